@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from gateway.errors import HeadgateError
-    from gateway.routes.exchange import RouteAnswer
+    from gateway.routes.answers import RouteAnswer
     from gateway.routes.services import Services
     from gateway.telemetry.traffic import Ended
     from gateway.web.requests.request import Request

@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from gateway.protocol.streams.chunks import Chunk
     from gateway.protocol.streams.state import Record, StreamState
     from gateway.protocol.views import View
+    from gateway.routes.answers import RouteAnswer
     from gateway.routes.contract import ParsedPoll
-    from gateway.routes.exchange import RouteAnswer
     from gateway.streams.active_stream import ActiveStream
     from gateway.streams.follower import HostedFeed
 

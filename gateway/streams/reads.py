@@ -19,7 +19,7 @@ from gateway.protocol.responses import Facts
 from gateway.protocol.streams import chunks
 from gateway.protocol.streams.limits import in_force
 from gateway.protocol.streams.offsets import NOW, same_cursor_until
-from gateway.routes.exchange import RouteAnswer
+from gateway.routes.answers import RouteAnswer
 from gateway.runtime.shedding import LIVE, READS
 from gateway.runtime.single_flight import SingleFlight
 from gateway.store import CacheEntry

@@ -22,8 +22,8 @@ from gateway.errors import NO_STREAM, Forbidden, HeadgateError, StreamNotFound, 
 from gateway.live.long_polls import NO_MORE
 from gateway.protocol.http import cache_status
 from gateway.protocol.http.paths import split
+from gateway.routes.answers import RouteAnswer
 from gateway.routes.contract import PlainGet
-from gateway.routes.exchange import RouteAnswer
 from gateway.runtime.request_fields import RequestFields
 from gateway.runtime.shedding import APPENDS
 from gateway.telemetry import traffic as counted
@@ -41,9 +41,9 @@ if TYPE_CHECKING:
     from gateway.access.contract import Guard
     from gateway.access.principal import Principal
     from gateway.routes.contract import StreamRoute
-    from gateway.routes.exchange import Exchange
     from gateway.routes.router import RoutedTarget, Router
     from gateway.routes.services import Services
+    from gateway.web.requests.exchange import Exchange
     from gateway.web.requests.request import Request
 
 _CLOSE = b"Connection: close\r\n"

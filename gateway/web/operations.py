@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from gateway.errors import HeadgateError
     from gateway.later import Later
     from gateway.protocol.responses import Response
-    from gateway.routes.exchange import RouteAnswer
+    from gateway.routes.answers import RouteAnswer
     from gateway.runtime.common_headers import CommonHeaders
     from gateway.web.requests.request import Request
 

@@ -12,7 +12,7 @@ from tests.support.raw_origin import RawOrigin, answer
 from tests.support.serving import EDGE, edge_serving, get, post, put
 
 if TYPE_CHECKING:
-    from gateway.routes.exchange import RouteAnswer
+    from gateway.routes.answers import RouteAnswer
 
 
 class Unsearchable(bytes):

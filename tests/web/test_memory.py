@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.edge.reads.fetches import Fetch
-from gateway.routes.exchange import Exchange
 from gateway.web.connections.connection import Connection
+from gateway.web.requests.exchange import Exchange
 from gateway.web.requests.request import Request
 from tests.support.raw_origin import RawOrigin, Wire, reset, silence
 from tests.support.raw_origin import answer as said

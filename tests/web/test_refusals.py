@@ -6,13 +6,13 @@ import asyncio
 
 import pytest
 
-from gateway.routes.exchange import Exchange
 from gateway.telemetry import logs
-from gateway.web import accounting
 from gateway.web.connections import connection
 from gateway.web.connections.connection import LINGER_BYTES
 from gateway.web.connections.connection_state import LINGERING
 from gateway.web.connections.parsing import FRAMING_BYTES, HEAD_BYTES
+from gateway.web.requests.exchange import Exchange
+from gateway.web.requests.request import Request
 from tests.support.raw_origin import RawOrigin, answer
 from tests.support.serving import (
     EDGE,
@@ -367,7 +367,7 @@ async def test_small_chunks_and_large_chunks_do_not_count_as_bytes_between_chunk
             assert (await client.answer()).status == 204
 
 
-@pytest.mark.parametrize("failing", ["exchange_for", "finish"])
+@pytest.mark.parametrize("failing", ["begin", "finish"])
 async def test_a_write_whose_accounting_raises_is_logged_and_its_connection_closed(
     failing: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -382,8 +382,7 @@ async def test_a_write_whose_accounting_raises_is_logged_and_its_connection_clos
     async with serving() as gateway:
         await gateway.ask(put("s"))
         monkeypatch.setattr(logs.log, "error", note)
-        owner = accounting if failing == "exchange_for" else Exchange
-        monkeypatch.setattr(owner, failing, fail)
+        monkeypatch.setattr(Request if failing == "begin" else Exchange, failing, fail)
         client = await gateway.connect()
         client.send(put("n"))
         wire = await client.rest()

@@ -34,7 +34,7 @@ from gateway.protocol import cache_headers, responses
 from gateway.protocol.bodies.content import JSON_TYPE, media_type
 from gateway.protocol.http import cache_status
 from gateway.protocol.http.paths import MCP
-from gateway.routes.exchange import RouteAnswer
+from gateway.routes.answers import RouteAnswer
 from gateway.routes.feature import Entrance, RouteFeature
 from gateway.routes.router import RoutedTarget
 from gateway.stepped import in_task

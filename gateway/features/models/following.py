@@ -12,7 +12,7 @@ from gateway.features.models.dialects import dialect_of
 from gateway.features.models.dialects.contract import EarlyEnd
 from gateway.features.models.sse_events import events_of, with_id, with_ids
 from gateway.protocol.bodies.content import HEARTBEAT
-from gateway.routes.exchange import PushingSource
+from gateway.routes.answers import PushingSource
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence

@@ -61,7 +61,7 @@ if TYPE_CHECKING:
     from gateway.features.models.stored import Answer
     from gateway.features.models.streams import StreamEnd
     from gateway.protocol.responses import Response
-    from gateway.routes.exchange import RouteAnswer
+    from gateway.routes.answers import RouteAnswer
     from gateway.routes.services import Services
     from gateway.web.asks.plans import Plans
     from gateway.web.operations import PageFields

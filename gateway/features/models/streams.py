@@ -21,7 +21,7 @@ from gateway.protocol.http.header_names import NEXT_OFFSET
 from gateway.protocol.requests import Append, CreateRequest, parse_target
 from gateway.protocol.streams.offsets import parse_offset
 from gateway.protocol.streams.state import Lifetime
-from gateway.routes.exchange import RouteAnswer
+from gateway.routes.answers import RouteAnswer
 from gateway.streams.clock import MOST_SLACK_S
 from gateway.streams.outcomes import submitted
 

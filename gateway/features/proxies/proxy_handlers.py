@@ -19,7 +19,7 @@ from gateway.protocol.http import cache_status
 from gateway.protocol.http.forwarding import OF_PROXIES_IN_FRONT, check_text, outgoing_fields
 from gateway.protocol.http.paths import split
 from gateway.protocol.responses import METHODS, REQUEST_HEADERS, Response, deleted, preflight
-from gateway.routes.exchange import RouteAnswer
+from gateway.routes.answers import RouteAnswer
 from gateway.settings.arrays.destinations import destination_of
 from gateway.stepped import in_task
 from gateway.web.handlers.hosted_handlers import HostedHandlers

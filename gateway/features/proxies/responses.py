@@ -13,7 +13,7 @@ from gateway.features.errors import SignatureRefused
 from gateway.protocol import cache_headers, http1, responses
 from gateway.protocol.http import cache_status
 from gateway.protocol.responses import RESPONSE_HEADERS, SECURITY, Response
-from gateway.routes.exchange import RouteAnswer
+from gateway.routes.answers import RouteAnswer
 
 if TYPE_CHECKING:
     from gateway.errors import HeadgateError

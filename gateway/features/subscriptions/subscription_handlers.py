@@ -24,7 +24,7 @@ from gateway.features.subscriptions.shared.unwanted_claims import is_claim
 from gateway.protocol.http import cache_status
 from gateway.protocol.http.paths import RESERVED, split
 from gateway.protocol.responses import Response
-from gateway.routes.exchange import Exchange, RouteAnswer
+from gateway.routes.answers import RouteAnswer
 from gateway.routes.feature import RouteFeature
 from gateway.routes.router import RoutedTarget
 from gateway.runtime.request_fields import RequestFields
@@ -33,6 +33,7 @@ from gateway.telemetry import traffic as counted
 from gateway.web.admission import admit_control
 from gateway.web.requests import request_body
 from gateway.web.requests.blocks import KnownRequest
+from gateway.web.requests.exchange import Exchange
 from gateway.web.requests.request import Request
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from gateway.protocol.bodies.content import is_text
 from gateway.protocol.http import cache_status
 from gateway.protocol.streams.limits import renew
 from gateway.protocol.views import END_MARK, SSE, TEXT
-from gateway.routes.exchange import RouteAnswer
+from gateway.routes.answers import RouteAnswer
 from gateway.routes.feature import RouteFeature
 from gateway.runtime.single_flight import SingleFlight
 from gateway.settings.reading.units import YEAR_S

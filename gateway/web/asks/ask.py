@@ -11,13 +11,13 @@ from typing_extensions import override
 
 from gateway.access.principal import Principal
 from gateway.protocol.http import cache_status
-from gateway.routes.exchange import Exchange, RouteAnswer
+from gateway.routes.answers import RouteAnswer
 from gateway.runtime.request_fields import RequestFields
 from gateway.telemetry import traffic as counted
 from gateway.telemetry.access_log import Outcome as LoggedOutcome
 from gateway.telemetry.logs import log
-from gateway.web import accounting
 from gateway.web.requests.blocks import KnownRequest
+from gateway.web.requests.exchange import Exchange, logged_as
 from gateway.web.requests.request import ClientConnection, Request
 from gateway.web.requests.responses import WireResponse, render
 
@@ -99,7 +99,9 @@ class Ask(msgspec.Struct, gc=False, eq=False):
     def exchange_for(self, request: Request, services: Services) -> Exchange:
         """Return the exchange of the request, which was admitted by its plan."""
         route = self.plan.route
-        logged = accounting.logged_request(request, services) if services.log.enabled else None
+        logged, headers = None, request.headers
+        if services.log.enabled:
+            logged = logged_as(request.method, request.target, headers, request.transport, services)
         own_id, new_id = self.known.own.id, services.lines.new_request_id
         exchange = Exchange(route.traffic, self.operation, own_id, new_id, logged, self.came)
         exchange.route = route
@@ -163,7 +165,7 @@ def _log(ask: Ask, status: int, sent: int, result: str, services: Services) -> N
         "answered",
         None if principal is None else principal.name,
     )
-    asked = accounting.logged_as(known.method, known.path, plan.fields.headers, transport, services)
+    asked = logged_as(known.method, known.path, plan.fields.headers, transport, services)
     services.log.line(asked, outcome)
 
 

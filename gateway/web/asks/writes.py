@@ -16,7 +16,7 @@ from gateway.protocol.http.header_names import trace_id_of
 from gateway.protocol.requests import MAX_INTEGER, Append, AppendHead, CreateRequest
 from gateway.protocol.responses import APPENDED, appended, created
 from gateway.protocol.streams.state import Stamp
-from gateway.routes.exchange import RouteAnswer
+from gateway.routes.answers import RouteAnswer
 from gateway.telemetry import traffic as counted
 from gateway.web.asks.ask import Ask, Plan
 from gateway.web.requests.request_head import base_of, scheme_by

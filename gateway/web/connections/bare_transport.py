@@ -13,19 +13,16 @@ import os
 import socket
 import sys
 from collections import deque
-from itertools import islice
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
-D = TypeVar("D")
 _NOBODY = asyncio.Protocol()  # protocol of a replaced transport
 READ_BYTES = 4096  # of one read; what an SSE client sends is dropped
 HIGH_WATER = 64 * 1024  # asyncio's default, unless the protocol sets its own
-MOST_PARTS = 1024  # buffers in one writev call (IOV_MAX)
 
 
 class BareTransport(asyncio.Transport):
@@ -50,7 +47,7 @@ class BareTransport(asyncio.Transport):
         self._loop, self._owner = loop, owner
         self._before: asyncio.Transport | None = before  # aborted once this one has a protocol
         self._protocol = _NOBODY
-        self._unsent: deque[bytes | memoryview] | None = None
+        self._unsent: deque[memoryview] | None = None
         self._high = HIGH_WATER
         self._is_closing = self._is_paused = False
         self.descriptor = descriptor  # -1 once it is closed or given away
@@ -92,36 +89,33 @@ class BareTransport(asyncio.Transport):
 
     @override
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        is_free = self._unsent is None and not self._is_closing
-        sent = self._sent_of(os.write, data) if is_free else 0
-        if sent < len(data):  # seldom
-            whole = bytes(data) if isinstance(data, bytearray) else data
-            self.writelines((memoryview(whole)[sent:],))
-
-    @override
-    def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
         """Write at once what the socket accepts, and the rest when there is room.
 
-        Bytes are not copied: readers share them.
+        The rest is not copied, because readers share it; the caller must not change it.
         """
         if self._is_closing:
             return
-        parts = [bytes(it) if isinstance(it, bytearray) else it for it in list_of_data]
-        if self._unsent is not None:
-            self._unsent += parts
+        if self._unsent is None:
+            sent = self._sent_of(data)
+            if sent == len(data) or self.descriptor < 0:
+                return
+            self._unsent = deque([memoryview(data)[sent:]])
+            self._loop.add_writer(self.descriptor, self._flush)
         else:
-            self._unsent = deque(parts)
-            self._flush()
-            if self._unsent:
-                self._loop.add_writer(self.descriptor, self._flush)
+            self._unsent.append(memoryview(data))
         if not self._is_paused and self.get_write_buffer_size() > self._high:
             self._is_paused = True
             self._protocol.pause_writing()
 
-    def _sent_of(self, write: Callable[[int, D], int], data: D) -> int:
+    @override
+    def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
+        for data in list_of_data:
+            self.write(data)
+
+    def _sent_of(self, data: bytes | bytearray | memoryview) -> int:
         """Return how many bytes the socket has accepted; a failure ends the connection."""
         try:
-            return write(self.descriptor, data)
+            return os.write(self.descriptor, data)
         except (BlockingIOError, InterruptedError):
             return 0
         except OSError as error:
@@ -130,14 +124,15 @@ class BareTransport(asyncio.Transport):
 
     def _flush(self) -> None:
         unsent = self._unsent
-        assert unsent is not None, "else nobody watches for room to write"
-        sent = self._sent_of(os.writev, (*islice(unsent, MOST_PARTS),))
-        if self.descriptor < 0:  # the connection is lost
-            return
-        while unsent and sent >= len(unsent[0]):
-            sent -= len(unsent.popleft())
-        if sent:
-            unsent[0] = memoryview(unsent[0])[sent:]
+        assert unsent is not None, "else nothing waits for room to write"
+        while unsent:
+            sent = self._sent_of(unsent[0])
+            if self.descriptor < 0:  # the connection is lost
+                return
+            if sent < len(unsent[0]):
+                unsent[0] = unsent[0][sent:]
+                break
+            unsent.popleft()
         if not unsent:
             self._unsent = None
             self._loop.remove_writer(self.descriptor)

@@ -17,7 +17,6 @@ from typing_extensions import override
 
 from gateway.errors import ClientLimitReached, HeadgateError, LimitReached
 from gateway.protocol.http import cache_status
-from gateway.routes.exchange import Exchange
 from gateway.runtime.quotas import peer_of
 from gateway.telemetry.access_log import LoggedRequest
 from gateway.telemetry.logs import log
@@ -33,6 +32,7 @@ from gateway.web.connections.connection_state import (
     State,
     UnsentWatch,
 )
+from gateway.web.requests.exchange import Exchange
 
 if TYPE_CHECKING:
     from gateway.web.connections.contract import ConnectionAcceptor

@@ -22,7 +22,6 @@ from gateway.runtime.request_fields import NOTHING, OWN_FIELDS, RequestFields
 from gateway.runtime.shedding import LIVE
 from gateway.telemetry import traffic as counted
 from gateway.telemetry.access_log import Outcome
-from gateway.web import accounting
 from gateway.web.admission import ShortAdmission
 from gateway.web.connections.parked_poll import ParkedPoll
 from gateway.web.requests.blocks import (
@@ -33,6 +32,7 @@ from gateway.web.requests.blocks import (
     KnownRequest,
     own_of,
 )
+from gateway.web.requests.exchange import logged_as
 from gateway.web.requests.responses import JOINED_BYTES
 from gateway.web.server_spans import ServerSpans
 
@@ -285,7 +285,7 @@ class FastPath:
             None if principal is None else principal.name,
         )
         transport = None if client is None else client.wire.transport
-        asked = accounting.logged_as("GET", get.target, get.headers, transport, services)
+        asked = logged_as("GET", get.target, get.headers, transport, services)
         services.log.line(asked, outcome)
 
     def _park(self, client: ClientConnection, get: PlainGet) -> bool:

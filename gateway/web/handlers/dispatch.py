@@ -18,18 +18,18 @@ from gateway.protocol.http import cache_status
 from gateway.protocol.http.paths import check_whole, split
 from gateway.protocol.responses import event_stream_later
 from gateway.protocol.views import AS_EVENTS
-from gateway.routes.exchange import CLIENT_GONE, RouteAnswer
+from gateway.routes.answers import RouteAnswer
 from gateway.stepped import outcome_of
 from gateway.telemetry import tracing
 from gateway.telemetry.logs import log
 from gateway.telemetry.traffic import NOWHERE, READ
-from gateway.web import accounting
 from gateway.web.admission import admit, admit_at_once, charge, check_again, conceal, refuse_banned
 from gateway.web.asks.plans import LONGEST_PATH
 from gateway.web.handlers.front_page import HEALTH_PATH, Places, front_page, health
 from gateway.web.operations import OF_STREAMS, check_web_origin, preflight
 from gateway.web.requests import request_head
-from gateway.web.requests.request import exchange_of
+from gateway.web.requests.exchange import CLIENT_GONE, NOT_LOOKED_UP, resumed
+from gateway.web.requests.request import exchange_of, note_read
 from gateway.web.requests.responses import HandedOverReply, StreamedResponse, WireResponse, render
 
 if TYPE_CHECKING:
@@ -40,10 +40,10 @@ if TYPE_CHECKING:
     from gateway.protocol.http.cache_status import CacheUse
     from gateway.protocol.responses import Response
     from gateway.routes.contract import StreamRoute
-    from gateway.routes.exchange import Exchange
     from gateway.routes.router import RoutedTarget, Router
     from gateway.routes.services import Services
     from gateway.web.operations import RouteOperations
+    from gateway.web.requests.exchange import Exchange
     from gateway.web.requests.request import Request
     from gateway.web.server_spans import ServerSpans
 
@@ -68,15 +68,15 @@ class Handlers:
         self, request: Request
     ) -> RouteAnswer | Later[RouteAnswer] | Coroutine[Any, Any, RouteAnswer | None]:
         """Return the outcome of a request, or what to wait for. Raises HeadgateError."""
-        request.exchange = accounting.exchange_for(request, self._services)
+        exchange = request.begin(self._services)
         place = self._place(request)
         if isinstance(place, RouteAnswer):
             return place
-        request.exchange.route, request.exchange.traffic = place.route, place.route.traffic
-        credential = admit_at_once(request, request.exchange, place, self._clock)
+        exchange.route, exchange.traffic = place.route, place.route.traffic
+        credential = admit_at_once(request, exchange, place, self._clock)
         if credential is None:
-            return self._operate_if_admitted(request, request.exchange, place)
-        return self._operate(request, request.exchange, place, credential)
+            return self._operate_if_admitted(request, exchange, place)
+        return self._operate(request, exchange, place, credential)
 
     async def _operate_if_admitted(
         self, request: Request, exchange: Exchange, place: RoutedTarget
@@ -100,7 +100,7 @@ class Handlers:
         if self._services.bans.in_force:
             refuse_banned(request, exchange, self._services.bans)
         if request.method == "GET":
-            accounting.note_read(exchange, request, route, credential.target, self._clock())
+            note_read(exchange, request, route, credential.target, self._clock())
         else:
             if request.fields.origin is not None:
                 has_token = exchange.principal is not None and operations.has_token(
@@ -155,7 +155,7 @@ class Handlers:
             answered = conceal(answered, self._services)
         status = answered.status
         if exchange.resume_kind != NOWHERE:
-            kind = accounting.resumed(exchange.resume_kind, answered)
+            kind = resumed(exchange.resume_kind, answered)
             exchange.ends_if_empty = kind is None
             if kind is not None:
                 exchange.resume_kind = kind
@@ -181,7 +181,7 @@ class Handlers:
     def _refusal(self, request: Request, error: Exception) -> RouteAnswer:
         exchange = exchange_of(request)
         if isinstance(error, HeadgateError):
-            if isinstance(error, accounting.NOT_LOOKED_UP):
+            if isinstance(error, NOT_LOOKED_UP):
                 exchange.is_looked_up = False
             problem = self._services.problem(error)
             if exchange.route is not None:

@@ -31,7 +31,7 @@ from gateway.protocol.http.header_names import FORKED_FROM
 from gateway.protocol.http.paths import split
 from gateway.protocol.requests import CatchUp, Live, LongPoll
 from gateway.protocol.streams.offsets import NOW
-from gateway.routes.exchange import RouteAnswer
+from gateway.routes.answers import RouteAnswer
 from gateway.rules import edge_target, followed, policy
 from gateway.rules.followed import Span
 from gateway.runtime.quotas import peer_of

@@ -21,7 +21,7 @@ from gateway.protocol.http.paths import canonical_path, canonical_target, split
 from gateway.protocol.requests import is_closing, parse_lifetime
 from gateway.protocol.responses import Facts
 from gateway.protocol.streams.state import Lifetime
-from gateway.routes.exchange import RouteAnswer
+from gateway.routes.answers import RouteAnswer
 from gateway.rules import followed, policy, repair
 from gateway.rules.directives import again_s, age_of, check_asked_for
 from gateway.rules.served_lifetimes import make_private

@@ -18,7 +18,7 @@ from gateway.protocol.http import cache_status
 from gateway.protocol.http.header_names import STREAM_ID
 from gateway.protocol.http.paths import canonical_path, parse_query, split
 from gateway.protocol.requests import CatchUp, Events, LongPoll, parse_create, resumed
-from gateway.routes.exchange import RouteAnswer
+from gateway.routes.answers import RouteAnswer
 from gateway.runtime.shedding import READS
 from gateway.stepped import in_task
 from gateway.streams.outcomes import set_outcome, submitted

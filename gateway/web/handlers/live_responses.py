@@ -12,7 +12,7 @@ from gateway.live.sse_readers import SseReader
 from gateway.protocol import http1
 from gateway.protocol.http import cache_status
 from gateway.protocol.streams.offsets import cursor_floor
-from gateway.routes.exchange import RouteAnswer
+from gateway.routes.answers import RouteAnswer
 from gateway.telemetry import tracing
 from gateway.web.connections.parked_poll import reader_client
 from gateway.web.connections.requests import ConnectionRequests

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from gateway.origin.answer import OriginAnswer
     from gateway.origin.client import SentRequest
     from gateway.protocol.requests import Read
-    from gateway.routes.exchange import RouteAnswer
+    from gateway.routes.answers import RouteAnswer
     from gateway.runtime.request_fields import RequestFields
     from gateway.web.requests.blocks import KnownRequest
     from gateway.web.requests.request import ClientConnection, Request

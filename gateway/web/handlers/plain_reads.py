@@ -26,13 +26,13 @@ from gateway.protocol.http.forwarding import RequestSender
 from gateway.protocol.http.paths import canonical_host
 from gateway.protocol.requests import CatchUp
 from gateway.protocol.responses import Facts
-from gateway.routes.exchange import RESULTS, RouteAnswer
+from gateway.routes.answers import RouteAnswer
 from gateway.rules.directives import byte_range, is_not_modified, wants_all
 from gateway.rules.followed import FOREVER, Span
 from gateway.telemetry import traffic as counted
-from gateway.web import accounting
 from gateway.web.admission import check_again, refuse_ended
 from gateway.web.asks.ask import OriginAsk, Plan
+from gateway.web.requests.exchange import RESULTS, resumed
 from gateway.web.requests.request import exchange_of
 from gateway.web.requests.responses import JOINED_BYTES
 
@@ -42,12 +42,12 @@ if TYPE_CHECKING:
     from gateway.edge.reads.http_cache import Begun, CacheResult
     from gateway.edge.route import EdgeRoute
     from gateway.later import Later
-    from gateway.routes.exchange import Exchange
     from gateway.routes.services import Services
     from gateway.rules.cached_response import CachedResponse, CacheRequest
     from gateway.rules.served_lifetimes import Recipient
     from gateway.runtime.request_fields import Own, RequestFields
     from gateway.web.requests.blocks import KnownRequest
+    from gateway.web.requests.exchange import Exchange
     from gateway.web.requests.request import ClientConnection, Request
 
 
@@ -185,7 +185,7 @@ class ReadAsk(OriginAsk, gc=False, eq=False):
 
     @override
     def count(self, outcome: RouteAnswer, size: int, seconds: float) -> None:
-        kind = accounting.resumed(counted.resume_kind(self.request.read.offset), outcome)
+        kind = resumed(counted.resume_kind(self.request.read.offset), outcome)
         assert kind is not None, "others have a handler"
         result = RESULTS.get(outcome.cache.result, counted.MISS)
         traffic = self.plan.route.traffic

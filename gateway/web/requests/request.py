@@ -12,10 +12,13 @@ from aiohttp.streams import EMPTY_PAYLOAD
 from aiohttp.web import RequestPayloadError
 
 from gateway.errors import HeadgateError
+from gateway.protocol.requests import CatchUp, Events, LongPoll, with_last_event_id
 from gateway.runtime.request_fields import NOTHING, RequestFields
 from gateway.stepped import Step, in_task
+from gateway.telemetry import traffic as counted
 from gateway.telemetry.logs import log
 from gateway.web.requests.blocks import KnownRequest
+from gateway.web.requests.exchange import OPERATIONS, Exchange, client_request_id, logged_as
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -25,7 +28,7 @@ if TYPE_CHECKING:
     from aiohttp.streams import StreamReader
     from multidict import MultiMapping
 
-    from gateway.routes.exchange import Exchange
+    from gateway.routes.contract import StreamRoute
     from gateway.routes.services import Services
     from gateway.runtime.request_fields import Own
     from gateway.telemetry.access_log import AccessLog
@@ -253,6 +256,19 @@ class Request:
         """
         self.connection.end_with_fin()
 
+    def begin(self, services: Services) -> Exchange:
+        """Begin to count and log the request, by its head alone."""
+        operation = OPERATIONS.get(self.method, counted.OTHER)
+        if operation == counted.APPEND and self.fields.closes:
+            operation = counted.CLOSE
+        own_id = self.own.id if self.fields.are_known else client_request_id(self.headers)
+        logged = None
+        if services.log.enabled:
+            logged = logged_as(self.method, self.target, self.headers, self.transport, services)
+        new_id = services.lines.new_request_id
+        self.exchange = exchange = Exchange(services.unrouted, operation, own_id, new_id, logged)
+        return exchange
+
     def finish(self, log: AccessLog, *, stopping: bool) -> None:
         """Count and log the request, which is over, and release its resources."""
         try:
@@ -286,6 +302,25 @@ def exchange_of(request: Request) -> Exchange:
     exchange = request.exchange
     assert exchange is not None, "the handlers begin with it"
     return exchange
+
+
+def note_read(
+    exchange: Exchange, request: Request, route: StreamRoute, target: str, now: float
+) -> None:
+    """Note where an admitted GET begins to read, and whether it is live."""
+    if exchange.operation != counted.READ:
+        return
+    try:
+        read = route.parse(target)
+    except HeadgateError:
+        return  # the handler refuses it for that
+    exchange.resume_kind = counted.resume_kind(read.offset)
+    if isinstance(read, CatchUp):
+        return
+    if isinstance(read, Events) and with_last_event_id(read, request.headers).last_event_id:
+        exchange.resume_kind = counted.OFFSET
+    exchange.operation = counted.LONG_POLL if isinstance(read, LongPoll) else counted.SSE
+    route.traffic.note_cursor(read.cursor, now)
 
 
 def log_failure(error: BaseException) -> None:

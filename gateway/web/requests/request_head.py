@@ -57,13 +57,6 @@ _TEXTS = re.compile(
     rf"|authorization|idempotency-key|last-event-id|x-stream-multi|{'|'.join(PROVIDER_KEYS)}",
     re.IGNORECASE,
 )
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
-
-
-def client_request_id(request: Request) -> str | None:
-    """Return the client's X-Request-Id, or None if it has none that is safe in a log line."""
-    request_id = request.headers.get("X-Request-Id", "")
-    return request_id if _REQUEST_ID.fullmatch(request_id) else None
 
 
 @lru_cache(maxsize=1024)

@@ -15,14 +15,14 @@ from typing_extensions import override
 
 from gateway.errors import HeadgateError
 from gateway.protocol import http1
-from gateway.routes.exchange import PushingSource
+from gateway.routes.answers import PushingSource
 from gateway.stepped import in_task
 
 if TYPE_CHECKING:
     from asyncio import Transport
     from collections.abc import Sequence
 
-    from gateway.routes.exchange import BodySource, RouteAnswer
+    from gateway.routes.answers import BodySource, RouteAnswer
     from gateway.telemetry.traffic import Ended
 
 

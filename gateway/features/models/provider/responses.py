@@ -15,14 +15,14 @@ from gateway.protocol import http1
 from gateway.protocol.http import cache_status
 from gateway.protocol.http.forwarding import end_to_end
 from gateway.protocol.responses import Facts, Response
-from gateway.routes.exchange import RouteAnswer
+from gateway.routes.answers import RouteAnswer
 from gateway.rules.directives import again_s
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from gateway.features.models.provider.client import ProviderResponse
-    from gateway.routes.exchange import BodySource
+    from gateway.routes.answers import BodySource
 
 # A response that is no stream of events is kept whole, for all who wait for it.
 LONGEST_WHOLE = 16 << 20

@@ -1,93 +1,64 @@
-"""A request from its head to its end: its answer, its counts, and its line in the access log."""
+"""The counts of a request and its line in the access log, from its head to its end.
+
+A label of requests is found here. `telemetry.traffic` counts it, and `telemetry.traffic_metrics`
+declares it. What needs no handler has its counts where it is answered: `Ask.answered`, and `Hits`
+in `FastPath.cached_response`.
+"""
 
 from __future__ import annotations
 
-import abc
+import re
 from time import perf_counter
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-import msgspec
+from aiohttp import hdrs
 
+from gateway.access.credentials import without_secrets
+from gateway.errors import (
+    BadRequest,
+    ClientLimitReached,
+    LimitReached,
+    NotOffered,
+    ServerStopping,
+)
 from gateway.protocol.http import cache_status
-from gateway.protocol.http.cache_status import CacheUse
-from gateway.protocol.responses import NO_FACTS, Facts
 from gateway.rules.repair import EMPTY_BYTES
 from gateway.telemetry import traffic as counted
-from gateway.telemetry.access_log import Outcome
+from gateway.telemetry.access_log import LoggedRequest, Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    import asyncio
+    from collections.abc import Awaitable, Callable
+
+    from multidict import MultiMapping
 
     from gateway.access.principal import Principal
-    from gateway.protocol.responses import Response
+    from gateway.routes.answers import RouteAnswer
     from gateway.routes.contract import StreamRoute
+    from gateway.routes.services import Services
     from gateway.runtime.quotas import ChargedBody
-    from gateway.telemetry.access_log import AccessLog, LoggedRequest
+    from gateway.telemetry.access_log import AccessLog
     from gateway.telemetry.traffic import Ended, Traffic
+    from gateway.web.requests.responses import WireResponse
 
+# Reads refused with these errors do not count for the hit ratio of the cache.
+NOT_LOOKED_UP = (BadRequest, ClientLimitReached, LimitReached, NotOffered, ServerStopping)
 
-class BodySource(Protocol):
-    """A body that arrives in parts; its connection is held until it ends or is released."""
-
-    def parts(self) -> AsyncIterator[bytes]:
-        """Yield the parts. Raises HeadgateError when they end too early."""
-
-    def release(self) -> None:
-        """Give up the rest of the body."""
-
-
-class PushingSource(BodySource):
-    """A body whose parts may also come while the next one is awaited.
-
-    It is no Protocol: each relayed response asks whether its body is one, and that takes 20 us.
-    """
-
-    @abc.abstractmethod
-    def push_to(self, write: Callable[[bytes], bool], /) -> None:
-        """Write such parts with `write`; one for which it returns False is yielded."""
-
-
-class RouteAnswer(msgspec.Struct, frozen=True, eq=False):
-    """The answer to a request, from the route that decides it to what writes and counts it.
-
-    `lines` are its own header lines, without those about the framing. What is asked of them later
-    is in `facts`: nothing searches the lines. `length` is that of a relayed body, or None if it is
-    not known before the end.
-    """
-
-    status: int
-    lines: bytes
-    body: bytes | BodySource
-    cache: CacheUse
-    facts: Facts = NO_FACTS
-    is_relayed: bool = False  # then its lines are before those of this server (RFC 9211)
-    has_date: bool = False  # no other is added
-    length: int | None = None
-
-    @classmethod
-    def of(cls, response: Response, cache: CacheUse) -> RouteAnswer:
-        """Return the answer with a response of this server."""
-        lines = response.fields.encode("utf-8", "surrogateescape")
-        return cls(response.status, lines, response.body, cache, response.facts)
+OPERATIONS = {
+    "GET": counted.READ,
+    "HEAD": counted.HEAD,
+    "POST": counted.APPEND,
+    "PUT": counted.CREATE,
+    "DELETE": counted.DELETE,
+    "OPTIONS": counted.OPTIONS,
+}
 
 
 _READS = frozenset({counted.READ, counted.LONG_POLL, counted.SSE})
 _APPENDS = frozenset({counted.APPEND, counted.CLOSE})
+# By X-Cache, as what a read counts.
+RESULTS = {name.upper(): result for result, name in enumerate(counted.RESULTS)}
 CLIENT_GONE = 499  # as a status: what proxies log where nobody is left to be answered
-
-
-class SentResponse(Protocol):
-    """An answer as it was written: its status, the bytes of its body, and how that has ended.
-
-    `ended` is None while nothing was written.
-    """
-
-    body_sent: int
-    ended: Ended | None
-
-    @property
-    def status(self) -> int:
-        """The status of the response."""
 
 
 class Exchange:
@@ -131,7 +102,7 @@ class Exchange:
         self.cache = cache_status.UNUSED
         self.sends_reader_key = False  # True if the client may read the stream
         self.is_looked_up = True  # not, when it is refused for what it asks, or by a limit
-        self.sent: SentResponse | None = None
+        self.sent: WireResponse | None = None
         self.ended: Ended = "answered"
         # Raises where a guard would not admit it any more. It is told of the exchange, and does not
         # hold it: with it, the token would stay in memory until garbage is collected.
@@ -247,5 +218,40 @@ class Exchange:
             log.line(self.logged_request, outcome)
 
 
-# By X-Cache, as what a read counts.
-RESULTS = {name.upper(): result for result, name in enumerate(counted.RESULTS)}
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
+
+
+def client_request_id(headers: MultiMapping[str]) -> str | None:
+    """Return the client's X-Request-Id, or None if it has none that is safe in a log line."""
+    request_id = headers.get("X-Request-Id", "")
+    return request_id if _REQUEST_ID.fullmatch(request_id) else None
+
+
+def logged_as(
+    method: str,
+    target: str,
+    headers: MultiMapping[str],
+    transport: asyncio.Transport | None,
+    services: Services,
+) -> LoggedRequest:
+    """Return what an access log line says about a request with these; no secret of its target."""
+    if services.lines.is_guarded:
+        target = without_secrets(target)
+    forwarded_for = headers.get(hdrs.X_FORWARDED_FOR) or headers.get(hdrs.FORWARDED)
+    client = services.quotas.client_address(transport, headers)
+    return LoggedRequest(method, target, client, forwarded_for, headers.get(hdrs.USER_AGENT))
+
+
+def resumed(kind: int, answered: RouteAnswer) -> int | None:
+    """Return where a read of this resume kind counts as begun, by its answer.
+
+    It is NOWHERE if the answer shows no stream, and None if its body decides, which still comes.
+    """
+    status, facts = answered.status, answered.facts
+    if status in {400, 410}:
+        return counted.GAP if kind == counted.OFFSET else counted.NOWHERE
+    if (status >= 300 and status != 304) or not facts.next_offset:
+        return counted.NOWHERE  # an origin has something else there than a stream
+    if facts.is_end is None:
+        return None
+    return counted.TERMINAL if facts.is_end else kind
