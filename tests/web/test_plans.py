@@ -13,8 +13,8 @@ from gateway.routes.router import Router
 from gateway.runtime.shedding import APPENDS
 from gateway.telemetry import traffic as counted
 from gateway.telemetry.inspected.readers import ApplyBans, Ban
+from gateway.web.asks import ask as writes
 from gateway.web.asks import plans as of_plans
-from gateway.web.asks import writes
 from gateway.web.asks.plans import Plans
 from gateway.web.connections.fast_path import FastPath
 from gateway.web.metrics import snapshot

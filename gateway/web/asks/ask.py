@@ -1,4 +1,4 @@
-"""A request that goes by a plan, from its bytes to its answer."""
+"""Requests that go by plans: what equal ones have in common is decided once."""
 
 from __future__ import annotations
 
@@ -7,22 +7,33 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
+from msgspec.structs import replace
 from typing_extensions import override
 
 from gateway.access.principal import Principal
+from gateway.protocol import http1
+from gateway.protocol.bodies.content import is_long, media_type
+from gateway.protocol.bodies.json_text import SLICE_BYTES
 from gateway.protocol.http import cache_status
+from gateway.protocol.http.header_names import trace_id_of
+from gateway.protocol.requests import MAX_INTEGER, Append, AppendHead, CreateRequest
+from gateway.protocol.responses import APPENDED, appended, created
+from gateway.protocol.streams.state import Stamp
 from gateway.routes.answers import RouteAnswer
 from gateway.runtime.request_fields import RequestFields
 from gateway.telemetry import traffic as counted
-from gateway.telemetry.access_log import Outcome as LoggedOutcome
 from gateway.telemetry.logs import log
 from gateway.web.requests.blocks import KnownRequest
 from gateway.web.requests.exchange import Exchange, logged_as
 from gateway.web.requests.request import ClientConnection, Request
+from gateway.web.requests.request_head import base_of, scheme_by
 from gateway.web.requests.responses import WireResponse, render
 
 if TYPE_CHECKING:
-    from gateway.routes.services import Services
+    from gateway.protocol.appends import AppendOutcome
+    from gateway.protocol.lifecycle import CreationOutcome
+    from gateway.protocol.responses import Response
+    from gateway.streams.route import HostedRoute
 
 
 class Plan(msgspec.Struct, frozen=True, gc=False, eq=False):
@@ -85,24 +96,26 @@ class Ask(msgspec.Struct, gc=False, eq=False):
         status, sent = self.answer(outcome, common)
         traffic, principal, size = plan.route.traffic, plan.principal, len(self.known.body)
         traffic.request_bytes += size
-        if plan.route.access.guard is not None:
-            traffic.decisions[counted.ADMITTED] += 1
         if principal is not None:
             principal.use.count(sent, is_append=self.operation == counted.APPEND)
             principal.use.received_bytes += size
         if services.log.enabled:
+            exchange = self.exchange()
             is_relayed = isinstance(outcome, RouteAnswer)
-            cache = outcome.cache if is_relayed else cache_status.OTHER_METHOD
-            _log(self, status, sent, cache.result, services)
+            exchange.cache = outcome.cache if is_relayed else cache_status.OTHER_METHOD
+            exchange.write_line(services.log, status, "answered", sent)
+        elif plan.route.access.guard is not None:
+            traffic.decisions[counted.ADMITTED] += 1
         connection.answer_asks()
 
-    def exchange_for(self, request: Request, services: Services) -> Exchange:
-        """Return the exchange of the request, which was admitted by its plan."""
-        route = self.plan.route
-        logged, headers = None, request.headers
+    def exchange(self) -> Exchange:
+        """Return the exchange of the request, and count that its plan has admitted it."""
+        services, known, route = self.connection.services, self.known, self.plan.route
+        logged, headers = None, self.plan.fields.headers
         if services.log.enabled:
-            logged = logged_as(request.method, request.target, headers, request.transport, services)
-        own_id, new_id = self.known.own.id, services.lines.new_request_id
+            transport = self.connection.wire.transport
+            logged = logged_as(known.method, known.path, headers, transport, services)
+        own_id, new_id = known.own.id, services.lines.new_request_id
         exchange = Exchange(route.traffic, self.operation, own_id, new_id, logged, self.came)
         exchange.route = route
         if route.access.guard is not None:
@@ -113,7 +126,7 @@ class Ask(msgspec.Struct, gc=False, eq=False):
         """Return the request, as handlers take it."""
         request = Request(self.known, self.known.body, self.connection)
         request.is_followed = len(self.connection.asks) > 1
-        request.exchange = self.exchange_for(request, self.connection.services)
+        request.exchange = self.exchange()
         return request
 
     def go_on_in_handler(self, handler: Callable[[Request], Any]) -> None:
@@ -149,24 +162,6 @@ class Ask(msgspec.Struct, gc=False, eq=False):
 
     def cancel(self) -> None:
         """Give up what is under way, because the server stops: a log answers in time by itself."""
-
-
-def _log(ask: Ask, status: int, sent: int, result: str, services: Services) -> None:
-    """Write the log line of a write that went by its plan, as `Exchange.write_line` does."""
-    plan, known, transport = ask.plan, ask.known, ask.connection.wire.transport
-    principal = plan.principal
-    outcome = LoggedOutcome(
-        known.own.id or services.lines.new_request_id(),
-        status,
-        sent,
-        perf_counter() - ask.came,
-        result,
-        plan.route.prefix,
-        "answered",
-        None if principal is None else principal.name,
-    )
-    asked = logged_as(known.method, known.path, plan.fields.headers, transport, services)
-    services.log.line(asked, outcome)
 
 
 class OriginAsk(Ask, gc=False, eq=False):
@@ -207,3 +202,132 @@ class OriginAsk(Ask, gc=False, eq=False):
         except Exception:  # noqa: BLE001 - no error of the origin's connection
             log.exception("request.unanswered")
             self.abandon()
+
+
+_STORED = http1.STATUS_LINES[204] + b"%b" + cache_status.OTHER_METHOD.lines + b"%b%b\r\n\r\n"
+
+
+class AppendPlan(Plan, frozen=True, gc=False, eq=False):
+    """The way of an append with these fields to one path."""
+
+    name: str
+    head: AppendHead
+    media: str | None  # None if `AppendBatch.decide` has to decide
+
+    @override
+    def ask(self, _name: str, connection: ClientConnection, known: KnownRequest) -> Ask | None:
+        own, body, producer = known.own, known.body, self.head.producer
+        if not body or (producer is None) is not (own.seq is None):
+            return None
+        if len(body) > SLICE_BYTES and is_long(self.head.content_type, body):
+            return None
+        media, stamp, trace_id = self.media, None, None
+        if producer is not None and own.seq is not None:
+            seq = int(own.seq)
+            if seq > MAX_INTEGER:
+                return None
+            stamp = Stamp(producer.producer_id, producer.epoch, seq)
+        if own.stream_seq is not None or own.traceparent is not None:
+            media = None  # it is more than plain
+            trace_id = trace_id_of(own.traceparent)
+        came = perf_counter()
+        return AppendAsk(
+            self, self.name, connection, known, came, None, False, body, media, stamp, trace_id
+        )
+
+
+def append_plan(
+    path: str,
+    route: HostedRoute,
+    name: str,
+    fields: RequestFields,
+    head: AppendHead,
+    principal: Principal | None,
+) -> AppendPlan:
+    """Return the plan of an append that was admitted."""
+    media = None
+    if head.content_type is not None and not (head.close or head.is_multi):
+        media = media_type(head.content_type)
+    key = path, fields
+    return AppendPlan(key, route, fields, principal, route.writes.submit, name, head, media)
+
+
+class AppendAsk(Ask, gc=False, eq=False):
+    """An append under way."""
+
+    operation = counted.APPEND
+    is_creation = False
+    stream_id = None
+    plan: AppendPlan
+    body: bytes
+    media: str | None
+    stamp: Stamp | None
+    trace_id: str | None
+
+    def parsed(self) -> Append:
+        """Return the append with all its fields."""
+        return self.plan.fields.append(self.body, self.known.own)
+
+    @override
+    def response(self, outcome: AppendOutcome) -> RouteAnswer:
+        return RouteAnswer.of(appended(outcome), cache_status.OTHER_METHOD)
+
+    @override
+    def answer(self, outcome: AppendOutcome, common: bytes) -> tuple[int, int]:
+        """Render the response; its time is counted at the end of the turn."""
+        self.plan.route.traffic.stored.append(self.came)
+        if outcome.producer is None and not outcome.closed:
+            offset = outcome.next_offset.encode()
+            self.wire = _STORED % (common, APPENDED, offset)
+            return 204, 0
+        response = appended(outcome)
+        self.wire = http1.serialize(response, common + cache_status.OTHER_METHOD.lines)
+        return response.status, len(response.body)
+
+
+class CreationPlan(Plan, frozen=True, gc=False, eq=False):
+    """The way of a creation with these fields on one route."""
+
+    head: CreateRequest  # without a body
+
+    @override
+    def ask(self, name: str, connection: ClientConnection, known: KnownRequest) -> Ask | None:
+        body, head = known.body, self.head
+        if len(body) > SLICE_BYTES and is_long(head.content_type, body):
+            return None
+        create = CreateRequest(body, head.content_type, head.lifetime, head.close, None)
+        return CreationAsk(self, name, connection, known, perf_counter(), None, False, create, body)
+
+
+def creation_plan(
+    route: HostedRoute, fields: RequestFields, create: CreateRequest, principal: Principal | None
+) -> CreationPlan:
+    """Return the plan of creations like `create`, which was admitted."""
+    key, head = (route, fields), replace(create, body=b"")
+    return CreationPlan(key, route, fields, principal, route.writes.submit, head)
+
+
+class CreationAsk(Ask, gc=False, eq=False):
+    """A creation under way."""
+
+    operation = counted.CREATE
+    is_creation = True
+    request: CreateRequest
+    body: bytes
+
+    @override
+    def response(self, outcome: CreationOutcome) -> RouteAnswer:
+        return RouteAnswer.of(self._created(outcome), cache_status.OTHER_METHOD)
+
+    @override
+    def answer(self, outcome: CreationOutcome, common: bytes) -> tuple[int, int]:
+        response = self._created(outcome)
+        self.wire = http1.serialize(response, common + cache_status.OTHER_METHOD.lines)
+        seconds = perf_counter() - self.came
+        self.plan.route.traffic.answered(counted.CREATE, response.status, 0, seconds)
+        return response.status, len(response.body)
+
+    def _created(self, outcome: CreationOutcome) -> Response:
+        plan, scheme = self.plan, scheme_by(self.connection.wire.transport)
+        base = base_of(plan.fields.headers, scheme)
+        return created(outcome, f"{base}{plan.route.prefix}/{self.name}")

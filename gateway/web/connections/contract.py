@@ -24,8 +24,8 @@ class RequestHandlers(Protocol):
     def handle(self, request: Request, /) -> Any:  # noqa: ANN401 - an outcome, or what a Step waits for
         """Return the outcome of a request, a Later of it, or a coroutine. May raise any error."""
 
-    def answer(self, request: Request, outcome: Any, /) -> WireResponse:  # noqa: ANN401 - of `handle`
-        """Return the reply for an outcome of `handle`."""
+    def answer(self, request: Request, outcome: Any, /) -> WireResponse | None:  # noqa: ANN401 - of `handle`
+        """Return the reply for an outcome of `handle`; None after a hand-over."""
 
     def refuse(self, request: Request, error: BaseException, /) -> WireResponse | None:
         """Return the reply for an error of `handle`; None if there is none to send."""

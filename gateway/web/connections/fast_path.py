@@ -127,7 +127,7 @@ class FastPath:
             head = pared[0]
         principal = get.principal
         longest = REMEMBERED_BYTES if principal is None else REMEMBERED_WITH_TOKEN
-        if len(head) > longest or any(name in headers for name in OWN_FIELDS):
+        if len(head) > longest or any(map(headers.__contains__, OWN_FIELDS)):
             return  # it would not come again
         if FOR_PROXIES in headers:
             return

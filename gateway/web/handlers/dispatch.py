@@ -30,7 +30,7 @@ from gateway.web.operations import OF_STREAMS, check_web_origin, preflight
 from gateway.web.requests import request_head
 from gateway.web.requests.exchange import CLIENT_GONE, NOT_LOOKED_UP, resumed
 from gateway.web.requests.request import exchange_of, note_read
-from gateway.web.requests.responses import HandedOverReply, StreamedResponse, WireResponse, render
+from gateway.web.requests.responses import StreamedResponse, WireResponse, render
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping
@@ -145,10 +145,10 @@ class Handlers:
 
     def answer(
         self, request: Request, answered: RouteAnswer | None, *, abandon: bool = False
-    ) -> WireResponse:
-        """Return the reply with an answer; with None, the connection was handed over."""
+    ) -> WireResponse | None:
+        """Return the reply with an answer; None if the connection was handed over."""
         if answered is None:
-            return HandedOverReply()
+            return None
         exchange = request.exchange
         assert exchange is not None, "`handle` has made it"
         if exchange.route is not None and exchange.route.access.conceals:
@@ -310,16 +310,17 @@ class TracedHandlers(Handlers):
             span.failed("client_gone")
             raise
         else:
-            if response.status == CLIENT_GONE:
+            status = 200 if response is None else response.status
+            if status == CLIENT_GONE:
                 span.failed("client_gone")
             else:
-                span.answered(response.status)
+                span.answered(status)
             return response
         finally:
             tracing.current.reset(token)
             span.end()
 
-    async def _reply(self, request: Request) -> WireResponse:
+    async def _reply(self, request: Request) -> WireResponse | None:
         try:
             answered = await outcome_of(super().handle(request))
         except Exception as error:
@@ -330,7 +331,9 @@ class TracedHandlers(Handlers):
         return super().answer(request, answered)
 
     @override
-    def answer(self, request: Request, answered: Any, *, abandon: bool = False) -> WireResponse:
+    def answer(
+        self, request: Request, answered: Any, *, abandon: bool = False
+    ) -> WireResponse | None:
         """Return the reply, which `handle` has made already unless it is one of an ask."""
         if isinstance(answered, WireResponse):
             return answered

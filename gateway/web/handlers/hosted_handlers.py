@@ -24,7 +24,7 @@ from gateway.stepped import in_task
 from gateway.streams.outcomes import set_outcome, submitted
 from gateway.streams.reads import LiveRead
 from gateway.telemetry import tracing
-from gateway.web.asks.writes import append_plan, creation_plan
+from gateway.web.asks.ask import append_plan, creation_plan
 from gateway.web.handlers import live_responses
 from gateway.web.operations import RouteOperations
 from gateway.web.requests import request_body

@@ -192,8 +192,8 @@ class ReadAsk(OriginAsk, gc=False, eq=False):
         traffic.read(counted.READ, outcome.status, size, seconds, kind, result)
 
     @override
-    def exchange_for(self, request: Request, services: Services) -> Exchange:
-        exchange = super().exchange_for(request, services)
+    def exchange(self) -> Exchange:
+        exchange = super().exchange()
         exchange.resume_kind = counted.resume_kind(self.request.read.offset)
         return exchange
 

@@ -150,7 +150,7 @@ class Blocks:
             return
         if len(data) != end + 4 + size:
             return
-        if any(name in headers for name in (*_UNLIKE, *self._not_own)):
+        if any(map(headers.__contains__, (*_UNLIKE, *self._not_own))):
             return
         block = data[begin:end]
         pared = self.pared(block)

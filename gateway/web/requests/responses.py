@@ -228,15 +228,3 @@ def _cut(client: ClientWire) -> None:
         connection = transport.get_extra_info("socket")
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
         transport.abort()
-
-
-class HandedOverReply(WireResponse):
-    """The reply of a handler that gave its connection to a feed, which writes to it now."""
-
-    def __init__(self) -> None:
-        super().__init__(200, (), keep_alive=False)
-
-    @override
-    def write(self, client: ClientWire) -> bool:
-        """Write nothing."""
-        return True
