@@ -102,9 +102,10 @@ def samples(
         yield Sample(COMPARISONS, (prefix, verdict), float(comparisons[verdict]))
     for bound in BOUNDS:
         yield Sample(FORGOTTEN, (prefix, bound), float(forgotten[bound]))
-    for server, is_up in origin.servers.up().items():
+    health = origin.servers.health()
+    for server, (is_up, _) in health.items():
         yield Sample(UP, (prefix, server), float(is_up))
-    for server, is_failing in origin.servers.failing().items():
+    for server, (_, is_failing) in health.items():
         yield Sample(FAILING, (prefix, server), float(is_failing))
     for result, count in origin.figures.results.items():
         yield Sample(REQUESTS, (prefix, result), float(count))

@@ -6,7 +6,7 @@ import secrets
 from collections import OrderedDict
 from functools import lru_cache
 from hashlib import blake2b
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from gateway.access.reader_keys import PARAMETER
 from gateway.edge.followed.origin_reads import PASSING
@@ -103,17 +103,6 @@ class StreamLifetimes:
             self.by_path.popitem(last=False)
 
 
-class KeyedReader(NamedTuple):
-    """The reader of a request: its identity and whom it is admitted as, both hashed; its headers.
-
-    The headers select among cached responses.
-    """
-
-    identity: str
-    admitted_as: str
-    headers: MultiMapping[str]
-
-
 class OriginRequests:
     """The reads that one route sends to its origin, each with the key of its cached responses.
 
@@ -197,23 +186,27 @@ class OriginRequests:
         fields["Accept-Encoding"] = coding or "identity"
         host = canonical_host(headers.get("Host", ""))
         who = tuple((name, tuple(headers.getall(name))) for name in identifying_names)
-        reader = self._reader(host, read, headers, who)
+        identity, admitted_as, headers = self._reader(host, read, headers, who)
         return CacheRequest(
             host,
             read,
-            reader.headers,
+            headers,
             fields,
-            reader.identity,
+            identity,
             coding,
             self.lifetimes.by_path.get(read.path, FOREVER),
-            reader.admitted_as,
+            admitted_as,
         )
 
     def _reader(
         self, _host: str, _read: CatchUp, headers: MultiMapping[str], who: tuple[object, ...]
-    ) -> KeyedReader:
-        """Return the reader `who` has sent these fields that identify it, if any."""
-        return KeyedReader(self._hashed(who) if who else "", "", headers)
+    ) -> tuple[str, str, MultiMapping[str]]:
+        """Return the reader `who` has sent these fields that identify it, if any.
+
+        That is its identity and whom it is admitted as, both hashed, and the headers that select
+        among cached responses.
+        """
+        return self._hashed(who) if who else "", "", headers
 
     def _hashed(self, identity: Hashable) -> str:
         """Return a keyed hash that tells one identity from others."""

@@ -14,7 +14,7 @@ from gateway.access import reader_keys
 from gateway.edge import metrics
 from gateway.edge.followed.followed_streams import FollowedStreams
 from gateway.edge.origin_requests import EdgeTargets, MultiAppendSupport, OriginRequests
-from gateway.edge.reads.decision import kept_answer
+from gateway.edge.reads import decision
 from gateway.edge.reads.http_cache import HttpCache
 from gateway.errors import HeadgateError, StartError
 from gateway.live.feed import park
@@ -204,7 +204,7 @@ class EdgeRoute(StreamRoute):
 
     # Requests answered without a task
 
-    cached_answer = staticmethod(kept_answer)
+    cached_answer = staticmethod(decision.cached_answer)
 
     @override
     def park(

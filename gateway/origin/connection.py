@@ -101,12 +101,12 @@ class OriginConnection(SocketProtocol):
     def _read_head(self, attempt: Attempt, data: bytes) -> None:
         if not (self._reader.came or attempt.is_head):
             known = attempt.patterns.read(data)
-            if known is not None and known.body_start + known.size == len(data):  # as most are
-                kind, start = known.kind, known.body_start
+            if known is not None:  # as most are
+                kind, volatile, start = known
                 self.note_answer(kind.answer_kind, is_misframed=kind.is_misframed)
                 status, stable, history = kind.status, kind.stable, self.history
                 head, body = data[:start], data[start:]
-                answer = OriginAnswer(status, body, head, stable, known.volatile, history)
+                answer = OriginAnswer(status, body, head, stable, volatile, history)
                 self.attempt = None
                 self._free(is_last=kind.is_last)
                 attempt.on_answer(answer)

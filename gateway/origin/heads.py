@@ -83,18 +83,6 @@ class HeadKind(Struct, eq=False):
     is_misframed: bool  # it announces a body that it may not have
 
 
-class KnownHead(Struct, eq=False):
-    """A head that a pattern has matched; the body begins at `body_start` and has `size` bytes.
-
-    `volatile` is as in OriginAnswer.
-    """
-
-    kind: HeadKind
-    volatile: dict[str, str]
-    body_start: int
-    size: int
-
-
 class _Pattern(Struct, eq=False):
     """The pattern of one head; the groups of `match` are the values of the fields `names`."""
 
@@ -113,8 +101,11 @@ class HeadPatterns:
     def __len__(self) -> int:
         return len(self._patterns)
 
-    def read(self, data: bytes) -> KnownHead | None:
-        """Return the head at the start of `data` if it matches a known pattern, else None."""
+    def read(self, data: bytes) -> tuple[HeadKind, dict[str, str], int] | None:
+        """Return the head of an answer that matches a known pattern, if `data` is all of it.
+
+        That is what it has in common with others, its VOLATILE values, and where the body begins.
+        """
         patterns = self._patterns
         if not patterns:
             return None
@@ -128,7 +119,9 @@ class HeadPatterns:
                 values = dict(zip(pattern.names, match.groups(), strict=False))
                 has_body = pattern.kind.status not in http1.BODYLESS
                 size = int(values[_LENGTH]) if has_body else 0
-                return KnownHead(pattern.kind, values, match.end(), size)
+                if match.end() + size != len(data):
+                    return None
+                return pattern.kind, values, match.end()
         return None
 
     def note(self, kind: HeadKind, head: bytes) -> None:

@@ -301,18 +301,15 @@ class OriginServers:
             return "; ".join(failing) or None
         return "; ".join(f"{server.url} {server.why_unhealthy}" for server in self._servers)
 
-    def up(self) -> dict[str, bool]:
-        """Return whether each server is up, by host and port; of two URLs there, both must be."""
-        found: dict[str, bool] = {}
-        for one in self._servers:
-            found[one.authority] = found.get(one.authority, True) and one.up
-        return found
+    def health(self) -> dict[str, tuple[bool, bool]]:
+        """Return whether each server is up, and answers with nothing but errors.
 
-    def failing(self) -> dict[str, bool]:
-        """Return whether each server answers with nothing but errors, by host and port."""
-        found: dict[str, bool] = {}
+        They are by host and port; of two URLs there, both must be up.
+        """
+        found: dict[str, tuple[bool, bool]] = {}
         for one in self._servers:
-            found[one.authority] = found.get(one.authority, False) or one.errors.is_failing
+            is_up, is_failing = found.get(one.authority, (True, False))
+            found[one.authority] = is_up and one.up, is_failing or one.errors.is_failing
         return found
 
     def location(self, url: str) -> str | None:

@@ -70,7 +70,7 @@ async def test_a_request_to_a_server_known_to_be_down_counts_as_unreachable() ->
             with pytest.raises(HeadgateError):
                 await ask(origin)
         assert counted(origin) == {"unreachable": 2}
-        assert origin.servers.up() == {f"localhost:{port}": False}
+        assert origin.servers.health() == {f"localhost:{port}": (False, False)}
 
 
 async def test_a_request_refused_by_the_limit_is_counted_and_not_sent() -> None:
@@ -127,7 +127,8 @@ async def test_the_exemplar_of_a_request_is_its_recorded_trace(
 async def test_origin_servers_are_labelled_by_host_and_port() -> None:
     urls = ("http://a.test/x", "https://b.test", "http://[::1]:8080", "http://a.test:80/y")
     async with opened(*urls) as origin:
-        assert origin.servers.up() == {"a.test:80": True, "b.test:443": True, "[::1]:8080": True}
+        names = "a.test:80", "b.test:443", "[::1]:8080"
+        assert origin.servers.health() == dict.fromkeys(names, (True, False))
 
 
 async def test_a_server_with_two_urls_is_up_only_if_both_are() -> None:
@@ -135,4 +136,4 @@ async def test_a_server_with_two_urls_is_up_only_if_both_are() -> None:
         urls = (f"{server.url}/x", f"{server.url}/y")
         async with opened(*urls, health_path="/", health_interval=30) as origin:
             next(iter(origin.servers)).failed("is away")
-            assert origin.servers.up() == {f"localhost:{server.port}": False}
+            assert origin.servers.health() == {f"localhost:{server.port}": (False, False)}

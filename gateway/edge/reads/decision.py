@@ -3,7 +3,7 @@
 `HttpCache` carries it out. A fresh copy comes first (RFC 9111 section 4), then the recent data of a
 followed stream, then a stale copy where that is allowed, then the origin. Cache directives of
 requests are ignored, or any viewer could load the origin; only `only-if-cached` costs it nothing.
-`kept_answer` serves a fresh copy without a task.
+`cached_answer` serves a fresh copy without a task.
 """
 
 from __future__ import annotations
@@ -189,7 +189,7 @@ def fresh(variants: Iterable[Variant], headers: MultiMapping[str], now: float) -
     return None
 
 
-def kept_answer(services: Services, get: PlainGet, own: Own, now: float) -> KeptAnswer | None:
+def cached_answer(services: Services, get: PlainGet, own: Own, now: float) -> KeptAnswer | None:
     """Return the cached response to a plain GET, or None unless it is fresh."""
     entry = services.store.get(get.key, now)
     if not isinstance(entry, Variants):

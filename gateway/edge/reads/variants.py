@@ -41,15 +41,8 @@ def _none() -> None:
     """Return None: no request has been served yet."""
 
 
-class _RenderedHead:
-    """The rendered head of a variant's hits: all but the number of hits and the request id."""
-
-    __slots__ = ("around_hits", "lines", "moment")
-
-    def __init__(self) -> None:
-        self.lines: dict[Recipient, bytes] = {}
-        self.moment = (b"", b"", EVERYBODY)
-        self.around_hits = (b"", b"", b"", b"", b"")
+_NEVER = (b"", b"", EVERYBODY)
+_NOTHING = (b"", b"", b"", b"", b"")
 
 
 class Variant:
@@ -61,7 +54,9 @@ class Variant:
     """
 
     __slots__ = (
-        "_rendered",
+        "_around_hits",
+        "_lines",
+        "_moment",
         "cached",
         "entry",
         "fitted",
@@ -81,7 +76,10 @@ class Variant:
         self.rests_until = 0.0
         # The headers of the last request it matched, unless they hold a credential.
         self.fitted: Callable[[], MultiMapping[str] | None] = _none
-        self._rendered: _RenderedHead | None = None  # most variants are never hit
+        # The rendered head: all but the number of hits and the request id. Most are never hit.
+        self._moment = _NEVER
+        self._around_hits = _NOTHING
+        self._lines: dict[Recipient, bytes] | None = None
 
     @property
     def knows_tail(self) -> bool:
@@ -119,33 +117,32 @@ class Variant:
         `id_line`, with the request's id, are inserted for each response. `ends` are the first line
         and the framing of an answer that has less than the whole response.
         """
-        rendered = self._rendered
-        if rendered is None:
-            rendered = self._rendered = _RenderedHead()
         date, cors = date_and_cors
         moment = (date, connection, recipient)
-        if moment != rendered.moment:
-            rendered.moment = moment
-            rendered.around_hits = self._at_moment(moment, cors, rendered.lines, now)
-        line, begin, before, after, framing = rendered.around_hits
+        if moment != self._moment:
+            self._around_hits = self._at_moment(moment, cors, now)
+            self._moment = moment
+        line, begin, before, after, framing = self._around_hits
         if ends is not None:
             line, framing = ends
         hits = self.entry.hits
         return b"%b%b%b%b%d%b%b" % (line, begin, id_line, before, hits, after, framing)
 
     def _at_moment(
-        self,
-        moment: tuple[bytes, bytes, Recipient],
-        cors: bytes,
-        known: dict[Recipient, bytes],
-        now: float,
+        self, moment: tuple[bytes, bytes, Recipient], cors: bytes, now: float
     ) -> tuple[bytes, bytes, bytes, bytes, bytes]:
         date, connection, recipient = moment
-        cached, stored = self.cached, self.stored
+        cached, stored, known = self.cached, self.stored, self._lines
+        if known is None or (len(known) == MAX_RECIPIENTS and recipient not in known):
+            known = self._lines = {}
+        # On a public route all recipients get the same lines.
+        lines = known.get(recipient)
+        if lines is None:
+            lines = known[recipient] = cached.lines_for(recipient, tells_of_tail=True)
         before, after = cache_status.fresh_hit(stored.age(now), int(stored.fresh_until - now))
         begin = b"".join(
             (
-                self._lines(recipient, known),
+                lines,
                 date if cached.own_date else b"",
                 cors if cached.own_cors else b"",
                 connection,
@@ -154,15 +151,6 @@ class Variant:
         has_length = cached.status not in http1.BODYLESS
         framing = b"Content-Length: %d\r\n\r\n" % len(cached.body) if has_length else b"\r\n"
         return http1.STATUS_LINES[cached.status], begin, before, after, framing
-
-    def _lines(self, recipient: Recipient, known: dict[Recipient, bytes]) -> bytes:
-        """Return the lines for a recipient; on a public route all get the same."""
-        lines = known.get(recipient)
-        if lines is None:
-            if len(known) == MAX_RECIPIENTS:
-                known.clear()
-            lines = known[recipient] = self.cached.lines_for(recipient, tells_of_tail=True)
-        return lines
 
 
 class Variants(CacheEntry):

@@ -8,7 +8,7 @@ from multidict import CIMultiDict
 from typing_extensions import override
 
 from gateway.access.credentials import request_credential, with_token
-from gateway.edge.origin_requests import PAGE, KeyedReader, OriginRequests, dropped_query
+from gateway.edge.origin_requests import PAGE, OriginRequests, dropped_query
 from gateway.features.origin_auth.guard import GuardTimes, OriginGuard
 from gateway.origin.answer import AnswerReceiver
 from gateway.protocol.http.forwarding import RequestSender
@@ -118,9 +118,9 @@ class AskingRequests(OriginRequests):
     @override
     def _reader(
         self, host: str, read: Read, headers: MultiMapping[str], who: Hashable
-    ) -> KeyedReader:
+    ) -> tuple[str, str, MultiMapping[str]]:
         admitted_as = self._hashed((host, read.path, read.others, who))
-        return KeyedReader("", admitted_as, self.guard.stripped(headers))
+        return "", admitted_as, self.guard.stripped(headers)
 
     # Questions
 

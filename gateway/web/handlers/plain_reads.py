@@ -109,6 +109,7 @@ class ReadPlan(Plan, frozen=True, gc=False, eq=False):
     """The way of a read with these fields, from one address, below one route to an origin."""
 
     template: CacheRequest  # for the stream that was read first
+    recipient: Recipient | None  # None where reader keys tell recipients apart
 
     @override
     def ask(self, name: str, connection: ClientConnection, known: KnownRequest) -> ReadAsk | None:
@@ -224,7 +225,8 @@ class ReadAsk(OriginAsk, gc=False, eq=False):
     def _present(self, result: CacheResult) -> RouteAnswer:
         if self.stream is not None:
             note_read(self.stream, self.request, result)
-        return whole(self.plan.route.recipient_of(self.request.read), result)
+        recipient = self.plan.recipient or self.plan.route.recipient_of(self.request.read)
+        return whole(recipient, result)
 
 
 def note_read(stream: FollowedStream, request: CacheRequest, result: CacheResult) -> None:
@@ -254,7 +256,9 @@ def read_plan(
         return None
     template = replace(template, block=field_block(template.fields))
     principal = None if client is None else client.principal
-    return ReadPlan((route, fields, address), route, fields, principal, _start, template)
+    recipient = route.recipient_of(read) if route.access.reader_keys is None else None
+    key = route, fields, address
+    return ReadPlan(key, route, fields, principal, _start, template, recipient)
 
 
 def _start(_name: str, ask: ReadAsk) -> None:
