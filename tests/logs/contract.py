@@ -80,6 +80,14 @@ async def opened(kind: str, folder: Path, max_retired: int = MANY) -> AsyncItera
         await log.close()
 
 
+@contextlib.asynccontextmanager
+async def data_file(folder: Path) -> AsyncIterator[SqliteLog]:
+    """An open log in a data file, with what only such a log has."""
+    async with opened("sqlite", folder) as log:
+        assert isinstance(log, SqliteLog)
+        yield log
+
+
 def kinds(names: Iterable[str]) -> list[ParameterSet]:
     """Return parameters for `kind`: only a log in Redis starts a process."""
     started = pytest.mark.processes

@@ -10,9 +10,8 @@ import contextlib
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.logs.sqlite import recent
-from gateway.logs.sqlite.log import SqliteLog
 from gateway.logs.sqlite.place_rows import SPARE_PAGES
-from tests.logs.contract import reclaimed
+from tests.logs.contract import data_file, reclaimed
 from tests.streams.service import Service
 
 if TYPE_CHECKING:
@@ -54,12 +53,8 @@ class Sizes(NamedTuple):
 
 @contextlib.asynccontextmanager
 async def service_on(folder: Path, retention: Retention) -> AsyncIterator[Service]:
-    log = SqliteLog(folder)
-    await log.open()
-    try:
+    async with data_file(folder) as log:
         yield Service(log, retention=retention)
-    finally:
-        await log.close()
 
 
 async def size_after(folder: Path, days: int, writing: Writing, retention: Retention) -> Sizes:

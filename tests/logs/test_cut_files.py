@@ -12,7 +12,7 @@ import pytest
 
 from gateway.errors import StartError
 from gateway.logs.sqlite.log import SqliteLog
-from tests.logs.contract import created
+from tests.logs.contract import created, data_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,25 +29,18 @@ def left(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 async def _left(folder: Path) -> Path:
-    log = SqliteLog(folder / "running")
-    await log.open()
-    for number in range(STREAMS):
-        await log.commit([created(log, f"s{number}", b"x" * 70_000)])
-    shutil.copytree(folder / "running", folder / "left")
-    await log.close()
+    async with data_file(folder / "running") as log:
+        for number in range(STREAMS):
+            await log.commit([created(log, f"s{number}", b"x" * 70_000)])
+        shutil.copytree(folder / "running", folder / "left")
     return folder / "left"
 
 
-def test_a_file_whose_newest_pages_are_in_its_wal_is_opened(left: Path, tmp_path: Path) -> None:
-    async def run() -> None:
-        log = SqliteLog(shutil.copytree(left, tmp_path / "log"))
-        await log.open()
-        try:
-            assert (await log.load(f"s{STREAMS - 1}")).place.state is not None
-        finally:
-            await log.close()
-
-    asyncio.run(run())
+async def test_a_file_whose_newest_pages_are_in_its_wal_is_opened(
+    left: Path, tmp_path: Path
+) -> None:
+    async with data_file(shutil.copytree(left, tmp_path / "log")) as log:
+        assert (await log.load(f"s{STREAMS - 1}")).place.state is not None
 
 
 @pytest.mark.parametrize("with_wal", [True, False], ids=["wal", "no-wal"])

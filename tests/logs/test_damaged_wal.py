@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
 import re
 import shutil
@@ -18,11 +17,11 @@ from gateway.logs.sqlite.log import SqliteLog
 from gateway.logs.sqlite.recovery import MAX_KEPT
 from gateway.protocol.streams.offsets import parse_offset
 from gateway.protocol.streams.state import position_of
-from tests.logs.contract import appended, created
+from tests.logs.contract import appended, created, data_file
 from tests.support.examples import IS_WHOLE
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     from gateway.protocol.streams.state import StreamState
@@ -79,16 +78,6 @@ async def _crash(folder: Path) -> Crash:
     return Crash(left, contents, offsets, ends)
 
 
-@contextlib.asynccontextmanager
-async def sqlite(folder: Path) -> AsyncIterator[SqliteLog]:
-    log = SqliteLog(folder)
-    await log.open()
-    try:
-        yield log
-    finally:
-        await log.close()
-
-
 def with_wal(crash: Crash, folder: Path, wal: bytes) -> Path:
     folder.mkdir(parents=True)
     shutil.copy(crash.folder / "headgate.db", folder)
@@ -105,7 +94,7 @@ def flipped(wal: bytes, at: int, bit: int = 0) -> bytes:
 async def check(crash: Crash, folder: Path) -> tuple[int, bool]:
     """That every offset means what it meant or is refused; commits lost, and the alarm."""
     lost = 0
-    async with sqlite(folder) as log:
+    async with data_file(folder) as log:
         for path in PATHS:
             loaded = await log.load(path)
             state = loaded.place.state
@@ -176,7 +165,7 @@ async def test_a_wal_cut_within_its_last_transaction_does_not_count_as_damaged(
     cuts = {at for at in borders if first <= at <= end} | set(range(first, end, 509))
     for size in sorted(cuts):
         folder = with_wal(crash, tmp_path / str(size), crash.wal[:size])
-        async with sqlite(folder) as log:
+        async with data_file(folder) as log:
             assert log.loss() is None
             assert (await log.load("a")).place.history == 0
         shutil.rmtree(folder)
@@ -196,7 +185,7 @@ async def test_a_torn_last_transaction_in_the_wal_is_reported_as_no_loss(
             size = min(512, len(wal) - at)
             torn[at : at + size] = bytes(size) if filler == "zeros" else chance.randbytes(size)
         folder = with_wal(crash, tmp_path / str(number), bytes(torn))
-        async with sqlite(folder) as log:
+        async with data_file(folder) as log:
             assert log.loss() is None
         shutil.rmtree(folder)
 
@@ -207,24 +196,22 @@ async def test_frames_from_before_a_wal_restart_do_not_count_as_damage(
     """Those of the last time lie behind the new ones."""
     folder = with_wal(crash, tmp_path / "running", crash.wal)
     left = tmp_path / "left"
-    log = SqliteLog(folder)
-    await log.open()
-    before = (folder / "headgate.db-wal").read_bytes()
-    state = (await log.load("a")).place.state
-    assert state is not None
-    other = apsw.Connection(str(folder / "headgate.db"))
-    other.execute("select count(*) from streams").fetchall()  # or it has no WAL open
-    other.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_RESTART)
-    other.close()
-    await log.commit([appended(state, b"one more")])
     left.mkdir()
-    for name in ("headgate.db", "headgate.db-wal"):
-        shutil.copy(folder / name, left)
-    await log.close()
+    async with data_file(folder) as log:
+        before = (folder / "headgate.db-wal").read_bytes()
+        state = (await log.load("a")).place.state
+        assert state is not None
+        other = apsw.Connection(str(folder / "headgate.db"))
+        other.execute("select count(*) from streams").fetchall()  # or it has no WAL open
+        other.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_RESTART)
+        other.close()
+        await log.commit([appended(state, b"one more")])
+        for name in ("headgate.db", "headgate.db-wal"):
+            shutil.copy(folder / name, left)
     wal = (left / "headgate.db-wal").read_bytes()
     assert len(wal) == len(before)
     assert wal[:HEADER] != before[:HEADER]
-    async with sqlite(left) as log:
+    async with data_file(left) as log:
         loaded = await log.load("a")
         assert loaded.place.state is not None
         assert loaded.place.state.tail == state.tail + len(b"one more")
@@ -235,7 +222,7 @@ async def test_a_damaged_wal_is_reported_until_its_copy_is_removed(
     crash: Crash, tmp_path: Path
 ) -> None:
     folder = with_wal(crash, tmp_path / "data", flipped(crash.wal, HEADER + 100))
-    async with sqlite(folder) as log:
+    async with data_file(folder) as log:
         (kept,) = log.damaged
         assert re.fullmatch(r"headgate\.db-wal\.damaged-\d{8}T\d{6}Z\.\d", kept.name)
         loss = log.loss()
@@ -243,10 +230,10 @@ async def test_a_damaged_wal_is_reported_until_its_copy_is_removed(
         assert str(kept) in loss
         assert log.why_unhealthy() is None
         history = (await log.load("a")).place.history
-    async with sqlite(folder) as log:
+    async with data_file(folder) as log:
         assert (log.damaged, log.loss()) == ([kept], loss)
     kept.unlink()
-    async with sqlite(folder) as log:
+    async with data_file(folder) as log:
         assert log.loss() is None
         assert (await log.load("a")).place.history == history > 0
 
@@ -257,7 +244,7 @@ async def test_the_number_of_saved_damaged_wals_is_bounded(crash: Crash, tmp_pat
     for number in range(1, MAX_KEPT + 2):
         shutil.copy(crash.folder / "headgate.db", folder)
         (folder / "headgate.db-wal").write_bytes(flipped(crash.wal, HEADER + 100))
-        async with sqlite(folder) as log:
+        async with data_file(folder) as log:
             assert len(log.damaged) == min(number, MAX_KEPT)
             seen.append(log.damaged[-1])
     assert sorted(folder.glob("headgate.db-wal.damaged-*")) == seen[1:]

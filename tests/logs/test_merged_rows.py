@@ -14,7 +14,6 @@ from gateway.commands.backups.source import SourceFile
 from gateway.commands.backups.verification import FileVerification
 from gateway.errors import RecordDamaged
 from gateway.logs.sqlite import place_rows
-from gateway.logs.sqlite.log import SqliteLog
 from gateway.logs.sqlite.recent import COMPACTED_BYTES, LONGEST
 from tests.logs.contract import appended, created, loaded, opened, reclaimed, removed, replace
 
@@ -176,14 +175,12 @@ async def test_a_merged_row_holds_the_length_of_each_record(tmp_path: Path) -> N
 
 
 async def test_the_wal_gets_short_again_after_a_reader_has_held_it_up(tmp_path: Path) -> None:
-    log = SqliteLog(tmp_path)
-    await log.open()
-    state = await begun(log)
     wal = tmp_path / "headgate.db-wal"
-    with closing(apsw.Connection(str(tmp_path / "headgate.db"))) as reader:
-        reader.execute("begin; select * from streams").fetchall()
-        state = await grown(log, state, 120, 100_000)
-        assert wal.stat().st_size > 10_000_000
-    state = await grown(log, state, 60, 100_000)
-    assert wal.stat().st_size <= 5 * 1024 * 1024
-    await log.close()
+    async with opened("sqlite", tmp_path) as log:
+        state = await begun(log)
+        with closing(apsw.Connection(str(tmp_path / "headgate.db"))) as reader:
+            reader.execute("begin; select * from streams").fetchall()
+            state = await grown(log, state, 120, 100_000)
+            assert wal.stat().st_size > 10_000_000
+        state = await grown(log, state, 60, 100_000)
+        assert wal.stat().st_size <= 5 * 1024 * 1024
