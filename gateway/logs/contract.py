@@ -143,7 +143,7 @@ class Log(ABC):
         """
 
     @abstractmethod
-    def commit_apart(self, changes: Sequence[Change], settled: Settled) -> None:
+    def commit_separately(self, changes: Sequence[Change], settled: Settled) -> None:
         """Commit changes of different streams, each by itself, as `commit` does with one.
 
         `settled` is called once for each change, in later passes of the loop, with as many as are

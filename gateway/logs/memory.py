@@ -101,17 +101,17 @@ class MemoryLog(Log, Listing):
         return done
 
     @override
-    def commit_apart(self, changes: Sequence[Change], settled: Settled) -> None:
+    def commit_separately(self, changes: Sequence[Change], settled: Settled) -> None:
         failures: list[Exception | None] = []
         has_quota = bool(self.quota.max_bytes)
         for change in changes:
             try:
-                stands = self._states.get(change.state.path)
+                present = self._states.get(change.state.path)
                 # What makes a stream longer, and no more, has only its version against it.
                 if (
-                    (change.grown and not has_quota and stands is not None)
-                    and stands.version == change.expected
-                    and stands.stream_id == change.state.stream_id
+                    (change.grown and not has_quota and present is not None)
+                    and present.version == change.expected
+                    and present.stream_id == change.state.stream_id
                 ):
                     self._apply(change)
                     failures.append(None)
@@ -131,9 +131,9 @@ class MemoryLog(Log, Listing):
     def _failure(self, changes: Sequence[Change]) -> Conflict | LogFull | None:
         """Apply all changes if the versions are as expected and the quota has room for them."""
         for change in changes:
-            stands = self._states.get(change.state.path)
-            version = None if stands is None else stands.version
-            is_other = stands is not None and stands.stream_id != change.state.stream_id
+            present = self._states.get(change.state.path)
+            version = None if present is None else present.version
+            is_other = present is not None and present.stream_id != change.state.stream_id
             if is_other or version != change.expected:
                 return Conflict()
         refusal = self.quota.refusal(changes)
@@ -177,13 +177,13 @@ class MemoryLog(Log, Listing):
 
     @override
     async def read(self, state: StreamState, start: int, end: int) -> Chunk:
-        stands = self._states.get(state.path)
-        if stands is None or stands.stream_id != state.stream_id:
+        present = self._states.get(state.path)
+        if present is None or present.stream_id != state.stream_id:
             raise StreamNotFound("the stream was deleted")
-        check_kept(stands, start)
+        check_kept(present, start)
         position = start
         found: list[list[bytes]] = []
-        for segment in segments_from(stands, start):
+        for segment in segments_from(present, start):
             records = self._records[segment.stream_id]
             first = bisect_right(records.ends, position)
             stop = bisect_left(records.ends, min(end, segment.end)) + 1
@@ -195,7 +195,7 @@ class MemoryLog(Log, Listing):
                 found.append(datas)
             if position >= end:
                 break
-        return Chunk(stands, start, position, tuple(chain.from_iterable(found)))
+        return Chunk(present, start, position, tuple(chain.from_iterable(found)))
 
     @override
     async def expired(self, now: ClockReading, limit: int) -> Sequence[str]:

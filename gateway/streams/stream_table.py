@@ -284,12 +284,12 @@ class Commits(LogListener):
         future.add_done_callback(on_done)
         return future
 
-    def commit_apart(self, changes: Sequence[Change], settled: Settled) -> None:
+    def commit_separately(self, changes: Sequence[Change], settled: Settled) -> None:
         """Commit changes of different streams, each by itself; `settled` is called last."""
         revisions = self._revisions(changes) if self._table.is_shared else None
         try:
             on_settled = partial(self._settled, changes, revisions, settled)
-            self._table.log.commit_apart(changes, on_settled)
+            self._table.log.commit_separately(changes, on_settled)
         except BaseException:
             self._lose_sight(changes)
             raise

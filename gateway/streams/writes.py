@@ -299,7 +299,7 @@ class WriteQueue:
         decided, self._decided = self._decided, []
         try:
             _, _, changes = zip(*decided, strict=True)
-            self.table.commits.commit_apart(changes, partial(self._settled, decided))
+            self.table.commits.commit_separately(changes, partial(self._settled, decided))
         except Exception:  # noqa: BLE001 - nobody may wait for ever
             self._end_in_failure([active for active, _, _ in decided])
 

@@ -48,8 +48,8 @@ class PlainLog(Log):
     def commit(self, changes: Sequence[Change]) -> asyncio.Future[None]:
         return self._log.commit(changes)
 
-    def commit_apart(self, changes: Sequence[Change], settled: Settled) -> None:
-        self._log.commit_apart(changes, settled)
+    def commit_separately(self, changes: Sequence[Change], settled: Settled) -> None:
+        self._log.commit_separately(changes, settled)
 
     async def expired(self, now: ClockReading, limit: int) -> Sequence[str]:
         return await self._log.expired(now, limit)

@@ -20,7 +20,7 @@ from gateway.protocol.streams.chunks import CHUNK_BYTES
 from tests.live.test_feed import BIG, controls, follow, is_told, text, up_to
 from tests.support.event_stream import parse_events
 from tests.support.gated_log import GatedLog, turns
-from tests.support.separate_commits import commit_apart
+from tests.support.separate_commits import commit_separately
 from tests.support.serving import Serving, get, offset, post, put, request, serving
 from tests.support.waiting import PATIENCE_S, until
 
@@ -42,7 +42,7 @@ class PublishingLog(MemoryLog):
         super().__init__()
         self.published: Callable[[], None] | None = None
 
-    commit_apart = commit_apart
+    commit_separately = commit_separately
 
     def commit(self, changes: Sequence[Change]) -> asyncio.Future[None]:
         done = super().commit(changes)

@@ -318,7 +318,7 @@ async def test_the_second_of_two_commits_from_one_version_is_a_conflict(log: Log
     assert (await log.read(first.state, 0, 100)).records == (b"one",)
 
 
-async def committed_apart(log: Log, *changes: Change) -> list[Exception | None]:
+async def committed_separately(log: Log, *changes: Change) -> list[Exception | None]:
     """Why each does not stand, None of one that does."""
     known: dict[int, Exception | None] = {}
     all_known = asyncio.Event()
@@ -330,7 +330,7 @@ async def committed_apart(log: Log, *changes: Change) -> list[Exception | None]:
         if len(known) == len(changes):
             all_known.set()
 
-    log.commit_apart(changes, settled)
+    log.commit_separately(changes, settled)
     assert not known
     await asyncio.wait_for(all_known.wait(), 10)
     return [known[number] for number in range(len(changes))]
@@ -338,9 +338,9 @@ async def committed_apart(log: Log, *changes: Change) -> list[Exception | None]:
 
 async def test_separate_commits_succeed_or_fail_independently(log: Log) -> None:
     changes = [created(log, f"s{number}", b"0") for number in range(3)]
-    assert await committed_apart(log, *changes) == [None] * 3
+    assert await committed_separately(log, *changes) == [None] * 3
     steps = [appended(change.state, b"1") for change in changes]
-    outcomes = await committed_apart(log, steps[0], replace(steps[1], expected=17), steps[2])
+    outcomes = await committed_separately(log, steps[0], replace(steps[1], expected=17), steps[2])
     assert [type(outcome) for outcome in outcomes] == [type(None), Conflict, type(None)]
     states = [await loaded(log, f"s{number}") for number in range(3)]
     assert states == [steps[0].state, changes[1].state, steps[2].state]
@@ -355,10 +355,10 @@ async def test_separate_commits_are_reported_in_the_order_of_all_commits(log: Lo
         steps.append(appended(steps[-1].state, b"2"))
     order: list[int] = []
     log.commit([steps[0]]).add_done_callback(partial(_note, order, 0))
-    log.commit_apart([steps[1]], lambda *_: order.append(1))
+    log.commit_separately([steps[1]], lambda *_: order.append(1))
     last = log.commit([steps[2]])
     last.add_done_callback(partial(_note, order, 2))
-    assert await committed_apart(log, steps[3]) == [None]
+    assert await committed_separately(log, steps[3]) == [None]
     assert order == [0, 1, 2]
     assert await loaded(log, "s") == steps[3].state
 

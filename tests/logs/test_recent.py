@@ -17,7 +17,7 @@ from gateway.protocol.streams.state import ProducerState
 from tests.logs.abilities import needed
 from tests.logs.contract import (
     appended,
-    committed_apart,
+    committed_separately,
     created,
     loaded,
     opened,
@@ -135,9 +135,9 @@ async def test_removing_a_stream_removes_its_recent_records(tmp_path: Path) -> N
 async def test_listed_sizes_include_recent_records(tmp_path: Path) -> None:
     async with opened("sqlite", tmp_path) as log:
         changes = [created(log, name, b"x" * size) for name, size in (("a", 5), ("b", 3), ("c", 1))]
-        assert await committed_apart(log, *changes) == [None] * 3
+        assert await committed_separately(log, *changes) == [None] * 3
         grown = [appended(changes[1].state, b"xxx"), appended(changes[2].state, b"x")]
-        assert await committed_apart(log, *grown) == [None] * 2
+        assert await committed_separately(log, *grown) == [None] * 2
         listed = await needed(log.listing).page("", "", 9)
         assert list(listed.states) == [changes[0].state, grown[0].state, grown[1].state]
         assert list(await needed(log.listing).largest("", 2)) == [(6, "b"), (5, "a")]
@@ -152,7 +152,7 @@ async def test_recent_records_are_bounded_and_none_is_lost(few_rows: int, tmp_pa
     producers: dict[str, dict[str, ProducerState]] = {}
     async with opened("sqlite", tmp_path) as log:
         latest = {it.state.path: it for it in (created(log, f"s{n}", b"-") for n in range(30))}
-        assert await committed_apart(log, *latest.values()) == [None] * len(latest)
+        assert await committed_separately(log, *latest.values()) == [None] * len(latest)
         bodies = dict.fromkeys(latest, b"-")
         for number in range(100):
             changes: list[Change] = []
@@ -167,7 +167,7 @@ async def test_recent_records_are_bounded_and_none_is_lost(few_rows: int, tmp_pa
                 bodies[path] += data
                 latest[path] = change
                 changes.append(change)
-            assert await committed_apart(log, *changes) == [None] * len(changes)
+            assert await committed_separately(log, *changes) == [None] * len(changes)
             assert isinstance(log, SqliteLog)
             waiting = sum([len(log._recent.waiting_changes(path)) for path in latest])
             assert log.numbers()["recent_rows"] == waiting <= few_rows
@@ -256,10 +256,10 @@ async def test_a_read_during_compaction_returns_each_record_once(
 ) -> None:
     async with opened("sqlite", tmp_path) as log:
         changes = [created(log, f"s{number}", b"-") for number in range(few_rows)]
-        assert await committed_apart(log, *changes) == [None] * few_rows
+        assert await committed_separately(log, *changes) == [None] * few_rows
         for number in range(60):
             changes = [appended(change.state, b"%02d" % number) for change in changes]
-            commit = committed_apart(log, *changes)
+            commit = committed_separately(log, *changes)
             chunk = await log.read(changes[0].state, 0, 10**9)
             assert await commit == [None] * few_rows
             told = b"".join(chunk.records)

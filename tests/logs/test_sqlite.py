@@ -23,7 +23,7 @@ from gateway.protocol.lifecycle import PathState
 from gateway.protocol.streams.state import ProducerState
 from tests.logs.contract import (
     appended,
-    committed_apart,
+    committed_separately,
     created,
     loaded,
     opened,
@@ -168,7 +168,7 @@ async def test_commits_that_wait_together_share_disk_syncs(tmp_path: Path) -> No
 async def test_separate_commits_are_one_group_up_to_its_bound(tmp_path: Path, more: int) -> None:
     async with opened("sqlite", tmp_path) as log:
         changes = [created(log, f"s{number}", b"x") for number in range(MAX_GROUP + more)]
-        assert await committed_apart(log, *changes) == [None] * len(changes)
+        assert await committed_separately(log, *changes) == [None] * len(changes)
         assert log.numbers()["commits"] == len(changes)
         assert log.numbers()["groups"] == (2 if more > 0 else 1)
 
@@ -181,12 +181,12 @@ async def test_commits_succeed_with_more_streams_than_the_row_cache_holds(
     async with opened("sqlite", tmp_path) as log:
         changes = [created(log, f"s{number}", b"1") for number in range(1_000 + more)]
         for add in (b"2", b"3"):
-            assert await committed_apart(log, *changes) == [None] * len(changes)
+            assert await committed_separately(log, *changes) == [None] * len(changes)
             changes = [appended(change.state, add) for change in changes]
         ends = changes[0], changes[-1]
         sequel = [appended(ends[1].state, b"4", stream_seq="4"), replace(ends[0], expected=0)]
-        assert await committed_apart(log, *changes[1:]) == [None] * (len(changes) - 1)
-        outcomes = await committed_apart(log, *sequel, ends[0])
+        assert await committed_separately(log, *changes[1:]) == [None] * (len(changes) - 1)
+        outcomes = await committed_separately(log, *sequel, ends[0])
         assert [type(outcome) for outcome in outcomes] == [type(None), Conflict, type(None)]
         assert await loaded(log, "s0") == ends[0].state
         assert await loaded(log, ends[1].state.path) == sequel[0].state

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from gateway.logs.memory import MemoryLog
-from tests.support.separate_commits import commit_apart
+from tests.support.separate_commits import commit_separately
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,7 +42,7 @@ class GatedLog(MemoryLog):
         await self.reads.wait()
         return found
 
-    commit_apart = commit_apart
+    commit_separately = commit_separately
 
     def commit(self, changes: Sequence[Change]) -> asyncio.Future[None]:
         self.committed.append(tuple(changes))

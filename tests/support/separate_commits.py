@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from gateway.protocol.streams.state import Change
 
 
-def commit_apart(log: Log, changes: Sequence[Change], settled: Settled) -> None:
+def commit_separately(log: Log, changes: Sequence[Change], settled: Settled) -> None:
     """Commit each change by the log's `commit`."""
     for number, change in enumerate(changes):
         log.commit((change,)).add_done_callback(partial(_settle, settled, number))

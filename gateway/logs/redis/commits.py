@@ -87,7 +87,7 @@ class RedisCommits:
         settled: Settled,
         later: Callable[[Callable[[], None]], object],
     ) -> None:
-        """Commit changes of different streams, each by itself, as `Log.commit_apart`.
+        """Commit changes of different streams, each by itself, as `Log.commit_separately`.
 
         A note of where a stream is to be looked for is written before its commit.
         """

@@ -131,7 +131,7 @@ class RedisLog(Log):
         return done
 
     @override
-    def commit_apart(self, changes: Sequence[Change], settled: Settled) -> None:
+    def commit_separately(self, changes: Sequence[Change], settled: Settled) -> None:
         self._commits.commit(changes, settled, asyncio.get_running_loop().call_soon)
 
     @override

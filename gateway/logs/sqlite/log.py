@@ -117,8 +117,8 @@ class SqliteLog(Log):
         return self.writer_thread.commit(changes)
 
     @override
-    def commit_apart(self, changes: Sequence[Change], settled: Settled) -> None:
-        self.writer_thread.commit_apart(changes, settled)
+    def commit_separately(self, changes: Sequence[Change], settled: Settled) -> None:
+        self.writer_thread.commit_separately(changes, settled)
 
     @override
     async def expired(self, now: ClockReading, limit: int) -> Sequence[str]:

@@ -163,8 +163,8 @@ class Recent:
         for _ in range(2):
             while self._lap:
                 changes = self._lap.pop()
-                stands = self._streams.get(changes[0].state.path)
-                if stands is changes and id(changes) not in seen:
+                waits = self._streams.get(changes[0].state.path) is changes
+                if waits and id(changes) not in seen:
                     return changes
             self._compacted_up_to, self._lap_began = self._lap_began, self._last
             self._lap = sorted(

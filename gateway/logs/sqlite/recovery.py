@@ -1,4 +1,4 @@
-"""Recovery of a WAL that a crash left: SQLite uses what it can, and the rest is judged here.
+"""Recovery of a WAL that a crash left: SQLite uses what it can, and the rest is examined here.
 
 SQLite stops at the first frame that does not check, however many follow. Those that follow are
 known by their salts, 64 bits that change each time the file is begun anew: a frame with other salts
@@ -7,7 +7,7 @@ commit: every commit is synced before the next transaction writes.
 
 Where a transaction that had been committed may be lost, the log goes on in a new generation, so
 that no offset is given out twice (`protocol.streams.state`). Where one is certainly lost, a
-copy of the WAL is kept.
+copy of the WAL is saved.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ MASK = 0xFFFFFFFF
 
 
 def recover(folder: DataFolder, connection: apsw.Connection) -> None:
-    """Judge the rest of the WAL, and cut it off, so that new frames can follow. Raises StartError.
+    """Examine the rest of the WAL, and cut it off: new frames can follow. Raises StartError.
 
     A crash between any two of its steps does no harm: the next start finds the same.
     """
@@ -51,15 +51,15 @@ def recover(folder: DataFolder, connection: apsw.Connection) -> None:
     _check_size(folder, connection, frames)
     found = skipped_frames(folder.wal, frames, page_size)
     if found.is_torn or found.is_damage:
-        kept = _keep(folder, connection) if found.is_damage else None
+        saved = _save(folder, connection) if found.is_damage else None
         begin_history(connection)
         file, frames = str(folder.wal), found.frames
-        if kept is None:
+        if saved is None:
             reason = "the last transaction is not whole: it was not acknowledged, if power was cut"
             log.warning("log.torn", file=file, frames=frames, reason=reason)
         else:
             reason = "acknowledged transactions are lost: offsets of them are refused from now on"
-            more = {"commits": found.commits, "saved_wal": str(kept), "reason": reason}
+            more = {"commits": found.commits, "saved_wal": str(saved), "reason": reason}
             log.error("log.wal_damaged", file=file, frames=frames, **more)
     if found.frames:
         truncate_wal(folder, connection)
@@ -106,7 +106,7 @@ def frames_taken(connection: apsw.Connection) -> int:
     return max(frames, 0)
 
 
-def _keep(folder: DataFolder, connection: apsw.Connection) -> Path:
+def _save(folder: DataFolder, connection: apsw.Connection) -> Path:
     """Copy the damaged WAL, and return the copy's path.
 
     Raises StartError, and leaves both files as they are, if the copy fails or the data file is not
@@ -130,18 +130,18 @@ def _keep(folder: DataFolder, connection: apsw.Connection) -> Path:
 def _copy(folder: DataFolder) -> Path:
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())  # such names sort by age
     names = (Path(f"{folder.wal}.damaged-{stamp}.{number}") for number in itertools.count())
-    kept = next(path for path in names if not path.exists())
+    saved = next(path for path in names if not path.exists())
     try:
-        shutil.copy(folder.wal, kept)  # with its mode
-        with kept.open("rb") as copy:
+        shutil.copy(folder.wal, saved)  # with its mode
+        with saved.open("rb") as copy:
             os.fsync(copy.fileno())
     except OSError:
-        kept.unlink(missing_ok=True)
+        saved.unlink(missing_ok=True)
         raise
     sync_folder(folder.folder)
     for old in folder.damaged_wals()[:-MAX_KEPT]:
         old.unlink()
-    return kept
+    return saved
 
 
 def begin_history(connection: apsw.Connection) -> None:
@@ -216,7 +216,7 @@ def pages(file: Path, sound_frames: int, page_size: int) -> set[int]:
 
 
 def skipped_frames(file: Path, sound_frames: int, page_size: int) -> SkippedFrames:
-    """Judge what follows the `sound_frames` frames that SQLite could use, one page at a time."""
+    """Examine what follows the `sound_frames` frames that SQLite could use, one page at a time."""
     with file.open("rb") as opened:
         header = opened.read(HEADER_BYTES)
         if len(header) < HEADER_BYTES:
@@ -227,22 +227,22 @@ def skipped_frames(file: Path, sound_frames: int, page_size: int) -> SkippedFram
             if sound_frames:
                 stored = next(_frames(opened, page_size, sound_frames - 1)).stored
             skipped = _frames(opened, page_size, sound_frames)
-            return _judged(skipped, order, stored, header[16:24])
+            return _examined(skipped, order, stored, header[16:24])
         # The header is damaged, maybe in its magic number.
         order = "<" if sys.byteorder == "little" else ">"
         seeds = {stored, _checksum((0, 0), header[:24], order)}
         salts = _salts(_frames(opened, page_size, 0), order, seeds)
         if salts is None:
             return SkippedFrames(0, 0, is_torn=False, is_damage=False)
-        found = _judged(_frames(opened, page_size, 0), order, (0, 0), salts)
+        found = _examined(_frames(opened, page_size, 0), order, (0, 0), salts)
     # The header is synced before the first frame is written: no cut damages it.
     return found._replace(is_damage=found.commits > 0)
 
 
-def _judged(
+def _examined(
     skipped: Iterator[_Frame], order: str, before: _Checksum, salts: bytes
 ) -> SkippedFrames:
-    """Judge the frames that follow one with the checksum `before`, in a WAL with these salts."""
+    """Examine the frames that follow one with the checksum `before`, in a WAL with these salts."""
     frames = commits = 0
     is_whole = is_ours = True  # all frames so far; the frame before
     is_damage = False

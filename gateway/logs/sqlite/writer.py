@@ -185,10 +185,11 @@ class Writer:
         for state in removed.values():
             place_rows.remove(self.connection, state, self._max_retired)
         kept = [change for change in changes if change.state.stream_id not in removed]
-        apart = {change.state.stream_id for change in kept if not self._is_short(change)}
-        others = [change for change in kept if change.state.stream_id in apart]
+        # Of one stream, either all changes wait or none.
+        at_place = {change.state.stream_id for change in kept if not self._is_short(change)}
+        others = [change for change in kept if change.state.stream_id in at_place]
         step = self._recent.step(
-            [change for change in kept if change.state.stream_id not in apart],
+            [change for change in kept if change.state.stream_id not in at_place],
             {change.state.path for change in others},
             {state.path for state in removed.values()},
         )

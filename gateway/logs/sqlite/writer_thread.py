@@ -107,7 +107,7 @@ class WriterThread:
         """Queue the changes for the next group; durable when the future is done."""
         return self._queue((changes,))
 
-    def commit_apart(self, changes: Sequence[Change], settled: Settled) -> None:
+    def commit_separately(self, changes: Sequence[Change], settled: Settled) -> None:
         """Queue the changes for the next group, or several, each as a commit of its own."""
         loop = self._loop
         assert loop is not None, "not started"
@@ -206,8 +206,8 @@ class WriterThread:
             self._reserve.release()
         for start in range(0, len(removing), AT_ONCE):
             part = removing[start : start + AT_ONCE]
-            stood = self._commit_group([commits[number] for number in part])
-            for number, outcome in zip(part, stood, strict=True):
+            of_part = self._commit_group([commits[number] for number in part])
+            for number, outcome in zip(part, of_part, strict=True):
                 outcomes[number] = outcome
             self._guarded(Writer.empty_wal)
         return outcomes
@@ -228,7 +228,7 @@ class WriterThread:
             self.histograms.sync.observe(time.monotonic() - writer.written_at)
             self.histograms.stored(writer.stored)
             self._can_reclaim |= any(it.removes or it.trims for it in writer.stored)
-        assert isinstance(result, list), "Writer.commit tells of each commit why it failed"
+        assert isinstance(result, list), "Writer.commit returns a list"
         return result
 
     def _guarded(self, step: Callable[[Writer], object]) -> object:
