@@ -23,9 +23,8 @@ from gateway.stepped import in_task
 from gateway.telemetry.logs import log
 from gateway.telemetry.metrics import Sample, counter, gauge
 from gateway.telemetry.rare_lines import RareLine
-from gateway.web.connections.connection import Connection
 from gateway.web.connections.contract import Connections
-from gateway.web.connections.listener import ConnectionListener, SocketAcceptor
+from gateway.web.connections.listener import ConnectionListener
 from gateway.web.connections.requests import ConnectionRequests
 from gateway.web.requests import request_body
 from gateway.web.requests.request_head import LONGEST_LINE, MOST_HEADER_LINES, bad_body, check
@@ -39,6 +38,7 @@ if TYPE_CHECKING:
     from gateway.settings import Address, Settings
     from gateway.telemetry.metrics import Snapshot
     from gateway.tls.handshakes import Handshakes
+    from gateway.web.connections.connection import Connection
     from gateway.web.requests.request import Request
 
     Handle = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
@@ -132,16 +132,14 @@ class AdminListener:
         self.handlers = self
         self.keepalive_s = keepalive_s
         self.is_closing = False  # it is closed without a drain
-        self.connections = Connections()
+        self.connections = Connections(self.services)
         self.fast = None
         self._runner = web.AppRunner(application)
         self._listener = ConnectionListener(self, bounds.handshakes)
-        self._entrance: SocketAcceptor | None = None
 
     async def open(self, address: Address, inherited: Sequence[socket.socket] = ()) -> None:
         """Start listening, at `inherited` sockets if there are any. Raises OSError."""
         await self._runner.setup()
-        self._entrance = SocketAcceptor(self.services, self.connections)
         if inherited:
             self._listener.adopt(inherited)
         else:
@@ -150,8 +148,7 @@ class AdminListener:
     async def close(self) -> None:
         """Stop listening, and close every connection."""
         self._listener.close()
-        if self._entrance is not None:
-            self._entrance.close()
+        self.connections.stop_sweeping()
         await self._runner.shutdown()
         await self.connections.close(CLOSE_S)
         await self._runner.cleanup()
@@ -211,13 +208,6 @@ class AdminListener:
 
     def last_answer(self, _data: bytes) -> None:
         """Return None: every request takes a connection."""
-
-    def enter(
-        self, client: socket.socket, early: bytes, late: bytes, handshakes: Handshakes | None
-    ) -> None:
-        """Start a connection on an accepted socket, which has sent `early` already."""
-        assert self._entrance is not None, "it listens"
-        self._entrance.enter(Connection(self, early, late), client, handshakes)
 
 
 class ApplicationProtocol:

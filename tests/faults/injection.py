@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 ROOT = f"{Path(gateway.__file__).parent}/"
 # They tell of what goes wrong, or come by a timer whatever is asked.
 NOT_ON_THE_WAY = ("telemetry/", "settings/")
-BY_TIMERS = frozenset({"SocketAcceptor._sweep_slow", "Connection.end_if_slow"})
+BY_TIMERS = frozenset({"Connections._sweep_slow", "Connection.end_if_slow"})
 # asyncio says nothing of a protocol that cannot be made, and leaves its socket to the collector.
 ACCEPTS = frozenset(
     {
@@ -79,7 +79,7 @@ GUARDS = STEPS | frozenset(
         "WriteQueue._commit",
         "WriteQueue._gather",
         "WriteQueue._settled",
-        "SocketAcceptor._connect",
+        "Connections._connect",
         "Fetches.ended",
         "Fetch._end",
         "Fetch._on_done",

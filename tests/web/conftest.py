@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.web.connections import listener
+from gateway.web.connections import contract
 from tests.support.event_loops import pytest_asyncio_loop_factories as pytest_asyncio_loop_factories
 
 
 @pytest.fixture
 def quick_sweeps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Look for slow clients often."""
-    monkeypatch.setattr(listener, "SWEEP_S", 0.05)
+    monkeypatch.setattr(contract, "SWEEP_S", 0.05)

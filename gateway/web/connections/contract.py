@@ -59,20 +59,22 @@ class ConnectionAcceptor(Protocol):
     def last_answer(self, data: bytes) -> tuple[bytes, bytes] | None:
         """Return the response to the only request of a connection, if it is cached."""
 
-    def enter(
-        self, client: socket.socket, early: bytes, late: bytes, handshakes: Handshakes | None
-    ) -> None:
-        """Make a connection of a socket; `early` was received, `late` is still to be sent.
 
-        With `handshakes` it begins with one.
-        """
+SWEEP_S = 0.5  # a slow client is noticed this much late at most
 
 
 class Connections:
-    """The open connections of one listener. `requests_count` counts what their handlers began."""
+    """The open connections of one listener, and the timer that checks them for slow clients.
 
-    def __init__(self) -> None:
+    `requests_count` counts what their handlers began.
+    """
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._loop = asyncio.get_running_loop()
         self._open: set[Any] = set()  # of a Connection, which is above
+        self._connecting: set[asyncio.Task[None]] = set()
+        self._sweep = self._loop.call_later(SWEEP_S, self._sweep_slow)
         self._idle = asyncio.Event()
         self.requests_count = 0
 
@@ -131,3 +133,70 @@ class Connections:
                     connection.force_close()
                 else:
                     connection.cancel()
+
+    def stop_sweeping(self) -> None:
+        """Cancel the timer."""
+        self._sweep.cancel()
+
+    def enter(
+        self,
+        connection: Any,  # noqa: ANN401 - a Connection, which is above
+        client: socket.socket,
+        handshakes: Handshakes | None = None,
+    ) -> None:
+        """Connect `connection` to the socket, after a TLS handshake if there are `handshakes`.
+
+        During its handshake it counts as a connection. Beyond the limit the socket is closed: an
+        answer would cost the handshake that the limit is there to save.
+        """
+        if handshakes is not None and not self._reserve_slot(connection, client):
+            client.close()
+            return
+        task = self._loop.create_task(self._connect(connection, client, handshakes))
+        self._connecting.add(task)
+        task.add_done_callback(self._connecting.discard)
+
+    def _reserve_slot(
+        self,
+        connection: Any,  # noqa: ANN401 - as above
+        client: socket.socket,
+    ) -> bool:
+        """Count the connection before its handshake; return False if a limit forbids that."""
+        try:
+            peer = client.getpeername()[0]
+        except OSError:  # the client has disconnected
+            return False
+        counts_as = self._services.quotas.address_connects_as(peer)
+        if self._services.limits.connection_made(counts_as) is not None:
+            self._services.limits.connection_lost(None)
+            return False
+        connection.slot = (counts_as,)
+        return True
+
+    async def _connect(
+        self,
+        connection: Any,  # noqa: ANN401 - a Connection, which is above
+        client: socket.socket,
+        handshakes: Handshakes | None,
+    ) -> None:
+        try:
+            if handshakes is None:
+                await self._loop.connect_accepted_socket(lambda: connection, client)
+            else:
+                timeout_s = self._services.timeouts.header
+                await handshakes.connect(connection, client, timeout_s)
+        except BaseException as error:
+            connection.release_slot()
+            client.close()
+            if not isinstance(error, OSError):
+                raise
+
+    def _sweep_slow(self) -> None:
+        """Close the connections of slow clients, and schedule the next sweep first."""
+        self._sweep = self._loop.call_later(SWEEP_S, self._sweep_slow)
+        now = self._loop.time()
+        refused = self._services.limits.refused
+        for connection in self:
+            exceeded = connection.end_if_slow(now)
+            if exceeded is not None:
+                refused[exceeded] += 1

@@ -16,15 +16,14 @@ import socket
 from typing import TYPE_CHECKING
 
 from gateway.telemetry.logs import log
+from gateway.web.connections.connection import Connection
 from gateway.web.requests.responses import JOINED_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from gateway.routes.services import Services
     from gateway.tls.handshakes import Handshakes
-    from gateway.web.connections.connection import Connection
-    from gateway.web.connections.contract import ConnectionAcceptor, Connections
+    from gateway.web.connections.contract import ConnectionAcceptor
 
 
 BACKLOG = 4096  # viewers that lost a server reconnect all at once
@@ -134,87 +133,11 @@ class ConnectionListener:
     def _enter(self, newcomer: _Socket, early: bytes, late: bytes) -> None:
         client = socket.socket(fileno=newcomer.detach())
         client.setblocking(False)
-        self._server.enter(client, early, late, self._handshakes)
+        connection = Connection(self._server, early, late)
+        self._server.connections.enter(connection, client, self._handshakes)
 
 
 def _send(client: _Socket, head: bytes, rest: bytes) -> int:
     if len(rest) <= JOINED_BYTES:
         return client.send(head + rest, _NOT_WAITING)
     return client.sendmsg((head, rest), (), _NOT_WAITING)
-
-
-SWEEP_S = 0.5  # a slow client is noticed this much late at most
-
-
-class SocketAcceptor:
-    """The accepted sockets of one listener, and the timer that checks its connections."""
-
-    def __init__(self, services: Services, connections: Connections) -> None:
-        self._services = services
-        self._connections = connections
-        self._loop = asyncio.get_running_loop()
-        self._connecting: set[asyncio.Task[None]] = set()
-        self._sweep = self._loop.call_later(SWEEP_S, self._sweep_slow)
-
-    def enter(
-        self,
-        connection: Connection,
-        client: socket.socket,
-        handshakes: Handshakes | None = None,
-    ) -> None:
-        """Connect `connection` to the socket, after a TLS handshake if there are `handshakes`.
-
-        During its handshake it counts as a connection. Beyond the limit the socket is closed: an
-        answer would cost the handshake that the limit is there to save.
-        """
-        if handshakes is not None and not self._reserve_slot(connection, client):
-            client.close()
-            return
-        task = self._loop.create_task(self._connect(connection, client, handshakes))
-        self._connecting.add(task)
-        task.add_done_callback(self._connecting.discard)
-
-    def close(self) -> None:
-        """Cancel the timer."""
-        self._sweep.cancel()
-
-    def _reserve_slot(self, connection: Connection, client: socket.socket) -> bool:
-        """Count the connection before its handshake; return False if a limit forbids that."""
-        try:
-            peer = client.getpeername()[0]
-        except OSError:  # the client has disconnected
-            return False
-        counts_as = self._services.quotas.address_connects_as(peer)
-        if self._services.limits.connection_made(counts_as) is not None:
-            self._services.limits.connection_lost(None)
-            return False
-        connection.slot = (counts_as,)
-        return True
-
-    async def _connect(
-        self,
-        connection: Connection,
-        client: socket.socket,
-        handshakes: Handshakes | None,
-    ) -> None:
-        try:
-            if handshakes is None:
-                await self._loop.connect_accepted_socket(lambda: connection, client)
-            else:
-                timeout_s = self._services.timeouts.header
-                await handshakes.connect(connection, client, timeout_s)
-        except BaseException as error:
-            connection.release_slot()
-            client.close()
-            if not isinstance(error, OSError):
-                raise
-
-    def _sweep_slow(self) -> None:
-        """Close the connections of slow clients, and schedule the next sweep first."""
-        self._sweep = self._loop.call_later(SWEEP_S, self._sweep_slow)
-        now = self._loop.time()
-        refused = self._services.limits.refused
-        for connection in self._connections:
-            exceeded = connection.end_if_slow(now)
-            if exceeded is not None:
-                refused[exceeded] += 1

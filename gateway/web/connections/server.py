@@ -9,7 +9,6 @@ from gateway.errors import ClientLimitReached
 from gateway.web.connections.bare_transport import BareTransport, Descriptors
 from gateway.web.connections.connection import Connection
 from gateway.web.connections.contract import Connections
-from gateway.web.connections.listener import SocketAcceptor
 from gateway.web.connections.requests import ConnectionRequests
 
 if TYPE_CHECKING:
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
     from gateway.errors import HeadgateError
     from gateway.routes.services import Services
     from gateway.telemetry.traffic import Traffic
-    from gateway.tls.handshakes import Handshakes
     from gateway.web.connections.contract import RequestHandlers
     from gateway.web.connections.fast_path import FastPath
 
@@ -38,8 +36,7 @@ class ConnectionServer:
         self.keepalive_s = keepalive_s
         self.is_closing = False  # True: each response is the last of its connection
         self.descriptors = Descriptors(asyncio.get_running_loop())
-        self.connections = Connections()
-        self._entrance = SocketAcceptor(services, self.connections)
+        self.connections = Connections(services)
 
     def serve(self, handlers: RequestHandlers, fast: FastPath, keepalive_s: float) -> None:
         """Serve the next request of each connection by these, after a reload."""
@@ -100,7 +97,7 @@ class ConnectionServer:
             connection.idle_until = asyncio.get_running_loop().time() + self.keepalive_s
             connection.slot = (counts_as,)
             if client is not None:
-                self._entrance.enter(connection, client)
+                self.connections.enter(connection, client)
                 return True
         except BaseException:
             self.services.limits.connection_lost(counts_as)
@@ -112,15 +109,9 @@ class ConnectionServer:
         connection.connection_made(transport)
         return True
 
-    def enter(
-        self, client: socket.socket, early: bytes, late: bytes, handshakes: Handshakes | None
-    ) -> None:
-        """Give a connection its transport and protocol."""
-        self._entrance.enter(self(early, late), client, handshakes)
-
     def stop_sweeping(self) -> None:
         """Cancel the timer, and abort the connections of SSE readers."""
-        self._entrance.close()
+        self.connections.stop_sweeping()
         self.descriptors.close()
 
 
