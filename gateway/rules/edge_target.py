@@ -66,28 +66,28 @@ def _target(read: Read, *own: str) -> str:
 def parse_edge_target(target: str, drop: Sequence[str]) -> Read:
     """Parse a target as a read; it is live only if the origin could take it for nothing else."""
     path, raw_query = split(canonical_target(target))
-    query = canonical_query(raw_query, drop)
-    parts = query.text.split("&") if query.text else []
+    query, values = canonical_query(raw_query, drop)
+    parts = query.split("&") if query else []
     own: list[str] = []
     foreign: list[str] = []
     for part in parts:
         (own if part.partition("=")[0] in _OURS else foreign).append(part)
-    offset = query.values.get("offset")
-    target = f"{path}?{query.text}" if query.text else path
+    offset = values.get("offset")
+    target = f"{path}?{query}" if query else path
     start = None if offset is None or offset == BEGINNING else _decoded(offset)
     others = tuple(foreign)
-    mode = MODES.get(query.values.get("live", ""))
+    mode = MODES.get(values.get("live", ""))
     # Of repeated keys either could count, and a plus is a space to some.
-    is_clear = len(own) == len(_OURS & query.values.keys()) and "+" not in (offset or "")
+    is_clear = len(own) == len(_OURS & values.keys()) and "+" not in (offset or "")
     if mode and offset and is_clear:
-        cursor = parse_cursor(query.values.get("cursor", ""))
+        cursor = parse_cursor(values.get("cursor", ""))
         last = ""
-        if mode is Events and LAST_EVENT_ID in query.values:  # it is of one reader
-            last = _decoded(query.values[LAST_EVENT_ID])
+        if mode is Events and LAST_EVENT_ID in values:  # it is of one reader
+            last = _decoded(values[LAST_EVENT_ID])
             others = tuple(part for part in foreign if _key(part) != LAST_EVENT_ID)
         return mode(path, target, start, cursor, others=others, last_event_id=last)
-    cursor_text = query.values.get("cursor", "0")
-    is_clear &= "live" not in query.values and offset != "" and cursor_text.isdecimal()
+    cursor_text = values.get("cursor", "0")
+    is_clear &= "live" not in values and offset != "" and cursor_text.isdecimal()
     others = others if is_clear else tuple(parts)
     return CatchUp(path, target, start, others=others, is_clear=is_clear)
 

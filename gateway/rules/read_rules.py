@@ -69,10 +69,6 @@ class LostOffsets:
     def __len__(self) -> int:
         return len(self.by_stream)
 
-    def __contains__(self, key: object) -> bool:
-        """Return whether some offsets of a stream may be refused."""
-        return key in self.by_stream
-
     def lose(
         self, key: StreamKey, common: str, last: str, held: frozenset[str], now: float
     ) -> None:

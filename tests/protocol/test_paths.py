@@ -196,7 +196,7 @@ def test_an_encoded_query_is_decoded_back_to_its_parameters(query: dict[str, str
     ],
 )
 def test_equivalent_queries_have_one_canonical_form(raw: str, text: str) -> None:
-    assert canonical_query(raw, ()).text == text
+    assert canonical_query(raw, ())[0] == text
 
 
 @pytest.mark.parametrize("raw", ["%", "a=%", "a=%4", "a=%zz", "a%g0=1"])
@@ -217,7 +217,7 @@ def test_a_query_with_a_malformed_percent_encoding_is_refused(raw: str) -> None:
     ],
 )
 def test_dropped_query_keys_are_left_out(raw: str, drop: list[str], text: str) -> None:
-    assert canonical_query(raw, drop).text == text
+    assert canonical_query(raw, drop)[0] == text
 
 
 @pytest.mark.parametrize(
@@ -230,7 +230,7 @@ def test_dropped_query_keys_are_left_out(raw: str, drop: list[str], text: str) -
     ],
 )
 def test_a_repeated_query_key_has_its_first_value(raw: str, values: dict[str, str]) -> None:
-    assert canonical_query(raw, ()).values == values
+    assert canonical_query(raw, ())[1] == values
 
 
 QUERY_PIECES = st.sampled_from(
@@ -241,7 +241,7 @@ QUERIES = st.lists(QUERY_PIECES, max_size=14).map("".join)
 
 def spelled(raw: str) -> str | None:
     try:
-        return canonical_query(raw, ()).text
+        return canonical_query(raw, ())[0]
     except (BadRequest, UnicodeEncodeError):  # a lone surrogate comes out of no HTTP parser
         return None
 

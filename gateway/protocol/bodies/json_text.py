@@ -74,17 +74,11 @@ def _depth(bare: bytes) -> int:
     return max(accumulate(steps), default=0)
 
 
-class _Cut(NamedTuple):
-    """The brackets and quotes that complete the slices before and after a cut."""
-
-    before: bytes
-    behind: bytes
-
-
-_COMMA = {ord("["): _Cut(b"[0,", b"0]"), ord("{"): _Cut(b'{"":0,', b'"":0}')}
-_VALUE = {ord("["): _Cut(b'["', b'"]'), ord("{"): _Cut(b'{"":"', b'"}')}
-_KEY = {ord("["): _VALUE[ord("[")], ord("{"): _Cut(b'{"', b'":0}')}
-_ENDS = {ord("["): _Cut(b"[", b"]")}
+# The brackets and quotes that complete the slices before and after a cut.
+_COMMA = {ord("["): (b"[0,", b"0]"), ord("{"): (b'{"":0,', b'"":0}')}
+_VALUE = {ord("["): (b'["', b'"]'), ord("{"): (b'{"":"', b'"}')}
+_KEY = {ord("["): _VALUE[ord("[")], ord("{"): (b'{"', b'":0}')}
+_ENDS = {ord("["): (b"[", b"]")}
 
 
 class Slice(NamedTuple):
@@ -146,14 +140,14 @@ class Slices:
     def _next(self) -> Slice:
         begin, stack, cut = self._at, bytes(self._stack), self._cut
         self._advance()
-        before = b"".join([*map(_OPEN.__getitem__, stack[:-1]), cut[stack[-1]].before])
+        before = b"".join([*map(_OPEN.__getitem__, stack[:-1]), cut[stack[-1]][0]])
         if not self._stack:
             raise ValueError("JSON is malformed: a bracket is closed that was not opened")
         outer = map(_CLOSE.__getitem__, reversed(self._stack[:-1]))
         if self._at == len(self._text):
             after = b"]"
         else:
-            after = b"".join([self._cut[self._stack[-1]].behind, *outer])
+            after = b"".join([self._cut[self._stack[-1]][1], *outer])
         piece = self._text[begin : self._at]
         piece.decode()  # the JSON decoder lets bytes that are no UTF-8 pass inside strings
         try:
@@ -217,10 +211,10 @@ def without_blanks(body: bytes) -> tuple[int, int]:
     blank = _BLANK.match(body, 0, LONGEST_RUN)
     begin = blank.end() if blank is not None else 0
     last = body[-LONGEST_RUN:]
-    behind = len(last) - len(last.rstrip(_SPACE))
-    if LONGEST_RUN in {begin, behind} or begin + behind >= len(body):
+    after = len(last) - len(last.rstrip(_SPACE))
+    if LONGEST_RUN in {begin, after} or begin + after >= len(body):
         raise ValueError(_TOO_LONG)
-    return begin, len(body) - behind
+    return begin, len(body) - after
 
 
 def _between_characters(text: bytes, start: int, end: int) -> int:

@@ -7,7 +7,7 @@ Route, name, permissions, cache keys and the request to an origin all use the te
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 from urllib.parse import unquote_to_bytes
 
 from gateway.errors import BadRequest
@@ -119,16 +119,10 @@ def _decode_query(text: str) -> str:
         raise BadRequest("the query is not UTF-8") from error
 
 
-class Query(NamedTuple):
-    """A query in its canonical form, and the values of its first keys as they stand there."""
+def canonical_query(raw: str, drop: Sequence[str]) -> tuple[str, dict[str, str]]:
+    """Return a query in canonical form, and the values of its first keys as they stand there.
 
-    text: str
-    values: dict[str, str]
-
-
-def canonical_query(raw: str, drop: Sequence[str]) -> Query:
-    """Return a query in canonical form: sorted by key, in one percent-encoding.
-
+    It is sorted by key, in one percent-encoding.
     Keys that match `drop` (`*` at the end stands for any rest) are left out. Equal keys keep their
     order, and `+`, which means a space to some and itself to others, stays as it is.
     """
@@ -148,7 +142,7 @@ def canonical_query(raw: str, drop: Sequence[str]) -> Query:
     values: dict[str, str] = {}
     for key, text in pairs:
         values.setdefault(key, text[len(key) + 1 :])
-    return Query("&".join(text for _, text in pairs), values)
+    return "&".join(text for _, text in pairs), values
 
 
 def _place(pair: tuple[str, str]) -> str:
