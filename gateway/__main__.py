@@ -76,7 +76,7 @@ def serve(config: Path | None, **flags: str | None) -> None:
 
     # One collection behind this import: it leaves 0.6 MB of discarded classes, whose memory the
     # next imports use.
-    with trust.nobody():
+    with trust.without_authorities():
         import aiohttp.web  # noqa: F401
 
     gc.collect()

@@ -229,9 +229,12 @@ class JwtIssuers(Authority):
         issuer, source = known
         if parsed.algorithm not in issuer.algorithms:
             raise signed_tokens.refused("is signed by no algorithm that its issuer has")
-        key = await _key_of(parsed, source)
-        if not key.has_signed(parsed):
-            raise signed_tokens.refused("has a signature that is wrong")
+        if source.keys is None or parsed.kid not in source.keys:
+            await source.look_again()
+        if source.keys is None:
+            # After a 401 a client would drop a token that may be valid.
+            raise KeysUnavailable("the keys of the token's issuer could not be fetched yet")
+        key = source.keys.signer_of(parsed)
         return self._principal(parsed, issuer, key, digest, now)
 
     @override
@@ -267,19 +270,6 @@ class JwtIssuers(Authority):
         return Principal(
             holder.name, grants, until, proof=proof, digest=digest, account=holder.account
         )
-
-
-async def _key_of(token: SignedToken, source: RemoteKeys | KeysOfFile) -> PinnedKey:
-    """Return the key that is pinned for the token's algorithm and id."""
-    if source.keys is None or token.kid not in source.keys:
-        await source.look_again()
-    if source.keys is None:
-        # After a 401 a client would drop a token that may be valid.
-        raise KeysUnavailable("the keys of the token's issuer could not be fetched yet")
-    key = source.keys.find(token.kid, token.algorithm)
-    if key is None:
-        raise signed_tokens.refused("is signed by a key that is unknown, or not with its algorithm")
-    return key
 
 
 def _check_claims(token: SignedToken, issuer: JwtIssuer, now: float) -> float:

@@ -14,7 +14,7 @@ from joserfc.util import base64_to_int, urlsafe_b64decode
 from typing_extensions import override
 
 from gateway.access.credentials import LONGEST_TOKEN
-from gateway.access.signed_tokens import listed_keys, load_object
+from gateway.access.signed_tokens import listed_keys, load_object, refused
 from gateway.small_files import read_file
 
 if TYPE_CHECKING:
@@ -96,10 +96,18 @@ class KeySet:
         """The ids of the keys, in the order of the set."""
         return tuple(self._keys)
 
-    def find(self, kid: str, algorithm: str) -> PinnedKey | None:
-        """Return the key of that id which may sign by the token's algorithm."""
-        fitting = (key for key in self._keys.get(kid, ()) if algorithm in key.algorithms)
-        return next(fitting, None)
+    def signer_of(self, token: SignedToken) -> PinnedKey:
+        """Return the key that is pinned for a token's id and algorithm, and has signed it.
+
+        Raises Unauthenticated.
+        """
+        keys = self._keys.get(token.kid, ())
+        key = next((key for key in keys if token.algorithm in key.algorithms), None)
+        if key is None:
+            raise refused("is signed by a key that is unknown, or not with its algorithm")
+        if not key.has_signed(token):
+            raise refused("has a signature that is wrong")
+        return key
 
     def has(self, kid: str, thumbprint: str) -> bool:
         """Return whether a key is still in the set."""

@@ -81,11 +81,7 @@ def verified(token: str, keys: Keys, max_age: int, now: float, digest: bytes = b
     parsed = signed_tokens.parse(token)
     if parsed.typ != TYP:
         raise signed_tokens.refused("is no read token")
-    key = keys.verifying.find(parsed.kid, parsed.algorithm)
-    if key is None:
-        raise signed_tokens.refused("is signed by a key that is unknown, or not with its algorithm")
-    if not key.has_signed(parsed):
-        raise signed_tokens.refused("has a signature that is wrong")
+    key = keys.verifying.signer_of(parsed)
     issued = signed_tokens.revocation_claims(parsed)
     holder = _holder(issued)
     try:

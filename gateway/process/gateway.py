@@ -13,12 +13,11 @@ from gateway import app
 from gateway.errors import StartError
 from gateway.features.console.credential import ConsoleToken
 from gateway.features.kinds import FeatureRoutes
-from gateway.features.reported_authorities import ReportedAuthorities
 from gateway.process import reconfiguration
 from gateway.process.clock_watch import running_s
 from gateway.process.inherited_sockets import InheritedSockets
-from gateway.process.listening import explaining, open_admin, open_front, open_tls, prepare_tls
-from gateway.process.reconfiguration import ActiveConfiguration
+from gateway.process.listening import explaining, open_admin, open_front, open_tls
+from gateway.process.reconfiguration import ActiveConfiguration, Maker
 from gateway.process.reloader import Reloader
 from gateway.settings.reached import stream_tls
 from gateway.telemetry import metrics, tracing
@@ -32,10 +31,8 @@ from gateway.web.requests.request_head import check_parser
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from gateway.access.authorities import Authorities
     from gateway.front.front import Front
     from gateway.process.reloader import Reread
-    from gateway.purge.purges import Purges
     from gateway.routes.contract import StreamRoute
     from gateway.runtime.write_journal import Write, WriteJournal
     from gateway.settings import Settings
@@ -54,10 +51,6 @@ CONFIGURATIONS = gauge(
 DRAINING = gauge(
     "headgate_draining", "1 while the process stops and finishes the requests under way."
 )
-
-
-def _purges(settings: Settings) -> Purges:
-    return reconfiguration.purges_of(settings, time.monotonic, time.time)
 
 
 class Gateway:
@@ -85,28 +78,22 @@ class Gateway:
         cannot be read.
         """
         self.console = ConsoleToken()
-        self._console = console or self.console.digest
         tracer = tracing.start(os.environ)
         self._services = services = app.make_services(
             settings, time.time, running=running_s, tracer=tracer, journal=journal
         )
         if journal is not None:
             journal.listen(self._invalidate, self._invalidate_all)
-        authorities = self._authorities(settings)
+        maker = Maker(FeatureRoutes(services), console or self.console.digest, time.time)
+        self._maker = maker
+        authorities = maker.authorities(settings)
         routes = [
             app.route_of(settings, it, services, app.access_of(settings, it, authorities, services))
             for it in settings.route_table
         ]
-        features = FeatureRoutes(services)
-        models = features.make(settings, routes, authorities, ())
-        parts = authorities, _purges(settings), routes, models, services
+        models = maker.features.make(settings, routes, authorities, ())
+        parts = authorities, maker.purges(settings), routes, models, services
         self._configuration = ActiveConfiguration(settings, *parts)
-        self._makers = reconfiguration.Makers(
-            self._authorities,
-            _purges,
-            features,
-            lambda new: prepare_tls(self._handshakes, stream_tls(new)),
-        )
         self._retiring: set[asyncio.Task[None]] = set()  # one for each former configuration
         self._connections: ConnectionServer | None = None  # None until the gateway serves
         self._is_stopping = False
@@ -117,9 +104,6 @@ class Gateway:
         self._inherited = inherited
         self._exit_stack = AsyncExitStack()
         self.before_drain: list[Callable[[], Awaitable[None]]] = []
-
-    def _authorities(self, settings: Settings, earlier: Authorities | None = None) -> Authorities:
-        return ReportedAuthorities(settings, time.time, self._console, earlier)
 
     @property
     def settings(self) -> Settings:
@@ -258,7 +242,7 @@ class Gateway:
         Raises StartError, and then leaves nothing open.
         """
         prepared = reconfiguration.Reload(
-            self._configuration, settings, self._services, self._makers
+            self._configuration, settings, self._services, self._maker, self._handshakes
         )
         await prepared.prepare()
         return prepared

@@ -9,14 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway import app
 from gateway.errors import RestartNeeded
 from gateway.features.console.inspector import Inspector
 from gateway.features.kinds import check_features
+from gateway.features.reported_authorities import ReportedAuthorities
+from gateway.process.listening import prepare_tls
 from gateway.purge.purges import Purges, longest_copy_s
 from gateway.routes.router import Router
+from gateway.settings.reached import stream_tls
 from gateway.settings.reload_plan import restart_reasons, route_outcome, why_log_is_in_use
 from gateway.telemetry.logs import log
 from gateway.web.asks.plans import Plans
@@ -32,6 +36,7 @@ if TYPE_CHECKING:
     from gateway.routes.contract import StreamRoute
     from gateway.routes.services import Services
     from gateway.settings import Route, Settings
+    from gateway.tls.handshakes import Handshakes
     from gateway.web.connections.server import ConnectionServer
 
 
@@ -70,18 +75,30 @@ def check_fixed(current: Settings, new_settings: Settings) -> None:
         raise RestartNeeded(".\n".join(reasons))
 
 
-class Makers(NamedTuple):
-    """The functions that make parts of a configuration for this process.
+class Maker(NamedTuple):
+    """The maker of a configuration's parts for one process; each function raises StartError.
 
-    `authorities` takes those in force or None. `models` reuses the model routes in force whose
-    settings have not changed. `certificates` returns a function that puts the certificates of the
-    new settings in force. All raise StartError.
+    All verifiers accept the console's token, whose hash is `console`. `features` reuses the routes
+    in force whose settings have not changed.
     """
 
-    authorities: Callable[[Settings, Authorities | None], Authorities]
-    purges: Callable[[Settings], Purges]
-    models: FeatureRoutes
-    certificates: Callable[[Settings], Callable[[], None]]
+    features: FeatureRoutes
+    console: bytes
+    clock: Callable[[], float]  # epoch seconds
+
+    def authorities(self, settings: Settings, earlier: Authorities | None = None) -> Authorities:
+        """Return the authorities for tokens; what the `earlier` ones have fetched goes on."""
+        return ReportedAuthorities(settings, self.clock, self.console, earlier)
+
+    def purges(self, settings: Settings) -> Purges:
+        """Return the purges of the caches in front."""
+        return Purges(
+            settings.purges,
+            time.monotonic,
+            wall_clock=self.clock,
+            retry_for_s=longest_copy_s(settings.route_table),
+            prefix=settings.route_table[0].prefix,
+        )
 
 
 class _KeptRoute(NamedTuple):
@@ -100,12 +117,18 @@ class Reload:
     """The change from one configuration to another; its methods are called in their order."""
 
     def __init__(
-        self, current: ActiveConfiguration, settings: Settings, services: Services, makers: Makers
+        self,
+        current: ActiveConfiguration,
+        settings: Settings,
+        services: Services,
+        maker: Maker,
+        handshakes: Handshakes | None,
     ) -> None:
         self._current = current
         self._settings = settings
         self._services = services
-        self._makers = makers
+        self._maker = maker
+        self._handshakes = handshakes
         self._authorities: Authorities
         self._purges: Purges
         self._use_certificates: Callable[[], None]
@@ -120,9 +143,9 @@ class Reload:
         check_fixed(current.settings, settings)
         self._purges = current.purges
         if settings.purges != current.settings.purges:
-            self._purges = self._makers.purges(settings)
-        self._use_certificates = self._makers.certificates(settings)
-        self._authorities = self._makers.authorities(settings, current.authorities)
+            self._purges = self._maker.purges(settings)
+        self._use_certificates = prepare_tls(self._handshakes, stream_tls(settings))
+        self._authorities = self._maker.authorities(settings, current.authorities)
         earlier = {
             route.prefix: (current_route, route)
             for current_route, route in zip(
@@ -158,7 +181,7 @@ class Reload:
 
     async def _prepare_models(self) -> None:
         current = self._current.models
-        self._models = self._makers.models.make(
+        self._models = self._maker.features.make(
             self._settings, self._routes, self._authorities, current
         )
         for model in self._models:
@@ -248,13 +271,3 @@ def collect_frozen() -> None:
         gc.unfreeze()
         gc.collect()
         gc.freeze()
-
-
-def purges_of(settings: Settings, clock: Callable[[], float], wall: Callable[[], float]) -> Purges:
-    """Return the purges of the caches in front. Raises StartError if a token is missing.
-
-    `clock` returns monotonic seconds, and `wall` epoch seconds.
-    """
-    kept_s = longest_copy_s(settings.route_table)
-    prefix = settings.route_table[0].prefix
-    return Purges(settings.purges, clock, wall_clock=wall, retry_for_s=kept_s, prefix=prefix)

@@ -143,41 +143,36 @@ class Quotas:
         peer = peer_of(transport)
         return None if peer is None else self.proxies.client(peer, headers)
 
-    def append(
-        self, transport: BaseTransport | None, headers: MultiMapping[str], account: str = ""
+    def write(
+        self,
+        transport: BaseTransport | None,
+        headers: MultiMapping[str],
+        account: str,
+        *,
+        is_creation: bool,
     ) -> str | None:
-        """Count an append; raises ClientLimitReached if the client appends too much.
+        """Count an append or creation; raises ClientLimitReached if its client writes too much.
 
         Return the client that the bytes of the body count for; None if these have no limit.
         """
-        if not self.bounds_appends:
+        if not (self.bounds_creations if is_creation else self.bounds_appends):
             return None
         who = self.counts_as(transport, headers, account)
-        self._check(self._rates.appends, who, "max_client_appends", "appends a second")
+        if is_creation:
+            rate = self._rates.creations
+            self._check(rate, who, "max_client_creations", "creations an hour")
+        else:
+            rate = self._rates.appends
+            self._check(rate, who, "max_client_appends", "appends a second")
         self._check(self._rates.append_bytes, who, "max_client_append_bytes", "bytes a second")
-        self._rates.appends.count(who, 1)
-        return who
+        rate.count(who, 1)
+        return who if self._bounds_bytes else None
 
     def announced(self, who: str, size: int) -> ChargedBody:
         """Count the announced bytes of a body for the client `who`; more only as they come."""
         counted = min(size, self.limits.max_append)
         self._rates.append_bytes.count(who, counted)
         return ChargedBody(self._rates.append_bytes, who, counted)
-
-    def create(
-        self, transport: BaseTransport | None, headers: MultiMapping[str], account: str = ""
-    ) -> str | None:
-        """Count a creation; raises ClientLimitReached if the client creates or sends too much.
-
-        Return the client that the bytes of the body count for; None if these have no limit.
-        """
-        if not self.bounds_creations:
-            return None
-        who = self.counts_as(transport, headers, account)
-        self._check(self._rates.creations, who, "max_client_creations", "creations an hour")
-        self._check(self._rates.append_bytes, who, "max_client_append_bytes", "bytes a second")
-        self._rates.creations.count(who, 1)
-        return who if self._rates.append_bytes else None
 
     def admits(
         self,
@@ -190,7 +185,7 @@ class Quotas:
     ) -> bool:
         """Count an append or creation of `size` bytes if it is within its client's quotas.
 
-        Return whether it is. Another one is refused by `append` or `create`.
+        Return whether it is. Another one is refused by `write`.
         """
         rate = self._rates.creations if is_creation else self._rates.appends
         who = self.counts_as(transport, headers, account)

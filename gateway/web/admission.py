@@ -234,9 +234,8 @@ def charge(request: Request, exchange: Exchange, services: Services) -> None:
     quotas = services.quotas
     if not (quotas.bounds_appends or quotas.bounds_creations):
         return
-    count = quotas.create if request.method == "PUT" else quotas.append
-    account = account_of(exchange.principal)
-    who = count(request.transport, request.fields.headers, account)
+    account, is_creation = account_of(exchange.principal), request.method == "PUT"
+    who = quotas.write(request.transport, request.fields.headers, account, is_creation=is_creation)
     if who is not None:
         exchange.charged = quotas.announced(who, request.content_length or 0)
 

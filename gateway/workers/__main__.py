@@ -7,7 +7,7 @@ from gateway import trust
 
 def main() -> None:
     """Import aiohttp before anything else does, and work."""
-    with trust.nobody():
+    with trust.without_authorities():
         import aiohttp.web  # noqa: F401
 
     from gateway.workers import worker

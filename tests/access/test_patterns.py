@@ -162,4 +162,4 @@ def test_a_spoilt_key_in_a_set_leaves_the_other_keys_usable(key: Any, data: st.D
         spoilt[name] = data.draw(ANY_JSON)
     good = {**ED.as_dict(private=False)}
     keys = parse_keys(json.dumps({"keys": [spoilt, good]}).encode(), ["EdDSA", "ES256", "RS256"])
-    assert keys.find("ed", "EdDSA") is not None
+    assert "ed" in keys
