@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.logs.redis.connection import pack
-from gateway.logs.redis.names import VERSION
 
 if TYPE_CHECKING:
     from gateway.logs.redis.notifications import OnMessage
@@ -35,23 +34,22 @@ class RedisMailboxes:
     async def send(self, name: str, message: bytes) -> bool:
         """Send a message; return whether somebody has heard it."""
         channel = self._channel(name)
-        (heard,) = await self._store.execute(channel, self._store.publish(channel, message))
+        (heard,) = await self._store.execute(channel, pack("SPUBLISH", channel, message))
         return bool(heard)
 
     async def send_parcel(self, name: str, key: str, content: bytes, message: bytes) -> bool:
         """Put a parcel down, then send a message; return whether somebody has heard it."""
         channel, parcel = self._channel(name), self._parcel(name, key)
         put = pack("SET", parcel, content, "PX", KEPT_MS)
-        _, heard = await self._store.execute(channel, put, self._store.publish(channel, message))
+        _, heard = await self._store.execute(channel, put, pack("SPUBLISH", channel, message))
         return bool(heard)
 
     async def claim_parcel(self, name: str, key: str) -> bytes | None:
         """Take a parcel away; None if it is not there any more."""
         parcel = self._parcel(name, key)
-        call = pack("FCALL", f"headgate_claim_parcel_{VERSION}", 1, parcel)
-        (content,) = await self._store.execute(parcel, call)
-        found: bytes | None = content
-        return found
+        calls = pack("GET", parcel), pack("UNLINK", parcel)
+        content, removed = await self._store.execute(parcel, *calls)
+        return content if removed else None  # of two that ask at once, one removes it
 
     def _channel(self, name: str) -> str:
         return f"{self._store.prefix}:mailbox{{{name}}}"

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from gateway.logs.contract import Settled
     from gateway.logs.redis.connection import Packed, Reply, Word
-    from gateway.logs.redis.indexes import DeadlineIndex, IndexNote, PathIndex
+    from gateway.logs.redis.indexes import DeadlineIndex, Note, PathIndex
     from gateway.logs.redis.losses import LossWatch
     from gateway.logs.redis.names import RedisNames
     from gateway.logs.redis.store import CallReplies, RedisStore
@@ -97,11 +97,11 @@ class RedisCommits:
                 key, token = self._store.names.meta(change.state.path), next(self._tokens)
                 packed = [commit_call(self._store.names, self._store.gateway, change, token)]
                 elsewhere = []
-                for note in (*self._deadlines.notes(change), *self._paths.notes(change)):
-                    if self._servers.are_together([key, note.key]):
-                        packed.insert(0, note.call)
+                for index, note in (*self._deadlines.notes(change), *self._paths.notes(change)):
+                    if self._servers.are_together([key, index]):
+                        packed.insert(0, note)
                     else:
-                        elsewhere.append(note)
+                        elsewhere.append((index, note))
                 committed = partial(self._committed, results, number, change, token)
                 call = RedisCall(self._servers, key, packed, committed, commits=True)
             except Exception as error:  # noqa: BLE001 - the others go on
@@ -113,7 +113,7 @@ class RedisCommits:
                 calls.append(call)
         RedisCall.send_commits(calls)
 
-    def _send_after(self, notes: Sequence[IndexNote], change: Change, call: RedisCall) -> None:
+    def _send_after(self, notes: Sequence[Note], change: Change, call: RedisCall) -> None:
         """Send a commit once the servers of other keys have replied to the notes.
 
         A stream is not created while one of them is refused: nothing else would list the stream, or
@@ -122,7 +122,7 @@ class RedisCommits:
         if not notes:
             call.send()
             return
-        note, *others = notes
+        (index, note), *others = notes
 
         def noted(answer: CallReplies | LogUnavailable) -> None:
             if isinstance(answer, LogUnavailable):
@@ -132,7 +132,7 @@ class RedisCommits:
                 self._deadlines.note_later(change.state.path, note)
             self._send_after(others, change, call)
 
-        RedisCall(self._servers, note.key, [note.call], noted, commits=True).send()
+        RedisCall(self._servers, index, [note], noted, commits=True).send()
 
     def _committed(
         self,

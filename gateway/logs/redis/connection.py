@@ -52,19 +52,14 @@ class Refusal(Exception):
     """Redis answered a command with an error, which begins with its code."""
 
     @property
-    def text(self) -> str:
-        """The error as Redis wrote it."""
-        return str(self.args[0])
-
-    @property
     def code(self) -> str:
         """The first word of the error, in capitals by custom."""
-        return self.text.partition(" ")[0]
+        return str(self).partition(" ")[0]
 
     @property
     def meaning(self) -> str:
         """The error in words for an operator."""
-        plain = self.text.removeprefix("ERR ")
+        plain = str(self).removeprefix("ERR ")
         for beginning, meaning in MEANINGS.items():
             if plain.startswith(beginning):
                 return f"{meaning} ({plain})" if beginning == "NOPERM" else meaning
@@ -76,7 +71,7 @@ class Refusal(Exception):
 
         Redis refuses it so after FUNCTION FLUSH, and our functions before they have a history.
         """
-        return "Function not found" in self.text or "NOHISTORY" in self.text
+        return any(sign in str(self) for sign in ("Function not found", "NOHISTORY"))
 
 
 class Unreachable(Exception):

@@ -244,7 +244,7 @@ async def _load(connection: RedisConnection) -> None:
         try:
             await connection.ask("FUNCTION", "LOAD", library)
         except Refusal as refusal:  # out of memory: they are there, or a call will tell
-            if refusal.code != "OOM" and "already exists" not in refusal.text:
+            if refusal.code != "OOM" and "already exists" not in str(refusal):
                 raise
     history, replication = await connection.ask("FCALL", "headgate_history", 0)
     begin = f"headgate_begin_{VERSION}"

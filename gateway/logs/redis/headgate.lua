@@ -318,14 +318,6 @@ local function own_documents(keys, argv)
   return 1
 end
 
--- KEYS   a parcel
--- Returns what is in it, or nil; it is gone then.
-local function claim_parcel(keys)
-  local found = redis.call('GET', keys[1])
-  redis.call('UNLINK', keys[1])
-  return found
-end
-
 -- What frees memory, or takes none, goes on when there is none left.
 local CALM = {'allow-oom'}
 
@@ -343,5 +335,3 @@ redis.register_function{function_name = 'headgate_state_@VERSION@', callback = s
 redis.register_function('headgate_write_documents_@VERSION@', write_documents)
 redis.register_function{
   function_name = 'headgate_own_documents_@VERSION@', callback = own_documents, flags = CALM}
-redis.register_function{
-  function_name = 'headgate_claim_parcel_@VERSION@', callback = claim_parcel, flags = CALM}

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import heapq
 from collections import deque
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from gateway.logs.redis.store import RedisStore
     from gateway.protocol.streams.state import Change, StreamState
 
+    # The key of an index of all streams, and the call that notes one stream there.
+    Note = tuple[str, Packed]
+
 MOST_LATE = 10_000  # deadlines that wait for their server; a stream's next change notes its own
 # Before the log is closed; a Redis that does not answer holds up no process that ends.
 LAST_CORRECTIONS_S = 1.0
@@ -35,22 +38,15 @@ AT_ONCE = 200  # streams looked at together: about a millisecond of the server's
 LATEST = 10_000
 
 
-class IndexNote(NamedTuple):
-    """A call that notes one stream in an index of all streams, which is the value of `key`."""
-
-    key: str
-    call: Packed
-
-
 class DeadlineIndex:
     """The times at which streams expire, are trimmed by age, or are tidied once removed."""
 
     def __init__(self, store: RedisStore) -> None:
         self._store = store
         self._key = store.names.deadlines
-        self._late: dict[str, IndexNote] = {}  # by path
+        self._late: dict[str, Packed] = {}  # by path
 
-    def notes(self, change: Change) -> Sequence[IndexNote]:
+    def notes(self, change: Change) -> Sequence[Note]:
         """Return the note that sets a change's deadline, if any, to be sent before its commit.
 
         A deadline that is too early does no harm; one that is too late would: the deadline of a
@@ -60,11 +56,11 @@ class DeadlineIndex:
         if moment is None:
             return ()
         earlier = ("LT",) if change.expected is None else ()
-        return (IndexNote(self._key, pack("ZADD", self._key, *earlier, moment, change.state.path)),)
+        return ((self._key, pack("ZADD", self._key, *earlier, moment, change.state.path)),)
 
-    def note_later(self, path: str, note: IndexNote) -> None:
+    def note_later(self, path: str, call: Packed) -> None:
         """Set a deadline with the next search, because the server has not taken it now."""
-        self._late[path] = note
+        self._late[path] = call
         if len(self._late) > MOST_LATE:
             del self._late[next(iter(self._late))]
 
@@ -73,7 +69,7 @@ class DeadlineIndex:
         if self._late:
             unset, self._late = self._late, {}
             try:
-                await self._store.execute(self._key, *(note.call for note in unset.values()))
+                await self._store.execute(self._key, *unset.values())
             except LogUnavailable:
                 self._late = {**unset, **self._late}
         late: list[str] = []
@@ -140,7 +136,7 @@ class PathIndex(Listing):
             task.cancel()
         await asyncio.gather(*self._changing, return_exceptions=True)
 
-    def notes(self, change: Change) -> Sequence[IndexNote]:
+    def notes(self, change: Change) -> Sequence[Note]:
         """Return the note that lists a new stream, to be sent before its commit.
 
         A path that is listed without a stream does no harm.
@@ -150,10 +146,10 @@ class PathIndex(Listing):
         self._latest.append(change.state.path)
         return (self.note([change.state.path]),)
 
-    def note(self, paths: Sequence[str]) -> IndexNote:
+    def note(self, paths: Sequence[str]) -> Note:
         """Return the note that lists streams."""
         words = [word for path in paths for word in (0, path)]
-        return IndexNote(self._key, pack("ZADD", self._key, *words))
+        return self._key, pack("ZADD", self._key, *words)
 
     def on_history_change(self) -> None:
         """List the latest new streams again, in a task of its own.

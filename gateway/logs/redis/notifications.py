@@ -200,7 +200,7 @@ class Subscription(Background):
             return
         if self.refused is None:
             server = str(self._connector.origin)
-            log.error("log.notifications_refused", server=server, reason=refusal.text)
+            log.error("log.notifications_refused", server=server, reason=str(refusal))
         self.refused = f"no channel may be listened to: {refusal.meaning}"
         if self._cutting is None:  # the right may be given meanwhile
             self._cutting = asyncio.get_running_loop().call_later(LONGEST_AGAIN_S, self.cut)

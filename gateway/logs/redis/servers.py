@@ -362,7 +362,7 @@ class RedisServers(Background):
         now = asyncio.get_running_loop().time()
         if now >= self._complained.get(refusal.code, 0.0) + COMPLAIN_S:
             self._complained[refusal.code] = now
-            log.error("log.refused", key=key, reason=refusal.text)
+            log.error("log.refused", key=key, reason=str(refusal))
 
 
 def _slot_of(key: str) -> int:

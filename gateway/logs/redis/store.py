@@ -101,10 +101,6 @@ class RedisStore(Sharing):
         RedisCall(self.servers, key, calls, done, commits=commits, expected=expected).send()
         return await replied
 
-    def publish(self, channel: str, message: bytes) -> Packed:
-        """Return the call, for the server of `channel`, which replies how many hear it."""
-        return pack("SPUBLISH", channel, message)
-
     async def followers(self, path: str) -> int:
         """Return how many gateways follow a stream, this one included once that has begun."""
         channel = self.names.meta(path)
@@ -265,7 +261,7 @@ class RedisCall:
             self.servers.moved()
             self.send()
         elif refusal.code == "ASK":
-            host, _, port = refusal.text.split(" ")[2].rpartition(":")
+            host, _, port = str(refusal).split(" ")[2].rpartition(":")
             self._send_asking(self.servers.primary_at((host, int(port))))
         elif refusal.lacks_functions:
             primary.reconnect()  # with the next connection the functions are loaded again
