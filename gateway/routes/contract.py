@@ -156,4 +156,4 @@ class StreamRoute(Protocol):
         """End the responses of all live readers, and wait for writes under way."""
 
     async def close(self) -> None:
-        """Release all resources, behind the last request."""
+        """Release all resources, after the last request."""

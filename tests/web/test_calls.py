@@ -37,14 +37,14 @@ if TYPE_CHECKING:
 
 READ = "s?offset=-1"
 # Calls of a kept read at most: byte for byte the same, and else; 4 more where a second begins.
-REPEAT, WITH_NEW_FIELDS = 10, 17
-LOGGED = 15  # more for its line in the log
+REPEAT, WITH_NEW_FIELDS = 9, 16
+LOGGED = 14  # more for its line in the log
 # Calls of what has a handler, and a log in memory.
-APPEND, CREATE, HEAD = 100, 147, 48
+APPEND, CREATE, HEAD = 98, 145, 48
 PASSED_ON = 47  # by its plan, with the origin's answer
 CREATION, CREATION_TOGETHER = 85, 68  # by its plan: alone, and each of those that are pipelined
 OF_QUOTA = 11  # more where creations have one, as they have by default
-OWN_MISS, MISS = 120, 107  # a read that is not cached
+OWN_MISS, MISS = 119, 105  # a read that is not cached
 OWN_ID = 5  # more for an X-Request-Id
 PARK, POLL_ANSWER = 10, 9.1  # of equal long-polls; the answer with its part of an append
 RUNS, RUN = 2, 4  # where a route says `runs = true`: for any append, and for one to a run

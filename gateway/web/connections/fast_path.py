@@ -37,8 +37,6 @@ from gateway.web.requests.responses import JOINED_BYTES
 from gateway.web.server_spans import ServerSpans
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from aiohttp.http_parser import RawRequestMessage
     from multidict import MultiMapping
 
@@ -147,15 +145,6 @@ class FastPath:
         if not any(identity.identifies(fields.headers) for identity in self._identities):
             self.blocks.remember(data, message, size, fields)
 
-    def _needs_its_own_answer(self, headers: Mapping[str, str]) -> bool:
-        """Return whether the response depends on fields that a plain read has not."""
-        return (
-            "If-None-Match" in headers
-            or "If-Range" in headers
-            or "X-Request-Id" in headers
-            or ("Origin" in headers and not self._services.lines.any_origin)
-        )
-
     def answer_get(
         self,
         client: ClientConnection,
@@ -168,7 +157,13 @@ class FastPath:
         the head did not come in one piece.
         """
         own = message.own if isinstance(message, KnownRequest) else NOTHING
-        if self._needs_its_own_answer(message.headers):
+        headers = message.headers
+        if (
+            "If-None-Match" in headers
+            or "If-Range" in headers
+            or "X-Request-Id" in headers
+            or ("Origin" in headers and not self._services.lines.any_origin)
+        ):  # a plain read has none of these, on which its response depends
             return False
         # Where a route has a guard, `get` lacks the credential that the guard has checked.
         get = self.admission.get(message)

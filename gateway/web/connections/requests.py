@@ -55,7 +55,7 @@ class ConnectionRequests:
     """The requests of a connection: at most one has a handler, or some plans, or one is parked."""
 
     __slots__ = (
-        *("_has_behind", "held", "_is_parsing", "parser", "asks", "began", "ends_with_fin"),
+        *("_has_next", "held", "_is_parsing", "parser", "asks", "began", "ends_with_fin"),
         *("has_fin", "loop", "owner", "poll", "request", "services", "wire"),
     )
 
@@ -67,7 +67,7 @@ class ConnectionRequests:
         connection._parser = parser = request_parser(connection, loop)
         self.parser = RequestParser(parser, connection)
         self.held = bytearray()  # received, and not parsed yet
-        self._has_behind = False  # more was received together with the current request
+        self._has_next = False  # more was received together with the current request
         self._is_parsing = False  # the running parse loop takes the next request
         self.request: Request | None = None  # that has a handler
         self.asks: Sequence[Ask] = NO_ASKS  # requests by plans, in their order
@@ -144,7 +144,7 @@ class ConnectionRequests:
         if self.wire.state is DROPPING:  # unknown: what comes is dropped
             return True
         is_within = self.parser.body is not None or bool(self.parser.part)
-        return is_within or bool(self.held) or self._has_behind
+        return is_within or bool(self.held) or self._has_next
 
     def _parse(self, data: bytes) -> None:
         """Parse requests one by one, up to one that is incomplete or whose response has to wait."""
@@ -166,7 +166,7 @@ class ConnectionRequests:
             self.wire.refuse(error, to_head=begins_head(parser.part + data[at : at + METHOD_BYTES]))
         finally:
             self._is_parsing = was_parsing
-            self._has_behind = False
+            self._has_next = False
         if at < len(data) and not (wire.ends or wire.state is DROPPING):
             self._hold(data[at:])
 
@@ -206,7 +206,7 @@ class ConnectionRequests:
             if is_read and fast.answer_get(self, whole, message):
                 self._note_answered(should_close=message.should_close)
                 return end
-        self._has_behind = end < len(data)
+        self._has_next = end < len(data)
         wire.enter(TAKEN)
         if self.parser.body is None and message.chunked:
             wire.enter(DROPPING)
@@ -246,15 +246,15 @@ class ConnectionRequests:
         self.wire.deadline = None
         if has_more:
             self._hold(data[known.end :])
-        self._has_behind = has_more
+        self._has_next = has_more
         try:
             self.start(Request(known, known.body, self))
         finally:
-            self._has_behind = False
+            self._has_next = False
         return True
 
     def _start_asks(self, data: bytes, ask: Ask) -> None:
-        """Start a request by its plan, and writes behind it that cannot overtake it.
+        """Start a request by its plan, and writes after it that cannot overtake it.
 
         These are appends to the same stream of a log, or creations on one route, which have one
         queue. Later bytes wait until they are answered.
@@ -269,10 +269,10 @@ class ConnectionRequests:
                 break
             if known.path != first.path and known.method != "PUT":
                 break
-            behind = fast.plans.ask(self, known, ask.plan.route)
-            if behind is None:
+            following = fast.plans.ask(self, known, ask.plan.route)
+            if following is None:
                 break
-            asks.append(behind)
+            asks.append(following)
             at = known.end
         wire.deadline = None
         self.began = self.loop.time()
@@ -353,7 +353,7 @@ class ConnectionRequests:
         wire, transport = self.wire, self.wire.transport
         if transport is None:
             return
-        if self._has_behind:
+        if self._has_next:
             # A handler takes as long as many answers from memory. So other connections have their
             # turn before the rest of what was received with this request.
             turn.add_behind(self)

@@ -58,7 +58,7 @@ _READS = frozenset({counted.READ, counted.LONG_POLL, counted.SSE})
 _APPENDS = frozenset({counted.APPEND, counted.CLOSE})
 # By X-Cache, as what a read counts.
 RESULTS = {name.upper(): result for result, name in enumerate(counted.RESULTS)}
-CLIENT_GONE = 499  # as a status: what proxies log where nobody is left to be answered
+CLIENT_GONE = 499  # as a status: what proxies log for a client that is gone
 
 
 class Exchange:
@@ -104,8 +104,8 @@ class Exchange:
         self.is_looked_up = True  # not, when it is refused for what it asks, or by a limit
         self.sent: WireResponse | None = None
         self.ended: Ended = "answered"
-        # Raises where a guard would not admit it any more. It is told of the exchange, and does not
-        # hold it: with it, the token would stay in memory until garbage is collected.
+        # Raises once the guard no longer admits the request. It gets the exchange as an argument:
+        # if it held it, the token would stay in memory until garbage is collected.
         self.decide_again: Callable[[Exchange], Awaitable[None]] | None = None
         self.charged: ChargedBody | None = None  # if the bytes of its body have a limit
         self._new_id = new_id

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 _HOST = re.compile(r"(?:[A-Za-z0-9._~-]+|\[(?P<ipv6>[0-9A-Fa-f:.]+)\])(?::(?P<port>[0-9]{0,5}))?")
 LAST_PORT = 65535
 SHOWN_CHARACTERS = 128  # of a refused Host, in the error; most mistakes show within these
-METHOD_BYTES = 64  # of a head, in which its method ends, also behind some empty lines
+METHOD_BYTES = 64  # of a head, in which its method ends, also after some empty lines
 _SCHEMES = frozenset({"http", "https"})
 _NAMED = re.compile(r"(?:Duplicate|Missing) '[A-Za-z0-9-]{1,64}' header")  # by aiohttp
 _QUOTED = re.compile(r"b?['\"]")
@@ -219,7 +219,7 @@ def target(request: Request) -> str:
 
 
 def end_of_head(part: bytes | bytearray, data: bytes, start: int) -> int:
-    """Return the position behind a head that begins with `part` and goes on at `start`.
+    """Return the position after a head that begins with `part` and goes on at `start`.
 
     Return the length of `data` if the head is not complete.
     """

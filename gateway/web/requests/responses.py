@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 _NO_LINGER = struct.pack("ii", 1, 0)  # SO_LINGER of 0 s: closing resets
-# Up to this size, copying a body behind its head costs less than writing them separately.
+# Up to this size, copying a body after its head costs less than writing them separately.
 JOINED_BYTES = 32 * 1024
 
 
