@@ -155,17 +155,14 @@ def _pinned(entry: Json, required_algorithms: frozenset[str]) -> PinnedKey | Non
         name: str(value) for name, value in entry.items() if name in _PUBLIC
     }
     try:
-        if "n" in public and not SHORTEST_RSA <= _bits(str(public["n"])) <= LONGEST_RSA:
+        bits = base64_to_int(str(public["n"])).bit_length() if "n" in public else SHORTEST_RSA
+        if not SHORTEST_RSA <= bits <= LONGEST_RSA:
             return None
         key = _KINDS[str(entry["kty"])].import_key(public)
         key.get_op_key("verify")  # a point on its curve, say
         return PinnedKey(key, algorithms, key.thumbprint())
     except (JoseError, ValueError, TypeError, KeyError):
         return None
-
-
-def _bits(number: str) -> int:
-    return base64_to_int(number).bit_length()
 
 
 def _is_for_signatures(entry: Json) -> bool:

@@ -99,10 +99,7 @@ def _segment(name: str, claims: Mapping[str, object]) -> str:
 def grant_of(streams: object, operations: object) -> Grant:
     """Return a grant from a token's own claims. Raises ValueError."""
     names = operations if isinstance(operations, list) else []
-    if not isinstance(streams, str) or not names or not all(map(_is_operation, names)):
+    are_known = all(isinstance(it, str) and it in OPERATIONS for it in names)
+    if not isinstance(streams, str) or not names or not are_known:
         raise ValueError("must have a pattern as streams and a list of operations")
     return Grant(check_pattern(streams), frozenset(cast("list[Operation]", names)))
-
-
-def _is_operation(name: object) -> bool:
-    return isinstance(name, str) and name in OPERATIONS

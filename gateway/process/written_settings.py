@@ -63,7 +63,8 @@ class WrittenSettings(Background):
 
     async def problems_at_restart(self, written: Settings) -> tuple[str, ...]:
         """Return the sentences with which a start would refuse settings that have been read."""
-        return await asyncio.to_thread(self._problems_at_restart, written)
+        of_files, of_folders = self._problems_of_files, self._problems_of_folders
+        return await asyncio.to_thread(lambda: of_files(written) or of_folders(written))
 
     def notes(self) -> dict[str, str | None]:
         """Return what is wrong, as a note of the process's health."""
@@ -118,9 +119,6 @@ class WrittenSettings(Background):
         if not problems and (problems := self._problems_of_folders(written)):
             return problems, None
         return problems, written
-
-    def _problems_at_restart(self, written: Settings) -> tuple[str, ...]:
-        return self._problems_of_files(written) or self._problems_of_folders(written)
 
     @staticmethod
     def _problems_of_files(written: Settings) -> tuple[str, ...]:

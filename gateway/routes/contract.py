@@ -65,19 +65,14 @@ class ParsedPoll:
 
 
 class StreamRoute(Protocol):
-    """The streams below one prefix; each kind of route implements this, in a package of its own.
-
-    What many kinds have nothing to say to has a default.
-    """
+    """The streams below one prefix; methods that most kinds do not need have a default."""
 
     prefix: str
     access: RouteAccess
     clock: Callable[[], float]  # epoch seconds
     identity: IdentityHeaders
     traffic: Traffic
-    operations: ClassVar[
-        str
-    ]  # the function that returns the RouteOperations of its Plans and Services
+    operations: ClassVar[str]  # the name of what makes its RouteOperations of Plans and Services
     features: Mapping[str, RouteFeature] = MappingProxyType({})  # by name, in their order
     has_streams: bool = True  # of its own
     serves_prefix: bool = False  # there are requests for the prefix itself
