@@ -6,34 +6,31 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 import msgspec
-from multidict import CIMultiDict, MultiMapping
+from multidict import CIMultiDict
 
 from gateway.protocol import http1
 from gateway.protocol.cache_headers import retag
 from gateway.protocol.http import cache_status
-from gateway.protocol.http.forwarding import IdentityHeaders, relocate, response_fields
+from gateway.protocol.http.forwarding import relocate, response_fields
 from gateway.protocol.http.header_names import CLOSED, NEXT_OFFSET, UP_TO_DATE
 from gateway.protocol.responses import NO_FACTS, Facts
 from gateway.protocol.streams.offsets import NOW
 from gateway.rules import policy, read_rules, repair
-from gateway.rules.cached_response import (
-    CachedResponse,
-    CacheRequest,
-    tail_lines,
-)
+from gateway.rules.cached_response import CachedResponse, tail_lines
 from gateway.rules.directives import again_s, age_of, governing, members, normalised
-from gateway.rules.policy import ResponseMetadata
 from gateway.rules.read_rules import ReadResponse, RouteState
-from gateway.rules.served_lifetimes import ServedFields, caching_lines, served
+from gateway.rules.served_lifetimes import caching_lines, served
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from multidict import MultiMapping
 
+    from gateway.protocol.http.forwarding import IdentityHeaders
     from gateway.rules.cached_response import CacheRequest
     from gateway.rules.policy import ResponseMetadata, Times
     from gateway.rules.repair import StreamRead
+    from gateway.rules.served_lifetimes import ServedFields
 
 
 class ResponseRules(RouteState, kw_only=True):
