@@ -48,7 +48,7 @@ KEPT_BYTES = 64 * 1024
 
 NO_MORE = "the token counts no more"
 DISCONNECTED = "an operator has ended this request: connect again"
-UNTOLD = "what follows could not be read"
+UNREADABLE = "what follows could not be read"
 
 
 class LongPolls(Generic[V, N]):
@@ -314,6 +314,6 @@ class LongPolls(Generic[V, N]):
                 answer = answers.rendered(response, "answered")
         except Exception:  # noqa: BLE001 - the waiter must not wait for ever
             log.exception("poll.unreadable")
-            answer = answers.refusal(OriginBroken(UNTOLD), "error")
+            answer = answers.refusal(OriginBroken(UNREADABLE), "error")
         self._answer(waiter, self.parked[waiter], answer)
         answers.count()

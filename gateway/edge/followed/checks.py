@@ -171,8 +171,8 @@ class StreamChecks:
     def is_of(self, stream: FollowedStream, offset: str) -> bool:
         """Return whether a reader at an offset may go on with the known data of a stream."""
         read = self._evidence.up_to(stream.key, offset)
-        is_alike = read is None or stream.verification.is_trusted(read.server)
-        return is_alike and not self._evidence.refuses(stream.key, offset)
+        is_same_server = read is None or stream.verification.is_trusted(read.server)
+        return is_same_server and not self._evidence.refuses(stream.key, offset)
 
     def comparison_before(self, fetch: SharedResponse) -> Callable[[], Awaitable[None]] | None:
         """Return the comparison that a read from a reader's offset has to wait for, or None.
@@ -183,8 +183,8 @@ class StreamChecks:
         request, server = fetch.request, fetch.server
         if request.path not in self._table.by_path:
             noted = self._evidence.streams.get(request.stream_key)
-            is_alike = noted is None or noted.server == server or not noted.reads
-            if is_alike or request.start in ANYWHERE:
+            is_same_server = noted is None or noted.server == server or not noted.reads
+            if is_same_server or request.start in ANYWHERE:
                 return None
         try:
             unsure = self._unsure(self._followed(request, server), request, server)

@@ -171,7 +171,7 @@ def _by_data(content_type: str, known: bytes, body: bytes) -> Comparison:
 
 
 def _by_text(content_type: str, known: bytes, body: bytes) -> Comparison:
-    """Compare JSON as text: it is too long to be parsed, and an origin formats it always alike."""
+    """Compare JSON as text: it is too long to parse, and an origin always formats it the same."""
     if begins_alike(known, body):
         size = len(text_of(content_type, known))
         rest = after_beginning(content_type, text_of(content_type, body), size)

@@ -149,23 +149,25 @@ class StreamEvidence:
         reads, end, server = stream.reads, read.end, read.server
         if end in reads:
             self._remove(stream, end)
-        is_alike = stream.server == server or not reads
+        is_one_server = stream.server == server or not reads
         reads[end] = read
         self._reads[read] = stream
         if read.body is not None:
             self._whole[read] = None
             self._whole_bytes += read.length
         stream.last = max(stream.last, end)
-        stream.server = server if is_alike else None
+        stream.server = server if is_one_server else None
         if len(reads) > MAX_ENDS:
             # Evidence from other servers is still to be compared.
-            alike = (
-                reads if is_alike else [one.end for one in reads.values() if one.server == server]
+            ends = (
+                reads
+                if is_one_server
+                else [one.end for one in reads.values() if one.server == server]
             )
-            oldest = next(iter(alike))
+            oldest = next(iter(ends))
             self._remove(stream, oldest if oldest != end else next(iter(reads)))
             self._dropped["ends"] += 1
-            if not is_alike:
+            if not is_one_server:
                 stream.look_again()
         while self._whole_bytes > WHOLE_BYTES:
             oldest_read = next(iter(self._whole))

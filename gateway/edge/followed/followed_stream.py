@@ -178,7 +178,7 @@ class FollowedStream:
             [
                 ("Content-Type", snapshot.content_type),
                 (NEXT_OFFSET, span.end),
-                (UP_TO_DATE, "true"),  # it was then; a client is not told so
+                (UP_TO_DATE, "true"),  # it was then; clients do not get this field
                 *([(CLOSED, "true")] if snapshot.closed else []),
                 *cache_headers.fields(
                     snapshot.poll_directives if directives is None else directives
@@ -230,8 +230,8 @@ class FollowedStream:
     def _learn(self, span: Span, facts: StreamRead, number: int) -> None:
         """Note the data that the origin has just sent a reader, and the tail that they show.
 
-        The poll may hang, or be at a server that lags. Until it reports as much, no reader is told
-        that it is up to date.
+        The poll may hang, or be at a server that lags. Until it reports as much, no
+        response says that its reader is up to date.
         """
         # An empty read from the beginning shows that the news will be all of the stream.
         if not facts.is_coded and (not facts.is_empty or span.start == BEGINNING):
@@ -320,7 +320,7 @@ class FollowedStream:
     def end(self, reason: HeadgateError, *, is_expected: bool = False) -> None:
         """Disconnect all readers of a stream that is gone.
 
-        The operator is told, unless it `is_expected` as after a DELETE by a client.
+        It is logged, unless it `is_expected` as after a DELETE by a client.
         """
         self._owner.on_end(self, reason, is_expected=is_expected)
         self.feed.end(reason, self.verification.spares)

@@ -242,7 +242,7 @@ class FollowedStreams(FollowedOwner):
     @override
     def on_end(self, stream: FollowedStream, reason: HeadgateError, *, is_expected: bool) -> None:
         if isinstance(reason, StreamGone | StreamNotFound):
-            # If it has readers, the operator is told: a restarted origin may have lost it.
+            # A loss is logged if it has readers: a restarted origin may have lost it.
             is_read = stream.feed.has_readers and self.table.by_key.get(stream.key) is stream
             if is_read and not (is_expected or stream.path in self.writes.deletions):
                 self._losses.note(reason=reason.detail, path=stream.path)

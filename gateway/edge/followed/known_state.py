@@ -155,7 +155,7 @@ class KnownState:
 
     @property
     def is_current(self) -> bool:
-        """True if the stream's known state is the origin's present one, as far as can be told."""
+        """True if the stream's known state is the origin's present one, as far as is known."""
         return self.is_confirmed and self._is_followed()
 
     @property

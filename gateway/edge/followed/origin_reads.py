@@ -247,7 +247,7 @@ def snapshot_of(request: CacheRequest, result: CacheResult, facts: StreamRead) -
 def as_read(snapshot: Snapshot, result: CacheResult, facts: StreamRead) -> Snapshot:
     """Return the snapshot for a long-poll that is answered with the result of a read.
 
-    The long-poll is told that it is up to date wherever a cached copy of the result may say so.
+    It says "up to date" wherever a cached copy of the result may say so.
     """
     caught_up = snapshot.caught_up or (facts.ends and result.tail_is_known)
     return snapshot._replace(caught_up=caught_up)

@@ -185,10 +185,10 @@ class Poller:
 
         Reads that another server has answered are compared, too: the latest one of each server.
         """
-        alike = {self.verification.server, self.verification.answered_by}
+        compared = {self.verification.server, self.verification.answered_by}
         for read in sorted(self._evidence.of(self._key), key=attrgetter("end"), reverse=True):
             is_beyond = read.end > beyond or (read.end == beyond and not common)
-            if not is_beyond and read.server in alike:
+            if not is_beyond and read.server in compared:
                 continue
             end, verdict = "", ANOTHER
             with contextlib.suppress(CannotFollow):  # its start may not be an offset of the stream
@@ -206,7 +206,7 @@ class Poller:
             else:
                 server = self.verification.answered_by
                 self._evidence.confirm(self._key, read.end, read.server, server)
-                alike.add(server)
+                compared.add(server)
 
     def _settle(self, doubts: int) -> None:
         """End the first `doubts` doubts: the server that has just answered has the known data."""

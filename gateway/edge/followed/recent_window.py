@@ -44,8 +44,8 @@ class RecentWindow:
 
     A place is a count of bytes, or of messages in a JSON stream, from an offset that is at 0. Those
     of the `tail` and of the latest MAX_KNOWN offsets are known. News that are too long to be
-    counted, or to be kept for long, are in memory until others come;
-    behind them places are counted anew.
+    counted, or to be kept for long, are in memory until others come; places after them are counted
+    anew.
     """
 
     def __init__(self, content_type: str, tail: str, budget: WindowBudget) -> None:

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from gateway.errors import OriginBroken, ServerStopping
-from gateway.live.long_polls import UNTOLD
+from gateway.live.long_polls import UNREADABLE
 from gateway.live.sse_readers import SseReader
 from gateway.protocol import http1
 from gateway.protocol.http import cache_status
@@ -55,7 +55,7 @@ class _Poll:
         """Let `poll` raise OriginBroken, because the feed has no answer."""
         self.has_left = True
         if not self.answered.done():
-            self.answered.set_exception(OriginBroken(UNTOLD))
+            self.answered.set_exception(OriginBroken(UNREADABLE))
 
 
 async def poll(request: Request, join: Join, read: LongPoll, position: str) -> RouteAnswer:
