@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import TYPE_CHECKING
 from unittest.mock import Mock
 
 import pytest
 from multidict import CIMultiDict
 
 from gateway.edge.followed.comparison import evidence_of
-from gateway.edge.followed.evidence import NewestData, StreamEvidence
-from gateway.edge.followed.known_state import KnownState, Verification
-from gateway.edge.followed.origin_reads import CannotFollow, PollQuestion, ReaderRequests
+from gateway.edge.followed.evidence import StreamEvidence
+from gateway.edge.followed.origin_reads import CannotFollow, PollQuestion
 from gateway.edge.followed.poller import PolledOrigin, Poller
 from gateway.edge.followed.recent_window import RecentWindow, WindowBudget
 from gateway.errors import OriginBusy
@@ -19,13 +19,12 @@ from gateway.origin.answer import OriginAnswer
 from gateway.origin.reuse import ConnectionHistory
 from gateway.protocol.cache_headers import Freshness
 from gateway.protocol.http.forwarding import IdentityHeaders
-from gateway.protocol.requests import CatchUp
-from gateway.protocol.streams.state import Lifetime
-from gateway.rules.cached_response import CacheRequest
-from gateway.rules.followed import Snapshot, Span
+from gateway.rules.followed import Span
 from gateway.rules.read_rules import LostOffsets
+from tests.edge.followed_parts import KIND, reading, state_of
 
-KIND = "text/plain"
+if TYPE_CHECKING:
+    from gateway.rules.cached_response import CacheRequest
 
 
 def answered(
@@ -36,16 +35,6 @@ def answered(
         fields["Stream-Up-To-Date"] = "true"
     head = [(name.encode(), value.encode()) for name, value in fields.items()]
     return OriginAnswer(status, body, head, None, {}, ConnectionHistory(), server=server)
-
-
-def reading() -> CacheRequest:
-    read = CatchUp(
-        "/s",
-        "/s",
-        None,
-    )
-    empty: CIMultiDict[str] = CIMultiDict()
-    return CacheRequest("h", read, empty, empty, "", "", Lifetime())
 
 
 def evidence_with(lost: LostOffsets) -> StreamEvidence:
@@ -61,17 +50,7 @@ def noted(evidence: StreamEvidence, request: CacheRequest, span: Span, server: s
 
 def poller_of(evidence: StreamEvidence, request: CacheRequest, window: RecentWindow) -> Poller:
     origin = PolledOrigin(Mock(), IdentityHeaders(), False, Freshness(), Counter())
-    snapshot = Snapshot("/s", KIND, window.tail, closed=False, caught_up=True)
-    state = KnownState(
-        snapshot,
-        Mock(),
-        Verification(window),
-        ReaderRequests(request),
-        Freshness(),
-        NewestData(),
-        has_tail=True,
-    )
-    return Poller(origin, state, evidence)
+    return Poller(origin, state_of(window, request), evidence)
 
 
 def doubting(evidence: StreamEvidence, request: CacheRequest) -> Poller:

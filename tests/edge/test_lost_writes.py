@@ -4,49 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING
-from unittest.mock import Mock
-
-from multidict import CIMultiDict
 
 from gateway.edge.followed import known_state
-from gateway.edge.followed.evidence import NewestData
-from gateway.edge.followed.known_state import KnownState, Verification
-from gateway.edge.followed.origin_reads import PollResult, ReaderRequests
+from gateway.edge.followed.origin_reads import PollResult
 from gateway.edge.followed.recent_window import RecentWindow, WindowBudget
-from gateway.protocol.cache_headers import Freshness
-from gateway.protocol.requests import CatchUp
 from gateway.protocol.streams.offsets import TailBound
-from gateway.protocol.streams.state import Lifetime
-from gateway.rules.cached_response import CacheRequest
-from gateway.rules.followed import Snapshot
+from tests.edge.followed_parts import KIND, reading, state_of
 
 if TYPE_CHECKING:
     import pytest
 
-KIND = "text/plain"
+    from gateway.edge.followed.known_state import KnownState
+
 AT_3 = PollResult("3", None, b"", KIND, closed=False, caught_up=True)
 
 
 def known() -> KnownState:
     """A stream that ends at 3."""
-    empty: CIMultiDict[str] = CIMultiDict()
-    read = CatchUp(
-        "/s",
-        "/s",
-        None,
-    )
-    request = CacheRequest("h", read, empty, empty, "", "", Lifetime())
-    snapshot = Snapshot("/s", KIND, "3", closed=False, caught_up=True)
-    verification = Verification(RecentWindow(KIND, "3", WindowBudget(1 << 20)))
-    return KnownState(
-        snapshot,
-        Mock(),
-        verification,
-        ReaderRequests(request),
-        Freshness(),
-        NewestData(),
-        has_tail=True,
-    )
+    return state_of(RecentWindow(KIND, "3", WindowBudget(1 << 20)), reading())
 
 
 async def test_a_poll_without_a_recent_write_is_not_up_to_date() -> None:

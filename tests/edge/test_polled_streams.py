@@ -6,27 +6,22 @@ import asyncio
 from collections import Counter
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, NamedTuple
-from unittest.mock import Mock
 
 import pytest
 from multidict import CIMultiDict
 
 from gateway.edge.followed import poll_loop
-from gateway.edge.followed.evidence import NewestData, StreamEvidence
+from gateway.edge.followed.evidence import StreamEvidence
 from gateway.edge.followed.followed_streams import NEWS_BYTES
-from gateway.edge.followed.known_state import KnownState, Verification
-from gateway.edge.followed.origin_reads import ReaderRequests
 from gateway.edge.followed.poll_loop import OriginPollLoop
 from gateway.edge.followed.poller import PolledOrigin, Poller
 from gateway.edge.followed.recent_window import RecentWindow, WindowBudget
 from gateway.origin.reader import GATHERED_BYTES
 from gateway.protocol.cache_headers import Freshness
 from gateway.protocol.http.forwarding import IdentityHeaders
-from gateway.protocol.requests import CatchUp
-from gateway.protocol.streams.state import Lifetime
-from gateway.rules.cached_response import CacheRequest
-from gateway.rules.followed import Snapshot, Span
+from gateway.rules.followed import Span
 from gateway.rules.read_rules import LostOffsets
+from tests.edge.followed_parts import reading, state_of
 from tests.origin.opening import TARGET, opened
 from tests.support.raw_origin import RawOrigin, Steps, answer, close
 from tests.support.waiting import until
@@ -119,26 +114,12 @@ class Stage(NamedTuple):
 
 @asynccontextmanager
 async def stage(*scripts: bytes | Play) -> AsyncIterator[Stage]:
-    read = CatchUp(
-        TARGET,
-        TARGET,
-        None,
-    )
-    request = CacheRequest("a", read, FIELDS, FIELDS, "", "", Lifetime())
     watcher, window = Watcher(), RecentWindow("text/plain", "2", WindowBudget(NEWS_BYTES))
     window.append(Span("2", "5", b"old"))
     async with RawOrigin(*scripts) as server, opened(server, poll_timeout=2) as origin:
         polled = PolledOrigin(origin, IdentityHeaders(), False, Freshness(), Counter())
         evidence = StreamEvidence(LostOffsets(), lambda: 0.0)
-        state = KnownState(
-            Snapshot(TARGET, "text/plain", "5", closed=False, caught_up=True),
-            Mock(),
-            Verification(window),
-            ReaderRequests(request),
-            Freshness(),
-            NewestData(),
-            has_tail=True,
-        )
+        state = state_of(window, reading(TARGET, FIELDS))
         state.note_directives = watcher.on_directives  # type: ignore[method-assign]
         poller = Poller(polled, state, evidence)
 

@@ -2,20 +2,8 @@
 
 from __future__ import annotations
 
-from multidict import CIMultiDict
-
 from gateway.edge.followed.origin_reads import MOST, ReaderRequests
-from gateway.protocol.requests import CatchUp
-from gateway.protocol.streams.state import Lifetime
-from gateway.rules.cached_response import CacheRequest
-from gateway.rules.edge_target import parse_edge_target
-
-
-def _request(name: str) -> CacheRequest:
-    read = parse_edge_target("/s?offset=-1", ())
-    assert isinstance(read, CatchUp)
-    nothing: CIMultiDict[str] = CIMultiDict()
-    return CacheRequest("a", read, nothing, nothing, "", "", Lifetime(), name)
+from tests.edge.followed_parts import reading
 
 
 def _refused(requests: ReaderRequests) -> list[str]:
@@ -27,24 +15,24 @@ def _refused(requests: ReaderRequests) -> list[str]:
 
 
 def test_the_newest_reader_request_is_used_next_after_a_refusal() -> None:
-    requests = ReaderRequests(_request("a"))
+    requests = ReaderRequests(reading(admitted_as="a"))
     for name in "bcb":
-        requests.add(_request(name))
+        requests.add(reading(admitted_as=name))
     assert _refused(requests) == ["a", "b", "c"]
 
 
 def test_reader_requests_are_bounded_and_the_one_in_use_is_never_dropped() -> None:
-    requests = ReaderRequests(_request("0"))
+    requests = ReaderRequests(reading(admitted_as="0"))
     for number in range(1, 3 * MOST):
-        requests.add(_request(str(number)))
+        requests.add(reading(admitted_as=str(number)))
     last = 3 * MOST - 1
     assert _refused(requests) == ["0", *(str(last - n) for n in range(MOST - 1))]
 
 
 def test_two_refusals_of_one_request_replace_it_once() -> None:
-    requests = ReaderRequests(_request("a"))
+    requests = ReaderRequests(reading(admitted_as="a"))
     for name in "bc":
-        requests.add(_request(name))
+        requests.add(reading(admitted_as=name))
     first = requests.current
     assert requests.replace(first)
     assert requests.replace(first)
@@ -52,8 +40,8 @@ def test_two_refusals_of_one_request_replace_it_once() -> None:
 
 
 def test_a_private_stream_is_read_with_the_credentials_of_its_own_reader_only() -> None:
-    own = _request("a").as_identified()
+    own = reading(admitted_as="a").as_identified()
     requests = ReaderRequests(own)
-    requests.add(_request("b"))
+    requests.add(reading(admitted_as="b"))
     assert not requests.replace(own)
     assert requests.current is own
