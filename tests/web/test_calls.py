@@ -41,7 +41,7 @@ REPEAT, WITH_NEW_FIELDS = 9, 16
 LOGGED = 14  # more for its line in the log
 # Calls of what has a handler, and a log in memory.
 APPEND, CREATE, HEAD = 98, 145, 48
-PASSED_ON = 47  # by its plan, with the origin's answer
+PASSED_ON = 46  # by its plan, with the origin's answer
 CREATION, CREATION_TOGETHER = 85, 68  # by its plan: alone, and each of those that are pipelined
 OF_QUOTA = 11  # more where creations have one, as they have by default
 OWN_MISS, MISS = 119, 105  # a read that is not cached

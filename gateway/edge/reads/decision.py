@@ -208,7 +208,7 @@ def cached_answer(services: Services, get: PlainGet, own: Own, now: float) -> Ke
             return None
     entry.hits += 1
     moment = services.lines.referrer + get.connection
-    recipient = entry.home.recipient_of(entry.read.path, get.reader_key)
+    recipient = entry.responses.recipient_of(entry.read.path, get.reader_key)
     status, ends = variant.cached.status, None
     if is_unchanged:
         status, ends, body = 304, (http1.UNCHANGED, b"\r\n"), b""

@@ -88,7 +88,7 @@ class Variant:
         if facts is None:
             return False
         entry = self.entry
-        return entry.home.is_tail(entry.key[0], entry.read, facts.next_offset)
+        return entry.responses.is_tail(entry.key[0], entry.read, facts.next_offset)
 
     @property
     def is_end(self) -> bool:
@@ -154,9 +154,9 @@ class Variant:
 
 
 class Variants(CacheEntry):
-    """The variants of one URL, the newest first; `home` is the cache that they are in."""
+    """The variants of one URL, the newest first; `responses` are those of its route."""
 
-    __slots__ = ("home", "read", "variants", "varies")
+    __slots__ = ("read", "responses", "variants", "varies")
 
     key: tuple[str, str]
 
@@ -165,7 +165,7 @@ class Variants(CacheEntry):
         key: tuple[str, str],
         read: CatchUp,
         variants: Sequence[Variant],
-        home: CachedVariants,
+        responses: CachedVariants,
         owner: CacheShare,
     ) -> None:
         size, reaches_tail, varies = 0, False, NO_NAMES
@@ -186,7 +186,7 @@ class Variants(CacheEntry):
         self.read = read
         self.variants = variants
         self.varies = varies
-        self.home = home
+        self.responses = responses
 
     @override
     def let_go(self) -> None:
@@ -211,7 +211,7 @@ class Variants(CacheEntry):
         return self._with([variant for variant in self.variants if variant is not old])
 
     def _with(self, variants: list[Variant]) -> Variants:
-        entry = Variants(self.key, self.read, variants, self.home, self.owner)
+        entry = Variants(self.key, self.read, variants, self.responses, self.owner)
         entry.hits = self.hits
         return entry
 
