@@ -187,14 +187,6 @@ class CachedResponse(msgspec.Struct, frozen=True, gc=False, eq=False, kw_only=Tr
             lines += http1.field_lines([(READER_KEY, recipient.reader_key)])
         return lines
 
-    def tells_of_unknown_tail(self, *, is_new: bool) -> bool:
-        """Return whether the response may say that it reached the tail where that is not known.
-
-        Its tag says the same, or else a 304 would confirm what is not known. An empty copy has to
-        say so, or readers would ask again and get the same; what `is_new` from the origin need not.
-        """
-        return not is_new and self.facts is not None and self.facts.is_empty
-
     def marks(self, *, tells_of_tail: bool) -> Marks:
         """Return the marks that conditions are compared with."""
         stored = self.stored

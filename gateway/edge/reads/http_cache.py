@@ -60,6 +60,16 @@ class CacheResult(msgspec.Struct, frozen=True):
     source: FetchReader | None = None
     number: int = BEFORE_ALL
 
+    @property
+    def tells_of_unknown_tail(self) -> bool:
+        """True if the response may say that it reached the tail where that is not known.
+
+        Its tag says the same, or else a 304 would confirm what is not known. An empty copy has to
+        say so, or readers would ask again and get the same; what is new from the origin need not.
+        """
+        facts = self.cached.facts
+        return self.number == BEFORE_ALL and facts is not None and facts.is_empty
+
 
 class Begun(NamedTuple):
     """The part of a request in the fetch that it has joined or begun."""

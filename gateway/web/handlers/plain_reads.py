@@ -18,7 +18,6 @@ from typing_extensions import override
 
 from gateway.edge.reads.decision import MISS
 from gateway.edge.reads.http_cache import begin, is_for
-from gateway.edge.reads.shared_response import BEFORE_ALL
 from gateway.errors import HeadgateError, RangeNotSatisfiable
 from gateway.origin.requests import field_block
 from gateway.protocol import http1
@@ -62,7 +61,9 @@ def whole(recipient: Recipient, result: CacheResult) -> RouteAnswer:
         facts = Facts(read.next_offset, read.closed, is_end, has_cors=has_cors)
     return RouteAnswer(
         cached.status,
-        cached.lines_for(recipient, tells_of_tail=result.tail_is_known or _tells_of_tail(result)),
+        cached.lines_for(
+            recipient, tells_of_tail=result.tail_is_known or result.tells_of_unknown_tail
+        ),
         cached.body if source is None else source,
         result.cache,
         facts,
@@ -82,7 +83,7 @@ def present(
     answer, cached, source = whole(recipient, result), result.cached, result.source
     if answer.status != 200 or wants_all(request.headers):
         return answer
-    marks = cached.marks(tells_of_tail=result.tail_is_known or _tells_of_tail(result))
+    marks = cached.marks(tells_of_tail=result.tail_is_known or result.tells_of_unknown_tail)
     if is_not_modified(request.headers, marks):
         facts = answer.facts if cached.facts is None else replace(answer.facts, is_end=False)
         return replace(answer, status=304, body=source or b"", length=None, facts=facts)
@@ -97,12 +98,6 @@ def present(
     begin, end = part
     lines = http1.range_line(begin, end, len(cached.body)) + answer.lines
     return replace(answer, status=206, lines=lines, body=cached.body[begin:end], length=end - begin)
-
-
-def _tells_of_tail(result: CacheResult) -> bool:
-    """Return whether the response may say that it reached a tail which is not known."""
-    is_new = result.number != BEFORE_ALL
-    return result.cached.tells_of_unknown_tail(is_new=is_new)
 
 
 class ReadPlan(Plan, frozen=True, gc=False, eq=False):
