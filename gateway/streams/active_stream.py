@@ -57,7 +57,7 @@ class AppendRate(msgspec.Struct, gc=False, eq=False):
 
 
 # The empty queue, shared by all streams in which no write waits: it saves an object for each.
-NOBODY: list[Any] = []
+NO_WRITES: list[Any] = []
 
 
 class ActiveStream(msgspec.Struct, gc=False, eq=False):
@@ -96,7 +96,7 @@ class ActiveStream(msgspec.Struct, gc=False, eq=False):
     def pop_waiting(self, count: int) -> list[Any]:
         """Remove the first `count` waiting writes, and return them."""
         first, rest = self.waiting[:count], self.waiting[count:]
-        self.waiting = rest or NOBODY
+        self.waiting = rest or NO_WRITES
         self.confirmed = max(0, self.confirmed - count)
         if self.creations:
             self.creations = sum(one.is_creation for one in rest)
@@ -149,7 +149,7 @@ class ActiveStream(msgspec.Struct, gc=False, eq=False):
     def advance(
         self, change: Change, settled: Callable[[ActiveStream, StreamState], StreamState]
     ) -> None:
-        """Apply a committed change that does not remove the stream, and tell who follows it.
+        """Apply a committed change that does not remove the stream, and notify its observers.
 
         `settled` returns the committed state with the deadline that counts.
         """

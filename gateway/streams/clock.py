@@ -204,7 +204,7 @@ class Deadlines:
 
         In a log of one process the later of the two counts, with grace for a use that nobody saw.
         This process has seen every use since it first loaded the stream: a second load gives no
-        more grace, else a stream that clients were told is gone would be back.
+        more grace, else a stream that got clients a 404 would be back.
         """
         state, grace_s = active.state, active.grace_s
         active.written_deadline = None if state is None else state.deadline

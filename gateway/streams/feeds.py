@@ -349,7 +349,7 @@ class HostedFeeds:
             self._lingering[feed] = loop.call_later(HERD_S, self._look_again, feed)
 
     def _look_again(self, feed: HostedFeed) -> None:
-        """Drop a kept feed, unless it has readers again."""
+        """Drop a lingering feed, unless it has readers again."""
         del self._lingering[feed]
         if not feed.has_readers:
             self.on_feed_empty(feed)

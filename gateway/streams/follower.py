@@ -144,7 +144,7 @@ class StreamFollower:
         chunk = await self._read_chunk(state, start)
         is_same = chunk.state.history == state.history and self.tail == state.offset(start)
         if not is_same or chunk.end == start:
-            raise LogUnavailable("the log did not have what it told of")
+            raise LogUnavailable("the log did not have what it announced")
         whole = chunk.end == self._latest.tail
         records = list(records_after(chunk.start, chunk.records))
         self._publish(self._latest, chunk.state.offset(chunk.end), records, caught_up=whole)

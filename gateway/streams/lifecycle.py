@@ -66,13 +66,11 @@ class Lifecycle:
 
     async def fork(self, path: str, request: CreateRequest, source_path: str) -> CreationOutcome:
         """Carry out a PUT of a fork, from the source that its request names."""
-        assert request.fork is not None, "a creation that names no source needs no task"
-        fork = request.fork
-        return await self._racing(lambda: self._fork(path, request, fork, source_path))
+        return await self._racing(lambda: self._fork(path, request, source_path))
 
-    async def _fork(
-        self, path: str, request: CreateRequest, fork: ForkRequest, source_path: str
-    ) -> CreationOutcome:
+    async def _fork(self, path: str, request: CreateRequest, source_path: str) -> CreationOutcome:
+        fork = request.fork
+        assert fork is not None, "other creations need no task"
         source = await self.source(source_path)
         prefix = await self._prefix(source, fork)
         if fork.sub_offset:  # may have taken a while, in which a source in use has moved on
@@ -331,31 +329,21 @@ class Sweeper(Background):
         now = self.note()
         doubted = self._table.clock.in_doubt_since
         if doubted is not None and doubted is not self._logged_doubt:
-            count = await self._count_expired(doubted)
-            if count:
-                clock = self._table.clock
+            route, grace_s = self._table.clock.route, self._table.clock.grace_s
+            if count := await self._step(self._log.count_expired(doubted)):
                 log.warning(
-                    "streams.expired_in_doubt",
-                    route=clock.route,
-                    count=count,
-                    kept_for_s=clock.grace_s,
+                    "streams.expired_in_doubt", route=route, count=count, kept_for_s=grace_s
                 )
         self._logged_doubt = doubted
         return now
-
-    async def _count_expired(self, now: ClockReading) -> int:
-        return await self._step(self._log.count_expired(now)) or 0
 
     async def _compare(self, now: ClockReading, removal_time: ClockReading) -> None:
         """Log once that the wall clock is ahead of the clock of the log's server."""
         ahead_s = now.wall - removal_time.wall
         if ahead_s > AHEAD_S and not self._has_logged_ahead:
-            log.warning(
-                "clock.ahead",
-                route=self._table.clock.route,
-                by_s=round(ahead_s, 3),
-                count=await self._count_expired(now),
-            )
+            count = await self._step(self._log.count_expired(now)) or 0
+            route, by_s = self._table.clock.route, round(ahead_s, 3)
+            log.warning("clock.ahead", route=route, by_s=by_s, count=count)
         self._has_logged_ahead = ahead_s > AHEAD_S
 
     async def _step(self, step: Awaitable[T]) -> T | None:

@@ -50,7 +50,7 @@ class Waiting(Protocol):
         """Take the outcome, once it is known; called once, in a later pass of the loop."""
 
     def abandon(self) -> None:
-        """End whoever waits for an answer that cannot be given."""
+        """End the client's connection, or the like: its answer cannot be given."""
 
 
 class Submitted(msgspec.Struct, gc=False, eq=False):
@@ -95,7 +95,7 @@ def submitted(append: Append, done: Callable[[Outcome], object]) -> Submitted:
 
 
 def set_outcome(later: Later[T], outcome: T | HeadgateError) -> None:
-    """Set the outcome of a write, which raises in whoever waits if it is an error."""
+    """Set the outcome of a write, which raises in the waiting caller if it is an error."""
     if isinstance(outcome, HeadgateError):
         later.set_exception(outcome)
     else:

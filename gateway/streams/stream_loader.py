@@ -47,7 +47,7 @@ class StreamLoader:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def load(self, active: ActiveStream) -> ActiveStream:
-        """Load the stream as it is in the log now, whoever changed it.
+        """Load the stream as it is in the log now, also if another process changed it.
 
         In a shared log, a look-up that began before this call does not count: its reply may be
         older than a change that the caller knows of.
@@ -65,7 +65,7 @@ class StreamLoader:
                 return active
 
     def start(self, active: ActiveStream) -> asyncio.Future[ActiveStream] | asyncio.Future[None]:
-        """Load a stream of which nothing is known, for whoever goes on when that is done."""
+        """Load a stream of which nothing is known, for a caller without a task."""
         if self._sharing is not None:
             return asyncio.get_running_loop().create_task(self.load(active))
         return self._begin_loading(active)
@@ -114,12 +114,12 @@ class StreamLoader:
                 return
         except asyncio.CancelledError:
             loading.cancel()
-        except Exception as failure:  # noqa: BLE001 - whoever waits must hear of it
+        except Exception as failure:  # noqa: BLE001 - its callers get it
             error = failure
         active.loading = None
         if error is not None:
             loading.set_exception(error)
-            loading.exception()  # whoever waited may have left: then it is nobody's
+            loading.exception()  # all callers may have left: asyncio need not log it
         elif not loading.done():
             loading.set_result(None)
 

@@ -22,7 +22,7 @@ from gateway.protocol.lifecycle import present
 from gateway.protocol.streams.chunks import boundary, no_newer_than
 from gateway.runtime.single_flight import SingleFlight
 from gateway.streams.active_stream import (
-    NOBODY,
+    NO_WRITES,
     ActiveStream,
     is_behind,
     is_rewritten,
@@ -91,7 +91,7 @@ class StreamTable:
         if active is None:
             if len(self._streams) >= self._max_active:
                 self._make_room()
-            active = self._streams[path] = ActiveStream(path, NOBODY)
+            active = self._streams[path] = ActiveStream(path, NO_WRITES)
         else:
             self._streams.move_to_end(path)
         return active
@@ -115,7 +115,7 @@ class StreamTable:
                 self._streams.move_to_end(path)
 
     def load(self, path: str) -> Coroutine[Any, None, ActiveStream]:
-        """Load a stream as it is in the log, whoever changed it; equal loads share a look-up."""
+        """Load a stream as it is in the log; equal loads share a look-up."""
         return self.loader.load(self.get(path))
 
     def _take(self, active: ActiveStream, loaded: LoadedStream) -> None:

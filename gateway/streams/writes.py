@@ -25,7 +25,7 @@ from gateway.protocol.appends import AppendBatch, AppendOutcome
 from gateway.protocol.bodies.content import is_long, long_records
 from gateway.protocol.bodies.json_text import SLICE_BYTES
 from gateway.stepped import in_task
-from gateway.streams.active_stream import NOBODY, AppendRate
+from gateway.streams.active_stream import NO_WRITES, AppendRate
 from gateway.streams.outcomes import (
     TOO_MANY_WRITERS,
     UNKNOWN,
@@ -326,7 +326,7 @@ class WriteQueue:
                     done = active.pop_waiting(len(decisions))
                     self._later(active)
                 else:
-                    active.waiting = NOBODY
+                    active.waiting = NO_WRITES
                     active.confirmed = active.creations = 0
                 self.outcomes.undelivered.extend(zip(done, decisions, strict=True))
                 settled += done
