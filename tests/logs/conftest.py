@@ -40,3 +40,12 @@ async def log(server: RedisServer, names: RedisNames) -> AsyncIterator[RedisLog]
 
     async with connected(f"{server.url}?prefix={names.prefix}") as one:
         yield one
+
+
+@pytest.fixture
+async def other(server: RedisServer, names: RedisNames) -> AsyncIterator[RedisLog]:
+    """Open the log of another gateway at the same keys."""
+    from tests.logs.redis_logs import connected
+
+    async with connected(f"{server.url}?prefix={names.prefix}") as one:
+        yield one

@@ -28,7 +28,7 @@ from tests.support.redis_servers import RedisServer, redis_server
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import Awaitable, Callable
     from pathlib import Path
 
     from gateway.logs.redis.log import RedisLog
@@ -37,12 +37,6 @@ if TYPE_CHECKING:
 
 replace = msgspec.structs.replace
 MOST_WRITERS = 64  # as in headgate.lua
-
-
-@pytest.fixture
-async def other(server: RedisServer, names: RedisNames) -> AsyncIterator[RedisLog]:
-    async with connected(f"{server.url}?prefix={names.prefix}") as one:
-        yield one
 
 
 # ---------------------------------------------------------------- two gateways

@@ -140,8 +140,8 @@ async def read_records(store: RedisStore, state: StreamState, start: int, end: i
     run = Run(start)
     for place, entries in read:
         await run.extend(place, entries, was.tail)
-    kept = read[-1][0].stop if read else end
-    if run.position < min(kept, state.tail, was.tail):
+    end = read[-1][0].stop if read else end
+    if run.position < min(end, state.tail, was.tail):
         raise RecordDamaged(MISSING)
     return Chunk(now, run.start, run.position, tuple(run.datas))
 
@@ -155,53 +155,47 @@ async def _entries(
     """
     keys = [store.names.meta(place.path) for place in places]
     key = store.names.meta(state.path)
-    apart: list[tuple[Stretch, list[Reply]]] = []
+    inherited: list[tuple[Stretch, list[Reply]]] = []
     if not store.servers.are_together([*keys, key]):
         own = places[-1:] if keys[-1] == key else []
         for place in places[: len(places) - len(own)]:
-            apart.append(await _inherited(store, state, place))
-            if apart[-1][0].stop < place.stop:
+            inherited.append(await _inherited(store, state, place))
+            if inherited[-1][0].stop < place.stop:
                 own = []
                 break
         places = own
-    expected = sum(place.stop - place.start for place in places)
-    reads = _reads(store, state.path, places)
-    was, *replies, now = await store.execute(key, *reads, expected=expected)
-    return [*apart, *_by_place(places, replies)], state_in(was), state_in(now)
+    was, read, now = await _read(store, state.path, places)
+    return [*inherited, *read], was, now
 
 
 async def _inherited(
     store: RedisStore, fork: StreamState, place: Stretch
 ) -> tuple[Stretch, list[Reply]]:
     """Return the records of a fork that another server has, as far as it still has them."""
-    key = store.names.meta(place.path)
-    reads = _reads(store, place.path, [place])
-    expected = place.stop - place.start
-    _, *replies, found = await store.execute(key, *reads, expected=expected)
-    source = state_in(found)
-    kept = -1
+    _, ((_, entries),), source = await _read(store, place.path, [place])
+    end = -1
     if source is not None and source.stream_id == place.stream_id:
-        kept = agreed(source, fork, place.stop)
-    if kept <= place.start:
+        end = agreed(source, fork, place.stop)
+    if end <= place.start:
         raise StreamGone("the log has lost what the fork's source had here")
-    ((_, entries),) = _by_place([place], replies)
-    return place._replace(stop=min(kept, place.stop)), entries
+    return place._replace(stop=min(end, place.stop)), entries
 
 
-def _reads(store: RedisStore, path: str, places: Sequence[Stretch]) -> list[Packed]:
-    """Return the calls for a stream's state, the records in each place, and the state again.
+async def _read(
+    store: RedisStore, path: str, places: Sequence[Stretch]
+) -> tuple[StreamState | None, list[tuple[Stretch, list[Reply]]], StreamState | None]:
+    """Return a stream's state, the entries of each place, and the state again, by one call.
 
     The records up to the first state's tail are complete; the second state shows whether they
     are all of one stream. A transaction is not used: Redis refuses it when out of memory.
     """
-    state = store.names.call("state", path)
-    reads = [call for place in places for call in place.calls(store.names.records(place.path))]
-    return [state, *reads, state]
-
-
-def _by_place(
-    places: Sequence[Stretch], replies: Sequence[Reply]
-) -> list[tuple[Stretch, list[Reply]]]:
-    """Return each place with the entry in which it begins and the entries that follow."""
+    names, state = store.names, store.names.call("state", path)
+    reads = [call for place in places for call in place.calls(names.records(place.path))]
+    expected = sum(place.stop - place.start for place in places)
+    was, *replies, now = await store.execute(
+        names.meta(path), state, *reads, state, expected=expected
+    )
+    # The entry in which a place begins, and the entries that follow.
     pairs = zip(places, replies[::2], replies[1::2], strict=True)
-    return [(place, before + entries) for place, before, entries in pairs]
+    found = [(place, first + others) for place, first, others in pairs]
+    return state_in(was), found, state_in(now)
