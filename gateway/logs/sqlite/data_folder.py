@@ -100,10 +100,18 @@ class DataFolder:
         with self.start_errors("made"):
             self._make()
             if self.file.exists():
-                self._check_header()
+                # Before SQLite opens the file: closing another descriptor later would release the
+                # locks of this process (fcntl(2)), and the next program that opens the file would
+                # remove its WAL. For writing, too, so that a read-only file is refused by its name.
+                with self.file.open("r+b") as opened:
+                    check_format(self.file, opened.read(HEADER_BYTES))
             self._take_lock()
             if not self.file.exists():
-                self._check_alone()
+                if self.wal.exists() and self.wal.stat().st_size:  # it would be mixed in
+                    raise StartError(
+                        f"{self.file} is gone and {self.wal.name} is there: put the data file back,"
+                        " or move the other away to begin with no streams"
+                    )
                 self._create()
 
     @contextlib.contextmanager
@@ -147,21 +155,6 @@ class DataFolder:
         if isinstance(error, PermissionError) or error.errno == errno.EROFS:
             reason += f"; user {os.geteuid()}, who runs Headgate, has to be able to {need}"
         return StartError(f"{place} cannot be used: {reason}")
-
-    def _check_header(self) -> None:
-        # Before SQLite opens the file: closing another descriptor later would release the locks of
-        # this process (fcntl(2)), and the next program that opens the file would remove its WAL.
-        # Opened for writing, too, so that a file that cannot be written is refused by its name.
-        with self.file.open("r+b") as opened:
-            check_format(self.file, opened.read(HEADER_BYTES))
-
-    def _check_alone(self) -> None:
-        """Raise StartError if a WAL lacks its data file: SQLite would mix it into a new one."""
-        if self.wal.exists() and self.wal.stat().st_size:
-            raise StartError(
-                f"{self.file} is gone and {self.wal.name} is there: put the data file back, or"
-                " move the other away to begin with no streams"
-            )
 
     def _take_lock(self) -> None:
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
