@@ -143,13 +143,15 @@ def test_a_damaged_recent_append_is_named_with_its_stream_and_offset(tmp_path: P
             assert request(server, "POST", name, b"second").status == 204
         server.kill()
     with closing(sqlite3.connect(tmp_path / "headgate.db")) as connection:
-        connection.execute("update recent set data=cast('x' || substr(data, 2) as blob) where nr=4")
+        ((last,),) = connection.execute("select max(nr) from recent").fetchall()
+        damaged = "update recent set data=cast('x' || substr(data, 2) as blob) where nr=?"
+        connection.execute(damaged, (last,))
         connection.commit()
     done = command("verify", tmp_path)
     assert done.returncode == 1
     assert done.stdout.decode().splitlines()[0] == (
-        "other at 0000000000000000_0000000000000006: a recent record (row 4) does not match its "
-        "checksum"
+        f"other at 0000000000000000_0000000000000006: a recent record (row {last}) does not"
+        " match its checksum"
     )
 
 
