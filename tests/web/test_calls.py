@@ -130,11 +130,11 @@ BY_PLAN = {
     "of JSON": 17,
     "with X-Request-Id": 17,
     "with CF-Ray": 17,
-    "with traceparent": 35.1,
+    "with traceparent": 34.1,
     "of producers": 20.3,
-    "alone": 45,  # one of them where a timer falls into it, as below
-    "alone, with Stream-Seq": 68,
-    "alone, of a producer": 52,
+    "alone": 44,  # one of them where a timer falls into it, as below
+    "alone, with Stream-Seq": 66,
+    "alone, of a producer": 51,
 }
 
 
