@@ -13,7 +13,7 @@ from aiohttp.http_exceptions import BadHttpMessage, HttpProcessingError
 from aiohttp.web import RequestPayloadError
 
 from gateway.errors import BadRequest, HeadTooLarge
-from gateway.web.requests.request_head import is_plain_line, refusal
+from gateway.web.requests.request_head import is_plain_line, refusal, request_parser
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,18 +35,22 @@ class RequestParser:
 
     __slots__ = ("_fed", "_missing", "_parser", "_protocol", "body", "part")
 
-    def __init__(self, parser: HttpRequestParser, protocol: BaseProtocol) -> None:
-        self._parser = parser
+    def __init__(self, protocol: BaseProtocol) -> None:
         self._protocol = protocol
+        self._parser: HttpRequestParser | None = None  # 1 KB: not before a request is unknown
         self.part = bytearray()  # the beginning of an incomplete head
         self.body: StreamReader | None = None  # a body that is not complete
         self._missing: int | None = None  # bytes missing of the body; None if it is chunked
         self._fed = 0  # bytes of the chunked body that the parser was fed
 
     def _feed(self, data: bytes) -> Sequence[tuple[RawRequestMessage, StreamReader]]:
-        messages, _, _ = self._parser.feed_data(data)
+        parser = self._parser
+        if parser is None:
+            parser = request_parser(self._protocol, asyncio.get_running_loop())
+            self._protocol._parser = self._parser = parser  # by which a body pauses reading
+        messages, _, _ = parser.feed_data(data)
         if messages:
-            self._parser.message_consumed()
+            parser.message_consumed()
         return messages
 
     def feed_head(

@@ -28,7 +28,6 @@ from gateway.web.requests.request_head import (
     begins_head,
     end_of_head,
     is_plain,
-    request_parser,
 )
 
 if TYPE_CHECKING:
@@ -63,9 +62,8 @@ class ConnectionRequests:
         self.wire = connection
         self.owner = owner
         self.services = connection.services
-        self.loop = loop = asyncio.get_running_loop()
-        connection._parser = parser = request_parser(connection, loop)
-        self.parser = RequestParser(parser, connection)
+        self.loop = asyncio.get_running_loop()
+        self.parser = RequestParser(connection)
         self.held = bytearray()  # received, and not parsed yet
         self._has_next = False  # more was received together with the current request
         self._is_parsing = False  # the running parse loop takes the next request
