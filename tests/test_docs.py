@@ -17,7 +17,7 @@ from gateway.settings import Settings
 from gateway.settings.reading.units import MINUTE_S
 from tests.protocol.error_kinds import answered_errors
 from tests.support.serving import get, put, serving
-from tests.test_architecture import ROOT, layers, sources
+from tests.test_architecture import ROOT, sources
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -190,13 +190,6 @@ def test_every_file_named_in_a_document_exists(path: Path) -> None:
         if re.match(r"(benchmarks|campaigns|tests|gateway|docs|docker)/", word)
     }
     assert [word for word in named if not (ROOT / word).exists()] == []
-
-
-def test_the_table_of_layers_lists_all_layers_from_top_to_bottom() -> None:
-    table = rows(section(document("architecture.md"), "Layers"))
-    named = [name for cells in table for name in quoted(cells[0]) if name in layers()]
-    assert sorted(named, key=layers().index) == named
-    assert set(named) == set(layers())
 
 
 PROGRAM = re.compile(r"^```(?:python|js|console|sh)\n(.*?)^```", re.DOTALL | re.MULTILINE)

@@ -170,10 +170,10 @@ class PollAnswers(Generic[V, N]):
 
     def renew(self) -> None:
         """Drop the rendered responses, which lack the latest news."""
-        if self._with_data:
+        if self._with_data or self._at_end:
             self._observe(self._with_data)
-            self._with_data = {}
-        self._at_end.clear()
+            self._observe(self._at_end)
+            self._with_data, self._at_end = {}, {}
 
     def _observe(self, answers: Answers) -> None:
         """Observe how many readers shared each answer, when these are used no more."""

@@ -21,7 +21,7 @@ from gateway.features.subscriptions import metrics as subscription_metrics
 from gateway.features.views import metrics as view_metrics
 from gateway.process import admin_listener
 from gateway.process.clock_watch import CLOCK_SETS
-from gateway.process.gateway import CONFIGURATIONS
+from gateway.process.gateway import CONFIGURATIONS, DRAINING
 from gateway.process.reloader import RELOADS
 from gateway.process.written_settings import LAST_OK
 from gateway.purge import purges
@@ -101,6 +101,7 @@ DECLARED = (
     *OF_SOME_ORIGINS,
     *purges.DECLARED,
     CONFIGURATIONS,
+    DRAINING,
     RELOADS,
     LAST_OK,
     CLOCK_SETS,

@@ -28,12 +28,6 @@ if TYPE_CHECKING:
 
 Lost = Literal["no", "unknown", "yes"]
 LOST: tuple[Lost, ...] = ("no", "unknown", "yes")  # from the best to the worst
-# How each is logged.
-REPORTS: dict[Lost, tuple[str, str]] = {
-    "no": ("info", "log.nothing_lost"),
-    "unknown": ("warning", "log.loss_unknown"),
-    "yes": ("error", "log.writes_lost"),
-}
 PATIENCE_S = 60.0  # a server may come back and go again, but not for ever
 AGAIN_S = 0.5
 # When the findings of all gateways are read: after each has probed a server that is back, and once
@@ -151,8 +145,7 @@ class LossWatch:
             lost = await self._exchange(history, own)
             if reported is None or lost == "yes" or (reported, lost) == ("unknown", "no"):
                 reported = lost
-                level, event = REPORTS[lost]
-                getattr(log, level)(event, server=primary.name, history=history)
+                _report(lost, primary.name, history)
             if lost == "yes":
                 break
         if reported is not None:
@@ -171,3 +164,12 @@ class LossWatch:
         except LogUnavailable:
             return own
         return "yes" if b"yes" in found else "no" if b"no" in found else "unknown"
+
+
+def _report(lost: Lost, server: str, history: int) -> None:
+    if lost == "yes":
+        log.error("log.writes_lost", server=server, history=history)
+    elif lost == "no":
+        log.info("log.nothing_lost", server=server, history=history)
+    else:
+        log.warning("log.loss_unknown", server=server, history=history)

@@ -49,7 +49,7 @@ class Connection(BaseProtocol):
     Its writers wait while its client receives more slowly than they write; one that stalls is cut.
     """
 
-    _slots__ = (
+    __slots__ = (
         *("_at_open", "_lingering", "_may_drop", "deadline", "ends", "idle_until", "number"),
         *("owner", "peer", "requests", "services", "slot", "state", "unsent"),
     )
