@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import msgspec
 import pytest
-from aiohttp.test_utils import TestClient, TestServer
+from aiohttp.test_utils import TestClient
 from yarl import URL
 
 from admin import events
@@ -22,6 +22,7 @@ from admin.streams import client
 from gateway.process.gateway import Gateway
 from gateway.settings import Address, Settings
 from tests.admin.consoles import ADMITTED, OPERATOR, Switchboard, setup
+from tests.support.admin_server import AdminServer
 from tests.support.log_level import kept_level
 from tests.support.ports import free_port
 from tests.support.waiting import until
@@ -290,7 +291,7 @@ async def test_a_refused_or_interrupted_change_is_logged_as_failed(
     await console.ask("DELETE", "/api/stream", route=ROUTE, name="none")
     port = free_port()
     settings = setup(listen=Address("127.0.0.1", port), admin_tokens=ADMITTED)
-    app = TestServer(build(Switchboard(), settings), host="127.0.0.1")
+    app = AdminServer(build(Switchboard(), settings))
     async with await asyncio.start_server(hang_up, "127.0.0.1", port), TestClient(app) as client:
         query = {"route": ROUTE, "name": "s"}
         answer = await client.delete("/api/stream", params=query, headers=console.headers)

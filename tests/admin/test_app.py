@@ -13,6 +13,7 @@ from admin.app import build
 from admin.source import Health
 from gateway.telemetry.metrics import Sample, counter, gauge
 from tests.admin.consoles import Switchboard, setup
+from tests.support.admin_server import AdminServer
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -70,7 +71,7 @@ def switchboard() -> Switchboard:
 
 @pytest.fixture
 async def client(aiohttp_client: AiohttpClient, switchboard: Switchboard) -> TestClient[Any, Any]:
-    return await aiohttp_client(build(switchboard, setup()))
+    return await aiohttp_client(AdminServer(build(switchboard, setup())))
 
 
 async def test_healthz_answers_ok_although_the_server_is_not_ready(
@@ -276,7 +277,7 @@ async def test_a_wrong_method_on_readyz_gets_405_with_the_allowed_ones(
 async def test_an_internal_error_gets_500_without_details_and_is_logged(
     path: str, aiohttp_client: AiohttpClient
 ) -> None:
-    client = await aiohttp_client(build(Broken(), setup()))
+    client: TestClient[Any, Any] = await aiohttp_client(AdminServer(build(Broken(), setup())))
     with capture_logs() as lines:
         answer = await client.get(path)
     assert (answer.status, answer.content_type) == (500, "application/problem+json")
@@ -309,7 +310,9 @@ async def test_an_event_stream_ends_and_is_logged_when_rendering_fails(
     aiohttp_client: AiohttpClient,
 ) -> None:
     source = Failing()
-    client = await aiohttp_client(build(source, setup(time.monotonic)))
+    client: TestClient[Any, Any] = await aiohttp_client(
+        AdminServer(build(source, setup(time.monotonic)))
+    )
     answer = await client.get("/api/overview/events")
     assert (await answer.content.readline()).startswith(b"data: ")
     source.is_broken = True

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import pytest_asyncio
-from aiohttp.test_utils import TestClient, TestServer
+from aiohttp.test_utils import TestClient
 
 from admin.app import build
 from cdn_configs.comparison import compared
@@ -20,6 +20,7 @@ from cdn_configs.render import render
 from cdn_configs.targets import TARGETS
 from gateway.settings import Settings
 from tests.admin.consoles import Switchboard, setup
+from tests.support.admin_server import AdminServer
 from tests.support.processes import HEADGATE
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ HOSTILE = (
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def client() -> AsyncIterator[TestClient[Any, Any]]:
     app = build(Switchboard({"server": None}), setup())
-    async with TestClient(TestServer(app, host="127.0.0.1")) as opened:
+    async with TestClient(AdminServer(app)) as opened:
         yield opened
 
 

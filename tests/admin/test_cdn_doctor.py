@@ -6,13 +6,14 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from aiohttp.test_utils import TestClient, TestServer
+from aiohttp.test_utils import TestClient
 
 from admin.app import build
 from cdn_configs.options import Options
 from cdn_configs.render import render
 from cdn_configs.targets import target
 from tests.admin.consoles import ADMITTED, OPERATOR, VIEWER, Switchboard, setup
+from tests.support.admin_server import AdminServer
 from tests.support.http1 import ask
 from tests.support.ports import free_port
 from tests.support.processes import headgate
@@ -104,7 +105,7 @@ async def test_the_doctor_refuses_hosts_and_routes_outside_the_settings(
     hosts: tuple[str, ...], wish: dict[str, object], status: int, said: str
 ) -> None:
     app = build(Switchboard({"server": None}), setup(hosts=hosts, admin_tokens=ADMITTED))
-    async with TestClient(TestServer(app, host="127.0.0.1")) as client:
+    async with TestClient(AdminServer(app)) as client:
         headers = {"Authorization": f"Bearer {OPERATOR}"}
         body = {"host": "b.example", **wish}
         async with client.post(PATH, json=body, headers=headers) as answer:
@@ -115,7 +116,7 @@ async def test_the_doctor_refuses_hosts_and_routes_outside_the_settings(
 async def test_the_doctor_form_is_prefilled_with_the_last_examination() -> None:
     hosts = ("a.example", "127.0.0.1")
     app = build(Switchboard({"server": None}), setup(hosts=hosts, admin_tokens=ADMITTED))
-    async with TestClient(TestServer(app, host="127.0.0.1")) as client:
+    async with TestClient(AdminServer(app)) as client:
         headers = {"Authorization": f"Bearer {OPERATOR}", "Accept": "text/html"}
         form = {"scheme": "http", "host": "127.0.0.1", "port": str(free_port())}
         async with client.post("/cdn?target=nginx", data=form, headers=headers) as answer:

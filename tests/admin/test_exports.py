@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import TestClient, TestServer
+from aiohttp.test_utils import TestClient
 
 from admin import downloads
 from admin.changes import ConsoleRoutes
@@ -21,6 +21,7 @@ from admin.streams.scans import MOST_EXPORTS, StreamContents
 from gateway.features.console.credential import ConsoleToken
 from tests.admin.consoles import VIEWER
 from tests.admin.test_api import ROUTE, Console, opened
+from tests.support.admin_server import AdminServer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
@@ -284,7 +285,7 @@ async def test_an_export_that_fails_half_way_is_an_incomplete_response() -> None
 
     app = web.Application()
     app.router.add_get("/", handle)
-    async with TestClient(TestServer(app)) as client:
+    async with TestClient(AdminServer(app)) as client:
         answer = await client.get("/")
         assert answer.status == 200
         with pytest.raises(aiohttp.ClientPayloadError):

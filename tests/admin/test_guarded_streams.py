@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 from aiohttp import ClientSession, ClientTimeout, web
-from aiohttp.test_utils import TestServer
 from structlog.testing import capture_logs
 
 from admin.streams import client
 from gateway.process.gateway import Gateway
 from gateway.settings import Settings
 from tests.admin.consoles import ADMITTED, OPERATOR, VIEWER
+from tests.support.admin_server import AdminServer
 from tests.support.guarded_gateway import bearer, tokens_file
 from tests.support.http1 import ask as ask_once
 from tests.support.ports import free_port
@@ -97,7 +97,7 @@ async def running(folder: Path, **more: Any) -> AsyncIterator[Running]:
     origin = Origin()
     app = web.Application()
     app.router.add_route("*", "/{any:.*}", origin.answer)
-    async with TestServer(app, host="127.0.0.1") as server, ClientSession() as http:
+    async with AdminServer(app) as server, ClientSession() as http:
         url = f"http://127.0.0.1:{server.port}/of"
         settings = Settings(
             listen=f"127.0.0.1:{free_port()}",

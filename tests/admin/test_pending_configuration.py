@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from aiohttp.test_utils import TestClient, TestServer
+from aiohttp.test_utils import TestClient
 from structlog.testing import capture_logs
 
 from admin.app import build
@@ -16,6 +16,7 @@ from admin.configuration.reloads import MOST_CHANGES
 from gateway.process.reloader import Reloader
 from gateway.settings import Settings, load
 from tests.admin.consoles import OPERATOR, VIEWER, Clock, Switchboard, setup
+from tests.support.admin_server import AdminServer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -86,7 +87,7 @@ async def console(file: Path, text: str, more: str = ADMITTED) -> AsyncIterator[
         """Have no process that serves by them."""
 
     prepared = prepared._replace(reloader=Reloader(made.read(), made.read, apply))
-    async with TestClient(TestServer(build(Switchboard(), prepared), host="127.0.0.1")) as client:
+    async with TestClient(AdminServer(build(Switchboard(), prepared))) as client:
         clients.append(client)
         yield made
 
@@ -288,7 +289,7 @@ async def test_files_that_are_read_again_by_themselves_are_listed_with_their_tro
     board = Switchboard(notes={str(tokens): "line 3: no TOML"})
     made = setup(tokens_file=str(tokens))
     async with (
-        TestClient(TestServer(build(board, made), host="127.0.0.1")) as client,
+        TestClient(AdminServer(build(board, made))) as client,
         client.get("/api/configuration/pending") as answer,
     ):
         found = await answer.json()

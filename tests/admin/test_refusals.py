@@ -6,11 +6,12 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from aiohttp.test_utils import TestClient, TestServer
+from aiohttp.test_utils import TestClient
 
 from admin.app import build
 from gateway.telemetry.inspection import ListRefusals, RefusalList, RefusedRequest
 from tests.admin.consoles import ADMITTED, OPERATOR, VIEWER, Switchboard, setup
+from tests.support.admin_server import AdminServer
 from tests.support.http1 import ask
 from tests.support.processes import Headgate
 
@@ -66,7 +67,7 @@ async def test_only_operators_see_the_addresses_of_refused_clients(
 ) -> None:
     app = build(Switchboard(answers=two_workers), setup(admin_tokens=ADMITTED))
     headers = {"Authorization": f"Bearer {token}"}
-    async with TestClient(TestServer(app, host="127.0.0.1")) as client:
+    async with TestClient(AdminServer(app)) as client:
         told: Any = await (await client.get("/api/refusals", headers=headers)).json()
         page = await (await client.get("/refusals", headers=headers)).text()
     assert {row["client"] for row in told["newest"]} == {client_address}

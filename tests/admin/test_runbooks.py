@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from aiohttp.test_utils import TestClient, TestServer
+from aiohttp.test_utils import TestClient
 
 from admin.app import build
 from admin.console import CONSOLE
@@ -14,6 +14,7 @@ from gateway.monitoring.alerts import alerts
 from gateway.settings import AdminToken
 from tests.admin.consoles import Switchboard, setup
 from tests.monitoring.configurations import EVERYTHING, WORKERS
+from tests.support.admin_server import AdminServer
 from tests.test_docs import document
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ async def guarded() -> AsyncIterator[TestClient[Any, Any]]:
     """Return a console that nobody may look at without a token."""
     token = AdminToken.of({"name": "ann", "role": "viewer", "token": TOKEN})
     app = build(Switchboard(), setup(admin_tokens=(token,)))
-    async with TestClient(TestServer(app, host="127.0.0.1")) as client:
+    async with TestClient(AdminServer(app)) as client:
         yield client
 
 

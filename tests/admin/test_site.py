@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
-from aiohttp.test_utils import TestClient, TestServer
+from aiohttp.test_utils import TestClient
 from msgspec.structs import replace
 
 from admin.app import build
@@ -23,6 +23,7 @@ from tests.admin.browser.made_up import MadeUp
 from tests.admin.browser.serving import application
 from tests.admin.consoles import Switchboard, setup
 from tests.support import virtual_time
+from tests.support.admin_server import AdminServer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
@@ -45,7 +46,7 @@ def console() -> MadeUp:
 
 @pytest.fixture
 async def client(console: MadeUp) -> AsyncIterator[TestClient[Any, Any]]:
-    async with TestClient(TestServer(application(console), host="127.0.0.1")) as opened:
+    async with TestClient(AdminServer(application(console))) as opened:
         yield opened
 
 
@@ -70,7 +71,7 @@ async def test_the_card_of_a_private_route_states_once_what_shared_caches_may_st
 ) -> None:
     route = Route.of({"prefix": "/r", "origin": "memory:", "auth": "tokens", **settings})
     app = build(Switchboard(), setup(routes=(route,)))
-    async with TestClient(TestServer(app, host="127.0.0.1")) as client:
+    async with TestClient(AdminServer(app)) as client:
         page = await (await client.get("/routes", headers=PAGE)).text()
     sentences = re.findall("<li>(.*?)</li>", page)
     assert [it for it in sentences if "shared cache" in it or "reader key" in it] == [said]
@@ -89,7 +90,7 @@ async def test_tile_and_chart_are_named_by_where_the_streams_of_the_routes_live(
 ) -> None:
     """What was appended is news here once it is committed, or the origin has told of it."""
     routes = tuple(Route(prefix=f"/{number}", origin=it) for number, it in enumerate(origins))
-    async with TestClient(TestServer(build(Switchboard(), setup(routes=routes)))) as client:
+    async with TestClient(AdminServer(build(Switchboard(), setup(routes=routes)))) as client:
         page = await (await client.get("/", headers=PAGE)).text()
     assert f"<p>{delivery} the reader's socket</p>" in page
     assert f"<h2>{tile}</h2>" in page
@@ -142,7 +143,7 @@ class Repairing(MadeUp):
 async def test_the_card_of_a_route_lists_only_repairs_that_were_made(
     repairs: dict[str, int], told: list[str]
 ) -> None:
-    server = TestServer(application(Repairing(repairs)), host="127.0.0.1")
+    server = AdminServer(application(Repairing(repairs)))
     async with TestClient(server) as client:
         page = await (await client.get("/routes", headers=PAGE)).text()
     assert re.findall("<li><code>(.*? times?)</li>", page) == told
@@ -216,17 +217,17 @@ async def test_links_on_a_page_use_the_host_of_its_request() -> None:
     tokens = [{"name": "wall", "role": "viewer", "token": "v" * 32}]
     app = application(Everywhere(), admin_tokens=tokens)
     path = "/streams?text=&route=/v1/audit"
-    async with TestClient(TestServer(app, host="127.0.0.1")) as client:
+    async with TestClient(AdminServer(app)) as client:
         told = {}
-        for host in ("one.example", "two.example", "a';ls"):
+        for host in ("one.example", "two.example", "a~b"):
             headers = EVENTS | {"Host": host, "Authorization": f"Bearer {'v' * 32}"}
             answer = await client.get(path, headers=headers)
             await answer.content.readline()
             told[host] = msgspec.json.decode((await answer.content.readline())[6:])["streams"]
     assert "http://one.example:4437/v1/audit/chat" in told["one.example"]
     assert "http://two.example:4437/v1/audit/chat" in told["two.example"]
-    command = shlex.split(html.unescape(told["a';ls"]).partition("curl -N ")[2].partition("<")[0])
-    assert command == ["http://a';ls:4437/v1/audit/chat?offset=-1&live=sse"]
+    command = shlex.split(html.unescape(told["a~b"]).partition("curl -N ")[2].partition("<")[0])
+    assert command == ["http://a~b:4437/v1/audit/chat?offset=-1&live=sse"]
 
 
 @pytest.mark.parametrize(
@@ -266,7 +267,7 @@ class FewReads(MadeUp):
 )
 async def test_a_hit_ratio_of_under_100_reads_is_not_judged(reads: int, said: str) -> None:
     app = application(FewReads(reads))
-    async with TestClient(TestServer(app, host="127.0.0.1")) as client:
+    async with TestClient(AdminServer(app)) as client:
         page = await (await client.get("/", headers=PAGE)).text()
     assert said in page
     assert ("below alarm" in page) is (reads >= 100)
@@ -310,7 +311,7 @@ class Reading(MadeUp):
 async def test_an_open_stream_page_reads_messages_only_once() -> None:
     console = Reading()
     path = "/stream?route=/v1/stream&name=chat/0000"
-    async with TestClient(TestServer(application(console), host="127.0.0.1")) as client:
+    async with TestClient(AdminServer(application(console))) as client:
         async with client.get(path, headers=PAGE) as answer:
             assert answer.status == 200
         async with client.get(path, headers=EVENTS) as answer:
@@ -340,7 +341,7 @@ class Typed(MadeUp):
 async def test_a_stream_page_treats_only_application_json_as_json(
     content_type: str, *, is_json: bool
 ) -> None:
-    server = TestServer(application(Typed(content_type)), host="127.0.0.1")
+    server = AdminServer(application(Typed(content_type)))
     async with TestClient(server) as client:
         answer = await client.get("/stream?route=/v1/stream&name=chat/0000", headers=PAGE)
         assert f'data-json="{int(is_json)}"' in await answer.text()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
-from aiohttp.test_utils import TestClient, TestServer
+from aiohttp.test_utils import TestClient
 from structlog.testing import capture_logs
 
 from admin.app import build
@@ -21,6 +21,7 @@ from gateway.telemetry.inspected.subscriptions import (
 from gateway.telemetry.inspection import AnswerFailure
 from tests.admin.consoles import ADMITTED, NOW, OPERATOR, VIEWER, Switchboard, setup
 from tests.subscriptions.receivers import receiver, subscribed
+from tests.support.admin_server import AdminServer
 from tests.support.serving import PREFIX
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ async def console(gateway: Subscribed) -> AsyncIterator[Client]:
     source = Source()
     source.gateway = gateway
     app = build(source, setup(lambda: NOW, admin_tokens=ADMITTED))
-    async with TestClient(TestServer(app, host="127.0.0.1")) as client:
+    async with TestClient(AdminServer(app)) as client:
         yield Client(client)
 
 
@@ -156,7 +157,7 @@ async def test_pages_of_several_processes_are_one_list_with_each_subscription_on
         source = Twice()
         source.gateway = gateway
         app = build(source, setup(lambda: NOW))
-        async with TestClient(TestServer(app, host="127.0.0.1")) as client:
+        async with TestClient(AdminServer(app)) as client:
             seen, after = [], ""
             while True:
                 query = {"limit": "3", "after": after}

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from aiohttp.test_utils import TestClient, TestServer
+from aiohttp.test_utils import TestClient
 from structlog.testing import capture_logs
 
 from admin.app import build
@@ -15,6 +15,7 @@ from gateway.access import key_sets
 from gateway.access.operations import READ, Need
 from gateway.access.read_tokens import verified
 from tests.admin.consoles import ADMITTED, NOW, OPERATOR, Switchboard, setup
+from tests.support.admin_server import AdminServer
 from tests.support.keys_files import new_keys_file
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def keys(tmp_path: Path) -> str:
 @asynccontextmanager
 async def console(**settings: Any) -> AsyncIterator[TestClient[Any, Any]]:
     app = build(Switchboard(), setup(admin_tokens=ADMITTED, **settings))
-    async with TestClient(TestServer(app, host="127.0.0.1")) as client:
+    async with TestClient(AdminServer(app)) as client:
         yield client
 
 
@@ -114,7 +115,7 @@ async def test_a_read_token_without_credentials_gets_403_with_how_to_authenticat
 ) -> None:
     """While nobody has to sign in, a page of another site could be who asks."""
     app = build(Switchboard(), setup(keys_file=keys))
-    async with TestClient(TestServer(app, host="127.0.0.1")) as client:
+    async with TestClient(AdminServer(app)) as client:
         status, problem = await ask(client, WISH)
         assert (status, "token" in problem) == (403, False)
         assert "its X-CSRF-Token: " in problem["detail"]

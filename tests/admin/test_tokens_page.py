@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from aiohttp.test_utils import TestClient, TestServer
+from aiohttp.test_utils import TestClient
 from structlog.testing import capture_logs
 
 from admin.app import build
@@ -24,6 +24,7 @@ from gateway.telemetry.inspection import (
     TokenUse,
 )
 from tests.admin.consoles import ADMITTED, NOW, OPERATOR, VIEWER, Switchboard, setup
+from tests.support.admin_server import AdminServer
 from tests.support.http1 import ask
 from tests.support.keys_files import new_keys_file
 from tests.support.processes import HEADGATE, run
@@ -93,7 +94,7 @@ async def console(
     **settings: Any,
 ) -> AsyncIterator[Client]:
     app = build(Switchboard(answers=answers), setup(admin_tokens=admitted, **settings))
-    async with TestClient(TestServer(app, host="127.0.0.1")) as client:
+    async with TestClient(AdminServer(app)) as client:
         yield Client(client)
 
 
@@ -162,7 +163,7 @@ async def test_without_an_answer_the_page_says_that_no_worker_answers() -> None:
 async def test_a_page_of_tokens_is_found_by_text_and_place() -> None:
     board = Switchboard(answers=one_process)
     app = build(board, setup(admin_tokens=ADMITTED))
-    async with TestClient(TestServer(app, host="127.0.0.1")) as inner:
+    async with TestClient(AdminServer(app)) as inner:
         client = Client(inner)
         await client.get("/api/tokens?text=bill&after=b&limit=7")
         assert ListTokens("bill", "b", 7) in board.asked

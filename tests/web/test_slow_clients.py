@@ -73,9 +73,9 @@ async def test_many_pipelined_requests_are_answered_while_the_server_holds_few()
         (connection,) = gateway.server.connections
         assert isinstance(connection, Connection)
         answers = asyncio.create_task(client.rest())
-        held = 0
+        requests, held = connection.requests, 0
         while not answers.done():
-            held = max(held, len(connection.requests.held))
+            held = max(held, len(requests.held))
             await asyncio.sleep(0.002)  # looked at often; nothing is waited for
         await sending
         assert answers.result().count(b"HTTP/1.1 200 OK\r\n") == MANY

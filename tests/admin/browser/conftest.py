@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest_asyncio
-from aiohttp.test_utils import TestServer
 
 from tests.admin.browser.made_up import MadeUp
 from tests.admin.browser.serving import Tab, application
+from tests.support.admin_server import AdminServer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def site() -> AsyncIterator[str]:
     """Where pages with made-up figures are, which no test changes."""
-    async with TestServer(application(MadeUp()), host="127.0.0.1") as server:
+    async with AdminServer(application(MadeUp())) as server:
         yield str(server.make_url("/")).rstrip("/")
 
 

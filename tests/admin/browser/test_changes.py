@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import aiohttp
 import pytest
 import pytest_asyncio
-from aiohttp.test_utils import TestServer
 from playwright.async_api import expect
 
 from admin.app import build
@@ -19,6 +18,7 @@ from gateway.settings import Address, Settings
 from gateway.telemetry.inspection import AnswerFailure, DescribeStream, StreamDescription, StreamRow
 from tests.admin.browser.serving import HASH, PASSWORD, Tab
 from tests.admin.consoles import NOW, Switchboard, setup
+from tests.support.admin_server import AdminServer
 from tests.support.ports import free_port
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ async def looking(
     app = build(
         Switchboard(answers=described), setup(lambda: NOW, listen=streams.listen, **settings)
     )
-    async with TestServer(app, host="127.0.0.1") as server:
+    async with AdminServer(app) as server:
         base = str(server.make_url("/")).rstrip("/")
         opened = await Tab.open(browser, base, f"/stream?route={ROUTE}&name={name}&tab={tab}")
         yield opened

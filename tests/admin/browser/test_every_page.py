@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Literal
 
 import pytest
 import pytest_asyncio
-from aiohttp.test_utils import TestServer
 
 from tests.admin.browser.every_page import KNOWN, PAGES, PATHS, STATES, STREAM
 from tests.admin.browser.made_up import MadeUp
 from tests.admin.browser.serving import HASH, PASSWORD, Tab, application
+from tests.support.admin_server import AdminServer
 from tests.support.examples import IS_WHOLE, cases
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ async def test_the_form_to_sign_in_is_accessible_and_works_without_scripts(
 ) -> None:
     user = {"name": "ada", "role": "viewer", "password_hash": HASH}
     site = application(MadeUp(), admin_users=[user])
-    async with TestServer(site, host="127.0.0.1") as server:
+    async with AdminServer(site) as server:
         base = str(server.make_url("/")).rstrip("/")
         tab = await Tab.open(browser, base, color_scheme=scheme)
         assert tab.page.url.startswith(f"{base}/sign-in")

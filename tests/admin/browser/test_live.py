@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import pytest
-from aiohttp.test_utils import TestServer
 from playwright.async_api import expect
 
 from admin import events
@@ -15,6 +14,7 @@ from admin.errors import NotTold
 from admin.model.streams import Message, MessagePlace, Messages
 from tests.admin.browser.made_up import MadeUp
 from tests.admin.browser.serving import Tab, application
+from tests.support.admin_server import AdminServer
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ async def showing(
     browser: Browser, console: MadeUp, path: str = "/", **options: Any
 ) -> AsyncIterator[Tab]:
     """A page of this console; nothing may have gone wrong on it in the end."""
-    async with TestServer(application(console), host="127.0.0.1") as server:
+    async with AdminServer(application(console)) as server:
         tab = await Tab.open(browser, str(server.make_url("/")).rstrip("/"), path, **options)
         yield tab
         assert await tab.close() == []
@@ -174,7 +174,7 @@ async def test_a_chart_shows_the_values_of_a_moment_under_the_pointer_and_by_key
 
 
 async def test_a_page_without_updates_shows_that_it_is_not_live(browser: Browser) -> None:
-    server = TestServer(application(MadeUp()), host="127.0.0.1")
+    server = AdminServer(application(MadeUp()))
     await server.start_server()
     tab = await Tab.open(browser, str(server.make_url("/")).rstrip("/"))
     notice = tab.page.locator(".stale")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from aiohttp.test_utils import TestServer
 from msgspec.structs import replace
 
 from admin.errors import NotTold
@@ -39,6 +38,7 @@ from gateway.telemetry.inspection import (
 from tests.admin.browser.made_up import NOW, MadeUp, MadeUpCredentials, MadeUpReloads
 from tests.admin.browser.made_up_jobs import MadeUpJobs
 from tests.admin.browser.serving import Tab, application
+from tests.support.admin_server import AdminServer
 from tests.support.examples import IS_WHOLE
 
 if TYPE_CHECKING:
@@ -258,7 +258,7 @@ PAGES = (
 
 async def test_forty_script_payloads_are_shown_as_text_on_every_page(browser: Browser) -> None:
     assert len(set(PAYLOADS)) == 40
-    async with TestServer(application(Hostile()), host="127.0.0.1") as server:
+    async with AdminServer(application(Hostile())) as server:
         tab = await Tab.open(browser, str(server.make_url("/")).rstrip("/"))
         for path in PAGES if IS_WHOLE else PAGES[::3]:
             await tab.goto(path)

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import pytest
-from aiohttp.test_utils import TestServer
 from playwright.async_api import expect
 
 from tests.admin.browser.made_up import MadeUp
 from tests.admin.browser.serving import Tab, application
+from tests.support.admin_server import AdminServer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -28,7 +28,7 @@ def path(name: str) -> str:
 @asynccontextmanager
 async def looking(browser: Browser, console: MadeUp, at: str) -> AsyncIterator[Tab]:
     """A tab of its own on a console of its own; nothing may go wrong on it."""
-    async with TestServer(application(console), host="127.0.0.1") as server:
+    async with AdminServer(application(console)) as server:
         tab = await Tab.open(browser, str(server.make_url("/")).rstrip("/"), at)
         yield tab
         assert await tab.close() == []

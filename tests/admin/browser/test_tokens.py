@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 import pytest
-from aiohttp.test_utils import BaseTestServer, TestServer
 
 from gateway.features.issued_tokens import TokenRequest
 from tests.admin.browser.made_up import MadeUp
 from tests.admin.browser.serving import Tab, application
+from tests.support.admin_server import AdminServer
 
 if TYPE_CHECKING:
+    from aiohttp.test_utils import BaseTestServer
     from playwright.async_api import Browser
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -28,7 +29,7 @@ async def test_tokens_are_issued_and_revoked_and_settings_reloaded_without_scrip
     browser: Browser,
 ) -> None:
     console = MadeUp()
-    async with TestServer(application(console), host="127.0.0.1") as server:
+    async with AdminServer(application(console)) as server:
         tab = await Tab.open(browser, base_of(server), "/tokens", java_script_enabled=False)
         page = tab.page
         await page.get_by_label("Subject: the name of the reader").fill("ann")
@@ -60,7 +61,7 @@ async def test_tokens_are_issued_and_revoked_and_settings_reloaded_without_scrip
 async def test_an_issued_token_is_shown_accessibly_and_can_be_copied_on_a_telephone(
     browser: Browser, scheme: Literal["light", "dark"]
 ) -> None:
-    async with TestServer(application(MadeUp()), host="127.0.0.1") as server:
+    async with AdminServer(application(MadeUp())) as server:
         tab = await Tab.open(
             browser,
             base_of(server),
@@ -78,7 +79,7 @@ async def test_an_issued_token_is_shown_accessibly_and_can_be_copied_on_a_teleph
 
 
 async def test_a_message_that_is_selected_links_to_its_offset(browser: Browser) -> None:
-    async with TestServer(application(MadeUp()), host="127.0.0.1") as server:
+    async with AdminServer(application(MadeUp())) as server:
         tab = await Tab.open(browser, base_of(server), f"{MESSAGES}&offset=-1")
         await tab.page.locator(".message").first.click()
         there = tab.page.locator(".detail a")
@@ -91,7 +92,7 @@ async def test_a_message_that_is_selected_links_to_its_offset(browser: Browser) 
 
 
 async def test_messages_are_searched_by_the_keyboard_without_scripts(browser: Browser) -> None:
-    async with TestServer(application(MadeUp()), host="127.0.0.1") as server:
+    async with AdminServer(application(MadeUp())) as server:
         tab = await Tab.open(browser, base_of(server), MESSAGES, java_script_enabled=False)
         await tab.page.get_by_text("Search and export").press("Enter")
         await tab.page.get_by_label("Text", exact=True).fill("some")
