@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 # The usual members of a Connection header; any other names a field that is not passed on.
 _CONNECTION_NAMES = frozenset({"", "close", "keep-alive", "upgrade", "te", "http2-settings"})
 PAGE = frozenset({"origin"})  # the fields with the page that a reader is on
-MAX_LIFETIMES = 10_000  # streams remembered: about 3 MB; the rest are kept as long as any
+MAX_LIFETIMES = 10_000  # streams remembered: about 3 MB; all others have the longest lifetime
 REMEMBERED_TARGETS = 4096  # parsed; a thousand viewers of a stream send the same few
 
 REFUSALS = frozenset({401, 403})  # of a client, whether or not there is a stream
@@ -113,7 +113,7 @@ class OriginRequests:
     # one of them. For all others the origin need not know the page: this gateway adds CORS fields.
     page_of_identified: frozenset[str] = frozenset()
 
-    are_alike = True  # reads with equal fields send equal requests, but for their streams
+    are_reusable = True  # reads with equal fields send equal requests, but for their streams
 
     def __init__(self, origin: Origin, identity: IdentityHeaders, via: str, scheme: str) -> None:
         self._origin = origin

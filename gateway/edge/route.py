@@ -259,7 +259,7 @@ class EdgeRoute(StreamRoute):
         """Drop cached responses that a write has outdated, and note how far the stream reaches."""
         reach = TailBound(write.tail or "", write.closed)
         if write.only_grown:
-            self.cache.moved(write.path, reach)
+            self.cache.on_growth(write.path, reach)
         else:
             self.feeds.reader.forget(write.path)
         if write.created is not None:
@@ -275,7 +275,7 @@ class EdgeRoute(StreamRoute):
     def invalidate_all(self) -> None:
         """Cache nothing of requests under way, and ask again where each followed stream ends."""
         self.feeds.reader.forget_all()
-        self.feeds.writes.ask_all_anew()
+        self.feeds.writes.start_all_over()
 
     @override
     def notes(self) -> Checks:

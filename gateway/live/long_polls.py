@@ -44,7 +44,7 @@ HERD_S = 1.0  # for a client of a herd to come back; a later one is late for rea
 # however long that takes.
 MOST_BYTES = 1 << 20
 # Bytes of news stored for clients that come back late: a herd of HERD polls takes up as much.
-KEPT_BYTES = 64 * 1024
+STORED_BYTES = 64 * 1024
 
 NO_MORE = "the token counts no more"
 DISCONNECTED = "an operator has ended this request: connect again"
@@ -54,13 +54,13 @@ UNREADABLE = "what follows could not be read"
 class LongPolls(Generic[V, N]):
     """The long-polls of one feed that wait, the longest waiting first.
 
-    `turns` has the waiters that news has come for; some may have left, or been answered otherwise.
+    `due` has the waiters that news has come for; some may have left, or been answered otherwise.
     `late` has the reads under way, by the waiter that each is for.
     """
 
     __slots__ = (
         *("_ended", "_feed", "_herd_until", "_is_scheduled", "_source", "answers", "late"),
-        *("parked", "turns"),
+        *("parked", "due"),
     )
 
     def __init__(self, feed: FeedState[V]) -> None:
@@ -68,10 +68,10 @@ class LongPolls(Generic[V, N]):
         self._source: FeedSource[V, N] = feed.source
         self.answers: PollAnswers[V, N] = PollAnswers(feed)
         self.parked: dict[Waiter, Parked] = {}
-        self.turns: dict[Waiter, None] = {}
+        self.due: dict[Waiter, None] = {}
         self.late: dict[Waiter, _Read] = {}
         self._ended: Ended = "timeout"  # what ends a wait; "drain" once the server stops
-        self._is_scheduled = False  # the next of the turns
+        self._is_scheduled = False  # the next part of those due
         self._herd_until = 0.0  # loop time
 
     # Who waits
@@ -92,7 +92,7 @@ class LongPolls(Generic[V, N]):
         # A waiter that came after news gets that news as soon as possible.
         recent = self.answers.recent
         if position < recent.end and recent.covers(position):
-            self.turns[waiter] = None
+            self.due[waiter] = None
             self._schedule()
         elif position < feed.position:
             self._read_for(waiter, parked)
@@ -160,21 +160,21 @@ class LongPolls(Generic[V, N]):
             answers.store(one.news, one.age)
         # Waiters past the feed's position have data that the feed will get later; those at it came
         # after the news of this round.
-        turns, position = self.turns, feed.position
-        turns.update(dict.fromkeys([who for who, it in parked.items() if it.position < position]))
-        behind = len(turns)
+        due, position = self.due, feed.position
+        due.update(dict.fromkeys([who for who, it in parked.items() if it.position < position]))
+        behind = len(due)
         if behind >= HERD:
             self._herd_until = feed.loop.time() + HERD_S
         if feed.closed:
-            turns.update((who, None) for who, it in parked.items() if it.position == position)
+            due.update((who, None) for who, it in parked.items() if it.position == position)
         self.serve()
         return behind
 
     def serve(self, most: int = AT_ONCE) -> None:
         """Answer `most` waiters that news has come for, the longest waiting first."""
         feed, answers = self._feed, self.answers
-        for waiter in list(islice(self.turns, most)):
-            del self.turns[waiter]
+        for waiter in list(islice(self.due, most)):
+            del self.due[waiter]
             parked = self.parked.get(waiter)
             if parked is None:
                 continue
@@ -182,11 +182,11 @@ class LongPolls(Generic[V, N]):
                 self._answer(waiter, parked, answers.with_data(parked))
             elif feed.closed and parked.position == feed.tail:
                 self._answer(waiter, parked, answers.at_end(parked, "closed"))
-        if self.turns:
+        if self.due:
             self._schedule()
         else:
             answers.renew()
-            answers.recent.trim(feed.position, KEPT_BYTES if self.are_coming_back else 0)
+            answers.recent.trim(feed.position, STORED_BYTES if self.are_coming_back else 0)
         answers.count()
 
     def _schedule(self) -> None:
@@ -208,7 +208,7 @@ class LongPolls(Generic[V, N]):
         for waiter, parked in list(self.parked.items()):
             if parked.deadline > now:
                 break
-            if (news_wait or self.turns) and parked.position < feed.tail:
+            if (news_wait or self.due) and parked.position < feed.tail:
                 break  # it gets data in its turn, or in the next round
             answer = next(refusals) if refusals else answers.at_end(parked, self._ended)
             self._answer(waiter, parked, answer)
@@ -235,7 +235,7 @@ class LongPolls(Generic[V, N]):
         self, reason: HeadgateError, ended: Ended, spares: Callable[[str], bool] | None = None
     ) -> None:
         """Answer all polls with the error, except those from `now` and those spared."""
-        self._forget_turns()
+        self._forget_news()
         if not self.parked:
             return
         refusals = self.answers.refusals(reason, ended)
@@ -252,7 +252,7 @@ class LongPolls(Generic[V, N]):
 
         `now` and the beginning mean other offsets in it, so those polls are read for.
         """
-        self._forget_turns()
+        self._forget_news()
         answers = self.answers
         for waiter, parked in list(self.parked.items()):
             if parked.read.offset in {None, NOW}:
@@ -273,15 +273,15 @@ class LongPolls(Generic[V, N]):
 
     def abandon(self) -> None:
         """End all waits without a response, after a failure that is in the log."""
-        self._forget_turns()
+        self._forget_news()
         for waiter in list(self.parked):
             self.remove(waiter, "error")
             waiter.abandon()
 
-    def _forget_turns(self) -> None:
-        """Drop the stored news and all turns."""
+    def _forget_news(self) -> None:
+        """Drop the stored news, for which no waiter is due any more."""
         self.answers.renew()
-        self.turns.clear()
+        self.due.clear()
         self.answers.recent.restart("")
 
     # Reads

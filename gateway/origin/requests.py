@@ -120,7 +120,7 @@ class RequestLines:
 
     def of(self, method: str, target: str) -> bytes:
         """Return the start of a request's head. Raises BadRequest for what is not one target."""
-        path = self._server.own(target).partition("#")[0]
+        path = self._server.to_server(target).partition("#")[0]
         if _UNSENDABLE.search(path) is not None:
             raise BadRequest("the target of the request has characters that cannot be sent")
         return f"{method} {path}{self._host}".encode()
@@ -145,7 +145,7 @@ class AttemptSpan:
         host, port = server.endpoint
         attributes: dict[str, str | int] = {  # by the semantic conventions for HTTP clients
             "http.request.method": request.method,
-            "url.full": redact(server.origin + server.own(request.target)),
+            "url.full": redact(server.origin + server.to_server(request.target)),
             "server.address": host,
             "server.port": port,
         }

@@ -172,7 +172,7 @@ class OriginServer:
         """True if requests go to the server."""
         return self.why_unhealthy is None
 
-    def own(self, target: str) -> str:
+    def to_server(self, target: str) -> str:
         """Return the server's target for a target of the gateway."""
         path = self._base + target.removeprefix(self._prefix)
         return path if path.startswith("/") else f"/{path}"

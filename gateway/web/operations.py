@@ -13,7 +13,7 @@ from gateway.access.operations import SAFE
 from gateway.errors import WebOriginRefused
 from gateway.protocol import responses
 from gateway.protocol.responses import HEADGATE_FIELDS, METHODS, REQUEST_HEADERS
-from gateway.web.requests.request_head import is_own_page
+from gateway.web.requests.request_head import is_same_host
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -120,4 +120,4 @@ def preflight(
 def _may_write(request: Request, lines: CommonHeaders, origin: str, *, has_token: bool) -> bool:
     if lines.lets_write(origin) or (has_token and lines.names(origin)):
         return True
-    return is_own_page(request, origin)
+    return is_same_host(request, origin)

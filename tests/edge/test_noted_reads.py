@@ -63,7 +63,7 @@ class Reads:
         fetch = SimpleNamespace(
             whole=cached,
             how=FETCHED,
-            shared=True,
+            is_joinable=True,
             request=request,
             is_of_the_past=False,
             server=server,

@@ -166,7 +166,7 @@ def test_the_known_offsets_of_a_window_are_bounded() -> None:
     window = RecentWindow("text/plain", offset(1), WindowBudget(PLENTY))
     for number in range(MAX_KNOWN + 10):
         window.learn(offset(1), f"z{number:06d}", b"x" * number)
-    assert len(window.places) == MAX_KNOWN
+    assert len(window.distances) == MAX_KNOWN
     window.append(Span(offset(1), "zz", b"x" * 1000))
     assert window.since(offset(1)) is not None
 

@@ -117,7 +117,7 @@ GIVES_BACK = frozenset(
         "ConnectionServer.reader_lost",
         "OriginConnection.connection_lost",
         "Fetch.leave",
-        "Fetches.take_out",
+        "Fetches.mark_settled",
         "FollowedTable.remove",
         "FollowedStreams._unfollow",
         "FollowedStreams.on_feed_empty",

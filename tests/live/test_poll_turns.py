@@ -1,4 +1,4 @@
-"""Many polls of one stream: answered by turns, with all there is by then, and kept from the log."""
+"""Many polls of one stream: answered in turns with all news so far, without reads of the log."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
-from gateway.live.long_polls import AT_ONCE, HERD, HERD_S, KEPT_BYTES, MOST_BYTES
+from gateway.live.long_polls import AT_ONCE, HERD, HERD_S, MOST_BYTES, STORED_BYTES
 from gateway.live.poll_answers import PIECE_BYTES
 from tests.support.serving import Serving, get, offset, post, put, request, serving
 from tests.support.waiting import until
@@ -47,7 +47,7 @@ class Crowd(NamedTuple):
     async def go_on(self) -> None:
         """Let all have their turns, and then the round."""
         self.feed.long_polls._serve_next()
-        await until(lambda: not self.feed.long_polls.turns)
+        await until(lambda: not self.feed.long_polls.due)
         self.feed._send_round()
 
     async def poll(self, client: Client, position: int) -> None:
@@ -113,7 +113,7 @@ async def test_a_long_poll_that_returns_early_is_answered_last_without_a_log_rea
         await herd.append(b"three")
         ordinary = herd.gateway.ordinary
         await herd.poll(quick, 6)
-        assert list(herd.feed.long_polls.turns) == list(herd.feed.long_polls.parked)
+        assert list(herd.feed.long_polls.due) == list(herd.feed.long_polls.parked)
         await herd.go_on()
         assert await told([slow]) == {(200, b"twothree", offset(11))}
         assert await told([quick]) == {(200, b"three", offset(11))}
@@ -174,9 +174,9 @@ async def test_a_poll_with_an_offset_of_a_deleted_stream_gets_410_from_the_recre
 @pytest.mark.parametrize("more", [-1, 0, 1])
 async def test_the_data_kept_for_a_herd_of_long_polls_is_limited_in_bytes(more: int) -> None:
     async with crowd(HERD) as herd:
-        await herd.tell(b"x" * (KEPT_BYTES - PIECE_BYTES + more))
+        await herd.tell(b"x" * (STORED_BYTES - PIECE_BYTES + more))
         await told(herd.clients)
-        assert herd.feed.long_polls.answers.recent.bytes == (KEPT_BYTES + more if more < 1 else 0)
+        assert herd.feed.long_polls.answers.recent.bytes == (STORED_BYTES + more if more < 1 else 0)
 
 
 @pytest.mark.parametrize("more", [-1, 0, 1])
@@ -236,7 +236,7 @@ async def test_deliveries_to_a_herd_answered_in_turns_are_counted_as_one_round()
         live = herd.gateway.route.traffic.live
         await herd.tell(b"two")
         await told(herd.clients)
-        await until(lambda: not herd.feed.long_polls.turns)
+        await until(lambda: not herd.feed.long_polls.due)
         assert live.long_poll.deliveries == AT_ONCE + 10
         assert live.long_poll.departures["answered"] == AT_ONCE + 10
         assert sum(live.delays.counts) == AT_ONCE + 10

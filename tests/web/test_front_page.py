@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gateway.web.handlers.front_page import Places, front_page, prefers_html
+from gateway.web.handlers.front_page import ServerPaths, front_page, prefers_html
 from tests.clients.pages import chromium
 from tests.support.guarded_gateway import guarded
 from tests.support.raw_origin import RawOrigin, answer
@@ -70,7 +70,7 @@ async def test_front_page_urls_have_a_placeholder_if_the_request_has_no_host() -
 
 def test_the_front_page_escapes_the_host_and_the_prefixes() -> None:
     hostile = "http://<script>alert(1)</script>\"'&\u202e"
-    page = front_page("GET", Places(hostile, ["/<b>"], ["/<b>/m"]), BROWSER).body.decode()
+    page = front_page("GET", ServerPaths(hostile, ["/<b>"], ["/<b>/m"]), BROWSER).body.decode()
     assert "<script" not in page
     assert "<b>" not in page
     assert "&#x27;" in page

@@ -87,7 +87,7 @@ class StreamChecks:
     def _note_data(
         self, stream: ReadStream, server: str, start: str, facts: StreamRead, body: bytes
     ) -> None:
-        """Note the data of a read that came whole, unless other evidence is to be kept for them."""
+        """Note the data of a read that came whole, unless earlier evidence takes precedence."""
         end, now = facts.next_offset, self._evidence.clock()
         if facts.is_empty or facts.is_coded or start == NOW or len(body) > LONGEST_EVIDENCE:
             return
@@ -96,7 +96,7 @@ class StreamChecks:
             self._evidence.note(stream, read)
 
     def _is_of_now(self, stream: ReadStream, fetch: SharedResponse, facts: StreamRead) -> bool:
-        """Judge a read by what is known."""
+        """Return whether a read is of the stream that is there now, as far as is known."""
         request, newest, end = fetch.request, self._evidence.newest, facts.next_offset
         key, content_type = request.stream_key, facts.content_type
         is_another = stream.content_type != content_type and not is_of_type(
@@ -108,7 +108,7 @@ class StreamChecks:
         stream.number = max(stream.number, fetch.number)
         followed = self._table.by_key.get(key)
         if followed is not None:
-            whole = fetch.whole if fetch.shared else None
+            whole = fetch.whole if fetch.is_joinable else None
             self._compare(followed, fetch, facts, None if whole is None else whole.body)
         if is_another:
             self._reader.forget(request.path)
@@ -147,9 +147,9 @@ class StreamChecks:
             stream.doubt()
 
     def _is_evidence(self, stream: ReadStream, read: Evidence, *, is_tail: bool) -> bool:
-        """Return whether a read that reaches no further than others is to be noted.
+        """Return whether to note a read that reaches no further than others.
 
-        Earlier evidence of data up to the same offset is kept if it may be of another stream.
+        Earlier evidence of data up to the same offset stays if it may be of another stream.
         """
         end, server = read.end, read.server
         reads = stream.reads.values()
@@ -220,7 +220,7 @@ class StreamChecks:
         """Return the streams to compare before a read, since its reader may have other data."""
         start = request.start
         unsure = [one for one in streams if not one.verification.is_sure_of(server, start)]
-        having = [one for one in streams if start in one.verification.window.places]
+        having = [one for one in streams if start in one.verification.window.distances]
         is_known = bool(having) and not any(one in having for one in unsure)
         key = request.stream_key
         if self._evidence.unlike(key, start, server, is_known=is_known) is not None:
@@ -249,8 +249,8 @@ class StreamChecks:
             unsure = self._unsure(streams, request, server)
             followed = self._table.of_path(request.path)
             # Another doubt may have arisen since the end of a comparison.
-            is_asked = all(one.verification.is_in_doubt and one in followed for one in unsure)
-            if unsure and (now() >= until or not is_asked):
+            can_compare = all(one.verification.is_in_doubt and one in followed for one in unsure)
+            if unsure and (now() >= until or not can_compare):
                 raise OriginBusy(UNSURE, RETRY_S)
             for stream in unsure:
                 stream.compare()
@@ -277,11 +277,11 @@ class StreamChecks:
             self._evidence.lost.lose_echoed(key, end, self._evidence.clock())
             return
         verified = stream.verification
-        common, held = verified.lost or verified.window.places_beyond("", 0)
+        common, held = verified.lost or verified.window.offsets_beyond("", 0)
         if verified.window.evidence is not None:  # else the next one to be followed had it, too
             self._evidence.drop(key, verified.window.evidence)
         self._evidence.lose(key, common, end, held)
         for other in self._table.of_path(key[1]):
             if other is not stream and other.key == key:  # its readers are not to be refused
-                for offset in other.verification.window.places:
+                for offset in other.verification.window.distances:
                     self._evidence.lost.note(key, offset)

@@ -163,11 +163,11 @@ def _by_checksum(content_type: str, known: Evidence, body: bytes) -> Comparison:
 def _by_data(content_type: str, known: bytes, body: bytes) -> Comparison:
     if not (is_counted(content_type, known) and is_counted(content_type, body)):
         return _by_text(content_type, known, body)
-    mine, theirs = units_of(content_type, known), units_of(content_type, body)
-    common = _common(mine, theirs)
-    if common == len(mine):
+    known_units, read_units = units_of(content_type, known), units_of(content_type, body)
+    common = _common(known_units, read_units)
+    if common == len(known_units):
         return Comparison(SAME, common, rest_of(content_type, body, common))
-    return Comparison(SHORTER if common == len(theirs) else ANOTHER, common)
+    return Comparison(SHORTER if common == len(read_units) else ANOTHER, common)
 
 
 def _by_text(content_type: str, known: bytes, body: bytes) -> Comparison:

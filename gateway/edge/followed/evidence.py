@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 MAX_STREAMS = 10_000  # some 500 B each without their reads; the one read longest ago goes first
 MAX_ENDS = 16  # of each stream: readers that read it while it grew are at different offsets
 MAX_READS = 1024 * MAX_ENDS  # of all streams, some 400 B each; the oldest goes first
-WHOLE_BYTES = 16 << 20  # of reads whose data are kept; of older ones, size and checksum
+WHOLE_BYTES = 16 << 20  # of reads whose data are stored; of older ones, size and checksum
 # URLs that are remembered, some 300 B each; the one whose data came the longest ago goes first.
 MAX_URLS = 10_000
 ANYWHERE = frozenset({BEGINNING, NOW})  # offsets of every stream

@@ -121,7 +121,7 @@ class EdgeFeedSource(FeedSource["FollowedStream", Span]):
     ) -> Response | None:
         """Return the response to a waiting poll; None if its data are not at hand."""
         response = self.recent(stream, parked.read, parked.position)
-        if response is None and news and news[0].start == parked.position:  # too long to be kept
+        if response is None and news and news[0].start == parked.position:  # too long to store
             if self.news_bytes(news) > LONGEST_ROUND:
                 news = news[:1]  # the client comes back for the others
             span = followed.joined(stream.state.snapshot.content_type, news)

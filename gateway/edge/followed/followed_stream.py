@@ -139,7 +139,7 @@ class FollowedStream:
             return True
         if self.verification.is_behind or offset == NOW:
             return False
-        return bool(feed.long_polls.turns) and feed.long_polls.answers.recent.covers(offset)
+        return bool(feed.long_polls.due) and feed.long_polls.answers.recent.covers(offset)
 
     def since(self, offset: str, *, even_long: bool = False) -> Span | None:
         """Return the news after an offset as one span, or None if they are not in memory.
@@ -166,8 +166,8 @@ class FollowedStream:
     def recent_response(self, request: CacheRequest) -> CachedResponse | None:
         """Return recent news as the response to a read while the origin fails, or None.
 
-        The rules judge them as if the origin had responded with them when it last confirmed the
-        stream: they are served to no more clients, and for no longer, than a cached response.
+        The rules apply as if the origin had sent the news when it last confirmed the stream: no
+        more clients get them, and for no longer, than a cached response.
         """
         span, state, owner = self.since(request.start), self.state, self._owner
         snapshot, directives = state.snapshot, state.snapshot.read_directives

@@ -207,15 +207,15 @@ class FollowedStreams(FollowedOwner):
         stream: FollowedStream,
         request: CacheRequest | None = None,
         *,
-        has_place: bool = False,
+        has_slot: bool = False,
     ) -> Feed[FollowedStream, Span]:
         """Return the feed for one more reader and its request; raise at the limit of readers.
 
-        A reader that `has_place` among the live readers gives it to the feed.
+        A reader that `has_slot` among the live readers gives it to the feed.
         """
         if request is not None:
             stream.requests.add(request)
-        if not has_place:
+        if not has_slot:
             self._limits.reader_joins()
         if stream.closing is not None:
             stream.closing.cancel()
@@ -226,7 +226,7 @@ class FollowedStreams(FollowedOwner):
     def on_growth(self, stream: FollowedStream) -> None:
         known = stream.state.snapshot
         tail = TailBound(known.tail, known.closed)
-        self.reader.cache.moved(stream.path, tail)
+        self.reader.cache.on_growth(stream.path, tail)
         if self.evidence.newest.note(stream.key, known.tail):
             self.table.overtake(stream.key, known.tail)
         self.table.note_tail(stream.requests.current, tail)

@@ -195,7 +195,7 @@ class FollowedWrites:
         if beginning is not None:
             beginning.written = TailBound()  # the writes were to the deleted stream
 
-    def ask_all_anew(self) -> None:
+    def start_all_over(self) -> None:
         """Ask the origin again where each stream ends: anything may have been written.
 
         A poll that is under way is cut, since its answer may be older than these writes.

@@ -39,7 +39,7 @@ MOST = 8
 # Statuses that may refuse one reader, and not the next.
 DENIALS = frozenset({401, 403, 404, 410})
 # Sent to readers that shared a stream: each that asks again gets its own data from the origin.
-ONES_OWN = "the origin says that this is for one reader alone: ask again"
+FOR_ONE_READER = "the origin says that this is for one reader alone: ask again"
 # The headers of a client that sends none by which a response could vary.
 ANYBODY: CIMultiDict[str] = CIMultiDict()
 OF_NO_STREAM = frozenset({"accept-encoding", "origin"})  # they select a form, not other data
@@ -78,8 +78,8 @@ class ReaderRequests:
     """The requests that a stream can be read with: the present one, and those of later readers.
 
     All of them ask for the same stream, each with another reader's credentials. Beyond MOST the
-    oldest is dropped. The request of a reader that has left is kept while others read the stream. A
-    stream that is one reader's own has a single request.
+    oldest is dropped. The request of a reader that has left stays while others read the stream. A
+    stream that the origin has for one reader alone has a single request.
     """
 
     def __init__(self, request: CacheRequest) -> None:
@@ -211,7 +211,7 @@ class OriginReads:
         facts = result.cached.facts
         if facts is not None and result.cached.is_ones_own:
             requests.differ = True
-            raise OriginBusy(ONES_OWN)
+            raise OriginBusy(FOR_ONE_READER)
         if facts is None:
             try:
                 refuse(result.cached.status, result.cached.said.again_s)

@@ -39,7 +39,7 @@ FIRST_BACKOFF_S = 0.1
 LONGEST_BACKOFF_S = 5.0  # seconds; a recovered origin waits at most so long for a request
 HOLDS_S = 1.0  # seconds; after which a poll without an answer counts as accepted
 
-OUT_OF_STEP = "the origin's answer to a long-poll may have been to another request"
+MISATTRIBUTED = "the origin's answer to a long-poll may have been to another request"
 
 
 class Observer(Protocol):
@@ -157,7 +157,7 @@ class OriginPollLoop:
         self._request = None
         if answer.body is not None:
             trusted = self._trusts(answer)
-            self._guarded(self._go_on, answer if trusted else OriginBroken(OUT_OF_STEP))
+            self._guarded(self._go_on, answer if trusted else OriginBroken(MISATTRIBUTED))
             return
         with tracing.nobodys():
             task = self._request = asyncio.get_running_loop().create_task(self._read(answer))
@@ -271,7 +271,7 @@ class OriginPollLoop:
         try:
             answer.body = await answer.read(LONGEST_READ) if answer.status in ANSWERS else b""
             if not self._trusts(answer):
-                raise OriginBroken(OUT_OF_STEP)
+                raise OriginBroken(MISATTRIBUTED)
             return answer
         finally:
             answer.release()

@@ -15,7 +15,7 @@ from multidict import CIMultiDict
 from gateway.edge.followed.comparison import ANOTHER, SAME, SHORTER, UNFINISHED, compare
 from gateway.edge.followed.origin_reads import (
     DENIALS,
-    ONES_OWN,
+    FOR_ONE_READER,
     CannotFollow,
     PollQuestion,
     PollResult,
@@ -115,7 +115,7 @@ class Poller:
             if found is not None and not (question.waits and _is_waiting(question, found)):
                 return found
             if self.verification.is_in_doubt:
-                return None  # a poll may take long, and nobody could go on meanwhile
+                return None  # a poll may take long, and no reader could go on meanwhile
         polled = yield from self._fetch(question)
         is_nothing = repair.is_nothing(polled.content_type, polled.body)
         if question.waits and polled.end != question.start and is_nothing:
@@ -169,7 +169,7 @@ class Poller:
             yield from self._check_others(known.end, known.end)
             self._settle(doubts)
             return polled._replace(body=finding.rest)
-        common, held = self._window.places_beyond(known.start, finding.common)
+        common, held = self._window.offsets_beyond(known.start, finding.common)
         if finding.verdict == SHORTER:
             if finding.common:  # else nothing shows that it is the beginning of what is known
                 common, held = max(common, polled.end), held - {polled.end}
@@ -294,7 +294,7 @@ class Poller:
             identity, ignores = self._origin.identity, self._origin.ignores_no_store
             if is_ones_own(200, headers, identity, ignore_no_store=ignores):
                 self._requests.differ = True
-                raise CannotFollow(OriginBusy(ONES_OWN))
+                raise CannotFollow(OriginBusy(FOR_ONE_READER))
         directives = None if is_nothing else self._directives(headers)
         caught_up = nothing or repair.is_true(headers, UP_TO_DATE)
         if directives is not None and caught_up and not question.waits:

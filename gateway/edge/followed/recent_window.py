@@ -28,9 +28,9 @@ from gateway.rules.followed import Span, is_whole, joined
 if TYPE_CHECKING:
     from gateway.edge.followed.comparison import Evidence, Known, Units
 
-WINDOW_BYTES = 1 << 20  # news kept for readers that are a little behind
+WINDOW_BYTES = 1 << 20  # news for readers that are a little behind
 MAX_PIECES = 1024  # of news; to go through them all takes a millisecond
-MAX_KNOWN = 256  # offsets whose places are known: those of the news, and of reads
+MAX_KNOWN = 256  # offsets with known distances: those of the news, and of reads
 
 
 class _Piece(NamedTuple):
@@ -40,12 +40,11 @@ class _Piece(NamedTuple):
 
 
 class RecentWindow:
-    """The latest news of one stream, and the `places` of the offsets in them.
+    """The latest news of one stream, and the `distances` of the offsets in them.
 
-    A place is a count of bytes, or of messages in a JSON stream, from an offset that is at 0. Those
-    of the `tail` and of the latest MAX_KNOWN offsets are known. News that are too long to be
-    counted, or to be kept for long, are in memory until others come; places after them are counted
-    anew.
+    A distance counts bytes, or messages of a JSON stream, from an offset whose distance is 0. The
+    `tail` and the latest MAX_KNOWN offsets have known distances. News that are too long to count,
+    or to store, are in memory until others come; later distances begin again at 0.
     """
 
     def __init__(self, content_type: str, tail: str, budget: WindowBudget) -> None:
@@ -55,7 +54,7 @@ class RecentWindow:
         self._bytes = 0
         self._long: Span | None = None  # the latest news, if they are too long to be a piece
         self.tail = tail
-        self.places = {tail: 0}
+        self.distances = {tail: 0}
         self._closed = False
         # Of the latest news if they are not in memory: the origin is compared with it.
         self.evidence: Evidence | None = None
@@ -70,14 +69,14 @@ class RecentWindow:
         if len(span.body) > WINDOW_BYTES or not is_cheap(self._content_type, span.body):
             self.clear()
             self._long, self._bytes = span, len(span.body)
-            self.tail, self.places = span.end, {span.end: 0}
+            self.tail, self.distances = span.end, {span.end: 0}
         else:
             self._append(span)
         self._budget.set_size(self, self._bytes)
 
     def _append(self, span: Span) -> None:
-        begin = self.places[self.tail]
-        self._place(self.tail, begin)  # readers that were up to date come from there next
+        begin = self.distances[self.tail]
+        self._note_distance(self.tail, begin)  # readers that were up to date come from there next
         piece = _Piece(span, begin, begin + len(units_of(self._content_type, span.body)))
         self._pieces.append(piece)
         self._bytes += len(span.body)
@@ -87,14 +86,14 @@ class RecentWindow:
             dropped += 1
         del self._pieces[:dropped]
         self.tail = span.end
-        self._place(span.end, piece.end)
+        self._note_distance(span.end, piece.end)
 
-    def _place(self, offset: str, place: int) -> None:
-        """Note a place, and drop that of the offset noted the longest ago beyond the limit."""
-        self.places.pop(offset, None)
-        self.places[offset] = place
-        if len(self.places) > MAX_KNOWN:
-            del self.places[next(known for known in self.places if known != self.tail)]
+    def _note_distance(self, offset: str, distance: int) -> None:
+        """Note a distance, and drop that of the offset noted the longest ago beyond the limit."""
+        self.distances.pop(offset, None)
+        self.distances[offset] = distance
+        if len(self.distances) > MAX_KNOWN:
+            del self.distances[next(known for known in self.distances if known != self.tail)]
 
     @property
     def last(self) -> Span | None:
@@ -126,26 +125,26 @@ class RecentWindow:
             return evidence_of(self._content_type, known, server)
         return None if known is None else replace(known, server=server)
 
-    def places_beyond(self, start: str, common: int) -> tuple[str, frozenset[str]]:
+    def offsets_beyond(self, start: str, common: int) -> tuple[str, frozenset[str]]:
         """Return the offsets that readers may hold, split at `common` units after `start`.
 
-        The result is the last offset that is not beyond that place, "" where none is known, and the
-        set of all that are. Without a common unit no offset is known to be within.
+        The result is the last offset up to there, "" if none is known, and the set of all offsets
+        beyond. Without a common unit no offset is known to be before the split.
         """
-        begin = self.places.get(start)
+        begin = self.distances.get(start)
         until = None if begin is None or not common else begin + common
         within, beyond = {""}, {self.tail}
-        offsets = dict(self.places)
+        offsets = dict(self.distances)
         for span, at, end in self._pieces:
             offsets[span.start], offsets[span.end] = at, end
-        for offset, place in offsets.items():
-            is_within = until is not None and place <= until
+        for offset, distance in offsets.items():
+            is_within = until is not None and distance <= until
             (within if is_within else beyond).add(offset)
         beyond -= {BEGINNING, *within}
         return max(within - {BEGINNING}), frozenset(beyond)
 
     def clear(self) -> None:
-        """Drop the news; later ones are kept again."""
+        """Drop the news; later ones are stored again."""
         self._pieces.clear()
         self._long = None
         self._bytes = 0
@@ -163,18 +162,18 @@ class RecentWindow:
         self._budget.set_size(self, 0)
 
     def learn(self, start: str, end: str, body: bytes) -> None:
-        """Note the place of `start` or `end` from the other's, by a read of the data between."""
-        begin, stop = self.places.get(start), self.places.get(end)
+        """Note the distance of `start` or `end` from the other's, by a read of the data between."""
+        begin, stop = self.distances.get(start), self.distances.get(end)
         if self._closed or (begin is None) is (stop is None):
             return
         if not is_counted(self._content_type, body):
             return
         length = len(units_of(self._content_type, body))
         if begin is not None:
-            self._place(start, begin)  # used again
-            self._place(end, begin + length)
+            self._note_distance(start, begin)  # used again
+            self._note_distance(end, begin + length)
         elif stop is not None:
-            self._place(start, stop - length)
+            self._note_distance(start, stop - length)
             self._extend(_Piece(Span(start, end, body), stop - length, stop))
 
     def contradicts(self, start: str, end: str, body: bytes) -> bool:
@@ -182,7 +181,7 @@ class RecentWindow:
 
         It has other data between the same offsets, or so many that the order of offsets forbids it.
         """
-        begin, stop = self.places.get(start), self.places.get(end)
+        begin, stop = self.distances.get(start), self.distances.get(end)
         if (begin is None and stop is None) or not is_counted(self._content_type, body):
             return False
         length = len(units_of(self._content_type, body))
@@ -196,16 +195,16 @@ class RecentWindow:
         units = units_of(self._content_type, body)
         return any(self._differs(piece, begin, stop, units) for piece in self._pieces)
 
-    def _is_in_order(self, offset: str, place: int) -> bool:
-        """Return whether offsets sort as their places do if `offset` is at `place`."""
+    def _is_in_order(self, offset: str, distance: int) -> bool:
+        """Return whether offsets sort as their distances do if `offset` is at `distance`."""
         return all(
-            at <= place if known < offset else at >= place
-            for known, at in self.places.items()
+            at <= distance if known < offset else at >= distance
+            for known, at in self.distances.items()
             if BEGINNING not in {known, offset} and known != offset
         )
 
     def _differs(self, piece: _Piece, first_unit: int, stop: int, body: Units) -> bool:
-        """Return whether a piece and a read between two places differ where they overlap."""
+        """Return whether a piece and a read between two distances differ where they overlap."""
         end = min(stop, piece.end)
         start = max(first_unit, piece.first_unit)
         if start >= end or not is_whole(self._content_type, piece.span.body):
@@ -216,10 +215,10 @@ class RecentWindow:
         return mine != body[start - first_unit : end - first_unit]
 
     def _extend(self, older: _Piece) -> None:
-        """Add data that a client read from further back, in place of the pieces they cover."""
+        """Add data that a client read from further back, in distance of the pieces they cover."""
         if self._long is not None:
             return
-        tail = self.places[self.tail]
+        tail = self.distances[self.tail]
         begin = self._pieces[0].first_unit if self._pieces else tail
         if older.first_unit >= begin or not begin <= older.end <= tail:
             return
@@ -230,23 +229,23 @@ class RecentWindow:
             self._bytes = size
             self._budget.set_size(self, size)
 
-    def _after(self, offset: str, place: int) -> list[_Piece]:
-        """Return the pieces from a place on; the one around it is cut there."""
-        at = bisect_left(self._pieces, place, key=attrgetter("first_unit"))
+    def _after(self, offset: str, distance: int) -> list[_Piece]:
+        """Return the pieces from a distance on; the one around it is cut there."""
+        at = bisect_left(self._pieces, distance, key=attrgetter("first_unit"))
         found = self._pieces[at:]
-        if at and self._pieces[at - 1].end > place:
+        if at and self._pieces[at - 1].end > distance:
             span, begin, end = self._pieces[at - 1]
-            rest = rest_of(self._content_type, span.body, place - begin)
-            found.insert(0, _Piece(Span(offset, span.end, rest), place, end))
+            rest = rest_of(self._content_type, span.body, distance - begin)
+            found.insert(0, _Piece(Span(offset, span.end, rest), distance, end))
         return found
 
     def since(self, offset: str) -> Span | None:
         """Return the news after an offset as one span, or None if they are not in memory."""
-        place = self.places.get(offset)
-        if place is None or place >= self.places[self.tail]:
+        distance = self.distances.get(offset)
+        if distance is None or distance >= self.distances[self.tail]:
             return None  # beyond the tail: the news are still to come
-        pieces = self._after(offset, place)
-        if not pieces or pieces[0].first_unit != place:
+        pieces = self._after(offset, distance)
+        if not pieces or pieces[0].first_unit != distance:
             return None  # too old
         news = joined(self._content_type, [piece.span for piece in pieces])
         return news._replace(start=offset)  # the beginning has two offsets

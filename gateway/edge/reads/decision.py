@@ -59,7 +59,7 @@ class Use(Enum):
 
 # In Python 3.11 a member costs as much as a call when it is looked up in its class.
 HIT, STALE, STALE_ON_ERROR, RECENT_ON_ERROR, RECENT, VALIDATE, MISS, REFUSE, PASS = Use
-ASKS = (VALIDATE, MISS)  # the origin, for something that others may share
+NEEDS_ORIGIN = (VALIDATE, MISS)  # for a response that others may share
 
 
 class Decision(msgspec.Struct, frozen=True):
@@ -120,7 +120,7 @@ def decide(  # noqa: PLR0913 - what an answer depends on
         if known is not None:
             return Decision(RECENT, None, variants, news=known)
         is_failing = is_down or now < stream.rests_until + LATELY_S
-        if is_failing and (use in ASKS or use is STALE_ON_ERROR):
+        if is_failing and (use in NEEDS_ORIGIN or use is STALE_ON_ERROR):
             recent = stream.recent_response(request)
             if recent is not None:
                 rests_until = stream.rests_until

@@ -30,7 +30,7 @@ from gateway.telemetry.logs import log
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Hashable, Sequence
 
-    from gateway.edge.reads.shared_response import Doubt, FetchReader, StreamKnowledge
+    from gateway.edge.reads.shared_response import FetchReader, StreamKnowledge, Wait
     from gateway.edge.reads.variants import Variant
     from gateway.origin.answer import OriginAnswer
     from gateway.origin.client import SentRequest
@@ -43,19 +43,19 @@ if TYPE_CHECKING:
     Send = Callable[[CacheRequest, Sequence[tuple[str, str]], AnswerReceiver], SentRequest]
     Rest = Callable[[], Coroutine[None, None, None]]  # what is still to be done for an answer
 
-NO_CONDITIONS: Sequence[tuple[str, str]] = ()  # what will be kept is whole
-# For the rest of an answer that will be kept, when nobody waits for it any more: those who left may
-# come back for it, and an origin that lets it trickle must not be asked for nobody for ever.
+NO_CONDITIONS: Sequence[tuple[str, str]] = ()  # a response to be cached is whole
+# For the rest of a response to be cached, once it has no reader: those that left may come back for
+# it, but an origin that sends it in trickles must not be kept busy for ever.
 FINISH_S = 10.0
 UNUSABLE = "the origin's answer could not be used"
-NOBODY = "nobody waited for the origin's answer any more"
+NO_READERS = "nobody waited for the origin's answer any more"
 
 
 class Fetch(SharedResponse, AnswerReceiver):
     """A GET at the origin, with the readers that wait for its response.
 
-    It receives the origin's `answer`. What takes time then is done by a step, in the `context` of
-    the request for which it is made, if that is traced.
+    It receives the origin's `answer`. A step then does what takes time, in the `context` of the
+    request that began the fetch, if that is traced.
     """
 
     # Class attributes, so that a fetch is cheap to create: few fetches set them.
@@ -92,10 +92,10 @@ class Fetch(SharedResponse, AnswerReceiver):
             self._end_without_readers()
 
     def _end_without_readers(self) -> None:
-        """Cancel the request if nobody waits; a response to be cached gets FINISH_S to complete.
+        """Cancel a request without readers; a response to be cached gets FINISH_S to complete.
 
-        Before its head has come it is not known whether it may be cached, so the fetch ends at
-        once: a slow origin would stay busy for clients that ask and disconnect.
+        Only the head shows whether it may be cached, so before the head the fetch ends at once: a
+        slow origin would stay busy for clients that ask and disconnect.
         """
         if self.readers or self.is_abandoned:
             return
@@ -103,7 +103,9 @@ class Fetch(SharedResponse, AnswerReceiver):
             if not self.needs_no_reader:
                 self._abandon()
         elif (
-            not self.shared or self.passed_by is not None or not self.response.result().is_storable
+            not self.is_joinable
+            or self.passed_by is not None
+            or not self.response.result().is_storable
         ):
             self._abandon()
         elif self.ending is None:
@@ -112,7 +114,7 @@ class Fetch(SharedResponse, AnswerReceiver):
     # Its life
 
     def ask(self, conditions: Sequence[tuple[str, str]]) -> None:
-        """Send the request. Whatever raises here is raised by who starts the fetch."""
+        """Send the request. Exceptions go to the caller that starts the fetch."""
         self._conditions, self._sent_at = conditions, self._fetches.clock()
         self._work = self._fetches.send(self.request, conditions, self)
 
@@ -129,11 +131,11 @@ class Fetch(SharedResponse, AnswerReceiver):
         elif work is not None:
             self._work = None
             work.abandon()
-            self.fail(OriginBroken(NOBODY))
+            self.fail(OriginBroken(NO_READERS))
             self._end()
 
     def _end(self) -> None:
-        """End the fetch: everything is done."""
+        """Release the answer and forget the fetch, which is done."""
         self._work = None
         if self.ending is not None:
             self.ending.cancel()
@@ -144,7 +146,7 @@ class Fetch(SharedResponse, AnswerReceiver):
 
     @override
     def _settle(self) -> None:
-        self._fetches.take_out(self)
+        self._fetches.mark_settled(self)
         self._fetches.on_settled(self)
         if self._settling is not None:
             self._wake()
@@ -153,7 +155,7 @@ class Fetch(SharedResponse, AnswerReceiver):
 
     @override
     def on_answer(self, answer: OriginAnswer) -> None:
-        # It is known what others may have of the answer before those who wait go on.
+        # It is known which other requests may get the answer before the readers go on.
         turn.depth += 1
         try:
             self._work, self.answer, self.server = None, answer, answer.server
@@ -169,7 +171,7 @@ class Fetch(SharedResponse, AnswerReceiver):
             turn.settle()
 
     def _take(self, answer: OriginAnswer) -> Rest | None:
-        """Process an answer as far as that takes no time; return what is still to be done."""
+        """Process an answer as far as that takes no time; return the rest of the work."""
         try:
             if answer.status == 304 and self._conditions:
                 self._confirm(answer)
@@ -183,16 +185,16 @@ class Fetch(SharedResponse, AnswerReceiver):
                 return partial(self._gather, answer)
             fetches, times = self._fetches, policy.Times(self._sent_at, self._fetches.clock())
             cached = fetches.results.apply(self.request, answer, times, body[: EMPTY_BYTES + 1])
-            doubt = None if cached.facts is None else fetches.known.comparison_before(self)
-            if doubt is not None:
-                return partial(self._settle_after, doubt, cached, body)
+            wait = None if cached.facts is None else fetches.known.comparison_before(self)
+            if wait is not None:
+                return partial(self._settle_after, wait, cached, body)
             self.settle_whole(cached, body)
         except Exception as failure:  # noqa: BLE001 - those who wait get an answer, and we a log line
             self._fail_by(failure)
         return None
 
     def _confirm(self, answer: OriginAnswer) -> None:
-        """Take a 304; if the answer that is cached has changed, ask again without conditions."""
+        """Apply a 304; if the cached response has changed, ask again without conditions."""
         rules = self._fetches.results.rules
         assert self.old is not None, "it had validators"
         answer.release()
@@ -200,18 +202,18 @@ class Fetch(SharedResponse, AnswerReceiver):
         if rules.confirms(cached, answer.headers):
             times = policy.Times(self._sent_at, self._fetches.clock())
             new = rules.confirmed(self.request, cached, answer.headers, times)
-            self.shared &= new.joinable  # what the 304 says may be for one reader alone
+            self.is_joinable &= new.joinable  # what the 304 says may be for one reader alone
             self.finish(new, CONFIRMED)
         else:
             self.ask(NO_CONDITIONS)
 
-    async def _settle_after(self, doubt: Doubt, head: CachedResponse, body: bytes) -> None:
-        """Settle an answer that came in one piece, once it is known to be of the same stream."""
-        await doubt()
+    async def _settle_after(self, wait: Wait, head: CachedResponse, body: bytes) -> None:
+        """Settle a whole answer, once it is known to be of the same stream."""
+        await wait()
         self.settle_whole(head, body)
 
     async def _gather(self, answer: OriginAnswer) -> None:
-        """Take an answer as it comes."""
+        """Pass on the body of an answer as it arrives, and gather it for the cache."""
         await in_task()
         fetches, times = self._fetches, policy.Times(self._sent_at, self._fetches.clock())
         body, parts = self.begin_body(), answer.parts()
@@ -219,22 +221,22 @@ class Fetch(SharedResponse, AnswerReceiver):
             while body.size <= EMPTY_BYTES and (part := await anext(parts, b"")):
                 body.add(part)  # enough to know whether it is empty
         cached = fetches.results.apply(self.request, answer, times, body.whole())
-        doubt = None if cached.facts is None else fetches.known.comparison_before(self)
-        if doubt is not None:
-            await doubt()
-        too_long = cached.length is not None and cached.length > shared_response.LONGEST_KEPT
+        wait = None if cached.facts is None else fetches.known.comparison_before(self)
+        if wait is not None:
+            await wait()
+        too_long = cached.length is not None and cached.length > shared_response.LONGEST_GATHERED
         self.response.set_result(cached)
         if too_long or not (cached.joinable and answer.complete_by_length):
             self.pass_on()
         self._end_without_readers()
         async for data in parts:
             body.add(data)
-            if body.size > shared_response.LONGEST_KEPT:
+            if body.size > shared_response.LONGEST_GATHERED:
                 self.pass_on()
             await body.wait_for_slowest()
         if not self.is_settled:
             self.finish(cached.with_body(body.whole()))
-            await asyncio.sleep(0)  # who has read to the end and comes back finds it kept
+            await asyncio.sleep(0)  # a reader that comes back after the end finds it cached
         body.end()
 
     def _on_done(self, _: None, error: BaseException | None) -> None:
@@ -262,16 +264,17 @@ class Fetch(SharedResponse, AnswerReceiver):
     def _fail_by(self, error: BaseException) -> None:
         """Serve the stored response if it may be used on errors, or fail the readers."""
         if isinstance(error, asyncio.CancelledError):
-            self.fail(OriginBroken(NOBODY))
+            self.fail(OriginBroken(NO_READERS))
             return
         if not isinstance(error, HeadgateError):
             log.error("origin.answer_unusable", target=self.request.path, exc_info=error)
             self.fail(OriginBroken(UNUSABLE))
             return
-        is_of_the_past = isinstance(error, StreamGone | OriginBehind)  # and so may be what is kept
+        # The cached response may be of an earlier stream, too.
+        is_of_the_past = isinstance(error, StreamGone | OriginBehind)
         if self.is_settled or is_of_the_past or not self._finish_stale():
             self.fail(error)
-        elif self.body is not None:  # who has its beginning gets no more
+        elif self.body is not None:  # readers that have its beginning get no more
             self.body.fail(error)
 
     def _finish_stale(self) -> bool:
@@ -289,7 +292,7 @@ class Fetch(SharedResponse, AnswerReceiver):
 class Fetches:
     """The fetches of a route that are under way; equal requests find the `joinable` ones.
 
-    `on_settled` is called as soon as it is known what becomes of an answer, before anybody has it.
+    `on_settled` is called as soon as it is known what becomes of an answer, before readers get it.
     `started` counts all fetches, `collapsed` the requests that joined one.
     """
 
@@ -313,14 +316,14 @@ class Fetches:
         self._under_way: dict[str, set[Fetch]] = {}  # by path
         self._idle: Later[None] | None = None  # set while `close` waits until none is under way
 
-    def start(self, fetch: Fetch, *, shared: bool) -> None:
+    def start(self, fetch: Fetch, *, is_joinable: bool) -> None:
         """Send the request of a fetch; if it is `shared`, equal requests can join it."""
         self.started += 1
         old, context = fetch.old, fetch.context
         try:
             if old is not None:
                 old.is_validating = True
-            if shared:
+            if is_joinable:
                 self.joinable[fetch.key] = fetch
             self._under_way.setdefault(fetch.request.path, set()).add(fetch)
             conditions = NO_CONDITIONS if old is None else old.cached.validators
@@ -329,10 +332,10 @@ class Fetches:
                     fetch.ask(conditions)
                 else:
                     context.run(fetch.ask, conditions)
-            except HeadgateError as error:  # it cannot be sent: who waits for it gets the error
+            except HeadgateError as error:  # it cannot be sent: its readers get the error
                 fetch.on_failure(error)
         except BaseException:
-            self.take_out(fetch)  # a reader that joined it would wait for ever
+            self.mark_settled(fetch)  # a reader that joined it would wait for ever
             self.ended(fetch)
             raise
 
@@ -347,7 +350,7 @@ class Fetches:
                 self.close_to_others(fetch)
 
     def outdate_all(self) -> None:
-        """Let nobody join a fetch under way, because any path may have another stream now."""
+        """Let no request join a fetch under way: any path may have another stream now."""
         for path in self._under_way:
             self.outdate(path, None)
 
@@ -378,8 +381,8 @@ class Fetches:
             self._collapsed.observe(fetch.served_count)
             fetch.served_count = 0
 
-    def take_out(self, fetch: Fetch) -> None:
-        """Let nobody join any more, nor outdate the fetch: what becomes of it is known."""
+    def mark_settled(self, fetch: Fetch) -> None:
+        """Let no request join any more, and no write outdate the fetch: its result is known."""
         fetch.is_settled = True
         if self.joinable.get(fetch.key) is fetch:
             del self.joinable[fetch.key]
@@ -387,7 +390,7 @@ class Fetches:
             fetch.old.is_validating = False
 
     async def close(self) -> None:
-        """End what is under way."""
+        """Cancel all fetches, and wait until they have ended."""
         for fetch in [fetch for fetches in self._under_way.values() for fetch in fetches]:
             fetch.cancel()
         if self._under_way:

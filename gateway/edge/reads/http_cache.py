@@ -1,4 +1,4 @@
-"""The shared cache in front of an origin: looks up, collapses, keeps and forgets."""
+"""The shared cache in front of an origin: looks up, collapses, stores and drops responses."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from gateway.telemetry.traffic import Traffic
 
 TOGETHER_S = 0.05  # an answer that is whole by then goes out as one, else its parts as they come
-JOINED_S = 1.0  # the same for one who joins: a crowd costs less when each is written to once
+JOINED_S = 1.0  # as TOGETHER_S, for a reader that joins: a crowd costs less with one write for each
 REST_S = 1.0  # an origin that failed to refresh a copy is not asked for it again at once
 
 
@@ -72,7 +72,7 @@ class CacheResult(msgspec.Struct, frozen=True):
 
 
 class Begun(NamedTuple):
-    """The part of a request in the fetch that it has joined or begun."""
+    """A request's reader in the fetch that it has joined or begun."""
 
     fetch: Fetch
     reader: FetchReader
@@ -86,7 +86,7 @@ def begin(
     old: Variant | None = None,
     *,
     joins: bool = True,
-    shared: bool = True,
+    is_joinable: bool = True,
 ) -> Begun:
     """Join the fetch of an equal request if it `joins` one, or begin one that may be shared."""
     fetch = fetches.joinable.get(key) if joins else None
@@ -96,7 +96,7 @@ def begin(
     fetch, reader = Fetch(key, request, old, fetches), FetchReader()
     fetch.readers.add(reader)
     try:
-        fetches.start(fetch, shared=shared)
+        fetches.start(fetch, is_joinable=is_joinable)
     except BaseException:
         fetch.leave(reader)
         raise
@@ -119,7 +119,7 @@ class HttpCache:
         known = self._known = knowledge_of(self)
         self.responses = CachedVariants(store, clock, traffic, known.is_tail, recipient_of)
         self._clock = clock
-        self.fetches = Fetches(rules, send, clock, known, self._settled, traffic.collapsed)
+        self.fetches = Fetches(rules, send, clock, known, self._on_settled, traffic.collapsed)
         self._hit_for_pass = HitForPass(clock)
 
     def is_hit_for_pass(self, request: CacheRequest) -> bool:
@@ -142,7 +142,7 @@ class HttpCache:
     ) -> Decision:
         """Return what answers a GET or HEAD, whose stream may be followed.
 
-        For who `only_looks`, nothing counts as used.
+        With `only_looks`, no entry is marked as used.
         """
         variants = self.responses.variants(request, only_looks=only_looks)
         is_hit_for_pass = bool(self._hit_for_pass.until) and self.is_hit_for_pass(request)
@@ -173,29 +173,29 @@ class HttpCache:
         The fields of Vary are known only when the head of a response has come. Requests that it
         does not match join again, each with others for the same variant.
         """
-        if decided.use not in decision.ASKS:
+        if decided.use not in decision.NEEDS_ORIGIN:
             return self._at_hand(decided, request, now)
         old = decided.variant
         varies, joins = varies_of(decided.variants) if decided.variants else NO_NAMES, True
         while True:
             if begun is None:
                 key = key_of(request, varies) if varies else request.fetch_key
-                shared = joins and not decided.is_hit_for_pass
-                begun = begin(self.fetches, key, request, old, joins=joins, shared=shared)
+                is_joinable = joins and not decided.is_hit_for_pass
+                begun = begin(self.fetches, key, request, old, joins=joins, is_joinable=is_joinable)
             (fetch, reader, is_collapsed), begun = begun, None
             try:
                 cached = await fetch.response
                 if not is_collapsed or is_for(fetch, request, cached):
                     if fetch.whole is None:
                         await fetch.settled_within(JOINED_S if is_collapsed else TOGETHER_S)
-                    return self.brought(fetch, reader, old, resources, is_collapsed=is_collapsed)
+                    return self.result_of(fetch, reader, old, resources, is_collapsed=is_collapsed)
             finally:
                 if not reader.is_held:
                     fetch.leave(reader)
-            # It may have been forgotten meanwhile.
+            # It may have been dropped meanwhile.
             old = decision.select(self.responses.variants(request), request.headers)
             more = varies | {name for name, _ in cached.stored.vary}
-            joins = fetch.shared and more != varies
+            joins = fetch.is_joinable and more != varies
             varies = more if joins else varies
 
     def _at_hand(self, decided: Decision, request: CacheRequest, now: float) -> CacheResult:
@@ -234,9 +234,9 @@ class HttpCache:
             return
         fetch = Fetch(key, request, old, self.fetches)
         fetch.needs_no_reader = True
-        self.fetches.start(fetch, shared=True)
+        self.fetches.start(fetch, is_joinable=True)
 
-    def brought(
+    def result_of(
         self,
         fetch: Fetch,
         reader: FetchReader,
@@ -265,9 +265,13 @@ class HttpCache:
             use = cache_status.cache_use("STALE", status, age=age, hits=hits)
             knows_tail = validated is not None and validated.knows_tail
             return CacheResult(cached, use, current=False, tail_is_known=knows_tail)
-        told_status = 304 if fetch.how is CONFIRMED else cached.status
+        origin_status = 304 if fetch.how is CONFIRMED else cached.status
         use = cache_status.forwarded(
-            told_status, age, is_stale=old is not None, shared=is_collapsed, stored=fetch.is_stored
+            origin_status,
+            age,
+            is_stale=old is not None,
+            shared=is_collapsed,
+            stored=fetch.is_stored,
         )
         is_current = fetch.passed_by is None or fetch.is_current
         if cached.is_tail and cached.facts is not None:
@@ -275,8 +279,8 @@ class HttpCache:
             is_current = is_current and self._known.is_newest(key, end, fetch.number)
         return CacheResult(cached, use, is_current, is_current, source, fetch.number)
 
-    def _settled(self, fetch: Fetch) -> None:
-        """Store the answer, or take note of why it is none to store."""
+    def _on_settled(self, fetch: Fetch) -> None:
+        """Store the response, or remember that it must not be cached."""
         if fetch.error is not None:
             self._note_failure(fetch, fetch.error)
             return
@@ -287,8 +291,8 @@ class HttpCache:
         is_error = cached.status >= 500 and policy.is_error(cached.status)
         if is_error or is_stale:
             _let_rest(old, self._clock())
-        if not (fetch.shared and cached.is_storable):
-            if not fetch.shared and cached.status < 400:
+        if not (fetch.is_joinable and cached.is_storable):
+            if not fetch.is_joinable and cached.status < 400:
                 self._hit_for_pass.add(request.fetch_key)
             if not is_error:
                 self.responses.remove(request.key, old)
@@ -297,9 +301,9 @@ class HttpCache:
             fetch.is_stored = self.responses.put(request, cached)
 
     def _may_store(self, fetch: Fetch, cached: CachedResponse) -> bool:
-        """Return whether an answer belongs to its request, and shows no tail that is old.
+        """Return whether an answer belongs to its request, and shows no old tail.
 
-        If its connection turns out to be out of step later, the cached response is dropped.
+        If its connection later turns out to have mixed up answers, the cached response is dropped.
         """
         request, answer, facts = fetch.request, fetch.answer, cached.facts
         if answer is not None:
@@ -311,7 +315,7 @@ class HttpCache:
         return self._known.is_newest(request.stream_key, facts.next_offset, fetch.number)
 
     def _note_failure(self, fetch: Fetch, error: HeadgateError) -> None:
-        """Drop what a failure shows to be of another stream, or let a validation rest."""
+        """Drop what a failure shows to be of another stream, or delay the next validation."""
         if isinstance(error, StreamGone | OriginBehind):
             if isinstance(error, OriginBehind):
                 self._known.note_end(fetch, error.end)
@@ -348,19 +352,19 @@ class HttpCache:
         self.responses.drop_path(path)
         self.fetches.outdate(path, None)
 
-    def moved(self, path: str, reach: TailBound) -> None:
+    def on_growth(self, path: str, reach: TailBound) -> None:
         """Drop cached responses that reached the old tail; earlier chunks stay."""
         self.responses.drop_tail(path)
         self.fetches.outdate(path, reach)
 
     async def close(self) -> None:
-        """End what is under way."""
+        """Cancel the fetches under way."""
         await self.fetches.close()
 
 
 def is_for(fetch: Fetch, request: CacheRequest, cached: CachedResponse) -> bool:
     """Return whether a joined request may get the response, whose head has come."""
-    if not (fetch.shared and policy.selects(request.headers, cached.stored)):
+    if not (fetch.is_joinable and policy.selects(request.headers, cached.stored)):
         return False
     if fetch.context is not None:
         tracing.shares(fetch.context.get(tracing.current))

@@ -1,9 +1,9 @@
 """Results of the response rules, cached for heads that differ only in fields of the moment.
 
-To apply the rules (ResponseRules.apply) takes 45 us, and most responses of a route say the same of
-caches: only tag, offset, cursor, date and age differ. So the result for one is the pattern for the
-next, in 7 us. What these fields decide besides themselves is computed again each time, by the same
-rules; where they decide more, nothing is cached.
+Applying the rules (ResponseRules.apply) takes 45 us, and most responses of a route differ only in
+tag, offset, cursor, date and age. So the result for one is the pattern for the next, in 7 us. What
+else these fields decide is computed again each time, by the same rules; where they decide more than
+that, nothing is cached.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ if TYPE_CHECKING:
     from gateway.rules.response_rules import ResponseRules
     from gateway.rules.served_lifetimes import ServedFields
 
-MOST_PATTERNS = 512  # an origin has a handful; 2 MB, then all are forgotten
+MOST_PATTERNS = 512  # an origin has a handful; 2 MB, then all are dropped
 LARGEST_PATTERN = 4096  # bytes of a head
-# What differs in each answer, and no more depends on it than `_ResultPattern.fill` computes.
+# Fields that differ in each answer; `_ResultPattern.fill` computes all that depends on them.
 _COMPUTED = frozenset(
     {
         *("content-length", "date", "etag", "stream-cursor", "stream-next-offset"),
         *map(str.lower, cache_status.OF_THE_ANSWER),
     }
 )
-# By these, a lifetime depends on the moment, or a body on the reader.
+# With these, a lifetime depends on the moment, or a body on the reader.
 _UNCACHED = ("Expires", "Set-Cookie", "Content-Encoding")
 # The lines of a head that differ, and the tags of the stream, which stand together.
 _ETAG, _CURSOR, _TAGS = "etag", "stream-cursor", "tags"
@@ -56,23 +56,23 @@ class RuleResults:
 
     def __init__(self, rules: ResponseRules) -> None:
         self.rules = rules
-        # True once a head has come; it may have a line that differs each time. False if each like
-        # it needs the rules.
+        # True once a head has come, which may have a line that differs each time. False if every
+        # similar head needs the rules.
         self._patterns: dict[Hashable, _ResultPattern | bool] = {}
 
     def __len__(self) -> int:
         return len(self._patterns)
 
     def clear(self) -> None:
-        """Forget all results, because the rules have changed."""
+        """Drop all results, because the rules have changed."""
         self._patterns.clear()
 
     def apply(
         self, request: CacheRequest, answer: OriginAnswer, times: Times, body_prefix: bytes
     ) -> CachedResponse:
-        """Return what `rules.apply` does, with the body if that takes no more. Raises as it does.
+        """Return the result of `rules.apply`, with the body if it is whole. Raises as that does.
 
-        The body's beginning decides, too. What came in parts needs the rules each time.
+        The result also depends on the body's beginning. Answers in parts need the rules each time.
         """
         rules, patterns = self.rules, self._patterns
         key = None
@@ -124,7 +124,7 @@ class RuleResults:
             return False
         if cached.is_storable or answer.volatile.get("etag"):
             return True
-        # What has no validator may be too old to be kept, where a younger one would be.
+        # A response without a validator may be too old to store, while a younger one is not.
         young, now = CIMultiDict(pair for part in fields for pair in part), Times(0, 0)
         young.popall("Date", None)
         if_error_s = self.rules.stale_if_error
@@ -132,7 +132,7 @@ class RuleResults:
 
 
 class _ResultPattern:
-    """A result whose lines have slots for what differs each time."""
+    """A result whose lines have slots for the values that differ each time."""
 
     __slots__ = (
         "_cached",
@@ -157,7 +157,7 @@ class _ResultPattern:
         self._cached = cached
         has_tag = "etag" in answer.volatile  # then its repair depends on it
         self._repairs = [name for name in repairs if not (has_tag and name == "etag")]
-        # Which of an origin's own tags stand depends on the stream.
+        # Which of an origin's tags remain depends on the stream.
         self._path = request.path if any(name in answer.headers for name, _ in TAG_HEADERS) else ""
         slots = _SLOTS if self._path else _SLOTS | _TAG_SLOTS
         self._lines_of = _template(fields.rest, slots)
@@ -174,7 +174,7 @@ class _ResultPattern:
         next_offset = volatile.get("stream-next-offset")
         if next_offset is not None:
             # Whether it is a read depends on the offset.
-            if facts is None or not _is_only_place(request, facts, next_offset):
+            if facts is None or not _differs_in_offset_alone(request, facts, next_offset):
                 return None
             facts = replace(facts, next_offset=next_offset)
         tag = received = volatile.get(_ETAG)
@@ -209,7 +209,7 @@ class _ResultPattern:
         """Return the cache metadata of a response; None if it may be too old for any use."""
         stored = self._cached.stored
         if tag == "" or (self._path and self._path != request.path):
-            return None  # it says that there is none, but for a repair; or has another's tags
+            return None  # an empty tag needs a repair, and tags of another path do not fit
         age_s = age_said(volatile["age"]) if "age" in volatile else 0
         vary = stored.vary
         if vary:
@@ -227,7 +227,7 @@ class _ResultPattern:
     def _head(
         self, request: CacheRequest, volatile: Mapping[str, str], tag: str | None, times: Times
     ) -> tuple[bytes, bytes]:
-        """Return the lines for all, and those for shared caches alone."""
+        """Return the lines for all clients, and those for shared caches only."""
         values: dict[str, object] = {**volatile, _ETAG: tag}
         if self._cached.facts is not None:  # it is ours
             values[_CURSOR] = current_cursor(times.answered)
@@ -238,20 +238,20 @@ class _ResultPattern:
         return (self._lines_of % values).encode("utf-8", "surrogateescape"), shared_lines
 
 
-def _is_only_place(request: CacheRequest, facts: StreamRead, next_offset: str) -> bool:
-    """Return whether the end of a read has only the next offset."""
+def _differs_in_offset_alone(request: CacheRequest, facts: StreamRead, next_offset: str) -> bool:
+    """Return whether the facts of a read differ from those of the pattern in their end alone."""
     if not is_plain(next_offset):
         return False
     start, read = request.start, request.read
-    if read.offset is None or not read.is_clear:  # of the beginning nothing is reckoned
+    if read.offset is None or not read.is_clear:  # nothing is computed from such a beginning
         return True
     if start not in {BEGINNING, NOW} and next_offset < start:
-        return False  # it is behind
+        return False  # it ends before its beginning
     return not (facts.is_empty and facts.up_to_date and is_one_past(start, next_offset))
 
 
 def _template(fields: Iterable[tuple[str, str]], slots: Mapping[str, str]) -> str:
-    """Return lines with places for what differs; `slots` has their names by header name."""
+    """Return lines with slots for the values that differ, named by `slots` for each header."""
     lines: list[str] = []
     for name, value in fields:
         slot = slots.get(name.lower())

@@ -1,4 +1,4 @@
-"""A response that several readers wait for, and what its route's cache asks of the stream read."""
+"""A response that several readers wait for, and what its route's cache asks about the stream."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from gateway.protocol.requests import CatchUp
     from gateway.rules.cached_response import CachedResponse, CacheRequest, StreamKey
 
-    Doubt: TypeAlias = Callable[[], Awaitable[None]]
+    Wait: TypeAlias = Callable[[], Awaitable[None]]
 
-AHEAD_BYTES = 256 * 1024  # what the origin may be ahead of those to whom a body is passed on
-LONGEST_KEPT = 8 << 20  # bytes of an answer that is gathered for others while it comes
-SLOW_S = 2.0  # how long those who keep up wait for one who takes nothing at all
+AHEAD_BYTES = 256 * 1024  # that the origin may be ahead of the readers of a body
+LONGEST_GATHERED = 8 << 20  # bytes of an answer that is gathered for later readers while it comes
+SLOW_S = 2.0  # for which readers that keep up wait for one that takes nothing at all
 
-BEFORE_ALL = -1  # the number of what no request has brought just now, as of a copy
+BEFORE_ALL = -1  # the number of a response that no request has just brought, such as a cached one
 # Return a number that is higher than all that were returned before.
 next_number = count().__next__
 
@@ -51,8 +51,7 @@ class FetchReader:
     """The share of one reader in a response.
 
     If the response has a `body` that arrives in parts, the reader has those before `at`,
-    `received_bytes` in all. A reader that `is_held` is removed by the request that has the
-    response.
+    `received_bytes` in all. The request that has the response removes a reader that `is_held`.
     """
 
     # Class attributes, so that a reader is cheap to create: most read no parts.
@@ -61,16 +60,16 @@ class FetchReader:
     received_bytes = 0
     is_held = False
     is_dropped = False
-    _stood = (-1, 0.0)  # at how many bytes, and since when, it was last seen behind
+    _stalled = (-1, 0.0)  # received_bytes when it was last seen behind, and since when
 
-    def stands_for(self, now: float) -> float:
+    def patience_s(self, now: float) -> float:
         """Return how many seconds a reader that is behind may still take nothing."""
-        if self._stood[0] != self.received_bytes:
-            self._stood = (self.received_bytes, now)
-        return self._stood[1] + SLOW_S - now
+        if self._stalled[0] != self.received_bytes:
+            self._stalled = (self.received_bytes, now)
+        return self._stalled[1] + SLOW_S - now
 
     async def parts(self) -> AsyncIterator[bytes]:
-        """Yield the body as it arrives. Raises what cut it short."""
+        """Yield the body as it arrives. Raises the error that cut it short."""
         assert self.body is not None, "it arrives in parts"
         while part := await self.body.part(self):
             self.at += 1
@@ -112,7 +111,7 @@ class SharedBody:
     # As it comes
 
     def add(self, part: bytes) -> None:
-        """Take the next part."""
+        """Add the next part."""
         self._parts.append(part)
         self.size += len(part)
         _set(self._came)
@@ -123,7 +122,7 @@ class SharedBody:
         _set(self._came)
 
     def fail(self, error: HeadgateError) -> None:
-        """End the body early: no more comes, though there should be."""
+        """End the body early, with the error that readers get instead of the rest."""
         self._error = error
         _set(self._came)
 
@@ -147,14 +146,14 @@ class SharedBody:
                 return
             left_s = None
             if len(slow) < len(self._readers):
-                left_s = min(one.stands_for(now()) for one in slow)
+                left_s = min(one.patience_s(now()) for one in slow)
             self._progress = progress = asyncio.Event()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(left_s):
                     await progress.wait()
             if left_s is not None:
                 for reader in self._behind():
-                    if reader.stands_for(now()) <= 0:
+                    if reader.patience_s(now()) <= 0:
                         reader.is_dropped = True
                         self._readers.discard(reader)
 
@@ -164,7 +163,7 @@ class SharedBody:
     # As it is read
 
     async def part(self, reader: FetchReader) -> bytes:
-        """Return a reader's next part once it is there; empty at the end. Raises what cut it."""
+        """Return a reader's next part once it is there; empty at the end. Raises as `parts`."""
         while not reader.is_dropped and reader.at == self._dropped + len(self._parts):
             if self._error is not None:
                 raise self._error
@@ -204,8 +203,8 @@ class SharedResponse(ABC):
 
     Equal requests find it under `key`, and a later one has a higher `number`; `old` is to be
     validated. `response` is set when the response's head is known, and `whole` when the body is,
-    too. Once `response` is set, `shared` says whether it may be kept for others, and equal requests
-    may join; else its body goes to its present readers only.
+    too. Once `response` is set, `is_joinable` says whether it may be cached, and equal requests may
+    join; otherwise only its present readers get the body.
     """
 
     key: Hashable
@@ -215,7 +214,7 @@ class SharedResponse(ABC):
     response: Later[CachedResponse]
     readers: set[FetchReader]
     # Class attributes, so that one is cheap to create: few responses set them.
-    shared = True
+    is_joinable = True
     how = FETCHED
     whole: CachedResponse | None = None
     error: HeadgateError | None = None
@@ -239,7 +238,7 @@ class SharedResponse(ABC):
             self.ending.cancel()
             self.ending = None
         if self.body is not None:
-            assert self.shared, "the beginning of its body may be gone"
+            assert self.is_joinable, "the beginning of its body may be gone"
             reader.body = self.body
         return reader
 
@@ -273,7 +272,7 @@ class SharedResponse(ABC):
         """Store or drop the response, before its readers get it, and wake them."""
 
     async def settled_within(self, timeout_s: float) -> None:
-        """Wait for so long until it is known what becomes of the response. Raises what cut it."""
+        """Wait, but no longer, until it is known what becomes of the response; raise its error."""
         if not self.is_settled:
             if self._settling is None:
                 self._settling = Later()
@@ -289,8 +288,8 @@ class SharedResponse(ABC):
             self.response.set_result(whole)
 
     def settle_whole(self, head: CachedResponse, body: bytes) -> None:
-        """Resolve the readers with a response that has come whole, also if it must not be kept."""
-        if head.joinable and len(body) <= LONGEST_KEPT:
+        """Resolve the readers with a response that has come whole, also one not to be cached."""
+        if head.joinable and len(body) <= LONGEST_GATHERED:
             is_whole = head.body is body and head.tagged_as is None  # as most heads are known
             self.whole = whole = head if is_whole else head.with_body(body)
             self._settle()
@@ -303,7 +302,7 @@ class SharedResponse(ABC):
     def pass_on(self) -> None:
         """Let no further request join."""
         if not self.is_settled:
-            self.shared = False
+            self.is_joinable = False
             if self.body is not None:
                 self.body.pass_on()
             self._settle()
@@ -327,7 +326,7 @@ class SharedResponse(ABC):
 
 
 class StreamKnowledge(NamedTuple):
-    """The functions of whoever follows a route's streams; the defaults know of none."""
+    """The knowledge of a route's followed streams, as functions; the defaults know no stream."""
 
     # Drop what is cached of a path: another stream is there.
     forget: Callable[[str], None]
@@ -335,16 +334,16 @@ class StreamKnowledge(NamedTuple):
     distrust: Callable[[str], None] = lambda _: None
     # Return whether the stream that everybody reads at a host is known to end at an offset.
     is_tail: Callable[[str, CatchUp, str], bool] = lambda *_: False
-    # Return whether nobody has newer data of a stream than a fetch, by its end and its number.
+    # Return whether no reader has newer data of a stream than a fetch, by its end and its number.
     is_newest: Callable[[StreamKey, str, int], bool] = lambda *_: True
-    # Note a fetch; return whether what it has brought is of the stream that is there now.
+    # Note a fetch; return whether its response is of the stream that is there now.
     note: Callable[[SharedResponse], bool] = lambda *_: True
     # Note that a stream ends before the offset that a fetch began at.
     note_end: Callable[[SharedResponse, str], None] = lambda *_: None
-    # A server has begun to answer with data: return what is to be waited for before anybody may
-    # have them, or None. Awaited, that raises where nobody may.
-    comparison_before: Callable[[SharedResponse], Doubt | None] = lambda _: None
-    # Return recent data to be served where the origin has failed to answer, or None.
+    # A server has begun to answer with data: return what to await before any reader gets them, or
+    # None. It raises if no reader may.
+    comparison_before: Callable[[SharedResponse], Wait | None] = lambda _: None
+    # Return recent data to serve because the origin has failed to answer, or None.
     recent_response: Callable[[CacheRequest], CachedResponse | None] = lambda _: None
     # Return whether the origin is known not to respond.
     is_down: Callable[[], bool] = lambda: False

@@ -162,6 +162,6 @@ def _of_live(read: Read, stream: FollowedStream | None, request: CacheRequest) -
 
 
 def _of_decision(use: Use, *, is_being_fetched: bool) -> ExplainStep:
-    if is_being_fetched and use in decision.ASKS:
+    if is_being_fetched and use in decision.NEEDS_ORIGIN:
         return ExplainStep(NEXT, "COLLAPSED", "the origin is being asked for the same right now")
     return ExplainStep(NEXT, *_OUTCOMES[use])

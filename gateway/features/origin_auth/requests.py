@@ -69,7 +69,7 @@ class AskingRequests(OriginRequests):
     The origin gets all credentials, and the `guard` is notified of its decisions.
     """
 
-    are_alike = False  # each request is made for its reader
+    are_reusable = False  # each request is made for its reader
     page_of_identified = PAGE  # a response is for all whom the origin lets read
 
     def __init__(self, made: RouteSetup, origin: Origin, identity: IdentityHeaders) -> None:

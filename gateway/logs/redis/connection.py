@@ -100,7 +100,7 @@ class RedisConnection(asyncio.Protocol):
         )
         self._transport: Any = None  # uvloop's class is no asyncio.Transport
         self._loop = asyncio.get_running_loop()
-        self._asked: asyncio.Future[Reply] | None = None
+        self._reply: asyncio.Future[Reply] | None = None
         self._on_replies: Callable[[list[Reply]], None] = self._on_first_reply
         self._on_lost: Callable[[Exception | None], None] = self._lost_early
         self.last_received_at = 0.0  # loop time of the last byte
@@ -109,17 +109,17 @@ class RedisConnection(asyncio.Protocol):
         """Return the reply to a command, before `start`. Raises Refusal and Unreachable."""
         if not self.is_open:
             raise Unreachable(LOST)
-        self._asked = self._loop.create_future()
+        self._reply = self._loop.create_future()
         self.send([pack(*words)])
-        return await self._asked
+        return await self._reply
 
     def _on_first_reply(self, replies: list[Reply]) -> None:
-        if self._asked is not None:
-            settle(self._asked, replies[0])
+        if self._reply is not None:
+            settle(self._reply, replies[0])
 
     def _lost_early(self, error: Exception | None) -> None:
-        if self._asked is not None:
-            settle(self._asked, Unreachable(words_for(error) if error else LOST))
+        if self._reply is not None:
+            settle(self._reply, Unreachable(words_for(error) if error else LOST))
 
     def start(
         self,

@@ -33,7 +33,7 @@ AGAIN_S = 0.5
 # When the findings of all gateways are read: after each has probed a server that is back, and once
 # more for a gateway that was cut off meanwhile.
 READ_AFTER_S = (3.0, PATIENCE_S)
-KEPT_S = 3600  # findings
+FINDINGS_S = 3600  # findings
 MOST_SERVERS = 1_000  # of a cluster, as Redis recommends; nodes that are replaced leave theirs here
 
 
@@ -157,7 +157,7 @@ class LossWatch:
         Returns the gateway's own while Redis is away.
         """
         key = self._store.names.losses(history)
-        leave = pack("HSET", key, self._store.gateway, own), pack("EXPIRE", key, KEPT_S)
+        leave = pack("HSET", key, self._store.gateway, own), pack("EXPIRE", key, FINDINGS_S)
         calls = [pack("HGETALL", key)] if own == "unknown" else [*leave, pack("HGETALL", key)]
         try:
             found = (await self._store.execute(key, *calls))[-1]

@@ -160,17 +160,17 @@ class Subscription(Background):
     ) -> None:
         """Wait until the connection is lost; end it when the server does not respond any more."""
         loop = asyncio.get_running_loop()
-        asked_at = 0.0  # loop time of the last PING
+        pinged_at = 0.0  # loop time of the last PING
         while not lost.done():
-            due_at = max(self._last_received_at, asked_at) + PING_S
+            due_at = max(self._last_received_at, pinged_at) + PING_S
             await asyncio.wait({lost}, timeout=max(due_at - loop.time(), 0.0))
-            if lost.done() or loop.time() < max(self._last_received_at, asked_at) + PING_S:
+            if lost.done() or loop.time() < max(self._last_received_at, pinged_at) + PING_S:
                 continue
-            if self._last_received_at < asked_at:
+            if self._last_received_at < pinged_at:
                 connection.close()
                 await lost
             else:
-                asked_at = loop.time()
+                pinged_at = loop.time()
                 connection.send([pack("PING")])
 
     def _on_replies(self, replies: list[Reply]) -> None:

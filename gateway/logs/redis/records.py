@@ -45,7 +45,7 @@ class Stretch(NamedTuple):
 
 
 def stretches(state: StreamState, start: int, end: int) -> list[Stretch]:
-    """Return the places of the records between two positions.
+    """Return the parts of the records between two positions.
 
     The last may be the stream's own, which may have grown since the state was known.
     """
@@ -97,20 +97,20 @@ class Run:
             return
         self._limit = min(stretch.stop, tail)
         time = asyncio.get_running_loop().time
-        turn_ends = time() + LONGEST_TURN_S
+        pause_at = time() + LONGEST_TURN_S
         entries.reverse()
         while entries:
             found = entries.pop()
             begin = start_of(found)
             if entries and start_of(entries[-1]) == begin:
                 continue  # the later one counts
-            if not self._take(begin, found[1]):
+            if not self._add(begin, found[1]):
                 return
-            if entries and time() >= turn_ends:
+            if entries and time() >= pause_at:
                 await asyncio.sleep(0)
-                turn_ends = time() + LONGEST_TURN_S
+                pause_at = time() + LONGEST_TURN_S
 
-    def _take(self, entry_start: int, fields: Reply) -> bool:
+    def _add(self, entry_start: int, fields: Reply) -> bool:
         """Take an entry's records; False where one is missing, or no more are wanted."""
         for data in _records(fields):
             end = entry_start + len(data)
@@ -130,16 +130,16 @@ async def read_records(store: RedisStore, state: StreamState, start: int, end: i
 
     Those of a fork's sources may be on other servers. Raises as `Log.read`.
     """
-    places = stretches(state, start, end)
-    read, was, now = await _entries(store, state, places)
+    parts = stretches(state, start, end)
+    read, was, now = await _entries(store, state, parts)
     if now is None or was is None or not was.stream_id == now.stream_id == state.stream_id:
         raise StreamNotFound("the stream was deleted")
     if start > now.tail or now.offset(start) != state.offset(start):
         raise StreamGone("the log has lost what was before this offset")
     check_kept(now, start)
     run = Run(start)
-    for place, entries in read:
-        await run.extend(place, entries, was.tail)
+    for part, entries in read:
+        await run.extend(part, entries, was.tail)
     end = read[-1][0].stop if read else end
     if run.position < min(end, state.tail, was.tail):
         raise RecordDamaged(MISSING)
@@ -147,55 +147,55 @@ async def read_records(store: RedisStore, state: StreamState, start: int, end: i
 
 
 async def _entries(
-    store: RedisStore, state: StreamState, places: Sequence[Stretch]
+    store: RedisStore, state: StreamState, parts: Sequence[Stretch]
 ) -> tuple[list[tuple[Stretch, list[Reply]]], StreamState | None, StreamState | None]:
-    """Return the entries of each place, and the state before and after them.
+    """Return the entries of each part, and the state before and after them.
 
-    One call reads all of it from one server. A place ends where the rest of it is lost.
+    One call reads all of it from one server. A part ends where the rest of it is lost.
     """
-    keys = [store.names.meta(place.path) for place in places]
+    keys = [store.names.meta(part.path) for part in parts]
     key = store.names.meta(state.path)
     inherited: list[tuple[Stretch, list[Reply]]] = []
     if not store.servers.are_together([*keys, key]):
-        own = places[-1:] if keys[-1] == key else []
-        for place in places[: len(places) - len(own)]:
-            inherited.append(await _inherited(store, state, place))
-            if inherited[-1][0].stop < place.stop:
-                own = []
+        last = parts[-1:] if keys[-1] == key else []
+        for part in parts[: len(parts) - len(last)]:
+            inherited.append(await _inherited(store, state, part))
+            if inherited[-1][0].stop < part.stop:
+                last = []
                 break
-        places = own
-    was, read, now = await _read(store, state.path, places)
+        parts = last
+    was, read, now = await _read(store, state.path, parts)
     return [*inherited, *read], was, now
 
 
 async def _inherited(
-    store: RedisStore, fork: StreamState, place: Stretch
+    store: RedisStore, fork: StreamState, part: Stretch
 ) -> tuple[Stretch, list[Reply]]:
     """Return the records of a fork that another server has, as far as it still has them."""
-    _, ((_, entries),), source = await _read(store, place.path, [place])
+    _, ((_, entries),), source = await _read(store, part.path, [part])
     end = -1
-    if source is not None and source.stream_id == place.stream_id:
-        end = agreed(source, fork, place.stop)
-    if end <= place.start:
+    if source is not None and source.stream_id == part.stream_id:
+        end = agreed(source, fork, part.stop)
+    if end <= part.start:
         raise StreamGone("the log has lost what the fork's source had here")
-    return place._replace(stop=min(end, place.stop)), entries
+    return part._replace(stop=min(end, part.stop)), entries
 
 
 async def _read(
-    store: RedisStore, path: str, places: Sequence[Stretch]
+    store: RedisStore, path: str, parts: Sequence[Stretch]
 ) -> tuple[StreamState | None, list[tuple[Stretch, list[Reply]]], StreamState | None]:
-    """Return a stream's state, the entries of each place, and the state again, by one call.
+    """Return a stream's state, the entries of each part, and the state again, by one call.
 
     The records up to the first state's tail are complete; the second state shows whether they
     are all of one stream. A transaction is not used: Redis refuses it when out of memory.
     """
     names, state = store.names, store.names.call("state", path)
-    reads = [call for place in places for call in place.calls(names.records(place.path))]
-    expected = sum(place.stop - place.start for place in places)
+    reads = [call for part in parts for call in part.calls(names.records(part.path))]
+    expected = sum(part.stop - part.start for part in parts)
     was, *replies, now = await store.execute(
         names.meta(path), state, *reads, state, expected=expected
     )
-    # The entry in which a place begins, and the entries that follow.
-    pairs = zip(places, replies[::2], replies[1::2], strict=True)
-    found = [(place, first + others) for place, first, others in pairs]
+    # The entry in which a part begins, and the entries that follow.
+    pairs = zip(parts, replies[::2], replies[1::2], strict=True)
+    found = [(part, first + others) for part, first, others in pairs]
     return state_in(was), found, state_in(now)

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 TIMEOUT_S = 6.0  # a call that may have been carried out is tried again for so long
 RETRY_S = 0.1  # between two tries: a server that is back is not kept waiting
-MOST_TURNS = 8  # times that one call is sent elsewhere, or again after its function was loaded
+MOST_REDIRECTS = 8  # times that one call is sent elsewhere, or again after its function was loaded
 AT_RISK = "stored, but fewer replicas than wait_replicas have it yet: it may be lost in a failover"
 ASKING = pack("ASKING")
 PASSING = {"TRYAGAIN", "CLUSTERDOWN"}
@@ -166,7 +166,7 @@ class RedisCall:
     commits: bool = False
     expected: int = 0  # about how many bytes the replies are, where they are many
     deadline: float = 0.0  # loop time of the last attempt; 0 until the first failure
-    turns: int = 0
+    redirects: int = 0
     was_sent: bool = False
 
     @staticmethod
@@ -254,8 +254,10 @@ class RedisCall:
         if is_passing and primary.why_unhealthy is None and self._try_later():
             self.servers.moved()
             return
-        self.turns += refusal.code != "ASK"  # the server asked then does it, or asks for patience
-        if self.turns > MOST_TURNS:
+        self.redirects += (
+            refusal.code != "ASK"
+        )  # the server asked then does it, or asks for patience
+        if self.redirects > MOST_REDIRECTS:
             self._fail(f"the log refuses: {refusal.meaning}")
         elif refusal.code == "MOVED":
             self.servers.moved()

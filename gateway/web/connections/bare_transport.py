@@ -20,7 +20,7 @@ from typing_extensions import override
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_NOBODY = asyncio.Protocol()  # protocol of a replaced transport
+_NO_PROTOCOL = asyncio.Protocol()  # protocol of a replaced transport
 READ_BYTES = 4096  # of one read; what an SSE client sends is dropped
 HIGH_WATER = 64 * 1024  # asyncio's default, unless the protocol sets its own
 
@@ -46,7 +46,7 @@ class BareTransport(asyncio.Transport):
         self._peer = sys.intern(peer[0]) if isinstance(peer, tuple) else peer
         self._loop, self._owner = loop, owner
         self._before: asyncio.Transport | None = before  # aborted once this one has a protocol
-        self._protocol = _NOBODY
+        self._protocol = _NO_PROTOCOL
         self._unsent: deque[memoryview] | None = None
         self._high = HIGH_WATER
         self._is_closing = self._is_paused = False
@@ -69,7 +69,7 @@ class BareTransport(asyncio.Transport):
         assert isinstance(protocol, asyncio.Protocol), "it takes bytes"
         self._protocol = protocol
         if self._before is not None:
-            self._before.set_protocol(_NOBODY)
+            self._before.set_protocol(_NO_PROTOCOL)
             self._end_before()
         if self.descriptor < 0:
             self._loop.call_soon(protocol.connection_lost, None)

@@ -280,8 +280,8 @@ class FastPath:
             None if principal is None else principal.name,
         )
         transport = None if client is None else client.wire.transport
-        asked = logged_as("GET", get.target, get.headers, transport, services)
-        services.log.line(asked, outcome)
+        request = logged_as("GET", get.target, get.headers, transport, services)
+        services.log.line(request, outcome)
 
     def _park(self, client: ClientConnection, get: PlainGet) -> bool:
         """Return whether a long-poll was parked or answered; count it then."""

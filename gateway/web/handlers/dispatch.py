@@ -25,7 +25,7 @@ from gateway.telemetry.logs import log
 from gateway.telemetry.traffic import NOWHERE, READ
 from gateway.web.admission import admit, admit_at_once, charge, check_again, conceal, refuse_banned
 from gateway.web.asks.plans import LONGEST_PATH
-from gateway.web.handlers.front_page import HEALTH_PATH, Places, front_page, health
+from gateway.web.handlers.front_page import HEALTH_PATH, ServerPaths, front_page, health
 from gateway.web.operations import OF_STREAMS, check_web_origin, preflight
 from gateway.web.requests import request_head
 from gateway.web.requests.exchange import CLIENT_GONE, NOT_LOOKED_UP, resumed
@@ -242,8 +242,10 @@ class Handlers:
         accept = ",".join(request.headers.getall("Accept", ()))
         base_url = request_head.base_url(request)
         routes = self._routes
-        places = Places(base_url, routes.prefixes, routes.prefixes_passed_on, routes.entrances())
-        page = front_page(request.method, places, accept)
+        paths = ServerPaths(
+            base_url, routes.prefixes, routes.prefixes_passed_on, routes.entrances()
+        )
+        page = front_page(request.method, paths, accept)
         return RouteAnswer.of(page, cache_status.BYPASS)
 
     def _response(

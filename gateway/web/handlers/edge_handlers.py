@@ -107,7 +107,7 @@ class EdgeHandlers(RouteOperations):
     def note_failure(self, route: EdgeRoute, error: HeadgateError, request: Request) -> None:
         """Log the error if the origin has given no answer, or a request goes round in a loop."""
         # Where the origin decides who may read, its guard counts the questions that fail.
-        is_begun = route.requests.are_alike or request.grace_s is not None
+        is_begun = route.requests.are_reusable or request.grace_s is not None
         if is_begun and isinstance(error, (*OF_THE_ORIGIN, LoopDetected)):
             route.log_failure(error, split(request_head.target(request))[0])
 
@@ -122,7 +122,7 @@ class EdgeHandlers(RouteOperations):
         if decided.news is not None:
             snapshot, span = decided.news
             return RouteAnswer.of(source.data(snapshot, read, span), cache_status.COLLAPSED)
-        if decided.use is decision.PASS or decided.use in decision.ASKS:
+        if decided.use is decision.PASS or decided.use in decision.NEEDS_ORIGIN:
             self._services.shedding.check(READS)
         if decided.use is decision.PASS:
             return await self._pass_on(request, route, read)

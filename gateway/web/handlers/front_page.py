@@ -42,7 +42,7 @@ _POLICY = (
 _FIELDS = f"{SECURITY}{NO_STORE}Vary: Accept\r\n"
 
 
-class Places(NamedTuple):
+class ServerPaths(NamedTuple):
     """The URL of a server, the prefixes of its streams, and those of requests for other servers.
 
     `entrances` are the paths at which clients of features connect.
@@ -54,7 +54,7 @@ class Places(NamedTuple):
     entrances: Mapping[Entrance, Sequence[str]] = MappingProxyType({})
 
 
-def front_page(method: str, places: Places, accept: str) -> Response:
+def front_page(method: str, server: ServerPaths, accept: str) -> Response:
     """Return the page at `/` of a server. Raises MethodNotAllowed.
 
     The page names the prefixes of routes, as every refusal of a path does, and no streams.
@@ -62,16 +62,16 @@ def front_page(method: str, places: Places, accept: str) -> Response:
     if method not in {"GET", "HEAD"}:
         raise MethodNotAllowed(f"/ is a page: it takes {METHODS}", METHODS)
     if not prefers_html(accept):
-        return Response(200, f"{_FIELDS}Content-Type: application/json\r\n", _json(places))
+        return Response(200, f"{_FIELDS}Content-Type: application/json\r\n", _json(server))
     fields = f"{_FIELDS}Content-Security-Policy: {_POLICY}\r\n"
-    sections = [_SECTION.format(*_PASSED_ON, _items(places.passed_on))] if places.passed_on else []
-    for it, paths in places.entrances.items():
+    sections = [_SECTION.format(*_PASSED_ON, _items(server.passed_on))] if server.passed_on else []
+    for it, paths in server.entrances.items():
         sections.append(_SECTION.format(f"{it.who} connect", it.what, _items(paths, "")))
     page = _PAGE.format(
         style=_STYLE,
-        routes=_items(places.prefixes),
+        routes=_items(server.prefixes),
         sections="".join(sections),
-        stream=escape(f"{places.base_url or UNKNOWN_HOST}{places.prefixes[0]}/NAME"),
+        stream=escape(f"{server.base_url or UNKNOWN_HOST}{server.prefixes[0]}/NAME"),
         protocol=PROTOCOL,
     )
     return Response(200, f"{fields}Content-Type: text/html; charset=utf-8\r\n", page.encode())
@@ -110,14 +110,14 @@ def _items(paths: Iterable[str], end: str = "/") -> str:
     return "\n".join(f"<li><code>{escape(path)}{end}</code></li>" for path in paths)
 
 
-def _json(places: Places) -> bytes:
+def _json(server: ServerPaths) -> bytes:
     page: dict[str, object] = {
         "name": "Headgate",
         "protocol": PROTOCOL,
-        "routes": [{"prefix": prefix} for prefix in places.prefixes],
+        "routes": [{"prefix": prefix} for prefix in server.prefixes],
     }
-    if places.passed_on:
-        page["passed_on"] = [{"prefix": prefix} for prefix in places.passed_on]
-    for entrance, paths in places.entrances.items():
+    if server.passed_on:
+        page["passed_on"] = [{"prefix": prefix} for prefix in server.passed_on]
+    for entrance, paths in server.entrances.items():
         page[entrance.key] = [{"path": path} for path in paths]
     return msgspec.json.encode(page) + b"\n"

@@ -167,7 +167,7 @@ class PassedAppends:
         """
         route, fields = self.route, request.fields
         # An observer stores something first, and may have to wait.
-        if not (fields.are_known and is_alike(fields.headers)) or route.observer is not None:
+        if not (fields.are_known and is_ordinary(fields.headers)) or route.observer is not None:
             return None
         block = field_block(fields_to_origin(request, route, fields.headers))
         principal = exchange_of(request).principal
@@ -216,7 +216,7 @@ class PassedAppends:
         return pattern.fill(answer)
 
 
-def is_alike(headers: MultiMapping[str]) -> bool:
+def is_ordinary(headers: MultiMapping[str]) -> bool:
     """Return whether an append with these fields is answered as all others are."""
     return FORKED_FROM not in headers and MULTI not in headers
 

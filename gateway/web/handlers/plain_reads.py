@@ -162,7 +162,7 @@ class ReadAsk(OriginAsk, gc=False, eq=False):
             if cached is None or (is_collapsed and not is_for(fetch, self.request, cached)):
                 self.go_on_in_handler(partial(self._carry_out, begun))
                 return
-            result = cache.brought(fetch, reader, None, ExitStack, is_collapsed=is_collapsed)
+            result = cache.result_of(fetch, reader, None, ExitStack, is_collapsed=is_collapsed)
             fetch.leave(reader)
             answered = self._present(result)
         except Exception as failure:  # noqa: BLE001 - its client gets it
@@ -239,7 +239,7 @@ def read_plan(
     route: EdgeRoute, fields: RequestFields, address: str | None, read: CatchUp
 ) -> ReadPlan | None:
     """Return the plan of reads like this one; None if they need the handler."""
-    if not (route.requests.are_alike and wants_all(fields.headers)):
+    if not (route.requests.are_reusable and wants_all(fields.headers)):
         return None
     client = fields.client
     sender = RequestSender(

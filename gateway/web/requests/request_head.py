@@ -114,7 +114,7 @@ def host(request: Request) -> str:
     return canonical_host(request.headers.get("Host", ""))
 
 
-def is_own_page(request: Request, origin: str) -> bool:
+def is_same_host(request: Request, origin: str) -> bool:
     """Return whether a web origin has the requested host, with any scheme.
 
     A page of another origin cannot set X-Forwarded-Host without a CORS preflight.

@@ -554,7 +554,7 @@ async def test_a_response_marked_public_is_served_to_all_readers(
 # ---------------------------------------------------------------- writes
 
 
-@pytest.mark.parametrize(("write", "told"), [("forget", ()), ("moved", (TailBound("9"),))])
+@pytest.mark.parametrize(("write", "told"), [("forget", ()), ("on_growth", (TailBound("9"),))])
 async def test_a_fetch_under_way_at_a_write_is_neither_stored_nor_joined(
     write: str, told: tuple[TailBound, ...]
 ) -> None:
@@ -602,7 +602,7 @@ async def test_a_growing_stream_loses_only_its_cached_tail() -> None:
     ):
         await stage.get("offset=5")
         await stage.get("offset=1")
-        stage.cache.moved(PATH, TailBound("9"))
+        stage.cache.on_growth(PATH, TailBound("9"))
         assert (await stage.get("offset=1")).x_cache == "HIT"
         assert (await stage.get("offset=5")).x_cache == "MISS"
         stage.cache.forget(PATH)
@@ -615,7 +615,7 @@ async def test_any_cached_read_is_dropped_at_growth_if_the_origin_never_marks_th
         for query in ("offset=1", "offset=9"):
             given = await stage.given(query)
             assert "Stream-Up-To-Date" not in given.cached.fields()
-        stage.cache.moved(PATH, TailBound("9"))
+        stage.cache.on_growth(PATH, TailBound("9"))
         for query in ("offset=1", "offset=9"):
             assert (await stage.get(query)).x_cache == "MISS"
 
@@ -631,7 +631,7 @@ async def test_an_empty_response_counts_as_the_tail_without_a_mark() -> None:
         await stage.get("offset=1")
         await stage.get("offset=9")
         assert (await stage.get("offset=9")).x_cache == "HIT"
-        stage.cache.moved(PATH, TailBound("9"))
+        stage.cache.on_growth(PATH, TailBound("9"))
         assert (await stage.get("offset=9")).x_cache == "MISS"
 
 
@@ -655,8 +655,8 @@ async def test_a_response_is_current_if_it_includes_the_writes_made_meanwhile(
     async with RawOrigin(slow, answer(b"later", *tells, MINUTE)) as raw, staged(raw) as stage:
         reading = asyncio.create_task(stage.given("offset=5"))
         await heard(raw, 1)
-        stage.cache.moved(PATH, written)
-        stage.cache.moved(PATH, TailBound("1"))  # another one is told of late
+        stage.cache.on_growth(PATH, written)
+        stage.cache.on_growth(PATH, TailBound("1"))  # another one is told of late
         slow.go()
         given = await reading
         assert (given.current, given.tail_is_known) == (has_all, has_all)
@@ -670,7 +670,7 @@ async def test_a_response_begun_before_a_stream_was_dropped_is_not_current() -> 
         reading = asyncio.create_task(stage.given("offset=5"))
         await heard(raw, 1)
         stage.cache.forget(PATH)
-        stage.cache.moved(PATH, TailBound("9"))
+        stage.cache.on_growth(PATH, TailBound("9"))
         slow.go()
         assert not (await reading).current
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.edge.reads import variants
-from gateway.edge.reads.shared_response import LONGEST_KEPT
+from gateway.edge.reads.shared_response import LONGEST_GATHERED
 from gateway.errors import HeadgateError, OriginBroken, OriginTimeout
 from tests.edge.reads.stage import staged, told
 from tests.support.raw_origin import RawOrigin, Steps, answer, close, reset, silence
@@ -268,7 +268,7 @@ async def test_a_stream_read_is_returned_when_it_is_known_whether_it_is_empty() 
 
 @pytest.mark.parametrize(
     ("length", "x_cache"),
-    [(LONGEST_KEPT - 1, "HIT"), (LONGEST_KEPT, "HIT"), (LONGEST_KEPT + 1, "MISS")],
+    [(LONGEST_GATHERED - 1, "HIT"), (LONGEST_GATHERED, "HIT"), (LONGEST_GATHERED + 1, "MISS")],
 )
 async def test_a_response_is_cached_up_to_the_length_limit(length: int, x_cache: str) -> None:
     async with RawOrigin(Stream(length, MINUTE)) as raw, staged(raw, store_bytes=128 * MB) as stage:
@@ -280,7 +280,7 @@ async def test_a_response_is_cached_up_to_the_length_limit(length: int, x_cache:
 
 
 async def test_every_reader_gets_the_whole_of_a_response_over_the_length_limit() -> None:
-    length = LONGEST_KEPT + 100_000
+    length = LONGEST_GATHERED + 100_000
     async with RawOrigin(Stream(length, MINUTE)) as raw, staged(raw) as stage:
         readers = [asyncio.create_task(stage.get()) for _ in range(3)]
         assert [len(reader.body) for reader in await asyncio.gather(*readers)] == [length] * 3

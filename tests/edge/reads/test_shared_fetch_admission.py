@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.edge.reads.shared_response import LONGEST_KEPT
+from gateway.edge.reads.shared_response import LONGEST_GATHERED
 from gateway.errors import OriginBroken
 from tests.edge.reads.stage import PATH, staged, told
 from tests.support.raw_origin import RawOrigin, Steps, answer, close
@@ -284,7 +284,7 @@ async def test_a_body_that_exceeds_the_cache_limit_still_reaches_all_its_readers
 ) -> None:
     """Its length is not known before; whoever comes now asks for it anew."""
     monkeypatch.setattr("gateway.edge.reads.http_cache.JOINED_S", 0.01)
-    length = LONGEST_KEPT + 5_000_000
+    length = LONGEST_GATHERED + 5_000_000
     chunk = b"%x\r\n%b\r\n" % (100_000, b"x" * 100_000)
 
     async def rest(wire: Wire) -> None:

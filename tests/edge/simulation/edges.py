@@ -114,7 +114,7 @@ def choose_bounds(chance: random.Random) -> dict[tuple[str, str], object]:
         ("gateway.edge.followed.recent_window", "MAX_PIECES"): chance.choice([1024, 3]),
         ("gateway.edge.followed.comparison", "MOST_COUNTED"): chance.choice([16 << 10, 2]),
         ("gateway.edge.followed.feed_source", "LONGEST_ROUND"): chance.choice([512 << 10, 40]),
-        ("gateway.edge.reads.shared_response", "LONGEST_KEPT"): chance.choice([8 << 20, 60]),
+        ("gateway.edge.reads.shared_response", "LONGEST_GATHERED"): chance.choice([8 << 20, 60]),
         ("gateway.edge.reads.shared_response", "AHEAD_BYTES"): chance.choice([256 << 10, 10]),
         ("gateway.live.sse_readers", "HIGH_WATER"): chance.choice([64 << 10, 100]),
         ("gateway.edge.followed.followed_streams", "NEWS_BYTES"): chance.choice([256 << 20, 100]),

@@ -252,7 +252,7 @@ class World:
         assert stream.current is not None, "it was made for the calm"
         shared = stream.current.nature.lifetime not in NEVER_SHARED
         kept = shared and not self.origin.habits.ends_by_closing
-        if not kept or shared_response.LONGEST_KEPT <= 1000:
+        if not kept or shared_response.LONGEST_GATHERED <= 1000:
             return
         latest: dict[str, float] = {}
         for one in asked:

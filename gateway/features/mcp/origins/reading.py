@@ -241,7 +241,7 @@ class OriginEventReader(EventReader):
 
     def drop_tail(self, name: str, known: TailBound) -> None:
         """Drop the cached responses that reached an old tail of a stream."""
-        self.edge.cache.moved(f"{self.edge.prefix}/{name}", known)
+        self.edge.cache.on_growth(f"{self.edge.prefix}/{name}", known)
 
     def request(self, name: str, offset: str) -> CacheRequest:
         """Return a read of nobody in particular, as the cache and the feeds see it."""

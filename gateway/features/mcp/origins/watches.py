@@ -95,7 +95,7 @@ class OriginWatch(StreamWatch, Waiter):
             if known.tail < offset:
                 raise OriginBehind("the origin tells of a stream that ends earlier", known.tail)
             stream = feeds.follow(request, known, self._account)
-        self._feed = feed = feeds.join(stream, request, has_place=True)
+        self._feed = feed = feeds.join(stream, request, has_slot=True)
         self._offset = offset
         read = LongPoll(request.path, request.target, offset, None, others=request.read.others)
         feed.long_polls.park(self, read, offset)
