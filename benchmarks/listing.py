@@ -94,7 +94,7 @@ def _name(number: int) -> str:
 
 
 async def _create(log: Log, streams: int) -> None:
-    history = (await log.load("-")).place.history
+    history = (await log.load("-")).path_state.history
     for begin in range(0, streams, AT_ONCE):
         states = (
             StreamState(

@@ -49,7 +49,7 @@ class _Turn:
                 waiter.set_result(None)
         self.settle()
 
-    def add_behind(self, waiter: LaterWaiter) -> None:
+    def add_last(self, waiter: LaterWaiter) -> None:
         """Resume a waiter in a later pass of the loop, behind those that are ready."""
         self.ready.append((waiter, HAD_ITS_TURN))
         self.schedule()

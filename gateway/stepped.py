@@ -81,7 +81,7 @@ class Step(Generic[T]):
         """
         if not turn.depth and asyncio.current_task(loop) is not None:
             self._awaited = HAD_ITS_TURN  # a step never runs inside a task
-            turn.add_behind(self)
+            turn.add_last(self)
             return
         turn.depth += 1
         try:
@@ -128,7 +128,7 @@ class Step(Generic[T]):
             else:
                 self._flags |= _CANCELLED
                 self._awaited = HAD_ITS_TURN
-                turn.add_behind(self)
+                turn.add_last(self)
 
     def _cancel_now(self) -> None:
         """Raise CancelledError where the handler waits."""

@@ -109,7 +109,7 @@ class Authorities:
         self._clock = clock
         self._always = always
         self._verifiers: list[Verifier] = []
-        self._unjudged: Iterator[None] = iter(())  # each step judges one principal
+        self._unchecked: Iterator[None] = iter(())  # each step judges one principal
         self._next_turn: asyncio.Handle | None = None
         self._reader_keys: ReaderKeys | None = None if earlier is None else earlier._reader_keys
         if settings.tokens_file:
@@ -140,13 +140,15 @@ class Authorities:
     ) -> Callable[[], T]:
         """Read a file, and return a function that returns its parsed content at any time.
 
-        `on_change` is called after each change, in place of `judge_again`. Raises StartError for a
-        file that cannot be used.
+        `on_change` is called after each change, instead of `recheck_principals`. Raises StartError
+        for a file that cannot be used.
         """
         # Messages show the absolute path: a relative one may be meant for another folder.
         path = str(Path(path).absolute())
         try:
-            file = WatchedFile(setting, path, partial(parse, path), on_change or self.judge_again)
+            file = WatchedFile(
+                setting, path, partial(parse, path), on_change or self.recheck_principals
+            )
         except StartError as refusal:
             if refusal.detail.startswith(f"{path}:"):  # and with the line in the file
                 raise
@@ -159,7 +161,7 @@ class Authorities:
         from gateway.access.jwt_issuers import KeysOfFile, RemoteKeys  # where there are any
 
         if issuer.is_remote:
-            remote = RemoteKeys(issuer.jwks, issuer.algorithms, self.judge_again)
+            remote = RemoteKeys(issuer.jwks, issuer.algorithms, self.recheck_principals)
             self._urls.append(remote)
             return remote
         parse = partial(_parse_key_file, issuer.algorithms)
@@ -214,7 +216,7 @@ class Authorities:
             watched.start()
 
     async def stop(self) -> None:
-        """Stop watching the files and URLs, and judging principals."""
+        """Stop watching the files and URLs, and checking principals."""
         self._cancel_turn()
         for watched in (*self._files, *self._urls):
             await watched.stop()
@@ -234,24 +236,24 @@ class Authorities:
             for result in RESULTS:
                 yield Sample(FETCHES, (result,), sum(it.fetches[result] for it in self._urls))
 
-    def judge_again(self) -> None:
+    def recheck_principals(self) -> None:
         """End the principals that no authority upholds any more, and update the reader keys.
 
         A few are judged at once, and many in turns. A removed secret of reader keys stays in use.
         """
         now = self._clock()
-        self._unjudged = chain.from_iterable(it.judging(now) for it in self._verifiers)
-        self._judge_for_a_turn()
+        self._unchecked = chain.from_iterable(it.recheck(now) for it in self._verifiers)
+        self._recheck_for_a_turn()
         if self._reader_keys is not None and self.keys is not None:
             self._reader_keys.update(self.keys().reader_secret, self.tokens().reader_keys)
 
-    def _judge_for_a_turn(self) -> None:
+    def _recheck_for_a_turn(self) -> None:
         self._cancel_turn()
         loop = asyncio.get_running_loop()
         turn_ends = loop.time() + LONGEST_TURN_S
-        for _ in self._unjudged:
+        for _ in self._unchecked:
             if loop.time() >= turn_ends:
-                self._next_turn = loop.call_soon(self._judge_for_a_turn)
+                self._next_turn = loop.call_soon(self._recheck_for_a_turn)
                 return
 
     def _cancel_turn(self) -> None:
@@ -263,7 +265,7 @@ class Authorities:
         return parse_tokens(path, data)
 
     def _on_new_tokens(self) -> None:
-        self.judge_again()
+        self.recheck_principals()
 
     def _asking_for(self, kind: str) -> str:
         """Return the first setting that asks for a kind of credential."""

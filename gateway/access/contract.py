@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 class Guard(Protocol):
     """The guard of one route, which decides on a request before any stream is looked up.
 
-    With `needs_query` the decision depends on the query, so each need must have it. `asks_by` is
+    With `needs_query` the decision depends on the query, so each need must have it. `delegation` is
     the rule by which somebody else is asked whether to admit, in words; "" if nobody is.
     """
 
     needs_query: bool
-    asks_by: str
+    delegation: str
 
     def adopt(self, earlier: Guard | None) -> None:  # noqa: ARG002 - for guards that know some
         """Know the principals that the route's guard before a reload knows; by default none."""

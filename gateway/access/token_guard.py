@@ -30,7 +30,7 @@ class TokenGuard(Guard):
     """A guard that verifies tokens; requests without one may do the operations in `anonymous`."""
 
     needs_query = False
-    asks_by = ""
+    delegation = ""
     lacks_token = "this needs a token: send Authorization: Bearer TOKEN"  # a 401's sentence
 
     def __init__(
@@ -140,7 +140,7 @@ class Verifier:
         self._alive: WeakValueDictionary[bytes, Principal] = WeakValueDictionary()
 
     def adopt(self, earlier: Verifier) -> None:
-        """Know the principals that an earlier verifier of the route knows; `judging` ends some."""
+        """Know the principals that an earlier verifier of the route knows; `recheck` ends some."""
         self._secret, self._recent, self._alive = earlier._secret, earlier._recent, earlier._alive
         self._remembered_bytes = earlier._remembered_bytes
 
@@ -194,7 +194,7 @@ class Verifier:
         if at_once and not self._is_upheld(principal, now):
             principal.until = 0.0
 
-    def judging(self, now: float) -> Iterator[None]:
+    def recheck(self, now: float) -> Iterator[None]:
         """End the principals that no authority upholds any more, after a change of keys or files.
 
         Each step judges one principal.

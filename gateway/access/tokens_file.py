@@ -74,7 +74,7 @@ NOTHING = Revocations()
 HASH_KIND = f"{DIGEST} and 64 hexadecimal digits, which `headgate token hash` prints of a token"
 TIME_KIND = "a time with its zone, such as 2030-01-31T12:00:00Z"
 HIGHEST_VERSION = 2**31 - 1
-MOST_TOLD = 20  # mistakes in a message, which somebody reads
+MOST_LISTED = 20  # mistakes in a message, which somebody reads
 # What a value of another type must be, by its key.
 _KINDS = {
     **dict.fromkeys(("roles", "tokens", "revoked", "grants"), "an array of tables"),
@@ -136,7 +136,7 @@ def _checked(values: Mapping[str, object]) -> tuple[_File | None, list[_Mistake]
 
 def _message_of(found: list[_Mistake], file: TomlFile, values: Mapping[str, object]) -> str:
     """Return a line for each mistake, in the order of the file; the last one has no full stop."""
-    listed = sorted(found[:MOST_TOLD], key=lambda it: file.line(it.place) or 0)
+    listed = sorted(found[:MOST_LISTED], key=lambda it: file.line(it.place) or 0)
     lines = [_sentence(it, file, values) for it in listed]
     if len(found) > len(listed):
         lines.append(f"{file.path} has {len(found) - len(listed):,} more mistakes")

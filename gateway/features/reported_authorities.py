@@ -9,7 +9,7 @@ from typing_extensions import override
 from gateway.access.authorities import Authorities
 from gateway.features.console.credential import ConsoleAuthority
 from gateway.features.token_findings import (
-    MOST_TOLD,
+    MOST_LISTED,
     Findings,
     UnrotatedKey,
     findings,
@@ -81,7 +81,7 @@ class ReportedAuthorities(Authorities):
         A route with reader keys is named if no rotation has followed a revocation on it.
         """
         told: dict[str, list[str]] = {it.prefix: [] for it in self._routes if it.has_reader_keys}
-        for one in self._unrotated()[:MOST_TOLD]:
+        for one in self._unrotated()[:MOST_LISTED]:
             told[one.prefix].append(one.sentence)
         of_routes = {f"reader-keys {prefix}": "; ".join(it) or None for prefix, it in told.items()}
         return super().notes() | of_routes
@@ -99,14 +99,14 @@ class ReportedAuthorities(Authorities):
         if revoked := after.revocations.new_since(before.revocations):
             log.info("access.revoked", what=", ".join(revoked))
         removed = unrotated_after(self._removed, before, after, self._routes)
-        self._removed = removed[:MOST_TOLD]
+        self._removed = removed[:MOST_LISTED]
         self._warn_of_file()
         super()._on_new_tokens()
 
     def _warn_of_file(self) -> None:
         for sentence in self._found.without_effect:
             log.warning("access.no_effect", what=sentence)
-        for sentence in self._not_rotated()[:MOST_TOLD]:
+        for sentence in self._not_rotated()[:MOST_LISTED]:
             log.warning("access.not_rotated", what=sentence)
 
     def _not_rotated(self) -> tuple[str, ...]:

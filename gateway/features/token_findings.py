@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from gateway.access.tokens_file import Revocations, StaticToken, TokensFile
     from gateway.settings import Settings
 
-MOST_TOLD = 20  # sentences of a kind, each a line of the log
+MOST_LISTED = 20  # sentences of a kind, each a line of the log
 MOST_NAMED = 3  # readers in one sentence
 NOWHERE = "which is below no route: it grants nothing"
 _BY_TOKENS_ALONE = frozenset({"tokens"})
@@ -79,9 +79,9 @@ def findings(path: str, file: TokensFile, routes: Sequence[GuardedRoute]) -> Fin
         *_keys_of_nothing(file, prefixes),
         *_opened_to_nobody(file, routes),
     ]
-    if len(sentences) > MOST_TOLD:
-        sentences[MOST_TOLD:] = [
-            f"{len(sentences) - MOST_TOLD:,} more names and paths have no effect"
+    if len(sentences) > MOST_LISTED:
+        sentences[MOST_LISTED:] = [
+            f"{len(sentences) - MOST_LISTED:,} more names and paths have no effect"
         ]
     return Findings(tuple(f"{path}: {it}" for it in sentences), unrotated(file, routes))
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 class LoadedStream(msgspec.Struct, frozen=True):
     """The stream that a log has at a path, or none, and the stream's producers."""
 
-    place: PathState
+    path_state: PathState
     producers: dict[str, ProducerState]
 
 

@@ -24,7 +24,7 @@ from gateway.logs.contract import (
 )
 from gateway.logs.counts import RECORD_BYTES, STREAM_BYTES, CommitHistograms, Quota
 from gateway.protocol.lifecycle import PathState
-from gateway.protocol.streams.chunks import Chunk, check_kept, segments_from
+from gateway.protocol.streams.chunks import Chunk, check_retained, segments_from
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Mapping, Sequence
@@ -180,7 +180,7 @@ class MemoryLog(Log, Listing):
         present = self._states.get(state.path)
         if present is None or present.stream_id != state.stream_id:
             raise StreamNotFound("the stream was deleted")
-        check_kept(present, start)
+        check_retained(present, start)
         position = start
         found: list[list[bytes]] = []
         for segment in segments_from(present, start):

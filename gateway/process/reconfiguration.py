@@ -210,7 +210,7 @@ class Reload:
             self._purges.open()
         self._use_certificates()
         self._authorities.start()
-        self._authorities.judge_again()
+        self._authorities.recheck_principals()
         for kept in self._kept:
             if kept.is_judged_anew:
                 kept.route.end_readers()

@@ -75,7 +75,7 @@ def present(state: StreamState | None, now: ClockReading) -> StreamState:
 
 
 def decide_create(
-    place: PathState,
+    path_state: PathState,
     path: str,
     request: CreateRequest,
     stream_id: int,
@@ -84,24 +84,24 @@ def decide_create(
 ) -> tuple[CreationOutcome, tuple[Change, ...]]:
     """Decide a plain PUT: creation, confirmation of the same stream (200), or conflict (5.1)."""
     content_type = request.content_type or DEFAULT_CONTENT_TYPE
-    existing = _in_the_way(place, now)
+    existing = _in_the_way(path_state, now)
     if existing is not None:
         _check_same(existing, request, content_type, None, limits)
         return CreationOutcome(existing, new=False), ()
     state = StreamState(
         path=path,
         stream_id=stream_id,
-        generation=_generation(place, 0, stream_id, now),
+        generation=_generation(path_state, 0, stream_id, now),
         content_type=content_type,
         lifetime=limits.of_new(request.lifetime, now),
     )
-    outcome, change = _creation(state, place, request, (), now)
+    outcome, change = _creation(state, path_state, request, (), now)
     return outcome, (change,)
 
 
 def _creation(
     state: StreamState,
-    place: PathState,
+    path_state: PathState,
     request: CreateRequest,
     inherited_part: Sequence[bytes],
     now: ClockReading,
@@ -116,7 +116,7 @@ def _creation(
         tail=records[-1].end if records else state.tail,
         closed=request.close,
         deadline=state.lifetime.deadline(now),
-        history=place.history,
+        history=path_state.history,
         created_at=int(now.wall),
     )
     return CreationOutcome(state, new=True), Change(state, None, records)
@@ -170,7 +170,7 @@ def fork_prefix(
 
 
 def decide_fork(  # noqa: PLR0913 - what a fork depends on
-    place: PathState,
+    path_state: PathState,
     path: str,
     request: CreateRequest,
     source: StreamState,
@@ -188,7 +188,7 @@ def decide_fork(  # noqa: PLR0913 - what a fork depends on
     position = fork_position(source, request.fork)
     requested = None if request.fork.offset is None else position
     point = ForkPoint(source.path, source.stream_id, requested, request.fork.sub_offset)
-    existing = _in_the_way(place, now)
+    existing = _in_the_way(path_state, now)
     if existing is not None:
         _check_same(existing, request, content_type, point, limits)
         return CreationOutcome(existing, new=False), ()
@@ -200,7 +200,7 @@ def decide_fork(  # noqa: PLR0913 - what a fork depends on
     state = StreamState(
         path=path,
         stream_id=stream_id,
-        generation=_generation(place, source.generation, stream_id, now),
+        generation=_generation(path_state, source.generation, stream_id, now),
         content_type=content_type,
         tail=position,
         lifetime=limits.of_fork(source.lifetime, request.lifetime, now),
@@ -208,10 +208,10 @@ def decide_fork(  # noqa: PLR0913 - what a fork depends on
         lineage=lineage,
         # Only generations taken from the clock are unique. Where they are counted, the offset of an
         # earlier stream at this path could be taken for one of the source.
-        past_generations=inherited(source, position) if place.history else (),
+        past_generations=inherited(source, position) if path_state.history else (),
         first=source.first if position >= source.first else 0,
     )
-    outcome, change = _creation(state, place, request, [prefix] if prefix else [], now)
+    outcome, change = _creation(state, path_state, request, [prefix] if prefix else [], now)
     # It is not trimmed while it has references.
     referenced = replace(source, references=source.references + 1, trim_at=None)
     return outcome, (changed(source, referenced), change)
@@ -242,22 +242,24 @@ def release(source: StreamState) -> tuple[Change, ...]:
     return (changed(source, released),)
 
 
-def _in_the_way(place: PathState, now: ClockReading) -> StreamState | None:
-    if place.state is not None and (place.state.soft_deleted or place.state.expired(now)):
+def _in_the_way(path_state: PathState, now: ClockReading) -> StreamState | None:
+    if path_state.state is not None and (
+        path_state.state.soft_deleted or path_state.state.expired(now)
+    ):
         raise ConfigurationConflict("the path is taken by a deleted stream that forks still use")
-    return place.state
+    return path_state.state
 
 
-def _generation(place: PathState, at_least: int, stream_id: int, now: ClockReading) -> int:
+def _generation(path_state: PathState, at_least: int, stream_id: int, now: ClockReading) -> int:
     """Return a generation above any at this path, so that no old offset or cached chunk fits.
 
     A log that can lose writes may have lost a whole stream, which only the clock shows.
     With such a log a fork has a generation of its own, even if that of its source is ahead of the
     clock: of two streams in one generation a reader could get the bytes of the other.
     """
-    if place.retired is not None:
-        at_least = max(at_least, place.retired + 1)
-    if not place.history:
+    if path_state.retired is not None:
+        at_least = max(at_least, path_state.retired + 1)
+    if not path_state.history:
         return at_least
     by_clock = int(now.wall * MICROSECONDS)
     return by_clock if by_clock > at_least else at_least + 1 + stream_id % MICROSECONDS

@@ -91,13 +91,13 @@ class Response(msgspec.Struct, frozen=True):
 class ResponseEnd(msgspec.Struct, frozen=True, gc=False):
     """The end of a response to a read; it is `closed` if no record can ever follow.
 
-    `place`, its stream and beginning, seeds its cursor. A response that `is_empty` has no data.
+    `cursor_seed` names its stream and beginning. A response that `is_empty` has no data.
     """
 
     offset: str
     at_tail: bool
     closed: bool
-    place: str
+    cursor_seed: str
     is_empty: bool = True
 
 
@@ -127,7 +127,7 @@ def read_response(  # noqa: PLR0913 - what a response has
     if end.closed:
         lines += CLOSED_LINE
     else:
-        lines += f"{CURSOR}: {next_cursor(now, read.cursor, end.place)}\r\n"
+        lines += f"{CURSOR}: {next_cursor(now, read.cursor, end.cursor_seed)}\r\n"
     fields = f"{SECURITY}{cors}{caching}{lines}"
     facts = Facts(end.offset, end.closed, end.closed and end.is_empty, has_cors=bool(cors))
     return Response(204 if body is None else 200, fields, body or b"", tag, facts)
@@ -248,10 +248,10 @@ def event_stream_later(status: int, wait_ms: int) -> Response:
 def end_of(chunk: Chunk) -> ResponseEnd:
     """Return the end of a response that has a chunk."""
     state = chunk.state
-    place = f"{state.stream_id}:{chunk.start}"
+    seed = f"{state.stream_id}:{chunk.start}"
     at_tail = chunk.at_tail
     closed, is_empty = state.closed and at_tail, chunk.end == chunk.start
-    return ResponseEnd(state.offset(chunk.end), at_tail, closed, place, is_empty)
+    return ResponseEnd(state.offset(chunk.end), at_tail, closed, seed, is_empty)
 
 
 def problem(error: errors.HeadgateError, again_s: int) -> Response:

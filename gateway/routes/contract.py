@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from gateway.telemetry.metrics import Sample
     from gateway.telemetry.traffic import Hits, Traffic
 
-    KeptAnswer = tuple[int, bytes, bytes, Hits]  # status, head, body, and the counter of hits
+    CachedAnswer = tuple[int, bytes, bytes, Hits]  # status, head, body, and the counter of hits
     Checks = Mapping[str, str | None]  # by name: None where all is well, else what is wrong
 
 
@@ -49,11 +49,11 @@ class PlainGet(msgspec.Struct, frozen=True):
 class ParsedPoll:
     """A long-poll as its target has it, which all equal ones share.
 
-    From the time `long_over_at` (epoch seconds) on its cursor is too old. `place` is where its
+    From the time `long_over_at` (epoch seconds) on its cursor is too old. `position` is where its
     route lets such wait; the route alone reads it, and checks that it still holds.
     """
 
-    __slots__ = ("long_over_at", "name", "place", "read", "resume_kind", "route")
+    __slots__ = ("long_over_at", "name", "position", "read", "resume_kind", "route")
 
     def __init__(self, route: StreamRoute, name: str, read: LongPoll) -> None:
         self.route = route
@@ -61,7 +61,7 @@ class ParsedPoll:
         self.read = read
         self.resume_kind = resume_kind(read.offset)
         self.long_over_at = long_over_at(read.cursor)
-        self.place: Any = None
+        self.position: Any = None
 
 
 class StreamRoute(Protocol):
@@ -90,7 +90,9 @@ class StreamRoute(Protocol):
     # Called without a request object or a task. False or None means that nothing was done.
 
     @staticmethod
-    def cached_answer(services: Services, get: PlainGet, own: Own, now: float) -> KeptAnswer | None:
+    def cached_answer(
+        services: Services, get: PlainGet, own: Own, now: float
+    ) -> CachedAnswer | None:
         """Return the fresh cached response to `get`, for any route of this kind."""
 
     def park(

@@ -60,7 +60,7 @@ class Router:
                 if control and route.control(name) is not None:
                     return route, name
                 return route, route.checked(name)
-        raise StreamNotFound(self._places())
+        raise StreamNotFound(self._known_paths())
 
     def find_place(self, raw: str) -> RoutedTarget:
         """Return the routed target of a path as it was sent. Raises HeadgateError."""
@@ -81,7 +81,7 @@ class Router:
                     found.setdefault(entrance, []).append(f"{route.prefix}/{entrance.name}")
         return found
 
-    def _places(self) -> str:
+    def _known_paths(self) -> str:
         """Return where there is something, for a path where there is nothing."""
         places = f"streams are below {_folders(self.prefixes)}"
         for entrance, paths in self.entrances().items():

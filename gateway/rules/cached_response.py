@@ -132,7 +132,9 @@ class CachedResponse(msgspec.Struct, frozen=True, gc=False, eq=False, kw_only=Tr
     identity: IdentityHeaders
     is_storable: bool
     joinable: bool
-    is_ones_own: bool  # only for the client that requested it, although others may read the stream
+    is_for_one_client: (
+        bool  # only for the client that requested it, although others may read the stream
+    )
     is_public: bool  # the origin says that it is for everybody, and not only for anybody
     is_ours: bool  # its lifetime is the route's: the origin has sent none
     is_tail: bool  # its stream's tail may have been reached, and move on

@@ -58,7 +58,7 @@ _ONE_RANGE = re.compile(r"bytes[ \t]*=[ \t]*(?:([0-9]+)-([0-9]*)|-([0-9]+))[ \t]
 # A request with one of these wants less than all of an answer.
 CONDITIONS = ("If-None-Match", "If-Modified-Since", "Range")
 # What an answer may be only to a request with one of these fields (RFC 9110 section 15).
-ASKED_FOR = {206: ("Range",), 304: ("If-None-Match", "If-Modified-Since")}
+CONDITIONAL_STATUSES = {206: ("Range",), 304: ("If-None-Match", "If-Modified-Since")}
 
 
 class Directives(msgspec.Struct, frozen=True):
@@ -218,9 +218,9 @@ def _accepted_codings(values: Iterable[str]) -> set[str]:
     return {value.partition(";")[0].strip().lower() for value in accepted} - {"identity"}
 
 
-def check_asked_for(status: int, sent: Container[str]) -> None:
+def check_conditional_status(status: int, sent: Container[str]) -> None:
     """Raise OriginBroken for a part, or for "not modified", that the fields sent do not ask for."""
-    names = ASKED_FOR.get(status)
+    names = CONDITIONAL_STATUSES.get(status)
     if names is not None and not any(name in sent for name in names):
         raise OriginBroken(f"the origin answered with a {status} that was not asked for")
 
@@ -268,15 +268,15 @@ def byte_range(
 ) -> tuple[int, int] | None:
     """Return the start and the end (exclusive) of the requested range of a complete 200.
 
-    Return None to send the whole body, as `part_asked_for` does, and for the range of another
+    Return None to send the whole body, as `requested_part` does, and for the range of another
     representation. Raises RangeNotSatisfiable.
     """
     if not _if_range_holds(request_headers, marks):
         return None
-    return part_asked_for(request_headers.get("Range", ""), length)
+    return requested_part(request_headers.get("Range", ""), length)
 
 
-def part_asked_for(requested_range: str, length: int) -> tuple[int, int] | None:
+def requested_part(requested_range: str, length: int) -> tuple[int, int] | None:
     """Return the start and the end (exclusive) of the range that a field names in `length` bytes.
 
     Return None to send the whole body: without a range, for several, for one in another unit or

@@ -24,9 +24,9 @@ MOST_JOINED = 4  # answers that an origin cuts amid characters; what is cut more
 
 
 class Snapshot(NamedTuple):
-    """A followed stream as it is known: `place` is its path, and where its news end."""
+    """A followed stream as it is known: `path`, and where its news end."""
 
-    place: str
+    path: str
     content_type: str
     tail: str
     closed: bool
@@ -65,7 +65,7 @@ def is_whole(content_type: str, body: bytes) -> bool:
     return len(body) <= LONGEST_RUN and not body.strip()
 
 
-def begins_alike(one: bytes, other: bytes) -> bool:
+def is_array_prefix(one: bytes, other: bytes) -> bool:
     """Return whether one JSON array begins the other, compared byte by byte."""
     part, whole = _inside(one), _inside(other)
     if part is None or whole is None:
@@ -129,10 +129,10 @@ def data(snapshot: Snapshot, read: Read, span: Span, now: float, freshness: Fres
     is_empty = repair.is_nothing(content_type, span.body)
     end = _end(snapshot, span.start, span.end, is_empty=is_empty)
     lifetime = _lifetime(snapshot, read, now, freshness, ends=end.closed)
-    caching = cache_headers.tagged(lifetime, snapshot.place, freshness)
+    caching = cache_headers.tagged(lifetime, snapshot.path, freshness)
     lines = f"Content-Type: {content_type}\r\n"
     body = span.body or read_body(content_type, ())
-    tag = repair.data_tag(snapshot.place, *span)
+    tag = repair.data_tag(snapshot.path, *span)
     return read_response(
         read, now, end, caching, lines=lines, body=body, tag=tag, cors=snapshot.cors
     )
@@ -152,7 +152,7 @@ def poll_ended(
 def _end(snapshot: Snapshot, start: str, offset: str, *, is_empty: bool = True) -> ResponseEnd:
     at_tail = is_end(snapshot, offset)
     closed = snapshot.closed and offset == snapshot.tail
-    return ResponseEnd(offset, at_tail, closed, f"{snapshot.place}:{start}", is_empty)
+    return ResponseEnd(offset, at_tail, closed, f"{snapshot.path}:{start}", is_empty)
 
 
 def is_end(snapshot: Snapshot, offset: str) -> bool:

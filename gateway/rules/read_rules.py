@@ -41,7 +41,7 @@ MAX_PRESENT_OFFSETS = 1024  # of the new stream, of each, some 100 B each; then 
 MAX_HELD_OFFSETS = 4096  # offsets of each, before another loss; then only those of the next one
 
 # By the field alone a surrogate may store a response that others must not.
-_GIVEN = tuple(name for name in LIFETIMES if name != "Surrogate-Control")
+_LIFETIME_FIELDS = tuple(name for name in LIFETIMES if name != "Surrogate-Control")
 
 
 class _Lost(NamedTuple):
@@ -191,7 +191,7 @@ class ReadRule(NamedTuple):
     apply: Callable[[ReadResponse], bool]
 
 
-def _check_place(response: ReadResponse) -> bool:
+def _check_offset(response: ReadResponse) -> bool:
     """Raise OriginBehind for a response that ends before the requested offset.
 
     Raises StreamGone when that persists, or the offset is of a lost stream.
@@ -212,7 +212,7 @@ def _check_place(response: ReadResponse) -> bool:
     return False
 
 
-def _is_for_one(response: ReadResponse) -> bool:
+def _is_for_one_client(response: ReadResponse) -> bool:
     """Return whether the response was given to one client: it is never made public."""
     return response.request.identified or "Set-Cookie" in response.fields
 
@@ -223,7 +223,7 @@ def _ignore_no_store(response: ReadResponse) -> bool:
     if (
         not response.route.ignore_no_store
         or response.request.read.offset == NOW
-        or _is_for_one(response)
+        or _is_for_one_client(response)
         or not is_only_no_store(fields)
     ):
         return False
@@ -235,7 +235,7 @@ def _ignore_no_store(response: ReadResponse) -> bool:
 def _give_lifetime(response: ReadResponse) -> bool:
     """Give a response without a lifetime the route's own."""
     fields = response.fields
-    if any(name in fields for name in _GIVEN):
+    if any(name in fields for name in _LIFETIME_FIELDS):
         return False
     if is_brief(response.request.read, response.facts):
         fields.popall("Surrogate-Control", None)
@@ -246,7 +246,7 @@ def _give_lifetime(response: ReadResponse) -> bool:
 
 def _lifetime(response: ReadResponse) -> list[tuple[str, str]]:
     read, facts, now = response.request.read, response.facts, response.answered
-    if _is_for_one(response):
+    if _is_for_one_client(response):
         return cache_headers.fields(cache_headers.PRIVATE)
     lifetime = cache_headers.read_lifetime(
         read,
@@ -316,7 +316,7 @@ def _set_cursor(response: ReadResponse) -> bool:
 
 # In the order in which they are applied: each sees what those before it have left.
 RULES = (
-    ReadRule("", _check_place),
+    ReadRule("", _check_offset),
     ReadRule("no_store", _ignore_no_store),
     ReadRule("cache_control", _give_lifetime),
     ReadRule("etag", _repair_tag),

@@ -123,7 +123,7 @@ class ResponseRules(RouteState, kw_only=True):
         age = age_of(fields)
         is_public = is_public and not is_ours
         from_now = request.read.offset == NOW
-        is_personal = bool(request.admitted_as) and is_ones_own(
+        is_personal = bool(request.admitted_as) and is_for_one_client(
             status, fields, self.identity, ignore_no_store=from_now
         )
         # RFC 9111 allows more. But a response to an identified reader, or one that identifies the
@@ -150,7 +150,7 @@ class ResponseRules(RouteState, kw_only=True):
             identity=self.identity,
             is_storable=is_storable,
             joinable=joins,
-            is_ones_own=is_personal,
+            is_for_one_client=is_personal,
             is_public=is_public,
             is_ours=is_ours,
             is_tail=is_tail,
@@ -291,7 +291,7 @@ def may_be_joined(
     return failed or is_tail or (request.identified and "no-store" not in directives)
 
 
-def is_ones_own(
+def is_for_one_client(
     status: int, fields: MultiMapping[str], identity: IdentityHeaders, *, ignore_no_store: bool
 ) -> bool:
     """Return whether a response is for its requester only, and not for all permitted readers.

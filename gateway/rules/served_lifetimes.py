@@ -164,7 +164,7 @@ def shorten(
     is_for_all = age > 0 and not _FOR_SHARED.isdisjoint(shared.by_name)
     if asks_again:
         tail_directive = "max-age=0"
-    control = _asked_again(browsers, tail_directive if is_for_all else "no-cache")
+    control = _with_tail_directive(browsers, tail_directive if is_for_all else "no-cache")
     lines = []
     if age:
         # Varnish stores by Surrogate-Control, for the time that Cache-Control says.
@@ -175,7 +175,7 @@ def shorten(
         also = f", s-maxage={age}" if "s-maxage" in shared else ""  # it says for whom, too
         lines = [("CDN-Cache-Control", f"{edge}{also}"), ("Surrogate-Control", edge)]
     elif shared.targeted:
-        never = _directive_line(_asked_again(shared, "no-cache"), targeted=True)
+        never = _directive_line(_with_tail_directive(shared, "no-cache"), targeted=True)
         lines = [("CDN-Cache-Control", never)]
     lines.insert(0, ("Cache-Control", _directive_line(control, targeted=False)))
     removed = [(name, value) for name in LIFETIMES for value in fields.popall(name, ())]
@@ -183,7 +183,7 @@ def shorten(
     return removed if removed != lines else []
 
 
-def _asked_again(directives: Directives, tail_directive: TailDirective) -> dict[str, str]:
+def _with_tail_directive(directives: Directives, tail_directive: TailDirective) -> dict[str, str]:
     """Return the directives without their ages, and with this one unless they never are fresh."""
     remaining = {name: value for name, value in directives.by_name.items() if name not in _AGES}
     if _NEVER_FRESH.isdisjoint(remaining):

@@ -53,7 +53,7 @@ class ServerLimits:
     """
 
     def __init__(self, bounds: Bounds) -> None:
-        self.reader_places = self.max_live_readers = 0
+        self.reader_slots = self.max_live_readers = 0
         self.set_bounds(bounds)
         self.connections = 0
         self.connections_of: dict[str, int] = {}  # by client, while it has any
@@ -67,7 +67,7 @@ class ServerLimits:
         self.max_connections = bounds.max_connections
         self.max_client_connections = bounds.max_client_connections
         # For live readers that are still to come: below 0 after a lower limit.
-        self.reader_places = bounds.max_live_readers - self.live_readers
+        self.reader_slots = bounds.max_live_readers - self.live_readers
         self.max_live_readers = bounds.max_live_readers
         self.max_feeds = bounds.max_feeds
         self.max_client_feeds = max(1, bounds.max_feeds // CLIENTS_SHARE)
@@ -120,22 +120,22 @@ class ServerLimits:
     @property
     def live_readers(self) -> int:
         """The number of live readers."""
-        return self.max_live_readers - self.reader_places
+        return self.max_live_readers - self.reader_slots
 
     def reader_joins(self) -> None:
         """Count one more live reader; raises LimitReached if it is one too many."""
-        if self.reader_places <= 0:
+        if self.reader_slots <= 0:
             self.refused["max_live_readers"] += 1
             raise LimitReached("max_live_readers is reached: too many readers wait already")
-        self.reader_places -= 1
+        self.reader_slots -= 1
 
     def release_reader(self) -> None:
         """Count one live reader less."""
-        self.reader_places += 1
+        self.reader_slots += 1
 
     def count_reader(self) -> None:
         """Count a live reader on whose place is about to be released, and which goes on."""
-        self.reader_places -= 1
+        self.reader_slots -= 1
 
     def may_follow(self, client: str) -> bool:
         """Return whether a client may begin to follow one stream more."""

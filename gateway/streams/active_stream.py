@@ -103,7 +103,7 @@ class ActiveStream(msgspec.Struct, gc=False, eq=False):
         return first
 
     @property
-    def place(self) -> PathState:
+    def path_state(self) -> PathState:
         """The state of the stream's path."""
         return PathState(self.state, self.retired, self.history)
 
@@ -188,7 +188,7 @@ class ActiveStream(msgspec.Struct, gc=False, eq=False):
 # Comparisons of a state that arrives with the state that is known.
 
 
-def begins_alike(one: StreamState, other: StreamState) -> bool:
+def have_same_beginning(one: StreamState, other: StreamState) -> bool:
     """Return whether both begin at the same offset of one history."""
     mine, its = ((it.stream_id, it.history, it.first) for it in (one, other))
     return mine == its

@@ -211,7 +211,7 @@ class Deadlines:
         active.grace_s = 0.0
         if self._is_shared or state is None or state.lifetime.ttl_s is None:
             return
-        if known is None or not _is_counted_alike(known, state):
+        if known is None or not _has_same_countdown(known, state):
             active.grace_s = _slack(state.lifetime.ttl_s) + 1.0
             return
         active.grace_s = grace_s
@@ -228,7 +228,7 @@ class Deadlines:
         if known is None or self._is_shared or (known.deadline or 0.0) <= (state.deadline or 0.0):
             is_moved = False
         else:
-            is_moved = _is_counted_alike(known, state)
+            is_moved = _has_same_countdown(known, state)
         if known is not None and is_moved:
             return msgspec.structs.replace(state, deadline=known.deadline)
         if known is None or known.deadline != state.deadline:
@@ -263,7 +263,7 @@ class Deadlines:
             notify(active.path)
 
 
-def _is_counted_alike(known: StreamState, state: StreamState) -> bool:
+def _has_same_countdown(known: StreamState, state: StreamState) -> bool:
     """Return whether a known deadline counts for a state: an operator may have set another TTL."""
     return known.stream_id == state.stream_id and known.lifetime == state.lifetime
 

@@ -24,7 +24,7 @@ from gateway.protocol.streams.offsets import NOW, Offset, parse_offset
 from gateway.protocol.streams.state import position_of
 from gateway.runtime.single_flight import SingleFlight
 from gateway.store import Store
-from gateway.streams.active_stream import begins_alike
+from gateway.streams.active_stream import have_same_beginning
 from gateway.streams.follower import StreamFollower
 from gateway.streams.reads import ChunkReader, HostedReads, LiveRead, groups
 
@@ -63,7 +63,7 @@ class RenderedViews(Protocol):
         """Take note that a feed is not used any more; it may be one of another view."""
 
 
-class PollPlace(NamedTuple):
+class PollPosition(NamedTuple):
     """The offset `position` of a stream in one of its states, after which long-polls wait."""
 
     active: ActiveStream
@@ -222,12 +222,12 @@ class HostedFeeds:
     def _source_of(self, view: View) -> HostedFeedSource:
         return self._folded_source if view.is_folded else self.source
 
-    def find_place(self, poll: ParsedPoll) -> PollPlace | None:
+    def find_position(self, poll: ParsedPoll) -> PollPosition | None:
         """Return where a long-poll can wait, or None. Raises HeadgateError.
 
         Equal long-polls share it while the stream has this state, if it depends on nothing else.
         """
-        poll.place = None  # it may hold a stream that was dropped from the table
+        poll.position = None  # it may hold a stream that was dropped from the table
         active, offset = self._table.peek(poll.name), poll.read.offset
         if active is None or active.state is None or not self._table.following.are_complete(active):
             return None
@@ -235,16 +235,16 @@ class HostedFeeds:
         if state.closed:
             return None
         start = chunks.start_position(state, offset)
-        place = PollPlace(active, state, state.offset(start))
+        found = PollPosition(active, state, state.offset(start))
         is_at_tail = start == state.tail
-        if not is_at_tail and not self._reaches(active, place.position, poll.read.view):
+        if not is_at_tail and not self._reaches(active, found.position, poll.read.view):
             return None
         if isinstance(offset, Offset) and offset.position > state.tail:
             return None  # another gateway may know more: a handler asks the log
         if is_at_tail and state.deadline is None and not self._table.is_shared:
-            poll.place = place
+            poll.position = found
         self._table.deadlines.touch(active)
-        return place
+        return found
 
     @staticmethod
     def _reaches(active: ActiveStream, position: str, view: View) -> bool:
@@ -312,7 +312,7 @@ class HostedFeeds:
             lost = gone
         active = await self._table.load(state.path)
         now = self._table.present(active)
-        if read.from_first and not begins_alike(now, state):
+        if read.from_first and not have_same_beginning(now, state):
             return await self.prepare(LiveRead(active, now, now.first, from_first=True), view)
         if lost is not None:
             raise lost

@@ -83,7 +83,7 @@ class Lifecycle:
             await self.expire(path, self._table.deadlines.now(active))
             active = await self._table.load(path)
         created, changes = rules.decide_fork(
-            active.place,
+            active.path_state,
             path,
             request,
             source,
@@ -191,7 +191,7 @@ class Lifecycle:
         if self._table.log.can_commit_together(everything):
             await self._commit_together(tuple(everything), ends)
         else:
-            await asyncio.shield(self._commit_apart(everything[0], changes[1:], ends))
+            await asyncio.shield(self._commit_one_by_one(everything[0], changes[1:], ends))
 
     async def _commit_together(self, changes: tuple[Change, ...], ends: Fate | None = None) -> None:
         if not changes:
@@ -231,7 +231,7 @@ class Lifecycle:
                 for notify in self._table.removal_observers:
                     notify(path, change.state.stream_id, remover)
 
-    async def _commit_apart(
+    async def _commit_one_by_one(
         self, first: Change, others: tuple[Change, ...], ends: Fate | None
     ) -> None:
         """Commit a fork's change and its source's, where they cannot be one commit.
@@ -247,7 +247,7 @@ class Lifecycle:
             await self._commit_together(others)
         except Conflict as lost:  # any other failure does not say that there is no fork
             source = first.state
-            if lost.found is not None and _never_was(others[0].state, lost.found.place):
+            if lost.found is not None and _never_was(others[0].state, lost.found.path_state):
                 await self._racing(lambda: self._release(source.path, source.stream_id))
             raise
 
@@ -357,10 +357,10 @@ class Sweeper(Background):
             return None
 
 
-def _never_was(fork: StreamState, place: PathState) -> bool:
+def _never_was(fork: StreamState, path_state: PathState) -> bool:
     """Return whether the state of its path shows that a fork was never created.
 
     It may still be created in another history. If it was removed since, its source was released.
     """
-    is_retired = place.retired is not None and place.retired >= fork.generation
-    return place.history == fork.history and not is_retired
+    is_retired = path_state.retired is not None and path_state.retired >= fork.generation
+    return path_state.history == fork.history and not is_retired

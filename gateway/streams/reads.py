@@ -23,7 +23,7 @@ from gateway.routes.answers import RouteAnswer
 from gateway.runtime.shedding import LIVE, READS
 from gateway.runtime.single_flight import SingleFlight
 from gateway.store import CacheEntry
-from gateway.streams.active_stream import begins_alike
+from gateway.streams.active_stream import have_same_beginning
 from gateway.telemetry import traffic as counted
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from gateway.protocol.streams.chunks import Chunk
     from gateway.protocol.streams.limits import Retention
     from gateway.protocol.streams.state import StreamState
-    from gateway.routes.contract import KeptAnswer, PlainGet
+    from gateway.routes.contract import CachedAnswer, PlainGet
     from gateway.routes.services import Services
     from gateway.runtime.request_fields import Own
     from gateway.store import Store
@@ -123,7 +123,7 @@ class ChunkReader:
             return await self.chunk(state, start)
         except StreamGone:
             now = self.table.present(await self.table.load(state.path))
-            if read.offset is not None or begins_alike(now, state):
+            if read.offset is not None or have_same_beginning(now, state):
                 raise
             return await self.chunk_for(read, now, now.first)
 
@@ -281,7 +281,7 @@ class HostedReads:
         return replace(freshness, purged_fields=trust.fields), until
 
 
-def kept_answer(services: Services, get: PlainGet, own: Own, now: float) -> KeptAnswer | None:
+def cached_answer(services: Services, get: PlainGet, own: Own, now: float) -> CachedAnswer | None:
     """Return the answer, when it is in the cache and need not be confirmed."""
     entry = services.store.get(get.target, now)
     if not isinstance(entry, RenderedChunk) or entry.confirm_after <= now:

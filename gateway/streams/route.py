@@ -28,9 +28,9 @@ from gateway.runtime.write_journal import Write
 from gateway.store import Caches
 from gateway.streams import metrics
 from gateway.streams.clock import StreamClock
-from gateway.streams.feeds import HostedFeeds, PollPlace
+from gateway.streams.feeds import HostedFeeds, PollPosition
 from gateway.streams.lifecycle import Lifecycle, Sweeper
-from gateway.streams.reads import HostedReads, kept_answer
+from gateway.streams.reads import HostedReads, cached_answer
 from gateway.streams.stream_table import StreamTable
 from gateway.streams.writes import WriteQueue
 from gateway.telemetry import traffic_metrics
@@ -135,26 +135,26 @@ class HostedRoute(StreamRoute):
 
     # Without a task
 
-    cached_answer = staticmethod(kept_answer)
+    cached_answer = staticmethod(cached_answer)
 
     @override
     def park(
         self, connection: ParkableConnection, poll: ParsedPoll, _headers: Mapping[str, str]
     ) -> bool:
         """Add a long-poll to the feed if its offset is the tail or still in the feed."""
-        place: PollPlace | None = poll.place
+        found: PollPosition | None = poll.position
         try:
             if (
-                place is None
-                or place.active.state is not place.state
-                or place.active.follower is None  # it may have been dropped from the table
+                found is None
+                or found.active.state is not found.state
+                or found.active.follower is None  # it may have been dropped from the table
             ):
-                place = self.feeds.find_place(poll)
-                if place is None:
+                found = self.feeds.find_position(poll)
+                if found is None:
                     return False
-            feed = self.feeds.join(place.active, place.state, poll.read.view)
+            feed = self.feeds.join(found.active, found.state, poll.read.view)
             counted = self.traffic.polls[poll.resume_kind]
-            park(connection, feed, poll.read, place.position, counted)
+            park(connection, feed, poll.read, found.position, counted)
         except HeadgateError:
             return False
         return True

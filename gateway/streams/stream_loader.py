@@ -42,7 +42,7 @@ class StreamLoader:
         self._sharing = log.sharing
         self._on_loaded = on_loaded
         self._forget = forget
-        self._behind: dict[ActiveStream, None] = {}  # to load for their followers
+        self._outdated: dict[ActiveStream, None] = {}  # to load for their followers
         self._failed: dict[ActiveStream, None] = {}  # those of them that could not be read
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -125,16 +125,16 @@ class StreamLoader:
 
     def reload(self, *streams: ActiveStream) -> None:
         """Load these streams for their followers, LOADS_AT_ONCE at a time of thousands."""
-        self._behind.update(dict.fromkeys(streams))
-        while len(self._tasks) < min(LOADS_AT_ONCE, len(self._behind)):
+        self._outdated.update(dict.fromkeys(streams))
+        while len(self._tasks) < min(LOADS_AT_ONCE, len(self._outdated)):
             task = asyncio.get_running_loop().create_task(self._reload())
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
     async def _reload(self) -> None:
-        while self._behind:
-            active = next(iter(self._behind))
-            del self._behind[active]
+        while self._outdated:
+            active = next(iter(self._outdated))
+            del self._outdated[active]
             try:
                 if active.needs_news and active.state is None:
                     await self.load(active)

@@ -119,26 +119,26 @@ class StreamTable:
         return self.loader.load(self.get(path))
 
     def _take(self, active: ActiveStream, loaded: LoadedStream) -> None:
-        place = loaded.place
-        known, found = active.known, place.state
+        path_state = loaded.path_state
+        known, found = active.known, path_state.state
         if found is not None and is_rewritten(known, found):
             self.caches.changed(found.stream_id, whole=True)
         if known is not None and (found is None or found.stream_id != known.stream_id):
             self.caches.changed(known.stream_id, whole=True)  # also when another program removed it
         active.revision += 1
-        active.retired, active.history = place.retired, place.history
+        active.retired, active.history = path_state.retired, path_state.history
         active.producers = by_last_use(loaded.producers) if loaded.producers else {}
-        active.state = place.state
-        active.absent = place.state is None
+        active.state = path_state.state
+        active.absent = path_state.state is None
         try:
             self.deadlines.loaded(active, known)
             if active.follower is not None:
-                if place.state is None:
+                if path_state.state is None:
                     active.follower.ended()
                 else:
-                    active.follower.published(place.state, ())
+                    active.follower.published(path_state.state, ())
             if active.watchers:
-                active.notify_watchers(place.state)
+                active.notify_watchers(path_state.state)
         except BaseException:
             self._forget(active)  # the change is applied in part
             raise
@@ -233,10 +233,10 @@ class StreamTable:
         known = active.known
         if found is None or active.loading is not None:  # what is being loaded may be newer
             self._forget(active)
-        elif known is not None and found.place.history < known.history:
+        elif known is not None and found.path_state.history < known.history:
             # An old answer, or a server whose clock is behind: it must be asked.
             self._forget(active)
-        elif not is_behind(found.place.state, known):
+        elif not is_behind(found.path_state.state, known):
             self._forget(active)
             self._take(active, found)
 

@@ -220,7 +220,7 @@ class WriteQueue:
         request, stream_id = active.waiting[0].request, table.log.new_stream_id()
         try:
             outcome, changes = rules.decide_create(
-                active.place, active.path, request, stream_id, now, lifecycle.lifetimes
+                active.path_state, active.path, request, stream_id, now, lifecycle.lifetimes
             )
         except HeadgateError as refusal:
             return [refusal], None

@@ -308,8 +308,8 @@ async def test_many_principals_are_judged_in_batches_after_a_change(watched: Wat
         made = Principal("ann", [], NOW + 1, digest=digest)  # whom no authority upholds
         watched.verifier._alive[digest] = made
         held.append(made)
-    watched.authorities.judge_again()
+    watched.authorities.recheck_principals()
     assert 0 < len(watched.ended) < count  # a turn
-    watched.authorities.judge_again()  # again, before it is over
+    watched.authorities.recheck_principals()  # again, before it is over
     await until(lambda: len(watched.ended) == count)
     assert {made.until for made in held} == {0}

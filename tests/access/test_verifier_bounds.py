@@ -52,5 +52,5 @@ async def test_a_token_verified_repeatedly_occupies_one_cache_entry(route: Verif
 async def test_ended_principals_free_their_memory_in_the_verifier(route: Verifier) -> None:
     for number in range(10):
         await route.verify(f"{number}", NOW)
-    assert len([*route.judging(NOW)]) == 8
+    assert len([*route.recheck(NOW)]) == 8
     assert route._remembered_bytes == 0

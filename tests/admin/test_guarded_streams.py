@@ -166,7 +166,7 @@ async def test_a_console_tail_of_a_guarded_stream_survives_a_reload_of_tokens(
             assert await next_texts(events.content) == ["one"]
             # A change of the file judges everybody again: the console is not in it. The gateway
             # looks at the file once in a while only.
-            at.gateway._configuration.authorities.judge_again()
+            at.gateway._configuration.authorities.recheck_principals()
             for text in ("two", "three"):
                 assert await at.stream("POST", f"{PREFIX}/a/s", text.encode(), **WRITER) == 204
                 assert await next_texts(events.content) == [text]

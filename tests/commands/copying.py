@@ -126,7 +126,7 @@ async def exact(origin: str, paths: Sequence[str]) -> dict[str, Exact | None]:
     async with opened(origin) as log:
         for path in paths:
             loaded = await log.load(path)
-            state = loaded.place.state
+            state = loaded.path_state.state
             found[path] = None
             if state is not None:
                 records = hashlib.sha256()
@@ -154,7 +154,7 @@ async def seen_in(origin: str, paths: Sequence[str]) -> dict[str, Seen | None]:
     found: dict[str, Seen | None] = {}
     async with opened(origin) as log:
         for path in paths:
-            state = (await log.load(path)).place.state
+            state = (await log.load(path)).path_state.state
             found[path] = None
             if state is not None:
                 records = [record async for record in _records(log, state)]

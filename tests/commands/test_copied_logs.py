@@ -153,11 +153,11 @@ async def test_an_idle_lifetime_goes_on_where_it_was_and_an_expired_stream_is_no
     await change(folders.source, create)
     assert folders.copy()["streams"] == 1
     async with opened(folders.target) as log:
-        state = (await log.load("s")).place.state
+        state = (await log.load("s")).path_state.state
         assert state is not None
         deadline = state.deadline or 0.0
         assert 500 < deadline - time.time() <= 600  # noqa: TID251 - as above
-        assert (await log.load("over")).place.state is None
+        assert (await log.load("over")).path_state.state is None
 
 
 @pytest.mark.usefixtures("processes")

@@ -63,7 +63,7 @@ STEPS = frozenset(
         "_Turn.__exit__",
         "_Turn.__init__",
         "_Turn.add",
-        "_Turn.add_behind",
+        "_Turn.add_last",
         "_Turn.drain",
         "_Turn.schedule",
         "_Turn.settle",

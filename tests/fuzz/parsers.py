@@ -41,7 +41,7 @@ from gateway.rules.directives import (
     parse_date,
     parse_dictionary,
     parse_directives,
-    part_asked_for,
+    requested_part,
 )
 from gateway.rules.edge_target import parse_edge_target
 from gateway.settings.arrays.destinations import PORTS, destination_of
@@ -124,7 +124,7 @@ def check_headers(data: bytes) -> None:
         parse_date(value)
         parse_traceparent(value)
         with contextlib.suppress(HeadgateError):
-            span = part_asked_for(value, 10)
+            span = requested_part(value, 10)
             assert span is None or 0 <= span[0] < span[1] <= 10
         with contextlib.suppress(HeadgateError):
             assert check_content_type(value).isascii()

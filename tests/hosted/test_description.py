@@ -33,7 +33,7 @@ async def test_the_description_of_a_stream_has_its_metadata() -> None:
         fork = ForkRequest(f"{PREFIX}/s", None, 0)
         await gateway.route.writes.create("f", CreateRequest(b"", None, NONE, True, fork), "s")
         told = await streams_of(gateway.route).describe("s")
-        state = (await gateway.log.load("s")).place.state
+        state = (await gateway.log.load("s")).path_state.state
         assert state is not None
         assert told.row.name == "s"
         assert told.metadata == {

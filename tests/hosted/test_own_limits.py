@@ -182,9 +182,9 @@ async def test_setting_the_same_limits_again_writes_nothing() -> None:
     async with serving() as gateway:
         await gateway.ask(put("s"))
         await limit(gateway, retention_size=800)
-        version = (await gateway.log.load("s")).place.state
+        version = (await gateway.log.load("s")).path_state.state
         await limit(gateway, retention_size=800)
-        assert (await gateway.log.load("s")).place.state == version
+        assert (await gateway.log.load("s")).path_state.state == version
 
 
 async def test_a_source_keeps_its_records_for_forks_whatever_limit_it_gets() -> None:

@@ -158,7 +158,7 @@ async def test_a_stream_in_use_is_listed_although_its_deadline_is_not_yet_writte
         gateway.clock.advance(9)
         await gateway.ask(get("s"))
         gateway.clock.advance(95)
-        state = (await gateway.log.load("s")).place.state
+        state = (await gateway.log.load("s")).path_state.state
         assert state is not None
         assert state.expired(at(gateway.clock()))
         assert names(await listed(gateway)) == ["s"]

@@ -103,7 +103,7 @@ async def test_stream_names_of_any_characters_create_no_files_of_their_own(
         assert set(found) == kept, f"seed {seed}"
         chance = random.Random(seed)
         for name in chance.sample(sorted(kept), 500):
-            state = (await log.load(name)).place.state
+            state = (await log.load(name)).path_state.state
             assert state is not None
             assert state.path == name
         assert files_below(tmp_path) <= {

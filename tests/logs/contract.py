@@ -74,7 +74,7 @@ async def opened(kind: str, folder: Path, max_retired: int = MANY) -> AsyncItera
     log = FACTORIES[kind](folder, max_retired)
     await log.open()
     try:
-        HISTORIES[log] = (await log.load("-")).place.history
+        HISTORIES[log] = (await log.load("-")).path_state.history
         yield log
     finally:
         await log.close()
@@ -157,7 +157,7 @@ async def commit_each(log: Log, *changes: Change) -> None:
 
 
 async def loaded(log: Log, path: str) -> StreamState | None:
-    return (await log.load(path)).place.state
+    return (await log.load(path)).path_state.state
 
 
 async def reclaimed(log: Log) -> int:
@@ -372,7 +372,7 @@ async def test_fifty_commits_queued_at_once_are_stored_in_order(log: Log) -> Non
         state = step.state
         futures.append(log.commit([step]))
     await asyncio.gather(*futures)
-    assert (await log.load("s")).place.state == state
+    assert (await log.load("s")).path_state.state == state
     expected = "".join(map(str, range(50))).encode()
     assert b"".join((await log.read(state, 0, 10_000)).records) == expected
 
@@ -723,7 +723,7 @@ async def test_a_stream_recreated_at_a_removed_path_has_no_producers(log: Log) -
 async def test_a_removed_stream_leaves_its_generation_as_retired(log: Log) -> None:
     change = created(log, "s", b"one", generation=4)
     await log.commit([change])
-    assert (await log.load("s")).place.retired is None
+    assert (await log.load("s")).path_state.retired is None
     await log.commit([removed(change.state)])
     assert await log.load("s") == found(log, None, 4)
     again = created(log, "s", b"two", generation=5)
@@ -749,13 +749,27 @@ async def test_retired_generations_are_bounded_and_then_the_floor_rises(
 ) -> None:
     async with opened(bounded, tmp_path, 3) as log:
         await retire(log, ("a", 7), ("b", 1), ("c", 2))
-        assert [(await log.load(path)).place.retired for path in "abcx"] == [7, 1, 2, None]
+        assert [(await log.load(path)).path_state.retired for path in "abcx"] == [7, 1, 2, None]
         await retire(log, ("d", 0))  # a's is no longer known: every unknown path stands above it
-        assert [(await log.load(path)).place.retired for path in "abcdx"] == [7, 1, 2, 0, 7]
+        assert [(await log.load(path)).path_state.retired for path in "abcdx"] == [7, 1, 2, 0, 7]
         await retire(log, ("b", 8), ("e", 3))  # b's is renewed, c's goes, and the floor stays
-        assert [(await log.load(path)).place.retired for path in "abcdex"] == [7, 8, 7, 0, 3, 7]
+        assert [(await log.load(path)).path_state.retired for path in "abcdex"] == [
+            7,
+            8,
+            7,
+            0,
+            3,
+            7,
+        ]
         await retire(log, ("f", 9), ("g", 9))  # d's and b's go
-        assert [(await log.load(path)).place.retired for path in "bdefgx"] == [8, 8, 3, 9, 9, 8]
+        assert [(await log.load(path)).path_state.retired for path in "bdefgx"] == [
+            8,
+            8,
+            3,
+            9,
+            9,
+            8,
+        ]
 
 
 @bounded
@@ -766,7 +780,14 @@ async def test_the_bound_on_retired_generations_holds_within_one_commit(
         changes = [created(log, path, generation=nr) for nr, path in enumerate("abcde", start=1)]
         await log.commit(changes)
         await log.commit([removed(change.state) for change in changes])
-        assert [(await log.load(path)).place.retired for path in "abcdex"] == [3, 3, 3, 4, 5, 3]
+        assert [(await log.load(path)).path_state.retired for path in "abcdex"] == [
+            3,
+            3,
+            3,
+            4,
+            5,
+            3,
+        ]
 
 
 @pytest.mark.parametrize(

@@ -102,7 +102,7 @@ async def served(folder: Path) -> Mapping[str, Served]:
 async def _served(log: SqliteLog, path: str) -> Served:
     state = records = None
     with contextlib.suppress(Exception):
-        state = (await log.load(path)).place.state
+        state = (await log.load(path)).path_state.state
         if state is not None:
             records = (await log.read(state, state.first, state.tail)).records
             state = replace(state, version=0)

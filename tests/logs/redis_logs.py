@@ -91,14 +91,14 @@ async def with_a_stream(
 
 async def stood(log: RedisLog, path: str = "s") -> StreamState:
     """Return the state of a stream, which has to be there."""
-    state = (await log.load(path)).place.state
+    state = (await log.load(path)).path_state.state
     assert state is not None
     return state
 
 
 async def _knows_its_history(log: RedisLog, *, may_be_refused: bool) -> bool:
     try:
-        contract.HISTORIES[log] = (await log.load("-")).place.history
+        contract.HISTORIES[log] = (await log.load("-")).path_state.history
     except LogUnavailable:
         if not may_be_refused:
             raise

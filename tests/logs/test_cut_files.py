@@ -40,7 +40,7 @@ async def test_a_file_whose_newest_pages_are_in_its_wal_is_opened(
     left: Path, tmp_path: Path
 ) -> None:
     async with data_file(shutil.copytree(left, tmp_path / "log")) as log:
-        assert (await log.load(f"s{STREAMS - 1}")).place.state is not None
+        assert (await log.load(f"s{STREAMS - 1}")).path_state.state is not None
 
 
 @pytest.mark.parametrize("with_wal", [True, False], ids=["wal", "no-wal"])

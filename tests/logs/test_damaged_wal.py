@@ -97,13 +97,13 @@ async def check(crash: Crash, folder: Path) -> tuple[int, bool]:
     async with data_file(folder) as log:
         for path in PATHS:
             loaded = await log.load(path)
-            state = loaded.place.state
+            state = loaded.path_state.state
             gone = [offset for offset, at in crash.offsets[path] if not state or at > state.tail]
             lost += len(gone)
             if gone:
-                assert loaded.place.history > 0, "nobody is told"
+                assert loaded.path_state.history > 0, "nobody is told"
             if state is None:
-                change = created(log, path, b"new", generation=loaded.place.history, history=1)
+                change = created(log, path, b"new", generation=loaded.path_state.history, history=1)
                 continue
             kept = crash.contents[path][: state.tail]
             for offset, at in crash.offsets[path]:
@@ -112,7 +112,7 @@ async def check(crash: Crash, folder: Path) -> tuple[int, bool]:
                     assert state.offset(at) == offset
             change = appended(state, b"x" * 20_000)
             await log.commit([change])
-            state = (await log.load(path)).place.state
+            state = (await log.load(path)).path_state.state
             assert state == change.state
             for offset in gone:
                 with pytest.raises(StreamGone):
@@ -167,7 +167,7 @@ async def test_a_wal_cut_within_its_last_transaction_does_not_count_as_damaged(
         folder = with_wal(crash, tmp_path / str(size), crash.wal[:size])
         async with data_file(folder) as log:
             assert log.loss() is None
-            assert (await log.load("a")).place.history == 0
+            assert (await log.load("a")).path_state.history == 0
         shutil.rmtree(folder)
 
 
@@ -199,7 +199,7 @@ async def test_frames_from_before_a_wal_restart_do_not_count_as_damage(
     left.mkdir()
     async with data_file(folder) as log:
         before = (folder / "headgate.db-wal").read_bytes()
-        state = (await log.load("a")).place.state
+        state = (await log.load("a")).path_state.state
         assert state is not None
         other = apsw.Connection(str(folder / "headgate.db"))
         other.execute("select count(*) from streams").fetchall()  # or it has no WAL open
@@ -213,9 +213,9 @@ async def test_frames_from_before_a_wal_restart_do_not_count_as_damage(
     assert wal[:HEADER] != before[:HEADER]
     async with data_file(left) as log:
         loaded = await log.load("a")
-        assert loaded.place.state is not None
-        assert loaded.place.state.tail == state.tail + len(b"one more")
-        assert (loaded.place.history, log.loss()) == (0, None)
+        assert loaded.path_state.state is not None
+        assert loaded.path_state.state.tail == state.tail + len(b"one more")
+        assert (loaded.path_state.history, log.loss()) == (0, None)
 
 
 async def test_a_damaged_wal_is_reported_until_its_copy_is_removed(
@@ -229,13 +229,13 @@ async def test_a_damaged_wal_is_reported_until_its_copy_is_removed(
         assert loss is not None
         assert str(kept) in loss
         assert log.why_unhealthy() is None
-        history = (await log.load("a")).place.history
+        history = (await log.load("a")).path_state.history
     async with data_file(folder) as log:
         assert (log.damaged, log.loss()) == ([kept], loss)
     kept.unlink()
     async with data_file(folder) as log:
         assert log.loss() is None
-        assert (await log.load("a")).place.history == history > 0
+        assert (await log.load("a")).path_state.history == history > 0
 
 
 async def test_the_number_of_saved_damaged_wals_is_bounded(crash: Crash, tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ async def test_documents_are_no_streams(log: Log) -> None:
     await needed(documents_in(log)).write({"s": b"x", "t": b"x"})
     listed = await needed(log.listing).page("", "", 10)
     assert [state.path for state in listed.states] == ["s"]
-    assert (await log.load("t")).place.state is None
+    assert (await log.load("t")).path_state.state is None
     assert log.numbers().get("streams", 1) <= 1
 
 

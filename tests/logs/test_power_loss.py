@@ -113,7 +113,7 @@ async def _difference(log: SqliteLog, acknowledged: int) -> str | None:
     counts = []
     for path in PAIR:
         found = await log.load(path)
-        state = found.place.state
+        state = found.path_state.state
         if state is None:
             counts.append(0)
             continue
@@ -188,7 +188,7 @@ class Fault:
 
 async def content(log: SqliteLog, path: str) -> tuple[StreamState | None, list[bytes], int]:
     found = await log.load(path)
-    state = found.place.state
+    state = found.path_state.state
     if state is None:
         return None, [], -1
     chunk = await log.read(state, 0, 10**9)

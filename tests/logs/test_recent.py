@@ -188,7 +188,7 @@ async def _assert_all(
 ) -> None:
     for path, change in latest.items():
         found = await log.load(path)
-        assert found.place.state == change.state
+        assert found.path_state.state == change.state
         assert found.producers == producers.get(path, {})
         assert await read(log, change.state) == bodies[path]
         half = await log.read(change.state, len(bodies[path]) // 2, 10**9)

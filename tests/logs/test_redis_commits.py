@@ -379,12 +379,12 @@ async def test_a_server_that_forgot_its_history_gets_the_known_one_again(
     service = Service(log)
     await service.create("s")
     server.command(
-        "HSET", names.meta("ahead"), "r", str((await log.load("s")).place.history + 10**12)
+        "HSET", names.meta("ahead"), "r", str((await log.load("s")).path_state.history + 10**12)
     )
-    known = (await log.load("ahead")).place.history
+    known = (await log.load("ahead")).path_state.history
     assert (await service.present("s")).history == known
     server.command("FUNCTION", "FLUSH")
-    assert (await other.load("nothing")).place.history < known
+    assert (await other.load("nothing")).path_state.history < known
     await service.append("s", b"one")
     assert await service.data("s") == b"one"
     assert (await service.present("s")).history == known
@@ -400,7 +400,7 @@ async def test_a_probe_ended_by_the_gateway_leaves_the_log_healthy(log: RedisLog
             await asyncio.sleep(0)
         primary.reconnect()
         await looking
-        assert (await log.load("s")).place.state is None
+        assert (await log.load("s")).path_state.state is None
         assert log.why_unhealthy() is None
 
 

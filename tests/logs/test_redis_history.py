@@ -32,7 +32,7 @@ META = "headgate:{s}"
 
 
 async def history(log: RedisLog) -> int:
-    return (await log.load("-")).place.history
+    return (await log.load("-")).path_state.history
 
 
 def clock(server: RedisServer) -> int:
@@ -65,7 +65,7 @@ async def test_a_redis_restart_without_data_begins_a_later_history(tmp_path: Pat
             await asyncio.to_thread(server.restart)
             await until(lambda: log.why_unhealthy() is None and subscriptions.histories > histories)
             assert await history(log) > first
-            assert (await log.load("s")).place.state is None
+            assert (await log.load("s")).path_state.state is None
             assert not await log.sharing.is_current(change.state)
             with pytest.raises(Conflict):
                 await log.commit([appended(change.state, b"two")])
@@ -90,7 +90,7 @@ async def test_a_restart_with_all_data_begins_a_generation_and_keeps_offsets_val
         with pytest.raises(Conflict) as conflict:
             await log.commit([appended(old, b"late")])
         assert conflict.value.found is not None
-        assert conflict.value.found.place.state == state
+        assert conflict.value.found.path_state.state == state
         second = appended(state, b"two")
         await log.commit([second])
         assert second.state.offset(3) == old.offset(3)
@@ -228,13 +228,13 @@ async def test_streams_changed_under_earlier_histories_are_raised_one_by_one(
             await asyncio.to_thread(server.restart)
             await until(lambda: log.why_unhealthy() is None)
             for change in old:
-                state = (await log.load(change.state.path)).place.state
+                state = (await log.load(change.state.path)).path_state.state
                 assert state is not None
                 await log.commit([appended(state, b"two")])
                 assert await log.sharing.is_current(appended(state, b"two").state)
             histories = set()
             for change in old:
-                state = (await log.load(change.state.path)).place.state
+                state = (await log.load(change.state.path)).path_state.state
                 assert state is not None
                 histories.add(state.history)
             assert histories == {await history(log)}

@@ -165,7 +165,7 @@ async def test_each_restart_is_checked_against_commits_since_the_last_one(
     with redis_server(tmp_path, **IN_A_FILE) as server:
         async with connected(server.url) as log:
             for number in range(1, 4):
-                history = (await log.load("-")).place.history
+                history = (await log.load("-")).path_state.history
                 await log.commit([created(log, f"s{number}", b"one", history=history)])
                 await restart_as_planned(server)
                 await until(lambda number=number: sum(counts(log).values()) == number)  # type: ignore[misc] # bound
@@ -188,7 +188,7 @@ async def test_a_restart_of_which_more_is_known_late_counts_once(
                     return [it["event"] for it in lines if it["event"] in REPORTS.values()]
 
                 await until(lambda: reports() == [REPORTS[first]])
-                history = (await log.load("-")).place.history
+                history = (await log.load("-")).path_state.history
                 key = RedisNames(parse_redis(server.url).prefix).losses(history)
                 await asyncio.to_thread(server.command, "HSET", key, "another", late)
                 assert await found(log) == [late]

@@ -241,7 +241,7 @@ async def test_changes_during_a_lost_connection_are_found_by_the_load_after_it(p
         state = change.state
         await pair.other.commit([change])
         await until(lambda: bool(pair.subscriptions.missing))
-        found = (await pair.log.load("s")).place.state
+        found = (await pair.log.load("s")).path_state.state
         assert found == state
 
 

@@ -108,10 +108,10 @@ async def test_gateways_that_create_and_remove_one_stream_leave_a_correct_list(
         for path in map(str, range(30)):
             for step in range(chance.randint(1, 8)):
                 one = chance.choice([log, other])
-                place = (await one.load(path)).place
+                path_state = (await one.load(path)).path_state
                 change = created(one, path, generation=step)
-                if place.state is not None:
-                    change = removed(place.state)
+                if path_state.state is not None:
+                    change = removed(path_state.state)
                 await one.commit([change])
         stands = {path for path in map(str, range(30)) if await loaded(log, path) is not None}
         assert 0 < len(stands) < 30

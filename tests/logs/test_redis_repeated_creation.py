@@ -29,7 +29,7 @@ async def test_a_repeated_creation_does_not_restore_a_stream_removed_since(tmp_p
             await log.commit([removed(change.state)])
             answer = server.command(*commit_words(change))
             assert answer[0] == 0
-            assert (await log.load("s")).place.state is None
+            assert (await log.load("s")).path_state.state is None
 
 
 async def test_a_fork_removed_before_it_was_resent_releases_its_source_once(

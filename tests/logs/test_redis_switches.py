@@ -74,8 +74,8 @@ async def test_gateways_leave_a_frozen_primary_for_the_one_the_sentinels_name(
             async with asyncio.timeout(FAILOVER_S):
                 # Both are asked while nobody answers.
                 mine, others = await asyncio.gather(log.load("s"), other.load("s"))
-                assert mine.place.state == others.place.state
-                state = mine.place.state
+                assert mine.path_state.state == others.path_state.state
+                state = mine.path_state.state
                 assert state is not None
                 assert state.tail == 3
                 # The channel is heard at the new primary, too.

@@ -284,8 +284,8 @@ async def told(log: RedisLog, state: StreamState) -> StreamState:
         await log.commit([appended(state)])
     stands = conflict.value.found
     assert stands is not None
-    assert stands.place.state is not None
-    return stands.place.state
+    assert stands.path_state.state is not None
+    return stands.path_state.state
 
 
 @pytest.mark.parametrize("is_new", [True, False], ids=["create", "append"])

@@ -205,10 +205,10 @@ async def test_simultaneous_loads_each_find_the_stream_at_their_path(
         await log.commit([removed(gone.state)])
         paths = ["gone", *(change.state.path for change in changes), "s0"]
         found = await asyncio.gather(*map(log.load, paths))
-        assert found[0].place == PathState(None, 7)
-        assert [it.place.state for it in found[1:-2]] == [it.state for it in changes[:-1]]
+        assert found[0].path_state == PathState(None, 7)
+        assert [it.path_state.state for it in found[1:-2]] == [it.state for it in changes[:-1]]
         assert [it.producers for it in found[1:4]] == [{}, {"p": ProducerState(1, 2, 3.5)}, {}]
-        assert found[-2].place == PathState(None)
+        assert found[-2].path_state == PathState(None)
         assert found[-1] == found[1]
 
 
@@ -228,7 +228,7 @@ async def test_closing_a_log_waits_for_the_commits_before_it(tmp_path: Path) -> 
         futures = [log.commit([created(log, f"s{number}", b"x")]) for number in range(500)]
     assert [future.done() and future.exception() for future in futures] == [None] * 500
     async with opened("sqlite", tmp_path) as again:
-        assert (await again.load("s499")).place.state is not None
+        assert (await again.load("s499")).path_state.state is not None
 
 
 # ---------------------------------------------------------------- the file
@@ -244,9 +244,9 @@ async def test_a_reopened_sqlite_log_has_all_states_records_and_retired_generati
         second = appended(change.state, b"two", closed=True)
         await log.commit([second, removed(gone.state)])
     async with opened("sqlite", tmp_path) as log:
-        assert (await log.load("s")).place.state == second.state
+        assert (await log.load("s")).path_state.state == second.state
         assert (await log.read(second.state, 0, 100)).records == (b"one", b"two")
-        assert (await log.load("gone")).place.retired == 3
+        assert (await log.load("gone")).path_state.retired == 3
         assert await log.reclaim()
         assert log.new_stream_id() > gone.state.stream_id
 
@@ -322,7 +322,7 @@ async def test_a_half_made_data_file_left_by_a_crash_is_made_again(tmp_path: Pat
     (tmp_path / "headgate.db.new").write_bytes(b"half")
     change = await written(tmp_path, b"abc")
     async with opened("sqlite", tmp_path) as log:
-        assert (await log.load("s")).place.state == change.state
+        assert (await log.load("s")).path_state.state == change.state
 
 
 async def test_reclaiming_after_a_removal_shrinks_the_database_file(tmp_path: Path) -> None:

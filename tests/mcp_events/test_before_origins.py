@@ -250,7 +250,7 @@ async def test_open_streams_of_events_stay_when_there_may_be_fewer_readers() -> 
             await connection.read_until(b"active")
         await until(lambda: readers_of(it, "a") == 2)
         it.gateway.limits.max_live_readers -= 1
-        it.gateway.limits.reader_places -= 1
+        it.gateway.limits.reader_slots -= 1
         for n in range(3):
             await it.append("a", {"n": n})
             for connection in connections:

@@ -427,7 +427,7 @@ def test_an_empty_read_at_the_tail_has_the_tail_headers(content_type: str, body:
         "CDN-Cache-Control": "public, max-age=1",
         "Surrogate-Control": "public, max-age=1",
         "Content-Type": content_type,
-        "ETag": f'"{data_tag(VIEW.place, "9", "9", b"")}:tail"',
+        "ETag": f'"{data_tag(VIEW.path, "9", "9", b"")}:tail"',
         "Stream-Next-Offset": "9",
         "Stream-Up-To-Date": "true",
         "Stream-Cursor": str(CURSOR),

@@ -70,8 +70,8 @@ def test_a_new_stream_has_a_generation_never_used_at_its_path(
 def test_a_new_stream_in_a_history_gets_its_generation_from_the_clock(
     retired: int | None, generation: int
 ) -> None:
-    place = PathState(None, retired, history=77)
-    created, (change,) = lifecycle.decide_create(place, "s", create(b"ab"), 5, at(NOW))
+    path_state = PathState(None, retired, history=77)
+    created, (change,) = lifecycle.decide_create(path_state, "s", create(b"ab"), 5, at(NOW))
     state = replace(PLAIN, tail=2, generation=generation, history=77)
     assert created == CreationOutcome(state, new=True)
     assert change == Change(state, None, (Record(2, b"ab"),))
@@ -268,7 +268,8 @@ def test_a_fork_offset_of_another_generation_or_past_the_tail_is_refused(
     with pytest.raises(BadRequest) as refusal:
         lifecycle.fork_position(SOURCE, ForkRequest("/r", offset, 0))
     assert (
-        refusal.value.detail == f"Stream-Fork-Offset is not a place in the source stream: {detail}"
+        refusal.value.detail
+        == f"Stream-Fork-Offset is not a place in the source stream: {detail}"
     )
 
 
@@ -299,7 +300,8 @@ def test_a_fork_at_a_lost_or_trimmed_offset_is_refused(offset: Offset, detail: s
     with pytest.raises(BadRequest) as refusal:
         lifecycle.fork_position(replace(RAISED, first=5), ForkRequest("/r", offset, 0))
     assert (
-        refusal.value.detail == f"Stream-Fork-Offset is not a place in the source stream: {detail}"
+        refusal.value.detail
+        == f"Stream-Fork-Offset is not a place in the source stream: {detail}"
     )
 
 
@@ -308,10 +310,10 @@ def fork(
     request: CreateRequest,
     asked: ForkRequest,
     prefix: bytes = b"",
-    place: PathState = NOWHERE,
+    path_state: PathState = NOWHERE,
 ) -> tuple[CreationOutcome, tuple[Change, ...]]:
     request = replace(request, fork=asked)
-    return lifecycle.decide_fork(place, "f", request, source, prefix, 8, at(NOW))
+    return lifecycle.decide_fork(path_state, "f", request, source, prefix, 8, at(NOW))
 
 
 def test_a_fork_and_the_reference_to_its_source_are_created_in_one_commit() -> None:
@@ -394,7 +396,9 @@ def test_a_fork_with_another_content_type_is_refused() -> None:
 def test_the_generation_of_a_fork_is_its_sources_or_one_above_those_of_its_path() -> None:
     asked = ForkRequest("/r", None, 0)
     generations = [
-        fork(SOURCE, create(fork=asked), asked, place=PathState(None, retired))[0].state.generation
+        fork(SOURCE, create(fork=asked), asked, path_state=PathState(None, retired))[
+            0
+        ].state.generation
         for retired in (None, 0, 2, 3, 7)
     ]
     assert generations == [3, 3, 3, 4, 8]
@@ -408,10 +412,10 @@ def test_forks_of_a_source_ahead_of_the_clock_get_generations_of_their_own(ahead
     """
     asked = ForkRequest("/r", None, 0)
     source = replace(RAISED, generation=int(NOW * 1e6) + ahead)
-    place = PathState(None, None, history=4000)
+    path_state = PathState(None, None, history=4000)
     forks = [
         lifecycle.decide_fork(
-            place, "f", create(b"body", fork=asked), source, b"", stream_id, at(NOW)
+            path_state, "f", create(b"body", fork=asked), source, b"", stream_id, at(NOW)
         )[0].state
         for stream_id in (8, 9)
     ]
@@ -429,14 +433,16 @@ def test_a_fork_begins_at_the_first_retained_position_of_its_source() -> None:
         (ForkRequest("/r", Offset(2000, 12), 0), 12),
         (ForkRequest("/r", Offset(-1, 0), 0), 0),
     ]:
-        state = fork(source, create(fork=asked), asked, place=PathState(None, None, 4000))[0].state
+        state = fork(source, create(fork=asked), asked, path_state=PathState(None, None, 4000))[
+            0
+        ].state
         assert (state.first, state.tail >= state.first) == (first, True)
 
 
 def test_an_offset_of_an_earlier_stream_at_the_path_of_a_fork_is_refused() -> None:
     """It stood for other bytes, whatever generation the source has."""
     asked = ForkRequest("/r", None, 0)
-    state = fork(SOURCE, create(fork=asked), asked, place=PathState(None, SOURCE.generation))[
+    state = fork(SOURCE, create(fork=asked), asked, path_state=PathState(None, SOURCE.generation))[
         0
     ].state
     for earlier in (Offset(SOURCE.generation, 5), Offset(SOURCE.generation - 1, 5)):
@@ -447,9 +453,9 @@ def test_an_offset_of_an_earlier_stream_at_the_path_of_a_fork_is_refused() -> No
 def test_an_equal_fork_request_confirms_and_a_different_one_conflicts() -> None:
     asked = ForkRequest("/r", Offset(3, 20), 0)
     standing = fork(SOURCE, create(fork=asked), asked)[0].state
-    place = PathState(standing)
+    path_state = PathState(standing)
     for request in (create(fork=asked), create(lifetime=HOUR, fork=asked), create(b"x", None)):
-        assert fork(SOURCE, request, asked, place=place) == (
+        assert fork(SOURCE, request, asked, path_state=path_state) == (
             CreationOutcome(standing, new=False),
             (),
         )
@@ -464,7 +470,7 @@ def test_an_equal_fork_request_confirms_and_a_different_one_conflicts() -> None:
     ]
     for source, wish, request in others:
         with pytest.raises(ConfigurationConflict):
-            fork(source, request, wish, place=place)
+            fork(source, request, wish, path_state=path_state)
 
 
 STATE = replace(PLAIN, version=4, tail=9, deadline=NOW + 5)

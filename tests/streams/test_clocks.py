@@ -136,7 +136,7 @@ class World:
     async def check(self) -> None:
         """Check that no stream goes before its time, and that the right clock shows them all."""
         for name, (until, ttl_s) in list(self.lives.items()):
-            state = (await self.log.load(name)).place.state
+            state = (await self.log.load(name)).path_state.state
             if state is None:
                 assert self.true.now >= until, f"{name} is lost"
                 del self.lives[name]
@@ -301,7 +301,7 @@ async def test_expired_streams_are_removed_when_the_doubt_is_over() -> None:
         for clock in clocks:
             clock.advance(passed)
         await service.sweeper.round()
-        kept.append((await service.log.load("s")).place.state is not None)
+        kept.append((await service.log.load("s")).path_state.state is not None)
     assert kept == [True, True, False]
 
 

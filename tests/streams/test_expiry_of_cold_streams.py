@@ -23,7 +23,7 @@ async def test_sweeps_do_not_extend_the_ttl_of_an_unused_stream(kept: int) -> No
         service.clock.advance(1)
         await service.sweeper.round()
         await service.present("other")
-    assert (await service.log.load("s")).place.state is None
+    assert (await service.log.load("s")).path_state.state is None
 
 
 async def test_a_fork_does_not_extend_the_ttl_of_its_unused_source() -> None:
@@ -31,9 +31,9 @@ async def test_a_fork_does_not_extend_the_ttl_of_its_unused_source() -> None:
     log = MemoryLog()
     service = Service(log)
     await service.create("s", lifetime=Lifetime(ttl_s=TTL_S))
-    before = (await log.load("s")).place.state
+    before = (await log.load("s")).path_state.state
     await Service(log, service.clock).fork("f", "s")
-    after = (await log.load("s")).place.state
+    after = (await log.load("s")).path_state.state
     assert before is not None
     assert after is not None
     assert (after.references, after.deadline) == (1, before.deadline)
@@ -56,7 +56,7 @@ async def test_a_use_not_yet_written_counts_when_a_stream_is_loaded_again() -> N
     await service.create("s", lifetime=Lifetime(ttl_s=TTL_S))
     service.clock.advance(SOON_S)
     service.table.deadlines.touch(await service.table.load("s"))
-    written = (await service.log.load("s")).place.state
+    written = (await service.log.load("s")).path_state.state
     service.table.reload("s")
     state = await service.present("s")
     assert written is not None

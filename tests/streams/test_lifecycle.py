@@ -65,7 +65,7 @@ async def test_a_fork_during_an_append_has_one_consistent_state_of_its_source() 
     fork = await service.fork("f", "s")
     await asyncio.gather(*appending)
     assert await service.data("f") == b"abc"[: fork.state.tail]
-    source = (await other.log.load("s")).place.state
+    source = (await other.log.load("s")).path_state.state
     assert source is not None
     assert (source.references, await other.data("s")) == (2, b"abc")
 
@@ -78,12 +78,12 @@ async def test_an_expired_source_stays_until_its_fork_is_deleted() -> None:
     with pytest.raises(StreamGone):
         await service.present("s")
     await service.sweeper.round()
-    state = (await service.log.load("s")).place.state
+    state = (await service.log.load("s")).path_state.state
     assert state is not None
     assert (state.soft_deleted, state.deadline) == (True, None)
     assert await service.data("f") == b"past"
     await service.lifecycle.delete("f")
-    assert (await service.log.load("s")).place.state is None
+    assert (await service.log.load("s")).path_state.state is None
 
 
 async def test_expiry_of_a_fork_releases_its_deleted_source() -> None:
@@ -93,7 +93,7 @@ async def test_expiry_of_a_fork_releases_its_deleted_source() -> None:
     await service.lifecycle.delete("s")
     service.clock.advance(60)
     await service.sweeper.round()
-    assert [(await service.log.load(path)).place.state for path in "sf"] == [None, None]
+    assert [(await service.log.load(path)).path_state.state for path in "sf"] == [None, None]
     assert service.sweeper.expired == 1
 
 
@@ -106,13 +106,15 @@ async def test_a_sweep_removes_expired_streams_and_spares_used_ones() -> None:
     await service.present("used")
     service.clock.advance(31)
     await service.sweeper.round()
-    found = [(await service.log.load(path)).place.state for path in ("over", "used", "forever")]
+    found = [
+        (await service.log.load(path)).path_state.state for path in ("over", "used", "forever")
+    ]
     assert [state is not None for state in found] == [False, True, True]
     assert found[1] is not None
     assert found[1].deadline == service.clock() - 31 + 60
     service.clock.advance(30)
     await service.sweeper.round()
-    assert (await service.log.load("used")).place.state is None
+    assert (await service.log.load("used")).path_state.state is None
 
 
 async def test_a_sweep_removes_expired_streams_that_this_process_never_loaded() -> None:
@@ -122,7 +124,7 @@ async def test_a_sweep_removes_expired_streams_that_this_process_never_loaded() 
     later = Service(log, first.clock)
     later.clock.advance(100)
     await later.sweeper.round()
-    assert (await log.load("s")).place.state is None
+    assert (await log.load("s")).path_state.state is None
 
 
 async def test_deleting_a_fork_of_a_deleted_source_leaves_the_recreated_source_alone() -> None:

@@ -111,8 +111,8 @@ class Side:
         found: list[object] = []
         for path in PATHS:
             loaded = await self.service.log.load(path)
-            state = loaded.place.state
-            found.append((path, loaded.place.retired, loaded.producers))
+            state = loaded.path_state.state
+            found.append((path, loaded.path_state.retired, loaded.producers))
             if state is not None:
                 chunk = await self.service.log.read(state, 0, ALL)
                 assert chunk.end == state.tail
@@ -235,7 +235,7 @@ class Play:
 
     async def _record_end(self, path: str) -> int:
         """Where one of the stream's records ends; the sides agree on them."""
-        state = (await self.memory.load(path)).place.state
+        state = (await self.memory.load(path)).path_state.state
         if state is None:
             return 0
         records = (await self.memory.read(state, 0, ALL)).records

@@ -26,7 +26,7 @@ def commits(log: SharedLog) -> list[list[str]]:
 
 
 async def references(service: Service, path: str) -> int:
-    state = (await service.log.load(path)).place.state
+    state = (await service.log.load(path)).path_state.state
     assert state is not None
     return state.references
 
@@ -34,7 +34,7 @@ async def references(service: Service, path: str) -> int:
 async def standing(service: Service, paths: str) -> str:
     """Those of one-letter paths at which there is something."""
     return "".join(
-        [path for path in paths if (await service.log.load(path)).place.state is not None]
+        [path for path in paths if (await service.log.load(path)).path_state.state is not None]
     )
 
 

@@ -218,7 +218,7 @@ async def test_a_deadline_is_written_after_it_moved_by_a_tenth_or_a_minute(
     service.clock.advance(seconds)
     await service.present("s")
     await turns()
-    state = (await service.log.load("s")).place.state
+    state = (await service.log.load("s")).path_state.state
     assert state is not None
     assert state.deadline == (begun + seconds if written else begun) + ttl
 

@@ -50,7 +50,7 @@ class LogCopy:
         """Copy what is missing; compare only what follows `earlier`, where this process was."""
         for _ in range(MAX_LOST_RACES):
             source = await self._source.log.load(self._path)
-            if not self._source.is_present(source.place.state):
+            if not self._source.is_present(source.path_state.state):
                 return GONE
             try:
                 reached = await self._copy(source, earlier)
@@ -62,11 +62,11 @@ class LogCopy:
     async def _copy(self, source: LoadedStream, earlier: CopyProgress | None) -> str:
         """Copy a stream as it was loaded; return the offset of the copy's tail."""
         target = await self._target.load(self._path)
-        assert source.place.state is not None, "it is present"
-        if target.place.state is None:
-            _check_retired(source.place.state, target.place)
+        assert source.path_state.state is not None, "it is present"
+        if target.path_state.state is None:
+            _check_retired(source.path_state.state, target.path_state)
         else:
-            await self._compare(source.place.state, target.place.state, earlier)
+            await self._compare(source.path_state.state, target.path_state.state, earlier)
         while (change := await self._next(source, target)) is not None:
             await self._target.log.commit((change,))
             self._is_changed = True
@@ -74,9 +74,9 @@ class LogCopy:
             offset = change.state.offset(change.state.tail)
             self._on_append(offset, offset)
             producers = dict(change.producers) or target.producers
-            place = msgspec.structs.replace(target.place, state=change.state)
-            target = LoadedStream(place, producers)
-        copy = target.place.state
+            path_state = msgspec.structs.replace(target.path_state, state=change.state)
+            target = LoadedStream(path_state, producers)
+        copy = target.path_state.state
         assert copy is not None, "the first change creates it"
         return copy.offset(copy.tail)
 
@@ -104,7 +104,7 @@ class LogCopy:
 
     async def _next(self, loaded: LoadedStream, target: LoadedStream) -> Change | None:
         """Return the next change of the copy; None when it is complete."""
-        source, copy = loaded.place.state, target.place.state
+        source, copy = loaded.path_state.state, target.path_state.state
         assert source is not None, "it is present"
         position = source.first if copy is None else max(source.first, copy.tail)
         records: tuple[Record, ...] = ()
@@ -114,7 +114,7 @@ class LogCopy:
                 raise StreamRefused(OTHER)
             records = tuple(records_after(position, no_newer_than(chunk, source).records))
             position = records[-1].end
-        state = self._state(source, target.place, position)
+        state = self._state(source, target.path_state, position)
         producers: dict[str, ProducerState] = {}
         forgotten: tuple[str, ...] = ()
         if position == source.tail:
@@ -134,9 +134,9 @@ class LogCopy:
             trims=copy is not None and state.first > copy.first,
         )
 
-    def _state(self, source: StreamState, place: PathState, tail: int) -> StreamState:
+    def _state(self, source: StreamState, path_state: PathState, tail: int) -> StreamState:
         """Return the state of the copy with records up to `tail`."""
-        copy = place.state
+        copy = path_state.state
         is_whole = tail == source.tail
         references = 0 if copy is None else copy.references
         first = source.first if copy is None else max(source.first, copy.first)
@@ -152,7 +152,7 @@ class LogCopy:
             references=references,
             fork=None,
             lineage=(),
-            history=place.history,
+            history=path_state.history,
             first=first,
             marks=tuple(mark for mark in source.marks if first < mark.position <= tail),
             trim_at=None if references else source.trim_at,

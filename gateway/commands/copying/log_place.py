@@ -109,7 +109,7 @@ class LogPlace(CopyPlace):
 
     async def present(self, path: str) -> StreamState | None:
         """Return the stream at a path, if a client may use it. Raises LogUnavailable."""
-        state = (await self.log.load(path)).place.state
+        state = (await self.log.load(path)).path_state.state
         return state if self.is_present(state) else None
 
     @override
@@ -132,7 +132,7 @@ class LogPlace(CopyPlace):
     async def load(self, path: str) -> LoadedStream:
         """Load the stream at a path; an expired stream there is removed first."""
         loaded = await self.log.load(path)
-        state = loaded.place.state
+        state = loaded.path_state.state
         if state is not None and state.expired(self.clock()) and not state.references:
             with contextlib.suppress(Conflict):
                 await self.log.commit(rules.remove(state))
@@ -154,9 +154,9 @@ class LogStream(CopiedStream):
     @override
     async def describe(self) -> Description | None:
         loaded = await self._place.log.load(self._path)
-        if loaded.place.state is None or not self._place.is_present(loaded.place.state):
+        if loaded.path_state.state is None or not self._place.is_present(loaded.path_state.state):
             return None
-        return self._described(loaded.place.state)
+        return self._described(loaded.path_state.state)
 
     def _described(self, state: StreamState) -> Description:
         self._state = state
@@ -180,7 +180,7 @@ class LogStream(CopiedStream):
 
     @override
     async def create(self, wanted: Description) -> Description:
-        place = (await self._place.load(self._path)).place
+        place = (await self._place.load(self._path)).path_state
         # A generation that the source never had: its offsets are refused, and mean no other data.
         with contextlib.suppress(BadRequest):
             theirs = parse_offset(wanted.next_offset, "offset").generation
@@ -219,9 +219,12 @@ class LogStream(CopiedStream):
             await self._place.log.commit((change,))
         except Conflict:
             found = await self._place.log.load(self._path)
-            if found.place.state is None or found.place.state.stream_id != state.stream_id:
+            if (
+                found.path_state.state is None
+                or found.path_state.state.stream_id != state.stream_id
+            ):
                 raise StreamRefused("somebody has removed the copy") from None
-            self._state = found.place.state
+            self._state = found.path_state.state
             return None
         self._state = state
         return state.offset(state.tail)

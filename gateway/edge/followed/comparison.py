@@ -18,7 +18,7 @@ from gateway.protocol.bodies.content import is_json, json_messages
 from gateway.rules.followed import (
     Span,
     after_beginning,
-    begins_alike,
+    is_array_prefix,
     is_whole,
     text_of,
 )
@@ -172,12 +172,12 @@ def _by_data(content_type: str, known: bytes, body: bytes) -> Comparison:
 
 def _by_text(content_type: str, known: bytes, body: bytes) -> Comparison:
     """Compare JSON as text: it is too long to parse, and an origin always formats it the same."""
-    if begins_alike(known, body):
+    if is_array_prefix(known, body):
         size = len(text_of(content_type, known))
         rest = after_beginning(content_type, text_of(content_type, body), size)
         if rest is not None:
             return Comparison(SAME, 0, rest)
-    return Comparison(SHORTER if begins_alike(body, known) else ANOTHER)
+    return Comparison(SHORTER if is_array_prefix(body, known) else ANOTHER)
 
 
 def _common(one: Units, other: Units) -> int:

@@ -160,7 +160,11 @@ class OriginReads:
 
     def keyed_after(self, request: CacheRequest, result: CacheResult) -> CacheRequest:
         """Return the request, under its own key if the response was for its reader alone."""
-        if request.admitted_as and result.cached.facts is not None and result.cached.is_ones_own:
+        if (
+            request.admitted_as
+            and result.cached.facts is not None
+            and result.cached.is_for_one_client
+        ):
             self.unshare(request.stream_key)
             return request.as_identified()
         return request
@@ -209,7 +213,7 @@ class OriginReads:
             if result.cached.status not in DENIALS or not requests.replace(request):
                 break
         facts = result.cached.facts
-        if facts is not None and result.cached.is_ones_own:
+        if facts is not None and result.cached.is_for_one_client:
             requests.differ = True
             raise OriginBusy(FOR_ONE_READER)
         if facts is None:

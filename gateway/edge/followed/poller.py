@@ -29,7 +29,7 @@ from gateway.rules import edge_target, followed, repair
 from gateway.rules.directives import again_s
 from gateway.rules.followed import Span
 from gateway.rules.read_rules import ANOTHER_STREAM, PERSISTS_S
-from gateway.rules.response_rules import is_ones_own
+from gateway.rules.response_rules import is_for_one_client
 from gateway.rules.served_lifetimes import shorten
 
 if TYPE_CHECKING:
@@ -292,7 +292,7 @@ class Poller:
         is_nothing = repair.is_nothing(content_type, body)
         if self._requests.current.admitted_as and not is_nothing:
             identity, ignores = self._origin.identity, self._origin.ignores_no_store
-            if is_ones_own(200, headers, identity, ignore_no_store=ignores):
+            if is_for_one_client(200, headers, identity, ignore_no_store=ignores):
                 self._requests.differ = True
                 raise CannotFollow(OriginBusy(FOR_ONE_READER))
         directives = None if is_nothing else self._directives(headers)

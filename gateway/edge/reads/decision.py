@@ -19,7 +19,7 @@ from gateway.edge.reads.variants import Variant, Variants
 from gateway.errors import RangeNotSatisfiable
 from gateway.protocol import http1
 from gateway.rules.cached_response import CachedResponse
-from gateway.rules.directives import parse_directives, part_asked_for, wants_all
+from gateway.rules.directives import parse_directives, requested_part, wants_all
 from gateway.rules.followed import Snapshot, Span
 from gateway.rules.policy import selects, serves_error
 from gateway.runtime.request_fields import OWN_FIELDS
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from multidict import MultiMapping
 
-    from gateway.routes.contract import KeptAnswer, PlainGet
+    from gateway.routes.contract import CachedAnswer, PlainGet
     from gateway.routes.services import Services
     from gateway.rules.cached_response import CacheRequest
     from gateway.runtime.request_fields import Own
@@ -189,7 +189,7 @@ def fresh(variants: Iterable[Variant], headers: MultiMapping[str], now: float) -
     return None
 
 
-def cached_answer(services: Services, get: PlainGet, own: Own, now: float) -> KeptAnswer | None:
+def cached_answer(services: Services, get: PlainGet, own: Own, now: float) -> CachedAnswer | None:
     """Return the cached response to a plain GET, or None unless it is fresh."""
     entry = services.store.get(get.key, now)
     if not isinstance(entry, Variants):
@@ -203,7 +203,7 @@ def cached_answer(services: Services, get: PlainGet, own: Own, now: float) -> Ke
     body, part = variant.cached.body, None
     if own.requested_range is not None and variant.cached.may_be_cut and not is_unchanged:
         try:
-            part = part_asked_for(own.requested_range, len(body))
+            part = requested_part(own.requested_range, len(body))
         except RangeNotSatisfiable:
             return None
     entry.hits += 1

@@ -21,7 +21,7 @@ from gateway.later import Later, turn
 from gateway.origin.answer import AnswerReceiver
 from gateway.protocol.http.header_names import NEXT_OFFSET
 from gateway.rules import policy
-from gateway.rules.directives import ASKED_FOR, check_asked_for
+from gateway.rules.directives import CONDITIONAL_STATUSES, check_conditional_status
 from gateway.rules.repair import EMPTY_BYTES
 from gateway.stepped import Step, in_task
 from gateway.telemetry import tracing
@@ -176,8 +176,8 @@ class Fetch(SharedResponse, AnswerReceiver):
             if answer.status == 304 and self._conditions:
                 self._confirm(answer)
                 return None
-            if answer.status in ASKED_FOR:
-                check_asked_for(answer.status, ())
+            if answer.status in CONDITIONAL_STATUSES:
+                check_conditional_status(answer.status, ())
             if answer.status >= 500 and policy.is_error(answer.status) and self._finish_stale():
                 return None
             body = answer.body

@@ -116,9 +116,9 @@ async def _admission(
         client_request.method, client_request.target, client_request.headers
     )
     principal = guard.known_principal(client_request.headers, token, needed, now)
-    if principal is None and guard.asks_by:
+    if principal is None and guard.delegation:
         outcome = "whom the origin lets read, which is not asked now"
-        return ExplainStep(_WHO, outcome, guard.asks_by)
+        return ExplainStep(_WHO, outcome, guard.delegation)
     try:
         principal = principal or await guard.admit(client_request.headers, token, needed, now)
     except (Unauthenticated, Forbidden) as refusal:

@@ -177,7 +177,7 @@ class StreamList(InspectedStreams):
         return StreamPage(tuple(rows), more, as_of)
 
     async def _state(self, path: str) -> StreamState | None:
-        return (await self._table.log.load(path)).place.state
+        return (await self._table.log.load(path)).path_state.state
 
     async def present(self, path: str) -> StreamState | None:
         """Return the stream of a path as a client may use it now, which does not count as a use."""

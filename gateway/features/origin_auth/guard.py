@@ -93,7 +93,7 @@ class OriginGuard(Background, Guard):
     """
 
     needs_query = True
-    asks_by = "auth = origin; its yes would count for auth_ttl"
+    delegation = "auth = origin; its yes would count for auth_ttl"
 
     def __init__(
         self,

@@ -15,7 +15,7 @@ from gateway.background import LONGEST_TURN_S
 from gateway.errors import RecordDamaged, StreamGone, StreamNotFound
 from gateway.logs.redis.connection import pack
 from gateway.logs.redis.replies import state_in
-from gateway.protocol.streams.chunks import Chunk, check_kept
+from gateway.protocol.streams.chunks import Chunk, check_retained
 from gateway.protocol.streams.state import agreed
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ async def read_records(store: RedisStore, state: StreamState, start: int, end: i
         raise StreamNotFound("the stream was deleted")
     if start > now.tail or now.offset(start) != state.offset(start):
         raise StreamGone("the log has lost what was before this offset")
-    check_kept(now, start)
+    check_retained(now, start)
     run = Run(start)
     for part, entries in read:
         await run.extend(part, entries, was.tail)

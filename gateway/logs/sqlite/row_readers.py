@@ -32,7 +32,7 @@ from gateway.logs.sqlite.recent import is_ahead
 from gateway.logs.sqlite.rows import STATE_COLUMNS, ChunkBuilder, state_of
 from gateway.logs.sqlite.writer_thread import words
 from gateway.protocol.lifecycle import PathState
-from gateway.protocol.streams.chunks import Chunk, check_kept, segments_from
+from gateway.protocol.streams.chunks import Chunk, check_retained, segments_from
 from gateway.protocol.streams.state import ProducerState, StreamState, raised
 from gateway.telemetry.logs import log
 
@@ -170,8 +170,8 @@ class RowReaders(Listing):
             if state is not None and is_ahead(waiting[path], state):
                 state = waiting[path][-1].state
                 known.update(chain.from_iterable(it.producers for it in waiting[path]))
-            place = PathState(state, retired.get(path, generation), self._history)
-            found[path] = LoadedStream(place, known)
+            path_state = PathState(state, retired.get(path, generation), self._history)
+            found[path] = LoadedStream(path_state, known)
         return found
 
     def _state(self, row: tuple[object, ...]) -> StreamState:
@@ -192,7 +192,7 @@ class RowReaders(Listing):
             if row is None:
                 raise StreamNotFound("the stream was deleted")
             state = self._state(row)
-            check_kept(state, start)
+            check_retained(state, start)
             builder = ChunkBuilder(state, start)
             for segment in segments_from(state, start):
                 last = min(end, segment.end)

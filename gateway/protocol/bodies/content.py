@@ -276,12 +276,12 @@ def _event_lines(content_type: str, body: bytes) -> Iterator[bytes]:
         yield b" "
     at = 0
     while at < len(body):
-        end = _behind_line_end(body, at + EVENT_SLICE_BYTES)
+        end = _after_line_end(body, at + EVENT_SLICE_BYTES)
         yield _as_lines(body[at:end])
         at = end
 
 
-def _behind_line_end(body: bytes, at: int) -> int:
+def _after_line_end(body: bytes, at: int) -> int:
     """Return a place from `at` on that splits neither a line end nor its following space."""
     at += body[at - 1 : at + 1] == b"\r\n"
     at += body[at - 1 : at] in {b"\r", b"\n"} and body[at : at + 1] == b" "

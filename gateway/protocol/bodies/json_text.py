@@ -154,7 +154,9 @@ class Slices:
             text = b"".join((before, piece, after))
             items = _ARRAY.decode(text)
         except msgspec.DecodeError as error:
-            raise ValueError(_placed(str(error), self._offset + begin - len(before))) from error
+            raise ValueError(
+                _with_offset(str(error), self._offset + begin - len(before))
+            ) from error
         leading_commas = cut is _COMMA and len(stack) == 1
         return Slice(text, items, len(before) - 1, len(after) - 1, int(leading_commas))
 
@@ -237,6 +239,6 @@ def _begins_escape(text: bytes, start: int, at: int) -> bool:
     return (len(before) - len(before.rstrip(b"\\"))) % 2 == 0
 
 
-def _placed(error: str, offset: int) -> str:
+def _with_offset(error: str, offset: int) -> str:
     """Return a decoder's error about a slice with its place in the whole body."""
     return _BYTE.sub(lambda found: f"(byte {max(0, offset + int(found[1]))})", error)

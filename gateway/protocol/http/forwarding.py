@@ -60,7 +60,7 @@ _OF_OTHER_METHODS = frozenset(
     }
 )
 # In a URL: what stands before its host's name, and what follows its path.
-_BEHIND_PATH = re.compile(r"(?<=://)[^/?#]*@|[?#].*", re.DOTALL)
+_AROUND_PATH = re.compile(r"(?<=://)[^/?#]*@|[?#].*", re.DOTALL)
 _OF_ANSWERS = {TOKEN_FIELD.lower(), STREAM_FIELD.lower(), KEY_PREFIX_FIELD.lower()}
 _NOT_PASSED_ON = _OF_OTHER_METHODS | _OF_ANSWERS | {"host"}
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -206,11 +206,11 @@ def without_query_of_referer(headers: MultiMapping[str]) -> MultiMapping[str]:
     The query of a page that reads streams may hold a token, under any name.
     """
     lines = headers.getall("Referer", ())
-    if not any(_BEHIND_PATH.search(line) for line in lines):
+    if not any(_AROUND_PATH.search(line) for line in lines):
         return headers
     fields = CIMultiDict(headers)
     del fields["Referer"]
-    fields.extend([("Referer", _BEHIND_PATH.sub("", line)) for line in lines])
+    fields.extend([("Referer", _AROUND_PATH.sub("", line)) for line in lines])
     return fields
 
 

@@ -138,14 +138,14 @@ def canonical_query(raw: str, drop: Sequence[str]) -> tuple[str, dict[str, str]]
         if not (drop and any(fits(pattern, key) for pattern in drop)):
             pairs.append((key, text))
     if len(pairs) > 1:
-        pairs.sort(key=_place)
+        pairs.sort(key=_sort_key)
     values: dict[str, str] = {}
     for key, text in pairs:
         values.setdefault(key, text[len(key) + 1 :])
     return "&".join(text for _, text in pairs), values
 
 
-def _place(pair: tuple[str, str]) -> str:
+def _sort_key(pair: tuple[str, str]) -> str:
     """Return the sort key of a pair: for servers that take `+` literally, `%2B` is equal."""
     return pair[0].replace("%2B", "+")
 

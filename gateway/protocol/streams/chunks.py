@@ -67,7 +67,7 @@ def start_position(state: StreamState, offset: Offset | str | None) -> int:
     return min(reckoned_position(state, offset), state.tail)
 
 
-def check_kept(state: StreamState, start: int) -> None:
+def check_retained(state: StreamState, start: int) -> None:
     """Raise StreamGone if retention has removed records after `start`."""
     if start < state.first:
         raise StreamGone("what follows offset is no longer kept")

@@ -193,7 +193,7 @@ def _with_tail(marks: tuple[Mark, ...], tail: Mark, retention: Retention) -> tup
     """Return the marks with one at the tail, which replaces the last if that is not needed."""
     if len(marks) >= 2:
         moved = Mark(tail.time, tail.position, marks[-1].messages + tail.messages)
-        if not _apart(marks[-2], moved, retention):
+        if not _are_distant(marks[-2], moved, retention):
             marks, tail = marks[:-1], moved
     open_s = 0.0
     if not retention.max_messages:
@@ -208,7 +208,7 @@ def begun(change: Change, now: float, retention: Retention) -> Change:
     return msgspec.structs.replace(change, state=marked(change.state, 0, now, retention))
 
 
-def _apart(earlier: Mark, later: Mark, retention: Retention) -> bool:
+def _are_distant(earlier: Mark, later: Mark, retention: Retention) -> bool:
     return (
         _reaches((later.time - earlier.time) * PARTS, retention.max_age_s)
         or _reaches((later.position - earlier.position) * PARTS, retention.max_bytes)

@@ -128,25 +128,25 @@ def same_cursor_until(echoed: int, now: float) -> float:
     return math.inf if echoed < current_cursor(now) else EPOCH_S + (echoed + 1.0) * INTERVAL_S
 
 
-def cursor_floor(now: float, echoed: int | None, place: str) -> int:
+def cursor_floor(now: float, echoed: int | None, seed: str) -> int:
     """Return the least cursor in the events of an SSE reader; 0 if any cursor will do.
 
     One floor, not a new step for each event: steps depend on the position and could go back.
     """
     if echoed is None or echoed < current_cursor(now):
         return 0
-    return next_cursor(now, echoed, place)
+    return next_cursor(now, echoed, seed)
 
 
-def next_cursor(now: float, echoed: int | None, place: str) -> int:
+def next_cursor(now: float, echoed: int | None, seed: str) -> int:
     """Return the cursor of a response at `now` (epoch seconds): never before the echoed one.
 
     An echoed cursor that the clock has not passed is advanced by 1 to 3,600 s. The step is a hash
-    of the cursor and of `place` (stream and position), not random: readers answered one by one must
+    of the cursor and of `seed` (stream and position), not random: readers answered one by one must
     still meet at the same next URL, or collapsing never forms again.
     """
     current = current_cursor(now)
     if echoed is None or echoed < current:
         return current
-    seed = f"{place}:{echoed}".encode()
-    return echoed + 1 + xxhash.xxh3_64_intdigest(seed) % MAX_JITTER_INTERVALS
+    digest = xxhash.xxh3_64_intdigest(f"{seed}:{echoed}".encode())
+    return echoed + 1 + digest % MAX_JITTER_INTERVALS

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from multidict import MultiMapping
 
     from gateway.access.bans import Bans
-    from gateway.routes.contract import KeptAnswer, PlainGet
+    from gateway.routes.contract import CachedAnswer, PlainGet
     from gateway.routes.services import Services
     from gateway.runtime.request_fields import Own
     from gateway.web.asks.plans import Plans
@@ -229,7 +229,7 @@ class FastPath:
 
     def cached_response(
         self, get: PlainGet, client: ClientConnection | None = None, own: Own = NOTHING
-    ) -> KeptAnswer | None:
+    ) -> CachedAnswer | None:
         """Return the cached response to a GET, whose body is the cache's own bytes.
 
         It is counted, logged and traced as a sent response.
@@ -263,7 +263,7 @@ class FastPath:
         self,
         get: PlainGet,
         own: Own,
-        answer: KeptAnswer,
+        answer: CachedAnswer,
         client: ClientConnection | None,
         began: float,
     ) -> None:
@@ -288,7 +288,7 @@ class FastPath:
         services = self._services
         if services.log.enabled or self._spans is not None:
             return False
-        is_refused = services.limits.reader_places <= 0 or services.shedding.level >= LIVE
+        is_refused = services.limits.reader_slots <= 0 or services.shedding.level >= LIVE
         poll = None if is_refused else self._poll(get.target)
         if poll is None:
             return False

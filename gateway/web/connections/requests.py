@@ -174,7 +174,7 @@ class ConnectionRequests:
             return False
         if has_more and requests == AT_ONCE:
             self.wire.enter(TAKEN)
-            turn.add_behind(self)
+            turn.add_last(self)
             return False
         return has_more
 
@@ -354,7 +354,7 @@ class ConnectionRequests:
         if self._has_next:
             # A handler takes as long as many answers from memory. So other connections have their
             # turn before the rest of what was received with this request.
-            turn.add_behind(self)
+            turn.add_last(self)
             return
         wire.state = IDLE
         wire.idle_until = self.loop.time() + self.owner.keepalive_s

@@ -23,7 +23,7 @@ from gateway.protocol.responses import Facts
 from gateway.protocol.streams.state import Lifetime
 from gateway.routes.answers import RouteAnswer
 from gateway.rules import followed, policy, repair
-from gateway.rules.directives import again_s, age_of, check_asked_for
+from gateway.rules.directives import again_s, age_of, check_conditional_status
 from gateway.rules.served_lifetimes import make_private
 from gateway.runtime.quotas import peer_of
 from gateway.runtime.write_journal import Write
@@ -76,7 +76,7 @@ class ForwardedRequest(NamedTuple):
         """
         route, read, status = self.route, self.read, answer.status
         if self.method in READING:
-            check_asked_for(status, sent)
+            check_conditional_status(status, sent)
         route.multi_append.note_response(self.method, answer)
         if status in REFUSALS:
             route.requests.on_refusal(read, self.headers, sent)

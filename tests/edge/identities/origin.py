@@ -165,8 +165,8 @@ def _who(fields: dict[str, str], head: str, prefix: str, kind: str, *, is_now: b
         return NOBODY
     if prefix == BY_ORIGIN:  # the same for all who may read, unless the origin says otherwise
         number = _TOKEN.search(fields.get("authorization", "") + fields.get("cookie", ""))
-        is_ones_own = (kind in FOR_ONE_REQUEST and not is_now) or kind == "vary-who"
-        return f"zq{number[1]}x" if is_ones_own and number else NOBODY
+        is_for_one_client = (kind in FOR_ONE_REQUEST and not is_now) or kind == "vary-who"
+        return f"zq{number[1]}x" if is_for_one_client and number else NOBODY
     known = [value for name, value in fields.items() if name in _IDENTIFYING]
     if kind in FOR_ONE_REQUEST and not (kind == "no-store" and is_now):
         return " ".join(re.findall(r"zq\d+x", head)) or NOBODY

@@ -124,7 +124,7 @@ class Gateway:
         """The file has changed, and was read."""
         for watched in self._authorities._files:
             watched.value = file
-        self._authorities.judge_again()
+        self._authorities.recheck_principals()
 
     def line(self) -> Line:
         """A connection, that somebody else may have used before, as behind a proxy."""

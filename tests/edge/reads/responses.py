@@ -38,7 +38,7 @@ def in_store(
             identity=IdentityHeaders(),
             is_storable=True,
             joinable=True,
-            is_ones_own=False,
+            is_for_one_client=False,
             is_public=True,
             is_ours=False,
             is_tail=False,

@@ -23,7 +23,7 @@ from gateway.rules.directives import (
     parse_date,
     parse_dictionary,
     parse_directives,
-    part_asked_for,
+    requested_part,
 )
 
 ABSENT = "\n"
@@ -346,8 +346,8 @@ def test_an_absent_field_differs_from_every_value() -> None:
 def test_a_single_byte_range_is_parsed_and_anything_else_is_ignored(
     text: str, expected: tuple[int, int] | None
 ) -> None:
-    assert part_asked_for(text, 10) == expected
-    assert part_asked_for(text, 0) is None
+    assert requested_part(text, 10) == expected
+    assert requested_part(text, 0) is None
 
 
 @pytest.mark.parametrize(
@@ -360,4 +360,4 @@ def test_a_single_byte_range_is_parsed_and_anything_else_is_ignored(
 )
 def test_a_range_past_the_end_is_not_satisfiable(text: str) -> None:
     with pytest.raises(RangeNotSatisfiable):
-        part_asked_for(text, 10)
+        requested_part(text, 10)

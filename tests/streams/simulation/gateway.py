@@ -116,7 +116,8 @@ class Gateway:
             "feeds": len(route.feeds._feeds),
             "reads": len(route.table.reads.under_way) + len(route.reads.answers.under_way),
             "reads of events": len(route.feeds.source._event_reads.under_way),
-            "streams to look at": len(route.table.loader._behind) + len(route.table.loader._failed),
+            "streams to look at": len(route.table.loader._outdated)
+            + len(route.table.loader._failed),
             "followed streams": self.log.numbers()["followed"],
             "streams in use": sum(not active.idle for active in route.table._streams.values()),
         }
