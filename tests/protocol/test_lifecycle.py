@@ -268,8 +268,7 @@ def test_a_fork_offset_of_another_generation_or_past_the_tail_is_refused(
     with pytest.raises(BadRequest) as refusal:
         lifecycle.fork_position(SOURCE, ForkRequest("/r", offset, 0))
     assert (
-        refusal.value.detail
-        == f"Stream-Fork-Offset is not a place in the source stream: {detail}"
+        refusal.value.detail == f"Stream-Fork-Offset is not a place in the source stream: {detail}"
     )
 
 
@@ -300,8 +299,7 @@ def test_a_fork_at_a_lost_or_trimmed_offset_is_refused(offset: Offset, detail: s
     with pytest.raises(BadRequest) as refusal:
         lifecycle.fork_position(replace(RAISED, first=5), ForkRequest("/r", offset, 0))
     assert (
-        refusal.value.detail
-        == f"Stream-Fork-Offset is not a place in the source stream: {detail}"
+        refusal.value.detail == f"Stream-Fork-Offset is not a place in the source stream: {detail}"
     )
 
 
