@@ -65,7 +65,7 @@ class DestinationRefused(HeadgateError, code="destination_refused", status=403):
 
 
 class KeysUnavailable(HeadgateError, code="keys_unavailable", status=503):
-    """A token cannot be judged yet: its issuer's keys could not be fetched so far."""
+    """A token cannot be verified yet: its issuer's keys could not be fetched so far."""
 
 
 NO_STREAM = "there is no stream at this path"
@@ -177,7 +177,7 @@ class CodingNotSupported(HeadgateError, code="content_coding_not_supported", sta
 
 
 class RangeNotSatisfiable(HeadgateError, code="range_not_satisfiable", status=416):
-    """The range begins behind the end of the answer, which has `size` bytes."""
+    """The range begins after the end of the response, which has `size` bytes."""
 
     def __init__(self, size: int) -> None:
         """Take the size, which tells the client what it can ask for."""
@@ -263,7 +263,7 @@ class LoopDetected(HeadgateError, code="loop_detected", status=508):
 
 
 class NotCached(HeadgateError, code="not_cached", status=504):
-    """The request takes an answer from the cache only, and there is none."""
+    """The request accepts a cached response only, and there is none."""
 
 
 # The failures of an HTTP origin.

@@ -109,7 +109,7 @@ class Authorities:
         self._clock = clock
         self._always = always
         self._verifiers: list[Verifier] = []
-        self._unchecked: Iterator[None] = iter(())  # each step judges one principal
+        self._unchecked: Iterator[None] = iter(())  # each step checks one principal
         self._next_turn: asyncio.Handle | None = None
         self._reader_keys: ReaderKeys | None = None if earlier is None else earlier._reader_keys
         if settings.tokens_file:
@@ -117,7 +117,7 @@ class Authorities:
                 "tokens_file", settings.tokens_file, self._parse_tokens, self._on_new_tokens
             )
         if settings.keys_file:
-            # Imported at the start: the library for signatures takes 10 MB.
+            # Imported here: the library for signatures takes 10 MB.
             from gateway.access.key_sets import parse_keys_file
 
             self.keys = self.watch("keys_file", settings.keys_file, parse_keys_file)
@@ -239,7 +239,7 @@ class Authorities:
     def recheck_principals(self) -> None:
         """End the principals that no authority upholds any more, and update the reader keys.
 
-        A few are judged at once, and many in turns. A removed secret of reader keys stays in use.
+        A few are checked at once, and many in turns. A removed secret of reader keys stays in use.
         """
         now = self._clock()
         self._unchecked = chain.from_iterable(it.recheck(now) for it in self._verifiers)

@@ -28,7 +28,7 @@ LONGEST_WAIT_S = 3600  # of Retry-After: a ban may be lifted before its end
 class Bans:
     """The bans that this process enforces; `clock` returns epoch seconds.
 
-    Requests look whether any are `in_force` before they look further: nearly always there are none.
+    Requests check `in_force` first: it is nearly always empty.
     """
 
     def __init__(self, clock: Callable[[], float], client_address: ClientAddress) -> None:
@@ -36,7 +36,7 @@ class Bans:
         self._client_address = client_address
         self.in_force: dict[tuple[str, str], Ban] = {}  # by subject
         self._newest: dict[tuple[str, str], float] = {}  # when each was decided
-        # By their owners: what is called with the accounts whose bans have ended.
+        # Callbacks by their owners, called with the accounts whose bans have ended.
         self.on_lifted: dict[object, Callable[[AbstractSet[str]], object]] = {}
 
     def apply(self, bans: Iterable[Ban]) -> list[Ban]:
@@ -58,7 +58,7 @@ class Bans:
         return [it for it in bans if it.subject in ending and not it.is_lifted]
 
     def bans_account(self, account: str) -> bool:
-        """Return whether the principal with an account is banned; nobody has the account ""."""
+        """Return whether the principal with an account is banned; "" is no account."""
         ban = self.in_force.get(("principal", account)) if account else None
         return ban is not None and ban.is_in_force(self._clock())
 

@@ -18,14 +18,14 @@ class Guard(Protocol):
     """The guard of one route, which decides on a request before any stream is looked up.
 
     With `needs_query` the decision depends on the query, so each need must have it. `delegation` is
-    the rule by which somebody else is asked whether to admit, in words; "" if nobody is.
+    says in words by which rule another server is asked whether to admit; "" if none is.
     """
 
     needs_query: bool
     delegation: str
 
     def adopt(self, earlier: Guard | None) -> None:  # noqa: ARG002 - for guards that know some
-        """Know the principals that the route's guard before a reload knows; by default none."""
+        """Take over the principals of the route's guard before a reload; by default none."""
         return
 
     def known_principal(
@@ -50,7 +50,7 @@ class Guard(Protocol):
     def has_decided(self, cache_result: str) -> bool:
         """Return whether a response with this result of the cache is itself a decision to admit.
 
-        Then nobody is asked again, though the principal's time has passed meanwhile.
+        Then no server is asked again, although the principal has expired meanwhile.
         """
 
     def stripped(self, headers: MultiMapping[str]) -> CIMultiDict[str]:
@@ -88,7 +88,7 @@ class Authority(Protocol):
     """An authority that verifies one kind of credential, such as static tokens or an issuer's."""
 
     def owns(self, token: str) -> bool:
-        """Return whether the token has this authority's form, so that no other one judges it."""
+        """Return whether the token has this authority's form, so that no other one verifies it."""
 
     async def verify(self, token: str, digest: bytes, now: float) -> Principal:
         """Return the token's principal; raises Unauthenticated with a reason without secrets."""

@@ -1,4 +1,4 @@
-"""The place of a request's token: Authorization, the query, or a cookie."""
+"""The token of a request: in Authorization, in the query, or in a cookie."""
 
 from __future__ import annotations
 

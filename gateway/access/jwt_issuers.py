@@ -220,7 +220,7 @@ class JwtIssuers(Authority):
     async def verify(self, token: str, digest: bytes, now: float) -> Principal:
         """Return the token's principal. Raises Unauthenticated.
 
-        Raises KeysUnavailable as long as its issuer's keys have not come.
+        Raises KeysUnavailable until its issuer's keys have been fetched.
         """
         parsed = signed_tokens.parse(token)
         known = self.issuers.get(signed_tokens.text(parsed.claims, "iss") or "")

@@ -173,7 +173,7 @@ def _is_for_signatures(entry: Json) -> bool:
     return allows and entry.get("use", "sig") == "sig"
 
 
-ALGORITHMS: Final = ("EdDSA", "Ed25519")  # two names of one
+ALGORITHMS: Final = ("EdDSA", "Ed25519")  # two names of one algorithm
 SECRET_BYTES = 32
 ROOT: Final = 0
 OTHERS, GROUP = stat.S_IRWXO, stat.S_IRWXG
@@ -191,7 +191,7 @@ class Keys(NamedTuple):
 
     def sign(self, header: Json, claims: Json) -> str:
         """Return a token of these claims, signed by the private key."""
-        assert self.signer is not None, "who has none is told before"
+        assert self.signer is not None, "callers refuse a file without a private key"
         registry = Registry(algorithms=[str(header["alg"])])
         payload = json.dumps(claims, separators=(",", ":"))
         return jws.serialize_compact(header, payload, self.signer, registry=registry)
@@ -224,7 +224,7 @@ def load_keys(path: str) -> Keys:
 
 
 def check_mode(path: str) -> None:
-    """Refuse a file of private keys that others may read: who reads it signs.
+    """Refuse a file of private keys that others may read: they could sign with them.
 
     Its group may read it where root owns it, as a container's secrets are mounted; so may root, who
     makes and rotates it. Raises OSError or ValueError.

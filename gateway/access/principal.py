@@ -17,17 +17,18 @@ if TYPE_CHECKING:
     from gateway.access.operations import Grant, Need
 
 
-# Of each sort, some 3 MB. A tokens_file has 5,000 at most; of signed tokens those verified last.
+# Static and signed ones each, some 3 MB. A tokens_file has 5,000 at most; of signed tokens, the
+# holders verified last stay.
 MOST_HOLDERS = 10_000
 STATIC = "token"  # the first word of the accounts of static tokens
 CONSOLE: Final = "console"  # the account of the console itself
-LONGEST_SUBJECT = 256  # that is kept whole, to be revoked by a click
+LONGEST_SUBJECT = 256  # characters; the console offers no revocation of a longer one
 
 
 class TokenHolder(NamedTuple):
     """A holder of tokens: `account` is unique, `kind` its first word, `name` for display.
 
-    `subject` is the claim as it stands in the signed tokens.
+    `subject` is the claim in the signed tokens, unchanged.
     """
 
     account: str
@@ -75,7 +76,7 @@ class CredentialUse:
 
 
 UNCOUNTED = CredentialUse(TokenHolder("", ""))
-"""The use of principals whose requests nobody counts: what they note in it is never read."""
+"""The use of principals whose requests are not counted: it is written and never read."""
 
 
 class TokenRefused(Unauthenticated):
@@ -92,7 +93,7 @@ class CredentialUses:
     def __init__(self) -> None:
         self.static: OrderedDict[str, CredentialUse] = OrderedDict()
         self.signed: OrderedDict[str, CredentialUse] = OrderedDict()
-        self.unknown = 0  # refused tokens whose holder nobody knows
+        self.unknown = 0  # refused tokens of unknown holders
         self._numbers = count()
 
     def __iter__(self) -> Iterator[CredentialUse]:
@@ -115,8 +116,8 @@ class Principal:
     `until` becomes 0 when the credential is revoked, so it is compared with the clock at each use.
     `name` is for display, and two principals may share it. `account` is unique: it is the same for
     all credentials of one kind that one client has. `digest` is a keyed hash of the credential.
-    `proof` is what the authority has verified; it judges the principal by it again after a change
-    of keys or files. `use` is where each admitted request notes its time.
+    `proof` is what the authority has verified, and checks again after a change of keys or files.
+    `use` is where each admitted request notes its time.
     """
 
     __slots__ = ("__weakref__", "account", "digest", "grants", "name", "proof", "until", "use")

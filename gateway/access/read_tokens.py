@@ -1,6 +1,6 @@
 """Read tokens: short-lived JWTs, made for one stream or folder, that verify without a look-up.
 
-They are what a browser can carry in a cookie or a URL, and what an edge can verify by itself.
+A browser can carry them in a cookie or a URL, and an edge can verify them by itself.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 TYP: Final = "hg-read+jwt"
 ALGORITHM: Final = "EdDSA"  # the name by which every library knows it
 VERSION = 1
-LEEWAY_S = 30  # between the clocks of whoever signs and of whoever verifies
+LEEWAY_S = 30  # between the clocks of the signer and of the verifier
 
 
 class Proof(NamedTuple):

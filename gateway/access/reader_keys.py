@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from gateway.store import Caches
 
 PARAMETER = "rk"
-KEY_BYTES = 16  # 128 bits: nobody guesses it, and it adds 26 characters to a URL
+KEY_BYTES = 16  # 128 bits: too many to guess; it adds 26 characters to a URL
 REMEMBERED_KEYS = 4096  # of streams that are read: 1 MB; another costs 5 us
 _PURPOSE = b"headgate reader key"
 _R = TypeVar("_R", bound="Read")
@@ -80,7 +80,7 @@ class ReaderKeys:
         return read.reader_key == self.of(read.path)
 
     def with_cache_target(self, read: _R, target: str) -> _R:
-        """Return a read with its key, and a target by which its responses are cached apart."""
+        """Return a read with its key, and a target under which only its responses are cached."""
         read = self.with_key(read, target)
         if read.by_key is None:
             return read

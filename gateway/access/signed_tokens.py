@@ -45,9 +45,8 @@ def has_form(token: str) -> bool:
 def parse(token: str) -> SignedToken:
     """Parse a token into its parts. Raises Unauthenticated.
 
-    Whatever could be read in two ways is refused: padding, bits beyond the last byte, and
-    duplicate JSON keys. Places in the header where a key could be found (jku, jwk, x5u, x5c) are
-    ignored.
+    Anything that could be read in two ways is refused: padding, bits beyond the last byte, and
+    duplicate JSON keys. Header fields that name a key (jku, jwk, x5u, x5c) are ignored.
     """
     if len(token) > LONGEST_TOKEN or _COMPACT.fullmatch(token) is None:
         raise refused("is no signed token in compact form")

@@ -45,7 +45,7 @@ class TokenGuard(Guard):
             self._verifier.adopt(earlier._verifier)
 
     def watch(self, principal: Principal, now: float, *, at_once: bool) -> None:
-        """Judge a principal that was stored by an earlier process, `at_once` and after changes."""
+        """Check a principal that was stored by an earlier process, `at_once` and after changes."""
         self._verifier.watch(principal, now, at_once=at_once)
 
     @override
@@ -140,7 +140,7 @@ class Verifier:
         self._alive: WeakValueDictionary[bytes, Principal] = WeakValueDictionary()
 
     def adopt(self, earlier: Verifier) -> None:
-        """Know the principals that an earlier verifier of the route knows; `recheck` ends some."""
+        """Take over the principals of the route's earlier verifier; `recheck` ends some."""
         self._secret, self._recent, self._alive = earlier._secret, earlier._recent, earlier._alive
         self._remembered_bytes = earlier._remembered_bytes
 
@@ -189,7 +189,7 @@ class Verifier:
         return principal
 
     def watch(self, principal: Principal, now: float, *, at_once: bool) -> None:
-        """Judge a principal that was stored by an earlier process, `at_once` and after changes."""
+        """Check a principal that was stored by an earlier process, `at_once` and after changes."""
         self._alive[secrets.token_bytes(16)] = principal
         if at_once and not self._is_upheld(principal, now):
             principal.until = 0.0
@@ -197,12 +197,12 @@ class Verifier:
     def recheck(self, now: float) -> Iterator[None]:
         """End the principals that no authority upholds any more, after a change of keys or files.
 
-        Each step judges one principal.
+        Each step checks one principal.
         """
         for digest, principal in list(self._alive.items()):
             if not self._is_upheld(principal, now):
                 principal.until = 0.0
-                # A later request may have brought the same token again meanwhile.
+                # A later request may have verified the same token again meanwhile.
                 if self._alive.get(digest) is principal:
                     del self._alive[digest]
                     self._forget(digest)

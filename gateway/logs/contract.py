@@ -41,7 +41,7 @@ class LoadedStream(msgspec.Struct, frozen=True):
 class ListingPage(NamedTuple):
     """A page of a log's streams by path, with those that have ended and are not removed yet.
 
-    `after` is the last path of the page, behind which the next page begins; None on the last page.
+    `after` is the last path of the page: the next page begins after it. None on the last page.
     """
 
     states: Sequence[StreamState]
@@ -80,7 +80,7 @@ class Listing(ABC):
     async def largest(self, prefix: str, most: int) -> Sequence[tuple[int, str]]:
         """Return bytes and path of the largest streams, at most `most`, that begin with `prefix`.
 
-        Every one of these streams is looked at, which may take many seconds.
+        The log looks at each of these streams, which may take many seconds.
         """
 
 
@@ -147,7 +147,7 @@ class Log(ABC):
         """Commit changes of different streams, each by itself, as `commit` does with one.
 
         `settled` is called once for each change, in later passes of the loop, with as many as are
-        known then. An exception raised here is passed to it, too: then nobody can say whether the
+        known then. An exception raised here is passed to it, too: then it is unknown whether the
         change was written.
         """
 
@@ -186,7 +186,7 @@ class Log(ABC):
         return self.why_unhealthy() is None
 
     def loss(self) -> str | None:
-        """Return what acknowledged appends were lost, while the damaged file is kept."""
+        """Return what acknowledged appends were lost, while the damaged file is still there."""
         return None
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from gateway.protocol.streams.state import Change
 
-# What a log takes besides the bytes of records, about: the place of a record, a stream's state.
+# Bytes that a log takes besides those of records, about: a record's index, a stream's state.
 RECORD_BYTES = 100
 STREAM_BYTES = 1024
 APPENDS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)  # up to the largest batch of one stream
@@ -88,7 +88,7 @@ class CommitHistograms:
     """Histograms: appends per group (what a log stores in one step), and seconds per phase.
 
     A commit waits in `queue` until its group begins. `write` is until the log has all of the group,
-    `sync` until that is durable, for logs which can tell the two apart.
+    `sync` until that is durable, for logs that can distinguish the two.
     """
 
     __slots__ = ("appends", "queue", "sync", "write")

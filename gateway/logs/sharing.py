@@ -1,4 +1,4 @@
-"""The ability of a log to be written by several processes, and what it tells each about the others.
+"""The ability of a log to be written by several processes, which it notifies of each other.
 
 A stream's state in memory may be stale, and is confirmed before a client gets it.
 """

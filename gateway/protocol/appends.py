@@ -1,4 +1,4 @@
-"""Appends: whether a stream takes them, and what it is afterwards (PROTOCOL.md section 5.2)."""
+"""Appends: whether a stream accepts them, and its state afterwards (PROTOCOL.md section 5.2)."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ if TYPE_CHECKING:
     from gateway.protocol.streams.state import ClockReading, Stamp
 
 NOTHING: Records = ((), 0)
-MAX_PRODUCERS = 10_000  # a producer's state is held with its stream, about 200 bytes each
-# Appends of one change, or of one delivery, whose spans are named: the latest of hundreds that are
-# alike, and a kilobyte for other gateways that are notified of the change.
+MAX_PRODUCERS = 10_000  # producer states in memory with their stream, about 200 bytes each
+# Appends of one change, or of one delivery, whose spans are named: the latest of hundreds. They add
+# a kilobyte to a notification of other gateways.
 MOST_TRACED = 16
 PRODUCER_IDLE_S = 7 * 24 * 3600.0  # section 5.2.1: state may be cleaned up after a week
 
@@ -62,8 +62,8 @@ class Taken(Protocol):
     """An append as a batch takes it.
 
     `media` is the media type of a plain body: one that is not empty, has no Stream-Seq, and
-    neither closes the stream nor says more than its `stamp` and `stream_id`. Any other append is
-    None there, and decided by what `parsed` returns. `trace_id` names the client's trace.
+    neither closes the stream nor has other fields than its `stamp` and `stream_id`. It is None for
+    any other append, which is decided by what `parsed` returns. `trace_id` is the client's trace.
     """
 
     body: bytes
@@ -73,7 +73,7 @@ class Taken(Protocol):
 
     @property
     def stream_id(self) -> int | None:
-        """The id of the only stream that takes it; None for whichever is at its path."""
+        """The id of the only stream that accepts it; None for any stream at its path."""
 
     def parsed(self) -> Append:
         """Return the append."""
@@ -89,7 +89,7 @@ def plain_media(append: Append) -> str | None:
 
 NO_MORE = (None,) * 4
 QUICK_BYTES = 64 * 1024  # of bodies that are decided without a look at the clock
-LEAST_BYTES = QUICK_BYTES // 8  # that an append counts for beside its body: a refusal may take long
+LEAST_BYTES = QUICK_BYTES // 8  # added to each append's body: a refusal may take long
 
 
 class AppendBatch:
@@ -148,7 +148,7 @@ class AppendBatch:
     ) -> list[AppendOutcome | HeadgateError]:
         """Decide appends in order, from `start` on: QUICK_BYTES of them, or up to `stop`.
 
-        It stops once the batch has `most_bytes`. Plain appends, without a producer or with
+        Stop once the batch has `most_bytes`. Plain appends, without a producer or with
         its next sequence number, are decided here, by the same rules as in `decide`.
         """
         outcomes: list[AppendOutcome | HeadgateError] = []
@@ -283,7 +283,7 @@ class AppendBatch:
         if append.stream_seq is not None:
             self._seq = append.stream_seq
         if datas:
-            if len(datas) == 1:  # in a third of the time
+            if len(datas) == 1:  # a fast path: a third of the time
                 self._tail += len(datas[0])
                 self._records.append(Record(self._tail, datas[0]))
             else:

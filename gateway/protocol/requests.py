@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 MAX_INTEGER = 2**53 - 1  # what JavaScript clients can hold
 MAX_TTL_S = 10**10
-MAX_PRODUCER_ID = 256  # an id stands in every state of its stream: long ones would bloat it
+MAX_PRODUCER_ID = 256  # characters; every state of its stream has the id
 MAX_STREAM_SEQ = 1024
 
 LAST_EVENT_ID = "lastEventId"  # the query parameter of event-source-polyfill
@@ -49,8 +49,8 @@ class _Read(msgspec.Struct, frozen=True):
     Its response has the stream in a `view`, and the `reader_key`; `by_key` says whether its URL has
     that key, too, and is None for a URL without one. Where an SSE client resumes, `last_event_id`
     is the id of its last event. `others` are the parts of a query for an origin that the protocol
-    does not know, in canonical form; of a catch-up that does not say clearly what it asks for,
-    which only the origin knows, they are all parts of the query.
+    does not know, in canonical form; of a catch-up with an ambiguous
+    query, which only the origin can interpret, they are all parts of the query.
     """
 
     path: str
@@ -66,7 +66,7 @@ class _Read(msgspec.Struct, frozen=True):
 
 
 class CatchUp(_Read, frozen=True, gc=False):
-    """GET of what is there (section 5.6). It has no cursor: its answer is for everybody."""
+    """GET of existing data (section 5.6). It has no cursor: all readers get the same response."""
 
     @property
     def is_fixed(self) -> bool:
@@ -75,11 +75,11 @@ class CatchUp(_Read, frozen=True, gc=False):
 
 
 class LongPoll(_Read, frozen=True):
-    """GET that waits for news (section 5.7)."""
+    """GET that waits for new data (section 5.7)."""
 
 
 class Events(_Read, frozen=True):
-    """GET that stays, by server-sent events (section 5.8)."""
+    """GET of server-sent events (section 5.8)."""
 
 
 Live = LongPoll | Events
@@ -88,11 +88,11 @@ MODES: dict[str, type[LongPoll] | type[Events]] = {"long-poll": LongPoll, "sse":
 
 
 class Append(msgspec.Struct, frozen=True):
-    """POST. `is_multi` says that lengths are in the body, `records` what a long JSON body makes.
+    """A POST. `is_multi` says that the body has lengths; `records` are those of a long JSON body.
 
     `trace_id` names the client's trace, `traced` the span of the request, where that is recorded.
-    `stream_id` is that of the one stream that takes it; None for whichever is at the path. With a
-    `tail` the stream takes it only if it ends there.
+    Only the stream with the id `stream_id` accepts it; None for any stream at the path. With a
+    `tail` the stream accepts it only if it ends there.
     """
 
     body: bytes
@@ -109,7 +109,7 @@ class Append(msgspec.Struct, frozen=True):
 
 
 class AppendHead(msgspec.Struct, frozen=True):
-    """A POST as its fields have it: what appends that say the same have in common."""
+    """The parsed fields of a POST, shared by appends with the same fields."""
 
     content_type: str | None
     stream_seq: str | None
@@ -186,11 +186,11 @@ class CreateRequest(msgspec.Struct, frozen=True):
 
 @lru_cache(maxsize=4096)
 def parse_target(target: str) -> Read | HeadgateError:
-    """Parse a GET's canonical target as a read; return the error if it is none.
+    """Parse a GET's canonical target as a read; return the error if it is not one.
 
     Equal reads have an equal `target`: its known keys, sorted, with the offset always there.
 
-    Results are remembered, since a thousand viewers of a stream send the same few targets.
+    Results are cached, since a thousand viewers of a stream send the same few targets.
     """
     try:
         return _parse_target(target)

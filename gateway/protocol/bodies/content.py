@@ -32,7 +32,7 @@ _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _CONTENT_TYPE = re.compile(
     rf'{_TOKEN}/{_TOKEN}(?:[ \t]*;[ \t]*(?:{_TOKEN}=(?:{_TOKEN}|"[ !#-\[\]-~]*"))?)*[ \t]*'
 )
-# XML of any type may hold elements of XHTML or SVG, and name a style sheet with scripts.
+# XML of any type may contain XHTML or SVG, or name a style sheet with scripts.
 _PAGE = re.compile(r"text/html|text/xsl|.*[/+]xml")
 # The first `charset` of a content type counts, as for browsers. Its value may be quoted.
 _CHARSET = re.compile(r';[ \t]*charset=(?:"([^"]*)"|([^;]*))', re.IGNORECASE)
@@ -46,7 +46,7 @@ _BRACKETS = (ord("["), ord("]"))
 # which dispatch one without data once an id has come.
 HEARTBEAT = b":\n"
 
-EVENT_SLICE_BYTES = 96 * 1024  # of nothing but line ends two milliseconds of work; three divides it
+EVENT_SLICE_BYTES = 96 * 1024  # if all are line ends, two milliseconds; a multiple of three
 _DATA_BEGIN = b"event: data\ndata:"
 
 
@@ -99,7 +99,7 @@ def json_messages(body: bytes) -> list[bytes]:
 
 def _messages(body: bytes, *, to_keep: bool = False) -> Sequence[bytes | msgspec.Raw]:
     try:
-        body.decode()  # the JSON decoder lets bytes that are no UTF-8 pass inside strings
+        body.decode()  # the JSON decoder accepts bytes inside strings that are not UTF-8
         value = bytes(_JSON_VALUE.decode(body)).strip(_JSON_SPACE)
         is_array = value.startswith(b"[")
         if to_keep:
@@ -110,12 +110,12 @@ def _messages(body: bytes, *, to_keep: bool = False) -> Sequence[bytes | msgspec
 
 
 def _unusable(error: Exception, what: str = "the body") -> BadRequest:
-    """Return the error that says what is wrong with a text."""
+    """Return an error with what is wrong with a text."""
     reason = "it is nested too deeply" if isinstance(error, RecursionError) else error
     return BadRequest(f"{what} is not usable JSON: {reason}")
 
 
-# What one append stores, and how many messages are in that. A named one takes four times as long.
+# The records of one append, and their number of messages. A NamedTuple takes four times as long.
 Records = tuple[Sequence[bytes], int]
 
 
@@ -180,7 +180,7 @@ def long_value(text: bytes, what: str) -> Generator[None, None, bytes]:
 
 
 def short_values(texts: Sequence[bytes]) -> list[bytes] | None:
-    """Parse a few texts as `one_value` does; None if one of them is no value.
+    """Parse a few texts as `one_value` does; None if one of them is not a value.
 
     All are decoded as one array, in a tenth of the time, and compared with its items.
     """
@@ -201,7 +201,7 @@ def _joined(body: bytes, *, flattens: bool) -> Generator[None, None, tuple[bytes
     is_array = flattens and end - begin > 1 and (body[begin], body[end - 1]) == _BRACKETS
     slices = Slices(body[begin + is_array : end - is_array], begin + is_array)
     yield
-    record, commas = BytesIO(), 0  # which gives out what was written without copying it once more
+    record, commas = BytesIO(), 0  # `getvalue` does not copy what was written
     for piece in slices:
         check_readable(piece.json, around=1)
         record.write(piece.text)
@@ -239,7 +239,7 @@ def prefix_of(content_type: str, record: bytes, count: int) -> Generator[None, N
 
 
 def has_no_message(content_type: str, body: object) -> bool:
-    """Return whether a body that is here whole has nothing that is appended."""
+    """Return whether a whole body has no message to append."""
     if not isinstance(body, bytes):
         return False
     return not body or (is_json(content_type) and b"".join(body.split()) == b"[]")
@@ -257,7 +257,7 @@ def is_long_event(body: bytes) -> bool:
 
 def long_data_event(content_type: str, body: bytes) -> Generator[None, None, bytes]:
     """Render the data event of a long body in steps of a few milliseconds."""
-    event = BytesIO()  # gives out what was written to it without copying it once more
+    event = BytesIO()  # `getvalue` does not copy what was written
     event.write(_DATA_BEGIN)
     for part in _event_lines(content_type, body):
         event.write(part)
@@ -282,7 +282,7 @@ def _event_lines(content_type: str, body: bytes) -> Iterator[bytes]:
 
 
 def _after_line_end(body: bytes, at: int) -> int:
-    """Return a place from `at` on that splits neither a line end nor its following space."""
+    """Return a position from `at` on that splits neither a line end nor its following space."""
     at += body[at - 1 : at + 1] == b"\r\n"
     at += body[at - 1 : at] in {b"\r", b"\n"} and body[at : at + 1] == b" "
     return at

@@ -1,11 +1,11 @@
 """JSON as it is sent: what readers' parsers fail on, and long texts in slices.
 
-A stream is read for as long as it is there. One message that a parser throws an error on is in the
-way of all that come after it, so depth and digits are checked when a message is appended.
+A stream is read as long as it exists. One message that a parser throws an error on blocks
+all that come after it, so depth and digits are checked when a message is appended.
 
-A slice is made whole JSON by what stands for the brackets and strings that are open where it
-begins and where it ends, so that the same decoder takes all of it that takes short bodies. A cut
-lies after a comma or within a string: there the open brackets are all that has to be known.
+A slice is completed to whole JSON by the brackets and quotes that are open where it begins and
+where it ends, so that the decoder of short bodies can parse it. A cut lies after a comma or within
+a string: there the open brackets are all that has to be known.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-# .NET's reader takes so many by default; Python's fails at about a thousand.
+# .NET's reader accepts so many by default; Python's fails at about a thousand.
 MAX_DEPTH = 64
-# Of a number: Python's reader takes so many, since it is quadratic in them.
+# In a number: Python's reader accepts so many, since it is quadratic in them.
 MAX_DIGITS = 4300
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")  # up and down, as signed bytes
@@ -31,7 +31,7 @@ _TOO_MANY_DIGITS = b"0" * (MAX_DIGITS + 1)
 SLICE_BYTES = 32 * 1024  # of the shortest messages 4 ms of work on a slow machine
 # A number, a blank or brackets without a comma: no slice can end there. A megabyte takes 4 ms.
 LONGEST_RUN = 1 << 20
-# In such a run: twice as many as the decoder lets be open. A megabyte of them takes 60 ms.
+# In such a run: twice as many as the decoder lets be open. A megabyte of brackets takes 60 ms.
 MOST_BRACKETS = 2000
 
 _ARRAY = msgspec.json.Decoder(list[msgspec.Raw])
@@ -42,17 +42,17 @@ _TOO_LONG = f"a number or a blank is over {LONGEST_RUN:,} bytes long, or it is a
 _HIGH_SURROGATE = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}")
 _BYTE = re.compile(r"\(byte (\d+)\)")
 
-# What stands for the outer brackets that are open at a cut.
+# Replacements for the outer brackets that are open at a cut.
 _OPEN = {ord("["): b"[", ord("{"): b'{"":'}
 _CLOSE = {ord("["): b"]", ord("{"): b"}"}
-# What bytes raise that are not JSON; a msgspec.DecodeError is a ValueError.
+# The errors for bytes that are not JSON; a msgspec.DecodeError is a ValueError.
 NOT_JSON = (ValueError, RecursionError)
 
 
 def check_readable(text: bytes, *, around: int = 0) -> None:
     """Raise ValueError for valid JSON whose values are nested too deeply, or a number too long.
 
-    `around` brackets stand around the values. It takes a time that grows with the text alone.
+    `around` brackets stand around the values. The time is linear in the text.
     """
     if len(text) <= MAX_DIGITS and text.count(b"[") + text.count(b"{") <= MAX_DEPTH:
         return
@@ -82,16 +82,17 @@ _ENDS = {ord("["): (b"[", b"]")}
 
 
 class Slice(NamedTuple):
-    """Messages, or pieces of them: the first lacks `head` bytes, the last `tail` that are there.
+    """Messages, or pieces of them, completed to the array `json`.
 
-    `json` is the array that was made of it.
+    The first item begins with `head` bytes that are not of the text, and the last one ends with
+    `tail` such bytes.
     """
 
     json: bytes
     items: Sequence[msgspec.Raw]
     head: int
     tail: int
-    leading_commas: int  # commas that stand before the slice, not in it
+    leading_commas: int  # commas before the slice, not in it
 
     @property
     def text(self) -> bytes:
@@ -121,7 +122,7 @@ class Slice(NamedTuple):
 class Slices:
     """Goes through messages that commas divide, `offset` bytes into a body.
 
-    Raises ValueError for what is no JSON, and RecursionError for what is nested too deeply.
+    Raises ValueError for text that is not JSON, and RecursionError for one nested too deeply.
     """
 
     def __init__(self, text: bytes, offset: int = 0) -> None:
@@ -149,7 +150,7 @@ class Slices:
         else:
             after = b"".join([self._cut[self._stack[-1]][1], *outer])
         piece = self._text[begin : self._at]
-        piece.decode()  # the JSON decoder lets bytes that are no UTF-8 pass inside strings
+        piece.decode()  # the JSON decoder accepts bytes inside strings that are not UTF-8
         try:
             text = b"".join((before, piece, after))
             items = _ARRAY.decode(text)
@@ -161,7 +162,7 @@ class Slices:
         return Slice(text, items, len(before) - 1, len(after) - 1, int(leading_commas))
 
     def _advance(self) -> None:
-        """Find the next cut, and what is open there."""
+        """Find the next cut, and the brackets open there."""
         begin, end = self._at, self._at + SLICE_BYTES
         if end >= len(self._text):
             self._at = len(self._text)
@@ -201,7 +202,7 @@ class Slices:
         for bracket in brackets.replace(b"[]", b"").replace(b"{}", b""):
             if bracket in b"[{":
                 stack.append(bracket)
-            elif stack and stack[-1] == bracket - 2:  # so far apart ASCII has the two of a pair
+            elif stack and stack[-1] == bracket - 2:  # ASCII has the two of a pair at this distance
                 stack.pop()
             else:
                 stack.clear()
@@ -220,7 +221,7 @@ def without_blanks(body: bytes) -> tuple[int, int]:
 
 
 def _between_characters(text: bytes, start: int, end: int) -> int:
-    """Return a place near `end`, inside a string, that splits no escape and no character."""
+    """Return a position near `end`, inside a string, that splits no escape and no character."""
     for _ in range(3):
         if text[end] & 0xC0 == 0x80:
             end -= 1
@@ -234,11 +235,11 @@ def _between_characters(text: bytes, start: int, end: int) -> int:
 
 
 def _begins_escape(text: bytes, start: int, at: int) -> bool:
-    """Return whether a backslash begins an escape; `start` is inside none."""
+    """Return whether a backslash begins an escape; `start` is not inside one."""
     before = text[start:at]
     return (len(before) - len(before.rstrip(b"\\"))) % 2 == 0
 
 
 def _with_offset(error: str, offset: int) -> str:
-    """Return a decoder's error about a slice with its place in the whole body."""
+    """Return a decoder's error about a slice with its offset in the whole body."""
     return _BYTE.sub(lambda found: f"(byte {max(0, offset + int(found[1]))})", error)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from gateway.protocol.streams.state import Record
 
 CHUNK_BYTES = 256 * 1024
-# A folded chunk stands for more of the stream, because little is left of it.
+# A folded chunk covers more of the stream, because folding makes it much shorter.
 FOLDED_BYTES = 1 << 20
 
 

@@ -1,7 +1,7 @@
 """Lifetimes of streams, retention of their records, and the limits that one stream has of its own.
 
-Positions say nothing of time, and a stream may only be cut between records. So a few boundaries
-are remembered with the time at which they were the tail, and a stream is cut at one of them.
+A position does not tell when it was written, and a stream may only be cut between records. So a
+few boundaries are stored with the time at which they were the tail, and a stream is cut at one.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     from gateway.protocol.streams.state import ClockReading
 
 S = TypeVar("S", bound="msgspec.Struct")
-# An age may be set later, when it must be known how old records are.
+# A maximum age may be set later: then the age of existing records must be known.
 OPEN_S = 24 * 3600.0
 PARTS = 8  # marks in the retained data, about: up to an eighth more than the limit stays
 
 
 class Retention(msgspec.Struct):
-    """The retention of a stream: seconds, bytes and messages that are kept; 0 means all."""
+    """The retention of a stream: the seconds, bytes and messages that stay; 0 means all."""
 
     max_age_s: int = 0
     max_bytes: int = 0
@@ -93,7 +93,7 @@ class LifetimeLimits(msgspec.Struct):
     def is_same(self, existing: Lifetime, requested: Lifetime) -> bool:
         """Return whether a stream that exists has the lifetime that its creation names.
 
-        One that names none fits a stream for ever, too: there may have been no default then.
+        One that names none fits a stream without an end, too: there may have been no default then.
         """
         if requested == FOR_EVER:
             return existing in (FOR_EVER, self.default)
@@ -107,7 +107,7 @@ class LifetimeLimits(msgspec.Struct):
 UNLIMITED = LifetimeLimits()
 
 
-# A limit that stays as it is, one that is left to the route again, or a number.
+# Unset leaves the limit as it is, None returns it to the route's, a number sets it.
 Limit = int | UnsetType | None
 
 
@@ -271,8 +271,8 @@ def decide_limits(
 ) -> tuple[Change, ...]:
     """Return the change that gives a stream other limits than its route's.
 
-    Nobody knows how old the records of a stream without marks are. They count as appended `now`,
-    and are removed together. Raises BadRequest for a TTL that the stream may not have.
+    The age of records in a stream without marks is unknown. They count as appended `now`, and are
+    removed together. Raises BadRequest for a TTL that the stream may not have.
     """
     own = state.own_retention or LEFT_TO_THE_ROUTE
     own = OwnRetention(

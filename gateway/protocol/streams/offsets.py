@@ -19,7 +19,7 @@ BEGINNING = "-1"
 NOW = "now"
 MAX_POSITION = 10**16 - 1
 _OFFSET = re.compile(r"([0-9]{16})_([0-9]{16})")
-# What any origin's offsets may look like, to stand in an event, in a tag and in a header alike.
+# Offsets of any origin that can be used in an event, in a tag and in a header.
 _PLAIN = re.compile(r'[^\x00-\x20"&,/=?\\\x7f-\U0010ffff]{1,256}')
 _COUNTED = re.compile(r"([0-9]+_)([0-9]+)")
 
@@ -91,7 +91,7 @@ class TailBound(NamedTuple):
         return TailBound(max(self.tail, other.tail), self.closed or other.closed)
 
     def is_reached_by(self, tail: str, *, closed: bool) -> bool:
-        """Return whether a response with this tail and closure has all that is known."""
+        """Return whether a response with this tail and closure is not behind the bound."""
         return self.tail <= tail and (closed or not self.closed)
 
 
@@ -115,15 +115,15 @@ def current_cursor(now: float) -> int:
 def long_over_at(echoed: int | None) -> float:
     """Return the time (epoch seconds) after which this cursor is older than a connected client's.
 
-    Its client was disconnected for long, or a cache has served it an old response.
+    Its client was disconnected for long, or got an old response from a cache.
     """
     return math.inf if echoed is None else EPOCH_S + (echoed + LONG_OVER + 1.0) * INTERVAL_S
 
 
 def same_cursor_until(echoed: int, now: float) -> float:
-    """Return the time (epoch seconds) up to which `next_cursor` treats an echoed cursor alike.
+    """Return the time (epoch seconds) until which `next_cursor` treats a cursor in the same way.
 
-    That is for ever once its interval has passed, else until then.
+    That is infinity once its interval has passed, else the end of the interval.
     """
     return math.inf if echoed < current_cursor(now) else EPOCH_S + (echoed + 1.0) * INTERVAL_S
 

@@ -2,10 +2,10 @@
 
 Moments have two clocks. The wall clock is set now and then: by hand, by NTP after a start without a
 battery, or when a virtual machine moves. So the idle time of a stream is measured by a steady clock
-that nobody sets.
+that is never set.
 
-A log that others serve may come back without what it had acknowledged last. What is appended then
-must not go by offsets that readers and caches hold for other bytes, so the generation rises where
+A log on another server may come back without the data that it acknowledged last. Later appends
+must not get offsets that readers and caches have for other bytes, so the generation rises where
 the stream then ends, as the leader epoch of Kafka does.
 """
 
@@ -23,7 +23,7 @@ from gateway.protocol.streams.offsets import Offset, format_offset, parse_offset
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-ZERO = Offset(0, 0)  # clients know it as the beginning of any stream; a history never gives it out
+ZERO = Offset(0, 0)  # clients know it as the beginning of any stream; no other position has it
 MICROSECONDS = 10**6
 PAST = "offset is past the tail of the stream"
 NEVER = "offset was never given out: no stream at this path has been there yet"
@@ -277,17 +277,17 @@ def changed(state: StreamState, later: StreamState, *, removes: bool = False) ->
 
 
 def raised(state: StreamState, history: int) -> StreamState:
-    """Return the stream in a history of the log: a new generation if the history is another one."""
+    """Return the stream in a history of the log: a new generation if the history is another."""
     if state.history == history:
         return state
     past = state.past_generations
-    if not past or past[-1].end < state.tail:  # else nothing of this generation is left
+    if not past or past[-1].end < state.tail:  # else this generation has no data left
         past = (*past, PastGeneration(state.generation, state.tail))[-MAX_PAST_GENERATIONS:]
     # The id makes it the stream's own, so that its offsets fit no other stream.
     generation = history + state.stream_id % MICROSECONDS
     if generation <= state.generation:
-        # A clock was set back. What was given out and lost must not come again under the next
-        # history, and the microseconds of two histories are not the same.
+        # A clock was set back. Offsets that were sent and lost must not come again under the next
+        # history, and the microseconds of two histories differ.
         generation = state.generation + 1 + (history + state.stream_id) % MICROSECONDS
     return msgspec.structs.replace(
         state, generation=generation, past_generations=past, history=history
