@@ -99,7 +99,7 @@ def make_services(  # noqa: PLR0913 - what differs between listeners
 
 
 def reconfigure(services: Services, settings: Settings) -> None:
-    """Let the context of a running process follow new settings."""
+    """Let the services of a running process follow new settings."""
     set_level(settings.log_level)
     renew(services.timeouts, _timeouts(settings))
     services.log.set_level(settings.log_requests)

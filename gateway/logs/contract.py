@@ -1,6 +1,6 @@
 """The contract of a log: it stores streams and compares versions, and knows no protocol rule.
 
-Every log has ten methods. The others have defaults: for a log that counts nothing for the metrics,
+Every log has nine methods. The others have defaults: for a log that counts nothing for the metrics,
 and for one without files to look after. A log may also have abilities: each is an attribute that
 holds the object for it, or None. Features declare further ones next to their users.
 """

@@ -220,7 +220,9 @@ def test_a_cached_head_means_the_same_as_a_parsed_one_for_any_bytes(
         client = await gateway.connect()
         before = received
         client.send(wire)
-        await until(lambda: received > before)
+        # Bytes that come before the answer may be a body; later ones are dropped.
+        opened = gateway.server.connections
+        await until(lambda: received > before and all(it.is_idle for it in opened))
         client.send(get(S, "Connection: close"))
         try:
             return re.sub(rb"X-Request-Id: [0-9a-f]{8}-[0-9a-f]+\r\n", b"", await client.rest())

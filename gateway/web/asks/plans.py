@@ -1,11 +1,11 @@
-"""The plans of writes: the next write like one that was admitted needs no handler.
+"""The plans of requests: the next one like a request that was admitted needs no handler.
 
 The handler of a request applies the rules, and leaves a plan where they admit it. The next append
 with the same fields to the same path goes by that plan: straight into the queue of its log. So does
 the next creation with the same fields on the same route, and the next read there that an origin has
-to answer. What a rule has looked at is in the key of
-the plan; or it is looked at again for each write (`Plans.ask`); or it makes a new table, as a
-reload does. What the rules do not admit leaves no plan.
+to answer. What a rule depends on is in the key of the plan; or it is checked again for each request
+(`Plans.ask`, `Plans.read`); or it makes a new table, as a reload does. What the rules do not admit
+leaves no plan.
 """
 
 from __future__ import annotations
