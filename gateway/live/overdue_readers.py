@@ -9,7 +9,7 @@ from __future__ import annotations
 import fcntl
 import struct
 import termios
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from asyncio import Transport
@@ -18,12 +18,20 @@ LEAST_RATE = 16 * 1024  # bytes a second; the largest append (16 MiB) takes 17 m
 CHECK_S = 5.0  # between two looks at how much the readers have taken
 # A client's window opens in steps of up to 400 KiB (a sixteenth of the largest tcp_rmem), which
 # take 25 s at LEAST_RATE.
-GRACE_S = 30.0
+MOST_LAG = 30 * LEAST_RATE  # bytes
 
 
-def most_unread(unread: int, elapsed_s: float) -> float:
-    """Return how much of its `unread` bytes a reader may still lack after `elapsed_s` seconds."""
-    return unread - LEAST_RATE * (elapsed_s - GRACE_S)
+class Pace(NamedTuple):
+    """The pace of an overdue reader at its last check, compared with LEAST_RATE."""
+
+    unread: int  # bytes
+    at: float  # loop time
+    lag: float = 0.0  # bytes that it has taken too few
+
+    def after(self, unread: int, now: float) -> Pace:
+        """Return the pace at the next check; what was taken early does not count for later."""
+        allowed = LEAST_RATE * (now - self.at)
+        return Pace(unread, now, max(0.0, self.lag + allowed - (self.unread - unread)))
 
 
 def unread_bytes(transport: Transport) -> int:

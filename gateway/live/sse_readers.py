@@ -22,7 +22,7 @@ from typing_extensions import override
 from gateway.errors import HeadgateError
 from gateway.live.feed_state import drain_times
 from gateway.live.live_turns import LiveReader, LiveTurns
-from gateway.live.overdue_readers import CHECK_S, most_unread, unread_bytes
+from gateway.live.overdue_readers import CHECK_S, MOST_LAG, Pace, unread_bytes
 from gateway.live.source import N, V
 from gateway.protocol import http1
 from gateway.protocol.streams import offsets
@@ -235,9 +235,8 @@ class SseReaders(Generic[V, N]):
     """The SSE readers that a feed serves, each until its time is over.
 
     `turns` has the live readers, and `ahead` those that are past the feed's position. `overdue`
-    has those whose time is over amid a message, with the bytes that they had not read then, and
-    when that was (loop time): they are no longer in `ends`. `due_back` counts the clients whose
-    responses the server has ended, less those that have come since.
+    has those whose time is over amid a message, and which are no longer in `ends`. `due_back`
+    counts the clients whose responses the server has ended, less those that have come since.
     """
 
     __slots__ = (
@@ -253,7 +252,7 @@ class SseReaders(Generic[V, N]):
         self._hurries = False
         self.due_back = 0
         self.ends: dict[SseReader, float] = {}  # end of its time (loop time), the oldest first
-        self.overdue: dict[SseReader, tuple[int, float]] = {}
+        self.overdue: dict[SseReader, Pace] = {}
         self.ahead: dict[SseReader, None] = {}
         self.turns: LiveTurns[V, N] = LiveTurns(feed, self.control_event)
         self._last_write = self.feed.loop.time()
@@ -293,7 +292,7 @@ class SseReaders(Generic[V, N]):
         """
         if reader.paused and ended == "timeout":
             if self.ends.pop(reader, None) is not None:
-                self.overdue[reader] = unread_bytes(reader.transport), self.feed.loop.time()
+                self.overdue[reader] = Pace(unread_bytes(reader.transport), self.feed.loop.time())
         elif reader.paused:
             self.drop(reader, "slow" if ended == "drain" else ended)
         elif reader in self:
@@ -382,8 +381,9 @@ class SseReaders(Generic[V, N]):
             if end > now:
                 break
             self.end(reader, "drain" if self._hurries else "timeout")
-        for reader, (unread, since) in list(self.overdue.items()):
-            if unread_bytes(reader.transport) > most_unread(unread, now - since):
+        for reader, last in list(self.overdue.items()):
+            pace = self.overdue[reader] = last.after(unread_bytes(reader.transport), now)
+            if pace.lag > MOST_LAG:
                 self.drop(reader, "slow")
         if self.turns.live and now >= self._last_write + self._settings.heartbeat:
             self.turns.send_heartbeats(list(self.turns.live))
