@@ -21,12 +21,13 @@ from gateway.rules.directives import (
     date_of,
     governing,
     members,
+    parse_dictionary,
     parse_directives,
 )
 from gateway.rules.repair import LIFETIMES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from multidict import MultiMapping
 
@@ -151,13 +152,15 @@ def shorten(
         shared_s = policy.explicit_lifetime(fields, shared, date_of(fields, "Date")) or 0
     is_never_fresh = not _NEVER_FRESH.isdisjoint(browsers.by_name)
     asks_again = browsers.seconds("max-age") == 0
+    surrogates = fields.getall("Surrogate-Control", ())
+    is_short_for_surrogates = _is_short(surrogates, longest_s)
     if (
         shared_s <= longest_s
         and shared.by_name.get(_GRACE, "0") == "0"
         # Where Cache-Control says nothing of it, Varnish has a grace of its own.
         and (not shared_s or browsers.by_name.get(_GRACE) == "0")
         and (is_never_fresh or (asks_again and browsers.by_name.get(_GRACE, "0") == "0"))
-        and "Surrogate-Control" not in fields
+        and (not surrogates or is_short_for_surrogates)
     ):
         return []
     age = 0 if "private" in browsers else min(shared_s, longest_s)
@@ -173,14 +176,32 @@ def shorten(
         directives = {name: value for name, value in shared.by_name.items() if name not in _AGES}
         edge = _directive_line({**directives, "max-age": str(age)}, targeted=shared.targeted)
         also = f", s-maxage={age}" if "s-maxage" in shared else ""  # it says for whom, too
-        lines = [("CDN-Cache-Control", f"{edge}{also}"), ("Surrogate-Control", edge)]
+        lines = [("CDN-Cache-Control", f"{edge}{also}")]
+        if not is_short_for_surrogates:
+            surrogates = [edge]
     elif shared.targeted:
         never = _directive_line(_with_tail_directive(shared, "no-cache"), targeted=True)
         lines = [("CDN-Cache-Control", never)]
     lines.insert(0, ("Cache-Control", _directive_line(control, targeted=False)))
+    if age or is_short_for_surrogates:
+        lines += [("Surrogate-Control", value) for value in surrogates]
     removed = [(name, value) for name in LIFETIMES for value in fields.popall(name, ())]
     fields.extend(lines)
     return removed if removed != lines else []
+
+
+def _is_short(surrogate_control: Sequence[str], longest_s: int) -> bool:
+    """Return whether Surrogate-Control is well-formed, and lets surrogates store no longer.
+
+    Some surrogates accept what is not a dictionary, such as `max-age=1+60`.
+    """
+    directives = Directives(parse_dictionary(surrogate_control))
+    if not _NEVER_FRESH.isdisjoint(directives.by_name):
+        return True
+    seconds = directives.seconds("max-age")
+    return (
+        seconds is not None and seconds <= longest_s and directives.by_name.get(_GRACE, "0") == "0"
+    )
 
 
 def _with_tail_directive(directives: Directives, tail_directive: TailDirective) -> dict[str, str]:

@@ -141,6 +141,27 @@ def test_a_surrogate_control_that_allows_more_is_replaced(said: str, longest_s: 
     ]
 
 
+@pytest.mark.parametrize("said", ["max-age=1", "max-age=0", "no-store", "no-cache"])
+@pytest.mark.parametrize(
+    "control",
+    ["no-cache", f"no-cache, s-maxage=1, {NO_GRACE}", f"max-age=0, s-maxage=1, {NO_GRACE}"],
+)
+def test_a_surrogate_control_that_allows_no_more_is_not_changed(control: str, said: str) -> None:
+    fields = [(CONTROL, control), (SURROGATE, said)]
+    assert told(*fields) == fields
+
+
+def test_a_surrogate_control_that_allows_no_more_stays_where_the_others_are_shortened() -> None:
+    fields = CIMultiDict([(CONTROL, "public, max-age=60"), (SURROGATE, "no-store")])
+    said = list(fields.items())
+    assert shorten(fields, 1, "no-cache") == said
+    assert list(fields.items()) == [
+        (CONTROL, f"public, no-cache, s-maxage=1, {NO_GRACE}"),
+        (CDN, "public, max-age=1"),
+        (SURROGATE, "no-store"),
+    ]
+
+
 @pytest.mark.parametrize(
     "said", ["", pytest.param(f"Vary: Accept\r\n{CONTROL}: no-store\r\n", id="no-store")]
 )
