@@ -189,13 +189,17 @@ def parse_date(text: str) -> float | None:
 
 @lru_cache(maxsize=256)  # for a second all answers have the same; 64 KB
 def _parsed_date(text: str) -> float | None:
+    text = text.replace(":60 ", ":59 ")  # a leap second is the last one of its minute
     for form in _DATES if text.isascii() else ():
         try:
             moment = datetime.strptime(text, form).replace(tzinfo=UTC)
+            if moment.year == 1969 and "%y" in form:
+                moment = moment.replace(year=2069)  # no web server's clock shows an earlier year
         except ValueError:
             continue
-        # Numbers of fewer digits, and more blanks, make no date.
-        return moment.timestamp() if len(moment.strftime(form)) == len(text) else None
+        # Numbers of fewer digits, and more blanks, make no date. A wrong weekday does not matter.
+        usual = moment.strftime(form.rpartition(", ")[2])
+        return moment.timestamp() if len(usual) == len(text.rpartition(", ")[2]) else None
     return None
 
 
@@ -291,9 +295,10 @@ def requested_part(requested_range: str, length: int) -> tuple[int, int] | None:
     else:
         start = whole_number(match[1])
         if match[2]:
-            end = min(whole_number(match[2]) + 1, length)
-            if whole_number(match[2]) < start:
+            last = whole_number(match[2])
+            if last < start:
                 return None
+            end = min(last + 1, length)
     if start >= length:
         raise RangeNotSatisfiable(length)
     return start, end

@@ -257,10 +257,23 @@ def test_a_malformed_date_is_ignored(text: str) -> None:
     assert parse_date(text) is None
 
 
-@pytest.mark.parametrize(("year", "full"), [("68", 2068), ("70", 1970), ("94", 1994)])
-def test_a_two_digit_year_is_between_1969_and_2068(year: str, full: int) -> None:
-    moment = datetime(full, 11, 6, 8, 49, 37, tzinfo=UTC)
-    assert parse_date(f"{moment:%A}, 06-Nov-{year} 08:49:37 GMT") == moment.timestamp()
+@pytest.mark.parametrize("year", [1970, 1994, 2026, 2068, 2069])
+@pytest.mark.parametrize("weekday", ["Friday", "Wednesday"])
+def test_a_two_digit_year_is_between_1970_and_2069(year: int, weekday: str) -> None:
+    moment = datetime(year, 11, 6, 8, 49, 37, tzinfo=UTC)
+    assert parse_date(f"{weekday}, {moment:%d-%b-%y} 08:49:37 GMT") == moment.timestamp()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Sat, 31 Dec 2016 23:59:60 GMT",
+        "Saturday, 31-Dec-16 23:59:60 GMT",
+        "Sat Dec 31 23:59:60 2016",
+    ],
+)
+def test_a_leap_second_is_parsed_as_the_last_second_of_its_minute(text: str) -> None:
+    assert parse_date(text) == 1_483_228_799
 
 
 @given(st.integers(0, 253_402_300_799))
