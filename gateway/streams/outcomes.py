@@ -162,6 +162,7 @@ class Outcomes:
         # Writes that wait no longer, with their outcomes: filled before `deliver` is called, so
         # that whatever raises there, the next delivery has them.
         self.undelivered: deque[tuple[Waiting, Any]] = deque()
+        self.refused: deque[tuple[Waiting, HeadgateError]] = deque()  # not in `pending_bytes`
         self._is_delivering = False
         self._on_turn = on_turn
 
@@ -177,9 +178,12 @@ class Outcomes:
         delivered = 0
         try:
             with turn:
-                while self.undelivered:
-                    one, outcome = self.undelivered.popleft()
-                    self.pending_bytes -= len(one.body)
+                while self.undelivered or self.refused:
+                    if self.undelivered:
+                        one, outcome = self.undelivered.popleft()
+                        self.pending_bytes -= len(one.body)
+                    else:
+                        one, outcome = self.refused.popleft()
                     self.pending -= 1
                     try:
                         one.answered(outcome)
@@ -187,7 +191,7 @@ class Outcomes:
                         log.exception("write.unanswered")
                         one.abandon()
                     delivered += 1
-                    if not delivered % UNTIMED and self.undelivered and perf_counter() >= turn_ends:
+                    if not delivered % UNTIMED and perf_counter() >= turn_ends:
                         asyncio.get_running_loop().call_soon(self.deliver)
                         return
         finally:

@@ -128,7 +128,8 @@ class WriteQueue:
             self.refused_for_room += 1
             refusal = LimitReached("max_pending_appends is reached: the log is behind, try again")
             self.figures.count([one], [refusal], one.came)
-            outcomes.undelivered.append((one, refusal))
+            size = 0  # a refused write takes no room while it waits for its outcome
+            outcomes.refused.append((one, refusal))
             self._loop.call_soon(outcomes.deliver)
         else:
             active = self.table.get(path)

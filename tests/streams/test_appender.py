@@ -323,6 +323,19 @@ async def test_an_append_waits_only_if_the_bytes_of_waiting_appends_are_within_t
     assert await service.append("b", b"z" * 100) == stored(size + 100 if accepted else 100)
 
 
+async def test_refused_appends_do_not_count_as_waiting_ones() -> None:
+    log = GatedLog()
+    service = Service(log, max_pending_bytes=100)
+    await service.create("s")
+    log.commits.clear()
+    waiting = [service.submit("s", b"x" * size) for size in (60, 50, 1000, 30)]
+    assert service.writes.outcomes.pending_bytes == 90
+    log.commits.set()
+    kinds = [type(await one) for one in waiting]
+    assert kinds == [AppendOutcome, LimitReached, LimitReached, AppendOutcome]
+    assert service.writes.outcomes.pending_bytes == 0
+
+
 async def test_the_queue_is_idle_only_when_no_append_is_under_way() -> None:
     log = GatedLog()
     service = Service(log)
