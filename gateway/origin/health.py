@@ -95,6 +95,8 @@ class HealthChecks:
                     raise
                 except OSError as error:
                     return why_unreachable(error, timeout_s)
+                if connection.transport is None:
+                    return "closed the connection at once"
                 probe = _Probe()
                 try:
                     wire = f"GET {path} HTTP/1.1\r\nHost: {server.host}\r\n\r\n"

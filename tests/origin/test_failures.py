@@ -390,6 +390,30 @@ async def test_a_health_check_that_times_out_marks_a_server_down() -> None:
         await until(lambda: origin.servers.why_unhealthy() == why)
 
 
+async def test_a_server_that_closed_each_connection_at_once_is_found_healthy_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    connect = ConnectionPool.connect
+
+    async def closed(
+        pool: ConnectionPool, server: OriginServer, *, is_pooled: bool = True
+    ) -> OriginConnection:
+        connection = await connect(pool, server, is_pooled=is_pooled)
+        connection.close()
+        return connection
+
+    monkeypatch.setattr(ConnectionPool, "connect", closed)
+    health = {"health_path": "/health", "health_interval": 0.02}
+    async with (
+        RawOrigin(answer(), answer(), answer()) as server,
+        opened(server, **health) as origin,
+    ):
+        (checked,) = origin.servers
+        await until(lambda: not checked.up)
+        monkeypatch.setattr(ConnectionPool, "connect", connect)
+        await until(lambda: checked.up)
+
+
 async def test_a_server_without_a_health_path_is_checked_only_while_it_is_down() -> None:
     health = {"health_path": "/health", "health_interval": 0.01}
     async with (
