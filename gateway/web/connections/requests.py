@@ -81,7 +81,8 @@ class ConnectionRequests:
         wire, fast = self.wire, self.owner.fast
         # Requests of a client that does not keep up have a handler.
         is_plain_time = wire.unsent is None and not self.owner.is_closing
-        if self.held or self.parser.part or fast is None or not is_plain_time:
+        is_within = self.parser.part or self.parser.body is not None
+        if self.held or is_within or fast is None or not is_plain_time:
             self._parse(data)
             return
         if data.startswith(b"GET "):
@@ -160,8 +161,6 @@ class ConnectionRequests:
             while parser.body is None and self._may_begin(requests, has_more=at < len(data)):
                 at = self._begin(data, at)
                 requests += 1
-        except HeadgateError as error:
-            self.wire.refuse(error, to_head=begins_head(parser.part + data[at : at + METHOD_BYTES]))
         finally:
             self._is_parsing = was_parsing
             self._has_next = False
@@ -183,11 +182,16 @@ class ConnectionRequests:
     def _begin(self, data: bytes, start: int) -> int:
         """Answer the next request by the fast path if possible, else by a handler.
 
-        Return the position after what there is of it. Raises BadRequest or HeadTooLarge.
+        Return the position after what there is of it.
         """
         wire, services, fast = self.wire, self.services, self.owner.fast
         came_in_parts, end = bool(self.parser.part), end_of_head(self.parser.part, data, start)
-        parsed = self.parser.feed_head(data, start, end)
+        try:
+            parsed = self.parser.feed_head(data, start, end)
+        except HeadgateError as error:
+            first = self.parser.part + data[start : start + METHOD_BYTES]
+            wire.refuse(error, to_head=begins_head(first))
+            return start
         if parsed is None:
             if wire.deadline is None:
                 wire.deadline = self.loop.time() + services.timeouts.header
