@@ -75,7 +75,6 @@ def make_services(  # noqa: PLR0913 - what differs between listeners
     return Services(
         clock=clock,
         running=running or clock,
-        expiry_grace_s=settings.expiry_grace,
         scheme=settings.scheme,
         via=f"1.1 headgate-{secrets.token_hex(4)}",
         store=Store(settings.cache_size),

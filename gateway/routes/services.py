@@ -73,7 +73,6 @@ class Services:
     clock: Callable[[], float]
     # Seconds of a clock that nobody sets: streams expire by it where `clock` may be set.
     running: Callable[[], float]
-    expiry_grace_s: float  # for how long no stream is removed while `clock` is in doubt
     scheme: str = forwarding.SCHEME  # by which the listener is reached without a proxy
     via: str  # our line in Via, which no other process has
     store: Store[Any]
