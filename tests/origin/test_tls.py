@@ -203,7 +203,7 @@ async def test_a_server_started_with_ssl_cert_file_trusts_its_authorities(
 def test_aiohttp_loads_no_authorities_and_the_environment_stays_unchanged(authority: str) -> None:
     program = (
         "import os; from gateway import trust\n"
-        "with trust.nobody(): import aiohttp.connector\n"
+        "with trust.without_authorities(): import aiohttp.connector\n"
         "names = ('SSL_CERT_FILE', 'SSL_CERT_DIR'); print(*map(os.environ.get, names));"
         "contexts = aiohttp.connector._SSL_CONTEXT_VERIFIED, trust.context();"
         "print(*(it.cert_store_stats()['x509_ca'] for it in contexts))"
