@@ -74,7 +74,7 @@ def serve(config: Path | None, **flags: str | None) -> None:
     settings = load_settings(config, flags)
     from gateway import trust
 
-    # One collection behind this import: it leaves 0.6 MB of discarded classes, whose memory the
+    # One collection after this import: it leaves 0.6 MB of discarded classes, whose memory the
     # next imports use.
     with trust.without_authorities():
         import aiohttp.web  # noqa: F401

@@ -24,7 +24,7 @@ class LaterWaiter(Protocol):
 class _Turn:
     """The steps to be resumed next; they run one at a time, never one inside another.
 
-    A block of code `with turn` sets several Laters: their steps are resumed behind the block.
+    A block of code `with turn` sets several Laters: their steps are resumed after the block.
     """
 
     def __init__(self) -> None:
@@ -40,7 +40,7 @@ class _Turn:
         self.settle()
 
     def add(self, waiters: Iterable[LaterWaiter | asyncio.Future[None]], later: Later[Any]) -> None:
-        """Resume these waiters now, or behind the running step."""
+        """Resume these waiters now, or after the running step."""
         ready = self.ready
         for waiter in waiters:
             if not isinstance(waiter, asyncio.Future):
@@ -50,7 +50,7 @@ class _Turn:
         self.settle()
 
     def add_last(self, waiter: LaterWaiter) -> None:
-        """Resume a waiter in a later pass of the loop, behind those that are ready."""
+        """Resume a waiter in a later pass of the loop, after those that are ready."""
         self.ready.append((waiter, HAD_ITS_TURN))
         self.schedule()
 
@@ -121,7 +121,7 @@ class Later(Generic[T]):
         return value
 
     def exception(self) -> BaseException | None:
-        """Return the error, or None if there is none so far."""
+        """Return the error, or None if it is not set so far."""
         return self._error
 
     def set_result(self, value: T) -> None:

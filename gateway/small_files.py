@@ -158,7 +158,7 @@ def _file_states(paths: Sequence[str]) -> _FileStates:
 def file_state(path: str) -> FileState:
     """Return a value that changes with a file's content, or when a link leads elsewhere.
 
-    Raises OSError if there is nothing, and ValueError if it is no file.
+    Raises OSError if there is nothing, and ValueError if it is not a file.
     """
     it = os.stat(path)  # noqa: PTH116 - Path raises on odd names
     if not stat.S_ISREG(it.st_mode):

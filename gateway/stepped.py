@@ -6,12 +6,12 @@ A handler is called inside the call that parsed its request. It returns
 * a ``Later``, whose result will be the value, such as the response after a commit;
 * or a coroutine, as an ordinary ``async def`` does. While the coroutine awaits a ``Later`` (such as
   an origin's response), it is suspended without a task. Once the ``Later`` is set, the coroutines
-  that wait for it are resumed in the order of waiting, behind the code that set it, in turns of
+  that wait for it are resumed in the order of waiting, after the code that set it, in turns of
   TURN_S. When the coroutine awaits a future of asyncio (the rest of a body, a lock, a timer), it
   continues as an ``asyncio.Task`` from there.
 
 A step never runs inside a task, so ``asyncio.timeout`` and ``current_task`` fail loudly in it.
-Inside one they would mean the task of whatever code set a ``Later``. A handler that needs them
+Inside one they would mean the task of the code that set a ``Later``. A handler that needs them
 awaits ``in_task()`` first.
 """
 
@@ -37,7 +37,7 @@ def in_task() -> Generator[None, None, None]:
         yield None
 
 
-async def outcome_of(result: Any) -> Any:  # noqa: ANN401 - whatever a handler may return
+async def outcome_of(result: Any) -> Any:  # noqa: ANN401 - anything that a handler may return
     """Return the value of a handler's result in a task, which can await it without a Step."""
     return await result if isinstance(result, Later | types.CoroutineType) else result
 
@@ -60,7 +60,7 @@ class Step(Generic[T]):
         on_done: Callable[[T | None, BaseException | None], object],
         context: Context | None = None,
     ) -> None:
-        """Run the handler, and its task, in `context` if given, whatever code resumes it."""
+        """Run the handler, and its task, in `context` if it is set, whichever code resumes it."""
         self._handler: Callable[[], T | Later[T] | Coroutine[Any, None, T]] | None = handler
         self._on_done: Callable[[T | None, BaseException | None], object] | None = on_done
         self._context = context
@@ -92,7 +92,7 @@ class Step(Generic[T]):
             turn.settle()
 
     def take_over(self, coro: Coroutine[Any, None, T], awaited: Any) -> None:  # noqa: ANN401 - as of _wait_for
-        """Continue a coroutine that the running step has begun, behind what it awaits.
+        """Continue a coroutine that the running step has begun, once what it awaits is done.
 
         This is for a caller that has called the handler itself, instead of `run`.
         """
@@ -100,7 +100,7 @@ class Step(Generic[T]):
         self._wait_for(awaited)
 
     def resume(self, later: Later[Any], /) -> None:
-        """Continue behind the Later that the handler awaits, unless the step was cancelled."""
+        """Continue after the Later that the handler awaits, unless the step was cancelled."""
         if self._awaited is not later:
             return
         if self._flags & _CANCELLED:

@@ -141,7 +141,7 @@ class Store(Generic[K]):
         try:
             self._join(entry)
         except BaseException:
-            self._remove(entry)  # outside its groups it would not be dropped with them
+            self._remove(entry)  # without its groups it would not be dropped with them
             raise
         if was_used:
             self._use(entry)
@@ -155,7 +155,9 @@ class Store(Generic[K]):
         for group in entry.groups:
             keys = self.by_group[group]
             if len(keys) >= MAX_GROUP:
-                if not isinstance(keys, OrderedDict):  # a dict looks for its first behind all gaps
+                if not isinstance(
+                    keys, OrderedDict
+                ):  # a dict searches for its first key past all gaps
                     keys = self.by_group[group] = OrderedDict(keys)
                 oldest = next(iter(keys))
                 self._evict(self._used.get(oldest) or self._new[oldest])
@@ -179,7 +181,7 @@ class Store(Generic[K]):
                 self._evict(self._new[key])
                 return
             self._used_bytes -= entry.size
-            self._new[key] = entry  # evicted the next time, unless it is used until then
+            self._new[key] = entry  # evicted next time, unless it is used until then
             keys.move_to_end(key)
 
     def _evict(self, entry: K) -> None:
@@ -233,16 +235,16 @@ class Store(Generic[K]):
 
 
 class Caches:
-    """The caches of what was read of one log's streams.
+    """The caches of the responses and chunks of one log's streams.
 
-    Each entry is in one of the groups of its stream: its id, or ("tail", id) for what an append
-    makes stale.
+    Each entry is in one of the groups of its stream: its id, or ("tail", id) if an append makes it
+    stale.
     """
 
     def __init__(self, *stores: Store[Any]) -> None:
         self.stores = [*stores]
-        # Each drops what a feature has derived from the stream with this id, whose beginning has
-        # changed or which is gone; None means all streams.
+        # Each drops the data that a feature has derived from the stream with this id, which is gone
+        # or whose beginning has changed; None means all streams.
         self.derived: list[Callable[[int | None], None]] = []
 
     def changed(self, stream_id: int, *, whole: bool) -> None:

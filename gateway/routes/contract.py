@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 class PlainGet(msgspec.Struct, frozen=True):
-    """A GET that may share a cached response, with what all equal ones have in common."""
+    """A GET that may get a cached response; equal requests share it."""
 
     target: str
     headers: MultiMapping[str]
@@ -42,15 +42,15 @@ class PlainGet(msgspec.Struct, frozen=True):
     is_last: bool  # the connection ends with the answer
     route: StreamRoute
     principal: Principal | None = None  # as the route's guard has admitted it; None on an open one
-    reader_key: str | None = None  # that its URL has; `key` is without it
-    is_poll: bool = False  # it was a long-poll that had to wait
+    reader_key: str | None = None  # in its URL; `key` lacks it
+    is_poll: bool = False  # a long-poll that had to wait
 
 
 class ParsedPoll:
-    """A long-poll as its target has it, which all equal ones share.
+    """A parsed long-poll, shared by all with the same target.
 
     From the time `long_over_at` (epoch seconds) on its cursor is too old. `position` is where its
-    route lets such wait; the route alone reads it, and checks that it still holds.
+    route parks such polls; only the route reads it, and checks that it is still right.
     """
 
     __slots__ = ("long_over_at", "name", "position", "read", "resume_kind", "route")
@@ -78,7 +78,7 @@ class StreamRoute(Protocol):
     serves_prefix: bool = False  # there are requests for the prefix itself
 
     def checked(self, name: str) -> str:
-        """Return the name of a stream; raises HeadgateError where it cannot be one."""
+        """Return the name of a stream; raises HeadgateError if it cannot be one."""
 
     def control(self, name: str) -> RouteFeature | None:
         """Return the feature with this control path; None for the name of a stream."""
@@ -118,7 +118,7 @@ class StreamRoute(Protocol):
         return
 
     def invalidate(self, write: Write) -> None:
-        """Drop what a write has made stale, which came through this worker or another one."""
+        """Drop what a write through this worker or another one has made stale."""
 
     def invalidate_all(self) -> None:
         """Treat everything outside the cache as stale: writes through other workers were missed.

@@ -1,4 +1,4 @@
-"""The part of a feature that belongs to one route: a route knows no more of a feature."""
+"""The part of a feature that belongs to one route: all that the route knows of it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Entrance(NamedTuple):
-    """A place where clients of a feature connect, as the front page and refusals of paths name it.
+    """A control path where clients of a feature connect, as the front page and refusals name it.
 
     `key` names it in JSON, `who` are its clients and `what` is a sentence about it. `name` is a
     control path.
@@ -26,10 +26,10 @@ class Entrance(NamedTuple):
 class RouteFeature:
     """The part of a feature that belongs to one route; each overrides only what it has."""
 
-    # A part of all its control paths: where a path has none of these parts, no feature is looked
-    # for. "" for a feature without control paths.
+    # A part of all its control paths: a path without any feature's mark is no control path. "" for
+    # a feature without control paths.
     control_mark = ""
-    no_stream = ""  # what a read of a control path is told
+    no_stream = ""  # the detail of the error for a read of a control path
     entrance: Entrance | None = None
 
     def has_path(self, name: str) -> bool:  # noqa: ARG002 - for features with control paths
@@ -58,7 +58,7 @@ class RouteFeature:
         """Begin, once the route can be used. Raises LogUnavailable, StartError."""
 
     def drain(self) -> None:
-        """End responses that would last: their clients come back elsewhere."""
+        """End lasting responses: their clients reconnect to another gateway."""
 
     async def close(self) -> None:
         """Release all resources, after the last request and before the route does."""

@@ -82,7 +82,7 @@ class Router:
         return found
 
     def _known_paths(self) -> str:
-        """Return where there is something, for a path where there is nothing."""
+        """Return where streams and features are, for the refusal of another path."""
         places = f"streams are below {_folders(self.prefixes)}"
         for entrance, paths in self.entrances().items():
             places = f"{places}; {entrance.who} connect at {' and '.join(paths)}"

@@ -50,7 +50,7 @@ class FrontCaches:
     """The caches in front of this server; a reload may replace their `purges`."""
 
     def __init__(self) -> None:
-        self.purges: Purges | None = None  # None until they are made
+        self.purges: Purges | None = None  # None before the start
 
     def purge(self, prefix: str, path: str) -> None:
         """Let the caches forget a stream of the route with this prefix, at a canonical path."""
@@ -71,10 +71,10 @@ class Services:
     """
 
     clock: Callable[[], float]
-    # Seconds of a clock that nobody sets: streams expire by it where `clock` may be set.
+    # Seconds of a clock that is never set: streams expire by it where `clock` may be set.
     running: Callable[[], float]
-    scheme: str = forwarding.SCHEME  # by which the listener is reached without a proxy
-    via: str  # our line in Via, which no other process has
+    scheme: str = forwarding.SCHEME  # of the listener without a proxy
+    via: str  # our line in Via, unique for each process
     store: Store[Any]
     limits: ServerLimits
     release_reader: Callable[[], None]  # that of `limits`: a feed calls it for each reader
@@ -91,7 +91,7 @@ class Services:
     admitted: AdmittedReaders
     front_caches: FrontCaches
     journal: WriteJournal | None = None  # None without other workers
-    tracer: Tracer | None = None  # None where no spans are wanted
+    tracer: Tracer | None = None  # None if no spans are recorded
     unrouted: Traffic = field(default_factory=Traffic)  # of requests that fit no route
     # Requests of features, ended when their client's permission ends.
     held: set[Any] = field(default_factory=set)
@@ -103,7 +103,7 @@ class Services:
             self.journal.announce(write)
 
     def problem(self, error: HeadgateError) -> Response:
-        """Return a refusal; clients refused together are told different times to return."""
+        """Return a refusal; clients refused together get different times to return."""
         self.limits.refused_by_rule(error)
         return responses.problem(error, next(self._again_s))
 
@@ -115,7 +115,7 @@ class Services:
         request_id: str = "",
         to_head: bool = False,
     ) -> bytes:
-        """Return a refusal as bytes, with a new id unless `request_id` is given."""
+        """Return a refusal as bytes, with a new id unless there is a `request_id`."""
         request_id = request_id or self.lines.new_request_id()
         lines = self.lines.own(request_id=request_id, origin=None, connection=connection)
         return http1.serialize(refusal, lines + self.refusal_lines, to_head=to_head)

@@ -53,7 +53,7 @@ class RouteSetup:
         )
 
     def _private_folders(self) -> tuple[str, ...]:
-        """Return the beginnings of paths on the route that have answers for their owners only."""
+        """Return the beginnings of paths on the route whose responses are for their owners only."""
         settings = self.settings
         public = {it.prefix for it in settings.models if it.public}
         own = [it for it in settings.written if it.prefix not in public]

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from gateway.protocol.requests import Read
     from gateway.rules.served_lifetimes import Recipient
 
-# Host, path, what the protocol does not know of the query, and whose it is.
+# Host, path, query parts unknown to the protocol, and identity.
 StreamKey: TypeAlias = tuple[str, str, tuple[str, ...], str]
 
 NO_CACHING = caching_lines(())
@@ -56,7 +56,7 @@ class CacheRequest(msgspec.Struct, frozen=True, gc=False):
     admitted_as: str = ""  # the reader, hashed, where the origin decides who may read
     block: bytes | None = None  # the cached bytes of `fields`, if there are any
 
-    # What follows from these is computed once: a read that is not cached needs it a dozen times.
+    # Computed once from the fields above: a read that is not cached needs them a dozen times.
     path: str = ""  # canonical
     start: str = ""  # the offset that it reads from
     key: tuple[str, str] = ("", "")  # of cached responses
@@ -121,33 +121,35 @@ class CachedResponse(msgspec.Struct, frozen=True, gc=False, eq=False, kw_only=Tr
     """
 
     status: int
-    lines: bytes  # but for these:
-    shared_lines: bytes = b""  # for caches that many use, which private recipients do not get
+    lines: bytes  # without the following three
+    shared_lines: bytes = b""  # for shared caches; private recipients do not get them
     caching_lines: CachingLines = NO_CACHING
-    # Of its tag, if it reached a tail and says so: with Stream-Up-To-Date, and without.
+    # ETag lines if it says that it reached a tail: with Stream-Up-To-Date, and without.
     tail_lines: tuple[bytes, bytes] | None = None
     body: bytes = b""
-    stored: ResponseMetadata  # what decides about its use
-    facts: StreamRead | None  # what it says of a stream
+    stored: ResponseMetadata  # metadata for decisions about its use
+    facts: StreamRead | None  # its facts about a stream
     identity: IdentityHeaders
     is_storable: bool
     joinable: bool
     is_for_one_client: (
         bool  # only for the client that requested it, although others may read the stream
     )
-    is_public: bool  # the origin says that it is for everybody, and not only for anybody
+    is_public: bool  # the origin says that all readers may get it, identified ones too
     is_ours: bool  # its lifetime is the route's: the origin has sent none
     is_tail: bool  # its stream's tail may have been reached, and move on
-    origin_directives: list[tuple[str, str]]  # the origin's for caches, where ours are shorter
-    own_date: bool = False  # its head lacks a Date line, which is that of the moment
+    origin_directives: list[tuple[str, str]]  # the origin's cache directives, if ours are shorter
+    own_date: bool = False  # its head lacks a Date line: each response gets the current one
     own_cors: bool = False  # its head has no CORS lines of the origin
     tagged_as: tuple[str, str] | None  # path and offset, where it has no ETag yet
-    validators: list[tuple[str, str]] = []  # as the origin knows them
+    validators: list[tuple[str, str]] = []  # the origin's, for conditional requests
     length: int | None = None  # of the body, where the origin says it
     cors: str = ""  # the origin's CORS lines, if they are the same for all pages
     is_marked_private: bool = False  # the origin forbids shared caches to store it
-    data_directives: str = ""  # what a response with the newest data says to caches
-    said: Facts = NO_FACTS  # for counts and refusals, by what is no answer to a read of a stream
+    data_directives: str = ""  # cache directives of a response with the newest data
+    said: Facts = (
+        NO_FACTS  # for counts and refusals; of other responses than those to reads of streams
+    )
 
     @property
     def may_be_cut(self) -> bool:

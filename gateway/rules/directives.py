@@ -55,9 +55,9 @@ _ABSENT = "\n"  # no field's value can be this
 _REFUSED = re.compile(r";[ \t]*q[ \t]*=[ \t]*0(?:\.0*)?[ \t]*$", re.IGNORECASE)
 _ONE_RANGE = re.compile(r"bytes[ \t]*=[ \t]*(?:([0-9]+)-([0-9]*)|-([0-9]+))[ \t]*", re.IGNORECASE)
 
-# A request with one of these wants less than all of an answer.
+# A request with one of these may get less than the whole response.
 CONDITIONS = ("If-None-Match", "If-Modified-Since", "Range")
-# What an answer may be only to a request with one of these fields (RFC 9110 section 15).
+# Statuses of responses only to requests with one of these fields (RFC 9110 section 15).
 CONDITIONAL_STATUSES = {206: ("Range",), 304: ("If-None-Match", "If-Modified-Since")}
 
 
@@ -94,7 +94,7 @@ def parse_directives(lines: Iterable[str]) -> dict[str, str]:
     for member in members(lines):
         name, _, argument = member.partition("=")
         if name != name.rstrip():
-            argument = f" {argument}"  # a space at the equals sign makes the argument none
+            argument = f" {argument}"  # a space at the equals sign makes the argument invalid
         by_name.setdefault(name.strip().lower(), argument)
     return by_name
 
@@ -102,7 +102,7 @@ def parse_directives(lines: Iterable[str]) -> dict[str, str]:
 def parse_dictionary(lines: Iterable[str]) -> dict[str, str]:
     """Parse a targeted field: empty unless it is a valid dictionary (RFC 9213 section 2.1).
 
-    A time that is no integer is left out, as the section demands for values of the wrong type.
+    A time that is not an integer is left out, as the section demands for values of the wrong type.
     """
     text = ", ".join(lines).lstrip(" ").rstrip(" \t")
     by_name: dict[str, str] = {}
@@ -187,7 +187,7 @@ def parse_date(text: str) -> float | None:
     return _parsed_date(text) if len(text) <= LONGEST_DATE else None
 
 
-@lru_cache(maxsize=256)  # for a second all answers have the same; 64 KB
+@lru_cache(maxsize=256)  # all responses of one second have the same; 64 KB
 def _parsed_date(text: str) -> float | None:
     text = text.replace(":60 ", ":59 ")  # a leap second is the last one of its minute
     for form in _DATES if text.isascii() else ():
@@ -223,7 +223,7 @@ def _accepted_codings(values: Iterable[str]) -> set[str]:
 
 
 def check_conditional_status(status: int, sent: Container[str]) -> None:
-    """Raise OriginBroken for a part, or for "not modified", that the fields sent do not ask for."""
+    """Raise OriginBroken for a 206 or 304 that the fields `sent` did not request."""
     names = CONDITIONAL_STATUSES.get(status)
     if names is not None and not any(name in sent for name in names):
         raise OriginBroken(f"the origin answered with a {status} that was not asked for")
@@ -260,7 +260,7 @@ def is_not_modified(request_headers: MultiMapping[str], marks: Marks) -> bool:
 def has_tag(if_none_match: str, etag: str | None) -> bool:
     """Return whether If-None-Match names a tag, by weak comparison (RFC 9110, section 13.1.2).
 
-    A malformed tag matches when it comes back as it was given.
+    A malformed tag matches when it comes back unchanged.
     """
     if etag is None:
         return if_none_match.strip() == "*"

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 _OURS = frozenset({"offset", "live", "cursor"})
-# What a `+` means, and what is percent-encoded, is looked at with more care.
+# Values with `+` or percent-encoding take the slow path.
 _VALUE = r"[A-Za-z0-9._~!$'()*,;=:@/?-]+"
 _OTHER = rf"(?!{'|'.join(sorted(_OURS))}){_VALUE}"
 _PLAIN_TARGET = re.compile(rf"({PLAIN.pattern})\?((?:{_OTHER}&)*offset=({_VALUE})(?:&{_OTHER})*)")
@@ -64,7 +64,7 @@ def _target(read: Read, *own: str) -> str:
 
 
 def parse_edge_target(target: str, drop: Sequence[str]) -> Read:
-    """Parse a target as a read; it is live only if the origin could take it for nothing else."""
+    """Parse a target as a read; it is live only if the origin must interpret it so."""
     path, raw_query = split(canonical_target(target))
     query, values = canonical_query(raw_query, drop)
     parts = query.split("&") if query else []

@@ -1,4 +1,4 @@
-"""Streams of an origin that are followed: what is known of them, and the responses to readers."""
+"""Followed streams of an origin: their known state, and the responses to readers."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ if TYPE_CHECKING:
     from gateway.protocol.requests import Read
 
 FOREVER: Final = Lifetime()
-MOST_JOINED = 4  # answers that an origin cuts amid characters; what is cut more often is no text
+MOST_JOINED = 4  # responses that end inside a character; a stream cut more often is not text
 
 
 class Snapshot(NamedTuple):
-    """A followed stream as it is known: `path`, and where its news end."""
+    """What is known of a followed stream: its `path`, and where its news end."""
 
     path: str
     content_type: str
     tail: str
     closed: bool
     caught_up: bool  # nothing followed the tail when the origin sent it
-    private: bool = False  # for one reader and no shared cache, as the request or the origin says
+    private: bool = False  # for one reader and not for shared caches, by the request or the origin
     lifetime: Lifetime = FOREVER
     # The origin's directives for reads and for polls; empty if it sends none.
     read_directives: str | None = None  # not known yet
     poll_directives: str = ""
-    cors: str = ""  # whose pages may read, where the origin says so
-    number: int = 0  # of its fetch: a read with a higher one was sent after this was known
+    cors: str = ""  # the origin's CORS lines
+    number: int = 0  # of its fetch: reads with higher numbers were sent after its result
 
 
 def goes_past(one: Snapshot, known: Snapshot) -> bool:
@@ -66,7 +66,7 @@ def is_whole(content_type: str, body: bytes) -> bool:
 
 
 def is_array_prefix(one: bytes, other: bytes) -> bool:
-    """Return whether one JSON array begins the other, compared byte by byte."""
+    """Return whether one JSON array begins with the other, compared byte by byte."""
     part, whole = _inside(one), _inside(other)
     if part is None or whole is None:
         return one == other
@@ -171,7 +171,7 @@ def _lifetime(
     directives = snapshot.read_directives or ""
     if isinstance(read, LongPoll):
         directives = snapshot.poll_directives or directives
-    if isinstance(read, LongPoll) and read.offset == NOW:  # whatever an origin says of it
+    if isinstance(read, LongPoll) and read.offset == NOW:  # regardless of the origin's directives
         is_private = snapshot.private or freshness.is_private
         news = cache_headers.PRIVATE_NO_STORE if is_private else cache_headers.NEWS_FROM_NOW
         return news + repair.varying(directives)

@@ -44,7 +44,7 @@ _FORBIDS_STALE = ("must-revalidate", "proxy-revalidate", "s-maxage", "no-cache")
 
 _HEURISTIC_SHARE = 0.1
 _LONGEST_HEURISTIC_S = 24 * 3600.0
-_LONGEST_OF_AN_ERROR_S = 60.0  # a client that finds nothing may stop for good
+_LONGEST_OF_AN_ERROR_S = 60.0  # a client that gets a 404 may stop for good
 
 # Fields about the stored body, which a 304 cannot change (sections 3.2 and 4.3.4) ...
 _OF_THE_BODY = ("Content-Encoding", "Content-Length", "Content-Range", "ETag")
@@ -75,7 +75,7 @@ class ResponseMetadata(msgspec.Struct, frozen=True, gc=False):
     etag: str | None = None
     last_modified: str | None = None
     vary: tuple[tuple[str, str], ...] = ()
-    date: float | None = None  # when the origin made it, if it says so
+    date: float | None = None  # the origin's Date, if it sent one
 
     @property
     def fresh_until(self) -> float:
@@ -127,7 +127,7 @@ def storable(
         stale_while_revalidate=while_revalidate,
         stale_if_error=if_error,
     )
-    # It can be served some time, or at least save a body.
+    # It can be served for some time, or at least validated without a body.
     is_of_use = stored.etag or stored.last_modified or times.answered - born < stored.longest
     return stored if is_of_use else None
 
@@ -178,7 +178,7 @@ def is_public(headers: MultiMapping[str], *, s_maxage: bool) -> bool:
 def initial_age(age_s: int, date: float | None, times: Times) -> float:
     """Return the age on arrival (RFC 9111 section 4.2.3).
 
-    Date has whole seconds, so a fraction of the second that it names is no age.
+    Date has whole seconds, so a fraction of its second does not count as age.
     """
     apparent_age = 0 if date is None else max(0.0, int(times.answered) - date)
     return max(apparent_age, age_s + max(0.0, times.answered - times.requested_at))

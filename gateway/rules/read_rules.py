@@ -1,7 +1,7 @@
 """The rules by which an origin's response to a read is repaired, made uncacheable, or refused.
 
 A read from an offset of a lost stream is refused. Clients come back with such offsets: SSE readers
-whose response has ended, readers whose next poll was on its way, and readers that were
+whose response has ended, readers whose next poll was under way, and readers that were
 disconnected. The present stream does not continue their data.
 """
 
@@ -31,16 +31,16 @@ from gateway.rules.repair import (
 from gateway.rules.served_lifetimes import shorten
 
 ANOTHER_STREAM = "the stream was made anew, or has lost its end: read from the beginning"
-PERSISTS_S = 5.0  # no replica that is to be read from lags for so long
-MAX_SETBACKS = 1000  # reads remembered, some 100 B each; the longest ago go first
+PERSISTS_S = 5.0  # no replica in service lags for so long
+MAX_SETBACKS = 1000  # reads, some 100 B each; the oldest is dropped first
 REFUSED_S = 60.0  # the longest that clients wait before they come back
-# An offset of both streams is of the old one for so long: its readers come back at once.
+# For so long an offset of both streams counts as the old one's: its readers come back at once.
 AMBIGUOUS_S = 5.0
-MAX_LOST_STREAMS = 1000  # some 100 kB each at most; the longest ago go first
-MAX_PRESENT_OFFSETS = 1024  # of the new stream, of each, some 100 B each; then all are allowed
-MAX_HELD_OFFSETS = 4096  # offsets of each, before another loss; then only those of the next one
+MAX_LOST_STREAMS = 1000  # some 100 kB each at most; the oldest is dropped first
+MAX_PRESENT_OFFSETS = 1024  # per stream, some 100 B each; beyond it all offsets are allowed
+MAX_HELD_OFFSETS = 4096  # per stream; beyond it only those of the next loss
 
-# By the field alone a surrogate may store a response that others must not.
+# Surrogate-Control is no lifetime: it lets a surrogate store a response that others must not.
 _LIFETIME_FIELDS = tuple(name for name in LIFETIMES if name != "Surrogate-Control")
 
 
@@ -144,7 +144,7 @@ class ReplicaLag:
         return len(self.since)
 
     def saw(self, path: str, offset: str, now: float) -> bool:
-        """Note one more such answer; whether it has been so for too long to be a lag."""
+        """Note one more such response; return whether it lasts too long to be a lag."""
         since = self.since.pop((path, offset), now)
         self.since[path, offset] = since
         if len(self.since) > MAX_SETBACKS:
@@ -213,7 +213,7 @@ def _check_offset(response: ReadResponse) -> bool:
 
 
 def _is_for_one_client(response: ReadResponse) -> bool:
-    """Return whether the response was given to one client: it is never made public."""
+    """Return whether the response is for one client: it is never made public."""
     return response.request.identified or "Set-Cookie" in response.fields
 
 
@@ -261,10 +261,9 @@ def _lifetime(response: ReadResponse) -> list[tuple[str, str]]:
 
 
 def _shorten(response: ReadResponse) -> bool:
-    """Cap the lifetime of what is soon old, or whose stream ends soon.
+    """Cap the lifetime of a response that is soon stale, or whose stream ends soon.
 
-    What the origin says of the stream's tail gets one spelling, so that a cached response can leave
-    it out.
+    The origin's statement about the tail gets one spelling, so that a cached response can omit it.
     """
     fields, facts = response.fields, response.facts
     fields.popall(UP_TO_DATE, None)
@@ -278,7 +277,7 @@ def _shorten(response: ReadResponse) -> bool:
 
 
 def _longest_s(response: ReadResponse) -> int | None:
-    """Return how long what the origin has sent may be fresh; None where the origin decides."""
+    """Return how long the response may be fresh at most; None where the origin decides."""
     remaining = response.request.lifetime.remaining(response.answered)
     ends_s = None if remaining is None else max(0, int(remaining))
     if not is_brief(response.request.read, response.facts):
@@ -314,7 +313,7 @@ def _set_cursor(response: ReadResponse) -> bool:
     return lacks
 
 
-# In the order in which they are applied: each sees what those before it have left.
+# In the order in which they are applied: each sees the fields as changed by those before it.
 RULES = (
     ReadRule("", _check_offset),
     ReadRule("no_store", _ignore_no_store),

@@ -117,7 +117,7 @@ def varying(lines: str) -> str:
 def cors(headers: MultiMapping[str]) -> str:
     """Return the origin's CORS lines if they are the same for all pages.
 
-    Lines that depend on the requesting page cannot be given to others.
+    Lines that depend on the requesting page cannot be shared.
     """
     varies = ",".join(headers.getall("Vary", ())).lower().split(",")
     if _CORS_FIELDS[0] not in headers or {"origin", "*"} & {name.strip() for name in varies}:

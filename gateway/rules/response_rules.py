@@ -56,7 +56,7 @@ class ResponseRules(RouteState, kw_only=True):
         times: Times,
         body_prefix: bytes,
     ) -> tuple[CachedResponse, ServedFields]:
-        """Judge a response without its body; `body_prefix` is the body's beginning.
+        """Apply the rules to a response without its body; `body_prefix` is the body's beginning.
 
         Return the response as it is cached, and the fields that its lines are made of. Raises a
         HeadgateError to refuse the response.
@@ -74,7 +74,7 @@ class ResponseRules(RouteState, kw_only=True):
         return msgspec.structs.replace(cached, validators=validators, length=length), fields_served
 
     def _fields(self, headers: MultiMapping[str]) -> CIMultiDict[str]:
-        """Return an answer's fields for clients, with places as they find them."""
+        """Return a response's fields for clients, with URLs of this gateway."""
         fields = response_fields(headers, self.via)
         relocate(fields, self.located)
         return fields
@@ -105,7 +105,7 @@ class ResponseRules(RouteState, kw_only=True):
         new = msgspec.structs.replace(new, body=cached.body, validators=cached.validators)
         if (
             "Set-Cookie" in headers
-        ):  # for this client only, also where the response is for everybody
+        ):  # the 304 is for this client only, even if the response is for all
             return msgspec.structs.replace(new, joinable=False, is_storable=False)
         return new
 
@@ -195,7 +195,7 @@ class ResponseRules(RouteState, kw_only=True):
         if stored is None:
             return None
         if facts is not None and facts.is_empty and facts.reaches_open_tail:
-            # It says only that nothing follows, which is unknown while the origin fails.
+            # It only says that nothing follows, which is unknown while the origin fails.
             return msgspec.structs.replace(stored, stale_if_error=0)
         if origin_directives:  # a tail's lifetime is shorter, but not while the origin fails
             said = governing(CIMultiDict(origin_directives))
@@ -243,7 +243,7 @@ def _data_directives(fields: CIMultiDict[str], origin_directives: list[tuple[str
 
 
 def _said(status: int, fields: CIMultiDict[str]) -> Facts:
-    """Return what an answer says that is none to a read of a stream."""
+    """Return the facts in a response that is not one to a read of a stream."""
     closed = repair.is_true(fields, CLOSED)
     is_end = closed and status == 204
     return Facts(fields.get(NEXT_OFFSET, ""), closed, is_end, again_s(fields))
@@ -285,7 +285,7 @@ def may_be_joined(
     if "Set-Cookie" in fields or stored.vary == policy.OF_ONE_REQUEST:
         return False
     if "private" in directives and not request.identified:
-        return False  # the origin knows its readers by something that says nothing to us
+        return False  # the origin identifies its readers by a field unknown to us
     failed = stored.status >= 500 or stored.status in {404, 429}
     is_tail = request.read.offset == NOW and facts is not None
     return failed or is_tail or (request.identified and "no-store" not in directives)
@@ -297,7 +297,7 @@ def is_for_one_client(
     """Return whether a response is for its requester only, and not for all permitted readers.
 
     Refusals are, since they depend on the requester's rights, but failures are not. For data, the
-    origin must say so. A no-store of the tail alone says nothing of that.
+    origin must say so. A no-store of the tail alone does not say it.
     """
     if status >= 500:
         return False

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
     from gateway.protocol.cache_headers import Freshness, TailDirective
 
-# Each lets a cache give to others what came with Authorization (RFC 9111 section 3.5), or says how
-# long. A browser goes by max-age as before.
+# Each lets a cache share a response to a request with Authorization (RFC 9111 section 3.5), or
+# limits how long. Browsers still use max-age.
 _FOR_ALL = frozenset({"public", "s-maxage", "must-revalidate", "proxy-revalidate", "private"})
 _CREDENTIALS = ("Authorization", "Cookie")
 _OF_ALL_CACHES = frozenset({"cache-control", "vary"})
@@ -43,7 +43,7 @@ _OF_ALL_CACHES = frozenset({"cache-control", "vary"})
 _OF_SHARED_CACHES = re.compile(
     r".+-cache-control|.*surrogate-(control|key)|edge-control|.*cache-tags?"
     r"|x-(accel-expires|key|litespeed-tag)|xkey|cdn-tag"
-    # It names no audience, and those caches go by it that do not know `private`.
+    # It names no audience, and caches that do not know `private` use it.
     r"|expires"
 )
 
@@ -69,15 +69,15 @@ class CachingLines(NamedTuple):
 
     for_all: bytes
     private: bytes
-    never: bytes  # for a recipient whose URL has an old reader key
+    never: bytes  # for a URL with an old reader key
 
 
 class ServedFields(NamedTuple):
-    """The header fields of a response, in three parts: by what a private recipient gets of them."""
+    """The header fields of a response, in three parts, by how a private recipient gets them."""
 
-    rest: list[tuple[str, str]]  # all of it
-    shared: list[tuple[str, str]]  # nothing
-    caching: list[tuple[str, str]]  # other ones
+    rest: list[tuple[str, str]]  # unchanged
+    shared: list[tuple[str, str]]  # not at all
+    caching: list[tuple[str, str]]  # replaced
 
 
 def served(fields: MultiMapping[str]) -> ServedFields:
@@ -141,9 +141,9 @@ def _is_of_shared_caches(name: str) -> bool:
 def shorten(
     fields: CIMultiDict[str], longest_s: int, tail_directive: TailDirective
 ) -> list[tuple[str, str]]:
-    """Have browsers ask again each time, and shared caches store it for `longest_s` at most.
+    """Make browsers revalidate each time, and shared caches store for `longest_s` at most.
 
-    All other directives stay. Return what the origin has said, where that was more.
+    All other directives stay. Return the origin's lines if these allowed more.
     """
     browsers = Directives(parse_directives(fields.getall("Cache-Control", ())))
     shared = governing(fields)
@@ -157,7 +157,7 @@ def shorten(
     if (
         shared_s <= longest_s
         and shared.by_name.get(_GRACE, "0") == "0"
-        # Where Cache-Control says nothing of it, Varnish has a grace of its own.
+        # Without the directive, Varnish has a grace of its own.
         and (not shared_s or browsers.by_name.get(_GRACE) == "0")
         and (is_never_fresh or (asks_again and browsers.by_name.get(_GRACE, "0") == "0"))
         and (not surrogates or is_short_for_surrogates)
@@ -175,7 +175,7 @@ def shorten(
         control[_GRACE] = "0"
         directives = {name: value for name, value in shared.by_name.items() if name not in _AGES}
         edge = _directive_line({**directives, "max-age": str(age)}, targeted=shared.targeted)
-        also = f", s-maxage={age}" if "s-maxage" in shared else ""  # it says for whom, too
+        also = f", s-maxage={age}" if "s-maxage" in shared else ""  # it allows sharing, too
         lines = [("CDN-Cache-Control", f"{edge}{also}")]
         if not is_short_for_surrogates:
             surrogates = [edge]
@@ -205,7 +205,7 @@ def _is_short(surrogate_control: Sequence[str], longest_s: int) -> bool:
 
 
 def _with_tail_directive(directives: Directives, tail_directive: TailDirective) -> dict[str, str]:
-    """Return the directives without their ages, and with this one unless they never are fresh."""
+    """Return the directives with `tail_directive` instead of ages, unless they forbid freshness."""
     remaining = {name: value for name, value in directives.by_name.items() if name not in _AGES}
     if _NEVER_FRESH.isdisjoint(remaining):
         name, _, value = tail_directive.partition("=")
@@ -214,7 +214,7 @@ def _with_tail_directive(directives: Directives, tail_directive: TailDirective) 
 
 
 def _directive_line(directives: Mapping[str, str], *, targeted: bool) -> str:
-    plain = "?1" if targeted else ""  # how a member without an argument was parsed
+    plain = "?1" if targeted else ""  # as a member without an argument is parsed
     return ", ".join(
         name if value in {"", plain} else f"{name}={value}" for name, value in directives.items()
     )

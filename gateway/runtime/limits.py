@@ -28,7 +28,7 @@ LIMITS = (
     *("client_feeds", "head_size", "passed_body", "stream_producers", "stream_size"),
     *("fork_depth", "stream_answers"),
 )
-# Of a body that is sent on while it comes, and not kept: files for providers have up to 512 MB.
+# Bytes of a body that is forwarded as it arrives, without a copy: files for providers have 512 MB.
 LONGEST_PASSED = 512 << 20
 # One client may have started at most this share of the followed streams: otherwise a client with a
 # live read of each of max_feeds streams would leave no live reads to others.
@@ -66,7 +66,7 @@ class ServerLimits:
         """Refuse what is beyond these from now on; what is in use already stays."""
         self.max_connections = bounds.max_connections
         self.max_client_connections = bounds.max_client_connections
-        # For live readers that are still to come: below 0 after a lower limit.
+        # Free for further live readers: below 0 after a lower limit.
         self.reader_slots = bounds.max_live_readers - self.live_readers
         self.max_live_readers = bounds.max_live_readers
         self.max_feeds = bounds.max_feeds
@@ -75,7 +75,7 @@ class ServerLimits:
         self.max_pending_appends = bounds.max_pending_appends
 
     def refused_by_rule(self, error: HeadgateError) -> None:
-        """Count a refusal by a limit that is checked where there are no counts."""
+        """Count a refusal by a limit that is checked elsewhere."""
         if isinstance(error, StreamLimit):
             self.refused[error.limit] += 1
         elif isinstance(error, HeadTooLarge):
@@ -92,7 +92,7 @@ class ServerLimits:
 
     @contextmanager
     def receiving(self) -> Iterator[Callable[[int], None]]:
-        """Enter with what counts the bytes of a body's next part, up to the exit.
+        """Enter with a function that counts the bytes of each part of a body, up to the exit.
 
         It raises BodyTooLarge, or LimitReached if all bodies are too long.
         """
@@ -134,7 +134,7 @@ class ServerLimits:
         self.reader_slots += 1
 
     def count_reader(self) -> None:
-        """Count a live reader on whose place is about to be released, and which goes on."""
+        """Count a live reader once more that goes on although its slot is about to be released."""
         self.reader_slots -= 1
 
     def may_follow(self, client: str) -> bool:

@@ -28,8 +28,8 @@ MOST_CLIENTS = 65_536
 class ClientRate:
     """A limit for each client: `most` at once, and on average `most` in each `period_s` seconds.
 
-    0 is no limit. `clock` returns seconds that only go forward. A client that has room for one may
-    do something larger, and then waits for longer.
+    0 means no limit. `clock` returns seconds that only go forward. A client with room for one may
+    use more at once, and then waits for longer.
     """
 
     def __init__(self, most: int, period_s: float, clock: Callable[[], float]) -> None:
@@ -185,7 +185,7 @@ class Quotas:
     ) -> bool:
         """Count an append or creation of `size` bytes if it is within its client's quotas.
 
-        Return whether it is. Another one is refused by `write`.
+        Return whether it is; if not, `write` refuses it.
         """
         rate = self._rates.creations if is_creation else self._rates.appends
         who = self.counts_as(transport, headers, account)

@@ -36,7 +36,7 @@ class SingleFlight(Generic[T]):
     """The reads in flight by key.
 
     A read that has to wait goes on as a `Step` of its own when a waiter is cancelled, and is
-    cancelled with the last one. One whose result is there at once is shared by nobody. `collapsed`
+    cancelled with the last one. One whose result is there at once is not shared. `collapsed`
     observes how many waiters got each result. `under_way` has the reads that others can join.
     """
 
@@ -56,7 +56,7 @@ class SingleFlight(Generic[T]):
             self.started += 1
             begun: Coroutine[Any, None, T] | None = None
             awaited: Any = None
-            # Not inside a task: there, `read` would take the task of this waiter for its own.
+            # Not inside a task: there, `read` would mistake the task of this waiter for its own.
             if turn.depth and tracing.current.get() is None:
                 begun = read()
                 try:

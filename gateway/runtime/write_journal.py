@@ -112,7 +112,7 @@ class WriteJournal:
         stamped_at = time.monotonic_ns()
         try:
             data = _encode((stamped_at, write))
-        except UnicodeEncodeError:  # the origin's offset is no valid text, so it is left out
+        except UnicodeEncodeError:  # the origin's offset is not valid text, so it is left out
             data = _encode((stamped_at, replace(write, tail=None, only_grown=False)))
         start = self._marks[self._own]
         record = _PREFIX.pack(len(data), _checksum(data, start)) + data

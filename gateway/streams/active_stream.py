@@ -1,4 +1,4 @@
-"""A stream in use: its latest known state, its waiting writes, and those that it notifies."""
+"""A stream in use: its latest known state, its waiting writes, and its observers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MINUTE_S = 60.0
 
 
 # Called with the new state of a stream, None once it is gone, and with the records appended last
-# where these are known.
+# if these are known.
 Watcher: TypeAlias = "Callable[[StreamState | None, Sequence[Record]], None]"
 
 
@@ -163,7 +163,7 @@ class ActiveStream(msgspec.Struct, gc=False, eq=False):
         if self.follower is not None:
             if change.traced:
                 self.follower.traced(change.traced)
-            trace_id, self.trace_id = self.trace_id, None  # the next change may be another's
+            trace_id, self.trace_id = self.trace_id, None  # the next change may be of another trace
             self.follower.published(state, change.records, trace_id)
         if self.watchers:
             self.notify_watchers(state, change.records)
@@ -179,7 +179,7 @@ class ActiveStream(msgspec.Struct, gc=False, eq=False):
             self._note_use(change.producers)
 
     def _note_use(self, producers: Sequence[tuple[str, ProducerState]]) -> None:
-        """Take producers' new states; those that were used last come last."""
+        """Store producers' new states, the last used ones at the end."""
         for name, state in producers:
             self.producers.pop(name, None)
             self.producers[name] = state
@@ -205,7 +205,7 @@ def is_behind(received: StreamState | None, known: StreamState | None) -> bool:
 
 
 def is_rewritten(known: StreamState | None, state: StreamState) -> bool:
-    """Return whether more than the known state's tail is different now."""
+    """Return whether more than the tail differs from the known state."""
     if known is None or known.stream_id != state.stream_id:
-        return bool(state.past_generations or state.first)  # the best that a state can show
+        return bool(state.past_generations or state.first)  # the best evidence in a state alone
     return (known.generation, known.first) != (state.generation, state.first)

@@ -1,4 +1,4 @@
-"""The clock of one log's streams with its doubt of the wall clock, and the deadlines by it.
+"""The clock of one log's streams with doubt of the wall clock, and the deadlines of streams.
 
 Each use of a stream with a TTL moves its sliding deadline on, and few of these moves are written.
 """
@@ -27,20 +27,20 @@ HOUR_S = 3600.0
 # both clocks for less; deadlines are whole seconds away.
 LEAST_JUMP_S = 1.0
 
-TOUCH_SHARE = 10  # where one process serves, it is written when it moved by a tenth of the TTL
+TOUCH_SHARE = 10  # with one process, a deadline is written when it moved by a tenth of the TTL
 MOST_SLACK_S = 60.0  # or by a minute: a write a minute costs little, and expiry stays punctual
-# Where other processes go by what is written, it is written further than needed by a hundredth of
-# the TTL: so much later a stream may end, and so seldom it is written.
+# If other processes use the written deadline, it is written later than needed by a hundredth of the
+# TTL: a stream may end so much later, and the deadline is written so seldom.
 MARGIN_SHARE = 100
 LEAST_MARGIN_S, MOST_MARGIN_S = 0.05, 1.0
-ALIVE_SHARE = 0.3  # of the TTL, until it is written again for those who wait
+ALIVE_SHARE = 0.3  # of the TTL, until it is written again for waiting readers
 UNKNOWN_TTL_S = 1  # the shortest, used while a stream is being loaded anew
 
 
 class WallClockSteps:
     """The steps by which the wall clock is set, as each look sees them.
 
-    An offset is the time of the wall clock less that of a clock that nobody sets, in seconds.
+    An offset is the time of the wall clock less that of a clock that is never set, in seconds.
     """
 
     def __init__(self, offset_s: float, **fields: str) -> None:
@@ -51,7 +51,7 @@ class WallClockSteps:
     def look(self, offset_s: float) -> float:
         """Return the seconds by which the clock was set since the last look, and log them.
 
-        That is 0.0 for less than LEAST_JUMP_S, so that many small steps are no large one.
+        That is 0.0 for less than LEAST_JUMP_S, so that small steps do not add up to a large one.
         """
         moved_s, self._offset_s = offset_s - self._offset_s, offset_s
         if abs(moved_s) < LEAST_JUMP_S:
@@ -133,7 +133,7 @@ class StreamClock:
         self._doubted_until = self._running() + self.grace_s
 
     def _go_back(self, noted: ClockReading, wall: float, running: float) -> None:
-        """Take back what a stop had counted by a clock that was wrong."""
+        """Undo the time of a stop that was counted by a wrong clock."""
         here = running - self._began
         steady = max(noted.steady + here, steady_at_start(noted, wall))
         self._ahead = min(self._ahead, steady - running)
@@ -151,8 +151,8 @@ class StreamClock:
 class Deadlines:
     """The deadlines of one log's streams, as epoch seconds of the clock that each counts by.
 
-    Where one process serves the log it knows every use, and writes few. Those of a log that several
-    processes serve are written with a margin for the others.
+    If one process serves the log, it knows every use, and writes few. Deadlines of a log that
+    several processes serve are written with a margin for the others.
     """
 
     def __init__(
@@ -202,9 +202,9 @@ class Deadlines:
     def loaded(self, active: ActiveStream, known: StreamState | None) -> None:
         """Take the deadline that the log has; `known` is the state before, if there was one.
 
-        In a log of one process the later of the two counts, with grace for a use that nobody saw.
-        This process has seen every use since it first loaded the stream: a second load gives no
-        more grace, else a stream that got clients a 404 would be back.
+        In a log of one process, the later of the two counts, with grace for a use that was not
+        written. This process has seen every use since it first loaded the stream: a second load
+        adds no grace, else a stream that was a 404 would exist again.
         """
         state, grace_s = active.state, active.grace_s
         active.written_deadline = None if state is None else state.deadline

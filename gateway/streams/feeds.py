@@ -60,7 +60,7 @@ class RenderedViews(Protocol):
         """Return a feed for the readers of a view, to which the stream's news are published."""
 
     def feed_ended(self, feed: HostedFeed) -> None:
-        """Take note that a feed is not used any more; it may be one of another view."""
+        """Note that a feed has no more readers; it may be a feed of another view."""
 
 
 class PollPosition(NamedTuple):
@@ -130,7 +130,7 @@ class HostedFeedSource(FeedSource["StreamState", "Record"]):
         """Answer from the log a poll whose position the feed had already passed."""
         active = await self._table.load(stream.path)
         state = self._table.present(active)
-        if parked.position == NOW:  # wherever that is since the log has lost its end
+        if parked.position == NOW:  # the tail may have moved back: the log has lost its end
             position = state.offset(state.tail)
             return self.poll_ended(state, replace(parked, position=position))
         if parked.read.offset is None:  # the beginning, which may have moved on
@@ -240,7 +240,7 @@ class HostedFeeds:
         if not is_at_tail and not self._reaches(active, found.position, poll.read.view):
             return None
         if isinstance(offset, Offset) and offset.position > state.tail:
-            return None  # another gateway may know more: a handler asks the log
+            return None  # another gateway may know more: a handler reads the log
         if is_at_tail and state.deadline is None and not self._table.is_shared:
             poll.position = found
         self._table.deadlines.touch(active)

@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
     HostedFeed: TypeAlias = Feed[StreamState, Any]
 
-RELOAD_S = 0.5  # until a log that could not be read is asked again
+RELOAD_S = 0.5  # until a log that could not be read is read again
 
 
 class StreamFollower:
     """A follower of a stream's commits for its live readers, called in their order on the loop.
 
-    It passes them to the feeds of the readers, one for each view that somebody reads, and reads
-    those that it missed. All feeds have the news up to the offset `tail` of `stream`;
+    It passes them to the feeds of the readers, one for each view with readers, and reads
+    commits that it missed. All feeds have the news up to the offset `tail` of `stream`;
     `is_caught_up` says whether nothing is known to follow it.
     """
 
@@ -65,7 +65,7 @@ class StreamFollower:
     ) -> None:
         """Publish the stream's new state and the records appended last, if these are known.
 
-        What lies between the feeds and them is read.
+        The records between the feeds' tail and these are read.
         """
         if state.soft_deleted:
             self._end(StreamGone("the stream was deleted; forks of it still use its data"))
@@ -122,10 +122,10 @@ class StreamFollower:
                 pass
         except StreamNotFound:
             pass  # `ended` closes the feeds
-        except StreamGone as gone:  # what is before the feeds' tail is lost
+        except StreamGone as gone:  # data before the feeds' tail are lost
             self._each(partial(Feed.break_off, reason=gone))
         except BadRequest:
-            pass  # the feeds are ahead: what was published is older than they
+            pass  # the feeds are ahead: the published news are older
         except HeadgateError as error:
             self._suspend(error)
         except Exception:  # noqa: BLE001 - its readers would wait for what never comes

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Fate = Literal["created", "expired", "deleted"]
 
-MAX_RACES = 20  # lost races before a client is told to come back
+MAX_RACES = 20  # lost races before a request is refused with a Retry-After
 INTERVAL_S = 1.0
 EXPIRIES = 200  # streams looked for in one round; when there are as many, the next follows at once
 AT_ONCE = 50  # streams ended together: a few commits of the writer's time
@@ -73,7 +73,7 @@ class Lifecycle:
         assert fork is not None, "other creations need no task"
         source = await self.source(source_path)
         prefix = await self._prefix(source, fork)
-        if fork.sub_offset:  # may have taken a while, in which a source in use has moved on
+        if fork.sub_offset:  # `_prefix` may have waited: the source may have changed
             stream_id = source.stream_id
             source = await self.source(source_path)
             if source.stream_id != stream_id:
@@ -167,7 +167,7 @@ class Lifecycle:
         return await self._racing(attempt)
 
     def is_left_over(self, active: ActiveStream, state: StreamState) -> bool:
-        """Return whether an expired stream is still at the path, which has to go before another."""
+        """Return whether an expired stream must be removed before a creation at its path."""
         if state.soft_deleted or state.references:
             return False
         try:
@@ -197,7 +197,7 @@ class Lifecycle:
         if not changes:
             return
 
-        def on_committed(done: asyncio.Future[None]) -> None:  # whether or not anybody still waits
+        def on_committed(done: asyncio.Future[None]) -> None:  # even if no caller waits any more
             if not done.cancelled():
                 self.on_settled(changes, done.exception())
                 if ends is not None and done.exception() is None:
@@ -236,8 +236,8 @@ class Lifecycle:
     ) -> None:
         """Commit a fork's change and its source's, where they cannot be one commit.
 
-        The source is referred to before there is the fork, and released after the fork has gone:
-        what a crash leaves in between is a reference too many, which keeps data, never one too few.
+        The source gets its reference before the fork exists, and loses it after the fork has gone:
+        a crash in between leaves a reference too many, which keeps data, never one too few.
         """
         await self._commit_together((first,), ends)
         fork = first.state.fork
@@ -245,7 +245,7 @@ class Lifecycle:
             await self._racing(lambda: self._release(fork.source_path, fork.source_id))
         try:
             await self._commit_together(others)
-        except Conflict as lost:  # any other failure does not say that there is no fork
+        except Conflict as lost:  # after any other failure the fork may exist
             source = first.state
             if lost.found is not None and _never_was(others[0].state, lost.found.path_state):
                 await self._racing(lambda: self._release(source.path, source.stream_id))
@@ -266,7 +266,7 @@ class Lifecycle:
 
 
 class Sweeper(Background):
-    """The task that does rounds, INTERVAL_S apart; it stops between two steps."""
+    """The task that does a round every INTERVAL_S; it stops between two steps."""
 
     def __init__(self, table: StreamTable, lifecycle: Lifecycle) -> None:
         self._table = table
@@ -289,8 +289,8 @@ class Sweeper(Background):
         """Do one round of everything; a step that fails is logged, and the others go on.
 
         While the wall clock is in doubt no stream is ended, and never one that has not expired by
-        the clock of the log's server as well. A log that takes no removals has reported that, and
-        is left alone. Return True if more streams are to be ended.
+        the clock of the log's server as well. A log that accepts no removals has reported that, and
+        is skipped. Return True if more streams are to be ended.
         """
         now = await self._look()
         if not self._log.accepts_removals():
@@ -349,7 +349,7 @@ class Sweeper(Background):
     async def _step(self, step: Awaitable[T]) -> T | None:
         try:
             return await step
-        except Exception as error:  # noqa: BLE001 - the sweeper has to outlive whatever happens
+        except Exception as error:  # noqa: BLE001 - the sweeper has to outlive any failure
             reason = error.detail if isinstance(error, HeadgateError) else repr(error)
             if reason != self._last_failure:
                 log.warning("sweep.failed", reason=reason)

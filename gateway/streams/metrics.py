@@ -76,7 +76,7 @@ OF_SOME_LOGS = {
 USED = gauge("headgate_log_used_bytes", "Bytes that count towards max_log_size.", "route")
 MOST = gauge("headgate_log_max_bytes", "The max_log_size of the route.", "route")
 
-_CHANGED = "histories_"  # in the name of a number that a log tells; then whether writes are lost
+_CHANGED = "histories_"  # in the name of a number of a log; then whether writes are lost
 HISTORIES = counter(
     "headgate_log_histories_total",
     "Restarts and failovers of Redis, by whether data stored through any gateway are lost.",

@@ -50,7 +50,7 @@ class Waiting(Protocol):
         """Take the outcome, once it is known; called once, in a later pass of the loop."""
 
     def abandon(self) -> None:
-        """End the client's connection, or the like: its answer cannot be given."""
+        """End the client's connection, or the like: its response cannot be sent."""
 
 
 class Submitted(msgspec.Struct, gc=False, eq=False):
@@ -103,9 +103,9 @@ def set_outcome(later: Later[T], outcome: T | HeadgateError) -> None:
 
 
 class AppendMetrics:
-    """Appends of data by result, and how long they took; a close without data is none.
+    """Appends of data by result, and how long they took; a close without data does not count.
 
-    `refused` are mistakes of clients, `failed` what the log could not take.
+    `refused` are mistakes of clients, `failed` are failures of the log.
     """
 
     __slots__ = ("bytes", "duplicate", "duration", "failed", "messages", "refused", "stored")
@@ -160,7 +160,7 @@ class Outcomes:
         self.idle = asyncio.Event()  # set while no write is under way
         self.idle.set()
         # Writes that wait no longer, with their outcomes: filled before `deliver` is called, so
-        # that whatever raises there, the next delivery has them.
+        # that the next delivery has them if one raises.
         self.undelivered: deque[tuple[Waiting, Any]] = deque()
         self.refused: deque[tuple[Waiting, HeadgateError]] = deque()  # not in `pending_bytes`
         self._is_delivering = False

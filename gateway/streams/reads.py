@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 _HIT = http1.OK + b"%b%b%b" + cache_status.HIT + b"%b%b"
 _UNCHANGED = http1.UNCHANGED + b"%b%b%b" + cache_status.HIT + b"%b\r\n"
 # A whole chunk never changes and gateways notify of removals, but a program that deletes keys of
-# Redis notifies nobody.
+# Redis does not.
 SURE_S = 10.0
 # Seconds for which the first chunk of an open stream is served from memory: then it may be closed.
 RENEWED_S = 60.0
@@ -60,8 +60,8 @@ class RenderedChunk(CacheEntry):
 
     After `confirm_after` (epoch seconds) another program may have changed the stream without a
     notification; once confirmed, the response is served for `sure_s` more. `lines` are its own
-    header lines, without the `framing`. The body is apart from them, since it may be megabytes,
-    which the log has just read: nothing copies it. `hit_counter` counts the hits.
+    header lines, without the `framing`. The body is separate, since it may be megabytes,
+    which the log has just read: it is never copied. `hit_counter` counts the hits.
     """
 
     __slots__ = (
@@ -102,7 +102,7 @@ class RenderedChunk(CacheEntry):
 
 
 class ChunkReader:
-    """The chunks of one log's streams as some of its readers get them; these get them as stored.
+    """The chunks of one log's streams for some of its readers; this class returns them as stored.
 
     `longest_round` is the most bytes of news that are shaped and rendered in one turn.
     """
@@ -206,7 +206,7 @@ class HostedReads:
         return _conditional(entry, if_none_match, cache)
 
     async def _confirmed(self, read: Read, name: str) -> RenderedChunk | None:
-        """Return the cached response if the log, loaded anew, would give the same."""
+        """Return the cached response if it still matches the log, which is loaded anew."""
         active = await self.table.load(name)  # drops stale responses
         state = self.table.present(active)
         now = self._clock()
@@ -282,7 +282,7 @@ class HostedReads:
 
 
 def cached_answer(services: Services, get: PlainGet, own: Own, now: float) -> CachedAnswer | None:
-    """Return the answer, when it is in the cache and need not be confirmed."""
+    """Return the cached answer, if it need not be confirmed."""
     entry = services.store.get(get.target, now)
     if not isinstance(entry, RenderedChunk) or entry.confirm_after <= now:
         return None

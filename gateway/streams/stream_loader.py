@@ -1,7 +1,7 @@
 """Loads streams from a log, and follows those of a shared log that a reader here waits for.
 
-What is remembered of a shared log's stream is confirmed instead. After a lost connection, the
-streams that somebody follows are loaded anew, some at a time.
+The known state of a shared log's stream is confirmed instead. After a lost connection, the followed
+streams are loaded anew, some at a time.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from gateway.streams.clock import Deadlines
 
 LOADS_AT_ONCE = 100  # a pass of the loop stays short, and pipelines long
-LINGER_S = 10.0  # a stream is followed for so long when nobody waits for it any more
+LINGER_S = 10.0  # a stream is followed for so long after its last reader
 
 
 class StreamLoader:
@@ -37,13 +37,13 @@ class StreamLoader:
         on_loaded: Callable[[ActiveStream, LoadedStream], None],
         forget: Callable[[ActiveStream], None],
     ) -> None:
-        """`on_loaded` gets what a load found; `forget` gets a stream whose state is stale."""
+        """`on_loaded` gets the result of a load; `forget` gets a stream whose state is stale."""
         self._log = log
         self._sharing = log.sharing
         self._on_loaded = on_loaded
         self._forget = forget
-        self._outdated: dict[ActiveStream, None] = {}  # to load for their followers
-        self._failed: dict[ActiveStream, None] = {}  # those of them that could not be read
+        self._outdated: dict[ActiveStream, None] = {}  # to be loaded for their followers
+        self._failed: dict[ActiveStream, None] = {}  # streams of `_outdated` that could not be read
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def load(self, active: ActiveStream) -> ActiveStream:
@@ -119,7 +119,7 @@ class StreamLoader:
         active.loading = None
         if error is not None:
             loading.set_exception(error)
-            loading.exception()  # all callers may have left: asyncio need not log it
+            loading.exception()  # or asyncio would log it if all callers have left
         elif not loading.done():
             loading.set_result(None)
 
@@ -180,7 +180,7 @@ class LogSubscriptions:
     def watch(self, active: ActiveStream, watcher: Watcher) -> Callable[[], None]:
         """Call `watcher` with each change of the stream from now on; return how to end that.
 
-        Where the stream is not followed yet, it is called once when that has begun.
+        If the stream is not followed yet, it is called once when following has begun.
         """
         active.watchers = (*active.watchers, watcher)
         self.follow(active)

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     Remover = Literal["here", "elsewhere", "successor"]  # this process, another one, a new stream
     Revision = tuple[ActiveStream | None, int]
 
-# States kept without a reader or writer, about 2 KiB each; with MAX_PRODUCERS 2 MB more.
+# States in memory without a reader or writer, about 2 KiB each; with MAX_PRODUCERS 2 MB more.
 MAX_ACTIVE = 50_000
 MOST_TURNS = 8  # streams looked at to make room for one: more than one goes where many grew
 
@@ -72,7 +72,7 @@ class StreamTable:
         self.loader = StreamLoader(log, self._take, self._forget)
         self.turns = Turns()
         self.reads: SingleFlight[Chunk] = SingleFlight()
-        # Called with the path and id of a stream that is gone, and with who removed it. For
+        # Called with the path and id of a stream that is gone, and with its remover. For
         # `successor` the id is the new stream's: the removal of the old one was reported before.
         self.removal_observers: list[Callable[[str, int, Remover], None]] = []
         # Each is called with each change, before its client gets an answer.
@@ -101,7 +101,7 @@ class StreamTable:
         return self._streams.get(path)
 
     def _make_room(self) -> None:
-        """Drop the least recently used; one that is in use gets another turn instead.
+        """Drop the least recently used; one in use is moved to the end instead.
 
         When many in a row are in use the table grows: what is in use has bounds of its own.
         """
@@ -158,8 +158,8 @@ class StreamTable:
     async def read(self, state: StreamState, start: int) -> Chunk:
         """Return the chunk at `start`, shared by equal reads of one version of the stream.
 
-        It is without the commits that are about to be applied: a reader who saw them could come
-        back with an offset that the table does not know.
+        It lacks commits that are about to be applied: a reader that saw them could come back
+        with an offset that the table does not know.
         """
         key = (state.stream_id, start, state.version, state.history)
         chunk = await self.reads.read(key, partial(self.log.read, state, start, boundary(start)))
@@ -175,12 +175,12 @@ class StreamTable:
         """Return whether a chunk may be cached: `until_change` where an append makes it stale."""
         active, read = self._streams.get(chunk.state.path), chunk.state
         if active is None or active.state is None or active.state.soft_deleted:
-            return False  # nobody reads a deleted stream any more, but through its forks
+            return False  # a deleted stream is only read through its forks
         known = active.state
         if (known.stream_id, known.generation) != (read.stream_id, read.generation):
             return False
         if chunk.start < known.first:
-            return False  # trimmed meanwhile: it would lead readers to where nothing is kept
+            return False  # trimmed meanwhile: it would send readers to removed data
         return not until_change or known.version == read.version
 
     def apply(self, change: Change) -> None:
@@ -234,7 +234,7 @@ class StreamTable:
         if found is None or active.loading is not None:  # what is being loaded may be newer
             self._forget(active)
         elif known is not None and found.path_state.history < known.history:
-            # An old answer, or a server whose clock is behind: it must be asked.
+            # An old reply, or a server whose clock is behind: the stream must be loaded.
             self._forget(active)
         elif not is_behind(found.path_state.state, known):
             self._forget(active)
@@ -307,7 +307,7 @@ class Commits(LogListener):
         first: int,
         failures: Sequence[Any],
     ) -> None:
-        """Apply the commits that succeeded, and call `settled` for those who wait for them."""
+        """Apply the commits that succeeded, and then call `settled`."""
         for number, failure in enumerate(failures, first):
             change = changes[number]
             if failure is not None:
@@ -318,10 +318,10 @@ class Commits(LogListener):
                     notify(change, True)
                 if revisions is None or self._revisions((change,)) == [revisions[number]]:
                     self._table.apply(change)
-                else:  # a late reply: what was learnt meanwhile may be older or newer
+                else:  # a late reply: news since then may be older or newer
                     self._table.outdate(change)
                     self.on_change(change)
-            except Exception:  # noqa: BLE001 - the change stands in the log, and can be loaded
+            except Exception:  # noqa: BLE001 - the change is in the log, and can be loaded
                 logger.exception("stream.lost_sight_of", path=change.state.path)
                 self._lose_sight((change,))
         if settled is not None:

@@ -1,9 +1,9 @@
 """The writes of one log in their order: appends and creations, by the queue of each path.
 
 A write waits in the queue of its path. When a pass of the loop brings no further write, the queue's
-first creation, or the appends before the next creation, are decided on the loaded state. What was
-decided in a pass is committed together, each stream's by itself. After its commit the table, the
-observers and then the writers get to know.
+first creation, or the appends before the next creation, are decided on the loaded state. The
+decisions of a pass are committed together, each stream by itself. After its commit the table, the
+observers and then the writers are notified.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ if TYPE_CHECKING:
 
 MAX_BATCH = 1024  # appends of one stream in one commit
 LONGEST_GATHER_S = 0.002  # writes never wait longer than this for others to join their commit
-# Lost races in a row on one stream before its writers are told to come back: of ten gateways that
-# meet there all the time, one loses so often once in 10^9 commits.
+# Lost races in a row on one stream before its writes are refused with a Retry-After: of ten
+# gateways that write to it all the time, one loses so often once in 10^9 commits.
 MAX_CONFLICTS = 200
 
 
@@ -141,7 +141,7 @@ class WriteQueue:
                 if not active.committing:
                     try:
                         self._later(active)
-                    except Exception:  # noqa: BLE001 - nobody may wait for ever
+                    except Exception:  # noqa: BLE001 - no writer may wait for ever
                         self._end_in_failure([active])
         outcomes.pending_bytes += size
         outcomes.pending += 1
@@ -174,7 +174,7 @@ class WriteQueue:
             try:
                 if active.waiting and not active.committing:
                     self._advance(active)
-            except Exception:  # noqa: BLE001 - nobody may wait for ever, nor a stream stand still
+            except Exception:  # noqa: BLE001 - no writer may wait for ever, and no stream stop
                 self._end_in_failure([active])
             if dirty and loop.time() >= turn_ends:
                 loop.call_soon(self._advance_all, loop, dirty)
@@ -281,11 +281,11 @@ class WriteQueue:
             self._advance(active)
         except HeadgateError as refusal:
             self._answer(active, [refusal] * len(active.waiting))
-        except Exception:  # noqa: BLE001 - nobody may wait for ever, nor a stream stand still
+        except Exception:  # noqa: BLE001 - no writer may wait for ever, and no stream stop
             self._end_in_failure([active])
 
     def _answer_confirmed(self, active: ActiveStream, decided: Decisions) -> None:
-        """Give the outcomes of which the log is sure; have the others decided on what it has."""
+        """Deliver the confirmed outcomes; load the stream to decide the others again."""
         confirmed = active.confirmed
         self._answer(active, decided[:confirmed])
         if len(decided) > confirmed:
@@ -296,12 +296,12 @@ class WriteQueue:
     # It is committed
 
     def _commit(self) -> None:
-        """Commit what was decided, each stream's by itself, and all of it in one go."""
+        """Commit the decided changes in one call, each stream by itself."""
         decided, self._decided = self._decided, []
         try:
             _, _, changes = zip(*decided, strict=True)
             self.table.commits.commit_separately(changes, partial(self._settled, decided))
-        except Exception:  # noqa: BLE001 - nobody may wait for ever
+        except Exception:  # noqa: BLE001 - no writer may wait for ever
             self._end_in_failure([active for active, _, _ in decided])
 
     def _settled(
@@ -332,7 +332,7 @@ class WriteQueue:
                 self.outcomes.undelivered.extend(zip(done, decisions, strict=True))
                 settled += done
                 outcomes += decisions
-            except Exception:  # noqa: BLE001 - nobody may wait for ever
+            except Exception:  # noqa: BLE001 - no writer may wait for ever
                 self._end_in_failure([active])
         try:
             self.figures.count(settled, outcomes, now)
@@ -344,7 +344,7 @@ class WriteQueue:
     ) -> Decisions:
         """Settle a creation, or a commit that failed; return the outcomes, none after a lost race.
 
-        Whatever was decided together with a failed append rests on it, and is refused too.
+        Appends decided together with a failed one depend on it, and are refused too.
         """
         if change.expected is None:
             self.lifecycle.on_settled((change,), failure)
@@ -373,13 +373,13 @@ class WriteQueue:
     def _end_in_failure(self, streams: Sequence[ActiveStream]) -> None:
         """Log the exception being handled, and refuse the writes that wait on these streams.
 
-        Nobody can say whether a change that was under way was stored. Later writes are decided on
+        It is unknown whether a change that was under way was stored. Later writes are decided on
         the state that the log then has.
         """
         path = streams[0].path if streams else None
         log.exception("write.failed", path=path, streams=len(streams))
         for active in streams:
-            active.committing = True  # until they are refused, in another turn
+            active.committing = True  # until its writes are refused, in another turn
             self._loop.call_soon(self._give_up, active)
 
     def _give_up(self, active: ActiveStream) -> None:
