@@ -1,6 +1,6 @@
 """Admit requests by the guards and quotas of their routes, before anything is looked up.
 
-`ShortAdmission` admits those whose guard can decide at once, without a request object or a task.
+`ShortAdmission` admits requests whose guard can decide at once, without a request object or a task.
 """
 
 from __future__ import annotations
@@ -148,7 +148,7 @@ class ShortAdmission:
         return principal if is_admitted else None
 
     def _at(self, path: str) -> RoutedTarget | None:
-        """Return the stream at a path; None for what its handler judges itself."""
+        """Return the stream at a path; None for a control path, whose handler decides."""
         try:
             place = self._routes.place(path)
         except HeadgateError:
@@ -174,7 +174,7 @@ def admit_at_once(
     route = place.route
     guard = route.access.guard
     if place.control is not None:
-        return RequestCredential(None, place.target)  # its handler knows what it needs
+        return RequestCredential(None, place.target)  # its handler decides
     if guard is None:
         if route.access.reader_keys is not None and _sends_reader_key(request, route):
             exchange.sends_reader_key = True

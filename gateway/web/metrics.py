@@ -96,7 +96,7 @@ OF_ACCOUNT: dict[Metric, Callable[[CredentialUse], float]] = {
 def principal_samples(uses: CredentialUses, most: int) -> Iterator[Sample]:
     """Yield the metrics of `most` accounts at most.
 
-    They are those that were known first, so that a series does not end when another one begins.
+    These are the oldest accounts, so that a series does not end when another one begins.
     """
     for use in nsmallest(most, uses, key=attrgetter("number")):
         for metric, number in OF_ACCOUNT.items():

@@ -32,8 +32,8 @@ class PageFields(NamedTuple):
     """The header fields that pages of other web origins may send to a route.
 
     `families` are beginnings of further names, and `tokens` the names of fields with a token of
-    this server; both are in lower case. Where the token `may_be_signed` into the URL, no field
-    tells of it. `methods` are those of writes.
+    this server; both are in lower case. A token that `may_be_signed` into the URL is in no field.
+    `methods` are those of writes.
     """
 
     names: str = REQUEST_HEADERS
@@ -47,7 +47,7 @@ OF_STREAMS = PageFields()
 
 
 class RouteOperations:
-    """The operations on routes of one kind. A kind overrides in what its clients differ."""
+    """The operations on routes of one kind, which overrides what is different for its clients."""
 
     def operate(
         self,

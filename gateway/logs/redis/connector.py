@@ -1,6 +1,6 @@
-"""Opens connections to Redis: as whom, how encrypted, and with our functions on the server.
+"""Open connections to Redis, with a user, TLS, and our functions on the server.
 
-Also asks the sentinels for the primary, and the nodes of a cluster for their slots.
+Also ask the sentinels for the primary, and the nodes of a cluster for their slots.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from gateway.settings.log_kinds.redis import RedisOrigin
 
 MOST_LOADS = 8  # of our functions by one connection: another program may flush them in between
-ONLY = ("", 0)  # the address of the primary of what is no cluster: it is looked for anew each time
-# Sentinels answer from memory: the others of those that are well come within this.
+ONLY = ("", 0)  # stands for the primary without a cluster: its address is looked up each time
+# Sentinels answer from memory: those that are well all answer within this time after the first.
 TOGETHER_S = 0.3
 AT_MOST_S = 2.0
 SLOTS = 16_384  # of a cluster
@@ -147,9 +147,9 @@ class RedisConnector:
     async def primary_address(self) -> Address:
         """Return the primary that the sentinels name. Raises Unreachable.
 
-        All are asked at once, and the latest decision counts. A sentinel that is frozen or cut off
-        must not hold up those that are well, and one that has missed a failover names the old
-        primary in good faith.
+        All sentinels are asked at once, and the latest decision counts. One that is frozen or cut
+        off must not delay the others, and one that has missed a failover still names the old
+        primary.
         """
         loop, service = asyncio.get_running_loop(), self.origin.service
         ends_at = loop.time() + AT_MOST_S
@@ -205,7 +205,7 @@ class RedisConnector:
                 continue
             slots = [ONLY] * SLOTS
             for first, last, (host, port, *_), *_ in ranges:
-                # A node that is told of no name for itself is where it was asked.
+                # A node without a configured name is at the address that was asked.
                 name = node[0] if host in {None, b"", b"?"} else host.decode()
                 slots[first : last + 1] = [(name, port)] * (last + 1 - first)
             if ONLY not in slots:
@@ -243,7 +243,7 @@ async def _load(connection: RedisConnection) -> None:
     for library in (HISTORY_LIBRARY, LIBRARY):
         try:
             await connection.ask("FUNCTION", "LOAD", library)
-        except Refusal as refusal:  # out of memory: they are there, or a call will tell
+        except Refusal as refusal:  # out of memory: they are there, or a call will fail
             if refusal.code != "OOM" and "already exists" not in str(refusal):
                 raise
     history, replication = await connection.ask("FCALL", "headgate_history", 0)

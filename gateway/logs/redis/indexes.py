@@ -59,7 +59,7 @@ class DeadlineIndex:
         return ((self._key, pack("ZADD", self._key, *earlier, moment, change.state.path)),)
 
     def note_later(self, path: str, call: Packed) -> None:
-        """Set a deadline with the next search, because the server has not taken it now."""
+        """Set a deadline with the next search, because the server could not be reached now."""
         self._late[path] = call
         if len(self._late) > MOST_LATE:
             del self._late[next(iter(self._late))]
@@ -118,8 +118,8 @@ class PathIndex(Listing):
 
     A path is listed before its stream is created, so a gateway that dies leaves no stream unlisted,
     and once more after that. It is dropped after its stream was removed, or when a page with it is
-    read; then the stream is looked at again: of two gateways, of which one creates and one drops,
-    the later one sees what the other did.
+    read; then the stream is looked at again: if one gateway creates and another drops, the later of
+    the two sees what the other did.
     """
 
     def __init__(self, store: RedisStore) -> None:
@@ -154,7 +154,7 @@ class PathIndex(Listing):
     def on_history_change(self) -> None:
         """List the latest new streams again, in a task of its own.
 
-        In a cluster the server of the list may have lost their paths, and theirs nothing.
+        In a cluster the server of the list may have lost paths whose streams are all there.
         """
         if self._latest:
             self._begin(self._add([*self._latest]))

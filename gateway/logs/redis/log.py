@@ -43,7 +43,7 @@ OFFSET = re.compile(r"\boffset=(\d+)")
 # and the worst of what does not.
 COMBINED: dict[str, Callable[[Iterable[float]], float]] = {
     "redis_connected_replicas": sum,
-    "redis_replica_lag_bytes": max,  # that the replica furthest behind has not acknowledged
+    "redis_replica_lag_bytes": max,  # not acknowledged by the replica furthest behind
     "redis_aof_enabled": min,
     "redis_aof_ok": min,  # its last write and its last rewrite went well
     "redis_memory_bytes": sum,
@@ -175,10 +175,10 @@ class ServerStatusWatch(Background):
             try:
                 self.numbers = await self._look()
             except Unreachable:
-                # The log's health tells why; a server that is no primary any more says only that.
+                # The log's health has the reason; a former primary only reports its role.
                 is_demoted = any(it.why_unhealthy == A_REPLICA for it in self._primaries.values())
                 self.numbers = {"redis_primary": 0} if is_demoted else {}
-            except Exception:  # noqa: BLE001 - it must outlive whatever it was
+            except Exception:  # noqa: BLE001 - the watch must go on after any error
                 self.numbers = {}
                 log.exception("log.vitals_unknown")
             await asyncio.sleep(STATUS_S)

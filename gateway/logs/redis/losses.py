@@ -33,22 +33,22 @@ AGAIN_S = 0.5
 # When the findings of all gateways are read: after each has probed a server that is back, and once
 # more for a gateway that was cut off meanwhile.
 READ_AFTER_S = (3.0, PATIENCE_S)
-FINDINGS_S = 3600  # findings
-MOST_SERVERS = 1_000  # of a cluster, as Redis recommends; nodes that are replaced leave theirs here
+FINDINGS_S = 3600  # for which findings stay in Redis
+MOST_SERVERS = 1_000  # of a cluster, as Redis recommends; entries of replaced nodes remain
 
 
 class LastCommit(NamedTuple):
     """The commit that a server acknowledged last."""
 
     state: StreamState
-    version: int  # at which the stream stood afterwards, or was removed
+    version: int  # of the stream after the commit, or at its removal
     token: int  # see headgate.lua
 
     def is_lost(self, found: CommitState) -> Lost:
         """Return whether a server with this state of the path has lost the commit.
 
-        That is "unknown" if somebody else removed the stream, or wrote to it, in a later history
-        before the look.
+        That is "unknown" if another gateway removed the stream, or wrote to it, in a later history
+        before the check.
         """
         if str(self.token).encode() in found.tokens:
             return "no"
@@ -75,7 +75,7 @@ class LossWatch:
     def __init__(self, store: RedisStore) -> None:
         self._store = store
         self._last: dict[Primary, LastCommit] = {}
-        # Of servers whose other history a commit told of before they were looked at.
+        # Of servers whose new history was reported by a commit before the first probe.
         self._checks: dict[Primary, list[asyncio.Task[Lost]]] = {}
         self._counting: set[asyncio.Task[None]] = set()
         self.counts: dict[Lost, int] = dict.fromkeys(LOST, 0)
@@ -134,7 +134,7 @@ class LossWatch:
     async def _count(self, primary: Primary, checks: Sequence[asyncio.Task[Lost]]) -> None:
         """Log what all gateways have found, and again if a late one knows more; count it once.
 
-        A loss is counted at once, all else only when no gateway can find one any more.
+        A loss is counted at once, any other result only when no gateway can find a loss any more.
         """
         history = primary.history
         own = max(await asyncio.gather(*checks), key=LOST.index) if checks else "unknown"
@@ -154,7 +154,7 @@ class LossWatch:
     async def _exchange(self, history: int, own: Lost) -> Lost:
         """Leave this gateway's finding, and return the worst; one gateway that can tell is enough.
 
-        Returns the gateway's own while Redis is away.
+        Return this gateway's finding while Redis cannot be reached.
         """
         key = self._store.names.losses(history)
         leave = pack("HSET", key, self._store.gateway, own), pack("EXPIRE", key, FINDINGS_S)

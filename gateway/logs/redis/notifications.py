@@ -29,12 +29,12 @@ if TYPE_CHECKING:
     # Called with each message, and with None where some may have been missed until now.
     OnMessage = Callable[[bytes | None], None]
 
-PING_S = 5.0  # silence that is broken by a question, and then the longest wait for an answer
-RECONNECT_S = 0.1  # until a lost connection is made anew; the wait doubles up to
-LONGEST_AGAIN_S = 1.0  # a server that is back is heard no later
+PING_S = 5.0  # silence before a PING, and then the longest wait for an answer
+RECONNECT_S = 0.1  # before a lost connection is made anew; the pause doubles up to
+LONGEST_AGAIN_S = 1.0  # and so a server that is back is subscribed to within this time
 AT_ONCE = 1000  # channels in one command
 SWITCHES = b"+switch-master"  # SERVICE, then host and port of the old primary and of the new one
-TOGETHER_S = 10.0  # the sentinels tell of one failover one after the other, within seconds
+TOGETHER_S = 10.0  # the sentinels report one failover one after the other, within seconds
 
 
 class Subscription(Background):
@@ -76,7 +76,7 @@ class Subscription(Background):
             self._connection.send([pack("SUBSCRIBE", channel)])
 
     def cut(self) -> None:
-        """Connect anew, also in the middle of it: a frozen server would hold it up for seconds."""
+        """Connect anew, even while connecting: a frozen server would delay that for seconds."""
         self._cutting = None
         if self._serving is not None:
             self._serving.cancel()
@@ -132,7 +132,7 @@ class Subscription(Background):
                 # Failures of the other kind are those of the pipelines, too, which log them.
                 log.error("log.notifications_failed", exc_info=failure)
             if loop.time() - began >= LONGEST_AGAIN_S:
-                backoff.reset()  # it has served: most likely the server takes another one at once
+                backoff.reset()  # it has worked: most likely the server accepts another one at once
             else:
                 await asyncio.sleep(backoff.next_s())
 
@@ -207,7 +207,7 @@ class Subscription(Background):
 
 
 class Notifications:
-    """The channels of one log, each heard at the server that publishes it.
+    """The channels of one log, each subscribed to at the server that publishes it.
 
     On a cluster that is one connection for each server that has a followed stream. `listener` is
     notified of the changes that other gateways publish. Sentinels announce failovers: the silence
@@ -277,12 +277,12 @@ class Notifications:
         self.follow(channel)
 
     def unsubscribe(self, channel: str) -> None:
-        """Call nobody with messages on this channel any more."""
+        """End the calls with messages on this channel."""
         self._others.pop(channel.encode(), None)
         self.unfollow(channel)
 
     def on_history_change(self) -> None:
-        """Subscribe anew, since a server may have lost what it acknowledged, and say so."""
+        """Subscribe anew, and report it: a server may have lost what it acknowledged."""
         if self._servers.connector.is_cluster:
             self.find()
         for subscription in self._subscriptions.values():
@@ -364,7 +364,7 @@ class Notifications:
                         return
                 except Unreachable:
                     pass
-                except Exception:  # noqa: BLE001 - it must outlive whatever it was
+                except Exception:  # noqa: BLE001 - the search must go on after any error
                     log.exception("log.notifications_failed")
                 await asyncio.sleep(backoff.next_s())
         finally:
@@ -382,7 +382,7 @@ class Notifications:
         return None not in self._channels.values()
 
     async def _match(self, addresses: set[Address]) -> None:
-        """Leave the servers that have gone, and hear of removals at one that is there."""
+        """Unsubscribe from servers that have gone; subscribe to removals at one that is there."""
         for address in set(self._subscriptions) - addresses:
             subscription = self._subscriptions.pop(address)
             for channel in subscription.channels:

@@ -31,7 +31,7 @@ STOOD_STILL_S = 0.5  # by which a timer is late where the process was stopped, o
 
 
 class PendingCall(NamedTuple):
-    """Packed commands that belong together, and who gets their replies.
+    """Packed commands that belong together, and the receiver of their replies.
 
     `weight` is about how many bytes they or their replies are.
     """
@@ -113,7 +113,7 @@ class Pipeline:
         self._due = 0  # replies to what was sent
         self._sent_at = 0.0
         self.answered_sent_at = 0.0  # when the commands whose replies are passed on now were sent
-        self._why = ""  # we gave it up
+        self._why = ""  # the reason why this side has cut the connection
         self._kicked = False
         self._closed = False
 
@@ -175,7 +175,7 @@ class Pipeline:
             connection.start(self._on_replies, self._lost)
         except Unreachable as failure:
             self._fail(failure)
-        except Exception as error:  # noqa: BLE001 - who waits must hear of it, whatever it was
+        except Exception as error:  # noqa: BLE001 - the waiting calls must get an error
             log.exception("log.connection_failed")
             self._fail(Unreachable(f"no connection can be made: {error!r}"))
 
@@ -218,7 +218,7 @@ class Pipeline:
         why = gave_up or LOST
         sent, self._sent = self._sent, deque()
         self._replies = []
-        if sent:  # else it was only idle, and the next that is asked for has a new one
+        if sent:  # else it was only idle, and the next command opens a new one
             self._on_lost(gave_up)
         for call in sent:
             _set_result(call, Unreachable(f"{why}: {error}" if error else why, was_sent=True))
@@ -230,9 +230,9 @@ class Pipeline:
             _set_result(call, failure)
 
     def cut(self) -> None:
-        """Give the connection up, as for a server that is no longer the right one.
+        """Abort the connection, for example to a server that is no longer the right one.
 
-        Also one that is being made: a frozen server would hold it up for seconds.
+        This includes one that is being opened: a frozen server would delay that for seconds.
         """
         if self._connection is not None:
             self._connection.close()
@@ -240,7 +240,7 @@ class Pipeline:
             self._connecting.cancel()
 
     async def close(self) -> None:
-        """End the connection; what still waits is told so."""
+        """End the connection; calls that still wait get Unreachable."""
         self._closed = True
         if self._connecting is not None:
             self._connecting.cancel()
@@ -252,5 +252,5 @@ class Pipeline:
 def _set_result(call: PendingCall, answer: Answer | Unreachable) -> None:
     try:
         call.done(answer)
-    except Exception:  # noqa: BLE001 - the others must hear of theirs
+    except Exception:  # noqa: BLE001 - the other calls must get their replies
         log.exception("log.unanswered")

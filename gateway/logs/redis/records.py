@@ -2,7 +2,7 @@
 
 An entry's ID is `START-HISTORY`: the position of its first record, and the history in which it was
 added. Of two entries with one START the later one counts. An entry that begins at or past the tail
-does not count: a crash may have kept its commit from being finished (see headgate.lua).
+does not count: a crash may have interrupted its commit (see headgate.lua).
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ class Stretch(NamedTuple):
 
 
 def stretches(state: StreamState, start: int, end: int) -> list[Stretch]:
-    """Return the parts of the records between two positions.
+    """Return the stretches with the records between two positions.
 
-    The last may be the stream's own, which may have grown since the state was known.
+    The last may be of the stream itself, which may have grown since the state was read.
     """
     found: list[Stretch] = []
     for segment in state.lineage:
@@ -88,7 +88,7 @@ class Run:
         self._limit = 0
 
     async def extend(self, stretch: Stretch, entries: list[Reply], tail: int) -> None:
-        """Take the records of a stretch, if it begins here; `entries` are emptied.
+        """Add the records of a stretch, if it begins here; `entries` are emptied.
 
         A chunk may be a quarter of a million records, a thousand to an entry, so others have their
         turn in between. To free all entries at once would take long, too.
@@ -111,7 +111,7 @@ class Run:
                 pause_at = time() + LONGEST_TURN_S
 
     def _add(self, entry_start: int, fields: Reply) -> bool:
-        """Take an entry's records; False where one is missing, or no more are wanted."""
+        """Add an entry's records; False if one is missing, or no more are wanted."""
         for data in _records(fields):
             end = entry_start + len(data)
             if not self.datas and entry_start < self.position < end:

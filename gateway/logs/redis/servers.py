@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
 ANSWER_S = 3.0  # the longest that a pipeline may take: one waits for the disk of the server
 PROBE_S = 1.0  # between two probes of a server that is well
-PROBE_AGAIN_S = 0.2  # and of one that is not: it is missed for no longer than it was away
+PROBE_AGAIN_S = 0.2  # and of one that is down: it is used again soon after it is back
 REPLICAS_S = 1.0  # the longest wait for replicas
 NOT_YET = "not connected yet"
-OPEN_S = 1.0  # a start waits no longer for Redis: a request is refused while it is not there
-COMPLAIN_S = 10.0  # between two log lines of a kind: every call may meet the same
+OPEN_S = 1.0  # a start waits no longer for Redis: requests are refused while it is not there
+COMPLAIN_S = 10.0  # between two log lines of a kind: every call may meet the same failure
 SURVEY_S = 1.0  # between two looks at which servers a cluster has
 
 
@@ -86,7 +86,7 @@ class Primary(Background):
 
     def _on_lost(self, gave_up: str) -> None:
         if gave_up:
-            self._unhealthy(gave_up)  # the next calls need not wait to find that out, too
+            self._unhealthy(gave_up)  # so that the next calls do not wait as well
         self._cut()
 
     def probe_soon(self) -> None:
@@ -121,7 +121,7 @@ class Primary(Background):
             self._probe_now.clear()
             try:
                 await self._probe()
-            except Exception as error:  # noqa: BLE001 - it must outlive whatever it was
+            except Exception as error:  # noqa: BLE001 - the probes must go on after any error
                 self._unhealthy(f"it answers what cannot be understood: {error!r}")
 
     async def execute(self, *calls: Packed) -> list[Reply]:
@@ -259,7 +259,7 @@ class RedisServers(Background):
                     await self.by_address.pop(address).close()
             except Unreachable:
                 pass  # `why_unhealthy` tells
-            except Exception:  # noqa: BLE001 - whatever it was, servers go on to come and go
+            except Exception:  # noqa: BLE001 - the survey must go on after any error
                 log.exception("log.survey_failed")
             self._surveyed.set()
             if not self.connector.is_cluster:

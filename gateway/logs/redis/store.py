@@ -1,6 +1,6 @@
 """The Redis of a log: calls that find their servers, and channels.
 
-The log uses it, and what is built on the log.
+The log uses it, and so do the features that store something beside it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from gateway.protocol.streams.state import StreamState
 
 TIMEOUT_S = 6.0  # a call that may have been carried out is tried again for so long
-RETRY_S = 0.1  # between two tries: a server that is back is not kept waiting
+RETRY_S = 0.1  # between two tries: a server that is back gets calls soon
 MOST_REDIRECTS = 8  # times that one call is sent elsewhere, or again after its function was loaded
 AT_RISK = "stored, but fewer replicas than wait_replicas have it yet: it may be lost in a failover"
 ASKING = pack("ASKING")
@@ -46,8 +46,8 @@ PASSING = {"TRYAGAIN", "CLUSTERDOWN"}
 class RedisStore(Sharing):
     """The servers of one log, called by the key that a call concerns, and the channels of the log.
 
-    Keys and channels of others than the log begin with `prefix`, ":" and a name of their own; what
-    follows that in brackets or braces never makes it a key of a stream.
+    Keys and channels that are not the log's begin with `prefix`, ":" and a name; braces or brackets
+    after that never make one the key of a stream.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class RedisStore(Sharing):
         self.repeats_wait: bool = self.wait_replicas > 0
         self.prefix = connector.origin.prefix
         self.names = RedisNames(self.prefix)
-        self.gateway = secrets.token_hex(4)  # the name of this one in Redis
+        self.gateway = secrets.token_hex(4)  # the name of this gateway in Redis
         self.servers = RedisServers(
             connector,
             pack("FCALL", f"headgate_probe_{VERSION}", 0, self.prefix),
@@ -138,7 +138,7 @@ class RedisStore(Sharing):
 
 
 class CallReplies(NamedTuple):
-    """The replies to the calls, the reply to the epilogue of their pipeline, and who gave them."""
+    """The replies to the calls and to the epilogue of their pipeline, and the server."""
 
     replies: list[Reply]
     epilogue: Reply
@@ -155,8 +155,8 @@ class CallReplies(NamedTuple):
 class RedisCall:
     """Packed calls for the server of `key`; `done` gets what it answered, or LogUnavailable.
 
-    A call whose connection is lost is sent again. Commits may be: one that had been carried out
-    recognizes itself in what it finds.
+    A call whose connection is lost is sent again, commits included: one that was carried out before
+    recognizes itself by its token.
     """
 
     servers: RedisServers
@@ -207,7 +207,7 @@ class RedisCall:
             self._send_to(primary)
 
     def _send_to(self, primary: Primary) -> None:
-        if primary.is_down:  # its own probes will tell when it is back
+        if primary.is_down:  # its probes find out when it is back
             why = primary.why_unhealthy or "it is down"
             asyncio.get_running_loop().call_soon(self._unreachable, Unreachable(why))
             return
@@ -242,7 +242,7 @@ class RedisCall:
 
     def _unreachable(self, failure: Unreachable) -> None:
         self.was_sent = self.was_sent or failure.was_sent
-        self.servers.moved()  # it may be that another server has taken over
+        self.servers.moved()  # another server may have taken over
         if (self.was_sent or failure.is_passing) and self._try_later():
             return
         what = "did not answer" if self.was_sent else "cannot be reached"
@@ -298,6 +298,6 @@ def _split(primary: Primary, calls: Sequence[RedisCall], answer: Answer | Unreac
         part = answer if isinstance(answer, Unreachable) else (answer[0][at:end], answer[1])
         try:
             call.on_answer(primary, part)
-        except Exception:  # noqa: BLE001 - the others must hear of theirs
+        except Exception:  # noqa: BLE001 - the other calls must get their replies
             log.exception("log.unanswered")
         at = end

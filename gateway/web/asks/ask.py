@@ -37,9 +37,9 @@ if TYPE_CHECKING:
 
 
 class Plan(msgspec.Struct, frozen=True, gc=False, eq=False):
-    """The way of a request with these fields. It holds nothing that can change."""
+    """The decisions on a request with these fields. A plan has nothing that can change."""
 
-    key: tuple[object, ...]  # by which `Plans` finds it
+    key: tuple[object, ...]  # in the table of `Plans`
     route: Any  # a StreamRoute of the kind that has such plans
     fields: RequestFields
     principal: Principal | None
@@ -48,25 +48,25 @@ class Plan(msgspec.Struct, frozen=True, gc=False, eq=False):
     def ask(self, name: str, connection: ClientConnection, known: KnownRequest) -> Ask | None:
         """Return the ask of a request; None if its own values or its body need the handler.
 
-        The handler refuses what is wrong with them, and waits for long work.
+        The handler refuses invalid ones, and waits for long work.
         """
         raise NotImplementedError
 
 
 class Ask(msgspec.Struct, gc=False, eq=False):
-    """A request under way, which its connection, and who answers it, hold until the answer.
+    """A request under way, held by its connection and by its queue until it is answered.
 
-    Nothing refers to it after that, so that no cycle is left behind.
+    Nothing refers to it after that, so there is no cycle to collect.
     """
 
     operation: ClassVar[int]
-    outlives_client: ClassVar[bool] = True  # it is carried out though its client has left
+    outlives_client: ClassVar[bool] = True  # it is carried out even if its client disconnects
     plan: Plan
     name: str  # of the stream
     connection: ClientConnection
     known: KnownRequest
     came: float
-    wire: bytes | None  # its answer, until those before it are written
+    wire: bytes | None  # its response, until earlier responses are written
     is_last: bool  # True if the connection ends with its answer
 
     def response(self, outcome: Any) -> RouteAnswer:  # noqa: ANN401 - of its queue
@@ -138,7 +138,7 @@ class Ask(msgspec.Struct, gc=False, eq=False):
             raise
 
     def _answer_by_handlers(self, outcome: Any) -> None:  # noqa: ANN401 - of its queue
-        """Render and count the answer that the handlers have for an outcome."""
+        """Render and count the handlers' response for an outcome."""
         connection, request = self.connection, self._request()
         handlers, reply, wire = connection.owner.handlers, None, b""
         try:
@@ -157,11 +157,11 @@ class Ask(msgspec.Struct, gc=False, eq=False):
         self.connection.wire.force_close()
 
     def on_disconnect(self) -> None:
-        """End what does not outlive its client, at once or in time."""
+        """Cancel a request that does not outlive its client, at once or in time."""
         self.cancel()
 
     def cancel(self) -> None:
-        """Give up what is under way, because the server stops: a log answers in time by itself."""
+        """Cancel the request, because the server stops; a log answers in time by itself."""
 
 
 class OriginAsk(Ask, gc=False, eq=False):
@@ -208,7 +208,7 @@ _STORED = http1.STATUS_LINES[204] + b"%b" + cache_status.OTHER_METHOD.lines + b"
 
 
 class AppendPlan(Plan, frozen=True, gc=False, eq=False):
-    """The way of an append with these fields to one path."""
+    """The decisions on an append with these fields to one path."""
 
     name: str
     head: AppendHead
@@ -286,7 +286,7 @@ class AppendAsk(Ask, gc=False, eq=False):
 
 
 class CreationPlan(Plan, frozen=True, gc=False, eq=False):
-    """The way of a creation with these fields on one route."""
+    """The decisions on a creation with these fields on one route."""
 
     head: CreateRequest  # without a body
 

@@ -36,7 +36,7 @@ class Plans:
 
     def __init__(self, router: Router) -> None:
         self.router = router
-        self._place = router.place  # remembers what it has found
+        self._place = router.place  # caches its results
         self._find_place = router.find_place  # for creations, each of which has a new path
         self._reads: AgingTable[tuple[object, ...], Plan] = AgingTable(MOST_READ_PLANS)
         self.read_routes: set[object] = set()  # with plans for reads
@@ -93,7 +93,7 @@ class Plans:
 
         Return None while a ban, overload, a tracer or the size of its body requires the handler,
         for a write beyond a quota, and for a creation on another route than a given one. A write
-        that is returned has been counted for its client, and is to be begun.
+        that is returned was counted for its client, and the caller begins it.
         """
         services, limits, size = connection.services, connection.services.limits, len(known.body)
         most = min(limits.max_append, limits.max_pending_appends - limits.receiving_bytes)
@@ -107,7 +107,7 @@ class Plans:
         key: tuple[object, ...] = known.path, known.fields
         plan = self._appends.fresh.get(key)
         if plan is None:
-            of_address = *key, connection.wire.peer  # which an origin is sent
+            of_address = *key, connection.wire.peer  # an origin gets the address
             plan = self._appends.fresh.get(of_address) or self._find(key, of_address)
             if plan is None:
                 return None

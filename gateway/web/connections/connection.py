@@ -1,4 +1,4 @@
-"""A client's connection: its bytes, its place among the connections, its timeouts, and its end.
+"""A client's connection: its bytes, its connection slot, its timeouts, and its end.
 
 Its `ConnectionRequests` decide what the bytes mean. From aiohttp it uses the BaseProtocol, by which
 the parser and the body stream pause reading. The private names of aiohttp that it depends on are
@@ -67,7 +67,7 @@ class Connection(BaseProtocol):
         self.ends = False  # True when no further request is begun
         self.unsent: UnsentWatch | None = None  # the watch on a client that does not keep up
         self._at_open = early, late
-        # The client that its place among the connections counts for; None while it has no place.
+        # The client that its connection slot counts for; None without a slot.
         self.slot: tuple[str | None] | None = None
         self._lingering: asyncio.TimerHandle | None = None
         self._may_drop = LINGER_BYTES  # bytes, while it lingers
@@ -78,7 +78,7 @@ class Connection(BaseProtocol):
         assert state in TRANSITIONS[self.state], f"{self.state.name} to {state.name}"
         self.state = state
 
-    # Its place among the listener's connections
+    # Its slot among the listener's connections
 
     @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -173,7 +173,7 @@ class Connection(BaseProtocol):
 
     @override
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Give the connection's place back before anything else, which might raise."""
+        """Release the connection's slot before anything else, which might raise."""
         if self.state is LOST:  # uvloop may report a handed-over transport's end
             return
         if self.state is HANDED_OVER:
@@ -215,7 +215,7 @@ class Connection(BaseProtocol):
 
     @override
     def pause_writing(self) -> None:
-        """Begin to watch how fast the client receives what it is sent."""
+        """Begin to watch how fast the client receives."""
         super().pause_writing()
         if self.transport is not None:
             self.unsent = UnsentWatch(self.transport, self.services.timeouts, self._loop.time())
@@ -235,7 +235,7 @@ class Connection(BaseProtocol):
             self.requests.cancel()
 
     def force_close(self) -> None:
-        """End the connection as soon as the client has received what it was sent."""
+        """End the connection as soon as the client has received everything sent."""
         self.ends = True
         transport, self.transport = self.transport, None
         if transport is not None:

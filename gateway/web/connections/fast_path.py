@@ -77,15 +77,15 @@ class FastPath:
         self.blocks = Blocks(self._is_identity, is_keyed=is_guarded)
 
     def _is_identity(self, name: str) -> bool:
-        """Return whether a route reads or drops a field as one that tells who a reader is."""
+        """Return whether a route reads or drops a field because it identifies the reader."""
         return any(
             identity.has(name) or name.lower() in identity.dropped for identity in self._identities
         )
 
     def known(self, head: bytes) -> tuple[PlainGet, Own] | None:
-        """Return the read parsed before from a head that is equal but for its own fields, and them.
+        """Return the read parsed earlier from an equal head, and the own fields of this one.
 
-        Return None also for one whose credential has ended.
+        Return None if there is none, or if its credential has ended.
         """
         if len(head) > REMEMBERED_WITH_TOKEN:
             return None
@@ -205,7 +205,7 @@ class FastPath:
         return True
 
     def answer(self, client: ClientConnection, get: PlainGet, own: Own = NOTHING) -> bool:
-        """Answer a request from the cache, but for its `own` values the same for all, or park it.
+        """Answer a request from the cache, with its `own` values, or park it.
 
         A request remembered as a long-poll is parked if that is possible.
         """
@@ -302,7 +302,7 @@ class FastPath:
         return True
 
     def _parse_poll(self, target: str) -> ParsedPoll | None:
-        """Parse a target as a long-poll; return None if it is none."""
+        """Parse a target as a long-poll; return None for any other."""
         try:
             target = canonical_target(target)
             route, name = self._routes.find(split(target)[0])

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class ParkedPoll(msgspec.Struct, gc=False, eq=False):
-    """A long-poll, for the feed that answers it: a `ParkableConnection`."""
+    """A long-poll as the feed sees it: a `ParkableConnection`."""
 
     connection: ClientConnection
     principal: Principal | None  # as the route's guard has admitted it

@@ -1,7 +1,7 @@
 """Parse what one connection receives, one request at a time, and bound what is held of a head.
 
-aiohttp's parser does not give back what it was fed. So it is fed no byte beyond the request that is
-being parsed.
+aiohttp's parser does not return bytes that it does not use. So it gets no byte beyond the request
+that is being parsed.
 """
 
 from __future__ import annotations

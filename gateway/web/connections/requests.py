@@ -51,7 +51,7 @@ NO_ASKS: Sequence[Ask] = ()
 
 
 class ConnectionRequests:
-    """The requests of a connection: at most one has a handler, or some plans, or one is parked."""
+    """The requests of a connection: one with a handler, or some by plans, or one that is parked."""
 
     __slots__ = (
         *("_has_next", "held", "_is_parsing", "parser", "asks", "began", "ends_with_fin"),
@@ -116,8 +116,8 @@ class ConnectionRequests:
     def stay_open(self) -> bool:
         """Return whether the connection stays open for responses after a FIN of the client.
 
-        A FIN that comes with a request is the end of what the client sends. Later, or while the
-        request waits for news, it is taken for that of a client that is gone, which looks alike.
+        A FIN that comes with a request only ends what the client sends. A later one, or one while
+        the request waits for news, counts as a disconnect, from which it cannot be distinguished.
         """
         wire, request, transport = self.wire, self.request, self.wire.transport
         if wire.state not in {TAKEN, DROPPING} or transport is None or self.poll is not None:
@@ -348,9 +348,9 @@ class ConnectionRequests:
             wire.force_close()
 
     def resume(self, _: Later[Any] | None = None, /) -> None:
-        """Go on with what the client has sent since the last request.
+        """Parse what the client has sent since the last request.
 
-        End the connection on an error, as its client would wait for ever.
+        End the connection on an error: its client would wait for ever.
         """
         wire, transport = self.wire, self.wire.transport
         if transport is None:
@@ -383,7 +383,7 @@ class ConnectionRequests:
             self.request.cancel()
 
     def on_lost(self) -> None:
-        """Drop what waits for the connection; writes under way go on without it, for a while."""
+        """Drop everything that waits for the connection; writes under way go on for a while."""
         self.held.clear()
         self.parser.part.clear()
         self.parser.body = None  # it refers to the connection

@@ -58,7 +58,7 @@ class ConnectionServer:
             return None
         services, limits = self.services, self.services.limits
         if services.log.enabled or services.bans.in_force or services.tracer is not None:
-            return None  # these name the client, which only a connection knows
+            return None  # spans and log lines name the client, which only a connection knows
         if limits.connections >= limits.max_connections:
             return None
         answer = self.fast.cached_response(known[0], own=known[1])

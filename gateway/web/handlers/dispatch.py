@@ -69,7 +69,7 @@ class Handlers:
     ) -> RouteAnswer | Later[RouteAnswer] | Coroutine[Any, Any, RouteAnswer | None]:
         """Return the outcome of a request, or what to wait for. Raises HeadgateError."""
         exchange = request.begin(self._services)
-        place = self._place(request)
+        place = self._find_target(request)
         if isinstance(place, RouteAnswer):
             return place
         exchange.route, exchange.traffic = place.route, place.route.traffic
@@ -197,7 +197,7 @@ class Handlers:
         log.error("request.failed", exc_info=error, request_id=request_id, method=method)
         return RouteAnswer.of(responses.internal_error(request_id), cache_status.BYPASS)
 
-    def _place(self, request: Request) -> RoutedTarget | RouteAnswer:
+    def _find_target(self, request: Request) -> RoutedTarget | RouteAnswer:
         """Return the routed target of a request, or the answer to one that is for no stream.
 
         Raises HeadgateError.

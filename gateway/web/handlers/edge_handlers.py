@@ -86,7 +86,7 @@ class EdgeHandlers(RouteOperations):
     def operate(
         self, request: Request, target: str, route: EdgeRoute, _name: str
     ) -> Later[RouteAnswer] | Coroutine[Any, Any, RouteAnswer | None]:
-        """Return what yields the answer, or None after a hand-over."""
+        """Return the awaitable of the answer, which is None after a hand-over."""
         method = request.method
         is_write = method != "GET" and policy.invalidates(method, 200)
         request.limit_grace(LEFT_WRITE_S if is_write else 0.0)

@@ -72,7 +72,7 @@ class ForwardedRequest(NamedTuple):
         """Apply the consequences of an answer, and return the response.
 
         The request was forwarded with the fields `sent`. Raises OriginBroken for a 304 or 206 that
-        they did not ask for.
+        these do not ask for.
         """
         route, read, status = self.route, self.read, answer.status
         if self.method in READING:
@@ -120,9 +120,9 @@ class ForwardedRequest(NamedTuple):
         return fields
 
     def _note_refusal(self, status: int) -> None:
-        """Invalidate what an answer shows that does not say that a write was done."""
+        """Invalidate what a refusal of a write may still have changed."""
         route, path = self.route, self.read.path
-        # A gateway in between got no answer to a write, which may have been done.
+        # A gateway in between got no answer to a write, which may have been carried out.
         is_unsure = status in _UNSURE and policy.invalidates(self.method, 200)
         shows_deletion = (
             status in _GONE

@@ -36,12 +36,12 @@ class _Poll:
         self.principal = exchange_of(request).principal
         self._request = request
         self.answered: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
-        self.has_left = False  # the feed has removed it, with its answer
+        self.has_left = False  # True once the feed has removed it
         self.ended: Ended = "answered"
 
     @property
     def client(self) -> ReaderClient:
-        """The client that has sent it."""
+        """The client that has sent the poll."""
         return reader_client(self._request.connection, self._request.headers)
 
     def answer(self, answer: PollAnswer) -> None:

@@ -1,9 +1,9 @@
 """Appends that are passed on by plans: what equal ones from one address have in common.
 
 A client sends the same fields with each append, and an origin answers each with the same head
-except for an offset and a date. So the results of the rules in `web.handlers.forwarding` are kept:
-those for the fields in the plan, those for answers in patterns. Computing them again would be most
-of the cost of forwarding an append.
+except for an offset and a date. So the results of the rules in `web.handlers.forwarding` are
+cached: those for the fields in the plan, those for answers in patterns. Computing them again would
+be most of the cost of forwarding an append.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class Pattern(NamedTuple):
 
 
 class PassedPlan(Plan, frozen=True, gc=False, eq=False):
-    """The way of an append with these fields, from one address, to a path of an HTTP origin."""
+    """The decisions on an append with these fields, from one address, to a path of an origin."""
 
     read: Read
     block: bytes  # its fields for the origin, without its own
@@ -118,7 +118,7 @@ class PassedAsk(OriginAsk, gc=False, eq=False):
         try:
             if isinstance(error, OriginBroken | OriginTimeout):
                 self._invalidate()
-        finally:  # nobody else would answer its client
+        finally:  # nothing else would answer its client
             self.end(error)
 
     @override
@@ -127,7 +127,7 @@ class PassedAsk(OriginAsk, gc=False, eq=False):
 
     @override
     def cancel(self) -> None:
-        """Give up the append if it is not answered: it may have been carried out."""
+        """Cancel the append unless it is answered: it may have been carried out."""
         pending, self.pending = self.pending, None
         if pending is not None:
             pending.abandon()
@@ -217,7 +217,7 @@ class PassedAppends:
 
 
 def is_ordinary(headers: MultiMapping[str]) -> bool:
-    """Return whether an append with these fields is answered as all others are."""
+    """Return whether no field of an append asks for a special answer."""
     return FORKED_FROM not in headers and MULTI not in headers
 
 

@@ -1,8 +1,8 @@
 """Reads of an origin's streams that go by plans: what equal ones from one address have in common.
 
-A plan has the request that the origin is sent, but for the stream. Its reads are those that want
-the whole of a response that the cache has not; a read of another kind has a handler. `present`
-makes the response for reads of either kind.
+A plan has the request for the origin, except for the stream. It is for reads of a whole response
+that the cache does not have; all other reads have a handler. `present` makes the response for reads
+of either kind.
 """
 
 from __future__ import annotations
@@ -101,10 +101,10 @@ def present(
 
 
 class ReadPlan(Plan, frozen=True, gc=False, eq=False):
-    """The way of a read with these fields, from one address, below one route to an origin."""
+    """The decisions on a read with these fields, from one address, below one route to an origin."""
 
     template: CacheRequest  # for the stream that was read first
-    recipient: Recipient | None  # None where reader keys tell recipients apart
+    recipient: Recipient | None  # None if it depends on the reader key
 
     @override
     def ask(self, name: str, connection: ClientConnection, known: KnownRequest) -> ReadAsk | None:
@@ -128,7 +128,7 @@ class ReadPlan(Plan, frozen=True, gc=False, eq=False):
         return ReadAsk(self, name, connection, known, came, None, False, request, stream, decided)
 
     def request_for(self, read: CatchUp, own: Own) -> CacheRequest:
-        """Return the request for a read with its own fields, none of which the origin is sent."""
+        """Return the request for a read with its own fields, which the origin does not get."""
         headers = self.template.headers
         if own.fields:  # the origin may name them in Vary
             headers = own.added_to(headers)
@@ -203,7 +203,7 @@ class ReadAsk(OriginAsk, gc=False, eq=False):
             self.end(asyncio.CancelledError())
 
     async def _carry_out(self, begun: Begun, request: Request) -> RouteAnswer:
-        """Read on in the handler of a request."""
+        """Return the answer of a handler, which reads the rest."""
         request.limit_grace(0.0)
         route, now = self.plan.route, self.connection.services.clock()
         held = request.resources
@@ -225,7 +225,7 @@ class ReadAsk(OriginAsk, gc=False, eq=False):
 
 
 def note_read(stream: FollowedStream, request: CacheRequest, result: CacheResult) -> None:
-    """Give a followed stream the data that a read of it has brought."""
+    """Pass the data of a read to its followed stream."""
     facts = result.cached.facts
     if facts is not None:
         span = Span(request.start, facts.next_offset, result.cached.body)

@@ -46,9 +46,9 @@ _LINE = re.compile(rb"(GET|HEAD|POST|PUT) (/(?!/)[A-Za-z0-9._~!$&'()*+,;=:@%/?-]
 _LONGEST_LINE = 4096  # at most as long as the parser accepts
 # Requests with these are not remembered: they change how a body is framed or sent. And the
 # permission to close a stream may depend on whether the request has a body. A credential for a
-# proxy tells nothing here, and is not to be in memory.
+# proxy is not used here, and must not stay in memory.
 FOR_PROXIES = "Proxy-Authorization"
-_UNLIKE = ("Transfer-Encoding", "Expect", "Upgrade", CLOSED, FOR_PROXIES)
+_NOT_REMEMBERED = ("Transfer-Encoding", "Expect", "Upgrade", CLOSED, FOR_PROXIES)
 _NAMES = {name.lower().encode(): name for name in OWN_FIELDS}
 
 
@@ -83,10 +83,10 @@ class Blocks:
     ) -> None:
         self._keyed = blake2b(key=token_bytes(32), digest_size=16) if is_keyed else None
         # A block with one of these is not remembered: one reader's value would be used for others.
-        self._not_own = tuple(name for name in OWN_FIELDS if is_identity(name))
-        self._own = tuple(name for name in OWN_FIELDS if name not in self._not_own)
+        self._identifying = tuple(name for name in OWN_FIELDS if is_identity(name))
+        self._own = tuple(name for name in OWN_FIELDS if name not in self._identifying)
         names = "|".join(_named(name, OWN_FIELDS[name]) for name in self._own)
-        # Its end is looked at, not consumed: two own lines may follow each other.
+        # The line end is matched, not consumed: two own lines may follow each other.
         self._own_line = re.compile(rf"\r\n({names}): ([^\r]*)(?=\r\n[^ \t]|\Z)".encode())
         self._fields: AgingTable[bytes, RequestFields] = AgingTable(MOST_BLOCKS)
         # By whole blocks, of which only the length is the request's own.
@@ -150,7 +150,7 @@ class Blocks:
             return
         if len(data) != end + 4 + size:
             return
-        if any(map(headers.__contains__, (*_UNLIKE, *self._not_own))):
+        if any(map(headers.__contains__, (*_NOT_REMEMBERED, *self._identifying))):
             return
         block = data[begin:end]
         pared = self.pared(block)

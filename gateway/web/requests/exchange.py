@@ -1,8 +1,8 @@
 """The counts of a request and its line in the access log, from its head to its end.
 
-A label of requests is found here. `telemetry.traffic` counts it, and `telemetry.traffic_metrics`
-declares it. What needs no handler has its counts where it is answered: `Ask.answered`, and `Hits`
-in `FastPath.cached_response`.
+The labels of a request are determined here. `telemetry.traffic` counts them, and
+`telemetry.traffic_metrics` declares them. A request without a handler is counted where it is
+answered: in `Ask.answered`, or by `Hits` in `FastPath.cached_response`.
 """
 
 from __future__ import annotations
@@ -56,16 +56,15 @@ OPERATIONS = {
 
 _READS = frozenset({counted.READ, counted.LONG_POLL, counted.SSE})
 _APPENDS = frozenset({counted.APPEND, counted.CLOSE})
-# By X-Cache, as what a read counts.
+# The label of a read, by its X-Cache.
 RESULTS = {name.upper(): result for result, name in enumerate(counted.RESULTS)}
-CLIENT_GONE = 499  # as a status: what proxies log for a client that is gone
+CLIENT_GONE = 499  # the status that proxies log for a client that has disconnected
 
 
 class Exchange:
     """A request's state for counts and log; it counts for `route` once that is found.
 
-    `cache` is the part that the cache had in its answer.
-    `ended` is what has ended a wait, where that is more than that there was an answer.
+    `cache` is the part of the cache in the response, and `ended` what has ended a wait for it.
     """
 
     __slots__ = (
@@ -85,23 +84,23 @@ class Exchange:
         logged_request: LoggedRequest | None = None,
         began: float | None = None,
     ) -> None:
-        """Begin with the id that the client has given; write a line if there is one to log.
+        """Begin with the client's id for the request, if it has sent one.
 
-        It `began` (perf_counter) now, unless it is given.
+        The request `began` (perf_counter) now by default.
         """
         self._began = perf_counter() if began is None else began
         self.traffic = traffic
         self.route: StreamRoute | None = None
-        self.principal: Principal | None = None  # whom a guard knows, if not anybody
+        self.principal: Principal | None = None  # the client that a guard has identified, if any
         self.refused: str | None = None
         self.operation = operation
         self.resume_kind = counted.NOWHERE
-        self.ends_if_empty = False  # the body, which still comes, decides where the read began
+        self.ends_if_empty = False  # True if the body, still to come, shows where the read began
         self.client_request_id = client_request_id
         self.logged_request = logged_request
         self.cache = cache_status.UNUSED
         self.sends_reader_key = False  # True if the client may read the stream
-        self.is_looked_up = True  # not, when it is refused for what it asks, or by a limit
+        self.is_looked_up = True  # False if it is refused as invalid, or by a limit
         self.sent: WireResponse | None = None
         self.ended: Ended = "answered"
         # Raises once the guard no longer admits the request. It gets the exchange as an argument:
@@ -114,7 +113,7 @@ class Exchange:
 
     @property
     def request_id(self) -> str:
-        """The id that its client has given it, or else a new one."""
+        """The request id that the client has sent, or else a new one."""
         if self.client_request_id is not None:
             return self.client_request_id
         if self._request_id is None:
@@ -170,7 +169,7 @@ class Exchange:
             return
         self._is_over = True
         sent = self.sent
-        if sent is None or sent.ended is None:  # its client was left without a response
+        if sent is None or sent.ended is None:  # its client got no response
             self._count(counted.CUT, 0)
             self.write_line(log, CLIENT_GONE, "drain" if stopping else "client", 0)
         else:
@@ -195,7 +194,7 @@ class Exchange:
         if self.operation not in _READS:
             traffic.answered(self.operation, status, size, seconds)
             return
-        # Cut, it was not here at once.
+        # A request that was cut off counts as a miss.
         result = None
         if self.is_looked_up:
             result = RESULTS.get(self.cache.result, counted.MISS)
@@ -251,7 +250,7 @@ def resumed(kind: int, answered: RouteAnswer) -> int | None:
     if status in {400, 410}:
         return counted.GAP if kind == counted.OFFSET else counted.NOWHERE
     if (status >= 300 and status != 304) or not facts.next_offset:
-        return counted.NOWHERE  # an origin has something else there than a stream
+        return counted.NOWHERE  # the origin has no stream there, but something else
     if facts.is_end is None:
         return None
     return counted.TERMINAL if facts.is_end else kind

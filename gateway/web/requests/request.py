@@ -41,8 +41,8 @@ class ClientConnection(Protocol):
     """The requests of a client's connection, as each of them uses these."""
 
     services: Services
-    owner: Any  # the server of the connection, which is above; it `is_closing` while it stops
-    asks: Sequence[Any]  # that are under way
+    owner: Any  # the server of the connection, in a layer above; it `is_closing` while it stops
+    asks: Sequence[Any]  # under way
     poll: Any  # the ParkedPoll that waits, if there is one
 
     @property
@@ -53,7 +53,7 @@ class ClientConnection(Protocol):
         """Let a handler answer the only ask that is under way, as a request."""
 
     def answer_asks(self) -> None:
-        """Write the answers that are due, in the order of their requests."""
+        """Write the responses that are ready, in the order of their requests."""
 
     def end_with_fin(self) -> None:
         """End the request at a FIN of its client. Raises ConnectionResetError after one."""
@@ -62,7 +62,7 @@ class ClientConnection(Protocol):
         """Go on after a request, or end the connection. If it `has_more`, that is not read."""
 
     def resume(self) -> None:
-        """Go on with what the client has sent since the last request."""
+        """Parse what the client has sent since the last request."""
 
 
 class Request:
@@ -188,7 +188,7 @@ class Request:
             self.step.cancel()
 
     def on_handled(self, outcome: Any, error: BaseException | None) -> None:  # noqa: ANN401 - handlers'
-        """Send the reply; a step of its own sends what cannot be written at once."""
+        """Send the reply; a new step sends what cannot be written at once."""
         connection = self.connection
         handlers = connection.owner.handlers
         try:
@@ -250,7 +250,7 @@ class Request:
         self.connection.on_over(self, reply, has_more=False)
 
     def end_with_fin(self) -> None:
-        """End the request at a FIN of its client: it waits for what is not there yet.
+        """End the request, which waits for news, at a FIN of its client.
 
         Raises ConnectionResetError if the client has sent one already.
         """

@@ -168,7 +168,7 @@ def scheme_by(transport: BaseTransport | None) -> str:
 
 
 def scheme_of(headers: MultiMapping[str], ours: str) -> str:
-    """Return the scheme in X-Forwarded-Proto, or `ours`, by which the request came."""
+    """Return the scheme in X-Forwarded-Proto, or else `ours`, by which the request came."""
     forwarded = headers.get("X-Forwarded-Proto", "").partition(",")[0].strip().lower()
     return forwarded if forwarded in _SCHEMES else ours
 
