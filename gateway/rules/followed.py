@@ -24,7 +24,7 @@ MOST_JOINED = 4  # responses that end inside a character; a stream cut more ofte
 
 
 class Snapshot(NamedTuple):
-    """What is known of a followed stream: its `path`, and where its news end."""
+    """The state of a followed stream as far as it is known: its `path`, and where its news end."""
 
     path: str
     content_type: str
