@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 from functools import partial
 from pathlib import Path
@@ -15,12 +16,23 @@ import pytest
 from gateway.errors import RecordDamaged, StartError
 from gateway.logs.contract import Conflict, LoadedStream
 from gateway.logs.sqlite import writer
-from gateway.logs.sqlite.data_folder import SCHEMA_VERSION
+from gateway.logs.sqlite.data_folder import SCHEMA_VERSION, DataFolder
 from gateway.logs.sqlite.log import SqliteLog
 from gateway.logs.sqlite.row_readers import MAX_LOADS
+from gateway.logs.sqlite.rows import STATE_COLUMNS, row_of_state, state_of
 from gateway.logs.sqlite.writer_thread import MAX_GROUP
 from gateway.protocol.lifecycle import PathState
-from gateway.protocol.streams.state import ProducerState
+from gateway.protocol.streams.state import (
+    ForkPoint,
+    Lifetime,
+    Mark,
+    OwnRetention,
+    PastGeneration,
+    ProducerState,
+    Segment,
+    Stamp,
+    StreamState,
+)
 from tests.logs.contract import (
     appended,
     committed_separately,
@@ -148,6 +160,18 @@ async def test_a_valid_record_at_a_wrong_position_is_refused_as_damage(tmp_path:
         with pytest.raises(RecordDamaged):
             await log.read(one.state, 0, 100)
         assert (await log.read(other.state, 0, 100)).records == (b"xyz",)
+
+
+async def test_a_start_that_fails_once_the_data_file_is_open_closes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(_: DataFolder) -> int:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(tmp_path))
+
+    monkeypatch.setattr(DataFolder, "free", failing)
+    assert "Permission denied" in await start_refusal(tmp_path)
+    open_files = [it.resolve() for it in Path("/proc/self/fd").iterdir()]
+    assert [it.name for it in open_files if it.parent == tmp_path] == []
 
 
 # ---------------------------------------------------------------- groups
@@ -339,3 +363,59 @@ async def test_reclaiming_after_a_removal_shrinks_the_database_file(tmp_path: Pa
     connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
     connection.close()
     assert (tmp_path / "headgate.db").stat().st_size < 6_000_000
+
+
+# ---------------------------------------------------------------- what is stored
+
+
+def test_a_stored_state_is_read_by_the_names_that_its_schema_version_has() -> None:
+    """A field that is renamed or encoded otherwise needs another SCHEMA_VERSION."""
+    state = StreamState(
+        "a/f",
+        7,
+        3,
+        "text/plain",
+        version=9,
+        tail=40,
+        closed=True,
+        closed_by=Stamp("p", 1, 2),
+        stream_seq="n",
+        lifetime=Lifetime(ttl_s=60),
+        deadline=1060.5,
+        soft_deleted=True,
+        references=2,
+        fork=ForkPoint("a/s", 5, 10, 1),
+        lineage=(Segment(5, 10, "a/s"),),
+        history=1700,
+        past_generations=(PastGeneration(2, 20),),
+        first=12,
+        marks=(Mark(1000.0, 16, 4, 2.5),),
+        trim_at=1100.0,
+        created_at=900,
+        created_lifetime=Lifetime(expires_at=2000.0, expires_text="1970-01-01T00:33:20Z"),
+        own_retention=OwnRetention(80, 800, 8),
+    )
+    detail = (
+        '{"closed_by":{"producer_id":"p","epoch":1,"seq":2},"stream_seq":"n",'
+        '"lifetime":{"ttl_s":60},'
+        '"fork":{"source_path":"a/s","source_id":5,"position":10,"sub_offset":1},'
+        '"lineage":[[5,10,"a/s"]],"history":1700,"past_generations":[[2,20]],"first":12,'
+        '"marks":[[1000.0,16,4,2.5]],"created_at":900,'
+        '"created_lifetime":{"expires_at":2000.0,"expires_text":"1970-01-01T00:33:20Z"},'
+        '"own_retention":{"max_age_s":80,"max_bytes":800,"max_messages":8},"check":2706907945}'
+    )
+    row = (7, "a/f", 3, 9, "text/plain", 40, True, 1060.5, True, 2, 1100.0, detail)
+    plain = StreamState("a/f", 7, 3, "text/plain")
+    fields = msgspec.structs.asdict
+    assert [name for name, it in fields(state).items() if it == fields(plain)[name]] == [
+        "path",
+        "stream_id",
+        "generation",
+        "content_type",
+    ]
+    assert SCHEMA_VERSION == 4
+    assert STATE_COLUMNS == (
+        "id, path, generation, version, content_type, tail, closed, deadline, soft_deleted, refs,"
+        " trim_at, detail"
+    )
+    assert (row_of_state(state), state_of(row)) == (row, state)

@@ -75,7 +75,11 @@ class SqliteLog(Log):
         with self._files.start_errors("used"):
             writer = self.writer_thread.open()
             self._noted = writer.noted or self._noted
-            self._measure()
+            try:
+                self._measure()
+            except BaseException:
+                writer.close()
+                raise
         return writer
 
     def _measure(self) -> None:
