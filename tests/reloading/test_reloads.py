@@ -52,6 +52,18 @@ async def test_a_reader_of_an_unchanged_route_stays_connected_while_routes_come_
         await reader.events_until(lambda it: data(it) == "onetwo")
 
 
+async def test_retention_that_a_reload_gives_to_a_route_counts_for_its_next_appends(
+    tmp_path: Path,
+) -> None:
+    async with reloadable(tmp_path) as at:
+        await at.ask("PUT", "/v1/stream/s", **TEXT)
+        assert await at.reload({**STREAMS, "retention_messages": 8}) == ()
+        for number in range(40):
+            await at.ask("POST", "/v1/stream/s", b"%02d " % number, **TEXT)
+        first = (await at.ask("GET", "/v1/stream/s")).body[:2]
+        assert b"25" <= first <= b"32"
+
+
 async def test_a_live_reader_of_a_removed_route_ends_at_an_event_and_keeps_its_connection(
     tmp_path: Path,
 ) -> None:
