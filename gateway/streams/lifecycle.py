@@ -92,7 +92,7 @@ class Lifecycle:
             self._table.deadlines.now(active),
             self.lifetimes,
         )
-        await self._commit(self.with_marks(changes))
+        await self._commit(self.with_marks(changes), replaces=active.retired is not None)
         return created
 
     async def source(self, path: str) -> StreamState:
@@ -176,10 +176,13 @@ class Lifecycle:
             return True
         return False
 
-    async def _commit(self, changes: tuple[Change, ...], ends: Fate | None = None) -> None:
+    async def _commit(
+        self, changes: tuple[Change, ...], ends: Fate | None = None, *, replaces: bool = False
+    ) -> None:
         """Commit changes, with the consequences of a fork's end for its sources.
 
-        `ends` is the reason why the first change removes its stream, if it does.
+        `ends` is the reason why the first change removes its stream, if it does; `replaces` says
+        that another stream was at the path of the created one before.
         """
         everything = list(changes)
         for change in everything:  # grows while it is walked: an end may cascade
@@ -189,17 +192,20 @@ class Lifecycle:
                 if active.state is not None and active.state.stream_id == fork.source_id:
                     everything.extend(rules.release(active.state))
         if self._table.log.can_commit_together(everything):
-            await self._commit_together(tuple(everything), ends)
+            await self._commit_together(tuple(everything), ends, replaces=replaces)
         else:
-            await asyncio.shield(self._commit_one_by_one(everything[0], changes[1:], ends))
+            first, others = everything[0], changes[1:]
+            await asyncio.shield(self._commit_one_by_one(first, others, ends, replaces=replaces))
 
-    async def _commit_together(self, changes: tuple[Change, ...], ends: Fate | None = None) -> None:
+    async def _commit_together(
+        self, changes: tuple[Change, ...], ends: Fate | None = None, *, replaces: bool = False
+    ) -> None:
         if not changes:
             return
 
         def on_committed(done: asyncio.Future[None]) -> None:  # even if no caller waits any more
             if not done.cancelled():
-                self.on_settled(changes, done.exception())
+                self.on_settled(changes, done.exception(), replaces=replaces)
                 if ends is not None and done.exception() is None:
                     self.figures[ends] += 1
 
@@ -212,7 +218,9 @@ class Lifecycle:
                 self._table.reload(change.state.path)
             raise
 
-    def on_settled(self, changes: Sequence[Change], failure: BaseException | None) -> None:
+    def on_settled(
+        self, changes: Sequence[Change], failure: BaseException | None, *, replaces: bool
+    ) -> None:
         """Count creations that succeeded; report streams that end, or replace an earlier one.
 
         After a `failure` other than a conflict, the changes may or may not have been committed.
@@ -226,13 +234,13 @@ class Lifecycle:
                     observe(change)
                 self.figures["created"] += is_new
             is_gone = change.removes or change.state.soft_deleted
-            if is_gone or (is_new and self._table.get(path).retired is not None):
+            if is_gone or (is_new and replaces):
                 remover: Remover = "here" if is_gone else "successor"
                 for notify in self._table.removal_observers:
                     notify(path, change.state.stream_id, remover)
 
     async def _commit_one_by_one(
-        self, first: Change, others: tuple[Change, ...], ends: Fate | None
+        self, first: Change, others: tuple[Change, ...], ends: Fate | None, *, replaces: bool
     ) -> None:
         """Commit a fork's change and its source's, where they cannot be one commit.
 
@@ -244,7 +252,7 @@ class Lifecycle:
         if first.removes and fork is not None:
             await self._racing(lambda: self._release(fork.source_path, fork.source_id))
         try:
-            await self._commit_together(others)
+            await self._commit_together(others, replaces=replaces)
         except Conflict as lost:  # after any other failure the fork may exist
             source = first.state
             if lost.found is not None and _never_was(others[0].state, lost.found.path_state):

@@ -347,7 +347,8 @@ class WriteQueue:
         Appends decided together with a failed one depend on it, and are refused too.
         """
         if change.expected is None:
-            self.lifecycle.on_settled((change,), failure)
+            replaces = active.retired is not None  # as when it was decided: it is in use
+            self.lifecycle.on_settled((change,), failure, replaces=replaces)
         if isinstance(failure, Conflict):
             active.conflicts += 1
             if active.conflicts <= MAX_CONFLICTS:

@@ -41,6 +41,27 @@ async def test_an_expired_stream_can_be_created_again_at_once() -> None:
     assert await service.data("s") == b"new"
 
 
+async def test_a_fork_that_replaces_a_stream_is_reported_although_its_path_was_not_in_use() -> None:
+    log = GatedLog()
+    service = Service(log, max_active=2)
+    for path in "sf":
+        await service.create(path)
+    await service.lifecycle.delete("f")
+    observed: list[tuple[str, str]] = []
+    service.table.removal_observers.append(
+        lambda path, _, remover: observed.append((path, remover))
+    )
+    log.commits.clear()
+    forking = asyncio.create_task(service.fork("f", "s"))
+    await turns()
+    for other in "xyz":
+        service.table.get(other)
+    assert service.table.peek("f") is None
+    log.commits.set()
+    await forking
+    assert observed == [("f", "successor")]
+
+
 @pytest.mark.parametrize(
     ("position", "sub_offset"), [(0, 4), (3, 4), (6, 1), (1, 0), (4, 1), (7, 0)]
 )
