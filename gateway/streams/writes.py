@@ -26,6 +26,7 @@ from gateway.protocol.bodies.content import is_long, long_records
 from gateway.protocol.bodies.json_text import SLICE_BYTES
 from gateway.stepped import in_task
 from gateway.streams.active_stream import NO_WRITES, AppendRate
+from gateway.streams.lifecycle import MAX_RACES
 from gateway.streams.outcomes import (
     TOO_MANY_WRITERS,
     UNKNOWN,
@@ -90,10 +91,8 @@ class WriteQueue:
         self, path: str, request: CreateRequest, source_path: str | None = None
     ) -> Awaitable[CreationOutcome]:
         """Carry out a PUT; `source_path` is the fork's source when the request names one."""
-        is_parsed = request.records is not None
-        if source_path is not None or (
-            not is_parsed and is_long(request.content_type, request.body)
-        ):
+        is_ready = request.records is not None or not is_long(request.content_type, request.body)
+        if source_path is not None or not is_ready:
             return self._create_in_turns(path, request, source_path)
         created: Later[CreationOutcome] = Later()
         on_outcome = partial(set_outcome, created)
@@ -264,7 +263,7 @@ class WriteQueue:
     def _expire(self, active: ActiveStream, now: ClockReading) -> None:
         """Remove the expired stream that is at the path of a creation."""
         active.conflicts += 1
-        if active.conflicts > MAX_CONFLICTS:
+        if active.conflicts > MAX_RACES:  # each attempt may be a commit, and other writes wait
             active.conflicts = 0
             self._answer(active, [LogUnavailable(TOO_MANY_WRITERS)])
             self._later(active)

@@ -56,7 +56,7 @@ async def test_retention_that_a_reload_gives_to_a_route_counts_for_its_next_appe
     tmp_path: Path,
 ) -> None:
     async with reloadable(tmp_path) as at:
-        await at.ask("PUT", "/v1/stream/s", **TEXT)
+        await at.ask("PUT", "/v1/stream/s", b"", **TEXT)
         assert await at.reload({**STREAMS, "retention_messages": 8}) == ()
         for number in range(40):
             await at.ask("POST", "/v1/stream/s", b"%02d " % number, **TEXT)

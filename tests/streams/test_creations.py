@@ -19,6 +19,7 @@ from gateway.protocol.lifecycle import CreationOutcome
 from gateway.protocol.requests import CreateRequest
 from gateway.protocol.streams.state import Lifetime
 from gateway.streams import writes
+from gateway.streams.lifecycle import MAX_RACES
 from gateway.streams.outcomes import SubmittedCreation
 from gateway.streams.writes import MAX_CONFLICTS
 from tests.streams.service import TEXT, Service
@@ -178,6 +179,23 @@ async def test_a_creation_that_lost_a_race_is_decided_again_but_not_for_ever(los
     log.failures.extend(Conflict() for _ in range(lost))
     outcome = await asked.outcome("s")
     assert isinstance(outcome, LogUnavailable if lost > MAX_CONFLICTS else CreationOutcome)
+
+
+async def test_an_expired_stream_that_cannot_be_removed_refuses_a_creation_after_a_few_attempts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = Asked()
+    await asked.outcome("s")
+    asked.service.clock.advance(61)
+    attempts = []
+
+    async def lost(path: str, _: object) -> bool:
+        attempts.append(path)
+        return False
+
+    monkeypatch.setattr(asked.service.lifecycle, "expire", lost)
+    assert isinstance(await asked.outcome("s"), LogUnavailable)
+    assert len(attempts) == MAX_RACES
 
 
 @pytest.mark.parametrize(
