@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from time import sleep
+from typing import TYPE_CHECKING
 
 import pytest
 
+from gateway.background import LONGEST_TURN_S
 from gateway.errors import (
     LogUnavailable,
     ProducerFenced,
@@ -15,9 +18,16 @@ from gateway.errors import (
 )
 from gateway.protocol.appends import AppendOutcome
 from gateway.protocol.streams.state import ProducerState, Stamp
+from gateway.streams.writes import MOST_PACKED
 from tests.streams.readers import Readers
 from tests.streams.service import Service, two
 from tests.support.gated_log import turns
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gateway.logs.contract import Settled
+    from gateway.protocol.streams.state import Change
 
 
 async def recreate(service: Service, path: str) -> None:
@@ -93,6 +103,30 @@ async def test_followers_are_notified_of_a_foreign_append_before_their_own_appen
     await other.append("s", b"a")
     await service.append("s", b"b")
     assert readers.news == [(1, b""), (2, b"b")]
+
+
+async def test_commits_of_many_streams_are_packed_in_turns(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whatever packing them takes, no more of them delay others than a turn or a part."""
+    service, log, _ = two()
+    paths = [f"s{number}" for number in range(3 * MOST_PACKED + 1)]
+    for path in paths:
+        await service.create(path)
+    commit_separately, packed = log.commit_separately, [0]  # changes in each pass of the loop
+
+    def slowly(changes: Sequence[Change], settled: Settled) -> None:
+        packed[-1] += len(changes)
+        sleep(LONGEST_TURN_S)
+        commit_separately(changes, settled)
+
+    monkeypatch.setattr(log, "commit_separately", slowly)
+    waiting = [service.submit(path, b"x") for path in paths]
+    while not all(one.done() for one in waiting):
+        await asyncio.sleep(0)
+        packed.append(0)
+    assert [position(await one) for one in waiting] == [1] * len(paths)
+    assert (sum(packed), max(packed)) == (len(paths), MOST_PACKED)
 
 
 # ---------------------------------------------------------------- refusals
