@@ -94,9 +94,6 @@ class WriteQueue:
         is_ready = request.records is not None or not is_long(request.content_type, request.body)
         if source_path is not None or not is_ready:
             return self._create_in_turns(path, request, source_path)
-        return self._create(path, request)
-
-    def _create(self, path: str, request: CreateRequest) -> Later[CreationOutcome]:
         created: Later[CreationOutcome] = Later()
         on_outcome = partial(set_outcome, created)
         self.submit(path, SubmittedCreation(request, request.body, on_outcome, perf_counter()))
