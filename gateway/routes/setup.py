@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from gateway.access.contract import OPEN, RouteAccess
 from gateway.live.source import FeedSettings
 from gateway.protocol.cache_headers import Freshness, route_tag
-from gateway.settings.arrays.model_route import route_of_streams
+from gateway.settings.arrays.model_route import private_folders
 
 if TYPE_CHECKING:
     from gateway.routes.services import Services
@@ -39,7 +39,7 @@ class RouteSetup:
 
     def freshness(self, *, is_private: bool) -> Freshness:
         """Return how long caches may keep the route's responses."""
-        route = self.route
+        route, settings = self.route, self.settings
         return Freshness(
             route.chunk_lifetime,
             route.stale_while_revalidate,
@@ -47,15 +47,7 @@ class RouteSetup:
             route_tag(route.prefix),
             is_private,
             route.tail_directive,
-            self._private_folders(),
+            private_folders(settings.written, settings.route_table, route.prefix),
             route.closed_lifetime,
             route.keeps_offsets,
         )
-
-    def _private_folders(self) -> tuple[str, ...]:
-        """Return the beginnings of paths on the route whose responses are for their owners only."""
-        settings = self.settings
-        public = {it.prefix for it in settings.models if it.public}
-        own = [it for it in settings.written if it.prefix not in public]
-        places = [(it.streams, route_of_streams(it, settings.route_table)) for it in own]
-        return tuple(f"{at}/" for at, on in places if on and on.prefix == self.route.prefix)

@@ -229,3 +229,12 @@ def route_of_streams(one: Written, routes: Sequence[Route]) -> Route | None:
     """Return the route that has the streams of a table's answers, or None."""
     fitting = (it for it in routes if f"{one.streams}/".startswith(f"{it.prefix}/"))
     return max(fitting, key=lambda route: len(route.prefix), default=None)
+
+
+def private_folders(
+    tables: Sequence[Written], routes: Sequence[Route], prefix: str
+) -> tuple[str, ...]:
+    """Return the beginnings of paths on a route whose responses are for their owners only."""
+    own = [it for it in tables if not (isinstance(it, ModelSettings) and it.public)]
+    places = [(it.streams, route_of_streams(it, routes)) for it in own]
+    return tuple(f"{at}/" for at, on in places if on is not None and on.prefix == prefix)
