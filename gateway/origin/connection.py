@@ -18,7 +18,7 @@ from gateway.errors import OriginBroken
 from gateway.origin.answer import CUT_SHORT, Loss, OriginAnswer, UnreadBody
 from gateway.origin.heads import WHOLE, HeadKind, end_of, fault, is_last, stable_of
 from gateway.origin.reader import GATHERED_BYTES, HEAD_END, ResponseReader
-from gateway.origin.reuse import REST_S, ConnectionHistory, SocketProtocol
+from gateway.origin.reuse import SILENCE_S, ConnectionHistory, SocketProtocol
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class OriginConnection(SocketProtocol):
 
     def note_answer(self, kind: AnswerKind, *, is_misframed: bool) -> None:
         """Note what the head of an answer says of its end."""
-        if monotonic() - self._sent_at >= REST_S:
+        if monotonic() - self._sent_at >= SILENCE_S:
             # Nothing has come for so long before it: it is no surplus, and the earlier were none.
             self.history = ConnectionHistory()
         self.history.last = kind

@@ -34,14 +34,14 @@ if TYPE_CHECKING:
 # Node closes a connection that was idle for 5 s, and tells nobody beforehand: a request that is
 # on its way then is lost, and a write that is lost cannot be repeated. So we close it first.
 KEEP_ALIVE_S = 4.0
-# A connection that is never idle for REST_S would never show a surplus: it rests after so long, or
-# so many cached responses, so that no more than these have to be dropped: 100 KB.
+# A connection that is never idle for SILENCE_S would never show a surplus: it rests after so long,
+# or so many cached responses, so that no more than these have to be dropped: 100 KB.
 LONGEST_UNKNOWN_S = 2.0
 MOST_COPIES = 512
 
 # A server writes head and body of an answer within this time, unless it is stopped in between: ten
 # times what Python's http.server takes on a busy machine, and a round trip across an ocean.
-REST_S = 0.1
+SILENCE_S = 0.1
 # Rests without a surplus until a server is trusted: one that answers in two ways, such as two
 # processes at one address, has shown the other by then, but in one case of 60,000.
 PROOFS = 16
@@ -56,7 +56,7 @@ C = TypeVar("C", bound="SocketProtocol")
 
 
 class ConnectionHistory:
-    """The answers on a connection since it was last silent for REST_S."""
+    """The answers on a connection since it was last silent for SILENCE_S."""
 
     __slots__ = ("_drops", "has_bodyless", "is_doubted", "is_spoiled", "last", "over_at")
 
@@ -185,11 +185,11 @@ class ServerConnections(Generic[C]):
             idle_s = now - used_at
             if idle_s > KEEP_ALIVE_S or transport is None or transport.is_closing():
                 connection.close()
-            elif idle_s >= REST_S and connection.has_unread:
+            elif idle_s >= SILENCE_S and connection.has_unread:
                 self._rest(connection)  # the loop is about to read it
             else:
                 connection.is_idle = False
-                if idle_s >= REST_S:
+                if idle_s >= SILENCE_S:
                     connection.history = ConnectionHistory()
                 elif connection.history.is_doubted:
                     self.give_back(connection)  # to rest
@@ -225,7 +225,7 @@ class ServerConnections(Generic[C]):
         """Keep a connection from being used for a while."""
         connection.is_idle = True
         self.resting += 1
-        asyncio.get_running_loop().call_later(REST_S, self._rested, connection)
+        asyncio.get_running_loop().call_later(SILENCE_S, self._rested, connection)
 
     def _rested(self, connection: C) -> None:
         self.resting -= 1

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.edge.reads.http_cache import REST_S
+from gateway.edge.reads.http_cache import REFRESH_PAUSE_S
 from tests.edge.live_readers import S, following, up_to
 from tests.support.live_origin import LiveOrigin
 from tests.support.serving import edge_serving, get
@@ -51,11 +51,11 @@ async def asked_in_vain(gateway: Serving, hanging: Hanging, target: str, way: st
     assert part(got) == "fwd"
     await until(lambda: target not in hanging.waiting)
     for _ in range(3):
-        gateway.clock.advance(REST_S)
+        gateway.clock.advance(REFRESH_PAUSE_S)
         asked = hanging.asked.count(target)
         assert part(await gateway.ask(get(target, way))) == "hit"
         await until(lambda was=asked: hanging.asked.count(target) > was)  # type: ignore[misc] # a default
-        gateway.clock.advance(REST_S)
+        gateway.clock.advance(REFRESH_PAUSE_S)
         for _ in range(3):  # and who comes meanwhile
             assert target in hanging.waiting
             assert part(await gateway.ask(get(target, way))) == "hit"

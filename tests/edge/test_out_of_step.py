@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.origin.reuse import REST_S
+from gateway.origin.reuse import SILENCE_S
 from tests.support.examples import IS_WHOLE
 from tests.support.serving import EDGE, edge_serving, get, post, request
 from tests.support.surplus_origin import FORGED, SPOILING, SURPLUS, SurplusOrigin, name_of
@@ -164,7 +164,7 @@ def _is_seen(gateway: Serving) -> bool:
 
 async def test_surplus_bytes_that_arrive_after_the_rest_time_mislead_at_most_one_reader() -> None:
     async with (
-        SurplusOrigin("HEAD", REST_S + 0.05, answers_after_s=0.1) as origin,
+        SurplusOrigin("HEAD", SILENCE_S + 0.05, answers_after_s=0.1) as origin,
         edge_serving(origin) as gateway,
     ):
         crowd, client = Crowd(gateway, origin), await gateway.connect()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.edge.reads.decision import LATELY_S
-from gateway.edge.reads.http_cache import REST_S
+from gateway.edge.reads.http_cache import REFRESH_PAUSE_S
 from tests.edge.live_readers import S, at, following, live, news, polling, up_to
 from tests.support.raw_origin import answer, reset
 from tests.support.serving import get
@@ -205,14 +205,14 @@ async def test_a_failing_origin_is_requested_again_while_readers_get_recent_data
         origin.says_of_reads = ["Cache-Control: max-age=60"]
         await fail(origin, gateway)
         assert stands_in(await gateway.ask(get(READ, way)))
-        gateway.clock.advance(REST_S)
+        gateway.clock.advance(REFRESH_PAUSE_S)
         asked = origin.catch_ups.count(READ)
         assert stands_in(await gateway.ask(get(READ, way)))
         await until(lambda: origin.catch_ups.count(READ) > asked)
         (stream,) = gateway.edge.feeds.table.by_key.values()
         await until(lambda: stream.rests_until > gateway.clock())
         origin.instead = None
-        gateway.clock.advance(LATELY_S + REST_S)
+        gateway.clock.advance(LATELY_S + REFRESH_PAUSE_S)
         got = await gateway.ask(get(READ, way))
         assert news(got)[:3] == (200, b"b", "0002")
         assert got.get("X-Cache") != "STALE"

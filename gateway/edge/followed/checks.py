@@ -271,9 +271,8 @@ class StreamChecks:
     def lose(self, stream: FollowedStream) -> None:
         """Refuse offsets of a lost stream to clients that come back with them."""
         key, end = stream.requests.current.stream_key, stream.state.known_end
-        if not (
-            stream.state.has_tail or stream.verification.window.newest
-        ):  # a client may have made the offset up, and the origin echoed it
+        # A client may have made the offset up, and the origin echoed it.
+        if not (stream.state.has_tail or stream.verification.window.newest):
             self._evidence.lost.lose_echoed(key, end, self._evidence.clock())
             return
         verified = stream.verification

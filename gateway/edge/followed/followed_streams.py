@@ -18,7 +18,7 @@ from gateway.edge.followed.followed_table import FollowedTable, FollowedWrites
 from gateway.edge.followed.origin_reads import UNSURE, OriginReads, as_read
 from gateway.edge.followed.poller import PolledOrigin
 from gateway.edge.followed.recent_window import WindowBudget
-from gateway.edge.reads.http_cache import REST_S
+from gateway.edge.reads.http_cache import REFRESH_PAUSE_S
 from gateway.edge.reads.shared_response import StreamKnowledge
 from gateway.errors import OriginBusy, StreamGone, StreamNotFound
 from gateway.protocol.streams.offsets import TailBound
@@ -97,7 +97,7 @@ class FollowedStreams(FollowedOwner):
         stream = self.read_by(request)
         found = None if stream is None else stream.recent_response(request)
         if stream is not None and found is not None:
-            stream.rests_until = self.evidence.clock() + REST_S
+            stream.rests_until = self.evidence.clock() + REFRESH_PAUSE_S
         return found
 
     def peek(self, key: StreamKey, offset: str) -> FollowedStream | None:

@@ -111,10 +111,9 @@ def decide(  # noqa: PLR0913 - what an answer depends on
     if is_hit_for_pass and method == "GET" and "Range" in request.headers:
         return Decision(PASS, None, variants)  # it is too long to be cut from the whole
     use, variant = reuse(request.headers, variants, now, is_down=is_down)
+    # A HEAD of a stream asks for the tail, which is in no copy.
     if method == "HEAD" and not (use is HIT and variant and variant.cached.facts is None):
-        return Decision(
-            PASS, None, variants
-        )  # a HEAD of a stream asks for the tail, which is in no copy
+        return Decision(PASS, None, variants)
     if use is not HIT and stream is not None:  # a fresh copy of a followed stream is not outdated
         known = stream.known_answer(request)
         if known is not None:

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 TOGETHER_S = 0.05  # an answer that is whole by then goes out as one, else its parts as they come
 JOINED_S = 1.0  # as TOGETHER_S, for a reader that joins: a crowd costs less with one write for each
-REST_S = 1.0  # an origin that failed to refresh a copy is not asked for it again at once
+REFRESH_PAUSE_S = 1.0  # an origin that failed to refresh a copy is not asked for it again at once
 
 
 class CacheResult(msgspec.Struct, frozen=True):
@@ -377,9 +377,9 @@ def _check_size(size: int, limit: int) -> None:
 
 
 def _let_rest(old: Variant | None, now: float) -> None:
-    """Send no validation for REST_S, because the origin has failed to validate `old`."""
+    """Send no validation for REFRESH_PAUSE_S, because the origin has failed to validate `old`."""
     if old is not None:
-        old.rests_until = now + REST_S
+        old.rests_until = now + REFRESH_PAUSE_S
 
 
 def _recent(cached: CachedResponse, now: float) -> CacheResult:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from gateway.telemetry.access_log import AccessLog
     from gateway.web.requests.responses import ClientWire, WireResponse
 
-REST_S = 10.0  # for the rest of a body, after which the next request begins
+REST_OF_BODY_S = 10.0  # for the rest of a body, after which the next request begins
 
 
 class ClientConnection(Protocol):
@@ -236,7 +236,7 @@ class Request:
         """Drop the rest of the body; return None if it does not come whole in time."""
         await in_task()
         try:
-            async with asyncio.timeout(REST_S):
+            async with asyncio.timeout(REST_OF_BODY_S):
                 while not self.body.is_eof():
                     await self.body.readany()
         except (TimeoutError, RequestPayloadError, RuntimeError, ConnectionError):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.edge.reads.http_cache import REST_S
+from gateway.edge.reads.http_cache import REFRESH_PAUSE_S
 from gateway.edge.reads.variants import HIT_FOR_PASS_S, MAX_VARIANTS
 from gateway.errors import OriginBroken
 from gateway.protocol.streams.offsets import TailBound
@@ -331,7 +331,7 @@ async def test_a_failed_refresh_leaves_the_stale_response_cached() -> None:
             while (reader := await stage.get()).body == b"old":
                 assert reader.x_cache == "STALE"
                 await asyncio.sleep(0.001)  # the refresh goes on meanwhile
-                stage.clock.advance(REST_S / 100)
+                stage.clock.advance(REFRESH_PAUSE_S / 100)
         assert (reader.body, reader.x_cache, len(raw.heard)) == (b"new", "HIT", 4)
 
 
@@ -372,7 +372,7 @@ async def test_an_origin_that_failed_is_not_requested_again_during_the_rest_time
         assert variant is not None
         await until(lambda: variant.rests_until > stage.clock())
         asked = len(raw.heard)  # one that was cut is repeated
-        stage.clock.advance(REST_S - 0.1)
+        stage.clock.advance(REFRESH_PAUSE_S - 0.1)
         for _ in range(20):
             assert (await stage.get()).x_cache == "STALE"
         assert len(raw.heard) == asked
