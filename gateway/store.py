@@ -155,9 +155,8 @@ class Store(Generic[K]):
         for group in entry.groups:
             keys = self.by_group[group]
             if len(keys) >= MAX_GROUP:
-                if not isinstance(
-                    keys, OrderedDict
-                ):  # a dict searches for its first key past all gaps
+                # A dict searches for its first key past all gaps.
+                if not isinstance(keys, OrderedDict):
                     keys = self.by_group[group] = OrderedDict(keys)
                 oldest = next(iter(keys))
                 self._evict(self._used.get(oldest) or self._new[oldest])

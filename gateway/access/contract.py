@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class Guard(Protocol):
     """The guard of one route, which decides on a request before any stream is looked up.
 
-    With `needs_query` the decision depends on the query, so each need must have it. `delegation` is
+    With `needs_query` the decision depends on the query, so each need must have it. `delegation`
     says in words by which rule another server is asked whether to admit; "" if none is.
     """
 

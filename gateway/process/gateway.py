@@ -298,7 +298,7 @@ class Gateway:
         was_serving = self._connections is not None
         self._is_stopping = True
         if self._connections is not None:
-            self._connections.is_closing = True
+            self._connections.begin_close()
         if self._front is not None:
             self._front.terminate()
         if was_serving:

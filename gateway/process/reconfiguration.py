@@ -61,7 +61,7 @@ class ActiveConfiguration:
         self.purges = purges
         self.routes = tuple(routes)
         self.models = tuple(models)
-        services.front_caches.purges = purges
+        services.front_caches.purge_by(purges)
         plans = Plans(Router([*self.routes, *self.models]))
         self.router = plans.router
         self.fast_path = FastPath(plans, services)

@@ -66,7 +66,7 @@ class _Read(msgspec.Struct, frozen=True):
 
 
 class CatchUp(_Read, frozen=True, gc=False):
-    """GET of existing data (section 5.6). It has no cursor: all readers get the same response."""
+    """GET of existing data (section 5.6). Its cursor is None: all readers get the same response."""
 
     @property
     def is_fixed(self) -> bool:

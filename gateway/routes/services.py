@@ -47,19 +47,23 @@ class Timeouts(msgspec.Struct):
 
 
 class FrontCaches:
-    """The caches in front of this server; a reload may replace their `purges`."""
+    """The caches in front of this server, and how they are purged."""
 
     def __init__(self) -> None:
-        self.purges: Purges | None = None  # None before the start
+        self._purges: Purges | None = None  # None before the start
+
+    def purge_by(self, purges: Purges) -> None:
+        """Send the next purges by `purges`, as the settings in force say."""
+        self._purges = purges
 
     def purge(self, prefix: str, path: str) -> None:
         """Let the caches forget a stream of the route with this prefix, at a canonical path."""
-        if self.purges is not None:
-            self.purges.purge(prefix, path)
+        if self._purges is not None:
+            self._purges.purge(prefix, path)
 
     def trust(self) -> PurgeTrust:
         """Return which of the caches carry purges out."""
-        return PurgeTrust() if self.purges is None else self.purges.trust()
+        return PurgeTrust() if self._purges is None else self._purges.trust()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

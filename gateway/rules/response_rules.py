@@ -103,9 +103,8 @@ class ResponseRules(RouteState, kw_only=True):
         facts = None if cached.facts is None else _renewed(cached.facts, headers)
         new, _ = self._cached(request, cached.status, fields, facts, times)
         new = msgspec.structs.replace(new, body=cached.body, validators=cached.validators)
-        if (
-            "Set-Cookie" in headers
-        ):  # the 304 is for this client only, even if the response is for all
+        # The 304 is for this client only, even if the response is for all.
+        if "Set-Cookie" in headers:
             return msgspec.structs.replace(new, joinable=False, is_storable=False)
         return new
 

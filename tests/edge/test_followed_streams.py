@@ -669,7 +669,7 @@ async def test_draining_answers_all_polls_and_ends_all_viewers() -> None:
         waiter = await polling(gateway, "0001")
         viewer = await following(gateway, "0001")
         await up_to(viewer, "0001")
-        gateway.server.is_closing = True
+        gateway.server.begin_close()
         draining = asyncio.create_task(gateway.edge.drain())
         assert (await waiter.answer()).status == 204
         await viewer.events_to_the_end()

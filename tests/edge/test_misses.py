@@ -173,7 +173,7 @@ async def test_a_stopping_server_answers_a_waiting_reader_before_its_connections
     steps = Steps(b"", answer(body, MINUTE))
     async with warm(steps) as (_, gateway):
         (client,) = await readers(gateway, 1)
-        gateway.server.is_closing = True
+        gateway.server.begin_close()
         idle = asyncio.create_task(gateway.server.connections.all_idle())
         await asyncio.sleep(0)
         assert not idle.done()
@@ -186,7 +186,7 @@ async def test_a_stopping_server_answers_a_waiting_reader_before_its_connections
 async def test_a_stopping_server_does_not_wait_for_a_client_that_has_disconnected() -> None:
     async with warm(Steps(b"", answer(b"data", MINUTE))) as (_, gateway):
         (client,) = await readers(gateway, 1)
-        gateway.server.is_closing = True
+        gateway.server.begin_close()
         idle = asyncio.create_task(gateway.server.connections.all_idle())
         await asyncio.sleep(0)
         client.abort()

@@ -53,7 +53,7 @@ def trusting(gateway: Serving, trust: PurgeTrust) -> None:
     """As a log in a file is, whose caches are purged."""
     gateway.route.freshness.trusts_purges = True
     purges: Any = SimpleNamespace(trust=lambda: trust)
-    gateway.services.front_caches.purges = purges
+    gateway.services.front_caches.purge_by(purges)
 
 
 async def test_a_closed_stream_is_stored_for_a_minute_by_shared_caches_alone() -> None:

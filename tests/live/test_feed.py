@@ -334,7 +334,7 @@ async def test_draining_answers_long_polls_and_ends_sse_readers_after_their_firs
         joins = loop.time()
         fresh = await follow(gateway, "s?offset=-1&live=sse")
         await up_to(fresh, 3)
-        gateway.server.is_closing = True
+        gateway.server.begin_close()
         draining = asyncio.create_task(gateway.route.drain())
         assert (await poll.answer()).status == 204
         events = await old.events_to_the_end()

@@ -341,7 +341,7 @@ async def test_draining_does_not_wait_for_a_reader_that_takes_no_data() -> None:
             size += len(BIG)
         await up_to(quick, size)
         await until(lambda: loop.time() > began + FRESH_S)
-        gateway.server.is_closing = True
+        gateway.server.begin_close()
         async with asyncio.timeout(PATIENCE_S):  # it would take nothing for ever
             await gateway.route.drain()
         assert gateway.limits.live_readers == 0

@@ -33,7 +33,7 @@ async def hosting(log: Log | None = None) -> AsyncIterator[tuple[Serving, Purged
     """A gateway with a log of its own, and what it has purged."""
     purged: Purged = []
     async with serving(log) as gateway:
-        gateway.services.front_caches.purges = recording(purged)
+        gateway.services.front_caches.purge_by(recording(purged))
         yield gateway, purged
 
 
@@ -136,7 +136,7 @@ def says(status: str, *lines: str) -> bytes:
 async def before(origin: RawOrigin) -> AsyncIterator[tuple[Serving, Purged]]:
     purged: Purged = []
     async with origin, edge_serving(origin) as gateway:
-        gateway.services.front_caches.purges = recording(purged)
+        gateway.services.front_caches.purge_by(recording(purged))
         yield gateway, purged
 
 

@@ -17,7 +17,7 @@ async def test_a_stop_waits_for_the_first_request_of_a_connection_and_no_second_
         used, client = await gateway.connect(), await gateway.connect()
         assert (await used.ask(get("none"))).status == 404
         await until(lambda: len(connections) == 2)
-        gateway.server.is_closing = True
+        gateway.server.begin_close()
         waiting = asyncio.create_task(connections.first_requests(LONG_S))
         await turns(20)
         assert not waiting.done()
@@ -31,7 +31,7 @@ async def test_a_stop_does_not_wait_for_a_connection_that_is_gone() -> None:
         connections = gateway.server.connections
         client = await gateway.connect()
         await until(lambda: len(connections) == 1)
-        gateway.server.is_closing = True
+        gateway.server.begin_close()
         waiting = asyncio.create_task(connections.first_requests(LONG_S))
         await turns(20)
         client.close()

@@ -140,7 +140,7 @@ async def test_a_stopping_gateway_closes_a_connection_after_its_last_append_is_a
         client = await gateway.connect()
         client.send(post(S, b"x"))
         await until(lambda: len(raw.heard) == 3)
-        gateway.server.is_closing = True
+        gateway.server.begin_close()
         idle = asyncio.create_task(gateway.server.connections.all_idle())
         await asyncio.sleep(0)
         assert not idle.done()

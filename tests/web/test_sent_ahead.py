@@ -169,7 +169,7 @@ async def test_a_drain_answers_the_pipelined_appends_under_way_and_the_next_one(
         log.commits.clear()
         client.send(post("s", b"1") + post("s", b"2") + post("t", b"3") + post("t", b"4"))
         await until(lambda: gateway.route.writes.outcomes.pending == 2)
-        gateway.server.is_closing = True
+        gateway.server.begin_close()
         log.commits.set()
         answers = [await client.answer() for _ in range(3)]
         assert [it.status for it in answers] == [204] * 3

@@ -208,9 +208,8 @@ class RunList:
             return None
         await self._count(run, state)
         counted = run.stored.reported
-        if (
-            counted is None and run.stored.counted_to >= state.tail
-        ):  # a read may have brought newer ones
+        # A read may have brought newer ones.
+        if counted is None and run.stored.counted_to >= state.tail:
             counted = run.stored.counted
         return RunRow(
             name=run.path,

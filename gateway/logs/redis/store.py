@@ -254,9 +254,8 @@ class RedisCall:
         if is_passing and primary.why_unhealthy is None and self._try_later():
             self.servers.moved()
             return
-        self.redirects += (
-            refusal.code != "ASK"
-        )  # the server asked then does it, or asks for patience
+        # The server that ASK names does it, or asks for patience.
+        self.redirects += refusal.code != "ASK"
         if self.redirects > MOST_REDIRECTS:
             self._fail(f"the log refuses: {refusal.meaning}")
         elif refusal.code == "MOVED":

@@ -175,11 +175,8 @@ class OriginAsk(Ask, gc=False, eq=False):
 
     @override
     def answer(self, outcome: RouteAnswer, common: bytes) -> tuple[int, int]:
-        own, lines, has_cors = (
-            self.known.own,
-            self.connection.services.lines,
-            outcome.facts.has_cors,
-        )
+        own, lines = self.known.own, self.connection.services.lines
+        has_cors = outcome.facts.has_cors
         if outcome.has_date or has_cors:
             origin, date = self.plan.fields.origin, not outcome.has_date
             common = lines.own(

@@ -50,7 +50,7 @@ class Connection(BaseProtocol):
     """
 
     __slots__ = (
-        *("_at_open", "_lingering", "_may_drop", "deadline", "ends", "idle_until", "number"),
+        *("_at_open", "_lingering", "_may_drop", "deadline", "ends", "idle_since", "number"),
         *("owner", "peer", "requests", "services", "slot", "state", "unsent"),
     )
 
@@ -63,7 +63,7 @@ class Connection(BaseProtocol):
         self.state = IDLE
         self.peer: str | None = None  # the address of the client, as `peer_of` has it
         self.deadline: float | None = None  # for the head of a request (loop time)
-        self.idle_until: float | None = None  # loop time at which it is closed
+        self.idle_since: float | None = None  # loop time; None before its first response
         self.ends = False  # True when no further request is begun
         self.unsent: UnsentWatch | None = None  # the watch on a client that does not keep up
         self._at_open = early, late
@@ -97,7 +97,7 @@ class Connection(BaseProtocol):
             client = None if peer is None else self.services.quotas.address_connects_as(peer)
             refusal = self.services.limits.connection_made(client)
             self.slot = (client if refusal is None else None,)
-            if self.idle_until is None:  # else it rests between two requests
+            if self.idle_since is None:  # else it rests between two requests
                 self.deadline = self._loop.time() + self.services.timeouts.header
             (early, late), self._at_open = self._at_open, (b"", b"")
             if late:
@@ -125,7 +125,7 @@ class Connection(BaseProtocol):
     @property
     def awaits_first_request(self) -> bool:
         """True while no request has begun since the connection was accepted."""
-        return self.state is IDLE and self.idle_until is None
+        return self.state is IDLE and self.idle_since is None
 
     def end_if_slow(self, now: float) -> str | None:
         """End the connection if its client is too slow, or idle for too long, at loop time `now`.
@@ -137,7 +137,8 @@ class Connection(BaseProtocol):
             return "header_timeout"
         if self.unsent is not None and self.unsent.cut_if_stuck(now):
             return "body_timeout"
-        if self.state is IDLE and self.idle_until is not None and now >= self.idle_until:
+        since = self.idle_since
+        if self.state is IDLE and since is not None and now >= since + self.owner.keepalive_s:
             self.force_close()
         return None
 

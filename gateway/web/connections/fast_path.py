@@ -158,12 +158,13 @@ class FastPath:
         """
         own = message.own if isinstance(message, KnownRequest) else NOTHING
         headers = message.headers
+        # A plain read has none of these, on which its response depends.
         if (
             "If-None-Match" in headers
             or "If-Range" in headers
             or "X-Request-Id" in headers
             or ("Origin" in headers and not self._services.lines.any_origin)
-        ):  # a plain read has none of these, on which its response depends
+        ):
             return False
         # Where a route has a guard, `get` lacks the credential that the guard has checked.
         get = self.admission.get(message)

@@ -220,7 +220,7 @@ class ConnectionRequests:
         wire = self.wire
         wire.deadline = None
         if wire.state is IDLE:  # otherwise it becomes idle with its response
-            wire.idle_until = self.loop.time() + self.owner.keepalive_s
+            wire.idle_since = self.loop.time()
         if should_close:
             wire.force_close()
 
@@ -320,7 +320,7 @@ class ConnectionRequests:
             self.resume()
         else:
             wire.state = IDLE  # as in `resume`, which is for what waits
-            wire.idle_until = self.loop.time() + self.owner.keepalive_s
+            wire.idle_since = self.loop.time()
 
     def on_over(self, request: Request, reply: WireResponse | None, *, has_more: bool) -> None:
         """Go on after a request, or end the connection so that the client gets its response.
@@ -361,7 +361,7 @@ class ConnectionRequests:
             turn.add_last(self)
             return
         wire.state = IDLE
-        wire.idle_until = self.loop.time() + self.owner.keepalive_s
+        wire.idle_since = self.loop.time()
         try:
             if self.held and not self._is_parsing:
                 held = bytes(self.held)

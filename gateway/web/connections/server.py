@@ -34,13 +34,17 @@ class ConnectionServer:
         self.fast = fast
         self.services = services
         self.keepalive_s = keepalive_s
-        self.is_closing = False  # True: each response is the last of its connection
+        self.is_closing = False  # True if each response is the last of its connection
         self.descriptors = Descriptors(asyncio.get_running_loop())
         self.connections = Connections(services)
 
     def serve(self, handlers: RequestHandlers, fast: FastPath, keepalive_s: float) -> None:
         """Serve the next request of each connection by these, after a reload."""
         self.handlers, self.fast, self.keepalive_s = handlers, fast, keepalive_s
+
+    def begin_close(self) -> None:
+        """Let each response be the last of its connection, because the server stops."""
+        self.is_closing = True
 
     async def requests_end(self, of: Collection[Traffic]) -> None:
         """Wait until no request is under way that counts in one of these traffics."""
@@ -94,7 +98,7 @@ class ConnectionServer:
         connection = self()
         try:
             # As after a response: the request of the SSE response was its last.
-            connection.idle_until = asyncio.get_running_loop().time() + self.keepalive_s
+            connection.idle_since = asyncio.get_running_loop().time()
             connection.slot = (counts_as,)
             if client is not None:
                 self.connections.enter(connection, client)

@@ -231,7 +231,7 @@ class Drain:
     async def play(self, player: Player) -> None:
         player.say("the gateway begins to stop")
         gateway = player.gateway
-        gateway.server.is_closing = True
+        gateway.server.begin_close()
         gateway.listener.close()
         player.tasks += [asyncio.create_task(route.drain()) for route in gateway.routes]
         await turns()

@@ -213,7 +213,7 @@ class World:
 
     def _drain_begins(self) -> None:
         if self._draining is None:
-            self.server.is_closing = True
+            self.server.begin_close()
             self._draining = self.loop.create_task(self._drain())
 
     async def _drain(self) -> None:
