@@ -476,6 +476,20 @@ async def test_a_read_at_the_tail_of_a_followed_stream_causes_no_origin_request(
         assert len(origin.catch_ups) == asked
 
 
+@pytest.mark.parametrize(("has_tag", "status"), [(True, 304), (False, 200)])
+async def test_a_client_that_has_the_answer_at_a_followed_tail_gets_304(
+    has_tag: bool, status: int
+) -> None:
+    async with live(b"a") as (origin, gateway):
+        await polling(gateway, "0001")
+        await origin.polled(1)
+        await confirmed(gateway)
+        first = await gateway.ask(get(f"{S}?offset=0001"))
+        tag = first.get("ETag") if has_tag else '"other"'
+        again = await gateway.ask(get(f"{S}?offset=0001", f"If-None-Match: {tag}"))
+        assert (again.status, again.body, again.get("ETag")) == (status, b"", first.get("ETag"))
+
+
 async def test_the_tail_of_one_stream_does_not_count_for_another_query_at_its_path() -> None:
     """Query keys that the protocol does not know may name other streams, with equal offsets."""
     async with live(b"a") as (origin, gateway):

@@ -46,7 +46,7 @@ from gateway.web.handlers.forwarding import (
     sender_of,
 )
 from gateway.web.handlers.passed_appends import PassedAppends
-from gateway.web.handlers.plain_reads import ReadPlan, note_read, present, read_plan
+from gateway.web.handlers.plain_reads import ReadPlan, from_followed, note_read, present, read_plan
 from gateway.web.operations import RouteOperations
 from gateway.web.requests import request_body, request_head
 from gateway.web.requests.request import exchange_of
@@ -121,7 +121,7 @@ class EdgeHandlers(RouteOperations):
         decided = route.cache.decide(request.method, cache_request, stream, now)
         if decided.news is not None:
             snapshot, span = decided.news
-            return RouteAnswer.of(source.data(snapshot, read, span), cache_status.COLLAPSED)
+            return from_followed(request, source.data(snapshot, read, span))
         if decided.use is decision.PASS or decided.use in decision.NEEDS_ORIGIN:
             self._services.shedding.check(READS)
         if decided.use is decision.PASS:

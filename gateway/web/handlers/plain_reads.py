@@ -21,12 +21,13 @@ from gateway.edge.reads.http_cache import begin, is_for
 from gateway.errors import HeadgateError, RangeNotSatisfiable
 from gateway.origin.requests import field_block
 from gateway.protocol import http1
+from gateway.protocol.http import cache_status
 from gateway.protocol.http.forwarding import RequestSender
 from gateway.protocol.http.paths import canonical_host
 from gateway.protocol.requests import CatchUp
 from gateway.protocol.responses import Facts
 from gateway.routes.answers import RouteAnswer
-from gateway.rules.directives import byte_range, is_not_modified, wants_all
+from gateway.rules.directives import Marks, byte_range, is_not_modified, wants_all
 from gateway.rules.followed import FOREVER, Span
 from gateway.telemetry import traffic as counted
 from gateway.web.admission import check_again, refuse_ended
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from gateway.edge.reads.http_cache import Begun, CacheResult
     from gateway.edge.route import EdgeRoute
     from gateway.later import Later
+    from gateway.protocol.responses import Response
     from gateway.routes.services import Services
     from gateway.rules.cached_response import CachedResponse, CacheRequest
     from gateway.rules.served_lifetimes import Recipient
@@ -98,6 +100,16 @@ def present(
     begin, end = part
     lines = http1.range_line(begin, end, len(cached.body)) + answer.lines
     return replace(answer, status=206, lines=lines, body=cached.body[begin:end], length=end - begin)
+
+
+def from_followed(request: Request, response: Response) -> RouteAnswer:
+    """Return the answer with known data of a followed stream, or 304 if the client has them."""
+    answer = RouteAnswer.of(response, cache_status.COLLAPSED)
+    marks = Marks(response.tag, None, None, is_of_stream=True)
+    if is_not_modified(request.headers, marks):
+        facts = replace(answer.facts, is_end=False)
+        return replace(answer, status=304, body=b"", facts=facts)
+    return answer
 
 
 class ReadPlan(Plan, frozen=True, gc=False, eq=False):
