@@ -125,9 +125,9 @@ class ResponseRules(RouteState, kw_only=True):
         is_personal = bool(request.admitted_as) and is_for_one_client(
             status, fields, self.identity, ignore_no_store=from_now
         )
-        # RFC 9111 allows more. But a response to an identified reader, or one that identifies the
-        # next reader, is for others only if the origin says so.
-        is_for_others = is_public or not (request.identified or "Set-Cookie" in fields)
+        # RFC 9111 allows more. But a response to an identified reader is for others only if the
+        # origin says so, and one that sets a cookie never is: it may start a session.
+        is_for_others = "Set-Cookie" not in fields and (is_public or not request.identified)
         is_shared = stored is not None and is_for_others and not is_personal
         lasts = stored is not None and max(stored.lifetime, stored.stale_while_revalidate) > 0
         # Each read of a stream with a countdown has to restart it.

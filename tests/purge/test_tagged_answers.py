@@ -90,6 +90,7 @@ def says(*lines: str, status: str = "200 OK") -> bytes:
         (("Cache-Control: no-store",), False),
         (("Cache-Control: no-cache", 'ETag: "e"'), False),
         (("Set-Cookie: a=b", "Cache-Control: max-age=60"), False),
+        (("Set-Cookie: a=b", "Cache-Control: public, max-age=60"), False),
     ],
 )
 async def test_origin_responses_are_tagged_only_if_shared_caches_may_store_them(

@@ -80,6 +80,7 @@ async def test_the_age_of_a_response_from_the_origin_counts_towards_its_lifetime
         ["Cache-Control: private, max-age=60"],
         ["Cache-Control: max-age=0"],
         ["Cache-Control: max-age=60", "Vary: *"],
+        ["Cache-Control: public, max-age=60", "Set-Cookie: a=b"],
         [],
     ],
 )
