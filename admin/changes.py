@@ -7,7 +7,12 @@ from typing import TYPE_CHECKING
 from admin.errors import NotTold
 from admin.streams.client import canonical, checked
 from gateway.protocol.streams.limits import LimitChanges
-from gateway.telemetry.inspection import DescribeStream, LimitStream
+from gateway.telemetry.inspection import (
+    DescribeStream,
+    LimitStream,
+    StreamDescription,
+    StreamRow,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -15,7 +20,6 @@ if TYPE_CHECKING:
     from admin.model.stream_wishes import NewStream
     from admin.streams.client import StreamClient
     from gateway.settings import Settings
-    from gateway.telemetry.inspection import StreamDescription
 
 
 class ConsoleRoutes:
@@ -27,6 +31,7 @@ class ConsoleRoutes:
     def use_settings(self, settings: Settings) -> None:
         """Know the routes of these settings alone."""
         self._prefixes = {route.prefix for route in settings.route_table}
+        self.of_origins = tuple(it.prefix for it in settings.route_table if it.log_kind is None)
         self.of_runs = tuple(it.prefix for it in settings.route_table if it.runs)
         self.of_subscriptions = tuple(
             it.prefix for it in settings.route_table if it.log_kind is not None or it.subscriptions
@@ -84,6 +89,10 @@ class ConsoleChanges:
             raise NotTold(409, "there is a stream with this name already")
         limits = LimitChanges(wish.retention_age, wish.retention_size, wish.retention_messages)
         if limits == LimitChanges():
+            if route in self._routes.of_origins:  # nobody has read it here, so nothing is cached
+                content_type = wish.content_type.strip() or None
+                row = StreamRow(name=name, content_type=content_type, rate=None, is_copied=True)
+                return StreamDescription(row, {}, producers_in_all=None)
             return await self._describe(DescribeStream(route, name))
         try:
             return await self._describe(LimitStream(route, name, limits))

@@ -125,6 +125,21 @@ def test_the_api_creates_a_stream_and_refuses_a_second_one(browser: Browser) -> 
     assert browser.api("PUT", path, wish)[0] == 409
 
 
+def test_a_stream_of_an_origin_is_created_by_the_form_and_the_api(browser: Browser) -> None:
+    with headgate(f"http://127.0.0.1:{browser.server.port}{ROUTE}") as server:
+        before = Browser(server)
+        status, there = before.send("/streams/new", **form(name="at-origin"))
+        assert status == 303
+        assert "The stream is created." in before.page(there)
+        assert browser.stream("at-origin")["row"]["content_type"] == "text/plain"
+        path, wish = f"/api/stream?route={ROUTE}&name=by%20api", {"content_type": "text/plain"}
+        status, found = before.api("PUT", path, wish)
+        assert (status, found["row"]["name"]) == (200, "by%20api")
+        assert before.api("PUT", path, wish)[0] == 409
+        # The gateway has neither read nor followed it.
+        assert before.api("GET", path)[0] == 404
+
+
 def test_limits_are_set_and_taken_back_by_the_form_of_a_stream(browser: Browser) -> None:
     ask(browser.server.port, "PUT", f"{ROUTE}/limited", Content_Type="text/plain", Stream_TTL="900")
     path = f"/stream?{urlencode({'route': ROUTE, 'name': 'limited', 'tab': 'change'})}"

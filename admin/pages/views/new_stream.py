@@ -47,6 +47,8 @@ async def submit(visit: Visit) -> NoReturn:
     with audited(visit.viewer, "create", route, name):
         fields = {key: it for key in NewStream.__struct_fields__ if (it := visit.entered.get(key))}
         created = await visit.console.changes.create(route, name, wish_of(fields, NewStream))
+    if created.row.is_copied:  # an origin has it, and it has no page before it is read
+        raise web.HTTPSeeOther(link("/streams", route=route, done="create"))
     raise web.HTTPSeeOther(link("/stream", route=route, name=created.row.name, done="create"))
 
 
