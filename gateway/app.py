@@ -29,8 +29,7 @@ from gateway.settings.credential_kinds import verified
 from gateway.store import Store
 from gateway.telemetry.access_log import AccessLog, NewestRefusals
 from gateway.telemetry.logs import set_level
-from gateway.web.handlers.dispatch import Handlers, TracedHandlers
-from gateway.web.server_spans import ServerSpans
+from gateway.web.handlers.dispatch import Handlers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -178,10 +177,7 @@ def handlers_of(plans: Plans, services: Services) -> RequestHandlers:
         kind: pkgutil.resolve_name(kind.operations)(plans, services)
         for kind in {type(route) for route in routes}
     }
-    if services.tracer is None:
-        return Handlers(routes, operations, services)
-    spans = ServerSpans(services.tracer, routes)
-    return TracedHandlers(routes, operations, services, spans)
+    return Handlers(routes, operations, services)
 
 
 def access_of(

@@ -9,7 +9,6 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from aiohttp.web import RequestPayloadError
-from typing_extensions import override
 
 from gateway.errors import OF_THE_ORIGIN, HeadgateError, RequestTimeout
 from gateway.protocol import responses
@@ -31,6 +30,7 @@ from gateway.web.requests import request_head
 from gateway.web.requests.exchange import CLIENT_GONE, NOT_LOOKED_UP, resumed
 from gateway.web.requests.request import exchange_of, note_read
 from gateway.web.requests.responses import StreamedResponse, WireResponse, render
+from gateway.web.server_spans import ServerSpans
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping
@@ -42,10 +42,10 @@ if TYPE_CHECKING:
     from gateway.routes.contract import StreamRoute
     from gateway.routes.router import RoutedTarget, Router
     from gateway.routes.services import Services
+    from gateway.telemetry.spans import RequestSpan
     from gateway.web.operations import RouteOperations
     from gateway.web.requests.exchange import Exchange
     from gateway.web.requests.request import Request
-    from gateway.web.server_spans import ServerSpans
 
 
 class Handlers:
@@ -57,7 +57,11 @@ class Handlers:
         operations: Mapping[type[StreamRoute], RouteOperations],
         services: Services,
     ) -> None:
-        """Carry out requests by the kind of their route, those to control paths by its features."""
+        """Carry out requests by the kind of their route, those to control paths by its features.
+
+        With a tracer each request has a span, current while it is handled.
+        """
+        self._spans = None if services.tracer is None else ServerSpans(services.tracer, routes)
         self._routes = routes
         self._services = services
         self._clock = services.clock
@@ -65,9 +69,11 @@ class Handlers:
         self._operations = operations
 
     def handle(
-        self, request: Request
-    ) -> RouteAnswer | Later[RouteAnswer] | Coroutine[Any, Any, RouteAnswer | None]:
+        self, request: Request, span: RequestSpan | None = None
+    ) -> RouteAnswer | Later[RouteAnswer] | Coroutine[Any, Any, RouteAnswer | WireResponse | None]:
         """Return the outcome of a request, or what to wait for. Raises HeadgateError."""
+        if self._spans is not None and span is None:
+            return self._handle_traced(request, self._spans.start(request))
         exchange = request.begin(self._services)
         place = self._find_target(request)
         if isinstance(place, RouteAnswer):
@@ -77,6 +83,34 @@ class Handlers:
         if credential is None:
             return self._operate_if_admitted(request, exchange, place)
         return self._operate(request, exchange, place, credential)
+
+    async def _handle_traced(self, request: Request, span: RequestSpan) -> WireResponse | None:
+        """Return the reply to a request; its span ends before the reply is sent."""
+        token = tracing.current.set(span)
+        try:
+            response = await self._reply(request, span)
+        except asyncio.CancelledError:
+            span.failed("client_gone")
+            raise
+        else:
+            status = 200 if response is None else response.status
+            if status == CLIENT_GONE:
+                span.failed("client_gone")
+            else:
+                span.answered(status)
+            return response
+        finally:
+            tracing.current.reset(token)
+            span.end()
+
+    async def _reply(self, request: Request, span: RequestSpan) -> WireResponse | None:
+        try:
+            return self.answer(request, await outcome_of(self.handle(request, span)))
+        except Exception as error:
+            refusal = self.refuse(request, error)
+            if refusal is None:
+                raise
+            return refusal
 
     async def _operate_if_admitted(
         self, request: Request, exchange: Exchange, place: RoutedTarget
@@ -144,11 +178,18 @@ class Handlers:
         return reply
 
     def answer(
-        self, request: Request, answered: RouteAnswer | None, *, abandon: bool = False
+        self,
+        request: Request,
+        answered: RouteAnswer | WireResponse | None,
+        *,
+        abandon: bool = False,
     ) -> WireResponse | None:
-        """Return the reply with an answer; None if the connection was handed over."""
-        if answered is None:
-            return None
+        """Return the reply with an answer; None if the connection was handed over.
+
+        The reply to a traced request has been made while its span was current.
+        """
+        if answered is None or isinstance(answered, WireResponse):
+            return answered
         exchange = request.exchange
         assert exchange is not None, "`handle` has made it"
         if exchange.route is not None and exchange.route.access.conceals:
@@ -286,60 +327,6 @@ class Handlers:
             keep_alive=keep_alive,
             abandon=abandon,
         )
-
-
-class TracedHandlers(Handlers):
-    """The handlers of a traced server: each request has a span, current while it is handled."""
-
-    def __init__(
-        self,
-        routes: Router,
-        operations: Mapping[type[StreamRoute], RouteOperations],
-        services: Services,
-        spans: ServerSpans,
-    ) -> None:
-        super().__init__(routes, operations, services)
-        self._spans = spans
-
-    @override
-    async def handle(self, request: Request) -> Any:
-        """Return the reply to a request; its span ends before the reply is sent."""
-        span = self._spans.start(request)
-        token = tracing.current.set(span)
-        try:
-            response = await self._reply(request)
-        except asyncio.CancelledError:
-            span.failed("client_gone")
-            raise
-        else:
-            status = 200 if response is None else response.status
-            if status == CLIENT_GONE:
-                span.failed("client_gone")
-            else:
-                span.answered(status)
-            return response
-        finally:
-            tracing.current.reset(token)
-            span.end()
-
-    async def _reply(self, request: Request) -> WireResponse | None:
-        try:
-            answered = await outcome_of(super().handle(request))
-        except Exception as error:
-            refusal = self.refuse(request, error)
-            if refusal is None:
-                raise
-            return refusal
-        return super().answer(request, answered)
-
-    @override
-    def answer(
-        self, request: Request, answered: Any, *, abandon: bool = False
-    ) -> WireResponse | None:
-        """Return the reply, which `handle` has made already unless it is one of an ask."""
-        if isinstance(answered, WireResponse):
-            return answered
-        return super().answer(request, answered, abandon=abandon)
 
 
 def _cache_use(request: Request, refusal: HeadgateError) -> CacheUse:
