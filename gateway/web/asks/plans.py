@@ -24,8 +24,7 @@ if TYPE_CHECKING:
     from gateway.web.requests.blocks import KnownRequest
     from gateway.web.requests.request import ClientConnection
 
-MOST_PLANS = 16384  # of appends: 8 MB, as for MOST_BLOCKS
-MOST_CREATION_PLANS = 1024  # a client has one for each route
+MOST_PLANS = 16384  # of writes: 8 MB, as for MOST_BLOCKS
 MOST_READ_PLANS = 1024  # a client has one for each route: 4 MB
 LONGEST_PATH = 1024  # whose route and plans are remembered
 WRITES = ("POST", "PUT")  # methods of requests that may have a plan
@@ -40,21 +39,16 @@ class Plans:
         self._find_place = router.find_place  # for creations, each of which has a new path
         self._reads: AgingTable[tuple[object, ...], Plan] = AgingTable(MOST_READ_PLANS)
         self.read_routes: set[object] = set()  # with plans for reads
-        self._appends: AgingTable[tuple[object, ...], Plan] = AgingTable(MOST_PLANS)
-        self._creations: AgingTable[tuple[object, ...], Plan] = AgingTable(MOST_CREATION_PLANS)
+        # Keys of appends begin with a path, those of creations with a route.
+        self._writes: AgingTable[tuple[object, ...], Plan] = AgingTable(MOST_PLANS)
 
     def __len__(self) -> int:
-        return len(self._appends) + len(self._creations) + len(self._reads)
+        return len(self._writes) + len(self._reads)
 
-    def add(self, path: str, plan: Plan) -> None:
-        """Remember a plan for appends to a path without a query, which may have a token."""
+    def add(self, plan: Plan, path: str = "") -> None:
+        """Remember a plan for creations, or one for appends to a path that cannot have a token."""
         if _is_decided(plan) and "?" not in path and len(path) <= LONGEST_PATH:
-            self._appends.add(plan.key, plan)
-
-    def add_creation(self, plan: Plan) -> None:
-        """Remember a plan for creations on its route."""
-        if _is_decided(plan):
-            self._creations.add(plan.key, plan)
+            self._writes.add(plan.key, plan)
 
     def add_read(self, plan: Plan) -> None:
         """Remember a plan for reads below its route."""
@@ -105,17 +99,17 @@ class Plans:
         if known.method == "PUT":
             return self._creation(connection, known, route)
         key: tuple[object, ...] = known.path, known.fields
-        plan = self._appends.fresh.get(key)
+        plan = self._writes.fresh.get(key)
         if plan is None:
             of_address = *key, connection.wire.peer  # an origin gets the address
-            plan = self._appends.fresh.get(of_address) or self._find(key, of_address)
+            plan = self._writes.fresh.get(of_address) or self._find(key, of_address)
             if plan is None:
                 return None
         principal = plan.principal
         if principal is not None:
             now = services.clock()
             if principal.until <= now:
-                self._appends.drop(plan.key)
+                self._writes.drop(plan.key)
                 return None
             principal.use.at = now
         ask = plan.ask("", connection, known)
@@ -125,7 +119,7 @@ class Plans:
         return ask
 
     def _find(self, key: tuple[object, ...], of_address: tuple[object, ...]) -> Plan | None:
-        return self._appends.find(key) or self._appends.find(of_address)
+        return self._writes.find(key) or self._writes.find(of_address)
 
     def _creation(
         self, connection: ClientConnection, known: KnownRequest, route: object | None
@@ -138,7 +132,7 @@ class Plans:
         except HeadgateError:
             return None
         key = place.route, fields
-        plan = self._creations.fresh.get(key) or self._creations.find(key)
+        plan = self._writes.fresh.get(key) or self._writes.find(key)
         is_elsewhere = route is not None and place.route is not route
         if plan is None or place.control is not None or is_elsewhere:
             return None

@@ -95,7 +95,7 @@ class EdgeHandlers(RouteOperations):
         forwarding.check_loop(request.headers, route.requests.via)
         read = route.parse(target)
         if method == "POST" and (plan := self.passed_appends[route].plan(request, read)):
-            self._plans.add(request.target, plan)
+            self._plans.add(plan, request.target)
         is_get = method == "GET" and not request.has_body
         if isinstance(read, CatchUp) and (is_get or method == "HEAD"):
             return self._read(request, route, read)

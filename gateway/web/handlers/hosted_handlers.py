@@ -132,7 +132,7 @@ class HostedHandlers(RouteOperations):
             if (head := fields.append_head) is not None:  # the next like it needs no handler
                 principal, path = exchange_of(request).principal, request.target
                 plan = append_plan(path, route, name, fields, head, principal)
-                self._plans.add(path, plan)
+                self._plans.add(plan, path)
         if is_long(append.content_type, append.body):
             # Split in turns, so that it does not block the event loop.
             split_up = long_multi_records if append.is_multi else long_records
@@ -153,7 +153,7 @@ class HostedHandlers(RouteOperations):
                 raise BadRequest("Stream-Forked-From must name a stream of the same route")
         elif route.access.reader_keys is None:
             plan = creation_plan(route, request.fields, create, exchange.principal)
-            self._plans.add_creation(plan)
+            self._plans.add(plan)
         created = await route.writes.create(name, create, source)
         answer = responses.created(created, f"{base_url(request)}{route.prefix}/{name}")
         return route.with_key(answer, name) if exchange.sends_reader_key else answer
