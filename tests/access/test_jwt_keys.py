@@ -30,6 +30,16 @@ if TYPE_CHECKING:
 KEYS = jwks([ED])
 
 
+def table(keys: str) -> dict[str, object]:
+    return {
+        "issuer": ISSUER,
+        "audience": AUDIENCE,
+        "jwks": keys,
+        "algorithms": ["EdDSA", "ES256"],
+        "grants": [{"streams": "/s/{sub}", "operations": ["read"]}],
+    }
+
+
 class Issuer:
     """Its server of keys, and a gateway's authorities that ask it."""
 
@@ -40,14 +50,8 @@ class Issuer:
         self.asked = 0
         self.let_go = asyncio.Event()
         self._runner: web.AppRunner | None = None
-        table = {
-            "issuer": ISSUER,
-            "audience": AUDIENCE,
-            "jwks": f"http://127.0.0.1:{self.port}/jwks?secret=canary",
-            "algorithms": ["EdDSA", "ES256"],
-            "grants": [{"streams": "/s/{sub}", "operations": ["read"]}],
-        }
-        self.authorities = Authorities(Settings(jwt_issuers=(table,)), lambda: NOW)
+        url = f"http://127.0.0.1:{self.port}/jwks?secret=canary"
+        self.authorities = Authorities(Settings(jwt_issuers=(table(url),)), lambda: NOW)
         self.ended: list[Principal] = []
         self.verifier = self.authorities.verifier(["jwt"], self.ended.append)
 
@@ -215,10 +219,7 @@ TROUBLES = {
     "is nested deeply": (says(b"[" * 100_000), "is no JSON Web Key Set"),
     "has 101 keys": (says(jwks([ED] * 101)), "has more than 100 keys"),
     "is huge": (says(b" " * (256 << 10) + KEYS), "sends more than 256 KiB"),
-    "is packed": (
-        says(gzip.compress(KEYS), coding="gzip"),
-        "is no JSON Web Key Set",
-    ),
+    "is packed": (says(gzip.compress(KEYS), coding="gzip"), "is no JSON Web Key Set"),
 }
 WITHDRAWN = {
     "has no keys": (says(b'{"keys":[]}'), "has no key with a kid"),
@@ -237,10 +238,9 @@ async def test_a_token_is_unavailable_rather_than_refused_before_any_keys_were_f
         monkeypatch.setattr(jwt_issuers, "FETCH_S", 1.0)
     async with issuing(answer) as issuer:
         with capture_logs() as lines:
-            with pytest.raises(KeysUnavailable):
-                await issuer.verifier.verify(good(), NOW)
-            with pytest.raises(KeysUnavailable):
-                await issuer.verifier.verify(good(), NOW)
+            for _ in range(2):
+                with pytest.raises(KeysUnavailable):
+                    await issuer.verifier.verify(good(), NOW)
         told = issuer.keys.trouble or ""
         assert trouble in told
         assert "canary" not in f"{lines}{issuer.authorities.notes()}"
@@ -321,14 +321,7 @@ async def test_fetches_of_issuer_keys_are_counted_by_outcome(issuer: Issuer) -> 
 async def test_an_issuer_key_file_is_read_again_when_it_changes(tmp_path: Path) -> None:
     path = tmp_path / "jwks.json"
     path.write_bytes(KEYS)
-    table = {
-        "issuer": ISSUER,
-        "audience": AUDIENCE,
-        "jwks": str(path),
-        "algorithms": ["EdDSA", "ES256"],
-        "grants": [{"streams": "/s/{sub}", "operations": ["read"]}],
-    }
-    authorities = Authorities(Settings(jwt_issuers=(table,)), lambda: NOW)
+    authorities = Authorities(Settings(jwt_issuers=(table(str(path)),)), lambda: NOW)
     ended: list[Principal] = []
     verifier = authorities.verifier(["jwt"], ended.append)
     ann = await verifier.verify(good(), NOW)

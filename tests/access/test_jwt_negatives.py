@@ -6,7 +6,8 @@ import hashlib
 import json
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
 from structlog.testing import capture_logs
 
 from gateway.access.jwt_issuers import JwtIssuers, KeysOfFile
@@ -29,7 +30,6 @@ from tests.access.forging import (
     hmac_token,
     key_set,
     make,
-    signature,
     signature_of,
     unb64,
     with_signature,
@@ -96,38 +96,45 @@ def swapped(header: dict[str, object]) -> str:
 def der_signature() -> str:
     token = good(EC, "ES256")
     signed = token.rpartition(".")[0]
-    from cryptography.hazmat.primitives import hashes
-    from cryptography.hazmat.primitives.asymmetric import ec
-
     der = EC.private_key.sign(signed.encode(), ec.ECDSA(hashes.SHA256()))  # type: ignore[union-attr]
-    assert decode_dss_signature(der)
     return with_signature(token, der)
 
 
-UNREAD = "form"  # whoever owns it: it has not the form of a signed token
+WRONG_SIGNATURE = "signature that is wrong"
+NO_JSON = "no JSON object"
+UNKNOWN_EXTENSION = "an extension that is not understood"
+OTHER_ALGORITHM = "no algorithm that its issuer has"
+NO_TIME = "an exp that is no time"
+NO_OPERATIONS = "a list of operations"
+OTHER_KIND = "no kind that this route takes"
+NO_PATH = "a canonical path"
+OTHER_AUDIENCE = "another audience"
 NEGATIVES: dict[str, tuple[str, str]] = {
     # ---- no signature
     **{
         f"alg {name}": (unsigned(name), "compact form")
         for name in ("none", "None", "NONE", "nOnE", "none ", "")
     },
-    "alg none with a signature": (swapped({"alg": "none"}), "no algorithm that its issuer has"),
+    "alg none with a signature": (swapped({"alg": "none"}), OTHER_ALGORITHM),
     "alg null": (swapped({"alg": None}), "a header that is none"),
     "alg a list": (swapped({"alg": ["EdDSA"]}), "a header that is none"),
-    "alg in lower case": (swapped({"alg": "eddsa"}), "no algorithm that its issuer has"),
-    "no alg": (make({"kid": "ed"}, claims()), "no algorithm that its issuer has"),
+    "alg in lower case": (swapped({"alg": "eddsa"}), OTHER_ALGORITHM),
+    "no alg": (make({"kid": "ed"}, claims()), OTHER_ALGORITHM),
     "signature of zero length": (f"{HEAD}.{PAYLOAD}.", "compact form"),
-    "signature of zeros": (with_signature(GOOD, bytes(64)), "signature that is wrong"),
-    "signature cut short": (with_signature(GOOD, signature_of(GOOD)[:63]), "signature that is wr"),
-    "signature too long": (with_signature(GOOD, signature_of(GOOD) + b"\0"), "signature that is w"),
+    "signature of zeros": (with_signature(GOOD, bytes(64)), WRONG_SIGNATURE),
+    "signature cut short": (with_signature(GOOD, signature_of(GOOD)[:63]), WRONG_SIGNATURE),
+    "signature too long": (with_signature(GOOD, signature_of(GOOD) + b"\0"), WRONG_SIGNATURE),
     "a bit of the signature": (
         with_signature(GOOD, bytes([signature_of(GOOD)[0] ^ 1]) + signature_of(GOOD)[1:]),
-        "signature that is wrong",
+        WRONG_SIGNATURE,
     ),
-    "another payload": (f"{HEAD}.{good(sub='eve').split('.')[1]}.{SIGNATURE}", "signature that"),
-    "another header": (f"{good(header={'x': 1}).split('.')[0]}.{PAYLOAD}.{SIGNATURE}", "signature"),
+    "another payload": (f"{HEAD}.{good(sub='eve').split('.')[1]}.{SIGNATURE}", WRONG_SIGNATURE),
+    "another header": (
+        f"{good(header={'x': 1}).split('.')[0]}.{PAYLOAD}.{SIGNATURE}",
+        WRONG_SIGNATURE,
+    ),
     # ---- keys taken for what they are not
-    "HS256 with the public PEM": (hmac_token(PEM), "no algorithm that its issuer has"),
+    "HS256 with the public PEM": (hmac_token(PEM), OTHER_ALGORITHM),
     "RS256 named, EdDSA's key": (good(RSA, "RS256", {"kid": "ed"}), "not with its algorithm"),
     "ES256 named, RSA's key": (good(EC, "ES256", {"kid": "rsa"}), "not with its algorithm"),
     "EdDSA named, EC's key": (swapped({"kid": "ec"}), "not with its algorithm"),
@@ -137,23 +144,23 @@ NEGATIVES: dict[str, tuple[str, str]] = {
     ),
     "RS256's signature as PS256": (
         make({"alg": "PS256", "kid": "rsa"}, claims(), RSA, "RS256"),
-        "signature that is wrong",
+        WRONG_SIGNATURE,
     ),
     "PS256's signature as RS256": (
         make({"alg": "RS256", "kid": "rsa"}, claims(), RSA, "PS256"),
-        "signature that is wrong",
+        WRONG_SIGNATURE,
     ),
-    "RS512, which the issuer has not": (good(RSA, "RS512"), "no algorithm that its issuer has"),
-    "another key under the same id": (good(OTHER_ED), "signature that is wrong"),
-    "ECDSA in DER": (der_signature(), "signature that is wrong"),
-    "ECDSA of zeros": (with_signature(good(EC, "ES256"), bytes(64)), "signature that is wrong"),
+    "RS512, which the issuer has not": (good(RSA, "RS512"), OTHER_ALGORITHM),
+    "another key under the same id": (good(OTHER_ED), WRONG_SIGNATURE),
+    "ECDSA in DER": (der_signature(), WRONG_SIGNATURE),
+    "ECDSA of zeros": (with_signature(good(EC, "ES256"), bytes(64)), WRONG_SIGNATURE),
     "Ed25519 with S + L": (
         with_signature(GOOD, signature_of(GOOD)[:32] + (S + ORDER).to_bytes(32, "little")),
-        "signature that is wrong",
+        WRONG_SIGNATURE,
     ),
     "Ed25519 of low order": (
         with_signature(GOOD, (1).to_bytes(32, "little") + bytes(32)),
-        "signature that is wrong",
+        WRONG_SIGNATURE,
     ),
     # ---- ways to find a key
     "no kid": (make({"alg": "EdDSA"}, claims()), "does not name its key"),
@@ -163,90 +170,75 @@ NEGATIVES: dict[str, tuple[str, str]] = {
     "kid in another case": (swapped({"kid": "ED"}), "key that is unknown"),
     "jwk of its own under a known id": (
         make({**HEADER, "jwk": OTHER_ED.as_dict(private=False)}, claims(), OTHER_ED),
-        "signature that is wrong",
+        WRONG_SIGNATURE,
     ),
     "jku": (
         make({**HEADER, "jku": "https://evil.example/jwks"}, claims(), OTHER_ED),
-        "signature that is wrong",
+        WRONG_SIGNATURE,
     ),
-    "x5c": (make({**HEADER, "x5c": ["MIIB"]}, claims(), OTHER_ED), "signature that is wrong"),
+    "x5c": (make({**HEADER, "x5c": ["MIIB"]}, claims(), OTHER_ED), WRONG_SIGNATURE),
     # ---- for whom, by whom, for what
     "wrong iss": (good(iss="https://evil.example/"), "no issuer that is known"),
     "iss without its slash": (good(iss=ISSUER[:-1]), "no issuer that is known"),
     "no iss": (good(iss=None), "no issuer that is known"),
     "iss a list": (good(iss=[ISSUER]), "iss that is no text"),
-    "wrong aud": (good(aud="others"), "another audience"),
-    "no aud": (good(aud=None), "another audience"),
-    "aud empty": (good(aud=[]), "another audience"),
-    "aud nested": (good(aud=[["streams"]]), "another audience"),
-    "aud an object": (good(aud={"streams": 1}), "another audience"),
+    "wrong aud": (good(aud="others"), OTHER_AUDIENCE),
+    "no aud": (good(aud=None), OTHER_AUDIENCE),
+    "aud empty": (good(aud=[]), OTHER_AUDIENCE),
+    "aud nested": (good(aud=[["streams"]]), OTHER_AUDIENCE),
+    "aud an object": (good(aud={"streams": 1}), OTHER_AUDIENCE),
     "typ of a read token": (good(header={"typ": "hg-read+jwt"}), "another typ"),
     "typ of a logout": (good(header={"typ": "logout+jwt"}), "another typ"),
     "typ a number": (good(header={"typ": 1}), "a header that is none"),
     # ---- when
     "no exp": (good(exp=None), "does not say when it expires"),
-    "exp null": (make(HEADER, {**claims(), "exp": None}), "an exp that is no time"),
-    "exp a text": (good(exp=str(NOW + 600)), "an exp that is no time"),
-    "exp true": (good(exp=True), "an exp that is no time"),
-    "exp negative": (good(exp=-1), "an exp that is no time"),
+    "exp null": (make(HEADER, {**claims(), "exp": None}), NO_TIME),
+    "exp a text": (good(exp=str(NOW + 600)), NO_TIME),
+    "exp true": (good(exp=True), NO_TIME),
+    "exp negative": (good(exp=-1), NO_TIME),
     "exp in 10^400": (
         make(
             HEADER, json.dumps(claims(exp=0)).replace('"exp": 0', f'"exp": 1{"0" * 400}').encode()
         ),
-        "an exp that is no time",
+        NO_TIME,
     ),
-    "exp NaN": (make(HEADER, json.dumps(claims(exp=float("nan"))).encode()), "no JSON object"),
+    "exp NaN": (make(HEADER, json.dumps(claims(exp=float("nan"))).encode()), NO_JSON),
     "exp at the edge of the leeway": (good(exp=NOW - LEEWAY), "has expired"),
     "nbf beyond the leeway": (good(nbf=NOW + LEEWAY + 1), "counts only later"),
     "nbf a text": (good(nbf="now"), "an nbf that is no time"),
     "iat beyond the leeway": (good(iat=NOW + LEEWAY + 1), "counts only later"),
     # ---- extensions
-    "crit of exp": (swapped({"crit": ["exp"]}), "an extension that is not understood"),
-    "crit of what is unknown": (
-        swapped({"crit": ["x"], "x": 1}),
-        "an extension that is not understood",
-    ),
-    "b64 false": (
-        swapped({"b64": False, "crit": ["b64"]}),
-        "an extension that is not understood",
-    ),
-    "b64 false without crit": (swapped({"b64": False}), "an extension that is not understood"),
+    "crit of exp": (swapped({"crit": ["exp"]}), UNKNOWN_EXTENSION),
+    "crit of what is unknown": (swapped({"crit": ["x"], "x": 1}), UNKNOWN_EXTENSION),
+    "b64 false": (swapped({"b64": False, "crit": ["b64"]}), UNKNOWN_EXTENSION),
+    "b64 false without crit": (swapped({"b64": False}), UNKNOWN_EXTENSION),
     # ---- JSON
-    "alg twice": (
-        make(b'{"alg":"none","alg":"EdDSA","kid":"ed"}', claims()),
-        "no JSON object",
-    ),
-    "sub twice": (
-        make(HEADER, json.dumps(claims())[:-1].encode() + b',"sub":"root"}'),
-        "no JSON object",
-    ),
+    "alg twice": (make(b'{"alg":"none","alg":"EdDSA","kid":"ed"}', claims()), NO_JSON),
+    "sub twice": (make(HEADER, json.dumps(claims())[:-1].encode() + b',"sub":"root"}'), NO_JSON),
     "key twice, deep": (
         make(HEADER, json.dumps(claims(x=0)).replace('"x": 0', '"x": {"a":1,"a":2}').encode()),
-        "no JSON object",
+        NO_JSON,
     ),
-    "header a list": (make([HEADER], claims()), "no JSON object"),
-    "payload a text": (make(HEADER, "claims"), "no JSON object"),
+    "header a list": (make([HEADER], claims()), NO_JSON),
+    "payload a text": (make(HEADER, "claims"), NO_JSON),
     "payload empty": (make(HEADER, b"{}"), "no issuer that is known"),
-    "payload no UTF-8": (make(HEADER, b'{"iss":"\xff"}'), "no JSON object"),
-    "payload in UTF-16": (make(HEADER, json.dumps(claims()).encode("utf-16")), "no JSON object"),
-    "payload with a BOM": (
-        make(HEADER, b"\xef\xbb\xbf" + json.dumps(claims()).encode()),
-        "no JSON object",
-    ),
-    "payload nested 2,000 deep": (make(HEADER, b"[" * 2000 + b"]" * 2000), "no JSON object"),
-    "a number of 5,000 digits": (make(HEADER, b'{"x":' + b"1" * 5000 + b"}"), "no JSON object"),
-    "a JWT inside": (make({**HEADER, "cty": "JWT"}, GOOD.encode()), "no JSON object"),
+    "payload no UTF-8": (make(HEADER, b'{"iss":"\xff"}'), NO_JSON),
+    "payload in UTF-16": (make(HEADER, json.dumps(claims()).encode("utf-16")), NO_JSON),
+    "payload with a BOM": (make(HEADER, b"\xef\xbb\xbf" + json.dumps(claims()).encode()), NO_JSON),
+    "payload nested 2,000 deep": (make(HEADER, b"[" * 2000 + b"]" * 2000), NO_JSON),
+    "a number of 5,000 digits": (make(HEADER, b'{"x":' + b"1" * 5000 + b"}"), NO_JSON),
+    "a JWT inside": (make({**HEADER, "cty": "JWT"}, GOOD.encode()), NO_JSON),
     # ---- the text of it
     "1 MB": (good(x="x" * 1_000_000), "compact form"),
     "one byte too long": (GOOD + "A" * (8 * 1024 + 1 - len(GOOD)), "compact form"),
     "padded": (".".join(map(padded, (HEAD, PAYLOAD, SIGNATURE))), "compact form"),
     "bits beyond the signature": (
         f"{HEAD}.{PAYLOAD}.{beyond_the_last_byte(SIGNATURE)}",
-        "signature that is wrong",
+        WRONG_SIGNATURE,
     ),
     "bits beyond the payload": (
         f"{HEAD}.{beyond_the_last_byte(good(sub='annx').split('.')[1])}.{SIGNATURE}",
-        "no JSON object",
+        NO_JSON,
     ),
     "plain base64": (GOOD.replace("-", "+").replace("_", "/") + "+", "compact form"),
     "a blank": (f"{HEAD}. {PAYLOAD}.{SIGNATURE}", "compact form"),
@@ -255,14 +247,14 @@ NEGATIVES: dict[str, tuple[str, str]] = {
     "detached payload": (f"{HEAD}..{SIGNATURE}", "compact form"),
     "no header": (f".{PAYLOAD}.{SIGNATURE}", "compact form"),
     "only dots": ("..", "compact form"),
-    "four parts": (f"{GOOD}.{SIGNATURE}", "no kind that this route takes"),
+    "four parts": (f"{GOOD}.{SIGNATURE}", OTHER_KIND),
     "JWE": (
         ".".join(map(b64, (b'{"alg":"dir","enc":"A256GCM"}', b"", bytes(12), b"x", bytes(16)))),
-        "no kind that this route takes",
+        OTHER_KIND,
     ),
     "JSON serialization": (
         json.dumps({"protected": HEAD, "payload": PAYLOAD, "signature": SIGNATURE}),
-        "no kind that this route takes",
+        OTHER_KIND,
     ),
     "hash of a good one": (hashlib.sha256(GOOD.encode()).hexdigest(), "no kind that this route"),
     # ---- grants
@@ -271,31 +263,21 @@ NEGATIVES: dict[str, tuple[str, str]] = {
     "sub empty": (good(sub=""), "a claim sub that can be a segment"),
     "sub a number": (good(sub=1), "sub that is no text"),
     "sub a lone surrogate": (good(sub="\ud800"), "a claim sub of Unicode"),
-    "sub with a control": (good(sub="a\nb"), "a canonical path"),
-    "sub of 3 kB": (good(sub="x" * 3000), "a canonical path"),
+    "sub with a control": (good(sub="a\nb"), NO_PATH),
+    "sub of 3 kB": (good(sub="x" * 3000), NO_PATH),
     "grants no list": (good(streams={"streams": "/*"}), "a list of grants"),
-    "grants of dots": (
-        good(streams=[{"streams": "/s/../*", "operations": ["read"]}]),
-        "a canonical path",
-    ),
+    "grants of dots": (good(streams=[{"streams": "/s/../*", "operations": ["read"]}]), NO_PATH),
     "grants of an unknown operation": (
         good(streams=[{"streams": "/s", "operations": ["admin"]}]),
-        "a list of operations",
+        NO_OPERATIONS,
     ),
-    "grants of no operation": (
-        good(streams=[{"streams": "/s", "operations": []}]),
-        "a list of operations",
-    ),
+    "grants of no operation": (good(streams=[{"streams": "/s", "operations": []}]), NO_OPERATIONS),
     "grants with more": (
         good(streams=[{"streams": "/s", "operations": ["read"], "x": 1}]),
         "streams and operations",
     ),
     "jti a number": (good(jti=1), "jti that is no text"),
 }
-
-
-def test_the_bad_jwts_are_distinct() -> None:
-    assert len({token for token, _ in NEGATIVES.values()}) == len(NEGATIVES)
 
 
 @pytest.mark.parametrize("name", NEGATIVES)
@@ -311,29 +293,23 @@ async def test_each_bad_jwt_is_refused_for_its_reason(name: str) -> None:
     assert not token or token not in refusal.value.detail
 
 
-@pytest.mark.parametrize(
-    ("key", "algorithm"),
-    [
-        (RSA, "RS256"),
-        (RSA, "RS384"),
-        (RSA, "RS512"),
-        (RSA, "PS256"),
-        (RSA, "PS384"),
-        (RSA, "PS512"),
-        (EC, "ES256"),
-        (ALL[2], "ES384"),
-        (ALL[3], "ES512"),
-        (ED, "EdDSA"),
-        (ED, "Ed25519"),
-    ],
-    ids=lambda value: value if isinstance(value, str) else "",
-)
-async def test_a_good_jwt_of_each_algorithm_is_accepted(key: object, algorithm: str) -> None:
+KEYS_OF = {
+    **dict.fromkeys(("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"), RSA),
+    "ES256": EC,
+    "ES384": ALL[2],
+    "ES512": ALL[3],
+    "EdDSA": ED,
+    "Ed25519": ED,
+}
+
+
+@pytest.mark.parametrize("algorithm", KEYS_OF)
+async def test_a_good_jwt_of_each_algorithm_is_accepted(algorithm: str) -> None:
     """So that a refusal above is one of what is wrong, and not of everything."""
     known = KeysOfFile(lambda: key_set(*ALL, algorithms=[algorithm]))
     one = issuer(algorithms=[algorithm])
     taking = Verifier([JwtIssuers({one.issuer: (one, known)}, lambda: NOTHING)])
-    ann = await taking.verify(good(key, algorithm), NOW)  # type: ignore[arg-type]
+    ann = await taking.verify(good(KEYS_OF[algorithm], algorithm), NOW)
     assert (ann.name, ann.until) == ("ann", NOW + 600 + LEEWAY)
 
 
@@ -373,7 +349,3 @@ async def test_refusals_and_principals_contain_no_part_of_a_jwt() -> None:
     told = f"{refusal.value!r} {refusal.value.detail} {ann!r} {ann.proof!r}"
     assert CANARY not in told
     assert all(part not in told for part in (*token.split("."), *good(secret=CANARY).split(".")))
-
-
-def test_the_test_signature_of_a_jwt_covers_its_first_two_parts() -> None:
-    assert signature(f"{HEAD}.{PAYLOAD}", ED, "EdDSA") == signature_of(GOOD)

@@ -41,34 +41,25 @@ def assert_refused(answer: Answer, limit: str, least_s: int = 1) -> None:
 # ---------------------------------------------------------------- connections
 
 
-async def test_a_connection_over_the_limit_of_its_address_gets_429_and_is_closed() -> None:
-    async with serving(max_client_connections=2) as gateway:
-        clients = [await gateway.connect() for _ in range(2)]
-        for client in clients:
-            assert (await client.ask(request("OPTIONS", "s"))).status == 204
-        third = await gateway.connect()
-        refusal = await third.answer()
-        assert_refused(refusal, "max_client_connections")
-        assert refusal.get("Connection") == "close"
-        assert await third.rest() == b""
-        assert gateway.limits.refused["max_client_connections"] == 1
-        assert gateway.limits.connections_of == {"127.0.0.1": 2}
-        clients[0].close()
-        await until(lambda: gateway.limits.connections_of == {"127.0.0.1": 1})
-        again = await gateway.connect()
-        assert (await again.ask(request("OPTIONS", "s"))).status == 204
-
-
-async def test_connections_refused_to_one_address_leave_room_for_other_addresses() -> None:
+async def test_connections_over_the_limit_of_an_address_get_429_and_are_closed() -> None:
+    """They leave room for other addresses."""
     async with serving(max_connections=20, max_client_connections=10) as gateway:
         clients = [await gateway.connect() for _ in range(10)]
         for client in clients:
             assert (await client.ask(request("OPTIONS", "s"))).status == 204
         for client in [await gateway.connect() for _ in range(30)]:
-            assert await client.rest() != b""
+            refusal = await client.answer()
+            assert_refused(refusal, "max_client_connections")
+            assert refusal.get("Connection") == "close"
+            assert await client.rest() == b""
         await until(lambda: gateway.limits.connections == 10)
         assert gateway.limits.refused["max_client_connections"] == 30
         assert gateway.limits.refused["max_connections"] == 0
+        assert gateway.limits.connections_of == {"127.0.0.1": 10}
+        clients[0].close()
+        await until(lambda: gateway.limits.connections_of == {"127.0.0.1": 9})
+        again = await gateway.connect()
+        assert (await again.ask(request("OPTIONS", "s"))).status == 204
 
 
 async def test_an_announced_body_length_counts_at_most_as_the_longest_append() -> None:
