@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING
 
 import pytest
 
 from gateway.telemetry.traffic import ADMITTED
-from tests.support.guarded_gateway import ROUTES, bearer, guarded, revoke, tokens_file
+from tests.support.guarded_gateway import ROUTES, bearer, end_token, guarded, revoke, tokens_file
 from tests.support.multi_append import framed
 from tests.support.raw_origin import RawOrigin, Steps, answer
 from tests.support.serving import EDGE, PREFIX, edge_serving, get, post, put
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable
     from pathlib import Path
 
     from gateway.web.requests.request import Request
@@ -39,10 +38,7 @@ def halves(wire: bytes, framing: str) -> tuple[bytes, bytes]:
 
 
 async def interrupted(
-    gateway: Serving,
-    prefix: str,
-    parts: tuple[bytes, bytes],
-    meanwhile: Callable[[], Awaitable[None]],
+    gateway: Serving, prefix: str, parts: tuple[bytes, bytes], meanwhile: Awaitable[None]
 ) -> Answer:
     """The answer to a request during whose body something happens."""
     route = gateway.route if prefix == PREFIX else gateway.edge
@@ -51,16 +47,8 @@ async def interrupted(
     client = await gateway.connect()
     client.send(parts[0])
     await until(lambda: decisions[ADMITTED] > admitted)
-    await meanwhile()
+    await meanwhile
     return await client.ask(parts[1])
-
-
-async def end_token(gateway: Serving, folder: Path, end: str) -> None:
-    """Let the token of `late` count no more."""
-    if end == "revoked":
-        await revoke(gateway, folder, "late")
-    else:
-        gateway.clock.advance(60.0)
 
 
 def request_of(gateway: Serving) -> Request:
@@ -83,9 +71,8 @@ async def test_a_write_whose_token_ends_during_its_body_gets_401_and_stores_noth
         for name, wire in wires.items():
             before = gateway.clock.now
             parts = halves(wire, framing)
-            answered = await interrupted(
-                gateway, prefix, parts, partial(end_token, gateway, tmp_path, end)
-            )
+            ending = end_token(gateway, tmp_path, end)
+            answered = await interrupted(gateway, prefix, parts, ending)
             answered.assert_problem(401)
             gateway.clock.now = before
             await revoke(gateway, tmp_path, "nobody")  # it counts again
@@ -129,9 +116,8 @@ async def test_a_write_to_a_concealed_stream_revoked_during_its_body_gets_404(
 ) -> None:
     async with guarded(tmp_path, {"conceal": "on"}) as gateway:
         parts = halves(post(f"{prefix}/a/s", b"more", bearer("late")), "length")
-        answered = await interrupted(
-            gateway, prefix, parts, partial(end_token, gateway, tmp_path, "revoked")
-        )
+        ending = end_token(gateway, tmp_path, "revoked")
+        answered = await interrupted(gateway, prefix, parts, ending)
         answered.assert_problem(404)
 
 
@@ -141,9 +127,7 @@ async def test_a_write_survives_a_change_of_the_tokens_file_that_keeps_its_token
 ) -> None:
     async with guarded(tmp_path) as gateway:
         parts = halves(post(f"{prefix}/a/s", b"more", bearer("all")), "length")
-        answered = await interrupted(
-            gateway, prefix, parts, partial(revoke, gateway, tmp_path, "ann")
-        )
+        answered = await interrupted(gateway, prefix, parts, revoke(gateway, tmp_path, "ann"))
         assert answered.status == 204
         kept = await gateway.ask(get(f"{prefix}/a/s?offset=-1", bearer("all")))
         assert kept.body == b"datamore"

@@ -11,7 +11,7 @@ import pytest
 from gateway.access.principal import Principal
 from gateway.live import admitted_readers
 from gateway.live.admitted_readers import AdmittedReaders
-from tests.support.guarded_gateway import ROUTES, bearer, guarded, reach_tail, revoke, token
+from tests.support.guarded_gateway import ROUTES, bearer, end_token, guarded, reach_tail, token
 from tests.support.manual_clock import ManualClock
 from tests.support.serving import EDGE, PREFIX, get, offset, post
 from tests.support.waiting import until
@@ -34,23 +34,17 @@ def left(gateway: Serving, prefix: str, mode: str, reason: str) -> int:
     return readers.departures[reason]  # type: ignore[index] # checked by the tests that use it
 
 
-async def let_end(gateway: Serving, folder: Path, how: str) -> float:
-    """End the token of `late`; when that was so, by the real clock."""
-    if how == "expired":
-        gateway.clock.advance(60.0)
-    else:
-        await revoke(gateway, folder, "late")
-    return perf_counter()
-
-
 async def parked(gateway: Serving, count: int) -> None:
     await until(lambda: len(gateway.services.admitted) == count)
 
 
 async def poll(gateway: Serving, prefix: str, who: str, *lines: str) -> Client:
+    """Return the client of one more long-poll, which waits."""
+    count = len(gateway.services.admitted) + 1
     tail = await reach_tail(gateway, f"{prefix}/a/s", who)
     client = await gateway.connect()
     await client.send_all(get(f"{prefix}/a/s?offset={tail}&live=long-poll", bearer(who), *lines))
+    await parked(gateway, count)
     return client
 
 
@@ -59,53 +53,25 @@ async def poll(gateway: Serving, prefix: str, who: str, *lines: str) -> Client:
 async def test_a_long_poll_ends_with_204_within_a_second_of_the_end_of_its_token(
     prefix: str, how: str, tmp_path: Path
 ) -> None:
-    """Both that waits without a task and that of a task; who has another token waits on."""
+    """One that waits in a task, and those without, whose heads are cached as digests."""
     async with guarded(tmp_path) as gateway:
-        by_task = await poll(gateway, prefix, "late", TASK)
-        await parked(gateway, 1)
-        without = await poll(gateway, prefix, "late")
-        await parked(gateway, 2)
+        polls = [await poll(gateway, prefix, "late", *lines) for lines in ((TASK,), (), (), ())]
         other = await poll(gateway, prefix, "ann")
-        await parked(gateway, 3)
-        ended_at = await let_end(gateway, tmp_path, how)
-        for client in (by_task, without):
+        assert {len(head) for head in gateway.fast.heads.fresh} == {16}
+        assert token("late") not in repr(gateway.fast.heads.fresh)
+        await end_token(gateway, tmp_path, how)
+        ended_at = perf_counter()
+        for client in polls:
             answer = await client.answer()
             assert perf_counter() - ended_at < WITHIN_S
             assert (answer.status, answer.body) == (204, b""), answer
             again = get(f"{prefix}/a/s?offset={answer.next_offset}&live=long-poll", bearer("late"))
             assert (await client.ask(again)).status == 401
-        assert left(gateway, prefix, "long_poll", how) == 2
+        assert left(gateway, prefix, "long_poll", how) == 4
         assert len(gateway.services.admitted) == 1
         await gateway.ask(post(f"{prefix}/a/s", b"more", bearer("all")))
         assert (await other.answer()).body == b"more"
         assert len(gateway.services.admitted) == 0
-
-
-@pytest.mark.parametrize("how", ENDS)
-@pytest.mark.parametrize("prefix", ROUTES)
-async def test_a_long_poll_with_a_cached_head_ends_with_its_token(
-    prefix: str, how: str, tmp_path: Path
-) -> None:
-    """Its bytes are kept nowhere, and admit nobody once the token counts no more."""
-    async with guarded(tmp_path) as gateway:
-        first = await poll(gateway, prefix, "late", TASK)
-        await parked(gateway, 1)
-        waiting = [await poll(gateway, prefix, "late") for _ in range(3)]
-        await parked(gateway, 4)
-        heads = gateway.fast.heads.fresh
-        assert {len(head) for head in heads} == {16}, "a digest stands for each head"
-        assert token("late") not in repr(gateway.fast.heads.fresh)
-        await let_end(gateway, tmp_path, how)
-        for client in (first, *waiting):
-            answer = await client.answer()
-            assert (answer.status, answer.body) == (204, b""), answer
-        again = await poll(gateway, prefix, "all")
-        await parked(gateway, 1)
-        tail = await reach_tail(gateway, f"{prefix}/a/s", "all")
-        wire = get(f"{prefix}/a/s?offset={tail}&live=long-poll", bearer("late"))
-        for client in waiting:
-            assert (await client.ask(wire)).status == 401
-        again.abort()
 
 
 @pytest.mark.parametrize("how", ENDS)
@@ -121,7 +87,8 @@ async def test_an_sse_response_ends_with_a_control_event_when_its_token_ends(
         assert (await client.head()).status == 200
         await client.events_until(lambda events: len(events) >= 2)
         await parked(gateway, 1)
-        ended_at = await let_end(gateway, tmp_path, how)
+        await end_token(gateway, tmp_path, how)
+        ended_at = perf_counter()
         events = await client.events_to_the_end()
         assert perf_counter() - ended_at < WITHIN_S
         assert events[-1].name == "control", events
@@ -141,7 +108,7 @@ async def test_a_stalled_sse_reader_is_disconnected_when_its_token_ends(
         await parked(gateway, 1)
         while not gateway.route.traffic.live.slow:
             await gateway.ask(post(f"{PREFIX}/a/s", b"x" * 500_000, bearer("all")))
-        await let_end(gateway, tmp_path, how)
+        await end_token(gateway, tmp_path, how)
         await until(lambda: left(gateway, PREFIX, "sse", how) == 1, within_s=WITHIN_S)
         assert len(gateway.services.admitted) == 0
 
@@ -149,7 +116,6 @@ async def test_a_stalled_sse_reader_is_disconnected_when_its_token_ends(
 async def test_an_append_under_way_is_not_sent_to_a_revoked_reader(tmp_path: Path) -> None:
     async with guarded(tmp_path) as gateway:
         client = await poll(gateway, PREFIX, "late")
-        await parked(gateway, 1)
         active = gateway.route.table.peek("a/s")
         assert active is not None
         [feed] = active.feeds
@@ -162,13 +128,10 @@ async def test_an_append_under_way_is_not_sent_to_a_revoked_reader(tmp_path: Pat
         (await client.answer()).assert_problem(401, "counts no more")
 
 
-async def test_a_long_poll_that_disconnects_is_removed_from_the_waiting_readers(
-    tmp_path: Path,
-) -> None:
+async def test_a_long_poll_that_disconnects_is_not_waiting_any_more(tmp_path: Path) -> None:
     async with guarded(tmp_path) as gateway:
         for lines in ((), (TASK,)):
             client = await poll(gateway, PREFIX, "late", *lines)
-            await parked(gateway, 1)
             client.abort()
             await parked(gateway, 0)
 

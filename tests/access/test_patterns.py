@@ -62,39 +62,27 @@ def test_different_claims_never_cover_the_same_folder(one: str, two: str) -> Non
     assert (first == second) == (one == two)
 
 
-@pytest.mark.parametrize(
-    ("sub", "segment"),
-    [
-        ("a/b", "a%2Fb"),
-        ("../x", "..%2Fx"),
-        ("*", "%2A"),
-        ("{sub}", "%7Bsub%7D"),
-        ("%2e%2e", "%252e%252e"),
-        ("auth0|1", "auth0%7C1"),
-        ("ann@example.com", "ann%40example.com"),
-        ("é", "%C3%A9"),
-        ("...", "..."),
-        ("~a-b_c.d", "~a-b_c.d"),
-    ],
-)
+SEGMENTS = {
+    "a/b": "a%2Fb",
+    "../x": "..%2Fx",
+    "*": "%2A",
+    "{sub}": "%7Bsub%7D",
+    "...": "...",
+    "%2e%2e": "%252e%252e",
+    "auth0|1": "auth0%7C1",
+    "ann@example.com": "ann%40example.com",
+    "é": "%C3%A9",
+    "~a-b_c.d": "~a-b_c.d",
+}
+
+
+@pytest.mark.parametrize(("sub", "segment"), SEGMENTS.items(), ids=SEGMENTS)
 def test_a_claim_is_encoded_as_one_path_segment(sub: str, segment: str) -> None:
     assert fill(TEMPLATE, {"sub": sub}) == f"/v1/stream/users/{segment}/*"
 
 
 @pytest.mark.parametrize(
-    "sub",
-    [
-        "",
-        ".",
-        "..",
-        None,
-        1,
-        True,
-        ["a"],
-        {"a": 1},
-        pytest.param("\ud800", id="a-surrogate"),
-        pytest.param("a\0b", id="a-nul"),
-    ],
+    "sub", ["", ".", "..", None, 1, True, ["a"], {"a": 1}, "\ud800", "a\0b"], ids=ascii
 )
 def test_a_claim_that_can_be_no_path_segment_is_refused(sub: object) -> None:
     with pytest.raises(ValueError, match="must"):

@@ -32,9 +32,7 @@ def is_for_its_reader(answer: Answer) -> bool:
     return is_kept_from_all and not forbidden and not OF_SHARED_CACHES & answer.headers.keys()
 
 
-async def test_no_response_of_a_private_route_may_be_stored_by_a_shared_cache(
-    tmp_path: Path,
-) -> None:
+async def test_no_private_response_may_be_stored_by_a_shared_cache(tmp_path: Path) -> None:
     """Chunks, tails, polls, events, 304, what was written and what was refused."""
     chunk = b"x" * 100_000
     async with guarded(tmp_path, long_poll_timeout=0.1) as gateway:
@@ -43,7 +41,8 @@ async def test_no_response_of_a_private_route_may_be_stored_by_a_shared_cache(
         for _ in range(12):
             seen.append(await gateway.ask(post(name, chunk, bearer("all"))))
         whole = await gateway.ask(get(f"{name}?offset=-1", bearer("ann")))
-        second = get(f"{name}?offset={whole.next_offset}", bearer("ann"))
+        fixed_at = f"{name}?offset={whole.next_offset}"
+        second = get(fixed_at, bearer("ann"))
         fixed = await gateway.ask(second)
         assert "max-age" in (fixed.get("Cache-Control") or ""), "no answer that stays as it is"
         assert fixed.get("Vary") == "Authorization, Cookie"
@@ -62,16 +61,8 @@ async def test_no_response_of_a_private_route_may_be_stored_by_a_shared_cache(
             await gateway.ask(get(f"{PREFIX}/a/s?offset=-1", bearer("ben"))),
             await gateway.ask(get(f"{PREFIX}/a/s?offset=-1")),
             await gateway.ask(get(f"{PREFIX}/a/none?offset=-1", bearer("ann"))),
+            await gateway.ask(get(fixed_at, bearer("ann"), f"If-None-Match: {fixed.get('ETag')}")),
         ]
-        seen.append(
-            await gateway.ask(
-                get(
-                    f"{name}?offset={whole.next_offset}",
-                    bearer("ann"),
-                    f"If-None-Match: {fixed.get('ETag')}",
-                )
-            )
-        )
         assert [answer.status for answer in seen[-13:]] == [
             *(200, 200, 200, 200, 200, 200, 204, 204, 200, 403, 401, 404, 304)
         ]
@@ -83,16 +74,13 @@ async def test_no_response_of_a_private_route_may_be_stored_by_a_shared_cache(
             assert answer.get("Referrer-Policy") == "no-referrer", answer
 
 
-@pytest.mark.parametrize(
-    ("settings", "said"),
-    [({"anonymous": ["read"]}, "public"), ({"visibility": "public"}, "public")],
-)
+@pytest.mark.parametrize("settings", [{"anonymous": ["read"]}, {"visibility": "public"}], ids=str)
 async def test_responses_of_a_public_route_may_be_stored_by_every_cache(
-    settings: dict[str, object], said: str, tmp_path: Path
+    settings: dict[str, object], tmp_path: Path
 ) -> None:
     async with guarded(tmp_path, settings) as gateway:
         answer = await gateway.ask(get(f"{PREFIX}/a/s?offset=-1", bearer("ann")))
-        assert said in (answer.get("CDN-Cache-Control") or ""), answer
+        assert "public" in (answer.get("CDN-Cache-Control") or ""), answer
 
 
 @pytest.mark.parametrize("origins", [("*",), ("https://a.example",)])
@@ -100,14 +88,10 @@ async def test_cors_allows_credentials_only_for_listed_origins(
     origins: tuple[str, ...], tmp_path: Path
 ) -> None:
     async with guarded(tmp_path, cors_origins=origins) as gateway:
-        wires = [
-            get(f"{PREFIX}/a/s?offset=-1", f"Origin: {page}", bearer("ann"))
-            for page in ("https://a.example", "https://b.example")
-        ]
-        allowed = [
-            (await gateway.ask(wire)).get("Access-Control-Allow-Credentials") for wire in wires
-        ]
-        assert allowed == (["true", None] if origins != ("*",) else [None, None])
+        for page in ("https://a.example", "https://b.example"):
+            wire = get(f"{PREFIX}/a/s?offset=-1", f"Origin: {page}", bearer("ann"))
+            allowed = (await gateway.ask(wire)).get("Access-Control-Allow-Credentials")
+            assert allowed == ("true" if page in origins else None)
 
 
 @pytest.mark.parametrize("prefix", ROUTES)
@@ -146,11 +130,7 @@ async def _use_tokens(prefix: str, tmp_path: Path) -> None:
                 assert answer.status == statuses[who]
                 assert CANARY.encode() not in answer.wire
         assert CANARY not in repr(snapshot(gateway.services, gateway.routes))
-        kept = [
-            *gateway.store._new,
-            *gateway.store._used,
-            *gateway.fast.heads.fresh,
-        ]
+        kept = [*gateway.store._new, *gateway.store._used, *gateway.fast.heads.fresh]
         assert kept
         assert CANARY not in repr(kept)
         found = [get.headers for get in gateway.fast.heads.fresh.values()]

@@ -105,9 +105,7 @@ def as_before(guarded: Guarded) -> Iterator[None]:
     wait_until(lambda: guarded.statuses(bearer(STATIC)) == {200})
 
 
-def test_a_revoked_token_is_refused_by_every_worker_within_a_second(
-    guarded: Guarded,
-) -> None:
+def test_a_revoked_token_is_refused_by_every_worker_within_a_second(guarded: Guarded) -> None:
     assert guarded.statuses(bearer(STATIC)) == {200}
     assert guarded.statuses({}) == {401}
     guarded.say(tokens('[[revoked]]\nname = "ann"\n'))

@@ -55,14 +55,12 @@ def test_a_tokens_file_is_parsed_into_tokens_grants_and_revocations() -> None:
     file = parse_tokens("tokens.toml", WHOLE.encode())
     billing, auditor = file.tokens.values()
     assert billing.digest == hashlib.sha256(SECRET.encode()).digest()
-    assert (billing.name, billing.grants, billing.until) == (
-        "billing",
-        (Grant("/v1/stream/orders/*", frozenset({"read", "append"})),),
-        1896091200.0,
-    )
+    assert (billing.name, billing.until) == ("billing", 1896091200.0)
+    assert billing.grants == (Grant("/v1/stream/orders/*", frozenset({"read", "append"})),)
     assert auditor.until == inf
     assert auditor.grants == (Grant("/v1/stream/orders/1", frozenset({"read"})),)
     assert file.revocations.names == {"auditor"}
+    assert SECRET not in repr(file)
 
 
 EVE = 1795302000.0  # 2026-11-21T23:00:00Z
@@ -95,119 +93,56 @@ GRANTS = 'grants = [{ streams = "/a", operations = ["read"] }]\n'
 
 
 MISTAKES = {
-    "x-t.toml:1: this is not TOML: ": ("x", "t.toml:1: this is not TOML: "),
-    "[[token]]-t.toml:1: token is nothing that this file can have": (
-        "[[token]]",
-        "t.toml:1: token is nothing that this file can have",
-    ),
-    "tokens = 1-t.toml:1: tokens must be an array of tables": (
-        "tokens = 1",
-        "t.toml:1: tokens must be an array of tables",
-    ),
-    "no-token": (
-        "[[tokens]]\nname = 'a'\nrole = 'r'",
-        "t.toml:1: tokens[0].token (name a) is missing",
-    ),
-    "a-token-instead-of-its-hash": (
-        f"[[tokens]]\nname = 'a'\ntoken = '{SECRET}'\n{GRANTS}",
-        (
-            "t.toml:3: tokens[0].token (name a) must be sha256: and 64 hexadecimal digits, which "
-            "`headgate token hash` prints of a token: tokens themselves do not stand in this file"
-        ),
-    ),
-    "a-blank-in-a-name": (
-        f"[[tokens]]\nname = 'a b'\ntoken = '{HASH}'\n{GRANTS}",
-        "t.toml:2: tokens[0].name must",
-    ),
-    "neither-role-nor-grants": (
-        TOKEN,
-        "t.toml:1: tokens[0] (name a) must have a role or grants, and not both",
-    ),
-    "both-role-and-grants": (
-        TOKEN + GRANTS + "role = 'r'",
-        "t.toml:1: tokens[0] (name a) must have a role or grants",
-    ),
-    "an-unknown-role": (
-        TOKEN + "role = 'r'",
-        "t.toml:4: tokens[0].role (name a) is r, and no role has that name",
-    ),
-    "one-name-for-two-tokens": (
-        TOKEN + GRANTS + TOKEN + GRANTS,
-        "t.toml:6: tokens[1].name is a, as that of tokens[0] is",
-    ),
-    "one-hash-for-two-tokens": (
-        TOKEN + GRANTS + TOKEN.replace('"a"', '"b"') + GRANTS,
-        "t.toml:7: tokens[1].token (name b) is the hash that tokens[0] has, too",
-    ),
-    "an-empty-list-of-grants": (
-        TOKEN + "grants = []",
-        "t.toml:1: tokens[0] (name a) must have a role or grants, and not",
-    ),
-    "an-expiry-without-a-time-zone": (
+    "t.toml:1: this is not TOML: ": ["x"],
+    "t.toml:1: token is nothing that this file can have": ["[[token]]"],
+    "t.toml:1: tokens must be an array of tables": ["tokens = 1"],
+    "t.toml:1: tokens[0].token (name a) is missing": ["[[tokens]]\nname = 'a'\nrole = 'r'"],
+    (
+        "t.toml:3: tokens[0].token (name a) must be sha256: and 64 hexadecimal digits, which "
+        "`headgate token hash` prints of a token: tokens themselves do not stand in this file"
+    ): [f"[[tokens]]\nname = 'a'\ntoken = '{SECRET}'\n{GRANTS}"],
+    "t.toml:2: tokens[0].name must": [f"[[tokens]]\nname = 'a b'\ntoken = '{HASH}'\n{GRANTS}"],
+    "t.toml:1: tokens[0] (name a) must have a role or grants, and not both": [TOKEN],
+    "t.toml:1: tokens[0] (name a) must have a role or grants": [TOKEN + GRANTS + "role = 'r'"],
+    "t.toml:4: tokens[0].role (name a) is r, and no role has that name": [TOKEN + "role = 'r'"],
+    "t.toml:6: tokens[1].name is a, as that of tokens[0] is": [TOKEN + GRANTS + TOKEN + GRANTS],
+    "t.toml:7: tokens[1].token (name b) is the hash that tokens[0] has, too": [
+        TOKEN + GRANTS + TOKEN.replace('"a"', '"b"') + GRANTS
+    ],
+    "t.toml:1: tokens[0] (name a) must have a role or grants, and not": [TOKEN + "grants = []"],
+    f"{EXPIRES} must be a time": [
         TOKEN + GRANTS + "expires = 2030-01-31T12:00:00",
-        f"{EXPIRES} must be a time",
-    ),
-    "an-expiry-without-a-time": (
         TOKEN + GRANTS + "expires = 2030-01-31",
-        f"{EXPIRES} must be a time",
-    ),
-    "an-expiry-in-a-thirteenth-month": (
         TOKEN + GRANTS + "expires = '2030-13-31T12:00:00Z'",
-        f"{EXPIRES} must be a time",
-    ),
-    "an-expiry-in-unix-seconds": (
         TOKEN + GRANTS + "expires = 1896091200",
-        f"{EXPIRES} must be a time",
-    ),
-    "a-relative-path-in-a-grant": (
+    ],
+    f"{GRANT}.streams (name a) must be": [
         TOKEN + GRANTS.replace("/a", "a"),
-        f"{GRANT}.streams (name a) must be",
-    ),
-    "a-dot-segment-in-a-grant": (
         TOKEN + GRANTS.replace("/a", "/a/../b"),
-        f"{GRANT}.streams (name a) must be",
-    ),
-    "a-star-amid-a-path-in-a-grant": (
         TOKEN + GRANTS.replace("/a", "/*/b"),
-        f"{GRANT}.streams (name a) must be",
-    ),
-    "an-unknown-operation-in-a-grant": (
-        TOKEN + GRANTS.replace("read", "write"),
-        f"{GRANT}.operations (name a) must",
-    ),
-    "a-revocation-by-two-things": (
-        "[[revoked]]\nsub = 'a'\njti = 'b'",
-        "t.toml:1: revoked[0] must have one of name, jti",
-    ),
-    "[[revoked]]-t.toml:1: revoked[0] must have one of name, jti, sub and kid": (
-        "[[revoked]]",
-        "t.toml:1: revoked[0] must have one of name, jti, sub and kid",
-    ),
-    "a-revocation-by-token-id-with-a-time": (
-        "[[revoked]]\njti = 'a'\nbefore = 2026-01-01T00:00:00Z",
-        "t.toml:1: revoked[0] must have before only together with sub",
-    ),
-    "a-relative-path-of-a-reader-key": (
-        "[reader_keys]\n'x' = 1",
-        "t.toml:2: reader_keys.x must be a canonical path such as",
-    ),
-    "a-reader-key-of-version-zero": (
-        "[reader_keys]\n'/x' = 0",
-        't.toml:2: reader_keys."/x" must be a whole number from 1',
-    ),
-    "toml-nested-too-deeply": ("a = " + "[" * 100_000, "t.toml"),
+    ],
+    f"{GRANT}.operations (name a) must": [TOKEN + GRANTS.replace("read", "write")],
+    "t.toml:1: revoked[0] must have one of name, jti": ["[[revoked]]\nsub = 'a'\njti = 'b'"],
+    "t.toml:1: revoked[0] must have one of name, jti, sub and kid": ["[[revoked]]"],
+    "t.toml:1: revoked[0] must have before only together with sub": [
+        "[[revoked]]\njti = 'a'\nbefore = 2026-01-01T00:00:00Z"
+    ],
+    "t.toml:2: reader_keys.x must be a canonical path such as": ["[reader_keys]\n'x' = 1"],
+    't.toml:2: reader_keys."/x" must be a whole number from 1': ["[reader_keys]\n'/x' = 0"],
+    "t.toml": ["a = " + "[" * 100_000],
 }
 
 
-@pytest.mark.parametrize(("text", "said"), MISTAKES.values(), ids=MISTAKES)
+@pytest.mark.parametrize(("said", "texts"), MISTAKES.items(), ids=MISTAKES)
 def test_a_mistake_in_a_tokens_file_is_reported_with_its_line_and_no_secret(
-    text: str, said: str
+    said: str, texts: list[str]
 ) -> None:
-    with pytest.raises(ValueError, match=r"t\.toml") as refusal:
-        parse_tokens("t.toml", text.encode())
-    assert str(refusal.value).startswith(said)
-    assert SECRET not in repr(refusal.value)
-    assert HASH not in repr(refusal.value)
+    for text in texts:
+        with pytest.raises(ValueError, match=r"t\.toml") as refusal:
+            parse_tokens("t.toml", text.encode())
+        assert str(refusal.value).startswith(said), text
+        assert SECRET not in repr(refusal.value)
+        assert HASH not in repr(refusal.value)
 
 
 def test_mistakes_in_a_tokens_file_are_reported_line_by_line_in_order() -> None:
@@ -238,10 +173,6 @@ def test_only_the_first_20_mistakes_of_a_tokens_file_are_reported_in_full(
 def test_a_tokens_file_that_is_not_utf_8_is_refused() -> None:
     with pytest.raises(ValueError, match=r"t\.toml is not UTF-8"):
         parse_tokens("t.toml", b"\xff")
-
-
-def test_the_repr_of_a_tokens_file_contains_no_token() -> None:
-    assert SECRET not in repr(parse_tokens("t.toml", WHOLE.encode()))
 
 
 def test_new_revocations_are_named_once_and_later_moments_of_a_subject_again() -> None:

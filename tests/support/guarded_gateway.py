@@ -82,6 +82,14 @@ async def revoke(gateway: Serving, folder: Path, name: str) -> None:
     await look_at_files(gateway)
 
 
+async def end_token(gateway: Serving, folder: Path, how: str) -> None:
+    """End the token of `late`: it is revoked, or else expires."""
+    if how == "revoked":
+        await revoke(gateway, folder, "late")
+    else:
+        gateway.clock.advance(60.0)
+
+
 async def look_at_files(gateway: Serving) -> None:
     """Have changed files read at once, which otherwise only a timer does; two looks trust them."""
     for file in gateway.authorities._files:
