@@ -24,6 +24,7 @@ from tests.access.forging import (
     NOW,
     OTHER_ED,
     RSA,
+    Key,
     b64,
     claims,
     good,
@@ -293,13 +294,9 @@ async def test_each_bad_jwt_is_refused_for_its_reason(name: str) -> None:
     assert not token or token not in refusal.value.detail
 
 
-KEYS_OF = {
+KEYS_OF: dict[str, Key] = {
     **dict.fromkeys(("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"), RSA),
-    "ES256": EC,
-    "ES384": ALL[2],
-    "ES512": ALL[3],
-    "EdDSA": ED,
-    "Ed25519": ED,
+    **dict(zip(("ES256", "ES384", "ES512", "EdDSA", "Ed25519"), (*ALL[1:], ED), strict=True)),
 }
 
 

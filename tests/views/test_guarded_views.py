@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.access.test_live_readers import ENDS, WITHIN_S, left, let_end, parked
-from tests.support.guarded_gateway import bearer, guarded
+from tests.access.test_live_readers import ENDS, WITHIN_S, left, parked
+from tests.support.guarded_gateway import bearer, end_token, guarded
 from tests.support.serving import PREFIX, get
 from tests.views.reading import to_the_end
 
@@ -37,7 +37,8 @@ async def test_an_open_view_ends_within_a_second_of_the_end_of_its_token(
             "private, no-cache, no-transform",
         )
         await parked(gateway, 1)
-        ended_at = await let_end(gateway, tmp_path, how)
+        await end_token(gateway, tmp_path, how)
+        ended_at = perf_counter()
         await to_the_end(client)
         assert perf_counter() - ended_at < WITHIN_S
         assert left(gateway, PREFIX, "sse", how) == 1
