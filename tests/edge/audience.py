@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from tests.edge.gateways import PREFIX, metric
 from tests.faults import native
 from tests.support.http1 import Wire, ask
-from tests.support.processes import ROOT
+from tests.support.processes import ROOT, Headgate
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.support.origin_servers import Counts, Reference
-    from tests.support.processes import Headgate
 
 Style = Literal["poll", "client", "catch-up", "sse"]
 
@@ -49,7 +48,6 @@ class Show:
     interval_s: float
 
     def content(self) -> bytes:
-        """Every message, joined."""
         return b"".join(message(number) for number in range(self.messages))
 
 
@@ -72,7 +70,6 @@ class Viewers:
             self.result(line)
 
     def result(self, begun: bytes = b"") -> dict[str, float]:
-        """What all of them saw in the end."""
         output, complaint = self._tool.communicate(timeout=TOOL_TIMEOUT_S)
         said = begun + output + complaint
         assert self._tool.returncode == 0, said.decode()

@@ -17,19 +17,17 @@ from typing_extensions import override
 from gateway.origin.heads import AnswerKind
 from gateway.origin.reuse import PROOFS, ConnectionHistory
 from tests.support.examples import IS_WHOLE
-from tests.support.http1 import ConnectionEnded, read_chunk
+from tests.support.http1 import Client, ConnectionEnded, read_chunk
 from tests.support.other_worker import writes_told_by
 from tests.support.raw_origin import RawOrigin, answer
-from tests.support.serving import EDGE, edge_serving, get, passed_appends_of
+from tests.support.serving import EDGE, Serving, edge_serving, get, passed_appends_of
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 
     from gateway.origin.client import Origin
-    from tests.support.http1 import Client
     from tests.support.raw_origin import Play
-    from tests.support.serving import Serving
 
 # Of each property that both ways are played in; each is several exchanges with real sockets.
 EXAMPLES = 1000 if IS_WHOLE else 8
@@ -111,7 +109,6 @@ class Side:
         return [b"\r\n".join([line, *sorted(fields)]) for line, *fields in lines]
 
     def counted(self) -> Counter[str]:
-        """All that is counted, but for times."""
         edge = self.gateway.edge
         traffic, origin = edge.traffic, edge.origin
         unrouted = self.gateway.services.unrouted
@@ -133,7 +130,6 @@ class Side:
         return figures
 
     def state(self) -> dict[str, object]:
-        """What has become of the last requests besides."""
         edge = self.gateway.edge
         return {
             "in flight": edge.origin.requests.count,
@@ -221,7 +217,6 @@ def _lines(logged: Sequence[Mapping[str, object]]) -> list[dict[str, object]]:
 
 
 def _unlike(one: tuple[object, ...], other: tuple[object, ...]) -> str:
-    """Where two views differ."""
     lines = [""]
     for ours, theirs in zip(one, other, strict=True):
         if isinstance(ours, dict) and isinstance(theirs, dict):

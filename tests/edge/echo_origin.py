@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from tests.support.raw_origin import RawOrigin, answer
-
-if TYPE_CHECKING:
-    from tests.support.raw_origin import Wire
+from tests.support.raw_origin import RawOrigin, Wire, answer
 
 
 class Echo(RawOrigin):

@@ -39,14 +39,12 @@ class Events(Wire):
                 return kind.decode(), data
 
     def data(self) -> bytes:
-        """The data of the next data event."""
         while True:
             kind, data = self.next()
             if kind == "data":
                 return data
 
     def control(self) -> dict[str, Any]:
-        """The next control event."""
         while True:
             kind, data = self.next()
             if kind == "control":

@@ -26,7 +26,6 @@ NOTHING: CIMultiDict[str] = CIMultiDict()
 def reading(
     target: str = "/s", fields: CIMultiDict[str] = NOTHING, admitted_as: str = ""
 ) -> CacheRequest:
-    """Return a read of a stream from its beginning."""
     read = CatchUp(target, target, None)
     return CacheRequest("h", read, fields, fields, "", "", Lifetime(), admitted_as)
 

@@ -6,14 +6,13 @@ import contextlib
 import itertools
 from typing import TYPE_CHECKING
 
-from tests.support.http1 import ConnectionEnded, ask
+from tests.support.http1 import Answer, ConnectionEnded, Wire, ask
 from tests.support.processes import Headgate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from tests.support.blocking_origin import BlockingOrigin, Exchange
-    from tests.support.http1 import Answer, Wire
 
 PREFIX = "/v1/stream"
 

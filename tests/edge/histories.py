@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from tests.edge.gateways import edge
 from tests.edge.rewinding import PATH, Double, Ledger, OneDouble, Restarted, TwoDoubles
 from tests.support.event_stream import parse_events
-from tests.support.http1 import Client, ask, request
+from tests.support.http1 import Answer, Client, ask, request
 from tests.support.origin_servers import Electric, OwnLog, Reference
 from tests.support.waiting import until
 
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from tests.edge.rewinding import Noticed, Rewinding
-    from tests.support.http1 import Answer
 
 KINDS = ("reference", "file", "two servers", "echoes")
 ELECTRIC = "electric"  # where its program is there
@@ -71,7 +70,6 @@ class Reader:
         self._client: Client | None = None
 
     async def run(self) -> None:
-        """Read until it is cancelled."""
         try:
             while True:
                 await self._go_on()

@@ -32,7 +32,6 @@ class Reader:
         self._grown = asyncio.Condition()
 
     async def read(self) -> None:
-        """Until the stream is closed."""
         read = self._poll if self.live == "long-poll" else self._follow
         async with aiohttp.ClientSession() as session:
             while not self.closed:
@@ -47,7 +46,6 @@ class Reader:
                     await asyncio.sleep(RETRY_S)  # as a client does
 
     async def has(self, size: int) -> None:
-        """Wait until so many bytes have come."""
         async with self._grown:
             await self._grown.wait_for(lambda: len(self.text) >= size)
 

@@ -9,24 +9,22 @@ import asyncio
 import contextlib
 import shutil
 from itertools import cycle
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 from urllib.parse import parse_qs, urlsplit
 
 from typing_extensions import override
 
 from tests.edge.gateways import PREFIX
 from tests.support.http1 import ConnectionEnded, ask
-from tests.support.raw_origin import RawOrigin, answer
+from tests.support.raw_origin import RawOrigin, Wire, answer
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
     import random
     from collections.abc import Awaitable, Callable, Iterator
     from pathlib import Path
-    from typing import TypeAlias
 
     from tests.support.origin_servers import Electric, OwnLog, Reference
-    from tests.support.raw_origin import Wire
 
     # Waits until a gateway has noticed whether the server with this URL is up.
     Noticed: TypeAlias = Callable[[str, int], Awaitable[None]]
@@ -48,7 +46,6 @@ class Ledger:
         self.lives: list[bytes] = []  # as they were when they ended
 
     def record(self) -> bytes:
-        """Return a new record, which is in no stream yet."""
         self._records += 1
         return b"<%d %b>\n" % (self._records, b"x" * self._chance.randint(0, 60))
 
@@ -62,11 +59,9 @@ class Ledger:
         self.now = kept
 
     def has_begun_with(self, content: bytes) -> bool:
-        """Return whether some stream began with this."""
         return any(life.startswith(content) for life in (self.now, *self.lives))
 
     def has_had(self, content: bytes) -> bool:
-        """Return whether some stream contained this."""
         return any(content in life for life in (self.now, *self.lives))
 
 
@@ -199,7 +194,6 @@ class OneDouble:
 
     @property
     def content(self) -> bytes:
-        """The content of the stream."""
         return b"" if self.double.stream is None else self.double.stream[0]
 
     async def append(self, record: bytes) -> None:
@@ -274,7 +268,6 @@ class Restarted:
         return [self._server.url]
 
     async def create(self) -> None:
-        """Begin the stream."""
         await self._ask("PUT", b"")
 
     async def append(self, record: bytes) -> None:

@@ -9,12 +9,11 @@ import pytest
 from tests.edge.audience import Show, Style, Tools, perform, perform_from_now
 from tests.edge.gateways import PREFIX, edge
 from tests.support.examples import IS_WHOLE
-from tests.support.origin_servers import LONG_POLL_S, Counts, reference
+from tests.support.origin_servers import LONG_POLL_S, Counts, Reference, reference
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.support.origin_servers import Reference
     from tests.support.processes import Headgate
 
 pytestmark = pytest.mark.usefixtures("processes")

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.edge.echo_origin import Echo
-from tests.support.raw_origin import RawOrigin, Steps, answer, close
+from tests.support.raw_origin import RawOrigin, Steps, Wire, answer, close
 from tests.support.serving import EDGE, edge_serving, get, request
 from tests.support.waiting import at_rest, until
 
 if TYPE_CHECKING:
     from tests.support.http1 import Client
-    from tests.support.raw_origin import Wire
 
 S = f"{EDGE}/s"
 MINUTE = "Cache-Control: max-age=60"
@@ -22,11 +21,7 @@ MB = 1 << 20
 
 
 def upload(*lines: str) -> bytes:
-    """The head of a request that brings a body."""
     return "\r\n".join([f"POST {S} HTTP/1.1", "Host: headgate.test", *lines, "", ""]).encode()
-
-
-# ---------------------------------------------------------------- bodies as they come
 
 
 async def test_a_response_is_passed_on_piece_by_piece_while_the_origin_sends() -> None:
@@ -174,9 +169,6 @@ async def test_a_response_cut_by_the_origin_resets_an_http_1_0_connection() -> N
             await client.rest()
 
 
-# ---------------------------------------------------------------- answers before the upload's end
-
-
 @pytest.mark.parametrize("ends", [True, False])
 async def test_a_response_that_arrives_before_the_upload_ends_is_passed_on(ends: bool) -> None:
     async def refuse(wire: Wire) -> None:
@@ -203,9 +195,6 @@ async def test_a_client_with_expect_100_continue_gets_a_100_before_its_body() ->
         got = await client.answer()
         assert (got.status, got.body) == (200, b"data")
         assert not any(field.startswith("Expect") for field in raw.heard[0].fields)
-
-
-# ---------------------------------------------------------------- older clients
 
 
 async def to_the_end(client: Client, wire: bytes) -> tuple[bytes, bytes]:

@@ -95,8 +95,6 @@ def _assert_failed_or_cut(stage: Stage, path: str) -> None:
     assert stage.recover(path).body == RIGHT
 
 
-# ---------------------------------------------------------------- heads
-
 # One of each kind: all of them are in tests/origin/test_answers.py.
 HEADS = {
     "half a head": OK + b"Content-Len",
@@ -130,8 +128,6 @@ def test_endless_informational_responses_are_a_502_or_504(stage: Stage) -> None:
     assert stage.recover(path).body == RIGHT
 
 
-# ---------------------------------------------------------------- bodies
-
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
 BODIES = {
     "less than its length": OK + b"Content-Length: 10\r\n\r\nwron",
@@ -147,9 +143,6 @@ def test_a_body_closed_too_early_looks_cut_to_the_client_and_is_not_cached(
 ) -> None:
     path = stage.path(_then_close(sent))
     _assert_failed_or_cut(stage, path)
-
-
-# ---------------------------------------------------------------- statuses
 
 
 MUCH = "Cache-Control: max-age=600"
@@ -176,9 +169,6 @@ def test_a_partial_or_conditional_response_is_not_cached(
     assert found is not None
     assert found.status in {int(status[:3]), 502}
     assert stage.recover(path).body == RIGHT
-
-
-# ---------------------------------------------------------------- time
 
 
 def test_origin_that_never_answers_is_a_504(stage: Stage) -> None:

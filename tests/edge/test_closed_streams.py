@@ -22,7 +22,6 @@ LONG = b"c" * (8 << 20)  # more than a connection takes whose client takes nothi
 
 
 async def stalled(origin: LiveOrigin, gateway: Serving) -> None:
-    """A viewer who takes nothing more."""
     viewer = await following(gateway, "0001")
     await origin.polled(1)
     viewer.pause()

@@ -42,7 +42,6 @@ def evidence_with(lost: LostOffsets) -> StreamEvidence:
 
 
 def noted(evidence: StreamEvidence, request: CacheRequest, span: Span, server: str) -> None:
-    """Let somebody have read this."""
     read = evidence_of(KIND, span, server)
     assert read is not None
     evidence.add(request.stream_key, read)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -16,14 +15,12 @@ from gateway.edge.followed.comparison import (
     SAME,
     SHORTER,
     UNFINISHED,
+    Known,
     compare,
     evidence_of,
 )
 from gateway.edge.followed.recent_window import RecentWindow, WindowBudget
 from gateway.rules.followed import Span
-
-if TYPE_CHECKING:
-    from gateway.edge.followed.comparison import Known
 
 TEXT, JSON = "text/plain", "application/json"
 PIECES = st.lists(st.sampled_from([b"1", b"2", b"11", b'"a"']), max_size=8)

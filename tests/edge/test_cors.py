@@ -9,14 +9,13 @@ import pytest
 
 from tests.edge.live_readers import S, at, confirmed, following, live, polling
 from tests.support.raw_origin import answer
-from tests.support.serving import get
+from tests.support.serving import Serving, get
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from tests.support.http1 import Answer
     from tests.support.live_origin import LiveOrigin
-    from tests.support.serving import Serving
 
 PAGE = "https://a.example"
 SAYS = (
@@ -30,7 +29,6 @@ ORDINARY = "X-Request-Id:mine"  # is never answered by the fast path
 
 
 def said(got: Answer) -> tuple[str | None, ...]:
-    """Each line, which must not come twice."""
     names = ("Allow-Origin", "Allow-Credentials", "Expose-Headers")
     return tuple(got.get(f"Access-Control-{name}") for name in names)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -11,12 +10,9 @@ from gateway.edge.followed import checks, followed_streams, known_state
 from tests.edge.live_readers import S, at, following, live, news, polling, text, up_to
 from tests.edge.test_two_histories import restored
 from tests.support.live_origin import LiveOrigin
-from tests.support.raw_origin import answer
+from tests.support.raw_origin import Wire, answer
 from tests.support.serving import edge_serving, get
 from tests.support.waiting import until
-
-if TYPE_CHECKING:
-    from tests.support.raw_origin import Wire
 
 
 async def test_a_stream_has_one_feed_again_after_a_lag_that_looked_like_another_stream() -> None:

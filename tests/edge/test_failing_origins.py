@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
 
 import pytest
 from structlog.testing import capture_logs
 
 from gateway.origin import servers
-from tests.support.raw_origin import RawOrigin, answer
-from tests.support.serving import EDGE, edge_serving, get
+from tests.support.raw_origin import RawOrigin, Wire, answer
+from tests.support.serving import EDGE, Serving, edge_serving, get
 from tests.support.waiting import until
-
-if TYPE_CHECKING:
-    from tests.support.raw_origin import Wire
-    from tests.support.serving import Serving
 
 AFTER_S = 0.3
 ERROR = b"HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n"

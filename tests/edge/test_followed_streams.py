@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from gateway.rules.cached_response import CacheRequest
     from tests.support.raw_origin import Play, Wire
 
-# ---------------------------------------------------------------- one poll for all
-
 
 async def test_readers_at_the_tail_share_one_poll() -> None:
     async with live(b"a") as (origin, gateway):
@@ -98,9 +96,6 @@ async def test_json_events_are_joined_by_item() -> None:
         origin.append(b"3", b'{"a":[]}')
         events = await viewer.events_until(told("0004"))  # type: ignore[arg-type] # a predicate
         assert json.loads(events[2].data) == [3, {"a": []}]
-
-
-# ---------------------------------------------------------------- behind, at and ahead of the feed
 
 
 async def test_a_poll_a_little_behind_is_answered_from_recent_data() -> None:
@@ -191,11 +186,7 @@ async def test_a_viewer_whose_catch_up_is_empty_does_not_repeat_it_in_a_loop(
         assert await up_to(first, "0003") == "bc"
 
 
-# ---------------------------------------------------------------- lost and found
-
-
 def cut_after(*lines: str) -> Play:
-    """Return a play of a response that ends too early."""
     head = ["HTTP/1.1 200 OK", "Content-Type: text/plain", "Stream-Next-Offset: 0002", *lines]
 
     async def play(wire: Wire) -> None:
@@ -283,9 +274,6 @@ async def test_a_poll_response_without_protocol_headers_is_a_502() -> None:
         assert (await waiter.answer()).status == 502
 
 
-# ---------------------------------------------------------------- lingering
-
-
 async def test_a_stream_is_followed_for_the_linger_time_after_its_last_reader(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -319,9 +307,6 @@ async def test_a_reader_that_disconnects_is_no_longer_counted() -> None:
         waiter.close()
         viewer.close()
         await until(lambda: gateway.limits.live_readers == 0)
-
-
-# ---------------------------------------------------------------- closed
 
 
 async def test_a_closed_stream_ends_its_polls_and_viewers() -> None:
@@ -397,9 +382,6 @@ async def test_a_closed_204_counts_without_an_up_to_date_header() -> None:
         assert (got.status, got.get("Stream-Closed")) == (204, "true")
 
 
-# ---------------------------------------------------------------- gone
-
-
 @pytest.mark.parametrize(("status", "code"), [("404 Not Found", 404), ("410 Gone", 410)])
 async def test_a_404_or_410_of_the_origin_ends_the_polls_and_viewers_of_a_stream(
     status: str, code: int
@@ -459,9 +441,6 @@ async def test_a_recreated_stream_is_not_answered_from_the_closed_feed() -> None
         await origin.polled(2)
         origin.append(b"b")
         assert news(await again.answer()) == (200, b"b", "0002", "true")
-
-
-# ---------------------------------------------------------------- catch-ups of what is followed
 
 
 async def test_a_read_at_the_tail_of_a_followed_stream_causes_no_origin_request() -> None:
@@ -576,9 +555,6 @@ async def test_a_read_at_the_tail_after_a_closure_through_the_gateway_requests_t
         assert (await gateway.ask(closing)).status == 204
         got = await gateway.ask(get(f"{S}?offset=0001"))
         assert (got.status, got.get("Stream-Closed")) == (200, "true")
-
-
-# ---------------------------------------------------------------- who shares
 
 
 async def test_readers_with_different_credentials_have_separate_feeds() -> None:
@@ -703,9 +679,6 @@ async def test_a_compressed_poll_response_is_a_502() -> None:
         assert (await waiter.answer()).status == 502
 
 
-# ---------------------------------------------------------------- browsers that come back
-
-
 @pytest.mark.parametrize("asked", ["-1", "now"])
 @pytest.mark.parametrize(("seen", "rest"), [("0001", "bc"), ("0002", "c"), ("0003", "")])
 @pytest.mark.parametrize("place", ["header", "query"])
@@ -736,9 +709,6 @@ async def test_an_event_source_at_the_end_of_a_closed_stream_gets_204() -> None:
             await gateway.ask(get(f"{at('-1', 'sse')}&lastEventId=0001")),
         ):
             assert (got.status, got.get("Stream-Closed")) == (204, "true")
-
-
-# ---------------------------------------------------------------- what was written here
 
 
 async def test_an_append_is_read_at_once_although_the_poll_of_the_feed_does_not_return() -> None:

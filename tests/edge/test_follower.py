@@ -20,16 +20,14 @@ from gateway.edge.followed.poll_loop import (
 )
 from gateway.edge.followed.poller import PollerRequest
 from gateway.errors import HeadgateError, OriginBroken, OriginTimeout, StreamNotFound
-from gateway.origin.answer import OriginAnswer
-from gateway.origin.requests import RequestsInFlight
+from gateway.origin.answer import AnswerReceiver, OriginAnswer
+from gateway.origin.requests import OriginRequest, RequestsInFlight
 from gateway.origin.reuse import ConnectionHistory
 from tests.support.virtual_time import run
 
 if TYPE_CHECKING:
     from gateway.edge.followed.poller import Poller, Steps
-    from gateway.origin.answer import AnswerReceiver
     from gateway.origin.client import Origin
-    from gateway.origin.requests import OriginRequest
 
 Step = PollResult | Exception | tuple[float, PollResult | Exception]
 
@@ -160,13 +158,9 @@ class Play:
 
 
 def played(*steps: Step, chance: float = 0.5) -> Play:
-    """Steps that lead to an end."""
     play = Play(*steps, chance=chance)
     run(play.to_the_end())
     return play
-
-
-# ---------------------------------------------------------------- waits
 
 
 @pytest.mark.parametrize(
@@ -199,9 +193,6 @@ def test_a_backoff_is_between_its_first_and_its_longest_duration(
     assert FIRST_BACKOFF_S <= backoff_s(failures, chance) <= LONGEST_BACKOFF_S
 
 
-# ---------------------------------------------------------------- news
-
-
 def test_each_poll_begins_at_the_end_of_the_one_before() -> None:
     first, second, last = news("1", "c1"), news("2"), news("3", closed=True)
     play = played(first, second, last)
@@ -225,9 +216,6 @@ def test_a_stream_closed_before_its_tail_is_polled_to_its_end() -> None:
 def test_a_follower_stops_when_its_stream_is_gone() -> None:
     play = played(news("1"), GONE)
     assert play.transcript[-2:] == [("poll", "1", None), ("end", GONE.reason)]
-
-
-# ---------------------------------------------------------------- failures
 
 
 def test_the_first_failures_of_a_follower_are_not_reported() -> None:
@@ -309,9 +297,6 @@ def test_an_unexpected_exception_ends_the_follower_and_is_raised() -> None:
         played(ZeroDivisionError())
 
 
-# ---------------------------------------------------------------- origins that do not wait
-
-
 def test_an_origin_that_answers_empty_at_once_is_polled_with_growing_pauses() -> None:
     play = Play(*[nothing("0")] * 1000)
     run(play.for_a_while(60))
@@ -335,9 +320,6 @@ def test_news_reset_the_pause_after_empty_responses() -> None:
 def test_empty_responses_with_a_new_offset_are_followed_without_a_pause() -> None:
     play = played(nothing("1"), nothing("2"), GONE)
     assert play.pauses == [0, 0]
-
-
-# ---------------------------------------------------------------- holding
 
 
 @pytest.mark.parametrize(("seconds", "told"), [(HOLDS_S - 0.01, 0), (HOLDS_S + 0.01, 1), (30, 1)])

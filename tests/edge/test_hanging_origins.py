@@ -9,13 +9,12 @@ import pytest
 from gateway.edge.reads.http_cache import REFRESH_PAUSE_S
 from tests.edge.live_readers import S, following, up_to
 from tests.support.live_origin import LiveOrigin
-from tests.support.serving import edge_serving, get
+from tests.support.serving import Serving, edge_serving, get
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from tests.support.http1 import Answer
     from tests.support.raw_origin import Wire
-    from tests.support.serving import Serving
 
 TIMEOUT_S = 0.5
 WAYS = pytest.mark.parametrize("way", ["X-Fast: 1", "X-Request-Id:a"])  # without a task, and with
@@ -40,7 +39,6 @@ class Hanging:
 
 
 def part(got: Answer) -> str:
-    """What the cache had to do with a stale answer."""
     assert (got.status, got.get("X-Cache")) == (200, "STALE")
     return (got.get("Cache-Status") or "").split("; ")[1].partition("=")[0]
 

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
-from tests.support.raw_origin import RawOrigin, answer
+from tests.support.raw_origin import RawOrigin, Wire, answer
 from tests.support.serving import EDGE, edge_serving, get, request
-
-if TYPE_CHECKING:
-    from tests.support.raw_origin import Wire
 
 S = f"{EDGE}/s"
 OTHER_MEANINGS = (

@@ -10,13 +10,12 @@ import pytest
 
 from tests.edge.live_readers import S, at, confirmed, following, live, news, polling, text, up_to
 from tests.support.raw_origin import Steps, answer
-from tests.support.serving import PREFIX, edge_serving, get, post, put, request, serving
+from tests.support.serving import PREFIX, Serving, edge_serving, get, post, put, request, serving
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from tests.support.serving import Serving
 
 LATIN = "text/plain; charset=iso-8859-1"
 KINDS = ["text/plain", "application/json", "application/octet-stream", LATIN]

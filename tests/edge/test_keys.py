@@ -97,9 +97,6 @@ def echo(processes: None) -> Iterator[Echo]:
         yield Echo(gateway.port, origin)
 
 
-# ---------------------------------------------------------------- headers
-
-
 @pytest.mark.parametrize("name", UNKEYED)
 def test_a_header_outside_the_key_does_not_appear_in_the_response_to_the_next_reader(
     echo: Echo, name: str
@@ -145,9 +142,6 @@ def test_requests_for_different_hosts_share_no_response(echo: Echo) -> None:
         assert echo.get(path, host=host).headers["x-cache"] == "MISS"
         assert echo.get(path, host=host).headers["x-cache"] == "HIT"
     assert len(echo.arrived(path)) == 3
-
-
-# ---------------------------------------------------------------- queries
 
 
 @pytest.mark.parametrize(
@@ -207,9 +201,6 @@ def test_a_repeated_query_parameter_does_not_share_the_response_of_a_single_one(
     for single in ("offset=-1", "offset=now"):
         found = echo.get(f"{path}?{single}")
         assert found.body.startswith(f"GET {path}?{single} ".encode())
-
-
-# ---------------------------------------------------------------- paths
 
 
 @pytest.mark.parametrize(

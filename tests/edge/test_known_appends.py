@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tests.edge.both_ways import EXAMPLES, running_pair
+from tests.edge.both_ways import EXAMPLES, Pair, Told, running_pair
 from tests.support.examples import at_least
 from tests.support.guarded_gateway import bearer, token, tokens_file
 from tests.support.raw_origin import answer
@@ -20,7 +20,6 @@ from tests.support.serving import EDGE, passed_appends_of, post
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.edge.both_ways import Pair, Told
     from tests.support.raw_origin import Play, Wire
 
 Answered = tuple[str, list[str], int, str]

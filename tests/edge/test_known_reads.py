@@ -11,16 +11,13 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tests.edge.both_ways import EXAMPLES, running_pair
-from tests.edge.test_known_appends import HOW, played
+from tests.edge.both_ways import EXAMPLES, Pair, Told, running_pair
+from tests.edge.test_known_appends import HOW, Answered, played
 from tests.support.guarded_gateway import bearer, token, tokens_file
 from tests.support.serving import EDGE, get
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from tests.edge.both_ways import Pair, Told
-    from tests.edge.test_known_appends import Answered
 
     Asked = tuple[int, str, list[str], Answered]
     Exchange = tuple[Asked, str]

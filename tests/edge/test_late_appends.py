@@ -9,23 +9,21 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.errors import OriginBroken
-from gateway.live.contract import ReaderClient
+from gateway.live.contract import PollAnswer, ReaderClient
 from gateway.live.long_polls import AT_ONCE
 from gateway.protocol.requests import LongPoll
 from gateway.protocol.responses import UP_TO_DATE_LINE
 from gateway.protocol.streams.offsets import TailBound
 from tests.edge.live_readers import S, at, confirmed, following, live, news, up_to
 from tests.support.raw_origin import Wire, answer
-from tests.support.serving import get, request
+from tests.support.serving import Serving, get, request
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.live.contract import PollAnswer
     from tests.support.http1 import Client
     from tests.support.live_origin import LiveOrigin
-    from tests.support.serving import Serving
 
 TEXT = "Content-Type: text/plain"
 
@@ -141,8 +139,6 @@ async def test_a_poll_repeated_during_its_catch_up_gets_a_new_catch_up() -> None
         assert waiter.statuses == [502, 200]
 
 
-# ---------------------------------------------------------------- what readers are shown first
-
 ANYBODY, TOLD_ID = "X-Fast: 1", "X-Request-Id:a"  # a read without a task, and one with
 
 
@@ -225,9 +221,6 @@ async def test_equal_reads_while_the_poll_hangs_cost_one_origin_request() -> Non
             for _ in range(20):
                 assert (await gateway.ask(get(target))).get("Stream-Next-Offset") == "0002"
         assert len(origin.catch_ups) == asked + 2
-
-
-# ---------------------------------------------------------------- who is up to date
 
 
 async def test_a_poll_from_now_is_up_to_date_only_with_appends_acknowledged_before_it() -> None:

@@ -12,12 +12,11 @@ import pytest
 from gateway.edge.followed import followed_streams
 from gateway.web.handlers import edge_handlers
 from tests.support.raw_origin import RawOrigin, Steps, answer, silence
-from tests.support.serving import EDGE, edge_serving, get, request
+from tests.support.serving import EDGE, Serving, edge_serving, get, request
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from tests.support.raw_origin import Play, Wire
-    from tests.support.serving import Serving
 
 
 pytestmark = pytest.mark.usefixtures("late_fins")
@@ -85,7 +84,6 @@ class Moody(RawOrigin):
 
 
 async def visit(gateway: Serving, random: Random) -> None:
-    """Ask for something, and leave some time later."""
     client = await gateway.connect()
     target = f"{EDGE}/{random.randrange(4)}"
     upload = request("POST", target, body=BODY)

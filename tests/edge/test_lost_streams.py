@@ -11,14 +11,13 @@ from structlog.testing import capture_logs
 from gateway.rules.read_rules import ANOTHER_STREAM
 from gateway.telemetry import rare_lines
 from tests.edge.live_readers import S, following, live, polling
-from tests.support.raw_origin import answer
+from tests.support.raw_origin import Wire, answer
 from tests.support.serving import EDGE, get, request
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tests.support.raw_origin import Wire
 
 EVENT = "origin.lost_stream"
 DELETED = "the stream was deleted"

@@ -20,7 +20,6 @@ AT_3 = PollResult("3", None, b"", KIND, closed=False, caught_up=True)
 
 
 def known() -> KnownState:
-    """A stream that ends at 3."""
     return state_of(RecentWindow(KIND, "3", WindowBudget(1 << 20)), reading())
 
 

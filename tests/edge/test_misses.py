@@ -10,7 +10,7 @@ import pytest
 
 from gateway.web.connections.connection import Connection
 from tests.support.raw_origin import RawOrigin, Steps, answer, close, silence
-from tests.support.serving import EDGE, edge_serving, get
+from tests.support.serving import EDGE, Serving, edge_serving, get
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from tests.support.http1 import Client
     from tests.support.raw_origin import Play, Wire
-    from tests.support.serving import Serving
 
 MINUTE = "Cache-Control: max-age=60"
 READ = f"{EDGE}/s?offset=a"
@@ -42,7 +41,6 @@ async def warm(*scripts: bytes | Play, **route: object) -> AsyncIterator[tuple[R
 
 
 async def readers(gateway: Serving, count: int, target: str = READ, *lines: str) -> list[Client]:
-    """Those who have asked the same, and wait."""
     before = gateway.edge.cache.fetches.started + gateway.edge.cache.fetches.collapsed
     clients = [await gateway.connect() for _ in range(count)]
     for client in clients:

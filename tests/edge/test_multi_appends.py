@@ -11,11 +11,10 @@ from tests.support.http1 import Answer, ask
 from tests.support.multi_append import MULTI, framed
 from tests.support.origin_servers import own_log, reference
 from tests.support.raw_origin import RawOrigin, answer
-from tests.support.serving import EDGE, edge_serving, request
+from tests.support.serving import EDGE, Serving, edge_serving, request
 
 if TYPE_CHECKING:
     from tests.support.raw_origin import Play, Wire
-    from tests.support.serving import Serving
 
 S = f"{EDGE}/s"
 OFFERED = "X-Stream-Multi: true"

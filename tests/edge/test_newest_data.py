@@ -14,8 +14,8 @@ import pytest
 from gateway.edge.followed import evidence
 from gateway.edge.followed.evidence import NewestData
 from tests.edge.live_readers import S, at, confirmed, following, live, news, polling, up_to
-from tests.support.raw_origin import answer
-from tests.support.serving import get
+from tests.support.raw_origin import Wire, answer
+from tests.support.serving import Serving, get
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from gateway.rules.cached_response import StreamKey
     from tests.support.event_stream import Event
     from tests.support.live_origin import LiveOrigin
-    from tests.support.raw_origin import Wire
-    from tests.support.serving import Serving
 
 HIS = "Authorization: Bearer a"
 TEXT = "Content-Type: text/plain"

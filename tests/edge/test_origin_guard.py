@@ -14,7 +14,7 @@ from gateway.features.origin_auth.requests import AskingRequests
 from gateway.telemetry import traffic as counted
 from gateway.telemetry.inspection import ExplainRequest, Explanation
 from tests.support.raw_origin import RawOrigin, Steps, Wire, answer
-from tests.support.serving import EDGE, edge_serving, get, request
+from tests.support.serving import EDGE, Serving, edge_serving, get, request
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from gateway.features.origin_auth.guard import OriginGuard
     from tests.support.http1 import Answer
-    from tests.support.serving import Serving
 
 TTL_S = 30.0
 CANARY = "canary-0123456789abcdef"

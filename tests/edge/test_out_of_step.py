@@ -13,7 +13,7 @@ import pytest
 
 from gateway.origin.reuse import SILENCE_S
 from tests.support.examples import IS_WHOLE
-from tests.support.serving import EDGE, edge_serving, get, post, request
+from tests.support.serving import EDGE, Serving, edge_serving, get, post, request
 from tests.support.surplus_origin import FORGED, SPOILING, SURPLUS, SurplusOrigin, name_of
 from tests.support.waiting import until
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from tests.support.http1 import Client
-    from tests.support.serving import Serving
 
 SURPLUSES = 25 if IS_WHOLE else 8
 READERS = 4
@@ -39,14 +38,12 @@ class Crowd:
         self.wrong: list[tuple[str, bytes]] = []
 
     async def read_one(self, client: Client) -> None:
-        """Read a stream that nobody has read yet."""
         target = f"{EDGE}/ok-{next(self._numbers)}"
         await self._expect(client, get(target), (200, name_of(target)))
         self.asked.append(target)
 
     @contextlib.asynccontextmanager
     async def reading(self, readers: int) -> AsyncIterator[None]:
-        """Keep so many readers reading during the block."""
         async with asyncio.TaskGroup() as tasks:
             for _ in range(readers):
                 tasks.create_task(self._read())

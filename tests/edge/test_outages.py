@@ -12,14 +12,13 @@ from tests.edge.gateways import PREFIX, edge, impatient
 from tests.edge.resuming import readers
 from tests.support.cutting_proxy import CuttingProxy
 from tests.support.http1 import ask
-from tests.support.origin_servers import OwnLog, own_log, reference
+from tests.support.origin_servers import OwnLog, Reference, own_log, reference
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from tests.support.origin_servers import Reference
 
 pytestmark = [pytest.mark.usefixtures("processes"), pytest.mark.timeout(240)]
 

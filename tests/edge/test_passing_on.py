@@ -39,9 +39,6 @@ def check_cache_lines(got: Answer, x_cache: str, **meaning: object) -> None:
     }
 
 
-# ---------------------------------------------------------------- every method
-
-
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "PROPFIND"])
 @pytest.mark.parametrize("body", [b"", b"data"])
 async def test_a_request_of_any_method_reaches_the_origin_unchanged(
@@ -75,9 +72,6 @@ async def test_a_preflight_is_answered_by_the_gateway_itself() -> None:
         assert got.status == 204
         check_cache_lines(got, "BYPASS", fwd="method")
         assert raw.heard == []
-
-
-# ---------------------------------------------------------------- every status
 
 
 STATUSES = [200, 201, 202, 203, 204, 205, 226, 299, 300, 301, 303, 307, 308, 400, 401, 402]
@@ -201,9 +195,6 @@ async def test_a_malformed_age_is_replaced_by_a_valid_one(age: str, method: str)
         assert int(got.get("Age") or "") <= 2**31
 
 
-# ---------------------------------------------------------------- HEAD
-
-
 async def test_a_head_request_is_answered_from_a_cached_get_outside_streams() -> None:
     async with RawOrigin(answer(b"data", MINUTE, 'ETag: "a"')) as raw, edge_serving(raw) as gateway:
         await gateway.ask(get(S))
@@ -223,9 +214,6 @@ async def test_a_head_request_of_a_stream_goes_to_the_origin_despite_a_cached_re
         raw.scripts = [b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nStream-Next-Offset: 10\r\n\r\n"]
         got = await gateway.ask(request("HEAD", S))
         assert (got.get("Stream-Next-Offset"), got.get("X-Cache")) == ("10", "BYPASS")
-
-
-# ---------------------------------------------------------------- where things are
 
 
 @pytest.mark.parametrize("name", ["Location", "Content-Location"])
@@ -306,9 +294,6 @@ async def test_an_invalid_lifetime_header_is_left_to_the_origin_to_judge(line: s
     async with RawOrigin(made) as raw, edge_serving(raw, {"max_origin_requests": 1}) as gateway:
         for _ in range(2):
             assert (await gateway.ask(request("PUT", S, line))).status == 201
-
-
-# ---------------------------------------------------------------- ranges and conditions
 
 
 BODY = b"0123456789"
@@ -416,9 +401,6 @@ async def test_a_conditional_read_of_a_stream_is_answered_by_the_gateways_own_ta
         assert tag == '"9"'
         assert (await gateway.ask(get(f"{S}?offset=1", f"If-None-Match: {tag}"))).status == 304
         assert len(raw.heard) == 1
-
-
-# ---------------------------------------------------------------- how long a poll waits
 
 
 async def test_the_origins_response_time_counts_towards_the_timeout_of_a_poll() -> None:

@@ -53,7 +53,6 @@ IDENTIFYING = (
 
 
 def _name(exchange: Exchange) -> str:
-    """Whom the origin takes the reader for."""
     cookie = exchange.field("cookie")
     if cookie:
         return cookie.removeprefix("session=")
@@ -230,8 +229,6 @@ def test_credentials_appear_in_no_log_response_or_admin_page() -> None:
             assert secret not in repr(ask(gateway.admin_port, "GET", path))
 
 
-# ---------------------------------------------------------------- cursors
-
 FAR = ("999999999999999999", "999999999999999998", str(2**53 - 1), "9" * 15)
 
 
@@ -263,9 +260,6 @@ def test_a_poll_with_the_cursor_of_the_last_response_gets_200(club: Club, cursor
         answer = club.read(f"{path}?offset=-1&live=long-poll&cursor={cursor}", ANONYMOUS)
         assert answer.status == 200
         cursor = answer.headers["stream-cursor"]
-
-
-# ---------------------------------------------------------------- live
 
 
 def test_simultaneous_viewers_get_only_their_own_events(club: Club) -> None:

@@ -10,7 +10,7 @@ from gateway.edge.reads.decision import LATELY_S
 from gateway.edge.reads.http_cache import REFRESH_PAUSE_S
 from tests.edge.live_readers import S, at, following, live, news, polling, up_to
 from tests.support.raw_origin import answer, reset
-from tests.support.serving import get
+from tests.support.serving import Serving, get
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from tests.support.http1 import Answer
     from tests.support.live_origin import LiveOrigin
     from tests.support.raw_origin import Play
-    from tests.support.serving import Serving
 
 WAYS = pytest.mark.parametrize("way", ["X-Fast: 1", "X-Request-Id:a"])  # without a task, and with
 FAILURES: dict[str, bytes | Play] = {

@@ -119,7 +119,6 @@ def test_the_recent_window_contradicts_only_a_read_with_other_bytes(
 
 
 def in_type(content_type: str, letters: bytes) -> bytes:
-    """A body of so many units."""
     if content_type == "application/json":
         return json.dumps([*letters.decode()]).encode()
     return letters
@@ -225,9 +224,6 @@ def test_the_pieces_of_a_window_are_bounded(more: int, there: bool) -> None:
         window.learn(offset(1), offset(number + 1), b"x" * number)  # else its place is forgotten
     assert (window.since(offset(1)) is not None) is there
     assert len(window) == min(MAX_PIECES, MAX_PIECES + more)
-
-
-# ---------------------------------------------------------------- many windows
 
 
 @pytest.mark.parametrize(("room", "kept"), [(20, [False, True]), (21, [True, True])])

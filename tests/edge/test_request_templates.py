@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from multidict import CIMultiDict
+from multidict import CIMultiDict, MultiMapping
 
 from gateway.origin.requests import field_block
 from gateway.protocol.http.forwarding import SCHEME, IdentityHeaders, RequestSender, hop_names
@@ -24,8 +24,6 @@ from tests.support.raw_origin import RawOrigin
 from tests.support.serving import EDGE, edge_serving
 
 if TYPE_CHECKING:
-    from multidict import MultiMapping
-
     from gateway.edge.origin_requests import OriginRequests
     from gateway.rules.cached_response import CacheRequest
 

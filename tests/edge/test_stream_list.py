@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import pytest
@@ -19,11 +18,8 @@ from gateway.telemetry.inspection import (
 )
 from tests.support.live_origin import LiveOrigin
 from tests.support.raw_origin import RawOrigin, answer
-from tests.support.serving import EDGE, edge_serving, get
+from tests.support.serving import EDGE, Serving, edge_serving, get
 from tests.support.waiting import until
-
-if TYPE_CHECKING:
-    from tests.support.serving import Serving
 
 KEPT = answer(
     b"x", "Content-Type: text/plain", "Stream-Next-Offset: 1", "Cache-Control: max-age=60"

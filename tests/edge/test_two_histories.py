@@ -14,16 +14,14 @@ import pytest
 from gateway.edge.followed import known_state
 from tests.edge.live_readers import S, at, following, live, news, polling, text, up_to
 from tests.support.live_origin import LiveOrigin
-from tests.support.raw_origin import answer, reset
-from tests.support.serving import edge_serving, get, post, request
+from tests.support.raw_origin import Wire, answer, reset
+from tests.support.serving import Serving, edge_serving, get, post, request
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from tests.support.http1 import Client
-    from tests.support.raw_origin import Wire
-    from tests.support.serving import Serving
 
 OLD = (b"a", b"b", b"c")
 NEW = [b"a", b"X", b"Y", b"Z", b"W"]  # of an older copy, and longer than the old one

@@ -26,9 +26,6 @@ E_ACUTE = "é".encode()
 TAIL_OF_ONE = "no-cache, max-age=0, stale-while-revalidate=0"  # of an origin that lets none share
 
 
-# ---------------------------------------------------------------- followed all the same
-
-
 @pytest.mark.usefixtures("quick_retries")
 async def test_a_204_without_an_offset_means_the_offset_of_its_poll() -> None:
     """It is where the poll waited."""
@@ -136,9 +133,6 @@ async def test_a_non_ascii_content_type_is_passed_on() -> None:
         assert await up_to(viewer, "0002") == "b"
 
 
-# ---------------------------------------------------------------- what reads mean
-
-
 @pytest.mark.parametrize(
     "query",
     [
@@ -160,9 +154,6 @@ async def test_an_invalid_query_is_sent_to_the_origin_and_not_answered_from_the_
         origin.instead = answer(b"no", status="400 Bad Request")
         got = await gateway.ask(get(f"{S}?{query}"))
         assert (got.status, got.body) == (400, b"no")
-
-
-# ---------------------------------------------------------------- what caches are told
 
 
 @pytest.mark.parametrize(

@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING
 from gateway.web.connections.connection import Connection
 from tests.support.guarded_gateway import CANARY, bearer, token, tokens_file
 from tests.support.raw_origin import RawOrigin, Wire, answer
-from tests.support.serving import EDGE, edge_serving, get, request
+from tests.support.serving import EDGE, Serving, edge_serving, get, request
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from tests.support.serving import Serving
 
 STREAM = f"{EDGE}/a/s"
 COOKIE = "__Secure-headgate"

@@ -15,9 +15,6 @@ CREATED = answer(b"", "Stream-Next-Offset: 0000", status="201 Created")
 DATA = answer(b"a", "Content-Type: text/plain", "Stream-Next-Offset: 0001")
 
 
-# ---------------------------------------------------------------- forks
-
-
 @pytest.mark.parametrize(
     ("base", "source", "told"),
     [
@@ -80,9 +77,6 @@ async def test_a_stream_lifetime_in_the_origins_response_outranks_the_requested_
         assert "max-age=7," in (got.get("Cache-Control") or "")
 
 
-# ---------------------------------------------------------------- what a write makes old
-
-
 @pytest.mark.parametrize(
     ("kept", "location"),
     [
@@ -135,9 +129,6 @@ async def test_an_append_is_read_although_the_origin_never_marks_the_tail() -> N
         assert (await gateway.ask(get(f"{S}?offset=0001"))).body == b"b"
 
 
-# ---------------------------------------------------------------- what is told
-
-
 @pytest.mark.parametrize("method", ["HEAD", "POST", "PUT"])
 async def test_a_response_that_shows_the_tail_is_no_store_unless_the_origin_says_otherwise(
     method: str,
@@ -155,8 +146,6 @@ async def test_a_get_with_a_body_is_reported_as_a_bypass_and_not_as_another_meth
         got = await gateway.ask(request("GET", S, body=b"x"))
         assert said([got.get("Cache-Status") or ""]) == {"fwd": "bypass", "fwd-status": 200}
 
-
-# ---------------------------------------------------------------- repeated appends
 
 STAMP = ("Producer-Id: p", "Producer-Epoch: 0", "Producer-Seq: 0")
 REPEATED = answer(b"", "Producer-Epoch: 0", "Producer-Seq: 0", status="204 No Content")

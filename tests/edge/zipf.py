@@ -29,7 +29,6 @@ class Crowd:
         return self.streams // 10 * (STREAM_BYTES + ENTRY_BYTES)
 
     def ranks(self) -> list[int]:
-        """The streams that are read, one after the other."""
         weights = itertools.accumulate((rank + 1) ** -self.exponent for rank in range(self.streams))
         chance = random.Random(self.seed)
         return chance.choices(range(self.streams), cum_weights=list(weights), k=self.reads)
@@ -47,7 +46,6 @@ class Ratios:
 
 
 def content(rank: int) -> bytes:
-    """What a stream holds; no two are alike."""
     return (b"%06d " % rank) * (STREAM_BYTES // 7)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from typing_extensions import override
 
-from gateway.origin.answer import Loss
+from gateway.origin.answer import Loss, OriginAnswer
 from gateway.origin.connection import OriginConnection
 from gateway.origin.requests import OriginMetrics
 from gateway.origin.reuse import ServerConnections
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from gateway.errors import OriginBroken
-    from gateway.origin.answer import OriginAnswer
     from gateway.origin.heads import HeadPatterns
 
 FRAMING = frozenset({"content-length", "transfer-encoding"})
@@ -35,11 +34,9 @@ class Wire(asyncio.Transport):
         return self if name == "socket" else default
 
     def fileno(self) -> int:
-        """As of a socket that is closed."""
         return -1
 
     def get_write_buffer_size(self) -> int:
-        """Everything is sent at once."""
         return 0
 
     def write(self, _: object) -> None:
@@ -77,11 +74,9 @@ class Feeding(ServerConnections[OriginConnection]):
         self.surpluses.append(data)
 
     def on_answer(self, answer: OriginAnswer) -> None:
-        """Of an attempt."""
         self.answer = answer
 
     def on_lost(self, loss: Loss, _: OriginBroken) -> None:
-        """Of an attempt."""
         assert loss is not Loss.UNKNOWN, "something failed"
         self.loss = loss
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 from multidict import CIMultiDict
 
-from gateway.origin.answer import PendingAnswer
+from gateway.origin.answer import OriginAnswer, PendingAnswer
 from gateway.origin.client import Origin
 from gateway.origin.requests import OriginRequest, field_block
 from gateway.origin.servers import OriginSettings
@@ -17,7 +17,6 @@ from tests.support.raw_origin import RawOrigin
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator
 
-    from gateway.origin.answer import OriginAnswer
 
 PREFIX = "/v1/stream"
 TARGET = f"{PREFIX}/s"
@@ -27,7 +26,6 @@ LIMIT = 1 << 20
 
 @asynccontextmanager
 async def opened(*servers: RawOrigin | str, **settings: object) -> AsyncIterator[Origin]:
-    """The origin that these servers or URLs are."""
     urls = tuple(one.url if isinstance(one, RawOrigin) else one for one in servers)
     origin = Origin(msgspec.structs.replace(DEFAULTS, urls=urls, **settings))
     await origin.open()
@@ -45,7 +43,6 @@ async def send(
     body: bytes | AsyncIterable[bytes] | None = None,
     poll: bool = False,
 ) -> OriginAnswer:
-    """Ask for the head of an answer."""
     if not poll:
         return await origin.send(method, target, CIMultiDict(fields), body)
     pending, block = PendingAnswer(), field_block(CIMultiDict(fields))

@@ -104,9 +104,6 @@ async def test_body_parts_are_returned_as_they_arrive() -> None:
         assert got == [b"a", b"bc"]
 
 
-# ---------------------------------------------------------------- connections
-
-
 @pytest.mark.parametrize(
     "sent",
     [
@@ -189,8 +186,6 @@ async def test_a_body_longer_than_its_length_fails_only_its_own_request() -> Non
         assert (await ask(origin)).body == b"second"
 
 
-# ---------------------------------------------------------------- what is no answer
-
 BAD_HEADS = {
     "no HTTP": b"hello\r\n\r\n",
     "no version": b"200 OK\r\nContent-Length: 2\r\n\r\nok",
@@ -266,8 +261,6 @@ async def test_a_response_head_over_the_limit_is_refused() -> None:
             await ask(origin)
 
 
-# ---------------------------------------------------------------- bodies that break off
-
 BROKEN_BODIES = {
     "too short": (OK + b"Content-Length: 3\r\n\r\na", b"b", close),
     "reset by length": (OK + b"Content-Length: 3\r\n\r\na", b"b", reset),
@@ -300,9 +293,6 @@ async def test_an_origin_answer_over_the_limit_raises_origin_broken() -> None:
         assert await (await send(origin)).read(3) == b"abc"
         with pytest.raises(OriginBroken, match="the origin's answer is over 2 bytes"):
             await (await send(origin)).read(2)
-
-
-# ---------------------------------------------------------------- time
 
 
 @pytest.mark.parametrize("begun", [b"", pytest.param(b"HTTP/1.1 200 OK\r\nA: ", id="half-a-head")])
@@ -348,9 +338,6 @@ async def test_a_body_that_stalls_times_out() -> None:
         with pytest.raises(OriginTimeout, match=r"the origin sent no more .* for 0\.1 s"):
             await anext(parts)
         await until(lambda: server.closed == 1)
-
-
-# ---------------------------------------------------------------- how many at once
 
 
 async def test_requests_over_max_requests_are_refused_and_polls_do_not_count() -> None:

@@ -30,11 +30,7 @@ ASKED = f"GET {TARGET}"
 
 
 def nobody() -> str:
-    """The URL of a port that nothing listens on."""
     return f"http://localhost:{free_port()}"
-
-
-# ---------------------------------------------------------------- no connection
 
 
 async def test_a_refused_connection_is_reported() -> None:
@@ -93,9 +89,6 @@ async def test_a_recovered_server_is_used_again() -> None:
             assert server.lines() == [ASKED]
 
 
-# ---------------------------------------------------------------- several servers
-
-
 @pytest.mark.parametrize("method", ["GET", "POST"])
 async def test_a_request_that_could_not_be_sent_goes_to_the_next_server(method: str) -> None:
     async def body() -> AsyncIterator[bytes]:
@@ -131,9 +124,6 @@ async def test_the_reason_of_every_failed_server_is_reported() -> None:
         why_unhealthy = origin.servers.why_unhealthy()
         assert why_unhealthy is not None
         assert why_unhealthy.count("Connection refused") == 2
-
-
-# ---------------------------------------------------------------- sent, and then lost
 
 
 @pytest.mark.parametrize("end", [close, reset])
@@ -303,9 +293,6 @@ async def test_a_connection_closed_without_a_response_does_not_mark_the_server_d
         assert origin.servers.why_unhealthy() is None
 
 
-# ---------------------------------------------------------------- silence
-
-
 async def test_a_read_that_times_out_goes_to_the_next_server() -> None:
     second = RawOrigin(answer(b"second"))
     async with RawOrigin(silence) as first, second:
@@ -358,9 +345,6 @@ async def test_a_silent_server_is_up_again_only_after_a_response(
         assert origin.servers.why_unhealthy() is not None
         server.probe_script = answer(status="404 Not Found")
         await until(lambda: origin.servers.why_unhealthy() is None)
-
-
-# ---------------------------------------------------------------- health
 
 
 async def test_health_checks_mark_a_server_down_and_up_without_other_requests() -> None:
@@ -476,9 +460,6 @@ async def test_a_server_that_stays_down_is_checked_with_growing_pauses() -> None
     waits = [later - earlier for earlier, later in pairwise([begun, *times])]
     least = [FIRST_WAIT_S, 2 * FIRST_WAIT_S, 0.3, 0.3, 0.3]
     assert [wait > bound - 0.01 for wait, bound in zip(waits, least, strict=True)] == [True] * 5
-
-
-# ---------------------------------------------------------------- locations
 
 
 @pytest.mark.parametrize(

@@ -7,13 +7,11 @@ import pytest
 
 from gateway.errors import BadRequest, OriginTimeout
 from tests.origin.opening import PREFIX, TARGET, ask, opened, send
-from tests.support.raw_origin import RawOrigin, Steps, answer
+from tests.support.raw_origin import RawOrigin, Steps, Wire, answer
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-
-    from tests.support.raw_origin import Wire
 
 
 async def chunks(*parts: bytes) -> AsyncIterator[bytes]:

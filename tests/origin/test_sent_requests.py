@@ -11,27 +11,22 @@ from multidict import CIMultiDict
 
 from gateway.errors import BadRequest, OriginBroken, OriginUnreachable
 from gateway.origin import connection
-from gateway.origin.answer import PendingAnswer
+from gateway.origin.answer import OriginAnswer, PendingAnswer
 from gateway.origin.reader import GATHERED_BYTES
 from gateway.origin.requests import OriginRequest, field_block
 from gateway.origin.servers import OriginServer
 from tests.origin.opening import LIMIT, TARGET, ask, opened, send
-from tests.support.raw_origin import RawOrigin, Steps, answer, silence
+from tests.support.raw_origin import RawOrigin, Steps, Wire, answer, silence
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
-    from gateway.origin.answer import OriginAnswer
     from gateway.origin.client import Origin, SentRequest
-    from tests.support.raw_origin import Wire
 
 OK = b"HTTP/1.1 200 OK\r\n"
 
 
 def start(origin: Origin, pending: PendingAnswer, body: bytes = b"") -> SentRequest:
     return origin.start(OriginRequest("POST" if body else "GET", TARGET, b"", body), pending)
-
-
-# ---------------------------------------------------------------- whole answers
 
 
 async def test_an_answer_that_comes_at_once_is_whole_and_its_connection_reused() -> None:
@@ -134,9 +129,6 @@ async def test_a_body_that_nobody_takes_is_read_no_further() -> None:
         assert len(await got.read(64 * len(part))) == 64 * len(part)
 
 
-# ---------------------------------------------------------------- requests that are given up
-
-
 async def test_an_abandoned_request_ends_at_once() -> None:
     async with RawOrigin(answer(), silence) as server, opened(server) as origin:
         await ask(origin)
@@ -223,9 +215,6 @@ async def test_a_receiver_that_raises_is_told_of_a_failure_and_leaves_nothing(
             await until(lambda server=server: server.closed == 1)  # type: ignore[misc]
 
 
-# ---------------------------------------------------------------- what is sent
-
-
 async def test_a_response_before_the_request_was_sent_closes_the_connection() -> None:
     async def play(wire: Wire) -> None:
         await wire.send(answer(b"no", status="413 Too Large"))
@@ -257,9 +246,6 @@ def test_fields_about_the_message_are_not_taken_from_a_request() -> None:
         [("Host", "a"), ("content-length", "3"), ("Connection", "x"), ("A", "b"), ("A", "é")]
     )
     assert field_block(fields) == "A: b\r\nA: é\r\n".encode()
-
-
-# ---------------------------------------------------------------- addresses
 
 
 def resolving(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> None:

@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from gateway.origin import reuse
 from gateway.origin.connection import OriginConnection
-from gateway.origin.reuse import MOST_COPIES, PROOFS, ConnectionHistory
+from gateway.origin.reuse import MOST_COPIES, PROOFS, ConnectionHistory, ServerConnections
 from tests.origin.opening import ask, opened, send
 from tests.support.raw_origin import RawOrigin, Steps, answer
 from tests.support.surplus_origin import HEADS, SURPLUS
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from gateway.origin.client import Origin
-    from gateway.origin.reuse import ServerConnections
     from tests.support.raw_origin import Play, Wire
 
 WHOLE = answer(b"whole")

@@ -11,6 +11,7 @@ import pytest
 
 from gateway.errors import OriginUnreachable, StartError
 from tests.origin.opening import ask, opened
+from tests.support.http1 import Answer
 from tests.support.http1 import ask as ask_on_a_socket
 from tests.support.listener import Listener
 from tests.support.processes import ANEW, headgate
@@ -20,8 +21,6 @@ from tests.support.waiting import until
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-
-    from tests.support.http1 import Answer
 
     # The server's side of TLS, with a certificate for a host name.
     Server = Callable[[str], ssl.SSLContext]

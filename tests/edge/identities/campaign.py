@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, NoReturn
 import structlog
 
 from gateway.access.tokens_file import parse_tokens
-from gateway.telemetry.inspection import DescribeStream, ExplainRequest, ListStreams
+from gateway.telemetry.inspection import DescribeStream, ExplainRequest, ListStreams, Question
 from gateway.telemetry.logs import NAME
 from gateway.web import metrics
-from tests.edge.identities.asking import GUARDED, OWN, Asking
+from tests.edge.identities.asking import GUARDED, OWN, Asking, Read
 from tests.edge.identities.judge import Count, Judge
-from tests.edge.identities.line import answer, head_only
+from tests.edge.identities.line import Line, answer, head_only
 from tests.edge.identities.origin import BY_ORIGIN, BY_TOKEN, OPEN, Origin
 from tests.edge.identities.people import CANARY, Person, mark_of_scope, scopes_of
 from tests.edge.identities.store_search import found_in_store
@@ -32,9 +32,6 @@ from tests.support.http1 import read_body, read_chunk
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gateway.telemetry.inspection import Question
-    from tests.edge.identities.asking import Read
-    from tests.edge.identities.line import Line
 
 CROWDS_AT_ONCE = 80
 PAUSES_S = 0.1  # of those who come for something, at most; the longer, the more changes meanwhile

@@ -76,7 +76,6 @@ class Judge:
         self.revoked: dict[int, float] = {}
 
     def answered(self, read: Read, got: Got) -> None:
-        """A whole answer."""
         ways = self._count.ways
         told = got.fields.get("cache-status", "").rpartition(", ")[2]  # by the nearest
         ways[read.way] += 1
@@ -94,13 +93,11 @@ class Judge:
             self._must_be_private(read, got)
 
     def began(self, read: Read, head: Got) -> None:
-        """The head of events."""
         self._count.ways[read.way] += 1
         self._count.ways["begun as events"] += 1
         self._search(read, str(head.fields))
 
     def told(self, read: Read, events: str) -> None:
-        """Some events."""
         self._search(read, events)
         if "event: data" in events:
             self._count.ways["an event"] += 1

@@ -8,12 +8,11 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from tests.support.http1 import head_of, read_body
+from tests.support.http1 import Answer, Needed, Reading, head_of, read_body
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.support.http1 import Answer, Needed, Reading
 
 T = TypeVar("T")
 
@@ -57,7 +56,6 @@ class Line(asyncio.Transport):
             return result
 
     def leave(self) -> None:
-        """Go without a word."""
         self.close()
         self._received.clear()
 
@@ -90,16 +88,13 @@ class Line(asyncio.Transport):
             self._wake()
 
     def writelines(self, list_of_data: Any) -> None:
-        """They are there."""
         self.write(b"".join(list_of_data))
 
     def write_eof(self) -> None:
-        """Nothing more comes."""
         self.is_over = True
         self._wake()
 
     def can_write_eof(self) -> bool:
-        """It can."""
         return True
 
     def close(self) -> None:
@@ -115,20 +110,16 @@ class Line(asyncio.Transport):
     abort = close
 
     def is_closing(self) -> bool:
-        """Whether it has ended."""
         return self._is_lost
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
-        """Give it to another."""
         self._protocol = protocol
 
     def get_protocol(self) -> asyncio.BaseProtocol:
-        """Whose it is."""
         protocol: asyncio.BaseProtocol = self._protocol
         return protocol
 
     def is_reading(self) -> bool:
-        """It does."""
         return not self._is_lost
 
     def pause_reading(self) -> None:
@@ -141,16 +132,13 @@ class Line(asyncio.Transport):
         """Nothing waits to be sent."""
 
     def get_write_buffer_size(self) -> int:
-        """Nothing waits to be sent."""
         return 0
 
 
 def answer(method: str) -> Reading[Answer]:
-    """A whole answer."""
     head = yield from head_only()
     return head if method == "HEAD" else (yield from read_body(head))
 
 
 def head_only() -> Reading[Answer]:
-    """The head of an answer."""
     return head_of((yield b"\r\n\r\n"))

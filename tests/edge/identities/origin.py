@@ -109,7 +109,6 @@ class Origin:
         return number in self.members and scope in Person(number).scopes
 
     async def _hold(self, start: int) -> None:
-        """As an origin holds a poll."""
         waits_s = HOLDS_S
         while start >= self._tail() and waits_s > 0:
             await asyncio.sleep(GROWS_EVERY_S / 2)

@@ -83,5 +83,4 @@ class Person:
 
 
 def scopes_of(people: int) -> list[str]:
-    """All that there are."""
     return ["all", *(f"g{n}" for n in range(GROUPS)), *(f"u{n}" for n in range(people))]

@@ -13,7 +13,7 @@ from gateway.access.authorities import Authorities
 from gateway.features.console.inspector import Inspector
 from gateway.logs.memory import MemoryLog
 from gateway.routes.router import Router
-from gateway.settings import Route
+from gateway.settings import RequestLevel, Route, Settings
 from gateway.web.asks.plans import Plans
 from gateway.web.connections.fast_path import FastPath
 from gateway.web.connections.server import ConnectionServer
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
     from gateway.access.tokens_file import TokensFile
     from gateway.routes.contract import StreamRoute
-    from gateway.settings import RequestLevel, Settings
     from tests.edge.identities.people import Person
     from tests.edge.simulation.network import Address, SimulatedLoop
 
@@ -121,7 +120,6 @@ class Gateway:
         return hosted_route(settings, route, self.log, self.services, access)
 
     def tokens_are(self, file: TokensFile) -> None:
-        """The file has changed, and was read."""
         for watched in self._authorities._files:
             watched.value = file
         self._authorities.recheck_principals()
@@ -135,7 +133,6 @@ class Gateway:
         return Line(self._loop, self._server)
 
     def give_back(self, line: Line) -> None:
-        """It may serve the next one."""
         self._idle.append(line)
 
     async def start(self) -> None:

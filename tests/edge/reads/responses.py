@@ -27,7 +27,6 @@ AT_ONCE = Times(NOW, NOW)
 def in_store(
     stored: ResponseMetadata, body: bytes = b"", facts: StreamRead | None = None
 ) -> Variant:
-    """A cached response that is for everybody."""
     return Variant(
         CachedResponse(
             status=200,

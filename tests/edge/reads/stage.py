@@ -9,9 +9,9 @@ import msgspec
 from multidict import CIMultiDict
 
 from gateway.edge.reads.decision import select
-from gateway.edge.reads.http_cache import HttpCache
+from gateway.edge.reads.http_cache import CacheResult, HttpCache
 from gateway.edge.reads.shared_response import StreamKnowledge
-from gateway.origin.client import Origin
+from gateway.origin.client import Origin, SentRequest
 from gateway.origin.requests import OriginRequest, field_block
 from gateway.origin.servers import OriginSettings
 from gateway.protocol.cache_headers import Freshness
@@ -31,10 +31,8 @@ from tests.support.manual_clock import ManualClock
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    from gateway.edge.reads.http_cache import CacheResult
     from gateway.edge.reads.variants import Variant
     from gateway.origin.answer import AnswerReceiver
-    from gateway.origin.client import SentRequest
     from tests.support.raw_origin import RawOrigin
 
 PATH = "/v1/stream/s"
@@ -86,7 +84,6 @@ class Stage:
     def request(
         self, query: str = "", *fields: tuple[str, str], lifetime: Lifetime | None = None
     ) -> CacheRequest:
-        """A reader's request."""
         headers = CIMultiDict([("Host", "headgate.test"), *fields])
         read = parse_edge_target(f"{PATH}?{query}" if query else PATH, ())
         assert isinstance(read, CatchUp)
@@ -114,7 +111,6 @@ class Stage:
         return select(self.cache.responses.variants(request), request.headers)
 
     async def given(self, query: str = "", *fields: tuple[str, str]) -> CacheResult:
-        """The answer as the cache gives it."""
         return await self.answer(self.request(query, *fields))
 
     async def answer(self, ask: CacheRequest) -> CacheResult:
@@ -124,12 +120,10 @@ class Stage:
         return await self.cache.carry_out(decided, ask, now, lambda: self.cached)
 
     async def get(self, query: str = "", *fields: tuple[str, str]) -> Told:
-        """The whole answer."""
         return await told(await self.given(query, *fields))
 
 
 async def told(given: CacheResult) -> Told:
-    """An answer once its reader has taken all of it."""
     body = given.cached.body
     if given.source is not None:
         body = b"".join([part async for part in given.source.parts()])
@@ -154,7 +148,6 @@ async def staged(
     store_bytes: int = 64 << 20,
     **settings: object,
 ) -> AsyncIterator[Stage]:
-    """A cache before an origin that runs."""
     origin = Origin(msgspec.structs.replace(SETTINGS, urls=(raw.url,), **settings))
     rules = ResponseRules(
         freshness=Freshness(60, 300, 10),

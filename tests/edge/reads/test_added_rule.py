@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
 from gateway.edge.reads.rule_results import RuleResults
 from gateway.rules import read_rules
 from gateway.rules.policy import Times
-from gateway.rules.read_rules import ReadRule
+from gateway.rules.read_rules import ReadResponse, ReadRule
 from tests.edge.reads.responses import NOW
 from tests.edge.reads.test_rule_results import a_chunk, judged, request, rules
 from tests.edge.reads.toy_rule import RULE
 from tests.support.raw_origin import RawOrigin, answer
 from tests.support.serving import EDGE, edge_serving, get
 from tests.web.test_traffic import numbers
-
-if TYPE_CHECKING:
-    from gateway.rules.read_rules import ReadResponse
 
 READ = ("Stream-Next-Offset: 0001", "Content-Type: text/plain", "Cache-Control: max-age=60")
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 from multidict import CIMultiDict
 
@@ -17,19 +15,15 @@ from gateway.edge.reads.decision import (
     decide,
     fresh,
 )
-from gateway.edge.reads.variants import Variants
+from gateway.edge.reads.variants import Variant, Variants
 from gateway.protocol.requests import CatchUp
 from gateway.protocol.streams.state import Lifetime
 from gateway.rules.cached_response import CachedResponse, CacheRequest
 from gateway.rules.edge_target import parse_edge_target
 from gateway.rules.followed import Snapshot, Span
 from tests.edge.reads.responses import NOW, fields, in_store, kept
-from tests.edge.reads.stage import PATH, staged
+from tests.edge.reads.stage import PATH, Stage, staged
 from tests.support.raw_origin import RawOrigin, answer
-
-if TYPE_CHECKING:
-    from gateway.edge.reads.variants import Variant
-    from tests.edge.reads.stage import Stage
 
 OLD = in_store(kept('Cache-Control: max-age=0 | ETag: "a"'))
 

@@ -33,9 +33,6 @@ def fields(*pairs: tuple[str, str]) -> CIMultiDict[str]:
     return CIMultiDict(pairs)
 
 
-# Lists
-
-
 @pytest.mark.parametrize(
     ("lines", "expected"),
     [
@@ -63,9 +60,6 @@ def test_hostile_cache_fields_are_parsed_in_linear_time(unit: str) -> None:
     parse_dictionary([text, f"a={text}", f'a="{text}'])
     parse_date(text)
     normalised("accept-encoding", fields(("Accept-Encoding", text)))
-
-
-# Cache-Control
 
 
 @pytest.mark.parametrize(
@@ -113,9 +107,6 @@ def test_only_a_whole_number_of_seconds_is_read_as_a_lifetime(argument: str, sec
     directives = governing(fields(("Cache-Control", f"max-age={argument}")))
     assert directives.seconds("max-age") == seconds
     assert directives.seconds("s-maxage") is None
-
-
-# CDN-Cache-Control
 
 
 @pytest.mark.parametrize(
@@ -182,9 +173,6 @@ def test_a_targeted_field_replaces_cache_control_only_if_it_is_valid(
     assert (directives.by_name, directives.targeted) == (given, is_targeted)
 
 
-# Age
-
-
 @pytest.mark.parametrize(
     ("lines", "age"),
     [
@@ -209,8 +197,6 @@ def test_the_first_valid_age_is_used_and_a_malformed_one_is_zero(
 ) -> None:
     assert age_of(fields(*(("Age", line) for line in lines))) == age
 
-
-# Dates
 
 AUGUST_2050 = datetime(2050, 8, 18, 2, 1, 18, tzinfo=UTC).timestamp()
 
@@ -283,9 +269,6 @@ def test_a_formatted_date_is_parsed_back_to_its_second(seconds: int) -> None:
     assert parse_date(asctime(moment.timetuple())) == seconds
 
 
-# What responses vary with
-
-
 @pytest.mark.parametrize(
     ("name", "one", "other"),
     [
@@ -331,9 +314,6 @@ def test_different_values_of_a_varying_header_do_not_normalise_to_the_same_varia
 
 def test_an_absent_field_differs_from_every_value() -> None:
     assert normalised("foo", fields()) == ABSENT
-
-
-# Range
 
 
 @pytest.mark.parametrize(

@@ -40,9 +40,6 @@ def unstored(status: int = 200, fwd: str = "uri-miss") -> dict[str, object]:
     return {"fwd": fwd, "fwd-status": status}
 
 
-# ---------------------------------------------------------------- miss, hit
-
-
 async def test_a_response_is_fetched_once_and_then_served_from_the_cache() -> None:
     async with RawOrigin(answer(b"data", MINUTE)) as raw, staged(raw) as stage:
         miss = await stage.given()
@@ -106,9 +103,6 @@ async def test_a_response_too_large_to_store_is_not_reported_as_stored() -> None
     ):
         assert (await stage.get()).status_field == unstored()
         assert len(stage.store) == 0
-
-
-# ---------------------------------------------------------------- validation
 
 
 async def test_a_stale_response_with_a_matching_304_is_revalidated() -> None:
@@ -283,9 +277,6 @@ async def test_a_304_with_no_store_does_not_end_an_ignored_no_store() -> None:
         assert (hit.x_cache, hit.status_field) == ("HIT", {"hit": True, "ttl": 60})
 
 
-# ---------------------------------------------------------------- stale
-
-
 SWR = "Cache-Control: max-age=10, stale-while-revalidate=20"
 
 
@@ -401,9 +392,6 @@ async def test_stale_if_error_of_the_origin_applies_to_a_tail_response(
             await stage.get("offset=-1")
 
 
-# ---------------------------------------------------------------- collapsing
-
-
 async def test_readers_do_not_wait_for_each_other_for_a_while_after_a_private_response() -> None:
     cached = Steps(b"", answer(b"1", "Cache-Control: private"))
     async with (
@@ -453,9 +441,6 @@ async def test_readers_share_requests_again_after_a_cacheable_response() -> None
         cached.go()
         assert [reader.body for reader in await asyncio.gather(*waiting)] == [b"2", b"2"]
         assert len(raw.heard) == 3
-
-
-# ---------------------------------------------------------------- variants
 
 
 def variant(name: str) -> tuple[str, str]:
@@ -523,9 +508,6 @@ async def test_a_compressed_response_is_not_served_to_readers_that_cannot_decode
         assert (await stage.get("", gzip)).x_cache == "HIT"
 
 
-# ---------------------------------------------------------------- somebody in particular
-
-
 SOMEBODY = [("Authorization", "Bearer a"), ("Cookie", "session=a")]
 
 
@@ -550,9 +532,6 @@ async def test_a_response_marked_public_is_served_to_all_readers(
     async with RawOrigin(answer(b"data", OFFSET, public)) as raw, staged(raw) as stage:
         await stage.get("offset=1", credential)
         assert (await stage.get("offset=1")).x_cache == "HIT"
-
-
-# ---------------------------------------------------------------- writes
 
 
 @pytest.mark.parametrize(("write", "told"), [("forget", ()), ("on_growth", (TailBound("9"),))])
@@ -700,9 +679,6 @@ async def test_a_read_that_extends_a_sliding_ttl_reaches_the_origin_each_time() 
             ask = stage.request("offset=1", lifetime=Lifetime(ttl_s=3600))
             assert (await stage.answer(ask)).cache.result == "MISS"
         assert len(raw.heard) == 2
-
-
-# ---------------------------------------------------------------- whole reads
 
 
 @pytest.mark.parametrize("fields", [[MINUTE], ["Cache-Control: no-store"]])

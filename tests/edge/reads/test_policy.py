@@ -17,8 +17,6 @@ from tests.edge.reads.responses import (
     kept,
 )
 
-# What may be stored
-
 
 @pytest.mark.parametrize("status", [200, 203, 204, 299, 301, 302, 303, 307, 308, 400, 404, 410])
 @pytest.mark.parametrize("says", ["max-age=60", "s-maxage=60", "max-age=60, public"])
@@ -137,9 +135,6 @@ def test_a_response_with_a_cookie_is_stored_only_with_an_explicit_lifetime() -> 
     assert kept(f"{cookie} | Expires: {IN_AN_HOUR}").lifetime == 3600
 
 
-# For how long
-
-
 @pytest.mark.parametrize(
     ("response", "lifetime"),
     [
@@ -225,9 +220,6 @@ def test_a_no_cache_response_has_a_lifetime_of_zero() -> None:
     assert kept('Cache-Control: no-cache="a", max-age=60 | ETag: "a"').lifetime == 0
 
 
-# The targeted field
-
-
 @pytest.mark.parametrize(
     ("targeted", "lifetime"),
     [
@@ -266,9 +258,6 @@ def test_a_targeted_field_can_forbid_storing(targeted: str) -> None:
 def test_a_targeted_field_that_does_not_parse_leaves_cache_control_in_force(targeted: str) -> None:
     assert keep(f"CDN-Cache-Control: {targeted} | Cache-Control: no-store") is None
     assert kept(f"CDN-Cache-Control: {targeted} | Cache-Control: max-age=5").lifetime == 5
-
-
-# How old
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,6 @@ from tests.edge.reads.responses import DATE, HOUR_AGO, MINUTE_AGO, NOW, fields, 
 if TYPE_CHECKING:
     from gateway.edge.reads.variants import Variant
 
-# What it is used for
 
 LIFETIMES = "max-age=60, stale-while-revalidate=30, stale-if-error=300"
 ANY = fields("")
@@ -143,9 +142,6 @@ def test_only_if_cached_is_recognised_in_any_case(request_fields: str, wanted: b
     assert (reuse(fields(request_fields), [], NOW)[0] is REFUSE) == wanted
 
 
-# Variants
-
-
 def cached(name: str, request: str, vary: str, after: float = 0) -> Variant:
     response = f"Cache-Control: max-age=60 | Vary: {vary}"
     stored = kept(response, request=request, times=Times(NOW + after, NOW + after))
@@ -191,9 +187,6 @@ def test_a_response_that_varies_by_everything_matches_no_later_request(
     entry = cached("", request_fields, "")
     varied = msgspec.structs.replace(entry.stored, vary=OF_ONE_REQUEST)
     assert select([in_store(varied)], asked) is None
-
-
-# Validation
 
 
 @pytest.mark.parametrize(
@@ -269,9 +262,6 @@ def test_a_304_updates_stored_fields_except_those_that_describe_the_body() -> No
     assert stored["Age"] == "5"
 
 
-# Invalidation
-
-
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "M-SEARCH"])
 @pytest.mark.parametrize(
     ("status", "does"),
@@ -311,11 +301,7 @@ def test_locations_of_the_same_host_in_a_write_response_are_invalidated(
     assert invalidated_also(target, fields(response)) == paths
 
 
-# The client's own copy
-
-
 def marks(response: str) -> Marks:
-    """The marks of a response with these fields."""
     named = fields(response)
     modified, date = date_of(named, "Last-Modified"), date_of(named, "Date")
     return Marks(named.get("ETag"), modified, date, "Stream-Next-Offset" in named)
@@ -374,9 +360,6 @@ def test_only_a_matching_condition_is_answered_with_not_modified(
     response: str, request_fields: str, has_it: bool
 ) -> None:
     assert is_not_modified(fields(request_fields), marks(response)) == has_it
-
-
-# Ranges
 
 
 @pytest.mark.parametrize("text", ["", "bytes=0-", "bytes=-1"])

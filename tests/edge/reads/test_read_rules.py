@@ -81,9 +81,6 @@ def mended(
     return response.fields, [name for name in applied if name != "cursor"]
 
 
-# ---------------------------------------------------------------- what is a read at all
-
-
 @pytest.mark.parametrize(
     ("status", "fields", "is_read"),
     [
@@ -146,9 +143,6 @@ def test_an_empty_array_counts_as_an_empty_body_for_json_only(
     content_type: str, begin: bytes, nothing: bool
 ) -> None:
     assert is_nothing(content_type, begin) is nothing
-
-
-# ---------------------------------------------------------------- no Cache-Control
 
 
 def lines(fields: CIMultiDict[str], *names: str) -> list[tuple[str, str]]:
@@ -270,9 +264,6 @@ def test_a_response_with_a_cookie_is_not_made_public() -> None:
     assert not any("public" in value for _, value in lines(fields))
 
 
-# ---------------------------------------------------------------- no_store
-
-
 @pytest.mark.parametrize(
     "said",
     [
@@ -318,9 +309,6 @@ def test_ignoring_no_store_does_not_make_a_private_response_public(said: str) ->
 def test_directives_other_than_no_store_stay_on_a_route_that_ignores_no_store(said: str) -> None:
     fields, _ = mended(("Cache-Control", said), ignore_no_store=True)
     assert lines(fields) == [("Cache-Control", said)]
-
-
-# ---------------------------------------------------------------- tags
 
 
 @pytest.mark.parametrize(
@@ -423,9 +411,6 @@ def test_any_etag_text_becomes_a_valid_etag(tag: str, closed: bool, coded: bool)
     assert tag_of(("ETag", made), *fields[1:]) == made
 
 
-# ---------------------------------------------------------------- cursors
-
-
 @pytest.mark.parametrize("given_cursor", [None, "1", "99999999999", "abc"])
 def test_the_cursor_of_the_origin_is_replaced_by_the_gateways(given_cursor: str | None) -> None:
     fields = [] if given_cursor is None else [("Stream-Cursor", given_cursor)]
@@ -435,9 +420,6 @@ def test_the_cursor_of_the_origin_is_replaced_by_the_gateways(given_cursor: str 
 def test_a_closed_stream_response_has_no_cursor() -> None:
     fields, _ = mended(("Stream-Cursor", "7"), ("Stream-Closed", "true"))
     assert "Stream-Cursor" not in fields
-
-
-# ---------------------------------------------------------------- the rest stands
 
 
 def test_a_complete_response_is_not_changed() -> None:
@@ -456,9 +438,6 @@ def test_a_complete_response_is_not_changed() -> None:
     assert repairs == []
 
 
-# ---------------------------------------------------------------- what lies past the end
-
-
 @pytest.mark.parametrize("end", ["4", "39", "0"])
 def test_a_read_that_ends_before_its_offset_is_an_error(end: str) -> None:
     with pytest.raises(OriginBehind):
@@ -468,9 +447,6 @@ def test_a_read_that_ends_before_its_offset_is_an_error(end: str) -> None:
 @pytest.mark.parametrize("offset", [None, "now", "5", "9"])
 def test_a_read_that_ends_at_or_past_its_offset_is_accepted(offset: str | None) -> None:
     assert mended(of=read(offset))[0]["Stream-Next-Offset"] == "9"
-
-
-# ---------------------------------------------------------------- answers to everything else
 
 
 @pytest.mark.parametrize("next_offset", [True, False])

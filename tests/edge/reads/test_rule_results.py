@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
@@ -21,16 +20,13 @@ from gateway.protocol.cache_headers import Freshness, route_tag, stream_tag
 from gateway.protocol.http.forwarding import IdentityHeaders
 from gateway.protocol.requests import CatchUp
 from gateway.protocol.streams.state import Lifetime
-from gateway.rules.cached_response import CacheRequest
+from gateway.rules.cached_response import CachedResponse, CacheRequest
 from gateway.rules.edge_target import parse_edge_target
 from gateway.rules.followed import FOREVER
 from gateway.rules.policy import Times
 from gateway.rules.repair import EMPTY_BYTES
 from gateway.rules.response_rules import ResponseRules
 from tests.edge.reads.responses import DATE, HOUR_AGO, IN_AN_HOUR, MINUTE_AGO, NOW
-
-if TYPE_CHECKING:
-    from gateway.rules.cached_response import CachedResponse
 
 IDENTITY = IdentityHeaders()
 PREFIX = "/v1/stream"
@@ -64,7 +60,6 @@ def request(
 
 
 def whole(status: int, fields: list[tuple[str, str]], body: bytes) -> OriginAnswer:
-    """An answer as it comes from the wire."""
     lines = [f"{name}: {value}".encode() for name, value in fields]
     volatile = [(name.lower(), value) for name, value in fields if name.lower() in VOLATILE]
     same = [

@@ -10,12 +10,11 @@ import pytest
 from gateway.edge.reads import variants
 from gateway.edge.reads.shared_response import LONGEST_GATHERED
 from gateway.errors import HeadgateError, OriginBroken, OriginTimeout
-from tests.edge.reads.stage import staged, told
+from tests.edge.reads.stage import Stage, Told, staged, told
 from tests.support.raw_origin import RawOrigin, Steps, answer, close, reset, silence
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
-    from tests.edge.reads.stage import Stage, Told
     from tests.support.raw_origin import Play, Wire
 
 MINUTE = "Cache-Control: max-age=60"
@@ -57,9 +56,6 @@ class Stream:
             sent += len(part)
             self.sent += len(part)
         self.ended = True
-
-
-# ---------------------------------------------------------------- somebody leaves
 
 
 async def test_a_fetch_continues_when_its_leader_leaves_within_the_body() -> None:
@@ -187,9 +183,6 @@ async def test_a_leader_that_does_not_read_does_not_delay_the_others() -> None:
         assert len(raw.heard) == 1
 
 
-# ---------------------------------------------------------------- it fails
-
-
 FAILURES = [
     (close, OriginBroken),
     (reset, OriginBroken),
@@ -248,9 +241,6 @@ async def test_an_error_within_an_uncacheable_body_reaches_its_reader() -> None:
             await told(given)
 
 
-# ---------------------------------------------------------------- parts as they come
-
-
 async def test_a_stream_read_is_returned_when_it_is_known_whether_it_is_empty() -> None:
     steps = Steps(head(5, MINUTE, "Stream-Next-Offset: 9") + b"[", b"1", b",2]")
     async with RawOrigin(steps) as raw, staged(raw) as stage:
@@ -261,9 +251,6 @@ async def test_a_stream_read_is_returned_when_it_is_known_whether_it_is_empty() 
         assert not reader.done()
         steps.go()
         assert (await told(await reader)).body == b"[1,2]"
-
-
-# ---------------------------------------------------------------- bounds
 
 
 @pytest.mark.parametrize(

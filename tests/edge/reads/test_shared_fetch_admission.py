@@ -10,15 +10,13 @@ import pytest
 
 from gateway.edge.reads.shared_response import LONGEST_GATHERED
 from gateway.errors import OriginBroken
-from tests.edge.reads.stage import PATH, staged, told
-from tests.support.raw_origin import RawOrigin, Steps, answer, close
+from tests.edge.reads.stage import PATH, Stage, Told, staged, told
+from tests.support.raw_origin import RawOrigin, Steps, Wire, answer, close
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from tests.edge.reads.stage import Stage, Told
-    from tests.support.raw_origin import Wire
 
 MINUTE = "Cache-Control: max-age=60"
 OFFSET = "Stream-Next-Offset: 9"
@@ -67,9 +65,6 @@ async def crowd(
 
 async def heard(raw: RawOrigin, requests: int) -> None:
     await until(lambda: len(raw.heard) >= requests)
-
-
-# ---------------------------------------------------------------- variants
 
 
 @pytest.mark.parametrize(
@@ -130,9 +125,6 @@ async def test_one_reader_with_two_variant_requests_at_once_gets_both(fields: li
         polyglot.go()
         assert [reader.body.decode() for reader in await asyncio.gather(*readers)] == names
         assert len(raw.heard) == 2
-
-
-# ---------------------------------------------------------------- for one request
 
 
 @pytest.mark.parametrize(
@@ -201,9 +193,6 @@ async def test_one_refresh_of_a_public_response_serves_all_readers() -> None:
         second.go()
         await until(lambda: stage.find().cached.body == b"new")  # type: ignore[union-attr] # kept
         assert len(raw.heard) == 2
-
-
-# ---------------------------------------------------------------- a body that takes its time
 
 
 def head(*fields: str) -> bytes:

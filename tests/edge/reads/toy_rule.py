@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from gateway.errors import OriginBroken
-from gateway.rules.read_rules import ReadRule
+from gateway.rules.read_rules import ReadResponse, ReadRule
 from gateway.rules.repair import LIFETIMES
-
-if TYPE_CHECKING:
-    from gateway.rules.read_rules import ReadResponse
 
 
 def _keep_drafts_out(response: ReadResponse) -> bool:

@@ -7,13 +7,12 @@ from itertools import product
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
-from tests.edge.simulation.streams import STYLES, Nature, Place
+from tests.edge.simulation.streams import STYLES, Making, Nature, Place, Stream, Version
 
 if TYPE_CHECKING:
     import random
     from collections.abc import Sequence
 
-    from tests.edge.simulation.streams import Making, Stream, Version
 
 TYPES = ("text/plain; charset=utf-8", "application/json", "application/octet-stream")
 NEVER_SHARED = frozenset({"no-cache", "no-store"})
@@ -37,7 +36,6 @@ class Habits:
 
     @classmethod
     def by(cls, chance: random.Random) -> Habits:
-        """Any kind."""
         return cls(
             natures=_natures(chance),
             tags=chance.random() < 0.5,
@@ -72,21 +70,17 @@ class Request(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Of the stream."""
         return urlsplit(self.target).path.rpartition("/")[2]
 
     @property
     def query(self) -> dict[str, str]:
-        """Each parameter's value."""
         return {name: values[0] for name, values in parse_qs(urlsplit(self.target).query).items()}
 
     @property
     def is_poll(self) -> bool:
-        """Whether it waits for news."""
         return self.query.get("live") == "long-poll"
 
     def start(self, stream: Stream, version: Version) -> Place:
-        """Where it reads from."""
         assert version.making is not None, "it is there"
         offset = self.query.get("offset", "-1")
         if offset in {"-1", "now"}:
@@ -104,7 +98,6 @@ class Reply(NamedTuple):
 
 
 def waits(habits: Habits, stream: Stream, request: Request) -> bool:
-    """Whether a poll has to wait for news."""
     version = stream.versions[-1]
     if version.making is None or version.closed:
         return False
@@ -116,7 +109,6 @@ def waits(habits: Habits, stream: Stream, request: Request) -> bool:
 
 
 def read(habits: Habits, stream: Stream, version: Version, request: Request, now: float) -> Reply:
-    """The answer of a server that knows this version."""
     if version.making is None:
         return Reply(404, [])
     making = stream.makings[version.making]

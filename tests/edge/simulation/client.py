@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from tests.edge.simulation.judge import Got
 from tests.support.event_stream import parse_events
+from tests.support.http1 import Answer, request
 from tests.support.http1 import Client as Connection
-from tests.support.http1 import request
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from tests.edge.simulation.network import Address, SimulatedLoop
-    from tests.support.http1 import Answer
 
 BROKEN = (ConnectionError, asyncio.IncompleteReadError)
 
@@ -41,13 +40,11 @@ class Client:
         self._connection: Connection | None = None
 
     def leave(self) -> None:
-        """Go without a word."""
         if self._connection is not None:
             self._connection.abort()
             self._connection = None
 
     async def stall(self, seconds: float) -> None:
-        """Take nothing for a while."""
         if (connection := self._connection) is not None:
             connection.pause()
             await asyncio.sleep(seconds)

@@ -70,7 +70,6 @@ class Edge:
         return EPOCH_S + self._loop.time()
 
     async def start(self) -> None:
-        """Listen."""
         await self.route.open()
         self._loop.listen(self.address, self._server)
 

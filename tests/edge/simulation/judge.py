@@ -58,11 +58,9 @@ class Judge:
     _written: dict[tuple[str, str], list[Written]] = field(default_factory=dict)
 
     def complain(self, text: str) -> None:
-        """Take note."""
         self.wrong.append(f"{self.clock():.3f} {text}")
 
     def wrote(self, entries: list[str], stream: Stream, making: int, tail: int, first: int) -> None:
-        """A write was acknowledged by gateways."""
         written = Written(self.clock(), first, making, tail)
         for entry in entries:
             self._written.setdefault((entry, stream.name), []).append(written)
@@ -94,11 +92,9 @@ class Judge:
         return LONG_S if self._is_followed(got) or self.may_lag else ROUNDED_S
 
     def _is_followed(self, got: Got) -> bool:
-        """Whether a feed may have told it."""
         return got.fields.get("x-cache") == "COLLAPSED" or self.tiers > 1
 
     def answer(self, entry: str, stream: Stream, start: str, got: Got, what: str) -> None:
-        """Judge a read from an offset."""
         self.answers += 1
         what = f"{entry} {stream.name} {what} {got.status} {dict(got.fields)} {got.body!r:.200}"
         if got.status not in {200, 204} or "stream-next-offset" not in got.fields:
@@ -166,7 +162,6 @@ class Judge:
 
     @staticmethod
     def ends_closed(stream: Stream, end: Place, versions: list[Version]) -> bool:
-        """Whether a stream was closed with this end."""
         return any(one.closed and one.tail == end.at for one in _of(stream, end, versions))
 
     def _end(
@@ -197,7 +192,6 @@ class Judge:
             self.complain(f"not the tail at {end}, floor {floor}: {what}")
 
     def tail(self, stream: Stream, end: Place, versions: list[Version], floor: Floor) -> None:
-        """Judge an event that says that it is up to date."""
         if self._is_before(end, _of(stream, end, versions), floor):
             self.complain(f"not the tail of {stream.name} at {end}, floor {floor}")
 
@@ -209,7 +203,6 @@ class Judge:
 
 
 def _of(stream: Stream, end: Place, versions: list[Version]) -> list[Version]:
-    """The versions that could have such an end."""
     numbers = {one.number for one in stream.of(end, versions)}
     return [one for one in versions if one.making in numbers]
 

@@ -28,7 +28,6 @@ class SimulatedLoop(VirtualLoop):
         self._asked: dict[int, Address] = {}
 
     def listen(self, address: Address, make: Callable[[], asyncio.BaseProtocol]) -> None:
-        """Accept connections at an address."""
         self._listening[address] = make
 
     def refuse(self, address: Address) -> None:
@@ -117,7 +116,6 @@ class _End(asyncio.Transport):
         self._timer: asyncio.Handle | None = None
 
     def begin(self, protocol: asyncio.BaseProtocol) -> None:
-        """The connection is there."""
         self._protocol = protocol
         protocol.connection_made(self)
 
@@ -141,17 +139,14 @@ class _End(asyncio.Transport):
             self._protocol.pause_writing()
 
     def writelines(self, list_of_data: Any) -> None:
-        """Send them joined."""
         self.write(b"".join(list_of_data))
 
     def write_eof(self) -> None:
-        """Send nothing more."""
         if not (self._sent_end or self._is_lost):
             self._sent_end = True
             self._put(b"")
 
     def can_write_eof(self) -> bool:
-        """It can."""
         return True
 
     def close(self) -> None:
@@ -179,28 +174,22 @@ class _End(asyncio.Transport):
         self._loop.call_soon(self._lost, None)
 
     def is_closing(self) -> bool:
-        """Whether it ends."""
         return self._closing or self._is_lost
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
-        """Give it to another."""
         self._protocol = protocol
 
     def get_protocol(self) -> asyncio.BaseProtocol:
-        """Whose it is."""
         protocol: asyncio.BaseProtocol = self._protocol
         return protocol
 
     def is_reading(self) -> bool:
-        """Whether it takes what comes."""
         return self._reads and not self._closing
 
     def pause_reading(self) -> None:
-        """Take nothing."""
         self._reads = False
 
     def resume_reading(self) -> None:
-        """Take what waits."""
         self._reads = True
         self.peer._schedule()
 
@@ -210,7 +199,6 @@ class _End(asyncio.Transport):
         self._low = self._high // 4 if low is None else low
 
     def get_write_buffer_size(self) -> int:
-        """What the network has not taken."""
         return self._unsent
 
     def get_write_buffer_limits(self) -> tuple[int, int]:

@@ -8,13 +8,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from tests.edge.simulation import answers
-from tests.edge.simulation.answers import Reply, Request
+from tests.edge.simulation.answers import Habits, Reply, Request
 
 if TYPE_CHECKING:
     import random
     from collections.abc import Callable
 
-    from tests.edge.simulation.answers import Habits
     from tests.edge.simulation.network import Address, SimulatedLoop
     from tests.edge.simulation.streams import Stream, Version
 
@@ -34,7 +33,6 @@ class Faults:
 
     @classmethod
     def by(cls, chance: random.Random) -> Faults:
-        """Any."""
         return cls(chance.choice([0.0, 0.05, 0.15, 0.4]), chance.choice([0.0, 0.0, 0.0, 2.0]))
 
 
@@ -65,7 +63,6 @@ class Origin:
     # What the world does
 
     def start(self) -> None:
-        """Accept."""
         self.loop.listen(self.address, self._protocol)
 
     def stop(self) -> None:
@@ -75,12 +72,10 @@ class Origin:
             task.cancel()
 
     def told(self, stream: Stream) -> None:
-        """Something has changed."""
         stream.note(self.loop.time())
         self.wake()
 
     def wake(self) -> None:
-        """Let the polls look."""
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
 

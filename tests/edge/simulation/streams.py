@@ -38,12 +38,10 @@ class Nature(NamedTuple):
 
     @property
     def is_json(self) -> bool:
-        """Whether its units are messages."""
         return self.content_type == _JSON
 
     @property
     def is_coded(self) -> bool:
-        """Whether events carry it as base64."""
         return not (self.is_json or self.content_type.startswith("text/"))
 
 
@@ -55,7 +53,6 @@ class Place(NamedTuple):
     at: int
 
     def is_of(self, making: Making) -> bool:
-        """Whether a making has such offsets."""
         return making.nature.style == self.style and self.making in {None, making.number}
 
 
@@ -75,16 +72,13 @@ class Making:
         return f'"{self.number}:{text}"'.encode() if self.nature.is_json else text.encode()
 
     def append(self, piece: bytes) -> None:
-        """One more append."""
         self.units.extend([piece] if self.nature.is_json else [bytes([one]) for one in piece])
 
     def body(self, start: int, end: int) -> bytes:
-        """What a read of a range gives."""
         units = self.units[start:end]
         return b"[" + b",".join(units) + b"]" if self.nature.is_json else b"".join(units)
 
     def offset(self, at: int) -> str:
-        """The text of an offset."""
         return self.nature.style.format(making=self.number, at=at)
 
 
@@ -109,19 +103,16 @@ class Stream:
         self.was_lost = False  # once at least, and made anew without a word
 
     def begin(self, now: float, chance: random.Random) -> Making:
-        """A stream is made; what was there is no more."""
         self.current = Making(len(self.makings), chance.choice(self._natures))
         self.makings.append(self.current)
         self.note(now)
         return self.current
 
     def end(self, now: float) -> None:
-        """The stream is deleted."""
         self.current = None
         self.note(now)
 
     def note(self, now: float) -> None:
-        """Something has changed."""
         making = self.current
         if making is None:
             self.versions.append(Version(now, None, 0, closed=False))
@@ -137,7 +128,6 @@ class Stream:
 
     @staticmethod
     def parsed(offset: str) -> Place:
-        """What an offset tells."""
         for style, shape in _AS_IN:
             if (found := shape.fullmatch(offset)) is not None:
                 making, at = found.groups()

@@ -6,14 +6,12 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from tests.edge.simulation.client import Client, Told
-from tests.edge.simulation.edges import PATIENCE_S, POLL_S, PREFIX
-from tests.edge.simulation.judge import FOR_EVER_S, Got
+from tests.edge.simulation.edges import PATIENCE_S, POLL_S, PREFIX, Edge
+from tests.edge.simulation.judge import FOR_EVER_S, Got, Judge
 
 if TYPE_CHECKING:
     import random
 
-    from tests.edge.simulation.edges import Edge
-    from tests.edge.simulation.judge import Judge
     from tests.edge.simulation.network import SimulatedLoop
     from tests.edge.simulation.streams import Stream
 
@@ -52,7 +50,6 @@ class Viewer:
 
     @property
     def is_there(self) -> bool:
-        """Whether it was told all that there is now."""
         version = self.stream.versions[-1]
         if version.making is None:
             return True
@@ -60,11 +57,9 @@ class Viewer:
         return self.position == tail and self.closed == version.closed
 
     def leave(self) -> None:
-        """Go."""
         self._client.leave()
 
     async def read(self, query: str, start: str) -> Got | None:
-        """One judged read; None when there was no answer."""
         target = f"{PREFIX}/{self.stream.name}?{query}"
         fields = dict(self._fields)
         known = self._tags.get(target)
@@ -105,7 +100,6 @@ class Poller(Viewer):
     """Catches up, then polls."""
 
     async def run(self) -> None:
-        """Until it is cancelled."""
         caught_up = self._chance.random() < 0.5
         cursor = ""
         while True:
@@ -152,7 +146,6 @@ class Follower(Viewer):
     """Follows events."""
 
     async def run(self) -> None:
-        """Until it is cancelled."""
         while True:
             await self._follow()
             await self._again()
@@ -207,7 +200,6 @@ class Glancer(Viewer):
     """Reads all there is, now and then, and perhaps where it ends."""
 
     async def run(self) -> None:
-        """Until it is cancelled."""
         while True:
             if self._chance.random() < 0.2:
                 await self.read("offset=now", "now")

@@ -65,7 +65,6 @@ class World:
     # Trouble
 
     async def run(self) -> None:
-        """All of it."""
         self.origin.start()
         for edge in self.edges:
             await edge.start()
@@ -357,7 +356,6 @@ def _errors(loop: SimulatedLoop, wrong: list[str]) -> Iterator[None]:
 
 
 def simulate(seed: int) -> Judge:
-    """What came of a seed."""
     chance = random.Random(seed)
     random.seed(seed)  # what the gateway itself leaves to chance
     loop = SimulatedLoop(random.Random(chance.random()))
