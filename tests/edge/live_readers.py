@@ -56,6 +56,36 @@ async def following(gateway: Serving, offset: str, *lines: str) -> Client:
     return client
 
 
+@asynccontextmanager
+async def waiting(
+    *pieces: bytes, **options: object
+) -> AsyncIterator[tuple[LiveOrigin, Serving, Client]]:
+    """Such an origin and gateway, and a long-poll that waits at the tail as the feed does."""
+    async with live(*pieces, **options) as (origin, gateway):  # type: ignore[arg-type] # as it takes
+        waiter = await polling(gateway, f"{len(pieces):04}")
+        await origin.polled(1)
+        yield origin, gateway, waiter
+
+
+@asynccontextmanager
+async def viewed(
+    *pieces: bytes, **options: object
+) -> AsyncIterator[tuple[LiveOrigin, Serving, Client]]:
+    """Such an origin and gateway, and a reader of events at the tail while the feed waits there."""
+    async with live(*pieces, **options) as (origin, gateway):  # type: ignore[arg-type] # as it takes
+        viewer = await following(gateway, f"{len(pieces):04}")
+        await origin.polled(1)
+        yield origin, gateway, viewer
+
+
+@asynccontextmanager
+async def confirmed_at_tail(*pieces: bytes) -> AsyncIterator[tuple[LiveOrigin, Serving]]:
+    """Such an origin and gateway, whose feed knows the tail itself."""
+    async with waiting(*pieces) as (origin, gateway, _):
+        await confirmed(gateway, f"{len(pieces):04}")
+        yield origin, gateway
+
+
 def told(offset: str, **what: object) -> object:
     """Whether the last event is a control event that says so."""
     wanted = {"streamNextOffset": offset, **what}

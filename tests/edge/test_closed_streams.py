@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.rules.read_rules import AMBIGUOUS_S
-from tests.edge.live_readers import S, at, following, live, news, polling, text, up_to
+from tests.edge.live_readers import S, at, following, live, news, polling, text, up_to, waiting
 from tests.edge.live_readers import told as told_of
 from tests.support.live_origin import LiveOrigin
 from tests.support.raw_origin import RawOrigin, Steps, Wire, answer, silence
@@ -141,9 +141,7 @@ async def test_an_append_through_the_gateway_drops_a_cached_closed_response() ->
 
 async def test_a_poll_that_times_out_after_a_part_of_the_news_gets_the_rest() -> None:
     """The origin has told of a part, and not that it was all."""
-    async with live(b"a") as (origin, gateway):
-        waiter = await polling(gateway, "0001")
-        await origin.polled(1)
+    async with waiting(b"a") as (origin, gateway, waiter):
 
         async def a_part(wire: Wire) -> None:
             origin.instead = silence
@@ -236,9 +234,7 @@ async def test_events_read_before_a_deletion_are_not_sent_to_readers_of_the_next
 
 async def test_recent_data_past_the_end_of_a_possibly_new_stream_is_not_sent() -> None:
     """The origin has just told of one that ends before them: it is asked instead."""
-    async with live(b"a") as (origin, gateway):
-        waiter = await polling(gateway, "0001")
-        await origin.polled(1)
+    async with waiting(b"a") as (origin, gateway, waiter):
         origin.append(b"b", b"c")
         assert news(await waiter.answer()) == (200, b"bc", "0003", "true")
         await origin.polled(2)

@@ -7,7 +7,18 @@ import asyncio
 import pytest
 
 from gateway.edge.followed import checks, followed_streams, known_state
-from tests.edge.live_readers import S, at, following, live, news, polling, text, up_to
+from tests.edge.live_readers import (
+    S,
+    at,
+    following,
+    live,
+    news,
+    polling,
+    text,
+    up_to,
+    viewed,
+    waiting,
+)
 from tests.edge.test_two_histories import restored
 from tests.support.live_origin import LiveOrigin
 from tests.support.raw_origin import Wire, answer
@@ -239,9 +250,7 @@ async def test_offsets_of_a_lost_feed_are_refused_although_a_new_feed_has_begun(
     offset: str, rests: bool
 ) -> None:
     """Nobody waits in the old feed, which is in doubt, but its readers come back."""
-    async with live(b"a", b"b", b"c") as (origin, gateway):
-        waiter = await polling(gateway, "0003")
-        await origin.polled(1)
+    async with waiting(b"a", b"b", b"c") as (origin, gateway, waiter):
         origin.append(b"d")
         assert (await waiter.answer()).body == b"d"
         await origin.polled(2)
@@ -258,10 +267,8 @@ async def test_offsets_of_a_lost_feed_are_refused_although_a_new_feed_has_begun(
 
 async def test_readers_of_the_present_stream_continue_when_the_old_one_proves_lost() -> None:
     """Their feed began beside the old one, which goes further."""
-    async with live(b"a", b"b", b"c") as (origin, gateway):
-        viewer = await following(gateway, "0003")
+    async with viewed(b"a", b"b", b"c") as (origin, gateway, viewer):
         assert await up_to(viewer, "0003") == ""
-        await origin.polled(1)
         origin.append(b"d")
         assert await up_to(viewer, "0004") == "d"
         await origin.polled(2)

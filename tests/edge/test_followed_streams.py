@@ -18,6 +18,7 @@ from tests.edge.live_readers import (
     S,
     at,
     confirmed,
+    confirmed_at_tail,
     following,
     live,
     news,
@@ -25,6 +26,8 @@ from tests.edge.live_readers import (
     text,
     told,
     up_to,
+    viewed,
+    waiting,
 )
 from tests.support.raw_origin import Steps, answer, close, reset
 from tests.support.serving import EDGE, get, request
@@ -113,9 +116,7 @@ async def test_a_poll_a_little_behind_is_answered_from_recent_data() -> None:
 
 
 async def test_a_poll_far_behind_is_answered_from_a_read_of_the_origin() -> None:
-    async with live(b"a", b"b") as (origin, gateway):
-        viewer = await following(gateway, "0002")
-        await origin.polled(1)
+    async with viewed(b"a", b"b") as (origin, gateway, viewer):
         origin.append(b"c")
         await up_to(viewer, "0003")
         got = await gateway.ask(get(at("0001")))
@@ -124,9 +125,7 @@ async def test_a_poll_far_behind_is_answered_from_a_read_of_the_origin() -> None
 
 async def test_a_poll_ahead_of_the_feed_gets_the_data_that_follow_its_offset() -> None:
     """Its reader was told of the data by another gateway, sooner."""
-    async with live(b"a") as (origin, gateway):
-        viewer = await following(gateway, "0001")
-        await origin.polled(1)
+    async with viewed(b"a") as (origin, gateway, viewer):
         origin.pieces += [b"b", b"c"]  # the poll that waits has not been answered yet
         ahead = await polling(gateway, "0003")
         origin.tell()
@@ -138,9 +137,7 @@ async def test_a_poll_ahead_of_the_feed_gets_the_data_that_follow_its_offset() -
 
 
 async def test_a_poll_at_an_offset_within_the_next_news_gets_the_rest_of_them() -> None:
-    async with live(b"a") as (origin, gateway):
-        viewer = await following(gateway, "0001")
-        await origin.polled(1)
+    async with viewed(b"a") as (origin, gateway, viewer):
         origin.pieces += [b"b", b"c"]
         ahead = await polling(gateway, "0003")
         origin.append(b"d")  # the one answer that the feed gets brings all three
@@ -226,9 +223,7 @@ TROUBLES: dict[str, tuple[bytes | Play, int, str]] = {
 async def test_a_failing_origin_is_an_error_for_polls(
     trouble: bytes | Play, status: int, again_s: str
 ) -> None:
-    async with live(b"a") as (origin, gateway):
-        waiter = await polling(gateway, "0001")
-        await origin.polled(1)
+    async with waiting(b"a") as (origin, _, waiter):
         origin.instead = trouble
         origin.tell()
         got = await waiter.answer()
@@ -238,10 +233,8 @@ async def test_a_failing_origin_is_an_error_for_polls(
 @pytest.mark.usefixtures("quick_retries")
 @pytest.mark.parametrize("trouble", ["closes", "503 with Retry-After"])
 async def test_viewers_get_what_comes_after_the_trouble_of_an_origin(trouble: str) -> None:
-    async with live(b"a") as (origin, gateway):
+    async with waiting(b"a") as (origin, gateway, waiter):
         viewer = await following(gateway, "0001")
-        waiter = await polling(gateway, "0001")
-        await origin.polled(1)
         origin.instead, status, _ = TROUBLES[trouble]
         origin.tell()
         assert (await waiter.answer()).status == status
@@ -252,9 +245,7 @@ async def test_viewers_get_what_comes_after_the_trouble_of_an_origin(trouble: st
 
 
 async def test_one_failed_poll_of_the_origin_is_hidden_from_readers() -> None:
-    async with live(b"a") as (origin, gateway):
-        waiter = await polling(gateway, "0001")
-        await origin.polled(1)
+    async with waiting(b"a") as (origin, _, waiter):
         origin.instead = answer(status="500 Oops")
         origin.tell()
         await until(lambda: origin.waiting == 0)
@@ -266,9 +257,7 @@ async def test_one_failed_poll_of_the_origin_is_hidden_from_readers() -> None:
 
 @pytest.mark.usefixtures("quick_retries")
 async def test_a_poll_response_without_protocol_headers_is_a_502() -> None:
-    async with live(b"a") as (origin, gateway):
-        waiter = await polling(gateway, "0001")
-        await origin.polled(1)
+    async with waiting(b"a") as (origin, _, waiter):
         origin.instead = answer(b"<html>", "Content-Type: text/html")
         origin.tell()
         assert (await waiter.answer()).status == 502
@@ -300,20 +289,16 @@ async def test_data_that_arrived_without_readers_are_in_the_next_poll() -> None:
 
 
 async def test_a_reader_that_disconnects_is_no_longer_counted() -> None:
-    async with live(b"a") as (origin, gateway):
-        waiter = await polling(gateway, "0001")
+    async with waiting(b"a") as (_, gateway, waiter):
         viewer = await following(gateway, "0001")
-        await origin.polled(1)
         waiter.close()
         viewer.close()
         await until(lambda: gateway.limits.live_readers == 0)
 
 
 async def test_a_closed_stream_ends_its_polls_and_viewers() -> None:
-    async with live(b"a") as (origin, gateway):
-        waiter = await polling(gateway, "0001")
+    async with waiting(b"a") as (origin, gateway, waiter):
         viewer = await following(gateway, "0001")
-        await origin.polled(1)
         origin.close_stream()
         got = await waiter.answer()
         assert news(got) == (204, b"", "0001", "true")
@@ -343,10 +328,8 @@ async def test_every_viewer_of_a_closed_stream_gets_an_end_event(start: str) -> 
 
 
 async def test_the_last_data_of_a_stream_arrive_with_its_closure() -> None:
-    async with live(b"a") as (origin, gateway):
-        waiter = await polling(gateway, "0001")
+    async with waiting(b"a") as (origin, gateway, waiter):
         viewer = await following(gateway, "0001")
-        await origin.polled(1)
         origin.close_stream(b"b")
         got = await waiter.answer()
         assert news(got) == (200, b"b", "0002", "true")
@@ -371,9 +354,7 @@ async def test_a_live_read_of_a_closed_stream_ends_at_once() -> None:
 
 async def test_a_closed_204_counts_without_an_up_to_date_header() -> None:
     """Nothing can follow it."""
-    async with live(b"a") as (origin, gateway):
-        waiter = await polling(gateway, "0001")
-        await origin.polled(1)
+    async with waiting(b"a") as (origin, _, waiter):
         origin.instead = answer(
             b"", "Stream-Next-Offset: 0001", "Stream-Closed: true", status="204 No Content"
         )
@@ -401,9 +382,7 @@ async def test_a_404_or_410_of_the_origin_ends_the_polls_and_viewers_of_a_stream
 
 
 async def test_a_403_to_the_feed_ends_its_waiting_polls() -> None:
-    async with live(b"a") as (origin, gateway):
-        waiter = await polling(gateway, "0001")
-        await origin.polled(1)
+    async with waiting(b"a") as (origin, gateway, waiter):
         origin.instead = answer(b"no", status="403 Forbidden")
         origin.tell()
         assert (await waiter.answer()).status == 502
@@ -413,10 +392,7 @@ async def test_a_403_to_the_feed_ends_its_waiting_polls() -> None:
 
 async def test_reads_after_a_deletion_through_the_gateway_are_not_answered_from_the_feed() -> None:
     """The origin need not end the polls of a stream that is deleted."""
-    async with live(b"a") as (origin, gateway):
-        await polling(gateway, "0001")
-        await origin.polled(1)
-        await confirmed(gateway)
+    async with confirmed_at_tail(b"a") as (origin, gateway):
         assert (await gateway.ask(request("DELETE", S))).status == 204
         origin.instead = answer(b"gone", status="404 Not Found")
         assert (await gateway.ask(get(f"{S}?offset=0001"))).status == 404
@@ -425,9 +401,7 @@ async def test_reads_after_a_deletion_through_the_gateway_are_not_answered_from_
 
 async def test_a_recreated_stream_is_not_answered_from_the_closed_feed() -> None:
     """The feed of the closed one may linger, since its last reader left before the end."""
-    async with live(b"a") as (origin, gateway):
-        viewer = await following(gateway, "0001")
-        await origin.polled(1)
+    async with viewed(b"a") as (origin, gateway, viewer):
         viewer.close()
         await until(lambda: gateway.limits.live_readers == 0)
         (stream,) = gateway.edge.feeds.table.by_key.values()
@@ -444,10 +418,7 @@ async def test_a_recreated_stream_is_not_answered_from_the_closed_feed() -> None
 
 
 async def test_a_read_at_the_tail_of_a_followed_stream_causes_no_origin_request() -> None:
-    async with live(b"a") as (origin, gateway):
-        await polling(gateway, "0001")
-        await origin.polled(1)
-        await confirmed(gateway)
+    async with confirmed_at_tail(b"a") as (origin, gateway):
         asked = len(origin.catch_ups)
         got = await gateway.ask(get(f"{S}?offset=0001"))
         assert news(got) == (200, b"", "0001", "true")
@@ -471,10 +442,7 @@ async def test_a_client_that_has_the_answer_at_a_followed_tail_gets_304(
 
 async def test_the_tail_of_one_stream_does_not_count_for_another_query_at_its_path() -> None:
     """Query keys that the protocol does not know may name other streams, with equal offsets."""
-    async with live(b"a") as (origin, gateway):
-        await polling(gateway, "0001")
-        await origin.polled(1)
-        await confirmed(gateway)
+    async with confirmed_at_tail(b"a") as (origin, gateway):
         other = get(f"{S}?offset=-1&shard=2")
         assert (await gateway.ask(other)).get("Stream-Up-To-Date") == "true"
         kept = await gateway.ask(other)
@@ -510,10 +478,7 @@ async def test_a_cached_response_is_up_to_date_for_a_second_or_if_its_tail_is_co
 
 
 async def test_a_read_at_the_tail_after_an_append_through_the_gateway_requests_the_origin() -> None:
-    async with live(b"a") as (origin, gateway):
-        await polling(gateway, "0001")
-        await origin.polled(1)
-        await confirmed(gateway)
+    async with confirmed_at_tail(b"a") as (origin, gateway):
         origin.pieces.append(b"b")  # the poll that waits is told of it later
         assert (await gateway.ask(request("POST", S, body=b"b"))).status == 204
         assert news(await gateway.ask(get(f"{S}?offset=0001"))) == (200, b"b", "0002", "true")
@@ -546,10 +511,7 @@ async def test_a_feed_is_not_up_to_date_without_a_write_made_during_its_first_ca
 
 
 async def test_a_read_at_the_tail_after_a_closure_through_the_gateway_requests_the_origin() -> None:
-    async with live(b"a") as (origin, gateway):
-        await polling(gateway, "0001")
-        await origin.polled(1)
-        await confirmed(gateway)
+    async with confirmed_at_tail(b"a") as (origin, gateway):
         origin.closed_stream = True  # the poll that waits is told of it later
         closing = request("POST", S, "Stream-Closed: true")
         assert (await gateway.ask(closing)).status == 204
@@ -645,9 +607,7 @@ async def test_the_number_of_followed_streams_is_bounded_by_max_feeds(
 
 @pytest.mark.parametrize("mode", ["long-poll", "sse"])
 async def test_more_live_readers_than_the_limit_are_refused(mode: str) -> None:
-    async with live(b"a", max_live_readers=1) as (origin, gateway):
-        waiter = await polling(gateway, "0001")
-        await origin.polled(1)
+    async with waiting(b"a", max_live_readers=1) as (origin, gateway, waiter):
         assert (await gateway.ask(get(at("0001", mode)))).status == 503
         origin.append(b"b")
         assert (await waiter.answer()).status == 200
@@ -728,9 +688,7 @@ async def test_an_append_is_read_at_once_although_the_poll_of_the_feed_does_not_
 
 
 async def test_a_poll_answered_from_recent_data_has_the_current_date_and_cursor() -> None:
-    async with live(b"a") as (origin, gateway):
-        viewer = await following(gateway, "0001")
-        await origin.polled(1)
+    async with viewed(b"a") as (origin, gateway, viewer):
         origin.append(b"b")
         await up_to(viewer, "0002")
         client = await gateway.connect()

@@ -8,7 +8,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.edge.live_readers import S, at, confirmed, following, live, news, polling, text, up_to
+from tests.edge.live_readers import (
+    S,
+    at,
+    confirmed,
+    following,
+    live,
+    news,
+    polling,
+    text,
+    up_to,
+    viewed,
+    waiting,
+)
 from tests.support.raw_origin import Steps, answer
 from tests.support.serving import PREFIX, Serving, edge_serving, get, post, put, request, serving
 from tests.support.waiting import until
@@ -74,10 +86,8 @@ def _events(kind: str, piece: bytes) -> set[str]:
 
 @pytest.mark.parametrize(("old", "new"), CHANGES)
 async def test_a_poll_with_another_content_type_ends_the_feed(old: str, new: str) -> None:
-    async with live(b'"1"', content_type=old) as (origin, gateway):
+    async with waiting(b'"1"', content_type=old) as (origin, gateway, waiter):
         viewer = await following(gateway, "0001")
-        waiter = await polling(gateway, "0001")
-        await origin.polled(1)
         origin.content_type = new
         origin.append(b'"2"')
         assert text(await viewer.events_to_the_end()) == ""
@@ -88,9 +98,7 @@ async def test_a_poll_with_another_content_type_ends_the_feed(old: str, new: str
 @pytest.mark.parametrize(("old", "new"), CHANGES)
 async def test_a_read_with_another_content_type_ends_the_feed(old: str, new: str) -> None:
     """The poll at the old stream hangs on."""
-    async with live(b'"1"', content_type=old) as (origin, gateway):
-        viewer = await following(gateway, "0001")
-        await origin.polled(1)
+    async with viewed(b'"1"', content_type=old) as (origin, gateway, viewer):
         origin.pieces, origin.content_type = [b'"2"', b'"3"'], new
         got = await gateway.ask(get(f"{S}?offset=-1"))
         assert got.body == (b'["2","3"]' if new == KINDS[1] else b'"2""3"')
@@ -127,10 +135,8 @@ async def test_a_late_response_of_the_old_content_type_is_not_cached() -> None:
 
 async def test_a_read_is_up_to_date_only_with_acknowledged_appends_that_the_feed_lacks() -> None:
     """The origin answers long-polls late."""
-    async with live(b"a") as (origin, gateway):
-        viewer = await following(gateway, "0001")
+    async with viewed(b"a") as (origin, gateway, viewer):
         assert await up_to(viewer, "0001") == ""
-        await origin.polled(1)
         await confirmed(gateway)
         origin.pieces.append(b"b")  # nothing tells the poll yet
         assert (await gateway.ask(post(S, b"b"))).status == 204
@@ -178,10 +184,8 @@ async def test_a_read_under_way_at_a_deletion_is_not_shared_with_later_readers(
 
 async def test_a_read_with_404_ends_the_feed() -> None:
     """The poll at the origin hangs on, and so would those who wait for its news."""
-    async with live(b"a") as (origin, gateway):
+    async with waiting(b"a") as (origin, gateway, waiter):
         viewer = await following(gateway, "0001")
-        waiter = await polling(gateway, "0001")
-        await origin.polled(1)
         origin.instead = answer(status="404 Not Found")
         assert (await gateway.ask(get(f"{S}?offset=-1"))).status == 404
         assert (await waiter.answer()).status == 404
@@ -207,9 +211,7 @@ async def test_a_negotiated_variant_does_not_count_as_another_stream() -> None:
 @pytest.mark.parametrize("method", ["POST", "DELETE", "HEAD"])
 @pytest.mark.parametrize("status", ["404 Not Found", "410 Gone"])
 async def test_a_write_with_404_or_410_ends_the_closed_feed(method: str, status: str) -> None:
-    async with live(b"a") as (origin, gateway):
-        waiter = await polling(gateway, "0001")
-        await origin.polled(1)
+    async with waiting(b"a") as (origin, gateway, waiter):
         origin.close_stream(b"b")
         assert (await waiter.answer()).body == b"b"
         slow = await following(gateway, "0000")

@@ -14,7 +14,7 @@ from gateway.live.long_polls import AT_ONCE
 from gateway.protocol.requests import LongPoll
 from gateway.protocol.responses import UP_TO_DATE_LINE
 from gateway.protocol.streams.offsets import TailBound
-from tests.edge.live_readers import S, at, confirmed, following, live, news, up_to
+from tests.edge.live_readers import S, at, confirmed, following, live, news, up_to, viewed
 from tests.support.raw_origin import Wire, answer
 from tests.support.serving import Serving, get, request
 from tests.support.waiting import until
@@ -30,10 +30,8 @@ TEXT = "Content-Type: text/plain"
 
 async def test_viewers_get_up_to_date_after_a_later_poll_confirms_the_tail() -> None:
     """Data whose answer does not say that they reach the tail, and then nothing more."""
-    async with live(b"a") as (origin, gateway):
-        viewer = await following(gateway, "0001")
+    async with viewed(b"a") as (origin, _, viewer):
         assert await up_to(viewer, "0001") == ""
-        await origin.polled(1)
 
         async def tell_half(wire: Wire) -> None:
             origin.instead = None

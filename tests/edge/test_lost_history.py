@@ -6,7 +6,18 @@ import pytest
 
 from gateway.edge.followed import known_state
 from gateway.rules.read_rules import PERSISTS_S
-from tests.edge.live_readers import S, at, confirmed, following, live, news, polling, up_to
+from tests.edge.live_readers import (
+    S,
+    at,
+    confirmed_at_tail,
+    following,
+    live,
+    news,
+    polling,
+    up_to,
+    viewed,
+    waiting,
+)
 from tests.support.live_origin import LiveOrigin
 from tests.support.raw_origin import answer, reset
 from tests.support.serving import EDGE, Serving, edge_serving, get
@@ -55,10 +66,8 @@ async def test_a_shorter_recreated_stream_is_not_joined_with_the_old_one(
 
 
 async def test_a_poll_response_that_ends_before_its_start_ends_all_readers() -> None:
-    async with live(*OLD) as (origin, gateway):
+    async with waiting(*OLD) as (origin, gateway, waiter):
         viewer = await following(gateway, "0003")
-        waiter = await polling(gateway, "0003")
-        await origin.polled(1)
         origin.pieces = [b"x"]
         origin.tell()
         assert (await waiter.answer()).status == 410
@@ -67,9 +76,7 @@ async def test_a_poll_response_that_ends_before_its_start_ends_all_readers() -> 
 
 
 async def test_one_poll_response_that_ends_before_its_start_does_not_end_the_readers() -> None:
-    async with live(*OLD) as (origin, gateway):
-        waiter = await polling(gateway, "0003")
-        await origin.polled(1)
+    async with waiting(*OLD) as (origin, _, waiter):
         origin.instead = answer(b"", "Stream-Next-Offset: 0001", "Content-Type: text/plain")
         origin.tell()
         await until(lambda: origin.waiting == 0)
@@ -104,9 +111,7 @@ async def test_a_feed_continues_after_a_shorter_answer_only_if_its_recent_data_a
     is_the_same: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(known_state, "PERSISTS_S", 60.0)
-    async with live(b"a") as (origin, gateway):
-        viewer = await following(gateway, "0001")
-        await origin.polled(1)
+    async with viewed(b"a") as (origin, gateway, viewer):
         origin.append(b"b")
         assert await up_to(viewer, "0002") == "b"
         await origin.polled(2)
@@ -123,9 +128,7 @@ async def test_a_feed_continues_after_a_shorter_answer_only_if_its_recent_data_a
 
 
 async def test_an_invented_offset_does_not_disturb_readers_or_cached_responses() -> None:
-    async with live(b"a") as (origin, gateway):
-        waiter = await polling(gateway, "0001")
-        await origin.polled(1)
+    async with waiting(b"a") as (origin, gateway, waiter):
         await gateway.ask(get(f"{S}?offset=-1"))
         asked = len(origin.catch_ups)
         for mode in ("", "&live=long-poll", "&live=sse"):
@@ -158,10 +161,7 @@ async def test_a_stale_response_does_not_stand_in_for_a_lost_stream(
 
 
 async def test_a_read_at_the_tail_is_not_answered_from_the_feed_after_one_failed_poll() -> None:
-    async with live(b"a") as (origin, gateway):
-        await polling(gateway, "0001")
-        await origin.polled(1)
-        await confirmed(gateway)
+    async with confirmed_at_tail(b"a") as (origin, gateway):
         asked = len(origin.catch_ups)
         origin.instead = answer(status="500 Oops")
         origin.tell()
@@ -195,9 +195,7 @@ async def test_recent_data_of_equally_long_streams_have_different_tags() -> None
 
 
 async def test_polls_and_viewers_continue_after_the_origin_restarts_with_the_same_stream() -> None:
-    async with live(b"a") as (origin, gateway):
-        viewer = await following(gateway, "0001")
-        await origin.polled(1)
+    async with viewed(b"a") as (origin, gateway, viewer):
         origin.instead = reset
         origin.tell()
         await until(lambda: origin.waiting == 0)

@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from gateway.rules.read_rules import ANOTHER_STREAM
 from gateway.telemetry import rare_lines
-from tests.edge.live_readers import S, following, live, polling
+from tests.edge.live_readers import S, following, live, polling, viewed
 from tests.support.raw_origin import Wire, answer
 from tests.support.serving import EDGE, get, request
 from tests.support.waiting import until
@@ -96,9 +96,7 @@ async def test_a_403_or_500_of_the_origin_is_not_logged_as_a_loss(status: str) -
 
 
 async def test_a_deletion_through_the_gateway_is_not_logged_as_a_loss() -> None:
-    async with live(b"a") as (origin, gateway):
-        viewer = await following(gateway, "0001")
-        await origin.polled(1)
+    async with viewed(b"a") as (_, gateway, viewer):
         with capture_logs() as lines:
             assert (await gateway.ask(request("DELETE", S))).status == 204
             await viewer.events_to_the_end()
@@ -116,9 +114,7 @@ async def test_a_404_to_the_poll_before_the_response_to_a_delete_is_not_logged_a
         else:
             await wire.send(answer(status="404 Not Found"))
 
-    async with live(b"a") as (origin, gateway):
-        viewer = await following(gateway, "0001")
-        await origin.polled(1)
+    async with viewed(b"a") as (origin, gateway, viewer):
         origin.instead = poll_first
         with capture_logs() as lines:
             remover = await gateway.connect()

@@ -13,7 +13,7 @@ import pytest
 
 from gateway.edge.followed import evidence
 from gateway.edge.followed.evidence import NewestData
-from tests.edge.live_readers import S, at, confirmed, following, live, news, polling, up_to
+from tests.edge.live_readers import S, at, confirmed, following, live, news, up_to, viewed, waiting
 from tests.support.raw_origin import Wire, answer
 from tests.support.serving import Serving, get
 from tests.support.waiting import until
@@ -49,10 +49,8 @@ async def read_by_another(origin: LiveOrigin, gateway: Serving) -> None:
 async def test_an_sse_reader_whose_poll_hangs_is_not_up_to_date_once_another_has_newer_data() -> (
     None
 ):
-    async with live(b"a", sse_max_age=1.5) as (origin, gateway):
-        viewer = await following(gateway, "0001")
+    async with viewed(b"a", sse_max_age=1.5) as (origin, gateway, viewer):
         assert await up_to(viewer, "0001") == ""
-        await origin.polled(1)
         await read_by_another(origin, gateway)
         assert not is_up_to_date(await viewer.events_to_the_end())
 
@@ -61,10 +59,8 @@ async def test_an_sse_reader_whose_poll_hangs_is_not_up_to_date_once_another_has
 async def test_an_sse_reader_is_not_up_to_date_in_an_outage_once_another_feed_has_newer_data() -> (
     None
 ):
-    async with live(b"a", sse_max_age=2.0) as (origin, gateway):
-        viewer = await following(gateway, "0001")
+    async with viewed(b"a", sse_max_age=2.0) as (origin, gateway, viewer):
         assert await up_to(viewer, "0001") == ""
-        await origin.polled(1)
         his = await following(gateway, "0001", HIS)
         await until(lambda: len(origin.polls) == 2)
 
@@ -83,10 +79,8 @@ async def test_an_sse_reader_is_not_up_to_date_in_an_outage_once_another_feed_ha
 
 
 async def test_a_fresh_answer_of_its_own_identity_restores_that_a_feed_is_up_to_date() -> None:
-    async with live(b"a") as (origin, gateway):
-        viewer = await following(gateway, "0001")
+    async with viewed(b"a") as (origin, gateway, viewer):
         assert await up_to(viewer, "0001") == ""
-        await origin.polled(1)
         await read_by_another(origin, gateway)
         assert not anonymous(gateway).feed.caught_up
         origin.pieces.pop()  # of the anonymous stream, which may be another one
@@ -99,10 +93,8 @@ async def test_a_fresh_answer_of_its_own_identity_restores_that_a_feed_is_up_to_
 
 
 async def test_a_poll_that_the_origin_holds_restores_that_a_feed_is_up_to_date() -> None:
-    async with live(b"a") as (origin, gateway):
-        viewer = await following(gateway, "0001")
+    async with viewed(b"a") as (origin, gateway, viewer):
         assert await up_to(viewer, "0001") == ""
-        await origin.polled(1)
         await read_by_another(origin, gateway)
         origin.pieces.pop()
         origin.tell()  # that poll was sent before
@@ -157,9 +149,7 @@ async def test_feeds_that_get_the_same_data_are_up_to_date_with_it_at_once() -> 
 
 
 async def test_polls_of_others_wait_on_while_their_feed_is_overtaken() -> None:
-    async with live(b"a") as (origin, gateway):
-        waiter = await polling(gateway, "0001")
-        await origin.polled(1)
+    async with waiting(b"a") as (origin, gateway, waiter):
         await read_by_another(origin, gateway)
         assert gateway.limits.live_readers == 1
         origin.tell()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.edge.followed import known_state
-from tests.edge.live_readers import S, at, following, live, news, polling, text, up_to
+from tests.edge.live_readers import S, at, following, live, news, polling, text, up_to, waiting
 from tests.support.live_origin import LiveOrigin
 from tests.support.raw_origin import Wire, answer, reset
 from tests.support.serving import Serving, edge_serving, get, post, request
@@ -107,9 +107,7 @@ async def test_a_feed_without_data_is_compared_with_reads_made_meanwhile() -> No
 async def test_lost_offsets_get_410_after_an_origin_that_refused_them_has_grown(
     is_cut: bool,
 ) -> None:
-    async with live(*OLD) as (origin, gateway):
-        waiter = await polling(gateway, "0003")
-        await origin.polled(1)
+    async with waiting(*OLD) as (origin, gateway, waiter):
         origin.append(b"d")
         assert news(await waiter.answer()) == (200, b"d", "0004", "true")
         waiter = await polling(gateway, "0004")

@@ -8,7 +8,7 @@ from tests.edge.live_readers import (
     NEXT_KEY,
     S,
     at,
-    confirmed,
+    confirmed_at_tail,
     following,
     live,
     news,
@@ -16,6 +16,8 @@ from tests.edge.live_readers import (
     text,
     told,
     up_to,
+    viewed,
+    waiting,
 )
 from tests.support.live_origin import LiveOrigin
 from tests.support.raw_origin import RawOrigin, answer, reset
@@ -48,9 +50,7 @@ async def test_a_204_without_an_offset_means_the_offset_of_its_poll() -> None:
 @pytest.mark.usefixtures("quick_retries")
 @pytest.mark.parametrize("body", [b'{"b":2}', b"[1", b"1]", b"null"])
 async def test_json_that_is_no_array_is_a_502_for_polls(body: bytes) -> None:
-    async with live(b"1", content_type="application/json") as (origin, gateway):
-        waiter = await polling(gateway, "0001")
-        await origin.polled(1)
+    async with waiting(b"1", content_type="application/json") as (origin, _, waiter):
         origin.instead = answer(body, "Content-Type: application/json", "Stream-Next-Offset: 0002")
         origin.tell()
         assert (await waiter.answer()).status == 502
@@ -71,9 +71,7 @@ async def test_text_cut_within_a_character_by_the_origin_is_sent_whole(live_too:
 
 async def test_text_that_ends_amid_a_character_is_sent_with_a_replacement_character() -> None:
     """The rest is yet to be written: nobody knows when."""
-    async with live(b"a") as (origin, gateway):
-        viewer = await following(gateway, "0001")
-        await origin.polled(1)
+    async with viewed(b"a") as (origin, _, viewer):
         origin.append(E_ACUTE[:1])
         assert await up_to(viewer, "0002") == "\ufffd"
 
@@ -122,10 +120,8 @@ async def test_an_offset_with_a_forbidden_character_is_a_502(mark: str) -> None:
 
 
 async def test_a_non_ascii_content_type_is_passed_on() -> None:
-    async with live(b"a", content_type='text/plain; x="ü\u20ac"') as (origin, gateway):
-        waiter = await polling(gateway, "0001")
+    async with waiting(b"a", content_type='text/plain; x="ü\u20ac"') as (origin, gateway, waiter):
         viewer = await following(gateway, "0001")
-        await origin.polled(1)
         origin.append(b"b")
         got = await waiter.answer()
         assert news(got) == (200, b"b", "0002", "true")
@@ -147,10 +143,7 @@ async def test_a_non_ascii_content_type_is_passed_on() -> None:
 async def test_an_invalid_query_is_sent_to_the_origin_and_not_answered_from_the_feed(
     query: str,
 ) -> None:
-    async with live(b"a") as (origin, gateway):
-        await polling(gateway, "0001")
-        await origin.polled(1)
-        await confirmed(gateway)
+    async with confirmed_at_tail(b"a") as (origin, gateway):
         origin.instead = answer(b"no", status="400 Bad Request")
         got = await gateway.ask(get(f"{S}?{query}"))
         assert (got.status, got.body) == (400, b"no")
