@@ -101,7 +101,6 @@ async def test_error_responses_have_the_cors_headers_of_the_gateway() -> None:
     async with saying(*SAYS) as (origin, gateway):
         waiting = await polling(gateway, "0001")
         await origin.polled(1)
-        origin.instead = answer(b"", *SAYS, status="500 Oops")
-        origin.tell()
+        origin.answer_all(answer(b"", *SAYS, status="500 Oops"))
         got = await waiting.answer()
         assert (got.status, said(got)) == (503, OURS)

@@ -66,20 +66,14 @@ async def test_a_poll_behind_the_tail_gets_the_data_at_once() -> None:
         assert all("offset=0002" in target for target in origin.polls)
 
 
-async def test_a_poll_at_now_waits_at_the_tail() -> None:
+async def test_live_reads_from_now_begin_at_the_tail() -> None:
     async with live(b"a") as (origin, gateway):
         client = await polling(gateway, "now")
-        await origin.polled(1)
-        origin.append(b"b")
-        assert news(await client.answer()) == (200, b"b", "0002", "true")
-
-
-async def test_events_from_now_begin_with_the_tail() -> None:
-    async with live(b"a") as (origin, gateway):
         viewer = await following(gateway, "now")
         assert await up_to(viewer, "0001") == ""
         await origin.polled(1)
         origin.append(b"b")
+        assert news(await client.answer()) == (200, b"b", "0002", "true")
         assert await up_to(viewer, "0002") == "b"
 
 
@@ -101,26 +95,21 @@ async def test_json_events_are_joined_by_item() -> None:
         assert json.loads(events[2].data) == [3, {"a": []}]
 
 
-async def test_a_poll_a_little_behind_is_answered_from_recent_data() -> None:
-    async with live(b"a") as (origin, gateway):
-        viewer = await following(gateway, "0001")
-        for number, piece in enumerate((b"b", b"c", b"d"), start=1):
+async def test_readers_behind_the_tail_get_recent_data_or_a_read_of_the_origin() -> None:
+    async with live(b"a", b"b") as (origin, gateway):
+        first = await following(gateway, "0002")
+        for number, piece in enumerate((b"c", b"d", b"e"), start=1):
             await origin.polled(number)
             origin.append(piece)
-            await up_to(viewer, f"{number + 1:04}")
+            await up_to(first, f"{number + 2:04}")
         asked = len(origin.catch_ups)
-        got = await gateway.ask(get(at("0002")))
-        assert news(got) == (200, b"cd", "0004", "true")
+        got = await gateway.ask(get(at("0003")))
+        assert news(got) == (200, b"de", "0005", "true")
         assert got.get("X-Cache") == "COLLAPSED"
+        assert await up_to(await following(gateway, "0003"), "0005") == "de"
         assert len(origin.catch_ups) == asked
-
-
-async def test_a_poll_far_behind_is_answered_from_a_read_of_the_origin() -> None:
-    async with viewed(b"a", b"b") as (origin, gateway, viewer):
-        origin.append(b"c")
-        await up_to(viewer, "0003")
-        got = await gateway.ask(get(at("0001")))
-        assert news(got) == (200, b"bc", "0003", "true")
+        assert news(await gateway.ask(get(at("0001")))) == (200, b"bcde", "0005", "true")
+        assert await up_to(await following(gateway, "-1"), "0005") == "abcde"
 
 
 async def test_a_poll_ahead_of_the_feed_gets_the_data_that_follow_its_offset() -> None:
@@ -143,19 +132,6 @@ async def test_a_poll_at_an_offset_within_the_next_news_gets_the_rest_of_them() 
         origin.append(b"d")  # the one answer that the feed gets brings all three
         assert news(await ahead.answer()) == (200, b"d", "0004", "true")
         assert await up_to(viewer, "0004") == "bcd"
-
-
-async def test_a_viewer_that_joins_behind_the_tail_gets_the_recent_data() -> None:
-    async with live(b"a") as (origin, gateway):
-        first = await following(gateway, "0001")
-        for number, piece in enumerate((b"b", b"c"), start=1):
-            await origin.polled(number)
-            origin.append(piece)
-            await up_to(first, f"{number + 1:04}")
-        second = await following(gateway, "0002")
-        assert await up_to(second, "0003") == "c"
-        third = await following(gateway, "-1")
-        assert await up_to(third, "0003") == "abc"
 
 
 async def test_a_viewer_whose_catch_up_is_empty_does_not_repeat_it_in_a_loop(
@@ -184,7 +160,7 @@ async def test_a_viewer_whose_catch_up_is_empty_does_not_repeat_it_in_a_loop(
 
 
 def cut_after(*lines: str) -> Play:
-    head = ["HTTP/1.1 200 OK", "Content-Type: text/plain", "Stream-Next-Offset: 0002", *lines]
+    head = ["HTTP/1.1 200 OK", "Content-Type: text/plain", NEXT, *lines]
 
     async def play(wire: Wire) -> None:
         await wire.send("\r\n".join(head).encode())
@@ -197,12 +173,15 @@ def later(retry_after: str, status: str = "503 Later") -> bytes:
     return answer(b"", f"Retry-After: {retry_after}", status=status)
 
 
+NEXT = "Stream-Next-Offset: 0002"
 DATES = "Date: Sat, 21 Nov 2026 08:00:00 GMT", "Retry-After: Sat, 21 Nov 2026 08:00:09 GMT"
 TROUBLES: dict[str, tuple[bytes | Play, int, str]] = {
     "closes": (close, 502, "1"),
     "resets": (reset, 502, "1"),
     "cut within its length": (cut_after("Content-Length: 7", "", "sec"), 502, "1"),
     "cut between chunks": (cut_after("Transfer-Encoding: chunked", "", "3", "sec", ""), 502, "1"),
+    "no offset": (answer(b"<html>", "Content-Type: text/html"), 502, "1"),
+    "compressed": (answer(b"\x1f\x8b", NEXT, "Content-Encoding: gzip"), 502, "1"),
     "no HTTP": (b"nonsense\r\n\r\n", 502, "1"),
     "500": (answer(status="500 Oops"), 503, "1"),
     "429": (answer(status="429 Slow Down"), 503, "1"),
@@ -223,9 +202,11 @@ TROUBLES: dict[str, tuple[bytes | Play, int, str]] = {
 async def test_a_failing_origin_is_an_error_for_polls(
     trouble: bytes | Play, status: int, again_s: str
 ) -> None:
-    async with waiting(b"a") as (origin, _, waiter):
-        origin.instead = trouble
-        origin.tell()
+    async with live(b"a") as (origin, gateway):
+        waiter = await polling(gateway, "0001", "Accept-Encoding: gzip")
+        await origin.polled(1)
+        assert "Accept-Encoding: identity" in origin.heard[-1].fields
+        origin.answer_all(trouble)
         got = await waiter.answer()
         assert (got.status, got.get("Retry-After")) == (status, again_s)
 
@@ -246,21 +227,12 @@ async def test_viewers_get_what_comes_after_the_trouble_of_an_origin(trouble: st
 
 async def test_one_failed_poll_of_the_origin_is_hidden_from_readers() -> None:
     async with waiting(b"a") as (origin, _, waiter):
-        origin.instead = answer(status="500 Oops")
-        origin.tell()
+        origin.answer_all(answer(status="500 Oops"))
         await until(lambda: origin.waiting == 0)
         origin.instead = None
         await origin.polled(2)
         origin.append(b"b")
         assert news(await waiter.answer()) == (200, b"b", "0002", "true")
-
-
-@pytest.mark.usefixtures("quick_retries")
-async def test_a_poll_response_without_protocol_headers_is_a_502() -> None:
-    async with waiting(b"a") as (origin, _, waiter):
-        origin.instead = answer(b"<html>", "Content-Type: text/html")
-        origin.tell()
-        assert (await waiter.answer()).status == 502
 
 
 async def test_a_stream_is_followed_for_the_linger_time_after_its_last_reader(
@@ -296,59 +268,38 @@ async def test_a_reader_that_disconnects_is_no_longer_counted() -> None:
         await until(lambda: gateway.limits.live_readers == 0)
 
 
-async def test_a_closed_stream_ends_its_polls_and_viewers() -> None:
+def end_at(offset: str) -> dict[str, object]:
+    return {"streamNextOffset": offset, "streamClosed": True, "upToDate": True}
+
+
+@pytest.mark.parametrize(("last", "status", "tail"), [((), 204, "0001"), ((b"b",), 200, "0002")])
+async def test_a_closure_ends_polls_and_viewers_with_the_last_data(
+    last: tuple[bytes, ...], status: int, tail: str
+) -> None:
     async with waiting(b"a") as (origin, gateway, waiter):
         viewer = await following(gateway, "0001")
-        origin.close_stream()
+        origin.close_stream(*last)
         got = await waiter.answer()
-        assert news(got) == (204, b"", "0001", "true")
+        assert news(got) == (status, b"".join(last), tail, "true")
         assert (got.get("Stream-Closed"), got.get("Stream-Cursor")) == ("true", None)
         events = await viewer.events_to_the_end()
-        assert json.loads(events[-1].data) == {
-            "streamNextOffset": "0001",
-            "streamClosed": True,
-            "upToDate": True,
-        }
+        assert text(events).encode() == b"".join(last)
+        assert json.loads(events[-1].data) == end_at(tail)
         await until(lambda: gateway.limits.feeds == 0)
 
 
-@pytest.mark.parametrize("start", ["-1", "0001", "0002"])
-async def test_every_viewer_of_a_closed_stream_gets_an_end_event(start: str) -> None:
+@pytest.mark.parametrize(("start", "rest"), [("-1", "ab"), ("0001", "b"), ("0002", "")])
+async def test_live_reads_of_a_closed_stream_end_at_once(start: str, rest: str) -> None:
     """Also from copies: nothing can have followed them."""
     async with live(b"a", b"b") as (origin, gateway):
         origin.close_stream()
         for _ in range(3):
-            viewer = await following(gateway, start)
-            events = await viewer.events_to_the_end()
-            assert json.loads(events[-1].data) == {
-                "streamNextOffset": "0002",
-                "streamClosed": True,
-                "upToDate": True,
-            }
-
-
-async def test_the_last_data_of_a_stream_arrive_with_its_closure() -> None:
-    async with waiting(b"a") as (origin, gateway, waiter):
-        viewer = await following(gateway, "0001")
-        origin.close_stream(b"b")
-        got = await waiter.answer()
-        assert news(got) == (200, b"b", "0002", "true")
-        assert got.get("Stream-Closed") == "true"
-        events = await viewer.events_to_the_end()
-        assert text(events) == "b"
-        assert json.loads(events[-1].data)["streamClosed"] is True
-
-
-async def test_a_live_read_of_a_closed_stream_ends_at_once() -> None:
-    async with live(b"a") as (origin, gateway):
-        origin.close_stream()
-        got = await gateway.ask(get(at("0001")))
-        assert news(got) == (204, b"", "0001", "true")
-        assert got.get("Stream-Closed") == "true"
-        viewer = await following(gateway, "-1")
-        events = await viewer.events_to_the_end()
-        assert text(events) == "a"
-        assert json.loads(events[-1].data)["streamClosed"] is True
+            got = await gateway.ask(get(at(start)))
+            assert news(got) == (200 if rest else 204, rest.encode(), "0002", "true")
+            assert got.get("Stream-Closed") == "true"
+            events = await (await following(gateway, start)).events_to_the_end()
+            assert text(events) == rest
+            assert json.loads(events[-1].data) == end_at("0002")
         await until(lambda: gateway.limits.feeds == 0)
 
 
@@ -372,8 +323,7 @@ async def test_a_404_or_410_of_the_origin_ends_the_polls_and_viewers_of_a_stream
         viewer = await following(gateway, "0001")
         await gateway.ask(get(f"{S}?offset=-1"))
         await origin.polled(1)
-        origin.instead = answer(b"gone", status=status)
-        origin.tell()
+        origin.answer_all(answer(b"gone", status=status))
         assert (await waiter.answer()).status == code
         await viewer.events_to_the_end()
         await until(lambda: gateway.limits.feeds == 0)
@@ -383,8 +333,7 @@ async def test_a_404_or_410_of_the_origin_ends_the_polls_and_viewers_of_a_stream
 
 async def test_a_403_to_the_feed_ends_its_waiting_polls() -> None:
     async with waiting(b"a") as (origin, gateway, waiter):
-        origin.instead = answer(b"no", status="403 Forbidden")
-        origin.tell()
+        origin.answer_all(answer(b"no", status="403 Forbidden"))
         assert (await waiter.answer()).status == 502
         got = await gateway.ask(get(at("0001")))
         assert (got.status, got.body) == (403, b"no")
@@ -477,11 +426,20 @@ async def test_a_cached_response_is_up_to_date_for_a_second_or_if_its_tail_is_co
         assert (await gateway.ask(unchanged)).status == 304
 
 
-async def test_a_read_at_the_tail_after_an_append_through_the_gateway_requests_the_origin() -> None:
+@pytest.mark.parametrize("closes", [False, True])
+async def test_a_read_at_the_tail_after_a_write_through_the_gateway_requests_the_origin(
+    closes: bool,
+) -> None:
     async with confirmed_at_tail(b"a") as (origin, gateway):
-        origin.pieces.append(b"b")  # the poll that waits is told of it later
-        assert (await gateway.ask(request("POST", S, body=b"b"))).status == 204
-        assert news(await gateway.ask(get(f"{S}?offset=0001"))) == (200, b"b", "0002", "true")
+        origin.closed_stream = closes  # the poll that waits is told of it later
+        origin.pieces += [] if closes else [b"b"]
+        write = (
+            request("POST", S, "Stream-Closed: true") if closes else request("POST", S, body=b"b")
+        )
+        assert (await gateway.ask(write)).status == 204
+        got = await gateway.ask(get(f"{S}?offset=0001"))
+        assert news(got)[:3] == ((200, b"", "0001") if closes else (200, b"b", "0002"))
+        assert got.get("Stream-Closed") == ("true" if closes else None)
 
 
 @pytest.mark.parametrize("closes", [False, True])
@@ -510,32 +468,16 @@ async def test_a_feed_is_not_up_to_date_without_a_write_made_during_its_first_ca
         assert json.loads(events[0].data) == {"streamNextOffset": "0001", "streamCursor": ANY}
 
 
-async def test_a_read_at_the_tail_after_a_closure_through_the_gateway_requests_the_origin() -> None:
-    async with confirmed_at_tail(b"a") as (origin, gateway):
-        origin.closed_stream = True  # the poll that waits is told of it later
-        closing = request("POST", S, "Stream-Closed: true")
-        assert (await gateway.ask(closing)).status == 204
-        got = await gateway.ask(get(f"{S}?offset=0001"))
-        assert (got.status, got.get("Stream-Closed")) == (200, "true")
-
-
-async def test_readers_with_different_credentials_have_separate_feeds() -> None:
+async def test_other_credentials_and_unknown_query_keys_make_separate_feeds() -> None:
     async with live(b"a") as (origin, gateway):
         await polling(gateway, "0001")
-        await polling(gateway, "0001", "Cookie: a")
-        await polling(gateway, "0001", "Cookie: a")
-        await polling(gateway, "0001", "Cookie: b")
-        await until(lambda: len(origin.polls) == 3)
-        assert gateway.limits.feeds == 3
-
-
-async def test_unknown_query_keys_make_a_separate_feed() -> None:
-    async with live(b"a") as (origin, gateway):
-        await polling(gateway, "0001")
+        for line in ("Cookie: a", "Cookie: a", "Cookie: b"):
+            await polling(gateway, "0001", line)
         client = await gateway.connect()
         client.send(get(at("0001", "long-poll", "shard=2")))
-        await until(lambda: len(origin.polls) == 2)
-        assert origin.polls[1] == f"{S}?live=long-poll&offset=0001&shard=2"
+        await until(lambda: len(origin.polls) == 4)
+        assert gateway.limits.feeds == 4
+        assert origin.polls[-1] == f"{S}?live=long-poll&offset=0001&shard=2"
 
 
 @pytest.mark.parametrize("who", ["Authorization: Bearer a", "Cookie: a"])
@@ -626,17 +568,6 @@ async def test_draining_answers_all_polls_and_ends_all_viewers() -> None:
         await draining
         assert (gateway.limits.feeds, gateway.limits.live_readers) == (0, 0)
         assert (await gateway.ask(get(at("0001")))).status == 503
-
-
-@pytest.mark.usefixtures("quick_retries")
-async def test_a_compressed_poll_response_is_a_502() -> None:
-    async with live(b"a") as (origin, gateway):
-        waiter = await polling(gateway, "0001", "Accept-Encoding: gzip")
-        await origin.polled(1)
-        assert "Accept-Encoding: identity" in origin.heard[-1].fields
-        origin.instead = answer(b"\x1f\x8b", "Stream-Next-Offset: 0002", "Content-Encoding: gzip")
-        origin.tell()
-        assert (await waiter.answer()).status == 502
 
 
 @pytest.mark.parametrize("asked", ["-1", "now"])

@@ -38,8 +38,7 @@ async def test_viewers_get_up_to_date_after_a_later_poll_confirms_the_tail() -> 
             origin.pieces.append(b"b")
             await wire.send(answer(b"b", TEXT, "Stream-Next-Offset: 0002", "Stream-Cursor: 7"))
 
-        origin.instead = tell_half
-        origin.tell()
+        origin.answer_all(tell_half)
         await origin.polled(2)  # that one waits at 0002
         origin.tell()
         assert await up_to(viewer, "0002") == "b"
@@ -60,8 +59,7 @@ async def test_an_append_known_only_from_the_offset_of_a_204_reaches_all_readers
             lines = "Stream-Next-Offset: 0002", "Stream-Up-To-Date: true"
             await wire.send(answer(b"", *lines, status="204 No Content"))
 
-        origin.instead = tell_tail_alone
-        origin.tell()
+        origin.answer_all(tell_tail_alone)
         assert news(await poller.answer()) == (200, b"b", "0002", "true")
         assert await up_to(viewer, "0002") == "b"
         assert (await gateway.ask(get(f"{S}?offset=-1"))).body == b"ab"
@@ -235,8 +233,7 @@ async def test_a_poll_from_now_is_up_to_date_only_with_appends_acknowledged_befo
             lines = "Stream-Next-Offset: 0002", "Stream-Up-To-Date: true", "Stream-Cursor: 7"
             await wire.send(answer(b"b", TEXT, *lines))
 
-        origin.instead = tell_late
-        origin.tell()
+        origin.answer_all(tell_late)
         await until(lambda: origin.waiting == 0)
         writer = await gateway.connect()
         origin.instead = None

@@ -54,8 +54,7 @@ async def test_a_shorter_recreated_stream_is_not_joined_with_the_old_one(
         await origin.polled(1)
         assert (await gateway.ask(get(f"{S}?offset=-1"))).body == b"abc"
         origin.pieces = [b"x"]
-        origin.instead = reset  # as it starts anew
-        origin.tell()
+        origin.answer_all(reset)  # as it starts anew
         await until(lambda: origin.waiting == 0)
         origin.instead = None
         assert (await waiter.answer()).status == 410
@@ -77,8 +76,7 @@ async def test_a_poll_response_that_ends_before_its_start_ends_all_readers() -> 
 
 async def test_one_poll_response_that_ends_before_its_start_does_not_end_the_readers() -> None:
     async with waiting(*OLD) as (origin, _, waiter):
-        origin.instead = answer(b"", "Stream-Next-Offset: 0001", "Content-Type: text/plain")
-        origin.tell()
+        origin.answer_all(answer(b"", "Stream-Next-Offset: 0001", "Content-Type: text/plain"))
         await until(lambda: origin.waiting == 0)
         origin.instead = None
         await origin.polled(2)
@@ -163,8 +161,7 @@ async def test_a_stale_response_does_not_stand_in_for_a_lost_stream(
 async def test_a_read_at_the_tail_is_not_answered_from_the_feed_after_one_failed_poll() -> None:
     async with confirmed_at_tail(b"a") as (origin, gateway):
         asked = len(origin.catch_ups)
-        origin.instead = answer(status="500 Oops")
-        origin.tell()
+        origin.answer_all(answer(status="500 Oops"))
         await until(lambda: len(origin.catch_ups) > asked)
         assert (await gateway.ask(get(f"{S}?offset=0001", "X-Own-Way: 1"))).get("X-Cache") != (
             "COLLAPSED"
@@ -196,8 +193,7 @@ async def test_recent_data_of_equally_long_streams_have_different_tags() -> None
 
 async def test_polls_and_viewers_continue_after_the_origin_restarts_with_the_same_stream() -> None:
     async with viewed(b"a") as (origin, gateway, viewer):
-        origin.instead = reset
-        origin.tell()
+        origin.answer_all(reset)
         await until(lambda: origin.waiting == 0)
         origin.pieces.append(b"b")  # while nobody followed
         origin.instead = None

@@ -54,8 +54,7 @@ async def test_a_stream_that_a_poll_no_longer_finds_is_logged(told: bytes, reaso
         viewer = await following(gateway, "0001", "Cookie: token=secret")
         await origin.polled(1)
         with capture_logs() as lines:
-            origin.instead = told
-            origin.tell()
+            origin.answer_all(told)
             await viewer.events_to_the_end()
         assert losses(lines) == [loss(reason)]
 
@@ -89,8 +88,7 @@ async def test_a_403_or_500_of_the_origin_is_not_logged_as_a_loss(status: str) -
         poller = await polling(gateway, "0001")
         await origin.polled(1)
         with capture_logs() as lines:
-            origin.instead = answer(status=status)
-            origin.tell()
+            origin.answer_all(answer(status=status))
             assert (await poller.answer()).status >= 500
         assert losses(lines) == []
 
@@ -134,8 +132,7 @@ async def test_a_404_for_a_stream_without_readers_is_not_logged_as_a_loss() -> N
         poller.close()
         await until(lambda: gateway.limits.connections == 0)
         with capture_logs() as lines:
-            origin.instead = answer(status="404 Not Found")
-            origin.tell()
+            origin.answer_all(answer(status="404 Not Found"))
             await until(lambda: len(gateway.edge.feeds.table.by_key) == 0)
         assert losses(lines) == []
 
@@ -155,8 +152,7 @@ async def test_the_loss_of_many_streams_is_logged_at_most_once_an_interval(
         await until(lambda: origin.waiting == 9)
         with capture_logs() as lines:
             began = loop.time()
-            origin.instead = answer(status="404 Not Found")
-            origin.tell()
+            origin.answer_all(answer(status="404 Not Found"))
             for viewer in viewers:
                 await viewer.events_to_the_end()
             await until(lambda: sum(line["times"] for line in losses(lines)) == 9)

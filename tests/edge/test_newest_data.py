@@ -72,8 +72,7 @@ async def test_an_sse_reader_is_not_up_to_date_in_an_outage_once_another_feed_ha
             else:
                 await wire.send(DOWN)
 
-        origin.instead = fails_for_all_but_him
-        origin.tell()
+        origin.answer_all(fails_for_all_but_him)
         assert await up_to(his, "0002") == "b"
         assert not is_up_to_date(await viewer.events_to_the_end())
 

@@ -42,8 +42,7 @@ async def followed(origin: LiveOrigin, gateway: Serving, *lines: str) -> None:
 
 async def fail(origin: LiveOrigin, gateway: Serving, failure: bytes | Play = reset) -> None:
     """From now on, also for the poll that waits."""
-    origin.instead = failure
-    origin.tell()
+    origin.answer_all(failure)
     streams = [*gateway.edge.feeds.table.by_key.values()]
     await until(lambda: not any(stream.state.is_current for stream in streams))
 

@@ -35,8 +35,7 @@ def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def restored(origin: LiveOrigin, *pieces: bytes) -> None:
     """Cut the feed's poll, and let the origin come back with these pieces."""
-    origin.instead = reset
-    origin.tell()
+    origin.answer_all(reset)
     await until(lambda: origin.waiting == 0)
     origin.pieces = list(pieces)
     origin.instead = None
@@ -228,8 +227,8 @@ async def test_a_read_beyond_the_feed_is_a_503_while_its_origin_fails() -> None:
             else:
                 await wire.reset()
 
-        asked, origin.instead = len(origin.catch_ups), failing
-        origin.tell()
+        asked = len(origin.catch_ups)
+        origin.answer_all(failing)
         await until(lambda: len(origin.catch_ups) > asked)
         got = await gateway.ask(get(f"{S}?offset=0004", "X-Own-Way: 1"))
         assert got.status == 503

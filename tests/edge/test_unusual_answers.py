@@ -36,8 +36,7 @@ async def test_a_204_without_an_offset_means_the_offset_of_its_poll() -> None:
         waiter = await polling(gateway, "0001")
         for number in range(1, 5):
             await origin.polled(number)
-            origin.instead = answer(status="204 No Content")
-            origin.tell()
+            origin.answer_all(answer(status="204 No Content"))
             await until(lambda: origin.waiting == 0)
             origin.instead = None
         await origin.polled(5)
@@ -51,8 +50,9 @@ async def test_a_204_without_an_offset_means_the_offset_of_its_poll() -> None:
 @pytest.mark.parametrize("body", [b'{"b":2}', b"[1", b"1]", b"null"])
 async def test_json_that_is_no_array_is_a_502_for_polls(body: bytes) -> None:
     async with waiting(b"1", content_type="application/json") as (origin, _, waiter):
-        origin.instead = answer(body, "Content-Type: application/json", "Stream-Next-Offset: 0002")
-        origin.tell()
+        origin.answer_all(
+            answer(body, "Content-Type: application/json", "Stream-Next-Offset: 0002")
+        )
         assert (await waiter.answer()).status == 502
 
 
@@ -252,8 +252,7 @@ async def test_data_read_after_a_failure_are_as_private_as_the_origin_says(
         viewer = await following(gateway, "now")
         await origin.polled(1)
         origin.says_of_reads = [f"Cache-Control: {by_origin}"]
-        origin.instead = reset
-        origin.tell()
+        origin.answer_all(reset)
         await until(lambda: origin.waiting == 0)
         origin.pieces.append(b"b")
         origin.instead = None

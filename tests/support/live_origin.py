@@ -61,6 +61,11 @@ class LiveOrigin(RawOrigin):
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
 
+    def answer_all(self, script: bytes | Play) -> None:
+        """Answer this to the polls that wait, and to whatever is asked from now on."""
+        self.instead = script
+        self.tell()
+
     async def polled(self, times: int) -> None:
         """Wait until so many polls have come, and the last one waits."""
         await until(lambda: len(self.polls) >= times and self.waiting > 0)
