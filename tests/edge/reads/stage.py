@@ -27,13 +27,14 @@ from gateway.store import CacheEntry, Store
 from gateway.telemetry.traffic import Traffic
 from tests.support.cache_status import said
 from tests.support.manual_clock import ManualClock
+from tests.support.raw_origin import RawOrigin
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from gateway.edge.reads.variants import Variant
     from gateway.origin.answer import AnswerReceiver
-    from tests.support.raw_origin import RawOrigin
+    from tests.support.raw_origin import Play
 
 PATH = "/v1/stream/s"
 IDENTITY = IdentityHeaders()
@@ -165,3 +166,11 @@ async def staged(
         stage.cached.close()
         await stage.cache.close()
         await origin.close()
+
+
+@asynccontextmanager
+async def cache_before(
+    *scripts: bytes | Play, **options: object
+) -> AsyncIterator[tuple[RawOrigin, Stage]]:
+    async with RawOrigin(*scripts) as raw, staged(raw, **options) as stage:  # type: ignore[arg-type] # as it takes
+        yield raw, stage

@@ -10,7 +10,7 @@ import pytest
 from gateway.edge.reads import variants
 from gateway.edge.reads.shared_response import LONGEST_GATHERED
 from gateway.errors import HeadgateError, OriginBroken, OriginTimeout
-from tests.edge.reads.stage import Stage, Told, staged, told
+from tests.edge.reads.stage import Stage, Told, cache_before, told
 from tests.support.raw_origin import RawOrigin, Steps, answer, close, reset, silence
 from tests.support.waiting import until
 
@@ -60,7 +60,7 @@ class Stream:
 
 async def test_a_fetch_continues_when_its_leader_leaves_within_the_body() -> None:
     steps = Steps(head(8, MINUTE) + b"da", b"ta", b"more")
-    async with RawOrigin(steps) as raw, staged(raw) as stage:
+    async with cache_before(steps) as (raw, stage):
         leader = asyncio.create_task(stage.given())
         await until(lambda: steps.sent == 1)
         others = [asyncio.create_task(stage.get()) for _ in range(3)]
@@ -76,7 +76,7 @@ async def test_a_fetch_continues_when_its_leader_leaves_within_the_body() -> Non
 
 
 async def test_a_reader_that_arrives_as_the_last_one_leaves_starts_a_new_fetch() -> None:
-    async with RawOrigin(silence, answer(b"data", MINUTE)) as raw, staged(raw) as stage:
+    async with cache_before(silence, answer(b"data", MINUTE)) as (raw, stage):
         (leader,) = await readers_of(stage, raw, 1)
         leader.cancel()
         await asyncio.wait([leader])
@@ -87,7 +87,7 @@ async def test_a_reader_that_arrives_as_the_last_one_leaves_starts_a_new_fetch()
 async def test_a_refresh_continues_without_a_waiting_reader() -> None:
     old = answer(b"old", "Cache-Control: max-age=1, stale-while-revalidate=60")
     steps = Steps(b"", answer(b"new", MINUTE))
-    async with RawOrigin(old, steps) as raw, staged(raw) as stage:
+    async with cache_before(old, steps) as (_, stage):
         await stage.get()
         stage.clock.advance(2)
         assert (await stage.get()).x_cache == "STALE"
@@ -108,7 +108,7 @@ async def begun_and_left(stage: Stage, steps: Steps) -> None:
 
 async def test_a_cacheable_response_is_fetched_to_its_end_without_readers() -> None:
     steps = Steps(head(4, MINUTE) + b"da", b"ta")
-    async with RawOrigin(steps) as raw, staged(raw) as stage:
+    async with cache_before(steps) as (_, stage):
         await begun_and_left(stage, steps)
         steps.go()
         await until(lambda: stage.find() is not None)
@@ -122,7 +122,7 @@ async def test_a_cacheable_response_without_readers_is_fetched_for_finish_s_only
 ) -> None:
     monkeypatch.setattr("gateway.edge.reads.fetches.FINISH_S", 0.2)
     steps = Steps(head(4, MINUTE) + b"da", b"ta")
-    async with RawOrigin(steps) as raw, staged(raw) as stage:
+    async with cache_before(steps) as (_, stage):
         await begun_and_left(stage, steps)
         again = asyncio.create_task(stage.get()) if comes_back else None
         await asyncio.sleep(0.3)  # longer than that: the time is what is tested
@@ -140,7 +140,7 @@ async def test_a_reader_that_arrives_as_an_unread_fetch_times_out_gets_the_respo
     """However far the end of the request has come: it takes some passes of the loop."""
     monkeypatch.setattr("gateway.edge.reads.fetches.FINISH_S", 0.0)
     steps = Steps(head(4, MINUTE) + b"da", b"ta")
-    async with RawOrigin(steps, answer(b"anew", MINUTE)) as raw, staged(raw) as stage:
+    async with cache_before(steps, answer(b"anew", MINUTE)) as (raw, stage):
         await begun_and_left(stage, steps)
         for _ in range(passes):
             await asyncio.sleep(0)
@@ -154,7 +154,7 @@ async def test_a_reader_that_arrives_as_an_unread_fetch_times_out_gets_the_respo
 async def test_a_response_that_will_not_be_cached_ends_with_its_last_reader(field: str) -> None:
     """Also between two parts, and what a write has made old while it came."""
     steps = Steps(head(4, field) + b"da", b"ta")
-    async with RawOrigin(steps) as raw, staged(raw) as stage:
+    async with cache_before(steps) as (_, stage):
         given = await stage.given()
         assert given.source is not None
         stage.cache.forget(stage.request().path)
@@ -164,7 +164,7 @@ async def test_a_response_that_will_not_be_cached_ends_with_its_last_reader(fiel
 
 async def test_an_uncacheable_response_is_not_read_on_without_readers() -> None:
     endless = Stream(50 * MB, NOT_KEPT)
-    async with RawOrigin(endless) as raw, staged(raw) as stage:
+    async with cache_before(endless) as (_, stage):
         given = await stage.given()
         assert given.source is not None
         given.source.release()
@@ -174,7 +174,7 @@ async def test_an_uncacheable_response_is_not_read_on_without_readers() -> None:
 
 async def test_a_leader_that_does_not_read_does_not_delay_the_others() -> None:
     body = b"x" * (2 * MB)
-    async with RawOrigin(Stream(len(body), MINUTE)) as raw, staged(raw) as stage:
+    async with cache_before(Stream(len(body), MINUTE)) as (raw, stage):
         slow = asyncio.create_task(stage.given())
         await until(lambda: len(raw.heard) == 1)
         others = [asyncio.create_task(stage.get()) for _ in range(3)]
@@ -206,10 +206,10 @@ async def test_an_error_reaches_every_waiting_reader_once_and_is_not_cached(
         else:
             await failure(wire)
 
-    patience = 1.0 if error is OriginTimeout else 10.0
-    async with (
-        RawOrigin(fails) as raw,
-        staged(raw, response_timeout=patience, read_timeout=patience) as stage,
+    times = dict.fromkeys(("response_timeout", "read_timeout"), 1 if error is OriginTimeout else 10)
+    async with cache_before(fails, response_timeout=patience, read_timeout=patience) as (
+        raw,
+        stage,
     ):
         readers = await readers_of(stage, raw, 5)
         begin.set()
@@ -225,7 +225,7 @@ async def test_a_body_delimited_by_the_connection_end_is_not_cached() -> None:
         await wire.send(f"HTTP/1.1 200 OK\r\n{MINUTE}\r\n\r\ndata".encode())
         await wire.close()
 
-    async with RawOrigin(ends) as raw, staged(raw) as stage:
+    async with cache_before(ends) as (_, stage):
         for _ in range(2):
             reader = await stage.get()
             assert (reader.body, reader.x_cache) == (b"data", "MISS")
@@ -234,7 +234,7 @@ async def test_a_body_delimited_by_the_connection_end_is_not_cached() -> None:
 
 async def test_an_error_within_an_uncacheable_body_reaches_its_reader() -> None:
     steps = Steps(head(8, NOT_KEPT) + b"data", then=reset)
-    async with RawOrigin(steps) as raw, staged(raw) as stage:
+    async with cache_before(steps) as (_, stage):
         given = await stage.given()
         steps.go()
         with pytest.raises(OriginBroken):
@@ -243,7 +243,7 @@ async def test_an_error_within_an_uncacheable_body_reaches_its_reader() -> None:
 
 async def test_a_stream_read_is_returned_when_it_is_known_whether_it_is_empty() -> None:
     steps = Steps(head(5, MINUTE, "Stream-Next-Offset: 9") + b"[", b"1", b",2]")
-    async with RawOrigin(steps) as raw, staged(raw) as stage:
+    async with cache_before(steps) as (_, stage):
         reader = asyncio.create_task(stage.given("offset=1"))
         await until(lambda: steps.sent == 1)
         steps.go()
@@ -258,7 +258,7 @@ async def test_a_stream_read_is_returned_when_it_is_known_whether_it_is_empty() 
     [(LONGEST_GATHERED - 1, "HIT"), (LONGEST_GATHERED, "HIT"), (LONGEST_GATHERED + 1, "MISS")],
 )
 async def test_a_response_is_cached_up_to_the_length_limit(length: int, x_cache: str) -> None:
-    async with RawOrigin(Stream(length, MINUTE)) as raw, staged(raw, store_bytes=128 * MB) as stage:
+    async with cache_before(Stream(length, MINUTE), store_bytes=128 * MB) as (_, stage):
         assert len((await stage.get()).body) == length
         if x_cache == "HIT":  # the reader has all before the end of the answer was heard
             await until(lambda: stage.find() is not None)
@@ -268,7 +268,7 @@ async def test_a_response_is_cached_up_to_the_length_limit(length: int, x_cache:
 
 async def test_every_reader_gets_the_whole_of_a_response_over_the_length_limit() -> None:
     length = LONGEST_GATHERED + 100_000
-    async with RawOrigin(Stream(length, MINUTE)) as raw, staged(raw) as stage:
+    async with cache_before(Stream(length, MINUTE)) as (raw, stage):
         readers = [asyncio.create_task(stage.get()) for _ in range(3)]
         assert [len(reader.body) for reader in await asyncio.gather(*readers)] == [length] * 3
         assert len(raw.heard) == 3
@@ -278,7 +278,7 @@ async def test_every_reader_gets_the_whole_of_a_response_over_the_length_limit()
 async def test_the_keys_passed_without_waiting_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Those passed last are remembered."""
     monkeypatch.setattr(variants, "MOST_HIT_FOR_PASS", 2)
-    async with RawOrigin(answer(b"x", NOT_KEPT)) as raw, staged(raw) as stage:
+    async with cache_before(answer(b"x", NOT_KEPT)) as (raw, stage):
         for query in ("n=1", "n=2", "n=3"):
             await stage.get(query)
         for query, waits in (("n=3", False), ("n=2", False), ("n=1", True)):

@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
 
 import pytest
 
 from gateway.edge.reads.shared_response import LONGEST_GATHERED
 from gateway.errors import OriginBroken
-from tests.edge.reads.stage import PATH, Stage, Told, staged, told
+from tests.edge.reads.stage import PATH, Stage, Told, cache_before, told
 from tests.support.raw_origin import RawOrigin, Steps, Wire, answer, close
 from tests.support.waiting import until
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
 
 MINUTE = "Cache-Control: max-age=60"
 OFFSET = "Stream-Next-Offset: 9"
@@ -33,25 +27,15 @@ class Polyglot:
     def __init__(self, *fields: str, status: str = "200 OK") -> None:
         self.fields = fields
         self.status = status
-        self.raw: RawOrigin | None = None
         self._go = asyncio.Event()
 
     def go(self) -> None:
         self._go.set()
 
     async def __call__(self, wire: Wire) -> None:
-        assert self.raw is not None
-        asked = dict(field.split(": ", 1) for field in self.raw.heard[-1].fields)
         await self._go.wait()
-        text = asked.get("Accept-Language", "none").encode()
+        text = wire.heard.named.get("accept-language", "none").encode()
         await wire.send(answer(text, "Vary: Accept-Language", *self.fields, status=self.status))
-
-
-@asynccontextmanager
-async def before(polyglot: Polyglot) -> AsyncIterator[tuple[RawOrigin, Stage]]:
-    async with RawOrigin(polyglot) as raw, staged(raw) as stage:
-        polyglot.raw = raw
-        yield raw, stage
 
 
 async def crowd(
@@ -76,7 +60,7 @@ async def test_readers_of_other_variants_share_one_request_per_variant(
 ) -> None:
     polyglot = Polyglot(*fields, status=status)
     names = ["en", *["de"] * 20, *["fr"] * 20]
-    async with before(polyglot) as (raw, stage):
+    async with cache_before(polyglot) as (raw, stage):
         readers = await crowd(raw, stage, *((language(name),) for name in names))
         polyglot.go()
         answers = await asyncio.gather(*readers)
@@ -89,7 +73,7 @@ async def test_readers_of_other_variants_share_one_request_per_variant(
 async def test_readers_of_an_absent_stream_share_one_request_until_a_write(said: str) -> None:
     """Viewers of a stream that is about to be created; once it may be, nobody joins any more."""
     numbers = Numbers(said, status="404 Not Found")
-    async with RawOrigin(numbers) as raw, staged(raw) as stage:
+    async with cache_before(numbers) as (raw, stage):
         readers = await crowd(raw, stage, *(() for _ in range(20)))
         stage.cache.forget(PATH)
         late = asyncio.create_task(stage.get())
@@ -105,7 +89,7 @@ async def test_readers_of_an_absent_stream_share_one_request_until_a_write(said:
 async def test_readers_of_different_known_variants_do_not_wait_for_each_other() -> None:
     first, second = Steps(b"", answer(b"a", MINUTE)), answer(b"de", MINUTE, "Vary: Accept-Language")
     known = answer(b"en", "Cache-Control: max-age=1", "Vary: Accept-Language")
-    async with RawOrigin(known, first, second) as raw, staged(raw) as stage:
+    async with cache_before(known, first, second) as (_, stage):
         await stage.get("", language("en"))
         stage.clock.advance(2)
         held_up = asyncio.create_task(stage.get("", language("fr")))
@@ -120,7 +104,7 @@ async def test_one_reader_with_two_variant_requests_at_once_gets_both(fields: li
     """Though what is for somebody is not kept, and so is no variant of anything."""
     polyglot = Polyglot(*fields)
     names = ["en", "de", "en", "de"]
-    async with before(polyglot) as (raw, stage):
+    async with cache_before(polyglot) as (raw, stage):
         readers = await crowd(raw, stage, *((language(name), COOKIE) for name in names))
         polyglot.go()
         assert [reader.body.decode() for reader in await asyncio.gather(*readers)] == names
@@ -141,7 +125,7 @@ async def test_a_response_for_one_request_is_fetched_by_each_waiting_reader(
 ) -> None:
     """Also by the same reader: a token that serves once, an answer that must not be reused."""
     numbers = Numbers(*fields, status=status)
-    async with RawOrigin(numbers) as raw, staged(raw) as stage:
+    async with cache_before(numbers) as (raw, stage):
         readers = await crowd(raw, stage, *((COOKIE,) for _ in range(4)))
         numbers.go()
         await heard(raw, 4)  # at once, when the first is answered
@@ -171,7 +155,7 @@ class Numbers:
 
 async def test_a_tail_response_with_a_cookie_is_not_shared() -> None:
     numbers = Numbers(OFFSET, "Set-Cookie: session=new", "Cache-Control: no-store", status="200 OK")
-    async with RawOrigin(numbers) as raw, staged(raw) as stage:
+    async with cache_before(numbers) as (raw, stage):
         readers = [asyncio.create_task(stage.get("offset=now")) for _ in range(3)]
         await until(lambda: len(raw.heard) == 1 and stage.cache.fetches.collapsed == 2)
         for _ in range(3):
@@ -183,7 +167,7 @@ async def test_a_tail_response_with_a_cookie_is_not_shared() -> None:
 async def test_one_refresh_of_a_public_response_serves_all_readers() -> None:
     public = "Cache-Control: public, max-age=1, stale-while-revalidate=60"
     second = Steps(b"", answer(b"new", public))
-    async with RawOrigin(answer(b"old", public), second) as raw, staged(raw) as stage:
+    async with cache_before(answer(b"old", public), second) as (raw, stage):
         await stage.get()
         stage.clock.advance(2)
         for number in range(20):
@@ -205,7 +189,7 @@ async def test_a_reader_that_joins_a_slow_body_gets_each_part_as_it_arrives(
     """How long the whole of it takes is the origin's affair, and may be for ever."""
     monkeypatch.setattr("gateway.edge.reads.http_cache.JOINED_S", 0.01)
     steps = Steps(head("Content-Length: 6") + b"ab", b"cd", b"ef")
-    async with RawOrigin(steps) as raw, staged(raw) as stage:
+    async with cache_before(steps) as (raw, stage):
         leader = await stage.given()
         joined = [await stage.given() for _ in range(3)]
         bodies = []
@@ -225,7 +209,7 @@ async def test_a_reader_that_joins_a_slow_body_gets_each_part_as_it_arrives(
 
 async def test_a_reader_that_joins_a_quick_body_gets_it_in_one_piece() -> None:
     steps = Steps(head("Content-Length: 4") + b"da", b"ta")
-    async with RawOrigin(steps) as raw, staged(raw) as stage:
+    async with cache_before(steps) as (raw, stage):
         leader = await stage.given()
         joined = asyncio.create_task(stage.given())
         await until(lambda: stage.cache.fetches.collapsed == 1)
@@ -241,7 +225,7 @@ async def test_a_slow_body_that_is_cut_is_cut_for_readers_that_joined(
 ) -> None:
     monkeypatch.setattr("gateway.edge.reads.http_cache.JOINED_S", 0.01)
     steps = Steps(head("Content-Length: 6") + b"ab", then=close)
-    async with RawOrigin(steps) as raw, staged(raw) as stage:
+    async with cache_before(steps) as (raw, stage):
         given = [await stage.given() for _ in range(3)]
         steps.go()
         for one in given:
@@ -254,7 +238,7 @@ async def test_a_stale_response_stands_in_for_readers_that_got_nothing_of_a_cut_
     """Who has its head is told that it is cut, and does not wait for more."""
     old = answer(b"old", "Cache-Control: max-age=1, stale-if-error=60")
     steps = Steps(head("Content-Length: 6"), then=close)
-    async with RawOrigin(old, steps) as raw, staged(raw) as stage:
+    async with cache_before(old, steps) as (raw, stage):
         await stage.get()
         stage.clock.advance(2)
         leader = await stage.given()
@@ -282,7 +266,7 @@ async def test_a_body_that_exceeds_the_cache_limit_still_reaches_all_its_readers
         await wire.send(b"%x\r\n%b\r\n0\r\n\r\n" % (length % 100_000, b"x" * (length % 100_000)))
 
     steps = Steps(head("Transfer-Encoding: chunked") + chunk, then=rest)
-    async with RawOrigin(steps, answer(b"short", MINUTE)) as raw, staged(raw) as stage:
+    async with cache_before(steps, answer(b"short", MINUTE)) as (raw, stage):
         leader, joined = await stage.given(), await stage.given()
         steps.go()
         bodies = await asyncio.gather(told(leader), told(joined))
@@ -297,12 +281,12 @@ async def test_a_reader_that_may_not_join_sends_no_validator_of_a_dropped_respon
     of_one = Steps(b"", answer(b"mine", "Set-Cookie: session=a", tag))
 
     async def of_another_stream(wire: Wire) -> None:
-        is_asked = any(field.startswith("If-None-Match") for field in raw.heard[-1].fields)
+        is_asked = any(field.startswith("If-None-Match") for field in wire.heard.fields)
         same = answer(b"", tag, status="304 Not Modified")
         await wire.send(same if is_asked else answer(b"new", MINUTE, tag))
 
     scripts = (answer(b"old", MINUTE, tag), of_one, of_another_stream)
-    async with RawOrigin(*scripts) as raw, staged(raw) as stage:
+    async with cache_before(*scripts) as (_, stage):
         await stage.get()
         stage.clock.advance(61)
         readers = [asyncio.create_task(stage.get()) for _ in range(2)]
@@ -318,7 +302,7 @@ async def test_a_304_for_one_reader_is_not_shared_with_readers_that_joined(own: 
     tag = 'ETag: "1"'
     of_one = Steps(b"", answer(b"", own, tag, status="304 Not Modified"))
     scripts = (answer(b"data", MINUTE, tag), of_one, answer(b"data", "Next: mine", tag))
-    async with RawOrigin(*scripts) as raw, staged(raw) as stage:
+    async with cache_before(*scripts) as (raw, stage):
         await stage.get()
         stage.clock.advance(61)
         readers = [asyncio.create_task(stage.given()) for _ in range(2)]
