@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
+from unittest.mock import Mock
 
 import pytest
 from structlog.testing import capture_logs
 
-from gateway.rules.read_rules import ANOTHER_STREAM
+from gateway.edge.followed.checks import StreamChecks
+from gateway.edge.followed.comparison import Evidence
+from gateway.edge.followed.evidence import StreamEvidence
+from gateway.edge.followed.followed_table import FollowedTable
+from gateway.errors import StreamGone
+from gateway.rules.read_rules import ANOTHER_STREAM, LostOffsets
 from gateway.telemetry import rare_lines
 from tests.edge.live_readers import S, following, live, polling, viewed
-from tests.support.raw_origin import Wire, answer
-from tests.support.serving import EDGE, get, request
+from tests.support.raw_origin import RawOrigin, Wire, answer, silence
+from tests.support.serving import EDGE, edge_serving, get, request
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from gateway.edge.reads.fetches import Fetch
 
 EVENT = "origin.lost_stream"
 DELETED = "the stream was deleted"
@@ -159,3 +167,59 @@ async def test_the_loss_of_many_streams_is_logged_at_most_once_an_interval(
         assert losses(lines)[0]["times"] == 1
         took_s = loop.time() - began + 0.001  # uvloop's clock counts milliseconds
         assert len(losses(lines)) <= 1 + took_s / rare_lines.EVERY_S
+
+
+KEY = ("h", "/s", (), "")
+
+
+def test_ends_known_only_from_reads_are_refused_when_the_feed_is_lost() -> None:
+    evidence = StreamEvidence(LostOffsets(), lambda: 100.0)
+    for end in ("02", "05"):
+        evidence.add(KEY, Evidence("-1", end))
+    evidence.lose(KEY, "01", "03", frozenset({"03"}))
+    refused = [offset for offset in ("01", "03", "05", "06") if evidence.refuses(KEY, offset)]
+    assert refused == ["03", "05"]
+    assert [one.end for one in evidence.of(KEY)] == ["02"]
+
+
+def test_a_read_whose_end_is_already_lost_starts_no_comparison() -> None:
+    gone = Mock(side_effect=StreamGone("its offset is refused"))
+    table = FollowedTable()
+    evidence = StreamEvidence(LostOffsets(), lambda: 100.0)
+    evidence.add(KEY, Evidence("-1", "05", "a"))
+    request = SimpleNamespace(path="/s", start="02", stream_key=KEY)
+    fetch = cast("Fetch", SimpleNamespace(request=request, server="b"))
+    assert StreamChecks(evidence, table, Mock(), gone).comparison_before(fetch) is None
+    assert evidence.of(KEY) == []
+
+
+TAIL = ("Content-Type: text/plain", "Stream-Next-Offset: 0000_0009", "Stream-Up-To-Date: true")
+
+
+@pytest.mark.parametrize(
+    ("asked", "status"), [("0000_0009", 200), ("0000_0010", 200), ("0000_0011", 503)]
+)
+async def test_a_read_one_byte_past_the_origins_tail_gets_its_own_offset_back(
+    asked: str, status: int
+) -> None:
+    async with RawOrigin(answer(b"", *TAIL)) as raw, edge_serving(raw) as gateway:
+        got = await gateway.ask(get(f"{S}?offset={asked}"))
+        assert got.status == status
+        assert raw.lines() == [f"GET {S}?offset={asked}"]
+        if status == 200:
+            assert (got.body, got.get("Stream-Next-Offset")) == (b"", asked)
+            assert got.get("Stream-Up-To-Date") == "true"
+
+
+async def test_a_poll_one_byte_past_the_tail_waits_at_its_own_offset() -> None:
+    news = answer(b"more", TAIL[0], "Stream-Next-Offset: 0000_0013", TAIL[2])
+    async with RawOrigin(answer(b"", *TAIL), news, silence) as raw, edge_serving(raw) as gateway:
+        got = await gateway.ask(get(f"{S}?offset=0000_0010&live=long-poll"))
+        assert (got.status, got.body) == (200, b"more")
+        assert got.get("Stream-Next-Offset") == "0000_0013"
+        assert "offset=0000_0010" in raw.lines()[1]
+
+
+async def test_a_response_with_data_that_ends_before_its_offset_is_a_503() -> None:
+    async with RawOrigin(answer(b"data", *TAIL)) as raw, edge_serving(raw) as gateway:
+        assert (await gateway.ask(get(f"{S}?offset=0000_0010"))).status == 503

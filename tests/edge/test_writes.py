@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+from typing import TYPE_CHECKING
+
 import pytest
 
+from gateway.edge.followed import known_state
+from gateway.edge.followed.comparison import LONGEST_COUNTED, MOST_COUNTED
+from gateway.edge.followed.origin_reads import PollResult
+from gateway.edge.followed.recent_window import RecentWindow, WindowBudget
+from gateway.live.source import LONGEST_ROUND
+from gateway.protocol.streams.offsets import TailBound
+from tests.edge.followed_parts import KIND, reading, state_of
+from tests.edge.live_readers import confirmed, following, live, news, polling, told, up_to
 from tests.support.cache_status import said
 from tests.support.live_origin import LiveOrigin
 from tests.support.raw_origin import RawOrigin, answer
 from tests.support.serving import EDGE, edge_serving, get, request
+
+if TYPE_CHECKING:
+    from gateway.edge.followed.known_state import KnownState
 
 S = f"{EDGE}/s"
 MINUTE = "Cache-Control: max-age=60"
@@ -202,3 +217,145 @@ async def test_a_first_or_refused_append_causes_no_head_request(
         got = await gateway.ask(request("POST", S, *STAMP))
         assert got.get("Stream-Next-Offset") == ("0005" if len(fields) == 2 else None)
         assert raw.lines() == [f"POST {S}"]
+
+
+@pytest.mark.parametrize("method", ["POST", "DELETE", "PUT"])
+@pytest.mark.parametrize(
+    ("status", "kept"),
+    [
+        ("502 Bad Gateway", False),
+        ("504 Gateway Timeout", False),
+        ("503 Service Unavailable", True),
+        ("500 Oops", True),
+        ("409 Conflict", True),
+    ],
+)
+async def test_a_write_with_502_or_504_drops_cached_responses(
+    method: str, status: str, kept: bool
+) -> None:
+    unsure = answer(status=status)
+    scripts = (answer(b"old", MINUTE), unsure, answer(b"new", MINUTE))
+    async with RawOrigin(*scripts) as raw, edge_serving(raw) as gateway:
+        assert (await gateway.ask(get(S))).body == b"old"
+        assert (await gateway.ask(request(method, S))).status == int(status[:3])
+        assert (await gateway.ask(get(S))).body == (b"old" if kept else b"new")
+
+
+async def test_a_refused_head_request_drops_no_cached_response() -> None:
+    scripts = (answer(b"old", MINUTE), answer(status="504 Gateway Timeout"), answer(b"new"))
+    async with RawOrigin(*scripts) as raw, edge_serving(raw) as gateway:
+        assert (await gateway.ask(get(S))).body == b"old"
+        assert (await gateway.ask(request("HEAD", f"{S}?a=1"))).status == 504
+        assert (await gateway.ask(get(S))).body == b"old"
+
+
+AT_3 = PollResult("3", None, b"", KIND, closed=False, caught_up=True)
+
+
+def known() -> KnownState:
+    return state_of(RecentWindow(KIND, "3", WindowBudget(1 << 20)), reading())
+
+
+async def test_a_poll_without_a_recent_write_is_not_up_to_date() -> None:
+    state = known()
+    state.note_write(TailBound("5"))
+    sent_at = asyncio.get_running_loop().time()
+    assert (state.expected_end, state.note_answer(AT_3, 1.0, sent_at, 0).caught_up) == ("5", False)
+
+
+async def test_a_write_that_the_origin_lost_is_expected_for_a_limited_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    state = known()
+    state.note_write(TailBound("5"))
+    monkeypatch.setattr(known_state, "PERSISTS_S", 0.0)
+    sent_at = asyncio.get_running_loop().time()
+    assert not state.note_answer(AT_3, 1.0, sent_at - 1.0, 0).caught_up, "it was sent before"
+    assert (state.expected_end, state.note_answer(AT_3, 1.0, sent_at, 0).caught_up) == ("3", True)
+    assert state.known_end == "5", "an offset that a client may hold is refused when it is lost"
+
+
+async def test_the_time_to_show_a_write_begins_anew_only_with_a_write_that_goes_further(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    state = known()
+    state.note_write(TailBound("5"))
+    monkeypatch.setattr(known_state, "PERSISTS_S", 0.05)
+    await asyncio.sleep(0.06)
+    state.note_write(TailBound("4"))
+    assert state.expected_end == "3", "it shows nothing new"
+    state.note_write(TailBound("6"))
+    assert state.expected_end == "6"
+
+
+JSON = "application/json"
+
+
+@pytest.mark.parametrize("more", [-1, 0, 1])
+async def test_news_around_the_longest_round_arrive_once_and_in_order(more: int) -> None:
+    """Over LONGEST_ROUND everybody leaves the round for them, and comes back for what follows."""
+    long = b"x" * (LONGEST_ROUND + more)
+    async with live(b"a") as (origin, gateway):
+        viewers = [await following(gateway, "0000") for _ in range(2)]
+        poll = await polling(gateway, "0001")
+        for viewer in viewers:
+            assert await up_to(viewer, "0001") == "a"
+        asked = len(origin.catch_ups)
+        await origin.polled(1)
+        origin.append(long)
+        assert news(await poll.answer()) == (200, long, "0002", "true")
+        await origin.polled(2)
+        origin.append(b"b")
+        for viewer in viewers:
+            assert await up_to(viewer, "0003") == f"a{long.decode()}b"
+        assert len(origin.catch_ups) == asked  # it was told of all this already
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        b",".join([b"1"] * (MOST_COUNTED + 2)),
+        b'"%b"' % (b"x" * LONGEST_COUNTED),
+        b'"%b"' % (b"x" * LONGEST_ROUND),
+        b",".join([b'"xx"'] * LONGEST_ROUND),
+    ],
+    ids=[
+        "more messages than are counted",
+        "a message too long to count",
+        "a message longer than a round",
+        "as many messages as a round has bytes",
+    ],
+)
+async def test_long_json_arrives_once_and_later_polls_are_answered(piece: bytes) -> None:
+    async with live(b"0", content_type=JSON) as (origin, gateway):
+        viewer = await following(gateway, "0001")
+        poll = await polling(gateway, "0001")
+        await origin.polled(1)
+        origin.append(piece)
+        whole = b"[%b]" % piece
+        assert news(await poll.answer()) == (200, whole, "0002", "true")
+        assert await up_to(viewer, "0002") == whole.decode()
+        await confirmed(gateway, "0002")
+        next_poll = await polling(gateway, "0002")
+        origin.append(b'"next"')
+        assert news(await next_poll.answer()) == (200, b'["next"]', "0003", "true")
+        assert await up_to(viewer, "0003") == f'{whole.decode()}["next"]'
+        late = await following(gateway, "0001")
+        events = await late.events_until(told("0003", upToDate=True))  # type: ignore[arg-type] # a predicate
+        pieces = [json.loads(event.data) for event in events if event.name == "data"]
+        assert [item for piece in pieces for item in piece] == [*json.loads(whole), "next"]
+
+
+async def test_a_poll_gets_the_first_of_two_long_pieces() -> None:
+    """What waits for a round may be many answers of the origin."""
+    long = b"x" * (LONGEST_ROUND - 10)
+    async with live(b"a") as (origin, gateway):
+        poll = await polling(gateway, "0001")
+        viewer = await following(gateway, "0001")
+        await origin.polled(1)
+        origin.append(long)
+        await origin.polled(2)
+        origin.append(long)
+        got = await poll.answer()
+        assert (got.status, got.body[:1], got.get("Stream-Next-Offset")) == (200, b"x", "0002")
+        assert await up_to(viewer, "0003") == 2 * long.decode()
