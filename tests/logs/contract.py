@@ -150,6 +150,12 @@ def removed(state: StreamState) -> Change:
     return Change(state, state.version, removes=True)
 
 
+async def committed(log: Log, change: Change) -> Change:
+    """Commit a change, and return it."""
+    await log.commit([change])
+    return change
+
+
 async def commit_each(log: Log, *changes: Change) -> None:
     """One after the other."""
     for change in changes:
@@ -176,8 +182,7 @@ async def test_loading_a_path_where_nothing_was_created_finds_nothing(log: Log) 
 
 
 async def test_a_created_stream_loads_with_its_state_and_reads_its_records(log: Log) -> None:
-    change = created(log, "s", b"one", b"two")
-    await log.commit([change])
+    change = await committed(log, created(log, "s", b"one", b"two"))
     assert await log.load("s") == found(log, change.state, None)
     assert await log.read(change.state, 0, 100) == Chunk(change.state, 0, 6, (b"one", b"two"))
 
@@ -225,8 +230,7 @@ async def test_every_field_of_a_stream_state_survives_a_commit_and_a_load(log: L
 
 
 async def test_every_changed_field_of_a_stream_state_survives_a_commit_and_a_load(log: Log) -> None:
-    change = created(log, "s", b"a")
-    await log.commit([change])
+    change = await committed(log, created(log, "s", b"a"))
     moved = replace(
         change.state,
         version=1,
@@ -261,10 +265,8 @@ async def test_stream_ids_are_never_issued_twice(kind: str, tmp_path: Path) -> N
     ["older", "newer", "no stream at the path", "creation over a stream", "another stream id"],
 )
 async def test_a_commit_with_an_unexpected_version_is_a_conflict(log: Log, wrong: str) -> None:
-    change = created(log, "s", b"one")
-    await log.commit([change])
-    second = appended(change.state, b"two")
-    await log.commit([second])
+    change = await committed(log, created(log, "s", b"one"))
+    second = await committed(log, appended(change.state, b"two"))
     state = second.state
     bad = {
         "older": appended(change.state, b"X"),
@@ -307,8 +309,7 @@ async def test_a_commit_with_one_conflicting_change_stores_no_change(
 
 
 async def test_the_second_of_two_commits_from_one_version_is_a_conflict(log: Log) -> None:
-    change = created(log, "s")
-    await log.commit([change])
+    change = await committed(log, created(log, "s"))
     first, second = appended(change.state, b"one"), appended(change.state, b"two")
     outcomes = await asyncio.gather(
         log.commit([first]), log.commit([second]), return_exceptions=True
@@ -348,8 +349,7 @@ async def test_separate_commits_succeed_or_fail_independently(log: Log) -> None:
 
 
 async def test_separate_commits_are_reported_in_the_order_of_all_commits(log: Log) -> None:
-    change = created(log, "s", b"0")
-    await log.commit([change])
+    change = await committed(log, created(log, "s", b"0"))
     steps = [appended(change.state, b"1")]
     for _ in range(3):
         steps.append(appended(steps[-1].state, b"2"))
@@ -425,16 +425,14 @@ async def test_commits_complete_after_they_are_returned_and_in_order(log: Log) -
 async def test_a_cancelled_commit_is_stored_completely_or_not_at_all(log: Log) -> None:
     change = created(log, "s", b"one")
     log.commit([change]).cancel()
-    after = created(log, "t", b"two")
-    await log.commit([after])
+    after = await committed(log, created(log, "t", b"two"))
     assert await loaded(log, "t") == after.state
     assert await loaded(log, "s") in (None, change.state)
 
 
 async def test_a_commit_of_1501_records_and_3_mb_reads_back_whole(log: Log) -> None:
     datas = [b"x" * 3_000_000, *(b"%d," % number for number in range(1500))]
-    change = created(log, "s", *datas)
-    await log.commit([change])
+    change = await committed(log, created(log, "s", *datas))
     chunk = await log.read(change.state, 0, 10**9)
     assert chunk == Chunk(change.state, 0, change.state.tail, tuple(datas))
 
@@ -505,29 +503,24 @@ async def test_a_read_from_inside_a_record_returns_that_whole_record(
     change = created(log, "s", *((b"abc", b"de", b"fghi") if together else (b"abc",)))
     await log.commit([change])
     for data in () if together else (b"de", b"fghi"):
-        change = appended(change.state, data)
-        await log.commit([change])
+        change = await committed(log, appended(change.state, data))
     assert await log.read(change.state, start, end) == Chunk(change.state, begin, stop, records)
 
 
 async def test_a_read_returns_the_present_state_of_its_stream(log: Log) -> None:
-    change = created(log, "s", b"one")
-    await log.commit([change])
-    second = appended(change.state, b"two", closed=True)
-    await log.commit([second])
+    change = await committed(log, created(log, "s", b"one"))
+    second = await committed(log, appended(change.state, b"two", closed=True))
     chunk = await log.read(change.state, 0, 100)
     assert chunk == Chunk(second.state, 0, 6, (b"one", b"two"))
     assert chunk.at_tail
 
 
 async def test_a_read_of_a_removed_stream_raises_not_found_after_recreation_too(log: Log) -> None:
-    change = created(log, "s", b"one")
-    await log.commit([change])
+    change = await committed(log, created(log, "s", b"one"))
     await log.commit([removed(change.state)])
     with pytest.raises(StreamNotFound):
         await log.read(change.state, 0, 100)
-    again = created(log, "s", b"new", generation=1)
-    await log.commit([again])
+    again = await committed(log, created(log, "s", b"new", generation=1))
     with pytest.raises(StreamNotFound):
         await log.read(change.state, 0, 100)
     assert (await log.read(again.state, 0, 100)).records == (b"new",)
@@ -604,12 +597,10 @@ async def test_a_soft_deleted_stream_is_still_read_by_its_fork(log: Log) -> None
 
 
 async def test_records_before_the_beginning_are_refused_and_the_others_are_read(log: Log) -> None:
-    first = created(log, "s", b"abcde")
-    await log.commit([first])
+    first = await committed(log, created(log, "s", b"abcde"))
     state = appended(first.state, b"fghi", b"jk").state
     await log.commit([appended(first.state, b"fghi", b"jk")])
-    trimmed = replace(appended(state, first=5), trims=True)
-    await log.commit([trimmed])
+    trimmed = await committed(log, replace(appended(state, first=5), trims=True))
     await reclaimed(log)
     for start in (0, 4):
         with pytest.raises(StreamGone):
@@ -619,10 +610,8 @@ async def test_records_before_the_beginning_are_refused_and_the_others_are_read(
 
 
 async def test_an_append_may_trim_all_that_was_there_before(log: Log) -> None:
-    first = created(log, "s", *[b"%03d" % number for number in range(300)])
-    await log.commit([first])
-    later = replace(appended(first.state, b"new", first=900), trims=True)
-    await log.commit([later])
+    first = await committed(log, created(log, "s", *[b"%03d" % number for number in range(300)]))
+    later = await committed(log, replace(appended(first.state, b"new", first=900), trims=True))
     await reclaimed(log)
     assert (await log.read(later.state, 900, 903)).records == (b"new",)
     await log.commit([appended(later.state, b"er")])
@@ -630,13 +619,10 @@ async def test_an_append_may_trim_all_that_was_there_before(log: Log) -> None:
 
 
 async def test_a_trimmed_fork_leaves_the_records_of_its_source(log: Log) -> None:
-    source = created(log, "s", b"abc", b"def", references=1)
-    await log.commit([source])
+    source = await committed(log, created(log, "s", b"abc", b"def", references=1))
     lineage = (Segment(source.state.stream_id, 6, "s"),)
-    fork = created(log, "f", b"ghi", lineage=lineage)
-    await log.commit([fork])
-    trimmed = replace(appended(fork.state, first=3), trims=True)
-    await log.commit([trimmed])
+    fork = await committed(log, created(log, "f", b"ghi", lineage=lineage))
+    trimmed = await committed(log, replace(appended(fork.state, first=3), trims=True))
     await reclaimed(log)
     assert (await log.read(source.state, 0, 6)).records == (b"abc", b"def")
     assert (await log.read(trimmed.state, 3, 9)).records == (b"def", b"ghi")
@@ -653,8 +639,7 @@ async def test_a_stream_is_due_from_the_time_of_its_next_trim_on(
     await log.commit([first])
     assert list(await log.expired(at(99.9), 10)) == []
     assert list(await log.expired(at(100.0), 10)) == ["s"]
-    later = appended(first.state, trim_at=None)
-    await log.commit([later])
+    await log.commit([appended(first.state, trim_at=None)])
     assert list(await log.expired(at(120.0), 10)) == []
 
 
@@ -667,14 +652,11 @@ def with_producers(change: Change, *forgotten: str, **producers: ProducerState) 
 
 async def test_producers_are_added_replaced_and_dropped_by_commits(log: Log) -> None:
     a, b, c = (ProducerState(number, number + 1, number + 0.5) for number in range(3))
-    change = with_producers(created(log, "s"), a=a, b=b)
-    await log.commit([change])
+    change = await committed(log, with_producers(created(log, "s"), a=a, b=b))
     assert (await log.load("s")).producers == {"a": a, "b": b}
-    second = with_producers(appended(change.state), "b", a=c, d=b)
-    await log.commit([second])
+    second = await committed(log, with_producers(appended(change.state), "b", a=c, d=b))
     assert (await log.load("s")).producers == {"a": c, "d": b}
-    third = with_producers(appended(second.state), "a", "nobody")
-    await log.commit([third])
+    await log.commit([with_producers(appended(second.state), "a", "nobody")])
     assert (await log.load("s")).producers == {"d": b}
 
 
@@ -698,8 +680,7 @@ async def test_a_producer_added_and_dropped_in_one_group_is_absent(log: Log) -> 
 
 async def test_a_refused_commit_does_not_change_producers(log: Log) -> None:
     state = ProducerState(0, 0, 1.0)
-    change = with_producers(created(log, "s"), a=state)
-    await log.commit([change])
+    change = await committed(log, with_producers(created(log, "s"), a=state))
     with pytest.raises(Conflict):
         await log.commit(
             [replace(with_producers(appended(change.state), "a", b=state), expected=4)]
@@ -709,8 +690,7 @@ async def test_a_refused_commit_does_not_change_producers(log: Log) -> None:
 
 async def test_a_stream_recreated_at_a_removed_path_has_no_producers(log: Log) -> None:
     state = ProducerState(0, 0, 1.0)
-    change = with_producers(created(log, "s"), a=state)
-    await log.commit([change])
+    change = await committed(log, with_producers(created(log, "s"), a=state))
     await log.commit([removed(change.state)])
     assert (await log.load("s")).producers == {}
     await log.commit([created(log, "s", generation=1)])
@@ -721,13 +701,11 @@ async def test_a_stream_recreated_at_a_removed_path_has_no_producers(log: Log) -
 
 
 async def test_a_removed_stream_leaves_its_generation_as_retired(log: Log) -> None:
-    change = created(log, "s", b"one", generation=4)
-    await log.commit([change])
+    change = await committed(log, created(log, "s", b"one", generation=4))
     assert (await log.load("s")).path_state.retired is None
     await log.commit([removed(change.state)])
     assert await log.load("s") == found(log, None, 4)
-    again = created(log, "s", b"two", generation=5)
-    await log.commit([again])
+    again = await committed(log, created(log, "s", b"two", generation=5))
     assert await log.load("s") == found(log, again.state, 4)
     await log.commit([removed(again.state)])
     assert await log.load("s") == found(log, None, 5)
@@ -735,8 +713,7 @@ async def test_a_removed_stream_leaves_its_generation_as_retired(log: Log) -> No
 
 async def retire(log: Log, *paths: tuple[str, int]) -> None:
     for path, generation in paths:
-        change = created(log, path, generation=generation)
-        await log.commit([change])
+        change = await committed(log, created(log, path, generation=generation))
         await log.commit([removed(change.state)])
 
 
@@ -817,10 +794,8 @@ async def test_expired_streams_are_returned_in_portions(log: Log) -> None:
 
 
 async def test_a_moved_deadline_replaces_the_old_one(log: Log) -> None:
-    change = created(log, "s", deadline=10.0)
-    await log.commit([change])
-    second = appended(change.state, deadline=30.0)
-    await log.commit([second])
+    change = await committed(log, created(log, "s", deadline=10.0))
+    second = await committed(log, appended(change.state, deadline=30.0))
     assert list(await log.expired(at(29.0), 10)) == []
     assert list(await log.expired(at(30.0), 10)) == ["s"]
     await log.commit([appended(second.state, deadline=None)])
@@ -853,8 +828,7 @@ async def test_a_log_after_a_successful_commit_reports_no_fault(log: Log) -> Non
 
 async def test_reads_during_commits_see_an_unbroken_prefix_of_the_records(log: Log) -> None:
     """Whatever a read sees is a prefix of what was written, of one moment."""
-    change = created(log, "s", b"%08d" % 0)
-    await log.commit([change])
+    change = await committed(log, created(log, "s", b"%08d" % 0))
     state = change.state
 
     async def watch() -> None:
@@ -874,8 +848,7 @@ async def test_reads_during_commits_see_an_unbroken_prefix_of_the_records(log: L
     async def write() -> None:
         latest = state
         for number in range(1, 60):
-            step = appended(latest, b"%08d" % number)
-            await log.commit([step])
+            step = await committed(log, appended(latest, b"%08d" % number))
             latest = step.state
 
     async with asyncio.timeout(30):

@@ -15,7 +15,7 @@ from gateway.commands.backups.verification import DamageReport, FileVerification
 from gateway.errors import StartError
 from gateway.logs.sqlite.log import SqliteLog
 from gateway.protocol.streams.state import Lifetime, ProducerState, Segment
-from tests.logs.contract import appended, created, opened, replace, with_producers
+from tests.logs.contract import appended, committed, created, opened, replace, with_producers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -69,20 +69,24 @@ async def written(folder: Path) -> bytes:
             change = created(log, f"rooms/{number}", chance(300), chance(5000), created_at=number)
             await log.commit([change])
             for size in (40, 3000, 9000):
-                change = appended(change.state, chance(size), chance(size))
-                await log.commit([change])
+                change = await committed(log, appended(change.state, chance(size), chance(size)))
             change = appended(change.state, chance(30), closed=number % 4 == 0)
             await log.commit([with_producers(change, w=ProducerState(number, 5, 1.5))])
-            fork = created(
-                log,
-                f"forks/{number}",
-                chance(600),
-                lineage=(Segment(change.state.stream_id, change.state.tail, change.state.path),),
-                tail=change.state.tail + 600,
-                lifetime=Lifetime(ttl_s=3600),
-                deadline=9e9,
+            await log.commit(
+                [
+                    created(
+                        log,
+                        f"forks/{number}",
+                        chance(600),
+                        lineage=(
+                            Segment(change.state.stream_id, change.state.tail, change.state.path),
+                        ),
+                        tail=change.state.tail + 600,
+                        lifetime=Lifetime(ttl_s=3600),
+                        deadline=9e9,
+                    )
+                ]
             )
-            await log.commit([fork])
     return (folder / FILE).read_bytes()
 
 

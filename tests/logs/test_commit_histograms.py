@@ -9,7 +9,7 @@ import pytest
 
 from gateway.logs.contract import Conflict
 from gateway.logs.counts import APPENDS
-from tests.logs.contract import appended, created, kinds, opened, reclaimed, removed
+from tests.logs.contract import appended, committed, created, kinds, opened, reclaimed, removed
 from tests.logs.contract import kind as kind
 from tests.support.waiting import until
 
@@ -36,8 +36,7 @@ async def test_each_commit_is_observed_once_in_each_phase_of_its_log(
 ) -> None:
     async with opened(kind, tmp_path) as log:
         assert observed(log) == dict.fromkeys(PHASES[kind], 0)
-        change = created(log, "s", b"not an append")
-        await log.commit([change])
+        change = await committed(log, created(log, "s", b"not an append"))
         assert observed(log) == {**dict.fromkeys(PHASES[kind], 1), "appends": 0}
         began = asyncio.get_running_loop().time()
         await log.commit([appended(change.state, b"a", b"b", b"c")])

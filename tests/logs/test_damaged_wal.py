@@ -17,7 +17,7 @@ from gateway.logs.sqlite.log import SqliteLog
 from gateway.logs.sqlite.recovery import MAX_KEPT
 from gateway.protocol.streams.offsets import parse_offset
 from gateway.protocol.streams.state import position_of
-from tests.logs.contract import appended, created, data_file
+from tests.logs.contract import appended, committed, created, data_file
 from tests.support.examples import IS_WHOLE
 
 if TYPE_CHECKING:
@@ -110,8 +110,7 @@ async def check(crash: Crash, folder: Path) -> tuple[int, bool]:
                 if at <= state.tail:
                     assert position_of(state, parse_offset(offset, "offset")) == at
                     assert state.offset(at) == offset
-            change = appended(state, b"x" * 20_000)
-            await log.commit([change])
+            change = await committed(log, appended(state, b"x" * 20_000))
             state = (await log.load(path)).path_state.state
             assert state == change.state
             for offset in gone:

@@ -10,12 +10,7 @@ import pytest
 
 from gateway.logs.contract import Conflict
 from tests.logs.abilities import needed
-from tests.logs.contract import (
-    appended,
-    created,
-    removed,
-    replace,
-)
+from tests.logs.contract import appended, committed, created, removed, replace
 from tests.logs.contract import kind as kind
 from tests.logs.contract import log as log
 from tests.support.waiting import until
@@ -100,10 +95,8 @@ async def test_an_empty_log_lists_no_streams(log: Log) -> None:
 
 
 async def test_a_listed_stream_has_its_present_state(log: Log) -> None:
-    change = created(log, "s", b"one", generation=7)
-    await log.commit([change])
-    second = appended(change.state, b"two", closed=True)
-    await log.commit([second])
+    change = await committed(log, created(log, "s", b"one", generation=7))
+    second = await committed(log, appended(change.state, b"two", closed=True))
     await listed_are(log, {"s"})
     assert (await needed(log.listing).page("", "", 50)).states == [second.state]
 

@@ -15,7 +15,16 @@ from gateway.commands.backups.verification import FileVerification
 from gateway.errors import RecordDamaged
 from gateway.logs.sqlite import place_rows
 from gateway.logs.sqlite.recent import COMPACTED_BYTES, LONGEST
-from tests.logs.contract import appended, created, loaded, opened, reclaimed, removed, replace
+from tests.logs.contract import (
+    appended,
+    committed,
+    created,
+    loaded,
+    opened,
+    reclaimed,
+    removed,
+    replace,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,15 +54,13 @@ async def grown(log: Log, state: StreamState, count: int, size: int = 10) -> Str
     """Return a stream after appends that are rows of their own, since more of it changes."""
     for number in range(count):
         data = b"%d" % (number % 10) * size
-        change = replace(appended(state, data), grown=0)
-        await log.commit([change])
+        change = await committed(log, replace(appended(state, data), grown=0))
         state = change.state
     return state
 
 
 async def begun(log: Log, path: str = "s") -> StreamState:
-    change = created(log, path)
-    await log.commit([change])
+    change = await committed(log, created(log, path))
     return change.state
 
 

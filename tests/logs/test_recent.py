@@ -17,6 +17,7 @@ from gateway.protocol.streams.state import ProducerState
 from tests.logs.abilities import needed
 from tests.logs.contract import (
     appended,
+    committed,
     committed_separately,
     created,
     loaded,
@@ -68,10 +69,8 @@ async def test_a_short_append_goes_to_the_recent_table_and_a_longer_one_to_messa
     more: int, tmp_path: Path
 ) -> None:
     async with opened("sqlite", tmp_path) as log:
-        first = created(log, "s", b"first")
-        await log.commit([first])
-        second = appended(first.state, b"x" * (recent.LONGEST + more))
-        await log.commit([second])
+        first = await committed(log, created(log, "s", b"first"))
+        second = await committed(log, appended(first.state, b"x" * (recent.LONGEST + more)))
         assert counted(tmp_path) == 1 - more
         assert counted(tmp_path, "messages") == 1 + more
         for start in (0, 3, 5, 9):
@@ -81,14 +80,11 @@ async def test_a_short_append_goes_to_the_recent_table_and_a_longer_one_to_messa
 
 async def test_closing_a_stream_compacts_its_recent_records(tmp_path: Path) -> None:
     async with opened("sqlite", tmp_path) as log:
-        change = created(log, "s", b"a")
-        await log.commit([change])
+        change = await committed(log, created(log, "s", b"a"))
         for add in (b"b", b"c"):
-            change = appended(change.state, add)
-            await log.commit([change])
+            change = await committed(log, appended(change.state, add))
         assert counted(tmp_path, "messages") == 1
-        closed = appended(change.state, b"d", closed=True)
-        await log.commit([closed])
+        closed = await committed(log, appended(change.state, b"d", closed=True))
         assert counted(tmp_path, "messages") == 3  # what waited together is one row
         assert await loaded(log, "s") == closed.state
         assert await read(log, closed.state) == b"abcd"
@@ -111,17 +107,13 @@ async def test_one_group_can_append_to_and_close_the_same_stream(tmp_path: Path)
 
 async def test_removing_a_stream_removes_its_recent_records(tmp_path: Path) -> None:
     async with opened("sqlite", tmp_path) as log:
-        first = created(log, "s", b"first")
-        await log.commit([first])
-        second = appended(first.state, b"second")
-        await log.commit([second])
+        first = await committed(log, created(log, "s", b"first"))
+        second = await committed(log, appended(first.state, b"second"))
         await log.commit([removed(second.state)])
         with pytest.raises(StreamNotFound):
             await log.read(second.state, 0, 100)
-        anew = created(log, "s", b"anew", generation=9)
-        await log.commit([anew])
-        more = appended(anew.state, b" more")
-        await log.commit([more])
+        anew = await committed(log, created(log, "s", b"anew", generation=9))
+        more = await committed(log, appended(anew.state, b" more"))
         with pytest.raises(StreamNotFound):
             await log.read(second.state, 0, 100)
         assert await read(log, more.state) == b"anew more"
@@ -199,18 +191,14 @@ async def test_the_table_is_bounded_although_every_stream_is_closed_before_much_
     few_rows: int, tmp_path: Path
 ) -> None:
     async with opened("sqlite", tmp_path) as log:
-        quiet = created(log, "quiet", b"-")
-        await log.commit([quiet])
+        quiet = await committed(log, created(log, "quiet", b"-"))
         quiet = appended(quiet.state, b"q")  # which waits while others come and go
         await log.commit([quiet])
         for number in range(30):
-            change = created(log, f"s{number}", b"-")
-            await log.commit([change])
+            change = await committed(log, created(log, f"s{number}", b"-"))
             for _ in range(4):
-                change = appended(change.state, b"x")
-                await log.commit([change])
-            change = appended(change.state, closed=True)
-            await log.commit([change])
+                change = await committed(log, appended(change.state, b"x"))
+            change = await committed(log, appended(change.state, closed=True))
             assert counted(tmp_path) <= (recent.TABLE_LAPS + 1) * few_rows
             assert await read(log, change.state) == b"-xxxx"
         assert await read(log, quiet.state) == b"-q"
@@ -223,12 +211,10 @@ async def test_recent_records_are_counted_with_their_memory_overhead(
     records = [b"x" * (10 // split)] * split
     monkeypatch.setattr(recent, "MOST_BYTES", 4 * (10 + split * recent.RECORD_BYTES))
     async with opened("sqlite", tmp_path) as log:
-        change = created(log, "s")
-        await log.commit([change])
+        change = await committed(log, created(log, "s"))
         waiting = []
         for _ in range(6):
-            change = appended(change.state, *records)
-            await log.commit([change])
+            change = await committed(log, appended(change.state, *records))
             waiting.append(log.numbers()["recent_rows"])
         assert waiting == [1, 2, 3, 4, 1, 2]
         assert counted(tmp_path, "messages") == 1
@@ -239,11 +225,9 @@ async def test_recent_records_are_compacted_into_rows_of_bounded_length(tmp_path
     data = b"x" * 500
     rows = 2 * recent.COMPACTED_BYTES // len(data)
     async with opened("sqlite", tmp_path) as log:
-        change = created(log, "s")
-        await log.commit([change])
+        change = await committed(log, created(log, "s"))
         for _ in range(rows):
-            change = appended(change.state, data)
-            await log.commit([change])
+            change = await committed(log, appended(change.state, data))
         await log.commit([appended(change.state, closed=True)])
     with closing(apsw.Connection(str(tmp_path / "headgate.db"))) as connection:
         lengths = [row[0] for row in connection.execute("select length(data) from messages")]
@@ -273,11 +257,9 @@ async def test_a_read_during_compaction_returns_each_record_once(
 async def waiting(folder: Path) -> Change:
     """A killed process has left three records of a stream, two of which were not filed."""
     async with opened("sqlite", folder / "alive") as log:
-        change = created(log, "s", b"abc")
-        await log.commit([change])
+        change = await committed(log, created(log, "s", b"abc"))
         for data in (b"def", b"ghi"):
-            change = appended(change.state, data)
-            await log.commit([change])
+            change = await committed(log, appended(change.state, data))
         copied(folder / "alive", folder / "killed")
     return change
 

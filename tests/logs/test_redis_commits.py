@@ -20,7 +20,15 @@ from gateway.protocol.lifecycle import PathState
 from gateway.protocol.streams.offsets import parse_offset
 from gateway.protocol.streams.state import Lifetime, ProducerState, position_of
 from gateway.streams.writes import MAX_BATCH
-from tests.logs.contract import appended, commit_each, created, loaded, removed, with_producers
+from tests.logs.contract import (
+    appended,
+    commit_each,
+    committed,
+    created,
+    loaded,
+    removed,
+    with_producers,
+)
 from tests.logs.redis_logs import LossyProxy, connected, lossy
 from tests.streams.service import Service
 from tests.support.manual_clock import at
@@ -43,8 +51,7 @@ MOST_WRITERS = 64  # as in headgate.lua
 
 
 async def test_a_commit_is_visible_to_every_gateway_at_once(log: RedisLog, other: RedisLog) -> None:
-    change = created(log, "s", b"one")
-    await log.commit([change])
+    change = await committed(log, created(log, "s", b"one"))
     assert await loaded(other, "s") == change.state
     assert await log.sharing.is_current(change.state)
     second = with_producers(appended(change.state, b"two"), p=ProducerState(0, 1, 2.5))
@@ -64,8 +71,7 @@ async def test_a_commit_is_visible_to_every_gateway_at_once(log: RedisLog, other
 async def test_a_recreated_stream_does_not_count_as_the_old_one(
     log: RedisLog, other: RedisLog
 ) -> None:
-    change = created(log, "s", b"one")
-    await log.commit([change])
+    change = await committed(log, created(log, "s", b"one"))
     await other.commit([removed(change.state)])
     await other.commit([created(other, "s", b"one", generation=1)])
     assert not await log.sharing.is_current(change.state)
@@ -74,8 +80,7 @@ async def test_a_recreated_stream_does_not_count_as_the_old_one(
 async def test_the_loser_of_two_commits_gets_a_conflict_with_the_present_state(
     log: RedisLog, other: RedisLog
 ) -> None:
-    change = created(log, "s")
-    await log.commit([change])
+    change = await committed(log, created(log, "s"))
     producer = ProducerState(3, 4, 5.5)
     changes = [
         with_producers(appended(change.state, data), p=producer) for data in (b"one", b"two")
@@ -97,8 +102,7 @@ async def test_a_creation_overtaken_by_another_gets_a_conflict_with_the_retired_
 ) -> None:
     """Between its look and its commit another gateway created, wrote to and removed the stream."""
     late = created(log, "s", generation=4)
-    first = created(other, "s", b"theirs", generation=4)
-    await other.commit([first])
+    first = await committed(other, created(other, "s", b"theirs", generation=4))
     await other.commit([removed(first.state)])
     with pytest.raises(Conflict) as conflict:
         await log.commit([late])
@@ -112,8 +116,7 @@ async def test_a_conflict_returns_the_producers_up_to_a_bound(
     log: RedisLog, count: int, told: bool
 ) -> None:
     producers = {f"p{number}": ProducerState(0, number, 1.5) for number in range(count)}
-    change = with_producers(created(log, "s"), **producers)
-    await log.commit([change])
+    change = await committed(log, with_producers(created(log, "s"), **producers))
     with pytest.raises(Conflict) as conflict:
         await log.commit([replace(appended(change.state), expected=7)])
     if told:
@@ -125,12 +128,10 @@ async def test_a_conflict_returns_the_producers_up_to_a_bound(
 
 async def test_all_producers_of_a_stream_can_be_dropped_in_one_commit(log: RedisLog) -> None:
     names = [f"p{number}" for number in range(MAX_PRODUCERS)]
-    change = created(log, "s")
-    await log.commit([change])
+    change = await committed(log, created(log, "s"))
     for begin in range(0, MAX_PRODUCERS, MAX_BATCH):
         some = dict.fromkeys(names[begin : begin + MAX_BATCH], ProducerState(0, 0, 1.5))
-        change = with_producers(appended(change.state), **some)
-        await log.commit([change])
+        change = await committed(log, with_producers(appended(change.state), **some))
     change = with_producers(appended(change.state), *names, new=ProducerState(0, 0, 1.5))
     await log.commit([change])
     assert list((await log.load("s")).producers) == ["new"]
@@ -139,8 +140,7 @@ async def test_all_producers_of_a_stream_can_be_dropped_in_one_commit(log: Redis
 async def test_a_commit_to_a_removed_stream_gets_a_conflict_without_a_state(
     log: RedisLog, other: RedisLog
 ) -> None:
-    change = created(log, "s", generation=4)
-    await log.commit([change])
+    change = await committed(log, created(log, "s", generation=4))
     await other.commit([removed(change.state)])
     with pytest.raises(Conflict) as conflict:
         await log.commit([appended(change.state, b"late")])
@@ -219,8 +219,7 @@ async def test_a_commit_sent_twice_is_stored_once(
     server: RedisServer, names: RedisNames, kind: str, after: bool
 ) -> None:
     async with lossy(server, names) as (proxy, log):
-        base = created(log, "s", b"one")
-        await log.commit([base])
+        base = await committed(log, created(log, "s", b"one"))
         change = KINDS[kind](log, base.state)
         proxy.lose_next(b"headgate_commit" if change.records else b"headgate_settle", after=after)
         await log.commit([change])
@@ -270,12 +269,10 @@ async def test_a_resent_commit_overtaken_by_the_same_gateway_is_not_stored_twice
 async def test_the_writer_names_left_in_a_stream_are_bounded(
     server: RedisServer, log: RedisLog, names: RedisNames
 ) -> None:
-    change = created(log, "s", b"one")
-    await log.commit([change])
+    change = await committed(log, created(log, "s", b"one"))
     for number in range(MOST_WRITERS + 5):
         async with connected(f"{server.url}?prefix={names.prefix}") as other:
-            change = appended(change.state, b"%d" % number)
-            await other.commit([change])
+            change = await committed(other, appended(change.state, b"%d" % number))
     fields = server.command("HGETALL", names.meta("s"))
     left = [name[1:] for name in fields if name.startswith(b"w")]
     assert len(left) == MOST_WRITERS
@@ -287,8 +284,7 @@ async def test_a_read_whose_reply_is_lost_is_sent_again(
     server: RedisServer, names: RedisNames
 ) -> None:
     async with lossy(server, names) as (proxy, log):
-        change = created(log, "s", b"one")
-        await log.commit([change])
+        change = await committed(log, created(log, "s", b"one"))
         questions: list[tuple[bytes, Callable[[], Awaitable[object]]]] = [
             (b"headgate_load", partial(log.load, "s")),
             (b"headgate_confirm", partial(log.sharing.is_current, change.state)),
@@ -306,8 +302,7 @@ async def test_one_of_two_commits_from_one_version_is_stored_although_a_reply_is
     server: RedisServer, names: RedisNames
 ) -> None:
     async with lossy(server, names) as (proxy, log):
-        base = created(log, "s")
-        await log.commit([base])
+        base = await committed(log, created(log, "s"))
         proxy.lose_next(b"headgate_commit", after=True)
         first, second = appended(base.state, b"same"), appended(base.state, b"same")
         outcomes = await asyncio.gather(
@@ -408,8 +403,7 @@ async def test_a_deadline_index_of_a_wrong_type_does_not_refuse_appends(
     server: RedisServer, log: RedisLog, names: RedisNames
 ) -> None:
     server.command("SET", names.deadlines, "something else")
-    change = created(log, "s", b"one", deadline=5.0)
-    await log.commit([change])
+    change = await committed(log, created(log, "s", b"one", deadline=5.0))
     assert await loaded(log, "s") == change.state
     with pytest.raises(LogUnavailable):
         await log.expired(at(9.0), 1)
@@ -423,8 +417,7 @@ async def test_an_append_on_too_few_replicas_is_not_acknowledged(
 ) -> None:
     url = f"{server.url}?prefix={names.prefix}"
     async with connected(url) as plain, connected(url, wait_replicas=1) as strict:
-        change = created(plain, "s", b"one")
-        await plain.commit([change])
+        change = await committed(plain, created(plain, "s", b"one"))
         second = appended(change.state, b"two")
         with pytest.raises(LogUnavailable) as refusal:
             await strict.commit([second])
@@ -443,8 +436,7 @@ async def test_a_log_is_reached_through_a_unix_socket(tmp_path: Path) -> None:
     socket = tmp_path / "redis.sock"
     with redis_server(tmp_path / "data", unixsocket=str(socket)) as server:
         async with connected(f"redis+unix://{socket}?db=3&prefix=p") as log:
-            change = created(log, "s", b"one")
-            await log.commit([change])
+            change = await committed(log, created(log, "s", b"one"))
             assert await loaded(log, "s") == change.state
         async with connected(f"{server.url}/3?prefix=p") as log:
             assert await loaded(log, "s") == change.state
@@ -454,8 +446,7 @@ async def test_a_log_is_reached_through_a_unix_socket(tmp_path: Path) -> None:
 async def test_an_outage_of_redis_is_reported_and_ends_without_a_restart(tmp_path: Path) -> None:
     with redis_server(tmp_path, appendonly="yes", appendfsync="always") as server:
         async with connected(server.url) as log:
-            change = created(log, "s", b"one")
-            await log.commit([change])
+            change = await committed(log, created(log, "s", b"one"))
             server.kill()
             with pytest.raises(LogUnavailable):
                 await log.commit([appended(change.state, b"two")])

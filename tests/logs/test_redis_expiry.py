@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.logs.contract import created, removed
+from tests.logs.contract import committed, created, removed
 from tests.support.manual_clock import at
 from tests.support.waiting import PATIENCE_S
 
@@ -45,8 +45,7 @@ async def test_remains_of_a_removed_stream_are_deleted_by_the_expiry_query(
     server: RedisServer, names: RedisNames, log: RedisLog
 ) -> None:
     """The gateway that removed it may be gone before it has purged it."""
-    change = created(log, "s", b"one")
-    await log.commit([change])
+    change = await committed(log, created(log, "s", b"one"))
     left = [server.command("DUMP", key) for key in names.keys("s")[:2]]
     await log.commit([removed(change.state)])
     assert server.command("ZRANGE", names.deadlines, 0, -1) == [b"s"]

@@ -14,7 +14,7 @@ from gateway.logs.contract import Conflict
 from gateway.logs.redis.names import LIBRARY, VERSION
 from gateway.protocol.streams.offsets import parse_offset
 from gateway.protocol.streams.state import position_of
-from tests.logs.contract import appended, commit_each, created
+from tests.logs.contract import appended, commit_each, committed, created
 from tests.logs.redis_logs import Hearing, connected, stood, with_a_stream
 from tests.support.redis_servers import redis_server
 from tests.support.waiting import until
@@ -57,8 +57,7 @@ async def test_a_redis_restart_without_data_begins_a_later_history(tmp_path: Pat
     subscriptions = Hearing()
     with redis_server(tmp_path) as server:
         async with connected(server.url, subscriptions) as log:
-            change = created(log, "s", b"one", generation=5)
-            await log.commit([change])
+            change = await committed(log, created(log, "s", b"one", generation=5))
             first = await history(log)
             await until(lambda: subscriptions.histories >= 1)
             histories = subscriptions.histories
@@ -91,8 +90,7 @@ async def test_a_restart_with_all_data_begins_a_generation_and_keeps_offsets_val
             await log.commit([appended(old, b"late")])
         assert conflict.value.found is not None
         assert conflict.value.found.path_state.state == state
-        second = appended(state, b"two")
-        await log.commit([second])
+        second = await committed(log, appended(state, b"two"))
         assert second.state.offset(3) == old.offset(3)
         assert second.state.offset(6)[:16] == f"{state.generation:016d}"
 
@@ -102,8 +100,7 @@ async def test_offsets_of_lost_data_are_refused_and_differ_from_those_of_later_d
 ) -> None:
     async with with_a_stream(tmp_path) as (server, log, kept):
         server.command("SAVE")
-        lost = appended(kept.state, b"lost")
-        await log.commit([lost])
+        lost = await committed(log, appended(kept.state, b"lost"))
         offset = parse_offset(lost.state.offset(7), "offset")
         await asyncio.to_thread(server.restart)
         await until(lambda: log.why_unhealthy() is None)
@@ -131,8 +128,7 @@ async def test_a_server_that_was_a_replica_begins_a_history_of_its_own(
     subscriptions = Hearing()
     with redis_server(tmp_path) as server:
         async with connected(server.url, subscriptions) as log:
-            change = created(log, "s", b"one")
-            await log.commit([change])
+            change = await committed(log, created(log, "s", b"one"))
             first = await history(log)
             await until(lambda: subscriptions.histories >= 1)
             histories = subscriptions.histories

@@ -16,7 +16,7 @@ from gateway.logs.redis.names import RedisNames
 from gateway.logs.redis.replies import CommitState
 from gateway.protocol.streams.state import PastGeneration, StreamState
 from gateway.settings.log_kinds.redis import parse_redis
-from tests.logs.contract import appended, created, removed
+from tests.logs.contract import appended, committed, created, removed
 from tests.logs.redis_logs import connected, stood, with_a_stream
 from tests.support.redis_servers import redis_server
 from tests.support.waiting import until
@@ -102,10 +102,8 @@ async def test_later_changes_by_another_gateway_do_not_count_as_a_loss(
 ) -> None:
     with redis_server(tmp_path, **IN_A_FILE) as server:
         async with connected(server.url) as log, connected(server.url) as other:
-            change = created(log, "s", b"one")
-            await log.commit([change])
-            later = appended(await stood(other), b"two")
-            await other.commit([later])
+            await log.commit([created(log, "s", b"one")])
+            later = await committed(other, appended(await stood(other), b"two"))
             await other.commit([removed(later.state)])
             await restart_as_planned(server)
             assert (await found(log), await found(other)) == (["no"], ["no"])

@@ -18,7 +18,7 @@ from gateway.logs.redis.notifications import AT_ONCE, Subscription
 from gateway.protocol.http.header_names import TraceContext
 from gateway.protocol.streams.state import Change, ProducerState
 from gateway.settings.log_kinds.redis import parse_redis
-from tests.logs.contract import appended, created, redis_log, removed, with_producers
+from tests.logs.contract import appended, committed, created, redis_log, removed, with_producers
 from tests.logs.redis_logs import Hearing, connected
 from tests.support import virtual_time
 from tests.support.gated_log import turns
@@ -186,8 +186,7 @@ async def test_a_removal_is_notified_to_followers_and_reported_to_all_gateways(p
 
 async def test_removals_under_another_prefix_are_not_reported(pair: Pair) -> None:
     async with connected(f"{pair.server.url}?prefix={uuid.uuid4().hex}") as apart:
-        change = created(apart, "s")
-        await apart.commit([change])
+        change = await committed(apart, created(apart, "s"))
         await apart.commit([removed(change.state)])
     state = await pair.create("s")
     await pair.other.commit([removed(state)])

@@ -12,7 +12,7 @@ from gateway.logs.contract import Conflict
 from gateway.protocol.streams.chunks import Chunk
 from gateway.protocol.streams.limits import Retention
 from gateway.protocol.streams.state import Segment
-from tests.logs.contract import appended, commit_each, created, loaded
+from tests.logs.contract import appended, commit_each, committed, created, loaded
 from tests.streams.service import Service
 from tests.support.manual_clock import at
 
@@ -26,13 +26,11 @@ DATAS = (b"abc", b"de", b"fghi")
 replace = msgspec.structs.replace
 
 
-async def committed(log: RedisLog, path: str) -> StreamState:
+async def three_records(log: RedisLog, path: str) -> StreamState:
     """A stream with the data, each of a commit of its own."""
-    change = created(log, path, DATAS[0])
-    await log.commit([change])
+    change = await committed(log, created(log, path, DATAS[0]))
     for data in DATAS[1:]:
-        change = appended(change.state, data)
-        await log.commit([change])
+        change = await committed(log, appended(change.state, data))
     return change.state
 
 
@@ -68,7 +66,7 @@ async def test_a_missing_record_is_refused_and_the_others_are_served(
     start: int,
     begin: int | None,
 ) -> None:
-    state = await committed(log, "s")
+    state = await three_records(log, "s")
     remove(server, names, "s", gone)
     if begin is not None:
         chunk = await log.read(state, start, 100)
@@ -84,7 +82,7 @@ async def test_a_missing_record_is_refused_and_the_others_are_served(
 async def test_records_before_a_missing_one_are_served(
     server: RedisServer, log: RedisLog, names: RedisNames
 ) -> None:
-    state = await committed(log, "s")
+    state = await three_records(log, "s")
     remove(server, names, "s", 5)
     assert await log.read(state, 0, 5) == Chunk(state, 0, 5, DATAS[:2])
 
@@ -92,8 +90,7 @@ async def test_records_before_a_missing_one_are_served(
 async def test_an_evicted_records_key_is_refused_as_damage(
     server: RedisServer, log: RedisLog, names: RedisNames
 ) -> None:
-    change = created(log, "s", *DATAS)
-    await log.commit([change])
+    change = await committed(log, created(log, "s", *DATAS))
     server.command("DEL", names.records("s"))
     with pytest.raises(RecordDamaged):
         await log.read(change.state, 0, 100)
@@ -103,7 +100,7 @@ async def test_an_evicted_records_key_is_refused_as_damage(
 async def test_a_missing_record_of_the_source_is_refused_in_a_read_of_the_fork(
     server: RedisServer, log: RedisLog, names: RedisNames
 ) -> None:
-    source = await committed(log, "s")
+    source = await three_records(log, "s")
     fork = created(log, "f", b"+", lineage=(Segment(source.stream_id, 5, "s"),), tail=6)
     await log.commit([fork])
     remove(server, names, "s", 3)
@@ -144,8 +141,7 @@ async def test_a_refused_creation_does_not_postpone_the_deadline_of_its_path(
     server: RedisServer, log: RedisLog, names: RedisNames
 ) -> None:
     """Its note is written before it is known whether the creation stands."""
-    first = created(log, "s", deadline=5.0)
-    await log.commit([first])
+    await log.commit([created(log, "s", deadline=5.0)])
     with pytest.raises(Conflict):
         await log.commit([created(log, "s", deadline=50.0)])
     assert server.command("ZSCORE", names.deadlines, "s") == 5.0

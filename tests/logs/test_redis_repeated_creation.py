@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.logs.contract import created, removed
+from tests.logs.contract import committed, created, removed
 from tests.logs.redis_logs import commit_words, connected, lossy
 from tests.streams.service import Service
 from tests.support.redis_servers import redis_server
@@ -24,8 +24,7 @@ if TYPE_CHECKING:
 async def test_a_repeated_creation_does_not_restore_a_stream_removed_since(tmp_path: Path) -> None:
     with redis_server(tmp_path) as server:
         async with connected(server.url) as log:
-            change = created(log, "s", b"one", generation=7)
-            await log.commit([change])
+            change = await committed(log, created(log, "s", b"one", generation=7))
             await log.commit([removed(change.state)])
             answer = server.command(*commit_words(change))
             assert answer[0] == 0

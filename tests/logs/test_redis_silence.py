@@ -13,7 +13,7 @@ from gateway.logs.redis import servers, store
 from gateway.logs.redis.connector import ONLY, RedisConnector, RedisSettings
 from gateway.logs.redis.log import RedisLog
 from gateway.settings.log_kinds.redis import parse_redis
-from tests.logs.contract import appended, created
+from tests.logs.contract import appended, committed, created
 from tests.logs.redis_logs import connected
 from tests.support.gated_log import turns
 from tests.support.listener import Listener
@@ -49,8 +49,7 @@ async def silent(
     monkeypatch.setattr(store, "TIMEOUT_S", PATIENCE_S)
     with redis_server(tmp_path) as server:
         async with connected(server.url) as log:
-            new = created(log, "s", b"one")
-            await log.commit([new])
+            new = await committed(log, created(log, "s", b"one"))
             change = appended(new.state, b"!")
             await log.commit([change])  # answered after all that follows a creation
             server.pause()
@@ -87,8 +86,7 @@ async def test_a_reply_that_came_while_the_process_stood_still_is_taken(
     monkeypatch.setattr(servers, "ANSWER_S", ANSWER_S)
     with redis_server(tmp_path) as server:
         async with connected(server.url) as log:
-            change = created(log, "s", b"one")
-            await log.commit([change])
+            change = await committed(log, created(log, "s", b"one"))
             before = server.info("stats")["total_connections_received"]
             server.pause()
             reading = asyncio.ensure_future(log.read(change.state, 0, 9))

@@ -63,8 +63,7 @@ async def test_gateways_leave_a_frozen_primary_for_the_one_the_sentinels_name(
 ) -> None:
     subscriptions = Hearing()
     async with connected(watcher(group), subscriptions) as log, connected(group.url) as other:
-        first = created(log, "s", b"one")
-        await log.commit([first])
+        await log.commit([created(log, "s", b"one")])
         log.sharing.follow("s")
         await until(lambda: subscriptions.missing == ["s"])
         await asyncio.to_thread(group.await_in_sync)

@@ -17,7 +17,7 @@ import pytest
 from gateway.errors import StreamClosed, StreamNotFound
 from gateway.logs.contract import Conflict
 from gateway.protocol.streams.state import Stamp
-from tests.logs.contract import appended, created
+from tests.logs.contract import appended, committed, created
 from tests.logs.redis_logs import commit_words, connected
 from tests.streams.service import Service
 from tests.support.examples import IS_WHOLE, cases
@@ -321,8 +321,7 @@ async def test_a_commit_under_a_history_not_yet_written_succeeds(
 ) -> None:
     with redis_server(tmp_path) as server:
         async with connected(server.url) as log:
-            change = created(log, "s")
-            await log.commit([change])
+            change = await committed(log, created(log, "s"))
             server.command("HSET", "headgate:{s}", "r", f"{change.state.history - 1} 00000000")
             assert await told(log, change.state) == change.state
             await log.commit([appended(change.state, b"so")])

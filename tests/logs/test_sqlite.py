@@ -35,6 +35,7 @@ from gateway.protocol.streams.state import (
 )
 from tests.logs.contract import (
     appended,
+    committed,
     committed_separately,
     created,
     loaded,
@@ -55,11 +56,9 @@ def database(folder: Path) -> apsw.Connection:
 async def written(folder: Path, first: bytes, *others: bytes) -> Change:
     """A stream of these records, each committed by itself, and the last change."""
     async with opened("sqlite", folder) as log:
-        change = created(log, "s", first)
-        await log.commit([change])
+        change = await committed(log, created(log, "s", first))
         for data in others:
-            change = appended(change.state, data)
-            await log.commit([change])
+            change = await committed(log, appended(change.state, data))
     return change
 
 
@@ -108,8 +107,7 @@ async def test_damage_in_a_row_of_several_records_refuses_them_all(
     column: str, tmp_path: Path
 ) -> None:
     async with opened("sqlite", tmp_path) as log:
-        change = created(log, "s", b"abc", b"de", b"f")
-        await log.commit([change])
+        change = await committed(log, created(log, "s", b"abc", b"de", b"f"))
         for start, records in ((0, (b"abc", b"de", b"f")), (3, (b"de", b"f")), (5, (b"f",))):
             assert (await log.read(change.state, start, 100)).records == records
         assert (await log.read(change.state, 0, 4)).records == (b"abc", b"de")
@@ -278,8 +276,7 @@ async def test_a_reopened_sqlite_log_has_all_states_records_and_retired_generati
 async def test_the_data_folder_has_one_data_file_after_a_clean_stop(tmp_path: Path) -> None:
     """Who copies it has a backup."""
     async with opened("sqlite", tmp_path) as log:
-        change = created(log, "s", b"one")
-        await log.commit([change])
+        change = await committed(log, created(log, "s", b"one"))
         await log.read(change.state, 0, 100)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["headgate.db", "headgate.lock"]
 
@@ -351,8 +348,7 @@ async def test_a_half_made_data_file_left_by_a_crash_is_made_again(tmp_path: Pat
 
 async def test_reclaiming_after_a_removal_shrinks_the_database_file(tmp_path: Path) -> None:
     async with opened("sqlite", tmp_path) as log:
-        doomed = created(log, "doomed", *[b"x" * 100_000] * 100)
-        await log.commit([doomed])
+        doomed = await committed(log, created(log, "doomed", *[b"x" * 100_000] * 100))
         await log.commit([removed(doomed.state)])
         await reclaimed(log)
         await log.reclaim()  # which counts before it begins

@@ -10,7 +10,7 @@ import msgspec
 from gateway.logs.sqlite import place_rows
 from gateway.logs.sqlite.place_rows import RECLAIM_STREAMS
 from gateway.logs.sqlite.recent import LONGEST
-from tests.logs.contract import appended, created, opened, reclaimed, removed
+from tests.logs.contract import appended, committed, created, opened, reclaimed, removed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,18 +33,15 @@ def ends(folder: Path) -> list[int]:
 
 async def with_rows(log: Log, count: int, data: bytes = b"0123456789") -> StreamState:
     """Return a stream with as many rows."""
-    change = created(log, "s")
-    await log.commit([change])
+    change = await committed(log, created(log, "s"))
     for _ in range(count):
         # Without `grown` it is written at its stream's place.
-        change = replace(appended(change.state, data), grown=0)
-        await log.commit([change])
+        change = await committed(log, replace(appended(change.state, data), grown=0))
     return change.state
 
 
 async def trim(log: Log, state: StreamState, first: int) -> StreamState:
-    change = replace(appended(state, first=first), trims=True)
-    await log.commit([change])
+    change = await committed(log, replace(appended(state, first=first), trims=True))
     return change.state
 
 
