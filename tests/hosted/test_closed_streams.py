@@ -20,6 +20,7 @@ from tests.support.serving import (
     put,
     request,
     serving,
+    serving_with,
 )
 
 if TYPE_CHECKING:
@@ -57,8 +58,7 @@ def trusting(gateway: Serving, trust: PurgeTrust) -> None:
 
 
 async def test_a_closed_stream_is_stored_for_a_minute_by_shared_caches_alone() -> None:
-    async with serving(own=KEPT) as gateway:
-        await gateway.ask(put("s", "Stream-Closed: true", body=b"one"))
+    async with serving_with(put("s", "Stream-Closed: true", body=b"one"), own=KEPT) as gateway:
         await gateway.ask(put("open", body=b"one"))
         assert await lifetimes(gateway) == shared(60)
         assert await lifetimes(gateway, get("s")) == shared(60)
@@ -76,8 +76,7 @@ async def test_a_gateway_in_front_keeps_a_closed_stream_as_its_own_route_says() 
 
 
 async def test_the_first_chunk_of_a_long_stream_is_stored_for_longer_once_it_is_closed() -> None:
-    async with serving(own=KEPT) as gateway:
-        await gateway.ask(put("s", body=LONG))
+    async with serving_with(put("s", body=LONG), own=KEPT) as gateway:
         await gateway.ask(post("s", b"more"))
         assert await lifetimes(gateway) == shared(1)
         await gateway.ask(post("s", b"", "Stream-Closed: true"))
@@ -86,8 +85,7 @@ async def test_the_first_chunk_of_a_long_stream_is_stored_for_longer_once_it_is_
 
 
 async def test_a_purged_cache_stores_a_closed_stream_for_a_day_while_purges_succeed() -> None:
-    async with serving(own=KEPT) as gateway:
-        await gateway.ask(put("s", "Stream-Closed: true", body=b"one"))
+    async with serving_with(put("s", "Stream-Closed: true", body=b"one"), own=KEPT) as gateway:
         trusting(gateway, SURROGATES)
         for _ in range(2):
             assert await lifetimes(gateway) == shared(60, DAY_S)
@@ -100,8 +98,7 @@ async def test_a_purged_cache_stores_a_closed_stream_for_a_day_while_purges_succ
 
 
 async def test_purges_do_not_count_for_a_log_that_may_lose_streams_without_a_request() -> None:
-    async with serving(own=KEPT) as gateway:
-        await gateway.ask(put("s", "Stream-Closed: true", body=b"one"))
+    async with serving_with(put("s", "Stream-Closed: true", body=b"one"), own=KEPT) as gateway:
         trusting(gateway, SURROGATES)
         gateway.route.freshness.trusts_purges = False
         assert await lifetimes(gateway) == shared(60)
@@ -133,8 +130,7 @@ async def test_a_stream_created_anew_is_read_from_the_gateway_at_once() -> None:
 
 
 async def test_an_unchanged_closed_stream_is_confirmed_with_304() -> None:
-    async with serving(own=KEPT) as gateway:
-        await gateway.ask(put("s", "Stream-Closed: true", body=b"one"))
+    async with serving_with(put("s", "Stream-Closed: true", body=b"one"), own=KEPT) as gateway:
         tag = (await gateway.ask(BEGINNING)).headers["etag"]
         confirmed = await gateway.ask(get("s?offset=-1", f"If-None-Match: {tag}"))
         assert confirmed.status == 304

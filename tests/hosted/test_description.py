@@ -12,7 +12,7 @@ from gateway.protocol.streams.state import Lifetime, Stamp
 from gateway.streams.active_stream import MINUTE_S
 from gateway.streams.outcomes import submitted
 from gateway.telemetry.inspection import MOST_PRODUCERS, ProducerRow
-from tests.support.serving import PREFIX, Serving, get, post, put, request, serving
+from tests.support.serving import PREFIX, Serving, get, post, put, request, serving, serving_with
 from tests.support.waiting import until
 
 NONE = Lifetime()
@@ -65,8 +65,7 @@ async def test_an_absent_or_deleted_stream_is_not_described() -> None:
 
 @pytest.mark.parametrize("producers", [MOST_PRODUCERS, MOST_PRODUCERS + 1])
 async def test_the_description_lists_the_producers_used_last(producers: int) -> None:
-    async with serving() as gateway:
-        await gateway.ask(put("s"))
+    async with serving_with(put("s")) as gateway:
         for number in range(producers):
             gateway.clock.advance(1)
             await append(gateway, "s", b"x", Stamp(f"<p{number}>", 3, 0))
@@ -77,8 +76,7 @@ async def test_the_description_lists_the_producers_used_last(producers: int) -> 
 
 
 async def test_the_description_counts_readers_by_mode_and_appends() -> None:
-    async with serving() as gateway:
-        await gateway.ask(put("s"))
+    async with serving_with(put("s")) as gateway:
         assert (await streams_of(gateway.route).describe("s")).readers_by_mode == {}
         for target in ("s?offset=now&live=sse", "s?offset=now&live=sse"):
             (await gateway.connect()).send(get(target))

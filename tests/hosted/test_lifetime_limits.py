@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.serving import PREFIX, Serving, put, request, serving
+from tests.support.serving import PREFIX, Serving, put, request, serving, serving_with
 
 if TYPE_CHECKING:
     from tests.support.http1 import Answer
@@ -68,8 +68,7 @@ async def test_a_date_up_to_the_limit_is_accepted_and_a_later_one_refused() -> N
 
 
 async def test_a_fork_has_its_sources_lifetime_and_may_name_no_longer_one() -> None:
-    async with serving(own=MAX) as gateway:
-        await gateway.ask(put("s", "Stream-TTL: 70"))
+    async with serving_with(put("s", "Stream-TTL: 70"), own=MAX) as gateway:
         source = f"Stream-Forked-From: {PREFIX}/s"
         assert (await gateway.ask(put("f", source))).status == 201
         assert (await head(gateway, "f")).get("Stream-TTL") == "70"

@@ -11,7 +11,7 @@ import structlog
 from gateway.errors import RecordDamaged
 from gateway.protocol.streams.chunks import CHUNK_BYTES
 from tests.support.gated_log import GatedLog, turns
-from tests.support.serving import get, offset, post, put, request, serving
+from tests.support.serving import get, offset, post, put, request, serving, serving_with
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
@@ -88,8 +88,7 @@ async def test_an_uncached_read_has_the_same_response_and_metrics_with_cached_fi
 
 
 async def test_a_response_cached_for_offset_minus_1_is_a_hit_for_the_plain_target() -> None:
-    async with serving() as gateway:
-        await gateway.ask(put("s", body=b"one"))
+    async with serving_with(put("s", body=b"one")) as gateway:
         assert (await gateway.ask(get("s?offset=-1"))).get("X-Cache") == "MISS"
         assert (await gateway.ask(get("s"))).get("X-Cache") == "HIT"
 
@@ -148,8 +147,7 @@ async def test_a_damaged_record_is_a_500_for_every_waiting_reader() -> None:
 
 
 async def test_a_read_that_raises_is_a_500_and_logged_once() -> None:
-    async with serving(BrokenLog()) as gateway:
-        await gateway.ask(put("s", body=b"one"))
+    async with serving_with(put("s", body=b"one"), BrokenLog()) as gateway:
         client = await gateway.connect()
         with structlog.testing.capture_logs() as lines:
             assert (await client.ask(get("s?offset=-1"))).status == 500

@@ -15,7 +15,17 @@ from gateway.settings.log_kinds.redis import parse_redis
 from gateway.telemetry.inspection import AnswerFailure, LimitStream, StreamDescription
 from tests.hosted.test_lifetime_limits import expires_in, head
 from tests.hosted.test_retention import OWN, beginning, filled, log_of, numbered, redis
-from tests.support.serving import PREFIX, Serving, get, offset, post, put, request, serving
+from tests.support.serving import (
+    PREFIX,
+    Serving,
+    get,
+    offset,
+    post,
+    put,
+    request,
+    serving,
+    serving_with,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -68,8 +78,7 @@ async def test_a_stream_with_a_size_of_its_own_keeps_that_much_and_others_what_t
 async def test_a_route_without_retention_counts_messages_of_a_stream_that_has_a_limit(
     kind: str, tmp_path: Path, redis: RedisServer
 ) -> None:
-    async with serving(log_of(kind, tmp_path, redis)) as gateway:
-        await gateway.ask(put("s"))
+    async with serving_with(put("s"), log_of(kind, tmp_path, redis)) as gateway:
         await filled(gateway, "s", range(10))
         await limit(gateway, retention_messages=16)
         assert await beginning(gateway, "s") == b"000"
@@ -83,8 +92,7 @@ async def test_a_route_without_retention_counts_messages_of_a_stream_that_has_a_
 async def test_an_idle_stream_is_emptied_by_an_age_that_counts_from_when_it_was_set(
     kind: str, tmp_path: Path, redis: RedisServer
 ) -> None:
-    async with serving(log_of(kind, tmp_path, redis)) as gateway:
-        await gateway.ask(put("s", body=numbered(0)))
+    async with serving_with(put("s", body=numbered(0)), log_of(kind, tmp_path, redis)) as gateway:
         await limit(gateway, retention_age=80)
         gateway.clock.advance(79)
         await gateway.route.sweeper.round()
@@ -134,8 +142,7 @@ async def test_a_stream_gets_its_first_lifetime_back_and_a_repeated_creation_alw
 
 
 async def test_limits_survive_a_restart_of_a_gateway_on_a_folder(tmp_path: Path) -> None:
-    async with serving(SqliteLog(tmp_path)) as gateway:
-        await gateway.ask(put("s", "Stream-TTL: 1000"))
+    async with serving_with(put("s", "Stream-TTL: 1000"), SqliteLog(tmp_path)) as gateway:
         before = await limit(gateway, retention_messages=16, ttl=2000)
     async with serving(SqliteLog(tmp_path)) as gateway:
         assert (await limit(gateway, retention_age=0)).limits == StreamLimits(
@@ -179,8 +186,7 @@ async def test_limits_that_a_stream_may_not_have_are_refused_with_a_reason() -> 
 
 
 async def test_setting_the_same_limits_again_writes_nothing() -> None:
-    async with serving() as gateway:
-        await gateway.ask(put("s"))
+    async with serving_with(put("s")) as gateway:
         await limit(gateway, retention_size=800)
         version = (await gateway.log.load("s")).path_state.state
         await limit(gateway, retention_size=800)
@@ -188,8 +194,7 @@ async def test_setting_the_same_limits_again_writes_nothing() -> None:
 
 
 async def test_a_source_keeps_its_records_for_forks_whatever_limit_it_gets() -> None:
-    async with serving() as gateway:
-        await gateway.ask(put("s"))
+    async with serving_with(put("s")) as gateway:
         await filled(gateway, "s", range(4))
         await gateway.ask(put("f", f"Stream-Forked-From: {PREFIX}/s"))
         await limit(gateway, retention_size=100)

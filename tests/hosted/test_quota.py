@@ -10,7 +10,7 @@ from gateway.logs.counts import RECORD_BYTES, STREAM_BYTES
 from gateway.logs.memory import MemoryLog
 from gateway.logs.sqlite.log import SqliteLog
 from tests.logs.contract import reclaimed
-from tests.support.serving import PREFIX, Serving, get, post, put, request, serving
+from tests.support.serving import PREFIX, Serving, get, post, put, request, serving, serving_with
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -135,8 +135,8 @@ async def test_a_full_log_takes_streams_again_once_its_records_are_too_old(
 
 
 async def test_a_data_file_over_a_new_quota_is_full_from_the_start(tmp_path: Path) -> None:
-    async with serving(SqliteLog(tmp_path)) as gateway:
-        await gateway.ask(put("s", body=PIECE))
+    async with serving_with(put("s", body=PIECE), SqliteLog(tmp_path)):
+        pass
     async with serving(SqliteLog(tmp_path, max_bytes=len(PIECE))) as gateway:
         (await gateway.ask(post("s", b"x"))).assert_problem(507)
         assert (await gateway.ask(get("s?offset=-1"))).body == PIECE

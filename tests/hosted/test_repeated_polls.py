@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.serving import get, offset, post, put, request, serving
+from tests.support.serving import get, offset, post, put, request, serving_with
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
@@ -52,8 +52,7 @@ async def test_an_equal_poll_is_answered_by_the_state_of_its_stream(
     status: int,
     body: bytes | None,
 ) -> None:
-    async with serving() as gateway:
-        await gateway.ask(put("s", body=b"a"))
+    async with serving_with(put("s", body=b"a")) as gateway:
         watcher = await gateway.connect()
         if is_watched:
             watcher.send(get(f"s?offset={offset(1)}&live=sse"))
@@ -78,8 +77,7 @@ async def test_an_equal_poll_is_answered_by_the_state_of_its_stream(
 
 
 async def test_an_equal_poll_beyond_the_limit_of_readers_is_refused_and_counted_once() -> None:
-    async with serving(max_live_readers=3) as gateway:
-        await gateway.ask(put("s", body=b"a"))
+    async with serving_with(put("s", body=b"a"), max_live_readers=3) as gateway:
         clients = [await parked(gateway) for _ in range(3)]
         assert (await gateway.ask(POLL)).status == 503
         assert gateway.limits.refused["max_live_readers"] == 1

@@ -15,7 +15,17 @@ from gateway.protocol.streams.chunks import CHUNK_BYTES
 from gateway.settings.log_kinds.redis import parse_redis
 from tests.logs.contract import reclaimed
 from tests.support.redis_servers import RedisServer, redis_server
-from tests.support.serving import PREFIX, Serving, get, offset, post, put, request, serving
+from tests.support.serving import (
+    PREFIX,
+    Serving,
+    get,
+    offset,
+    post,
+    put,
+    request,
+    serving,
+    serving_with,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -99,8 +109,7 @@ async def test_a_fork_keeps_what_it_inherited_while_its_source_is_over_its_retai
     kind: str, tmp_path: Path, redis: RedisServer
 ) -> None:
     log = log_of(kind, tmp_path, redis)
-    async with serving(log, own={"retention_size": KEPT}) as gateway:
-        await gateway.ask(put("s"))
+    async with serving_with(put("s"), log, own={"retention_size": KEPT}) as gateway:
         await filled(gateway, "s", range(4))
         fork = await gateway.ask(put("f", f"Stream-Forked-From: {PREFIX}/s"))
         assert fork.status == 201
@@ -119,8 +128,7 @@ async def test_a_fork_is_trimmed_beyond_what_it_inherited(
     kind: str, tmp_path: Path, redis: RedisServer
 ) -> None:
     log = log_of(kind, tmp_path, redis)
-    async with serving(log, own={"retention_size": KEPT}) as gateway:
-        await gateway.ask(put("s"))
+    async with serving_with(put("s"), log, own={"retention_size": KEPT}) as gateway:
         await filled(gateway, "s", range(4))
         await gateway.ask(put("f", f"Stream-Forked-From: {PREFIX}/s"))
         await filled(gateway, "f", range(4, 40))
@@ -135,8 +143,7 @@ async def test_an_idle_stream_is_emptied_when_its_records_are_too_old(
     kind: str, tmp_path: Path, redis: RedisServer
 ) -> None:
     log = log_of(kind, tmp_path, redis)
-    async with serving(log, own={"retention_age": 80}) as gateway:
-        await gateway.ask(put("s", body=numbered(0)))
+    async with serving_with(put("s", body=numbered(0)), log, own={"retention_age": 80}) as gateway:
         gateway.clock.advance(79)
         await gateway.route.sweeper.round()
         assert await beginning(gateway, "s") == b"000"

@@ -12,7 +12,7 @@ import pytest
 from gateway.protocol.streams.chunks import CHUNK_BYTES
 from gateway.protocol.streams.offsets import current_cursor
 from tests.support.gated_log import GatedLog, turns
-from tests.support.serving import Serving, get, offset, post, put, request, serving
+from tests.support.serving import Serving, get, offset, post, put, request, serving, serving_with
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
@@ -58,9 +58,8 @@ async def test_a_read_of_an_expired_stream_is_answered_404_although_it_was_cache
 
 
 async def test_reads_of_a_stream_with_a_sliding_ttl_are_not_cached() -> None:
-    async with serving() as gateway:
+    async with serving_with(put("s", "Stream-TTL: 60", body=b"one")) as gateway:
         client = await gateway.connect()
-        await client.ask(put("s", "Stream-TTL: 60", body=b"one"))
         for _ in range(5):
             gateway.clock.advance(59)
             answer = await client.ask(get("s?offset=-1"))
@@ -82,9 +81,8 @@ async def test_reads_of_a_stream_with_a_sliding_ttl_are_not_cached() -> None:
 async def test_a_cached_response_after_a_change_equals_the_response_of_an_empty_cache(
     change: bytes,
 ) -> None:
-    async with serving() as gateway:
+    async with serving_with(put("s", body=b"one")) as gateway:
         client = await gateway.connect()
-        await client.ask(put("s", body=b"one"))
         targets = ["s?offset=-1", f"s?offset={offset(3)}", "s?offset=-1&live=long-poll"]
         for target in targets:
             assert (await client.ask(get(target))).status == 200
@@ -98,9 +96,8 @@ async def test_a_cached_response_after_a_change_equals_the_response_of_an_empty_
 
 
 async def test_a_full_chunk_stays_cached_when_the_stream_grows() -> None:
-    async with serving() as gateway:
+    async with serving_with(put("s", body=b"x" * CHUNK_BYTES)) as gateway:
         client = await gateway.connect()
-        await client.ask(put("s", body=b"x" * CHUNK_BYTES))
         await client.ask(post("s", b"tail"))
         first = await client.ask(get("s?offset=-1"))
         assert (len(first.body), first.get("Stream-Up-To-Date")) == (CHUNK_BYTES, None)
@@ -114,8 +111,7 @@ async def test_a_full_chunk_stays_cached_when_the_stream_grows() -> None:
 @pytest.mark.usefixtures("late_fins")
 async def test_simultaneous_equal_reads_are_one_read_of_the_log() -> None:
     log = GatedLog()
-    async with serving(log) as gateway:
-        await gateway.ask(put("s", body=b"one"))
+    async with serving_with(put("s", body=b"one"), log) as gateway:
         log.reads.clear()
         clients = [await gateway.connect() for _ in range(10)]
         for number, client in enumerate(clients):  # of either way
@@ -143,8 +139,7 @@ async def waiting_read(gateway: Serving, log: GatedLog) -> Client:
 async def test_a_read_after_an_append_joins_no_read_begun_before_it() -> None:
     """A writer reads what it wrote, though an older read of the same range is under way."""
     log = GatedLog()
-    async with serving(log) as gateway:
-        await gateway.ask(put("s", body=b"one"))
+    async with serving_with(put("s", body=b"one"), log) as gateway:
         old = await waiting_read(gateway, log)
         await gateway.ask(post("s", b"two"))
         new = await gateway.connect()
@@ -160,8 +155,7 @@ async def test_a_read_after_an_append_joins_no_read_begun_before_it() -> None:
 async def test_a_read_overtaken_by_a_deletion_is_not_cached_for_the_forks() -> None:
     """The stream's data stay for them, but nobody else reads it any more."""
     log = GatedLog()
-    async with serving(log) as gateway:
-        await gateway.ask(put("s", body=b"one"))
+    async with serving_with(put("s", body=b"one"), log) as gateway:
         fork = put("fork", "Stream-Forked-From: /v1/stream/s")
         assert (await gateway.ask(fork)).status == 201
         log.commits.clear()
@@ -183,8 +177,7 @@ async def test_a_read_overtaken_by_a_deletion_is_not_cached_for_the_forks() -> N
 
 async def test_a_read_overtaken_by_a_deletion_is_not_cached_for_the_next_stream() -> None:
     log = GatedLog()
-    async with serving(log) as gateway:
-        await gateway.ask(put("s", body=b"one"))
+    async with serving_with(put("s", body=b"one"), log) as gateway:
         old = await waiting_read(gateway, log)
         await gateway.ask(request("DELETE", "s"))
         await gateway.ask(put("s", body=b"another"))
@@ -196,9 +189,8 @@ async def test_a_read_overtaken_by_a_deletion_is_not_cached_for_the_next_stream(
 
 
 async def test_the_cursors_of_a_reader_never_go_backwards() -> None:
-    async with serving(long_poll_timeout=0.1) as gateway:
+    async with serving_with(put("s", body=b"one"), long_poll_timeout=0.1) as gateway:
         client = await gateway.connect()
-        await client.ask(put("s", body=b"one"))
         first = await client.ask(get("s?offset=-1"))
         cursor = int(first.get("Stream-Cursor") or "")
         position = 3
@@ -229,9 +221,8 @@ async def test_a_cached_poll_is_served_only_within_its_cursor_interval(
     passed: int, cache: str, told: str
 ) -> None:
     """After it the URL is one that caches must not answer for long."""
-    async with serving() as gateway:
+    async with serving_with(put("s", body=b"one")) as gateway:
         client = await gateway.connect()
-        await client.ask(put("s", body=b"one"))
         target = f"s?offset={offset(0)}&live=long-poll&cursor={current_cursor(gateway.clock())}"
         first = await client.ask(get(target))
         assert first.get("Cache-Control") == "public, max-age=20, stale-while-revalidate=0"
@@ -242,9 +233,8 @@ async def test_a_cached_poll_is_served_only_within_its_cursor_interval(
 
 
 async def test_a_poll_without_a_cursor_is_cached_until_the_next_append() -> None:
-    async with serving() as gateway:
+    async with serving_with(put("s", body=b"one")) as gateway:
         client = await gateway.connect()
-        await client.ask(put("s", body=b"one"))
         target = f"s?offset={offset(0)}&live=long-poll"
         for cache, body in (("MISS", b"one"), ("HIT", b"one"), ("MISS", b"onetwo")):
             got = await client.ask(get(target))
@@ -255,9 +245,8 @@ async def test_a_poll_without_a_cursor_is_cached_until_the_next_append() -> None
 
 
 async def test_the_append_limit_is_exact() -> None:
-    async with serving(max_append=100, max_pending_appends=100) as gateway:
+    async with serving_with(put("s"), max_append=100, max_pending_appends=100) as gateway:
         client = await gateway.connect()
-        await client.ask(put("s"))
         statuses = [
             (await client.ask(post("s", b"x" * size))).status for size in (99, 100, 101, 100)
         ]
@@ -270,8 +259,7 @@ def _waits(gateway: Serving, number: int) -> bool:
 
 async def test_the_bytes_of_appends_that_wait_for_the_log_are_bounded() -> None:
     log = GatedLog()
-    async with serving(log, max_append=100, max_pending_appends=200) as gateway:
-        await gateway.ask(put("s"))
+    async with serving_with(put("s"), log, max_append=100, max_pending_appends=200) as gateway:
         log.commits.clear()
         clients = [await gateway.connect() for _ in range(3)]
         for number, client in enumerate(clients[:2], start=1):

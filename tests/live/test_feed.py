@@ -12,7 +12,7 @@ from gateway.logs.memory import MemoryLog
 from gateway.protocol.streams.offsets import current_cursor
 from gateway.store import Store
 from tests.support.gated_log import GatedLog, turns
-from tests.support.serving import Serving, get, offset, post, put, serving
+from tests.support.serving import Serving, get, offset, post, put, serving, serving_with
 from tests.support.waiting import PATIENCE_S, until
 
 if TYPE_CHECKING:
@@ -71,8 +71,7 @@ async def up_to(client: Client, position: int) -> list[Event]:
 
 
 async def test_an_sse_reader_gets_the_past_and_then_live_appends() -> None:
-    async with serving() as gateway:
-        await gateway.ask(put("s", body=b"one"))
+    async with serving_with(put("s", body=b"one")) as gateway:
         client = await follow(gateway, "s?offset=-1&live=sse")
         first = await up_to(client, 3)
         assert [event.name for event in first] == ["data", "control"]
@@ -89,8 +88,7 @@ async def test_an_sse_reader_gets_the_past_and_then_live_appends() -> None:
 
 async def test_appends_that_are_committed_together_are_one_event_for_every_reader() -> None:
     log = GatedLog()
-    async with serving(log) as gateway:
-        await gateway.ask(put("s"))
+    async with serving_with(put("s"), log) as gateway:
         readers = [await follow(gateway, "s?offset=now&live=sse") for _ in range(3)]
         for reader in readers:
             await up_to(reader, 0)
@@ -108,8 +106,7 @@ async def test_appends_that_are_committed_together_are_one_event_for_every_reade
 
 
 async def test_a_slow_reader_leaves_the_rounds_and_loses_no_data() -> None:
-    async with serving(max_append=1 << 20) as gateway:
-        await gateway.ask(put("s"))
+    async with serving_with(put("s"), max_append=1 << 20) as gateway:
         slow = await follow(gateway, "s?offset=-1&live=sse")
         quick = await follow(gateway, "s?offset=-1&live=sse")
         for reader in (slow, quick):
@@ -144,8 +141,7 @@ async def test_text_in_another_charset_is_sent_as_base64_and_kept_as_it_is(
     charset: str, data: bytes, sent: str
 ) -> None:
     """An event stream is UTF-8."""
-    async with serving() as gateway:
-        await gateway.ask(put("s", content_type=f"text/plain{charset}", body=data))
+    async with serving_with(put("s", content_type=f"text/plain{charset}", body=data)) as gateway:
         client = await gateway.connect()
         client.send(get("s?offset=-1&live=sse"))
         head = await client.answer()
@@ -155,8 +151,7 @@ async def test_text_in_another_charset_is_sent_as_base64_and_kept_as_it_is(
 
 
 async def test_an_sse_response_past_its_max_age_ends_with_the_offset_of_its_reader() -> None:
-    async with serving(sse_max_age=1.0) as gateway:
-        await gateway.ask(put("s", body=b"one"))
+    async with serving_with(put("s", body=b"one"), sse_max_age=1.0) as gateway:
         client = await follow(gateway, "s?offset=-1&live=sse")
         events = await client.events_to_the_end()
         assert text(events) == "one"
@@ -180,8 +175,7 @@ async def test_an_sse_response_that_ends_before_its_data_were_read_ends_with_the
 
 
 async def test_the_cursors_of_a_reader_stay_ahead_of_the_cursor_in_its_request() -> None:
-    async with serving() as gateway:
-        await gateway.ask(put("s", body=b"one"))
+    async with serving_with(put("s", body=b"one")) as gateway:
         ahead = 10**9
         client = await follow(gateway, f"s?offset=-1&live=sse&cursor={ahead}")
         await up_to(client, 3)
@@ -201,8 +195,7 @@ async def test_the_cursors_of_a_reader_stay_ahead_of_the_cursor_in_its_request()
 async def test_an_append_between_the_catch_up_read_and_the_live_part_is_not_lost() -> None:
     """The log has answered a reader's catch-up, and an append comes before it joins the rounds."""
     log = GatedLog()
-    async with serving(log) as gateway:
-        await gateway.ask(put("s", body=b"one"))
+    async with serving_with(put("s", body=b"one"), log) as gateway:
         other = await follow(gateway, "s?offset=now&live=sse")
         await up_to(other, 3)
         log.reads.clear()
@@ -223,8 +216,7 @@ async def test_an_append_between_the_catch_up_read_and_the_live_part_is_not_lost
 async def test_the_first_reader_of_a_stream_gets_an_append_made_while_its_start_is_read() -> None:
     """Nobody else follows the stream, so no feed hears of the append that comes meanwhile."""
     log = GatedLog()
-    async with serving(log) as gateway:
-        await gateway.ask(put("s", body=b"one"))
+    async with serving_with(put("s", body=b"one"), log) as gateway:
         log.reads.clear()
         client = await gateway.connect()
         client.send(get("s?offset=-1&live=sse"))
@@ -243,8 +235,7 @@ async def test_a_reader_ahead_of_the_rounds_gets_the_tail_or_end_once_the_rounds
 ) -> None:
     """Every reader at the tail must be told so, and every reader of a closed stream of its end."""
     log = GatedLog()
-    async with serving(log) as gateway:
-        await gateway.ask(put("s", body=b"one"))
+    async with serving_with(put("s", body=b"one"), log) as gateway:
         other = await follow(gateway, "s?offset=now&live=sse")
         await up_to(other, 3)
         log.commits.clear()
@@ -271,8 +262,7 @@ async def test_a_reader_ahead_of_the_rounds_gets_the_tail_or_end_once_the_rounds
 
 
 async def test_a_long_poll_is_answered_once_with_the_first_append_after_its_offset() -> None:
-    async with serving() as gateway:
-        await gateway.ask(put("s", body=b"one"))
+    async with serving_with(put("s", body=b"one")) as gateway:
         client = await gateway.connect()
         client.send(get(f"s?offset={offset(3)}&live=long-poll"))
         await until(lambda: gateway.limits.live_readers == 1)
@@ -287,8 +277,7 @@ async def test_a_long_poll_is_answered_once_with_the_first_append_after_its_offs
 
 
 async def test_a_long_poll_and_a_later_read_of_its_url_get_equal_responses() -> None:
-    async with serving() as gateway:
-        await gateway.ask(put("s", body=b"one"))
+    async with serving_with(put("s", body=b"one")) as gateway:
         target = f"s?offset={offset(3)}&live=long-poll&cursor=5"
         client = await gateway.connect()
         client.send(get(target))
@@ -304,8 +293,7 @@ async def test_a_long_poll_at_now_or_minus_one_is_not_answered_with_a_cacheable_
     start: str,
 ) -> None:
     """Its URL means another place in the stream soon, which the other's never does."""
-    async with serving() as gateway:
-        await gateway.ask(put("s"))
+    async with serving_with(put("s")) as gateway:
         cursor = current_cursor(gateway.clock()) + 1
         clients = [await gateway.connect() for _ in range(2)]
         for waiting, where in enumerate((offset(0), start), 1):
@@ -322,8 +310,7 @@ async def test_a_long_poll_at_now_or_minus_one_is_not_answered_with_a_cacheable_
 
 
 async def test_draining_answers_long_polls_and_ends_sse_readers_after_their_first_second() -> None:
-    async with serving() as gateway:
-        await gateway.ask(put("s", body=b"one"))
+    async with serving_with(put("s", body=b"one")) as gateway:
         loop = asyncio.get_running_loop()
         poll = await gateway.connect()
         poll.send(get(f"s?offset={offset(3)}&live=long-poll"))
@@ -349,8 +336,7 @@ async def test_draining_answers_long_polls_and_ends_sse_readers_after_their_firs
 
 async def test_draining_waits_for_appends_in_progress() -> None:
     log = GatedLog()
-    async with serving(log) as gateway:
-        await gateway.ask(put("s"))
+    async with serving_with(put("s"), log) as gateway:
         log.commits.clear()
         writer = await gateway.connect()
         writer.send(post("s", b"x"))

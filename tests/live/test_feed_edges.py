@@ -21,7 +21,7 @@ from tests.live.test_feed import BIG, controls, follow, is_told, text, up_to
 from tests.support.event_stream import parse_events
 from tests.support.gated_log import GatedLog, turns
 from tests.support.separate_commits import commit_separately
-from tests.support.serving import Serving, get, offset, post, put, request, serving
+from tests.support.serving import Serving, get, offset, post, put, request, serving, serving_with
 from tests.support.waiting import PATIENCE_S, until
 
 if TYPE_CHECKING:
@@ -82,8 +82,7 @@ async def test_a_reader_that_joins_around_a_round_gets_all_data_once(
 ) -> None:
     """The request is parsed so many passes of the loop before the append is published."""
     log = GatedLog()
-    async with serving(log) as gateway:
-        await gateway.ask(put("s", body=b"one"))
+    async with serving_with(put("s", body=b"one"), log) as gateway:
         other = await follow(gateway, "s?offset=now&live=sse")
         await up_to(other, 3)
         log.commits.clear()
@@ -108,8 +107,7 @@ async def test_a_reader_that_joins_around_a_round_gets_all_data_once(
 async def test_a_close_that_arrives_around_a_round_is_sent_to_every_reader(passes: int) -> None:
     """It is heard of so many passes of the loop after the append, as of another gateway's."""
     log = PublishingLog()
-    async with serving(log) as gateway:
-        await gateway.ask(put("s", body=b"one"))
+    async with serving_with(put("s", body=b"one"), log) as gateway:
         client = await follow(gateway, "s?offset=-1&live=sse")
         await up_to(client, 3)
         (feed,) = gateway.route.feeds._feeds
@@ -134,8 +132,7 @@ async def test_a_close_that_arrives_around_a_round_is_sent_to_every_reader(passe
 
 async def test_a_long_poll_between_an_append_and_its_round_waits_for_the_next_round() -> None:
     log = PublishingLog()
-    async with serving(log) as gateway:
-        await gateway.ask(put("s", body=b"one"))
+    async with serving_with(put("s", body=b"one"), log) as gateway:
         first = await park(gateway, 3)
         second, connection = await connected(gateway)
         readers = []
@@ -156,8 +153,7 @@ async def test_a_long_poll_between_an_append_and_its_round_waits_for_the_next_ro
 
 async def test_a_long_poll_that_times_out_while_data_is_due_gets_the_data() -> None:
     log = PublishingLog()
-    async with serving(log, long_poll_timeout=1.0) as gateway:
-        await gateway.ask(put("s", body=b"one"))
+    async with serving_with(put("s", body=b"one"), log, long_poll_timeout=1.0) as gateway:
         poll = await park(gateway, 3)
         # The loop is held up past the poll's deadline, while its round is due.
         log.published = lambda: time.sleep(1.1)
@@ -171,8 +167,7 @@ async def test_a_long_poll_that_times_out_while_data_is_due_gets_the_data() -> N
 async def test_a_long_poll_that_times_out_gets_no_data_from_before_its_request() -> None:
     """One poll came before the append and one after it; the round is due, and the time of both."""
     log = PublishingLog()
-    async with serving(log, long_poll_timeout=1.0) as gateway:
-        await gateway.ask(put("s", body=b"one"))
+    async with serving_with(put("s", body=b"one"), log, long_poll_timeout=1.0) as gateway:
         first = await park(gateway, 3)
         second, connection = await connected(gateway)
 
@@ -189,8 +184,7 @@ async def test_a_long_poll_that_times_out_gets_no_data_from_before_its_request()
 
 
 async def test_each_reader_of_a_round_gets_cursors_ahead_of_the_cursor_it_sent() -> None:
-    async with serving() as gateway:
-        await gateway.ask(put("s", body=b"one"))
+    async with serving_with(put("s", body=b"one")) as gateway:
         floors = (0, AHEAD, 2 * AHEAD, AHEAD)
         readers = []
         for floor in floors:
@@ -210,8 +204,7 @@ async def test_each_reader_of_a_round_gets_cursors_ahead_of_the_cursor_it_sent()
 async def test_a_heartbeat_is_not_sent_to_a_reader_that_is_catching_up() -> None:
     """Its first chunk is at hand, and the log takes its time with the second."""
     log = GatedLog()
-    async with serving(log, heartbeat=0.05) as gateway:
-        await gateway.ask(put("s", body=b"x" * CHUNK_BYTES))
+    async with serving_with(put("s", body=b"x" * CHUNK_BYTES), log, heartbeat=0.05) as gateway:
         idle = await follow(gateway, "s?offset=-1&live=sse")
         await up_to(idle, CHUNK_BYTES)
         await gateway.ask(post("s", b"one"))
@@ -227,8 +220,7 @@ async def test_a_heartbeat_is_not_sent_to_a_reader_that_is_catching_up() -> None
 
 async def test_a_heartbeat_is_not_sent_to_a_reader_that_just_got_data() -> None:
     beat = 0.4
-    async with serving(heartbeat=beat) as gateway:
-        await gateway.ask(put("s"))
+    async with serving_with(put("s"), heartbeat=beat) as gateway:
         reader = await follow(gateway, "s?offset=now&live=sse")
         await up_to(reader, 0)
         loop = asyncio.get_running_loop()
@@ -279,8 +271,7 @@ async def test_heartbeats_are_sent_to_a_part_of_the_readers_in_each_pass_of_the_
         write(reader, framed, size)
 
     write = SseReader.write
-    async with serving(heartbeat=0.05) as gateway:
-        await gateway.ask(put("s"))
+    async with serving_with(put("s"), heartbeat=0.05) as gateway:
         readers = [await follow(gateway, "s?offset=now&live=sse") for _ in range(5)]
         monkeypatch.setattr(SseReader, "write", count_beat)
         loop.call_soon(count_pass)
@@ -295,8 +286,7 @@ async def test_heartbeats_are_sent_to_a_part_of_the_readers_in_each_pass_of_the_
 
 
 async def test_an_http_1_0_reader_gets_the_event_stream_without_chunked_encoding() -> None:
-    async with serving(heartbeat=0.05) as gateway:
-        await gateway.ask(put("s", body=b"one"))
+    async with serving_with(put("s", body=b"one"), heartbeat=0.05) as gateway:
         old = await gateway.connect()
         old.send(request("GET", "s?offset=-1&live=sse", version="1.0"))
         new = await follow(gateway, "s?offset=-1&live=sse")
@@ -327,8 +317,7 @@ async def test_an_http_1_0_reader_gets_the_event_stream_without_chunked_encoding
 
 
 async def test_draining_does_not_wait_for_a_reader_that_takes_no_data() -> None:
-    async with serving() as gateway:
-        await gateway.ask(put("s"))
+    async with serving_with(put("s")) as gateway:
         slow = await follow(gateway, "s?offset=-1&live=sse")
         quick = await follow(gateway, "s?offset=-1&live=sse")
         await up_to(slow, 0)
@@ -359,8 +348,7 @@ async def ended_properly(client: Client) -> bool:
 
 
 async def test_a_fresh_reader_gets_an_append_that_comes_while_the_server_drains() -> None:
-    async with serving() as gateway:
-        await gateway.ask(put("s"))
+    async with serving_with(put("s")) as gateway:
         writer = await gateway.connect()
         assert (await writer.ask(post("s", b"one"))).status == 204
         fresh = await follow(gateway, "s?offset=-1&live=sse")
@@ -388,8 +376,7 @@ NOT_SAID: tuple[str, ...] = ()
 async def test_event_streams_have_cors_headers_only_for_the_configured_origins(
     lines: tuple[str, ...], allowed: str | None
 ) -> None:
-    async with serving(cors_origins=(PAGE,)) as gateway:
-        await gateway.ask(put("s", "Stream-Closed: true"))
+    async with serving_with(put("s", "Stream-Closed: true"), cors_origins=(PAGE,)) as gateway:
         client = await gateway.connect()
         client.send(get("s?offset=-1&live=sse", *lines))
         head = await client.answer()
@@ -400,8 +387,7 @@ async def test_event_streams_have_cors_headers_only_for_the_configured_origins(
 
 @pytest.mark.parametrize("lines", [NOT_SAID, ALLOWED], ids=["without origin", "with origin"])
 async def test_no_cors_headers_are_sent_without_cors_origins(lines: tuple[str, ...]) -> None:
-    async with serving(cors_origins=()) as gateway:
-        await gateway.ask(put("s", body=b"one"))
+    async with serving_with(put("s", body=b"one"), cors_origins=()) as gateway:
         for asked in (
             get("s?offset=-1", *lines),
             get("s?offset=-1", *lines),
@@ -419,8 +405,7 @@ async def test_no_cors_headers_are_sent_without_cors_origins(lines: tuple[str, .
 @pytest.mark.parametrize("live", ["long-poll", "sse"])
 async def test_live_readers_beyond_the_limit_are_refused_and_counted_once(live: str) -> None:
     """The one beyond it is refused, counted once, and leaves nothing behind."""
-    async with serving(max_live_readers=3) as gateway:
-        await gateway.ask(put("s", body=b"one"))
+    async with serving_with(put("s", body=b"one"), max_live_readers=3) as gateway:
         clients = []
         for _ in range(3):
             clients.append(await gateway.connect())
@@ -482,8 +467,7 @@ async def test_a_feed_leaves_no_object_task_or_timer_when_its_last_reader_leaves
     """No timer, task or table refers to it: heartbeats and timeouts would be half a minute away."""
     gc.collect()
     gc.freeze()  # what other tests have left is not looked through again and again
-    async with serving() as gateway:
-        await gateway.ask(put("s", body=b"one"))
+    async with serving_with(put("s", body=b"one")) as gateway:
         tasks = len(asyncio.all_tasks())
         sse = await follow(gateway, "s?offset=now&live=sse")
         await sse.events_until(is_told(upToDate=True))  # type: ignore[arg-type] # a predicate
@@ -516,8 +500,7 @@ def living(*kinds: type) -> list[object]:
 async def test_appends_around_longest_round_reach_live_readers_once_and_in_order(more: int) -> None:
     """Over LONGEST_ROUND everybody leaves the round for them, and comes back for what follows."""
     long = b"x" * (LONGEST_ROUND + more)
-    async with serving() as gateway:
-        await gateway.ask(put("s", body=b"a"))
+    async with serving_with(put("s", body=b"a")) as gateway:
         readers = [await follow(gateway, "s?offset=-1&live=sse") for _ in range(2)]
         poll = await gateway.connect()
         poll.send(get(f"s?offset={offset(1)}&live=long-poll"))

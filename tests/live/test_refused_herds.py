@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from gateway.errors import LogUnavailable
 from tests.edge.live_readers import live, polling
 from tests.support.raw_origin import answer
-from tests.support.serving import get, offset, post, put, serving
+from tests.support.serving import get, offset, post, put, serving, serving_with
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
@@ -53,16 +53,14 @@ async def test_connections_beyond_the_limit_are_told_to_retry_in_turn() -> None:
 
 
 async def test_live_readers_beyond_the_limit_are_told_to_retry_in_turn() -> None:
-    async with serving(max_live_readers=0) as gateway:
-        await gateway.ask(put("s", body=b"one"))
+    async with serving_with(put("s", body=b"one"), max_live_readers=0) as gateway:
         answers = [await gateway.ask(get("s?offset=now&live=sse")) for _ in range(HERD)]
         assert {answer.status for answer in answers} == {503}
         assert told(answers) == IN_TURN
 
 
 async def test_appends_beyond_the_limit_are_told_to_retry_in_turn() -> None:
-    async with serving(max_pending_appends=1) as gateway:
-        await gateway.ask(put("s"))
+    async with serving_with(put("s"), max_pending_appends=1) as gateway:
         answers = [await gateway.ask(post("s", b"12")) for _ in range(HERD)]
         assert {answer.status for answer in answers} == {503}
         assert told(answers) == IN_TURN
@@ -80,8 +78,7 @@ async def test_polls_ended_by_a_failing_origin_are_told_to_retry_in_turn() -> No
 
 
 async def test_polls_ended_by_a_failing_log_are_told_to_retry_in_turn() -> None:
-    async with serving() as gateway:
-        await gateway.ask(put("s", body=b"one"))
+    async with serving_with(put("s", body=b"one")) as gateway:
         clients = await herd(gateway)
         feed_of(gateway).suspend(LogUnavailable("why"))
         answers = [await client.answer() for client in clients]
@@ -90,8 +87,7 @@ async def test_polls_ended_by_a_failing_log_are_told_to_retry_in_turn() -> None:
 
 
 async def test_long_polls_that_end_while_the_log_fails_get_different_retry_after_values() -> None:
-    async with serving() as gateway:
-        await gateway.ask(put("s", body=b"one"))
+    async with serving_with(put("s", body=b"one")) as gateway:
         reader = await gateway.connect()
         reader.send(get("s?offset=now&live=sse"))
         await reader.answer()

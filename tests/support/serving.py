@@ -227,6 +227,16 @@ async def serving(log: Log | None = None, **options: object) -> AsyncIterator[Se
 
 
 @contextlib.asynccontextmanager
+async def serving_with(
+    creation: bytes, log: Log | None = None, **options: object
+) -> AsyncIterator[Serving]:
+    """A gateway that has created a stream."""
+    async with serving(log, **options) as gateway:
+        assert (await gateway.ask(creation)).status in {200, 201}
+        yield gateway
+
+
+@contextlib.asynccontextmanager
 async def edge_serving(
     server: RawOrigin | str, route: Mapping[str, object] | None = None, **options: object
 ) -> AsyncIterator[Serving]:
