@@ -73,99 +73,75 @@ def told(refusal: AppendOutcome | HeadgateError) -> tuple[type[HeadgateError], d
 
 
 AT_10, AT_13 = format_offset(2, 10), format_offset(2, 13)
+STORED = AppendOutcome(AT_13, closed=False, stored=True)
+STAMP = Stamp("p", 1, 0)
+Fields = dict[str, object]
+ACCEPTED: dict[str, tuple[Append, AppendOutcome, Fields]] = {
+    "a-plain-append": (append(), STORED, {"tail": 13}),
+    "a-content-type-in-another-spelling": (
+        append(content_type="TEXT/Plain; charset=utf-8"),
+        STORED,
+        {"tail": 13},
+    ),
+    "an-append-that-closes": (
+        append(close=True),
+        AppendOutcome(AT_13, closed=True, stored=True),
+        {"tail": 13, "closed": True},
+    ),
+    "a-close-without-data": (
+        append(b"", None, close=True),
+        AppendOutcome(AT_10, closed=True, stored=False),
+        {"closed": True},
+    ),
+    "an-append-with-a-stream-seq": (
+        append(stream_seq="a"),
+        STORED,
+        {"tail": 13, "stream_seq": "a"},
+    ),
+    "a-producer-that-closes": (
+        append(producer=STAMP, close=True),
+        AppendOutcome(AT_13, closed=True, stored=True, producer=ProducerState(1, 0, NOW)),
+        {"tail": 13, "closed": True, "closed_by": STAMP},
+    ),
+}
 
 
-@pytest.mark.parametrize(
-    ("state", "request_", "outcome", "after"),
-    [
-        pytest.param(
-            OPEN,
-            append(),
-            AppendOutcome(AT_13, closed=False, stored=True),
-            {"tail": 13},
-            id="a-plain-append",
-        ),
-        pytest.param(
-            OPEN,
-            append(content_type="TEXT/Plain; charset=utf-8"),
-            AppendOutcome(AT_13, closed=False, stored=True),
-            {"tail": 13},
-            id="a-content-type-in-another-spelling",
-        ),
-        pytest.param(
-            OPEN,
-            append(close=True),
-            AppendOutcome(AT_13, closed=True, stored=True),
-            {"tail": 13, "closed": True},
-            id="an-append-that-closes",
-        ),
-        pytest.param(
-            OPEN,
-            append(b"", None, close=True),
-            AppendOutcome(AT_10, closed=True, stored=False),
-            {"closed": True},
-            id="a-close-without-data",
-        ),
-        pytest.param(
-            OPEN,
-            append(stream_seq="a"),
-            AppendOutcome(AT_13, closed=False, stored=True),
-            {"tail": 13, "stream_seq": "a"},
-            id="an-append-with-a-stream-seq",
-        ),
-        pytest.param(
-            OPEN,
-            append(producer=Stamp("p", 1, 0), close=True),
-            AppendOutcome(AT_13, closed=True, stored=True, producer=ProducerState(1, 0, NOW)),
-            {"tail": 13, "closed": True, "closed_by": Stamp("p", 1, 0)},
-            id="a-producer-that-closes",
-        ),
-    ],
-)
+@pytest.mark.parametrize(("request_", "outcome", "after"), ACCEPTED.values(), ids=ACCEPTED)
 def test_an_accepted_append_changes_the_state_as_listed(
-    state: StreamState, request_: Append, outcome: AppendOutcome, after: dict[str, object]
+    request_: Append, outcome: AppendOutcome, after: Fields
 ) -> None:
-    batch = AppendBatch(state, {}, at(NOW))
+    batch = AppendBatch(OPEN, {}, at(NOW))
     assert batch.decide(request_) == outcome
     records = (Record(13, request_.body),) if request_.body else ()
-    producers: tuple[tuple[str, ProducerState], ...] = ()
-    if request_.producer is not None:
-        stamp = request_.producer
-        producers = ((stamp.producer_id, ProducerState(stamp.epoch, stamp.seq, NOW)),)
-    moved = msgspec.structs.replace(state, version=8, **after)
+    producers = () if request_.producer is None else (("p", ProducerState(1, 0, NOW)),)
+    moved = msgspec.structs.replace(OPEN, version=8, **after)
     grown = 3 if set(after) == {"tail"} else 0
     change = Change(moved, 7, records, producers, appends=len(records), grown=grown)
     assert batch.change() == change
 
 
-@pytest.mark.parametrize(
-    ("state", "retention", "grown"),
-    [
-        pytest.param(OPEN, Retention(), 6, id="no-lifetime"),
-        pytest.param(
-            msgspec.structs.replace(OPEN, lifetime=Lifetime(expires_at=NOW + 9), deadline=NOW + 9),
-            Retention(),
-            6,
-            id="a-fixed-expiry",
-        ),
-        pytest.param(
-            msgspec.structs.replace(OPEN, lifetime=Lifetime(ttl_s=9), deadline=NOW + 8),
-            Retention(),
-            0,
-            id="a-sliding-ttl",
-        ),
-        pytest.param(OPEN, Retention(max_bytes=1000), 0, id="retention-by-size"),
-        pytest.param(
-            msgspec.structs.replace(OPEN, marks=(Mark(NOW, OPEN.tail, 0, 9.0),), trim_at=NOW + 72),
-            Retention(max_age_s=72),
-            6,
-            id="retention-by-age",
-        ),
-    ],
-)
+GROWN: dict[str, tuple[Fields, Retention, int]] = {
+    "no-lifetime": ({}, Retention(), 6),
+    "a-fixed-expiry": (
+        {"lifetime": Lifetime(expires_at=NOW + 9), "deadline": NOW + 9},
+        Retention(),
+        6,
+    ),
+    "a-sliding-ttl": ({"lifetime": Lifetime(ttl_s=9), "deadline": NOW + 8}, Retention(), 0),
+    "retention-by-size": ({}, Retention(max_bytes=1000), 0),
+    "retention-by-age": (
+        {"marks": (Mark(NOW, OPEN.tail, 0, 9.0),), "trim_at": NOW + 72},
+        Retention(max_age_s=72),
+        6,
+    ),
+}
+
+
+@pytest.mark.parametrize(("fields", "retention", "grown"), GROWN.values(), ids=GROWN)
 def test_a_change_carries_the_growth_only_if_nothing_but_appends_changed_the_stream(
-    state: StreamState, retention: Retention, grown: int
+    fields: Fields, retention: Retention, grown: int
 ) -> None:
+    state = msgspec.structs.replace(OPEN, **fields)
     batch = AppendBatch(state, {}, at(NOW), retention)
     batch.decide(append(producer=Stamp("p", 1, 0)))
     batch.decide(append())
@@ -177,8 +153,8 @@ def test_a_change_carries_the_growth_only_if_nothing_but_appends_changed_the_str
 
 @pytest.mark.parametrize("content_type", ["text/html", None])
 def test_an_append_of_another_content_type_is_refused(content_type: str | None) -> None:
-    batch = AppendBatch(OPEN, {}, at(NOW))
-    assert told(batch.decide(append(content_type=content_type)))[0] is ContentTypeMismatch
+    outcome = AppendBatch(OPEN, {}, at(NOW)).decide(append(content_type=content_type))
+    assert told(outcome)[0] is ContentTypeMismatch
 
 
 @pytest.mark.parametrize("stamp", [Stamp("p", 1, 5), Stamp("p", 1, 3), Stamp("q", 1, 4)], ids=str)
@@ -191,34 +167,26 @@ def test_only_the_closing_append_itself_is_a_duplicate_at_a_closed_stream(stamp:
 
 
 KNOWN = ProducerState(3, 5, 0.0)
+MOST = 2**53 - 1
+REFUSED: dict[str, tuple[ProducerState | None, int, int, type[HeadgateError], Fields]] = {
+    "a-first-number-of-one": (None, 0, 1, SequenceGap, {"expected": 0, "received": 1}),
+    "a-first-number-of-three": (None, 7, 3, SequenceGap, {"expected": 0, "received": 3}),
+    "a-gap": (KNOWN, 3, 7, SequenceGap, {"expected": 6, "received": 7}),
+    "a-gap-up-to-the-limit": (KNOWN, 3, MOST, SequenceGap, {"expected": 6, "received": MOST}),
+    "an-older-epoch": (KNOWN, 2, 6, ProducerFenced, {"epoch": 3}),
+    "the-oldest-epoch": (KNOWN, 0, 0, ProducerFenced, {"epoch": 3}),
+    "a-new-epoch-at-one": (KNOWN, 4, 1, BadRequest, {}),
+    "a-new-epoch-at-the-next-number": (KNOWN, 4, 6, BadRequest, {}),
+}
 
 
-@pytest.mark.parametrize(
-    ("known", "epoch", "seq", "kind", "fields"),
-    [
-        (None, 0, 1, SequenceGap, {"expected": 0, "received": 1}),
-        (None, 7, 3, SequenceGap, {"expected": 0, "received": 3}),
-        pytest.param(KNOWN, 3, 7, SequenceGap, {"expected": 6, "received": 7}, id="a-gap"),
-        pytest.param(
-            KNOWN,
-            3,
-            2**53 - 1,
-            SequenceGap,
-            {"expected": 6, "received": 2**53 - 1},
-            id="a-gap-up-to-the-limit",
-        ),
-        pytest.param(KNOWN, 2, 6, ProducerFenced, {"epoch": 3}, id="an-older-epoch"),
-        pytest.param(KNOWN, 0, 0, ProducerFenced, {"epoch": 3}, id="the-oldest-epoch"),
-        pytest.param(KNOWN, 4, 1, BadRequest, {}, id="a-new-epoch-at-one"),
-        pytest.param(KNOWN, 4, 6, BadRequest, {}, id="a-new-epoch-at-the-next-number"),
-    ],
-)
+@pytest.mark.parametrize(("known", "epoch", "seq", "kind", "fields"), REFUSED.values(), ids=REFUSED)
 def test_a_stamp_with_a_wrong_epoch_or_a_gap_is_refused(
     known: ProducerState | None,
     epoch: int,
     seq: int,
     kind: type[HeadgateError],
-    fields: dict[str, object],
+    fields: Fields,
 ) -> None:
     batch = AppendBatch(OPEN, {} if known is None else {"p": known}, at(NOW))
     refused, values = told(batch.decide(append(producer=Stamp("p", epoch, seq))))
@@ -272,7 +240,7 @@ def test_an_append_is_accepted_only_if_its_stream_seq_is_later_in_byte_order(
     state = msgspec.structs.replace(OPEN, stream_seq=last)
     outcome = AppendBatch(state, {}, at(NOW)).decide(append(stream_seq=seq))
     if accepted:
-        assert outcome == AppendOutcome(AT_13, closed=False, stored=True)
+        assert outcome == STORED
     else:
         assert told(outcome)[0] is SequenceRegression
 
@@ -318,6 +286,9 @@ def many(count: int, used_at: float) -> dict[str, ProducerState]:
     return {f"p{number}": ProducerState(0, 0, used_at) for number in range(count)}
 
 
+ONE_IDLE = by_last_use(many(MAX_PRODUCERS, NOW) | {"p7": ProducerState(4, 2, 0.0)})
+
+
 @pytest.mark.parametrize(
     ("count", "accepted"),
     [(MAX_PRODUCERS - 2, 2), (MAX_PRODUCERS - 1, 1), (MAX_PRODUCERS, 0)],
@@ -350,11 +321,7 @@ def test_a_full_stream_drops_a_producer_idle_for_over_a_week(
     outcome = batch.decide(append(producer=Stamp("new", 0, 0)))
     assert isinstance(outcome, AppendOutcome) is forgotten
     change = batch.change()
-    if forgotten:
-        assert change is not None
-        assert change.forgotten == ("p7",)
-    else:
-        assert change is None
+    assert (change and change.forgotten) == (("p7",) if forgotten else None)
 
 
 async def test_a_stream_forgets_the_producers_that_were_used_least_recently() -> None:
@@ -387,21 +354,19 @@ async def test_a_forgotten_producer_is_forgotten_by_the_table_and_by_the_log(
 
 
 def test_an_idle_producer_that_returns_before_a_new_one_keeps_its_slot() -> None:
-    known = by_last_use(many(MAX_PRODUCERS, NOW) | {"p7": ProducerState(4, 2, 0.0)})
-    batch = AppendBatch(OPEN, known, at(NOW))
+    batch = AppendBatch(OPEN, ONE_IDLE, at(NOW))
     assert isinstance(batch.decide(append(producer=Stamp("p7", 4, 3))), AppendOutcome)
     assert told(batch.decide(append(producer=Stamp("new", 0, 0))))[0] is StreamLimit
 
 
 def test_a_batch_with_a_new_and_a_returning_producer_stays_within_the_limit() -> None:
     """An idle producer's place is given away in a batch, and then it comes back in the same."""
-    known = by_last_use(many(MAX_PRODUCERS, NOW) | {"p7": ProducerState(4, 2, 0.0)})
-    batch = AppendBatch(OPEN, known, at(NOW))
-    batch.decide(append(producer=Stamp("new", 0, 0)))
-    batch.decide(append(producer=Stamp("p7", 4, 3)))
+    batch = AppendBatch(OPEN, ONE_IDLE, at(NOW))
+    for producer in (Stamp("new", 0, 0), Stamp("p7", 4, 3)):
+        batch.decide(append(producer=producer))
     change = batch.change()
     assert change is not None
-    left = (known.keys() - set(change.forgotten)) | {name for name, _ in change.producers}
+    left = (ONE_IDLE.keys() - set(change.forgotten)) | {name for name, _ in change.producers}
     assert len(left) <= MAX_PRODUCERS
 
 

@@ -89,97 +89,59 @@ def test_each_position_keeps_the_generation_of_its_write(position: int, generati
     assert STATE.offset(position) == format_offset(generation, position)
 
 
-@pytest.mark.parametrize("position", range(31))
-def test_an_issued_offset_parses_to_its_position(position: int) -> None:
-    assert position_of(STATE, parse_offset(STATE.offset(position), "offset")) == position
-
-
 LOST = "the log has lost what was before this offset: go on from {}"
 OTHER = (
     "offset is of another stream at this path, or of data that the log has lost: "
     "read from the beginning"
 )
 EARLIER = "offset is of an earlier stream at this path: read from the beginning"
-AHEAD = "offset is past the tail of the stream"
 NEVER = "offset was never given out: no stream at this path has been there yet"
+PLAIN = StreamState("s", 9, 3, TEXT, tail=5)
+YOUNG = StreamState("s", 9, 3000, TEXT, tail=5, history=BEGUN)
+REFUSED: dict[str, tuple[StreamState, Offset, type[HeadgateError], str]] = {
+    "lost-data-of-the-first-generation": (
+        STATE,
+        Offset(1000, 11),
+        StreamGone,
+        LOST.format(format_offset(1000, 10)),
+    ),
+    "lost-data-of-the-second-generation": (
+        STATE,
+        Offset(2000, 26),
+        StreamGone,
+        LOST.format(format_offset(2000, 25)),
+    ),
+    "a-generation-between-two": (STATE, Offset(1500, 12), StreamGone, OTHER),
+    "a-generation-before-the-first": (STATE, Offset(999, 0), StreamGone, OTHER),
+    "a-generation-after-the-last": (STATE, Offset(3001, 0), StreamGone, OTHER),
+    "a-later-generation-past-the-tail": (STATE, Offset(4000, 31), StreamGone, OTHER),
+    "past-the-tail": (STATE, Offset(3000, 31), BadRequest, "offset is past the tail of the stream"),
+    "a-generation-never-issued": (PLAIN, Offset(4, 0), BadRequest, NEVER),
+    "an-earlier-generation-without-history": (YOUNG, Offset(2000, 0), StreamGone, EARLIER),
+    "the-zero-offset-without-a-history": (PLAIN, ZERO, StreamGone, EARLIER),
+}
 
 
-@pytest.mark.parametrize(
-    ("offset", "kind", "detail"),
-    [
-        pytest.param(
-            Offset(1000, 11),
-            StreamGone,
-            LOST.format(format_offset(1000, 10)),
-            id="lost-data-of-the-first-generation",
-        ),
-        pytest.param(
-            Offset(2000, 26),
-            StreamGone,
-            LOST.format(format_offset(2000, 25)),
-            id="lost-data-of-the-second-generation",
-        ),
-        pytest.param(Offset(1500, 12), StreamGone, OTHER, id="a-generation-between-two"),
-        pytest.param(Offset(999, 0), StreamGone, OTHER, id="a-generation-before-the-first"),
-        pytest.param(Offset(3001, 0), StreamGone, OTHER, id="a-generation-after-the-last"),
-        pytest.param(Offset(4000, 31), StreamGone, OTHER, id="a-later-generation-past-the-tail"),
-        (Offset(3000, 31), BadRequest, AHEAD),
-    ],
-)
-def test_an_offset_of_lost_data_is_refused_with_the_reason(
-    offset: Offset, kind: type[HeadgateError], detail: str
+@pytest.mark.parametrize(("state", "offset", "kind", "detail"), REFUSED.values(), ids=REFUSED)
+def test_an_offset_that_stands_for_no_present_data_is_refused_with_the_reason(
+    state: StreamState, offset: Offset, kind: type[HeadgateError], detail: str
 ) -> None:
     with pytest.raises(kind) as refusal:
-        position_of(STATE, offset)
+        position_of(state, offset)
     assert refusal.value.detail == detail
 
 
-def test_an_offset_of_a_future_generation_is_refused_as_never_issued() -> None:
-    state = StreamState("s", 9, 3, TEXT, tail=5)
-    with pytest.raises(BadRequest) as refusal:
-        position_of(state, Offset(4, 0))
-    assert refusal.value.detail == NEVER
+def test_the_zero_offset_is_the_beginning_in_a_history() -> None:
+    assert position_of(STATE, ZERO) == 0
 
 
-def test_an_offset_of_an_earlier_generation_without_history_is_refused_as_gone() -> None:
-    state = StreamState("s", 9, 3000, TEXT, tail=5, history=BEGUN)
-    with pytest.raises(StreamGone) as refusal:
-        position_of(state, Offset(2000, 0))
-    assert refusal.value.detail == EARLIER
-
-
-@pytest.mark.parametrize(
-    ("state", "accepted"),
-    [(STATE, True), (StreamState("s", 9, 3, TEXT, tail=5), False)],
-    ids=["in a history", "without"],
-)
-def test_the_zero_offset_is_the_beginning_only_in_a_history(
-    state: StreamState, accepted: bool
-) -> None:
-    if accepted:
-        assert position_of(state, ZERO) == 0
-    else:
-        with pytest.raises(StreamGone):
-            position_of(state, ZERO)
-
-
-@pytest.mark.parametrize(
-    ("offset", "kept"),
-    [
-        (Offset(1000, 10), False),
-        (Offset(2000, 19), False),
-        (ZERO, False),
-        (Offset(2000, 20), True),
-        (Offset(3000, 30), True),
-    ],
-)
+@pytest.mark.parametrize("offset", [Offset(1000, 10), Offset(2000, 19), ZERO])
 def test_an_offset_before_the_retained_data_is_refused_with_the_present_beginning(
-    offset: Offset, kept: bool
+    offset: Offset,
 ) -> None:
     state = replace(STATE, first=20)
-    if kept:
-        assert position_of(state, offset) == offset.position
-        return
+    for retained in (Offset(2000, 20), Offset(3000, 30)):
+        assert position_of(state, retained) == retained.position
     with pytest.raises(StreamGone) as refusal:
         position_of(state, offset)
     assert refusal.value.detail == (
@@ -287,17 +249,10 @@ def lived(steps: list[tuple[str | int, ...]]) -> History:
 
 
 @given(st.lists(STEPS, max_size=40))
-def test_an_offset_never_stands_for_two_prefixes_in_any_history(
+def test_an_issued_offset_maps_to_its_prefix_alone_or_is_refused_after_a_loss(
     steps: list[tuple[str | int, ...]],
 ) -> None:
-    lived(steps)
-
-
-@given(st.lists(STEPS, max_size=40))
-def test_an_issued_offset_maps_to_its_prefix_or_is_refused_after_a_loss(
-    steps: list[tuple[str | int, ...]],
-) -> None:
-    """Exactly those are gone whose prefix is."""
+    """`History.tell` checks after each step that no offset stands for two prefixes."""
     history = lived(steps)
     state = raised(history.now.state, history.history)
     for text, prefix in history.given_out.items():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import msgspec
 import pytest
 from hypothesis import given
@@ -31,6 +33,11 @@ from gateway.protocol.streams.state import (
     position_of,
 )
 from tests.support.manual_clock import at
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gateway.protocol.streams.state import ClockReading
 
 NOW = 1_000_000.0
 TEXT = "text/plain"
@@ -85,28 +92,27 @@ def test_a_repeated_put_returns_the_existing_stream_in_the_present_history() -> 
     assert decision == (CreationOutcome(standing, new=False), ())
 
 
+EQUAL_CONFIGURATIONS = {
+    "an-equal-put": (PLAIN, create()),
+    "another-body-and-spelling-of-the-type": (
+        PLAIN,
+        create(b"another body", "TEXT/plain; charset=utf-8"),
+    ),
+    "a-stream-with-data": (replace(PLAIN, tail=100), create()),
+    "a-closed-stream": (replace(PLAIN, closed=True), create(close=True)),
+    "a-stream-near-the-end-of-its-ttl": (
+        replace(PLAIN, lifetime=HOUR, deadline=NOW + 1),
+        create(lifetime=HOUR),
+    ),
+    "one-expiry-in-another-spelling": (
+        replace(PLAIN, lifetime=Lifetime(expires_at=2e9, expires_text="a")),
+        create(lifetime=Lifetime(expires_at=2e9, expires_text="b")),
+    ),
+}
+
+
 @pytest.mark.parametrize(
-    ("existing", "request_"),
-    [
-        pytest.param(PLAIN, create(), id="an-equal-put"),
-        pytest.param(
-            PLAIN,
-            create(b"another body", "TEXT/plain; charset=utf-8"),
-            id="another-body-and-spelling-of-the-type",
-        ),
-        pytest.param(replace(PLAIN, tail=100), create(), id="a-stream-with-data"),
-        pytest.param(replace(PLAIN, closed=True), create(close=True), id="a-closed-stream"),
-        pytest.param(
-            replace(PLAIN, lifetime=HOUR, deadline=NOW + 1),
-            create(lifetime=HOUR),
-            id="a-stream-near-the-end-of-its-ttl",
-        ),
-        pytest.param(
-            replace(PLAIN, lifetime=Lifetime(expires_at=2e9, expires_text="a")),
-            create(lifetime=Lifetime(expires_at=2e9, expires_text="b")),
-            id="one-expiry-in-another-spelling",
-        ),
-    ],
+    ("existing", "request_"), EQUAL_CONFIGURATIONS.values(), ids=EQUAL_CONFIGURATIONS
 )
 def test_a_put_with_the_same_configuration_confirms_the_stream(
     existing: StreamState, request_: CreateRequest
@@ -115,48 +121,25 @@ def test_a_put_with_the_same_configuration_confirms_the_stream(
     assert decision == (CreationOutcome(existing, new=False), ())
 
 
+OF_PLAIN_TEXT = "a stream of type text/plain exists here"
+OTHER_LIFETIME = "the existing stream has another TTL or expiry"
+TAKEN = "the path is taken by a deleted stream that forks still use"
+FORK_DIFFERS = "the existing stream has another origin: its fork differs"
+CLOSED = replace(PLAIN, closed=True)
+ENDING = replace(PLAIN, lifetime=HOUR, deadline=NOW + 9)
+FORKED = replace(PLAIN, fork=ForkPoint("r", 1, 0, 0))
+DELETED = replace(PLAIN, soft_deleted=True, references=1)
+EXPIRED = replace(PLAIN, deadline=NOW, references=1)
 OTHER_CONFIGURATIONS = {
-    "no-content-type": (
-        PLAIN,
-        create(content_type=None),
-        "a stream of type text/plain exists here",
-    ),
-    "another-content-type": (
-        PLAIN,
-        create(content_type="text/html"),
-        "a stream of type text/plain exists here",
-    ),
+    "no-content-type": (PLAIN, create(content_type=None), OF_PLAIN_TEXT),
+    "another-content-type": (PLAIN, create(content_type="text/html"), OF_PLAIN_TEXT),
     "closed-where-the-stream-is-open": (PLAIN, create(close=True), "the existing stream is open"),
-    "open-where-the-stream-is-closed": (
-        replace(PLAIN, closed=True),
-        create(),
-        "the existing stream is closed",
-    ),
-    "a-ttl-where-the-stream-has-none": (
-        PLAIN,
-        create(lifetime=HOUR),
-        "the existing stream has another TTL or expiry",
-    ),
-    "no-ttl-where-the-stream-has-one": (
-        replace(PLAIN, lifetime=HOUR, deadline=NOW + 9),
-        create(),
-        "the existing stream has another TTL or expiry",
-    ),
-    "no-fork-where-the-stream-is-one": (
-        replace(PLAIN, fork=ForkPoint("r", 1, 0, 0)),
-        create(),
-        "the existing stream has another origin: its fork differs",
-    ),
-    "a-deleted-stream-with-forks": (
-        replace(PLAIN, soft_deleted=True, references=1),
-        create(),
-        "the path is taken by a deleted stream that forks still use",
-    ),
-    "an-expired-stream-with-forks": (
-        replace(PLAIN, deadline=NOW, references=1),
-        create(),
-        "the path is taken by a deleted stream that forks still use",
-    ),
+    "open-where-the-stream-is-closed": (CLOSED, create(), "the existing stream is closed"),
+    "a-ttl-where-the-stream-has-none": (PLAIN, create(lifetime=HOUR), OTHER_LIFETIME),
+    "no-ttl-where-the-stream-has-one": (ENDING, create(), OTHER_LIFETIME),
+    "no-fork-where-the-stream-is-one": (FORKED, create(), FORK_DIFFERS),
+    "a-deleted-stream-with-forks": (DELETED, create(), TAKEN),
+    "an-expired-stream-with-forks": (EXPIRED, create(), TAKEN),
 }
 
 
@@ -171,61 +154,43 @@ def test_a_put_with_another_configuration_is_a_conflict(
     assert refusal.value.detail == detail
 
 
-@pytest.mark.parametrize(
-    ("state", "kind"),
-    [
-        (None, StreamNotFound),
-        pytest.param(replace(PLAIN, deadline=NOW), StreamNotFound, id="at-the-deadline"),
-        pytest.param(replace(PLAIN, deadline=NOW - 1), StreamNotFound, id="after-the-deadline"),
-        pytest.param(
-            replace(PLAIN, deadline=NOW, references=1), StreamGone, id="at-the-deadline-with-forks"
-        ),
-        pytest.param(
-            replace(PLAIN, soft_deleted=True, references=1), StreamGone, id="deleted-with-forks"
-        ),
-        pytest.param(
-            replace(PLAIN, deadline=NOW + 0.001), None, id="a-millisecond-before-the-deadline"
-        ),
-        pytest.param(PLAIN, None, id="without-a-deadline"),
-    ],
-)
-def test_a_stream_is_present_until_its_deadline(
-    state: StreamState | None, kind: type[HeadgateError] | None
-) -> None:
-    if kind is None:
-        assert lifecycle.present(state, at(NOW)) is state
-    else:
-        with pytest.raises(kind):
-            lifecycle.present(state, at(NOW))
+Presence = tuple[StreamState | None, type[HeadgateError] | None]
+PRESENT: dict[str, Presence] = {
+    "no-stream": (None, StreamNotFound),
+    "at-the-deadline": (replace(PLAIN, deadline=NOW), StreamNotFound),
+    "after-the-deadline": (replace(PLAIN, deadline=NOW - 1), StreamNotFound),
+    "at-the-deadline-with-forks": (EXPIRED, StreamGone),
+    "deleted-with-forks": (DELETED, StreamGone),
+    "a-millisecond-before-the-deadline": (replace(PLAIN, deadline=NOW + 0.001), None),
+    "without-a-deadline": (PLAIN, None),
+}
+SOURCES: dict[str, Presence] = {
+    "no-source": (None, StreamNotFound),
+    "an-expired-source": (replace(PLAIN, deadline=NOW), StreamNotFound),
+    "an-expired-source-with-forks": (EXPIRED, ConfigurationConflict),
+    "a-deleted-source-with-forks": (DELETED, ConfigurationConflict),
+    "an-open-source": (PLAIN, None),
+    "a-closed-source": (CLOSED, None),
+}
 
 
 @pytest.mark.parametrize(
-    ("state", "kind"),
+    ("found", "state", "kind"),
     [
-        (None, StreamNotFound),
-        pytest.param(replace(PLAIN, deadline=NOW), StreamNotFound, id="an-expired-source"),
-        pytest.param(
-            replace(PLAIN, deadline=NOW, references=1),
-            ConfigurationConflict,
-            id="an-expired-source-with-forks",
-        ),
-        pytest.param(
-            replace(PLAIN, soft_deleted=True, references=1),
-            ConfigurationConflict,
-            id="a-deleted-source-with-forks",
-        ),
-        pytest.param(PLAIN, None, id="an-open-source"),
-        pytest.param(replace(PLAIN, closed=True), None, id="a-closed-source"),
+        *(pytest.param(lifecycle.present, *row, id=id_) for id_, row in PRESENT.items()),
+        *(pytest.param(lifecycle.source_of, *row, id=id_) for id_, row in SOURCES.items()),
     ],
 )
-def test_a_fork_of_an_absent_or_expired_source_is_refused(
-    state: StreamState | None, kind: type[HeadgateError] | None
+def test_a_stream_or_source_is_found_until_its_deadline_or_deletion(
+    found: Callable[[StreamState | None, ClockReading], StreamState],
+    state: StreamState | None,
+    kind: type[HeadgateError] | None,
 ) -> None:
     if kind is None:
-        assert lifecycle.source_of(state, at(NOW)) is state
+        assert found(state, at(NOW)) is state
     else:
         with pytest.raises(kind):
-            lifecycle.source_of(state, at(NOW))
+            found(state, at(NOW))
 
 
 SOURCE = StreamState("r", 4, 3, TEXT, version=9, tail=30, lifetime=HOUR, deadline=NOW + 7)
@@ -250,63 +215,45 @@ def test_a_fork_branches_off_at_an_offset_of_its_source(
     assert lifecycle.fork_position(SOURCE, ForkRequest("/r", offset, 0)) == position
 
 
-@pytest.mark.parametrize(
-    ("offset", "detail"),
-    [
-        pytest.param(
-            Offset(2, 0),
-            "offset is of an earlier stream at this path: read from the beginning",
-            id="an-earlier-generation",
-        ),
-        pytest.param(Offset(4, 0), NEVER, id="a-later-generation"),
-        (Offset(3, 31), "offset is past the tail of the stream"),
-    ],
+EARLIER = "offset is of an earlier stream at this path: read from the beginning"
+LOST = "the log has lost what was before this offset: go on from 0000000000001000_0000000000000010"
+UNKNOWN = (
+    "offset is of another stream at this path, or of data that the log has lost: "
+    "read from the beginning"
 )
-def test_a_fork_offset_of_another_generation_or_past_the_tail_is_refused(
-    offset: Offset, detail: str
+TRIMMED = (
+    "what follows offset is no longer kept: "
+    "the stream begins at 0000000000001000_0000000000000005 now"
+)
+LATER = replace(RAISED, first=5)
+NO_PLACES = {
+    "an-earlier-generation": (SOURCE, Offset(2, 0), EARLIER),
+    "a-later-generation": (SOURCE, Offset(4, 0), NEVER),
+    "past-the-tail": (SOURCE, Offset(3, 31), "offset is past the tail of the stream"),
+    "lost-data": (LATER, Offset(1000, 11), LOST),
+    "an-unknown-generation": (LATER, Offset(9000, 5), UNKNOWN),
+    "trimmed-data": (LATER, Offset(1000, 4), TRIMMED),
+}
+
+
+@pytest.mark.parametrize(("source", "offset", "detail"), NO_PLACES.values(), ids=NO_PLACES)
+def test_a_fork_at_an_offset_that_is_no_place_in_its_source_is_refused(
+    source: StreamState, offset: Offset, detail: str
 ) -> None:
     with pytest.raises(BadRequest) as refusal:
-        lifecycle.fork_position(SOURCE, ForkRequest("/r", offset, 0))
+        lifecycle.fork_position(source, ForkRequest("/r", offset, 0))
     assert (
         refusal.value.detail == f"Stream-Fork-Offset is not a place in the source stream: {detail}"
     )
 
 
-@pytest.mark.parametrize(
-    ("offset", "detail"),
-    [
-        pytest.param(
-            Offset(1000, 11),
-            "the log has lost what was before this offset: "
-            "go on from 0000000000001000_0000000000000010",
-            id="lost-data",
-        ),
-        pytest.param(
-            Offset(9000, 5),
-            "offset is of another stream at this path, or of data that the log has lost: "
-            "read from the beginning",
-            id="an-unknown-generation",
-        ),
-        pytest.param(
-            Offset(1000, 4),
-            "what follows offset is no longer kept: "
-            "the stream begins at 0000000000001000_0000000000000005 now",
-            id="trimmed-data",
-        ),
-    ],
-)
-def test_a_fork_at_a_lost_or_trimmed_offset_is_refused(offset: Offset, detail: str) -> None:
-    with pytest.raises(BadRequest) as refusal:
-        lifecycle.fork_position(replace(RAISED, first=5), ForkRequest("/r", offset, 0))
-    assert (
-        refusal.value.detail == f"Stream-Fork-Offset is not a place in the source stream: {detail}"
-    )
+AT_TAIL = ForkRequest("/r", None, 0)
 
 
 def fork(
     source: StreamState,
     request: CreateRequest,
-    asked: ForkRequest,
+    asked: ForkRequest = AT_TAIL,
     prefix: bytes = b"",
     path_state: PathState = NOWHERE,
 ) -> tuple[CreationOutcome, tuple[Change, ...]]:
@@ -316,7 +263,7 @@ def fork(
 
 def test_a_fork_and_the_reference_to_its_source_are_created_in_one_commit() -> None:
     asked = ForkRequest("/r", Offset(3, 20), 2)
-    created, changes = fork(SOURCE, create(b"body", None, fork=asked), asked, b"xy")
+    created, changes = fork(SOURCE, create(b"body", None), asked, b"xy")
     state = StreamState(
         "f",
         8,
@@ -343,33 +290,18 @@ def test_a_fork_and_the_reference_to_its_source_are_created_in_one_commit() -> N
 def test_a_fork_of_a_closed_source_is_open_unless_its_request_closes_it(
     closed: bool, close: bool
 ) -> None:
-    asked = ForkRequest("/r", None, 0)
-    created, _ = fork(replace(SOURCE, closed=closed), create(fork=asked, close=close), asked)
+    created, _ = fork(replace(SOURCE, closed=closed), create(close=close))
     assert created.state.closed is close
 
 
+SHORT, DATED = Lifetime(ttl_s=5), Lifetime(expires_at=2e6)
 LIFETIMES_OF_FORKS = {
     "neither-has-a-lifetime": (NONE, NONE, NONE, None),
     "the-ttl-of-the-source": (HOUR, NONE, HOUR, NOW + 3600),
-    "its-own-ttl-instead-of-the-ttl-of-the-source": (
-        HOUR,
-        Lifetime(ttl_s=5),
-        Lifetime(ttl_s=5),
-        NOW + 5,
-    ),
-    "the-expiry-of-the-source": (Lifetime(expires_at=2e6), NONE, Lifetime(expires_at=2e6), 2e6),
-    "its-own-ttl-instead-of-the-expiry-of-the-source": (
-        Lifetime(expires_at=2e6),
-        HOUR,
-        HOUR,
-        NOW + 3600,
-    ),
-    "its-own-expiry-instead-of-the-ttl-of-the-source": (
-        HOUR,
-        Lifetime(expires_at=2e6),
-        Lifetime(expires_at=2e6),
-        2e6,
-    ),
+    "its-own-ttl-instead-of-the-ttl-of-the-source": (HOUR, SHORT, SHORT, NOW + 5),
+    "the-expiry-of-the-source": (DATED, NONE, DATED, 2e6),
+    "its-own-ttl-instead-of-the-expiry-of-the-source": (DATED, HOUR, HOUR, NOW + 3600),
+    "its-own-expiry-instead-of-the-ttl-of-the-source": (HOUR, DATED, DATED, 2e6),
 }
 
 
@@ -379,27 +311,20 @@ LIFETIMES_OF_FORKS = {
 def test_a_fork_has_its_requested_lifetime_or_that_of_its_source(
     source: Lifetime, asked: Lifetime, lifetime: Lifetime, deadline: float | None
 ) -> None:
-    wish = ForkRequest("/r", None, 0)
-    created, _ = fork(replace(SOURCE, lifetime=source), create(lifetime=asked, fork=wish), wish)
+    created, _ = fork(replace(SOURCE, lifetime=source), create(lifetime=asked))
     assert (created.state.lifetime, created.state.deadline) == (lifetime, deadline)
 
 
 def test_a_fork_with_another_content_type_is_refused() -> None:
-    asked = ForkRequest("/r", None, 0)
     with pytest.raises(ContentTypeMismatch) as refusal:
-        fork(SOURCE, create(content_type="text/html", fork=asked), asked)
+        fork(SOURCE, create(content_type="text/html"))
     assert refusal.value.detail == "the source stream holds text/plain"
 
 
 def test_the_generation_of_a_fork_is_its_sources_or_one_above_those_of_its_path() -> None:
-    asked = ForkRequest("/r", None, 0)
-    generations = [
-        fork(SOURCE, create(fork=asked), asked, path_state=PathState(None, retired))[
-            0
-        ].state.generation
-        for retired in (None, 0, 2, 3, 7)
-    ]
-    assert generations == [3, 3, 3, 4, 8]
+    for retired, generation in ((None, 3), (0, 3), (2, 3), (3, 4), (7, 8)):
+        created, _ = fork(SOURCE, create(), path_state=PathState(None, retired))
+        assert created.state.generation == generation
 
 
 @pytest.mark.parametrize("ahead", [0, 1, 900_000])
@@ -408,14 +333,12 @@ def test_forks_of_a_source_ahead_of_the_clock_get_generations_of_their_own(ahead
 
     Of two streams in one generation a later fork could give out the bytes of either.
     """
-    asked = ForkRequest("/r", None, 0)
     source = replace(RAISED, generation=int(NOW * 1e6) + ahead)
     path_state = PathState(None, None, history=4000)
+    asked = create(b"body", fork=AT_TAIL)
     forks = [
-        lifecycle.decide_fork(
-            path_state, "f", create(b"body", fork=asked), source, b"", stream_id, at(NOW)
-        )[0].state
-        for stream_id in (8, 9)
+        lifecycle.decide_fork(path_state, "f", asked, source, b"", number, at(NOW))[0].state
+        for number in (8, 9)
     ]
     generations = {source.generation, *(fork.generation for fork in forks)}
     assert len(generations) == 3
@@ -426,37 +349,27 @@ def test_forks_of_a_source_ahead_of_the_clock_get_generations_of_their_own(ahead
 
 def test_a_fork_begins_at_the_first_retained_position_of_its_source() -> None:
     source = replace(RAISED, first=12)
-    for asked, first in [
-        (ForkRequest("/r", None, 0), 12),
-        (ForkRequest("/r", Offset(2000, 12), 0), 12),
-        (ForkRequest("/r", Offset(-1, 0), 0), 0),
-    ]:
-        state = fork(source, create(fork=asked), asked, path_state=PathState(None, None, 4000))[
-            0
-        ].state
-        assert (state.first, state.tail >= state.first) == (first, True)
+    for offset, first in ((None, 12), (Offset(2000, 12), 12), (Offset(-1, 0), 0)):
+        asked = ForkRequest("/r", offset, 0)
+        created, _ = fork(source, create(), asked, path_state=PathState(None, None, 4000))
+        assert created.state.first == first <= created.state.tail
 
 
 def test_an_offset_of_an_earlier_stream_at_the_path_of_a_fork_is_refused() -> None:
     """It stood for other bytes, whatever generation the source has."""
-    asked = ForkRequest("/r", None, 0)
-    state = fork(SOURCE, create(fork=asked), asked, path_state=PathState(None, SOURCE.generation))[
-        0
-    ].state
+    created, _ = fork(SOURCE, create(), path_state=PathState(None, SOURCE.generation))
     for earlier in (Offset(SOURCE.generation, 5), Offset(SOURCE.generation - 1, 5)):
         with pytest.raises(StreamGone):
-            position_of(state, earlier)
+            position_of(created.state, earlier)
 
 
 def test_an_equal_fork_request_confirms_and_a_different_one_conflicts() -> None:
     asked = ForkRequest("/r", Offset(3, 20), 0)
-    standing = fork(SOURCE, create(fork=asked), asked)[0].state
+    standing = fork(SOURCE, create(), asked)[0].state
     path_state = PathState(standing)
-    for request in (create(fork=asked), create(lifetime=HOUR, fork=asked), create(b"x", None)):
-        assert fork(SOURCE, request, asked, path_state=path_state) == (
-            CreationOutcome(standing, new=False),
-            (),
-        )
+    confirmed = CreationOutcome(standing, new=False)
+    for request in (create(), create(lifetime=HOUR), create(b"x", None)):
+        assert fork(SOURCE, request, asked, path_state=path_state) == (confirmed, ())
     others = [
         (SOURCE, ForkRequest("/r", Offset(3, 19), 0), create()),
         (SOURCE, ForkRequest("/r", Offset(3, 20), 1), create()),
