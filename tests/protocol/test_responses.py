@@ -80,6 +80,10 @@ def data(state: StreamState, start: int, end: int, *records: bytes, read: Read) 
     return responses.data(Chunk(state, start, end, records), read, FRESHNESS, NOW)
 
 
+def controls(got: Response) -> tuple[str, ...]:
+    return tuple(line for line in got.fields.split("\r\n") if "-Control: " in line)
+
+
 def fresh(age: int, stale: int) -> str:
     return f"Cache-Control: public, max-age={age}, stale-while-revalidate={stale}"
 
@@ -148,8 +152,7 @@ def test_only_a_complete_chunk_at_a_permanent_offset_is_cached_by_browsers(
     state: StreamState, end: int, offset: Offset | None, lifetime: tuple[str, ...]
 ) -> None:
     got = data(state, 0, end, b"x", read=replace(CATCH_UP, offset=offset))
-    told = [line for line in got.fields.split("\r\n") if "-Control: " in line]
-    assert tuple(told) == lifetime
+    assert controls(got) == lifetime
 
 
 FROM_NOW = ("Cache-Control: no-store", "CDN-Cache-Control: no-cache")
@@ -173,9 +176,7 @@ FOLLOWING = replace(POLL, offset=Offset(3, 3), cursor=7)
 def test_only_a_poll_with_a_current_cursor_is_cached_for_one_cursor_interval(
     state: StreamState, read: LongPoll, lifetime: tuple[str, ...]
 ) -> None:
-    got = data(state, 3, 5, b"de", read=read)
-    told = [line for line in got.fields.split("\r\n") if "-Control: " in line]
-    assert tuple(told) == lifetime
+    assert controls(data(state, 3, 5, b"de", read=read)) == lifetime
 
 
 @pytest.mark.parametrize("by_key", [None, False, True])
@@ -183,8 +184,7 @@ def test_news_from_now_are_not_cached_on_a_private_route(by_key: bool | None) ->
     chunk = Chunk(OPEN, 3, 5, (b"de",))
     read = replace(FOLLOWING, offset="now", by_key=by_key)
     got = responses.data(chunk, read, replace(FRESHNESS, is_private=True), NOW)
-    told = [line for line in got.fields.split("\r\n") if "-Control: " in line]
-    assert tuple(told) == (FROM_NOW if by_key else ("Cache-Control: private, no-store",))
+    assert controls(got) == (FROM_NOW if by_key else ("Cache-Control: private, no-store",))
 
 
 def test_a_cursor_ahead_of_the_clock_is_advanced_in_the_response() -> None:
@@ -225,9 +225,7 @@ def test_no_response_is_cached_past_the_deadline_of_its_stream(
         (poll, CHUNK_BYTES, (fresh(poll_s, 0),)),
     ):
         at_tail = replace(state, tail=end) if lines is tail else state
-        got = data(at_tail, 0, end, b"x", read=read)
-        told = [line for line in got.fields.split("\r\n") if "-Control: " in line]
-        assert tuple(told) == lines
+        assert controls(data(at_tail, 0, end, b"x", read=read)) == lines
 
 
 # ---------------------------------------------------------------- refusals
@@ -246,6 +244,8 @@ class Refusal(msgspec.Struct, frozen=True):
 
 AGAIN_S = 2
 LATER = (f"Retry-After: {AGAIN_S}",)
+BEARER = "WWW-Authenticate: Bearer"
+INVALID = f'{BEARER} error="invalid_token"'
 ALLOW = "GET, HEAD, POST, PUT, DELETE, OPTIONS"
 REFUSALS = [
     Refusal(errors.OriginUnreachable("why"), 502, "origin_unreachable", lines=LATER),
@@ -263,22 +263,20 @@ REFUSALS = [
     Refusal(errors.LogFull("why"), 507, "log_full", lines=("Retry-After: 62",)),
     Refusal(errors.LoopDetected("why"), 508, "loop_detected"),
     Refusal(errors.BadRequest("why"), 400, "bad_request"),
-    Refusal(
-        errors.Unauthenticated("why"), 401, "unauthenticated", lines=("WWW-Authenticate: Bearer",)
-    ),
+    Refusal(errors.Unauthenticated("why"), 401, "unauthenticated", lines=(BEARER,)),
     Refusal(errors.KeysUnavailable("why"), 503, "keys_unavailable", lines=LATER),
     Refusal(
         errors.Unauthenticated("why", is_refused=True),
         401,
         "unauthenticated",
-        lines=('WWW-Authenticate: Bearer error="invalid_token"',),
+        lines=(INVALID,),
         when=" with refused credentials",
     ),
     Refusal(
         of_features.SignatureRefused("SIGNATURE_EXPIRED", "why"),
         401,
         "signature_refused",
-        lines=('WWW-Authenticate: Bearer error="invalid_token"',),
+        lines=(INVALID,),
     ),
     Refusal(errors.DestinationRefused("why"), 403, "destination_refused"),
     Refusal(errors.Forbidden("why"), 403, "forbidden"),

@@ -147,12 +147,15 @@ async def test_a_creation_of_a_loaded_stream_is_confirmed_without_a_query_of_the
 
 async def test_a_creation_replaces_an_expired_stream() -> None:
     asked = Asked()
-    await asked.outcome("s")
-    asked.service.clock.advance(61)
-    again = await asked.outcome("s")
+    await asked.outcome("s", body=b"old")
+    asked.service.clock.advance(60)
+    with pytest.raises(StreamNotFound):
+        await asked.service.present("s")
+    again = await asked.outcome("s", body=b"new")
     assert isinstance(again, CreationOutcome)
     assert (again.new, again.state.generation) == (True, 1)
     assert asked.ended == ["s", "s"]  # one has ended, one is not the first
+    assert await asked.service.data("s") == b"new"
 
 
 async def test_appends_and_creations_of_a_path_are_decided_in_their_order() -> None:

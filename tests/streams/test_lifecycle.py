@@ -30,17 +30,6 @@ async def test_a_creation_is_completed_although_its_client_disconnects() -> None
     assert await service.data("s") == b"a"
 
 
-async def test_an_expired_stream_can_be_created_again_at_once() -> None:
-    service = Service()
-    await service.create("s", b"old", lifetime=MINUTE)
-    service.clock.advance(60)
-    with pytest.raises(StreamNotFound):
-        await service.present("s")
-    again = await service.create("s", b"new")
-    assert (again.new, again.state.generation) == (True, 1)
-    assert await service.data("s") == b"new"
-
-
 async def test_a_fork_that_replaces_a_stream_is_reported_although_its_path_was_not_in_use() -> None:
     log = GatedLog()
     service = Service(log, max_active=2)
@@ -105,17 +94,6 @@ async def test_an_expired_source_stays_until_its_fork_is_deleted() -> None:
     assert await service.data("f") == b"past"
     await service.lifecycle.delete("f")
     assert (await service.log.load("s")).path_state.state is None
-
-
-async def test_expiry_of_a_fork_releases_its_deleted_source() -> None:
-    service = Service()
-    await service.create("s", b"past")
-    await service.fork("f", "s", lifetime=MINUTE)
-    await service.lifecycle.delete("s")
-    service.clock.advance(60)
-    await service.sweeper.round()
-    assert [(await service.log.load(path)).path_state.state for path in "sf"] == [None, None]
-    assert service.sweeper.expired == 1
 
 
 async def test_a_sweep_removes_expired_streams_and_spares_used_ones() -> None:

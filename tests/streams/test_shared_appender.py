@@ -64,23 +64,15 @@ async def test_appends_of_two_processes_are_stored_in_one_order() -> None:
     assert await service.data("s") == await other.data("s") == b"x" * 40
 
 
-async def test_a_conflict_with_the_present_state_needs_no_load() -> None:
+@pytest.mark.parametrize("tells", [True, False])
+async def test_a_conflict_is_followed_by_a_load_only_if_it_has_no_state(tells: bool) -> None:
     service, log, other = two()
     await service.create("s")
+    log.tells = tells
     await other.append("s", b"a")
     asked = (log.loaded, log.confirmed)
     assert position(await service.submit("s", b"b")) == 2
-    assert (log.loaded, log.confirmed) == asked
-
-
-async def test_a_conflict_without_a_state_is_followed_by_a_load() -> None:
-    service, log, other = two()
-    await service.create("s")
-    log.tells = False
-    await other.append("s", b"a")
-    asked = log.loaded
-    assert position(await service.submit("s", b"b")) == 2
-    assert log.loaded == asked + 1
+    assert (log.loaded, log.confirmed) == (asked[0] + (not tells), asked[1])
 
 
 async def test_an_append_after_a_redis_restart_gets_an_offset_in_the_new_history() -> None:
@@ -218,38 +210,27 @@ async def test_appends_during_the_load_of_their_stream_are_one_commit() -> None:
     assert (log.loaded, len(log.committed)) == (1, 1)
 
 
-@pytest.mark.parametrize("known", [True, False], ids=["remembered", "unknown"])
-async def test_a_refusal_counts_only_for_appends_made_before_its_query(
-    known: bool,
-) -> None:
-    """The stream is closed when the first is refused, and open when the second has come."""
+@pytest.mark.parametrize("found", ["remembered", "unknown", "absent"])
+async def test_a_refusal_counts_only_for_appends_made_before_its_query(found: str) -> None:
+    """The stream is closed or absent when the first is refused, and open when the second comes."""
     service, log, other = two()
-    await (service if known else other).create("s", close=True)
-    gate = log.confirms if known else log.loads
+    if found != "absent":
+        await (service if found == "remembered" else other).create("s", close=True)
+    gate = log.confirms if found == "remembered" else log.loads
     gate.clear()
     first = service.submit("s", b"a")
     await turns()
-    await recreate(other, "s")
+    if found == "absent":
+        await other.create("s")
+    else:
+        await recreate(other, "s")
     second = service.submit("s", b"b")
     await turns()
     assert (first.done(), second.done()) == (False, False)
     gate.set()
-    assert isinstance(await first, StreamClosed)
+    assert isinstance(await first, StreamNotFound if found == "absent" else StreamClosed)
     assert position(await second) == 1
     assert await other.data("s") == b"b"
-
-
-async def test_an_absence_counts_only_for_appends_made_before_its_query() -> None:
-    service, log, other = two()
-    log.loads.clear()
-    first = service.submit("s", b"a")
-    await turns()
-    await other.create("s")
-    second = service.submit("s", b"b")
-    await turns()
-    log.loads.set()
-    assert isinstance(await first, StreamNotFound)
-    assert position(await second) == 1
 
 
 async def test_a_duplicate_in_a_recreated_stream_is_stored() -> None:

@@ -71,43 +71,21 @@ async def test_a_load_that_finds_a_change_drops_cached_chunks() -> None:
     assert service.caches.dropped == [(stream, False)]
 
 
-async def test_a_load_joins_no_query_begun_before_it() -> None:
+@pytest.mark.parametrize("found", ["state", "absence", "confirmation"])
+async def test_a_load_uses_no_answer_to_a_query_begun_before_it(found: str) -> None:
     service, log, other = two()
-    await other.create("s", b"a")
-    log.loads.clear()
-    first = asyncio.create_task(stood(service, "s"))
+    if found != "absence":
+        await (other if found == "state" else service).create("s", b"a")
+    gate = log.confirms if found == "confirmation" else log.loads
+    gate.clear()
+    first = asyncio.create_task(service.table.load("s"))
     await turns()  # the answer is made, and on its way
+    if found == "absence":
+        await other.create("s", b"a")
     await other.append("s", b"b")
     second = asyncio.create_task(stood(service, "s"))
     await turns()
-    log.loads.set()
-    assert (await first).tail >= 1
-    assert (await second).tail == 2
-
-
-async def test_a_load_does_not_use_an_absence_found_by_an_earlier_query() -> None:
-    service, log, other = two()
-    log.loads.clear()
-    first = asyncio.create_task(service.table.load("s"))
-    await turns()
-    await other.create("s", b"a")
-    second = asyncio.create_task(stood(service, "s"))
-    await turns()
-    log.loads.set()
-    assert (await second).tail == 1
-    await first
-
-
-async def test_a_load_does_not_use_a_confirmation_requested_before_it() -> None:
-    service, log, other = two()
-    await service.create("s", b"a")
-    log.confirms.clear()
-    first = asyncio.create_task(service.table.load("s"))
-    await turns()
-    await other.append("s", b"b")
-    second = asyncio.create_task(stood(service, "s"))
-    await turns()
-    log.confirms.set()
+    gate.set()
     assert (await second).tail == 2
     await first
 
@@ -219,15 +197,17 @@ async def change_of(other: Service, path: str, data: bytes) -> Change:
     return change
 
 
-async def test_a_notification_is_applied_like_an_own_commit() -> None:
+@pytest.mark.parametrize("trims", [False, True])
+async def test_a_notification_is_applied_like_an_own_commit(trims: bool) -> None:
     service, log, other = two()
     stream = (await other.create("s", b"a")).state.stream_id
     active, readers = await followed(service, "s")
     asked = log.loaded
-    change = await change_of(other, "s", b"b")
+    change = appended(await stood(other, "s"), b"b", **({"first": 1} if trims else {}))
+    await other.table.commits.commit([change])
     log.news.on_change(change)
     assert (active.state, readers.news) == (change.state, [(1, b"b")])
-    assert service.caches.dropped == [(stream, False)]
+    assert service.caches.dropped == [(stream, trims)]
     assert log.loaded == asked
 
 
@@ -241,23 +221,17 @@ async def test_a_repeated_notification_is_ignored() -> None:
     assert (active.state, readers.heard) == (second.state, [1, 2])
 
 
-async def test_a_notification_of_an_own_commit_is_not_delivered_twice() -> None:
+@pytest.mark.parametrize("overtakes", [False, True])
+async def test_a_notification_of_an_own_commit_is_delivered_once(overtakes: bool) -> None:
     service, log, _ = two()
     await service.create("s")
     active, readers = await followed(service, "s")
-    change = appended(known(active), b"a")
-    await service.table.commits.commit([change])
-    log.news.on_change(change)
-    assert readers.news == [(1, b"a")]
-
-
-async def test_a_notification_that_overtakes_its_own_commit_is_delivered_once() -> None:
-    service, log, _ = two()
-    await service.create("s")
-    active, readers = await followed(service, "s")
-    log.commits.clear()
+    if overtakes:
+        log.commits.clear()
     change = appended(known(active), b"a")
     committing = service.table.commits.commit([change])
+    if not overtakes:
+        await committing
     log.news.on_change(change)
     assert readers.news == [(1, b"a")]
     log.commits.set()
@@ -378,29 +352,23 @@ async def test_a_late_append_does_not_restore_a_removed_stream() -> None:
     assert (active.state, active.absent, readers.heard) == (None, True, [])
 
 
-async def test_a_gap_in_the_notifications_reloads_the_stream() -> None:
+@pytest.mark.parametrize("reason", ["a gap", "another history"])
+async def test_a_notification_after_a_gap_or_in_another_history_reloads_the_stream(
+    reason: str,
+) -> None:
     service, log, other = two()
     await other.create("s", b"a")
     active, readers = await followed(service, "s")
-    _, second = [await change_of(other, "s", data) for data in (b"b", b"c")]
-    log.news.on_change(second)
-    assert active.state is None
-    await turns()
-    assert known(active) == second.state
-    assert readers.news == [(2, b"")]
-
-
-async def test_a_notification_under_another_history_reloads_the_stream() -> None:
-    service, log, other = two()
-    await other.create("s", b"a")
-    active, readers = await followed(service, "s")
-    log.server.history = RESTARTED
-    change = await change_of(other, "s", b"b")
+    if reason == "a gap":
+        await change_of(other, "s", b"b")
+    else:
+        log.server.history = RESTARTED
+    change = await change_of(other, "s", b"c")
     log.news.on_change(change)
     assert active.state is None
     await turns()
     assert known(active) == change.state
-    assert readers.heard == [1]
+    assert readers.news == [(change.state.version, b"")]
 
 
 async def test_a_notification_of_a_new_stream_does_not_change_the_old_one() -> None:
@@ -421,16 +389,6 @@ async def test_a_notification_of_a_removal_closes_the_streams_readers() -> None:
     await other.lifecycle.delete("s")
     log.news.on_change(removed(state))
     assert (active.state, readers.over) == (None, 1)
-    assert service.caches.dropped == [(state.stream_id, True)]
-
-
-async def test_a_notification_of_a_trim_drops_all_cached_chunks_of_the_stream() -> None:
-    service, log, other = two()
-    state = (await other.create("s", b"a")).state
-    await followed(service, "s")
-    trimmed = appended(state, first=1)
-    await other.table.commits.commit([trimmed])
-    log.news.on_change(trimmed)
     assert service.caches.dropped == [(state.stream_id, True)]
 
 
