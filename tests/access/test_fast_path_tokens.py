@@ -81,7 +81,7 @@ async def test_no_token_is_in_any_cache_of_requests(tmp_path: Path) -> None:
         fields = [*blocks._fields.fresh.values()]
         assert not any("authorization" in map(str.lower, one.headers) for one in fields)
         templates = [*gateway.fast.plans._reads.fresh.values()]
-        sent = [*gateway.fast.plans._appends.fresh.values()]
+        sent = [*gateway.fast.plans._writes.fresh.values()]
         assert templates
         assert sent
         assert CANARY not in f"{templates}{sent}{[dict(one.headers) for one in fields]}"
