@@ -53,6 +53,12 @@ class Sharing(NamedTuple):
         assert state is not None
         return state
 
+    async def viewer(self) -> Client:
+        """Follow the stream from its beginning up to its tail."""
+        client = await follow(self.gateway, "s?offset=-1&live=sse")
+        await up_to(client, await self.tail())
+        return client
+
     async def tail(self) -> str:
         state = await self.state()
         return state.offset(state.tail)
@@ -90,8 +96,7 @@ async def poll(sharing: Sharing) -> Client:
 async def test_appends_without_a_notification_are_read_by_live_readers(told: str) -> None:
     async with sharing(b"one ") as shared:
         log, other = shared.log, shared.other
-        client = await follow(shared.gateway, "s?offset=-1&live=sse")
-        await up_to(client, await shared.tail())
+        client = await shared.viewer()
         waiting = await poll(shared)
         for data in (b"two ", b"three ", b"four "):
             await other.append("s", data)
@@ -142,8 +147,7 @@ async def test_a_poll_after_missed_notifications_gets_the_first_chunk_of_the_mis
 async def test_appends_during_the_read_of_a_gap_arrive_after_it_and_once() -> None:
     async with sharing(b"one ") as shared:
         log, other = shared.log, shared.other
-        client = await follow(shared.gateway, "s?offset=-1&live=sse")
-        await up_to(client, await shared.tail())
+        client = await shared.viewer()
         log.reads.clear()
         await other.append("s", b"two ")
         log.news.on_missed_changes("s")
@@ -164,8 +168,7 @@ async def test_appends_during_the_read_of_a_gap_arrive_after_it_and_once() -> No
 async def test_a_close_that_was_missed_ends_sse_readers_after_the_last_data() -> None:
     async with sharing(b"one ") as shared:
         log, other = shared.log, shared.other
-        client = await follow(shared.gateway, "s?offset=-1&live=sse")
-        await up_to(client, await shared.tail())
+        client = await shared.viewer()
         await other.append("s", b"two ")
         await other.append("s", b"last", close=True)
         log.news.on_missed_changes("s")
@@ -178,8 +181,7 @@ async def test_a_close_that_was_missed_ends_sse_readers_after_the_last_data() ->
 async def test_a_deleted_or_replaced_stream_ends_its_live_readers(replaced: bool) -> None:
     async with sharing(b"one ") as shared:
         log, other = shared.log, shared.other
-        client = await follow(shared.gateway, "s?offset=-1&live=sse")
-        await up_to(client, await shared.tail())
+        client = await shared.viewer()
         waiting = await poll(shared)
         await other.lifecycle.delete("s")
         if replaced:
@@ -269,8 +271,7 @@ async def test_a_cached_lost_tail_is_not_served() -> None:
 async def test_polls_get_503_while_the_log_fails_and_viewers_wait() -> None:
     async with sharing(b"one ") as shared:
         log, other = shared.log, shared.other
-        client = await follow(shared.gateway, "s?offset=-1&live=sse")
-        await up_to(client, await shared.tail())
+        client = await shared.viewer()
         waiting = await poll(shared)
         await other.append("s", b"two")
         log.damages.append(LogUnavailable("the log is away"))
@@ -282,8 +283,7 @@ async def test_polls_get_503_while_the_log_fails_and_viewers_wait() -> None:
 async def test_an_unreadable_log_is_queried_with_pauses() -> None:
     async with sharing(b"one ") as shared:
         log, other = shared.log, shared.other
-        client = await follow(shared.gateway, "s?offset=-1&live=sse")
-        await up_to(client, await shared.tail())
+        client = await shared.viewer()
         await other.append("s", b"two")
         log.damages += [RecordDamaged("a record is missing")] * 1000
         asked = log.loaded
@@ -298,13 +298,14 @@ async def test_an_unreadable_log_is_queried_with_pauses() -> None:
 
 
 class Waiting:
-    """A long-poll, and what it was answered."""
+    """A long-poll of a feed, and what it was answered."""
 
     principal = None
     client = ReaderClient(1, None, None)
 
-    def __init__(self) -> None:
+    def __init__(self, feed: Feed[StreamState, Record], offset: str) -> None:
         self.answers: list[Response] = []
+        feed.long_polls.park(self, polling(offset), offset)
 
     def answer(self, answer: PollAnswer) -> None:
         assert answer.wire.endswith(answer.response.body)
@@ -352,8 +353,7 @@ async def test_a_poll_from_before_the_feed_is_answered_from_the_log() -> None:
     async with sharing(b"one") as shared:
         feed = await feed_of(shared)
         begin = (await shared.state()).offset(0)
-        waiting = Waiting()
-        feed.long_polls.park(waiting, polling(begin), begin)
+        waiting = Waiting(feed, begin)
         await until(lambda: bool(waiting.answers))
         assert [(one.status, one.body) for one in waiting.answers] == [(200, b"one")]
         assert shared.gateway.limits.live_readers == 0
@@ -365,8 +365,7 @@ async def test_a_poll_behind_the_feed_is_answered_once_although_appends_arrive()
         feed = await feed_of(shared)
         begin = (await shared.state()).offset(0)
         log.reads.clear()
-        waiting = Waiting()
-        feed.long_polls.park(waiting, polling(begin), begin)
+        waiting = Waiting(feed, begin)
         await turns()
         await other.append("s", b"two")
         shared.tell()
@@ -389,9 +388,8 @@ async def test_a_poll_at_a_lost_offset_behind_the_feed_gets_410() -> None:
         log.put_back(kept)
         await other.append("s", b"other bytes")
         feed = await feed_of(shared)
-        waiting = Waiting()
         assert lost < feed.position
-        feed.long_polls.park(waiting, polling(lost), lost)
+        waiting = Waiting(feed, lost)
         await until(lambda: bool(waiting.answers))
         assert waiting.answers[0].status == 410
 
@@ -401,8 +399,7 @@ async def test_a_poll_whose_client_left_is_not_answered() -> None:
         feed = await feed_of(shared)
         begin = (await shared.state()).offset(0)
         shared.log.reads.clear()
-        waiting = Waiting()
-        feed.long_polls.park(waiting, polling(begin), begin)
+        waiting = Waiting(feed, begin)
         await turns()
         feed.remove(waiting)
         shared.log.reads.set()
@@ -450,16 +447,14 @@ async def test_a_poll_ahead_of_a_feed_does_not_get_410_when_the_tail_of_the_feed
         if lost:
             await other.append("s", b"lost ")
         feed = await feed_of(shared)
-        behind, ahead = Waiting(), Waiting()
         await shared.gateway.route.table.load("s")
-        feed.long_polls.park(behind, polling(feed.tail), feed.tail)
+        behind = Waiting(feed, feed.tail)
         if lost:
             log.put_back(kept)
         await other.append("s", b"two ")
         state = await shared.state()
-        ahead_of = state.offset(state.tail)
         shared.gateway.limits.reader_joins()
-        feed.long_polls.park(ahead, polling(ahead_of), ahead_of)
+        ahead = Waiting(feed, state.offset(state.tail))
         if not lost:
             log.damages.append(StreamGone("what follows offset is no longer kept"))
         await other.append("s", b"three")

@@ -14,7 +14,7 @@ from gateway.protocol.streams.limits import LimitChanges, StreamLimits
 from gateway.settings.log_kinds.redis import parse_redis
 from gateway.telemetry.inspection import AnswerFailure, LimitStream, StreamDescription
 from tests.hosted.test_lifetime_limits import expires_in, head
-from tests.hosted.test_retention import OWN, beginning, filled, log_of, numbered, redis
+from tests.hosted.test_retention import OWN, beginning, filled, log, numbered, redis
 from tests.support.serving import (
     PREFIX,
     Serving,
@@ -30,9 +30,10 @@ from tests.support.serving import (
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from gateway.logs.contract import Log
     from tests.support.redis_servers import RedisServer
 
-__all__ = ["redis"]
+__all__ = ["log", "redis"]
 
 ALL = (*OWN, "redis")
 
@@ -53,9 +54,9 @@ async def refusal(gateway: Serving, name: str = "s", **changes: int | None) -> t
 
 @pytest.mark.parametrize("kind", ALL)
 async def test_a_stream_with_a_size_of_its_own_keeps_that_much_and_others_what_the_route_says(
-    kind: str, tmp_path: Path, redis: RedisServer
+    log: Log,
 ) -> None:
-    async with serving(log_of(kind, tmp_path, redis), own={"retention_size": 800}) as gateway:
+    async with serving(log, own={"retention_size": 800}) as gateway:
         for name in "st":
             await gateway.ask(put(name))
         told = await limit(gateway, retention_size=1600)
@@ -76,9 +77,9 @@ async def test_a_stream_with_a_size_of_its_own_keeps_that_much_and_others_what_t
 
 @pytest.mark.parametrize("kind", ALL)
 async def test_a_route_without_retention_counts_messages_of_a_stream_that_has_a_limit(
-    kind: str, tmp_path: Path, redis: RedisServer
+    log: Log,
 ) -> None:
-    async with serving_with(put("s"), log_of(kind, tmp_path, redis)) as gateway:
+    async with serving_with(put("s"), log) as gateway:
         await filled(gateway, "s", range(10))
         await limit(gateway, retention_messages=16)
         assert await beginning(gateway, "s") == b"000"
@@ -90,9 +91,9 @@ async def test_a_route_without_retention_counts_messages_of_a_stream_that_has_a_
 
 @pytest.mark.parametrize("kind", OWN)
 async def test_an_idle_stream_is_emptied_by_an_age_that_counts_from_when_it_was_set(
-    kind: str, tmp_path: Path, redis: RedisServer
+    log: Log,
 ) -> None:
-    async with serving_with(put("s", body=numbered(0)), log_of(kind, tmp_path, redis)) as gateway:
+    async with serving_with(put("s", body=numbered(0)), log) as gateway:
         await limit(gateway, retention_age=80)
         gateway.clock.advance(79)
         await gateway.route.sweeper.round()
@@ -104,10 +105,8 @@ async def test_an_idle_stream_is_emptied_by_an_age_that_counts_from_when_it_was_
 
 
 @pytest.mark.parametrize("kind", OWN)
-async def test_a_shorter_ttl_ends_a_stream_sooner_and_a_longer_one_later(
-    kind: str, tmp_path: Path, redis: RedisServer
-) -> None:
-    async with serving(log_of(kind, tmp_path, redis)) as gateway:
+async def test_a_shorter_ttl_ends_a_stream_sooner_and_a_longer_one_later(log: Log) -> None:
+    async with serving(log) as gateway:
         for name in "st":
             await gateway.ask(put(name, "Stream-TTL: 1000"))
         told = await limit(gateway, "s", ttl=100)
@@ -125,9 +124,9 @@ async def test_a_shorter_ttl_ends_a_stream_sooner_and_a_longer_one_later(
 
 @pytest.mark.parametrize("kind", ALL)
 async def test_a_stream_gets_its_first_lifetime_back_and_a_repeated_creation_always_fits(
-    kind: str, tmp_path: Path, redis: RedisServer
+    log: Log,
 ) -> None:
-    async with serving(log_of(kind, tmp_path, redis), own={"default_ttl": 500}) as gateway:
+    async with serving(log, own={"default_ttl": 500}) as gateway:
         creations = [put("s", "Stream-TTL: 1000"), put("t")]
         for creation in creations:
             assert (await gateway.ask(creation)).status == 201

@@ -21,10 +21,11 @@ QUOTA = 1 << 20
 PIECE = b"x" * 64 * 1024
 
 
-def log_of(kind: str, folder: Path, max_bytes: int) -> Log:
-    if kind == "memory":
-        return MemoryLog(max_bytes=max_bytes)
-    return SqliteLog(folder, max_bytes=max_bytes)
+@pytest.fixture(params=["memory", "file"])
+def log(request: pytest.FixtureRequest, tmp_path: Path) -> Log:
+    if request.param == "memory":
+        return MemoryLog(max_bytes=QUOTA)
+    return SqliteLog(tmp_path, max_bytes=QUOTA)
 
 
 async def filled(gateway: Serving) -> int:
@@ -68,11 +69,7 @@ async def test_the_note_of_a_full_log_stays_until_there_is_more_room() -> None:
         assert gateway.route.notes() == {}
 
 
-@pytest.mark.parametrize("kind", ["memory", "file"])
-async def test_a_full_log_takes_neither_appends_nor_streams_and_all_else(
-    kind: str, tmp_path: Path
-) -> None:
-    log = log_of(kind, tmp_path, QUOTA)
+async def test_a_full_log_takes_neither_appends_nor_streams_and_all_else(log: Log) -> None:
     async with serving(log) as gateway:
         count = await filled(gateway)
         assert 8 <= count <= QUOTA // len(PIECE)
@@ -92,11 +89,8 @@ async def test_a_full_log_takes_neither_appends_nor_streams_and_all_else(
         assert await filled(gateway) >= count - 2
 
 
-@pytest.mark.parametrize("kind", ["memory", "file"])
-async def test_a_repeated_append_of_a_producer_is_confirmed_by_a_full_log(
-    kind: str, tmp_path: Path
-) -> None:
-    async with serving(log_of(kind, tmp_path, QUOTA)) as gateway:
+async def test_a_repeated_append_of_a_producer_is_confirmed_by_a_full_log(log: Log) -> None:
+    async with serving(log) as gateway:
         producer = ("Producer-Id: p", "Producer-Epoch: 0", "Producer-Seq: 0")
         await gateway.ask(put("p"))
         assert (await gateway.ask(post("p", b"first", *producer))).status == 200
@@ -117,11 +111,7 @@ async def test_records_that_are_too_old_make_room_in_a_full_log() -> None:
         assert log.quota.used <= QUOTA
 
 
-@pytest.mark.parametrize("kind", ["memory", "file"])
-async def test_a_full_log_takes_streams_again_once_its_records_are_too_old(
-    kind: str, tmp_path: Path
-) -> None:
-    log = log_of(kind, tmp_path, QUOTA)
+async def test_a_full_log_takes_streams_again_once_its_records_are_too_old(log: Log) -> None:
     async with serving(log, own={"retention_age": 80}) as gateway:
         await filled(gateway)
         (await gateway.ask(put("t", body=PIECE))).assert_problem(507)

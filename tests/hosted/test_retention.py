@@ -45,12 +45,13 @@ def redis(processes: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         yield server
 
 
-def log_of(kind: str, folder: Path, redis: RedisServer) -> Log:
+@pytest.fixture
+def log(kind: str, tmp_path: Path, redis: RedisServer) -> Log:
     """Return a new log of a kind."""
     if kind == "memory":
         return MemoryLog()
     if kind == "file":
-        return SqliteLog(folder)
+        return SqliteLog(tmp_path)
     return RedisLog(RedisSettings(parse_redis(f"{redis.url}?prefix={uuid.uuid4().hex}")))
 
 
@@ -72,9 +73,8 @@ async def beginning(gateway: Serving, name: str) -> bytes:
 
 @pytest.mark.parametrize("kind", [*OWN, "redis"])
 async def test_a_stream_over_its_retained_size_begins_later_and_earlier_offsets_get_410(
-    kind: str, tmp_path: Path, redis: RedisServer
+    log: Log,
 ) -> None:
-    log = log_of(kind, tmp_path, redis)
     async with serving(log, own={"retention_size": KEPT}) as gateway:
         created = await gateway.ask(put("s"))
         await filled(gateway, "s", range(8))
@@ -90,9 +90,8 @@ async def test_a_stream_over_its_retained_size_begins_later_and_earlier_offsets_
 
 @pytest.mark.parametrize("kind", [*OWN, "redis"])
 async def test_a_stream_keeps_its_last_messages_also_when_one_append_brings_several(
-    kind: str, tmp_path: Path, redis: RedisServer
+    log: Log,
 ) -> None:
-    log = log_of(kind, tmp_path, redis)
     json = "application/json"
     async with serving(log, own={"retention_messages": 16}) as gateway:
         await gateway.ask(put("s", content_type=json))
@@ -106,9 +105,8 @@ async def test_a_stream_keeps_its_last_messages_also_when_one_append_brings_seve
 
 @pytest.mark.parametrize("kind", [*OWN, "redis"])
 async def test_a_fork_keeps_what_it_inherited_while_its_source_is_over_its_retained_size(
-    kind: str, tmp_path: Path, redis: RedisServer
+    log: Log,
 ) -> None:
-    log = log_of(kind, tmp_path, redis)
     async with serving_with(put("s"), log, own={"retention_size": KEPT}) as gateway:
         await filled(gateway, "s", range(4))
         fork = await gateway.ask(put("f", f"Stream-Forked-From: {PREFIX}/s"))
@@ -124,10 +122,7 @@ async def test_a_fork_keeps_what_it_inherited_while_its_source_is_over_its_retai
 
 
 @pytest.mark.parametrize("kind", OWN)
-async def test_a_fork_is_trimmed_beyond_what_it_inherited(
-    kind: str, tmp_path: Path, redis: RedisServer
-) -> None:
-    log = log_of(kind, tmp_path, redis)
+async def test_a_fork_is_trimmed_beyond_what_it_inherited(log: Log) -> None:
     async with serving_with(put("s"), log, own={"retention_size": KEPT}) as gateway:
         await filled(gateway, "s", range(4))
         await gateway.ask(put("f", f"Stream-Forked-From: {PREFIX}/s"))
@@ -139,10 +134,7 @@ async def test_a_fork_is_trimmed_beyond_what_it_inherited(
 
 
 @pytest.mark.parametrize("kind", OWN)
-async def test_an_idle_stream_is_emptied_when_its_records_are_too_old(
-    kind: str, tmp_path: Path, redis: RedisServer
-) -> None:
-    log = log_of(kind, tmp_path, redis)
+async def test_an_idle_stream_is_emptied_when_its_records_are_too_old(log: Log) -> None:
     async with serving_with(put("s", body=numbered(0)), log, own={"retention_age": 80}) as gateway:
         gateway.clock.advance(79)
         await gateway.route.sweeper.round()
@@ -159,9 +151,9 @@ async def test_an_idle_stream_is_emptied_when_its_records_are_too_old(
 @pytest.mark.parametrize("kind", OWN)
 @pytest.mark.parametrize("own", [{"retention_size": CHUNK_BYTES}, {"retention_age": 80}])
 async def test_a_cached_chunk_is_not_served_once_its_records_are_removed(
-    own: dict[str, int], kind: str, tmp_path: Path, redis: RedisServer
+    own: dict[str, int], log: Log
 ) -> None:
-    async with serving(log_of(kind, tmp_path, redis), own=own) as gateway:
+    async with serving(log, own=own) as gateway:
         await gateway.ask(put("s", body=b"x" * CHUNK_BYTES))
         await gateway.ask(post("s", b"more"))
         whole = f"s?offset={offset(0)}"

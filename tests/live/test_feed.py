@@ -192,39 +192,30 @@ async def test_the_cursors_of_a_reader_stay_ahead_of_the_cursor_in_its_request()
 # ---------------------------------------------------------------- hand-over
 
 
-async def test_an_append_between_the_catch_up_read_and_the_live_part_is_not_lost() -> None:
-    """The log has answered a reader's catch-up, and an append comes before it joins the rounds."""
+@pytest.mark.parametrize("is_followed", [True, False])
+async def test_an_append_between_the_catch_up_read_and_the_live_part_is_not_lost(
+    is_followed: bool,
+) -> None:
+    """Where nobody else follows the stream, no feed hears of the append that comes meanwhile."""
     log = GatedLog()
     async with serving_with(put("s", body=b"one"), log) as gateway:
-        other = await follow(gateway, "s?offset=now&live=sse")
-        await up_to(other, 3)
+        others = [await follow(gateway, "s?offset=now&live=sse") for _ in range(is_followed)]
+        for other in others:
+            await up_to(other, 3)
         log.reads.clear()
         client = await gateway.connect()
         client.send(get("s?offset=-1&live=sse"))
         await until(lambda: gateway.route.table.reads.started == 1)
         await turns(20)
         await gateway.ask(post("s", b"two"))
-        assert text(await up_to(other, 6)) == "two"
+        for other in others:
+            assert text(await up_to(other, 6)) == "two"
         log.reads.set()
         assert (await client.answer()).status == 200
         events = await up_to(client, 6)
         assert text(events) == "onetwo"
         assert {event.name for event in events[::2]} == {"data"}
         assert {event.name for event in events[1::2]} == {"control"}
-
-
-async def test_the_first_reader_of_a_stream_gets_an_append_made_while_its_start_is_read() -> None:
-    """Nobody else follows the stream, so no feed hears of the append that comes meanwhile."""
-    log = GatedLog()
-    async with serving_with(put("s", body=b"one"), log) as gateway:
-        log.reads.clear()
-        client = await gateway.connect()
-        client.send(get("s?offset=-1&live=sse"))
-        await until(lambda: gateway.route.table.reads.started == 1)
-        await gateway.ask(post("s", b"two"))
-        log.reads.set()
-        assert (await client.answer()).status == 200
-        assert text(await up_to(client, 6)) == "onetwo"
         await gateway.ask(post("s", b"!"))
         assert text(await up_to(client, 7)) == "onetwo!"
 

@@ -164,28 +164,19 @@ async def assert_goes_on(gateway: Serving, client: Client) -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [post("s", b"", "Stream-Closed: true"), request("DELETE", "s")],
-    ids=["closed", "deleted"],
+    [post("s", b"", "Stream-Closed: true"), request("DELETE", "s"), None],
+    ids=["closed", "deleted", "at its max age"],
 )
-async def test_a_connection_is_reused_after_its_sse_stream_is_closed_or_deleted(
-    change: bytes,
+async def test_a_connection_is_reused_after_its_sse_response_has_ended(
+    change: bytes | None,
 ) -> None:
-    async with serving() as gateway:
+    async with serving(sse_max_age=1.0 if change is None else 60.0) as gateway:
         await fill(gateway)
         await gateway.ask(put("t", body=b"next"))
         client = await follow(gateway, "s?offset=-1&live=sse")
         await up_to(client, 6)
-        assert (await gateway.ask(change)).status == 204
-        await client.events_to_the_end()
-        await until(lambda: gateway.limits.connections == 1)
-        await assert_goes_on(gateway, client)
-
-
-async def test_a_connection_is_reused_after_its_sse_response_reaches_max_age() -> None:
-    async with serving(sse_max_age=1.0) as gateway:
-        await fill(gateway)
-        await gateway.ask(put("t", body=b"next"))
-        client = await follow(gateway, "s?offset=-1&live=sse")
+        if change is not None:
+            assert (await gateway.ask(change)).status == 204
         await client.events_to_the_end()
         await until(lambda: gateway.limits.connections == 1)
         await assert_goes_on(gateway, client)

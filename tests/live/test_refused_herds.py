@@ -21,9 +21,10 @@ HERD = 7
 IN_TURN = {"1": 3, "2": 2, "3": 2}  # so that each moment sees its part of them
 
 
-def told(answers: list[Answer]) -> Counter[str | None]:
-    """How many of them are to come back after how many seconds."""
-    return Counter(answer.get("Retry-After") for answer in answers)
+def assert_in_turn(answers: list[Answer]) -> None:
+    """Check that each part of them is to come back at a moment of its own."""
+    assert {answer.status for answer in answers} == {503}
+    assert Counter(answer.get("Retry-After") for answer in answers) == IN_TURN
 
 
 async def herd(gateway: Serving) -> list[Client]:
@@ -47,23 +48,17 @@ async def test_connections_beyond_the_limit_are_told_to_retry_in_turn() -> None:
     async with serving(max_connections=1) as gateway:
         await (await gateway.connect()).ask(put("s"))
         clients = [await gateway.connect() for _ in range(HERD)]
-        answers = [await client.answer() for client in clients]
-        assert {answer.status for answer in answers} == {503}
-        assert told(answers) == IN_TURN
+        assert_in_turn([await client.answer() for client in clients])
 
 
 async def test_live_readers_beyond_the_limit_are_told_to_retry_in_turn() -> None:
     async with serving_with(put("s", body=b"one"), max_live_readers=0) as gateway:
-        answers = [await gateway.ask(get("s?offset=now&live=sse")) for _ in range(HERD)]
-        assert {answer.status for answer in answers} == {503}
-        assert told(answers) == IN_TURN
+        assert_in_turn([await gateway.ask(get("s?offset=now&live=sse")) for _ in range(HERD)])
 
 
 async def test_appends_beyond_the_limit_are_told_to_retry_in_turn() -> None:
     async with serving_with(put("s"), max_pending_appends=1) as gateway:
-        answers = [await gateway.ask(post("s", b"12")) for _ in range(HERD)]
-        assert {answer.status for answer in answers} == {503}
-        assert told(answers) == IN_TURN
+        assert_in_turn([await gateway.ask(post("s", b"12")) for _ in range(HERD)])
 
 
 async def test_polls_ended_by_a_failing_origin_are_told_to_retry_in_turn() -> None:
@@ -72,18 +67,14 @@ async def test_polls_ended_by_a_failing_origin_are_told_to_retry_in_turn() -> No
         await origin.polled(1)
         origin.instead = answer(status="500 Oops")
         origin.tell()
-        answers = [await client.answer() for client in clients]
-        assert {answer.status for answer in answers} == {503}
-        assert told(answers) == IN_TURN
+        assert_in_turn([await client.answer() for client in clients])
 
 
 async def test_polls_ended_by_a_failing_log_are_told_to_retry_in_turn() -> None:
     async with serving_with(put("s", body=b"one")) as gateway:
         clients = await herd(gateway)
         feed_of(gateway).suspend(LogUnavailable("why"))
-        answers = [await client.answer() for client in clients]
-        assert {answer.status for answer in answers} == {503}
-        assert told(answers) == IN_TURN
+        assert_in_turn([await client.answer() for client in clients])
 
 
 async def test_long_polls_that_end_while_the_log_fails_get_different_retry_after_values() -> None:
@@ -94,6 +85,4 @@ async def test_long_polls_that_end_while_the_log_fails_get_different_retry_after
         feed_of(gateway).suspend(LogUnavailable("why"))
         clients = await herd(gateway)
         feed_of(gateway).drain()  # every poll's time is over
-        answers = [await client.answer() for client in clients]
-        assert {answer.status for answer in answers} == {503}
-        assert told(answers) == IN_TURN
+        assert_in_turn([await client.answer() for client in clients])

@@ -124,6 +124,11 @@ def created(log: Log, path: str, *datas: bytes, **fields: object) -> Change:
     return Change(replace(state, **fields), None, records)
 
 
+def inherited(source: Change, end: int) -> Segment:
+    """Return what a fork has of a stream that it was branched off."""
+    return Segment(source.state.stream_id, end, source.state.path)
+
+
 def found(log: Log, state: StreamState | None, retired: int | None) -> LoadedStream:
     """What a load tells of a place without producers."""
     return LoadedStream(PathState(state, retired, HISTORIES[log]), {})
@@ -528,30 +533,10 @@ async def test_a_read_of_a_removed_stream_raises_not_found_after_recreation_too(
 
 async def test_a_fork_reads_the_records_of_each_level_of_its_lineage(log: Log) -> None:
     root = created(log, "root", b"aa", b"bb", b"cc")
-    one = created(
-        log,
-        "one",
-        b"dd",
-        b"ee",
-        lineage=(Segment(root.state.stream_id, 4, root.state.path),),
-        tail=8,
-    )
-    two = created(
-        log,
-        "two",
-        b"ff",
-        lineage=(
-            Segment(root.state.stream_id, 4, root.state.path),
-            Segment(one.state.stream_id, 6, one.state.path),
-        ),
-        tail=8,
-    )
-    empty = created(
-        log,
-        "empty",
-        lineage=(Segment(root.state.stream_id, 2, root.state.path),),
-        tail=2,
-    )
+    of_root = inherited(root, 4)
+    one = created(log, "one", b"dd", b"ee", lineage=(of_root,), tail=8)
+    two = created(log, "two", b"ff", lineage=(of_root, inherited(one, 6)), tail=8)
+    empty = created(log, "empty", lineage=(inherited(root, 2),), tail=2)
     await commit_each(log, root, one, two, empty)
     whole = {"one": b"aabbddee", "two": b"aabbddff", "empty": b"aa"}
     for change in (one, two, empty):
@@ -584,9 +569,7 @@ async def test_a_fork_of_a_hundred_levels_reads_the_records_of_every_level(log: 
 
 async def test_a_soft_deleted_stream_is_still_read_by_its_fork(log: Log) -> None:
     root = created(log, "root", b"aa", references=1)
-    fork = created(
-        log, "fork", b"bb", lineage=(Segment(root.state.stream_id, 2, root.state.path),), tail=4
-    )
+    fork = created(log, "fork", b"bb", lineage=(inherited(root, 2),), tail=4)
     await commit_each(log, root, fork)
     await log.commit([appended(root.state, soft_deleted=True)])
     await reclaimed(log)
@@ -620,8 +603,7 @@ async def test_an_append_may_trim_all_that_was_there_before(log: Log) -> None:
 
 async def test_a_trimmed_fork_leaves_the_records_of_its_source(log: Log) -> None:
     source = await committed(log, created(log, "s", b"abc", b"def", references=1))
-    lineage = (Segment(source.state.stream_id, 6, "s"),)
-    fork = await committed(log, created(log, "f", b"ghi", lineage=lineage))
+    fork = await committed(log, created(log, "f", b"ghi", lineage=(inherited(source, 6),)))
     trimmed = await committed(log, replace(appended(fork.state, first=3), trims=True))
     await reclaimed(log)
     assert (await log.read(source.state, 0, 6)).records == (b"abc", b"def")
@@ -630,17 +612,19 @@ async def test_a_trimmed_fork_leaves_the_records_of_its_source(log: Log) -> None
         await log.read(trimmed.state, 0, 9)
 
 
-@pytest.mark.parametrize("deadline", [None, 150.0])
-async def test_a_stream_is_due_from_the_time_of_its_next_trim_on(
-    log: Log, deadline: float | None
+@pytest.mark.parametrize(
+    ("deadline", "trim_at", "due"), [(None, 7.0, 7.0), (5.0, 7.0, 5.0), (9.0, 7.0, 7.0)]
+)
+async def test_a_stream_is_due_from_the_earlier_of_its_deadline_and_its_next_trim_on(
+    log: Log, deadline: float | None, trim_at: float, due: float
 ) -> None:
     lifetime = Lifetime() if deadline is None else Lifetime(expires_at=deadline)
-    first = created(log, "s", b"abc", trim_at=100.0, deadline=deadline, lifetime=lifetime)
+    first = created(log, "s", b"abc", trim_at=trim_at, deadline=deadline, lifetime=lifetime)
     await log.commit([first])
-    assert list(await log.expired(at(99.9), 10)) == []
-    assert list(await log.expired(at(100.0), 10)) == ["s"]
+    assert list(await log.expired(at(due - 0.001), 10)) == []
+    assert list(await log.expired(at(due), 10)) == ["s"]
     await log.commit([appended(first.state, trim_at=None)])
-    assert list(await log.expired(at(120.0), 10)) == []
+    assert list(await log.expired(at(8.0), 10)) == (["s"] if deadline == 5.0 else [])
 
 
 # ---------------------------------------------------------------- producers
@@ -711,6 +695,10 @@ async def test_a_removed_stream_leaves_its_generation_as_retired(log: Log) -> No
     assert await log.load("s") == found(log, None, 5)
 
 
+async def retired(log: Log, paths: str) -> list[int | None]:
+    return [(await log.load(path)).path_state.retired for path in paths]
+
+
 async def retire(log: Log, *paths: tuple[str, int]) -> None:
     for path, generation in paths:
         change = await committed(log, created(log, path, generation=generation))
@@ -726,27 +714,13 @@ async def test_retired_generations_are_bounded_and_then_the_floor_rises(
 ) -> None:
     async with opened(bounded, tmp_path, 3) as log:
         await retire(log, ("a", 7), ("b", 1), ("c", 2))
-        assert [(await log.load(path)).path_state.retired for path in "abcx"] == [7, 1, 2, None]
+        assert await retired(log, "abcx") == [7, 1, 2, None]
         await retire(log, ("d", 0))  # a's is no longer known: every unknown path stands above it
-        assert [(await log.load(path)).path_state.retired for path in "abcdx"] == [7, 1, 2, 0, 7]
+        assert await retired(log, "abcdx") == [7, 1, 2, 0, 7]
         await retire(log, ("b", 8), ("e", 3))  # b's is renewed, c's goes, and the floor stays
-        assert [(await log.load(path)).path_state.retired for path in "abcdex"] == [
-            7,
-            8,
-            7,
-            0,
-            3,
-            7,
-        ]
+        assert await retired(log, "abcdex") == [7, 8, 7, 0, 3, 7]
         await retire(log, ("f", 9), ("g", 9))  # d's and b's go
-        assert [(await log.load(path)).path_state.retired for path in "bdefgx"] == [
-            8,
-            8,
-            3,
-            9,
-            9,
-            8,
-        ]
+        assert await retired(log, "bdefgx") == [8, 8, 3, 9, 9, 8]
 
 
 @bounded
@@ -757,14 +731,7 @@ async def test_the_bound_on_retired_generations_holds_within_one_commit(
         changes = [created(log, path, generation=nr) for nr, path in enumerate("abcde", start=1)]
         await log.commit(changes)
         await log.commit([removed(change.state) for change in changes])
-        assert [(await log.load(path)).path_state.retired for path in "abcdex"] == [
-            3,
-            3,
-            3,
-            4,
-            5,
-            3,
-        ]
+        assert await retired(log, "abcdex") == [3, 3, 3, 4, 5, 3]
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,16 @@ from gateway.commands.backups.source import SourceFile
 from gateway.commands.backups.verification import DamageReport, FileVerification
 from gateway.errors import StartError
 from gateway.logs.sqlite.log import SqliteLog
-from gateway.protocol.streams.state import Lifetime, ProducerState, Segment
-from tests.logs.contract import appended, committed, created, opened, replace, with_producers
+from gateway.protocol.streams.state import Lifetime, ProducerState
+from tests.logs.contract import (
+    appended,
+    committed,
+    created,
+    inherited,
+    opened,
+    replace,
+    with_producers,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -72,21 +80,10 @@ async def written(folder: Path) -> bytes:
                 change = await committed(log, appended(change.state, chance(size), chance(size)))
             change = appended(change.state, chance(30), closed=number % 4 == 0)
             await log.commit([with_producers(change, w=ProducerState(number, 5, 1.5))])
-            await log.commit(
-                [
-                    created(
-                        log,
-                        f"forks/{number}",
-                        chance(600),
-                        lineage=(
-                            Segment(change.state.stream_id, change.state.tail, change.state.path),
-                        ),
-                        tail=change.state.tail + 600,
-                        lifetime=Lifetime(ttl_s=3600),
-                        deadline=9e9,
-                    )
-                ]
-            )
+            tail = change.state.tail
+            forked = {"lineage": (inherited(change, tail),), "tail": tail + 600}
+            ends = {"lifetime": Lifetime(ttl_s=3600), "deadline": 9e9}
+            await log.commit([created(log, f"forks/{number}", chance(600), **forked, **ends)])
     return (folder / FILE).read_bytes()
 
 

@@ -224,13 +224,8 @@ async def test_streams_changed_under_earlier_histories_are_raised_one_by_one(
             await asyncio.to_thread(server.restart)
             await until(lambda: log.why_unhealthy() is None)
             for change in old:
-                state = (await log.load(change.state.path)).path_state.state
-                assert state is not None
-                await log.commit([appended(state, b"two")])
-                assert await log.sharing.is_current(appended(state, b"two").state)
-            histories = set()
-            for change in old:
-                state = (await log.load(change.state.path)).path_state.state
-                assert state is not None
-                histories.add(state.history)
+                second = appended(await stood(log, change.state.path), b"two")
+                await log.commit([second])
+                assert await log.sharing.is_current(second.state)
+            histories = {(await stood(log, change.state.path)).history for change in old}
             assert histories == {await history(log)}

@@ -12,7 +12,7 @@ from gateway.logs.contract import Conflict
 from gateway.protocol.streams.chunks import Chunk
 from gateway.protocol.streams.limits import Retention
 from gateway.protocol.streams.state import Segment
-from tests.logs.contract import appended, commit_each, committed, created, loaded
+from tests.logs.contract import appended, commit_each, committed, created
 from tests.streams.service import Service
 from tests.support.manual_clock import at
 
@@ -148,18 +148,6 @@ async def test_a_refused_creation_does_not_postpone_the_deadline_of_its_path(
     assert await log.expired(at(5.0), 10) == ["s"]
 
 
-@pytest.mark.parametrize(
-    ("deadline", "trim_at", "due"),
-    [(5.0, None, 5.0), (None, 7.0, 7.0), (5.0, 7.0, 5.0), (9.0, 7.0, 7.0)],
-)
-async def test_the_earlier_of_deadline_and_trim_time_makes_a_stream_due(
-    log: RedisLog, deadline: float | None, trim_at: float | None, due: float
-) -> None:
-    await log.commit([created(log, "s", deadline=deadline, trim_at=trim_at)])
-    assert await log.expired(at(due - 0.001), 10) == []
-    assert await log.expired(at(due), 10) == ["s"]
-
-
 # ---------------------------------------------------------------- retention
 
 
@@ -183,20 +171,3 @@ async def test_trimmed_records_are_deleted_from_redis_and_reads_of_them_are_refu
     with pytest.raises(StreamGone) as refusal:
         await log.read(state, state.first - 1000, state.tail)
     assert refusal.value.detail == "what follows offset is no longer kept"
-
-
-async def test_a_source_is_trimmed_only_after_its_fork_is_deleted(
-    log: RedisLog,
-) -> None:
-    service = Service(log, retention=Retention(max_bytes=1000))
-    await service.create("s", b"first ")
-    await service.fork("f", "s")
-    for _ in range(50):
-        await service.append("s", b"x" * 200)
-    assert await service.data("f") == b"first "
-    await service.lifecycle.delete("f")
-    for _ in range(50):
-        await service.append("s", b"x" * 200)
-    state = await loaded(log, "s")
-    assert state is not None
-    assert state.tail - state.first <= 1000 + 125 + 2 * 200

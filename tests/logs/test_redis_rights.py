@@ -99,14 +99,11 @@ async def test_a_right_missing_for_a_moment_leaves_the_stream_usable(
             await service.append(path, b"one ")
         user.rules(f"-{right}")
         refused = []
-        try:
-            await service.append("s", b"lost ")
-        except LogUnavailable as refusal:
-            refused.append(refusal)
-        try:
-            await service.lifecycle.delete("d")
-        except LogUnavailable as refusal:
-            refused.append(refusal)
+        for write in (service.append("s", b"lost "), service.lifecycle.delete("d")):
+            try:
+                await write
+            except LogUnavailable as refusal:
+                refused.append(refusal)
         assert refused
         assert all("not known" not in refusal.detail for refusal in refused)
         user.rules(f"+{right}")

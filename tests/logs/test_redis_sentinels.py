@@ -87,6 +87,13 @@ async def ask(nodes: list[Address], service: str = SERVICE) -> Address:
     return await RedisConnector(RedisSettings(origin, CONNECT_S)).primary_address()
 
 
+async def failure(nodes: list[Address], service: str = SERVICE) -> str:
+    """Return why no sentinel names a primary."""
+    with pytest.raises(Unreachable) as refusal:
+        await ask(nodes, service)
+    return str(refusal.value)
+
+
 @pytest.mark.usefixtures("_all_in_time")
 @pytest.mark.parametrize("latest", [0, 1, 2])
 async def test_the_sentinel_with_the_latest_failover_decides(latest: int) -> None:
@@ -113,33 +120,26 @@ async def test_an_unreachable_sentinel_does_not_prevent_discovery() -> None:
 
 async def test_unreachable_sentinels_are_reported_without_addresses() -> None:
     nodes = [("127.0.0.1", free_port()) for _ in range(3)]
-    with pytest.raises(Unreachable) as failure:
-        await ask(nodes)
-    assert str(failure.value) == f"no sentinel names a primary {SERVICE}: Connection refused"
+    refused = f"no sentinel names a primary {SERVICE}: Connection refused"
+    assert await failure(nodes) == refused
 
 
 async def test_silent_sentinels_are_reported_after_a_timeout() -> None:
     async with watching(Sentinel(frozen=True), Sentinel(frozen=True)) as nodes:
-        with pytest.raises(Unreachable) as failure:
-            await ask(nodes)
-    assert str(failure.value) == f"no sentinel names a primary {SERVICE}: no answer"
+        assert await failure(nodes) == f"no sentinel names a primary {SERVICE}: no answer"
 
 
 async def test_a_service_that_no_sentinel_knows_is_reported() -> None:
     async with watching(Sentinel(), Sentinel()) as nodes:
-        with pytest.raises(Unreachable) as failure:
-            await ask(nodes, "another")
-    why = "No such master with that name"
-    assert str(failure.value) == f"no sentinel names a primary another: {why}"
+        why = "No such master with that name"
+        assert await failure(nodes, "another") == f"no sentinel names a primary another: {why}"
 
 
 @pytest.mark.usefixtures("_all_in_time")
 @pytest.mark.parametrize("flags", ["s_down,master", "master,s_down,o_down,disconnected"])
 async def test_a_primary_that_the_latest_sentinel_sees_down_is_not_used(flags: str) -> None:
     async with watching(Sentinel(OLD, 9), Sentinel(NEW, 10, flags)) as nodes:
-        with pytest.raises(Unreachable) as failure:
-            await ask(nodes)
-    assert str(failure.value) == f"the sentinels take the primary of {SERVICE} for down"
+        assert await failure(nodes) == f"the sentinels take the primary of {SERVICE} for down"
 
 
 @pytest.mark.usefixtures("_all_in_time")

@@ -157,6 +157,14 @@ class Service:
         return b"".join((await self.log.read(state, 0, state.tail)).records)
 
 
+async def gated(body: bytes = b"", *, max_pending_bytes: int = PENDING) -> tuple[Service, GatedLog]:
+    """Return a process on a log of its own that has the stream `s`, and that log."""
+    log = GatedLog()
+    service = Service(log, max_pending_bytes=max_pending_bytes)
+    await service.create("s", body)
+    return service, log
+
+
 def two(*, apart: bool = False) -> tuple[Service, SharedLog, Service]:
     """A process with its view of a log, and another process."""
     log = SharedLog()

@@ -19,8 +19,7 @@ from gateway.protocol.streams.state import Stamp
 from gateway.streams.active_stream import MINUTE_S, AppendRate
 from gateway.streams.outcomes import submitted
 from tests.streams.readers import Readers
-from tests.streams.service import PENDING, Service
-from tests.support.gated_log import GatedLog
+from tests.streams.service import PENDING, Service, gated
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,9 +53,7 @@ async def test_appends_are_counted_as_stored_duplicate_or_refused() -> None:
 
 
 async def test_an_append_that_the_log_cannot_store_counts_as_failed() -> None:
-    log = GatedLog()
-    service = Service(log, max_pending_bytes=10)
-    await service.create("s")
+    service, log = await gated(max_pending_bytes=10)
     log.failures.append(LogUnavailable("the disk is full"))
     assert isinstance(await service.submit("s", b"x"), LogUnavailable)
     assert isinstance(await service.submit("s", b"x" * 11), HeadgateError)
@@ -88,9 +85,7 @@ async def test_each_item_of_an_appended_json_array_counts_as_a_message(
 
 
 async def test_the_duration_of_an_append_ends_when_its_outcome_is_known() -> None:
-    log = GatedLog()
-    service = Service(log)
-    await service.create("s")
+    service, log = await gated()
     loop = asyncio.get_running_loop()
     log.commits.clear()
     began = monotonic()

@@ -22,7 +22,7 @@ from gateway.streams import outcomes, writes
 from gateway.streams.outcomes import UNKNOWN
 from gateway.streams.writes import MAX_BATCH, MAX_CONFLICTS
 from tests.logs.contract import appended
-from tests.streams.service import Service
+from tests.streams.service import Service, gated
 from tests.support.gated_log import GatedLog, turns
 
 
@@ -31,9 +31,7 @@ def stored(position: int, *, closed: bool = False) -> AppendOutcome:
 
 
 async def test_simultaneous_appends_are_one_commit_in_order() -> None:
-    log = GatedLog()
-    service = Service(log)
-    await service.create("s")
+    service, log = await gated()
     before = len(log.committed)
     outcomes = await asyncio.gather(*[service.submit("s", b"%d" % number) for number in range(9)])
     assert outcomes == [stored(number + 1) for number in range(9)]
@@ -42,9 +40,7 @@ async def test_simultaneous_appends_are_one_commit_in_order() -> None:
 
 
 async def test_appends_that_arrive_during_a_commit_form_the_next_commit() -> None:
-    log = GatedLog()
-    service = Service(log)
-    await service.create("s")
+    service, log = await gated()
     log.commits.clear()
     before = len(log.committed)
     first = service.submit("s", b"a")
@@ -59,9 +55,7 @@ async def test_appends_that_arrive_during_a_commit_form_the_next_commit() -> Non
 
 
 async def test_no_append_is_answered_before_its_batch_is_durable() -> None:
-    log = GatedLog()
-    service = Service(log)
-    await service.create("s")
+    service, log = await gated()
     log.commits.clear()
     stamp = Stamp("p", 0, 0)
     waiting = [service.submit("s", b"a", producer=stamp) for _ in range(2)]
@@ -86,9 +80,7 @@ async def test_appends_that_complete_together_are_answered_in_several_turns(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """However long each answer takes, others wait for no more of them than fit in a turn."""
-    log = GatedLog()
-    service = Service(log)
-    await service.create("s")
+    service, log = await gated()
     log.commits.clear()
     before = len(log.committed)
     answered: list[int] = []
@@ -129,9 +121,7 @@ async def test_a_batch_holds_a_bounded_number_of_appends(
     count: int, commits: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(writes, "LONGEST_TURN_S", 3600.0)
-    log = GatedLog()
-    service = Service(log)
-    await service.create("s")
+    service, log = await gated()
     before = len(log.committed)
     outcomes = await asyncio.gather(*[service.submit("s", b"x") for _ in range(count)])
     assert outcomes[-1] == stored(count)
@@ -160,9 +150,7 @@ async def test_a_batch_ends_when_its_turn_is_over(
 ) -> None:
     """What is left comes in the next one; a few short appends are decided without a look."""
     monkeypatch.setattr(writes, "LONGEST_TURN_S", 0.0)
-    log = GatedLog()
-    service = Service(log, max_pending_bytes=1 << 30)
-    await service.create("s")
+    service, log = await gated(max_pending_bytes=1 << 30)
     before = len(log.committed)
     outcomes = await asyncio.gather(*[service.submit("s", body) for _ in range(20)])
     assert outcomes == [stored(len(body) * number) for number in range(1, 21)]
@@ -174,9 +162,7 @@ async def test_a_batch_ends_when_its_turn_is_over(
 async def test_an_append_is_refused_only_after_too_many_lost_races(
     races: int, refused: bool
 ) -> None:
-    log = GatedLog()
-    service = Service(log)
-    await service.create("s")
+    service, log = await gated()
     log.failures += [Conflict() for _ in range(races)]
     outcome = await service.submit("s", b"a")
     if refused:
@@ -189,9 +175,7 @@ async def test_an_append_is_refused_only_after_too_many_lost_races(
 
 
 async def test_a_failed_commit_refuses_every_append_of_its_batch() -> None:
-    log = GatedLog()
-    service = Service(log)
-    await service.create("s")
+    service, log = await gated()
     log.failures.append(LogUnavailable("the disk is full"))
     outcomes = await asyncio.gather(
         service.submit("s", b"a", close=True), service.submit("s", b"b"), service.submit("s", b"c")
@@ -208,9 +192,7 @@ class Broken(Exception):
 async def test_an_unexpected_exception_in_a_commit_fails_its_appends_and_none_waits(
     when: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    log = GatedLog()
-    service = Service(log)
-    await service.create("s")
+    service, log = await gated()
     with monkeypatch.context() as patch:
         if when == "later":
             log.failures.append(Broken())
@@ -265,9 +247,7 @@ async def test_a_close_refuses_the_appends_behind_it_in_the_batch() -> None:
 
 async def test_an_append_loads_again_if_its_stream_was_dropped_during_the_load() -> None:
     """A conflict elsewhere makes the table forget just when an append's look-up is done."""
-    log = GatedLog()
-    service = Service(log)
-    await service.create("s", b"a")
+    service, log = await gated(b"a")
     service.table.reload("s")
     log.loads.clear()
     waiting = service.submit("s", b"b")
@@ -324,9 +304,7 @@ async def test_an_append_waits_only_if_the_bytes_of_waiting_appends_are_within_t
 
 
 async def test_refused_appends_do_not_count_as_waiting_ones() -> None:
-    log = GatedLog()
-    service = Service(log, max_pending_bytes=100)
-    await service.create("s")
+    service, log = await gated(max_pending_bytes=100)
     log.commits.clear()
     waiting = [service.submit("s", b"x" * size) for size in (60, 50, 1000, 30)]
     assert service.writes.outcomes.pending_bytes == 90
@@ -337,9 +315,7 @@ async def test_refused_appends_do_not_count_as_waiting_ones() -> None:
 
 
 async def test_the_queue_is_idle_only_when_no_append_is_under_way() -> None:
-    log = GatedLog()
-    service = Service(log)
-    await service.create("s")
+    service, log = await gated()
     assert service.writes.outcomes.idle.is_set()
     log.commits.clear()
     waiting = [service.submit("s", b"a"), service.submit("nothing", b"b")]

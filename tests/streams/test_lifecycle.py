@@ -12,7 +12,7 @@ from gateway.errors import (
     StreamNotFound,
 )
 from gateway.protocol.streams.state import Lifetime
-from tests.streams.service import Service
+from tests.streams.service import Service, gated
 from tests.support.gated_log import GatedLog, turns
 
 MINUTE = Lifetime(ttl_s=60)
@@ -128,9 +128,7 @@ async def test_a_sweep_removes_expired_streams_that_this_process_never_loaded() 
 
 async def test_deleting_a_fork_of_a_deleted_source_leaves_the_recreated_source_alone() -> None:
     """The fork's source is a stream, and not whatever stands at its path today."""
-    log = GatedLog()
-    service = Service(log)
-    await service.create("s", b"past")
+    service, _ = await gated(b"past")
     fork = await service.fork("f", "s")
     assert fork.state.fork is not None
     await service.lifecycle.delete("s")

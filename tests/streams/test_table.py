@@ -16,7 +16,7 @@ from gateway.streams.clock import TOUCH_SHARE
 from gateway.streams.outcomes import submitted
 from tests.logs.contract import appended, created, removed
 from tests.streams.readers import Readers
-from tests.streams.service import Service
+from tests.streams.service import Service, gated
 from tests.support.gated_log import GatedLog, turns
 
 if TYPE_CHECKING:
@@ -30,9 +30,7 @@ HUNDRED = Lifetime(ttl_s=100)
 
 
 async def test_simultaneous_loads_share_one_query() -> None:
-    log = GatedLog()
-    service = Service(log)
-    await service.create("s", b"a")
+    service, log = await gated(b"a")
     service.table.reload("s")
     before = log.loaded
     log.loads.clear()
@@ -47,9 +45,7 @@ async def test_simultaneous_loads_share_one_query() -> None:
 
 
 async def test_a_shared_load_continues_when_one_waiter_is_cancelled() -> None:
-    log = GatedLog()
-    service = Service(log)
-    await service.create("s", b"a")
+    service, log = await gated(b"a")
     service.table.reload("s")
     log.loads.clear()
     first, second = (asyncio.create_task(service.table.load("s")) for _ in range(2))
@@ -330,9 +326,7 @@ async def test_the_table_and_followers_are_updated_before_the_writer_is_answered
 
 
 async def test_an_append_whose_commit_failed_reaches_no_reader_and_gets_the_offset_again() -> None:
-    log = GatedLog()
-    service = Service(log)
-    await service.create("s")
+    service, log = await gated()
     readers = service.table.get("s").follower = Readers()
     log.failures.append(LogUnavailable("the disk is full"))
     with pytest.raises(LogUnavailable):
