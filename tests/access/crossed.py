@@ -144,8 +144,8 @@ async def crossed(folder: Path, requests: int, seed: int) -> Found:
     asked = allowed = 0
     wrong: list[str] = []
     async with serving() as origin:
-        url, own = f"http://127.0.0.1:{origin.port}{PREFIX}", {"auth": "tokens"}
-        async with edge_serving(url, own=own, tokens_file=str(tokens.path)) as gateway:
+        own = {"auth": "tokens"}
+        async with edge_serving(origin, own=own, tokens_file=str(tokens.path)) as gateway:
             await create_all(gateway, tokens)
             crowd, rounds = Crowd(gateway, CONNECTIONS), 0
             while asked < requests:

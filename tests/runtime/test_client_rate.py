@@ -6,14 +6,7 @@ import pytest
 
 from gateway.runtime import quotas
 from gateway.runtime.quotas import ClientRate
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.support.manual_clock import ManualClock
 
 
 def let_in(rate: ClientRate, who: str, tries: int) -> int:
@@ -31,13 +24,13 @@ def let_in(rate: ClientRate, who: str, tries: int) -> int:
 def test_a_client_gets_exactly_the_allowed_number_of_requests_at_once(
     most: int, period_s: float
 ) -> None:
-    rate = ClientRate(most, period_s, Clock())
+    rate = ClientRate(most, period_s, ManualClock(1000.0))
     assert let_in(rate, "a", most + 5) == most
     assert let_in(rate, "b", 1) == 1
 
 
 def test_a_client_regains_its_allowance_as_time_passes() -> None:
-    clock = Clock()
+    clock = ManualClock(1000.0)
     rate = ClientRate(10, 1.0, clock)
     assert let_in(rate, "a", 11) == 10
     clock.now += 0.5
@@ -50,13 +43,13 @@ def test_a_client_regains_its_allowance_as_time_passes() -> None:
     ("amount", "again_s"), [(9, 0), (10, 1), (15, 1), (19, 1), (20, 2), (110, 11)]
 )
 def test_a_larger_amount_makes_the_client_wait_longer(amount: int, again_s: int) -> None:
-    rate = ClientRate(10, 1.0, Clock())
+    rate = ClientRate(10, 1.0, ManualClock(1000.0))
     rate.count("a", amount)
     assert rate.again_s("a") == again_s
 
 
 def test_a_client_that_waits_as_long_as_again_s_says_has_room() -> None:
-    clock = Clock()
+    clock = ManualClock(1000.0)
     rate = ClientRate(100, 3600.0, clock)
     let_in(rate, "a", 101)
     rate.count("a", 250)
@@ -65,7 +58,7 @@ def test_a_client_that_waits_as_long_as_again_s_says_has_room() -> None:
 
 
 def test_without_a_limit_no_client_is_remembered() -> None:
-    rate = ClientRate(0, 1.0, Clock())
+    rate = ClientRate(0, 1.0, ManualClock(1000.0))
     assert not rate
     assert let_in(rate, "a", 1000) == 1000
     assert len(rate) == 0
@@ -73,7 +66,7 @@ def test_without_a_limit_no_client_is_remembered() -> None:
 
 def test_the_number_of_remembered_clients_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(quotas, "MOST_CLIENTS", 100)
-    rate = ClientRate(1, 1.0, Clock())
+    rate = ClientRate(1, 1.0, ManualClock(1000.0))
     for number in range(1000):
         rate.count(f"{number}", 1)
     assert len(rate) == 100

@@ -53,9 +53,7 @@ def worker(memory: int, number: int) -> Worker:
     return made
 
 
-def test_a_worker_sees_each_write_of_the_others_once_and_not_its_own(
-    workers: list[Worker],
-) -> None:
+def test_a_worker_sees_each_write_of_the_others_once(workers: list[Worker]) -> None:
     one, other, third = workers
     told = Write(
         prefix="/s", path="/s/é", deleted=True, created=Lifetime(ttl_s=5), tail="7", closed=True
@@ -69,18 +67,14 @@ def test_a_worker_sees_each_write_of_the_others_once_and_not_its_own(
     assert third.tails() == ["7", "1"]  # once is enough
 
 
-def test_writes_of_several_workers_are_seen_in_the_order_of_their_announcement(
-    workers: list[Worker],
-) -> None:
+def test_writes_of_several_workers_are_seen_in_their_order(workers: list[Worker]) -> None:
     one, other, third = workers
     for number in range(10):
         (one, other)[number % 2].journal.announce(write(number))
     assert third.tails() == [str(number) for number in range(10)]
 
 
-def test_a_write_journal_ring_delivers_a_thousand_writes_in_order_without_loss(
-    workers: list[Worker],
-) -> None:
+def test_a_thousand_writes_are_seen_in_order_without_a_loss(workers: list[Worker]) -> None:
     one, other, _ = workers
     for number in range(1000):
         one.journal.announce(write(number, LONG[: number % 100]))
@@ -106,9 +100,7 @@ def test_one_write_more_than_fits_the_journal_is_reported_as_a_loss(workers: lis
     assert third.losses == [1]
 
 
-def test_a_write_over_the_ring_size_is_reported_as_a_loss_and_later_writes_arrive(
-    workers: list[Worker],
-) -> None:
+def test_a_write_over_the_ring_size_is_a_loss_and_later_ones_arrive(workers: list[Worker]) -> None:
     one, other, _ = workers
     one.journal.announce(write(1, "/s/" + "x" * RING_BYTES))
     assert other.tails() == []
@@ -117,9 +109,7 @@ def test_a_write_over_the_ring_size_is_reported_as_a_loss_and_later_writes_arriv
     assert other.tails() == ["2"]
 
 
-def test_a_journal_record_overwritten_during_its_read_is_reported_as_a_loss(
-    workers: list[Worker],
-) -> None:
+def test_a_record_overwritten_during_its_read_is_a_loss(workers: list[Worker]) -> None:
     one, other, _ = workers
     one.journal.announce(write(1))
     begin = one.journal._begin_of(0)
@@ -128,9 +118,7 @@ def test_a_journal_record_overwritten_during_its_read_is_reported_as_a_loss(
     assert other.losses == [1]
 
 
-def test_a_write_with_an_offset_that_cannot_be_encoded_is_announced_without_the_offset(
-    workers: list[Worker],
-) -> None:
+def test_an_offset_that_cannot_be_encoded_is_left_out_of_its_write(workers: list[Worker]) -> None:
     one, other, _ = workers
     one.journal.announce(Write(prefix="/s", path="/s/a", only_grown=True, tail="\udc80"))
     assert other.tails() == [None]

@@ -66,9 +66,8 @@ async def guarded(
     path = tokens_file(folder)
     settings = {"auth": "tokens", **(route or {})}
     async with serving(write_origins=("*",)) as origin:  # it leaves that to the one in front
-        url = f"http://127.0.0.1:{origin.port}{PREFIX}"
         given: dict[str, object] = {"own": settings, "tokens_file": str(path), **options}
-        async with edge_serving(url, settings, **given) as gateway:
+        async with edge_serving(origin, settings, **given) as gateway:
             for prefix in ROUTES:
                 for name in ("a/s", "b/s"):
                     made = await gateway.ask(put(f"{prefix}/{name}", bearer("all"), body=b"data"))

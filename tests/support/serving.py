@@ -190,6 +190,11 @@ class Serving:
             source.settings.long_poll_timeout = seconds
 
     @property
+    def url(self) -> str:
+        """The URL of the route to the log, for a gateway in front."""
+        return f"http://127.0.0.1:{self.port}{PREFIX}"
+
+    @property
     def edge(self) -> EdgeRoute:
         """The route to the HTTP origin."""
         return self.edges[0]
@@ -238,7 +243,7 @@ async def serving_with(
 
 @contextlib.asynccontextmanager
 async def edge_serving(
-    server: RawOrigin | str, route: Mapping[str, object] | None = None, **options: object
+    server: RawOrigin | Serving | str, route: Mapping[str, object] | None = None, **options: object
 ) -> AsyncIterator[Serving]:
     """A gateway with a log of its own, and a server behind EDGE; `route` has more settings."""
     url = server if isinstance(server, str) else server.url

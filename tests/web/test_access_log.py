@@ -72,9 +72,7 @@ async def test_the_user_agent_is_logged_up_to_its_length_limit(lines: list[Line]
     assert [line.get("user_agent") for line in lines] == [short, short, long, None, long]
 
 
-async def test_an_uncached_read_at_an_origin_is_logged_with_its_user_agent(
-    lines: list[Line],
-) -> None:
+async def test_an_uncached_read_at_an_origin_logs_its_user_agent(lines: list[Line]) -> None:
     async with (
         RawOrigin(answer(b"x", "Cache-Control: no-store")) as origin,
         edge_serving(origin, log_requests="info") as gateway,

@@ -12,16 +12,7 @@ from structlog.testing import capture_logs
 from gateway.web.connections import connection
 from gateway.web.connections.parsing import HEAD_BYTES
 from tests.support.raw_origin import RawOrigin, Steps, answer, silence
-from tests.support.serving import (
-    EDGE,
-    PREFIX,
-    Serving,
-    edge_serving,
-    get,
-    post,
-    put,
-    serving,
-)
+from tests.support.serving import EDGE, PREFIX, Serving, edge_serving, get, post, put, serving
 from tests.support.waiting import until
 
 if TYPE_CHECKING:

@@ -50,9 +50,12 @@ async def narrow_client(gateway: Serving) -> tuple[Client, asyncio.Transport]:
 
 
 async def test_events_behind_an_unread_response_stay_in_the_log_and_not_in_memory() -> None:
-    async with serving(
-        max_append=8 * MIB, max_pending_appends=16 * MIB, cache_size=64 * MIB
-    ) as gateway:
+    options: dict[str, object] = {
+        "max_append": 8 * MIB,
+        "max_pending_appends": 16 * MIB,
+        "cache_size": 64 * MIB,
+    }
+    async with serving(**options) as gateway:
         await gateway.ask(put("big", body=BIG_ANSWER))
         await gateway.ask(put("s"))
         for record in STREAM:
@@ -116,13 +119,13 @@ def half_sent(target: str) -> bytes:
     return post(target, b"h" * (2 * PART))[:-PART]
 
 
-@pytest.mark.parametrize(
-    "upload",
-    [
-        pytest.param(post("s", b"n" * PART, "X-Request-Id:a"), id="whole-bodies"),
-        pytest.param(half_sent("s"), id="half-sent-bodies"),
-    ],
-)
+UPLOADS = {
+    "whole-bodies": post("s", b"n" * PART, "X-Request-Id:a"),
+    "half-sent-bodies": half_sent("s"),
+}
+
+
+@pytest.mark.parametrize("upload", UPLOADS.values(), ids=UPLOADS)
 async def test_the_bytes_of_bodies_being_received_are_bounded_together(upload: bytes) -> None:
     async with serving(max_pending_appends=100_000) as gateway:
         await gateway.ask(put("s"))
@@ -205,27 +208,17 @@ async def test_a_client_that_pipelines_many_misses_yields_to_others_sooner() -> 
 
 @pytest.mark.usefixtures("quick_sweeps")
 async def test_a_client_that_reads_nothing_of_its_response_is_disconnected() -> None:
+    """Also on a connection that closes."""
     async with serving(body_timeout=0.5, max_append=8 * MIB, cache_size=64 * MIB) as gateway:
         await gateway.ask(put("big", body=BIG_ANSWER))
-        for extra in ((), ("X-Request-Id:mine",)):
+        for number, extra in enumerate(((), ("X-Request-Id:mine",), ("Connection: close",)), 1):
             client, transport = await narrow_client(gateway)
             client.pause()
             client.send(get("big?offset=-1", *extra))
             await until(lambda: transport.get_write_buffer_size() > MIB)  # noqa: B023
+            assert transport.is_closing() == ("Connection: close" in extra)
             await until(lambda: gateway.limits.connections == 0)
-        assert gateway.limits.refused["body_timeout"] == 2
-
-
-@pytest.mark.usefixtures("quick_sweeps")
-async def test_a_closing_connection_is_cut_if_its_client_reads_nothing() -> None:
-    async with serving(body_timeout=0.5, max_append=8 * MIB, cache_size=64 * MIB) as gateway:
-        await gateway.ask(put("big", body=BIG_ANSWER))
-        client, transport = await narrow_client(gateway)
-        client.pause()
-        client.send(get("big?offset=-1", "Connection: close"))
-        await until(lambda: transport.is_closing())
-        await until(lambda: gateway.limits.connections == 0)
-        assert gateway.limits.refused["body_timeout"] == 1
+            assert gateway.limits.refused["body_timeout"] == number
 
 
 async def test_a_connection_that_raises_on_a_pipelined_request_is_closed(

@@ -16,7 +16,7 @@ from gateway.settings import Route, Settings
 from tests.support.guarded_gateway import bearer, guarded
 from tests.support.live_origin import LiveOrigin
 from tests.support.manual_clock import ManualClock
-from tests.support.serving import EDGE, PREFIX, edge_serving, get, post, put, request, serving
+from tests.support.serving import EDGE, edge_serving, get, post, put, request, serving
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
@@ -170,13 +170,11 @@ async def test_a_client_over_its_byte_rate_is_refused_until_the_excess_is_paid_o
 
 
 async def test_an_append_forwarded_to_an_origin_is_counted_once() -> None:
-    async with serving() as origin:
+    async with serving() as origin, edge_serving(origin, max_client_appends=3) as gateway:
         await origin.ask(put("s"))
-        url = f"http://127.0.0.1:{origin.port}{PREFIX}"
-        async with edge_serving(url, max_client_appends=3) as gateway:
-            client = await gateway.connect()
-            client.send(post("/edge/s", b"x") * 3)
-            assert [(await client.answer()).status for _ in range(3)] == [204] * 3
+        client = await gateway.connect()
+        client.send(post("/edge/s", b"x") * 3)
+        assert [(await client.answer()).status for _ in range(3)] == [204] * 3
 
 
 # ---------------------------------------------------------------- creations

@@ -66,10 +66,8 @@ async def test_an_event_source_reconnects_after_a_refusal_for_too_many_readers()
 
 @pytest.mark.parametrize(
     ("said", "within_s"),
-    [
-        pytest.param("7", range(7, 10), id="within-the-bound"),
-        pytest.param("3600", range(10, 11), id="beyond-the-bound"),
-    ],
+    [("7", range(7, 10)), ("3600", range(10, 11))],
+    ids=["within-the-bound", "beyond-the-bound"],
 )
 async def test_an_event_source_reconnects_after_the_origins_retry_after_up_to_a_bound(
     said: str, within_s: range

@@ -175,9 +175,7 @@ async def test_a_poll_gets_the_same_response_on_the_fast_and_ordinary_paths(happ
 
 
 @pytest.mark.parametrize("kind", ["own log", "origin"])
-async def test_a_repeated_poll_is_recognised_by_its_bytes_and_waits_without_parsing(
-    kind: str,
-) -> None:
+async def test_a_repeated_poll_is_known_by_its_bytes_and_waits_without_parsing(kind: str) -> None:
     """The second one goes no other way, is counted alike, and gets the same bytes."""
     async with LiveOrigin(b"a") as origin, edge_serving(origin) as gateway:
         target = f"{S}?offset=0001&live=long-poll"
@@ -216,16 +214,13 @@ async def test_recognised_polls_are_bounded(monkeypatch: pytest.MonkeyPatch) -> 
             assert len(gateway.fast.heads) == [0, 1, 2, 3, 4, 3][number]
 
 
-@pytest.mark.parametrize(
-    "line",
-    [
-        pytest.param(
-            "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
-            id="a-traceparent",
-        ),
-        pytest.param(f"X: {'x' * 1024}", id="a-long-header"),
-    ],
-)
+LONG_LINES = {
+    "a-traceparent": "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+    "a-long-header": f"X: {'x' * 1024}",
+}
+
+
+@pytest.mark.parametrize("line", LONG_LINES.values(), ids=LONG_LINES)
 async def test_a_poll_with_unique_headers_is_not_remembered(line: str) -> None:
     async with serving() as gateway:
         await gateway.ask(put("s"))

@@ -57,12 +57,10 @@ async def test_the_front_page_shows_a_browser_curl_commands_for_its_host() -> No
     ]
 
 
-async def test_front_page_urls_use_https_behind_a_tls_proxy() -> None:
+async def test_front_page_urls_have_the_scheme_and_host_of_the_request() -> None:
+    """They use https behind a proxy with TLS, and a placeholder without a host."""
     told = await asked(AS_A_BROWSER, "X-Forwarded-Proto: https")
     assert curl_lines(told.body.decode())[0].startswith(f"https://headgate.test{PREFIX}/")
-
-
-async def test_front_page_urls_have_a_placeholder_if_the_request_has_no_host() -> None:
     async with serving() as gateway:
         told = await gateway.ask(f"GET / HTTP/1.0\r\n{AS_A_BROWSER}\r\n\r\n".encode())
     assert curl_lines(told.body.decode())[0].startswith(f"http://HOST{PREFIX}/")
@@ -134,8 +132,7 @@ async def test_the_stream_listener_says_that_it_is_up_to_whoever_probes_it(path:
     assert (response.status, response.body) == (200, b"ok\n")
     assert response.get("Cache-Control") == "no-store"
 
-
-async def test_a_probe_of_health_by_post_gets_405() -> None:
+    response = await asked(method="POST", path="/healthz")
     response = await asked(method="POST", path="/healthz")
     response.assert_problem(405, "/healthz")
     assert response.get("Allow") == "GET, HEAD"

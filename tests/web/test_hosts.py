@@ -18,32 +18,13 @@ NO_IPV6 = "what is in its brackets is no IPv6 address"
 NO_PORT = "its port is above 65535"
 NO_SHAPE = "it is not HOST or HOST:PORT"
 NO_HOSTS = {
-    "[1]": NO_IPV6,
-    "[]": NO_SHAPE,
-    "[:]": NO_IPV6,
-    "[1.2.3.4]": NO_IPV6,
-    "[::1.2.3]": NO_IPV6,
-    "[::1]x": NO_SHAPE,
-    "[::1%25eth0]": NO_SHAPE,
-    "a:65536": NO_PORT,
-    "[::1]:65536": NO_PORT,
-    "a@b": NO_SHAPE,
-    "a b": NO_SHAPE,
-    "a/b": NO_SHAPE,
-    ":": NO_SHAPE,
-    "a::": NO_SHAPE,
+    **dict.fromkeys(("[1]", "[:]", "[1.2.3.4]", "[::1.2.3]"), NO_IPV6),
+    **dict.fromkeys(("a:65536", "[::1]:65536"), NO_PORT),
+    **dict.fromkeys(("[]", "[::1]x", "[::1%25eth0]", "a@b", "a b", "a/b", ":", "a::"), NO_SHAPE),
 }
 HOSTS = [
-    "",
-    "a",
-    "a:",
-    "[::1]:",
-    "a:0",
-    "a:65535",
-    "10.0.0.1:80",
-    "[::1]",
-    "[::ffff:10.0.0.1]:65535",
-    "a_b.~c",
+    *("", "a", "a:", "[::1]:", "a:0", "a:65535", "10.0.0.1:80", "[::1]"),
+    *("[::ffff:10.0.0.1]:65535", "a_b.~c"),
 ]
 
 

@@ -9,7 +9,6 @@ import pytest
 
 from tests.support.serving import (
     EDGE,
-    PREFIX,
     Serving,
     edge_serving,
     get,
@@ -69,26 +68,17 @@ async def fill(gateway: Serving) -> None:
 
 
 @pytest.mark.parametrize(("method", "target", "status", "lifetimes"), CASES)
-async def test_lifetimes_for_browsers_and_shared_caches_of_a_log_are_as_listed(
-    method: str, target: str, status: int, lifetimes: Told
-) -> None:
-    async with serving(long_poll_timeout=0.05) as gateway:
-        await fill(gateway)
-        got = await gateway.ask(request(method, f"{PREFIX}/{target}"))
-        assert (got.status, told(got)) == (status, lifetimes)
-
-
-@pytest.mark.parametrize(("method", "target", "status", "lifetimes"), CASES)
 async def test_lifetimes_of_a_gateway_in_front_of_a_log_are_the_logs(
     method: str, target: str, status: int, lifetimes: Told
 ) -> None:
-    async with serving(long_poll_timeout=0.05) as behind:
-        await fill(behind)
-        url = f"http://127.0.0.1:{behind.port}{PREFIX}"
-        async with edge_serving(url, long_poll_timeout=0.05) as gateway:
-            for _ in range(2):
-                got = await gateway.ask(request(method, f"{EDGE}/{target}"))
-                assert (got.status, told(got)) == (status, lifetimes)
+    async with (
+        serving(long_poll_timeout=0.05) as log,
+        edge_serving(log, long_poll_timeout=0.05) as gateway,
+    ):
+        await fill(log)
+        for _ in range(2):
+            got = await gateway.ask(request(method, f"{EDGE}/{target}"))
+            assert (got.status, told(got)) == (status, lifetimes)
 
 
 async def test_an_event_stream_may_not_be_cached() -> None:

@@ -37,30 +37,25 @@ async def test_messages_of_a_multi_append_are_stored_as_one_append() -> None:
         assert (await gateway.ask(get(f"s?offset={stored.next_offset}"))).body == b"[7]"
 
 
+CUT = framed([b"1", b"2"])[:-1]
+TWO_VALUES = framed([b'"' + b"x" * 50_000 + b'"', b"2,3"])
+TOO_MANY = framed([b"1"] * (MAX_MESSAGES + 1))
+
+
 @pytest.mark.parametrize(
-    ("body", "lines", "detail"),
+    ("body", "detail"),
     [
-        pytest.param(framed([b"1", b"2"])[:-1], (MULTI,), "message 2 is cut", id="a-cut-message"),
-        pytest.param(
-            framed([b'"' + b"x" * 50_000 + b'"', b"2,3"]),
-            (MULTI,),
-            "message 2 is not usable JSON",
-            id="two-values-behind-a-long-message",
-        ),
-        pytest.param(
-            framed([b"1"] * (MAX_MESSAGES + 1)),
-            (MULTI,),
-            "may have 4,096 messages",
-            id="one-message-over-the-limit",
-        ),
+        pytest.param(CUT, "message 2 is cut", id="a-cut-message"),
+        pytest.param(TWO_VALUES, "message 2 is not usable JSON", id="two-values-in-a-message"),
+        pytest.param(TOO_MANY, "may have 4,096 messages", id="one-message-over-the-limit"),
     ],
 )
 async def test_a_malformed_multi_append_gets_400_and_stores_nothing(
-    body: bytes, lines: tuple[str, ...], detail: str
+    body: bytes, detail: str
 ) -> None:
     async with serving() as gateway:
         await gateway.ask(put("s", content_type=JSON))
-        refusal = await gateway.ask(post("s", body, *lines, content_type=JSON))
+        refusal = await gateway.ask(post("s", body, MULTI, content_type=JSON))
         refusal.assert_problem(400, detail)
         read = await gateway.ask(get("s?offset=-1"))
         assert (read.body, read.get("Stream-Closed")) == (b"[]", None)
@@ -81,17 +76,16 @@ async def test_live_readers_get_one_event_for_a_multi_append() -> None:
         assert events[1].data == "[1,2,[3]]"
 
 
-async def test_a_multi_append_counts_as_one_append_towards_the_client_limit() -> None:
-    async with serving(max_client_appends=2) as gateway:
+@pytest.mark.parametrize(
+    ("limit", "statuses"),
+    [({"max_client_appends": 2}, [204, 204, 429]), ({"max_client_append_bytes": 500}, [204, 429])],
+    ids=["one-append", "all-its-bytes"],
+)
+async def test_a_multi_append_counts_as_one_append_with_all_its_bytes_for_its_client(
+    limit: dict[str, object], statuses: list[int]
+) -> None:
+    async with serving(**limit) as gateway:
         await gateway.ask(put("s"))
         client = await gateway.connect()
-        client.send(post("s", framed([b"x"] * 100), MULTI) * 3)
-        assert [(await client.answer()).status for _ in range(3)] == [204, 204, 429]
-
-
-async def test_all_bytes_of_a_multi_append_count_towards_the_client_limit() -> None:
-    async with serving(max_client_append_bytes=500) as gateway:
-        await gateway.ask(put("s"))
-        client = await gateway.connect()
-        client.send(post("s", framed([b"x"] * 100), MULTI) * 2)
-        assert [(await client.answer()).status for _ in range(2)] == [204, 429]
+        client.send(post("s", framed([b"x"] * 100), MULTI) * len(statuses))
+        assert [(await client.answer()).status for _ in statuses] == statuses

@@ -69,32 +69,25 @@ async def test_appends_pipelined_behind_a_forwarded_one_are_answered_in_order() 
         assert len(raw.heard) == 5
 
 
-async def test_a_defect_in_the_rules_for_an_answer_is_a_500_and_costs_no_connection(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize("place", ["the rules for an answer", "the purge of a lost append"])
+async def test_a_defect_in_an_append_is_answered_and_costs_no_connection(
+    place: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> None:
         raise ZeroDivisionError
 
-    async with RawOrigin(DONE) as raw, edge_serving(raw) as gateway:
+    is_lost = place == "the purge of a lost append"
+    scripts = (DONE, DONE, close, DONE) if is_lost else (DONE,)
+    async with RawOrigin(*scripts) as raw, edge_serving(raw) as gateway:
         await begin(gateway)
         with monkeypatch.context() as patch:
-            patch.setattr(passed_appends.PassedAppends, "respond", fail)
-            assert (await gateway.ask(post(S, b"x"))).status == 500
+            if is_lost:
+                patch.setattr(gateway.edge, "invalidate", fail)
+            else:
+                patch.setattr(passed_appends.PassedAppends, "respond", fail)
+            assert (await gateway.ask(post(S, b"x"))).status == (502 if is_lost else 500)
         assert (await gateway.ask(post(S, b"x"))).status == 204
         assert raw.closed == 0
-
-
-async def test_a_defect_where_a_lost_append_invalidates_leaves_no_client_waiting(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def fail(*_: object) -> None:
-        raise ZeroDivisionError
-
-    async with RawOrigin(DONE, DONE, close) as raw, edge_serving(raw) as gateway:
-        await begin(gateway)
-        with monkeypatch.context() as patch:
-            patch.setattr(gateway.edge, "invalidate", fail)
-            assert (await gateway.ask(post(S, b"x"))).status == 502
 
 
 async def test_a_query_which_may_have_a_token_is_not_remembered() -> None:

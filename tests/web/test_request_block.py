@@ -128,7 +128,7 @@ async def test_a_field_that_differs_each_time_is_forwarded_and_its_block_is_pars
         assert [line for one in raw.heard for line in one.fields if line in lines] == lines
 
 
-async def test_a_field_that_a_route_drops_is_looked_at_in_each_append_of_another_route() -> None:
+async def test_a_field_dropped_on_one_route_is_looked_at_in_each_append_of_another() -> None:
     async with RawOrigin() as raw, edge_serving(raw, {"drop_headers": ["Stream-Seq"]}) as gateway:
         await gateway.ask(put("a"))
         lines = "Stream-Seq: 5", "X-More: 1"
@@ -136,7 +136,7 @@ async def test_a_field_that_a_route_drops_is_looked_at_in_each_append_of_another
         assert statuses == [204, 409, 409, 409, 409]
 
 
-async def test_a_flood_of_blocks_that_never_come_again_drops_none_that_does(
+async def test_a_flood_of_other_blocks_drops_none_that_comes_again_and_is_bounded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     parsed = noted(monkeypatch)
@@ -150,7 +150,7 @@ async def test_a_flood_of_blocks_that_never_come_again_drops_none_that_does(
                 parsed.clear()
                 await gateway.ask(post("a", b"x"))
                 assert parsed == []
-        assert len(gateway.fast.blocks) <= 8
+            assert 0 < len(gateway.fast.blocks) <= 8
 
 
 async def test_a_producer_append_is_forwarded_with_its_own_sequence_number() -> None:
@@ -160,36 +160,24 @@ async def test_a_producer_append_is_forwarded_with_its_own_sequence_number() -> 
         for number in range(3):
             wire = stamped(f"{number}").replace(b"/v1/stream/", f"{EDGE}/".encode())
             assert (await client.ask(wire)).status == 204
-        assert [
-            line for one in raw.heard for line in one.fields if line.startswith("Producer-Seq")
-        ] == [f"Producer-Seq: {number}" for number in range(3)]
+        lines = [line for one in raw.heard for line in one.fields]
+        numbers = [line for line in lines if line.startswith("Producer-Seq")]
+        assert numbers == [f"Producer-Seq: {number}" for number in range(3)]
 
 
-async def test_cached_field_blocks_are_dropped_at_the_bound(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(blocks, "MOST_BLOCKS", 4)
-    async with serving() as gateway:
-        await gateway.ask(put("a"))
-        client = await gateway.connect()
-        for number in range(8):
-            assert (await client.ask(post("a", b"x", f"A: {number}"))).status == 204
-            assert 0 < len(gateway.fast.blocks) <= 4
+LINES = {
+    "a-path-with-an-empty-segment": b"POST //a HTTP/1.1\r\n",
+    "a-fragment": b"POST /v1/stream/a#b HTTP/1.1\r\n",
+    "a-url": b"POST http://headgate.test/v1/stream/a HTTP/1.1\r\n",
+    "http-1-0": b"POST /v1/stream/a HTTP/1.0\r\n",
+    "two-blanks": b"POST  /v1/stream/a HTTP/1.1\r\n",
+    "a-line-ended-by-lf": b"POST /v1/stream/a HTTP/1.1\n",
+    "a-method-in-mixed-case": b"PoST /v1/stream/a HTTP/1.1\r\n",
+    "a-delete": b"DELETE /v1/stream/a HTTP/1.1\r\n",
+}
 
 
-@pytest.mark.parametrize(
-    "wire",
-    [
-        pytest.param(b"POST //a HTTP/1.1\r\n", id="a-path-with-an-empty-segment"),
-        pytest.param(b"POST /v1/stream/a#b HTTP/1.1\r\n", id="a-fragment"),
-        pytest.param(b"POST http://headgate.test/v1/stream/a HTTP/1.1\r\n", id="a-url"),
-        pytest.param(b"POST /v1/stream/a HTTP/1.0\r\n", id="http-1-0"),
-        pytest.param(b"POST  /v1/stream/a HTTP/1.1\r\n", id="a-post"),
-        pytest.param(b"POST /v1/stream/a HTTP/1.1\n", id="a-line-ended-by-lf"),
-        pytest.param(b"PoST /v1/stream/a HTTP/1.1\r\n", id="a-method-in-mixed-case"),
-        pytest.param(b"DELETE /v1/stream/a HTTP/1.1\r\n", id="a-delete"),
-    ],
-)
+@pytest.mark.parametrize("wire", LINES.values(), ids=LINES)
 async def test_cached_fields_are_used_only_for_a_plain_request_line(wire: bytes) -> None:
     async with serving() as gateway:
         await gateway.ask(put("a"))

@@ -28,15 +28,9 @@ RATE = 100  # bytes a second
 
 
 def some_limits() -> ServerLimits:
-    bounds = Bounds(
-        max_connections=1,
-        max_client_connections=1,
-        max_live_readers=1,
-        max_feeds=1,
-        max_append=1,
-        max_pending_appends=1,
-    )
-    return ServerLimits(bounds)
+    names = ("max_connections", "max_client_connections", "max_live_readers")
+    more = ("max_feeds", "max_append", "max_pending_appends")
+    return ServerLimits(Bounds(**dict.fromkeys((*names, *more), 1)))
 
 
 def take(
@@ -87,27 +81,22 @@ def given_up_at(pieces: Sequence[tuple[float, int]], timeout_s: float = TIMEOUT_
     return float(caught.value.__notes__[0])
 
 
-def test_a_body_below_the_minimum_rate_times_out() -> None:
-    assert given_up_at([(0.5, 1)] * 100) == pytest.approx(TIMEOUT_S + 4 / RATE, abs=0.02)
+@pytest.mark.parametrize(
+    ("pieces", "ends_at", "within"),
+    [
+        pytest.param([(0.5, 1)] * 100, TIMEOUT_S + 4 / RATE, 0.02, id="below-the-minimum-rate"),
+        pytest.param([(0.0, 1000), *[(0.5, 1)] * 100], 12.2, 0.1, id="slow-after-much-at-once"),
+        pytest.param([(0.0, 100_000), (TIMEOUT_S + 0.1, 1)], TIMEOUT_S, 1e-6, id="a-long-pause"),
+    ],
+)
+def test_a_body_times_out(pieces: list[tuple[float, int]], ends_at: float, within: float) -> None:
+    assert given_up_at(pieces) == pytest.approx(ends_at, abs=within)
 
 
-def test_bytes_received_early_extend_the_time_of_a_slow_body() -> None:
-    assert given_up_at([(0.0, 1000), *[(0.5, 1)] * 100]) == pytest.approx(12.2, abs=0.1)
-
-
-def test_a_pause_within_a_body_is_bounded_although_much_was_received_before() -> None:
-    assert given_up_at([(0.0, 100_000), (TIMEOUT_S + 0.1, 1)]) == pytest.approx(TIMEOUT_S)
-
-
-def test_a_body_at_the_minimum_rate_may_take_any_time() -> None:
+def test_a_body_in_time_may_take_any_time() -> None:
+    """It comes at the minimum rate, has none but short pauses, or waits for the server."""
     assert take([(1.0, RATE)] * 600) == (600 * RATE, 600.0)
-
-
-def test_a_body_without_a_minimum_rate_is_bounded_only_in_its_pauses() -> None:
     assert take([(TIMEOUT_S - 0.1, 1)] * 100, rate=0)[0] == 100
-
-
-def test_time_that_the_server_takes_does_not_count_towards_the_body_timeout() -> None:
     assert take([(0.1, 10)] * 20, pause_s=1.0)[0] == 200
 
 

@@ -50,9 +50,8 @@ async def test_pipelined_appends_are_one_commit_up_to_the_batch_limit(
         log.committed.clear()
         client.send(b"".join(post("s", b"%d" % (number % 10)) for number in range(count)))
         answers = [await client.answer() for _ in range(count)]
-        assert [it.get("Stream-Next-Offset") for it in answers] == [
-            offset(number + 1) for number in range(count)
-        ]
+        offsets = [it.get("Stream-Next-Offset") for it in answers]
+        assert offsets == [offset(number + 1) for number in range(count)]
         assert {it.status for it in answers} == {204}
         assert len(log.committed) == (1 if count <= MOST else 2)
         content = await gateway.ask(get("s?offset=-1"))
@@ -87,9 +86,8 @@ async def test_pipelined_appends_to_several_streams_are_committed_in_order() -> 
         client = await opened(gateway)
         log.committed.clear()
         log.commits.clear()
-        client.send(
-            post("s", b"1") * 2 + post("t", b"2") * 2 + get("t?offset=-1") + post("s", b"3")
-        )
+        client.send(post("s", b"1") * 2 + post("t", b"2") * 2)
+        client.send(get("t?offset=-1") + post("s", b"3"))
         await until(lambda: bool(log.committed))
         assert (gateway.route.writes.outcomes.pending, len(log.committed)) == (2, 1)
         log.commits.set()
@@ -135,9 +133,8 @@ async def test_pipelined_creations_and_appends_wait_for_each_other_in_order() ->
     async with serving() as gateway:
         client = await opened(gateway)
         await gateway.ask(put("one"))
-        client.send(
-            put("a") + put("b") + post("a", b"1") * 2 + put("c") + post("c", b"2") + put("d") * 2
-        )
+        client.send(put("a") + put("b") + post("a", b"1") * 2)
+        client.send(put("c") + post("c", b"2") + put("d") * 2)
         answers = [await client.answer() for _ in range(8)]
         assert [it.status for it in answers] == [201, 201, 204, 204, 201, 204, 201, 200]
         assert (await gateway.ask(get("a?offset=-1"))).body == b"11"

@@ -118,11 +118,9 @@ async def test_refusals_are_counted_by_the_setting_of_their_limit() -> None:
         assert polled.status == 503
         refused = await gateway.connect()
         assert (await refused.answer()).status == 503
-        assert refusals(gateway) == {
-            "max_append": 1,
-            "max_live_readers": 1,
-            "max_connections": 1,
-        }
+        assert refusals(gateway) == dict.fromkeys(
+            ("max_append", "max_live_readers", "max_connections"), 1
+        )
         assert sum(numbers(gateway, "headgate_requests_total").values()) == 3
         assert numbers(gateway, "headgate_requests_total", "none") == {}
 

@@ -36,13 +36,11 @@ WRITES_OF_STRANGERS = {
     "an-append-from-null": post("s", b"+evil", "Origin: null"),
     "an-append-from-an-empty-origin": post("s", b"+evil", "Origin: "),
     "an-append-from-a-host-that-begins-alike": post(
-        "s", b"+evil", "Origin: https://headgate.test.evil.test"
+        "s", b"+evil", "Origin: https://headgate.test.x"
     ),
     "an-append-from-another-port": post("s", b"+evil", "Origin: https://headgate.test:8443"),
     "an-append-from-an-origin-without-a-scheme": post("s", b"+evil", "Origin: ://headgate.test"),
-    "an-append-from-a-browser-extension": post(
-        "s", b"+evil", "Origin: chrome-extension://headgate.test"
-    ),
+    "an-append-from-an-extension": post("s", b"+evil", "Origin: chrome-extension://headgate.test"),
 }
 
 
@@ -60,20 +58,17 @@ async def test_a_page_of_an_unknown_origin_cannot_write(
         assert (await gateway.ask(get("t?offset=-1"))).status == 404
 
 
-@pytest.mark.parametrize(
-    "line",
-    [
-        f"Origin: {NAMED}",
-        "Origin: https://headgate.test",
-        "Origin: http://HEADGATE.test",
-        "Origin: https://headgate.test:443",
-        pytest.param(
-            "X-Forwarded-Host: app.example, b\r\nOrigin: https://app.example",
-            id="a-forwarded-host-in-a-list",
-        ),
-        "X-No-Origin: 1",
-    ],
-)
+PAGES = {
+    "a-named-page": f"Origin: {NAMED}",
+    "the-host": "Origin: https://headgate.test",
+    "the-host-in-capitals": "Origin: http://HEADGATE.test",
+    "the-host-with-its-port": "Origin: https://headgate.test:443",
+    "a-forwarded-host": "X-Forwarded-Host: app.example, b\r\nOrigin: https://app.example",
+    "no-page": "X-No-Origin: 1",
+}
+
+
+@pytest.mark.parametrize("line", PAGES.values(), ids=PAGES)
 async def test_pages_of_named_origins_and_of_the_host_itself_can_write(line: str) -> None:
     async with serving(write_origins=(NAMED,)) as gateway:
         writes = [put("s", line), post("s", b"one", line), request("DELETE", "s", line)]
@@ -162,10 +157,8 @@ async def test_a_page_with_a_bearer_token_can_write_if_its_origin_can_read(
             assert methods == (WRITES if is_let else READS)
 
 
-async def test_a_page_cannot_write_with_a_cookie_query_token_or_anonymous_right(
-    tmp_path: Path,
-) -> None:
-    """A cookie, a query value, an anonymous right, or a token that does not count."""
+async def test_a_page_cannot_write_by_a_cookie_query_or_anonymous_right(tmp_path: Path) -> None:
+    """Nor by a token that does not count."""
     async with guarded(tmp_path, {"anonymous": ["read", "append"]}) as gateway:
         page = f"Origin: {STRANGER}"
         for prefix in (PREFIX, EDGE):
