@@ -10,7 +10,8 @@ from tests.web.corpus.steps import Answers, Ask, Finish, More, Parts, Rest, Send
 S = Given(put("s", body=b"one"))
 CACHED = (S, Given(get("s?offset=-1")))
 READ = get("s?offset=-1")
-CHUNKED = request("POST", "s", "Content-Type: text/plain", "Transfer-Encoding: chunked").replace(
+HOST, TEXT, EXPECT = "Host: headgate.test", "Content-Type: text/plain", "Expect: 100-continue"
+CHUNKED = request("POST", "s", TEXT, "Transfer-Encoding: chunked").replace(
     b"Content-Length: 0\r\n", b""
 )
 # Each is short alone: which of two comes first would be luck.
@@ -51,11 +52,9 @@ METHODS = [
     _made("OPTIONS with a body", request("OPTIONS", "s", body=b"x")),
     _made("GET with a body", request("GET", "s?offset=-1", body=b"body")),
     _made("HEAD with a body", request("HEAD", "s", body=b"body")),
-    _made(
-        "CONNECT of a host", _head("Host: headgate.test", line="CONNECT other.test:443 HTTP/1.1")
-    ),
+    _made("CONNECT of a host", _head(HOST, line="CONNECT other.test:443 HTTP/1.1")),
     _made("CONNECT of a stream", request("CONNECT", "s")),
-    _made("CONNECT of nothing", _head("Host: headgate.test", line="CONNECT  HTTP/1.1")),
+    _made("CONNECT of nothing", _head(HOST, line="CONNECT  HTTP/1.1")),
     _made("CONNECT without anything", b"CONNECT \r\n\r\n"),
     _made("the front page for a browser", request("GET", "/", "Accept: text/html")),
     _made("the front page for a program", request("GET", "/", "Accept: application/json")),
@@ -96,47 +95,38 @@ HEADS = [
     _made("an empty line before", b"\r\n" + READ),
     _made("two empty lines before", b"\r\n\r\n" + READ),
     _made("a bare line feed", READ.replace(b"\r\nHost", b"\nHost")),
-    _made("no version", _head("Host: headgate.test", line=f"GET {PREFIX}/s")),
+    _made("no version", _head(HOST, line=f"GET {PREFIX}/s")),
     _made("version 0.9", request("GET", "s?offset=-1", version="0.9")),
     _made("version 1.2", request("GET", "s?offset=-1", version="1.2")),
     _made("version 2.0", request("GET", "s?offset=-1", version="2.0")),
     _made("a version that is none", request("GET", "s?offset=-1", version="x")),
     _made("no HTTP", b"hello\r\n\r\n"),
     _made("TLS", b"\x16\x03\x01\x00\xf8\x01\x00\x00\xf4\x03\x03\r\n\r\n"),
-    _made("a header without a colon", _head("Host: headgate.test", "nothing")),
-    _made("a header without a name", _head("Host: headgate.test", ": x")),
+    _made("a header without a colon", _head(HOST, "nothing")),
+    _made("a header without a name", _head(HOST, ": x")),
     _made("a blank before a colon", _head("Host : headgate.test")),
-    _made("a folded header", _head("Host: headgate.test", "X: a", " b")),
-    _made("a zero in a header", _head("Host: headgate.test", "X: a\x00b")),
-    _made("a non-ASCII byte in a header", _head("Host: headgate.test", "X: \u00e9")),
-    _made("a header of 9,000 bytes", _head("Host: headgate.test", f"X: {'v' * 9000}")),
+    _made("a folded header", _head(HOST, "X: a", " b")),
+    _made("a zero in a header", _head(HOST, "X: a\x00b")),
+    _made("a non-ASCII byte in a header", _head(HOST, "X: \u00e9")),
+    _made("a header of 9,000 bytes", _head(HOST, f"X: {'v' * 9000}")),
     _made(
         "a head of 40,000 bytes",
-        _head("Host: headgate.test", *[f"X{n}: {'v' * 4000}" for n in range(10)]),
+        _head(HOST, *[f"X{n}: {'v' * 4000}" for n in range(10)]),
     ),
     _made(
         "a header line that does not end",
-        Send((_head("Host: headgate.test", f"X: {'v' * 70_000}")[:-4],)),
+        Send((_head(HOST, f"X: {'v' * 70_000}")[:-4],)),
         Answers(),
     ),
-    _made("200 headers", _head("Host: headgate.test", *[f"X-{n}: 1" for n in range(200)])),
+    _made("200 headers", _head(HOST, *[f"X-{n}: 1" for n in range(200)])),
     _made("no Host", _head()),
     _made("no Host in HTTP/1.0", _head(line=f"GET {PREFIX}/s?offset=-1 HTTP/1.0")),
-    _made("two Hosts", _head("Host: headgate.test", "Host: headgate.test")),
+    _made("two Hosts", _head(HOST, HOST)),
     *(
         _made(f"Host {host or 'that is empty'}", _head(f"Host: {host}"))
         for host in (
-            "",
-            "a b",
-            "a,b",
-            "u:p@headgate.test",
-            "headgate.test:99999",
-            "headgate.test:",
-            "[::1]",
-            "[::1",
-            "[1]",
-            "HEADGATE.test:80",
-            "\u00e9",
+            *("", "a b", "a,b", "u:p@headgate.test", "headgate.test:99999", "headgate.test:"),
+            *("[::1]", "[::1", "[1]", "HEADGATE.test:80", "\u00e9"),
         )
     ),
     _made(
@@ -153,32 +143,13 @@ HEADS = [
 
 CONNECTIONS = [
     *(
-        _made(f"{what} by HTTP/{version}, {connection or 'no word'}", data, *more)
+        _made(f"{what} by HTTP/{version}, {connection or 'no word'}", data)
         for version in ("1.0", "1.1")
         for connection in ("", "keep-alive", "close", "Keep-Alive, x", "upgrade")
-        for what, data, more in (
-            (
-                "a read",
-                request(
-                    "GET",
-                    "s?offset=-1",
-                    *([f"Connection: {connection}"] if connection else []),
-                    version=version,
-                ),
-                (),
-            ),
-            (
-                "an append",
-                request(
-                    "POST",
-                    "s",
-                    "Content-Type: text/plain",
-                    *([f"Connection: {connection}"] if connection else []),
-                    body=b"x",
-                    version=version,
-                ),
-                (),
-            ),
+        for lines in ([f"Connection: {connection}"] if connection else [],)
+        for what, data in (
+            ("a read", request("GET", "s?offset=-1", *lines, version=version)),
+            ("an append", request("POST", "s", TEXT, *lines, body=b"x", version=version)),
         )
     ),
     _made(
@@ -207,19 +178,12 @@ CONNECTIONS = [
     _made("a head that does not come", Send((READ[:30],)), Rest(), stage=SHORT_HEADS),
     _made("a head whose second does not come", READ, More(READ[:30]), Rest(), stage=SHORT_HEADS),
     _made("a connection that says nothing after its answer", READ, Rest(), stage=SHORT_REST),
-    _made(
-        "a body that does not come",
-        Send((post("s", b"two")[:-1],)),
-        Answers(),
-        Rest(),
-        stage=SHORT_BODIES,
-    ),
-    _made(
-        "chunks that do not come",
-        Send((CHUNKED + b"3\r\ntw",)),
-        Answers(),
-        Rest(),
-        stage=SHORT_BODIES,
+    *(
+        _made(name, Send((sent,)), Answers(), Rest(), stage=SHORT_BODIES)
+        for name, sent in (
+            ("a body that does not come", post("s", b"two")[:-1]),
+            ("chunks that do not come", CHUNKED + b"3\r\ntw"),
+        )
     ),
 ]
 
@@ -267,69 +231,17 @@ BODIES = [
         "two codings",
         CHUNKED.replace(b"chunked", b"chunked\r\nTransfer-Encoding: chunked") + b"0\r\n\r\n",
     ),
-    _made(
-        "a length that is none",
-        _head(
-            "Host: headgate.test",
-            "Content-Type: text/plain",
-            "Content-Length: x",
-            line=f"POST {PREFIX}/s HTTP/1.1",
-        ),
-    ),
-    _made(
-        "a negative length",
-        _head(
-            "Host: headgate.test",
-            "Content-Type: text/plain",
-            "Content-Length: -1",
-            line=f"POST {PREFIX}/s HTTP/1.1",
-        ),
-    ),
-    _made(
-        "a signed length",
-        _head(
-            "Host: headgate.test",
-            "Content-Type: text/plain",
-            "Content-Length: +1",
-            line=f"POST {PREFIX}/s HTTP/1.1",
+    *(
+        _made(name, _head(HOST, TEXT, *lengths, line=f"POST {PREFIX}/s HTTP/1.1") + body)
+        for name, lengths, body in (
+            ("a length that is none", ["Content-Length: x"], b""),
+            ("a negative length", ["Content-Length: -1"], b""),
+            ("a signed length", ["Content-Length: +1"], b"x"),
+            ("two lengths that agree", ["Content-Length: 1", "Content-Length: 1"], b"x"),
+            ("two lengths that do not", ["Content-Length: 1", "Content-Length: 2"], b"xx"),
+            ("a list of lengths", ["Content-Length: 1, 1"], b"x"),
+            ("an append without a length", [], b""),
         )
-        + b"x",
-    ),
-    _made(
-        "two lengths that agree",
-        _head(
-            "Host: headgate.test",
-            "Content-Type: text/plain",
-            "Content-Length: 1",
-            "Content-Length: 1",
-            line=f"POST {PREFIX}/s HTTP/1.1",
-        )
-        + b"x",
-    ),
-    _made(
-        "two lengths that do not",
-        _head(
-            "Host: headgate.test",
-            "Content-Type: text/plain",
-            "Content-Length: 1",
-            "Content-Length: 2",
-            line=f"POST {PREFIX}/s HTTP/1.1",
-        )
-        + b"xx",
-    ),
-    _made(
-        "a list of lengths",
-        _head(
-            "Host: headgate.test",
-            "Content-Type: text/plain",
-            "Content-Length: 1, 1",
-            line=f"POST {PREFIX}/s HTTP/1.1",
-        )
-        + b"x",
-    ),
-    _made(
-        "an append without a length",
-        _head("Host: headgate.test", "Content-Type: text/plain", line=f"POST {PREFIX}/s HTTP/1.1"),
     ),
     _made("an append in two parts", Parts((post("s", b"twenty")[:-4], b"enty")), Answers()),
     _made(
@@ -345,38 +257,31 @@ BODIES = [
     ),
     _made(
         "Expect, then the body",
-        Parts((post("s", b"two", "Expect: 100-continue")[:-3],)),
+        Parts((post("s", b"two", EXPECT)[:-3],)),
         More(b"two"),
         Answers(),
     ),
-    _made("Expect with the body", post("s", b"two", "Expect: 100-continue")),
-    _made("Expect of a read", get("s?offset=-1", "Expect: 100-continue")),
+    _made("Expect with the body", post("s", b"two", EXPECT)),
+    _made("Expect of a read", get("s?offset=-1", EXPECT)),
     _made(
         "Expect of what is too long",
-        Parts((post("s", b"x" * 2049, "Expect: 100-continue")[:-2049],)),
+        Parts((post("s", b"x" * 2049, EXPECT)[:-2049],)),
         Answers(leaves=True),
     ),
     _made(
         "Expect of what is not served",
-        Parts((post("/elsewhere", b"two", "Expect: 100-continue")[:-3],)),
+        Parts((post("/elsewhere", b"two", EXPECT)[:-3],)),
         Answers(leaves=True),
     ),
     _made(
         "Expect of no stream",
-        Parts((post("nothing", b"two", "Expect: 100-continue")[:-3],)),
+        Parts((post("nothing", b"two", EXPECT)[:-3],)),
         More(b"two"),
         Answers(),
     ),
     _made(
         "Expect in HTTP/1.0",
-        request(
-            "POST",
-            "s",
-            "Content-Type: text/plain",
-            "Expect: 100-continue",
-            body=b"two",
-            version="1.0",
-        ),
+        request("POST", "s", TEXT, EXPECT, body=b"two", version="1.0"),
     ),
     _made("Expect of something else", post("s", b"two", "Expect: 200-maybe")),
     _made(

@@ -165,6 +165,7 @@ OWN = [
     _made("a private read", get(READ, ALL), stage=KEYED),
 ]
 
+CONCEALED_READ = get(f"{PREFIX}/a/none?offset=-1")
 OTHER_RULES = [
     *(
         _made(
@@ -174,100 +175,63 @@ OTHER_RULES = [
         for who in ("nobody", "the right one", "a reader of others")
         if operation in {"a read", "an append", "a HEAD"}
     ),
-    _made(
-        "a read of no stream of a route that conceals",
-        get(f"{PREFIX}/a/none?offset=-1"),
-        stage=CONCEALED,
-    ),
+    _made("a read of no stream of a route that conceals", CONCEALED_READ, stage=CONCEALED),
     _made(
         "a read of no stream of a route that conceals by the right one",
-        get(f"{PREFIX}/a/none?offset=-1", ALL),
+        _as(CONCEALED_READ, ALL),
         stage=CONCEALED,
     ),
     *(
-        _made(
-            f"{operation} where anybody reads, by {who}", _as(data, *WHO[who]), stage=ANYBODY_READS
-        )
-        for operation, data in OPERATIONS.items()
-        for who in ("nobody", "the right one", "one whose token is wrong")
-        if operation in {"a read", "an append"}
-    ),
-    *(
-        _made(
-            f"{operation} where anybody appends, by {who}",
-            _as(data, *WHO[who]),
-            stage=ANYBODY_APPENDS,
-        )
+        _made(f"{operation} where anybody {may}, by {who}", _as(data, *WHO[who]), stage=stage)
+        for may, stage in (("reads", ANYBODY_READS), ("appends", ANYBODY_APPENDS))
         for operation, data in OPERATIONS.items()
         for who in ("nobody", "the right one", "one whose token is wrong")
         if operation in {"a read", "an append"}
     ),
 ]
 
+
+def _at(
+    name: str, sent: bytes, reply: bytes, stage: Stage = GUARDED_ORIGIN, *, is_cached: bool = False
+) -> Exchange:
+    given = (Given(get(AT_ORIGIN, ALL), KEPT),) if is_cached else ()
+    return _made(name, Ask(sent, origin=(reply,)), stage=stage, given=given)
+
+
+OVER = "one whose token is over"
+APPEND = post(f"{EDGE}/a/s", b"x")
 AT_ORIGINS = [
     *(
-        _made(
-            f"a read of a guarded origin by {who}",
-            Ask(get(AT_ORIGIN, *lines), origin=(KEPT,)),
-            stage=GUARDED_ORIGIN,
-            given=given,
-        )
-        for who, lines in {
-            name: WHO[name]
-            for name in (
-                "nobody",
-                "the right one",
-                "a reader of others",
-                "one whose token is over",
-                "one with a cookie",
-            )
-        }.items()
-        for given in ((),)
+        _at(f"a read of a guarded origin by {who}", get(AT_ORIGIN, *WHO[who]), KEPT)
+        for who in ("nobody", "the right one", "a reader of others", OVER, "one with a cookie")
     ),
     *(
-        _made(
-            f"an append to a guarded origin by {who}",
-            Ask(post(f"{EDGE}/a/s", b"x", *lines), origin=(DONE,)),
-            stage=GUARDED_ORIGIN,
-            given=(),
-        )
-        for who, lines in {
-            name: WHO[name]
-            for name in (
-                "nobody",
-                "the right one",
-                "a reader",
-                "one whose token is over",
-                "one with a cookie",
-            )
-        }.items()
+        _at(f"an append to a guarded origin by {who}", _as(APPEND, *WHO[who]), DONE)
+        for who in ("nobody", "the right one", "a reader", OVER, "one with a cookie")
     ),
     *(
-        _made(
+        _at(
             f"a cached read of a guarded origin by {who}",
-            Ask(get(AT_ORIGIN, *lines), origin=(KEPT,)),
-            stage=GUARDED_ORIGIN,
-            given=(Given(get(AT_ORIGIN, ALL), KEPT),),
+            get(AT_ORIGIN, *WHO[who]),
+            KEPT,
+            is_cached=True,
         )
-        for who, lines in {
-            name: WHO[name]
-            for name in ("nobody", "the right one", "a reader of others", "one whose token is over")
-        }.items()
+        for who in ("nobody", "the right one", "a reader of others", OVER)
     ),
     *(
-        _made(
+        _at(
             f"a cached read of an origin that conceals by {who}",
-            Ask(get(AT_ORIGIN, *WHO[who]), origin=(KEPT,)),
-            stage=CONCEALED_ORIGIN,
-            given=(Given(get(AT_ORIGIN, ALL), KEPT),),
+            get(AT_ORIGIN, *WHO[who]),
+            KEPT,
+            CONCEALED_ORIGIN,
+            is_cached=True,
         )
         for who in ("nobody", "the right one")
     ),
     *(
         _made(
             f"a read where the origin decides, which says {said}",
-            Ask(get(AT_ORIGIN, ALL), origin=(reply,)),
-            Ask(get(AT_ORIGIN, ALL), origin=(reply,)),
+            *[Ask(get(AT_ORIGIN, ALL), origin=(reply,))] * 2,
             stage=ASKED_ORIGIN,
             given=(),
         )
@@ -279,18 +243,8 @@ AT_ORIGINS = [
             "500": answer(status="500 Oh"),
         }.items()
     ),
-    _made(
-        "a read by nobody where the origin decides",
-        Ask(get(AT_ORIGIN), origin=(KEPT,)),
-        stage=ASKED_ORIGIN,
-        given=(),
-    ),
-    _made(
-        "an append where the origin decides",
-        Ask(post(f"{EDGE}/a/s", b"x", ALL), origin=(DONE,)),
-        stage=ASKED_ORIGIN,
-        given=(),
-    ),
+    _at("a read by nobody where the origin decides", get(AT_ORIGIN), KEPT, ASKED_ORIGIN),
+    _at("an append where the origin decides", _as(APPEND, ALL), DONE, ASKED_ORIGIN),
 ]
 
 EXCHANGES = [*OWN, *OTHER_RULES, *AT_ORIGINS]

@@ -23,7 +23,13 @@ CLOSED = Given(put("closed", "Stream-Closed: true", body=b"end"))
 JSON = Given(put("json", body=b"[1]", content_type="application/json"))
 TAIL = offset(3)
 IMPATIENT = OWN_LOG.but(long_poll_timeout=0.05)
-POLL = get(f"s?live=long-poll&offset={TAIL}")
+ONE_READER = OWN_LOG.but(max_live_readers=1)
+POLL_AT = "s?live=long-poll&offset={}"
+POLL = get(POLL_AT.format(TAIL))
+OLD_POLL = request("GET", POLL_AT.format(TAIL), version="1.0")
+START = "s?offset=-1&live=sse"
+READ, APPEND = get("s?offset=-1"), post("s", b"x")
+CLOSING = post("s", b"", "Stream-Closed: true")
 EVENTS = get(f"s?live=sse&offset={TAIL}")
 NEWS = Ask(post("s", b"!"), by="w")
 CONTROL = b"}\n\n"
@@ -40,6 +46,26 @@ def _made(
     return Exchange(name, stage, made, (S, CLOSED, JSON), asks_on=asks_on, is_once=is_once)
 
 
+def _parked(name: str, poll: bytes = POLL, then: Step = NEWS) -> Exchange:
+    return _made(name, Send((poll,)), parked(), then, Answers())
+
+
+def _events(
+    name: str,
+    sent: bytes = EVENTS,
+    *steps: Step,
+    stage: Stage = OWN_LOG,
+    asks_on: bool = False,
+    is_once: bool = False,
+) -> Exchange:
+    begin = (Send((sent,)), Head(), Events(CONTROL))
+    return _made(name, *begin, *steps, stage=stage, asks_on=asks_on, is_once=is_once)
+
+
+def _by_w(data: bytes) -> Ask:
+    return Ask(data, by="w")
+
+
 POLLS = [
     _made("a poll that is answered at once", get("s?offset=-1&live=long-poll")),
     _made("a poll that is answered at once, twice", *[get("s?offset=-1&live=long-poll")] * 2),
@@ -48,27 +74,17 @@ POLLS = [
     _made("a poll with a bad cursor", get("s?offset=-1&live=long-poll&cursor=x")),
     _made("a poll without an offset", get("s?live=long-poll")),
     _made("a poll from a bad offset", get("s?live=long-poll&offset=bad")),
-    _made(
-        "a poll from behind the tail", get(f"s?live=long-poll&offset={offset(9)}"), stage=IMPATIENT
-    ),
+    _made("a poll from behind the tail", get(POLL_AT.format(offset(9))), stage=IMPATIENT),
     _made("a poll of no stream", get("nothing?offset=-1&live=long-poll")),
     _made("a poll of a closed stream", get("closed?offset=-1&live=long-poll")),
     _made("a poll of a closed stream's tail", get(f"closed?offset={TAIL}&live=long-poll")),
-    _made("a HEAD of a poll", request("HEAD", f"s?live=long-poll&offset={TAIL}")),
-    _made("a parked poll", Send((POLL,)), parked(), NEWS, Answers()),
-    _made(
-        "a parked poll from now",
-        Send((get("s?offset=now&live=long-poll"),)),
-        parked(),
-        NEWS,
-        Answers(),
-    ),
-    _made(
+    _made("a HEAD of a poll", request("HEAD", POLL_AT.format(TAIL))),
+    _parked("a parked poll"),
+    _parked("a parked poll from now", get("s?offset=now&live=long-poll")),
+    _parked(
         "a parked poll of JSON",
-        Send((get("json?offset=now&live=long-poll"),)),
-        parked(),
-        Ask(post("json", b"[2,3]", content_type="application/json"), by="w"),
-        Answers(),
+        get("json?offset=now&live=long-poll"),
+        _by_w(post("json", b"[2,3]", content_type="application/json")),
     ),
     _made(
         "a parked poll that is asked again",
@@ -76,9 +92,9 @@ POLLS = [
         parked(),
         NEWS,
         Answers(),
-        Send((get(f"s?live=long-poll&offset={offset(4)}"),)),
+        Send((get(POLL_AT.format(offset(4))),)),
         parked(),
-        Ask(post("s", b"?"), by="w"),
+        _by_w(post("s", b"?")),
         Answers(),
     ),
     _made(
@@ -90,230 +106,82 @@ POLLS = [
         Answers(),
         Answers(by="b"),
     ),
-    _made(
-        "a parked poll with an id",
-        Send((get(f"s?live=long-poll&offset={TAIL}", "X-Request-Id: mine"),)),
-        parked(),
-        NEWS,
-        Answers(),
-    ),
-    _made(
-        "a parked poll with a tag",
-        Send((get(f"s?live=long-poll&offset={TAIL}", 'If-None-Match: "x"'),)),
-        parked(),
-        NEWS,
-        Answers(),
-    ),
-    _made(
-        "a parked poll, Connection: close",
-        Send((get(f"s?live=long-poll&offset={TAIL}", "Connection: close"),)),
-        parked(),
-        NEWS,
-        Answers(),
-    ),
-    _made(
-        "a parked poll by HTTP/1.0",
-        Send((request("GET", f"s?live=long-poll&offset={TAIL}", version="1.0"),)),
-        parked(),
-        NEWS,
-        Answers(),
-    ),
-    _made(
-        "a parked poll whose stream is closed",
-        Send((POLL,)),
-        parked(),
-        Ask(post("s", b"", "Stream-Closed: true"), by="w"),
-        Answers(),
-    ),
-    _made(
+    _parked("a parked poll with an id", get(POLL_AT.format(TAIL), "X-Request-Id: mine")),
+    _parked("a parked poll with a tag", get(POLL_AT.format(TAIL), 'If-None-Match: "x"')),
+    _parked("a parked poll, Connection: close", get(POLL_AT.format(TAIL), "Connection: close")),
+    _parked("a parked poll by HTTP/1.0", OLD_POLL),
+    _parked("a parked poll whose stream is closed", then=_by_w(CLOSING)),
+    _parked(
         "a parked poll whose stream is closed with data",
-        Send((POLL,)),
-        parked(),
-        Ask(post("s", b"end", "Stream-Closed: true"), by="w"),
-        Answers(),
+        then=_by_w(post("s", b"end", "Stream-Closed: true")),
     ),
-    _made(
-        "a parked poll whose stream is deleted",
-        Send((POLL,)),
-        parked(),
-        Ask(request("DELETE", "s"), by="w"),
-        Answers(),
-    ),
+    _parked("a parked poll whose stream is deleted", then=_by_w(request("DELETE", "s"))),
     _made("a parked poll that the client leaves", Send((POLL,)), parked(), Leave(), parked(0)),
     _made("a poll that times out", POLL, stage=IMPATIENT),
     _made("a poll from now that times out", get("s?offset=now&live=long-poll"), stage=IMPATIENT),
     _made("a poll that times out, twice", POLL, POLL, stage=IMPATIENT),
-    _made(
-        "a poll that times out by HTTP/1.0",
-        request("GET", f"s?live=long-poll&offset={TAIL}", version="1.0"),
-        stage=IMPATIENT,
-    ),
+    _made("a poll that times out by HTTP/1.0", OLD_POLL, stage=IMPATIENT),
     _made(
         "a poll that is parked as the gateway stops",
-        Send((POLL,)),
-        parked(),
-        Drain(),
-        Answers(),
+        *(Send((POLL,)), parked(), Drain(), Answers()),
         asks_on=False,
     ),
     _made("a poll as the gateway stops", request("HEAD", "s"), Drain(), POLL, asks_on=False),
-    _made(
-        "a read as the gateway stops",
-        get("s?offset=-1"),
-        Drain(),
-        get("s?offset=-1"),
-        asks_on=False,
-    ),
-    _made(
-        "an append as the gateway stops", post("s", b"x"), Drain(), post("s", b"x"), asks_on=False
-    ),
+    _made("a read as the gateway stops", READ, Drain(), READ, asks_on=False),
+    _made("an append as the gateway stops", APPEND, Drain(), APPEND, asks_on=False),
     _made(
         "a poll above the bound of live readers",
-        Send((POLL,)),
-        parked(),
-        Ask(POLL, by="b"),
-        NEWS,
-        Answers(),
-        stage=OWN_LOG.but(max_live_readers=1),
+        *(Send((POLL,)), parked(), Ask(POLL, by="b"), NEWS, Answers()),
+        stage=ONE_READER,
     ),
 ]
 
 SSE = [
-    _made(
-        "events from the start",
-        Send((get("s?offset=-1&live=sse"),)),
-        Head(),
-        Events(CONTROL),
-        NEWS,
-        Events(CONTROL),
-        asks_on=False,
-    ),
-    _made(
-        "events from now",
-        Send((get("s?offset=now&live=sse"),)),
-        Head(),
-        Events(CONTROL),
-        NEWS,
-        Events(CONTROL),
-        asks_on=False,
-    ),
-    _made(
-        "events from the tail",
-        Send((EVENTS,)),
-        Head(),
-        Events(CONTROL),
-        NEWS,
-        Events(CONTROL),
-        asks_on=False,
-    ),
-    _made(
-        "events of JSON",
-        Send((get("json?offset=-1&live=sse"),)),
-        Head(),
-        Events(CONTROL),
-        asks_on=False,
-    ),
-    _made(
-        "events behind Last-Event-ID",
-        Send((get("s?offset=-1&live=sse", f"Last-Event-ID: {TAIL}"),)),
-        Head(),
-        Events(CONTROL),
-        asks_on=False,
-    ),
-    _made("events behind a bad Last-Event-ID", get("s?offset=-1&live=sse", "Last-Event-ID: bad")),
-    _made(
-        "events behind an empty Last-Event-ID",
-        Send((get("s?offset=-1&live=sse", "Last-Event-ID:"),)),
-        Head(),
-        Events(CONTROL),
-        asks_on=False,
-    ),
-    _made(
-        "events with an id",
-        Send((get("s?offset=-1&live=sse", "X-Request-Id: mine"),)),
-        Head(),
-        Events(CONTROL),
-        asks_on=False,
-    ),
+    _events("events from the start", get(START), NEWS, Events(CONTROL)),
+    _events("events from now", get("s?offset=now&live=sse"), NEWS, Events(CONTROL)),
+    _events("events from the tail", EVENTS, NEWS, Events(CONTROL)),
+    _events("events of JSON", get("json?offset=-1&live=sse")),
+    _events("events behind Last-Event-ID", get(START, f"Last-Event-ID: {TAIL}")),
+    _made("events behind a bad Last-Event-ID", get(START, "Last-Event-ID: bad")),
+    _events("events behind an empty Last-Event-ID", get(START, "Last-Event-ID:")),
+    _events("events with an id", get(START, "X-Request-Id: mine")),
     _made("events without an offset", get("s?live=sse"), asks_on=False),
     _made("events of no stream", get("nothing?offset=-1&live=sse")),
     _made("events from a bad offset", get("s?offset=bad&live=sse")),
     _made("events of a closed stream", get("closed?offset=-1&live=sse")),
     _made("events of a closed stream's tail", get(f"closed?offset={TAIL}&live=sse")),
-    _made(
-        "events of a stream that is closed",
-        Send((EVENTS,)),
-        Head(),
-        Events(CONTROL),
-        Ask(post("s", b"", "Stream-Closed: true"), by="w"),
-        EventsEnd(),
-    ),
-    _made(
+    _events("events of a stream that is closed", EVENTS, _by_w(CLOSING), EventsEnd(), asks_on=True),
+    _events(
         "events of a stream that is deleted",
-        Send((EVENTS,)),
-        Head(),
-        Events(CONTROL),
-        Ask(request("DELETE", "s"), by="w"),
-        EventsEnd(),
+        *(EVENTS, _by_w(request("DELETE", "s")), EventsEnd()),
+        asks_on=True,
         is_once=True,
     ),
-    _made(
-        "events that the client leaves",
-        Send((EVENTS,)),
-        Head(),
-        Events(CONTROL),
-        Leave(),
-        parked(0),
-    ),
+    _events("events that the client leaves", EVENTS, Leave(), parked(0), asks_on=True),
     _made(
         "events by HTTP/1.0",
         Send((request("GET", "closed?offset=-1&live=sse", version="1.0"),)),
         Answers(),
     ),
     _made("events, Connection: close", get("closed?offset=-1&live=sse", "Connection: close")),
-    _made(
-        "events as the gateway stops",
-        Send((EVENTS,)),
-        Head(),
-        Events(CONTROL),
-        Drain(),
-        EventsEnd(),
-        Rest(),
-        asks_on=False,
-    ),
+    _events("events as the gateway stops", EVENTS, Drain(), EventsEnd(), Rest()),
     _made(
         "events that are asked for as the gateway stops",
-        request("HEAD", "s"),
-        Drain(),
-        EVENTS,
+        *(request("HEAD", "s"), Drain(), EVENTS),
         asks_on=False,
     ),
-    _made(
+    _events(
         "events that last as long as they may",
-        Send((EVENTS,)),
-        Head(),
-        Events(CONTROL),
-        EventsEnd(),
+        *(EVENTS, EventsEnd()),
+        asks_on=True,
         stage=OWN_LOG.but(sse_max_age=0.1),
     ),
-    _made(
-        "events with a heartbeat",
-        Send((EVENTS,)),
-        Head(),
-        Events(CONTROL),
-        Events(b":\n"),
-        asks_on=False,
-        stage=OWN_LOG.but(heartbeat=0.1),
-    ),
-    _made("a HEAD of events", request("HEAD", "s?offset=-1&live=sse")),
+    _events("events with a heartbeat", EVENTS, Events(b":\n"), stage=OWN_LOG.but(heartbeat=0.1)),
+    _made("a HEAD of events", request("HEAD", START)),
     _made(
         "events above the bound of live readers",
-        Send((POLL,)),
-        parked(),
-        Ask(EVENTS, by="b"),
-        NEWS,
-        Answers(),
-        stage=OWN_LOG.but(max_live_readers=1),
+        *(Send((POLL,)), parked(), Ask(EVENTS, by="b"), NEWS, Answers()),
+        stage=ONE_READER,
     ),
 ]
 

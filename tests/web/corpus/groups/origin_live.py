@@ -64,19 +64,25 @@ def _made(name: str, *steps: Step, stage: Stage = LIVE, asks_on: bool = True) ->
     return Exchange(name, stage, steps, asks_on=asks_on)
 
 
+def _parked(name: str, *then: Step, poll: bytes = POLL, asks_on: bool = True) -> Exchange:
+    return _made(name, Send((poll,)), POLLED, parked(), *then, asks_on=asks_on)
+
+
+def _events(name: str, *then: Step, sent: bytes = EVENTS, asks_on: bool = False) -> Exchange:
+    return _made(name, Send((sent,)), Head(), Events(CONTROL), *then, asks_on=asks_on)
+
+
 EXCHANGES = [
     _made(
         "a poll of an origin that is answered at once", Ask(get(f"{S}?offset=-1&live=long-poll"))
     ),
     _made("a poll of an origin without an offset", Ask(get(f"{S}?live=long-poll"))),
-    _made("a parked poll of an origin", Send((POLL,)), POLLED, parked(), APPENDS, Answers()),
-    _made(
+    _parked("a parked poll of an origin", APPENDS, Answers()),
+    _parked(
         "a parked poll of an origin with an id",
-        Send((get(f"{S}?offset=0001&live=long-poll", "X-Request-Id: mine"),)),
-        POLLED,
-        parked(),
         APPENDS,
         Answers(),
+        poll=get(f"{S}?offset=0001&live=long-poll", "X-Request-Id: mine"),
     ),
     _made(
         "two parked polls of an origin",
@@ -88,103 +94,28 @@ EXCHANGES = [
         Answers(),
         Answers(by="b"),
     ),
-    _made(
-        "a parked poll of an origin whose stream is closed",
-        Send((POLL,)),
-        POLLED,
-        parked(),
-        CLOSES,
-        Answers(),
-    ),
-    _made(
-        "a parked poll of an origin whose stream is gone",
-        Send((POLL,)),
-        POLLED,
-        parked(),
-        FAILS,
-        Answers(),
-    ),
-    _made(
-        "a parked poll of an origin that the client leaves",
-        Send((POLL,)),
-        POLLED,
-        parked(),
-        Leave(),
-        parked(0),
-    ),
+    _parked("a parked poll of an origin whose stream is closed", CLOSES, Answers()),
+    _parked("a parked poll of an origin whose stream is gone", FAILS, Answers()),
+    _parked("a parked poll of an origin that the client leaves", Leave(), parked(0)),
     _made("a poll of an origin that times out", Ask(POLL), stage=IMPATIENT),
-    _made(
-        "a poll of an origin as the gateway stops",
-        Send((POLL,)),
-        POLLED,
-        parked(),
-        Drain(),
-        Answers(),
-        asks_on=False,
-    ),
-    _made(
+    _parked("a poll of an origin as the gateway stops", Drain(), Answers(), asks_on=False),
+    _parked(
         "a read of a stream that is polled",
-        Send((POLL,)),
-        POLLED,
-        parked(),
-        Ask(get(f"{S}?offset=-1"), by="b"),
-        APPENDS,
-        Answers(),
+        *(Ask(get(f"{S}?offset=-1"), by="b"), APPENDS, Answers()),
     ),
-    _made(
+    _events(
         "events of an origin from the start",
-        Send((get(f"{S}?offset=-1&live=sse"),)),
-        Head(),
-        Events(CONTROL),
-        POLLED,
-        APPENDS,
-        Events(CONTROL),
-        asks_on=False,
+        *(POLLED, APPENDS, Events(CONTROL)),
+        sent=get(f"{S}?offset=-1&live=sse"),
     ),
-    _made(
-        "events of an origin from the tail",
-        Send((EVENTS,)),
-        Head(),
-        Events(CONTROL),
-        POLLED,
-        APPENDS,
-        Events(CONTROL),
-        asks_on=False,
-    ),
-    _made(
+    _events("events of an origin from the tail", POLLED, APPENDS, Events(CONTROL)),
+    _events(
         "events of an origin behind Last-Event-ID",
-        Send((get(f"{S}?offset=-1&live=sse", "Last-Event-ID: 0001"),)),
-        Head(),
-        Events(CONTROL),
-        asks_on=False,
+        sent=get(f"{S}?offset=-1&live=sse", "Last-Event-ID: 0001"),
     ),
-    _made(
-        "events of an origin whose stream is closed",
-        Send((EVENTS,)),
-        Head(),
-        Events(CONTROL),
-        POLLED,
-        CLOSES,
-        EventsEnd(),
+    _events(
+        "events of an origin whose stream is closed", POLLED, CLOSES, EventsEnd(), asks_on=True
     ),
-    _made(
-        "events of an origin that the client leaves",
-        Send((EVENTS,)),
-        Head(),
-        Events(CONTROL),
-        POLLED,
-        Leave(),
-        parked(0),
-    ),
-    _made(
-        "events of an origin as the gateway stops",
-        Send((EVENTS,)),
-        Head(),
-        Events(CONTROL),
-        POLLED,
-        Drain(),
-        EventsEnd(),
-        Rest(),
-        asks_on=False,
-    ),
+    _events("events of an origin that the client leaves", POLLED, Leave(), parked(0), asks_on=True),
+    _events("events of an origin as the gateway stops", POLLED, Drain(), EventsEnd(), Rest()),
 ]

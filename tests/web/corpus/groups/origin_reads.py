@@ -22,7 +22,9 @@ FOR_ERRORS = answer(b"old", TEXT, NEXT, "Cache-Control: max-age=0, stale-if-erro
 ERROR = answer(b"oh", TEXT, status="500 Oh")
 IMPATIENT = ORIGIN.but(route={"response_timeout": 0.6, "read_timeout": 0.6})
 ABSENT = ORIGIN.but(route={"origin": "http://127.0.0.1:1"})
-CACHED = (Given(READ, KEPT),)
+CACHED, LENIENT = (Given(READ, KEPT),), (Given(READ, FOR_ERRORS),)
+NOT_FOUND = answer(status="404 Not Found")
+IN_CHUNKS = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\none\r\n0\r\n\r\n"
 
 
 def _made(
@@ -39,6 +41,10 @@ def _asked(
     stage: Stage = ORIGIN,
 ) -> Exchange:
     return _made(name, Ask(get(TARGET, *lines), origin=(origin,)), given=given, stage=stage)
+
+
+def _twice(name: str, origin: bytes, asked: bytes = READ) -> Exchange:
+    return _made(name, Ask(asked, origin=(origin,)), Ask(asked))
 
 
 def heard(count: int) -> Until:
@@ -87,7 +93,7 @@ REPLIES: dict[str, bytes | Reply] = {
     "that is compressed": answer(b"one", TEXT, LASTS, "Content-Encoding: gzip"),
     "that names pages": answer(b"one", TEXT, "Access-Control-Allow-Origin: https://a.example"),
     "by HTTP/1.0": Reply((PLAIN.replace(b"HTTP/1.1", b"HTTP/1.0"),), end="close"),
-    "in chunks": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\none\r\n0\r\n\r\n",
+    "in chunks": IN_CHUNKS,
     "until the end": Reply((b"HTTP/1.1 200 OK\r\n\r\none",), end="close"),
     "in two parts": Reply((PLAIN[:-1], PLAIN[-1:])),
     "with more than it says": Reply((PLAIN + b"more",), end="close"),
@@ -163,58 +169,28 @@ KNOWN = [
     _made("a HEAD of what is cached", Ask(request("HEAD", TARGET), origin=(KEPT,)), given=CACHED),
     _made("a HEAD of what is not cached", Ask(request("HEAD", TARGET), origin=(KEPT,))),
     _made("a HEAD that is an error", Ask(request("HEAD", TARGET), origin=(ERROR,))),
-    _made(
-        "a HEAD of what is not there",
-        Ask(request("HEAD", TARGET), origin=(answer(status="404 Not Found"),)),
-    ),
+    _made("a HEAD of what is not there", Ask(request("HEAD", TARGET), origin=(NOT_FOUND,))),
     _made("what has aged", Pass(30), Ask(READ), given=CACHED),
-    _made(
-        "what is too old, and unchanged",
-        Pass(61),
-        Ask(READ, origin=(answer(b"", 'ETag: "x"', LASTS, status="304 Not Modified"),)),
-        given=CACHED,
+    *(
+        _made(f"what is too old, and {what}", Pass(61), Ask(READ, origin=(said,)), given=CACHED)
+        for what, said in (
+            ("unchanged", answer(b"", 'ETag: "x"', LASTS, status="304 Not Modified")),
+            ("changed", answer(b"two", TEXT, LASTS)),
+        )
     ),
-    _made(
-        "what is too old, and changed",
-        Pass(61),
-        Ask(READ, origin=(answer(b"two", TEXT, LASTS),)),
-        given=CACHED,
+    _asked("what is stale while it is renewed", KEPT, given=(Given(READ, STALE),)),
+    _asked("what is stale while it is not renewed", ERROR, given=(Given(READ, STALE),)),
+    _asked("what is stale and fails", ERROR, given=LENIENT),
+    _asked("what is stale and cut", Reply((), end="close"), given=LENIENT),
+    _asked("what is stale, and not there any more", NOT_FOUND, given=LENIENT),
+    _twice(
+        "what was not to be stored, asked twice", answer(b"one", TEXT, "Cache-Control: no-store")
     ),
-    _made(
-        "what is stale while it is renewed", Ask(READ, origin=(KEPT,)), given=(Given(READ, STALE),)
+    _twice(
+        "what has a cookie's answer, asked twice", answer(b"one", TEXT, LASTS, "Set-Cookie: a=1")
     ),
-    _made(
-        "what is stale while it is not renewed",
-        Ask(READ, origin=(ERROR,)),
-        given=(Given(READ, STALE),),
-    ),
-    _made("what is stale and fails", Ask(READ, origin=(ERROR,)), given=(Given(READ, FOR_ERRORS),)),
-    _made(
-        "what is stale and cut",
-        Ask(READ, origin=(Reply((), end="close"),)),
-        given=(Given(READ, FOR_ERRORS),),
-    ),
-    _made(
-        "what is stale, and not there any more",
-        Ask(READ, origin=(answer(status="404 Not Found"),)),
-        given=(Given(READ, FOR_ERRORS),),
-    ),
-    _made(
-        "what was not to be stored, asked twice",
-        Ask(READ, origin=(answer(b"one", TEXT, "Cache-Control: no-store"),)),
-        Ask(READ),
-    ),
-    _made(
-        "what has a cookie's answer, asked twice",
-        Ask(READ, origin=(answer(b"one", TEXT, LASTS, "Set-Cookie: a=1"),)),
-        Ask(READ),
-    ),
-    _made("what is an error, asked twice", Ask(READ, origin=(ERROR,)), Ask(READ)),
-    _made(
-        "what is not there, asked twice",
-        Ask(READ, origin=(answer(status="404 Not Found"),)),
-        Ask(READ),
-    ),
+    _twice("what is an error, asked twice", ERROR),
+    _twice("what is not there, asked twice", NOT_FOUND),
     _made(
         "variants",
         Ask(
@@ -224,21 +200,9 @@ KNOWN = [
         Ask(READ),
         Ask(get(TARGET, "Accept-Encoding: gzip")),
     ),
-    _made(
-        "a read from now of an origin",
-        Ask(get(f"{EDGE}/s?offset=now"), origin=(KEPT,)),
-        Ask(get(f"{EDGE}/s?offset=now")),
-    ),
-    _made(
-        "a read from the start of an origin",
-        Ask(get(f"{EDGE}/s?offset=-1"), origin=(KEPT,)),
-        Ask(get(f"{EDGE}/s?offset=-1")),
-    ),
-    _made(
-        "a read without an offset of an origin",
-        Ask(get(f"{EDGE}/s"), origin=(KEPT,)),
-        Ask(get(f"{EDGE}/s")),
-    ),
+    _twice("a read from now of an origin", KEPT, get(f"{EDGE}/s?offset=now")),
+    _twice("a read from the start of an origin", KEPT, get(f"{EDGE}/s?offset=-1")),
+    _twice("a read without an offset of an origin", KEPT, get(f"{EDGE}/s")),
     _made(
         "a read with two offsets of an origin",
         Ask(get(f"{EDGE}/s?offset=a&offset=b"), origin=(KEPT,)),
@@ -257,10 +221,7 @@ KNOWN = [
     ),
     _made(
         "an open answer to HTTP/1.0",
-        Ask(
-            request("GET", TARGET, version="1.0"),
-            origin=(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\none\r\n0\r\n\r\n",),
-        ),
+        Ask(request("GET", TARGET, version="1.0"), origin=(IN_CHUNKS,)),
     ),
     _made(
         "a read with a body of an origin", Ask(request("GET", TARGET, body=b"x"), origin=(KEPT,))
@@ -277,34 +238,19 @@ KNOWN = [
     ),
     _asked("an origin that is silent", Reply(), stage=IMPATIENT),
     _asked(
-        "an origin that is silent, with something stale",
-        Reply(),
-        given=(Given(READ, FOR_ERRORS),),
-        stage=IMPATIENT,
+        "an origin that is silent, with something stale", Reply(), given=LENIENT, stage=IMPATIENT
     ),
     _made("an origin that refuses connections", Ask(READ), Ask(READ), stage=ABSENT),
 ]
 
 TOGETHER = [
-    _made(
-        "readers who ask for the same at once",
-        Send((READ,), origin=(Reply((KEPT,), is_held=True),)),
-        heard(1),
-        Send((READ,), by="b"),
-        Arrive(),
-        Go(),
-        Answers(),
-        Answers(by="b"),
-    ),
-    _made(
-        "readers who get the same error at once",
-        Send((READ,), origin=(Reply((ERROR,), is_held=True),)),
-        heard(1),
-        Send((READ,), by="b"),
-        Arrive(),
-        Go(),
-        Answers(),
-        Answers(by="b"),
+    *(
+        _made(
+            f"readers who {what} at once",
+            *(Send((READ,), origin=(Reply((said,), is_held=True),)), heard(1)),
+            *(Send((READ,), by="b"), Arrive(), Go(), Answers(), Answers(by="b")),
+        )
+        for what, said in (("ask for the same", KEPT), ("get the same error", ERROR))
     ),
     _made(
         "a reader that leaves before the answer",
