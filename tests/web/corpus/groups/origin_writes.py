@@ -13,7 +13,7 @@ READ = get(f"{S}?offset=a")
 TEXT = "Content-Type: text/plain"
 DONE = answer(b"", "Stream-Next-Offset: b", status="204 No Content")
 KEPT = answer(b"one", TEXT, "Stream-Next-Offset: b", "Cache-Control: max-age=60")
-APPEND = post(S, b"two")
+APPEND, DELETE = post(S, b"two"), request("DELETE", S)
 STAMP = ("Producer-Id: p", "Producer-Epoch: 0", "Producer-Seq: 0")
 CHUNKED = request("POST", S, TEXT, "Transfer-Encoding: chunked").replace(
     b"Content-Length: 0\r\n", b""
@@ -26,6 +26,10 @@ def _made(
     name: str, *steps: Step, given: tuple[Given, ...] = (), stage: Stage = ORIGIN
 ) -> Exchange:
     return Exchange(name, stage, steps, given)
+
+
+def _asked(name: str, sent: bytes, said: bytes | Reply = DONE) -> Exchange:
+    return _made(name, Ask(sent, origin=(said,)))
 
 
 REPLIES: dict[str, bytes | Reply] = {
@@ -48,12 +52,7 @@ REPLIES: dict[str, bytes | Reply] = {
     "by 503": answer(b"oh", TEXT, "Retry-After: 7", status="503 Unavailable"),
     "with cookies": answer(b"", "Set-Cookie: a=1", "Set-Cookie: b=2", status="204 No Content"),
     "with our own fields": answer(
-        b"",
-        "X-Cache: HIT",
-        "X-Request-Id: o",
-        "Via: 1.1 other",
-        "Age: 3",
-        status="204 No Content",
+        b"", "X-Cache: HIT", "X-Request-Id: o", "Via: 1.1 other", "Age: 3", status="204 No Content"
     ),
     "with hop-by-hop fields": answer(b"", "Connection: X-Hop", "X-Hop: 1", status="204 No Content"),
     "in chunks": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\none\r\n0\r\n\r\n",
@@ -68,11 +67,11 @@ REPLIES: dict[str, bytes | Reply] = {
 
 EXCHANGES = [
     *(
-        _made(f"an append that the origin answers {name}", Ask(APPEND, origin=(said,)))
+        _asked(f"an append that the origin answers {name}", APPEND, said)
         for name, said in REPLIES.items()
     ),
     *(
-        _made(f"an append to an origin with {name}", Ask(post(S, b"two", *lines), origin=(DONE,)))
+        _asked(f"an append to an origin with {name}", post(S, b"two", *lines))
         for name, lines in {
             "a producer": STAMP,
             "a producer's field twice": (*STAMP, "Producer-Seq: 1"),
@@ -97,31 +96,24 @@ EXCHANGES = [
             "Upgrade": ("Connection: Upgrade", "Upgrade: websocket"),
         }.items()
     ),
-    _made("an append of nothing to an origin", Ask(post(S, b""), origin=(DONE,))),
-    _made(
-        "an append without a type to an origin", Ask(request("POST", S, body=b"x"), origin=(DONE,))
+    _asked("an append of nothing to an origin", post(S, b"")),
+    _asked("an append without a type to an origin", request("POST", S, body=b"x")),
+    _asked("an append that is too long for an origin", post(S, b"x" * 2049)),
+    _asked("an append of the longest body to an origin", post(S, b"x" * 2048)),
+    _asked("an append with a query to an origin", post(f"{S}?x=1", b"x")),
+    _asked("an append to a bad target of an origin", post(f"{EDGE}/a//b", b"x")),
+    _asked("an append to __ds of an origin", post(f"{EDGE}/__ds/x", b"x")),
+    _asked("an append to the prefix of an origin", post(EDGE, b"x")),
+    _asked(
+        "an append by HTTP/1.0 to an origin", request("POST", S, TEXT, body=b"x", version="1.0")
     ),
-    _made("an append that is too long for an origin", Ask(post(S, b"x" * 2049), origin=(DONE,))),
-    _made("an append of the longest body to an origin", Ask(post(S, b"x" * 2048), origin=(DONE,))),
-    _made("an append with a query to an origin", Ask(post(f"{S}?x=1", b"x"), origin=(DONE,))),
-    _made(
-        "an append to a bad target of an origin", Ask(post(f"{EDGE}/a//b", b"x"), origin=(DONE,))
-    ),
-    _made("an append to __ds of an origin", Ask(post(f"{EDGE}/__ds/x", b"x"), origin=(DONE,))),
-    _made("an append to the prefix of an origin", Ask(post(EDGE, b"x"), origin=(DONE,))),
-    _made(
-        "an append by HTTP/1.0 to an origin",
-        Ask(request("POST", S, TEXT, body=b"x", version="1.0"), origin=(DONE,)),
-    ),
-    _made(
-        "an append of chunks to an origin", Ask(CHUNKED + b"3\r\ntwo\r\n0\r\n\r\n", origin=(DONE,))
-    ),
+    _asked("an append of chunks to an origin", CHUNKED + b"3\r\ntwo\r\n0\r\n\r\n"),
     _made(
         "an append of chunks in parts to an origin",
         Parts((CHUNKED, b"3\r\ntw", b"o\r\n0\r\n\r\n"), origin=(DONE,)),
         Answers(),
     ),
-    _made("an append of broken chunks to an origin", Ask(CHUNKED + b"x\r\n", origin=(DONE,))),
+    _asked("an append of broken chunks to an origin", CHUNKED + b"x\r\n"),
     _made(
         "an append in two parts to an origin",
         Parts((APPEND[:-2], APPEND[-2:]), origin=(DONE,)),
@@ -139,49 +131,36 @@ EXCHANGES = [
         More(b"two"),
         Answers(),
     ),
-    _made(
+    _asked(
         "a creation at an origin",
-        Ask(
-            put(S, body=b"x"), origin=(answer(b"", "Stream-Next-Offset: b", status="201 Created"),)
-        ),
+        put(S, body=b"x"),
+        answer(b"", "Stream-Next-Offset: b", status="201 Created"),
     ),
-    _made(
+    _asked(
         "a creation at an origin that says where",
-        Ask(put(S), origin=(answer(b"", "Location: /edge/s", status="201 Created"),)),
+        put(S),
+        answer(b"", "Location: /edge/s", status="201 Created"),
     ),
-    _made(
-        "a creation that an origin refuses",
-        Ask(put(S), origin=(answer(b"", status="409 Conflict"),)),
-    ),
-    _made(
+    _asked("a creation that an origin refuses", put(S), answer(b"", status="409 Conflict")),
+    _asked(
         "a fork at an origin",
-        Ask(put(S, f"Stream-Forked-From: {EDGE}/t"), origin=(answer(b"", status="201 Created"),)),
+        put(S, f"Stream-Forked-From: {EDGE}/t"),
+        answer(b"", status="201 Created"),
     ),
-    _made(
-        "a deletion at an origin",
-        Ask(request("DELETE", S), origin=(answer(b"", status="204 No Content"),)),
-    ),
-    _made(
-        "a deletion that an origin refuses",
-        Ask(request("DELETE", S), origin=(answer(b"", status="404 Not Found"),)),
-    ),
-    _made(
-        "a read after an append to an origin",
-        Ask(APPEND, origin=(DONE,)),
-        Ask(READ, origin=(KEPT,)),
-        given=(Given(READ, KEPT),),
-    ),
-    _made(
-        "a read after an append that failed at an origin",
-        Ask(APPEND, origin=(answer(b"", status="500 Oh"),)),
-        Ask(READ, origin=(KEPT,)),
-        given=(Given(READ, KEPT),),
-    ),
-    _made(
-        "a read after a deletion at an origin",
-        Ask(request("DELETE", S), origin=(DONE,)),
-        Ask(READ, origin=(answer(status="404 Not Found"),)),
-        given=(Given(READ, KEPT),),
+    _asked("a deletion at an origin", DELETE, answer(b"", status="204 No Content")),
+    _asked("a deletion that an origin refuses", DELETE, answer(b"", status="404 Not Found")),
+    *(
+        _made(
+            f"a read after {what}",
+            Ask(write, origin=(said,)),
+            Ask(READ, origin=(then,)),
+            given=(Given(READ, KEPT),),
+        )
+        for what, write, said, then in (
+            ("an append to an origin", APPEND, DONE, KEPT),
+            ("an append that failed at an origin", APPEND, answer(b"", status="500 Oh"), KEPT),
+            ("a deletion at an origin", DELETE, DONE, answer(status="404 Not Found")),
+        )
     ),
     _made(
         "appends ahead to an origin",

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import TYPE_CHECKING
+
 from tests.support.raw_origin import answer
 from tests.support.serving import EDGE, get, offset, post, put, request
 from tests.web.corpus.exchange import Exchange, Given, Stage, Step
 from tests.web.corpus.stages import LISTED, LISTED_ORIGIN, OWN_LOG, PAGE
 from tests.web.corpus.steps import Answers, Ask, Send, parked
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
 OTHER = "https://b.example"
 READ = "s?offset=-1"
@@ -40,78 +46,53 @@ PAGES = {
     "our own page": ("Origin: http://headgate.test",),
 }
 
+MAY = {who: lines for who, lines in PAGES.items() if "may" in who}
+SOME = {"no page": (), **MAY}
+
+
+def _by(
+    name: str,
+    asked: Callable[..., bytes],
+    pages: Mapping[str, tuple[str, ...]] = MAY,
+    stage: Stage = LISTED,
+    given: tuple[Given, ...] = GIVEN,
+) -> list[Exchange]:
+    """Return an exchange of each page, whose name is formatted with it."""
+    return [
+        _made(name.format(who), asked(*lines), stage=stage, given=given)
+        for who, lines in pages.items()
+    ]
+
+
+def _preflight(*lines: str) -> bytes:
+    return request("OPTIONS", "s", *lines, *PREFLIGHT)
+
+
+_read, _append = partial(get, READ), partial(post, "s", b"x")
+WRITES_TRIED = {**MAY, "our own page": PAGES["our own page"]}
+
 EXCHANGES = [
-    *(_made(f"a cached read by {who}", get(READ, *lines)) for who, lines in PAGES.items()),
-    *(
-        _made(f"a read by {who}", get(READ, *lines), given=GIVEN[:1])
-        for who, lines in PAGES.items()
-    ),
-    *(_made(f"an append by {who}", post("s", b"x", *lines)) for who, lines in PAGES.items()),
-    *(
-        _made(f"a refused read by {who}", get("s?offset=bad", *lines))
-        for who, lines in PAGES.items()
-        if "may" in who
-    ),
-    *(_made(f"OPTIONS by {who}", request("OPTIONS", "s", *lines)) for who, lines in PAGES.items()),
-    *(
-        _made(f"a preflight by {who}", request("OPTIONS", "s", *lines, *PREFLIGHT))
-        for who, lines in PAGES.items()
-    ),
-    *(
-        _made(f"an append by {who}, where pages may write", post("s", b"x", *lines), stage=WRITERS)
-        for who, lines in PAGES.items()
-        if "may" in who or "our" in who
-    ),
-    *(
-        _made(f"a creation by {who}", put("n", *lines))
-        for who, lines in PAGES.items()
-        if "may" in who
-    ),
-    *(
-        _made(f"a deletion by {who}", request("DELETE", "s", *lines))
-        for who, lines in PAGES.items()
-        if "may" in who
-    ),
-    *(
-        _made(f"a read by {who}, where all may", get(READ, *lines), stage=OWN_LOG)
-        for who, lines in PAGES.items()
-        if "may" in who
-    ),
-    *(
-        _made(f"an append by {who}, where all may read", post("s", b"x", *lines), stage=OWN_LOG)
-        for who, lines in PAGES.items()
-        if "may" in who
-    ),
-    *(
-        _made(
-            f"a preflight by {who}, where all may",
-            request("OPTIONS", "s", *lines, *PREFLIGHT),
-            stage=OWN_LOG,
-        )
-        for who, lines in PAGES.items()
-        if "may" in who
-    ),
+    *_by("a cached read by {}", _read, PAGES),
+    *_by("a read by {}", _read, PAGES, given=GIVEN[:1]),
+    *_by("an append by {}", _append, PAGES),
+    *_by("a refused read by {}", partial(get, "s?offset=bad")),
+    *_by("OPTIONS by {}", partial(request, "OPTIONS", "s"), PAGES),
+    *_by("a preflight by {}", _preflight, PAGES),
+    *_by("an append by {}, where pages may write", _append, WRITES_TRIED, stage=WRITERS),
+    *_by("a creation by {}", partial(put, "n")),
+    *_by("a deletion by {}", partial(request, "DELETE", "s")),
+    *_by("a read by {}, where all may", _read, stage=OWN_LOG),
+    *_by("an append by {}, where all may read", _append, stage=OWN_LOG),
+    *_by("a preflight by {}, where all may", _preflight, stage=OWN_LOG),
     *(
         _made(
             f"a parked poll by {who}",
-            Send((get(POLL, *lines),)),
-            parked(),
-            Ask(post("s", b"!"), by="w"),
-            Answers(),
+            *(Send((get(POLL, *lines),)), parked(), Ask(post("s", b"!"), by="w"), Answers()),
         )
-        for who, lines in PAGES.items()
-        if "may" in who or who == "no page"
+        for who, lines in SOME.items()
     ),
-    *(
-        _made(f"an unknown route for {who}", get("/elsewhere", *lines))
-        for who, lines in PAGES.items()
-        if "may" in who
-    ),
-    *(
-        _made(f"the front page for {who}", get("/", *lines))
-        for who, lines in PAGES.items()
-        if "may" in who
-    ),
+    *_by("an unknown route for {}", partial(get, "/elsewhere")),
+    *_by("the front page for {}", partial(get, "/")),
     *(
         _made(
             f"a read of an origin by {who}, which names {what}",
@@ -120,8 +101,7 @@ EXCHANGES = [
             stage=LISTED_ORIGIN,
             given=(),
         )
-        for who, lines in PAGES.items()
-        if "may" in who or who == "no page"
+        for who, lines in SOME.items()
         for what, reply in (("nobody", KEPT), ("another page", NAMED))
     ),
     *(
@@ -131,7 +111,6 @@ EXCHANGES = [
             stage=LISTED_ORIGIN,
             given=(),
         )
-        for who, lines in PAGES.items()
-        if "may" in who
+        for who, lines in MAY.items()
     ),
 ]

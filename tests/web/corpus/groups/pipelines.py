@@ -46,15 +46,13 @@ EXCHANGES = [
         get("n?offset=-1"),
     ),
     _made("creations ahead", put("n1"), put("n2"), put("n1")),
-    _made(
-        "appends of a producer",
-        *[post("log", b"%d" % n, *STAMP, f"Producer-Seq: {n}") for n in range(3)],
-        get("log?offset=-1"),
-    ),
-    _made(
-        "appends of a producer with a gap",
-        *[post("log", b"%d" % n, *STAMP, f"Producer-Seq: {n}") for n in (0, 2, 1)],
-        get("log?offset=-1"),
+    *(
+        _made(
+            f"appends of a producer{more}",
+            *[post("log", b"%d" % n, *STAMP, f"Producer-Seq: {n}") for n in numbers],
+            get("log?offset=-1"),
+        )
+        for more, numbers in (("", (0, 1, 2)), (" with a gap", (0, 2, 1)))
     ),
     _made(
         "an append behind a closing",
@@ -97,8 +95,7 @@ EXCHANGES = [
     ),
     _made(
         "an upgrade before others",
-        get("s?offset=-1", "Connection: Upgrade", "Upgrade: websocket"),
-        READ,
+        *(get("s?offset=-1", "Connection: Upgrade", "Upgrade: websocket"), READ),
         count=1,
     ),
     _made("a body that is refused before a read", request("PATCH", "s", body=b"body"), READ),

@@ -13,10 +13,7 @@ S = Given(put("s", body=b"one"))
 EMPTY_JSON = Given(put("json", content_type=JSON))
 CLOSED = Given(put("closed", "Stream-Closed: true", body=b"end"))
 STAMP = ("Producer-Id: p", "Producer-Epoch: 3")
-PRODUCER = (
-    Given(put("s")),
-    Given(post("s", b"a", *STAMP, "Producer-Seq: 0")),
-)
+PRODUCER = (Given(put("s")), Given(post("s", b"a", *STAMP, "Producer-Seq: 0")))
 SEQ = (Given(put("s")), Given(post("s", b"a", "Stream-Seq: b")))
 FORKED = f"Stream-Forked-From: {PREFIX}/s"
 MULTI = "X-Stream-Multi: true"
@@ -26,6 +23,18 @@ READ = Ask(get("s?offset=-1"))
 def _made(name: str, *steps: bytes | Step, given: tuple[Given, ...] = (S,)) -> Exchange:
     made = [Ask(step) if isinstance(step, bytes) else step for step in steps]
     return Exchange(name, OWN_LOG, made, given)
+
+
+def _json(name: str, body: bytes, *lines: str) -> Exchange:
+    return _made(name, post("json", body, *lines, content_type=JSON), given=(EMPTY_JSON,))
+
+
+def _stamp(producer: str, epoch: int, seq: int) -> tuple[str, ...]:
+    return (f"Producer-Id: {producer}", f"Producer-Epoch: {epoch}", f"Producer-Seq: {seq}")
+
+
+def _producer(name: str, *lines: str, body: bytes = b"x", then: tuple[Step, ...] = ()) -> Exchange:
+    return _made(name, post("s", body, *lines), *then, given=PRODUCER)
 
 
 CREATIONS = [
@@ -62,12 +71,10 @@ APPENDS = [
     _made("an append to a closed stream", post("closed", b"x"), given=(CLOSED,)),
     _made("an append of the longest body", post("s", b"x" * 2048)),
     _made("an append of a body that is too long", post("s", b"x" * 2049)),
-    _made("an append of JSON", post("json", b"[1,2]", content_type=JSON), given=(EMPTY_JSON,)),
-    _made("an append of one value", post("json", b"1", content_type=JSON), given=(EMPTY_JSON,)),
-    _made("an append of no JSON", post("json", b"[1,", content_type=JSON), given=(EMPTY_JSON,)),
-    _made(
-        "an append of an empty array", post("json", b"[]", content_type=JSON), given=(EMPTY_JSON,)
-    ),
+    _json("an append of JSON", b"[1,2]"),
+    _json("an append of one value", b"1"),
+    _json("an append of no JSON", b"[1,"),
+    _json("an append of an empty array", b"[]"),
     _made("an append with Stream-Seq", post("s", b"x", "Stream-Seq: c"), given=SEQ),
     _made("an append with an old Stream-Seq", post("s", b"x", "Stream-Seq: a"), given=SEQ),
     _made("an append with the same Stream-Seq", post("s", b"x", "Stream-Seq: b"), given=SEQ),
@@ -90,19 +97,9 @@ APPENDS = [
         "an append in a trace",
         post("s", b"x", "Traceparent: 00-" + "a" * 32 + "-" + "b" * 16 + "-01"),
     ),
-    _made(
-        "an append of several messages",
-        post("json", framed([b"1", b"2"]), MULTI, content_type=JSON),
-        given=(EMPTY_JSON,),
-    ),
-    _made(
-        "an append of messages that are cut",
-        post("json", framed([b"1", b"2"])[:-1], MULTI, content_type=JSON),
-        given=(EMPTY_JSON,),
-    ),
-    _made(
-        "an append of no messages", post("json", b"", MULTI, content_type=JSON), given=(EMPTY_JSON,)
-    ),
+    _json("an append of several messages", framed([b"1", b"2"]), MULTI),
+    _json("an append of messages that are cut", framed([b"1", b"2"])[:-1], MULTI),
+    _json("an append of no messages", b"", MULTI),
     Exchange(
         "a first and last request that appends",
         OWN_LOG,
@@ -130,43 +127,19 @@ CLOSINGS = [
 ]
 
 PRODUCERS = [
-    _made("a producer's next", post("s", b"x", *STAMP, "Producer-Seq: 1"), READ, given=PRODUCER),
-    _made(
-        "a producer's duplicate", post("s", b"a", *STAMP, "Producer-Seq: 0"), READ, given=PRODUCER
+    _producer("a producer's next", *STAMP, "Producer-Seq: 1", then=(READ,)),
+    _producer("a producer's duplicate", *STAMP, "Producer-Seq: 0", body=b"a", then=(READ,)),
+    _producer("a producer's gap", *STAMP, "Producer-Seq: 2", then=(READ,)),
+    _producer("a producer that is fenced", *_stamp("p", 2, 1)),
+    _producer("a producer's new epoch", *_stamp("p", 4, 0)),
+    _producer("a producer's new epoch that begins at 1", *_stamp("p", 4, 1)),
+    _producer("a producer without a seq", *STAMP),
+    _producer("a producer with a bad seq", *STAMP, "Producer-Seq: -1"),
+    _producer("a producer with a seq twice", *STAMP, "Producer-Seq: 1", "Producer-Seq: 2"),
+    _producer(
+        "a producer with an empty id", "Producer-Id:", "Producer-Epoch: 0", "Producer-Seq: 0"
     ),
-    _made("a producer's gap", post("s", b"x", *STAMP, "Producer-Seq: 2"), READ, given=PRODUCER),
-    _made(
-        "a producer that is fenced",
-        post("s", b"x", "Producer-Id: p", "Producer-Epoch: 2", "Producer-Seq: 1"),
-        given=PRODUCER,
-    ),
-    _made(
-        "a producer's new epoch",
-        post("s", b"x", "Producer-Id: p", "Producer-Epoch: 4", "Producer-Seq: 0"),
-        given=PRODUCER,
-    ),
-    _made(
-        "a producer's new epoch that begins at 1",
-        post("s", b"x", "Producer-Id: p", "Producer-Epoch: 4", "Producer-Seq: 1"),
-        given=PRODUCER,
-    ),
-    _made("a producer without a seq", post("s", b"x", *STAMP), given=PRODUCER),
-    _made("a producer with a bad seq", post("s", b"x", *STAMP, "Producer-Seq: -1"), given=PRODUCER),
-    _made(
-        "a producer with a seq twice",
-        post("s", b"x", *STAMP, "Producer-Seq: 1", "Producer-Seq: 2"),
-        given=PRODUCER,
-    ),
-    _made(
-        "a producer with an empty id",
-        post("s", b"x", "Producer-Id:", "Producer-Epoch: 0", "Producer-Seq: 0"),
-        given=PRODUCER,
-    ),
-    _made(
-        "another producer",
-        post("s", b"x", "Producer-Id: q", "Producer-Epoch: 0", "Producer-Seq: 0"),
-        given=PRODUCER,
-    ),
+    _producer("another producer", *_stamp("q", 0, 0)),
     _made(
         "a producer's closing, twice",
         *[post("s", b"x", *STAMP, "Producer-Seq: 1", "Stream-Closed: true")] * 2,
