@@ -117,7 +117,7 @@ async def test_reads_are_shed_first_then_live_readers_then_writes(prefix: str) -
         "long_poll_timeout": 0.05,
         "sse_max_age": 0.05,
     }
-    async with serving() as origin, edge_serving(origin, **options) as gateway:
+    async with serving() as origin, edge_serving(origin, None, **options) as gateway:
         for one in (origin, gateway):
             await one.ask(put("s", body=b"one"))
         asked = {

@@ -55,7 +55,7 @@ async def test_events_behind_an_unread_response_stay_in_the_log_and_not_in_memor
         "max_pending_appends": 16 * MIB,
         "cache_size": 64 * MIB,
     }
-    async with serving(**options) as gateway:
+    async with serving(None, **options) as gateway:
         await gateway.ask(put("big", body=BIG_ANSWER))
         await gateway.ask(put("s"))
         for record in STREAM:

@@ -84,7 +84,7 @@ async def test_live_readers_get_one_event_for_a_multi_append() -> None:
 async def test_a_multi_append_counts_as_one_append_with_all_its_bytes_for_its_client(
     limit: dict[str, object], statuses: list[int]
 ) -> None:
-    async with serving(**limit) as gateway:
+    async with serving(None, **limit) as gateway:
         await gateway.ask(put("s"))
         client = await gateway.connect()
         client.send(post("s", framed([b"x"] * 100), MULTI) * len(statuses))
