@@ -15,6 +15,7 @@ from gateway.protocol.streams.state import (
     MAX_PAST_GENERATIONS,
     ZERO,
     PastGeneration,
+    Segment,
     StreamState,
     agreed,
     inherited,
@@ -129,6 +130,23 @@ def test_an_offset_that_stands_for_no_present_data_is_refused_with_the_reason(
     with pytest.raises(kind) as refusal:
         position_of(state, offset)
     assert refusal.value.detail == detail
+
+
+@pytest.mark.parametrize("tail", [25, 40])
+def test_an_offset_of_the_source_after_the_fork_point_is_refused_with_the_reason(tail: int) -> None:
+    lineage = (Segment(STATE.stream_id, 25, STATE.path),)
+    past = inherited(STATE, 25)
+    fork = replace(
+        STATE, stream_id=8, generation=9000, tail=tail, lineage=lineage, past_generations=past
+    )
+    with pytest.raises(StreamGone) as refusal:
+        position_of(fork, Offset(2000, 26))
+    assert refusal.value.detail == (
+        f"the fork does not have what was before this offset: go on from {format_offset(2000, 25)}"
+    )
+    with pytest.raises(StreamGone) as refusal:
+        position_of(fork, Offset(1000, 11))
+    assert refusal.value.detail == LOST.format(format_offset(1000, 10))
 
 
 def test_the_zero_offset_is_the_beginning_in_a_history() -> None:

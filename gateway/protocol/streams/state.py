@@ -349,9 +349,12 @@ def _check_past(state: StreamState, offset: Offset) -> None:
         if past.generation == offset.generation:
             if offset.position <= past.end:
                 return
-            first_offset = state.offset(past.end)
+            # A log that can lose writes gives each fork a generation of its own. So the offsets of
+            # its source end at the fork point: later ones are of data that only the source has.
+            is_of_source = bool(state.lineage) and past.end == state.beginning
+            loss = "the fork does not have" if is_of_source else "the log has lost"
             raise StreamGone(
-                f"the log has lost what was before this offset: go on from {first_offset}"
+                f"{loss} what was before this offset: go on from {state.offset(past.end)}"
             )
     if offset.generation < state.generation and not state.past_generations:
         raise StreamGone("offset is of an earlier stream at this path: read from the beginning")
