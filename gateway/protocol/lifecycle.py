@@ -122,10 +122,19 @@ def _creation(
     return CreationOutcome(state, new=True), Change(state, None, records)
 
 
-def source_of(state: StreamState | None, now: ClockReading) -> StreamState:
-    """Return the stream to fork; a deleted one is a conflict, not an absence (section 4.2)."""
+def source_of(
+    state: StreamState | None, now: ClockReading, existing: StreamState | None = None
+) -> StreamState:
+    """Return the stream to fork; a deleted one is a conflict, not an absence (section 4.2).
+
+    `existing` is the stream at the fork's path. If it is a fork of this source, the source may have
+    been deleted since: a repeated creation of the fork is confirmed all the same.
+    """
     if state is None or (state.expired(now) and not state.references):
         raise StreamNotFound("there is no stream at the path that Stream-Forked-From names")
+    fork = None if existing is None else existing.fork
+    if fork is not None and fork.source_id == state.stream_id:
+        return state
     if state.soft_deleted or state.expired(now):
         raise ConfigurationConflict("the source stream was deleted")
     return state
@@ -192,6 +201,7 @@ def decide_fork(  # noqa: PLR0913 - what a fork depends on
     if existing is not None:
         _check_same(existing, request, content_type, point, limits)
         return CreationOutcome(existing, new=False), ()
+    source_of(source, now)  # the fork may have been deleted since its source was loaded
     if media_type(content_type) != media_type(source.content_type):
         raise ContentTypeMismatch(f"the source stream holds {source.content_type}")
     lineage = _lineage(source, position)

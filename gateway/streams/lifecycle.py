@@ -71,11 +71,11 @@ class Lifecycle:
     async def _fork(self, path: str, request: CreateRequest, source_path: str) -> CreationOutcome:
         fork = request.fork
         assert fork is not None, "other creations need no task"
-        source = await self.source(source_path)
+        source = await self.source(source_path, path)
         prefix = await self._prefix(source, fork)
         if fork.sub_offset:  # `_prefix` may have waited: the source may have changed
             stream_id = source.stream_id
-            source = await self.source(source_path)
+            source = await self.source(source_path, path)
             if source.stream_id != stream_id:
                 raise Conflict
         active = await self._table.load(path)
@@ -95,10 +95,11 @@ class Lifecycle:
         await self._commit(self.with_marks(changes), replaces=active.retired is not None)
         return created
 
-    async def source(self, path: str) -> StreamState:
-        """Return the state of a stream to be forked. Raises HeadgateError."""
+    async def source(self, path: str, fork_path: str) -> StreamState:
+        """Return the state of a stream to be forked to `fork_path`. Raises HeadgateError."""
+        existing = (await self._table.load(fork_path)).state
         active = await self._table.load(path)
-        return rules.source_of(active.state, self._table.deadlines.now(active))
+        return rules.source_of(active.state, self._table.deadlines.now(active), existing)
 
     def with_marks(self, changes: tuple[Change, ...]) -> tuple[Change, ...]:
         """Return the changes of a creation with data, with the marks that its retention needs."""

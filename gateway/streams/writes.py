@@ -108,7 +108,8 @@ class WriteQueue:
         self._limits.receive(size)
         try:
             if content_type is None and source_path is not None and size > SLICE_BYTES:
-                content_type = (await self.lifecycle.source(source_path)).content_type
+                source = await self.lifecycle.source(source_path, path)
+                content_type = source.content_type
             if is_long(content_type, request.body):
                 records = await self.table.turns.run(long_records(request.body))
                 request = msgspec.structs.replace(request, records=records)

@@ -8,6 +8,7 @@ import pytest
 
 from gateway.errors import (
     BadRequest,
+    ConfigurationConflict,
     StreamGone,
     StreamNotFound,
 )
@@ -94,6 +95,23 @@ async def test_an_expired_source_stays_until_its_fork_is_deleted() -> None:
     assert await service.data("f") == b"past"
     await service.lifecycle.delete("f")
     assert (await service.log.load("s")).path_state.state is None
+
+
+@pytest.mark.parametrize("position", [None, 2])
+async def test_a_repeated_fork_of_a_source_deleted_since_is_confirmed(position: int | None) -> None:
+    service = Service()
+    await service.create("s", b"pa")
+    await service.append("s", b"st")
+    await service.fork("f", "s", position=position)
+    await service.lifecycle.delete("s")
+    again = await service.fork("f", "s", position=position)
+    assert not again.new
+    for path, other in (("f", 4), ("g", position)):
+        with pytest.raises(ConfigurationConflict):
+            await service.fork(path, "s", position=other)
+    await service.lifecycle.delete("f")
+    with pytest.raises(StreamNotFound):
+        await service.fork("f", "s", position=position)
 
 
 async def test_a_sweep_removes_expired_streams_and_spares_used_ones() -> None:
