@@ -41,11 +41,6 @@ class ConnectionPool:
         # By host name and port, with the monotonic time of the look-up.
         self._addresses: dict[tuple[str, int], tuple[Sequence[AddrInfoType], float]] = {}
 
-    def idle_count(self) -> int:
-        """Return how many connections may be taken at once."""
-        idle = [one for connections in self.by_server.values() for one, _ in connections.idle]
-        return sum(connection.transport is not None for connection in idle)
-
     async def connect(self, server: OriginServer, *, is_pooled: bool = True) -> OriginConnection:
         """Return a new connection, which is closed after its first answer unless it `is_pooled`.
 

@@ -18,6 +18,7 @@ from gateway.origin.heads import AnswerKind
 from gateway.origin.reuse import PROOFS, ConnectionHistory
 from tests.support.examples import IS_WHOLE
 from tests.support.http1 import Client, ConnectionEnded, read_chunk
+from tests.support.origin_connections import idle_count
 from tests.support.other_worker import writes_told_by
 from tests.support.raw_origin import RawOrigin, answer
 from tests.support.serving import EDGE, Serving, edge_serving, get, passed_appends_of
@@ -95,7 +96,7 @@ class Side:
         origin, fetches = self.gateway.edge.origin, self.gateway.edge.cache.fetches
         if fetches._under_way:
             return False
-        return self.origin.open == origin.pool.idle_count() and not origin.requests.count
+        return self.origin.open == idle_count(origin) and not origin.requests.count
 
     def heard(self, since: int = 0) -> list[bytes]:
         """The heads of requests that came to the origin, as if its port were 0.

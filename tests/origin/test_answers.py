@@ -8,6 +8,7 @@ import pytest
 
 from gateway.errors import LimitReached, OriginBroken, OriginTimeout
 from tests.origin.opening import LIMIT, TARGET, ask, opened, send
+from tests.support.origin_connections import idle_count
 from tests.support.raw_origin import RawOrigin, Steps, answer, close, reset, silence
 from tests.support.waiting import until
 
@@ -143,7 +144,7 @@ async def test_an_idle_origin_connection_is_closed_after_keep_alive_s(
 
 def has_come_unasked(origin: Origin) -> bool:
     """Whether the server has spoken on a connection that was kept for another request."""
-    return not origin.pool.idle_count()
+    return not idle_count(origin)
 
 
 FORGED = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged"

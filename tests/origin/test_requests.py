@@ -7,6 +7,7 @@ import pytest
 
 from gateway.errors import BadRequest, OriginTimeout
 from tests.origin.opening import PREFIX, TARGET, ask, opened, send
+from tests.support.origin_connections import idle_count
 from tests.support.raw_origin import RawOrigin, Steps, Wire, answer
 from tests.support.waiting import until
 
@@ -192,7 +193,7 @@ async def test_a_response_before_the_end_of_an_upload_is_returned() -> None:
         async with opened(server) as origin:
             assert await ask(origin, "POST", body=held()) == (413, b"no")
             # What is left of the body must not become the next request.
-            assert origin.pool.idle_count() == 0
+            assert idle_count(origin) == 0
             await until(lambda: server.closed == 1)
             assert await ask(origin) == (413, b"no")
         assert server.connections == 2

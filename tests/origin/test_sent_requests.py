@@ -16,6 +16,7 @@ from gateway.origin.reader import GATHERED_BYTES
 from gateway.origin.requests import OriginRequest, field_block
 from gateway.origin.servers import OriginServer
 from tests.origin.opening import LIMIT, TARGET, ask, opened, send
+from tests.support.origin_connections import idle_count
 from tests.support.raw_origin import RawOrigin, Steps, Wire, answer, silence
 from tests.support.waiting import until
 
@@ -48,7 +49,7 @@ async def test_an_answer_that_comes_at_once_is_whole_and_its_connection_reused()
                 "stream-next-offset": "9",
                 "content-length": "2",
             }
-            assert (origin.pool.idle_count(), origin.requests.count) == (1, 0)
+            assert (idle_count(origin), origin.requests.count) == (1, 0)
         assert server.connections == 1
 
 
@@ -64,7 +65,7 @@ async def test_a_body_that_comes_in_pieces_is_one_answer_only_up_to_gathered_byt
         got = await send(origin)
         assert (got.body is not None) == (size <= GATHERED_BYTES)
         assert await got.read(size) == bytes(size)
-        await until(lambda: origin.pool.idle_count() == 1)
+        await until(lambda: idle_count(origin) == 1)
 
 
 async def test_a_chunked_body_is_gathered_no_further_than_gathered_bytes(
@@ -99,17 +100,17 @@ async def test_a_whole_chunked_response_has_a_content_length(
         assert got.body == b"abc"
         assert list(got.headers.items()) == [("ETag", "x"), ("Content-Length", "3")]
         assert got.volatile == {"etag": "x", "content-length": "3"}
-        assert (origin.pool.idle_count(), origin.requests.count) == (1, 0)
+        assert (idle_count(origin), origin.requests.count) == (1, 0)
 
 
 async def test_a_slow_body_is_passed_on_in_parts() -> None:
     steps = Steps(OK + b"Content-Length: 2\r\n\r\na", b"b")
     async with RawOrigin(steps) as server, opened(server) as origin:
         got = await send(origin)
-        assert (got.body, origin.pool.idle_count()) == (None, 0)
+        assert (got.body, idle_count(origin)) == (None, 0)
         steps.go()
         assert await got.read(LIMIT) == b"ab"
-        assert origin.pool.idle_count() == 1
+        assert idle_count(origin) == 1
 
 
 async def test_a_body_that_nobody_takes_is_read_no_further() -> None:
@@ -138,7 +139,7 @@ async def test_an_abandoned_request_ends_at_once() -> None:
             sent.abandon()
             assert origin.requests.count == 0
         await until(lambda: server.closed == 1)
-        assert origin.pool.idle_count() == 0
+        assert idle_count(origin) == 0
 
 
 async def test_a_request_that_is_abandoned_while_it_connects_sends_nothing() -> None:
@@ -224,7 +225,7 @@ async def test_a_response_before_the_request_was_sent_closes_the_connection() ->
         pending = PendingAnswer()
         start(origin, pending, bytes(64 << 20))
         assert (await pending).status == 413
-        assert origin.pool.idle_count() == 0
+        assert idle_count(origin) == 0
 
 
 @pytest.mark.parametrize(

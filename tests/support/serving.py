@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from gateway.telemetry.spans import Tracer
     from gateway.web.handlers.edge_handlers import EdgeHandlers
     from gateway.web.handlers.passed_appends import PassedAppends
+    from gateway.web.requests.request import Request
     from tests.support.raw_origin import RawOrigin
 
 PREFIX = "/v1/stream"
@@ -199,10 +200,18 @@ class Serving:
         """The route to the HTTP origin."""
         return self.edges[0]
 
-    @property
-    def ordinary(self) -> int:
-        """How many requests a handler has answered."""
-        return self.server.connections.requests_count
+    def watch_handlers(self) -> list[Request]:
+        """Return a list that gets each request that has a handler from now on."""
+        handled: list[Request] = []
+        handlers = self.server.handlers
+        handle = handlers.handle
+
+        def watched(request: Request) -> object:
+            handled.append(request)
+            return handle(request)
+
+        vars(handlers)["handle"] = watched
+        return handled
 
     async def stop(self) -> None:
         """Let the clients go, then everything else."""

@@ -43,8 +43,9 @@ async def test_a_body_that_turns_malformed_is_refused_at_once(
     async with RawOrigin(silence) as origin, edge_serving(origin, body_timeout=60.0) as gateway:
         await gateway.ask(put("s"))
         client = await gateway.connect()
+        handled = gateway.watch_handlers()
         client.send(CHUNKED % prefix.encode() + b"\r\n\r\n3\r\nabc\r\n")
-        await until(lambda: gateway.ordinary == 1)
+        await until(lambda: len(handled) == 1)
         await asyncio.sleep(0.05)  # as above
         client.send(b"zz\r\n")
         assert (await client.answer()).status == 400
@@ -74,8 +75,9 @@ async def test_a_client_that_disconnects_within_its_body_is_not_logged_as_an_err
         await gateway.ask(put("s"))
         client = await gateway.connect()
         head = f"{method} {prefix}/s HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\n{length}"
+        handled = gateway.watch_handlers()
         client.send(head.encode() + b"\r\n\r\n3\r\nabc\r\n")
-        await until(lambda: gateway.ordinary == 1)
+        await until(lambda: len(handled) == 1)
         with capture_logs() as own:
             client.abort()
             await until(lambda: gateway.limits.connections == 0)
@@ -85,8 +87,9 @@ async def test_a_client_that_disconnects_within_its_body_is_not_logged_as_an_err
 
 async def _behind(gateway: Serving, client: Client, head: bytes) -> connection.Connection:
     """A connection whose client has sent a head while its first request is under way."""
+    handled = gateway.watch_handlers()
     client.send(get(f"{EDGE}/s"))
-    await until(lambda: gateway.ordinary == 1)
+    await until(lambda: len(handled) == 1)
     (made,) = gateway.server.connections
     assert isinstance(made, connection.Connection)
     client.send(head[:20_000])

@@ -11,6 +11,7 @@ from gateway.telemetry import traffic as counted
 from gateway.web.asks import plans
 from gateway.web.handlers import passed_appends
 from tests.edge.both_ways import trust
+from tests.support.origin_connections import idle_count
 from tests.support.other_worker import writes_told_by
 from tests.support.raw_origin import RawOrigin, Steps, answer, close
 from tests.support.serving import EDGE, edge_serving, get, passed_appends_of, post
@@ -31,7 +32,7 @@ async def begin(gateway: Serving) -> list[Write]:
     for _ in range(2):  # the second time its fields are known
         await gateway.ask(post(S, b"x"))
     assert len(gateway.plans) == 1
-    await until(lambda: gateway.edge.origin.pool.idle_count() > 0)
+    await until(lambda: idle_count(gateway.edge.origin) > 0)
     trust(gateway.edge.origin)
     return writes_told_by(gateway.services)
 

@@ -64,10 +64,7 @@ SWEEP_S = 0.5  # a slow client is noticed this much late at most
 
 
 class Connections:
-    """The open connections of one listener, and the timer that checks them for slow clients.
-
-    `requests_count` counts what their handlers began.
-    """
+    """The open connections of one listener, and the timer that checks them for slow clients."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
@@ -76,7 +73,6 @@ class Connections:
         self._connecting: set[asyncio.Task[None]] = set()
         self._sweep = self._loop.call_later(SWEEP_S, self._sweep_slow)
         self._idle = asyncio.Event()
-        self.requests_count = 0
 
     def __iter__(self) -> Iterator[Any]:
         return iter(tuple(self._open))

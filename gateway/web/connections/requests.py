@@ -280,7 +280,6 @@ class ConnectionRequests:
         self.began = self.loop.time()
         wire.state = TAKEN  # from IDLE, which is permitted: `enter` would cost a call
         self.asks = asks
-        self.owner.connections.requests_count += len(asks)
         for one in asks:
             one.plan.submit(one.name, one)
         if at < len(data):
@@ -290,10 +289,8 @@ class ConnectionRequests:
         """Start the handler of a request, or this one of a request that has begun as an ask."""
         if self.wire.state is IDLE:
             self.wire.state = TAKEN  # which is permitted: `enter` would cost a call
-        owner = self.owner
         if handler is None:
-            owner.connections.requests_count += 1
-            handler = owner.handlers.handle
+            handler = self.owner.handlers.handle
         self.asks = NO_ASKS
         self.request, self.ends_with_fin = request, False
         self.began = self.loop.time()

@@ -19,6 +19,7 @@ from gateway.web.metrics import snapshot
 from tests.edge.both_ways import trust
 from tests.support.guarded_gateway import tokens_file
 from tests.support.live_origin import LiveOrigin
+from tests.support.origin_connections import idle_count
 from tests.support.ports import free_port
 from tests.support.raw_origin import RawOrigin, answer
 from tests.support.serving import EDGE, Options, Serving, get
@@ -112,7 +113,7 @@ class CorpusGateway(Serving):
         fetches = self.edge.cache.fetches
         if fetches._under_way or self.edge.origin.requests.count:
             return False
-        return self.origin.open == self.edge.origin.pool.idle_count()
+        return self.origin.open == idle_count(self.edge.origin)
 
     async def keep_a_connection(self, *lines: str) -> None:
         """Have a connection to the origin at hand: some ways of asking it make none."""
