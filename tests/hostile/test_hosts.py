@@ -41,6 +41,8 @@ async def test_a_host_that_is_not_configured_is_refused_with_421_on_both_paths(p
                     assert told.status == 421, (method, host)
             # Load balancers check health by address; it says nothing of the streams.
             assert (await gateway.ask(asked("GET", "/healthz", host))).status == 200, host
+        by_url = asked("GET", "http://probed.example/healthz", "probed.example")
+        assert (await gateway.ask(by_url)).status == 200
         assert len(origin.heard) == heard
         assert (await gateway.ask(asked("GET", f"{prefix}/s", "localhost"))).status == 200
 

@@ -126,7 +126,7 @@ async def test_the_front_page_fits_a_small_screen_without_browser_errors() -> No
     assert [one for one in requests if not one.startswith("data:")] == [url]
 
 
-@pytest.mark.parametrize("path", ["/healthz", "/healthz?verbose"])
+@pytest.mark.parametrize("path", ["/healthz", "/healthz?verbose", "http://headgate.test/healthz"])
 async def test_the_stream_listener_says_that_it_is_up_to_whoever_probes_it(path: str) -> None:
     response = await asked(path=path)
     assert (response.status, response.body) == (200, b"ok\n")

@@ -247,7 +247,8 @@ class Handlers:
         raw, mark, query = request.target.partition("?")
         if not request.fields.are_known:
             request_head.check(request)
-            if raw != HEALTH_PATH:  # load balancers check health by address
+            # Load balancers check health by address.
+            if raw != HEALTH_PATH and _HEALTH_URL.fullmatch(raw) is None:
                 self._services.hosts.check(request.headers.get("Host", ""))
         is_path = raw.startswith("/") and 1 < len(raw) <= LONGEST_PATH
         if is_path and request.method != "OPTIONS":
@@ -265,8 +266,8 @@ class Handlers:
         ):
             return RouteAnswer.of(self._preflight(request, target), cache_status.OTHER_METHOD)
         path, _ = split(target)
-        if path == "/":
-            return self._front_page(request)
+        if path in {"/", HEALTH_PATH}:
+            return self._own_page(request, path)
         return self._routes.find_place(path)._replace(target=target)
 
     def _preflight(self, request: Request, target: str) -> Response:
@@ -279,7 +280,10 @@ class Handlers:
         is_guarded = self._lines.is_guarded and has_guard
         return preflight(request, self._lines, fields, is_guarded=is_guarded)
 
-    def _front_page(self, request: Request) -> RouteAnswer:
+    def _own_page(self, request: Request, path: str) -> RouteAnswer:
+        """Return the front page, or the health check if a whole URL names its path."""
+        if path == HEALTH_PATH:
+            return RouteAnswer.of(health(request.method), cache_status.BYPASS)
         accept = ",".join(request.headers.getall("Accept", ()))
         base_url = request_head.base_url(request)
         routes = self._routes
@@ -347,6 +351,7 @@ MOST_WAIT_S = 10  # an EventSource uses the time for all later reconnects, too
 USUAL_WAIT_S = 2
 SPREAD_MS = 1000
 
+_HEALTH_URL = re.compile(rf"(?i:https?)://[^/?#]+{HEALTH_PATH}")
 _FOLLOWS = re.compile(rf"[?&](?:live=sse|view=(?:{'|'.join(AS_EVENTS)}))(?:&|$)")
 
 
