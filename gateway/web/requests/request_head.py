@@ -36,7 +36,7 @@ SHOWN_CHARACTERS = 128  # of a refused Host, in the error; most mistakes show wi
 METHOD_BYTES = 64  # of a head, in which its method ends, also after some empty lines
 _SCHEMES = frozenset({"http", "https"})
 _NAMED = re.compile(r"(?:Duplicate|Missing) '[A-Za-z0-9-]{1,64}' header")  # by aiohttp
-_QUOTED = re.compile(r"b?['\"]")
+_QUOTED = re.compile(r"(?<![a-z])b?['\"]")  # but not the apostrophe in "can't"
 # Protocol fields with one value: an origin might read two lines in another way than this server
 # (RFC 9110 section 5.3). aiohttp's parser refuses repeated fields of HTTP itself, and
 # `access.credentials` a repeated Authorization.
