@@ -74,14 +74,8 @@ ASKED = st.lists(
 )
 QUERIES = st.sampled_from(
     [
-        "?offset=a",
-        "?offset=a",
-        "?offset=-1",
-        "?offset=now",
-        "",
-        "?offset=0_7",
-        "?x=1&offset=a",
-        "?offset=a&offset=b",
+        *("?offset=a", "?offset=a", "?offset=-1", "?offset=now", "", "?offset=0_7"),
+        *("?x=1&offset=a", "?offset=a&offset=b"),
     ]
 )
 BODYLESS = ("204", "304")

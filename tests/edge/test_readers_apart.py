@@ -34,20 +34,9 @@ ROUNDS = 10
 KEPT = {"tail_max_age": 600}
 UP_TO_DATE = "Stream-Up-To-Date: true"
 IDENTIFYING = (
-    "X-Api-Key",
-    "Api-Key",
-    "Ocp-Apim-Subscription-Key",
-    "X-Auth-Token",
-    "X-Access-Token",
-    "X-Amz-Security-Token",
-    "X-Csrf-Token",
-    "X-Session-Id",
-    "X-Tenant-Id",
-    "X-User-Id",
-    "X-Forwarded-User",
-    "X-Remote-User",
-    "Cf-Access-Jwt-Assertion",
-    "X-Goog-Iap-Jwt-Assertion",
+    *("X-Api-Key", "Api-Key", "Ocp-Apim-Subscription-Key", "X-Auth-Token", "X-Access-Token"),
+    *("X-Amz-Security-Token", "X-Csrf-Token", "X-Session-Id", "X-Tenant-Id", "X-User-Id"),
+    *("X-Forwarded-User", "X-Remote-User", "Cf-Access-Jwt-Assertion", "X-Goog-Iap-Jwt-Assertion"),
     "X-Ms-Client-Principal-Id",
 )
 
