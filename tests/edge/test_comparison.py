@@ -109,20 +109,12 @@ def test_the_common_point_of_two_histories_is_where_their_data_differ(
         pytest.param(Span("0", "3", b"abc"), True, SAME, id="equal-data-up-to-the-tail"),
         pytest.param(Span("0", "5", b"abcde"), True, SAME, id="more-data"),
         pytest.param(Span("0", "2", b"ab"), True, SHORTER, id="less-data-up-to-the-tail"),
-        pytest.param(
-            Span("0", "2", b"ab"), False, UNFINISHED, id="less-data-of-an-unfinished-read"
-        ),
+        pytest.param(Span("0", "2", b"ab"), False, UNFINISHED, id="less-data-amid-a-read"),
         pytest.param(Span("0", "0", b""), True, SHORTER, id="no-data"),
-        pytest.param(
-            Span("0", "3", b"ab"), False, ANOTHER, id="less-data-and-the-same-end"
-        ),  # fewer data, and no end of them
+        pytest.param(Span("0", "3", b"ab"), False, ANOTHER, id="less-data-and-the-same-end"),
         pytest.param(Span("0", "5", b"ab"), True, ANOTHER, id="less-data-and-a-later-end"),
-        pytest.param(
-            Span("0", "3", b"abcd"), True, ANOTHER, id="more-data-and-the-same-end"
-        ),  # more data, and the same end
-        pytest.param(
-            Span("0", "2", b"abc"), True, ANOTHER, id="equal-data-and-an-earlier-end"
-        ),  # all data, and an earlier end
+        pytest.param(Span("0", "3", b"abcd"), True, ANOTHER, id="more-data-and-the-same-end"),
+        pytest.param(Span("0", "2", b"abc"), True, ANOTHER, id="equal-data-and-an-earlier-end"),
         pytest.param(Span("0", "2", b"ax"), False, ANOTHER, id="other-bytes"),
         pytest.param(Span("0", "9", b"abxabcabc"), True, ANOTHER, id="other-bytes-amid-more-data"),
     ],

@@ -57,9 +57,7 @@ IDENTITIES = [
     pytest.param(IdentityHeaders(), id="no-identity-headers"),
     pytest.param(IdentityHeaders(("x-plain",)), id="an-identity-header"),
     pytest.param(IdentityHeaders(("x-request-id",)), id="the-request-id-as-identity"),
-    pytest.param(
-        IdentityHeaders((), ("x-request-id", "x-plain")), id="headers-that-are-no-identity"
-    ),
+    pytest.param(IdentityHeaders((), ("x-request-id", "x-plain")), id="other-headers"),
     pytest.param(IdentityHeaders(verified_cookie="a"), id="a-verified-cookie"),
 ]
 READS = [f"{EDGE}/s?offset=a", f"{EDGE}/t?offset=-1", f"{EDGE}/s?offset=now&x=1"]

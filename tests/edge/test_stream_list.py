@@ -143,11 +143,7 @@ async def test_a_stream_without_a_feed_is_described_by_its_cached_responses() ->
         pytest.param(DescribeStream(EDGE, "unknown"), 404, id="an-unknown-stream"),
         pytest.param(ListStreams(EDGE, order="size"), 501, id="an-unsupported-order"),
         pytest.param(ListStreams(EDGE, order="readers", after="x"), 400, id="a-malformed-position"),
-        pytest.param(
-            ListStreams(EDGE, order="readers", after="9" * 5000),
-            400,
-            id="a-position-over-the-limit",
-        ),
+        pytest.param(ListStreams(EDGE, order="readers", after="9" * 5000), 400, id="a-long-one"),
         pytest.param(ListStreams("/no/route"), 404, id="an-unknown-route"),
     ],
 )

@@ -184,10 +184,7 @@ async def test_a_repeated_append_gets_the_end_of_the_stream_from_a_head_request(
     "head",
     [
         pytest.param(answer(status="403 Forbidden"), id="a-403"),
-        pytest.param(
-            answer(b"", "Stream-Next-Offset: 0007", status="404 Not Found"),
-            id="a-404-with-an-offset",
-        ),
+        pytest.param(answer(b"", "Stream-Next-Offset: 0007", status="404 Not Found"), id="a-404"),
         pytest.param(answer(b"", "Content-Type: text/plain"), id="no-offset"),
         pytest.param(answer(b"", "Stream-Next-Offset:"), id="an-empty-offset"),
         pytest.param(b"no HTTP\r\n\r\n", id="no-http"),

@@ -194,9 +194,7 @@ def test_a_response_that_varies_by_everything_matches_no_later_request(
     [
         ("", []),
         ('ETag: W/"a"', [("If-None-Match", 'W/"a"')]),
-        pytest.param(
-            f"Last-Modified: {HOUR_AGO}", [("If-Modified-Since", HOUR_AGO)], id="last-modified"
-        ),
+        pytest.param(f"Last-Modified: {HOUR_AGO}", [("If-Modified-Since", HOUR_AGO)], id="a-date"),
         pytest.param(
             f'Last-Modified: {HOUR_AGO} | ETag: "a"',
             [("If-None-Match", '"a"'), ("If-Modified-Since", HOUR_AGO)],
@@ -228,9 +226,7 @@ def test_the_validators_of_a_response_become_conditions_for_the_origin(
             id="the-same-etag-with-another-date",
         ),
         (f"Last-Modified: {HOUR_AGO}", "Last-Modified: Sun Nov  6 07:49:37 1994", True),
-        pytest.param(
-            f"Last-Modified: {HOUR_AGO}", f"Last-Modified: {DATE}", False, id="another-date"
-        ),
+        pytest.param(f"Last-Modified: {HOUR_AGO}", f"Last-Modified: {DATE}", False, id="newer"),
         (f"Last-Modified: {HOUR_AGO}", 'ETag: "a"', False),
         (f"Last-Modified: {HOUR_AGO}", "", True),
     ],
@@ -375,16 +371,9 @@ def test_a_range_of_an_empty_response_is_ignored(text: str) -> None:
         ('ETag: W/"a"', '"a"', False),
         ('ETag: W/"a"', 'W/"a"', False),
         ("", '"a"', False),
-        pytest.param(
-            f"Date: {DATE} | Last-Modified: {MINUTE_AGO}", MINUTE_AGO, True, id="the-same-date"
-        ),
+        pytest.param(f"Date: {DATE} | Last-Modified: {MINUTE_AGO}", MINUTE_AGO, True, id="equal"),
         pytest.param(f"Date: {DATE} | Last-Modified: {MINUTE_AGO}", DATE, False, id="a-later-date"),
-        pytest.param(
-            f"Date: {DATE} | Last-Modified: {DATE}",
-            DATE,
-            False,
-            id="a-date-within-the-second-of-the-response",
-        ),
+        pytest.param(f"Date: {DATE} | Last-Modified: {DATE}", DATE, False, id="the-same-second"),
         (f"Last-Modified: {MINUTE_AGO}", MINUTE_AGO, False),
         (f"Date: {DATE}", DATE, False),
         pytest.param(

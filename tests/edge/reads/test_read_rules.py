@@ -6,6 +6,7 @@ The origins are those that exist: each speaks the protocol, and each leaves some
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -19,10 +20,7 @@ from gateway.protocol.requests import CatchUp
 from gateway.protocol.streams.offsets import current_cursor
 from gateway.protocol.streams.state import Lifetime
 from gateway.rules.cached_response import CacheRequest
-from gateway.rules.read_rules import (
-    RULES,
-    ReadResponse,
-)
+from gateway.rules.read_rules import RULES, ReadResponse
 from gateway.rules.repair import (
     StreamRead,
     cors,
@@ -42,16 +40,13 @@ FOREVER = Lifetime()
 REPAIRS = [rule for rule in RULES if rule.repair not in {"cors", "tail"}]
 PUBLIC = "public, max-age=60, stale-while-revalidate=300"
 AT_TAIL = "no-cache, s-maxage=10, stale-while-revalidate=0"
+TAIL, CLOSED = ("Stream-Up-To-Date", "true"), ("Stream-Closed", "true")
+NO_STORE = ("Cache-Control", "no-store")
 WELL_FORMED = re.compile(r'(W/)?"[\x21\x23-\x7e\x80-\U0010ffff]*"')
 
 
 def read(offset: str | None = "5") -> CatchUp:
-    target = f"/v1/stream/s?offset={offset or -1}"
-    return CatchUp(
-        "/v1/stream/s",
-        target,
-        offset,
-    )
+    return CatchUp("/v1/stream/s", f"/v1/stream/s?offset={offset or -1}", offset)
 
 
 def mended(
@@ -87,9 +82,7 @@ def mended(
     [
         (200, {"Stream-Next-Offset": "9"}, True),
         (200, {}, False),
-        (204, {"Stream-Next-Offset": "9"}, False),
-        (206, {"Stream-Next-Offset": "9"}, False),
-        (404, {"Stream-Next-Offset": "9"}, False),
+        *((status, {"Stream-Next-Offset": "9"}, False) for status in (204, 206, 404)),
     ],
 )
 def test_only_a_200_with_an_offset_is_a_stream_read(
@@ -155,32 +148,23 @@ def test_data_before_the_tail_get_the_lifetime_of_the_route() -> None:
     fields, repairs = mended()
     assert lines(fields) == [("Cache-Control", PUBLIC)]
     assert repairs == ["cache_control", "etag"]
+    assert "ETag" not in fields, "it is made of the whole body"
 
 
 @pytest.mark.parametrize(
-    ("fields", "body", "cache_control"),
+    ("is_tail", "is_closed", "body", "cache_control"),
     [
-        ({"Stream-Up-To-Date": "true"}, b"data", AT_TAIL),
-        pytest.param(
-            {"Stream-Up-To-Date": "true", "Stream-Closed": "true"},
-            b"data",
-            PUBLIC,
-            id="the-end-of-a-closed-stream",
-        ),
-        pytest.param(
-            {"Stream-Up-To-Date": "true", "Stream-Closed": "true"},
-            b"",
-            PUBLIC,
-            id="nothing-behind-the-end-of-a-closed-stream",
-        ),
-        ({}, b"data", PUBLIC),
+        (True, False, b"data", AT_TAIL),
+        (True, True, b"data", PUBLIC),
+        (True, True, b"", PUBLIC),
+        (False, False, b"data", PUBLIC),
     ],
 )
-def test_a_read_up_to_the_open_tail_gets_the_tail_lifetime(
-    fields: dict[str, str], body: bytes, cache_control: str
+def test_only_a_read_up_to_the_open_tail_gets_the_tail_lifetime(
+    is_tail: bool, is_closed: bool, body: bytes, cache_control: str
 ) -> None:
-    told = mended(*fields.items(), body=body)[0]
-    assert lines(told, "Cache-Control") == [("Cache-Control", cache_control)]
+    told = [TAIL] * is_tail + [CLOSED] * is_closed
+    assert lines(mended(*told, body=body)[0], "Cache-Control") == [("Cache-Control", cache_control)]
 
 
 @pytest.mark.parametrize(
@@ -189,7 +173,7 @@ def test_a_read_up_to_the_open_tail_gets_the_tail_lifetime(
 def test_an_empty_read_at_the_tail_is_cacheable_only_by_shared_caches(
     content_type: str, body: bytes
 ) -> None:
-    fields, _ = mended(("Content-Type", content_type), ("Stream-Up-To-Date", "true"), body=body)
+    fields, _ = mended(("Content-Type", content_type), TAIL, body=body)
     assert lines(fields) == [
         ("Cache-Control", AT_TAIL),
         ("CDN-Cache-Control", "public, max-age=10"),
@@ -198,45 +182,27 @@ def test_an_empty_read_at_the_tail_is_cacheable_only_by_shared_caches(
 
 
 def test_a_read_of_now_is_no_store_and_has_no_tag() -> None:
-    fields, repairs = mended(("Stream-Up-To-Date", "true"), body=b"", of=read("now"))
-    assert lines(fields) == [("Cache-Control", "no-store")]
+    fields, repairs = mended(TAIL, body=b"", of=read("now"))
+    assert lines(fields) == [NO_STORE]
     assert "ETag" not in fields
     assert repairs == ["cache_control"]
 
 
-LIFETIMES: dict[str, tuple[object, ...]] = {
-    "no-lifetime": (Lifetime(), PUBLIC),
-    "a-long-ttl": (Lifetime(ttl_s=1000), PUBLIC),
-    "a-ttl-within-the-stale-time": (
-        Lifetime(ttl_s=100),
-        "public, max-age=60, stale-while-revalidate=40",
-    ),
-    "a-ttl-that-equals-max-age": (
-        Lifetime(ttl_s=60),
-        "public, max-age=60, stale-while-revalidate=0",
-    ),
-    "a-ttl-below-max-age": (Lifetime(ttl_s=30), "public, max-age=30, stale-while-revalidate=0"),
-    "an-expiry-within-the-stale-time": (
-        Lifetime(expires_at=NOW + 100),
-        "public, max-age=60, stale-while-revalidate=40",
-    ),
-    "an-expiry-below-max-age": (
-        Lifetime(expires_at=NOW + 30),
-        "public, max-age=30, stale-while-revalidate=0",
-    ),
-    "an-expiry-now": (Lifetime(expires_at=NOW), "public, max-age=0, stale-while-revalidate=0"),
-    "an-expiry-in-the-past": (
-        Lifetime(expires_at=NOW - 1),
-        "public, max-age=0, stale-while-revalidate=0",
-    ),
-}
-
-
-@pytest.mark.parametrize(("lifetime", "cache_control"), LIFETIMES.values(), ids=LIFETIMES)
+@pytest.mark.parametrize(
+    ("ttl_s", "expires_in_s", "max_age", "stale_s"),
+    [
+        (None, None, 60, 300),
+        *((1000, None, 60, 300), (100, None, 60, 40), (60, None, 60, 0), (30, None, 30, 0)),
+        *((None, 100, 60, 40), (None, 30, 30, 0), (None, 0, 0, 0), (None, -1, 0, 0)),
+    ],
+)
 def test_a_repaired_lifetime_does_not_outlast_its_stream(
-    lifetime: Lifetime, cache_control: str
+    ttl_s: int | None, expires_in_s: float | None, max_age: int, stale_s: int
 ) -> None:
-    assert lines(mended(lifetime=lifetime)[0]) == [("Cache-Control", cache_control)]
+    expires_at = None if expires_in_s is None else NOW + expires_in_s
+    fields, _ = mended(lifetime=Lifetime(ttl_s=ttl_s, expires_at=expires_at))
+    told = f"public, max-age={max_age}, stale-while-revalidate={stale_s}"
+    assert lines(fields) == [("Cache-Control", told)]
 
 
 @pytest.mark.parametrize(
@@ -244,7 +210,7 @@ def test_a_repaired_lifetime_does_not_outlast_its_stream(
     [
         ("Cache-Control", "max-age=5"),
         ("Cache-Control", "private"),
-        ("Cache-Control", "no-store"),
+        NO_STORE,
         ("Expires", "Thu, 01 Jan 1970 00:00:00 GMT"),
         ("CDN-Cache-Control", "no-store"),
     ],
@@ -268,14 +234,11 @@ def test_a_response_with_a_cookie_is_not_made_public() -> None:
 @pytest.mark.parametrize(
     "said",
     [
-        [("Cache-Control", "no-store")],
+        [NO_STORE],
         [("Cache-Control", "No-Store")],
-        pytest.param(
-            [("Cache-Control", "no-store, no-cache, must-revalidate")],
-            id="beside-no-cache-and-must-revalidate",
-        ),
-        [("Cache-Control", "no-store"), ("Expires", "0")],
-        pytest.param([("Cache-Control", "no-store"), ("Pragma", "no-cache")], id="beside-pragma"),
+        pytest.param([("Cache-Control", "no-store, no-cache, must-revalidate")], id="with-more"),
+        [NO_STORE, ("Expires", "0")],
+        pytest.param([NO_STORE, ("Pragma", "no-cache")], id="beside-pragma"),
     ],
 )
 def test_no_store_is_replaced_if_the_route_ignores_it(said: list[tuple[str, str]]) -> None:
@@ -284,32 +247,29 @@ def test_no_store_is_replaced_if_the_route_ignores_it(said: list[tuple[str, str]
     assert repairs[:2] == ["no_store", "cache_control"]
 
 
-@pytest.mark.parametrize("said", ["no-store", "private, no-store", "no-store, max-age=0"])
-def test_no_store_stays_if_the_route_does_not_ignore_it(said: str) -> None:
-    assert lines(mended(("Cache-Control", said))[0]) == [("Cache-Control", said)]
-
-
-def test_no_store_stays_for_an_identified_reader() -> None:
-    fields, repairs = mended(("Cache-Control", "no-store"), identified=True, ignore_no_store=True)
-    assert lines(fields) == [("Cache-Control", "no-store")]
+@pytest.mark.parametrize(
+    ("said", "given"),
+    [
+        *((said, {}) for said in ("no-store", "private, no-store", "no-store, max-age=0")),
+        ("no-store", {"identified": True, "ignore_no_store": True}),
+        ("no-store", {"offset": "now", "ignore_no_store": True}),
+        *((said, {"ignore_no_store": True}) for said in ("max-age=5", "no-cache", "private")),
+    ],
+)
+def test_no_store_stays_unless_the_route_ignores_it_and_the_response_is_for_everybody(
+    said: str, given: dict[str, Any]
+) -> None:
+    options = {"offset": "5", **given}
+    of = read(options.pop("offset"))
+    fields, repairs = mended(("Cache-Control", said), of=of, **options)
+    assert lines(fields) == [("Cache-Control", said)]
     assert "no_store" not in repairs
-
-
-def test_no_store_stays_for_a_read_of_now() -> None:
-    fields, _ = mended(("Cache-Control", "no-store"), of=read("now"), ignore_no_store=True)
-    assert lines(fields) == [("Cache-Control", "no-store")]
 
 
 @pytest.mark.parametrize("said", ["private, no-store", "no-store, private", "private"])
 def test_ignoring_no_store_does_not_make_a_private_response_public(said: str) -> None:
     fields, _ = mended(("Cache-Control", said), ignore_no_store=True)
     assert not any("public" in value for _, value in lines(fields))
-
-
-@pytest.mark.parametrize("said", ["max-age=5", "no-cache", "private"])
-def test_directives_other_than_no_store_stay_on_a_route_that_ignores_no_store(said: str) -> None:
-    fields, _ = mended(("Cache-Control", said), ignore_no_store=True)
-    assert lines(fields) == [("Cache-Control", said)]
 
 
 @pytest.mark.parametrize(
@@ -333,12 +293,6 @@ def test_an_unquoted_etag_gets_quotes(tag: str, made: str) -> None:
 def tag_of(*fields: tuple[str, str], of: CatchUp | None = None) -> str:
     found: str = mended(*fields, of=of)[0]["ETag"]
     return found
-
-
-def test_a_missing_etag_is_not_made_before_the_body_is_complete() -> None:
-    fields, repairs = mended()
-    assert "ETag" not in fields
-    assert "etag" in repairs
 
 
 def test_a_made_etag_differs_by_path_range_and_bytes() -> None:
@@ -367,8 +321,8 @@ def test_a_made_etag_differs_by_path_range_and_bytes() -> None:
     ],
 )
 def test_an_etag_of_a_closed_stream_gets_a_closed_mark(tag: str, made: str) -> None:
-    assert tag_of(("ETag", tag), ("Stream-Closed", "true")) == made
-    assert mended(("ETag", made), ("Stream-Closed", "true"))[1] == ["cache_control"]
+    assert tag_of(("ETag", tag), CLOSED) == made
+    assert mended(("ETag", made), CLOSED)[1] == ["cache_control"]
 
 
 @pytest.mark.parametrize(
@@ -383,9 +337,9 @@ def test_an_etag_of_a_closed_stream_gets_a_closed_mark(tag: str, made: str) -> N
 )
 def test_only_an_etag_at_the_tail_gets_a_tail_mark(tag: str, up_to_date: bool, made: str) -> None:
     """Else a 304 would confirm that there is no more, when there is."""
-    told = [("Stream-Up-To-Date", "true")] if up_to_date else []
+    told = [TAIL] if up_to_date else []
     assert tag_of(("ETag", tag), *told) == made
-    closed = ("Stream-Closed", "true")
+    closed = CLOSED
     assert tag_of(("ETag", made), *told, closed) == f'{tag.replace(":tail", "")[:-1]}:closed"'
 
 
@@ -404,7 +358,7 @@ def test_an_etag_of_an_encoded_response_becomes_weak(coding: str, tag: str, made
 def test_any_etag_text_becomes_a_valid_etag(tag: str, closed: bool, coded: bool) -> None:
     fields = [("ETag", tag)]
     if closed:
-        fields.append(("Stream-Closed", "true"))
+        fields.append(CLOSED)
     if coded:
         fields.append(("Content-Encoding", "gzip"))
     made = tag_of(*fields)
@@ -413,14 +367,12 @@ def test_any_etag_text_becomes_a_valid_etag(tag: str, closed: bool, coded: bool)
 
 
 @pytest.mark.parametrize("given_cursor", [None, "1", "99999999999", "abc"])
-def test_the_cursor_of_the_origin_is_replaced_by_the_gateways(given_cursor: str | None) -> None:
+def test_the_cursor_of_the_origin_is_replaced_and_a_closed_stream_has_none(
+    given_cursor: str | None,
+) -> None:
     fields = [] if given_cursor is None else [("Stream-Cursor", given_cursor)]
     assert mended(*fields)[0].getall("Stream-Cursor") == [CURSOR]
-
-
-def test_a_closed_stream_response_has_no_cursor() -> None:
-    fields, _ = mended(("Stream-Cursor", "7"), ("Stream-Closed", "true"))
-    assert "Stream-Cursor" not in fields
+    assert "Stream-Cursor" not in mended(*fields, CLOSED)[0]
 
 
 def test_a_complete_response_is_not_changed() -> None:
@@ -470,10 +422,8 @@ def test_a_non_read_response_with_an_offset_is_made_no_store(
     [
         ([], False, ""),
         ([("Vary", "Cookie")], False, ""),
-        pytest.param(
-            [("Cache-Control", "no-store")], False, "Cache-Control: no-store\r\n", id="no-store"
-        ),
-        ([("Cache-Control", "no-store")], True, ""),
+        pytest.param([NO_STORE], False, "Cache-Control: no-store\r\n", id="no-store"),
+        ([NO_STORE], True, ""),
         pytest.param(
             [("Cache-Control", "private, no-store")],
             True,
@@ -503,9 +453,7 @@ EXPOSED = ("Access-Control-Expose-Headers", "ETag")
     [
         ([], ""),
         ([EXPOSED], ""),
-        pytest.param(
-            [PAGE], "Access-Control-Allow-Origin: https://a.example\r\n", id="one-page-for-all"
-        ),
+        pytest.param([PAGE], "Access-Control-Allow-Origin: https://a.example\r\n", id="a-page"),
         pytest.param(
             [EXPOSED, ("access-control-allow-credentials", "true"), PAGE, ("Vary", "Accept")],
             "Access-Control-Allow-Origin: https://a.example\r\n"
@@ -513,11 +461,7 @@ EXPOSED = ("Access-Control-Expose-Headers", "ETag")
             "Access-Control-Expose-Headers: ETag\r\n",
             id="one-page-with-credentials",
         ),
-        pytest.param(
-            [PAGE, ("Vary", "Accept"), ("Vary", "X-Other , ORIGIN")],
-            "",
-            id="a-page-that-varies-by-origin",
-        ),
+        pytest.param([PAGE, ("Vary", "Accept"), ("Vary", "X-Other , ORIGIN")], "", id="by-origin"),
         pytest.param([PAGE, ("Vary", "*")], "", id="a-page-that-varies-by-anything"),
     ],
 )
