@@ -19,7 +19,7 @@ from tests.edge.live_readers import (
     viewed,
     waiting,
 )
-from tests.edge.test_two_histories import restored
+from tests.edge.test_two_histories import caught_up, restored, was_away
 from tests.support.live_origin import LiveOrigin
 from tests.support.raw_origin import Wire, answer
 from tests.support.serving import edge_serving, get
@@ -48,9 +48,7 @@ async def test_a_stream_has_one_feed_again_after_a_lag_that_looked_like_another_
 
 async def test_a_read_waits_until_a_second_doubt_is_settled() -> None:
     async with live(b"a", b"b", b"c") as (origin, gateway):
-        viewer = await following(gateway, "-1")
-        assert await up_to(viewer, "0003") == "abc"
-        await origin.polled(1)
+        await caught_up(origin, gateway)
         (stream,) = gateway.edge.feeds.table.of_path(S)
         settled, times = stream.verification._on_settled, 0
 
@@ -140,9 +138,7 @@ async def test_a_comparison_runs_though_waiting_readers_use_all_origin_requests(
         LiveOrigin(b"a", b"b", b"c") as origin,
         edge_serving(origin, {"max_origin_requests": 1}) as gateway,
     ):
-        viewer = await following(gateway, "-1")
-        assert await up_to(viewer, "0003") == "abc"
-        await origin.polled(1)
+        await caught_up(origin, gateway)
         (stream,) = gateway.edge.feeds.table.of_path(S)
         asked, compared = asyncio.Event(), asyncio.Event()
         fields = ["Content-Type: text/plain", "Stream-Next-Offset: 0003"]
@@ -177,9 +173,7 @@ async def test_a_read_of_an_unfollowed_stream_ends_in_410_once_its_lag_has_laste
     monkeypatch.setattr(followed_streams, "LINGER_S", 0.1)
     async with live(b"a", b"b", b"c") as (origin, gateway):
         assert (await gateway.ask(get(f"{S}?offset=-1"))).body == b"abc"
-        (server,) = gateway.edge.origin.servers
-        server.failed("refuses connections")
-        server.recovered()
+        was_away(gateway)
         origin.pieces = [b"a", b"X"]
 
         async def status() -> int:
@@ -205,9 +199,7 @@ async def test_a_feed_begun_after_a_change_of_history_gives_nothing_for_earlier_
             waiter = await polling(gateway, f"{number + 1:04}")
         (stream,) = gateway.edge.feeds.table.of_path(S)
         gateway.edge.feeds._rest(stream)  # as after LINGER_S
-        (server,) = gateway.edge.origin.servers
-        server.failed("refuses connections")
-        server.recovered()
+        was_away(gateway)
         origin.pieces = [b"a", b"X", b"Y"]
         viewer = await following(gateway, "now")
         origin.append(b"Z")
@@ -221,9 +213,7 @@ async def test_a_reader_of_now_goes_on_although_an_earlier_stream_of_that_length
     """Else each new feed was compared with what the earlier stream had there, and ended."""
     async with live(b"a", b"b", b"c") as (origin, gateway):
         assert (await gateway.ask(get(f"{S}?offset=-1"))).body == b"abc"
-        (server,) = gateway.edge.origin.servers
-        server.failed("refuses connections")
-        server.recovered()
+        was_away(gateway)
         origin.pieces = [b"a", b"X", b"Y"]
         lost = await following(gateway, "now")
         await lost.events_to_the_end()

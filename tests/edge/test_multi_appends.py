@@ -37,9 +37,9 @@ APPENDED = taking(OFFERED)
 APPENDED_AS_DATA = taking()
 
 
-async def multi_append(gateway: Serving, value: str = "true") -> Answer:
-    lines = (f"X-Stream-Multi: {value}", "Content-Type: text/plain")
-    return await gateway.ask(request("POST", S, *lines, body=BODY))
+async def multi_append(gateway: Serving, *values: str) -> Answer:
+    lines = [f"X-Stream-Multi: {value}" for value in values or ("true",)]
+    return await gateway.ask(request("POST", S, *lines, "Content-Type: text/plain", body=BODY))
 
 
 def asked(raw: RawOrigin) -> list[str]:
@@ -78,28 +78,19 @@ async def test_a_multi_append_to_an_origin_without_the_offer_gets_501_and_is_not
 
 
 @pytest.mark.parametrize(
-    ("value", "why"),
+    ("values", "why"),
     [
-        ("yes", "X-Stream-Multi must be true, or absent"),
-        pytest.param(
-            "true\r\nX-Stream-Multi: false",
-            "X-Stream-Multi is given more than once",
-            id="true-and-false",
-        ),
-        pytest.param(
-            "true\r\nX-Stream-Multi: true",
-            "X-Stream-Multi is given more than once",
-            id="true-twice",
-        ),
+        (["yes"], "X-Stream-Multi must be true, or absent"),
+        (["true", "false"], "X-Stream-Multi is given more than once"),
+        (["true", "true"], "X-Stream-Multi is given more than once"),
     ],
 )
 async def test_an_invalid_multi_append_header_gets_400_and_is_not_sent(
-    value: str, why: str
+    values: list[str], why: str
 ) -> None:
     async with RawOrigin(HEAD_OFFERS, APPENDED) as raw, edge_serving(raw) as gateway:
         assert (await multi_append(gateway)).status == 200
-        refusal = await multi_append(gateway, value)
-        refusal.assert_problem(400, why)
+        (await multi_append(gateway, *values)).assert_problem(400, why)
         assert asked(raw) == ["HEAD", "POST"]
 
 

@@ -346,29 +346,18 @@ async def test_a_range_request_at_the_tail_gets_an_empty_200_with_the_offset() -
 
 
 @pytest.mark.parametrize(
-    ("asked", "answered", "status"),
+    ("lines", "answered", "status"),
     [
-        pytest.param(request("HEAD", S), "304 Not Modified", 502, id="a-304-without-a-condition"),
-        pytest.param(request("HEAD", S), "206 Partial Content", 502, id="a-206-without-a-range"),
-        pytest.param(
-            request("HEAD", S, 'If-None-Match: "a"'),
-            "304 Not Modified",
-            304,
-            id="a-304-to-if-none-match",
-        ),
-        pytest.param(
-            request("HEAD", S, "Range: bytes=0-1"),
-            "206 Partial Content",
-            206,
-            id="a-206-to-a-range",
-        ),
+        *(([], "304 Not Modified", 502), ([], "206 Partial Content", 502)),
+        (['If-None-Match: "a"'], "304 Not Modified", 304),
+        (["Range: bytes=0-1"], "206 Partial Content", 206),
     ],
 )
 async def test_a_304_or_206_to_an_unconditional_head_request_is_a_502(
-    asked: bytes, answered: str, status: int
+    lines: list[str], answered: str, status: int
 ) -> None:
     async with RawOrigin(answer(b"", MINUTE, status=answered)) as raw, edge_serving(raw) as gateway:
-        assert (await gateway.ask(asked)).status == status
+        assert (await gateway.ask(request("HEAD", S, *lines))).status == status
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,18 @@ async def restored(origin: LiveOrigin, *pieces: bytes) -> None:
     origin.instead = None
 
 
+def was_away(gateway: Serving) -> None:
+    """Let the gateway take it that its origin refused connections for a moment."""
+    (server,) = gateway.edge.origin.servers
+    server.failed("refuses connections")
+    server.recovered()
+
+
+async def are_refused(gateway: Serving) -> None:
+    for mode in ("", "&live=long-poll", "&live=sse"):
+        assert (await gateway.ask(get(f"{S}?offset=0003{mode}"))).status == 410
+
+
 async def seen_by_all(
     gateway: Serving, viewer: Client, waiter: Client, whole: bytes = b"".join(NEW)
 ) -> None:
@@ -49,8 +61,7 @@ async def seen_by_all(
     assert (await waiter.answer()).status == 410
     for mode in ("", "&live=long-poll"):
         assert (await gateway.ask(get(f"{S}?offset=-1{mode}"))).body == whole
-    for mode in ("", "&live=long-poll", "&live=sse"):
-        assert (await gateway.ask(get(f"{S}?offset=0003{mode}"))).status == 410
+    await are_refused(gateway)
 
 
 async def both(gateway: Serving, start: str = "-1") -> tuple[Client, Client]:
@@ -60,19 +71,21 @@ async def both(gateway: Serving, start: str = "-1") -> tuple[Client, Client]:
     return viewer, await polling(gateway, "0003")
 
 
-async def test_lost_data_are_not_joined_with_the_growth_of_an_older_copy() -> None:
-    async with live(*OLD) as (origin, gateway):
-        viewer, waiter = await both(gateway)
-        await origin.polled(1)
-        await restored(origin, *NEW)
-        await seen_by_all(gateway, viewer, waiter)
+async def caught_up(origin: LiveOrigin, gateway: Serving) -> Client:
+    """Return a reader by SSE at the end of the stream, while the feed waits there."""
+    viewer = await following(gateway, "-1")
+    assert await up_to(viewer, "0003") == "abc"
+    await origin.polled(1)
+    return viewer
 
 
-async def test_readers_that_had_caught_up_before_the_feed_get_no_growth_of_an_older_copy() -> None:
-    """The feed begins at the tail, with no data of its own."""
+@pytest.mark.parametrize("start", ["-1", "0003"])
+async def test_lost_data_are_not_joined_with_the_growth_of_an_older_copy(start: str) -> None:
+    """A feed that begins at the tail has no data of its own."""
     async with live(*OLD) as (origin, gateway):
-        assert (await gateway.ask(get(f"{S}?offset=-1"))).body == b"abc"
-        viewer, waiter = await both(gateway, "0003")
+        if start != "-1":
+            assert (await gateway.ask(get(f"{S}?offset=-1"))).body == b"abc"
+        viewer, waiter = await both(gateway, start)
         await origin.polled(1)
         await restored(origin, *NEW)
         await seen_by_all(gateway, viewer, waiter)
@@ -192,8 +205,7 @@ async def test_a_lost_offset_is_refused_in_every_mode_although_the_new_stream_en
         assert text(await viewer.events_to_the_end()) == "abc"
         assert (await waiter.answer()).status == 410
         await following(gateway, "-1")  # the new stream is followed, up to the same offset
-        for mode in ("", "&live=long-poll", "&live=sse"):
-            assert (await gateway.ask(get(f"{S}?offset=0003{mode}"))).status == 410
+        await are_refused(gateway)
 
 
 async def test_a_read_at_another_server_than_the_feeds_is_not_joined_uncompared() -> None:
@@ -201,9 +213,7 @@ async def test_a_read_at_another_server_than_the_feeds_is_not_joined_uncompared(
     async with LiveOrigin(*OLD) as first, LiveOrigin(*NEW) as second:
         route = {"origin": [first.url, second.url], "health_interval": 0.1}
         async with edge_serving(first, route) as gateway:
-            viewer = await following(gateway, "-1")
-            assert await up_to(viewer, "0003") == "abc"
-            await first.polled(1)
+            viewer = await caught_up(first, gateway)
             first.instead = reset  # also of reads; the poll that is out hangs on
             read = get(f"{S}?offset=0003", "X-Own-Way: 1")
             assert (await gateway.ask(read)).status in {410, 502, 503}
@@ -216,9 +226,7 @@ async def test_a_read_at_another_server_than_the_feeds_is_not_joined_uncompared(
 async def test_a_read_beyond_the_feed_is_a_503_while_its_origin_fails() -> None:
     """A read has gone past the feed; its end is lost, and grown over, before the feed asks."""
     async with live(*OLD) as (origin, gateway):
-        viewer = await following(gateway, "-1")
-        assert await up_to(viewer, "0003") == "abc"
-        await origin.polled(1)
+        viewer = await caught_up(origin, gateway)
         origin.pieces = [*OLD, *NEW]
 
         async def failing(wire: Wire) -> None:
@@ -312,9 +320,7 @@ async def test_offsets_read_from_another_server_are_refused_by_a_feed_that_began
 async def test_a_read_of_an_unfollowed_stream_after_an_outage_is_compared_first() -> None:
     async with live(*OLD) as (origin, gateway):
         assert (await gateway.ask(get(f"{S}?offset=-1"))).body == b"abc"
-        (server,) = gateway.edge.origin.servers
-        server.failed("refuses connections")
-        server.recovered()
+        was_away(gateway)
         origin.pieces = list(NEW)
         assert (await gateway.ask(get(f"{S}?offset=0003"))).status == 410
 
@@ -322,9 +328,7 @@ async def test_a_read_of_an_unfollowed_stream_after_an_outage_is_compared_first(
 async def test_a_read_before_the_tail_waits_for_the_comparison() -> None:
     """It goes on from a copy that is older than the feed."""
     async with live(*OLD) as (origin, gateway):
-        viewer = await following(gateway, "-1")
-        assert await up_to(viewer, "0003") == "abc"
-        await origin.polled(1)
+        await caught_up(origin, gateway)
         await restored(origin, *NEW)
         assert (await gateway.ask(get(f"{S}?offset=0002", "X-Own-Way: 1"))).status == 410
 
@@ -333,9 +337,7 @@ async def test_reads_beyond_a_feed_continue_if_only_its_polls_fail() -> None:
     """Each is let on as soon as the origin has been compared, and nobody is refused."""
     async with live(*OLD) as (origin, gateway):
         origin.says_of_reads = ["Cache-Control: no-store"]
-        viewer = await following(gateway, "-1")
-        assert await up_to(viewer, "0003") == "abc"
-        await origin.polled(1)
+        await caught_up(origin, gateway)
 
         async def polls_fail(wire: Wire) -> None:
             if "live=" in wire.heard.target:
@@ -361,9 +363,7 @@ async def test_reads_beyond_a_feed_continue_if_only_its_polls_fail() -> None:
 async def test_reads_during_a_comparison_wait_for_it_and_do_not_restart_it() -> None:
     """None of them has it begun anew, or there would be no end to it."""
     async with live(*OLD) as (origin, gateway):
-        viewer = await following(gateway, "-1")
-        assert await up_to(viewer, "0003") == "abc"
-        await origin.polled(1)
+        await caught_up(origin, gateway)
         (stream,) = gateway.edge.feeds.table.by_key.values()
         origin.says_of_reads = ["Cache-Control: no-store"]
         readers: list[Client] = []
@@ -399,5 +399,4 @@ async def test_offsets_read_from_a_deleted_stream_are_refused() -> None:
         assert (await gateway.ask(request("DELETE", S))).status == 204
         origin.pieces = [b"x"]
         assert (await gateway.ask(get(f"{S}?offset=-1"))).body == b"x"
-        for mode in ("", "&live=long-poll", "&live=sse"):
-            assert (await gateway.ask(get(f"{S}?offset=0003{mode}"))).status == 410
+        await are_refused(gateway)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+import socket
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -15,7 +16,7 @@ from gateway.origin.servers import OriginSettings
 from tests.support.raw_origin import RawOrigin
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, AsyncIterator
+    from collections.abc import AsyncIterable, AsyncIterator, Iterator
 
 
 PREFIX = "/v1/stream"
@@ -69,3 +70,14 @@ async def ask(
     """Ask for a whole answer."""
     answer = await send(origin, method, target, body=body, poll=poll)
     return Whole(answer.status, await answer.read(LIMIT))
+
+
+@contextmanager
+def full_queue(host: str, port: int = 0) -> Iterator[int]:
+    """Listen on a port of this host, where the kernel drops every further connection."""
+    with socket.create_server((host, port), backlog=0) as full, ExitStack() as filling:
+        for _ in range(8):
+            one = filling.enter_context(socket.socket())
+            one.setblocking(False)
+            one.connect_ex(full.getsockname())
+        yield full.getsockname()[1]

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -13,7 +12,7 @@ from gateway.origin import health as health_checks
 from gateway.origin import servers
 from gateway.origin.health import FIRST_WAIT_S
 from gateway.origin.pool import ConnectionPool
-from tests.origin.opening import PREFIX, TARGET, ask, opened
+from tests.origin.opening import PREFIX, TARGET, ask, full_queue, opened
 from tests.support.ports import free_port
 from tests.support.raw_origin import RawOrigin, answer, close, reset, silence
 from tests.support.waiting import until
@@ -59,18 +58,10 @@ async def test_an_unresolvable_host_name_is_reported() -> None:
 
 
 async def test_a_server_that_accepts_no_connection_times_out() -> None:
-    # A full queue of connections that nobody accepts: the kernel drops what comes next.
-    with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
-        address = full.getsockname()
-        filling = [socket.socket() for _ in range(8)]
-        for one in filling:
-            one.setblocking(False)
-            one.connect_ex(address)
-        async with opened(f"http://127.0.0.1:{address[1]}", connect_timeout=0.2) as origin:
+    with full_queue("127.0.0.1") as port:
+        async with opened(f"http://127.0.0.1:{port}", connect_timeout=0.2) as origin:
             with pytest.raises(OriginUnreachable, match=r"took no connection within 0\.2 s"):
                 await ask(origin)
-        for one in filling:
-            one.close()
 
 
 async def test_a_recovered_server_is_used_again() -> None:

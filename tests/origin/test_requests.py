@@ -59,42 +59,28 @@ async def test_a_path_in_the_origin_url_replaces_the_route_prefix(
         assert server.lines() == [f"GET {sent}"]
 
 
-async def test_a_body_of_bytes_is_sent_with_its_length() -> None:
+@pytest.mark.parametrize(
+    ("body", "length", "sent"),
+    [
+        *((None, None, b""), (b"", None, b""), (b"abc", None, b"abc")),
+        *(([b"ab", b"c"], "3", b"abc"), ([b"ab", b"c"], None, None)),
+    ],
+)
+async def test_a_body_is_sent_with_its_length_or_in_chunks(
+    body: bytes | list[bytes] | None, length: str | None, sent: bytes | None
+) -> None:
+    in_chunks = b"2\r\nab\r\n1\r\nc\r\n0\r\n\r\n"
+
     async def play(wire: Wire) -> None:
-        assert await wire.read(3) == b"abc"
+        assert await wire.body() == (in_chunks if sent is None else sent)
         await wire.send(answer())
 
     async with RawOrigin(play) as server, opened(server) as origin:
-        assert (await ask(origin, "POST", body=b"abc")).status == 200
-        assert server.heard[0].fields[1:] == ["Content-Length: 3"]
-
-
-@pytest.mark.parametrize("body", [None, b""])
-async def test_a_write_without_a_body_is_sent_with_content_length_zero(body: bytes | None) -> None:
-    async with RawOrigin(answer()) as server, opened(server) as origin:
-        await ask(origin, "PUT", body=body)
-        assert server.heard[0].fields[1:] == ["Content-Length: 0"]
-
-
-async def test_a_request_body_of_unknown_length_is_sent_in_chunks() -> None:
-    async def play(wire: Wire) -> None:
-        assert await wire.read_until(b"0\r\n\r\n") == b"2\r\nab\r\n1\r\nc\r\n0\r\n\r\n"
-        await wire.send(answer())
-
-    async with RawOrigin(play) as server, opened(server) as origin:
-        assert (await ask(origin, "POST", body=chunks(b"ab", b"c"))).status == 200
-        assert server.heard[0].fields[1:] == ["Transfer-Encoding: chunked"]
-
-
-async def test_a_streamed_body_of_known_length_is_sent_with_its_length() -> None:
-    async def play(wire: Wire) -> None:
-        assert await wire.read(3) == b"abc"
-        await wire.send(answer())
-
-    async with RawOrigin(play) as server, opened(server) as origin:
-        head = await send(origin, "POST", TARGET, ("Content-Length", "3"), body=chunks(b"ab", b"c"))
-        assert await head.read(0) == b""
-        assert server.heard[0].fields[1:] == ["Content-Length: 3"]
+        fields = [] if length is None else [("Content-Length", length)]
+        given = chunks(*body) if isinstance(body, list) else body
+        assert (await send(origin, "POST", TARGET, *fields, body=given)).status == 200
+        framing = "Transfer-Encoding: chunked" if sent is None else f"Content-Length: {len(sent)}"
+        assert server.heard[0].fields[1:] == [framing]
 
 
 async def test_a_header_with_undecodable_bytes_is_refused() -> None:
