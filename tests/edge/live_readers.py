@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from gateway.protocol.streams.offsets import current_cursor
 from tests.support.live_origin import LiveOrigin
+from tests.support.raw_origin import Steps
 from tests.support.serving import EDGE, Serving, edge_serving, get
 from tests.support.waiting import until
 
@@ -45,6 +46,18 @@ async def polling(gateway: Serving, offset: str, *lines: str) -> Client:
     client.send(get(at(offset), *lines))
     await until(lambda: gateway.limits.live_readers == before + 1)
     return client
+
+
+async def held_up(
+    origin: LiveOrigin, gateway: Serving, target: str, answer: bytes
+) -> tuple[Client, Steps]:
+    """A reader whose request has come to the origin, which answers this when it is let."""
+    late = origin.instead = Steps(b"", answer)
+    client = await gateway.connect()
+    client.send(get(target))
+    await until(lambda: late.sent == 1)
+    origin.instead = None
+    return client, late
 
 
 async def following(gateway: Serving, offset: str, *lines: str) -> Client:

@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.rules.read_rules import AMBIGUOUS_S
-from tests.edge.live_readers import S, at, following, live, news, polling, text, up_to, waiting
+from tests.edge.live_readers import (
+    S,
+    at,
+    following,
+    held_up,
+    live,
+    news,
+    polling,
+    text,
+    up_to,
+    waiting,
+)
 from tests.edge.live_readers import told as told_of
 from tests.support.live_origin import LiveOrigin
 from tests.support.raw_origin import RawOrigin, Steps, Wire, answer, silence
@@ -163,12 +174,7 @@ async def test_a_read_begun_before_a_deletion_adds_nothing_to_the_next_stream(
     """The answer comes when the stream that has taken its place is followed already."""
     async with live(b"a", b"b", b"c") as (origin, gateway):
         told = ("Content-Type: text/plain", "Stream-Next-Offset: 0003", "Stream-Up-To-Date: true")
-        late = Steps(b"", answer(b"abc", *told))
-        origin.instead = late
-        early = await gateway.connect()
-        early.send(get(at("-1", mode)))
-        await until(lambda: late.sent == 1)
-        origin.instead = None
+        early, late = await held_up(origin, gateway, at("-1", mode), answer(b"abc", *told))
         assert (await gateway.ask(request("DELETE", S))).status == 204
         origin.pieces = []
         assert (await gateway.ask(request("PUT", S))).status == 204

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tests.support.http1 import Answer
     from tests.support.raw_origin import Wire
 
-TIMEOUT_S = 0.5
+IMPATIENT = {"response_timeout": 0.5}
 WAYS = pytest.mark.parametrize("way", ["X-Fast: 1", "X-Request-Id:a"])  # without a task, and with
 FIRST, SECOND = f"{S}?offset=0000", f"{S}?offset=0001"
 
@@ -66,10 +66,7 @@ async def asked_in_vain(gateway: Serving, hanging: Hanging, target: str, way: st
 async def test_one_reader_waits_for_a_hanging_origin_and_the_others_get_the_stale_response(
     way: str,
 ) -> None:
-    async with (
-        LiveOrigin(b"a", b"b", b"c") as origin,
-        edge_serving(origin, {"response_timeout": TIMEOUT_S}) as gateway,
-    ):
+    async with LiveOrigin(b"a", b"b", b"c") as origin, edge_serving(origin, IMPATIENT) as gateway:
         origin.says, origin.longest = ["Cache-Control: max-age=10"], 1
         for target in (FIRST, SECOND):
             assert (await gateway.ask(get(target, way))).get("X-Cache") == "MISS"
@@ -85,10 +82,7 @@ async def test_one_reader_waits_for_a_hanging_origin_and_the_others_get_the_stal
 async def test_one_reader_waits_for_a_hanging_origin_and_the_others_get_recent_data(
     way: str,
 ) -> None:
-    async with (
-        LiveOrigin(b"a") as origin,
-        edge_serving(origin, {"response_timeout": TIMEOUT_S}) as gateway,
-    ):
+    async with LiveOrigin(b"a") as origin, edge_serving(origin, IMPATIENT) as gateway:
         viewer = await following(gateway, "0001")
         await origin.polled(1)
         origin.append(b"b")

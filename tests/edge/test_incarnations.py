@@ -13,6 +13,7 @@ from tests.edge.live_readers import (
     at,
     confirmed,
     following,
+    held_up,
     live,
     news,
     polling,
@@ -21,7 +22,7 @@ from tests.edge.live_readers import (
     viewed,
     waiting,
 )
-from tests.support.raw_origin import Steps, answer
+from tests.support.raw_origin import answer
 from tests.support.serving import PREFIX, Serving, edge_serving, get, post, put, request, serving
 from tests.support.waiting import until
 
@@ -121,11 +122,7 @@ async def test_a_late_response_of_the_old_content_type_is_not_cached() -> None:
     async with live(b"old") as (origin, gateway):
         origin.says = ["Cache-Control: max-age=3600"]
         told = ("Content-Type: text/plain", "Stream-Next-Offset: 0001", *origin.says)
-        late = origin.instead = Steps(b"", answer(b"old", *told))
-        early = await gateway.connect()
-        early.send(get(f"{S}?offset=-1"))
-        await until(lambda: late.sent == 1)
-        origin.instead = None
+        early, late = await held_up(origin, gateway, f"{S}?offset=-1", answer(b"old", *told))
         origin.pieces, origin.content_type = [b"n", b"e"], KINDS[2]
         assert (await gateway.ask(get(f"{S}?offset=0001"))).body == b"e"
         late.go()
@@ -167,11 +164,7 @@ async def test_a_read_under_way_at_a_deletion_is_not_shared_with_later_readers(
     """Nor does what is followed on its word, for the seconds that it lingers."""
     async with live(b"a", b"b") as (origin, gateway):
         told = ("Content-Type: text/plain", "Stream-Next-Offset: 0002", "Stream-Up-To-Date: true")
-        late = origin.instead = Steps(b"", answer(b"ab", *told))
-        early = await gateway.connect()
-        early.send(get(at("-1", mode)))
-        await until(lambda: late.sent == 1)
-        origin.instead = None
+        early, late = await held_up(origin, gateway, at("-1", mode), answer(b"ab", *told))
         assert (await gateway.ask(request("DELETE", S))).status == 204
         origin.instead = answer(status="404 Not Found")
         late.go()

@@ -23,6 +23,7 @@ pytestmark = pytest.mark.usefixtures("late_fins")
 
 IMPATIENT = {"response_timeout": 0.2, "read_timeout": 0.2, "poll_timeout": 0.3}
 IMPATIENT |= {"health_interval": 0.1}
+ONE_AT_A_TIME = {"max_origin_requests": 1}
 BODY = b"x" * 100_000
 
 
@@ -138,10 +139,7 @@ READS = [
 @pytest.mark.parametrize("read", READS)
 async def test_a_read_at_the_origin_ends_when_its_only_client_disconnects(read: bytes) -> None:
     """Else whoever asks and leaves would keep a slow origin busy for everybody."""
-    async with (
-        RawOrigin(silence) as origin,
-        edge_serving(origin, {"max_origin_requests": 1}) as gateway,
-    ):
+    async with RawOrigin(silence) as origin, edge_serving(origin, ONE_AT_A_TIME) as gateway:
         client = await gateway.connect()
         client.send(read)
         await until(lambda: len(origin.heard) == 1)
@@ -160,12 +158,8 @@ async def test_a_read_admitted_by_the_origin_ends_when_its_client_disconnects() 
             await silence(wire)
 
     who = "Authorization: Bearer canary-0123456789abcdef"
-    async with (
-        RawOrigin(play) as origin,
-        edge_serving(
-            origin, {"auth": "origin", "auth_ttl": 30.0, "response_timeout": 60.0}
-        ) as gateway,
-    ):
+    route = {"auth": "origin", "auth_ttl": 30.0, "response_timeout": 60.0}
+    async with RawOrigin(play) as origin, edge_serving(origin, route) as gateway:
         client = await gateway.connect()
         client.send(get(f"{EDGE}/s?offset=-1", who))
         await until(lambda: len(origin.heard) == 2)
@@ -221,7 +215,7 @@ async def test_a_write_without_a_response_frees_its_origin_slot_after_its_client
     kept = answer(b"old", "Cache-Control: max-age=60")
     async with (
         RawOrigin(kept, *scripts, kept) as origin,
-        edge_serving(origin, {"max_origin_requests": 1}) as gateway,
+        edge_serving(origin, ONE_AT_A_TIME) as gateway,
     ):
         await gateway.ask(get(f"{EDGE}/s"))
         client = await gateway.connect()

@@ -18,8 +18,9 @@ from tests.edge.live_readers import (
     viewed,
     waiting,
 )
+from tests.edge.test_two_histories import restored
 from tests.support.live_origin import LiveOrigin
-from tests.support.raw_origin import answer, reset
+from tests.support.raw_origin import answer
 from tests.support.serving import EDGE, Serving, edge_serving, get
 from tests.support.waiting import until
 
@@ -53,10 +54,7 @@ async def test_a_shorter_recreated_stream_is_not_joined_with_the_old_one(
         waiter = await polling(gateway, "0003")
         await origin.polled(1)
         assert (await gateway.ask(get(f"{S}?offset=-1"))).body == b"abc"
-        origin.pieces = [b"x"]
-        origin.answer_all(reset)  # as it starts anew
-        await until(lambda: origin.waiting == 0)
-        origin.instead = None
+        await restored(origin, b"x")
         assert (await waiter.answer()).status == 410
         await viewer.events_to_the_end()
         await until(lambda: gateway.limits.feeds == 0)
@@ -193,10 +191,7 @@ async def test_recent_data_of_equally_long_streams_have_different_tags() -> None
 
 async def test_polls_and_viewers_continue_after_the_origin_restarts_with_the_same_stream() -> None:
     async with viewed(b"a") as (origin, gateway, viewer):
-        origin.answer_all(reset)
-        await until(lambda: origin.waiting == 0)
-        origin.pieces.append(b"b")  # while nobody followed
-        origin.instead = None
+        await restored(origin, b"a", b"b")
         assert await up_to(viewer, "0002") == "b"
         await origin.polled(2)
         assert news(await gateway.ask(get(at("0001")))) == (200, b"b", "0002", "true")

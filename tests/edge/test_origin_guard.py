@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from gateway.features.origin_auth.guard import OriginGuard
     from tests.support.http1 import Answer
+    from tests.support.raw_origin import Play
 
 TTL_S = 30.0
 CANARY = "canary-0123456789abcdef"
@@ -60,10 +61,8 @@ class Club:
             challenge = "WWW-Authenticate: Basic realm=club"
             await wire.send(answer(b"", challenge, status=self.refusal))
             return
-        ends = (
-            "Stream-Next-Offset: 2_0" if "offset=1_0" in heard.target else "Stream-Next-Offset: 1_0"
-        )
-        fields = ["Content-Type: text/plain", ends, *self.ends, *self.says]
+        end = "2_0" if "offset=1_0" in heard.target else "1_0"
+        fields = ["Content-Type: text/plain", f"Stream-Next-Offset: {end}", *self.ends, *self.says]
         body = who.encode() if self.tells_whom else self.data
         whole = answer(body, *fields)
         await wire.send(whole.removesuffix(body) if heard.method == "HEAD" else whole)
@@ -73,11 +72,9 @@ class Club:
 
 
 @contextlib.asynccontextmanager
-async def guarded(club: Club, **route: object) -> AsyncIterator[Serving]:
-    async with (
-        RawOrigin(club) as origin,
-        edge_serving(origin, {"auth": "origin", "auth_ttl": TTL_S, **route}) as gateway,
-    ):
+async def guarded(script: bytes | Play, **route: object) -> AsyncIterator[Serving]:
+    route = {"auth": "origin", "auth_ttl": TTL_S, **route}
+    async with RawOrigin(script) as origin, edge_serving(origin, route) as gateway:
         yield gateway
 
 
@@ -98,12 +95,8 @@ async def test_one_cached_response_serves_all_readers_that_the_origin_admits() -
     assert refused.get("www-authenticate") == "Basic realm=club"
     assert b"data" not in refused.wire
     assert club.count("GET") == 1
-    assert [who for method, _, who in club.asked if method == "HEAD"] == [
-        "ann",
-        "ben",
-        "cat",
-        "eve",
-    ]
+    asked = [who for method, _, who in club.asked if method == "HEAD"]
+    assert asked == ["ann", "ben", "cat", "eve"]
 
 
 async def test_simultaneous_first_requests_of_one_reader_cause_one_admission_request() -> None:
@@ -308,15 +301,8 @@ async def test_a_waiting_reader_is_admitted_anew_in_auth_ttl_and_ended_after_a_r
 async def test_explain_finds_a_reader_that_the_origin_admitted_by_cookie() -> None:
     """The origin is told of the cookie as it came, and not of an Authorization beside it."""
 
-    async def script(wire: Wire) -> None:
-        await wire.body()
-        fields = ("Content-Type: text/plain", "Stream-Next-Offset: 0_0")
-        await wire.send(answer(b"", *fields))
-
-    async with (
-        RawOrigin(script) as origin,
-        edge_serving(origin, {"auth": "origin", "auth_ttl": TTL_S}) as gateway,
-    ):
+    yes = answer(b"", "Content-Type: text/plain", "Stream-Next-Offset: 0_0")
+    async with guarded(yes) as gateway:
         cookie = f"__Secure-headgate={CANARY}"
         target = f"{STREAM}?offset=-1"
         assert (await gateway.ask(get(target, f"Cookie: {cookie}"))).status == 200

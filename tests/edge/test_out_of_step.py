@@ -84,6 +84,17 @@ class Crowd:
             self.wrong.append((wire.decode().partition(" HTTP")[0], got.body))
 
 
+@contextlib.asynccontextmanager
+async def crowded(
+    kind: str, late_s: float, answers_after_s: float
+) -> AsyncIterator[tuple[Serving, Crowd, Client]]:
+    async with (
+        SurplusOrigin(kind, late_s, answers_after_s=answers_after_s) as origin,
+        edge_serving(origin) as gateway,
+    ):
+        yield gateway, Crowd(gateway, origin), await gateway.connect()
+
+
 @pytest.mark.parametrize(
     ("kind", "late_ms"),
     [
@@ -102,11 +113,7 @@ class Crowd:
 async def test_a_late_body_behind_a_bodiless_response_reaches_no_other_client(
     kind: str, late_ms: int
 ) -> None:
-    async with (
-        SurplusOrigin(kind, late_ms / 1000, answers_after_s=0.004) as origin,
-        edge_serving(origin) as gateway,
-    ):
-        crowd, client = Crowd(gateway, origin), await gateway.connect()
+    async with crowded(kind, late_ms / 1000, 0.004) as (_, crowd, client):
         async with crowd.reading(READERS):
             for _ in range(SURPLUSES):
                 await crowd.spoil(client)
@@ -119,11 +126,7 @@ async def test_a_late_body_behind_a_bodiless_response_reaches_no_other_client(
 async def test_a_second_response_behind_a_complete_one_reaches_another_client_at_most_once(
     late_ms: int,
 ) -> None:
-    async with (
-        SurplusOrigin("200", late_ms / 1000, answers_after_s=0.03) as origin,
-        edge_serving(origin) as gateway,
-    ):
-        crowd, client = Crowd(gateway, origin), await gateway.connect()
+    async with crowded("200", late_ms / 1000, 0.03) as (gateway, crowd, client):
         for _ in range(SURPLUSES):
             await crowd.spoil(client)
             await crowd.read_one(client)
@@ -160,11 +163,7 @@ def _is_seen(gateway: Serving) -> bool:
 
 
 async def test_surplus_bytes_that_arrive_after_the_rest_time_mislead_at_most_one_reader() -> None:
-    async with (
-        SurplusOrigin("HEAD", SILENCE_S + 0.05, answers_after_s=0.1) as origin,
-        edge_serving(origin) as gateway,
-    ):
-        crowd, client = Crowd(gateway, origin), await gateway.connect()
+    async with crowded("HEAD", SILENCE_S + 0.05, 0.1) as (gateway, crowd, client):
         await crowd.spoil(client)
         (endpoint,) = gateway.edge.origin.pool.by_server.values()
         await until(lambda: endpoint.resting == 0)

@@ -111,7 +111,7 @@ def test_simultaneous_readers_get_only_their_own_responses(
 
 
 @pytest.mark.parametrize("name", IDENTIFYING)
-def test_readers_with_an_identity_header_share_no_response(club: Club, name: str) -> None:
+def test_readers_with_an_identity_header_share_only_public_responses(club: Club, name: str) -> None:
     path = club.path()
     club.cache_control = "max-age=600, must-revalidate"
     answers = [
@@ -122,12 +122,6 @@ def test_readers_with_an_identity_header_share_no_response(club: Club, name: str
     assert told == ["one", "two", None, "three"]
     cached = [answer.headers["x-cache"] for answer in answers]
     assert cached == ["MISS", "MISS", "MISS", "MISS", "HIT"]
-
-
-@pytest.mark.parametrize("name", IDENTIFYING)
-def test_a_public_response_is_shared_among_readers_with_an_identity_header(
-    club: Club, name: str
-) -> None:
     path = club.path()
     club.cache_control = "public, max-age=600"
     answers = [club.read(path, ANONYMOUS, f"{name}: {value}") for value in ("one", "two")]

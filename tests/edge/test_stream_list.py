@@ -38,6 +38,17 @@ async def description(gateway: Serving, name: str) -> StreamDescription:
     return told
 
 
+async def follow(gateway: Serving, name: str, readers: int = 1) -> str:
+    """Let these readers wait for news of a stream; return where it ends."""
+    tail = (await gateway.ask(get(f"{EDGE}/{name}?offset=-1"))).next_offset
+    before = gateway.limits.live_readers
+    for _ in range(readers):
+        client = await gateway.connect()
+        client.send(get(f"{EDGE}/{name}?offset={tail}&live=long-poll"))
+    await until(lambda: gateway.limits.live_readers == before + readers)
+    return tail
+
+
 @settings(max_examples=20)
 @given(
     names=st.sets(st.text("ab/é", min_size=1, max_size=4).filter(lambda it: it.strip("/") == it)),
@@ -69,10 +80,7 @@ def test_listed_pages_have_every_known_stream_once(
 async def test_a_prefix_filter_matches_in_every_spelling(order: str) -> None:
     async with LiveOrigin(b"one") as origin, edge_serving(origin) as gateway:
         name = "b%C3%A9"
-        tail = (await gateway.ask(get(f"{EDGE}/{name}?offset=-1"))).next_offset
-        client = await gateway.connect()
-        client.send(get(f"{EDGE}/{name}?offset={tail}&live=long-poll"))
-        await until(lambda: gateway.limits.live_readers == 1)
+        await follow(gateway, name)
         for begins in ("bé", "b%c3", "%62", "b%"):
             told = await page(gateway, name_prefix=begins, order=order)
             assert [row.name for row in told.rows] == [name], begins
@@ -82,10 +90,7 @@ async def test_a_prefix_filter_matches_in_every_spelling(order: str) -> None:
 async def test_a_search_finds_known_streams_whose_names_fit(order: str) -> None:
     async with LiveOrigin(b"one") as origin, edge_serving(origin) as gateway:
         for name in ("a/events", "b/events", "b/%C3%A9"):
-            tail = (await gateway.ask(get(f"{EDGE}/{name}?offset=-1"))).next_offset
-            client = await gateway.connect()
-            client.send(get(f"{EDGE}/{name}?offset={tail}&live=long-poll"))
-        await until(lambda: gateway.limits.live_readers == 3)
+            await follow(gateway, name)
         for search, found in (
             ({"contains": "/e"}, ["a/events", "b/events"]),
             ({"glob": "b/?"}, ["b/%C3%A9"]),
@@ -97,26 +102,19 @@ async def test_a_search_finds_known_streams_whose_names_fit(order: str) -> None:
 
 async def test_streams_are_listed_with_the_most_readers_first() -> None:
     async with LiveOrigin(b"one") as origin, edge_serving(origin) as gateway:
-        for name, readers in (("few", 1), ("many", 3)):
-            tail = (await gateway.ask(get(f"{EDGE}/{name}?offset=-1"))).next_offset
-            for _ in range(readers):
-                client = await gateway.connect()
-                client.send(get(f"{EDGE}/{name}?offset={tail}&live=long-poll"))
-        await until(lambda: gateway.limits.live_readers == 4)
+        await follow(gateway, "few")
+        await follow(gateway, "many", 3)
         first = await page(gateway, order="readers", limit=1)
         second = await page(gateway, order="readers", limit=1, after=first.after)
-        assert [(row.name, row.readers) for row in (*first.rows, *second.rows)] == [
-            ("many", 3),
-            ("few", 1),
-        ]
+        told = [(row.name, row.readers) for row in (*first.rows, *second.rows)]
+        assert told == [("many", 3), ("few", 1)]
         assert second.after is None
 
 
 async def test_a_followed_stream_is_described_with_its_readers() -> None:
     async with LiveOrigin(b"one") as origin, edge_serving(origin) as gateway:
-        tail = (await gateway.ask(get(f"{EDGE}/s?offset=-1"))).next_offset
-        poll, events = await gateway.connect(), await gateway.connect()
-        poll.send(get(f"{EDGE}/s?offset={tail}&live=long-poll"))
+        tail = await follow(gateway, "s")
+        events = await gateway.connect()
         events.send(get(f"{EDGE}/s?offset={tail}&live=sse"))
         await events.head()
         await until(lambda: gateway.limits.live_readers == 2)

@@ -19,8 +19,9 @@ from tests.edge.live_readers import (
     viewed,
     waiting,
 )
+from tests.edge.test_two_histories import restored
 from tests.support.live_origin import LiveOrigin
-from tests.support.raw_origin import RawOrigin, answer, reset
+from tests.support.raw_origin import RawOrigin, answer
 from tests.support.serving import EDGE, edge_serving, get
 from tests.support.waiting import until
 
@@ -252,10 +253,7 @@ async def test_data_read_after_a_failure_are_as_private_as_the_origin_says(
         viewer = await following(gateway, "now")
         await origin.polled(1)
         origin.says_of_reads = [f"Cache-Control: {by_origin}"]
-        origin.answer_all(reset)
-        await until(lambda: origin.waiting == 0)
-        origin.pieces.append(b"b")
-        origin.instead = None
+        await restored(origin, b"a", b"b")
         assert await up_to(viewer, "0002") == "b"
         assert (await gateway.ask(get(at("0001")))).get("Cache-Control") == said
 
