@@ -135,7 +135,7 @@ async def test_a_read_whose_connection_ended_without_an_answer_is_repeated_once(
 async def test_a_write_whose_connection_ended_without_an_answer_is_not_repeated(
     method: str, end: Play, body: bytes | None, earlier: int
 ) -> None:
-    scripts = (*[answer()] * earlier, end, answer())
+    scripts: list[bytes | Play] = [*[answer()] * earlier, end, answer()]
     async with RawOrigin(*scripts) as first, RawOrigin(answer()) as second:
         async with opened(first, second) as origin:
             for _ in range(earlier):
