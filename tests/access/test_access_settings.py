@@ -98,9 +98,7 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize(("said", "text"), MISTAKES.items(), ids=MISTAKES)
-def test_a_mistake_in_the_settings_of_access_is_reported_with_its_place(
-    tmp_path: Path, said: str, text: str
-) -> None:
+def test_a_mistake_of_access_is_reported_with_a_line(tmp_path: Path, said: str, text: str) -> None:
     config = tmp_path / "h.toml"
     config.write_text(text)
     with pytest.raises(SettingsError) as refusal:

@@ -47,9 +47,7 @@ def bearer(name: str, key: bytes = KEY) -> str:
     return f"Authorization: Bearer {signed(name, key)}"
 
 
-async def test_an_added_credential_permits_what_it_grants_until_its_key_changes(
-    key_file: Path,
-) -> None:
+async def test_an_added_credential_grants_access_until_its_key_changes(key_file: Path) -> None:
     async with serving(own={"auth": ["toy"]}) as gateway:
         made = await gateway.ask(put("/v1/stream/ada/s", bearer("ada"), body=b"data"))
         assert made.status == 201
@@ -75,9 +73,7 @@ async def test_an_added_credential_is_asked_before_those_that_go_by_a_form(tmp_p
         assert made.status == 201
 
 
-def test_a_check_shows_who_is_admitted_by_an_added_credential(
-    tmp_path: Path, key_file: Path
-) -> None:
+def test_a_check_shows_whom_an_added_credential_admits(tmp_path: Path, key_file: Path) -> None:
     status, told = check(tmp_path, f'auth = "toy"\ntoy_file = "{key_file}"\n{ROUTE}')
     assert status == 0
     assert "To read or write, a client needs one of: a toy token." in told

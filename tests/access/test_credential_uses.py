@@ -60,16 +60,14 @@ def used_at(gateway: Serving, name: str) -> float:
         pytest.param(get(f"{PREFIX}/a/s?offset=now&live=long-poll", ALL), id="a-long-poll"),
     ],
 )
-async def test_each_request_of_a_token_is_its_last_use(
-    gateway: Serving, request_text: bytes
-) -> None:
+async def test_each_request_is_its_tokens_last_use(gateway: Serving, request_text: bytes) -> None:
     for _ in range(4):  # from the second on it is known, and from the third on without its token
         gateway.clock.now += 10
         await gateway.ask(request_text)
         assert used_at(gateway, "all") == gateway.clock.now
 
 
-async def test_a_known_request_looks_nothing_up(
+async def test_known_requests_need_no_lookup(
     gateway: Serving, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read = get(READ, ALL)
@@ -110,9 +108,7 @@ def test_a_static_token_is_shown_with_its_use() -> None:
     assert token_page(with_file(file), uses, ListTokens()).tokens[0].use.used_at == NOW
 
 
-async def test_a_signed_token_counts_for_its_subject_once_its_signature_is_right(
-    tmp_path: Path,
-) -> None:
+async def test_a_signed_token_counts_for_its_subject_if_it_is_not_forged(tmp_path: Path) -> None:
     keys = key_sets.load_keys(new_keys_file(tmp_path))
     token = sign(TokenRequest("ann", "/s"), keys, 900, NOW).token
     verifier = Verifier([ReadTokens(lambda: keys, lambda: NO_TOKENS.revocations, 900)])
@@ -153,9 +149,7 @@ def test_a_holder_that_is_verified_again_is_not_the_first_to_be_dropped() -> Non
 
 
 @pytest.mark.parametrize("most", [0, 1, 2, 3])
-def test_the_accounts_with_metrics_stay_the_first_ones_when_they_are_verified_again(
-    most: int,
-) -> None:
+def test_the_first_accounts_keep_their_metrics_when_they_are_verified_again(most: int) -> None:
     uses = CredentialUses()
     for account in ("jwt 0", "token a", "jwt 1", "jwt 0"):
         uses.of(TokenHolder(account, account)).count(1)

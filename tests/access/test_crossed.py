@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import pytest
 
 
-async def test_no_answer_goes_by_the_plan_of_another_principal(
+async def test_no_response_is_of_another_principal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(campaign, "BEFORE_A_CHANGE", 20)

@@ -111,9 +111,7 @@ async def test_a_multi_append_whose_token_ends_during_its_body_never_reaches_the
 
 
 @pytest.mark.parametrize("prefix", ROUTES)
-async def test_a_write_to_a_concealed_stream_revoked_during_its_body_gets_404(
-    prefix: str, tmp_path: Path
-) -> None:
+async def test_a_concealed_write_revoked_in_its_body_gets_404(prefix: str, tmp_path: Path) -> None:
     async with guarded(tmp_path, {"conceal": "on"}) as gateway:
         parts = halves(post(f"{prefix}/a/s", b"more", bearer("late")), "length")
         ending = end_token(gateway, tmp_path, "revoked")
@@ -122,7 +120,7 @@ async def test_a_write_to_a_concealed_stream_revoked_during_its_body_gets_404(
 
 
 @pytest.mark.parametrize("prefix", ROUTES)
-async def test_a_write_survives_a_change_of_the_tokens_file_that_keeps_its_token(
+async def test_a_write_survives_a_change_of_another_token_in_the_file(
     prefix: str, tmp_path: Path
 ) -> None:
     async with guarded(tmp_path) as gateway:

@@ -53,9 +53,7 @@ def parsed(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
 
 
 @pytest.mark.parametrize("path", [f"{EDGE}/a/s", f"{PREFIX}/a/s"])
-async def test_request_fields_with_a_token_are_parsed_once(
-    path: str, tmp_path: Path, parsed: list[bytes]
-) -> None:
+async def test_token_fields_are_parsed_once(path: str, tmp_path: Path, parsed: list[bytes]) -> None:
     async with warm(tmp_path, APPENDED) as (origin, gateway):
         await gateway.ask(post(path, b"x", bearer("all")))
         parsed.clear()
@@ -102,9 +100,7 @@ async def test_a_write_with_an_ended_token_gets_401_although_its_fields_are_cach
 
 
 @pytest.mark.parametrize("ended", ["expired", "revoked"])
-async def test_a_planned_read_whose_token_ends_while_it_waits_gets_401(
-    ended: str, tmp_path: Path
-) -> None:
+async def test_a_planned_read_whose_token_has_ended_gets_401(ended: str, tmp_path: Path) -> None:
     async with warm(tmp_path, MINUTE) as (origin, gateway):
         client = await gateway.connect()
         for number in range(3):
@@ -154,9 +150,7 @@ async def test_a_token_is_passed_on_to_the_origin_of_an_open_route(tmp_path: Pat
 
 
 @pytest.mark.parametrize("ended", ["expired", "revoked"])
-async def test_a_read_whose_token_ends_while_it_waits_gets_401_without_data(
-    ended: str, tmp_path: Path
-) -> None:
+async def test_a_waiting_read_whose_token_ends_gets_401(ended: str, tmp_path: Path) -> None:
     steps = Steps(b"", MINUTE)
     async with warm(tmp_path, steps, MINUTE) as (origin, gateway):
         client = await gateway.connect()

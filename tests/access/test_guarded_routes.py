@@ -111,7 +111,7 @@ async def test_a_cors_preflight_needs_no_credential(prefix: str, tmp_path: Path)
 
 
 @pytest.mark.parametrize(("prefix", "way"), list(product(ROUTES, WAYS)))
-async def test_a_token_in_the_query_or_a_cookie_permits_reads_but_no_writes(
+async def test_a_token_in_query_or_cookie_permits_no_writes(
     prefix: str, way: str, tmp_path: Path
 ) -> None:
     target, lines = f"{prefix}/a/s", WAYS[way]
@@ -137,9 +137,7 @@ async def test_a_token_in_the_query_or_a_cookie_permits_reads_but_no_writes(
         assert token("ann").encode() not in twice.wire
 
 
-async def test_a_creation_like_one_before_needs_the_permission_for_its_own_path(
-    tmp_path: Path,
-) -> None:
+async def test_a_creation_like_one_before_needs_permission_for_its_path(tmp_path: Path) -> None:
     async with guarded(tmp_path) as gateway:
 
         async def made(name: str) -> int:
@@ -190,9 +188,7 @@ async def test_a_token_parameter_with_an_encoded_name_gets_400_and_is_not_logged
 
 
 @pytest.mark.parametrize("prefix", ROUTES)
-async def test_responses_of_two_clients_sharing_a_connection_never_mix(
-    prefix: str, tmp_path: Path
-) -> None:
+async def test_responses_of_clients_on_a_connection_never_mix(prefix: str, tmp_path: Path) -> None:
     """A's answers never go to B, in whatever order they come, together or one by one."""
     mine = {who: get(f"{prefix}/{who[0]}/s?offset=-1", bearer(who)) for who in ("ann", "ben")}
     other = {
@@ -223,9 +219,7 @@ async def test_responses_of_two_clients_sharing_a_connection_never_mix(
 
 
 @pytest.mark.parametrize("prefix", ROUTES)
-async def test_a_cached_request_head_gets_401_once_its_token_is_expired_or_revoked(
-    prefix: str, tmp_path: Path
-) -> None:
+async def test_a_cached_request_gets_401_once_its_token_ends(prefix: str, tmp_path: Path) -> None:
     wire = get(f"{prefix}/a/s?offset=-1", bearer("late"))
     last = wire[:-2] + b"Connection: close\r\n\r\n"
     async with guarded(tmp_path) as gateway:
@@ -255,9 +249,7 @@ def told(answer: Answer) -> tuple[int, list[tuple[str, str]], bytes]:
 
 
 @pytest.mark.parametrize("prefix", ROUTES)
-async def test_a_concealed_stream_is_indistinguishable_from_a_missing_one(
-    prefix: str, tmp_path: Path
-) -> None:
+async def test_a_concealed_stream_looks_like_a_missing_one(prefix: str, tmp_path: Path) -> None:
     """To each operation, on each way: 120 answers are compared."""
     pairs = 0
     async with guarded(tmp_path, {"conceal": "on"}) as gateway:
@@ -288,7 +280,7 @@ async def test_operations_permitted_to_anonymous_clients_need_no_token(tmp_path:
 
 
 @pytest.mark.parametrize("extra", [(), ("X-Request-Id:mine",)], ids=["fast", "ordinary"])
-async def test_write_quotas_of_two_accounts_at_one_address_are_separate(
+async def test_accounts_at_one_address_have_separate_quotas(
     tmp_path: Path, extra: tuple[str, ...]
 ) -> None:
     """Not by the address, which both have."""
@@ -326,9 +318,7 @@ async def test_closing_without_a_body_needs_no_append_permission_unless_chunked(
 
 
 @pytest.mark.parametrize(("prefix", "way"), list(product(ROUTES, WAYS)))
-async def test_anonymous_permissions_add_to_those_of_a_token(
-    prefix: str, way: str, tmp_path: Path
-) -> None:
+async def test_anonymous_permissions_add_to_a_token(prefix: str, way: str, tmp_path: Path) -> None:
     async with guarded(tmp_path, {"anonymous": ["read", "append"]}) as gateway:
         target = f"{prefix}/a/s"
         refused = await ask(gateway, "append and close", target, bearer("ann"), *WAYS[way])
@@ -337,7 +327,7 @@ async def test_anonymous_permissions_add_to_those_of_a_token(
         assert answer.status in {200, 204}, answer
 
 
-async def test_misspelt_token_parameters_are_not_logged(
+async def test_no_misspelt_token_is_logged(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "headgate")
@@ -361,8 +351,6 @@ async def test_misspelt_token_parameters_are_not_logged(
         ("a%20b", "a%20b"),
     ],
 )
-def test_a_token_in_the_query_is_decoded_as_url_search_params_encodes_it(
-    given: str, meant: str
-) -> None:
+def test_a_token_in_the_query_is_decoded_like_url_search_params(given: str, meant: str) -> None:
     presented = request_credential("GET", f"/s?offset=-1&token={given}", CIMultiDict())
     assert presented == (meant, "/s?offset=-1")

@@ -113,9 +113,7 @@ async def test_issuer_keys_are_fetched_in_the_background_at_the_start(issuer: Is
     assert issuer.authorities.notes() == {f"http://127.0.0.1:{issuer.port}/jwks": None}
 
 
-async def test_a_token_verified_before_the_issuer_keys_arrive_waits_for_them(
-    issuer: Issuer,
-) -> None:
+async def test_a_token_that_comes_before_the_issuer_keys_waits_for_them(issuer: Issuer) -> None:
     assert issuer.keys.keys is None
     assert await issuer.is_known(good())
     assert issuer.asked == 1
@@ -134,9 +132,7 @@ async def test_a_new_issuer_key_is_fetched_when_its_first_token_arrives(
 
 
 @pytest.mark.parametrize("body", [jwks([EC]), jwks([OTHER_ED])], ids=["gone", "replaced"])
-async def test_a_removed_issuer_key_ends_readers_admitted_by_it(
-    issuer: Issuer, body: bytes
-) -> None:
+async def test_a_removed_issuer_key_ends_its_readers(issuer: Issuer, body: bytes) -> None:
     await until(lambda: issuer.keys.keys is not None)
     ann = await issuer.verifier.verify(good(), NOW)
     issuer.body = body
@@ -248,7 +244,7 @@ async def test_a_token_is_unavailable_rather_than_refused_before_any_keys_were_f
 
 
 @pytest.mark.parametrize("name", TROUBLES)
-async def test_the_last_good_issuer_keys_stay_in_use_when_a_fetch_fails(
+async def test_a_failed_fetch_keeps_the_last_issuer_keys(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answer, trouble = TROUBLES[name]

@@ -198,9 +198,7 @@ async def ended(held: Any) -> tuple[int, bytes]:
 
 @pytest.mark.parametrize("loss", cases(LOSSES, {"revocation"}, "a revocation, and the bans below"))
 @pytest.mark.parametrize("kind", KINDS)
-async def test_a_request_under_way_ends_within_a_second_of_the_loss(
-    kind: str, loss: str, tmp_path: Path
-) -> None:
+async def test_a_request_ends_a_second_after_the_loss(kind: str, loss: str, tmp_path: Path) -> None:
     async with losing(tmp_path) as client:
         held = await KINDS[kind](client)
         reading = asyncio.ensure_future(ended(held))
@@ -241,9 +239,7 @@ async def test_a_request_that_is_over_is_under_way_no_more(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-async def test_a_lease_ends_with_the_right_of_the_worker_that_claimed_it(
-    loss: str, tmp_path: Path
-) -> None:
+async def test_a_lease_ends_with_the_right_of_its_worker(loss: str, tmp_path: Path) -> None:
     async with losing(tmp_path) as client:
         subscription = f"{STREAMS}/__ds/subscriptions/w"
         pull = {"type": "pull-wake", "streams": ["s"], "wake_stream": "wakes"}
@@ -267,9 +263,7 @@ async def test_a_lease_ends_with_the_right_of_the_worker_that_claimed_it(
                 await asyncio.sleep(0.05)
 
 
-async def test_webhooks_of_a_banned_client_pause_and_go_on_once_the_ban_is_lifted(
-    tmp_path: Path,
-) -> None:
+async def test_webhooks_of_a_banned_client_pause_until_the_ban_ends(tmp_path: Path) -> None:
     loss = "ban of the principal"
     async with losing(tmp_path) as client, receiver(answer={"done": True}) as hook:
         webhook = {"type": "webhook", "streams": ["s"], "webhook": {"url": hook.url}}

@@ -84,7 +84,7 @@ async def test_responses_of_a_public_route_may_be_stored_by_every_cache(
 
 
 @pytest.mark.parametrize("origins", [("*",), ("https://a.example",)])
-async def test_cors_allows_credentials_only_for_listed_origins(
+async def test_cors_allows_credentials_of_listed_origins(
     origins: tuple[str, ...], tmp_path: Path
 ) -> None:
     async with guarded(tmp_path, cors_origins=origins) as gateway:

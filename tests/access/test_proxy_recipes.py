@@ -27,9 +27,7 @@ wait
 
 
 @pytest.mark.parametrize("title", ["Caddy", "HAProxy"])
-def test_each_documented_proxy_passes_tokens_locations_and_live_events_on(
-    title: str, tmp_path: Path
-) -> None:
+def test_each_documented_proxy_passes_tokens_and_live_events_on(title: str, tmp_path: Path) -> None:
     with Kitchen(DOCUMENT, tmp_path, {}, {}) as kitchen:
         kitchen.follow("Headgate behind the proxy")
         assert kitchen.follow(title) == 4
@@ -39,9 +37,7 @@ def test_each_documented_proxy_passes_tokens_locations_and_live_events_on(
     assert '"streamClosed":true' in events
 
 
-def test_the_documented_files_for_oauth2_proxy_are_valid_for_caddy_and_nginx(
-    tmp_path: Path,
-) -> None:
+def test_the_documented_files_for_oauth2_proxy_are_valid(tmp_path: Path) -> None:
     files = {text.partition("\n")[0]: text for _, text in recipe(DOCUMENT, "oauth2-proxy")}
     with Kitchen(DOCUMENT, tmp_path, {}, {}) as kitchen:
         (tmp_path / "Caddyfile").write_text(files["# app.caddyfile"])

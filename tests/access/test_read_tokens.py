@@ -162,9 +162,7 @@ async def test_each_bad_read_token_is_refused(name: str, keys: key_sets.Keys) ->
         read_tokens.verified(NEGATIVES[name], keys, MAX_AGE, NOW)
 
 
-async def test_a_read_token_is_accepted_for_its_stream_only_and_until_it_expires(
-    keys: key_sets.Keys,
-) -> None:
+async def test_a_read_token_counts_for_its_stream_until_it_expires(keys: key_sets.Keys) -> None:
     made = sign(REQUEST, keys, MAX_AGE, NOW)
     judge = verifier(keys)
     ann = await judge.verify(made.token, NOW + 899.9)
@@ -207,9 +205,7 @@ UNMET: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("fault", UNMET)
-def test_a_request_that_cannot_be_met_is_refused_with_the_reason(
-    fault: str, keys: key_sets.Keys
-) -> None:
+def test_an_impossible_request_is_refused_with_the_reason(fault: str, keys: key_sets.Keys) -> None:
     change, said = UNMET[fault]
     with pytest.raises(ValueError, match="must") as refusal:
         sign(REQUEST._replace(**change), keys, MAX_AGE, NOW)
@@ -310,9 +306,7 @@ def test_a_group_readable_keys_file_is_accepted_only_if_owned_by_root(
     ],
     ids=["empty", "none", "another kind", "short secret", "no number"],
 )
-def test_an_invalid_keys_file_is_refused_without_showing_a_key(
-    tmp_path: Path, data: bytes, said: str
-) -> None:
+def test_an_invalid_keys_file_shows_no_key(tmp_path: Path, data: bytes, said: str) -> None:
     path = written(tmp_path, data)
     with pytest.raises(StartError) as refusal:
         Authorities(Settings(keys_file=path), lambda: NOW)
@@ -320,9 +314,7 @@ def test_an_invalid_keys_file_is_refused_without_showing_a_key(
     assert str(ED.as_dict(private=True)["d"]) not in refusal.value.detail
 
 
-async def test_readers_are_ended_when_their_key_is_removed_or_their_token_revoked(
-    tmp_path: Path,
-) -> None:
+async def test_readers_end_with_their_signing_key_or_their_token(tmp_path: Path) -> None:
     path = written(tmp_path, content(ED))
     revoked = tmp_path / "tokens.toml"
     revoked.write_text("")

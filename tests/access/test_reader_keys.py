@@ -139,9 +139,7 @@ async def test_the_reader_key_is_sent_only_to_clients_that_may_read(gateway: Ser
     assert [one.status for one in answers] == [401, 403, 403, 401, 401, 403, 403, 204, 201]
 
 
-async def test_creating_a_stream_returns_its_reader_key_if_the_token_may_read(
-    gateway: Serving,
-) -> None:
+async def test_a_creation_returns_the_reader_key_if_the_token_may_read(gateway: Serving) -> None:
     path = f"{PREFIX}/a/new"
     made = [await gateway.ask(put(path, bearer(name))) for name in ("all", "all", "writer")]
     key = await key_of(gateway, path)
@@ -151,9 +149,7 @@ async def test_creating_a_stream_returns_its_reader_key_if_the_token_may_read(
     assert [(one.status, one.get(KEY)) for one in refused] == [(409, None), (403, None)]
 
 
-async def test_only_responses_to_the_current_reader_key_may_be_stored_by_shared_caches(
-    gateway: Serving,
-) -> None:
+async def test_only_the_current_reader_key_lets_shared_caches_store(gateway: Serving) -> None:
     key, other = await key_of(gateway), await key_of(gateway, f"{PREFIX}/b/s")
     assert key != other
     await gateway.ask(post(PATH, b"end", bearer("all"), "Stream-Closed: true"))
@@ -179,9 +175,7 @@ async def test_only_responses_to_the_current_reader_key_may_be_stored_by_shared_
             assert (again.status, is_shared(again)) == (401, False)
 
 
-async def test_a_read_with_an_old_reader_key_gets_no_store_and_the_new_key(
-    gateway: Serving,
-) -> None:
+async def test_a_read_with_an_old_reader_key_gets_no_store_and_the_new(gateway: Serving) -> None:
     """Twice each, so that kept answers are among them."""
     for _ in range(2):
         answer = await gateway.ask(get(f"{PATH}?offset=-1&rk=old", bearer("ann")))
@@ -190,9 +184,7 @@ async def test_a_read_with_an_old_reader_key_gets_no_store_and_the_new_key(
         assert answer.get(KEY) == await key_of(gateway)
 
 
-async def test_only_long_polls_with_the_current_reader_key_get_cacheable_204s(
-    gateway: Serving,
-) -> None:
+async def test_only_the_current_reader_key_gets_a_cacheable_204(gateway: Serving) -> None:
     key = await key_of(gateway)
     tail = await reach_tail(gateway, PATH, "ann")
     poll = f"{PATH}?offset={tail}&live=long-poll"
@@ -204,9 +196,7 @@ async def test_only_long_polls_with_the_current_reader_key_get_cacheable_204s(
         assert [is_shared(one) for one in (mine, ours, stale)] == [False, True, False]
 
 
-async def test_an_sse_response_is_private_although_the_reader_key_is_given(
-    gateway: Serving,
-) -> None:
+async def test_an_sse_response_is_private_despite_the_reader_key(gateway: Serving) -> None:
     key = await key_of(gateway)
     client = await gateway.connect()
     client.send(get(f"{PATH}?offset=-1&live=sse&rk={key}", bearer("ann")))

@@ -134,17 +134,13 @@ async def test_one_origin_fetch_serves_readers_with_and_without_the_key_differen
     assert not any("rk=" in target for _, target in origin.asked)
 
 
-async def test_creating_an_origin_stream_returns_its_reader_key_if_the_token_may_read(
-    tmp_path: Path,
-) -> None:
+async def test_a_creation_returns_its_key_if_the_token_may_read(tmp_path: Path) -> None:
     async with keyed(tmp_path, Origin()) as gateway:
         made = [await gateway.ask(put(PATH, bearer(name))) for name in ("all", "writer")]
         assert [one.get(KEY) for one in made] == [await key_of(gateway), None]
 
 
-async def test_creating_an_origin_stream_returns_its_key_if_the_origin_permitted_a_read(
-    tmp_path: Path,
-) -> None:
+async def test_a_creation_returns_its_key_if_the_origin_permits_reads(tmp_path: Path) -> None:
     async with keyed(tmp_path, Origin(), "origin") as gateway:
         before = await gateway.ask(put(PATH, bearer("all")))
         key = await key_of(gateway)
@@ -152,9 +148,7 @@ async def test_creating_an_origin_stream_returns_its_key_if_the_origin_permitted
         assert [one.get(KEY) for one in (before, after, refused)] == [None, key, None]
 
 
-async def test_the_reader_key_is_found_anywhere_in_the_query_by_its_exact_name(
-    tmp_path: Path,
-) -> None:
+async def test_the_reader_key_is_found_in_the_query_by_its_name(tmp_path: Path) -> None:
     """In any place of it; the key is no part of the stream, or of what the origin is asked."""
     origin = Origin()
     async with keyed(tmp_path, origin) as gateway:
@@ -170,9 +164,7 @@ async def test_the_reader_key_is_found_anywhere_in_the_query_by_its_exact_name(
 
 
 @pytest.mark.parametrize("guard", GUARDS)
-async def test_a_rotation_applies_at_once_to_cached_origin_responses(
-    guard: str, tmp_path: Path
-) -> None:
+async def test_a_rotation_applies_to_cached_origin_responses(guard: str, tmp_path: Path) -> None:
     """On both ways, and for a head that was remembered."""
     origin = Origin()
     async with keyed(tmp_path, origin, guard) as gateway:
@@ -221,9 +213,7 @@ async def test_private_responses_of_an_origin_stay_private_with_the_reader_key(
             assert "private" in told.headers["cache-control"], told
 
 
-async def test_a_read_with_a_cookie_gets_a_private_response_despite_the_reader_key(
-    tmp_path: Path,
-) -> None:
+async def test_a_read_with_a_cookie_stays_private_despite_the_key(tmp_path: Path) -> None:
     origin = Origin("Cache-Control: max-age=60")
     async with keyed(tmp_path, origin) as gateway:
         key = await key_of(gateway)
@@ -232,9 +222,7 @@ async def test_a_read_with_a_cookie_gets_a_private_response_despite_the_reader_k
             assert "private" in told.headers["cache-control"]
 
 
-async def test_lifetimes_added_by_the_gateway_are_shared_only_with_the_reader_key(
-    tmp_path: Path,
-) -> None:
+async def test_added_lifetimes_are_shared_only_with_the_reader_key(tmp_path: Path) -> None:
     """Of a whole chunk, and of what reached an open tail."""
     for is_open in (False, True):
         origin = Origin("X-Says: nothing")
@@ -247,9 +235,7 @@ async def test_lifetimes_added_by_the_gateway_are_shared_only_with_the_reader_ke
         assert origin.count() == 1
 
 
-async def test_collapsed_and_stale_responses_are_shared_only_with_the_reader_key(
-    tmp_path: Path,
-) -> None:
+async def test_collapsed_and_stale_responses_need_the_reader_key(tmp_path: Path) -> None:
     origin = Origin(SAYS[0])
     async with keyed(tmp_path, origin) as gateway:
         key = await key_of(gateway)
@@ -263,9 +249,7 @@ async def test_collapsed_and_stale_responses_are_shared_only_with_the_reader_key
         assert stale[0].get("x-cache") == "STALE"
 
 
-async def test_responses_of_a_followed_stream_are_shared_only_with_the_reader_key(
-    tmp_path: Path,
-) -> None:
+async def test_responses_of_followed_streams_need_the_reader_key(tmp_path: Path) -> None:
     """In time, out of time, and at once for who is behind; the origin has one poll for all."""
     origin = Origin("Cache-Control: max-age=60")
     origin.is_open = True
@@ -290,9 +274,7 @@ async def test_responses_of_a_followed_stream_are_shared_only_with_the_reader_ke
             assert [one.get(KEY) for one in answers] == [key] * 3
 
 
-async def test_sse_and_passed_on_requests_stay_private_despite_the_reader_key(
-    tmp_path: Path,
-) -> None:
+async def test_sse_and_forwarded_requests_stay_private_despite_the_key(tmp_path: Path) -> None:
     origin = Origin()
     origin.is_open = True
     async with keyed(tmp_path, origin) as gateway:

@@ -55,9 +55,7 @@ WRITTEN = {
 
 
 @pytest.mark.parametrize(("before", "entry", "added"), WRITTEN.values(), ids=WRITTEN)
-def test_a_revocation_adds_its_lines_and_keeps_the_rest(
-    before: str, entry: RevocationEntry, added: str
-) -> None:
+def test_a_revocation_only_adds_its_lines(before: str, entry: RevocationEntry, added: str) -> None:
     made = revoked("t.toml", before.encode(), entry)
     assert made.data.decode() == before + added
     parse_tokens("t.toml", made.data)
@@ -95,9 +93,7 @@ UNWRITABLE = {
 
 
 @pytest.mark.parametrize(("text", "entry", "said"), UNWRITABLE.values(), ids=UNWRITABLE)
-def test_a_revocation_that_cannot_be_written_is_refused(
-    text: str, entry: RevocationEntry, said: str
-) -> None:
+def test_an_impossible_revocation_is_refused(text: str, entry: RevocationEntry, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         revoked("t.toml", text.encode(), entry)
 

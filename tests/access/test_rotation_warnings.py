@@ -229,9 +229,7 @@ def of(streams: str, names: str) -> str:
 
 
 @pytest.mark.usefixtures("processes")
-def test_a_revocation_is_shown_by_log_check_and_console_until_keys_are_rotated(
-    tmp_path: Path,
-) -> None:
+def test_a_revocation_warns_everywhere_until_keys_are_rotated(tmp_path: Path) -> None:
     first, whole = of(f"{PREFIX}/b", "name ben"), f"{PREFIX}/*"
     second = of(whole, "sub ann")
     with guarded(tmp_path, TOKENS + revoked(name="ben")) as gateway:

@@ -120,9 +120,7 @@ async def test_a_static_token_expires_exactly_at_its_time() -> None:
     ],
     ids=["removed", "renamed", "expiry", "grants", "rotated", "revoked"],
 )
-async def test_readers_of_a_changed_token_are_ended_within_a_second(
-    watched: Watched, text: str
-) -> None:
+async def test_readers_of_a_changed_token_end_within_a_second(watched: Watched, text: str) -> None:
     ann = await watched.verifier.verify(TOKEN, NOW)
     watched.replace(text)
     for _ in range(round(PROMISE_S / LOOK_AGAIN_S)):  # a busy loop delays these as it does looks
@@ -132,9 +130,7 @@ async def test_readers_of_a_changed_token_are_ended_within_a_second(
     assert watched.verifier.known(TOKEN, NOW) is None
 
 
-async def test_a_change_of_the_tokens_file_keeps_readers_of_unchanged_tokens(
-    watched: Watched,
-) -> None:
+async def test_a_changed_tokens_file_keeps_readers_of_other_tokens(watched: Watched) -> None:
     ann = await watched.verifier.verify(TOKEN, NOW)
     bobs = "another-token-0123456789"
     watched.replace(entry() + entry(bobs, "bob"))
@@ -258,7 +254,7 @@ async def test_a_tokens_file_caught_between_two_writes_ends_no_reader(watched: W
         ),
     ],
 )
-def test_a_missing_file_is_reported_with_the_setting_that_names_it(
+def test_a_missing_file_is_reported_with_its_setting(
     setting: str, lines: list[str], tmp_path: Path
 ) -> None:
     config = tmp_path / "h.toml"

@@ -134,9 +134,7 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize(("said", "texts"), MISTAKES.items(), ids=MISTAKES)
-def test_a_mistake_in_a_tokens_file_is_reported_with_its_line_and_no_secret(
-    said: str, texts: list[str]
-) -> None:
+def test_a_mistake_is_reported_with_its_line_and_no_secret(said: str, texts: list[str]) -> None:
     for text in texts:
         with pytest.raises(ValueError, match=r"t\.toml") as refusal:
             parse_tokens("t.toml", text.encode())
@@ -161,9 +159,7 @@ def test_mistakes_in_a_tokens_file_are_reported_line_by_line_in_order() -> None:
 
 
 @pytest.mark.parametrize(("mistakes", "last"), [(20, "t.toml:20: "), (21, "t.toml has 1 more")])
-def test_only_the_first_20_mistakes_of_a_tokens_file_are_reported_in_full(
-    mistakes: int, last: str
-) -> None:
+def test_only_the_first_20_mistakes_are_reported_in_full(mistakes: int, last: str) -> None:
     with pytest.raises(ValueError, match=r"t\.toml") as refusal:
         parse_tokens("t.toml", b"[[revoked]]\n" * mistakes)
     lines = str(refusal.value).splitlines()

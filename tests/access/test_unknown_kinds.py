@@ -30,9 +30,7 @@ def test_a_server_does_not_start_with_a_kind_of_auth_that_it_does_not_know(tmp_p
     assert said in served.stderr.decode()
 
 
-async def test_a_reload_with_an_unknown_kind_of_auth_leaves_the_guard_in_force(
-    tmp_path: Path,
-) -> None:
+async def test_a_reload_with_unknown_auth_leaves_the_guard_in_force(tmp_path: Path) -> None:
     tokens = tmp_path / "tokens.toml"
     tokens.write_text(token_entry("ann"))
     async with reloadable(tmp_path, auth=["tokens"], tokens_file=str(tokens)) as at:

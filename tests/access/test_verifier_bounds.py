@@ -31,7 +31,7 @@ def route(monkeypatch: pytest.MonkeyPatch) -> Verifier:
 
 
 @pytest.mark.parametrize(("length", "kept"), [(10, 8), (LEAST_BYTES, 8), (4 * LEAST_BYTES, 2)])
-async def test_a_verifier_caches_the_latest_tokens_up_to_its_bounds(
+async def test_a_verifier_caches_tokens_up_to_its_bounds(
     route: Verifier, length: int, kept: int
 ) -> None:
     tokens = [f"{number:08}".ljust(length, "x") for number in range(10)]

@@ -21,9 +21,7 @@ def let_in(rate: ClientRate, who: str, tries: int) -> int:
 
 @pytest.mark.parametrize("most", [1, 3, 10, 1000])
 @pytest.mark.parametrize("period_s", [1.0, 3600.0])
-def test_a_client_gets_exactly_the_allowed_number_of_requests_at_once(
-    most: int, period_s: float
-) -> None:
+def test_a_client_gets_exactly_its_allowance_at_once(most: int, period_s: float) -> None:
     rate = ClientRate(most, period_s, ManualClock(1000.0))
     assert let_in(rate, "a", most + 5) == most
     assert let_in(rate, "b", 1) == 1

@@ -125,9 +125,7 @@ def test_an_offset_that_cannot_be_encoded_is_left_out_of_its_write(workers: list
     assert other.writes == [Write(prefix="/s", path="/s/a")]
 
 
-def test_a_replacement_worker_continues_in_the_journal_of_the_killed_one(
-    memory: int, workers: list[Worker]
-) -> None:
+def test_a_worker_continues_the_journal_of_a_killed_one(memory: int, workers: list[Worker]) -> None:
     one, other, _ = workers
     one.journal.announce(write(1))
     one.journal._put(one.journal._marks[0], b"half a record")  # it was killed
@@ -140,9 +138,7 @@ def test_a_replacement_worker_continues_in_the_journal_of_the_killed_one(
     assert new.tails() == ["3"]
 
 
-def test_share_memory_on_a_system_without_memfd_create_asks_for_one_worker(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_system_without_memfd_create_needs_one_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr("os.memfd_create")
     with pytest.raises(StartError) as refusal:
         share_memory(2)

@@ -34,9 +34,7 @@ def stamped(number: int) -> bytes:
     return post("s", b"x", *lines)
 
 
-async def test_producers_of_one_stream_are_refused_at_the_limit(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_the_producers_of_a_stream_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(appends, "MAX_PRODUCERS", MOST)
     async with serving() as gateway:
         await gateway.ask(put("s"))

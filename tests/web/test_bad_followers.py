@@ -36,7 +36,7 @@ async def after(client: Client, data: bytes, *, cut: int) -> None:
 
 
 @pytest.mark.parametrize("prefix", [PREFIX, EDGE])
-async def test_a_body_that_turns_malformed_is_refused_at_once(
+async def test_a_body_that_turns_malformed_is_refused(
     prefix: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Nothing more can come of it: nobody waits for the body's time to be over."""
@@ -100,9 +100,7 @@ async def _behind(gateway: Serving, client: Client, head: bytes) -> connection.C
 
 
 @pytest.mark.parametrize(("more", "status"), [(-1, 404), (0, 404), (1, 431)])
-async def test_a_head_pipelined_behind_a_request_under_way_is_bounded(
-    more: int, status: int
-) -> None:
+async def test_a_head_pipelined_behind_a_request_is_bounded(more: int, status: int) -> None:
     script = Steps(b"", answer(b"late"))
     async with RawOrigin(script) as origin, edge_serving(origin) as gateway:
         head = b"GET /v1/stream/s HTTP/1.1\r\nHost: x\r\n"

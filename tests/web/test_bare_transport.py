@@ -219,9 +219,7 @@ async def test_a_client_that_disconnects_is_reported_once() -> None:
 
 
 @pytest.mark.parametrize("writes", [False, True])
-async def test_a_connection_reset_is_reported_whether_found_by_reading_or_writing(
-    writes: bool,
-) -> None:
+async def test_a_reset_found_by_reading_or_writing_is_reported(writes: bool) -> None:
     async with scene() as it:
         it.client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         it.client.close()

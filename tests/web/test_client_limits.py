@@ -152,9 +152,7 @@ def chunked(name: str, size: int, *lines: str) -> bytes:
 
 
 @pytest.mark.parametrize("way", ["fast", "ordinary", "chunked"])
-async def test_a_client_over_its_byte_rate_is_refused_until_the_excess_is_paid_off(
-    way: str,
-) -> None:
+async def test_a_client_over_its_byte_rate_waits_for_the_excess(way: str) -> None:
     most, sent = 1000, 60_000
     extra = (ORDINARY,) if way == "ordinary" else ()
     async with serving(max_client_append_bytes=most) as gateway:
@@ -199,7 +197,7 @@ def live(name: str, mode: str, *lines: str) -> bytes:
 
 
 @pytest.mark.parametrize("mode", ["long-poll", "sse"])
-async def test_one_client_can_start_feeds_for_a_quarter_of_max_feeds(
+async def test_a_client_can_start_a_quarter_of_max_feeds(
     mode: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(followed_streams, "LINGER_S", 0.02)

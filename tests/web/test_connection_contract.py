@@ -76,9 +76,7 @@ READS = [
 
 @pytest.mark.parametrize("warm", [False, True])
 @pytest.mark.parametrize("target", READS)
-async def test_a_read_gets_the_same_response_on_the_fast_and_ordinary_paths(
-    target: str, warm: bool
-) -> None:
+async def test_a_read_gets_the_same_response_on_both_paths(target: str, warm: bool) -> None:
     async with serving() as gateway:
         client = await gateway.connect()
         for data in SETUP:
@@ -136,9 +134,7 @@ APPENDS = [
 
 
 @pytest.mark.parametrize("append", APPENDS)
-async def test_an_append_gets_the_same_response_on_the_fast_and_ordinary_paths(
-    append: bytes,
-) -> None:
+async def test_an_append_gets_the_same_response_on_both_paths(append: bytes) -> None:
     answers = []
     for extra in ("", f"{ORDINARY}\r\n"):
         async with serving(max_append=2048) as gateway:
@@ -356,9 +352,7 @@ async def test_a_waiting_poll_is_not_closed_by_the_keepalive_timeout() -> None:
 
 
 @pytest.mark.parametrize("pieces", [1, 2])
-async def test_a_request_pipelined_behind_an_event_stream_is_not_answered(
-    pieces: int,
-) -> None:
+async def test_a_request_behind_an_event_stream_is_not_answered(pieces: int) -> None:
     """It ends with the events, for the client to ask again on another one."""
     async with serving(header_timeout=30.0) as gateway:
         await gateway.ask(put("closed", "Stream-Closed: true", body=b"end"))
@@ -414,9 +408,7 @@ async def test_a_connection_stays_open_after_a_body_over_the_limit_with_a_length
         assert len(read.body) == (size if status == 204 else 0)
 
 
-async def test_bytes_behind_the_last_request_of_a_connection_are_not_executed(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_bytes_after_the_last_request_are_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not even what comes between the answer and the end of the connection."""
     on_over = ConnectionRequests.on_over
     rest = post("s", b"two")

@@ -35,9 +35,7 @@ def plays() -> Iterator[Plays]:
 
 
 @pytest.mark.parametrize(("group", "name"), EXCHANGES)
-def test_the_responses_to_a_client_equal_the_recorded_ones(
-    plays: Plays, group: str, name: str
-) -> None:
+def test_each_exchange_equals_its_recording(plays: Plays, group: str, name: str) -> None:
     then = recorded(group)[name]
     modes = _modes(name)
     found = differences(then, plays.sections(exchanges_of(group)[name], modes), modes)
@@ -73,9 +71,7 @@ CHANGES: dict[str, Callable[[Seen], object]] = {
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
-def test_each_change_of_what_is_seen_changes_what_is_printed(
-    plays: Plays, change: Callable[[Seen], object]
-) -> None:
+def test_each_change_of_a_play_is_printed(plays: Plays, change: Callable[[Seen], object]) -> None:
     read = exchanges_of("reads")["a read from the start"]
     seen = plays.seen(read, Mode("both", None, is_logged=True, is_traced=True))
     changed = copy.deepcopy(seen)

@@ -77,9 +77,7 @@ async def test_a_fin_is_the_leaving_of_a_live_reader(mode: str, *, waits: bool) 
         await until(lambda: gateway.limits.live_readers == gateway.limits.connections == 0)
 
 
-async def test_a_fin_long_after_a_read_is_its_clients_leaving(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_a_late_fin_is_its_clients_leaving(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(requests, "FIN_S", -1.0)  # any time is long
     steps = Steps(b"", SAID)
     async with RawOrigin(steps) as origin, edge_serving(origin) as gateway:

@@ -90,9 +90,7 @@ async def test_an_event_stream_may_not_be_cached() -> None:
 
 
 @pytest.mark.parametrize("lines", [[], ["Connection: close"]])
-async def test_a_connection_is_closed_after_an_event_stream_only_if_the_client_asks(
-    lines: list[str],
-) -> None:
+async def test_events_close_a_connection_only_if_its_client_asks(lines: list[str]) -> None:
     async with serving() as gateway:
         await gateway.ask(put("s", "Stream-Closed: true", body=b"one"))
         client = await gateway.connect()

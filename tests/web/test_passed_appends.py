@@ -145,9 +145,7 @@ async def test_a_stopping_gateway_closes_a_connection_after_its_last_append_is_a
 
 
 @pytest.mark.parametrize("kind", ["requests", "answers"])
-async def test_cached_requests_and_responses_of_appends_are_bounded(
-    monkeypatch: pytest.MonkeyPatch, kind: str
-) -> None:
+async def test_caches_of_appends_are_bounded(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     monkeypatch.setattr(passed_appends, "REMEMBERED", 3)
     monkeypatch.setattr(plans, "MOST_PLANS", 3)
     async with RawOrigin(DONE) as raw, edge_serving(raw) as gateway:

@@ -146,9 +146,7 @@ async def test_plans_of_reads_are_bounded(monkeypatch: pytest.MonkeyPatch) -> No
             assert 0 < len(gateway.plans) <= 4
 
 
-async def test_the_plans_of_4096_clients_stay_beside_a_flood(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_a_flood_drops_no_plan_of_4096_clients(monkeypatch: pytest.MonkeyPatch) -> None:
     chance, clients, handled = random.Random(1), 4096, 0
 
     def append(client: int, agent: str) -> bytes:
@@ -207,7 +205,7 @@ def pending(gateway: Serving) -> int:
     return gateway.route.writes.outcomes.pending
 
 
-async def test_a_write_whose_answer_fails_ends_its_connection_and_no_other(
+async def test_a_write_whose_answer_fails_ends_its_connection(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async with serving() as gateway:

@@ -128,9 +128,7 @@ async def test_a_reader_that_does_not_read_is_slow_and_its_lag_is_listed() -> No
         assert 0 < row.behind <= 10_000_000
 
 
-async def test_the_readers_of_an_origins_stream_are_listed_without_a_distance(
-    tmp_path: Path,
-) -> None:
+async def test_readers_of_an_origin_are_listed_without_a_distance(tmp_path: Path) -> None:
     async with guarded(tmp_path) as gateway:
         tail = await reach_tail(gateway, f"{EDGE}/a/s", "ann")
         await follow(gateway, f"{EDGE}/a/s?offset={tail}&live=sse", bearer("ann"))
@@ -364,9 +362,7 @@ async def test_a_banned_address_is_refused_as_trusted_proxies_report_it() -> Non
         assert (await gateway.ask(get("s?offset=-1", near))).status == 200
 
 
-async def test_the_ban_of_an_address_counts_after_that_of_the_principal_is_over(
-    tmp_path: Path,
-) -> None:
+async def test_the_ban_of_an_address_outlasts_one_of_a_principal(tmp_path: Path) -> None:
     async with guarded(tmp_path) as gateway:
         (of_principal,) = ban(gateway, "principal", "token all").bans
         until_s = gateway.clock() + 9 * HOUR_S

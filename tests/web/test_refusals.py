@@ -105,7 +105,7 @@ async def test_the_last_response_is_readable_while_the_client_sends_on(way: str)
 
 
 @pytest.mark.parametrize("more", [0, 1])
-async def test_bytes_behind_the_last_response_are_dropped_up_to_a_limit(
+async def test_bytes_after_the_last_response_are_bounded(
     more: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connection, "LINGER_BYTES", 1000)
@@ -310,9 +310,7 @@ async def test_bytes_between_chunks_are_bounded(kind: str) -> None:
 
 
 @pytest.mark.parametrize(("more", "status"), [(0, 204), (1, 400)])
-async def test_bytes_between_chunks_are_accepted_up_to_the_exact_limit(
-    more: int, status: int
-) -> None:
+async def test_bytes_between_chunks_are_accepted_up_to_a_limit(more: int, status: int) -> None:
     async with serving() as gateway:
         await gateway.ask(put("s"))
         await until(lambda: not gateway.server.connections)

@@ -40,7 +40,7 @@ async def opened(gateway: Serving) -> Client:
 
 
 @pytest.mark.parametrize("count", [1, 2, MOST - 1, MOST, MOST + 1])
-async def test_pipelined_appends_are_one_commit_up_to_the_batch_limit(
+async def test_pipelined_appends_are_one_commit_up_to_a_limit(
     count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(writes, "LONGEST_TURN_S", 60.0)  # however slow the machine is
@@ -176,7 +176,7 @@ async def test_a_drain_answers_the_pipelined_appends_under_way_and_the_next_one(
         assert contents == [b"12", b"3"]  # the last one came behind the answer that ends
 
 
-async def test_many_writes_refused_at_once_are_answered_without_deep_recursion(
+async def test_many_refused_writes_are_answered_without_recursion(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     depth = deepest = 0

@@ -31,9 +31,7 @@ class Pipe(asyncio.Transport):
 
 
 @pytest.mark.parametrize(("taken", "is_cut"), [(0, True), (LEAST - 1, True), (LEAST, False)])
-def test_a_response_is_cut_if_less_than_the_minimum_is_read_in_time(
-    taken: int, is_cut: bool
-) -> None:
+def test_a_response_is_cut_if_too_little_is_read_in_time(taken: int, is_cut: bool) -> None:
     pipe = Pipe()
     unsent = UnsentWatch(pipe, TIMEOUTS, 100.0)
     pipe.left -= taken
