@@ -13,7 +13,7 @@ from gateway.features.console.inspected_streams import streams_of
 from gateway.protocol.streams.chunks import FOLDED_BYTES
 from gateway.store import ENTRY_OVERHEAD
 from tests.live.test_feed import follow, is_told
-from tests.support.serving import Serving, get, offset, post, put, request, serving
+from tests.support.serving import Serving, get, offset, post, put, request, serving, serving_with
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
@@ -43,14 +43,13 @@ def texts(body: bytes) -> list[str]:
     return [event["delta"] for event in json.loads(body)]
 
 
-async def create(gateway: Serving, text: str = "") -> None:
-    answer = await gateway.ask(put("s", body=deltas(text), content_type=JSON))
-    assert answer.status == 201
+def created(text: str = "") -> bytes:
+    """Return the creation of a stream with a delta for each character."""
+    return put("s", body=deltas(text), content_type=JSON)
 
 
 async def test_a_compact_read_joins_deltas_and_ends_at_the_same_offset_as_a_plain_one() -> None:
-    async with serving() as gateway:
-        await create(gateway, "abc")
+    async with serving_with(created("abc")) as gateway:
         await append(gateway, "de")
         await append(gateway, "f", "other")
         plain, compact = await read(gateway, "offset=-1"), await read(gateway)
@@ -64,8 +63,7 @@ async def test_a_compact_read_joins_deltas_and_ends_at_the_same_offset_as_a_plai
 async def test_a_reader_continues_from_the_end_of_a_compact_read_with_the_deltas_as_they_come() -> (
     None
 ):
-    async with serving() as gateway:
-        await create(gateway, "abc")
+    async with serving_with(created("abc")) as gateway:
         end = (await read(gateway)).get("Stream-Next-Offset")
         await append(gateway, "de")
         assert texts((await read(gateway, f"offset={end}")).body) == ["d", "e"]
@@ -73,8 +71,7 @@ async def test_a_reader_continues_from_the_end_of_a_compact_read_with_the_deltas
 
 
 async def test_the_etag_of_a_compact_read_holds_until_the_next_append() -> None:
-    async with serving() as gateway:
-        await create(gateway, "abc")
+    async with serving_with(created("abc")) as gateway:
         first = await read(gateway)
         tag = first.get("ETag")
         assert (
@@ -86,8 +83,7 @@ async def test_the_etag_of_a_compact_read_holds_until_the_next_append() -> None:
 
 
 async def test_whole_compact_chunks_are_immutable_and_end_where_the_next_begins() -> None:
-    async with serving() as gateway:
-        await create(gateway)
+    async with serving_with(created()) as gateway:
         for _ in range(60):
             await append(gateway, "x" * 300, "a part with a long name" * 10)
         position, text, ages, sizes = offset(0), "", [], []
@@ -106,8 +102,7 @@ async def test_whole_compact_chunks_are_immutable_and_end_where_the_next_begins(
 
 
 async def test_a_compact_read_of_a_closed_stream_is_immutable() -> None:
-    async with serving() as gateway:
-        await create(gateway, "ab")
+    async with serving_with(created("ab")) as gateway:
         await gateway.ask(request("POST", "s", "Stream-Closed: true"))
         compact = await read(gateway, f"offset={offset(0)}&view=compact")
         assert (texts(compact.body), compact.get("Stream-Closed")) == (["ab"], "true")
@@ -115,8 +110,7 @@ async def test_a_compact_read_of_a_closed_stream_is_immutable() -> None:
 
 
 async def test_equal_compact_reads_are_folded_once_and_cached_apart_from_plain_ones() -> None:
-    async with serving() as gateway:
-        await create(gateway, "abc")
+    async with serving_with(created("abc")) as gateway:
         await asyncio.gather(*(read(gateway) for _ in range(20)))
         assert folded_reader_of(gateway.route).started_folds == 1
         assert (await read(gateway)).get("Cache-Status") == "Headgate; hit"
@@ -124,8 +118,7 @@ async def test_equal_compact_reads_are_folded_once_and_cached_apart_from_plain_o
 
 
 async def test_a_complete_part_of_the_log_is_folded_once_while_the_stream_grows() -> None:
-    async with serving() as gateway:
-        await create(gateway)
+    async with serving_with(created()) as gateway:
         for _ in range(5):
             await append(gateway, "x" * 1500)  # the first chunk of the log is complete
         for count in range(1, 4):
@@ -138,18 +131,17 @@ async def test_parts_that_no_longer_fit_into_memory_are_folded_again() -> None:
     async with serving() as gateway:
         folded = folded_reader_of(gateway.route)
         folded.parts.resize(ENTRY_OVERHEAD)
-        await create(gateway, "abc")
+        await gateway.ask(created("abc"))
         for query in ("offset=-1", f"offset={offset(0)}"):
             assert texts((await read(gateway, f"{query}&view=compact")).body) == ["abc"]
         assert (folded.started_folds, folded.parts.bytes) == (2, 0)
 
 
 async def test_a_stream_that_is_deleted_and_created_again_shows_nothing_of_the_first() -> None:
-    async with serving() as gateway:
-        await create(gateway, "abc")
+    async with serving_with(created("abc")) as gateway:
         await read(gateway)
         await gateway.ask(request("DELETE", "s"))
-        await create(gateway, "xyz")
+        assert (await gateway.ask(created("xyz"))).status == 201
         assert texts((await read(gateway)).body) == ["xyz"]
 
 
@@ -167,16 +159,14 @@ async def test_a_stream_that_is_deleted_and_created_again_shows_nothing_of_the_f
     ],
 )
 async def test_unknown_views_and_batches_are_refused(query: str, reason: str) -> None:
-    async with serving() as gateway:
-        await create(gateway, "abc")
+    async with serving_with(created("abc")) as gateway:
         answer = await read(gateway, f"offset=-1&{query}")
         assert answer.status == 400
         assert reason in json.loads(answer.body)["detail"]
 
 
 async def test_the_raw_view_is_the_read_without_a_view() -> None:
-    async with serving() as gateway:
-        await create(gateway, "abc")
+    async with serving_with(created("abc")) as gateway:
         plain = await read(gateway, "offset=-1")
         raw = await read(gateway, "view=raw&batch_ms=0&offset=-1")
         assert (raw.body, raw.get("ETag")) == (plain.body, plain.get("ETag"))
@@ -195,8 +185,7 @@ def live_texts(events: list[Event]) -> list[str]:
 
 
 async def test_a_compact_sse_reader_gets_the_past_joined_and_then_the_deltas_as_they_come() -> None:
-    async with serving() as gateway:
-        await create(gateway, "abc")
+    async with serving_with(created("abc")) as gateway:
         client = await follow(gateway, "s?offset=-1&live=sse&view=compact")
         events = await client.events_until(is_told(upToDate=True))  # type: ignore[arg-type] # a predicate
         assert live_texts(events) == ["abc"]
@@ -207,8 +196,7 @@ async def test_a_compact_sse_reader_gets_the_past_joined_and_then_the_deltas_as_
 
 
 async def test_news_gathers_for_the_batch_of_its_readers_and_for_no_others() -> None:
-    async with serving() as gateway:
-        await create(gateway)
+    async with serving_with(created()) as gateway:
         plain = await follow(gateway, "s?offset=now&live=sse")
         slow = await follow(gateway, "s?offset=now&live=sse&batch_ms=500")
         for character in "abcde":
@@ -220,8 +208,7 @@ async def test_news_gathers_for_the_batch_of_its_readers_and_for_no_others() -> 
 
 
 async def test_the_end_of_a_stream_waits_for_no_batch() -> None:
-    async with serving() as gateway:
-        await create(gateway)
+    async with serving_with(created()) as gateway:
         slow = await follow(gateway, "s?offset=now&live=sse&batch_ms=500")
         await append(gateway, "ab")
         loop = asyncio.get_running_loop()
@@ -233,8 +220,7 @@ async def test_the_end_of_a_stream_waits_for_no_batch() -> None:
 
 
 async def test_a_long_poll_with_a_batch_gets_the_deltas_of_that_time_joined() -> None:
-    async with serving() as gateway:
-        await create(gateway)
+    async with serving_with(created()) as gateway:
         clients = [await gateway.connect() for _ in range(3)]
         for client in clients:
             client.send(get(f"s?offset={offset(0)}&live=long-poll&batch_ms=200"))
@@ -246,8 +232,7 @@ async def test_a_long_poll_with_a_batch_gets_the_deltas_of_that_time_joined() ->
 
 
 async def test_the_readers_of_every_view_are_counted_and_listed() -> None:
-    async with serving() as gateway:
-        await create(gateway, "a")
+    async with serving_with(created("a")) as gateway:
         for query in ("", "&view=compact", "&batch_ms=100"):
             await follow(gateway, f"s?offset=now&live=sse{query}")
         described = await streams_of(gateway.route).describe("s")
@@ -290,8 +275,7 @@ async def all_of(gateway: Serving, view: str) -> tuple[list[dict[str, Any]], int
 async def test_a_reload_at_nine_tenths_of_a_long_run_reads_few_events_and_bytes() -> None:
     run = long_run()
     so_far = run[: len(run) * 9 // 10]
-    async with serving() as gateway:
-        await create(gateway)
+    async with serving_with(created()) as gateway:
         for begin in range(0, len(so_far), 500):
             body = json.dumps(so_far[begin : begin + 500], ensure_ascii=False).encode()
             await gateway.ask(post("s", body, content_type=JSON))

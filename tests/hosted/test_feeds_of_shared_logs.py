@@ -95,15 +95,14 @@ async def poll(sharing: Sharing) -> Client:
 @pytest.mark.parametrize("told", ["the last change", "that something was missed"])
 async def test_appends_without_a_notification_are_read_by_live_readers(told: str) -> None:
     async with sharing(b"one ") as shared:
-        log, other = shared.log, shared.other
         client = await shared.viewer()
         waiting = await poll(shared)
         for data in (b"two ", b"three ", b"four "):
-            await other.append("s", data)
+            await shared.other.append("s", data)
         if told == "the last change":
             shared.tell()
         else:
-            log.news.on_missed_changes("s")
+            shared.log.news.on_missed_changes("s")
         events = await up_to(client, await shared.tail())
         assert text(events) == "one two three four "
         answer = await waiting.answer()
@@ -113,14 +112,13 @@ async def test_appends_without_a_notification_are_read_by_live_readers(told: str
 
 async def test_missed_appends_arrive_in_chunks_of_which_only_the_last_is_up_to_date() -> None:
     async with sharing() as shared:
-        log, other = shared.log, shared.other
         client = await follow(shared.gateway, "s?offset=-1&live=sse")
         start = await shared.tail()
         await up_to(client, start)
         letters = "abcdefgh"
         for letter in letters:
-            await other.append("s", letter.encode() * BIG)
-        log.news.on_missed_changes("s")
+            await shared.other.append("s", letter.encode() * BIG)
+        shared.log.news.on_missed_changes("s")
         events = await up_to(client, await shared.tail())
         assert text(events) == "".join(letter * BIG for letter in letters)
         told = [str(control["streamNextOffset"]) for control in controls(events)]
@@ -133,11 +131,10 @@ async def test_missed_appends_arrive_in_chunks_of_which_only_the_last_is_up_to_d
 
 async def test_a_poll_after_missed_notifications_gets_the_first_chunk_of_the_missed_data() -> None:
     async with sharing() as shared:
-        log, other = shared.log, shared.other
         waiting = await poll(shared)
         for _ in range(4):
-            await other.append("s", b"x" * BIG)
-        log.news.on_missed_changes("s")
+            await shared.other.append("s", b"x" * BIG)
+        shared.log.news.on_missed_changes("s")
         answer = await waiting.answer()
         assert (answer.status, len(answer.body)) == (200, 3 * BIG)
         assert answer.get("Stream-Up-To-Date") is None
@@ -146,32 +143,30 @@ async def test_a_poll_after_missed_notifications_gets_the_first_chunk_of_the_mis
 
 async def test_appends_during_the_read_of_a_gap_arrive_after_it_and_once() -> None:
     async with sharing(b"one ") as shared:
-        log, other = shared.log, shared.other
         client = await shared.viewer()
-        log.reads.clear()
-        await other.append("s", b"two ")
-        log.news.on_missed_changes("s")
+        shared.log.reads.clear()
+        await shared.other.append("s", b"two ")
+        shared.log.news.on_missed_changes("s")
         await turns()  # "two" was read, and is on its way
         for data in (b"three ", b"four "):
-            await other.append("s", data)
+            await shared.other.append("s", data)
             shared.tell()
             await turns()
         assert text(parse_events(client.received)) == "one "
-        log.reads.set()
+        shared.log.reads.set()
         events = await up_to(client, await shared.tail())
         assert text(events) == "one two three four "
-        await other.append("s", b"five")
+        await shared.other.append("s", b"five")
         shared.tell()
         assert text(await up_to(client, await shared.tail())) == "one two three four five"
 
 
 async def test_a_close_that_was_missed_ends_sse_readers_after_the_last_data() -> None:
     async with sharing(b"one ") as shared:
-        log, other = shared.log, shared.other
         client = await shared.viewer()
-        await other.append("s", b"two ")
-        await other.append("s", b"last", close=True)
-        log.news.on_missed_changes("s")
+        await shared.other.append("s", b"two ")
+        await shared.other.append("s", b"last", close=True)
+        shared.log.news.on_missed_changes("s")
         events = await client.events_to_the_end()
         assert text(events) == "one two last"
         assert controls(events)[-1]["streamClosed"] is True
@@ -180,13 +175,12 @@ async def test_a_close_that_was_missed_ends_sse_readers_after_the_last_data() ->
 @pytest.mark.parametrize("replaced", [False, True], ids=["deleted", "replaced"])
 async def test_a_deleted_or_replaced_stream_ends_its_live_readers(replaced: bool) -> None:
     async with sharing(b"one ") as shared:
-        log, other = shared.log, shared.other
         client = await shared.viewer()
         waiting = await poll(shared)
-        await other.lifecycle.delete("s")
+        await shared.other.lifecycle.delete("s")
         if replaced:
-            await other.create("s", b"another")
-        log.news.on_missed_changes("s")
+            await shared.other.create("s", b"another")
+        shared.log.news.on_missed_changes("s")
         assert text(await client.events_to_the_end()) == "one "
         assert (await waiting.answer()).status == 404
 
@@ -197,16 +191,15 @@ async def test_a_deleted_or_replaced_stream_ends_its_live_readers(replaced: bool
 @pytest.mark.parametrize("written", [b"", b"x", b"other bytes, and more of them"])
 async def test_a_poll_from_now_gets_the_new_tail_after_a_loss(written: bytes) -> None:
     async with sharing(b"one ") as shared:
-        log, other, gateway = shared.log, shared.other, shared.gateway
         kept = await shared.state()
-        await other.append("s", b"lost ")
-        waiting = await gateway.connect()
+        await shared.other.append("s", b"lost ")
+        waiting = await shared.gateway.connect()
         waiting.send(get("s?offset=now&live=long-poll"))
-        await until(lambda: gateway.limits.live_readers == 1)
-        log.put_back(kept)
+        await until(lambda: shared.gateway.limits.live_readers == 1)
+        shared.log.put_back(kept)
         if written:
-            await other.append("s", written)
-        log.news.on_history_change()
+            await shared.other.append("s", written)
+        shared.log.news.on_history_change()
         answer = await waiting.answer()
         assert (answer.status, answer.get("Stream-Next-Offset")) == (204, await shared.tail())
 
@@ -214,17 +207,16 @@ async def test_a_poll_from_now_gets_the_new_tail_after_a_loss(written: bytes) ->
 @pytest.mark.parametrize("written", [b"", b"x", b"other bytes, and more of them"])
 async def test_readers_of_lost_data_are_ended_and_polls_get_410(written: bytes) -> None:
     async with sharing(b"one ") as shared:
-        log, other = shared.log, shared.other
         kept = await shared.state()
-        await other.append("s", b"lost ")
+        await shared.other.append("s", b"lost ")
         client = await follow(shared.gateway, "s?offset=-1&live=sse")
         lost = await shared.tail()
         await up_to(client, lost)
         waiting = await poll(shared)
-        log.put_back(kept)
+        shared.log.put_back(kept)
         if written:
-            await other.append("s", written)
-        log.news.on_history_change()
+            await shared.other.append("s", written)
+        shared.log.news.on_history_change()
         assert text(await client.events_to_the_end()) == "one lost "
         answer = await waiting.answer()
         assert answer.status == 410
@@ -237,16 +229,15 @@ async def test_readers_of_lost_data_are_ended_and_polls_get_410(written: bytes) 
 
 async def test_live_readers_continue_after_a_restart_without_losses() -> None:
     async with sharing(b"one ") as shared:
-        log, other = shared.log, shared.other
         client = await follow(shared.gateway, "s?offset=-1&live=sse")
         before = await shared.tail()
         await up_to(client, before)
         waiting = await poll(shared)
-        log.put_back(await shared.state())
-        log.news.on_history_change()
+        shared.log.put_back(await shared.state())
+        shared.log.news.on_history_change()
         await turns()
-        await other.append("s", b"two")
-        log.news.on_missed_changes("s")
+        await shared.other.append("s", b"two")
+        shared.log.news.on_missed_changes("s")
         events = await up_to(client, await shared.tail())
         assert text(events) == "one two"
         assert (await waiting.answer()).body == b"two"
@@ -255,14 +246,13 @@ async def test_live_readers_continue_after_a_restart_without_losses() -> None:
 
 async def test_a_cached_lost_tail_is_not_served() -> None:
     async with sharing(b"one ") as shared:
-        gateway, log, other = shared.gateway, shared.log, shared.other
         kept = await shared.state()
-        await other.append("s", b"lost")
-        assert (await gateway.ask(get("s?offset=-1"))).body == b"one lost"
-        log.put_back(kept)
-        await other.append("s", b"new!")
-        log.news.on_history_change()
-        assert (await gateway.ask(get("s?offset=-1"))).body == b"one new!"
+        await shared.other.append("s", b"lost")
+        assert (await shared.gateway.ask(get("s?offset=-1"))).body == b"one lost"
+        shared.log.put_back(kept)
+        await shared.other.append("s", b"new!")
+        shared.log.news.on_history_change()
+        assert (await shared.gateway.ask(get("s?offset=-1"))).body == b"one new!"
 
 
 # ---------------------------------------------------------------- trouble
@@ -270,27 +260,25 @@ async def test_a_cached_lost_tail_is_not_served() -> None:
 
 async def test_polls_get_503_while_the_log_fails_and_viewers_wait() -> None:
     async with sharing(b"one ") as shared:
-        log, other = shared.log, shared.other
         client = await shared.viewer()
         waiting = await poll(shared)
-        await other.append("s", b"two")
-        log.damages.append(LogUnavailable("the log is away"))
-        log.news.on_missed_changes("s")
+        await shared.other.append("s", b"two")
+        shared.log.damages.append(LogUnavailable("the log is away"))
+        shared.log.news.on_missed_changes("s")
         assert (await waiting.answer()).status == 503
         assert text(await up_to(client, await shared.tail())) == "one two"
 
 
 async def test_an_unreadable_log_is_queried_with_pauses() -> None:
     async with sharing(b"one ") as shared:
-        log, other = shared.log, shared.other
         client = await shared.viewer()
-        await other.append("s", b"two")
-        log.damages += [RecordDamaged("a record is missing")] * 1000
-        asked = log.loaded
-        log.news.on_missed_changes("s")
+        await shared.other.append("s", b"two")
+        shared.log.damages += [RecordDamaged("a record is missing")] * 1000
+        asked = shared.log.loaded
+        shared.log.news.on_missed_changes("s")
         await turns(500)
-        assert log.loaded <= asked + 2
-        log.damages.clear()
+        assert shared.log.loaded <= asked + 2
+        shared.log.damages.clear()
         assert text(await up_to(client, await shared.tail())) == "one two"
 
 
@@ -361,17 +349,16 @@ async def test_a_poll_from_before_the_feed_is_answered_from_the_log() -> None:
 
 async def test_a_poll_behind_the_feed_is_answered_once_although_appends_arrive() -> None:
     async with sharing(b"one ") as shared:
-        log, other = shared.log, shared.other
         feed = await feed_of(shared)
         begin = (await shared.state()).offset(0)
-        log.reads.clear()
+        shared.log.reads.clear()
         waiting = Waiting(feed, begin)
         await turns()
-        await other.append("s", b"two")
+        await shared.other.append("s", b"two")
         shared.tell()
         await turns()
         assert waiting.answers == []
-        log.reads.set()
+        shared.log.reads.set()
         await until(lambda: bool(waiting.answers))
         await turns(50)
         assert len(waiting.answers) == 1
@@ -381,12 +368,11 @@ async def test_a_poll_behind_the_feed_is_answered_once_although_appends_arrive()
 
 async def test_a_poll_at_a_lost_offset_behind_the_feed_gets_410() -> None:
     async with sharing(b"one ") as shared:
-        log, other = shared.log, shared.other
         kept = await shared.state()
-        await other.append("s", b"lost")
+        await shared.other.append("s", b"lost")
         lost = await shared.tail()
-        log.put_back(kept)
-        await other.append("s", b"other bytes")
+        shared.log.put_back(kept)
+        await shared.other.append("s", b"other bytes")
         feed = await feed_of(shared)
         assert lost < feed.position
         waiting = Waiting(feed, lost)
@@ -413,27 +399,25 @@ async def test_a_poll_whose_client_left_is_not_answered() -> None:
 async def test_a_read_includes_appends_acknowledged_by_another_process() -> None:
     """Nothing is followed and nobody told: what is remembered is confirmed first."""
     async with sharing(b"one ") as shared:
-        gateway, other = shared.gateway, shared.other
         for number in range(5):
-            before = await gateway.ask(get("s?offset=-1"))
-            again = await gateway.ask(get("s?offset=-1"))
+            before = await shared.gateway.ask(get("s?offset=-1"))
+            again = await shared.gateway.ask(get("s?offset=-1"))
             assert again.body == before.body
-            await other.append("s", b"%d " % number)
-            after = await gateway.ask(get("s?offset=-1"))
+            await shared.other.append("s", b"%d " % number)
+            after = await shared.gateway.ask(get("s?offset=-1"))
             assert after.body == before.body + b"%d " % number
-            head = await gateway.ask(b"HEAD /v1/stream/s HTTP/1.1\r\nHost: a\r\n\r\n")
+            head = await shared.gateway.ask(b"HEAD /v1/stream/s HTTP/1.1\r\nHost: a\r\n\r\n")
             assert head.get("Stream-Next-Offset") == await shared.tail()
 
 
 async def test_a_cached_full_chunk_is_answered_without_a_query_to_the_log() -> None:
     async with sharing(b"x" * CHUNK_BYTES) as shared:
-        gateway, log, other = shared.gateway, shared.log, shared.other
-        await other.append("s", b"more")
-        first = await gateway.ask(get("s?offset=-1"))
-        asked = (log.loaded, log.confirmed)
-        again = await gateway.ask(get("s?offset=-1"))
+        await shared.other.append("s", b"more")
+        first = await shared.gateway.ask(get("s?offset=-1"))
+        asked = (shared.log.loaded, shared.log.confirmed)
+        again = await shared.gateway.ask(get("s?offset=-1"))
         assert (len(again.body), again.same == first.same) == (CHUNK_BYTES, True)
-        assert (log.loaded, log.confirmed) == asked
+        assert (shared.log.loaded, shared.log.confirmed) == asked
 
 
 @pytest.mark.parametrize("lost", [False, True], ids=["trimmed", "lost"])
@@ -442,22 +426,21 @@ async def test_a_poll_ahead_of_a_feed_does_not_get_410_when_the_tail_of_the_feed
 ) -> None:
     """It has heard elsewhere of what this gateway has still to read."""
     async with sharing(b"one ") as shared:
-        log, other = shared.log, shared.other
         kept = await shared.state()
         if lost:
-            await other.append("s", b"lost ")
+            await shared.other.append("s", b"lost ")
         feed = await feed_of(shared)
         await shared.gateway.route.table.load("s")
         behind = Waiting(feed, feed.tail)
         if lost:
-            log.put_back(kept)
-        await other.append("s", b"two ")
+            shared.log.put_back(kept)
+        await shared.other.append("s", b"two ")
         state = await shared.state()
         shared.gateway.limits.reader_joins()
         ahead = Waiting(feed, state.offset(state.tail))
         if not lost:
-            log.damages.append(StreamGone("what follows offset is no longer kept"))
-        await other.append("s", b"three")
-        log.news.on_missed_changes("s")
+            shared.log.damages.append(StreamGone("what follows offset is no longer kept"))
+        await shared.other.append("s", b"three")
+        shared.log.news.on_missed_changes("s")
         await until(lambda: bool(behind.answers and ahead.answers))
         assert [waiting.answers[0].status for waiting in (behind, ahead)] == [410, 503]

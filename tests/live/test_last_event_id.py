@@ -7,14 +7,15 @@ the query.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import pytest
 
 from tests.live.test_feed import controls, follow, text, up_to
-from tests.support.serving import Serving, get, offset, post, put, request, serving
+from tests.support.serving import Serving, get, offset, post, put, request, serving_with
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
@@ -42,9 +43,12 @@ async def resume(gateway: Serving, asked: bytes) -> Client:
     return client
 
 
-async def fill(gateway: Serving) -> None:
-    await gateway.ask(put("s", body=b"one"))
-    await gateway.ask(post("s", b"two"))
+@asynccontextmanager
+async def serving_two(**options: object) -> AsyncIterator[Serving]:
+    """A gateway with a stream of two appends."""
+    async with serving_with(put("s", body=b"one"), **options) as gateway:
+        await gateway.ask(post("s", b"two"))
+        yield gateway
 
 
 @pytest.mark.parametrize("asked", ["-1", "now", offset(3), offset(6), offset(99)])
@@ -52,8 +56,7 @@ async def fill(gateway: Serving) -> None:
 async def test_a_browser_with_last_event_id_resumes_at_that_offset(
     resuming: Resuming, asked: str, seen: int, rest: str
 ) -> None:
-    async with serving() as gateway:
-        await fill(gateway)
+    async with serving_two() as gateway:
         client = await resume(gateway, resuming(f"s?offset={asked}&live=sse", offset(seen)))
         assert text(await up_to(client, 6)) == rest
         await gateway.ask(post("s", b"!"))
@@ -64,8 +67,7 @@ async def test_a_browser_with_last_event_id_resumes_at_that_offset(
 async def test_a_malformed_last_event_id_is_answered_400_and_named(
     resuming: Resuming, value: str
 ) -> None:
-    async with serving() as gateway:
-        await fill(gateway)
+    async with serving_two() as gateway:
         answer = await gateway.ask(resuming("s?offset=-1&live=sse", value))
         assert answer.status == 400
         assert "Last-Event-ID" in json.loads(answer.body)["detail"]
@@ -76,8 +78,7 @@ async def test_a_malformed_last_event_id_is_answered_400_and_named(
 async def test_a_last_event_id_past_the_tail_waits_for_data_after_the_tail(
     resuming: Resuming, past: int
 ) -> None:
-    async with serving() as gateway:
-        await fill(gateway)
+    async with serving_two() as gateway:
         client = await resume(gateway, resuming("s?offset=-1&live=sse", offset(past)))
         assert text(await up_to(client, 6)) == ""
         await gateway.ask(post("s", b"and all of the rest"))
@@ -89,8 +90,7 @@ async def test_a_browser_whose_last_event_id_is_the_end_of_a_closed_stream_gets_
     resuming: Resuming, asked: str
 ) -> None:
     """An EventSource takes every 200 that ends for a reason to connect again."""
-    async with serving() as gateway:
-        await fill(gateway)
+    async with serving_two() as gateway:
         await gateway.ask(post("s", b"", "Stream-Closed: true"))
         target = f"s?offset={asked}&live=sse"
         answer = await gateway.ask(resuming(target, offset(6)))
@@ -107,8 +107,7 @@ async def test_a_browser_whose_last_event_id_is_the_end_of_a_closed_stream_gets_
 
 
 async def test_the_header_is_newer_than_the_last_event_id_in_the_url_of_a_page() -> None:
-    async with serving() as gateway:
-        await fill(gateway)
+    async with serving_two() as gateway:
         target = f"s?offset=-1&live=sse&lastEventId={offset(0)}"
         client = await resume(gateway, get(target, f"Last-Event-ID: {offset(3)}"))
         assert text(await up_to(client, 6)) == "two"
@@ -130,8 +129,7 @@ def assert_ids(stream: bytes, count: int) -> None:
 
 
 async def test_every_control_event_has_its_offset_as_its_event_id() -> None:
-    async with serving() as gateway:
-        await fill(gateway)
+    async with serving_two() as gateway:
         live = await follow(gateway, "s?offset=-1&live=sse")
         await up_to(live, 6)
         await gateway.ask(post("s", b"three"))
@@ -170,8 +168,7 @@ async def assert_goes_on(gateway: Serving, client: Client) -> None:
 async def test_a_connection_is_reused_after_its_sse_response_has_ended(
     change: bytes | None,
 ) -> None:
-    async with serving(sse_max_age=1.0 if change is None else 60.0) as gateway:
-        await fill(gateway)
+    async with serving_two(sse_max_age=1.0 if change is None else 60.0) as gateway:
         await gateway.ask(put("t", body=b"next"))
         client = await follow(gateway, "s?offset=-1&live=sse")
         await up_to(client, 6)

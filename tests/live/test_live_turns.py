@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,10 +10,12 @@ import pytest
 from gateway.live import feed, live_turns
 from gateway.streams.reads import ChunkReader
 from tests.live.test_feed import follow, text, up_to
-from tests.support.serving import Serving, get, offset, post, put, request, serving
+from tests.support.serving import Serving, get, offset, post, put, request, serving_with
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from gateway.live.live_turns import LiveTurns
     from tests.support.event_stream import Event
     from tests.support.http1 import Client
@@ -28,13 +31,14 @@ def one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feed, "LONGEST_PAUSE_S", 0.0)
 
 
-async def living(gateway: Serving) -> list[Client]:
-    """Readers who wait at the tail of an empty stream."""
-    await gateway.ask(put("s"))
-    readers = [await follow(gateway, "s?offset=now&live=sse") for _ in range(READERS)]
-    for reader in readers:
-        await up_to(reader, 0)
-    return readers
+@asynccontextmanager
+async def living() -> AsyncIterator[tuple[Serving, list[Client], Client]]:
+    """Serve readers who wait at the tail of an empty stream, and connect a writer."""
+    async with serving_with(put("s")) as gateway:
+        readers = [await follow(gateway, "s?offset=now&live=sse") for _ in range(READERS)]
+        for reader in readers:
+            await up_to(reader, 0)
+        yield gateway, readers, await gateway.connect()
 
 
 def in_a_row(*data: bytes) -> bytes:
@@ -52,9 +56,7 @@ def turns_of(gateway: Serving) -> LiveTurns:  # type: ignore[type-arg] # of what
 
 
 async def test_an_append_is_answered_before_all_readers_got_the_append_before_it() -> None:
-    async with serving() as gateway:
-        readers = await living(gateway)
-        writer = await gateway.connect()
+    async with living() as (_, readers, writer):
         writer.send(in_a_row(b"one", b"two", b"three"))
         events = [await up_to(reader, 11) for reader in readers]
         assert {text(one) for one in events} == {"onetwothree"}
@@ -62,9 +64,7 @@ async def test_an_append_is_answered_before_all_readers_got_the_append_before_it
 
 
 async def test_readers_later_in_a_turn_get_two_appends_as_one_event() -> None:
-    async with serving() as gateway:
-        readers = await living(gateway)
-        writer = await gateway.connect()
+    async with living() as (gateway, readers, writer):
         writer.send(in_a_row(b"one", b"two"))
         events = [await up_to(reader, 6) for reader in readers]
         assert text(events[0]) == text(events[-1]) == "onetwo"
@@ -78,8 +78,7 @@ async def test_readers_later_in_a_turn_get_two_appends_as_one_event() -> None:
 
 
 async def test_a_round_that_every_reader_got_is_not_kept() -> None:
-    async with serving() as gateway:
-        readers = await living(gateway)
+    async with living() as (gateway, readers, _):
         await gateway.ask(post("s", b"one"))
         for reader in readers:
             await up_to(reader, 3)
@@ -92,9 +91,7 @@ async def test_readers_that_lack_too_many_rounds_by_their_turn_catch_up_from_the
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(ChunkReader, "longest_round", 3 * len(LONG) - 1)
-    async with serving() as gateway:
-        readers = await living(gateway)
-        writer = await gateway.connect()
+    async with living() as (gateway, readers, writer):
         most = 0
         for _ in range(12):
             writer.send(post("s", LONG))
@@ -106,9 +103,7 @@ async def test_readers_that_lack_too_many_rounds_by_their_turn_catch_up_from_the
 
 
 async def test_a_stream_deleted_during_a_turn_still_sends_its_last_data_to_the_rest() -> None:
-    async with serving() as gateway:
-        readers = await living(gateway)
-        writer = await gateway.connect()
+    async with living() as (gateway, readers, writer):
         writer.send(post("s", b"last") + request("DELETE", "s"))
         for reader in readers:
             assert text(await reader.events_to_the_end()) == "last"
@@ -116,17 +111,14 @@ async def test_a_stream_deleted_during_a_turn_still_sends_its_last_data_to_the_r
 
 
 async def test_closing_a_stream_ends_each_sse_response_with_the_last_data() -> None:
-    async with serving() as gateway:
-        readers = await living(gateway)
+    async with living() as (gateway, readers, _):
         await gateway.ask(post("s", b"last", "Stream-Closed: true"))
         for reader in readers:
             assert text(await reader.events_to_the_end()) == "last"
 
 
 async def test_readers_that_come_and_go_during_a_turn_get_all_data_once() -> None:
-    async with serving() as gateway:
-        readers = await living(gateway)
-        writer = await gateway.connect()
+    async with living() as (gateway, readers, writer):
         whole = ""
         for number in range(20):
             writer.send(post("s", b"%02d" % number))

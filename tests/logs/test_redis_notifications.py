@@ -55,6 +55,12 @@ class Pair(NamedTuple):
         await until(lambda: sorted(self.subscriptions.missing) == sorted(paths))
         self.subscriptions.missing.clear()
 
+    async def followed(self) -> StreamState:
+        """Return a new stream that is followed."""
+        state = await self.create("s")
+        await self.follow("s")
+        return state
+
     async def tell(self, *changes: Change) -> None:
         """Have the other gateway commit, and the news of it arrive."""
         for change in changes:
@@ -86,8 +92,7 @@ async def pair(server: RedisServer) -> AsyncIterator[Pair]:
 async def test_changes_of_a_followed_stream_are_notified_completely_and_in_order(
     pair: Pair,
 ) -> None:
-    state = await pair.create("s")
-    await pair.follow("s")
+    state = await pair.followed()
     changes = []
     for number in range(20):
         change = with_producers(
@@ -103,8 +108,7 @@ async def test_changes_of_a_followed_stream_are_notified_completely_and_in_order
 
 
 async def test_a_gateways_own_changes_are_notified_to_itself(pair: Pair) -> None:
-    state = await pair.create("s")
-    await pair.follow("s")
+    state = await pair.followed()
     change = appended(state, b"one")
     await pair.log.commit([change])
     await until(lambda: bool(pair.subscriptions.changes))
@@ -115,8 +119,7 @@ async def test_a_gateways_own_changes_are_notified_to_itself(pair: Pair) -> None
 async def test_records_over_the_publish_limit_are_left_out_of_notifications(
     pair: Pair, size: int, whole: bool
 ) -> None:
-    state = await pair.create("s")
-    await pair.follow("s")
+    state = await pair.followed()
     change = appended(state, b"x" * (MOST_PUBLISHED // 2), b"y" * (MOST_PUBLISHED // 2 + size))
     await pair.tell(change)
     assert pair.subscriptions.changes == [change if whole else replace(change, records=())]
@@ -143,8 +146,7 @@ async def test_changes_are_not_notified_after_a_stream_is_unfollowed(pair: Pair)
 
 
 async def test_a_stream_unfollowed_and_followed_again_at_once_stays_followed(pair: Pair) -> None:
-    state = await pair.create("s")
-    await pair.follow("s")
+    state = await pair.followed()
     pair.log.sharing.unfollow("s")
     await pair.follow("s")
     await pair.tell(appended(state, b"x"))
@@ -230,8 +232,7 @@ async def test_streams_followed_without_a_connection_are_subscribed_with_the_nex
 
 async def test_changes_during_a_lost_connection_are_found_by_the_load_after_it(pair: Pair) -> None:
     """What was told as missed is told after the subscription is in force, never before."""
-    state = await pair.create("s")
-    await pair.follow("s")
+    state = await pair.followed()
     for _ in range(10):
         pair.subscriptions.missing.clear()
         pair.subscriptions.changes.clear()

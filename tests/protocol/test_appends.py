@@ -72,6 +72,12 @@ def told(refusal: AppendOutcome | HeadgateError) -> tuple[type[HeadgateError], d
     return type(refusal), vars(refusal)
 
 
+def change_of(batch: AppendBatch) -> Change:
+    change = batch.change()
+    assert change is not None
+    return change
+
+
 AT_10, AT_13 = format_offset(2, 10), format_offset(2, 13)
 STORED = AppendOutcome(AT_13, closed=False, stored=True)
 STAMP = Stamp("p", 1, 0)
@@ -145,8 +151,7 @@ def test_a_change_carries_the_growth_only_if_nothing_but_appends_changed_the_str
     batch = AppendBatch(state, {}, at(NOW), retention)
     batch.decide(append(producer=Stamp("p", 1, 0)))
     batch.decide(append())
-    change = batch.change()
-    assert change is not None
+    change = change_of(batch)
     assert change.grown == grown
     assert (change.state == msgspec.structs.replace(state, version=8, tail=16)) == bool(grown)
 
@@ -254,8 +259,7 @@ def test_a_json_array_is_appended_as_one_record_without_its_brackets() -> None:
         {"detail": "the body is an empty JSON array: it appends nothing"},
     )
     assert told(batch.decide(append(b"{", "application/json")))[0] is BadRequest
-    change = batch.change()
-    assert change is not None
+    change = change_of(batch)
     assert change.records == (Record(3, b"1,2"),)
 
 
@@ -263,8 +267,7 @@ def test_an_append_restarts_the_ttl_of_its_stream() -> None:
     state = msgspec.structs.replace(OPEN, lifetime=Lifetime(ttl_s=60), deadline=NOW + 1)
     batch = AppendBatch(state, {}, at(NOW))
     batch.decide(append())
-    change = batch.change()
-    assert change is not None
+    change = change_of(batch)
     assert change.state.deadline == NOW + 60
 
 
@@ -364,8 +367,7 @@ def test_a_batch_with_a_new_and_a_returning_producer_stays_within_the_limit() ->
     batch = AppendBatch(OPEN, ONE_IDLE, at(NOW))
     for producer in (Stamp("new", 0, 0), Stamp("p7", 4, 3)):
         batch.decide(append(producer=producer))
-    change = batch.change()
-    assert change is not None
+    change = change_of(batch)
     left = (ONE_IDLE.keys() - set(change.forgotten)) | {name for name, _ in change.producers}
     assert len(left) <= MAX_PRODUCERS
 
@@ -520,6 +522,5 @@ def test_a_change_names_the_latest_spans_of_appends_that_stored_data(
         batch.decide(msgspec.structs.replace(append(), traced=span))
     refused = TraceContext("2" * 32, "2" * 16, 1)
     batch.decide(msgspec.structs.replace(append(content_type="a/b"), traced=refused))
-    change = batch.change()
-    assert change is not None
+    change = change_of(batch)
     assert change.traced == tuple(spans[first:])

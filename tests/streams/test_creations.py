@@ -56,7 +56,8 @@ class Asked:
     """Creations on a service, and what was told of each."""
 
     def __init__(self, log: GatedLog | None = None) -> None:
-        self.service = Service(log, max_pending_bytes=MOST)
+        self.log = log or GatedLog()
+        self.service = Service(self.log, max_pending_bytes=MOST)
         self.writes = self.service.writes
         self.ended: list[str] = []
         self.service.table.removal_observers.append(lambda path, *_: self.ended.append(path))
@@ -85,12 +86,11 @@ class Asked:
 
 
 async def test_creations_are_committed_in_the_order_of_their_requests() -> None:
-    log = GatedLog()
-    asked = Asked(log)
+    asked = Asked()
     for path in ("a", "b", "c"):
         asked.ask(path)
     await asked.writes.outcomes.idle.wait()
-    assert [changes[0].state.path for changes in log.committed] == ["a", "b", "c"]
+    assert [changes[0].state.path for changes in asked.log.committed] == ["a", "b", "c"]
     assert asked.new(["a", "b", "c"]) == [True] * 3
     assert asked.writes.outcomes.pending == 0
 
@@ -110,13 +110,12 @@ async def test_creations_are_committed_one_by_one_if_each_turn_is_over_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(writes, "LONGEST_TURN_S", 0.0)
-    log = GatedLog()
-    asked = Asked(log)
+    asked = Asked()
     paths = [f"s{number}" for number in range(5)]
     for path in paths:
         asked.ask(path)
     await asked.writes.outcomes.idle.wait()
-    assert [[change.state.path for change in changes] for changes in log.committed] == [
+    assert [[change.state.path for change in changes] for changes in asked.log.committed] == [
         [path] for path in paths
     ]
     assert asked.new(paths) == [True] * 5
@@ -136,13 +135,12 @@ async def test_simultaneous_creations_of_one_path_create_once_and_confirm_or_con
 
 
 async def test_a_creation_of_a_loaded_stream_is_confirmed_without_a_query_of_the_log() -> None:
-    log = GatedLog()
-    asked = Asked(log)
+    asked = Asked()
     await asked.outcome("s")
-    log.loaded = 0
+    asked.log.loaded = 0
     again = await asked.outcome("s")
     assert isinstance(again, CreationOutcome)
-    assert (again.new, log.loaded, len(log.committed)) == (False, 0, 1)
+    assert (again.new, asked.log.loaded, len(asked.log.committed)) == (False, 0, 1)
 
 
 async def test_a_creation_replaces_an_expired_stream() -> None:
@@ -159,8 +157,7 @@ async def test_a_creation_replaces_an_expired_stream() -> None:
 
 
 async def test_appends_and_creations_of_a_path_are_decided_in_their_order() -> None:
-    log = GatedLog()
-    asked = Asked(log)
+    asked = Asked()
     before = asked.service.submit("s", b"x")
     asked.ask("s", body=b"1")
     between = [asked.service.submit("s", b"2"), asked.service.submit("s", b"3")]
@@ -172,14 +169,13 @@ async def test_appends_and_creations_of_a_path_are_decided_in_their_order() -> N
     assert isinstance(first, CreationOutcome)
     assert isinstance(second, ConfigurationConflict)
     assert await asked.service.data("s") == b"1234"
-    assert (log.loaded, asked.writes.outcomes.pending) == (1, 0)
+    assert (asked.log.loaded, asked.writes.outcomes.pending) == (1, 0)
 
 
 @pytest.mark.parametrize("lost", [1, MAX_CONFLICTS, MAX_CONFLICTS + 1])
 async def test_a_creation_that_lost_a_race_is_decided_again_but_not_for_ever(lost: int) -> None:
-    log = GatedLog()
-    asked = Asked(log)
-    log.failures.extend(Conflict() for _ in range(lost))
+    asked = Asked()
+    asked.log.failures.extend(Conflict() for _ in range(lost))
     outcome = await asked.outcome("s")
     assert isinstance(outcome, LogUnavailable if lost > MAX_CONFLICTS else CreationOutcome)
 
@@ -209,9 +205,8 @@ async def test_an_expired_stream_that_cannot_be_removed_refuses_a_creation_after
     ],
 )
 async def test_a_creation_that_cannot_be_stored_fails_alone(failure: Exception) -> None:
-    log = GatedLog()
-    asked = Asked(log)
-    log.failures.append(failure)
+    asked = Asked()
+    asked.log.failures.append(failure)
     assert isinstance(await asked.outcome("s"), LogUnavailable)
     assert isinstance(await asked.outcome("t"), CreationOutcome)
 
@@ -228,16 +223,15 @@ async def test_a_creation_that_cannot_be_loaded_does_not_delay_the_others() -> N
 
 
 async def test_the_bodies_of_waiting_creations_are_bounded() -> None:
-    log = GatedLog()
-    log.commits.clear()
-    asked = Asked(log)
+    asked = Asked()
+    asked.log.commits.clear()
     for path in ("a", "b", "c"):
         asked.ask(path, body=b"12345")
     await turns()
     assert isinstance(asked.told["c"][0], LimitReached)
     outcomes = asked.writes.outcomes
     assert (outcomes.pending_bytes, outcomes.pending) == (10, 2)
-    log.commits.set()
+    asked.log.commits.set()
     await asked.writes.outcomes.idle.wait()
     assert asked.new(["a", "b"]) == [True, True]
     assert outcomes.pending_bytes == 0

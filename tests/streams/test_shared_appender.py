@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from gateway.protocol.streams.state import Change
 
 
+STAMP = Stamp("p", 0, 0)
+
+
 async def recreate(service: Service, path: str) -> None:
     """An open stream in the place of another."""
     await service.lifecycle.delete(path)
@@ -158,10 +161,9 @@ async def test_a_refusal_is_confirmed_by_one_query_of_the_log() -> None:
 async def test_a_producer_sequence_of_a_deleted_stream_is_stored_in_the_recreated_stream() -> None:
     service, _, other = two()
     await service.create("s")
-    stamp = Stamp("p", 0, 0)
-    await service.append("s", b"x", producer=stamp)
+    await service.append("s", b"x", producer=STAMP)
     await recreate(other, "s")
-    outcome = await service.append("s", b"x", producer=stamp)
+    outcome = await service.append("s", b"x", producer=STAMP)
     assert outcome.stored
     assert await other.data("s") == b"x"
 
@@ -169,9 +171,8 @@ async def test_a_producer_sequence_of_a_deleted_stream_is_stored_in_the_recreate
 async def test_a_duplicate_of_an_append_stored_by_another_process_is_recognised() -> None:
     service, _, other = two()
     await service.create("s")
-    stamp = Stamp("p", 0, 0)
-    await other.append("s", b"x", producer=stamp)
-    outcome = await service.append("s", b"x", producer=stamp)
+    await other.append("s", b"x", producer=STAMP)
+    outcome = await service.append("s", b"x", producer=STAMP)
     assert (outcome.stored, outcome.producer) == (
         False,
         ProducerState(0, 0, service.clock()),
@@ -236,13 +237,12 @@ async def test_a_refusal_counts_only_for_appends_made_before_its_query(found: st
 async def test_a_duplicate_in_a_recreated_stream_is_stored() -> None:
     service, log, other = two()
     await service.create("s")
-    stamp = Stamp("p", 0, 0)
-    await service.append("s", b"x", producer=stamp)
+    await service.append("s", b"x", producer=STAMP)
     log.confirms.clear()
-    first = service.submit("s", b"x", producer=stamp)
+    first = service.submit("s", b"x", producer=STAMP)
     await turns()
     await recreate(other, "s")
-    second = service.submit("s", b"x", producer=stamp)
+    second = service.submit("s", b"x", producer=STAMP)
     await turns()
     log.confirms.set()
     outcomes = await asyncio.gather(first, second)
@@ -255,10 +255,9 @@ async def test_a_commit_confirms_the_refusals_decided_in_its_batch() -> None:
     service, log, _ = two()
     await service.create("s")
     asked = log.loaded + log.confirmed
-    stamp = Stamp("p", 0, 0)
     outcomes = await asyncio.gather(
-        service.submit("s", b"a", producer=stamp),
-        service.submit("s", b"a", producer=stamp),
+        service.submit("s", b"a", producer=STAMP),
+        service.submit("s", b"a", producer=STAMP),
         service.submit("s", b"b", producer=Stamp("q", 0, 3)),
         service.submit("s", b"c", close=True),
         service.submit("s", b"d"),
@@ -276,10 +275,9 @@ async def test_a_commit_confirms_the_refusals_decided_in_its_batch() -> None:
 async def test_decisions_of_a_batch_that_met_a_conflict_are_made_again() -> None:
     service, log, other = two()
     await service.create("s")
-    stamp = Stamp("p", 0, 0)
-    await other.append("s", b"other", producer=stamp, close=True)
+    await other.append("s", b"other", producer=STAMP, close=True)
     outcomes = await asyncio.gather(
-        service.submit("s", b"mine"), service.submit("s", b"other", producer=stamp, close=True)
+        service.submit("s", b"mine"), service.submit("s", b"other", producer=STAMP, close=True)
     )
     assert isinstance(outcomes[0], StreamClosed)
     assert isinstance(outcomes[1], AppendOutcome)
@@ -303,9 +301,8 @@ async def test_an_unreachable_log_refuses_an_append_that_needs_a_query() -> None
 async def test_a_repeated_append_after_a_lost_reply_is_stored_once() -> None:
     service, log, _ = two()
     await service.create("s")
-    stamp = Stamp("p", 0, 0)
     log.forgets_answers.append(LogUnavailable("the log did not answer"))
-    assert isinstance(await service.submit("s", b"x", producer=stamp), LogUnavailable)
-    outcome = await service.append("s", b"x", producer=stamp)
+    assert isinstance(await service.submit("s", b"x", producer=STAMP), LogUnavailable)
+    outcome = await service.append("s", b"x", producer=STAMP)
     assert not outcome.stored
     assert await service.data("s") == b"x"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -13,6 +14,9 @@ from gateway.protocol.streams.state import Lifetime
 from tests.streams.service import Service, two
 from tests.streams.shared_log import SharedLog
 from tests.support.gated_log import turns
+
+if TYPE_CHECKING:
+    from gateway.protocol.lifecycle import CreationOutcome
 
 MINUTE = Lifetime(ttl_s=60)
 
@@ -36,6 +40,16 @@ async def standing(service: Service, paths: str) -> str:
     return "".join(
         [path for path in paths if (await service.log.load(path)).path_state.state is not None]
     )
+
+
+async def forking() -> tuple[Service, SharedLog, Service, asyncio.Task[CreationOutcome]]:
+    """Begin a fork whose reference is on its way to the log; the fork itself comes after it."""
+    service, log, other = two(apart=True)
+    await service.create("s", b"past")
+    log.commits.clear()
+    task = asyncio.create_task(service.fork("f", "s"))
+    await turns()
+    return service, log, other, task
 
 
 # ---------------------------------------------------------------- either way
@@ -149,15 +163,11 @@ async def test_a_chain_of_forks_is_removed_from_its_end() -> None:
 
 async def test_a_fork_that_could_not_be_created_releases_its_source() -> None:
     """Between the two commits another process has created something else there."""
-    service, log, other = two(apart=True)
-    await service.create("s", b"past")
-    log.commits.clear()
-    forking = asyncio.create_task(service.fork("f", "s"))
-    await turns()
+    service, log, other, task = await forking()
     await other.create("f")
     log.commits.set()
     with pytest.raises(ConfigurationConflict):
-        await forking
+        await task
     assert await references(service, "s") == 0
     await service.lifecycle.delete("s")
     assert await standing(service, "s") == ""
@@ -168,27 +178,19 @@ async def test_a_fork_interrupted_by_a_new_history_leaves_one_reference_too_many
     tells: bool,
 ) -> None:
     """It may come true yet; so the reference stays, besides that of the fork that is made then."""
-    service, log, _ = two(apart=True)
-    await service.create("s", b"past")
-    log.commits.clear()
+    service, log, _, task = await forking()
     log.tells = tells
-    forking = asyncio.create_task(service.fork("f", "s"))
-    await turns()  # the reference is on its way
     log.server.history += 1
     log.commits.set()
-    assert (await forking).new
+    assert (await task).new
     assert await references(service, "s") == 2
 
 
 async def test_two_equal_forks_at_once_leave_one_reference() -> None:
-    service, log, other = two(apart=True)
-    await service.create("s", b"past")
-    log.commits.clear()
-    forking = asyncio.create_task(service.fork("f", "s"))
-    await turns()
+    service, log, other, task = await forking()
     assert (await other.fork("f", "s")).new
     log.commits.set()
-    assert not (await forking).new
+    assert not (await task).new
     assert await references(service, "s") == 1
 
 
@@ -208,27 +210,19 @@ async def test_the_release_of_a_source_is_repeated_until_it_is_stored() -> None:
 
 async def test_a_fork_whose_commit_has_no_reply_keeps_its_reference() -> None:
     """The log could not say: one reference too many keeps data, one too few loses it."""
-    service, log, other = two(apart=True)
-    await service.create("s", b"past")
-    log.commits.clear()
-    forking = asyncio.create_task(service.fork("f", "s"))
-    await turns()  # the reference is on its way
+    _, log, other, task = await forking()
     log.forgets_answers.append(LogUnavailable("the log did not answer"))
     log.commits.set()
     with pytest.raises(LogUnavailable):
-        await forking
+        await task
     assert await standing(other, "f") == "f"
     await other.lifecycle.delete("s")
     assert await other.data("f") == b"past"
 
 
 async def test_a_fork_is_completed_although_its_client_disconnects_between_its_commits() -> None:
-    service, log, _ = two(apart=True)
-    await service.create("s", b"past")
-    log.commits.clear()
-    forking = asyncio.create_task(service.fork("f", "s"))
-    await turns()
-    forking.cancel()
+    service, log, _, task = await forking()
+    task.cancel()
     await turns()
     log.commits.set()
     await turns(50)

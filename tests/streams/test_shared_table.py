@@ -22,6 +22,7 @@ from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from gateway.streams.active_stream import ActiveStream
+    from tests.streams.shared_log import SharedLog
 
 replace = msgspec.structs.replace
 RESTARTED = 1_900_000_000_000_000  # a history later than any clock of these tests
@@ -154,9 +155,7 @@ async def test_an_older_state_from_a_conflict_is_not_adopted() -> None:
 
 async def test_an_older_state_from_a_conflict_does_not_undo_notifications() -> None:
     """A gap in the news is read when an older conflict is told: followers hear the latest."""
-    service, log, other = two()
-    await other.create("s", b"a")
-    active, readers = await followed(service, "s")
+    service, log, other, active, readers = await foreign()
     await change_of(other, "s", b"b")
     old = await log.load("s")
     log.loads.clear()
@@ -190,6 +189,13 @@ async def followed(service: Service, path: str) -> tuple[ActiveStream, Readers]:
     return active, readers
 
 
+async def foreign() -> tuple[Service, SharedLog, Service, ActiveStream, Readers]:
+    """Have a process follow a stream that another one has created."""
+    service, log, other = two()
+    await other.create("s", b"a")
+    return service, log, other, *await followed(service, "s")
+
+
 async def change_of(other: Service, path: str, data: bytes) -> Change:
     """What another process commits."""
     change = appended(await stood(other, path), data)
@@ -212,9 +218,7 @@ async def test_a_notification_is_applied_like_an_own_commit(trims: bool) -> None
 
 
 async def test_a_repeated_notification_is_ignored() -> None:
-    service, log, other = two()
-    await other.create("s", b"a")
-    active, readers = await followed(service, "s")
+    _, log, other, active, readers = await foreign()
     first, second = [await change_of(other, "s", data) for data in (b"b", b"c")]
     for change in (first, second, first, second):
         log.news.on_change(change)
@@ -356,9 +360,7 @@ async def test_a_late_append_does_not_restore_a_removed_stream() -> None:
 async def test_a_notification_after_a_gap_or_in_another_history_reloads_the_stream(
     reason: str,
 ) -> None:
-    service, log, other = two()
-    await other.create("s", b"a")
-    active, readers = await followed(service, "s")
+    _, log, other, active, readers = await foreign()
     if reason == "a gap":
         await change_of(other, "s", b"b")
     else:
@@ -396,9 +398,7 @@ async def test_a_notification_of_a_removal_closes_the_streams_readers() -> None:
 
 
 async def test_followers_get_the_present_state_after_missed_notifications() -> None:
-    service, log, other = two()
-    await other.create("s", b"a")
-    active, readers = await followed(service, "s")
+    _, log, other, active, readers = await foreign()
     change = await change_of(other, "s", b"b")
     log.news.on_missed_changes("s")
     await turns()
@@ -426,9 +426,7 @@ async def test_an_unfollowed_stream_with_missed_changes_is_loaded_on_its_next_us
 
 def test_a_load_for_followers_is_repeated_while_the_log_is_unreachable() -> None:
     async def main() -> None:
-        service, log, other = two()
-        await other.create("s", b"a")
-        active, readers = await followed(service, "s")
+        _, log, _, active, readers = await foreign()
         log.outages += [LogUnavailable("the log is away")] * 3
         log.news.on_missed_changes("s")
         begun = asyncio.get_running_loop().time()
