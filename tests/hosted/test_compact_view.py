@@ -60,9 +60,7 @@ async def test_a_compact_read_joins_deltas_and_ends_at_the_same_offset_as_a_plai
         assert compact.get("ETag") != plain.get("ETag")
 
 
-async def test_a_reader_continues_from_the_end_of_a_compact_read_with_the_deltas_as_they_come() -> (
-    None
-):
+async def test_a_reader_continues_after_a_compact_read_with_the_deltas_as_they_come() -> None:
     async with serving_with(created("abc")) as gateway:
         end = (await read(gateway)).get("Stream-Next-Offset")
         await append(gateway, "de")

@@ -421,9 +421,7 @@ async def test_a_cached_full_chunk_is_answered_without_a_query_to_the_log() -> N
 
 
 @pytest.mark.parametrize("lost", [False, True], ids=["trimmed", "lost"])
-async def test_a_poll_ahead_of_a_feed_does_not_get_410_when_the_tail_of_the_feed_is_gone(
-    lost: bool,
-) -> None:
+async def test_a_poll_ahead_of_a_feed_whose_tail_is_gone_does_not_get_410(lost: bool) -> None:
     """It has heard elsewhere of what this gateway has still to read."""
     async with sharing(b"one ") as shared:
         kept = await shared.state()

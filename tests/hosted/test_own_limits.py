@@ -53,9 +53,7 @@ async def refusal(gateway: Serving, name: str = "s", **changes: int | None) -> t
 
 
 @pytest.mark.parametrize("kind", ALL)
-async def test_a_stream_with_a_size_of_its_own_keeps_that_much_and_others_what_the_route_says(
-    log: Log,
-) -> None:
+async def test_a_size_of_its_own_is_kept_of_one_stream_alone(log: Log) -> None:
     async with serving(log, own={"retention_size": 800}) as gateway:
         for name in "st":
             await gateway.ask(put(name))
@@ -76,9 +74,7 @@ async def test_a_stream_with_a_size_of_its_own_keeps_that_much_and_others_what_t
 
 
 @pytest.mark.parametrize("kind", ALL)
-async def test_a_route_without_retention_counts_messages_of_a_stream_that_has_a_limit(
-    log: Log,
-) -> None:
+async def test_messages_of_a_stream_with_its_own_limit_are_counted(log: Log) -> None:
     async with serving_with(put("s"), log) as gateway:
         await filled(gateway, "s", range(10))
         await limit(gateway, retention_messages=16)
@@ -90,9 +86,7 @@ async def test_a_route_without_retention_counts_messages_of_a_stream_that_has_a_
 
 
 @pytest.mark.parametrize("kind", OWN)
-async def test_an_idle_stream_is_emptied_by_an_age_that_counts_from_when_it_was_set(
-    log: Log,
-) -> None:
+async def test_the_age_of_an_idle_stream_counts_from_when_it_was_set(log: Log) -> None:
     async with serving_with(put("s", body=numbered(0)), log) as gateway:
         await limit(gateway, retention_age=80)
         gateway.clock.advance(79)
@@ -123,9 +117,7 @@ async def test_a_shorter_ttl_ends_a_stream_sooner_and_a_longer_one_later(log: Lo
 
 
 @pytest.mark.parametrize("kind", ALL)
-async def test_a_stream_gets_its_first_lifetime_back_and_a_repeated_creation_always_fits(
-    log: Log,
-) -> None:
+async def test_a_stream_gets_its_first_lifetime_back_and_fits_its_creation(log: Log) -> None:
     async with serving(log, own={"default_ttl": 500}) as gateway:
         creations = [put("s", "Stream-TTL: 1000"), put("t")]
         for creation in creations:
@@ -150,9 +142,7 @@ async def test_limits_survive_a_restart_of_a_gateway_on_a_folder(tmp_path: Path)
         assert before.limits == StreamLimits(0, 0, 16, 2000, ("retention_messages", "ttl"))
 
 
-async def test_another_gateway_on_the_same_redis_goes_by_the_limits_that_one_has_set(
-    redis: RedisServer,
-) -> None:
+async def test_a_gateway_follows_the_limits_that_another_has_set(redis: RedisServer) -> None:
     url = f"{redis.url}?prefix=two-gateways"
     async with AsyncExitStack() as stack:
         one, other = [

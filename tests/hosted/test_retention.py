@@ -72,9 +72,7 @@ async def beginning(gateway: Serving, name: str) -> bytes:
 
 
 @pytest.mark.parametrize("kind", [*OWN, "redis"])
-async def test_a_stream_over_its_retained_size_begins_later_and_earlier_offsets_get_410(
-    log: Log,
-) -> None:
+async def test_a_stream_over_its_size_begins_later_and_earlier_offsets_get_410(log: Log) -> None:
     async with serving(log, own={"retention_size": KEPT}) as gateway:
         created = await gateway.ask(put("s"))
         await filled(gateway, "s", range(8))
@@ -89,9 +87,7 @@ async def test_a_stream_over_its_retained_size_begins_later_and_earlier_offsets_
 
 
 @pytest.mark.parametrize("kind", [*OWN, "redis"])
-async def test_a_stream_keeps_its_last_messages_also_when_one_append_brings_several(
-    log: Log,
-) -> None:
+async def test_a_stream_keeps_its_last_messages_of_appends_of_several(log: Log) -> None:
     json = "application/json"
     async with serving(log, own={"retention_messages": 16}) as gateway:
         await gateway.ask(put("s", content_type=json))
@@ -104,9 +100,7 @@ async def test_a_stream_keeps_its_last_messages_also_when_one_append_brings_seve
 
 
 @pytest.mark.parametrize("kind", [*OWN, "redis"])
-async def test_a_fork_keeps_what_it_inherited_while_its_source_is_over_its_retained_size(
-    log: Log,
-) -> None:
+async def test_a_fork_keeps_what_it_inherited_of_a_source_over_its_size(log: Log) -> None:
     async with serving_with(put("s"), log, own={"retention_size": KEPT}) as gateway:
         await filled(gateway, "s", range(4))
         fork = await gateway.ask(put("f", f"Stream-Forked-From: {PREFIX}/s"))
@@ -150,7 +144,7 @@ async def test_an_idle_stream_is_emptied_when_its_records_are_too_old(log: Log) 
 
 @pytest.mark.parametrize("kind", OWN)
 @pytest.mark.parametrize("own", [{"retention_size": CHUNK_BYTES}, {"retention_age": 80}])
-async def test_a_cached_chunk_is_not_served_once_its_records_are_removed(
+async def test_a_cached_chunk_of_removed_records_is_not_served(
     own: dict[str, int], log: Log
 ) -> None:
     async with serving(log, own=own) as gateway:

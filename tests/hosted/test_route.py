@@ -78,9 +78,7 @@ async def test_reads_of_a_stream_with_a_sliding_ttl_are_not_cached() -> None:
     ],
     ids=["append", "close", "delete", "fork"],
 )
-async def test_a_cached_response_after_a_change_equals_the_response_of_an_empty_cache(
-    change: bytes,
-) -> None:
+async def test_a_response_after_a_change_is_that_of_an_empty_cache(change: bytes) -> None:
     async with serving_with(put("s", body=b"one")) as gateway:
         client = await gateway.connect()
         targets = ["s?offset=-1", f"s?offset={offset(3)}", "s?offset=-1&live=long-poll"]

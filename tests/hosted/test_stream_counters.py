@@ -30,9 +30,7 @@ def counted(server: Headgate) -> dict[str, int]:
 
 @pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("origin", ["memory:", "file:"])
-def test_each_creation_expiry_and_deletion_of_a_stream_is_counted_once(
-    origin: str, tmp_path: Path
-) -> None:
+def test_each_creation_expiry_and_deletion_is_counted_once(origin: str, tmp_path: Path) -> None:
     with headgate(origin if origin == "memory:" else f"file:{tmp_path / 'data'}") as server:
         assert counted(server) == {"created": 0, "expired": 0, "deleted": 0}
 

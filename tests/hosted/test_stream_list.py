@@ -113,9 +113,7 @@ async def test_a_question_that_no_page_can_answer_is_refused(question: dict[str,
         pytest.param({"contains": "<b>"}, ["%3Cb%3E"], id="markup"),
     ],
 )
-async def test_a_search_finds_the_streams_whose_names_fit(
-    search: dict[str, str], found: list[str]
-) -> None:
+async def test_a_search_finds_the_fitting_names(search: dict[str, str], found: list[str]) -> None:
     async with serving() as gateway:
         await create(gateway, "a/events", "b/events", "b/x", "%C3%A9t%C3%A9", "%3Cb%3E")
         assert names(await listed(gateway, **search)) == found
@@ -167,9 +165,7 @@ async def test_a_stream_in_use_is_listed_although_its_deadline_is_not_yet_writte
 @pytest.mark.parametrize(
     ("limit", "rows"), [(-1, 1), (0, 1), (LARGEST_PAGE, LARGEST_PAGE), (10**9, LARGEST_PAGE)]
 )
-async def test_a_stream_list_limit_is_bounded_by_one_and_largest_page(
-    limit: int, rows: int
-) -> None:
+async def test_a_list_limit_is_bounded_by_one_and_largest_page(limit: int, rows: int) -> None:
     async with serving() as gateway:
         await create(gateway, *(f"{number:03}" for number in range(LARGEST_PAGE + 1)))
         page = await listed(gateway, limit=limit)

@@ -95,9 +95,7 @@ async def test_a_read_at_a_trimmed_offset_gets_410(to: str, live: str) -> None:
 
 
 @pytest.mark.parametrize("kept", [False, True])
-async def test_a_poll_waiting_at_a_beginning_that_is_trimmed_gets_the_present_data(
-    kept: bool,
-) -> None:
+async def test_a_poll_at_a_beginning_that_is_trimmed_gets_the_present_data(kept: bool) -> None:
     """What it waited for is gone before the gateway hears of it, but it asked for no offset."""
     log = SharedLog()
     async with serving(log) as gateway:

@@ -161,9 +161,7 @@ async def test_an_sse_response_past_its_max_age_ends_with_the_offset_of_its_read
         await until(lambda: gateway.limits.live_readers == 0)
 
 
-async def test_an_sse_response_that_ends_before_its_data_were_read_ends_with_the_start_offset() -> (
-    None
-):
+async def test_an_sse_response_that_ends_without_data_ends_with_the_start_offset() -> None:
     """What was read before the answer began is not kept where the stream has grown meanwhile."""
     log = SlowLog()
     async with serving(log, sse_max_age=0.1) as gateway:
@@ -193,9 +191,7 @@ async def test_the_cursors_of_a_reader_stay_ahead_of_the_cursor_in_its_request()
 
 
 @pytest.mark.parametrize("is_followed", [True, False])
-async def test_an_append_between_the_catch_up_read_and_the_live_part_is_not_lost(
-    is_followed: bool,
-) -> None:
+async def test_an_append_between_catch_up_and_live_part_is_not_lost(is_followed: bool) -> None:
     """Where nobody else follows the stream, no feed hears of the append that comes meanwhile."""
     log = GatedLog()
     async with serving_with(put("s", body=b"one"), log) as gateway:
@@ -221,9 +217,7 @@ async def test_an_append_between_the_catch_up_read_and_the_live_part_is_not_lost
 
 
 @pytest.mark.parametrize("closing", [False, True])
-async def test_a_reader_ahead_of_the_rounds_gets_the_tail_or_end_once_the_rounds_catch_up(
-    closing: bool,
-) -> None:
+async def test_a_reader_ahead_of_the_rounds_gets_the_tail_or_end_with_them(closing: bool) -> None:
     """Every reader at the tail must be told so, and every reader of a closed stream of its end."""
     log = GatedLog()
     async with serving_with(put("s", body=b"one"), log) as gateway:
@@ -280,9 +274,7 @@ async def test_a_long_poll_and_a_later_read_of_its_url_get_equal_responses() -> 
 
 
 @pytest.mark.parametrize("start", ["now", "-1"])
-async def test_a_long_poll_at_now_or_minus_one_is_not_answered_with_a_cacheable_response(
-    start: str,
-) -> None:
+async def test_a_long_poll_at_now_or_minus_one_gets_no_cacheable_response(start: str) -> None:
     """Its URL means another place in the stream soon, which the other's never does."""
     async with serving_with(put("s")) as gateway:
         cursor = current_cursor(gateway.clock()) + 1

@@ -77,9 +77,7 @@ async def connected(gateway: Serving) -> tuple[Client, Connection]:
 
 @pytest.mark.parametrize("start", [-1, 3], ids=["from the beginning", "from the old tail"])
 @pytest.mark.parametrize("passes", range(16))
-async def test_a_reader_that_joins_around_a_round_gets_all_data_once(
-    passes: int, start: int
-) -> None:
+async def test_a_reader_that_joins_near_a_round_gets_all_data_once(passes: int, start: int) -> None:
     """The request is parsed so many passes of the loop before the append is published."""
     log = GatedLog()
     async with serving_with(put("s", body=b"one"), log) as gateway:

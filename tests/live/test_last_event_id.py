@@ -64,9 +64,7 @@ async def test_a_browser_with_last_event_id_resumes_at_that_offset(
 
 
 @pytest.mark.parametrize("value", ["x", "-1", "now", "3", f"{offset(3)}x", offset(3)[1:]])
-async def test_a_malformed_last_event_id_is_answered_400_and_named(
-    resuming: Resuming, value: str
-) -> None:
+async def test_a_malformed_last_event_id_is_named_with_400(resuming: Resuming, value: str) -> None:
     async with serving_two() as gateway:
         answer = await gateway.ask(resuming("s?offset=-1&live=sse", value))
         assert answer.status == 400
@@ -75,7 +73,7 @@ async def test_a_malformed_last_event_id_is_answered_400_and_named(
 
 
 @pytest.mark.parametrize("past", [7, 8, 100])
-async def test_a_last_event_id_past_the_tail_waits_for_data_after_the_tail(
+async def test_a_last_event_id_past_the_tail_waits_for_later_data(
     resuming: Resuming, past: int
 ) -> None:
     async with serving_two() as gateway:
@@ -165,9 +163,7 @@ async def assert_goes_on(gateway: Serving, client: Client) -> None:
     [post("s", b"", "Stream-Closed: true"), request("DELETE", "s"), None],
     ids=["closed", "deleted", "at its max age"],
 )
-async def test_a_connection_is_reused_after_its_sse_response_has_ended(
-    change: bytes | None,
-) -> None:
+async def test_a_connection_is_reused_after_its_event_stream_ended(change: bytes | None) -> None:
     async with serving_two(sse_max_age=1.0 if change is None else 60.0) as gateway:
         await gateway.ask(put("t", body=b"next"))
         client = await follow(gateway, "s?offset=-1&live=sse")

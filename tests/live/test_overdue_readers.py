@@ -72,9 +72,7 @@ async def test_a_message_that_takes_longer_than_the_age_comes_whole_and_ends_the
 
 
 @pytest.mark.parametrize("live", [False, True])
-async def test_the_last_message_of_a_closed_stream_is_not_cut_before_it_is_received(
-    *, live: bool
-) -> None:
+async def test_the_last_message_of_a_closed_stream_is_received_uncut(*, live: bool) -> None:
     async with serving(max_append=LONG, max_pending_appends=LONG) as gateway:
         client = await stalled(gateway, "Stream-Closed: true", live=live)
         assert departures(gateway) == {}, "it is still served, and its credential still counts"

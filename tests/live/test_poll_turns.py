@@ -121,9 +121,7 @@ async def test_a_long_poll_that_returns_early_is_answered_last_without_a_log_rea
 
 
 @pytest.mark.parametrize("size", [HERD - 1, HERD, HERD + 1])
-async def test_data_that_returning_long_polls_of_a_large_herd_lack_is_kept_for_them(
-    size: int,
-) -> None:
+async def test_data_that_polls_of_a_large_herd_lack_is_kept_for_them(size: int) -> None:
     async with crowd(size) as herd:
         await herd.tell(b"two")
         assert await told(herd.clients) == {(200, b"two", offset(6))}
@@ -158,9 +156,7 @@ async def test_draining_does_not_wait_for_the_turns_of_polls_that_return() -> No
         assert herd.gateway.route.feeds.count == 0
 
 
-async def test_a_poll_with_an_offset_of_a_deleted_stream_gets_410_from_the_recreated_stream() -> (
-    None
-):
+async def test_a_poll_with_an_offset_of_a_deleted_stream_gets_410_from_the_next() -> None:
     async with crowd(HERD) as herd:
         await herd.tell(b"two")
         await told(herd.clients)
@@ -180,9 +176,7 @@ async def test_the_data_kept_for_a_herd_of_long_polls_is_limited_in_bytes(more: 
 
 
 @pytest.mark.parametrize("more", [-1, 0, 1])
-async def test_all_waiting_long_polls_are_answered_at_once_when_too_many_bytes_wait(
-    more: int,
-) -> None:
+async def test_all_long_polls_are_answered_at_once_when_too_many_bytes_wait(more: int) -> None:
     async with crowd(AT_ONCE + 1) as herd:
         herd.hold()
         await herd.tell(b"two")

@@ -289,9 +289,7 @@ async def test_a_commit_with_an_unexpected_version_is_a_conflict(log: Log, wrong
 
 @pytest.mark.parametrize("kind", ATOMIC, indirect=True)
 @pytest.mark.parametrize("position", [0, 1, 2])
-async def test_a_commit_with_one_conflicting_change_stores_no_change(
-    log: Log, position: int
-) -> None:
+async def test_a_commit_with_one_conflict_stores_no_change(log: Log, position: int) -> None:
     standing = created(log, "standing", b"a")
     doomed = created(log, "doomed", b"b")
     await log.commit([standing, doomed])
@@ -382,9 +380,7 @@ async def test_fifty_commits_queued_at_once_are_stored_in_order(log: Log) -> Non
     assert b"".join((await log.read(state, 0, 10_000)).records) == expected
 
 
-async def test_a_stream_can_be_created_and_removed_repeatedly_within_one_loop_pass(
-    log: Log,
-) -> None:
+async def test_a_stream_is_created_and_removed_repeatedly_within_one_pass(log: Log) -> None:
     first = created(log, "s", b"first", generation=1)
     second = created(log, "s", b"second", generation=2)
     third = created(log, "s", b"third", generation=3)
@@ -709,7 +705,7 @@ bounded = pytest.mark.parametrize("bounded", ["memory", "sqlite"])  # in number,
 
 
 @bounded
-async def test_retired_generations_are_bounded_and_then_the_floor_rises(
+async def test_the_floor_rises_over_too_many_retired_generations(
     bounded: str, tmp_path: Path
 ) -> None:
     async with opened(bounded, tmp_path, 3) as log:
@@ -724,7 +720,7 @@ async def test_retired_generations_are_bounded_and_then_the_floor_rises(
 
 
 @bounded
-async def test_the_bound_on_retired_generations_holds_within_one_commit(
+async def test_retired_generations_are_bounded_within_one_commit(
     bounded: str, tmp_path: Path
 ) -> None:
     async with opened(bounded, tmp_path, 2) as log:

@@ -31,9 +31,7 @@ def observed(log: Log) -> dict[str, int]:
 
 
 @pytest.mark.parametrize("kind", kinds(PHASES), indirect=True)
-async def test_each_commit_is_observed_once_in_each_phase_of_its_log(
-    kind: str, tmp_path: Path
-) -> None:
+async def test_each_commit_is_observed_once_in_each_phase(kind: str, tmp_path: Path) -> None:
     async with opened(kind, tmp_path) as log:
         assert observed(log) == dict.fromkeys(PHASES[kind], 0)
         change = await committed(log, created(log, "s", b"not an append"))

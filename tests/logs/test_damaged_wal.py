@@ -156,9 +156,7 @@ async def test_a_flipped_bit_in_a_wal_raises_an_alarm_unless_only_the_last_commi
         shutil.rmtree(folder)
 
 
-async def test_a_wal_cut_within_its_last_transaction_does_not_count_as_damaged(
-    crash: Crash, tmp_path: Path
-) -> None:
+async def test_a_wal_cut_in_its_last_transaction_is_undamaged(crash: Crash, tmp_path: Path) -> None:
     first, end = (HEADER + frame * FRAME for frame in crash.ends[-2:])
     borders = {at + by for at in range(first, end + 1, FRAME) for by in (-1, 0, 1, HEAD, HEAD + 1)}
     cuts = {at for at in borders if first <= at <= end} | set(range(first, end, 509))
@@ -189,9 +187,7 @@ async def test_a_torn_last_transaction_in_the_wal_is_reported_as_no_loss(
         shutil.rmtree(folder)
 
 
-async def test_frames_from_before_a_wal_restart_do_not_count_as_damage(
-    crash: Crash, tmp_path: Path
-) -> None:
+async def test_frames_from_before_a_wal_restart_are_no_damage(crash: Crash, tmp_path: Path) -> None:
     """Those of the last time lie behind the new ones."""
     folder = with_wal(crash, tmp_path / "running", crash.wal)
     left = tmp_path / "left"
@@ -217,7 +213,7 @@ async def test_frames_from_before_a_wal_restart_do_not_count_as_damage(
         assert (loaded.path_state.history, log.loss()) == (0, None)
 
 
-async def test_a_damaged_wal_is_reported_until_its_copy_is_removed(
+async def test_a_damaged_wal_is_reported_until_its_copy_is_gone(
     crash: Crash, tmp_path: Path
 ) -> None:
     folder = with_wal(crash, tmp_path / "data", flipped(crash.wal, HEADER + 100))
@@ -249,9 +245,7 @@ async def test_the_number_of_saved_damaged_wals_is_bounded(crash: Crash, tmp_pat
     assert sorted(folder.glob("headgate.db-wal.damaged-*")) == seen[1:]
 
 
-async def test_a_wal_without_its_data_file_refuses_the_start_and_is_not_changed(
-    crash: Crash, tmp_path: Path
-) -> None:
+async def test_a_wal_without_its_data_file_refuses_the_start(crash: Crash, tmp_path: Path) -> None:
     folder = with_wal(crash, tmp_path / "data", crash.wal)
     (folder / "headgate.db").unlink()
     log = SqliteLog(folder)

@@ -70,9 +70,7 @@ async def content(log: Log, state: StreamState, start: int = 0) -> tuple[bytes, 
     return chunk.records
 
 
-async def test_as_many_appends_as_the_bound_become_one_row_that_reads_as_before(
-    tmp_path: Path,
-) -> None:
+async def test_as_many_appends_as_the_bound_become_one_row_with_equal_reads(tmp_path: Path) -> None:
     async with opened("sqlite", tmp_path) as log:
         state = await begun(log)
         state = await grown(log, state, MANY - 1)
@@ -87,9 +85,7 @@ async def test_as_many_appends_as_the_bound_become_one_row_that_reads_as_before(
         assert await content(log, state) == records
 
 
-async def test_fewer_rows_become_one_when_they_are_as_large_as_a_compacted_row(
-    tmp_path: Path,
-) -> None:
+async def test_fewer_rows_become_one_if_as_large_as_a_compacted_row(tmp_path: Path) -> None:
     count = COMPACTED_BYTES // LONGEST
     async with opened("sqlite", tmp_path) as log:
         state = await grown(log, await begun(log), count - 1, LONGEST)
@@ -104,7 +100,7 @@ async def test_an_append_longer_than_a_short_one_stays_a_row_of_its_own(tmp_path
         assert len(rows(tmp_path)) == MANY
 
 
-async def test_the_rows_of_two_streams_are_merged_apart_and_a_removed_ones_freed(
+async def test_rows_of_two_streams_are_merged_apart_and_a_removed_ones_freed(
     tmp_path: Path,
 ) -> None:
     async with opened("sqlite", tmp_path) as log:
@@ -129,9 +125,7 @@ async def test_records_that_are_trimmed_meanwhile_are_not_merged(tmp_path: Path)
         assert len(await content(log, state, state.first)) == 7
 
 
-async def test_a_damaged_row_is_not_merged_so_that_its_damage_stays_visible(
-    tmp_path: Path,
-) -> None:
+async def test_a_damaged_row_is_not_merged_so_that_its_damage_stays_visible(tmp_path: Path) -> None:
     async with opened("sqlite", tmp_path) as log:
         state = await grown(log, await begun(log), 5)
         with closing(apsw.Connection(str(tmp_path / "headgate.db"))) as other:

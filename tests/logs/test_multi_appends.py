@@ -97,9 +97,7 @@ async def test_multi_appends_of_many_writers_are_stored_contiguously_and_in_orde
         assert log.histograms()["appends"].sum == requests
 
 
-async def test_each_message_of_a_multi_append_has_its_own_end_offset(
-    kind: str, tmp_path: Path
-) -> None:
+async def test_each_message_of_a_multi_append_has_its_end_offset(kind: str, tmp_path: Path) -> None:
     async with opened(kind, tmp_path) as log:
         service = Service(log)
         await service.create("s", b"0")

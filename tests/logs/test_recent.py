@@ -235,9 +235,7 @@ async def test_recent_records_are_compacted_into_rows_of_bounded_length(tmp_path
     assert sum(lengths) == rows * len(data)
 
 
-async def test_a_read_during_compaction_returns_each_record_once(
-    few_rows: int, tmp_path: Path
-) -> None:
+async def test_a_read_amid_compaction_has_each_record_once(few_rows: int, tmp_path: Path) -> None:
     async with opened("sqlite", tmp_path) as log:
         changes = [created(log, f"s{number}", b"-") for number in range(few_rows)]
         assert await committed_separately(log, *changes) == [None] * few_rows

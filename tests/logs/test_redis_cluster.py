@@ -74,9 +74,7 @@ async def gateways(cluster: ClusterServers) -> AsyncIterator[Gateways]:
         yield Gateways(cluster, names, log, subscriptions, other)
 
 
-async def test_no_stream_is_created_while_the_server_of_the_list_refuses_its_path(
-    gateways: Gateways,
-) -> None:
+async def test_no_stream_is_created_while_the_list_refuses_its_path(gateways: Gateways) -> None:
     """Else nothing would list it."""
     names, log = gateways.names, gateways.log
     node = gateways.cluster.node_of(names.paths)
@@ -212,9 +210,7 @@ async def test_a_chain_of_forks_across_all_nodes_reads_each_level(gateways: Gate
         assert gateways.owner(path).command("EXISTS", gateways.names.records(path)) == 0
 
 
-async def test_streams_on_every_cluster_node_are_removed_when_they_expire(
-    gateways: Gateways,
-) -> None:
+async def test_streams_on_every_cluster_node_are_removed_in_time(gateways: Gateways) -> None:
     service = Service(gateways.log)
     paths = gateways.on_each_node()
     for path in paths:
@@ -287,9 +283,7 @@ async def test_reads_of_a_known_stream_are_served_while_its_slot_moves(gateways:
         assert (await gateways.log.read(state, 1, 9)).records == (b"1",)
 
 
-async def test_a_stream_is_loaded_in_a_new_history_while_its_slot_moves(
-    gateways: Gateways,
-) -> None:
+async def test_a_stream_is_loaded_in_a_new_history_while_its_slot_moves(gateways: Gateways) -> None:
     service = Service(gateways.log)
     await service.create("s")
     await service.lifecycle.delete("s")  # else a key is missing, and the server has it waited for
@@ -316,9 +310,7 @@ async def test_appends_wait_until_their_slot_has_moved(gateways: Gateways, taken
     assert await service.data(path) == b"01"
 
 
-async def test_a_followed_stream_is_notified_from_the_node_its_slot_moved_to(
-    gateways: Gateways,
-) -> None:
+async def test_a_followed_stream_is_notified_from_its_new_node(gateways: Gateways) -> None:
     beside, subscriptions = Service(gateways.other), gateways.subscriptions
     (path, *_) = gateways.on_each_node()
     await beside.create(path)
@@ -357,9 +349,7 @@ async def test_a_stream_is_followed_though_the_cluster_changes_while_its_node_is
 
 
 @pytest.mark.usefixtures("processes")
-async def test_a_node_restarted_without_data_loses_only_its_own_streams(
-    gateways: Gateways,
-) -> None:
+async def test_a_node_restarted_without_data_loses_only_its_own_streams(gateways: Gateways) -> None:
     service = Service(gateways.other)
     await until(lambda: gateways.subscriptions.histories >= 1)
     paths = gateways.on_each_node()
@@ -382,9 +372,7 @@ async def test_a_node_restarted_without_data_loses_only_its_own_streams(
 
 
 @pytest.mark.usefixtures("processes")
-async def test_a_fork_never_gets_other_bytes_for_those_its_sources_node_lost(
-    gateways: Gateways,
-) -> None:
+async def test_a_fork_gets_no_other_bytes_for_those_its_source_lost(gateways: Gateways) -> None:
     service = Service(gateways.other)
     source, fork, _ = gateways.on_each_node()
     node = gateways.owner(source)

@@ -68,9 +68,7 @@ async def test_a_commit_is_visible_to_every_gateway_at_once(log: RedisLog, other
     assert await other.load("s") == LoadedStream(PathState(None, 0, second.state.history), {})
 
 
-async def test_a_recreated_stream_does_not_count_as_the_old_one(
-    log: RedisLog, other: RedisLog
-) -> None:
+async def test_a_recreated_stream_is_not_taken_for_the_old(log: RedisLog, other: RedisLog) -> None:
     change = await committed(log, created(log, "s", b"one"))
     await other.commit([removed(change.state)])
     await other.commit([created(other, "s", b"one", generation=1)])
@@ -112,7 +110,7 @@ async def test_a_creation_overtaken_by_another_gets_a_conflict_with_the_retired_
 
 
 @pytest.mark.parametrize(("count", "told"), [(122, True), (123, True), (124, False)])
-async def test_a_conflict_returns_the_producers_up_to_a_bound(
+async def test_a_conflict_has_producers_up_to_a_bound(
     log: RedisLog, count: int, told: bool
 ) -> None:
     producers = {f"p{number}": ProducerState(0, number, 1.5) for number in range(count)}
@@ -280,7 +278,7 @@ async def test_the_writer_names_left_in_a_stream_are_bounded(
     assert await loaded(log, "s") == change.state
 
 
-async def test_a_read_whose_reply_is_lost_is_sent_again(
+async def test_a_read_with_a_lost_reply_is_sent_again(
     server: RedisServer, names: RedisNames
 ) -> None:
     async with lossy(server, names) as (proxy, log):

@@ -72,9 +72,7 @@ async def test_commands_are_sent_in_order_and_short_ones_in_one_write() -> None:
 
 
 @pytest.mark.usefixtures("processes")
-async def test_connections_that_are_made_at_once_warn_once_of_a_redis_without_a_file(
-    tmp_path: Path,
-) -> None:
+async def test_simultaneous_connections_warn_once_of_a_redis_without_a_file(tmp_path: Path) -> None:
     with redis_server(tmp_path, appendonly="no") as redis, capture_logs() as lines:
         connector = RedisConnector(RedisSettings(parse_redis(redis.url)))
         connections = await asyncio.gather(*(connector.connect(ONLY) for _ in range(5)))

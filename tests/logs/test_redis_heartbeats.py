@@ -12,9 +12,7 @@ if TYPE_CHECKING:
     from tests.support.redis_servers import RedisServer
 
 
-async def test_a_beat_returns_the_beats_of_all_writers_of_the_group(
-    log: RedisLog, other: RedisLog
-) -> None:
+async def test_a_beat_returns_the_beats_of_all_writers(log: RedisLog, other: RedisLog) -> None:
     beats, others = RedisHeartbeats(log.store), RedisHeartbeats(other.store)
     assert await beats.beat("answers", "a", 1) == {"a": 1}
     assert await others.beat("answers", "b", 7) == {"a": 1, "b": 7}

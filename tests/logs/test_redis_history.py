@@ -72,9 +72,7 @@ async def test_a_redis_restart_without_data_begins_a_later_history(tmp_path: Pat
                 await log.commit([created(log, "t")])  # decided in the first history
 
 
-async def test_a_restart_with_all_data_begins_a_generation_and_keeps_offsets_valid(
-    tmp_path: Path,
-) -> None:
+async def test_a_restart_with_all_data_begins_a_generation_of_old_offsets(tmp_path: Path) -> None:
     async with with_a_stream(tmp_path, **DURABLE) as (server, log, change):
         old = change.state
         await asyncio.to_thread(server.restart)
@@ -95,9 +93,7 @@ async def test_a_restart_with_all_data_begins_a_generation_and_keeps_offsets_val
         assert second.state.offset(6)[:16] == f"{state.generation:016d}"
 
 
-async def test_offsets_of_lost_data_are_refused_and_differ_from_those_of_later_data(
-    tmp_path: Path,
-) -> None:
+async def test_offsets_of_lost_data_are_refused_and_not_given_out_again(tmp_path: Path) -> None:
     async with with_a_stream(tmp_path) as (server, log, kept):
         server.command("SAVE")
         lost = await committed(log, appended(kept.state, b"lost"))
@@ -122,9 +118,7 @@ async def test_offsets_of_lost_data_are_refused_and_differ_from_those_of_later_d
 # ---------------------------------------------------------------- a history that comes back
 
 
-async def test_a_server_that_was_a_replica_begins_a_history_of_its_own(
-    tmp_path: Path,
-) -> None:
+async def test_a_server_that_was_a_replica_begins_a_history_of_its_own(tmp_path: Path) -> None:
     subscriptions = Hearing()
     with redis_server(tmp_path) as server:
         async with connected(server.url, subscriptions) as log:
@@ -144,9 +138,7 @@ async def test_a_server_that_was_a_replica_begins_a_history_of_its_own(
             await until(lambda: subscriptions.histories > histories)
 
 
-async def test_a_library_that_is_loaded_again_has_the_history_of_its_process(
-    tmp_path: Path,
-) -> None:
+async def test_a_library_loaded_again_has_the_history_of_its_process(tmp_path: Path) -> None:
     """Also a later one than the process began with: it was a replica meanwhile."""
     async with with_a_stream(tmp_path) as (server, log, _):
         server.command("HSET", META, "r", str(await history(log) + 1))
@@ -200,9 +192,7 @@ async def test_two_versions_of_headgate_on_one_server_agree_on_the_history(tmp_p
 
 
 @pytest.mark.parametrize("ahead_s", [1, 3600])
-async def test_a_history_ahead_of_the_clock_does_not_stop_appends(
-    tmp_path: Path, ahead_s: int
-) -> None:
+async def test_a_history_ahead_of_the_clock_stops_no_append(tmp_path: Path, ahead_s: int) -> None:
     """The last primary's clock was ahead of this one's: its history is later than now."""
     async with with_a_stream(tmp_path) as (server, log, _):
         ahead = clock(server) + ahead_s * 10**6
@@ -213,9 +203,7 @@ async def test_a_history_ahead_of_the_clock_does_not_stop_appends(
         await log.commit([appended(state, b"two")])
 
 
-async def test_streams_changed_under_earlier_histories_are_raised_one_by_one(
-    tmp_path: Path,
-) -> None:
+async def test_streams_of_earlier_histories_are_raised_one_by_one(tmp_path: Path) -> None:
     """Those changed under earlier histories are raised when they are next changed, one by one."""
     with redis_server(tmp_path, **DURABLE) as server:
         async with connected(server.url) as log:

@@ -102,9 +102,7 @@ async def test_a_removal_lost_in_a_crash_is_reported(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("processes")
-async def test_later_changes_by_another_gateway_do_not_count_as_a_loss(
-    tmp_path: Path,
-) -> None:
+async def test_later_changes_by_another_gateway_do_not_count_as_a_loss(tmp_path: Path) -> None:
     with redis_server(tmp_path, **IN_A_FILE) as server:
         async with connected(server.url) as log, connected(server.url) as other:
             await log.commit([created(log, "s", b"one")])
@@ -115,9 +113,7 @@ async def test_later_changes_by_another_gateway_do_not_count_as_a_loss(
 
 
 @pytest.mark.usefixtures("processes")
-async def test_appends_after_a_crash_do_not_hide_a_loss_before_it(
-    tmp_path: Path,
-) -> None:
+async def test_appends_after_a_crash_do_not_hide_a_loss_before_it(tmp_path: Path) -> None:
     """The gateway appends more than a stream remembers of its commits before it looks at Redis."""
     async with with_a_stream(tmp_path) as (server, log, change):
         async with crashing(server):
@@ -130,9 +126,7 @@ async def test_appends_after_a_crash_do_not_hide_a_loss_before_it(
 
 @pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("lost", LOST)
-async def test_all_gateways_report_the_worst_that_one_of_them_has_found(
-    lost: Lost, tmp_path: Path
-) -> None:
+async def test_all_gateways_report_the_worst_that_one_has_found(lost: Lost, tmp_path: Path) -> None:
     """One stores nothing, one what is in the snapshot, and the third what is lost, or nothing."""
     with redis_server(tmp_path) as server:
         async with (
@@ -150,9 +144,7 @@ async def test_all_gateways_report_the_worst_that_one_of_them_has_found(
 
 
 @pytest.mark.usefixtures("processes")
-async def test_each_restart_is_checked_against_commits_since_the_last_one(
-    tmp_path: Path,
-) -> None:
+async def test_each_restart_is_checked_against_commits_since_the_last_one(tmp_path: Path) -> None:
     with redis_server(tmp_path, **IN_A_FILE) as server:
         async with connected(server.url) as log:
             for number in range(1, 4):

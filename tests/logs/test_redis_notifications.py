@@ -89,9 +89,7 @@ async def pair(server: RedisServer) -> AsyncIterator[Pair]:
 # ---------------------------------------------------------------- changes
 
 
-async def test_changes_of_a_followed_stream_are_notified_completely_and_in_order(
-    pair: Pair,
-) -> None:
+async def test_changes_of_a_followed_stream_are_notified_whole_and_in_order(pair: Pair) -> None:
     state = await pair.followed()
     changes = []
     for number in range(20):
@@ -161,9 +159,7 @@ async def test_the_creation_of_a_stream_followed_in_advance_is_notified(pair: Pa
 
 
 @pytest.mark.parametrize("count", [AT_ONCE, AT_ONCE + 1, 2 * AT_ONCE + 500])
-async def test_streams_followed_in_one_turn_beyond_a_batch_are_all_notified(
-    pair: Pair, count: int
-) -> None:
+async def test_streams_followed_beyond_a_batch_are_all_notified(pair: Pair, count: int) -> None:
     paths = [f"s{number}" for number in range(count)]
     await pair.follow(*paths)
     change = created(pair.other, paths[-1], b"x")
@@ -199,9 +195,7 @@ async def test_removals_under_another_prefix_are_not_reported(pair: Pair) -> Non
 # ---------------------------------------------------------------- a lost connection
 
 
-async def test_every_followed_stream_is_reported_as_missed_after_a_lost_connection(
-    pair: Pair,
-) -> None:
+async def test_every_followed_stream_is_missed_after_a_lost_connection(pair: Pair) -> None:
     states = {path: await pair.create(path) for path in "abc"}
     await pair.follow("a", "b", "c")
     pair.log.sharing.unfollow("b")
@@ -217,9 +211,7 @@ async def test_every_followed_stream_is_reported_as_missed_after_a_lost_connecti
     await until(lambda: bool(pair.subscriptions.removals))
 
 
-async def test_streams_followed_without_a_connection_are_subscribed_with_the_next_one(
-    pair: Pair,
-) -> None:
+async def test_streams_followed_without_a_connection_are_subscribed_later(pair: Pair) -> None:
     await pair.follow("a")
     pair.server.command("CLIENT", "KILL", "TYPE", "pubsub")
     pair.log.sharing.follow("b")
@@ -334,9 +326,7 @@ def test_a_subscription_lost_after_a_second_is_remade_at_once() -> None:
     assert _connections(1.0, 5.5) == pytest.approx([0, 1, 2, 3, 4, 5])
 
 
-async def test_a_channel_added_while_the_connection_is_made_is_reported_once(
-    server: RedisServer,
-) -> None:
+async def test_a_channel_added_while_connecting_is_reported_once(server: RedisServer) -> None:
     connector = RedisConnector(RedisSettings(parse_redis(server.url)))
     added, last = (uuid.uuid4().hex.encode() for _ in range(2))
     heard: list[bytes] = []

@@ -58,9 +58,7 @@ def user(server: RedisServer, names: RedisNames) -> Iterator[User]:
     server.command("ACL", "DELUSER", one.name)
 
 
-async def test_the_documented_redis_rights_allow_create_append_read_follow_and_delete(
-    user: User,
-) -> None:
+async def test_the_documented_redis_rights_are_enough_for_every_operation(user: User) -> None:
     async with connected(user.origin) as log:
         service = Service(log)
         await service.create("s")
@@ -89,9 +87,7 @@ async def test_each_missing_right_is_reported_until_it_is_granted(user: User, ri
 
 
 @pytest.mark.parametrize("right", ["hset", "xadd", "set"])
-async def test_a_right_missing_for_a_moment_leaves_the_stream_usable(
-    user: User, right: str
-) -> None:
+async def test_a_right_missing_for_a_while_leaves_streams_usable(user: User, right: str) -> None:
     async with connected(user.origin) as log, connected(user.origin) as other:
         service, beside = Service(log), Service(other)
         for path in ("s", "d"):

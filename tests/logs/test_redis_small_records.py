@@ -64,9 +64,7 @@ async def test_decoding_many_records_yields_to_other_tasks_between_entries(count
     assert reply == []
 
 
-async def test_a_quick_decoding_of_records_is_done_in_one_turn(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_quickly_decoded_records_take_one_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(redis_records, "LONGEST_TURN_S", 3600.0)
     run = Run(0)
     assert await _turns_while(run, entries(10_000)) == 0

@@ -58,9 +58,7 @@ def watcher(group: SentinelGroup) -> str:
 
 
 @pytest.mark.timeout(240)
-async def test_gateways_leave_a_frozen_primary_for_the_one_the_sentinels_name(
-    group: SentinelGroup,
-) -> None:
+async def test_gateways_leave_a_frozen_primary_for_the_named_one(group: SentinelGroup) -> None:
     subscriptions = Hearing()
     async with connected(watcher(group), subscriptions) as log, connected(group.url) as other:
         await log.commit([created(log, "s", b"one")])
@@ -88,7 +86,7 @@ async def test_gateways_leave_a_frozen_primary_for_the_one_the_sentinels_name(
 
 
 @pytest.mark.timeout(240)
-async def test_connections_being_made_to_a_frozen_primary_go_to_the_new_one(
+async def test_connections_begun_to_a_frozen_primary_go_to_the_new_one(
     group: SentinelGroup,
 ) -> None:
     """A frozen server takes connections, and says nothing on them."""
@@ -146,7 +144,7 @@ class Switches:
         assert self._tell(self.service, old, new) == 1
 
 
-async def test_one_failover_is_reported_once_although_several_sentinels_announce_it(
+async def test_a_failover_that_several_sentinels_announce_is_reported_once(
     server: RedisServer,
 ) -> None:
     async with Switches(server) as switches:

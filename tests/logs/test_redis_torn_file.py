@@ -261,9 +261,7 @@ def tear_end(server: RedisServer) -> None:
     file.write_bytes(written[:-1])
 
 
-async def test_a_torn_creation_does_not_confirm_the_stream_created_in_its_place(
-    tmp_path: Path,
-) -> None:
+async def test_a_torn_creation_does_not_confirm_the_stream_in_its_place(tmp_path: Path) -> None:
     with redis_server(tmp_path, **DURABLE) as server:
         async with connected(server.url) as log:
             change = created(log, "new", b"torn")
@@ -316,9 +314,7 @@ async def test_an_entry_with_a_history_ahead_of_the_clock_does_not_prevent_later
         assert seen == [{"s": b"so"}, {"s": b"so"}]
 
 
-async def test_a_commit_under_a_history_not_yet_written_succeeds(
-    tmp_path: Path,
-) -> None:
+async def test_a_commit_under_a_history_not_yet_written_succeeds(tmp_path: Path) -> None:
     with redis_server(tmp_path) as server:
         async with connected(server.url) as log:
             change = await committed(log, created(log, "s"))

@@ -103,9 +103,7 @@ async def test_a_record_with_a_flipped_bit_is_refused_and_the_others_are_served(
 
 
 @pytest.mark.parametrize("column", ["sizes", "data"])
-async def test_damage_in_a_row_of_several_records_refuses_them_all(
-    column: str, tmp_path: Path
-) -> None:
+async def test_damage_in_a_row_of_records_refuses_them_all(column: str, tmp_path: Path) -> None:
     async with opened("sqlite", tmp_path) as log:
         change = await committed(log, created(log, "s", b"abc", b"de", b"f"))
         for start, records in ((0, (b"abc", b"de", b"f")), (3, (b"de", b"f")), (5, (b"f",))):
@@ -216,9 +214,7 @@ async def test_commits_succeed_with_more_streams_than_the_row_cache_holds(
 
 
 @pytest.mark.parametrize("more", [-1, 0, 1])
-async def test_simultaneous_loads_each_find_the_stream_at_their_path(
-    tmp_path: Path, more: int
-) -> None:
+async def test_simultaneous_loads_find_the_stream_at_their_path(tmp_path: Path, more: int) -> None:
     async with opened("sqlite", tmp_path) as log:
         changes = [created(log, f"s{number}", b"x") for number in range(MAX_LOADS + more)]
         gone = created(log, "gone", generation=7)
@@ -256,9 +252,7 @@ async def test_closing_a_log_waits_for_the_commits_before_it(tmp_path: Path) -> 
 # ---------------------------------------------------------------- the file
 
 
-async def test_a_reopened_sqlite_log_has_all_states_records_and_retired_generations(
-    tmp_path: Path,
-) -> None:
+async def test_a_reopened_file_has_all_states_records_and_generations(tmp_path: Path) -> None:
     async with opened("sqlite", tmp_path) as log:
         change = created(log, "s", b"one")
         gone = created(log, "gone", b"x" * 100, generation=3)

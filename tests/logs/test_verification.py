@@ -26,9 +26,7 @@ DAMAGE = "data=cast('x' || substr(data, 2) as blob)"
 
 
 @pytest.mark.usefixtures("processes")
-def test_a_damage_is_reported_before_the_rest_is_read_and_outside_of_a_snapshot(
-    tmp_path: Path,
-) -> None:
+def test_a_damage_is_reported_at_once_and_outside_of_a_snapshot(tmp_path: Path) -> None:
     with headgate(f"file:{tmp_path}") as server:
         assert ask(server.port, "PUT", STREAM, None, **TEXT).status == 201
         for _ in range(RECORDS):

@@ -316,9 +316,7 @@ def test_a_stream_accepts_new_producers_up_to_its_limit(count: int, accepted: in
 @pytest.mark.parametrize(
     ("idle_s", "forgotten"), [(PRODUCER_IDLE_S, False), (PRODUCER_IDLE_S + 1, True)]
 )
-def test_a_full_stream_drops_a_producer_idle_for_over_a_week(
-    idle_s: float, forgotten: bool
-) -> None:
+def test_a_full_stream_drops_a_producer_idle_for_a_week(idle_s: float, forgotten: bool) -> None:
     known = by_last_use(many(MAX_PRODUCERS, NOW) | {"p7": ProducerState(4, 2, NOW - idle_s)})
     batch = AppendBatch(OPEN, known, at(NOW))
     outcome = batch.decide(append(producer=Stamp("new", 0, 0)))
@@ -512,9 +510,7 @@ def as_value(outcome: AppendOutcome | HeadgateError) -> object:
 
 
 @pytest.mark.parametrize(("count", "first"), [(1, 0), (MOST_TRACED, 0), (MOST_TRACED + 1, 1)])
-def test_a_change_names_the_latest_spans_of_appends_that_stored_data(
-    count: int, first: int
-) -> None:
+def test_a_change_names_the_latest_spans_of_stored_appends(count: int, first: int) -> None:
     spans = [TraceContext("1" * 32, f"{number:016x}", 1) for number in range(1, count + 1)]
     batch = AppendBatch(OPEN, {}, at(NOW))
     batch.decide(append())

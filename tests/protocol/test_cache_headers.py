@@ -93,7 +93,7 @@ def test_a_closed_stream_on_a_private_route_is_cached_by_no_shared_cache() -> No
         pytest.param(Freshness(tail_max_age=0), None, id="a-setting-of-zero"),
     ],
 )
-def test_a_tail_lifetime_below_a_second_is_no_cache(
+def test_a_tail_lifetime_below_1_s_is_no_cache(
     freshness: Freshness, remaining: float | None
 ) -> None:
     assert tail_lifetime(freshness, remaining) == "Cache-Control: no-cache\r\n"
@@ -177,9 +177,7 @@ def test_tail_directive_max_age_0_replaces_no_cache_for_browsers_only() -> None:
 
 
 @pytest.mark.parametrize("is_private", [True, False])
-def test_a_tail_directive_does_not_change_headers_that_forbid_shared_caches(
-    is_private: bool,
-) -> None:
+def test_a_tail_directive_does_not_change_private_or_no_cache_headers(is_private: bool) -> None:
     usual = replace(FRESHNESS, is_private=is_private, tail_max_age=0)
     spelled = replace(usual, tail_directive="max-age=0")
     assert tail_lifetime(spelled) == tail_lifetime(usual)

@@ -84,9 +84,7 @@ GARBAGE = [
 
 
 @pytest.mark.parametrize(("lines", "client"), TOLD)
-def test_the_client_address_is_taken_from_the_header_of_a_trusted_proxy(
-    lines: Lines, client: str
-) -> None:
+def test_the_client_address_is_taken_from_a_trusted_proxy(lines: Lines, client: str) -> None:
     assert OURS.client(PEER, CIMultiDict(lines)) == client
 
 
@@ -103,9 +101,7 @@ def test_an_unreadable_forwarding_header_leaves_the_peer_as_the_client(lines: Li
         pytest.param(TrustedProxies(["198.51.100.7/32"]), id="another-trusted-proxy"),
     ],
 )
-def test_forwarding_headers_of_an_untrusted_peer_are_ignored(
-    lines: Lines, proxies: TrustedProxies
-) -> None:
+def test_headers_of_an_untrusted_peer_are_ignored(lines: Lines, proxies: TrustedProxies) -> None:
     assert proxies.client(PEER, CIMultiDict(lines)) == PEER
 
 

@@ -68,9 +68,7 @@ def test_an_elapsed_cursor_is_replaced_by_the_present_interval(
 
 
 @given(NOW, st.integers(0, 10**9), st.text())
-def test_a_cursor_grows_with_each_response_by_an_hour_at_most(
-    now: float, ahead: int, place: str
-) -> None:
+def test_a_cursor_grows_by_an_hour_at_most_each_time(now: float, ahead: int, place: str) -> None:
     current = int(now - EPOCH_S) // INTERVAL_S
     echoed = current + ahead
     answer = next_cursor(now, echoed, place)
@@ -100,9 +98,7 @@ def test_cursor_steps_differ_between_streams_positions_and_cursors() -> None:
     st.text(),
 )
 @example(EPOCH_S, "9" * 18, "7:11")
-def test_any_cursor_text_gets_a_valid_cursor_that_differs_from_it(
-    now: float, text: str, place: str
-) -> None:
+def test_any_cursor_text_gets_another_valid_cursor(now: float, text: str, place: str) -> None:
     for answer in (next_cursor, cursor_floor):
         echoed = parse_cursor(text)
         given_out = answer(now, echoed, place)
@@ -113,9 +109,7 @@ def test_any_cursor_text_gets_a_valid_cursor_that_differs_from_it(
 
 
 @given(NOW, st.text())
-def test_a_cursor_at_its_maximum_is_followed_by_the_present_interval(
-    now: float, place: str
-) -> None:
+def test_the_largest_cursor_is_followed_by_the_present_interval(now: float, place: str) -> None:
     echoed = parse_cursor(str(next_cursor(now, FURTHEST, place)))
     assert echoed is None
     assert next_cursor(now, echoed, place) == current_cursor(now)

@@ -221,9 +221,7 @@ def test_query_keys_outside_the_protocol_are_kept_in_targets_to_the_origin() -> 
     ),
     st.sampled_from(["", "live=sse&", "live=long-poll&cursor=5&"]),
 )
-def test_a_target_built_for_the_origin_equals_its_own_canonical_form(
-    others: list[str], own: str
-) -> None:
+def test_a_target_for_the_origin_is_in_canonical_form(others: list[str], own: str) -> None:
     """Or else a catch-up by a viewer and one for its feed would not share an answer."""
     read = parsed("&".join([*others, f"{own}offset=5"]))
     for target in (
@@ -374,9 +372,7 @@ def test_poll_data_name_their_end_and_whether_it_is_the_tail_or_the_closure(
         ),
     ],
 )
-def test_only_a_poll_with_a_current_cursor_is_cacheable(
-    query: str, lifetime: dict[str, str]
-) -> None:
+def test_only_polls_with_a_current_cursor_are_cached(query: str, lifetime: dict[str, str]) -> None:
     fields = told(data(VIEW, polling(query), Span("5", "9", b"x"), NOW, Freshness()).fields)
     assert {name: value for name, value in fields.items() if "-Control" in name} == lifetime
 

@@ -154,9 +154,7 @@ def test_the_zero_offset_is_the_beginning_in_a_history() -> None:
 
 
 @pytest.mark.parametrize("offset", [Offset(1000, 10), Offset(2000, 19), ZERO])
-def test_an_offset_before_the_retained_data_is_refused_with_the_present_beginning(
-    offset: Offset,
-) -> None:
+def test_an_offset_before_the_retained_data_is_refused_with_their_start(offset: Offset) -> None:
     state = replace(STATE, first=20)
     for retained in (Offset(2000, 20), Offset(3000, 30)):
         assert position_of(state, retained) == retained.position
@@ -170,9 +168,7 @@ def test_an_offset_before_the_retained_data_is_refused_with_the_present_beginnin
 @pytest.mark.parametrize(
     "count", [MAX_PAST_GENERATIONS - 1, MAX_PAST_GENERATIONS, MAX_PAST_GENERATIONS + 1]
 )
-def test_past_generations_are_bounded_and_offsets_of_dropped_ones_are_refused(
-    count: int,
-) -> None:
+def test_past_generations_are_bounded_and_offsets_of_dropped_ones_are_refused(count: int) -> None:
     """The position that the oldest stands for is refused then, never taken for another."""
     state = StreamState("s", 9, BEGUN, TEXT, tail=1, history=BEGUN)
     given_out = [parse_offset(state.offset(1), "offset")]
@@ -284,9 +280,7 @@ def test_an_issued_offset_maps_to_its_prefix_alone_or_is_refused_after_a_loss(
 
 @pytest.mark.parametrize("kept", [0, 5, 10, 11, 25, 29, 30])
 @pytest.mark.parametrize("regrown", [False, True])
-def test_a_fork_agrees_with_its_source_up_to_the_sources_lost_tail(
-    kept: int, regrown: bool
-) -> None:
+def test_a_fork_agrees_with_its_source_up_to_its_lost_tail(kept: int, regrown: bool) -> None:
     fork = replace(
         STATE, stream_id=8, generation=9000, tail=40, past_generations=inherited(STATE, 30)
     )

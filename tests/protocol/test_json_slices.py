@@ -58,9 +58,7 @@ def test_invalid_json_is_refused_in_slices_as_at_once(
 
 
 @given(st.binary(max_size=60), st.integers(SHORTEST, 20))
-def test_a_json_string_of_invalid_utf8_is_refused_in_slices_as_at_once(
-    inside: bytes, size: int
-) -> None:
+def test_a_string_of_invalid_utf8_is_refused_in_slices_as_at_once(inside: bytes, size: int) -> None:
     wire = b'["' + inside + b'"]'
     assert in_slices(wire, size) == in_one_go(wire)
 

@@ -62,9 +62,7 @@ PLAIN = StreamState("s", 5, 0, TEXT, created_at=int(NOW))
 
 
 @pytest.mark.parametrize(("retired", "generation"), [(None, 0), (0, 1), (6, 7)])
-def test_a_new_stream_has_a_generation_never_used_at_its_path(
-    retired: int | None, generation: int
-) -> None:
+def test_a_new_stream_has_an_unused_generation(retired: int | None, generation: int) -> None:
     created, _ = lifecycle.decide_create(PathState(None, retired), "s", create(), 5, at(NOW))
     assert created.state.generation == generation
 
@@ -209,9 +207,7 @@ RAISED = replace(
     ("offset", "position"),
     [(None, 30), (Offset(-1, 0), 0), (Offset(3, 0), 0), (Offset(3, 29), 29), (Offset(3, 30), 30)],
 )
-def test_a_fork_branches_off_at_an_offset_of_its_source(
-    offset: Offset | None, position: int
-) -> None:
+def test_a_fork_begins_at_an_offset_of_its_source(offset: Offset | None, position: int) -> None:
     assert lifecycle.fork_position(SOURCE, ForkRequest("/r", offset, 0)) == position
 
 
@@ -287,9 +283,7 @@ def test_a_fork_and_the_reference_to_its_source_are_created_in_one_commit() -> N
 @pytest.mark.parametrize(
     ("closed", "close"), [(False, False), (False, True), (True, False), (True, True)]
 )
-def test_a_fork_of_a_closed_source_is_open_unless_its_request_closes_it(
-    closed: bool, close: bool
-) -> None:
+def test_a_fork_is_open_unless_its_request_closes_it(closed: bool, close: bool) -> None:
     created, _ = fork(replace(SOURCE, closed=closed), create(close=close))
     assert created.state.closed is close
 
@@ -409,9 +403,7 @@ def test_writing_a_deadline_changes_only_the_version() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=1, max_size=12))
-def test_a_lineage_names_the_writer_of_each_byte_of_a_chain_of_forks(
-    levels: list[tuple[int, int]],
-) -> None:
+def test_a_lineage_names_the_writer_of_each_byte_of_forks(levels: list[tuple[int, int]]) -> None:
     """Each level writes some bytes of its own, and the next one branches off before its tail."""
     state = StreamState("0", 0, 0, TEXT, tail=levels[0][0])
     written = [0] * levels[0][0]

@@ -20,9 +20,7 @@ FIELD = st.integers(min_value=0, max_value=MAX_POSITION)
         (MAX_POSITION, MAX_POSITION, "9999999999999999_9999999999999999"),
     ],
 )
-def test_an_offset_is_formatted_as_two_padded_numbers(
-    generation: int, position: int, text: str
-) -> None:
+def test_an_offset_is_two_padded_numbers(generation: int, position: int, text: str) -> None:
     assert format_offset(generation, position) == text
     assert parse_offset(text, "offset") == Offset(generation, position)
 

@@ -85,9 +85,7 @@ def test_equivalent_read_targets_parse_to_one_canonical_target(target: str, read
         ("/s?a=1#&offset=2", "the URL has a #, which is sent as %23"),
     ],
 )
-def test_a_target_that_is_no_path_with_a_query_has_no_canonical_form(
-    target: str, detail: str
-) -> None:
+def test_a_target_that_is_no_path_and_query_is_refused(target: str, detail: str) -> None:
     with pytest.raises(BadRequest) as refusal:
         canonical_target(target)
     assert refusal.value.detail == detail
@@ -344,9 +342,7 @@ def test_a_malformed_number_or_time_in_a_put_is_refused_with_the_reason(name: st
     st.integers(-14 * 60, 14 * 60),
     st.sampled_from("Tt"),
 )
-def test_a_timestamp_in_any_time_zone_is_the_same_moment(
-    moment: datetime, minutes: int, letter: str
-) -> None:
+def test_a_time_in_any_zone_is_the_same_moment(moment: datetime, minutes: int, letter: str) -> None:
     seconds = moment.replace(tzinfo=UTC).timestamp()
     sign, ahead = ("+" if minutes >= 0 else "-"), abs(minutes)
     local = (moment + timedelta(minutes=minutes)).isoformat().replace("T", letter)

@@ -70,9 +70,7 @@ PIECES = st.sampled_from(["\n", "\r", "\r\n", " ", "  ", "a", "data:", "é"])
 @given(
     st.lists(PIECES, max_size=30).map("".join), st.integers(1, 5), st.sampled_from([TEXT, "a/b"])
 )
-def test_a_long_event_made_in_slices_equals_one_made_at_once(
-    text: str, size: int, content_type: str
-) -> None:
+def test_a_long_event_is_equal_if_made_in_slices(text: str, size: int, content_type: str) -> None:
     body = text.encode()
     with patch.object(content, "EVENT_SLICE_BYTES", 3 * size):
         event = at_once(long_data_event(content_type, body))

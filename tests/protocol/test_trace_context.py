@@ -59,9 +59,7 @@ def test_only_the_lowest_flag_bit_marks_a_recorded_trace(flags: int, is_sampled:
     st.integers(1, 2**64 - 1).map("{:016x}".format),
     st.integers(0, 1),
 )
-def test_a_formatted_traceparent_is_parsed_back_unchanged(
-    trace_id: str, span_id: str, flags: int
-) -> None:
+def test_a_formatted_traceparent_is_parsed_back(trace_id: str, span_id: str, flags: int) -> None:
     context = TraceContext(trace_id, span_id, flags)
     assert parse_traceparent(format_traceparent(context)) == context
 

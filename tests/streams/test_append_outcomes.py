@@ -74,9 +74,7 @@ async def test_a_close_without_data_counts_as_no_append() -> None:
 @pytest.mark.parametrize(
     ("body", "messages"), [(b"[1, [2, 3], {}]", 3), (b"[1]", 1), (b'{"a": [1, 2]}', 1)]
 )
-async def test_each_item_of_an_appended_json_array_counts_as_a_message(
-    body: bytes, messages: int
-) -> None:
+async def test_each_item_of_a_json_array_counts_as_a_message(body: bytes, messages: int) -> None:
     service = Service()
     await service.create("s", content_type=JSON)
     await service.submit("s", body, content_type=JSON)

@@ -76,7 +76,7 @@ def _note(answered: list[int], number: int, _: object) -> None:
     answered.append(number)
 
 
-async def test_appends_that_complete_together_are_answered_in_several_turns(
+async def test_appends_stored_together_are_answered_in_turns(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """However long each answer takes, others wait for no more of them than fit in a turn."""
@@ -145,7 +145,7 @@ async def test_a_batch_holds_a_bounded_number_of_bytes(monkeypatch: pytest.Monke
     [(b"x", QUICK_BYTES // (LEAST_BYTES + 1) + 1), (b"x" * QUICK_BYTES, 1)],
     ids=["short", "long"],
 )
-async def test_a_batch_ends_when_its_turn_is_over(
+async def test_a_batch_ends_with_its_turn(
     body: bytes, most: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is left comes in the next one; a few short appends are decided without a look."""
@@ -159,9 +159,7 @@ async def test_a_batch_ends_when_its_turn_is_over(
 
 
 @pytest.mark.parametrize(("races", "refused"), [(MAX_CONFLICTS, False), (MAX_CONFLICTS + 1, True)])
-async def test_an_append_is_refused_only_after_too_many_lost_races(
-    races: int, refused: bool
-) -> None:
+async def test_an_append_is_refused_after_too_many_lost_races(races: int, refused: bool) -> None:
     service, log = await gated()
     log.failures += [Conflict() for _ in range(races)]
     outcome = await service.submit("s", b"a")
@@ -210,7 +208,7 @@ def raising(*_: object) -> None:
     raise Broken
 
 
-async def test_an_append_is_stored_although_a_notification_of_it_raised(
+async def test_an_append_whose_notification_raised_is_stored(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     service = Service(GatedLog())
@@ -222,9 +220,7 @@ async def test_an_append_is_stored_although_a_notification_of_it_raised(
     assert await service.append("s", b"b") == stored(2)
 
 
-async def test_an_append_after_a_load_that_raised_loads_again(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_an_append_after_a_failed_load_loads_again(monkeypatch: pytest.MonkeyPatch) -> None:
     log = GatedLog()
     await Service(log).create("s")
     service = Service(log)

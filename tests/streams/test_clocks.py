@@ -161,9 +161,7 @@ async def outcome(steps: list[Step]) -> Counter[str]:
 
 @settings(max_examples=examples(40))
 @given(STEPS)
-def test_random_clock_changes_and_restarts_remove_no_stream_before_its_time(
-    steps: list[Step],
-) -> None:
+def test_clock_changes_and_restarts_remove_no_stream_before_its_time(steps: list[Step]) -> None:
     asyncio.run(outcome(steps))
 
 
@@ -241,7 +239,7 @@ def test_clock_doubt_ends_after_an_hour_of_running() -> None:
 
 
 @pytest.mark.parametrize(("stopped", "is_doubted"), [(HOUR_S, False), (HOUR_S + 1, True)])
-def test_only_a_stop_longer_than_the_grace_puts_the_clock_in_doubt(
+def test_a_stop_longer_than_the_grace_puts_the_clock_in_doubt(
     stopped: float, is_doubted: bool
 ) -> None:
     noted = ClockReading(1_700_000_000.0, 1_600_000_000.0)
@@ -305,9 +303,7 @@ async def test_expired_streams_are_removed_when_the_doubt_is_over() -> None:
     assert kept == [True, True, False]
 
 
-async def test_streams_with_a_deadline_by_the_other_clock_do_not_hide_an_expired_one(
-    tmp_path: Path,
-) -> None:
+async def test_streams_due_by_the_other_clock_do_not_hide_an_expired_one(tmp_path: Path) -> None:
     log = SqliteLog(tmp_path)
     await log.open()
     try:
@@ -326,9 +322,7 @@ async def test_streams_with_a_deadline_by_the_other_clock_do_not_hide_an_expired
         await log.close()
 
 
-async def test_a_log_records_its_clocks_each_minute_and_after_a_clock_was_set(
-    tmp_path: Path,
-) -> None:
+async def test_a_log_records_its_clocks_each_minute_and_when_one_is_set(tmp_path: Path) -> None:
     log = SqliteLog(tmp_path)
     await log.open()
     written = []
@@ -358,9 +352,7 @@ def noted_in(folder: Path) -> tuple[float, float, int]:
     return *times, noted["clock_in_doubt"]
 
 
-async def test_a_data_file_without_a_recorded_clock_uses_its_modification_time(
-    tmp_path: Path,
-) -> None:
+async def test_a_data_file_without_a_clock_uses_its_modification_time(tmp_path: Path) -> None:
     log = SqliteLog(tmp_path)
     await log.open()
     assert log.noted_clocks() is None

@@ -100,9 +100,7 @@ async def test_followers_are_notified_of_a_foreign_append_before_their_own_appen
     assert readers.news == [(1, b""), (2, b"b")]
 
 
-async def test_commits_of_many_streams_are_packed_in_turns(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_commits_of_many_streams_are_packed_in_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever packing them takes, no more of them delay others than a turn or a part."""
     service, log, _ = two()
     paths = [f"s{number}" for number in range(3 * MOST_PACKED + 1)]

@@ -89,9 +89,7 @@ async def test_a_fork_includes_data_appended_by_another_process(apart: bool) -> 
     assert await references(service, "s") == 1
 
 
-async def test_simultaneous_forks_by_two_processes_are_all_counted_as_references(
-    apart: bool,
-) -> None:
+async def test_simultaneous_forks_by_two_processes_are_all_references(apart: bool) -> None:
     service, _, other = two(apart=apart)
     await service.create("s", b"past")
     names = "abcdef"
@@ -174,9 +172,7 @@ async def test_a_fork_that_could_not_be_created_releases_its_source() -> None:
 
 
 @pytest.mark.parametrize("tells", [True, False])
-async def test_a_fork_interrupted_by_a_new_history_leaves_one_reference_too_many(
-    tells: bool,
-) -> None:
+async def test_a_fork_interrupted_by_a_new_history_leaves_two_references(tells: bool) -> None:
     """It may come true yet; so the reference stays, besides that of the fork that is made then."""
     service, log, _, task = await forking()
     log.tells = tells

@@ -244,9 +244,7 @@ async def test_a_notification_of_an_own_commit_is_delivered_once(overtakes: bool
 
 
 @pytest.mark.parametrize("forgotten", [False, True])
-async def test_an_own_commit_completed_after_a_restart_does_not_go_backwards(
-    forgotten: bool,
-) -> None:
+async def test_a_commit_completed_after_a_restart_does_not_go_backwards(forgotten: bool) -> None:
     service, log, other = two()
     await service.create("s")
     active, readers = await followed(service, "s")
@@ -269,9 +267,7 @@ async def test_an_own_commit_completed_after_a_restart_does_not_go_backwards(
 
 
 @pytest.mark.parametrize("restarted", [False, True])
-async def test_a_late_removal_does_not_end_readers_of_the_next_stream(
-    restarted: bool,
-) -> None:
+async def test_a_late_removal_does_not_end_readers_of_the_next_stream(restarted: bool) -> None:
     service, log, other = two()
     await service.create("s", b"a")
     active, _ = await followed(service, "s")
@@ -293,9 +289,7 @@ async def test_a_late_removal_does_not_end_readers_of_the_next_stream(
 
 
 @pytest.mark.parametrize("restarted", [False, True])
-async def test_a_late_creation_does_not_hide_later_changes(
-    restarted: bool,
-) -> None:
+async def test_a_late_creation_does_not_hide_later_changes(restarted: bool) -> None:
     service, log, other = two()
     await other.create("s", b"old")
     active, _ = await followed(service, "s")
@@ -319,9 +313,7 @@ async def test_a_late_creation_does_not_hide_later_changes(
 
 
 @pytest.mark.parametrize("anew", [False, True])
-async def test_a_late_creation_does_not_replace_a_later_loaded_state(
-    anew: bool,
-) -> None:
+async def test_a_late_creation_does_not_replace_a_later_loaded_state(anew: bool) -> None:
     service, log, other = two()
     log.commits.clear()
     creating = asyncio.create_task(service.create("s", b"a"))
@@ -357,9 +349,7 @@ async def test_a_late_append_does_not_restore_a_removed_stream() -> None:
 
 
 @pytest.mark.parametrize("reason", ["a gap", "another history"])
-async def test_a_notification_after_a_gap_or_in_another_history_reloads_the_stream(
-    reason: str,
-) -> None:
+async def test_a_notification_after_a_gap_or_a_restart_reloads_the_stream(reason: str) -> None:
     _, log, other, active, readers = await foreign()
     if reason == "a gap":
         await change_of(other, "s", b"b")
@@ -518,9 +508,7 @@ def test_a_stream_that_gets_a_reader_within_the_linger_time_stays_followed() -> 
 @pytest.mark.parametrize(
     ("ttl", "margin"), [(1, LEAST_MARGIN_S), (20, 0.2), (100, MOST_MARGIN_S), (1000, MOST_MARGIN_S)]
 )
-async def test_a_sliding_deadline_is_written_once_per_margin_with_the_margin_added(
-    ttl: int, margin: float
-) -> None:
+async def test_a_sliding_deadline_is_written_once_per_margin(ttl: int, margin: float) -> None:
     service, log, other = two()
     await service.create("s", lifetime=Lifetime(ttl_s=ttl))
     service.clock.advance(0.5)
