@@ -44,9 +44,9 @@ async def resume(gateway: Serving, asked: bytes) -> Client:
 
 
 @asynccontextmanager
-async def serving_two(**options: object) -> AsyncIterator[Serving]:
+async def serving_two(sse_max_age: float = 60.0) -> AsyncIterator[Serving]:
     """A gateway with a stream of two appends."""
-    async with serving_with(put("s", body=b"one"), **options) as gateway:
+    async with serving_with(put("s", body=b"one"), sse_max_age=sse_max_age) as gateway:
         await gateway.ask(post("s", b"two"))
         yield gateway
 

@@ -76,6 +76,15 @@ async def crowd(size: int) -> AsyncIterator[Crowd]:
         yield Crowd(gateway, feed, clients)
 
 
+@asynccontextmanager
+async def held_crowd(size: int) -> AsyncIterator[Crowd]:
+    """Let the first turn of a crowd get "two", and the other clients wait for theirs."""
+    async with crowd(size) as herd:
+        herd.hold()
+        await herd.tell(b"two")
+        yield herd
+
+
 async def told(clients: list[Client]) -> set[tuple[int, bytes, str | None]]:
     """What they are answered."""
     answers = await asyncio.gather(*(client.answer() for client in clients))
@@ -84,9 +93,7 @@ async def told(clients: list[Client]) -> set[tuple[int, bytes, str | None]]:
 
 @pytest.mark.parametrize("more", [-1, 0, 1])
 async def test_long_polls_beyond_the_first_batch_are_answered_in_a_later_turn(more: int) -> None:
-    async with crowd(AT_ONCE + more) as herd:
-        herd.hold()
-        await herd.tell(b"two")
+    async with held_crowd(AT_ONCE + more) as herd:
         assert await told(herd.clients[:AT_ONCE]) == {(200, b"two", offset(6))}
         assert herd.late == max(0, more)
         await herd.go_on()
@@ -95,18 +102,14 @@ async def test_long_polls_beyond_the_first_batch_are_answered_in_a_later_turn(mo
 
 
 async def test_long_polls_in_a_later_turn_get_data_that_came_meanwhile_in_one_response() -> None:
-    async with crowd(AT_ONCE + 5) as herd:
-        herd.hold()
-        await herd.tell(b"two")
+    async with held_crowd(AT_ONCE + 5) as herd:
         await herd.tell(b"three")
         assert await told(herd.clients[:AT_ONCE]) == {(200, b"two", offset(6))}
         assert await told(herd.clients[AT_ONCE:]) == {(200, b"twothree", offset(11))}
 
 
 async def test_a_long_poll_that_returns_early_is_answered_last_without_a_log_read() -> None:
-    async with crowd(AT_ONCE + 1) as herd:
-        herd.hold()
-        await herd.tell(b"two")
+    async with held_crowd(AT_ONCE + 1) as herd:
         quick, slow = herd.clients[0], herd.clients[-1]
         assert (await quick.answer()).body == b"two"
         herd.hold_rounds()
@@ -177,9 +180,7 @@ async def test_the_data_kept_for_a_herd_of_long_polls_is_limited_in_bytes(more: 
 
 @pytest.mark.parametrize("more", [-1, 0, 1])
 async def test_all_long_polls_are_answered_at_once_when_too_many_bytes_wait(more: int) -> None:
-    async with crowd(AT_ONCE + 1) as herd:
-        herd.hold()
-        await herd.tell(b"two")
+    async with held_crowd(AT_ONCE + 1) as herd:
         assert herd.late == 1
         herd.hold_rounds()
         already = herd.feed.long_polls.answers.recent.bytes
@@ -199,9 +200,7 @@ async def test_all_long_polls_are_answered_at_once_when_too_many_bytes_wait(more
 async def test_a_long_poll_that_waits_for_its_turn_gets_the_close_or_deletion(
     change: bytes, status: int, body: bytes | None
 ) -> None:
-    async with crowd(AT_ONCE + 3) as herd:
-        herd.hold()
-        await herd.tell(b"two")
+    async with held_crowd(AT_ONCE + 3) as herd:
         await herd.gateway.ask(change)
         for client in herd.clients[AT_ONCE:]:
             answer = await client.answer()
@@ -212,9 +211,7 @@ async def test_a_long_poll_that_waits_for_its_turn_gets_the_close_or_deletion(
 
 
 async def test_a_waiting_long_poll_that_leaves_or_times_out_does_not_delay_the_others() -> None:
-    async with crowd(AT_ONCE + 3) as herd:
-        herd.hold()
-        await herd.tell(b"two")
+    async with held_crowd(AT_ONCE + 3) as herd:
         leaver, *others = herd.clients[AT_ONCE:]
         leaver.abort()
         await until(lambda: herd.late == 2)

@@ -293,11 +293,7 @@ async def test_a_commit_with_one_conflict_stores_no_change(log: Log, position: i
     standing = created(log, "standing", b"a")
     doomed = created(log, "doomed", b"b")
     await log.commit([standing, doomed])
-    changes = [
-        appended(standing.state, b"more"),
-        removed(doomed.state),
-        created(log, "new", b"c"),
-    ]
+    changes = [appended(standing.state, b"more"), removed(doomed.state), created(log, "new", b"c")]
     stale = replace(changes[position], expected=17)
     wrong = [*changes[:position], stale, *changes[position + 1 :]]
     with pytest.raises(Conflict):

@@ -25,11 +25,7 @@ STRANGERS = {
 @pytest.mark.parametrize("command", STRANGERS.values(), ids=STRANGERS.keys())
 @pytest.mark.parametrize("strangers", [1, 300], ids=["one", "more than are looked at together"])
 async def test_a_foreign_value_at_one_stream_does_not_stop_others_from_expiring(
-    server: RedisServer,
-    names: RedisNames,
-    log: RedisLog,
-    command: tuple[str, ...],
-    strangers: int,
+    server: RedisServer, names: RedisNames, log: RedisLog, command: tuple[str, ...], strangers: int
 ) -> None:
     await log.commit([created(log, "s", deadline=5.0)])
     for number in range(strangers):

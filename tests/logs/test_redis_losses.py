@@ -194,46 +194,37 @@ def raised_at(end: int, **fields: int) -> StreamState:
     return replace(MADE, generation=205, history=200, past_generations=past, **fields)
 
 
-@pytest.mark.parametrize(
-    ("found", "lost"),
-    [
-        pytest.param(CommitState(MADE, [b"8", b"7"], -1, -1), "no", id="its-stamp-is-there"),
-        pytest.param(
-            CommitState(raised_at(30), [b"7"], -1, -1), "no", id="the-log-was-raised-to-its-tail"
-        ),
-        # Without its token: as many gateways as a stream remembers have written since, or nobody.
-        pytest.param(CommitState(replace(MADE, version=4), [], -1, -1), "no", id="a-later-version"),
-        pytest.param(
-            CommitState(replace(MADE, version=2, tail=20), [b"6"], -1, -1),
-            "yes",
-            id="an-earlier-version",
-        ),
-        pytest.param(
-            CommitState(raised_at(20, version=9), [], -1, -1), "yes", id="raised-below-its-tail"
-        ),
-        pytest.param(
-            CommitState(raised_at(30, version=9), [], -1, -1),
-            "unknown",
-            id="raised-to-its-tail-in-a-later-version",
-        ),
-        # Without the stream: never created, removed after the commit, or perhaps before it.
-        pytest.param(CommitState(None, [], -1, -1), "yes", id="no-stream"),
-        pytest.param(CommitState(None, [], 99, 8), "yes", id="no-stream-and-an-older-creation"),
-        pytest.param(CommitState(None, [], 105, 4), "no", id="deleted-after-the-commit"),
-        pytest.param(CommitState(None, [], 105, 3), "no", id="deleted-by-the-commit"),
-        pytest.param(CommitState(None, [], 205, 4), "unknown", id="deleted-in-a-later-generation"),
-        pytest.param(
-            CommitState(replace(MADE, stream_id=6, generation=106), [], 105, 4),
-            "no",
-            id="recreated-after-the-commit",
-        ),
-        pytest.param(
-            CommitState(replace(MADE, stream_id=6, generation=206), [], 205, 1),
-            "unknown",
-            id="recreated-in-a-later-generation",
-        ),
-    ],
-)
+def stands(
+    state: StreamState | None, *tokens: bytes, removed: tuple[int, int] = (-1, -1)
+) -> CommitState:
+    """Return what stands at a path: a stream, its last writes, and what was removed there."""
+    return CommitState(state, [*tokens], *removed)
+
+
+def anew(generation: int) -> StreamState:
+    return replace(MADE, stream_id=6, generation=generation)
+
+
+STANDS: dict[str, tuple[CommitState, Lost]] = {
+    "its-stamp-is-there": (stands(MADE, b"8", b"7"), "no"),
+    "the-log-was-raised-to-its-tail": (stands(raised_at(30), b"7"), "no"),
+    # Without its token: as many gateways as a stream remembers have written since, or nobody.
+    "a-later-version": (stands(replace(MADE, version=4)), "no"),
+    "an-earlier-version": (stands(replace(MADE, version=2, tail=20), b"6"), "yes"),
+    "raised-below-its-tail": (stands(raised_at(20, version=9)), "yes"),
+    "raised-to-its-tail-in-a-later-version": (stands(raised_at(30, version=9)), "unknown"),
+    # Without the stream: never created, removed after the commit, or perhaps before it.
+    "no-stream": (stands(None), "yes"),
+    "no-stream-and-an-older-creation": (stands(None, removed=(99, 8)), "yes"),
+    "deleted-after-the-commit": (stands(None, removed=(105, 4)), "no"),
+    "deleted-by-the-commit": (stands(None, removed=(105, 3)), "no"),
+    "deleted-in-a-later-generation": (stands(None, removed=(205, 4)), "unknown"),
+    "recreated-after-the-commit": (stands(anew(106), removed=(105, 4)), "no"),
+    "recreated-in-a-later-generation": (stands(anew(206), removed=(205, 1)), "unknown"),
+}
+
+
+@pytest.mark.parametrize(("found", "lost"), STANDS.values(), ids=STANDS)
 def test_a_commit_counts_as_lost_by_the_state_at_its_path(found: CommitState, lost: Lost) -> None:
     assert LAST.is_lost(found) == lost
 

@@ -71,12 +71,7 @@ class Talk:
     """
 
     def __init__(
-        self,
-        peer: Peer,
-        *,
-        timeout_s: float,
-        epilogue: Packed | None = None,
-        frozen: bool = False,
+        self, peer: Peer, *, timeout_s: float, epilogue: Packed | None = None, frozen: bool = False
     ) -> None:
         self.peer = peer
         self._frozen = frozen

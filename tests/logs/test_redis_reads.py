@@ -59,12 +59,7 @@ def remove(server: RedisServer, names: RedisNames, path: str, start: int) -> Non
     ],
 )
 async def test_a_missing_record_is_refused_and_the_others_are_served(
-    server: RedisServer,
-    log: RedisLog,
-    names: RedisNames,
-    gone: int,
-    start: int,
-    begin: int | None,
+    server: RedisServer, log: RedisLog, names: RedisNames, gone: int, start: int, begin: int | None
 ) -> None:
     state = await three_records(log, "s")
     remove(server, names, "s", gone)

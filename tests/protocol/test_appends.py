@@ -187,11 +187,7 @@ REFUSED: dict[str, tuple[ProducerState | None, int, int, type[HeadgateError], Fi
 
 @pytest.mark.parametrize(("known", "epoch", "seq", "kind", "fields"), REFUSED.values(), ids=REFUSED)
 def test_a_stamp_with_a_wrong_epoch_or_a_gap_is_refused(
-    known: ProducerState | None,
-    epoch: int,
-    seq: int,
-    kind: type[HeadgateError],
-    fields: Fields,
+    known: ProducerState | None, epoch: int, seq: int, kind: type[HeadgateError], fields: Fields
 ) -> None:
     batch = AppendBatch(OPEN, {} if known is None else {"p": known}, at(NOW))
     refused, values = told(batch.decide(append(producer=Stamp("p", epoch, seq))))
@@ -293,8 +289,7 @@ ONE_IDLE = by_last_use(many(MAX_PRODUCERS, NOW) | {"p7": ProducerState(4, 2, 0.0
 
 
 @pytest.mark.parametrize(
-    ("count", "accepted"),
-    [(MAX_PRODUCERS - 2, 2), (MAX_PRODUCERS - 1, 1), (MAX_PRODUCERS, 0)],
+    ("count", "accepted"), [(MAX_PRODUCERS - 2, 2), (MAX_PRODUCERS - 1, 1), (MAX_PRODUCERS, 0)]
 )
 def test_a_stream_accepts_new_producers_up_to_its_limit(count: int, accepted: int) -> None:
     batch = AppendBatch(OPEN, many(count, NOW - PRODUCER_IDLE_S), at(NOW))

@@ -59,15 +59,17 @@ def test_the_tail_is_cached_for_tail_max_age_by_shared_caches_only(
 PURGED = replace(FRESHNESS, chunk_max_age=86_400, purged_fields=("Surrogate-Control",))
 
 
+CLOSED = {
+    "unpurged": (FRESHNESS, None, 60, 60),
+    "purged": (PURGED, None, 60, 86_400),
+    "purged-with-an-hour-left": (PURGED, 3600.7, 60, 3600),
+    "purged-with-seconds-left": (PURGED, 9.0, 9, 9),
+    "purged-with-short-chunks": (replace(PURGED, chunk_max_age=5), None, 60, 60),
+}
+
+
 @pytest.mark.parametrize(
-    ("freshness", "remaining", "age", "purged_age"),
-    [
-        pytest.param(FRESHNESS, None, 60, 60, id="unpurged"),
-        pytest.param(PURGED, None, 60, 86_400, id="purged"),
-        pytest.param(PURGED, 3600.7, 60, 3600, id="purged-with-an-hour-left"),
-        pytest.param(PURGED, 9.0, 9, 9, id="purged-with-seconds-left"),
-        pytest.param(replace(PURGED, chunk_max_age=5), None, 60, 60, id="purged-with-short-chunks"),
-    ],
+    ("freshness", "remaining", "age", "purged_age"), CLOSED.values(), ids=CLOSED
 )
 def test_a_closed_stream_is_cached_for_long_only_by_the_field_of_the_purged_cache(
     freshness: Freshness, remaining: float | None, age: int, purged_age: int

@@ -27,21 +27,16 @@ def simple(x_cache: str, age: int = 0, hits: int = 0) -> dict[str, str]:
     return {"Age": str(age), "X-Cache": x_cache, "X-Cache-Hits": str(hits)}
 
 
-@pytest.mark.parametrize(
-    ("use", "x_cache", "parameters"),
-    [
-        pytest.param(cache_status.MISS, "MISS", {"fwd": "uri-miss"}, id="miss"),
-        pytest.param(
-            cache_status.COLLAPSED,
-            "COLLAPSED",
-            {"fwd": "uri-miss", "collapsed": True},
-            id="collapsed",
-        ),
-        pytest.param(cache_status.FAILED, "MISS", {"fwd": "miss"}, id="failed"),
-        pytest.param(cache_status.BYPASS, "BYPASS", {"fwd": "bypass"}, id="bypass"),
-        pytest.param(cache_status.OTHER_METHOD, "BYPASS", {"fwd": "method"}, id="other-method"),
-    ],
-)
+USES: dict[str, tuple[CacheUse, str, dict[str, object]]] = {
+    "miss": (cache_status.MISS, "MISS", {"fwd": "uri-miss"}),
+    "collapsed": (cache_status.COLLAPSED, "COLLAPSED", {"fwd": "uri-miss", "collapsed": True}),
+    "failed": (cache_status.FAILED, "MISS", {"fwd": "miss"}),
+    "bypass": (cache_status.BYPASS, "BYPASS", {"fwd": "bypass"}),
+    "other-method": (cache_status.OTHER_METHOD, "BYPASS", {"fwd": "method"}),
+}
+
+
+@pytest.mark.parametrize(("use", "x_cache", "parameters"), USES.values(), ids=USES)
 def test_cache_status_lines_without_numbers_parse_to_their_fields(
     use: CacheUse, x_cache: str, parameters: dict[str, object]
 ) -> None:
@@ -69,11 +64,7 @@ def test_a_fresh_hit_reports_its_age_its_hits_and_its_remaining_lifetime(
     ("x_cache", "parameters", "meaning"),
     [
         ("STALE", "hit; ttl=-3", {"hit": True, "ttl": -3}),
-        (
-            "STALE",
-            "fwd=stale; detail=stale-if-error",
-            {"fwd": "stale", "detail": "stale-if-error"},
-        ),
+        ("STALE", "fwd=stale; detail=stale-if-error", {"fwd": "stale", "detail": "stale-if-error"}),
         pytest.param(
             "REVALIDATED",
             "fwd=stale; fwd-status=304; stored",

@@ -17,89 +17,72 @@ X = "X-Forwarded-For"
 F = "Forwarded"
 Lines = list[tuple[str, str]]
 
-TOLD = [
-    pytest.param([], PEER, id="no-header"),
-    pytest.param([(X, "192.0.2.7")], "192.0.2.7", id="one-address"),
-    pytest.param([(X, "192.0.2.7:4711")], "192.0.2.7", id="an-address-with-a-port"),
-    pytest.param([(X, " 192.0.2.7 , 10.9.9.9")], "192.0.2.7", id="a-proxy-behind-the-address"),
-    pytest.param(
-        [(X, "203.0.113.66, 192.0.2.7, 10.9.9.9")],
-        "192.0.2.7",
-        id="an-address-claimed-by-the-client",
-    ),  # the first one may be made up
-    pytest.param([(X, "192.0.2.7"), (X, "10.9.9.9")], "192.0.2.7", id="two-lines"),
-    pytest.param(
-        [(X, "10.1.1.1, 10.9.9.9")], "10.1.1.1", id="proxies-alone"
-    ),  # all are ours: who asked is
-    pytest.param([(X, "2001:db8::7")], "2001:db8::7", id="an-ipv6-address"),
-    pytest.param([(X, "[2001:DB8:0::7]:80")], "2001:db8::7", id="an-ipv6-address-with-a-port"),
-    pytest.param([(X, "::ffff:192.0.2.7")], "192.0.2.7", id="an-ipv4-address-within-ipv6"),
-    pytest.param(
+TOLD: dict[str, tuple[Lines, str]] = {
+    "no-header": ([], PEER),
+    "one-address": ([(X, "192.0.2.7")], "192.0.2.7"),
+    "an-address-with-a-port": ([(X, "192.0.2.7:4711")], "192.0.2.7"),
+    "a-proxy-behind-the-address": ([(X, " 192.0.2.7 , 10.9.9.9")], "192.0.2.7"),
+    # The first one may be made up.
+    "an-address-claimed-by-the-client": ([(X, "203.0.113.66, 192.0.2.7, 10.9.9.9")], "192.0.2.7"),
+    "two-lines": ([(X, "192.0.2.7"), (X, "10.9.9.9")], "192.0.2.7"),
+    "proxies-alone": ([(X, "10.1.1.1, 10.9.9.9")], "10.1.1.1"),  # all are ours: who asked is
+    "an-ipv6-address": ([(X, "2001:db8::7")], "2001:db8::7"),
+    "an-ipv6-address-with-a-port": ([(X, "[2001:DB8:0::7]:80")], "2001:db8::7"),
+    "an-ipv4-address-within-ipv6": ([(X, "::ffff:192.0.2.7")], "192.0.2.7"),
+    "forwarded-with-all-parameters": (
         [(F, 'For="192.0.2.7:80";proto=https;by=10.9.9.9')],
         "192.0.2.7",
-        id="forwarded-with-all-parameters",
     ),
-    pytest.param(
+    "forwarded-with-an-address-claimed-by-the-client": (
         [(F, 'for=203.0.113.66, for="[2001:db8::7]:80"')],
         "2001:db8::7",
-        id="forwarded-with-an-address-claimed-by-the-client",
     ),
-    pytest.param([(F, r'by="a\",b";for="192\.0.2.7"')], "192.0.2.7", id="forwarded-with-escapes"),
-    pytest.param(
-        [(F, "for=192.0.2.7"), (F, "for=10.9.9.9")], "192.0.2.7", id="forwarded-on-two-lines"
-    ),
-    pytest.param(
-        [(F, "for=192.0.2.7"), (X, "192.0.2.7, 10.9.9.9")], "192.0.2.7", id="both-headers"
-    ),
-]
-
-GARBAGE = [
-    pytest.param([(X, "")], id="an-empty-header"),
-    pytest.param([(X, "unknown")], id="the-word-unknown"),
-    pytest.param([(X, "192.0.2.7,")], id="a-trailing-comma"),
-    pytest.param([(X, "192.0.2.7;80")], id="a-parameter-behind-the-address"),
-    pytest.param([(X, "192.0.2.7:port")], id="a-port-that-is-no-number"),
-    pytest.param([(X, "0300.0.2.7")], id="an-octal-octet"),
-    pytest.param([(X, "3221225991")], id="an-address-as-one-number"),
-    pytest.param([(X, "[2001:db8::7")], id="a-bracket-without-its-end"),
-    pytest.param([(X, "2001:db8::g")], id="a-letter-outside-of-hexadecimal"),
-    pytest.param([(X, '"192.0.2.7"')], id="an-address-in-quotes"),
-    pytest.param([(X, "192.0.2.7\x00")], id="a-nul-behind-the-address"),
-    pytest.param([(F, "for=unknown")], id="forwarded-for-unknown"),
-    pytest.param([(F, "for=_hidden")], id="forwarded-for-a-hidden-name"),
-    pytest.param([(F, "for=[2001:db8::7]")], id="forwarded-for-ipv6-without-quotes"),
-    pytest.param([(F, "proto=https")], id="forwarded-without-for"),
-    pytest.param([(F, 'for="192.0.2.7')], id="forwarded-with-an-open-quote"),
-    pytest.param([(F, 'for="192.0.2.7" x')], id="forwarded-with-text-behind-a-quote"),
-    pytest.param([(F, "for = 192.0.2.7")], id="forwarded-with-blanks-around-the-equals-sign"),
-    pytest.param([(F, "for=192.0.2.7;for=192.0.2.8")], id="forwarded-with-for-twice"),
-    pytest.param(
-        [(F, 'for="x'), (F, 'for=192.0.2.7;by="10.9.9.9"')],
-        id="forwarded-with-a-quote-over-two-lines",
-    ),  # to hide what a proxy adds
-    pytest.param(
-        [(F, "for=203.0.113.66"), (X, "192.0.2.7")], id="forwarded-before-another-address"
-    ),  # made up, where the proxy only sets the other
-]
+    "forwarded-with-escapes": ([(F, r'by="a\",b";for="192\.0.2.7"')], "192.0.2.7"),
+    "forwarded-on-two-lines": ([(F, "for=192.0.2.7"), (F, "for=10.9.9.9")], "192.0.2.7"),
+    "both-headers": ([(F, "for=192.0.2.7"), (X, "192.0.2.7, 10.9.9.9")], "192.0.2.7"),
+}
+GARBAGE: dict[str, Lines] = {
+    "an-empty-header": [(X, "")],
+    "the-word-unknown": [(X, "unknown")],
+    "a-trailing-comma": [(X, "192.0.2.7,")],
+    "a-parameter-behind-the-address": [(X, "192.0.2.7;80")],
+    "a-port-that-is-no-number": [(X, "192.0.2.7:port")],
+    "an-octal-octet": [(X, "0300.0.2.7")],
+    "an-address-as-one-number": [(X, "3221225991")],
+    "a-bracket-without-its-end": [(X, "[2001:db8::7")],
+    "a-letter-outside-of-hexadecimal": [(X, "2001:db8::g")],
+    "an-address-in-quotes": [(X, '"192.0.2.7"')],
+    "a-nul-behind-the-address": [(X, "192.0.2.7\x00")],
+    "forwarded-for-unknown": [(F, "for=unknown")],
+    "forwarded-for-a-hidden-name": [(F, "for=_hidden")],
+    "forwarded-for-ipv6-without-quotes": [(F, "for=[2001:db8::7]")],
+    "forwarded-without-for": [(F, "proto=https")],
+    "forwarded-with-an-open-quote": [(F, 'for="192.0.2.7')],
+    "forwarded-with-text-behind-a-quote": [(F, 'for="192.0.2.7" x')],
+    "forwarded-with-blanks-around-the-equals-sign": [(F, "for = 192.0.2.7")],
+    "forwarded-with-for-twice": [(F, "for=192.0.2.7;for=192.0.2.8")],
+    # To hide what a proxy adds.
+    "a-quote-over-two-lines": [(F, 'for="x'), (F, 'for=192.0.2.7;by="10.9.9.9"')],
+    # Made up, where the proxy only sets the other.
+    "forwarded-before-another-address": [(F, "for=203.0.113.66"), (X, "192.0.2.7")],
+}
 
 
-@pytest.mark.parametrize(("lines", "client"), TOLD)
+@pytest.mark.parametrize(("lines", "client"), TOLD.values(), ids=TOLD)
 def test_the_client_address_is_taken_from_a_trusted_proxy(lines: Lines, client: str) -> None:
     assert OURS.client(PEER, CIMultiDict(lines)) == client
 
 
-@pytest.mark.parametrize("lines", GARBAGE)
+@pytest.mark.parametrize("lines", GARBAGE.values(), ids=GARBAGE)
 def test_an_unreadable_forwarding_header_leaves_the_peer_as_the_client(lines: Lines) -> None:
     assert OURS.client(PEER, CIMultiDict(lines)) == PEER
 
 
-@pytest.mark.parametrize("lines", [pytest.param(row.values[0], id=row.id) for row in TOLD])
+@pytest.mark.parametrize("lines", [lines for lines, _ in TOLD.values()], ids=TOLD)
 @pytest.mark.parametrize(
     "proxies",
-    [
-        pytest.param(TrustedProxies(), id="no-trusted-proxy"),
-        pytest.param(TrustedProxies(["198.51.100.7/32"]), id="another-trusted-proxy"),
-    ],
+    [TrustedProxies(), TrustedProxies(["198.51.100.7/32"])],
+    ids=["no-trusted-proxy", "another-trusted-proxy"],
 )
 def test_headers_of_an_untrusted_peer_are_ignored(lines: Lines, proxies: TrustedProxies) -> None:
     assert proxies.client(PEER, CIMultiDict(lines)) == PEER

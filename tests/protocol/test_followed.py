@@ -14,15 +14,7 @@ from gateway.protocol.cache_headers import Freshness, tag_mark
 from gateway.protocol.requests import CatchUp, Events, LongPoll, Read
 from gateway.protocol.streams.offsets import current_cursor
 from gateway.rules.edge_target import catch_up, parse_edge_target, poll_target
-from gateway.rules.followed import (
-    Snapshot,
-    Span,
-    data,
-    is_cut,
-    is_whole,
-    joined,
-    poll_ended,
-)
+from gateway.rules.followed import Snapshot, Span, data, is_cut, is_whole, joined, poll_ended
 from gateway.rules.repair import data_tag
 
 NOW = 1_800_000_000.0
@@ -61,10 +53,7 @@ def test_a_target_has_its_query_sorted_and_in_one_spelling(query: str, target: s
 
 def test_the_path_of_a_target_has_one_spelling() -> None:
     read = parse_edge_target("/v1/stream/%73%2f%c3%a9?offset=1", ())
-    assert (read.path, read.target) == (
-        "/v1/stream/s%2F%C3%A9",
-        "/v1/stream/s%2F%C3%A9?offset=1",
-    )
+    assert (read.path, read.target) == ("/v1/stream/s%2F%C3%A9", "/v1/stream/s%2F%C3%A9?offset=1")
 
 
 @pytest.mark.parametrize(
@@ -81,11 +70,7 @@ def test_the_path_of_a_target_has_one_spelling() -> None:
     ],
 )
 def test_an_edge_target_is_parsed_into_its_offset_mode_and_cursor(
-    query: str,
-    offset: str | None,
-    kind: type[Read],
-    cursor: int | None,
-    others: tuple[str, ...],
+    query: str, offset: str | None, kind: type[Read], cursor: int | None, others: tuple[str, ...]
 ) -> None:
     read = parsed(query)
     assert (read.offset, type(read), read.others) == (offset, kind, others)
@@ -283,10 +268,7 @@ JSON = st.recursive(
 )
 
 
-@given(
-    st.lists(st.lists(JSON, max_size=3), min_size=1, max_size=5),
-    st.sampled_from([None, 0, 2]),
-)
+@given(st.lists(st.lists(JSON, max_size=3), min_size=1, max_size=5), st.sampled_from([None, 0, 2]))
 def test_joined_json_spans_hold_the_items_of_all_reads(
     reads: list[list[object]], indent: int | None
 ) -> None:

@@ -45,40 +45,26 @@ def test_framed_messages_are_parsed_back_unchanged(messages: list[bytes]) -> Non
     assert multi_records(TEXT, framed(messages)) == (messages, len(messages))
 
 
-@pytest.mark.parametrize(
-    ("body", "detail"),
-    [
-        (b"", NO_MESSAGE),
-        pytest.param(
-            b"\0",
-            "1 bytes follow the last message, too few for a length",
-            id="one-byte-of-a-length",
-        ),
-        pytest.param(
-            b"\0\0\0\0", "message 1 is empty: each must have a byte", id="a-length-of-zero"
-        ),
-        pytest.param(
-            b"\0\0\0\1",
-            "message 1 is cut: its length is 1, and 0 bytes follow",
-            id="a-length-without-a-message",
-        ),
-        pytest.param(
-            b"\xff\xff\xff\xffabcd",
-            "message 1 is cut: its length is 4,294,967,295, and 4 bytes follow",
-            id="the-highest-length",
-        ),
-        pytest.param(
-            framed([b"ab", b"c"])[:-1],
-            "message 2 is cut: its length is 1, and 0 bytes follow",
-            id="a-second-message-that-is-cut",
-        ),
-        pytest.param(
-            framed([b"ab", b"", b"c"]),
-            "message 2 is empty: each must have a byte",
-            id="an-empty-message-between-two",
-        ),
-    ],
-)
+EMPTY, CUT = "message {} is empty: each must have a byte", "message {} is cut: its length is "
+NO_LENGTH = "1 bytes follow the last message, too few for a length"
+MALFORMED = {
+    "no-message": (b"", NO_MESSAGE),
+    "one-byte-of-a-length": (b"\0", NO_LENGTH),
+    "a-length-of-zero": (b"\0\0\0\0", EMPTY.format(1)),
+    "a-length-without-a-message": (b"\0\0\0\1", CUT.format(1) + "1, and 0 bytes follow"),
+    "the-highest-length": (
+        b"\xff\xff\xff\xffabcd",
+        CUT.format(1) + "4,294,967,295, and 4 bytes follow",
+    ),
+    "a-second-message-that-is-cut": (
+        framed([b"ab", b"c"])[:-1],
+        CUT.format(2) + "1, and 0 bytes follow",
+    ),
+    "an-empty-message-between-two": (framed([b"ab", b"", b"c"]), EMPTY.format(2)),
+}
+
+
+@pytest.mark.parametrize(("body", "detail"), MALFORMED.values(), ids=MALFORMED)
 def test_a_malformed_frame_is_refused_with_the_reason(body: bytes, detail: str) -> None:
     assert refusal_of(body) == detail
 
@@ -268,4 +254,4 @@ def test_an_invalid_json_message_is_named_by_its_number(messages: list[bytes], d
 def test_a_long_malformed_frame_is_refused_in_steps() -> None:
     refusal = at_once(long_multi_records(framed([MUCH]) + b"\0"))
     assert isinstance(refusal, BadRequest)
-    assert refusal.detail == "1 bytes follow the last message, too few for a length"
+    assert refusal.detail == NO_LENGTH

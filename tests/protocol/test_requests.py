@@ -34,13 +34,14 @@ OFFSET = "0000000000000001_0000000000000002"
 AT = Offset(1, 2)
 
 
+WHOLE = CatchUp("/s", "/s?offset=-1", None)
 EQUIVALENT_READ_TARGETS = {
-    "no-query": ("/s", CatchUp("/s", "/s?offset=-1", None)),
-    "an-empty-query": ("/s?", CatchUp("/s", "/s?offset=-1", None)),
-    "from-the-beginning": ("/s?offset=-1", CatchUp("/s", "/s?offset=-1", None)),
+    "no-query": ("/s", WHOLE),
+    "an-empty-query": ("/s?", WHOLE),
+    "from-the-beginning": ("/s?offset=-1", WHOLE),
     "from-now": ("/s?offset=now", CatchUp("/s", "/s?offset=now", NOW)),
     "from-an-offset": (f"/s?offset={OFFSET}", CatchUp("/s", f"/s?offset={OFFSET}", AT)),
-    "unknown-parameters": ("/%73?utm=1&x=2", CatchUp("/s", "/s?offset=-1", None)),
+    "unknown-parameters": ("/%73?utm=1&x=2", WHOLE),
     "a-long-poll": (
         "/s?offset=-1&live=long-poll",
         LongPoll("/s", "/s?live=long-poll&offset=-1", None, None),
@@ -53,8 +54,8 @@ EQUIVALENT_READ_TARGETS = {
         "/s?live=sse&offset=now",
         Events("/s", "/s?live=sse&offset=now", NOW, None),
     ),
-    "a-cursor-without-live": ("/s?cursor=5", CatchUp("/s", "/s?offset=-1", None)),
-    "a-malformed-cursor-without-live": ("/s?cursor=a", CatchUp("/s", "/s?offset=-1", None)),
+    "a-cursor-without-live": ("/s?cursor=5", WHOLE),
+    "a-malformed-cursor-without-live": ("/s?cursor=a", WHOLE),
     "an-event-stream-with-a-cursor": (
         "/s?live=sse&offset=-1&cursor=007",
         Events("/s", "/s?cursor=7&live=sse&offset=-1", None, 7),
@@ -91,27 +92,27 @@ def test_a_target_that_is_no_path_and_query_is_refused(target: str, detail: str)
     assert refusal.value.detail == detail
 
 
-@pytest.mark.parametrize(
-    ("target", "detail"),
-    [
-        ("/s?live=", "live must be long-poll or sse"),
-        ("/s?live=LONG-POLL&offset=-1", "live must be long-poll or sse"),
-        ("/s?live=sse", "offset is missing: a live read must say where to begin"),
-        ("/s?live=long-poll", "offset is missing: a live read must say where to begin"),
-        pytest.param(
-            "/s?offset=",
-            "offset is malformed: give back a Stream-Next-Offset value unchanged",
-            id="an-empty-offset",
-        ),
-        pytest.param(
-            "/s?offset=0",
-            "offset is malformed: give back a Stream-Next-Offset value unchanged",
-            id="an-offset-that-no-server-issued",
-        ),
-        ("/s?offset=-1&offset=now", "the query parameter 'offset' is given more than once"),
-        ("/s?x=%zz", "the query has a malformed percent-encoding"),
-    ],
-)
+MALFORMED_OFFSET = "offset is malformed: give back a Stream-Next-Offset value unchanged"
+OTHER_LIVE = "live must be long-poll or sse"
+NO_OFFSET = "offset is missing: a live read must say where to begin"
+
+
+MALFORMED_TARGETS = {
+    "an-empty-live": ("/s?live=", OTHER_LIVE),
+    "live-in-capitals": ("/s?live=LONG-POLL&offset=-1", OTHER_LIVE),
+    "an-event-stream-without-an-offset": ("/s?live=sse", NO_OFFSET),
+    "a-long-poll-without-an-offset": ("/s?live=long-poll", NO_OFFSET),
+    "an-empty-offset": ("/s?offset=", MALFORMED_OFFSET),
+    "an-offset-that-no-server-issued": ("/s?offset=0", MALFORMED_OFFSET),
+    "two-offsets": (
+        "/s?offset=-1&offset=now",
+        "the query parameter 'offset' is given more than once",
+    ),
+    "a-malformed-encoding": ("/s?x=%zz", "the query has a malformed percent-encoding"),
+}
+
+
+@pytest.mark.parametrize(("target", "detail"), MALFORMED_TARGETS.values(), ids=MALFORMED_TARGETS)
 def test_a_malformed_target_is_refused_with_the_reason(target: str, detail: str) -> None:
     refusal = parse_target(target)
     assert isinstance(refusal, BadRequest)
@@ -131,79 +132,59 @@ def stamped(producer_id: str, epoch: str = "0", seq: str = "0") -> dict[str, str
     }
 
 
-@pytest.mark.parametrize(
-    ("headers", "body", "append"),
-    [
-        pytest.param(
-            {"stream-closed": "TRUE"},
-            b"",
-            Append(b"", None, None, None, close=True),
-            id="a-close-in-capitals",
-        ),
-        pytest.param(
-            stamped("p", "3", str(MAX_INTEGER)),
-            b"a",
-            Append(b"a", TEXT, None, Stamp("p", 3, MAX_INTEGER), close=False),
-            id="a-producer-with-the-highest-sequence",
-        ),
-        pytest.param(
-            stamped("p" * MAX_PRODUCER_ID, "007"),
-            b"a",
-            Append(b"a", TEXT, None, Stamp("p" * MAX_PRODUCER_ID, 7, 0), close=False),
-            id="a-producer-id-at-the-limit",
-        ),
-        pytest.param(
-            {"Content-Type": TEXT, "Stream-Seq": "s" * MAX_STREAM_SEQ},
-            b"a",
-            Append(b"a", TEXT, "s" * MAX_STREAM_SEQ, None, close=False),
-            id="a-stream-seq-at-the-limit",
-        ),
-    ],
-)
+LONGEST_ID, LONGEST_SEQ = "p" * MAX_PRODUCER_ID, "s" * MAX_STREAM_SEQ
+APPENDS: dict[str, tuple[dict[str, str], bytes, Append]] = {
+    "a-close-in-capitals": (
+        {"stream-closed": "TRUE"},
+        b"",
+        Append(b"", None, None, None, close=True),
+    ),
+    "a-producer-with-the-highest-sequence": (
+        stamped("p", "3", str(MAX_INTEGER)),
+        b"a",
+        Append(b"a", TEXT, None, Stamp("p", 3, MAX_INTEGER), close=False),
+    ),
+    "a-producer-id-at-the-limit": (
+        stamped(LONGEST_ID, "007"),
+        b"a",
+        Append(b"a", TEXT, None, Stamp(LONGEST_ID, 7, 0), close=False),
+    ),
+    "a-stream-seq-at-the-limit": (
+        {"Content-Type": TEXT, "Stream-Seq": LONGEST_SEQ},
+        b"a",
+        Append(b"a", TEXT, LONGEST_SEQ, None, close=False),
+    ),
+}
+
+
+@pytest.mark.parametrize(("headers", "body", "append"), APPENDS.values(), ids=APPENDS)
 def test_a_post_is_parsed_as_an_append_or_a_close(
     headers: dict[str, str], body: bytes, append: Append
 ) -> None:
     assert parse_append_head(CIMultiDict(headers)).append(body) == append
 
 
+EMPTY_BODY = "the body is empty: append at least one byte, or send Stream-Closed: true"
+NO_TYPE = "Content-Type is missing: send the content type of the stream"
+PRODUCER_ID = "Producer-Id must have 1 to 256 characters"
+LONG_SEQ = "Stream-Seq is over 1024 characters"
+MALFORMED_APPENDS = {
+    "an-empty-body": ({"Content-Type": TEXT}, b"", EMPTY_BODY),
+    "no-content-type": ({}, b"a", NO_TYPE),
+    "a-producer-id-alone": ({"Content-Type": TEXT, "Producer-Id": "p"}, b"a", NO_PRODUCER),
+    "a-producer-sequence-alone": ({"Content-Type": TEXT, "Producer-Seq": "0"}, b"a", NO_PRODUCER),
+    "an-empty-producer-id": (stamped(""), b"a", PRODUCER_ID),
+    "a-producer-id-over-the-limit": (stamped(f"{LONGEST_ID}p"), b"a", PRODUCER_ID),
+    "a-stream-seq-over-the-limit": (
+        {"Content-Type": TEXT, "Stream-Seq": f"{LONGEST_SEQ}s"},
+        b"a",
+        LONG_SEQ,
+    ),
+}
+
+
 @pytest.mark.parametrize(
-    ("headers", "body", "detail"),
-    [
-        pytest.param(
-            {"Content-Type": TEXT},
-            b"",
-            "the body is empty: append at least one byte, or send Stream-Closed: true",
-            id="an-empty-body",
-        ),
-        ({}, b"a", "Content-Type is missing: send the content type of the stream"),
-        pytest.param(
-            {"Content-Type": TEXT, "Producer-Id": "p"}, b"a", NO_PRODUCER, id="a-producer-id-alone"
-        ),
-        pytest.param(
-            {"Content-Type": TEXT, "Producer-Seq": "0"},
-            b"a",
-            NO_PRODUCER,
-            id="a-producer-sequence-alone",
-        ),
-        pytest.param(
-            stamped(""),
-            b"a",
-            "Producer-Id must have 1 to 256 characters",
-            id="an-empty-producer-id",
-        ),
-        pytest.param(
-            stamped("p" * (MAX_PRODUCER_ID + 1)),
-            b"a",
-            "Producer-Id must have 1 to 256 characters",
-            id="a-producer-id-over-the-limit",
-        ),
-        pytest.param(
-            {"Content-Type": TEXT, "Stream-Seq": "s" * (MAX_STREAM_SEQ + 1)},
-            b"a",
-            "Stream-Seq is over 1024 characters",
-            id="a-stream-seq-over-the-limit",
-        ),
-    ],
+    ("headers", "body", "detail"), MALFORMED_APPENDS.values(), ids=MALFORMED_APPENDS
 )
 def test_a_malformed_post_is_refused_with_the_reason(
     headers: dict[str, str], body: bytes, detail: str
@@ -228,48 +209,37 @@ OCTETS = "application/octet-stream"
 NONE = Lifetime()
 
 
-@pytest.mark.parametrize(
-    ("headers", "create"),
-    [
-        pytest.param(
-            {"Stream-TTL": str(MAX_TTL_S)},
-            CreateRequest(b"", OCTETS, Lifetime(ttl_s=MAX_TTL_S), close=False, fork=None),
-            id="the-longest-ttl",
-        ),
-        pytest.param(
-            {"Stream-Expires-At": "1970-01-01T01:00:00.5+01:00"},
-            CreateRequest(
-                b"",
-                OCTETS,
-                Lifetime(expires_at=0.5, expires_text="1970-01-01T01:00:00.5+01:00"),
-                close=False,
-                fork=None,
-            ),
-            id="an-expiry-with-a-time-zone",
-        ),
-        pytest.param(
-            {"Stream-Expires-At": f"1970-01-01T00:00:00.25{'0' * 98}Z"},
-            CreateRequest(
-                b"",
-                OCTETS,
-                Lifetime(expires_at=0.25, expires_text="1970-01-01T00:00:00.250000000Z"),
-                close=False,
-                fork=None,
-            ),
-            id="an-expiry-with-a-hundred-digits-of-a-fraction",
-        ),
-        pytest.param(
-            {
-                "Stream-Forked-From": "/s",
-                "Stream-Fork-Offset": OFFSET,
-                "Stream-Fork-Sub-Offset": "12",
-                "Content-Type": TEXT,
-            },
-            CreateRequest(b"", TEXT, NONE, close=False, fork=ForkRequest("/s", AT, 12)),
-            id="a-fork-within-a-message",
-        ),
-    ],
-)
+ZONED, LONG_FRACTION = "1970-01-01T01:00:00.5+01:00", f"1970-01-01T00:00:00.25{'0' * 98}Z"
+IN_A_MESSAGE = {
+    "Stream-Forked-From": "/s",
+    "Stream-Fork-Offset": OFFSET,
+    "Stream-Fork-Sub-Offset": "12",
+    "Content-Type": TEXT,
+}
+
+
+def created(lifetime: Lifetime) -> CreateRequest:
+    return CreateRequest(b"", OCTETS, lifetime, close=False, fork=None)
+
+
+CREATIONS: dict[str, tuple[dict[str, str], CreateRequest]] = {
+    "the-longest-ttl": ({"Stream-TTL": str(MAX_TTL_S)}, created(Lifetime(ttl_s=MAX_TTL_S))),
+    "an-expiry-with-a-time-zone": (
+        {"Stream-Expires-At": ZONED},
+        created(Lifetime(expires_at=0.5, expires_text=ZONED)),
+    ),
+    "an-expiry-with-a-hundred-digits-of-a-fraction": (
+        {"Stream-Expires-At": LONG_FRACTION},
+        created(Lifetime(expires_at=0.25, expires_text="1970-01-01T00:00:00.250000000Z")),
+    ),
+    "a-fork-within-a-message": (
+        IN_A_MESSAGE,
+        CreateRequest(b"", TEXT, NONE, close=False, fork=ForkRequest("/s", AT, 12)),
+    ),
+}
+
+
+@pytest.mark.parametrize(("headers", "create"), CREATIONS.values(), ids=CREATIONS)
 def test_a_put_is_parsed_as_a_creation(headers: dict[str, str], create: CreateRequest) -> None:
     assert parse_create(CIMultiDict(headers), b"") == create
 
@@ -284,34 +254,33 @@ MUST_BE = {
 }
 
 
-@pytest.mark.parametrize(
-    ("headers", "detail"),
-    [
-        pytest.param(
-            {"Content-Type": "x"},
-            "Content-Type is malformed: it must look like type/subtype; name=value",
-            id="a-content-type-without-a-slash",
-        ),
-        pytest.param(
-            {"Stream-TTL": "1", "Stream-Expires-At": "2030-01-31T12:00:00Z"},
-            "Stream-TTL and Stream-Expires-At exclude each other: send one",
-            id="a-ttl-and-an-expiry",
-        ),
-        pytest.param({"Stream-TTL": str(MAX_TTL_S + 1)}, TOO_LONG, id="a-ttl-over-its-bound"),
-        pytest.param({"Stream-TTL": "9" * 5000}, TOO_LONG, id="a-ttl-of-5000-digits"),
-        pytest.param(
-            {"Stream-Fork-Offset": OFFSET},
-            "Stream-Fork-Offset needs Stream-Forked-From",
-            id="a-fork-offset-without-a-source",
-        ),
-        ({"Stream-Fork-Sub-Offset": "1"}, "Stream-Fork-Sub-Offset needs Stream-Forked-From"),
-        pytest.param(
-            {"Stream-Forked-From": "/s", "Stream-Fork-Offset": "now"},
-            "Stream-Fork-Offset is malformed: give back a Stream-Next-Offset value unchanged",
-            id="a-fork-offset-of-now",
-        ),
-    ],
-)
+MALFORMED_TYPE = "Content-Type is malformed: it must look like type/subtype; name=value"
+TWO_LIFETIMES = "Stream-TTL and Stream-Expires-At exclude each other: send one"
+NO_SOURCE = "{} needs Stream-Forked-From"
+MALFORMED_PUTS = {
+    "a-content-type-without-a-slash": ({"Content-Type": "x"}, MALFORMED_TYPE),
+    "a-ttl-and-an-expiry": (
+        {"Stream-TTL": "1", "Stream-Expires-At": "2030-01-31T12:00:00Z"},
+        TWO_LIFETIMES,
+    ),
+    "a-ttl-over-its-bound": ({"Stream-TTL": str(MAX_TTL_S + 1)}, TOO_LONG),
+    "a-ttl-of-5000-digits": ({"Stream-TTL": "9" * 5000}, TOO_LONG),
+    "a-fork-offset-without-a-source": (
+        {"Stream-Fork-Offset": OFFSET},
+        NO_SOURCE.format("Stream-Fork-Offset"),
+    ),
+    "a-sub-offset-without-a-source": (
+        {"Stream-Fork-Sub-Offset": "1"},
+        NO_SOURCE.format("Stream-Fork-Sub-Offset"),
+    ),
+    "a-fork-offset-of-now": (
+        {"Stream-Forked-From": "/s", "Stream-Fork-Offset": "now"},
+        "Stream-Fork-Offset is malformed: give back a Stream-Next-Offset value unchanged",
+    ),
+}
+
+
+@pytest.mark.parametrize(("headers", "detail"), MALFORMED_PUTS.values(), ids=MALFORMED_PUTS)
 def test_a_malformed_put_is_refused_with_the_reason(headers: dict[str, str], detail: str) -> None:
     with pytest.raises(BadRequest) as refusal:
         parse_create(CIMultiDict(headers), b"")

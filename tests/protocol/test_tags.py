@@ -49,41 +49,32 @@ def test_paths_that_differ_in_an_encoded_slash_have_different_tags() -> None:
     assert stream_tag("/v1/stream/a/b") != stream_tag("/v1/stream/a%2Fb")
 
 
-@pytest.mark.parametrize(
-    "lifetime",
-    [
-        pytest.param(cache_headers.chunk_lifetime(FRESHNESS, None), id="a-chunk"),
-        pytest.param(cache_headers.tail_lifetime(FRESHNESS), id="the-tail"),
-        pytest.param(cache_headers.poll_lifetime(Freshness(), None), id="a-poll"),
-        pytest.param(
-            "Cache-Control: public, max-age=0, stale-while-revalidate=5\r\n",
-            id="stale-while-revalidate",
-        ),
-    ],
-)
+STORED = {
+    "a-chunk": cache_headers.chunk_lifetime(FRESHNESS, None),
+    "the-tail": cache_headers.tail_lifetime(FRESHNESS),
+    "a-poll": cache_headers.poll_lifetime(Freshness(), None),
+    "stale-while-revalidate": "Cache-Control: public, max-age=0, stale-while-revalidate=5\r\n",
+}
+NOT_STORED = {
+    "no-store": cache_headers.NO_STORE,
+    "private": cache_headers.PRIVATE,
+    "an-event-stream": cache_headers.EVENT_STREAM,
+    "a-poll-that-timed-out": cache_headers.POLL_TIMEOUT,
+    "a-chunk-that-expires-within-a-second": cache_headers.chunk_lifetime(FRESHNESS, 0.5),
+    "a-tail-lifetime-of-zero": cache_headers.tail_lifetime(Freshness(tail_max_age=0)),
+    "private-in-another-spelling": "Cache-Control: Private, max-age=60\r\n",
+    "max-age-of-two-zeros": "Cache-Control: max-age=00\r\n",
+}
+
+
+@pytest.mark.parametrize("lifetime", STORED.values(), ids=STORED)
 def test_responses_that_shared_caches_may_store_are_tagged(lifetime: str) -> None:
     lines = tagged(lifetime, PATH, FRESHNESS)
     assert lines.startswith(lifetime)
     assert dict(cache_headers.fields(lines.removeprefix(lifetime))) == OURS
 
 
-@pytest.mark.parametrize(
-    "lifetime",
-    [
-        pytest.param(cache_headers.NO_STORE, id="no-store"),
-        pytest.param(cache_headers.PRIVATE, id="private"),
-        pytest.param(cache_headers.EVENT_STREAM, id="an-event-stream"),
-        pytest.param(cache_headers.POLL_TIMEOUT, id="a-poll-that-timed-out"),
-        pytest.param(
-            cache_headers.chunk_lifetime(FRESHNESS, 0.5), id="a-chunk-that-expires-within-a-second"
-        ),
-        pytest.param(
-            cache_headers.tail_lifetime(Freshness(tail_max_age=0)), id="a-tail-lifetime-of-zero"
-        ),
-        pytest.param("Cache-Control: Private, max-age=60\r\n", id="private-in-another-spelling"),
-        pytest.param("Cache-Control: max-age=00\r\n", id="max-age-of-two-zeros"),
-    ],
-)
+@pytest.mark.parametrize("lifetime", NOT_STORED.values(), ids=NOT_STORED)
 def test_private_or_immediately_stale_responses_are_not_tagged(lifetime: str) -> None:
     assert tagged(lifetime, PATH, FRESHNESS) == lifetime
 

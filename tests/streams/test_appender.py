@@ -7,13 +7,7 @@ from functools import partial
 
 import pytest
 
-from gateway.errors import (
-    HeadgateError,
-    LimitReached,
-    LogUnavailable,
-    StreamClosed,
-    StreamNotFound,
-)
+from gateway.errors import HeadgateError, LimitReached, LogUnavailable, StreamClosed, StreamNotFound
 from gateway.logs.contract import Conflict
 from gateway.protocol.appends import LEAST_BYTES, QUICK_BYTES, AppendOutcome
 from gateway.protocol.streams.offsets import format_offset

@@ -9,13 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.background import LONGEST_TURN_S
-from gateway.errors import (
-    LogUnavailable,
-    ProducerFenced,
-    SequenceGap,
-    StreamClosed,
-    StreamNotFound,
-)
+from gateway.errors import LogUnavailable, ProducerFenced, SequenceGap, StreamClosed, StreamNotFound
 from gateway.protocol.appends import AppendOutcome
 from gateway.protocol.streams.state import ProducerState, Stamp
 from gateway.streams.writes import MOST_PACKED
@@ -171,10 +165,7 @@ async def test_a_duplicate_of_an_append_stored_by_another_process_is_recognised(
     await service.create("s")
     await other.append("s", b"x", producer=STAMP)
     outcome = await service.append("s", b"x", producer=STAMP)
-    assert (outcome.stored, outcome.producer) == (
-        False,
-        ProducerState(0, 0, service.clock()),
-    )
+    assert (outcome.stored, outcome.producer) == (False, ProducerState(0, 0, service.clock()))
     assert await service.data("s") == b"x"
 
 
