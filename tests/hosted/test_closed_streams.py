@@ -111,9 +111,7 @@ async def test_purges_do_not_count_for_a_log_that_may_lose_streams_without_a_req
         pytest.param(LONG + b"more", 1, id="longer-than-a-chunk"),
     ],
 )
-async def test_a_stream_with_retention_is_not_stored_for_a_day_nor_its_first_chunk(
-    body: bytes, age: int
-) -> None:
+async def test_a_stream_with_retention_is_not_stored_for_a_day(body: bytes, age: int) -> None:
     async with serving(own={**KEPT, "retention_age": 3600}) as gateway:
         await gateway.ask(put("s", body=body[:CHUNK_BYTES]))
         await gateway.ask(post("s", body[CHUNK_BYTES:], "Stream-Closed: true"))

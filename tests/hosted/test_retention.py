@@ -144,9 +144,7 @@ async def test_an_idle_stream_is_emptied_when_its_records_are_too_old(log: Log) 
 
 @pytest.mark.parametrize("kind", OWN)
 @pytest.mark.parametrize("own", [{"retention_size": CHUNK_BYTES}, {"retention_age": 80}])
-async def test_a_cached_chunk_of_removed_records_is_not_served(
-    own: dict[str, int], log: Log
-) -> None:
+async def test_a_chunk_of_removed_records_is_not_served(own: dict[str, int], log: Log) -> None:
     async with serving(log, own=own) as gateway:
         await gateway.ask(put("s", body=b"x" * CHUNK_BYTES))
         await gateway.ask(post("s", b"more"))

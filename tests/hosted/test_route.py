@@ -31,9 +31,7 @@ def ages(cache_control: str | None) -> dict[str, int]:
 
 @pytest.mark.parametrize("passed", [0, 50, 95, 99])
 @pytest.mark.parametrize("validator", [False, True])
-async def test_a_response_from_memory_has_a_lifetime_within_that_of_its_stream(
-    passed: int, validator: bool
-) -> None:
+async def test_a_cached_response_does_not_outlast_its_stream(passed: int, validator: bool) -> None:
     """Kept once with much time ahead, and answered from memory when little is left."""
     async with serving() as gateway:
         ends = gateway.clock() + 100
@@ -215,9 +213,7 @@ async def test_the_cursors_of_a_reader_never_go_backwards() -> None:
         (20, "MISS", "no-cache, s-maxage=1, stale-while-revalidate=0"),
     ],
 )
-async def test_a_cached_poll_is_served_only_within_its_cursor_interval(
-    passed: int, cache: str, told: str
-) -> None:
+async def test_a_poll_is_cached_for_its_cursor_interval(passed: int, cache: str, told: str) -> None:
     """After it the URL is one that caches must not answer for long."""
     async with serving_with(put("s", body=b"one")) as gateway:
         client = await gateway.connect()

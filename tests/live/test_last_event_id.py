@@ -73,9 +73,7 @@ async def test_a_malformed_last_event_id_is_named_with_400(resuming: Resuming, v
 
 
 @pytest.mark.parametrize("past", [7, 8, 100])
-async def test_a_last_event_id_past_the_tail_waits_for_later_data(
-    resuming: Resuming, past: int
-) -> None:
+async def test_a_last_event_id_past_the_tail_gets_later_data(resuming: Resuming, past: int) -> None:
     async with serving_two() as gateway:
         client = await resume(gateway, resuming("s?offset=-1&live=sse", offset(past)))
         assert text(await up_to(client, 6)) == ""

@@ -701,9 +701,7 @@ bounded = pytest.mark.parametrize("bounded", ["memory", "sqlite"])  # in number,
 
 
 @bounded
-async def test_the_floor_rises_over_too_many_retired_generations(
-    bounded: str, tmp_path: Path
-) -> None:
+async def test_too_many_retired_generations_raise_the_floor(bounded: str, tmp_path: Path) -> None:
     async with opened(bounded, tmp_path, 3) as log:
         await retire(log, ("a", 7), ("b", 1), ("c", 2))
         assert await retired(log, "abcx") == [7, 1, 2, None]
@@ -716,9 +714,7 @@ async def test_the_floor_rises_over_too_many_retired_generations(
 
 
 @bounded
-async def test_retired_generations_are_bounded_within_one_commit(
-    bounded: str, tmp_path: Path
-) -> None:
+async def test_retired_generations_are_bounded_in_a_commit(bounded: str, tmp_path: Path) -> None:
     async with opened(bounded, tmp_path, 2) as log:
         changes = [created(log, path, generation=nr) for nr, path in enumerate("abcde", start=1)]
         await log.commit(changes)

@@ -13,9 +13,7 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.usefixtures("processes")
-async def test_a_backup_beside_appends_has_all_that_was_acknowledged_before_it(
-    tmp_path: Path,
-) -> None:
+async def test_a_backup_beside_appends_has_all_acknowledged_before_it(tmp_path: Path) -> None:
     found = await play(tmp_path, backups=1, kills=2, megabytes=8, seed=1)
     assert found.rate > 0
     assert found.beside, "nothing was appended while a backup was made"

@@ -36,9 +36,7 @@ async def _left(folder: Path) -> Path:
     return folder / "left"
 
 
-async def test_a_file_with_its_newest_pages_in_its_wal_is_opened(
-    left: Path, tmp_path: Path
-) -> None:
+async def test_a_file_whose_newest_pages_are_in_a_wal_opens(left: Path, tmp_path: Path) -> None:
     async with data_file(shutil.copytree(left, tmp_path / "log")) as log:
         assert (await log.load(f"s{STREAMS - 1}")).path_state.state is not None
 

@@ -213,9 +213,7 @@ async def test_frames_from_before_a_wal_restart_are_no_damage(crash: Crash, tmp_
         assert (loaded.path_state.history, log.loss()) == (0, None)
 
 
-async def test_a_damaged_wal_is_reported_until_its_copy_is_gone(
-    crash: Crash, tmp_path: Path
-) -> None:
+async def test_a_damaged_wal_is_reported_until_its_copy_goes(crash: Crash, tmp_path: Path) -> None:
     folder = with_wal(crash, tmp_path / "data", flipped(crash.wal, HEADER + 100))
     async with data_file(folder) as log:
         (kept,) = log.damaged

@@ -100,9 +100,7 @@ async def test_an_append_longer_than_a_short_one_stays_a_row_of_its_own(tmp_path
         assert len(rows(tmp_path)) == MANY
 
 
-async def test_rows_of_two_streams_are_merged_apart_and_a_removed_ones_freed(
-    tmp_path: Path,
-) -> None:
+async def test_two_streams_rows_are_merged_apart_and_freed_alone(tmp_path: Path) -> None:
     async with opened("sqlite", tmp_path) as log:
         one, other = await begun(log, "one"), await begun(log, "other")
         for _ in range(MANY):

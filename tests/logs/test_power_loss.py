@@ -269,9 +269,7 @@ class Gate:
 
 
 @pytest.mark.parametrize("nth", range(1, 41))
-async def test_a_failed_disk_write_refuses_the_whole_group_and_stores_nothing_of_it(
-    nth: int, tmp_path: Path
-) -> None:
+async def test_a_failed_disk_write_stores_nothing_of_its_group(nth: int, tmp_path: Path) -> None:
     """Appends and reclaiming share a transaction group, and the disk refuses at any step of it."""
     with PowerLossVFS() as vfs:
         log = SqliteLog(tmp_path, vfs=vfs.name)

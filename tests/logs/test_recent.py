@@ -270,9 +270,7 @@ async def waiting(folder: Path) -> Change:
         "delete from recent where end=6",
     ],
 )
-async def test_a_damaged_recent_record_is_refused_and_the_others_are_served(
-    statement: str, tmp_path: Path
-) -> None:
+async def test_a_damaged_recent_record_is_refused_alone(statement: str, tmp_path: Path) -> None:
     change = await waiting(tmp_path)
     with closing(apsw.Connection(str(tmp_path / "killed" / "headgate.db"))) as connection:
         connection.execute(statement)

@@ -110,9 +110,7 @@ async def test_a_creation_overtaken_by_another_gets_a_conflict_with_the_retired_
 
 
 @pytest.mark.parametrize(("count", "told"), [(122, True), (123, True), (124, False)])
-async def test_a_conflict_has_producers_up_to_a_bound(
-    log: RedisLog, count: int, told: bool
-) -> None:
+async def test_a_conflict_has_bounded_producers(log: RedisLog, count: int, told: bool) -> None:
     producers = {f"p{number}": ProducerState(0, number, 1.5) for number in range(count)}
     change = await committed(log, with_producers(created(log, "s"), **producers))
     with pytest.raises(Conflict) as conflict:
@@ -278,9 +276,7 @@ async def test_the_writer_names_left_in_a_stream_are_bounded(
     assert await loaded(log, "s") == change.state
 
 
-async def test_a_read_with_a_lost_reply_is_sent_again(
-    server: RedisServer, names: RedisNames
-) -> None:
+async def test_a_read_without_reply_is_sent_again(server: RedisServer, names: RedisNames) -> None:
     async with lossy(server, names) as (proxy, log):
         change = await committed(log, created(log, "s", b"one"))
         questions: list[tuple[bytes, Callable[[], Awaitable[object]]]] = [

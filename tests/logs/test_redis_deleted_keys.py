@@ -57,9 +57,7 @@ async def test_a_cached_chunk_of_deleted_keys_is_read_again_after_a_while(
             assert found.status == 404
 
 
-async def test_a_chunk_of_existing_keys_stays_cached(
-    server: RedisServer, names: RedisNames
-) -> None:
+async def test_chunks_of_existing_keys_stay_cached(server: RedisServer, names: RedisNames) -> None:
     async with serving(redis_log(names.prefix)) as gateway:
         await write(gateway, b"x")
         kept = await gateway.ask(FIRST)

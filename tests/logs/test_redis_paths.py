@@ -88,9 +88,7 @@ async def test_a_key_without_a_valid_stream_state_hides_no_other_stream_in_the_l
 
 
 @pytest.mark.parametrize("streams", [indexes.AT_ONCE - 1, indexes.AT_ONCE + 1])
-async def test_a_survey_of_more_than_one_batch_ranks_all_streams(
-    log: RedisLog, streams: int
-) -> None:
+async def test_a_survey_of_several_batches_ranks_all_streams(log: RedisLog, streams: int) -> None:
     paths = {f"s{number}" for number in range(streams)}
     await asyncio.gather(*(log.commit([created(log, path, path.encode())]) for path in paths))
     await listed_are(log, paths)

@@ -42,9 +42,7 @@ async def test_figures_of_a_gateway_that_stopped_are_dropped(
 
 
 @pytest.mark.parametrize("others", [MOST, MOST + 1])
-async def test_the_number_of_gateways_whose_figures_are_returned_is_bounded(
-    log: RedisLog, others: int
-) -> None:
+async def test_the_number_of_gateways_with_figures_is_bounded(log: RedisLog, others: int) -> None:
     for number in range(others):
         await share_figures(log.store, f"gateway-{number}", "{}")
     assert len(await share_figures(log.store, "a", "{}")) == MOST

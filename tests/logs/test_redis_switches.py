@@ -86,9 +86,7 @@ async def test_gateways_leave_a_frozen_primary_for_the_named_one(group: Sentinel
 
 
 @pytest.mark.timeout(240)
-async def test_connections_begun_to_a_frozen_primary_go_to_the_new_one(
-    group: SentinelGroup,
-) -> None:
+async def test_connections_to_a_frozen_primary_go_to_the_new_one(group: SentinelGroup) -> None:
     """A frozen server takes connections, and says nothing on them."""
     frozen = group.primary()
     await asyncio.to_thread(group.await_in_sync)
@@ -144,9 +142,7 @@ class Switches:
         assert self._tell(self.service, old, new) == 1
 
 
-async def test_a_failover_that_several_sentinels_announce_is_reported_once(
-    server: RedisServer,
-) -> None:
+async def test_a_failover_that_sentinels_announce_is_reported_once(server: RedisServer) -> None:
     async with Switches(server) as switches:
         for _ in range(3):  # sentinels
             switches.tell(1, 2)

@@ -38,17 +38,13 @@ FRESHNESS = Freshness(chunk_max_age=60, stale_while_revalidate=300, tail_max_age
         (-7.0, 0, 0),
     ],
 )
-def test_a_chunk_lifetime_does_not_outlast_its_stream(
-    remaining: float | None, age: int, stale: int
-) -> None:
+def test_a_chunk_does_not_outlast_its_stream(remaining: float | None, age: int, stale: int) -> None:
     line = chunk_lifetime(FRESHNESS, remaining)
     assert line == f"Cache-Control: public, max-age={age}, stale-while-revalidate={stale}\r\n"
 
 
 @pytest.mark.parametrize(("remaining", "age"), [(None, 5), (6.0, 5), (4.2, 4), (1.0, 1)])
-def test_the_tail_is_cached_for_tail_max_age_by_shared_caches_only(
-    remaining: float | None, age: int
-) -> None:
+def test_only_shared_caches_store_the_tail_for_a_while(remaining: float | None, age: int) -> None:
     assert tail_lifetime(FRESHNESS, remaining) == (
         f"Cache-Control: no-cache, s-maxage={age}, stale-while-revalidate=0\r\n"
         f"CDN-Cache-Control: public, max-age={age}\r\n"
@@ -95,9 +91,7 @@ def test_a_closed_stream_on_a_private_route_is_cached_by_no_shared_cache() -> No
         pytest.param(Freshness(tail_max_age=0), None, id="a-setting-of-zero"),
     ],
 )
-def test_a_tail_lifetime_below_1_s_is_no_cache(
-    freshness: Freshness, remaining: float | None
-) -> None:
+def test_a_tail_below_a_second_is_no_cache(freshness: Freshness, remaining: float | None) -> None:
     assert tail_lifetime(freshness, remaining) == "Cache-Control: no-cache\r\n"
 
 
@@ -158,9 +152,7 @@ TAG = st.text(
 
 
 @given(TAG, st.lists(st.tuples(st.sampled_from(["", "W/"]), TAG), max_size=6))
-def test_an_if_none_match_list_matches_if_one_of_its_tags_does(
-    tag: str, others: list[tuple[str, str]]
-) -> None:
+def test_an_if_none_match_list_matches_by_one_tag(tag: str, others: list[tuple[str, str]]) -> None:
     header = ", ".join(prefix + other for prefix, other in others)
     assert matches(header, tag) is any(other == tag for _, other in others)
     assert matches(f"{header}, {tag}" if header else tag, tag)

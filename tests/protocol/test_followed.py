@@ -269,18 +269,14 @@ JSON = st.recursive(
 
 
 @given(st.lists(st.lists(JSON, max_size=3), min_size=1, max_size=5), st.sampled_from([None, 0, 2]))
-def test_joined_json_spans_hold_the_items_of_all_reads(
-    reads: list[list[object]], indent: int | None
-) -> None:
+def test_joined_json_spans_have_all_items(reads: list[list[object]], indent: int | None) -> None:
     pieces = [json.dumps(items, indent=indent, ensure_ascii=False).encode() for items in reads]
     body = joined("application/json", cut(pieces)).body
     assert msgspec.json.decode(body) == [item for items in reads for item in items]
 
 
 @given(st.lists(st.lists(JSON, max_size=2), min_size=2, max_size=5), st.data())
-def test_joining_spans_in_two_steps_gives_the_same_result(
-    reads: list[list[object]], drawn: st.DataObject
-) -> None:
+def test_joining_spans_is_associative(reads: list[list[object]], drawn: st.DataObject) -> None:
     spans = cut([json.dumps(items).encode() for items in reads])
     at = drawn.draw(st.integers(1, len(spans) - 1))
     assume(at < len(spans))

@@ -51,9 +51,7 @@ def test_a_stream_in_its_own_history_keeps_its_generation() -> None:
     [(4000, 4009), (2992, 3001), (2991, 3001 + 3000), (1, 3001 + 10)],
     ids=["later", "next", "by a slower clock", "by a clock that was set back"],
 )
-def test_a_stream_in_another_history_gets_a_new_generation_from_its_tail(
-    history: int, generation: int
-) -> None:
+def test_a_stream_in_another_history_gets_a_generation(history: int, generation: int) -> None:
     past_generations = (*STATE.past_generations, PastGeneration(3000, 30))
     assert raised(STATE, history) == replace(
         STATE, generation=generation, past_generations=past_generations, history=history

@@ -197,9 +197,7 @@ def test_each_message_of_a_json_multi_append_is_one_value(
 
 
 @given(st.lists(st.tuples(SPACE, VALUES, SPACE), min_size=1, max_size=8), st.integers(13, 60))
-def test_json_values_of_a_multi_append_are_stored_as_sent(
-    items: list[tuple[str, str, str]], size: int
-) -> None:
+def test_json_values_are_stored_as_sent(items: list[tuple[str, str, str]], size: int) -> None:
     body = framed("".join(item).encode() for item in items)
     values = [value.encode() for _, value, _ in items]
     assert in_one_go(body) == values

@@ -70,9 +70,7 @@ def _note(answered: list[int], number: int, _: object) -> None:
     answered.append(number)
 
 
-async def test_appends_stored_together_are_answered_in_turns(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_appends_of_a_commit_are_answered_in_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     """However long each answer takes, others wait for no more of them than fit in a turn."""
     service, log = await gated()
     log.commits.clear()

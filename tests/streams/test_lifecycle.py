@@ -50,9 +50,7 @@ async def test_a_fork_that_replaces_a_stream_is_reported_although_its_path_was_n
 @pytest.mark.parametrize(
     ("position", "sub_offset"), [(0, 4), (3, 4), (6, 1), (1, 0), (4, 1), (7, 0)]
 )
-async def test_a_fork_in_a_record_or_past_the_tail_is_refused(
-    position: int, sub_offset: int
-) -> None:
+async def test_a_fork_amid_a_record_or_past_all_is_refused(position: int, sub_offset: int) -> None:
     service = Service()
     await service.create("s", b"one")
     await service.append("s", b"two")
