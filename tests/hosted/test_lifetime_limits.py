@@ -51,20 +51,17 @@ async def test_a_stream_whose_creation_names_no_lifetime_gets_the_default_and_sh
             assert (await head(gateway, "s")).status == 404
 
 
-async def test_a_ttl_up_to_the_limit_is_accepted_and_a_longer_one_refused() -> None:
+@pytest.mark.parametrize("name", ["Stream-TTL", "Stream-Expires-At"])
+async def test_a_lifetime_up_to_the_limit_is_accepted_and_a_longer_one_refused(name: str) -> None:
     async with serving(own=MAX) as gateway:
-        assert (await gateway.ask(put("s", "Stream-TTL: 100"))).status == 201
-        assert (await head(gateway, "s")).get("Stream-TTL") == "100"
-        refused = await gateway.ask(put("t", "Stream-TTL: 101"))
-        refused.assert_problem(400, "Stream-TTL", "100 seconds at most")
+        within, over = (
+            f"Stream-TTL: {seconds}" if name == "Stream-TTL" else expires_in(gateway, seconds)
+            for seconds in (100, 101)
+        )
+        assert (await gateway.ask(put("s", within))).status == 201
+        assert f"{name}: {(await head(gateway, 's')).get(name)}" == within
+        (await gateway.ask(put("t", over))).assert_problem(400, name, "100 seconds at most")
         assert (await head(gateway, "t")).status == 404
-
-
-async def test_a_date_up_to_the_limit_is_accepted_and_a_later_one_refused() -> None:
-    async with serving(own=MAX) as gateway:
-        assert (await gateway.ask(put("s", expires_in(gateway, 100)))).status == 201
-        refused = await gateway.ask(put("t", expires_in(gateway, 101)))
-        refused.assert_problem(400, "Stream-Expires-At", "100 seconds at most")
 
 
 async def test_a_fork_has_its_sources_lifetime_and_may_name_no_longer_one() -> None:

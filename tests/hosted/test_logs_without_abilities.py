@@ -62,13 +62,19 @@ async def filled(gateway: Serving, **headers: str) -> None:
     assert (await gateway.ask(post("s", body=b"two"))).status in {200, 204}
 
 
-async def test_a_log_without_abilities_stores_and_serves_a_stream() -> None:
+async def test_a_log_without_abilities_stores_serves_and_counts_a_stream() -> None:
     async with serving(PlainLog()) as gateway:
         await filled(gateway)
         assert (await gateway.ask(get("s?offset=-1"))).body == b"onetwo"
         described = await streams_of(gateway.route).describe("s")
         assert isinstance(described, StreamDescription)
         assert described.row.size == len(b"onetwo")
+        numbers = {it.metric.name: it.number for it in gateway.route.samples()}
+        assert numbers["headgate_log_up"] == 1
+        assert numbers["headgate_streams_created_total"] == 1
+        assert "headgate_commit_appends" not in numbers
+        assert gateway.route.notes() == {}
+        assert await streams_of(gateway.route).share_figures("here", "{}") == {}
 
 
 @pytest.mark.parametrize("order", ["name", "size"])
@@ -80,15 +86,6 @@ async def test_a_log_without_listing_refuses_a_page_of_its_streams(order: Stream
         assert "cannot list its streams" in refusal.reason
 
 
-async def test_a_log_without_counts_has_the_common_metrics_and_no_commit_metrics() -> None:
-    async with serving(PlainLog()) as gateway:
-        await filled(gateway)
-        numbers = {it.metric.name: it.number for it in gateway.route.samples()}
-        assert numbers["headgate_log_up"] == 1
-        assert numbers["headgate_streams_created_total"] == 1
-        assert "headgate_commit_appends" not in numbers
-
-
 async def test_a_stream_of_a_log_without_abilities_expires() -> None:
     async with serving(PlainLog()) as gateway:
         await filled(gateway, Stream_TTL="10")
@@ -96,9 +93,3 @@ async def test_a_stream_of_a_log_without_abilities_expires() -> None:
         assert not await gateway.route.sweeper.round()
         assert gateway.route.sweeper.expired == 1
         assert (await gateway.ask(get("s?offset=-1"))).status in {404, 410}
-
-
-async def test_a_log_without_abilities_reports_no_losses_and_shares_no_figures() -> None:
-    async with serving(PlainLog()) as gateway:
-        assert gateway.route.notes() == {}
-        assert await streams_of(gateway.route).share_figures("here", "{}") == {}

@@ -641,17 +641,11 @@ async def test_commits_in_one_group_leave_the_last_producer_states(log: Log) -> 
     change = with_producers(created(log, "s"), a=first, b=first, c=first)
     second = with_producers(appended(change.state), "b", a=last)
     third = with_producers(appended(second.state), "c", b=last)
-    futures = [log.commit([one]) for one in (change, second, third)]
-    await asyncio.gather(*futures)
+    other = with_producers(created(log, "other"), a=first)
+    fourth = with_producers(appended(other.state), "a")
+    await asyncio.gather(*(log.commit([one]) for one in (change, second, third, other, fourth)))
     assert (await log.load("s")).producers == {"a": last, "b": last}
-
-
-async def test_a_producer_added_and_dropped_in_one_group_is_absent(log: Log) -> None:
-    state = ProducerState(0, 0, 1.0)
-    change = with_producers(created(log, "s"), a=state)
-    second = with_producers(appended(change.state), "a")
-    await asyncio.gather(log.commit([change]), log.commit([second]))
-    assert (await log.load("s")).producers == {}
+    assert (await log.load("other")).producers == {}
 
 
 async def test_a_refused_commit_does_not_change_producers(log: Log) -> None:
@@ -665,12 +659,11 @@ async def test_a_refused_commit_does_not_change_producers(log: Log) -> None:
 
 
 async def test_a_stream_recreated_at_a_removed_path_has_no_producers(log: Log) -> None:
-    state = ProducerState(0, 0, 1.0)
-    change = await committed(log, with_producers(created(log, "s"), a=state))
-    await log.commit([removed(change.state)])
-    assert (await log.load("s")).producers == {}
-    await log.commit([created(log, "s", generation=1)])
-    assert (await log.load("s")).producers == {}
+    change = with_producers(created(log, "s"), a=ProducerState(0, 0, 1.0))
+    for step in (change, removed(change.state), created(log, "s", generation=1)):
+        await log.commit([step])
+        expected = {"a": ProducerState(0, 0, 1.0)} if step is change else {}
+        assert (await log.load("s")).producers == expected
 
 
 # ---------------------------------------------------------------- removal and expiry

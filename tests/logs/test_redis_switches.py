@@ -142,24 +142,19 @@ class Switches:
         assert self._tell(self.service, old, new) == 1
 
 
-async def test_a_failover_that_sentinels_announce_is_reported_once(server: RedisServer) -> None:
+@pytest.mark.parametrize(("together_s", "times"), [(None, 3), (0.0, 5)])
+async def test_a_failover_announced_by_several_sentinels_at_once_is_reported_once(
+    server: RedisServer, monkeypatch: pytest.MonkeyPatch, together_s: float | None, times: int
+) -> None:
+    if together_s is not None:  # the announcements come a while after each other
+        monkeypatch.setattr(notifications, "TOGETHER_S", together_s)
     async with Switches(server) as switches:
         for _ in range(3):  # sentinels
             switches.tell(1, 2)
         switches.tell(2, 1)
         switches.tell(1, 2)
-        await until(lambda: switches.times >= 3)
-        assert switches.times == 3
-
-
-async def test_a_failover_announced_again_after_a_while_is_reported_again(
-    server: RedisServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(notifications, "TOGETHER_S", 0.0)
-    async with Switches(server) as switches:
-        switches.tell(1, 2)
-        switches.tell(1, 2)
-        await until(lambda: switches.times == 2)
+        await until(lambda: switches.times >= times)
+        assert switches.times == times
 
 
 async def test_a_sentinel_that_forbids_subscriptions_is_logged_once(

@@ -83,7 +83,8 @@ async def test_a_failed_load_that_every_waiter_has_left_complains_of_nothing() -
     assert complaints == []
 
 
-async def test_a_load_overtaken_by_an_append_returns_the_new_state() -> None:
+@pytest.mark.parametrize("is_removed", [False, True])
+async def test_a_load_overtaken_by_a_commit_returns_the_state_after_it(is_removed: bool) -> None:
     log = GatedLog()
     service = Service(log)
     state = (await service.create("s", b"old")).state
@@ -91,25 +92,12 @@ async def test_a_load_overtaken_by_an_append_returns_the_new_state() -> None:
     log.loads.clear()
     loading = asyncio.create_task(service.table.load("s"))
     await turns()  # the old state was read, and is on its way
-    change = appended(state, b"new")
+    change = removed(state) if is_removed else appended(state, b"new")
     await service.table.commits.commit([change])
     log.loads.set()
     active = await loading
-    assert active.state == change.state
-
-
-async def test_a_load_overtaken_by_a_removal_returns_no_state() -> None:
-    log = GatedLog()
-    service = Service(log)
-    state = (await service.create("s", b"old")).state
-    service.table.reload("s")
-    log.loads.clear()
-    loading = asyncio.create_task(service.table.load("s"))
-    await turns()
-    await service.table.commits.commit([removed(state)])
-    log.loads.set()
-    active = await loading
-    assert (active.state, active.retired, active.producers) == (None, 0, {})
+    assert active.state == (None if is_removed else change.state)
+    assert (active.retired, active.producers) == (0 if is_removed else None, {})
 
 
 async def test_a_recreated_stream_has_none_of_the_producers_of_the_removed_one() -> None:
