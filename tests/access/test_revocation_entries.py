@@ -135,5 +135,7 @@ def test_a_revocation_keeps_the_mode_and_the_link_of_the_file(tmp_path: Path) ->
 def test_a_revocation_on_a_route_with_reader_keys_says_which_key_to_rotate() -> None:
     route = GuardedRoute("/s", frozenset({"tokens"}), has_reader_keys=True)
     (warning,) = revoked("t", ANN.encode(), RevocationEntry("name", "ann"), (route,)).warnings
-    assert warning.endswith("headgate token rotate '/s/*'")
+    assert warning.endswith(
+        "headgate token rotate '/s/*', with the --config of the server if it has one"
+    )
     assert revoked("t", ANN.encode(), RevocationEntry("jti", "x"), (route,)).warnings == ()

@@ -224,7 +224,8 @@ def guarded(folder: Path, text: str) -> Iterator[Guarded]:
 def of(streams: str, names: str) -> str:
     return (
         f"{names} may still have a reader key of {streams}, by which a cache in front goes on "
-        f"giving out new messages; end that by: headgate token rotate '{streams}'"
+        f"giving out new messages; end that by: headgate token rotate '{streams}', "
+        "with the --config of the server if it has one"
     )
 
 
