@@ -59,8 +59,8 @@ class UnrotatedKey(NamedTuple):
         names += f" and {more:,} more" if more > 0 else ""
         return (
             f"{names} may still have a reader key of {self.streams}, by which a cache in front "
-            f"goes on giving out new messages; end that by: headgate token rotate '{self.streams}', "
-            "with the --config of the server if it has one"
+            "goes on giving out new messages; end that by: "
+            f"headgate token rotate '{self.streams}', with the --config of the server if it has one"
         )
 
 
