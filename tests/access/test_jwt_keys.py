@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from gateway.access.principal import Principal
 
-    Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
+    Answer = Callable[["Issuer", web.Request], Awaitable[web.StreamResponse]]
 
 KEYS = jwks([ED])
 
@@ -46,7 +46,7 @@ class Issuer:
     def __init__(self) -> None:
         self.port = free_port()
         self.body = KEYS
-        self.answer: Answer = self.publish
+        self.answer: Answer = Issuer.publish
         self.asked = 0
         self.let_go = asyncio.Event()
         self._runner: web.AppRunner | None = None
@@ -64,7 +64,7 @@ class Issuer:
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         self.asked += 1
-        return await self.answer(request)
+        return await self.answer(self, request)
 
     async def open(self) -> None:
         app = web.Application()
@@ -87,10 +87,9 @@ class Issuer:
 
 
 @asynccontextmanager
-async def issuing(answer: Callable[[Issuer], Answer] | None = None) -> AsyncIterator[Issuer]:
+async def issuing(answer: Answer = Issuer.publish) -> AsyncIterator[Issuer]:
     issuer = Issuer()
-    if answer is not None:
-        issuer.answer = answer(issuer)
+    issuer.answer = answer
     await issuer.open()
     issuer.authorities.start()
     try:
@@ -154,52 +153,40 @@ async def test_tokens_with_unknown_key_ids_cause_one_fetch_per_interval(issuer: 
 # ---------------------------------------------------------------- a server that is no help
 
 
-def hang(issuer: Issuer) -> Answer:
-    async def answer(_request: web.Request) -> web.StreamResponse:
-        await issuer.let_go.wait()
-        return web.Response()
-
-    return answer
+async def hang(issuer: Issuer, _request: web.Request) -> web.StreamResponse:
+    await issuer.let_go.wait()
+    return web.Response()
 
 
-def drip(issuer: Issuer) -> Answer:
-    async def answer(request: web.Request) -> web.StreamResponse:
-        response = web.StreamResponse()
-        await response.prepare(request)
-        while not issuer.let_go.is_set():
-            await response.write(b" ")
-            await asyncio.sleep(0.05)
-        return response
-
-    return answer
+async def drip(issuer: Issuer, request: web.Request) -> web.StreamResponse:
+    response = web.StreamResponse()
+    await response.prepare(request)
+    while not issuer.let_go.is_set():
+        await response.write(b" ")
+        await asyncio.sleep(0.05)
+    return response
 
 
-def redirect(issuer: Issuer) -> Answer:
-    async def answer(request: web.Request) -> web.StreamResponse:
-        if request.path == "/elsewhere":
-            return await issuer.publish(request)
-        raise web.HTTPFound("/elsewhere")
-
-    return answer
+async def redirect(issuer: Issuer, request: web.Request) -> web.StreamResponse:
+    if request.path == "/elsewhere":
+        return await issuer.publish(request)
+    raise web.HTTPFound("/elsewhere")
 
 
-def says(body: bytes, status: int = 200, coding: str = "identity") -> Callable[[Issuer], Answer]:
-    async def answer(_request: web.Request) -> web.StreamResponse:
+def says(body: bytes, status: int = 200, coding: str = "identity") -> Answer:
+    async def answer(_issuer: Issuer, _request: web.Request) -> web.StreamResponse:
         return web.Response(body=body, status=status, headers={"Content-Encoding": coding})
 
-    return lambda _issuer: answer
-
-
-def break_off(_issuer: Issuer) -> Answer:
-    async def answer(request: web.Request) -> web.StreamResponse:
-        response = web.StreamResponse(headers={"Content-Length": str(len(KEYS))})
-        await response.prepare(request)
-        await response.write(KEYS[:-1])
-        assert request.transport is not None
-        request.transport.close()
-        return response
-
     return answer
+
+
+async def break_off(_issuer: Issuer, request: web.Request) -> web.StreamResponse:
+    response = web.StreamResponse(headers={"Content-Length": str(len(KEYS))})
+    await response.prepare(request)
+    await response.write(KEYS[:-1])
+    assert request.transport is not None
+    request.transport.close()
+    return response
 
 
 TROUBLES = {
@@ -252,7 +239,7 @@ async def test_a_failed_fetch_keeps_the_last_issuer_keys(
         monkeypatch.setattr(jwt_issuers, "FETCH_S", 1.0)
     async with issuing() as issuer:
         ann = await issuer.verifier.verify(good(), NOW)
-        issuer.answer = answer(issuer)
+        issuer.answer = answer
         await issuer.keys._fetch()
         assert trouble in (issuer.keys.trouble or "")
         assert issuer.ended == []
@@ -266,13 +253,13 @@ async def test_an_issuer_key_set_without_keys_withdraws_all_keys(name: str) -> N
     answer, trouble = WITHDRAWN[name]
     async with issuing() as issuer:
         ann = await issuer.verifier.verify(good(), NOW)
-        issuer.answer = answer(issuer)
+        issuer.answer = answer
         await issuer.keys._fetch()
         assert trouble in (issuer.keys.trouble or "")
         assert issuer.ended == [ann]
         with pytest.raises(Unauthenticated, match="a key that is unknown"):
             await issuer.verifier.verify(good(), NOW)
-        issuer.answer = issuer.publish
+        issuer.answer = Issuer.publish
         await issuer.keys._fetch()
         assert issuer.keys.trouble is None
         assert await issuer.is_known(good())
@@ -299,14 +286,14 @@ async def test_a_failed_fetch_of_issuer_keys_is_retried(monkeypatch: pytest.Monk
     monkeypatch.setattr(jwt_issuers, "FIRST_RETRY_S", 0.01)
     async with issuing(says(b"", 500)) as issuer:
         await until(lambda: issuer.asked > 3)
-        issuer.answer = issuer.publish
+        issuer.answer = Issuer.publish
         await until(lambda: issuer.keys.keys is not None)
         assert await issuer.is_known(good())
 
 
 async def test_fetches_of_issuer_keys_are_counted_by_outcome(issuer: Issuer) -> None:
     await until(lambda: issuer.keys.keys is not None)
-    issuer.answer = says(b"", 500)(issuer)
+    issuer.answer = says(b"", 500)
     await issuer.keys._fetch()
     await issuer.keys._fetch()
     told = {sample.values: sample.number for sample in issuer.authorities.samples()}

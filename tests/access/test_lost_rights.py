@@ -61,7 +61,10 @@ class Losing:
 
     async def disconnected(self) -> int:
         """Disconnect the client, which keeps its right, and return what of it was under way."""
-        wish = {"kind": "principal", "value": "token ann", "seconds": 0}
+        return await self._ban("principal", "token ann", 0)
+
+    async def _ban(self, kind: str, value: str, seconds: int) -> int:
+        wish = {"kind": kind, "value": value, "seconds": seconds}
         url = f"{self.gateway.admin_url}/api/bans"
         async with self.http.post(url, json=wish, headers=OPERATOR) as response:
             assert response.status == 200, await response.text()
@@ -74,11 +77,7 @@ class Losing:
             new.write_text(f'{self._tokens.read_text()}\n[[revoked]]\nname = "ann"\n')
             new.replace(self._tokens)
             return
-        kind, value = _banned(loss)
-        wish = {"kind": kind, "value": value, "seconds": 600}
-        url = f"{self.gateway.admin_url}/api/bans"
-        async with self.http.post(url, json=wish, headers=OPERATOR) as response:
-            assert response.status == 200, await response.text()
+        await self._ban(*_banned(loss), 600)
 
     async def lift(self, loss: str) -> None:
         """End the ban before its time."""

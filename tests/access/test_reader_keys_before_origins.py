@@ -190,36 +190,27 @@ async def test_a_rotation_applies_to_cached_origin_responses(guard: str, tmp_pat
     assert origin.count() == 1
 
 
-@pytest.mark.parametrize(
-    "says",
-    [
-        ("Cache-Control: private, max-age=60",),
-        ("Cache-Control: no-store",),
-        ("Cache-Control: max-age=60", "Set-Cookie: a=b"),
-        pytest.param(
-            ("Cache-Control: max-age=60", "Vary: Authorization"), id="vary-on-authorization"
-        ),
-    ],
-)
-async def test_private_responses_of_an_origin_stay_private_with_the_reader_key(
-    says: tuple[str, ...], tmp_path: Path
+MINUTE = "Cache-Control: max-age=60"
+PRIVATE: dict[str, tuple[str, tuple[str, ...], str]] = {
+    "private": ("origin", ("Cache-Control: private, max-age=60",), ""),
+    "not-to-be-stored": ("origin", ("Cache-Control: no-store",), ""),
+    "with-a-cookie": ("origin", (MINUTE, "Set-Cookie: a=b"), ""),
+    "vary-on-authorization": ("origin", (MINUTE, "Vary: Authorization"), ""),
+    "asked-with-a-cookie": ("tokens", (MINUTE,), "Cookie: session=ann"),
+}
+
+
+@pytest.mark.parametrize("kind", PRIVATE)
+async def test_private_responses_stay_private_with_the_reader_key(
+    kind: str, tmp_path: Path
 ) -> None:
-    origin = Origin(*says)
-    async with keyed(tmp_path, origin, "origin") as gateway:
+    guard, says, line = PRIVATE[kind]
+    async with keyed(tmp_path, Origin(*says), guard) as gateway:
         key = await key_of(gateway)
         for _ in range(2):
-            told = await ask(gateway, f"&rk={key}")
+            told = await ask(gateway, f"&rk={key}", *filter(None, [line]))
             assert (told.status, told.get(KEY)) == (200, key)
             assert "private" in told.headers["cache-control"], told
-
-
-async def test_a_read_with_a_cookie_stays_private_despite_the_key(tmp_path: Path) -> None:
-    origin = Origin("Cache-Control: max-age=60")
-    async with keyed(tmp_path, origin) as gateway:
-        key = await key_of(gateway)
-        for _ in range(2):
-            told = await ask(gateway, f"&rk={key}", "Cookie: session=ann")
-            assert "private" in told.headers["cache-control"]
 
 
 async def test_added_lifetimes_are_shared_only_with_the_reader_key(tmp_path: Path) -> None:

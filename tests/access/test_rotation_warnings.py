@@ -63,30 +63,28 @@ def found(text: str, *routes: GuardedRoute) -> dict[str, tuple[str, ...]]:
 # ---------------------------------------------------------------- what a file says
 
 
-@pytest.mark.parametrize(
-    ("more", "streams"),
-    [
-        ("", {}),
-        pytest.param(
-            revoked(name="ben"), {f"{PREFIX}/b": ("name ben",)}, id="a-reader-of-one-stream"
-        ),
-        pytest.param(
-            revoked(name="ann"),
-            {f"{PREFIX}/a/*": ("name ann",), f"{PREFIX}/*": ("name ann",)},
-            id="a-reader-of-two-patterns",
-        ),
-        pytest.param(revoked(name="writer"), {}, id="a-writer-without-reads"),
-        pytest.param(revoked(name="nobody"), {}, id="a-name-without-a-token"),
-        pytest.param(
-            revoked(jti="7") + revoked(sub="x", before="2026-11-22T09:00:00Z") + revoked(kid="k"),
-            {f"{PREFIX}/*": ("jti 7", "kid k", "sub x before 2026-11-22T09:00:00Z")},
-            id="a-token-id-a-subject-and-a-key",
-        ),
-    ],
-)
-def test_a_revocation_warns_of_every_reader_key_the_reader_may_know(
-    more: str, streams: dict[str, tuple[str, ...]]
-) -> None:
+ALL = f"{PREFIX}/*"
+OF_BEN = {f"{PREFIX}/b": ("name ben",)}
+OF_SIGNED = revoked(jti="7") + revoked(sub="x", before="2026-11-22T09:00:00Z") + revoked(kid="k")
+REVOKED = {
+    "nobody": ("", {}),
+    "a-reader-of-one-stream": (revoked(name="ben"), OF_BEN),
+    "a-reader-of-two-patterns": (
+        revoked(name="ann"),
+        {f"{PREFIX}/a/*": ("name ann",), ALL: ("name ann",)},
+    ),
+    "a-writer-without-reads": (revoked(name="writer"), {}),
+    "a-name-without-a-token": (revoked(name="nobody"), {}),
+    "a-token-id-a-subject-and-a-key": (
+        OF_SIGNED,
+        {ALL: ("jti 7", "kid k", "sub x before 2026-11-22T09:00:00Z")},
+    ),
+}
+
+
+@pytest.mark.parametrize("who", REVOKED)
+def test_a_revocation_warns_of_every_reader_key_that_the_reader_may_know(who: str) -> None:
+    more, streams = REVOKED[who]
     assert found(TOKENS + more) == streams
 
 
@@ -97,23 +95,18 @@ def test_a_revocation_of_a_kind_without_keyed_routes_causes_no_warning() -> None
     assert found(TOKENS + revoked(sub="x"), keyed(PREFIX, "tokens")) == {}
 
 
-@pytest.mark.parametrize(
-    ("streams", "left"),
-    [
-        (f"{PREFIX}/*", {}),
-        ("/v1/*", {}),
-        ("/*", {}),
-        (f"{PREFIX}/b", {f"{PREFIX}/*": ("sub x",)}),
-        pytest.param(
-            f"{PREFIX}/a/*",
-            {f"{PREFIX}/b": ("name ben",), f"{PREFIX}/*": ("sub x",)},
-            id="the-key-of-one-reader",
-        ),
-    ],
-)
-def test_a_rotation_settles_earlier_revocations_but_not_later_ones(
-    streams: str, left: dict[str, tuple[str, ...]]
-) -> None:
+LEFT = {
+    ALL: {},
+    "/v1/*": {},
+    "/*": {},
+    f"{PREFIX}/b": {ALL: ("sub x",)},
+    f"{PREFIX}/a/*": {**OF_BEN, ALL: ("sub x",)},
+}
+
+
+@pytest.mark.parametrize("streams", LEFT)
+def test_a_rotation_settles_earlier_revocations_but_not_later_ones(streams: str) -> None:
+    left = LEFT[streams]
     text = TOKENS + revoked(name="ben") + revoked(sub="x")
     once = rotated("t.toml", text.encode(), streams, [BOTH])
     assert (once.version, once.unnoted) == (1, ())

@@ -1,4 +1,4 @@
-"""What connections take for granted of aiohttp, and what connections promise."""
+"""What connections promise."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
-from aiohttp.base_protocol import BaseProtocol
 
 from gateway.web.connections.requests import ConnectionRequests
 from tests.support.serving import PREFIX, get, offset, post, put, request, serving
@@ -18,20 +17,6 @@ if TYPE_CHECKING:
 
 UNLIKE = {"date", "etag", "x-request-id"}
 ORDINARY = "X-Request-Id:asked-for"
-
-
-# Without them, a request could not be parsed in pieces of our choice.
-PRIVATE = ("_drain_helper", "_loop", "_parser", "_reading_paused")
-
-
-async def test_the_private_attributes_of_aiohttp_that_connections_use_exist() -> None:
-    async with serving() as gateway:
-        await gateway.connect()
-        await until(lambda: len(gateway.server.connections) == 1)
-        (connection,) = gateway.server.connections
-        assert isinstance(connection, BaseProtocol)
-        for name in PRIVATE:
-            assert hasattr(connection, name)
 
 
 # ---------------------------------------------------------------- one answer, two ways

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.protocol.streams.offsets import INTERVAL_S, LONG_OVER, current_cursor
-from gateway.routes.router import Router
 from gateway.web.metrics import snapshot
 from tests.support.serving import PREFIX, Serving, get, offset, post, put, serving
 from tests.support.waiting import until
@@ -20,19 +19,17 @@ TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 
 def numbers(gateway: Serving, name: str, route: str = PREFIX) -> dict[str, float]:
     """A metric's samples of a route that are not zero, by the values of their other labels."""
-    routes = Router([gateway.route, *gateway.edges])
     return {
         " ".join(sample.values[1:]): sample.number
-        for sample in snapshot(gateway.services, routes)
+        for sample in snapshot(gateway.services, gateway.routes)
         if sample.metric.name == name and sample.values[0] == route and sample.number
     }
 
 
 def distribution(gateway: Serving, name: str, *values: str) -> Distribution:
-    routes = Router([gateway.route, *gateway.edges])
     (found,) = (
         sample.distribution
-        for sample in snapshot(gateway.services, routes)
+        for sample in snapshot(gateway.services, gateway.routes)
         if sample.metric.name == name and sample.values == values
     )
     assert found is not None
@@ -41,10 +38,9 @@ def distribution(gateway: Serving, name: str, *values: str) -> Distribution:
 
 def refusals(gateway: Serving) -> dict[str, float]:
     """By limit, those that are not zero."""
-    routes = Router([gateway.route, *gateway.edges])
     return {
         sample.values[0]: sample.number
-        for sample in snapshot(gateway.services, routes)
+        for sample in snapshot(gateway.services, gateway.routes)
         if sample.metric.name == "headgate_refusals_total" and sample.number
     }
 
