@@ -235,30 +235,23 @@ async def test_a_tokens_file_caught_between_two_writes_ends_no_reader(watched: W
     assert watched.verifier.known(TOKEN, NOW) is ann
 
 
-@pytest.mark.parametrize(
-    ("setting", "lines"),
-    [
-        ("tokens_file", ["tokens_file = 'none'"]),
-        ("keys_file", ["keys_file = 'none'"]),
-        pytest.param(
-            "jwt_issuers[0].jwks",
-            [
-                "[[jwt_issuers]]",
-                "issuer = 'id'",
-                "audience = 'streams'",
-                "algorithms = ['ES256']",
-                "grants = [{ streams = '/s/*', operations = ['read'] }]",
-                "jwks = 'none'",
-            ],
-            id="the-jwks-of-an-issuer",
-        ),
-    ],
-)
-def test_a_missing_file_is_reported_with_its_setting(
-    setting: str, lines: list[str], tmp_path: Path
-) -> None:
+ISSUER = """[[jwt_issuers]]
+issuer = 'id'
+audience = 'streams'
+algorithms = ['ES256']
+grants = [{ streams = '/s/*', operations = ['read'] }]
+jwks = 'none'"""
+MISSING = {
+    "tokens_file": ("tokens", ["tokens_file = 'none'"]),
+    "keys_file": ("read-tokens", ["keys_file = 'none'"]),
+    "jwt_issuers[0].jwks": ("jwt", ISSUER.splitlines()),
+}
+
+
+@pytest.mark.parametrize("setting", MISSING)
+def test_a_missing_file_is_reported_with_its_setting(setting: str, tmp_path: Path) -> None:
+    auth, lines = MISSING[setting]
     config = tmp_path / "h.toml"
-    auth = {"tokens_file": "tokens", "keys_file": "read-tokens"}.get(setting, "jwt")
     config.write_text("\n".join([f"auth = '{auth}'", *lines]))
     with pytest.raises(StartError) as refusal:
         Authorities(load(config, {}, {}), lambda: NOW)

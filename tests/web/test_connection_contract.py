@@ -31,6 +31,7 @@ SETUP = [
     put("producers"),
     post("producers", b"a", "Producer-Id: p", "Producer-Epoch: 3", "Producer-Seq: 0"),
 ]
+CHUNKED = post("s", b"").replace(b"Content-Length: 0", b"Transfer-Encoding: chunked")
 STAMP = ("Producer-Id: p", "Producer-Epoch: 3")
 TAIL = offset(3)
 
@@ -240,10 +241,8 @@ async def test_requests_pipelined_behind_a_waiting_poll_are_answered_after_it() 
         assert (await client.answer()).body == b"1"
         for number in range(200):
             answer = await client.answer()
-            assert (answer.status, answer.get("Stream-Next-Offset")) == (
-                204,
-                offset(2 + 1000 * (number + 1)),
-            )
+            assert answer.status == 204
+            assert answer.get("Stream-Next-Offset") == offset(2 + 1000 * (number + 1))
         assert len((await client.answer()).body) == 200_002
 
 
@@ -254,14 +253,7 @@ async def test_requests_pipelined_behind_a_waiting_poll_are_answered_after_it() 
         pytest.param(get("s?offset=-1", ORDINARY), 200, id="a-read-on-the-ordinary-path"),
         pytest.param(post("s", b"two"), 204, id="an-append"),
         pytest.param(post("s", b"two", ORDINARY), 204, id="an-append-on-the-ordinary-path"),
-        pytest.param(
-            request("POST", "s", "Content-Type: text/plain", "Transfer-Encoding: chunked").replace(
-                b"Content-Length: 0\r\n", b""
-            )
-            + b"3\r\ntwo\r\n2\r\n!!\r\n0\r\n\r\n",
-            204,
-            id="an-append-in-chunks",
-        ),
+        pytest.param(CHUNKED + b"3\r\ntwo\r\n2\r\n!!\r\n0\r\n\r\n", 204, id="an-append-in-chunks"),
         pytest.param(put("t", body=b"abc"), 201, id="a-creation"),
         pytest.param(request("DELETE", "s"), 204, id="a-delete"),
         pytest.param(request("HEAD", "s"), 200, id="a-head-request"),
@@ -382,8 +374,9 @@ async def test_a_connection_stays_open_after_a_body_over_the_limit_with_a_length
         await client.ask(put("s"))
         data = post("s", b"x" * size, *extra)
         if chunked:
-            head = request("POST", "s", "Content-Type: text/plain", *extra)
-            head = head.replace(b"Content-Length: 0", b"Transfer-Encoding: chunked")
+            head = post("s", b"", *extra).replace(
+                b"Content-Length: 0", b"Transfer-Encoding: chunked"
+            )
             data = head + b"%x\r\n" % size + b"x" * size + b"\r\n0\r\n\r\n"
         answer = await client.ask(data)
         assert answer.status == status
@@ -408,8 +401,7 @@ async def test_bytes_after_the_last_request_are_not_run(monkeypatch: pytest.Monk
         await gateway.ask(put("s", body=b"one"))
         client = await gateway.connect()
         monkeypatch.setattr(ConnectionRequests, "on_over", late)
-        head = post("s", b"").replace(b"Content-Length: 0", b"Transfer-Encoding: chunked")
-        client.send(head + b"1\r\n!\r\n0\r\n\r\n" + rest[:5])
+        client.send(CHUNKED + b"1\r\n!\r\n0\r\n\r\n" + rest[:5])
         assert (await client.answer()).get("Connection") == "close"
         assert await client.rest() == b""
         monkeypatch.undo()

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 
 from tests.support.serving import EDGE, PREFIX
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 LONG = 3000  # bytes of a long body: more than a client takes that has stopped to read
 _TEXT = "Content-Type: text/plain"
@@ -65,71 +62,45 @@ _GETS = {
     "edge odd": f"{EDGE}/e?offset=-1&x=y",
 }
 _POSTS = {"append": "s", "append t": "t", "append long": "s", "append by": "s"}
-_OTHERS: dict[str, Callable[[int, tuple[str, ...]], tuple[str, bytes]]] = {
-    "create": lambda n, more: ("PUT", _wire("PUT", f"{PREFIX}/new{n}", _TEXT, *more, body=b"")),
-    "create filled": lambda n, more: (
-        "PUT",
-        _wire("PUT", f"{PREFIX}/new{n}", _TEXT, *more, body=b"n" * 40),
-    ),
-    "create again": lambda _, more: ("PUT", _wire("PUT", f"{PREFIX}/s", _TEXT, *more, body=b"")),
-    "append absent": lambda _, more: (
-        "POST",
-        _wire("POST", f"{PREFIX}/absent", _TEXT, *more, body=b"1"),
-    ),
-    "append wrong": lambda _, more: (
-        "POST",
-        _wire("POST", f"{PREFIX}/s", "Content-Type: image/png", *more, body=b"1"),
-    ),
-    "head": lambda _, more: ("HEAD", _wire("HEAD", f"{PREFIX}/s", *more)),
-    "delete": lambda _, more: ("DELETE", _wire("DELETE", f"{PREFIX}/gone", *more)),
-    "options": lambda _, more: ("OPTIONS", _wire("OPTIONS", f"{PREFIX}/s", *more)),
-    "edge append": lambda _, more: (
-        "POST",
-        _wire("POST", f"{EDGE}/e", _TEXT, *more, body=b"12345678"),
-    ),
-    "edge append long": lambda _, more: (
-        "POST",
-        _wire("POST", f"{EDGE}/e", _TEXT, *more, body=b"1" * LONG),
-    ),
-    "edge expect": lambda _, more: (
-        "POST",
-        _wire("POST", f"{EDGE}/e", _TEXT, "Expect: 100-continue", *more, body=b"12345678"),
-    ),
-    "edge create": lambda _, more: ("PUT", _wire("PUT", f"{EDGE}/g", _TEXT, *more, body=b"")),
-    "edge head": lambda _, more: ("HEAD", _wire("HEAD", f"{EDGE}/e", *more)),
-    "edge delete": lambda _, more: ("DELETE", _wire("DELETE", f"{EDGE}/g", *more)),
-    "tagged": lambda _, more: (
-        "GET",
-        _wire("GET", f"{EDGE}/e?offset=-1", 'If-None-Match: "e"', *more),
-    ),
-    "tagged own": lambda _, more: (
-        "GET",
-        _wire("GET", f"{PREFIX}/t?offset=-1", 'If-None-Match: "e"', *more),
-    ),
-    "get body": lambda _, more: ("GET", _wire("GET", f"{PREFIX}/s?offset=-1", *more, body=b"12")),
+
+
+class _Form(NamedTuple):
+    """A request but for its id; `{n}` in its target is its number."""
+
+    method: str
+    target: str
+    lines: tuple[str, ...] = ()
+    body: bytes | None = None
+    version: str = "1.1"
+
+
+_READ, _EDGE = f"{PREFIX}/s?offset=-1", f"{EDGE}/e"
+_OTHERS = {
+    "create": _Form("PUT", f"{PREFIX}/new{{n}}", (_TEXT,), b""),
+    "create filled": _Form("PUT", f"{PREFIX}/new{{n}}", (_TEXT,), b"n" * 40),
+    "create again": _Form("PUT", f"{PREFIX}/s", (_TEXT,), b""),
+    "append absent": _Form("POST", f"{PREFIX}/absent", (_TEXT,), b"1"),
+    "append wrong": _Form("POST", f"{PREFIX}/s", ("Content-Type: image/png",), b"1"),
+    "head": _Form("HEAD", f"{PREFIX}/s"),
+    "delete": _Form("DELETE", f"{PREFIX}/gone"),
+    "options": _Form("OPTIONS", f"{PREFIX}/s"),
+    "edge append": _Form("POST", _EDGE, (_TEXT,), b"12345678"),
+    "edge append long": _Form("POST", _EDGE, (_TEXT,), b"1" * LONG),
+    "edge expect": _Form("POST", _EDGE, (_TEXT, "Expect: 100-continue"), b"12345678"),
+    "edge create": _Form("PUT", f"{EDGE}/g", (_TEXT,), b""),
+    "edge head": _Form("HEAD", _EDGE),
+    "edge delete": _Form("DELETE", f"{EDGE}/g"),
+    "tagged": _Form("GET", f"{_EDGE}?offset=-1", ('If-None-Match: "e"',)),
+    "tagged own": _Form("GET", f"{PREFIX}/t?offset=-1", ('If-None-Match: "e"',)),
+    "get body": _Form("GET", _READ, body=b"12"),
 }
-_LAST: dict[str, Callable[[int, tuple[str, ...]], tuple[str, bytes]]] = {
-    "close": lambda _, more: (
-        "GET",
-        _wire("GET", f"{PREFIX}/s?offset=-1", "Connection: close", *more),
-    ),
-    "old": lambda _, more: ("GET", _wire("GET", f"{PREFIX}/s?offset=-1", *more, version="1.0")),
-    "old events": lambda _, more: (
-        "GET",
-        _wire("GET", f"{PREFIX}/s?offset=-1&live=sse", *more, version="1.0"),
-    ),
-    "edge close": lambda _, more: (
-        "GET",
-        _wire("GET", f"{EDGE}/e?offset=-1", "Connection: close", *more),
-    ),
-    "edge chunked": lambda _, more: (
-        "POST",
-        _chunked("POST", f"{EDGE}/e", _TEXT, *more, body=b"12345678"),
-    ),
-    "upgrade": lambda _, more: (
-        "GET",
-        _wire("GET", f"{PREFIX}/s?offset=-1", "Connection: Upgrade", "Upgrade: x", *more),
-    ),
+_LAST = {
+    "close": _Form("GET", _READ, ("Connection: close",)),
+    "old": _Form("GET", _READ, version="1.0"),
+    "old events": _Form("GET", f"{_READ}&live=sse", version="1.0"),
+    "edge close": _Form("GET", f"{_EDGE}?offset=-1", ("Connection: close",)),
+    "edge chunked": _Form("POST", _EDGE, (_TEXT,), b"12345678"),
+    "upgrade": _Form("GET", _READ, ("Connection: Upgrade", "Upgrade: x")),
 }
 BAD = ("bad", "bad length")
 KINDS = (
@@ -152,7 +123,12 @@ def ask(kind: str, number: int, *, has_id: bool) -> Asked:
         wire = _wire("GET", _GETS[kind], *more)
         return Asked(kind, number, wire, "GET", request_id, stream)
     if kind in _OTHERS or kind in _LAST:
-        method, wire = {**_OTHERS, **_LAST}[kind](number, more)
+        method, target, lines, body, version = {**_OTHERS, **_LAST}[kind]
+        target = target.format(n=number)
+        if kind == "edge chunked":
+            wire = _chunked(method, target, *lines, *more, body=body or b"")
+        else:
+            wire = _wire(method, target, *lines, *more, body=body, version=version)
         return Asked(kind, number, wire, method, request_id, is_last=kind in _LAST)
     return _append(kind, number, request_id, more)
 
@@ -162,15 +138,11 @@ def _append(kind: str, number: int, request_id: str | None, more: tuple[str, ...
     stream = _POSTS.get(kind, "s")
     body = token(stream, number, long=kind == "append long")
     target, is_last = f"{PREFIX}/{stream}", kind in {"chunked", "append close"}
-    if kind == "append by":  # in a new epoch each time
-        by = ("Producer-Id: p", f"Producer-Epoch: {number}", "Producer-Seq: 0")
-        wire = _wire("POST", target, _TEXT, *by, *more, body=body)
-    elif kind == "chunked":
-        wire = _chunked("POST", target, _TEXT, *more, body=body)
-    elif kind == "expect":
-        wire = _wire("POST", target, _TEXT, "Expect: 100-continue", *more, body=body)
-    elif kind == "append close":
-        wire = _wire("POST", target, _TEXT, "Connection: close", *more, body=body)
-    else:
-        wire = _wire("POST", target, _TEXT, *more, body=body)
+    own = {
+        "append by": ("Producer-Id: p", f"Producer-Epoch: {number}", "Producer-Seq: 0"),
+        "expect": ("Expect: 100-continue",),
+        "append close": ("Connection: close",),
+    }.get(kind, ())
+    make = _chunked if kind == "chunked" else _wire
+    wire = make("POST", target, _TEXT, *own, *more, body=body)
     return Asked(kind, number, wire, "POST", request_id, stream, body, is_last)
