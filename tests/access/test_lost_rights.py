@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +18,7 @@ from tests.models.serving import models
 from tests.subscriptions.receivers import receiver
 from tests.support.examples import cases
 from tests.support.processes import Headgate
+from tests.support.tokens_files import static_token
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -96,12 +96,11 @@ def _banned(loss: str) -> tuple[str, str]:
 @contextlib.asynccontextmanager
 async def losing(folder: Path) -> AsyncIterator[Losing]:
     every = '["create", "append", "read", "close", "delete"]'
-    grants = ", ".join(f'{{ streams = "{it}/*", operations = {every} }}' for it in (STREAMS, MODEL))
-    text = ""
-    for name, token in (("ann", TOKEN), ("ben", BENS)):
-        digest = hashlib.sha256(token.encode()).hexdigest()
-        text += f'[[tokens]]\nname = "{name}"\ntoken = "sha256:{digest}"\ngrants = [{grants}]\n'
-    (folder / "tokens.toml").write_text(text)
+    entries = [
+        static_token(name, token, f"{STREAMS}/*", f"{MODEL}/*", operations=every)
+        for name, token in (("ann", TOKEN), ("ben", BENS))
+    ]
+    (folder / "tokens.toml").write_text("".join(entries))
     key = folder / "provider.key"
     key.write_text("sk-of-the-house")
     key.chmod(0o600)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections import Counter
 from typing import TYPE_CHECKING
@@ -12,6 +11,7 @@ import pytest
 from tests.access.process_memory import found
 from tests.support.http1 import Wire
 from tests.support.processes import ANEW, headgate
+from tests.support.tokens_files import static_token
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -34,17 +34,12 @@ def _token(number: int) -> str:
     return f"canary-{number:04}-0123456789abcdef"
 
 
-def _entry(name: str, token: str, operations: str) -> str:
-    digest = hashlib.sha256(token.encode()).hexdigest()
-    grants = f'[{{ streams = "{STREAM}", operations = [{operations}] }}]'
-    return f'[[tokens]]\nname = "{name}"\ntoken = "sha256:{digest}"\ngrants = {grants}\n'
-
-
 @pytest.fixture
 def gateway(processes: None, tmp_path: Path) -> Iterator[Headgate]:
-    entries = [_entry(f"p{one}", _token(one), '"read"') for one in range(READERS)]
+    entries = [static_token(f"p{one}", _token(one), STREAM) for one in range(READERS)]
+    entries.append(static_token("writer", WRITER, STREAM, operations='["create"]'))
     file = tmp_path / "tokens.toml"
-    file.write_text("".join([_entry("writer", WRITER, '"create"'), *entries]))
+    file.write_text("".join(entries))
     environment = {"HEADGATE_TOKENS_FILE": str(file), "HEADGATE_AUTH": '["tokens"]'}
     with headgate(environment=environment, preface=ANEW) as server:
         yield server

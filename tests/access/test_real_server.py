@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 import urllib.error
@@ -13,6 +12,7 @@ import pytest
 
 from tests.support.keys_files import new_keys_file
 from tests.support.processes import Headgate, headgate
+from tests.support.tokens_files import static_token
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -28,11 +28,7 @@ ASKED = 12  # connections, which two workers share: all at one of them is 1 in 2
 
 
 def tokens(more: str = "") -> str:
-    digest = hashlib.sha256(STATIC.encode()).hexdigest()
-    return (
-        f'[[tokens]]\nname = "ann"\ntoken = "sha256:{digest}"\n'
-        f'grants = [{{ streams = "/v1/stream/*", operations = ["read"] }}]\n{more}'
-    )
+    return static_token("ann", STATIC, "/v1/stream/*", more=more)
 
 
 class Guarded(NamedTuple):

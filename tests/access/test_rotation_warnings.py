@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,6 +18,7 @@ from gateway.settings import load
 from tests.support.http1 import ask
 from tests.support.keys_files import new_keys_file
 from tests.support.processes import Headgate
+from tests.support.tokens_files import static_token
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -41,14 +41,9 @@ ROUTES = (
 ELSEWHERE = keyed("/v1/halls", "tokens")
 
 
-def token(name: str, *streams: str, operations: str = '["read"]') -> str:
-    digest = hashlib.sha256(name.encode()).hexdigest()
-    grants = ", ".join(f'{{ streams = "{it}", operations = {operations} }}' for it in streams)
-    return f'[[tokens]]\nname = "{name}"\ntoken = "sha256:{digest}"\ngrants = [{grants}]\n'
-
-
-ANN, BEN = token("ann", f"{PREFIX}/a/*", "/v1/*"), token("ben", f"{PREFIX}/b")
-TOKENS = ANN + BEN + token("writer", f"{PREFIX}/*", operations='["append"]')
+ANN = static_token("ann", "ann", f"{PREFIX}/a/*", "/v1/*")
+BEN = static_token("ben", "ben", f"{PREFIX}/b")
+TOKENS = ANN + BEN + static_token("writer", "writer", f"{PREFIX}/*", operations='["append"]')
 
 
 def revoked(**what: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from itertools import permutations
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ from gateway.access.authorities import Authorities
 from gateway.features import issued_tokens
 from gateway.settings import Settings
 from tests.access.forging import AUDIENCE, ED, ISSUER, NOW, good, jwks
+from tests.support.tokens_files import static_token
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,15 +47,7 @@ def authorities(tmp_path_factory: pytest.TempPathFactory) -> Authorities:
 
 
 def tokens() -> str:
-    grants = 'grants = [{ streams = "/s/*", operations = ["read"] }]'
-    made = {
-        name: hashlib.sha256(token.encode()).hexdigest()
-        for name, token in (("static", STATIC), ("dotted", DOTTED))
-    }
-    return "".join(
-        f'[[tokens]]\nname = "{name}"\ntoken = "sha256:{digest}"\n{grants}\n'
-        for name, digest in made.items()
-    )
+    return static_token("static", STATIC, "/s/*") + static_token("dotted", DOTTED, "/s/*")
 
 
 def written(folder: Path, name: str, data: bytes) -> str:

@@ -18,6 +18,7 @@ from gateway.access.tokens_file import StaticTokens, parse_tokens
 from gateway.errors import StartError, Unauthenticated
 from gateway.settings import Settings, load
 from gateway.small_files import LARGEST_FILE, LOOK_AGAIN_S
+from tests.support.tokens_files import static_token
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
@@ -29,9 +30,7 @@ PROMISE_S = 1.0
 
 
 def entry(token: str = TOKEN, name: str = "ann", more: str = "") -> str:
-    digest = hashlib.sha256(token.encode()).hexdigest()
-    grants = 'grants = [{ streams = "/s/*", operations = ["read"] }]'
-    return f'[[tokens]]\nname = "{name}"\ntoken = "sha256:{digest}"\n{grants}\n{more}\n'
+    return static_token(name, token, "/s/*", more=f"{more}\n")
 
 
 class Watched:

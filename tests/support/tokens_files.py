@@ -17,6 +17,15 @@ def token(name: str) -> str:
     return f"{name}-0123456789abcdef"
 
 
+def static_token(
+    name: str, token: str, *streams: str, operations: str = '["read"]', more: str = ""
+) -> str:
+    """Return the entry of a token that permits these operations on each pattern of streams."""
+    digest = hashlib.sha256(token.encode()).hexdigest()
+    grants = ", ".join(f'{{ streams = "{it}", operations = {operations} }}' for it in streams)
+    return f'[[tokens]]\nname = "{name}"\ntoken = "sha256:{digest}"\ngrants = [{grants}]\n{more}'
+
+
 def write_tokens(
     folder: Path, grants: Mapping[str, Sequence[tuple[str, str]]], *, without: str, prefix: str
 ) -> str:

@@ -7,19 +7,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from tests.support.serving import (
-    EDGE,
-    Serving,
-    edge_serving,
-    get,
-    offset,
-    put,
-    request,
-    serving,
-)
+from tests.support.serving import EDGE, PREFIX, edge_serving, get, offset, put, request, serving
 
 if TYPE_CHECKING:
     from tests.support.http1 import Answer
+    from tests.support.serving import Serving
 
 
 class Told(NamedTuple):
@@ -68,7 +60,7 @@ async def fill(gateway: Serving) -> None:
 
 
 @pytest.mark.parametrize(("method", "target", "status", "lifetimes"), CASES)
-async def test_lifetimes_of_a_gateway_in_front_of_a_log_are_the_logs(
+async def test_lifetimes_of_a_log_and_of_a_gateway_in_front_are_as_listed(
     method: str, target: str, status: int, lifetimes: Told
 ) -> None:
     async with (
@@ -76,9 +68,9 @@ async def test_lifetimes_of_a_gateway_in_front_of_a_log_are_the_logs(
         edge_serving(log, long_poll_timeout=0.05) as gateway,
     ):
         await fill(log)
-        for _ in range(2):
-            got = await gateway.ask(request(method, f"{EDGE}/{target}"))
-            assert (got.status, told(got)) == (status, lifetimes)
+        for asked, prefix in ((log, PREFIX), (gateway, EDGE), (gateway, EDGE)):
+            got = await asked.ask(request(method, f"{prefix}/{target}"))
+            assert (got.status, told(got)) == (status, lifetimes), prefix
 
 
 async def test_an_event_stream_may_not_be_cached() -> None:
