@@ -6,7 +6,6 @@ tokens are renewed and revoked and the configuration is loaded again.
 
 from __future__ import annotations
 
-import hashlib
 import random
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -17,6 +16,7 @@ from gateway.web.connections.fast_path import FastPath
 from tests.support.crowd import Crowd
 from tests.support.guarded_gateway import EVERYTHING, look_at_files
 from tests.support.serving import EDGE, PREFIX, edge_serving, get, post, put, request, serving
+from tests.support.tokens_files import static_token
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -61,14 +61,11 @@ class Tokens:
 
     def write(self) -> None:
         """Write the file with the tokens that count."""
-        entries = []
-        for person in range(PEOPLE):
-            if person not in self.revoked:
-                digest = hashlib.sha256(self.token(person).encode()).hexdigest()
-                grant = f'{{ streams = "{PREFIX}/{person}/*", operations = {EVERYTHING} }}'
-                entries.append(
-                    f'[[tokens]]\nname = "{person}"\ntoken = "sha256:{digest}"\ngrants = [{grant}]'
-                )
+        entries = [
+            static_token(str(it), self.token(it), f"{PREFIX}/{it}/*", operations=EVERYTHING)
+            for it in range(PEOPLE)
+            if it not in self.revoked
+        ]
         new = self.path.with_suffix(".new")
         new.write_text("\n".join(entries))
         new.replace(self.path)

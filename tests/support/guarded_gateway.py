@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 from typing import TYPE_CHECKING
 
 from tests.support.serving import EDGE, PREFIX, edge_serving, get, put, serving
+from tests.support.tokens_files import static_token
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -32,11 +32,8 @@ def bearer(name: str) -> str:
 
 
 def _entry(name: str, streams: str, operations: str, more: str = "") -> str:
-    digest = hashlib.sha256(token(name).encode()).hexdigest()
-    grants = ", ".join(
-        f'{{ streams = "{prefix}/{streams}", operations = {operations} }}' for prefix in ROUTES
-    )
-    return f'[[tokens]]\nname = "{name}"\ntoken = "sha256:{digest}"\ngrants = [{grants}]\n{more}\n'
+    patterns = (f"{prefix}/{streams}" for prefix in ROUTES)
+    return static_token(name, token(name), *patterns, operations=operations, more=f"{more}\n")
 
 
 def tokens_file(folder: Path, *, without: str = "") -> Path:

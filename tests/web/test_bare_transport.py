@@ -103,14 +103,20 @@ async def connected() -> tuple[asyncio.Transport, socket.socket]:
 
 
 @asynccontextmanager
-async def scene() -> AsyncIterator[Scene]:
+async def pair() -> AsyncIterator[tuple[Descriptors, asyncio.Transport, socket.socket]]:
     descriptors = Descriptors(asyncio.get_running_loop())
     old, client = await connected()
     with client:
         try:
-            yield Scene(descriptors, old, client)
+            yield descriptors, old, client
         finally:
             descriptors.close()
+
+
+@asynccontextmanager
+async def scene() -> AsyncIterator[Scene]:
+    async with pair() as ends:
+        yield Scene(*ends)
 
 
 def open_sockets() -> int:
@@ -135,15 +141,12 @@ async def test_a_connection_sends_and_receives_over_its_new_transport() -> None:
 
 
 async def test_a_transport_with_unsent_bytes_is_not_replaced() -> None:
-    descriptors = Descriptors(asyncio.get_running_loop())
-    old, client = await connected()
-    with client:
+    async with pair() as (descriptors, old, _):
         old.write(LONG * 4)
         assert descriptors.adopt(old) is old
         old.abort()
         await asyncio.sleep(0)
         assert descriptors.adopt(old) is old
-    descriptors.close()
 
 
 async def test_a_transport_whose_socket_cannot_be_watched_is_not_replaced() -> None:
@@ -241,16 +244,13 @@ async def test_a_client_that_disconnects_ends_a_transport_with_unsent_bytes() ->
 
 
 async def test_a_protocol_set_after_the_abort_is_told_of_the_lost_connection() -> None:
-    descriptors = Descriptors(asyncio.get_running_loop())
-    old, client = await connected()
-    with client:
+    async with pair() as (descriptors, old, _):
         transport = descriptors.adopt(old)
         transport.abort()
         heard = Heard()
         transport.set_protocol(heard)
         await heard.until("lost")
         assert old.is_closing()
-    descriptors.close()
 
 
 async def test_a_socket_is_detached_only_after_all_bytes_are_sent() -> None:
