@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,6 +14,8 @@ from tests.support.serving import EDGE, edge_serving, get, request
 from tests.support.waiting import at_rest, until
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.support.http1 import Client
 
 S = f"{EDGE}/s"
@@ -86,6 +89,17 @@ async def test_an_upload_in_chunks_is_passed_on_in_chunks() -> None:
         assert b"".join(parts[1:-3:2]) == b"abcde"
 
 
+@contextmanager
+def little_memory() -> Iterator[None]:
+    tracemalloc.start()
+    try:
+        yield
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 8 * MB
+
+
 async def test_a_long_upload_takes_little_memory() -> None:
     size = 24 * MB
 
@@ -99,16 +113,10 @@ async def test_a_long_upload_takes_little_memory() -> None:
         client = await gateway.connect()
         client.send(upload(f"Content-Length: {size}"))
         piece = b"x" * 65536
-        tracemalloc.start()
-        try:
+        with little_memory():
             for _ in range(size // len(piece)):
                 await client.send_all(piece)
-            got = await client.answer()
-            _, peak = tracemalloc.get_traced_memory()
-        finally:
-            tracemalloc.stop()
-        assert got.status == 200
-        assert peak < 8 * MB
+            assert (await client.answer()).status == 200
 
 
 class Long:
@@ -131,8 +139,7 @@ async def test_a_long_download_takes_little_memory(method: str) -> None:
     size = 24 * MB
     async with RawOrigin(Long(size)) as raw, edge_serving(raw) as gateway:
         client = await gateway.connect()
-        tracemalloc.start()
-        try:
+        with little_memory():
             client.send(request(method, S))
             await client.answer(to_head=True)
             left = size
@@ -140,10 +147,6 @@ async def test_a_long_download_takes_little_memory(method: str) -> None:
                 part = await client.part()
                 assert part, "it was cut short"
                 left -= len(part)
-            _, peak = tracemalloc.get_traced_memory()
-        finally:
-            tracemalloc.stop()
-        assert peak < 8 * MB
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])

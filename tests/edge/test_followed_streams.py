@@ -160,7 +160,7 @@ async def test_a_viewer_whose_catch_up_is_empty_does_not_repeat_it_in_a_loop(
 
 
 def cut_after(*lines: str) -> Play:
-    head = ["HTTP/1.1 200 OK", "Content-Type: text/plain", NEXT, *lines]
+    head = ["HTTP/1.1 200 OK", TEXT, NEXT, *lines]
 
     async def play(wire: Wire) -> None:
         await wire.send("\r\n".join(head).encode())
@@ -173,7 +173,7 @@ def later(retry_after: str, status: str = "503 Later") -> bytes:
     return answer(b"", f"Retry-After: {retry_after}", status=status)
 
 
-NEXT = "Stream-Next-Offset: 0002"
+TEXT, NEXT = "Content-Type: text/plain", "Stream-Next-Offset: 0002"
 DATES = "Date: Sat, 21 Nov 2026 08:00:00 GMT", "Retry-After: Sat, 21 Nov 2026 08:00:09 GMT"
 TROUBLES: dict[str, tuple[bytes | Play, int, str]] = {
     "closes": (close, 502, "1"),
@@ -225,9 +225,16 @@ async def test_viewers_get_what_comes_after_the_trouble_of_an_origin(trouble: st
         assert news(await gateway.ask(get(at("0001")))) == (200, b"b", "0002", "true")
 
 
-async def test_one_failed_poll_of_the_origin_is_hidden_from_readers() -> None:
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        pytest.param(answer(status="500 Oops"), id="a-500"),
+        pytest.param(answer(b"", "Stream-Next-Offset: 0000", TEXT), id="an-end-before-its-start"),
+    ],
+)
+async def test_one_bad_answer_to_a_poll_is_hidden_from_readers(trouble: bytes) -> None:
     async with waiting(b"a") as (origin, _, waiter):
-        origin.answer_all(answer(status="500 Oops"))
+        origin.answer_all(trouble)
         await until(lambda: origin.waiting == 0)
         origin.instead = None
         await origin.polled(2)

@@ -72,16 +72,6 @@ async def test_a_poll_response_that_ends_before_its_start_ends_all_readers() -> 
         await until(lambda: gateway.limits.feeds == 0)
 
 
-async def test_one_poll_response_that_ends_before_its_start_does_not_end_the_readers() -> None:
-    async with waiting(*OLD) as (origin, _, waiter):
-        origin.answer_all(answer(b"", "Stream-Next-Offset: 0001", "Content-Type: text/plain"))
-        await until(lambda: origin.waiting == 0)
-        origin.instead = None
-        await origin.polled(2)
-        origin.append(b"d")
-        assert news(await waiter.answer()) == (200, b"d", "0004", "true")
-
-
 @pytest.mark.parametrize("mode", ["", "&live=long-poll", "&live=sse"])
 async def test_an_offset_past_the_end_is_refused_with_410(mode: str) -> None:
     """It is of another stream; nothing of this one follows what its reader has."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from gateway.features.origin_auth.guard import OriginGuard
-    from tests.support.http1 import Answer
+    from tests.support.http1 import Answer, Client
     from tests.support.raw_origin import Play
 
 TTL_S = 30.0
@@ -80,6 +80,14 @@ async def guarded(script: bytes | Play, **route: object) -> AsyncIterator[Servin
 
 async def read(gateway: Serving, name: str, query: str = "offset=-1", *lines: str) -> Answer:
     return await gateway.ask(get(f"{STREAM}?{query}", bearer(name), *lines))
+
+
+async def followers(gateway: Serving, offset: str = "1_0") -> dict[str, Client]:
+    clients = {name: await gateway.connect() for name in ("ann", "ben")}
+    for name, client in clients.items():
+        client.send(get(f"{STREAM}?offset={offset}&live=sse", bearer(name)))
+        assert (await client.head()).status == 200
+    return clients
 
 
 async def test_one_cached_response_serves_all_readers_that_the_origin_admits() -> None:
@@ -243,10 +251,7 @@ async def test_each_other_query_is_admitted_by_a_request_of_its_own() -> None:
 async def test_a_feed_continues_with_another_readers_credentials_after_a_refusal() -> None:
     club = Club()
     async with guarded(club) as gateway:
-        clients = {name: await gateway.connect() for name in ("ann", "ben")}
-        for name, client in clients.items():
-            client.send(get(f"{STREAM}?offset=1_0&live=sse", bearer(name)))
-            assert (await client.head()).status == 200
+        clients = await followers(gateway)
         await until(lambda: any("live=" in target for _, target, _ in club.asked))
         polled = [who for _, target, who in club.asked if "live=" in target]
         assert len(polled) == 1
@@ -264,10 +269,7 @@ async def test_a_feed_continues_with_another_readers_credentials_after_a_refusal
 async def test_private_responses_make_a_separate_feed_for_each_reader() -> None:
     club = Club(says=("Cache-Control: private",), tells_whom=True)
     async with guarded(club) as gateway:
-        clients = {name: await gateway.connect() for name in ("ann", "ben")}
-        for name, client in clients.items():
-            client.send(get(f"{STREAM}?offset=-1&live=sse", bearer(name)))
-            assert (await client.head()).status == 200
+        for name, client in (await followers(gateway, "-1")).items():
             events = await client.events_until(lambda told: len(told) >= 2)
             assert events[0].data == name
         assert len(gateway.edges[0].feeds.table.by_key) == 2
@@ -280,10 +282,7 @@ def _has_said_yes(guard: OriginGuard, times: int) -> bool:
 async def test_a_waiting_reader_is_admitted_anew_in_auth_ttl_and_ended_after_a_refusal() -> None:
     club = Club()
     async with guarded(club, auth_ttl=1.0) as gateway:
-        clients = {name: await gateway.connect() for name in ("ann", "ben")}
-        for name, client in clients.items():
-            client.send(get(f"{STREAM}?offset=1_0&live=sse", bearer(name)))
-            assert (await client.head()).status == 200
+        clients = await followers(gateway)
         requests = gateway.edges[0].requests
         assert isinstance(requests, AskingRequests)
         guard = requests.guard

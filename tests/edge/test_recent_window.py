@@ -242,17 +242,13 @@ def test_all_windows_together_are_bounded_and_the_longest_idle_is_dropped(
         assert window.since("b") == Span("b", "c", b"y")
 
 
-def test_a_piece_longer_than_the_shared_budget_is_not_cached() -> None:
+def test_a_window_takes_no_piece_over_the_shared_budget_and_frees_its_bytes_when_closed() -> None:
     budget = WindowBudget(10)
     window = RecentWindow("text/plain", "a", budget)
     window.append(Span("a", "b", b"x" * 11))
     assert (window.since("a"), len(window), budget.bytes) == (None, 0, 0)
-
-
-def test_a_closed_window_frees_its_bytes() -> None:
-    budget = WindowBudget(10)
-    window = RecentWindow("text/plain", "a", budget)
-    window.append(Span("a", "b", b"x"))
+    window.append(Span("b", "c", b"x" * 10))
+    assert (len(window), budget.bytes) == (10, 10)
     window.close()
     assert budget.bytes == 0
 

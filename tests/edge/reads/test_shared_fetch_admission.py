@@ -14,6 +14,7 @@ from tests.support.waiting import until
 
 MINUTE = "Cache-Control: max-age=60"
 OFFSET = "Stream-Next-Offset: 9"
+NO_STORE = "Cache-Control: no-store"
 COOKIE = ("Cookie", "session=a")
 
 
@@ -39,10 +40,10 @@ class Polyglot:
 
 
 async def crowd(
-    raw: RawOrigin, stage: Stage, *readers: tuple[tuple[str, str], ...]
+    raw: RawOrigin, stage: Stage, *readers: tuple[tuple[str, str], ...], query: str = ""
 ) -> list[asyncio.Task[Told]]:
     """The first one leads, and all others wait for what it has asked."""
-    tasks = [asyncio.create_task(stage.get("", *fields)) for fields in readers]
+    tasks = [asyncio.create_task(stage.get(query, *fields)) for fields in readers]
     await until(lambda: len(raw.heard) == 1 and stage.cache.fetches.collapsed == len(readers) - 1)
     return tasks
 
@@ -112,21 +113,23 @@ async def test_one_reader_with_two_variant_requests_at_once_gets_both(fields: li
 
 
 @pytest.mark.parametrize(
-    ("fields", "status"),
+    ("query", "fields", "status"),
     [
-        (["Cache-Control: private", "Vary: *"], "200 OK"),
-        (["Cache-Control: private", "Set-Cookie: once=1"], "200 OK"),
-        (["Cache-Control: no-store"], "200 OK"),
-        (["Set-Cookie: once=1"], "503 Busy"),
+        ("", ["Cache-Control: private", "Vary: *"], "200 OK"),
+        ("", ["Cache-Control: private", "Set-Cookie: once=1"], "200 OK"),
+        ("", [NO_STORE], "200 OK"),
+        ("", ["Set-Cookie: once=1"], "503 Busy"),
+        pytest.param("offset=now", [OFFSET, "Set-Cookie: a=1", NO_STORE], "200 OK", id="a-tail"),
     ],
 )
 async def test_a_response_for_one_request_is_fetched_by_each_waiting_reader(
-    fields: list[str], status: str
+    query: str, fields: list[str], status: str
 ) -> None:
     """Also by the same reader: a token that serves once, an answer that must not be reused."""
     numbers = Numbers(*fields, status=status)
     async with cache_before(numbers) as (raw, stage):
-        readers = await crowd(raw, stage, *((COOKIE,) for _ in range(4)))
+        who = () if query else (COOKIE,)
+        readers = await crowd(raw, stage, *[who] * 4, query=query)
         numbers.go()
         await heard(raw, 4)  # at once, when the first is answered
         for _ in range(3):
@@ -151,17 +154,6 @@ class Numbers:
         await self._go.acquire()
         self._count += 1
         await wire.send(answer(str(self._count).encode(), *self.fields, status=self.status))
-
-
-async def test_a_tail_response_with_a_cookie_is_not_shared() -> None:
-    numbers = Numbers(OFFSET, "Set-Cookie: session=new", "Cache-Control: no-store", status="200 OK")
-    async with cache_before(numbers) as (raw, stage):
-        readers = [asyncio.create_task(stage.get("offset=now")) for _ in range(3)]
-        await until(lambda: len(raw.heard) == 1 and stage.cache.fetches.collapsed == 2)
-        for _ in range(3):
-            numbers.go()
-        bodies = [reader.body for reader in await asyncio.gather(*readers)]
-        assert sorted(bodies) == [b"1", b"2", b"3"]
 
 
 async def test_one_refresh_of_a_public_response_serves_all_readers() -> None:
