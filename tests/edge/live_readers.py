@@ -13,7 +13,7 @@ from tests.support.serving import EDGE, Serving, edge_serving, get
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from tests.support.event_stream import Event
     from tests.support.http1 import Answer, Client
@@ -99,7 +99,7 @@ async def confirmed_at_tail(*pieces: bytes) -> AsyncIterator[tuple[LiveOrigin, S
         yield origin, gateway
 
 
-def told(offset: str, **what: object) -> object:
+def told(offset: str, **what: object) -> Callable[[list[Event]], bool]:
     """Whether the last event is a control event that says so."""
     wanted = {"streamNextOffset": offset, **what}
     return lambda events: (
@@ -111,7 +111,7 @@ def told(offset: str, **what: object) -> object:
 
 async def up_to(client: Client, offset: str) -> str:
     """All the text that came until the reader was told that it is at the tail, at this offset."""
-    return text(await client.events_until(told(offset, upToDate=True)))  # type: ignore[arg-type] # a predicate
+    return text(await client.events_until(told(offset, upToDate=True)))
 
 
 def text(events: list[Event]) -> str:

@@ -114,7 +114,7 @@ async def test_a_viewer_of_a_recreated_stream_gets_news_after_reading_to_the_clo
         again = await following(gateway, "0001")
         await origin.polled(3)
         origin.append(b"y")
-        assert text(await again.events_until(told_of("0002"))) == "y"  # type: ignore[arg-type] # a predicate
+        assert text(await again.events_until(told_of("0002"))) == "y"
 
 
 async def test_a_poll_that_reads_to_the_end_of_a_closed_stream_starts_no_feed() -> None:
@@ -184,7 +184,7 @@ async def test_a_read_begun_before_a_deletion_adds_nothing_to_the_next_stream(
         late.go()
         await early.answer()
         if mode == "sse":
-            await early.events_until(told_of("0003"))  # type: ignore[arg-type] # a predicate
+            await early.events_until(told_of("0003"))
         assert news(await gateway.ask(get(at("-1")))) == (200, b"xyz", "0003", "true")
         assert (await gateway.ask(get(f"{S}?offset=-1"))).body == b"xyz"
         origin.append(b"w")

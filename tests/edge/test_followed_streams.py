@@ -87,11 +87,11 @@ async def test_a_poll_times_out_after_the_long_poll_timeout_of_the_gateway() -> 
 async def test_json_events_are_joined_by_item() -> None:
     async with live(b"1", b"2", content_type="application/json") as (origin, gateway):
         viewer = await following(gateway, "-1")
-        events = await viewer.events_until(told("0002"))  # type: ignore[arg-type] # a predicate
+        events = await viewer.events_until(told("0002"))
         assert json.loads(events[0].data) == [1, 2]
         await origin.polled(1)
         origin.append(b"3", b'{"a":[]}')
-        events = await viewer.events_until(told("0004"))  # type: ignore[arg-type] # a predicate
+        events = await viewer.events_until(told("0004"))
         assert json.loads(events[2].data) == [3, {"a": []}]
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import base64
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -23,12 +21,8 @@ from tests.edge.live_readers import (
     waiting,
 )
 from tests.support.raw_origin import answer
-from tests.support.serving import PREFIX, Serving, edge_serving, get, post, put, request, serving
+from tests.support.serving import PREFIX, edge_serving, get, post, put, request, serving
 from tests.support.waiting import until
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
 
 LATIN = "text/plain; charset=iso-8859-1"
 KINDS = ["text/plain", "application/json", "application/octet-stream", LATIN]
@@ -36,15 +30,11 @@ CHANGES = [(old, new) for old in KINDS for new in KINDS if old != new]
 CODED = "Stream-SSE-Data-Encoding"
 
 
-@asynccontextmanager
-async def before(origin: Serving) -> AsyncIterator[Serving]:
-    """A gateway before another one, whose offsets differ from one life to the next."""
-    async with edge_serving(f"http://127.0.0.1:{origin.port}{PREFIX}") as gateway:
-        yield gateway
-
-
 async def test_a_poll_at_the_end_of_a_recreated_stream_gets_no_middle_of_the_old_one() -> None:
-    async with serving() as origin, before(origin) as gateway:
+    async with (
+        serving() as origin,  # a gateway, too: its offsets differ from one life to the next
+        edge_serving(f"http://127.0.0.1:{origin.port}{PREFIX}") as gateway,
+    ):
         await origin.ask(put("s", body=b"the old stream"))
         await gateway.ask(get(at("-1")))
         closing = request("POST", S, "Stream-Closed: true", "Content-Type: text/plain", body=b"!")

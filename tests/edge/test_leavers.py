@@ -168,17 +168,12 @@ async def test_a_read_admitted_by_the_origin_ends_when_its_client_disconnects() 
         await until(lambda: gateway.edge.origin.requests.count == 0)
 
 
-def limit_left_writes(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
-    """Set the time that a write may take once its client has left."""
-    monkeypatch.setattr(edge_handlers, "LEFT_WRITE_S", seconds)
-
-
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
 async def test_a_write_continues_when_its_client_disconnects(
     method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The origin may have done it: what is kept is of the past once that is known."""
-    limit_left_writes(monkeypatch, 60)
+    monkeypatch.setattr(edge_handlers, "LEFT_WRITE_S", 60)
     steps = Steps(b"", answer(status="204 No Content"))
     kept = answer(b"old", "Cache-Control: max-age=60")
     async with RawOrigin(kept, steps, kept) as origin, edge_serving(origin) as gateway:
@@ -211,7 +206,7 @@ async def test_a_write_without_a_response_frees_its_origin_slot_after_its_client
     method: str, scripts: tuple[bytes | Play, ...], line: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Otherwise clients that write and leave would take a slow origin from all others."""
-    limit_left_writes(monkeypatch, 0.02)
+    monkeypatch.setattr(edge_handlers, "LEFT_WRITE_S", 0.02)
     kept = answer(b"old", "Cache-Control: max-age=60")
     async with (
         RawOrigin(kept, *scripts, kept) as origin,

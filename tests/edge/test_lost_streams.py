@@ -40,13 +40,7 @@ def losses(lines: Sequence[Any]) -> list[Any]:
 
 
 def loss(reason: str, path: str = S, times: int = 1) -> dict[str, object]:
-    return {
-        "event": EVENT,
-        "log_level": "warning",
-        "reason": reason,
-        "path": path,
-        "times": times,
-    }
+    return {"event": EVENT, "log_level": "warning", "reason": reason, "path": path, "times": times}
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,7 +19,6 @@ from tests.support.waiting import until
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from gateway.features.origin_auth.guard import OriginGuard
     from tests.support.http1 import Answer, Client
     from tests.support.raw_origin import Play
 
@@ -275,10 +273,6 @@ async def test_private_responses_make_a_separate_feed_for_each_reader() -> None:
         assert len(gateway.edges[0].feeds.table.by_key) == 2
 
 
-def _has_said_yes(guard: OriginGuard, times: int) -> bool:
-    return guard.results["yes"] == times
-
-
 async def test_a_waiting_reader_is_admitted_anew_in_auth_ttl_and_ended_after_a_refusal() -> None:
     club = Club()
     async with guarded(club, auth_ttl=1.0) as gateway:
@@ -289,7 +283,7 @@ async def test_a_waiting_reader_is_admitted_anew_in_auth_ttl_and_ended_after_a_r
         assert guard.results == {"yes": 2, "no": 0, "failed": 0}
         for rounds in (2, 3, 4):
             gateway.clock.now += 0.9
-            await until(partial(_has_said_yes, guard, 2 * rounds))
+            await until(lambda yes=2 * rounds: guard.results["yes"] == yes)  # type: ignore[misc]
         club.members.discard("ann")
         gateway.clock.now += 0.9
         await clients["ann"].events_to_the_end()

@@ -248,14 +248,14 @@ def test_a_poll_with_the_cursor_of_the_last_response_gets_200(club: Club, cursor
 def test_simultaneous_viewers_get_only_their_own_events(club: Club) -> None:
     path = club.path()
     club.cache_control = None
+
+    def first_event(reader: str) -> str:
+        with Events(club.port, f"{path}?offset=-1&live=sse", *READERS[reader]) as events:
+            return events.data().decode()
+
     with ThreadPoolExecutor(len(READERS)) as pool:
-        seen = dict(pool.map(lambda name: (name, _first_event(club, path, name)), READERS))
+        seen = dict(zip(READERS, pool.map(first_event, READERS), strict=True))
     assert seen == {name: name for name in READERS}
-
-
-def _first_event(club: Club, path: str, reader: str) -> str:
-    with Events(club.port, f"{path}?offset=-1&live=sse", *READERS[reader]) as events:
-        return events.data().decode()
 
 
 @pytest.mark.usefixtures("processes")

@@ -168,10 +168,10 @@ async def test_cache_control_of_the_origins_reads_applies_to_recent_data(
     async with live(b"a") as (origin, gateway):
         origin.says_of_reads = [f"Cache-Control: {by_origin}"]
         viewer = await following(gateway, "-1" if known_before else "now")
-        await viewer.events_until(told("0001"))  # type: ignore[arg-type] # a predicate
+        await viewer.events_until(told("0001"))
         await origin.polled(1)
         origin.append(b"b")
-        await viewer.events_until(told("0002"))  # type: ignore[arg-type] # a predicate
+        await viewer.events_until(told("0002"))
         for _ in range(2):
             read = await gateway.ask(get(f"{S}?offset=0001", "X-Own-Way: 1"))
             assert (read.body, read.get("Cache-Control")) == (b"b", said)
@@ -210,7 +210,7 @@ async def test_cache_control_of_the_origins_polls_outranks_that_of_its_reads() -
         viewer = await following(gateway, "-1")
         await origin.polled(1)
         origin.append(b"b")
-        await viewer.events_until(told("0002"))  # type: ignore[arg-type] # a predicate
+        await viewer.events_until(told("0002"))
         poll = await gateway.ask(get(at("0001", "long-poll", NEXT_KEY)))
         assert poll.get("Cache-Control") == "max-age=2"
         again = await gateway.ask(get(at("0001")))

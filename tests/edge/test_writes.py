@@ -337,7 +337,7 @@ async def test_long_json_arrives_once_and_later_polls_are_answered(piece: bytes)
         assert news(await next_poll.answer()) == (200, b'["next"]', "0003", "true")
         assert await up_to(viewer, "0003") == f'{whole.decode()}["next"]'
         late = await following(gateway, "0001")
-        events = await late.events_until(told("0003", upToDate=True))  # type: ignore[arg-type] # a predicate
+        events = await late.events_until(told("0003", upToDate=True))
         pieces = [json.loads(event.data) for event in events if event.name == "data"]
         assert [item for piece in pieces for item in piece] == [*json.loads(whole), "next"]
 

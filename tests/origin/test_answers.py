@@ -13,7 +13,6 @@ from tests.support.raw_origin import RawOrigin, Steps, answer, close, reset, sil
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
-    from gateway.origin.client import Origin
     from tests.support.raw_origin import Play, Wire
 
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -138,11 +137,6 @@ async def test_an_idle_origin_connection_is_closed_after_keep_alive_s(
         assert server.connections == 2
 
 
-def has_come_unasked(origin: Origin) -> bool:
-    """Whether the server has spoken on a connection that was kept for another request."""
-    return not idle_count(origin)
-
-
 FORGED = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged"
 
 
@@ -162,7 +156,7 @@ async def test_bytes_behind_a_response_are_not_used_as_the_next_response(extra: 
         assert (await ask(origin)).body == b"ok"
         steps.go()
         # That it was sent does not say that it has come: before, nobody can tell it from an answer.
-        await until(lambda: has_come_unasked(origin))
+        await until(lambda: not idle_count(origin))
         assert (await ask(origin)).body == b"second"
         assert [heard.connection for heard in server.heard] == [1, 2]
 

@@ -184,13 +184,11 @@ async def test_a_repeated_read_opens_a_new_connection_instead_of_an_idle_one() -
         assert server.connections == 3
 
 
-async def last_answer(wire: Wire) -> None:
-    """An answer, after which the server closes the connection without saying so before."""
-    await wire.send(answer())
-    await wire.finish()
-
-
 async def test_a_connection_closed_by_the_server_is_not_reused() -> None:
+    async def last_answer(wire: Wire) -> None:
+        await wire.send(answer())
+        await wire.finish()  # which it has not announced
+
     async with RawOrigin(last_answer) as server, opened(server) as origin:
         for number in (1, 2, 3):
             assert (await ask(origin, "POST", body=b"x")).status == 200
