@@ -34,6 +34,12 @@ async def stood(service: Service, path: str) -> StreamState:
     return state
 
 
+def restart(log: SharedLog) -> None:
+    """Let the server begin another history, and the process hear of it."""
+    log.server.history = RESTARTED
+    log.news.on_history_change()
+
+
 def known(active: ActiveStream) -> StreamState:
     assert active.state is not None
     return active.state
@@ -130,14 +136,15 @@ async def test_a_load_is_refused_while_the_log_is_unreachable() -> None:
 # ---------------------------------------------------------------- lost races
 
 
-async def test_a_state_from_a_conflict_is_adopted() -> None:
+async def test_a_state_from_a_conflict_is_adopted_and_its_stream_followed_for_a_while() -> None:
     service, log, other = two()
     await service.create("s", b"a")
     await other.append("s", b"b")
+    active = service.table.get("s")
+    assert not active.followed
     asked = log.loaded
     service.table.adopt("s", await log.load("s"))
-    active = service.table.get("s")
-    assert (known(active).tail, log.loaded) == (2, asked + 1)
+    assert (known(active).tail, log.loaded, active.followed) == (2, asked + 1, True)
     service.table.adopt("s", None)
     assert (active.state, active.absent) == (None, False)
 
@@ -165,16 +172,6 @@ async def test_an_older_state_from_a_conflict_does_not_undo_notifications() -> N
     log.loads.set()
     await turns()
     assert known(active).version == readers.heard[-1] == 2
-
-
-async def test_a_stream_that_lost_a_race_is_followed_for_a_while() -> None:
-    service, log, other = two()
-    await service.create("s", b"a")
-    await other.append("s", b"b")
-    active = service.table.get("s")
-    assert not active.followed
-    service.table.adopt("s", await log.load("s"))
-    assert active.followed
 
 
 # ---------------------------------------------------------------- news
@@ -251,8 +248,7 @@ async def test_a_commit_completed_after_a_restart_does_not_go_backwards(forgotte
     log.commits.clear()
     committing = service.table.commits.commit([appended(known(active), b"a")])
     await turns()
-    log.server.history = RESTARTED
-    log.news.on_history_change()
+    restart(log)
     change = await change_of(other, "s", b"b")
     log.news.on_change(change)
     await turns()
@@ -276,8 +272,7 @@ async def test_a_late_removal_does_not_end_readers_of_the_next_stream(restarted:
     committing = service.table.commits.commit([removed(known(active))])
     await turns()
     if restarted:
-        log.server.history = RESTARTED
-        log.news.on_history_change()
+        restart(log)
     else:
         log.news.on_removal("s", known(active).stream_id)
     state = (await other.create("s", b"new")).state
@@ -301,8 +296,7 @@ async def test_a_late_creation_does_not_hide_later_changes(restarted: bool) -> N
     creating = asyncio.create_task(service.create("s", b"a"))
     await turns()
     if restarted:
-        log.server.history = RESTARTED
-        log.news.on_history_change()
+        restart(log)
     change = await change_of(other, "s", b"b")
     log.news.on_change(change)
     await turns()
@@ -453,8 +447,7 @@ async def test_no_known_state_counts_after_a_change_of_history() -> None:
     await service.create("unused", b"a")
     state = (await other.create("s", b"a")).state
     active, readers = await followed(service, "s")
-    log.server.history = RESTARTED
-    log.news.on_history_change()
+    restart(log)
     assert service.caches.cleared == 1
     assert [service.table.get(path).state for path in ("s", "unused")] == [None, None]
     await turns()

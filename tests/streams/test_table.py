@@ -29,33 +29,22 @@ HUNDRED = Lifetime(ttl_s=100)
 # ---------------------------------------------------------------- loading
 
 
-async def test_simultaneous_loads_share_one_query() -> None:
+async def test_simultaneous_loads_share_one_query_although_a_waiter_is_cancelled() -> None:
     service, log = await gated(b"a")
     service.table.reload("s")
     before = log.loaded
     log.loads.clear()
-    loads = [asyncio.create_task(service.table.load("s")) for _ in range(5)]
-    await turns()
-    log.loads.set()
-    actives = await asyncio.gather(*loads)
-    assert log.loaded == before + 1
-    assert {id(active) for active in actives} == {id(service.table.peek("s"))}
-    assert actives[0].state is not None
-    assert actives[0].state.tail == 1
-
-
-async def test_a_shared_load_continues_when_one_waiter_is_cancelled() -> None:
-    service, log = await gated(b"a")
-    service.table.reload("s")
-    log.loads.clear()
-    first, second = (asyncio.create_task(service.table.load("s")) for _ in range(2))
+    first, *loads = [asyncio.create_task(service.table.load("s")) for _ in range(5)]
     await turns()
     first.cancel()
     await turns()
     log.loads.set()
-    active = await second
-    assert active.state is not None
+    actives = await asyncio.gather(*loads)
     assert first.cancelled()
+    assert log.loaded == before + 1
+    assert {id(active) for active in actives} == {id(service.table.peek("s"))}
+    assert actives[0].state is not None
+    assert actives[0].state.tail == 1
 
 
 class LateFailure(GatedLog):
