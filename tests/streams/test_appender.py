@@ -274,13 +274,14 @@ async def test_an_append_waits_only_if_the_bytes_of_waiting_appends_are_within_t
         await service.create(name)
     log.commits.clear()
     first = service.submit("a", b"x" * 90)
-    assert isinstance(await service.submit("a", b"z" * 1000), LimitReached)  # it does not wait
     await turns()
+    too_long = service.submit("a", b"z" * 1000)  # whose bytes do not count as waiting ones
     second = service.submit("b", b"y" * size)
     await turns()
     assert second.done() is not accepted
     log.commits.set()
     assert await first == stored(90)
+    assert isinstance(await too_long, LimitReached)
     outcome = await second
     if accepted:
         assert outcome == stored(size)

@@ -113,12 +113,14 @@ async def test_a_load_under_way_when_changes_were_missed_is_repeated() -> None:
 async def test_a_failed_confirmation_does_not_drop_a_newer_known_state() -> None:
     """The old state is found to be old when its own commit has moved the stream on."""
     service, log, _ = two()
-    state = (await service.create("s", b"a")).state
+    change = appended((await service.create("s", b"a")).state, b"b")
+    log.commits.clear()
     log.confirms.clear()
+    committing = service.table.commits.commit([change])
     loading = asyncio.create_task(service.table.load("s"))
-    await turns()
-    change = appended(state, b"b")
-    await service.table.commits.commit([change])
+    await turns()  # the log has the change, and its answer is on its way
+    log.commits.set()
+    await committing
     asked = log.loaded
     log.confirms.set()
     assert known(await loading) == change.state
