@@ -161,10 +161,37 @@ def _client(message: RawRequestMessage | KnownRequest) -> AuthenticatedClient | 
 
 
 class _GuardRequest(NamedTuple):
+    """A request as the guard of its route decides on it, now or again once its client has waited.
+
+    It does not refer to the exchange, or the token would stay in memory until garbage is collected.
+    """
+
+    route: StreamRoute
     guard: Guard
     headers: MultiMapping[str]
     token: str | None
     needs: Sequence[Need]
+
+    async def decide(self, exchange: Exchange, now: float) -> Principal | None:
+        """Return the admitted principal, or None for anybody. Raises the refusal."""
+        guard, headers, token = self.guard, self.headers, self.token
+        try:
+            return _somebody(await guard.admit(headers, token, self.needs, now))
+        except (Unauthenticated, Forbidden) as refusal:
+            if not isinstance(refusal, Unauthenticated):
+                exchange.principal = _somebody(guard.known_principal(headers, token, (), now))
+            raise _refused(refusal, exchange, self.route) from None
+
+    async def decide_again(self, clock: Callable[[], float], exchange: Exchange) -> None:
+        """Ask the guard again if the credential has expired since. Raises the refusal."""
+        principal, now = exchange.principal, clock()
+        if principal is not None and principal.until <= now:
+            exchange.principal = await self.decide(exchange, now)
+
+    def may_read(self, now: float) -> bool:
+        """Return whether the client may also read the stream, if that is known at once."""
+        read = (self.needs[0]._replace(operations=READ),)
+        return self.guard.known_principal(self.headers, self.token, read, now) is not None
 
 
 def admit_at_once(
@@ -206,8 +233,8 @@ async def admit_control(
     guard, principal = route.access.guard, None
     if guard is not None:
         token = request_credential(request.method, place.target, request.headers).token
-        guard_request = _GuardRequest(guard, request.headers, token, needed)
-        principal = await _decide(guard_request, exchange, route, services.clock())
+        guard_request = _GuardRequest(route, guard, request.headers, token, needed)
+        principal = await guard_request.decide(exchange, services.clock())
         exchange.admit(principal, sends_reader_key=False)
     refuse_banned(request, exchange, services.bans)
     return principal
@@ -257,28 +284,15 @@ async def admit(
     assert guard is not None, "without a guard, `admit_at_once` has admitted it"
     credential = request_credential(request.method, place.target, request.headers)
     needed = needs(request.method, place.path, request.headers, split(credential.target)[1])
-    guard_request = _GuardRequest(guard, request.headers, credential.token, needed)
-    principal = await _decide(guard_request, exchange, route, clock())
+    guard_request = _GuardRequest(route, guard, request.headers, credential.token, needed)
+    principal = await guard_request.decide(exchange, clock())
     sends_reader_key = _sends_reader_key(request, route) and (
-        request.method in READING or _may_read(guard_request, clock())
+        request.method in READING or guard_request.may_read(clock())
     )
     waits = request.method == "GET" or (request.has_body and request_body.at_hand(request) is None)
-    decide_again = partial(_decide_again, guard_request, route, clock) if waits else None
+    decide_again = partial(guard_request.decide_again, clock) if waits else None
     exchange.admit(principal, sends_reader_key=sends_reader_key, decide_again=decide_again)
     return credential
-
-
-async def _decide(
-    guard_request: _GuardRequest, exchange: Exchange, route: StreamRoute, now: float
-) -> Principal | None:
-    """Return the admitted principal, or None for anybody. Raises the refusal."""
-    guard, headers, token, needed = guard_request
-    try:
-        return _somebody(await guard.admit(headers, token, needed, now))
-    except (Unauthenticated, Forbidden) as refusal:
-        if not isinstance(refusal, Unauthenticated):
-            exchange.principal = _somebody(guard.known_principal(headers, token, (), now))
-        raise _refused(refusal, exchange, route) from None
 
 
 def _refused(
@@ -293,28 +307,8 @@ def _refused(
     return StreamNotFound(NO_STREAM) if route.access.conceals else refusal
 
 
-def _may_read(guard_request: _GuardRequest, now: float) -> bool:
-    """Return whether the client may also read the stream, if that is known at once."""
-    read = guard_request.needs[0]._replace(operations=READ)
-    return (
-        guard_request.guard.known_principal(
-            guard_request.headers, guard_request.token, (read,), now
-        )
-        is not None
-    )
-
-
 def _somebody(principal: Principal | None) -> Principal | None:
     return None if principal is None or principal.is_anybody else principal
-
-
-async def _decide_again(
-    guard_request: _GuardRequest, route: StreamRoute, clock: Callable[[], float], exchange: Exchange
-) -> None:
-    """Ask the guard again if the credential has expired since. Raises as `admit` does."""
-    principal, now = exchange.principal, clock()
-    if principal is not None and principal.until <= now:
-        exchange.principal = await _decide(guard_request, exchange, route, now)
 
 
 async def refuse_ended(route: StreamRoute, clock: Callable[[], float], exchange: Exchange) -> None:
