@@ -279,6 +279,7 @@ NEGATIVES: dict[str, tuple[str, str]] = {
     ),
     "jti a number": (good(jti=1), "jti that is no text"),
 }
+assert len({token for token, _ in NEGATIVES.values()}) == len(NEGATIVES), "two are the same"
 
 
 @pytest.mark.parametrize("name", NEGATIVES)

@@ -148,6 +148,7 @@ NEGATIVES: dict[str, str] = {
     "ops null": make(HEADER, {**SAID, "ops": None}),
     "1 MB": read_token(x="x" * 1_000_000),
 }
+assert len(set(NEGATIVES.values())) == len(NEGATIVES), "two are the same"
 
 
 @pytest.mark.parametrize("name", NEGATIVES)

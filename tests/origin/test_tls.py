@@ -16,6 +16,7 @@ from tests.support.http1 import ask as ask_on_a_socket
 from tests.support.listener import Listener
 from tests.support.processes import ANEW, headgate
 from tests.support.raw_origin import RawOrigin, answer
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -133,6 +134,21 @@ async def test_a_connection_check_verifies_the_certificate(
         why = await origin.pool.why_unreachable(origin.servers.preferred)
         assert (why is None) == is_trusted, why
         assert why is None or why.startswith("has a certificate that is not trusted: ")
+
+
+@pytest.mark.usefixtures("processes")
+async def test_a_recovered_server_behind_tls_is_used_again(
+    server_tls: Server, authority: str
+) -> None:
+    tls = server_tls("localhost")
+    async with RawOrigin(answer(), tls=tls) as server:
+        port = server.port
+    async with opened(f"https://localhost:{port}", tls_ca=authority) as origin:
+        with pytest.raises(OriginUnreachable):
+            await ask(origin)
+        async with RawOrigin(answer(b"back"), port=port, tls=tls):
+            await until(lambda: origin.servers.why_unhealthy() is None)
+            assert await ask(origin) == (200, b"back")
 
 
 @pytest.mark.parametrize(

@@ -421,14 +421,16 @@ async def test_a_body_that_stalls_gets_408() -> None:
 async def test_a_live_reader_needs_no_task_of_its_own(target: str) -> None:
     async with serving() as gateway:
         await gateway.ask(put("s", body=b"one"))
-        await until(lambda: gateway.limits.connections == 0)
+        await until(lambda: gateway.limits.connections == 0 and len(asyncio.all_tasks()) == 1)
         clients = [await gateway.connect() for _ in range(20)]
-        await until(lambda: gateway.limits.connections == 20)
-        before = len(asyncio.all_tasks())
         for client in clients:
             client.send(get(target))
+            if "sse" in target:
+                assert (await client.answer()).status == 200
+                await client.event_bytes_until(b'"upToDate":true}\n\n')
         await until(lambda: gateway.limits.live_readers == 20)
-        await until(lambda: len(asyncio.all_tasks()) == before)
+        await until(lambda: len(asyncio.all_tasks()) == 1)
+        assert gateway.limits.connections == 20
         for client in clients:
             client.close()
         await until(lambda: gateway.limits.connections == 0)

@@ -102,6 +102,8 @@ async def test_the_last_response_is_readable_while_the_client_sends_on(way: str)
         client.resume()
         assert (await client.answer()).status == status
         assert await client.rest() == b""
+        client.close()
+        await until(lambda: not gateway.limits.connections)
 
 
 @pytest.mark.parametrize("more", [0, 1])
