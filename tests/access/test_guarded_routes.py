@@ -111,7 +111,7 @@ async def test_a_cors_preflight_needs_no_credential(prefix: str, tmp_path: Path)
 
 
 @pytest.mark.parametrize(("prefix", "way"), list(product(ROUTES, WAYS)))
-async def test_a_token_in_query_or_cookie_permits_no_writes(
+async def test_a_token_in_query_or_cookie_permits_reads_but_no_writes(
     prefix: str, way: str, tmp_path: Path
 ) -> None:
     target, lines = f"{prefix}/a/s", WAYS[way]
@@ -327,7 +327,7 @@ async def test_anonymous_permissions_add_to_a_token(prefix: str, way: str, tmp_p
         assert answer.status in {200, 204}, answer
 
 
-async def test_no_misspelt_token_is_logged(
+async def test_no_token_in_a_misspelt_parameter_is_logged(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "headgate")

@@ -196,7 +196,9 @@ async def ended(held: Any) -> tuple[int, bytes]:
 
 @pytest.mark.parametrize("loss", cases(LOSSES, {"revocation"}, "a revocation, and the bans below"))
 @pytest.mark.parametrize("kind", KINDS)
-async def test_a_request_ends_a_second_after_the_loss(kind: str, loss: str, tmp_path: Path) -> None:
+async def test_a_request_ends_within_a_second_of_the_loss(
+    kind: str, loss: str, tmp_path: Path
+) -> None:
     async with losing(tmp_path) as client:
         held = await KINDS[kind](client)
         reading = asyncio.ensure_future(ended(held))

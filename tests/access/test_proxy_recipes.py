@@ -27,7 +27,9 @@ wait
 
 
 @pytest.mark.parametrize("title", ["Caddy", "HAProxy"])
-def test_each_documented_proxy_passes_tokens_and_live_events_on(title: str, tmp_path: Path) -> None:
+def test_each_documented_proxy_passes_tokens_locations_and_live_events_on(
+    title: str, tmp_path: Path
+) -> None:
     with Kitchen(DOCUMENT, tmp_path, {}, {}) as kitchen:
         kitchen.follow("Headgate behind the proxy")
         assert kitchen.follow(title) == 4

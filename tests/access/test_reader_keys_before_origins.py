@@ -164,7 +164,9 @@ async def test_the_reader_key_is_found_in_the_query_by_its_name(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("guard", GUARDS)
-async def test_a_rotation_applies_to_cached_origin_responses(guard: str, tmp_path: Path) -> None:
+async def test_a_rotation_applies_to_cached_origin_responses_at_once(
+    guard: str, tmp_path: Path
+) -> None:
     """On both ways, and for a head that was remembered."""
     origin = Origin()
     async with keyed(tmp_path, origin, guard) as gateway:

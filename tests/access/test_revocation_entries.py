@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import stat
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -19,6 +19,8 @@ from gateway.small_files import LARGEST_FILE
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    Entry = tuple[str, str] | tuple[str, str, int]
 
 ANN = (
     "# who may read\n"
@@ -51,7 +53,7 @@ WRITTEN = {
 
 
 @pytest.mark.parametrize(("before", "entry", "added"), WRITTEN.values(), ids=WRITTEN)
-def test_a_revocation_only_adds_its_lines(before: str, entry: Any, added: str) -> None:
+def test_a_revocation_only_adds_its_lines(before: str, entry: Entry, added: str) -> None:
     made = revoked("t.toml", before.encode(), RevocationEntry(*entry))
     assert made.data.decode() == before + added
     parse_tokens("t.toml", made.data)
@@ -81,7 +83,7 @@ UNWRITABLE = {
 
 
 @pytest.mark.parametrize(("text", "entry", "said"), UNWRITABLE.values(), ids=UNWRITABLE)
-def test_an_impossible_revocation_is_refused(text: str, entry: Any, said: str) -> None:
+def test_an_impossible_revocation_is_refused(text: str, entry: Entry, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         revoked("t.toml", text.encode(), RevocationEntry(*entry))
 

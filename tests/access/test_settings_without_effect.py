@@ -120,7 +120,9 @@ def test_a_claim_within_a_route_prefix_causes_no_warning(streams: str, tmp_path:
     assert ReportedAuthorities.check(loaded(tmp_path, streams)) == ()
 
 
-async def test_warnings_of_a_tokens_file_are_logged_after_each_change(tmp_path: Path) -> None:
+async def test_warnings_of_a_tokens_file_are_logged_at_the_start_and_after_each_change(
+    tmp_path: Path,
+) -> None:
     tokens = tmp_path / "tokens.toml"
     tokens.write_text('[[revoked]]\nname = "anne"\n')
     settings = loaded(tmp_path, "/v2/{sub}/*")

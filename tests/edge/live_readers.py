@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from gateway.protocol.streams.offsets import current_cursor
 from tests.support.live_origin import LiveOrigin
-from tests.support.raw_origin import Steps
+from tests.support.raw_origin import Steps, reset
 from tests.support.serving import EDGE, Serving, edge_serving, get
 from tests.support.waiting import until
 
@@ -67,6 +67,29 @@ async def following(gateway: Serving, offset: str, *lines: str) -> Client:
     head = await client.answer()
     assert (head.status, head.get("Content-Type")) == (200, "text/event-stream")
     return client
+
+
+async def caught_up(origin: LiveOrigin, gateway: Serving) -> Client:
+    """Return a reader by SSE at the end of the stream, while the feed waits there."""
+    viewer = await following(gateway, "-1")
+    assert await up_to(viewer, "0003") == "abc"
+    await origin.polled(1)
+    return viewer
+
+
+async def restored(origin: LiveOrigin, *pieces: bytes) -> None:
+    """Cut the feed's poll, and let the origin come back with these pieces."""
+    origin.answer_all(reset)
+    await until(lambda: origin.waiting == 0)
+    origin.pieces = list(pieces)
+    origin.instead = None
+
+
+def was_away(gateway: Serving) -> None:
+    """Let the gateway take it that its origin refused connections for a moment."""
+    (server,) = gateway.edge.origin.servers
+    server.failed("refuses connections")
+    server.recovered()
 
 
 @asynccontextmanager

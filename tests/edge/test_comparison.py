@@ -1,4 +1,7 @@
-"""The comparison of a read with what is known of a followed stream, without any I/O."""
+"""The comparison of reads with what is known of a followed stream, and the polls around it.
+
+Nothing is sent: a test takes the requests of a poller's steps and gives it the servers' answers.
+"""
 
 from __future__ import annotations
 
@@ -207,7 +210,8 @@ def doubting(evidence: StreamEvidence, request: CacheRequest) -> Poller:
 async def test_data_checked_on_two_servers_are_joined_only_if_one_server_gave_both(
     second: str, is_settled: bool
 ) -> None:
-    request, evidence = reading(), evidence_with()
+    request = reading()
+    evidence = evidence_with()
     noted(evidence, request, Span("2", "8", b"old new"), "a")
     poller = doubting(evidence, request)
     steps = poller.steps_to_answer(PollQuestion("5", None, waits=False))
@@ -221,7 +225,8 @@ async def test_data_checked_on_two_servers_are_joined_only_if_one_server_gave_bo
 
 
 async def test_the_first_response_is_compared_if_readers_came_from_another_server() -> None:
-    request, evidence = reading(), evidence_with()
+    request = reading()
+    evidence = evidence_with()
     poller = poller_of(evidence, request, RecentWindow(KIND, "5", WindowBudget(1 << 20)))
     steps = poller.steps_to_answer(PollQuestion("5", None, waits=True))
     assert "live=long-poll" in next(steps).target
@@ -234,7 +239,8 @@ async def test_the_first_response_is_compared_if_readers_came_from_another_serve
 
 async def test_a_feed_without_data_ends_if_a_read_during_the_comparison_proves_lost() -> None:
     """They wait in it, and their read was not known yet when the comparison began."""
-    request, evidence = reading(), evidence_with()
+    request = reading()
+    evidence = evidence_with()
     poller = poller_of(evidence, request, RecentWindow(KIND, "5", WindowBudget(1 << 20)))
     poller.verification.doubt()
     steps = poller.steps_to_answer(PollQuestion("5", None, waits=False))
@@ -246,7 +252,8 @@ async def test_a_feed_without_data_ends_if_a_read_during_the_comparison_proves_l
 
 
 async def test_a_read_at_an_offset_that_the_origin_refuses_is_dropped_and_not_the_feed() -> None:
-    request, lost = reading(), LostOffsets()
+    request = reading()
+    lost = LostOffsets()
     evidence = evidence_with(lost)
     noted(evidence, request, Span("1", "4", b"odd"), "b")
     poller = doubting(evidence, request)
@@ -261,7 +268,8 @@ async def test_a_read_at_an_offset_that_the_origin_refuses_is_dropped_and_not_th
 
 async def test_no_poll_is_sent_while_a_doubt_raised_during_the_comparison_is_open() -> None:
     """Until the poll was over, nobody could go on with what is known."""
-    request, evidence = reading(), evidence_with()
+    request = reading()
+    evidence = evidence_with()
     poller = doubting(evidence, request)
     steps = poller.steps_to_answer(PollQuestion("5", None, waits=True))
     next(steps)
@@ -274,7 +282,8 @@ async def test_no_poll_is_sent_while_a_doubt_raised_during_the_comparison_is_ope
 
 
 async def test_reads_of_another_server_that_end_before_the_feed_are_compared() -> None:
-    request, lost = reading(), LostOffsets()
+    request = reading()
+    lost = LostOffsets()
     evidence = evidence_with(lost)
     for end, body, server in (("3", b"o", "a"), ("4", b"oX", "b")):
         noted(evidence, request, Span("2", end, body), server)
@@ -290,7 +299,8 @@ async def test_reads_of_another_server_that_end_before_the_feed_are_compared() -
 
 
 async def test_a_doubt_during_the_completion_of_a_cut_character_repeats_no_data() -> None:
-    request, evidence = reading(), evidence_with()
+    request = reading()
+    evidence = evidence_with()
     poller = doubting(evidence, request)
     poller.verification.settle(1)
     poller.verification.server = "a"

@@ -10,16 +10,18 @@ from gateway.edge.followed import checks, followed_streams, known_state
 from tests.edge.live_readers import (
     S,
     at,
+    caught_up,
     following,
     live,
     news,
     polling,
+    restored,
     text,
     up_to,
     viewed,
     waiting,
+    was_away,
 )
-from tests.edge.test_two_histories import caught_up, restored, was_away
 from tests.support.live_origin import LiveOrigin
 from tests.support.raw_origin import Wire, answer
 from tests.support.serving import edge_serving, get

@@ -14,11 +14,11 @@ from tests.edge.live_readers import (
     live,
     news,
     polling,
+    restored,
     up_to,
     viewed,
     waiting,
 )
-from tests.edge.test_two_histories import restored
 from tests.support.live_origin import LiveOrigin
 from tests.support.raw_origin import answer
 from tests.support.serving import EDGE, Serving, edge_serving, get

@@ -1,4 +1,7 @@
-"""An origin that does not know the streams any more that are followed: the log says so."""
+"""An origin that no longer knows the streams that are followed, or the offsets asked for.
+
+The loss of a stream is logged, and an offset past the tail is no loss.
+"""
 
 from __future__ import annotations
 

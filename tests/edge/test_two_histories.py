@@ -12,7 +12,20 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.edge.followed import known_state
-from tests.edge.live_readers import S, at, following, live, news, polling, text, up_to, waiting
+from tests.edge.live_readers import (
+    S,
+    at,
+    caught_up,
+    following,
+    live,
+    news,
+    polling,
+    restored,
+    text,
+    up_to,
+    waiting,
+    was_away,
+)
 from tests.support.live_origin import LiveOrigin
 from tests.support.raw_origin import Wire, answer, reset
 from tests.support.serving import Serving, edge_serving, get, post, request
@@ -31,21 +44,6 @@ NEW = [b"a", b"X", b"Y", b"Z", b"W"]  # of an older copy, and longer than the ol
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shorten the time that a follower waits for a replica that lags."""
     monkeypatch.setattr(known_state, "PERSISTS_S", 0.3)
-
-
-async def restored(origin: LiveOrigin, *pieces: bytes) -> None:
-    """Cut the feed's poll, and let the origin come back with these pieces."""
-    origin.answer_all(reset)
-    await until(lambda: origin.waiting == 0)
-    origin.pieces = list(pieces)
-    origin.instead = None
-
-
-def was_away(gateway: Serving) -> None:
-    """Let the gateway take it that its origin refused connections for a moment."""
-    (server,) = gateway.edge.origin.servers
-    server.failed("refuses connections")
-    server.recovered()
 
 
 async def are_refused(gateway: Serving) -> None:
@@ -69,14 +67,6 @@ async def both(gateway: Serving, start: str = "-1") -> tuple[Client, Client]:
     viewer = await following(gateway, start)
     assert await up_to(viewer, "0003") == ("abc" if start == "-1" else "")
     return viewer, await polling(gateway, "0003")
-
-
-async def caught_up(origin: LiveOrigin, gateway: Serving) -> Client:
-    """Return a reader by SSE at the end of the stream, while the feed waits there."""
-    viewer = await following(gateway, "-1")
-    assert await up_to(viewer, "0003") == "abc"
-    await origin.polled(1)
-    return viewer
 
 
 @pytest.mark.parametrize("start", ["-1", "0003"])

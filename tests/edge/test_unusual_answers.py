@@ -13,13 +13,13 @@ from tests.edge.live_readers import (
     live,
     news,
     polling,
+    restored,
     text,
     told,
     up_to,
     viewed,
     waiting,
 )
-from tests.edge.test_two_histories import restored
 from tests.support.live_origin import LiveOrigin
 from tests.support.raw_origin import RawOrigin, answer
 from tests.support.serving import EDGE, edge_serving, get

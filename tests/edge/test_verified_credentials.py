@@ -139,7 +139,8 @@ async def test_one_origin_poll_feeds_all_admitted_readers(tmp_path: Path) -> Non
         await wire.send(answer(b"news" if waits else b"", *fields, f"Stream-Next-Offset: {end}"))
 
     async with guarded(tmp_path, play) as (gateway, origin):
-        clients, handled = [], gateway.watch_handlers()
+        clients = []
+        handled = gateway.watch_handlers()
         for name, where in product(READERS, credentials("")):
             query, lines = credentials(name)[where]
             client = await gateway.connect()

@@ -65,8 +65,7 @@ async def test_polls_ended_by_a_failing_origin_are_told_to_retry_in_turn() -> No
     async with live(b"a") as (origin, gateway):
         clients = [await polling(gateway, "0001") for _ in range(HERD)]
         await origin.polled(1)
-        origin.instead = answer(status="500 Oops")
-        origin.tell()
+        origin.answer_all(answer(status="500 Oops"))
         assert_in_turn([await client.answer() for client in clients])
 
 

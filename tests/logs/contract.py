@@ -124,7 +124,7 @@ def created(log: Log, path: str, *datas: bytes, **fields: object) -> Change:
     return Change(replace(state, **fields), None, records)
 
 
-def inherited(source: Change, end: int) -> Segment:
+def branched_off(source: Change, end: int) -> Segment:
     """Return what a fork has of a stream that it was branched off."""
     return Segment(source.state.stream_id, end, source.state.path)
 
@@ -525,10 +525,10 @@ async def test_a_read_of_a_removed_stream_raises_not_found_after_recreation_too(
 
 async def test_a_fork_reads_the_records_of_each_level_of_its_lineage(log: Log) -> None:
     root = created(log, "root", b"aa", b"bb", b"cc")
-    of_root = inherited(root, 4)
+    of_root = branched_off(root, 4)
     one = created(log, "one", b"dd", b"ee", lineage=(of_root,), tail=8)
-    two = created(log, "two", b"ff", lineage=(of_root, inherited(one, 6)), tail=8)
-    empty = created(log, "empty", lineage=(inherited(root, 2),), tail=2)
+    two = created(log, "two", b"ff", lineage=(of_root, branched_off(one, 6)), tail=8)
+    empty = created(log, "empty", lineage=(branched_off(root, 2),), tail=2)
     await commit_each(log, root, one, two, empty)
     whole = {"one": b"aabbddee", "two": b"aabbddff", "empty": b"aa"}
     for change in (one, two, empty):
@@ -561,7 +561,7 @@ async def test_a_fork_of_a_hundred_levels_reads_the_records_of_every_level(log: 
 
 async def test_a_soft_deleted_stream_is_still_read_by_its_fork(log: Log) -> None:
     root = created(log, "root", b"aa", references=1)
-    fork = created(log, "fork", b"bb", lineage=(inherited(root, 2),), tail=4)
+    fork = created(log, "fork", b"bb", lineage=(branched_off(root, 2),), tail=4)
     await commit_each(log, root, fork)
     await log.commit([appended(root.state, soft_deleted=True)])
     await reclaimed(log)
@@ -595,7 +595,7 @@ async def test_an_append_may_trim_all_that_was_there_before(log: Log) -> None:
 
 async def test_a_trimmed_fork_leaves_the_records_of_its_source(log: Log) -> None:
     source = await committed(log, created(log, "s", b"abc", b"def", references=1))
-    fork = await committed(log, created(log, "f", b"ghi", lineage=(inherited(source, 6),)))
+    fork = await committed(log, created(log, "f", b"ghi", lineage=(branched_off(source, 6),)))
     trimmed = await committed(log, replace(appended(fork.state, first=3), trims=True))
     await reclaimed(log)
     assert (await log.read(source.state, 0, 6)).records == (b"abc", b"def")

@@ -17,9 +17,9 @@ from gateway.logs.sqlite.log import SqliteLog
 from gateway.protocol.streams.state import Lifetime, ProducerState
 from tests.logs.contract import (
     appended,
+    branched_off,
     committed,
     created,
-    inherited,
     opened,
     replace,
     with_producers,
@@ -81,7 +81,7 @@ async def written(folder: Path) -> bytes:
             change = appended(change.state, chance(30), closed=number % 4 == 0)
             await log.commit([with_producers(change, w=ProducerState(number, 5, 1.5))])
             tail = change.state.tail
-            forked = {"lineage": (inherited(change, tail),), "tail": tail + 600}
+            forked = {"lineage": (branched_off(change, tail),), "tail": tail + 600}
             ends = {"lifetime": Lifetime(ttl_s=3600), "deadline": 9e9}
             await log.commit([created(log, f"forks/{number}", chance(600), **forked, **ends)])
     return (folder / FILE).read_bytes()

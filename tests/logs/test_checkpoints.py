@@ -100,7 +100,9 @@ async def findings(folder: Path, seed: int, *, syncs: bool = True) -> list[str]:
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("seed", range(SEED, SEED + SEEDS))
-async def test_a_power_cut_in_a_checkpoint_loses_no_commit(seed: int, tmp_path: Path) -> None:
+async def test_a_power_cut_in_a_checkpoint_loses_no_acknowledged_commit(
+    seed: int, tmp_path: Path
+) -> None:
     assert await findings(tmp_path, seed) == []
 
 

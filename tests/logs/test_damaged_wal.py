@@ -243,7 +243,9 @@ async def test_the_number_of_saved_damaged_wals_is_bounded(crash: Crash, tmp_pat
     assert sorted(folder.glob("headgate.db-wal.damaged-*")) == seen[1:]
 
 
-async def test_a_wal_without_its_data_file_refuses_the_start(crash: Crash, tmp_path: Path) -> None:
+async def test_a_wal_without_its_data_file_refuses_the_start_and_stays_unchanged(
+    crash: Crash, tmp_path: Path
+) -> None:
     folder = with_wal(crash, tmp_path / "data", crash.wal)
     (folder / "headgate.db").unlink()
     log = SqliteLog(folder)

@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-async def test_a_flipped_bit_that_alters_what_is_served_is_found(tmp_path: Path) -> None:
+async def test_a_flipped_bit_that_alters_what_is_served_is_found_and_mostly_its_stream_is_named(
+    tmp_path: Path,
+) -> None:
     found = await flips(tmp_path, 2000 if IS_WHOLE else 30, seed=11)
     assert [flip for flip in found if flip.outcome == "MISSED"] == []
     outcomes = Counter(flip.outcome for flip in found)

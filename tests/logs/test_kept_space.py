@@ -25,7 +25,7 @@ RETENTIONS = {
 
 
 @pytest.mark.parametrize("kind", cases(RETENTIONS, {"age"}, "one kind: room is freed alike"))
-async def test_a_data_file_is_bounded_by_days_of_retention(kind: str, tmp_path: Path) -> None:
+async def test_a_data_file_is_bounded_after_days_with_retention(kind: str, tmp_path: Path) -> None:
     sizes = await size_after(tmp_path, 5, WRITING, RETENTIONS[kind])
     assert 0.9 <= sizes.kept / (OF_A_DAY * WRITING.size * WRITING.streams) <= 1.15
     assert sizes.are_bounded

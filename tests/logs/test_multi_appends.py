@@ -75,7 +75,9 @@ async def records(log: Log, state: StreamState) -> Sequence[bytes]:
     return found
 
 
-async def test_multi_appends_of_many_writers_stay_whole(kind: str, tmp_path: Path) -> None:
+async def test_multi_appends_of_many_writers_stay_whole_and_in_order(
+    kind: str, tmp_path: Path
+) -> None:
     async with opened(kind, tmp_path) as log:
         service = Service(log, max_pending_bytes=ROOM)
         await service.create("s")
@@ -113,7 +115,9 @@ async def test_each_message_of_a_multi_append_has_its_end_offset(kind: str, tmp_
             await service.fork("g", "s", position=4)
 
 
-async def test_a_refused_multi_append_changes_nothing(kind: str, tmp_path: Path) -> None:
+async def test_a_refused_multi_append_changes_nothing_and_uses_no_sequence(
+    kind: str, tmp_path: Path
+) -> None:
     async with opened(kind, tmp_path) as log:
         service = Service(log)
         await service.create("s")

@@ -72,7 +72,9 @@ async def test_a_redis_restart_without_data_begins_a_later_history(tmp_path: Pat
                 await log.commit([created(log, "t")])  # decided in the first history
 
 
-async def test_a_restart_with_all_data_begins_a_generation_of_old_offsets(tmp_path: Path) -> None:
+async def test_a_restart_with_all_data_begins_a_generation_and_keeps_offsets(
+    tmp_path: Path,
+) -> None:
     async with with_a_stream(tmp_path, **DURABLE) as (server, log, change):
         old = change.state
         await asyncio.to_thread(server.restart)

@@ -143,7 +143,7 @@ class Switches:
 
 
 @pytest.mark.parametrize(("together_s", "times"), [(None, 3), (0.0, 5)])
-async def test_a_failover_announced_by_several_sentinels_at_once_is_reported_once(
+async def test_a_failover_announced_by_several_sentinels_is_reported_once_within_a_while(
     server: RedisServer, monkeypatch: pytest.MonkeyPatch, together_s: float | None, times: int
 ) -> None:
     if together_s is not None:  # the announcements come a while after each other

@@ -34,17 +34,20 @@ def timed(origin: Origin) -> int:
     ("script", "result"),
     [
         *((answer(status=f"{status} X"), f"{status // 100}xx") for status in (200, 302, 404, 503)),
-        *((silence, "timeout"), (close, "broken"), (b"no HTTP\r\n\r\n", "broken")),
+        (silence, "timeout"),
+        (close, "broken"),
+        (b"no HTTP\r\n\r\n", "broken"),
     ],
     ids=["200", "302", "404", "503", "silence", "close", "no-http"],
 )
+@pytest.mark.parametrize(("method", "body"), [("GET", None), ("POST", b"a")])
 async def test_a_request_is_counted_by_its_status_class_and_timed_or_by_its_failure(
-    script: bytes | Play, result: str
+    method: str, body: bytes | None, script: bytes | Play, result: str
 ) -> None:
     is_answered = result.endswith("xx")
     async with RawOrigin(script) as server, opened(server, response_timeout=0.2) as origin:
         with contextlib.nullcontext() if is_answered else pytest.raises(HeadgateError):
-            await ask(origin, "POST", body=b"a")
+            await ask(origin, method, body=body)
         assert counted(origin) == {result: 1}
         assert timed(origin) == is_answered
 

@@ -62,12 +62,16 @@ async def test_a_path_in_the_origin_url_replaces_the_route_prefix(
 @pytest.mark.parametrize(
     ("body", "length", "sent"),
     [
-        *((None, None, b""), (b"", None, b""), (b"abc", None, b"abc")),
-        *(([b"ab", b"c"], "3", b"abc"), ([b"ab", b"c"], None, None)),
+        (None, None, b""),
+        (b"", None, b""),
+        (b"abc", None, b"abc"),
+        ([b"ab", b"c"], "3", b"abc"),
+        ([b"ab", b"c"], None, None),
     ],
 )
+@pytest.mark.parametrize("method", ["POST", "PUT"])
 async def test_a_body_is_sent_with_its_length_or_in_chunks(
-    body: bytes | list[bytes] | None, length: str | None, sent: bytes | None
+    method: str, body: bytes | list[bytes] | None, length: str | None, sent: bytes | None
 ) -> None:
     in_chunks = b"2\r\nab\r\n1\r\nc\r\n0\r\n\r\n"
 
@@ -78,7 +82,7 @@ async def test_a_body_is_sent_with_its_length_or_in_chunks(
     async with RawOrigin(play) as server, opened(server) as origin:
         fields = [] if length is None else [("Content-Length", length)]
         given = chunks(*body) if isinstance(body, list) else body
-        assert (await send(origin, "POST", TARGET, *fields, body=given)).status == 200
+        assert (await send(origin, method, TARGET, *fields, body=given)).status == 200
         framing = "Transfer-Encoding: chunked" if sent is None else f"Content-Length: {len(sent)}"
         assert server.heard[0].fields[1:] == [framing]
 

@@ -311,7 +311,9 @@ def test_a_stream_accepts_new_producers_up_to_its_limit(count: int, accepted: in
 @pytest.mark.parametrize(
     ("idle_s", "forgotten"), [(PRODUCER_IDLE_S, False), (PRODUCER_IDLE_S + 1, True)]
 )
-def test_a_full_stream_drops_a_producer_idle_for_a_week(idle_s: float, forgotten: bool) -> None:
+def test_a_full_stream_drops_a_producer_idle_for_over_a_week(
+    idle_s: float, forgotten: bool
+) -> None:
     known = by_last_use(many(MAX_PRODUCERS, NOW) | {"p7": ProducerState(4, 2, NOW - idle_s)})
     batch = AppendBatch(OPEN, known, at(NOW))
     outcome = batch.decide(append(producer=Stamp("new", 0, 0)))

@@ -77,14 +77,16 @@ async def begun(
 
 
 async def test_reads_with_different_keys_are_separate(start: Start) -> None:
-    collapse, reads = SingleFlight[int](), Reads()
+    collapse = SingleFlight[int]()
+    reads = Reads()
     waiting = await begun(start, collapse, reads, [(1, 0, 7), (1, 0, 8), (1, 0, 7), (1, 5, 7)])
     reads.gate.set()
     assert await asyncio.gather(*waiting) == [1, 2, 1, 3]
 
 
 async def test_the_result_of_a_read_is_not_cached(start: Start) -> None:
-    collapse, reads = SingleFlight[int](), Reads()
+    collapse = SingleFlight[int]()
+    reads = Reads()
     reads.gate.set()
     assert [await start(partial(collapse.read, "a", reads)) for _ in range(3)] == [1, 2, 3]
 
@@ -100,7 +102,8 @@ async def test_a_result_that_is_there_at_once_counts_as_read_by_one(start: Start
 
 
 async def test_an_error_reaches_each_waiter_and_the_next_read_starts_again(start: Start) -> None:
-    collapse, reads = SingleFlight[int](), Reads()
+    collapse = SingleFlight[int]()
+    reads = Reads()
     reads.failure = LogUnavailable("no")
     waiting = await begun(start, collapse, reads, ["a"] * 10)
     reads.gate.set()
@@ -112,7 +115,8 @@ async def test_an_error_reaches_each_waiter_and_the_next_read_starts_again(start
 
 @pytest.mark.parametrize("leaves", [0, 5, 9])
 async def test_a_waiter_that_leaves_does_not_affect_the_others(leaves: int, start: Start) -> None:
-    collapse, reads = SingleFlight[int](), Reads()
+    collapse = SingleFlight[int]()
+    reads = Reads()
     waiting = await begun(start, collapse, reads, ["a"] * 10)
     waiting[leaves].cancel()
     await asyncio.sleep(0)
@@ -123,7 +127,8 @@ async def test_a_waiter_that_leaves_does_not_affect_the_others(leaves: int, star
 
 
 async def test_a_shared_read_ends_when_its_last_waiter_leaves(start: Start) -> None:
-    collapse, reads = SingleFlight[int](), Reads()
+    collapse = SingleFlight[int]()
+    reads = Reads()
     cached = len(asyncio.all_tasks())
     waiting = await begun(start, collapse, reads, ["a"] * 3)
     for task in waiting[:2]:
@@ -144,7 +149,8 @@ async def test_an_abandoned_read_that_fails_logs_nothing(start: Start) -> None:
     loop = asyncio.get_running_loop()
     complaints: list[object] = []
     loop.set_exception_handler(lambda _, context: complaints.append(context))
-    collapse, reads = SingleFlight[int](), Reads()
+    collapse = SingleFlight[int]()
+    reads = Reads()
     reads.failure = LogUnavailable("no")
     waiting = await begun(start, collapse, reads, ["a"] * 3)
     for task in waiting:

@@ -53,7 +53,7 @@ def worker(memory: int, number: int) -> Worker:
     return made
 
 
-def test_a_worker_sees_each_write_of_the_others_once(workers: list[Worker]) -> None:
+def test_a_worker_sees_each_write_of_the_others_once_and_not_its_own(workers: list[Worker]) -> None:
     one, other, third = workers
     told = Write(
         prefix="/s", path="/s/é", deleted=True, created=Lifetime(ttl_s=5), tail="7", closed=True

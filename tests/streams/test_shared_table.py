@@ -503,7 +503,9 @@ def test_a_stream_that_gets_a_reader_within_the_linger_time_stays_followed() -> 
 @pytest.mark.parametrize(
     ("ttl", "margin"), [(1, LEAST_MARGIN_S), (20, 0.2), (100, MOST_MARGIN_S), (1000, MOST_MARGIN_S)]
 )
-async def test_a_sliding_deadline_is_written_once_per_margin(ttl: int, margin: float) -> None:
+async def test_a_sliding_deadline_gets_a_margin_and_is_written_once_per_margin(
+    ttl: int, margin: float
+) -> None:
     service, log, other = two()
     await service.create("s", lifetime=Lifetime(ttl_s=ttl))
     service.clock.advance(0.5)

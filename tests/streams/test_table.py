@@ -234,7 +234,9 @@ async def use_and_restart(service: Service, *steps: float) -> Service:
     ],
     ids=str,
 )
-async def test_a_restart_never_shortens_a_sliding_ttl(steps: tuple[float, ...]) -> None:
+async def test_a_restart_never_shortens_a_sliding_ttl_nor_extends_it_past_its_bound(
+    steps: tuple[float, ...],
+) -> None:
     service = Service()
     await service.create("s", lifetime=HUNDRED)
     service = await use_and_restart(service, *steps)

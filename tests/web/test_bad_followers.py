@@ -36,10 +36,10 @@ async def after(client: Client, data: bytes, *, cut: int) -> None:
 
 
 @pytest.mark.parametrize("prefix", [PREFIX, EDGE])
-async def test_a_body_that_turns_malformed_is_refused(
+async def test_a_body_that_turns_malformed_is_refused_at_once(
     prefix: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Nothing more can come of it: nobody waits for the body's time to be over."""
+    """Nothing more can come of it, so the refusal does not wait for the body's time to be over."""
     async with RawOrigin(silence) as origin, edge_serving(origin, body_timeout=60.0) as gateway:
         await gateway.ask(put("s"))
         client = await gateway.connect()

@@ -185,7 +185,8 @@ async def test_a_repeated_poll_is_known_by_its_bytes_and_waits_without_parsing(k
         else:
             await parked(gateway)  # by a task, which begins the feed
             await origin.polled(1)
-        before, handled = gateway.limits.live_readers, gateway.watch_handlers()
+        before = gateway.limits.live_readers
+        handled = gateway.watch_handlers()
         clients = [await gateway.connect() for _ in range(3)]
         for waiting, client in enumerate(clients, before + 1):
             client.send(get(target))

@@ -202,7 +202,7 @@ def pending(gateway: Serving) -> int:
     return gateway.route.writes.outcomes.pending
 
 
-async def test_a_write_whose_answer_fails_ends_its_connection(
+async def test_a_write_whose_answer_fails_ends_its_connection_and_no_other(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async with serving() as gateway:

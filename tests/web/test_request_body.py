@@ -28,9 +28,15 @@ RATE = 100  # bytes a second
 
 
 def some_limits() -> ServerLimits:
-    names = ("max_connections", "max_client_connections", "max_live_readers")
-    more = ("max_feeds", "max_append", "max_pending_appends")
-    return ServerLimits(Bounds(**dict.fromkeys((*names, *more), 1)))
+    bounds = Bounds(
+        max_connections=1,
+        max_client_connections=1,
+        max_live_readers=1,
+        max_feeds=1,
+        max_append=1,
+        max_pending_appends=1,
+    )
+    return ServerLimits(bounds)
 
 
 def take(

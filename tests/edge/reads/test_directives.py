@@ -116,11 +116,12 @@ def test_only_a_whole_number_of_seconds_is_read_as_a_lifetime(argument: str, sec
         (["no-cache=(a b)"], {"no-cache": "(a b)"}),
         (["private=?0, max-age=60"], {"max-age": "60"}),
         (["max-age=60.0, no-store"], {"no-store": "?1"}),
-        *(
-            ([odd], {})
-            for odd in ('max-age="60"', "max-age=60, &&&&&", "MaX-aGe=60", "max-age=60,")
-        ),
-        *(([odd], {}) for odd in ("max-age=60 no-store", "max-age=1234567890123456")),
+        (['max-age="60"'], {}),
+        (["max-age=60, &&&&&"], {}),
+        (["MaX-aGe=60"], {}),
+        (["max-age=60,"], {}),
+        (["max-age=60 no-store"], {}),
+        (["max-age=1234567890123456"], {}),
     ],
 )
 def test_a_targeted_field_is_parsed_as_a_dictionary_and_is_empty_if_malformed(
@@ -176,8 +177,13 @@ def test_a_targeted_field_replaces_cache_control_only_if_it_is_valid(
         (["0, 7200"], 0),
         (["7200", "0"], 7200),
         (["0", "7200"], 0),
-        *((["2147483647"], 2**31 - 1), (["2147483648"], LONGEST_S), (["2147483649"], LONGEST_S)),
-        *(([odd], 0) for odd in ("abc", "-7200", "7200.0", "7200;foo=bar")),
+        (["2147483647"], 2**31 - 1),
+        (["2147483648"], LONGEST_S),
+        (["2147483649"], LONGEST_S),
+        (["abc"], 0),
+        (["-7200"], 0),
+        (["7200.0"], 0),
+        (["7200;foo=bar"], 0),
     ],
 )
 def test_the_first_valid_age_is_used_and_a_malformed_one_is_zero(
@@ -300,8 +306,14 @@ def test_only_spellings_of_one_header_value_select_one_variant(
         ("bytes=-11", (0, 10)),
         pytest.param(f"bytes=0-{'9' * 5000}", (0, 10), id="an-end-of-five-thousand-digits"),
         (" Bytes = 0-1 ", (0, 2)),
-        *((odd, None) for odd in ("", "bytes=-", "bytes=2-1", "bytes=0-1,3-4", "bytes=a-b")),
-        *((odd, None) for odd in ("bytes=0 - 1", "items=0-1", "bytes=٠-١")),
+        ("", None),
+        ("bytes=-", None),
+        ("bytes=2-1", None),
+        ("bytes=0-1,3-4", None),
+        ("bytes=a-b", None),
+        ("bytes=0 - 1", None),
+        ("items=0-1", None),
+        ("bytes=٠-١", None),
     ],
 )
 def test_a_single_byte_range_is_parsed_and_anything_else_is_ignored(

@@ -1,6 +1,7 @@
 """What the answers of origins lack, and how readers get them: one kind of origin after the other.
 
-The origins are those that exist: each speaks the protocol, and each leaves something out.
+The origins are those that exist: each speaks the protocol, and each leaves something out. The
+last tests make responses private, so that no shared cache stores them.
 """
 
 from __future__ import annotations
@@ -192,8 +193,14 @@ def test_a_read_of_now_is_no_store_and_has_no_tag() -> None:
     ("ttl_s", "expires_in_s", "max_age", "stale_s"),
     [
         (None, None, 60, 300),
-        *((1000, None, 60, 300), (100, None, 60, 40), (60, None, 60, 0), (30, None, 30, 0)),
-        *((None, 100, 60, 40), (None, 30, 30, 0), (None, 0, 0, 0), (None, -1, 0, 0)),
+        (1000, None, 60, 300),
+        (100, None, 60, 40),
+        (60, None, 60, 0),
+        (30, None, 30, 0),
+        (None, 100, 60, 40),
+        (None, 30, 30, 0),
+        (None, 0, 0, 0),
+        (None, -1, 0, 0),
     ],
 )
 def test_a_repaired_lifetime_does_not_outlast_its_stream(
@@ -256,7 +263,7 @@ def test_no_store_is_replaced_if_the_route_ignores_it(said: list[tuple[str, str]
         *((said, {"ignore_no_store": True}) for said in ("max-age=5", "no-cache", "private")),
     ],
 )
-def test_no_store_stays_unless_the_route_ignores_it_and_the_response_is_for_everybody(
+def test_cache_control_stays_unless_its_no_store_is_ignored_and_the_response_is_for_everybody(
     said: str, given: dict[str, Any]
 ) -> None:
     options = {"offset": "5", **given}
@@ -339,8 +346,7 @@ def test_only_an_etag_at_the_tail_gets_a_tail_mark(tag: str, up_to_date: bool, m
     """Else a 304 would confirm that there is no more, when there is."""
     told = [TAIL] if up_to_date else []
     assert tag_of(("ETag", tag), *told) == made
-    closed = CLOSED
-    assert tag_of(("ETag", made), *told, closed) == f'{tag.replace(":tail", "")[:-1]}:closed"'
+    assert tag_of(("ETag", made), *told, CLOSED) == f'{tag.replace(":tail", "")[:-1]}:closed"'
 
 
 @pytest.mark.parametrize("coding", ["gzip", "br"])
@@ -498,15 +504,23 @@ def test_private_responses_keep_browser_lifetimes_and_lose_shared_cache_directiv
 @pytest.mark.parametrize(
     "name",
     [
-        *("CDN-Cache-Control", "Cloudflare-CDN-Cache-Control", "Vercel-CDN-Cache-Control"),
-        *("Surrogate-Control", "Surrogate-Key", "Cache-Tag", "CDN-Tag", "Edge-Cache-Tag"),
-        *("Edge-Control", "X-Accel-Expires", "xkey", "X-Cache-Tags", "X-LiteSpeed-Cache-Control"),
-        *(
-            "Akamai-Cache-Control",
-            "Netlify-Cache-Tag",
-            "Fastly-Surrogate-Key",
-            "X-Surrogate-Control",
-        ),
+        "CDN-Cache-Control",
+        "Cloudflare-CDN-Cache-Control",
+        "Vercel-CDN-Cache-Control",
+        "Surrogate-Control",
+        "Surrogate-Key",
+        "Cache-Tag",
+        "CDN-Tag",
+        "Edge-Cache-Tag",
+        "Edge-Control",
+        "X-Accel-Expires",
+        "xkey",
+        "X-Cache-Tags",
+        "X-LiteSpeed-Cache-Control",
+        "Akamai-Cache-Control",
+        "Netlify-Cache-Tag",
+        "Fastly-Surrogate-Key",
+        "X-Surrogate-Control",
         "Expires",
     ],
 )

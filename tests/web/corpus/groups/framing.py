@@ -141,12 +141,20 @@ HEADS = [
     _made("a host that is served", READ, stage=OWN_LOG.but(hosts=("a.test", "headgate.test"))),
 ]
 
+# What a request says of its connection.
+CONNECTION_LINES: dict[str, list[str]] = {
+    "no word": [],
+    "keep-alive": ["Connection: keep-alive"],
+    "close": ["Connection: close"],
+    "Keep-Alive, x": ["Connection: Keep-Alive, x"],
+    "upgrade": ["Connection: upgrade"],
+}
+
 CONNECTIONS = [
     *(
-        _made(f"{what} by HTTP/{version}, {connection or 'no word'}", data)
+        _made(f"{what} by HTTP/{version}, {connection}", data)
         for version in ("1.0", "1.1")
-        for connection in ("", "keep-alive", "close", "Keep-Alive, x", "upgrade")
-        for lines in ([f"Connection: {connection}"] if connection else [],)
+        for connection, lines in CONNECTION_LINES.items()
         for what, data in (
             ("a read", request("GET", "s?offset=-1", *lines, version=version)),
             ("an append", request("POST", "s", TEXT, *lines, body=b"x", version=version)),

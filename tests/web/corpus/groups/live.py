@@ -123,7 +123,10 @@ POLLS = [
     _made("a poll that times out by HTTP/1.0", OLD_POLL, stage=IMPATIENT),
     _made(
         "a poll that is parked as the gateway stops",
-        *(Send((POLL,)), parked(), Drain(), Answers()),
+        Send((POLL,)),
+        parked(),
+        Drain(),
+        Answers(),
         asks_on=False,
     ),
     _made("a poll as the gateway stops", request("HEAD", "s"), Drain(), POLL, asks_on=False),
@@ -131,7 +134,11 @@ POLLS = [
     _made("an append as the gateway stops", APPEND, Drain(), APPEND, asks_on=False),
     _made(
         "a poll above the bound of live readers",
-        *(Send((POLL,)), parked(), Ask(POLL, by="b"), NEWS, Answers()),
+        Send((POLL,)),
+        parked(),
+        Ask(POLL, by="b"),
+        NEWS,
+        Answers(),
         stage=ONE_READER,
     ),
 ]
@@ -153,7 +160,9 @@ SSE = [
     _events("events of a stream that is closed", EVENTS, _by_w(CLOSING), EventsEnd(), asks_on=True),
     _events(
         "events of a stream that is deleted",
-        *(EVENTS, _by_w(request("DELETE", "s")), EventsEnd()),
+        EVENTS,
+        _by_w(request("DELETE", "s")),
+        EventsEnd(),
         asks_on=True,
         is_once=True,
     ),
@@ -167,12 +176,15 @@ SSE = [
     _events("events as the gateway stops", EVENTS, Drain(), EventsEnd(), Rest()),
     _made(
         "events that are asked for as the gateway stops",
-        *(request("HEAD", "s"), Drain(), EVENTS),
+        request("HEAD", "s"),
+        Drain(),
+        EVENTS,
         asks_on=False,
     ),
     _events(
         "events that last as long as they may",
-        *(EVENTS, EventsEnd()),
+        EVENTS,
+        EventsEnd(),
         asks_on=True,
         stage=OWN_LOG.but(sse_max_age=0.1),
     ),
@@ -180,7 +192,11 @@ SSE = [
     _made("a HEAD of events", request("HEAD", START)),
     _made(
         "events above the bound of live readers",
-        *(Send((POLL,)), parked(), Ask(EVENTS, by="b"), NEWS, Answers()),
+        Send((POLL,)),
+        parked(),
+        Ask(EVENTS, by="b"),
+        NEWS,
+        Answers(),
         stage=ONE_READER,
     ),
 ]

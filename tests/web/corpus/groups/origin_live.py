@@ -101,11 +101,15 @@ EXCHANGES = [
     _parked("a poll of an origin as the gateway stops", Drain(), Answers(), asks_on=False),
     _parked(
         "a read of a stream that is polled",
-        *(Ask(get(f"{S}?offset=-1"), by="b"), APPENDS, Answers()),
+        Ask(get(f"{S}?offset=-1"), by="b"),
+        APPENDS,
+        Answers(),
     ),
     _events(
         "events of an origin from the start",
-        *(POLLED, APPENDS, Events(CONTROL)),
+        POLLED,
+        APPENDS,
+        Events(CONTROL),
         sent=get(f"{S}?offset=-1&live=sse"),
     ),
     _events("events of an origin from the tail", POLLED, APPENDS, Events(CONTROL)),
