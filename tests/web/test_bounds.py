@@ -224,7 +224,9 @@ async def test_a_client_that_reads_nothing_of_its_response_is_disconnected() -> 
             assert gateway.limits.refused["body_timeout"] == number
 
 
-async def test_a_connection_that_raises_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_connection_that_raises_is_closed_with_its_pipelined_request(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     log = GatedLog()
     async with serving(log) as gateway:
         await gateway.ask(put("s"))
