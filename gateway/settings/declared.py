@@ -34,7 +34,7 @@ from gateway.settings.reading.kinds import (
     read_json,
     split_origins,
 )
-from gateway.settings.reading.reload_effects import CREDENTIALS, FIXED, NEXT, SET_UP_ANEW
+from gateway.settings.reading.reload_effects import AT_ONCE, CREDENTIALS, FIXED, NEXT, SET_UP_ANEW
 from gateway.settings.reading.tables import ValueContext, checks, setting
 from gateway.settings.reading.units import DAY_S, GIB, HOUR_S
 from gateway.settings.reading.values import Converter, Mistaken
@@ -65,7 +65,7 @@ class Settings(AlertSettings):
     ] = setting(
         (),
         description="Scripts that use the admin listener with a bearer token.",
-        reload="yes, at once",
+        reload=AT_ONCE,
     )
     admin: Listen = setting(
         Address("127.0.0.1", 4439),
@@ -78,7 +78,7 @@ class Settings(AlertSettings):
         "off",
         description="Whether viewers of the console see the addresses and user agents of clients, "
         "as operators do.",
-        reload="yes, at once",
+        reload=AT_ONCE,
     )
     origin: Origin = setting(
         "file:./headgate-data",
@@ -214,7 +214,7 @@ class Settings(AlertSettings):
         reload=NEXT,
     )
     keepalive_timeout: Seconds = setting(
-        75.0, ge=0.1, le=HOUR_S, description="How long a connection may stay idle.", reload=NEXT
+        75.0, ge=0.1, le=HOUR_S, description="How long a connection may stay idle.", reload=AT_ONCE
     )
     shutdown_grace: Seconds = setting(
         10.0,
@@ -251,7 +251,7 @@ class Settings(AlertSettings):
         reload=NEXT,
     )
     log_level: LogLevel = setting(
-        "info", description="Least severe level that is logged.", reload="yes, at once"
+        "info", description="Least severe level that is logged.", reload=AT_ONCE
     )
     log_format: LogFormat = setting(
         "auto",
@@ -261,7 +261,7 @@ class Settings(AlertSettings):
     log_requests: RequestLevel = setting(
         "debug",
         description="Level at which each request writes one line; off means never.",
-        reload="yes, at once",
+        reload=AT_ONCE,
     )
 
     @checks("origin")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gateway.settings.reading.kinds import Count, Networks, Seconds, Size, show_size
-from gateway.settings.reading.reload_effects import FIXED, NEXT, OPEN_STAYS
+from gateway.settings.reading.reload_effects import AT_ONCE, FIXED, NEXT, OPEN_STAYS
 from gateway.settings.reading.sourced import SourcedSettings
 from gateway.settings.reading.tables import ValueContext, checks, setting
 from gateway.settings.reading.units import GIB, HOUR_S
@@ -102,7 +102,7 @@ class LimitSettings(SourcedSettings):
         le=HOUR_S,
         description="Lag of the event loop at which uncached reads are refused; at twice this lag, "
         "also live readers, and at four times, also writes. 0 means never.",
-        reload="yes, at once",
+        reload=AT_ONCE,
     )
 
     principal_metrics: Count = setting(
@@ -111,7 +111,7 @@ class LimitSettings(SourcedSettings):
         le=1000,
         description="Most principals that have metrics of their own in a process, labelled by "
         "their accounts; 0 means that none have.",
-        reload="yes, at once",
+        reload=AT_ONCE,
     )
 
     @checks("max_pending_appends")

@@ -18,7 +18,7 @@ from gateway.settings.reading.kinds import (
     redacted_origin,
     split_origins,
 )
-from gateway.settings.reading.reload_effects import SET_UP_ANEW
+from gateway.settings.reading.reload_effects import AT_ONCE, SET_UP_ANEW
 from gateway.settings.reading.tables import Table, ValueContext, checks, setting
 from gateway.settings.reading.units import GIB, HOUR_S, YEAR_S
 
@@ -73,13 +73,13 @@ class LogSettings(RouteOrigin):
         False,
         description="Whether applications store runs of the library headgate.runs below the "
         "prefix; the console then shows them.",
-        reload="yes, at once",
+        reload=AT_ONCE,
     )
     mcp_events: Flag = setting(
         False,
         description="Whether hosts of MCP subscribe to events of the streams at /mcp below the "
         "prefix, where no stream can be then.",
-        reload="yes, at once",
+        reload=AT_ONCE,
     )
     mcp_events_file: FilePath = setting(
         "",
@@ -140,7 +140,7 @@ class LogSettings(RouteOrigin):
         description="How long a response with a view may last: it ends behind an event, and the "
         "client goes on from there. For platforms that end responses by themselves: 25 is less "
         "than any of them allows. 0 means no limit.",
-        reload="yes, at once",
+        reload=AT_ONCE,
     )
     wait_replicas: Count = setting(
         0,

@@ -301,6 +301,15 @@ async def test_an_idle_connection_is_closed_after_the_keepalive_timeout() -> Non
 
 
 @pytest.mark.usefixtures("quick_sweeps")
+async def test_a_shorter_keepalive_timeout_also_ends_connections_that_are_idle() -> None:
+    async with serving(keepalive_timeout=30.0) as gateway:
+        client = await gateway.connect()
+        await client.ask(put("s"))
+        gateway.server.serve(gateway.server.handlers, gateway.server.fast, 0.1)
+        assert await client.rest() == b""
+
+
+@pytest.mark.usefixtures("quick_sweeps")
 async def test_a_connection_that_rests_after_its_sse_response_is_closed_and_not_refused() -> None:
     async with serving(keepalive_timeout=1.0, header_timeout=0.1, sse_max_age=1.0) as gateway:
         await gateway.ask(put("s", body=b"one"))
