@@ -89,7 +89,7 @@ class ConsoleChanges:
             raise NotTold(409, "there is a stream with this name already")
         limits = LimitChanges(wish.retention_age, wish.retention_size, wish.retention_messages)
         if limits == LimitChanges():
-            if route in self._routes.of_origins:  # nobody has read it here, so nothing is cached
+            if route in self._routes.of_origins:  # it has not been read here, so nothing is cached
                 content_type = wish.content_type.strip() or None
                 row = StreamRow(name=name, content_type=content_type, rate=None, is_copied=True)
                 return StreamDescription(row, {}, producers_in_all=None)

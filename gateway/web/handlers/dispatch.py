@@ -253,7 +253,7 @@ class Handlers:
         is_path = raw.startswith("/") and 1 < len(raw) <= LONGEST_PATH
         if is_path and request.method != "OPTIONS":
             if raw == HEALTH_PATH:
-                return RouteAnswer.of(health(request.method), cache_status.BYPASS)
+                return self._own_page(request, raw)
             place = self._routes.place(raw)
             if not mark:
                 return place
@@ -281,7 +281,7 @@ class Handlers:
         return preflight(request, self._lines, fields, is_guarded=is_guarded)
 
     def _own_page(self, request: Request, path: str) -> RouteAnswer:
-        """Return the front page, or the health check if a whole URL names its path."""
+        """Return the health check if the path is its own, else the front page."""
         if path == HEALTH_PATH:
             return RouteAnswer.of(health(request.method), cache_status.BYPASS)
         accept = ",".join(request.headers.getall("Accept", ()))
