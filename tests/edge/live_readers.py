@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from gateway.protocol.streams.offsets import current_cursor
@@ -13,7 +14,7 @@ from tests.support.serving import EDGE, Serving, edge_serving, get
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from tests.support.event_stream import Event
     from tests.support.http1 import Answer, Client
@@ -93,25 +94,18 @@ def was_away(gateway: Serving) -> None:
 
 
 @asynccontextmanager
-async def waiting(
-    *pieces: bytes, **options: object
+async def _read_live(
+    begin: Callable[[Serving, str], Awaitable[Client]], *pieces: bytes, **options: object
 ) -> AsyncIterator[tuple[LiveOrigin, Serving, Client]]:
-    """Such an origin and gateway, and a long-poll that waits at the tail as the feed does."""
+    """Such an origin and gateway, and a reader that waits at the tail as the feed does."""
     async with live(*pieces, **options) as (origin, gateway):  # type: ignore[arg-type] # as it takes
-        waiter = await polling(gateway, f"{len(pieces):04}")
+        reader = await begin(gateway, f"{len(pieces):04}")
         await origin.polled(1)
-        yield origin, gateway, waiter
+        yield origin, gateway, reader
 
 
-@asynccontextmanager
-async def viewed(
-    *pieces: bytes, **options: object
-) -> AsyncIterator[tuple[LiveOrigin, Serving, Client]]:
-    """Such an origin and gateway, and a reader of events at the tail while the feed waits there."""
-    async with live(*pieces, **options) as (origin, gateway):  # type: ignore[arg-type] # as it takes
-        viewer = await following(gateway, f"{len(pieces):04}")
-        await origin.polled(1)
-        yield origin, gateway, viewer
+waiting = partial(_read_live, polling)  # whose reader is a long-poll
+viewed = partial(_read_live, following)  # whose reader gets events
 
 
 @asynccontextmanager
