@@ -3,7 +3,7 @@
 import { away, fetchWithin, patienceFor } from "../edge/away.js"
 import { relocate, removeUnsent } from "../edge/passing.js"
 import { directivesOf, modeOf, hasCredentials } from "../edge/reads.js"
-import { eventsUntil } from "../edge/bodies.js"
+import { eventsUntil } from "./events.js"
 
 const HOP_BY_HOP = ["Connection", "Keep-Alive", "Transfer-Encoding", "Upgrade", "Host"]
 

@@ -2,7 +2,7 @@
 //
 //   node function_engine.mjs FILE PORT
 //
-// FILE is a module whose default export has `fetch`, and may import others. Vercel hands such a
+// FILE is a module whose default export has `fetch`. Vercel hands such a
 // function a Request whose signal tells that the client has left (`supportsCancellation`).
 import { createServer } from "node:http"
 import { pathToFileURL } from "node:url"
@@ -10,7 +10,6 @@ import { pipeline } from "node:stream/promises"
 import { Readable } from "node:stream"
 
 const [file, port] = process.argv.slice(2)
-Object.assign(process.env, JSON.parse(process.env.FUNCTION_VARIABLES ?? "{}")) // for the function
 const { default: handler } = await import(pathToFileURL(file))
 
 function requestOf(incoming, signal) {

@@ -1,45 +1,8 @@
-// Streaming bodies: generated, transformed, or events that end before a limit of the platform.
-//
-// They use only what every edge runtime has: Web Streams, TextEncoder, Uint8Array, and no `Buffer`.
+// Events that end before a limit of the platform.
 
-import { LATE, within } from "./within.js"
+import { LATE, within } from "../edge/within.js"
 
-const encoder = new TextEncoder()
-const KEEP_ALIVE = encoder.encode(":\n") // with a blank line some clients would see an event
-
-/**
- * Return a body of the texts that `source` yields, and `done`, a promise that ends with it.
- *
- * Return the response without awaiting `done`, which would hold the whole body back. Each write is
- * awaited: a slow reader slows `source` down, and a reader that disconnects ends it.
- */
-export function generated(source) {
-  const { readable, writable } = new TransformStream()
-  return { body: readable, done: pump(source, writable.getWriter()) }
-}
-
-async function pump(source, writer) {
-  try {
-    for await (const text of source) await writer.write(encoder.encode(text))
-    await writer.close()
-  } catch (error) {
-    await writer.abort(error).catch(() => {}) // the reader has disconnected, or the source has failed
-  }
-}
-
-/** Return a text body whose parts are changed by `change`; no character is split between two parts. */
-export function transformed(body, change) {
-  const decoder = new TextDecoder("utf-8", { ignoreBOM: true })
-  const send = (text, controller) => text && controller.enqueue(encoder.encode(change(text)))
-  return body.pipeThrough(
-    new TransformStream({
-      // `stream` keeps the first bytes of a character until the rest of it comes.
-      transform: (part, controller) => send(decoder.decode(part, { stream: true }), controller),
-      // An unfinished character at the end becomes U+FFFD.
-      flush: (controller) => send(decoder.decode(), controller),
-    }),
-  )
-}
+const KEEP_ALIVE = new TextEncoder().encode(":\n") // with a blank line some clients would see an event
 
 /**
  * Return a body that relays the events of a stream at once, and ends after `end_s` seconds.
