@@ -10,9 +10,9 @@ import msgspec
 
 from admin.errors import NotTold
 from admin.model.cdn import CdnFile, CdnTarget, CdnTargets
-from cdn_configs import comparison, targets
+from cdn_configs import targets
 from cdn_configs.errors import Refused, UnknownTarget
-from cdn_configs.explain import bounds, exclusions
+from cdn_configs.explain import HEAD, bounds, compared, exclusions
 from cdn_configs.options import CredentialMode, from_settings
 from cdn_configs.render import digest_of, render
 from gateway.settings.reading.kinds import parse_size
@@ -68,7 +68,7 @@ def _cdn_target_of(target: Target) -> CdnTarget:
         does_not=target.does_not,
         limits=tuple(bounds(target)),
         exclusions=tuple(exclusions(target)),
-        compared=dict(zip(comparison.HEAD, comparison.compared(target), strict=True)),
+        compared=dict(zip(HEAD, compared(target), strict=True)),
         state=target.state,
         checked=target.checked,
         credentials=target.credentials,

@@ -52,7 +52,6 @@ _CANNOT: dict[CredentialMode, str] = {
 class _Refusals(TypedDict):
     """Reasons of a target without a cache for its refusals: fields of a Target."""
 
-    no_per_credential: str
     why_not: dict[CredentialMode, str]
     no_stale_if_error: str
     no_purge: str
@@ -61,8 +60,7 @@ class _Refusals(TypedDict):
 def keeps_nothing(why: str) -> _Refusals:
     """Return the fields of a target without a cache; `why` follows what it cannot do for that."""
     return {
-        "no_per_credential": why,
-        "why_not": dict.fromkeys(WHY_NOT, why),
+        "why_not": dict.fromkeys(_CANNOT, why),
         "no_stale_if_error": why,
         "no_purge": why,
     }
@@ -92,10 +90,9 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     # Why it trusts no authority but the public ones, and verifies the host name of the upstream.
     no_upstream_ca: str = ""
     balances: bool = False  # over several gateways; it leaves out one that does not answer
-    # Beside "bypass", which every target can; the reason is a sentence about why not.
+    # Every target can do "bypass".
     credentials: tuple[CredentialMode, ...] = ("bypass",)
-    no_per_credential: str = ""
-    # Why it has not one of the other modes, where WHY_NOT does not say it.
+    # Why it does not have one of the other modes, where WHY_NOT does not say it.
     why_not: dict[CredentialMode, str] = msgspec.field(default_factory=dict)
     # No reader with credentials gets a copy of what an anonymous one was answered.
     keeps_readers_apart: bool = True
@@ -134,6 +131,4 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
 
     def reason_against(self, mode: CredentialMode) -> str:
         """Return why it has not this mode of credentials."""
-        if mode == "per-credential":
-            return self.no_per_credential
         return self.why_not.get(mode) or WHY_NOT[mode]

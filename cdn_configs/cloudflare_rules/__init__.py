@@ -32,7 +32,7 @@ TARGETS = (
         is_elsewhere=True,
         keeps_sites_apart=False,
         abilities=frozenset({"caches", "sorts-query", "stale", "conditional", "purges"}),
-        no_per_credential="only the Enterprise plan takes a header into the cache key",
+        why_not={"per-credential": "only the Enterprise plan takes a header into the cache key"},
         no_upstream_ca="it trusts the public authorities and Cloudflare's Origin CA, and verifies "
         "the host name that readers use",
         longest_poll_s=55,

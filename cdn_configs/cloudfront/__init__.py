@@ -31,8 +31,10 @@ _DISTRIBUTION = Target(
     ),
     is_elsewhere=True,
     abilities=frozenset({"caches", "sorts-query", "conditional", "purges"}),
-    why_not={"reader-key": "CloudFront sends credentials on only where they are in its key"},
-    no_per_credential="CloudFront stores nothing that is private",
+    why_not={
+        "reader-key": "CloudFront sends credentials on only where they are in its key",
+        "per-credential": "CloudFront stores nothing that is private",
+    },
     shield=r"[a-z]{2}(-[a-z]+)+-[0-9]",
     shield_words="a region of AWS such as eu-central-1",
     no_upstream_ca="it trusts the public authorities, and verifies the name in --upstream",

@@ -34,23 +34,17 @@ TARGETS = (
         is_elsewhere=True,
         abilities=frozenset(
             {
-                "caches",
-                "collapses",
-                "collapses-sse",
-                "sorts-query",
-                "stale",
-                "conditional",
-                "purges",
-                "compresses",
+                *("caches", "collapses", "collapses-sse", "sorts-query"),
+                *("stale", "conditional", "purges", "compresses"),
             }
         ),
         credentials=("bypass", "reader-key"),
         why_not={
             "asked": "its restarts could not be tried, and a mistake hands private data to anybody",
             "verified": "its VCL verifies RSA and ECDSA, and not Ed25519",
+            "per-credential": "whether its queue of equal requests keeps two readers apart could "
+            "not be tried, and a mistake hands one reader's data to another",
         },
-        no_per_credential="whether its queue of equal requests keeps two readers apart could not "
-        "be tried, and a mistake hands one reader's data to another",
         shield=r"[a-z]+(-[a-z0-9]+)+",
         shield_words="a shield of Fastly such as frankfurt-de",
         no_upstream_ca="the file trusts the public authorities, and the name in --upstream",

@@ -39,10 +39,11 @@ _NGINX = Target(
     balances=True,
     credentials=("bypass", "reader-key"),
     why_not={
-        "asked": "stock nginx cannot hash a credential, by which a yes is remembered; nginx-njs can"
+        "asked": "stock nginx cannot hash a credential, by which a yes is remembered; nginx-njs "
+        "can",
+        "per-credential": "stock nginx cannot hash a credential, and would have it in its files in "
+        "clear; nginx-njs can",
     },
-    no_per_credential="stock nginx cannot hash a credential, and would have it in its files in "
-    "clear; nginx-njs can",
     state="run",
     no_stale_if_error="",
     checked="nginx -t, and the suite of real engines with nginx 1.22; once, by hand, with 1.30.4",
@@ -68,33 +69,29 @@ _NJS = msgspec.structs.replace(
         *_NGINX.does_not[3:],
     ),
     credentials=("bypass", "per-credential", "reader-key", "asked"),
-    no_per_credential="",
     why_not={"verified": "its njs has no Ed25519 (of Web Crypto it has ECDSA, RSA and HMAC)"},
-    no_stale_if_error="",
     checked="nginx -t, and the suite of real engines with nginx 1.22 and njs 0.7.9",
     beside=("nginx-njs-script",),
 )
-_SCRIPT = Target(
+_SCRIPT = msgspec.structs.replace(
+    _NJS,
     name="nginx-njs-script",
     title="the script of nginx with njs",
-    folder="nginx",
     template="headgate.js.j2",
     file_name="headgate.js",
     comment="//",
+    clears_forwarded="",
     does=(
         "It puts the parameters of the query in order, and hashes who a reader is.",
         "It holds requests for events while the gateway is away.",
     ),
     does_not=("It does nothing without the configuration nginx-njs, which imports it.",),
     needs_host=False,
-    can_stand_alone=True,
     abilities=frozenset({"compresses"}),
-    balances=True,
-    credentials=("bypass", "per-credential", "reader-key", "asked"),
-    why_not={"verified": "its njs has no Ed25519 (of Web Crypto it has ECDSA, RSA and HMAC)"},
-    state="run",
-    no_stale_if_error="",
     checked="node --check, and with nginx-njs",
     checker=("node", "--check", "{file}"),
+    whole="",
+    machine_folders=(),
+    beside=(),
 )
 TARGETS = (_NGINX, _NJS, _SCRIPT)

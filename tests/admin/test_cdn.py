@@ -13,8 +13,7 @@ import pytest_asyncio
 from aiohttp.test_utils import TestClient
 
 from admin.app import build
-from cdn_configs.comparison import compared
-from cdn_configs.explain import exclusions
+from cdn_configs.explain import compared, exclusions
 from cdn_configs.options import from_settings
 from cdn_configs.render import render
 from cdn_configs.targets import TARGETS

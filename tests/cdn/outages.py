@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import httpx
 
-from cdn_configs.rules import AGAIN_MOST_S, AGAIN_S
+from cdn_configs.rules import RULES
 from gateway.settings import load
 from tests.cdn.candidates import Candidate
 from tests.cdn.origin import STREAMS
@@ -46,7 +46,7 @@ EVERY: Sequence[tuple[Read, Mode]] = (
     (read_with_python, "sse"),
     (read_with_python, "long-poll"),
 )
-WAITS = {str(seconds) for seconds in range(AGAIN_S, AGAIN_MOST_S + 1)}
+WAITS = {str(seconds) for seconds in range(RULES.again_s, RULES.again_most_s + 1)}
 """What Retry-After may say while the gateway is away."""
 HOLDING = frozenset({"nginx-njs", "haproxy", "caddy", "cloudflare-worker", "cloudflare-durable"})
 """Those that hold a request for events until the gateway is back."""
@@ -153,7 +153,7 @@ class Writer:
                 if answer.status_code in {200, 204}:
                     return
                 assert answer.status_code in {502, 503, 504}, answer
-            await asyncio.sleep(AGAIN_S)
+            await asyncio.sleep(RULES.again_s)
         raise AssertionError(f"{word!r} was not taken in {MOST_TRIES} tries")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cdn_configs import comparison
+from cdn_configs import explain
 from cdn_configs.targets import TARGETS
 from tests.test_architecture import ROOT
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 PAGE = ROOT / "docs" / "cdn" / "README.md"
 BEGIN, END = "<!-- targets -->\n", "<!-- end -->\n"
-HEAD = ("target", *comparison.HEAD)
+HEAD = ("target", *explain.HEAD)
 
 
 def told(text: str) -> str:
@@ -36,7 +36,7 @@ def _table() -> Iterator[str]:
 
 def _cells(target: Target) -> tuple[str, ...]:
     link = f"[{target.title}](../../cdn_configs/{target.folder}/README.md)"
-    return link, *comparison.compared(target)
+    return link, *explain.compared(target)
 
 
 def _line(cells: tuple[str, ...]) -> str:

@@ -35,8 +35,10 @@ NARROW = Target(
     comment="#",
     does=(),
     does_not=(),
-    no_per_credential="its keys have no headers",
-    why_not={"reader-key": "it looks the other way"},
+    why_not={
+        "per-credential": "its keys have no headers",
+        "reader-key": "it looks the other way",
+    },
     keeps_readers_apart=False,
     keeps_sites_apart=False,
     longest_poll_s=20,

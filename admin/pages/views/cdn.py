@@ -17,7 +17,7 @@ from admin.pages.applying import how_to_apply
 from admin.pages.console_page import ConsolePage
 from admin.pages.rendering import TemplatePage, link
 from admin.pages.visit import frame
-from cdn_configs import comparison
+from cdn_configs.explain import HEAD
 from cdn_configs.options import CREDENTIAL_MODES
 from cdn_configs.targets import TARGETS
 from gateway.protocol.http.paths import MAX_PATH_BYTES
@@ -78,7 +78,7 @@ async def show(visit: Visit) -> TemplatePage:
             "address": visit.console.name,
             "made": made,
             "trouble": trouble,
-            "columns": comparison.HEAD,
+            "columns": HEAD,
             "how": await asyncio.to_thread(how_to_apply, TARGETS[target.name].folder),
             "refusal": visit.refusal,
             "wish": _shown_wish(visit),
