@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 from admin.errors import NotTold
-from gateway.telemetry.inspection import AnswerFailure
+from gateway.features.questions.contract import AnswerFailure
 
 if TYPE_CHECKING:
     from admin.source import ProcessSource
-    from gateway.telemetry.inspection import Question
+    from gateway.features.questions.contract import Question
 
 A = TypeVar("A")
 

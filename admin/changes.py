@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 from admin.errors import NotTold
 from admin.streams.client import canonical, checked
-from gateway.protocol.streams.limits import LimitChanges
-from gateway.telemetry.inspection import (
+from gateway.features.questions.streams import (
     DescribeStream,
     LimitStream,
     StreamDescription,
     StreamRow,
 )
+from gateway.protocol.streams.limits import LimitChanges
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -27,15 +27,14 @@ from admin.streams.bulk.job_files import JobFiles, job_folder
 from admin.streams.bulk.jobs import BulkJobs
 from admin.streams.scans import StreamContents
 from admin.subscriptions import ConsoleSubscriptions
-from gateway.telemetry.inspection import (
+from gateway.features.questions.runs import ListRuns, RunPage
+from gateway.features.questions.streams import (
     LARGEST_PAGE,
     PAGE,
     DescribeStream,
     ExplainRequest,
     Explanation,
-    ListRuns,
     ListStreams,
-    RunPage,
     StreamDescription,
     StreamOrder,
     StreamPage,
@@ -54,8 +53,9 @@ if TYPE_CHECKING:
     from admin.source import ProcessSource, Setup
     from admin.streams.client import StreamClient
     from admin.streams.filters import MessageFilter
+    from gateway.features.questions.runs import RunStatus
+    from gateway.features.questions.streams import LimitStream
     from gateway.settings import Settings
-    from gateway.telemetry.inspection import LimitStream, RunStatus
 
 
 class Console:

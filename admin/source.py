@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from aiohttp.web_request import BaseRequest
 
     from gateway.features.console.credential import ConsoleToken
+    from gateway.features.questions.contract import Answer, Question
     from gateway.settings import Settings
-    from gateway.telemetry.inspection import Answer, Question
     from gateway.telemetry.metrics import Snapshot
 
 

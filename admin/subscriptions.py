@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 import msgspec
 
 from admin.answers import answers_of
-from gateway.telemetry.inspected.subscriptions import (
+from gateway.features.questions.subscriptions import (
     DeleteSubscription,
     DeletionResult,
     DescribeSubscription,
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from admin.source import ProcessSource
-    from gateway.telemetry.inspected.subscriptions import ListSubscriptions
-    from gateway.telemetry.inspection import Question
+    from gateway.features.questions.contract import Question
+    from gateway.features.questions.subscriptions import ListSubscriptions
 
 A = TypeVar("A")
 

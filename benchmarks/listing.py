@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 from benchmarks.redis_log import DISK
 from benchmarks.report import Column, Section, at_most
 from benchmarks.rounds import tell
+from gateway.features.questions.streams import PAGE
 from gateway.logs.redis.connector import RedisSettings
 from gateway.logs.redis.log import RedisLog
 from gateway.logs.sqlite.log import SqliteLog
 from gateway.protocol.streams.state import Change, StreamState
 from gateway.settings.log_kinds.redis import parse_redis
-from gateway.telemetry.inspection import PAGE
 from tests.logs.abilities import needed
 from tests.support.redis_servers import redis_server
 from tests.support.waiting import until

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from admin.model.viewer import Viewer
     from admin.subscriptions import ConsoleSubscriptions
-    from gateway.telemetry.inspected.subscriptions import (
+    from gateway.features.questions.subscriptions import (
         ReceiverTestResult,
         ReplayResult,
         ReplaySubscription,

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from admin.model.doctor import DoctorView, DoctorWish
     from admin.model.settings import ReloadDone
     from admin.model.stream_wishes import NewStream, OfLimits
-    from gateway.telemetry.inspection import StreamDescription
+    from gateway.features.questions.streams import StreamDescription
 
 
 async def append(request: web.Request, _query: None, body: AppendBody) -> ChangeMade:

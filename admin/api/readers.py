@@ -10,11 +10,11 @@ from admin.access import audited_readers
 from admin.access.check import VIEWER
 from admin.console import CONSOLE
 from admin.readers.console_readers import BanKind, BanWish
-from gateway.telemetry.inspected.readers import (
+from gateway.access.bans import Ban
+from gateway.features.questions.readers import (
     MOST_ENDED,
     MOST_READERS,
     READERS,
-    Ban,
     GroupBy,
     ListReaders,
     ReaderMode,
@@ -26,7 +26,7 @@ from gateway.telemetry.inspected.readers import (
 if TYPE_CHECKING:
     from aiohttp import web
 
-    from gateway.telemetry.inspected.readers import ReaderGroups, ReaderPage, UsageList
+    from gateway.features.questions.readers import ReaderGroups, ReaderPage, UsageList
 
 
 class ReaderChoice(msgspec.Struct, frozen=True):

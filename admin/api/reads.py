@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from admin.model.settings import About, Configuration, PendingConfiguration
     from admin.model.tokens import TokensView
     from admin.record.refusals import RefusalsView
-    from gateway.telemetry.inspection import Explanation, StreamDescription, StreamPage
+    from gateway.features.questions.streams import Explanation, StreamDescription, StreamPage
 
 
 async def overview(request: web.Request, query: OfSpan, _body: None) -> Overview:

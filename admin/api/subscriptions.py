@@ -10,7 +10,7 @@ from admin.access import audited_subscriptions as audited
 from admin.access.check import VIEWER
 from admin.api.operation import Operation
 from admin.console import CONSOLE
-from gateway.telemetry.inspected.subscriptions import (
+from gateway.features.questions.subscriptions import (
     MOST_REPLAYED,
     MOST_SUBSCRIPTIONS,
     SUBSCRIPTIONS,

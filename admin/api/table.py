@@ -53,8 +53,8 @@ from admin.model.streams import Messages, RunsView
 from admin.model.tokens import TokensView
 from admin.model.viewer import Viewer
 from admin.record.refusals import RefusalsView
-from gateway.telemetry.inspected.readers import ReaderGroups, ReaderPage, UsageList
-from gateway.telemetry.inspection import Explanation, StreamDescription, StreamPage
+from gateway.features.questions.readers import ReaderGroups, ReaderPage, UsageList
+from gateway.features.questions.streams import Explanation, StreamDescription, StreamPage
 
 if TYPE_CHECKING:
     from typing import Any

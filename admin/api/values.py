@@ -14,10 +14,11 @@ from admin.record.event_queries import LARGEST_LIST, USUAL_EVENTS
 from admin.streams.messages import MOST_MESSAGES, USUAL_MESSAGES
 from admin.streams.scans import ExportFormat
 from gateway.features.issued_tokens import LONGEST_SUBJECT
+from gateway.features.questions.runs import RunStatus
+from gateway.features.questions.streams import LARGEST_PAGE, PAGE, StreamOrder
 from gateway.features.tokens_file_changes import LONGEST_VALUE, RevocationKind
 from gateway.settings.grants import Operation
 from gateway.telemetry.event_journal import EventKind
-from gateway.telemetry.inspection import LARGEST_PAGE, PAGE, RunStatus, StreamOrder
 
 LAST_MOMENT = 253_402_300_799  # the year 9999, which is the last that TOML has
 

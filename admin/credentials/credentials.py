@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from admin.answers import answers_of
 from admin.model.tokens import TokensView
-from gateway.telemetry.inspection import LARGEST_PAGE, PAGE, ListTokens, TokenPage
+from gateway.features.questions.streams import LARGEST_PAGE, PAGE
+from gateway.features.questions.tokens import ListTokens, TokenPage
 
 if TYPE_CHECKING:
     from admin.source import ProcessSource, Setup

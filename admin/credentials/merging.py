@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from gateway.features.console.token_page import MOST_SIGNED
-from gateway.telemetry.inspection import SignedTokenRow, TokenPage, TokenUse
+from gateway.features.questions.tokens import SignedTokenRow, TokenPage, TokenUse
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from gateway.telemetry.inspection import AnswerRow, RunStatus
+from gateway.features.questions.runs import AnswerRow, RunStatus
 
 
 class StreamSearch(msgspec.Struct, frozen=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from gateway.telemetry.inspection import (
+from gateway.features.questions.tokens import (
     RevocationRow,
     SignedTokenRow,
     StaticTokenRow,

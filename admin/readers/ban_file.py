@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from gateway.telemetry.inspected.readers import Ban
+    from gateway.access.bans import Ban
 
 NAME = "headgate.bans"
 LARGEST_FILE = MOST_BANS * 4096  # bytes: names of clients have a few hundred

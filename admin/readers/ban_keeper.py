@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from admin.readers.ban_file import NAME, BanFile
 from admin.readers.ban_list import BanList
-from gateway.telemetry.inspected.readers import ApplyBans, EndedReaderCount
+from gateway.features.questions.readers import ApplyBans, EndedReaderCount
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from admin.source import ProcessSource
-    from gateway.telemetry.inspected.readers import Ban
+    from gateway.access.bans import Ban
 
 
 ASK_S = 2.0  # for all workers: one that is late is asked again at the next look

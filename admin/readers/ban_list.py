@@ -9,7 +9,7 @@ import msgspec
 from msgspec.structs import replace
 
 from admin.errors import NotTold
-from gateway.telemetry.inspected.readers import Ban
+from gateway.access.bans import Ban
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -10,11 +10,10 @@ from admin.answers import answers_of
 from admin.errors import NotTold
 from admin.readers import merged_lists
 from admin.readers.ban_list import LONGEST_BAN_S
+from gateway.access.bans import Ban
 from gateway.access.principal import CONSOLE
-from gateway.protocol.http.client_address import counted_as, is_address
-from gateway.telemetry.inspected.readers import (
+from gateway.features.questions.readers import (
     MOST_ENDED,
-    Ban,
     EndedReaderCount,
     EndReaders,
     GroupReaders,
@@ -24,6 +23,7 @@ from gateway.telemetry.inspected.readers import (
     ReaderPage,
     UsageList,
 )
+from gateway.protocol.http.client_address import counted_as, is_address
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from admin.model.viewer import Viewer
     from admin.readers.ban_keeper import BanKeeper
     from admin.source import ProcessSource, Setup
-    from gateway.telemetry.inspected.readers import GroupBy, ReaderQuery, UsageOrder
+    from gateway.features.questions.readers import GroupBy, ReaderQuery, UsageOrder
 
 BanKind = Literal["principal", "address"]
 LONGEST_NAME = 300  # characters of an account or an address

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from gateway.telemetry.inspected.readers import (
+from gateway.features.questions.readers import (
     ReaderGroups,
     ReaderPage,
     UsageList,
@@ -20,7 +20,7 @@ from gateway.telemetry.inspected.readers import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gateway.telemetry.inspected.readers import ListReaders, ReaderGroup, UsageOrder
+    from gateway.features.questions.readers import ListReaders, ReaderGroup, UsageOrder
 
 MOST_SHOWN = 100  # groups and principals: a page that somebody reads
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from admin.own_files import data_folder
 from admin.record.event_file import NAME, EventFile
 from admin.record.event_record import EventRecord
+from gateway.features.questions.contract import TakeEvents
 from gateway.telemetry.event_journal import JOURNAL, JournalEvent, ProcessEvents
-from gateway.telemetry.inspection import TakeEvents
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:

@@ -13,14 +13,14 @@ from admin.processes.gateway_record import GatewayReport, parse_report
 from admin.readers.ban_list import MOST_BANS, parse_bans
 from admin.record import figures
 from admin.record.event_record import MOST_SHARED
-from gateway.telemetry.inspection import LONGEST_FIGURES, PeerMetrics, ShareMetrics
+from gateway.features.questions.contract import LONGEST_FIGURES, PeerMetrics, ShareMetrics
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from admin.record.figures import Row
-    from gateway.telemetry.inspected.readers import Ban
-    from gateway.telemetry.inspection import Answer
+    from gateway.access.bans import Ban
+    from gateway.features.questions.contract import Answer
 
 MOST_GATEWAYS = 64  # beyond the largest fleet that one Redis serves; each has a row for a route
 

@@ -25,8 +25,8 @@ from gateway.telemetry.logs import log
 if TYPE_CHECKING:
     from admin.record.figures import Row
     from admin.source import ProcessSource, Setup
+    from gateway.features.questions.contract import ShareMetrics
     from gateway.settings import Settings
-    from gateway.telemetry.inspection import ShareMetrics
     from gateway.telemetry.metrics import Snapshot
 
 # Less than half a step of the history: a look begins in the middle of a step, and ends in it.

@@ -9,8 +9,8 @@ import msgspec
 from admin.errors import NotTold
 from admin.model.kinds import SPANS_S, Span
 from admin.record import figures
-from gateway.telemetry.access_log import MOST_REFUSALS
-from gateway.telemetry.inspection import ListRefusals, RefusalList, RefusedRequest
+from gateway.features.questions.contract import ListRefusals, RefusalList
+from gateway.telemetry.access_log import MOST_REFUSALS, RefusedRequest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from admin.errors import NotTold
-from gateway.telemetry.inspection import (
+from gateway.features.questions.streams import (
     LARGEST_PAGE,
     ExplainStep,
     Explanation,
@@ -19,12 +19,8 @@ from gateway.telemetry.inspection import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from gateway.telemetry.inspected.readers import ReaderMode
-    from gateway.telemetry.inspection import (
-        ListStreams,
-        StreamDescription,
-        StreamOrder,
-    )
+    from gateway.features.questions.readers import ReaderMode
+    from gateway.features.questions.streams import ListStreams, StreamDescription, StreamOrder
 
 _RANKS: dict[StreamOrder, Callable[[StreamRow], float]] = {
     "readers": lambda row: row.readers,

@@ -9,7 +9,7 @@ from admin.model.streams import RunsView, RunView
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from gateway.telemetry.inspection import ListRuns, RunPage, RunRow
+    from gateway.features.questions.runs import ListRuns, RunPage, RunRow
 
 
 def page(question: ListRuns, answers: Sequence[RunPage], now: float) -> RunsView:

@@ -9,7 +9,7 @@ from admin.model.streams import MessagePlace
 from gateway.protocol.streams.offsets import BEGINNING
 
 if TYPE_CHECKING:
-    from gateway.telemetry.inspection import StreamDescription
+    from gateway.features.questions.streams import StreamDescription
 
 
 def place_since(stream: StreamDescription, since: float) -> MessagePlace:

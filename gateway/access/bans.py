@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from math import ceil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
 
 from gateway.access.principal import CONSOLE
 from gateway.errors import ClientLimitReached, Forbidden, HeadgateError
@@ -17,12 +19,35 @@ if TYPE_CHECKING:
 
     from multidict import MultiMapping
 
-    from gateway.telemetry.inspected.readers import Ban
-
     ClientAddress = Callable[[BaseTransport | None, MultiMapping[str]], str | None]
 
 
 LONGEST_WAIT_S = 3600  # of Retry-After: a ban may be lifted before its end
+
+
+class Ban(msgspec.Struct, frozen=True, kw_only=True):
+    """A decision of an operator at the moment `at`: to refuse a client until another moment.
+
+    Both are in epoch seconds. `until` equal to `at` only disconnects the client's readers, and
+    `is_lifted` ends an earlier ban. Of several decisions about one client the newest counts.
+    """
+
+    kind: Literal["principal", "address"]
+    value: str  # an account, or an address as limits count it
+    at: float
+    until: float
+    status: Literal[403, 429] = 403
+    by: str = ""
+    is_lifted: bool = False
+
+    @property
+    def subject(self) -> tuple[str, str]:
+        """The client that the decision is about."""
+        return self.kind, self.value
+
+    def is_in_force(self, now: float) -> bool:
+        """Return whether the client is refused at `now` (epoch seconds)."""
+        return now < self.until and not self.is_lifted
 
 
 class Bans:

@@ -31,12 +31,12 @@ from gateway.web.requests.request_head import check_parser
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from gateway.features.questions.contract import Answer, Question
     from gateway.front.front import Front
     from gateway.process.reloader import Reread
     from gateway.routes.contract import StreamRoute
     from gateway.runtime.write_journal import Write, WriteJournal
     from gateway.settings import Settings
-    from gateway.telemetry.inspection import Answer, Question
     from gateway.tls.handshakes import Handshakes
 
 # For the first request of who has just connected, which takes as long as a packet on its way: the

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from gateway.telemetry.inspection import RefusedRequest
 from gateway.telemetry.logs import LinesOfOneEvent, as_json, redact, requests_logged
 from gateway.telemetry.traffic import Ended
 
@@ -140,6 +139,21 @@ class _ProblemDocument(msgspec.Struct):
 
 
 _decoder = msgspec.json.Decoder(_ProblemDocument)
+
+
+class RefusedRequest(msgspec.Struct, frozen=True):
+    """A response with 4xx or 5xx. `detail` is the sentence that the client got.
+
+    It is empty for an origin's response, whose body is passed on unread.
+    """
+
+    at: float  # epoch seconds
+    request_id: str
+    route: str  # its prefix; empty where there is none
+    status: int
+    detail: str
+    client: str | None  # its address; None for who may not see it
+    count: int = 1  # of equal ones, of which this is the newest
 
 
 class NewestRefusals:

@@ -32,10 +32,10 @@ from gateway.workers.worker_slot import LAST_S, WorkerSlot
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
 
+    from gateway.features.questions.contract import Answer, Question
     from gateway.front.front import Front
     from gateway.process.reloader import Reread
     from gateway.settings import Settings
-    from gateway.telemetry.inspection import Answer, Question
     from gateway.telemetry.metrics import Snapshot
     from gateway.workers.channel import WorkerReport
 

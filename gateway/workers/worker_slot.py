@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from asyncio.subprocess import Process
     from collections.abc import Callable
 
-    from gateway.telemetry.inspection import Answer, Question
+    from gateway.features.questions.contract import Answer, Question
     from gateway.telemetry.metrics import Snapshot
 
 

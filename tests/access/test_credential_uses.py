@@ -21,8 +21,8 @@ from gateway.features.console.token_page import (
     token_page,
 )
 from gateway.features.issued_tokens import TokenRequest, sign
+from gateway.features.questions.tokens import ListTokens, RevocationRow
 from gateway.settings import Settings
-from gateway.telemetry.inspection import ListTokens, RevocationRow
 from gateway.web.metrics import principal_samples
 from tests.support.guarded_gateway import bearer, guarded
 from tests.support.keys_files import new_keys_file
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gateway.access.tokens_file import TokensFile
-    from gateway.telemetry.inspection import TokenPage
+    from gateway.features.questions.tokens import TokenPage
     from tests.support.serving import Serving
 
 NOW = 1_000_000_000.0

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from admin.source import ProcessReport
-    from gateway.telemetry.inspection import Answer, Question
+    from gateway.features.questions.contract import Answer, Question
     from gateway.telemetry.metrics import Snapshot
 
 

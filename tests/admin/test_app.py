@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pytest_aiohttp.plugin import AiohttpClient
 
     from admin.source import ProcessReport
-    from gateway.telemetry.inspection import Answer, Question
+    from gateway.features.questions.contract import Answer, Question
     from gateway.telemetry.metrics import Snapshot
 
 READS = counter("reads_total", "Reads so far.", "route")

@@ -14,7 +14,7 @@ from admin.errors import NotTold
 from admin.readers.ban_file import NAME, BanFile
 from admin.readers.ban_keeper import BanKeeper
 from admin.readers.ban_list import KEPT_S, MOST_BANS, BanList, parse_bans
-from gateway.telemetry.inspected.readers import Ban
+from gateway.access.bans import Ban
 from tests.admin.consoles import NOW, Clock, Switchboard
 from tests.support.examples import examples
 from tests.support.waiting import until

@@ -12,7 +12,7 @@ from admin.model.bulk import BulkJob, BulkStart, BulkWish
 from admin.streams.bulk import job_files, open_job, tally
 from admin.streams.bulk.job_files import JobFiles
 from admin.streams.bulk.jobs import COUNT_IS_VALID_S, MOST_ENDED, MOST_OPEN, BulkJobs
-from gateway.telemetry.inspection import StreamDescription, StreamPage, StreamRow
+from gateway.features.questions.streams import StreamDescription, StreamPage, StreamRow
 from tests.admin.consoles import NOW
 from tests.support.waiting import until
 

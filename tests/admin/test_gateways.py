@@ -21,7 +21,7 @@ from admin.processes.gateway_record import (
     parse_report,
 )
 from admin.record import attention
-from gateway.telemetry.inspection import PeerMetrics
+from gateway.features.questions.contract import PeerMetrics
 from tests.admin.consoles import NOW
 from tests.support.http1 import ask
 from tests.support.processes import Headgate

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from admin.streams import lists
-from gateway.telemetry.inspection import (
+from gateway.features.questions.streams import (
     LARGEST_PAGE,
     ExplainStep,
     Explanation,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from admin.streams import runs
-from gateway.telemetry.inspection import ListRuns, RunPage, RunRow
+from gateway.features.questions.runs import ListRuns, RunPage, RunRow
 
 if TYPE_CHECKING:
     from admin.model.streams import RunView

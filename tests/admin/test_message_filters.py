@@ -10,8 +10,8 @@ from admin.errors import NotTold
 from admin.streams.filters import LONGEST_TEXT, MOST_STEPS, MessageFilter, message_filter
 from admin.streams.messages import json_offsets, split
 from admin.streams.times import place_since
+from gateway.features.questions.streams import KnownTime, StreamDescription, StreamRow
 from gateway.protocol.streams.offsets import format_offset
-from gateway.telemetry.inspection import KnownTime, StreamDescription, StreamRow
 
 CHOICE = b'{"choices": [{"delta": {"content": "Hello"}, "n": 3}], "ok": true, "a.b": null, "": 1}'
 

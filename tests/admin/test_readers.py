@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from gateway.telemetry.inspected.readers import MOST_ENDED, MOST_READERS
+from gateway.features.questions.readers import MOST_ENDED, MOST_READERS
 from tests.admin.consoles import ADMITTED, OPERATOR, VIEWER
 from tests.support.http1 import Wire, ask, request
 from tests.support.processes import Headgate, headgate

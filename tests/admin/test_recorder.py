@@ -14,10 +14,16 @@ from admin.record import attention, figures, fleet, overview
 from admin.record.fleet import Fleet
 from admin.record.history import FINEST_S
 from admin.record.recorder import Recorder, pause
+from gateway.access.bans import Ban
+from gateway.features.questions.contract import (
+    LONGEST_FIGURES,
+    AnswerFailure,
+    PeerMetrics,
+    ShareMetrics,
+)
+from gateway.features.questions.readers import ApplyBans
 from gateway.monitoring.alerts import alerts
 from gateway.settings import Settings
-from gateway.telemetry.inspected.readers import ApplyBans, Ban
-from gateway.telemetry.inspection import LONGEST_FIGURES, AnswerFailure, PeerMetrics, ShareMetrics
 from gateway.telemetry.metrics import counter, gauge, histogram
 from gateway.telemetry.traffic import SECONDS as DURATION_SECONDS
 from tests.admin.consoles import (
@@ -43,7 +49,7 @@ if TYPE_CHECKING:
 
     from admin.model.overview import Attention, Overview
     from admin.source import Setup
-    from gateway.telemetry.inspection import Answer, Question
+    from gateway.features.questions.contract import Answer, Question
     from gateway.telemetry.metrics import Snapshot
 
 SHARED, OWN = "/shared", "/own"

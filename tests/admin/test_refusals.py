@@ -9,7 +9,8 @@ import pytest
 from aiohttp.test_utils import TestClient
 
 from admin.app import build
-from gateway.telemetry.inspection import ListRefusals, RefusalList, RefusedRequest
+from gateway.features.questions.contract import ListRefusals, RefusalList
+from gateway.telemetry.access_log import RefusedRequest
 from tests.admin.consoles import ADMITTED, OPERATOR, VIEWER, Switchboard, setup
 from tests.support.admin_server import AdminServer
 from tests.support.http1 import ask
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from gateway.telemetry.inspection import Answer, Question
+    from gateway.features.questions.contract import Answer, Question
 
 
 @pytest.mark.usefixtures("processes")

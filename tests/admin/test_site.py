@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from admin.model.overview import Overview, RouteView
     from admin.model.streams import MessagePlace, Messages
     from admin.streams.filters import MessageFilter
-    from gateway.telemetry.inspection import StreamDescription
+    from gateway.features.questions.streams import StreamDescription
 
 PAGE = {"Accept": "text/html"}
 EVENTS = {"Accept": "text/event-stream"}

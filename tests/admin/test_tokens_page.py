@@ -16,7 +16,7 @@ from admin.app import build
 from gateway.access import key_sets
 from gateway.access.read_tokens import verified
 from gateway.access.tokens_file import parse_tokens
-from gateway.telemetry.inspection import (
+from gateway.features.questions.tokens import (
     ListTokens,
     SignedTokenRow,
     StaticTokenRow,
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
     from pathlib import Path
 
-    from gateway.telemetry.inspection import Answer, Question
+    from gateway.features.questions.contract import Answer, Question
 
 TOKEN = "billing-token-0123456789"
 FILE = f"""\

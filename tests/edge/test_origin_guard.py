@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.features.origin_auth.requests import AskingRequests
+from gateway.features.questions.streams import ExplainRequest, Explanation
 from gateway.telemetry import traffic as counted
-from gateway.telemetry.inspection import ExplainRequest, Explanation
 from tests.support.raw_origin import RawOrigin, Steps, Wire, answer
 from tests.support.serving import EDGE, Serving, edge_serving, get, request
 from tests.support.waiting import until

@@ -6,12 +6,12 @@ import pytest
 
 from gateway.errors import StreamGone, StreamNotFound
 from gateway.features.console.inspected_streams import streams_of
+from gateway.features.questions.streams import MOST_PRODUCERS, ProducerRow
 from gateway.protocol.appends import AppendOutcome
 from gateway.protocol.requests import Append, CreateRequest, ForkRequest
 from gateway.protocol.streams.state import Lifetime, Stamp
 from gateway.streams.active_stream import MINUTE_S
 from gateway.streams.outcomes import submitted
-from gateway.telemetry.inspection import MOST_PRODUCERS, ProducerRow
 from tests.support.serving import PREFIX, Serving, get, post, put, request, serving, serving_with
 from tests.support.waiting import until
 

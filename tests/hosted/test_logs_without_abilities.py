@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.features.console.inspected_streams import streams_of
+from gateway.features.questions.contract import AnswerFailure
+from gateway.features.questions.streams import ListStreams, StreamDescription, StreamOrder
 from gateway.logs.contract import Log
 from gateway.logs.memory import MemoryLog
-from gateway.telemetry.inspection import AnswerFailure, ListStreams, StreamDescription, StreamOrder
 from tests.support.serving import PREFIX, Serving, get, post, put, serving
 
 if TYPE_CHECKING:

@@ -9,10 +9,11 @@ import pytest
 from gateway.features.console import stream_list
 from gateway.features.console.inspected_streams import streams_of
 from gateway.features.console.size_survey import KEPT_S, MOST_KEPT
+from gateway.features.questions.contract import AnswerFailure
+from gateway.features.questions.streams import LARGEST_PAGE, ListStreams, StreamPage
 from gateway.logs.memory import MemoryLog
 from gateway.protocol.requests import CreateRequest, ForkRequest
 from gateway.protocol.streams.state import Lifetime
-from gateway.telemetry.inspection import LARGEST_PAGE, AnswerFailure, ListStreams, StreamPage
 from tests.support.manual_clock import at
 from tests.support.serving import PREFIX, Serving, get, request, serving
 from tests.support.waiting import until
@@ -20,7 +21,7 @@ from tests.support.waiting import until
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gateway.telemetry.inspection import Answer
+    from gateway.features.questions.contract import Answer
 
 
 async def listed(gateway: Serving, **question: object) -> StreamPage:

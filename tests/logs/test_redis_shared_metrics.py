@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.errors import BadRequest
+from gateway.features.questions.contract import LONGEST_FIGURES
 from gateway.features.redis.figures import KEPT_S, MOST, instances, key_of, share_figures
-from gateway.telemetry.inspection import LONGEST_FIGURES
 from tests.logs.redis_logs import connected
 from tests.logs.test_redis_rights import User
 from tests.support.waiting import until

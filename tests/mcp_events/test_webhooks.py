@@ -9,11 +9,11 @@ import pytest
 from mcp.shared.exceptions import MCPError
 
 from gateway.errors import LogUnavailable
+from gateway.features.questions.contract import AnswerFailure
+from gateway.features.questions.subscriptions import SendTestDelivery
 from gateway.features.subscriptions.operators.answers import answer
 from gateway.features.subscriptions.storage.documents import documents_in
 from gateway.features.subscriptions.storage.memory_documents import MemoryDocuments
-from gateway.telemetry.inspected.subscriptions import SendTestDelivery
-from gateway.telemetry.inspection import AnswerFailure
 from tests.mcp_events.hosts import (
     VERSIONS,
     append,

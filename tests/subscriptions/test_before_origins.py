@@ -20,6 +20,7 @@ from gateway.errors import (
     OriginUnreachable,
     StartError,
 )
+from gateway.features.questions.contract import AnswerFailure
 from gateway.features.subscriptions import membership
 from gateway.features.subscriptions.engine import RouteSubscriptions
 from gateway.features.subscriptions.origins import origin_streams, tail_checks
@@ -27,7 +28,6 @@ from gateway.features.subscriptions.origins.origin_subscriptions import OriginSu
 from gateway.features.subscriptions.origins.stream_requests import StreamRequests
 from gateway.features.subscriptions.storage.memory_documents import MemoryDocuments
 from gateway.features.subscriptions.subscription_handlers import subscriptions_of
-from gateway.telemetry.inspection import AnswerFailure
 from tests.subscriptions.origins import before, proxied
 from tests.subscriptions.receivers import ends_of, receiver, shared, stream_of
 from tests.subscriptions.test_access import OWN, PULL, tokens_file

@@ -9,8 +9,8 @@ import msgspec
 import pytest
 
 from gateway.errors import BadRequest
-from gateway.features.subscriptions.operators.answers import answer
-from gateway.telemetry.inspected.subscriptions import (
+from gateway.features.questions.contract import AnswerFailure
+from gateway.features.questions.subscriptions import (
     DescribeSubscription,
     ListSubscriptions,
     PutSubscription,
@@ -20,7 +20,7 @@ from gateway.telemetry.inspected.subscriptions import (
     SubscriptionPage,
     SubscriptionQuery,
 )
-from gateway.telemetry.inspection import AnswerFailure
+from gateway.features.subscriptions.operators.answers import answer
 from tests.subscriptions.receivers import is_signed, receiver, subscribed
 from tests.subscriptions.test_access import OWN, tokens_file
 from tests.support.serving import PREFIX, get
@@ -28,7 +28,7 @@ from tests.support.serving import PREFIX, get
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from gateway.telemetry.inspected.subscriptions import SubscriptionQuestion
+    from gateway.features.questions.subscriptions import SubscriptionQuestion
     from tests.subscriptions.receivers import Subscribed
 
 DONE = {"done": True}

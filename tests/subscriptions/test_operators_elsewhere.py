@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from gateway.telemetry.inspected.subscriptions import (
+from gateway.features.questions.contract import AnswerFailure
+from gateway.features.questions.subscriptions import (
     DeleteSubscription,
     DeletionResult,
     DescribeSubscription,
@@ -23,12 +24,11 @@ from gateway.telemetry.inspected.subscriptions import (
     SubscriptionPage,
     SubscriptionQuery,
 )
-from gateway.telemetry.inspection import AnswerFailure
 from tests.subscriptions.receivers import receiver, two
 from tests.support.serving import PREFIX
 
 if TYPE_CHECKING:
-    from gateway.telemetry.inspected.subscriptions import SubscriptionQuestion
+    from gateway.features.questions.subscriptions import SubscriptionQuestion
     from tests.subscriptions.receivers import Subscribed
 
 DONE = {"done": True}

@@ -11,10 +11,10 @@ from gateway import app
 from gateway.access.authorities import Authorities
 from gateway.errors import LogUnavailable
 from gateway.features.console.inspector import SHARE_S, Inspector
+from gateway.features.questions.contract import PeerMetrics, ShareMetrics
 from gateway.features.redis.figures import instances
 from gateway.routes.router import Router
 from gateway.settings import Route
-from gateway.telemetry.inspection import PeerMetrics, ShareMetrics
 from tests.streams.shared_log import SharedLog
 from tests.support import virtual_time
 from tests.support.manual_clock import ManualClock

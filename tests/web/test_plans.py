@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gateway import app
+from gateway.access.bans import Ban
+from gateway.features.questions.readers import ApplyBans
 from gateway.routes.router import Router
 from gateway.runtime.shedding import APPENDS
 from gateway.telemetry import traffic as counted
-from gateway.telemetry.inspected.readers import ApplyBans, Ban
 from gateway.web.asks import ask as writes
 from gateway.web.asks import plans as of_plans
 from gateway.web.asks.plans import Plans

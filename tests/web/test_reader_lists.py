@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
+from gateway.access.bans import Ban
 from gateway.features.console import reader_lists
 from gateway.features.console.inspected_streams import streams_of
 from gateway.features.console.reader_states import reader_states
-from gateway.protocol.http1 import LAST_CHUNK
-from gateway.telemetry.inspected.readers import (
+from gateway.features.questions.contract import AnswerFailure
+from gateway.features.questions.readers import (
     ApplyBans,
-    Ban,
     EndedReaderCount,
     EndReaders,
     GroupReaders,
@@ -28,7 +28,7 @@ from gateway.telemetry.inspected.readers import (
     UsageList,
     rank,
 )
-from gateway.telemetry.inspection import AnswerFailure
+from gateway.protocol.http1 import LAST_CHUNK
 from tests.support.guarded_gateway import ROUTES, bearer, guarded, reach_tail
 from tests.support.serving import EDGE, PREFIX, get, post, put, serving
 from tests.support.waiting import until

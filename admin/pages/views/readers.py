@@ -12,7 +12,7 @@ from admin.pages.console_page import ConsolePage
 from admin.pages.rendering import TemplatePage, link
 from admin.pages.visit import choice, done, frame
 from admin.readers.console_readers import BanKind, BanWish
-from gateway.telemetry.inspected.readers import (
+from gateway.features.questions.readers import (
     GroupBy,
     ListReaders,
     ReaderMode,

@@ -11,7 +11,7 @@ from admin.errors import NotTold
 from admin.pages.console_page import ConsolePage
 from admin.pages.rendering import TemplatePage, link
 from admin.pages.visit import choice, done, frame
-from gateway.telemetry.inspection import RunStatus
+from gateway.features.questions.runs import RunStatus
 
 if TYPE_CHECKING:
     from admin.pages.visit import Visit

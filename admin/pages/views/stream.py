@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from admin.pages.visit import Visit
-    from gateway.telemetry.inspection import StreamDescription
+    from gateway.features.questions.streams import StreamDescription
 
 PATH = "/stream"
 CONDITIONS = ("text", "path", "value")  # of a search in messages

@@ -11,7 +11,7 @@ from admin.pages.console_page import ConsolePage
 from admin.pages.rendering import TemplatePage
 from admin.pages.views.stream import DONE
 from admin.pages.visit import choice, done, frame, streams_url
-from gateway.telemetry.inspection import StreamOrder
+from gateway.features.questions.streams import StreamOrder
 
 if TYPE_CHECKING:
     from admin.pages.visit import Visit

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from admin.model.streams import StreamSearch
-    from gateway.telemetry.inspection import StreamDescription, StreamPage
+    from gateway.features.questions.streams import StreamDescription, StreamPage
 
 
 class SearchedStreams(Protocol):

@@ -12,7 +12,7 @@ from admin.errors import NotTold
 from admin.model.bulk import BulkCount
 from admin.streams.bulk.job_files import SavedJob
 from admin.streams.bulk.tally import StreamResult, added
-from gateway.telemetry.inspection import LARGEST_PAGE
+from gateway.features.questions.streams import LARGEST_PAGE
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from admin.model.bulk import BulkJob, BulkState
     from admin.streams.bulk.access import ChangedStreams, SearchedStreams
     from admin.streams.bulk.job_files import CountedStream, JobFiles, NameFile
-    from gateway.telemetry.inspection import StreamRow
+    from gateway.features.questions.streams import StreamRow
 
 SAMPLE = 20  # names that are shown before somebody confirms
 AT_ONCE = 8  # requests: they hide a round trip, and keep nobody else waiting

@@ -7,22 +7,22 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from gateway.features.console.reader_states import readers_by_mode
-from gateway.protocol.streams.limits import StreamLimits, in_force
-from gateway.protocol.streams.state import LEFT_TO_THE_ROUTE
-from gateway.telemetry.inspection import (
+from gateway.features.questions.streams import (
     MOST_PRODUCERS,
     KnownTime,
     ProducerRow,
     StreamDescription,
 )
+from gateway.protocol.streams.limits import StreamLimits, in_force
+from gateway.protocol.streams.state import LEFT_TO_THE_ROUTE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from gateway.features.questions.streams import StreamRow
     from gateway.protocol.streams.limits import Retention
     from gateway.protocol.streams.state import ProducerState, StreamState
     from gateway.streams.active_stream import ActiveStream
-    from gateway.telemetry.inspection import StreamRow
 
 KEPT = (  # limits, and how they are shown
     ("retention_age", "keeps records for", "s"),

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 from gateway.edge.reads import decision
 from gateway.errors import BadRequest
+from gateway.features.questions.streams import ExplainStep
 from gateway.protocol.http.forwarding import RequestSender
 from gateway.protocol.http.paths import canonical_host
 from gateway.protocol.requests import CatchUp, Live, LongPoll
 from gateway.protocol.streams.offsets import BEGINNING, NOW
 from gateway.rules import edge_target
-from gateway.telemetry.inspection import ExplainStep
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence

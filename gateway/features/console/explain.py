@@ -13,17 +13,17 @@ from gateway.access.operations import needs
 from gateway.errors import BadRequest, Forbidden, HeadgateError, StreamNotFound, Unauthenticated
 from gateway.features.console.explained_request import ExplainedRequest
 from gateway.features.console.inspected_streams import streams_of
+from gateway.features.questions.streams import ExplainStep, Explanation
 from gateway.protocol.http.paths import canonical_target, split
-from gateway.telemetry.inspection import ExplainStep, Explanation
 from gateway.web.requests.request_head import is_host
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from gateway.access.operations import Need
+    from gateway.features.questions.streams import ExplainRequest
     from gateway.routes.contract import StreamRoute
     from gateway.routes.router import Router
-    from gateway.telemetry.inspection import ExplainRequest
 
 _WHO = "Who is admitted"
 # RFC 9110 section 5.6.2.

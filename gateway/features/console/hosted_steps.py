@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gateway.features.questions.streams import ExplainStep
 from gateway.protocol.requests import Events, LongPoll, resumed
 from gateway.protocol.streams import chunks
 from gateway.protocol.streams.offsets import NOW, Offset, format_offset
 from gateway.streams.reads import read_key
-from gateway.telemetry.inspection import ExplainStep
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -11,15 +11,15 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 
     from gateway.features.console.explained_request import ExplainedRequest
-    from gateway.live.feed import Feed
-    from gateway.protocol.streams.limits import LimitChanges
-    from gateway.routes.contract import StreamRoute
-    from gateway.telemetry.inspection import (
+    from gateway.features.questions.streams import (
         ExplainStep,
         ListStreams,
         StreamDescription,
         StreamPage,
     )
+    from gateway.live.feed import Feed
+    from gateway.protocol.streams.limits import LimitChanges
+    from gateway.routes.contract import StreamRoute
 
 NAME = "console"
 

@@ -17,34 +17,35 @@ from gateway.features.console.listed_runs import ListedRuns
 from gateway.features.console.reader_lists import ReaderLists
 from gateway.features.console.token_page import token_page
 from gateway.features.kinds import KINDS
-from gateway.protocol.http.paths import MALFORMED, MAX_PATH_BYTES, canonical_parts
-from gateway.telemetry.event_journal import JOURNAL
-from gateway.telemetry.inspected.readers import ReaderQuestion
-from gateway.telemetry.inspection import (
+from gateway.features.questions.contract import (
     AnswerFailure,
-    DescribeStream,
-    ExplainRequest,
-    LimitStream,
     ListRefusals,
-    ListRuns,
-    ListStreams,
-    ListTokens,
     PeerMetrics,
     RefusalList,
     ShareMetrics,
     TakeEvents,
-    TokenPage,
 )
+from gateway.features.questions.readers import ReaderQuestion
+from gateway.features.questions.runs import ListRuns
+from gateway.features.questions.streams import (
+    DescribeStream,
+    ExplainRequest,
+    LimitStream,
+    ListStreams,
+)
+from gateway.features.questions.tokens import ListTokens, TokenPage
+from gateway.protocol.http.paths import MALFORMED, MAX_PATH_BYTES, canonical_parts
+from gateway.telemetry.event_journal import JOURNAL
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from gateway.access.authorities import Authorities
+    from gateway.features.questions.contract import Answer, Question, StreamQuestion
     from gateway.routes.contract import StreamRoute
     from gateway.routes.router import Router
     from gateway.routes.services import Services
     from gateway.telemetry.event_journal import ProcessEvents
-    from gateway.telemetry.inspection import Answer, Question, StreamQuestion
 
 # Seconds for each log; shorter than the console's wait, so that other logs' figures still arrive.
 SHARE_S = 1.5

@@ -17,7 +17,7 @@ from gateway.features.console import edge_steps
 from gateway.features.console.inspected_streams import NAME, InspectedStreams, RoutedFeed
 from gateway.features.console.name_search import name_test
 from gateway.features.console.reader_states import readers_by_mode
-from gateway.telemetry.inspection import (
+from gateway.features.questions.streams import (
     LARGEST_PAGE,
     StreamDescription,
     StreamPage,
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
     from gateway.edge.followed.followed_stream import FollowedStream
     from gateway.edge.route import EdgeRoute
     from gateway.features.console.explained_request import ExplainedRequest
+    from gateway.features.questions.readers import ReaderMode
+    from gateway.features.questions.streams import ExplainStep, ListStreams
     from gateway.routes.setup import RouteSetup
     from gateway.rules.cached_response import CachedResponse
-    from gateway.telemetry.inspected.readers import ReaderMode
-    from gateway.telemetry.inspection import ExplainStep, ListStreams
 
 PATHS_A_STEP = 1_000  # paths examined before other tasks get a turn: two milliseconds
 ROWS_A_STEP = 100

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from gateway.routes.feature import RouteFeature
 
 if TYPE_CHECKING:
-    from gateway.telemetry.inspection import ListRuns, RunPage
+    from gateway.features.questions.runs import ListRuns, RunPage
 
 NAME = "runs"
 

@@ -15,8 +15,7 @@ from gateway.background import Turns
 from gateway.errors import BadRequest
 from gateway.features.console.inspected_streams import streams_of
 from gateway.features.console.reader_states import reader_states
-from gateway.protocol.bodies.json_text import NOT_JSON
-from gateway.telemetry.inspected.readers import (
+from gateway.features.questions.readers import (
     MOST_GROUPS,
     MOST_READERS,
     MOST_USAGES,
@@ -37,25 +36,26 @@ from gateway.telemetry.inspected.readers import (
     rank,
     usage_rank,
 )
+from gateway.protocol.bodies.json_text import NOT_JSON
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
 
+    from gateway.access.bans import Ban
     from gateway.access.principal import CredentialUse
     from gateway.features.console.inspected_streams import RoutedFeed
     from gateway.features.console.reader_states import ReaderState
     from gateway.features.held_answers import HeldRequest
-    from gateway.routes.contract import StreamRoute
-    from gateway.routes.router import Router
-    from gateway.routes.services import Services
-    from gateway.telemetry.inspected.readers import (
-        Ban,
+    from gateway.features.questions.readers import (
         GroupBy,
         ReaderAnswer,
         ReaderQuery,
         ReaderQuestion,
         UsageOrder,
     )
+    from gateway.routes.contract import StreamRoute
+    from gateway.routes.router import Router
+    from gateway.routes.services import Services
     from gateway.telemetry.traffic import Ended
 
 T = TypeVar("T")

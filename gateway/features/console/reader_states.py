@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from gateway.features.questions.readers import ReaderMode, ReaderStatus
     from gateway.live.contract import Parked, Waiter
     from gateway.live.feed import Feed
     from gateway.live.long_polls import LongPolls
     from gateway.live.sse_readers import SseReader, SseReaders
-    from gateway.telemetry.inspected.readers import ReaderMode, ReaderStatus
     from gateway.telemetry.traffic import Ended
 
 

@@ -22,12 +22,12 @@ from gateway.features.console.description import described
 from gateway.features.console.inspected_streams import NAME, InspectedStreams, RoutedFeed
 from gateway.features.console.name_search import glob_beginning, name_test
 from gateway.features.console.size_survey import SizeSurvey
+from gateway.features.questions.streams import LARGEST_PAGE, StreamPage, StreamRow
 from gateway.features.redis.store import store_of
 from gateway.logs.contract import listing_of
 from gateway.protocol.lifecycle import present
 from gateway.protocol.streams.offsets import parse_offset
 from gateway.protocol.views import END_MARK
-from gateway.telemetry.inspection import LARGEST_PAGE, StreamPage, StreamRow
 
 if TYPE_CHECKING:
     from collections.abc import (
@@ -41,13 +41,13 @@ if TYPE_CHECKING:
     )
 
     from gateway.features.console.explained_request import ExplainedRequest
+    from gateway.features.questions.streams import ExplainStep, ListStreams, StreamDescription
     from gateway.protocol.streams.limits import LimitChanges
     from gateway.protocol.streams.state import ClockReading, StreamState
     from gateway.routes.setup import RouteSetup
     from gateway.streams.active_stream import ActiveStream
     from gateway.streams.follower import HostedFeed
     from gateway.streams.route import HostedRoute
-    from gateway.telemetry.inspection import ExplainStep, ListStreams, StreamDescription
 
     NameTest = Callable[[str], bool]
     Ranked = tuple[float, str]  # what a stream is ranked by, and its path

@@ -7,7 +7,7 @@ from math import inf, isfinite
 from typing import TYPE_CHECKING
 
 from gateway.access.principal import LONGEST_SUBJECT, STATIC
-from gateway.telemetry.inspection import (
+from gateway.features.questions.tokens import (
     GrantRow,
     ListTokens,
     RevocationRow,

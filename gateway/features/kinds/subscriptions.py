@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import get_args
 
 from gateway.features.kinds.declaration import FeatureKind
-from gateway.telemetry.inspected.subscriptions import SubscriptionQuestion
+from gateway.features.questions.subscriptions import SubscriptionQuestion
 
 KIND = FeatureKind(
     name="subscriptions",

@@ -11,7 +11,7 @@ from gateway.background import Background
 from gateway.errors import HeadgateError, RecordDamaged
 from gateway.features.console.inspected_streams import streams_of
 from gateway.features.models.record import record_name
-from gateway.telemetry.inspection import LARGEST_PAGE, ListStreams
+from gateway.features.questions.streams import LARGEST_PAGE, ListStreams
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:

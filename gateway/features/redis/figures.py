@@ -10,8 +10,8 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from gateway.errors import BadRequest
+from gateway.features.questions.contract import LONGEST_FIGURES
 from gateway.logs.redis.connection import pack
-from gateway.telemetry.inspection import LONGEST_FIGURES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -15,20 +15,21 @@ from headgate import names, records
 from headgate.notes import Note, last_of
 from headgate.records import ACTIVE, STOPPED, RunState
 
+from gateway.features.questions.runs import RunPage, RunRank, RunRow
+from gateway.features.questions.streams import LARGEST_PAGE
 from gateway.features.runs.run_entry import contents_of, whole_contents_of
 from gateway.features.runs.run_table import BESIDE, MOST_RUNS
 from gateway.protocol.bodies.content import is_json
-from gateway.telemetry.inspection import LARGEST_PAGE, RunPage, RunRank, RunRow
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from gateway.features.console.stream_list import StreamList
+    from gateway.features.questions.runs import ListRuns
     from gateway.features.runs.run_entry import RunEntry
     from gateway.features.runs.run_table import RunTable
     from gateway.protocol.streams.state import StreamState
     from gateway.streams.stream_table import StreamTable
-    from gateway.telemetry.inspection import ListRuns
 
 # Streams of the log that are searched for runs: the states of so many take a third of a second.
 MOST_LOOKED_AT = 20_000

@@ -16,10 +16,10 @@ from gateway.features.runs.run_table import RunTable
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from gateway.features.questions.runs import ListRuns, RunPage
     from gateway.routes.services import Services
     from gateway.routes.setup import RouteSetup
     from gateway.streams.route import HostedRoute
-    from gateway.telemetry.inspection import ListRuns, RunPage
     from gateway.telemetry.metrics import Sample
 
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
     from collections.abc import Set as AbstractSet
 
+    from gateway.features.questions.subscriptions import SubscriptionAnswer
     from gateway.features.subscriptions.state.owners import OwnerAccess
     from gateway.features.subscriptions.state.subscription import DurableSubscription, StreamLink
     from gateway.features.subscriptions.storage.documents import Documents
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
         StreamView,
     )
     from gateway.settings import Settings
-    from gateway.telemetry.inspected.subscriptions import SubscriptionAnswer
     from gateway.telemetry.metrics import Sample
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol, get_args
 
+from gateway.features.questions.subscriptions import SubscriptionStatus
 from gateway.features.subscriptions.wakes.timing import is_stuck
-from gateway.telemetry.inspected.subscriptions import SubscriptionStatus
 from gateway.telemetry.metrics import Sample, counter, gauge
 
 if TYPE_CHECKING:

@@ -39,12 +39,12 @@ from gateway.web.requests.request import Request
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterable
 
+    from gateway.features.questions.contract import AnswerFailure
+    from gateway.features.questions.subscriptions import SubscriptionAnswer, SubscriptionQuestion
     from gateway.features.subscriptions.engine import RouteSubscriptions
     from gateway.features.subscriptions.shared.owned import OwnedSubscriptions
     from gateway.routes.contract import StreamRoute
     from gateway.routes.services import Services
-    from gateway.telemetry.inspected.subscriptions import SubscriptionAnswer, SubscriptionQuestion
-    from gateway.telemetry.inspection import AnswerFailure
     from gateway.telemetry.metrics import Sample
     from gateway.web.requests.request import ClientConnection
 

@@ -47,13 +47,10 @@ from admin.processes.usage_record import UsageRecord
 from admin.readers.console_readers import BanKind, BanWish, ConsoleReaders
 from admin.record.event_record import EventRecord
 from admin.record.refusals import RefusalCause, Refusals, RefusalsView
+from gateway.access.bans import Ban
 from gateway.features.console.name_search import name_test
 from gateway.features.issued_tokens import IssuedToken
-from gateway.features.tokens_file_changes import RevokedTokensFile
-from gateway.settings import Settings
-from gateway.settings.reading.reload_effects import SET_UP_ANEW
-from gateway.telemetry.inspected.readers import (
-    Ban,
+from gateway.features.questions.readers import (
     ReaderGroup,
     ReaderGroups,
     ReaderPage,
@@ -61,22 +58,27 @@ from gateway.telemetry.inspected.readers import (
     UsageList,
     UsageRow,
 )
-from gateway.telemetry.inspection import (
-    AnswerRow,
+from gateway.features.questions.runs import AnswerRow
+from gateway.features.questions.streams import (
     ExplainStep,
     Explanation,
-    GrantRow,
     ProducerRow,
-    RefusedRequest,
-    RevocationRow,
-    SignedTokenRow,
-    StaticTokenRow,
     StreamDescription,
     StreamPage,
     StreamRow,
+)
+from gateway.features.questions.tokens import (
+    GrantRow,
+    RevocationRow,
+    SignedTokenRow,
+    StaticTokenRow,
     TokenKeyRow,
     TokenUse,
 )
+from gateway.features.tokens_file_changes import RevokedTokensFile
+from gateway.settings import Settings
+from gateway.settings.reading.reload_effects import SET_UP_ANEW
+from gateway.telemetry.access_log import RefusedRequest
 from tests.admin.browser.made_up_jobs import MadeUpJobs
 from tests.admin.browser.made_up_subscriptions import MadeUpSubscriptions, summaries
 
@@ -89,9 +91,10 @@ if TYPE_CHECKING:
     from admin.model.viewer import Viewer
     from admin.streams.filters import MessageFilter
     from gateway.features.issued_tokens import TokenRequest
+    from gateway.features.questions.readers import GroupBy, ListReaders, ReaderQuery, UsageOrder
+    from gateway.features.questions.runs import RunStatus
+    from gateway.features.questions.streams import StreamOrder
     from gateway.features.tokens_file_changes import RevocationEntry
-    from gateway.telemetry.inspected.readers import GroupBy, ListReaders, ReaderQuery, UsageOrder
-    from gateway.telemetry.inspection import RunStatus, StreamOrder
 
 Shown = TypeVar("Shown", Overview, Writes)
 NOW = 1_772_366_710.0  # 2026-03-01 12:05:10 UTC

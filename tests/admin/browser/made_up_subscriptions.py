@@ -8,7 +8,7 @@ from typing_extensions import override
 
 from admin.errors import NotTold
 from admin.subscriptions import ConsoleSubscriptions
-from gateway.telemetry.inspected.subscriptions import (
+from gateway.features.questions.subscriptions import (
     DescribeSubscription,
     LinkRow,
     ReceiverTestResult,
@@ -23,7 +23,7 @@ from gateway.telemetry.inspected.subscriptions import (
 if TYPE_CHECKING:
     import msgspec
 
-    from gateway.telemetry.inspected.subscriptions import (
+    from gateway.features.questions.subscriptions import (
         ListSubscriptions,
         ReplaySubscription,
     )

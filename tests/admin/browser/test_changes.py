@@ -13,9 +13,10 @@ import pytest_asyncio
 from playwright.async_api import expect
 
 from admin.app import build
+from gateway.features.questions.contract import AnswerFailure
+from gateway.features.questions.streams import DescribeStream, StreamDescription, StreamRow
 from gateway.process.gateway import Gateway
 from gateway.settings import Address, Settings
-from gateway.telemetry.inspection import AnswerFailure, DescribeStream, StreamDescription, StreamRow
 from tests.admin.browser.serving import HASH, PASSWORD, Tab
 from tests.admin.consoles import NOW, Switchboard, setup
 from tests.support.admin_server import AdminServer
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     from playwright.async_api import Browser
 
-    from gateway.telemetry.inspection import Answer, Question
+    from gateway.features.questions.contract import Answer, Question
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

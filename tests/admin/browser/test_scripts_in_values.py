@@ -21,17 +21,19 @@ from admin.model.settings import (
 )
 from admin.model.streams import Message, MessagePlace, Messages, StreamSearch
 from admin.pages.rendering import link
-from gateway.telemetry.inspection import (
+from gateway.features.questions.streams import (
     ExplainStep,
     Explanation,
-    GrantRow,
     ProducerRow,
-    RevocationRow,
-    SignedTokenRow,
-    StaticTokenRow,
     StreamDescription,
     StreamPage,
     StreamRow,
+)
+from gateway.features.questions.tokens import (
+    GrantRow,
+    RevocationRow,
+    SignedTokenRow,
+    StaticTokenRow,
     TokenKeyRow,
     TokenUse,
 )
@@ -50,7 +52,7 @@ if TYPE_CHECKING:
     from admin.model.overview import Overview, RouteView
     from admin.model.tokens import TokensView
     from admin.streams.filters import MessageFilter
-    from gateway.telemetry.inspection import StreamOrder
+    from gateway.features.questions.streams import StreamOrder
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

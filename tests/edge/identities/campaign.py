@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NoReturn
 import structlog
 
 from gateway.access.tokens_file import parse_tokens
-from gateway.telemetry.inspection import DescribeStream, ExplainRequest, ListStreams, Question
+from gateway.features.questions.streams import DescribeStream, ExplainRequest, ListStreams
 from gateway.telemetry.logs import NAME
 from gateway.web import metrics
 from tests.edge.identities.asking import GUARDED, OWN, Asking, Read
@@ -31,6 +31,8 @@ from tests.support.http1 import read_body, read_chunk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from gateway.features.questions.contract import Question
 
 
 CROWDS_AT_ONCE = 80

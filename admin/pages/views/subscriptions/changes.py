@@ -13,7 +13,7 @@ from admin.pages.views.subscriptions.described import described
 from admin.pages.views.subscriptions.paths import PATH
 from admin.pages.visit import choice, moment
 from gateway.features.console.name_search import spoken
-from gateway.telemetry.inspected.subscriptions import ReplaySubscription
+from gateway.features.questions.subscriptions import ReplaySubscription
 
 if TYPE_CHECKING:
     from admin.pages.rendering import TemplatePage

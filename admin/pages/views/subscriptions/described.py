@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 from admin.pages.rendering import TemplatePage, link
 from admin.pages.views.subscriptions.paths import LEVELS, PATH
 from admin.pages.visit import done, frame
-from gateway.telemetry.inspected.subscriptions import DescribeSubscription
+from gateway.features.questions.subscriptions import DescribeSubscription
 
 if TYPE_CHECKING:
     from admin.pages.visit import Visit
-    from gateway.telemetry.inspected.subscriptions import ReceiverTestResult
+    from gateway.features.questions.subscriptions import ReceiverTestResult
 
 DONE = {
     "pause": "It is paused: no wakes are sent until it is resumed, and nothing is lost.",

@@ -10,7 +10,7 @@ from admin.errors import NotTold
 from admin.pages.rendering import TemplatePage, link
 from admin.pages.views.subscriptions.paths import LEVELS, PATH
 from admin.pages.visit import choice, done, frame, streams_url
-from gateway.telemetry.inspected.subscriptions import (
+from gateway.features.questions.subscriptions import (
     ListSubscriptions,
     SubscriptionKind,
     SubscriptionOrder,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from gateway.telemetry.inspected.subscriptions import SubscriptionStatus
+    from gateway.features.questions.subscriptions import SubscriptionStatus
 
 PATH = "/subscriptions"
 LEVELS: dict[SubscriptionStatus, str] = {

@@ -9,14 +9,8 @@ from typing import TYPE_CHECKING
 from typing_extensions import override
 
 from gateway.features.console.listed_runs import ListedRuns
-from gateway.telemetry.inspection import (
-    LARGEST_PAGE,
-    AnswerRow,
-    RunPage,
-    RunRank,
-    RunRow,
-    RunStatus,
-)
+from gateway.features.questions.runs import AnswerRow, RunPage, RunRank, RunRow, RunStatus
+from gateway.features.questions.streams import LARGEST_PAGE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -25,7 +19,7 @@ if TYPE_CHECKING:
     from gateway.features.models.counts.answer_counts import AnswerCounts
     from gateway.features.models.record import Outcome, RequestEntry
     from gateway.features.models.streams import AnswerStreams
-    from gateway.telemetry.inspection import ListRuns
+    from gateway.features.questions.runs import ListRuns
 
 # Answers that ended in this process; each takes about 700 bytes. The log has them all.
 MOST_ENDED = 1000

@@ -7,13 +7,8 @@ from typing import TYPE_CHECKING, assert_never
 from urllib.parse import quote
 
 from gateway.background import Turns
-from gateway.features.subscriptions.errors import SubscriptionRefused, invalid
-from gateway.features.subscriptions.operators.listing import describe, list_subscriptions
-from gateway.features.subscriptions.operators.replays import ReplayPlace, set_back
-from gateway.features.subscriptions.requests import SubscriptionRequests
-from gateway.features.subscriptions.state.configuration import LONGEST_ID, parse_configuration
-from gateway.features.subscriptions.state.owners import SubscriptionOwner
-from gateway.telemetry.inspected.subscriptions import (
+from gateway.features.questions.contract import AnswerFailure
+from gateway.features.questions.subscriptions import (
     DeleteSubscription,
     DeletionResult,
     DescribeSubscription,
@@ -27,14 +22,19 @@ from gateway.telemetry.inspected.subscriptions import (
     SubscriptionChange,
     SubscriptionDescription,
 )
-from gateway.telemetry.inspection import AnswerFailure
+from gateway.features.subscriptions.errors import SubscriptionRefused, invalid
+from gateway.features.subscriptions.operators.listing import describe, list_subscriptions
+from gateway.features.subscriptions.operators.replays import ReplayPlace, set_back
+from gateway.features.subscriptions.requests import SubscriptionRequests
+from gateway.features.subscriptions.state.configuration import LONGEST_ID, parse_configuration
+from gateway.features.subscriptions.state.owners import SubscriptionOwner
 
 if TYPE_CHECKING:
-    from gateway.features.subscriptions.engine import RouteSubscriptions
-    from gateway.telemetry.inspected.subscriptions import (
+    from gateway.features.questions.subscriptions import (
         SubscriptionAnswer,
         SubscriptionQuestion,
     )
+    from gateway.features.subscriptions.engine import RouteSubscriptions
 
 _OneSubscription = DescribeSubscription | SubscriptionChange
 MOST_CHANGES = 100  # that are remembered: processes hand on a change at the same time

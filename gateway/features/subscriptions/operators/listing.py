@@ -6,9 +6,7 @@ import heapq
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from gateway.features.subscriptions.bodies import stream_info
-from gateway.features.subscriptions.metrics import no_states, status_of
-from gateway.telemetry.inspected.subscriptions import (
+from gateway.features.questions.subscriptions import (
     LINKS,
     LinkRow,
     SubscriptionDescription,
@@ -21,17 +19,19 @@ from gateway.telemetry.inspected.subscriptions import (
     encode_rank,
     rank_of,
 )
+from gateway.features.subscriptions.bodies import stream_info
+from gateway.features.subscriptions.metrics import no_states, status_of
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
 
-    from gateway.features.subscriptions.engine import RouteSubscriptions
-    from gateway.features.subscriptions.state.subscription import DurableSubscription, StreamLink
-    from gateway.telemetry.inspected.subscriptions import (
+    from gateway.features.questions.subscriptions import (
         DescribeSubscription,
         ListSubscriptions,
         SubscriptionQuery,
     )
+    from gateway.features.subscriptions.engine import RouteSubscriptions
+    from gateway.features.subscriptions.state.subscription import DurableSubscription, StreamLink
 
 _Found = tuple[SubscriptionRank, "DurableSubscription", SubscriptionStatus]
 

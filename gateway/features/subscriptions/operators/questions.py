@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gateway.errors import HeadgateError, StreamNotFound
-from gateway.features.subscriptions.engine import RouteSubscriptions
-from gateway.features.subscriptions.metrics import no_states
-from gateway.features.subscriptions.operators.answers import answer as local_answer
-from gateway.features.subscriptions.shared import mail
-from gateway.features.subscriptions.shared.subscriptions import SharedSubscriptions
-from gateway.telemetry.inspected.subscriptions import (
+from gateway.features.questions.contract import AnswerFailure
+from gateway.features.questions.subscriptions import (
     ListSubscriptions,
     SubscriptionAnswer,
     SubscriptionPage,
     SubscriptionQuestion,
     merged_pages,
 )
-from gateway.telemetry.inspection import AnswerFailure
+from gateway.features.subscriptions.engine import RouteSubscriptions
+from gateway.features.subscriptions.metrics import no_states
+from gateway.features.subscriptions.operators.answers import answer as local_answer
+from gateway.features.subscriptions.shared import mail
+from gateway.features.subscriptions.shared.subscriptions import SharedSubscriptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

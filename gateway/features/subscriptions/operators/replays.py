@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.errors import BadRequest
+from gateway.features.questions.subscriptions import MOST_REPLAYED
 from gateway.features.subscriptions.errors import invalid, invalid_offset
 from gateway.features.subscriptions.state.configuration import check_name
 from gateway.protocol.streams.offsets import BEGINNING
 from gateway.protocol.streams.state import StreamState
-from gateway.telemetry.inspected.subscriptions import MOST_REPLAYED
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence

@@ -21,13 +21,13 @@ from gateway.telemetry.logs import log
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from gateway.features.questions.subscriptions import ReceiverTestResult
     from gateway.features.subscriptions.sending.receiver_calls import ReceiverCalls
     from gateway.features.subscriptions.state.delivery_state import Wake
     from gateway.features.subscriptions.state.subscription import DurableSubscription
     from gateway.features.subscriptions.storage.rows import SubscriptionRows
     from gateway.features.subscriptions.streams.contract import StreamSource
     from gateway.features.subscriptions.wakes.transitions import Wakes
-    from gateway.telemetry.inspected.subscriptions import ReceiverTestResult
 
 AT_ONCE = 256  # deliveries, each with a socket and a body of 1 MiB at most
 AT_ONCE_TO_ONE = 8  # deliveries to one receiver: a slow one holds so many for ten seconds

@@ -10,9 +10,9 @@ from urllib.parse import quote
 import msgspec
 
 from gateway.errors import HeadgateError
+from gateway.features.questions.subscriptions import ReceiverTestResult
 from gateway.features.subscriptions.errors import NO_PUBLIC_URL
 from gateway.features.subscriptions.sending.failures import DeliveryFailed
-from gateway.telemetry.inspected.subscriptions import ReceiverTestResult
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -1,7 +1,4 @@
-"""Questions of operators about the subscriptions of a gateway, changes to them, and the answers.
-
-They are among those of `gateway.telemetry.inspection`.
-"""
+"""Questions of operators about the subscriptions of a gateway, changes to them, and the answers."""
 
 from __future__ import annotations
 

@@ -1,13 +1,12 @@
-"""Questions about the live readers of a gateway and about the use of its principals, and answers.
-
-They are among those of `gateway.telemetry.inspection`.
-"""
+"""Questions about the live readers of a gateway and the use of its principals, and the answers."""
 
 from __future__ import annotations
 
 from typing import Literal
 
 import msgspec
+
+from gateway.access.bans import Ban
 
 ReaderMode = Literal["sse", "long-poll"]
 ReaderStatus = Literal["live", "catching up", "slow"]
@@ -202,31 +201,6 @@ def usage_rank(order: UsageOrder, row: UsageRow) -> tuple[float, str]:
         "readers": row.readers,
     }
     return -float(numbers[order]), row.account
-
-
-class Ban(msgspec.Struct, frozen=True, kw_only=True):
-    """A decision of an operator at the moment `at`: to refuse a client until another moment.
-
-    Both are in epoch seconds. `until` equal to `at` only disconnects the client's readers, and
-    `is_lifted` ends an earlier ban. Of several decisions about one client the newest counts.
-    """
-
-    kind: Literal["principal", "address"]
-    value: str  # an account, or an address as limits count it
-    at: float
-    until: float
-    status: Literal[403, 429] = 403
-    by: str = ""
-    is_lifted: bool = False
-
-    @property
-    def subject(self) -> tuple[str, str]:
-        """The client that the decision is about."""
-        return self.kind, self.value
-
-    def is_in_force(self, now: float) -> bool:
-        """Return whether the client is refused at `now` (epoch seconds)."""
-        return now < self.until and not self.is_lifted
 
 
 class ApplyBans(msgspec.Struct, tag=True, frozen=True):

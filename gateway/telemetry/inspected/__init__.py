@@ -1,1 +1,0 @@
-"""Questions to a running gateway about live readers and about subscriptions, and their answers."""
