@@ -8,7 +8,7 @@ from admin.errors import NotTold
 from gateway.features.questions.contract import AnswerFailure
 
 if TYPE_CHECKING:
-    from admin.source import ProcessSource
+    from gateway.features.console.contract import ProcessSource
     from gateway.features.questions.contract import Question
 
 A = TypeVar("A")

@@ -50,9 +50,9 @@ if TYPE_CHECKING:
     from admin.model.settings import About, Configuration
     from admin.model.streams import MessagePlace, Messages, RunsView, StreamSearch
     from admin.record.recorder import Recorder
-    from admin.source import ProcessSource, Setup
     from admin.streams.client import StreamClient
     from admin.streams.filters import MessageFilter
+    from gateway.features.console.contract import ProcessSource, Setup
     from gateway.features.questions.runs import RunStatus
     from gateway.features.questions.streams import LimitStream
     from gateway.settings import Settings

@@ -26,7 +26,7 @@ from gateway.features.questions.subscriptions import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from admin.source import ProcessSource
+    from gateway.features.console.contract import ProcessSource
     from gateway.features.questions.contract import Question
     from gateway.features.questions.subscriptions import ListSubscriptions
 

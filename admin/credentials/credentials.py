@@ -10,7 +10,7 @@ from gateway.features.questions.streams import LARGEST_PAGE, PAGE
 from gateway.features.questions.tokens import ListTokens, TokenPage
 
 if TYPE_CHECKING:
-    from admin.source import ProcessSource, Setup
+    from gateway.features.console.contract import ProcessSource, Setup
     from gateway.features.issued_tokens import IssuedToken, TokenRequest
     from gateway.features.tokens_file_changes import (
         RevocationEntry,

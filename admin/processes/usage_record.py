@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from admin.model.kinds import HealthState, Span
     from admin.processes.gateway_record import GatewayReport
-    from admin.source import ProcessReport
+    from gateway.features.console.contract import ProcessReport
 
 STEP_S = SPANS_S["15m"] // POINTS  # as the recorder looks
 

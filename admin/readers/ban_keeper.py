@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
-    from admin.source import ProcessSource
     from gateway.access.bans import Ban
+    from gateway.features.console.contract import ProcessSource
 
 
 ASK_S = 2.0  # for all workers: one that is late is asked again at the next look

@@ -8,9 +8,9 @@ import time
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
-from admin.source import STARTING, STOPPING, Health, ProcessReport, Restarts
 from gateway import app
 from gateway.errors import StartError
+from gateway.features.console.contract import STARTING, STOPPING, Health, ProcessReport, Restarts
 from gateway.features.console.credential import ConsoleToken
 from gateway.features.kinds import FeatureRoutes
 from gateway.process import reconfiguration

@@ -10,9 +10,9 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from admin.source import Setup
 from gateway import app
 from gateway.errors import StartError
+from gateway.features.console.contract import Setup
 from gateway.logs.registry import formats
 from gateway.process.clock_watch import ClockWatch, running_s
 from gateway.settings import variable
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from contextlib import AsyncExitStack
 
-    from admin.source import ProcessSource
+    from gateway.features.console.contract import ProcessSource
     from gateway.features.console.credential import ConsoleToken
     from gateway.front.front import Front
     from gateway.process.reloader import Reloader

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from admin.source import Health
+from gateway.features.console.contract import Health
 from gateway.features.questions.contract import Answer, Question
 from gateway.telemetry.logs import log
 from gateway.telemetry.metrics import Snapshot

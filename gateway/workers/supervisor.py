@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import msgspec
 import uvloop
 
-from admin.source import STOPPING, Health, ProcessReport, Restarts
 from gateway.errors import StartError
+from gateway.features.console.contract import STOPPING, Health, ProcessReport, Restarts
 from gateway.features.console.credential import ConsoleToken
 from gateway.process import serve
 from gateway.process.inherited_sockets import InheritedSockets

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from headgate.backoff import Backoff
 
-from admin.source import STARTING, ProcessReport, Restarts
 from gateway.errors import StartError
+from gateway.features.console.contract import STARTING, ProcessReport, Restarts
 from gateway.settings.setting_descriptions import ENVIRONMENT_PREFIX
 from gateway.telemetry import metrics
 from gateway.telemetry.logs import log

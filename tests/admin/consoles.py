@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from admin.source import Health, Setup
 from gateway.app import make_services
+from gateway.features.console.contract import Health, Setup
 from gateway.features.console.credential import ConsoleToken
 from gateway.process.admin_listener import AdminBounds, with_admin_bounds
 from gateway.process.reloader import Reloader
@@ -17,7 +17,7 @@ from gateway.telemetry.traffic import DELIVERY_SECONDS, READERS
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from admin.source import ProcessReport
+    from gateway.features.console.contract import ProcessReport
     from gateway.features.questions.contract import Answer, Question
     from gateway.telemetry.metrics import Snapshot
 

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from admin.model.overview import Attention, Overview
-    from admin.source import Setup
+    from gateway.features.console.contract import Setup
     from gateway.features.questions.contract import Answer, Question
     from gateway.telemetry.metrics import Snapshot
 

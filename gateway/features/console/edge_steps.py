@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from gateway.edge.reads.decision import Use
     from gateway.edge.reads.variants import Variant
     from gateway.edge.route import EdgeRoute
-    from gateway.features.console.explained_request import ExplainedRequest
+    from gateway.features.console.inspected_streams import ExplainedRequest
     from gateway.protocol.requests import Read
     from gateway.rules.cached_response import CacheRequest
 

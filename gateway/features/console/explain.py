@@ -11,8 +11,7 @@ from multidict import CIMultiDict
 from gateway.access.credentials import request_credential
 from gateway.access.operations import needs
 from gateway.errors import BadRequest, Forbidden, HeadgateError, StreamNotFound, Unauthenticated
-from gateway.features.console.explained_request import ExplainedRequest
-from gateway.features.console.inspected_streams import streams_of
+from gateway.features.console.inspected_streams import ExplainedRequest, streams_of
 from gateway.features.questions.streams import ExplainStep, Explanation
 from gateway.protocol.http.paths import canonical_target, split
 from gateway.web.requests.request_head import is_host

@@ -13,7 +13,7 @@ from gateway.streams.reads import read_key
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from gateway.features.console.explained_request import ExplainedRequest
+    from gateway.features.console.inspected_streams import ExplainedRequest
     from gateway.protocol.requests import Read
     from gateway.protocol.streams.state import StreamState
     from gateway.streams.reads import RenderedChunk

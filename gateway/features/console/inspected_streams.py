@@ -1,4 +1,4 @@
-"""The streams of a route, as the console asks about them."""
+"""The streams and the runs of a route, as the console asks about them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from gateway.routes.feature import RouteFeature
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 
-    from gateway.features.console.explained_request import ExplainedRequest
+    from multidict import MultiMapping
+
+    from gateway.features.questions.runs import ListRuns, RunPage
     from gateway.features.questions.streams import (
         ExplainStep,
         ListStreams,
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from gateway.routes.contract import StreamRoute
 
 NAME = "console"
+RUNS = "runs"
 
 
 class RoutedFeed(NamedTuple):
@@ -33,6 +36,15 @@ class RoutedFeed(NamedTuple):
     name: str
     feed: Feed[Any, Any]
     behind: Callable[[str], int | None]
+
+
+class ExplainedRequest(NamedTuple):
+    """A request whose route is known; `name` is the part of its path behind the prefix."""
+
+    method: str
+    target: str
+    headers: MultiMapping[str]
+    name: str
 
 
 class InspectedStreams(RouteFeature):
@@ -67,6 +79,14 @@ class InspectedStreams(RouteFeature):
         By default the log of a route is shared by none.
         """
         return {}
+
+
+class ListedRuns(RouteFeature):
+    """The runs of a route, which has them as its feature RUNS."""
+
+    async def page(self, question: ListRuns) -> RunPage:
+        """Return a page of the runs. Raises HeadgateError."""
+        raise NotImplementedError
 
 
 def streams_of(route: StreamRoute) -> InspectedStreams:

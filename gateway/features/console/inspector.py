@@ -11,9 +11,7 @@ import msgspec
 
 from gateway.errors import BadRequest, HeadgateError, StreamNotFound
 from gateway.features.console.explain import explain
-from gateway.features.console.inspected_streams import streams_of
-from gateway.features.console.listed_runs import NAME as RUNS
-from gateway.features.console.listed_runs import ListedRuns
+from gateway.features.console.inspected_streams import RUNS, ListedRuns, streams_of
 from gateway.features.console.reader_lists import ReaderLists
 from gateway.features.console.token_page import token_page
 from gateway.features.kinds import KINDS

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from gateway.edge.followed.followed_stream import FollowedStream
     from gateway.edge.route import EdgeRoute
-    from gateway.features.console.explained_request import ExplainedRequest
+    from gateway.features.console.inspected_streams import ExplainedRequest
     from gateway.features.questions.readers import ReaderMode
     from gateway.features.questions.streams import ExplainStep, ListStreams
     from gateway.routes.setup import RouteSetup

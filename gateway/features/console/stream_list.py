@@ -40,7 +40,7 @@ if TYPE_CHECKING:
         Sequence,
     )
 
-    from gateway.features.console.explained_request import ExplainedRequest
+    from gateway.features.console.inspected_streams import ExplainedRequest
     from gateway.features.questions.streams import ExplainStep, ListStreams, StreamDescription
     from gateway.protocol.streams.limits import LimitChanges
     from gateway.protocol.streams.state import ClockReading, StreamState

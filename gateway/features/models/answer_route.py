@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
-from gateway.features.console.listed_runs import NAME
+from gateway.features.console.inspected_streams import RUNS
 from gateway.features.models.answers import ModelAnswers
 from gateway.features.models.companions import CompanionStreams
 from gateway.features.models.counts import metrics
@@ -63,7 +63,7 @@ class AnswerRoute(StreamRoute):
             running,
             services.clock,
         )
-        self.features = {NAME: self.answers.listed}
+        self.features = {RUNS: self.answers.listed}
         self._abandoned = AbandonedAnswers(self.answers)
         self._companions = CompanionStreams(self.answers, running)
 

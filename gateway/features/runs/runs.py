@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
-from gateway.features.console.inspected_streams import streams_of
-from gateway.features.console.listed_runs import NAME, ListedRuns
+from gateway.features.console.inspected_streams import RUNS, ListedRuns, streams_of
 from gateway.features.console.stream_list import StreamList
 from gateway.features.runs import run_metrics
 from gateway.features.runs.run_list import RunList
@@ -57,9 +56,9 @@ class RouteRuns(ListedRuns):
 
 def set_runs(route: HostedRoute, made: RouteSetup) -> None:
     """Give a route its runs, if the settings say that there are some."""
-    runs = route.features.get(NAME)
+    runs = route.features.get(RUNS)
     if isinstance(runs, RouteRuns) and not made.route.runs:
-        del route.features[NAME]  # the reads under way for the dashboard end by themselves
+        del route.features[RUNS]  # the reads under way for the dashboard end by themselves
         runs.detach(route)
     elif runs is None and made.route.runs:
-        route.features[NAME] = RouteRuns(route, made.services)
+        route.features[RUNS] = RouteRuns(route, made.services)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
-from gateway.features.console.listed_runs import ListedRuns
+from gateway.features.console.inspected_streams import ListedRuns
 from gateway.features.questions.runs import AnswerRow, RunPage, RunRank, RunRow, RunStatus
 from gateway.features.questions.streams import LARGEST_PAGE
 

@@ -1,4 +1,4 @@
-"""The interfaces through which the admin application gets its data and settings.
+"""What a server offers the admin application: its health, its processes and its settings.
 
 A process that serves streams implements them, or the supervisor of several workers.
 """
