@@ -1,4 +1,4 @@
-"""What a server offers the admin application: its health, its processes and its settings.
+"""Contracts by which the admin application sees the server: its health, processes and settings.
 
 A process that serves streams implements them, or the supervisor of several workers.
 """

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import pkgutil
 import re
-from typing import TYPE_CHECKING, assert_never, cast
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -23,7 +24,13 @@ from gateway.features.questions.contract import (
     ShareMetrics,
     TakeEvents,
 )
-from gateway.features.questions.readers import ReaderQuestion
+from gateway.features.questions.readers import (
+    ApplyBans,
+    EndReaders,
+    GroupReaders,
+    ListReaders,
+    ListUsages,
+)
 from gateway.features.questions.runs import ListRuns
 from gateway.features.questions.streams import (
     DescribeStream,
@@ -31,15 +38,18 @@ from gateway.features.questions.streams import (
     LimitStream,
     ListStreams,
 )
-from gateway.features.questions.tokens import ListTokens, TokenPage
+from gateway.features.questions.tokens import ListTokens
 from gateway.protocol.http.paths import MALFORMED, MAX_PATH_BYTES, canonical_parts
 from gateway.telemetry.event_journal import JOURNAL
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from gateway.access.authorities import Authorities
-    from gateway.features.questions.contract import Answer, Question, StreamQuestion
+    from gateway.features.questions.contract import Answer, Question
+    from gateway.features.questions.runs import RunPage
+    from gateway.features.questions.streams import StreamDescription, StreamPage
+    from gateway.features.questions.tokens import TokenPage
     from gateway.routes.contract import StreamRoute
     from gateway.routes.router import Router
     from gateway.routes.services import Services
@@ -63,69 +73,77 @@ class Inspector:
     ) -> None:
         """`models` lead to models."""
         self._routes = routes
-        self._refusals = services.refusals
-        self._readers = ReaderLists(routes, services, lambda: JOURNAL.process)
+        self._services = services
         self._authorities = authorities
-        self._uses = services.credential_uses
         self._models = models
+        readers = ReaderLists(routes, services, lambda: JOURNAL.process)
+        self._answers: dict[type, Callable[[Any], Awaitable[Answer]]] = {
+            ListStreams: self._list_streams,
+            DescribeStream: self._describe,
+            LimitStream: self._describe,
+            ListRuns: self._list_runs,
+            ExplainRequest: partial(explain, routes),
+            ListReaders: readers.page,
+            GroupReaders: readers.groups,
+            EndReaders: readers.end,
+            ListUsages: readers.usages,
+            ApplyBans: readers.apply_bans,
+            ListTokens: self._list_tokens,
+            ListRefusals: self._list_refusals,
+            ShareMetrics: self._share,
+            TakeEvents: self._take_events,
+        }
 
     async def answer(self, question: Question) -> Answer:
         """Return the answer, or an AnswerFailure with the reason. Never raises HeadgateError."""
+        answer = self._answers.get(type(question), self._ask_feature)
         try:
-            if isinstance(question, ReaderQuestion):
-                return await self._readers.answer(question)
-            for kind in KINDS:
-                if isinstance(question, kind.questions):
-                    found: Answer = await pkgutil.resolve_name(kind.answer)(self._routes, question)
-                    return found
-            return await self._answer(cast("StreamQuestion", question))  # a kind answers others
+            return await answer(question)
         except HeadgateError as refusal:
             return AnswerFailure(refusal.status, refusal.detail)
 
-    async def _answer(self, question: StreamQuestion) -> Answer:
-        match question:
-            case ListStreams():
-                prefix = _canonical_beginning(question.name_prefix)
-                list_question = msgspec.structs.replace(question, name_prefix=prefix)
-                return await streams_of(self._route(question.route)).page(list_question)
-            case DescribeStream() | LimitStream():
-                route = self._route(question.route)
-                name, streams = route.checked(question.name), streams_of(route)
-                if isinstance(question, LimitStream):
-                    await streams.set_limits(name, question.changes)
-                return await streams.describe(name)
-            case ListRuns():
-                return await self._runs(question.route).page(question)
-            case ExplainRequest():
-                return await explain(self._routes, question)
-            case ShareMetrics():
-                found = await asyncio.gather(*(_shared(route, question) for route in self._routes))
-                known = [one for one in found if one is not None]
-                figures = {name: value for one in known for name, value in one.items()}
-                return PeerMetrics(figures, is_whole=len(known) == len(found))
-            case ListRefusals() | ListTokens() | TakeEvents():
-                return self._of_process(question)
-            case _:
-                assert_never(question)
+    async def _ask_feature(self, question: Question) -> Answer:
+        kind = next(kind for kind in KINDS if isinstance(question, kind.questions))
+        found: Answer = await pkgutil.resolve_name(kind.answer)(self._routes, question)
+        return found
 
-    def _of_process(
-        self, question: ListRefusals | ListTokens | TakeEvents
-    ) -> RefusalList | TokenPage | ProcessEvents:
-        """Return what this process knows apart from its routes."""
-        if isinstance(question, ListTokens):
-            return token_page(self._authorities, self._uses, question)
-        if isinstance(question, TakeEvents):
-            return JOURNAL.events_after(question.after.get(JOURNAL.process, 0))
-        return RefusalList(self._refusals.listed())
+    async def _list_streams(self, question: ListStreams) -> StreamPage:
+        prefix = _canonical_beginning(question.name_prefix)
+        list_question = msgspec.structs.replace(question, name_prefix=prefix)
+        return await streams_of(self._route(question.route)).page(list_question)
 
-    def _runs(self, prefix: str) -> ListedRuns:
+    async def _describe(self, question: DescribeStream | LimitStream) -> StreamDescription:
+        route = self._route(question.route)
+        name, streams = route.checked(question.name), streams_of(route)
+        if isinstance(question, LimitStream):
+            await streams.set_limits(name, question.changes)
+        return await streams.describe(name)
+
+    async def _list_runs(self, question: ListRuns) -> RunPage:
+        prefix = question.route
         models = (route for route in self._models if route.prefix == prefix)
         runs = (next(models, None) or self._route(prefix)).features.get(RUNS)
         if not isinstance(runs, ListedRuns):
             listed = " and ".join(route.prefix for route in self._models)
             advice = f"; answers of models are runs of {listed}" if listed else ""
             raise StreamNotFound(f"the route {prefix} does not say runs = true{advice}")
-        return runs
+        return await runs.page(question)
+
+    async def _list_tokens(self, question: ListTokens) -> TokenPage:
+        return token_page(self._authorities, self._services.credential_uses, question)
+
+    async def _list_refusals(self, _: ListRefusals) -> RefusalList:
+        return RefusalList(self._services.refusals.listed())
+
+    async def _take_events(self, question: TakeEvents) -> ProcessEvents:
+        return JOURNAL.events_after(question.after.get(JOURNAL.process, 0))
+
+    async def _share(self, question: ShareMetrics) -> PeerMetrics:
+        """Return the figures that other gateways left in the logs of all routes."""
+        found = await asyncio.gather(*(_shared(route, question) for route in self._routes))
+        known = [one for one in found if one is not None]
+        figures = {name: value for one in known for name, value in one.items()}
+        return PeerMetrics(figures, is_whole=len(known) == len(found))
 
     def _route(self, prefix: str) -> StreamRoute:
         for route in self._routes:

@@ -39,18 +39,15 @@ from gateway.features.questions.readers import (
 from gateway.protocol.bodies.json_text import NOT_JSON
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterator
 
-    from gateway.access.bans import Ban
     from gateway.access.principal import CredentialUse
     from gateway.features.console.inspected_streams import RoutedFeed
     from gateway.features.console.reader_states import ReaderState
     from gateway.features.held_answers import HeldRequest
     from gateway.features.questions.readers import (
         GroupBy,
-        ReaderAnswer,
         ReaderQuery,
-        ReaderQuestion,
         UsageOrder,
     )
     from gateway.routes.contract import StreamRoute
@@ -80,21 +77,7 @@ class ReaderLists:
         self._turns = Turns()
         self._loop_started_at: float | None = None  # epoch seconds
 
-    async def answer(self, question: ReaderQuestion) -> ReaderAnswer:
-        """Return the answer to a question. Raises HeadgateError."""
-        match question:
-            case ListReaders():
-                return await self._page(question)
-            case GroupReaders():
-                return await self._groups(question)
-            case EndReaders():
-                return await self._end(question.ids)
-            case ListUsages():
-                return await self._usages_of(question)
-            case ApplyBans():
-                return await self._apply_bans(question.bans)
-
-    async def _page(self, question: ListReaders) -> ReaderPage:
+    async def page(self, question: ListReaders) -> ReaderPage:
         """Return a page of readers. Raises BadRequest for an `after` that no page had."""
         after = _rank_of(question.after) if question.after else None
         limit = max(1, min(question.limit, MOST_READERS))
@@ -105,25 +88,25 @@ class ReaderLists:
         more = msgspec.json.encode(ranked[limit - 1][0]).decode() if len(ranked) > limit else None
         return ReaderPage(tuple(row for _, row in ranked[:limit]), total, more)
 
-    async def _groups(self, question: GroupReaders) -> ReaderGroups:
+    async def groups(self, question: GroupReaders) -> ReaderGroups:
         """Return the largest groups of readers."""
         groups = await self._turns.run(self._grouped(question))
         largest = nlargest(MOST_GROUPS, groups.values(), key=attrgetter("readers"))
         return ReaderGroups(tuple(largest), len(groups))
 
-    async def _end(self, ids: Iterable[str]) -> EndedReaderCount:
+    async def end(self, question: EndReaders) -> EndedReaderCount:
         """Disconnect readers; those that have left meanwhile are not counted."""
         own = f"{self._process()}-"
-        numbers = {it.removeprefix(own) for it in ids if it.startswith(own)}
+        numbers = {it.removeprefix(own) for it in question.ids if it.startswith(own)}
         if not numbers:
             return EndedReaderCount(0)
         return await self._turns.run(
             self._ended(lambda found: found.row.id.removeprefix(own) in numbers)
         )
 
-    async def _apply_bans(self, bans: Iterable[Ban]) -> EndedReaderCount:
+    async def apply_bans(self, question: ApplyBans) -> EndedReaderCount:
         """Refuse the banned clients from now on, and disconnect their readers."""
-        subjects = {ban.subject for ban in self._services.bans.apply(bans)}
+        subjects = {ban.subject for ban in self._services.bans.apply(question.bans)}
         if not subjects:
             return EndedReaderCount(0)
 
@@ -140,7 +123,7 @@ class ReaderLists:
         ended = await self._turns.run(self._ended(is_banned))
         return EndedReaderCount(ended.count + len(held))
 
-    async def _usages_of(self, question: ListUsages) -> UsageList:
+    async def usages(self, question: ListUsages) -> UsageList:
         """Return the principals that use this process most."""
         total, rows = await self._turns.run(self._used(question.order))
         return UsageList(tuple(rows), total)

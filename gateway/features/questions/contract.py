@@ -68,7 +68,7 @@ class AnswerFailure(msgspec.Struct, tag=True, frozen=True):
     reason: str
 
 
-StreamQuestion = (
+Question = (
     ListStreams
     | DescribeStream
     | LimitStream
@@ -78,8 +78,9 @@ StreamQuestion = (
     | ListTokens
     | ShareMetrics
     | TakeEvents
+    | ReaderQuestion
+    | SubscriptionQuestion
 )
-Question = StreamQuestion | ReaderQuestion | SubscriptionQuestion
 Answer = (
     StreamPage
     | StreamDescription
