@@ -31,7 +31,7 @@ REMOVAL_S = 10.0
 
 
 class _Report(msgspec.Struct):
-    """The output of `headgate doctor URL --json`."""
+    """The output of `headgate doctor cdn URL --json`."""
 
     error: str = ""
     checks: tuple[DoctorFinding, ...] = ()
@@ -111,7 +111,7 @@ async def _examined(url: str, digest: str | None) -> _Report:
     # What is in the environment for commands, such as a token, is for whoever runs them.
     environment = {key: it for key, it in os.environ.items() if not key.startswith("STREAM_")}
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "gateway", "doctor", url, "--json", *digest_options),
+        *(sys.executable, "-m", "gateway", "doctor", "cdn", url, "--json", *digest_options),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,

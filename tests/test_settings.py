@@ -1316,7 +1316,7 @@ def test_an_admin_token_is_stored_as_its_hash_however_it_is_written() -> None:
             [{**ANN, "password_hash": "hunter2"}],
             (),
             "HEADGATE_ADMIN_USERS[0].password_hash is not shown here, but must be what headgate "
-            "hash-password prints, which begins with $argon2id$.",
+            "config hash-password prints, which begins with $argon2id$.",
             id="a-password-instead-of-its-hash",
         ),
         pytest.param(
@@ -1376,7 +1376,7 @@ def test_an_admin_token_is_stored_as_its_hash_however_it_is_written() -> None:
             [{"name": "ann", "role": "viewer"}],
             (),
             "HEADGATE_ADMIN_USERS[0].password_hash is missing; it must be what headgate "
-            "hash-password prints, which begins with $argon2id$.",
+            "config hash-password prints, which begins with $argon2id$.",
             id="no-password-hash",
         ),
         pytest.param(

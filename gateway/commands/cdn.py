@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import click
 import msgspec
-from typing_extensions import override
 
 from gateway.commands.configuration import complain, config_option, load_settings
 from gateway.commands.shell.exit_status import FAILED, UNUSABLE
@@ -22,18 +21,7 @@ if TYPE_CHECKING:
     from cdn_configs.check import CheckReport
 
 
-class _Echoing(click.Group):
-    """Commands that end quietly, with 0, when their output is read no more."""
-
-    @override
-    def invoke(self, ctx: click.Context) -> object:
-        from gateway.commands.shell.output import echoed
-
-        with echoed():
-            return super().invoke(ctx)
-
-
-@click.group(cls=_Echoing)
+@click.group()
 def cdn() -> None:
     """Make and check configurations of CDNs and proxies."""
 

@@ -1,4 +1,4 @@
-"""`headgate context`: the servers that commands know by a name."""
+"""`headgate config context`: the servers that commands know by a name."""
 
 from __future__ import annotations
 
@@ -77,9 +77,11 @@ def add_context(
         )
         known = load_contexts(os.environ)
         if name in known.contexts:
-            raise ValueError(f"{name} is there already: headgate context remove {name} goes first")
+            raise ValueError(
+                f"{name} is there already: headgate config context remove {name} goes first"
+            )
         _save(known.use, {**known.contexts, name: made})
-    complain(f"added {name}; to use it for all commands: headgate context use {name}.")
+    complain(f"added {name}; to use it for all commands: headgate config context use {name}.")
 
 
 @context.command("use")

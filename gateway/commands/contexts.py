@@ -46,7 +46,8 @@ class Contexts(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_f
             f"known are {', '.join(sorted(self.contexts))}" if self.contexts else "none is known"
         )
         raise ValueError(
-            f"there is no context {name!r}: {known}; add one by headgate context add NAME URL"
+            f"there is no context {name!r}: {known}; "
+            "add one by headgate config context add NAME URL"
         )
 
 
@@ -55,7 +56,7 @@ def check_name(name: str) -> None:
     if NAME.fullmatch(name) is None:
         raise ValueError("a name has 1 to 64 letters, digits, dots, - and _, and no dot in front")
     if name == NO_CONTEXT:
-        raise ValueError(f"{NO_CONTEXT} means no context: headgate context use {NO_CONTEXT}")
+        raise ValueError(f"{NO_CONTEXT} means no context: headgate config context use {NO_CONTEXT}")
 
 
 def contexts_file(environment: Mapping[str, str]) -> Path:

@@ -1,4 +1,4 @@
-"""`headgate verify`, `backup` and `restore`: the data folder of a `file:` origin."""
+"""`headgate data verify`, `backup` and `restore`: the data folder of a `file:` origin."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`headgate doctor`: examine a Redis that stores streams, or a proxy or CDN in front of them."""
+"""`headgate doctor`: find faults of a CDN, a Redis or a running server."""
 
 from __future__ import annotations
 
@@ -11,42 +11,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from typing_extensions import override
 
 from gateway.commands.configuration import complain, config_option, load_settings
-from gateway.commands.one_stream.admin_target import admin_target, admin_token_option
-from gateway.commands.one_stream.home import ca_file_of, cacert_option
+from gateway.commands.one_stream.admin_target import (
+    admin_option,
+    admin_target,
+    admin_token_option,
+    server_and_admin,
+)
+from gateway.commands.one_stream.home import ca_file_of, cacert_option, server_options
 from gateway.commands.shell.exit_status import UNUSABLE
 
 if TYPE_CHECKING:
     from gateway.commands.one_stream.target import StreamTarget
     from gateway.settings import Route
 
-DEPLOYMENT = "URL"
 _DIGEST = re.compile(r"[a-z-]{1,64}/[0-9a-f]{16}")
 
 
-class _OfUrl(click.Group):
-    """A group that takes an unknown first argument for the URL of its default command."""
-
-    @override
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Insert the name of the default command if the first argument names no command."""
-        if args and args[0] not in {*self.commands, *self.get_help_option_names(ctx)}:
-            args = [DEPLOYMENT, *args]
-        return super().parse_args(ctx, args)
-
-
-@click.group(cls=_OfUrl)
-def doctor() -> None:
-    """Find faults of a proxy or CDN, or of a Redis.
-
-    To examine a proxy or CDN, give the URL of the streams behind it: headgate doctor
-    http://HOST/v1/stream
-    """
-
-
-@doctor.command(DEPLOYMENT)
+@click.command("cdn")
 @click.argument("url", metavar="URL")
 @click.option(
     "--admin",
@@ -85,7 +68,7 @@ def doctor() -> None:
 @config_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.pass_context
-def doctor_url(  # noqa: PLR0913 - one for each option
+def doctor_cdn(  # noqa: PLR0913 - one for each option
     ctx: click.Context,
     url: str,
     admin: str | None,
@@ -178,7 +161,7 @@ def _digest(file: Path, config: Path | None) -> str:
     return digest
 
 
-@doctor.command("redis")
+@click.command("redis")
 @click.argument("url", required=False, metavar="[URL]")
 @config_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON array.")
@@ -216,3 +199,28 @@ def _route_to(url: str) -> Route:
         # The URL is not repeated: there may be a password in it.
         raise click.UsageError(f"The URL {refusal}.") from refusal
     return Settings(origin=url).route_table[0]
+
+
+@click.command()
+@click.argument(
+    "file", type=click.Path(dir_okay=False, path_type=Path), default="headgate-debug.tar.gz"
+)
+@admin_option
+@admin_token_option
+@server_options
+@click.pass_context
+def debug(ctx: click.Context, file: Path, admin: str | None, admin_token: Path | None) -> None:
+    """Write an archive for a bug report.
+
+    The command takes ten seconds. The archive has settings without secrets, versions, metrics and
+    figures of the console. For a server on this machine it also has limits, descriptors by kind,
+    processor time by thread and the last log lines. It has no data of streams.
+    """
+    _, target = server_and_admin(ctx, admin, admin_token)
+    from gateway.commands.debug_bundle.collecting import bundle
+    from gateway.commands.one_stream.operations import run
+    from gateway.process.running_servers import running_servers
+
+    at = target.url.removesuffix("/api").rstrip("/")
+    pids = [it.pid for it in running_servers(os.environ) if it.admin.rstrip("/") == at]
+    run(target, bundle(target, pids[0] if len(pids) == 1 else None, file))

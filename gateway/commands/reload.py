@@ -1,4 +1,4 @@
-"""`headgate reload`: a running server reads its settings again."""
+"""`headgate config reload`: a running server reads its settings again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`headgate retention`: how much of one stream is kept, by the API of the admin listener."""
+"""`headgate data retention`: how much of one stream is kept, by the API of the admin listener."""
 
 from __future__ import annotations
 

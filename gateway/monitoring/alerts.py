@@ -1,7 +1,8 @@
 """Alert rules, one for each fault that an operator has to know of.
 
-Prometheus evaluates them (`headgate alerts`), and so does the console. Thresholds stand beside
-their reason. A quantity without a value, such as a ratio of no requests, alerts nobody.
+Prometheus evaluates them (`headgate monitor alerts`), and so does the console. Thresholds
+stand beside their reason. A quantity without a value, such as a ratio of no requests, alerts
+nobody.
 """
 
 from __future__ import annotations

@@ -28,7 +28,8 @@ SUBSCRIPTION_ALERTS = (
         "warning",
         "Events of {{ $labels.route }} have waited for {{ $value | humanizeDuration }} for their"
         " acknowledgement.",
-        "headgate subscriptions list --order oldest names the subscriptions, and why they wait.",
+        "headgate stream subscriptions list --order oldest names the subscriptions, and why"
+        " they wait.",
         "subscriptions",
     ),
     Alert(
@@ -39,8 +40,8 @@ SUBSCRIPTION_ALERTS = (
         "warning",
         "Events of {{ $labels.route }} on {{ $labels.instance }} have waited for"
         " {{ $value | humanizeDuration }}, and attempts to wake workers fail.",
-        "headgate subscriptions list --status failed has the reasons. Attempts are repeated, and"
-        " nothing is lost.",
+        "headgate stream subscriptions list --status failed has the reasons. Attempts are repeated,"
+        " and nothing is lost.",
         "subscriptions",
     ),
     Alert(
@@ -49,7 +50,8 @@ SUBSCRIPTION_ALERTS = (
         "2h",  # longer than most repairs take
         "warning",
         "{{ $value }} subscriptions of {{ $labels.route }} have been paused for two hours.",
-        "An operator has paused them, and perhaps forgotten: headgate subscriptions resume ID.",
+        "An operator has paused them, and perhaps forgotten: headgate stream"
+        " subscriptions resume ID.",
         "subscriptions",
     ),
     Alert(

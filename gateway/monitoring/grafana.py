@@ -38,7 +38,7 @@ def dashboard(settings: Settings) -> str:
     board = {
         "uid": UID,
         "title": "Headgate",
-        "description": "Made by `headgate grafana`.",
+        "description": "Made by `headgate monitor grafana`.",
         "tags": ["headgate"],
         "schemaVersion": SCHEMA_VERSION,
         "version": 1,

@@ -41,7 +41,10 @@ def rules_file(
 def _lines(
     settings: Settings, objective: float, runbooks: str, name: str, selector: str
 ) -> Iterator[str]:
-    yield "# Made by `headgate alerts` for one configuration: make it again when that changes."
+    yield (
+        "# Made by `headgate monitor alerts` for one configuration: make it again when that"
+        " changes."
+    )
     yield "groups:"
     # One group: its rules are evaluated in order, so that alerts see what was just recorded.
     yield f"  - name: {f'headgate-{name}' if name else 'headgate'}"

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
     from gateway.access.authorities import Authorities
     from gateway.access.contract import RouteAccess
+    from gateway.features.feature_route import FeatureRoute
     from gateway.features.kinds import FeatureRoutes
-    from gateway.features.kinds.declaration import FeatureRoute
     from gateway.routes.contract import StreamRoute
     from gateway.routes.services import Services
     from gateway.settings import Route, Settings

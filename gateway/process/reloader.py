@@ -140,6 +140,6 @@ class Reloader:
 
 
 def log_dangers(settings: Settings) -> None:
-    """Log a warning for each dangerous setting, as `headgate check` prints it."""
+    """Log a warning for each dangerous setting, as `headgate config check` prints it."""
     for danger in dangers(settings):
         log.warning("settings.dangerous", what=danger)

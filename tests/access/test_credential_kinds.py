@@ -36,10 +36,12 @@ def key_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 
 def check(tmp_path: Path, text: str) -> tuple[int, str]:
-    """Run `headgate check`; return its status, and all that it has printed."""
+    """Run `headgate config check`; return its status, and all that it has printed."""
     config = tmp_path / "h.toml"
     config.write_text(text)
-    result = CliRunner().invoke(cli, ["check", "--config", str(config)], prog_name="headgate")
+    result = CliRunner().invoke(
+        cli, ["config", "check", "--config", str(config)], prog_name="headgate"
+    )
     return result.exit_code, result.output.replace(str(config), "h.toml")
 
 

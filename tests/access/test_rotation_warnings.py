@@ -156,7 +156,7 @@ class Guarded(NamedTuple):
         ]
 
     def checked(self) -> str:
-        return CliRunner().invoke(cli, ["check", "--config", str(self.config)]).stderr
+        return CliRunner().invoke(cli, ["config", "check", "--config", str(self.config)]).stderr
 
     def api(
         self, method: str, path: str, body: object = None, token: str = OPERATOR

@@ -549,7 +549,7 @@ def test_a_secret_has_24_to_64_bytes_and_is_not_shown(
 def test_a_gateway_does_not_start_without_the_file_of_its_secret(tmp_path: Path) -> None:
     missing = str(tmp_path / "missing")
     done = run(
-        [HEADGATE, "check"],
+        [HEADGATE, "config", "check"],
         environment={
             "HEADGATE_ALERT_WEBHOOK": "https://hook.test/s3cret",
             "HEADGATE_ALERT_WEBHOOK_SECRET_FILE": missing,

@@ -55,7 +55,16 @@ def test_a_killed_worker_and_a_reload_are_events_and_the_command_lists_them() ->
         server.signal(signal.SIGHUP)
         begun(server, "server.reloaded")
         listed = subprocess.run(
-            [HEADGATE, "events", "--json", "--kind", "worker", "--admin", server.admin_url],
+            [
+                HEADGATE,
+                "monitor",
+                "events",
+                "--json",
+                "--kind",
+                "worker",
+                "--admin",
+                server.admin_url,
+            ],
             capture_output=True,
             check=True,
             timeout=60,
@@ -138,6 +147,7 @@ def test_the_command_follows_events_as_they_happen() -> None:
         begun(server, "server.started")
         command = [
             str(HEADGATE),
+            "monitor",
             "events",
             "--follow",
             "--kind",

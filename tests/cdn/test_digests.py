@@ -176,6 +176,6 @@ def test_the_doctor_refuses_a_rendered_file_without_a_digest(tmp_path: Path) -> 
     ):
         file = tmp_path / "file"
         file.write_text(text)
-        done = run([HEADGATE, "doctor", "http://127.0.0.1:9/v1", "--rendered", file])
+        done = run([HEADGATE, "doctor", "cdn", "http://127.0.0.1:9/v1", "--rendered", file])
         assert done.returncode == 2
         assert why in done.stderr.decode()

@@ -242,7 +242,7 @@ class Copies:
     @staticmethod
     def _start(*words: str) -> Process:
         pipe = subprocess.PIPE
-        return start([HEADGATE, "copy", *words], stdout=pipe, stderr=pipe)
+        return start([HEADGATE, "data", "copy", *words], stdout=pipe, stderr=pipe)
 
 
 def _is_log(place: str) -> bool:

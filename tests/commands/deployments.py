@@ -1,4 +1,4 @@
-"""Examines servers as `headgate doctor URL` does, without a process of its own."""
+"""Examines servers as `headgate doctor cdn URL` does, without a process of its own."""
 
 from __future__ import annotations
 

@@ -43,10 +43,17 @@ def test_cacert_and_that_of_a_context_let_commands_trust_a_server(
     cli = CommandLine(base)
     cli.environment["XDG_CONFIG_HOME"] = str(tmp_path)
     with nginx(tmp_path, server.port, lines):
-        copy = ("copy", base, f"file:{tmp_path / 'copy'}", "--admin", f"https://127.0.0.1:{port}")
+        copy = (
+            "data",
+            "copy",
+            base,
+            f"file:{tmp_path / 'copy'}",
+            "--admin",
+            f"https://127.0.0.1:{port}",
+        )
         server_url = f"http://127.0.0.1:{server.port}/v1/stream"
         CommandLine(server_url).output("create", "plain", "--data", "x")
-        back = ("copy", server_url, base, "--admin", server.admin_url)
+        back = ("data", "copy", server_url, base, "--admin", server.admin_url)
         for command in (*COMMANDS, copy, back):
             refused = cli(*command, stdin=b"x")
             assert (command, refused.returncode) == (command, 78), refused.stderr
@@ -56,9 +63,9 @@ def test_cacert_and_that_of_a_context_let_commands_trust_a_server(
             )
             assert b"trying again" not in refused.stderr
         cli.output("create", "secure", "--data", "safe", "--cacert", authority)
-        cli.output("context", "add", "tls", base, "--cacert", authority)
+        cli.output("config", "context", "add", "tls", base, "--cacert", authority)
         assert cli.output("read", "secure", "--context", "tls") == b"safe"
-        examined = json.loads(cli("doctor", base, "--json", "--cacert", authority).stdout)
+        examined = json.loads(cli("doctor", "cdn", base, "--json", "--cacert", authority).stdout)
         verdicts = {one["check"]: one["verdict"] for one in examined["checks"]}
         assert verdicts["chunked append"] == "pass"
         assert verdicts["HTTP/2"] == "note"

@@ -1,4 +1,4 @@
-"""`headgate doctor URL` itself: what it says, how it ends, and that nothing of it stays."""
+"""`headgate doctor cdn URL` itself: what it says, how it ends, and that nothing of it stays."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def server(processes: None) -> Iterator[Headgate]:
 
 def invoke(*arguments: str, **environment: str) -> tuple[int, str]:
     """The exit status and everything that is said, without a process of its own."""
-    result = CliRunner().invoke(command, ["doctor", *arguments], env=environment)
+    result = CliRunner().invoke(command, ["doctor", "cdn", *arguments], env=environment)
     return result.exit_code, result.output
 
 
@@ -86,7 +86,9 @@ async def a_gateway_that_may_be_asked_tells_how_many_polls_it_has(server: Headga
 async def test_the_doctor_passes_a_headgate_without_a_proxy_in_front(
     server: Headgate, cli: CommandLine
 ) -> None:
-    at_once = [cli.start("doctor", *options, server.streams) for options in ((), ("--json",))]
+    at_once = [
+        cli.start("doctor", "cdn", *options, server.streams) for options in ((), ("--json",))
+    ]
     await a_gateway_that_may_be_asked_tells_how_many_polls_it_has(server)
     (lines, before), (json_line, _) = (one.communicate(timeout=40) for one in at_once)
     assert [one.returncode for one in at_once] == [0, 0]
@@ -119,7 +121,7 @@ async def test_the_doctor_passes_a_headgate_without_a_proxy_in_front(
 def test_an_interrupted_doctor_removes_its_streams(
     server: Headgate, cli: CommandLine, number: signal.Signals, status: int
 ) -> None:
-    running = cli.start("doctor", server.streams)
+    running = cli.start("doctor", "cdn", server.streams)
     wait_until(lambda: len(names_of_streams(server)) == MADE_WITH_CREDENTIALS, "all are made")
     running.send_signal(number)
     output, errors = running.communicate(timeout=20)
@@ -131,12 +133,12 @@ def test_an_interrupted_doctor_removes_its_streams(
 @pytest.mark.usefixtures("processes")
 def test_the_doctor_of_an_unreachable_server_exits_with_2(cli: CommandLine) -> None:
     at = f"http://127.0.0.1:{free_port()}/v1/stream"
-    done = cli("doctor", at)
+    done = cli("doctor", "cdn", at)
     assert (done.returncode, done.stdout) == (2, b"")
     said = done.stderr.decode().splitlines()
     why = "cannot connect: Connection refused"
     assert said[1:] == [f"headgate: {at} cannot be examined: {why}."]
-    done = cli("doctor", "--json", at)
+    done = cli("doctor", "cdn", "--json", at)
     assert (done.returncode, json.loads(done.stdout)) == (2, {"url": at, "error": why})
 
 
@@ -145,10 +147,10 @@ def test_the_doctor_with_an_unusable_admin_url_exits_with_2(
     server: Headgate, cli: CommandLine
 ) -> None:
     at = f"http://127.0.0.1:{free_port()}"
-    done = cli("doctor", server.streams, "--admin", at)
+    done = cli("doctor", "cdn", server.streams, "--admin", at)
     assert done.returncode == 2
     assert "cannot connect: Connection refused." in done.stderr.decode().splitlines()[1]
-    done = cli("doctor", server.streams, "--admin", server.url)
+    done = cli("doctor", "cdn", server.streams, "--admin", server.url)
     assert done.returncode == 2
     assert names_of_streams(server) == []
 
@@ -183,9 +185,3 @@ def test_bad_arguments_of_the_doctor_are_refused_with_2(
     status, output = invoke(*arguments)
     assert status == 2
     assert complaint in " ".join(output.split())
-
-
-def test_doctor_redis_is_a_command_of_its_own() -> None:
-    status, output = invoke("redis", "--help")
-    assert (status, output.startswith("Usage: cli doctor redis [OPTIONS] [URL]")) == (0, True)
-    assert invoke("redis", "http://h")[0] == 2

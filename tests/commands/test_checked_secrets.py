@@ -20,8 +20,8 @@ MODEL = {"prefix": "/m", "upstream": "https://a.example", "streams": "/v1/stream
 
 
 def check(environment: dict[str, str]) -> tuple[int, str]:
-    """Return the exit status of `headgate check`, and its complaints."""
-    done = run([HEADGATE, "check"], environment={**os.environ, **AT_ONCE, **environment})
+    """Return the exit status of `headgate config check`, and its complaints."""
+    done = run([HEADGATE, "config", "check"], environment={**os.environ, **AT_ONCE, **environment})
     return done.returncode, done.stderr.decode()
 
 

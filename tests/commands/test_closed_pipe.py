@@ -53,12 +53,12 @@ def test_cdn_render_and_check_exit_with_their_status_when_their_output_pipe_is_c
     assert ended(closed_pipe, "cdn", "check", *config, str(file)) == (1, "")
 
 
-@pytest.mark.parametrize("arguments", ["check --json", "version", "--help"])
+@pytest.mark.parametrize("arguments", ["config check --json", "--version", "--help"])
 def test_a_command_whose_reader_has_ended_exits_with_0(closed_pipe: int, arguments: str) -> None:
     assert ended(closed_pipe, *arguments.split()) == (0, "")
 
 
-@pytest.mark.parametrize("arguments", ["check --json", "version", "--help"])
+@pytest.mark.parametrize("arguments", ["config check --json", "--version", "--help"])
 def test_a_command_whose_output_finds_no_room_says_so_and_exits_with_1(arguments: str) -> None:
     with Path("/dev/full").open("wb") as full:
         assert ended(full.fileno(), *arguments.split()) == (
@@ -67,7 +67,9 @@ def test_a_command_whose_output_finds_no_room_says_so_and_exits_with_1(arguments
         )
 
 
-@pytest.mark.parametrize("command", ["verify LONG", "backup LONG b", "restore LONG r"])
+@pytest.mark.parametrize(
+    "command", ["data verify LONG", "data backup LONG b", "data restore LONG r"]
+)
 def test_a_file_name_that_is_too_long_is_named_with_the_reason(
     command: str, closed_pipe: int
 ) -> None:

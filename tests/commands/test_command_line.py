@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from gateway.__main__ import cli as command
+from gateway.commands.command_group import CommandGroup
 from gateway.commands.shell.typed_secrets import warnings
 from gateway.settings import Settings
 from tests.commands.test_cdn_doctor_times import CERTIFICATE
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from tests.support.processes import Headgate
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = command.list_commands(click.Context(command))
 
 BEN = f"""\
 [[tokens]]
@@ -45,12 +45,28 @@ def invoke(*arguments: str) -> tuple[int, str]:
 
 
 def checked(*arguments: str, environment: Mapping[str, str] | None = None) -> Result:
-    """What `headgate check` does, without a process of its own."""
+    """What `headgate config check` does, without a process of its own."""
     runner = CliRunner(env=AT_ONCE | dict(environment or {}))
-    return runner.invoke(command, ["check", *arguments], prog_name="headgate")
+    return runner.invoke(command, ["config", "check", *arguments], prog_name="headgate")
 
 
-@pytest.mark.parametrize("arguments", [(), *((name,) for name in COMMANDS)])
+def commands_of(context: click.Context) -> Iterator[tuple[str, click.Command]]:
+    """Yield the command and those below it, each with the words that it is typed by."""
+    yield context.command_path.removeprefix("headgate").strip(), context.command
+    group = context.command
+    if isinstance(group, click.Group):
+        for word in group.list_commands(context):
+            below = group.get_command(context, word)
+            assert below is not None
+            yield from commands_of(click.Context(below, info_name=word, parent=context))
+
+
+COMMANDS = dict(
+    commands_of(click.Context(command, info_name="headgate", **command.context_settings))
+)
+
+
+@pytest.mark.parametrize("arguments", [tuple(name.split()) for name in COMMANDS])
 def test_dash_h_and_dash_dash_help_print_the_same_for_every_command(
     arguments: tuple[str, ...],
 ) -> None:
@@ -73,7 +89,10 @@ def test_help_loads_no_network_library() -> None:
 WRONG = {
     "read": "Missing argument 'STREAM'.",
     "serve --workrs x": "'--workrs'. Did you mean '--workers'?",
-    "tale chat": "No such command 'tale'",
+    "tale chat": 'No such command "tale". Did you mean "headgate stream tail"?',
+    "check": 'No such command "check". Did you mean "headgate config check"?',
+    "doctor http://h/s": 'No such command "http://h/s".',
+    "subscriptions list": 'Did you mean "headgate stream subscriptions"?',
     "create localhost:4437/x": "write http://localhost:4437/x, or /localhost:4437/x",
     "create chat --ttl -1": "'-1' must be whole seconds, at least 1",
     "create chat --ttl 0": "'0' must be whole seconds, at least 1",
@@ -91,7 +110,7 @@ WRONG = {
     "append chat --lines --seq x": "excludes --lines",
     "append chat --epoch 1": "--epoch needs --producer.",
     "read chat --offset 1 --offset-file x": "exclude each other",
-    "doctor http://127.0.0.1:1/v1 --digest nginx/xyz": "it is like nginx/4b377d",
+    "doctor cdn http://127.0.0.1:1/v1 --digest nginx/xyz": "it is like nginx/4b377d",
     "read chat --json --raw": "--json and --raw exclude each other",
     "tail chat --json --raw": "--json and --raw exclude each other",
     "tail chat --from-start --offset 1": "exclude each other",
@@ -118,25 +137,25 @@ def test_a_wrong_command_line_is_explained_and_exits_with_2(typed: str, complain
 TYPED = {
     "head http://me:hush@127.0.0.1:1/x": "by STREAM_AUTH or a context with --auth-file.",
     "head http://127.0.0.1:1/x?a=b&token=hush": "a token in a URL on the command line stays",
-    "context add x http://:hush@h/s?": "by --auth-file FILE.",
-    "doctor http://h/s --admin=http://a:hush@127.0.0.1:1 --for 1x": "or --admin-token FILE.",
-    "copy redis://:hush@127.0.0.1:1 memory:": "by a file with the whole URL, written @FILE.",
-    "copy http://a:hush@127.0.0.1:1/s memory:": "by --from-auth FILE or --to-auth FILE.",
+    "config context add x http://:hush@h/s?": "by --auth-file FILE.",
+    "doctor cdn http://h/s --admin=http://a:hush@127.0.0.1:1 --for 1x": "or --admin-token FILE.",
+    "data copy redis://:hush@127.0.0.1:1 memory:": "by a file with the whole URL, written @FILE.",
+    "data copy http://a:hush@127.0.0.1:1/s memory:": "by --from-auth FILE or --to-auth FILE.",
     "doctor redis rediss://:hush@127.0.0.1:1x": "by HEADGATE_ORIGIN or a file of settings.",
     **{
         f"{command} hush-hush": "no such file. A secret that is typed here stays in the shell's"
         for command in (
             "ls --admin-token",
-            "doctor http://127.0.0.1:1/s --admin-token",
-            "context add x http://h/s --auth-file",
-            "context add x http://h/s --admin-token",
-            "copy memory: memory: --from-auth",
-            "copy memory: memory: --to-auth",
+            "doctor cdn http://127.0.0.1:1/s --admin-token",
+            "config context add x http://h/s --auth-file",
+            "config context add x http://h/s --admin-token",
+            "data copy memory: memory: --from-auth",
+            "data copy memory: memory: --to-auth",
         )
     },
     **{
         f"{command} hush-hush": "it asks for the secret, or reads it from stdin. One that is typed"
-        for command in ("token hash", "token verify", "hash-password")
+        for command in ("token hash", "token verify", "config hash-password")
     },
 }
 
@@ -156,7 +175,7 @@ UNSUSPICIOUS = [
     "head http://127.0.0.1:1/x@y:z",
     "head http://127.0.0.1:1/x?tokens=1&rk=2",
     "head redis://me@h",
-    "subscriptions create x --webhook https://h/hook?token=hush",
+    "subscriptions create x --webhook https://h?token=hush",
 ]
 
 
@@ -166,22 +185,17 @@ def test_a_url_without_a_secret_of_ours_is_no_reason_to_warn(typed: str) -> None
 
 
 @pytest.mark.usefixtures("processes")
-def test_version_prints_the_versions_of_the_packages(cli: CommandLine) -> None:
-    versions = json.loads(cli.output("version", "--json"))
-    assert sorted(versions) == [
-        *("aiohttp", "apsw", "headgate", "hiredis", "python", "redis", "uvloop")
-    ]
+def test_version_names_the_packages_also_of_python_dash_m_gateway(cli: CommandLine) -> None:
+    printed = cli.output("--version").decode()
+    ours, _, below = printed.rstrip(")\n").partition(" (")
+    assert ours.startswith("headgate ")
+    versions = dict(each.split(" ") for each in below.split(", "))
+    assert [*versions] == ["aiohttp", "apsw", "hiredis", "redis", "uvloop", "python"]
     assert versions["python"] == ".".join(map(str, sys.version_info[:3]))
-    assert cli.output("version").decode().startswith(f"headgate {versions['headgate']} (")
-    assert cli.output("--version") == cli.output("version")
-
-
-@pytest.mark.usefixtures("processes")
-def test_python_dash_m_gateway_runs_the_same_commands(cli: CommandLine) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "gateway", "version"], capture_output=True, check=True, cwd=ROOT
+    module = [sys.executable, "-m", "gateway", "--version"]
+    assert (
+        subprocess.run(module, capture_output=True, check=True, cwd=ROOT).stdout.decode() == printed
     )
-    assert done.stdout == cli.output("version")
 
 
 # ---------------------------------------------------------------- check
@@ -323,7 +337,7 @@ def test_check_prints_one_line_per_mistake_of_a_tokens_file(tmp_path: Path) -> N
     tokens, config = tmp_path / "tokens.toml", tmp_path / "h.toml"
     tokens.write_text('[[tokens]]\nname = "ann"\n[[tokens]]\nname = "ben"\n')
     config.write_text(f'auth = "tokens"\ntokens_file = "{tokens}"\n')
-    assert invoke("check", "--config", str(config)) == (
+    assert invoke("config", "check", "--config", str(config)) == (
         2,
         f"headgate: {tokens}:1: tokens[0].token (name ann) is missing.\n"
         f"headgate: {tokens}:3: tokens[1].token (name ben) is missing.\n",
@@ -335,7 +349,7 @@ def test_check_prints_one_line_per_mistake_of_a_tokens_file(tmp_path: Path) -> N
     ("written", "why"), [(None, "No such file or directory"), ("x", "no certificate in it")]
 )
 @pytest.mark.parametrize(
-    ("command", "origin"), [(["check"], "https://h"), (["serve"], "rediss://h")]
+    ("command", "origin"), [(["config", "check"], "https://h"), (["serve"], "rediss://h")]
 )
 def test_unusable_files_are_reported_together_with_all_other_mistakes(
     command: list[str], origin: str, written: str | None, why: str, cli: CommandLine, tmp_path: Path
@@ -376,13 +390,13 @@ headgate: HEADGATE_LISTN is not a setting; the nearest is HEADGATE_LISTEN.
 
 
 @pytest.mark.usefixtures("processes")
-@pytest.mark.parametrize("name", ["check", "serve"])
+@pytest.mark.parametrize("name", ["config check", "serve"])
 def test_every_mistake_in_the_settings_is_one_sentence(
     name: str, cli: CommandLine, tmp_path: Path
 ) -> None:
     config = tmp_path / "h.toml"
     config.write_text("sse_heartbeat = 0\n")
-    done = cli(name, "--config", str(config), environment={"HEADGATE_LISTN": "x"})
+    done = cli(*name.split(), "--config", str(config), environment={"HEADGATE_LISTN": "x"})
     assert (done.returncode, done.stdout) == (2, b"")
     assert done.stderr.decode() == MISTAKES.format(config=config)
 
@@ -440,14 +454,6 @@ def test_serve_with_an_impossible_data_folder_prints_one_sentence(
 # ---------------------------------------------------------------- the document
 
 
-def commands_of(declared: click.Command, name: str = "") -> Iterator[tuple[str, click.Command]]:
-    """The command and what is below it, with the words that it is typed by."""
-    yield name, declared
-    if isinstance(declared, click.Group):
-        for word, below in declared.commands.items():
-            yield from commands_of(below, f"{name} {word}".strip())
-
-
 def spellings(declared: click.Command) -> set[str]:
     return {
         spelling
@@ -459,11 +465,14 @@ def spellings(declared: click.Command) -> set[str]:
 
 def test_docs_commands_names_every_command_and_option() -> None:
     text = (ROOT / "docs" / "commands.md").read_text()
-    for name, declared in commands_of(command):
-        if not name:
+    for name, declared in COMMANDS.items():
+        headings = [f"## headgate {name}\n", f"## headgate {name.rpartition(' ')[0]}\n"]
+        own = next((heading for heading in headings if heading in text), None)
+        if own is None:
+            assert isinstance(declared, CommandGroup), name
+            assert f"| `{name}` |" in text or not name
             continue
-        own, shared = f"## headgate {name}\n", f"## headgate {name.split()[0]}\n"
-        section = text.split(own if own in text else shared, 1)[1].split("\n## ", 1)[0]
+        section = text.split(own, 1)[1].split("\n## ", 1)[0]
         assert f"headgate {name}" in text, name
         options = {option for option in spellings(declared) if option.startswith("--")}
         assert set(re.findall(r"--[a-z-]+", section)) >= options, name
@@ -471,5 +480,5 @@ def test_docs_commands_names_every_command_and_option() -> None:
 
 def test_docs_commands_names_no_option_that_does_not_exist() -> None:
     text = (ROOT / "docs" / "commands.md").read_text()
-    known = {option for _, declared in commands_of(command) for option in spellings(declared)}
+    known = {option for declared in COMMANDS.values() for option in spellings(declared)}
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", text)) <= known | {"--help"}

@@ -17,13 +17,19 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.mark.parametrize(
     ("words", "completed"),
-    [(["headgate", "app"], "append"), (["headgate", "tail", "--from"], "--from-start")],
-    ids=["a command", "an option"],
+    [
+        (["headgate", "app"], "append"),
+        (["headgate", "mon"], "monitor"),
+        (["headgate", "stream", "sub"], "subscriptions"),
+        (["headgate", "config", "context", "u"], "use"),
+        (["headgate", "tail", "--from"], "--from-start"),
+    ],
+    ids=["a shorthand", "a group", "of a feature", "of a group in a group", "an option"],
 )
 def test_bash_completes_with_the_printed_script(
     words: list[str], completed: str, cli: CommandLine
 ) -> None:
-    script = cli.output("completion", "bash").decode()
+    script = cli.output("config", "completion", "bash").decode()
     asked = " ".join(f"'{word}'" for word in words)
     program = (
         f"PATH={Path(cli.program).parent}:$PATH\n{script}\nCOMP_WORDS=({asked})\n"
@@ -40,16 +46,16 @@ def with_contexts(processes: None, cli: CommandLine, tmp_path: Path) -> CommandL
     """The command line with two contexts."""
     cli.environment["XDG_CONFIG_HOME"] = str(tmp_path)
     for name in ("prod", "preview"):
-        cli.output("context", "add", name, f"https://{name}.example.com/v1/stream")
+        cli.output("config", "context", "add", name, f"https://{name}.example.com/v1/stream")
     return cli
 
 
 @pytest.mark.parametrize(
     ("words", "completed"),
     [
-        (["headgate", "context", "use", "p"], "preview prod"),
-        (["headgate", "context", "use", ""], "preview prod default"),
-        (["headgate", "context", "remove", ""], "preview prod"),
+        (["headgate", "config", "context", "use", "p"], "preview prod"),
+        (["headgate", "config", "context", "use", ""], "preview prod default"),
+        (["headgate", "config", "context", "remove", ""], "preview prod"),
         (["headgate", "tail", "--context", ""], "preview prod"),
     ],
     ids=["use", "use with none typed", "remove", "the option"],
@@ -69,7 +75,10 @@ def test_names_of_contexts_reach_the_script_of_each_other_shell(
     shell: str, listed: str, with_contexts: CommandLine
 ) -> None:
     # What its script runs on a tab, with the words in the form of this shell.
-    words = {"zsh": ("headgate context use pro", "3"), "fish": ("headgate context use pro", "pro")}
+    words = {
+        "zsh": ("headgate config context use pro", "4"),
+        "fish": ("headgate config context use pro", "pro"),
+    }
     typed, current = words[shell]
     environment = {
         "_HEADGATE_COMPLETE": f"{shell}_complete",
@@ -91,8 +100,8 @@ def test_a_damaged_file_of_contexts_completes_nothing_without_a_message(
     environment = {
         "XDG_CONFIG_HOME": str(tmp_path),
         "_HEADGATE_COMPLETE": "bash_complete",
-        "COMP_WORDS": "headgate context remove ",
-        "COMP_CWORD": "3",
+        "COMP_WORDS": "headgate config context remove ",
+        "COMP_CWORD": "4",
     }
     done = subprocess.run(
         [cli.program], capture_output=True, check=False, env={**cli.environment, **environment}
@@ -105,20 +114,26 @@ def test_a_damaged_file_of_contexts_completes_nothing_without_a_message(
     [("zsh", "#compdef headgate"), ("fish", "function _headgate_completion")],
 )
 def test_each_other_shell_gets_its_own_script(shell: str, begin: str, cli: CommandLine) -> None:
-    assert cli.output("completion", shell).decode().lstrip().startswith(begin)
+    assert cli.output("config", "completion", shell).decode().lstrip().startswith(begin)
 
 
 def test_every_command_has_a_man_page_that_groff_formats_without_warning(tmp_path: Path) -> None:
     command = [sys.executable, "scripts/man_pages.py", str(tmp_path)]
     subprocess.run(command, check=True, cwd=ROOT, env={"PYTHONPATH": str(ROOT)})
     pages = {path.stem: path for path in tmp_path.iterdir()}
-    assert {"headgate", "headgate-tail", "headgate-cdn-render", "headgate-completion"} <= set(pages)
+    assert {
+        "headgate",
+        "headgate-stream-tail",
+        "headgate-cdn-render",
+        "headgate-config-check",
+    } <= set(pages)
     format_all = ["groff", "-man", "-ww", "-Kutf8", "-Tutf8", *map(str, pages.values())]
     formatted = subprocess.run(format_all, capture_output=True, check=True)
     assert formatted.stderr == b""
     shown = subprocess.check_output(
-        ["groff", "-man", "-Kutf8", "-Tascii", "-P-cbou", str(pages["headgate-tail"])], text=True
+        ["groff", "-man", "-Kutf8", "-Tascii", "-P-cbou", str(pages["headgate-stream-tail"])],
+        text=True,
     )
-    for part in ("headgate-tail - Print a stream as it grows", "--from-start", "STREAM_URL"):
+    for part in ("headgate-stream-tail - Print a stream as it grows", "--from-start", "STREAM_URL"):
         assert part in shown
     assert "OPTIONS\n       --offset OFFSET" in shown  # and not the argument, which has no help

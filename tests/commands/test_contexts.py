@@ -37,12 +37,12 @@ def test_a_context_in_use_is_where_commands_go(
     plain: CommandLine, server: Headgate, text: Stream, tmp_path: Path
 ) -> None:
     text.append(b"data")
-    plain.output("context", "add", "here", server.streams)
-    plain.output("context", "add", "there", NO_SERVER)
-    plain.output("context", "use", "here")
+    plain.output("config", "context", "add", "here", server.streams)
+    plain.output("config", "context", "add", "there", NO_SERVER)
+    plain.output("config", "context", "use", "here")
     assert plain.output("read", text.name) == b"data"
     assert plain("read", text.name, "--context", "there").returncode == 69
-    assert plain.output("context", "list").decode() == (
+    assert plain.output("config", "context", "list").decode() == (
         f"* here   {server.streams}\n  there  {NO_SERVER}\n"
     )
     file = tmp_path / "headgate" / "contexts.toml"
@@ -57,9 +57,9 @@ def test_flag_environment_and_context_go_before_each_other_in_this_order(
     plain: CommandLine, server: Headgate, text: Stream
 ) -> None:
     text.append(b"data")
-    plain.output("context", "add", "here", server.streams)
-    plain.output("context", "add", "nowhere", NO_SERVER)
-    plain.output("context", "use", "nowhere")
+    plain.output("config", "context", "add", "here", server.streams)
+    plain.output("config", "context", "add", "nowhere", NO_SERVER)
+    plain.output("config", "context", "use", "nowhere")
     with_variable = {"STREAM_URL": server.streams}
     assert plain("read", text.name).returncode == 69
     assert plain("read", text.name, environment=with_variable).stdout == b"data"
@@ -81,8 +81,8 @@ def test_the_authorization_of_a_context_goes_to_its_server_alone(
 
     with BlockingOrigin() as own, BlockingOrigin() as other:
         own.play = other.play = refuse
-        plain.output("context", "add", "own", f"{own.url}/s", "--auth-file", str(secret))
-        plain.output("context", "use", "own")
+        plain.output("config", "context", "add", "own", f"{own.url}/s", "--auth-file", str(secret))
+        plain.output("config", "context", "use", "own")
         plain("head", "chat")
         plain("head", f"{other.url}/s/chat")
         plain("head", "chat", environment={"STREAM_AUTH": "Bearer of-the-variable"})
@@ -96,7 +96,9 @@ def test_a_refused_authorization_is_reported_with_its_file(
     secret.write_text("Bearer of-the-file")
     with BlockingOrigin() as origin:
         origin.play = lambda exchange: exchange.answer(b"", status="401 Unauthorized")
-        plain.output("context", "add", "own", f"{origin.url}/s", "--auth-file", str(secret))
+        plain.output(
+            "config", "context", "add", "own", f"{origin.url}/s", "--auth-file", str(secret)
+        )
         done = plain("head", "chat", "--context", "own")
     assert done.stderr.decode().endswith(f"; put another into {secret}.\n")
     assert b"of-the-file" not in done.stderr
@@ -134,27 +136,27 @@ def test_a_refused_authorization_is_reported_with_its_file(
 def test_an_invalid_context_is_refused_in_one_sentence(
     arguments: list[str], said: str, plain: CommandLine
 ) -> None:
-    plain.output("context", "add", "known", "http://h/s")
-    done = plain("context", *arguments)
+    plain.output("config", "context", "add", "known", "http://h/s")
+    done = plain("config", "context", *arguments)
     assert done.returncode == 2
     assert said in done.stderr.decode()
 
 
 def test_a_removed_context_is_used_no_more(plain: CommandLine, server: Headgate) -> None:
-    plain.output("context", "add", "here", server.streams)
-    plain.output("context", "use", "here")
-    plain.output("context", "remove", "here")
-    assert plain.output("context", "list") == b""
+    plain.output("config", "context", "add", "here", server.streams)
+    plain.output("config", "context", "use", "here")
+    plain.output("config", "context", "remove", "here")
+    assert plain.output("config", "context", "list") == b""
     refused = plain("head", "chat", "--context", "here")
     assert refused.returncode == 2
     assert b"there is no context 'here': none is known; add one by" in refused.stderr
 
 
 def test_use_default_uses_no_context(plain: CommandLine) -> None:
-    plain.output("context", "add", "here", "http://me:secret@h/s")
-    plain.output("context", "use", "here")
-    plain.output("context", "use", "default")
-    (line,) = plain.output("context", "list", "--json").splitlines()
+    plain.output("config", "context", "add", "here", "http://me:secret@h/s")
+    plain.output("config", "context", "use", "here")
+    plain.output("config", "context", "use", "default")
+    (line,) = plain.output("config", "context", "list", "--json").splitlines()
     assert json.loads(line) == {"name": "here", "is_used": False, "url": "http://h/s"}
 
 

@@ -42,7 +42,7 @@ class Folders(NamedTuple):
 
     def copy(self) -> dict[str, int]:
         found: dict[str, int] = json.loads(
-            self.cli.output("copy", self.source, self.target, "--json")
+            self.cli.output("data", "copy", self.source, self.target, "--json")
         )
         return found
 
@@ -94,7 +94,7 @@ async def test_retention_at_the_source_between_two_runs_moves_the_beginning_of_t
     assert after.first > before.first
     assert (after.first > before.tail) is (appends == 40)
     assert await exact(folders.source, ["s"]) == await exact(folders.target, ["s"])
-    folders.cli.output("verify", folders.target)
+    folders.cli.output("data", "verify", folders.target)
 
 
 @pytest.mark.usefixtures("processes")
@@ -185,7 +185,7 @@ async def test_a_stream_that_is_no_beginning_of_its_source_is_refused_and_left(
     await change(folders.source, create)
     await change(folders.target, there)
     before = await exact(folders.target, ["s"])
-    done = folders.cli("copy", folders.source, folders.target)
+    done = folders.cli("data", "copy", folders.source, folders.target)
     assert done.returncode == 4
     assert done.stderr.startswith(b"headgate: s: ")
     assert why in done.stderr.decode()
@@ -199,7 +199,7 @@ async def test_a_stream_that_was_deleted_at_the_destination_is_refused_there(
     await change(folders.source, lambda it: it.create("s", b"one"))
     folders.copy()
     await change(folders.target, lambda it: it.lifecycle.delete("s"))
-    done = folders.cli("copy", folders.source, folders.target)
+    done = folders.cli("data", "copy", folders.source, folders.target)
     assert done.returncode == 4
     assert b"the same offsets" in done.stderr
 
@@ -314,7 +314,7 @@ def test_subscriptions_come_along_unless_streams_only_are_wanted(folders: Folder
         ask(server.port, "PUT", "/v1/stream/a/1", b"x", content_type="text/plain")
 
     def sentence(*options: str) -> bytes:
-        return folders.cli("copy", folders.source, folders.target, *options).stderr
+        return folders.cli("data", "copy", folders.source, folders.target, *options).stderr
 
     assert sentence("--streams-only").endswith(b"; subscriptions of FROM were not copied: 2.\n")
     with headgate(folders.target) as server:

@@ -72,7 +72,9 @@ def test_new_appends_streams_and_closures_are_followed_until_ctrl_c(
     copier: CommandLine, server: Headgate, other: Headgate
 ) -> None:
     made(server, "follow/1", b"one ")
-    process = copier.start("copy", server.streams, other.streams, "--prefix", "follow/", "--follow")
+    process = copier.start(
+        "data", "copy", server.streams, other.streams, "--prefix", "follow/", "--follow"
+    )
     wait_until(lambda: data(other, "follow/1") == b"one ")
     append(server, "follow/1", b"two")
     made(server, "follow/2", b'{"n":1}', kind=JSON)
@@ -94,7 +96,7 @@ async def test_an_append_of_a_killed_copy_that_arrives_late_is_not_stored_twice(
     copier: CommandLine, server: Headgate, other: Headgate, tmp_path: Path
 ) -> None:
     made(server, "late/s", b"one ")
-    arguments = ("copy", server.streams, other.streams, "--prefix", "late/")
+    arguments = ("data", "copy", server.streams, other.streams, "--prefix", "late/")
     copier.output(*arguments)
     producer = _producer_id(server, "late/s")
     append(server, "late/s", b"two ")
@@ -126,7 +128,9 @@ def test_the_map_has_offsets_of_both_sides_that_mean_the_same_place(
 ) -> None:
     made(server, "map/a b".replace(" ", "%20"), b'[{"n":1},{"n":2}]', b'{"n":3}', kind=JSON)
     file = tmp_path / "map"
-    copier.output("copy", server.streams, other.streams, "--prefix", "map/", "--map", str(file))
+    copier.output(
+        "data", "copy", server.streams, other.streams, "--prefix", "map/", "--map", str(file)
+    )
     line = json.loads(file.read_text().splitlines()[-1])
     path = "/v1/stream/map/a%20b"
     assert line["stream"] == "map/a b"
@@ -141,14 +145,14 @@ def test_long_text_is_cut_into_appends_between_characters(
     text = "aä€😀" * 100_000
     made(server, "long/s", text.encode())
     target = f"file:{tmp_path / 'b'}"
-    copier.output("copy", server.streams, target, "--prefix", "long/")
+    copier.output("data", "copy", server.streams, target, "--prefix", "long/")
     with headgate(target) as copy:
         answer = ask(copy.port, "GET", "/v1/stream/long/s")
         rest = ask(copy.port, "GET", f"/v1/stream/long/s?offset={answer.next_offset}")
     assert 0 < len(answer.body) <= 2 * 256 * 1024  # what a read returns of records of that size
     assert text.startswith(answer.body.decode() + rest.body.decode())
     made_again = json.loads(
-        copier.output("copy", server.streams, target, "--prefix", "long/", "--json")
+        copier.output("data", "copy", server.streams, target, "--prefix", "long/", "--json")
     )
     assert made_again["bytes"] == 0
 
@@ -158,20 +162,20 @@ def test_each_server_gets_its_own_authorization_alone(
     copier: CommandLine, server: Headgate, other: Headgate, tmp_path: Path
 ) -> None:
     unbound = {"STREAM_URL": "", "STREAM_ADMIN_URL": server.admin_url}
-    done = copier("copy", server.streams, other.streams, environment=unbound)
+    done = copier("data", "copy", server.streams, other.streams, environment=unbound)
     assert done.returncode == 2
     assert b"STREAM_AUTH is for one server" in done.stderr
     tokens = tmp_path / "from", tmp_path / "to"
     for file in tokens:
         file.write_text("Bearer of-one-server\n")
     done = copier(
-        *("copy", server.streams, other.streams, "--prefix", "none/"),
+        *("data", "copy", server.streams, other.streams, "--prefix", "none/"),
         *("--from-auth", str(tokens[0]), "--to-auth", str(tokens[1])),
         environment=unbound,
     )
     assert done.returncode == 0, done.stderr
     missing = str(tmp_path / "missing")
-    done = copier("copy", server.streams, other.streams, "--to-auth", missing)
+    done = copier("data", "copy", server.streams, other.streams, "--to-auth", missing)
     assert done.returncode == 2
     assert b"'--to-auth': there is no such file" in done.stderr
 
@@ -184,7 +188,7 @@ def test_a_401_ends_the_copy_with_what_to_do_about_the_authorization(
     with BlockingOrigin(lambda exchange: exchange.answer(status="401 Unauthorized")) as origin:
         target = f"file:{tmp_path / 'data'}"
         variables = {"STREAM_URL": "", "STREAM_AUTH": ""}
-        words = ("copy", origin.url, target, "--names", str(tmp_path / "names"))
+        words = ("data", "copy", origin.url, target, "--names", str(tmp_path / "names"))
         done = cli(*words, environment=variables)
         file = tmp_path / "token"
         file.write_text("Bearer of-one-server")
@@ -199,7 +203,9 @@ def test_a_server_that_is_away_ends_the_copy_with_status_69(
     copier: CommandLine, server: Headgate, tmp_path: Path
 ) -> None:
     target = f"file:{tmp_path / 'b'}"
-    done = copier("copy", server.streams, target, "--admin", f"http://127.0.0.1:{free_port()}")
+    done = copier(
+        "data", "copy", server.streams, target, "--admin", f"http://127.0.0.1:{free_port()}"
+    )
     assert done.returncode == 69
     assert b"0 streams copied or compared" in done.stderr
 
@@ -208,7 +214,7 @@ def test_a_server_that_is_away_ends_the_copy_with_status_69(
 def test_a_folder_that_cannot_be_made_ends_the_copy_with_a_sentence(
     copier: CommandLine, server: Headgate
 ) -> None:
-    done = copier("copy", server.streams, "file:/proc/none")
+    done = copier("data", "copy", server.streams, "file:/proc/none")
     assert done.returncode == 1
     assert b"/proc/none cannot be used" in done.stderr
 

@@ -41,15 +41,15 @@ async def test_a_repeated_copy_changes_nothing_and_a_grown_stream_is_gone_on_wit
 ) -> None:
     source, target = f"file:{tmp_path / 'a'}", f"file:{tmp_path / 'b'}"
     paths = await fill(tmp_path / "a", 20, seed=1)
-    first = json.loads(copier.output("copy", source, target, "--json"))
+    first = json.loads(copier.output("data", "copy", source, target, "--json"))
     assert (first["streams"], first["changed"]) == (20, 20)
-    again = json.loads(copier.output("copy", source, target, "--json"))
+    again = json.loads(copier.output("data", "copy", source, target, "--json"))
     nothing = dict.fromkeys(again, 0)
     assert again == {**nothing, "streams": 20}
     assert {"changed", "bytes", "subscriptions_changed", "subscriptions_refused"} <= again.keys()
     async with opened(source) as log:
         await Service(log).create("grown", b"more")
-    third = json.loads(copier.output("copy", source, target, "--json"))
+    third = json.loads(copier.output("data", "copy", source, target, "--json"))
     assert (third["changed"], third["bytes"]) == (1, 4)
     paths.append("grown")
     assert await exact(source, paths) == await exact(target, paths)
@@ -65,7 +65,7 @@ async def test_a_stream_with_other_content_is_refused_by_name_and_the_others_are
             await Service(log).create(name, b"of the source")
     async with opened(target) as log:
         await Service(log).create("second", b"of another")
-    done = copier("copy", source, target)
+    done = copier("data", "copy", source, target)
     assert done.returncode == 4
     assert done.stderr.decode() == (
         "headgate: second: the stream that is there already has other content than the source.\n"
@@ -84,7 +84,9 @@ async def test_only_streams_with_the_prefix_or_in_the_file_of_names_are_copied(
     async with opened(source) as log:
         for name in ("a/1", "a/2", "b%20c/1", "d"):
             await Service(log).create(name, b"x")
-    assert json.loads(copier.output("copy", source, target, "--prefix", "a/", "--json")) == {
+    assert json.loads(
+        copier.output("data", "copy", source, target, "--prefix", "a/", "--json")
+    ) == {
         "streams": 2,
         "changed": 2,
         "gone": 0,
@@ -97,7 +99,7 @@ async def test_only_streams_with_the_prefix_or_in_the_file_of_names_are_copied(
     place = tmp_path / "place"  # as one with a password is given
     place.write_text(f"{source}\n")
     options = ("--names", "-", "--json")
-    named = copier.output("copy", f"@{place}", target, *options, stdin=b"b c/1\nno\n")
+    named = copier.output("data", "copy", f"@{place}", target, *options, stdin=b"b c/1\nno\n")
     assert (json.loads(named)["changed"], json.loads(named)["gone"]) == (1, 1)
     found = await exact(target, ["a/1", "a/2", "b%20c/1", "d"])
     assert [path for path, one in found.items() if one] == ["a/1", "a/2", "b%20c/1"]
@@ -108,7 +110,7 @@ def test_a_folder_that_a_server_has_open_is_refused_in_words(
     copier: CommandLine, tmp_path: Path
 ) -> None:
     with headgate(f"file:{tmp_path / 'a'}"):
-        done = copier("copy", f"file:{tmp_path / 'a'}", f"file:{tmp_path / 'b'}")
+        done = copier("data", "copy", f"file:{tmp_path / 'a'}", f"file:{tmp_path / 'b'}")
     assert done.returncode == 1
     assert done.stderr.decode() == (
         f"headgate: file:{tmp_path / 'a'} is in use: end its server, or give the server's URL in "
@@ -132,7 +134,7 @@ def test_a_folder_that_a_server_has_open_is_refused_in_words(
 def test_places_that_cannot_be_copied_are_refused_in_words(
     source: str, target: str, status: int, said: str, copier: CommandLine, tmp_path: Path
 ) -> None:
-    done = copier("copy", source.format(tmp_path), target.format(tmp_path))
+    done = copier("data", "copy", source.format(tmp_path), target.format(tmp_path))
     assert said.format(tmp_path) in done.stderr.decode()
     assert b"hush" not in done.stderr
     assert done.returncode == status
@@ -164,7 +166,7 @@ async def test_a_redis_that_cannot_be_reached_is_named_in_one_sentence(
     await fill(tmp_path / "a", 2, seed=1)
     (tmp_path / "redis").write_text(f"redis://:secret@127.0.0.1:{port}")
     redis = f"@{tmp_path / 'redis'}"
-    done = copier("copy", *((redis, folder) if is_source else (folder, redis)))
+    done = copier("data", "copy", *((redis, folder) if is_source else (folder, redis)))
     assert done.returncode == 69
     said = done.stderr.decode()
     shown = f"redis://:***@127.0.0.1:{port}"

@@ -1,4 +1,4 @@
-"""What is valid and dangerous is warned of, by `headgate check` and at the start."""
+"""What is valid and dangerous is warned of, by `headgate config check` and at the start."""
 
 from __future__ import annotations
 
@@ -191,17 +191,20 @@ def test_check_warns_of_dangers_and_fails_only_if_it_is_strict(cli: CommandLine)
     environment = {"HEADGATE_LONG_POLL_TIMEOUT": "60", "HEADGATE_ORIGIN": "memory:"}
     warning = f"HEADGATE_LONG_POLL_TIMEOUT: long_poll_timeout is 60: {SILENT}"
 
-    lenient = cli("check", environment=environment)
-    strict = cli("check", "--strict", environment=environment)
+    lenient = cli("config", "check", environment=environment)
+    strict = cli("config", "check", "--strict", environment=environment)
     assert (lenient.returncode, strict.returncode) == (0, 1)
     assert lenient.stderr.decode() == f"headgate: warning: {warning}.\n"
     assert strict.stderr == lenient.stderr
     assert strict.stdout == lenient.stdout
 
-    as_json = cli("check", "--strict", "--json", environment=environment)
+    as_json = cli("config", "check", "--strict", "--json", environment=environment)
     assert (as_json.returncode, as_json.stderr) == (1, b"")
     assert json.loads(as_json.stdout)["warnings"] == [warning]
-    assert cli("check", "--strict", environment={"HEADGATE_ORIGIN": "memory:"}).returncode == 0
+    assert (
+        cli("config", "check", "--strict", environment={"HEADGATE_ORIGIN": "memory:"}).returncode
+        == 0
+    )
 
 
 @pytest.mark.usefixtures("processes")
@@ -210,14 +213,14 @@ def test_check_warns_of_a_redis_that_keeps_no_append_only_file(
 ) -> None:
     with redis_server(tmp_path, appendonly="no") as redis:
         environment = {"HEADGATE_ORIGIN": redis.url}
-        done = cli("check", "--strict", environment=environment)
+        done = cli("config", "check", "--strict", environment=environment)
         assert (done.returncode, done.stderr.decode()) == (
             1,
             f"headgate: warning: HEADGATE_ORIGIN: origin: {redis.address}: {WITHOUT_FILE}; "
             "headgate doctor redis says more.\n",
         )
         redis.command("CONFIG", "SET", "appendonly", "yes")
-        done = cli("check", "--strict", environment=environment)
+        done = cli("config", "check", "--strict", environment=environment)
         assert (done.returncode, done.stderr) == (0, b"")
 
 
@@ -228,13 +231,13 @@ def test_check_looks_at_a_redis_that_only_stores_subscriptions(
     with redis_server(tmp_path, appendonly="no") as redis:
         place = f"redis://:s3cret@{redis.address}"
         stored = {"HEADGATE_ORIGIN": "http://127.0.0.1:9", "HEADGATE_SUBSCRIPTIONS": redis.url}
-        done = cli("check", environment=stored)
+        done = cli("config", "check", environment=stored)
         assert f"subscriptions in {redis.url}\n" in done.stdout.decode()
         assert done.stderr.decode() == (
             f"headgate: warning: HEADGATE_SUBSCRIPTIONS: subscriptions: {redis.address}: "
             f"{WITHOUT_FILE}; headgate doctor redis says more.\n"
         )
-        done = cli("check", environment={**stored, "HEADGATE_SUBSCRIPTIONS": place})
+        done = cli("config", "check", environment={**stored, "HEADGATE_SUBSCRIPTIONS": place})
         assert f"subscriptions in redis://:***@{redis.address}\n" in done.stdout.decode()
         assert "s3cret" not in (done.stdout + done.stderr).decode()
 
@@ -255,7 +258,7 @@ def test_check_says_that_a_redis_cannot_be_asked_and_accepts_the_settings(
     cli: CommandLine,
 ) -> None:
     origin = f"redis://127.0.0.1:{free_port()}"
-    done = cli("check", "--strict", environment={"HEADGATE_ORIGIN": origin})
+    done = cli("config", "check", "--strict", environment={"HEADGATE_ORIGIN": origin})
     assert done.returncode == 0
     assert done.stderr.decode().startswith(
         "headgate: HEADGATE_ORIGIN: origin: cannot see whether Redis keeps an append-only file: "

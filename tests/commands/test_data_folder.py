@@ -1,4 +1,4 @@
-"""`headgate verify`, `backup` and `restore`, of the folders of real servers."""
+"""`headgate data verify`, `backup` and `restore`, of the folders of real servers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TEXT = {"Content-Type": "text/plain"}
 
 
 def command(*words: str | Path) -> subprocess.CompletedProcess[bytes]:
-    return run([HEADGATE, *map(str, words)], timeout_s=60)
+    return run([HEADGATE, "data", *map(str, words)], timeout_s=60)
 
 
 def request(
@@ -282,7 +282,9 @@ def test_a_backup_without_room_leaves_nothing_and_says_so(tmp_path: Path) -> Non
     with headgate(f"file:{tmp_path / 'data'}") as server:
         write_streams(server)
         assert request(server, "POST", "plain", b"x" * 400_000).status == 204
-        limited = f"ulimit -f 256; exec {HEADGATE} backup {tmp_path / 'data'} {tmp_path / 'copy'}"
+        limited = (
+            f"ulimit -f 256; exec {HEADGATE} data backup {tmp_path / 'data'} {tmp_path / 'copy'}"
+        )
         done = run(["bash", "-c", limited], timeout_s=60)
     assert (done.returncode, done.stderr.count(b"\n")) == (2, 1)
     assert b"cannot be copied to" in done.stderr

@@ -61,10 +61,10 @@ def test_a_bundle_of_a_server_on_this_machine_has_all_parts_and_no_planted_secre
         cli = CommandLine("")
         cli.environment |= {"XDG_RUNTIME_DIR": str(tmp_path), "STREAM_ADMIN_TOKEN": token}
         file = tmp_path / "bundle.tar.gz"
-        done = cli("debug", "bundle", str(file))
+        done = cli("doctor", "debug", str(file))
         assert (done.returncode, done.stdout) == (0, b"")
         assert done.stderr.decode() == (f"Wrote {file}; look through it before you pass it on.\n")
-        again = cli("debug", "bundle", str(file))
+        again = cli("doctor", "debug", str(file))
     assert again.returncode == 1
     assert b"is there already: name another file" in again.stderr
     assert file.stat().st_mode & 0o777 == 0o600
@@ -91,7 +91,7 @@ def test_a_bundle_of_a_server_elsewhere_says_what_is_missing(tmp_path: Path) -> 
     with headgate() as server:
         cli = CommandLine(server.streams)
         file = tmp_path / "bundle.tar.gz"
-        done = cli("debug", "bundle", str(file), "--admin", server.admin_url)
+        done = cli("doctor", "debug", str(file), "--admin", server.admin_url)
         assert done.returncode == 0
         assert b", without process;" in done.stderr
     parts = unpacked(file)
@@ -103,7 +103,7 @@ def test_a_bundle_of_a_server_elsewhere_says_what_is_missing(tmp_path: Path) -> 
 @pytest.mark.usefixtures("processes")
 def test_a_bundle_without_a_server_is_a_failure(tmp_path: Path) -> None:
     cli = CommandLine("http://127.0.0.1:9/s")
-    done = cli("debug", "bundle", str(tmp_path / "x"), "--admin", "http://127.0.0.1:9")
+    done = cli("doctor", "debug", str(tmp_path / "x"), "--admin", "http://127.0.0.1:9")
     assert done.returncode == 69
     assert not (tmp_path / "x").exists()
 

@@ -12,7 +12,7 @@ CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 
 def hashed(typed: str) -> tuple[int, str, str]:
     """The exit status, what goes to stdout and what to stderr."""
-    result = CliRunner().invoke(cli, ["hash-password"], input=typed, prog_name="headgate")
+    result = CliRunner().invoke(cli, ["config", "hash-password"], input=typed, prog_name="headgate")
     return result.exit_code, result.stdout, result.stderr
 
 

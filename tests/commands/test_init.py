@@ -30,14 +30,14 @@ def loaded(text: str, folder: Path) -> Settings:
 @pytest.mark.usefixtures("processes")
 def test_the_written_file_is_valid_and_means_the_defaults(cli: CommandLine, tmp_path: Path) -> None:
     file = tmp_path / "a b.toml"
-    wrote = cli("init", str(file))
+    wrote = cli("config", "init", str(file))
     assert (wrote.returncode, wrote.stdout.decode()) == (
         0,
         f"Wrote {file}. To serve by it: headgate serve --config '{file}'\n",
     )
-    assert f"headgate check --config '{file}'" in file.read_text()
+    assert f"headgate config check --config '{file}'" in file.read_text()
 
-    checked = cli("check", "--config", str(file))
+    checked = cli("config", "check", "--config", str(file))
     assert (checked.returncode, checked.stderr) == (0, b"")
     settings, defaults = load(file, {}, {}), Settings()
     assert settings.route_table == defaults.route_table
@@ -48,7 +48,7 @@ def test_the_written_file_is_valid_and_means_the_defaults(cli: CommandLine, tmp_
 def test_a_file_that_exists_is_left_as_it_is(cli: CommandLine, tmp_path: Path) -> None:
     file = tmp_path / "headgate.toml"
     file.write_text("workers = 1\n")
-    done = cli("init", str(file))
+    done = cli("config", "init", str(file))
     assert (done.returncode, done.stdout) == (2, b"")
     assert done.stderr.decode() == f"headgate: {file} is there already: it was left as it is.\n"
     assert file.read_text() == "workers = 1\n"
@@ -59,7 +59,7 @@ def test_a_file_in_a_missing_folder_is_refused_with_its_reason(
     cli: CommandLine, tmp_path: Path
 ) -> None:
     file = tmp_path / "none" / "headgate.toml"
-    done = cli("init", str(file))
+    done = cli("config", "init", str(file))
     assert (done.returncode, done.stderr.decode()) == (
         2,
         f"headgate: {file} cannot be written: No such file or directory.\n",

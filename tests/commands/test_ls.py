@@ -141,5 +141,5 @@ def test_ls_sends_the_token_of_variable_flag_or_context(tmp_path: Path) -> None:
         by_variable = cli(*asked, environment={"STREAM_ADMIN_TOKEN": ADMIN_TOKEN})
         assert names(by_variable.stdout) == ["a"]
         files = ("--admin", server.admin_url, "--admin-token", str(token))
-        cli.output("context", "add", "here", server.streams, *files)
+        cli.output("config", "context", "add", "here", server.streams, *files)
         assert names(cli.output("ls", "--context", "here")) == ["a"]

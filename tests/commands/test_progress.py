@@ -122,7 +122,7 @@ def test_append_lines_shows_how_many_are_appended_and_clears_that_at_its_end(
 def test_doctor_shows_how_many_checks_are_done_while_it_waits(
     cli: CommandLine, server: Headgate
 ) -> None:
-    with closing(OnTerminal(cli, "doctor", server.streams)) as command:
+    with closing(OnTerminal(cli, "doctor", "cdn", server.streams)) as command:
         assert command.end() in {0, 1}
     before, erased, after = command.shown.rpartition(ERASED)
     assert before.endswith(b" of 21 checks done\x1b[K")

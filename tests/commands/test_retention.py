@@ -1,4 +1,4 @@
-"""`headgate retention` against a server with its admin listener."""
+"""`headgate data retention` against a server with its admin listener."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def keeper(server: Headgate) -> Iterator[CommandLine]:
 
 
 def limits(keeper: CommandLine, *arguments: str) -> dict[str, object]:
-    found: dict[str, object] = json.loads(keeper.output("retention", *arguments, "--json"))
+    found: dict[str, object] = json.loads(keeper.output("data", "retention", *arguments, "--json"))
     return found
 
 
@@ -44,7 +44,7 @@ def test_retention_prints_sets_and_clears_the_limits_of_one_stream(
     assert limits(keeper, "kept/a b", "--age", "60") == aged
     both = aged | {"retention_messages": 5, "own": ["retention_age", "retention_messages"]}
     assert limits(keeper, "kept/a b", "--messages", "5") == both
-    assert keeper.output("retention", "kept/a b", "--size", "0").decode() == (
+    assert keeper.output("data", "retention", "kept/a b", "--size", "0").decode() == (
         "retention_age\t60\tstream\nretention_size\t0\tstream\nretention_messages\t5\tstream\n"
     )
     assert limits(keeper, "kept/a b", "--clear") == NONE | url
@@ -61,7 +61,7 @@ def test_a_smaller_size_removes_the_oldest_records_at_once(keeper: CommandLine) 
 
 
 def test_retention_of_a_missing_stream_exits_with_3(keeper: CommandLine) -> None:
-    done = keeper("retention", "never", "--age", "60")
+    done = keeper("data", "retention", "never", "--age", "60")
     assert done.returncode == 3
     assert b"404" in done.stderr
 
@@ -77,7 +77,7 @@ def test_retention_of_a_missing_stream_exits_with_3(keeper: CommandLine) -> None
 def test_options_that_make_no_sense_are_refused(
     keeper: CommandLine, arguments: tuple[str, ...], reason: bytes
 ) -> None:
-    done = keeper("retention", *arguments)
+    done = keeper("data", "retention", *arguments)
     assert done.returncode == 2
     assert reason in done.stderr
 
@@ -85,6 +85,6 @@ def test_options_that_make_no_sense_are_refused(
 def test_the_limits_of_a_stream_elsewhere_are_not_set_at_this_server(server: Headgate) -> None:
     cli = CommandLine(server.streams)
     with headgate() as other:
-        done = cli("retention", f"{other.streams}/s", "--age", "60")
+        done = cli("data", "retention", f"{other.streams}/s", "--age", "60")
     assert done.returncode == 2
     assert b"--admin URL" in done.stderr

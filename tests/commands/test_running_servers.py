@@ -102,11 +102,11 @@ def test_with_several_servers_the_url_of_an_admin_listener_says_which(
         listed = plain.output("ls", "--json", "--admin", other.admin_url)
         assert json.loads(listed)["url"] == f"{other.streams}/story"
         assert plain.output("ls", "--admin", one.admin_url) == b""
-        bundle = plain("debug", "bundle", "--admin", one.admin_url, str(tmp_path / "b.tar.gz"))
+        bundle = plain("doctor", "debug", "--admin", one.admin_url, str(tmp_path / "b.tar.gz"))
         assert bundle.returncode == 0, bundle.stderr
-        events = plain.output("events", "--admin", one.admin_url)
+        events = plain.output("monitor", "events", "--admin", one.admin_url)
         assert b"the server has started" in events
-        unnamed = plain("events")
+        unnamed = plain("monitor", "events")
         assert unnamed.returncode == 2
         said = " ".join(unnamed.stderr.decode().split())
         assert "several servers run here: say which by STREAM_URL, or --admin URL: " in said

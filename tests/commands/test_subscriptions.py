@@ -1,4 +1,4 @@
-"""`headgate subscriptions` against a server with its admin listener."""
+"""`headgate stream subscriptions` against a server with its admin listener."""
 
 from __future__ import annotations
 
@@ -69,67 +69,79 @@ def line(processes: None, server: Headgate) -> Iterator[CommandLine]:
     yield made
     with contextlib.suppress(AssertionError):
         for row in rows(made):
-            made.output("subscriptions", "delete", row["id"])
+            made.output("stream", "subscriptions", "delete", row["id"])
     made.kill()
 
 
 def rows(line: CommandLine, *arguments: str) -> list[dict[str, Any]]:
     """Return what `list` prints."""
-    output = line.output("subscriptions", "list", "--json", *arguments)
+    output = line.output("stream", "subscriptions", "list", "--json", *arguments)
     return [json.loads(it) for it in output.splitlines()]
 
 
 def shown(line: CommandLine, name: str) -> dict[str, Any]:
     """Return what `show` prints."""
-    found: dict[str, Any] = json.loads(line.output("subscriptions", "show", name, "--json"))
+    found: dict[str, Any] = json.loads(
+        line.output("stream", "subscriptions", "show", name, "--json")
+    )
     return found
 
 
 def create(line: CommandLine, name: str, hook: Hook, *more: str) -> None:
     line.output(
-        "subscriptions", "create", name, "--pattern", f"{name}/*", "--webhook", hook.url, *more
+        "stream",
+        "subscriptions",
+        "create",
+        name,
+        "--pattern",
+        f"{name}/*",
+        "--webhook",
+        hook.url,
+        *more,
     )
 
 
 def test_a_subscription_is_created_listed_shown_and_deleted(line: CommandLine, hook: Hook) -> None:
     create(line, "made", hook, "--lease", "5", "--stream", "one/b", "--description", "for bills")
     line.output("create", "one/a")
-    line.output("subscriptions", "create", "pool", "--stream", "one/a", "--wake-stream", "wakes")
+    line.output(
+        "stream", "subscriptions", "create", "pool", "--stream", "one/a", "--wake-stream", "wakes"
+    )
     assert [row["id"] for row in rows(line)] == ["made", "pool"]
     assert [row["id"] for row in rows(line, "--kind", "pull-wake")] == ["pool"]
     assert [row["id"] for row in rows(line, "--text", "BILLS")] == ["made"]
-    text = line.output("subscriptions", "list").decode().splitlines()
+    text = line.output("stream", "subscriptions", "list").decode().splitlines()
     assert text[0] == f"active\twebhook\t1\t0\t-\t{hook.url}\tmade"
     assert shown(line, "made")["lease_ttl_ms"] == 5000
-    described = line.output("subscriptions", "show", "made").decode()
+    described = line.output("stream", "subscriptions", "show", "made").decode()
     assert "pattern:       made/*" in described
     assert "acked    -1 there is none yet  one/b" in described
-    line.output("subscriptions", "delete", "made")
+    line.output("stream", "subscriptions", "delete", "made")
     assert [row["id"] for row in rows(line)] == ["pool"]
-    assert line("subscriptions", "show", "made").returncode == 3
+    assert line("stream", "subscriptions", "show", "made").returncode == 3
 
 
 def test_a_paused_subscription_is_woken_when_it_is_resumed_and_replayed(
     line: CommandLine, hook: Hook
 ) -> None:
     create(line, "s", hook)
-    line.output("subscriptions", "pause", "s")
+    line.output("stream", "subscriptions", "pause", "s")
     line.output("create", "s/a", "--content-type", "application/json", "--data", "1")
     assert [row["pending"] for row in rows(line, "--status", "paused")] == [1]
     assert hook.wakes == []
-    line.output("subscriptions", "resume", "s")
+    line.output("stream", "subscriptions", "resume", "s")
     wait_until(lambda: bool(hook.wakes))
     wait_until(lambda: shown(line, "s")["row"]["pending"] == 0)
-    line.output("subscriptions", "replay", "s", "--beginning")
+    line.output("stream", "subscriptions", "replay", "s", "--beginning")
     wait_until(lambda: len(hook.wakes) == 2)
     assert hook.wakes[1]["streams"][0]["acked_offset"] == "-1"
     offset = hook.wakes[1]["streams"][0]["tail_offset"]
     wait_until(lambda: shown(line, "s")["row"]["pending"] == 0)
     done = line.output(
-        "subscriptions", "replay", "s", "--offset", offset, "--stream", "s/a", "--json"
+        "stream", "subscriptions", "replay", "s", "--offset", offset, "--stream", "s/a", "--json"
     )
     assert json.loads(done)["streams"] == 0
-    done = line.output("subscriptions", "replay", "s", "--since", "1h", "--json")
+    done = line.output("stream", "subscriptions", "replay", "s", "--since", "1h", "--json")
     assert json.loads(done)["streams"] == 1
 
 
@@ -137,12 +149,12 @@ def test_a_test_prints_the_answer_of_the_receiver_and_fails_with_it(
     line: CommandLine, hook: Hook
 ) -> None:
     create(line, "t", hook)
-    tested = line("subscriptions", "test", "t")
+    tested = line("stream", "subscriptions", "test", "t")
     assert tested.returncode == 0
     assert tested.stderr.startswith(b"The receiver answered 200 after 0.")
     assert hook.received[0]["test"] is True
     hook.status = 503
-    tested = line("subscriptions", "test", "t", "--json")
+    tested = line("stream", "subscriptions", "test", "t", "--json")
     assert tested.returncode == 1
     assert json.loads(tested.stdout)["status"] == 503
     assert b"the receiver answered 503; see its log" in tested.stderr
@@ -169,7 +181,7 @@ def test_a_test_prints_the_answer_of_the_receiver_and_fails_with_it(
 def test_a_request_that_makes_no_sense_is_refused(
     line: CommandLine, arguments: list[str], status: int, reason: bytes
 ) -> None:
-    done = line("subscriptions", *arguments)
+    done = line("stream", "subscriptions", *arguments)
     assert done.returncode == status, done.stderr
     assert reason in done.stderr
 
@@ -177,7 +189,7 @@ def test_a_request_that_makes_no_sense_is_refused(
 def test_every_change_is_an_event_with_who_made_it(line: CommandLine, hook: Hook) -> None:
     create(line, "audited", hook)
     for command in ("test", "pause", "resume", "delete"):
-        line.output("subscriptions", command, "audited")
+        line.output("stream", "subscriptions", command, "audited")
     sentences = {
         "everybody: subscribe audited",
         "everybody: test the receiver of the subscription audited",
@@ -187,7 +199,7 @@ def test_every_change_is_an_event_with_who_made_it(line: CommandLine, hook: Hook
     }
 
     def are_told() -> bool:
-        events = line.output("events", "--kind", "change", "--json").splitlines()
+        events = line.output("monitor", "events", "--kind", "change", "--json").splitlines()
         return sentences <= {json.loads(it)["sentence"] for it in events}
 
     wait_until(are_told)

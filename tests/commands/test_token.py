@@ -313,7 +313,9 @@ def test_token_verify_refuses_an_invalid_token_without_showing_it(config: Path, 
 
 
 def checked(config: Path) -> tuple[int, str]:
-    result = CliRunner().invoke(cli, ["check", "--config", str(config)], prog_name="headgate")
+    result = CliRunner().invoke(
+        cli, ["config", "check", "--config", str(config)], prog_name="headgate"
+    )
     return result.exit_code, result.stderr
 
 

@@ -34,7 +34,7 @@ def test_a_missing_relative_tokens_file_is_reported_with_its_whole_path(tmp_path
     settings.parent.mkdir()
     settings.write_text('tokens_file = "tokens.toml"\nauth = ["tokens"]\n')
     (settings.parent / "tokens.toml").touch()
-    assert refused("check", "--config", "settings/headgate.toml", folder=tmp_path) == (
+    assert refused("config", "check", "--config", "settings/headgate.toml", folder=tmp_path) == (
         f"headgate: settings/headgate.toml:1: tokens_file: {tmp_path}/tokens.toml cannot be read: "
         "No such file or directory.\n"
     )
@@ -68,7 +68,7 @@ def test_a_missing_relative_file_is_reported_with_the_working_directory(
     Authority.of(tmp_path).issue().write(tmp_path, "a")
     (tmp_path / "conf").mkdir()
     (tmp_path / "conf/h.toml").write_text(settings)
-    said = refused("check", "--config", "conf/h.toml", folder=tmp_path)
+    said = refused("config", "check", "--config", "conf/h.toml", folder=tmp_path)
     assert (f"{tmp_path}/{place}" if place else f"seen from {tmp_path}.") in said
 
 
@@ -80,7 +80,7 @@ def test_unreadable_and_missing_configurations_are_refused_with_their_reason(
         ("headgate.toml", "Permission denied"),
         ("none.toml", "No such file or directory"),
     ):
-        assert refused("check", "--config", name, folder=tmp_path) == (
+        assert refused("config", "check", "--config", name, folder=tmp_path) == (
             f"headgate: {name} cannot be read: {reason}; it was named by --config or "
             "HEADGATE_CONFIG.\n"
         )
@@ -128,6 +128,6 @@ def test_a_pipe_or_nothing_in_place_of_a_file_of_tls_is_refused(
     Authority.of(tmp_path).issue().write(tmp_path, "a")
     (tmp_path / "h.toml").write_text(settings)
     reason = "No such file or directory" if "none" in settings else "is no file"
-    said = refused("check", "--config", "h.toml", folder=tmp_path).replace('"', "'")
+    said = refused("config", "check", "--config", "h.toml", folder=tmp_path).replace('"', "'")
     assert setting in said
     assert reason in said

@@ -66,8 +66,8 @@ def test_prometheus_accepts_its_compose_configuration(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("command", "file"),
     [
-        ("alerts", "prometheus/rules.yaml"),
-        ("grafana", "grafana/dashboards/headgate.json"),
+        ("monitor alerts", "prometheus/rules.yaml"),
+        ("monitor grafana", "grafana/dashboards/headgate.json"),
         pytest.param(
             "cdn render nginx --standalone --upstream gateway:4437 --cache-size 256MiB",
             "nginx/headgate.conf",
@@ -87,7 +87,7 @@ def test_the_image_runs_as_a_user_and_without_a_shell() -> None:
     assert json.loads(instructions("ENTRYPOINT")[0]) == ["headgate"]
     assert json.loads(instructions("CMD")[0]) == ["serve"]
     (check,) = instructions("HEALTHCHECK")
-    assert json.loads(check.partition("CMD ")[2]) == ["headgate", "healthcheck"]
+    assert json.loads(check.partition("CMD ")[2]) == ["headgate", "doctor", "health"]
 
 
 @pytest.mark.parametrize("name", SERVICES)

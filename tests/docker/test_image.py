@@ -140,7 +140,7 @@ def test_the_image_does_not_start_without_an_auth_setting(container: Container) 
 def test_the_console_admits_a_user_whose_password_hash_the_image_made(
     container: Container,
 ) -> None:
-    made = container.run(container.image.words("hash-password"), PASSWORD.encode())
+    made = container.run(container.image.words("config", "hash-password"), PASSWORD.encode())
     assert made.returncode == 0, made.stderr
     users = [{"name": "admin", "role": "operator", "password_hash": made.stdout.decode().strip()}]
     with container.running(HEADGATE_ADMIN_USERS=json.dumps(users)):
@@ -161,7 +161,7 @@ def test_the_documented_docker_commands_publish_a_console_on_this_machine_only(
     docker = tmp_path / "docker"
     docker.write_text(
         "#!/bin/sh\n"
-        f'case "$*" in *hash-password) exec {HEADGATE} hash-password ;; esac\n'
+        f'case "$*" in *hash-password) exec {HEADGATE} config hash-password ;; esac\n'
         'for word; do printf "%s\\0" "$word"; done > arguments\n'
     )
     docker.chmod(0o755)

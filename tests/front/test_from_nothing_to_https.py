@@ -22,7 +22,7 @@ HEADING = "## From nothing to HTTPS\n"
 PAGE = (ROOT / "docs/installing.md").read_text()
 # The installation is that of this environment; nobody is there to type a password.
 INSTALLING = ("python3", "/opt/headgate/bin/pip", "export PATH")
-TYPED = "headgate hash-password"
+TYPED = "headgate config hash-password"
 SERVE = "headgate serve --config headgate.toml\n"
 
 

@@ -143,7 +143,7 @@ async def backed_up(folder: Path, to: Path) -> float:
     """Back up, and return how long it took (seconds)."""
     began = time.monotonic()
     done = await asyncio.to_thread(
-        run, [HEADGATE, "backup", str(folder), str(to)], timeout_s=TIMEOUT_S
+        run, [HEADGATE, "data", "backup", str(folder), str(to)], timeout_s=TIMEOUT_S
     )
     assert done.returncode == 0, done.stderr
     return time.monotonic() - began
@@ -151,13 +151,15 @@ async def backed_up(folder: Path, to: Path) -> float:
 
 async def verified(folder: Path) -> None:
     """Verify a folder whose server goes on: nothing may look like damage."""
-    done = await asyncio.to_thread(run, [HEADGATE, "verify", str(folder)], timeout_s=TIMEOUT_S)
+    done = await asyncio.to_thread(
+        run, [HEADGATE, "data", "verify", str(folder)], timeout_s=TIMEOUT_S
+    )
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 async def killed(folder: Path, to: Path, after_s: float) -> bool:
     """Kill a backup after a while; return whether it had no name yet."""
-    process = start([HEADGATE, "backup", str(folder), str(to)])
+    process = start([HEADGATE, "data", "backup", str(folder), str(to)])
     await asyncio.sleep(after_s)
     process.kill()
     process.wait()
@@ -168,9 +170,13 @@ async def killed(folder: Path, to: Path, after_s: float) -> bool:
     draft = to.with_name(f"{to.name}.partial")
     if draft.exists():
         with tempfile.TemporaryDirectory() as other:
-            done = run([HEADGATE, "restore", str(draft), f"{other}/data"], timeout_s=TIMEOUT_S)
+            done = run(
+                [HEADGATE, "data", "restore", str(draft), f"{other}/data"], timeout_s=TIMEOUT_S
+            )
             # A copy that was verified and synced, and only lacked its name, is complete.
-            assert done.returncode == 2 or not run([HEADGATE, "verify", str(draft)]).returncode
+            assert (
+                done.returncode == 2 or not run([HEADGATE, "data", "verify", str(draft)]).returncode
+            )
     return True
 
 
@@ -178,7 +184,7 @@ def check_restored(copy: Path, acknowledged: Mapping[str, int]) -> None:
     """Restore a backup elsewhere, and read there what had been acknowledged."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "data"
-        done = run([HEADGATE, "restore", str(copy), str(folder)], timeout_s=TIMEOUT_S)
+        done = run([HEADGATE, "data", "restore", str(copy), str(folder)], timeout_s=TIMEOUT_S)
         assert done.returncode == 0, done.stderr
         with headgate(f"file:{folder}") as server:
             for stream, least in acknowledged.items():

@@ -304,8 +304,8 @@ def of_format(version: int, folder: Path) -> None:
                 partial(of_format, SCHEMA_VERSION + step),
                 f"headgate.db is of format {SCHEMA_VERSION + step}, and this Headgate knows format"
                 f" {SCHEMA_VERSION}: start the Headgate that wrote it, and take its streams from"
-                f" there by headgate copy, or restore a backup of format {SCHEMA_VERSION}; it was"
-                " left as it is",
+                f" there by headgate data copy, or restore a backup of format {SCHEMA_VERSION};"
+                " it was left as it is",
             )
             for step in (-1, 1)
         ),

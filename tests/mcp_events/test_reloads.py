@@ -117,4 +117,4 @@ def test_the_check_of_settings_reads_the_file(tmp_path: Path) -> None:
 
 def checked(config: Path) -> Result:
     """Return what the check of settings says."""
-    return CliRunner().invoke(cli, ["check", "--config", str(config)])
+    return CliRunner().invoke(cli, ["config", "check", "--config", str(config)])

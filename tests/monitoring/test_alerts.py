@@ -733,7 +733,7 @@ def test_alerts_link_to_the_runbook_page_of_the_console(admin: str, page: str) -
 
 
 def made_with(*options: str) -> Result:
-    return CliRunner().invoke(cli, ["alerts", *options], prog_name="headgate")
+    return CliRunner().invoke(cli, ["monitor", "alerts", *options], prog_name="headgate")
 
 
 @pytest.mark.usefixtures("processes")

@@ -96,7 +96,7 @@ def drill(processes: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         tokens = tokens_file(folder)
         gateway.environment["HEADGATE_TOKENS_FILE"] = str(tokens)
         gateway.start()
-        made = run([HEADGATE, "alerts"], environment=gateway.environment)
+        made = run([HEADGATE, "monitor", "alerts"], environment=gateway.environment)
         assert made.returncode == 0, made.stderr
         watch = stack.enter_context(
             prometheus(folder, made.stdout.decode(), gateway, at_once=AT_ONCE)

@@ -257,7 +257,9 @@ async def test_an_open_proxy_needs_signatures_alone(
 def test_the_check_of_the_settings_lists_the_hosts_of_a_proxy(tmp_path: Path) -> None:
     hosts = {"allow": ["api.openai.com"], "allow_inside": ["http://127.0.0.1:*"]}
     environment = {**written(tmp_path), "HEADGATE_PROXIES": proxies(tmp_path, hosts)}
-    checked = run([HEADGATE, "check"], environment={**os.environ, **AT_ONCE, **environment})
+    checked = run(
+        [HEADGATE, "config", "check"], environment={**os.environ, **AT_ONCE, **environment}
+    )
     assert checked.returncode == 0, checked.stderr
     line = "responses of api.openai.com, http://127.0.0.1:* in /v1/stream/proxied"
     assert line in checked.stdout.decode()

@@ -57,7 +57,7 @@ class Configured:
             "HEADGATE_LISTEN": f"127.0.0.1:{self.server.port}",
             "HEADGATE_ADMIN": f"127.0.0.1:{self.server.admin_port}",
         }
-        return run([HEADGATE, "reload", *options], environment=environment)
+        return run([HEADGATE, "config", "reload", *options], environment=environment)
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Copies of logs with their subscriptions, by the operation of `headgate copy`."""
+"""Copies of logs with their subscriptions, by the operation of `headgate data copy`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Subscriptions that `headgate copy` carries to another log go on there as after a restart."""
+"""Subscriptions that `headgate data copy` carries to another log go on there as after a restart."""
 
 from __future__ import annotations
 

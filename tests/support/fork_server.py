@@ -36,7 +36,7 @@ PRELOADED = (
     "gateway.commands.one_stream.append",
     "gateway.commands.cdn",
     "gateway.commands.doctor",
-    "gateway.commands.healthcheck",
+    "gateway.commands.health",
     "gateway.commands.token",
     "gateway.commands.cdn_doctor.report",
     "headgate.following",

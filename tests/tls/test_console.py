@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from argon2 import PasswordHasher
 
-from gateway.commands.healthcheck import fault_of
+from gateway.commands.health import fault_of
 from gateway.settings import Address
 from tests.support.certificates import HERE
 from tests.support.processes import HEADGATE, run
@@ -60,10 +60,10 @@ def test_a_listener_with_another_certificate_is_not_trusted_by_the_health_check(
 
 
 def reload(served: SecureHeadgate, *options: str) -> subprocess.CompletedProcess[bytes]:
-    """Run `headgate reload` with the settings of the server."""
+    """Run `headgate config reload` with the settings of the server."""
     admin = f"{HERE}:{served.server.admin_port}"
     environment = {**served.server.environment, "HEADGATE_ADMIN": admin}
-    return run([HEADGATE, "reload", *options], environment=environment)
+    return run([HEADGATE, "config", "reload", *options], environment=environment)
 
 
 @pytest.mark.usefixtures("processes")

@@ -1,4 +1,4 @@
-"""The files of certificates: those that a start, or `headgate check`, refuses or warns about."""
+"""Files of certificates that a start or `headgate config check` refuses, or warns about."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_check_names_the_file_of_tls_that_cannot_be_used_and_what_it_has(
     config.write_text(f'tls_certificate = "{tmp_path}/{certificate}"\n')
     with config.open("a") as file:
         file.write(f'tls_key = "{tmp_path}/{key}"\n')
-    done = CliRunner().invoke(cli, ["check", "--config", str(config)])
+    done = CliRunner().invoke(cli, ["config", "check", "--config", str(config)])
     assert done.exit_code == 2
     assert f"{config}:{line}: " in done.stderr
     assert f"{tmp_path}/{why.format(tmp_path)}" in done.stderr
@@ -140,7 +140,7 @@ def test_check_warns_of_a_key_that_others_can_read(
     paths.key.chmod(mode)
     config = tmp_path / "h.toml"
     config.write_text(f'tls_certificate = "{paths.certificate}"\ntls_key = "{paths.key}"\n')
-    done = CliRunner().invoke(cli, ["check", "--config", str(config)])
+    done = CliRunner().invoke(cli, ["config", "check", "--config", str(config)])
     assert done.exit_code == 0
     advice = f"others may use the private key: chmod 0600 {paths.key}."
     assert (f"warning: {config}:2: tls_key: {advice}" in done.stderr) == is_open
@@ -237,7 +237,7 @@ def test_check_refuses_an_unfit_certificate(
     config.write_text(
         f'tls_certificate = "{paths.certificate}"\ntls_key = "{paths.key}"\nhosts = ["localhost"]\n'
     )
-    done = CliRunner().invoke(cli, ["check", "--config", str(config)])
+    done = CliRunner().invoke(cli, ["config", "check", "--config", str(config)])
     assert done.exit_code == 2
     assert f"{paths.certificate} {with_age(why)}" in done.stderr
 
@@ -249,7 +249,7 @@ def test_check_accepts_a_certificate_for_a_host(tmp_path: Path, host: str) -> No
     config.write_text(
         f'tls_certificate = "{paths.certificate}"\ntls_key = "{paths.key}"\nhosts = ["{host}"]\n'
     )
-    done = CliRunner().invoke(cli, ["check", "--config", str(config)])
+    done = CliRunner().invoke(cli, ["config", "check", "--config", str(config)])
     assert done.exit_code == 0, done.stderr
 
 

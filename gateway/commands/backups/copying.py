@@ -1,4 +1,4 @@
-"""Backup and restore of a data file, for `headgate backup` and `headgate restore`.
+"""Backup and restore of a data file, for `headgate data backup` and `headgate data restore`.
 
 A copy is made in one snapshot, while the server goes on, and is verified.
 """
@@ -201,8 +201,8 @@ def _refuse(source: SourceFile, damages: Iterator[DamageReport]) -> None:
     for damage in damages:
         at = f"{damage.path} at {damage.offset}: " if damage.path else ""
         raise StartError(
-            f"{source.file} is damaged, {at}{damage.problem}; headgate verify lists all, and no"
-            " copy was left"
+            f"{source.file} is damaged, {at}{damage.problem}; headgate data verify lists all, and"
+            " no copy was left"
         )
 
 

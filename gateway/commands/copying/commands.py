@@ -1,4 +1,4 @@
-"""`headgate copy`, as the command line declares it."""
+"""`headgate data copy`, as the command line declares it."""
 
 from __future__ import annotations
 

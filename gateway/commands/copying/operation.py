@@ -1,4 +1,4 @@
-"""The operation of `headgate copy`: opens both places, copies, and says what was done."""
+"""The operation of `headgate data copy`: opens both places, copies, and says what was done."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The parts of the archive of `headgate debug bundle`: figures, no contents, no secrets."""
+"""The parts of the archive of `headgate doctor debug`: figures, no contents, no secrets."""

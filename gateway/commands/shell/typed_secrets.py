@@ -19,11 +19,11 @@ _ADMIN, _ORIGIN = (
     "HEADGATE_ORIGIN or a file of settings",
 )
 _STREAM = "STREAM_AUTH or a context with --auth-file"
-# What takes the secret instead, by the command and whether the URL is that of a server.
+# What takes the secret instead, by the words of the command and whether the URL is a server's.
 _INSTEAD = {
-    ("copy", True): "--from-auth FILE or --to-auth FILE",
-    ("copy", False): "a file with the whole URL, written @FILE",
-    ("context", True): "--auth-file FILE",
+    ("data copy", True): "--from-auth FILE or --to-auth FILE",
+    ("data copy", False): "a file with the whole URL, written @FILE",
+    ("config context", True): "--auth-file FILE",
 }
 
 
@@ -32,8 +32,8 @@ def warnings(arguments: Sequence[str]) -> Iterator[str]:
 
     A server says so in its log, as of other dangerous settings.
     """
-    command, before = arguments[0] if arguments else "", ""
-    for argument in arguments if command != "serve" else ():
+    command, before = " ".join(arguments[:2]), ""
+    for argument in arguments if arguments[:1] != ["serve"] else ():
         option, _, url = argument.partition("=") if argument[:2] == "--" else (before, "", argument)
         before = argument
         secret = secret_in(url)

@@ -1,1 +1,1 @@
-"""`headgate subscriptions`: the subscriptions of a running server, by its admin listener."""
+"""`headgate stream subscriptions`: the subscriptions of a running server, by its admin listener."""

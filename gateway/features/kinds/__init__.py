@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gateway.access.authorities import Authorities
-    from gateway.features.kinds.declaration import FeatureKind, FeatureRoute, RouteMaker
+    from gateway.features.feature_route import FeatureRoute, RouteMaker
+    from gateway.features.kinds.declaration import FeatureKind
     from gateway.routes.contract import StreamRoute
     from gateway.routes.services import Services
     from gateway.routes.setup import RouteSetup

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
-
-from gateway.routes.contract import StreamRoute
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
-    from gateway.access.authorities import Authorities
+    from gateway.command_declaration import CommandDeclaration
     from gateway.settings import Route, Settings
 
 
@@ -24,29 +22,6 @@ def _never(_settings: Settings) -> bool:
     return False
 
 
-class FeatureRoute(StreamRoute, Protocol):
-    """A route of a feature's own, which a reload may take over into the new configuration."""
-
-    def commit(self) -> None:
-        """Go on with what the maker has prepared for a reload."""
-
-
-class RouteMaker(Protocol):
-    """The maker of a feature's own routes in one process."""
-
-    def make(
-        self,
-        settings: Settings,
-        routes: Sequence[StreamRoute],
-        authorities: Authorities,
-        earlier: Sequence[FeatureRoute],
-    ) -> Sequence[FeatureRoute]:
-        """Make the routes of the settings; those of `earlier` that fit are used again.
-
-        `routes` are the routes of streams. Raises StartError.
-        """
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeatureKind:
     """A feature, as the composition root knows it.
@@ -57,7 +32,8 @@ class FeatureKind:
     and raises StartError if the feature could not be made of them. `requests` takes a RouteSetup,
     the Origin and its IdentityHeaders, and returns the OriginRequests of a route. `answer` takes
     the routes and one of the `questions` of the console, which the feature has to answer. `routes`
-    takes the Services of a process and returns its RouteMaker.
+    takes the Services of a process and returns its RouteMaker. `commands` are added to those of
+    `headgate`.
     """
 
     name: str
@@ -72,3 +48,4 @@ class FeatureKind:
     # Returns whether the settings ask for routes of the feature's own.
     has_routes: Callable[[Settings], bool] = _never
     routes: str = ""
+    commands: tuple[CommandDeclaration, ...] = ()

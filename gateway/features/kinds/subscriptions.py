@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import get_args
 
+from gateway.command_declaration import CommandDeclaration
 from gateway.features.kinds.declaration import FeatureKind
 from gateway.features.questions.subscriptions import SubscriptionQuestion
 
@@ -14,4 +15,12 @@ KIND = FeatureKind(
     questions=get_args(SubscriptionQuestion),
     answer="gateway.features.subscriptions.subscription_handlers:answer_operator",
     of_origin="gateway.features.subscriptions.origins.setup:set_subscriptions",
+    commands=(
+        CommandDeclaration(
+            "stream",
+            "subscriptions",
+            "gateway.commands.subscriptions.commands:subscriptions",
+            "List and change subscriptions.",
+        ),
+    ),
 )

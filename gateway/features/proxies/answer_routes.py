@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from gateway.access.authorities import Authorities
     from gateway.access.token_guard import Verifier
-    from gateway.features.kinds.declaration import FeatureRoute
+    from gateway.features.feature_route import FeatureRoute
     from gateway.features.models.answer_route import AnswerRoute
     from gateway.routes.contract import StreamRoute
     from gateway.routes.services import Services

@@ -305,8 +305,8 @@ def check_format(file: Path, header: bytes) -> None:
     if version != SCHEMA_VERSION:
         raise StartError(
             f"{file} is of format {version}, and this Headgate knows format {SCHEMA_VERSION}:"
-            " start the Headgate that wrote it, and take its streams from there by headgate copy,"
-            f" or restore a backup of format {SCHEMA_VERSION}; it was left as it is"
+            " start the Headgate that wrote it, and take its streams from there by headgate data"
+            f" copy, or restore a backup of format {SCHEMA_VERSION}; it was left as it is"
         )
 
 

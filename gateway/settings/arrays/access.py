@@ -18,7 +18,7 @@ from gateway.settings.reading.values import Secret, TextPattern, Validator
 
 Role = Literal["viewer", "operator"]
 NAME_KIND = "a name of at most 64 letters, digits, '-', '_', '.' and '@'"
-HASH_KIND = "what headgate hash-password prints, which begins with $argon2id$"
+HASH_KIND = "what headgate config hash-password prints, which begins with $argon2id$"
 TOKEN_KIND = (
     f"at least {SHORTEST_TOKEN} characters without blanks, or {DIGEST} and the 64 hexadecimal "
     "digits of their hash"
@@ -67,7 +67,9 @@ class AdminUser(_Admitted):
 
     password_hash: Annotated[
         Secret, Validator(_check_hash), ValueKind(HASH_KIND), TextPattern(_HASH.pattern)
-    ] = setting(description="Hash of the password (Argon2id), which headgate hash-password prints.")
+    ] = setting(
+        description="Hash of the password (Argon2id), which headgate config hash-password prints."
+    )
 
 
 class AdminToken(_Admitted):

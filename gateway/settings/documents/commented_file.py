@@ -1,4 +1,4 @@
-"""The settings file of `headgate init`: one route, and every other setting in a comment."""
+"""The settings file of `headgate config init`: one route, and every other setting in a comment."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ HEAD = """\
 # defaults, except for auth and tokens_file, which have examples; {example} stands for a value that
 # has no default.
 #
-# Check this file:       headgate check --config {path}
+# Check this file:       headgate config check --config {path}
 # Serve by it:           headgate serve --config {path}
-# Let editors check it:  headgate check --schema > headgate.schema.json, and begin this file with
+# Let editors check it:  headgate config check --schema > headgate.schema.json, and begin this file
+#                        with
 #                        #:schema ./headgate.schema.json
 """
 EXAMPLE = "..."

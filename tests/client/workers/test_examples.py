@@ -193,7 +193,9 @@ async def test_a_test_of_the_receiver_is_answered_and_is_no_work(
 ) -> None:
     async with example(command, own_server) as (made, work):
         await made.start(stderr=asyncio.subprocess.PIPE)
-        tested = run([HEADGATE, "subscriptions", "test", "orders", "--admin", own_server.admin_url])
+        tested = run(
+            [HEADGATE, "stream", "subscriptions", "test", "orders", "--admin", own_server.admin_url]
+        )
         assert tested.returncode == 0, tested.stderr
         end = (await work.append("anna", {"item": "tea"})).next_offset
         assert await made.line() == PRINTED

@@ -1,4 +1,4 @@
-"""`headgate healthcheck`: whether the server with these settings is alive, for a container."""
+"""`headgate doctor health`: whether the server with these settings is alive, for a container."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ TIMEOUT_S = 2.0  # an event loop that answers no sooner does not serve
 
 @click.command()
 @config_option
-def healthcheck(config: Path | None) -> None:
-    """Check that the server with these settings is alive.
+def health(config: Path | None) -> None:
+    """Check that the server is alive.
 
-    The command requests /healthz from its admin listener on this machine. The exit status is 0 if
-    the response is 200 within two seconds, otherwise 1.
+    The command requests /healthz from the admin listener that the settings name, on this machine.
+    The exit status is 0 if the response is 200 within two seconds, otherwise 1.
     """
     settings = load_reachable(config)
     admin = settings.admin

@@ -1,4 +1,4 @@
-"""`headgate healthcheck`, against a real server and against what is none."""
+"""`headgate doctor health`, against a real server and against what is none."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from gateway.__main__ import cli as command
-from gateway.commands import healthcheck
+from gateway.commands import health
 from gateway.settings import Address
 from tests.support.ports import free_port
 
@@ -53,13 +53,13 @@ def answering(data: bytes | None, host: str = "127.0.0.1") -> Iterator[int]:
 
 def check(admin: str) -> tuple[int, str]:
     """The exit status and everything that is said, without a process of its own."""
-    result = CliRunner().invoke(command, ["healthcheck"], env={"HEADGATE_ADMIN": admin})
+    result = CliRunner().invoke(command, ["doctor", "health"], env={"HEADGATE_ADMIN": admin})
     return result.exit_code, result.output
 
 
 @pytest.mark.usefixtures("processes")
-def test_healthcheck_of_a_serving_server_exits_with_0(server: Headgate, cli: CommandLine) -> None:
-    done = cli("healthcheck", environment={"HEADGATE_ADMIN": f"127.0.0.1:{server.admin_port}"})
+def test_health_of_a_serving_server_exits_with_0(server: Headgate, cli: CommandLine) -> None:
+    done = cli("doctor", "health", environment={"HEADGATE_ADMIN": f"127.0.0.1:{server.admin_port}"})
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
 
@@ -67,12 +67,12 @@ def test_healthcheck_of_a_serving_server_exits_with_0(server: Headgate, cli: Com
     ("listening", "asked"),
     [("127.0.0.1", "0.0.0.0"), ("::1", "::"), ("127.0.0.1", "localhost")],
 )
-def test_healthcheck_asks_a_wildcard_address_on_loopback(listening: str, asked: str) -> None:
+def test_health_asks_a_wildcard_address_on_loopback(listening: str, asked: str) -> None:
     with answering(OK, listening) as port:
-        assert healthcheck.fault_of(Address(asked, port)) is None
+        assert health.fault_of(Address(asked, port)) is None
 
 
-def test_healthcheck_without_a_server_exits_with_1() -> None:
+def test_health_without_a_server_exits_with_1() -> None:
     admin = f"127.0.0.1:{free_port()}"
     assert check(admin) == (1, f"headgate: {admin} cannot be reached: Connection refused.\n")
 
@@ -99,19 +99,19 @@ def test_healthcheck_without_a_server_exits_with_1() -> None:
         (b"", "does not answer in HTTP"),
     ],
 )
-def test_healthcheck_exits_with_1_on_any_response_but_200(answer: bytes, why: str) -> None:
+def test_health_exits_with_1_on_any_response_but_200(answer: bytes, why: str) -> None:
     with answering(answer) as port:
         status, said = check(f"127.0.0.1:{port}")
         assert (status, said) == (1, f"headgate: 127.0.0.1:{port} {why}.\n")
 
 
-def test_healthcheck_of_a_hanging_server_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(healthcheck, "TIMEOUT_S", 0.05)
+def test_health_of_a_hanging_server_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health, "TIMEOUT_S", 0.05)
     with answering(None) as port:
         status, said = check(f"127.0.0.1:{port}")
         assert status == 1
         assert said == f"headgate: 127.0.0.1:{port} does not answer within 0.05 s.\n"
 
 
-def test_healthcheck_of_port_0_exits_with_2() -> None:
+def test_health_of_port_0_exits_with_2() -> None:
     assert check("127.0.0.1:0")[0] == 2
