@@ -169,8 +169,7 @@ async def show_metrics(request: web.Request) -> web.StreamResponse:
     from gateway.telemetry.exposition import preferred, registry
 
     of_listener = request.app[BOUNDS].measure()
-    of_alerts = request.app[NOTIFIER].samples()
-    snapshot = (metrics.build(), *await request.app[SOURCE].measure(), *of_listener, *of_alerts)
+    snapshot = (metrics.build(), *await request.app[SOURCE].measure(), *of_listener)
     # Only these decide. In another field may be bytes that are no text, which cannot be cloned.
     headers = CIMultiDict(Accept=preferred(",".join(request.headers.getall("Accept", ()))))
     coding = request.headers.get("Accept-Encoding", "")

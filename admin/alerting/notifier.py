@@ -11,24 +11,22 @@ import contextlib
 import random
 import secrets
 import socket
-from collections import Counter
 from typing import TYPE_CHECKING
 
-import aiohttp
 from headgate.backoff import Backoff
+from yarl import URL
 
 from admin.alerting.notices import MOST_ALERTS, Notice, NoticeMessage, body, signature
-from gateway.origin.requests import why_no_response
 from gateway.settings.alert_webhook import webhook_key
 from gateway.settings.reached import console_url
 from gateway.telemetry.logs import log
-from gateway.telemetry.metrics import Sample, counter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from admin.alerting.series import Labels
     from admin.alerting.states import ActiveAlert, AlertChanges, AlertStates
+    from gateway.outbound.client import OutboundClient
     from gateway.settings import Settings
 
 CALL_S = 10.0  # seconds for one request, from the connection to the head of the response
@@ -36,13 +34,6 @@ FIRST_S, LONGEST_S = 1.0, 120.0  # seconds between two attempts
 REPEAT_S = 4 * 3600.0  # firing alerts are sent again, as Alertmanager does by default
 MOST_WAITING = 256  # alerts that have ended and are not delivered; the oldest are dropped
 GONE = 410  # with which a receiver of Standard Webhooks unsubscribes
-
-NOTIFICATIONS = counter(
-    "headgate_alert_notifications_total",
-    "Notifications of alert_webhook, by result: delivered or failed messages, dropped alerts.",
-    "result",
-)
-RESULTS = ("delivered", "failed", "dropped")
 
 
 class AlertNotifier:
@@ -61,7 +52,6 @@ class AlertNotifier:
         self._clock = clock
         self._call_s = call_s
         self._repeat_s = repeat_s
-        self._counts: Counter[str] = Counter()
         self._firing: tuple[ActiveAlert, ...] = ()
         self._over: dict[tuple[str, Labels], Notice] = {}
         self._message: NoticeMessage | None = None  # the one to deliver next, if it is made already
@@ -104,9 +94,10 @@ class AlertNotifier:
             self._over.pop(alert.key, None)
         for alert in changes.resolved:
             self._over[alert.key] = Notice(alert, now)
-        while len(self._over) > MOST_WAITING:
-            del self._over[next(iter(self._over))]
-            self._counts["dropped"] += 1
+        if (surplus := len(self._over) - MOST_WAITING) > 0:
+            log.warning("alerts.ends_dropped", alerts=surplus)
+            for key in [*self._over][:surplus]:
+                del self._over[key]
         if changes.fired or changes.resolved:
             self._note_news()
 
@@ -116,9 +107,8 @@ class AlertNotifier:
 
     async def run(self) -> None:
         """Send messages until cancelled."""
-        async with aiohttp.ClientSession(
-            cookie_jar=aiohttp.DummyCookieJar(), connector=aiohttp.TCPConnector(force_close=True)
-        ) as session:
+        client: OutboundClient | None = None
+        try:
             while True:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(self._repeat_s):
@@ -126,23 +116,26 @@ class AlertNotifier:
                 self._has_news.clear()
                 notices = self._notices()
                 if self._url and not self._is_gone and notices:
-                    await self._send(session, notices)
+                    client = client or _client()
+                    await self._send(client, notices)
+        finally:
+            if client is not None:
+                await client.close()
 
     def _notices(self) -> list[Notice]:
         """Return all alerts to send; those that have ended come first, as they are sent once."""
         return [*self._over.values(), *map(Notice, self._firing)]
 
-    async def _send(self, session: aiohttp.ClientSession, notices: list[Notice]) -> None:
+    async def _send(self, client: OutboundClient, notices: list[Notice]) -> None:
         """Send these alerts; after a failure, pause and request another attempt."""
         message = self._message
         if message is None:
             text = body(self._gateway, self._console, notices)
             message = self._message = NoticeMessage(f"msg_{secrets.token_hex(16)}", text)
-        reason = await self._attempt(session, message)
+        reason = await self._attempt(client, message)
         if not reason:
             self._finish(message, notices)
             return
-        self._counts["failed"] += 1
         if reason != self._reason:
             log.warning("alerts.webhook_failed", reason=reason)
         self._reason = reason
@@ -158,7 +151,6 @@ class AlertNotifier:
 
     def _finish(self, message: NoticeMessage, notices: list[Notice]) -> None:
         """Drop the ended alerts of a delivered message; request another one for the rest."""
-        self._counts["delivered"] += 1
         self._backoff.reset()
         if self._reason:
             log.info("alerts.webhook_recovered")
@@ -171,26 +163,23 @@ class AlertNotifier:
         if self._over:
             self._has_news.set()
 
-    async def _attempt(self, session: aiohttp.ClientSession, message: NoticeMessage) -> str:
+    async def _attempt(self, client: OutboundClient, message: NoticeMessage) -> str:
         """Send a message once; return why it failed, or ""."""
+        from gateway.outbound.client import OutboundRequest
+        from gateway.outbound.failures import NoResponse
+
         url, timestamp = self._url, int(self._clock())
+        fields = {
+            "Content-Type": "application/json",
+            "webhook-id": message.id,
+            "webhook-timestamp": str(timestamp),
+            "webhook-signature": signature(self._key, message, timestamp),
+        }
+        request = OutboundRequest("POST", URL(url), fields, message.body)
         try:
-            async with session.post(
-                url,
-                data=message.body,
-                headers={
-                    "Content-Type": "application/json",
-                    "User-Agent": "Headgate",
-                    "webhook-id": message.id,
-                    "webhook-timestamp": str(timestamp),
-                    "webhook-signature": signature(self._key, message, timestamp),
-                },
-                allow_redirects=False,
-                timeout=aiohttp.ClientTimeout(total=self._call_s),
-            ) as response:  # whose body is not read: its connection is closed
-                status = response.status
-        except (aiohttp.ClientError, OSError) as error:
-            return f"it {why_no_response(error, self._call_s)}"
+            status = (await client.call(request, self._call_s, body_of=())).status
+        except NoResponse as failure:
+            return f"it {failure.why}"
         except Exception as error:  # noqa: BLE001 - else this task ends unnoticed
             # The text of the error is left out: it may have the URL in it.
             return f"it was not asked, by a fault of Headgate ({type(error).__name__})"
@@ -200,8 +189,8 @@ class AlertNotifier:
         unsubscribed = "; nothing is sent until the settings are read again"
         return f"it answers {status}{unsubscribed if self._is_gone else ''}"
 
-    def samples(self) -> Iterator[Sample]:
-        """Yield the number of messages by result, if there is a webhook."""
-        if self._url:
-            for result in RESULTS:
-                yield Sample(NOTIFICATIONS, (result,), float(self._counts[result]))
+
+def _client() -> OutboundClient:
+    from gateway.outbound.client import OutboundClient  # most consoles send no alerts
+
+    return OutboundClient("alert")

@@ -227,14 +227,9 @@ class Authorities:
         return files | {keys.public_url: keys.trouble for keys in self._urls}
 
     def samples(self) -> Iterator[Sample]:
-        """Yield the state of each file, and the total fetches from all URLs."""
+        """Yield the state of each file."""
         for file in self._files:
             yield Sample(FILE_OK, (file.setting,), float(file.trouble is None))
-        if self._urls:
-            from gateway.access.jwt_issuers import FETCHES, RESULTS
-
-            for result in RESULTS:
-                yield Sample(FETCHES, (result,), sum(it.fetches[result] for it in self._urls))
 
     def recheck_principals(self) -> None:
         """End the principals that no authority upholds any more, and update the reader keys.

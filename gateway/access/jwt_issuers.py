@@ -6,12 +6,9 @@ import asyncio
 import random
 from typing import TYPE_CHECKING, NamedTuple
 
-from aiohttp import ClientError, ClientSession, ClientTimeout, DummyCookieJar, TCPConnector
-from headgate.backoff import Backoff
 from typing_extensions import override
 from yarl import URL
 
-from gateway import trust
 from gateway.access import signed_tokens
 from gateway.access.contract import Authority
 from gateway.access.key_sets import KeySet, NoKeys, parse_keys
@@ -20,9 +17,9 @@ from gateway.access.principal import Principal, TokenRefused
 from gateway.access.tokens_file import RevocationClaims  # noqa: TC001 - proofs are decoded by it
 from gateway.background import Background
 from gateway.errors import KeysUnavailable, Unauthenticated
-from gateway.origin.requests import why_no_response
+from gateway.outbound.client import OutboundClient, OutboundRequest, pauses
+from gateway.outbound.failures import NoResponse
 from gateway.telemetry.logs import log
-from gateway.telemetry.metrics import counter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
@@ -35,17 +32,10 @@ if TYPE_CHECKING:
 # The typ of tokens that are accepted if the issuer has no `typ`: others have other purposes.
 ORDINARY = frozenset({"", "jwt", "at+jwt", "application/jwt", "application/at+jwt"})
 REFRESH_S = 300.0  # a key that its issuer has withdrawn is accepted no longer than that
-FIRST_RETRY_S, LONGEST_RETRY_S = 1.0, 60.0
 # Keys are rotated a few times a day at most; tokens with made-up ids may come by the thousand.
 UNKNOWN_EVERY_S = 10.0
 FETCH_S = 5.0  # also the longest wait of a request whose key is unknown
 LARGEST_SET = 256 << 10
-FETCHES = counter(
-    "headgate_jwks_fetches_total",
-    "Fetches of the keys of JWT issuers, by result: fetched or failed.",
-    "result",
-)
-RESULTS = ("fetched", "failed")
 
 
 class RemoteKeys(Background):
@@ -53,7 +43,7 @@ class RemoteKeys(Background):
 
     A set without keys withdraws them all. `keys` is None before the first successful fetch.
     `on_change` is called after each change of the keys. `trouble` says why the last fetch failed,
-    in words that follow "it". `fetches` counts by RESULTS.
+    in words that follow "it".
     """
 
     def __init__(
@@ -63,13 +53,12 @@ class RemoteKeys(Background):
         self.public_url = url.partition("?")[0]  # without the query, which may have a secret
         self._algorithms = algorithms
         self._on_change = on_change
-        self._session: ClientSession | None = None
+        self._client = OutboundClient("jwks")
         self._fetching: asyncio.Task[None] | None = None
         self._requested_at = -UNKNOWN_EVERY_S
         self._content: bytes | None = None
         self.keys: KeySet | None = None
         self.trouble: str | None = None
-        self.fetches = dict.fromkeys(RESULTS, 0)
 
     def adopt(self, earlier: RemoteKeys) -> None:
         """Use the keys that were fetched from the same URL before, until others are."""
@@ -92,13 +81,11 @@ class RemoteKeys(Background):
         if self._fetching is not None:
             self._fetching.cancel()
             await asyncio.gather(self._fetching, return_exceptions=True)
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
+        await self._client.close()
 
     @override
     async def _run(self) -> None:
-        backoff = Backoff(FIRST_RETRY_S, LONGEST_RETRY_S, random.random)
+        backoff = pauses()
         while True:
             await self._fetch()
             if self.trouble is None:
@@ -118,15 +105,12 @@ class RemoteKeys(Background):
 
     async def _attempt(self) -> None:
         try:
-            async with asyncio.timeout(FETCH_S):
-                content = await self._content_at_url()
+            content = await self._content_at_url()
             if content != self._content:
                 self._take(content)
             self.trouble = None
-            self.fetches["fetched"] += 1
-        except (ClientError, OSError, TimeoutError, ValueError) as cause:
-            self.fetches["failed"] += 1
-            self._refuse(_why(cause))
+        except (NoResponse, ValueError) as cause:
+            self._refuse(str(cause))
         finally:
             self._fetching = None
 
@@ -148,33 +132,13 @@ class RemoteKeys(Background):
             log.warning("access.keys_not_fetched", url=self.public_url, why=why)
 
     async def _content_at_url(self) -> bytes:
-        if self._session is None:
-            # The system's authorities take a while to load, so only for https.
-            tls = trust.context() if self._url.startswith("https:") else True
-            self._session = ClientSession(
-                connector=TCPConnector(limit=1, ssl=tls),
-                cookie_jar=DummyCookieJar(),
-                timeout=ClientTimeout(total=FETCH_S),
-                # A compressed body could be a bomb.
-                headers={"Accept-Encoding": "identity", "User-Agent": "headgate"},
-                auto_decompress=False,
-            )
-        content = bytearray()
-        url = URL(self._url, encoded=True)
-        async with self._session.get(url, allow_redirects=False) as response:
-            if response.status != 200:
-                raise ValueError(f"answers {response.status}")
-            async for part in response.content.iter_any():
-                content += part
-                if len(content) > LARGEST_SET:
-                    raise ValueError(f"sends more than {LARGEST_SET >> 10} KiB")
-        return bytes(content)
-
-
-def _why(cause: Exception) -> str:
-    """Return why a fetch failed, in words that follow "it"."""
-    is_ours = isinstance(cause, ValueError) and not isinstance(cause, ClientError)
-    return str(cause) if is_ours else why_no_response(cause, FETCH_S)
+        request = OutboundRequest("GET", URL(self._url, encoded=True), {})
+        response = await self._client.call(request, FETCH_S, longest=LARGEST_SET, body_of={200})
+        if response.status != 200:
+            raise ValueError(f"answers {response.status}")
+        if not response.is_whole:
+            raise ValueError(f"sends more than {LARGEST_SET >> 10} KiB")
+        return response.body
 
 
 class KeysOfFile:

@@ -15,8 +15,11 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 import msgspec
+from yarl import URL
 
 from gateway.front.sockets import ADMIN, PRIVATE, short_path
+from gateway.outbound.client import OutboundClient, OutboundRequest
+from gateway.outbound.failures import NoResponse
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -73,22 +76,22 @@ async def _can_shake_hands(path: str, host: str, context: ssl.SSLContext) -> boo
 
 async def load(folder: Path, caddyfile: str) -> None:
     """Have Caddy take another configuration. Raises CannotLoadError."""
-    timeout = aiohttp.ClientTimeout(total=LONGEST_LOAD_S)
+    request = OutboundRequest(
+        "POST",
+        URL("http://127.0.0.1/load"),
+        {"Content-Type": "text/caddyfile"},
+        caddyfile.encode(),
+    )
     with short_path(folder, ADMIN) as path:
-        connector = aiohttp.UnixConnector(path)
+        client = OutboundClient("front", lambda: aiohttp.UnixConnector(path))
         try:
-            async with (
-                aiohttp.ClientSession(connector=connector, timeout=timeout) as session,
-                session.post(
-                    "http://127.0.0.1/load",
-                    data=caddyfile.encode(),
-                    headers={"Content-Type": "text/caddyfile"},
-                ) as response,
-            ):
-                if response.status != 200:
-                    raise CannotLoadError(_reason(await response.read()))
-        except (aiohttp.ClientError, TimeoutError) as error:
-            raise CannotLoadError(f"Caddy does not answer ({error})") from error
+            response = await client.call(request, LONGEST_LOAD_S)
+        except NoResponse as failure:
+            raise CannotLoadError(f"Caddy {failure.why}") from failure
+        finally:
+            await client.close()
+    if response.status != 200:
+        raise CannotLoadError(_reason(response.body))
 
 
 def _reason(body: bytes) -> str:

@@ -286,22 +286,6 @@ def why_unreachable(error: BaseException, timeout_s: float) -> str:
     return "cannot be connected to"
 
 
-def why_no_response(error: BaseException, timeout_s: float) -> str:
-    """Return why a request of `timeout_s` at most got no response, in words that follow its server.
-
-    No address is in them, and none of the server's own words.
-    """
-    if isinstance(error, aiohttp.ClientConnectorError):
-        return why_unreachable(error, timeout_s)
-    if isinstance(error, TimeoutError):
-        return f"did not answer within {timeout_s:g} s"
-    if isinstance(error, aiohttp.ClientPayloadError):
-        return "sent a response that is not complete"
-    if isinstance(error, aiohttp.ClientResponseError | ValueError):
-        return "sent no valid response of HTTP/1.1"
-    return "closed the connection without a response"
-
-
 def _why_no_tls(error: ssl.SSLError) -> str:
     if not isinstance(error, ssl.SSLCertVerificationError):
         return f"does not speak TLS as we do: {error.reason}"

@@ -20,7 +20,7 @@ from gateway.process.listening import explaining, open_admin, open_front, open_t
 from gateway.process.reconfiguration import ActiveConfiguration, Maker
 from gateway.process.reloader import Reloader
 from gateway.settings.reached import stream_tls
-from gateway.telemetry import metrics, tracing
+from gateway.telemetry import metrics, outbound, tracing
 from gateway.telemetry.logs import log
 from gateway.telemetry.metrics import Sample, gauge
 from gateway.web.connections.listener import ConnectionListener
@@ -162,6 +162,7 @@ class Gateway:
             *(() if self._handshakes is None else self._handshakes.samples()),
             Sample(CONFIGURATIONS, (), 1 + len(self._retiring)),
             Sample(DRAINING, (), float(self._is_stopping)),
+            *outbound.samples(),
             *metrics.of_this_process(),
         )
 

@@ -5,16 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-import random
 from collections import Counter
 from typing import TYPE_CHECKING
 
-import aiohttp
-from aiohttp import ClientTimeout
-from headgate.backoff import Backoff
 from yarl import URL
 
-from gateway.origin.requests import why_no_response
+from gateway.outbound.client import FIRST_PAUSE_S, OutboundClient, OutboundRequest, pauses
+from gateway.outbound.failures import NoResponse
 from gateway.purge.purge_queue import (
     GIVE_UP_S,
     MOST_WAITING,
@@ -23,22 +20,18 @@ from gateway.purge.purge_queue import (
     PendingPurge,
     PurgeQueue,
 )
+from gateway.rules.directives import again_s
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from aiohttp import ClientResponse, ClientSession
-
     from gateway.purge.drivers import Driver
 
 CALL_S = 10.0  # seconds for one call, from the connection to the end of the response
-FIRST_S, LONGEST_S = 1.0, 60.0  # seconds between two attempts
-MAX_RETRY_AFTER_S = 600  # by the Retry-After of a cache
 # Seconds for which a purge that succeeded shows that the next one will. While responses go by this,
 # and for NEEDED_S after the last one, a purge of nothing is sent every CHECKED_EVERY_S.
 TRUSTED_S, CHECKED_EVERY_S, NEEDED_S = 60.0, 45.0, 180.0
-ANSWER_BYTES = 64 << 10  # the rest is not read: a vendor's responses are short
 
 
 class Purger:
@@ -54,7 +47,7 @@ class Purger:
         clock: Callable[[], float],
         *,
         most: int = MOST_WAITING,
-        first_s: float = FIRST_S,
+        first_s: float = FIRST_PAUSE_S,
         settle_s: float = SETTLE_S,
         retry_for_s: float = GIVE_UP_S,
         prefix: str = "",
@@ -70,7 +63,7 @@ class Purger:
         self._clock = clock
         self._settle_s = settle_s
         self._give_up_s = retry_for_s
-        self._backoff = Backoff(first_s, LONGEST_S, random.random)
+        self._backoff = pauses(first_s)
         self._reason = ""  # of the last failure
         self._nothing = Copies(prefix, f"{prefix}/.headgate/purge-check")  # no stream has the name
         self._succeeded_at = self._needed_until = -math.inf
@@ -105,7 +98,7 @@ class Purger:
         streams = "1 purge waits" if failed == 1 else f"{failed:,} purges wait"
         return f"it {self._reason}; {streams}, and readers may get what is no more"
 
-    async def run(self, session: ClientSession) -> None:
+    async def run(self, client: OutboundClient) -> None:
         """Send purges until `stop`, and then until all are done or have failed once more."""
         while True:
             self._has_work.clear()
@@ -119,7 +112,7 @@ class Purger:
             if young_s > 0:
                 await asyncio.sleep(young_s)
                 continue
-            wait_s = await self._attempt(session, until)
+            wait_s = await self._attempt(client, until)
             if self._stopping.is_set():
                 if self.queue and self.queue.failed == len(self.queue):
                     return
@@ -154,12 +147,12 @@ class Purger:
         except TimeoutError:
             self.purge(self._nothing)
 
-    async def _attempt(self, session: ClientSession, until: float) -> float:
+    async def _attempt(self, client: OutboundClient, until: float) -> float:
         """Send the purges queued before `until` in one call; return the pause in seconds."""
         started = self.queue.start(self.driver.at_once, until)
         reason, retry_after_s = "was not asked to the end", 0
         try:
-            reason, retry_after_s = await self._call(session, started)
+            reason, retry_after_s = await self._call(client, started)
         except Exception as error:  # noqa: BLE001 - else this task ends unnoticed
             reason = f"could not be asked ({type(error).__name__})"
             if reason != self._reason:
@@ -183,38 +176,20 @@ class Purger:
         self.abandon(self._clock() - self._give_up_s)
         return max(self._backoff.next_s(), float(retry_after_s))
 
-    async def _call(self, session: ClientSession, copies: list[Copies]) -> tuple[str, int]:
+    async def _call(self, client: OutboundClient, copies: list[Copies]) -> tuple[str, int]:
         """Make one call. Return why it failed, or "", and the seconds of its Retry-After, or 0.
 
         The reason contains no secret, and none of the vendor's own words.
         """
         call = self.driver.call(copies)
+        url = URL(f"{self.driver.url}{call.target}", encoded=True)
+        request = OutboundRequest(call.method, url, call.headers, call.body or None)
         try:
-            async with session.request(
-                call.method,
-                URL(f"{self.driver.url}{call.target}", encoded=True),
-                headers=call.headers,
-                data=call.body or None,
-                allow_redirects=False,  # the token is for no other host
-                timeout=ClientTimeout(total=CALL_S),
-            ) as answer:
-                reason = self.driver.why_not(answer.status, await _beginning(answer)) or ""
-                return reason, _retry_after(answer.headers.get("Retry-After", ""))
-        except (aiohttp.ClientError, OSError) as error:
-            return why_no_response(error, CALL_S), 0
+            response = await client.call(request, CALL_S)
+        except NoResponse as failure:
+            return failure.why, 0
+        reason = self.driver.why_not(response.status, response.body) or ""
+        return reason, again_s(response.headers) or 0
 
     def _labels(self) -> dict[str, str]:
         return {"cache": self.driver.kind, "place": self.driver.place}
-
-
-async def _beginning(answer: ClientResponse) -> bytes:
-    """Return the body, or its first ANSWER_BYTES and the rest of one read."""
-    body = b""
-    while len(body) < ANSWER_BYTES and (part := await answer.content.readany()):
-        body += part
-    return body
-
-
-def _retry_after(text: str) -> int:
-    is_seconds = text.isascii() and text.isdigit()  # it may be a date, too
-    return min(int(text[:9]), MAX_RETRY_AFTER_S) if is_seconds else 0

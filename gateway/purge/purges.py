@@ -9,9 +9,6 @@ import asyncio
 import math
 from typing import TYPE_CHECKING
 
-from aiohttp import ClientSession, DummyCookieJar, TCPConnector
-
-from gateway import trust
 from gateway.protocol.cache_headers import PurgeTrust
 from gateway.purge.purge_queue import GIVE_UP_S, SETTLE_S, Copies
 from gateway.telemetry import metrics
@@ -20,6 +17,7 @@ from gateway.telemetry.metrics import Sample, counter, gauge
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from gateway.outbound.client import OutboundClient
     from gateway.purge.purger import Purger
     from gateway.settings import PurgedCache, Route
 
@@ -68,10 +66,13 @@ class Purges:
         Raises StartError if the token of a cache is missing.
         """
         self._purgers: list[Purger] = []
+        self._client: OutboundClient | None = None
         if caches:
-            from gateway.purge.drivers import driver_of  # most gateways purge no cache
+            from gateway.outbound.client import OutboundClient  # most gateways purge no cache
+            from gateway.purge.drivers import driver_of
             from gateway.purge.purger import Purger
 
+            self._client = OutboundClient("purge")
             self._purgers += (
                 Purger(
                     driver_of(cache, wall_clock),
@@ -83,7 +84,6 @@ class Purges:
                 for cache in caches
             )
         self._tasks: list[asyncio.Task[None]] = []
-        self._session: ClientSession | None = None
 
     def purge(self, prefix: str, path: str) -> None:
         """Queue a purge of the stream at a canonical path, at every cache."""
@@ -127,14 +127,9 @@ class Purges:
 
     def open(self) -> None:
         """Start a task for each cache."""
-        if not self._purgers:
-            return
-        self._session = session = ClientSession(
-            connector=TCPConnector(ssl=trust.context(), limit=len(self._purgers)),
-            cookie_jar=DummyCookieJar(),
-            trust_env=False,
-        )
-        self._tasks = [asyncio.create_task(purger.run(session)) for purger in self._purgers]
+        if self._client is not None:
+            runs = [purger.run(self._client) for purger in self._purgers]
+            self._tasks = [asyncio.create_task(run) for run in runs]
 
     async def drain(self) -> None:
         """Wait until every cache has confirmed its purges, or has failed once more."""
@@ -149,5 +144,5 @@ class Purges:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for purger in self._purgers:
             purger.abandon(math.inf)
-        if self._session is not None:
-            await self._session.close()
+        if self._client is not None:
+            await self._client.close()

@@ -24,7 +24,7 @@ from gateway.process.running_servers import AddressFile
 from gateway.process.service_manager import ServiceManager
 from gateway.runtime.write_journal import share_memory
 from gateway.settings import Address
-from gateway.telemetry import metrics
+from gateway.telemetry import metrics, outbound
 from gateway.telemetry.logs import log, set_level
 from gateway.workers.channel import StartMessage
 from gateway.workers.worker_slot import LAST_S, WorkerSlot
@@ -278,13 +278,12 @@ class Supervisor:
         return (
             *whole,
             *(() if self._reloader is None else self._reloader.samples()),
-            *metrics.together([*snapshots, metrics.of_this_process()]),
+            *metrics.together([*snapshots, _own_numbers()]),
         )
 
     async def processes(self) -> list[ProcessReport]:
         """Return this process and each worker."""
-        numbers = metrics.of_this_process()
-        own = ProcessReport("supervisor", os.getpid(), None, Restarts(), numbers)
+        own = ProcessReport("supervisor", os.getpid(), None, Restarts(), _own_numbers())
         reports = await self._reports()
         workers = zip(self._slots, reports, strict=True)
         return [own, *(slot.process(report) for slot, report in workers)]
@@ -304,6 +303,11 @@ class Supervisor:
 
     async def _reports(self) -> list[WorkerReport | None]:
         return await asyncio.gather(*(slot.report() for slot in self._slots))
+
+
+def _own_numbers() -> Snapshot:
+    """Return the metrics of the supervisor, which sends alerts and talks to the front."""
+    return (*metrics.of_this_process(), *outbound.samples())
 
 
 def _merged(results: Iterable[tuple[int, dict[str, str | None]]]) -> dict[str, str | None]:

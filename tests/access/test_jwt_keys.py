@@ -14,8 +14,10 @@ from structlog.testing import capture_logs
 from gateway.access import jwt_issuers
 from gateway.access.authorities import Authorities
 from gateway.errors import KeysUnavailable, Unauthenticated
+from gateway.outbound.client import pauses
 from gateway.settings import Settings
 from tests.access.forging import AUDIENCE, EC, ED, ISSUER, NOW, OTHER_ED, good, jwks
+from tests.support.outbound import OutboundRequests
 from tests.support.ports import free_port
 from tests.support.waiting import until
 
@@ -283,7 +285,7 @@ async def test_a_dead_issuer_ends_no_reader_and_is_used_again_once_back(
 
 
 async def test_a_failed_fetch_of_issuer_keys_is_retried(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jwt_issuers, "FIRST_RETRY_S", 0.01)
+    monkeypatch.setattr(jwt_issuers, "pauses", lambda: pauses(0.01))
     async with issuing(says(b"", 500)) as issuer:
         await until(lambda: issuer.asked > 3)
         issuer.answer = Issuer.publish
@@ -291,14 +293,16 @@ async def test_a_failed_fetch_of_issuer_keys_is_retried(monkeypatch: pytest.Monk
         assert await issuer.is_known(good())
 
 
-async def test_fetches_of_issuer_keys_are_counted_by_outcome(issuer: Issuer) -> None:
-    await until(lambda: issuer.keys.keys is not None)
-    issuer.answer = says(b"", 500)
-    await issuer.keys._fetch()
-    await issuer.keys._fetch()
-    told = {sample.values: sample.number for sample in issuer.authorities.samples()}
-    assert told == {("fetched",): 1, ("failed",): 2}
-    assert list(Authorities(Settings(), lambda: NOW).samples()) == [], "there is nothing to fetch"
+async def test_fetches_of_issuer_keys_are_counted_by_outcome() -> None:
+    requests = OutboundRequests("jwks")
+    async with issuing() as issuer:
+        await until(lambda: issuer.keys.keys is not None)
+        issuer.answer = says(b"", 500)
+        await issuer.keys._fetch()
+        await issuer.keys._fetch()
+        await issuer.die()
+        await issuer.keys._fetch()
+    assert requests.by_outcome() == {"2xx": 1, "5xx": 2, "unreachable": 1}
 
 
 async def test_an_issuer_key_file_is_read_again_when_it_changes(tmp_path: Path) -> None:

@@ -45,6 +45,7 @@ OF_MCP = {"gateway.features.mcp"}
 OF_METRICS = {"importlib.metadata", "prometheus_client", "gateway.telemetry.exposition"}
 OF_OPERATORS = {"difflib", "tomllib"}  # who write settings, and make mistakes in them
 OF_OTHERS = {"greenlet", "pydantic", "rich"}  # whom nothing of ours needs, but for what others have
+OF_OUTBOUND = {"gateway.outbound"}
 OF_PURGES = {"gateway.purge.drivers", "gateway.purge.purger"}
 OF_REDIS = {"gateway.logs.redis", "redis"}
 OF_RUNS = {"gateway.features.runs.runs", "headgate.records", "headgate.runs"}
@@ -53,7 +54,7 @@ OF_TRACES = {"opentelemetry"}
 OF_WORKERS = {"gateway.workers"}
 UNNEEDED = OF_COMMANDS | OF_CONSOLE | OF_CREDENTIALS | OF_EDGES | OF_FILES | OF_METRICS
 UNNEEDED |= OF_OPERATORS | OF_OTHERS | OF_PURGES | OF_REDIS | OF_RUNS | OF_TOKENS | OF_TRACES
-UNNEEDED |= OF_MCP | OF_WORKERS
+UNNEEDED |= OF_MCP | OF_OUTBOUND | OF_WORKERS
 
 
 def telling(origin: str) -> AbstractContextManager[Headgate]:

@@ -29,7 +29,6 @@ UPLOAD = 32 << 20  # bytes: more than the sockets on loopback take ahead
 @contextlib.asynccontextmanager
 async def calling(origin: RawOrigin) -> AsyncIterator[ProviderClient]:
     client = ProviderClient([origin.url], {}, head_timeout_s=30.0, read_timeout_s=READ_S)
-    client.open()
     try:
         yield client
     finally:

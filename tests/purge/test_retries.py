@@ -7,13 +7,13 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import pytest
-from aiohttp import ClientSession
 from structlog.testing import capture_logs
 
+from gateway.outbound.client import READ_BYTES, OutboundClient
 from gateway.purge import purger as of_purger
 from gateway.purge.drivers import Call, driver_of
 from gateway.purge.purge_queue import GIVE_UP_S, Copies
-from gateway.purge.purger import ANSWER_BYTES, Purger
+from gateway.purge.purger import Purger
 from gateway.purge.purges import Purges, longest_copy_s
 from gateway.settings import PurgedCache, Route
 from tests.purge.double import NOW_S, SUCCESS, Double, refusal
@@ -62,14 +62,15 @@ async def working(
     retry_for_s: float = GIVE_UP_S,
 ) -> AsyncIterator[Cache]:
     cache = Cache(url, most=most, first_s=first_s, settle_s=settle_s, retry_for_s=retry_for_s)
-    async with ClientSession() as session:
-        task = asyncio.create_task(cache.purger.run(session))
-        try:
-            yield cache
-            cache.purger.stop()
-            await task
-        finally:
-            task.cancel()
+    client = OutboundClient("purge")
+    task = asyncio.create_task(cache.purger.run(client))
+    try:
+        yield cache
+        cache.purger.stop()
+        await task
+    finally:
+        task.cancel()
+        await client.close()
 
 
 async def test_a_failed_purge_is_retried_until_it_is_done_and_logged_once() -> None:
@@ -308,7 +309,7 @@ async def test_reading_an_endless_purge_response_stops_at_the_limit() -> None:
     async def play(wire: Wire) -> None:
         await wire.send(b"HTTP/1.1 200 OK\r\n\r\n")
         while not wire.is_closing():
-            await wire.send(b" " * ANSWER_BYTES)
+            await wire.send(b" " * READ_BYTES)
 
     async with RawOrigin(play) as origin, working(origin.url) as cache:
         cache.purger.purge(X)

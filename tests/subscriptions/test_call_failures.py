@@ -8,15 +8,18 @@ import socket
 import ssl
 from typing import TYPE_CHECKING
 
-import aiohttp
 import pytest
+from yarl import URL
 
-from gateway.features.judged_connector import JudgedConnector
 from gateway.features.subscriptions.sending.failures import DeliveryFailed, failure_of, refusal_of
+from gateway.outbound.client import OutboundClient, OutboundRequest
+from gateway.outbound.connections import Connector
+from gateway.outbound.failures import NoResponse
 from gateway.settings.arrays.destinations import AllowedHosts, allowed_host
-from tests.features.test_judged import serving
+from tests.outbound.test_connections import serving
 from tests.subscriptions.receivers import receiver, subscribed
 from tests.support.certificates import Authority
+from tests.support.outbound import trusting
 from tests.support.ports import free_port
 
 if TYPE_CHECKING:
@@ -29,14 +32,14 @@ INSIDE = re.compile(r"[a-z][A-Z]|Error|Errno|\[|\(")
 
 
 @contextlib.asynccontextmanager
-async def tls_server(folder: Path) -> AsyncIterator[tuple[int, ssl.SSLContext]]:
-    """A server on loopback with a certificate for localhost; its port, and who trusts it."""
+async def tls_server(folder: Path) -> AsyncIterator[tuple[int, Path]]:
+    """A server on loopback with a certificate for localhost; its port, and its authority's file."""
     made = Authority("Ours", folder / "ca.pem")
     files = made.issue().write(folder)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(files.certificate, files.key)
     async with serving(context) as server:
-        yield server.port, ssl.create_default_context(cafile=str(made.file))
+        yield server.port, made.file
 
 
 async def look_up(_host: str, _port: int, _family: object) -> Sequence[str]:
@@ -47,16 +50,15 @@ async def look_up_nothing(_host: str, _port: int, _family: object) -> Sequence[s
     raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
 
-async def failure(
-    url: str, trust: ssl.SSLContext | None = None, *, is_known: bool = True
-) -> tuple[str, str]:
+async def failure(url: str, *, is_known: bool = True) -> tuple[str, str]:
     """Return the reason and the category of a call that fails."""
     hosts = AllowedHosts([], [allowed_host(it) for it in NAMES])
-    connector = JudgedConnector(hosts, look_up=look_up if is_known else look_up_nothing)
-    async with aiohttp.ClientSession(connector=connector) as session:
-        with pytest.raises(aiohttp.ClientError) as raised:
-            await session.post(url, ssl=True if trust is None else trust)
-    made = failure_of(raised.value, 10.0)
+    found = look_up if is_known else look_up_nothing
+    client = OutboundClient("webhook", lambda: Connector(hosts, look_up=found))
+    with pytest.raises(NoResponse) as raised:
+        await client.call(OutboundRequest("POST", URL(url), {}), 10.0)
+    await client.close()
+    made = failure_of(raised.value)
     assert isinstance(made, DeliveryFailed)
     assert not INSIDE.search(made.detail)
     return made.detail, made.category
@@ -108,12 +110,13 @@ async def test_a_receiver_of_an_unknown_authority_needs_another_certificate(tmp_
 
 
 async def test_a_receiver_with_a_certificate_for_another_name_is_told_so(tmp_path: Path) -> None:
-    async with tls_server(tmp_path) as (port, trust):
-        assert await failure(f"https://other.example:{port}/", trust) == (
-            "the receiver has a certificate for another host name; "
-            "give it a valid certificate for its host name, with the whole chain",
-            "tls_error",
-        )
+    async with tls_server(tmp_path) as (port, authority):
+        with trusting(authority):
+            assert await failure(f"https://other.example:{port}/") == (
+                "the receiver has a certificate for another host name; "
+                "give it a valid certificate for its host name, with the whole chain",
+                "tls_error",
+            )
 
 
 async def test_a_receiver_without_tls_at_its_port_is_told_so() -> None:

@@ -11,6 +11,7 @@ import pytest
 from aiohttp import web
 
 from gateway.features.subscriptions.sending import webhooks
+from gateway.outbound.client import LONGEST_ON_THE_WIRE
 from tests.subscriptions.receivers import Receiver, Subscribed, receiver, subscribed
 from tests.support.waiting import until
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 OK = b"HTTP/1.1 200 OK\r\n"
 DONE = b'{"done":true}'
 # A receiver gets no further than this: what is read of a response, and buffers of two sockets.
-MOST_TAKEN = webhooks.LONGEST_ON_THE_WIRE + (8 << 20)
+MOST_TAKEN = LONGEST_ON_THE_WIRE + (8 << 20)
 CALL_S = 0.5  # in place of ten seconds
 
 

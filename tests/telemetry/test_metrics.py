@@ -9,9 +9,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import generate_latest
 
-from admin.alerting.notifier import NOTIFICATIONS
 from gateway.access.authorities import FILE_OK
-from gateway.access.jwt_issuers import FETCHES
 from gateway.edge import metrics as edge_metrics
 from gateway.features.compact import folded_reader
 from gateway.features.models.counts import metrics as model_metrics
@@ -26,7 +24,7 @@ from gateway.process.reloader import RELOADS
 from gateway.process.written_settings import LAST_OK
 from gateway.purge import purges
 from gateway.streams import metrics as hosted_metrics
-from gateway.telemetry import metrics, traffic_metrics
+from gateway.telemetry import metrics, outbound, traffic_metrics
 from gateway.telemetry.exposition import registry
 from gateway.telemetry.metrics import (
     Metric,
@@ -105,13 +103,12 @@ DECLARED = (
     RELOADS,
     LAST_OK,
     CLOCK_SETS,
-    FETCHES,
     FILE_OK,
     *admin_listener.DECLARED,
     *(certificate_files.EXPIRY, certificate_files.START, certificate_files.FILES_OK),
     handshakes.FAILURES,
     *metrics.OF_PROCESSES,
-    NOTIFICATIONS,
+    *outbound.DECLARED,
 )
 OPERATING = (Path(__file__).parents[2] / "docs" / "operating.md").read_text()
 

@@ -77,12 +77,6 @@ class ModelRoute(AnswerRoute):
         yield from metrics.provider_samples(self.prefix, self.upstream)
 
     @override
-    async def open(self) -> None:
-        """Prepare to call the provider, and end what an earlier process has left."""
-        self.upstream.open()
-        await super().open()
-
-    @override
     async def close(self) -> None:
         """End what still runs, and close all connections."""
         await super().close()

@@ -88,12 +88,6 @@ class ProxyRoute(AnswerRoute):
         return lines
 
     @override
-    async def open(self) -> None:
-        """Prepare connections, and end what an earlier process has left."""
-        self.provider.client.open()
-        await super().open()
-
-    @override
     async def close(self) -> None:
         """End what still runs, and close all connections."""
         await super().close()

@@ -6,17 +6,19 @@ from typing import TYPE_CHECKING
 
 from gateway.errors import NotOffered
 from gateway.features.errors import AnswerTooLong
-from gateway.features.judged_connector import JudgedConnector
 from gateway.features.models.answer import StoredResponse
 from gateway.features.models.dialects.plain import PlainDialect
 from gateway.features.models.live_answer import WholeResponse
 from gateway.features.models.provider.client import (
     ProviderClient,
+    ProviderResponse,
     ServedResponse,
     body_parts,
     unread,
 )
 from gateway.features.models.record import ResponseEntry
+from gateway.outbound.client import OutboundClient
+from gateway.outbound.connections import Connector
 from gateway.protocol.bodies.content import DEFAULT_CONTENT_TYPE
 
 if TYPE_CHECKING:
@@ -25,7 +27,6 @@ if TYPE_CHECKING:
 
     from gateway.features.models.left.unfinished import UnfinishedAnswer
     from gateway.features.models.left.unread import Leave
-    from gateway.features.models.provider.client import ProviderResponse
     from gateway.features.models.provider.contract import AnswerOwner, AnswerRequest
     from gateway.settings import ProxySettings
 
@@ -73,7 +74,7 @@ class ProxiedProvider:
             {},
             head_timeout_s=settings.head_timeout,
             read_timeout_s=settings.read_timeout,
-            connect=lambda: JudgedConnector(self.hosts),
+            client=OutboundClient("proxy", lambda: Connector(self.hosts), ProviderResponse),
         )
 
     async def call(self, request: AnswerRequest) -> ServedResponse:

@@ -4,30 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import random
-import ssl
 import weakref
-from contextlib import nullcontext
 from http import HTTPStatus
 from typing import TYPE_CHECKING, NamedTuple
 
 import aiohttp
-from aiohttp import (
-    ClientResponse,
-    ClientSession,
-    ClientTimeout,
-    DummyCookieJar,
-    TCPConnector,
-    hdrs,
-)
+from aiohttp import ClientResponse
 from yarl import URL
 
-from gateway.errors import OriginBroken, OriginTimeout, OriginUnreachable
-from gateway.features.judged_connector import KEEP_ALIVE_S, refusal_in
+from gateway.errors import DestinationRefused, OriginBroken, OriginTimeout, OriginUnreachable
 from gateway.features.models.provider.refusals import may_be_repeated, pause_s
 from gateway.features.models.provider.uploads import Upload
-from gateway.origin.heads import HEAD_BYTES
-from gateway.origin.reader import HEADER_LINES
-from gateway.origin.requests import why_unreachable
+from gateway.outbound.client import OutboundClient, OutboundRequest
+from gateway.outbound.connections import Connector
+from gateway.outbound.failures import NoResponse
 from gateway.protocol.http.forwarding import OF_PROXIES_IN_FRONT, check_text, outgoing_fields
 from gateway.protocol.http.header_names import PROVIDER_KEYS
 
@@ -38,17 +28,16 @@ if TYPE_CHECKING:
     from multidict import CIMultiDict, MultiMapping
 
     from gateway.errors import HeadgateError
+    from gateway.telemetry.outbound import FailureKind
 
 # Fields with a client's key. On a route with the provider's key, it is a token of Headgate.
 KEY_FIELDS = frozenset({"authorization", *map(str.lower, PROVIDER_KEYS)})
 # A position in a stream here, and fields that tell where the client is.
 _NOT_FOR_PROVIDERS = OF_PROXIES_IN_FRONT | {"last-event-id", "origin", "referer"}
-_NOT_ADDED = (hdrs.ACCEPT, hdrs.ACCEPT_ENCODING, hdrs.CONTENT_TYPE, hdrs.USER_AGENT)
-_CONNECT_S = 10.0
-
-
-def _connector() -> TCPConnector:
-    return TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_S)  # answers are bounded
+_ERRORS: dict[FailureKind, type[HeadgateError]] = {
+    "timeout": OriginTimeout,
+    **dict.fromkeys(("certificate", "name", "tls", "unreachable"), OriginUnreachable),
+}
 
 
 class ProviderResponse(ClientResponse):
@@ -79,44 +68,27 @@ class ProviderClient:
         head_timeout_s: float,
         read_timeout_s: float,
         retries: int = 0,
-        connect: Callable[[], TCPConnector] = _connector,
+        client: OutboundClient | None = None,
     ) -> None:
         """Send `key_fields` in place of the client's key; without any, the client's is sent.
 
         Requests for answers that are refused by all servers are sent `retries` times again.
-        `connect` makes the connections.
+        `client` checks addresses, where clients name the servers.
         """
-        self._connect = connect
         self.urls = urls
         self._key_fields = key_fields
         self.has_key = bool(key_fields)
         self._head_timeout_s = head_timeout_s
         self._read_timeout_s = read_timeout_s
         self._retries = retries
-        self._session: ClientSession | None = None
+        # Any number of connections: the answers are bounded.
+        self._client = client or OutboundClient("model", Connector, ProviderResponse)
         self.repeated_requests = 0  # to another server, or to all of them again
         self.resumed_responses = 0
 
-    def open(self) -> None:
-        """Prepare connections on the running loop."""
-        self._session = ClientSession(
-            connector=self._connect(),
-            cookie_jar=DummyCookieJar(),
-            trust_env=False,
-            skip_auto_headers=_NOT_ADDED,
-            timeout=ClientTimeout(total=None, sock_connect=_CONNECT_S),
-            read_bufsize=1 << 16,
-            response_class=ProviderResponse,
-            auto_decompress=False,
-            max_line_size=HEAD_BYTES,
-            max_field_size=HEAD_BYTES,
-            max_headers=HEADER_LINES,
-        )
-
     async def close(self) -> None:
         """Close all connections."""
-        if self._session is not None:
-            await self._session.close()
+        await self._client.close()
 
     def fields(self, headers: MultiMapping[str], *, is_stored: bool = False) -> CIMultiDict[str]:
         """Return the header fields of a request for the provider.
@@ -216,31 +188,20 @@ class ProviderClient:
         Raises OriginUnreachable, OriginTimeout, OriginBroken, or DestinationRefused where its
         address may not be connected to.
         """
-        assert self._session is not None, "it is opened at the start"
         whole, wait_s = f"{url}{target}", self._head_timeout_s
+        at = URL(whole, encoded=True) if whole.isascii() else URL(whole)
         upload = body if isinstance(body, Upload) else None
+        sent = body.parts(wait_s) if isinstance(body, Upload) else body
+        request = OutboundRequest(method, at, fields, sent)
         try:
-            async with asyncio.timeout(wait_s) as clock:
-                with nullcontext() if upload is None else upload.timed_by(clock):
-                    response = await self._session.request(
-                        method,
-                        URL(whole, encoded=True) if whole.isascii() else whole,
-                        headers=fields,
-                        data=body if upload is None else upload.parts(wait_s),
-                        allow_redirects=False,
-                    )
-        except TimeoutError as error:
-            sentence = f"{url} did not answer within {wait_s:g} s"
-            raise OriginTimeout(sentence) from error
-        except (aiohttp.ClientConnectorError, ssl.SSLError) as error:
-            if (refusal := refusal_in(error)) is not None:
-                raise refusal from error
-            why = why_unreachable(error, wait_s)
-            raise OriginUnreachable(f"{url} {why}") from error
-        except aiohttp.ClientError as error:
+            if upload is None:
+                response = await self._client.open(request, wait_s)
+            else:
+                response = await self._client.open(request, wait_s, timed_by=upload.timed_by)
+        except NoResponse as failure:
             if upload is not None and upload.error is not None:
                 raise upload.error from None
-            raise OriginBroken(f"{url} broke off before it answered") from error
+            raise _error_of(failure, url) from failure
         if response.status < HTTPStatus.OK:  # 101, or no status at all: what follows is no response
             response.close()
             raise OriginBroken(f"{url} answered with the status {response.status}")
@@ -340,6 +301,13 @@ def unread(content: StreamReader) -> bytes:
     """Return what has come of a body that is broken, which its reader refuses to give."""
     content.set_exception(None)  # type: ignore[arg-type]
     return content.read_nowait()
+
+
+def _error_of(failure: NoResponse, url: str) -> HeadgateError:
+    """Return the error where a server gave no response."""
+    if failure.kind == "refused":
+        return DestinationRefused(failure.why)
+    return _ERRORS.get(failure.kind, OriginBroken)(f"{url} {failure.why}")
 
 
 def _failure(broken: Exception) -> HeadgateError:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
 from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING, NamedTuple
 
-import aiohttp
 import msgspec
 from typing_extensions import override
+from yarl import URL
 
 from gateway.errors import DestinationRefused
-from gateway.features.judged_connector import JudgedConnector, addresses_of
 from gateway.features.subscriptions.sending.failures import DeliveryFailed, failure_of, refusal_of
 from gateway.protocol.bodies.json_text import NOT_JSON
 from gateway.settings.arrays.destinations import AllowedHosts, Destination, destination_of
@@ -18,13 +18,12 @@ from gateway.settings.arrays.destinations import AllowedHosts, Destination, dest
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from gateway.features.judged_connector import LookUp
     from gateway.features.subscriptions.sending.signing import KeyRing
+    from gateway.outbound.client import OutboundClient
+    from gateway.outbound.connections import LookUp
 
 CALL_S = 10.0  # seconds for a whole call: whoever needs longer answers at once, and calls back
-LONGEST_RESPONSE = 64 << 10  # bytes; `{"done": true}` has 14
-# Bytes of a whole response, with what is around its body: 128 header fields may have so many.
-LONGEST_ON_THE_WIRE = 1 << 20
+ACCEPTED = range(200, 300)  # statuses, of which the body is read as well
 HTTPS_PORTS = frozenset({443, 8443})  # any other is seldom a receiver's, and often a machine's
 
 
@@ -42,7 +41,7 @@ class ReceiverResponse(NamedTuple):
     @property
     def refusal(self) -> str | None:
         """The reason why the receiver has not accepted what was sent; None if it has."""
-        return None if 200 <= self.status < 300 else refusal_of(self.status)
+        return None if self.status in ACCEPTED else refusal_of(self.status)
 
     def check(self) -> None:
         """Raise DeliveryFailed if the receiver has not accepted what was sent."""
@@ -94,12 +93,12 @@ def _is_this_machine(host: str) -> bool:
 class WebhookClient:
     """The client of receivers: it sends bodies that are signed with the route's key."""
 
-    def __init__(self, keys: KeyRing, *, loopback: bool, look_up: LookUp = addresses_of) -> None:
-        """Call hosts at the addresses that `look_up` finds, where they may be called."""
+    def __init__(self, keys: KeyRing, *, loopback: bool, look_up: LookUp | None = None) -> None:
+        """Call hosts at the addresses that the system or `look_up` finds, if they may be called."""
         self._keys = keys
-        self._look_up = look_up
         self._hosts = WebhookHosts(loopback=loopback)
-        self._session: aiohttp.ClientSession | None = None
+        self._look_up = look_up
+        self._client: OutboundClient | None = None
 
     def allow_loopback(self, *, loopback: bool) -> None:
         """Allow webhooks to this machine, or refuse them, from the next call on."""
@@ -121,60 +120,28 @@ class WebhookClient:
 
     async def post(self, url: str, body: bytes, fields: Mapping[str, str]) -> ReceiverResponse:
         """Send a body; return the response. Raises DeliveryFailed if there is none."""
+        from gateway.outbound import client, connections  # few servers have receivers
+        from gateway.outbound.failures import NoResponse
+
+        if self._client is None:
+            look_up = self._look_up or connections.addresses_of
+            connect = partial(client.usual_connector, self._hosts, look_up)
+            self._client = client.OutboundClient("webhook", connect)
+        fields = {"Content-Type": "application/json", **fields}
         try:
             self.check(url)
-            return await self._post(url, body, fields)
+            request = client.OutboundRequest("POST", URL(url), fields, body)
+            response = await self._client.call(request, CALL_S, body_of=ACCEPTED)
         except DestinationRefused as refusal:
             raise DeliveryFailed(refusal.detail) from None
-        except (aiohttp.ClientError, OSError, ValueError) as error:  # a TimeoutError is an OSError
-            raise failure_of(error, CALL_S) from None
-
-    async def _post(self, url: str, body: bytes, fields: Mapping[str, str]) -> ReceiverResponse:
-        fields = {
-            "Content-Type": "application/json",
-            "User-Agent": "Headgate",
-            "Accept-Encoding": "identity",
-            **fields,
-        }
-        opened = self._open_session().post(url, data=body, headers=fields, allow_redirects=False)
-        async with opened as response:
-            answered = ReceiverResponse(response.status)
-            if answered.refusal is not None:
-                response.close()
-                return answered
-            return answered._replace(body=await _beginning(response))
-
-    def _open_session(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=JudgedConnector(
-                    self._hosts, look_up=self._look_up, longest_response=LONGEST_ON_THE_WIRE
-                ),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                trust_env=False,
-                auto_decompress=False,
-                timeout=aiohttp.ClientTimeout(total=CALL_S),
-                read_bufsize=LONGEST_RESPONSE,
-            )
-        return self._session
+        except NoResponse as failure:
+            raise failure_of(failure) from None
+        return ReceiverResponse(response.status, response.body if response.is_whole else b"")
 
     async def close(self) -> None:
         """Close all connections."""
-        if self._session is not None:
-            await self._session.close()
-
-
-async def _beginning(response: aiohttp.ClientResponse) -> bytes:
-    """Return a response's body; the connection of a longer one is closed, and its body not read."""
-    parts: list[bytes] = []
-    size = 0
-    async for part in response.content.iter_any():
-        size += len(part)
-        if size > LONGEST_RESPONSE:
-            response.close()
-            return b""
-        parts.append(part)
-    return b"".join(parts)
+        if self._client is not None:
+            await self._client.close()
 
 
 def _is_done(text: bytes) -> bool:

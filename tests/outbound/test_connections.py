@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from gateway.features.judged_connector import JudgedConnector, addresses_of, refusal_in
+from gateway.outbound.connections import Connector, addresses_of, refusal_in
 from gateway.settings.arrays.destinations import AllowedHosts, allowed_host
 from tests.support.certificates import Authority
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gateway.errors import DestinationRefused
-    from gateway.features.judged_connector import LookUp
+    from gateway.outbound.connections import LookUp
 
 OPEN = AllowedHosts([allowed_host("http://localhost:*")])
 INSIDE = AllowedHosts([], [allowed_host("http://localhost:*")])
@@ -61,7 +61,7 @@ async def get(
     trust: ssl.SSLContext | bool = True,
 ) -> str:
     """Return the body of a response, over a judged connection."""
-    connector = JudgedConnector(hosts, look_up=look_up)
+    connector = Connector(hosts, look_up=look_up)
     async with (
         aiohttp.ClientSession(connector=connector) as session,
         session.get(url, ssl=trust) as response,

@@ -1,11 +1,15 @@
-"""Connections whose addresses are judged: each name is looked up once, for the connection."""
+"""Connections of outbound requests; those to hosts that clients name go to checked addresses.
+
+A name is looked up once for a connection, which goes to the addresses that were checked: a second
+lookup could answer differently (DNS rebinding).
+"""
 
 from __future__ import annotations
 
 import asyncio
 import ipaddress
 import socket
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import ClientConnectorError, ClientPayloadError, TCPConnector
@@ -13,9 +17,11 @@ from aiohttp.abc import AbstractResolver
 from aiohttp.client_proto import ResponseHandler
 from typing_extensions import override
 
+from gateway import trust
 from gateway.errors import DestinationRefused
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Awaitable, Callable, Sequence
 
     from aiohttp import ClientRequest, ClientTimeout
@@ -30,6 +36,16 @@ if TYPE_CHECKING:
 
 
 KEEP_ALIVE_S = 30.0  # servers close idle connections after a minute or more
+
+
+@cache
+def system_trust() -> ssl.SSLContext:
+    """Return the TLS context of all outbound requests, which trusts the system's authorities.
+
+    aiohttp's own context trusts none in a server (`trust.without_authorities`). They take 2 MB and
+    20 ms to load, so that is done at the first https request.
+    """
+    return trust.context()
 
 
 async def addresses_of(host: str, port: int, family: socket.AddressFamily) -> Sequence[str]:
@@ -47,12 +63,8 @@ class AddressRefused(OSError):
         self.refusal = refusal
 
 
-class JudgedResolver(AbstractResolver):
-    """A resolver that returns a name's addresses only if each of them may be connected to.
-
-    The connection goes to these addresses: there is no second lookup, which could answer
-    differently (DNS rebinding).
-    """
+class CheckedResolver(AbstractResolver):
+    """A resolver that returns a name's addresses only if each of them may be connected to."""
 
     def __init__(self, hosts: AllowedHosts, look_up: LookUp) -> None:
         self._hosts = hosts
@@ -90,7 +102,7 @@ class ResponseTooLong(ClientPayloadError):
     """A response that has more bytes than it may have."""
 
 
-class CutOffConnection(ResponseHandler):
+class BoundedConnection(ResponseHandler):
     """A connection that is closed once a response has more bytes than so many on the wire.
 
     The client library bounds header fields and waits for whoever reads a body. But what is neither
@@ -116,47 +128,47 @@ class CutOffConnection(ResponseHandler):
             self.set_exception(ResponseTooLong("the response is too long"))
 
 
-class JudgedConnector(TCPConnector):
-    """A connector that judges the address of each new connection, also after a redirect.
+class Connector(TCPConnector):
+    """A connector that may check the address of each new connection, also after a redirect.
 
-    Which hosts get requests at all is judged before, by the URL.
+    Which hosts get requests at all is decided before, by the URL.
     """
 
     def __init__(
         self,
-        hosts: AllowedHosts,
+        hosts: AllowedHosts | None = None,
         *,
         limit: int = 0,
-        keepalive_timeout: float = KEEP_ALIVE_S,
         look_up: LookUp = addresses_of,
         longest_response: int | None = None,
     ) -> None:
-        """Open up to `limit` connections at once, 0 for any number; each looks its name up.
+        """Open up to `limit` connections at once, 0 for any number.
 
-        A response has up to `longest_response` bytes with everything that is around its body.
+        With `hosts`, each connection looks its name up and may go only where they allow; without,
+        it may go anywhere. A response has up to `longest_response` bytes with everything that is
+        around its body.
         """
-        super().__init__(
-            resolver=JudgedResolver(hosts, look_up),
-            use_dns_cache=False,
-            limit=limit,
-            keepalive_timeout=keepalive_timeout,
-        )
+        checks: dict[str, Any] = {}
+        if hosts is not None:
+            checks = {"resolver": CheckedResolver(hosts, look_up), "use_dns_cache": False}
+        super().__init__(limit=limit, keepalive_timeout=KEEP_ALIVE_S, **checks)
         self._allowed = hosts
         if longest_response is not None:
-            self._factory = partial(CutOffConnection, longest_response, self._loop)  # type: ignore[assignment] # a subclass
+            self._factory = partial(BoundedConnection, longest_response, self._loop)  # type: ignore[assignment] # a subclass
 
     @override
     async def connect(
         self, req: ClientRequest, traces: list[Trace], timeout: ClientTimeout
     ) -> Connection:
-        """Connect to the host of a request; an address in place of a name is judged here."""
-        host, port = req.url.raw_host or "", req.url.port or 0
-        try:
-            self._allowed.check_address(host, port, ipaddress.ip_address(host))
-        except DestinationRefused as refusal:
-            raise ClientConnectorError(req.connection_key, AddressRefused(refusal)) from None
-        except ValueError:
-            pass  # a name: the resolver judges its addresses
+        """Connect to the host of a request; an address in place of a name is checked here."""
+        if self._allowed is not None:
+            host, port = req.url.raw_host or "", req.url.port or 0
+            try:
+                self._allowed.check_address(host, port, ipaddress.ip_address(host))
+            except DestinationRefused as refusal:
+                raise ClientConnectorError(req.connection_key, AddressRefused(refusal)) from None
+            except ValueError:
+                pass  # a name: the resolver checks its addresses
         return await super().connect(req, traces, timeout)
 
 

@@ -1,0 +1,190 @@
+"""The client for requests that Headgate makes itself: their trust, bounds, deadlines and counts."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING, NamedTuple
+
+import aiohttp
+from aiohttp import ClientResponse, ClientSession, ClientTimeout, DummyCookieJar, hdrs
+from headgate.backoff import Backoff
+
+from gateway.origin.heads import HEAD_BYTES
+from gateway.origin.reader import HEADER_LINES
+from gateway.outbound.connections import Connector, addresses_of, system_trust
+from gateway.outbound.failures import failure_of
+from gateway.telemetry.outbound import counts_of
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterable, Callable, Container, Iterator, Mapping
+    from contextlib import AbstractContextManager
+
+    from aiohttp import BaseConnector
+    from multidict import MultiMapping
+    from yarl import URL
+
+    from gateway.outbound.connections import LookUp
+    from gateway.settings.arrays.destinations import AllowedHosts
+
+CONNECT_S = 10.0
+MOST_CONNECTIONS = 256  # of one client
+READ_BYTES = 64 << 10
+# Bytes of a response with what is around its body: 256 header fields may have so many.
+LONGEST_ON_THE_WIRE = 1 << 20
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0  # between two attempts
+# A compressed body could be a bomb.
+FIELDS = {"User-Agent": "Headgate", "Accept-Encoding": "identity"}
+_NOT_ADDED = (hdrs.ACCEPT, hdrs.ACCEPT_ENCODING, hdrs.CONTENT_TYPE, hdrs.USER_AGENT)
+_ANY_STATUS = range(100, 600)
+
+
+def pauses(first_s: float = FIRST_PAUSE_S) -> Backoff:
+    """Return the pauses between attempts: each failure doubles them, up to a minute."""
+    return Backoff(first_s, LONGEST_PAUSE_S, random.random)
+
+
+def usual_connector(hosts: AllowedHosts | None = None, look_up: LookUp = addresses_of) -> Connector:
+    """Return a connector for short responses: to `hosts` of clients, or servers of the settings."""
+    return Connector(
+        hosts, limit=MOST_CONNECTIONS, look_up=look_up, longest_response=LONGEST_ON_THE_WIRE
+    )
+
+
+class OutboundRequest(NamedTuple):
+    """A request; `fields` are its header fields."""
+
+    method: str
+    url: URL
+    fields: Mapping[str, str] | MultiMapping[str]
+    body: bytes | AsyncIterable[bytes] | None = None
+
+
+class OutboundResponse(NamedTuple):
+    """A response that is over; `body` is empty where it was not read, and cut if not `is_whole`."""
+
+    status: int
+    headers: MultiMapping[str]
+    body: bytes
+    is_whole: bool
+
+
+class OutboundClient:
+    """A client of servers for one purpose, such as `purge`, with connections of its own.
+
+    It follows no redirect, since fields and body are for the server that was named; it stores no
+    cookie, goes through no proxy of the environment, and decompresses nothing.
+    """
+
+    def __init__(
+        self,
+        purpose: str,
+        connect: Callable[[], BaseConnector] = usual_connector,
+        response_class: type[ClientResponse] = ClientResponse,
+    ) -> None:
+        """`connect` makes the connector, on the loop of the first request."""
+        self._counts = counts_of(purpose)
+        self._connect = connect
+        self._response_class = response_class
+        self._session: ClientSession | None = None
+
+    async def call(
+        self,
+        request: OutboundRequest,
+        timeout_s: float,
+        *,
+        longest: int = READ_BYTES,
+        body_of: Container[int] = _ANY_STATUS,
+    ) -> OutboundResponse:
+        """Send a request; return its response within `timeout_s`. Raises NoResponse.
+
+        The body is read if its status is in `body_of`; of a longer one than `longest` bytes the
+        rest is not read, and the connection closed.
+        """
+        request = request._replace(fields={**FIELDS, **request.fields})
+        with self._counted(timeout_s) as count:
+            async with asyncio.timeout(timeout_s):
+                async with await self._send(request) as it:
+                    status, content, is_whole = it.status, b"", True
+                    if status in body_of:
+                        content, is_whole = await _beginning(it, longest)
+                    else:
+                        it.close()
+            count(status)
+        return OutboundResponse(status, it.headers, content, is_whole)
+
+    async def open(
+        self,
+        request: OutboundRequest,
+        timeout_s: float,
+        *,
+        timed_by: Callable[[asyncio.Timeout], AbstractContextManager[object]] = nullcontext,
+    ) -> ClientResponse:
+        """Send a request; return the response once its head has come. Raises NoResponse.
+
+        Its head comes within `timeout_s`, which `timed_by` may put off. The caller reads the body
+        and closes the response.
+        """
+        with self._counted(timeout_s) as count:
+            async with asyncio.timeout(timeout_s) as clock:
+                with timed_by(clock):
+                    response = await self._send(request)
+            count(response.status)
+        return response
+
+    async def close(self) -> None:
+        """Close all connections."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    async def _send(self, request: OutboundRequest) -> ClientResponse:
+        if self._session is None:
+            self._session = ClientSession(
+                connector=self._connect(),
+                cookie_jar=DummyCookieJar(),
+                trust_env=False,
+                auto_decompress=False,
+                skip_auto_headers=_NOT_ADDED,
+                timeout=ClientTimeout(total=None, sock_connect=CONNECT_S),
+                read_bufsize=READ_BYTES,
+                response_class=self._response_class,
+                max_line_size=HEAD_BYTES,
+                max_field_size=HEAD_BYTES,
+                max_headers=HEADER_LINES,
+            )
+        return await self._session.request(
+            request.method,
+            request.url,
+            headers=request.fields,
+            data=request.body,
+            allow_redirects=False,
+            ssl=system_trust() if request.url.scheme == "https" else True,
+        )
+
+    @contextmanager
+    def _counted(self, timeout_s: float) -> Iterator[Callable[[int], None]]:
+        """Count a request by its status, or by the failure that an error is raised as.
+
+        A request that its caller gives up is not counted: nothing became of it.
+        """
+        time = asyncio.get_running_loop().time
+        begun = time()
+        try:
+            yield lambda status: self._counts.responded(status, time() - begun)
+        except (aiohttp.ClientError, OSError, ValueError) as error:  # a TimeoutError is an OSError
+            failure = failure_of(error, timeout_s)
+            self._counts.failed(failure.kind, time() - begun)
+            raise failure from error
+
+
+async def _beginning(response: ClientResponse, longest: int) -> tuple[bytes, bool]:
+    """Return a body up to `longest` bytes, and whether that is all of it."""
+    body = bytearray()
+    async for part in response.content.iter_any():
+        body += part
+        if len(body) > longest:
+            response.close()
+            return bytes(body[:longest]), False
+    return bytes(body), True
