@@ -6,12 +6,12 @@ import asyncio
 import base64
 import binascii
 import json
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from headgate.errors import ProtocolError, RequestRefused, StreamGone
-from headgate.events import Event, EventDecoder
+from headgate.events import Event, EventDecoder, EventTooLong
 from headgate.names import CURSOR, SSE_ENCODING, UP_TO_DATE, is_closed
 
 if TYPE_CHECKING:
@@ -126,18 +126,19 @@ async def sse(stream: Endpoint, position: Position) -> AsyncGenerator[Batch]:
         idle_s=SSE_IDLE_TIMEOUT_S,
     ) as answer:
         encoded = answer.headers.get(SSE_ENCODING, "").lower() == "base64"
-        decoder = EventDecoder()
+        decoder = EventDecoder(MOST_BYTES)
         bodies: list[bytes] = []
         held = 0  # bytes since the last control event
         async for piece in answer.content.iter_any():
             held += len(piece)
-            for event in decoder.feed(piece):
-                if event.name == "data":
-                    bodies.append(_decoded(event.data) if encoded else event.data)
-                elif event.name == "control":
-                    yield _batch(bodies, event)
-                    bodies = []
-                    held = 0
+            with suppress(EventTooLong):  # more than MOST_BYTES are held then
+                for event in decoder.feed(piece):
+                    if event.name == b"data":
+                        bodies.append(_decoded(event.data) if encoded else event.data)
+                    elif event.name == b"control":
+                        yield _batch(bodies, event)
+                        bodies = []
+                        held = 0
             if held > MOST_BYTES:
                 answer.close()  # the rest of the answer is not read
                 raise ProtocolError(

@@ -13,7 +13,7 @@ from typing import Any, Final, Literal, TypeAlias, TypeVar
 
 import msgspec
 
-from headgate.sending.framing import json_text
+from headgate.json_values import json_text
 
 TYPE: Final = "data-headgate-run"
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import codecs
 import re
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -15,7 +15,7 @@ from gateway.protocol.bodies.content import EVENTS_TYPE, is_text, media_type
 from gateway.protocol.bodies.json_text import SLICE_BYTES, Slices, without_strings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 # Bytes of a message that is decoded to be shown otherwise than it is stored: those of answers have
 # some hundred, and a megabyte takes 10 ms.
@@ -24,30 +24,14 @@ LONGEST_DECODED = 1 << 20
 # decoded as well, such as a tool's input, and more than half a million take 10 ms to leave out.
 MARKS_PER_VALUE = 8
 
-_T = TypeVar("_T")
 _Decoder = codecs.getincrementaldecoder("utf-8")
 _CONTINUATION = re.compile(rb"[\x80-\xbf]{1,3}")  # the end of a character
 _MESSAGES = msgspec.json.Decoder(list[msgspec.Raw])
-# Two line ends in a row. A CR LF is one line end, so a CR before a LF is none by itself. Begun with
-# a set of bytes, the search is four times as fast. Not `(...)?+`: before Python 3.11.4 it matches
-# too much.
-_EVENT_END = re.compile(rb"[\r\n](?:(?<=\r)\n|(?<!\r)|(?!\n))(?:\n|\r\n?)")
 
 
 def is_events(content_type: str) -> bool:
     """Return whether a stream of this type is one of server-sent events, which are UTF-8."""
     return media_type(content_type) == EVENTS_TYPE and is_text(content_type)
-
-
-def event_ends(data: bytes | bytearray, position: int = 0) -> Iterator[int]:
-    """Yield the positions behind the ends of server-sent events. Most servers send no CR."""
-    if data.find(b"\r", position) >= 0:
-        for found in _EVENT_END.finditer(data, position):
-            yield found.end()
-        return
-    while (found_at := data.find(b"\n\n", position)) >= 0:
-        position = found_at + 2
-        yield position
 
 
 def stored_messages(record: bytes) -> list[msgspec.Raw]:
@@ -91,11 +75,6 @@ def _marks(text: bytes) -> int:
     return text.count(b",") + text.count(b"[") + text.count(b"{")
 
 
-def as_utf8(data: bytes) -> bytes:
-    """Return bytes with U+FFFD in place of what is not UTF-8 (WHATWG Encoding, section 6)."""
-    return data if data.isascii() else data.decode(errors="replace").encode()
-
-
 def part_as_utf8(data: bytes) -> bytes:
     """Return a part of a text as UTF-8; the bytes of a character that is cut at an end stay."""
     if data.isascii():
@@ -105,11 +84,3 @@ def part_as_utf8(data: bytes) -> bytes:
     decoder = _Decoder("replace")
     text = decoder.decode(data[begin:])
     return data[:begin] + text.encode() + decoder.getstate()[0]
-
-
-def decoded_json(data: bytes, decode: Callable[[bytes], _T] = msgspec.json.decode) -> _T:
-    """Return the JSON value in bytes that others have written. Raises NOT_JSON."""
-    try:
-        return decode(data)
-    except UnicodeDecodeError:
-        return decode(as_utf8(data))

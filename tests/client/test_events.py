@@ -1,27 +1,40 @@
+"""Server-sent events, split at any byte, parsed and written."""
+
 from __future__ import annotations
 
 import pytest
-from headgate.events import Event, EventDecoder
+from headgate.events import (
+    Event,
+    EventDecoder,
+    EventSplitter,
+    EventTooLong,
+    events_of,
+    parse,
+    with_id,
+    written,
+)
+from hypothesis import given
+from hypothesis import strategies as st
 
 TRANSCRIPTS = [
     pytest.param(b"", [], id="nothing"),
-    pytest.param(b"event: data\ndata: a\n\n", [Event("data", b"a")], id="one"),
+    pytest.param(b"event: data\ndata: a\n\n", [Event(b"data", b"a")], id="one"),
     pytest.param(b"data: a\n", [], id="unfinished"),
-    pytest.param(b"data:a\ndata: b\ndata:  c\ndata\n\n", [Event("", b"a\nb\n c\n")], id="lines"),
+    pytest.param(b"data:a\ndata: b\ndata:  c\ndata\n\n", [Event(b"", b"a\nb\n c\n")], id="lines"),
     pytest.param(
         b"data: a\r\n\r\ndata: b\r\rdata: c\n\n",
-        [Event("", b"a"), Event("", b"b"), Event("", b"c")],
+        [Event(b"", b"a"), Event(b"", b"b"), Event(b"", b"c")],
         id="ends",
     ),
     pytest.param(b":\n\n: comment\n\nevent: data\n\n", [], id="comments"),
-    pytest.param(b"event: x\n\ndata: a\n\n", [Event("", b"a")], id="name-forgotten"),
-    pytest.param(b"id: 1\nretry: 2\nother: 3\ndata: a:b\n\n", [Event("", b"a:b")], id="fields"),
-    pytest.param(b"\xef\xbb\xbfdata: a\n\n", [Event("", b"a")], id="mark"),
-    pytest.param(b"data: \xef\xbb\xbfa\n\n", [Event("", b"\xef\xbb\xbfa")], id="mark-inside"),
+    pytest.param(b"event: x\n\ndata: a\n\n", [Event(b"", b"a")], id="name-forgotten"),
+    pytest.param(b"id: 1\nretry: 2\nother: 3\ndata: a:b\n\n", [Event(b"", b"a:b")], id="fields"),
+    pytest.param(b"\xef\xbb\xbfdata: a\n\n", [Event(b"", b"a")], id="mark"),
+    pytest.param(b"data: \xef\xbb\xbfa\n\n", [Event(b"", b"\xef\xbb\xbfa")], id="mark-inside"),
     pytest.param(
-        "data: \u2028é\x85\n\n".encode(), [Event("", "\u2028é\x85".encode())], id="unicode"
+        "data: \u2028é\x85\n\n".encode(), [Event(b"", "\u2028é\x85".encode())], id="unicode"
     ),
-    pytest.param(b"data: \xff\x0b\x0c\n\n", [Event("", b"\xff\x0b\x0c")], id="no-text"),
+    pytest.param(b"data: \xff\x0b\x0c\n\n", [Event(b"", b"\xff\x0b\x0c")], id="no-text"),
 ]
 
 
@@ -45,5 +58,125 @@ def test_an_sse_event_is_decoded_equally_whatever_follows_it(
 
 def test_an_sse_event_is_decoded_with_its_last_byte() -> None:
     decoder = EventDecoder()
-    assert [*decoder.feed(b"data: a\r\n\r")] == [Event("", b"a")]
-    assert [*decoder.feed(b"\ndata: b\n\n")] == [Event("", b"b")]
+    assert [*decoder.feed(b"data: a\r\n\r")] == [Event(b"", b"a")]
+    assert [*decoder.feed(b"\ndata: b\n\n")] == [Event(b"", b"b")]
+
+
+LINE_ENDS = {"LF": b"\n", "CR LF": b"\r\n", "CR": b"\r"}
+
+
+def blocks(end: bytes) -> list[bytes]:
+    """Return three events whose lines end with `end`."""
+    return [
+        b"data: \xe6\x9d\xb1" + end * 2,
+        b"event: x" + end + b"data: a" + end + b"data: b" + end * 2,
+        b": ping" + end * 2,
+    ]
+
+
+@pytest.mark.parametrize("end", LINE_ENDS.values(), ids=LINE_ENDS)
+def test_events_cut_at_any_byte_come_out_whole(end: bytes) -> None:
+    events = blocks(end)
+    data = b"".join(events)
+    for cut in range(len(data) + 1):
+        splitter = EventSplitter()
+        first, second = splitter.feed(data[:cut]), splitter.feed(data[cut:])
+        assert b"".join([*first, *second, splitter.rest()]) == data
+        assert [*first, *second, splitter.rest()][: len(events)] == events
+
+
+@given(st.lists(st.binary(max_size=8).map(lambda it: it.replace(b"x", b"\n"))))
+def test_no_byte_is_changed_or_lost(parts: list[bytes]) -> None:
+    splitter = EventSplitter()
+    given_out = [event for part in parts for event in splitter.feed(part)]
+    data = b"".join(parts)
+    assert b"".join([*given_out, splitter.rest()]) == data
+    assert [*given_out, *events_of(splitter.rest())] == [*events_of(data)]
+
+
+@pytest.mark.parametrize(
+    ("sent", "last"),
+    [(b"data: a\r\r", b"data: a\r\r"), (b"data: a\r", b""), (b"", b"")],
+    ids=["whole", "half", "none"],
+)
+def test_an_event_that_ends_with_cr_is_whole_once_nothing_follows(sent: bytes, last: bytes) -> None:
+    splitter = EventSplitter()
+    assert splitter.feed(sent) == []
+    assert splitter.take_last() == last
+    assert splitter.rest() == (b"" if last else sent)
+
+
+def test_an_event_longer_than_the_bound_is_refused() -> None:
+    splitter = EventSplitter(10)
+    splitter.feed(b"data: 4567")
+    with pytest.raises(EventTooLong, match="over 10 bytes"):
+        splitter.feed(b"8")
+
+
+BLOCKS = {
+    "data": (b"data: a\n\n", b"data: a\nid: 7\n\n"),
+    "data without a blank": (b"data:a\n\n", b"data:a\nid: 7\n\n"),
+    "empty data": (b"data\n\n", b"data\nid: 7\n\n"),
+    "CR LF": (b"event: x\r\ndata: a\r\n\r\n", b"event: x\r\ndata: a\nid: 7\n\n"),
+    "CR": (b"event: x\rdata: a\r\r", b"event: x\rdata: a\nid: 7\n\n"),
+    "an id before the data": (b"id: up\ndata: a\n\n", b"id: up\ndata: a\nid: 7\n\n"),
+    "an id after the data": (b"data: a\nid: up\n\n", b"data: a\nid: up\nid: 7\n\n"),
+    "a third line end before it": (b"\ndata: a\n\n", b"data: a\nid: 7\n\n"),
+    "line ends alone": (b"\r\n\r\n", b""),
+    "a comment": (b": wait\n\n", b": wait\n"),
+    "a comment after a blank line": (b"\r\n: wait\r\n\r\n", b": wait\n"),
+    "comments with data": (b": wait\ndata: a\n\n", b": wait\ndata: a\nid: 7\n\n"),
+    "an unknown field": (b"foo: bar\n\n", b"foo: bar\n"),
+    "a field that begins like data": (b"database: 3\n\n", b"database: 3\n"),
+    "a word without a colon": (b"ping\n\n", b"ping\n"),
+    "a line with a blank": (b" \n\n", b" \n"),
+    "a time to wait": (b"retry: 3\n\n", b"retry: 3\n"),
+    "a name without data": (b"event: ping\n\n", b""),
+    "an id without data": (b"id: up\nid\n\n", b""),
+}
+
+
+@pytest.mark.parametrize(("block", "expected"), BLOCKS.values(), ids=BLOCKS)
+def test_a_block_with_data_alone_gets_an_id_and_the_blank_line_after_it(
+    block: bytes, expected: bytes
+) -> None:
+    assert with_id(block, b"7") == expected
+
+
+@given(st.lists(st.sampled_from([block for block, _ in BLOCKS.values()]), max_size=8))
+def test_openai_s_decoder_gets_from_numbered_events_the_data_that_parsers_get(
+    blocks: list[bytes],
+) -> None:
+    from openai._streaming import SSEDecoder  # a second, which most processes can do without
+
+    sent = b"".join(blocks)
+    expected = [event.data for event in map(parse, events_of(sent)) if event is not None]
+    body = b"".join(with_id(block, b"7") for block in events_of(sent))
+    assert [it.data.encode() for it in SSEDecoder().iter_bytes(iter([body]))] == expected
+
+
+DATA = {
+    "one line": (b"data: a\n\n", Event(b"", b"a")),
+    "a name": (b"event: x\ndata: a\n\n", Event(b"x", b"a")),
+    "no blanks": (b"event:x\ndata:a\n\n", Event(b"x", b"a")),
+    "several lines": (b"data: a\nevent:x\ndata:b\n\n", Event(b"x", b"a\nb")),
+    "CR": (b"data: a\r\r", Event(b"", b"a")),
+    "CR LF": (b"event: x\r\ndata: a\r\n\r\n", Event(b"x", b"a")),
+    "none": (b"event: x\n: data\n\n", None),
+    "an end amid the name": (b"event: x", None),
+    "an end amid the data": (b"event: x\ndata: a\nb", Event(b"x", b"a")),
+    "a line end less": (b"data: a\n", Event(b"", b"a")),
+    "a name after the data": (b"data: a\nevent: x\n\n", Event(b"x", b"a")),
+}
+
+
+@pytest.mark.parametrize(("block", "event"), DATA.values(), ids=DATA)
+def test_the_data_of_an_event_are_its_lines_together(block: bytes, event: Event | None) -> None:
+    assert parse(block) == event
+
+
+@given(st.text(), st.sampled_from([b"", b"end"]), st.sampled_from([b"", b"7"]))
+def test_an_event_is_parsed_as_it_was_written(text: str, name: bytes, id_: bytes) -> None:
+    data = text.encode()
+    lines = b"\n".join(data.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n"))
+    assert parse(written(data, name=name, id=id_)) == Event(name, lines)

@@ -5,20 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from headgate.dialects.contract import EventHead
+from headgate.dialects.progress import TokenUsage, is_cut_json
+from headgate.dialects.registry import dialect_at, provider
 from multidict import CIMultiDict
 
-from gateway.features.models.dialects import DIALECTS
-from gateway.features.models.dialects.contract import TokenUsage
-from gateway.features.models.dialects.responses import (
-    EventHead,
-    ResponseState,
-    event_head,
-    response_id,
-)
 from tests.models.answers import chat_completion, event, message, response
 
 if TYPE_CHECKING:
-    from gateway.features.models.dialects.progress import AnswerProgress
+    from headgate.dialects.progress import AnswerProgress
 
 PATHS = {
     "chat completion": "/v1/chat/completions",
@@ -33,8 +28,7 @@ USAGE = {
 
 
 def state_after(path: str, *events: bytes) -> AnswerProgress:
-    dialect = "anthropic" if path == PATHS["message"] else "openai"
-    state = DIALECTS[dialect].state_of(path)
+    state = dialect_at(path).progress()
     for one in events:
         state.add(one)
     return state
@@ -138,7 +132,7 @@ KEYS = {
 def test_the_key_of_a_client_is_found_where_its_sdk_sends_it(
     dialect: str, fields: dict[str, str], key: str | None
 ) -> None:
-    assert DIALECTS[dialect].key_of(CIMultiDict(fields)) == key
+    assert provider(dialect).key_of(CIMultiDict(fields)) == key
 
 
 def test_data_on_several_lines_are_one_value() -> None:
@@ -147,8 +141,15 @@ data: {"type": "response.completed", "sequence_number": 7,
 data: "response": {"id": "r"}}
 
 """
-    assert event_head(completed) == EventHead("response.completed", 7)
-    assert response_id(completed) == "r"
-    state = ResponseState()
-    state.add(completed)
-    assert state.response == {"id": "r"}
+    dialect = dialect_at(RESPONSE)
+    assert dialect.event_head(completed) == EventHead(7, is_last=True)
+    assert dialect.response_id(completed) == "r"
+    assert dialect.object_after(None, completed) == {"id": "r"}
+
+
+CUTS = {b'{"a": 1': True, b'{"a": 1}': False, b"[DONE]": False, b"[DO": True, b"hello": False}
+
+
+@pytest.mark.parametrize(("data", "is_cut"), CUTS.items(), ids=map(repr, CUTS))
+def test_cut_json_is_told_from_other_text(data: bytes, is_cut: bool) -> None:
+    assert is_cut_json(data) is is_cut

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import pytest
+from headgate.dialects.progress import TokenUsage
 
 from gateway.features.models.counts import tokens
 from gateway.features.models.counts.tokens import LONGEST_MODEL, OTHER, TokenCounts
-from gateway.features.models.dialects.contract import TokenUsage
 from tests.models.answers import response
 from tests.models.provider import providing
 from tests.models.serving import OPENAI, answering, gateway_before

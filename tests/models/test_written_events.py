@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from anthropic.types import ErrorResponse
+from headgate.events import parse
 from openai.types.responses import ResponseErrorEvent
 from openai.types.shared import ErrorObject
 
-from gateway.features.models.sse_events import event_fields
 from tests.models.answers import chat_completion, message, response
 from tests.models.provider import Provider, providing
 from tests.models.read_answers import SDKS, Call, reading
@@ -107,8 +107,9 @@ async def ended_by(
 
 def check_types(kind: str, event: bytes, number: int) -> str:
     """Return the sentence of an event that is valid by the types of its SDK in Python."""
-    name, data = event_fields(event)
-    value = json.loads(data or b"")
+    parsed = parse(event)
+    assert parsed is not None
+    name, value = parsed.name, json.loads(parsed.data)
     if kind == "chat":
         assert (name, value.keys()) == (b"", {"error"})
         return ErrorObject.model_validate(value["error"], strict=True).message

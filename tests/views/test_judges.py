@@ -9,9 +9,9 @@ from functools import cache
 from typing import Any
 
 import pytest
+from headgate.dialects.progress import EarlyEnd
+from headgate.dialects.registry import dialect_at
 
-from gateway.features.models.dialects import DIALECTS
-from gateway.features.models.dialects.contract import EarlyEnd
 from tests.client.runs.recordings import CASES
 from tests.models import answers
 from tests.support.processes import NODE, ROOT
@@ -54,8 +54,7 @@ def type_of(name: str) -> str:
 
 def failed(name: str) -> list[bytes]:
     """Return an answer whose provider broke off after some events."""
-    dialect = DIALECTS["anthropic" if name == "messages" else "openai"]
-    return [*ANSWERS[name][:FIRST], dialect.failure_event(PATHS[name], FAILED, 7)]
+    return [*ANSWERS[name][:FIRST], dialect_at(PATHS[name]).failure_event(FAILED, 7)]
 
 
 def hostile(seed: int) -> list[bytes]:

@@ -7,10 +7,10 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
+from headgate.dialects.providers.openai.chat import MOST_CHOICES
 
 from gateway.features.compact.folding import fold
 from gateway.features.decoded import LONGEST_DECODED, MARKS_PER_VALUE, messages_of, stored_messages
-from gateway.features.views.answer_chunks import MOST_CHOICES
 from gateway.features.views.messages import LONGEST_MESSAGE, LONGEST_PIECE, splitter_of
 from gateway.features.views.renderers import ViewRenderer
 from gateway.features.views.styles import MOST_LINES, MOST_VALUES

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import msgspec
 
-from headgate.runs.adapters.interrupts import KEY
-from headgate.runs.adapters.langchain import CHUNK
-from headgate.runs.formats.steps import RESET
+from headgate.dialects.interrupts import KEY
+from headgate.dialects.langchain import CHUNK
 from headgate.runs.stored.progress import Step, Written
+from headgate.ui_stream.steps import RESET
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Iterable

@@ -14,9 +14,9 @@ import msgspec
 
 from headgate import following, records
 from headgate.errors import ProtocolError
-from headgate.runs.formats.ui_protocol import DATA
 from headgate.runs.stored.survey import ITEMS_AT_ONCE, START, items_of
 from headgate.runs.ui_calls import STEP, ToolCalls, known, step_under_way
+from headgate.ui_stream.protocol import DATA
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -13,15 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from headgate.runs.formats import steps, ui_protocol
+from headgate.events import written
 from headgate.runs.ui_assembly import COPIED
 from headgate.runs.ui_calls import known
+from headgate.ui_stream import protocol, steps
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
 
     from headgate.runs.answer import Answer
-    from headgate.runs.formats.steps import Chunk
+    from headgate.ui_stream.steps import Chunk
 
 EVENT_END = b"\n\n"
 # How many chunks behind the first one are none of the run's: whoever counts those of the run in
@@ -50,7 +51,7 @@ def continued(answer: Answer | None, message: Mapping[str, Any]) -> Answer | Non
     if answer is None or message.get("role") != "assistant":
         return answer
     chunks = _chunks(message["parts"])
-    events = b"".join(b"data: " + msgspec.json.encode(chunk) + EVENT_END for chunk in chunks)
+    events = b"".join(written(msgspec.json.encode(chunk)) for chunk in chunks)
     headers = {**answer.headers, EARLIER_CHUNKS: str(len(chunks))}
     return replace(answer, headers=headers, body=_inserted(answer.body, events))
 
@@ -71,7 +72,7 @@ def _chunks(parts: Iterable[Mapping[str, Any]]) -> list[Chunk]:
     ids = (f"earlier-{number}" for number in itertools.count(1))
     chunks = placed.placed(chunk for part in parts for chunk in _of_part(part, ids))
     for chunk in chunks:
-        wrong = ui_protocol.fault(chunk)
+        wrong = protocol.fault(chunk)
         if wrong is not None:
             raise ValueError(wrong)
     return [*chunks, *placed.closing()]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from headgate.json_values import json_text
 from headgate.names import MULTI
 from headgate.sending import multi_append
 
@@ -26,17 +26,6 @@ def media_type(content_type: str) -> str:
 def is_json(content_type: str) -> bool:
     """Return whether the messages of the stream are JSON values."""
     return media_type(content_type) == JSON
-
-
-def json_text(value: object) -> bytes:
-    """Encode a value as JSON with msgspec; raise ValueError for a number that JSON does not have.
-
-    NaN and the infinities have no JSON: they would be read as null.
-    """
-    text = msgspec.json.encode(value)
-    if b"null" in text and _holds_no_number(value):
-        raise ValueError("NaN and infinities have no JSON")
-    return text
 
 
 def json_array(values: Sequence[bytes]) -> bytes:
@@ -109,21 +98,6 @@ def framing_of(content_type: str, *, takes_multi: bool) -> Framing:
     if is_json(content_type):
         return JsonFraming()
     return PlainFraming(content_type, takes_multi)
-
-
-def _holds_no_number(value: object) -> bool:
-    """Return whether the value contains NaN or an infinity, at any depth."""
-    # JSON that is ready (`msgspec.Raw`) holds none.
-    rest = [msgspec.to_builtins(value, enc_hook=lambda _: None)]
-    while rest:
-        part = rest.pop()
-        if isinstance(part, float) and not math.isfinite(part):
-            return True
-        if isinstance(part, dict):
-            rest.extend(part.values())
-        elif isinstance(part, list | tuple):
-            rest.extend(part)
-    return False
 
 
 def _checked(text: bytes) -> bytes:

@@ -7,35 +7,32 @@ up the deltas gets the same text. Events that are not understood pass byte by by
 from __future__ import annotations
 
 import contextlib
-import re
 from itertools import accumulate, islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
+from headgate.events import event_ends, frame
+from headgate.json_values import NOT_JSON, as_utf8
 
 from gateway.features.compact.deltas import find_delta
 from gateway.features.decoded import (
     LONGEST_DECODED,
-    as_utf8,
-    event_ends,
     has_more_values,
     messages_of,
     part_as_utf8,
 )
 from gateway.protocol.bodies.content import EVENTS_TYPE, is_json, media_type
-from gateway.protocol.bodies.json_text import NOT_JSON
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
 
-    from gateway.features.compact.deltas import Delta, Path
+    from headgate.dialects.contract import Delta
+    from headgate.events import Frame
 
 VERSION = 1  # stands in ETags: the same range folded by another version is another response
 _EVENTS_PER_STEP = 64
 _LONG = 64 * 1024  # bytes of an event that is a step of its own
 _MOST_VALUES = 50_000  # a delta has some tens
-# An event whose data are one object on one line, as far as folding understands events.
-_FRAME = re.compile(rb"((?:event:[^\r\n]*(?:\r\n|\n))?data: ?)(\{[^\r\n]*\})((?:\r\n|\n){2})")
 
 
 class FoldedEvent(NamedTuple):
@@ -87,8 +84,8 @@ class _DeltaEvent:
         event = self.rest
         _holder(event, self.path)[self.path[-1]] = text
         event.update(last.free)
-        before, behind = self.frame
-        return before + msgspec.json.encode(event) + behind
+        before, after = self.frame
+        return before + msgspec.json.encode(event) + after
 
 
 class _Fold:
@@ -179,14 +176,14 @@ def _sent_events_of(start: int, records: Sequence[bytes]) -> Iterator[_Event]:
     """
     is_between = True
     for data in records:
-        if is_between and (found := _FRAME.fullmatch(data)):  # as nearly all are
+        if is_between and (found := _object_frame(data)):  # as nearly all are
             start += len(data)
             yield _framed(start, found)
             continue
         begin = 0
         for end in event_ends(data):
             whole = data[begin:end]
-            found = _FRAME.fullmatch(whole) if is_between else None
+            found = _object_frame(whole) if is_between else None
             yield _unframed(start + end, whole) if found is None else _framed(start + end, found)
             begin, is_between = end, True
         start += len(data)
@@ -195,13 +192,16 @@ def _sent_events_of(start: int, records: Sequence[bytes]) -> Iterator[_Event]:
             is_between = False
 
 
-def _framed(end: int, found: re.Match[bytes]) -> _Event:
+def _object_frame(data: bytes) -> Frame | None:
+    """Return an event whose data are one object on one line, as far as folding understands."""
+    found = frame(data)
+    return found if found and found.data[:1] == b"{" and found.data[-1:] == b"}" else None
+
+
+def _framed(end: int, found: Frame) -> _Event:
     """Return the whole event that ends at `end`, as text."""
-    whole, (before, text, behind) = found[0], found.groups()
-    if not whole.isascii():
-        before, text = as_utf8(before), as_utf8(text)
-        whole = before + text + behind
-    return _Event(FoldedEvent(end, whole), (before, behind), text)
+    before, text, after = map(as_utf8, found)
+    return _Event(FoldedEvent(end, before + text + after), (before, after), text)
 
 
 def _unframed(end: int, data: bytes) -> _Event:
@@ -216,7 +216,7 @@ def _has_too_many(text: bytes) -> bool:
     return len(text) > LONGEST_DECODED or has_more_values(text, _MOST_VALUES)
 
 
-def _holder(event: dict[str, Any], path: Path) -> Any:  # noqa: ANN401 - an object or an array
+def _holder(event: dict[str, Any], path: tuple[str | int, ...]) -> Any:  # noqa: ANN401 - an object or an array
     """Return the object or array in an event that has the value at the end of a path."""
     value: Any = event
     for step in path[:-1]:
@@ -224,7 +224,7 @@ def _holder(event: dict[str, Any], path: Path) -> Any:  # noqa: ANN401 - an obje
     return value
 
 
-def _has_text(event: dict[str, Any], path: Path) -> bool:
+def _has_text(event: dict[str, Any], path: tuple[str | int, ...]) -> bool:
     try:
         return isinstance(_holder(event, path)[path[-1]], str)
     except (KeyError, IndexError, TypeError):

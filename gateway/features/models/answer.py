@@ -11,6 +11,8 @@ import contextlib
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from headgate.dialects.contract import whole_body_event
+from headgate.dialects.progress import CANCELLED, EarlyEnd
 from msgspec import UNSET, UnsetType
 from typing_extensions import override
 
@@ -24,8 +26,6 @@ from gateway.errors import (
 )
 from gateway.features.models import record
 from gateway.features.models.counts.answer_counts import AnswerCounts
-from gateway.features.models.dialects.contract import EarlyEnd, whole_body_event
-from gateway.features.models.dialects.responses import CANCELLED, response_id
 from gateway.features.models.left.unfinished import may_go_on
 from gateway.features.models.left.unread import UNREAD
 from gateway.features.models.live_answer import DELETED, LiveAnswer, WholeResponse
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
     from typing import TypeAlias
 
-    from gateway.features.models.dialects.contract import Dialect
     from gateway.features.models.left.unfinished import UnfinishedAnswer
     from gateway.features.models.record import Outcome, RequestEntry, ResponseEntry
     from gateway.features.models.shared.claims import Claim
@@ -80,12 +79,11 @@ class StoredResponse(NamedTuple):
 class WrittenAnswer(LiveAnswer):
     """An answer that this process requests and writes."""
 
-    def __init__(  # noqa: PLR0913 - an answer, and what it goes on with
+    def __init__(
         self,
         request: RequestEntry,
         claim: Claim,
         streams: AnswerStreams,
-        dialect: Dialect,
         clock: Callable[[], float],
         on_response_id: Callable[[str], Awaitable[None]],
         rest_of: UnfinishedAnswer | None = None,
@@ -96,12 +94,11 @@ class WrittenAnswer(LiveAnswer):
         """
         super().__init__(claim.name, request, streams)
         self.claim = claim
-        self._dialect = dialect
-        self._state = dialect.state_of(request.path)
+        self._state = request.dialect.progress()
         self.counts = AnswerCounts(usage=self._state.usage)
         self._clock = clock
         self._on_response_id = on_response_id
-        self._has_response_id = not dialect.is_retrieved(request.path)  # or needs none
+        self._has_response_id = request.dialect.retrieval is None  # or needs none
         self._head_entry: Awaitable[AppendOutcome] | None = None  # in the record, not yet durable
         self._appended_to = request.position  # durable or not
         self._stopped_by: EarlyEnd | None = None
@@ -241,7 +238,7 @@ class WrittenAnswer(LiveAnswer):
             self._state.add(event)
         self.frees_key = counted is None and self._state.is_refused
         self.counts.count(len(parts), len(data), self._clock())
-        if not self._has_response_id and (found := response_id(data)):
+        if not self._has_response_id and (found := self.request.dialect.response_id(data)):
             self._has_response_id = True
             await self._on_response_id(found)
         stored = await appended
@@ -313,7 +310,7 @@ class WrittenAnswer(LiveAnswer):
         events = []
         if failure is not None and failure != self._state.failure:  # else the provider has said so
             number = self._state.next_number
-            events = [self._dialect.failure_event(self.request.path, failure, number)]
+            events = [self.request.dialect.failure_event(failure, number)]
         parting = record.parting(self.request, outcome, self.counts.usage, failure)
         closes = not self.request.is_in_named_stream
         appended = [*events, *parting]
@@ -364,7 +361,7 @@ class WrittenAnswer(LiveAnswer):
         """True while the provider goes on with the answer without this process."""
         state = self._state
         may = may_go_on(self.request) and self._has_response_id and self.response.done()
-        return may and state.next_number > 0 and not state.has_ended
+        return may and state.cursor is not None and not state.has_ended
 
     def _leave(self, error: HeadgateError) -> None:
         """Cut off the readers, and have the end written later."""

@@ -304,9 +304,7 @@ class ModelAnswers:
             claim.end_later()
             raise ServerStopping("the server is stopping: send the request again")
         index = partial(self._index, request.owner, IndexedAnswer(claim.name, entry.position))
-        answer = WrittenAnswer(
-            entry, claim, self.streams, self.provider.dialect, self.clock, index, rest
-        )
+        answer = WrittenAnswer(entry, claim, self.streams, self.clock, index, rest)
         if is_stopped_unread(request, self.provider.leave):
             answer.readers = AnswerReaders(answer, self)
         # In place of one that is followed here, whose readers still get the events from the log.

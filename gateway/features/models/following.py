@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from headgate.dialects.progress import EarlyEnd
+from headgate.events import events_of, with_id
 from typing_extensions import override
 
 from gateway.errors import StreamGone
-from gateway.features.models.dialects import dialect_of
-from gateway.features.models.dialects.contract import EarlyEnd
-from gateway.features.models.sse_events import events_of, with_id, with_ids
+from gateway.features.models.live_answer import with_ids
 from gateway.protocol.bodies.content import HEARTBEAT
 from gateway.routes.answers import PushingSource
 
@@ -90,8 +90,7 @@ class AnswerBody(PushingSource):
         answer = self._answer
         while until is None or time() < until:
             if self._is_refused:
-                path = answer.request.path
-                yield dialect_of(path).failure_event(path, REFUSED, answer.next_number())
+                yield answer.request.dialect.failure_event(REFUSED, answer.next_number())
                 return
             is_over = answer.is_over  # before the read: what is appended after it is read next time
             begin = self.position
@@ -139,11 +138,11 @@ class AnswerBody(PushingSource):
         end = self._answer.position
         while self.position < end and not self._is_refused:
             part = await self._streams.folded(self._answer.name, self.position)
-            events = [event for event in part.events if event.end <= end]
+            events = [it for it in part.events if it.end <= end]
             if not events:
                 return
             self.position = events[-1].end
-            yield b"".join(with_id(event.data, self.offset_of(event.end)) for event in events)
+            yield b"".join(with_id(it.data, self.offset_of(it.end).encode()) for it in events)
 
     @override
     def release(self) -> None:

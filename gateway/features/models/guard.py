@@ -16,12 +16,12 @@ from gateway.web.operations import PageFields
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from headgate.dialects.contract import Provider
     from multidict import MultiMapping
 
     from gateway.access.operations import Need
     from gateway.access.principal import Principal
     from gateway.access.token_guard import Verifier
-    from gateway.features.models.dialects.contract import Dialect
 
 # What the SDKs and callers send besides; a browser asks for User-Agent where it lets pages set it.
 _PAGE_FIELDS = ", ".join((REQUEST_HEADERS, "User-Agent", *PROVIDER_KEYS))
@@ -38,11 +38,11 @@ class ModelGuard(TokenGuard):
     """A guard for callers that send a token as `api_key`, or in a field beside their own key."""
 
     def __init__(
-        self, prefix: str, verifier: Verifier, dialect: Dialect, *, has_own_key: bool
+        self, prefix: str, verifier: Verifier, provider: Provider, *, has_own_key: bool
     ) -> None:
         """Set `has_own_key` if the route has the provider's key, so that `api_key` is a token."""
         super().__init__(prefix, verifier)
-        self._dialect = dialect
+        self._provider = provider
         self._has_own_key = has_own_key
         place = f"in {TOKEN_FIELD}, beside the provider's key"
         place = "as api_key" if has_own_key else place
@@ -50,7 +50,7 @@ class ModelGuard(TokenGuard):
 
     def sent_token(self, headers: MultiMapping[str]) -> str | None:
         """Return the token in a request, or None."""
-        return self._dialect.key_of(headers) if self._has_own_key else headers.get(TOKEN_FIELD)
+        return self._provider.key_of(headers) if self._has_own_key else headers.get(TOKEN_FIELD)
 
     @override
     def known_principal(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
+from itertools import accumulate
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from gateway.features.models.dialects import dialect_of
-from gateway.features.models.dialects.contract import EarlyEnd
-from gateway.features.models.sse_events import with_ids
+from headgate.dialects.progress import EarlyEnd
+from headgate.events import with_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -172,14 +172,12 @@ class LiveAnswer(ABC):
 
     def _note_deleted(self) -> None:
         """Let the readers of the answer raise an error, since its end cannot be stored."""
-        if not self.request.is_plain:
-            path = self.request.path
-            event = dialect_of(path).failure_event(path, DELETED, self.next_number())
+        if event := self.request.dialect.failure_event(DELETED, self.next_number()):
             self._note([event], self.position + len(event))
 
     def next_number(self) -> int:
         """Return the sequence number after that of the last event, if that is in memory."""
-        state = dialect_of(self.request.path).state_of(self.request.path)
+        state = self.request.dialect.progress()
         for event in self._latest:
             state.add(event)
         return state.next_number
@@ -192,3 +190,15 @@ class LiveAnswer(ABC):
         if not self.response.done():
             self.response.set_exception(refusal)
             self.response.exception()  # nobody may wait for it any more
+
+
+def with_ids(events: Sequence[bytes], position: int, offset_of: Callable[[int], str]) -> bytes:
+    """Return whole events, the first at `position`, each with the offset after it as its id.
+
+    `offset_of` returns the offset of a position in the stream.
+    """
+    if len(events) == 1:
+        return with_id(events[0], offset_of(position + len(events[0])).encode())
+    ends = accumulate(map(len, events), initial=position)
+    next(ends)
+    return b"".join(map(with_id, events, (offset_of(end).encode() for end in ends)))

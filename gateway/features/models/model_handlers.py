@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote
 
+from headgate.dialects.contract import LONGEST_ID
+from headgate.dialects.progress import CANCELLED
 from typing_extensions import override
 
 from gateway.access.principal import account_of
 from gateway.errors import BadRequest, MethodNotAllowed, StreamGone, WebSocketNotOffered
 from gateway.features.held_answers import held_answer
 from gateway.features.models.answer import WrittenAnswer
-from gateway.features.models.dialects.contract import sent_keys
-from gateway.features.models.dialects.responses import CANCELLED, LONGEST_ID
 from gateway.features.models.following import AnswerBody
 from gateway.features.models.guard import ModelGuard, page_fields
 from gateway.features.models.live_answer import WholeResponse
@@ -29,6 +28,7 @@ from gateway.features.models.provider.contract import (
     digest_of,
     owner_of_account,
     owner_of_keys,
+    sent_keys,
 )
 from gateway.features.models.provider.request_names import (
     LAST_EVENT_ID,
@@ -68,7 +68,6 @@ if TYPE_CHECKING:
     from gateway.web.requests.request import Request
 
 UNFORWARDED = frozenset({"CONNECT", "TRACE"})
-_NUMBER = re.compile(r"[0-9]{1,12}")  # no answer has as many events
 _REALTIME = "/v1/realtime"  # which is only spoken over a WebSocket
 _PRIVATE = ("Cache-Control", "private, no-store")
 
@@ -109,7 +108,7 @@ class ModelHandlers(RouteOperations):
     ) -> Coroutine[Any, Any, RouteAnswer]:
         below = target.removeprefix(route.prefix)
         path = split(below)[0]
-        if request.method == "POST" and path.endswith(route.dialect.answer_ends):
+        if request.method == "POST" and route.family.dialect_at(path) is not None:
             return self._answer(request, below, route)
         if request.method == "GET" and path.endswith(_REALTIME):
             raise WebSocketNotOffered
@@ -164,14 +163,18 @@ class ModelHandlers(RouteOperations):
         answer: Answer,
         query: dict[str, list[str]],
     ) -> RouteAnswer:
-        """Return the events of an answer behind the one with the number `starting_after`."""
-        after = query.get("starting_after", [])
-        if after and (len(after) > 1 or _NUMBER.fullmatch(after[0]) is None):
-            raise BadRequest("starting_after must be the sequence number of an event, once")
+        """Return the events of an answer after the one with the cursor in the query, if any."""
+        retrieval = answer.request.dialect.retrieval
+        assert retrieval is not None, "it was found by its id"
+        after = query.get(retrieval.cursor_field, [])
         position = answer.request.position
         if after:
+            try:
+                cursor = retrieval.parsed_cursor("\n".join(after))
+            except ValueError as error:
+                raise BadRequest(f"{retrieval.cursor_field} {error}") from None
             events = StoredEvents(answer, route.streams, await _end(route, answer))
-            position = await events.position_after(int(after[0]))
+            position = await events.position_after(cursor)
         head = await answer.wait_for_head()
         assert not isinstance(head, WholeResponse), "its response has an id, so it is stored"
         fields = [it for it in head.fields if it[0].lower() != "cache-control"]
@@ -342,7 +345,8 @@ def _refuse_names(request: Request, below: str, route: ModelRoute) -> None:
     Fields that an agent sends with every request are ignored: its prefix, and an Idempotency-Key,
     which may be the SDK's own.
     """
-    if any(f"{end}/" in split(below)[0] for end in route.dialect.answer_ends):
+    ends = (end for dialect in route.family.dialects for end in dialect.answer_ends)
+    if any(f"{end}/" in split(below)[0] for end in ends):
         return
     if named_stream(request.headers, below)[0] is not None:
         raise BadRequest(
@@ -352,11 +356,12 @@ def _refuse_names(request: Request, below: str, route: ModelRoute) -> None:
 
 def _retrieved(path: str, route: ModelRoute) -> tuple[str, str] | None:
     """Return the id and the action in the path of a retrieved answer; None if it is none."""
-    end = route.dialect.retrieved_end
-    if end is None or f"{end}/" not in path:
-        return None
-    response_id, _, action = path.partition(f"{end}/")[2].partition("/")
-    return unquote(response_id)[: LONGEST_ID + 1], action
+    for dialect in route.family.dialects:
+        for end in dialect.answer_ends if dialect.retrieval is not None else ():
+            if f"{end}/" in path:
+                response_id, _, action = path.partition(f"{end}/")[2].partition("/")
+                return unquote(response_id)[: LONGEST_ID + 1], action
+    return None
 
 
 async def _end(route: ModelRoute, answer: Answer) -> StreamEnd:

@@ -13,18 +13,22 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 import msgspec
+from headgate.dialects.progress import TokenUsage
+from headgate.dialects.registry import dialect_at
+from headgate.events import written
 from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
 from gateway.errors import BadRequest, RecordDamaged
-from gateway.features.models.dialects.contract import TokenUsage
 from gateway.protocol.bodies.content import DEFAULT_CONTENT_TYPE, EVENTS_TYPE, JSON_TYPE, long_value
 from gateway.protocol.bodies.json_text import NOT_JSON, SLICE_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from gateway.features.models.dialects.contract import EarlyEnd
+    from headgate.dialects.contract import Dialect
+    from headgate.dialects.progress import EarlyEnd
+
     from gateway.features.models.streams import AnswerStreams
 
 Outcome: TypeAlias = Literal["complete", "failed", "aborted", "left", "unknown"]
@@ -58,6 +62,11 @@ class RequestEntry(msgspec.Struct, frozen=True, tag="request", tag_field="entry"
     writer: str | UnsetType = UNSET
     route: str | UnsetType = UNSET  # the prefix of the one that retrieves a background answer
     version: str | UnsetType = UNSET  # a part of the query that retrieves a background answer
+
+    @property
+    def dialect(self) -> Dialect:
+        """The dialect of the answer."""
+        return dialect_at(self.path)
 
     @property
     def is_in_named_stream(self) -> bool:
@@ -281,7 +290,7 @@ def parting(
     if not request.is_in_named_stream:
         return []
     event = PartingEvent(outcome, usage, None if failure is None else failure.sentence)
-    return [b"%b%b\n\n" % (_PARTING, msgspec.json.encode(event))]
+    return [written(msgspec.json.encode(event), name=PARTING_NAME)]
 
 
 def parting_in(events: bytes) -> int:

@@ -6,14 +6,16 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import msgspec
+from headgate.events import events_of
 
 from gateway.errors import BadRequest
-from gateway.features.models.dialects.responses import ResponseState, sequence_number
 from gateway.features.models.record import CONTENT_TYPE, owner_digest
-from gateway.features.models.sse_events import events_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from typing import Any
+
+    from headgate.dialects.progress import Cursor
 
     from gateway.features.models.stored import Answer
     from gateway.features.models.streams import AnswerStreams, StreamEnd
@@ -83,27 +85,29 @@ class StoredEvents:
         async for data in self._read():
             yield [*events_of(data)]  # reads end after whole events
 
-    async def position_after(self, number: int) -> int:
-        """Return the position behind the event with a sequence number.
+    async def position_after(self, cursor: Cursor) -> int:
+        """Return the position after the event with a cursor.
 
         An event without a number has the one after its predecessor's. Raises BadRequest if there
         is no such event yet.
         """
+        dialect = self._answer.request.dialect
         position, latest = self._answer.request.position, -1
         async for events in self._parts():
             for event in events:
-                found = sequence_number(event, latest + 1)
-                if found is not None and found > number:
+                head, position = dialect.event_head(event), position + len(event)
+                if head is None:
+                    continue
+                latest = head.cursor if isinstance(head.cursor, int) else latest + 1
+                if cursor in {head.cursor, latest}:
                     return position
-                latest = latest if found is None else found
-                position += len(event)
-        if latest < number:
-            raise BadRequest(f"starting_after is {number}, and the last event so far has {latest}")
-        return position
+                if isinstance(cursor, int) and latest > cursor:
+                    return position - len(event)
+        raise BadRequest(f"no event so far is {cursor}: there are {latest + 1}")
 
     async def response_object(self) -> bytes | None:
         """Return the response object as JSON, as the events leave it; None if no event has one."""
-        state = ResponseState()
+        found: dict[str, Any] | None = None
         async for events in self._parts():
-            state.add(b"".join(events))
-        return None if state.response is None else msgspec.json.encode(state.response)
+            found = self._answer.request.dialect.object_after(found, b"".join(events))
+        return None if found is None else msgspec.json.encode(found)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from headgate.dialects.registry import provider
 from typing_extensions import override
 
 from gateway.errors import BadRequest
 from gateway.features.models.answer_route import AnswerRoute
 from gateway.features.models.counts import metrics
-from gateway.features.models.dialects import DIALECTS
 from gateway.features.models.provider.calls import AnswerProvider
 from gateway.features.models.provider.client import ProviderClient
 
@@ -41,25 +41,24 @@ class ModelRoute(AnswerRoute):
     ) -> None:
         """Call the provider with `key`, or with those of the callers if it is empty."""
         self.settings = settings
-        self.dialect = DIALECTS[settings.dialect]
+        self.family = provider(settings.dialect)
         self.key = key
         self.made_of = settings, key
         self.upstream = ProviderClient(
             settings.upstreams,
-            self.dialect.key_fields(key) if key else {},
+            self.family.fields_with(key) if key else {},
             head_timeout_s=settings.head_timeout,
             read_timeout_s=settings.read_timeout,
             retries=settings.retries,
         )
-        provider = AnswerProvider(
+        answers = AnswerProvider(
             settings.prefix,
-            self.dialect,
             self.upstream,
             settings.max_answer_size,
             settings.resume,
             settings.leave,
         )
-        super().__init__(settings, provider, streams, running, services, access)
+        super().__init__(settings, answers, streams, running, services, access)
 
     @override
     def checked(self, name: str) -> str:

@@ -6,25 +6,25 @@ import contextlib
 from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
+from headgate.dialects.progress import AnswerProgress
+from headgate.events import events_of
 from msgspec import UNSET
 
 from gateway.errors import LogUnavailable
 from gateway.features.models import record
 from gateway.features.models.answer import RESTARTED, outcome_of
 from gateway.features.models.counts.tokens import OTHER, TokenCounts
-from gateway.features.models.dialects import dialect_of
-from gateway.features.models.dialects.progress import AnswerProgress
 from gateway.features.models.left.unfinished import NOT_KNOWN, is_awaited, may_go_on, unfinished
 from gateway.features.models.record import EndEntry, StreamRecord
 from gateway.features.models.shared.claims import ClaimedStreams
-from gateway.features.models.sse_events import events_of
 from gateway.features.models.streams import ClaimLost
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from typing import TypeAlias
 
-    from gateway.features.models.dialects.contract import EarlyEnd
+    from headgate.dialects.progress import EarlyEnd
+
     from gateway.features.models.left.unfinished import UnfinishedAnswer
     from gateway.features.models.live_answer import AnswerReader, LiveAnswer
     from gateway.features.models.record import (
@@ -204,14 +204,13 @@ class StoredAnswers:
             outcome, failure = outcome_of(state.failure), state.failure
         if not end.is_closed:
             events = []
-            if failure is not None and failure != state.failure and not request.is_plain:
-                dialect = dialect_of(request.path)
-                events = [dialect.failure_event(request.path, failure, state.next_number)]
+            if failure is not None and failure != state.failure:
+                events = [request.dialect.failure_event(failure, state.next_number)]
             position += len(b"".join(events))
             events += record.parting(request, outcome, state.usage, failure)
             closes = not request.is_in_named_stream
             appended = await claim.events.append_end(events, close=closes, tail=end.tail)
-            if events and not appended.stored:
+            if any(events) and not appended.stored:
                 raise ClaimLost("another gateway has ended the answer")
         reason = None if failure is None else failure.sentence
         frees_key = state.is_refused or UNSET
@@ -221,7 +220,7 @@ class StoredAnswers:
         """Return what the events of an answer in its stream have said."""
         if request.is_whole or request.is_plain:
             return AnswerProgress()
-        state = dialect_of(request.path).state_of(request.path)
+        state = request.dialect.progress()
         async for data, _ in self._streams.chunks(name, request.position, end):
             for event in events_of(data):  # reads end after whole events
                 state.add(event)

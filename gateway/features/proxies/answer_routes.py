@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
+from headgate.dialects.registry import provider
+
 from gateway.access.contract import RouteAccess
 from gateway.errors import StartError
-from gateway.features.models.dialects import DIALECTS
 from gateway.features.models.guard import ModelGuard
 from gateway.features.models.route import ModelRoute
 from gateway.features.models.running import RunningAnswers
@@ -143,8 +144,8 @@ def _access(
     if not kinds:
         return RouteAccess(None, is_private=True)
     verifier = _verifier(kinds, authorities, services)
-    dialect = DIALECTS[model.dialect]
-    guard = ModelGuard(model.prefix, verifier, dialect, has_own_key=has_own_key)
+    family = provider(model.dialect)
+    guard = ModelGuard(model.prefix, verifier, family, has_own_key=has_own_key)
     return RouteAccess(guard, is_private=True)
 
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from gateway.errors import NotOffered
 from gateway.features.errors import AnswerTooLong
 from gateway.features.models.answer import StoredResponse
-from gateway.features.models.dialects.plain import PlainDialect
 from gateway.features.models.live_answer import WholeResponse
 from gateway.features.models.provider.client import (
     ProviderClient,
@@ -62,7 +61,6 @@ class PlainParts:
 class ProxiedProvider:
     """The allowed hosts as the provider of a proxy's answers."""
 
-    dialect = PlainDialect()
     leave: Leave = "go-on"  # a client reads by the URL that it gets, whenever it likes
 
     def __init__(self, settings: ProxySettings) -> None:

@@ -1,6 +1,6 @@
 """The answers in a stream as chunks of the AI SDK's UI message stream, the other views' source.
 
-Events of OpenAI and Anthropic, texts and chunks of runs go through the library's own writer.
+Events of models, texts and chunks of runs go through the library's own writer.
 """
 
 from __future__ import annotations
@@ -8,12 +8,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
+from headgate.dialects.parts import ModelFailed, NotAnItem, known
 from headgate.records import RunState, told
-from headgate.runs.adapters.parts import ModelFailed
-from headgate.runs.adapters.plain import known
-from headgate.runs.formats.ai_sdk import AiSdk, AiSdkWriter
-from headgate.runs.formats.contract import NotAnItem
-from headgate.runs.formats.ui_protocol import fault
+from headgate.ui_stream.chunks import ending
+from headgate.ui_stream.protocol import fault
+from headgate.ui_stream.writer import ChunkWriter
 
 from gateway.features.models.record import PARTING_NAME
 from gateway.protocol.bodies.json_text import NOT_JSON
@@ -24,10 +23,7 @@ if TYPE_CHECKING:
     from headgate.records import Told
 
 Chunk: TypeAlias = dict[str, Any]
-_FORMAT = AiSdk()
 _FINISHED = RunState("finished")
-_NO_REASON = "the provider reported an error"
-MOST_CHOICES = 128  # of a chunk of chat completions, as in OpenAI's API
 
 
 class AnswerChunks:
@@ -39,7 +35,7 @@ class AnswerChunks:
 
     def __init__(self, thread: str) -> None:
         self._thread = thread
-        self._writer = AiSdkWriter()
+        self._writer = ChunkWriter()
         self._is_open = self._has_failed = False
         self._run_end = _FINISHED  # as the record of a run has it
 
@@ -58,14 +54,10 @@ class AnswerChunks:
 
     def value(self, value: object, offset: Callable[[], str]) -> list[Chunk]:
         """Return the chunks for an event's value or a piece of text; for others, none."""
-        value = _as_chat(value)
-        failure = _failure(value)
-        if failure is not None:
-            return self._end(RunState("failed", failure), offset)
         if isinstance(value, dict) and value.get("type") in ("start", "finish"):
             return self._edge(value, offset)
         try:
-            chunks: Sequence[Any] = [] if _has_many_choices(value) else self._writer.items(value)
+            chunks: Sequence[Any] = self._writer.items(value)
         except NotAnItem:
             return []
         except ModelFailed as failed:
@@ -80,11 +72,11 @@ class AnswerChunks:
         """Return the chunks that end an answer which is open."""
         if not self._is_open:
             return []
-        chunks = self._closing()
+        chunks = self._writer.closing()
         if self._has_failed:
             chunks = [*chunks, {"type": "finish", "finishReason": "error"}]
         else:
-            chunks = [*chunks, *_ending(self._run_end, self._writer.finish_reason)]
+            chunks = [*chunks, *self._ending(self._run_end)]
         self._reset()
         return chunks
 
@@ -108,7 +100,7 @@ class AnswerChunks:
         if not self._is_open:
             return []
         reason = known(finishReason=chunk.get("finishReason"))
-        chunks = [*between, *self._closing(), {"type": "finish", **reason}]
+        chunks = [*between, *self._writer.closing(), {"type": "finish", **reason}]
         self._reset()
         return chunks
 
@@ -120,22 +112,18 @@ class AnswerChunks:
 
     def _end(self, state: RunState, offset: Callable[[], str]) -> list[Chunk]:
         """Return the end of an answer that has failed or was stopped."""
-        chunks = [*self._beginning(offset), *self._closing()]
-        chunks += _ending(state, self._writer.finish_reason)
+        chunks = [*self._beginning(offset), *self._writer.closing()]
+        chunks += self._ending(state)
         self._reset()
         return chunks
 
-    def _closing(self) -> list[Any]:
-        return self._writer.closing()
+    def _ending(self, state: RunState) -> list[Chunk]:
+        return ending(state.status, state.error, self._writer.finish_reason)
 
     def _reset(self) -> None:
-        self._writer = AiSdkWriter()
+        self._writer = ChunkWriter()
         self._is_open = self._has_failed = False
         self._run_end = _FINISHED
-
-
-def _ending(state: RunState, finish_reason: str | None) -> list[Any]:
-    return _FORMAT.ending(state, finish_reason)
 
 
 def _decoded(data: bytes) -> object:
@@ -144,29 +132,3 @@ def _decoded(data: bytes) -> object:
         return msgspec.json.decode(data)
     except NOT_JSON:
         return None
-
-
-def _has_many_choices(value: object) -> bool:
-    choices = value.get("choices") if isinstance(value, dict) else None
-    return isinstance(choices, list) and len(choices) > MOST_CHOICES
-
-
-def _as_chat(value: object) -> object:
-    """Return a chunk of OpenAI's older completions as one of chat completions."""
-    if not (isinstance(value, dict) and value.get("object") == "text_completion"):
-        return value
-    choices = value.get("choices")
-    found = [one for one in choices if isinstance(one, dict)] if isinstance(choices, list) else []
-    chat = [{**one, "delta": {"content": one.get("text")}} for one in found]
-    return {**value, "object": "chat.completion.chunk", "choices": chat}
-
-
-def _failure(value: object) -> str | None:
-    """Return the reason in an event that reports an error, as chat completions do; else None."""
-    if not isinstance(value, dict) or "error" not in value or value.get("choices"):
-        return None
-    error = value["error"]
-    if value.get("type", "error") != "error" or not error:
-        return None
-    reason = error.get("message") if isinstance(error, dict) else error
-    return reason if isinstance(reason, str) and reason else _NO_REASON

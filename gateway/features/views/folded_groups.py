@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from headgate.events import events_of
+
 from gateway.features.compact.folding import fold
-from gateway.features.models.sse_events import events_of
 from gateway.protocol.bodies.content import EVENTS_TYPE
 
 if TYPE_CHECKING:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import codecs
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from gateway.errors import OriginBroken
+from headgate.events import BOM, EventSplitter, EventTooLong
+
 from gateway.features.decoded import is_events, messages_of
-from gateway.features.models.sse_events import WholeEvents
 from gateway.protocol.bodies.content import is_json, is_text
 
 if TYPE_CHECKING:
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 LONGEST_MESSAGE = 4 << 20
 SLICE_BYTES = 64 * 1024  # of a record that are split at once: less than a millisecond
 LONGEST_PIECE = 256 * 1024  # bytes of a record that is no message
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _Decoder = codecs.getincrementaldecoder("utf-8")
 _CHARACTER_BYTES = 4  # at most
 
@@ -59,8 +58,9 @@ class SseSplitter:
 
     def __init__(self, on_left_out: Callable[[int], object]) -> None:
         self._on_left_out = on_left_out
-        self._whole = WholeEvents(LONGEST_MESSAGE)
+        self._whole = EventSplitter(LONGEST_MESSAGE)
         self._start: int | None = None  # of the event that is not complete
+        self._mark = BOM  # which parsers leave out at the beginning of a stream
 
     def messages(self, record: bytes, end: int) -> Iterator[StreamMessage | None]:
         """Yield the events that are complete now; one that is too long is left out."""
@@ -70,20 +70,21 @@ class SseSplitter:
             part = record[at : at + SLICE_BYTES]
             try:
                 events = self._whole.feed(part)
-            except OriginBroken:
+            except EventTooLong:
                 left_out_from, self._start = self._start, end - len(record) + at + len(part)
-                self._whole = WholeEvents(LONGEST_MESSAGE)
+                self._whole = EventSplitter(LONGEST_MESSAGE)
                 self._on_left_out(self._start - left_out_from)
                 continue
             for event in events:
                 start, self._start = self._start, self._start + len(event)
-                yield StreamMessage(event, start, self._start)
+                yield StreamMessage(event.removeprefix(self._mark), start, self._start)
+                self._mark = b""
             if len(record) > SLICE_BYTES:
                 yield None
 
     def rest(self) -> bytes:
         """Return the last event, whose blank line is missing."""
-        return self._whole.rest()
+        return self._whole.rest().removeprefix(self._mark)
 
 
 class JsonSplitter:
@@ -172,22 +173,3 @@ def splitter_of(content_type: str, on_left_out: Callable[[int], object]) -> Spli
     if is_events(content_type):
         return SseSplitter(on_left_out)
     return TextSplitter() if is_text(content_type) else ByteSplitter()
-
-
-class SseFields(NamedTuple):
-    """The fields of a server-sent event that reach a page; `data` is None if it has none."""
-
-    name: bytes
-    data: bytes | None
-
-
-def parse_event(event: bytes) -> SseFields:
-    """Parse a server-sent event (HTML Living Standard, section 9.2.6)."""
-    name, lines = b"", []
-    for line in event.removeprefix(_BYTE_ORDER_MARK).splitlines():
-        field, _, value = line.partition(b":")
-        if field == b"data":
-            lines.append(value.removeprefix(b" "))
-        elif field == b"event":
-            name = value.removeprefix(b" ")
-    return SseFields(name, b"\n".join(lines) if lines else None)

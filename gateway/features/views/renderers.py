@@ -11,8 +11,9 @@ from functools import partial
 from io import BytesIO
 from typing import TYPE_CHECKING
 
+from headgate.json_values import as_utf8
+
 from gateway.background import at_once
-from gateway.features.decoded import as_utf8
 from gateway.features.views.messages import Group, StreamMessage, splitter_of
 from gateway.features.views.styles import STYLES
 from gateway.protocol.bodies.content import is_text

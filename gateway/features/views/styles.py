@@ -7,12 +7,13 @@ from base64 import b64encode
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
+from headgate.events import parse, written
 from typing_extensions import override
 
 from gateway.features.decoded import LONGEST_DECODED, has_more_values, is_events
 from gateway.features.views.ag_ui import AgUiEvents
 from gateway.features.views.answer_chunks import AnswerChunks
-from gateway.features.views.messages import LONGEST_MESSAGE, parse_event
+from gateway.features.views.messages import LONGEST_MESSAGE
 from gateway.protocol.bodies.content import is_json, is_text
 from gateway.protocol.views import AG_UI, AI_SDK, SSE, TEXT
 
@@ -64,9 +65,9 @@ class SseStyle:
     def pieces(self, data: bytes, _offset: Callable[[], str]) -> list[bytes]:
         """Return the event; of a stored one its name and data, which alone reach a page."""
         if not self._is_events:
-            return [_event(b"", data if self._is_text else b64encode(data))]
-        name, found = parse_event(data)
-        return [] if found is None else [_event(name, found)]
+            return [written(data if self._is_text else b64encode(data))]
+        event = parse(data)
+        return [] if event is None else [written(event.data, name=event.name)]
 
     def closing(self) -> list[bytes]:
         """Return the last event."""
@@ -76,14 +77,6 @@ class SseStyle:
 def _lines(data: bytes) -> int:
     """Return the number of line ends that a parser of events knows."""
     return data.count(b"\n") + data.count(b"\r") - data.count(b"\r\n")
-
-
-def _event(name: bytes, data: bytes) -> bytes:
-    """Return a server-sent event; each line end that a parser knows begins a line of data."""
-    if b"\r" in data:
-        data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-    lines = data.replace(b"\n", b"\ndata: ")
-    return b"%bdata: %b\n\n" % (b"event: %b\n" % name if name else b"", lines)
 
 
 class _AnswerStyle(Style):
@@ -102,9 +95,10 @@ class _AnswerStyle(Style):
             return has_more_values(data, MOST_VALUES)
         if not self._is_events:
             return False
-        return _lines(data) > MOST_LINES or has_more_values(
-            parse_event(data).data or b"", MOST_VALUES
-        )
+        if _lines(data) > MOST_LINES:
+            return True
+        event = parse(data)
+        return event is not None and has_more_values(event.data, MOST_VALUES)
 
     @override
     def pieces(self, data: bytes, offset: Callable[[], str]) -> list[bytes]:
@@ -119,8 +113,8 @@ class _AnswerStyle(Style):
             return self._chunks.item(data, offset)
         if not self._is_events:
             return self._chunks.value(data.decode(), offset)
-        name, found = parse_event(data)
-        return [] if found is None else self._chunks.event(name, found, offset)
+        event = parse(data)
+        return [] if event is None else self._chunks.event(event.name, event.data, offset)
 
     def _pieces(self, chunks: list[Chunk]) -> list[bytes]:
         """Return the pieces for chunks of answers."""
@@ -192,7 +186,7 @@ def _json_event(value: Chunk) -> bytes:
         data = msgspec.json.encode(value)
     except (ValueError, TypeError, RecursionError):  # half of a surrogate pair, in a tool's input
         data = json.dumps(value).encode()
-    return b"data: %b\n\n" % data
+    return written(data)
 
 
 STYLES: dict[str, Callable[[str, str], Style]] = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from headgate.runs.adapters.plain import plain
+from headgate.dialects.parts import plain
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from headgate.runs.adapters.parts import ModelFailed
+from headgate.dialects.parts import ModelFailed
 from headgate.runs.formats import FORMATS
 
 if TYPE_CHECKING:

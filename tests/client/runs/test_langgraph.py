@@ -7,9 +7,9 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from headgate.dialects.parts import NotAnItem
 from headgate.runs import Step
 from headgate.runs.formats import FORMATS
-from headgate.runs.formats.contract import NotAnItem
 from headgate.runs.langgraph import steps
 
 if TYPE_CHECKING:

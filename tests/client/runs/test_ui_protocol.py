@@ -7,7 +7,7 @@ import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from headgate.runs.formats.ui_protocol import fault
+from headgate.ui_stream.protocol import fault
 
 from tests.client.runs.sources import of, read
 from tests.support.processes import NODE, ROOT

@@ -22,15 +22,6 @@ FormatName: TypeAlias = Literal["text", "ndjson", "sse", "ai-sdk"]
 KEEP_ALIVE = b": keep-alive\n"
 
 
-class NotAnItem(ValueError):
-    """A source's value that does not fit the format of its run."""
-
-
-def named(value: object) -> str:
-    """Describe a source's value for an error message."""
-    return "None" if value is None else f"this {type(value).__name__}"
-
-
 def refuse_message(format_name: str, message_id: str | None) -> None:
     """Raise ValueError if a message is named in a format that has none."""
     if message_id is not None:

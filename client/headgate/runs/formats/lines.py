@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from headgate import records
-from headgate.runs.adapters.plain import plain
-from headgate.runs.formats.contract import KEEP_ALIVE, NotAnItem, NothingOpen, refuse_message
+from headgate import events, records
+from headgate.dialects.parts import NotAnItem, plain
+from headgate.runs.formats.contract import KEEP_ALIVE, NothingOpen, refuse_message
 
 if TYPE_CHECKING:
     from headgate.records import RunState
@@ -93,9 +93,9 @@ class Sse(_Json):
 
     def rendered(self, item: bytes, id: str) -> bytes:  # noqa: A002
         """Return the item as an event."""
-        return b"id: %s\ndata: %s\n\n" % (id.encode(), item)
+        return events.written(item, id=id.encode())
 
     def rendered_end(self, state: RunState, id: str) -> bytes:  # noqa: A002
         """Return the event `end`, whose data has the status and the error of the run."""
         data = msgspec.json.encode({"status": state.status, "error": state.error})
-        return b"id: %s\nevent: end\ndata: %s\n\n" % (id.encode(), data)
+        return events.written(data, name=b"end", id=id.encode())

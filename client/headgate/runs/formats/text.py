@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from headgate.runs.adapters import Adapters
-from headgate.runs.adapters.parts import Text
-from headgate.runs.formats.contract import NotAnItem, NothingOpen, named, refuse_message
+from headgate.dialects.parts import NotAnItem, Text, described
+from headgate.dialects.source_reader import SourceReader
+from headgate.runs.formats.contract import NothingOpen, refuse_message
 
 if TYPE_CHECKING:
     from headgate.records import RunState
@@ -20,15 +20,17 @@ class TextWriter:
     finish_reason = None  # text cannot carry one
 
     def __init__(self) -> None:
-        self._adapters = Adapters()
+        self._reader = SourceReader()
 
     def items(self, value: object) -> list[object]:
         """Return the strings in a value; skip empty ones and events without text of the answer."""
         if isinstance(value, str):
             return [value] if value else []
-        parts, _ = self._adapters.read(value)
+        parts, _ = self._reader.read(value)
         if parts is None:
-            raise NotAnItem(f"a run in the format text takes str, and events, not {named(value)}")
+            raise NotAnItem(
+                f"a run in the format text takes str, and events, not {described(value)}"
+            )
         texts = [part.delta for part in parts if isinstance(part, Text) and part.kind == "text"]
         return [text for text in texts if text]
 

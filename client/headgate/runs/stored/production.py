@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from headgate import records
+from headgate.dialects.parts import NotAnItem, plain
 from headgate.error_text import sendable, told
 from headgate.errors import RequestRefused, StreamError
+from headgate.json_values import json_text
 from headgate.lease import Lease
 from headgate.notes import BEATS
 from headgate.records import STOPPED, RunState
-from headgate.runs.adapters.plain import plain
-from headgate.runs.formats.contract import NotAnItem
 from headgate.runs.stored import claims, heartbeat
 from headgate.runs.stored.claims import TAKEN
 from headgate.runs.stored.lookups import how_it_ended
@@ -25,7 +25,6 @@ from headgate.runs.stored.marks import end_record
 from headgate.runs.stored.progress import Step
 from headgate.runs.stored.stops import StopWish
 from headgate.runs.stored.survey import START
-from headgate.sending.framing import json_text
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator

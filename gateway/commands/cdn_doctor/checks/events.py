@@ -88,7 +88,7 @@ class EventWatch:
         self.has_ids = self.has_ids or b"\nid:" in before + piece
         self._line_begins = piece.endswith(b"\n")
         for event in self._decoder.feed(piece):
-            if event.name == "data":
+            if event.name == b"data":
                 self.first_data = self.first_data if self.data else event.data
                 self.data += 1
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from gateway.features.models.dialects.contract import TokenUsage
+from headgate.dialects.progress import TokenUsage
 
 if TYPE_CHECKING:
     from gateway.features.models.record import Outcome

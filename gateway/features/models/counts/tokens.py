@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gateway.features.models.dialects.contract import TokenUsage
+    from headgate.dialects.progress import TokenUsage
 
 # Pairs of a model and an account with counts of their own: each is two lines of the metrics.
 MOST_PAIRS = 1000

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from gateway.features.models.dialects import dialect_of
-from gateway.features.models.dialects.contract import EarlyEnd
-from gateway.features.models.dialects.responses import response_id
-from gateway.features.models.sse_events import events_of
+from headgate.dialects.progress import EarlyEnd
+from headgate.events import events_of
+
 from gateway.features.models.streams import MOST_RESUMPTIONS
 
 if TYPE_CHECKING:
-    from gateway.features.models.dialects.progress import AnswerProgress
+    from headgate.dialects.progress import AnswerProgress, Cursor
+
     from gateway.features.models.record import (
         AnswerRecord,
         RequestEntry,
         ResponseEntry,
         StreamRecord,
     )
-    from gateway.features.models.streams import AnswerStreams, StreamEnd
+
+from gateway.features.models.streams import AnswerStreams, StreamEnd
 
 # OpenAI stores the data of a background response for roughly 10 minutes; a later request may find
 # nothing (https://developers.openai.com/docs/guides/background).
@@ -36,13 +37,9 @@ class UnfinishedAnswer(NamedTuple):
     last: AnswerRecord
     head: ResponseEntry
     response_id: str
+    latest: Cursor  # of the last event
     progress: AnswerProgress
     end: StreamEnd
-
-    @property
-    def latest(self) -> int:
-        """The sequence number of the last event."""
-        return self.progress.next_number - 1
 
     @property
     def size(self) -> int:
@@ -54,7 +51,7 @@ def may_go_on(request: RequestEntry) -> bool:
     """Return whether a provider goes on with the answer to a request without a connection."""
     if not request.in_background or request.is_whole or request.is_plain:
         return False
-    return dialect_of(request.path).is_retrieved(request.path)
+    return request.dialect.retrieval is not None
 
 
 def is_awaited(last: AnswerRecord, end: StreamEnd, now: float) -> bool:
@@ -74,13 +71,13 @@ async def unfinished(
     request, head = last.request, last.response
     if last.end is not None or head is None or end.is_closed or not may_go_on(request):
         return None
-    progress, found_id = dialect_of(request.path).state_of(request.path), None
+    progress, found_id = request.dialect.progress(), None
     async for data, _ in streams.chunks(name, request.position, end):
-        found_id = found_id or response_id(data)
+        found_id = found_id or request.dialect.response_id(data)
         for event in events_of(data):  # reads end after whole events
             progress.add(event)
-    if found_id is None or not progress.next_number or progress.has_ended:
+    if found_id is None or progress.cursor is None or progress.has_ended:
         return None
     if last.resumptions >= MOST_RESUMPTIONS:
         return None
-    return UnfinishedAnswer(last, head, found_id, progress, end)
+    return UnfinishedAnswer(last, head, found_id, progress.cursor, progress, end)

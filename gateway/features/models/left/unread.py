@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from headgate.dialects.progress import EarlyEnd
+
 from gateway.errors import HeadgateError
-from gateway.features.models.dialects.contract import EarlyEnd
 from gateway.features.redis.store import store_of
 
 if TYPE_CHECKING:

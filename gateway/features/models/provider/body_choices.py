@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import msgspec
+from headgate.json_values import NOT_JSON, decoded_json
 
 from gateway.errors import BadRequest
-from gateway.features.decoded import decoded_json
-from gateway.protocol.bodies.json_text import NOT_JSON
 
 MOST_MEMBERS = 1000  # providers know some fifty; each takes a microsecond
 MOST_LEVELS = 900  # of arrays and objects; as many as Python has frames left are read, about 985

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from headgate.dialects.registry import dialect_at
 from multidict import CIMultiDict
 
 from gateway.features.models.answer import StoredResponse
@@ -19,7 +20,6 @@ from gateway.features.models.provider.responses import (
 from gateway.protocol.bodies.content import EVENTS_TYPE
 
 if TYPE_CHECKING:
-    from gateway.features.models.dialects.contract import Dialect
     from gateway.features.models.left.unfinished import UnfinishedAnswer
     from gateway.features.models.left.unread import Leave
     from gateway.features.models.provider.client import ProviderClient, ServedResponse
@@ -27,14 +27,13 @@ if TYPE_CHECKING:
 
 
 class AnswerProvider(NamedTuple):
-    """The provider of answers: the prefix of its route, its dialect, and its servers.
+    """The provider of answers: the prefix of its route, and its servers.
 
     An answer has up to `longest` bytes. With `resumes`, background responses are retrieved from
     the provider where the connection is lost.
     """
 
     prefix: str
-    dialect: Dialect
     upstream: ProviderClient
     longest: int
     resumes: bool
@@ -64,11 +63,12 @@ class AnswerProvider(NamedTuple):
         self, served: ServedResponse, request: AnswerRequest
     ) -> BackgroundResponse | None:
         """Return the response if it goes on without its connection, and may be retrieved."""
-        resumes = self.resumes and request.in_background
-        if not resumes or not self.dialect.is_retrieved(request.path):
+        dialect = dialect_at(request.path)
+        if not self.resumes or not request.in_background or dialect.retrieval is None:
             return None
+        servers = [served.server]
         return BackgroundResponse(
-            self.upstream, [served.server], request.path, request.version, request.fields
+            self.upstream, servers, dialect, request.path, request.version, request.fields
         )
 
     def own_caller(self) -> AnswerOwner | None:
@@ -81,7 +81,12 @@ class AnswerProvider(NamedTuple):
         """Return the events that the provider has after those of a background response."""
         begun = answer.last.request
         background = BackgroundResponse(
-            self.upstream, self.upstream.urls, begun.path, begun.version, caller.fields
+            self.upstream,
+            self.upstream.urls,
+            begun.dialect,
+            begun.path,
+            begun.version,
+            caller.fields,
         )
         background.go_on(answer.response_id, answer.latest)
         return AnswerEvents(None, max(0, self.longest - answer.size), background)

@@ -5,19 +5,20 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from headgate.dialects.contract import bearer
 from msgspec import UNSET
 
 from gateway.errors import StreamGone
+from gateway.protocol.http.header_names import PROVIDER_KEYS
 from gateway.protocol.http.paths import taken_out
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from msgspec import UnsetType
-    from multidict import CIMultiDict
+    from multidict import CIMultiDict, MultiMapping
 
     from gateway.features.models.answer import AnswerParts, StoredResponse
-    from gateway.features.models.dialects.contract import Dialect
     from gateway.features.models.left.unfinished import UnfinishedAnswer
     from gateway.features.models.left.unread import Leave
     from gateway.features.models.live_answer import WholeResponse
@@ -112,6 +113,14 @@ def owner_of_keys(keys: Sequence[str]) -> bytes:
     return b"key:" + "\n".join(keys).encode() if keys else b""
 
 
+def sent_keys(headers: MultiMapping[str]) -> list[str]:
+    """Return all keys of a provider that a request sends: some providers take one, some another."""
+    keys = {key for name in PROVIDER_KEYS for key in headers.getall(name, ())}
+    if token := bearer(headers):
+        keys.add(token)
+    return sorted(keys)
+
+
 class AnswerOwner(NamedTuple):
     """An owner of answers, with the header fields for the provider, which have its key."""
 
@@ -126,10 +135,6 @@ class AnswerProviderLike(Protocol):
     @property
     def prefix(self) -> str:
         """The prefix of the route."""
-
-    @property
-    def dialect(self) -> Dialect:
-        """The dialect of the answers."""
 
     @property
     def leave(self) -> Leave:

@@ -8,26 +8,23 @@ from itertools import accumulate
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from headgate.dialects.contract import EventHead
+from headgate.dialects.progress import is_cut_json
+from headgate.events import BOM, EventSplitter, EventTooLong, events_of, parse
 from msgspec import UNSET
 
 from gateway.errors import HeadgateError, OriginBroken, OriginTimeout
 from gateway.features.errors import AnswerTooLong
-from gateway.features.models.dialects.responses import EventHead, event_head, response_id
 from gateway.features.models.provider.client import body_parts
 from gateway.features.models.provider.refusals import may_be_repeated, pause_s
 from gateway.features.models.provider.responses import is_storable
-from gateway.features.models.sse_events import (
-    BOM,
-    WholeEvents,
-    event_fields,
-    events_of,
-    is_cut_json,
-)
 from gateway.protocol.bodies.content import EVENTS_TYPE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
+    from headgate.dialects.contract import Dialect
+    from headgate.dialects.progress import Cursor
     from msgspec import UnsetType
     from multidict import CIMultiDict, MultiMapping
 
@@ -85,7 +82,7 @@ class AnswerEvents:
             await self._is_resumed(OriginBroken("the provider does not go on with the response"))
         while True:
             lost: HeadgateError | None = None
-            splitter = WholeEvents()
+            splitter = EventSplitter()
             try:
                 async for events in self._events_of_response(splitter):
                     yield events
@@ -96,7 +93,7 @@ class AnswerEvents:
         if rest := _completed(splitter.rest()):
             yield [*events_of(rest)]
 
-    async def _events_of_response(self, splitter: WholeEvents) -> AsyncGenerator[list[bytes]]:
+    async def _events_of_response(self, splitter: EventSplitter) -> AsyncGenerator[list[bytes]]:
         """Yield the events of one response that have not come before."""
         assert self._response is not None, "it has come, or was retrieved"
         mark = BOM  # left out at its beginning
@@ -107,6 +104,8 @@ class AnswerEvents:
                     events[0], mark = events[0].removeprefix(mark), b""
                 if events := self._new(events):
                     yield events
+        except EventTooLong as error:
+            raise OriginBroken(f"{error} of the answer") from error
         except (OriginBroken, OriginTimeout):
             if (last := splitter.take_last()) and (events := self._new([last])):
                 yield events
@@ -141,6 +140,7 @@ class BackgroundResponse:
         self,
         client: ProviderClient,
         servers: Sequence[str],
+        dialect: Dialect,
         path: str,
         version: str | UnsetType,
         fields: CIMultiDict[str],
@@ -153,18 +153,19 @@ class BackgroundResponse:
         self.is_complete = False
         self._client = client
         self._servers = list(servers)
+        self._dialect = dialect
         self._path = path
         self._query = "" if version is UNSET else f"&{version}"
         self._fields = fields.copy()
         for name in _OF_A_BODY:
             self._fields.popall(name, None)
         self._id: str | None = None
-        self._latest: int | None = None  # sequence number of the last event
+        self._latest: Cursor | None = None  # of the last event
         self._failures = 0  # since an event came
         self._is_resumed = False
 
-    def go_on(self, response_id: str, latest: int) -> None:
-        """Go on after the event with the number `latest`, which another process has stored."""
+    def go_on(self, response_id: str, latest: Cursor) -> None:
+        """Go on after the event with the cursor `latest`, which another process has stored."""
         self._id, self._latest = response_id, latest
 
     def new_events(self, events: Sequence[bytes]) -> list[bytes]:
@@ -173,24 +174,27 @@ class BackgroundResponse:
         Raises OriginBroken if one is missing before them.
         """
         if self._id is None:
-            self._id = response_id(b"".join(events))
+            self._id = self._dialect.response_id(b"".join(events))
         new = []
         for event in events:
-            head = event_head(event) or EventHead()
-            number = head.sequence_number
-            if number is not None:
-                if self._latest is not None and number <= self._latest:
+            head = self._dialect.event_head(event) or EventHead()
+            cursor, latest = head.cursor, self._latest
+            if cursor is not None:
+                if isinstance(cursor, int) and isinstance(latest, int):
+                    if cursor <= latest:
+                        continue
+                    self._check_follows(cursor, latest)
+                elif cursor == latest:
                     continue
-                self._check_follows(number)
-                self._latest, self._failures, self._is_resumed = number, 0, False
+                self._latest, self._failures, self._is_resumed = cursor, 0, False
             self.is_complete = self.is_complete or head.is_last
             new.append(event)
         return new
 
-    def _check_follows(self, number: int) -> None:
-        if self._is_resumed and self._latest is not None and number != self._latest + 1:
+    def _check_follows(self, number: int, latest: int) -> None:
+        if self._is_resumed and number != latest + 1:
             self._failures = MOST_FAILURES  # it has not stored the events in between
-            raise OriginBroken(f"the provider resumed at {number} behind event {self._latest}")
+            raise OriginBroken(f"the provider resumed at {number} after event {latest}")
 
     async def resumed(self, lost: HeadgateError) -> ProviderResponse:
         """Return a response with the events behind the last one. Raises `lost` if there is none."""
@@ -223,8 +227,10 @@ class BackgroundResponse:
                 break
         raise lost
 
-    async def _retrieved(self, response_id: str, latest: int) -> ProviderResponse:
-        query = f"stream=true&starting_after={latest}{self._query}"
+    async def _retrieved(self, response_id: str, latest: Cursor) -> ProviderResponse:
+        assert self._dialect.retrieval is not None, "its answers have ids"
+        cursor = f"{self._dialect.retrieval.cursor_field}={quote(str(latest), safe='')}"
+        query = f"stream=true&{cursor}{self._query}"
         target = f"{self._path}/{quote(response_id, safe='')}?{query}"
         return await self._client.send(self._servers[0], "GET", target, self._fields, None)
 
@@ -232,8 +238,8 @@ class BackgroundResponse:
 def _completed(rest: bytes) -> bytes:
     """Return the event that the body ended in, with its blank line; b"" for half of one."""
     rest = rest.removeprefix(BOM)
-    _, data = event_fields(rest)
-    if data is None or is_cut_json(data):
+    event = parse(rest)
+    if event is None or is_cut_json(event.data):
         return b""
     return rest + b"\n\n"
 

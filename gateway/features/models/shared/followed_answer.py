@@ -8,6 +8,7 @@ from contextlib import aclosing
 from functools import partial
 from typing import TYPE_CHECKING
 
+from headgate.events import events_of
 from typing_extensions import override
 
 from gateway.errors import (
@@ -24,13 +25,13 @@ from gateway.features.models import record
 from gateway.features.models.live_answer import DELETED, LiveAnswer, WholeResponse
 from gateway.features.models.record import EndEntry, ResponseEntry, StopEntry
 from gateway.features.models.shared.watched_record import entries_from, look_again
-from gateway.features.models.sse_events import events_of
 from gateway.streams.follower import RELOAD_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from gateway.features.models.dialects.contract import EarlyEnd
+    from headgate.dialects.progress import EarlyEnd
+
     from gateway.features.models.record import Outcome, StreamRecord, UnstoredResponse
     from gateway.features.models.running import RunningAnswers
     from gateway.features.models.shared.gateways import Gateways

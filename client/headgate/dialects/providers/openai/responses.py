@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
-from headgate.runs.adapters.openai_items import CALLED_AT_ONCE, output, source, whole_call
-from headgate.runs.adapters.parts import (
+import msgspec
+from typing_extensions import override
+
+from headgate.dialects.contract import Delta, Dialect, EventHead, Retrieval
+from headgate.dialects.parts import (
     EXECUTED,
     FREE,
     FUNCTION,
@@ -18,13 +22,19 @@ from headgate.runs.adapters.parts import (
     ToolInput,
     ToolOutput,
     Usage,
+    known,
 )
-from headgate.runs.adapters.plain import known
+from headgate.dialects.progress import CANCELLED, DialectProgress, EventFields
+from headgate.dialects.providers.openai.chat import count, error_object
+from headgate.dialects.providers.openai.tools import CALLED_AT_ONCE, output, source, whole_call
+from headgate.events import written
+from headgate.json_values import decoded_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from headgate.runs.adapters.parts import Part, ToolTraits
+    from headgate.dialects.parts import Part, ToolTraits
+    from headgate.dialects.progress import Cursor, EarlyEnd
 
 REASONS = {"max_output_tokens": "length", "content_filter": "content-filter"}
 
@@ -125,7 +135,7 @@ class _Item:
         self.reasoning = _Reasoning(part, self.about)
 
 
-class OpenAIResponses:
+class ResponsesReader:
     """`client.responses.create(stream=True)`."""
 
     def __init__(self) -> None:
@@ -169,7 +179,7 @@ class OpenAIResponses:
     def parts(self, event: dict[str, Any]) -> list[Part]:
         """Return text, refusals, reasoning, sources, calls of tools, results of OpenAI's tools."""
         if event["type"] == "error":
-            raise ModelFailed(str(event.get("message")))
+            raise ModelFailed(event)
         read = self._read.get(event["type"])
         return [] if read is None else read(event)
 
@@ -252,7 +262,7 @@ class OpenAIResponses:
         return [ModelEnded(reason, _usage(response.get("usage")))]
 
     def _failed(self, event: dict[str, Any]) -> list[Part]:
-        raise ModelFailed(str((event["response"].get("error") or {}).get("message")))
+        raise ModelFailed(event["response"].get("error"))
 
 
 def _usage(reported: dict[str, Any] | None) -> Usage | None:
@@ -266,3 +276,126 @@ def _usage(reported: dict[str, Any] | None) -> Usage | None:
         cache_write=details.get("cache_write_tokens"),
         reasoning=(reported.get("output_tokens_details") or {}).get("reasoning_tokens") or 0,
     )
+
+
+LAST_TYPES = frozenset(
+    {
+        *("response.completed", "response.incomplete", "response.failed", "response.cancelled"),
+        "error",
+    }
+)
+_NUMBER = re.compile(r"[0-9]{1,12}")  # no answer has as many events
+_NUMBERED = Delta(("delta",), ("sequence_number", "obfuscation"))
+_DELTAS = (
+    *("output_text", "refusal", "reasoning_text", "reasoning_summary_text"),
+    *("function_call_arguments", "custom_tool_call_input", "mcp_call_arguments"),
+    "code_interpreter_call_code",
+)
+
+
+class _ResponseFields(EventFields):
+    sequence_number: Any = None
+    response: Any = None
+    usage: Any = None
+
+
+class ResponseProgress(DialectProgress):
+    """The progress of a response: it ends with an event of one of the last types."""
+
+    decoder = msgspec.json.Decoder(_ResponseFields)
+
+    @override
+    def _judge(self, event: _ResponseFields) -> None:
+        if isinstance(event.sequence_number, int):
+            self.cursor = event.sequence_number
+        if isinstance(event.type, str):
+            self._is_known |= event.type.startswith("response.")
+            self._has_ended |= event.type in LAST_TYPES
+        response = event.response if isinstance(event.response, dict) else {}
+        if event.type == "response.cancelled":
+            self.failure = self.failure or CANCELLED
+        elif event.type == "response.failed":
+            self._fail(EventFields(error=response.get("error")))
+        count(response.get("usage") if response else event.usage, self.usage)
+
+
+class _Head(msgspec.Struct):
+    type: str | None = None
+    sequence_number: int | None = None
+
+
+_head = msgspec.json.Decoder(_Head).decode
+
+
+class ResponseRetrieval(Retrieval):
+    """The way to a response by its id: `GET /v1/responses/ID?stream=true&starting_after=NUMBER`."""
+
+    cursor_field = "starting_after"
+    markers = (b'"response"', b'"error"')
+
+    @override
+    def id_in(self, event: object) -> str | None:
+        match event:
+            case {"response": {"id": str(found)}}:
+                return found
+            case _:
+                return None
+
+    @override
+    def head(self, data: bytes) -> EventHead:
+        found = decoded_json(data, _head)
+        return EventHead(found.sequence_number, found.type in LAST_TYPES)
+
+    @override
+    def parsed_cursor(self, text: str) -> Cursor:
+        if _NUMBER.fullmatch(text) is None:
+            raise ValueError("must be the sequence number of an event, once")
+        return int(text)
+
+    @override
+    def object_after(self, before: dict[str, Any] | None, event: object) -> dict[str, Any] | None:
+        match event:
+            case {"response": dict(response)}:
+                return response
+            case {"type": "error", "code": code, "message": message}:
+                return _ended_response(before, code, message)
+            case {"type": "error", "error": {"code": code, "message": message}}:
+                return _ended_response(before, code, message)
+            case _:
+                return before
+
+
+def _ended_response(
+    before: dict[str, Any] | None, code: object, message: object
+) -> dict[str, Any] | None:
+    if before is None:
+        return None
+    if code == CANCELLED.code:
+        return {**before, "status": "cancelled"}
+    return {**before, "status": "failed", "error": {"code": code, "message": message}}
+
+
+def _failure_event(failure: EarlyEnd, number: int) -> bytes:
+    event = {
+        "type": "error",
+        "code": failure.code,
+        "message": failure.sentence,
+        "param": None,
+        "sequence_number": number,
+        "error": error_object(failure),
+    }
+    return written(msgspec.json.encode(event), name=b"error")
+
+
+def _delta(event: dict[str, Any]) -> Delta | None:
+    return None if event.get("logprobs") else _NUMBERED
+
+
+RESPONSES = Dialect(
+    ("/responses",),
+    ResponsesReader,
+    ResponseProgress,
+    _failure_event,
+    {f"response.{type_}.delta": _delta for type_ in _DELTAS},
+    ResponseRetrieval(),
+)

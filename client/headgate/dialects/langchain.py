@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from headgate.runs.adapters import anthropic, openai_chat, openai_responses
-from headgate.runs.adapters.parts import (
+from headgate.dialects.parts import (
     DYNAMIC,
     Done,
     ModelCall,
@@ -15,11 +14,13 @@ from headgate.runs.adapters.parts import (
     ToolInput,
     ToolOutput,
     Usage,
+    known,
 )
-from headgate.runs.adapters.plain import known
+from headgate.dialects.providers.anthropic import messages
+from headgate.dialects.providers.openai import chat, responses
 
 if TYPE_CHECKING:
-    from headgate.runs.adapters.parts import Part
+    from headgate.dialects.parts import Part
 
 CHUNK = "AIMessageChunk"
 OTHER_MESSAGES = {"ai", "human", "system", "tool", "ToolMessageChunk", "HumanMessageChunk"}
@@ -31,7 +32,7 @@ TEXTS = {
 }
 # Where the providers say why a model has stopped.
 REASON_FIELDS = ("finish_reason", "stop_reason", "done_reason")
-REASONS = {**openai_responses.REASONS, **openai_chat.REASONS, **anthropic.REASONS}
+REASONS = {**responses.REASONS, **chat.REASONS, **messages.REASONS}
 # What a citation is told with beside its title.
 CITATION_FIELDS = {
     "citedText": "cited_text",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from headgate.runs.formats.contract import NotAnItem
+from headgate.dialects.parts import NotAnItem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

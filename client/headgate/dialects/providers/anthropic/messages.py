@@ -6,8 +6,11 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from headgate.runs.adapters.anthropic_results import NAMES, caller, result
-from headgate.runs.adapters.parts import (
+import msgspec
+from typing_extensions import override
+
+from headgate.dialects.contract import Delta, Dialect
+from headgate.dialects.parts import (
     EXECUTED,
     FUNCTION,
     MCP,
@@ -20,13 +23,17 @@ from headgate.runs.adapters.parts import (
     ToolInput,
     ToolTraits,
     Usage,
+    known,
 )
-from headgate.runs.adapters.plain import known
+from headgate.dialects.progress import DialectProgress, EventFields
+from headgate.dialects.providers.anthropic.tools import NAMES, caller, result
+from headgate.events import written
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from headgate.runs.adapters.parts import Metadata, Part
+    from headgate.dialects.parts import Metadata, Part
+    from headgate.dialects.progress import EarlyEnd
 
 TYPES = {
     "message_start",
@@ -76,7 +83,7 @@ class _ContentBlock:
     citations: list[Any] = field(default_factory=list)
 
 
-class Anthropic:
+class MessageReader:
     """`client.messages.create(stream=True)` and `client.messages.stream()`."""
 
     def __init__(self) -> None:
@@ -100,12 +107,12 @@ class Anthropic:
         type_ = event.get("type")
         if type_ in DERIVED:
             return not event.keys().isdisjoint({"snapshot", "signature"})
-        return type_ in TYPES or (type_ == "error" and isinstance(event.get("error"), dict))
+        return type_ in TYPES or (type_ == "error" and bool(event.get("error")))
 
     def parts(self, event: dict[str, Any]) -> list[Part]:
         """Return text, thinking, sources, calls of tools, and results of the provider's tools."""
         if event["type"] == "error":
-            raise ModelFailed(str(event["error"].get("message")))
+            raise ModelFailed(event["error"])
         read = self._read.get(event["type"])
         return [] if read is None else read(event)
 
@@ -234,3 +241,53 @@ def _usage(reported: dict[str, Any]) -> Usage | None:
         cache_write=written,
         reasoning=(reported.get("output_tokens_details") or {}).get("thinking_tokens"),
     )
+
+
+_KNOWN = ("message_", "content_block_", "ping", "error")  # how the types of its events begin
+# Where a block's delta has its text; a signature or a citation is whole.
+_PLACES = {
+    "text_delta": Delta(("delta", "text")),
+    "input_json_delta": Delta(("delta", "partial_json")),
+    "thinking_delta": Delta(("delta", "thinking")),
+}
+
+
+class _MessageFields(EventFields):
+    message: Any = None
+    usage: Any = None
+
+
+class MessageProgress(DialectProgress):
+    """The progress of a message: it ends with `message_stop`."""
+
+    decoder = msgspec.json.Decoder(_MessageFields)
+
+    @override
+    def _judge(self, event: _MessageFields) -> None:
+        if isinstance(event.type, str):
+            self._is_known |= event.type.startswith(_KNOWN)
+            self._has_ended |= event.type == "message_stop"
+        # The usage of message_start is in its message; message_delta has its own.
+        counts = event.message.get("usage") if isinstance(event.message, dict) else event.usage
+        if isinstance(counts, dict):
+            self.usage.update(counts.get("input_tokens"), counts.get("output_tokens"))
+
+
+def _block_delta(event: dict[str, Any]) -> Delta | None:
+    block = event.get("delta")
+    return _PLACES.get(str(block.get("type"))) if isinstance(block, dict) else None
+
+
+def _failure_event(failure: EarlyEnd, _number: int) -> bytes:
+    error = {"type": "api_error", "message": failure.sentence, "code": failure.code}
+    event = {"type": "error", "error": error, "request_id": None}
+    return written(msgspec.json.encode(event), name=b"error")
+
+
+MESSAGES = Dialect(
+    ("/v1/messages",),
+    MessageReader,
+    MessageProgress,
+    _failure_event,
+    {"content_block_delta": _block_delta},
+)

@@ -133,4 +133,38 @@ Part: TypeAlias = ModelCall | Text | ToolInput | Done | Whole
 
 
 class ModelFailed(Exception):
-    """The model, or the service that runs it, told of an error in its stream."""
+    """An error that the model, or the service that runs it, has reported in its stream."""
+
+    def __init__(self, error: object) -> None:
+        """Take the message of an error object, or an error that is a sentence itself."""
+        message = error.get("message") if isinstance(error, dict) else error
+        is_sentence = isinstance(message, str) and bool(message)
+        super().__init__(message if is_sentence else "the provider reported an error")
+
+
+class NotAnItem(ValueError):
+    """A source's value that does not fit the format of its run."""
+
+
+def described(value: object) -> str:
+    """Describe a source's value for an error message."""
+    return "None" if value is None else f"this {type(value).__name__}"
+
+
+def plain(source_value: object) -> object:
+    """Return a source's value with the objects of SDKs in it as dicts, without unset fields."""
+    if isinstance(source_value, dict):
+        return {key: plain(value) for key, value in source_value.items()}
+    if isinstance(source_value, list | tuple):
+        return [plain(value) for value in source_value]
+    dump = getattr(source_value, "model_dump", None)
+    return (
+        source_value
+        if dump is None or isinstance(source_value, type)
+        else dump(mode="json", warnings=False)
+    )
+
+
+def known(**fields: object) -> dict[str, Any]:
+    """Return the fields that have a value."""
+    return {key: value for key, value in fields.items() if value is not None}

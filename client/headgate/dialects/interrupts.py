@@ -9,13 +9,12 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from headgate.runs.adapters.parts import DYNAMIC, ApprovalRequest, Done, ToolInput
-from headgate.runs.adapters.plain import plain
+from headgate.dialects.parts import DYNAMIC, ApprovalRequest, Done, ToolInput, plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from headgate.runs.adapters.parts import Part
+    from headgate.dialects.parts import Part
 
 KEY = "__interrupt__"
 

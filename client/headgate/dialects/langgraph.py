@@ -9,13 +9,20 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeGuard
 
-from headgate.runs.adapters.interrupts import KEY, Interrupts
-from headgate.runs.adapters.parts import Data, ModelCall, Source, Text, ToolInput, ToolOutput
-from headgate.runs.adapters.plain import plain
+from headgate.dialects.interrupts import KEY, Interrupts
+from headgate.dialects.parts import (
+    Data,
+    ModelCall,
+    Source,
+    Text,
+    ToolInput,
+    ToolOutput,
+    plain,
+)
 
 if TYPE_CHECKING:
-    from headgate.runs.adapters.langchain import LangChain
-    from headgate.runs.adapters.parts import Part
+    from headgate.dialects.langchain import LangChain
+    from headgate.dialects.parts import Part
 
 MODES = {"values", "updates", "messages", "custom", "checkpoints", "tasks", "debug"}
 ASKING = {"values", "updates"}  # where a graph tells that it is interrupted

@@ -5,20 +5,20 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from headgate.runs.adapters.parts import (
+from headgate.dialects.parts import (
     EXECUTED,
     MCP,
     Done,
     Source,
     ToolInput,
     ToolOutput,
+    known,
 )
-from headgate.runs.adapters.plain import known
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from headgate.runs.adapters.parts import Part
+    from headgate.dialects.parts import Part
 
 # The tools that are told as called, without an input, as their items begin.
 CALLED_AT_ONCE = {

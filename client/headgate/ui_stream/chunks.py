@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from headgate.runs.adapters.plain import known
+from headgate.dialects.parts import known
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from headgate.runs.adapters.parts import (
+    from headgate.dialects.parts import (
         ApprovalRequest,
         Data,
         Metadata,
@@ -83,6 +83,19 @@ def data(part: Data) -> dict[str, Any]:
     """Return the chunk for what the application tells beside the answer."""
     identity = {"transient": True} if part.id is None else {"id": part.id}
     return {"type": f"data-{part.name}", **identity, "data": part.data}
+
+
+def ending(status: str, error: str | None, finish_reason: str | None) -> list[dict[str, Any]]:
+    """Return the chunks after a message whose run ended so.
+
+    There is `finish` in any case: without it `WorkflowChatTransport` asks again for ever.
+    """
+    if status == "stopped":
+        return [{"type": "abort"}, {"type": "finish"}]
+    if status != "finished":
+        failed = {"type": "error", "errorText": error or status}
+        return [failed, {"type": "finish", "finishReason": "error"}]
+    return [{"type": "finish", **known(finishReason=finish_reason)}]
 
 
 class UsageSum:

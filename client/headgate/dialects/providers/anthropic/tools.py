@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from headgate.runs.adapters.parts import EXECUTED, MCP, Source, ToolOutput
-from headgate.runs.adapters.plain import known
+from headgate.dialects.parts import EXECUTED, MCP, Source, ToolOutput, known
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from headgate.runs.adapters.parts import Metadata, Part
+    from headgate.dialects.parts import Metadata, Part
 
 # A provider's tool has several names where the model calls it in several ways.
 NAMES = {"bash_code_execution": "code_execution", "text_editor_code_execution": "code_execution"}

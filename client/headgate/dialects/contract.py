@@ -1,0 +1,178 @@
+"""The contract of a dialect: what the events of one API of models say, and how it is called."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
+
+import msgspec
+
+from headgate.dialects.progress import AnswerProgress
+from headgate.events import events_of, parse
+from headgate.json_values import NOT_JSON, decoded_json
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from headgate.dialects.parts import Part
+    from headgate.dialects.progress import Cursor, EarlyEnd
+
+    Find: TypeAlias = Callable[[dict[str, Any]], "Delta | None"]
+
+LONGEST_ID = 256  # characters; the ids of OpenAI have about 55
+
+
+class Delta(NamedTuple):
+    """The place of an event's text, and the top-level fields that may differ between neighbours.
+
+    Two neighbouring events are joined if they are equal but for the text and these fields, of which
+    the last event's values count.
+    """
+
+    path: tuple[str | int, ...]
+    free: tuple[str, ...] = ()
+
+
+class Reader(Protocol):
+    """The reader of one source's events, which may remember what came before."""
+
+    def takes(self, event: dict[str, Any]) -> bool:
+        """Return whether this reader reads the event."""
+
+    def parts(self, event: dict[str, Any]) -> list[Part]:
+        """Return the parts that the event adds to the answer: often none."""
+
+
+class EventHead(NamedTuple):
+    """The cursor of an event, by which the rest is retrieved, and whether it is the last one."""
+
+    cursor: Cursor | None = None
+    is_last: bool = False
+
+
+class Retrieval(Protocol):
+    """The way to an answer by its id, for an API that has one: `PATH/ID` below its requests."""
+
+    cursor_field: str  # the parameter of a query with the cursor of the last event that came
+    # Words of which an event with an id, or with the object of the answer, has one: most events
+    # have none, so they are not decoded.
+    markers: tuple[bytes, ...]
+
+    def id_in(self, event: object) -> str | None:
+        """Return the id of the answer, if the data of an event have it."""
+
+    def head(self, data: bytes) -> EventHead:
+        """Return the head of an event with these data. Raises NOT_JSON."""
+
+    def parsed_cursor(self, text: str) -> Cursor:
+        """Return the cursor in a query. Raises ValueError with what it must be."""
+
+    def object_after(self, before: dict[str, Any] | None, event: object) -> dict[str, Any] | None:
+        """Return the object of the answer after an event; None if events do not have it whole."""
+
+
+def _no_event(_failure: EarlyEnd, _number: int) -> bytes:
+    return b""
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """The events of one API. Without any field it is of bodies that are no events.
+
+    Attributes:
+        answer_ends: The ends of the paths of POST requests that a model answers: some providers
+            have another folder than /v1, such as one for each deployment.
+        reader: Makes a reader of the parts in the events of one source.
+        progress: Makes the progress of an answer without events so far.
+        failure_event: Returns the event by which the SDK raises an error amid an answer. It has
+            the sequence number where events have one.
+        deltas: Return where an event has its text, by its type, or by its object without a type;
+            None for an event that stands alone.
+        retrieval: The way to an answer by its id, if there is one.
+    """
+
+    answer_ends: tuple[str, ...] = ()
+    reader: Callable[[], Reader] | None = None
+    progress: Callable[[], AnswerProgress] = AnswerProgress
+    failure_event: Callable[[EarlyEnd, int], bytes] = _no_event
+    deltas: Mapping[str, Find] = field(default_factory=dict)
+    retrieval: Retrieval | None = None
+
+    def response_id(self, events: bytes) -> str | None:
+        """Return the id of the answer in the first of some events that has one."""
+        if self.retrieval is None:
+            return None
+        found = (self.retrieval.id_in(it) for it in _values(events, self.retrieval.markers))
+        return next((id_ for id_ in found if id_ and len(id_) <= LONGEST_ID), None)
+
+    def event_head(self, event: bytes) -> EventHead | None:
+        """Return the head of an event; None if it has no data, or the API no retrieval."""
+        found = parse(event)
+        if found is None or self.retrieval is None:
+            return None
+        try:
+            return self.retrieval.head(found.data)
+        except NOT_JSON:
+            return EventHead()
+
+    def object_after(self, before: dict[str, Any] | None, events: bytes) -> dict[str, Any] | None:
+        """Return the object of the answer after some more events; None if they do not have it."""
+        if self.retrieval is not None:
+            for event in _values(events, self.retrieval.markers):
+                before = self.retrieval.object_after(before, event)
+        return before
+
+
+class Provider(NamedTuple):
+    """A family of providers: how it is called, and the dialects of its APIs.
+
+    `key_fields` are the names of the header fields that may have a key. It is sent in the first.
+    """
+
+    key_fields: tuple[str, ...]
+    dialects: tuple[Dialect, ...]
+
+    def fields_with(self, key: str) -> Mapping[str, str]:
+        """Return the header fields by which the provider accepts a key."""
+        name = self.key_fields[0]
+        return {name: f"Bearer {key}" if name == "Authorization" else key}
+
+    def key_of(self, headers: Mapping[str, str]) -> str | None:
+        """Return the key in a client's header fields, as the provider's SDK sends it."""
+        found = (
+            bearer(headers) if name == "Authorization" else headers.get(name)
+            for name in self.key_fields
+        )
+        return next((key for key in found if key), None)
+
+    def dialect_at(self, path: str) -> Dialect | None:
+        """Return the dialect of the answers to requests at a path; None if it has none."""
+        return next((it for it in self.dialects if path.endswith(it.answer_ends)), None)
+
+
+def bearer(headers: Mapping[str, str]) -> str | None:
+    """Return the token of `Authorization: Bearer TOKEN` (RFC 6750 section 2.1), or None."""
+    scheme, _, token = headers.get("Authorization", "").partition(" ")
+    return token.strip() or None if scheme.lower() == "bearer" else None
+
+
+def whole_body_event(body: bytes) -> bytes:
+    """Return an event with the body of an answer that does not stream; b"" if it is not JSON."""
+    try:
+        return b"data: %b\n\n" % msgspec.json.encode(decoded_json(body))
+    except NOT_JSON:
+        return b""
+
+
+def _values(events: bytes, markers: Sequence[bytes]) -> Iterator[object]:
+    """Yield the values of those events whose data are JSON, and have one of some words."""
+    if not any(it in events for it in markers):
+        return
+    for block in events_of(events):
+        event = parse(block) if any(it in block for it in markers) else None
+        if event is None:
+            continue
+        try:
+            yield decoded_json(event.data)
+        except NOT_JSON:
+            continue

@@ -1,0 +1,54 @@
+"""JSON values as text, and the values in text that others have written."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, TypeVar
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_T = TypeVar("_T")
+# The errors for bytes that are not JSON; a msgspec.DecodeError is a ValueError.
+NOT_JSON = (ValueError, RecursionError)
+
+
+def json_text(value: object) -> bytes:
+    """Encode a value as JSON with msgspec; raise ValueError for a number that JSON does not have.
+
+    NaN and the infinities have no JSON: they would be read as null.
+    """
+    text = msgspec.json.encode(value)
+    if b"null" in text and _holds_no_number(value):
+        raise ValueError("NaN and infinities have no JSON")
+    return text
+
+
+def decoded_json(data: bytes, decode: Callable[[bytes], _T] = msgspec.json.decode) -> _T:
+    """Return the JSON value in bytes that others have written. Raises NOT_JSON."""
+    try:
+        return decode(data)
+    except UnicodeDecodeError:
+        return decode(as_utf8(data))
+
+
+def as_utf8(data: bytes) -> bytes:
+    """Return bytes with U+FFFD in place of what is not UTF-8 (WHATWG Encoding, section 6)."""
+    return data if data.isascii() else data.decode(errors="replace").encode()
+
+
+def _holds_no_number(value: object) -> bool:
+    """Return whether the value contains NaN or an infinity, at any depth."""
+    # JSON that is ready (`msgspec.Raw`) holds none.
+    rest = [msgspec.to_builtins(value, enc_hook=lambda _: None)]
+    while rest:
+        part = rest.pop()
+        if isinstance(part, float) and not math.isfinite(part):
+            return True
+        if isinstance(part, dict):
+            rest.extend(part.values())
+        elif isinstance(part, list | tuple):
+            rest.extend(part)
+    return False
