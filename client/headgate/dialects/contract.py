@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
+from urllib.parse import unquote
 
 import msgspec
 
@@ -148,6 +149,15 @@ class Provider(NamedTuple):
     def dialect_at(self, path: str) -> Dialect | None:
         """Return the dialect of the answers to requests at a path; None if it has none."""
         return next((it for it in self.dialects if path.endswith(it.answer_ends)), None)
+
+    def retrieved_at(self, path: str) -> tuple[str, str] | None:
+        """Return the id and the action in the path of a retrieved answer; None for other paths."""
+        for dialect in self.dialects:
+            for end in dialect.answer_ends if dialect.retrieval is not None else ():
+                if f"{end}/" in path:
+                    id_, _, action = path.partition(f"{end}/")[2].partition("/")
+                    return unquote(id_)[: LONGEST_ID + 1], action
+        return None
 
 
 def bearer(headers: Mapping[str, str]) -> str | None:

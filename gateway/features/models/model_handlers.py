@@ -5,9 +5,8 @@ from __future__ import annotations
 from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs, unquote
+from urllib.parse import parse_qs
 
-from headgate.dialects.contract import LONGEST_ID
 from headgate.dialects.progress import CANCELLED
 from typing_extensions import override
 
@@ -115,7 +114,7 @@ class ModelHandlers(RouteOperations):
         if request.method == "POST":
             _refuse_names(request, below, route)
         request.limit_grace(0.0)
-        if (named := _retrieved(path, route)) is not None:
+        if (named := route.family.retrieved_at(path)) is not None:
             return self._by_id(request, below, route, *named)
         return self._pass_on(request, below, route)
 
@@ -352,16 +351,6 @@ def _refuse_names(request: Request, below: str, route: ModelRoute) -> None:
         raise BadRequest(
             f"no answers are stored at this path: send the request without {STREAM_FIELD}"
         )
-
-
-def _retrieved(path: str, route: ModelRoute) -> tuple[str, str] | None:
-    """Return the id and the action in the path of a retrieved answer; None if it is none."""
-    for dialect in route.family.dialects:
-        for end in dialect.answer_ends if dialect.retrieval is not None else ():
-            if f"{end}/" in path:
-                response_id, _, action = path.partition(f"{end}/")[2].partition("/")
-                return unquote(response_id)[: LONGEST_ID + 1], action
-    return None
 
 
 async def _end(route: ModelRoute, answer: Answer) -> StreamEnd:

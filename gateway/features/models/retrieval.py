@@ -103,7 +103,9 @@ class StoredEvents:
                     return position
                 if isinstance(cursor, int) and latest > cursor:
                     return position - len(event)
-        raise BadRequest(f"no event so far is {cursor}: there are {latest + 1}")
+        assert dialect.retrieval is not None, "its events have cursors"
+        field = dialect.retrieval.cursor_field
+        raise BadRequest(f"{field} is {cursor}, which none of the {latest + 1} events so far has")
 
     async def response_object(self) -> bytes | None:
         """Return the response object as JSON, as the events leave it; None if no event has one."""

@@ -319,14 +319,6 @@ class ResponseProgress(DialectProgress):
         count(response.get("usage") if response else event.usage, self.usage)
 
 
-class _Head(msgspec.Struct):
-    type: str | None = None
-    sequence_number: int | None = None
-
-
-_head = msgspec.json.Decoder(_Head).decode
-
-
 class ResponseRetrieval(Retrieval):
     """The way to a response by its id: `GET /v1/responses/ID?stream=true&starting_after=NUMBER`."""
 
@@ -343,8 +335,9 @@ class ResponseRetrieval(Retrieval):
 
     @override
     def head(self, data: bytes) -> EventHead:
-        found = decoded_json(data, _head)
-        return EventHead(found.sequence_number, found.type in LAST_TYPES)
+        found = decoded_json(data, ResponseProgress.decoder.decode)
+        number = found.sequence_number if isinstance(found.sequence_number, int) else None
+        return EventHead(number, isinstance(found.type, str) and found.type in LAST_TYPES)
 
     @override
     def parsed_cursor(self, text: str) -> Cursor:
