@@ -325,7 +325,7 @@ async def test_a_response_that_the_provider_resumes_with_a_gap_ends_with_an_erro
             received = without_ids(await answer.read())
     begun = RESPONSE[: CUTS[2]]
     assert received.startswith(begun + b"event: error\n")
-    assert b"resumed at 4 behind event 2" in received[len(begun) :]
+    assert b"resumed at 4 after event 2" in received[len(begun) :]
 
 
 @pytest.mark.usefixtures("processes")
