@@ -9,13 +9,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from gateway.telemetry.logs import LinesOfOneEvent, as_json, redact, requests_logged
+from gateway.telemetry.logs import as_json, direct_lines, redact, requests_logged
 from gateway.telemetry.traffic import Ended
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from structlog.typing import EventDict
 
     from gateway.settings import RequestLevel
 
@@ -63,43 +61,15 @@ class AccessLog:
         self.enabled = requests_logged(level)
         self.line: Callable[[LoggedRequest, Outcome], None] = _write_nothing
         if level != "off" and self.enabled:
-            lines = LinesOfOneEvent(level, "request", json_fields=_json_of, fields=fields_of)
-            self.line = lines.write
+            self.line = direct_lines(level, "request", _fields)
 
 
 def _write_nothing(_asked: LoggedRequest, _outcome: Outcome) -> None:
     pass
 
 
-def fields_of(request: LoggedRequest, outcome: Outcome) -> EventDict:
-    """Return the fields of a line; those that nothing is known of are left out at its end."""
-    known = {
-        "forwarded_for": _cut(request.forwarded_for),
-        "user_agent": _cut(request.user_agent),
-        "principal": outcome.principal or None,
-        "refused": _cut(outcome.refused or None),
-    }
-    return {
-        "request_id": outcome.request_id,
-        "method": request.method,
-        "path": redact(request.target),
-        "route": outcome.route,
-        "status": outcome.status,
-        "bytes": outcome.size,
-        "duration_us": round(outcome.duration_s * 1e6),
-        "cache": outcome.cache,
-        "client": request.client,
-        **{name: value for name, value in known.items() if value is not None},
-        "ended": outcome.ended,
-    }
-
-
-def _cut(text: str | None) -> str | None:
-    return None if text is None else text[:LONGEST_SHOWN]
-
-
-def _json_of(request: LoggedRequest, outcome: Outcome) -> str:
-    """Return what `fields_of` returns, as JSON without its brackets, in a third of the time."""
+def _fields(request: LoggedRequest, outcome: Outcome) -> str:
+    """Return the fields of a line as JSON without its brackets, which a dict takes thrice as long for."""
     known = ""
     if request.forwarded_for is not None:
         known = f', "forwarded_for": {as_json(request.forwarded_for[:LONGEST_SHOWN])}'

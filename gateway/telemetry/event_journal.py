@@ -13,10 +13,8 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import msgspec
 
-from gateway.telemetry.plain_structlog import structlog
-
 if TYPE_CHECKING:
-    from structlog.typing import EventDict, WrappedLogger
+    from structlog.typing import EventDict
 
 EventKind = Literal["server", "worker", "log", "origin", "access", "purge", "change", "attention"]
 EventLevel = Literal["good", "warning", "bad"]
@@ -260,10 +258,3 @@ def _occurrence(event: str, rule: EventRule, fields: _Fields, now: float) -> Jou
 
 
 JOURNAL = EventJournal()
-
-
-def note_event(_logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:
-    """Add a log line to the journal if it is an event (a processor of structlog)."""
-    if event["event"] in EVENT_RULES:
-        JOURNAL.note(event["event"], {**structlog.contextvars.get_contextvars(), **event})
-    return event

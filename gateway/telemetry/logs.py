@@ -9,17 +9,17 @@ import os
 import re
 import sys
 import time
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote_plus
 
 from gateway.telemetry import log_output
-from gateway.telemetry.event_journal import JOURNAL, note_event
-from gateway.telemetry.plain_structlog import structlog
+from gateway.telemetry.event_journal import EVENT_RULES, JOURNAL
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Sequence
+    from collections.abc import Callable, Container, Iterator, Sequence
 
     from structlog.typing import EventDict, Processor, WrappedLogger
 
@@ -52,6 +52,25 @@ LEVELS = logging.getLevelNamesMapping()
 # With the marks that turn text around, by which a name could be shown as another.
 CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
+
+@contextmanager
+def _without(package: str) -> Iterator[None]:
+    """Hide a package from imports in the block, unless it was imported before."""
+    if package in sys.modules:
+        yield
+        return
+    sys.modules[package] = None  # type: ignore[assignment] # so Python says that there is none
+    try:
+        yield
+    finally:
+        del sys.modules[package]
+
+
+# Where another package has brought rich, structlog would load it, 6 MB with pygments and 0.2 s, for
+# tracebacks that are written without it here; so it would greenlet, for threads that nothing has.
+with _without("rich"), _without("greenlet"):
+    import structlog
+
 log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(NAME)
 
 
@@ -75,7 +94,7 @@ def configure(
     ]
     structlog.configure(
         processors=[
-            note_event,  # before the level: what happened does not depend on what is written
+            _note_event,  # before the level: what happened does not depend on what is written
             structlog.stdlib.filter_by_level,
             *([partial(_drop_events, unwritten_events)] if unwritten_events else ()),
             *shared,
@@ -105,6 +124,18 @@ def configure(
     # It writes whole URLs, tokens included; `access_log` stands in its place.
     logging.getLogger("aiohttp.access").disabled = True
     logging.captureWarnings(capture=True)
+
+
+def add_fields(**fields: object) -> None:
+    """Add these fields to every line of this process, which `configure` sets up later."""
+    structlog.contextvars.bind_contextvars(**fields)
+
+
+def _note_event(_logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:
+    """Add a line to the journal if it is an event."""
+    if event["event"] in EVENT_RULES:
+        JOURNAL.note(event["event"], {**structlog.contextvars.get_contextvars(), **event})
+    return event
 
 
 def _drop_events(
@@ -137,56 +168,39 @@ _written: _Written | None = None  # from `configure` on
 as_json = json.encoder.encode_basestring_ascii
 
 
-class LinesOfOneEvent:
-    """Log lines that many requests write, without the chain of processors of `log`.
+def direct_lines(
+    level: LogLevel, event: str, json_fields: Callable[..., str]
+) -> Callable[..., None]:
+    """Return a function that writes a line about an event of which many requests write one.
 
-    The chain takes twenty times as long. A line is written at the end of the event loop's turn, or
-    before the next line of `log`. Its fields are rendered then, by one of two functions: to JSON
-    without the brackets, or to what other formats make their lines of.
+    It goes without the chain of processors of `log`, which takes twenty times as long. A line is
+    written at the end of the event loop's turn, or before the next line of `log`. `json_fields`
+    makes its fields then, of what the function was called with: JSON without the brackets. The
+    caller looks at the level.
     """
+    if _written is None:  # `configure` was not called
+        number = LEVELS[level.upper()]
+        return lambda *facts: log.log(number, event, **json.loads(f"{{{json_fields(*facts)}}}"))
+    write_soon, bound, render = _written
+    begin = f'"level": "{level}", "event": "{event}"'
+    end = f", {json.dumps({**bound, 'logger': NAME})[1:]}\n"
+    stamp = _Stamp()
 
-    def __init__(
-        self,
-        level: LogLevel,
-        event: str,
-        *,
-        json_fields: Callable[..., str],
-        fields: Callable[..., EventDict],
-    ) -> None:
-        self._level = level
-        self._event = event
-        self._json_fields = json_fields
-        self._fields = fields
-        self._write_soon: Callable[..., object] | None = None
-        self._render: Callable[..., str] = self._line
-        self._json_end = ""
-        self._stamp = _Stamp()
-        if _written is not None:
-            self._write_soon = _written.write_soon
-            if _written.render is None:
-                self._render = self._json
-                self._json_end = f", {json.dumps({**_written.bound, 'logger': NAME})[1:]}\n"
+    def line(now: float, facts: tuple[object, ...]) -> str:
+        # In one step: a third of the time.
+        return f'{{"ts": "{stamp.at(now)}", {begin}, {json_fields(*facts)}{end}'
 
-    def write(self, *facts: object) -> None:
-        """Write the line of these facts. The caller has looked at the level."""
-        if self._write_soon is None:  # `configure` was not called
-            log.log(LEVELS[self._level.upper()], self._event, **self._fields(*facts))
-        else:
-            now = time.time()  # noqa: TID251 - a line is not written by the clock of a test
-            self._write_soon(self._render, now, facts)
+    def rendered(now: float, facts: tuple[object, ...]) -> str:
+        assert render is not None
+        return render(json.loads(line(now, facts))) + "\n"
 
-    def _json(self, now: float, facts: tuple[object, ...]) -> str:
-        return (  # in one step: a third of the time
-            f'{{"ts": "{self._stamp.at(now)}", "level": "{self._level}", "event": "{self._event}", '
-            f"{self._json_fields(*facts)}{self._json_end}"
-        )
+    make = line if render is None else rendered
 
-    def _line(self, now: float, facts: tuple[object, ...]) -> str:
-        assert _written is not None
-        assert _written.render is not None
-        head = {"ts": self._stamp.at(now), "level": self._level, "event": self._event}
-        fields = {**head, **self._fields(*facts), **_written.bound, "logger": NAME}
-        return _written.render(fields) + "\n"
+    def write(*facts: object) -> None:
+        # A line is not written by the clock of a test.
+        write_soon(make, time.time(), facts)  # noqa: TID251
+
+    return write
 
 
 class _Stamp:

@@ -20,8 +20,7 @@ from gateway.process.gateway import Gateway
 from gateway.process.inherited_sockets import InheritedSockets
 from gateway.runtime.write_journal import WriteJournal
 from gateway.settings import Settings
-from gateway.telemetry.logs import log
-from gateway.telemetry.plain_structlog import structlog
+from gateway.telemetry.logs import add_fields, log
 from gateway.workers.channel import (
     Channel,
     FinishReload,
@@ -49,7 +48,7 @@ REFUSED = 2  # the exit status, as of a process that cannot start alone
 def main() -> None:
     """Serve until the supervisor says so, or is gone."""
     number = int(sys.argv[1])
-    structlog.contextvars.bind_contextvars(worker=number)
+    add_fields(worker=number)
     sys.exit(uvloop.run(_work(number, socket.socket(fileno=sys.stdin.fileno()))))
 
 

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.telemetry import logs
-from gateway.telemetry.access_log import LoggedRequest, Outcome, _json_of, fields_of
+from gateway.telemetry import access_log, logs
+from gateway.telemetry.access_log import LoggedRequest, Outcome
 from gateway.telemetry.logs import redact
 from tests.support.examples import examples
 
@@ -100,10 +100,13 @@ TEXT = st.text() | st.text('a"\\\x7f\ud800\u2028')
     ),
 )
 @settings(max_examples=examples(200))
-def test_the_json_line_of_a_request_has_the_fields_of_the_other_formats(
+def test_the_line_of_a_request_is_json_whatever_clients_send(
     asked: LoggedRequest, outcome: Outcome
 ) -> None:
-    assert "{" + _json_of(asked, outcome) + "}" == json.dumps(fields_of(asked, outcome))
+    fields = json.loads("{" + access_log._fields(asked, outcome) + "}")
+    assert fields["path"] == redact(asked.target)
+    assert fields.get("user_agent") == (asked.user_agent and asked.user_agent[:200])
+    assert [name for name, value in fields.items() if value is None] in ([], ["client"])
 
 
 @pytest.mark.parametrize(
