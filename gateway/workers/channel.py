@@ -43,26 +43,43 @@ class StartMessage(msgspec.Struct, tag=True, frozen=True):
 
 
 class ReportStatus(msgspec.Struct, tag=True, frozen=True):
-    """A message to a worker: report your health and numbers."""
+    """A request for the health and the numbers of a worker."""
 
 
-class WorkerQuestion(msgspec.Struct, tag=True, frozen=True):
-    """A message to a worker: a question, and the number under which it is answered."""
+class WorkerReport(msgspec.Struct, tag=True, frozen=True):
+    """The health of a worker and its numbers."""
 
-    number: int
-    question: Question
+    health: Health
+    numbers: Snapshot
 
 
 class PrepareReload(msgspec.Struct, tag=True, frozen=True):
-    """A message to a worker: prepare a reload with these settings, as JSON."""
+    """A request to prepare a reload with these settings, as JSON."""
 
     settings: str
 
 
 class ReloadOutcome(msgspec.Struct, tag=True, frozen=True):
-    """A message from a worker: a reload is prepared, or why it cannot be, as a sentence."""
+    """The result of preparing a reload: None, or why it cannot be, as a sentence."""
 
     refusal: str | None
+
+
+Reply = WorkerReport | ReloadOutcome | Answer
+
+
+class WorkerRequest(msgspec.Struct, tag=True, frozen=True):
+    """A message to a worker: a request, and the number under which it is replied to."""
+
+    number: int
+    body: ReportStatus | PrepareReload | Question
+
+
+class WorkerReply(msgspec.Struct, tag=True, frozen=True):
+    """A message from a worker: its reply to the request of this number."""
+
+    number: int
+    body: Reply
 
 
 class FinishReload(msgspec.Struct, tag=True, frozen=True):
@@ -85,20 +102,6 @@ class StartFailureMessage(msgspec.Struct, tag=True, frozen=True):
     sentence: str
 
 
-class WorkerReport(msgspec.Struct, tag=True, frozen=True):
-    """A message from a worker: its health and its numbers."""
-
-    health: Health
-    numbers: Snapshot
-
-
-class WorkerAnswer(msgspec.Struct, tag=True, frozen=True):
-    """A message from a worker: its answer to the question of this number."""
-
-    number: int
-    answer: Answer
-
-
 class JournalWrittenMessage(msgspec.Struct, tag=True, frozen=True):
     """A message from a worker: its journal has something new."""
 
@@ -112,16 +115,12 @@ class PeerJournalMessage(msgspec.Struct, tag=True, frozen=True):
 
 Message = (
     StartMessage
-    | ReportStatus
-    | WorkerQuestion
-    | PrepareReload
-    | ReloadOutcome
+    | WorkerRequest
+    | WorkerReply
     | FinishReload
     | StopMessage
     | ReadyMessage
     | StartFailureMessage
-    | WorkerReport
-    | WorkerAnswer
     | JournalWrittenMessage
     | PeerJournalMessage
 )

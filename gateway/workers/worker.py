@@ -32,14 +32,15 @@ from gateway.workers.channel import (
     StartFailureMessage,
     StartMessage,
     StopMessage,
-    WorkerAnswer,
-    WorkerQuestion,
+    WorkerReply,
     WorkerReport,
+    WorkerRequest,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from gateway.features.questions.contract import Question
     from gateway.process.reconfiguration import Reload
 
 REFUSED = 2  # the exit status, as of a process that cannot start alone
@@ -115,25 +116,39 @@ async def _serve(channel: Channel, gateway: Gateway) -> None:
         listening.cancel()
 
 
-class WorkerReload:
-    """The reload of a worker, in two steps, so that all workers change together or none does."""
+class SupervisedGateway:
+    """The gateway of a worker, as its supervisor reloads and asks it.
+
+    A reload has two steps, so that all workers change together or none does.
+    """
 
     def __init__(self, channel: Channel, gateway: Gateway) -> None:
         self._channel = channel
         self._gateway = gateway
         self._prepared: Reload | None = None
+        self._answering: set[asyncio.Task[None]] = set()  # as many as the supervisor waits for
 
-    async def prepare(self, settings: str) -> None:
-        """Prepare a reload with these settings, and tell the supervisor whether that worked."""
-        await self.finish(commits=False)  # one that the supervisor has given up
-        refusal = None
+    async def reply(self, number: int, body: ReportStatus | PrepareReload | Question) -> None:
+        """Reply to a request; a task answers a question, for which a log may have to be read."""
+        if isinstance(body, ReportStatus):
+            report = WorkerReport(await self._gateway.health(), self._gateway.numbers())
+            self._channel.send(WorkerReply(number, report))
+        elif isinstance(body, PrepareReload):
+            self._channel.send(WorkerReply(number, await self._prepare(body.settings)))
+        else:
+            task = asyncio.create_task(self._answer(number, body))
+            self._answering.add(task)
+            task.add_done_callback(self._answering.discard)
+
+    async def _prepare(self, settings: str) -> ReloadOutcome:
+        await self.finish_reload(commits=False)  # one that the supervisor has given up
         try:
             self._prepared = await self._gateway.prepare(Settings.of(json.loads(settings)))
         except StartError as error:
-            refusal = error.detail
-        self._channel.send(ReloadOutcome(refusal))
+            return ReloadOutcome(error.detail)
+        return ReloadOutcome(None)
 
-    async def finish(self, *, commits: bool) -> None:
+    async def finish_reload(self, *, commits: bool) -> None:
         """Put in force what is prepared, or abandon it."""
         prepared, self._prepared = self._prepared, None
         if prepared is None:
@@ -143,33 +158,25 @@ class WorkerReload:
         else:
             await prepared.abandon()
 
+    async def _answer(self, number: int, question: Question) -> None:
+        try:
+            for answer in await self._gateway.query(question):
+                self._channel.send(WorkerReply(number, answer))
+        except Exception:  # noqa: BLE001 - who asked goes on without this answer
+            log.exception("worker.question_failed")
+
 
 async def _listen(channel: Channel, gateway: Gateway, stop: asyncio.Event) -> None:
-    reload = WorkerReload(channel, gateway)
-    answering: set[asyncio.Task[None]] = set()  # as many as questions that the supervisor waits for
+    supervised = SupervisedGateway(channel, gateway)
     try:
         while (message := await channel.receive()) is not None:
             gateway.catch_up()  # at any message: behind one that waits, no CatchUp is sent
-            if isinstance(message, ReportStatus):
-                channel.send(WorkerReport(await gateway.health(), gateway.numbers()))
-            elif isinstance(message, WorkerQuestion):
-                task = asyncio.create_task(_answer(channel, gateway, message))
-                answering.add(task)
-                task.add_done_callback(answering.discard)
-            elif isinstance(message, PrepareReload):
-                await reload.prepare(message.settings)
+            if isinstance(message, WorkerRequest):
+                await supervised.reply(message.number, message.body)
             elif isinstance(message, FinishReload):
-                await reload.finish(commits=message.commits)
+                await supervised.finish_reload(commits=message.commits)
             elif isinstance(message, StopMessage):
                 stop.set()
         log.warning("worker.supervisor_gone")
     finally:
         stop.set()
-
-
-async def _answer(channel: Channel, gateway: Gateway, question: WorkerQuestion) -> None:
-    try:
-        for answer in await gateway.query(question.question):
-            channel.send(WorkerAnswer(question.number, answer))
-    except Exception:  # noqa: BLE001 - who asked goes on without this answer
-        log.exception("worker.question_failed")

@@ -14,6 +14,7 @@ from headgate.backoff import Backoff
 
 from gateway.errors import StartError
 from gateway.features.console.contract import STARTING, ProcessReport, Restarts
+from gateway.features.questions.contract import Answer
 from gateway.settings.setting_descriptions import ENVIRONMENT_PREFIX
 from gateway.telemetry import metrics
 from gateway.telemetry.logs import log
@@ -29,17 +30,18 @@ from gateway.workers.channel import (
     StartFailureMessage,
     StartMessage,
     StopMessage,
-    WorkerAnswer,
-    WorkerQuestion,
+    WorkerReply,
     WorkerReport,
+    WorkerRequest,
 )
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process
     from collections.abc import Callable
 
-    from gateway.features.questions.contract import Answer, Question
+    from gateway.features.questions.contract import Question
     from gateway.telemetry.metrics import Snapshot
+    from gateway.workers.channel import Reply
 
 
 QUESTION_S = 10.0  # for an answer that may have to be read from the log
@@ -47,73 +49,57 @@ RELOAD_S = 30.0  # to open logs and to read files, on a busy machine
 REPORT_S = 0.8  # for a report on the worker's health: probes often wait for a second
 
 
-class PendingAnswers:
-    """The report and the answers that callers wait for from one worker."""
+class WorkerCalls:
+    """The requests to one worker process that wait for its replies."""
 
-    def __init__(self) -> None:
-        self._report: asyncio.Future[WorkerReport | None] | None = None
-        self._answers: dict[int, asyncio.Future[Answer | None]] = {}
+    def __init__(self, channel: Channel) -> None:
+        self.channel = channel
+        self.missed = 0  # reports in a row that did not come in time
+        self._report: asyncio.Future[Reply | None] | None = None
+        self._waiting: dict[int, asyncio.Future[Reply | None]] = {}
         self._numbered = count(1)
-        self._reload: asyncio.Future[str | None] | None = None
 
-    async def request_report(self, channel: Channel) -> WorkerReport | None:
-        """Return the worker's report, shared by simultaneous callers; None without one in time."""
-        if self._report is None:
-            self._report = asyncio.get_running_loop().create_future()
-            channel.send(ReportStatus())
+    async def request(self, body: PrepareReload | Question, within_s: float) -> Reply | None:
+        """Return the worker's reply; None without one in time, or if the worker ends before."""
+        number, reply = self._send(body)
         try:
-            async with asyncio.timeout(REPORT_S):
-                return await asyncio.shield(self._report)
-        except TimeoutError:
-            return None
-
-    async def query(self, channel: Channel, question: Question) -> Answer | None:
-        """Return the worker's answer, or None without one in time."""
-        number = next(self._numbered)
-        answer: asyncio.Future[Answer | None] = asyncio.get_running_loop().create_future()
-        self._answers[number] = answer
-        channel.send(WorkerQuestion(number, question))
-        try:
-            async with asyncio.timeout(QUESTION_S):
-                return await answer
+            async with asyncio.timeout(within_s):
+                return await reply
         except TimeoutError:
             return None
         finally:
-            self._answers.pop(number, None)
+            self._waiting.pop(number, None)
 
-    async def prepare_reload(self, channel: Channel, settings: str) -> str | None:
-        """Return why the worker cannot be reloaded with these settings, or None if it can."""
-        self._reload = asyncio.get_running_loop().create_future()
-        channel.send(PrepareReload(settings))
+    async def report(self) -> WorkerReport | None:
+        """Return the worker's report, shared by simultaneous callers; None without one in time."""
+        if self._report is None or self._report.done():
+            _, self._report = self._send(ReportStatus())
         try:
-            async with asyncio.timeout(RELOAD_S):
-                return await self._reload
+            async with asyncio.timeout(REPORT_S):
+                report = await asyncio.shield(self._report)
         except TimeoutError:
-            return f"a worker has prepared nothing within {RELOAD_S:g} s"
+            return None
+        return report if isinstance(report, WorkerReport) else None
 
-    def reload_prepared(self, refusal: str | None) -> None:
-        """Set the outcome of a reload's preparation, unless its caller has given up."""
-        if self._reload is not None and not self._reload.done():
-            self._reload.set_result(refusal)
+    def _send(
+        self, body: ReportStatus | PrepareReload | Question
+    ) -> tuple[int, asyncio.Future[Reply | None]]:
+        number = next(self._numbered)
+        self._waiting[number] = reply = asyncio.get_running_loop().create_future()
+        self.channel.send(WorkerRequest(number, body))
+        return number, reply
 
-    def answer(self, number: int, answer: Answer | None) -> None:
-        """Set the answer to a question, unless its caller has given up."""
-        waiting = self._answers.get(number)
+    def settle(self, number: int, reply: Reply | None) -> None:
+        """Hand a reply to its caller, unless that has given up."""
+        waiting = self._waiting.pop(number, None)
         if waiting is not None and not waiting.done():
-            waiting.set_result(answer)
+            waiting.set_result(reply)
 
-    def report(self, report: WorkerReport | None) -> None:
-        """Set the report that callers wait for."""
-        if self._report is not None:
-            self._report.set_result(report)
-            self._report = None
-
-    def close(self) -> None:
-        """Answer all callers with None, because the worker has ended."""
-        self.report(None)
-        self.reload_prepared(None)  # the next worker begins with the settings that are in force
-        for number in list(self._answers):
-            self.answer(number, None)
+    async def close(self) -> None:
+        """Close the channel, and reply None to all callers, because the worker has ended."""
+        await self.channel.close()
+        for number in list(self._waiting):
+            self.settle(number, None)
 
 
 COMMAND = (sys.executable, "-P", "-m", "gateway.workers")
@@ -125,33 +111,6 @@ STEADY_S = 10.0  # a worker that lived so long is replaced at once
 FIRST_PAUSE_S = 0.25  # before the next one, doubled as long as they die young
 LONGEST_PAUSE_S = 15.0
 LAST_S = 5.0  # for a worker to exit after it has said its last
-
-
-class NextStartMessage:
-    """The first message to each worker of a slot, which is held back amid a reload.
-
-    A worker that started amid one would have the former settings, and not hear of the new ones.
-    """
-
-    def __init__(self, message: StartMessage) -> None:
-        self.descriptors = message.descriptors  # which no reload changes
-        self._message = message
-        self._is_settled = asyncio.Event()
-        self._is_settled.set()
-
-    async def message(self) -> StartMessage:
-        """Return the message once no reload is under way."""
-        await self._is_settled.wait()
-        return self._message
-
-    def hold(self) -> None:
-        """Let workers wait: a reload is under way."""
-        self._is_settled.clear()
-
-    def release(self, message: StartMessage | None) -> None:
-        """Let workers start, after a reload with its message; None means that it was refused."""
-        self._message = message or self._message
-        self._is_settled.set()
 
 
 class WorkerSlot:
@@ -167,19 +126,23 @@ class WorkerSlot:
         start_message: StartMessage,
         on_journal_written: Callable[[WorkerSlot], None],
     ) -> None:
-        """Send each worker `start_message` first; call `on_journal_written` after its writes."""
+        """Send each worker `start_message` first; call `on_journal_written` after its writes.
+
+        A worker that started amid a reload would have the former settings, and not learn of the new
+        ones: it gets the message after the reload.
+        """
         self._on_journal_written = on_journal_written
         self.number = number
         self.why_unhealthy: str | None = STARTING
         self.started = asyncio.Event()
         self.restarts = Restarts()
         self.hangs = 0
-        self._start = NextStartMessage(start_message)
+        self._start_message = start_message
+        self._is_settled = asyncio.Event()  # no reload is under way
+        self._is_settled.set()
         self._stopping = asyncio.Event()
         self._process: Process | None = None
-        self._channel: Channel | None = None
-        self._pending = PendingAnswers()
-        self._missed = 0  # how often in a row the worker did not tell in time how it is
+        self._calls: WorkerCalls | None = None  # of the present worker
         self._hung: str | None = None  # how it was seen that the worker hangs
         self._refusal: str | None = None
         self._numbers: Snapshot = ()  # what the worker told last
@@ -224,7 +187,7 @@ class WorkerSlot:
                 *COMMAND,
                 str(self.number),
                 stdin=theirs.fileno(),
-                pass_fds=self._start.descriptors,
+                pass_fds=self._start_message.descriptors,  # which no reload changes
                 start_new_session=True,
                 env=_environment(),
             )
@@ -234,35 +197,34 @@ class WorkerSlot:
         finally:
             theirs.close()
         channel = await Channel.over(ours)
-        message = await self._start.message()
-        self._channel = channel
-        self._channel.send(message)
+        await self._is_settled.wait()
+        self._calls = calls = WorkerCalls(channel)
+        channel.send(self._start_message)
         if self._stopping.is_set():
-            self._channel.send(StopMessage())
-        asking = asyncio.create_task(self._keep_asking())
+            channel.send(StopMessage())
+        asking = asyncio.create_task(self._keep_asking(calls))
         try:
-            await self._listen(self._channel)
+            await self._listen(calls)
         finally:
             asking.cancel()
-        return await self._ended(self._process, self._channel)
+        return await self._ended(self._process, calls)
 
-    async def _keep_asking(self) -> None:
+    async def _keep_asking(self, calls: WorkerCalls) -> None:
         """Request reports again and again, and kill a worker that serves and sends none any more.
 
         A killed worker takes with it what it counted since its last report. Missed reports count,
         and not time: when this process was frozen, too, one was missed.
         """
         await self.started.wait()
-        self._missed = 0
         while True:
             await asyncio.sleep(ASK_EVERY_S)
-            if await self.report() is None and self.why_unhealthy is None:
-                self._missed += 1
-            if self._missed >= MOST_MISSED and not self._stopping.is_set():
-                self._end_hung(f"did not answer {self._missed} times in a row")
+            if await calls.report() is None and self.why_unhealthy is None:
+                calls.missed += 1
+            if calls.missed >= MOST_MISSED and not self._stopping.is_set():
+                self._end_hung(f"did not answer {calls.missed} times in a row")
 
-    async def _listen(self, channel: Channel) -> None:
-        while (message := await channel.receive()) is not None:
+    async def _listen(self, calls: WorkerCalls) -> None:
+        while (message := await calls.channel.receive()) is not None:
             if isinstance(message, ReadyMessage):
                 self.why_unhealthy = None
                 self.started.set()
@@ -270,19 +232,15 @@ class WorkerSlot:
                 self._refusal = message.sentence
             elif isinstance(message, JournalWrittenMessage):
                 self._on_journal_written(self)
-            elif isinstance(message, ReloadOutcome):
-                self._pending.reload_prepared(message.refusal)
-            elif isinstance(message, WorkerAnswer):
-                self._pending.answer(message.number, message.answer)
-            elif isinstance(message, WorkerReport):
-                self._missed = 0
-                self._numbers = message.numbers
-                self._pending.report(message)
+            elif isinstance(message, WorkerReply):
+                if isinstance(message.body, WorkerReport):
+                    calls.missed = 0
+                    self._numbers = message.body.numbers
+                calls.settle(message.number, message.body)
 
-    async def _ended(self, process: Process, channel: Channel) -> str:
-        self._channel = None
-        await channel.close()
-        self._pending.close()
+    async def _ended(self, process: Process, calls: WorkerCalls) -> str:
+        self._calls = None
+        await calls.close()
         self._past = metrics.together([self._past, metrics.counters(self._numbers)])
         self._numbers = ()
         try:
@@ -302,27 +260,33 @@ class WorkerSlot:
 
     async def prepare_reload(self, start_message: StartMessage) -> str | None:
         """Return why the worker cannot be reloaded, or None if it can, or if there is none now."""
-        self._start.hold()
-        if self._channel is None:
+        self._is_settled.clear()
+        if (calls := self._calls) is None:
             return None
-        return await self._pending.prepare_reload(self._channel, start_message.settings)
+        outcome = await calls.request(PrepareReload(start_message.settings), RELOAD_S)
+        if isinstance(outcome, ReloadOutcome):
+            return outcome.refusal
+        if self._calls is not calls:  # the next worker begins with the settings that are in force
+            return None
+        return f"a worker has prepared nothing within {RELOAD_S:g} s"
 
     def finish_reload(self, start_message: StartMessage | None) -> None:
         """Put a prepared reload in force, also for later workers; with None, abandon it."""
-        self._start.release(start_message)
-        if self._channel is not None:
-            self._channel.send(FinishReload(commits=start_message is not None))
+        self._start_message = start_message or self._start_message
+        self._is_settled.set()
+        if self._calls is not None:
+            self._calls.channel.send(FinishReload(commits=start_message is not None))
 
     def wake(self) -> None:
         """Have the worker look at the journals, as it does at each message."""
-        if self._channel is not None and not self._channel.unsent:
-            self._channel.send(PeerJournalMessage())
+        if self._calls is not None and not self._calls.channel.unsent:
+            self._calls.channel.send(PeerJournalMessage())
 
     def stop(self) -> None:
         """Let the worker drain and end, and have no other one."""
         self._stopping.set()
-        if self._channel is not None:
-            self._channel.send(StopMessage())
+        if self._calls is not None:
+            self._calls.channel.send(StopMessage())
 
     def _end_hung(self, how: str) -> None:
         if self._hung is None:
@@ -339,8 +303,8 @@ class WorkerSlot:
     # What it tells
 
     async def report(self) -> WorkerReport | None:
-        """Return the worker's report, shared by simultaneous callers; None without one in time."""
-        return None if self._channel is None else await self._pending.request_report(self._channel)
+        """Return the worker's report; None without one in time."""
+        return None if self._calls is None else await self._calls.report()
 
     def process(self, report: WorkerReport | None) -> ProcessReport:
         """Return the worker that is in this slot now, which has sent this report."""
@@ -351,7 +315,8 @@ class WorkerSlot:
 
     async def query(self, question: Question) -> Answer | None:
         """Return the worker's answer, or None without one in time."""
-        return None if self._channel is None else await self._pending.query(self._channel, question)
+        reply = None if self._calls is None else await self._calls.request(question, QUESTION_S)
+        return reply if isinstance(reply, Answer) else None
 
     def numbers(self, report: WorkerReport | None) -> Snapshot:
         """Return this slot's metrics: a counter goes on where the worker before it ended."""

@@ -18,7 +18,9 @@ from gateway.workers.channel import (
     StartFailureMessage,
     StartMessage,
     StopMessage,
+    WorkerReply,
     WorkerReport,
+    WorkerRequest,
 )
 
 REPORT = WorkerReport(
@@ -36,13 +38,13 @@ async def ends() -> tuple[Channel, Channel]:
     "message",
     [
         StartMessage('{"a": "\\n"}', b"\0\xff", 3),
-        ReportStatus(),
+        WorkerRequest(7, ReportStatus()),
         StopMessage(),
         ReadyMessage(),
         StartFailureMessage("The port\nis taken."),
         JournalWrittenMessage(),
         PeerJournalMessage(),
-        REPORT,
+        WorkerReply(7, REPORT),
     ],
     ids=lambda message: type(message).__name__,
 )
@@ -60,7 +62,7 @@ async def test_messages_to_a_closed_channel_raise_nothing_and_receive_returns_no
     here, there = await ends()
     await there.close()
     for _ in range(3):
-        here.send(ReportStatus())
+        here.send(StopMessage())
         assert await here.receive() is None
     await here.close()
 

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, cast
 
 from gateway.features.console.contract import Health
 from gateway.workers import worker
-from gateway.workers.channel import Channel, PeerJournalMessage, ReportStatus, WorkerReport
+from gateway.workers.channel import (
+    Channel,
+    PeerJournalMessage,
+    ReportStatus,
+    WorkerReply,
+    WorkerReport,
+    WorkerRequest,
+)
 
 if TYPE_CHECKING:
     from gateway.process.gateway import Gateway
@@ -35,12 +42,12 @@ async def test_a_worker_reads_the_write_journals_at_every_message() -> None:
     here, there = await Channel.over(ours), await Channel.over(theirs)
     gateway, stop = LookingGateway(), asyncio.Event()
     listening = asyncio.create_task(worker._listen(there, cast("Gateway", gateway), stop))
-    here.send(ReportStatus())
-    assert await here.receive() == WorkerReport(Health({}, {}), ())
+    here.send(WorkerRequest(1, ReportStatus()))
+    assert await here.receive() == WorkerReply(1, WorkerReport(Health({}, {}), ()))
     assert gateway.looks == 1
     here.send(PeerJournalMessage())
-    here.send(ReportStatus())
-    assert await here.receive() == WorkerReport(Health({}, {}), ())
+    here.send(WorkerRequest(2, ReportStatus()))
+    assert await here.receive() == WorkerReply(2, WorkerReport(Health({}, {}), ()))
     assert gateway.looks == 3
     await here.close()
     await listening

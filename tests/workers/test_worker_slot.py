@@ -19,8 +19,16 @@ from gateway.runtime.write_journal import share_memory
 from gateway.settings import Settings
 from gateway.workers import worker_slot
 from gateway.workers import worker_slot as slots
-from gateway.workers.channel import Channel, ReadyMessage, ReportStatus, StartMessage, WorkerReport
-from gateway.workers.worker_slot import WorkerSlot
+from gateway.workers.channel import (
+    Channel,
+    ReadyMessage,
+    ReportStatus,
+    StartMessage,
+    WorkerReply,
+    WorkerReport,
+    WorkerRequest,
+)
+from gateway.workers.worker_slot import WorkerCalls, WorkerSlot
 from tests.support.ports import free_port
 from tests.support.waiting import until
 
@@ -33,7 +41,8 @@ async def test_a_worker_that_reads_no_messages_is_sent_no_more_wake_messages() -
     ours, theirs = socket.socketpair()
     slot = WorkerSlot(1, StartMessage("{}", b"", 0), lambda _: None)
     with theirs:
-        slot._channel = channel = await Channel.over(ours)
+        channel = await Channel.over(ours)
+        slot._calls = WorkerCalls(channel)
         slot.wake()
         while not channel.unsent:  # beyond what the socket itself takes
             slot.wake()
@@ -57,14 +66,18 @@ class Held(NamedTuple):
     there: Channel
     living: asyncio.Task[bytes]
 
-    async def asked(self) -> None:
-        """Wait until the worker is asked how it is."""
-        assert await self.there.receive() == ReportStatus()
+    async def asked(self) -> int:
+        """Wait until the worker is asked how it is; the number of the request."""
+        message = await self.there.receive()
+        assert isinstance(message, WorkerRequest)
+        assert message.body == ReportStatus()
+        return message.number
 
     async def misses_one_more(self) -> None:
-        before = self.slot._missed
+        assert self.slot._calls is not None
+        before = self.slot._calls.missed
         async with asyncio.timeout(30):
-            while self.slot._missed <= before:
+            while self.slot._calls.missed <= before:
                 await asyncio.sleep(0)
 
 
@@ -76,14 +89,15 @@ async def held(monkeypatch: pytest.MonkeyPatch, most_missed: int) -> AsyncIterat
     monkeypatch.setattr(slots, "MOST_MISSED", most_missed)
     ours, theirs = socket.socketpair()
     slot = WorkerSlot(1, StartMessage("{}", b"", 0), lambda _: None)
-    channel = slot._channel = await Channel.over(ours)
+    channel = await Channel.over(ours)
+    calls = slot._calls = WorkerCalls(channel)
     there = await Channel.over(theirs)
     process = slot._process = await asyncio.create_subprocess_exec(
         "sleep", "60", stdout=asyncio.subprocess.PIPE
     )
     assert process.stdout is not None
-    listening = asyncio.create_task(slot._listen(channel))
-    asking = asyncio.create_task(slot._keep_asking())
+    listening = asyncio.create_task(slot._listen(calls))
+    asking = asyncio.create_task(slot._keep_asking(calls))
     there.send(ReadyMessage())
     try:
         yield Held(slot, there, asyncio.create_task(process.stdout.read()))
@@ -119,9 +133,9 @@ async def test_a_worker_that_answers_late_each_time_is_not_killed(
     most = 20
     async with held(monkeypatch, most) as worker:
         for _ in range(2 * most):
-            await worker.asked()
+            number = await worker.asked()
             await worker.misses_one_more()
-            worker.there.send(WELL)
+            worker.there.send(WorkerReply(number, WELL))
         await worker.asked()
         assert worker.slot.hangs == 0
 
@@ -131,10 +145,10 @@ async def test_a_pause_of_the_whole_process_counts_as_one_missed_answer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async with held(monkeypatch, 20) as worker:
-        await worker.asked()
+        number = await worker.asked()
         time.sleep(50 * QUICK_S)  # nothing else runs meanwhile
         await worker.misses_one_more()
-        worker.there.send(WELL)
+        worker.there.send(WorkerReply(number, WELL))
         await worker.asked()
         assert worker.slot.hangs == 0
 
@@ -179,16 +193,3 @@ async def test_a_stopped_worker_process_is_replaced_by_one_that_serves(
     slot.stop()
     async with asyncio.timeout(60):
         await keeping
-
-
-async def test_a_worker_that_starts_amid_a_reload_waits_for_its_outcome() -> None:
-    former, new = (StartMessage(settings, b"", 0) for settings in ("former", "new"))
-    start = slots.NextStartMessage(former)
-    assert await start.message() == former
-    for outcome, expected in ((None, former), (new, new), (None, new)):
-        start.hold()
-        worker = asyncio.ensure_future(start.message())
-        await asyncio.sleep(0)
-        assert not worker.done()
-        start.release(outcome)
-        assert await worker == expected
