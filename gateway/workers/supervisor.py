@@ -67,20 +67,21 @@ async def _run(settings: Settings, reread: Reread, inherited: InheritedSockets) 
             chosen = Address(configured.host, port)
             return settings.but(listen=chosen) if settings.listen == configured else settings
 
+        def reread_at_port() -> Settings:
+            return at_port(reread())
+
         settings = at_port(settings)
         front = open_front(settings, opened, inherited.of_front(settings))
         if front is not None:
             opened.push_async_callback(front.stop)
             await front.start()  # requests wait at its upstream until a worker takes them
         console = ConsoleToken()
-        supervisor = Supervisor(settings, console.digest, manager, front, shared)
-        reloader = Reloader(settings, lambda: at_port(reread()), supervisor.reload)
-        supervisor.count(reloader)
+        supervisor = Supervisor(settings, reread_at_port, console.digest, manager, front, shared)
         opened.push_async_callback(manager.stop)
         at_admin = inherited.at(settings.admin)
-        await open_admin(supervisor, reloader, console, opened, at_admin)
+        await open_admin(supervisor, supervisor.reloader, console, opened, at_admin)
         serve.on_stop_signals(supervisor.ask_to_stop, supervisor.cut)
-        serve.on_hangup(supervisor.ask_to_stop, reloader.start)
+        serve.on_hangup(supervisor.ask_to_stop, supervisor.reloader.start)
         return await supervisor.supervise()
 
 
@@ -130,6 +131,7 @@ class Supervisor:
     def __init__(
         self,
         settings: Settings,
+        reread: Reread,
         console: bytes,
         manager: ServiceManager,
         front: Front | None = None,
@@ -140,16 +142,18 @@ class Supervisor:
         self._settings = settings
         self._manager = manager
         self._front = front
-        start_message = StartMessage(
+        listeners = [*shared, *(() if front is None else (front.upstream,))]
+        self._start_message = StartMessage(
             of_workers(settings),
             console,
             share_memory(settings.workers),
-            tuple(one.fileno() for one in (*shared, *(() if front is None else (front.upstream,)))),
+            tuple(one.fileno() for one in listeners),
         )
-        self._start_message = start_message
-        numbers = range(1, settings.workers + 1)
-        self._slots = [WorkerSlot(number, start_message, self._wake_others) for number in numbers]
-        self._reloader: Reloader | None = None
+        self._slots = [
+            WorkerSlot(number, self._start_message, self._wake_others)
+            for number in range(1, settings.workers + 1)
+        ]
+        self.reloader = Reloader(settings, reread, self.reload)
         self._address_file = AddressFile(settings, os.environ)
         self._stop = asyncio.Event()
         self._status = 0
@@ -176,8 +180,7 @@ class Supervisor:
             await slot.started.wait()
         with self._address_file:
             serve.announce_start(self._settings, is_found=self._address_file.is_found)
-            assert self._reloader is not None, "it is counted before the workers start"
-            self._manager.report_start(self._reloader, self.any_answers)
+            self._manager.report_start(self.reloader, self.any_answers)
             await self._stop.wait()
 
     async def _drain(self, slots: list[asyncio.Task[None]]) -> None:
@@ -201,10 +204,6 @@ class Supervisor:
         for slot in self._slots:
             if slot is not writer:
                 slot.wake()
-
-    def count(self, reloader: Reloader) -> None:
-        """Measure the reloads of this reloader, too, and tell what it finds."""
-        self._reloader = reloader
 
     async def reload(self, settings: Settings) -> None:
         """Have all workers serve by these settings. Raises StartError, and changes none."""
@@ -256,8 +255,7 @@ class Supervisor:
         if self._front is not None:
             checks["front"] = self._front.why_unhealthy
             noted.update(self._front.notes())
-        if self._reloader is not None:
-            noted.update(self._reloader.notes())
+        noted.update(self.reloader.notes())
         if None in workers.values():
             return Health(checks, {**workers, **noted})
         return Health({**checks, **workers}, noted)
@@ -277,7 +275,7 @@ class Supervisor:
         )
         return (
             *whole,
-            *(() if self._reloader is None else self._reloader.samples()),
+            *self.reloader.samples(),
             *metrics.together([*snapshots, _own_numbers()]),
         )
 
