@@ -6,7 +6,7 @@ import asyncio
 from functools import partial
 from heapq import nlargest, nsmallest
 from operator import attrgetter, itemgetter
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 
@@ -29,6 +29,7 @@ from gateway.features.questions.readers import (
     ReaderGroup,
     ReaderGroups,
     ReaderPage,
+    ReaderQuery,
     ReaderRow,
     UsageList,
     UsageRow,
@@ -39,16 +40,13 @@ from gateway.features.questions.readers import (
 from gateway.protocol.bodies.json_text import NOT_JSON
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator
 
     from gateway.access.principal import CredentialUse
     from gateway.features.console.inspected_streams import RoutedFeed
     from gateway.features.console.reader_states import ReaderState
-    from gateway.features.held_answers import HeldRequest
     from gateway.features.questions.readers import (
         GroupBy,
-        ReaderQuery,
-        UsageOrder,
     )
     from gateway.routes.contract import StreamRoute
     from gateway.routes.router import Router
@@ -67,8 +65,28 @@ class _ListedReader(NamedTuple):
     end: Callable[[Ended], None]
 
 
+class _FirstRows(Generic[T]):
+    """The first `most` of the rows that were added, in the order of their keys."""
+
+    def __init__(self, most: int, key: Callable[[T], Any]) -> None:
+        self._most = most
+        self._key = key
+        self._rows: list[T] = []
+
+    def add(self, row: T) -> None:
+        self._rows.append(row)
+        if len(self._rows) >= SPARE * self._most:
+            self._rows = self.rows()
+
+    def rows(self) -> list[T]:
+        return nsmallest(self._most, self._rows, key=self._key)
+
+
 class ReaderLists:
-    """The lists of readers and principals of one process, whose name in them is `process`."""
+    """The lists of readers and principals of one process, whose name in them is `process`.
+
+    Each answer may raise HeadgateError.
+    """
 
     def __init__(self, routes: Router, services: Services, process: Callable[[], str]) -> None:
         self._routes = routes
@@ -81,28 +99,40 @@ class ReaderLists:
         """Return a page of readers. Raises BadRequest for an `after` that no page had."""
         after = _rank_of(question.after) if question.after else None
         limit = max(1, min(question.limit, MOST_READERS))
+        first: _FirstRows[tuple[Rank, ReaderRow]] = _FirstRows(limit + 1, itemgetter(0))
+        total = 0
+
+        def take(found: _ListedReader) -> None:
+            nonlocal total
+            total += 1
+            place = rank(question.order, found.row)
+            if after is None or place > after:
+                first.add((place, found.row))
+
         try:
-            total, ranked = await self._turns.run(self._ranked(question, after, limit + 1))
+            await self._each(question.where, take)
         except TypeError as error:  # `after` is of another order
             raise _not_a_place() from error
+        ranked = first.rows()
         more = msgspec.json.encode(ranked[limit - 1][0]).decode() if len(ranked) > limit else None
         return ReaderPage(tuple(row for _, row in ranked[:limit]), total, more)
 
     async def groups(self, question: GroupReaders) -> ReaderGroups:
         """Return the largest groups of readers."""
-        groups = await self._turns.run(self._grouped(question))
+        groups: dict[str, ReaderGroup] = {}
+
+        def take(found: _ListedReader) -> None:
+            one = _group_of(found.row, question.by)
+            groups[one.key] = merged(groups[one.key], one) if one.key in groups else one
+
+        await self._each(question.where, take)
         largest = nlargest(MOST_GROUPS, groups.values(), key=attrgetter("readers"))
         return ReaderGroups(tuple(largest), len(groups))
 
     async def end(self, question: EndReaders) -> EndedReaderCount:
         """Disconnect readers; those that have left meanwhile are not counted."""
-        own = f"{self._process()}-"
-        numbers = {it.removeprefix(own) for it in question.ids if it.startswith(own)}
-        if not numbers:
-            return EndedReaderCount(0)
-        return await self._turns.run(
-            self._ended(lambda found: found.row.id.removeprefix(own) in numbers)
-        )
+        ids = {it for it in question.ids if it.startswith(f"{self._process()}-")}
+        return await self._end(lambda row: row.id in ids) if ids else EndedReaderCount(0)
 
     async def apply_bans(self, question: ApplyBans) -> EndedReaderCount:
         """Refuse the banned clients from now on, and disconnect their readers."""
@@ -110,102 +140,82 @@ class ReaderLists:
         if not subjects:
             return EndedReaderCount(0)
 
-        def is_banned(found: _ListedReader) -> bool:
-            return not subjects.isdisjoint(subjects_of(found.row.account, found.row.address))
+        def is_banned(account: str, address: str | None) -> bool:
+            return not subjects.isdisjoint(subjects_of(account, address))
 
-        def is_held_by_banned(held: HeldRequest) -> bool:
-            account = "" if held.principal is None else held.principal.account
-            return not subjects.isdisjoint(subjects_of(account, held.address))
-
-        held = [it for it in self._services.held if it.ended is None and is_held_by_banned(it)]
+        held = [
+            request
+            for request in self._services.held
+            if request.ended is None
+            and is_banned(
+                "" if request.principal is None else request.principal.account, request.address
+            )
+        ]
         for request in held:
             request.end("disconnected")
-        ended = await self._turns.run(self._ended(is_banned))
+        ended = await self._end(lambda row: is_banned(row.account, row.address))
         return EndedReaderCount(ended.count + len(held))
 
     async def usages(self, question: ListUsages) -> UsageList:
         """Return the principals that use this process most."""
-        total, rows = await self._turns.run(self._used(question.order))
-        return UsageList(tuple(rows), total)
-
-    # Steps
-
-    def _ended(
-        self, is_meant: Callable[[_ListedReader], bool]
-    ) -> Generator[None, None, EndedReaderCount]:
-        count = 0
-        for number, found in enumerate((yield from self._found(None)), 1):
-            if is_meant(found):
-                found.end("disconnected")
-                count += 1
-            if number % AT_ONCE == 0:
-                yield
-        return EndedReaderCount(count)
-
-    def _ranked(
-        self, question: ListReaders, after: Rank | None, most: int
-    ) -> Generator[None, None, tuple[int, list[tuple[Rank, ReaderRow]]]]:
-        """Return the number of chosen readers, and the first `most` behind `after` in order."""
-        ranked: list[tuple[Rank, ReaderRow]] = []
-        chosen = yield from self._chosen(question.where)
-        for number, row in enumerate(chosen, 1):
-            place = rank(question.order, row)
-            if after is None or place > after:
-                ranked.append((place, row))
-            if number % AT_ONCE == 0:
-                ranked = _shortened(ranked, most, itemgetter(0))
-                yield
-        return len(chosen), nsmallest(most, ranked, key=itemgetter(0))
-
-    def _used(self, order: UsageOrder) -> Generator[None, None, tuple[int, list[UsageRow]]]:
-        """Return the number of principals, and those of most use in order."""
         readers: dict[str, tuple[int, int]] = {}
-        for number, found in enumerate((yield from self._found(None)), 1):
+
+        def take(found: _ListedReader) -> None:
             count, size = readers.get(found.row.account, (0, 0))
             readers[found.row.account] = (count + 1, size + (found.row.sent_bytes or 0))
-            if number % AT_ONCE == 0:
-                yield
-        rows: list[UsageRow] = []
-        ranking = partial(usage_rank, order)
+
+        await self._each(ReaderQuery(), take)
+        first: _FirstRows[UsageRow] = _FirstRows(MOST_USAGES, partial(usage_rank, question.order))
         uses = list(self._services.credential_uses)
-        for number, use in enumerate(uses, 1):
-            rows.append(_usage_of(use, *readers.get(use.holder.account, (0, 0))))
-            if number % AT_ONCE == 0:
-                rows = _shortened(rows, MOST_USAGES, ranking)
-                yield
-        return len(uses), nsmallest(MOST_USAGES, rows, key=ranking)
+        await self._in_turns(
+            uses, lambda use: first.add(_usage_of(use, *readers.get(use.holder.account, (0, 0))))
+        )
+        return UsageList(tuple(first.rows()), len(uses))
 
-    def _grouped(self, question: GroupReaders) -> Generator[None, None, dict[str, ReaderGroup]]:
-        groups: dict[str, ReaderGroup] = {}
-        for count, row in enumerate((yield from self._chosen(question.where)), 1):
-            one = _group_of(row, question.by)
-            groups[one.key] = merged(groups[one.key], one) if one.key in groups else one
-            if count % AT_ONCE == 0:
-                yield
-        return groups
+    async def _end(self, is_meant: Callable[[ReaderRow], bool]) -> EndedReaderCount:
+        count = 0
 
-    def _chosen(self, where: ReaderQuery) -> Generator[None, None, list[ReaderRow]]:
-        chosen: list[ReaderRow] = []
-        for count, found in enumerate((yield from self._found(where)), 1):
+        def take(found: _ListedReader) -> None:
+            nonlocal count
+            if is_meant(found.row):
+                found.end("disconnected")
+                count += 1
+
+        await self._each(ReaderQuery(with_clients=True), take)
+        return EndedReaderCount(count)
+
+    async def _each(self, where: ReaderQuery, take: Callable[[_ListedReader], None]) -> None:
+        """Call `take` with each chosen reader."""
+
+        def take_chosen(found: _ListedReader) -> None:
             if where.fits(found.row):
-                chosen.append(found.row)
-            if count % AT_ONCE == 0:
-                yield
-        return chosen
+                take(found)
 
-    def _found(self, where: ReaderQuery | None) -> Generator[None, None, list[_ListedReader]]:
-        found: list[_ListedReader] = []
+        await self._in_turns(self._readers(where), take_chosen)
+
+    async def _in_turns(self, items: Iterable[T], take: Callable[[T], None]) -> None:
+        """Call `take` with each item, in turns with other work."""
+
+        def steps() -> Generator[None, None, None]:
+            for number, item in enumerate(items, 1):
+                take(item)
+                if number % AT_ONCE == 0:
+                    yield
+
+        await self._turns.run(steps())
+
+    def _readers(self, where: ReaderQuery) -> Iterator[_ListedReader]:
+        """Yield the readers of the chosen streams; they may come and go between two of them."""
         epoch, process = self._epoch(), self._process()
-        with_clients = where is None or where.with_clients
-        for place, state, route in self._states(where):
-            found.append(
-                _ListedReader(
-                    _row(process, route, place, state, epoch, with_clients=with_clients), state.end
-                )
-            )
-            if len(found) % AT_ONCE == 0:
-                yield
-        return found
+        for route in self._routes:
+            if where.route not in {"", route.prefix}:
+                continue
+            for place in streams_of(route).live_feeds():
+                if where.stream not in {"", place.name}:
+                    continue
+                for state in reader_states(place.feed):
+                    row = _row(process, route, place, state, epoch, where.with_clients)
+                    yield _ListedReader(row, state.end)
 
     def _epoch(self) -> float:
         """Return the time at which the loop's clock was 0, in epoch seconds.
@@ -216,17 +226,6 @@ class ReaderLists:
             self._loop_started_at = self._services.clock() - asyncio.get_running_loop().time()
         return self._loop_started_at
 
-    def _states(
-        self, where: ReaderQuery | None
-    ) -> Iterator[tuple[RoutedFeed, ReaderState, StreamRoute]]:
-        for route in self._routes:
-            if where is not None and where.route not in {"", route.prefix}:
-                continue
-            for place in streams_of(route).live_feeds():
-                if where is None or where.stream in {"", place.name}:
-                    for state in reader_states(place.feed):
-                        yield place, state, route
-
 
 def _row(
     process: str,
@@ -234,7 +233,6 @@ def _row(
     place: RoutedFeed,
     state: ReaderState,
     epoch: float,
-    *,
     with_clients: bool,
 ) -> ReaderRow:
     """Return the row of a reader; `epoch` is the time at which the loop's clock was 0."""
@@ -254,11 +252,6 @@ def _row(
         address=client.address if with_clients else None,
         user_agent=client.user_agent if with_clients else None,
     )
-
-
-def _shortened(rows: list[T], most: int, key: Callable[[T], Any]) -> list[T]:
-    """Return the rows without those that are not among the first `most`, if these are many."""
-    return rows if len(rows) < SPARE * most else nsmallest(most, rows, key=key)
 
 
 def _usage_of(use: CredentialUse, readers: int, sent_bytes: int) -> UsageRow:
