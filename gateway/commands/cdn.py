@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from gateway.commands.configuration import complain, config_option, load_settings
-from gateway.commands.shell.exit_status import FAILED, UNUSABLE
-from gateway.commands.shell.terminal import safe
+from gateway.commands.options.configuration import complain, config_option, load_settings
+from gateway.tools.shell.exit_status import FAILED, UNUSABLE
+from gateway.tools.shell.terminal import safe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -179,7 +179,7 @@ def check_file(file: Path, config: Path | None, *, as_json: bool) -> None:
             content = opened.read(LONGEST_FILE + 1)
         report = check(content.decode(errors="replace"), settings)
     _say_whose(config)
-    from gateway.commands.shell.output import echoed
+    from gateway.tools.shell.output import echoed
 
     with echoed():  # the status is told all the same
         if as_json:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import pkgutil
+import re
 from typing import TYPE_CHECKING
 
 import click
 from typing_extensions import override
 
 from gateway.commands import command_tree
-from gateway.commands.configuration import complain
-from gateway.commands.shell import typed_secrets
-from gateway.commands.shell.exit_status import INTERRUPTED
-from gateway.commands.shell.system_errors import system_errors_in_words
+from gateway.commands.options import typed_secrets
+from gateway.commands.options.configuration import complain
+from gateway.tools.shell.exit_status import INTERRUPTED
+from gateway.tools.shell.system_errors import system_errors_in_words
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
+
+
+NAME = re.compile(r"[\w-]{1,40}")
 
 
 class CommandGroup(click.Group):
@@ -65,12 +69,12 @@ class CommandGroup(click.Group):
         try:
             return super().resolve_command(ctx, args)
         except click.exceptions.NoSuchCommand as refusal:
-            similar = command_tree.similar(self.words, args[0])
-            meant = " or ".join(f'"{it}"' for it in similar)
-            sentence = f'No such command "{args[0]}".' + (
-                f" Did you mean {meant}?" if meant else ""
-            )
-            raise click.UsageError(sentence, ctx) from refusal
+            if NAME.fullmatch(args[0]) is None:  # such as a URL, which may have a secret in it
+                names = ", ".join(self.list_commands(ctx))
+                raise click.UsageError(f"A command must come first: {names}.", ctx) from refusal
+            meant = " or ".join(f'"{it}"' for it in command_tree.similar(self.words, args[0]))
+            did_you = f" Did you mean {meant}?" if meant else ""
+            raise click.UsageError(f'No such command "{args[0]}".{did_you}', ctx) from refusal
 
 
 class RootGroup(CommandGroup):

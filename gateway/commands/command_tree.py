@@ -9,8 +9,12 @@ from gateway.command_declaration import CommandDeclaration as Command
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_STREAM = "gateway.commands.one_stream.streams"
-_MANY = "gateway.commands.many_streams.commands"
+
+def _of(group: str, *rows: tuple[str, str, str]) -> list[Command]:
+    """Return the commands of a group, each by its name, its place in the package, and its line."""
+    package = f"gateway.commands.{group}"
+    return [Command(group, name, f"{package}.{target}", line) for name, target, line in rows]
+
 
 COMMANDS = (
     Command("", "serve", "gateway.commands.serve:serve", "Serve streams until SIGTERM or Ctrl-C."),
@@ -21,54 +25,46 @@ COMMANDS = (
     Command("", "monitor", "", "Print events of a server, alert rules and a dashboard."),
     Command("", "token", "gateway.commands.token:token", "Make and check tokens of clients."),
     Command("", "config", "", "Write, check and reload settings; name servers."),
-    Command("stream", "create", f"{_STREAM}:create", "Create a stream."),
-    Command("stream", "append", f"{_STREAM}:append", "Append to a stream."),
-    Command("stream", "read", f"{_STREAM}:read", "Print a stream up to its tail."),
-    Command("stream", "tail", f"{_STREAM}:tail", "Print a stream as it grows."),
-    Command("stream", "head", f"{_STREAM}:head", "Print the metadata of a stream."),
-    Command("stream", "ls", f"{_MANY}:list_streams", "List streams."),
-    Command("stream", "close", f"{_STREAM}:close", "Close a stream to further appends."),
-    Command("stream", "delete", f"{_MANY}:delete", "Delete streams with their data."),
-    Command("data", "copy", "gateway.commands.copying.commands:copy", "Copy streams to a server."),
-    Command("data", "backup", "gateway.commands.data_folder:backup", "Copy a data folder."),
-    Command("data", "restore", "gateway.commands.data_folder:restore", "Restore a backup."),
-    Command("data", "verify", "gateway.commands.data_folder:verify", "Verify data or a backup."),
-    Command(
+    *_of(
+        "stream",
+        ("create", "streams:create", "Create a stream, or check that it exists already."),
+        ("append", "streams:append", "Append to a stream."),
+        ("read", "streams:read", "Print a stream up to its tail."),
+        ("tail", "streams:tail", "Print a stream as it grows, until it is closed."),
+        ("head", "streams:head", "Print the metadata of a stream."),
+        ("ls", "many_streams:list_streams", "List the streams."),
+        ("close", "streams:close", "Close a stream to further appends."),
+        ("delete", "many_streams:delete", "Delete a stream with its data, or many."),
+    ),
+    *_of(
         "data",
-        "retention",
-        "gateway.commands.retention:retention",
-        "Print or set how much of a stream is kept.",
+        ("copy", "copying:copy", "Copy streams from one place to another."),
+        ("backup", "data_folder:backup", "Copy a data folder to a file."),
+        ("restore", "data_folder:restore", "Create a data folder from a backup."),
+        ("verify", "data_folder:verify", "Verify a data folder or a backup."),
+        ("retention", "retention:retention", "Print or set how much of a stream is kept."),
     ),
-    Command("doctor", "cdn", "gateway.commands.doctor:doctor_cdn", "Find faults of a CDN."),
-    Command("doctor", "redis", "gateway.commands.doctor:doctor_redis", "Find faults of a Redis."),
-    Command(
-        "doctor", "debug", "gateway.commands.doctor:debug", "Write an archive for a bug report."
+    *_of(
+        "doctor",
+        ("cdn", "examine:doctor_cdn", "Find faults of a proxy or CDN in front of a server."),
+        ("redis", "examine:doctor_redis", "Say what a Redis's settings mean for streams."),
+        ("debug", "examine:debug", "Write an archive for a bug report."),
+        ("health", "health:health", "Check that the server is alive."),
     ),
-    Command(
-        "doctor", "health", "gateway.commands.health:health", "Check that the server is alive."
+    *_of(
+        "monitor",
+        ("alerts", "monitoring:alerts", "Print recording and alert rules for Prometheus."),
+        ("grafana", "monitoring:grafana", "Print a dashboard for Grafana, as JSON."),
+        ("events", "monitoring:events", "List what happened at a server."),
     ),
-    Command("monitor", "alerts", "gateway.commands.monitoring:alerts", "Print Prometheus rules."),
-    Command(
-        "monitor", "grafana", "gateway.commands.monitoring:grafana", "Print a Grafana dashboard."
-    ),
-    Command("monitor", "events", "gateway.commands.monitoring:events", "List what happened."),
-    Command("config", "check", "gateway.commands.settings:check", "Check the settings."),
-    Command("config", "init", "gateway.commands.settings:init", "Write a settings file."),
-    Command(
-        "config", "reload", "gateway.commands.reload:reload", "Make a server read its settings."
-    ),
-    Command("config", "context", "gateway.commands.context:context", "Name servers; choose one."),
-    Command(
+    *_of(
         "config",
-        "completion",
-        "gateway.commands.completion:completion",
-        "Print the completion script of a shell.",
-    ),
-    Command(
-        "config",
-        "hash-password",
-        "gateway.commands.settings:hash_password",
-        "Print the hash of a password.",
+        ("check", "settings:check", "Check the settings and the files they name."),
+        ("init", "settings:init", "Write a settings file with comments."),
+        ("reload", "reload:reload", "Make a server read its settings again."),
+        ("context", "context:context", "Name servers, and choose the one that commands use."),
+        ("completion", "completion:completion", "Print the completion script of a shell."),
+        ("hash-password", "settings:hash_password", "Print the hash of a password."),
     ),
 )
 # Commands of the group stream that work without its name, and those of them that help lists.

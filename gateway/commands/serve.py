@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gateway.commands.configuration import (
+from gateway.commands.options.configuration import (
     complain,
     config_option,
     load_settings,
     reread_settings,
 )
-from gateway.commands.shell.exit_status import UNUSABLE
 from gateway.errors import StartError
+from gateway.tools.shell.exit_status import UNUSABLE
 
 if TYPE_CHECKING:
     from pathlib import Path

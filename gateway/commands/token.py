@@ -14,10 +14,10 @@ from urllib.parse import urlsplit
 
 import click
 
-from gateway.commands.configuration import complain, config_option, load_settings
-from gateway.commands.one_stream.parameters import SecondsType
-from gateway.commands.shell.exit_status import FAILED, UNUSABLE
-from gateway.commands.shell.typed_secrets import AskingCommand
+from gateway.commands.options.configuration import complain, config_option, load_settings
+from gateway.commands.options.parameters import SecondsType
+from gateway.commands.options.typed_secrets import AskingCommand
+from gateway.tools.shell.exit_status import FAILED, UNUSABLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

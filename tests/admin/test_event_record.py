@@ -16,7 +16,7 @@ from admin.record.event_record import (
     SHARED_FOR_S,
     EventRecord,
 )
-from gateway.commands.monitoring import KINDS, LEVELS
+from gateway.commands.monitor.monitoring import KINDS, LEVELS
 from gateway.telemetry.event_journal import (
     EVENT_RULES,
     LASTING,

@@ -10,10 +10,10 @@ import pytest
 from cdn_configs.options import Options, from_settings
 from cdn_configs.render import DIGEST_HEADER, digest_of, render
 from cdn_configs.targets import TARGETS, target
-from gateway.commands.cdn_doctor import examination
-from gateway.commands.cdn_doctor.finding import CheckVerdict
-from gateway.commands.cdn_doctor.hints import hint
 from gateway.settings import Settings
+from gateway.tools.cdn_doctor import examination
+from gateway.tools.cdn_doctor.finding import CheckVerdict
+from gateway.tools.cdn_doctor.hints import hint
 from tests.commands.deployments import examined, finding
 from tests.support.http1 import ask
 from tests.support.ports import free_port

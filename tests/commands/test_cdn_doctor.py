@@ -10,8 +10,8 @@ import pytest
 from click.testing import CliRunner
 
 from gateway.__main__ import cli as command
-from gateway.commands.cdn_doctor.checks.polls import LATER_S
-from gateway.commands.cdn_doctor.finding import CheckVerdict
+from gateway.tools.cdn_doctor.checks.polls import LATER_S
+from gateway.tools.cdn_doctor.finding import CheckVerdict
 from tests.commands.conftest import TOKEN, CommandLine
 from tests.commands.deployments import (
     ALL,

@@ -5,21 +5,21 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from gateway.commands.cdn_doctor.budget import RequestBudget
-from gateway.commands.cdn_doctor.checks import events
-from gateway.commands.cdn_doctor.deployment import Deployment
-from gateway.commands.cdn_doctor.finding import CheckVerdict
-from gateway.commands.cdn_doctor.first_reads import read_twice
-from gateway.commands.cdn_doctor.gateway_counters import GatewayCounters
-from gateway.commands.cdn_doctor.probe_sender import ProbeSender
-from gateway.commands.cdn_doctor.streams import OwnStreams, first_target
-from gateway.commands.one_stream.client import connect
+from gateway.tools.cdn_doctor.budget import RequestBudget
+from gateway.tools.cdn_doctor.checks import events
+from gateway.tools.cdn_doctor.deployment import Deployment
+from gateway.tools.cdn_doctor.finding import CheckVerdict
+from gateway.tools.cdn_doctor.first_reads import read_twice
+from gateway.tools.cdn_doctor.gateway_counters import GatewayCounters
+from gateway.tools.cdn_doctor.probe_sender import ProbeSender
+from gateway.tools.cdn_doctor.streams import OwnStreams, first_target
+from gateway.tools.server.client import connect
 from tests.support.raw_origin import RawOrigin, Wire, answer, silence
 
 if TYPE_CHECKING:
     import pytest
 
-    from gateway.commands.cdn_doctor.finding import Finding
+    from gateway.tools.cdn_doctor.finding import Finding
     from tests.support.raw_origin import Play
 
 OFFSET = "Stream-Next-Offset: 0"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from gateway.commands.cdn_doctor.hints import hint
+from gateway.tools.cdn_doctor.hints import hint
 from tests.cdn.candidates import Candidate
 from tests.cdn.origin import headgate_origin
 from tests.commands.deployments import POLL_S, examined_together, failures, saw
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from cdn_configs.options import CredentialMode
-    from gateway.commands.cdn_doctor.examination import Examination
+    from gateway.tools.cdn_doctor.examination import Examination
     from tests.cdn.origin import HeadgateOrigin
 
 KEY = "$headgate_path?$headgate_query"

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.commands.cdn_doctor.hints import hint
-from gateway.commands.cdn_doctor.places import AT
+from gateway.tools.cdn_doctor.hints import hint
+from gateway.tools.cdn_doctor.places import AT
 from tests.commands.deployments import (
     ARGUMENTS,
     examined_together,

@@ -10,20 +10,20 @@ from hypothesis import strategies as st
 
 from cdn_configs.render import DIGEST_HEADER
 from cdn_configs.targets import TARGETS
-from gateway.commands.cdn_doctor.budget import MOST_REQUESTS, BudgetSpent, RequestBudget
-from gateway.commands.cdn_doctor.evidence import (
+from gateway.commands.options.admin_target import admin_target
+from gateway.tools.cdn_doctor.budget import MOST_REQUESTS, BudgetSpent, RequestBudget
+from gateway.tools.cdn_doctor.evidence import (
     CLAIM_CHARACTERS,
     AnswerSource,
     cache_claims,
     source,
 )
-from gateway.commands.cdn_doctor.examination import BESIDE, CHECKS
-from gateway.commands.cdn_doctor.finding import Advice, Cause, Check, Vendor
-from gateway.commands.cdn_doctor.hints import EVERYWHERE, FILES, hint, vendors
-from gateway.commands.cdn_doctor.places import AT
-from gateway.commands.cdn_doctor.probe_sender import ProbeReply
-from gateway.commands.cdn_doctor.streams import first_target
-from gateway.commands.one_stream.admin_target import admin_target
+from gateway.tools.cdn_doctor.examination import BESIDE, CHECKS
+from gateway.tools.cdn_doctor.finding import Advice, Cause, Check, Vendor
+from gateway.tools.cdn_doctor.hints import EVERYWHERE, FILES, hint, vendors
+from gateway.tools.cdn_doctor.places import AT
+from gateway.tools.cdn_doctor.probe_sender import ProbeReply
+from gateway.tools.cdn_doctor.streams import first_target
 
 if TYPE_CHECKING:
     from pathlib import Path

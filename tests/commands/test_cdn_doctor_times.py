@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.commands.cdn_doctor.checks import events
-from gateway.commands.cdn_doctor.finding import CheckVerdict
-from gateway.commands.cdn_doctor.hints import hint
+from gateway.tools.cdn_doctor.checks import events
+from gateway.tools.cdn_doctor.finding import CheckVerdict
+from gateway.tools.cdn_doctor.hints import hint
 from tests.commands.deployments import ARGUMENTS, ENVIRONMENT, examined, failures, finding
 from tests.commands.hop import Faults, hop
 from tests.commands.nginx import nginx
@@ -20,7 +20,7 @@ from tests.support.processes import headgate
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from gateway.commands.cdn_doctor.examination import Examination
+    from gateway.tools.cdn_doctor.examination import Examination
 
 pytestmark = pytest.mark.usefixtures("processes")
 

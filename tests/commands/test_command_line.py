@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from gateway.__main__ import cli as command
 from gateway.commands.command_group import CommandGroup
-from gateway.commands.shell.typed_secrets import warnings
+from gateway.commands.options.typed_secrets import warnings
 from gateway.settings import Settings
 from tests.commands.test_cdn_doctor_times import CERTIFICATE
 from tests.support.ports import free_port
@@ -91,7 +91,7 @@ WRONG = {
     "serve --workrs x": "'--workrs'. Did you mean '--workers'?",
     "tale chat": 'No such command "tale". Did you mean "headgate stream tail"?',
     "check": 'No such command "check". Did you mean "headgate config check"?',
-    "doctor http://h/s": 'No such command "http://h/s".',
+    "doctor http://h/s": "A command must come first: cdn, redis, debug, health.",
     "subscriptions list": 'Did you mean "headgate stream subscriptions"?',
     "create localhost:4437/x": "write http://localhost:4437/x, or /localhost:4437/x",
     "create chat --ttl -1": "'-1' must be whole seconds, at least 1",

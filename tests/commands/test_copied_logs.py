@@ -11,12 +11,12 @@ from urllib.parse import quote
 
 import pytest
 
-from gateway.commands.copying import queue
-from gateway.commands.copying.log_place import LogPlace
-from gateway.commands.copying.offset_map import OffsetMap
-from gateway.commands.copying.operation import CopyRequest, copy
 from gateway.protocol.streams.limits import EVERYTHING, Retention
 from gateway.protocol.streams.state import Lifetime
+from gateway.tools.copying import queue
+from gateway.tools.copying.log_place import LogPlace
+from gateway.tools.copying.offset_map import OffsetMap
+from gateway.tools.copying.operation import CopyRequest, copy
 from tests.commands.conftest import CommandLine
 from tests.commands.copying import exact, opened, seen_in
 from tests.streams.service import Service
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
     from pathlib import Path
 
-    from gateway.commands.copying.contract import StreamEntry
     from gateway.protocol.streams.state import StreamState
+    from gateway.tools.copying.contract import StreamEntry
 
 
 class Folders(NamedTuple):

@@ -12,9 +12,9 @@ from headgate.retries import Retries
 from headgate.stream import ProducerStamp, Stream
 from typing_extensions import override
 
-from gateway.commands.copying.by_content import ContentCopy
-from gateway.commands.copying.server_place import ServerStream
-from gateway.commands.shell.patience import backoff, tell
+from gateway.tools.copying.by_content import ContentCopy
+from gateway.tools.copying.server_place import ServerStream
+from gateway.tools.shell.patience import backoff, tell
 from tests.commands.conftest import CommandLine
 from tests.support.blocking_origin import BlockingOrigin
 from tests.support.http1 import ask
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from gateway.commands.copying.contract import ContentPart
+    from gateway.tools.copying.contract import ContentPart
     from tests.support.processes import Headgate
 
 TEXT, JSON = "text/plain", "application/json"

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.commands.redis_doctor.asking import ServerUnreachable, ask
-from gateway.commands.redis_doctor.groups import cluster, sentinels
-from gateway.commands.redis_doctor.report import examine
+from gateway.tools.redis_doctor.asking import ServerUnreachable, ask
+from gateway.tools.redis_doctor.groups import cluster, sentinels
+from gateway.tools.redis_doctor.report import examine
 from tests.commands.examining import found, only, route_to
 from tests.commands.test_cdn_doctor_times import CERTIFICATE
 from tests.support.ports import free_port

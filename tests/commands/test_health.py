@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from gateway.__main__ import cli as command
-from gateway.commands import health
+from gateway.commands.doctor import health
 from gateway.settings import Address
 from tests.support.ports import free_port
 

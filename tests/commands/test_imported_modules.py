@@ -29,7 +29,7 @@ TELLING = (
 # Packages and modules, each with all that is in it.
 OF_COMMANDS = {
     "gateway.commands.cdn",
-    "gateway.commands.one_stream.streams",
+    "gateway.commands.stream.streams",
     "gateway.commands.token",
 }
 OF_CONSOLE = {"admin.api", "admin.pages", "cdn_configs", "jinja2"}

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.commands.shell import progress
-from gateway.commands.shell.progress import Progress
+from gateway.tools.shell import progress
+from gateway.tools.shell.progress import Progress
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:

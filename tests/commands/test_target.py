@@ -5,8 +5,8 @@ import re
 import pytest
 from headgate.errors import refusal
 
-from gateway.commands.one_stream.client import in_words
-from gateway.commands.one_stream.target import resolve
+from gateway.tools.server.client import in_words
+from gateway.tools.server.target import resolve
 
 BASE = "http://127.0.0.1:4437/v1/stream"
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.commands.shell.terminal import safe
+from gateway.tools.shell.terminal import safe
 from tests.support.blocking_origin import BlockingOrigin
 from tests.support.processes import HEADGATE, run
 
@@ -102,7 +102,12 @@ def test_escaping_control_characters_keeps_json_equal() -> None:
 @pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("url", [r"http://a\@127.0.0.1:1/s", r"http://127.0.0.1:1\@x/s"])
 def test_a_url_with_a_backslash_before_its_path_is_refused(url: str, cli: CommandLine) -> None:
-    commands = [("head", url), ("append", url, "--data", "x"), ("create", url), ("doctor", url)]
+    commands = [
+        ("head", url),
+        ("append", url, "--data", "x"),
+        ("create", url),
+        ("doctor", "cdn", url),
+    ]
     for command in commands:
         done = cli(*command)
         assert done.returncode == 2

@@ -430,7 +430,7 @@ main()
 """
 
 
-@pytest.mark.parametrize("module", ["click", "gateway.commands.one_stream.append_lines"])
+@pytest.mark.parametrize("module", ["click", "gateway.commands.stream.append_lines"])
 def test_ctrl_c_while_modules_load_prints_interrupted_and_exits_with_130(
     module: str, cli: CommandLine
 ) -> None:

@@ -10,11 +10,11 @@ import contextlib
 import random
 from typing import TYPE_CHECKING, NamedTuple
 
-from gateway.commands.backups.source import SourceFile
-from gateway.commands.backups.verification import DamageReport, FileVerification
 from gateway.errors import StartError
 from gateway.logs.sqlite.log import SqliteLog
 from gateway.protocol.streams.state import Lifetime, ProducerState
+from gateway.tools.backups.source import SourceFile
+from gateway.tools.backups.verification import DamageReport, FileVerification
 from tests.logs.contract import (
     appended,
     branched_off,

@@ -8,9 +8,6 @@ from typing import TYPE_CHECKING
 import apsw
 import pytest
 
-from gateway.commands.backups.copying import back_up, restore
-from gateway.commands.backups.source import SourceFile
-from gateway.commands.backups.verification import FileVerification
 from gateway.errors import LogUnavailable
 from gateway.features.redis.documents import RedisDocuments, RedisOwnership
 from gateway.features.redis.mailboxes import RedisMailboxes
@@ -19,6 +16,9 @@ from gateway.features.subscriptions.storage.documents import documents_in
 from gateway.features.subscriptions.storage.file_documents import FileDocuments
 from gateway.logs.memory import MemoryLog
 from gateway.logs.sqlite.log import SqliteLog
+from gateway.tools.backups.copying import back_up, restore
+from gateway.tools.backups.source import SourceFile
+from gateway.tools.backups.verification import FileVerification
 from tests.logs.abilities import needed
 from tests.logs.contract import created, kinds
 from tests.logs.redis_logs import connected

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import apsw
 import pytest
 
-from gateway.commands.backups import verification
-from gateway.commands.backups.source import SourceFile
-from gateway.commands.backups.verification import FileVerification
 from gateway.errors import RecordDamaged
 from gateway.logs.sqlite import place_rows
 from gateway.logs.sqlite.recent import COMPACTED_BYTES, LONGEST
+from gateway.tools.backups import verification
+from gateway.tools.backups.source import SourceFile
+from gateway.tools.backups.verification import FileVerification
 from tests.logs.contract import (
     appended,
     committed,

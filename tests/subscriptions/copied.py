@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from gateway.commands.copying.log_place import LogPlace
-from gateway.commands.copying.operation import CopyRequest, copy
+from gateway.tools.copying.log_place import LogPlace
+from gateway.tools.copying.operation import CopyRequest, copy
 
 
 async def copied(source: str, target: str, *, prefix: str = "", subscriptions: bool = True) -> int:

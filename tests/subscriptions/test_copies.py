@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from headgate.errors import Unavailable
 
-from gateway.commands.copying import queue
 from gateway.errors import LogUnavailable
 from gateway.features.subscriptions.copies import copying, stored_rows
 from gateway.features.subscriptions.copies.copying import SubscriptionCopy
@@ -16,6 +15,7 @@ from gateway.features.subscriptions.sending.key_stores import FILE
 from gateway.features.subscriptions.storage.documents import documents_in
 from gateway.features.subscriptions.storage.file_documents import FileDocuments
 from gateway.logs.sqlite.log import SqliteLog
+from gateway.tools.copying import queue
 from tests.subscriptions.copied import copied
 from tests.subscriptions.origins import before
 from tests.subscriptions.receivers import (

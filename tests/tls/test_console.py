@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from argon2 import PasswordHasher
 
-from gateway.commands.health import fault_of
+from gateway.commands.doctor.health import fault_of
 from gateway.settings import Address
 from tests.support.certificates import HERE
 from tests.support.processes import HEADGATE, run

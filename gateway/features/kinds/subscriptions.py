@@ -19,7 +19,7 @@ KIND = FeatureKind(
         CommandDeclaration(
             "stream",
             "subscriptions",
-            "gateway.commands.subscriptions.commands:subscriptions",
+            "gateway.commands.stream.subscriptions:subscriptions",
             "List and change subscriptions.",
         ),
     ),

@@ -1,0 +1,1 @@
+"""The commands of `headgate data`: copies, backups and retention."""

@@ -1,1 +1,0 @@
-"""The commands on many streams, which ask the admin listener of a Headgate for them."""

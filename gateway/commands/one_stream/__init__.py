@@ -1,1 +1,0 @@
-"""The commands on one stream, which speak to any Durable Streams server."""

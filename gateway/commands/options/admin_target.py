@@ -1,0 +1,115 @@
+"""The admin API of a gateway as a target of commands, and the token for it."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from typing_extensions import override
+
+from gateway.commands.options.home import ca_file_of, home_of
+from gateway.commands.options.typed_secrets import SecretFile
+from gateway.settings.reached import DEFAULT_BASE
+from gateway.tools.server.target import (
+    NOT_IN_FIELDS,
+    TOKEN_VARIABLE,
+    StreamTarget,
+    resolve,
+    without_secrets,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gateway.tools.server.target import HomeServer
+
+URL_VARIABLE = "STREAM_ADMIN_URL"
+DEFAULT_ADMIN = "http://127.0.0.1:4439"
+TOKEN_BYTES = 4096  # no header field may be longer at most servers
+
+admin_option = click.option(
+    "--admin",
+    metavar="URL",
+    help=f"URL of the server's admin listener.  [default: the value of {URL_VARIABLE}]",
+)
+admin_token_option = click.option(
+    "--admin-token",
+    type=SecretFile(),
+    metavar="FILE",
+    help=f"File with the token for --admin.  [default: the value of {TOKEN_VARIABLE}]",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class AdminTarget(StreamTarget):
+    """The admin API of a gateway, and the token for it."""
+
+    @property
+    @override
+    def advice(self) -> str:
+        kind = "a" if self.authorization is None else "another"
+        return f"give {kind} token of admin_tokens by {TOKEN_VARIABLE} or --admin-token FILE"
+
+
+def _named_admin(url: str | None) -> str:
+    """Return the URL of the admin API by a flag or the environment; "" if neither names one."""
+    return url or os.environ.get(URL_VARIABLE, "")
+
+
+def admin_of(
+    home: HomeServer, url: str | None, token_file: Path | None, ctx: click.Context
+) -> StreamTarget:
+    """Return the admin API of a server: by flags, the environment, or what is known of `home`.
+
+    Raises ValueError if nothing says where it is.
+    """
+    known = home.admin or (DEFAULT_ADMIN if home.base == DEFAULT_BASE else "")
+    found = _named_admin(url) or known
+    if not found:
+        raise ValueError(
+            f"the admin listener of {without_secrets(home.base)} is not known: correct this URL, "
+            f"or say where the listener is by --admin URL or {URL_VARIABLE}"
+        )
+    if token_file is None and not os.environ.get(TOKEN_VARIABLE) and found == home.admin:
+        token_file = Path(home.admin_token_file) if home.admin_token_file else None
+    target = admin_target(found, token_file, os.environ)
+    return replace(target, ca_file=ca_file_of(ctx) or home.ca_file)
+
+
+def server_and_admin(
+    ctx: click.Context, url: str | None, token_file: Path | None
+) -> tuple[HomeServer, StreamTarget]:
+    """Return the server that names mean, and its admin API; a usage error ends the command."""
+    try:
+        home = home_of(os.environ, ctx, admin=_named_admin(url))
+        return home, admin_of(home, url, token_file, ctx)
+    except ValueError as cause:
+        raise click.UsageError(f"{cause}.") from cause
+
+
+def admin_target(url: str, token_file: Path | None, environment: Mapping[str, str]) -> StreamTarget:
+    """Return the URL of a gateway's admin API and its token. Raises ValueError for a bad URL."""
+    if re.match(r"https?://", url, re.IGNORECASE) is None:
+        raise ValueError("it must be a URL such as http://127.0.0.1:4439")
+    api = resolve(f"{url.partition('?')[0].rstrip('/')}/api", {}).url
+    token = _token(token_file) if token_file is not None else environment.get(TOKEN_VARIABLE, "")
+    if NOT_IN_FIELDS.search(token):
+        raise ValueError("the token must be one line of text")
+    return AdminTarget(api, f"Bearer {token}" if token else None)
+
+
+def _token(path: Path) -> str:
+    try:
+        with path.open(encoding="ascii") as file:
+            token = file.read(TOKEN_BYTES + 1).strip()
+    except OSError as cause:
+        raise ValueError(f"the token in {path} cannot be read: {cause.strerror}") from cause
+    except UnicodeError as cause:
+        raise ValueError(f"what is in {path} is no token") from cause
+    if not token or len(token) > TOKEN_BYTES:
+        raise ValueError(f"what is in {path} is no token")
+    return token

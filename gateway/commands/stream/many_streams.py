@@ -1,0 +1,145 @@
+"""The commands on many streams, as the command line declares them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from gateway.commands.options.admin_target import (
+    admin_option,
+    admin_token_option,
+    server_and_admin,
+)
+from gateway.commands.options.configuration import complain
+from gateway.commands.options.home import server_options, target_at
+from gateway.commands.options.parameters import StreamType
+from gateway.commands.stream.streams import STREAM_HELP, result_option
+from gateway.tools.server.target import without_secrets
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gateway.tools.server.listing import NameSearch
+    from gateway.tools.server.target import HomeServer, StreamTarget
+
+
+contains_option = click.option(
+    "--contains", metavar="TEXT", default="", help="Only streams with this text in their names."
+)
+glob_option = click.option(
+    "--glob",
+    metavar="PATTERN",
+    default="",
+    help="Only streams whose names are like this: * is any characters, ? one, [ab] one of these.",
+)
+
+
+@click.command("ls")
+@click.argument("prefix", default="")
+@contains_option
+@glob_option
+@admin_option
+@admin_token_option
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
+@server_options
+@click.pass_context
+def list_streams(  # noqa: PLR0913 - one for each option
+    ctx: click.Context,
+    prefix: str,
+    contains: str,
+    glob: str,
+    admin: str | None,
+    admin_token: Path | None,
+    as_json: bool,
+) -> None:
+    """List the streams, or those whose names begin with PREFIX.
+
+    Each line has state, size in bytes, live readers, expiry and name; "-" means unknown. The server
+    must be a Headgate, because the list comes from its admin listener: the protocol has none.
+    """
+    home, target = server_and_admin(ctx, admin, admin_token)
+    from gateway.commands.stream import operations
+    from gateway.commands.stream.ls import ls
+    from gateway.tools.server.listing import NameSearch
+
+    search = NameSearch(prefix.lstrip("/"), contains, glob)
+    operations.run(target, ls(target, home, search, as_json=as_json))
+
+
+@click.command(epilog=STREAM_HELP)
+@click.argument("stream", metavar="[STREAM]", type=StreamType(), required=False)
+@click.option("--prefix", metavar="TEXT", help="Delete all streams whose names begin with this.")
+@contains_option
+@glob_option
+@click.option("--yes", "is_confirmed", is_flag=True, help="Delete many without asking first.")
+@admin_option
+@admin_token_option
+@result_option
+@server_options
+@click.pass_context
+def delete(  # noqa: PLR0913 - one for each option
+    ctx: click.Context,
+    stream: StreamTarget | None,
+    prefix: str | None,
+    contains: str,
+    glob: str,
+    is_confirmed: bool,
+    admin: str | None,
+    admin_token: Path | None,
+    as_json: bool,
+) -> None:
+    """Delete a stream with its data, or many with --prefix, --contains or --glob.
+
+    For many, the command first counts the streams. Type their number to delete exactly these
+    streams. The server must be a Headgate, because its admin listener counts them.
+    """
+    is_many = prefix is not None or bool(contains or glob)
+    if (stream is not None) is is_many:
+        raise click.UsageError("Give either STREAM or --prefix, --contains or --glob.")
+    from gateway.commands.stream import operations
+
+    if stream is not None:
+        operations.run(stream, operations.delete(stream, as_json=as_json))
+    elif prefix == "":  # as of a variable that is not set
+        raise click.UsageError('--prefix is empty: give --prefix "/" to delete all streams.')
+    else:
+        from gateway.tools.server.listing import NameSearch
+
+        home, target = server_and_admin(ctx, admin, admin_token)
+        search = NameSearch((prefix or "").lstrip("/"), contains, glob)
+        _delete_many(ctx, home, target, search, is_confirmed, as_json)
+
+
+def _delete_many(
+    ctx: click.Context,
+    home: HomeServer,
+    admin: StreamTarget,
+    search: NameSearch,
+    is_confirmed: bool,
+    as_json: bool,
+) -> None:
+    """Count, ask, and delete; any failure ends the program."""
+    from gateway.commands.stream.deletion import (
+        CountedStreams,
+        confirm,
+        count,
+        delete_counted,
+    )
+    from gateway.commands.stream.operations import run
+    from gateway.tools.shell.failure import Failed
+
+    with CountedStreams() as counted:
+        run(admin, count(admin, home.base, search, counted))
+        if counted.count and not is_confirmed:
+            try:
+                confirm(counted, f"{without_secrets(home.base)}/{search.words}")
+            except Failed as failure:
+                complain(f"{failure}.")
+                ctx.exit(1)
+        # Any stream's target has what all need: the authorization, and whom to trust.
+        target = target_at(f"{home.base.rstrip('/')}/any", home, ctx)
+        run(target, delete_counted(target, counted, as_json=as_json))
+
+
+COMMANDS = (list_streams, delete)

@@ -1,1 +1,0 @@
-"""`headgate stream subscriptions`: the subscriptions of a running server, by its admin listener."""

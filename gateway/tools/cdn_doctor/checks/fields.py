@@ -1,0 +1,178 @@
+"""Checks whether replies have the fields that readers need, and whether pages may see them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.protocol.http.header_names import CLOSED, CURSOR, NEXT_OFFSET, UP_TO_DATE
+from gateway.tools.cdn_doctor.evidence import AnswerSource, cache_claims, is_headgate, source
+from gateway.tools.cdn_doctor.finding import Finding, failed, noted, passed, unknown
+from gateway.tools.cdn_doctor.first_reads import CURSOR as EQUAL_CURSOR
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gateway.tools.cdn_doctor.deployment import Deployment
+    from gateway.tools.cdn_doctor.finding import Check
+    from gateway.tools.cdn_doctor.probe_sender import ProbeReply
+    from gateway.tools.cdn_doctor.streams import OwnStream
+
+ALLOW_ORIGIN, EXPOSE = "Access-Control-Allow-Origin", "Access-Control-Expose-Headers"
+ALLOW_HEADERS = "Access-Control-Allow-Headers"
+ASKED_FOR = "if-none-match"
+FOR_PAGES = "6"  # a cursor that no other check has in its reads
+# How hops answer in place of a response with a head that is too long for them.
+HEAD_IS_REFUSED = {500, 502}
+# Of the fields that a read has; more are missing where a hop takes a few fields only.
+MOST_MISSING = 2
+# Names that nobody has (RFC 6761).
+SITES = ("https://one.doctor.invalid", "https://other.doctor.invalid")
+
+
+async def headers(deployment: Deployment, own: OwnStream, first: ProbeReply) -> Finding:
+    """Check that no hop takes away a field by which readers go on; `first` is a read of `own`."""
+    read, live = {"offset": own.start}, {"live": "long-poll", "offset": own.start}
+    closed = deployment.reads
+    # Nobody has asked for this URL: what is not made for it is the answer to another one.
+    crossed = await closed.own.read(
+        {"cursor": EQUAL_CURSOR, "live": "long-poll", "offset": closed.own.start}
+    )
+    if crossed.is_good and source(crossed) is AnswerSource.SHARED:
+        saw = f"a long-poll got the response to a read that is not live{cache_claims(crossed)}"
+        return failed("headers", saw, "live in key")
+    expected = [
+        ("a read", first, (NEXT_OFFSET, UP_TO_DATE, "ETag")),
+        ("the same read", await own.read(read), (NEXT_OFFSET, UP_TO_DATE, "ETag")),
+        ("a long-poll", await own.read(live), (NEXT_OFFSET, UP_TO_DATE, CURSOR)),
+    ]
+    if closed.is_closed:
+        end = ("a read of a closed stream", closed.again, (NEXT_OFFSET, CLOSED, "ETag"))
+        expected.append(end)
+    if refused := next((it for it in expected if not it[1].is_good), None):
+        return _refused("headers", refused[0], refused[1])
+    missing: dict[str, str] = {}
+    for name, reply, fields in expected:
+        of_stream = (closed.own if reply is closed.again else own).content_type
+        lacks = [field for field in fields if field not in reply.headers]
+        if reply.headers.get("Content-Type") != of_stream:
+            lacks.append(f"Content-Type {of_stream}")
+        for field in lacks:
+            missing.setdefault(field, name)
+    if not missing:
+        return passed("headers", "reads and long-polls have every field that readers need")
+    saw = ", ".join(f"{name} has no {field}" for field, name in missing.items())
+    return failed("headers", saw, "long heads" if len(missing) > MOST_MISSING else None)
+
+
+def _refused(check: Check, name: str, reply: ProbeReply) -> Finding:
+    """Return the finding of a read that is refused, although the stream was made and written."""
+    saw = f"{name} was answered with: {reply.error_text}"
+    # A read has a longer head than the response to what wrote the stream.
+    if reply.status in HEAD_IS_REFUSED:
+        return failed(check, saw, "long heads")
+    return unknown(check, saw)
+
+
+def cookies(deployment: Deployment) -> Finding:
+    """Check that no hop adds a cookie to what everybody may read."""
+    reads = deployment.reads
+    names = {
+        cookie.partition("=")[0].strip()[:40]
+        for reply in (reads.first, reads.again)
+        for cookie in reply.headers.get("Set-Cookie", "").split(",")[:1]
+    }
+    added = ", ".join(sorted(names - {""}))
+    if not added:
+        return passed("cookies", "reads set no cookie")
+    saw = f"a read sets the cookie {added!a}"
+    # Other servers may set their own.
+    return failed("cookies", saw) if is_headgate(reads.first.headers) else noted("cookies", saw)
+
+
+async def cors(deployment: Deployment) -> Finding:
+    """Check that pages of other web sites may read, if the server lets them."""
+    own = deployment.reads.own
+    if deployment.options.origins:
+        return await _allowed(deployment, deployment.options.origins)
+    query = {"offset": own.start}
+    replies = [await own.read(query, {"Origin": site}) for site in (SITES[0], *SITES)]
+    if refused := next((reply for reply in replies if not reply.is_good), None):
+        return _refused("CORS", "a read for a page", refused)
+    return _of_any_site(replies) or await _preflight(deployment, replies[0], SITES[0])
+
+
+def _of_any_site(replies: list[ProbeReply]) -> Finding | None:
+    """Return what is found of reads for pages of any site; None if they may read."""
+    if wrong := _repeated(replies[0]):
+        return failed("CORS", wrong, "CORS twice")
+    if wrong := _wrong(replies):
+        return failed("CORS", f"{wrong}{cache_claims(replies[-1])}")
+    if any(ALLOW_ORIGIN not in reply.headers for reply in replies):
+        return noted("CORS", f"no {ALLOW_ORIGIN}: the server lets only some pages read, or none")
+    return None
+
+
+async def _allowed(deployment: Deployment, origins: Sequence[str]) -> Finding:
+    """Check that pages of `origins` may read, also where a copy was made for another page."""
+    own = deployment.reads.own
+    query = {"cursor": FOR_PAGES, "offset": own.start}
+    sites = (SITES[0], *origins, *origins)
+    replies = [await own.read(query, {"Origin": site}) for site in sites]
+    for site, reply in zip(sites, replies, strict=True):
+        if not reply.is_good:
+            return _refused("CORS", f"a read for a page of {site}", reply)
+        if wrong := _repeated(reply):
+            return failed("CORS", wrong, "CORS twice")
+        allowed = reply.headers.get(ALLOW_ORIGIN)
+        if site in origins and allowed not in {site, "*"}:
+            saw = f"a page of {site} got {'no' if allowed is None else 'another'} {ALLOW_ORIGIN}"
+            is_kept = source(reply) is AnswerSource.SHARED or allowed in origins
+            return failed("CORS", f"{saw}{cache_claims(reply)}", "Vary" if is_kept else None)
+    return await _preflight(deployment, replies[-1], origins[-1])
+
+
+async def _preflight(deployment: Deployment, read: ProbeReply, site: str) -> Finding:
+    """Check what a preflight of a site permits, and which fields its page sees in a read."""
+    asked = {
+        "Origin": site,
+        "Access-Control-Request-Method": "GET",
+        "Access-Control-Request-Headers": ASKED_FOR,
+    }
+    reply = await deployment.asker.send(deployment.reads.own.stream, "OPTIONS", headers=asked)
+    if not reply.is_good:
+        return failed("CORS", f"a preflight was answered {reply.status}")
+    if ALLOW_ORIGIN not in reply.headers:
+        return failed("CORS", f"the answer to a preflight has no {ALLOW_ORIGIN}, and reads have it")
+    # Other servers do not name it themselves.
+    if is_headgate(read.headers) and not _names(reply, ALLOW_HEADERS, ASKED_FOR):
+        saw = f"a preflight forbids pages to send {ASKED_FOR}, with which readers revalidate"
+        return failed("CORS", saw, "preflight")
+    if not _names(read, EXPOSE, NEXT_OFFSET):
+        return failed(
+            "CORS", f"no {EXPOSE} lets pages see {NEXT_OFFSET}, which they need to read on"
+        )
+    return passed("CORS", "pages of other sites may read, and a preflight says so")
+
+
+def _repeated(reply: ProbeReply) -> str | None:
+    """Return what browsers refuse: more than one value, such as the server's and a hop's."""
+    times = len(reply.headers.get(ALLOW_ORIGIN, "").split(","))
+    return f"a read has {times} {ALLOW_ORIGIN}, of which browsers want one" if times > 1 else None
+
+
+def _names(reply: ProbeReply, field: str, value: str) -> bool:
+    """Return whether a list of names has this one, or stands for all."""
+    names = {name.strip().lower() for name in reply.headers.get(field, "").split(",")}
+    return not names.isdisjoint({value.lower(), "*"})
+
+
+def _wrong(replies: list[ProbeReply]) -> str | None:
+    """Return what no server says by itself: a field without the one that it belongs to."""
+    has = [ALLOW_ORIGIN in reply.headers for reply in replies]
+    if any(has) and not all(has):
+        return f"some answers to a page have an {ALLOW_ORIGIN}, and equal ones have none"
+    if not all(has) and any(EXPOSE in reply.headers for reply in replies):
+        return f"answers have no {ALLOW_ORIGIN}, but the {EXPOSE} that goes with it"
+    if replies[-1].headers.get(ALLOW_ORIGIN) == SITES[0]:
+        return f"a page of {SITES[1]} got the {ALLOW_ORIGIN} of {SITES[0]}"
+    return None

@@ -1,0 +1,129 @@
+"""Checks whether a reader sees what was written: a tail that moves, a stream that begins."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from gateway.protocol.http.header_names import NEXT_OFFSET, UP_TO_DATE
+from gateway.tools.cdn_doctor.evidence import cache_claims, is_headgate
+from gateway.tools.cdn_doctor.finding import Finding, failed, passed, unknown
+from gateway.tools.cdn_doctor.staleness import EMPTY
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gateway.tools.cdn_doctor.deployment import Deployment
+    from gateway.tools.cdn_doctor.finding import Check
+    from gateway.tools.cdn_doctor.probe_sender import ProbeReply
+    from gateway.tools.cdn_doctor.streams import OwnStream
+
+# An answer at the tail may be kept for a second, of which nginx, counting whole ones, makes almost
+# two. It is looked for once: a stale answer that is given out has a second look find a new one.
+LOOK_S = 2.5
+OF_TAILS: tuple[Check, ...] = ("empty tail", "browsers' copies", "old tags")
+LONGEST_TAIL_S = 60  # as in the protocol's text for a read; a Headgate has browsers ask each time
+REFUSED = {403, 404, 405, 501}
+_LIFETIME = re.compile(r"\bmax-age=(\d{1,9})\b", re.IGNORECASE)
+_ASKS_AGAIN = re.compile(r"\bno-(?:cache|store)\b", re.IGNORECASE)
+
+
+async def head(deployment: Deployment) -> Finding:
+    """Check whether HEAD has the new tail right after an append."""
+    own = await deployment.streams.create("-head")
+    before = await deployment.asker.send(own.stream, "HEAD")
+    tail = await own.append(b"1")
+    after = await deployment.asker.send(own.stream, "HEAD")
+    if not (before.is_good and after.is_good):
+        worse = after if before.is_good else before
+        saw = f"it was answered {worse.status}"
+        is_refused = worse.status in REFUSED and (await own.read({"offset": own.start})).is_good
+        return failed("HEAD", saw, "HEAD refused") if is_refused else unknown("HEAD", saw)
+    seen = after.headers.get(NEXT_OFFSET)
+    if seen == tail:
+        return passed("HEAD", "right after an append it has the new tail")
+    if seen is None:
+        return failed("HEAD", f"its answer has no {NEXT_OFFSET}")
+    if seen > tail:  # offsets of the protocol are in the order of their text
+        return unknown("HEAD", "it has a later tail than that of the only append")
+    return failed("HEAD", f"after an append it has the old tail{cache_claims(after)}")
+
+
+async def empty_tail(deployment: Deployment) -> list[Finding]:
+    """Check that a read that found nothing finds an append later, and that browsers ask again."""
+    own = await deployment.streams.create("-tail")
+    query = {"offset": own.start}
+    nothing = await own.read(query)
+    if not nothing.is_good or nothing.body not in EMPTY:
+        saw = "a read of an empty stream did not come back empty"
+        return [unknown(name, saw) for name in OF_TAILS]
+    await own.append(b"1")
+    await asyncio.sleep(LOOK_S)
+    reply = await own.read(query)
+    copies = _copies_of_browsers(nothing.headers)
+    if reply.body in EMPTY:
+        saw = f"{LOOK_S:g} s after an append a read is still empty{cache_claims(reply)}"
+        no_tag = unknown("old tags", "reads at the tail are old, with tags and without")
+        return [failed("empty tail", saw), copies, no_tag]
+    seen = passed("empty tail", f"an append is seen after {LOOK_S:g} s")
+    return [seen, copies, await _old_tags(own, nothing, reply)]
+
+
+async def _old_tags(own: OwnStream, nothing: ProbeReply, something: ProbeReply) -> Finding:
+    """Check that a tag from before an append, or from before the close, gets no 304."""
+    check: Check = "old tags"
+    tags = [reply.headers.get("ETag") for reply in (nothing, something)]
+    events = ("an append", "the close")
+    for tag, event in zip(tags, events, strict=True):
+        if tag is None:
+            return unknown(check, "a read at the tail has no ETag")
+        if event == "the close":
+            await own.append(b"", close=True)
+            await asyncio.sleep(LOOK_S)
+        reply = await own.read({"offset": own.start}, {"If-None-Match": tag})
+        if reply.status == HTTPStatus.NOT_MODIFIED:
+            return failed(check, f"a reader with the tag from before {event} got 304")
+        if not reply.is_good:
+            return unknown(check, f"a read with a tag was answered with: {reply.error_text}")
+    return passed(check, "a reader with a tag from before an append or the close gets the news")
+
+
+def _copies_of_browsers(headers: Mapping[str, str]) -> Finding:
+    """Say whether a browser would keep an answer at the tail for longer than any server says."""
+    check: Check = "browsers' copies"
+    if UP_TO_DATE not in headers:
+        return unknown(check, f"a read at the tail has no {UP_TO_DATE}")
+    said = headers.get("Cache-Control", "")
+    is_ours = is_headgate(headers)
+    if not said and is_ours:
+        return failed(check, "a read at the tail has no Cache-Control: a hop removes it")
+    lifetimes = [int(lifetime) for lifetime in _LIFETIME.findall(said)]
+    longest_s = 0 if is_ours else LONGEST_TAIL_S
+    if not _ASKS_AGAIN.search(said) and max(lifetimes, default=0) > longest_s:
+        saw = f"browsers may keep an answer at the tail for {max(lifetimes)} s, and see no append"
+        return failed(check, saw)
+    return passed(check, "browsers keep no answer at the tail for long")
+
+
+async def early_404(deployment: Deployment) -> Finding:
+    """Check that a read before a stream's creation does not hide the stream afterwards."""
+    early = deployment.streams.planned("-early")
+    query = {"offset": "-1"}
+    before = await deployment.asker.send(early, "GET", query=query)
+    if before.is_good:
+        kind = before.headers.get("Content-Type", "no type")[:40]
+        saw = f"a stream that is not there was answered {before.status} ({kind})"
+        return failed("early 404", saw, "error pages")
+    if before.status not in {404, 410}:
+        return unknown("early 404", f"a stream that is not there was answered {before.status}")
+    own = await deployment.streams.create("-early")
+    await asyncio.sleep(LOOK_S)
+    reply = await own.read(query)
+    if reply.is_good:
+        return passed("early 404", "a stream that was read before it was made is there then")
+    if reply.status == before.status:
+        saw = f"{LOOK_S:g} s after a stream was made a read of it is still answered"
+        return failed("early 404", f"{saw} {reply.status}{cache_claims(reply)}")
+    return unknown("early 404", f"a read was answered with: {reply.error_text}")

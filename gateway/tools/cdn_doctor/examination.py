@@ -1,0 +1,322 @@
+"""An examination: it makes streams, runs the checks concurrently, and removes the streams."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, TypeVar
+
+from gateway.tools.cdn_doctor.budget import RequestBudget
+from gateway.tools.cdn_doctor.checks import (
+    appends,
+    caching,
+    deployed_file,
+    events,
+    fields,
+    messages,
+    offsets,
+    polls,
+    private_copies,
+    private_reads,
+    settings_of_streams,
+    writes,
+)
+from gateway.tools.cdn_doctor.deployment import DEFAULTS, Deployment, ExaminationOptions
+from gateway.tools.cdn_doctor.evidence import is_headgate
+from gateway.tools.cdn_doctor.finding import Finding, failed, noted, passed, unknown
+from gateway.tools.cdn_doctor.first_reads import DATA, TwoReads, read_twice
+from gateway.tools.cdn_doctor.gateway_counters import GatewayCounters
+from gateway.tools.cdn_doctor.hints import vendors
+from gateway.tools.cdn_doctor.probe_sender import ProbeBounds, ProbeSender, words
+from gateway.tools.cdn_doctor.streams import LIFETIME, AppendRefused, NotMade, OwnStreams
+from gateway.tools.cdn_doctor.wire import protocol_of
+from gateway.tools.server.client import connect
+from gateway.tools.shell.failure import FAILURES, Failed
+from gateway.tools.shell.progress import Progress
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from headgate.stream import Stream
+
+    from gateway.tools.cdn_doctor.finding import Check, Vendor
+    from gateway.tools.cdn_doctor.probe_sender import ProbeReply
+    from gateway.tools.server.target import StreamTarget
+
+T = TypeVar("T")
+
+# The longest poll that is waited for, and the requests around it; no server makes it longer.
+LONGEST_S = 130.0
+QUEUED_S = 30.0
+AFTERWARDS = "5"  # a cursor of which nobody has a copy
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A check, what it finds out, and whether it can without what it appends."""
+
+    finds: tuple[Check, ...]
+    check: Callable[[Deployment], Awaitable[Finding | list[Finding]]]
+    needs_appends: bool = True
+
+
+CHECKS = (
+    _Row(("query order",), caching.query_order, needs_appends=False),
+    _Row(("304",), caching.validation, needs_appends=False),
+    _Row(("paths",), caching.paths),
+    _Row(("credentials",), caching.credentials, needs_appends=False),
+    _Row(("equal polls",), polls.with_news),
+    _Row(polls.OF_QUIET_POLLS, polls.without_news, needs_appends=False),
+    _Row(events.OF_EVENTS, events.server_sent_events),
+    _Row(("SSE kept",), events.events_kept),
+    _Row(("HEAD",), writes.head),
+    _Row(("POST body", *appends.OF_LONG_APPENDS), appends.bodies, needs_appends=False),
+    _Row(messages.OF_MESSAGES, messages.message, needs_appends=False),
+    _Row(("refusals",), messages.refusals),
+    _Row(writes.OF_TAILS, writes.empty_tail),
+    _Row(settings_of_streams.OF_SETTINGS, settings_of_streams.stream_settings),
+    _Row(("early 404",), writes.early_404, needs_appends=False),
+    _Row(("offsets", "chunks kept"), offsets.chunks),
+    _Row(("CORS",), fields.cors, needs_appends=False),
+    _Row(("reader-key",), private_copies.reader_key),
+    _Row(("verified",), private_copies.verified),
+    _Row(("private reads",), private_reads.private_reads),
+    _Row(("configuration",), deployed_file.configuration, needs_appends=False),
+)
+# Findings of the examination as a whole; HTTP/2 is checked at https URLs only.
+BESIDE: tuple[Check, ...] = (
+    *("one server", "sent once", "waiting readers", "rate limit"),
+    *("HTTP/2", "DELETE"),
+)
+# Checks whose notes come with advice, in case the fact is not intended.
+ADVISED: tuple[Check, ...] = ("HTTP/2", "own pages", "DELETE")
+
+
+class Unusable(Failed):
+    """There is nothing to examine at this URL, or it cannot be examined."""
+
+
+@dataclass(frozen=True, slots=True)
+class Examination:
+    """The findings of an examination, in the order of the checks, and its cost."""
+
+    findings: tuple[Finding, ...]
+    on_the_way: tuple[Vendor, ...]
+    requests: int
+    took_s: float
+    # URLs of streams that could not be removed.
+    leftovers: tuple[str, ...]
+
+
+async def examine(
+    target: StreamTarget,
+    admin: StreamTarget | None,
+    note: Callable[[str], None],
+    options: ExaminationOptions = DEFAULTS,
+) -> Examination:
+    """Examine what is in front of a server; `target` is a stream that does not exist yet.
+
+    Without origins in `options`, those that the gateway at `admin` names are used. Raises Unusable
+    if there is nothing to examine. However the examination ends, its streams are removed; those
+    that could not be are noted.
+    """
+    loop = asyncio.get_running_loop()
+    began_s = loop.time()
+    asker = ProbeSender(RequestBudget(), has_credentials=target.has_credentials)
+    async with contextlib.AsyncExitStack() as connections:
+        gateway = None
+        if admin is not None:
+            gateway = GatewayCounters(
+                asker, await connections.enter_async_context(connect(admin, as_sent=True))
+            )
+            await _usable(gateway.look(), "its gateway does not help: ")
+        # As sent: with a cookie, such as a load balancer's, requests would bypass most caches, and
+        # repetitions by the library would not be counted.
+        stream = await connections.enter_async_context(connect(target, as_sent=True))
+        streams = OwnStreams(asker, stream, LIFETIME + timedelta(seconds=options.later_s))
+        left: list[str] = []
+        async with _removed(streams, left, note):
+            reads = await _usable(_begin(streams, target))
+            if gateway is not None and not options.origins:
+                options = replace(options, origins=gateway.cors_origins)
+            deployment = Deployment(asker, streams, reads, gateway, options)
+            findings = (*await _examined(deployment), _limits(asker), *await _protocol(stream))
+        findings += tuple(_left(left, streams.created_count))
+        on_the_way = vendors(reads.again.headers, options.rendered)
+    return Examination(findings, on_the_way, asker.budget.spent, loop.time() - began_s, tuple(left))
+
+
+async def _usable(work: Awaitable[T], prefix: str = "") -> T:
+    """Return the result of the first requests. Raises Unusable if one of them fails."""
+    try:
+        return await work
+    except FAILURES as failure:
+        raise Unusable(f"{prefix}{words(failure)}") from failure
+
+
+@contextlib.asynccontextmanager
+async def _removed(
+    streams: OwnStreams, leftovers: list[str], note: Callable[[str], None]
+) -> AsyncIterator[None]:
+    try:
+        yield
+    finally:
+        leftovers += await streams.remove()
+        for name in leftovers:
+            note(f"headgate: {name} could not be removed; it expires within an hour.")
+
+
+async def _begin(streams: OwnStreams, target: StreamTarget) -> TwoReads:
+    try:
+        own = await streams.create()
+    except NotMade as refusal:
+        raise Failed(_why_none(refusal, target)) from refusal
+    is_missing = is_closed = False
+    try:  # the check of POST says more of what goes wrong
+        await own.append(DATA)
+        await own.append(b"", close=True)
+        is_closed = True
+    except AppendRefused as refusal:
+        is_missing = refusal.reply.status == 404
+    except FAILURES:
+        pass
+    return await read_twice(own, is_missing=is_missing, is_closed=is_closed)
+
+
+def _why_none(refusal: NotMade, target: StreamTarget) -> str:
+    """Return why no stream can be created there, and what to do."""
+    status = refusal.reply.status
+    if status in {401, 403, 407}:
+        if target.authorization is not None:
+            return f"the credentials in STREAM_AUTH are refused: {target.advice} ({status})"
+        return f"it needs credentials: {target.advice} ({status})"
+    if 300 <= status < 400:
+        return f"it redirects to {_place(refusal.reply)}: give the URL where the streams are"
+    if status == 429 or status >= 500:
+        return str(refusal)
+    return f"it is no Durable Streams endpoint: {refusal}"
+
+
+def _place(reply: ProbeReply) -> str:
+    """Return where a redirect leads, harmless to a terminal and without secrets."""
+    location = reply.headers.get("Location", "").partition("?")[0].partition("#")[0]
+    scheme, mark, rest = location.rpartition("//")
+    host, slash, path = rest.partition("/")
+    place = f"{scheme}{mark}{host.rpartition('@')[2]}{slash}{path}"[:200]
+    return "".join(one for one in place if "!" <= one <= "~") or "nowhere"
+
+
+async def _examined(deployment: Deployment) -> tuple[Finding, ...]:
+    """Run the checks, unless requests come to several servers, or come twice."""
+    reads = deployment.reads
+    asked = 2 + len(reads.more)
+    if reads.missed:
+        saw = f"{reads.missed} of {asked} reads of a stream that was made found none"
+        wrong = failed("one server", f"{saw}, and the others found it")
+        other = "requests come to servers that have not the same streams"
+    elif reads.is_doubled:
+        wrong = failed("sent once", "what was appended once is there twice")
+        other = "what is appended is there twice"
+    else:
+        same = passed("one server", "a stream is found by whoever asks for it")
+        once = passed("sent once", "what was appended once is there once")
+        is_seen = reads.appends_arrive
+        begun = (
+            same,
+            once if is_seen else unknown("sent once", "what is appended does not arrive"),
+        )
+        found = await _findings(deployment)
+        return (*begun, *found, await _waiting(deployment))
+    rows = [row for row in CHECKS if row.check is not deployed_file.configuration]
+    return (wrong, *(finding for row in rows for finding in _all_unknown(row, other)))
+
+
+async def _waiting(deployment: Deployment) -> Finding:
+    """Say whether others were answered while readers waited, now that none waits any more."""
+    check: Check = "waiting readers"
+    unanswered, readers = deployment.asker.unanswered, 2 * polls.READERS
+    if not unanswered:
+        return passed(check, f"others were answered while {readers} long-polls waited")
+    saw = f"{unanswered} requests had no answer while up to {readers} long-polls waited"
+    try:
+        own, query = deployment.reads.own, {"cursor": AFTERWARDS, "offset": "-1"}
+        # A hop may go on with the polls of those who have left.
+        bounds = ProbeBounds(within_s=QUEUED_S)
+        reply = await own.asker.send(own.stream, "GET", query=query, bounds=bounds)
+    except FAILURES as failure:
+        return unknown(check, f"{saw}, nor has one after them: {words(failure)}")
+    if not reply.is_good:
+        return unknown(check, f"{saw}; one after them was answered {reply.status}")
+    return failed(check, f"{saw}, and one after them has")
+
+
+def _left(leftovers: list[str], created_count: int) -> list[Finding]:
+    """Note that no stream could be removed, which may be meant."""
+    # Some are left where a server or a hop is busy.
+    if not leftovers or len(leftovers) < created_count:
+        return []
+    return [noted("DELETE", f"none of the {created_count} streams could be removed")]
+
+
+async def _findings(deployment: Deployment) -> tuple[Finding, ...]:
+    """Return the findings of all checks, which run concurrently: they mostly wait."""
+    tasks = [asyncio.create_task(_guarded(row, deployment)) for row in CHECKS]
+
+    def so_far() -> str:
+        return f"{sum(task.done() for task in tasks)} of {len(tasks)} checks done"
+
+    try:
+        async with Progress().keep_showing(so_far):
+            await asyncio.wait(tasks, timeout=LONGEST_S + deployment.options.later_s)
+        return tuple(
+            finding
+            for task, row in zip(tasks, CHECKS, strict=True)
+            for finding in (task.result() if task.done() else _all_unknown(row, "no time is left"))
+        )
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _limits(asker: ProbeSender) -> Finding:
+    """Say whether one address may ask as often as an examination does."""
+    own = [reply.error_text for reply in asker.limited if is_headgate(reply.headers)]
+    if own:
+        saw = f"{len(own)} requests of one address were refused by the server itself: {own[0]}"
+        return failed("rate limit", saw, "server limit")
+    if asker.limited:
+        saw = f"{len(asker.limited)} requests of one address were refused on the way: 429"
+        return failed("rate limit", saw)
+    return passed("rate limit", "no request was refused as one too many")
+
+
+async def _protocol(stream: Stream) -> list[Finding]:
+    """Say of an https URL that has no HTTP/2 what that means."""
+    if not stream.url.lower().startswith("https:"):
+        return []
+    try:
+        protocol = await protocol_of(stream)
+    except FAILURES as failure:
+        return [unknown("HTTP/2", words(failure))]
+    if protocol == "h2":
+        return [passed("HTTP/2", "it is spoken")]
+    saw = "it is not spoken: a browser then has six connections to a host, one for each live read"
+    return [noted("HTTP/2", saw)]
+
+
+async def _guarded(row: _Row, deployment: Deployment) -> list[Finding]:
+    """Return the findings of a check; they are "unknown" if something keeps it from looking."""
+    if row.needs_appends and not deployment.reads.appends_arrive:
+        return _all_unknown(row, "what is appended does not arrive")
+    try:
+        found = await row.check(deployment)
+    except FAILURES as failure:
+        return _all_unknown(row, words(failure))
+    return [found] if isinstance(found, Finding) else found
+
+
+def _all_unknown(row: _Row, saw: str) -> list[Finding]:
+    return [unknown(name, saw) for name in row.finds]

@@ -1,0 +1,136 @@
+"""Runs an examination, and prints what was found."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import signal
+import textwrap
+from typing import TYPE_CHECKING
+
+from gateway.tools.cdn_doctor import examination
+from gateway.tools.cdn_doctor.budget import MOST_REQUESTS
+from gateway.tools.cdn_doctor.checks.polls import READERS
+from gateway.tools.cdn_doctor.examination import ADVISED, Unusable, examine
+from gateway.tools.cdn_doctor.finding import CheckVerdict
+from gateway.tools.cdn_doctor.hints import hint
+from gateway.tools.shell.exit_status import DONE, FAILED, INTERRUPTED, TERMINATED, UNUSABLE
+from gateway.tools.shell.output import note, report
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gateway.tools.cdn_doctor.deployment import ExaminationOptions
+    from gateway.tools.cdn_doctor.examination import Examination
+    from gateway.tools.cdn_doctor.finding import Finding
+    from gateway.tools.server.target import StreamTarget
+
+WIDTH = 100
+MARGIN = 16
+
+
+def run(
+    url: str,
+    target: StreamTarget,
+    admin: StreamTarget | None,
+    options: ExaminationOptions,
+    *,
+    as_json: bool,
+) -> int:
+    """Examine a deployment, print the findings, and return the exit status.
+
+    `url` is its URL without secrets.
+    """
+    note(
+        f"headgate: {url} is sent at most {MOST_REQUESTS} requests, {2 * READERS} of them "
+        "long-polls, for streams that are created and removed again. This takes a few seconds more "
+        "than a long-poll, or than the pause between two comments of an SSE response, and at most "
+        f"{examination.LONGEST_S + options.later_s:g} s."
+    )
+    try:
+        examined = asyncio.run(_until_sigterm(target, admin, options))
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except asyncio.CancelledError:
+        return TERMINATED
+    except Unusable as why:
+        note(f"headgate: {url} cannot be examined: {why}.")
+        if as_json:
+            report(f"{json.dumps({'url': url, 'error': str(why)}, ensure_ascii=False)}\n")
+        return UNUSABLE
+    if as_json:
+        report(f"{json.dumps(_object(url, examined), ensure_ascii=False)}\n")
+    else:
+        report("".join(_lines(url, examined)))
+    return FAILED if _count(examined, CheckVerdict.FAIL) else DONE
+
+
+async def _until_sigterm(
+    target: StreamTarget, admin: StreamTarget | None, options: ExaminationOptions
+) -> Examination:
+    """Turn SIGTERM, by which pipelines end a program, into an exit that deletes the streams."""
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    return await examine(target, admin, note, options)
+
+
+def _object(url: str, examined: Examination) -> dict[str, object]:
+    return {
+        "url": url,
+        "on_the_way": examined.on_the_way,
+        "requests": examined.requests,
+        "seconds": round(examined.took_s, 1),
+        "checks": [
+            {
+                "check": finding.check,
+                "verdict": finding.verdict,
+                "saw": finding.saw,
+                "change": _change(finding, examined),
+            }
+            for finding in examined.findings
+        ],
+        "left": examined.leftovers,
+    }
+
+
+def _change(finding: Finding, examined: Examination) -> str:
+    wants_change = finding.is_failure or (
+        finding.check in ADVISED and finding.verdict is CheckVerdict.NOTE
+    )
+    return hint(finding.advice or finding.check, examined.on_the_way) if wants_change else ""
+
+
+def _lines(url: str, examined: Examination) -> Iterator[str]:
+    through = f", through {', '.join(examined.on_the_way)}" if examined.on_the_way else ""
+    yield f"{url}{through}\n\n"
+    width = min(WIDTH, shutil.get_terminal_size((WIDTH, 0)).columns)
+    for finding in examined.findings:
+        yield _filled(f"{finding.check}: {finding.saw}.", width, finding.verdict)
+        if change := _change(finding, examined):
+            yield _filled(change, width)
+    yield f"\n{_summary(examined)}\n"
+    if _count(examined, CheckVerdict.FAIL):
+        yield "headgate cdn render TARGET makes a configuration that has none of this.\n"
+
+
+def _filled(text: str, width: int, first: str = "") -> str:
+    filled = textwrap.fill(
+        text,
+        width,
+        initial_indent=f"{first:<{MARGIN}}",
+        subsequent_indent=" " * MARGIN,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return f"{filled}\n"
+
+
+def _summary(examined: Examination) -> str:
+    counts = ", ".join(f"{_count(examined, verdict)} {verdict}" for verdict in CheckVerdict)
+    return f"{counts}; {examined.requests} requests in {examined.took_s:.1f} s."
+
+
+def _count(examined: Examination, verdict: CheckVerdict) -> int:
+    return sum(finding.verdict is verdict for finding in examined.findings)

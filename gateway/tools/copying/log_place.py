@@ -1,0 +1,230 @@
+"""The streams of a log, which is opened in this process."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+from typing_extensions import override
+
+from gateway.errors import BadRequest, HeadgateError, StartError
+from gateway.features.subscriptions.storage.documents import documents_in
+from gateway.features.subscriptions.storage.row_names import stored_number
+from gateway.logs.contract import Conflict, listing_of
+from gateway.logs.registry import log_for
+from gateway.logs.sqlite.data_folder import DataFolder, FolderInUse
+from gateway.protocol import lifecycle as rules
+from gateway.protocol.bodies.content import read_body
+from gateway.protocol.requests import CreateRequest
+from gateway.protocol.streams.chunks import CHUNK_BYTES
+from gateway.protocol.streams.offsets import parse_offset
+from gateway.protocol.streams.state import Change, StreamState, records_after
+from gateway.settings import Route
+from gateway.settings.log_kinds import file, kind_of
+from gateway.streams.clock import StreamClock
+from gateway.tools.copying.contract import (
+    ContentPart,
+    CopiedStream,
+    CopyPlace,
+    Description,
+    StreamEntry,
+    StreamRefused,
+    parts_of,
+)
+from gateway.tools.shell.failure import Failed
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+
+    from gateway.logs.contract import LoadedStream, Log
+    from gateway.protocol.streams.state import ClockReading, Record
+
+PAGE = 500  # streams of a page of the list
+
+
+class LogPlace(CopyPlace):
+    """A log without a server, or beside the servers of a shared one."""
+
+    def __init__(self, origin: str) -> None:
+        """Take the origin of a log. Raises ValueError if it names none, or one in memory."""
+        kind = kind_of(origin)
+        if kind is None or kind.name == "memory":
+            raise ValueError("it must be file:PATH, a redis:// URL, or the http(s) URL of a server")
+        for check in (kind.check, kind.look):
+            try:
+                check(origin)
+            except ValueError as cause:
+                raise ValueError(f"it {cause}") from cause
+        self.shown = kind.redact(origin)
+        self._origin = origin
+        self.places = {(kind.name, place) for place in kind.places(origin)}
+        self.log: Log
+        self.clock: StreamClock
+
+    def check_there(self) -> None:
+        """Raise Failed if there is no data file: opening it would make one."""
+        if kind_of(self._origin) is file.KIND:
+            data = DataFolder(Path(file.folder(self._origin)))
+            if not data.file.exists():
+                raise Failed(f"{self.shown}: there is no data file {data.file.name} in this folder")
+
+    async def open(self) -> None:
+        """Open the log. Raises Failed if a server has it open, or if it cannot be used."""
+        self.log = log_for(Route.of({"prefix": "/copied", "origin": self._origin}))
+        shared = self.log.sharing is not None
+        self.clock = StreamClock(time.time, time.monotonic, follows_wall=shared)  # noqa: TID251 - no caller has one
+        try:
+            await self.log.open()
+        except FolderInUse as refusal:
+            raise Failed(
+                f"{self.shown} is in use: end its server, or give the server's URL in place of it"
+            ) from refusal
+        except StartError as refusal:
+            raise Failed(refusal.detail) from refusal
+        self.clock.start(self.log.noted_clocks())
+
+    async def close(self) -> None:
+        """Close the log."""
+        await self.log.close()
+
+    @override
+    async def listed(self, prefix: str) -> AsyncIterator[StreamEntry]:
+        async for state in self.states(prefix):
+            yield StreamEntry(state.path, (state.stream_id, state.history, state.version))
+
+    async def states(self, prefix: str) -> AsyncIterator[StreamState]:
+        """Yield the streams that a client may use and whose paths begin with `prefix`, by path."""
+        listing, after = listing_of(self.log), ""
+        while True:
+            page = await listing.page(prefix, after, PAGE)
+            for state in page.states:
+                if self.is_present(state):
+                    yield state
+            if page.after is None:
+                return
+            after = page.after
+
+    async def present(self, path: str) -> StreamState | None:
+        """Return the stream at a path, if a client may use it. Raises LogUnavailable."""
+        state = (await self.log.load(path)).path_state.state
+        return state if self.is_present(state) else None
+
+    @override
+    async def subscriptions(self) -> int:
+        documents = documents_in(self.log)
+        return 0 if documents is None else await stored_number(documents)
+
+    def is_present(self, state: StreamState | None) -> bool:
+        """Return whether a client may use the stream."""
+        try:
+            rules.present(state, self.clock())
+        except HeadgateError:
+            return False
+        return True
+
+    @override
+    def stream(self, path: str, producer_id: str) -> LogStream:
+        return LogStream(self, path)
+
+    async def load(self, path: str) -> LoadedStream:
+        """Load the stream at a path; an expired stream there is removed first."""
+        loaded = await self.log.load(path)
+        state = loaded.path_state.state
+        if state is not None and state.expired(self.clock()) and not state.references:
+            with contextlib.suppress(Conflict):
+                await self.log.commit(rules.remove(state))
+            loaded = await self.log.load(path)
+        return loaded
+
+
+class LogStream(CopiedStream):
+    """A stream of a log. Each of its commits expects the version that was read last."""
+
+    def __init__(self, place: LogPlace, path: str) -> None:
+        self._place = place
+        self._path = path
+        self._state: StreamState
+
+    def _now(self) -> ClockReading:
+        return self._place.clock()
+
+    @override
+    async def describe(self) -> Description | None:
+        loaded = await self._place.log.load(self._path)
+        if loaded.path_state.state is None or not self._place.is_present(loaded.path_state.state):
+            return None
+        return self._described(loaded.path_state.state)
+
+    def _described(self, state: StreamState) -> Description:
+        self._state = state
+        return Description.of(state)
+
+    @override
+    async def pieces(self, offset: str | None) -> AsyncGenerator[Sequence[ContentPart]]:
+        state = self._state
+        position = state.first if offset is None else parse_offset(offset, "offset").position
+        while position < state.tail:
+            chunk = await self._place.log.read(state, position, position + CHUNK_BYTES)
+            page: list[ContentPart] = []
+            position = chunk.start
+            for record in chunk.records:
+                position += len(record)
+                if position > state.tail:  # appended since
+                    break
+                body = read_body(state.content_type, [record])
+                page += parts_of(state.content_type, body, state.offset(position))
+            yield page
+
+    @override
+    async def create(self, wanted: Description) -> Description:
+        place = (await self._place.load(self._path)).path_state
+        # A generation that the source never had: its offsets are refused, and mean no other data.
+        with contextlib.suppress(BadRequest):
+            theirs = parse_offset(wanted.next_offset, "offset").generation
+            place = msgspec.structs.replace(place, retired=max(place.retired or 0, theirs))
+        request = CreateRequest(b"", wanted.content_type, wanted.lifetime, False, None)
+        created, changes = rules.decide_create(
+            place, self._path, request, self._place.log.new_stream_id(), self._now()
+        )
+        if changes:
+            try:
+                await self._place.log.commit(changes)
+            except Conflict as lost:
+                raise StreamRefused("somebody else creates this stream") from lost
+        return self._described(created.state)
+
+    @override
+    async def append(self, pieces: Sequence[ContentPart]) -> str | None:
+        state = self._state
+        records = tuple(records_after(state.tail, [piece.data for piece in pieces]))
+        return await self._commit(self._next(tail=records[-1].end), records)
+
+    @override
+    async def close(self) -> None:
+        if await self._commit(self._next(closed=True), ()) is None:
+            raise StreamRefused("somebody else writes to the copy")
+
+    def _next(self, **fields: object) -> StreamState:
+        state = self._state
+        deadline = state.lifetime.deadline(self._now())
+        changed = {"version": state.version + 1, "deadline": deadline, **fields}
+        return msgspec.structs.replace(state, **changed)
+
+    async def _commit(self, state: StreamState, records: tuple[Record, ...]) -> str | None:
+        change = Change(state, self._state.version, records, appends=bool(records))
+        try:
+            await self._place.log.commit((change,))
+        except Conflict:
+            found = await self._place.log.load(self._path)
+            if (
+                found.path_state.state is None
+                or found.path_state.state.stream_id != state.stream_id
+            ):
+                raise StreamRefused("somebody has removed the copy") from None
+            self._state = found.path_state.state
+            return None
+        self._state = state
+        return state.offset(state.tail)

@@ -1,0 +1,134 @@
+"""The parts of a bundle, gathered within ten seconds, and the archive of them."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import re
+import tarfile
+from typing import TYPE_CHECKING
+
+from gateway.small_files import create
+from gateway.tools.debug_bundle import process_facts
+from gateway.tools.server.admin_requests import admin_answer
+from gateway.tools.server.client import connect
+from gateway.tools.shell.failure import FAILURES, Failed
+from gateway.tools.shell.output import note
+from gateway.tools.shell.progress import Progress
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from headgate.stream import Stream
+
+    from gateway.tools.server.target import StreamTarget
+
+BETWEEN_S = 10.0  # between the two metrics, so that rates can be told
+PROFILE_S = 5.0
+ANSWERS = {
+    "versions.json": "api/about",
+    "configuration.json": "api/configuration",
+    "overview.json": "api/overview",
+    "routes.json": "api/routes",
+}
+# Servers log no credential. A line of another program in the same file might.
+CREDENTIAL = re.compile(
+    rb"(?i)((?:bearer|basic) +|://(?=[^/\s@\"']+@)|\b(?:token|rk|password|secret)=)[^\s\"'&,@]{4,}"
+)
+MASK = b"***"
+
+
+class BundleParts:
+    """The files of a bundle, and why others are missing."""
+
+    def __init__(self, secrets: tuple[str, ...] = ()) -> None:
+        """Mask `secrets`, those of this command, wherever they are."""
+        self._secrets = tuple(secret.encode() for secret in secrets if secret)
+        self.files: dict[str, bytes] = {}
+        self.missing: dict[str, str] = {}
+
+    def add(self, name: str, data: bytes) -> None:
+        """Add a file, without what looks like a credential."""
+        for secret in self._secrets:
+            data = data.replace(secret, MASK)
+        self.files[name] = CREDENTIAL.sub(rb"\1" + MASK, data)
+
+    def add_facts(self, name: str, facts: Callable[[], object]) -> None:
+        """Add a fact about the process, or why it is missing."""
+        try:
+            made = facts()
+        except OSError as cause:
+            self.missing[name] = str(cause.strerror)
+            return
+        if isinstance(made, bytes):
+            self.add(name, made)
+        else:
+            self.add(name, made.encode() if isinstance(made, str) else _json(made))
+
+    def archive(self) -> bytes:
+        """Return the gzipped tar file."""
+        packed = io.BytesIO()
+        manifest = _json({"files": sorted(self.files), "missing": self.missing})
+        with tarfile.open(fileobj=packed, mode="w:gz") as tar:
+            for name, data in ({"manifest.json": manifest} | self.files).items():
+                entry = tarfile.TarInfo(f"headgate-debug/{name}")
+                entry.size = len(data)
+                tar.addfile(entry, io.BytesIO(data))
+        return packed.getvalue()
+
+
+async def bundle(target: StreamTarget, pid: int | None, file: Path) -> None:
+    """Gather what there is of the server, and write the archive, which only the user can read."""
+    authorization = (target.authorization or "").partition(" ")[2]
+    parts = BundleParts((authorization,))
+    async with connect(target) as admin:
+        # The first answer tells a wrong address from a part that is missing.
+        parts.add("metrics-1.txt", await admin_answer(admin, "metrics"))
+        async with Progress().keep_showing(lambda: f"Measuring for {BETWEEN_S:g} s"):
+            await asyncio.gather(_figures(admin, parts), _process(pid, parts))
+            await asyncio.sleep(BETWEEN_S - PROFILE_S)
+        await _answer(admin, parts, "metrics-2.txt", "metrics")
+    try:
+        create(file, parts.archive())
+    except FileExistsError as cause:
+        raise Failed(f"{file} is there already: name another file") from cause
+    except OSError as cause:
+        raise Failed(f"{file} cannot be written: {cause.strerror}") from cause
+    without = f", without {', '.join(sorted(parts.missing))}" if parts.missing else ""
+    note(f"Wrote {file}{without}; look through it before you pass it on.")
+
+
+async def _figures(admin: Stream, parts: BundleParts) -> None:
+    for name, path in ANSWERS.items():
+        await _answer(admin, parts, name, path)
+
+
+async def _answer(admin: Stream, parts: BundleParts, name: str, path: str) -> None:
+    try:
+        parts.add(name, await admin_answer(admin, path))
+    except FAILURES as failure:
+        parts.missing[name] = str(failure)
+
+
+async def _process(pid: int | None, parts: BundleParts) -> None:
+    """Add what /proc says, and the processor time of each thread in five seconds."""
+    if pid is None:
+        parts.missing["process"] = "the server does not run here, or for another user"
+        await asyncio.sleep(PROFILE_S)
+        return
+    parts.add_facts("process/limits.txt", lambda: process_facts.limits(pid))
+    parts.add_facts("process/status.txt", lambda: process_facts.status(pid))
+    parts.add_facts("process/descriptors.json", lambda: process_facts.descriptors(pid))
+    parts.add_facts("process/threads-1.json", lambda: process_facts.thread_times(pid))
+    await asyncio.sleep(PROFILE_S)
+    parts.add_facts("process/threads-2.json", lambda: process_facts.thread_times(pid))
+    parts.add_facts("log.txt", lambda: process_facts.last_log(pid) or b"")
+    if not parts.files.get("log.txt"):
+        parts.files.pop("log.txt", None)
+        parts.missing.setdefault("log.txt", "the server does not log to a file")
+
+
+def _json(value: object) -> bytes:
+    return json.dumps(value, indent=1).encode() + b"\n"
