@@ -18,10 +18,8 @@ _LONGEST_END = 4  # bytes
 # a set of bytes, the search is four times as fast. Not `(...)?+`: before Python 3.11.4 it matches
 # too much.
 _EVENT_END = re.compile(rb"[\r\n](?:(?<=\r)\n|(?<!\r)|(?!\n))(?:\n|\r\n?)")
-# An event as most are: maybe a name, one line of data, and a blank line.
-_ONE_LINE = re.compile(
-    rb"((?:event:([^\r\n]*)(?:\r\n|\n))?data: ?)([^\r\n]*)((?:\r\n|\n){2})",
-)
+# An event whose data are one object on one line, and maybe a name before it.
+_FRAME = re.compile(rb"((?:event:[^\r\n]*(?:\r\n|\n))?data: ?)(\{[^\r\n]*\})((?:\r\n|\n){2})")
 # A field that makes a block of lines an event (section 9.2.6): one without data is ignored.
 _DATA = re.compile(rb"(?:^|[\r\n])data(?=[:\r\n]|$)")
 # What a block without data must not add to the next event: blank lines, a name and an id.
@@ -41,7 +39,7 @@ class Event(NamedTuple):
 
 
 class Frame(NamedTuple):
-    """An event with one line of data: the bytes before the data, the data, the bytes after."""
+    """The bytes of an event: those before its data, the data, and those after it."""
 
     before: bytes
     data: bytes
@@ -148,9 +146,10 @@ def events_of(data: bytes) -> Iterator[bytes]:
 
 def parse(block: bytes) -> Event | None:
     """Return the event in a block of lines; None for one without data, as of comments."""
-    if found := _ONE_LINE.fullmatch(block):
-        name = found[2]
-        return Event(name.removeprefix(b" ") if name else b"", found[3])
+    begin = block.find(b"\n") + 1 if block.startswith(b"event: ") else 0
+    is_one_line = block.startswith(b"data: ", begin) and block.find(b"\n", begin) == len(block) - 2
+    if is_one_line and block.endswith(b"\n\n") and b"\r" not in block:  # as most are
+        return Event(block[7 : begin - 1] if begin else b"", block[begin + 6 : -2])
     name, data = b"", []
     for line in block.splitlines():
         field, _, value = line.partition(b":")
@@ -161,10 +160,10 @@ def parse(block: bytes) -> Event | None:
     return Event(name, b"\n".join(data)) if data else None
 
 
-def frame(block: bytes) -> Frame | None:
-    """Return an event of one line of data, and maybe a name before it; None for any other."""
-    found = _ONE_LINE.fullmatch(block)
-    return None if found is None else Frame(found[1], found[3], found[4])
+def object_frame(block: bytes) -> Frame | None:
+    """Return an event whose data are one object on one line; None for any other."""
+    found = _FRAME.fullmatch(block)
+    return None if found is None else Frame(*found.groups())
 
 
 def written(data: bytes, *, name: bytes = b"", id: bytes = b"") -> bytes:  # noqa: A002 - as SSE

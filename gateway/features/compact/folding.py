@@ -11,7 +11,7 @@ from itertools import accumulate, islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
-from headgate.events import event_ends, frame
+from headgate.events import event_ends, object_frame
 from headgate.json_values import NOT_JSON, as_utf8
 
 from gateway.features.compact.deltas import find_delta
@@ -176,26 +176,20 @@ def _sent_events_of(start: int, records: Sequence[bytes]) -> Iterator[_Event]:
     """
     is_between = True
     for data in records:
-        if is_between and (found := _object_frame(data)):  # as nearly all are
+        if is_between and (found := object_frame(data)):  # as nearly all are
             start += len(data)
             yield _framed(start, found)
             continue
         begin = 0
         for end in event_ends(data):
             whole = data[begin:end]
-            found = _object_frame(whole) if is_between else None
+            found = object_frame(whole) if is_between else None
             yield _unframed(start + end, whole) if found is None else _framed(start + end, found)
             begin, is_between = end, True
         start += len(data)
         if begin < len(data):
             yield _unframed(start, data[begin:])
             is_between = False
-
-
-def _object_frame(data: bytes) -> Frame | None:
-    """Return an event whose data are one object on one line, as far as folding understands."""
-    found = frame(data)
-    return found if found and found.data[:1] == b"{" and found.data[-1:] == b"}" else None
 
 
 def _framed(end: int, found: Frame) -> _Event:
