@@ -160,3 +160,44 @@ def message(words: Sequence[str] = WORDS) -> list[bytes]:
         ),
         typed("message_stop"),
     ]
+
+
+def interaction(words: Sequence[str] = WORDS) -> list[bytes]:
+    """Return the events of an interaction of Gemini: a thought, text and a call of a tool."""
+
+    def typed(kind: str, **fields: object) -> bytes:
+        return event({**fields, "event_type": kind, "event_id": f"e{next(numbers)}"}, kind)
+
+    def delta(index: int, **fields: object) -> bytes:
+        return typed("step.delta", index=index, delta=fields)
+
+    numbers = count()
+    begun = {"id": "v1_abc", "status": "in_progress", "object": "interaction", "model": "gemini-3"}
+    usage = {
+        "total_tokens": 55,
+        "total_input_tokens": 7,
+        "total_cached_tokens": 2,
+        "total_output_tokens": 38,
+        "total_thought_tokens": 10,
+    }
+    call = {"type": "function_call", "id": "call_1", "name": "weather", "arguments": {}}
+    return [
+        typed("interaction.created", interaction=begun),
+        typed("interaction.status_update", interaction_id="v1_abc", status="in_progress"),
+        typed("step.start", index=0, step={"type": "thought"}),
+        delta(0, type="thought_summary", content={"type": "text", "text": "Überlegen…"}),
+        delta(0, type="thought_signature", signature="EqQBCgIYAhIM"),
+        typed("step.stop", index=0),
+        typed("step.start", index=1, step={"type": "model_output"}),
+        *(delta(1, type="text", text=word) for word in words),
+        typed("step.stop", index=1),
+        typed("step.start", index=2, step=call),
+        delta(2, type="arguments_delta", arguments='{"city": '),
+        delta(2, type="arguments_delta", arguments='"Köln"}'),
+        typed("step.stop", index=2),
+        typed(
+            "interaction.completed",
+            interaction={**begun, "status": "requires_action", "usage": usage},
+        ),
+        b"event: done\ndata: [DONE]\n\n",
+    ]

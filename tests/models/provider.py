@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from tests.models import tool_answers
-from tests.models.answers import chat_completion, message, response
+from tests.models.answers import chat_completion, interaction, message, response
 from tests.support.ports import free_port
 
 if TYPE_CHECKING:
@@ -22,7 +22,9 @@ ANSWERS = {
     "/v1/completions": tool_answers.text_completion,
     "/v1/responses": response,
     "/v1/messages": message,
+    "/v1beta/interactions": interaction,
 }
+INTERACTION = "/v1beta/interactions/v1_abc"
 RETRIEVED = "/v1/responses/resp_1"
 HEAD = {"Content-Type": "text/event-stream; charset=utf-8", "X-Provider-Id": "req_7"}
 ELSE = {"id": "of the provider", "object": "list", "data": []}  # the response to all else
@@ -110,6 +112,11 @@ class Provider:
         if is_retrieved and request.query.get("stream") == "true":
             first = int(request.query["starting_after"]) + 1 + self.skips
             return await self._stream(request, response()[first:])
+        if request.path == INTERACTION and request.query.get("stream") == "true":
+            last = request.query["last_event_id"].encode()
+            events = interaction()
+            at = next(number for number, it in enumerate(events) if b'"%b"' % last in it)
+            return await self._stream(request, events[at + 1 :])
         if request.path not in ANSWERS:
             return web.json_response(ELSE)
         body = json.loads(await request.read())

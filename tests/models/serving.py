@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tests.models.provider import Provider
 
 
-OPENAI, ANTHROPIC = "/openai", "/anthropic"
+OPENAI, ANTHROPIC, GEMINI = "/openai", "/anthropic", "/gemini"
 STREAMS = "/v1/stream/answers"
 
 
@@ -66,9 +66,10 @@ async def answering(
 
 
 def models(provider: Serving, settings: Mapping[str, object] | None = None) -> str:
-    """Return the setting for the two routes."""
+    """Return the setting for the routes, one of each dialect."""
     common = {"upstream": provider.url, "streams": STREAMS, **(settings or {})}
     openai = {"prefix": OPENAI, "dialect": "openai", **common}
     anthropic = {"prefix": ANTHROPIC, "dialect": "anthropic", **common}
-    anthropic.pop("resume", None)  # which is of the other one
-    return json.dumps([openai, anthropic])
+    anthropic.pop("resume", None)  # which is of the others
+    gemini = {"prefix": GEMINI, "dialect": "gemini", **common}
+    return json.dumps([openai, anthropic, gemini])

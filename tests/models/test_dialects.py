@@ -10,7 +10,7 @@ from headgate.dialects.progress import TokenUsage, is_cut_json
 from headgate.dialects.registry import dialect_at, provider
 from multidict import CIMultiDict
 
-from tests.models.answers import chat_completion, event, message, response
+from tests.models.answers import chat_completion, event, interaction, message, response
 
 if TYPE_CHECKING:
     from headgate.dialects.progress import AnswerProgress
@@ -19,11 +19,13 @@ PATHS = {
     "chat completion": "/v1/chat/completions",
     "response": "/v1/responses",
     "message": "/v1/messages",
+    "interaction": "/v1beta/interactions",
 }
 USAGE = {
     "chat completion": (chat_completion, TokenUsage(9, 12)),
     "response": (response, TokenUsage(37, 11)),
     "message": (message, TokenUsage(25, 89)),
+    "interaction": (interaction, TokenUsage(7, 48)),
 }
 
 
@@ -44,7 +46,8 @@ def test_usage_is_what_the_provider_counted_last(kind: str) -> None:
 def test_an_answer_has_ended_with_its_last_event_and_a_chat_with_its_reason(kind: str) -> None:
     events = USAGE[kind][0]()
     ended = [state_after(PATHS[kind], *events[:end]).has_ended for end in range(len(events) + 1)]
-    after_end = 3 if kind == "chat completion" else 1  # the reason, the usage, [DONE]
+    # The reason, the usage and [DONE] of a chat completion.
+    after_end = {"chat completion": 3, "interaction": 2}.get(kind, 1)
     assert ended == [False] * (len(events) + 1 - after_end) + [True] * after_end
 
 
@@ -52,9 +55,13 @@ def chosen(*choices: tuple[int, str | None]) -> bytes:
     return event({"choices": [{"index": index, "finish_reason": why} for index, why in choices]})
 
 
+def ended(kind: str, status: str = "completed") -> bytes:
+    return event({"event_type": kind, "interaction": {"id": "v1_abc", "status": status}})
+
+
 DONE = b"data: [DONE]\n\n"
 ERROR = {"error": {"message": "Busy: sk-secret", "type": "overloaded_error", "code": None}}
-CHAT, RESPONSE, MESSAGE = PATHS.values()
+CHAT, RESPONSE, MESSAGE, INTERACTION = PATHS.values()
 ENDED, FAILED, CANCELLED, OPEN, FOREIGN = "ended", "failed", "cancelled", "open", "foreign"
 ENDS = {
     "a reason": (CHAT, [chosen((0, "stop"))], ENDED),
@@ -90,6 +97,15 @@ ENDS = {
     "a message that stops": (MESSAGE, [event({"type": "message_stop"})], ENDED),
     "a message with a reason": (MESSAGE, [event({"type": "message_delta"})], OPEN),
     "a ping": (MESSAGE, [event({"type": "ping"})], OPEN),
+    "an interaction of before steps": (INTERACTION, [ended("interaction.complete")], ENDED),
+    "an interaction that failed": (INTERACTION, [ended("interaction.completed", "failed")], FAILED),
+    "a cancelled interaction": (
+        INTERACTION,
+        [ended("interaction.completed", "cancelled")],
+        CANCELLED,
+    ),
+    "an interaction that goes on": (INTERACTION, [event({"event_type": "step.stop"})], OPEN),
+    "an error of an interaction": (INTERACTION, [event({"event_type": "error", **ERROR})], FAILED),
     "an error of a message": (MESSAGE, [event({"type": "error", **ERROR}, "error")], FAILED),
 }
 
@@ -124,6 +140,7 @@ KEYS = {
     "another scheme": ("openai", {"Authorization": "Basic k"}, None),
     "no key": ("openai", {}, None),
     "the header of its own": ("anthropic", {"X-Api-Key": "k"}, "k"),
+    "Google's": ("gemini", {"X-Goog-Api-Key": "k"}, "k"),
     "bearer of an auth token": ("anthropic", {"Authorization": "Bearer k"}, "k"),
 }
 

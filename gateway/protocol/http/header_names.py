@@ -18,7 +18,8 @@ FORKED_FROM = "Stream-Forked-From"
 MULTI = "X-Stream-Multi"
 # Of a DELETE: the id of the stream that is meant, by the console's list, whatever is at its path.
 STREAM_ID = "Headgate-Stream-Id"
-PROVIDER_KEYS = ("Api-Key", "X-Api-Key")  # a key of a provider that is no bearer token
+# A key of a provider that is not a bearer token.
+PROVIDER_KEYS = ("Api-Key", "X-Api-Key", "X-Goog-Api-Key")
 TOKEN_FIELD = "Headgate-Token"  # a token of this server, beside the key of a provider
 STREAM_FIELD = "Headgate-Stream"  # the name that a caller gives the stream of an answer
 KEY_PREFIX_FIELD = "Headgate-Key-Prefix"  # which makes a key of each request of an agent

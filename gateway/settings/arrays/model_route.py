@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
+from headgate.dialects import NAMES
+
 from gateway.settings.arrays.repeated import repeated
 from gateway.settings.auth import Auth
 from gateway.settings.reading import files
@@ -68,9 +70,9 @@ class ModelSettings(Table):
         description="URL of the provider's API, without /v1; of several, the first that can be "
         "reached and does not refuse.",
     )
-    dialect: Literal["openai", "anthropic"] = setting(
+    dialect: Literal[NAMES] = setting(  # type: ignore[valid-type]
         description="API that the provider speaks: openai has /v1/chat/completions and "
-        "/v1/responses, anthropic has /v1/messages.",
+        "/v1/responses, anthropic has /v1/messages, gemini has /v1beta/interactions.",
     )
     streams: Prefix = setting(
         description="Path below which answers are stored, on a route whose origin is file:PATH, "
@@ -135,8 +137,8 @@ class ModelSettings(Table):
     )
     resume: Flag = setting(
         False,
-        description="Retrieve the rest of a background response from the provider (dialect openai) "
-        "where the connection to it is lost.",
+        description="Retrieve the rest of a background response from the provider (dialects "
+        "openai and gemini) where the connection to it is lost.",
     )
     max_response: Seconds = setting(
         0.0,
@@ -214,7 +216,7 @@ def _why_not_beside(
 ) -> Iterator[tuple[str, str]]:
     if any(one.prefix == route.prefix for route in (*routes, *others)):
         yield "prefix", "not be the prefix of one of the routes too"
-    if isinstance(one, ModelSettings) and one.resume and one.dialect != "openai":
+    if isinstance(one, ModelSettings) and one.resume and one.dialect == "anthropic":
         yield "resume", "be false with this dialect, which retrieves no responses"
     route = route_of_streams(one, routes)
     if route is None:

@@ -184,7 +184,7 @@ class BackgroundResponse:
                     if cursor <= latest:
                         continue
                     self._check_follows(cursor, latest)
-                elif cursor == latest:
+                elif self._is_resumed and cursor == latest:
                     continue
                 self._latest, self._failures, self._is_resumed = cursor, 0, False
             self.is_complete = self.is_complete or head.is_last

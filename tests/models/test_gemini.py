@@ -1,0 +1,193 @@
+"""Interactions of Gemini: one module of the dialects, with all that other answers have."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from headgate.dialects.parts import ModelFailed
+from headgate.events import events_of, parse
+from headgate.runs.formats import FORMATS
+
+from gateway.background import at_once
+from gateway.features.compact.folding import fold
+from tests.models.answers import WORDS, interaction, without_ids
+from tests.models.serving import GEMINI, answering
+from tests.support.waiting import until
+from tests.views.reading import rendered
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import aiohttp
+
+KEY = {"X-Goog-Api-Key": "mine"}
+ASKED = {"model": "gemini-3", "input": "Hi", "stream": True}
+PATH = f"{GEMINI}/v1beta/interactions"
+THOUGHT = {"type": "thought_summary", "content": {"type": "text", "text": "Hm."}}
+
+
+def values(events: Sequence[bytes]) -> list[dict[str, Any]]:
+    """Return the data of events that are JSON."""
+    parsed = [found.data for found in map(parse, events) if found is not None]
+    return [json.loads(data) for data in parsed if data.startswith(b"{")]
+
+
+def items(format_: str, events: Sequence[dict[str, Any]]) -> list[Any]:
+    """Return the items of a run of these events."""
+    writer = FORMATS[format_].writer()
+    return [item for one in events for item in writer.items(one)] + writer.closing()
+
+
+def test_a_run_of_an_interaction_has_its_text_alone() -> None:
+    assert items("text", values(interaction())) == [*WORDS]
+
+
+def test_a_run_of_an_interaction_has_thoughts_texts_calls_and_tokens() -> None:
+    chunks = items("ai-sdk", values(interaction()))
+    kinds = [chunk["type"] for chunk in chunks]
+    assert kinds[:5] == [
+        *("start-step", "reasoning-start", "reasoning-delta", "reasoning-delta", "reasoning-end")
+    ]
+    called = next(chunk for chunk in chunks if chunk["type"] == "tool-input-available")
+    assert (called["toolName"], called["input"]) == ("weather", {"city": "Köln"})
+    usage = next(it for it in chunks if it["type"] == "message-metadata")["messageMetadata"][
+        "usage"
+    ]
+    assert (usage["inputTokens"], usage["outputTokens"]) == (7, 48)
+    assert usage["outputTokenDetails"]["reasoningTokens"] == 10
+
+
+def test_contents_of_before_steps_are_read_as_steps_are() -> None:
+    call = {"type": "function_call", "id": "c", "name": "f", "arguments": {"a": 1}}
+    chunks = items(
+        "ai-sdk",
+        [
+            {"event_type": "interaction.start", "interaction": {"id": "i"}},
+            {"event_type": "content.start", "index": 0, "content": {"type": "thought"}},
+            {"event_type": "content.delta", "index": 0, "delta": THOUGHT},
+            {"event_type": "content.stop", "index": 0},
+            {"event_type": "content.start", "index": 1, "content": {"type": "text"}},
+            {"event_type": "content.delta", "index": 1, "delta": {"type": "text", "text": "Yes."}},
+            {"event_type": "content.stop", "index": 1},
+            {"event_type": "content.start", "index": 2, "content": {"type": "function_call"}},
+            {"event_type": "content.delta", "index": 2, "delta": call},
+            {"event_type": "content.stop", "index": 2},
+            {"event_type": "interaction.complete", "interaction": {"status": "completed"}},
+        ],
+    )
+    assert [it["delta"] for it in chunks if "delta" in it] == ["Hm.", "Yes."]
+    called = next(chunk for chunk in chunks if chunk["type"] == "tool-input-available")
+    assert (called["toolCallId"], called["input"]) == ("c", {"a": 1})
+
+
+def test_tools_of_the_provider_are_told_with_their_results_and_sources() -> None:
+    search = {"type": "google_search_call", "id": "s", "arguments": {"queries": ["q"]}}
+    cited = [{"type": "url_citation", "url": "https://a.example", "title": "A"}]
+    chunks = items(
+        "ai-sdk",
+        [
+            {"event_type": "step.start", "index": 0, "step": search},
+            {"event_type": "step.stop", "index": 0},
+            {
+                "event_type": "step.start",
+                "index": 1,
+                "step": {"type": "google_search_result", "call_id": "s"},
+            },
+            {
+                "event_type": "step.delta",
+                "index": 1,
+                "delta": {"type": "google_search_result", "result": [{"title": "A"}]},
+            },
+            {"event_type": "step.stop", "index": 1},
+            {
+                "event_type": "step.delta",
+                "index": 2,
+                "delta": {"type": "text_annotation_delta", "annotations": cited},
+            },
+        ],
+    )
+    found = {chunk["type"]: chunk for chunk in chunks}
+    assert found["tool-input-available"]["input"] == {"queries": ["q"]}
+    assert found["tool-input-available"]["providerExecuted"] is True
+    assert found["tool-output-available"]["output"] == [{"title": "A"}]
+    assert found["source-url"]["url"] == "https://a.example"
+
+
+@pytest.mark.parametrize(
+    "failed",
+    [
+        {"event_type": "error", "error": {"code": "resource_exhausted", "message": "no quota"}},
+        {
+            "event_type": "interaction.completed",
+            "interaction": {"status": "failed", "error": {"message": "no quota"}},
+        },
+    ],
+    ids=["an error", "a status"],
+)
+def test_a_failure_of_an_interaction_ends_its_run(failed: dict[str, Any]) -> None:
+    with pytest.raises(ModelFailed, match="no quota"):
+        items("text", [failed])
+
+
+def test_deltas_of_an_interaction_are_folded_with_the_last_event_id() -> None:
+    folded = [one.data for one in at_once(fold("text/event-stream", 0, interaction()))]
+    text = next(it for it in values(folded) if it.get("delta", {}).get("type") == "text")
+    assert text["delta"]["text"] == "".join(WORDS)
+    last = [it for it in values(interaction()) if it.get("delta", {}).get("type") == "text"][-1]
+    assert text["event_id"] == last["event_id"]
+
+
+def test_a_view_of_an_interaction_has_the_chunks_of_the_ai_sdk() -> None:
+    chunks = values([it + b"\n\n" for it in rendered("ai-sdk", interaction()).split(b"\n\n")])
+    assert "".join(it["delta"] for it in chunks if it["type"] == "text-delta") == "".join(WORDS)
+    assert chunks[-1] == {"type": "finish", "finishReason": "tool-calls"}
+
+
+@pytest.mark.usefixtures("processes")
+async def test_an_interaction_is_stored_and_read_again_by_its_id(
+    http: aiohttp.ClientSession,
+) -> None:
+    async with answering() as (provider, gateway):
+        url = gateway.url + PATH
+        async with http.post(url, json=ASKED, headers=KEY) as answer:
+            assert without_ids(await answer.read()) == b"".join(interaction())
+        assert provider.requests[0].headers["X-Goog-Api-Key"] == "mine"
+        query = "stream=true&last_event_id=e3"
+        async with http.get(f"{url}/v1_abc?{query}", headers=KEY) as read:
+            assert without_ids(await read.read()) == b"".join(interaction()[4:])
+        async with http.get(f"{url}/v1_abc?stream=true&last_event_id=x", headers=KEY) as read:
+            assert read.status == 400
+            assert "last_event_id is x" in (await read.json())["detail"]
+        assert len(provider.requests) == 1
+        async with http.get(f"{url}/v1_abc", headers=KEY) as whole:  # which events do not have
+            assert (await whole.json())["id"] == "of the provider"
+
+
+@pytest.mark.usefixtures("processes")
+async def test_the_rest_of_a_background_interaction_is_retrieved_after_its_last_event(
+    http: aiohttp.ClientSession,
+) -> None:
+    async with answering(settings={"resume": True}) as (provider, gateway):
+        provider.cuts_after = 6
+        asked = {**ASKED, "background": True}
+        answer = await http.post(gateway.url + PATH, json=asked, headers=KEY)
+        async with answer:
+            await until(lambda: len(provider.requests) > 1)
+            provider.cuts_after = None
+            assert without_ids(await answer.read()) == b"".join(interaction())
+        resumed = provider.requests[1]
+        assert resumed.path == "/v1beta/interactions/v1_abc"
+        assert resumed.query["last_event_id"] == "e5"
+
+
+@pytest.mark.usefixtures("processes")
+async def test_an_interaction_that_breaks_off_ends_with_an_error_of_its_own(
+    http: aiohttp.ClientSession,
+) -> None:
+    async with answering() as (provider, gateway):
+        provider.cuts_after = 4
+        async with http.post(gateway.url + PATH, json=ASKED, headers=KEY) as answer:
+            *_, last = values([*events_of(await answer.read())])
+        assert (last["event_type"], last["error"]["code"]) == ("error", "origin_broken")
