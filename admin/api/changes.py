@@ -107,7 +107,7 @@ async def rotate_keys(request: web.Request, _query: None, body: KeyRotation) -> 
     with audited(request[VIEWER], "rotate", "", body.streams) as logged:
         rotated = await request.app[CONSOLE].credentials.rotate_keys(body.streams)
         logged["version"] = rotated.version
-    return RotatedKeys(body.streams, rotated.version, rotated.unnoted)
+    return RotatedKeys(body.streams, rotated.version)
 
 
 async def revoke(request: web.Request, _query: None, body: Revocation) -> RevokedTokens:
@@ -115,7 +115,7 @@ async def revoke(request: web.Request, _query: None, body: Revocation) -> Revoke
     entry = RevocationEntry(body.kind, body.value, body.before)
     credentials = request.app[CONSOLE].credentials
     file = await audited_tokens.revoke(credentials, entry, request[VIEWER])
-    return RevokedTokens("\n".join(entry.lines), file.warnings)
+    return RevokedTokens(entry.text, file.warnings)
 
 
 async def reload(request: web.Request, _query: None, _body: None) -> ReloadDone:

@@ -203,14 +203,10 @@ class KeyRotation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class RotatedKeys(msgspec.Struct, frozen=True):
-    """The new version of streams' reader keys, by which all gateways go within a second.
-
-    `unnoted` are revoked readers whom the tokens_file could not be told of: note them yourself.
-    """
+    """The new version of streams' reader keys, by which all gateways go within a second."""
 
     streams: str
     version: int
-    unnoted: tuple[str, ...] = ()
 
 
 class OfTokens(msgspec.Struct, frozen=True):

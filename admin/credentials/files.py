@@ -88,8 +88,7 @@ async def revoke(settings: Settings, entry: RevocationEntry) -> RevokedTokensFil
     except ValueError as refusal:
         raise NotTold(400, f"{refusal}") from refusal
     path = _tokens_file(settings, "revocations")
-    lines = "\n".join(entry.lines)
-    instead = f"add this to it where it can be written:\n{lines}"
+    instead = f"add this to it where it can be written:\n{entry.text}"
     return await _change(
         path, partial(revoke_in_file, path, entry, guarded_routes(settings)), instead
     )

@@ -224,9 +224,6 @@ def rotate_key(config: Path | None, streams: str) -> None:
     with _refusals(file):
         rotated = rotate_file(str(file), streams, guarded_routes(settings))
     complain(f"{streams} has version {rotated.version} of its reader key within a second.")
-    if rotated.unnoted:
-        readers = ", ".join(rotated.unnoted)
-        complain(f"note in {file}, at rotated_for, that this was for {readers}.")
 
 
 @token.command("revoke", short_help="Revoke a token by an entry of the tokens_file.")

@@ -11,12 +11,12 @@ STREAMS = "/v1/stream/rooms/*"
 
 
 ROTATIONS = {
-    "an-empty-file": ("", f'\n[reader_keys]\n"{STREAMS}" = 1\n'),
+    "an-empty-file": ("", f'[reader_keys]\n"{STREAMS}" = 1\n'),
     "a-comment-without-a-newline": ("# mine", f'# mine\n\n[reader_keys]\n"{STREAMS}" = 1\n'),
     "an-empty-table-without-a-newline": ("[reader_keys]", f'[reader_keys]\n"{STREAMS}" = 1\n'),
     "a-table-with-other-keys": (
         '[reader_keys] # so\n"/a" = 2\n',
-        f'[reader_keys] # so\n"{STREAMS}" = 1\n"/a" = 2\n',
+        f'[reader_keys] # so\n"/a" = 2\n"{STREAMS}" = 1\n',
     ),
     "a-table-before-another-table": (
         f'[reader_keys]\n"/a" = 2\n"{STREAMS}" = 9 # why\n\n[[revoked]]\nsub = "x"\n',
@@ -25,7 +25,27 @@ ROTATIONS = {
     "a-comment-with-crlf": ("# mine\r\n", f'# mine\r\n\r\n[reader_keys]\r\n"{STREAMS}" = 1\r\n'),
     "a-table-with-crlf": (
         '[reader_keys] # so\r\n"/a" = 2\r\n',
-        f'[reader_keys] # so\r\n"{STREAMS}" = 1\r\n"/a" = 2\r\n',
+        f'[reader_keys] # so\r\n"/a" = 2\r\n"{STREAMS}" = 1\r\n',
+    ),
+    "comments-about-what-follows": (
+        '[reader_keys]\n"/a" = 1\n\n# whom we know\n[[revoked]]\nsub = "x"\n',
+        f'[reader_keys]\n"/a" = 1\n"{STREAMS}" = 1\n\n# whom we know\n[[revoked]]\nsub = "x"\n',
+    ),
+    "an-inline-table": (
+        f'reader_keys = {{ "{STREAMS}" = 1 }} # so\n[[revoked]]\nsub = "x"\n',
+        f'reader_keys = {{ "{STREAMS}" = 2 }} # so\n[[revoked]]\nsub = "x"\n',
+    ),
+    "dotted-keys": (
+        f"reader_keys.'/a' = 2\nreader_keys . '{STREAMS}' = 1 # so\n",
+        f"reader_keys.'/a' = 2\nreader_keys . '{STREAMS}' = 2 # so\n",
+    ),
+    "a-quoted-header": (
+        f'[ "reader_keys" ]\n"{STREAMS}" = 1\n',
+        f'[ "reader_keys" ]\n"{STREAMS}" = 2\n',
+    ),
+    "a-hexadecimal-version": (
+        f'[reader_keys]\n"{STREAMS}" = 0x10 # so\n',
+        f'[reader_keys]\n"{STREAMS}" = 17 # so\n',
     ),
     "an-indented-key-in-single-quotes": (
         f"[reader_keys]\n '{STREAMS}'=1\r\n",
@@ -42,8 +62,6 @@ def test_a_rotation_changes_only_the_version_in_the_file(before: str, after: str
 
 
 REFUSED = {
-    "has its reader_keys in another form": (f'reader_keys = {{ "{STREAMS}" = 1 }}', STREAMS),
-    "in another form": (f'[reader_keys]\n"{STREAMS}" = 0x10\n', STREAMS),
     "the highest version": (f'[reader_keys]\n"{STREAMS}" = {HIGHEST_VERSION}', STREAMS),
     "TOML": ("[reader_keys", STREAMS),
     r"/v1/\*/a must be a canonical path": ("", "/v1/*/a"),

@@ -1,4 +1,4 @@
-"""A revocation adds its lines at the end of a tokens_file, and changes nothing else."""
+"""A revocation adds its entry to a tokens_file, and changes nothing else."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ WRITTEN = {
         ("jti", "x"),
         '\n\n[[revoked]]\njti = "x"\n',
     ),
-    "an-empty-file": ("", ("kid", "k"), '\n[[revoked]]\nkid = "k"\n'),
+    "an-empty-file": ("", ("kid", "k"), '[[revoked]]\nkid = "k"\n'),
     "a-file-with-crlf": ("# mine\r\n", ("sub", "m"), '\r\n[[revoked]]\r\nsub = "m"\r\n'),
     "a-subject-before-a-moment-behind-a-table": (
         f'{ANN}[reader_keys]\n"/s/*" = 2\n',
@@ -53,9 +53,29 @@ WRITTEN = {
 
 
 @pytest.mark.parametrize(("before", "entry", "added"), WRITTEN.values(), ids=WRITTEN)
-def test_a_revocation_only_adds_its_lines(before: str, entry: Entry, added: str) -> None:
+def test_a_revocation_is_added_at_the_end(before: str, entry: Entry, added: str) -> None:
     made = revoked("t.toml", before.encode(), RevocationEntry(*entry))
     assert made.data.decode() == before + added
+    parse_tokens("t.toml", made.data)
+
+
+IN_ARRAYS = {
+    "one-line": (
+        'revoked = [{ jti = "x" }] # so\n',
+        'revoked = [{ jti = "x" }, {jti = "y"}] # so\n',
+    ),
+    "several-lines": (
+        'revoked = [\r\n  { jti = "x" }, # so\r\n]\r\n\r\n[reader_keys]\r\n',
+        'revoked = [\r\n  { jti = "x" }, # so\r\n  {jti = "y"},\r\n]\r\n\r\n[reader_keys]\r\n',
+    ),
+    "empty": ("revoked = []\n", 'revoked = [{jti = "y"}]\n'),
+}
+
+
+@pytest.mark.parametrize(("before", "after"), IN_ARRAYS.values(), ids=IN_ARRAYS)
+def test_a_revocation_is_added_to_an_array_that_is_one_value(before: str, after: str) -> None:
+    made = revoked("t.toml", before.encode(), RevocationEntry("jti", "y"))
+    assert made.data.decode() == after
     parse_tokens("t.toml", made.data)
 
 
@@ -71,7 +91,6 @@ UNWRITABLE = {
         ("sub", "m", 5),
         "is revoked already",
     ),
-    "an-inline-array": ('revoked = [{ jti = "x" }]\n', ("jti", "y"), "in another form"),
     "no-toml": ("x = ", ("jti", "y"), "t.toml:1: "),
     "an-injected-table": (ANN, ("jti", 'x"\n[[tokens]]\n'), "1 to 1,024 visible characters"),
     "a-mark-of-direction": (ANN, ("jti", "\u202ex"), "visible characters"),
@@ -101,7 +120,7 @@ def test_a_revoked_value_has_the_length_that_the_file_may_have(length: int, fits
 @pytest.mark.parametrize("more", [-1, 0, 1])
 def test_a_revocation_does_not_make_a_file_larger_than_it_may_be(more: int) -> None:
     entry = RevocationEntry("jti", "x")
-    lines = len(revoked("t", b"", entry).data)
+    lines = len(revoked("t", b"#\n", entry).data) - 2
     comment = b"#" * (LARGEST_FILE - lines - 1 + more) + b"\n"
     if more < 1:
         assert len(revoked("t", comment, entry).data) == LARGEST_FILE + more

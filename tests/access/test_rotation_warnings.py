@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from gateway.__main__ import cli
-from gateway.access.tokens_file import parse_tokens
+from gateway.access.tokens_file import HIGHEST_VERSION, parse_tokens
 from gateway.features.reported_authorities import ReportedAuthorities
 from gateway.features.token_findings import GuardedRoute, unrotated, unrotated_after
 from gateway.features.tokens_file_changes import rotated
@@ -104,7 +104,7 @@ def test_a_rotation_settles_earlier_revocations_but_not_later_ones(streams: str)
     left = LEFT[streams]
     text = TOKENS + revoked(name="ben") + revoked(sub="x")
     once = rotated("t.toml", text.encode(), streams, [BOTH])
-    assert (once.version, once.unnoted) == (1, ())
+    assert once.version == 1
     assert found(once.data.decode()) == left
     later = once.data.decode() + revoked(sub="x", before="2030-01-01T00:00:00Z")
     assert found(later) == left  # its tokens were revoked already
@@ -113,13 +113,6 @@ def test_a_rotation_settles_earlier_revocations_but_not_later_ones(streams: str)
     twice = rotated("t.toml", later.encode(), f"{PREFIX}/*", [BOTH])
     assert found(twice.data.decode()) == {}
     assert twice.data.decode().count("[rotated_for]") == 1
-
-
-def test_a_rotation_note_in_another_form_does_not_prevent_a_rotation() -> None:
-    text = f'rotated_for = {{ "{PREFIX}/*" = [] }}\n{TOKENS}{revoked(sub="x")}'
-    made = rotated("t.toml", text.encode(), f"{PREFIX}/*", [BOTH])
-    assert (made.version, made.unnoted) == (1, ("sub x",))
-    assert parse_tokens("t.toml", made.data).reader_keys == {f"{PREFIX}/*": 1}
 
 
 def test_removing_a_token_warns_of_its_reader_keys_unless_they_are_rotated() -> None:
@@ -242,7 +235,7 @@ def test_a_revocation_warns_everywhere_until_keys_are_rotated(tmp_path: Path) ->
         wish = {"streams": whole}
         assert gateway.api("POST", "/api/reader-keys/rotate", wish, VIEWER)[0] == 403
         status, made = gateway.api("POST", "/api/reader-keys/rotate", wish)
-        assert (status, made) == (200, {"streams": whole, "version": 1, "unnoted": []})
+        assert (status, made) == (200, {"streams": whole, "version": 1})
         wait_until(lambda: gateway.shown() == [])
         assert (gateway.checked(), len(gateway.warned())) == ("", 2)
         (line,) = [it for it in gateway.server.output().splitlines() if "admin.changed" in it]
@@ -256,12 +249,12 @@ def test_a_revocation_warns_everywhere_until_keys_are_rotated(tmp_path: Path) ->
 
 @pytest.mark.usefixtures("processes")
 def test_an_impossible_rotation_gets_an_error_and_leaves_the_tokens_file(tmp_path: Path) -> None:
-    text = f'reader_keys = {{ "{PREFIX}/b" = 1 }}\n{TOKENS}'
+    text = f'reader_keys = {{ "{PREFIX}/b" = {HIGHEST_VERSION} }}\n{TOKENS}'
     with guarded(tmp_path, text) as gateway:
         for streams, status, said in (
             ("rooms", 400, "streams must be a canonical path"),
             ("/v1/plain/*", 404, "/v1/plain/* is below no route with reader_keys = on"),
-            (f"{PREFIX}/b", 409, "has its reader_keys in another form"),
+            (f"{PREFIX}/b", 409, "has the highest version"),
         ):
             got, problem = gateway.api("POST", "/api/reader-keys/rotate", {"streams": streams})
             assert (got, said in problem["detail"]) == (status, True), problem

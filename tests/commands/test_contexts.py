@@ -152,6 +152,18 @@ def test_a_removed_context_is_used_no_more(plain: CommandLine, server: Headgate)
     assert b"there is no context 'here': none is known; add one by" in refused.stderr
 
 
+def test_comments_of_a_file_of_contexts_stay(plain: CommandLine, tmp_path: Path) -> None:
+    file = tmp_path / "headgate" / "contexts.toml"
+    file.parent.mkdir()
+    text = '# mine\nuse = "b"  # for now\n\n# the first\n[contexts.b]\nurl = "http://h/b"\n'
+    file.write_text(text)
+    plain.output("config", "context", "add", "a.1", "http://h/a")
+    added = '\n[contexts."a.1"]\nurl = "http://h/a"\n'
+    assert file.read_text().replace(added, "") == text
+    plain.output("config", "context", "use", "a.1")
+    assert file.read_text().replace(added, "") == text.replace('"b"  #', '"a.1"  #')
+
+
 def test_use_default_uses_no_context(plain: CommandLine) -> None:
     plain.output("config", "context", "add", "here", "http://me:secret@h/s")
     plain.output("config", "context", "use", "here")

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, MutableMapping
 
     import click
 
@@ -101,30 +100,34 @@ def complete_choice(ctx: click.Context, param: click.Parameter, incomplete: str)
 
 
 def save_contexts(contexts: Contexts, environment: Mapping[str, str]) -> None:
-    """Replace the file, which only the user can read. Raises ValueError if it cannot be written."""
-    from gateway.small_files import create, replace
+    """Edit the file, or make one that only the user can read.
+
+    Its comments and their order stay. Raises ValueError if it cannot be written.
+    """
+    from gateway.small_files import create, read_file, replace
+    from gateway.toml_edits import edited
 
     file = contexts_file(environment)
-    data = _toml(contexts).encode()
-    try:
-        file.parent.mkdir(parents=True, mode=0o700, exist_ok=True)
-        if file.exists():
-            replace(file, data)
+
+    def change(values: MutableMapping[str, Any]) -> None:
+        tables = values.setdefault("contexts", {})
+        for name in tables.keys() - contexts.contexts.keys():
+            del tables[name]
+        for name in contexts.contexts.keys() - tables.keys():
+            tables[name] = msgspec.to_builtins(contexts.contexts[name])
+        if not tables:
+            del values["contexts"]
+        if contexts.use:
+            values["use"] = contexts.use
         else:
-            create(file, data)
+            values.pop("use", None)
+
+    try:
+        if file.exists():
+            text = read_file(str(file)).decode()
+            replace(file, edited(text, change).encode())
+        else:
+            file.parent.mkdir(parents=True, mode=0o700, exist_ok=True)
+            create(file, edited("", change).encode())
     except OSError as cause:
         raise ValueError(f"{file} cannot be written: {cause.strerror}") from cause
-
-
-def _toml(contexts: Contexts) -> str:
-    """Return the text of the file: names need no quotes, and all values are text."""
-    lines = [f"use = {_string(contexts.use)}"] if contexts.use else []
-    for name, context in sorted(contexts.contexts.items()):
-        lines += ["", f'[contexts."{name}"]']
-        lines += [f"{key} = {_string(it)}" for key, it in msgspec.to_builtins(context).items()]
-    return "\n".join(lines).lstrip("\n") + "\n"
-
-
-def _string(text: str) -> str:
-    # Of what TOML wants escaped, JSON leaves DEL alone; there is none in a URL or path of ours.
-    return json.dumps(text, ensure_ascii=False)

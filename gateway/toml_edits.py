@@ -1,0 +1,109 @@
+"""Edits of TOML files by programs: comments, order and white space stay as somebody wrote them.
+
+tomlkit edits one part of a file, from the header of a table to the next. In a whole file it moves
+the tables of an array together, and takes seconds for thousands of them.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, MutableMapping
+
+    # Changes the values of a file, as a dictionary or as a document that remembers its text.
+    Change: TypeAlias = Callable[[MutableMapping[str, Any]], None]
+
+_LINE = re.compile(r"(?<=\n)")
+_BARE_LINE_END = re.compile(r"(?<!\r)\n")
+
+
+def edited(text: str, change: Change) -> str:
+    """Return the text of a file after a change of its values. Raises ValueError as `_checked`."""
+    return _checked(_changed(text, change), text, change)
+
+
+def edited_table(text: str, table: str, change: Change) -> str:
+    """Return the text of a file after a change of a top-level table, made if it is missing.
+
+    Raises ValueError as `_checked`.
+    """
+    import tomllib
+
+    parts = [*_parts(text)]
+    at = next((index for index, part in enumerate(parts) if table in tomllib.loads(part)), None)
+    if at is None:
+        parts.append(_new_part(text, change))
+    else:
+        parts[at] = _changed(parts[at], change)
+    return _checked("".join(parts), text, change)
+
+
+def appended(text: str, array: str, entry: Mapping[str, object]) -> str:
+    """Return the text of a file with one more entry of a top-level array of tables.
+
+    Raises ValueError as `_checked`.
+    """
+
+    def change(values: MutableMapping[str, Any]) -> None:
+        values.setdefault(array, []).append(dict(entry))
+
+    import tomllib
+
+    if array in tomllib.loads(next(_parts(text))):  # as one value, before all tables
+        return edited_table(text, array, change)
+    new = _new_part(text, lambda values: values.update({array: [dict(entry)]}))
+    return _checked(text + new, text, change)
+
+
+def _checked(made: str, text: str, change: Change) -> str:
+    """Return the edited text; raise ValueError if it has not exactly the changed values."""
+    import tomllib
+
+    expected = tomllib.loads(text)
+    change(expected)
+    if tomllib.loads(made) != expected:
+        raise ValueError("the file is written in a form that cannot be edited")
+    return made
+
+
+def _parts(text: str) -> Iterator[str]:
+    """Yield what is before all tables, and each part that begins with the header of a table."""
+    import tomllib
+
+    part = ""
+    for line in _LINE.split(text):
+        if line.lstrip(" \t").startswith("["):
+            try:
+                tomllib.loads(part)
+            except tomllib.TOMLDecodeError:
+                part += line  # of a text or an array of several lines
+                continue
+            yield part
+            part = ""
+        part += line
+    yield part
+
+
+def _new_part(text: str, change: Change) -> str:
+    """Return what is added at the end of a text, which a blank line sets apart."""
+    line_end = "\r\n" if "\r\n" in text else "\n"
+    gap = "" if not text else "\n" if text.endswith("\n") else "\n\n"
+    return _BARE_LINE_END.sub(line_end, gap + _changed("", change))
+
+
+def _changed(text: str, change: Change) -> str:
+    import tomlkit  # only where a file is edited
+
+    lines = _LINE.split(text)
+    end = len(lines)
+    while end and lines[end - 1].strip()[:1] in {"", "#"}:  # they are about what follows
+        end -= 1
+    body, tail = "".join(lines[:end]), "".join(lines[end:])
+    document = tomlkit.parse(body)
+    change(document)
+    made = document.as_string()
+    if "\r\n" in body and not _BARE_LINE_END.search(body):
+        made = _BARE_LINE_END.sub("\r\n", made)
+    return made + tail
