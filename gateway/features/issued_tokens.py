@@ -6,7 +6,6 @@ import json
 import secrets
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from joserfc.util import urlsafe_b64encode
 from typing_extensions import override
 
 from gateway.access.credentials import LONGEST_TOKEN
@@ -97,8 +96,10 @@ def cookie(issued: IssuedToken, streams: str, now: float) -> str:
 
 def new_keys() -> Json:
     """Make a file's content: a key that signs, the one that will be next, and a secret."""
-    secret = urlsafe_b64encode(secrets.token_bytes(SECRET_BYTES)).decode()
-    reader = {"kty": "oct", "kid": READER_KID, "k": secret}
+    from joserfc.jwk import OctKey
+
+    secret = OctKey.generate_key(8 * SECRET_BYTES)
+    reader = secret.as_dict(private=True, kid=READER_KID)
     return {"keys": [_new_key(), _new_key(), reader]}
 
 

@@ -7,7 +7,6 @@ generation and its time. Neither key is readable through any interface.
 from __future__ import annotations
 
 import asyncio
-import base64
 import hashlib
 import hmac
 import re
@@ -20,6 +19,7 @@ from gateway.errors import LogUnavailable
 from gateway.features.subscriptions.errors import SubscriptionRefused
 
 if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
     from gateway.features.subscriptions.sending.key_stores import KeyStore
@@ -124,16 +124,13 @@ class KeyRing:
 
     def key_id(self, now: float) -> str:
         """Return the id of the key that signs now."""
-        return _key_id(_public(self._active(now)))
+        return str(_public_jwk(self._active(now))["kid"])
 
     def signature(self, body: bytes, now: float) -> str:
         """Return the value of Webhook-Signature for a body that is sent now."""
-        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
-        key, timestamp = self._active(now), int(now)
-        signer = Ed25519PrivateKey.from_private_bytes(key.private)
-        signed = signer.sign(b"%d.%b" % (timestamp, body))
-        return f"t={timestamp},kid={_key_id(_public(key))},ed25519={_text(signed)}"
+        timestamp = int(now)
+        signed = _private(self._active(now)).sign(b"%d.%b" % (timestamp, body))
+        return f"t={timestamp},kid={self.key_id(now)},ed25519={_text(signed)}"
 
     def token(self, subscription: DurableSubscription, now: float) -> str:
         """Return a token for the present generation of a subscription."""
@@ -146,13 +143,15 @@ class KeyRing:
 
         It is valid for an hour, and for as long as the lease of its generation, which slides.
         """
+        from joserfc.util import urlsafe_b64decode
+
         refused = SubscriptionRefused("TOKEN_INVALID", "the token is not one of this subscription")
         if len(token) > LONGEST_TOKEN or _TOKEN.fullmatch(token) is None:
             raise refused
         encoded, _, mac = token.partition(".")
         if not hmac.compare_digest(_text(self._mac(encoded)).encode(), mac.encode()):
             raise refused
-        scope = msgspec.json.decode(_bytes(encoded), type=TokenScope)
+        scope = msgspec.json.decode(urlsafe_b64decode(encoded.encode()), type=TokenScope)
         if scope.birth != subscription.birth:
             raise refused
         delivery = subscription.delivery
@@ -217,27 +216,21 @@ def _rotate(content: StoredKeys, now: float) -> StoredKeys:
     return content if tuple(keys) == content.keys else StoredKeys(content.secret, tuple(keys))
 
 
-def _public(key: SigningKey) -> bytes:
+def _private(key: SigningKey) -> Ed25519PrivateKey:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-    return Ed25519PrivateKey.from_private_bytes(key.private).public_key().public_bytes_raw()
+    return Ed25519PrivateKey.from_private_bytes(key.private)
 
 
-def _key_id(public: bytes) -> str:
-    """Return the thumbprint (RFC 7638) of a public key, behind `ds_`."""
-    members = f'{{"crv":"Ed25519","kty":"OKP","x":"{_text(public)}"}}'
-    return f"ds_{_text(hashlib.sha256(members.encode()).digest())}"
+def _public_jwk(key: SigningKey) -> dict[str, Any]:
+    """Return a public key, whose id is its thumbprint (RFC 7638) after `ds_`."""
+    from joserfc.jwk import OKPKey
 
-
-def _public_jwk(key: SigningKey) -> dict[str, str]:
-    public = _public(key)
-    names = {"kty": "OKP", "crv": "Ed25519", "use": "sig", "alg": "EdDSA"}
-    return {**names, "kid": _key_id(public), "x": _text(public)}
+    jwk = OKPKey.import_key(_private(key).public_key())
+    return jwk.as_dict(use="sig", alg="EdDSA", kid=f"ds_{jwk.thumbprint()}")
 
 
 def _text(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+    from joserfc.util import urlsafe_b64encode
 
-
-def _bytes(text: str) -> bytes:
-    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    return urlsafe_b64encode(data).decode()
