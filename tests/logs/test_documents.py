@@ -12,8 +12,7 @@ from gateway.errors import LogUnavailable
 from gateway.features.redis.documents import RedisDocuments, RedisOwnership
 from gateway.features.redis.mailboxes import RedisMailboxes
 from gateway.features.redis.store import NOBODY
-from gateway.features.subscriptions.storage.documents import documents_in
-from gateway.features.subscriptions.storage.file_documents import FileDocuments
+from gateway.features.subscriptions.storage.documents import FileDocuments, documents_in
 from gateway.logs.memory import MemoryLog
 from gateway.logs.sqlite.log import SqliteLog
 from gateway.tools.backups.copying import back_up, restore

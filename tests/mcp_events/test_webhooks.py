@@ -9,11 +9,10 @@ import pytest
 from mcp.shared.exceptions import MCPError
 
 from gateway.errors import LogUnavailable
-from gateway.features.questions.contract import AnswerFailure
+from gateway.features.subscriptions.operators.answers import answer_for
+from gateway.features.subscriptions.storage.documents import MemoryDocuments, documents_in
 from gateway.features.questions.subscriptions import SendTestDelivery
-from gateway.features.subscriptions.operators.answers import answer
-from gateway.features.subscriptions.storage.documents import documents_in
-from gateway.features.subscriptions.storage.memory_documents import MemoryDocuments
+from gateway.features.questions.contract import AnswerFailure
 from tests.mcp_events.hosts import (
     VERSIONS,
     append,
@@ -381,7 +380,7 @@ async def test_the_receiver_of_a_host_cannot_be_tested_by_operators(tmp_path: Pa
     async with subscribing(tmp_path) as (at, gateway, it):
         made = await it.ask("events/subscribe", **asked(at))
         question = SendTestDelivery(PREFIX, made["id"])
-        refused = await answer(engine_of(gateway), question)
+        refused = await answer_for(engine_of(gateway), question)
         assert isinstance(refused, AnswerFailure)
         assert (refused.status, at.messages) == (400, [])
 

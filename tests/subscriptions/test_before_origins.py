@@ -25,8 +25,8 @@ from gateway.features.subscriptions import membership
 from gateway.features.subscriptions.engine import RouteSubscriptions
 from gateway.features.subscriptions.origins import origin_streams, tail_checks
 from gateway.features.subscriptions.origins.origin_subscriptions import OriginSubscriptions
-from gateway.features.subscriptions.origins.stream_requests import StreamRequests
-from gateway.features.subscriptions.storage.memory_documents import MemoryDocuments
+from gateway.features.subscriptions.origins.origin_view import StreamRequests
+from gateway.features.subscriptions.storage.documents import MemoryDocuments
 from gateway.features.subscriptions.subscription_handlers import subscriptions_of
 from tests.subscriptions.origins import before, proxied
 from tests.subscriptions.receivers import ends_of, receiver, shared, stream_of
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
     from pathlib import Path
 
-    from gateway.features.subscriptions.streams.contract import StreamView
+    from gateway.features.subscriptions.streams import StreamView
 
 DONE = {"done": True}
 

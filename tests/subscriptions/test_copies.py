@@ -9,11 +9,10 @@ import pytest
 from headgate.errors import Unavailable
 
 from gateway.errors import LogUnavailable
-from gateway.features.subscriptions.copies import copying, stored_rows
+from gateway.features.subscriptions.copies import copying
 from gateway.features.subscriptions.copies.copying import SubscriptionCopy
 from gateway.features.subscriptions.sending.key_stores import FILE
-from gateway.features.subscriptions.storage.documents import documents_in
-from gateway.features.subscriptions.storage.file_documents import FileDocuments
+from gateway.features.subscriptions.storage.documents import FileDocuments, documents_in
 from gateway.logs.sqlite.log import SqliteLog
 from gateway.tools.copying import queue
 from tests.subscriptions.copied import copied
@@ -271,7 +270,7 @@ async def test_subscriptions_to_an_http_origin_go_on_from_a_copy_of_the_log_that
 async def test_a_copy_that_was_cut_short_leaves_whole_subscriptions_and_the_next_one_ends_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stored_rows, "AT_ONCE", 1)
+    monkeypatch.setattr(copying, "AT_ONCE", 1)
     source = f"file:{tmp_path / 'a'}"
     async with subscribed(SqliteLog(tmp_path / "a")) as gateway:
         await gateway.pull("s", streams=["e/1", "e/2"])
@@ -295,7 +294,7 @@ async def test_a_copy_that_was_cut_short_leaves_whole_subscriptions_and_the_next
         with pytest.raises(Unavailable, match="not all subscriptions"):
             await copied(source, f"file:{folder}")
         monkeypatch.undo()
-        monkeypatch.setattr(stored_rows, "AT_ONCE", 1)
+        monkeypatch.setattr(copying, "AT_ONCE", 1)
         async with subscribed(SqliteLog(folder)) as gateway:
             found = {name: await gateway.cursors(name) for name in gateway.engine.by_id}
             assert found == {name: expected[name] for name in found}

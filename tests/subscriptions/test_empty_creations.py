@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.features.subscriptions.origins import empty_creations
-from gateway.features.subscriptions.origins.empty_creations import EmptyCreations
+from gateway.features.subscriptions.origins import origin_streams
+from gateway.features.subscriptions.origins.origin_streams import EmptyCreations
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,7 +32,7 @@ def test_a_stream_is_empty_if_all_writes_that_may_have_created_it_leave_it_so(
 def test_the_oldest_creations_without_an_answer_are_forgotten(
     number: int, are_known: list[bool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(empty_creations, "MOST_CREATIONS", 2)
+    monkeypatch.setattr(origin_streams, "MOST_CREATIONS", 2)
     creations = EmptyCreations()
     names = [f"s{one}" for one in range(number)]
     for name in names:

@@ -13,8 +13,7 @@ import pytest
 
 from gateway.features.subscriptions.sending.key_stores import DOCUMENT, DocumentKeys
 from gateway.features.subscriptions.sending.signing import KeyRing
-from gateway.features.subscriptions.storage.documents import documents_in
-from gateway.features.subscriptions.storage.memory_documents import MemoryDocuments
+from gateway.features.subscriptions.storage.documents import MemoryDocuments, documents_in
 from tests.logs.abilities import needed
 from tests.subscriptions.receivers import Receiver, Subscribed, ends_of, receiver, subscribed
 from tests.support.serving import PREFIX, request

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Generator
 
     from gateway.features.subscriptions.state.subscription import DurableSubscription
-    from gateway.features.subscriptions.streams.contract import StreamView
+    from gateway.features.subscriptions.streams import StreamView
 
 MOST = 3
 

@@ -6,8 +6,8 @@ import asyncio
 from typing import TYPE_CHECKING, NoReturn
 
 from gateway.errors import LogUnavailable
-from gateway.features.subscriptions import sole_log
-from gateway.features.subscriptions.sole_log import SoleLogSubscriptions
+from gateway.features.subscriptions import engine
+from gateway.features.subscriptions.engine import SoleLogSubscriptions
 from gateway.features.subscriptions.subscription_handlers import subscriptions_of
 from gateway.logs.sqlite.log import SqliteLog
 from tests.subscriptions.receivers import Subscribed, ends_of, subscribed
@@ -66,8 +66,8 @@ async def test_a_start_waits_neither_for_names_nor_for_a_log_that_cannot_list_th
         await gateway.create("e/1", body=b'{"n":1}')
         await gateway.pull("s", pattern="e/*")
         await gateway.append("e/1")
-    monkeypatch.setattr(sole_log, "PATIENCE_S", 0.01)
-    monkeypatch.setattr(sole_log, "AGAIN_S", 0.01)
+    monkeypatch.setattr(engine, "PATIENCE_S", 0.01)
+    monkeypatch.setattr(engine, "AGAIN_S", 0.01)
     async with serving(SqliteLog(tmp_path / "log")) as serving_gateway:
         opening = sole_subscriptions(serving_gateway)
         compare, listed = opening.find_changes, asyncio.Event()
@@ -85,7 +85,7 @@ async def test_a_start_waits_neither_for_names_nor_for_a_log_that_cannot_list_th
             assert (status, "still being compared" in told["detail"]) == (503, True)
             await gateway.append("e/1")
             listed.set()
-            monkeypatch.setattr(sole_log, "PATIENCE_S", 10.0)
+            monkeypatch.setattr(engine, "PATIENCE_S", 10.0)
             assert (await gateway.claim())[0] == 200
         finally:
             await opening.close()

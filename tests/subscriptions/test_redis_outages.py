@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.errors import LogUnavailable
-from gateway.features.subscriptions.shared.beat_failures import BeatFailures
+from gateway.features.subscriptions.shared.subscriptions import BeatFailures
 from tests.subscriptions.receivers import log_at, shared, subscribed
 from tests.support.redis_servers import redis_server
 from tests.support.waiting import until

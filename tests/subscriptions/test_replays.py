@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gateway.features.questions.contract import AnswerFailure
-from gateway.features.questions.subscriptions import ReplayResult, ReplaySubscription
-from gateway.features.subscriptions.operators.answers import answer
+from gateway.features.subscriptions.operators.answers import answer_for
 from gateway.logs.sqlite.log import SqliteLog
+from gateway.features.questions.subscriptions import ReplayResult, ReplaySubscription
+from gateway.features.questions.contract import AnswerFailure
 from tests.subscriptions.receivers import ends_of, receiver, stream_of, subscribed
 from tests.subscriptions.test_pauses import pause
 from tests.support.serving import PREFIX
@@ -25,7 +25,7 @@ DONE = {"done": True}
 async def replay(gateway: Subscribed, *streams: str, **start: Any) -> ReplayResult | AnswerFailure:
     """Replay the subscription `s`."""
     question = ReplaySubscription(PREFIX, "s", streams, **start)
-    done = await answer(gateway.engine, question)
+    done = await answer_for(gateway.engine, question)
     assert isinstance(done, ReplayResult | AnswerFailure)
     return done
 

@@ -10,7 +10,7 @@ import pytest
 
 from gateway.errors import LogUnavailable
 from gateway.features.subscriptions.state import patterns
-from gateway.features.subscriptions.storage.memory_documents import MemoryDocuments
+from gateway.features.subscriptions.storage.documents import MemoryDocuments
 from gateway.features.subscriptions.storage.rows import SubscriptionRows
 from gateway.logs.sqlite.log import SqliteLog
 from tests.subscriptions.receivers import (

@@ -11,9 +11,11 @@ from aiohttp import web
 
 from gateway.errors import LogUnavailable
 from gateway.features.subscriptions.origins import origin_streams, settled_names
-from gateway.features.subscriptions.origins.owned_origin import OwnedOriginSubscriptions
-from gateway.features.subscriptions.origins.shared_origin import SharedOriginSubscriptions
-from gateway.features.subscriptions.shared.stream_notes import WriteReport, merge_notes
+from gateway.features.subscriptions.origins.shared_origin import (
+    OwnedOriginSubscriptions,
+    SharedOriginSubscriptions,
+)
+from gateway.features.subscriptions.shared.mail import WriteReport, merge_notes
 from tests.logs.test_redis_rights import documented
 from tests.subscriptions.origins import LosingWay, before, two_before, woken
 from tests.subscriptions.receivers import ends_of, receiver, shared, stream_of
@@ -27,7 +29,7 @@ from tests.support.web_servers import web_server
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from gateway.features.subscriptions.shared.stream_notes import StreamNote
+    from gateway.features.subscriptions.shared.mail import StreamNote
 
 DONE = {"done": True}
 

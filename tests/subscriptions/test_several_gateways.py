@@ -14,8 +14,8 @@ import pytest
 from gateway.features.beats import BEAT_S, MISSES
 from gateway.features.subscriptions.shared import mail
 from gateway.features.subscriptions.shared.changes import ReportedChanges
-from gateway.features.subscriptions.shared.divided_work import work_sharing_of
-from gateway.features.subscriptions.shared.stream_notes import GrowthReport, merge_notes
+from gateway.features.subscriptions.shared.lease import work_sharing_of
+from gateway.features.subscriptions.shared.mail import GrowthReport, merge_notes
 from tests.subscriptions.in_processes import subscribe, write
 from tests.subscriptions.receivers import (
     deaf,
@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
     from pathlib import Path
 
-    from gateway.features.subscriptions.shared.stream_notes import StreamNote
-    from gateway.features.subscriptions.streams.contract import StreamView
+    from gateway.features.subscriptions.shared.mail import StreamNote
+    from gateway.features.subscriptions.streams import StreamView
     from tests.support.redis_servers import RedisServer
 
 DONE = {"done": True}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.features.subscriptions.origins import origin_subscriptions
-from gateway.features.subscriptions.origins.stream_requests import StreamRequests
+from gateway.features.subscriptions.origins.origin_view import StreamRequests
 from tests.subscriptions.origins import LosingWay, before
 from tests.subscriptions.receivers import ends_of, receiver, stream_of
 from tests.support.serving import PREFIX, serving

@@ -13,7 +13,7 @@ from gateway.features.subscriptions.sending.failures import DeliveryFailed
 from gateway.features.subscriptions.sending.key_stores import DocumentKeys
 from gateway.features.subscriptions.sending.signing import KeyRing
 from gateway.features.subscriptions.sending.webhooks import WebhookClient, WebhookHosts
-from gateway.features.subscriptions.storage.memory_documents import MemoryDocuments
+from gateway.features.subscriptions.storage.documents import MemoryDocuments
 from gateway.settings import Settings
 from gateway.settings.arrays.destinations import destination_of
 from gateway.settings.reached import callback_base, may_call_loopback

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.errors import BadRequest, StreamGone
 from gateway.features.mcp.rpc import INVALID_PARAMS, RpcError
-from gateway.features.subscriptions.state.cursors import EventPosition
+from gateway.features.subscriptions.state.delivery_state import EventPosition
 from gateway.protocol.streams.offsets import parse_offset
 from gateway.protocol.streams.state import reckoned_position
 
 if TYPE_CHECKING:
-    from gateway.features.subscriptions.streams.contract import StreamView
+    from gateway.features.subscriptions.streams import StreamView
     from gateway.protocol.streams.state import StreamState
 
 _CURSOR = re.compile(r"([0-9]{1,20})\.([0-9]{16}_[0-9]{16})\.([0-9]{1,9})(c?)", re.ASCII)

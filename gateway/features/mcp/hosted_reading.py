@@ -17,7 +17,7 @@ from gateway.features.mcp.cursors import (
 from gateway.features.mcp.occurrences import closing_event, events_in
 from gateway.features.mcp.reading import EventPage, EventReader, StreamWatch
 from gateway.features.mcp.setup import set_events
-from gateway.features.subscriptions.state.cursors import EventPosition
+from gateway.features.subscriptions.state.delivery_state import EventPosition
 from gateway.streams.stream_table import find_stream
 
 if TYPE_CHECKING:

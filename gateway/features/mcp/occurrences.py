@@ -12,7 +12,7 @@ import msgspec
 from gateway.features.decoded import stored_messages
 from gateway.features.mcp.cursors import cursor_at
 from gateway.features.subscriptions.bodies import timestamp
-from gateway.features.subscriptions.state.cursors import EventPosition
+from gateway.features.subscriptions.state.delivery_state import EventPosition
 from gateway.protocol.bodies.content import is_json, is_text
 
 if TYPE_CHECKING:

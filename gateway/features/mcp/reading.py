@@ -10,9 +10,9 @@ if TYPE_CHECKING:
     from gateway.features.mcp.cursors import EventPlace
     from gateway.features.mcp.event_types import EventType
     from gateway.features.mcp.occurrences import McpEvent
-    from gateway.features.subscriptions.state.cursors import EventNumbering, EventPosition
+    from gateway.features.subscriptions.state.delivery_state import EventNumbering, EventPosition
     from gateway.features.subscriptions.state.subscription import StreamLink
-    from gateway.features.subscriptions.streams.contract import OtherView, StreamView
+    from gateway.features.subscriptions.streams import OtherView, StreamView
     from gateway.live.source import FeedSettings
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from gateway.features.mcp.event_types import EventType
     from gateway.features.mcp.reading import EventReader, StreamWatch
     from gateway.features.mcp.rpc import RpcCall
-    from gateway.features.subscriptions.state.cursors import EventPosition
+    from gateway.features.subscriptions.state.delivery_state import EventPosition
     from gateway.features.subscriptions.state.owners import SubscriptionOwner
 
 LONGEST_QUIET_S = 30.0  # the extension wants a heartbeat at least so often

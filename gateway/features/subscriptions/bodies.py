@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from gateway.features.subscriptions.state.cursors import SnapshotEnd
+from gateway.features.subscriptions.state.delivery_state import SnapshotEnd
 from gateway.protocol.streams.offsets import BEGINNING
 
 if TYPE_CHECKING:

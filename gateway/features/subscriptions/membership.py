@@ -9,14 +9,14 @@ from gateway.background import at_most
 from gateway.features.subscriptions.late_changes import LateChanges
 from gateway.features.subscriptions.state.patterns import PatternIndex, UnlinkedNames
 from gateway.features.subscriptions.state.subscription import MOST_REMOVED, LinkedStream, StreamLink
-from gateway.features.subscriptions.streams.contract import is_growth, tail_before
+from gateway.features.subscriptions.streams import is_growth, tail_before
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
 
     from gateway.background import Turns
     from gateway.features.subscriptions.state.subscription import DurableSubscription
-    from gateway.features.subscriptions.streams.contract import Position, StreamChange, StreamView
+    from gateway.features.subscriptions.streams import Position, StreamChange, StreamView
 
 MOST_AT_ONCE = 200  # subscriptions that a change concerns at once; each may take 50 us
 QUICK_STEPS = 5  # of a match at once: 160 patterns take 1 ms

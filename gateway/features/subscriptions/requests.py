@@ -31,10 +31,9 @@ if TYPE_CHECKING:
 
     from gateway.features.subscriptions.engine import RouteSubscriptions
     from gateway.features.subscriptions.state.configuration import SubscriptionConfiguration
-    from gateway.features.subscriptions.state.cursors import EventPosition
-    from gateway.features.subscriptions.state.delivery_state import RenewalState
+    from gateway.features.subscriptions.state.delivery_state import EventPosition, RenewalState
     from gateway.features.subscriptions.state.owners import SubscriptionOwner
-    from gateway.features.subscriptions.streams.contract import StreamView
+    from gateway.features.subscriptions.streams import StreamView
 
     RuleLimit = Literal["max_client_subscriptions", "max_subscription_streams"]
 

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.features.subscriptions.engine import SubscriptionRules
-from gateway.features.subscriptions.shared.divided_work import work_sharing_of
-from gateway.features.subscriptions.shared.owned_log import OwnedLogSubscriptions
-from gateway.features.subscriptions.shared.streams import SharedStreams
+from gateway.features.subscriptions.engine import SoleLogSubscriptions, SubscriptionRules
+from gateway.features.subscriptions.hosted_streams import HostedStreams
+from gateway.features.subscriptions.shared.lease import work_sharing_of
+from gateway.features.subscriptions.shared.shared_log import OwnedLogSubscriptions, SharedStreams
 from gateway.features.subscriptions.shared.subscriptions import SharedSubscriptions
-from gateway.features.subscriptions.sole_log import SoleLogSubscriptions
 from gateway.features.subscriptions.state.owners import OwnerAccess
 from gateway.features.subscriptions.storage.documents import documents_in
-from gateway.features.subscriptions.streams.hosted_streams import HostedStreams
 from gateway.features.subscriptions.subscription_handlers import NAME, SubscriptionsOfRoute
 
 if TYPE_CHECKING:

@@ -17,10 +17,10 @@ from gateway.features.subscriptions.control_requests import (
     with_refusals,
 )
 from gateway.features.subscriptions.errors import SubscriptionRefused
-from gateway.features.subscriptions.operators import questions
+from gateway.features.subscriptions.operators import answers
 from gateway.features.subscriptions.shared import mail
+from gateway.features.subscriptions.shared.relay import is_claim
 from gateway.features.subscriptions.shared.subscriptions import SharedSubscriptions, deadline_of
-from gateway.features.subscriptions.shared.unwanted_claims import is_claim
 from gateway.protocol.http import cache_status
 from gateway.protocol.http.paths import RESERVED, split
 from gateway.protocol.responses import Response
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from gateway.features.questions.contract import AnswerFailure
     from gateway.features.questions.subscriptions import SubscriptionAnswer, SubscriptionQuestion
     from gateway.features.subscriptions.engine import RouteSubscriptions
-    from gateway.features.subscriptions.shared.owned import OwnedSubscriptions
+    from gateway.features.subscriptions.shared.loader import OwnedSubscriptions
     from gateway.routes.contract import StreamRoute
     from gateway.routes.services import Services
     from gateway.telemetry.metrics import Sample
@@ -172,8 +172,8 @@ class SubscriptionsOfRoute(RouteFeature):
             return mail.NOT_CARRIED_OUT
         if handed.method == mail.FIRST_WRITES:
             return await engine.carry_out_first_writes(handed.body)
-        if handed.method == questions.METHOD:
-            return await questions.carry_out(engine, handed)
+        if handed.method == answers.METHOD:
+            return await answers.carry_out(engine, handed)
         route = self._route
         path = f"{route.prefix}/{handed.name}"
         target = f"{path}?{handed.query}" if handed.query else path
@@ -226,7 +226,7 @@ async def answer_operator(
 ) -> SubscriptionAnswer | AnswerFailure:
     """Return the answer for the subscriptions of these routes. Raises HeadgateError."""
     found = (subscriptions_of(route) for route in routes)
-    return await questions.answer([it for it in found if it is not None], question)
+    return await answers.answer_operator_question([it for it in found if it is not None], question)
 
 
 async def handed_on(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from gateway.errors import OriginBroken
-from gateway.features.subscriptions.state.cursors import EventPosition
+from gateway.features.subscriptions.state.delivery_state import EventPosition
 from gateway.protocol.bodies.content import is_json, is_text
 from gateway.protocol.bodies.json_text import NOT_JSON
 

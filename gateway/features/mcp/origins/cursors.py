@@ -11,7 +11,7 @@ import re
 import secrets
 
 from gateway.features.mcp.cursors import refused_cursor
-from gateway.features.subscriptions.state.cursors import EventNumbering, EventPosition
+from gateway.features.subscriptions.state.delivery_state import EventNumbering, EventPosition
 from gateway.protocol.streams.offsets import BEGINNING, NOW, is_plain
 
 _CHAIN_BYTES = 12  # random: no two clients begin with the same

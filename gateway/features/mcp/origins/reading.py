@@ -22,7 +22,7 @@ from gateway.features.mcp.origins.cursors import (
 from gateway.features.mcp.origins.watches import OriginWatch
 from gateway.features.mcp.reading import EventPage, EventReader, StreamWatch
 from gateway.features.mcp.setup import set_events
-from gateway.features.subscriptions.state.cursors import EventPosition
+from gateway.features.subscriptions.state.delivery_state import EventPosition
 from gateway.protocol.http.forwarding import RequestSender
 from gateway.protocol.streams.offsets import BEGINNING, NOW, TailBound
 from gateway.rules import edge_target
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
     from gateway.features.mcp.event_types import EventType
     from gateway.features.mcp.occurrences import McpEvent
     from gateway.features.mcp.origins.batches import ParsedBatch
-    from gateway.features.subscriptions.state.cursors import EventNumbering
+    from gateway.features.subscriptions.state.delivery_state import EventNumbering
     from gateway.features.subscriptions.state.subscription import StreamLink
-    from gateway.features.subscriptions.streams.contract import OtherView, StreamView
+    from gateway.features.subscriptions.streams import OtherView, StreamView
     from gateway.live.source import FeedSettings
     from gateway.routes.setup import RouteSetup
     from gateway.rules.cached_response import CacheRequest

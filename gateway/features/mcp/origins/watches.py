@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from gateway.edge.followed.followed_stream import FollowedStream
     from gateway.edge.route import EdgeRoute
-    from gateway.features.subscriptions.state.cursors import EventPosition
+    from gateway.features.subscriptions.state.delivery_state import EventPosition
     from gateway.live.contract import PollAnswer
     from gateway.live.feed import Feed
     from gateway.rules.cached_response import CacheRequest

@@ -9,7 +9,7 @@ import msgspec
 from gateway.features.mcp.rpc import FORBIDDEN, NOT_FOUND, RpcError
 from gateway.features.mcp.webhooks.receivers import EventReceiver
 from gateway.features.subscriptions.sending.failures import DeliveryFailed
-from gateway.features.subscriptions.state.cursors import EventPosition
+from gateway.features.subscriptions.state.delivery_state import EventPosition
 from gateway.features.subscriptions.state.owners import BANNED
 from gateway.features.subscriptions.wakes.acknowledgements import CursorChange
 from gateway.telemetry.logs import log
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from gateway.features.mcp.reading import EventPage, EventReader
     from gateway.features.subscriptions.engine import RouteSubscriptions
     from gateway.features.subscriptions.state.subscription import DurableSubscription, StreamLink
-    from gateway.features.subscriptions.streams.contract import StreamView
+    from gateway.features.subscriptions.streams import StreamView
 
 # Events of one delivery; then other subscriptions of the receiver have their turn.
 MOST_EVENTS = 64

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import msgspec
 
-from gateway.features.subscriptions.state.cursors import CursorRow
+from gateway.features.subscriptions.state.delivery_state import CursorRow
 from gateway.features.subscriptions.state.patterns import PatternIndex
 
 if TYPE_CHECKING:

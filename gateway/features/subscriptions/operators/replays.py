@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from gateway.features.subscriptions.engine import RouteSubscriptions
     from gateway.features.subscriptions.state.subscription import DurableSubscription, StreamLink
-    from gateway.features.subscriptions.streams.contract import Position, StreamView
+    from gateway.features.subscriptions.streams import Position, StreamView
 
 _ELSE = "replay from the beginning or an offset"  # where no time is known
 

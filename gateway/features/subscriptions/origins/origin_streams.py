@@ -1,7 +1,7 @@
 """The streams of an HTTP origin for the subscriptions of its route, as far as they are linked.
 
-An origin has no list of its streams, and notifies nobody. So what is written through this gateway
-is known at once, and the tails of all linked streams are checked again and again.
+An origin has no list of its streams, and notifies no gateway. So what is written through this
+gateway is known at once, and the tails of all linked streams are checked again and again.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from typing_extensions import override
 
 from gateway.background import Turns
 from gateway.errors import HeadgateError, LimitReached, OriginUnreachable
-from gateway.features.subscriptions.origins.empty_creations import EmptyCreations
 from gateway.features.subscriptions.origins.origin_view import (
     OriginChange,
     OriginEnd,
@@ -22,7 +21,7 @@ from gateway.features.subscriptions.origins.origin_view import (
     new_stream_id,
 )
 from gateway.features.subscriptions.origins.tail_checks import TailChecks
-from gateway.features.subscriptions.streams.contract import StreamSource
+from gateway.features.subscriptions.streams import StreamSource
 from gateway.rules.read_rules import PERSISTS_S
 from gateway.telemetry.logs import log
 from gateway.telemetry.rare_lines import OutageLine
@@ -30,12 +29,37 @@ from gateway.telemetry.rare_lines import OutageLine
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 
-    from gateway.features.subscriptions.origins.stream_requests import StreamRequests
-    from gateway.features.subscriptions.shared.stream_notes import WriteReport
+    from gateway.features.subscriptions.origins.origin_view import StreamRequests
+    from gateway.features.subscriptions.shared.mail import WriteReport
     from gateway.features.subscriptions.state.subscription import LinkedStream, StreamLink
-    from gateway.features.subscriptions.streams.contract import StreamChange, StreamView
+    from gateway.features.subscriptions.streams import StreamChange, StreamView
     from gateway.protocol.streams.offsets import TailBound
     from gateway.runtime.write_journal import Write
+
+
+# About 150 bytes each. Those that get no answer stay, until later ones take their place: a stream
+# that is created after that wakes once although it is empty.
+MOST_CREATIONS = 10_000
+
+
+class EmptyCreations:
+    """The streams that are being created through this gateway, by name."""
+
+    def __init__(self) -> None:
+        self._are_empty: dict[str, bool] = {}
+
+    def note(self, name: str, *, creates_empty: bool) -> None:
+        """Note whether a write to a stream, if it creates that, leaves it empty."""
+        if creates_empty:
+            self._are_empty.setdefault(name, True)
+            if len(self._are_empty) > MOST_CREATIONS:
+                del self._are_empty[next(iter(self._are_empty))]
+        elif name in self._are_empty:
+            self._are_empty[name] = False  # nobody can say which of both is answered first
+
+    def pop(self, name: str) -> bool:
+        """Return whether a stream is empty, if the write that is answered has created it."""
+        return self._are_empty.pop(name, False)
 
 
 class AskingAgain(NamedTuple):

@@ -27,12 +27,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from gateway.features.subscriptions.engine import SubscriptionRules
-    from gateway.features.subscriptions.origins.stream_requests import StreamRequests
+    from gateway.features.subscriptions.origins.origin_view import StreamRequests
     from gateway.features.subscriptions.state.delivery_state import Wake
     from gateway.features.subscriptions.state.owners import OwnerAccess
     from gateway.features.subscriptions.state.subscription import DurableSubscription
     from gateway.features.subscriptions.storage.documents import Documents
-    from gateway.features.subscriptions.streams.contract import StreamChange
+    from gateway.features.subscriptions.streams import StreamChange
     from gateway.logs.contract import Log
     from gateway.protocol.streams.offsets import TailBound
     from gateway.runtime.write_journal import Write

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 from gateway.features.subscriptions.engine import SubscriptionRules
 from gateway.features.subscriptions.origins.origin_streams import AskingAgain, OriginStreams
 from gateway.features.subscriptions.origins.origin_subscriptions import OnlyGatewaySubscriptions
-from gateway.features.subscriptions.origins.owned_origin import OwnedOriginSubscriptions
-from gateway.features.subscriptions.origins.shared_origin import SharedOriginSubscriptions
-from gateway.features.subscriptions.origins.stream_requests import StreamRequests
+from gateway.features.subscriptions.origins.origin_view import StreamRequests
+from gateway.features.subscriptions.origins.shared_origin import (
+    OwnedOriginSubscriptions,
+    SharedOriginSubscriptions,
+)
 from gateway.features.subscriptions.state.owners import OwnerAccess
 from gateway.features.subscriptions.subscription_handlers import NAME, SubscriptionsOfRoute
 from gateway.logs.registry import log_for

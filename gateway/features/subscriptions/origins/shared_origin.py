@@ -12,34 +12,92 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
-from gateway.errors import LogUnavailable
+from gateway.errors import HeadgateError, LogUnavailable
 from gateway.features.beats import BEAT_S, MISSES
 from gateway.features.subscriptions import metrics
 from gateway.features.subscriptions.origins import settled_names
-from gateway.features.subscriptions.origins.empty_creations import EmptyCreations
-from gateway.features.subscriptions.origins.origin_streams import AskingAgain
+from gateway.features.subscriptions.origins.origin_streams import AskingAgain, EmptyCreations
+from gateway.features.subscriptions.origins.origin_subscriptions import OriginSubscriptions
 from gateway.features.subscriptions.origins.origin_view import new_stream_id
-from gateway.features.subscriptions.origins.owned_origin import OwnedOriginSubscriptions
-from gateway.features.subscriptions.origins.settled_names import SettledNames
+from gateway.features.subscriptions.origins.settled_names import (
+    AwaitedNames,
+    SettledNames,
+    decode_names,
+    encode_answer,
+)
 from gateway.features.subscriptions.shared import mail
 from gateway.features.subscriptions.shared.changes import ChangeSource
-from gateway.features.subscriptions.shared.divided_work import work_sharing_of
-from gateway.features.subscriptions.shared.stream_notes import WriteReport
+from gateway.features.subscriptions.shared.lease import work_sharing_of
+from gateway.features.subscriptions.shared.loader import OwnedSubscriptions
+from gateway.features.subscriptions.shared.mail import WriteReport
 from gateway.features.subscriptions.shared.subscriptions import SharedSubscriptions
 from gateway.features.subscriptions.storage.documents import documents_in
 from gateway.logs.sharing import LogListener
 from gateway.telemetry.metrics import Sample
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
-    from gateway.features.subscriptions.origins.settled_names import AwaitedNames
     from gateway.features.subscriptions.shared.changes import ReportedChanges
+    from gateway.features.subscriptions.shared.mail import StreamNote
     from gateway.features.subscriptions.storage.documents import Documents
+    from gateway.features.subscriptions.streams import StreamChange
     from gateway.logs.contract import Log
     from gateway.protocol.streams.offsets import TailBound
     from gateway.protocol.streams.state import Change
     from gateway.runtime.write_journal import Write
+
+
+LINKED_AT_ONCE = 16  # streams whose first write waits for a HEAD
+
+
+class OwnedOriginSubscriptions(OriginSubscriptions, OwnedSubscriptions):
+    """The subscriptions of one route to an origin, with what other gateways have written."""
+
+    compares_regularly = False  # each linked stream is checked every few seconds
+
+    async def link_first(self, names: Sequence[str]) -> AwaitedNames:
+        """Store the links to streams that are about to be written to; return who is awaited."""
+        if not self.by_id:
+            return AwaitedNames(has_no_subscriptions=True)
+        turn = asyncio.Semaphore(LINKED_AT_ONCE)
+        refused: dict[str, str] = {}
+
+        async def link(name: str) -> None:
+            async with turn:
+                try:
+                    await self.link_unlinked(name)
+                except HeadgateError as error:  # the others are written to all the same
+                    refused[name] = error.detail
+
+        await asyncio.gather(*map(link, names))
+        return AwaitedNames(frozenset(filter(self.is_awaited, names)), refused=refused)
+
+    @override
+    async def apply_notes(self, notes: Mapping[str, StreamNote]) -> Collection[str]:
+        for name, note in notes.items():
+            if isinstance(note, WriteReport) and self.may_be_awaited(name):
+                self.origin_streams.on_report(name, note)
+        return notes.keys()
+
+    @override
+    async def compare(self, note: Callable[[str, StreamNote], None]) -> None:
+        compared = self.origin_streams.checks.compare_all(list(self.membership.streams))
+        await asyncio.wait({compared})
+
+    @override
+    async def carry_out_first_writes(self, names: bytes) -> mail.HandedOnResponse:
+        answer = await self.link_first(decode_names(names))
+        return mail.HandedOnResponse(mail.CARRIED_OUT, "", encode_answer(answer))
+
+    @override
+    def on_change(self, change: StreamChange) -> None:
+        super().on_change(change)
+        if change.removes:
+            others = self.origin_streams.others
+            assert others is not None, "one gateway alone has other subscriptions"
+            others.on_removed(change.state.path)
+
 
 # A new subscription waits so long for a gateway that does not answer. By then that one knows that
 # it may count as stopped, and reports each write.

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from gateway.features.subscriptions.state.delivery_state import Wake
     from gateway.features.subscriptions.state.subscription import DurableSubscription
     from gateway.features.subscriptions.storage.rows import SubscriptionRows
-    from gateway.features.subscriptions.streams.contract import StreamSource
+    from gateway.features.subscriptions.streams import StreamSource
     from gateway.features.subscriptions.wakes.transitions import Wakes
 
 AT_ONCE = 256  # deliveries, each with a socket and a body of 1 MiB at most

@@ -17,17 +17,16 @@ from typing_extensions import override
 from gateway.background import Background
 from gateway.errors import LogUnavailable
 from gateway.features.subscriptions.shared import mail
+from gateway.features.subscriptions.shared.mail import GrowthReport, merge_notes
 from gateway.features.subscriptions.shared.receipts import SentReport, SentReports, TakenChanges
-from gateway.features.subscriptions.shared.stream_notes import GrowthReport, merge_notes
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-    from gateway.features.subscriptions.shared.divided_work import WorkSharing
-    from gateway.features.subscriptions.shared.lease import SubscriptionsLease
-    from gateway.features.subscriptions.shared.owned import OwnedSubscriptions
-    from gateway.features.subscriptions.shared.stream_notes import StreamNote
+    from gateway.features.subscriptions.shared.lease import SubscriptionsLease, WorkSharing
+    from gateway.features.subscriptions.shared.loader import OwnedSubscriptions
+    from gateway.features.subscriptions.shared.mail import StreamNote
     from gateway.protocol.streams.state import Change
 
 AT_ONCE = 500  # streams that are reported in one message, or read together

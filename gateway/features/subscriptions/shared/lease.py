@@ -13,19 +13,51 @@ import contextlib
 import secrets
 from math import inf
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.errors import HeadgateError, LogUnavailable
 from gateway.features.beats import MISSES, OtherGateways, OwnHeartbeats
-from gateway.features.redis.store import NOBODY
+from gateway.features.redis.store import NOBODY, store_of
 from gateway.features.subscriptions.shared import mail
 from gateway.protocol.http.paths import RESERVED
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
-    from gateway.features.subscriptions.shared.divided_work import WorkSharing
+    from gateway.features.redis.documents import RedisOwnership
+    from gateway.features.redis.heartbeats import RedisHeartbeats
+    from gateway.features.redis.mailboxes import RedisMailboxes
+    from gateway.logs.contract import Log
+    from gateway.protocol.streams.state import StreamState
+
+
+class WorkSharing(NamedTuple):
+    """The abilities of a log whose gateways divide work.
+
+    `states` returns the states of streams by path, None where there is no stream; streams whose
+    server does not reply are left out.
+    """
+
+    heartbeats: RedisHeartbeats
+    ownership: RedisOwnership
+    mailboxes: RedisMailboxes
+    states: Callable[[Sequence[str]], Awaitable[Mapping[str, StreamState | None]]]
+
+
+def work_sharing_of(log: Log) -> WorkSharing | None:
+    """Return the sharing of a log; None for one that no other process writes."""
+    if (store := store_of(log)) is None:
+        return None
+    from gateway.features.redis.documents import RedisOwnership
+    from gateway.features.redis.heartbeats import RedisHeartbeats
+    from gateway.features.redis.mailboxes import RedisMailboxes
+    from gateway.logs.redis.indexes import PathIndex
+
+    assert isinstance(log.listing, PathIndex), "a log in Redis has it"
+    return WorkSharing(
+        RedisHeartbeats(store), RedisOwnership(store), RedisMailboxes(store), log.listing.states
+    )
 
 
 class SubscriptionsLease:

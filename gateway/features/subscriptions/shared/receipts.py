@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.features.beats import BEAT_S
-from gateway.features.subscriptions.shared.stream_notes import StreamNote, merge_notes
+from gateway.features.subscriptions.shared.mail import StreamNote, merge_notes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

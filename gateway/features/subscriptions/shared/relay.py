@@ -1,4 +1,8 @@
-"""Requests to subscriptions that reach another gateway than the owner: it hands them on."""
+"""Requests to subscriptions that reach another gateway than the owner: it hands them on.
+
+The lease of a claim whose worker gets no response is given back at once: otherwise the events would
+wait for the end of a lease that no worker has.
+"""
 
 from __future__ import annotations
 
@@ -7,18 +11,51 @@ import secrets
 from collections import Counter
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from gateway.errors import LogUnavailable
 from gateway.features.subscriptions.shared import mail
-from gateway.features.subscriptions.shared.unwanted_claims import is_claim, release_of
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
 
-    from gateway.features.subscriptions.shared.divided_work import WorkSharing
-    from gateway.features.subscriptions.shared.lease import SubscriptionsLease
+    from gateway.features.subscriptions.shared.lease import SubscriptionsLease, WorkSharing
 
     Answer = Callable[[mail.HandedOnRequest], Awaitable[mail.HandedOnResponse]]
+
+
+_CLAIM, _RELEASE = "claim", "release"
+
+
+class _GrantedClaim(msgspec.Struct):
+    """The members of the response to a claim that its release repeats."""
+
+    wake_id: str
+    generation: int
+    token: str
+
+
+_decode = msgspec.json.Decoder(_GrantedClaim).decode
+
+
+def is_claim(name: str) -> bool:
+    """Return whether a control path, such as `__ds/subscriptions/ID/claim`, is that of a claim."""
+    return name.split("/")[3:] == [_CLAIM]
+
+
+def release_of(
+    handed: mail.HandedOnRequest, back: mail.HandedOnResponse
+) -> mail.HandedOnRequest | None:
+    """Return the release of what a claim was granted; None if it was granted nothing."""
+    if back.status != 200 or not is_claim(handed.name):
+        return None
+    claimed = _decode(back.body)
+    body = msgspec.json.encode({"wake_id": claimed.wake_id, "generation": claimed.generation})
+    name = handed.name.removesuffix(_CLAIM) + _RELEASE
+    lines = [("Authorization", f"Bearer {claimed.token}")]
+    return mail.HandedOnRequest("POST", name, "", lines, body)
+
 
 PATIENCE_S = 10.0  # for a response: three times as long as a take-over takes
 CLAIM_PATIENCE_S = 1.0  # for that to a claim: its worker may ask again, and then at any gateway

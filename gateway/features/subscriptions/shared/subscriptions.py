@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING
 from typing_extensions import override
 
 from gateway.background import Background
-from gateway.errors import LogUnavailable
+from gateway.errors import HeadgateError, LogUnavailable
 from gateway.features.beats import BEAT_S
 from gateway.features.subscriptions import metrics
 from gateway.features.subscriptions.sending.key_stores import DocumentKeys
 from gateway.features.subscriptions.sending.signing import KeyRing
 from gateway.features.subscriptions.shared import mail
-from gateway.features.subscriptions.shared.beat_failures import BeatFailures
 from gateway.features.subscriptions.shared.changes import ReportedChanges, TailComparisons
 from gateway.features.subscriptions.shared.lease import SubscriptionsLease
 from gateway.features.subscriptions.shared.loader import OwnedLoader
 from gateway.features.subscriptions.shared.relay import CLAIM_PATIENCE_S, PATIENCE_S, RequestRelay
+from gateway.telemetry.logs import log
 from gateway.telemetry.metrics import Sample
 
 if TYPE_CHECKING:
@@ -32,14 +32,34 @@ if TYPE_CHECKING:
 
     from gateway.features.subscriptions.engine import SubscriptionRules
     from gateway.features.subscriptions.shared.changes import ChangeSource
-    from gateway.features.subscriptions.shared.divided_work import WorkSharing
-    from gateway.features.subscriptions.shared.owned import OwnedSubscriptions
+    from gateway.features.subscriptions.shared.lease import WorkSharing
+    from gateway.features.subscriptions.shared.loader import OwnedSubscriptions
     from gateway.features.subscriptions.storage.documents import Documents
 
 # Until all gateways report what they change, and to this one: from their next beat on.
 REPORTED_S = 2 * BEAT_S
 FIRST_REPORTS_S = 10.0  # by then the first subscription has its documents
 FIRST_BEAT_S = 1.0  # that a start waits for: whoever finds no owner delivers at once
+
+
+class BeatFailures:
+    """The failures of one route's beats. That the log cannot be reached, the log itself reports."""
+
+    def __init__(self, route: str) -> None:
+        self._route = route
+        self._fault = ""  # the latest one, since a beat has succeeded
+        self.reason = ""  # why the log refused the latest beat; empty once one has succeeded
+
+    def succeed(self) -> None:
+        """Note that a beat has succeeded."""
+        self._fault = self.reason = ""
+
+    def note(self, error: Exception) -> None:
+        """Log the fault that is being handled, unless the same goes on."""
+        self.reason = error.detail if isinstance(error, HeadgateError) else ""
+        if not isinstance(error, HeadgateError) and (fault := repr(error)) != self._fault:
+            self._fault = fault
+            log.exception("subscription.lease_not_seen", route=self._route)
 
 
 class SharedSubscriptions(Background):

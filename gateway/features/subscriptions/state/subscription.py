@@ -7,14 +7,17 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import msgspec
 
-from gateway.features.subscriptions.state.cursors import CursorRow, EventNumbering, EventPosition
-from gateway.features.subscriptions.state.delivery_state import DeliveryState
-from gateway.features.subscriptions.streams.contract import Position, StreamView, is_growth
+from gateway.features.subscriptions.state.delivery_state import (
+    CursorRow,
+    DeliveryState,
+    EventNumbering,
+    EventPosition,
+)
+from gateway.features.subscriptions.streams import Position, StreamView, is_growth
 
 if TYPE_CHECKING:
     from gateway.features.subscriptions.state.configuration import SubscriptionConfiguration
-    from gateway.features.subscriptions.state.cursors import SnapshotEnd
-    from gateway.features.subscriptions.state.delivery_state import RenewalState
+    from gateway.features.subscriptions.state.delivery_state import RenewalState, SnapshotEnd
     from gateway.features.subscriptions.state.owners import SubscriptionOwner
 
 # Removed streams of a subscription whose cursors are remembered, so that a wake can say that such a

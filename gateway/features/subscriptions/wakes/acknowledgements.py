@@ -13,9 +13,9 @@ from gateway.protocol.streams.offsets import BEGINNING
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from gateway.features.subscriptions.state.cursors import SnapshotEnd
+    from gateway.features.subscriptions.state.delivery_state import SnapshotEnd
     from gateway.features.subscriptions.state.subscription import DurableSubscription, StreamLink
-    from gateway.features.subscriptions.streams.contract import Position
+    from gateway.features.subscriptions.streams import Position
 
 _MEMBERS = frozenset(("wake_id", "generation", "acks", "done"))
 LONGEST_TOLD_NAME = 256  # characters of a stream's name in a refusal: a request may have 1 MiB

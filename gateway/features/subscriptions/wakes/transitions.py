@@ -11,15 +11,18 @@ from typing import TYPE_CHECKING, Protocol
 
 from gateway.features.subscriptions.errors import SubscriptionRefused
 from gateway.features.subscriptions.wakes import acknowledgements
-from gateway.features.subscriptions.wakes.deadline_timer import DeadlineTimer
-from gateway.features.subscriptions.wakes.timing import next_deadline, pause_s, shorten_waits
+from gateway.features.subscriptions.wakes.timing import (
+    DeadlineTimer,
+    next_deadline,
+    pause_s,
+    shorten_waits,
+)
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from gateway.features.subscriptions.state.cursors import SnapshotEnd
-    from gateway.features.subscriptions.state.delivery_state import Wake
+    from gateway.features.subscriptions.state.delivery_state import SnapshotEnd, Wake
     from gateway.features.subscriptions.state.subscription import DurableSubscription
     from gateway.features.subscriptions.storage.rows import SubscriptionRows
     from gateway.features.subscriptions.wakes.acknowledgements import Acknowledgement, CursorChange

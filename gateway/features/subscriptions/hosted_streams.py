@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
-from gateway.features.subscriptions.streams.contract import StreamSource
+from gateway.features.subscriptions.streams import StreamSource
 from gateway.later import Later
 from gateway.logs.contract import listing_of
 from gateway.protocol.requests import Append
