@@ -188,7 +188,7 @@ def test_a_name_of_900_segments_is_matched_and_linked_in_short_turns(
             for number, pattern in enumerate(hardest_patterns(2_000)):
                 made = subscription_of(f"s{number}", pattern)
                 gateway.engine.add(made)
-                made.activate()
+                made.phase = "active"
             await gateway.create("wakes", body=b"[]")
             gateway.engine.streams.observe(gateway.engine.on_change)
             await asyncio.sleep(0)  # what was done so far is a turn of the test

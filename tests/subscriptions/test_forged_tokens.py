@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import pytest
 
-from gateway.features.subscriptions.sending.key_stores import DOCUMENT, DocumentKeys
+from gateway.features.subscriptions.sending.key_stores import DOCUMENT
 from gateway.features.subscriptions.sending.signing import KeyRing
 from gateway.features.subscriptions.storage.documents import MemoryDocuments, documents_in
 from tests.logs.abilities import needed
@@ -122,7 +122,7 @@ async def _sent(
 
 
 async def _known(gateway: Subscribed, token: str, other: str) -> Known:
-    keys = KeyRing(DocumentKeys(MemoryDocuments({})))
+    keys = KeyRing(MemoryDocuments({}))
     await keys.prepare(0.0)
     elsewhere = keys.token(gateway.engine.by_id["s"], gateway.gateway.clock())
     return Known(token, other, elsewhere, gateway.engine.keys.jwks()["keys"][0]["x"])

@@ -11,8 +11,9 @@ import pytest
 from cryptography.exceptions import InvalidSignature
 
 from gateway.errors import LogUnavailable
-from gateway.features.subscriptions.sending.key_stores import FILE, FileKeys
+from gateway.features.subscriptions.sending.key_stores import FILE
 from gateway.features.subscriptions.sending.signing import AHEAD_S, BEHIND_S, ROTATE_S, KeyRing
+from gateway.features.subscriptions.storage.documents import MemoryDocuments
 from gateway.logs.sqlite.log import SqliteLog
 from tests.subscriptions.receivers import is_signed, receiver, subscribed
 from tests.support.serving import PREFIX, get
@@ -21,10 +22,17 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+def ring_in(folder: Path) -> KeyRing:
+    """Return the keys in a private folder."""
+    documents = MemoryDocuments({})
+    documents.private_folder = folder
+    return KeyRing(documents)
+
+
 async def test_keys_are_the_same_after_a_restart_and_only_the_server_reads_them(
     tmp_path: Path,
 ) -> None:
-    first, second = KeyRing(FileKeys(tmp_path)), KeyRing(FileKeys(tmp_path))
+    first, second = ring_in(tmp_path), ring_in(tmp_path)
     await first.prepare(1000.0)
     await second.prepare(2000.0)
     assert first.jwks() == second.jwks()
@@ -34,7 +42,7 @@ async def test_keys_are_the_same_after_a_restart_and_only_the_server_reads_them(
 async def test_a_new_key_is_published_before_it_signs_and_the_old_one_until_it_cannot_matter(
     tmp_path: Path,
 ) -> None:
-    ring = KeyRing(FileKeys(tmp_path))
+    ring = ring_in(tmp_path)
     await ring.prepare(0.0)
     (old,) = [key["kid"] for key in ring.jwks()["keys"]]
     assert ring.is_ready(ROTATE_S - 1)
@@ -48,7 +56,7 @@ async def test_a_new_key_is_published_before_it_signs_and_the_old_one_until_it_c
         await ring.prepare(ROTATE_S + AHEAD_S + now)
         assert len(ring.jwks()["keys"]) == published
     # After a long stop the former key still signs until the new one is known.
-    late = KeyRing(FileKeys(tmp_path))
+    late = ring_in(tmp_path)
     await late.prepare(10 * ROTATE_S)
     assert late.key_id(10 * ROTATE_S) == kids[1]
     assert len(late.jwks()["keys"]) == 2
@@ -57,7 +65,7 @@ async def test_a_new_key_is_published_before_it_signs_and_the_old_one_until_it_c
 async def test_the_first_subscriptions_of_all_may_come_at_once(tmp_path: Path) -> None:
     async with subscribed(SqliteLog(tmp_path)) as gateway, receiver() as at:
         await asyncio.gather(*(gateway.webhook(f"s{it}", at, pattern="*") for it in range(20)))
-        stored = KeyRing(FileKeys(tmp_path))
+        stored = ring_in(tmp_path)
         await stored.prepare(gateway.gateway.clock())
         assert stored.jwks() == gateway.engine.keys.jwks()
 
@@ -66,7 +74,7 @@ async def test_the_first_subscriptions_of_all_may_come_at_once(tmp_path: Path) -
 async def test_a_key_file_that_cannot_be_read_is_left_as_it_is(text: bytes, tmp_path: Path) -> None:
     (tmp_path / FILE).write_bytes(text)
     with pytest.raises(LogUnavailable, match=FILE):
-        await KeyRing(FileKeys(tmp_path)).prepare(0.0)
+        await ring_in(tmp_path).prepare(0.0)
     assert (tmp_path / FILE).read_bytes() == text
 
 

@@ -10,7 +10,6 @@ from aiohttp import web
 
 from gateway.errors import DestinationRefused
 from gateway.features.subscriptions.sending.failures import DeliveryFailed
-from gateway.features.subscriptions.sending.key_stores import DocumentKeys
 from gateway.features.subscriptions.sending.signing import KeyRing
 from gateway.features.subscriptions.sending.webhooks import WebhookClient, WebhookHosts
 from gateway.features.subscriptions.storage.documents import MemoryDocuments
@@ -109,7 +108,7 @@ class Names:
 @contextlib.asynccontextmanager
 async def client_of(names: Names) -> AsyncIterator[WebhookClient]:
     """A client that looks names up so, and may call this machine."""
-    keys = KeyRing(DocumentKeys(MemoryDocuments({})))
+    keys = KeyRing(MemoryDocuments({}))
     await keys.prepare(0.0)
     client = WebhookClient(keys, loopback=True, look_up=names.look_up)
     try:

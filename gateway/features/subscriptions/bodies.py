@@ -49,7 +49,7 @@ def take_snapshot(subscription: DurableSubscription, counts: Counter[str]) -> Wa
     """Return the streams of a wake that is sent now, note their ends, and count it if partial."""
     taken = snapshot(subscription)
     counts["partial"] += taken.is_partial
-    subscription.note_snapshot(taken.ends)
+    subscription.snapshot_ends = taken.ends
     return taken
 
 

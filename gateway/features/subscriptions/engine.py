@@ -18,7 +18,6 @@ from gateway.errors import LogUnavailable
 from gateway.features.subscriptions import metrics
 from gateway.features.subscriptions.membership import Membership
 from gateway.features.subscriptions.sending.deliveries import Deliveries
-from gateway.features.subscriptions.sending.key_stores import key_store
 from gateway.features.subscriptions.sending.receiver_calls import ReceiverCalls
 from gateway.features.subscriptions.sending.signing import KeyRing
 from gateway.features.subscriptions.sending.webhooks import WebhookClient
@@ -81,7 +80,7 @@ class RouteSubscriptions:
         self.rights = rights
         self.by_id: dict[str, DurableSubscription] = {}
         self.accounts = AccountCounts()
-        self.keys = KeyRing(key_store(documents))
+        self.keys = KeyRing(documents)
         self.rows = SubscriptionRows(documents, derives_links=streams.is_listed)
         client = WebhookClient(self.keys, loopback=rules.webhook_loopback)
         calls = ReceiverCalls(client, self.keys, self.url, clock)
@@ -150,7 +149,7 @@ class RouteSubscriptions:
 
     def discard_steps(self, subscription: DurableSubscription) -> Generator[None, None, None]:
         """Forget a subscription, and then its links and its rows, step by step."""
-        subscription.remove()
+        subscription.phase = "removed"
         del self.by_id[subscription.id]
         self.accounts.remove(subscription.owner)
         if (path := subscription.configuration.wake_stream) is not None:
@@ -276,7 +275,7 @@ def _resume_wakes(engine: RouteSubscriptions) -> Generator[None, None, None]:
                 engine.membership.remember_removed(link)
             yield
         if engine.by_id.get(subscription.id) is subscription:
-            subscription.activate()
+            subscription.phase = "active"
             engine.wakes.restore(subscription)
         yield
 

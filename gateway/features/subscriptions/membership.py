@@ -115,7 +115,7 @@ class Membership:
         link.subscription.links.pop(path, None)
         link.subscription.note_seen(path)
         link.subscription.forget_pending(path)
-        link.subscription.note_room()
+        link.subscription.unlinked = 0
         self._detach(link)
 
     def _detach(self, link: StreamLink) -> None:
@@ -182,7 +182,7 @@ class Membership:
         """
         if not _may_link(subscription, path, self._most_streams()):
             if subscription.configuration.wake_stream != path:
-                subscription.note_unlinked()
+                subscription.unlinked += 1
                 self._without_room.add(subscription)
                 self.refused += subscription.phase == "active"
             return None
@@ -226,7 +226,7 @@ class Membership:
             stream = self.streams[state.path] = LinkedStream(state.path)
         is_long = matching is None or len(matching) + len(stream.links) > MOST_AT_ONCE
         if is_long and _may_wait(self, stream, state, matching):
-            stream.note_match(is_needed=matching is None or bool(matching))
+            stream.is_unmatched = stream.is_unmatched or matching is None or bool(matching)
             self._take_late(stream, state)
             return _link_created(self, change, self._created)
         may_wake = stream.apply_state(state)
@@ -262,7 +262,7 @@ class Membership:
         """Link a stream, and take its state for all links; return whether it has to wait again."""
         stream = self.streams[path]
         if stream.is_unmatched:
-            stream.begin_match()
+            stream.is_unmatched = False
             additions = self._additions
             matching = yield from self.patterns.match_steps(path)
             if not matching and additions == self._additions:
@@ -300,7 +300,7 @@ class Membership:
                 link.is_glob = False  # the pattern matches it again once it is created
                 kept.append(link)
                 continue
-            subscription.note_room()
+            subscription.unlinked = 0
             if link.is_stored or link.is_recreated:
                 self.remember_removed(link)
                 kept.append(link)

@@ -89,7 +89,7 @@ class SubscriptionRequests:
                 )
             self._engine.accounts.remove(existing.owner)
             self._engine.accounts.add(owner)
-            existing.renew(owner, renewal)
+            existing.owner, existing.events = owner, renewal
             self._engine.expire(existing)
             self._engine.rows.mark_configuration(existing)
             await self._engine.rows.flush()
@@ -129,7 +129,7 @@ class SubscriptionRequests:
         engine = self._engine
         with engine.membership.watching_removals(subscription):
             await self._link(subscription, start)
-        subscription.activate()
+        subscription.phase = "active"
         engine.expire(subscription)
         engine.wakes.consider(subscription)
         return subscription

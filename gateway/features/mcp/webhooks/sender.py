@@ -145,7 +145,7 @@ class WebhookEvents:
     async def begin_numbering(self, link: StreamLink) -> None:
         """Begin to number a link's events, if that is needed: their ids depend on it."""
         if link.numbering is None and (numbering := self._reader.new_numbering()) is not None:
-            link.number_events(numbering)
+            link.numbering = numbering
             self._engine.rows.mark_link(link)
             await self._engine.rows.flush()
 
@@ -180,7 +180,7 @@ class WebhookEvents:
         cursor = self._reader.cursor_at(state, first) if is_one else None
         await receiver.notify("gap", cursor=cursor)
         if link.stream_id == state.stream_id:
-            link.accept_gap()
+            link.is_recreated = False  # the receiver has been notified of it
             if first.numbering != link.numbering:
                 link.start_at(first)
                 subscription.note(link)  # the gap may reach up to the tail

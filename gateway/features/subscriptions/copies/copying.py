@@ -15,7 +15,6 @@ import msgspec
 from gateway.errors import LogUnavailable
 from gateway.features.beats import BEAT_S
 from gateway.features.subscriptions.copies.cursors import CursorCopy, make_cursors
-from gateway.features.subscriptions.sending.key_stores import key_store
 from gateway.features.subscriptions.sending.signing import KeyRing
 from gateway.features.subscriptions.shared.lease import SubscriptionsLease, work_sharing_of
 from gateway.features.subscriptions.state.delivery_state import CursorRow, DeliveryState
@@ -199,7 +198,7 @@ class SubscriptionCopy:
             if _delivery(former).generation > delivery.generation:
                 self._outcome.ahead += 1
                 return None
-        delivery.end_wake()
+        delivery.wake = None
         configuration = one.configuration
         if row.events is not None and target.ring.content and not target.ring.has_secret_of(ring):
             resealed = _reseal_secrets(row, former_row, ring, target.ring)
@@ -215,7 +214,7 @@ def _documents_of(log: Log) -> Documents:
 
 
 async def _side(documents: Documents) -> _Side:
-    ring = KeyRing(key_store(documents))
+    ring = KeyRing(documents)
     await ring.reload()
     return _Side(await stored_subscriptions(documents), ring)
 

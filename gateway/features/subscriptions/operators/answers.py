@@ -195,10 +195,7 @@ class OperatorRequests:
         """
         engine, found = self._engine, self._requests.find(question.id)
         if found.is_paused is question.resumes:
-            if question.resumes:
-                found.delivery.resume()
-            else:
-                found.delivery.pause(engine.clock())
+            found.delivery.paused_at = None if question.resumes else engine.clock()
             engine.rows.mark(found)
             engine.wakes.retry_now(found)  # which leaves paused ones alone
         await engine.rows.flush()

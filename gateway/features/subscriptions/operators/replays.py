@@ -53,7 +53,7 @@ def set_back(
     if not moves:
         return 0
     engine.wakes.end(subscription)
-    subscription.delivery.fence()
+    subscription.delivery.generation += 1
     engine.wakes.counts["replayed"] += 1
     for link, stream_id, position in moves:
         yield

@@ -276,7 +276,7 @@ class OriginStreams(StreamSource):
         if self._on_change is not None:
             self._on_change(OriginChange(view, view.version, removes=True))
         if (stream := self.linked.get(name)) is not None:
-            stream.note_removal(is_deleted=is_deleted)
+            stream.was_deleted = is_deleted
 
     def _notify_of(self, view: OriginView, expected: int | None) -> None:
         self._doubts.pop(view.path, None)

@@ -18,6 +18,7 @@ from gateway.errors import HeadgateError, OriginBusy, OriginTimeout, OriginUnrea
 from gateway.features.subscriptions.engine import RouteSubscriptions
 from gateway.features.subscriptions.origins.origin_streams import OriginStreams
 from gateway.features.subscriptions.origins.origin_view import stored_view
+from gateway.features.subscriptions.state.subscription import UnseenStream
 from gateway.features.subscriptions.storage.documents import documents_in
 from gateway.stepped import in_task
 from gateway.telemetry.logs import log
@@ -72,8 +73,8 @@ class OriginSubscriptions(RouteSubscriptions):
             for path, link in subscription.links.items():
                 # Periodic checks run already: what one of them has seen is not unseen.
                 if link.stream.state is None:
-                    subscription.note_unseen(path, stored_view(link))
-            subscription.activate()
+                    subscription.unseen[path] = UnseenStream(stored_view(link))
+            subscription.phase = "active"
         compared = self.origin_streams.checks.compare_all(list(self.membership.streams))
         compared.add_done_callback(partial(self._go_on, stored))
         await asyncio.wait({compared}, timeout=COMPARED_WITHIN_S)

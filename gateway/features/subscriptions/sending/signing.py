@@ -17,13 +17,14 @@ import msgspec
 
 from gateway.errors import LogUnavailable
 from gateway.features.subscriptions.errors import SubscriptionRefused
+from gateway.features.subscriptions.sending.key_stores import FILE, read_keys, write_keys
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-    from gateway.features.subscriptions.sending.key_stores import KeyStore
     from gateway.features.subscriptions.state.subscription import DurableSubscription
+    from gateway.features.subscriptions.storage.documents import Documents
 
 ROTATE_S = 30 * 86_400.0  # how long a key signs
 # A new key is published for so long before it signs: caches store the keys for 300 s.
@@ -59,10 +60,10 @@ class TokenScope(NamedTuple):
 
 
 class KeyRing:
-    """The keys of one route, which are also in its store."""
+    """The keys of one route, which are stored beside its documents."""
 
-    def __init__(self, store: KeyStore) -> None:
-        self._store = store
+    def __init__(self, documents: Documents) -> None:
+        self._documents = documents
         self._content: StoredKeys | None = None
         self._preparing = asyncio.Lock()
 
@@ -76,7 +77,7 @@ class KeyRing:
                 content = await self._read_store() or StoredKeys(secrets.token_bytes(32), ())
             renewed = _rotate(content, now)
             if renewed is not content:
-                await self._store.write(msgspec.json.encode(renewed))
+                await write_keys(self._documents, msgspec.json.encode(renewed))
             self._content = renewed
 
     async def reload(self) -> bool:
@@ -111,7 +112,7 @@ class KeyRing:
             keys = sorted({*ours.keys, *joined.keys}, key=lambda key: key.signs_from)
             joined = StoredKeys(ours.secret, tuple(keys))
         if joined != ours:
-            await self._store.write(msgspec.json.encode(joined))
+            await write_keys(self._documents, msgspec.json.encode(joined))
             self._content = joined
 
     def is_ready(self, now: float) -> bool:
@@ -196,12 +197,12 @@ class KeyRing:
         return hmac.digest(self._content.secret, encoded.encode(), hashlib.sha256)
 
     async def _read_store(self) -> StoredKeys | None:
-        stored = await self._store.read()
+        stored = await read_keys(self._documents)
         try:
             return None if stored is None else msgspec.json.decode(stored, type=StoredKeys)
         except msgspec.DecodeError as error:
-            reason = f"the keys in {self._store.name} cannot be read: {error}"
-            raise LogUnavailable(reason) from None
+            place = "the log" if self._documents.private_folder is None else FILE
+            raise LogUnavailable(f"the keys in {place} cannot be read: {error}") from None
 
 
 def _rotate(content: StoredKeys, now: float) -> StoredKeys:

@@ -17,7 +17,6 @@ from gateway.background import Background
 from gateway.errors import HeadgateError, LogUnavailable
 from gateway.features.beats import BEAT_S
 from gateway.features.subscriptions import metrics
-from gateway.features.subscriptions.sending.key_stores import DocumentKeys
 from gateway.features.subscriptions.sending.signing import KeyRing
 from gateway.features.subscriptions.shared import mail
 from gateway.features.subscriptions.shared.changes import ReportedChanges, TailComparisons
@@ -89,7 +88,7 @@ class SharedSubscriptions(Background):
             return engine
 
         self._loader = OwnedLoader(sharing, self.lease, make_attached, self._on_opened)
-        self.keys = KeyRing(DocumentKeys(documents))
+        self.keys = KeyRing(documents)
         self._changes = changes
         self._mailboxes = sharing.mailboxes
         self._failures = BeatFailures(prefix)

@@ -70,24 +70,6 @@ class Wake(msgspec.Struct):
     announcements: int = 0
     begun_at: float | None = None
 
-    @classmethod
-    def new(cls, now: float) -> Wake:
-        """Return a wake with an id of its own."""
-        return cls(f"w_{secrets.token_urlsafe(12)}", begun_at=now)
-
-    def claim(self, worker: str) -> None:
-        """Note the worker that has claimed the wake."""
-        self.holder = worker
-
-    def lease(self, until: float) -> None:
-        """Begin the lease of the wake, or extend it."""
-        self.lease_until = until
-
-    def note_announcement(self, now: float) -> None:
-        """Note that the event of the wake was written to the wake stream."""
-        self.announced_at = now
-        self.announcements += 1
-
     def shorten(self, now: float, lease_s: float) -> None:
         """Shorten what began before the clock was set back to `now`."""
         if self.lease_until is not None:
@@ -131,18 +113,10 @@ class DeliveryState(msgspec.Struct):
     # The wake in flight
 
     def begin_wake(self, now: float) -> Wake:
-        """Begin a wake of the next generation."""
-        self.fence()
-        self.wake = wake = Wake.new(now)
-        return wake
-
-    def end_wake(self) -> None:
-        """End the wake in flight."""
-        self.wake = None
-
-    def fence(self) -> None:
-        """Begin the next generation: requests for wakes of earlier ones are refused."""
+        """Begin a wake of the next generation: requests for earlier ones are refused."""
         self.generation += 1
+        self.wake = wake = Wake(f"w_{secrets.token_urlsafe(12)}", begun_at=now)
+        return wake
 
     @property
     def is_undelivered(self) -> bool:
@@ -161,14 +135,6 @@ class DeliveryState(msgspec.Struct):
         """Return for how many seconds attempts have come to nothing."""
         return 0.0 if self.failing_since is None else max(0.0, now - self.failing_since)
 
-    def wait_until(self, moment: float) -> None:
-        """Make no attempt before a moment."""
-        self.next_attempt_at = moment
-
-    def stop_waiting(self) -> None:
-        """Allow an attempt at any time."""
-        self.next_attempt_at = None
-
     def succeed(self) -> None:
         """Note that the worker has acknowledged something, or that there is nothing to do."""
         self.failures = 0
@@ -183,23 +149,3 @@ class DeliveryState(msgspec.Struct):
             self.failing_since = min(self.failing_since, now)
         if self.next_attempt_at is not None:
             self.next_attempt_at = min(self.next_attempt_at, now + pause_s)
-
-    # What waits for acknowledgements
-
-    def note_pending(self, since: float | None) -> None:
-        """Note since when something waits for its acknowledgement; None if that is not known."""
-        self.waiting_since = since
-
-    def note_nothing_pending(self) -> None:
-        """Note that everything is acknowledged."""
-        self.waiting_since = None
-
-    # Operators
-
-    def pause(self, now: float) -> None:
-        """Make no attempt until the subscription is resumed."""
-        self.paused_at = now
-
-    def resume(self) -> None:
-        """Make attempts again."""
-        self.paused_at = None

@@ -60,18 +60,6 @@ class LinkedStream(msgspec.Struct, gc=False, eq=False):
         """Note the present state of the stream, which is there."""
         self.state, self.was_deleted = state, False
 
-    def note_removal(self, *, is_deleted: bool) -> None:
-        """Note that the stream is gone, and whether a client has deleted it."""
-        self.was_deleted = is_deleted
-
-    def note_match(self, *, is_needed: bool) -> None:
-        """Note whether patterns have to be matched, which stays until a match begins."""
-        self.is_unmatched = self.is_unmatched or is_needed
-
-    def begin_match(self) -> None:
-        """Note that patterns are matched from now on."""
-        self.is_unmatched = False
-
     def apply_state(self, state: StreamView) -> bool:
         """Apply the present state of the stream; return whether it may begin wakes."""
         adds_nothing = self.is_pending_for_all and is_growth(self.state, state)
@@ -205,14 +193,6 @@ class StreamLink(msgspec.Struct, gc=False, eq=False):
         self.numbering = row.numbering
         self.messages = row.messages if self.is_stored else 0
 
-    def accept_gap(self) -> None:
-        """Note that the receiver was notified of events that are missing."""
-        self.is_recreated = False
-
-    def number_events(self, numbering: EventNumbering) -> None:
-        """Begin to number the events behind the cursor."""
-        self.numbering = numbering
-
     def accept_messages(self, at: EventPosition) -> None:
         """Note how many messages of the next record were accepted."""
         self.messages, self.numbering = at.messages, at.numbering
@@ -235,8 +215,8 @@ class StreamLink(msgspec.Struct, gc=False, eq=False):
 class DurableSubscription:
     """A subscription; `birth` tells it from another one with the same id.
 
-    Its attributes change by its methods alone, those of `delivery` by that one's. `membership`
-    changes the links, and what is known of their streams.
+    `membership` changes the links, and `wakes.transitions` the `delivery`, which it marks then, so
+    that it is stored.
     """
 
     def __init__(
@@ -313,34 +293,6 @@ class DurableSubscription:
         """Replace who has the subscription, and what a host of MCP has renewed."""
         self.owner, self.events = owner, events
 
-    def restore(self, delivery: DeliveryState) -> None:
-        """Take the stored state of the deliveries."""
-        self.delivery = delivery
-
-    def activate(self) -> None:
-        """Allow wakes: all streams are linked, and compared with their cursors."""
-        self.phase = "active"
-
-    def remove(self) -> None:
-        """Allow no wakes any more, and no writes of rows."""
-        self.phase = "removed"
-
-    def note_snapshot(self, ends: dict[str, SnapshotEnd]) -> None:
-        """Note the ends of streams that the present wake tells."""
-        self.snapshot_ends = ends
-
-    def note_unlinked(self) -> None:
-        """Count a stream that was not linked, because there are too many."""
-        self.unlinked += 1
-
-    def note_room(self) -> None:
-        """Note that there is room for another link."""
-        self.unlinked = 0
-
-    def note_unseen(self, path: str, view: StreamView | None) -> None:
-        """Note that the tail of a linked stream is not known, and its `view` by the cursor."""
-        self.unseen[path] = UnseenStream(view)
-
     def note_acknowledged(self, path: str) -> None:
         """Note that a worker has read what there was of a stream, if its tail is not known."""
         if (unseen := self.unseen.get(path)) is not None:
@@ -366,4 +318,4 @@ class DurableSubscription:
         if link is not None:
             link.is_noted = link.stream.is_pending_for_all = False
         if not self.pending and self.phase == "active":
-            self.delivery.note_nothing_pending()
+            self.delivery.waiting_since = None

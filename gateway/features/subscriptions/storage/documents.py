@@ -120,7 +120,7 @@ def checksum(name: str, body: bytes) -> int:
 class MemoryDocuments:
     """Documents in a dict, which ends with the process."""
 
-    private_folder = None
+    private_folder: Path | None = None
 
     def __init__(self, bodies: dict[str, bytes]) -> None:
         self._bodies = bodies

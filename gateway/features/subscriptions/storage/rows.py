@@ -230,7 +230,7 @@ class SubscriptionRows:
             if loaded.subscription is None:
                 self._remove_rest(subscription_id, loaded)
             elif loaded.delivery is not None:
-                loaded.subscription.restore(loaded.delivery)
+                loaded.subscription.delivery = loaded.delivery
         return {name: it for name, it in found.items() if it.subscription is not None}
 
     def _remove_rest(self, subscription_id: str, loaded: LoadedSubscription) -> None:

@@ -76,7 +76,7 @@ class Wakes:
         """Begin a wake if there is pending work and none is in flight; return whether it began."""
         delivery = subscription.delivery
         if delivery.waiting_since is None and subscription.pending:
-            delivery.note_pending(self._clock())
+            delivery.waiting_since = self._clock()
         if delivery.wake is not None or not subscription.pending:
             return False
         if not subscription.may_send or not self._is_open:
@@ -85,14 +85,14 @@ class Wakes:
             if self._clock() < delivery.next_attempt_at:
                 self._schedule(subscription)
                 return False
-            delivery.stop_waiting()
+            delivery.next_attempt_at = None
         self._begin(subscription)
         self._deliveries.queue(subscription)
         return True
 
     def _begin(self, subscription: DurableSubscription) -> Wake:
         wake = subscription.delivery.begin_wake(self._clock())
-        subscription.note_snapshot({})
+        subscription.snapshot_ends = {}
         self.counts["begun"] += 1
         self._rows.mark(subscription)
         return wake
@@ -130,9 +130,9 @@ class Wakes:
         if not subscription.may_have_work:
             raise SubscriptionRefused("NO_PENDING_WORK", "all events are acknowledged")
         if wake is None:
-            delivery.stop_waiting()
+            delivery.next_attempt_at = None
             wake = self._begin(subscription)
-        wake.claim(worker)
+        wake.holder = worker
         self._lease(subscription, wake)
         self.counts["claimed"] += 1
         return wake
@@ -188,7 +188,7 @@ class Wakes:
     def start_lease(self, subscription: DurableSubscription, wake: Wake) -> None:
         """Begin the lease of a webhook whose receiver has accepted the wake."""
         self.counts["delivered"] += 1
-        subscription.delivery.stop_waiting()
+        subscription.delivery.next_attempt_at = None
         self._lease(subscription, wake)
 
     def acknowledge_all(
@@ -202,7 +202,8 @@ class Wakes:
     def note_announcement(self, subscription: DurableSubscription, wake: Wake) -> None:
         """Note that the event of a wake was written; it is written again if nobody claims it."""
         self.counts["delivered"] += 1
-        wake.note_announcement(self._clock())
+        wake.announced_at = self._clock()
+        wake.announcements += 1
         subscription.delivery.succeed()
         self._rows.mark(subscription)
         self._schedule(subscription)
@@ -223,7 +224,8 @@ class Wakes:
         self.counts["failed"] += 1
         delivery.note_failure(reason, category, now)
         chance = random.random()  # noqa: S311 - spread
-        delivery.wait_until(now + pause_s(delivery.failures, delivery.failing_s(now), chance))
+        pause = pause_s(delivery.failures, delivery.failing_s(now), chance)
+        delivery.next_attempt_at = now + pause
         self._rows.mark(subscription)
         self._schedule(subscription)
 
@@ -234,7 +236,7 @@ class Wakes:
             return
         wake = delivery.wake
         self.counts["retried"] += delivery.next_attempt_at is not None
-        delivery.stop_waiting()
+        delivery.next_attempt_at = None
         if wake is None:
             self.consider(subscription)
         elif wake.lease_until is None:
@@ -261,7 +263,7 @@ class Wakes:
         return has_moved
 
     def _lease(self, subscription: DurableSubscription, wake: Wake) -> None:
-        wake.lease(self._clock() + subscription.configuration.lease_s)
+        wake.lease_until = self._clock() + subscription.configuration.lease_s
         self._rows.mark(subscription)
         self._schedule(subscription)
 
@@ -273,9 +275,9 @@ class Wakes:
         """
         delivery = subscription.delivery
         if delivery.wake is not None and _is_all_acknowledged(subscription):
-            delivery.note_pending(delivery.wake.begun_at)  # what is pending came later
-        delivery.end_wake()
-        subscription.note_snapshot({})
+            delivery.waiting_since = delivery.wake.begun_at  # what is pending came later
+        delivery.wake = None
+        subscription.snapshot_ends = {}
         self._rows.mark(subscription)
 
     # Deadlines
