@@ -260,7 +260,7 @@ async def two(url: str, **options: Any) -> AsyncIterator[tuple[Subscribed, Subsc
 def check_owner(owner: Subscribed, other: Subscribed) -> None:
     """Check that the first of two gateways delivers, and that the other one knows it."""
     assert shared(owner).engine is not None
-    assert shared(other).other_owner == shared(owner).lease.name
+    assert shared(other).lease.other_owner == shared(owner).lease.name
 
 
 def shared(gateway: Subscribed) -> SharedSubscriptions:

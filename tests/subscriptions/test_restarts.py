@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gateway.errors import LogUnavailable
-from gateway.features.subscriptions.state import patterns
 from gateway.features.subscriptions.storage.documents import MemoryDocuments
 from gateway.features.subscriptions.storage.rows import SubscriptionRows
 from gateway.logs.sqlite.log import SqliteLog
@@ -71,21 +70,6 @@ async def test_configuration_cursors_and_links_are_there_after_a_restart(tmp_pat
             assert len(at.wakes) == 1
             await gateway.append("a")
             assert (await at.wake(2))["generation"] == 2
-
-
-async def test_a_stored_pattern_that_is_longer_than_new_ones_may_be_applies_after_a_restart(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    members = {"type": "pull-wake", "pattern": "*/**/a/**", "wake_stream": "wakes"}
-    async with started(tmp_path) as gateway:
-        await gateway.create("wakes", body=b"[]")
-        assert (await gateway.put("s", **members))[0] == 201
-    monkeypatch.setattr(patterns, "MOST_SEGMENTS", 3)
-    monkeypatch.setattr(patterns, "MOST_SEVERAL", 1)
-    async with started(tmp_path) as gateway:
-        await gateway.create("x/a/y", body=b'{"n":1}')
-        assert (await gateway.claim())[0] == 200
-        assert (await gateway.put("t", **members))[0] == 400
 
 
 async def test_a_wake_that_was_not_acknowledged_is_sent_again_as_the_same(tmp_path: Path) -> None:

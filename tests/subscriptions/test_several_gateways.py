@@ -177,7 +177,7 @@ async def test_when_more_streams_have_changed_than_may_wait_all_are_compared(
         changing = owner if by_owner else other
         sharing = work_sharing_of(changing.gateway.log)
         assert sharing is not None
-        changed = ReportedChanges(sharing, shared(changing), comparisons.schedule, most=3)
+        changed = ReportedChanges(sharing, shared(changing).loader, comparisons.schedule, most=3)
         changing.gateway.route.table.commits.observers[:] = [changed.on_commit]
         changed.is_active = True
         names = {f"e{it}" for it in range(number)}

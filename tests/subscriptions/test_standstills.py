@@ -105,7 +105,7 @@ async def test_many_requests_to_a_gateway_that_stood_still_take_no_lease_back(
         assert shared(other).engine is not None
         assert shared(other).lease.take_overs == 1
         assert shared(owner).lease.take_overs == 1
-        assert shared(owner).other_owner == shared(other).lease.name
+        assert shared(owner).lease.other_owner == shared(other).lease.name
 
 
 async def test_a_claim_at_a_gateway_that_lost_the_lease_is_granted_by_its_holder(

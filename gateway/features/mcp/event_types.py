@@ -13,7 +13,7 @@ from gateway.errors import BadRequest, StartError
 from gateway.features.mcp.rpc import INVALID_PARAMS, RpcError
 from gateway.features.subscriptions.state.patterns import (
     SEVERAL,
-    bounded_pattern_of,
+    pattern_of,
     stream_name,
 )
 
@@ -46,7 +46,7 @@ class EventType:
         """Take an entry of a file. Raises BadRequest."""
         self.name = entry.name
         self.description = entry.description
-        self.pattern = bounded_pattern_of(entry.streams)
+        self.pattern = pattern_of(entry.streams)
         self.time = [
             part.replace("~1", "/").replace("~0", "~") for part in entry.time.split("/")[1:]
         ]

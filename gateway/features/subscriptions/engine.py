@@ -21,7 +21,7 @@ from gateway.features.subscriptions.sending.deliveries import Deliveries
 from gateway.features.subscriptions.sending.receiver_calls import ReceiverCalls
 from gateway.features.subscriptions.sending.signing import KeyRing
 from gateway.features.subscriptions.sending.webhooks import WebhookClient
-from gateway.features.subscriptions.state.owners import AccountCounts, needs_of
+from gateway.features.subscriptions.state.owners import needs_of
 from gateway.features.subscriptions.storage.rows import SubscriptionRows
 from gateway.features.subscriptions.wakes.transitions import Wakes
 from gateway.protocol.http.paths import RESERVED
@@ -79,7 +79,7 @@ class RouteSubscriptions:
         self.clock = clock
         self.rights = rights
         self.by_id: dict[str, DurableSubscription] = {}
-        self.accounts = AccountCounts()
+        self.accounts: Counter[str] = Counter()  # subscriptions by account
         self.keys = KeyRing(documents)
         self.rows = SubscriptionRows(documents, derives_links=streams.is_listed)
         client = WebhookClient(self.keys, loopback=rules.webhook_loopback)
@@ -138,7 +138,7 @@ class RouteSubscriptions:
     def add(self, subscription: DurableSubscription) -> None:
         """Add a subscription; it receives changes once the streams are observed."""
         self.by_id[subscription.id] = subscription
-        self.accounts.add(subscription.owner)
+        self.accounts[subscription.owner.account] += 1
         self.membership.add(subscription)
         if (path := subscription.configuration.wake_stream) is not None:
             self.wake_streams.setdefault(path, {})[subscription] = None
@@ -151,7 +151,7 @@ class RouteSubscriptions:
         """Forget a subscription, and then its links and its rows, step by step."""
         subscription.phase = "removed"
         del self.by_id[subscription.id]
-        self.accounts.remove(subscription.owner)
+        self.accounts -= Counter([subscription.owner.account])
         if (path := subscription.configuration.wake_stream) is not None:
             self.wake_streams[path].pop(subscription, None)
             if not self.wake_streams[path]:

@@ -6,6 +6,7 @@ Each method carries out one request, and raises SubscriptionRefused or HeadgateE
 from __future__ import annotations
 
 import secrets
+from collections import Counter
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -87,8 +88,8 @@ class SubscriptionRequests:
                 raise SubscriptionRefused(
                     "SUBSCRIPTION_ALREADY_EXISTS", "it exists with another configuration or owner"
                 )
-            self._engine.accounts.remove(existing.owner)
-            self._engine.accounts.add(owner)
+            self._engine.accounts -= Counter([existing.owner.account])
+            self._engine.accounts[owner.account] += 1
             existing.owner, existing.events = owner, renewal
             self._engine.expire(existing)
             self._engine.rows.mark_configuration(existing)
@@ -112,7 +113,7 @@ class SubscriptionRequests:
                 raise SubscriptionRefused("WEBHOOK_URL_REJECTED", refusal.detail) from None
         if configuration.wake_stream in configuration.streams:
             raise invalid("a subscription cannot be linked to its own wake stream")
-        if engine.accounts.number(owner) >= rules.max_client_subscriptions:
+        if engine.accounts[owner.account] >= rules.max_client_subscriptions:
             raise self._limit_refusal("max_client_subscriptions")
         if len(configuration.streams) > rules.max_subscription_streams:
             raise self._limit_refusal("max_subscription_streams")

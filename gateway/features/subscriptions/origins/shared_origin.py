@@ -222,7 +222,7 @@ class SharedOriginSubscriptions(SharedSubscriptions):
 
     async def _ask(self, names: Sequence[str]) -> AwaitedNames:
         """Return who is awaited, once the gateway that delivers has stored it."""
-        if not self.other_owner and (why := self._log.why_unhealthy()) is not None:
+        if not self.lease.other_owner and (why := self._log.why_unhealthy()) is not None:
             raise LogUnavailable(f"it is not known who waits for the stream: {why}")
         content = settled_names.encode_names(names)
         back = await self.hand_on(mail.HandedOnRequest(mail.FIRST_WRITES, "", "", [], content))

@@ -24,8 +24,8 @@ from gateway.telemetry.logs import log
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-    from gateway.features.subscriptions.shared.lease import SubscriptionsLease, WorkSharing
-    from gateway.features.subscriptions.shared.loader import OwnedSubscriptions
+    from gateway.features.subscriptions.shared.lease import WorkSharing
+    from gateway.features.subscriptions.shared.loader import OwnedLoader
     from gateway.features.subscriptions.shared.mail import StreamNote
     from gateway.protocol.streams.state import Change
 
@@ -36,20 +36,6 @@ MOST_WAITING = 100_000  # streams that wait to be reported: beyond it, all are c
 GATHER_S = 0.02
 RETRY_S = 0.1  # while no owner listens, or the log cannot be reached
 COMPARE_S = 60.0  # between two comparisons, if there is no reason for one
-
-
-class OwnerView(Protocol):
-    """The owner of the subscriptions, as this gateway sees it."""
-
-    lease: SubscriptionsLease
-
-    @property
-    def engine(self) -> OwnedSubscriptions | None:
-        """The subscriptions, if this gateway is the owner, and has opened them."""
-
-    @property
-    def other_owner(self) -> str:
-        """The name of another gateway that is the owner, or ""."""
 
 
 class ChangeSource(Protocol):
@@ -76,7 +62,7 @@ class ReportedChanges(Background):
     def __init__(
         self,
         sharing: WorkSharing,
-        view: OwnerView,
+        loader: OwnedLoader,
         schedule_comparison: Callable[[], None],
         most: int = MOST_WAITING,
     ) -> None:
@@ -89,7 +75,8 @@ class ReportedChanges(Background):
         self._most = most
         self._schedule_comparison = schedule_comparison
         self._sharing = sharing
-        self._view = view
+        self._loader = loader
+        self._lease = loader.lease
         self._paths: dict[str, StreamNote] = {}
         self._compare = False
         self._wakened = asyncio.Event()
@@ -105,7 +92,7 @@ class ReportedChanges(Background):
         """Take a change that this gateway has committed, or may have."""
         if not self.is_active:
             return
-        engine = self._view.engine
+        engine = self._loader.engine
         if is_certain and engine is not None and engine.take_commit(change):
             self.note_own_change(change.state.path, change.expected is None)
             return
@@ -132,7 +119,7 @@ class ReportedChanges(Background):
 
     def add(self, changed: mail.ChangeReport) -> None:
         """Take the streams that another gateway has reported."""
-        engine = self._view.engine if self._view.lease.is_certain else None
+        engine = self._loader.engine if self._lease.is_certain else None
         for path, note in changed.paths.items():
             if engine is None or not engine.take_note(path, note):
                 self.note(path, note)
@@ -158,7 +145,7 @@ class ReportedChanges(Background):
             if self._taken.are_too_many:
                 self.compare()
             self._note_again(self._taken.take_lost())
-        for lost in self._sent.take_lost(self._view.other_owner, monotonic()):
+        for lost in self._sent.take_lost(self._lease.other_owner, monotonic()):
             self._note_again(lost)
         for sender, numbers in self._taken.confirm().items():
             await self._sharing.mailboxes.send(sender, mail.encode(mail.ReportResponse(numbers)))
@@ -194,7 +181,7 @@ class ReportedChanges(Background):
 
     async def flush(self) -> None:
         """Report what waits, as far as the log can be reached at once."""
-        while self._paths and self._view.engine is None:
+        while self._paths and self._loader.engine is None:
             try:
                 if not await self._work():
                     return
@@ -219,13 +206,13 @@ class ReportedChanges(Background):
 
     async def _pass_on(self, batch: dict[str, StreamNote]) -> Collection[str]:
         """Return the paths that were taken here, or reported to the owner."""
-        engine = self._view.engine
+        engine = self._loader.engine
         if engine is None:
             return batch.keys() if await self._report(batch) else ()
-        if not self._view.lease.is_certain:
+        if not self._lease.is_certain:
             return ()  # another gateway may be the owner by now
         taken = await engine.apply_notes(batch)
-        if self._view.engine is not engine:
+        if self._loader.engine is not engine:
             return ()
         for path in taken:
             self.note_own_change(path, batch[path])
@@ -233,8 +220,8 @@ class ReportedChanges(Background):
 
     async def _report(self, batch: dict[str, StreamNote]) -> bool:
         """Report streams to the owner; return whether a gateway received it."""
-        number, owner = self._sent.next_number(), self._view.other_owner
-        report = mail.ChangeReport(batch, number, self._view.lease.name)
+        number, owner = self._sent.next_number(), self._lease.other_owner
+        report = mail.ChangeReport(batch, number, self._lease.name)
         self._sent.add(number, SentReport(owner, monotonic(), batch))
         is_heard = False
         try:
@@ -245,7 +232,7 @@ class ReportedChanges(Background):
         return is_heard
 
     async def _ask_to_compare(self) -> bool:
-        if self._view.engine is not None:
+        if self._loader.engine is not None:
             self._schedule_comparison()
         elif not await self._send(mail.ComparisonRequest()):
             return False
@@ -253,15 +240,15 @@ class ReportedChanges(Background):
         return True
 
     async def _send(self, message: mail.Mail) -> bool:
-        owner = self._view.other_owner
+        owner = self._lease.other_owner
         return bool(owner) and await self._sharing.mailboxes.send(owner, mail.encode(message))
 
 
 class TailComparisons(Background):
     """Comparisons of all streams with what the owner knows of them."""
 
-    def __init__(self, view: OwnerView, changed: ReportedChanges) -> None:
-        self._view = view
+    def __init__(self, loader: OwnedLoader, changed: ReportedChanges) -> None:
+        self._loader = loader
         self._changed = changed
         self.made = 0  # comparisons, from the beginning to the end
         self._reason = asyncio.Event()
@@ -301,7 +288,7 @@ class TailComparisons(Background):
                 log.exception("subscription.streams_not_compared")
 
     async def _compare(self, *, has_reason: bool) -> None:
-        engine = self._view.engine
+        engine = self._loader.engine
         if engine is None or not engine.by_id or not (has_reason or engine.compares_regularly):
             return
         await engine.compare(self._changed.note)

@@ -84,6 +84,11 @@ class SubscriptionsLease:
         return self.owner.name == self.name
 
     @property
+    def other_owner(self) -> str:
+        """The name of another gateway that is the owner, or ""."""
+        return "" if self.is_ours else self.owner.name
+
+    @property
     def has_beaten(self) -> bool:
         """True after the first beat that succeeded."""
         return self._seen_at > -inf

@@ -79,7 +79,7 @@ class OwnedLoader:
         """`make` makes the subscriptions with the documents that their owner may write."""
         self._open_engine: OwnedSubscriptions | None = None
         self._sharing = sharing
-        self._lease = lease
+        self.lease = lease
         self._make = make
         self._on_opened = on_opened
         self._rules: SubscriptionRules | None = None  # where they have changed since the start
@@ -93,8 +93,8 @@ class OwnedLoader:
 
         Those of an earlier lease know nothing of what happened under another owner.
         """
-        owner = self._lease.owner
-        return self._open_engine if self._lease.is_ours and owner.number == self._number else None
+        owner = self.lease.owner
+        return self._open_engine if self.lease.is_ours and owner.number == self._number else None
 
     def renew(self, rules: SubscriptionRules) -> None:
         """Follow new settings."""
@@ -108,11 +108,11 @@ class OwnedLoader:
 
     async def follow(self) -> None:
         """Open or close the subscriptions, as the lease stands."""
-        if self._lease.is_ours and self._is_outdated and self._number == self._lease.owner.number:
-            await self._lease.take_over()  # requests to the former subscriptions may be under way
-        if not self._lease.is_ours:
+        if self.lease.is_ours and self._is_outdated and self._number == self.lease.owner.number:
+            await self.lease.take_over()  # requests to the former subscriptions may be under way
+        if not self.lease.is_ours:
             await self._close()
-        elif self._number != self._lease.owner.number and self._opening is None:
+        elif self._number != self.lease.owner.number and self._opening is None:
             self._opening = asyncio.get_running_loop().create_task(self._open())
 
     async def close(self) -> None:
@@ -124,7 +124,7 @@ class OwnedLoader:
 
     async def _open(self) -> None:
         """Open the subscriptions; after a failure, the next beat tries again."""
-        owner, self._is_outdated = self._lease.owner, False
+        owner, self._is_outdated = self.lease.owner, False
         try:
             await self._close()
             engine = self._make(self._sharing.ownership.documents_of(owner))
@@ -132,7 +132,7 @@ class OwnedLoader:
                 engine.renew(self._rules)
             if not await _is_open(engine):
                 return
-            if self._lease.owner != owner:  # others have taken over meanwhile
+            if self.lease.owner != owner:  # others have taken over meanwhile
                 await engine.close()
                 return
             self._open_engine, self._number = engine, owner.number

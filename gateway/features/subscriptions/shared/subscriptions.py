@@ -78,8 +78,6 @@ class SharedSubscriptions(Background):
         self.opening_observers: list[Callable[[OwnedSubscriptions], None]] = []
         self.lease = SubscriptionsLease(sharing)
         self.relay = RequestRelay(sharing, self.lease, partial(_carry_out, self))
-        self.changed = ReportedChanges(sharing, self, lambda: self.comparisons.schedule())
-        self.comparisons = TailComparisons(self, self.changed)
 
         def make_attached(owned: Documents) -> OwnedSubscriptions:
             engine = make(owned)
@@ -87,7 +85,9 @@ class SharedSubscriptions(Background):
                 notify(engine)
             return engine
 
-        self._loader = OwnedLoader(sharing, self.lease, make_attached, self._on_opened)
+        self.loader = OwnedLoader(sharing, self.lease, make_attached, self._on_opened)
+        self.changed = ReportedChanges(sharing, self.loader, lambda: self.comparisons.schedule())
+        self.comparisons = TailComparisons(self.loader, self.changed)
         self.keys = KeyRing(documents)
         self._changes = changes
         self._mailboxes = sharing.mailboxes
@@ -100,16 +100,11 @@ class SharedSubscriptions(Background):
     @property
     def engine(self) -> OwnedSubscriptions | None:
         """The subscriptions, if this gateway is the owner and has opened them."""
-        return self._loader.engine
-
-    @property
-    def other_owner(self) -> str:
-        """The name of another gateway that is the owner, or ""."""
-        return "" if self.lease.is_ours else self.lease.owner.name
+        return self.loader.engine
 
     def renew(self, rules: SubscriptionRules) -> None:
         """Follow new settings."""
-        self._loader.renew(rules)
+        self.loader.renew(rules)
 
     # As a part of the route
 
@@ -121,7 +116,7 @@ class SharedSubscriptions(Background):
             task.start()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(FIRST_BEAT_S):
-                while self.engine is None and not self.other_owner:
+                while self.engine is None and not self.lease.other_owner:
                     await self._next_beat.wait()
 
     async def close(self) -> None:
@@ -134,7 +129,7 @@ class SharedSubscriptions(Background):
             await asyncio.gather(self._sending, return_exceptions=True)
         await self.relay.close()
         await self.changed.flush()
-        await self._loader.close()
+        await self.loader.close()
         await self.lease.resign()
         self._mailboxes.close(self.lease.name)
 
@@ -185,8 +180,8 @@ class SharedSubscriptions(Background):
             if (engine := await self.confirm_ownership()) is not None:
                 return engine
             next_beat = self._next_beat
-            if self.other_owner:
-                back = await self.relay.hand_on(self.other_owner, handed, deadline)
+            if self.lease.other_owner:
+                back = await self.relay.hand_on(self.lease.other_owner, handed, deadline)
                 if back.status:
                     return back
             with contextlib.suppress(TimeoutError):
@@ -219,7 +214,7 @@ class SharedSubscriptions(Background):
         stood_still = self.lease.has_beaten and not self.lease.is_beating
         self.changed.begin_beat()
         stopped = await self.lease.beat()
-        await self._loader.follow()
+        await self.loader.follow()
         self._set_active()
         if stood_still and self.changed.is_active and not was_active:
             self.changed.compare()  # the first subscription was created without this gateway
@@ -247,7 +242,7 @@ class SharedSubscriptions(Background):
 
     def _on_history_change(self) -> None:
         """Begin anew with what the log has, which may have lost what it acknowledged."""
-        self._loader.outdate()
+        self.loader.outdate()
         self._hurry.set()
 
     # Reports of changes

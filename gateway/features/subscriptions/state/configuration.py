@@ -12,7 +12,6 @@ from gateway.errors import BadRequest
 from gateway.features.subscriptions.errors import SubscriptionRefused, invalid
 from gateway.features.subscriptions.state.patterns import (
     StreamPattern,
-    bounded_pattern_of,
     pattern_of,
     stream_name,
 )
@@ -96,7 +95,7 @@ def parse_configuration(body: bytes, prefix: str) -> SubscriptionConfiguration:
     try:
         return SubscriptionConfiguration(
             type="webhook" if kind == "webhook" else "pull-wake",
-            pattern=bounded_pattern_of(_below(pattern, prefix)).text if pattern else None,
+            pattern=pattern_of(_below(pattern, prefix)).text if pattern else None,
             streams=streams,
             webhook_url=_webhook_url(members) if kind == "webhook" else None,
             wake_stream=_wake_stream(members, prefix) if kind == "pull-wake" else None,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pkgutil
-from collections import Counter
 from math import inf
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 from weakref import WeakKeyDictionary
@@ -157,27 +156,6 @@ class OwnerAccess:
             raise Forbidden("an operator has banned the client that works on this")
         if worker.principal is not None and not worker.principal.until:
             raise Unauthenticated("the credential was revoked", is_refused=True)
-
-
-class AccountCounts:
-    """The number of subscriptions of each account."""
-
-    def __init__(self) -> None:
-        self._numbers: Counter[str] = Counter()
-
-    def number(self, owner: SubscriptionOwner) -> int:
-        """Return how many subscriptions the account of an owner has."""
-        return self._numbers.get(owner.account, 0)
-
-    def add(self, owner: SubscriptionOwner) -> None:
-        """Count a subscription."""
-        self._numbers[owner.account] += 1
-
-    def remove(self, owner: SubscriptionOwner) -> None:
-        """Count a subscription no more."""
-        self._numbers[owner.account] -= 1
-        if not self._numbers[owner.account]:
-            del self._numbers[owner.account]
 
 
 def restore_owner(row: OwnerRow) -> SubscriptionOwner:

@@ -1,7 +1,7 @@
 """Patterns of stream names, and an index of them by which a name is matched without backtracking.
 
-The segments before a pattern's first wildcard are a way in a trie. What follows is found by one of
-its literals, so a name costs nothing for patterns that begin otherwise or need another segment. The
+Patterns are found by the segments before their first wildcard, and then by one of the literals that
+follow, so a name costs nothing for patterns that begin otherwise or need another segment. The
 places of a literal in a name are the bits of a number: the leftmost place of some segments in a row
 takes one operation for each of them, whatever the length of the name.
 """
@@ -9,7 +9,7 @@ takes one operation for each of them, whatever the length of the name.
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeAlias, TypeVar
 
 from typing_extensions import override
 
@@ -18,7 +18,7 @@ from gateway.errors import BadRequest
 from gateway.protocol.http.paths import RESERVED, canonical_path
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Generator
 
 T = TypeVar("T")
 
@@ -88,28 +88,18 @@ class StreamPattern(NamedTuple):
         return "/".join(begins)
 
 
-def bounded_pattern_of(text: str) -> StreamPattern:
-    """Return a new pattern in canonical form, which is matched in a bounded time.
-
-    Raises BadRequest. A stored pattern may be older than the bounds.
-    """
-    pattern = pattern_of(text)
-    if len(pattern.segments) > MOST_SEGMENTS:
-        raise BadRequest(f"a pattern has at most {MOST_SEGMENTS} segments")
-    if pattern.segments.count(SEVERAL) > MOST_SEVERAL:
-        raise BadRequest(f"a pattern has at most {MOST_SEVERAL} segments **")
-    return pattern
-
-
 def pattern_of(text: str) -> StreamPattern:
-    """Return a pattern in canonical form, of any length. Raises BadRequest."""
-    name = stream_name(text)
+    """Return a pattern in canonical form, which is matched in a bounded time. Raises BadRequest."""
     segments: list[str] = []
-    for segment in name.split("/"):
+    for segment in stream_name(text).split("/"):
         if ONE in segment and segment not in {ONE, SEVERAL}:
             raise BadRequest("a * or ** stands for whole segments: write %2A for a star in a name")
         if segment != SEVERAL or segments[-1:] != [SEVERAL]:
             segments.append(segment)
+    if len(segments) > MOST_SEGMENTS:
+        raise BadRequest(f"a pattern has at most {MOST_SEGMENTS} segments")
+    if segments.count(SEVERAL) > MOST_SEVERAL:
+        raise BadRequest(f"a pattern has at most {MOST_SEVERAL} segments **")
     return StreamPattern("/".join(segments), tuple(segments))
 
 
@@ -117,7 +107,7 @@ class _Name:
     """A name by its segments, while it is matched."""
 
     def __init__(self, name: str) -> None:
-        self.segments = _key(name).replace(ONE, "\0").split("/")
+        self.segments = tuple(_key(name).replace(ONE, "\0").split("/"))
         self.length = len(self.segments)
 
     @cached_property
@@ -137,11 +127,12 @@ class _Name:
 class _Rest(Generic[T]):
     """The end of patterns from their first wildcard on, with the values of those that are equal.
 
-    A name has its `opening` next, then `blocks` with any segments before each, and the `ending`
-    last. Each of them is its literals, with their places in it; an ending counts from the end.
+    It is empty for a pattern without any, which is the name of one stream. A name has its `opening`
+    next, then `blocks` with any segments before each, and the `ending` last. Each of them is its
+    literals, with their places in it; an ending counts from the end.
     """
 
-    __slots__ = ("blocks", "ending", "has_several", "least", "literals", "opening", "values")
+    __slots__ = ("blocks", "ending", "has_several", "least", "opening", "values")
 
     def __init__(self, segments: tuple[str, ...]) -> None:
         runs = _split(segments)
@@ -151,7 +142,6 @@ class _Rest(Generic[T]):
         self.blocks = [(len(run), _literals(run)) for run in runs[1:-1]]
         last = runs[-1] if self.has_several else []
         self.ending = [(at - len(last), literal) for at, literal in _literals(last)]
-        self.literals = tuple(dict.fromkeys(it for it in segments if it not in {ONE, SEVERAL}))
         self.values: dict[T, None] = {}
 
     def fits(self, name: _Name, start: int) -> bool:
@@ -183,114 +173,74 @@ class _Rest(Generic[T]):
         return True
 
 
-class _Node(Generic[T]):
-    """A node of the trie of first literals.
-
-    `rests` are the remainders of patterns from their first wildcard on, by one of their literals.
-    """
-
-    __slots__ = ("children", "rests", "values")
-
-    def __init__(self) -> None:
-        self.children: dict[str, _Node[T]] = {}
-        self.values: dict[T, None] = {}  # in the order in which they were added
-        self.rests: dict[str, dict[tuple[str, ...], _Rest[T]]] = {}  # "" for those without any
-
-    @property
-    def is_empty(self) -> bool:
-        """True if no pattern needs the node."""
-        return not (self.children or self.values or self.rests)
-
-    def find_rest(self, segments: tuple[str, ...]) -> tuple[str, _Rest[T]]:
-        """Return a rest and the literal by which it is found: a rare one, if it is new."""
-        new: _Rest[T] = _Rest(segments)
-        keys = new.literals or ("",)
-        for key in keys:
-            if (known := self.rests.get(key, {}).get(segments)) is not None:
-                return key, known
-        key = min(keys, key=lambda it: len(self.rests.get(it, ())))
-        self.rests.setdefault(key, {})[segments] = new
-        return key, new
-
-    def drop_rest(self, key: str, segments: tuple[str, ...]) -> None:
-        """Remove a rest that has no values any more."""
-        del self.rests[key][segments]
-        if not self.rests[key]:
-            del self.rests[key]
-
-    def candidates(self, name: _Name) -> Iterator[_Rest[T]]:
-        """Yield the rests that have a literal of the name, or none.
-
-        Patterns may be added and removed between two of them.
-        """
-        if len(self.rests) == 1:
-            keys = list(self.rests)
-        else:
-            few, many = sorted((name.keys, self.rests.keys()), key=len)
-            keys = [key for key in few if key in many]
-        for key in keys:
-            yield from tuple(self.rests.get(key, {}).values())
+# The rests of patterns with one beginning by one of their literals, "" for those without any, and
+# then by their segments.
+_Group: TypeAlias = dict[str, dict[tuple[str, ...], _Rest[T]]]
 
 
 class PatternIndex(Generic[T]):
     """The values of patterns, found by the names that these match."""
 
     def __init__(self) -> None:
-        self._root: _Node[T] = _Node()
+        self._groups: dict[tuple[str, ...], _Group[T]] = {}  # by the segments before a wildcard
+
+    def __len__(self) -> int:
+        """Return how many different beginnings the patterns have."""
+        return len(self._groups)
 
     def add(self, pattern: StreamPattern, value: T) -> None:
         """Find `value` by the names that match the pattern."""
-        beginning, rest = _parts(pattern)
-        node = self._root
-        for key in beginning:
-            child = node.children.get(key)
-            if child is None:
-                child = node.children[key] = _Node()
-            node = child
-        values = node.find_rest(rest)[1].values if rest else node.values
-        values[value] = None
+        beginning, segments = _parts(pattern)
+        group, keys = self._groups.setdefault(beginning, {}), _keys(segments)
+        known = next((it for it in keys if segments in group.get(it, ())), None)
+        if known is None:  # a rare literal
+            known = min(keys, key=lambda it: len(group.get(it, ())))
+            group.setdefault(known, {})[segments] = _Rest(segments)
+        group[known][segments].values[value] = None
 
     def remove(self, pattern: StreamPattern, value: T) -> None:
-        """Remove a value that was added with this pattern, and the nodes without any."""
-        beginning, rest = _parts(pattern)
-        way = [self._root]
-        for key in beginning:
-            way.append(way[-1].children[key])
-        if rest:
-            key, found = way[-1].find_rest(rest)
-            found.values.pop(value, None)
-            if not found.values:
-                way[-1].drop_rest(key, rest)
-        else:
-            way[-1].values.pop(value, None)
-        for parent, key, node in zip(way[-2::-1], beginning[::-1], way[:0:-1], strict=True):
-            if not node.is_empty:
-                break
-            del parent.children[key]
+        """Remove a value that was added with this pattern."""
+        beginning, segments = _parts(pattern)
+        group = self._groups[beginning]
+        for key in _keys(segments):
+            if (rest := group.get(key, {}).get(segments)) is None:
+                continue
+            rest.values.pop(value, None)
+            if not rest.values:
+                del group[key][segments]
+            if not group[key]:
+                del group[key]
+        if not group:
+            del self._groups[beginning]
 
     def match(self, name: str) -> list[T]:
         """Return the values of all patterns that match a name, each once."""
         return at_once(self.match_steps(name))
 
     def match_steps(self, text: str) -> Generator[None, None, list[T]]:
-        """Return the values of all patterns that match a name, each once, step by step."""
+        """Return the values of all patterns that match a name, each once, step by step.
+
+        Patterns may be added and removed between two steps.
+        """
         name = _Name(text)
         found: dict[T, None] = {}
-        node: _Node[T] | None = self._root
-        start = 0
-        while node is not None:
-            if node.rests:
-                for number, rest in enumerate(node.candidates(name), 1):
+        number = 0
+        for start in range(min(name.length, MOST_SEGMENTS) + 1):
+            group = self._groups.get(name.segments[:start], {})
+            few, many = sorted((name.keys, group.keys()), key=len)
+            for key in [key for key in few if key in many]:
+                for rest in tuple(group.get(key, {}).values()):
                     if rest.fits(name, start):
                         found.update(rest.values)
+                    number += 1
                     if not number % STEP:
                         yield
-            if start == name.length:
-                found.update(node.values)
-                break
-            node = node.children.get(name.segments[start])
-            start += 1
         return list(found)
+
+
+def _keys(segments: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the literals of a rest, each once; "" if it has none."""
+    return tuple(dict.fromkeys(it for it in segments if it not in {ONE, SEVERAL})) or ("",)
 
 
 def _key(segment: str) -> str:
