@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from mcp.shared.exceptions import MCPError
 
-from gateway.features.mcp.origins import watches
+from gateway.features.mcp import origin_reading
 from gateway.rules.read_rules import PERSISTS_S
 from tests.mcp_events.hosts import VERSIONS, numbers
 from tests.mcp_events.origins import before, before_own
@@ -277,7 +277,7 @@ async def with_a_long_poll(origin: Reference, before_them: Counts) -> Counts:
 async def test_a_stream_of_events_waits_for_a_stream_that_is_not_there(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(watches, "CHECK_AGAIN_S", 0.05)
+    monkeypatch.setattr(origin_reading, "CHECK_AGAIN_S", 0.05)
     async with before_own() as it, it.host() as client, following(client):
         await it.create("a", {"n": 1})
         await until(lambda: sent(client) == [1])
@@ -286,7 +286,7 @@ async def test_a_stream_of_events_waits_for_a_stream_that_is_not_there(
 async def test_streams_beyond_the_limit_of_followed_ones_are_looked_at_again_and_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(watches, "CHECK_AGAIN_S", 0.05)
+    monkeypatch.setattr(origin_reading, "CHECK_AGAIN_S", 0.05)
     async with before_own(max_feeds=1) as it, it.host() as client:
         for name in ("a", "b"):
             await it.create(name)

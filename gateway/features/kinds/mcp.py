@@ -8,6 +8,6 @@ KIND = FeatureKind(
     name="mcp",
     is_wanted=lambda route: route.mcp_events,
     of_log="gateway.features.mcp.hosted_reading:set_events_of_log",
-    of_origin="gateway.features.mcp.origins.reading:set_events_of_origin",
-    check="gateway.features.mcp.setup:check_events",
+    of_origin="gateway.features.mcp.origin_reading:set_events_of_origin",
+    check="gateway.features.mcp.mcp_requests:check_events",
 )

@@ -1,7 +1,4 @@
-"""Handle requests to `/mcp` of a route: messages of JSON-RPC over MCP's streamable HTTP.
-
-There are no sessions: each request stands alone, in every version of MCP.
-"""
+"""Handle requests to the path of a route where hosts of MCP connect."""
 
 from __future__ import annotations
 
@@ -17,14 +14,16 @@ from gateway.errors import (
     BadRequest,
     MethodNotAllowed,
     ServerStopping,
+    StartError,
     StreamNotFound,
     Unauthenticated,
 )
 from gateway.features.held_answers import held_stream
 from gateway.features.mcp import rpc
+from gateway.features.mcp.event_types import event_types
 from gateway.features.mcp.requests import STREAM, EventRequests, changes_subscriptions
+from gateway.features.mcp.route_events import EventStream, RouteEvents
 from gateway.features.mcp.rpc import RpcCallError, RpcError
-from gateway.features.mcp.streaming import EventStream
 from gateway.features.subscriptions.engine import RouteSubscriptions
 from gateway.features.subscriptions.shared import mail
 from gateway.features.subscriptions.shared.subscriptions import SharedSubscriptions
@@ -38,17 +37,25 @@ from gateway.routes.answers import RouteAnswer
 from gateway.routes.feature import Entrance, RouteFeature
 from gateway.routes.router import RoutedTarget
 from gateway.stepped import in_task
+from gateway.telemetry.logs import log
 from gateway.web.admission import admit_control, refuse_banned
 from gateway.web.handlers import live_responses
 from gateway.web.requests import request_body, request_head
 from gateway.web.requests.request import exchange_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gateway.access.principal import Principal
-    from gateway.features.mcp.route_events import RouteEvents
+    from gateway.edge.route import EdgeRoute
+    from gateway.features.mcp.reading import EventReader
     from gateway.routes.contract import StreamRoute
     from gateway.routes.services import Services
+    from gateway.routes.setup import RouteSetup
+    from gateway.settings import Route as RouteSettings
+    from gateway.streams.route import HostedRoute
     from gateway.web.requests.request import Request
+
 
 _FIELDS = f"{responses.SECURITY}{cache_headers.NO_STORE}"
 _JSON_FIELDS = f"{_FIELDS}Content-Type: application/json\r\n"
@@ -203,3 +210,36 @@ async def _admitted(request: Request, place: RoutedTarget, services: Services) -
 def _answer(document: object, status: int) -> RouteAnswer:
     body = msgspec.json.encode(document)
     return RouteAnswer.of(responses.Response(status, _JSON_FIELDS, body), cache_status.BYPASS)
+
+
+def check_events(settings: RouteSettings) -> None:
+    """Raise StartError if the file of event types is malformed."""
+    if settings.mcp_events_file:
+        event_types(settings.mcp_events_file)
+
+
+def set_events(
+    route: HostedRoute | EdgeRoute, made: RouteSetup, make_reader: Callable[[], EventReader]
+) -> None:
+    """Give a route its events for hosts of MCP, if the settings say so.
+
+    Raises StartError at a start. At a reload the file was checked a moment ago: if that is no
+    longer true, the events stay as they are.
+    """
+    feature, settings = route.features.get(NAME), made.route
+    try:
+        types = event_types(settings.mcp_events_file) if settings.mcp_events else None
+    except StartError as refusal:
+        if not made.is_reload:
+            raise
+        log.error("mcp_events.file_refused", route=route.prefix, reason=refusal.detail)
+        return
+    if isinstance(feature, EventsOfRoute):
+        if types is None:
+            feature.end()
+            del route.features[NAME]
+        else:
+            feature.events.renew(types)
+    elif types is not None:
+        events = RouteEvents(route, make_reader(), types, made.services.limits)
+        route.features[NAME] = EventsOfRoute(route, events, made.services)

@@ -6,18 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 from gateway.errors import BadRequest, HeadgateError
 from gateway.features.mcp import rpc
+from gateway.features.mcp.host_subscriptions import target_of
+from gateway.features.mcp.route_events import StreamedRequest
 from gateway.features.mcp.rpc import RpcError
-from gateway.features.mcp.streaming import StreamedRequest
-from gateway.features.mcp.webhooks.host_subscriptions import target_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from gateway.features.mcp.event_types import EventType
-    from gateway.features.mcp.route_events import RouteEvents
+    from gateway.features.mcp.host_subscriptions import HostSubscriptions
+    from gateway.features.mcp.route_events import EventStream, RouteEvents
     from gateway.features.mcp.rpc import RpcCall
-    from gateway.features.mcp.streaming import EventStream
-    from gateway.features.mcp.webhooks.host_subscriptions import HostSubscriptions
     from gateway.features.subscriptions.state.owners import SubscriptionOwner
 
 EXTENSION = "io.modelcontextprotocol/events"

@@ -11,9 +11,8 @@ import msgspec
 
 from gateway.errors import DestinationRefused
 from gateway.features.mcp import rpc
+from gateway.features.mcp.receivers import EventReceiver, secret_of
 from gateway.features.mcp.rpc import RpcError
-from gateway.features.mcp.webhooks.receivers import EventReceiver
-from gateway.features.mcp.webhooks.signatures import secret_of
 from gateway.features.subscriptions.bodies import timestamp
 from gateway.features.subscriptions.errors import SubscriptionRefused
 from gateway.features.subscriptions.requests import SubscriptionRequests
@@ -29,10 +28,9 @@ from gateway.runtime.quotas import ClientRate
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from gateway.features.mcp.cursors import EventPlace
     from gateway.features.mcp.event_types import EventType
-    from gateway.features.mcp.reading import EventReader
-    from gateway.features.mcp.webhooks.sender import WebhookEvents
+    from gateway.features.mcp.reading import EventPlace, EventReader
+    from gateway.features.mcp.sender import WebhookEvents
     from gateway.features.subscriptions.engine import RouteSubscriptions
     from gateway.features.subscriptions.state.owners import SubscriptionOwner
     from gateway.features.subscriptions.state.subscription import DurableSubscription

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from gateway.features.mcp.receivers import EventReceiver
 from gateway.features.mcp.rpc import FORBIDDEN, NOT_FOUND, RpcError
-from gateway.features.mcp.webhooks.receivers import EventReceiver
 from gateway.features.subscriptions.sending.failures import DeliveryFailed
 from gateway.features.subscriptions.state.delivery_state import EventPosition
 from gateway.features.subscriptions.state.owners import BANNED
@@ -18,8 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from gateway.features.mcp.event_types import EventType
-    from gateway.features.mcp.occurrences import McpEvent
-    from gateway.features.mcp.reading import EventPage, EventReader
+    from gateway.features.mcp.reading import EventPage, EventReader, McpEvent
     from gateway.features.subscriptions.engine import RouteSubscriptions
     from gateway.features.subscriptions.state.subscription import DurableSubscription, StreamLink
     from gateway.features.subscriptions.streams import StreamView

@@ -1,15 +1,17 @@
-"""Calls of receivers: the challenge of a new one, events, and notes about a subscription."""
+"""Calls of receivers by Standard Webhooks: the challenge of a new one, events, and notes."""
 
 from __future__ import annotations
 
+import base64
+import binascii
+import hashlib
 import hmac
 import secrets
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from gateway.features.mcp.rpc import CALLBACK_FAILED, RpcError
-from gateway.features.mcp.webhooks.signatures import message_id, signed_fields
+from gateway.features.mcp.rpc import CALLBACK_FAILED, INVALID_PARAMS, RpcError
 from gateway.features.subscriptions.sending.failures import DeliveryFailed
 from gateway.protocol.bodies.json_text import NOT_JSON
 from gateway.telemetry.logs import log
@@ -18,6 +20,51 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from gateway.features.subscriptions.sending.webhooks import ReceiverResponse, WebhookClient
+
+
+PREFIX = "whsec_"
+LENGTHS = range(24, 65)  # bytes of a secret
+LONGEST_TEXT = 128
+SUBSCRIPTION_HEADER = "X-MCP-Subscription-Id"
+
+
+def secret_of(text: object) -> bytes:
+    """Return the secret that a client gives. Raises RpcError, which has nothing of it."""
+    refused = RpcError(
+        INVALID_PARAMS, f"delivery.secret is {PREFIX} and 24 to 64 random bytes as base64"
+    )
+    if not isinstance(text, str) or not text.startswith(PREFIX) or len(text) > LONGEST_TEXT:
+        raise refused
+    try:
+        secret = base64.b64decode(text.removeprefix(PREFIX), validate=True)
+    except (binascii.Error, ValueError):
+        raise refused from None
+    length = len(secret)
+    if length not in LENGTHS:
+        raise refused
+    return secret
+
+
+def message_id(kind: str) -> str:
+    """Return the id of a message that is no event; receivers recognise a repeated one by it."""
+    return f"msg_{kind}_{secrets.token_urlsafe(12)}"
+
+
+def signed_fields(
+    keys: Sequence[bytes], subscription_id: str, webhook_id: str, body: bytes, now: float
+) -> dict[str, str]:
+    """Return the header fields of a message that is sent now, signed with each of the secrets."""
+    signed = f"{webhook_id}.{int(now)}.".encode() + body
+    signatures = [
+        base64.b64encode(hmac.digest(key, signed, hashlib.sha256)).decode() for key in keys
+    ]
+    return {
+        "webhook-id": webhook_id,
+        "webhook-timestamp": str(int(now)),
+        "webhook-signature": " ".join(f"v1,{it}" for it in signatures),
+        SUBSCRIPTION_HEADER: subscription_id,
+    }
+
 
 # A receiver that answers with one of these will never accept the event.
 NEVER_ACCEPTED = frozenset({410, 413})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -9,39 +10,159 @@ from multidict import CIMultiDict
 from typing_extensions import override
 
 from gateway.edge.followed.origin_reads import CannotFollow, refuse
-from gateway.errors import BadRequest, OriginBehind, StreamGone, StreamNotFound
-from gateway.features.mcp.cursors import EventPlace
-from gateway.features.mcp.occurrences import EventEnd, end_event, event_id, message_event
-from gateway.features.mcp.origins.batches import LatestBatch, OriginBatch
-from gateway.features.mcp.origins.cursors import (
+from gateway.errors import (
+    BadRequest,
+    ClientLimitReached,
+    LimitReached,
+    OriginBehind,
+    StreamGone,
+    StreamNotFound,
+)
+from gateway.features.mcp.mcp_requests import set_events
+from gateway.features.mcp.origin_pages import (
+    LatestBatch,
+    OriginBatch,
     new_numbering,
     origin_cursor,
     origin_position,
+    page_of,
     with_numbering,
 )
-from gateway.features.mcp.origins.watches import OriginWatch
-from gateway.features.mcp.reading import EventPage, EventReader, StreamWatch
-from gateway.features.mcp.setup import set_events
+from gateway.features.mcp.reading import (
+    EventPage,
+    EventPlace,
+    EventReader,
+    StreamWatch,
+)
 from gateway.features.subscriptions.state.delivery_state import EventPosition
+from gateway.live.contract import ReaderClient, Waiter
 from gateway.protocol.http.forwarding import RequestSender
+from gateway.protocol.requests import LongPoll
 from gateway.protocol.streams.offsets import BEGINNING, NOW, TailBound
 from gateway.rules import edge_target
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from gateway.edge.followed.followed_stream import FollowedStream
     from gateway.edge.route import EdgeRoute
     from gateway.features.mcp.event_types import EventType
-    from gateway.features.mcp.occurrences import McpEvent
-    from gateway.features.mcp.origins.batches import ParsedBatch
     from gateway.features.subscriptions.state.delivery_state import EventNumbering
     from gateway.features.subscriptions.state.subscription import StreamLink
     from gateway.features.subscriptions.streams import OtherView, StreamView
+    from gateway.live.contract import PollAnswer
+    from gateway.live.feed import Feed
     from gateway.live.source import FeedSettings
     from gateway.routes.setup import RouteSetup
     from gateway.rules.cached_response import CacheRequest
-    from gateway.rules.followed import Snapshot
+    from gateway.rules.followed import Snapshot, Span
     from gateway.runtime.limits import ServerLimits
+
+
+# seconds until a stream is checked again that is not there, has ended, or is not followed because
+# of max_feeds: as often as hosts are told to poll
+CHECK_AGAIN_S = 5.0
+
+
+class OriginWatch(StreamWatch, Waiter):
+    """A watch, which waits in the feed of its stream as a long-poll does.
+
+    Its client holds a place among the live readers. While it waits, the feed has that place.
+    """
+
+    principal = None  # whoever has opened the stream of events judges it again itself
+    client = ReaderClient(0, None, "MCP Events")
+
+    def __init__(
+        self, origin: OriginEventReader, name: str, account: str, on_news: Callable[[], None]
+    ) -> None:
+        self._origin = origin
+        self._name = name
+        self._account = account
+        self._on_news = on_news
+        self._offset = ""  # where it waits
+        self._seen: TailBound | None = None  # the tail that a check has shown, and no read yet
+        self._feed: Feed[FollowedStream, Span] | None = None  # while it waits there
+        self._timer: asyncio.TimerHandle | None = None
+
+    @override
+    async def wait_behind(self, at: EventPosition | None) -> None:
+        if at is None or at.is_closed:
+            self._check_again()
+            return
+        offset = at.position or BEGINNING
+        if self._feed is not None and offset == self._offset:
+            return
+        self._leave()
+        request = self._origin.request(self._name, offset)
+        try:
+            with self._origin.edge.feeds.writes.reading(request.path):
+                await self._join(request, offset)
+        except (ClientLimitReached, LimitReached):
+            self._check_again()
+
+    async def _join(self, request: CacheRequest, offset: str) -> None:
+        """Wait in the feed of the stream, or call back if that has more already."""
+        feeds = self._origin.edge.feeds
+        stream = feeds.read_by(request)
+        if stream is None or not stream.may_wait(offset):
+            known = await self._origin.tail(self._name)
+            if known is None or known.closed or known.tail > offset:
+                self._call_for(None if known is None else TailBound(known.tail, known.closed))
+                return
+            if known.tail < offset:
+                raise OriginBehind("the origin tells of a stream that ends earlier", known.tail)
+            stream = feeds.follow(request, known, self._account)
+        self._feed = feed = feeds.join(stream, request, has_slot=True)
+        self._offset = offset
+        read = LongPoll(request.path, request.target, offset, None, others=request.read.others)
+        feed.long_polls.park(self, read, offset)
+
+    def _call_for(self, seen: TailBound | None) -> None:
+        """Call back because the stream has more than reads have shown, or is gone."""
+        if seen is None or seen == self._seen:  # a replica lags, or cuts its answers
+            self._check_again()
+            return
+        self._seen = seen
+        self._origin.drop_tail(self._name, seen)
+        self._on_news()
+
+    def _check_again(self) -> None:
+        if self._timer is None:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(CHECK_AGAIN_S, self._check)
+
+    def _check(self) -> None:
+        self._timer = None
+        self._on_news()
+
+    @override
+    def answer(self, answer: PollAnswer) -> None:
+        """Call back: what has come is read as the events of a page."""
+        self._take_place()
+        self._on_news()
+
+    @override
+    def abandon(self) -> None:
+        self._take_place()
+        self._on_news()
+
+    def _take_place(self) -> None:
+        """Take the place among the live readers back, which the feed releases now."""
+        self._feed = None
+        self._origin.limits.count_reader()
+
+    def _leave(self) -> None:
+        feed = self._feed
+        if feed is not None:
+            self._take_place()
+            feed.remove(self)
+
+    @override
+    def stop(self) -> None:
+        self._leave()
+        if self._timer is not None:
+            self._timer.cancel()
 
 
 class OriginEventReader(EventReader):
@@ -133,7 +254,7 @@ class OriginEventReader(EventReader):
         latest = self._latest
         is_within = latest.place == place and 0 < start.messages < latest.parsed.total
         if is_within and start.numbering is not None:
-            page: EventPage | None = _page_of(event, state.path, latest.parsed, start, most)
+            page: EventPage | None = page_of(event, state.path, latest.parsed, start, most)
         else:
             known = TailBound(state.tail, state.closed)
             page = await self._page(event, state.path, start, most, known)
@@ -154,7 +275,7 @@ class OriginEventReader(EventReader):
         batch, (at, is_truncated) = found
         parsed = self._latest.parse(batch)
         if at.messages <= parsed.total:
-            page = _page_of(event, name, parsed, at, most)
+            page = page_of(event, name, parsed, at, most)
         elif batch.is_last and known is None:  # perhaps cached before what the cursor counts came
             tail = await self.tail(name)
             if tail is None:
@@ -267,40 +388,6 @@ def _refuse(status: int, again_s: int | None) -> None:
         refuse(status, again_s)
     except CannotFollow as end:
         raise end.reason from end
-
-
-def _page_of(
-    event: EventType, name: str, parsed: ParsedBatch, at: EventPosition, most: int
-) -> EventPage:
-    """Return the events of a batch behind a position in it, `most` of them."""
-    assert at.numbering is not None, "a position that is read from has one"
-    batch, chain = parsed.batch, at.numbering.chain
-    events: list[McpEvent] = []
-    end = at if at.messages < parsed.total else parsed.position(at, parsed.total)
-    for parts, message in parsed.behind(at.messages):
-        if len(events) == most:
-            break
-        number = at.numbering.number + (end.messages if events else at.messages)
-        end = parsed.position(at, parts)
-        named = event_id(chain, name, number, "", content=message)
-        mark = EventEnd(named, batch.end, end, origin_cursor(end))
-        events.append(message_event(event, name, batch.content_type, message, mark))
-    has_more = end.messages > 0 or not batch.is_last
-    if batch.is_last and batch.is_closed and not at.is_closed:
-        if not has_more and len(events) < most:
-            end = end._replace(is_closed=True)
-            events.append(_closing_event(event, name, end))
-        else:
-            has_more = True
-    elif not events and end.position == at.position:
-        end = at
-    return EventPage(events, at, end, has_more, origin_cursor(end))
-
-
-def _closing_event(event: EventType, name: str, end: EventPosition) -> McpEvent:
-    assert end.numbering is not None, "behind one that has one"
-    named = event_id(end.numbering.chain, name, end.numbering.number, "closed")
-    return end_event(event, name, EventEnd(named, end.position, end, origin_cursor(end)))
 
 
 def set_events_of_origin(route: EdgeRoute, made: RouteSetup) -> None:

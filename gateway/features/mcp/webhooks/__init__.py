@@ -1,1 +1,0 @@
-"""Webhooks for hosts of MCP: their subscriptions, and the sending of events to receivers."""
