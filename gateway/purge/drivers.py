@@ -7,7 +7,7 @@ import json
 import secrets
 import time
 from hashlib import sha256
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from yarl import URL
 
@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from gateway.purge.purge_queue import Copies
     from gateway.settings import PurgedCache
 
-JSON: Final = {"Content-Type": "application/json"}
-_ALGORITHM = "AWS4-HMAC-SHA256"  # Signature Version 4 of AWS
+_SIGNATURE: Final = "AWS4-HMAC-SHA256"  # Signature Version 4 of AWS
+_PLACE: Final = "us-east-1/cloudfront/aws4_request"  # where CloudFront's API is, for all regions
+_CLOUDFRONT: Final = "http://cloudfront.amazonaws.com/doc/2020-05-31/"
 
 
 class Call(NamedTuple):
@@ -51,13 +52,17 @@ class Driver(NamedTuple):
 
 def driver_of(cache: PurgedCache, wall_clock: Callable[[], float]) -> Driver:
     """Return the driver of a cache; raise StartError when its token cannot be read."""
+    kind = _KINDS[cache.kind]
     try:
-        functions = _MAKERS[cache.kind](cache, cache.secret(), wall_clock)
+        credential = kind.parse(cache.secret())
     except ValueError as cause:
         raise StartError(f"cannot use the token_file of {cache.kind}: it {cause}") from cause
-    at_once, call, why_not = functions
-    field = _FIELDS.get(cache.kind, "")
-    return Driver(cache.kind, _place(cache), cache.url, at_once, call, why_not, field)
+
+    def call(copies: Sequence[Copies]) -> Call:
+        return kind.call(cache, credential, copies, wall_clock())
+
+    place = _place(cache)
+    return Driver(cache.kind, place, cache.url, kind.at_once, call, kind.why_not, kind.field)
 
 
 def _place(cache: PurgedCache) -> str:
@@ -66,12 +71,7 @@ def _place(cache: PurgedCache) -> str:
     return cache.zone or (f"{server} for {cache.host}" if cache.host else server)
 
 
-_Clock: TypeAlias = "Callable[[], float]"
-_Made = tuple[int, "Callable[[Sequence[Copies]], Call]", "Callable[[int, bytes], str | None]"]
-
-
-def _tags(copies: Sequence[Copies]) -> list[str]:
-    return [each.tag for each in copies]
+# What responses say
 
 
 def _status(status: int, _body: bytes) -> str | None:
@@ -84,62 +84,10 @@ def _status(status: int, _body: bytes) -> str | None:
     return "has had too many purges: it answers 429" if status == 429 else f"answers {status}"
 
 
-def _nginx(cache: PurgedCache, _token: str, _clock: _Clock) -> _Made:
-    """Return calls of ngx_cache_purge from version 2.4, where a final `*` stands for any ending."""
-    host = {"Host": cache.host} if cache.host else {}
-
-    def call(copies: Sequence[Copies]) -> Call:
-        (one,) = copies
-        return Call("PURGE", f"{one.urls}*", host)
-
-    return 1, call, _no_wildcard
-
-
 def _no_wildcard(status: int, body: bytes) -> str | None:
     if status in {404, 412}:  # versions before 2.4 take the `*` literally
         return f"answers {status}: it needs ngx_cache_purge 2.4 or newer"
     return _status(status, body)
-
-
-def _varnish(_cache: PurgedCache, _token: str, _clock: _Clock) -> _Made:
-    """Return BANs with the tags as a regular expression, for VCL with obj.http.Surrogate-Key."""
-
-    def call(copies: Sequence[Copies]) -> Call:
-        return Call("BAN", "/", {"Surrogate-Key": "|".join(_tags(copies))})
-
-    return 64, call, _status  # 1.3 KB; Varnish allows 8 KB for a field
-
-
-def _fastly(cache: PurgedCache, token: str, _clock: _Clock) -> _Made:
-    """Return purges of many surrogate keys, 256 of them in one call."""
-    headers = {"Fastly-Key": token, "Accept": "application/json", **JSON}
-
-    def call(copies: Sequence[Copies]) -> Call:
-        body = json.dumps({"surrogate_keys": _tags(copies)}).encode()
-        return Call("POST", f"/service/{cache.zone}/purge", headers, body)
-
-    return 256, call, _status
-
-
-def _cloudflare(cache: PurgedCache, token: str, _clock: _Clock) -> _Made:
-    """Return purges by tags: 100 in one call today, and 30 on older accounts."""
-    return _tags_as_json(f"/client/v4/zones/{cache.zone}/purge_cache", token)
-
-
-def _worker(_cache: PurgedCache, token: str, _clock: _Clock) -> _Made:
-    """Return calls of the Worker that `headgate cdn render --purge` made, which purges by tags."""
-    return _tags_as_json("/.headgate/purge", token)
-
-
-def _tags_as_json(path: str, token: str) -> _Made:
-    """Return the calls that both kinds of Cloudflare take; responses say whether they succeeded."""
-    headers = {"Authorization": f"Bearer {token}", **JSON}
-
-    def call(copies: Sequence[Copies]) -> Call:
-        body = json.dumps({"tags": _tags(copies)}).encode()
-        return Call("POST", path, headers, body)
-
-    return 30, call, _no_success
 
 
 def _no_success(status: int, body: bytes) -> str | None:
@@ -154,66 +102,67 @@ def _no_success(status: int, body: bytes) -> str | None:
     return None if is_done else "does not answer that it was a success"
 
 
-def _cloudfront(cache: PurgedCache, token: str, clock: _Clock) -> _Made:
-    """Return invalidations by tags, for a CacheTagConfig; AWS bills each tag."""
-    key = AccessKey.parse(token)
-    host = URL(cache.url).host_port_subcomponent or ""
-    path = f"/2020-05-31/distribution/{cache.zone}/invalidation"
-
-    def call(copies: Sequence[Copies]) -> Call:
-        items = "".join(f"<Path>#{tag}</Path>" for tag in _tags(copies))
-        paths = f"<Paths><Quantity>{len(copies)}</Quantity><Items>{items}</Items></Paths>"
-        # CloudFront ignores a call with the reference of an earlier one.
-        reference = f"<CallerReference>{secrets.token_hex(16)}</CallerReference>"
-        batch = f'<InvalidationBatch xmlns="{_CLOUDFRONT}">{paths}{reference}</InvalidationBatch>'
-        body = batch.encode()
-        scope = Scope("cloudfront", "us-east-1", clock())
-        signature = signed(key, scope, f"POST {path}", host, body)
-        return Call("POST", path, {**signature, "Content-Type": "text/xml"}, body)
-
-    return 100, call, _too_many_in_progress  # of 3,000 that may be under way
-
-
-_CLOUDFRONT: Final = "http://cloudfront.amazonaws.com/doc/2020-05-31/"
-
-
 def _too_many_in_progress(status: int, body: bytes) -> str | None:
     if status == 400 and b"TooManyInvalidationsInProgress" in body:
         return "has had too many purges: it answers 400"
     return _status(status, body)
 
 
-def _bunny(cache: PurgedCache, token: str, _clock: _Clock) -> _Made:
-    """Return purges of a pull zone by tag, one in each call."""
-    headers = {"AccessKey": token, **JSON}
-
-    def call(copies: Sequence[Copies]) -> Call:
-        (one,) = copies
-        body = json.dumps({"CacheTag": one.tag}).encode()
-        return Call("POST", f"/pullzone/{cache.zone}/purgeCache", headers, body)
-
-    return 1, call, _status
+# Calls
 
 
-_MAKERS: Mapping[str, Callable[[PurgedCache, str, _Clock], _Made]] = {
-    "nginx": _nginx,
-    "varnish": _varnish,
-    "fastly": _fastly,
-    "cloudflare": _cloudflare,
-    "cloudflare-worker": _worker,
-    "cloudfront": _cloudfront,
-    "bunny": _bunny,
-}
+def _tags(copies: Sequence[Copies]) -> list[str]:
+    return [each.tag for each in copies]
 
-# nginx and Varnish with the files of `headgate cdn` drop Surrogate-Control from what they send on,
-# as Fastly does by itself. CloudFront and Bunny go by Cache-Control, as many others do.
-_FIELDS: Mapping[str, str] = {
-    "nginx": "Surrogate-Control",
-    "varnish": "Surrogate-Control",
-    "fastly": "Surrogate-Control",
-    "cloudflare": "CDN-Cache-Control",
-    "cloudflare-worker": "CDN-Cache-Control",
-}
+
+def _json_call(target: str, headers: Mapping[str, str], document: object) -> Call:
+    headers = {**headers, "Content-Type": "application/json"}
+    return Call("POST", target, headers, json.dumps(document).encode())
+
+
+def _nginx(cache: PurgedCache, _token: str, copies: Sequence[Copies], _now: float) -> Call:
+    """Return the call of ngx_cache_purge from version 2.4, where a final `*` is any ending."""
+    return Call("PURGE", f"{copies[0].urls}*", {"Host": cache.host} if cache.host else {})
+
+
+def _varnish(_cache: PurgedCache, _token: str, copies: Sequence[Copies], _now: float) -> Call:
+    """Return a BAN with the tags as a regular expression, for VCL with obj.http.Surrogate-Key."""
+    return Call("BAN", "/", {"Surrogate-Key": "|".join(_tags(copies))})
+
+
+def _fastly(cache: PurgedCache, token: str, copies: Sequence[Copies], _now: float) -> Call:
+    headers = {"Fastly-Key": token, "Accept": "application/json"}
+    keys = {"surrogate_keys": _tags(copies)}
+    return _json_call(f"/service/{cache.zone}/purge", headers, keys)
+
+
+def _cloudflare(cache: PurgedCache, token: str, copies: Sequence[Copies], _now: float) -> Call:
+    target = f"/client/v4/zones/{cache.zone}/purge_cache"
+    return _json_call(target, {"Authorization": f"Bearer {token}"}, {"tags": _tags(copies)})
+
+
+def _worker(_cache: PurgedCache, token: str, copies: Sequence[Copies], _now: float) -> Call:
+    """Return the call of the Worker that `headgate cdn render --purge` made."""
+    headers = {"Authorization": f"Bearer {token}"}
+    return _json_call("/.headgate/purge", headers, {"tags": _tags(copies)})
+
+
+def _bunny(cache: PurgedCache, token: str, copies: Sequence[Copies], _now: float) -> Call:
+    target = f"/pullzone/{cache.zone}/purgeCache"
+    return _json_call(target, {"AccessKey": token}, {"CacheTag": copies[0].tag})
+
+
+def _cloudfront(cache: PurgedCache, key: AccessKey, copies: Sequence[Copies], now: float) -> Call:
+    """Return invalidations by tags, for a CacheTagConfig; AWS bills each tag."""
+    path = f"/2020-05-31/distribution/{cache.zone}/invalidation"
+    items = "".join(f"<Path>#{tag}</Path>" for tag in _tags(copies))
+    paths = f"<Paths><Quantity>{len(copies)}</Quantity><Items>{items}</Items></Paths>"
+    # CloudFront ignores a call with the reference of an earlier one.
+    reference = f"<CallerReference>{secrets.token_hex(16)}</CallerReference>"
+    batch = f'<InvalidationBatch xmlns="{_CLOUDFRONT}">{paths}{reference}</InvalidationBatch>'
+    body = batch.encode()
+    signature = _signed(key, now, path, URL(cache.url).host_port_subcomponent or "", body)
+    return Call("POST", path, {**signature, "Content-Type": "text/xml"}, body)
 
 
 class AccessKey(NamedTuple):
@@ -231,38 +180,49 @@ class AccessKey(NamedTuple):
         return cls(key_id, secret)
 
 
-class Scope(NamedTuple):
-    """The scope of a signature: a service in a region, at a time in seconds since 1970."""
-
-    service: str
-    region: str
-    now_s: float
-
-
-def signed(key: AccessKey, scope: Scope, line: str, host: str, body: bytes) -> Mapping[str, str]:
-    """Return the header fields that sign a request; `line` is its method and path, no query."""
-    at = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(scope.now_s))
-    method, path = line.split(" ")
+def _signed(key: AccessKey, now: float, path: str, host: str, body: bytes) -> dict[str, str]:
+    """Return the header fields that sign a POST to CloudFront without a query."""
+    at = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))
     digest = sha256(body).hexdigest()
     fields = {"host": host, "x-amz-content-sha256": digest, "x-amz-date": at}
     names = ";".join(fields)  # they are in order
     lines = "".join(f"{name}:{value}\n" for name, value in fields.items())
-    request = f"{method}\n{path}\n\n{lines}\n{names}\n{digest}"
-    place = f"{at[:8]}/{scope.region}/{scope.service}/aws4_request"
-    text = f"{_ALGORITHM}\n{at}\n{place}\n{sha256(request.encode()).hexdigest()}"
-    signing = f"AWS4{key.secret}".encode()
-    for part in place.split("/"):
-        signing = _hmac(signing, part)
-    signature = _hmac(signing, text).hex()
-    credential = f"Credential={key.key_id}/{place}"
-    authorization = f"{_ALGORITHM} {credential}, SignedHeaders={names}, Signature={signature}"
+    request = f"POST\n{path}\n\n{lines}\n{names}\n{digest}"
+    place = f"{at[:8]}/{_PLACE}"
+    signed = f"{_SIGNATURE}\n{at}\n{place}\n{sha256(request.encode()).hexdigest()}"
+    signature = f"AWS4{key.secret}".encode()
+    for part in (*place.split("/"), signed):
+        signature = hmac.digest(signature, part.encode(), sha256)
+    credential = f"Credential={key.key_id}/{place}, SignedHeaders={names}"
     return {
         "Host": host,
         "X-Amz-Content-SHA256": digest,
         "X-Amz-Date": at,
-        "Authorization": authorization,
+        "Authorization": f"{_SIGNATURE} {credential}, Signature={signature.hex()}",
     }
 
 
-def _hmac(key: bytes, text: str) -> bytes:
-    return hmac.digest(key, text.encode(), sha256)
+class _Kind(NamedTuple):
+    """A kind of cache: how many purges a call has, how it is made, and what its response says."""
+
+    at_once: int
+    call: Callable[[PurgedCache, Any, Sequence[Copies], float], Call]
+    why_not: Callable[[int, bytes], str | None] = _status
+    field: str = ""
+    parse: Callable[[str], Any] = str  # of the token
+
+
+# nginx and Varnish with the files of `headgate cdn` drop Surrogate-Control from what they send on,
+# as Fastly does by itself. CloudFront and Bunny go by Cache-Control, as many others do.
+_KINDS: Mapping[str, _Kind] = {
+    "nginx": _Kind(1, _nginx, _no_wildcard, "Surrogate-Control"),
+    # 1.3 KB of tags; Varnish allows 8 KB for a field
+    "varnish": _Kind(64, _varnish, field="Surrogate-Control"),
+    "fastly": _Kind(256, _fastly, field="Surrogate-Control"),
+    # 100 in one call today, and 30 on older accounts
+    "cloudflare": _Kind(30, _cloudflare, _no_success, "CDN-Cache-Control"),
+    "cloudflare-worker": _Kind(30, _worker, _no_success, "CDN-Cache-Control"),
+    # of 3,000 that may be under way
+    "cloudfront": _Kind(100, _cloudfront, _too_many_in_progress, parse=AccessKey.parse),
+    "bunny": _Kind(1, _bunny),
+}
