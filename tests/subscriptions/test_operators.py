@@ -198,7 +198,7 @@ async def test_a_test_delivery_tells_the_status_or_the_reason_of_a_failure() -> 
         tested = await ask(gateway, SendTestDelivery(PREFIX, "s"))
         assert (tested.accepted, tested.status) == (False, 503)
         assert tested.reason == "the receiver answered 503; see its log"
-        gateway.engine.deliveries.client.allow_loopback(loopback=False)
+        gateway.engine.sender.client.allow_loopback(loopback=False)
         tested = await ask(gateway, SendTestDelivery(PREFIX, "s"))
         assert (tested.accepted, tested.status) == (False, None)
         assert tested.reason == 'webhooks to this machine need webhook_loopback = "on"'

@@ -94,7 +94,7 @@ class HostSubscriptions:
         if cursor is not None and target.stream is None:
             raise RpcError(rpc.INVALID_PARAMS, "events of several streams have no cursor")
         try:
-            self.engine.deliveries.client.check(target.url)
+            self.engine.sender.client.check(target.url)
         except DestinationRefused as refusal:
             raise RpcError(rpc.INVALID_PARAMS, f"delivery.url: {refusal.detail}") from None
         await self._requests.prepare_keys()
@@ -173,7 +173,7 @@ class HostSubscriptions:
                 rpc.EXHAUSTED, "too many receivers at this host are new", limit="verifications"
             )
         self._challenges.count(host, 1)
-        client, clock = self.engine.deliveries.client, self.engine.clock
+        client, clock = self.engine.sender.client, self.engine.clock
         await EventReceiver(client, clock, target.subscription_id, target.url, [secret]).verify()
 
     async def _place(self, target: EventTarget, cursor: str | None) -> EventPlace | None:

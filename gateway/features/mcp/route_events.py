@@ -222,7 +222,7 @@ class RouteEvents:
         """Have events sent to webhooks by the subscriptions of this gateway."""
         self._sender = WebhookEvents(engine, self.reader, self.types)
         self.webhooks = HostSubscriptions(engine, self.reader, self._sender)
-        engine.deliveries.events = self._sender
+        engine.sender.send_events = self._sender.send
 
     def renew(self, types: Mapping[str, EventType]) -> None:
         """Offer these event types from now on."""
@@ -240,7 +240,7 @@ class RouteEvents:
         if isinstance(subscriptions, SharedSubscriptions):
             subscriptions.opening_observers.remove(self._attach)
         if self.webhooks is not None:
-            self.webhooks.engine.deliveries.events = None
+            self.webhooks.engine.sender.send_events = None
 
     def end_streams(self) -> None:
         """End the open streams of events: their clients come back elsewhere."""

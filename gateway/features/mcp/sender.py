@@ -51,7 +51,7 @@ class WebhookEvents:
         if not keys:
             raise DeliveryFailed("the secret was stored with another key: subscribe again")
         engine = self._engine
-        return EventReceiver(engine.deliveries.client, engine.clock, subscription.id, url, keys)
+        return EventReceiver(engine.sender.client, engine.clock, subscription.id, url, keys)
 
     async def send(self, subscription: DurableSubscription) -> None:
         """Send what is pending, MOST_EVENTS at most. Raises DeliveryFailed, HeadgateError."""

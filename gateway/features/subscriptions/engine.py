@@ -15,11 +15,11 @@ from typing_extensions import override
 
 from gateway.background import at_once
 from gateway.errors import LogUnavailable
+from gateway.features.delivery.queue import DeliveryQueue
 from gateway.features.subscriptions import metrics
 from gateway.features.subscriptions.membership import Membership
-from gateway.features.subscriptions.sending.deliveries import Deliveries
-from gateway.features.subscriptions.sending.receiver_calls import ReceiverCalls
 from gateway.features.subscriptions.sending.signing import KeyRing
+from gateway.features.subscriptions.sending.wake_sender import WakeSender, receiver_of
 from gateway.features.subscriptions.sending.webhooks import WebhookClient
 from gateway.features.subscriptions.state.owners import needs_of
 from gateway.features.subscriptions.storage.rows import SubscriptionRows
@@ -83,10 +83,20 @@ class RouteSubscriptions:
         self.keys = KeyRing(documents)
         self.rows = SubscriptionRows(documents, derives_links=streams.is_listed)
         client = WebhookClient(self.keys, loopback=rules.webhook_loopback)
-        calls = ReceiverCalls(client, self.keys, self.url, clock)
-        self.deliveries = Deliveries(self.rows, calls, streams, self.why_no_wake, clock)
+        self.deliveries: DeliveryQueue[DurableSubscription] = DeliveryQueue(
+            lambda it: self.sender.deliver(it), receiver_of
+        )
         self.wakes = Wakes(self.rows, clock, self.deliveries, self.expire)
-        self.deliveries.report_to(self.wakes)
+        self.sender = WakeSender(
+            self.rows,
+            self.wakes,
+            streams,
+            client,
+            self.keys,
+            public_url=self.url,
+            why_no_wake=self.why_no_wake,
+            clock=clock,
+        )
         self.membership = Membership(
             lambda: self.rules.max_subscription_streams,
             self.rows.remove_link,
@@ -95,14 +105,13 @@ class RouteSubscriptions:
             is_listed=streams.is_listed,
         )
         self.wake_streams: dict[str, dict[DurableSubscription, None]] = {}
-        self.refused: Counter[str] = Counter()
         self.operator_changes: dict[str, asyncio.Task[SubscriptionAnswer]] = {}  # by their ids
         self.changing = asyncio.Lock()  # held while subscriptions or links are added or removed
 
     def renew(self, rules: SubscriptionRules) -> None:
         """Follow new settings."""
         self.rules = rules
-        self.deliveries.client.allow_loopback(loopback=rules.webhook_loopback)
+        self.sender.client.allow_loopback(loopback=rules.webhook_loopback)
 
     def url(self, path: str) -> str | None:
         """Return the public URL of a control path; None if no setting has the server's address."""
@@ -229,12 +238,14 @@ class RouteSubscriptions:
 
     def stuck(self) -> str | None:
         """Return how many subscriptions have failed for over a day, or None for none."""
-        number = metrics.states_of(self)["stuck"]
+        now = self.clock()
+        number = sum(metrics.status_of(it, now) == "stuck" for it in self.by_id.values())
         return f"{number} subscriptions have failed for over a day" if number else None
 
     def samples(self) -> Iterator[Sample]:
         """Yield the metrics."""
-        return metrics.samples(self.prefix, self)
+        counted = self.membership, self.deliveries, self.wakes.counts
+        return metrics.samples(self.prefix, self.by_id.values(), self.clock(), *counted)
 
     async def close(self) -> None:
         """End deliveries, and write what is marked."""
@@ -243,6 +254,7 @@ class RouteSubscriptions:
         await self.membership.late.close()
         self.wakes.close()
         await self.deliveries.close()
+        await self.sender.client.close()
         await self.rows.settle()
 
 

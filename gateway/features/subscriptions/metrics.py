@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, get_args
+from typing import TYPE_CHECKING, get_args
 
 from gateway.features.questions.subscriptions import SubscriptionStatus
 from gateway.features.subscriptions.wakes.timing import is_stuck
@@ -10,12 +10,11 @@ from gateway.telemetry.metrics import Sample, counter, gauge
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterable, Iterator
 
+    from gateway.features.delivery.queue import DeliveryQueue
     from gateway.features.subscriptions.membership import Membership
-    from gateway.features.subscriptions.sending.deliveries import Deliveries
     from gateway.features.subscriptions.state.subscription import DurableSubscription
-    from gateway.features.subscriptions.wakes.transitions import Wakes
 
 SUBSCRIPTIONS = gauge(
     "headgate_subscriptions",
@@ -99,24 +98,19 @@ EVENTS = (
 )
 
 
-class CountedSubscriptions(Protocol):
-    """The subscriptions of a route, as far as they are counted."""
-
-    by_id: dict[str, DurableSubscription]
-    clock: Callable[[], float]
-    membership: Membership
-    deliveries: Deliveries
-    wakes: Wakes
-    refused: Counter[str]
-
-
-def samples(prefix: str, subscriptions: CountedSubscriptions) -> Iterator[Sample]:
+def samples(
+    prefix: str,
+    subscriptions: Iterable[DurableSubscription],
+    now: float,
+    membership: Membership,
+    deliveries: DeliveryQueue[DurableSubscription],
+    wakes: Counter[str],
+) -> Iterator[Sample]:
     """Yield the metrics of a route's subscriptions."""
-    now = subscriptions.clock()
     states = no_states()
     pending = in_flight = 0
     oldest = now
-    for one in subscriptions.by_id.values():  # once for all metrics: there may be many
+    for one in subscriptions:  # once for all metrics: there may be many
         states[status_of(one, now)] += 1
         pending += len(one.pending)
         in_flight += one.delivery.wake is not None
@@ -128,38 +122,25 @@ def samples(prefix: str, subscriptions: CountedSubscriptions) -> Iterator[Sample
     yield Sample(STREAMS_PENDING, (prefix,), pending)
     yield Sample(IN_FLIGHT, (prefix,), in_flight)
     yield Sample(OLDEST, (prefix,), now - oldest)
-    yield Sample(LINKED, (prefix,), len(subscriptions.membership.streams))
-    yield Sample(LATE, (prefix,), len(subscriptions.membership.late))
-    yield Sample(
-        FORGOTTEN, (prefix, "unmatched"), subscriptions.membership.unlinked.times_forgotten
-    )
-    yield Sample(PENDING, (prefix, "running"), subscriptions.deliveries.running)
-    yield Sample(PENDING, (prefix, "waiting"), subscriptions.deliveries.waiting)
+    yield Sample(LINKED, (prefix,), len(membership.streams))
+    yield Sample(LATE, (prefix,), len(membership.late))
+    yield Sample(FORGOTTEN, (prefix, "unmatched"), membership.unlinked.times_forgotten)
+    yield Sample(PENDING, (prefix, "running"), deliveries.running)
+    yield Sample(PENDING, (prefix, "waiting"), deliveries.waiting)
     for event in EVENTS:
-        yield Sample(WAKES, (prefix, event), subscriptions.wakes.counts[event])
-    refused = subscriptions.refused
-    numbers = {
-        "max_client_subscriptions": refused["max_client_subscriptions"],
-        "max_subscription_streams": refused["max_subscription_streams"]
-        + subscriptions.membership.refused,
-        "wake_bytes": subscriptions.wakes.counts["partial"],
+        yield Sample(WAKES, (prefix, event), wakes[event])
+    refused = {
+        "max_client_subscriptions": wakes["max_client_subscriptions"],
+        "max_subscription_streams": wakes["max_subscription_streams"] + membership.refused,
+        "wake_bytes": wakes["partial"],
     }
-    for limit, number in numbers.items():
+    for limit, number in refused.items():
         yield Sample(REFUSED, (prefix, limit), number)
 
 
 def no_states() -> dict[SubscriptionStatus, int]:
     """Return a count for each state, of no subscription so far."""
     return dict.fromkeys(get_args(SubscriptionStatus), 0)
-
-
-def states_of(subscriptions: CountedSubscriptions) -> dict[SubscriptionStatus, int]:
-    """Return how many subscriptions are in each state."""
-    states = no_states()
-    now = subscriptions.clock()
-    for one in subscriptions.by_id.values():
-        states[status_of(one, now)] += 1
-    return states
 
 
 def status_of(subscription: DurableSubscription, now: float) -> SubscriptionStatus:

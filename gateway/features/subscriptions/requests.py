@@ -108,7 +108,7 @@ class SubscriptionRequests:
             if not rules.base_url and configuration.type == "webhook":
                 raise SubscriptionRefused("WEBHOOK_URL_REJECTED", NO_PUBLIC_URL)
             try:
-                engine.deliveries.client.check(configuration.webhook_url)
+                engine.sender.client.check(configuration.webhook_url)
             except DestinationRefused as refusal:
                 raise SubscriptionRefused("WEBHOOK_URL_REJECTED", refusal.detail) from None
         if configuration.wake_stream in configuration.streams:
@@ -119,7 +119,7 @@ class SubscriptionRequests:
             raise self._limit_refusal("max_subscription_streams")
 
     def _limit_refusal(self, limit: RuleLimit) -> SubscriptionRefused:
-        self._engine.refused[limit] += 1
+        self._engine.wakes.counts[limit] += 1
         most: int = getattr(self._engine.rules, limit)
         return SubscriptionRefused("LIMIT_REACHED", f"{limit} is {most}", limit=limit)
 

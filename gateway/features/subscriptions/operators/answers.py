@@ -218,4 +218,4 @@ class OperatorRequests:
         found = self._requests.find(subscription_id)
         if found.configuration.type != "webhook":
             raise invalid("only the receiver of a webhook subscription can be tested")
-        return await self._engine.deliveries.test(found)
+        return await self._engine.sender.test(found)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from gateway.features.subscriptions.errors import SubscriptionRefused
 from gateway.features.subscriptions.wakes import acknowledgements
@@ -22,6 +22,7 @@ from gateway.telemetry.logs import log
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from gateway.features.delivery.queue import DeliveryQueue
     from gateway.features.subscriptions.state.delivery_state import SnapshotEnd, Wake
     from gateway.features.subscriptions.state.subscription import DurableSubscription
     from gateway.features.subscriptions.storage.rows import SubscriptionRows
@@ -33,16 +34,6 @@ UNACKNOWLEDGED = (
 )
 
 
-class DeliveryQueue(Protocol):
-    """The deliveries of wakes, as far as the transitions need them."""
-
-    def queue(self, subscription: DurableSubscription) -> None:
-        """Deliver the wake of a subscription as soon as there is room."""
-
-    def is_under_way(self, subscription: DurableSubscription) -> bool:
-        """Return whether a wake of a subscription is being delivered."""
-
-
 class Wakes:
     """The wakes of one route's subscriptions, with a timer for their deadlines."""
 
@@ -50,7 +41,7 @@ class Wakes:
         self,
         rows: SubscriptionRows,
         clock: Callable[[], float],
-        deliveries: DeliveryQueue,
+        deliveries: DeliveryQueue[DurableSubscription],
         expire: Callable[[DurableSubscription], bool],
     ) -> None:
         """`deliveries` get subscriptions whose wakes are to be sent or written.

@@ -1,0 +1,107 @@
+"""The queue of deliveries: a few to one receiver at once, and some hundred in all.
+
+A slow receiver delays its own deliveries only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, deque
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+T = TypeVar("T")
+
+AT_ONCE = 256  # deliveries, each with a socket and a body of 1 MiB at most
+AT_ONCE_TO_ONE = 8  # deliveries to one receiver: a slow one holds so many for ten seconds
+
+
+class DeliveryQueue(Generic[T]):
+    """The deliveries of one route, of which each item has one under way at most."""
+
+    def __init__(
+        self, deliver: Callable[[T], Awaitable[None]], receiver_of: Callable[[T], str]
+    ) -> None:
+        """`receiver_of` names the receiver of an item, "" for one that is not called.
+
+        `deliver` raises nothing, and an item that is queued meanwhile is delivered once more.
+        """
+        self._deliver = deliver
+        self._receiver_of = receiver_of
+        self._ready: deque[T] = deque()
+        self._held: dict[str, deque[T]] = {}  # by receiver, while it has enough
+        self._to_one: Counter[str] = Counter()
+        self._wanted: set[T] = set()  # those that wait for a delivery
+        self._under_way: set[T] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._is_open = True
+
+    @property
+    def waiting(self) -> int:
+        """The number of items whose delivery has not begun."""
+        return len(self._ready) + sum(map(len, self._held.values()))
+
+    @property
+    def running(self) -> int:
+        """The number of deliveries under way."""
+        return len(self._tasks)
+
+    def queue(self, item: T) -> None:
+        """Deliver an item as soon as there is room."""
+        if item not in self._wanted:
+            self._wanted.add(item)
+            if item not in self._under_way:
+                self._ready.append(item)
+                self._start_some()
+
+    def is_under_way(self, item: T) -> bool:
+        """Return whether an item is being delivered."""
+        return item in self._under_way
+
+    def _start_some(self) -> None:
+        while self._is_open and self._ready and len(self._tasks) < AT_ONCE:
+            item = self._ready.popleft()
+            receiver = self._receiver_of(item)
+            if receiver and self._to_one[receiver] >= AT_ONCE_TO_ONE:
+                self._held.setdefault(receiver, deque()).append(item)
+                continue
+            self._to_one[receiver] += 1
+            self._under_way.add(item)
+            task = asyncio.create_task(self._run(item, receiver))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+            task.add_done_callback(lambda _: self._start_some())
+
+    async def _run(self, item: T, receiver: str) -> None:
+        self._wanted.discard(item)
+        try:
+            await self._deliver(item)
+        finally:
+            self._under_way.discard(item)
+            self._leave(receiver)
+            if item in self._wanted:
+                self._ready.append(item)
+
+    def _leave(self, receiver: str) -> None:
+        """Let the next item of a receiver have its turn."""
+        self._to_one[receiver] -= 1
+        if not self._to_one[receiver]:
+            del self._to_one[receiver]
+        held = self._held.get(receiver)
+        if held:
+            self._ready.append(held.popleft())
+            if not held:
+                del self._held[receiver]
+
+    async def close(self) -> None:
+        """Cancel what is under way."""
+        self._is_open = False
+        tasks = list(self._tasks)
+        self._ready.clear()
+        self._held.clear()
+        self._wanted.clear()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

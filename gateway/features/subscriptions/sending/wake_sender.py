@@ -1,0 +1,205 @@
+"""The sender of wakes: webhooks are called, and events are written to wake streams."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from typing import TYPE_CHECKING
+from urllib.parse import quote, urlsplit
+
+import msgspec
+
+from gateway.errors import ContentTypeMismatch, HeadgateError, StreamNotFound
+from gateway.features.subscriptions.bodies import take_snapshot
+from gateway.features.subscriptions.errors import NO_PUBLIC_URL
+from gateway.features.subscriptions.sending.failures import DeliveryFailed
+from gateway.features.questions.subscriptions import ReceiverTestResult
+from gateway.telemetry.logs import log
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from gateway.features.subscriptions.sending.signing import KeyRing
+    from gateway.features.subscriptions.sending.webhooks import WebhookClient
+    from gateway.features.subscriptions.state.delivery_state import Wake
+    from gateway.features.subscriptions.state.subscription import DurableSubscription
+    from gateway.features.subscriptions.storage.rows import SubscriptionRows
+    from gateway.features.subscriptions.streams import StreamSource
+    from gateway.features.subscriptions.wakes.transitions import Wakes
+
+FAULT = "a fault of Headgate ended the delivery; its log has it, with a traceback"
+NO_EVENTS = "the setting mcp_events of the route is off; set it, or delete the subscription"
+
+
+class WakeSender:
+    """The sender of one route's wakes, which are signed with its key.
+
+    `send_events` sends what is pending of a host of MCP, or a part of it, and moves the cursors;
+    None where the settings say that MCP is not spoken. It raises DeliveryFailed.
+    """
+
+    send_events: Callable[[DurableSubscription], Awaitable[None]] | None = None
+
+    def __init__(  # noqa: PLR0913 - what a delivery needs of its route
+        self,
+        rows: SubscriptionRows,
+        wakes: Wakes,
+        streams: StreamSource,
+        client: WebhookClient,
+        keys: KeyRing,
+        *,
+        public_url: Callable[[str], str | None],
+        why_no_wake: Callable[[DurableSubscription], str | None],
+        clock: Callable[[], float],
+    ) -> None:
+        """`why_no_wake` returns why an owner may not do what its subscription does, or None.
+
+        `public_url` returns the URL of a control path below the prefix, or None.
+        """
+        self.client = client
+        self._rows = rows
+        self._wakes = wakes
+        self._streams = streams
+        self._keys = keys
+        self._public_url = public_url
+        self._why_no_wake = why_no_wake
+        self._clock = clock
+
+    async def deliver(self, subscription: DurableSubscription) -> None:
+        """Deliver the wake in flight; have a delivery that fails repeated later."""
+        try:
+            await self._deliver(subscription)
+        except HeadgateError as error:
+            self._wakes.retry_later(subscription, error.detail)
+        except DeliveryFailed as failure:
+            self._wakes.retry_later(subscription, failure.detail, failure.category)
+        except Exception:  # noqa: BLE001 - the subscription must go on
+            log.exception("subscription.delivery_failed", subscription=subscription.id)
+            self._wakes.retry_later(subscription, FAULT)
+
+    async def _deliver(self, subscription: DurableSubscription) -> None:
+        """Deliver the wake in flight, once its generation is durable."""
+        await self._rows.flush()
+        wake = subscription.delivery.wake
+        if wake is None or wake.holder is not None or not subscription.may_send:
+            return
+        if not subscription.pending:  # what was pending was deleted meanwhile
+            self._wakes.release(subscription)
+            return
+        if subscription.events is not None:
+            await self._send_events(subscription, wake)
+            return
+        if (why := self._why_no_wake(subscription)) is not None:
+            raise DeliveryFailed(why)
+        if subscription.is_webhook:
+            await self._call(subscription, wake)
+        else:
+            await self._announce(subscription, wake)
+
+    async def _send_events(self, subscription: DurableSubscription, wake: Wake) -> None:
+        if self.send_events is None:
+            raise DeliveryFailed(NO_EVENTS)
+        await self._keys.prepare(self._clock())
+        await self.send_events(subscription)
+        if subscription.delivery.wake is wake and subscription.phase == "active":
+            self._wakes.counts["delivered"] += 1
+            self._wakes.release(subscription)
+
+    async def _announce(self, subscription: DurableSubscription, wake: Wake) -> None:
+        """Write the event of a wake to its wake stream."""
+        stream = subscription.configuration.wake_stream
+        pending = next(iter(subscription.pending))
+        assert stream is not None, "a pull-wake subscription has one"
+        event = {
+            "type": "wake",
+            "subscription_id": subscription.id,
+            "stream": pending,
+            "generation": subscription.delivery.generation,
+            "ts": int(self._clock() * 1000),
+        }
+        try:
+            await self._streams.append(stream, msgspec.json.encode(event))
+        except HeadgateError as error:
+            raise DeliveryFailed(
+                f"the wake stream {stream} cannot be written: {error.detail}{_advice(error)}"
+            ) from None
+        if subscription.delivery.wake is wake and wake.holder is None:
+            self._wakes.note_announcement(subscription, wake)
+
+    # Calls of receivers
+
+    async def _prepare(self, subscription: DurableSubscription) -> tuple[str, str]:
+        """Return the URL to call, and the one to call back, with the keys ready.
+
+        Raises DeliveryFailed, LogUnavailable.
+        """
+        url = subscription.configuration.webhook_url
+        callback_url = self._public_url(f"subscriptions/{quote(subscription.id, safe='')}/callback")
+        if url is None or callback_url is None:
+            raise DeliveryFailed(NO_PUBLIC_URL)
+        await self._keys.prepare(self._clock())
+        return url, callback_url
+
+    async def _call(self, subscription: DurableSubscription, wake: Wake) -> None:
+        """Send a wake to its receiver, and begin its lease, or end it."""
+        url, callback_url = await self._prepare(subscription)
+        taken, now = take_snapshot(subscription, self._wakes.counts), self._clock()
+        document = {
+            "subscription_id": subscription.id,
+            "wake_id": wake.wake_id,
+            "generation": subscription.delivery.generation,
+            **taken.members,
+            "callback_url": callback_url,
+            "callback_token": self._keys.token(subscription, now),
+        }
+        is_done = await self.client.call(url, msgspec.json.encode(document), now)
+        if subscription.delivery.wake is not wake or subscription.phase != "active":
+            return  # it has called back meanwhile
+        if is_done:
+            self._wakes.acknowledge_all(subscription, taken.ends)
+        else:
+            self._wakes.start_lease(subscription, wake)
+
+    async def test(self, subscription: DurableSubscription) -> ReceiverTestResult:
+        """Send a test to the receiver of a webhook, at once; return its answer.
+
+        The test is no wake: it has no valid token, and its answer moves no cursor.
+        """
+        self._wakes.counts["tested"] += 1
+        begun = asyncio.get_running_loop().time()
+        status: int | None = None
+        try:
+            url, callback_url = await self._prepare(subscription)
+            body = msgspec.json.encode(
+                {
+                    "test": True,
+                    "message": "An operator tests this receiver. Nothing is pending.",
+                    "subscription_id": subscription.id,
+                    "wake_id": f"test_{secrets.token_urlsafe(12)}",
+                    "generation": 0,
+                    "streams": [],
+                    "callback_url": callback_url,
+                    "callback_token": "",
+                }
+            )
+            response = await self.client.send(url, body, self._clock())
+            status, reason = response.status, response.refusal
+        except (HeadgateError, DeliveryFailed) as failure:
+            reason = failure.detail
+        seconds = asyncio.get_running_loop().time() - begun
+        return ReceiverTestResult(reason is None, status, round(seconds, 4), reason)
+
+
+def receiver_of(subscription: DurableSubscription) -> str:
+    """Return the host and port of a webhook; "" for a wake stream."""
+    url = subscription.configuration.webhook_url
+    return "" if url is None else urlsplit(url).netloc
+
+
+def _advice(error: HeadgateError) -> str:
+    """Return what to do about a wake stream that takes no events, after a semicolon."""
+    if isinstance(error, StreamNotFound):
+        return "; create it with Content-Type: application/json"
+    if isinstance(error, ContentTypeMismatch):
+        return "; delete it, and create it with Content-Type: application/json"
+    return ""
