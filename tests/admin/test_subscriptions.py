@@ -13,12 +13,12 @@ from structlog.testing import capture_logs
 
 from admin.app import build
 from gateway.errors import BadRequest
-from gateway.features.subscriptions.operators.answers import answer_for
+from gateway.features.questions.contract import AnswerFailure
 from gateway.features.questions.subscriptions import (
     SubscriptionPage,
     SubscriptionQuestion,
 )
-from gateway.features.questions.contract import AnswerFailure
+from gateway.features.subscriptions.operators.answers import answer_for
 from tests.admin.consoles import ADMITTED, NOW, OPERATOR, VIEWER, Switchboard, setup
 from tests.subscriptions.receivers import receiver, subscribed
 from tests.support.admin_server import AdminServer
@@ -27,7 +27,7 @@ from tests.support.serving import PREFIX
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    from gateway.telemetry.inspection import Answer, Question
+    from gateway.features.questions.contract import Answer, Question
     from tests.subscriptions.receivers import Subscribed
 
 SECRET = "/hook?token=a-password"

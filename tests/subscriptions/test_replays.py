@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from gateway.features.questions.contract import AnswerFailure
+from gateway.features.questions.subscriptions import ReplayResult, ReplaySubscription
 from gateway.features.subscriptions.operators.answers import answer_for
 from gateway.logs.sqlite.log import SqliteLog
-from gateway.features.questions.subscriptions import ReplayResult, ReplaySubscription
-from gateway.features.questions.contract import AnswerFailure
 from tests.subscriptions.receivers import ends_of, receiver, stream_of, subscribed
 from tests.subscriptions.test_pauses import pause
 from tests.support.serving import PREFIX

@@ -10,16 +10,7 @@ import msgspec
 
 from gateway.background import Turns
 from gateway.errors import HeadgateError, StreamNotFound
-from gateway.features.subscriptions.engine import RouteSubscriptions
-from gateway.features.subscriptions.errors import SubscriptionRefused, invalid
-from gateway.features.subscriptions.metrics import no_states
-from gateway.features.subscriptions.operators.listing import describe, list_subscriptions
-from gateway.features.subscriptions.operators.replays import ReplayPlace, set_back
-from gateway.features.subscriptions.requests import SubscriptionRequests
-from gateway.features.subscriptions.shared import mail
-from gateway.features.subscriptions.shared.subscriptions import SharedSubscriptions
-from gateway.features.subscriptions.state.configuration import LONGEST_ID, parse_configuration
-from gateway.features.subscriptions.state.owners import SubscriptionOwner
+from gateway.features.questions.contract import AnswerFailure
 from gateway.features.questions.subscriptions import (
     DeleteSubscription,
     DeletionResult,
@@ -38,7 +29,16 @@ from gateway.features.questions.subscriptions import (
     SubscriptionQuestion,
     merged_pages,
 )
-from gateway.features.questions.contract import AnswerFailure
+from gateway.features.subscriptions.engine import RouteSubscriptions
+from gateway.features.subscriptions.errors import SubscriptionRefused, invalid
+from gateway.features.subscriptions.metrics import no_states
+from gateway.features.subscriptions.operators.listing import describe, list_subscriptions
+from gateway.features.subscriptions.operators.replays import ReplayPlace, set_back
+from gateway.features.subscriptions.requests import SubscriptionRequests
+from gateway.features.subscriptions.shared import mail
+from gateway.features.subscriptions.shared.subscriptions import SharedSubscriptions
+from gateway.features.subscriptions.state.configuration import LONGEST_ID, parse_configuration
+from gateway.features.subscriptions.state.owners import SubscriptionOwner
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -10,10 +10,10 @@ from urllib.parse import quote, urlsplit
 import msgspec
 
 from gateway.errors import ContentTypeMismatch, HeadgateError, StreamNotFound
+from gateway.features.questions.subscriptions import ReceiverTestResult
 from gateway.features.subscriptions.bodies import take_snapshot
 from gateway.features.subscriptions.errors import NO_PUBLIC_URL
 from gateway.features.subscriptions.sending.failures import DeliveryFailed
-from gateway.features.questions.subscriptions import ReceiverTestResult
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
