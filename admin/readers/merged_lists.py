@@ -5,8 +5,7 @@ from __future__ import annotations
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
-import msgspec
-
+from gateway.features.questions.after import encode_after
 from gateway.features.questions.readers import (
     ReaderGroups,
     ReaderPage,
@@ -32,7 +31,7 @@ def page_of(question: ListReaders, answers: Sequence[ReaderPage]) -> ReaderPage:
     more = None
     if len(rows) > limit or any(it.after is not None for it in answers):
         rows = rows[:limit]
-        more = msgspec.json.encode(rank(order, rows[-1])).decode()
+        more = encode_after(rank(order, rows[-1]))
     return ReaderPage(tuple(rows), sum(it.total for it in answers), more)
 
 

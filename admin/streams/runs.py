@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from admin.model.streams import RunsView, RunView
+from gateway.features.questions.after import encode_after
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -22,7 +23,7 @@ def page(question: ListRuns, answers: Sequence[RunPage], now: float) -> RunsView
     shown = ordered[: question.limit]
     after = max((it.after for it in answers if it.after is not None), default=None)
     if shown and (after is not None or len(ordered) > len(shown)):
-        after = _latest(shown[-1]).rank.after
+        after = encode_after(_latest(shown[-1]).rank)
     return RunsView(
         tuple(_view(of_one, now) for of_one in shown), after, any(it.is_cut for it in answers)
     )

@@ -170,7 +170,7 @@ async def test_an_after_that_no_page_had_is_refused(after: str) -> None:
         await gateway.ask(put("s"))
         await follow(gateway, "s?offset=now&live=sse")
         answer = await gateway.inspector.answer(ListReaders(ALL, "behind", after))
-        assert answer == AnswerFailure(400, "after must be what came with the page before")
+        assert answer == AnswerFailure(400, "after is not where a page of this order ended")
 
 
 @pytest.mark.parametrize(

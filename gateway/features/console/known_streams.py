@@ -8,15 +8,17 @@ from __future__ import annotations
 from collections import Counter
 from heapq import nsmallest
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
+import msgspec
 from typing_extensions import override
 
-from gateway.errors import BadRequest, NotOffered, StreamNotFound
+from gateway.errors import NotOffered, StreamNotFound
 from gateway.features.console import edge_steps
 from gateway.features.console.inspected_streams import NAME, InspectedStreams, RoutedFeed
 from gateway.features.console.name_search import name_test
 from gateway.features.console.reader_states import readers_by_mode
+from gateway.features.questions.after import decode_after, encode_after
 from gateway.features.questions.streams import (
     LARGEST_PAGE,
     StreamDescription,
@@ -37,7 +39,8 @@ if TYPE_CHECKING:
 
 PATHS_A_STEP = 1_000  # paths examined before other tasks get a turn: two milliseconds
 ROWS_A_STEP = 100
-MOST_DIGITS = 9
+# Rows before a page. More streams than that are not followed.
+Skip = Annotated[int, msgspec.Meta(ge=0, le=10**9)]
 
 
 class KnownStreams(InspectedStreams):
@@ -67,10 +70,10 @@ class KnownStreams(InspectedStreams):
             rows = await self._turns.run(self._by_name(question, fits, limit + 1))
             after = rows[limit - 1].name if len(rows) > limit else None
         elif question.order == "readers":
-            skip = _place(question.after)
+            (skip,) = decode_after(question.after, tuple[Skip]) or (0,)
             found = await self._turns.run(self._by_readers(fits, skip + limit + 1))
             rows = found[skip:]
-            after = str(skip + limit) if len(rows) > limit else None
+            after = encode_after((skip + limit,)) if len(rows) > limit else None
         else:
             raise NotOffered("streams of an HTTP origin are ordered by name or by readers")
         return StreamPage(tuple(rows[:limit]), after, known_only=True)
@@ -177,12 +180,6 @@ def _how_followed(streams: Sequence[FollowedStream]) -> str:
     if lost:
         return f"yes, but the origin fails: {lost[0]}"
     return "yes" if len(streams) == 1 else f"yes, {len(streams)} times: some readers have their own"
-
-
-def _place(after: str) -> int:
-    if after and not (after.isascii() and after.isdecimal() and len(after) <= MOST_DIGITS):
-        raise BadRequest("after must be what came with the page before")
-    return int(after or 0)
 
 
 def _no_distance(_offset: str) -> None:

@@ -8,13 +8,12 @@ from heapq import nlargest, nsmallest
 from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
-import msgspec
-
 from gateway.access.bans import subjects_of
 from gateway.background import Turns
 from gateway.errors import BadRequest
 from gateway.features.console.inspected_streams import streams_of
 from gateway.features.console.reader_states import reader_states
+from gateway.features.questions.after import NO_PAGE, decode_after, encode_after
 from gateway.features.questions.readers import (
     MOST_GROUPS,
     MOST_READERS,
@@ -37,7 +36,6 @@ from gateway.features.questions.readers import (
     rank,
     usage_rank,
 )
-from gateway.protocol.bodies.json_text import NOT_JSON
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
@@ -57,7 +55,6 @@ T = TypeVar("T")
 
 AT_ONCE = 100  # readers between two turns: a third of a millisecond
 SPARE = 4  # times as many rows as a page has are sorted at once: 2,000 take a millisecond
-_decoder = msgspec.json.Decoder(tuple[float | str, str])
 
 
 class _ListedReader(NamedTuple):
@@ -97,7 +94,7 @@ class ReaderLists:
 
     async def page(self, question: ListReaders) -> ReaderPage:
         """Return a page of readers. Raises BadRequest for an `after` that no page had."""
-        after = _rank_of(question.after) if question.after else None
+        after = decode_after(question.after, tuple[float | str, str])
         limit = max(1, min(question.limit, MOST_READERS))
         first: _FirstRows[tuple[Rank, ReaderRow]] = _FirstRows(limit + 1, itemgetter(0))
         total = 0
@@ -112,9 +109,9 @@ class ReaderLists:
         try:
             await self._each(question.where, take)
         except TypeError as error:  # `after` is of another order
-            raise _not_a_place() from error
+            raise BadRequest(NO_PAGE) from error
         ranked = first.rows()
-        more = msgspec.json.encode(ranked[limit - 1][0]).decode() if len(ranked) > limit else None
+        more = encode_after(ranked[limit - 1][0]) if len(ranked) > limit else None
         return ReaderPage(tuple(row for _, row in ranked[:limit]), total, more)
 
     async def groups(self, question: GroupReaders) -> ReaderGroups:
@@ -277,14 +274,3 @@ def _group_of(row: ReaderRow, by: GroupBy) -> ReaderGroup:
     }
     key, name = keys[by]
     return ReaderGroup(key, name, 1, row.sent_bytes or 0, row.behind or 0, row.since)
-
-
-def _rank_of(after: str) -> Rank:
-    try:
-        return _decoder.decode(after)
-    except NOT_JSON as error:
-        raise _not_a_place() from error
-
-
-def _not_a_place() -> BadRequest:
-    return BadRequest("after must be what came with the page before")

@@ -22,6 +22,7 @@ from gateway.features.console.description import described
 from gateway.features.console.inspected_streams import NAME, InspectedStreams, RoutedFeed
 from gateway.features.console.name_search import glob_beginning, name_test
 from gateway.features.console.size_survey import SizeSurvey
+from gateway.features.questions.after import decode_after, encode_after
 from gateway.features.questions.streams import LARGEST_PAGE, StreamPage, StreamRow
 from gateway.features.redis.store import store_of
 from gateway.logs.contract import listing_of
@@ -164,14 +165,11 @@ class StreamList(InspectedStreams):
         self, found: Iterable[Ranked], after: str, limit: int, as_of: float | None
     ) -> StreamPage:
         """Return a page, highest ranks first, behind the rank and path where another page ended."""
-        if after:
-            last = _parsed(after)
+        last = decode_after(after, tuple[float, str])
+        if last is not None:
             found = (it for it in found if it < last)
         page = heapq.nlargest(limit + 1, found)
-        more = None
-        if len(page) > limit:
-            rank, path = page[limit - 1]
-            more = f"{float(rank)!r}:{path}"
+        more = encode_after(page[limit - 1]) if len(page) > limit else None
         states = await asyncio.gather(*(self._state(path) for _, path in page[:limit]))
         rows = self._rows(state for state in states if state is not None)
         return StreamPage(tuple(rows), more, as_of)
@@ -244,14 +242,6 @@ def rate_of(active: ActiveStream) -> float:
     """Return the appends per second through this process in the last minute."""
     rate = active.rate
     return 0.0 if rate is None else rate.per_second(perf_counter())
-
-
-def _parsed(after: str) -> Ranked:
-    rank, _, path = after.partition(":")
-    try:
-        return float(rank), path
-    except ValueError as error:
-        raise BadRequest("after is not where a page of this order ended") from error
 
 
 def set_streams(route: HostedRoute, _made: RouteSetup) -> None:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from typing import Literal, NamedTuple
 
 import msgspec
 
-from gateway.errors import BadRequest
 from gateway.features.questions.streams import PAGE
 
 RunStatus = Literal["active", "finished", "stopped", "failed", "orphaned"]
@@ -70,19 +68,6 @@ class RunRank(NamedTuple):
     def of(cls, status: RunStatus, created_at: int | None, name: str) -> RunRank:
         """Return the rank of a run."""
         return cls(status != "active", -(created_at or 0), name)
-
-    @classmethod
-    def parsed(cls, after: str) -> RunRank:
-        """Parse the value of `after` that a page had. Raises BadRequest."""
-        found = re.fullmatch(r"([01]):([0-9]{1,20}):(.*)", after, re.DOTALL)
-        if found is None:
-            raise BadRequest("after is not where a page of this order ended")
-        return cls(found[1] == "1", -int(found[2]), found[3])
-
-    @property
-    def after(self) -> str:
-        """Return the value of `after` that requests the page behind this run."""
-        return f"{int(self.is_over)}:{-self.minus_created_at}:{self.name}"
 
 
 class RunPage(msgspec.Struct, tag=True, frozen=True):

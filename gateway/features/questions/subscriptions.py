@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from gateway.errors import BadRequest
-from gateway.protocol.bodies.json_text import NOT_JSON
+from gateway.features.questions.after import encode_after
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -73,7 +73,8 @@ def rank_of(
         return 0.0, route, subscription_id
     if order == "pending":
         return -float(pending), route, subscription_id
-    return float("inf") if oldest is None else oldest, route, subscription_id
+    # The largest float, as JSON has no infinity.
+    return sys.float_info.max if oldest is None else oldest, route, subscription_id
 
 
 class ListSubscriptions(msgspec.Struct, tag=True, frozen=True):
@@ -112,26 +113,8 @@ def merged_pages(
     after = None
     if len(chosen) > question.limit or any(it.after is not None for it in pages):
         chosen = chosen[: question.limit]
-        after = encode_rank(chosen[-1].rank(question.order))
+        after = encode_after(chosen[-1].rank(question.order))
     return SubscriptionPage(tuple(chosen), total, pages[0].states, after)
-
-
-def encode_rank(rank: SubscriptionRank) -> str:
-    """Return a rank as the `after` of a page; infinity is null there."""
-    number, route, subscription_id = rank
-    known = None if number == float("inf") else number
-    return msgspec.json.encode((known, route, subscription_id)).decode()
-
-
-def decode_rank(after: str) -> SubscriptionRank:
-    """Return the rank that `encode_rank` has encoded. Raises BadRequest for any other text."""
-    try:
-        number, route, subscription_id = msgspec.json.decode(
-            after, type=tuple[float | None, str, str]
-        )
-    except NOT_JSON:
-        raise BadRequest("after is not where a page of this order ended") from None
-    return (float("inf") if number is None else number), route, subscription_id
 
 
 class DescribeSubscription(msgspec.Struct, tag=True, frozen=True):

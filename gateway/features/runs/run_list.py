@@ -15,6 +15,7 @@ from headgate import names, records
 from headgate.notes import Note, last_of
 from headgate.records import ACTIVE, STOPPED, RunState
 
+from gateway.features.questions.after import decode_after, encode_after
 from gateway.features.questions.runs import RunPage, RunRank, RunRow
 from gateway.features.questions.streams import LARGEST_PAGE
 from gateway.features.runs.run_entry import contents_of, whole_contents_of
@@ -78,7 +79,7 @@ class RunList:
 
     async def page(self, question: ListRuns) -> RunPage:
         """Return the page for a question. Raises BadRequest, LogUnavailable."""
-        after = RunRank.parsed(question.after) if question.after else None
+        after = decode_after(question.after, RunRank)
         await self._ensure_survey()
         looks = [
             look
@@ -89,7 +90,7 @@ class RunList:
         limit = max(1, min(question.limit, LARGEST_PAGE))
         page = heapq.nsmallest(limit, looks, key=lambda look: look.rank)
         rows = [row for look in page if (row := await self._row(look)) is not None]
-        more = page[-1].rank.after if len(looks) > limit else None
+        more = encode_after(page[-1].rank) if len(looks) > limit else None
         return RunPage(tuple(rows), more, self._is_cut)
 
     # Known runs

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from typing_extensions import override
 
 from gateway.features.console.inspected_streams import ListedRuns
+from gateway.features.questions.after import decode_after, encode_after
 from gateway.features.questions.runs import AnswerRow, RunPage, RunRank, RunRow, RunStatus
 from gateway.features.questions.streams import LARGEST_PAGE
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from gateway.features.models.counts.answer_counts import AnswerCounts
     from gateway.features.models.record import Outcome, RequestEntry
     from gateway.features.models.streams import AnswerStreams
-    from gateway.features.questions.runs import ListRuns
+from gateway.features.questions.runs import ListRuns
 
 # Answers that ended in this process; each takes about 700 bytes. The log has them all.
 MOST_ENDED = 1000
@@ -46,7 +47,7 @@ class ListedAnswers(ListedRuns):
 
     @override
     async def page(self, question: ListRuns) -> RunPage:
-        after = RunRank.parsed(question.after) if question.after else None
+        after = decode_after(question.after, RunRank)
         running = (self._row(one.name, one.request, one.counts) for one in self._running)
         rows = [
             row
@@ -55,7 +56,7 @@ class ListedAnswers(ListedRuns):
         ]
         limit = max(1, min(question.limit, LARGEST_PAGE))
         page = heapq.nsmallest(limit, rows, key=lambda row: row.rank)
-        return RunPage(tuple(page), page[-1].rank.after if len(rows) > limit else None)
+        return RunPage(tuple(page), encode_after(page[-1].rank) if len(rows) > limit else None)
 
     def _row(self, name: str, request: RequestEntry, counts: AnswerCounts) -> RunRow:
         status: RunStatus = "active" if counts.outcome is None else STATUSES[counts.outcome]

@@ -6,6 +6,7 @@ import heapq
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from gateway.features.questions.after import decode_after, encode_after
 from gateway.features.questions.subscriptions import (
     LINKS,
     LinkRow,
@@ -15,8 +16,6 @@ from gateway.features.questions.subscriptions import (
     SubscriptionStatus,
     SubscriptionSummary,
     WakeRow,
-    decode_rank,
-    encode_rank,
     rank_of,
 )
 from gateway.features.subscriptions.bodies import stream_info
@@ -41,7 +40,7 @@ def list_subscriptions(
 ) -> Generator[None, None, SubscriptionPage]:
     """Return a page; each subscription is a step. Raises BadRequest for an `after` of no page."""
     where = question.where
-    after = decode_rank(question.after) if question.after else None
+    after = decode_after(question.after, tuple[float, str, str])
     states = no_states()
     found: list[_Found] = []
     total = 0
@@ -62,7 +61,7 @@ def list_subscriptions(
         for _, one, status in page[: question.limit]
     )
     is_last = len(page) <= question.limit
-    next_after = None if is_last else encode_rank(page[-2][0])
+    next_after = None if is_last else encode_after(page[-2][0])
     return SubscriptionPage(rows, total, states, next_after)
 
 
