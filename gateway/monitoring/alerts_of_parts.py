@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from gateway.monitoring.alerts_of_subscriptions import SUBSCRIPTION_ALERTS
 from gateway.monitoring.certificate_expiry import CERTIFICATE_ALERTS
 from gateway.monitoring.quantities import (
     ALARM,
@@ -32,13 +31,15 @@ _READS = Rate("headgate_cache_results_total", "job, route")
 _SERVERS_UP = Total("headgate_origin_up", "job, route")
 _ORIGIN_REQUESTS = Rate("headgate_origin_requests_total", "job, route")
 _FAILED_PURGES = Rate("headgate_purges_total", "job, instance, cache", 'result=~"failed|abandoned"')
-_OF_A_LOG = "job, instance, route"
-_FAILED_APPENDS = Increase("headgate_appends_total", _OF_A_LOG, FAILED_APPEND)
+_OF_A_ROUTE = "job, instance, route"
+_FAILED_APPENDS = Increase("headgate_appends_total", _OF_A_ROUTE, FAILED_APPEND)
 _FAILING_APPENDS = Ratio(
-    Rate("headgate_appends_total", _OF_A_LOG, FAILED_APPEND),
-    Rate("headgate_appends_total", _OF_A_LOG),
+    Rate("headgate_appends_total", _OF_A_ROUTE, FAILED_APPEND),
+    Rate("headgate_appends_total", _OF_A_ROUTE),
 )
 _FREE = "headgate_log_free_bytes"
+_OLDEST = Total("headgate_subscription_oldest_seconds", _OF_A_ROUTE, combine="max")
+_FAILING = Total("headgate_subscriptions", _OF_A_ROUTE, 'state=~"failed|stuck"')
 
 
 def _is_full(window: str, within_s: int, known: str) -> AllConditions:
@@ -67,7 +68,68 @@ OF_PARTS = (
         "{setting}",
     ),
     *CERTIFICATE_ALERTS,
-    *SUBSCRIPTION_ALERTS,
+    Alert(
+        "HeadgateSubscriptionStuck",
+        Threshold(Gauge("headgate_subscriptions", 'state="stuck"'), ">", 0),
+        "5m",
+        "warning",
+        "{{ $value }} subscriptions of {{ $labels.route }} have failed for over a day.",
+        "Each is tried once an hour. GET of the subscription tells last_error; nothing is lost.",
+        "subscriptions",
+        "subscriptions {route}",
+    ),
+    Alert(
+        "HeadgateSubscriptionLags",
+        # A worker that takes an hour for a wake has a lease of ten minutes at most to extend.
+        Threshold(Gauge("headgate_subscription_oldest_seconds"), ">", 3600),
+        "10m",
+        "warning",
+        "Events of {{ $labels.route }} have waited for {{ $value | humanizeDuration }} for their"
+        " acknowledgement.",
+        "headgate stream subscriptions list --order oldest names the subscriptions, and why"
+        " they wait.",
+        "subscriptions",
+    ),
+    Alert(
+        "HeadgateWakesFail",
+        # By age: attempts become rare while a receiver is away, and others are woken meanwhile.
+        AllConditions(Threshold(_OLDEST, ">", 300), (Threshold(_FAILING, ">", 0),)),
+        "1m",
+        "warning",
+        "Events of {{ $labels.route }} on {{ $labels.instance }} have waited for"
+        " {{ $value | humanizeDuration }}, and attempts to wake workers fail.",
+        "headgate stream subscriptions list --status failed has the reasons. Attempts are repeated,"
+        " and nothing is lost.",
+        "subscriptions",
+    ),
+    Alert(
+        "HeadgateSubscriptionPaused",
+        Threshold(Gauge("headgate_subscriptions", 'state="paused"'), ">", 0),
+        "2h",  # longer than most repairs take
+        "warning",
+        "{{ $value }} subscriptions of {{ $labels.route }} have been paused for two hours.",
+        "An operator has paused them, and perhaps forgotten: headgate stream"
+        " subscriptions resume ID.",
+        "subscriptions",
+    ),
+    Alert(
+        "HeadgateSubscriptionFull",
+        Threshold(
+            Increase(
+                "headgate_subscription_refusals_total",
+                _OF_A_ROUTE,
+                'limit="max_subscription_streams"',
+                "1h",
+            ),
+            ">",
+            0,
+        ),
+        "0m",
+        "warning",
+        "Subscriptions of {{ $labels.route }} on {{ $labels.instance }} lack streams.",
+        "They match more than max_subscription_streams: events of others wake nobody.",
+        "subscriptions",
+    ),
     Alert(
         "HeadgateWorkersSilent",
         Threshold(Gauge("headgate_workers_silent"), ">", 0),

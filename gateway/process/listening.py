@@ -58,13 +58,12 @@ async def open_admin(
     reloader.on_prepare.append(lambda new: prepare_tls(handshakes, new.admin_tls))
     bounds = AdminBounds(services, handshakes)
 
-    def current_formats() -> dict[str, str]:
-        return formats(reloader.settings.route_table)
-
     reloader.watches.append(ClockWatch(time.time, running_s))
     reloader.written.start()
     opened.push_async_callback(reloader.written.stop)
-    setup = Setup(reloader, current_formats, time.time, console, bounds)
+    setup = Setup(
+        reloader, lambda: formats(reloader.settings.route_table), time.time, console, bounds
+    )
     address = settings.admin
     listener = AdminListener(application.build(source, setup), bounds, settings.keepalive_timeout)
     opened.push_async_callback(listener.close)
@@ -107,12 +106,8 @@ def prepare_tls(handshakes: Handshakes | None, files: TlsFiles | None) -> Callab
     Only a restart changes whether a listener speaks TLS, which the reload refuses elsewhere.
     """
     if handshakes is None or files is None:
-        return _nothing
+        return lambda: None
     return handshakes.prepare(files)
-
-
-def _nothing() -> None:
-    """Do nothing: the listener speaks plain HTTP."""
 
 
 @contextmanager

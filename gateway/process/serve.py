@@ -99,7 +99,9 @@ def run(settings: Settings, reread: Reread) -> int:
 def prepare(settings: Settings) -> None:
     """Set up logging and the open-file limit, before anything else in a server process."""
     configure(settings.log_level, settings.log_format)
-    _raise_open_file_limit()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 async def _run(settings: Settings, reread: Reread, inherited: InheritedSockets) -> int:
@@ -199,24 +201,13 @@ def check_open_files() -> None:
     log.warning("server.few_open_files", limit=limit, advice=RAISE_FILES)
 
 
-def _raise_open_file_limit() -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def lost_here() -> list[str]:
-    """Return what does not work on this system, which is nothing on Linux."""
+def log_lost() -> None:
+    """Log in one line what does not work on this system, which is nothing on Linux."""
     parts = {
         "several workers": hasattr(os, "memfd_create"),
         "metrics of the process": bool(of_this_process()),
         "the end of a front whose gateway is killed": sys.platform == "linux",
     }
-    return [lost for lost, is_there in parts.items() if not is_there]
-
-
-def log_lost() -> None:
-    """Log what does not work on this system, in one line."""
-    lost = lost_here()
+    lost = [one for one, is_there in parts.items() if not is_there]
     if lost:
         log.warning("server.not_on_linux", lost=lost)

@@ -70,7 +70,8 @@ async def steps(route: EdgeRoute, client_request: ExplainedRequest) -> AsyncIter
     )
     sender = RequestSender("", route.requests.scheme, named)
     request = route.requests.cache_request(headers, sender, catching_up)
-    yield _who_shares(route, client_request)
+    who_shares = route.requests.who_shares(client_request.headers)
+    yield ExplainStep("Who shares the answer", *who_shares)
     if not isinstance(read, CatchUp):
         request = request.plain(route.identity)
     stream = route.feeds.read_by(request)
@@ -112,11 +113,6 @@ def _what_is_asked(method: str, read: Read) -> str:
     if isinstance(read, CatchUp):
         return f"what there is {where}" if read.is_clear else "what only the origin understands"
     return f"a long-poll {where}" if isinstance(read, LongPoll) else f"events {where}"
-
-
-def _who_shares(route: EdgeRoute, client_request: ExplainedRequest) -> ExplainStep:
-    title = "Who shares the answer"
-    return ExplainStep(title, *route.requests.who_shares(client_request.headers))
 
 
 def _step_of_variants(variants: Sequence[Variant], now: float) -> ExplainStep:

@@ -56,7 +56,8 @@ class KnownStreams(InspectedStreams):
     @override
     def live_feeds(self) -> Iterator[RoutedFeed]:
         for stream in list(self._followed):
-            yield RoutedFeed(stream.path.removeprefix(self._above), stream.feed, _no_distance)
+            # Without a distance: an origin's offsets sort, and tell none.
+            yield RoutedFeed(stream.path.removeprefix(self._above), stream.feed, lambda _: None)
 
     @override
     async def page(self, question: ListStreams) -> StreamPage:
@@ -180,10 +181,6 @@ def _how_followed(streams: Sequence[FollowedStream]) -> str:
     if lost:
         return f"yes, but the origin fails: {lost[0]}"
     return "yes" if len(streams) == 1 else f"yes, {len(streams)} times: some readers have their own"
-
-
-def _no_distance(_offset: str) -> None:
-    """Stand for a distance: an origin's offsets sort, and tell none."""
 
 
 def set_streams(route: EdgeRoute, _made: RouteSetup) -> None:
