@@ -55,7 +55,6 @@ REFUSALS = counter(
     "Connections and requests that a limit of the admin listener has refused.",
     "limit",
 )
-DECLARED = (CONNECTIONS, REFUSALS)
 LIMITS = (  # values of the label `limit`
     *("max_connections", "max_client_connections", "header_timeout", "body_timeout"),
     *("min_body_rate", "head_size", "max_append", "max_pending_appends"),

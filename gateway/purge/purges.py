@@ -32,7 +32,6 @@ PURGES = counter(
 WAITING = gauge(
     "headgate_purges_waiting", "Purges that caches in front have not carried out yet.", "cache"
 )
-DECLARED = (PURGES, WAITING)
 
 
 def longest_copy_s(routes: Iterable[Route]) -> float:

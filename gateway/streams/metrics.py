@@ -133,16 +133,6 @@ COMMITS = {
         )
     },
 }
-DECLARED = (
-    *OF_WRITES,
-    APPENDS,
-    DURATION,
-    *COMMITS.values(),
-    *OF_SOME_LOGS.values(),
-    USED,
-    MOST,
-    HISTORIES,
-)
 
 
 def samples(prefix: str, writes: WriteQueue) -> Iterator[Sample]:

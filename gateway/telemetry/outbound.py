@@ -39,7 +39,6 @@ SECONDS = histogram(
     "purpose",
     bounds=BOUNDS,
 )
-DECLARED = (REQUESTS, SECONDS)
 
 
 class OutboundCounts:

@@ -128,23 +128,6 @@ REFUSALS = counter(
     "headgate_refusals_total", "Requests, connections and reads that a limit has refused.", "limit"
 )
 
-DECLARED = (
-    FEEDS,
-    REPAIRS,
-    REFUSALS,
-    REQUESTS,
-    ERRORS,
-    DURATION,
-    RESULTS,
-    RESUMES,
-    COLLAPSED,
-    DELAY,
-    LEAVES,
-    DECISIONS,
-    *OF_MODES,
-    *OF_ROUTES,
-)
-
 
 def requests(route: str, traffic: Traffic) -> Iterator[Sample]:
     """Yield the requests of a route, or of none, without the classes that never happened.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from admin.alerting.evaluator import AlertEvaluator
 from gateway.telemetry.metrics import Distribution, Metric, Sample
 from tests.monitoring.promtool import play
-from tests.telemetry.test_metrics import DECLARED
+from tests.telemetry.declared import DECLARED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -12,7 +12,7 @@ from gateway.monitoring.alerts import alerts
 from gateway.monitoring.board import PANELS
 from gateway.monitoring.recordings import RECORDINGS
 from tests.monitoring.configurations import EVERYTHING, WORKERS
-from tests.telemetry.test_metrics import DECLARED
+from tests.telemetry.declared import DECLARED
 
 if TYPE_CHECKING:
     from gateway.telemetry.metrics import Metric

@@ -9,22 +9,10 @@ from pathlib import Path
 import pytest
 from prometheus_client import generate_latest
 
-from gateway.access.authorities import FILE_OK
 from gateway.edge import metrics as edge_metrics
-from gateway.features.compact import folded_reader
 from gateway.features.models.counts import metrics as model_metrics
 from gateway.features.origin_auth import requests as origin_auth
-from gateway.features.runs import run_metrics
-from gateway.features.subscriptions import metrics as subscription_metrics
-from gateway.features.views import metrics as view_metrics
-from gateway.process import admin_listener
-from gateway.process.clock_watch import CLOCK_SETS
-from gateway.process.gateway import CONFIGURATIONS, DRAINING
-from gateway.process.reloader import RELOADS
-from gateway.process.written_settings import LAST_OK
-from gateway.purge import purges
-from gateway.streams import metrics as hosted_metrics
-from gateway.telemetry import metrics, outbound, traffic_metrics
+from gateway.telemetry import metrics
 from gateway.telemetry.exposition import registry
 from gateway.telemetry.metrics import (
     Metric,
@@ -37,14 +25,13 @@ from gateway.telemetry.metrics import (
     together,
 )
 from gateway.telemetry.traffic import OPERATIONS
-from gateway.tls import certificate_files, handshakes
-from gateway.web.metrics import LAG, OF_ACCOUNT, OF_SHARED
 from tests.support.certificates import Authority
 from tests.support.guarded_gateway import token, tokens_file
 from tests.support.http1 import ask
 from tests.support.processes import Headgate, headgate
 from tests.support.redis_servers import redis_server
 from tests.support.waiting import wait_until
+from tests.telemetry.declared import DECLARED
 
 ISSUERS = (
     '[{"issuer": "i", "audience": "a", "jwks": "http://127.0.0.1:9/", "algorithms": ["EdDSA"],'
@@ -58,57 +45,9 @@ READS = counter("reads_total", "Reads so far.", "route")
 OPEN = gauge("open", "Open now.")
 BEHIND = most("behind", "How far behind.")
 UP = least("up", "1 while all is well.")
-OF_THE_WHOLE = (
-    metrics.BUILD,
-    *OF_ACCOUNT,
-    metrics.WORKERS,
-    metrics.SILENT,
-    metrics.RESTARTS,
-    metrics.HANGS,
-    metrics.FRONT_RESTARTS,
-)
-OF_EDGE_ROUTES = (
-    edge_metrics.UP,
-    edge_metrics.FAILING,
-    edge_metrics.REQUESTS,
-    edge_metrics.SURPLUSES,
-    edge_metrics.COMPARISONS,
-    edge_metrics.FORGOTTEN,
-    edge_metrics.DURATION,
-    edge_metrics.IN_FLIGHT,
-    edge_metrics.DISTRUSTED,
-    edge_metrics.FETCHES,
-    edge_metrics.COLLAPSED,
-)
 OF_SOME_ORIGINS = (  # of those with auth = origin, and with subscriptions
     *(origin_auth.QUESTIONS, origin_auth.PERMISSIONS),
     edge_metrics.TAIL_CHECK_PERIOD,
-)
-DECLARED = (
-    *OF_THE_WHOLE,
-    LAG,
-    *OF_SHARED,
-    *traffic_metrics.DECLARED,
-    *hosted_metrics.DECLARED,
-    *folded_reader.METRICS,
-    *run_metrics.DECLARED,
-    *subscription_metrics.DECLARED,
-    *model_metrics.DECLARED,
-    *view_metrics.DECLARED,
-    *OF_EDGE_ROUTES,
-    *OF_SOME_ORIGINS,
-    *purges.DECLARED,
-    CONFIGURATIONS,
-    DRAINING,
-    RELOADS,
-    LAST_OK,
-    CLOCK_SETS,
-    FILE_OK,
-    *admin_listener.DECLARED,
-    *(certificate_files.EXPIRY, certificate_files.START, certificate_files.FILES_OK),
-    handshakes.FAILURES,
-    *metrics.OF_PROCESSES,
-    *outbound.DECLARED,
 )
 OPERATING = (Path(__file__).parents[2] / "docs" / "operating.md").read_text()
 

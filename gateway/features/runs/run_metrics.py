@@ -51,7 +51,6 @@ FORGOTTEN = counter(
     "Runs that were dropped from the console to make room for newer ones.",
     "route",
 )
-DECLARED = (STARTED, ENDED, ITEMS, DURATION, FIRST_ITEM, PER_ITEM, KNOWN, FORGOTTEN)
 
 
 class RunMetrics:

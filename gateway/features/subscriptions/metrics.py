@@ -88,10 +88,6 @@ FORGOTTEN = counter(
     "no subscription matches, or those that the gateway that delivers was asked for.",
     *("route", "names"),
 )
-DECLARED = (
-    *(SUBSCRIPTIONS, LINKED, PENDING, STREAMS_PENDING, LATE, IN_FLIGHT, OLDEST, WAKES, REFUSED),
-    *(OWNER, TAKE_OVERS, RELAYED, COMPARED, FORGOTTEN),
-)
 EVENTS = (
     *("acknowledged", "begun", "claimed", "delivered", "expired", "failed", "fenced"),
     *("replayed", "retried", "tested"),

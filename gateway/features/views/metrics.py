@@ -28,7 +28,6 @@ FOLDED = counter(
     "Pieces of views in which neighbouring deltas were joined for late readers.",
     "route",
 )
-DECLARED = (RENDERED, BYTES, DROPPED, FOLDED)
 
 
 def samples(prefix: str, store: RenderingStore, folded_pieces: int) -> Iterator[Sample]:

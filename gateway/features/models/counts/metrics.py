@@ -71,10 +71,6 @@ RESUMED = counter(
     "Lost connections whose background response was retrieved from the provider.",
     "route",
 )
-DECLARED = (
-    *(RUNNING, ENDED, JOINED, REFUSED, FOLLOWED, FENCED, WAITING, STOPPED),
-    *(TOKENS, RETRIED, RESUMED),
-)
 
 
 def provider_samples(route: str, upstream: ProviderClient) -> Iterator[Sample]:
