@@ -37,14 +37,14 @@ def names(output: bytes) -> list[str]:
     return [line.split("\t")[-1] for line in output.decode().splitlines()]
 
 
-def test_ls_prints_state_size_readers_expiry_and_name(
+def test_ls_prints_state_size_readers_rate_expiry_and_name(
     lister: CommandLine, server: Headgate
 ) -> None:
     lister.output("create", "ls/open", "--data", "12345")
     lister.output("create", "ls/closed", "--closed", "--expires-at", "2099-01-01T00:00:00Z")
     lister.output("create", "other")
     assert lister.output("ls", "ls/").decode() == (
-        "closed\t0\t0\t2099-01-01T00:00:00Z\tls/closed\nopen\t5\t0\t-\tls/open\n"
+        "closed\t0\t0\t0.00\t2099-01-01T00:00:00Z\tls/closed\nopen\t5\t0\t0.00\t-\tls/open\n"
     )
     first, second = map(json.loads, lister.output("ls", "/ls/", "--json").splitlines())
     assert first["closed"]
@@ -58,6 +58,7 @@ def test_ls_prints_state_size_readers_expiry_and_name(
         "closed": False,
         "size": 5,
         "readers": 0,
+        "rate": 0.0,
         "expires_at": None,
     }
 
@@ -69,6 +70,20 @@ def test_ls_counts_live_readers(lister: CommandLine) -> None:
     while lister.output("ls", "watched").split(b"\t")[2] != b"1":
         assert time.monotonic() < deadline
     tail.kill()
+
+
+@pytest.mark.parametrize(
+    ("order", "listed"),
+    [("size", ["big", "busy", "small"]), ("rate", ["busy"]), ("readers", [])],
+)
+def test_ls_lists_the_largest_first(order: str, listed: list[str]) -> None:
+    with headgate() as own:
+        lister = CommandLine(own.streams)
+        for name, size in {"big": 9, "busy": 1, "small": 2}.items():
+            lister.output("create", name, "--data", "x" * size)
+        for _ in range(2):
+            lister.output("append", "busy", "--data", "x")
+        assert names(lister.output("ls", "--sort", order, "--admin", own.admin_url)) == listed
 
 
 def test_ls_asks_for_every_page_and_prints_names_sorted(

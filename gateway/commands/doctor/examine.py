@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING
 import click
 
 from gateway.commands.options.admin_target import (
-    admin_option,
     admin_target,
     admin_token_option,
-    server_and_admin,
+    on_admin_listener,
 )
 from gateway.commands.options.configuration import complain, config_option, load_settings
-from gateway.commands.options.home import ca_file_of, cacert_option, server_options
+from gateway.commands.options.home import ca_file_of, cacert_option
 from gateway.tools.shell.exit_status import UNUSABLE
 
 if TYPE_CHECKING:
@@ -205,18 +204,14 @@ def _route_to(url: str) -> Route:
 @click.argument(
     "file", type=click.Path(dir_okay=False, path_type=Path), default="headgate-debug.tar.gz"
 )
-@admin_option
-@admin_token_option
-@server_options
-@click.pass_context
-def debug(ctx: click.Context, file: Path, admin: str | None, admin_token: Path | None) -> None:
+@on_admin_listener
+def debug(file: Path, target: StreamTarget) -> None:
     """Write an archive for a bug report.
 
     The command takes ten seconds. The archive has settings without secrets, versions, metrics and
     figures of the console. For a server on this machine it also has limits, descriptors by kind,
     processor time by thread and the last log lines. It has no data of streams.
     """
-    _, target = server_and_admin(ctx, admin, admin_token)
     from gateway.commands.stream.operations import run
     from gateway.process.running_servers import running_servers
     from gateway.tools.debug_bundle.collecting import bundle

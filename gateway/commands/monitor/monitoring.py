@@ -8,18 +8,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gateway.commands.options.admin_target import (
-    admin_option,
-    admin_token_option,
-    server_and_admin,
-)
+from gateway.commands.options.admin_target import on_admin_listener
 from gateway.commands.options.configuration import config_option, load_settings
-from gateway.commands.options.home import server_options
 from gateway.monitoring.objective import LEAST_OBJECTIVE, OBJECTIVE
 from gateway.tools.shell.times import age_s
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from gateway.tools.server.target import StreamTarget
 
 # Prometheus takes braces in an annotation for a template.
 PAGE = re.compile(r"https?://[^\s#{}]+")
@@ -110,26 +107,20 @@ def grafana(config: Path | None) -> None:
 @click.option("--level", type=click.Choice(LEVELS), help="Only those of this level.")
 @click.option("-f", "--follow", is_flag=True, help="Print further events as they happen.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
-@admin_option
-@admin_token_option
-@server_options
-@click.pass_context
-def events(  # noqa: PLR0913 - one for each option
-    ctx: click.Context,
+@on_admin_listener
+def events(
     since: str | None,
     kind: str | None,
     level: str | None,
     follow: bool,
     as_json: bool,
-    admin: str | None,
-    admin_token: Path | None,
+    target: StreamTarget,
 ) -> None:
     """List what happened at a server: starts, reloads, outages, changes by operators.
 
-    Each line has time, level, kind, duration, count and a sentence, in the order in
-    which they were noted; "-" means that an
-    event has no duration. There are 1000 lines at most. With --follow, an event whose end or count
-    changes is printed again.
+    Each line has time, level, kind, duration, count and a sentence, in the order in which they were
+    noted; "-" means that an event has no duration. There are 1000 lines at most. With --follow, an
+    event whose end or count changes is printed again.
     """
     try:
         wanted = {
@@ -139,7 +130,6 @@ def events(  # noqa: PLR0913 - one for each option
         }
     except ValueError as cause:
         raise click.UsageError(f"{cause}.") from cause
-    _, target = server_and_admin(ctx, admin, admin_token)
     from gateway.commands.monitor.event_lines import print_events
     from gateway.commands.stream.operations import run
 

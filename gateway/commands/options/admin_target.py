@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass, replace
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 from typing_extensions import override
 
-from gateway.commands.options.home import ca_file_of, home_of
+from gateway.commands.options.home import ca_file_of, home_of, server_options
 from gateway.commands.options.typed_secrets import SecretFile
 from gateway.settings.reached import DEFAULT_BASE
 from gateway.tools.server.target import (
@@ -23,7 +24,7 @@ from gateway.tools.server.target import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from gateway.tools.server.target import HomeServer
 
@@ -77,16 +78,24 @@ def admin_of(
     if token_file is None and not os.environ.get(TOKEN_VARIABLE) and found == home.admin:
         token_file = Path(home.admin_token_file) if home.admin_token_file else None
     target = admin_target(found, token_file, os.environ)
-    return replace(target, ca_file=ca_file_of(ctx) or home.ca_file)
+    return replace(target, home=home, ca_file=ca_file_of(ctx) or home.ca_file)
 
 
-def server_and_admin(
-    ctx: click.Context, url: str | None, token_file: Path | None
-) -> tuple[HomeServer, StreamTarget]:
-    """Return the server that names mean, and its admin API; a usage error ends the command."""
+def on_admin_listener(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options that say which server a command goes to; its admin API is the `target`."""
+
+    @wraps(command)
+    def call(admin: str | None, admin_token: Path | None, **others: object) -> None:
+        command(target=named_admin(click.get_current_context(), admin, admin_token), **others)
+
+    return admin_option(admin_token_option(server_options(call)))
+
+
+def named_admin(ctx: click.Context, url: str | None, token_file: Path | None) -> StreamTarget:
+    """Return the admin API of the server that names mean, its `home`, or end the command."""
     try:
         home = home_of(os.environ, ctx, admin=_named_admin(url))
-        return home, admin_of(home, url, token_file, ctx)
+        return admin_of(home, url, token_file, ctx)
     except ValueError as cause:
         raise click.UsageError(f"{cause}.") from cause
 

@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from gateway.tools.server.target import HomeServer, StreamTarget
 
 # Lines are written as they come, so each column is as wide as what is usual in it.
-COLUMNS = "{:<6}  {:>12}  {:>7}  {:<20}  {}\n"
+COLUMNS = "{:<6}  {:>12}  {:>7}  {:>8}  {:<20}  {}\n"
 
 
-async def ls(target: StreamTarget, home: HomeServer, search: NameSearch, *, as_json: bool) -> None:
+async def ls(target: StreamTarget, search: NameSearch, *, as_json: bool) -> None:
     """Print the streams of a server that a search finds."""
-    form = line_form(COLUMNS)
+    form, home = line_form(COLUMNS), target.home
     async with connect(target) as admin:
         async for found in streams_below(admin, home.base, search):
             line = (
@@ -40,6 +40,7 @@ def _fields(found: ListedPath) -> dict[str, object]:
         "closed": row.closed,
         "size": row.size,
         "readers": row.readers,
+        "rate": row.rate,
         "expires_at": utc(row.expires_at),
     }
 
@@ -49,4 +50,5 @@ def _cells(found: ListedPath, home: HomeServer) -> tuple[str, ...]:
     size = "-" if row.size is None else str(row.size)
     state = "closed" if row.closed else "open"
     name = found.url if home.routes else found.name  # as a command takes it
-    return state, size, str(row.readers), utc(row.expires_at) or "-", name
+    rate = "-" if row.rate is None else f"{row.rate:.2f}"
+    return state, size, str(row.readers), rate, utc(row.expires_at) or "-", name

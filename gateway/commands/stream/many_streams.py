@@ -9,7 +9,8 @@ import click
 from gateway.commands.options.admin_target import (
     admin_option,
     admin_token_option,
-    server_and_admin,
+    named_admin,
+    on_admin_listener,
 )
 from gateway.commands.options.configuration import complain
 from gateway.commands.options.home import server_options, target_at
@@ -20,8 +21,9 @@ from gateway.tools.server.target import without_secrets
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from gateway.features.questions.streams import StreamOrder
     from gateway.tools.server.listing import NameSearch
-    from gateway.tools.server.target import HomeServer, StreamTarget
+    from gateway.tools.server.target import StreamTarget
 
 
 contains_option = click.option(
@@ -39,32 +41,37 @@ glob_option = click.option(
 @click.argument("prefix", default="")
 @contains_option
 @glob_option
-@admin_option
-@admin_token_option
+@click.option(
+    "--sort",
+    "order",
+    type=click.Choice(("name", "size", "rate", "readers")),
+    default="name",
+    show_default=True,
+    help="Order of each route's streams: by name, or the largest first.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
-@server_options
-@click.pass_context
-def list_streams(  # noqa: PLR0913 - one for each option
-    ctx: click.Context,
+@on_admin_listener
+def list_streams(
     prefix: str,
     contains: str,
     glob: str,
-    admin: str | None,
-    admin_token: Path | None,
+    order: StreamOrder,
     as_json: bool,
+    target: StreamTarget,
 ) -> None:
     """List the streams, or those whose names begin with PREFIX.
 
-    Each line has state, size in bytes, live readers, expiry and name; "-" means unknown. The server
-    must be a Headgate, because the list comes from its admin listener: the protocol has none.
+    Each line has state, size in bytes, live readers, appends a second in the last minute, expiry
+    and name; "-" means unknown. By rate and by readers, only streams that have any are listed. The
+    server must be a Headgate, because the list comes from its admin listener: the protocol has
+    none.
     """
-    home, target = server_and_admin(ctx, admin, admin_token)
     from gateway.commands.stream import operations
     from gateway.commands.stream.ls import ls
     from gateway.tools.server.listing import NameSearch
 
-    search = NameSearch(prefix.lstrip("/"), contains, glob)
-    operations.run(target, ls(target, home, search, as_json=as_json))
+    search = NameSearch(prefix.lstrip("/"), contains, glob, order)
+    operations.run(target, ls(target, search, as_json=as_json))
 
 
 @click.command(epilog=STREAM_HELP)
@@ -106,14 +113,13 @@ def delete(  # noqa: PLR0913 - one for each option
     else:
         from gateway.tools.server.listing import NameSearch
 
-        home, target = server_and_admin(ctx, admin, admin_token)
+        target = named_admin(ctx, admin, admin_token)
         search = NameSearch((prefix or "").lstrip("/"), contains, glob)
-        _delete_many(ctx, home, target, search, is_confirmed, as_json)
+        _delete_many(ctx, target, search, is_confirmed, as_json)
 
 
 def _delete_many(
     ctx: click.Context,
-    home: HomeServer,
     admin: StreamTarget,
     search: NameSearch,
     is_confirmed: bool,
@@ -129,6 +135,7 @@ def _delete_many(
     from gateway.commands.stream.operations import run
     from gateway.tools.shell.failure import Failed
 
+    home = admin.home
     with CountedStreams() as counted:
         run(admin, count(admin, home.base, search, counted))
         if counted.count and not is_confirmed:

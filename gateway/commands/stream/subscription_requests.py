@@ -180,16 +180,13 @@ async def create(
     target: StreamTarget, place: NamedSubscription, members: Mapping[str, object], *, as_json: bool
 ) -> None:
     """Create a subscription, or confirm it."""
-    async with connect(target) as admin:
-        body = json.dumps(members).encode()
-        answer = await admin_change(admin, "PUT", "api/subscription", place._asdict(), body)
+    answer = await _change(target, "PUT", "", place._asdict(), members)
     finish(f"The subscription {place.id} is there.", json.loads(answer) if as_json else None)
 
 
 async def delete(target: StreamTarget, place: NamedSubscription, *, as_json: bool) -> None:
     """Delete a subscription, if it is there."""
-    async with connect(target) as admin:
-        await admin_change(admin, "DELETE", "api/subscription", place._asdict(), b"")
+    await _change(target, "DELETE", "", place._asdict(), None)
     finish(f"There is no subscription {place.id} any more.", place._asdict() if as_json else None)
 
 
@@ -197,10 +194,8 @@ async def pause(
     target: StreamTarget, place: NamedSubscription, *, resumes: bool, as_json: bool
 ) -> None:
     """Have no wakes sent any more, or again."""
-    path = f"api/subscription/{'resume' if resumes else 'pause'}"
-    async with connect(target) as admin:
-        body = json.dumps(place._asdict()).encode()
-        answer = await admin_change(admin, "POST", path, {}, body)
+    path = "/resume" if resumes else "/pause"
+    answer = await _change(target, "POST", path, {}, place._asdict())
     sentence = (
         f"Wakes of {place.id} are sent again."
         if resumes
@@ -213,24 +208,33 @@ async def replay(
     target: StreamTarget, place: NamedSubscription, start: Mapping[str, object], *, as_json: bool
 ) -> None:
     """Set cursors back."""
-    async with connect(target) as admin:
-        body = json.dumps({**place._asdict(), **start}).encode()
-        answer = await admin_change(admin, "POST", "api/subscription/replay", {}, body)
-        done = _decoded(admin, answer, _ReplayResult)
-    streams = f"{done.streams} stream{'s' if done.streams != 1 else ''}"
-    sentence = f"The cursors of {streams} are set back. The generation is {done.generation}."
-    finish(sentence, json.loads(answer) if as_json else None)
+    answer = json.loads(await _change(target, "POST", "/replay", {}, {**place._asdict(), **start}))
+    streams = f"{answer['streams']} stream{'s' if answer['streams'] != 1 else ''}"
+    sentence = f"The cursors of {streams} are set back. The generation is {answer['generation']}."
+    finish(sentence, answer if as_json else None)
 
 
 async def test(target: StreamTarget, place: NamedSubscription, *, as_json: bool) -> None:
     """Send a test to the receiver of a webhook. Raises Failed if it does not accept it."""
-    async with connect(target) as admin:
-        body = json.dumps(place._asdict()).encode()
-        answer = await admin_change(admin, "POST", "api/subscription/test", {}, body)
-        tested = _decoded(admin, answer, _ReceiverTest)
+    answer = await _change(target, "POST", "/test", {}, place._asdict())
+    tested = json.loads(answer)
+    took = f"{tested['seconds']:.3f} s"
     if as_json:
         write(safe(answer.decode()).encode())
-    elif tested.accepted:
-        finish(f"The receiver answered {tested.status} after {tested.seconds:.3f} s.", None)
-    if not tested.accepted:
-        raise Failed(f"{tested.reason} (after {tested.seconds:.3f} s)")
+    elif tested["accepted"]:
+        finish(f"The receiver answered {tested['status']} after {took}.", None)
+    if not tested["accepted"]:
+        raise Failed(f"{tested['reason']} (after {took})")
+
+
+async def _change(
+    target: StreamTarget,
+    method: str,
+    path: str,
+    query: Mapping[str, str],
+    body: Mapping[str, object] | None,
+) -> bytes:
+    """Send a change and return the answer, which has all members of this version's API."""
+    async with connect(target) as admin:
+        sent = b"" if body is None else json.dumps(body).encode()
+        return await admin_change(admin, method, f"api/subscription{path}", query, sent)

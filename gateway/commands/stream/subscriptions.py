@@ -6,27 +6,19 @@ import time
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
 from functools import wraps
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import urlsplit
 
 import click
 
-from gateway.commands.options.admin_target import (
-    admin_option,
-    admin_token_option,
-    server_and_admin,
-)
-from gateway.commands.options.home import server_options
+from gateway.commands.options.admin_target import on_admin_listener
 from gateway.commands.stream.streams import result_option
 from gateway.tools.shell.times import age_s
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from gateway.commands.stream.subscription_requests import NamedSubscription
     from gateway.tools.server.target import StreamTarget
 
-F = TypeVar("F", bound=Callable[..., Any])
 SubscriptionCommand: TypeAlias = Callable[..., Coroutine[Any, Any, None]]
 
 route_option = click.option(
@@ -36,11 +28,6 @@ route_option = click.option(
 )
 
 
-def options(command: F) -> F:
-    """Add the options that say which server and route a command goes to."""
-    return route_option(admin_option(admin_token_option(server_options(command))))
-
-
 def on_subscription(command: SubscriptionCommand) -> Callable[..., None]:
     """Add the id of a subscription, and the options that say where it is.
 
@@ -48,22 +35,17 @@ def on_subscription(command: SubscriptionCommand) -> Callable[..., None]:
     """
 
     @wraps(command)
-    def call(
-        subscription: str,
-        route: str | None,
-        admin: str | None,
-        admin_token: Path | None,
-        **members: object,
-    ) -> None:
-        target, prefix = _place(click.get_current_context(), route, admin, admin_token)
+    def call(subscription: str, route: str | None, target: StreamTarget, **others: object) -> None:
+        prefix = _prefix(route, target)
         if not prefix:
             raise click.UsageError("Say which route has it, by --route PREFIX.")
         from gateway.commands.stream.operations import run
         from gateway.commands.stream.subscription_requests import NamedSubscription
 
-        run(target, command(target, NamedSubscription(prefix, subscription), **members))
+        run(target, command(target, NamedSubscription(prefix, subscription), **others))
 
-    return click.argument("subscription", metavar="ID")(options(call))
+    options = route_option(result_option(on_admin_listener(call)))
+    return click.argument("subscription", metavar="ID")(options)
 
 
 @click.group()
@@ -87,36 +69,33 @@ def subscriptions() -> None:
     help="By id, most pending streams first, or what waits longest first.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
-@options
-@click.pass_context
+@route_option
+@on_admin_listener
 def list_subscriptions(  # noqa: PLR0913 - one for each option
-    ctx: click.Context,
     text: str,
     status: str | None,
     kind: str | None,
     order: str,
     as_json: bool,
     route: str | None,
-    admin: str | None,
-    admin_token: Path | None,
+    target: StreamTarget,
 ) -> None:
     """List the subscriptions.
 
     Each line has status, kind, streams, pending streams, seconds for which something waits, what
     is woken, and the id; "-" means that nothing waits.
     """
-    target, prefix = _place(ctx, route, admin, admin_token)
     from gateway.commands.stream.operations import run
     from gateway.commands.stream.subscription_requests import print_list
 
-    conditions = {"text": text, "status": status, "kind": kind, "order": order, "route": prefix}
+    conditions = {"text": text, "status": status, "kind": kind, "order": order}
+    conditions["route"] = _prefix(route, target)
     query = {name: value for name, value in conditions.items() if value}
     run(target, print_list(target, query, as_json=as_json))
 
 
 @subscriptions.command("show")
 @click.option("--pending", "only_pending", is_flag=True, help="Print pending streams only.")
-@result_option
 @on_subscription
 def show_subscription(
     target: StreamTarget,
@@ -125,9 +104,9 @@ def show_subscription(
     as_json: bool,
 ) -> Coroutine[Any, Any, None]:
     """Print a subscription, with the first 100 of its streams and their cursors."""
-    from gateway.commands.stream import subscription_requests as operations
+    from gateway.commands.stream import subscription_requests as requests
 
-    return operations.print_one(target, place, only_pending=only_pending, as_json=as_json)
+    return requests.print_one(target, place, only_pending=only_pending, as_json=as_json)
 
 
 @subscriptions.command("create")
@@ -146,7 +125,6 @@ def show_subscription(
     help="How long a worker may take from one ack to the next; 30 by default.",
 )
 @click.option("--description", metavar="TEXT", help="What it is for; people read it.")
-@result_option
 @on_subscription
 def create_subscription(  # noqa: PLR0913 - one for each option
     target: StreamTarget,
@@ -176,55 +154,46 @@ def create_subscription(  # noqa: PLR0913 - one for each option
         "lease_ttl_ms": None if lease is None else round(lease * 1000),
         "description": description,
     }
-    from gateway.commands.stream import subscription_requests as operations
+    from gateway.commands.stream import subscription_requests as requests
 
     present = {name: value for name, value in members.items() if value is not None}
-    return operations.create(target, place, present, as_json=as_json)
+    return requests.create(target, place, present, as_json=as_json)
 
 
 @subscriptions.command("delete")
-@result_option
 @on_subscription
 def delete_subscription(
-    target: StreamTarget,
-    place: NamedSubscription,
-    as_json: bool,
+    target: StreamTarget, place: NamedSubscription, *, as_json: bool
 ) -> Coroutine[Any, Any, None]:
     """Delete a subscription with its cursors; its streams stay."""
-    from gateway.commands.stream import subscription_requests as operations
+    from gateway.commands.stream import subscription_requests as requests
 
-    return operations.delete(target, place, as_json=as_json)
+    return requests.delete(target, place, as_json=as_json)
 
 
 @subscriptions.command("pause")
-@result_option
 @on_subscription
 def pause_subscription(
-    target: StreamTarget,
-    place: NamedSubscription,
-    as_json: bool,
+    target: StreamTarget, place: NamedSubscription, *, as_json: bool
 ) -> Coroutine[Any, Any, None]:
     """Send no wakes of a subscription until it is resumed.
 
     Events wait meanwhile. A worker that has a lease may finish.
     """
-    from gateway.commands.stream import subscription_requests as operations
+    from gateway.commands.stream import subscription_requests as requests
 
-    return operations.pause(target, place, resumes=False, as_json=as_json)
+    return requests.pause(target, place, resumes=False, as_json=as_json)
 
 
 @subscriptions.command("resume")
-@result_option
 @on_subscription
 def resume_subscription(
-    target: StreamTarget,
-    place: NamedSubscription,
-    as_json: bool,
+    target: StreamTarget, place: NamedSubscription, *, as_json: bool
 ) -> Coroutine[Any, Any, None]:
     """Send wakes of a paused subscription again, at once if events wait."""
-    from gateway.commands.stream import subscription_requests as operations
+    from gateway.commands.stream import subscription_requests as requests
 
-    return operations.pause(target, place, resumes=True, as_json=as_json)
+    return requests.pause(target, place, resumes=True, as_json=as_json)
 
 
 @subscriptions.command("replay")
@@ -232,7 +201,6 @@ def resume_subscription(
 @click.option("--offset", metavar="OFFSET", help="Replay what is behind this offset of --stream.")
 @click.option("--since", metavar="WHEN", help="Replay what is newer: 6h, or 2030-01-31T12:05:00Z.")
 @click.option("--stream", "streams", multiple=True, metavar="NAME", help="Replay only this stream.")
-@result_option
 @on_subscription
 def replay_subscription(  # noqa: PLR0913 - one for each option
     target: StreamTarget,
@@ -257,35 +225,29 @@ def replay_subscription(  # noqa: PLR0913 - one for each option
         start["offset"] = offset
     elif since is not None:
         start["since"] = _moment(since)
-    from gateway.commands.stream import subscription_requests as operations
+    from gateway.commands.stream import subscription_requests as requests
 
-    return operations.replay(target, place, start, as_json=as_json)
+    return requests.replay(target, place, start, as_json=as_json)
 
 
 @subscriptions.command("test")
-@result_option
 @on_subscription
 def test_subscription(
-    target: StreamTarget,
-    place: NamedSubscription,
-    as_json: bool,
+    target: StreamTarget, place: NamedSubscription, *, as_json: bool
 ) -> Coroutine[Any, Any, None]:
     """Send a signed test to the receiver of a webhook.
 
     Its body has "test": true, and no cursor moves. The exit status is 1 if the receiver does not
     accept it.
     """
-    from gateway.commands.stream import subscription_requests as operations
+    from gateway.commands.stream import subscription_requests as requests
 
-    return operations.test(target, place, as_json=as_json)
+    return requests.test(target, place, as_json=as_json)
 
 
-def _place(
-    ctx: click.Context, route: str | None, admin: str | None, admin_token: Path | None
-) -> tuple[StreamTarget, str]:
-    """Return the admin API of the server, and the prefix of the route; "" if nothing says it."""
-    home, target = server_and_admin(ctx, admin, admin_token)
-    return target, route if route is not None else urlsplit(home.base).path.rstrip("/")
+def _prefix(route: str | None, target: StreamTarget) -> str:
+    """Return the prefix of the route, "" if nothing says it."""
+    return route if route is not None else urlsplit(target.home.base).path.rstrip("/")
 
 
 def _moment(text: str) -> float:

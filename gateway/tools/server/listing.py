@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from headgate.stream import Stream
 
+    from gateway.features.questions.streams import StreamOrder
+
 T = TypeVar("T")
 
 PAGE = 500  # streams, as many as the API gives at once
@@ -37,6 +39,7 @@ class ListedStream(msgspec.Struct, frozen=True):
     tail: str | None = None
     size: int | None = None
     readers: int = 0
+    rate: float | None = None
     expires_at: float | None = None
     stream_id: str | None = None
 
@@ -67,11 +70,15 @@ class ListedPath:
 
 @dataclass(frozen=True, slots=True)
 class NameSearch:
-    """The names below a base that begin with `prefix`, have `contains` and are like `glob`."""
+    """The names below a base that begin with `prefix`, have `contains` and are like `glob`.
+
+    `order` is that of each route's streams.
+    """
 
     prefix: str = ""
     contains: str = ""
     glob: str = ""
+    order: StreamOrder = "name"
 
     @property
     def beginning(self) -> str:
@@ -104,7 +111,7 @@ async def streams_below(admin: Stream, base: str, search: NameSearch) -> AsyncIt
     home = parts.path.rstrip("/") + "/"
     begins, fits = home + search.beginning, search.test()
     for route, rest in _places(await _routes(admin), begins):
-        async for row in _rows(admin, route, rest):
+        async for row in _rows(admin, route, rest, search.order):
             path = f"{route}/{row.name}"
             if not path.startswith(begins):  # such as a name that is written in another way
                 raise Failed(f"{admin.shown}: it lists {path}, which does not begin with {begins}")
@@ -146,8 +153,10 @@ async def _routes(admin: Stream) -> list[str]:
     return sorted(route.prefix for route in answer.routes)
 
 
-async def _rows(admin: Stream, route: str, prefix: str) -> AsyncIterator[ListedStream]:
-    query = {"route": route, "begins": prefix, "limit": str(PAGE)}
+async def _rows(
+    admin: Stream, route: str, prefix: str, order: StreamOrder
+) -> AsyncIterator[ListedStream]:
+    query = {"route": route, "begins": prefix, "order": order, "limit": str(PAGE)}
     page = await _get(admin, "streams", query, _Page)
     if page.known_only:
         note(f"headgate: {route} is before an origin: only what it caches or follows is known.")

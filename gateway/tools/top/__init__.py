@@ -1,0 +1,1 @@
+"""The frames of `headgate top`, and the terminal that shows them."""
