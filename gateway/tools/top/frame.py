@@ -34,7 +34,7 @@ FEWEST_STREAMS, MOST_STREAMS = 5, 500  # the API gives no more at once
 MOST_CLIENTS = MOST_REFUSALS = MOST_ATTENTION = 5
 
 
-class RefusalCause(msgspec.Struct, frozen=True):
+class RefusedCount(msgspec.Struct, frozen=True):
     """The responses of a route with one status over a span."""
 
     route: str
@@ -42,18 +42,18 @@ class RefusalCause(msgspec.Struct, frozen=True):
     count: int
 
 
-class _Refusals(msgspec.Struct, frozen=True):
-    causes: list[RefusalCause]
+class _RefusedCounts(msgspec.Struct, frozen=True):
+    causes: list[RefusedCount]
 
 
 @dataclass(frozen=True, slots=True)
-class Frame:
+class TopFrame:
     """The figures of one moment; each list has its largest rows first."""
 
     overview: Overview
     streams: list[tuple[str, StreamRow]]  # each with the prefix of its route
     clients: tuple[ReaderGroup, ...]
-    refusals: list[RefusalCause]
+    refusals: list[RefusedCount]
 
     def lines(self, height: int, width: int) -> list[str]:
         """Return at most `height` lines of at most `width` characters."""
@@ -98,7 +98,7 @@ class Frame:
             yield f"{it.count:>9,} {it.status:>8} {'':>9}  {it.route}"
 
 
-async def get_frame(admin: Stream, rows: int) -> Frame:
+async def get_frame(admin: Stream, rows: int) -> TopFrame:
     """Return the figures of now, with at most `rows` streams. Raises Failed and RequestRefused."""
     overview = await get_overview(admin, "15m")
     streams: list[tuple[str, StreamRow]] = []
@@ -112,9 +112,9 @@ async def get_frame(admin: Stream, rows: int) -> Frame:
         distinct.values(), key=lambda it: (-(it[1].rate or 0), -it[1].readers, it[1].name)
     )
     groups = await _get(admin, "readers/groups", {"by": "address"}, ReaderGroups)
-    refusals = await _get(admin, "refusals", {"span": "15m"}, _Refusals)
+    refusals = await _get(admin, "refusals", {"span": "15m"}, _RefusedCounts)
     causes = [cause for cause in refusals.causes if cause.count]
-    return Frame(overview, busy[:rows], groups.rows[:MOST_CLIENTS], causes[:MOST_REFUSALS])
+    return TopFrame(overview, busy[:rows], groups.rows[:MOST_CLIENTS], causes[:MOST_REFUSALS])
 
 
 def _rank(found: tuple[str, StreamRow]) -> tuple[float, int, str]:
