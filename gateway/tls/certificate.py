@@ -17,27 +17,15 @@ class Certificate(NamedTuple):
     expires_s: float
     names: frozenset[str]  # DNS names in lower case and IP addresses
 
-    def why_invalid(self, now: float, *, has_age: bool = False) -> str | None:
-        """Return why no client accepts it at a moment (epoch s), or None.
-
-        Words that have an age change with the time, so none are in a reason that is logged when it
-        changes.
-        """
+    def why_refused(self, now: float, hosts: tuple[str, ...]) -> str | None:
+        """Return why no client of these hosts accepts it at a moment (epoch s), or None."""
         if now >= self.expires_s:
-            age = f"{_age(now - self.expires_s)} ago, " if has_age else ""
-            return f"expired {age}at {_date(self.expires_s)}"
+            return f"expired at {_date(self.expires_s)}"
         if now < self.starts_s:
             return f"is valid only from {_date(self.starts_s)}"
-        return None
-
-    def why_refused(
-        self, now: float, hosts: tuple[str, ...], *, has_age: bool = False
-    ) -> str | None:
-        """Return why no client of these hosts accepts it at a moment, or None."""
-        why = self.why_invalid(now, has_age=has_age)
-        if why is None and self.is_for_others(hosts):
+        if self.is_for_others(hosts):
             return f"is for {self.hosts}, and not for {' or '.join(hosts)}"
-        return why
+        return None
 
     def is_for_others(self, hosts: tuple[str, ...]) -> bool:
         """Return whether it is for none of these hosts, of which none are any.
@@ -76,14 +64,6 @@ def read_certificate(path: str) -> Certificate:
         pass  # which clients refuse since 2017 (RFC 2818 section 3.1, as of Chrome 58)
     start, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
     return Certificate(start.timestamp(), end.timestamp(), frozenset(names))
-
-
-def _age(seconds: float) -> str:
-    """Return a time in its largest unit, in words."""
-    for unit, length_s in (("day", 86_400), ("hour", 3600), ("minute", 60)):
-        if number := int(seconds / length_s):
-            return f"{number} {unit}{'s' if number > 1 else ''}"
-    return "less than a minute"
 
 
 def _date(seconds: float) -> str:

@@ -51,13 +51,6 @@ class LoadedFiles(NamedTuple):
     key_mode: int
 
 
-class UnfitCertificate(NamedTuple):
-    """A certificate that is not used while the former one is valid, and why."""
-
-    certificate: Certificate
-    why: str
-
-
 class CertificateFiles(WatchedFiles[LoadedFiles]):
     """The certificate, key and client authorities of a listener, which are replaced together.
 
@@ -82,7 +75,7 @@ class CertificateFiles(WatchedFiles[LoadedFiles]):
         self.setting = files.setting
         self._clock = clock
         self._former = former
-        self._unfit: UnfitCertificate | None = None  # that of the present files
+        self._unfit: Certificate | None = None  # that of the present files
         super().__init__(files.paths)
         self._warn()
 
@@ -98,22 +91,12 @@ class CertificateFiles(WatchedFiles[LoadedFiles]):
 
     def note(self) -> str | None:
         """Return what is wrong with the certificate in use or with the present files, or None."""
-        why = self.certificate.why_refused(self._clock(), self.files.hosts, has_age=True)
-        trouble = self._trouble_with_age()
+        why = self.certificate.why_refused(self._clock(), self.files.hosts)
         found = (
             why and f"the certificate in use {why}, so clients refuse it",
-            trouble and f"{trouble}; the one read before stays in use",
+            self.trouble and f"{self.trouble}; the one read before stays in use",
         )
         return "; ".join(filter(None, found)) or None
-
-    def _trouble_with_age(self) -> str | None:
-        why = None
-        if self.trouble is not None and self._unfit is not None:
-            why = self._why_unfit(self._unfit.certificate, has_age=True)
-        return self.trouble if why is None else self._sentence_on(why)
-
-    def _sentence_on(self, why: str) -> str:
-        return f"the certificate in {self.files.certificate} {why}"
 
     def samples(self) -> Iterator[Sample]:
         """Yield the validity of the certificate in use, and whether the files are in use."""
@@ -131,18 +114,18 @@ class CertificateFiles(WatchedFiles[LoadedFiles]):
         loaded = load(self.files)
         why = self._why_unfit(loaded.certificate)
         if why is not None:
-            self._unfit = UnfitCertificate(loaded.certificate, why)
-            raise ValueError(self._sentence_on(why))
+            self._unfit = loaded.certificate
+            raise ValueError(why)
         self._former = loaded.certificate
         return loaded
 
     @override
     async def look(self) -> None:
-        if self._unfit is not None and self._why_unfit(self._unfit.certificate) != self._unfit.why:
+        if self._unfit is not None and self._why_unfit(self._unfit) != self.trouble:
             self._refused = None  # the files are read again, since the time has changed the reason
         await super().look()
 
-    def _why_unfit(self, new: Certificate, *, has_age: bool = False) -> str | None:
+    def _why_unfit(self, new: Certificate) -> str | None:
         """Return why a certificate would not serve the clients of the former one, which does now.
 
         None once the new one is valid, or the former one is not. A former one without hosts, as for
@@ -151,10 +134,10 @@ class CertificateFiles(WatchedFiles[LoadedFiles]):
         former, now, hosts = self._former, self._clock(), self.files.hosts
         if former is None or former.why_refused(now, hosts) is not None:
             return None
-        why = new.why_refused(now, hosts, has_age=has_age)
+        why = new.why_refused(now, hosts)
         if why is None and former.names and not new.shares_host(former):
             why = f"is for {new.hosts or 'no host'}, and the one in use for {former.hosts}"
-        return why
+        return why and f"the certificate in {self.files.certificate} {why}"
 
     @override
     def _on_change(self) -> None:

@@ -14,13 +14,14 @@ import aiofastnet
 
 from gateway.telemetry.metrics import Sample, counter
 from gateway.tls.certificate_files import CertificateFiles
-from gateway.tls.handshake_turns import HandshakeTurns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from gateway.settings import TlsFiles
 
+# Handshakes that begin in one pass of the loop: 5 ms, for which everybody else waits.
+AT_ONCE = 8
 LEAST_HANDSHAKE_S = 0.1  # for a client whose first byte came at the last moment
 DISCARDED_BYTES = 64 * 1024  # a request's head and more; closing over unread bytes is a reset
 # First bytes of an HTTP method; no TLS record begins with one (RFC 8446 section 5.1).
@@ -58,6 +59,21 @@ FAILURES = counter(
 
 class PlainHttpRequest(OSError):
     """A client that sends plain HTTP to a port of TLS."""
+
+
+class HandshakeTurns:
+    """The handshakes that wait to begin, in the order in which their clients came.
+
+    Each has a connection and a timeout of its own, which bound how many wait and for how long.
+    """
+
+    def __init__(self) -> None:
+        self._places = asyncio.Semaphore(AT_ONCE)
+
+    async def wait(self) -> None:
+        """Return in a pass of the loop in which fewer than AT_ONCE others began."""
+        async with self._places:
+            await asyncio.sleep(0)  # with the place held: the next one begins in a later pass
 
 
 class Handshakes:

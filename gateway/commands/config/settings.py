@@ -89,7 +89,7 @@ def _check_certificates(settings: Settings) -> None:
     now = time.time()  # noqa: TID251 - there is no caller to hand one down
     for files in listeners:
         certificate = read_certificate(files.certificate)
-        why = certificate.why_refused(now, files.hosts, has_age=True)
+        why = certificate.why_refused(now, files.hosts)
         if why is not None:
             named = settings.named(files.setting)
             raise StartError(f"{named}: the certificate in {files.certificate} {why}")
