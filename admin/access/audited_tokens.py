@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from admin.credentials.credentials import ConsoleCredentials
     from admin.model.viewer import Viewer
     from gateway.features.issued_tokens import IssuedToken, TokenRequest
-    from gateway.features.tokens_file_changes import RevocationEntry, RevokedTokensFile
+    from gateway.features.tokens_file_changes import RevocationEntry
 
 
 async def issue(
@@ -26,13 +26,13 @@ async def issue(
 
 async def revoke(
     credentials: ConsoleCredentials, entry: RevocationEntry, by: Viewer
-) -> RevokedTokensFile:
-    """Revoke tokens; return the file. Raises NotTold.
+) -> tuple[str, ...]:
+    """Revoke tokens; return sentences on caches that still answer. Raises NotTold.
 
     What was refused is not logged: somebody may have entered a token.
     """
     with audited(by, "revoke", "", "") as logged:
         logged["kind"] = entry.kind
-        file = await credentials.revoke(entry)
+        warnings = await credentials.revoke(entry)
         logged |= {"stream": f"{entry.kind} {entry.value}", "value": entry.value}
-    return file
+    return warnings

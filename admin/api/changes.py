@@ -105,17 +105,17 @@ async def make_token(request: web.Request, _query: None, body: TokenWish) -> Rea
 async def rotate_keys(request: web.Request, _query: None, body: KeyRotation) -> RotatedKeys:
     """Give streams other reader keys."""
     with audited(request[VIEWER], "rotate", "", body.streams) as logged:
-        rotated = await request.app[CONSOLE].credentials.rotate_keys(body.streams)
-        logged["version"] = rotated.version
-    return RotatedKeys(body.streams, rotated.version)
+        version = await request.app[CONSOLE].credentials.rotate_keys(body.streams)
+        logged["version"] = version
+    return RotatedKeys(body.streams, version)
 
 
 async def revoke(request: web.Request, _query: None, body: Revocation) -> RevokedTokens:
     """Revoke a static token, or signed tokens."""
     entry = RevocationEntry(body.kind, body.value, body.before)
     credentials = request.app[CONSOLE].credentials
-    file = await audited_tokens.revoke(credentials, entry, request[VIEWER])
-    return RevokedTokens(entry.text, file.warnings)
+    warnings = await audited_tokens.revoke(credentials, entry, request[VIEWER])
+    return RevokedTokens(entry.text, warnings)
 
 
 async def reload(request: web.Request, _query: None, _body: None) -> ReloadDone:

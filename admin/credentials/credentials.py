@@ -12,11 +12,7 @@ from gateway.features.questions.tokens import ListTokens, TokenPage
 if TYPE_CHECKING:
     from gateway.features.console.contract import ProcessSource, Setup
     from gateway.features.issued_tokens import IssuedToken, TokenRequest
-    from gateway.features.tokens_file_changes import (
-        RevocationEntry,
-        RevokedTokensFile,
-        RotatedTokensFile,
-    )
+    from gateway.features.tokens_file_changes import RevocationEntry
     from gateway.settings import Settings
 
 
@@ -68,13 +64,13 @@ class ConsoleCredentials:
         token = await make_token(self._settings, request, now)
         return token, cookie_of(token, request.streams, now)
 
-    async def rotate_keys(self, streams: str) -> RotatedTokensFile:
+    async def rotate_keys(self, streams: str) -> int:
         """Give streams new reader keys; every gateway with the file uses them within a second."""
         from admin.credentials.files import rotate_keys
 
         return await rotate_keys(self._settings, streams)
 
-    async def revoke(self, entry: RevocationEntry) -> RevokedTokensFile:
+    async def revoke(self, entry: RevocationEntry) -> tuple[str, ...]:
         """Revoke tokens; every gateway with the file refuses them within a second."""
         from admin.credentials.files import revoke
 

@@ -14,11 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.features.issued_tokens import IssuedToken, TokenRequest
-    from gateway.features.tokens_file_changes import (
-        RevocationEntry,
-        RevokedTokensFile,
-        RotatedTokensFile,
-    )
+    from gateway.features.tokens_file_changes import RevocationEntry
     from gateway.settings import Settings
 
 F = TypeVar("F")
@@ -57,7 +53,7 @@ def cookie_of(issued: IssuedToken, streams: str, now: float) -> str:
 _CHANGING = asyncio.Lock()  # each change reads the file, changes and replaces it
 
 
-async def rotate_keys(settings: Settings, streams: str) -> RotatedTokensFile:
+async def rotate_keys(settings: Settings, streams: str) -> int:
     """Give streams other reader keys, by the tokens_file. Raises NotTold when that cannot be."""
     from gateway.features.token_findings import guarded_routes, meets
     from gateway.features.tokens_file_changes import rotate_file
@@ -75,7 +71,7 @@ async def rotate_keys(settings: Settings, streams: str) -> RotatedTokensFile:
     return await _change(path, partial(rotate_file, path, streams, routes), instead)
 
 
-async def revoke(settings: Settings, entry: RevocationEntry) -> RevokedTokensFile:
+async def revoke(settings: Settings, entry: RevocationEntry) -> tuple[str, ...]:
     """Add a revocation to the tokens_file. Raises NotTold, with the lines if it cannot be written.
 
     Every process with the file goes by it within a second.

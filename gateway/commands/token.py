@@ -222,8 +222,8 @@ def rotate_key(config: Path | None, streams: str) -> None:
 
     file = Path(settings.tokens_file)
     with _refusals(file):
-        rotated = rotate_file(str(file), streams, guarded_routes(settings))
-    complain(f"{streams} has version {rotated.version} of its reader key within a second.")
+        version = rotate_file(str(file), streams, guarded_routes(settings))
+    complain(f"{streams} has version {version} of its reader key within a second.")
 
 
 @token.command("revoke", short_help="Revoke a token by an entry of the tokens_file.")
@@ -254,9 +254,9 @@ def revoke_token(
         raise click.UsageError(f"{refusal}.") from None
     file = Path(settings.tokens_file)
     with _refusals(file):
-        done = revoke_in_file(str(file), entry, guarded_routes(settings))
+        warnings = revoke_in_file(str(file), entry, guarded_routes(settings))
     complain(f"{kind} {value} is revoked within a second.")
-    for warning in done.warnings:
+    for warning in warnings:
         complain(f"warning: {warning}.")
 
 

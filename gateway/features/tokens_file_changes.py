@@ -27,27 +27,20 @@ LONGEST_VALUE = 1024  # characters, as the file may have them
 # Rotations of reader keys
 
 
-class RotatedTokensFile(NamedTuple):
-    """A tokens_file after a rotation: its content, and the new version of the keys."""
+def rotate_file(path: str, streams: str, routes: Sequence[GuardedRoute]) -> int:
+    """Rotate the reader keys of streams in the file at a path; return their new version.
 
-    data: bytes
-    version: int
-
-
-def rotate_file(path: str, streams: str, routes: Sequence[GuardedRoute]) -> RotatedTokensFile:
-    """Rotate the reader keys of streams in the file at a path, and note the readers it shuts out.
-
-    Raises OSError, and ValueError as `rotated` does.
+    The readers that lose their keys by it are noted. Raises OSError, ValueError as `rotated` does.
     """
-    file = rotated(path, read_file(path), streams, routes)
-    replace(Path(path), file.data)
-    return file
+    data, version = rotated(path, read_file(path), streams, routes)
+    replace(Path(path), data)
+    return version
 
 
 def rotated(
     path: str, data: bytes, streams: str, routes: Sequence[GuardedRoute] = ()
-) -> RotatedTokensFile:
-    """Return a tokens_file with the next version for a stream, or for all below a path.
+) -> tuple[bytes, int]:
+    """Return a tokens_file with the next version for a stream, or for all below a path, and that.
 
     The revoked readers of `routes` that lose their keys by it are noted in the file.
     Raises ValueError with one sentence for a file that is wrong.
@@ -64,7 +57,7 @@ def rotated(
     readers = rotated_for(before, streams, routes)
     if set(readers) != set(before.rotated_for.get(streams, ())):
         text = _with_entry(text, "rotated_for", streams, [*readers])
-    return RotatedTokensFile(text.encode(), version)
+    return text.encode(), version
 
 
 def _with_entry(text: str, table: str, key: str, value: object) -> str:
@@ -113,26 +106,22 @@ class RevocationEntry(NamedTuple):
         return appended("", "revoked", self.table).rstrip("\n")
 
 
-class RevokedTokensFile(NamedTuple):
-    """A tokens_file after a revocation: its content, and sentences on caches that still answer."""
-
-    data: bytes
-    warnings: tuple[str, ...] = ()
-
-
 def revoke_in_file(
     path: str, entry: RevocationEntry, routes: Sequence[GuardedRoute]
-) -> RevokedTokensFile:
-    """Add a revocation to the file at a path. Raises OSError, and ValueError as `revoked` does."""
-    file = revoked(path, read_file(path), entry, routes)
-    replace(Path(path), file.data)
-    return file
+) -> tuple[str, ...]:
+    """Add a revocation to the file at a path; return sentences on caches that still answer.
+
+    Raises OSError, and ValueError as `revoked` does.
+    """
+    data, warnings = revoked(path, read_file(path), entry, routes)
+    replace(Path(path), data)
+    return warnings
 
 
 def revoked(
     path: str, data: bytes, entry: RevocationEntry, routes: Sequence[GuardedRoute] = ()
-) -> RevokedTokensFile:
-    """Return a tokens_file with one more revocation, the last one.
+) -> tuple[bytes, tuple[str, ...]]:
+    """Return a tokens_file with one more revocation, and sentences on caches that still answer.
 
     Raises ValueError with one sentence for a file that is wrong, and for a revocation that changes
     nothing.
@@ -149,7 +138,7 @@ def revoked(
         raise ValueError(f"{path} would be larger than {LARGEST_FILE >> 20} MiB")
     found = unrotated(before._replace(revocations=revocations), routes)
     earlier = {*unrotated(before, routes)}
-    return RevokedTokensFile(added, tuple(it.sentence for it in found if it not in earlier))
+    return added, tuple(it.sentence for it in found if it not in earlier)
 
 
 def _with(revocations: Revocations, entry: RevocationEntry) -> Revocations:

@@ -103,23 +103,23 @@ LEFT = {
 def test_a_rotation_settles_earlier_revocations_but_not_later_ones(streams: str) -> None:
     left = LEFT[streams]
     text = TOKENS + revoked(name="ben") + revoked(sub="x")
-    once = rotated("t.toml", text.encode(), streams, [BOTH])
-    assert once.version == 1
-    assert found(once.data.decode()) == left
-    later = once.data.decode() + revoked(sub="x", before="2030-01-01T00:00:00Z")
+    once, version = rotated("t.toml", text.encode(), streams, [BOTH])
+    assert version == 1
+    assert found(once.decode()) == left
+    later = once.decode() + revoked(sub="x", before="2030-01-01T00:00:00Z")
     assert found(later) == left  # its tokens were revoked already
-    later = once.data.decode() + revoked(jti=r"of \"ann\"\n")
+    later = once.decode() + revoked(jti=r"of \"ann\"\n")
     assert 'jti of "ann"\n' in found(later)[f"{PREFIX}/*"]
-    twice = rotated("t.toml", later.encode(), f"{PREFIX}/*", [BOTH])
-    assert found(twice.data.decode()) == {}
-    assert twice.data.decode().count("[rotated_for]") == 1
+    twice, _ = rotated("t.toml", later.encode(), f"{PREFIX}/*", [BOTH])
+    assert found(twice.decode()) == {}
+    assert twice.decode().count("[rotated_for]") == 1
 
 
 def test_removing_a_token_warns_of_its_reader_keys_unless_they_are_rotated() -> None:
     before, after = (parse_tokens("t.toml", text.encode()) for text in (ANN + BEN, ANN))
     (one,) = unrotated_after((), before, after, [BOTH])
     assert (one.streams, one.readers) == (f"{PREFIX}/b", ("removed token ben",))
-    with_key = rotated("t.toml", ANN.encode(), f"{PREFIX}/*").data
+    with_key = rotated("t.toml", ANN.encode(), f"{PREFIX}/*")[0]
     assert unrotated_after((), before, parse_tokens("t.toml", with_key), [BOTH]) == ()
 
 

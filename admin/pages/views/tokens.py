@@ -96,8 +96,8 @@ async def _revoke(visit: Visit) -> dict[str, object]:
     # Tokens that are issued in this second count as issued before.
     before = int(visit.now) + 1 if entered.get("only_former") == "on" else None
     entry = RevocationEntry(kind, value, before)
-    file = await audited_tokens.revoke(visit.console.credentials, entry, visit.viewer)
-    return {"revoked": entry, "warnings": file.warnings}
+    warnings = await audited_tokens.revoke(visit.console.credentials, entry, visit.viewer)
+    return {"revoked": entry, "warnings": warnings}
 
 
 def _number(entered: Mapping[str, str], name: str) -> int | None:

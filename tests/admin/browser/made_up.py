@@ -75,7 +75,6 @@ from gateway.features.questions.tokens import (
     TokenKeyRow,
     TokenUse,
 )
-from gateway.features.tokens_file_changes import RevokedTokensFile
 from gateway.settings import Settings
 from gateway.settings.reading.reload_effects import SET_UP_ANEW
 from gateway.telemetry.access_log import RefusedRequest
@@ -436,9 +435,9 @@ class MadeUpCredentials(ConsoleCredentials):
         token = "eyJhbGciOiJFZERTQSJ9." * 9  # as long as one
         return IssuedToken(token, int(NOW) + 900, "jti-of-it"), f"__Secure-headgate={token}"
 
-    async def revoke(self, entry: RevocationEntry) -> RevokedTokensFile:
+    async def revoke(self, entry: RevocationEntry) -> tuple[str, ...]:
         self.done.append(("revoke", entry.kind, entry.value))
-        return RevokedTokensFile(b"", ("name old may still have a reader key",))
+        return ("name old may still have a reader key",)
 
 
 class MadeUpReaders(ConsoleReaders):
