@@ -87,11 +87,11 @@ def _access_settings(settings: Settings) -> tuple[object, ...]:
 
 def _unusable_files(written: Settings) -> tuple[str, ...]:
     # A supervisor has not loaded it.
+    from gateway.access.authorities import check_authorities
     from gateway.errors import StartError
-    from gateway.features.reported_authorities import ReportedAuthorities
 
     try:
-        ReportedAuthorities.check(written)
+        check_authorities(written)
     except StartError as refusal:
         return (refusal.detail,)
     return ()

@@ -55,7 +55,7 @@ _CHANGING = asyncio.Lock()  # each change reads the file, changes and replaces i
 
 async def rotate_keys(settings: Settings, streams: str) -> int:
     """Give streams other reader keys, by the tokens_file. Raises NotTold when that cannot be."""
-    from gateway.features.token_findings import guarded_routes, meets
+    from gateway.access.token_findings import guarded_routes, meets
     from gateway.features.tokens_file_changes import rotate_file
     from gateway.settings.grants import check_pattern
 
@@ -76,7 +76,7 @@ async def revoke(settings: Settings, entry: RevocationEntry) -> tuple[str, ...]:
 
     Every process with the file goes by it within a second.
     """
-    from gateway.features.token_findings import guarded_routes
+    from gateway.access.token_findings import guarded_routes
     from gateway.features.tokens_file_changes import revoke_in_file
 
     try:

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from typing_extensions import override
 
 from gateway.access.reader_keys import ReaderKeys
+from gateway.access.token_findings import NO_FILE, TokensReport, examine, guarded_routes
 from gateway.access.token_guard import Verifier
-from gateway.access.tokens_file import NO_TOKENS, StaticTokens, parse_tokens
+from gateway.access.tokens_file import StaticTokens
 from gateway.background import LONGEST_TURN_S
 from gateway.errors import StartError
-from gateway.settings.credential_kinds import KINDS, ranked
+from gateway.settings.credential_kinds import KINDS, ranked, verified
 from gateway.small_files import WatchedFiles, read_file
 from gateway.telemetry.logs import log
 from gateway.telemetry.metrics import Sample, least
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from gateway.access.key_sets import Keys, KeySet
     from gateway.access.principal import CredentialUses, Principal
     from gateway.access.read_tokens import ReadTokens
+    from gateway.access.token_findings import ExaminedTokens
     from gateway.access.tokens_file import Revocations, TokensFile
     from gateway.settings import JwtIssuer, Settings
 
@@ -85,8 +87,8 @@ def _parse_key_file(algorithms: Collection[str], path: str, data: bytes) -> KeyS
 class Authorities:
     """The authorities of a process, by the words of `auth`; started, they watch their files.
 
-    `tokens` and `keys` return the present content of the tokens_file, which may be empty, and of
-    the keys_file, if there is one.
+    `keys` returns the present content of the keys_file, if there is one. What of the tokens_file
+    and the settings has no effect, or too little, is logged and noted.
     """
 
     def __init__(
@@ -104,7 +106,7 @@ class Authorities:
         self.settings = settings
         self._files: list[WatchedFile[Any]] = []
         self._urls: list[RemoteKeys] = []
-        self.tokens: Callable[[], TokensFile] = lambda: NO_TOKENS
+        self._tokens: Callable[[], ExaminedTokens] = lambda: NO_FILE
         self.keys: Callable[[], Keys] | None = None
         self._clock = clock
         self._always = always
@@ -112,10 +114,13 @@ class Authorities:
         self._unchecked: Iterator[None] = iter(())  # each step checks one principal
         self._next_turn: asyncio.Handle | None = None
         self._reader_keys: ReaderKeys | None = None if earlier is None else earlier._reader_keys
+        routes = guarded_routes(settings)
         if settings.tokens_file:
-            self.tokens = self.watch(
-                "tokens_file", settings.tokens_file, self._parse_tokens, self._on_new_tokens
+            parse = partial(examine, routes)
+            self._tokens = self.watch(
+                "tokens_file", settings.tokens_file, parse, self._on_new_tokens
             )
+        self.report = TokensReport(settings, routes, self._tokens())
         if settings.keys_file:
             # Imported here: the library for signatures takes 10 MB.
             from gateway.access.key_sets import parse_keys_file
@@ -167,6 +172,10 @@ class Authorities:
         parse = partial(_parse_key_file, issuer.algorithms)
         return KeysOfFile(self.watch(setting, issuer.jwks, parse))
 
+    def tokens(self) -> TokensFile:
+        """Return the present content of the tokens_file, which may be empty."""
+        return self._tokens().file
+
     def revocations(self) -> Revocations:
         """Return what is revoked at present."""
         return self.tokens().revocations
@@ -211,7 +220,8 @@ class Authorities:
         return self._reader_keys
 
     def start(self) -> None:
-        """Start to watch the files and URLs on the running loop."""
+        """Log the warnings, and start to watch the files and URLs on the running loop."""
+        self.report.warn()
         for watched in (*self._files, *self._urls):
             watched.start()
 
@@ -222,9 +232,13 @@ class Authorities:
             await watched.stop()
 
     def notes(self) -> dict[str, str | None]:
-        """Return what is wrong with each file and URL, by name, or None where nothing is."""
+        """Return what is wrong with each file and URL, by name, or None where nothing is.
+
+        A route with reader keys is named if no rotation has followed a revocation on it.
+        """
         files = {file.path: file.trouble for file in self._files}
-        return files | {keys.public_url: keys.trouble for keys in self._urls}
+        urls = {keys.public_url: keys.trouble for keys in self._urls}
+        return files | urls | self.report.notes()
 
     def samples(self) -> Iterator[Sample]:
         """Yield the state of each file."""
@@ -255,11 +269,8 @@ class Authorities:
         if self._next_turn is not None:
             self._next_turn.cancel()
 
-    def _parse_tokens(self, path: str, data: bytes) -> TokensFile:
-        """Parse the tokens_file; after the start this is called in a thread."""
-        return parse_tokens(path, data)
-
     def _on_new_tokens(self) -> None:
+        self.report.change(self._tokens())
         self.recheck_principals()
 
     def _asking_for(self, kind: str) -> str:
@@ -272,6 +283,21 @@ class Authorities:
         return settings.named(
             next((path for path, kinds in asking.items() if kind in kinds), "auth")
         )
+
+
+def check_authorities(settings: Settings) -> tuple[str, ...]:
+    """Return a sentence for each setting or revocation with no effect, or too little.
+
+    Raises StartError for a file that cannot be used, or a kind that has no settings.
+    """
+    authorities = Authorities(settings, lambda: 0.0)
+    for route in settings.route_table:
+        authorities.verifier(verified(settings.auth_of(route)))
+        if route.reader_keys == "on":
+            authorities.reader_keys()
+    for written in settings.written:
+        authorities.verifier(settings.auth_of(written))
+    return authorities.report.warnings()
 
 
 # The functions that the kinds of credentials in the settings name

@@ -217,7 +217,7 @@ def rotate_key(config: Path | None, streams: str) -> None:
             "name their file by --config."
         )
         sys.exit(UNUSABLE)
-    from gateway.features.token_findings import guarded_routes
+    from gateway.access.token_findings import guarded_routes
     from gateway.features.tokens_file_changes import rotate_file
 
     file = Path(settings.tokens_file)
@@ -243,7 +243,7 @@ def revoke_token(
     if not settings.tokens_file:
         complain("the settings have no tokens_file, in which revocations stand: use --config.")
         sys.exit(UNUSABLE)
-    from gateway.features.token_findings import guarded_routes
+    from gateway.access.token_findings import guarded_routes
     from gateway.features.tokens_file_changes import RevocationEntry, revoke_in_file
 
     before = int(time.time()) + 1 if issued_until_now else None  # noqa: TID251 - as above

@@ -8,8 +8,8 @@ from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from gateway.access.token_findings import rotated_for, unrotated
 from gateway.access.tokens_file import HIGHEST_VERSION, parse_tokens
-from gateway.features.token_findings import rotated_for, unrotated
 from gateway.settings.grants import check_pattern
 from gateway.small_files import LARGEST_FILE, read_file, replace
 from gateway.toml_edits import appended, edited_table
@@ -17,8 +17,8 @@ from gateway.toml_edits import appended, edited_table
 if TYPE_CHECKING:
     from collections.abc import MutableMapping, Sequence
 
+    from gateway.access.token_findings import GuardedRoute
     from gateway.access.tokens_file import Revocations
-    from gateway.features.token_findings import GuardedRoute
 
 RevocationKind = Literal["name", "jti", "sub", "kid"]
 LONGEST_VALUE = 1024  # characters, as the file may have them

@@ -13,10 +13,11 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway import app
+from gateway.access.authorities import Authorities
 from gateway.errors import RestartNeeded
+from gateway.features.console.credential import ConsoleAuthority
 from gateway.features.console.inspector import Inspector
 from gateway.features.kinds import check_features
-from gateway.features.reported_authorities import ReportedAuthorities
 from gateway.process.listening import prepare_tls
 from gateway.purge.purges import Purges, longest_copy_s
 from gateway.routes.router import Router
@@ -29,7 +30,6 @@ from gateway.web.connections.fast_path import FastPath
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from gateway.access.authorities import Authorities
     from gateway.access.contract import RouteAccess
     from gateway.features.feature_route import FeatureRoute
     from gateway.features.kinds import FeatureRoutes
@@ -88,7 +88,7 @@ class Maker(NamedTuple):
 
     def authorities(self, settings: Settings, earlier: Authorities | None = None) -> Authorities:
         """Return the authorities for tokens; what the `earlier` ones have fetched goes on."""
-        return ReportedAuthorities(settings, self.clock, self.console, earlier)
+        return Authorities(settings, self.clock, (ConsoleAuthority(self.console),), earlier)
 
     def purges(self, settings: Settings) -> Purges:
         """Return the purges of the caches in front."""

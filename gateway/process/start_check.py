@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gateway.access.authorities import check_authorities
 from gateway.features.kinds import check_features
-from gateway.features.reported_authorities import ReportedAuthorities
 from gateway.settings.cross_checks.subscription_logs import routes_with_logs
 from gateway.settings.cross_checks.written_routes import written_routes
 from gateway.settings.log_kinds import file, kind_of
@@ -23,7 +23,7 @@ def check_start(settings: Settings) -> tuple[str, ...]:
     Raises StartError for a file of tokens, keys or event types that a start refuses. What
     certificates, keys and folders a start refuses, reading the settings has found already.
     """
-    warnings = ReportedAuthorities.check(settings)
+    warnings = check_authorities(settings)
     for _, route in written_routes(settings):
         check_features(route)
     return warnings

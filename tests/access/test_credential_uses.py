@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -12,7 +13,7 @@ from gateway.access.authorities import Authorities
 from gateway.access.principal import MOST_HOLDERS, CredentialUses, TokenHolder
 from gateway.access.read_tokens import ReadTokens
 from gateway.access.token_guard import Verifier
-from gateway.access.tokens_file import NO_TOKENS, parse_tokens
+from gateway.access.tokens_file import NO_TOKENS
 from gateway.errors import Unauthenticated
 from gateway.features.console.token_page import (
     MOST_GRANTS,
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from gateway.access.tokens_file import TokensFile
     from gateway.features.questions.tokens import TokenPage
     from tests.support.serving import Serving
 
@@ -94,18 +94,18 @@ async def test_refused_forbidden_and_unknown_tokens_are_counted_apart(gateway: S
     assert "console" not in {it.holder.name for it in uses.static.values()}
 
 
-def with_file(file: TokensFile) -> Authorities:
+def with_file(data: bytes = b"") -> Authorities:
     """Authorities with this content of a tokens_file."""
-    authorities = Authorities(Settings(), lambda: NOW)
-    authorities.tokens = lambda: file
-    return authorities
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(data)
+        file.flush()
+        return Authorities(Settings(tokens_file=file.name), lambda: NOW)
 
 
 def test_a_static_token_is_shown_with_its_use() -> None:
     uses = CredentialUses()
-    file = parse_tokens("t.toml", _tokens("ann"))
     uses.of(TokenHolder("token ann", "ann")).at = NOW
-    assert token_page(with_file(file), uses, ListTokens()).tokens[0].use.used_at == NOW
+    assert token_page(with_file(_tokens("ann")), uses, ListTokens()).tokens[0].use.used_at == NOW
 
 
 async def test_a_signed_token_counts_for_its_subject_if_it_is_not_forged(tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ async def test_a_signed_token_counts_for_its_subject_if_it_is_not_forged(tmp_pat
     (use,) = verifier.uses.signed.values()
     assert (use.holder.subject, use.holder.kind) == ("ann", "read-token")
     assert (use.at, use.refused) == (NOW, 1)
-    (row,) = token_page(with_file(NO_TOKENS), verifier.uses, ListTokens()).signed
+    (row,) = token_page(with_file(), verifier.uses, ListTokens()).signed
     assert (row.name, row.subject, row.use.used_at, row.use.refused) == ("ann", "ann", NOW, 1)
 
 
@@ -171,9 +171,8 @@ def _tokens(*names: str, more: str = "", grants: int = 1) -> bytes:
 
 
 def page(data: bytes, **question: object) -> TokenPage:
-    file = parse_tokens("t.toml", data)
     asked = msgspec.convert({"type": "ListTokens", **question}, ListTokens)
-    return token_page(with_file(file), CredentialUses(), asked)
+    return token_page(with_file(data), CredentialUses(), asked)
 
 
 def test_static_tokens_are_listed_by_name_page_by_page_without_their_hashes() -> None:
@@ -223,6 +222,6 @@ def test_the_holders_of_signed_tokens_that_used_one_last_are_listed() -> None:
     uses = CredentialUses()
     for number in range(MOST_SIGNED + 1):
         uses.of(TokenHolder(f"jwt {number}", f"{number}", "i", "x" * 200 + "\n")).at = number
-    listed = token_page(with_file(NO_TOKENS), uses, ListTokens())
+    listed = token_page(with_file(), uses, ListTokens())
     assert [it.name for it in listed.signed] == [f"{n}" for n in range(MOST_SIGNED, 0, -1)]
     assert listed.signed[0].subject is None  # unprintable: it cannot be revoked by a click

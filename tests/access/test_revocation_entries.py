@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from gateway.access.token_findings import GuardedRoute
 from gateway.access.tokens_file import parse_tokens
-from gateway.features.token_findings import GuardedRoute
 from gateway.features.tokens_file_changes import (
     LONGEST_VALUE,
     RevocationEntry,

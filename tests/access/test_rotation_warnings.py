@@ -10,9 +10,9 @@ import pytest
 from click.testing import CliRunner
 
 from gateway.__main__ import cli
+from gateway.access.authorities import check_authorities
+from gateway.access.token_findings import GuardedRoute, unrotated, unrotated_after
 from gateway.access.tokens_file import HIGHEST_VERSION, parse_tokens
-from gateway.features.reported_authorities import ReportedAuthorities
-from gateway.features.token_findings import GuardedRoute, unrotated, unrotated_after
 from gateway.features.tokens_file_changes import rotated
 from gateway.settings import load
 from tests.support.http1 import ask
@@ -265,4 +265,4 @@ def test_a_revocation_without_reader_keys_on_any_route_causes_no_warning(tmp_pat
     config = configuration(tmp_path)
     config.write_text(config.read_text().replace('reader_keys = "on"', ""))
     (tmp_path / "tokens.toml").write_text(TOKENS + revoked(name="ben"))
-    assert ReportedAuthorities.check(load(config, {}, {})) == ()
+    assert check_authorities(load(config, {}, {})) == ()

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 from structlog.testing import capture_logs
 
+from gateway.access.authorities import Authorities, check_authorities
+from gateway.access.token_findings import GuardedRoute, findings
 from gateway.access.tokens_file import parse_tokens
-from gateway.features.reported_authorities import ReportedAuthorities
-from gateway.features.token_findings import GuardedRoute, findings
 from gateway.settings import load
 from tests.support.waiting import until
 
@@ -85,7 +85,7 @@ async def test_a_route_that_no_token_opens_is_named_at_check(tmp_path: Path) -> 
         for prefix, auth in (("/v1", '["tokens"]'), ("/v2", '["tokens"]'), ("/v3", '"none"'))
     )
     config.write_text(f'tokens_file = "{tokens}"\n{"".join(routes)}')
-    (told,) = ReportedAuthorities.check(load(config, {}, {}))
+    (told,) = check_authorities(load(config, {}, {}))
     assert "no token has a grant below /v1, where" in told
 
 
@@ -117,7 +117,7 @@ def loaded(folder: Path, issuer_grants: str) -> Settings:
 @pytest.mark.parametrize("streams", ["/v1/{tenant}/*", "/{a}/{b}/{c}", "/v1/stream/{sub}"])
 def test_a_claim_within_a_route_prefix_causes_no_warning(streams: str, tmp_path: Path) -> None:
     (tmp_path / "tokens.toml").write_text("")
-    assert ReportedAuthorities.check(loaded(tmp_path, streams)) == ()
+    assert check_authorities(loaded(tmp_path, streams)) == ()
 
 
 async def test_warnings_of_a_tokens_file_are_logged_at_the_start_and_after_each_change(
@@ -131,8 +131,8 @@ async def test_warnings_of_a_tokens_file_are_logged_at_the_start_and_after_each_
         f"{tokens}: revoked has the name {name}, which no token of the file has: it ends nothing"
         for name in ("anne", "bens")
     )
-    assert ReportedAuthorities.check(settings) == (of_issuer, first)
-    authorities = ReportedAuthorities(settings, lambda: 0.0)
+    assert check_authorities(settings) == (of_issuer, first)
+    authorities = Authorities(settings, lambda: 0.0)
     with capture_logs() as lines:
         authorities.start()
         tokens.write_text('[[revoked]]\nname = "bens"\n')

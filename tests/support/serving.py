@@ -8,11 +8,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gateway import app
+from gateway.access.authorities import Authorities
 from gateway.access.contract import OPEN
 from gateway.edge.route import EdgeRoute
 from gateway.features.console.inspector import Inspector
 from gateway.features.kinds import set_features
-from gateway.features.reported_authorities import ReportedAuthorities
 from gateway.logs.memory import MemoryLog
 from gateway.protocol.cache_headers import Freshness
 from gateway.routes.router import Router
@@ -137,7 +137,7 @@ class Serving:
             "tail_max_age": freshness.tail_max_age,
         }
         own = Route(**{**usual, **(options.own or {})})
-        self.authorities = ReportedAuthorities(settings, self.clock)
+        self.authorities = Authorities(settings, self.clock)
         self.route = hosted_route(settings, own, log, self.services, self._access(own))
         self.edges: list[EdgeRoute] = []
         if edge is not None:

@@ -12,13 +12,16 @@ from datetime import UTC, datetime
 from math import inf
 from typing import TYPE_CHECKING, NamedTuple
 
+from gateway.access.tokens_file import NO_TOKENS, TokensFile, parse_tokens
 from gateway.settings.credential_kinds import KINDS
 from gateway.settings.grants import BELOW, CLAIM
+from gateway.settings.reading.files import whole
+from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-    from gateway.access.tokens_file import Revocations, StaticToken, TokensFile
+    from gateway.access.tokens_file import Revocations, StaticToken
     from gateway.settings import Settings
 
 MOST_LISTED = 20  # sentences of a kind, each a line of the log
@@ -72,7 +75,7 @@ class Findings(NamedTuple):
 
 
 def findings(path: str, file: TokensFile, routes: Sequence[GuardedRoute]) -> Findings:
-    """Return what is found in the file at a path; for a large one, call it in a thread."""
+    """Return what is found in the file at a path."""
     prefixes = [route.prefix for route in routes]
     sentences = [
         *_revoked_nobody(file),
@@ -85,6 +88,80 @@ def findings(path: str, file: TokensFile, routes: Sequence[GuardedRoute]) -> Fin
             f"{len(sentences) - MOST_LISTED:,} more names and paths have no effect"
         ]
     return Findings(tuple(f"{path}: {it}" for it in sentences), unrotated(file, routes))
+
+
+class ExaminedTokens(NamedTuple):
+    """A tokens_file, and what was found in it."""
+
+    file: TokensFile
+    findings: Findings = Findings()
+
+
+NO_FILE = ExaminedTokens(NO_TOKENS)
+
+
+def examine(routes: Sequence[GuardedRoute], path: str, data: bytes) -> ExaminedTokens:
+    """Parse the tokens_file at a path, and look for what has no effect.
+
+    Raises ValueError as `parse_tokens`. For a large file, call it in a thread.
+    """
+    file = parse_tokens(path, data)
+    return ExaminedTokens(file, findings(path, file, routes))
+
+
+class TokensReport:
+    """The warnings about entries of a tokens_file and of settings: in the log, and in notes."""
+
+    def __init__(
+        self, settings: Settings, routes: Sequence[GuardedRoute], tokens: ExaminedTokens
+    ) -> None:
+        """Report on the first content of the file."""
+        self._settings = settings
+        self._routes = routes
+        self._tokens = tokens
+        # Of tokens that were removed from the file, whose streams' keys were not rotated since.
+        self._removed: tuple[UnrotatedKey, ...] = ()
+
+    def change(self, tokens: ExaminedTokens) -> None:
+        """Report on another content of the file, and log its warnings."""
+        before, after = self._tokens.file, tokens.file
+        self._tokens = tokens
+        if revoked := after.revocations.new_since(before.revocations):
+            log.info("access.revoked", what=", ".join(revoked))
+        removed = unrotated_after(self._removed, before, after, self._routes)
+        self._removed = removed[:MOST_LISTED]
+        self._warn_of_file()
+
+    def warn(self) -> None:
+        """Log all warnings."""
+        for sentence in grants_of_issuers(self._settings):
+            log.warning("access.no_effect", what=sentence)
+        self._warn_of_file()
+
+    def warnings(self) -> tuple[str, ...]:
+        """Return a sentence for each setting or revocation with no effect, or too little."""
+        without_effect = self._tokens.findings.without_effect
+        return (*grants_of_issuers(self._settings), *without_effect, *self._not_rotated())
+
+    def notes(self) -> dict[str, str | None]:
+        """Return the routes with reader keys, and the revocations that no rotation has followed."""
+        told: dict[str, list[str]] = {it.prefix: [] for it in _keyed(self._routes)}
+        for one in self._unrotated()[:MOST_LISTED]:
+            told[one.prefix].append(one.sentence)
+        return {f"reader-keys {prefix}": "; ".join(it) or None for prefix, it in told.items()}
+
+    def _warn_of_file(self) -> None:
+        for sentence in self._tokens.findings.without_effect:
+            log.warning("access.no_effect", what=sentence)
+        for sentence in self._not_rotated()[:MOST_LISTED]:
+            log.warning("access.not_rotated", what=sentence)
+
+    def _not_rotated(self) -> tuple[str, ...]:
+        path = whole(self._settings.tokens_file)
+        return tuple(f"{path}: {it.sentence}" for it in self._unrotated())
+
+    def _unrotated(self) -> tuple[UnrotatedKey, ...]:
+        return (*self._tokens.findings.unrotated, *self._removed)
 
 
 # Without effect
