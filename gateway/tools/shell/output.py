@@ -35,9 +35,14 @@ _printed = _Printed()
 
 def write(data: bytes) -> None:
     """Write to stdout without buffering, since the reader of a pipe waits for the data."""
-    output = _descriptor()
     if data:
         _printed.is_mid_line = not data.endswith(b"\n")
+    write_escapes(data)
+
+
+def write_escapes(data: bytes) -> None:
+    """Write what draws on a terminal, and after which its line is as it was before."""
+    output = _descriptor()
     rest = memoryview(data)
     try:
         while rest:

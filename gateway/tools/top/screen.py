@@ -6,13 +6,14 @@ import asyncio
 import contextlib
 import os
 import shutil
+import signal
 import sys
 import termios
 import tty
 from typing import TYPE_CHECKING
 
 from gateway.tools.server.client import connect
-from gateway.tools.shell.output import write
+from gateway.tools.shell.output import write, write_escapes
 from gateway.tools.shell.terminal import safe
 from gateway.tools.top.frame import USUAL_ROWS, USUAL_WIDTH, get_frame
 
@@ -36,7 +37,10 @@ async def watch(target: StreamTarget, interval_s: float, *, once: bool) -> None:
             while True:
                 size = shutil.get_terminal_size((USUAL_WIDTH, USUAL_ROWS))
                 lines = [safe(line) for line in frame.lines(size.lines, size.columns)]
-                write(_drawn(lines) if is_drawn else "\n".join([*lines, "", ""]).encode())
+                if is_drawn:
+                    write_escapes(_drawn(lines))
+                else:
+                    write("\n".join([*lines, "", ""]).encode())
                 with contextlib.suppress(TimeoutError):
                     if once or await asyncio.wait_for(ended.wait(), interval_s):
                         return
@@ -54,11 +58,11 @@ def _screen() -> Iterator[asyncio.Event]:
     """Show the other screen within the block; yield an event that is set by the key q."""
     ended = asyncio.Event()
     with _keys(ended):
-        write(ENTER)
+        write_escapes(ENTER)
         try:
             yield ended
         finally:
-            write(LEAVE)
+            write_escapes(LEAVE)
 
 
 @contextlib.contextmanager
@@ -76,6 +80,7 @@ def _keys(ended: asyncio.Event) -> Iterator[None]:
 
     tty.setcbreak(STDIN)
     loop.add_reader(STDIN, press)
+    loop.add_signal_handler(signal.SIGTERM, ended.set)
     try:
         yield
     finally:
