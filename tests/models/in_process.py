@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from multidict import CIMultiDict
 
-from gateway.features.models.provider.contract import AnswerRequest, RequestBody
+from gateway.features.models.provider.requests import AnswerRequest, RequestBody
 from gateway.features.proxies.answer_routes import AnswerRoutes
 from gateway.settings import Settings
 from tests.models.serving import models

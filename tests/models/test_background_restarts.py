@@ -10,9 +10,9 @@ import pytest
 from multidict import CIMultiDict
 
 from gateway.errors import LogUnavailable, StreamBusy
-from gateway.features.models import record, sweep
-from gateway.features.models.left.unfinished import BACKGROUND_S
-from gateway.features.models.provider.contract import AnswerOwner, AnswerRequest, RequestBody
+from gateway.features.models import record, upkeep
+from gateway.features.models.provider.requests import AnswerOwner, AnswerRequest, RequestBody
+from gateway.features.models.stored import BACKGROUND_S
 from gateway.features.models.streams import ClaimLost
 from tests.models.answers import response, without_ids
 from tests.models.in_process import model_route
@@ -199,7 +199,7 @@ async def test_an_answer_waits_for_the_key_of_its_caller_and_goes_on_when_it_is_
 async def test_an_answer_that_nobody_retrieves_in_time_has_an_end_that_is_not_known(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(sweep, "LOOK_S", 0.05)
+    monkeypatch.setattr(upkeep, "LOOK_S", 0.05)
     async with providing() as provider, serving() as gateway:
         name = await left(provider, gateway)
         async with model_route(provider, gateway) as route:
@@ -271,7 +271,7 @@ async def test_an_answer_that_another_gateway_goes_on_with_is_left_to_it() -> No
 async def test_an_answer_that_waits_is_looked_at_again_after_its_record_could_not_be_read(
     monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    monkeypatch.setattr(sweep, "LOOK_S", 0.05)
+    monkeypatch.setattr(upkeep, "LOOK_S", 0.05)
     failed: list[str] = []
 
     async def fail(_streams: object, name: str) -> NoReturn:

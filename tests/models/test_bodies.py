@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import brotli
 import pytest
 
-from gateway.features.models.provider.codings import STEP_BYTES
+from gateway.features.models.provider.bodies import STEP_BYTES
 from tests.models.scripted import ended, scripted
 from tests.models.serving import OPENAI, answering, gateway_before
 from tests.proxies.serving import PREFIX, SERVICE, gateway_with_proxy, written

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gateway.features.models.left.unread import LOOK_S, UNREAD_S
+from gateway.features.models.unread import LOOK_S, UNREAD_S
 from tests.models.provider import providing
 from tests.models.serving import OPENAI, answering
 from tests.models.tokens import tokens_file

@@ -8,8 +8,8 @@ import aiohttp
 import pytest
 from headgate.dialects.progress import TokenUsage
 
-from gateway.features.models.counts import tokens
-from gateway.features.models.counts.tokens import LONGEST_MODEL, OTHER, TokenCounts
+from gateway.features.models import counts as model_counts
+from gateway.features.models.counts import LONGEST_MODEL, OTHER, TokenCounts
 from tests.models.answers import response
 from tests.models.provider import providing
 from tests.models.serving import OPENAI, answering, gateway_before
@@ -62,7 +62,7 @@ def test_a_model_with_a_name_that_is_too_long_is_another_one() -> None:
 
 
 def test_pairs_beyond_the_bound_are_counted_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tokens, "MOST_PAIRS", 3)
+    monkeypatch.setattr(model_counts, "MOST_PAIRS", 3)
     counts = TokenCounts()
     for name in ("a", "b", "c", "d", "e", "a"):
         counts.add(name, "", ONE)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from multidict import CIMultiDict
 
 from gateway.features.models.answer import ABORTED, WrittenAnswer
-from gateway.features.models.provider.contract import AnswerRequest, RequestBody
+from gateway.features.models.provider.requests import AnswerRequest, RequestBody
 from gateway.features.proxies.answer_routes import AnswerRoutes
 from gateway.settings import Settings
 from tests.proxies.serving import proxies, written

@@ -10,7 +10,7 @@ import pytest
 from prometheus_client import generate_latest
 
 from gateway.edge import metrics as edge_metrics
-from gateway.features.models.counts import metrics as model_metrics
+from gateway.features.models import counts as model_counts
 from gateway.features.origin_auth import requests as origin_auth
 from gateway.telemetry import metrics
 from gateway.telemetry.exposition import registry
@@ -208,7 +208,7 @@ def test_every_declared_metric_is_exported_by_a_server_with_that_feature(tmp_pat
             wait_until(lambda: "headgate_redis_memory_bytes" in names_told(server), "an answer")
             names |= names_told(server)
     # A model has a line once an answer of it has tokens: tests/models/test_usage.py.
-    of_answers = {model_metrics.TOKENS.name}
+    of_answers = {model_counts.TOKENS.name}
     told = {metric.name for metric in DECLARED} - {metric.name for metric in OF_SOME_ORIGINS}
     told -= of_answers
     assert told - names == set()

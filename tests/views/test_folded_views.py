@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.features.views.metrics import FOLDED
-from gateway.features.views.rendering import LONGEST_PIECE
+from gateway.features.views.rendering import FOLDED_PIECES, LONGEST_PIECE
 from tests.models.answers import chat_completion
 from tests.support.serving import get, post, put, serving
 from tests.views.reading import (
@@ -86,7 +85,7 @@ async def test_a_long_view_is_folded_once_for_readers_that_come_together() -> No
         bodies = await asyncio.gather(*(to_the_end(client) for client in clients))
         whole = summed(rendered("ai-sdk", RECORDS))
         assert all(summed(body) == whole for body in bodies)
-        [folded] = [one for one in gateway.route.samples() if one.metric is FOLDED]
+        [folded] = [one for one in gateway.route.samples() if one.metric is FOLDED_PIECES]
         assert 3 < folded.number < 20
 
 

@@ -1,20 +1,22 @@
 """Folding: neighbouring deltas of one part become one event, and nothing else changes.
 
-A fold of any range of a stream is valid, whichever ranges come before and behind it: whoever adds
-up the deltas gets the same text. Events that are not understood pass byte by byte, in their order.
+A fold of any range of a stream is valid, whichever ranges come before and after it: the deltas add
+up to the same text. Events that are not understood pass byte by byte, in their order.
 """
 
 from __future__ import annotations
 
 import contextlib
+from functools import cache
 from itertools import accumulate, islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
+from headgate.dialects.contract import Delta
+from headgate.dialects.registry import dialects
 from headgate.events import event_ends, object_frame
 from headgate.json_values import NOT_JSON, as_utf8
 
-from gateway.features.compact.deltas import find_delta
 from gateway.features.decoded import (
     LONGEST_DECODED,
     has_more_values,
@@ -24,10 +26,43 @@ from gateway.features.decoded import (
 from gateway.protocol.bodies.content import EVENTS_TYPE, is_json, media_type
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Sequence
+    from collections.abc import Generator, Iterator, Mapping, Sequence
 
-    from headgate.dialects.contract import Delta
+    from headgate.dialects.contract import Find
     from headgate.events import Frame
+
+_TIMED = Delta(("delta",), ("timestamp",))
+_PLACES = {
+    # UI messages of the AI SDK
+    "text-delta": Delta(("delta",)),
+    "reasoning-delta": Delta(("delta",)),
+    "tool-input-delta": Delta(("inputTextDelta",)),
+    # AG-UI
+    "TEXT_MESSAGE_CONTENT": _TIMED,
+    "TOOL_CALL_ARGS": _TIMED,
+    "REASONING_MESSAGE_CONTENT": _TIMED,
+    "THINKING_TEXT_MESSAGE_CONTENT": _TIMED,
+}
+
+
+@cache
+def _finders() -> Mapping[str, Find]:
+    return {type_: find for dialect in dialects() for type_, find in dialect.deltas.items()}
+
+
+def find_delta(event: dict[str, Any]) -> Delta | None:
+    """Return where an event has its text; None for an event that stands alone.
+
+    An event with usage, log probabilities, a signature or an unknown type stands alone.
+    """
+    kind = event.get("type") or event.get("event_type") or event.get("object")
+    if not isinstance(kind, str):
+        return None
+    find = _finders().get(kind)
+    if find is not None:
+        return find(event)
+    return None if event.get("logprobs") else _PLACES.get(kind)
+
 
 VERSION = 1  # stands in ETags: the same range folded by another version is another response
 _EVENTS_PER_STEP = 64

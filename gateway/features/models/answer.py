@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from headgate.dialects.contract import whole_body_event
-from headgate.dialects.progress import CANCELLED, EarlyEnd
+from headgate.dialects.progress import EarlyEnd
 from msgspec import UNSET, UnsetType
 from typing_extensions import override
 
@@ -25,12 +25,11 @@ from gateway.errors import (
     StreamNotFound,
 )
 from gateway.features.models import record
-from gateway.features.models.counts.answer_counts import AnswerCounts
-from gateway.features.models.left.unfinished import may_go_on
-from gateway.features.models.left.unread import UNREAD
+from gateway.features.models.counts import AnswerCounts
 from gateway.features.models.live_answer import DELETED, LiveAnswer, WholeResponse
 from gateway.features.models.record import EndEntry, UnstoredResponse
 from gateway.features.models.streams import ClaimLost
+from gateway.features.models.unread import UNREAD
 from gateway.protocol.streams.offsets import parse_offset
 from gateway.telemetry.logs import log
 
@@ -38,9 +37,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
     from typing import TypeAlias
 
-    from gateway.features.models.left.unfinished import UnfinishedAnswer
     from gateway.features.models.record import Outcome, RequestEntry, ResponseEntry
     from gateway.features.models.shared.claims import Claim
+    from gateway.features.models.stored import UnfinishedAnswer
     from gateway.features.models.streams import AnswerStreams
     from gateway.protocol.appends import AppendOutcome
 
@@ -48,7 +47,6 @@ if TYPE_CHECKING:
 
 ABORTED = EarlyEnd("answer_aborted", "a client has aborted the request")
 LEFT = "the provider goes on with the answer: send the request again for the rest"
-RESTARTED = EarlyEnd("gateway_stopped", "the gateway stopped in the middle of the answer")
 NOT_ENDED = EarlyEnd("answer_not_ended", "the provider ended its answer without the last event")
 LOST = EarlyEnd("gateway_stopped", "another gateway has ended the answer, or goes on with it")
 
@@ -161,7 +159,7 @@ class WrittenAnswer(LiveAnswer):
         except asyncio.CancelledError:
             outcome, failure = self._stopped()
         except ClaimLost:
-            outcome, failure = "failed", LOST if is_stored else RESTARTED
+            outcome, failure = "failed", LOST if is_stored else record.RESTARTED
         except HeadgateError as error:
             outcome, failure = self._judged(error)
             refusal = error
@@ -182,11 +180,11 @@ class WrittenAnswer(LiveAnswer):
         state = self._state
         if error is None or isinstance(error, OriginBroken | OriginTimeout):
             if state.failure is not None:
-                return outcome_of(state.failure), state.failure
+                return record.outcome_of(state.failure), state.failure
             if state.has_ended:  # what is cut after that adds nothing
                 return "complete", None
         if self._is_continued and isinstance(error, OriginBroken | OriginTimeout):
-            return "failed", RESTARTED  # the next look may get the rest
+            return "failed", record.RESTARTED  # the next look may get the rest
         if error is not None:
             return "failed", EarlyEnd(error.code, error.detail)
         if self.request.is_whole or state.may_end:
@@ -196,8 +194,8 @@ class WrittenAnswer(LiveAnswer):
 
     def _stopped(self) -> tuple[Outcome, EarlyEnd | None]:
         """Return how the answer has ended whose call was stopped."""
-        failure = self._stopped_by or RESTARTED
-        if failure in {RESTARTED, UNREAD} and self._state.has_ended:
+        failure = self._stopped_by or record.RESTARTED
+        if failure in {record.RESTARTED, UNREAD} and self._state.has_ended:
             return self._judged()
         self.frees_key = failure == UNREAD
         return "left" if self.frees_key else "aborted", failure
@@ -259,7 +257,7 @@ class WrittenAnswer(LiveAnswer):
 
         Leave one that its provider goes on with.
         """
-        if failure == RESTARTED and self._goes_on:
+        if failure == record.RESTARTED and self._goes_on:
             self.is_left, self._cut = True, ServerStopping(LEFT)
             self.claim.end_later()
             self.wake_readers()
@@ -360,7 +358,7 @@ class WrittenAnswer(LiveAnswer):
     def _goes_on(self) -> bool:
         """True while the provider goes on with the answer without this process."""
         state = self._state
-        may = may_go_on(self.request) and self._has_response_id and self.response.done()
+        may = self.request.may_go_on and self._has_response_id and self.response.done()
         return may and state.cursor is not None and not state.has_ended
 
     def _leave(self, error: HeadgateError) -> None:
@@ -368,11 +366,6 @@ class WrittenAnswer(LiveAnswer):
         self._cut, self.counts.count_elsewhere = error, True
         log.warning("answer.not_closed", stream=self.streams.path(self.name), reason=error.detail)
         self.claim.end_later()
-
-
-def outcome_of(failure: EarlyEnd) -> Outcome:
-    """Return how an answer counts that the provider has ended with a failure."""
-    return "aborted" if failure == CANCELLED else "failed"
 
 
 def refusal_of(refusal: WholeResponse | HeadgateError) -> UnstoredResponse:

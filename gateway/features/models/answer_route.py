@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING
 from typing_extensions import override
 
 from gateway.features.console.inspected_streams import RUNS
+from gateway.features.models import counts
 from gateway.features.models.answers import ModelAnswers
-from gateway.features.models.companions import CompanionStreams
-from gateway.features.models.counts import metrics
 from gateway.features.models.running import AnswerBounds
 from gateway.features.models.streams import AnswerStreams
-from gateway.features.models.sweep import AbandonedAnswers
+from gateway.features.models.upkeep import AbandonedAnswers, CompanionStreams
 from gateway.protocol.http.forwarding import IdentityHeaders
 from gateway.routes.contract import StreamRoute
 from gateway.telemetry import traffic_metrics
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gateway.access.contract import RouteAccess
-    from gateway.features.models.provider.contract import AnswerProviderLike
+    from gateway.features.models.provider.requests import AnswerProvider
     from gateway.features.models.running import RunningAnswers
     from gateway.routes.services import Services
     from gateway.runtime.write_journal import Write
@@ -40,7 +39,7 @@ class AnswerRoute(StreamRoute):
     def __init__(
         self,
         settings: ModelSettings | ProxySettings,
-        provider: AnswerProviderLike,
+        provider: AnswerProvider,
         streams: HostedRoute,
         running: RunningAnswers,
         services: Services,
@@ -99,7 +98,7 @@ class AnswerRoute(StreamRoute):
         yield from traffic_metrics.samples(self.prefix, self.traffic)
         if self.access.guard is not None:
             yield from traffic_metrics.decisions(self.prefix, self.traffic)
-        yield from metrics.samples(self.prefix, self.answers)
+        yield from counts.samples(self.prefix, self.answers)
 
     @override
     async def open(self) -> None:

@@ -21,10 +21,9 @@ from gateway.errors import (
 )
 from gateway.features.errors import IdempotencyKeyReused
 from gateway.features.models import record
-from gateway.features.models.answer import RESTARTED, StoredResponse, WrittenAnswer
-from gateway.features.models.counts.listed import ListedAnswers
-from gateway.features.models.left.left_answers import LeftAnswers, caller_of
-from gateway.features.models.left.unread import AnswerReaders, is_stopped_unread
+from gateway.features.models.answer import StoredResponse, WrittenAnswer
+from gateway.features.models.counts import ListedAnswers
+from gateway.features.models.left_answers import LeftAnswers, caller_of
 from gateway.features.models.record import NamedPlace, StreamRecord, owner_digest
 from gateway.features.models.retrieval import AnswerIndex, IndexedAnswer
 from gateway.features.models.running import AnswerPlaces
@@ -33,21 +32,21 @@ from gateway.features.models.shared.followed_answer import FollowedAnswers
 from gateway.features.models.shared.gateways import Gateways
 from gateway.features.models.stored import StoredAnswers, stored_answers
 from gateway.features.models.streams import ClaimLost
+from gateway.features.models.unread import AnswerReaders, is_stopped_unread
 
 if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import AsyncIterator, Callable, Sequence
 
-    from gateway.features.models.left.unfinished import UnfinishedAnswer
     from gateway.features.models.live_answer import LiveAnswer, WholeResponse
-    from gateway.features.models.provider.contract import (
+    from gateway.features.models.provider.requests import (
         AnswerOwner,
-        AnswerProviderLike,
+        AnswerProvider,
         AnswerRequest,
     )
     from gateway.features.models.record import Outcome
     from gateway.features.models.running import AnswerBounds, RunningAnswers, TakenPlace
-    from gateway.features.models.stored import Answer
+    from gateway.features.models.stored import Answer, UnfinishedAnswer
     from gateway.features.models.streams import AnswerStreams, StreamEnd
 
 # The folder of streams that callers have named.
@@ -64,7 +63,7 @@ class ModelAnswers:
 
     def __init__(
         self,
-        provider: AnswerProviderLike,
+        provider: AnswerProvider,
         streams: AnswerStreams,
         bounds: AnswerBounds,
         running: RunningAnswers,
@@ -353,17 +352,17 @@ class ModelAnswers:
             prompt = await self.streams.route.table.turns.run(steps)
         creating = asyncio.ensure_future(answer.claim.create_streams(prompt))
         try:
-            served = await self.provider.call(request)
+            response = await self.provider.call(request)
         except BaseException:
             await asyncio.wait([creating])  # the streams are deleted once they exist
             raise
         request.body.drop()
-        self.places.note_status(running_place, served.response.status)
+        self.places.note_status(running_place, response.status)
         try:
             await creating
-            return await self.provider.read_response(served, request)
+            return await self.provider.read_response(response, request)
         except BaseException:
-            served.response.close()
+            response.close()
             raise
 
     async def drain(self) -> None:
@@ -374,13 +373,13 @@ class ModelAnswers:
             await self.followed.drain()
         except asyncio.CancelledError:
             for answer in list(self.running):
-                answer.stop(RESTARTED)
+                answer.stop(record.RESTARTED)
             raise
 
     async def close(self) -> None:
         """End all running answers with a reason."""
         for answer in list(self.running):
-            answer.stop(RESTARTED)
+            answer.stop(record.RESTARTED)
         self.followed.close()
         await self._idle.wait()
         await self.gateways.close()

@@ -17,9 +17,9 @@ from gateway.routes.answers import PushingSource
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
-    from gateway.features.models.left.unread import AnswerReading
     from gateway.features.models.stored import Answer
     from gateway.features.models.streams import AnswerStreams
+    from gateway.features.models.unread import AnswerReading
 
 
 REFUSED = EarlyEnd(

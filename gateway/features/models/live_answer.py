@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from gateway.errors import HeadgateError
-    from gateway.features.models.left.unread import AnswerReaders
     from gateway.features.models.record import Outcome, RequestEntry, ResponseEntry
     from gateway.features.models.streams import AnswerStreams
+    from gateway.features.models.unread import AnswerReaders
 
 DELETED = EarlyEnd("answer_deleted", "the stream of the answer was deleted")
 

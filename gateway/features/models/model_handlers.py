@@ -15,31 +15,28 @@ from gateway.errors import BadRequest, MethodNotAllowed, StreamGone, WebSocketNo
 from gateway.features.held_answers import held_answer
 from gateway.features.models.answer import WrittenAnswer
 from gateway.features.models.following import AnswerBody
-from gateway.features.models.guard import ModelGuard, page_fields
 from gateway.features.models.live_answer import WholeResponse
-from gateway.features.models.provider.body_choices import choices_in
-from gateway.features.models.provider.codings import passed_parts, without_coding
-from gateway.features.models.provider.contract import (
+from gateway.features.models.provider.bodies import Upload, passed_parts, without_coding
+from gateway.features.models.provider.requests import (
+    LAST_EVENT_ID,
     OF_OTHER_ANSWER,
     AnswerOwner,
     AnswerRequest,
     RequestBody,
+    check_depth,
+    choices_in,
     digest_of,
+    last_event_id,
+    named_stream,
     owner_of_account,
     owner_of_keys,
     sent_keys,
-)
-from gateway.features.models.provider.request_names import (
-    LAST_EVENT_ID,
-    check_depth,
-    last_event_id,
-    named_stream,
     with_key,
 )
 from gateway.features.models.provider.responses import relayed, relayed_response, with_sdk_error
-from gateway.features.models.provider.uploads import Upload
 from gateway.features.models.record import ResponseEntry
 from gateway.features.models.retrieval import StoredEvents
+from gateway.features.models.route import ModelGuard, page_fields
 from gateway.protocol.http.header_names import STREAM_FIELD
 from gateway.protocol.http.paths import split
 from gateway.protocol.streams.offsets import parse_offset
@@ -54,11 +51,11 @@ if TYPE_CHECKING:
     from multidict import CIMultiDict, MultiMapping
 
     from gateway.errors import HeadgateError
-    from gateway.features.models.left.unread import AnswerReading
     from gateway.features.models.provider.client import ProviderResponse
     from gateway.features.models.route import ModelRoute
     from gateway.features.models.stored import Answer
     from gateway.features.models.streams import StreamEnd
+    from gateway.features.models.unread import AnswerReading
     from gateway.protocol.responses import Response
     from gateway.routes.answers import RouteAnswer
     from gateway.routes.services import Services
@@ -289,10 +286,9 @@ class ModelHandlers(RouteOperations):
         """Return the response with an answer that is not stored."""
         fields = route.upstream.fields(request.headers)
 
-        async def call() -> ProviderResponse:
-            return (await route.upstream.call(target, fields, body)).response
-
-        return await self._in_place(request, route, call)
+        return await self._in_place(
+            request, route, partial(route.upstream.call, target, fields, body)
+        )
 
     async def _pass_on(
         self, request: Request, target: str, route: ModelRoute, body: bytes | None = None

@@ -6,6 +6,7 @@ restart.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 from codecs import getincrementaldecoder
@@ -13,23 +14,23 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 import msgspec
-from headgate.dialects.progress import TokenUsage
+from headgate.dialects.progress import CANCELLED, EarlyEnd, TokenUsage
 from headgate.dialects.registry import dialect_at
 from headgate.events import written
 from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
-from gateway.errors import BadRequest, RecordDamaged
+from gateway.errors import BadRequest, LogUnavailable, RecordDamaged, StreamGone, StreamNotFound
 from gateway.protocol.bodies.content import DEFAULT_CONTENT_TYPE, EVENTS_TYPE, JSON_TYPE, long_value
 from gateway.protocol.bodies.json_text import NOT_JSON, SLICE_BYTES
+from gateway.streams.follower import RELOAD_S
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import AsyncGenerator, Generator
 
     from headgate.dialects.contract import Dialect
-    from headgate.dialects.progress import EarlyEnd
 
-    from gateway.features.models.streams import AnswerStreams
+    from gateway.features.models.streams import AnswerStreams, StreamEnd
 
 Outcome: TypeAlias = Literal["complete", "failed", "aborted", "left", "unknown"]
 CONTENT_TYPE = JSON_TYPE
@@ -62,6 +63,13 @@ class RequestEntry(msgspec.Struct, frozen=True, tag="request", tag_field="entry"
     writer: str | UnsetType = UNSET
     route: str | UnsetType = UNSET  # the prefix of the one that retrieves a background answer
     version: str | UnsetType = UNSET  # a part of the query that retrieves a background answer
+
+    @property
+    def may_go_on(self) -> bool:
+        """True if a provider goes on with the answer without a connection."""
+        is_stored_whole = self.is_whole or self.is_plain
+        has_id = self.dialect.retrieval is not None
+        return self.in_background and has_id and not is_stored_whole
 
     @property
     def dialect(self) -> Dialect:
@@ -155,6 +163,11 @@ class AnswerRecord(msgspec.Struct):
     waits: WaitEntry | None = None
     resumptions: int = 0
 
+    def is_awaited(self, end: StreamEnd, now: float) -> bool:
+        """Return whether the answer, whose stream has this end, waits for its rest."""
+        waits = self.waits
+        return waits is not None and waits.position == end.tail and now < waits.until
+
 
 class StreamRecord(NamedTuple):
     """The record of a stream's answers, in order, and the id of the record's stream, if any.
@@ -191,6 +204,14 @@ def record_name(name: str) -> str:
 def prompts_name(name: str) -> str:
     """Return the name of the stream with the bodies of requests, for the name of the answer's."""
     return f"{name}{_PROMPTS}"
+
+
+RESTARTED = EarlyEnd("gateway_stopped", "the gateway stopped in the middle of the answer")
+
+
+def outcome_of(failure: EarlyEnd) -> Outcome:
+    """Return how an answer counts that the provider has ended with a failure."""
+    return "aborted" if failure == CANCELLED else "failed"
 
 
 class NamedPlace(NamedTuple):
@@ -308,3 +329,40 @@ def parting_behind(events: bytes) -> tuple[PartingEvent, int] | None:
         return _parting.decode(events[begin + len(_PARTING) :]), len(events) - begin
     except NOT_JSON:
         return None
+
+
+async def entries_from(
+    streams: AnswerStreams, record: str, position: int, stream_id: int | None
+) -> AsyncGenerator[Entry, None]:
+    """Yield the entries behind a position of a record as they come, until the record is gone.
+
+    The log's notifications say when there are more. While the log cannot be read, nothing comes.
+    """
+    changed = asyncio.Event()
+    changed.set()
+    end_watch = streams.watch(record, lambda *_: changed.set())
+    try:
+        while True:
+            await changed.wait()
+            changed.clear()
+            try:
+                end = await streams.end(record)
+                if end is None or end.stream_id != stream_id:
+                    return
+                async for data, read_to in streams.chunks(record, position, end):
+                    position = read_to
+                    for entry in decoded(data):
+                        yield entry
+            except (StreamNotFound, StreamGone):
+                return
+            except LogUnavailable:
+                loop = asyncio.get_running_loop()
+                loop.call_later(RELOAD_S, look_again, streams, record)
+                loop.call_later(RELOAD_S, changed.set)
+    finally:
+        end_watch()
+
+
+def look_again(streams: AnswerStreams, name: str) -> None:
+    """Load a watched stream anew, and notify its watchers."""
+    streams.route.table.reload(streams.full_name(name))

@@ -6,26 +6,24 @@ import contextlib
 from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
-from headgate.dialects.progress import AnswerProgress
+from headgate.dialects.progress import AnswerProgress, EarlyEnd
 from headgate.events import events_of
 from msgspec import UNSET
 
 from gateway.errors import LogUnavailable
 from gateway.features.models import record
-from gateway.features.models.answer import RESTARTED, outcome_of
-from gateway.features.models.counts.tokens import OTHER, TokenCounts
-from gateway.features.models.left.unfinished import NOT_KNOWN, is_awaited, may_go_on, unfinished
-from gateway.features.models.record import EndEntry, StreamRecord
+from gateway.features.models.counts import OTHER, TokenCounts
+from gateway.features.models.record import (
+    EndEntry,
+    StreamRecord,
+)
 from gateway.features.models.shared.claims import ClaimedStreams
-from gateway.features.models.streams import ClaimLost
+from gateway.features.models.streams import MOST_RESUMPTIONS, AnswerStreams, ClaimLost, StreamEnd
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from typing import TypeAlias
 
-    from headgate.dialects.progress import EarlyEnd
-
-    from gateway.features.models.left.unfinished import UnfinishedAnswer
     from gateway.features.models.live_answer import AnswerReader, LiveAnswer
     from gateway.features.models.record import (
         AnswerRecord,
@@ -36,6 +34,8 @@ if TYPE_CHECKING:
     from gateway.features.models.streams import AnswerStreams, StreamEnd
 
     Answer: TypeAlias = "LiveAnswer | StoredAnswer"
+    from headgate.dialects.progress import Cursor
+
 
 # Tries to end an answer: each that fails has found what another process has appended meanwhile.
 MOST_ENDS = 5
@@ -158,8 +158,8 @@ class StoredAnswers:
         if last.end is not None or self._is_written(last.request):
             return False
         left: UnfinishedAnswer | None = None
-        if may_go_on(last.request):
-            if is_awaited(last, end, self._clock()):
+        if last.request.may_go_on:
+            if last.is_awaited(end, self._clock()):
                 return False
             left = await unfinished(self._streams, name, found, end)
         is_overdue = last.waits is not None and last.waits.position == end.tail
@@ -171,7 +171,7 @@ class StoredAnswers:
         if last.request.is_in_named_stream:
             entry = await self._parted(name, last, end)
         if entry is None:
-            cause = RESTARTED if left is None else NOT_KNOWN
+            cause = record.RESTARTED if left is None else NOT_KNOWN
             entry = await self._broken_off(claim, last.request, end, cause)
         await claim.record_end(entry)
         self.outcomes[entry.outcome] += 1
@@ -201,7 +201,7 @@ class StoredAnswers:
         if failure == NOT_KNOWN:
             outcome = "unknown"
         if state.failure is not None:
-            outcome, failure = outcome_of(state.failure), state.failure
+            outcome, failure = record.outcome_of(state.failure), state.failure
         if not end.is_closed:
             events = []
             if failure is not None and failure != state.failure:
@@ -236,3 +236,52 @@ def stored_answers(name: str, records: Iterable[AnswerRecord]) -> Iterator[Store
             yield StoredAnswer(
                 name, one.request, one.response, end.position, end.outcome, frees_key
             )
+
+
+# OpenAI stores the data of a background response for roughly 10 minutes; a later request may find
+# nothing (https://developers.openai.com/docs/guides/background).
+BACKGROUND_S = 600.0
+NOT_KNOWN = EarlyEnd(
+    "end_not_known",
+    "the gateway stopped in the middle of the answer, and the rest was not retrieved in time:"
+    " its end is not known",
+)
+
+
+class UnfinishedAnswer(NamedTuple):
+    """A background response without its last event: its id, and the progress up to the tail."""
+
+    last: AnswerRecord
+    head: ResponseEntry
+    response_id: str
+    latest: Cursor  # of the last event
+    progress: AnswerProgress
+    end: StreamEnd
+
+    @property
+    def size(self) -> int:
+        """The bytes of the events."""
+        return self.end.tail - self.last.request.position
+
+
+async def unfinished(
+    streams: AnswerStreams, name: str, found: StreamRecord, end: StreamEnd
+) -> UnfinishedAnswer | None:
+    """Return the last answer in a stream if its provider may go on with it, or None.
+
+    Raises HeadgateError.
+    """
+    last = found.answers[-1]
+    request, head = last.request, last.response
+    if last.end is not None or head is None or end.is_closed or not request.may_go_on:
+        return None
+    progress, found_id = request.dialect.progress(), None
+    async for data, _ in streams.chunks(name, request.position, end):
+        found_id = found_id or request.dialect.response_id(data)
+        for event in events_of(data):  # reads end after whole events
+            progress.add(event)
+    if found_id is None or progress.cursor is None or progress.has_ended:
+        return None
+    if last.resumptions >= MOST_RESUMPTIONS:
+        return None
+    return UnfinishedAnswer(last, head, found_id, progress.cursor, progress, end)

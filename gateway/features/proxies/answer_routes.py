@@ -8,12 +8,10 @@ from headgate.dialects.registry import provider
 
 from gateway.access.contract import RouteAccess
 from gateway.errors import StartError
-from gateway.features.models.guard import ModelGuard
-from gateway.features.models.route import ModelRoute
+from gateway.features.models.route import ModelGuard, ModelRoute
 from gateway.features.models.running import RunningAnswers
-from gateway.features.proxies.guard import ProxyGuard
+from gateway.features.proxies.guard import ProxyGuard, UrlSignatures
 from gateway.features.proxies.route import ProxyRoute
-from gateway.features.proxies.signatures import UrlSignatures
 from gateway.settings.arrays.model_route import provider_key, route_of_streams
 from gateway.settings.arrays.proxy_route import signing_secret
 from gateway.streams.route import HostedRoute

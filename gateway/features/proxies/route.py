@@ -1,4 +1,4 @@
-"""The route of a proxy: its parts, as the listener and the process use them."""
+"""The route of a proxy, and the allowed hosts behind it."""
 
 from __future__ import annotations
 
@@ -8,23 +8,110 @@ from typing import TYPE_CHECKING
 from typing_extensions import override
 
 from gateway.errors import StreamNotFound
+from gateway.features.errors import AnswerTooLong
+from gateway.features.models.answer import StoredResponse
 from gateway.features.models.answer_route import AnswerRoute
 from gateway.features.models.live_answer import WholeResponse
+from gateway.features.models.provider.client import (
+    ProviderClient,
+    ProviderResponse,
+    body_parts,
+    unread,
+)
+from gateway.features.models.provider.requests import AnswerProvider
+from gateway.features.models.record import ResponseEntry
 from gateway.features.proxies import responses
-from gateway.features.proxies.guard import SECRET
-from gateway.features.proxies.signatures import EXPIRES, SIGNATURE
-from gateway.features.proxies.upstream import ProxiedProvider
+from gateway.features.proxies.guard import EXPIRES, SECRET, SIGNATURE
+from gateway.outbound.client import OutboundClient
+from gateway.outbound.connections import Connector
+from gateway.protocol.bodies.content import DEFAULT_CONTENT_TYPE
 from gateway.protocol.http.paths import split, taken_out
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Sequence
+
     from gateway.access.contract import RouteAccess
+    from gateway.features.models.provider.requests import AnswerRequest
     from gateway.features.models.running import RunningAnswers
     from gateway.features.models.stored import Answer
-    from gateway.features.proxies.signatures import UrlSignatures
+    from gateway.features.proxies.guard import UrlSignatures
     from gateway.protocol.requests import Read
     from gateway.routes.services import Services
     from gateway.settings import ProxySettings
     from gateway.streams.route import HostedRoute
+
+# Of a response that is no success, this much is passed on.
+LONGEST_REFUSAL = 64 << 10
+
+
+class PlainParts:
+    """The parts of a response of any type, up to a length."""
+
+    def __init__(self, response: ProviderResponse, longest: int) -> None:
+        self._response = response
+        self._longest = self._left = longest
+
+    async def parts(self) -> AsyncGenerator[Sequence[bytes]]:
+        """Yield the parts as they come. Raises OriginTimeout, OriginBroken, AnswerTooLong."""
+        try:
+            async for part in body_parts(self._response):
+                fitting = part[: self._left]
+                self._left -= len(fitting)
+                if fitting:
+                    yield (fitting,)
+                if len(fitting) < len(part):
+                    raise AnswerTooLong(self._longest)
+        finally:
+            self._response.close()
+
+    def unread(self) -> bytes:
+        """Return what has come behind the last part, once no more are read."""
+        return unread(self._response.content)[: self._left]
+
+
+class ProxiedProvider(AnswerProvider):
+    """The allowed hosts as the provider of a proxy's answers."""
+
+    def __init__(self, settings: ProxySettings) -> None:
+        # A client reads by the URL that it gets, whenever it likes.
+        super().__init__(settings.prefix, "go-on")
+        self.hosts = settings.allowed_hosts
+        self._longest = settings.max_answer_size
+        self.client = ProviderClient(
+            (),
+            {},
+            head_timeout_s=settings.head_timeout,
+            read_timeout_s=settings.read_timeout,
+            client=OutboundClient("proxy", lambda: Connector(self.hosts), ProviderResponse),
+        )
+
+    @override
+    async def call(self, request: AnswerRequest) -> ProviderResponse:
+        body = request.body.sent or None
+        return await self.client.send(
+            request.path, request.method, request.target, request.fields, body
+        )
+
+    @override
+    async def read_response(
+        self, response: ProviderResponse, _request: AnswerRequest
+    ) -> StoredResponse | WholeResponse:
+        """Return a successful response to store, or the beginning of another one."""
+        content_type = response.headers.get("Content-Type", "")
+        if not (content_type.isascii() and content_type.isprintable() and content_type):
+            content_type = DEFAULT_CONTENT_TYPE
+        head = ResponseEntry(response.status, (("Content-Type", content_type),))
+        is_readable = response.headers.get("Content-Encoding", "identity") == "identity"
+        if 200 <= response.status < 300 and is_readable:
+            return StoredResponse(PlainParts(response, self._longest), head)
+        body = b""
+        async for part in body_parts(response):
+            body += part
+            if len(body) >= LONGEST_REFUSAL:
+                break
+        response.close()
+        return WholeResponse(head, body[:LONGEST_REFUSAL])
+
 
 URL, METHOD, AUTHORIZATION = "Upstream-URL", "Upstream-Method", "Upstream-Authorization"
 _ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")

@@ -8,7 +8,7 @@ from typing_extensions import override
 
 from gateway.features.console.inspected_streams import RUNS, ListedRuns, streams_of
 from gateway.features.console.stream_list import StreamList
-from gateway.features.runs import run_metrics
+from gateway.features.runs import run_table
 from gateway.features.runs.run_list import RunList
 from gateway.features.runs.run_table import RunTable
 
@@ -47,7 +47,7 @@ class RouteRuns(ListedRuns):
 
     @override
     def samples(self) -> Iterator[Sample]:
-        return run_metrics.samples(self._prefix, self._table.figures, len(self._table))
+        return run_table.samples(self._prefix, self._table.figures, len(self._table))
 
     @override
     async def close(self) -> None:

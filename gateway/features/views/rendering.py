@@ -6,16 +6,42 @@ from bisect import bisect_right
 from collections import Counter, OrderedDict
 from typing import TYPE_CHECKING
 
-from gateway.features.views.folded_groups import fold_groups
+from headgate.events import events_of
+
+from gateway.features.compact.folding import fold
 from gateway.live.contract import DataEvent
+from gateway.protocol.bodies.content import EVENTS_TYPE
 from gateway.protocol.views import AG_UI, AI_SDK, RENDERED
+from gateway.telemetry.metrics import Sample, counter, gauge
 from gateway.telemetry.rare_lines import RareLine
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable
+    from collections.abc import Generator, Iterable, Iterator, Sequence
 
     from gateway.features.views.messages import Group
     from gateway.protocol.streams.state import Record, StreamState
+
+_ID = b"id: "
+
+
+def fold_groups(groups: Sequence[bytes]) -> Generator[None, None, bytes]:
+    """Join neighbouring deltas in the events of groups, in steps; return the events.
+
+    An event keeps the id of the last one that it stands for.
+    """
+    events: list[bytes] = []
+    ids: dict[int, bytes] = {}  # lines, by the end of their events
+    end = 0
+    for group in groups:
+        for event in events_of(group):
+            line, rest = event.split(b"\n", 1) if event.startswith(_ID) else (b"", event)
+            events.append(rest)
+            end += len(rest)
+            if line:
+                ids[end] = line + b"\n"
+    folded = yield from fold(EVENTS_TYPE, 0, events)
+    return b"".join(ids.get(event.end, b"") + event.data for event in folded)
+
 
 # Rendered views that a route has in memory: those of 500 answers of 38,000 deltas.
 STORE_BYTES = 64 << 20
@@ -254,3 +280,33 @@ class RenderingStore:
             if oldest.size > BASE_BYTES:
                 oldest.trim(oldest.size)  # all of it: its live readers have it already
                 self.dropped += 1
+
+
+STARTED = counter(
+    "headgate_views_rendered_total",
+    "Views of a stream that were rendered from its beginning, for all readers there were.",
+    "route",
+    "view",
+)
+MEMORY = gauge(
+    "headgate_views_memory_bytes", "Bytes of rendered views that are in memory.", "route"
+)
+DROPPED = counter(
+    "headgate_views_dropped_total",
+    "Rendered views that had to make room in memory, in whole or in part.",
+    "route",
+)
+FOLDED_PIECES = counter(
+    "headgate_views_folded_total",
+    "Pieces of views in which neighbouring deltas were joined for late readers.",
+    "route",
+)
+
+
+def samples(prefix: str, store: RenderingStore, folded_pieces: int) -> Iterator[Sample]:
+    """Yield the present numbers."""
+    for view, count in store.started.items():
+        yield Sample(STARTED, (prefix, view), count)
+    yield Sample(MEMORY, (prefix,), store.bytes)
+    yield Sample(DROPPED, (prefix,), store.dropped)
+    yield Sample(FOLDED_PIECES, (prefix,), folded_pieces)

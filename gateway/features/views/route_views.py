@@ -1,4 +1,4 @@
-"""The views of one route's streams: their feeds, and the answers to reads of them."""
+"""The views of one route's streams: their feeds, and the responses to reads of them."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from typing_extensions import override
 
 from gateway.access.reader_keys import renewed
 from gateway.errors import BadRequest
-from gateway.features.views import metrics, view_responses
+from gateway.features.views import rendering
 from gateway.features.views.rendering import STORE_BYTES, RenderingStore
-from gateway.features.views.replays import Replays, render_chunk
-from gateway.features.views.view_feed import ViewFeed, ViewSource
+from gateway.features.views.view_feed import Replays, ViewFeed, ViewSource, render_chunk
 from gateway.protocol import cache_headers, responses
 from gateway.protocol.bodies.content import is_text
 from gateway.protocol.http import cache_status
+from gateway.protocol.http.header_names import CLOSED, NEXT_OFFSET
+from gateway.protocol.streams.chunks import Chunk
 from gateway.protocol.streams.limits import renew
-from gateway.protocol.views import END_MARK, SSE, TEXT
+from gateway.protocol.views import AI_SDK, END_MARK, SSE, TEXT
 from gateway.routes.answers import RouteAnswer
 from gateway.routes.feature import RouteFeature
 from gateway.runtime.single_flight import SingleFlight
@@ -30,7 +31,9 @@ if TYPE_CHECKING:
 
     from gateway.features.views.rendering import ViewRendering
     from gateway.live.source import FeedSettings
-    from gateway.protocol.requests import Events
+    from gateway.protocol.cache_headers import Freshness
+    from gateway.protocol.requests import Events, Read
+    from gateway.protocol.responses import Response
     from gateway.protocol.streams.state import StreamState
     from gateway.protocol.views import View
     from gateway.routes.services import Services
@@ -41,6 +44,44 @@ if TYPE_CHECKING:
     from gateway.streams.route import HostedRoute
     from gateway.telemetry.metrics import Sample
     from gateway.web.requests.request import Request
+
+# Part of ETags: raise it when the same stream makes other bytes, so that no cache mixes both.
+VERSION = 2
+
+
+def _type_lines(view: str, content_type: str) -> str:
+    if view == TEXT:
+        return "Content-Type: text/plain; charset=utf-8\r\n"
+    # Dialects are text, whatever the stream holds.
+    lines = responses.events_type(content_type if view == SSE else "text/plain")
+    return f"{lines}x-vercel-ai-ui-message-stream: v1\r\n" if view == AI_SDK else lines
+
+
+def live_view(view: str, content_type: str, *, private: bool) -> Response:
+    """Return the head of a view that goes on."""
+    trailer = f"Trailer: {NEXT_OFFSET}, {CLOSED}\r\n" if view == TEXT else ""
+    return responses.live_response(_type_lines(view, content_type) + trailer, private=private)
+
+
+def whole_view(
+    read: Read, state: StreamState, start: int, freshness: Freshness, now: float, body: bytes
+) -> Response:
+    """Return the view of a closed stream from a position on: a response that ends at once.
+
+    An EventSource that comes back for more names its place in a field, which some caches take no
+    notice of, so they must ask for each response with plain events.
+    """
+    view, chunk = read.view.name, Chunk(state, start, state.tail, ())
+    freshness = freshness.toward(read.by_key, read.path)
+    caching = cache_headers.lifetime_of(chunk, read, freshness, now)
+    if view == SSE and not freshness.is_private:
+        caching = cache_headers.NO_CACHE
+    vary = "" if view == TEXT else "Vary: Last-Event-ID\r\n"
+    lines = f"{vary}{_type_lines(view, state.content_type)}"
+    end = responses.end_of(chunk)
+    tag = f"{state.stream_id:x}:{view}.{VERSION}:{state.offset(start)}:{end.offset}"
+    return responses.read_response(read, now, end, caching, lines=lines, body=body, tag=tag)
+
 
 # A closed stream over an eighth of the memory is sent while it is rendered, others in one piece.
 LARGEST_SHARE = 8
@@ -86,7 +127,7 @@ class RouteViews(RouteFeature):
         live_responses.check_open(request)
         join = partial(route.feeds.join, live.active, state, read.view)
         is_private = route.freshness.toward(None, read.path).is_private
-        head = view_responses.live_view(read.view.name, state.content_type, private=is_private)
+        head = live_view(read.view.name, state.content_type, private=is_private)
         live_responses.stream_events(
             request, self._services, join, head, read, state.offset(live.start)
         )
@@ -122,7 +163,7 @@ class RouteViews(RouteFeature):
         body = await self._body(state, read.view, live.start)
         if body is None:
             return None
-        response = view_responses.whole_view(read, state, live.start, route.freshness, now, body)
+        response = whole_view(read, state, live.start, route.freshness, now, body)
         tag = request.headers.get("If-None-Match")
         if tag is not None and cache_headers.matches(tag, response.tag):
             facts = replace(response.facts, is_end=False)
@@ -190,7 +231,7 @@ class RouteViews(RouteFeature):
 
     @override
     def samples(self) -> Iterator[Sample]:
-        yield from metrics.samples(self._route.prefix, self.store, self._replays.started_folds)
+        yield from rendering.samples(self._route.prefix, self.store, self._replays.started_folds)
 
 
 def set_views(route: HostedRoute, made: RouteSetup) -> None:

@@ -8,31 +8,112 @@ from typing import TYPE_CHECKING, Any
 from typing_extensions import override
 
 from gateway.background import at_once
-from gateway.errors import BadRequest, HeadgateError, StreamGone, StreamNotFound
-from gateway.features.views.folded_groups import fold_groups
+from gateway.errors import BadRequest, HeadgateError, LogUnavailable, StreamGone, StreamNotFound
 from gateway.features.views.messages import Group
-from gateway.features.views.rendering import FOLDED, LONGEST_PIECE
-from gateway.features.views.replays import render_chunk
-from gateway.features.views.view_responses import text_trailers
+from gateway.features.views.rendering import (
+    FOLDED,
+    LONGEST_PIECE,
+    RenderingStore,
+    ViewRendering,
+    fold_groups,
+)
 from gateway.live.contract import DataEvent
 from gateway.live.feed import Feed
 from gateway.live.source import FeedSource
-from gateway.protocol.streams.state import StreamState
+from gateway.protocol.http.header_names import NEXT_OFFSET
+from gateway.protocol.responses import CLOSED_LINE
+from gateway.protocol.streams.state import StreamState, records_after
 from gateway.protocol.views import END_MARK, TEXT
+from gateway.runtime.single_flight import SingleFlight
 from gateway.streams.follower import RELOAD_S
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from gateway.features.views.rendering import ViewRendering
-    from gateway.features.views.replays import Replays
     from gateway.live.source import FeedSettings
     from gateway.live.sse_readers import SseReader
     from gateway.protocol.streams.state import Record
     from gateway.routes.services import Services
     from gateway.streams.reads import ChunkReader
     from gateway.telemetry.traffic import Traffic
+
+MOST_WAITING = 8  # renderings of slow readers, of which each can go on where it has ended
+NO_BOUND = 1 << 62  # a replay has no more than one chunk of the log in memory
+
+
+class Replays:
+    """The renderings for readers that are far behind; equal ones are shared."""
+
+    def __init__(self, reader: ChunkReader, store: RenderingStore) -> None:
+        self._reader = reader
+        self._store = store
+        self._flights: SingleFlight[DataEvent] = SingleFlight()
+        self._folds: SingleFlight[DataEvent | None] = SingleFlight()
+        self._waiting: list[ViewRendering] = []
+
+    @property
+    def started_folds(self) -> int:
+        """Number of pieces that were folded."""
+        return self._folds.started
+
+    async def folded(self, rendering: ViewRendering, offset: str) -> DataEvent | None:
+        """Return the first groups behind an offset, folded if they are many; None for none."""
+        ready = rendering.ready_piece(offset)
+        if ready is not None:
+            return ready
+        turns = self._reader.table.turns
+        key = rendering, offset
+        return await self._folds.read(key, lambda: turns.run(rendering.folding_steps(offset)))
+
+    async def piece(self, view: str, state: StreamState, offset: str) -> DataEvent:
+        """Return the first groups behind an offset; an empty piece if there are none."""
+        key = view, state.stream_id, state.version, state.history, offset
+        return await self._flights.read(key, lambda: self._piece(view, state, offset))
+
+    async def _piece(self, view: str, state: StreamState, offset: str) -> DataEvent:
+        rendering = self._acquire(view, state, offset)
+        while (piece := rendering.piece(offset)) is None and not rendering.is_closed:
+            if rendering.position == state.tail:
+                rendering.close(state)
+                break
+            rendering.trim(rendering.size)  # what the reader has, or nobody needs any more
+            await render_chunk(rendering, state, self._reader)
+        piece = rendering.piece(offset)
+        self._waiting.append(rendering)
+        del self._waiting[:-MOST_WAITING]
+        return piece or DataEvent(b"", offset)
+
+    def _acquire(self, view: str, state: StreamState, offset: str) -> ViewRendering:
+        """Return the waiting rendering that has come nearest to an offset, or a new one."""
+        fitting = [
+            one
+            for one in self._waiting
+            if one.key == (state.stream_id, view) and one.fits(state) and one.has(offset)
+        ]
+        if fitting:
+            nearest = max(fitting, key=lambda it: it.position)
+            self._waiting.remove(nearest)
+            return nearest
+        self._store.started[view] += 1
+        store = RenderingStore(NO_BOUND)
+        store.left_out = self._store.left_out
+        return ViewRendering(view, state, store)
+
+
+async def render_chunk(
+    rendering: ViewRendering, state: StreamState, reader: ChunkReader
+) -> list[Group]:
+    """Render the next chunk of a stream; return its groups.
+
+    Raises HeadgateError if it cannot be read.
+    """
+    chunk = await reader.chunk(state, rendering.position)
+    if chunk.start != rendering.position or chunk.end == chunk.start:
+        raise LogUnavailable("the log did not have what it told of")
+    records = list(records_after(chunk.start, chunk.records))
+    return await reader.table.turns.run(rendering.steps(records, chunk.state))
+
 
 LONGEST_AT_ONCE = 16 * 1024  # bytes of news that are rendered in one turn: some milliseconds
 
@@ -67,7 +148,8 @@ class ViewSource(FeedSource[StreamState, Group]):
         """Return where to read on, for a text, in which no id says it."""
         if self.rendering.view != TEXT:
             return b""
-        return text_trailers(position.removesuffix(END_MARK), closed=closed)
+        offset = position.removesuffix(END_MARK)
+        return f"{NEXT_OFFSET}: {offset}\r\n{CLOSED_LINE if closed else ''}".encode()
 
     @override
     def news_bytes(self, news: Sequence[Group]) -> int:

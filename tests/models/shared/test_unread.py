@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from gateway.features.models.left.unread import UNREAD_S
+from gateway.features.models.unread import UNREAD_S
 from tests.models.shared.gateways import RESPONSES, ask, events_from, held_gateways
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""The client of a route's provider: its servers, its key and its connections."""
+"""The client of a route's provider: its servers, its key, and which refused requests it repeats."""
 
 from __future__ import annotations
 
@@ -6,20 +6,21 @@ import asyncio
 import random
 import weakref
 from http import HTTPStatus
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import aiohttp
 from aiohttp import ClientResponse
+from headgate.backoff import wait_s
 from yarl import URL
 
 from gateway.errors import DestinationRefused, OriginBroken, OriginTimeout, OriginUnreachable
-from gateway.features.models.provider.refusals import may_be_repeated, pause_s
-from gateway.features.models.provider.uploads import Upload
+from gateway.features.models.provider.bodies import Upload
 from gateway.outbound.client import OutboundClient, OutboundRequest
 from gateway.outbound.connections import Connector
 from gateway.outbound.failures import NoResponse
 from gateway.protocol.http.forwarding import OF_PROXIES_IN_FRONT, check_text, outgoing_fields
 from gateway.protocol.http.header_names import PROVIDER_KEYS
+from gateway.rules.directives import LONGEST_AGAIN_S, again_s
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -48,13 +49,7 @@ class ProviderResponse(ClientResponse):
     """
 
     read_timeout_s: float | None = None
-
-
-class ServedResponse(NamedTuple):
-    """A provider's response, and the URL of the server that gave it."""
-
-    response: ProviderResponse
-    server: str
+    server = ""  # its URL
 
 
 class ProviderClient:
@@ -122,7 +117,7 @@ class ProviderClient:
                 self.repeated_requests += 1
         return await self.send(self.urls[-1], method, target, fields, body)
 
-    async def call(self, target: str, fields: MultiMapping[str], body: bytes) -> ServedResponse:
+    async def call(self, target: str, fields: MultiMapping[str], body: bytes) -> ProviderResponse:
         """Request an answer, and return the response once its head has come.
 
         The next server is called where one cannot be reached or refuses the request. A request
@@ -130,32 +125,31 @@ class ProviderClient:
         OriginUnreachable if no server can be reached, OriginTimeout, OriginBroken.
         """
         for failures in range(self._retries):
-            served = await self._call_each(target, fields, body)
-            headers = None
-            if isinstance(served, ServedResponse):
-                headers = served.response.headers
-                if not may_be_repeated(served.response.status, headers):
-                    return served
+            refusal, headers = await self._call_each(target, fields, body), None
+            if isinstance(refusal, ProviderResponse):
+                headers = refusal.headers
+                if not may_be_repeated(refusal.status, headers):
+                    return refusal
             pause = pause_s(headers, failures, random.random())  # noqa: S311 - spreads the calls
-            if isinstance(served, ServedResponse):
+            if isinstance(refusal, ProviderResponse):
                 if pause is None:
-                    return served
-                served.response.close()
+                    return refusal
+                refusal.close()
             await asyncio.sleep(pause or 0.0)
             self.repeated_requests += 1
-        served = await self._call_each(target, fields, body)
-        if isinstance(served, OriginUnreachable):
-            raise served
-        return served
+        response = await self._call_each(target, fields, body)
+        if isinstance(response, OriginUnreachable):
+            raise response
+        return response
 
     async def _call_each(
         self, target: str, fields: MultiMapping[str], body: bytes
-    ) -> ServedResponse | OriginUnreachable:
+    ) -> ProviderResponse | OriginUnreachable:
         """Return the response of the first server that does not refuse, or else the last refusal.
 
         If no server can be reached, return the error that says why.
         """
-        refusal: ServedResponse | None = None
+        refusal: ProviderResponse | None = None
         reasons = []
         for url in self.urls:
             self.repeated_requests += url is not self.urls[0]
@@ -166,11 +160,11 @@ class ProviderClient:
                 continue
             except BaseException:
                 if refusal is not None:
-                    refusal.response.close()
+                    refusal.close()
                 raise
             if refusal is not None:
-                refusal.response.close()
-            refusal = ServedResponse(response, url)
+                refusal.close()
+            refusal = response
             if not may_be_repeated(response.status, response.headers):
                 break
         return refusal or OriginUnreachable("; ".join(reasons))
@@ -206,7 +200,7 @@ class ProviderClient:
             response.close()
             raise OriginBroken(f"{url} answered with the status {response.status}")
         assert isinstance(response, ProviderResponse), "of this session"
-        response.read_timeout_s = self._read_timeout_s
+        response.read_timeout_s, response.server = self._read_timeout_s, url
         if upload is not None:  # whose rest may still come
             upload.call_on_error(response.close)
         return response
@@ -314,3 +308,42 @@ def _failure(broken: Exception) -> HeadgateError:
     if isinstance(broken, TimeoutError):
         return OriginTimeout("the provider stopped in the middle of its answer")
     return OriginBroken("the connection to the provider broke off")
+
+
+# 504 is missing: the server behind the one that gave up may still make the answer.
+REPEATABLE = frozenset({429, 500, 502, 503, 529})
+# As the providers' own SDKs wait.
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 8.0
+
+
+def may_be_repeated(status: int, headers: MultiMapping[str]) -> bool:
+    """Return whether a response is a refusal after which the request may be sent again.
+
+    The provider's `x-should-retry` decides where a refusal has it.
+    """
+    if status < 400:
+        return False
+    match headers.get("x-should-retry", "").strip().lower():
+        case "true":
+            return True
+        case "false":
+            return False
+        case _:
+            return status in REPEATABLE
+
+
+def pause_s(headers: MultiMapping[str] | None, failures: int, chance: float) -> float | None:
+    """Return the pause before a request is sent again; None if the provider wants a long one.
+
+    `headers` are those of the refusal, None if no server could be reached; `failures` have been
+    before, and `chance` in [0, 1] spreads the callers.
+    """
+    if headers is not None:
+        milliseconds = headers.get("retry-after-ms", "")
+        if milliseconds.isascii() and milliseconds.isdigit() and len(milliseconds) < 10:
+            wanted: float | None = int(milliseconds) / 1000
+        else:
+            wanted = again_s(headers)
+        if wanted is not None:
+            return None if wanted >= LONGEST_AGAIN_S else wanted
+    return wait_s(failures, FIRST_PAUSE_S, LONGEST_PAUSE_S, chance)

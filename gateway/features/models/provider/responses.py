@@ -1,4 +1,4 @@
-"""The responses of a provider: their heads as clients get them, and which of them are stored."""
+"""The provider's responses: their heads as clients get them, and which of them are stored."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ from gateway.rules.directives import again_s
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from gateway.features.models.provider.client import ProviderResponse
+    from gateway.features.models.provider.client import (
+        ProviderResponse,
+    )
     from gateway.routes.answers import BodySource
 
 # A response that is no stream of events is kept whole, for all who wait for it.

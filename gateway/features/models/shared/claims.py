@@ -16,8 +16,13 @@ from typing import TYPE_CHECKING, TypeVar
 
 from gateway.errors import ConfigurationConflict, HeadgateError, LogUnavailable, StreamNotFound
 from gateway.features.models import record
-from gateway.features.models.record import EndEntry, ResumeEntry, StopEntry, content_type_of
-from gateway.features.models.shared.watched_record import entries_from
+from gateway.features.models.record import (
+    EndEntry,
+    ResumeEntry,
+    StopEntry,
+    content_type_of,
+    entries_from,
+)
 from gateway.features.models.streams import MOST_RESUMPTIONS, ClaimLost
 from gateway.protocol.streams.offsets import parse_offset
 from gateway.protocol.streams.state import Stamp

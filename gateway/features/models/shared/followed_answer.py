@@ -23,8 +23,13 @@ from gateway.errors import (
 )
 from gateway.features.models import record
 from gateway.features.models.live_answer import DELETED, LiveAnswer, WholeResponse
-from gateway.features.models.record import EndEntry, ResponseEntry, StopEntry
-from gateway.features.models.shared.watched_record import entries_from, look_again
+from gateway.features.models.record import (
+    EndEntry,
+    ResponseEntry,
+    StopEntry,
+    entries_from,
+    look_again,
+)
 from gateway.streams.follower import RELOAD_S
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from gateway.features.models.answer import WrittenAnswer
     from gateway.features.models.answers import ModelAnswers
-    from gateway.features.models.provider.contract import AnswerRequest
+    from gateway.features.models.provider.requests import AnswerRequest
     from gateway.protocol.streams.state import Record, StreamState
     from gateway.streams.follower import HostedFeed
 

@@ -15,18 +15,18 @@ from msgspec.structs import replace
 from gateway.errors import LimitReached
 from gateway.features.models import record
 from gateway.features.models.answer import StoredResponse
-from gateway.features.models.left.unfinished import BACKGROUND_S, is_awaited, may_go_on, unfinished
-from gateway.features.models.provider.contract import AnswerOwner, AnswerRequest, RequestBody
+from gateway.features.models.provider.requests import AnswerOwner, AnswerRequest, RequestBody
 from gateway.features.models.record import WaitEntry
 from gateway.features.models.shared.claims import Claim
+from gateway.features.models.stored import BACKGROUND_S, unfinished
 from gateway.features.models.streams import ClaimLost
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
     from gateway.features.models.answer import WrittenAnswer
     from gateway.features.models.answers import ModelAnswers
-    from gateway.features.models.left.unfinished import UnfinishedAnswer
     from gateway.features.models.record import StreamRecord
+    from gateway.features.models.stored import UnfinishedAnswer
 
 
 class LeftAnswers:
@@ -57,12 +57,12 @@ class LeftAnswers:
         if (
             end is None
             or request is None
-            or not may_go_on(request)
+            or not request.may_go_on
             or answers.gateways.writes(request)
         ):
             self.names.discard(name)
             return
-        if not is_awaited(found.answers[-1], end, answers.clock()):
+        if not found.answers[-1].is_awaited(end, answers.clock()):
             wait = record.encoded(WaitEntry(end.tail, answers.clock() + BACKGROUND_S))
             place = record.record_name(name), record.CONTENT_TYPE
             await streams.append(*place, [wait], stream_id=found.stream_id)

@@ -1,4 +1,4 @@
-"""The events of a provider's answer: whole, bounded, and resumed where the connection is lost."""
+"""The provider of a model route, and the events of its answers: whole, bounded, and resumed."""
 
 from __future__ import annotations
 
@@ -10,14 +10,24 @@ from urllib.parse import quote
 
 from headgate.dialects.contract import EventHead
 from headgate.dialects.progress import is_cut_json
+from headgate.dialects.registry import dialect_at
 from headgate.events import BOM, EventSplitter, EventTooLong, events_of, parse
 from msgspec import UNSET
+from multidict import CIMultiDict
+from typing_extensions import override
 
 from gateway.errors import HeadgateError, OriginBroken, OriginTimeout
 from gateway.features.errors import AnswerTooLong
-from gateway.features.models.provider.client import body_parts
-from gateway.features.models.provider.refusals import may_be_repeated, pause_s
-from gateway.features.models.provider.responses import is_storable
+from gateway.features.models.answer import StoredResponse
+from gateway.features.models.live_answer import WholeResponse
+from gateway.features.models.provider.client import body_parts, may_be_repeated, pause_s
+from gateway.features.models.provider.requests import AnswerOwner, AnswerProvider
+from gateway.features.models.provider.responses import (
+    LONGEST_WHOLE,
+    head_of,
+    is_storable,
+    whole_body,
+)
 from gateway.protocol.bodies.content import EVENTS_TYPE
 
 if TYPE_CHECKING:
@@ -26,9 +36,12 @@ if TYPE_CHECKING:
     from headgate.dialects.contract import Dialect
     from headgate.dialects.progress import Cursor
     from msgspec import UnsetType
-    from multidict import CIMultiDict, MultiMapping
+    from multidict import MultiMapping
 
     from gateway.features.models.provider.client import ProviderClient, ProviderResponse
+    from gateway.features.models.provider.requests import AnswerRequest
+    from gateway.features.models.stored import UnfinishedAnswer
+    from gateway.settings import ModelSettings
 
 # Tries in a row that bring no event; with the pauses between them half a minute.
 MOST_FAILURES = 8
@@ -233,6 +246,67 @@ class BackgroundResponse:
         query = f"stream=true&{cursor}{self._query}"
         target = f"{self._path}/{quote(response_id, safe='')}?{query}"
         return await self._client.send(self._servers[0], "GET", target, self._fields, None)
+
+
+class ModelProvider(AnswerProvider):
+    """The provider of a model route."""
+
+    def __init__(self, settings: ModelSettings, upstream: ProviderClient) -> None:
+        super().__init__(settings.prefix, settings.leave)
+        self._upstream = upstream
+        self._longest = settings.max_answer_size  # bytes of an answer
+        self._resumes = settings.resume  # background responses, where the connection is lost
+
+    @override
+    async def call(self, request: AnswerRequest) -> ProviderResponse:
+        return await self._upstream.call(request.target, request.fields, request.body.sent)
+
+    @override
+    async def read_response(
+        self, response: ProviderResponse, request: AnswerRequest
+    ) -> StoredResponse | WholeResponse:
+        head = head_of(response)
+        if not is_storable(response):
+            return WholeResponse(head, await whole_body(response, LONGEST_WHOLE))
+        if response.content_type == EVENTS_TYPE:
+            events = AnswerEvents(response, self._longest, self._background(response, request))
+            return StoredResponse(events, head)
+        body = await whole_body(response, self._longest)
+        if request.is_whole and body:
+            return StoredResponse(body, head)
+        return WholeResponse(head, body)
+
+    def _background(
+        self, response: ProviderResponse, request: AnswerRequest
+    ) -> BackgroundResponse | None:
+        """Return the response if it goes on without its connection, and may be retrieved."""
+        dialect = dialect_at(request.path)
+        if not self._resumes or not request.in_background or dialect.retrieval is None:
+            return None
+        servers = [response.server]
+        return BackgroundResponse(
+            self._upstream, servers, dialect, request.path, request.version, request.fields
+        )
+
+    @override
+    def own_caller(self) -> AnswerOwner | None:
+        if not self._upstream.has_key:
+            return None
+        return AnswerOwner(b"", self._upstream.fields(CIMultiDict(), is_stored=True))
+
+    @override
+    def rest_of(self, answer: UnfinishedAnswer, caller: AnswerOwner) -> AnswerEvents:
+        begun = answer.last.request
+        background = BackgroundResponse(
+            self._upstream,
+            self._upstream.urls,
+            begun.dialect,
+            begun.path,
+            begun.version,
+            caller.fields,
+        )
+        background.go_on(answer.response_id, answer.latest)
+        return AnswerEvents(None, max(0, self._longest - answer.size), background)
 
 
 def _completed(rest: bytes) -> bytes:

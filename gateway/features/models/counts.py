@@ -1,0 +1,259 @@
+"""Counts of a route's answers: as metrics, and as a list for the console."""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple, get_args
+
+from headgate.dialects.progress import TokenUsage
+from typing_extensions import override
+
+from gateway.features.console.inspected_streams import ListedRuns
+from gateway.features.models.record import Outcome
+from gateway.features.questions.after import decode_after, encode_after
+from gateway.features.questions.runs import AnswerRow, RunPage, RunRank, RunRow, RunStatus
+from gateway.features.questions.streams import LARGEST_PAGE
+from gateway.telemetry.metrics import Sample, counter, gauge
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from gateway.features.models.answer import WrittenAnswer
+    from gateway.features.models.answers import ModelAnswers
+    from gateway.features.models.provider.client import ProviderClient
+    from gateway.features.models.record import RequestEntry
+    from gateway.features.models.streams import AnswerStreams
+    from gateway.features.questions.runs import ListRuns
+
+
+@dataclass(slots=True)
+class AnswerCounts:
+    """Counts of one answer while it comes; times are epoch seconds."""
+
+    usage: TokenUsage = field(default_factory=TokenUsage)
+    # Another process has recorded the end, or one will later, and counts the answer.
+    count_elsewhere: bool = False
+    events: int = 0
+    first_events: int = 0  # those that came together with the first one
+    size: int = 0  # bytes of the events
+    first_at: float | None = None
+    last_at: float | None = None
+    ended_at: float | None = None
+    outcome: Outcome | None = None  # once it is over
+    reason: str | None = None  # why it is not complete
+    readers: int = 0  # responses of this process that have followed it
+
+    def add_reader(self) -> int:
+        """Count one more reader; return its number, which is 1 for the first."""
+        self.readers += 1
+        return self.readers
+
+    def count(self, events: int, size: int, now: float) -> None:
+        """Count events of the provider that have come together."""
+        self.events += events
+        self.size += size
+        self.last_at = now
+        if self.first_at is None:
+            self.first_at, self.first_events = now, events
+
+
+# Pairs of a model and an account with counts of their own: each is two lines of the metrics.
+MOST_PAIRS = 1000
+# Characters of a model's name; callers choose it, and the names of providers have 60 at most.
+LONGEST_MODEL = 128
+OTHER = "other"
+
+
+class Tokens(NamedTuple):
+    """The tokens of one pair."""
+
+    model: str
+    account: str
+    input: int
+    output: int
+
+
+class TokenCounts:
+    """Counts for a bounded number of models and accounts; all others are counted as `other`."""
+
+    def __init__(self) -> None:
+        self.most_accounts = 0  # with counts of their own
+        self._pairs: dict[tuple[str, str], tuple[int, int]] = {}
+        self._accounts: set[str] = set()
+
+    def __iter__(self) -> Iterator[Tokens]:
+        for (model, account), (sent, received) in self._pairs.items():
+            yield Tokens(model, account, sent, received)
+
+    def add(self, model: str | None, account: str, usage: TokenUsage) -> None:
+        """Count the tokens of an answer to `account`, which is empty if it is nobody's.
+
+        An answer without any counts no model: the provider may not have one of this name.
+        """
+        if not (usage.input_tokens or usage.output_tokens):
+            return
+        pair = self._model(model), self._account(account)
+        if pair not in self._pairs and len(self._pairs) >= MOST_PAIRS:
+            pair = OTHER, OTHER if account and self.most_accounts else ""
+        before = self._pairs.get(pair, (0, 0))
+        added = usage.input_tokens or 0, usage.output_tokens or 0
+        self._pairs[pair] = before[0] + added[0], before[1] + added[1]
+
+    @staticmethod
+    def _model(model: str | None) -> str:
+        return OTHER if model is None or len(model) > LONGEST_MODEL else model
+
+    def _account(self, account: str) -> str:
+        if not account or not self.most_accounts:
+            return ""
+        if account in self._accounts or account == OTHER:
+            return account
+        if len(self._accounts) >= self.most_accounts:
+            return OTHER
+        self._accounts.add(account)
+        return account
+
+
+# Answers that ended in this process; each takes about 700 bytes. The log has them all.
+MOST_ENDED = 1000
+STATUSES: dict[Outcome, RunStatus] = {
+    "complete": "finished",
+    "failed": "failed",
+    "aborted": "stopped",
+    "left": "stopped",
+    "unknown": "orphaned",
+}
+
+
+class ListedAnswers(ListedRuns):
+    """The answers of one route in this process, as pages in a sorted order."""
+
+    def __init__(self, streams: AnswerStreams, running: Iterable[WrittenAnswer]) -> None:
+        self._streams = streams
+        self._running = running
+        self._ended: deque[RunRow] = deque(maxlen=MOST_ENDED)
+
+    def add_ended(self, answer: WrittenAnswer) -> None:
+        """Add an answer that is over."""
+        self._ended.append(self._row(answer.name, answer.request, answer.counts))
+
+    @override
+    async def page(self, question: ListRuns) -> RunPage:
+        after = decode_after(question.after, RunRank)
+        running = (self._row(one.name, one.request, one.counts) for one in self._running)
+        rows = [
+            row
+            for row in (*running, *self._ended)
+            if question.status in {None, row.status} and (after is None or row.rank > after)
+        ]
+        limit = max(1, min(question.limit, LARGEST_PAGE))
+        page = heapq.nsmallest(limit, rows, key=lambda row: row.rank)
+        return RunPage(tuple(page), encode_after(page[-1].rank) if len(rows) > limit else None)
+
+    def _row(self, name: str, request: RequestEntry, counts: AnswerCounts) -> RunRow:
+        status: RunStatus = "active" if counts.outcome is None else STATUSES[counts.outcome]
+        return RunRow(
+            name=self._streams.full_name(name),
+            answer=AnswerRow(
+                self._streams.route.prefix,
+                request.model,
+                counts.usage.input_tokens,
+                counts.usage.output_tokens,
+            ),
+            status=status,
+            error=counts.reason,
+            created_at=int(request.began_at),
+            started_at=request.began_at,
+            first_item_at=counts.first_at,
+            last_item_at=counts.last_at,
+            ended_at=counts.ended_at,
+            items=counts.events,
+            first_items=counts.first_events,
+            seen_bytes=counts.size,
+            size=counts.size,
+        )
+
+
+RUNNING = gauge(
+    "headgate_model_answers_running", "Answers of models that are written now.", "route"
+)
+ENDED = counter(
+    "headgate_model_answers_total",
+    "Answers of models, by how they ended: complete, failed, or aborted by a deletion or a stop.",
+    "route",
+    "outcome",
+)
+JOINED = counter(
+    "headgate_model_answers_joined_total",
+    "Requests that got an answer which another request had begun.",
+    "route",
+)
+REFUSED = counter(
+    "headgate_model_answers_refused_total",
+    "Requests that were refused because too many answers ran.",
+    "route",
+)
+FOLLOWED = gauge(
+    "headgate_model_answers_followed",
+    "Answers that other gateways of the log write, and that this one follows.",
+    "route",
+)
+FENCED = counter(
+    "headgate_model_answers_fenced_total",
+    "Answers that this process wrote and another gateway has ended, because this one stood still.",
+    "route",
+)
+WAITING = gauge(
+    "headgate_model_answers_waiting",
+    "Background answers that a gateway has left, and whose rest is to be retrieved.",
+    "route",
+)
+STOPPED = counter(
+    "headgate_model_gateways_stopped_total",
+    "Other gateways of the log that have stopped in the middle of answers, which were ended then.",
+    "route",
+)
+TOKENS = counter(
+    "headgate_model_tokens_total",
+    "Tokens that providers counted for stored answers, once for each answer; accounts need"
+    " principal_metrics.",
+    "route",
+    "model",
+    "account",
+    "kind",
+)
+RETRIED = counter(
+    "headgate_model_retries_total",
+    "Requests that were sent to a provider again, or to the next of its servers.",
+    "route",
+)
+RESUMED = counter(
+    "headgate_model_answers_resumed_total",
+    "Lost connections whose background response was retrieved from the provider.",
+    "route",
+)
+
+
+def provider_samples(route: str, upstream: ProviderClient) -> Iterator[Sample]:
+    """Yield the samples of one route's provider."""
+    yield Sample(RETRIED, (route,), upstream.repeated_requests)
+    yield Sample(RESUMED, (route,), upstream.resumed_responses)
+
+
+def samples(route: str, answers: ModelAnswers) -> Iterator[Sample]:
+    """Yield the samples of one route's answers."""
+    yield Sample(RUNNING, (route,), len(answers.running))
+    for outcome in get_args(Outcome):
+        yield Sample(ENDED, (route, outcome), answers.outcomes[outcome])
+    yield Sample(JOINED, (route,), answers.joined_requests)
+    yield Sample(REFUSED, (route,), answers.places.refused_requests)
+    yield Sample(FOLLOWED, (route,), len(answers.followed.answers))
+    yield Sample(FENCED, (route,), answers.gateways.counts.fenced)
+    yield Sample(WAITING, (route,), len(answers.left.names))
+    yield Sample(STOPPED, (route,), answers.gateways.counts.stopped)
+    for tokens in answers.stored.tokens:
+        of = route, tokens.model, tokens.account
+        yield Sample(TOKENS, (*of, "input"), tokens.input)
+        yield Sample(TOKENS, (*of, "output"), tokens.output)

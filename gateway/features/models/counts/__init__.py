@@ -1,1 +1,0 @@
-"""Counts of a route's answers: as metrics, and as a list for the console."""

@@ -1,1 +1,0 @@
-"""Background answers that a stopped gateway has left, and that their provider goes on with."""

@@ -1,0 +1,320 @@
+"""The requests for answers: who asks, for which answer, and what decides how it is answered."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+from headgate.dialects.contract import bearer
+from headgate.json_values import NOT_JSON, decoded_json
+from msgspec import UNSET
+
+from gateway.errors import BadRequest, StreamGone
+from gateway.protocol.http.header_names import (
+    IDEMPOTENCY_KEY,
+    KEY_PREFIX_FIELD,
+    PROVIDER_KEYS,
+    STREAM_FIELD,
+)
+from gateway.protocol.http.paths import taken_out
+from gateway.protocol.streams.offsets import parse_offset
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from msgspec import UnsetType
+    from multidict import CIMultiDict, MultiMapping
+
+    from gateway.features.models.answer import AnswerParts, StoredResponse
+    from gateway.features.models.live_answer import WholeResponse
+    from gateway.features.models.provider.client import ProviderResponse
+    from gateway.features.models.stored import Answer, UnfinishedAnswer
+    from gateway.features.models.unread import Leave
+
+
+class RequestBody:
+    """The body of a request for an answer as it is sent on, until the provider has it.
+
+    Of what it is without a content coding, only the `digest` is kept, by which equal requests are
+    recognised ("" where none are joined), and the `prompt`, if that is to be stored: a body of 500
+    bytes may have 16 MiB.
+    """
+
+    __slots__ = ("digest", "prompt", "sent")
+
+    def __init__(self, sent: bytes, digest: str = "", prompt: bytes | None = None) -> None:
+        self.sent = sent
+        self.digest = digest
+        self.prompt = prompt
+
+    def drop(self) -> None:
+        """Keep the digest alone."""
+        self.sent, self.prompt = b"", None
+
+
+def digest_of(target: str, body: bytes) -> str:
+    """Return the digest of a request for an answer, whose body has no content coding."""
+    return hashlib.sha256(target.encode() + b"\n" + body).hexdigest()
+
+
+OF_OTHER_ANSWER = "Last-Event-ID is of another answer: leave it out"
+# Azure has no default for it (https://learn.microsoft.com/azure/ai-services/openai/reference).
+_VERSION = "api-version="
+
+
+class AnswerRequest(NamedTuple):
+    """A request for an answer: only its `owner` may join it, nobody if that is b"".
+
+    `path` and `target`, the path with its query, are below the upstream's URL. `fields` are the
+    header fields for the provider. `stream` is the name that the caller gives the stream, if any.
+    `account` is that of the principal; "" if there is none. `address` is that of a client without a
+    principal that brings its own key of the provider, or none; "" for any other. An answer that
+    `is_whole` does not stream. One that `is_plain` is stored as it comes, and the `path` of its
+    request is the URL of the server, to which `target` is added. `last_event_id` is the offset
+    after the last event that the client has, if any: then it joins its answer even if that failed.
+    """
+
+    owner: bytes
+    idempotency_key: str | None
+    path: str
+    target: str
+    fields: CIMultiDict[str]
+    body: RequestBody
+    model: str | None
+    in_background: bool = False
+    stream: str | None = None
+    account: str = ""
+    address: str = ""
+    is_whole: bool = False
+    is_plain: bool = False
+    method: str = "POST"
+    last_event_id: str | None = None
+
+    def may_join(self, answer: Answer) -> bool:
+        """Return whether this request joins an answer to an earlier one with its key."""
+        return self.last_event_id is not None or not answer.frees_key
+
+    def check_begin(self, offset: str | None) -> None:
+        """Raise StreamGone if its client has events, but not of the answer before the offset.
+
+        A new answer would begin there; None is in a new stream. The provider is not called yet.
+        """
+        if self.last_event_id is not None and self.last_event_id != offset:
+            raise StreamGone(OF_OTHER_ANSWER)
+
+    @property
+    def version(self) -> str | UnsetType:
+        """The part of the query with which the rest of the answer is retrieved, if any."""
+        parts, _ = taken_out(self.target, lambda part: part.startswith(_VERSION))
+        return parts[0] if parts and self.in_background else UNSET
+
+
+def owner_of_account(account: str) -> bytes:
+    """Return the owner of the answers of an account; b"" for no account."""
+    return b"principal:" + account.encode() if account else b""
+
+
+def owner_of_keys(keys: Sequence[str]) -> bytes:
+    """Return the owner of the answers to requests with these keys of a provider, all of them."""
+    return b"key:" + "\n".join(keys).encode() if keys else b""
+
+
+def sent_keys(headers: MultiMapping[str]) -> list[str]:
+    """Return all keys of a provider that a request sends: some providers take one, some another."""
+    keys = {key for name in PROVIDER_KEYS for key in headers.getall(name, ())}
+    if token := bearer(headers):
+        keys.add(token)
+    return sorted(keys)
+
+
+class AnswerOwner(NamedTuple):
+    """An owner of answers, with the header fields for the provider, which have its key."""
+
+    owner: bytes
+    fields: CIMultiDict[str]
+    account: str = ""
+
+
+class AnswerProvider(ABC):
+    """The provider of a route's answers, which is called once for each."""
+
+    def __init__(self, prefix: str, leave: Leave) -> None:
+        """Set the prefix of the route, and its setting for answers that nobody reads."""
+        self.prefix = prefix
+        self.leave = leave
+
+    @abstractmethod
+    async def call(self, request: AnswerRequest) -> ProviderResponse:
+        """Return the response to a request once its head has come. Raises HeadgateError."""
+
+    @abstractmethod
+    async def read_response(
+        self, response: ProviderResponse, request: AnswerRequest
+    ) -> StoredResponse | WholeResponse:
+        """Return a response as it is to be stored, or whole if it is not. Raises HeadgateError."""
+
+    def own_caller(self) -> AnswerOwner | None:
+        """Return the gateway as a caller with its own key; None where callers have the keys."""
+        return None
+
+    def rest_of(self, _answer: UnfinishedAnswer, _caller: AnswerOwner) -> AnswerParts:
+        """Return the events that the provider has after those of a background response."""
+        raise NotImplementedError("no response of this provider goes on without its connection")
+
+
+LAST_EVENT_ID = "Last-Event-ID"
+LONGEST_KEY = 256  # characters of a key or its prefix; the UUIDs of SDKs have 36
+_KEY_FIELDS = (IDEMPOTENCY_KEY, KEY_PREFIX_FIELD)
+_STREAM_PART = f"{STREAM_FIELD.lower()}="  # of a query
+_STREAM_NAME = re.compile(r"(?!(?:record|prompts)$)[A-Za-z0-9][A-Za-z0-9._~-]{0,127}")
+
+
+def named_stream(headers: MultiMapping[str], target: str) -> tuple[str | None, str]:
+    """Return the name that a request gives its stream, and the target without it.
+
+    Raises BadRequest.
+    """
+    parts, rest = taken_out(target, lambda part: part.startswith(_STREAM_PART))
+    names = {part.removeprefix(_STREAM_PART) for part in parts}
+    names.update(headers.getall(STREAM_FIELD, ()))
+    if len(names) > 1 or any(_STREAM_NAME.fullmatch(name) is None for name in names):
+        raise BadRequest(
+            f"{STREAM_FIELD} must be one name of up to 128 letters, digits, '-', '.', '_' and '~', "
+            "which begins with a letter or a digit and is neither 'record' nor 'prompts'"
+        )
+    return (names.pop() if names else None), rest
+
+
+def with_key(asked: AnswerRequest, headers: MultiMapping[str]) -> AnswerRequest:
+    """Return a request with its Idempotency-Key, or one of its prefix and what it asks for.
+
+    No field has a line end, so no key that a client sends is equal to one that is made here.
+    Raises BadRequest.
+    """
+    key, prefix = (_key(headers, field) for field in _KEY_FIELDS)
+    if prefix and (key or not asked.owner):
+        raise BadRequest(
+            f"{KEY_PREFIX_FIELD} makes the key of each request: send it without {IDEMPOTENCY_KEY}, "
+            "and with a token, or with the provider's key of a caller"
+        )
+    return asked._replace(idempotency_key=f"{prefix}\n{asked.body.digest}" if prefix else key)
+
+
+def check_depth(wanted: BodyChoices, stream: str | None, headers: MultiMapping[str]) -> None:
+    """Raise BadRequest if a request names its answer, and its body cannot be read for its depth.
+
+    Without a name the provider judges it.
+    """
+    if not wanted.is_too_deep:
+        return
+    names = {STREAM_FIELD: stream, **{field: _key(headers, field) for field in _KEY_FIELDS}}
+    given = next((field for field, name in names.items() if name), None)
+    if given is not None:
+        raise BadRequest(
+            f"the body is nested over {MOST_LEVELS} levels deep, so Headgate cannot read what it "
+            f"asks for: nest it less, or send it without {given}, and it is passed on, not stored"
+        )
+
+
+def last_event_id(headers: MultiMapping[str]) -> str | None:
+    """Return the id of the last event that a client has, if it sends one. Raises BadRequest."""
+    last = headers.get(LAST_EVENT_ID)
+    if last:
+        parse_offset(last, LAST_EVENT_ID)
+    return last or None
+
+
+def _key(headers: MultiMapping[str], field: str) -> str | None:
+    keys = headers.getall(field, ())
+    if len(keys) > 1 or any(len(key) > LONGEST_KEY for key in keys):
+        raise BadRequest(f"{field} must be given once, with {LONGEST_KEY} characters at most")
+    return keys[0] or None if keys else None
+
+
+MOST_MEMBERS = 1000  # providers know some fifty; each takes a microsecond
+MOST_LEVELS = 900  # of arrays and objects; as many as Python has frames left are read, about 985
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_NAMES = ("stream", "model", "background")
+
+
+class BodyChoices(NamedTuple):
+    """The choices of a body; one that is no JSON object has none, and the provider judges it.
+
+    One with more than MOST_LEVELS, which `is_too_deep` to be read, has none either.
+    """
+
+    stream: bool = False
+    model: str | None = None
+    background: bool = False
+    is_too_deep: bool = False
+
+
+class _MemberName:
+    """The name of a member, which differs from every other, so that equal ones are seen."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+
+def choices_in(body: bytes) -> BodyChoices:
+    """Return what a body asks for, also if only lenient parsers take it.
+
+    Raises BadRequest for over MOST_MEMBERS members, and where a name decides that is there twice:
+    the provider may take another member of the two than Headgate.
+    """
+    text = body.removeprefix(_BYTE_ORDER_MARK)
+    try:
+        members = decoded_json(text, _members)
+    except NOT_JSON:
+        try:
+            members = decoded_json(_strict(text), _members)
+        except RecursionError:
+            return BodyChoices(is_too_deep=True)
+        except NOT_JSON:
+            return BodyChoices()
+        if any(strict in members.get("model", b"") for _, strict in _LENIENT):
+            del members["model"]  # it may be another one than was sent
+    model = members.get("model", b"null")
+    return BodyChoices(
+        members.get("stream") == b"true",
+        decoded_json(model, _text) if model[:1] == b'"' else None,
+        members.get("background") == b"true",
+    )
+
+
+def _text(value: bytes) -> str:
+    return msgspec.json.decode(value, type=str)
+
+
+def _members(text: bytes) -> dict[str, bytes]:
+    """Return the members that decide, as JSON. Raises NOT_JSON, BadRequest."""
+    names: list[str] = []
+
+    def name_of(_type: type, text: str) -> _MemberName:
+        names.append(text)
+        if len(names) > MOST_MEMBERS:
+            raise BadRequest(f"the body has over {MOST_MEMBERS} members")
+        return _MemberName(text)
+
+    found = msgspec.json.decode(text, type=dict[_MemberName, msgspec.Raw], dec_hook=name_of)
+    for name in _NAMES:
+        if names.count(name) > 1:
+            raise BadRequest(f"the body has the member {name} twice: send it once")
+    return {name.text: bytes(value) for name, value in found.items() if name.text in _NAMES}
+
+
+def _strict(text: bytes) -> bytes:
+    """Return JSON without what only lenient parsers take: halves of surrogate pairs, NaN, Infinity.
+
+    It is replaced in strings as well, but what replaces it makes none of the names.
+    """
+    for lenient, strict in _LENIENT:
+        text = text.replace(lenient, strict)
+    return text
+
+
+# All surrogates, in pairs as well, are other characters, which are not ASCII.
+_LENIENT = ((b"\\ud", b"\\u1"), (b"\\uD", b"\\u1"), (b"NaN", b"0e0"), (b"Infinity", b"0e0"))
