@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from gateway.errors import HeadgateError
 
+class Refused(Exception):
+    """No right configuration can be made of these options for this target; `detail` says why."""
 
-class Refused(HeadgateError):
-    """No right configuration can be made of these options for this target."""
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail)
+        self.detail = detail
 
 
 class UnknownTarget(Refused):

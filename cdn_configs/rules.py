@@ -5,18 +5,18 @@ from __future__ import annotations
 import msgspec
 
 from cdn_configs.upstreams import CONNECT_S
-from gateway.protocol.cache_headers import Freshness
-from gateway.protocol.http.forwarding import READER_COOKIE
-from gateway.protocol.streams.offsets import INTERVAL_S
 
 
 class Rules(msgspec.Struct, frozen=True):
-    """The facts as templates see them; times are in seconds."""
+    """The facts as templates see them; times are in seconds.
+
+    Those that the gateway has, too, are compared with it by tests/cdn_configs/test_rules.py.
+    """
 
     # Of an answer without news: long enough that a crowd is answered by one, and no longer.
-    moment_s: int = Freshness().tail_max_age
+    moment_s: int = 1
     # Of data by long-poll: the cursor of whoever got it has moved on by then.
-    poll_data_s: int = INTERVAL_S
+    poll_data_s: int = 20
     # Of SSE at edges that give one answer to many: how much later than the first others may join.
     sse_join_s: int = 2
 
@@ -47,7 +47,7 @@ class Rules(msgspec.Struct, frozen=True):
         "|%(?!2[DE]|3[0-9]|4[1-9A-F]|5[0-9AF]|6[1-9A-F]|7[0-9AE])[0-9A-F][0-9A-F])*"
     )
     # The one cookie by which the gateway's own streams know readers.
-    reader_cookie: str = READER_COOKIE
+    reader_cookie: str = "__Secure-headgate"
 
     @property
     def unhealthy_s(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from cdn_configs.rules import RULES
 from gateway.protocol import cache_headers
 from gateway.protocol.cache_headers import Freshness
+from gateway.protocol.http.forwarding import READER_COOKIE
 from gateway.protocol.streams.offsets import INTERVAL_S
 from gateway.settings import Route
 
@@ -18,3 +19,7 @@ def test_the_rules_store_long_poll_data_until_its_cursor_has_passed() -> None:
     assert RULES.poll_data_s == INTERVAL_S
     lifetime = cache_headers.poll_lifetime(Freshness(), None)
     assert f"max-age={RULES.poll_data_s}, " in lifetime
+
+
+def test_the_rules_know_readers_by_the_cookie_of_the_gateway() -> None:
+    assert RULES.reader_cookie == READER_COOKIE
