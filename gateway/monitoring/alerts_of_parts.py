@@ -23,7 +23,7 @@ from gateway.monitoring.recordings import APPENDS, ORIGIN_FAILURES, SERVED
 from gateway.monitoring.rules import Alert
 
 MIB = 1 << 20
-# Less may be gone before the next scrape: a disk that is that full is told at once.
+# Less may be used up before the next scrape: a disk that is that full fires at once.
 LEAST_FREE_BYTES = 64 * MIB
 FEW_FREE_BYTES = 1 << 30
 

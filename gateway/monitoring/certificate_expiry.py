@@ -29,7 +29,7 @@ class ExpiryBound(NamedTuple):
     share: float
 
 
-EXPIRES_SOON = ExpiryBound(14 * DAY_S, 0.2)  # two weekends for whoever has to renew it
+EXPIRES_SOON = ExpiryBound(14 * DAY_S, 0.2)  # two weekends, to renew it by hand
 EXPIRES_NOW = ExpiryBound(3 * DAY_S, 0.05)  # a weekend
 
 

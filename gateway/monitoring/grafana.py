@@ -68,7 +68,7 @@ def _variables() -> list[Json]:
         source,
         _choice("job", "Job", "label_values(headgate_build_info, job)"),
         _choice("instance", "Instance", f"label_values(headgate_build_info{{{of_job}}}, instance)"),
-        # A route that nobody reads has its results all the same, as zeros.
+        # A route without readers has its results all the same, as zeros.
         _choice(
             "route", "Route", f"label_values(headgate_cache_results_total{{{OF_PROCESS}}}, route)"
         ),

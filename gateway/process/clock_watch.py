@@ -1,4 +1,4 @@
-"""A watch on the clock of the machine, which somebody may set while this process runs."""
+"""A watch on the clock of the machine, which may be set while this process runs."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ CLOCK_SETS = counter(
 
 
 def running_s() -> float:
-    """Return the seconds since an arbitrary moment, by a clock that nobody sets."""
+    """Return the seconds since an arbitrary moment, by a clock that is never set."""
     return time.clock_gettime(RUNNING)
 
 
 class ClockWatch:
-    """The distance between the wall clock and one that nobody sets, at each look.
+    """The distance between the wall clock and one that is never set, at each look.
 
     `wall` returns epoch seconds, and `running` seconds since an arbitrary moment.
     """

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from gateway.settings import Settings
     from gateway.tls.handshakes import Handshakes
 
-# For the first request of who has just connected, which takes as long as a packet on its way: the
+# For the first request of a new connection, which takes as long as a packet on its way: the
 # connections that browsers open in advance have none, and delay each stop by it.
 FIRST_REQUEST_S = 0.25
 LAST_WAIT_S = 0.1  # for connections to close after the drain

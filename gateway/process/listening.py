@@ -77,7 +77,7 @@ def open_front(
     """Open the sockets of the front, if there is one; `opened` closes them. Raises StartError."""
     if not settings.front:
         return None
-    from gateway.front.front import Front  # for those who have one only
+    from gateway.front.front import Front  # only with a front
 
     with explaining(settings.front_listen, "front_listen"):
         front = Front(settings, time.time, inherited)
@@ -92,7 +92,7 @@ def open_tls(files: TlsFiles | None, opened: AsyncExitStack) -> Handshakes | Non
     """
     if files is None:
         return None
-    from gateway.tls.handshakes import Handshakes, log_unless_reset  # 3 MB, for those who have TLS
+    from gateway.tls.handshakes import Handshakes, log_unless_reset  # 3 MB, only with TLS
 
     handshakes = Handshakes(files, time.time)
     opened.push_async_callback(handshakes.stop)

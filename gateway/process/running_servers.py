@@ -1,7 +1,7 @@
-"""The servers that this user runs on this machine, which commands find without being told.
+"""The servers that this user runs on this machine, which commands find by themselves.
 
 Each server has a file with its addresses, which it locks for as long as it runs: so a file of a
-server that was killed is told from others, whatever process has its pid by now.
+server that was killed is not locked, whatever process has its pid by now.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class AddressFile:
         draft = self._file.with_name(f"{self._file.name}.{server.pid}")
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         try:
-            # Before it has its name: whoever finds the file finds it locked.
+            # Before it has its name, so that the file is locked whenever it can be found.
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             os.write(descriptor, msgspec.json.encode(server))
             draft.replace(self._file)

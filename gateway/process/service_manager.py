@@ -75,7 +75,7 @@ class ServiceManager(Background):
         self._send("STOPPING=1", "STATUS=Draining")
 
     def _reload_begins(self) -> None:
-        # By this clock Type=notify-reload tells this reload from an earlier one.
+        # By this clock Type=notify-reload distinguishes this reload from an earlier one.
         now_us = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
         self._send("RELOADING=1", f"MONOTONIC_USEC={now_us}", "STATUS=Reloading")
 

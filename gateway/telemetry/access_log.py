@@ -1,6 +1,6 @@
 """The access log: a line for each request, at its end, when the settings ask for it.
 
-The newest refusals are kept besides, for the console.
+The newest refusals are recorded besides, for the console.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
     status: int
     size: int
     duration_s: float
-    cache: str  # X-Cache as the client was told it, or none
+    cache: str  # X-Cache as it was sent, or none
     route: str  # its prefix, or none
     ended: Ended
-    principal: str | None = None  # the name of whom a guard knows
-    refused: str | None = None  # why a guard has not admitted him: never the token
+    principal: str | None = None  # its name, if a guard knows it
+    refused: str | None = None  # why a guard has not admitted it: never the token
 
 
 class AccessLog:
@@ -122,14 +122,14 @@ class RefusedRequest(msgspec.Struct, frozen=True):
     route: str  # its prefix; empty where there is none
     status: int
     detail: str
-    client: str | None  # its address; None for who may not see it
+    client: str | None  # its address; None for viewers without the right to see it
     count: int = 1  # of equal ones, of which this is the newest
 
 
 class NewestRefusals:
     """The newest refusals, equal ones as one: a flood of one client hides no others.
 
-    There are MOST_REFUSALS at most. Bodies are parsed only when somebody asks for the list.
+    There are MOST_REFUSALS at most. Bodies are parsed only for the list.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -140,9 +140,9 @@ class NewestRefusals:
     def note(
         self, request_id: str, route: str, status: int, body: bytes, client: str | None
     ) -> None:
-        """Note a response; a body longer than LONGEST_BODY is not kept."""
-        kept = body if len(body) <= LONGEST_BODY else b""
-        alike = _Alike(route, status, kept, client)
+        """Note a response; a body longer than LONGEST_BODY is left out."""
+        short = body if len(body) <= LONGEST_BODY else b""
+        alike = _Alike(route, status, short, client)
         before = self._newest.pop(alike, None)
         times = 1 if before is None else before.times + 1
         self._newest[alike] = _Newest(self._clock(), request_id, times)

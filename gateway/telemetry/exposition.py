@@ -1,4 +1,4 @@
-"""A snapshot as prometheus_client shows it. It is imported when somebody asks for that."""
+"""A snapshot as prometheus_client shows it. It is imported with the first scrape."""
 
 from __future__ import annotations
 

@@ -97,7 +97,7 @@ class LogOutput:
                 missing, self._reported = self.dropped - self._reported, self.dropped
             except BlockingIOError:
                 self._is_stuck = True
-            except OSError:  # nobody reads it any more, or the disk is full
+            except OSError:  # its reader has gone, or the disk is full
                 self.dropped += self._waiting.count(b"\n")
                 self._waiting.clear()
                 self._is_stuck = False

@@ -1,6 +1,6 @@
 """Metrics: numbers with a name, a kind and a help; snapshots of them add up.
 
-What serves requests counts in plain integers. A snapshot reads them when somebody asks.
+Code that serves requests counts in plain integers, which a snapshot reads for a scrape.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Metric(msgspec.Struct, frozen=True):
 
 
 class Exemplar(msgspec.Struct, frozen=True):
-    """An observation of which a trace tells more: OpenMetrics' exemplar."""
+    """An observation with the id of its trace: OpenMetrics' exemplar."""
 
     trace_id: str
     value: float
@@ -88,7 +88,7 @@ class Histogram:
     def observe_since(self, moments: Sequence[float], now: float) -> None:
         """Count how long it is since each of these moments, at least one, the longest first.
 
-        They are bisected by the bounds, which are fewer than they.
+        Search the moments for each bound: there are fewer bounds than moments.
         """
         remaining = len(moments)
         bucket = bisect_left(self.bounds, now - moments[-1])
@@ -199,7 +199,7 @@ def build() -> Sample:
 
 
 def of_this_process() -> Snapshot:
-    """Measure processor time, memory and files, where the system tells them."""
+    """Measure processor time, memory and files, where the system has them."""
     try:
         # Those after the name of the program, which may have blanks in it (proc_pid_stat(5)).
         stat = Path("/proc/self/stat").read_text().rpartition(") ")[2].split()

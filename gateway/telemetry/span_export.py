@@ -22,7 +22,7 @@ _EXPORTER = logging.getLogger("opentelemetry.exporter.otlp.proto.http.trace_expo
 
 
 class _Reasons(logging.Filter):
-    """Keeps what the exporter says of each attempt out of the log; `first` of them says why."""
+    """A filter that drops the exporter's lines on each attempt; `first` has the reason."""
 
     first = ""
 
@@ -79,7 +79,7 @@ class Exports(SpanExporter):
 
 
 class CountedSpans(BatchSpanProcessor):
-    """The queue of ended spans, with their count: who is not exported in the end was lost."""
+    """The queue of ended spans, with their count: those that are not exported are lost."""
 
     def __init__(self, exports: Exports) -> None:
         super().__init__(exports)

@@ -59,7 +59,7 @@ LAST_EXPORT_S = 2.0
 
 
 class RequestSpan:
-    """The span of a request that is being answered. What is told after its end is not heard."""
+    """The span of a request that is being answered. Calls after its end have no effect."""
 
     __slots__ = ("_origin_span", "_span", "continues")
 
@@ -132,7 +132,7 @@ class OriginSpan:
 
 
 class Trail:
-    """The latest recorded appends of a stream that its live readers have yet to be told of."""
+    """The latest recorded appends of a stream that are not delivered to its live readers yet."""
 
     __slots__ = ("_appends", "_stream", "_tracer")
 
@@ -158,7 +158,7 @@ class Tracer:
     def __init__(self) -> None:
         self.exports = Exports()
         self._ended = CountedSpans(self.exports)
-        # A service is named by the operator where he likes to; each process is an instance.
+        # The operator may name the service; each process is an instance.
         own = {"service.name": "headgate", "service.version": version("headgate")}
         instance = {"service.instance.id": str(uuid.uuid4())}
         resource = Resource(own).merge(OTELResourceDetector().detect()).merge(Resource(instance))
@@ -256,7 +256,7 @@ class Tracer:
         span.end(now)
 
     async def close(self) -> None:
-        """Export what is left, as far as somebody takes it in LAST_EXPORT_S."""
+        """Export what is left, as far as the collector takes it in LAST_EXPORT_S."""
         loop, over = asyncio.get_running_loop(), asyncio.Event()
 
         def shut_down() -> None:

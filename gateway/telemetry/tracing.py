@@ -47,7 +47,7 @@ def is_enabled(environment: Mapping[str, str]) -> bool:
 
 
 def start(environment: Mapping[str, str]) -> Tracer | None:
-    """Return the tracer, which also exports; None where nobody wants spans. Raises StartError."""
+    """Return the tracer, which also exports; None if no spans are wanted. Raises StartError."""
     if not is_enabled(environment):
         return None
     exporter = environment.get(EXPORTER, "").strip() or "otlp"
@@ -70,14 +70,14 @@ def start(environment: Mapping[str, str]) -> Tracer | None:
 def own_context() -> Context | None:
     """Return a context for what begins for the request that is being answered, if it is traced.
 
-    Else whoever resumes it would be taken for that request.
+    Else its resumption would count as a part of that request.
     """
     return None if current.get() is None else copy_context()
 
 
 @contextmanager
-def nobodys() -> Iterator[None]:
-    """Keep what begins inside apart from the present request: it goes on for many."""
+def detached() -> Iterator[None]:
+    """Detach what begins in the block from the present request: it goes on for many."""
     token = current.set(None)
     try:
         yield

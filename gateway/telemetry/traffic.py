@@ -1,7 +1,7 @@
 """Counts of the requests of one route, as plain numbers.
 
-Only the event loop touches them. An answer that is kept is counted in one place, its `Hits`; what
-Prometheus is told is made of all of these when somebody asks.
+Only the event loop touches them. A cached response is counted in one place, its `Hits`; a scrape
+sums all of these.
 """
 
 from __future__ import annotations
@@ -107,22 +107,22 @@ OTHER_STATUS = 0
 CUT = 600  # as a status: the client left before there was an answer
 _OK = 1  # the index of 2xx
 _REDIRECTION = 2  # and of 3xx
-_OF_KEPT = range(1, 5)  # the indexes of the statuses of answers that may be kept
+_OF_CACHED = range(1, 5)  # the indexes of the statuses of cacheable responses
 RESULTS = ("hit", "miss", "stale", "revalidated", "collapsed", "bypass")
 HIT, MISS, STALE, REVALIDATED, COLLAPSED, BYPASS = range(6)
 DECISIONS = ("admitted", "unauthenticated", "forbidden")
 ADMITTED, UNAUTHENTICATED, FORBIDDEN = range(3)
 BEGINNINGS = ("offset", "start", "gap", "terminal")
-OFFSET, START, GAP, TERMINAL, NOWHERE = range(5)  # NOWHERE is counted, and not told
+OFFSET, START, GAP, TERMINAL, NOWHERE = range(5)  # NOWHERE is counted, and not reported
 
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _FIRST_S = SECONDS[0]
 
 
 class Hits:
-    """Kept answers of one status that were given at once, to reads of one kind.
+    """Cached responses of one status that were sent at once, to reads of one kind.
 
-    `status` is an index among STATUSES. Whoever gives an answer counts it and its body's `bytes`.
+    `status` is an index among STATUSES. The sender of a response counts it and its body's `bytes`.
     Some are measured, each for those up to the next, in the sum and in the buckets of their
     histogram.
     """
@@ -203,7 +203,7 @@ class Traffic:
         self.durations = {operation: Histogram(SECONDS) for operation in TIMED}
         self.results = [0] * len(RESULTS)
         self.resumes = [0] * (NOWHERE + 1)
-        self.decisions = [0] * len(DECISIONS)  # of the route's guard, but for kept answers
+        self.decisions = [0] * len(DECISIONS)  # of the guard, without those on cached responses
         self.refused = dict.fromkeys((*REFUSED_STATUSES, OTHER_STATUS), 0)  # by status
         # When the appends came (perf_counter) that were answered in this turn; see `count_stored`.
         self.stored: list[float] = []
@@ -215,13 +215,13 @@ class Traffic:
         self.cache_share = CacheShare()
         self.polls = tuple(Polls(self, resume_kind) for resume_kind in range(NOWHERE + 1))
         self._hits = {
-            operation: tuple(Hits(*kind) for kind in product(_OF_KEPT, range(NOWHERE + 1)))
+            operation: tuple(Hits(*kind) for kind in product(_OF_CACHED, range(NOWHERE + 1)))
             for operation in (READ, LONG_POLL)
         }
 
     def hits(self, operation: int, resume_kind: int, status: int = 200) -> Hits:
-        """Return the counts of kept answers of a status that are given to such reads."""
-        place = _OF_KEPT.index(status // 100 - 1)
+        """Return the counts of cached responses of a status to such reads."""
+        place = _OF_CACHED.index(status // 100 - 1)
         return self._hits[operation][place * (NOWHERE + 1) + resume_kind]
 
     def answered(
@@ -236,7 +236,7 @@ class Traffic:
             self.durations[operation].observe(seconds)
 
     def count_stored(self) -> None:
-        """Count the appends in `stored`, before anybody can look at the counts."""
+        """Count the appends in `stored`, before the counts can be read."""
         moments, self.stored = self.stored, []
         if moments:
             self.requests[APPEND * _STATUSES + _OK] += len(moments)
@@ -251,7 +251,7 @@ class Traffic:
         resume_kind: int,
         result: int | None,
     ) -> None:
-        """Count a read, where it began, and what part the cache had in it, if it was asked."""
+        """Count a read, where it began, and the cache's result, if there is one."""
         self.answered(operation, status, size, seconds)
         if result is not None:
             self.results[result] += 1
@@ -279,7 +279,7 @@ class Traffic:
         if now >= long_over_at(echoed):
             self.cursor_regressions += 1
 
-    # What it all comes to
+    # Sums
 
     def request_count(self, operation: int, status: int) -> int:
         """Return the number of requests of an operation with this index among STATUSES."""
@@ -299,11 +299,11 @@ class Traffic:
 
     def result_count(self, result: int) -> int:
         """Return the number of reads with this cache result."""
-        return self.results[result] + (self._kept_answers() if result == HIT else 0)
+        return self.results[result] + (self._cached_responses() if result == HIT else 0)
 
     def decision_count(self, decision: int) -> int:
         """Return how often the guard decided so; a client with a cached response was admitted."""
-        return self.decisions[decision] + (self._kept_answers() if decision == ADMITTED else 0)
+        return self.decisions[decision] + (self._cached_responses() if decision == ADMITTED else 0)
 
     def resume_count(self, resume_kind: int) -> int:
         """Return the number of reads that began so."""
@@ -317,7 +317,7 @@ class Traffic:
         of_hits = sum(hits.bytes for kinds in self._hits.values() for hits in kinds)
         return self.response_bytes + self.live.event_bytes + of_hits
 
-    def _kept_answers(self) -> int:
+    def _cached_responses(self) -> int:
         return sum(hits.count for kinds in self._hits.values() for hits in kinds)
 
 

@@ -1,4 +1,4 @@
-"""The process that keeps the workers running, and tells how they are together."""
+"""The process that keeps the workers running, and reports on all of them."""
 
 from __future__ import annotations
 
@@ -236,7 +236,7 @@ class Supervisor:
         for slot in self._slots:
             slot.kill()
 
-    # What it tells
+    # Reports
 
     async def health(self) -> Health:
         """Return the health: ready when one worker is, since it serves for the others."""

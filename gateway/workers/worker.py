@@ -103,7 +103,7 @@ def _once_a_turn(step: Callable[[], None]) -> Callable[[], None]:
 
 async def _serve(channel: Channel, gateway: Gateway) -> None:
     stop = asyncio.Event()
-    # To be ended at once is the supervisor's to say, who kills.
+    # The supervisor decides on an end at once, and kills.
     serve.on_stop_signals(stop.set)
     listening = asyncio.create_task(_listen(channel, gateway, stop))
     try:
@@ -162,7 +162,7 @@ class SupervisedGateway:
         try:
             for answer in await self._gateway.query(question):
                 self._channel.send(WorkerReply(number, answer))
-        except Exception:  # noqa: BLE001 - who asked goes on without this answer
+        except Exception:  # noqa: BLE001 - the supervisor goes on without this answer
             log.exception("worker.question_failed")
 
 
@@ -170,7 +170,7 @@ async def _listen(channel: Channel, gateway: Gateway, stop: asyncio.Event) -> No
     supervised = SupervisedGateway(channel, gateway)
     try:
         while (message := await channel.receive()) is not None:
-            gateway.catch_up()  # at any message: behind one that waits, no CatchUp is sent
+            gateway.catch_up()  # at any message: none about a journal follows one that waits
             if isinstance(message, WorkerRequest):
                 await supervised.reply(message.number, message.body)
             elif isinstance(message, FinishReload):

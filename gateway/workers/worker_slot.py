@@ -145,11 +145,11 @@ class WorkerSlot:
         self._calls: WorkerCalls | None = None  # of the present worker
         self._hung: str | None = None  # how it was seen that the worker hangs
         self._refusal: str | None = None
-        self._numbers: Snapshot = ()  # what the worker told last
-        self._past: Snapshot = ()  # what those before it had counted, as far as they told
+        self._numbers: Snapshot = ()  # of the worker's last report
+        self._past: Snapshot = ()  # the counters of the workers before it, as far as reported
 
     async def run(self) -> None:
-        """Have a worker here until told to stop. Raises StartError when the first cannot start."""
+        """Keep a worker running until `stop`. Raises StartError when the first cannot start."""
         loop = asyncio.get_running_loop()
         backoff = Backoff(FIRST_PAUSE_S, LONGEST_PAUSE_S)
         while not self._stopping.is_set():
@@ -300,7 +300,7 @@ class WorkerSlot:
         if self._process is not None and self._process.returncode is None:
             self._process.kill()
 
-    # What it tells
+    # Reports
 
     async def report(self) -> WorkerReport | None:
         """Return the worker's report; None without one in time."""

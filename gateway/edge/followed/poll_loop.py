@@ -159,7 +159,7 @@ class OriginPollLoop:
             trusted = self._trusts(answer)
             self._guarded(self._go_on, answer if trusted else OriginBroken(MISATTRIBUTED))
             return
-        with tracing.nobodys():
+        with tracing.detached():
             task = self._request = asyncio.get_running_loop().create_task(self._read(answer))
         task.add_done_callback(self._done)
         # A task that is cancelled before it begins comes to no `finally`.

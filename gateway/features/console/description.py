@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from gateway.protocol.streams.state import ProducerState, StreamState
     from gateway.streams.active_stream import ActiveStream
 
-KEPT = (  # limits, and how they are shown
+RETENTION_LIMITS = (  # and how they are shown
     ("retention_age", "keeps records for", "s"),
     ("retention_size", "keeps the newest", "bytes"),
     ("retention_messages", "keeps the last", "messages"),
@@ -49,7 +49,7 @@ def described(
 
 def _limits_of(state: StreamState, retention: Retention) -> StreamLimits:
     """Return the limits of a stream whose route has `retention`."""
-    kept, own = in_force(state, retention), state.own_retention or LEFT_TO_THE_ROUTE
+    limits, own = in_force(state, retention), state.own_retention or LEFT_TO_THE_ROUTE
     names = {
         "retention_age": own.max_age_s,
         "retention_size": own.max_bytes,
@@ -57,9 +57,9 @@ def _limits_of(state: StreamState, retention: Retention) -> StreamLimits:
         "ttl": state.created_lifetime,
     }
     return StreamLimits(
-        kept.max_age_s,
-        kept.max_bytes,
-        kept.max_messages,
+        limits.max_age_s,
+        limits.max_bytes,
+        limits.max_messages,
         state.lifetime.ttl_s or 0 if state.lifetime.expires_at is None else None,
         tuple(name for name, value in names.items() if value is not None),
     )
@@ -80,7 +80,7 @@ def _metadata(state: StreamState, limits: StreamLimits) -> Iterator[tuple[str, s
         yield "forks that need it", str(state.references)
     yield "begins at", state.offset(state.first)
     yield "size", f"{state.size} bytes"
-    for name, title, unit in KEPT:
+    for name, title, unit in RETENTION_LIMITS:
         if getattr(limits, name) or name in limits.own:
             yield title, _limit(limits, name, unit, "all")
     yield "closed", "yes" if state.closed else "no"

@@ -30,7 +30,7 @@ RUNS = "runs"
 class RoutedFeed(NamedTuple):
     """A feed with the name of its stream, below the prefix of its route.
 
-    `behind` returns the bytes from an offset to the tail, where offsets tell that.
+    `behind` returns the bytes from an offset to the tail, where offsets are positions.
     """
 
     name: str

@@ -56,7 +56,7 @@ class KnownStreams(InspectedStreams):
     @override
     def live_feeds(self) -> Iterator[RoutedFeed]:
         for stream in list(self._followed):
-            # Without a distance: an origin's offsets sort, and tell none.
+            # Without a distance: an origin's offsets sort, and are no positions.
             yield RoutedFeed(stream.path.removeprefix(self._above), stream.feed, lambda _: None)
 
     @override
@@ -108,7 +108,7 @@ class KnownStreams(InspectedStreams):
         return edge_steps.steps(self._route, request)
 
     def _test(self, question: ListStreams) -> Callable[[str], bool]:
-        """Return a function that tells whether a path is one that a question is about."""
+        """Return a predicate of the paths that a question is about."""
         begin, above = self._above + question.name_prefix, len(self._above)
         fits = name_test(question.contains, question.glob)
         if fits is None:

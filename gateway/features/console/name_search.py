@@ -26,7 +26,7 @@ def spoken(name: str) -> str:
 
 
 def name_test(contains: str, glob: str) -> Callable[[str], bool] | None:
-    """Return a function that tells whether a name contains `contains` and matches `glob`.
+    """Return a predicate of the names that contain `contains` and match `glob`.
 
     Returns None if both are empty, since every name fits. A glob matches the whole name: `*` stands
     for any characters, `?` for one, `[ab]` for one of these, and `[*]` for an asterisk. Both are

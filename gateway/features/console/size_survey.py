@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from gateway.logs.contract import Log
 
-MOST = 1_000  # streams of a survey: twenty pages, further than anybody leafs
+MOST = 1_000  # streams of a survey: twenty pages, further than people leaf
 KEPT_S = 60.0  # a survey looks at every stream, so one a minute is enough
 MOST_KEPT = 6  # beginnings: few look at once, and a log has ten seconds' rest from each
 

@@ -1,4 +1,4 @@
-"""The page of the console on the tokens in force: who has one, and uses it."""
+"""The page of the console on the tokens in force: their holders and their use."""
 
 from __future__ import annotations
 

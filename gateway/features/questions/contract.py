@@ -24,7 +24,7 @@ from gateway.features.questions.tokens import ListTokens, TokenPage
 from gateway.telemetry.access_log import RefusedRequest
 from gateway.telemetry.event_journal import ProcessEvents
 
-# Bytes that a gateway tells others of its figures. A route takes less than a thousand.
+# Bytes of the figures that a gateway shares with others. A route takes less than a thousand.
 LONGEST_FIGURES = 256 << 10
 
 

@@ -14,7 +14,7 @@ ReaderOrder = Literal["behind", "since", "bytes", "stream", "principal", "addres
 GroupBy = Literal["principal", "address", "stream"]
 UsageOrder = Literal["requests", "sent", "received", "appends", "failures", "readers"]
 
-READERS = 100  # of a page, when nobody says otherwise
+READERS = 100  # of a page by default
 MOST_READERS = 500  # of a page: 200 kB
 # In an answer of one process. The merged list is exact if no process has more.
 MOST_GROUPS = 500
@@ -52,8 +52,8 @@ class ReaderQuery(msgspec.Struct, frozen=True):
 class ReaderRow(msgspec.Struct, frozen=True, kw_only=True):
     """A live reader. None is what is not known, or what the viewer may not see.
 
-    `behind` is in bytes from its offset to the tail, where offsets tell that. A long-poll begins
-    anew with each request, and has no bytes before its end.
+    `behind` is in bytes from its offset to the tail, where offsets are positions. A long-poll
+    begins anew with each request, and has no bytes before its end.
     """
 
     id: str  # of its connection, in the process that serves it

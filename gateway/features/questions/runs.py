@@ -33,7 +33,7 @@ class RunRow(msgspec.Struct, frozen=True, kw_only=True):
     """A run as one process knows it. Times are epoch seconds; None is what is not known.
 
     This process has stored `items`, with `seen_bytes` of the stream's `size`; `first_items` of them
-    came with the first one of the source. `counted` are all items, where the log tells that.
+    came with the first one of the source. `counted` are all items, where the log counts them.
     """
 
     name: str  # below the prefix of its stream's route

@@ -9,7 +9,7 @@ import msgspec
 from gateway.features.questions.readers import ReaderMode
 from gateway.protocol.streams.limits import LimitChanges, StreamLimits
 
-PAGE = 50  # streams of a page, when nobody says otherwise
+PAGE = 50  # streams of a page by default
 LARGEST_PAGE = 500
 MOST_PRODUCERS = 100
 StreamOrder = Literal["name", "readers", "rate", "size"]
@@ -40,7 +40,7 @@ class StreamRow(msgspec.Struct, frozen=True, kw_only=True):
     closed: bool = False
     tail: str | None = None  # an offset
     size: int | None = None  # bytes from its beginning to its tail
-    readers: int = 0  # that wait for news in the process that tells
+    readers: int = 0  # that wait for news in the process that answers
     rate: float | None = 0.0  # appends a second through this process, in the last minute
     expires_at: float | None = None  # epoch seconds
     forked_from: str | None = None  # a path
@@ -72,7 +72,7 @@ class DescribeStream(msgspec.Struct, tag=True, frozen=True):
 
 
 class LimitStream(msgspec.Struct, tag=True, frozen=True):
-    """Set limits of one stream, and describe it: every process that is asked may do so."""
+    """Set limits of one stream, and describe it: every process may do so."""
 
     route: str
     name: str
@@ -97,7 +97,7 @@ class KnownTime(msgspec.Struct, frozen=True):
 class StreamDescription(msgspec.Struct, tag=True, frozen=True):
     """A stream as its page shows it. `metadata` is shown as it is, in this order.
 
-    `limits` are None where an origin decides what it keeps.
+    `limits` are None where an origin decides on them.
     """
 
     row: StreamRow

@@ -16,7 +16,7 @@ SubscriptionStatus = Literal["active", "failed", "stuck", "paused"]
 SubscriptionKind = Literal["webhook", "pull-wake", "mcp-events"]
 SubscriptionOrder = Literal["id", "pending", "oldest"]
 
-SUBSCRIPTIONS = 50  # of a page, when nobody says otherwise
+SUBSCRIPTIONS = 50  # of a page by default
 MOST_SUBSCRIPTIONS = 500
 LINKS = 100  # streams of a subscription on one page
 MOST_REPLAYED = 1_000  # streams that a replay names one by one; all need no names
@@ -41,8 +41,8 @@ class SubscriptionQuery(msgspec.Struct, frozen=True):
 class SubscriptionSummary(msgspec.Struct, frozen=True, kw_only=True):
     """A subscription as a list shows it. Times are epoch seconds.
 
-    `receiver` is the URL of the webhook, or its beginning for those who may not see the rest.
-    `oldest_at` is since when something waits for its acknowledgement.
+    `receiver` is the URL of the webhook, or its beginning for viewers without the right
+    to see the rest. `oldest_at` is since when something waits for its acknowledgement.
     """
 
     route: str
@@ -52,7 +52,7 @@ class SubscriptionSummary(msgspec.Struct, frozen=True, kw_only=True):
     pattern: str | None
     receiver: str | None
     wake_stream: str | None
-    owner: str  # its name; empty for anybody
+    owner: str  # its name; empty without an owner
     streams: int
     pending: int
     oldest_at: float | None

@@ -82,7 +82,7 @@ class RevocationRow(msgspec.Struct, frozen=True):
 class TokenPage(msgspec.Struct, tag=True, frozen=True, kw_only=True):
     """Tokens of the tokens_file, and where the next page begins; the newest users of signed ones.
 
-    `unknown` are refused tokens whose holder nobody knows.
+    `unknown` are refused tokens whose holder is not known.
     """
 
     tokens: tuple[StaticTokenRow, ...] = ()
