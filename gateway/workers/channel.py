@@ -6,7 +6,7 @@ The socket closes with either process: so each knows when the other is gone, wha
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
@@ -82,18 +82,22 @@ class WorkerReply(msgspec.Struct, tag=True, frozen=True):
     body: Reply
 
 
-class FinishReload(msgspec.Struct, tag=True, frozen=True):
-    """A message to a worker: put in force what is prepared, or abandon it."""
+class Signal(msgspec.Struct, tag=True, frozen=True):
+    """A message without content."""
 
-    commits: bool
-
-
-class StopMessage(msgspec.Struct, tag=True, frozen=True):
-    """A message to a worker: drain, and end."""
+    name: Literal["stop", "commit", "abandon", "look", "ready", "written"]
 
 
-class ReadyMessage(msgspec.Struct, tag=True, frozen=True):
-    """A message from a worker: it serves."""
+# To a worker.
+STOP = Signal("stop")  # drain, and end
+COMMIT = Signal("commit")  # put in force the reload that is prepared
+ABANDON = Signal("abandon")  # or drop it
+# The journal of another worker has something new. Requests do not need it, since a worker looks at
+# the journals before each. Readers that wait do.
+LOOK = Signal("look")
+# From a worker.
+READY = Signal("ready")  # it serves
+WRITTEN = Signal("written")  # its journal has something new
 
 
 class StartFailureMessage(msgspec.Struct, tag=True, frozen=True):
@@ -102,28 +106,7 @@ class StartFailureMessage(msgspec.Struct, tag=True, frozen=True):
     sentence: str
 
 
-class JournalWrittenMessage(msgspec.Struct, tag=True, frozen=True):
-    """A message from a worker: its journal has something new."""
-
-
-class PeerJournalMessage(msgspec.Struct, tag=True, frozen=True):
-    """A message to a worker: the journal of another one has something new.
-
-    Requests do not need it, since a worker looks at the journals before each. Readers that wait do.
-    """
-
-
-Message = (
-    StartMessage
-    | WorkerRequest
-    | WorkerReply
-    | FinishReload
-    | StopMessage
-    | ReadyMessage
-    | StartFailureMessage
-    | JournalWrittenMessage
-    | PeerJournalMessage
-)
+Message = StartMessage | StartFailureMessage | WorkerRequest | WorkerReply | Signal
 _decoder: msgspec.json.Decoder[Message] = msgspec.json.Decoder(Message)
 
 

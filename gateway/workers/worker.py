@@ -22,16 +22,17 @@ from gateway.runtime.write_journal import WriteJournal
 from gateway.settings import Settings
 from gateway.telemetry.logs import add_fields, log
 from gateway.workers.channel import (
+    ABANDON,
+    COMMIT,
+    READY,
+    STOP,
+    WRITTEN,
     Channel,
-    FinishReload,
-    JournalWrittenMessage,
     PrepareReload,
-    ReadyMessage,
     ReloadOutcome,
     ReportStatus,
     StartFailureMessage,
     StartMessage,
-    StopMessage,
     WorkerReply,
     WorkerReport,
     WorkerRequest,
@@ -60,7 +61,7 @@ async def _work(number: int, end: socket.socket) -> int:
         return 0
     settings = Settings.of(json.loads(first.settings))
     serve.prepare(settings)
-    wake_others = _once_a_turn(lambda: channel.send(JournalWrittenMessage()))
+    wake_others = _once_a_turn(lambda: channel.send(WRITTEN))
     journal = WriteJournal(first.journal, settings.workers, number, wake_others)
     try:
         inherited = _inherited(first)
@@ -109,7 +110,7 @@ async def _serve(channel: Channel, gateway: Gateway) -> None:
     try:
         if await serve.is_started(gateway, stop):
             log.info("worker.started", pid=os.getpid())
-            channel.send(ReadyMessage())
+            channel.send(READY)
             await stop.wait()
     finally:
         await gateway.stop()
@@ -173,9 +174,9 @@ async def _listen(channel: Channel, gateway: Gateway, stop: asyncio.Event) -> No
             gateway.catch_up()  # at any message: none about a journal follows one that waits
             if isinstance(message, WorkerRequest):
                 await supervised.reply(message.number, message.body)
-            elif isinstance(message, FinishReload):
-                await supervised.finish_reload(commits=message.commits)
-            elif isinstance(message, StopMessage):
+            elif message in {COMMIT, ABANDON}:
+                await supervised.finish_reload(commits=message == COMMIT)
+            elif message == STOP:
                 stop.set()
         log.warning("worker.supervisor_gone")
     finally:

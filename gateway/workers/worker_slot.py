@@ -19,17 +19,18 @@ from gateway.settings.setting_descriptions import ENVIRONMENT_PREFIX
 from gateway.telemetry import metrics
 from gateway.telemetry.logs import log
 from gateway.workers.channel import (
+    ABANDON,
+    COMMIT,
+    LOOK,
+    READY,
+    STOP,
+    WRITTEN,
     Channel,
-    FinishReload,
-    JournalWrittenMessage,
-    PeerJournalMessage,
     PrepareReload,
-    ReadyMessage,
     ReloadOutcome,
     ReportStatus,
     StartFailureMessage,
     StartMessage,
-    StopMessage,
     WorkerReply,
     WorkerReport,
     WorkerRequest,
@@ -201,7 +202,7 @@ class WorkerSlot:
         self._calls = calls = WorkerCalls(channel)
         channel.send(self._start_message)
         if self._stopping.is_set():
-            channel.send(StopMessage())
+            channel.send(STOP)
         asking = asyncio.create_task(self._keep_asking(calls))
         try:
             await self._listen(calls)
@@ -225,12 +226,12 @@ class WorkerSlot:
 
     async def _listen(self, calls: WorkerCalls) -> None:
         while (message := await calls.channel.receive()) is not None:
-            if isinstance(message, ReadyMessage):
+            if message == READY:
                 self.why_unhealthy = None
                 self.started.set()
             elif isinstance(message, StartFailureMessage):
                 self._refusal = message.sentence
-            elif isinstance(message, JournalWrittenMessage):
+            elif message == WRITTEN:
                 self._on_journal_written(self)
             elif isinstance(message, WorkerReply):
                 if isinstance(message.body, WorkerReport):
@@ -275,18 +276,18 @@ class WorkerSlot:
         self._start_message = start_message or self._start_message
         self._is_settled.set()
         if self._calls is not None:
-            self._calls.channel.send(FinishReload(commits=start_message is not None))
+            self._calls.channel.send(ABANDON if start_message is None else COMMIT)
 
     def wake(self) -> None:
         """Have the worker look at the journals, as it does at each message."""
         if self._calls is not None and not self._calls.channel.unsent:
-            self._calls.channel.send(PeerJournalMessage())
+            self._calls.channel.send(LOOK)
 
     def stop(self) -> None:
         """Let the worker drain and end, and have no other one."""
         self._stopping.set()
         if self._calls is not None:
-            self._calls.channel.send(StopMessage())
+            self._calls.channel.send(STOP)
 
     def _end_hung(self, how: str) -> None:
         if self._hung is None:

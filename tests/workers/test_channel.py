@@ -9,15 +9,15 @@ from gateway.features.console.contract import Health
 from gateway.settings import Settings
 from gateway.telemetry.metrics import Sample, counter, least
 from gateway.workers.channel import (
+    LOOK,
+    READY,
+    STOP,
+    WRITTEN,
     Channel,
-    JournalWrittenMessage,
     Message,
-    PeerJournalMessage,
-    ReadyMessage,
     ReportStatus,
     StartFailureMessage,
     StartMessage,
-    StopMessage,
     WorkerReply,
     WorkerReport,
     WorkerRequest,
@@ -39,20 +39,20 @@ async def ends() -> tuple[Channel, Channel]:
     [
         StartMessage('{"a": "\\n"}', b"\0\xff", 3),
         WorkerRequest(7, ReportStatus()),
-        StopMessage(),
-        ReadyMessage(),
+        STOP,
+        READY,
         StartFailureMessage("The port\nis taken."),
-        JournalWrittenMessage(),
-        PeerJournalMessage(),
+        WRITTEN,
+        LOOK,
         WorkerReply(7, REPORT),
     ],
-    ids=lambda message: type(message).__name__,
+    ids=lambda message: getattr(message, "name", type(message).__name__),
 )
 async def test_a_message_between_processes_arrives_unchanged(message: Message) -> None:
     here, there = await ends()
     here.send(message)
-    here.send(StopMessage())
-    assert [await there.receive(), await there.receive()] == [message, StopMessage()]
+    here.send(STOP)
+    assert [await there.receive(), await there.receive()] == [message, STOP]
     await here.close()
     assert await there.receive() is None
     await there.close()
@@ -62,7 +62,7 @@ async def test_messages_to_a_closed_channel_raise_nothing_and_receive_returns_no
     here, there = await ends()
     await there.close()
     for _ in range(3):
-        here.send(StopMessage())
+        here.send(STOP)
         assert await here.receive() is None
     await here.close()
 
@@ -80,7 +80,7 @@ async def test_half_a_message_before_the_end_of_a_channel_is_received_as_none() 
     ours, theirs = socket.socketpair()
     here = await Channel.over(ours)
     with theirs:
-        theirs.sendall(b'{"type": "StopMessage"}')
+        theirs.sendall(b'{"type": "Signal", "name": "stop"}')
     assert await here.receive() is None
     await here.close()
 

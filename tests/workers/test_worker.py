@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, cast
 from gateway.features.console.contract import Health
 from gateway.workers import worker
 from gateway.workers.channel import (
+    LOOK,
     Channel,
-    PeerJournalMessage,
     ReportStatus,
     WorkerReply,
     WorkerReport,
@@ -45,7 +45,7 @@ async def test_a_worker_reads_the_write_journals_at_every_message() -> None:
     here.send(WorkerRequest(1, ReportStatus()))
     assert await here.receive() == WorkerReply(1, WorkerReport(Health({}, {}), ()))
     assert gateway.looks == 1
-    here.send(PeerJournalMessage())
+    here.send(LOOK)
     here.send(WorkerRequest(2, ReportStatus()))
     assert await here.receive() == WorkerReply(2, WorkerReport(Health({}, {}), ()))
     assert gateway.looks == 3

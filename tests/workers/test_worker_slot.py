@@ -20,8 +20,8 @@ from gateway.settings import Settings
 from gateway.workers import worker_slot
 from gateway.workers import worker_slot as slots
 from gateway.workers.channel import (
+    READY,
     Channel,
-    ReadyMessage,
     ReportStatus,
     StartMessage,
     WorkerReply,
@@ -98,7 +98,7 @@ async def held(monkeypatch: pytest.MonkeyPatch, most_missed: int) -> AsyncIterat
     assert process.stdout is not None
     listening = asyncio.create_task(slot._listen(calls))
     asking = asyncio.create_task(slot._keep_asking(calls))
-    there.send(ReadyMessage())
+    there.send(READY)
     try:
         yield Held(slot, there, asyncio.create_task(process.stdout.read()))
     finally:
