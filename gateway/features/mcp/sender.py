@@ -202,4 +202,4 @@ class WebhookEvents:
         else:
             self._engine.wakes.move(subscription, [CursorChange(link, at.position, at.is_closed)])
         if link.position == at.position:  # nobody has set it back meanwhile
-            link.accept_messages(at)
+            link.messages, link.numbering = at.messages, at.numbering

@@ -213,15 +213,10 @@ class ControlRequest:
         if account and principal is None:
             raise Unauthenticated(_OWNER_TOKEN)
         if account and account != SubscriptionOwner(principal).account:
-            raise _of_another()
+            raise Forbidden("the subscription is another client's")
 
     async def _body(self) -> bytes:
         return await request_body.whole(self._request, self._services)
-
-
-def _of_another() -> Forbidden:
-    """Return the refusal of a request to the subscription of another principal."""
-    return Forbidden("the subscription is another client's")
 
 
 def _of_another_worker() -> Forbidden:

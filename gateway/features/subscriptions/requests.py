@@ -269,9 +269,9 @@ class SubscriptionRequests:
         # An origin has no list that has told since the start that the pattern matches. If there is
         # no such stream, the next check of its end drops the link.
         is_unlisted = not engine.streams.is_listed
-        link.remove_name(
-            is_matched=is_unlisted and subscription in engine.membership.find_unlinked(name)
-        )
+        link.is_explicit = False
+        if is_unlisted and subscription in engine.membership.find_unlinked(name):
+            link.is_glob = True
         if link.is_glob:
             engine.rows.mark_link(link)
         else:

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from gateway.features.questions.subscriptions import SubscriptionAnswer, SubscriptionQuestion
     from gateway.features.subscriptions.engine import RouteSubscriptions
     from gateway.features.subscriptions.shared.loader import OwnedSubscriptions
+    from gateway.logs.contract import Log
     from gateway.routes.contract import StreamRoute
     from gateway.routes.services import Services
     from gateway.telemetry.metrics import Sample
@@ -67,13 +68,16 @@ class SubscriptionsOfRoute(RouteFeature):
         route: StreamRoute,
         subscriptions: RouteSubscriptions | SharedSubscriptions,
         services: Services,
+        log: Log | None = None,
     ) -> None:
+        """Open `log` with the subscriptions: it has nothing else."""
         self.subscriptions = subscriptions
+        self._log = log
         self.elsewhere: dict[str, AnswerElsewhere] = {}
         self._route = route
         self._services = services
         if isinstance(subscriptions, SharedSubscriptions):
-            subscriptions.relay.carry_out_by(partial(self._carry_out, subscriptions))
+            subscriptions.relay.carry_out = partial(self._carry_out, subscriptions)
 
     @override
     def has_path(self, name: str) -> bool:
@@ -81,7 +85,8 @@ class SubscriptionsOfRoute(RouteFeature):
 
     @override
     def notes(self) -> dict[str, str | None]:
-        return {NAME: self.subscriptions.stuck()}
+        why = None if self._log is None else self._log.why_unhealthy()
+        return {NAME: why or self.subscriptions.stuck()}
 
     @override
     def samples(self) -> Iterable[Sample]:
@@ -89,11 +94,19 @@ class SubscriptionsOfRoute(RouteFeature):
 
     @override
     async def open(self) -> None:
-        await self.subscriptions.open()
+        if self._log is not None:
+            await self._log.open()
+        try:
+            await self.subscriptions.open()
+        except BaseException:
+            await self.close()
+            raise
 
     @override
     async def close(self) -> None:
         await self.subscriptions.close()
+        if self._log is not None:
+            await self._log.close()
 
     @override
     def operate(

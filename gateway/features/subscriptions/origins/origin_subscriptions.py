@@ -16,10 +16,8 @@ from typing_extensions import override
 from gateway.edge.metrics import TAIL_CHECK_PERIOD
 from gateway.errors import HeadgateError, OriginBusy, OriginTimeout, OriginUnreachable
 from gateway.features.subscriptions.engine import RouteSubscriptions
-from gateway.features.subscriptions.origins.origin_streams import OriginStreams
 from gateway.features.subscriptions.origins.origin_view import stored_view
 from gateway.features.subscriptions.state.subscription import UnseenStream
-from gateway.features.subscriptions.storage.documents import documents_in
 from gateway.stepped import in_task
 from gateway.telemetry.logs import log
 from gateway.telemetry.metrics import Sample
@@ -28,13 +26,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from gateway.features.subscriptions.engine import SubscriptionRules
-    from gateway.features.subscriptions.origins.origin_view import StreamRequests
+    from gateway.features.subscriptions.origins.origin_streams import OriginStreams
     from gateway.features.subscriptions.state.delivery_state import Wake
     from gateway.features.subscriptions.state.owners import OwnerAccess
     from gateway.features.subscriptions.state.subscription import DurableSubscription
     from gateway.features.subscriptions.storage.documents import Documents
     from gateway.features.subscriptions.streams import StreamChange
-    from gateway.logs.contract import Log
     from gateway.protocol.streams.offsets import TailBound
     from gateway.runtime.write_journal import Write
 
@@ -189,39 +186,6 @@ class OriginSubscriptions(RouteSubscriptions):
     async def close(self) -> None:
         await self.origin_streams.close()
         await super().close()
-
-
-class OnlyGatewaySubscriptions(OriginSubscriptions):
-    """The subscriptions of one route to an origin, in a log that this process alone has open."""
-
-    def __init__(
-        self,
-        prefix: str,
-        requests: StreamRequests,
-        log: Log,
-        rules: SubscriptionRules,
-        clock: Callable[[], float],
-        rights: OwnerAccess,
-    ) -> None:
-        """`log` is only used for its documents."""
-        documents = documents_in(log)
-        assert documents is not None, "the setting names no other kind of log"
-        super().__init__(prefix, OriginStreams(requests), documents, rules, clock, rights)
-        self._log = log
-
-    @override
-    async def open(self) -> None:
-        await self._log.open()
-        try:
-            await super().open()
-        except BaseException:
-            await self.close()
-            raise
-
-    @override
-    async def close(self) -> None:
-        await super().close()
-        await self._log.close()
 
 
 @contextlib.contextmanager

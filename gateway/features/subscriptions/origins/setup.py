@@ -6,19 +6,21 @@ from typing import TYPE_CHECKING
 
 from gateway.features.subscriptions.engine import SubscriptionRules
 from gateway.features.subscriptions.origins.origin_streams import AskingAgain, OriginStreams
-from gateway.features.subscriptions.origins.origin_subscriptions import OnlyGatewaySubscriptions
+from gateway.features.subscriptions.origins.origin_subscriptions import OriginSubscriptions
 from gateway.features.subscriptions.origins.origin_view import StreamRequests
 from gateway.features.subscriptions.origins.shared_origin import (
     OwnedOriginSubscriptions,
     SharedOriginSubscriptions,
 )
 from gateway.features.subscriptions.state.owners import OwnerAccess
+from gateway.features.subscriptions.storage.documents import documents_in
 from gateway.features.subscriptions.subscription_handlers import NAME, SubscriptionsOfRoute
 from gateway.logs.registry import log_for
 
 if TYPE_CHECKING:
     from gateway.edge.route import EdgeRoute
     from gateway.features.subscriptions.storage.documents import Documents
+    from gateway.logs.contract import Log
     from gateway.routes.setup import RouteSetup
 
 
@@ -28,21 +30,23 @@ def set_subscriptions(route: EdgeRoute, made: RouteSetup) -> None:
     if isinstance(feature, SubscriptionsOfRoute):
         feature.subscriptions.renew(rules)
         return
-    subscriptions = _subscriptions(route, rules, made)
-    route.features[NAME] = SubscriptionsOfRoute(route, subscriptions, made.services)
+    log = log_for(made.route.subscription_log)
+    subscriptions = _subscriptions(route, log, rules, made)
+    route.features[NAME] = SubscriptionsOfRoute(route, subscriptions, made.services, log)
     route.observe(subscriptions)
 
 
 def _subscriptions(
-    route: EdgeRoute, rules: SubscriptionRules, made: RouteSetup
-) -> OnlyGatewaySubscriptions | SharedOriginSubscriptions:
+    route: EdgeRoute, log: Log, rules: SubscriptionRules, made: RouteSetup
+) -> OriginSubscriptions | SharedOriginSubscriptions:
     services = made.services
     requests = StreamRequests(route.prefix, route.origin, services.via, route.announce_write)
-    log = log_for(made.route.subscription_log)
     rights = OwnerAccess(lambda: route.access.guard, services.bans)
     rest = rules, services.clock, rights
     if log.sharing is None:
-        return OnlyGatewaySubscriptions(route.prefix, requests, log, *rest)
+        documents = documents_in(log)
+        assert documents is not None, "the setting names no other kind of log"
+        return OriginSubscriptions(route.prefix, OriginStreams(requests), documents, *rest)
 
     def make_owned(documents: Documents, others: AskingAgain) -> OwnedOriginSubscriptions:
         streams = OriginStreams(requests, others)

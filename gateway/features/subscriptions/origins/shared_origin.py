@@ -139,23 +139,12 @@ class SharedOriginSubscriptions(SharedSubscriptions):
         yield Sample(metrics.FORGOTTEN, (self.prefix, "settled"), self.names.times_forgotten)
 
     @override
-    async def open(self) -> None:
-        await self._log.open()
-        await super().open()
-
-    @override
     async def close(self) -> None:
         await self.names.close()
         await super().close()
         if self._removal_task is not None:
             self._removal_task.cancel()
             await asyncio.gather(self._removal_task, return_exceptions=True)
-        await self._log.close()
-
-    @override
-    def stuck(self) -> str | None:
-        """Return what is wrong with the log, or how many subscriptions have failed for a day."""
-        return self._log.why_unhealthy() or super().stuck()
 
     @property
     @override

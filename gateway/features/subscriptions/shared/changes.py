@@ -80,7 +80,7 @@ class ReportedChanges(Background):
         self._paths: dict[str, StreamNote] = {}
         self._compare = False
         self._wakened = asyncio.Event()
-        self._sent = SentReports()
+        self.sent = SentReports()
         self._taken = TakenChanges(most)
 
     @property
@@ -109,10 +109,10 @@ class ReportedChanges(Background):
 
     def note(self, path: str, note: StreamNote) -> None:
         """Take a stream that has changed."""
-        if path not in self._paths and len(self._paths) + self._sent.streams >= self._most:
+        if path not in self._paths and len(self._paths) + self.sent.streams >= self._most:
             self.overflows += 1
             self._paths.clear()
-            self._sent.clear()
+            self.sent.clear()
             self._compare = True
         self._paths[path] = merge_notes(self._paths.get(path), note)
         self._wakened.set()
@@ -145,14 +145,10 @@ class ReportedChanges(Background):
             if self._taken.are_too_many:
                 self.compare()
             self._note_again(self._taken.take_lost())
-        for lost in self._sent.take_lost(self._lease.other_owner, monotonic()):
+        for lost in self.sent.take_lost(self._lease.other_owner, monotonic()):
             self._note_again(lost)
         for sender, numbers in self._taken.confirm().items():
             await self._sharing.mailboxes.send(sender, mail.encode(mail.ReportResponse(numbers)))
-
-    def on_response(self, response: mail.ReportResponse) -> None:
-        """Forget the reports that the owner has."""
-        self._sent.drop(response.numbers)
 
     def _note_again(self, notes: dict[str, StreamNote]) -> None:
         """Take changes that were noted before, which may have changed again since."""
@@ -220,15 +216,15 @@ class ReportedChanges(Background):
 
     async def _report(self, batch: dict[str, StreamNote]) -> bool:
         """Report streams to the owner; return whether a gateway received it."""
-        number, owner = self._sent.next_number(), self._lease.other_owner
+        number, owner = self.sent.next_number(), self._lease.other_owner
         report = mail.ChangeReport(batch, number, self._lease.name)
-        self._sent.add(number, SentReport(owner, monotonic(), batch))
+        self.sent.add(number, SentReport(owner, monotonic(), batch))
         is_heard = False
         try:
             is_heard = await self._send(report)
         finally:
             if not is_heard:
-                self._sent.drop([number])
+                self.sent.drop([number])
         return is_heard
 
     async def _ask_to_compare(self) -> bool:

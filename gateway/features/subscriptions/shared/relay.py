@@ -84,10 +84,6 @@ class RequestRelay:
         self._release = release
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def carry_out_by(self, answer: Answer) -> None:
-        """Carry out what others hand on by calling `answer`."""
-        self.carry_out = answer
-
     async def close(self) -> None:
         """Finish what is being carried out for others."""
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -117,8 +117,10 @@ class OwnedLogSubscriptions(OwnedSubscriptions):
         if state is not None and state.soft_deleted:
             state = None
         assert known is None or isinstance(known, StreamState), "a stream of a log of our own"
-        if known is not None and _is_older(state, known):
-            return  # a later read was quicker
+        if known is not None and state is not None and state.is_along(known):
+            if state.version >= known.version:
+                self.on_change(Change(state, state.version))
+            return  # else a later read was quicker
         if known is not None and (state is None or state.stream_id != known.stream_id):
             self.on_change(Change(known, known.version, removes=True))
             known = None
@@ -183,10 +185,6 @@ class OwnedLogSubscriptions(OwnedSubscriptions):
             for path, link in subscription.links.items():
                 if link.stream.state is not None and path not in seen:
                     note(path, False)
-
-
-def _is_older(state: StreamState | None, known: StreamState) -> bool:
-    return state is not None and state.is_along(known) and state.version < known.version
 
 
 def _differs(known: StreamView | None, state: StreamState) -> bool:

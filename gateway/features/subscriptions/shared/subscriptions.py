@@ -279,7 +279,7 @@ class SharedSubscriptions(Background):
             case mail.ReportRequest():
                 self._report_changes()
             case mail.ReportResponse():
-                self.changed.on_response(found)
+                self.changed.sent.drop(found.numbers)
             case mail.LeaseMessage():
                 self.lease.doubt()
                 self._hurry.set()

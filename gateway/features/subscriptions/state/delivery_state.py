@@ -118,11 +118,6 @@ class DeliveryState(msgspec.Struct):
         self.wake = wake = Wake(f"w_{secrets.token_urlsafe(12)}", begun_at=now)
         return wake
 
-    @property
-    def is_undelivered(self) -> bool:
-        """True while the wake in flight has not been accepted."""
-        return self.wake is not None and self.wake.lease_until is None
-
     # Attempts
 
     def note_failure(self, reason: str, category: str | None, now: float) -> None:

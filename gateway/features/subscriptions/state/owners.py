@@ -47,11 +47,6 @@ class StoredProof(msgspec.Struct, frozen=True, array_like=True):
         proof_class = pkgutil.resolve_name(_PLACES[self.kind])
         return msgspec.msgpack.decode(self.encoded, type=proof_class)
 
-    @property
-    def is_judged_at_once(self) -> bool:
-        """True if its authority can judge it as soon as a process starts."""
-        return self.kind not in _JUDGED_LATER
-
 
 def stored_proof(principal: Principal) -> StoredProof:
     """Return the proof of a principal; that of the console ends with its process."""
@@ -102,8 +97,8 @@ class SubscriptionOwner(NamedTuple):
     def watch(self, guard: Guard | None, now: float) -> None:
         """Judge an owner that was stored by an earlier process, now and after each change."""
         if self.principal is not None and isinstance(guard, TokenGuard):
-            at_once = stored_proof(self.principal).is_judged_at_once
-            guard.watch(self.principal, now, at_once=at_once)
+            kind = stored_proof(self.principal).kind
+            guard.watch(self.principal, now, at_once=kind not in _JUDGED_LATER)
 
     @property
     def row(self) -> OwnerRow:

@@ -135,11 +135,6 @@ class StreamLink(msgspec.Struct, gc=False, eq=False):
             self.start_cursor(state, state.tail)
             self.acknowledge(state.tail, is_closed=state.closed)
 
-    def remove_name(self, *, is_matched: bool) -> None:
-        """Link the stream by its name no more; if it `is_matched`, the pattern links it."""
-        self.is_explicit = False
-        self.is_glob = self.is_glob or is_matched
-
     def start_cursor(self, state: StreamView, position: Position | None = None) -> None:
         """Begin a cursor in the stream's present incarnation, by default at its beginning."""
         self.is_recreated = self.is_recreated or self.is_stored
@@ -192,10 +187,6 @@ class StreamLink(msgspec.Struct, gc=False, eq=False):
         self.is_stored = row.stream_id is not None
         self.numbering = row.numbering
         self.messages = row.messages if self.is_stored else 0
-
-    def accept_messages(self, at: EventPosition) -> None:
-        """Note how many messages of the next record were accepted."""
-        self.messages, self.numbering = at.messages, at.numbering
 
     @property
     def accepted_position(self) -> EventPosition:
@@ -262,7 +253,8 @@ class DurableSubscription:
         So it stays while a webhook is called again: a slow receiver may take most of the time.
         """
         delivery = self.delivery
-        is_retried = delivery.failures > 0 and delivery.is_undelivered and self.is_webhook
+        is_undelivered = delivery.wake is not None and delivery.wake.lease_until is None
+        is_retried = delivery.failures > 0 and is_undelivered and self.is_webhook
         return delivery.next_attempt_at is not None or is_retried or self.unlinked > 0
 
     @property

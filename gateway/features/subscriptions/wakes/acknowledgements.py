@@ -59,13 +59,6 @@ def parse_acknowledgement(body: bytes) -> Acknowledgement:
     return Acknowledgement(members.get("wake_id"), members.get("generation"), named, is_done)
 
 
-def moves_of(
-    subscription: DurableSubscription, acks: Sequence[tuple[str, str]]
-) -> list[CursorChange]:
-    """Return the moves of cursors. Raises SubscriptionRefused if any of them is not valid."""
-    return [_move(subscription, name, offset) for name, offset in acks]
-
-
 def names_beyond(subscription: DurableSubscription, acks: Sequence[tuple[str, str]]) -> list[str]:
     """Return the linked streams that are not known to reach as far as their acks do."""
     names: list[str] = []
@@ -86,7 +79,8 @@ def _link(subscription: DurableSubscription, name: str) -> StreamLink | None:
         return None
 
 
-def _move(subscription: DurableSubscription, name: str, offset: str) -> CursorChange:
+def move_of(subscription: DurableSubscription, name: str, offset: str) -> CursorChange:
+    """Return the move that an ack asks for. Raises SubscriptionRefused if it is not valid."""
     link = _link(subscription, name)
     state = None if link is None else link.view
     if link is not None and offset == BEGINNING and _is_at_beginning(link):
@@ -105,7 +99,10 @@ def _move(subscription: DurableSubscription, name: str, offset: str) -> CursorCh
     if position > state.tail:
         raise invalid_offset(f"the ack of {told} is beyond its tail, {state.offset(state.tail)}")
     end = subscription.snapshot_ends.get(link.stream.path)
-    return CursorChange(link, position, _covers_closing(end, state.stream_id, position))
+    # An ack covers the closing of a stream only if its wake had it.
+    is_told = end is not None and end.is_closed and end.stream_id == state.stream_id
+    is_closed = is_told and end is not None and position == end.tail
+    return CursorChange(link, position, is_closed)
 
 
 def _is_at_beginning(link: StreamLink) -> bool:
@@ -124,8 +121,3 @@ def moves_to(
         if link is not None and link.stream_id == end.stream_id and link.position <= end.tail:
             moves.append(CursorChange(link, end.tail, end.is_closed))
     return moves
-
-
-def _covers_closing(end: SnapshotEnd | None, stream_id: int, position: Position) -> bool:
-    """Return whether an ack covers the closing of a stream, which the wake must have had."""
-    return end is not None and end.is_closed and end.stream_id == stream_id and position == end.tail

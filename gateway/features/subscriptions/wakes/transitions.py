@@ -155,7 +155,7 @@ class Wakes:
 
         Raises SubscriptionRefused for an offset that is not valid, and then moves nothing.
         """
-        moves = acknowledgements.moves_of(subscription, request.acks)
+        moves = [acknowledgements.move_of(subscription, *ack) for ack in request.acks]
         has_moved = self.move(subscription, moves)
         if request.is_done:
             return self.release(subscription, has_moved=has_moved)
