@@ -12,7 +12,7 @@ import pytest
 from mcp.client import Client
 from mcp.client.streamable_http import streamable_http_client
 
-from gateway.features.subscriptions.sending.key_stores import FILE
+from gateway.features.delivery.keys import FILE
 from gateway.logs.sqlite.log import SqliteLog
 from tests.mcp_events.hosts import (
     EventsExtension,

@@ -9,10 +9,10 @@ import pytest
 from mcp.shared.exceptions import MCPError
 
 from gateway.errors import LogUnavailable
+from gateway.features.delivery.documents import MemoryDocuments, documents_in
 from gateway.features.questions.contract import AnswerFailure
 from gateway.features.questions.subscriptions import SendTestDelivery
 from gateway.features.subscriptions.operators.answers import answer_for
-from gateway.features.subscriptions.storage.documents import MemoryDocuments, documents_in
 from tests.mcp_events.hosts import (
     VERSIONS,
     append,

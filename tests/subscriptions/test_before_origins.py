@@ -20,13 +20,13 @@ from gateway.errors import (
     OriginUnreachable,
     StartError,
 )
+from gateway.features.delivery.documents import MemoryDocuments
 from gateway.features.questions.contract import AnswerFailure
 from gateway.features.subscriptions import membership
 from gateway.features.subscriptions.engine import RouteSubscriptions
 from gateway.features.subscriptions.origins import origin_streams, tail_checks
 from gateway.features.subscriptions.origins.origin_subscriptions import OriginSubscriptions
 from gateway.features.subscriptions.origins.origin_view import StreamRequests
-from gateway.features.subscriptions.storage.documents import MemoryDocuments
 from gateway.features.subscriptions.subscription_handlers import subscriptions_of
 from tests.subscriptions.origins import before, proxied
 from tests.subscriptions.receivers import ends_of, receiver, shared, stream_of

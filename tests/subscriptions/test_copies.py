@@ -9,10 +9,10 @@ import pytest
 from headgate.errors import Unavailable
 
 from gateway.errors import LogUnavailable
+from gateway.features.delivery.documents import FileDocuments, documents_in
+from gateway.features.delivery.keys import FILE
 from gateway.features.subscriptions.copies import copying
 from gateway.features.subscriptions.copies.copying import SubscriptionCopy
-from gateway.features.subscriptions.sending.key_stores import FILE
-from gateway.features.subscriptions.storage.documents import FileDocuments, documents_in
 from gateway.logs.sqlite.log import SqliteLog
 from gateway.tools.copying import queue
 from tests.subscriptions.copied import copied

@@ -11,9 +11,9 @@ from urllib.parse import quote
 
 import pytest
 
-from gateway.features.subscriptions.sending.key_stores import DOCUMENT
-from gateway.features.subscriptions.sending.signing import KeyRing
-from gateway.features.subscriptions.storage.documents import MemoryDocuments, documents_in
+from gateway.features.delivery.documents import MemoryDocuments, documents_in
+from gateway.features.delivery.keys import DOCUMENT, KeyRing
+from gateway.features.subscriptions.wakes.acknowledgements import token_for
 from tests.logs.abilities import needed
 from tests.subscriptions.receivers import Receiver, Subscribed, ends_of, receiver, subscribed
 from tests.support.serving import PREFIX, request
@@ -124,7 +124,7 @@ async def _sent(
 async def _known(gateway: Subscribed, token: str, other: str) -> Known:
     keys = KeyRing(MemoryDocuments({}))
     await keys.prepare(0.0)
-    elsewhere = keys.token(gateway.engine.by_id["s"], gateway.gateway.clock())
+    elsewhere = token_for(keys, gateway.engine.by_id["s"], gateway.gateway.clock())
     return Known(token, other, elsewhere, gateway.engine.keys.jwks()["keys"][0]["x"])
 
 

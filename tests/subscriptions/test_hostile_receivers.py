@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from aiohttp import web
 
-from gateway.features.subscriptions.sending import webhooks
+from gateway.features.delivery import receivers
 from gateway.outbound.client import LONGEST_ON_THE_WIRE
 from tests.subscriptions.receivers import Receiver, Subscribed, receiver, subscribed
 from tests.support.waiting import until
@@ -214,7 +214,7 @@ ACCEPTED: dict[str, Play] = {
 @pytest.fixture
 def _short_calls(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let receivers have half a second in place of ten."""
-    monkeypatch.setattr(webhooks, "CALL_S", CALL_S)
+    monkeypatch.setattr(receivers, "CALL_S", CALL_S)
 
 
 def _states(gateway: Subscribed, metric: str) -> dict[str, float]:
@@ -246,7 +246,7 @@ async def test_a_call_of_a_hostile_receiver_fails_and_holds_nothing(
 ) -> None:
     play, reason = FAILING[kind]
     if reason == TOO_LATE:
-        monkeypatch.setattr(webhooks, "CALL_S", CALL_S)
+        monkeypatch.setattr(receivers, "CALL_S", CALL_S)
     async with raw_receiver(play) as at, subscribed() as gateway:
         await _woken(gateway, at)
         _, told = await gateway.ask("GET", "s")

@@ -11,9 +11,8 @@ import pytest
 from cryptography.exceptions import InvalidSignature
 
 from gateway.errors import LogUnavailable
-from gateway.features.subscriptions.sending.key_stores import FILE
-from gateway.features.subscriptions.sending.signing import AHEAD_S, BEHIND_S, ROTATE_S, KeyRing
-from gateway.features.subscriptions.storage.documents import MemoryDocuments
+from gateway.features.delivery.documents import MemoryDocuments
+from gateway.features.delivery.keys import AHEAD_S, BEHIND_S, FILE, ROTATE_S, KeyRing
 from gateway.logs.sqlite.log import SqliteLog
 from tests.subscriptions.receivers import is_signed, receiver, subscribed
 from tests.support.serving import PREFIX, get

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gateway.errors import LogUnavailable
-from gateway.features.subscriptions.storage.documents import MemoryDocuments
-from gateway.features.subscriptions.storage.rows import SubscriptionRows
+from gateway.features.delivery.documents import MemoryDocuments
+from gateway.features.subscriptions.rows import SubscriptionRows
 from gateway.logs.sqlite.log import SqliteLog
 from tests.subscriptions.receivers import (
     Receiver,

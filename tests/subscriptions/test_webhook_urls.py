@@ -9,10 +9,7 @@ import pytest
 from aiohttp import web
 
 from gateway.errors import DestinationRefused
-from gateway.features.subscriptions.sending.failures import DeliveryFailed
-from gateway.features.subscriptions.sending.signing import KeyRing
-from gateway.features.subscriptions.sending.webhooks import WebhookClient, WebhookHosts
-from gateway.features.subscriptions.storage.documents import MemoryDocuments
+from gateway.features.delivery.receivers import DeliveryFailed, WebhookClient, WebhookHosts
 from gateway.settings import Settings
 from gateway.settings.arrays.destinations import destination_of
 from gateway.settings.reached import callback_base, may_call_loopback
@@ -108,9 +105,7 @@ class Names:
 @contextlib.asynccontextmanager
 async def client_of(names: Names) -> AsyncIterator[WebhookClient]:
     """A client that looks names up so, and may call this machine."""
-    keys = KeyRing(MemoryDocuments({}))
-    await keys.prepare(0.0)
-    client = WebhookClient(keys, loopback=True, look_up=names.look_up)
+    client = WebhookClient(loopback=True, look_up=names.look_up)
     try:
         yield client
     finally:
@@ -124,7 +119,7 @@ async def test_a_name_that_leads_inside_is_not_called(address: str, others: list
     async with client_of(names) as client:
         client.check("https://rebinds.example/hook")
         with pytest.raises(DeliveryFailed, match="not public"):
-            await client.call("https://rebinds.example/hook", b"{}", 0.0)
+            await client.post("https://rebinds.example/hook", b"{}", {})
     assert names.looked_up == ["rebinds.example"]
 
 
@@ -135,9 +130,9 @@ async def test_a_name_whose_address_changes_between_two_calls_is_judged_again() 
     names = Names(["127.0.0.1"], ["10.0.0.7"])
     async with receiver(respond=closes) as at, client_of(names) as client:
         url = at.url.replace("127.0.0.1", "localhost")
-        assert await client.call(url, b"{}", 0.0) is False
+        assert not (await client.post(url, b"{}", {})).is_done
         with pytest.raises(DeliveryFailed, match="not public"):
-            await client.call(url, b"{}", 0.0)
+            await client.post(url, b"{}", {})
     assert len(at.wakes) == 1
     assert names.looked_up == ["localhost", "localhost"]
 
@@ -146,7 +141,7 @@ async def test_a_name_is_looked_up_once_for_a_connection_and_never_between() -> 
     names = Names(["127.0.0.1"], ["10.0.0.7"])
     async with receiver() as at, client_of(names) as client:
         for _ in range(3):
-            await client.call(at.url.replace("127.0.0.1", "localhost"), b"{}", 0.0)
+            await client.post(at.url.replace("127.0.0.1", "localhost"), b"{}", {})
     assert (len(at.wakes), names.looked_up) == (3, ["localhost"])
 
 

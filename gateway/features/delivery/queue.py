@@ -1,6 +1,6 @@
-"""The queue of deliveries: a few to one receiver at once, and some hundred in all.
+"""The queue of deliveries, and the pauses between attempts.
 
-A slow receiver delays its own deliveries only.
+A few go to one receiver at once, and some hundred in all: a slow receiver delays its own only.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ import asyncio
 from collections import Counter, deque
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from headgate.backoff import wait_s
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
@@ -16,6 +18,10 @@ T = TypeVar("T")
 
 AT_ONCE = 256  # deliveries, each with a socket and a body of 1 MiB at most
 AT_ONCE_TO_ONE = 8  # deliveries to one receiver: a slow one holds so many for ten seconds
+FIRST_RETRY_S, LONGEST_RETRY_S, JITTER = 1.0, 60.0, 0.2  # PROTOCOL.md section 7.1
+# After a day of failures an operator has to act: an attempt an hour shows when that is done. A day
+# has over a thousand attempts. With few, a clock was set ahead, or the gateway was stopped.
+STUCK_AFTER_S, SELDOM_S, LEAST_FAILURES = 86_400.0, 3_600.0, 100
 
 
 class DeliveryQueue(Generic[T]):
@@ -105,3 +111,16 @@ class DeliveryQueue(Generic[T]):
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def is_stuck(failures: int, failing_s: float) -> bool:
+    """Return whether attempts have failed for so long that an operator has to act."""
+    return failing_s >= STUCK_AFTER_S and failures >= LEAST_FAILURES
+
+
+def pause_s(failures: int, failing_s: float, chance: float) -> float:
+    """Return the pause behind a failure; `chance` from 0 to 1 spreads the attempts by 20 %."""
+    pause = wait_s(failures - 1, FIRST_RETRY_S, LONGEST_RETRY_S)
+    if is_stuck(failures, failing_s):
+        pause = SELDOM_S
+    return pause * (1.0 + JITTER * (2.0 * chance - 1.0))

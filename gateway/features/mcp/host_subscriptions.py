@@ -10,13 +10,13 @@ from urllib.parse import urlsplit
 import msgspec
 
 from gateway.errors import DestinationRefused
+from gateway.features.delivery.receivers import UNREACHABLE
 from gateway.features.mcp import rpc
 from gateway.features.mcp.receivers import EventReceiver, secret_of
 from gateway.features.mcp.rpc import RpcError
 from gateway.features.subscriptions.bodies import timestamp
 from gateway.features.subscriptions.errors import SubscriptionRefused
 from gateway.features.subscriptions.requests import SubscriptionRequests
-from gateway.features.subscriptions.sending.failures import UNREACHABLE
 from gateway.features.subscriptions.state.configuration import (
     DEFAULT_LEASE_MS,
     HOST_PREFIX,

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 import hmac
 import secrets
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from gateway.features.delivery.receivers import DeliveryFailed, standard_fields
 from gateway.features.mcp.rpc import CALLBACK_FAILED, INVALID_PARAMS, RpcError
-from gateway.features.subscriptions.sending.failures import DeliveryFailed
 from gateway.protocol.bodies.json_text import NOT_JSON
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from gateway.features.subscriptions.sending.webhooks import ReceiverResponse, WebhookClient
+    from gateway.features.delivery.receivers import ReceiverResponse, WebhookClient
 
 
 PREFIX = "whsec_"
@@ -48,22 +47,6 @@ def secret_of(text: object) -> bytes:
 def message_id(kind: str) -> str:
     """Return the id of a message that is no event; receivers recognise a repeated one by it."""
     return f"msg_{kind}_{secrets.token_urlsafe(12)}"
-
-
-def signed_fields(
-    keys: Sequence[bytes], subscription_id: str, webhook_id: str, body: bytes, now: float
-) -> dict[str, str]:
-    """Return the header fields of a message that is sent now, signed with each of the secrets."""
-    signed = f"{webhook_id}.{int(now)}.".encode() + body
-    signatures = [
-        base64.b64encode(hmac.digest(key, signed, hashlib.sha256)).decode() for key in keys
-    ]
-    return {
-        "webhook-id": webhook_id,
-        "webhook-timestamp": str(int(now)),
-        "webhook-signature": " ".join(f"v1,{it}" for it in signatures),
-        SUBSCRIPTION_HEADER: subscription_id,
-    }
 
 
 # A receiver that answers with one of these will never accept the event.
@@ -120,7 +103,8 @@ class EventReceiver:
             )
 
     async def _post(self, webhook_id: str, body: bytes) -> ReceiverResponse:
-        fields = signed_fields(self._keys, self._subscription_id, webhook_id, body, self._clock())
+        fields = standard_fields(self._keys, webhook_id, body, self._clock())
+        fields[SUBSCRIPTION_HEADER] = self._subscription_id
         return await self._client.post(self._url, body, fields)
 
 

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from gateway.features.delivery.receivers import DeliveryFailed
 from gateway.features.mcp.receivers import EventReceiver
 from gateway.features.mcp.rpc import FORBIDDEN, NOT_FOUND, RpcError
-from gateway.features.subscriptions.sending.failures import DeliveryFailed
 from gateway.features.subscriptions.state.delivery_state import EventPosition
 from gateway.features.subscriptions.state.owners import BANNED
 from gateway.features.subscriptions.wakes.acknowledgements import CursorChange

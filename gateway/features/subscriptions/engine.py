@@ -15,14 +15,14 @@ from typing_extensions import override
 
 from gateway.background import at_once
 from gateway.errors import LogUnavailable
+from gateway.features.delivery.keys import KeyRing
 from gateway.features.delivery.queue import DeliveryQueue
+from gateway.features.delivery.receivers import WebhookClient
 from gateway.features.subscriptions import metrics
 from gateway.features.subscriptions.membership import Membership
-from gateway.features.subscriptions.sending.signing import KeyRing
-from gateway.features.subscriptions.sending.wake_sender import WakeSender, receiver_of
-from gateway.features.subscriptions.sending.webhooks import WebhookClient
+from gateway.features.subscriptions.rows import SubscriptionRows
 from gateway.features.subscriptions.state.owners import needs_of
-from gateway.features.subscriptions.storage.rows import SubscriptionRows
+from gateway.features.subscriptions.wake_sender import WakeSender, receiver_of
 from gateway.features.subscriptions.wakes.transitions import Wakes
 from gateway.protocol.http.paths import RESERVED
 from gateway.settings.reached import callback_base, may_call_loopback
@@ -32,11 +32,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
     from collections.abc import Set as AbstractSet
 
+    from gateway.features.delivery.documents import Documents
     from gateway.features.questions.subscriptions import SubscriptionAnswer
+    from gateway.features.subscriptions.rows import LoadedSubscription
     from gateway.features.subscriptions.state.owners import OwnerAccess
     from gateway.features.subscriptions.state.subscription import DurableSubscription, StreamLink
-    from gateway.features.subscriptions.storage.documents import Documents
-    from gateway.features.subscriptions.storage.rows import LoadedSubscription
     from gateway.features.subscriptions.streams import StreamChange, StreamSource, StreamView
     from gateway.settings import Settings
     from gateway.telemetry.metrics import Sample
@@ -82,7 +82,7 @@ class RouteSubscriptions:
         self.accounts: Counter[str] = Counter()  # subscriptions by account
         self.keys = KeyRing(documents)
         self.rows = SubscriptionRows(documents, derives_links=streams.is_listed)
-        client = WebhookClient(self.keys, loopback=rules.webhook_loopback)
+        client = WebhookClient(loopback=rules.webhook_loopback)
         self.deliveries: DeliveryQueue[DurableSubscription] = DeliveryQueue(
             lambda it: self.sender.deliver(it), receiver_of
         )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, get_args
 
+from gateway.features.delivery.queue import is_stuck
 from gateway.features.questions.subscriptions import SubscriptionStatus
-from gateway.features.subscriptions.wakes.timing import is_stuck
 from gateway.telemetry.metrics import Sample, counter, gauge
 
 if TYPE_CHECKING:

@@ -23,8 +23,10 @@ from gateway.features.subscriptions.errors import (
 from gateway.features.subscriptions.state.configuration import HOST_PREFIX, json_object, valid_names
 from gateway.features.subscriptions.state.subscription import DurableSubscription
 from gateway.features.subscriptions.wakes.acknowledgements import (
+    check_token,
     names_beyond,
     parse_acknowledgement,
+    token_for,
 )
 
 if TYPE_CHECKING:
@@ -306,7 +308,7 @@ class SubscriptionRequests:
         claimed = {
             "wake_id": wake.wake_id,
             "generation": subscription.delivery.generation,
-            "token": engine.keys.token(subscription, engine.clock()),
+            "token": token_for(engine.keys, subscription, engine.clock()),
             **taken.members,
             "lease_ttl_ms": subscription.configuration.lease_ttl_ms,
         }
@@ -325,7 +327,7 @@ class SubscriptionRequests:
         if token is None:
             raise SubscriptionRefused("TOKEN_INVALID", "send Authorization: Bearer TOKEN")
         await self.prepare_keys()
-        generation = engine.keys.check(token, subscription, engine.clock())
+        generation = check_token(engine.keys, token, subscription, engine.clock())
         engine.rights.check_worker(subscription)
         if is_callback and not subscription.is_webhook:
             raise invalid("the subscription is no webhook")

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gateway.features.delivery.documents import documents_in
 from gateway.features.subscriptions.engine import SoleLogSubscriptions, SubscriptionRules
-from gateway.features.subscriptions.hosted_streams import HostedStreams
 from gateway.features.subscriptions.shared.lease import work_sharing_of
-from gateway.features.subscriptions.shared.shared_log import OwnedLogSubscriptions, SharedStreams
+from gateway.features.subscriptions.shared.log_streams import (
+    HostedStreams,
+    OwnedLogSubscriptions,
+    SharedStreams,
+)
 from gateway.features.subscriptions.shared.subscriptions import SharedSubscriptions
 from gateway.features.subscriptions.state.owners import OwnerAccess
-from gateway.features.subscriptions.storage.documents import documents_in
 from gateway.features.subscriptions.subscription_handlers import NAME, SubscriptionsOfRoute
 
 if TYPE_CHECKING:
-    from gateway.features.subscriptions.storage.documents import Documents
+    from gateway.features.delivery.documents import Documents
     from gateway.routes.setup import RouteSetup
     from gateway.streams.route import HostedRoute
 

@@ -11,8 +11,8 @@ import msgspec
 from typing_extensions import override
 
 from gateway.errors import BadRequest, HeadgateError, StartError
-from gateway.features.subscriptions.storage.documents import documents_in
-from gateway.features.subscriptions.storage.rows import stored_number
+from gateway.features.delivery.documents import documents_in
+from gateway.features.subscriptions.rows import stored_number
 from gateway.logs.contract import Conflict, listing_of
 from gateway.logs.registry import log_for
 from gateway.logs.sqlite.data_folder import DataFolder, FolderInUse

@@ -14,12 +14,10 @@ import msgspec
 
 from gateway.errors import LogUnavailable
 from gateway.features.beats import BEAT_S
+from gateway.features.delivery.documents import documents_in
+from gateway.features.delivery.keys import KeyRing
 from gateway.features.subscriptions.copies.cursors import CursorCopy, make_cursors
-from gateway.features.subscriptions.sending.signing import KeyRing
-from gateway.features.subscriptions.shared.lease import SubscriptionsLease, work_sharing_of
-from gateway.features.subscriptions.state.delivery_state import CursorRow, DeliveryState
-from gateway.features.subscriptions.storage.documents import documents_in
-from gateway.features.subscriptions.storage.rows import (
+from gateway.features.subscriptions.rows import (
     AT_ONCE,
     CURSOR,
     DELIVERY,
@@ -29,12 +27,14 @@ from gateway.features.subscriptions.storage.rows import (
     documents_of,
     parts_of,
 )
+from gateway.features.subscriptions.shared.lease import SubscriptionsLease, work_sharing_of
+from gateway.features.subscriptions.state.delivery_state import CursorRow, DeliveryState
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping
 
+    from gateway.features.delivery.documents import Documents
     from gateway.features.subscriptions.copies.cursors import ComparedStreams
-    from gateway.features.subscriptions.storage.documents import Documents
     from gateway.logs.contract import Log
 
 

@@ -25,12 +25,12 @@ from gateway.telemetry.metrics import Sample
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from gateway.features.delivery.documents import Documents
     from gateway.features.subscriptions.engine import SubscriptionRules
     from gateway.features.subscriptions.origins.origin_streams import OriginStreams
     from gateway.features.subscriptions.state.delivery_state import Wake
     from gateway.features.subscriptions.state.owners import OwnerAccess
     from gateway.features.subscriptions.state.subscription import DurableSubscription
-    from gateway.features.subscriptions.storage.documents import Documents
     from gateway.features.subscriptions.streams import StreamChange
     from gateway.protocol.streams.offsets import TailBound
     from gateway.runtime.write_journal import Write

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gateway.features.delivery.documents import documents_in
 from gateway.features.subscriptions.engine import SubscriptionRules
 from gateway.features.subscriptions.origins.origin_streams import AskingAgain, OriginStreams
 from gateway.features.subscriptions.origins.origin_subscriptions import OriginSubscriptions
@@ -13,13 +14,12 @@ from gateway.features.subscriptions.origins.shared_origin import (
     SharedOriginSubscriptions,
 )
 from gateway.features.subscriptions.state.owners import OwnerAccess
-from gateway.features.subscriptions.storage.documents import documents_in
 from gateway.features.subscriptions.subscription_handlers import NAME, SubscriptionsOfRoute
 from gateway.logs.registry import log_for
 
 if TYPE_CHECKING:
     from gateway.edge.route import EdgeRoute
-    from gateway.features.subscriptions.storage.documents import Documents
+    from gateway.features.delivery.documents import Documents
     from gateway.logs.contract import Log
     from gateway.routes.setup import RouteSetup
 

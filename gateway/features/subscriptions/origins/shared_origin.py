@@ -14,6 +14,7 @@ from typing_extensions import override
 
 from gateway.errors import HeadgateError, LogUnavailable
 from gateway.features.beats import BEAT_S, MISSES
+from gateway.features.delivery.documents import documents_in
 from gateway.features.subscriptions import metrics
 from gateway.features.subscriptions.origins import settled_names
 from gateway.features.subscriptions.origins.origin_streams import AskingAgain, EmptyCreations
@@ -31,16 +32,15 @@ from gateway.features.subscriptions.shared.lease import work_sharing_of
 from gateway.features.subscriptions.shared.loader import OwnedSubscriptions
 from gateway.features.subscriptions.shared.mail import WriteReport
 from gateway.features.subscriptions.shared.subscriptions import SharedSubscriptions
-from gateway.features.subscriptions.storage.documents import documents_in
 from gateway.logs.sharing import LogListener
 from gateway.telemetry.metrics import Sample
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
+    from gateway.features.delivery.documents import Documents
     from gateway.features.subscriptions.shared.changes import ReportedChanges
     from gateway.features.subscriptions.shared.mail import StreamNote
-    from gateway.features.subscriptions.storage.documents import Documents
     from gateway.features.subscriptions.streams import StreamChange
     from gateway.logs.contract import Log
     from gateway.protocol.streams.offsets import TailBound

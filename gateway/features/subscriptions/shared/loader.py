@@ -16,10 +16,10 @@ from gateway.telemetry.logs import log
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
+    from gateway.features.delivery.documents import Documents
     from gateway.features.subscriptions.engine import SubscriptionRules
     from gateway.features.subscriptions.shared.lease import SubscriptionsLease, WorkSharing
     from gateway.features.subscriptions.shared.mail import StreamNote
-    from gateway.features.subscriptions.storage.documents import Documents
     from gateway.protocol.streams.state import Change
 
 

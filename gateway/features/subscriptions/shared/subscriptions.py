@@ -16,8 +16,8 @@ from typing_extensions import override
 from gateway.background import Background
 from gateway.errors import HeadgateError, LogUnavailable
 from gateway.features.beats import BEAT_S
+from gateway.features.delivery.keys import KeyRing
 from gateway.features.subscriptions import metrics
-from gateway.features.subscriptions.sending.signing import KeyRing
 from gateway.features.subscriptions.shared import mail
 from gateway.features.subscriptions.shared.changes import ReportedChanges, TailComparisons
 from gateway.features.subscriptions.shared.lease import SubscriptionsLease
@@ -29,11 +29,11 @@ from gateway.telemetry.metrics import Sample
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from gateway.features.delivery.documents import Documents
     from gateway.features.subscriptions.engine import SubscriptionRules
     from gateway.features.subscriptions.shared.changes import ChangeSource
     from gateway.features.subscriptions.shared.lease import WorkSharing
     from gateway.features.subscriptions.shared.loader import OwnedSubscriptions
-    from gateway.features.subscriptions.storage.documents import Documents
 
 # Until all gateways report what they change, and to this one: from their next beat on.
 REPORTED_S = 2 * BEAT_S

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.errors import BadRequest
-from gateway.features.subscriptions.errors import invalid, invalid_offset
+from gateway.features.delivery.keys import TokenScope
+from gateway.features.subscriptions.errors import SubscriptionRefused, invalid, invalid_offset
 from gateway.features.subscriptions.state.configuration import json_object
 from gateway.features.subscriptions.state.patterns import stream_name
 from gateway.protocol.streams.offsets import BEGINNING
@@ -13,11 +14,13 @@ from gateway.protocol.streams.offsets import BEGINNING
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from gateway.features.delivery.keys import KeyRing
     from gateway.features.subscriptions.state.delivery_state import SnapshotEnd
     from gateway.features.subscriptions.state.subscription import DurableSubscription, StreamLink
     from gateway.features.subscriptions.streams import Position
 
 _MEMBERS = frozenset(("wake_id", "generation", "acks", "done"))
+LEAST_TOKEN_S = 3_600.0  # a token is valid for an hour, or for as long as its lease
 LONGEST_TOLD_NAME = 256  # characters of a stream's name in a refusal: a request may have 1 MiB
 
 
@@ -121,3 +124,25 @@ def moves_to(
         if link is not None and link.stream_id == end.stream_id and link.position <= end.tail:
             moves.append(CursorChange(link, end.tail, end.is_closed))
     return moves
+
+
+def token_for(keys: KeyRing, subscription: DurableSubscription, now: float) -> str:
+    """Return a token for the present generation of a subscription."""
+    generation = subscription.delivery.generation
+    return keys.token(TokenScope(subscription.birth, generation, round(now, 3)))
+
+
+def check_token(keys: KeyRing, token: str, subscription: DurableSubscription, now: float) -> int:
+    """Return the generation of a token of this subscription. Raises SubscriptionRefused.
+
+    It is valid for an hour, and for as long as the lease of its generation, which slides.
+    """
+    scope = keys.scope_of(token)
+    if scope is None or scope.birth != subscription.birth:
+        raise SubscriptionRefused("TOKEN_INVALID", "the token is not one of this subscription")
+    delivery = subscription.delivery
+    wake = delivery.wake if scope.generation == delivery.generation else None
+    leased_until = 0.0 if wake is None else wake.lease_until or now
+    if now > max(scope.issued_at + LEAST_TOKEN_S, leased_until):
+        raise SubscriptionRefused("TOKEN_EXPIRED", "the token has expired")
+    return scope.generation

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from headgate.backoff import wait_s
 
+from gateway.features.delivery.queue import SELDOM_S, pause_s
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
@@ -17,10 +18,6 @@ if TYPE_CHECKING:
     from gateway.features.subscriptions.state.subscription import DurableSubscription
 
 
-FIRST_RETRY_S, LONGEST_RETRY_S, JITTER = 1.0, 60.0, 0.2  # PROTOCOL.md section 7.1
-# After a day of failures an operator has to act: an attempt an hour shows when that is done. A day
-# has over a thousand attempts. With few, a clock was set ahead, or the gateway was stopped.
-STUCK_AFTER_S, SELDOM_S, LEAST_FAILURES = 86_400.0, 3_600.0, 100
 # A wake that nobody claims is written again: whoever read its event may have crashed before the
 # claim. The pause doubles up to SELDOM_S.
 FIRST_REPEAT_S = 60.0
@@ -57,19 +54,6 @@ def shorten_waits(subscription: DurableSubscription, now: float) -> None:
     delivery = subscription.delivery
     longest = pause_s(delivery.failures, delivery.failing_s(now), 1.0)
     delivery.shorten(now, subscription.configuration.lease_s, longest)
-
-
-def is_stuck(failures: int, failing_s: float) -> bool:
-    """Return whether attempts have failed for so long that an operator has to act."""
-    return failing_s >= STUCK_AFTER_S and failures >= LEAST_FAILURES
-
-
-def pause_s(failures: int, failing_s: float, chance: float) -> float:
-    """Return the pause behind a failure; `chance` from 0 to 1 spreads the attempts by 20 %."""
-    pause = wait_s(failures - 1, FIRST_RETRY_S, LONGEST_RETRY_S)
-    if is_stuck(failures, failing_s):
-        pause = SELDOM_S
-    return pause * (1.0 + JITTER * (2.0 * chance - 1.0))
 
 
 LONGEST_SLEEP_S = 60.0  # then the wall clock is read again, because it may have been set

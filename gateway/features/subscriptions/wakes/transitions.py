@@ -9,12 +9,12 @@ import random
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from gateway.features.delivery.queue import pause_s
 from gateway.features.subscriptions.errors import SubscriptionRefused
 from gateway.features.subscriptions.wakes import acknowledgements
 from gateway.features.subscriptions.wakes.timing import (
     DeadlineTimer,
     next_deadline,
-    pause_s,
     shorten_waits,
 )
 from gateway.telemetry.logs import log
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from gateway.features.delivery.queue import DeliveryQueue
+    from gateway.features.subscriptions.rows import SubscriptionRows
     from gateway.features.subscriptions.state.delivery_state import SnapshotEnd, Wake
     from gateway.features.subscriptions.state.subscription import DurableSubscription
-    from gateway.features.subscriptions.storage.rows import SubscriptionRows
     from gateway.features.subscriptions.wakes.acknowledgements import Acknowledgement, CursorChange
 
 UNACKNOWLEDGED = (

@@ -1,7 +1,8 @@
 """The keys of a route's webhooks and tokens: they survive restarts, rotate, and are never shown.
 
 A webhook is signed with Ed25519 over `t.body`. A token is an HMAC over the subscription, the
-generation and its time. Neither key is readable through any interface.
+generation and its time. Neither key is readable through any interface: they are in a private file,
+or in a document of the log.
 """
 
 from __future__ import annotations
@@ -9,29 +10,76 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
+import os
 import re
 import secrets
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
+from gateway import small_files
 from gateway.errors import LogUnavailable
-from gateway.features.subscriptions.errors import SubscriptionRefused
-from gateway.features.subscriptions.sending.key_stores import FILE, read_keys, write_keys
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-    from gateway.features.subscriptions.state.subscription import DurableSubscription
-    from gateway.features.subscriptions.storage.documents import Documents
+    from gateway.features.delivery.documents import Documents
+
+
+FILE = "headgate.subscriptions.key"
+DOCUMENT = "keys"  # no other document has a name that begins with this
+
+
+async def read_keys(documents: Documents) -> bytes | None:
+    """Return the keys that are stored beside documents, or None. Raises LogUnavailable."""
+    folder = documents.private_folder
+    if folder is None:
+        return await documents.read_one(DOCUMENT)
+    return await asyncio.to_thread(_read_file, folder / FILE)
+
+
+async def write_keys(documents: Documents, content: bytes) -> None:
+    """Replace the keys that are stored beside documents, durably. Raises LogUnavailable."""
+    folder = documents.private_folder
+    if folder is None:
+        await documents.write({DOCUMENT: content})
+    else:
+        await asyncio.to_thread(_write_file, folder / FILE, content)
+
+
+def _read_file(file: Path) -> bytes | None:
+    try:
+        descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        with os.fdopen(descriptor, "rb") as opened:
+            return opened.read()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise LogUnavailable(f"the keys in {FILE} cannot be read: {error}") from None
+
+
+def _write_file(file: Path, content: bytes) -> None:
+    """Write the file under another name first, so that a crash leaves the old or the new."""
+    from gateway.logs.sqlite.data_folder import sync_folder  # loaded with the log there
+
+    draft = file.with_name(f"{FILE}.new")
+    try:
+        draft.unlink(missing_ok=True)
+        small_files.create(draft, content)
+        draft.rename(file)
+        sync_folder(file.parent)
+    except OSError as error:
+        raise LogUnavailable(f"the keys in {FILE} cannot be written: {error}") from None
+
 
 ROTATE_S = 30 * 86_400.0  # how long a key signs
 # A new key is published for so long before it signs: caches store the keys for 300 s.
 AHEAD_S = 900.0
 # A former key is published for so long: receivers accept signatures for five minutes or so.
 BEHIND_S = 86_400.0
-LEAST_TOKEN_S = 3_600.0  # a token is valid for an hour, or for as long as its lease
 LONGEST_TOKEN = 512
 NONCE_BYTES = 12  # of AES-GCM
 _TOKEN = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
@@ -133,34 +181,21 @@ class KeyRing:
         signed = _private(self._active(now)).sign(b"%d.%b" % (timestamp, body))
         return f"t={timestamp},kid={self.key_id(now)},ed25519={_text(signed)}"
 
-    def token(self, subscription: DurableSubscription, now: float) -> str:
-        """Return a token for the present generation of a subscription."""
-        scope = TokenScope(subscription.birth, subscription.delivery.generation, round(now, 3))
+    def token(self, scope: TokenScope) -> str:
+        """Return a token of a scope."""
         encoded = _text(msgspec.json.encode(scope))
         return f"{encoded}.{_text(self._mac(encoded))}"
 
-    def check(self, token: str, subscription: DurableSubscription, now: float) -> int:
-        """Return the generation of a token of this subscription. Raises SubscriptionRefused.
-
-        It is valid for an hour, and for as long as the lease of its generation, which slides.
-        """
+    def scope_of(self, token: str) -> TokenScope | None:
+        """Return the scope of a token; None for one that was not issued here."""
         from joserfc.util import urlsafe_b64decode
 
-        refused = SubscriptionRefused("TOKEN_INVALID", "the token is not one of this subscription")
         if len(token) > LONGEST_TOKEN or _TOKEN.fullmatch(token) is None:
-            raise refused
+            return None
         encoded, _, mac = token.partition(".")
         if not hmac.compare_digest(_text(self._mac(encoded)).encode(), mac.encode()):
-            raise refused
-        scope = msgspec.json.decode(urlsafe_b64decode(encoded.encode()), type=TokenScope)
-        if scope.birth != subscription.birth:
-            raise refused
-        delivery = subscription.delivery
-        wake = delivery.wake if scope.generation == delivery.generation else None
-        leased_until = 0.0 if wake is None else wake.lease_until or now
-        if now > max(scope.issued_at + LEAST_TOKEN_S, leased_until):
-            raise SubscriptionRefused("TOKEN_EXPIRED", "the token has expired")
-        return scope.generation
+            return None
+        return msgspec.json.decode(urlsafe_b64decode(encoded.encode()), type=TokenScope)
 
     def seal(self, secret: bytes) -> bytes:
         """Return a receiver's secret encrypted, so that it can be stored with its subscription."""

@@ -1,7 +1,10 @@
-"""The client of webhooks: which URLs are called, and how little of a response is waited for."""
+"""The receivers of webhooks: which URLs are called, and what their answers mean."""
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import hmac
 from functools import partial
 from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING, NamedTuple
@@ -11,20 +14,71 @@ from typing_extensions import override
 from yarl import URL
 
 from gateway.errors import DestinationRefused
-from gateway.features.subscriptions.sending.failures import DeliveryFailed, failure_of, refusal_of
 from gateway.protocol.bodies.json_text import NOT_JSON
 from gateway.settings.arrays.destinations import AllowedHosts, Destination, destination_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-    from gateway.features.subscriptions.sending.signing import KeyRing
     from gateway.outbound.client import OutboundClient
     from gateway.outbound.connections import LookUp
+    from gateway.outbound.failures import NoResponse
+    from gateway.telemetry.outbound import FailureKind
+
 
 CALL_S = 10.0  # seconds for a whole call: whoever needs longer answers at once, and calls back
 ACCEPTED = range(200, 300)  # statuses, of which the body is read as well
 HTTPS_PORTS = frozenset({443, 8443})  # any other is seldom a receiver's, and often a machine's
+UNREACHABLE = "connection_refused"  # the category of a failure that has no other one
+_MOVED = "give the URL that it redirects to: redirects are not followed"
+_MISSED = "correct the path in the webhook's URL, or let it take POST there"
+# What to do about statuses. The response itself may say more, and is not shown: whoever subscribes
+# could read what any server says.
+_REFUSED = {
+    **dict.fromkeys((301, 302, 303, 307, 308), _MOVED),
+    **dict.fromkeys((401, 403), "see in its log why it refuses the request"),
+    **dict.fromkeys((404, 405), _MISSED),
+}
+_ADVICE: dict[FailureKind, str] = {
+    "broken": "see its log",
+    "certificate": "give it a valid certificate for its host name, with the whole chain",
+    "invalid": "check what listens at the webhook's URL",
+    "name": "correct the host name in the webhook's URL, or its records in DNS",
+    "timeout": "answer at once, and work behind the answer",
+    "tls": "serve TLS 1.2 or newer at the port of the webhook's URL",
+    "too_long": "answer with a status and a short body",
+    "unreachable": "start it, or correct the host and port in the webhook's URL",
+}
+_CATEGORIES: dict[FailureKind, str] = {
+    "certificate": "tls_error",
+    "timeout": "timeout",
+    "tls": "tls_error",
+}
+
+
+class DeliveryFailed(Exception):
+    """A call that came to nothing; `detail` has nothing of the response or of the URL's path.
+
+    `category` is the kind of failure as MCP Events names it.
+    """
+
+    def __init__(self, detail: str, category: str = UNREACHABLE) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.category = category
+
+
+def refusal_of(status: int) -> str:
+    """Return the reason of a failure where a receiver answers with a status that is not 2xx."""
+    return f"the receiver answered {status}; {_REFUSED.get(status, 'see its log')}"
+
+
+def failure_of(failure: NoResponse) -> DeliveryFailed:
+    """Return the failure of a delivery whose call got no response, with what to do about it."""
+    if failure.kind == "refused":
+        return DeliveryFailed(failure.why)
+    category = _CATEGORIES.get(failure.kind, UNREACHABLE)
+    return DeliveryFailed(f"the receiver {failure.why}; {_ADVICE[failure.kind]}", category)
 
 
 class ReceiverResponse(NamedTuple):
@@ -36,7 +90,11 @@ class ReceiverResponse(NamedTuple):
     @property
     def is_done(self) -> bool:
         """True if the receiver has done already what it was woken for."""
-        return _is_done(self.body)
+        try:
+            document = msgspec.json.decode(self.body)
+        except NOT_JSON:
+            return False
+        return isinstance(document, dict) and document.get("done") is True
 
     @property
     def refusal(self) -> str | None:
@@ -91,11 +149,10 @@ def _is_this_machine(host: str) -> bool:
 
 
 class WebhookClient:
-    """The client of receivers: it sends bodies that are signed with the route's key."""
+    """The client of a route's receivers."""
 
-    def __init__(self, keys: KeyRing, *, loopback: bool, look_up: LookUp | None = None) -> None:
+    def __init__(self, *, loopback: bool, look_up: LookUp | None = None) -> None:
         """Call hosts at the addresses that the system or `look_up` finds, if they may be called."""
-        self._keys = keys
         self._hosts = WebhookHosts(loopback=loopback)
         self._look_up = look_up
         self._client: OutboundClient | None = None
@@ -107,16 +164,6 @@ class WebhookClient:
     def check(self, url: str) -> None:
         """Raise DestinationRefused for a URL that no webhook may have."""
         self._hosts.check(destination_of(url))
-
-    async def call(self, url: str, body: bytes, now: float) -> bool:
-        """Send a wake; return whether its receiver is done already. Raises DeliveryFailed."""
-        response = await self.send(url, body, now)
-        response.check()
-        return response.is_done
-
-    async def send(self, url: str, body: bytes, now: float) -> ReceiverResponse:
-        """Send a signed body; return the response. Raises DeliveryFailed if there is none."""
-        return await self.post(url, body, {"Webhook-Signature": self._keys.signature(body, now)})
 
     async def post(self, url: str, body: bytes, fields: Mapping[str, str]) -> ReceiverResponse:
         """Send a body; return the response. Raises DeliveryFailed if there is none."""
@@ -144,9 +191,19 @@ class WebhookClient:
             await self._client.close()
 
 
-def _is_done(text: bytes) -> bool:
-    try:
-        document = msgspec.json.decode(text)
-    except NOT_JSON:
-        return False
-    return isinstance(document, dict) and document.get("done") is True
+def standard_fields(
+    keys: Sequence[bytes], webhook_id: str, body: bytes, now: float
+) -> dict[str, str]:
+    """Return the header fields of a message that is sent now, signed with each of some secrets.
+
+    They are those of Standard Webhooks.
+    """
+    signed = f"{webhook_id}.{int(now)}.".encode() + body
+    signatures = [
+        base64.b64encode(hmac.digest(key, signed, hashlib.sha256)).decode() for key in keys
+    ]
+    return {
+        "webhook-id": webhook_id,
+        "webhook-timestamp": str(int(now)),
+        "webhook-signature": " ".join(f"v1,{it}" for it in signatures),
+    }

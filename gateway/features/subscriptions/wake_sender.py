@@ -10,20 +10,21 @@ from urllib.parse import quote, urlsplit
 import msgspec
 
 from gateway.errors import ContentTypeMismatch, HeadgateError, StreamNotFound
+from gateway.features.delivery.receivers import DeliveryFailed
 from gateway.features.questions.subscriptions import ReceiverTestResult
 from gateway.features.subscriptions.bodies import take_snapshot
 from gateway.features.subscriptions.errors import NO_PUBLIC_URL
-from gateway.features.subscriptions.sending.failures import DeliveryFailed
+from gateway.features.subscriptions.wakes.acknowledgements import token_for
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from gateway.features.subscriptions.sending.signing import KeyRing
-    from gateway.features.subscriptions.sending.webhooks import WebhookClient
+    from gateway.features.delivery.keys import KeyRing
+    from gateway.features.delivery.receivers import ReceiverResponse, WebhookClient
+    from gateway.features.subscriptions.rows import SubscriptionRows
     from gateway.features.subscriptions.state.delivery_state import Wake
     from gateway.features.subscriptions.state.subscription import DurableSubscription
-    from gateway.features.subscriptions.storage.rows import SubscriptionRows
     from gateway.features.subscriptions.streams import StreamSource
     from gateway.features.subscriptions.wakes.transitions import Wakes
 
@@ -150,15 +151,21 @@ class WakeSender:
             "generation": subscription.delivery.generation,
             **taken.members,
             "callback_url": callback_url,
-            "callback_token": self._keys.token(subscription, now),
+            "callback_token": token_for(self._keys, subscription, now),
         }
-        is_done = await self.client.call(url, msgspec.json.encode(document), now)
+        response = await self._send(url, msgspec.json.encode(document))
+        response.check()
         if subscription.delivery.wake is not wake or subscription.phase != "active":
             return  # it has called back meanwhile
-        if is_done:
+        if response.is_done:
             self._wakes.acknowledge_all(subscription, taken.ends)
         else:
             self._wakes.start_lease(subscription, wake)
+
+    async def _send(self, url: str, body: bytes) -> ReceiverResponse:
+        """Send a signed body; return the response. Raises DeliveryFailed if there is none."""
+        signature = self._keys.signature(body, self._clock())
+        return await self.client.post(url, body, {"Webhook-Signature": signature})
 
     async def test(self, subscription: DurableSubscription) -> ReceiverTestResult:
         """Send a test to the receiver of a webhook, at once; return its answer.
@@ -182,7 +189,7 @@ class WakeSender:
                     "callback_token": "",
                 }
             )
-            response = await self.client.send(url, body, self._clock())
+            response = await self._send(url, body)
             status, reason = response.status, response.refusal
         except (HeadgateError, DeliveryFailed) as failure:
             reason = failure.detail

@@ -24,8 +24,8 @@ from gateway.telemetry.logs import log
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Generator, Sequence
 
+    from gateway.features.delivery.documents import Documents
     from gateway.features.subscriptions.state.subscription import StreamLink
-    from gateway.features.subscriptions.storage.documents import Documents
 
 
 AT_ONCE = 1_000  # documents in one transaction, a few milliseconds of the log's writer

@@ -1,1 +1,0 @@
-"""The sending of wakes: to webhooks, signed and judged, and to wake streams."""

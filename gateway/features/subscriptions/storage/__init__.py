@@ -1,1 +1,0 @@
-"""Subscriptions as they are stored: documents of the log."""
