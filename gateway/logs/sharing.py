@@ -6,14 +6,17 @@ A stream's state in memory may be stale, and is confirmed before a client gets i
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from gateway.protocol.streams.state import Change, ClockReading, StreamState
 
 
-class LogListener(Protocol):
-    """An observer of what other processes do to a shared log, called on the event loop."""
+class LogListener:
+    """An observer of what other processes do to a shared log, called on the event loop.
+
+    It does nothing by default: a log of documents alone has no streams.
+    """
 
     def on_change(self, change: Change) -> None:
         """Apply the change of a followed stream; records too long for a notification are absent."""

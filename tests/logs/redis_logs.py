@@ -7,11 +7,14 @@ import contextlib
 from functools import partial
 from typing import TYPE_CHECKING
 
+from typing_extensions import override
+
 from gateway.errors import LogUnavailable
 from gateway.logs.redis.commits import commit_call
 from gateway.logs.redis.connector import RedisSettings
 from gateway.logs.redis.log import RedisLog
 from gateway.logs.redis.names import RedisNames
+from gateway.logs.sharing import LogListener
 from gateway.settings.log_kinds.redis import parse_redis
 from tests.logs import contract
 from tests.support.listener import Listener
@@ -26,7 +29,7 @@ if TYPE_CHECKING:
     from tests.support.redis_servers import RedisServer
 
 
-class Hearing:
+class Hearing(LogListener):
     """A listener that remembers everything."""
 
     def __init__(self) -> None:
@@ -35,18 +38,23 @@ class Hearing:
         self.removals: list[tuple[str, int]] = []
         self.histories = 0
 
+    @override
     def on_change(self, change: Change) -> None:
         self.changes.append(change)
 
+    @override
     def on_missed_changes(self, path: str) -> None:
         self.missing.append(path)
 
+    @override
     def on_removal(self, path: str, stream_id: int) -> None:
         self.removals.append((path, stream_id))
 
+    @override
     def on_missed_removals(self) -> None:
         self.histories += 1
 
+    @override
     def on_history_change(self) -> None:
         self.histories += 1
 

@@ -146,4 +146,3 @@ async def test_names_are_forgotten_beyond_their_number(monkeypatch: pytest.Monke
         at.answers[number].set_result(AwaitedNames(frozenset()))
         await task
     assert [names.is_settled(name) for name in "abc"] == [False, False, True]
-    assert names.times_forgotten == 1

@@ -82,12 +82,6 @@ COMPARED = counter(
     "for as it had changed more streams than it can report one by one.",
     *("route", "event"),
 )
-FORGOTTEN = counter(
-    "headgate_subscription_forgotten_names_total",
-    "Times that all remembered names of streams were forgotten as there were too many: names that "
-    "no subscription matches, or those that the gateway that delivers was asked for.",
-    *("route", "names"),
-)
 EVENTS = (
     *("acknowledged", "begun", "claimed", "delivered", "expired", "failed", "fenced"),
     *("replayed", "retried", "tested"),
@@ -120,7 +114,6 @@ def samples(
     yield Sample(OLDEST, (prefix,), now - oldest)
     yield Sample(LINKED, (prefix,), len(membership.streams))
     yield Sample(LATE, (prefix,), len(membership.late))
-    yield Sample(FORGOTTEN, (prefix, "unmatched"), membership.unlinked.times_forgotten)
     yield Sample(PENDING, (prefix, "running"), deliveries.running)
     yield Sample(PENDING, (prefix, "waiting"), deliveries.waiting)
     for event in EVENTS:

@@ -46,4 +46,4 @@ def _subscriptions(
     def make(owned: Documents) -> OwnedLogSubscriptions:
         return OwnedLogSubscriptions(prefix, streams, owned, rules, clock, rights)
 
-    return SharedSubscriptions(prefix, streams, documents, sharing, make)
+    return SharedSubscriptions(prefix, documents, sharing, make, streams.watch)

@@ -18,13 +18,11 @@ from gateway.features.questions.subscriptions import (
     ListSubscriptions,
     PauseSubscription,
     PutSubscription,
-    ReceiverTestResult,
     ReplayResult,
     ReplaySubscription,
     SendTestDelivery,
     SubscriptionAnswer,
     SubscriptionChange,
-    SubscriptionDescription,
     SubscriptionPage,
     SubscriptionQuestion,
     merged_pages,
@@ -117,105 +115,90 @@ async def carry_out(
     return mail.HandedOnResponse(200, "", msgspec.json.encode(found))
 
 
-_OneSubscription = DescribeSubscription | SubscriptionChange
 MOST_CHANGES = 100  # that are remembered: processes hand on a change at the same time
 
 
 async def answer_for(
     engine: RouteSubscriptions, question: SubscriptionQuestion
 ) -> SubscriptionAnswer | AnswerFailure:
-    """Return the answer for the subscriptions of one route. Raises HeadgateError."""
+    """Return the answer for the subscriptions of one route. Raises HeadgateError.
+
+    A change that several processes hand on is made once: all get its result.
+    """
     try:
         if isinstance(question, ListSubscriptions):
             return await Turns().run(list_subscriptions(engine, question))
-        return await OperatorRequests(engine).answer(question)
-    except SubscriptionRefused as refusal:
-        return AnswerFailure(refusal.status, refusal.detail)
-
-
-class OperatorRequests:
-    """The requests of operators to the subscriptions of one route."""
-
-    def __init__(self, engine: RouteSubscriptions) -> None:
-        self._engine = engine
-        self._requests = SubscriptionRequests(engine)
-
-    async def answer(self, question: _OneSubscription) -> SubscriptionAnswer:
-        """Return the answer. Raises SubscriptionRefused, HeadgateError.
-
-        A change that several processes hand on is made once: all get its result.
-        """
         if isinstance(question, DescribeSubscription) or not question.change_id:
-            return await self._answer(question)
-        changes = self._engine.operator_changes
+            return await _answer_about(engine, question)
+        changes = engine.operator_changes
         task = changes.get(question.change_id)
         if task is None:
-            task = asyncio.get_running_loop().create_task(self._answer(question))
+            task = asyncio.get_running_loop().create_task(_answer_about(engine, question))
             changes[question.change_id] = task
             while len(changes) > MOST_CHANGES:
                 del changes[next(iter(changes))]
         return await asyncio.shield(task)
+    except SubscriptionRefused as refusal:
+        return AnswerFailure(refusal.status, refusal.detail)
 
-    async def _answer(self, question: _OneSubscription) -> SubscriptionAnswer:
-        match question:
-            case DescribeSubscription():
-                return describe(self._engine, self._requests.find(question.id), question)
-            case PutSubscription():
-                return await self._put(question)
-            case DeleteSubscription():
-                was_there = question.id in self._engine.by_id
-                await self._requests.delete(question.id)
-                return DeletionResult(was_there)
-            case PauseSubscription():
-                return await self._pause(question)
-            case ReplaySubscription():
-                return await self._replay(question)
-            case SendTestDelivery():
-                return await self._test(question.id)
-            case _:
-                assert_never(question)
 
-    def _describe(self, subscription_id: str) -> SubscriptionDescription:
-        found = self._requests.find(subscription_id)
-        question = DescribeSubscription(self._engine.prefix, subscription_id, with_urls=True)
-        return describe(self._engine, found, question)
+async def _answer_about(
+    engine: RouteSubscriptions, question: DescribeSubscription | SubscriptionChange
+) -> SubscriptionAnswer:
+    """Return the answer about one subscription. Raises SubscriptionRefused, HeadgateError."""
+    requests = SubscriptionRequests(engine)
+    match question:
+        case DescribeSubscription():
+            return describe(engine, requests.find(question.id), question)
+        case PutSubscription():
+            await _put(engine, question)
+        case DeleteSubscription():
+            was_there = question.id in engine.by_id
+            await requests.delete(question.id)
+            return DeletionResult(was_there)
+        case PauseSubscription():
+            await _pause(engine, question)
+        case ReplaySubscription():
+            return await _replay(engine, question)
+        case SendTestDelivery():
+            found = requests.find(question.id)
+            if found.configuration.type != "webhook":
+                raise invalid("only the receiver of a webhook subscription can be tested")
+            return await engine.sender.test(found)
+        case _:
+            assert_never(question)
+    described = DescribeSubscription(engine.prefix, question.id, with_urls=True)
+    return describe(engine, requests.find(question.id), described)
 
-    async def _put(self, question: PutSubscription) -> SubscriptionDescription:
-        if not 0 < len(quote(question.id, safe="")) <= LONGEST_ID:
-            raise invalid(f"an id has 1 to {LONGEST_ID} bytes, percent-encoded")
-        configuration = parse_configuration(bytes(question.body), self._engine.prefix)
-        owner = SubscriptionOwner(is_operators=self._engine.rights.guard() is not None)
-        await self._requests.put(question.id, configuration, owner)
-        return self._describe(question.id)
 
-    async def _pause(self, question: PauseSubscription) -> SubscriptionDescription:
-        """Send no wakes any more, or again, at once if something is pending.
+async def _put(engine: RouteSubscriptions, question: PutSubscription) -> None:
+    if not 0 < len(quote(question.id, safe="")) <= LONGEST_ID:
+        raise invalid(f"an id has 1 to {LONGEST_ID} bytes, percent-encoded")
+    configuration = parse_configuration(bytes(question.body), engine.prefix)
+    owner = SubscriptionOwner(is_operators=engine.rights.guard() is not None)
+    await SubscriptionRequests(engine).put(question.id, configuration, owner)
 
-        A lease that is in force stays so.
-        """
-        engine, found = self._engine, self._requests.find(question.id)
-        if found.is_paused is question.resumes:
-            found.delivery.paused_at = None if question.resumes else engine.clock()
-            engine.rows.mark(found)
-            engine.wakes.retry_now(found)  # which leaves paused ones alone
+
+async def _pause(engine: RouteSubscriptions, question: PauseSubscription) -> None:
+    """Send no wakes any more, or again, at once if something is pending.
+
+    A lease that is in force stays so.
+    """
+    found = SubscriptionRequests(engine).find(question.id)
+    if found.is_paused is question.resumes:
+        found.delivery.paused_at = None if question.resumes else engine.clock()
+        engine.rows.mark(found)
+        engine.wakes.retry_now(found)  # which leaves paused ones alone
+    await engine.rows.flush()
+
+
+async def _replay(engine: RouteSubscriptions, question: ReplaySubscription) -> ReplayResult:
+    if question.offset is not None and question.since is not None:
+        raise invalid("give an offset or a time, not both")
+    start = ReplayPlace(question.offset, question.since)
+    await engine.refresh(question.streams)
+    async with engine.changing:
+        found = SubscriptionRequests(engine).find(question.id)
+        moved = await engine.streams.turns.run(set_back(engine, found, question.streams, start))
         await engine.rows.flush()
-        return self._describe(question.id)
-
-    async def _replay(self, question: ReplaySubscription) -> ReplayResult:
-        engine = self._engine
-        start = ReplayPlace(question.offset, question.since)
-        if question.offset is not None and question.since is not None:
-            raise invalid("give an offset or a time, not both")
-        await engine.refresh(question.streams)
-        async with engine.changing:
-            found = self._requests.find(question.id)
-            steps = set_back(engine, found, question.streams, start)
-            moved = await engine.streams.turns.run(steps)
-            await engine.rows.flush()
-        return ReplayResult(moved, found.delivery.generation)
-
-    async def _test(self, subscription_id: str) -> ReceiverTestResult:
-        found = self._requests.find(subscription_id)
-        if found.configuration.type != "webhook":
-            raise invalid("only the receiver of a webhook subscription can be tested")
-        return await self._engine.sender.test(found)
+    return ReplayResult(moved, found.delivery.generation)

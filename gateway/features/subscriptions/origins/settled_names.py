@@ -50,7 +50,6 @@ class SettledNames:
     def __init__(self, ask: Callable[[Sequence[str]], Awaitable[AwaitedNames]]) -> None:
         self._ask = ask
         self._awaited: dict[str, bool] = {}
-        self.times_forgotten = 0  # that there were too many
         self._has_no_subscriptions = False
         self._age = 0  # grows with each change of subscriptions
         self._waiting: dict[str, Later[None]] = {}
@@ -117,7 +116,6 @@ class SettledNames:
     def _take(self, names: Iterable[str], answer: AwaitedNames) -> None:
         if len(self._awaited) >= MOST_NAMES:
             self._awaited.clear()
-            self.times_forgotten += 1
         self._has_no_subscriptions = answer.has_no_subscriptions
         if not answer.has_no_subscriptions:
             self._awaited |= {name: name in answer.awaited for name in names}

@@ -15,7 +15,6 @@ from typing_extensions import override
 from gateway.errors import HeadgateError, LogUnavailable
 from gateway.features.beats import BEAT_S, MISSES
 from gateway.features.delivery.documents import documents_in
-from gateway.features.subscriptions import metrics
 from gateway.features.subscriptions.origins import settled_names
 from gateway.features.subscriptions.origins.origin_streams import AskingAgain, EmptyCreations
 from gateway.features.subscriptions.origins.origin_subscriptions import OriginSubscriptions
@@ -27,24 +26,20 @@ from gateway.features.subscriptions.origins.settled_names import (
     encode_answer,
 )
 from gateway.features.subscriptions.shared import mail
-from gateway.features.subscriptions.shared.changes import ChangeSource
 from gateway.features.subscriptions.shared.lease import work_sharing_of
 from gateway.features.subscriptions.shared.loader import OwnedSubscriptions
 from gateway.features.subscriptions.shared.mail import WriteReport
 from gateway.features.subscriptions.shared.subscriptions import SharedSubscriptions
 from gateway.logs.sharing import LogListener
-from gateway.telemetry.metrics import Sample
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from gateway.features.delivery.documents import Documents
-    from gateway.features.subscriptions.shared.changes import ReportedChanges
     from gateway.features.subscriptions.shared.mail import StreamNote
     from gateway.features.subscriptions.streams import StreamChange
     from gateway.logs.contract import Log
     from gateway.protocol.streams.offsets import TailBound
-    from gateway.protocol.streams.state import Change
     from gateway.runtime.write_journal import Write
 
 
@@ -105,7 +100,7 @@ OUTDATED_S = MISSES * BEAT_S + 1.0
 REPEAT_S = 0.25  # between two messages to it
 
 
-class SharedOriginSubscriptions(SharedSubscriptions):
+class SharedOriginSubscriptions(SharedSubscriptions, LogListener):
     """The subscriptions of one route to an origin, as one of its gateways has them."""
 
     def __init__(
@@ -122,7 +117,9 @@ class SharedOriginSubscriptions(SharedSubscriptions):
         def make_owned(documents: Documents) -> OwnedOriginSubscriptions:
             return make(documents, AskingAgain(self._outdate_names, self._outdate_soon))
 
-        super().__init__(prefix, HistorySource(log), stored, sharing, make_owned)
+        assert log.sharing is not None, "it has the documents of several gateways"
+        super().__init__(prefix, stored, sharing, make_owned)
+        log.sharing.listen(self)  # it has no streams: its only change is that it loses some
         self._log = log
         self._beginning = f"{prefix}/"
         self.names = SettledNames(self._ask)
@@ -132,11 +129,6 @@ class SharedOriginSubscriptions(SharedSubscriptions):
         self._response = asyncio.Event()
         self._removed: set[str] = set()  # names that other gateways have to ask for again
         self._removal_task: asyncio.Task[None] | None = None
-
-    @override
-    def samples(self) -> Iterator[Sample]:
-        yield from super().samples()
-        yield Sample(metrics.FORGOTTEN, (self.prefix, "settled"), self.names.times_forgotten)
 
     @override
     async def close(self) -> None:
@@ -285,52 +277,9 @@ class SharedOriginSubscriptions(SharedSubscriptions):
                 super()._on_mail(found)
 
     @override
-    def _on_history_change(self) -> None:
-        self.names.forget_all()
-        super()._on_history_change()
-
-
-class HistorySource(LogListener, ChangeSource):
-    """A log that has documents and no streams: its only change is that it loses some."""
-
-    def __init__(self, log: Log) -> None:
-        assert log.sharing is not None, "others are not shared"
-        self._on_history_change: Callable[[], None] | None = None
-        log.sharing.listen(self)
-
-    @override
-    def watch(
-        self,
-        changed: ReportedChanges,
-        on_history_change: Callable[[], None],
-        on_observe: Callable[[], None],
-    ) -> None:
-        self._on_history_change = on_history_change
-
-    @override
-    def unwatch(self) -> None:
-        self._on_history_change = None
-
-    @override
     def on_history_change(self) -> None:
-        if self._on_history_change is not None:
-            self._on_history_change()
-
-    @override
-    def on_change(self, change: Change) -> None:
-        """Do nothing: there are no streams."""
-
-    @override
-    def on_missed_changes(self, path: str) -> None:
-        """Do nothing."""
-
-    @override
-    def on_removal(self, path: str, stream_id: int) -> None:
-        """Do nothing."""
-
-    @override
-    def on_missed_removals(self) -> None:
-        """Do nothing."""
+        self.names.forget_all()
+        super().on_history_change()
 
 
 def _note_of(write: Write, *, is_empty: bool) -> WriteReport:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from time import monotonic
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
@@ -36,24 +36,6 @@ MOST_WAITING = 100_000  # streams that wait to be reported: beyond it, all are c
 GATHER_S = 0.02
 RETRY_S = 0.1  # while no owner listens, or the log cannot be reached
 COMPARE_S = 60.0  # between two comparisons, if there is no reason for one
-
-
-class ChangeSource(Protocol):
-    """The changes of a shared log that a gateway notices by itself."""
-
-    def watch(
-        self,
-        changed: ReportedChanges,
-        on_history_change: Callable[[], None],
-        on_observe: Callable[[], None],
-    ) -> None:
-        """Report committed changes, and call `on_history_change` where the log may lack some.
-
-        `on_observe` is called when the streams are observed for subscriptions.
-        """
-
-    def unwatch(self) -> None:
-        """Stop that."""
 
 
 class ReportedChanges(Background):

@@ -10,7 +10,6 @@ import msgspec
 from typing_extensions import override
 
 from gateway.errors import HeadgateError, LogUnavailable
-from gateway.features.subscriptions.shared.changes import ChangeSource
 from gateway.features.subscriptions.shared.loader import OwnedSubscriptions
 from gateway.features.subscriptions.shared.mail import GrowthReport
 from gateway.features.subscriptions.streams import StreamSource
@@ -25,9 +24,9 @@ from gateway.streams.stream_table import find_stream
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 
-    from gateway.features.subscriptions.shared.changes import ReportedChanges
     from gateway.features.subscriptions.shared.lease import WorkSharing
     from gateway.features.subscriptions.shared.mail import StreamNote
+    from gateway.features.subscriptions.shared.subscriptions import SharedSubscriptions
     from gateway.features.subscriptions.streams import StreamView
     from gateway.protocol.appends import AppendOutcome
     from gateway.protocol.streams.state import ClockReading
@@ -95,40 +94,34 @@ PAUSE = 9.0
 LEAST_PAUSE_S = 0.002
 
 
-class SharedStreams(HostedStreams, ChangeSource):
+class SharedStreams(HostedStreams):
     """The streams of a shared log: all gateways report what they change (`shared.changes`)."""
 
     def __init__(self, table: StreamTable, writes: WriteQueue, sharing: WorkSharing) -> None:
         super().__init__(table, writes)
         self.table = table
         self.sharing = sharing
-        self._changed: ReportedChanges | None = None
-        self._on_history_change: Callable[[], None]
-        self._on_observe: Callable[[], None]
+        self._on_observe: Callable[[], None] | None = None
 
-    @override
-    def watch(
-        self,
-        changed: ReportedChanges,
-        on_history_change: Callable[[], None],
-        on_observe: Callable[[], None],
-    ) -> None:
-        self._changed, self._on_observe = changed, on_observe
-        self._on_history_change = on_history_change
-        self.table.commits.observers.append(changed.on_commit)
-        self.table.commits.history_observers.append(on_history_change)
+    def watch(self, subscriptions: SharedSubscriptions) -> Callable[[], None]:
+        """Report what this gateway commits to these subscriptions; return how to end that."""
+        commits = self.table.commits
+        on_commit = subscriptions.changed.on_commit
+        commits.observers.append(on_commit)
+        commits.history_observers.append(subscriptions.on_history_change)
+        self._on_observe = subscriptions.on_first_subscription
 
-    @override
-    def unwatch(self) -> None:
-        assert self._changed is not None, "it was watched"
-        self.table.commits.observers.remove(self._changed.on_commit)
-        self.table.commits.history_observers.remove(self._on_history_change)
-        self._changed = None
+        def unwatch() -> None:
+            commits.observers.remove(on_commit)
+            commits.history_observers.remove(subscriptions.on_history_change)
+            self._on_observe = None
+
+        return unwatch
 
     @override
     def observe(self, on_change: Callable[[Change], None] | None) -> None:
-        """Have the gateways report what they change; the owner leaves out what concerns nobody."""
-        if on_change is not None and self._changed is not None:
+        """Have all gateways report what they change; the owner leaves out what is not linked."""
+        if on_change is not None and self._on_observe is not None:
             self._on_observe()
 
     @override

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
     from gateway.features.delivery.documents import Documents
     from gateway.features.subscriptions.engine import SubscriptionRules
-    from gateway.features.subscriptions.shared.changes import ChangeSource
     from gateway.features.subscriptions.shared.lease import WorkSharing
     from gateway.features.subscriptions.shared.loader import OwnedSubscriptions
 
@@ -67,12 +66,15 @@ class SharedSubscriptions(Background):
     def __init__(
         self,
         prefix: str,
-        changes: ChangeSource,
         documents: Documents,
         sharing: WorkSharing,
         make: Callable[[Documents], OwnedSubscriptions],
+        watch: Callable[[SharedSubscriptions], Callable[[], None]] | None = None,
     ) -> None:
-        """`make` makes the subscriptions of the owner, with the documents that it may write."""
+        """`make` makes the subscriptions of the owner, with the documents that it may write.
+
+        `watch` reports what this gateway changes from the opening on; it returns how to end that.
+        """
         self.prefix = prefix
         # Each is called with the subscriptions that this gateway is about to open.
         self.opening_observers: list[Callable[[OwnedSubscriptions], None]] = []
@@ -89,7 +91,8 @@ class SharedSubscriptions(Background):
         self.changed = ReportedChanges(sharing, self.loader, lambda: self.comparisons.schedule())
         self.comparisons = TailComparisons(self.loader, self.changed)
         self.keys = KeyRing(documents)
-        self._changes = changes
+        self._watch = watch
+        self._unwatch: Callable[[], None] | None = None
         self._mailboxes = sharing.mailboxes
         self._failures = BeatFailures(prefix)
         self._next_beat = asyncio.Event()  # replaced by each beat
@@ -111,7 +114,8 @@ class SharedSubscriptions(Background):
     async def open(self) -> None:
         """Find the owner, and deliver if there is none; the log may be reached later."""
         self._mailboxes.open(self.lease.name, lambda message: self._on_mail(mail.decode(message)))
-        self._changes.watch(self.changed, self._on_history_change, self._on_first_subscription)
+        if self._watch is not None:
+            self._unwatch = self._watch(self)
         for task in (self, self.changed, self.comparisons):
             task.start()
         with contextlib.suppress(TimeoutError):
@@ -121,7 +125,8 @@ class SharedSubscriptions(Background):
 
     async def close(self) -> None:
         """End deliveries, and let another gateway take over at once: the lease says so to all."""
-        self._changes.unwatch()
+        if self._unwatch is not None:
+            self._unwatch()
         for task in (self, self.comparisons, self.changed):
             await task.stop()
         if self._sending is not None:
@@ -240,14 +245,14 @@ class SharedSubscriptions(Background):
         beat, self._next_beat = self._next_beat, asyncio.Event()
         beat.set()
 
-    def _on_history_change(self) -> None:
+    def on_history_change(self) -> None:
         """Begin anew with what the log has, which may have lost what it acknowledged."""
         self.loader.outdate()
         self._hurry.set()
 
     # Reports of changes
 
-    def _on_first_subscription(self) -> None:
+    def on_first_subscription(self) -> None:
         """Have all gateways report what they change from now on."""
         if not self.changed.is_active:
             self._report_changes()

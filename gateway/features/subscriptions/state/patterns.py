@@ -275,12 +275,8 @@ def _literals(run: list[str]) -> tuple[tuple[int, str], ...]:
 class UnlinkedNames(set[str]):
     """Names that are known to match nothing, all forgotten where they are too many."""
 
-    def __init__(self) -> None:
-        self.times_forgotten = 0
-
     @override
     def add(self, path: str) -> None:
         if path not in self and len(self) >= MOST_UNLINKED:
             self.clear()
-            self.times_forgotten += 1
         super().add(path)
