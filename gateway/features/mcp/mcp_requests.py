@@ -23,7 +23,7 @@ from gateway.features.mcp import rpc
 from gateway.features.mcp.event_types import event_types
 from gateway.features.mcp.requests import STREAM, EventRequests, changes_subscriptions
 from gateway.features.mcp.route_events import EventStream, RouteEvents
-from gateway.features.mcp.rpc import RpcCallError, RpcError
+from gateway.features.mcp.rpc import RpcError
 from gateway.features.subscriptions.engine import RouteSubscriptions
 from gateway.features.subscriptions.shared import mail
 from gateway.features.subscriptions.shared.subscriptions import SharedSubscriptions
@@ -181,9 +181,7 @@ async def _response(
     try:
         call = rpc.call_of(message, version, method)
     except RpcError as error:
-        return rpc.refusal(error), error.status(is_stateless=False)
-    except RpcCallError as refused:
-        return rpc.refusal(refused.error, refused.id), refused.error.status(is_stateless=True)
+        return rpc.refusal(error, error.call_id), error.status(is_stateless=error.is_of_call)
     if call is None or call.id is None:
         return None
     try:

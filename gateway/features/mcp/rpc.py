@@ -48,12 +48,19 @@ class RpcError(Exception):
         self.code = code
         self.message = message
         self.data = data
+        self.call_id: RpcId | None = None
+        self.is_of_call = False  # its message was read, which may have no id
 
     @property
     def document(self) -> dict[str, Any]:
         """The error as the response has it."""
         error = {"code": self.code, "message": self.message}
         return {**error, "data": self.data} if self.data else error
+
+    def of_call(self, call_id: RpcId | None) -> RpcError:
+        """Return the error as that of a message which was read, with its id."""
+        self.call_id, self.is_of_call = call_id, True
+        return self
 
     def status(self, *, is_stateless: bool) -> int:
         """Return the status of the HTTP response."""
@@ -128,21 +135,12 @@ def call_of(message: object, version: str | None, method: str | None) -> RpcCall
     if not isinstance(name, str) or not (has_id or is_notification):
         raise RpcError(INVALID_REQUEST, "a request has a method and an id, a text or a number")
     if not isinstance(params, dict):
-        raise RpcCallError(RpcError(INVALID_PARAMS, "params is an object"), call_id)
+        raise RpcError(INVALID_PARAMS, "params is an object").of_call(call_id)
     try:
         is_stateless = _is_stateless(name, params, version, method, is_call=has_id)
     except RpcError as error:
-        raise RpcCallError(error, call_id) from None
+        raise error.of_call(call_id) from None
     return RpcCall(name, params, call_id, is_stateless)
-
-
-class RpcCallError(Exception):
-    """An RpcError of a message whose id was read."""
-
-    def __init__(self, error: RpcError, call_id: RpcId | None) -> None:
-        super().__init__(error.message)
-        self.error = error
-        self.id = call_id
 
 
 def _is_stateless(

@@ -2,22 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
-Code = Literal[
-    "ALREADY_CLAIMED",
-    "FENCED",
-    "INVALID_OFFSET",
-    "INVALID_REQUEST",
-    "LIMIT_REACHED",
-    "NO_PENDING_WORK",
-    "SUBSCRIPTION_ALREADY_EXISTS",
-    "SUBSCRIPTION_NOT_FOUND",
-    "TOKEN_EXPIRED",
-    "TOKEN_INVALID",
-    "WEBHOOK_URL_REJECTED",
-]
-STATUS: dict[Code, int] = {
+STATUS = {
     "ALREADY_CLAIMED": 409,
     "FENCED": 409,
     "INVALID_OFFSET": 409,
@@ -41,16 +26,12 @@ NO_PUBLIC_URL = (
 class SubscriptionRefused(Exception):
     """A request to a subscription that is refused; `members` are more members of its error."""
 
-    def __init__(self, code: Code, detail: str, **members: object) -> None:
+    def __init__(self, code: str, detail: str, **members: object) -> None:
         super().__init__(detail)
-        self.code: Code = code
+        self.code = code
+        self.status = STATUS[code]
         self.detail = detail
         self.members = members
-
-    @property
-    def status(self) -> int:
-        """The status of the response."""
-        return STATUS[self.code]
 
     @property
     def document(self) -> dict[str, object]:

@@ -328,7 +328,9 @@ class SubscriptionRequests:
             raise SubscriptionRefused("TOKEN_INVALID", "send Authorization: Bearer TOKEN")
         await self.prepare_keys()
         generation = check_token(engine.keys, token, subscription, engine.clock())
-        engine.rights.check_worker(subscription)
+        owner, claimers = subscription.owner, engine.rights.claimers
+        worker = owner if subscription.is_webhook else claimers.get(subscription)
+        engine.rights.check_worker(worker)
         if is_callback and not subscription.is_webhook:
             raise invalid("the subscription is no webhook")
         request = parse_acknowledgement(body)

@@ -31,7 +31,7 @@ from gateway.features.subscriptions.shared.lease import SubscriptionsLease, work
 from gateway.features.subscriptions.state.delivery_state import CursorRow, DeliveryState
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Mapping
+    from collections.abc import AsyncIterator, Mapping
 
     from gateway.features.delivery.documents import Documents
     from gateway.features.subscriptions.copies.cursors import ComparedStreams
@@ -101,13 +101,10 @@ class RowChanges:
         A new subscription is there once its last row is. The generation of one that is there
         already follows its cursors, so that a copy that was cut short is made again.
         """
-        changes = list(self._rows_in_order())
+        kinds = self._cursors, self._deliveries, self._configurations
+        changes = [row for rows in kinds for row in rows.items()]
         for start in range(0, len(changes), AT_ONCE):
             await documents.write(dict(changes[start : start + AT_ONCE]))
-
-    def _rows_in_order(self) -> Iterator[tuple[str, bytes | None]]:
-        for rows in (self._cursors, self._deliveries, self._configurations):
-            yield from rows.items()
 
 
 MAX_LOST_RACES = 20  # copies in a row that a gateway of the target overtakes

@@ -258,11 +258,13 @@ class SharedOriginSubscriptions(SharedSubscriptions, LogListener):
             self.names.forget_all()  # a subscription may have been created without this gateway
 
     @override
-    def _on_mail(self, found: mail.Mail | mail.MissedMessages | None) -> None:
+    def _on_missed(self) -> None:
+        self.names.forget_all()
+        super()._on_missed()
+
+    @override
+    def _on_mail(self, found: mail.Mail | None) -> None:
         match found:
-            case mail.MissedMessages():
-                self.names.forget_all()
-                super()._on_mail(found)
             case mail.RemovalReport():
                 self.names.forget(found.names)
             case mail.ForgetRequest():

@@ -139,10 +139,6 @@ class RelayResponse(msgspec.Struct, frozen=True, tag="response"):
     id: str
 
 
-class MissedMessages(msgspec.Struct, frozen=True):
-    """A mailbox's note that messages may have been lost with a connection; nobody sends it."""
-
-
 class HandedOnRequest(msgspec.Struct, frozen=True):
     """A request to a control path; `name` is its path below the prefix of the route."""
 
@@ -181,13 +177,8 @@ decode_request = msgspec.msgpack.Decoder(HandedOnRequest).decode
 decode_response = msgspec.msgpack.Decoder(HandedOnResponse).decode
 
 
-def decode(message: bytes | None) -> Mail | MissedMessages | None:
-    """Return a message of a mailbox, which is None where messages may have been lost.
-
-    One of another version of Headgate, or of another program, gives None.
-    """
-    if message is None:
-        return MissedMessages()
+def decode(message: bytes) -> Mail | None:
+    """Return a message; None for one of another version of Headgate, or of another program."""
     try:
         return _decoder.decode(message)
     except NOT_JSON:  # the errors of MessagePack are the same

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -169,10 +169,7 @@ class RequestRelay:
 
     def send_soon(self, name: str, message: bytes) -> None:
         """Send a message to another gateway, as far as it can be reached."""
-        self._begin(self._send(name, message))
-
-    async def _send(self, name: str, message: bytes) -> None:
-        await self._mailboxes.send(name, message)
+        self._begin(self._mailboxes.send(name, message))
 
     def on_missed(self) -> None:
         """Look for responses whose messages may have been missed."""
@@ -211,13 +208,13 @@ class RequestRelay:
         self.counts["received"] += 1
         await self._mailboxes.send_parcel(sent.sender, sent.id, encoded, message)
 
-    def _begin(self, work: Coroutine[None, None, None]) -> None:
+    def _begin(self, work: Coroutine[Any, Any, object]) -> None:
         task = asyncio.get_running_loop().create_task(_quietly(work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
 
-async def _quietly(work: Coroutine[None, None, None]) -> None:
+async def _quietly(work: Coroutine[Any, Any, object]) -> None:
     try:
         await work
     except LogUnavailable:

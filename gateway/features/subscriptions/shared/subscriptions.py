@@ -113,7 +113,7 @@ class SharedSubscriptions(Background):
 
     async def open(self) -> None:
         """Find the owner, and deliver if there is none; the log may be reached later."""
-        self._mailboxes.open(self.lease.name, lambda message: self._on_mail(mail.decode(message)))
+        self._mailboxes.open(self.lease.name, self._on_message)
         if self._watch is not None:
             self._unwatch = self._watch(self)
         for task in (self, self.changed, self.comparisons):
@@ -272,11 +272,19 @@ class SharedSubscriptions(Background):
 
     # Mail
 
-    def _on_mail(self, found: mail.Mail | mail.MissedMessages | None) -> None:
+    def _on_message(self, message: bytes | None) -> None:
+        """Take a message, or None where some may have been lost with a connection."""
+        if message is None:
+            self._on_missed()
+        else:
+            self._on_mail(mail.decode(message))
+
+    def _on_missed(self) -> None:
+        self.relay.on_missed()
+        self.comparisons.schedule()
+
+    def _on_mail(self, found: mail.Mail | None) -> None:
         match found:
-            case mail.MissedMessages():
-                self.relay.on_missed()
-                self.comparisons.schedule()
             case mail.ChangeReport():
                 self.changed.add(found)
             case mail.ComparisonRequest():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pkgutil
 from math import inf
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 from weakref import WeakKeyDictionary
 
 import msgspec
@@ -112,16 +112,6 @@ class SubscriptionOwner(NamedTuple):
         return OwnerRow(principal.account, principal.name, grants, until, proof)
 
 
-class OwnedSubscriptionLike(Protocol):
-    """A subscription, as far as its owner is judged."""
-
-    owner: SubscriptionOwner
-
-    @property
-    def is_webhook(self) -> bool:
-        """True if its owner is called, and nobody claims its wakes."""
-
-
 class OwnerAccess:
     """Decides whether owners and workers may still act, by the route's guard and the bans."""
 
@@ -137,14 +127,11 @@ class OwnerAccess:
             return BANNED
         return None if owner.still_may(self.guard(), needs, now) else ACCESS_ENDED
 
-    def check_worker(self, subscription: OwnedSubscriptionLike) -> None:
+    def check_worker(self, worker: SubscriptionOwner | None) -> None:
         """Raise the refusal of a worker that is banned, or whose credential was revoked.
 
         A lease outlives a credential that expires. A worker that is not known is not refused.
         """
-        worker = self.claimers.get(subscription)
-        if subscription.is_webhook:
-            worker = subscription.owner
         if worker is None:
             return
         if self.bans.bans_account(worker.account):
