@@ -26,13 +26,15 @@ if TYPE_CHECKING:
     from gateway.telemetry.outbound import FailureKind
 
 
-CALL_S = 10.0  # seconds for a whole call: whoever needs longer answers at once, and calls back
+CALL_S = (
+    10.0  # seconds for a whole call: a receiver that needs longer answers at once, and calls back
+)
 ACCEPTED = range(200, 300)  # statuses, of which the body is read as well
 HTTPS_PORTS = frozenset({443, 8443})  # any other is seldom a receiver's, and often a machine's
 UNREACHABLE = "connection_refused"  # the category of a failure that has no other one
 _MOVED = "give the URL that it redirects to: redirects are not followed"
 _MISSED = "correct the path in the webhook's URL, or let it take POST there"
-# What to do about statuses. The response itself may say more, and is not shown: whoever subscribes
+# What to do about statuses. The response itself may say more, and is not shown: a subscriber
 # could read what any server says.
 _REFUSED = {
     **dict.fromkeys((301, 302, 303, 307, 308), _MOVED),

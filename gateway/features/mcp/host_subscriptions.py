@@ -39,7 +39,7 @@ DAY_S = 86_400.0
 LEAST_TTL_S, USUAL_TTL_S, LONGEST_TTL_S = 60.0, 7 * DAY_S, 30 * DAY_S
 FORMER_SECRET_S = 3_600.0  # for how long a secret that was replaced signs as well
 LONGEST_URL = 2_048
-# Challenges to one host: whoever subscribes could have somebody else called otherwise.
+# Challenges to one host: a subscriber could have another server called otherwise.
 CHALLENGES, CHALLENGES_S = 10, 60.0
 
 

@@ -151,7 +151,7 @@ class _HostedWatch(StreamWatch):
 
     @override
     async def wait_behind(self, at: EventPosition | None) -> None:
-        """Do nothing: each change is told."""
+        """Do nothing: each change calls back."""
 
     @override
     def stop(self) -> None:

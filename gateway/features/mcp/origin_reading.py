@@ -60,7 +60,7 @@ if TYPE_CHECKING:
 
 
 # seconds until a stream is checked again that is not there, has ended, or is not followed because
-# of max_feeds: as often as hosts are told to poll
+# of max_feeds: as often as hosts are asked to poll
 CHECK_AGAIN_S = 5.0
 
 
@@ -70,7 +70,7 @@ class OriginWatch(StreamWatch, Waiter):
     Its client holds a place among the live readers. While it waits, the feed has that place.
     """
 
-    principal = None  # whoever has opened the stream of events judges it again itself
+    principal = None  # the stream of events checks its client again itself
     client = ReaderClient(0, None, "MCP Events")
 
     def __init__(
@@ -365,7 +365,7 @@ class OriginEventReader(EventReader):
         self.edge.cache.on_growth(f"{self.edge.prefix}/{name}", known)
 
     def request(self, name: str, offset: str) -> CacheRequest:
-        """Return a read of nobody in particular, as the cache and the feeds see it."""
+        """Return a read of no client in particular, as the cache and the feeds see it."""
         read = edge_target.catch_up(self.edge.parse(f"{self.edge.prefix}/{name}"), offset)
         sender = RequestSender("", self.edge.requests.scheme, self._host)
         headers = CIMultiDict({"Host": self._host})

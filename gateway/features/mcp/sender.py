@@ -201,5 +201,5 @@ class WebhookEvents:
             subscription.delivery.succeed()
         else:
             self._engine.wakes.move(subscription, [CursorChange(link, at.position, at.is_closed)])
-        if link.position == at.position:  # nobody has set it back meanwhile
+        if link.position == at.position:  # no operator has set it back meanwhile
             link.messages, link.numbering = at.messages, at.numbering

@@ -21,7 +21,7 @@ LONGEST_WAKE = 1 << 20
 
 
 class WakeSnapshot(NamedTuple):
-    """The streams of a wake as JSON texts, and their ends as they are told in it.
+    """The streams of a wake as JSON texts, and their ends as it has them.
 
     It `is_partial` if only pending streams are in it, perhaps not even all of them.
     """

@@ -162,7 +162,7 @@ class ControlRequest:
         self._engine.rights.claimers[self._requests.find(subscription_id)] = claimer
         is_remote = isinstance(self._request.connection.wire, RemoteClient)
         if self._request.transport is None and not is_remote:
-            # Nobody gets the response: the events would wait for the end of a lease.
+            # No worker gets the response: the events would wait for the end of a lease.
             wake = {name: claimed[name] for name in ("wake_id", "generation")}
             token, release = str(claimed["token"]), msgspec.json.encode(wake)
             await self._requests.acknowledge(subscription_id, "release", token, release)
@@ -195,7 +195,7 @@ class ControlRequest:
             raise Forbidden(f"{refusal.detail}; {purpose} {_NEEDED}") from None
 
     async def _check_worker(self, found: DurableSubscription) -> None:
-        """Raise Forbidden for whoever may not claim the wakes of another principal either.
+        """Raise Forbidden for a client that may not claim the wakes of another principal either.
 
         Workers look up the wake stream, and a claim tells them the rest.
         """

@@ -211,7 +211,7 @@ class Membership:
     def on_change(self, change: StreamChange) -> Sequence[StreamLink]:
         """Apply a committed change, and wake whom it concerns; return the links that it concerns.
 
-        More data concerns nobody while the stream is pending for all.
+        More data changes nothing while the stream is pending for all.
         """
         state = change.state
         stream = self.streams.get(state.path)
@@ -291,23 +291,23 @@ class Membership:
             return
         self.late.drop(stream.path)
         stream.state = None
-        kept: list[StreamLink] = []
+        links: list[StreamLink] = []
         for link in stream.links:
             subscription = link.subscription
             subscription.note_seen(stream.path)
             subscription.forget_pending(stream.path)
             if link.is_explicit:
                 link.is_glob = False  # the pattern matches it again once it is created
-                kept.append(link)
+                links.append(link)
                 continue
             subscription.unlinked = 0
             if link.is_stored or link.is_recreated:
                 self.remember_removed(link)
-                kept.append(link)
+                links.append(link)
             else:
                 subscription.links.pop(stream.path, None)
-        stream.links = tuple(kept)
-        if not kept:
+        stream.links = tuple(links)
+        if not links:
             del self.streams[stream.path]
 
     def remember_removed(self, link: StreamLink) -> None:
@@ -336,7 +336,7 @@ def _may_wait(
 
 
 def _consider_all(stream: LinkedStream, consider: Callable[[DurableSubscription], object]) -> None:
-    """Wake whoever has the stream pending, and note whether more data can wake anybody."""
+    """Wake the subscriptions that have the stream pending, and note whether more data can."""
     for link in stream.links:
         consider(link.subscription)
     stream.note_pending()

@@ -230,7 +230,7 @@ class SubscriptionRequests:
                 try:
                     await self._engine.streams.turns.run(steps)
                 finally:
-                    at_once(steps)  # the rest, if whoever asked has left
+                    at_once(steps)  # the rest, if the client has left
             await self._engine.rows.flush()  # also of one that could not be deleted durably before
 
     async def link(self, subscription_id: str, names: Sequence[str]) -> None:
@@ -268,7 +268,7 @@ class SubscriptionRequests:
         link = subscription.links.get(name)
         if link is None or not link.is_explicit:
             return False
-        # An origin has no list that has told since the start that the pattern matches. If there is
+        # An origin has no list that has shown since the start that the pattern matches. If there is
         # no such stream, the next check of its end drops the link.
         is_unlisted = not engine.streams.is_listed
         link.is_explicit = False

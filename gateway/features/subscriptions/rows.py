@@ -178,12 +178,12 @@ class SubscriptionRows:
                 self._waiter = None
                 try:
                     await self._write_dirty()
-                except Exception as error:  # noqa: BLE001 - whoever waits must hear of it
+                except Exception as error:  # noqa: BLE001 - the waiting calls get the error
                     if not isinstance(error, HeadgateError):
                         log.exception("subscription.not_stored")
                         error = LogUnavailable("the subscription could not be stored")
                     waiter.set_exception(error)
-                    waiter.exception()  # whoever waited may be gone
+                    waiter.exception()  # no call may wait any more
                 else:
                     waiter.set_result(None)
         finally:
@@ -193,7 +193,7 @@ class SubscriptionRows:
         """Write what is marked now; what is marked meanwhile is left to the next write."""
         names = list(self._dirty)
         if not names:
-            await self._documents.write({})  # whoever waits sends something: is it still ours?
+            await self._documents.write({})  # the caller sends something: is it still ours?
         for start in range(0, len(names), AT_ONCE):
             dirty = [name for name in names[start : start + AT_ONCE] if name in self._dirty]
             part = {name: self._dirty.pop(name) for name in dirty}

@@ -40,7 +40,7 @@ class StreamView(Protocol):
 
     @property
     def first(self) -> Position:
-        """The position of what is still kept."""
+        """The position of the first data that are still there."""
 
     @property
     def beginning(self) -> Position:
@@ -56,7 +56,7 @@ class StreamView(Protocol):
 
     @property
     def soft_deleted(self) -> bool:
-        """True if the stream was deleted, and is kept for its forks."""
+        """True if the stream was deleted, and stays for its forks."""
 
     def is_along(self, other: OtherView, /) -> bool:
         """Return whether both are of one history, so that the higher version is later."""

@@ -275,7 +275,7 @@ async def _sole_documents(log: Log) -> AsyncIterator[Documents]:
 
 
 async def _beat(lease: SubscriptionsLease) -> None:
-    """Show the gateways of a log that whoever has the lease still runs."""
+    """Show the gateways of a log that the owner of the lease still runs."""
     while True:
         await asyncio.sleep(BEAT_S)
         with contextlib.suppress(LogUnavailable):

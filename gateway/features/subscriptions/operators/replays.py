@@ -1,4 +1,4 @@
-"""Cursors that an operator sets back, so that events are told again."""
+"""Cursors that an operator sets back, so that events are delivered again."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _ELSE = "replay from the beginning or an offset"  # where no time is known
 
 
 class ReplayPlace(NamedTuple):
-    """The place from which events are told again: an offset, a time, or else the beginning."""
+    """The place from which events are delivered again: an offset, a time, or else the beginning."""
 
     offset: str | None = None
     since: float | None = None  # epoch seconds

@@ -55,7 +55,7 @@ class EmptyCreations:
             if len(self._are_empty) > MOST_CREATIONS:
                 del self._are_empty[next(iter(self._are_empty))]
         elif name in self._are_empty:
-            self._are_empty[name] = False  # nobody can say which of both is answered first
+            self._are_empty[name] = False  # it is not known which of both is answered first
 
     def pop(self, name: str) -> bool:
         """Return whether a stream is empty, if the write that is answered has created it."""
@@ -79,7 +79,7 @@ class OriginStreams(StreamSource):
 
     def __init__(self, requests: StreamRequests, others: AskingAgain | None = None) -> None:
         self._requests = requests
-        self.linked: Mapping[str, LinkedStream] = {}  # by name; whoever links streams sets it
+        self.linked: Mapping[str, LinkedStream] = {}  # by name; set where streams are linked
         self._on_change: Callable[[StreamChange], None] | None = None
         self.checks = TailChecks(lambda: self.linked, self._check_tail)
         self.creations = EmptyCreations()  # of linked streams
@@ -136,7 +136,7 @@ class OriginStreams(StreamSource):
     # What this gateway sees
 
     def on_write(self, name: str, write: Write) -> None:
-        """Take a write through this gateway to a stream that somebody waits for."""
+        """Take a write through this gateway to a stream that a subscription waits for."""
         known = self._known(name)
         is_empty = self.creations.pop(name)
         if write.deleted:
@@ -197,7 +197,7 @@ class OriginStreams(StreamSource):
         return True
 
     def _compare(self, name: str, known: OriginView | None, end: OriginEnd | None) -> None:
-        """Compare a stream with what a request has told that was sent when it was `known`."""
+        """Compare a stream with the end that a request has shown, sent when it was `known`."""
         present = self._known(name)
         if self._is_expected(name, known, end):
             self._doubts.pop(name, None)

@@ -62,8 +62,8 @@ class OriginSubscriptions(RouteSubscriptions):
     async def find_changes(self) -> None:
         """Compare the ends of all linked streams with the cursors, as far as that is quickly done.
 
-        Until the end of a stream is known, its cursor is told in place of it, and whoever claims
-        may look. The stored wakes go on once all are compared.
+        Until the end of a stream is known, its cursor is sent in place of it, and a worker that
+        claims may look. The stored wakes go on once all are compared.
         """
         stored = {it: it.delivery.wake for it in self.by_id.values()}
         for subscription in stored:
@@ -115,7 +115,7 @@ class OriginSubscriptions(RouteSubscriptions):
         """Store the links to a stream that there are not yet.
 
         Raises LogUnavailable, and OriginUnreachable, OriginTimeout or OriginBusy where it cannot be
-        told now whether the stream exists: a link would begin at its beginning.
+        known now whether the stream exists: a link would begin at its beginning.
         """
         if self.has_all_links(name) and name not in self._unstored:
             return
@@ -124,7 +124,7 @@ class OriginSubscriptions(RouteSubscriptions):
             state = await self.origin_streams.state(name)
         except (OriginUnreachable, OriginTimeout, OriginBusy):
             raise
-        except HeadgateError:  # the origin permits no HEAD: what is there is told with the write
+        except HeadgateError:  # the origin permits no HEAD: what is there is known with the write
             state = None
         if linked := self.membership.find_unlinked(name):
             self._unstored.add(name)
@@ -190,7 +190,7 @@ class OriginSubscriptions(RouteSubscriptions):
 
 @contextlib.contextmanager
 def _log_errors(name: str) -> Iterator[None]:
-    """Log an error instead of raising it: what it is about has happened, whoever is told of it."""
+    """Log an error instead of raising it: what it is about has happened."""
     try:
         yield
     except Exception:  # noqa: BLE001 - the client has to get its answer

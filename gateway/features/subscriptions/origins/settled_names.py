@@ -28,7 +28,7 @@ Reasons: TypeAlias = dict[str, str]  # why some names are refused, by name
 
 
 class AwaitedNames(msgspec.Struct, frozen=True):
-    """The answer to a question: those of the names that somebody waits for.
+    """The answer to a question: those of the names that subscriptions wait for.
 
     Without any subscription, `has_no_subscriptions`: no other name has to be asked for either.
     Some may be `refused`, each for a reason: it is not known, or not stored, who waits for them.
@@ -56,7 +56,7 @@ class SettledNames:
         self._questions: set[asyncio.Task[Reasons]] = set()
 
     def may_be_awaited(self, name: str) -> bool:
-        """Return whether somebody waits for a stream, or may: its name was not asked for."""
+        """Return whether a subscription waits for a stream, or may: its name was not asked for."""
         return self._awaited.get(name, not self._has_no_subscriptions)
 
     def is_settled(self, name: str) -> bool:
@@ -76,7 +76,7 @@ class SettledNames:
         self._has_no_subscriptions = False
 
     async def settle(self, name: str) -> None:
-        """Have the links to a stream stored, if somebody waits for it. Raises LogUnavailable."""
+        """Have the links to a stream stored that subscriptions wait for. Raises LogUnavailable."""
         if self.is_settled(name):
             return
         waiting = self._waiting.get(name)
@@ -106,7 +106,7 @@ class SettledNames:
             answer = await self._ask(names)
         except HeadgateError as error:
             return dict.fromkeys(names, error.detail)
-        except Exception:  # noqa: BLE001 - whoever waits must hear of it
+        except Exception:  # noqa: BLE001 - the waiting writes get the error
             log.exception("subscription.not_stored")
             return dict.fromkeys(names, "it could not be asked who waits for the stream")
         if age == self._age:

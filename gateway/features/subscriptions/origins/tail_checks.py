@@ -135,7 +135,7 @@ class TailChecks:
         self._turns.clear()
         self._unseen.clear()
         if self._compared is not None:
-            self._compared.cancel()  # whoever waits for it would wait for ever
+            self._compared.cancel()  # else its callers would wait for ever
         if self._loop is not None:
             self._loop.cancel()
             self._loop = None

@@ -119,7 +119,7 @@ class ReportedChanges(Background):
         self._taken.begin_beat()
 
     async def end_beat(self, *, is_confirmed: bool) -> None:
-        """Send receipts if the owner here is confirmed, and repeat reports that nobody has taken.
+        """Send receipts if the owner here is confirmed, and repeat reports that no owner has taken.
 
         Raises LogUnavailable: what is not received is repeated.
         """

@@ -1,6 +1,6 @@
 """The lease of the subscriptions of a shared log: which gateway delivers, and who takes over.
 
-Every gateway beats each BEAT_S. The owner is judged by its beats, as the others see them
+Every gateway beats each BEAT_S. The owner counts as running by its beats, as the others see them
 (`features.beats`), and no clocks are compared. A gateway that is about to replace a silent owner
 sends it a message one round before, and another afterwards. A gateway that was only paused may take
 itself for the owner for a moment: each write of documents names its owner, and is refused then.
@@ -76,7 +76,7 @@ class SubscriptionsLease:
         self._next_reading: asyncio.Future[None] | None = None  # one that has not begun
         self._seen_at = -inf  # when the last successful beat began
         self._doubted_at = -inf
-        self._silent_owner = NOBODY  # the one that was told of an election
+        self._silent_owner = NOBODY  # the one that was notified of an election
 
     @property
     def is_ours(self) -> bool:
@@ -129,14 +129,14 @@ class SubscriptionsLease:
 
     async def _read_in_turn(self) -> None:
         async with self._turn:
-            self._next_reading = None  # whoever calls from now on needs a later one
+            self._next_reading = None  # a call from now on needs a later one
             await self._read()
 
     async def _read(self) -> None:
         self.owner, self.has_documents = await self._sharing.ownership.read()
 
     async def beat(self) -> list[str]:
-        """Beat, see who owns, and take over if nobody does, or if the owner has stopped.
+        """Beat, read the owner, and take over if there is none, or if the owner has stopped.
 
         Return the other gateways that have stopped. Raises LogUnavailable.
         """
@@ -216,6 +216,6 @@ class SubscriptionsLease:
 
 
 def _note_failure(reading: asyncio.Future[None]) -> None:
-    """Note that a reading has failed, although nobody may wait for it any more."""
+    """Note that a reading has failed, although no call may wait for it any more."""
     if not reading.cancelled():
         reading.exception()

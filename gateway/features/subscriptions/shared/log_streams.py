@@ -78,7 +78,7 @@ class HostedStreams(StreamSource):
 
     @override
     async def on_new_links(self, names: Iterable[str]) -> None:
-        """Do nothing: what concerns nobody is left out only here."""
+        """Do nothing: each commit here is known at once."""
 
     @override
     async def append(self, name: str, event: bytes) -> None:

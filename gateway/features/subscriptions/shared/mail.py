@@ -20,9 +20,9 @@ class GrowthReport(msgspec.Struct, frozen=True, array_like=True, tag="grown"):
 
 
 class WriteReport(msgspec.Struct, frozen=True, array_like=True, tag="write"):
-    """The outcome of writes to a stream of another server, as their answers told it.
+    """The outcome of writes to a stream of another server, as their responses say it.
 
-    Without a `tail` none was told, and the outcome of one of them `is_unsure`. A stream that was
+    Without a `tail` no response had one, and the outcome of a write `is_unsure`. A stream that was
     created has the new number `created`, and the `beginning` from which its data count.
     """
 
@@ -120,7 +120,7 @@ class ForgetResponse(msgspec.Struct, frozen=True, tag="forgotten"):
 class RemovalReport(msgspec.Struct, frozen=True, tag="removed"):
     """Streams that were removed with their links: the sender is asked for these names again.
 
-    Nobody waits for a response.
+    There is no response to it.
     """
 
     names: frozenset[str]

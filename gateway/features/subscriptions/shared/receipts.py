@@ -70,7 +70,7 @@ class SentReports:
 class TakenChanges:
     """The changes that this gateway has taken as the owner, since it was last confirmed as that.
 
-    If more than `most` streams change here within one beat, only that fact is kept, and all streams
+    If more than `most` streams change here within one beat, only that is noted, and all streams
     are compared.
     """
 
@@ -110,7 +110,7 @@ class TakenChanges:
         return reports
 
     def take_lost(self) -> Notes:
-        """Return the changes that another owner has to be told; senders repeat their reports."""
+        """Return the changes to report to another owner; senders repeat their reports."""
         notes = merged(self._own_before, self._own)
         self._own, self._own_before, self.are_too_many = {}, {}, False
         self._reports, self._reports_before = {}, {}

@@ -218,6 +218,6 @@ async def _quietly(work: Coroutine[Any, Any, object]) -> None:
     try:
         await work
     except LogUnavailable:
-        pass  # whoever waits gives up
-    except Exception:  # noqa: BLE001 - nobody waits for this task
+        pass  # the waiting request gives up
+    except Exception:  # noqa: BLE001 - no request waits for this task
         log.exception("subscription.request_not_handed_on")

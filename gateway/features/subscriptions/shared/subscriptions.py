@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 # Until all gateways report what they change, and to this one: from their next beat on.
 REPORTED_S = 2 * BEAT_S
 FIRST_REPORTS_S = 10.0  # by then the first subscription has its documents
-FIRST_BEAT_S = 1.0  # that a start waits for: whoever finds no owner delivers at once
+FIRST_BEAT_S = 1.0  # that a start waits for: a gateway that finds no owner delivers at once
 
 
 class BeatFailures:

@@ -67,14 +67,14 @@ class SubscriptionConfiguration(msgspec.Struct, frozen=True, kw_only=True):
         return None if self.pattern is None else pattern_of(self.pattern)
 
     def read_paths(self, prefix: str) -> list[str]:
-        """Return the paths that whoever subscribes must be permitted to read."""
+        """Return the paths that a subscriber must be permitted to read."""
         pattern = self.parsed_pattern
         paths = [] if pattern is None else pattern.read_paths(prefix)
         return paths + [f"{prefix}/{name}" for name in self.streams]
 
 
 def parse_configuration(body: bytes, prefix: str) -> SubscriptionConfiguration:
-    """Return the configuration in a body. Raises SubscriptionRefused; the URL is not judged.
+    """Return the configuration in a body. Raises SubscriptionRefused; the URL is not checked.
 
     `prefix` is that of the route, with which no name begins.
     """
@@ -176,7 +176,7 @@ def valid_names(names: Sequence[str]) -> list[str]:
 def _below(name: str, prefix: str) -> str:
     """Return a name or pattern as it is. Raises BadRequest if it is a path or a URL.
 
-    As a name it would be found below the prefix once more, where nobody has a stream.
+    As a name it would be found below the prefix once more, where there is no stream.
     """
     if name.startswith(("http://", "https://")):
         raise BadRequest(f"{name[:LONGEST_TOLD]} is a URL: write the name below {prefix or '/'}")

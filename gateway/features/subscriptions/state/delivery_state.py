@@ -50,7 +50,7 @@ class CursorRow(msgspec.Struct, frozen=True, array_like=True):
 
 
 class SnapshotEnd(NamedTuple):
-    """The end of a stream as a wake has told it."""
+    """The end of a stream as a wake has it."""
 
     stream_id: int
     tail: Position

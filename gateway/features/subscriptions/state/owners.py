@@ -1,4 +1,4 @@
-"""The clients that subscribed, and whether they still may: it is judged before each wake."""
+"""The clients that subscribed, and whether they still may, which is checked before each wake."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class OwnerRow(msgspec.Struct, frozen=True, omit_defaults=True):
     name: str = ""
     grants: tuple[tuple[str, tuple[Operation, ...]], ...] = ()
     until: float | None = None  # epoch seconds; None is for ever
-    proof: StoredProof | None = None  # by which it is judged again; None is anybody
+    proof: StoredProof | None = None  # by which it is checked again; None is anybody
     is_operators: bool = False
 
 

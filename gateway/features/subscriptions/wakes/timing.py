@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from gateway.features.subscriptions.state.subscription import DurableSubscription
 
 
-# A wake that nobody claims is written again: whoever read its event may have crashed before the
+# A wake that no worker claims is written again: the reader of its event may have crashed before the
 # claim. The pause doubles up to SELDOM_S.
 FIRST_REPEAT_S = 60.0
 

@@ -185,13 +185,13 @@ class Wakes:
     def acknowledge_all(
         self, subscription: DurableSubscription, ends: Mapping[str, SnapshotEnd]
     ) -> None:
-        """Acknowledge what a wake told, as its receiver is done."""
+        """Acknowledge what was in a wake, as its receiver is done."""
         self.counts["delivered"] += 1
         moves = acknowledgements.moves_to(subscription, ends)
         self.release(subscription, has_moved=self.move(subscription, moves))
 
     def note_announcement(self, subscription: DurableSubscription, wake: Wake) -> None:
-        """Note that the event of a wake was written; it is written again if nobody claims it."""
+        """Note that the event of a wake was written, and when to write it again."""
         self.counts["delivered"] += 1
         wake.announced_at = self._clock()
         wake.announcements += 1
@@ -261,7 +261,7 @@ class Wakes:
     def end(self, subscription: DurableSubscription) -> None:
         """End the wake in flight, if there is one; whatever comes of it is refused.
 
-        Whoever calls this considers the subscription then, or lets it wait for a deadline: more
+        The caller considers the subscription then, or lets it wait for a deadline: more
         data in a stream that is pending already does not.
         """
         delivery = subscription.delivery
@@ -316,5 +316,5 @@ def _is_all_acknowledged(subscription: DurableSubscription) -> bool:
 def _has_ended(subscription: DurableSubscription, wake: Wake, now: float) -> bool:
     """Return whether a wake has no lease any more, perhaps before the timer has acted on it."""
     if wake.lease_until is None:
-        return not subscription.is_webhook  # nobody has claimed it
+        return not subscription.is_webhook  # no worker has claimed it
     return now >= wake.lease_until
