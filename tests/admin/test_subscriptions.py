@@ -18,7 +18,7 @@ from gateway.features.questions.subscriptions import (
     SubscriptionPage,
     SubscriptionQuestion,
 )
-from gateway.features.subscriptions.operators.answers import answer_for
+from gateway.features.subscriptions.operators import answer_for
 from tests.admin.consoles import ADMITTED, NOW, OPERATOR, VIEWER, Switchboard, setup
 from tests.subscriptions.receivers import receiver, subscribed
 from tests.support.admin_server import AdminServer

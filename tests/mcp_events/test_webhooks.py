@@ -12,7 +12,7 @@ from gateway.errors import LogUnavailable
 from gateway.features.delivery.documents import MemoryDocuments, documents_in
 from gateway.features.questions.contract import AnswerFailure
 from gateway.features.questions.subscriptions import SendTestDelivery
-from gateway.features.subscriptions.operators.answers import answer_for
+from gateway.features.subscriptions.operators import answer_for
 from tests.mcp_events.hosts import (
     VERSIONS,
     append,

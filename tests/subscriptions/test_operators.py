@@ -20,7 +20,7 @@ from gateway.features.questions.subscriptions import (
     SubscriptionPage,
     SubscriptionQuery,
 )
-from gateway.features.subscriptions.operators.answers import answer_for
+from gateway.features.subscriptions.operators import answer_for
 from tests.subscriptions.receivers import is_signed, receiver, subscribed
 from tests.subscriptions.test_access import OWN, tokens_file
 from tests.support.serving import PREFIX, get

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from gateway.features.delivery.queue import STUCK_AFTER_S
 from gateway.features.questions.subscriptions import PauseSubscription
-from gateway.features.subscriptions.operators.answers import answer_for
+from gateway.features.subscriptions.operators import answer_for
 from gateway.logs.sqlite.log import SqliteLog
 from tests.subscriptions.receivers import ends_of, receiver, subscribed
 from tests.support.serving import PREFIX

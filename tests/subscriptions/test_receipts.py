@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.features.subscriptions.shared.receipts import (
+from gateway.features.subscriptions.shared.changes import (
     RECEIPT_S,
     SentReport,
     SentReports,

@@ -8,7 +8,7 @@ import pytest
 
 from gateway.features.questions.contract import AnswerFailure
 from gateway.features.questions.subscriptions import ReplayResult, ReplaySubscription
-from gateway.features.subscriptions.operators.answers import answer_for
+from gateway.features.subscriptions.operators import answer_for
 from gateway.logs.sqlite.log import SqliteLog
 from tests.subscriptions.receivers import ends_of, receiver, stream_of, subscribed
 from tests.subscriptions.test_pauses import pause

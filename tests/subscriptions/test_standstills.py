@@ -12,8 +12,8 @@ import pytest
 from gateway.features.beats import BEAT_S, MISSES
 from gateway.features.redis.mailboxes import RedisMailboxes
 from gateway.features.subscriptions.shared import lease
+from gateway.features.subscriptions.shared.changes import RECEIPT_S
 from gateway.features.subscriptions.shared.lease import work_sharing_of
-from gateway.features.subscriptions.shared.receipts import RECEIPT_S
 from gateway.features.subscriptions.shared.relay import is_claim
 from tests.logs.abilities import needed
 from tests.subscriptions.receivers import deaf, ends_of, log_at, shared, subscribed, two

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from gateway.features.subscriptions.origins.origin_view import OriginEnd
+    from gateway.protocol.streams.offsets import TailBound
     from tests.subscriptions.origins import Proxied
 
 
@@ -108,7 +108,7 @@ async def test_a_wake_tells_the_stored_cursor_of_a_stream_whose_tail_is_not_know
 ) -> None:
     told, end_of = asyncio.Event(), StreamRequests.end_of
 
-    async def be_slow(requests: StreamRequests, name: str) -> OriginEnd | None:
+    async def be_slow(requests: StreamRequests, name: str) -> TailBound | None:
         if name == "e/a":
             await told.wait()
         return await end_of(requests, name)

@@ -12,8 +12,8 @@ import msgspec
 from gateway.errors import DestinationRefused
 from gateway.features.delivery.receivers import UNREACHABLE
 from gateway.features.mcp import rpc
-from gateway.features.mcp.receivers import EventReceiver, secret_of
 from gateway.features.mcp.rpc import RpcError
+from gateway.features.mcp.sender import EventReceiver, secret_of
 from gateway.features.subscriptions.bodies import timestamp
 from gateway.features.subscriptions.errors import SubscriptionRefused
 from gateway.features.subscriptions.requests import SubscriptionRequests

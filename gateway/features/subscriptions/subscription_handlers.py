@@ -9,7 +9,7 @@ from multidict import CIMultiDict
 from typing_extensions import override
 
 from gateway.errors import HeadgateError, LogUnavailable, StreamNotFound
-from gateway.features.subscriptions import control_requests
+from gateway.features.subscriptions import control_requests, operators
 from gateway.features.subscriptions.control_requests import (
     ControlRequest,
     RemoteClient,
@@ -17,7 +17,6 @@ from gateway.features.subscriptions.control_requests import (
     with_refusals,
 )
 from gateway.features.subscriptions.errors import SubscriptionRefused
-from gateway.features.subscriptions.operators import answers
 from gateway.features.subscriptions.shared import mail
 from gateway.features.subscriptions.shared.relay import is_claim
 from gateway.features.subscriptions.shared.subscriptions import SharedSubscriptions, deadline_of
@@ -185,8 +184,8 @@ class SubscriptionsOfRoute(RouteFeature):
             return mail.NOT_CARRIED_OUT
         if handed.method == mail.FIRST_WRITES:
             return await engine.carry_out_first_writes(handed.body)
-        if handed.method == answers.METHOD:
-            return await answers.carry_out(engine, handed)
+        if handed.method == operators.METHOD:
+            return await operators.carry_out(engine, handed)
         route = self._route
         path = f"{route.prefix}/{handed.name}"
         target = f"{path}?{handed.query}" if handed.query else path
@@ -239,7 +238,9 @@ async def answer_operator(
 ) -> SubscriptionAnswer | AnswerFailure:
     """Return the answer for the subscriptions of these routes. Raises HeadgateError."""
     found = (subscriptions_of(route) for route in routes)
-    return await answers.answer_operator_question([it for it in found if it is not None], question)
+    return await operators.answer_operator_question(
+        [it for it in found if it is not None], question
+    )
 
 
 async def handed_on(

@@ -16,12 +16,12 @@ from gateway.background import Turns
 from gateway.errors import HeadgateError, LimitReached, OriginUnreachable
 from gateway.features.subscriptions.origins.origin_view import (
     OriginChange,
-    OriginEnd,
     OriginView,
     new_stream_id,
 )
 from gateway.features.subscriptions.origins.tail_checks import TailChecks
 from gateway.features.subscriptions.streams import StreamSource
+from gateway.protocol.streams.offsets import TailBound
 from gateway.rules.read_rules import PERSISTS_S
 from gateway.telemetry.logs import log
 from gateway.telemetry.rare_lines import OutageLine
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from gateway.features.subscriptions.shared.mail import WriteReport
     from gateway.features.subscriptions.state.subscription import LinkedStream, StreamLink
     from gateway.features.subscriptions.streams import StreamChange, StreamView
-    from gateway.protocol.streams.offsets import TailBound
     from gateway.runtime.write_journal import Write
 
 
@@ -144,10 +143,10 @@ class OriginStreams(StreamSource):
         elif write.tail is None or not write.tail:
             self.checks.soon(name)
         elif write.is_new:
-            end = OriginEnd(write.tail, write.closed)
+            end = TailBound(write.tail, write.closed)
             self._notify_of(_new_view(name, end, write.tail if is_empty else ""), None)
         else:
-            end = OriginEnd(write.tail, write.closed or (known is not None and known.closed))
+            end = TailBound(write.tail, write.closed or (known is not None and known.closed))
             if known is not None and end.tail < known.tail:
                 self.checks.soon(name)  # answers have overtaken each other, or it is another stream
             else:
@@ -159,11 +158,11 @@ class OriginStreams(StreamSource):
         if note.is_deleted:
             self._doubts[name] = -inf  # it counts as soon as a check shows it, too
         elif note.created is not None and (known is None or known.stream_id != note.created):
-            end = OriginEnd(note.tail, note.closed)
+            end = TailBound(note.tail, note.closed)
             self._notify_of(OriginView(name, note.created, *end, beginning=note.beginning), None)
         elif note.tail and (known is not None or self._links_of(name)):
             closed = note.closed or (known is not None and known.closed)
-            self._take(name, known, OriginEnd(note.tail, closed))
+            self._take(name, known, TailBound(note.tail, closed))
             if known is not None and not note.is_unsure:
                 return
         self.checks.soon(name)  # others may have written to it meanwhile, and reported it before
@@ -176,7 +175,7 @@ class OriginStreams(StreamSource):
         if known is None or tail.tail < known.tail:
             self.checks.soon(name)  # the read may have been answered long ago
         else:
-            self._take(name, known, OriginEnd(*tail))
+            self._take(name, known, tail)
 
     # Checks of tails
 
@@ -196,7 +195,7 @@ class OriginStreams(StreamSource):
             log.exception("subscription.tail_check_failed", stream=name)
         return True
 
-    def _compare(self, name: str, known: OriginView | None, end: OriginEnd | None) -> None:
+    def _compare(self, name: str, known: OriginView | None, end: TailBound | None) -> None:
         """Compare a stream with the end that a request has shown, sent when it was `known`."""
         present = self._known(name)
         if self._is_expected(name, known, end):
@@ -220,7 +219,7 @@ class OriginStreams(StreamSource):
         else:
             self._notify_of(_new_view(name, end), None)
 
-    def _is_expected(self, name: str, known: OriginView | None, end: OriginEnd | None) -> bool:
+    def _is_expected(self, name: str, known: OriginView | None, end: TailBound | None) -> bool:
         """Return whether the end can be of the stream that is known, or of a first one."""
         links = self._links_of(name)
         if end is None:
@@ -245,7 +244,7 @@ class OriginStreams(StreamSource):
         stream = self.linked.get(name)
         return () if stream is None else stream.links
 
-    def _view(self, name: str, end: OriginEnd) -> OriginView:
+    def _view(self, name: str, end: TailBound) -> OriginView:
         """Return a stream with an end that can be of the one that is known there."""
         known = self._known(name)
         if known is not None:
@@ -261,7 +260,7 @@ class OriginStreams(StreamSource):
             return OriginView(name, stored, *end, beginning=beginning)
         return _new_view(name, end, beginning)
 
-    def _take(self, name: str, known: OriginView | None, end: OriginEnd) -> None:
+    def _take(self, name: str, known: OriginView | None, end: TailBound) -> None:
         """Notify of a stream's end, if that is further than it was known to be."""
         if known is None and _was_deleted(self._links_of(name)):
             self.checks.soon(name)  # the end is of another stream, unless its writer was late
@@ -272,7 +271,7 @@ class OriginStreams(StreamSource):
     def _remove(self, name: str, known: OriginView | None, *, is_deleted: bool) -> None:
         """Notify of a removed stream, which `is_deleted` if a client of a gateway did that."""
         self._doubts.pop(name, None)
-        view = known or _new_view(name, OriginEnd("", closed=False))
+        view = known or _new_view(name, TailBound("", closed=False))
         if self._on_change is not None:
             self._on_change(OriginChange(view, view.version, removes=True))
         if (stream := self.linked.get(name)) is not None:
@@ -289,7 +288,7 @@ class OriginStreams(StreamSource):
         self._failures.close()
 
 
-def _new_view(name: str, end: OriginEnd, beginning: str = "") -> OriginView:
+def _new_view(name: str, end: TailBound, beginning: str = "") -> OriginView:
     return OriginView(name, new_stream_id(), *end, beginning=beginning)
 
 

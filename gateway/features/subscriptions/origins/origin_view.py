@@ -11,7 +11,7 @@ from multidict import CIMultiDict
 
 from gateway.errors import BadRequest, OriginBroken, OriginBusy, StreamNotFound
 from gateway.protocol.http.header_names import CLOSED, NEXT_OFFSET
-from gateway.protocol.streams.offsets import BEGINNING, NOW, is_plain
+from gateway.protocol.streams.offsets import BEGINNING, NOW, TailBound, is_plain
 from gateway.rules.repair import is_true
 from gateway.runtime.write_journal import Write
 
@@ -24,13 +24,6 @@ if TYPE_CHECKING:
 
 
 _ID_BITS = 53  # a whole number in any JSON
-
-
-class OriginEnd(NamedTuple):
-    """The end of a stream as its origin tells it."""
-
-    tail: str
-    closed: bool
 
 
 class OriginView(msgspec.Struct, frozen=True, gc=False):
@@ -60,7 +53,7 @@ class OriginView(msgspec.Struct, frozen=True, gc=False):
         """Return whether both are of one stream, so that the higher version is later."""
         return self.stream_id == other.stream_id
 
-    def is_contradicted_by(self, end: OriginEnd) -> bool:
+    def is_contradicted_by(self, end: TailBound) -> bool:
         """Return whether an end cannot be of this stream any more."""
         if end.tail < self.tail:
             return True
@@ -115,7 +108,7 @@ class StreamRequests:
         self._via = via
         self._announce = announce
 
-    async def end_of(self, name: str) -> OriginEnd | None:
+    async def end_of(self, name: str) -> TailBound | None:
         """Return the end of a stream, or None if there is no such stream."""
         fields = CIMultiDict({"Via": self._via})
         answer = await self._origin.send("HEAD", f"{self._prefix}/{name}", fields)
@@ -127,7 +120,7 @@ class StreamRequests:
         tail = answer.headers.get(NEXT_OFFSET)
         if answer.status != HTTPStatus.OK or tail is None or not is_plain(tail):
             raise OriginBroken(f"the origin answered {answer.status}, and told no end of a stream")
-        return OriginEnd(tail, is_true(answer.headers, CLOSED))
+        return TailBound(tail, is_true(answer.headers, CLOSED))
 
     async def append(self, name: str, event: bytes) -> None:
         """Append a JSON message to a stream."""
