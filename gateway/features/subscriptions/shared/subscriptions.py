@@ -113,7 +113,10 @@ class SharedSubscriptions(Background):
 
     async def open(self) -> None:
         """Find the owner, and deliver if there is none; the log may be reached later."""
-        self._mailboxes.open(self.lease.name, self._on_message)
+        self._mailboxes.open(
+            self.lease.name,
+            lambda it: self._on_missed() if it is None else self._on_mail(mail.decode(it)),
+        )
         if self._watch is not None:
             self._unwatch = self._watch(self)
         for task in (self, self.changed, self.comparisons):
@@ -272,14 +275,8 @@ class SharedSubscriptions(Background):
 
     # Mail
 
-    def _on_message(self, message: bytes | None) -> None:
-        """Take a message, or None where some may have been lost with a connection."""
-        if message is None:
-            self._on_missed()
-        else:
-            self._on_mail(mail.decode(message))
-
     def _on_missed(self) -> None:
+        """Look for what messages may have said that were lost with a connection."""
         self.relay.on_missed()
         self.comparisons.schedule()
 
