@@ -5,13 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from gateway.tools.cdn_doctor.budget import RequestBudget
 from gateway.tools.cdn_doctor.checks import events
-from gateway.tools.cdn_doctor.deployment import Deployment
+from gateway.tools.cdn_doctor.deployment import Deployment, read_twice
 from gateway.tools.cdn_doctor.finding import CheckVerdict
-from gateway.tools.cdn_doctor.first_reads import read_twice
 from gateway.tools.cdn_doctor.gateway_counters import GatewayCounters
-from gateway.tools.cdn_doctor.probe_sender import ProbeSender
+from gateway.tools.cdn_doctor.probe_sender import ProbeSender, RequestBudget
 from gateway.tools.cdn_doctor.streams import OwnStreams, first_target
 from gateway.tools.server.client import connect
 from tests.support.raw_origin import RawOrigin, Wire, answer, silence

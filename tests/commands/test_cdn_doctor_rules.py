@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from cdn_configs.render import DIGEST_HEADER
 from cdn_configs.targets import TARGETS
 from gateway.commands.options.admin_target import admin_target
-from gateway.tools.cdn_doctor.budget import MOST_REQUESTS, BudgetSpent, RequestBudget
 from gateway.tools.cdn_doctor.evidence import (
     CLAIM_CHARACTERS,
     AnswerSource,
@@ -19,16 +18,21 @@ from gateway.tools.cdn_doctor.evidence import (
     source,
 )
 from gateway.tools.cdn_doctor.examination import BESIDE, CHECKS
-from gateway.tools.cdn_doctor.finding import Advice, Cause, Check, Vendor
 from gateway.tools.cdn_doctor.hints import EVERYWHERE, FILES, hint, vendors
 from gateway.tools.cdn_doctor.places import AT
-from gateway.tools.cdn_doctor.probe_sender import ProbeReply
+from gateway.tools.cdn_doctor.probe_sender import (
+    MOST_REQUESTS,
+    BudgetSpent,
+    ProbeReply,
+    RequestBudget,
+)
 from gateway.tools.cdn_doctor.streams import first_target
 
 if TYPE_CHECKING:
+    from gateway.tools.cdn_doctor.finding import Advice
     from pathlib import Path
 
-NAMES = get_args(Check)
+NAMES = [*(name for row in CHECKS for name in row.finds), *BESIDE]
 
 
 # ---------------------------------------------------------------- the budget
@@ -130,9 +134,8 @@ def test_cache_headers_are_quoted_as_one_short_printable_line() -> None:
 
 
 def test_every_doctor_check_is_made_once_and_has_advice() -> None:
-    made = [*(name for row in CHECKS for name in row.finds), *BESIDE]
-    assert sorted(made) == sorted(NAMES)
-    assert set(EVERYWHERE) == {*NAMES, *get_args(Cause)}
+    assert len(NAMES) == len(set(NAMES))
+    assert set(NAMES) <= set(EVERYWHERE)
 
 
 def test_doctor_advice_for_an_unknown_hop_covers_every_vendor_that_has_some() -> None:
@@ -163,7 +166,7 @@ def test_the_doctor_recognizes_each_target_and_has_advice_for_it(name: str) -> N
 def test_the_advice_of_the_doctor_is_for_checks_and_causes_that_exist() -> None:
     for vendor, places in AT.items():
         assert set(places) <= set(EVERYWHERE), vendor
-    assert set(AT) == set(FILES) == set(get_args(Vendor))
+    assert set(AT) == set(FILES)
 
 
 @pytest.mark.parametrize(

@@ -1,15 +1,82 @@
-"""The deployment under examination: what every check works with."""
+"""The deployment under examination, and the first two reads, which say what is before it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from gateway.tools.cdn_doctor.evidence import AnswerSource, source
+
 if TYPE_CHECKING:
-    from gateway.tools.cdn_doctor.first_reads import TwoReads
+    from collections.abc import Awaitable, Callable, Sequence
+
     from gateway.tools.cdn_doctor.gateway_counters import GatewayCounters
-    from gateway.tools.cdn_doctor.probe_sender import ProbeSender
-    from gateway.tools.cdn_doctor.streams import OwnStreams
+    from gateway.tools.cdn_doctor.probe_sender import ProbeReply, ProbeSender
+    from gateway.tools.cdn_doctor.streams import OwnStream, OwnStreams
+
+    Read = Callable[[OwnStream], Awaitable[ProbeReply]]
+
+DATA = b"headgate doctor\n"
+# A cursor says nothing in a catch-up read, and is a second parameter whose place can change.
+CURSOR = "1"
+# So many find each of two servers that are asked in turn, and of a few that are asked by chance.
+MORE_READS = 6
+
+
+@dataclass(frozen=True, slots=True)
+class TwoReads:
+    """The replies to two equal reads of a closed stream, which never change."""
+
+    own: OwnStream
+    first: ProbeReply
+    again: ProbeReply
+    # Further ones, where a read or the append found no stream.
+    more: tuple[ProbeReply, ...] = ()
+    # Whether the close of the stream was acknowledged.
+    is_closed: bool = True
+
+    @property
+    def refusal(self) -> str:
+        """The words of the server if it refused one of the reads, else ""."""
+        return self.first.error_text or self.again.error_text
+
+    @property
+    def appends_arrive(self) -> bool:
+        """True if the appended data is there; otherwise appends show nothing."""
+        return self.first.body == DATA
+
+    @property
+    def is_doubled(self) -> bool:
+        """True if data that was appended once is there twice."""
+        return self.first.body == DATA + DATA
+
+    @property
+    def missed(self) -> int:
+        """The number of reads that found no stream although another read found it."""
+        statuses = [reply.status for reply in (self.first, self.again, *self.more)]
+        return statuses.count(404) if any(200 <= status < 300 for status in statuses) else 0
+
+    @property
+    def is_cached(self) -> bool | None:
+        """True if a cache before the server stores replies; None if that is unknown."""
+        made = source(self.again)
+        return None if made is AnswerSource.UNKNOWN else made is AnswerSource.SHARED
+
+
+async def read_twice(
+    own: OwnStream, *, is_missing: bool = False, is_closed: bool = True
+) -> TwoReads:
+    """Read the same twice, and further where the stream is missing.
+
+    `is_missing` says that an append has found no stream, `is_closed` that one has closed it.
+    """
+    query = {"cursor": CURSOR, "offset": own.start}
+    first, again = await own.read(query), await own.read(query)
+    more: tuple[ProbeReply, ...] = ()
+    if is_missing or 404 in {first.status, again.status}:
+        others = [{"cursor": f"1{turn}", "offset": own.start} for turn in range(MORE_READS)]
+        more = tuple([await own.read(query) for query in others])
+    return TwoReads(own, first, again, more, is_closed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,3 +105,26 @@ class Deployment:
     reads: TwoReads
     gateway: GatewayCounters | None
     options: ExaminationOptions = DEFAULTS
+
+
+EMPTY = {b"", b"[]"}
+# Nobody else reads with it, so that no cache has the answer.
+UNUSED_CURSOR = "2"
+
+
+async def old_answers(
+    deployment: Deployment, suffix: str, before: Sequence[Read], after: Sequence[Read]
+) -> list[bool]:
+    """Return which reads `after` an append get the replies of those `before` it, from a cache.
+
+    None are called old if that cannot be seen: the first reads were refused or found data already,
+    or the server itself still serves the old tail.
+    """
+    own = await deployment.streams.create(suffix)
+    first = [reply for read in before if (reply := await read(own)).is_good]
+    await own.append(b"1")
+    control = await own.read({"cursor": UNUSED_CURSOR, "offset": own.start})
+    if not first or any(reply.body not in EMPTY for reply in first) or control.body in EMPTY:
+        return [False] * len(after)
+    replies = [await read(own) for read in after]
+    return [reply.is_good and reply.body in EMPTY for reply in replies]

@@ -8,28 +8,30 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
 
-from gateway.tools.cdn_doctor.budget import RequestBudget
 from gateway.tools.cdn_doctor.checks import (
     appends,
     caching,
-    deployed_file,
     events,
     fields,
     messages,
     offsets,
     polls,
-    private_copies,
-    private_reads,
-    settings_of_streams,
+    private,
     writes,
 )
-from gateway.tools.cdn_doctor.deployment import DEFAULTS, Deployment, ExaminationOptions
+from gateway.tools.cdn_doctor.deployment import (
+    DATA,
+    DEFAULTS,
+    Deployment,
+    ExaminationOptions,
+    TwoReads,
+    read_twice,
+)
 from gateway.tools.cdn_doctor.evidence import is_headgate
 from gateway.tools.cdn_doctor.finding import Finding, failed, noted, passed, unknown
-from gateway.tools.cdn_doctor.first_reads import DATA, TwoReads, read_twice
 from gateway.tools.cdn_doctor.gateway_counters import GatewayCounters
-from gateway.tools.cdn_doctor.hints import vendors
-from gateway.tools.cdn_doctor.probe_sender import ProbeBounds, ProbeSender, words
+from gateway.tools.cdn_doctor.hints import EVERYWHERE, vendors
+from gateway.tools.cdn_doctor.probe_sender import ProbeBounds, ProbeSender, RequestBudget, words
 from gateway.tools.cdn_doctor.streams import LIFETIME, AppendRefused, NotMade, OwnStreams
 from gateway.tools.cdn_doctor.wire import protocol_of
 from gateway.tools.server.client import connect
@@ -76,14 +78,14 @@ CHECKS = (
     _Row(messages.OF_MESSAGES, messages.message, needs_appends=False),
     _Row(("refusals",), messages.refusals),
     _Row(writes.OF_TAILS, writes.empty_tail),
-    _Row(settings_of_streams.OF_SETTINGS, settings_of_streams.stream_settings),
+    _Row(messages.OF_SETTINGS, messages.stream_settings),
     _Row(("early 404",), writes.early_404, needs_appends=False),
     _Row(("offsets", "chunks kept"), offsets.chunks),
     _Row(("CORS",), fields.cors, needs_appends=False),
-    _Row(("reader-key",), private_copies.reader_key),
-    _Row(("verified",), private_copies.verified),
-    _Row(("private reads",), private_reads.private_reads),
-    _Row(("configuration",), deployed_file.configuration, needs_appends=False),
+    _Row(("reader-key",), private.reader_key),
+    _Row(("verified",), private.verified),
+    _Row(("private reads",), private.private_reads),
+    _Row(("configuration",), fields.configuration, needs_appends=False),
 )
 # Findings of the examination as a whole; HTTP/2 is checked at https URLs only.
 BESIDE: tuple[Check, ...] = (
@@ -229,7 +231,7 @@ async def _examined(deployment: Deployment) -> tuple[Finding, ...]:
         )
         found = await _findings(deployment)
         return (*begun, *found, await _waiting(deployment))
-    rows = [row for row in CHECKS if row.check is not deployed_file.configuration]
+    rows = [row for row in CHECKS if row.check is not fields.configuration]
     return (wrong, *(finding for row in rows for finding in _all_unknown(row, other)))
 
 
@@ -315,7 +317,11 @@ async def _guarded(row: _Row, deployment: Deployment) -> list[Finding]:
         found = await row.check(deployment)
     except FAILURES as failure:
         return _all_unknown(row, words(failure))
-    return [found] if isinstance(found, Finding) else found
+    findings = [found] if isinstance(found, Finding) else found
+    for finding in findings:
+        assert finding.check in row.finds
+        assert (finding.advice or finding.check) in EVERYWHERE
+    return findings
 
 
 def _all_unknown(row: _Row, saw: str) -> list[Finding]:

@@ -4,90 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal
+from typing import TypeAlias
 
-Check = Literal[
-    "query order",
-    "304",
-    "credentials",
-    "paths",
-    "equal polls",
-    "204 together",
-    "204 kept",
-    "cursor",
-    "poll held",
-    "SSE",
-    "SSE resume",
-    "keep-alive",
-    "HEAD",
-    "POST body",
-    "large append",
-    "Expect",
-    "chunked append",
-    "content",
-    "repeated append",
-    "own pages",
-    "refusals",
-    "empty tail",
-    "browsers' copies",
-    "early 404",
-    "offsets",
-    "chunks kept",
-    "headers",
-    "CORS",
-    "HTTP/2",
-    "rate limit",
-    "one server",
-    "sent once",
-    "waiting readers",
-    "DELETE",
-    "reader-key",
-    "verified",
-    "private reads",
-    "old tags",
-    "SSE kept",
-    "cookies",
-    "Stream-TTL",
-    "Stream-Seq",
-    "query case",
-    "configuration",
-]
-# What else can be behind a failure of a check.
-Cause = Literal[
-    "body limit",
-    "server limit",
-    "live in key",
-    "rewritten",
-    "firewall",
-    "error pages",
-    "CORS twice",
-    "preflight",
-    "kept 304",
-    "HEAD refused",
-    "POST kept",
-    "cut responses",
-    "long heads",
-    "204 changed",
-    "Vary",
-]
-Advice = Check | Cause
-Vendor = Literal[
-    "nginx",
-    "Varnish",
-    "Fastly",
-    "Cloudflare",
-    "CloudFront",
-    "Bunny",
-    "Vercel",
-    "Caddy",
-    "HAProxy",
-    "Envoy",
-    "Traefik",
-    "AWS ALB",
-    "Google load balancer",
-    "ingress-nginx",
-    "Gateway API",
-]
+Check: TypeAlias = str  # the name of a check, as in the table of `examination`
+Advice: TypeAlias = str  # a check, or another cause behind its failure: a key of `hints.EVERYWHERE`
+Vendor: TypeAlias = str  # a key of `hints.FILES`
 
 
 class CheckVerdict(StrEnum):

@@ -10,11 +10,11 @@ import textwrap
 from typing import TYPE_CHECKING
 
 from gateway.tools.cdn_doctor import examination
-from gateway.tools.cdn_doctor.budget import MOST_REQUESTS
 from gateway.tools.cdn_doctor.checks.polls import READERS
 from gateway.tools.cdn_doctor.examination import ADVISED, Unusable, examine
 from gateway.tools.cdn_doctor.finding import CheckVerdict
 from gateway.tools.cdn_doctor.hints import hint
+from gateway.tools.cdn_doctor.probe_sender import MOST_REQUESTS
 from gateway.tools.shell.exit_status import DONE, FAILED, INTERRUPTED, TERMINATED, UNUSABLE
 from gateway.tools.shell.output import note, report
 

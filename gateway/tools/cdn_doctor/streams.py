@@ -1,4 +1,4 @@
-"""The streams that an examination makes, and removes."""
+"""The streams that an examination makes and removes, and those who read them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 import aiohttp
@@ -17,6 +17,7 @@ from headgate.errors import RequestRefused
 from headgate.names import EXPIRES_AT, is_closed
 from headgate.stream import Stream
 
+from gateway.protocol.http.forwarding import READER_COOKIE
 from gateway.protocol.http.header_names import CLOSED, NEXT_OFFSET, READER_KEY
 from gateway.tools.cdn_doctor.evidence import AnswerSource, source
 from gateway.tools.cdn_doctor.probe_sender import USUAL, ProbeBounds, exchange
@@ -24,7 +25,8 @@ from gateway.tools.server.target import AUTHORIZATION_VARIABLE, StreamTarget, re
 from gateway.tools.shell.failure import Failed
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Coroutine, Mapping
+    from typing import Any
 
     from gateway.tools.cdn_doctor.probe_sender import ProbeReply, ProbeSender
 
@@ -212,3 +214,62 @@ def reader_of(url: str, environment: Mapping[str, str]) -> str | None:
     """Return the Authorization of READER_VARIABLE, if the server of the URL may learn it."""
     given = {**environment, AUTHORIZATION_VARIABLE: environment.get(READER_VARIABLE, "")}
     return first_target(url, given).authorization
+
+
+T = TypeVar("T")
+
+
+async def given_time(work: Coroutine[Any, Any, T], own: OwnStream, within_s: float) -> T:
+    """Return the result of `work`, also after `within_s` if the line is slow.
+
+    At the time limit a read of the stream is sent. Raises TimeoutError if its reply comes before
+    the result: then the line is fast enough, and only `work` is late.
+    """
+    task = asyncio.create_task(work)
+    try:
+        await asyncio.wait([task], timeout=within_s)
+        if not task.done():
+            await own.read({"offset": own.start})
+        if not task.done():
+            raise TimeoutError
+        return task.result()
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ProbeReader:
+    """A reader: how it is named, the stream with its Authorization, and its other headers."""
+
+    name: str
+    stream: Stream
+    headers: Mapping[str, str]
+
+    async def read(
+        self, own: OwnStream, query: Mapping[str, str], bounds: ProbeBounds = USUAL
+    ) -> ProbeReply:
+        """Return the reply to a read of `own`, to which the stream of this reader leads."""
+        return await own.asker.send(
+            self.stream, "GET", query=query, headers=self.headers, bounds=bounds
+        )
+
+
+def strangers(own: OwnStream) -> list[ProbeReader]:
+    """Return readers that may read nothing private."""
+    nobody = own.as_somebody(None)
+    return [
+        ProbeReader("no credentials", nobody, {}),
+        ProbeReader("a made-up Authorization", own.as_somebody(made_up_credential()), {}),
+        ProbeReader("a made-up Cookie", nobody, {"Cookie": f"session=doctor; {made_up_cookie()}"}),
+    ]
+
+
+def made_up_credential() -> str:
+    """Return an Authorization that nobody has."""
+    return f"Bearer doctor-{secrets.token_hex(8)}"
+
+
+def made_up_cookie() -> str:
+    """Return a cookie that counts everywhere: for the gateway's own streams no other one does."""
+    return f"{READER_COOKIE}=doctor-{secrets.token_hex(8)}"

@@ -7,20 +7,17 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from cdn_configs.render import DIGEST_HEADER
-from gateway.tools.cdn_doctor.checks.readers import made_up_cookie, made_up_credential
+from gateway.tools.cdn_doctor.deployment import CURSOR, DATA, old_answers
 from gateway.tools.cdn_doctor.evidence import AnswerSource, cache_claims, claims_kept, source
 from gateway.tools.cdn_doctor.finding import Finding, failed, noted, passed, unknown
-from gateway.tools.cdn_doctor.first_reads import CURSOR, DATA
 from gateway.tools.cdn_doctor.probe_sender import words
-from gateway.tools.cdn_doctor.staleness import old_answers
-from gateway.tools.cdn_doctor.streams import NotMade
+from gateway.tools.cdn_doctor.streams import NotMade, made_up_cookie, made_up_credential
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from gateway.tools.cdn_doctor.deployment import Deployment
+    from gateway.tools.cdn_doctor.deployment import Deployment, Read
     from gateway.tools.cdn_doctor.probe_sender import ProbeReply
-    from gateway.tools.cdn_doctor.staleness import Read
     from gateway.tools.cdn_doctor.streams import OwnStream
 
 FILLED = "3"  # a cursor that no other check has in its reads

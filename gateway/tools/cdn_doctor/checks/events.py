@@ -13,9 +13,8 @@ from headgate.events import EventDecoder
 
 from gateway.tools.cdn_doctor.evidence import AnswerSource, cache_claims, source
 from gateway.tools.cdn_doctor.finding import Finding, failed, passed, unknown
-from gateway.tools.cdn_doctor.patience import given_time
 from gateway.tools.cdn_doctor.probe_sender import words
-from gateway.tools.cdn_doctor.streams import TEXT
+from gateway.tools.cdn_doctor.streams import TEXT, given_time
 from gateway.tools.shell.failure import FAILURES, Failed
 
 if TYPE_CHECKING:

@@ -1,16 +1,18 @@
-"""Checks whether replies have the fields that readers need, and whether pages may see them."""
+"""Checks whether replies have the fields that readers and pages need, and that the file sets."""
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
+from cdn_configs.render import DIGEST_HEADER
 from gateway.protocol.http.header_names import CLOSED, CURSOR, NEXT_OFFSET, UP_TO_DATE
+from gateway.tools.cdn_doctor.deployment import CURSOR as EQUAL_CURSOR
 from gateway.tools.cdn_doctor.evidence import AnswerSource, cache_claims, is_headgate, source
 from gateway.tools.cdn_doctor.finding import Finding, failed, noted, passed, unknown
-from gateway.tools.cdn_doctor.first_reads import CURSOR as EQUAL_CURSOR
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from gateway.tools.cdn_doctor.deployment import Deployment
     from gateway.tools.cdn_doctor.finding import Check
@@ -176,3 +178,34 @@ def _wrong(replies: list[ProbeReply]) -> str | None:
     if replies[-1].headers.get(ALLOW_ORIGIN) == SITES[0]:
         return f"a page of {SITES[1]} got the {ALLOW_ORIGIN} of {SITES[0]}"
     return None
+
+
+_DIGEST = re.compile(r"[a-z-]{1,64}/[0-9a-f]{16}")
+DRIFTED = "drifted: rendered with other options or by another version, render anew"
+
+
+async def configuration(deployment: Deployment) -> list[Finding]:
+    """Compare the digest in the answers with that of the file; skip it where none was given."""
+    expected = deployment.options.rendered
+    if expected is None:
+        return []
+    replies = (deployment.reads.first, deployment.reads.again)
+    # Of several such files on the way, the one for the same target counts.
+    said = {one for reply in replies for one in _DIGEST.findall(_said(reply.headers))}
+    target = expected.partition("/")[0]
+    seen = sorted(one for one in said if one.startswith(f"{target}/")) or sorted(said)
+    if not seen:
+        return [
+            failed(
+                "configuration",
+                f"no answer has {DIGEST_HEADER}: the file is not deployed, or is older than this "
+                "header, or a hop takes it away",
+            )
+        ]
+    if seen != [expected]:
+        return [failed("configuration", f"{DRIFTED} (deployed {', '.join(seen)}, now {expected})")]
+    return [passed("configuration", f"what is deployed is what the settings ask for: {expected}")]
+
+
+def _said(headers: Mapping[str, str]) -> str:
+    return headers.get(DIGEST_HEADER, "")

@@ -14,8 +14,8 @@ from headgate.errors import RequestRefused
 from gateway.protocol.http.header_names import CURSOR
 from gateway.tools.cdn_doctor.evidence import AnswerSource, cache_claims, claims_kept, source
 from gateway.tools.cdn_doctor.finding import Finding, failed, passed, unknown
-from gateway.tools.cdn_doctor.patience import given_time
 from gateway.tools.cdn_doctor.probe_sender import ProbeBounds, TooManyRequests, words
+from gateway.tools.cdn_doctor.streams import given_time
 from gateway.tools.shell.failure import FAILURES
 
 if TYPE_CHECKING:

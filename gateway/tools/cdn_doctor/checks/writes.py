@@ -8,9 +8,9 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from gateway.protocol.http.header_names import NEXT_OFFSET, UP_TO_DATE
+from gateway.tools.cdn_doctor.deployment import EMPTY
 from gateway.tools.cdn_doctor.evidence import cache_claims, is_headgate
 from gateway.tools.cdn_doctor.finding import Finding, failed, passed, unknown
-from gateway.tools.cdn_doctor.staleness import EMPTY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
