@@ -29,8 +29,9 @@ from gateway.tools.cdn_doctor.probe_sender import (
 from gateway.tools.cdn_doctor.streams import first_target
 
 if TYPE_CHECKING:
-    from gateway.tools.cdn_doctor.finding import Advice
     from pathlib import Path
+
+    from gateway.tools.cdn_doctor.finding import Advice
 
 NAMES = [*(name for row in CHECKS for name in row.finds), *BESIDE]
 

@@ -14,8 +14,8 @@ import pytest
 from gateway.protocol.streams.limits import EVERYTHING, Retention
 from gateway.protocol.streams.state import Lifetime
 from gateway.tools.copying import queue
+from gateway.tools.copying.files import OffsetMap
 from gateway.tools.copying.log_place import LogPlace
-from gateway.tools.copying.offset_map import OffsetMap
 from gateway.tools.copying.operation import CopyRequest, copy
 from tests.commands.conftest import CommandLine
 from tests.commands.copying import exact, opened, seen_in

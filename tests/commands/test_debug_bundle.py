@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.tools.debug_bundle.collecting import BundleParts
-from gateway.tools.debug_bundle.process_facts import LAST_BYTES, last_log
+from gateway.tools.debug_bundle import LAST_BYTES, BundleParts, last_log
 from tests.commands.conftest import CommandLine
 from tests.support.http1 import ask
 from tests.support.processes import ANEW, headgate

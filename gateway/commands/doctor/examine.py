@@ -214,7 +214,7 @@ def debug(file: Path, target: StreamTarget) -> None:
     """
     from gateway.commands.stream.operations import run
     from gateway.process.running_servers import running_servers
-    from gateway.tools.debug_bundle.collecting import bundle
+    from gateway.tools.debug_bundle import bundle
 
     at = target.url.removesuffix("/api").rstrip("/")
     pids = [it.pid for it in running_servers(os.environ) if it.admin.rstrip("/") == at]

@@ -6,8 +6,13 @@ from typing import TYPE_CHECKING
 
 from gateway.protocol.bodies.content import is_json
 from gateway.tools.copying.content import SourceContent
-from gateway.tools.copying.contract import StreamRefused, check_alike
-from gateway.tools.copying.outcome import GONE, CopyOutcome, CopyProgress
+from gateway.tools.copying.contract import (
+    GONE,
+    CopyOutcome,
+    CopyProgress,
+    StreamRefused,
+    check_alike,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable

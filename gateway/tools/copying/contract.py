@@ -1,4 +1,4 @@
-"""The contract of the places that streams are copied from and to: a log, or a server."""
+"""The contract of the places that streams are copied from and to, and the outcome of a copy."""
 
 from __future__ import annotations
 
@@ -122,3 +122,22 @@ def check_alike(found: Description, wanted: Description) -> None:
         raise StreamRefused("the stream that is there already has another lifetime")
     if found.is_closed and not wanted.is_closed:
         raise StreamRefused("the stream that is there already is closed, and the source is open")
+
+
+class CopyProgress(NamedTuple):
+    """Two offsets that mean the same place, up to which both streams were compared."""
+
+    source_offset: str
+    target_offset: str
+
+
+class CopyOutcome(NamedTuple):
+    """The outcome of copying one stream; `is_gone` if the source has none any more."""
+
+    is_changed: bool
+    bytes: int
+    progress: CopyProgress | None
+    is_gone: bool = False
+
+
+GONE = CopyOutcome(False, 0, None, is_gone=True)

@@ -10,10 +10,9 @@ from urllib.parse import quote
 
 from gateway.errors import HeadgateError
 from gateway.features.subscriptions.copies.copying import SubscriptionCopy
+from gateway.tools.copying.by_log import PlaceStreams
+from gateway.tools.copying.files import OffsetMap, named_streams, opened_names
 from gateway.tools.copying.log_place import LogPlace
-from gateway.tools.copying.names import named_streams, opened_names
-from gateway.tools.copying.offset_map import OffsetMap
-from gateway.tools.copying.place_streams import PlaceStreams
 from gateway.tools.copying.queue import MOST_SAID, CopyQueue, ended_by
 from gateway.tools.copying.server_place import ServerPlace
 from gateway.tools.server.client import connect

@@ -21,9 +21,8 @@ from gateway.tools.shell.progress import Progress
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from gateway.tools.copying.contract import CopyPlace, StreamEntry
-    from gateway.tools.copying.offset_map import OffsetMap
-    from gateway.tools.copying.outcome import CopyOutcome, CopyProgress
+    from gateway.tools.copying.contract import CopyOutcome, CopyPlace, CopyProgress, StreamEntry
+    from gateway.tools.copying.files import OffsetMap
 
 # Streams that are copied at once, each with two pages in memory: some MiB altogether. That hides
 # the round trips to a distant server, and lets a log commit several streams together.

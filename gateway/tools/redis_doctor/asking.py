@@ -11,7 +11,7 @@ import redis
 
 from gateway.logs.redis.names import VERSION, RedisNames
 from gateway.settings.log_kinds.redis import parse_redis
-from gateway.tools.redis_doctor.client import connected, connected_to_sentinel
+from gateway.tools.redis_doctor.client import connected, connected_to_sentinel, refused
 from gateway.tools.redis_doctor.facts import (
     ClusterFacts,
     SentinelFacts,
@@ -19,7 +19,6 @@ from gateway.tools.redis_doctor.facts import (
     StreamSample,
     StreamSize,
 )
-from gateway.tools.redis_doctor.rights import refused
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -1,16 +1,19 @@
-"""The parts of a bundle, gathered within ten seconds, and the archive of them."""
+"""The archive of `headgate doctor debug`: figures, no contents, no secrets."""
 
 from __future__ import annotations
 
 import asyncio
 import io
 import json
+import os
 import re
+import stat
 import tarfile
+from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gateway.small_files import create
-from gateway.tools.debug_bundle import process_facts
 from gateway.tools.server.admin_requests import admin_answer
 from gateway.tools.server.client import connect
 from gateway.tools.shell.failure import FAILURES, Failed
@@ -19,11 +22,66 @@ from gateway.tools.shell.progress import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from headgate.stream import Stream
 
     from gateway.tools.server.target import StreamTarget
+
+LAST_BYTES = 256 << 10  # of a log file; some 1,000 lines
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def limits(pid: int) -> str:
+    """Return the limits of a process. Raises OSError, as all of these functions do."""
+    return Path(f"/proc/{pid}/limits").read_text(encoding="utf-8")
+
+
+def status(pid: int) -> str:
+    """Return memory, threads and context switches of a process."""
+    return Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
+
+
+def descriptors(pid: int) -> dict[str, int]:
+    """Return how many descriptors of each kind are open; not which files they are of."""
+    kinds: Counter[str] = Counter()
+    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+        try:
+            kinds[_kind(str(descriptor.readlink()))] += 1
+        except FileNotFoundError:  # closed meanwhile
+            continue
+    return dict(kinds.most_common())
+
+
+def _kind(link: str) -> str:
+    if match := re.match(r"(?:anon_inode:)?\[?(\w+)", link):
+        return match[1]  # socket, pipe, eventpoll, eventfd, memfd
+    return "device" if link.startswith("/dev/") else "file"
+
+
+def thread_times(pid: int) -> dict[str, tuple[float, float]]:
+    """Return the seconds of processor time of each thread, in its code and in the kernel."""
+    times = {}
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        try:
+            text = (thread / "stat").read_text(encoding="utf-8", errors="replace")
+        except (FileNotFoundError, ProcessLookupError):  # ended meanwhile
+            continue
+        name, fields = text.partition("(")[2].rpartition(")")[0], text.rpartition(")")[2].split()
+        times[f"{thread.name} {name}"] = (int(fields[11]) / TICKS, int(fields[12]) / TICKS)
+    return times
+
+
+def last_log(pid: int) -> bytes | None:
+    """Return the end of the file that the process logs to, None if it logs elsewhere."""
+    log = Path(f"/proc/{pid}/fd/2")
+    if not stat.S_ISREG(log.stat().st_mode):
+        return None
+    with log.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - LAST_BYTES))
+        data = file.read(LAST_BYTES)
+    return data if size <= LAST_BYTES else data.partition(b"\n")[2]
+
 
 BETWEEN_S = 10.0  # between the two metrics, so that rates can be told
 PROFILE_S = 5.0
@@ -118,13 +176,13 @@ async def _process(pid: int | None, parts: BundleParts) -> None:
         parts.missing["process"] = "the server does not run here, or for another user"
         await asyncio.sleep(PROFILE_S)
         return
-    parts.add_facts("process/limits.txt", lambda: process_facts.limits(pid))
-    parts.add_facts("process/status.txt", lambda: process_facts.status(pid))
-    parts.add_facts("process/descriptors.json", lambda: process_facts.descriptors(pid))
-    parts.add_facts("process/threads-1.json", lambda: process_facts.thread_times(pid))
+    parts.add_facts("process/limits.txt", lambda: limits(pid))
+    parts.add_facts("process/status.txt", lambda: status(pid))
+    parts.add_facts("process/descriptors.json", lambda: descriptors(pid))
+    parts.add_facts("process/threads-1.json", lambda: thread_times(pid))
     await asyncio.sleep(PROFILE_S)
-    parts.add_facts("process/threads-2.json", lambda: process_facts.thread_times(pid))
-    parts.add_facts("log.txt", lambda: process_facts.last_log(pid) or b"")
+    parts.add_facts("process/threads-2.json", lambda: thread_times(pid))
+    parts.add_facts("log.txt", lambda: last_log(pid) or b"")
     if not parts.files.get("log.txt"):
         parts.files.pop("log.txt", None)
         parts.missing.setdefault("log.txt", "the server does not log to a file")

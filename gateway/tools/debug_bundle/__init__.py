@@ -1,1 +1,0 @@
-"""The parts of the archive of `headgate doctor debug`: figures, no contents, no secrets."""
