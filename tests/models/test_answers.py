@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gateway.errors import ClientLimitReached, LimitReached
-from gateway.features.models.running import MOST_ACCEPTED, AnswerBounds, AnswerPlaces
+from gateway.features.models.running import MOST_ACCEPTED, AnswerPlaces, TakenPlace
 from tests.models.accumulators import chat_message, data_of
 from tests.models.answers import ID_LINE, chat_completion, without_ids
 from tests.models.provider import providing
@@ -295,38 +295,44 @@ async def test_keys_that_the_provider_has_not_accepted_leave_half_of_the_places_
             assert await status("third") == 200
 
 
+def taken(places: AnswerPlaces, owner: bytes, address: str) -> TakenPlace:
+    """Return a place that is not given back."""
+    with places.acquired(owner, address) as place:
+        return place
+
+
 def test_a_key_counts_for_its_address_until_it_is_accepted_and_again_once_it_is_refused() -> None:
-    places = AnswerPlaces(AnswerBounds(6, 3))
-    first = places.acquire(b"key:a", "192.0.2.1")
-    places.acquire(b"key:b", "192.0.2.1")
+    places = AnswerPlaces(6, 3)
+    first = taken(places, b"key:a", "192.0.2.1")
+    taken(places, b"key:b", "192.0.2.1")
     places.note_status(first, 500)
-    places.acquire(b"", "192.0.2.1")
+    taken(places, b"", "192.0.2.1")
     with pytest.raises(ClientLimitReached, match="by your address"):
-        places.acquire(b"key:a", "192.0.2.1")
+        taken(places, b"key:a", "192.0.2.1")
     places.note_status(first, 200)
-    others = [places.acquire(b"key:a", "192.0.2.1") for _ in range(2)]
+    others = [taken(places, b"key:a", "192.0.2.1") for _ in range(2)]
     with pytest.raises(ClientLimitReached, match="max_client_answers is reached: wait"):
-        places.acquire(b"key:a", "192.0.2.2")
-    places.acquire(b"key:c", "192.0.2.1")  # the place that the accepted key has left
+        taken(places, b"key:a", "192.0.2.2")
+    taken(places, b"key:c", "192.0.2.1")  # the place that the accepted key has left
     with pytest.raises(LimitReached):
-        places.acquire(b"key:d", "192.0.2.3")
-    for taken in (first, *others):
-        places.release(taken)
+        taken(places, b"key:d", "192.0.2.3")
+    for place in (first, *others):
+        places.release(place)
     places.note_status(others[0], 401)
     with pytest.raises(ClientLimitReached, match="by your address"):
-        places.acquire(b"key:a", "192.0.2.1")
+        taken(places, b"key:a", "192.0.2.1")
 
 
 def test_the_keys_that_are_remembered_as_accepted_are_bounded() -> None:
-    places = AnswerPlaces(AnswerBounds(2, 2))
+    places = AnswerPlaces(2, 2)
     for number in range(MOST_ACCEPTED + 1):
-        taken = places.acquire(b"key:%d" % number, "192.0.2.1")
-        places.note_status(taken, 200)
-        places.release(taken)
-    places.acquire(b"key:0", "192.0.2.1")
+        place = taken(places, b"key:%d" % number, "192.0.2.1")
+        places.note_status(place, 200)
+        places.release(place)
+    taken(places, b"key:0", "192.0.2.1")
     with pytest.raises(ClientLimitReached):
-        places.acquire(b"key:0", "192.0.2.1")
-    places.acquire(b"key:1", "192.0.2.1")
+        taken(places, b"key:0", "192.0.2.1")
+    taken(places, b"key:1", "192.0.2.1")
 
 
 @pytest.mark.usefixtures("processes")

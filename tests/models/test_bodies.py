@@ -9,12 +9,10 @@ import json
 import re
 import resource
 import sys
-import zlib
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import brotli
 import pytest
 
 from gateway.features.models.provider.bodies import STEP_BYTES
@@ -41,10 +39,8 @@ CHAT = "/v1/chat/completions"
 FILES = "/v1/files"
 KEY = {"Authorization": "Bearer sk-mine"}
 BODY = json.dumps({"model": "m", "stream": True, "x": "é" * 100}).encode()
-CODINGS = {
+CODINGS: dict[str, Callable[[bytes], bytes]] = {
     "gzip": gzip.compress,
-    "deflate": zlib.compress,
-    "br": brotli.compress,
     "zstd": partial(zstd.compress, options={zstd.CompressionParameter.checksum_flag: 1}),
 }
 
@@ -107,8 +103,8 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
     "has other bytes after its end": lambda coded: coded + b"x" * 9000,
 }
 WRONG: dict[str, tuple[dict[str, str], bytes, int, str]] = {
-    "an unknown coding": ({"Content_Encoding": "compress"}, BODY, 415, "gzip, deflate, br, zstd"),
-    "two codings": ({"Content_Encoding": "gzip, br"}, BODY, 415, "gzip, deflate, br, zstd"),
+    "an unknown coding": ({"Content_Encoding": "compress"}, BODY, 415, "gzip, zstd"),
+    "two codings": ({"Content_Encoding": "gzip, zstd"}, BODY, 415, "gzip, zstd"),
     **{
         f"bytes that are not {coding}": ({"Content_Encoding": coding}, b"{" + BODY, 400, coding)
         for coding in CODINGS
@@ -117,7 +113,6 @@ WRONG: dict[str, tuple[dict[str, str], bytes, int, str]] = {
         f"{coding} that {words}": ({"Content_Encoding": coding}, change(coded(BODY)), 400, coding)
         for coding, coded in CODINGS.items()
         for words, change in DAMAGES.items()
-        if coding != "br" or "checksum" not in words  # which it has none
     },
     "stream twice": ({}, b'{"stream":false,"model":"m","stream":true}', 400, "stream twice"),
     "model twice": ({}, b'{"model":"m","stream":true,"mod\\u0065l":"m"}', 400, "model twice"),

@@ -79,22 +79,6 @@ async def test_a_request_that_is_nested_too_deeply_to_be_read_is_judged_by_the_p
             assert "Traceback" not in gateway.output()
 
 
-@pytest.mark.parametrize("field", ["Idempotency-Key", "Headgate-Key-Prefix", "Headgate-Stream"])
-async def test_a_request_to_store_that_is_nested_too_deeply_to_be_read_is_refused_by_its_limit(
-    field: str, http: aiohttp.ClientSession
-) -> None:
-    deep = b'{"stream":true,"x":' + b"[" * 1_000 + b"]" * 1_000 + b"}"
-    async with scripted(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n") as provider:
-        with gateway_before(provider) as gateway:
-            headers = {**KEY, field: "one"}
-            async with http.post(gateway.url + PATH, data=deep, headers=headers) as answer:
-                sentence = await answer.text()
-                assert answer.status == 400
-                assert "900 levels" in sentence
-                assert f"without {field}" in sentence
-            assert not provider.calls
-
-
 async def test_a_comment_is_no_event_for_those_who_join_the_answer(
     http: aiohttp.ClientSession,
 ) -> None:

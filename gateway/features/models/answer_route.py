@@ -9,9 +9,9 @@ from typing_extensions import override
 from gateway.features.console.inspected_streams import RUNS
 from gateway.features.models import counts
 from gateway.features.models.answers import ModelAnswers
-from gateway.features.models.running import AnswerBounds
+from gateway.features.models.running import AnswerPlaces
 from gateway.features.models.streams import AnswerStreams
-from gateway.features.models.upkeep import AbandonedAnswers, CompanionStreams
+from gateway.features.models.upkeep import AnswerUpkeep
 from gateway.protocol.http.forwarding import IdentityHeaders
 from gateway.routes.contract import StreamRoute
 from gateway.telemetry import traffic_metrics
@@ -58,13 +58,12 @@ class AnswerRoute(StreamRoute):
         self.answers = ModelAnswers(
             provider,
             self.streams,
-            AnswerBounds(settings.max_answers, settings.max_client_answers),
+            AnswerPlaces(settings.max_answers, settings.max_client_answers),
             running,
             services.clock,
         )
         self.features = {RUNS: self.answers.listed}
-        self._abandoned = AbandonedAnswers(self.answers)
-        self._companions = CompanionStreams(self.answers, running)
+        self._upkeep = AnswerUpkeep(self.answers, running)
 
     def prepare(self, access: RouteAccess, most_accounts: int) -> None:
         """Prepare the access, and the accounts with metrics, that `renew` puts in force."""
@@ -103,9 +102,8 @@ class AnswerRoute(StreamRoute):
     @override
     async def open(self) -> None:
         """End what an earlier process has left."""
-        self._companions.open()
         self.answers.gateways.start()
-        self._abandoned.start()
+        self._upkeep.start()
 
     @override
     async def drain(self) -> None:
@@ -115,6 +113,5 @@ class AnswerRoute(StreamRoute):
     @override
     async def close(self) -> None:
         """End what still runs."""
-        await self._abandoned.stop()
+        await self._upkeep.stop()
         await self.answers.close()
-        await self._companions.close()

@@ -26,7 +26,6 @@ from gateway.features.models.counts import ListedAnswers
 from gateway.features.models.left_answers import LeftAnswers, caller_of
 from gateway.features.models.record import NamedPlace, StreamRecord, owner_digest
 from gateway.features.models.retrieval import AnswerIndex, IndexedAnswer
-from gateway.features.models.running import AnswerPlaces
 from gateway.features.models.shared.claims import Claim, retry_claims
 from gateway.features.models.shared.followed_answer import FollowedAnswers
 from gateway.features.models.shared.gateways import Gateways
@@ -38,15 +37,15 @@ if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import AsyncIterator, Callable, Sequence
 
-    from gateway.features.models.live_answer import LiveAnswer, WholeResponse
+    from gateway.features.models.live_answer import Answer, LiveAnswer, WholeResponse
     from gateway.features.models.provider.requests import (
         AnswerOwner,
         AnswerProvider,
         AnswerRequest,
     )
     from gateway.features.models.record import Outcome
-    from gateway.features.models.running import AnswerBounds, RunningAnswers, TakenPlace
-    from gateway.features.models.stored import Answer, UnfinishedAnswer
+    from gateway.features.models.running import AnswerPlaces, RunningAnswers, TakenPlace
+    from gateway.features.models.stored import UnfinishedAnswer
     from gateway.features.models.streams import AnswerStreams, StreamEnd
 
 # The folder of streams that callers have named.
@@ -65,7 +64,7 @@ class ModelAnswers:
         self,
         provider: AnswerProvider,
         streams: AnswerStreams,
-        bounds: AnswerBounds,
+        places: AnswerPlaces,
         running: RunningAnswers,
         clock: Callable[[], float],
     ) -> None:
@@ -78,7 +77,7 @@ class ModelAnswers:
         self.index = AnswerIndex(provider.prefix, streams)
         self.stored = StoredAnswers(streams, clock, lambda request: self.gateways.writes(request))
         self.gateways = Gateways(streams, self.finish_abandoned, self.stored.finish)
-        self.places = AnswerPlaces(bounds)
+        self.places = places
         self.followed = FollowedAnswers(self.gateways, running)
         self.left = LeftAnswers(self)
         self.clock = clock

@@ -17,7 +17,7 @@ from gateway.routes.answers import PushingSource
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
-    from gateway.features.models.stored import Answer
+    from gateway.features.models.live_answer import Answer
     from gateway.features.models.streams import AnswerStreams
     from gateway.features.models.unread import AnswerReading
 

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from headgate.dialects.progress import EarlyEnd
 from headgate.events import with_id
+from typing_extensions import override
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from gateway.errors import HeadgateError
-    from gateway.features.models.record import Outcome, RequestEntry, ResponseEntry
+    from gateway.features.models.record import EndEntry, Outcome, RequestEntry, ResponseEntry
     from gateway.features.models.streams import AnswerStreams
     from gateway.features.models.unread import AnswerReaders
 
@@ -38,62 +39,51 @@ class AnswerReader(Protocol):
         """Take the next events, with ids, up to a position; return False if it has to read them."""
 
 
-class LiveAnswer(ABC):
-    """An answer with readers in this process, whoever writes it.
+class Answer:
+    """An answer in a stream. This base is over and stored: its readers read the log."""
 
-    `response` is done once the provider's response has begun: with the head that clients get, with
-    the whole response if it is not stored, or with the error.
-    """
-
-    def __init__(self, name: str, request: RequestEntry, streams: AnswerStreams) -> None:
+    def __init__(
+        self,
+        name: str,
+        request: RequestEntry,
+        head: ResponseEntry | None = None,
+        end: EndEntry | None = None,
+    ) -> None:
         self.name = name
         self.request = request
-        self.streams = streams
-        self.response: asyncio.Future[ResponseEntry | WholeResponse] = (
-            asyncio.get_running_loop().create_future()
-        )
-        self.position = request.position  # the end of the durable bytes
-        self._latest: Sequence[bytes] = ()  # durable events
-        self._waiting: dict[asyncio.Future[None], AnswerReader | None] = {}
-        self._task: asyncio.Task[None] | None = None
-        self._noted_at = 0.0  # when readers were last notified (loop time)
-        self._silence: asyncio.TimerHandle | None = None  # while there are readers
-        self._cut: HeadgateError | None = None  # why the readers get neither more nor an end
-        self.readers: AnswerReaders | None = None  # where it is stopped once it has none
-        self.frees_key = False  # once it is over, its key begins another answer
+        self.position = request.position if end is None else end.position  # of the durable bytes
+        # Once it is over, its key begins another answer.
+        self.frees_key = end is not None and end.frees_key is True
+        self._head = head
+        self._outcome = None if end is None else end.outcome
 
     @property
-    @abstractmethod
     def is_over(self) -> bool:
         """True when nothing more will be appended."""
+        return True
 
     @property
-    @abstractmethod
     def outcome(self) -> Outcome | None:
         """The way in which the answer ended; None while that is not known."""
+        return self._outcome
 
-    @abstractmethod
     def stop(self, failure: EarlyEnd) -> None:
         """End the call to the provider, and the answer with this failure."""
 
-    def stop_deleted(self, stream_id: int) -> None:  # noqa: B027 - only its writer calls a provider
-        """Stop the call to the provider, since the stream with this id was deleted."""
-
     async def wait_for_end(self, longest_s: float | None = None) -> None:
         """Return once the answer is over and does not run any more, or after `longest_s`."""
-        assert self._task is not None, "it is started when it is made"
-        await asyncio.wait([self._task], timeout=longest_s)
 
     async def wait_for_head(self) -> ResponseEntry | WholeResponse:
         """Return the head that clients get, or the whole response if it is not stored.
 
         Raises HeadgateError if the provider gave no response.
         """
-        return await asyncio.shield(self.response)  # others wait for it, too
+        assert self._head is not None, "it has a response to store"
+        return self._head
 
-    def latest_after(self, position: int) -> Sequence[bytes]:
-        """Return the latest durable events if they begin at `position`, else nothing."""
-        return self._latest if self.position - sum(map(len, self._latest)) == position else ()
+    def latest_after(self, _position: int) -> Sequence[bytes]:
+        """Return the latest durable events if they begin at a position, else nothing."""
+        return ()
 
     async def wait_beyond(self, position: int, reader: AnswerReader | None = None) -> None:
         """Return once there are durable bytes after `position`, or the answer is over.
@@ -102,6 +92,60 @@ class LiveAnswer(ABC):
         `sse_heartbeat` of silence: the reader sends a comment. Raises HeadgateError if it is not
         known here how it ends.
         """
+
+    def wake_readers(self) -> None:
+        """Let each reader that waits look again what there is."""
+
+    def next_number(self) -> int:
+        """Return the sequence number after that of the last event, if that is in memory; else 0."""
+        return 0
+
+
+class LiveAnswer(Answer, ABC):
+    """An answer with readers in this process, whoever writes it.
+
+    `response` is done once the provider's response has begun: with the head that clients get, with
+    the whole response if it is not stored, or with the error.
+    """
+
+    def __init__(self, name: str, request: RequestEntry, streams: AnswerStreams) -> None:
+        super().__init__(name, request)
+        self.streams = streams
+        self.response: asyncio.Future[ResponseEntry | WholeResponse] = (
+            asyncio.get_running_loop().create_future()
+        )
+        self._latest: Sequence[bytes] = ()  # durable events
+        self._waiting: dict[asyncio.Future[None], AnswerReader | None] = {}
+        self._task: asyncio.Task[None] | None = None
+        self._noted_at = 0.0  # when readers were last notified (loop time)
+        self._silence: asyncio.TimerHandle | None = None  # while there are readers
+        self._cut: HeadgateError | None = None  # why the readers get neither more nor an end
+        self.readers: AnswerReaders | None = None  # where it is stopped once it has none
+
+    @property
+    @override
+    @abstractmethod
+    def is_over(self) -> bool:
+        """True when nothing more will be appended."""
+
+    def stop_deleted(self, stream_id: int) -> None:
+        """Stop the call to the provider, since the stream with this id was deleted."""
+
+    @override
+    async def wait_for_end(self, longest_s: float | None = None) -> None:
+        assert self._task is not None, "it is started when it is made"
+        await asyncio.wait([self._task], timeout=longest_s)
+
+    @override
+    async def wait_for_head(self) -> ResponseEntry | WholeResponse:
+        return await asyncio.shield(self.response)  # others wait for it, too
+
+    @override
+    def latest_after(self, position: int) -> Sequence[bytes]:
+        return self._latest if self.position - sum(map(len, self._latest)) == position else ()
+
+    @override
+    async def wait_beyond(self, position: int, reader: AnswerReader | None = None) -> None:
         if self.position > position or self.is_over:
             return
         if self._cut is None:
@@ -145,8 +189,8 @@ class LiveAnswer(ABC):
     def _heartbeat_s(self) -> float:
         return self.streams.route.feeds.source.settings.heartbeat
 
+    @override
     def wake_readers(self) -> None:
-        """Let each reader that waits look again what there is."""
         self._noted_at = asyncio.get_running_loop().time()
         if self._silence is not None and self.is_over:
             self._silence.cancel()
@@ -175,8 +219,8 @@ class LiveAnswer(ABC):
         if event := self.request.dialect.failure_event(DELETED, self.next_number()):
             self._note([event], self.position + len(event))
 
+    @override
     def next_number(self) -> int:
-        """Return the sequence number after that of the last event, if that is in memory."""
         state = self.request.dialect.progress()
         for event in self._latest:
             state.add(event)

@@ -23,7 +23,6 @@ from gateway.features.models.provider.requests import (
     AnswerOwner,
     AnswerRequest,
     RequestBody,
-    check_depth,
     choices_in,
     digest_of,
     last_event_id,
@@ -51,9 +50,9 @@ if TYPE_CHECKING:
     from multidict import CIMultiDict, MultiMapping
 
     from gateway.errors import HeadgateError
+    from gateway.features.models.live_answer import Answer
     from gateway.features.models.provider.client import ProviderResponse
     from gateway.features.models.route import ModelRoute
-    from gateway.features.models.stored import Answer
     from gateway.features.models.streams import StreamEnd
     from gateway.features.models.unread import AnswerReading
     from gateway.protocol.responses import Response
@@ -198,7 +197,6 @@ class ModelHandlers(RouteOperations):
         uncoded = await without_coding(request, sent, services.limits, turns)
         wanted = choices_in(uncoded)
         stream, target = named_stream(request.headers, target)
-        check_depth(wanted, stream, request.headers)
         if not wanted.stream and not route.settings.whole:
             del uncoded
             request.limit_grace(0.0)

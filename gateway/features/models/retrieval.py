@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from headgate.dialects.progress import Cursor
 
-    from gateway.features.models.stored import Answer
+    from gateway.features.models.live_answer import Answer
     from gateway.features.models.streams import AnswerStreams, StreamEnd
 
 

@@ -8,7 +8,7 @@ import secrets
 from collections import Counter, OrderedDict
 from hashlib import blake2b
 from http import HTTPStatus
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from gateway.errors import ClientLimitReached, LimitReached
 
@@ -22,13 +22,6 @@ if TYPE_CHECKING:
 # client's address until it is accepted again.
 MOST_ACCEPTED = 10_000
 _REFUSING = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
-
-
-class AnswerBounds(NamedTuple):
-    """The most answers that run at once, in all and for one owner."""
-
-    running: int
-    running_of_owner: int
 
 
 class TakenPlace:
@@ -48,28 +41,31 @@ class AnswerPlaces:
     provider has accepted it, and one address leaves half of the places to others.
     """
 
-    def __init__(self, bounds: AnswerBounds) -> None:
+    def __init__(self, most: int, most_of_owner: int) -> None:
+        """Let so many answers run at once, in all and for one owner."""
         self.refused_requests = 0
-        self._bounds = bounds
-        self._of_address = min(bounds.running_of_owner, max(1, bounds.running // 2))
+        self._most, self._most_of_owner = most, most_of_owner
+        self._most_of_address = min(most_of_owner, max(1, most // 2))
         self._taken = 0
         self._parties: Counter[bytes | str] = Counter()
         self._secret = secrets.token_bytes(32)
         self._accepted: OrderedDict[bytes, None] = OrderedDict()  # digests, the last used ones last
 
-    def acquire(self, owner: bytes, address: str = "") -> TakenPlace:
-        """Take a place for an owner; b"" is nobody. Raises LimitReached, ClientLimitReached.
+    @contextlib.contextmanager
+    def acquired(self, owner: bytes, address: str = "") -> Iterator[TakenPlace]:
+        """Enter with a place for an owner, b"" for nobody; it is given back if the block raises.
 
         `address` is that of a client with a provider's key of its own, or without any; it is ""
-        if the owner is known, or if all callers use the key of the route.
+        if the owner is known, or if all callers use the key of the route. Raises LimitReached,
+        ClientLimitReached.
         """
-        if self._taken >= self._bounds.running:
+        if self._taken >= self._most:
             self.refused_requests += 1
             raise LimitReached("max_answers is reached: as many answers run as may at once")
         place = TakenPlace(owner, owner)
-        most, whose = self._bounds.running_of_owner, ""
+        most, whose = self._most_of_owner, ""
         if address and not self._is_accepted(owner):
-            place.party, most = address, self._of_address
+            place.party, most = address, self._most_of_address
             whose = " by your address, with keys that the provider has not accepted yet"
         if place.party and self._parties[place.party] >= most:
             self.refused_requests += 1
@@ -77,12 +73,6 @@ class AnswerPlaces:
             raise ClientLimitReached(sentence)
         self._taken += 1
         self._parties[place.party] += 1
-        return place
-
-    @contextlib.contextmanager
-    def acquired(self, owner: bytes, address: str = "") -> Iterator[TakenPlace]:
-        """Enter with a place that `acquire` takes; it is given back if the block raises."""
-        place = self.acquire(owner, address)
         try:
             yield place
         except BaseException:
@@ -162,8 +152,3 @@ class RunningAnswers:
         """Drop an answer, unless another one with the same path is listed."""
         if self.answers.get(path) is answer:
             del self.answers[path]
-
-    def stop(self, path: str, stream_id: int) -> None:
-        """Stop the answer whose stream was deleted, if it is written here."""
-        if (answer := self.answers.get(path)) is not None:
-            answer.stop_deleted(stream_id)

@@ -13,6 +13,7 @@ from msgspec import UNSET
 from gateway.errors import LogUnavailable
 from gateway.features.models import record
 from gateway.features.models.counts import OTHER, TokenCounts
+from gateway.features.models.live_answer import Answer
 from gateway.features.models.record import (
     EndEntry,
     StreamRecord,
@@ -21,10 +22,10 @@ from gateway.features.models.shared.claims import ClaimedStreams
 from gateway.features.models.streams import MOST_RESUMPTIONS, AnswerStreams, ClaimLost, StreamEnd
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
-    from typing import TypeAlias
+    from collections.abc import Callable, Iterable, Iterator
 
-    from gateway.features.models.live_answer import AnswerReader, LiveAnswer
+    from headgate.dialects.progress import Cursor
+
     from gateway.features.models.record import (
         AnswerRecord,
         Outcome,
@@ -33,58 +34,9 @@ if TYPE_CHECKING:
     )
     from gateway.features.models.streams import AnswerStreams, StreamEnd
 
-    Answer: TypeAlias = "LiveAnswer | StoredAnswer"
-    from headgate.dialects.progress import Cursor
-
 
 # Tries to end an answer: each that fails has found what another process has appended meanwhile.
 MOST_ENDS = 5
-
-
-class StoredAnswer(NamedTuple):
-    """An answer that is over, up to a position of its stream: its readers read the log."""
-
-    name: str
-    request: RequestEntry
-    head: ResponseEntry
-    position: int
-    outcome: Outcome
-    frees_key: bool
-
-    async def wait_for_head(self) -> ResponseEntry:
-        """Return the head that clients get."""
-        return self.head
-
-    @property
-    def is_over(self) -> bool:
-        """True: nothing more will be appended."""
-        return True
-
-    @staticmethod
-    def latest_after(_position: int) -> Sequence[bytes]:
-        """Return nothing: none of it is in memory."""
-        return ()
-
-    @staticmethod
-    async def wait_beyond(_position: int, _reader: AnswerReader | None = None) -> None:
-        """Return at once."""
-
-    @staticmethod
-    def next_number() -> int:
-        """Return 0: its events may be many, and are not read for a number."""
-        return 0
-
-    @staticmethod
-    def wake_readers() -> None:
-        """Do nothing: no reader waits."""
-
-    @staticmethod
-    def stop(_failure: EarlyEnd) -> None:
-        """Do nothing."""
-
-    @staticmethod
-    async def wait_for_end() -> None:
-        """Return at once."""
 
 
 class StoredAnswers:
@@ -227,15 +179,11 @@ class StoredAnswers:
         return state
 
 
-def stored_answers(name: str, records: Iterable[AnswerRecord]) -> Iterator[StoredAnswer]:
+def stored_answers(name: str, records: Iterable[AnswerRecord]) -> Iterator[Answer]:
     """Yield the answers in a stream that got a response to store and are over."""
     for one in records:
         if one.response is not None and one.end is not None:
-            end = one.end
-            frees_key = end.frees_key is True
-            yield StoredAnswer(
-                name, one.request, one.response, end.position, end.outcome, frees_key
-            )
+            yield Answer(name, one.request, one.response, one.end)
 
 
 # OpenAI stores the data of a background response for roughly 10 minutes; a later request may find

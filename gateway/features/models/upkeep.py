@@ -25,15 +25,40 @@ LOOK_S = 5.0  # between looks at answers that wait for the rest from their provi
 _SUFFIX = record_name("")
 
 
-class AbandonedAnswers(Background):
-    """A pass over the records of a route's answers, which ends those that are not closed."""
+class AnswerUpkeep(Background):
+    """The care for the answers of one route, beside their requests.
 
-    def __init__(self, answers: ModelAnswers) -> None:
+    After the start it ends those that an earlier process left. The streams beside an answer are
+    deleted with it, and a read of the answer restarts their countdown, too.
+    """
+
+    def __init__(self, answers: ModelAnswers, running: RunningAnswers) -> None:
         self._answers = answers
+        self._streams = answers.streams
+        self._running = running
+        self._tasks: set[asyncio.Task[object]] = set()
+
+    @override
+    def start(self) -> None:
+        table = self._streams.route.table
+        table.removal_observers.append(self._on_removal)
+        table.deadlines.observers.append(self._on_renewal)
+        super().start()
+
+    @override
+    async def stop(self) -> None:
+        """Stop to look and to observe, and cancel what is under way."""
+        await super().stop()
+        table = self._streams.route.table
+        table.removal_observers.remove(self._on_removal)
+        table.deadlines.observers.remove(self._on_renewal)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     @override
     async def _run(self) -> None:
-        streams = self._answers.streams
+        streams = self._streams
         folder = f"{streams.folder}/" if streams.folder else ""
         after: str | None = ""
         ended = 0
@@ -58,9 +83,9 @@ class AbandonedAnswers(Background):
                 await self._finish(name)
 
     async def _finish(self, name: str) -> bool:
-        """End the last answer in a stream; return whether it was not over.
+        """End the last answer in a stream, or delete what is beside one that is gone.
 
-        The next look tries again if that fails.
+        Return whether it was not over. The next look tries again if that fails.
         """
         try:
             return await self._answers.finish_abandoned(name)
@@ -69,72 +94,35 @@ class AbandonedAnswers(Background):
         except HeadgateError:
             pass
         except Exception:  # noqa: BLE001 - other answers wait for this
-            log.exception("answers.not_ended", stream=self._answers.streams.path(name))
+            log.exception("answers.not_ended", stream=self._streams.path(name))
         self._answers.left.names.add(name)
         return False
-
-
-class CompanionStreams:
-    """The care for the streams beside the answers of one route.
-
-    They are deleted with the answer, and a read of the answer restarts their countdown, too.
-    """
-
-    def __init__(self, answers: ModelAnswers, running: RunningAnswers) -> None:
-        self._answers = answers
-        self._streams = answers.streams
-        self._running = running
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    def open(self) -> None:
-        """Start to observe the streams of the route."""
-        route = self._streams.route
-        route.table.removal_observers.append(self._on_removal)
-        route.table.deadlines.observers.append(self._on_renewal)
-
-    async def close(self) -> None:
-        """Stop to observe, and cancel what is under way."""
-        route = self._streams.route
-        route.table.removal_observers.remove(self._on_removal)
-        route.table.deadlines.observers.remove(self._on_renewal)
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _on_removal(self, path: str, stream_id: int, remover: Remover) -> None:
         """Stop the answer whose stream is gone; the gateway that deleted it deletes the rest."""
         name = self._answer_at(path)
         if name is None or remover == "successor":
             return
-        self._running.stop(self._streams.path(name), stream_id)
-        # An answer under way deletes what is beside it when it ends.
-        if remover == "here" and self._streams.path(name) not in self._running.answers:
-            self._start(self._delete_beside(name))
+        running = self._running.answers.get(self._streams.path(name))
+        if running is not None:  # an answer under way deletes what is beside it when it ends
+            running.stop_deleted(stream_id)
+        elif remover == "here":
+            self._spawn(self._finish(name))
 
     def _on_renewal(self, path: str) -> None:
         name = self._answer_at(path)
         if name is not None:
-            self._start(self._touch_beside(name))
+            self._spawn(self._touch_beside(name))
 
     def _answer_at(self, path: str) -> str | None:
         """Return the name of the answers' stream at a path; None for others."""
         name = self._streams.name_at(path)
         return None if name is None or name.endswith(BESIDE) else name
 
-    def _start(self, work: Coroutine[None, None, None]) -> None:
+    def _spawn(self, work: Coroutine[None, None, object]) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-    async def _delete_beside(self, name: str) -> None:
-        """Delete what is beside an answer that is gone."""
-        try:
-            await self._answers.finish_abandoned(name)
-        except RecordDamaged:
-            return  # somebody else's stream, whose name ends like those of records
-        except HeadgateError as error:
-            path = self._streams.path(name)
-            log.warning("answer.record_not_deleted", stream=path, reason=error.detail)
 
     async def _touch_beside(self, name: str) -> None:
         try:

@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
     from gateway.access.contract import RouteAccess
+    from gateway.features.models.live_answer import Answer
     from gateway.features.models.provider.requests import AnswerRequest
     from gateway.features.models.running import RunningAnswers
-    from gateway.features.models.stored import Answer
     from gateway.features.proxies.guard import UrlSignatures
     from gateway.protocol.requests import Read
     from gateway.routes.services import Services

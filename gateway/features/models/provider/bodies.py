@@ -10,8 +10,6 @@ from functools import partial
 from io import BytesIO
 from typing import TYPE_CHECKING, Protocol
 
-import brotli
-
 from gateway.errors import BadRequest, CodingNotSupported, OriginBroken
 from gateway.stepped import in_task
 from gateway.web.requests import request_body
@@ -33,8 +31,7 @@ else:
     from backports.zstd import ZstdDecompressor, ZstdError
 
 
-# What a step takes, and about what it gives: a millisecond. Brotli's first step takes ten times as
-# long, for the memory of its window.
+# What a step takes, and about what it gives: a millisecond.
 SLICE_BYTES = 4 << 10
 STEP_BYTES = 64 << 10
 
@@ -54,34 +51,12 @@ class _Decoder(Protocol):
         """The bytes after the end."""
 
 
-class _Brotli:
-    """Brotli's decoder, which refuses bytes after its end itself."""
-
-    unused_data = b""
-
-    def __init__(self) -> None:
-        self._decoder = brotli.Decompressor()
-
-    def decompress(self, data: bytes, max_length: int) -> bytes:
-        """Return at most so many bytes."""
-        part: bytes = self._decoder.process(data, output_buffer_limit=max_length)
-        return part
-
-    @property
-    def eof(self) -> bool:
-        """True once the end has come."""
-        return bool(self._decoder.is_finished())
-
-
 _DECODERS: dict[str, Callable[[], _Decoder]] = {
     "gzip": partial(zlib.decompressobj, zlib.MAX_WBITS | 16),
-    "deflate": zlib.decompressobj,
-    "br": _Brotli,
     "zstd": ZstdDecompressor,
 }
-_HAVE_MEMBERS = {"gzip", "zstd"}  # one after another (RFC 1952 section 2.2, RFC 8878 section 3)
 _TAKEN = ", ".join(_DECODERS)
-_BROKEN = (zlib.error, brotli.error, ZstdError)
+_BROKEN = (zlib.error, ZstdError)
 
 
 def coding_of(headers: MultiMapping[str]) -> str | None:
@@ -107,7 +82,8 @@ def decoded(body: bytes, coding: str, count: Callable[[int], None]) -> Generator
             part, out = body[begin : begin + SLICE_BYTES], b""
             while part or (out and not decoder.eof):
                 if part and decoder.eof:
-                    decoder = _next_member(coding)
+                    # The next member (RFC 1952 section 2.2, RFC 8878 section 3).
+                    decoder = _DECODERS[coding]()
                 out = decoder.decompress(part, STEP_BYTES)
                 part = decoder.unused_data if decoder.eof else _not_taken(decoder)
                 count(len(out))
@@ -118,12 +94,6 @@ def decoded(body: bytes, coding: str, count: Callable[[int], None]) -> Generator
     if body and not decoder.eof:
         raise _refusal(coding)
     return text.getvalue()
-
-
-def _next_member(coding: str) -> _Decoder:
-    if coding not in _HAVE_MEMBERS:
-        raise _refusal(coding)
-    return _DECODERS[coding]()
 
 
 def _refusal(coding: str) -> BadRequest:

@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from multidict import CIMultiDict, MultiMapping
 
     from gateway.features.models.answer import AnswerParts, StoredResponse
-    from gateway.features.models.live_answer import WholeResponse
+    from gateway.features.models.live_answer import Answer, WholeResponse
     from gateway.features.models.provider.client import ProviderResponse
-    from gateway.features.models.stored import Answer, UnfinishedAnswer
+    from gateway.features.models.stored import UnfinishedAnswer
     from gateway.features.models.unread import Leave
 
 
@@ -203,22 +203,6 @@ def with_key(asked: AnswerRequest, headers: MultiMapping[str]) -> AnswerRequest:
     return asked._replace(idempotency_key=f"{prefix}\n{asked.body.digest}" if prefix else key)
 
 
-def check_depth(wanted: BodyChoices, stream: str | None, headers: MultiMapping[str]) -> None:
-    """Raise BadRequest if a request names its answer, and its body cannot be read for its depth.
-
-    Without a name the provider judges it.
-    """
-    if not wanted.is_too_deep:
-        return
-    names = {STREAM_FIELD: stream, **{field: _key(headers, field) for field in _KEY_FIELDS}}
-    given = next((field for field, name in names.items() if name), None)
-    if given is not None:
-        raise BadRequest(
-            f"the body is nested over {MOST_LEVELS} levels deep, so Headgate cannot read what it "
-            f"asks for: nest it less, or send it without {given}, and it is passed on, not stored"
-        )
-
-
 def last_event_id(headers: MultiMapping[str]) -> str | None:
     """Return the id of the last event that a client has, if it sends one. Raises BadRequest."""
     last = headers.get(LAST_EVENT_ID)
@@ -235,21 +219,16 @@ def _key(headers: MultiMapping[str], field: str) -> str | None:
 
 
 MOST_MEMBERS = 1000  # providers know some fifty; each takes a microsecond
-MOST_LEVELS = 900  # of arrays and objects; as many as Python has frames left are read, about 985
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _NAMES = ("stream", "model", "background")
 
 
 class BodyChoices(NamedTuple):
-    """The choices of a body; one that is no JSON object has none, and the provider judges it.
-
-    One with more than MOST_LEVELS, which `is_too_deep` to be read, has none either.
-    """
+    """The choices of a body; one that cannot be read has none, and the provider judges it."""
 
     stream: bool = False
     model: str | None = None
     background: bool = False
-    is_too_deep: bool = False
 
 
 class _MemberName:
@@ -271,8 +250,6 @@ def choices_in(body: bytes) -> BodyChoices:
     except NOT_JSON:
         try:
             members = decoded_json(_strict(text), _members)
-        except RecursionError:
-            return BodyChoices(is_too_deep=True)
         except NOT_JSON:
             return BodyChoices()
         if any(strict in members.get("model", b"") for _, strict in _LENIENT):

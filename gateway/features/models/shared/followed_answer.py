@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from headgate.dialects.progress import EarlyEnd
 
-    from gateway.features.models.record import Outcome, StreamRecord, UnstoredResponse
+    from gateway.features.models.record import StreamRecord, UnstoredResponse
     from gateway.features.models.running import RunningAnswers
     from gateway.features.models.shared.gateways import Gateways
     from gateway.features.models.streams import AnswerStreams
@@ -63,7 +63,6 @@ class FollowedAnswer(LiveAnswer):
         self._is_behind = False  # events came while it caught up
         self._is_parted = False  # what follows belongs to the next answer
         self._is_over = False
-        self._outcome: Outcome | None = None
         self._stop: Later[AppendOutcome] | None = None  # the request to end the answer
 
     def start(self) -> asyncio.Task[None]:
@@ -85,11 +84,6 @@ class FollowedAnswer(LiveAnswer):
     @override
     def is_over(self) -> bool:
         return self._is_over
-
-    @property
-    @override
-    def outcome(self) -> Outcome | None:
-        return self._outcome
 
     @override
     def stop(self, failure: EarlyEnd) -> None:
