@@ -35,15 +35,6 @@ STREAMS_PENDING = gauge(
     "Streams with events that a subscription has not acknowledged, for each subscription.",
     "route",
 )
-LATE = gauge(
-    "headgate_subscription_late_streams",
-    "Streams whose changes wait to be matched or linked in turns, because they concern many "
-    "subscriptions or their names take long to match.",
-    "route",
-)
-IN_FLIGHT = gauge(
-    "headgate_subscription_wakes_in_flight", "Wakes that have begun and are not over.", "route"
-)
 OLDEST = gauge(
     "headgate_subscription_oldest_seconds",
     "Longest time for which something waits for its acknowledgement, at most; paused ones are left "
@@ -98,22 +89,19 @@ def samples(
 ) -> Iterator[Sample]:
     """Yield the metrics of a route's subscriptions."""
     states = no_states()
-    pending = in_flight = 0
+    pending = 0
     oldest = now
     for one in subscriptions:  # once for all metrics: there may be many
         states[status_of(one, now)] += 1
         pending += len(one.pending)
-        in_flight += one.delivery.wake is not None
         since = one.delivery.waiting_since
         if since is not None and since < oldest and one.pending and not one.is_paused:
             oldest = since
     for state, number in states.items():
         yield Sample(SUBSCRIPTIONS, (prefix, state), number)
     yield Sample(STREAMS_PENDING, (prefix,), pending)
-    yield Sample(IN_FLIGHT, (prefix,), in_flight)
     yield Sample(OLDEST, (prefix,), now - oldest)
     yield Sample(LINKED, (prefix,), len(membership.streams))
-    yield Sample(LATE, (prefix,), len(membership.late))
     yield Sample(PENDING, (prefix, "running"), deliveries.running)
     yield Sample(PENDING, (prefix, "waiting"), deliveries.waiting)
     for event in EVENTS:

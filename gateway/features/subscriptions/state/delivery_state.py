@@ -70,13 +70,6 @@ class Wake(msgspec.Struct):
     announcements: int = 0
     begun_at: float | None = None
 
-    def shorten(self, now: float, lease_s: float) -> None:
-        """Shorten what began before the clock was set back to `now`."""
-        if self.lease_until is not None:
-            self.lease_until = min(self.lease_until, now + lease_s)
-        if self.announced_at is not None:
-            self.announced_at = min(self.announced_at, now)
-
 
 class RenewalState(msgspec.Struct, frozen=True):
     """The part of a subscription that a host of MCP changes by renewals; it ends at `expires_at`.
@@ -135,12 +128,3 @@ class DeliveryState(msgspec.Struct):
         self.failures = 0
         self.failing_since = self.next_attempt_at = None
         self.last_error = self.last_category = None
-
-    def shorten(self, now: float, lease_s: float, pause_s: float) -> None:
-        """Shorten leases and pauses that began before the clock was set back to `now`."""
-        if self.wake is not None:
-            self.wake.shorten(now, lease_s)
-        if self.failing_since is not None:
-            self.failing_since = min(self.failing_since, now)
-        if self.next_attempt_at is not None:
-            self.next_attempt_at = min(self.next_attempt_at, now + pause_s)

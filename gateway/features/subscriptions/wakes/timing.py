@@ -53,7 +53,15 @@ def shorten_waits(subscription: DurableSubscription, now: float) -> None:
     """
     delivery = subscription.delivery
     longest = pause_s(delivery.failures, delivery.failing_s(now), 1.0)
-    delivery.shorten(now, subscription.configuration.lease_s, longest)
+    if (wake := delivery.wake) is not None:
+        wake.lease_until = _earlier(wake.lease_until, now + subscription.configuration.lease_s)
+        wake.announced_at = _earlier(wake.announced_at, now)
+    delivery.failing_since = _earlier(delivery.failing_since, now)
+    delivery.next_attempt_at = _earlier(delivery.next_attempt_at, now + longest)
+
+
+def _earlier(moment: float | None, latest: float) -> float | None:
+    return None if moment is None else min(moment, latest)
 
 
 LONGEST_SLEEP_S = 60.0  # then the wall clock is read again, because it may have been set
