@@ -63,6 +63,12 @@ def repeats(head: bytes, part: bytes, pause_s: float = 0.0) -> Play:
     return play
 
 
+async def resets(wire: Wire) -> None:
+    """Reset the connection within the body."""
+    await wire.send(OK + b"Content-Length: 100\r\n\r\n{")
+    await wire.reset()
+
+
 def redirects(location: str) -> Play:
     return says(answer(b"", f"Location: {location}", status="302 Found"))
 
@@ -78,6 +84,12 @@ class Outcome(NamedTuple):
     body: bytes | str = b""
 
 
+INVALID = Outcome("invalid", "sent no valid response of HTTP/1.1")
+INCOMPLETE = Outcome("broken", "sent a response that is not complete")
+NO_RESPONSE = Outcome("broken", "closed the connection without a response")
+TOO_LATE = Outcome("timeout", "did not answer within 0.3 s")
+CUT = Outcome("2xx", b"x" * READ_BYTES)
+FIELDS = b"".join(b"X-%d: x\r\n" % number for number in range(10_000))
 HOSTILE: dict[str, tuple[Play, Outcome]] = {
     "a redirect to the metadata of a cloud": (
         redirects("http://169.254.169.254/latest/meta-data"),
@@ -92,43 +104,51 @@ HOSTILE: dict[str, tuple[Play, Outcome]] = {
         says(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n"),
         Outcome("invalid"),
     ),
-    "a body without an end": (
-        repeats(OK + b"\r\n", b"x" * READ_BYTES),
-        Outcome("2xx", b"x" * READ_BYTES),
-    ),
+    "a body without an end": (repeats(OK + b"\r\n", b"x" * READ_BYTES), CUT),
     "a length of exabytes": (
         repeats(OK + b"Content-Length: 9000000000000000000\r\n\r\n", b"x" * READ_BYTES),
-        Outcome("2xx", b"x" * READ_BYTES),
+        CUT,
     ),
     "a bomb of zeros": (
         says(answer(BOMB, "Content-Encoding: gzip")),
         Outcome("2xx", BOMB[:READ_BYTES]),
     ),
-    "interim responses without an end": (
+    "many interim responses without an end": (
         repeats(b"", b"HTTP/1.1 103 Early Hints\r\n\r\n" * 2_000),
         Outcome("too_long", "sent a response that is too long"),
     ),
-    "10,000 header fields": (
-        says(OK + b"X: x\r\n" * 10_000 + b"\r\n"),
-        Outcome("invalid", "sent no valid response of HTTP/1.1"),
+    "interim responses without an end": (
+        repeats(b"", b"HTTP/1.1 103 Early Hints\r\n\r\n" * 100, 0.01),
+        TOO_LATE,
     ),
-    "a head byte by byte": (
-        repeats(OK, b"x", 0.02),
-        Outcome("timeout", "did not answer within 0.3 s"),
+    "10,000 header fields": (says(OK + FIELDS + b"\r\n"), INVALID),
+    "10,000 fields behind the body": (says(CHUNKED + b"0\r\n" + FIELDS + b"\r\n"), INVALID),
+    "a header field of a megabyte": (says(OK + b"X: " + b"x" * (1 << 20) + b"\r\n\r\n"), INVALID),
+    "a status line of a megabyte": (says(b"HTTP/1.1 200 " + b"x" * (1 << 20)), INVALID),
+    "header fields without an end": (repeats(OK, b"X: x\r\n" * 1_000), INVALID),
+    "a header field without an end": (repeats(OK + b"X: ", b"x" * 65_536), INVALID),
+    "fields behind the body without an end": (
+        repeats(CHUNKED + b"0\r\n", b"X: x\r\n" * 1_000),
+        INVALID,
     ),
-    "a body byte by byte": (
-        repeats(CHUNKED, b"1\r\nx\r\n", 0.02),
-        Outcome("timeout", "did not answer within 0.3 s"),
-    ),
-    "another protocol": (
-        says(b"SSH-2.0-OpenSSH_9.7\r\n"),
-        Outcome("invalid", "sent no valid response of HTTP/1.1"),
-    ),
-    "a body that is cut off": (
-        says(OK + b"Content-Length: 100\r\n\r\n{"),
-        Outcome("broken", "sent a response that is not complete"),
-    ),
-    "no answer": (says(b""), Outcome("broken", "closed the connection without a response")),
+    "a chunk size without an end": (repeats(CHUNKED, b"0" * 65_536), INCOMPLETE),
+    "a chunk extension without an end": (repeats(CHUNKED + b"1;x=", b"x" * 65_536), INCOMPLETE),
+    "a head byte by byte": (repeats(OK, b"x", 0.02), TOO_LATE),
+    "a body byte by byte": (repeats(CHUNKED, b"1\r\nx\r\n", 0.02), TOO_LATE),
+    "a body that stops": (repeats(OK + b"Content-Length: 100\r\n\r\n{", b"", 0.02), TOO_LATE),
+    "silence": (repeats(b"", b"", 0.02), TOO_LATE),
+    "a body that is cut off": (says(OK + b"Content-Length: 100\r\n\r\n{"), INCOMPLETE),
+    "a chunk that is cut off": (says(CHUNKED + b"64\r\n{"), INCOMPLETE),
+    "a reset within the body": (resets, INCOMPLETE),
+    "no answer": (says(b""), NO_RESPONSE),
+    "half a status line": (says(b"HTTP/1."), NO_RESPONSE),
+    "another protocol": (says(b"SSH-2.0-OpenSSH_9.7\r\n"), INVALID),
+    "a record of TLS": (says(b"\x16\x03\x03\x00\x7a\x02\x00\x00\x76" + bytes(118)), INVALID),
+    "frames of HTTP/2": (says(b"\x00\x00\x12\x04\x00\x00\x00\x00\x00" + bytes(18)), INVALID),
+    "no HTTP": (says(b"hello\n"), INVALID),
+    "zeros": (says(bytes(1 << 20)), INVALID),
+    "a length below 0": (says(OK + b"Content-Length: -1\r\n\r\n"), INVALID),
+    "two lengths": (says(OK + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\n{}"), INVALID),
 }
 
 
