@@ -39,24 +39,14 @@ GONE = 410  # with which a receiver of Standard Webhooks unsubscribes
 class AlertNotifier:
     """The messages of one gateway to the webhook of its settings, and the task that sends them."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        clock: Callable[[], float],
-        *,
-        first_s: float = FIRST_S,
-        call_s: float = CALL_S,
-        repeat_s: float = REPEAT_S,
-    ) -> None:
-        """`clock` returns epoch seconds; `first_s` is the pause after one failure."""
+    def __init__(self, settings: Settings, clock: Callable[[], float]) -> None:
+        """`clock` returns epoch seconds."""
         self._clock = clock
-        self._call_s = call_s
-        self._repeat_s = repeat_s
         self._firing: tuple[ActiveAlert, ...] = ()
         self._over: dict[tuple[str, Labels], Notice] = {}
         self._message: NoticeMessage | None = None  # the one to deliver next, if it is made already
         self._has_news = asyncio.Event()
-        self._backoff = Backoff(first_s, LONGEST_S, random.random)
+        self._backoff = Backoff(FIRST_S, LONGEST_S, random.random)
         self._reason = ""  # of the last failure
         self._is_gone = False
         self._has_settings = asyncio.Event()  # set by new ones, which end a pause
@@ -111,7 +101,7 @@ class AlertNotifier:
         try:
             while True:
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(self._repeat_s):
+                    async with asyncio.timeout(REPEAT_S):
                         await self._has_news.wait()
                 self._has_news.clear()
                 notices = self._notices()
@@ -177,7 +167,7 @@ class AlertNotifier:
         }
         request = OutboundRequest("POST", URL(url), fields, message.body)
         try:
-            status = (await client.call(request, self._call_s, body_of=())).status
+            status = (await client.call(request, CALL_S, body_of=())).status
         except NoResponse as failure:
             return f"it {failure.why}"
         except Exception as error:  # noqa: BLE001 - else this task ends unnoticed

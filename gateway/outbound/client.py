@@ -40,9 +40,9 @@ _NOT_ADDED = (hdrs.ACCEPT, hdrs.ACCEPT_ENCODING, hdrs.CONTENT_TYPE, hdrs.USER_AG
 _ANY_STATUS = range(100, 600)
 
 
-def pauses(first_s: float = FIRST_PAUSE_S) -> Backoff:
+def pauses() -> Backoff:
     """Return the pauses between attempts: each failure doubles them, up to a minute."""
-    return Backoff(first_s, LONGEST_PAUSE_S, random.random)
+    return Backoff(FIRST_PAUSE_S, LONGEST_PAUSE_S, random.random)
 
 
 def usual_connector(hosts: AllowedHosts | None = None, look_up: LookUp = addresses_of) -> Connector:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from yarl import URL
 
-from gateway.outbound.client import FIRST_PAUSE_S, OutboundClient, OutboundRequest, pauses
+from gateway.outbound.client import OutboundClient, OutboundRequest, pauses
 from gateway.outbound.failures import NoResponse
 from gateway.purge.purge_queue import (
     GIVE_UP_S,
@@ -41,29 +41,27 @@ class Purger:
     meanwhile go into the next call.
     """
 
-    def __init__(  # noqa: PLR0913 - the times, which tests shorten
+    def __init__(
         self,
         driver: Driver,
         clock: Callable[[], float],
         *,
-        most: int = MOST_WAITING,
-        first_s: float = FIRST_PAUSE_S,
         settle_s: float = SETTLE_S,
         retry_for_s: float = GIVE_UP_S,
         prefix: str = "",
     ) -> None:
-        """`clock` returns seconds, from any zero; `first_s` is the pause after one failure.
+        """`clock` returns seconds, from any zero.
 
         A purge is given up `retry_for_s` after the last change of its stream. `prefix` is that of
         a route, whose paths this cache can purge.
         """
         self.driver = driver
         self.counts: Counter[str] = Counter()  # by result
-        self.queue = PurgeQueue(most)
+        self.queue = PurgeQueue(MOST_WAITING)
         self._clock = clock
         self._settle_s = settle_s
         self._give_up_s = retry_for_s
-        self._backoff = pauses(first_s)
+        self._backoff = pauses()
         self._reason = ""  # of the last failure
         self._nothing = Copies(prefix, f"{prefix}/.headgate/purge-check")  # no stream has the name
         self._succeeded_at = self._needed_until = -math.inf

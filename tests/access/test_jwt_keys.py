@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 from gateway.access import jwt_issuers
 from gateway.access.authorities import Authorities
 from gateway.errors import KeysUnavailable, Unauthenticated
-from gateway.outbound.client import pauses
+from gateway.outbound import client
 from gateway.settings import Settings
 from tests.access.forging import AUDIENCE, EC, ED, ISSUER, NOW, OTHER_ED, good, jwks
 from tests.support.outbound import OutboundRequests
@@ -285,7 +285,7 @@ async def test_a_dead_issuer_ends_no_reader_and_is_used_again_once_back(
 
 
 async def test_a_failed_fetch_of_issuer_keys_is_retried(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jwt_issuers, "pauses", lambda: pauses(0.01))
+    monkeypatch.setattr(client, "FIRST_PAUSE_S", 0.01)
     async with issuing(says(b"", 500)) as issuer:
         await until(lambda: issuer.asked > 3)
         issuer.answer = Issuer.publish

@@ -18,6 +18,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer, unused_port
 from structlog.testing import capture_logs
 
+from admin.alerting import notifier
 from admin.alerting.notices import MOST_ALERTS
 from admin.alerting.notifier import MOST_WAITING, AlertNotifier
 from admin.alerting.states import ActiveAlert, AlertChanges, AlertStates
@@ -111,8 +112,8 @@ async def receiver() -> AsyncIterator[Receiver]:
 class Told:
     """A notifier with a receiver, which is told of changes as the console tells it."""
 
-    def __init__(self, settings: Settings, **times: float) -> None:
-        self.notifier = AlertNotifier(settings, lambda: NOW, **times)
+    def __init__(self, settings: Settings) -> None:
+        self.notifier = AlertNotifier(settings, lambda: NOW)
         self.states = AlertStates()
         self.requests = OutboundRequests("alert")
 
@@ -124,6 +125,11 @@ class Told:
         for it in over:
             self.states.active.pop(it.key, None)
         self.notifier.note(NOW + 30, AlertChanges((), over), self.states)
+
+
+@pytest.fixture(autouse=True)
+def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(notifier, "FIRST_S", 0.01)
 
 
 @pytest.fixture
@@ -139,9 +145,9 @@ def settings(url: str, secret: str) -> Settings:
 
 
 @contextlib.asynccontextmanager
-async def telling(receiver: Receiver, secret: str, **times: float) -> AsyncIterator[Told]:
+async def telling(receiver: Receiver, secret: str) -> AsyncIterator[Told]:
     url = f"http://127.0.0.1:{receiver.port}/hook?token=s3cret"
-    told = Told(settings(url, secret), first_s=0.01, **times)
+    told = Told(settings(url, secret))
     task = asyncio.create_task(told.notifier.run())
     try:
         yield told
@@ -258,7 +264,10 @@ async def test_a_message_is_repeated_under_its_id_until_the_receiver_takes_it(
     assert paths == {"/hook"}, "no redirect is followed"
 
 
-async def test_a_slow_receiver_is_given_up_and_asked_again(receiver: Receiver, secret: str) -> None:
+async def test_a_slow_receiver_is_given_up_and_asked_again(
+    receiver: Receiver, secret: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(notifier, "CALL_S", 0.05)
     release = asyncio.Event()
 
     async def wait(_request: web.Request) -> web.StreamResponse:
@@ -266,7 +275,7 @@ async def test_a_slow_receiver_is_given_up_and_asked_again(receiver: Receiver, s
         return web.Response()
 
     receiver.answer = wait
-    async with telling(receiver, secret, call_s=0.05) as told:
+    async with telling(receiver, secret) as told:
         told.fire(alert())
         await receiver.next()
         await receiver.next()
@@ -372,8 +381,11 @@ async def test_a_flood_of_alerts_is_bounded_and_logged(secret: str) -> None:
     assert got[-1].states()[-1] == (CLOSED, "firing")
 
 
-async def test_firing_alerts_are_repeated(receiver: Receiver, secret: str) -> None:
-    async with telling(receiver, secret, repeat_s=0.05) as told:
+async def test_firing_alerts_are_repeated(
+    receiver: Receiver, secret: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(notifier, "REPEAT_S", 0.05)
+    async with telling(receiver, secret) as told:
         told.fire(alert())
         first, second = await receiver.next(), await receiver.next()
     assert first.id != second.id

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from structlog.testing import capture_logs
 
+from gateway.outbound import client
 from gateway.outbound.client import READ_BYTES, OutboundClient
 from gateway.purge import purger as of_purger
 from gateway.purge.drivers import Call, driver_of
@@ -35,42 +36,33 @@ QUICK_S = 0.01
 class Cache:
     """A purger at work, before a double."""
 
-    def __init__(
-        self, url: str, *, most: int, first_s: float, settle_s: float, retry_for_s: float
-    ) -> None:
+    def __init__(self, url: str, settle_s: float, retry_for_s: float) -> None:
         given = {"kind": "cloudflare", "url": url, "zone": "z", "token": "t0ken"}
         self.clock = ManualClock()
         driver = driver_of(PurgedCache.of(given), lambda: NOW_S)
-        self.purger = Purger(
-            driver,
-            self.clock,
-            most=most,
-            first_s=first_s,
-            settle_s=settle_s,
-            retry_for_s=retry_for_s,
-        )
+        self.purger = Purger(driver, self.clock, settle_s=settle_s, retry_for_s=retry_for_s)
         self.counts = self.purger.counts
+
+
+@pytest.fixture(autouse=True)
+def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "FIRST_PAUSE_S", QUICK_S)
 
 
 @asynccontextmanager
 async def working(
-    url: str,
-    *,
-    most: int = 100,
-    first_s: float = QUICK_S,
-    settle_s: float = 0.0,
-    retry_for_s: float = GIVE_UP_S,
+    url: str, *, settle_s: float = 0.0, retry_for_s: float = GIVE_UP_S
 ) -> AsyncIterator[Cache]:
-    cache = Cache(url, most=most, first_s=first_s, settle_s=settle_s, retry_for_s=retry_for_s)
-    client = OutboundClient("purge")
-    task = asyncio.create_task(cache.purger.run(client))
+    cache = Cache(url, settle_s, retry_for_s)
+    outbound = OutboundClient("purge")
+    task = asyncio.create_task(cache.purger.run(outbound))
     try:
         yield cache
         cache.purger.stop()
         await task
     finally:
         task.cancel()
-        await client.close()
+        await outbound.close()
 
 
 async def test_a_failed_purge_is_retried_until_it_is_done_and_logged_once() -> None:
@@ -317,9 +309,12 @@ async def test_reading_an_endless_purge_response_stops_at_the_limit() -> None:
         assert (cache.purger.why_unhealthy() or "").startswith("it answers with what is no JSON")
 
 
-async def test_beyond_the_limit_the_whole_route_is_purged_and_a_line_is_logged() -> None:
+async def test_beyond_the_limit_the_whole_route_is_purged_and_a_line_is_logged(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(of_purger, "MOST_WAITING", 2)
     with capture_logs() as lines:
-        async with Double() as double, working(double.url, most=2) as cache:
+        async with Double() as double, working(double.url) as cache:
             double.goes.clear()
             cache.purger.purge(X)
             await until(lambda: len(double.calls) == 1)
