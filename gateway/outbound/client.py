@@ -13,7 +13,7 @@ from headgate.backoff import Backoff
 
 from gateway.origin.heads import HEAD_BYTES
 from gateway.origin.reader import HEADER_LINES
-from gateway.outbound.connections import Connector, addresses_of, system_trust
+from gateway.outbound.connections import Connector, addresses_of, tls_of
 from gateway.outbound.failures import failure_of
 from gateway.telemetry.outbound import counts_of
 
@@ -160,7 +160,7 @@ class OutboundClient:
             headers=request.fields,
             data=request.body,
             allow_redirects=False,
-            ssl=system_trust() if request.url.scheme == "https" else True,
+            ssl=await tls_of(request.url),
         )
 
     @contextmanager

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from aiohttp.abc import ResolveResult
     from aiohttp.connector import Connection
     from aiohttp.tracing import Trace
+    from yarl import URL
 
     from gateway.settings.arrays.destinations import AllowedHosts
 
@@ -42,10 +43,21 @@ KEEP_ALIVE_S = 30.0  # servers close idle connections after a minute or more
 def system_trust() -> ssl.SSLContext:
     """Return the TLS context of all outbound requests, which trusts the system's authorities.
 
-    aiohttp's own context trusts none in a server (`trust.without_authorities`). They take 2 MB and
-    20 ms to load, so that is done at the first https request.
+    aiohttp's own context trusts none in a server (`trust.without_authorities`).
     """
     return trust.context()
+
+
+async def tls_of(url: URL) -> ssl.SSLContext | bool:
+    """Return how to speak TLS with a server; the authorities are loaded for the first that does.
+
+    They take 2 MB, and 20 ms of a thread.
+    """
+    if url.scheme != "https":
+        return True
+    if not system_trust.cache_info().currsize:
+        await asyncio.to_thread(system_trust)
+    return system_trust()
 
 
 async def addresses_of(host: str, port: int, family: socket.AddressFamily) -> Sequence[str]:
