@@ -104,15 +104,18 @@ class RemoteKeys(Background):
         await asyncio.shield(self._fetching)
 
     async def _attempt(self) -> None:
+        trouble: str | None = None
         try:
             content = await self._content_at_url()
             if content != self._content:
                 self._take(content)
-            self.trouble = None
         except (NoResponse, ValueError) as cause:
-            self._refuse(str(cause))
+            trouble = str(cause)
+            if trouble != self.trouble:
+                log.warning("access.keys_not_fetched", url=self.public_url, why=trouble)
         finally:
             self._fetching = None
+        self.trouble = trouble
 
     def _take(self, content: bytes) -> None:
         try:
@@ -125,11 +128,6 @@ class RemoteKeys(Background):
         self._content = content
         log.info("access.keys_fetched", url=self.public_url, keys=len(self.keys))
         self._on_change()
-
-    def _refuse(self, why: str) -> None:
-        if why != self.trouble:
-            self.trouble = why
-            log.warning("access.keys_not_fetched", url=self.public_url, why=why)
 
     async def _content_at_url(self) -> bytes:
         request = OutboundRequest("GET", URL(self._url, encoded=True), {})
