@@ -54,7 +54,7 @@ class Forged(Exception):
     """A source's value that looks like a record of the run itself."""
 
 
-class Told(msgspec.Struct, frozen=True, omit_defaults=True):
+class RunRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     """The data of a record."""
 
     format: str | None = None  # in the record that opens a stream, in marks and at the end
@@ -75,7 +75,7 @@ class Told(msgspec.Struct, frozen=True, omit_defaults=True):
 class _Record(msgspec.Struct, frozen=True):
     # No tag of msgspec's, which takes what has none for this struct.
     type: Literal["data-headgate-run"]
-    data: Told
+    data: RunRecord
     transient: bool = True
 
 
@@ -91,30 +91,30 @@ MARK = TYPE.encode()  # what has not these bytes in it holds no record
 
 def opening(format_name: str) -> bytes:
     """Return the first record of a stream, which is written as it is created."""
-    return _encode(_Record(TYPE, Told(format=format_name)))
+    return _encode(_Record(TYPE, RunRecord(format=format_name)))
 
 
 def claim() -> bytes:
     """Return the record with which a producer begins."""
-    return _encode(_Record(TYPE, Told(status="active")))
+    return _encode(_Record(TYPE, RunRecord(status="active")))
 
 
 def mark(format_name: str, count: int) -> bytes:
     """Return the record that says how many items are before it."""
-    return _encode(_Record(TYPE, Told(format=format_name, count=count)))
+    return _encode(_Record(TYPE, RunRecord(format=format_name, count=count)))
 
 
 def step(key: str, value: msgspec.Raw) -> bytes:
     """Return the record that says that a step is done, and what it came to."""
-    return _encode(_Record(TYPE, Told(step=key, value=value)))
+    return _encode(_Record(TYPE, RunRecord(step=key, value=value)))
 
 
 def end(state: RunState, format_name: str | None = None, count: int | None = None) -> bytes:
     """Return the record that says how the run ended, and maybe how many items are before it."""
-    return _encode(_Record(TYPE, Told(format_name, state.status, state.error, count)))
+    return _encode(_Record(TYPE, RunRecord(format_name, state.status, state.error, count)))
 
 
-def told(item: bytes) -> Told | None:
+def parse_record(item: bytes) -> RunRecord | None:
     """Return the data of the item if it is a record, else None."""
     record = _read(_decoder, item)
     return None if record is None else record.data

@@ -210,10 +210,10 @@ async def test_an_answer_that_nobody_retrieves_in_time_has_an_end_that_is_not_kn
                 await asyncio.sleep(0)
                 assert name in route.answers.left.names
             gateway.clock.advance(1)
-            await until(lambda: route.answers.outcomes["unknown"] == 1)
+            await until(lambda: route.answers.stored.outcomes["unknown"] == 1)
             found = await route.answers.find(name)
             assert found is not None
-            assert (found.outcome, route.answers.outcomes["failed"]) == ("unknown", 0)
+            assert (found.outcome, route.answers.stored.outcomes["failed"]) == ("unknown", 0)
             assert not route.answers.left.names
         assert not retrievals(provider, "")
 
@@ -287,4 +287,4 @@ async def test_an_answer_that_waits_is_looked_at_again_after_its_record_could_no
                 patched.undo()
                 await until_it_waits(route, name)
                 gateway.clock.advance(BACKGROUND_S)
-                await until(lambda: route.answers.outcomes["unknown"] == 1)
+                await until(lambda: route.answers.stored.outcomes["unknown"] == 1)

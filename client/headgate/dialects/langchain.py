@@ -33,7 +33,7 @@ TEXTS = {
 # Where the providers say why a model has stopped.
 REASON_FIELDS = ("finish_reason", "stop_reason", "done_reason")
 REASONS = {**responses.REASONS, **chat.REASONS, **messages.REASONS}
-# What a citation is told with beside its title.
+# The metadata of a citation.
 CITATION_FIELDS = {
     "citedText": "cited_text",
     "startIndex": "start_index",

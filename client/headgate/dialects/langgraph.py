@@ -64,7 +64,7 @@ def _pair(first: object, data: object) -> Streamed | None:
     if isinstance(first, str):
         return Streamed(first, data) if first in MODES else None
     if _is_namespace(first):
-        within = streamed(data)  # of one mode, so that only messages can be told
+        within = streamed(data)  # of one mode, so that only messages can be known
         return within and Streamed(within.mode, within.data, tuple(first))
     return Streamed("messages", (first, data)) if _is_message(first) else None
 
@@ -121,7 +121,7 @@ class LangGraph:
 
 
 def _within(namespace: tuple[str, ...] | None, part: Part) -> Part:
-    """Return the part with the graph that has told it."""
+    """Return the part with the graph that it comes from."""
     if namespace is None or not isinstance(part, Text | ToolInput | ToolOutput | Source):
         return part
     metadata = (part.metadata or {}).get("langchain", {})

@@ -121,7 +121,7 @@ class ModelEnded:
     """A call of the model is over.
 
     `reason` is one of the AI SDK's: stop, length, content-filter, tool-calls, error, other. Either
-    may come first, so that what is None is told by another of them.
+    may come first, so that what is None another of them says.
     """
 
     reason: str | None = None

@@ -127,7 +127,7 @@ class LogStreams:
 
 def _ended(body: bytes) -> RunState:
     """Return what the record of an end tells; versions before had a word and a line for people."""
-    record = records.told(body)
+    record = records.parse_record(body)
     if record is not None and record.status is not None:
         return RunState(record.status, record.error)
     word, _, sentence = body.decode(errors="replace").partition("\n")

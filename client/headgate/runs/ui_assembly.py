@@ -146,7 +146,7 @@ async def read_message(run: Place, message: Mapping[str, Any] | None = None) -> 
     async with aclosing(following.catch_up(run.items, START)) as batches:
         async for _, batch in batches:
             for item in (item for body in batch.bodies for item in items_of(body)):
-                if records.told(bytes(item)) is None:
+                if records.parse_record(bytes(item)) is None:
                     assembly.take(_chunk(item))
                 seen += 1
                 if seen % ITEMS_AT_ONCE == 0:

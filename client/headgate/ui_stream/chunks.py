@@ -19,7 +19,7 @@ if TYPE_CHECKING:
         Usage,
     )
 
-# The counts of a usage that are told apart from others, by the group that the AI SDK has them in.
+# The details among the counts of a usage, by the group that the AI SDK has them in.
 DETAILS = {
     "inputTokenDetails": ("noCacheTokens", "cacheReadTokens", "cacheWriteTokens"),
     "outputTokenDetails": ("textTokens", "reasoningTokens"),
@@ -99,7 +99,7 @@ def ending(status: str, error: str | None, finish_reason: str | None) -> list[di
 
 
 class UsageSum:
-    """The tokens of all calls of the model so far; `before` are those that were told already."""
+    """The tokens of all calls of the model so far; `before` are those of earlier chunks."""
 
     def __init__(self, before: Mapping[str, Any] | None = None) -> None:
         self._counts: dict[str, int] = {}

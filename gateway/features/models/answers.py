@@ -34,7 +34,6 @@ from gateway.features.models.streams import ClaimLost
 from gateway.features.models.unread import AnswerReaders, is_stopped_unread
 
 if TYPE_CHECKING:
-    from collections import Counter
     from collections.abc import AsyncIterator, Callable, Sequence
 
     from gateway.features.models.live_answer import Answer, LiveAnswer, WholeResponse
@@ -43,7 +42,6 @@ if TYPE_CHECKING:
         AnswerProvider,
         AnswerRequest,
     )
-    from gateway.features.models.record import Outcome
     from gateway.features.models.running import AnswerPlaces, RunningAnswers, TakenPlace
     from gateway.features.models.stored import UnfinishedAnswer
     from gateway.features.models.streams import AnswerStreams, StreamEnd
@@ -84,11 +82,6 @@ class ModelAnswers:
         self._all_running = running  # of all routes of this process
         self._idle = asyncio.Event()
         self._idle.set()
-
-    @property
-    def outcomes(self) -> Counter[Outcome]:
-        """Numbers of the answers that have ended in this process, by how."""
-        return self.stored.outcomes
 
     async def answer_to(self, request: AnswerRequest) -> Answer:
         """Return the answer to a request: the running or stored one with its key, or a new one.
@@ -336,7 +329,7 @@ class ModelAnswers:
             return
         self.left.names.discard(answer.name)
         if not answer.counts.count_elsewhere:
-            self.outcomes[answer.counts.outcome or "failed"] += 1
+            self.stored.outcomes[answer.counts.outcome or "failed"] += 1
             self.stored.tokens.add(request.model, request.account, answer.counts.usage)
         if answer.counts.first_at is not None or answer.counts.outcome != "complete":
             self.listed.add_ended(answer)  # else it is a refusal of the provider

@@ -246,13 +246,13 @@ def samples(route: str, answers: ModelAnswers) -> Iterator[Sample]:
     """Yield the samples of one route's answers."""
     yield Sample(RUNNING, (route,), len(answers.running))
     for outcome in get_args(Outcome):
-        yield Sample(ENDED, (route, outcome), answers.outcomes[outcome])
+        yield Sample(ENDED, (route, outcome), answers.stored.outcomes[outcome])
     yield Sample(JOINED, (route,), answers.joined_requests)
     yield Sample(REFUSED, (route,), answers.places.refused_requests)
     yield Sample(FOLLOWED, (route,), len(answers.followed.answers))
-    yield Sample(FENCED, (route,), answers.gateways.counts.fenced)
+    yield Sample(FENCED, (route,), answers.gateways.lost_answers)
     yield Sample(WAITING, (route,), len(answers.left.names))
-    yield Sample(STOPPED, (route,), answers.gateways.counts.stopped)
+    yield Sample(STOPPED, (route,), answers.gateways.stopped_gateways)
     for tokens in answers.stored.tokens:
         of = route, tokens.model, tokens.account
         yield Sample(TOKENS, (*of, "input"), tokens.input)

@@ -380,7 +380,5 @@ def _begin_reading(request: Request, answer: Answer) -> AnswerReading | None:
     """Count a request that reads an answer from now on, if that is stopped without readers."""
     if not isinstance(answer, WrittenAnswer) or answer.readers is None:
         return None
-    reading = answer.readers.begin()
-    request.call_at_end(reading.end)
     request.limit_grace(0.0)
-    return reading
+    return answer.readers.begin(request)

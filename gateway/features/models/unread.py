@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from headgate.dialects.progress import EarlyEnd
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from gateway.features.models.provider.requests import AnswerRequest
     from gateway.protocol.streams.state import Record, StreamState
     from gateway.streams.follower import HostedFeed
+    from gateway.web.requests.request import Request
 
 # Longer than a client takes to come back after its connection broke, or between two polls.
 UNREAD_S = 5.0
@@ -38,13 +40,7 @@ def is_stopped_unread(request: AnswerRequest, leave: Leave) -> bool:
 class AnswerReading:
     """A request whose response has the answer, or is about to have it."""
 
-    def __init__(self, readers: AnswerReaders) -> None:
-        self.is_ended_here = False  # by Headgate, before its client has left
-        self._readers = readers
-
-    def end(self) -> None:
-        """Note that the request is over."""
-        self._readers.leave(self)
+    is_ended_here = False  # by Headgate, before its client has left
 
 
 class AnswerReaders:
@@ -67,14 +63,16 @@ class AnswerReaders:
         self._on_empty = self._streams.route.feeds.on_empty
         self._on_empty[self._streams.full_name(self._name)] = self._note_empty
 
-    def begin(self) -> AnswerReading:
-        """Count one more request at the route."""
+    def begin(self, request: Request) -> AnswerReading:
+        """Count one more request at the route, until its end."""
         self._count += 1
         self._is_due_at_route = False
         self._end_watch()
-        return AnswerReading(self)
+        reading = AnswerReading()
+        request.call_at_end(partial(self._leave, reading))
+        return reading
 
-    def leave(self, reading: AnswerReading) -> None:
+    def _leave(self, reading: AnswerReading) -> None:
         """Count one less; begin to look for readers of the stream if that was the last one."""
         self._count -= 1
         self._is_due_at_route |= reading.is_ended_here

@@ -2,33 +2,31 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING
 
 from headgate.dialects.registry import provider
 
 from gateway.access.contract import RouteAccess
 from gateway.errors import StartError
+from gateway.features.models.answer_route import AnswerRoute
 from gateway.features.models.route import ModelGuard, ModelRoute
 from gateway.features.models.running import RunningAnswers
 from gateway.features.proxies.guard import ProxyGuard, UrlSignatures
 from gateway.features.proxies.route import ProxyRoute
-from gateway.settings.arrays.model_route import provider_key, route_of_streams
+from gateway.settings.arrays.model_route import ModelSettings, provider_key, route_of_streams
 from gateway.settings.arrays.proxy_route import signing_secret
 from gateway.streams.route import HostedRoute
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from gateway.access.authorities import Authorities
-    from gateway.access.token_guard import Verifier
+    from gateway.access.token_guard import TokenGuard
     from gateway.features.feature_route import FeatureRoute
-    from gateway.features.models.answer_route import AnswerRoute
     from gateway.routes.contract import StreamRoute
     from gateway.routes.services import Services
-    from gateway.settings import ModelSettings, ProxySettings, Settings
-
-
-R = TypeVar("R", bound="AnswerRoute")
+    from gateway.settings import ProxySettings, Settings
 
 
 class AnswerRoutes:
@@ -49,104 +47,66 @@ class AnswerRoutes:
 
         `routes` are the routes of streams. Raises StartError for a key that cannot be read.
         """
-        made: list[AnswerRoute] = []
-        for model in settings.models:
-            streams = _streams(settings, model, routes)
-            made.append(self._model(settings, model, streams, authorities, earlier))
-        for proxy in settings.proxies:
-            streams = _streams(settings, proxy, routes)
-            made.append(self._proxy(settings, proxy, streams, authorities, earlier))
-        return made
+        tables: list[ModelSettings | ProxySettings] = [*settings.models, *settings.proxies]
+        return [self._route(settings, it, routes, authorities, earlier) for it in tables]
 
-    def _proxy(
+    def _route(
         self,
         settings: Settings,
-        proxy: ProxySettings,
-        streams: HostedRoute,
+        table: ModelSettings | ProxySettings,
+        routes: Sequence[StreamRoute],
         authorities: Authorities,
         earlier: Sequence[FeatureRoute],
     ) -> AnswerRoute:
-        try:
-            secret = signing_secret(proxy.secret_file)
-        except (OSError, ValueError) as error:
-            raise StartError(f"secret_file {proxy.secret_file} {error}") from None
-        signatures = UrlSignatures(secret, proxy.url_lifetime, self._services.clock)
-        kinds = settings.auth_of(proxy)
-        verifier = _verifier(kinds, authorities, self._services)
-        guard = ProxyGuard(proxy.prefix, verifier, signatures, is_open=not kinds)
+        """Return a route with its access: at once if it is new, else once the reload is made."""
+        services, kinds = self._services, settings.auth_of(table)
+        verifier = authorities.verifier(kinds, services.admitted.end, services.credential_uses)
+        guard: TokenGuard | None
+        parts: tuple[object, ...]
+        make: Callable[..., AnswerRoute]
+        if isinstance(table, ModelSettings):
+            key, family = _provider_key(table), provider(table.dialect)
+            guard = ModelGuard(table.prefix, verifier, family, has_own_key=bool(key))
+            guard, parts = guard if kinds else None, (table, key)
+            make = partial(ModelRoute, table, key)
+        else:
+            signatures = _signatures(table, services)
+            guard = ProxyGuard(table.prefix, verifier, signatures, is_open=not kinds)
+            parts, make = (table, signatures), partial(ProxyRoute, table, signatures)
         access = RouteAccess(guard, is_private=True)
-        found = _found(earlier, ProxyRoute, streams, (proxy, signatures))
-        made = found or ProxyRoute(
-            proxy, signatures, streams, self._running, self._services, access
-        )
-        return _prepared(made, access, settings, is_new=found is None)
-
-    def _model(
-        self,
-        settings: Settings,
-        model: ModelSettings,
-        streams: HostedRoute,
-        authorities: Authorities,
-        earlier: Sequence[FeatureRoute],
-    ) -> AnswerRoute:
-        try:
-            key = provider_key(model.key_file)
-        except ValueError as error:
-            raise StartError(f"key_file {model.key_file} {error}") from None
-        access = _access(settings, model, authorities, self._services, has_own_key=bool(key))
-        found = _found(earlier, ModelRoute, streams, (model, key))
-        made = found or ModelRoute(model, key, streams, self._running, self._services, access)
-        return _prepared(made, access, settings, is_new=found is None)
-
-
-def _found(
-    earlier: Sequence[FeatureRoute], kind: type[R], streams: HostedRoute, made_of: object
-) -> R | None:
-    """Return the route of before that writes the same streams and was made of the same parts."""
-    for route in earlier:
-        if isinstance(route, kind) and (route.streams.route, route.made_of) == (streams, made_of):
+        streams = _streams(settings, table, routes)
+        answer_routes = (it for it in earlier if isinstance(it, AnswerRoute))
+        made_of = streams, parts
+        found = (it for it in answer_routes if (it.streams.route, it.made_of) == made_of)
+        if (route := next(found, None)) is not None:
+            route.prepare(access, settings.principal_metrics)
             return route
-    return None
-
-
-def _prepared(
-    route: AnswerRoute, access: RouteAccess, settings: Settings, *, is_new: bool
-) -> AnswerRoute:
-    """Return a route that has its access: at once if it is new, else once the reload is made."""
-    route.prepare(access, settings.principal_metrics)
-    if is_new:
+        route = make(streams, self._running, services, access)
+        route.prepare(access, settings.principal_metrics)
         route.commit()
-    return route
+        return route
+
+
+def _provider_key(model: ModelSettings) -> str:
+    try:
+        return provider_key(model.key_file)
+    except ValueError as error:
+        raise StartError(f"key_file {model.key_file} {error}") from None
+
+
+def _signatures(proxy: ProxySettings, services: Services) -> UrlSignatures:
+    try:
+        secret = signing_secret(proxy.secret_file)
+    except (OSError, ValueError) as error:
+        raise StartError(f"secret_file {proxy.secret_file} {error}") from None
+    return UrlSignatures(secret, proxy.url_lifetime, services.clock)
 
 
 def _streams(
-    settings: Settings, one: ModelSettings | ProxySettings, routes: Sequence[StreamRoute]
+    settings: Settings, table: ModelSettings | ProxySettings, routes: Sequence[StreamRoute]
 ) -> HostedRoute:
     """Return the route that has the streams of a table's answers."""
-    stored_on = route_of_streams(one, settings.route_table)
+    stored_on = route_of_streams(table, settings.route_table)
     streams = next(it for it in routes if stored_on and it.prefix == stored_on.prefix)
     assert isinstance(streams, HostedRoute), "the settings allow no other"
     return streams
-
-
-def _access(
-    settings: Settings,
-    model: ModelSettings,
-    authorities: Authorities,
-    services: Services,
-    *,
-    has_own_key: bool,
-) -> RouteAccess:
-    """Return who may call the provider."""
-    kinds = settings.auth_of(model)
-    if not kinds:
-        return RouteAccess(None, is_private=True)
-    verifier = _verifier(kinds, authorities, services)
-    family = provider(model.dialect)
-    guard = ModelGuard(model.prefix, verifier, family, has_own_key=has_own_key)
-    return RouteAccess(guard, is_private=True)
-
-
-def _verifier(kinds: Sequence[str], authorities: Authorities, services: Services) -> Verifier:
-    """Return a verifier of tokens of these kinds, which counts their uses."""
-    return authorities.verifier(kinds, services.admitted.end, services.credential_uses)

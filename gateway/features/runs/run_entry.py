@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections import deque
     from collections.abc import Sequence
 
-    from headgate.records import RunState, Told
+    from headgate.records import RunRecord, RunState
 
     from gateway.errors import HeadgateError
     from gateway.protocol.http.header_names import TraceContext
@@ -118,7 +118,7 @@ class RecordContents(NamedTuple):
 
     messages: int
     items: int
-    run_records: list[Told]
+    run_records: list[RunRecord]
     end: RunState | None
 
 
@@ -147,7 +147,7 @@ def whole_contents_of(data: bytes) -> RecordContents:
 def _summary_of(messages: Sequence[bytes]) -> RecordContents:
     items, run_records = 0, []
     for message in messages:
-        record = records.told(message)
+        record = records.parse_record(message)
         if record is None:
             items += 1
             continue

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 from headgate.dialects.parts import ModelFailed, NotAnItem, known
-from headgate.records import RunState, told
+from headgate.records import RunState, parse_record
 from headgate.ui_stream.chunks import ending
 from headgate.ui_stream.protocol import fault
 from headgate.ui_stream.writer import ChunkWriter
@@ -20,7 +20,7 @@ from gateway.protocol.bodies.json_text import NOT_JSON
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from headgate.records import Told
+    from headgate.records import RunRecord
 
 Chunk: TypeAlias = dict[str, Any]
 _FINISHED = RunState("finished")
@@ -47,7 +47,7 @@ class AnswerChunks:
 
     def item(self, item: bytes, offset: Callable[[], str]) -> list[Chunk]:
         """Return the chunks for a message of a JSON stream, which may be a record of a run."""
-        record = told(item)
+        record = parse_record(item)
         if record is not None:
             return self._record(record, offset)
         return self.value(_decoded(item), offset)
@@ -80,7 +80,7 @@ class AnswerChunks:
         self._reset()
         return chunks
 
-    def _record(self, record: Told, offset: Callable[[], str]) -> list[Chunk]:
+    def _record(self, record: RunRecord, offset: Callable[[], str]) -> list[Chunk]:
         """Take the end of a run, which may be followed by the chunks that say so."""
         if record.end is None:
             return []

@@ -110,7 +110,7 @@ async def render_chunk(
     """
     chunk = await reader.chunk(state, rendering.position)
     if chunk.start != rendering.position or chunk.end == chunk.start:
-        raise LogUnavailable("the log did not have what it told of")
+        raise LogUnavailable("the log did not have what it had announced")
     records = list(records_after(chunk.start, chunk.records))
     return await reader.table.turns.run(rendering.steps(records, chunk.state))
 

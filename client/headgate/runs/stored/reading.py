@@ -85,7 +85,7 @@ class Rendering:
         return self._end(state) + b"".join(self._item(item) for item in items)
 
     def _item(self, item: bytes) -> bytes:
-        record = records.told(item)
+        record = records.parse_record(item)
         if record is None:
             return self._sent(lambda form, id_: form.rendered(item, id_))
         if record.format is not None and self.format is None:

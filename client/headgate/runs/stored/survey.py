@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from headgate.following import Batch
-    from headgate.records import RunState, Told
+    from headgate.records import RunRecord, RunState
     from headgate.runs.formats.contract import Completion, Format
     from headgate.stream import Stream
 
@@ -98,7 +98,7 @@ class StreamSurvey:
         self.tail = batch.position.offset
 
     def _see(self, item: bytes) -> None:
-        record = records.told(item)
+        record = records.parse_record(item)
         if record is None:
             self._item_count += 1
             self.completion.take(item)
@@ -108,7 +108,7 @@ class StreamSurvey:
         else:
             self._learn(record, len(item))
 
-    def _learn(self, record: Told, size: int) -> None:
+    def _learn(self, record: RunRecord, size: int) -> None:
         if record.format is not None and self.form is None:
             self.form = named(record.format)
             if self._completes:

@@ -271,7 +271,7 @@ class Claim(ClaimedStreams):
 
     async def adopted_end(self) -> EndEntry | None:
         """Return the end that another gateway has written, or None. Raises HeadgateError."""
-        self._gateways.counts.fenced += 1
+        self._gateways.lost_answers += 1
         return await self._gateways.end_of(self.name)
 
     def end_later(self) -> None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from typing_extensions import override
@@ -36,14 +35,6 @@ DELETE_AFTER_S = 5.0
 CLOSE_S = 2.0  # for what is under way when the route is closed; other gateways do the rest
 
 
-@dataclass(slots=True)
-class GatewayCounts:
-    """Counts of gateways that have stopped, and of answers that this one has lost to others."""
-
-    stopped: int = 0
-    fenced: int = 0
-
-
 class Gateways(Background):
     """This gateway as one that writes answers, and the others of the same folder."""
 
@@ -57,7 +48,8 @@ class Gateways(Background):
         self.streams = streams
         self._heartbeats = heartbeats_of(streams.route.table.log)
         self.name = "" if self._heartbeats is None else secrets.token_hex(8)
-        self.counts = GatewayCounts()
+        self.stopped_gateways = 0
+        self.lost_answers = 0  # which other gateways have ended
         self.followed: dict[str, str] = {}  # writers of the answers that have readers here
         self._finish_abandoned = finish_abandoned
         self._finish = finish
@@ -221,7 +213,7 @@ class Gateways(Background):
     def _note_stop(self, other: str) -> None:
         if other not in self._reported:
             self._reported.add(other)
-            self.counts.stopped += 1
+            self.stopped_gateways += 1
             log.warning("answers.gateway_stopped", route=self.streams.route.prefix, gateway=other)
 
     async def _end_left(self, name: str) -> None:

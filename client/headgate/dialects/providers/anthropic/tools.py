@@ -27,7 +27,7 @@ def caller(block: dict[str, Any]) -> Metadata | None:
 def result(block: dict[str, Any], server: Metadata | None = None) -> list[Part]:
     """Return what the block of a tool's result says; nothing for any other block.
 
-    `server` is told with what a tool of MCP gave.
+    `server` is the metadata of what a tool of MCP gave.
     """
     type_ = block["type"]
     if not type_.endswith("_tool_result"):
@@ -109,7 +109,7 @@ def _advice(content: dict[str, Any]) -> dict[str, Any]:
     return {"type": content["type"], **known(text=text, encryptedContent=sealed)}
 
 
-# An error of these is told as one; that of other tools stands among their results.
+# An error of these is an error of the tool; that of others is among their results.
 FAILING = {
     "web_search_tool_result",
     "web_fetch_tool_result",

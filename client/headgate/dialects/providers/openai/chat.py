@@ -170,7 +170,7 @@ def _call(key: str, answer: _Answer, call: dict[str, Any]) -> ToolInput:
 
 
 def _reason(reason: str, answer: _Answer) -> str:
-    # A refusal is told as a complete answer.
+    # A refusal ends as a complete answer does.
     return (
         "content-filter"
         if reason == "stop" and answer.has_refusal

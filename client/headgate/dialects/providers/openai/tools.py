@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
     from headgate.dialects.parts import Part
 
-# The tools that are told as called, without an input, as their items begin.
+# The tools that are called, without an input, as their items begin.
 CALLED_AT_ONCE = {
     "web_search_call": "web_search",
     "file_search_call": "file_search",
     "image_generation_call": "image_generation",
 }
-# What a source is told with beside its title, by the type of its annotation.
+# The metadata of a source, by the type of its annotation.
 DOCUMENTS = {
     "file_citation": {"fileId": "file_id", "index": "index"},
     "container_file_citation": {"fileId": "file_id", "containerId": "container_id"},
@@ -48,7 +48,7 @@ def source(annotation: dict[str, Any]) -> list[Part]:
 
 
 def whole_call(part: str, item: dict[str, Any]) -> list[Part]:
-    """Return the call of a tool that is told only as its item ends."""
+    """Return the call of a tool that comes whole, as its item ends."""
     if item["type"] != "mcp_call":
         return []
     call = ToolInput(part, item["id"], f"mcp.{item['name']}", item["arguments"], MCP)
