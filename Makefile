@@ -76,7 +76,7 @@ $(BIN)/node: | $(VENV)/.ready-test
 client/js/dist/cjs/package.json: client/js/node_modules/.package-lock.json $(wildcard client/js/src/*.ts client/js/*.json)
 	@$(call npm,client/js) run build
 
-run: setup  ## Serve streams on 127.0.0.1:4437 (ARGS="--origin memory:" and so on)
+run: setup  ## Serve streams on 127.0.0.1:4437 (ARGS="--storage memory:" and so on)
 	@exec $(BIN)/headgate serve $(ARGS)
 
 # In sessions of their own, Headgate and the provider end when the app has, not by Ctrl-C.

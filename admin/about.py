@@ -28,7 +28,7 @@ def about(settings: Settings, formats: Mapping[str, str]) -> About:
     """Return the versions, formats and limits of this process; workers have the same."""
     limits = {name: _limit(resource.getrlimit(kind)[0]) for name, kind in _LIMITS.items()}
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    limits["connections"] = f"{settings.connection_limit(files):,}"
+    limits["connections"] = f"{settings.limits.connection_limit(files):,}"
     limits["workers"] = f"{settings.workers:,}"
     return About(versions(), dict(formats), limits)
 

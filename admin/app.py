@@ -69,8 +69,8 @@ def build(source: ProcessSource, setup: Setup) -> web.Application:
     """Build the admin application; it reads from `source` at each request and every few seconds."""
     settings = setup.settings
     listeners = Listeners(setup.bounds.most_connections)
-    sign_in = SignIn(settings.admin_users, setup.clock, listeners.end)
-    access = Access(sign_in, settings.admin_tokens, is_open=is_open(settings))
+    sign_in = SignIn(settings.admin.users, setup.clock, listeners.end)
+    access = Access(sign_in, settings.admin.tokens, is_open=is_open(settings))
     recorder = Recorder(source, setup, f"{settings.listen}/{secrets.token_hex(8)}")
     streams = StreamClient(settings, setup.console)
     console = OnDemand(setup.clock)
@@ -83,8 +83,8 @@ def build(source: ProcessSource, setup: Setup) -> web.Application:
     app[CONSOLE] = application_console = Console(source, setup, recorder, streams)
 
     def follow(settings: Settings) -> None:
-        sign_in.admit(settings.admin_users)
-        access.admit(settings.admin_tokens, is_open=is_open(settings))
+        sign_in.admit(settings.admin.users)
+        access.admit(settings.admin.tokens, is_open=is_open(settings))
         recorder.use_settings(settings)
         notifier.use_settings(settings)
         streams.use_settings(settings)
@@ -106,7 +106,7 @@ def build(source: ProcessSource, setup: Setup) -> web.Application:
 
 def is_open(settings: Settings) -> bool:
     """Return whether everybody on this machine is an operator: there are no credentials."""
-    return not settings.admin_users and not settings.admin_tokens
+    return not settings.admin.users and not settings.admin.tokens
 
 
 def _running(

@@ -47,12 +47,12 @@ class CdnDoctor:
         self._clock = clock
         self._prefixes = tuple(route.prefix for route in settings.route_table)
         self._examining: asyncio.Task[None] | None = None
-        self.view = DoctorView(settings.hosts, self._prefixes)
+        self.view = DoctorView(settings.http.hosts, self._prefixes)
 
     def use_settings(self, settings: Settings) -> None:
         """Examine the hosts and routes of these settings from now on."""
         self._prefixes = tuple(route.prefix for route in settings.route_table)
-        self.view = replace(self.view, hosts=settings.hosts, routes=self._prefixes)
+        self.view = replace(self.view, hosts=settings.http.hosts, routes=self._prefixes)
 
     def begin(self, wish: DoctorWish, by: str) -> DoctorView:
         """Begin to examine. Raises NotTold for what may not be examined, or not now."""

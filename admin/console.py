@@ -70,7 +70,7 @@ class Console:
     ) -> None:
         self._source = source
         settings = setup.settings
-        self.streams_scheme = "https" if settings.tls_certificate else "http"
+        self.streams_scheme = "https" if settings.tls.certificate else "http"
         self._setup = setup
         self._recorder = recorder
         self.event_record = recorder.events.record

@@ -16,7 +16,7 @@ def data_folder(settings: Settings) -> Path | None:
     """Return the folder of the first log that has one, or None: the console's files are there."""
     for route in settings.route_table:
         if route.log_kind is not None and route.log_kind.name == "file":
-            return Path(route.origin.removeprefix("file:"))
+            return Path(route.storage.removeprefix("file:"))
     return None
 
 

@@ -49,7 +49,7 @@ def bench(plan: Plan) -> Section:
         part.write_bytes(BODY[:PART_BYTES])
         plain = stack.enter_context(HeadgateServer("memory:"))
         logged = stack.enter_context(
-            HeadgateServer("memory:", environment={"HEADGATE_LOG_REQUESTS": "info"})
+            HeadgateServer("memory:", environment={"HEADGATE_LOG__REQUESTS": "info"})
         )
         edge = stack.enter_context(HeadgateProxy())
         for server in plain, logged, edge:

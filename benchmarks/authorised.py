@@ -38,7 +38,7 @@ class GuardedServer(HeadgateServer):
     """Headgate whose users need a token."""
 
     def __init__(self, origin: str, tokens: Path) -> None:
-        environment = {"HEADGATE_AUTH": "tokens", "HEADGATE_TOKENS_FILE": str(tokens)}
+        environment = {"HEADGATE_AUTH": "tokens", "HEADGATE_CREDENTIALS__TOKENS_FILE": str(tokens)}
         super().__init__(origin, environment=environment)
         self.label = "the same, authorised"
 

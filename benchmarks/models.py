@@ -16,6 +16,7 @@ from benchmarks.report import CORES, Column, Section, at_most
 from benchmarks.rounds import await_quiet, medians, tell
 from benchmarks.servers import HeadgateServer, Process, on_core
 from benchmarks.tools import ToolFailed
+from tests.support.given_settings import variables
 from tests.support.ports import free_port
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ class ModelGateway(HeadgateServer):
             "max_client_answers": 10 * MOST_ANSWERS,
             "max_answer_size": 2 * LONG_BYTES,
         }
-        environment = {"HEADGATE_MODELS": json.dumps([model]), "HEADGATE_LOG_REQUESTS": "info"}
+        environment = {**variables({"models": [model]}), "HEADGATE_LOG__REQUESTS": "info"}
         super().__init__(origin, environment=environment)
         self.label = f"headgate {log}"
         self._provider: Process | None = None

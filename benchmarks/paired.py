@@ -139,7 +139,7 @@ def _own_reads(stack: contextlib.ExitStack, program: Path) -> Callable[[], Figur
 
 
 def _logged_reads(stack: contextlib.ExitStack, program: Path) -> Callable[[], Figures]:
-    environment = {"HEADGATE_LOG_REQUESTS": "info"}
+    environment = {"HEADGATE_LOG__REQUESTS": "info"}
     server = HeadgateServer("memory:", environment=environment, program=program)
     return _reads(stack, stack.enter_context(server), "with", as_sent.ID)
 

@@ -35,11 +35,11 @@ HERE = Path(__file__).parent
 # A benchmark's readers must neither time out nor be asked to come again while it runs, and they are
 # 9,000 clients with one address.
 PATIENT = {
-    "HEADGATE_LONG_POLL_TIMEOUT": "60",
-    "HEADGATE_SSE_MAX_AGE": "900",
-    "HEADGATE_MAX_CLIENT_CONNECTIONS": "10000",
-    "HEADGATE_MAX_CLIENT_CREATIONS": "1000000",
-    "HEADGATE_MAX_CLIENT_SUBSCRIPTIONS": "10000",
+    "HEADGATE_LIVE__LONG_POLL_TIMEOUT": "60",
+    "HEADGATE_LIVE__SSE_MAX_AGE": "900",
+    "HEADGATE_LIMITS__MAX_CLIENT_CONNECTIONS": "10000",
+    "HEADGATE_LIMITS__MAX_CLIENT_CREATIONS": "1000000",
+    "HEADGATE_SUBSCRIPTIONS__MAX_PER_CLIENT": "10000",
 }
 
 

@@ -68,7 +68,7 @@ def zipf(reads: int) -> None:
         crowd = popularity.Crowd(streams=2000, reads=reads, exponent=exponent)
         with own_log() as origin:
             popularity.write(origin.port, crowd)
-            cache = {"HEADGATE_CACHE_SIZE": str(crowd.cache_bytes)}
+            cache = {"HEADGATE_LIMITS__CACHE_SIZE": str(crowd.cache_bytes)}
             with edge(origin.url, environment=cache) as gateway:
                 ratios = popularity.read(gateway.port, crowd)
         click.echo(f"exponent {exponent}: {ratios.all:.1%} of all, {ratios.top:.1%} of the top 100")

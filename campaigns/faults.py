@@ -118,7 +118,7 @@ def _be_slow() -> bool:
 
 def _torture(folder: Path, kills: int, seed: int) -> bool:
     click.echo(f"torture: {kills} kills, seed {seed}")
-    server = Headgate(f"file:{folder}", environment={"HEADGATE_LONG_POLL_TIMEOUT": "2"})
+    server = Headgate(f"file:{folder}", environment={"HEADGATE_LIVE__LONG_POLL_TIMEOUT": "2"})
     try:
         report = asyncio.run(torture(server, kills, seed))
     finally:

@@ -92,9 +92,9 @@ def main() -> int:
         authority(Path(folder) / "authority", LIFETIME_S) as (directory, root),
     ):
         environment = {
-            "HEADGATE_FRONT_DATA": f"{folder}/front",
-            "HEADGATE_FRONT_ACME": directory,
-            "HEADGATE_FRONT_ACME_ROOT": str(root),
+            "HEADGATE_FRONT__DATA": f"{folder}/front",
+            "HEADGATE_FRONT__ACME": directory,
+            "HEADGATE_FRONT__ACME_ROOT": str(root),
         }
         with headgate(arguments=arguments, environment=environment, preface=ANEW) as server:
             wait_until(

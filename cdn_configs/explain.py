@@ -88,7 +88,7 @@ def bounds(target: Target) -> Iterator[str]:
     if not target.keeps_readers_apart:
         yield "No routes to HTTP origins that tell their readers apart."
     if not target.keeps_sites_apart:
-        yield "No list of web sites as cors_origins."
+        yield "No list of web sites as http.cors_origins."
 
 
 def exclusions(target: Target) -> Iterator[str]:

@@ -128,7 +128,7 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         _check_number("the lifetime at a tail in seconds", self.tail_s, 0, 3600)
         _check_number("--stale-if-error", self.stale_if_error_s, 0, LONGEST_STALE_S)
         _check_number("--remember", self.remember_s, 0, LONGEST_MEMORY_S)
-        _check_number("read_token_max_age", self.token_age_s, 1, 24 * 3600)
+        _check_number("credentials.read_token_max_age", self.token_age_s, 1, 24 * 3600)
         if self.shield and not _SHIELD.fullmatch(self.shield):
             raise Refused(f"--shield {_text_of(self.shield)} is no name of a place")
         if len(self.read_keys) > MOST_KEYS:
@@ -296,19 +296,21 @@ def settled(settings: Settings, credentials: object) -> dict[str, object]:
     )
     verifies = credentials == "verified"
     return {
-        "tls": bool(settings.tls_certificate),
-        "client_certificates": bool(settings.tls_client_ca),
-        "poll_s": math.ceil(settings.long_poll_timeout),
+        "tls": bool(settings.tls.certificate),
+        "client_certificates": bool(settings.tls.client_ca),
+        "poll_s": math.ceil(settings.live.long_poll_timeout),
         "answer_s": answer_s(routes),
-        "heartbeat_s": math.ceil(settings.sse_heartbeat),
+        "heartbeat_s": math.ceil(settings.live.sse_heartbeat),
         "tail_s": min(route.tail_max_age for route in routes),
-        "sites": bool(settings.cors_origins) and "*" not in settings.cors_origins,
+        "sites": bool(settings.http.cors_origins) and "*" not in settings.http.cors_origins,
         "prefixes": (*(route.prefix for route in routes), *within),
         "identity_headers": _in_order(name for route in routes for name in _known_by(route)),
         "told_apart": any(route.is_http and _known_by(route) for route in routes),
         "own_logs": own_logs,
-        "token_age_s": settings.read_token_max_age if verifies else TOKEN_AGE_S,
-        "read_keys": keys_of(settings.keys_file) if verifies and settings.keys_file else (),
+        "token_age_s": settings.credentials.read_token_max_age if verifies else TOKEN_AGE_S,
+        "read_keys": keys_of(settings.credentials.keys_file)
+        if verifies and settings.credentials.keys_file
+        else (),
     }
 
 

@@ -39,4 +39,6 @@ def keys_of(path: str) -> tuple[ReadKey, ...]:
         found = [key for key in listed if (key.get("kty"), key.get("crv")) == ("OKP", "Ed25519")]
         return tuple(ReadKey(str(key["kid"]), str(key["x"])) for key in found)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as cause:
-        raise Refused(f"keys_file {ascii(path)[:256]} cannot be read as a set of keys") from cause
+        raise Refused(
+            f"credentials.keys_file {ascii(path)[:256]} cannot be read as a set of keys"
+        ) from cause

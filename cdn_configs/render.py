@@ -127,7 +127,7 @@ def _not_secure(target: Target, options: Options) -> Iterator[str]:
         if not options.is_https:
             yield (
                 f"speaks plain HTTP to this gateway, where {flag} has no meaning: set "
-                "tls_certificate, or give --upstream https://HOST:PORT"
+                "tls.certificate, or give --upstream https://HOST:PORT"
             )
         if target.no_upstream_ca:
             yield f"has no {flag}: {target.no_upstream_ca}"
@@ -135,7 +135,7 @@ def _not_secure(target: Target, options: Options) -> Iterator[str]:
         yield f"cannot speak HTTPS to the gateway and verify it: {target.no_https}"
     if options.is_https and options.client_certificates:
         yield (
-            "has no certificate of its own, which tls_client_ca demands of it: unset that, and let "
+            "has no certificate of its own, which tls.client_ca demands of it: unset that, and let "
             "a firewall keep others from the gateway"
         )
 
@@ -190,7 +190,10 @@ def _not_shared(target: Target, options: Options) -> Iterator[str]:
             "for HTTP origins: no route leads to an own log; --credentials reader-key shares both"
         )
     if mode == "verified" and not options.read_keys:
-        yield "has nothing to verify read tokens by: set keys_file, which headgate token keys makes"
+        yield (
+            "has nothing to verify read tokens by: set credentials.keys_file, which headgate token "
+            "keys makes"
+        )
 
 
 def _not_held(target: Target, options: Options) -> Iterator[str]:
@@ -198,12 +201,12 @@ def _not_held(target: Target, options: Options) -> Iterator[str]:
     if target.longest_poll_s is not None and options.poll_s > target.longest_poll_s:
         yield (
             f"cannot hold long-polls of {options.poll_s} s: {target.longest_poll_reason}; "
-            f"set long_poll_timeout to at most {target.longest_poll_s}"
+            f"set live.long_poll_timeout to at most {target.longest_poll_s}"
         )
     if target.longest_heartbeat_s is not None and options.heartbeat_s > target.longest_heartbeat_s:
         yield (
             f"cannot pass on SSE with heartbeats every {options.heartbeat_s} s: "
-            f"{target.longest_heartbeat_reason}; set sse_heartbeat to at most "
+            f"{target.longest_heartbeat_reason}; set live.sse_heartbeat to at most "
             f"{target.longest_heartbeat_s}"
         )
     if "collapses" in target.abilities and not options.tail_s:
@@ -214,7 +217,7 @@ def _not_held(target: Target, options: Options) -> Iterator[str]:
     if options.sites and not target.keeps_sites_apart:
         yield (
             "cannot keep the answers for one web site apart from those for another: "
-            "set cors_origins to *"
+            "set http.cors_origins to *"
         )
     if options.told_apart and not target.keeps_readers_apart:
         yield (

@@ -119,7 +119,7 @@ def _longest_s(route: Route) -> float:
 def why_alone(routes: Iterable[Route]) -> str:
     """Return which log two gateways cannot serve together; "" if they can serve all routes."""
     for route in routes:
-        for place in (route.origin, route.subscriptions):
+        for place in (route.storage, route.subscriptions):
             kind = kind_of(place)
             if kind is not None and kind.why_alone:
                 return f"the {kind.title} of {route.prefix}, as {kind.why_alone}"

@@ -66,25 +66,25 @@ def make_services(  # noqa: PLR0913 - what differs between listeners
     """
     limits = ServerLimits(_bounds(settings))
     rates = ClientRates(
-        ClientRate(settings.max_client_appends, 1, elapsed),
-        ClientRate(settings.max_client_append_bytes, 1, elapsed),
-        ClientRate(settings.max_client_creations, HOUR_S, elapsed),
+        ClientRate(settings.limits.max_client_appends, 1, elapsed),
+        ClientRate(settings.limits.max_client_append_bytes, 1, elapsed),
+        ClientRate(settings.limits.max_client_creations, HOUR_S, elapsed),
     )
-    quotas = Quotas(limits, TrustedProxies(settings.trusted_proxies), rates)
+    quotas = Quotas(limits, TrustedProxies(settings.http.trusted_proxies), rates)
     return Services(
         clock=clock,
         running=running or clock,
-        scheme=settings.scheme,
+        scheme="https" if settings.tls.certificate else "http",
         via=f"1.1 headgate-{secrets.token_hex(4)}",
-        store=Store(settings.cache_size),
+        store=Store(settings.limits.cache_size),
         limits=limits,
         release_reader=limits.release_reader,
-        shedding=Shedding(settings.max_loop_lag, limits),
+        shedding=Shedding(settings.limits.max_loop_lag, limits),
         quotas=quotas,
         bans=Bans(clock, quotas.client_address),
-        lines=CommonHeaders(clock, settings.cors_origins, settings.write_origins),
+        lines=CommonHeaders(clock, settings.http.cors_origins, settings.http.write_origins),
         refusal_lines=refusal_lines,
-        log=AccessLog(settings.log_requests),
+        log=AccessLog(settings.log.requests),
         timeouts=_timeouts(settings),
         hosts=ServedHosts(*_hosts(settings)),
         refusals=NewestRefusals(clock),
@@ -98,39 +98,41 @@ def make_services(  # noqa: PLR0913 - what differs between listeners
 
 def reconfigure(services: Services, settings: Settings) -> None:
     """Let the services of a running process follow new settings."""
-    set_level(settings.log_level)
+    set_level(settings.log.level)
     renew(services.timeouts, _timeouts(settings))
-    services.log.set_level(settings.log_requests)
+    services.log.set_level(settings.log.requests)
     services.hosts.set(*_hosts(settings))
-    services.lines.allow_origins(settings.cors_origins, settings.write_origins)
+    services.lines.allow_origins(settings.http.cors_origins, settings.http.write_origins)
     services.limits.set_bounds(_bounds(settings))
-    services.shedding.limit_lag(settings.max_loop_lag)
+    services.shedding.limit_lag(settings.limits.max_loop_lag)
     services.quotas.limit_rates(
-        settings.max_client_appends,
-        settings.max_client_append_bytes,
-        settings.max_client_creations,
+        settings.limits.max_client_appends,
+        settings.limits.max_client_append_bytes,
+        settings.limits.max_client_creations,
     )
-    services.store.resize(settings.cache_size)
+    services.store.resize(settings.limits.cache_size)
 
 
 def _bounds(settings: Settings) -> Bounds:
-    connections = settings.connection_limit(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+    connections = settings.limits.connection_limit(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
     return Bounds(
         max_connections=connections,
-        max_client_connections=settings.client_connection_limit(connections),
-        max_live_readers=settings.max_live_readers,
-        max_feeds=settings.max_feeds,
-        max_append=settings.max_append,
-        max_pending_appends=settings.max_pending_appends,
+        max_client_connections=settings.limits.client_connection_limit(connections),
+        max_live_readers=settings.limits.max_live_readers,
+        max_feeds=settings.limits.max_feeds,
+        max_append=settings.limits.max_append,
+        max_pending_appends=settings.limits.max_pending_appends,
     )
 
 
 def _timeouts(settings: Settings) -> Timeouts:
-    return Timeouts(settings.header_timeout, settings.body_timeout, settings.min_body_rate)
+    return Timeouts(
+        settings.http.header_timeout, settings.http.body_timeout, settings.http.min_body_rate
+    )
 
 
 def _hosts(settings: Settings) -> tuple[tuple[str, ...], str]:
-    hosts = (*settings.hosts, *settings.front) if settings.hosts else ()
+    hosts = (*settings.http.hosts, *settings.front.hosts) if settings.http.hosts else ()
     return hosts, settings.listen.reached_at
 
 

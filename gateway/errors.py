@@ -91,13 +91,13 @@ class StreamGone(HeadgateError, code="gone", status=410):
 
 
 class WebOriginRefused(HeadgateError, code="origin_not_allowed", status=403):
-    """A write by a browser's page that neither `write_origins` nor a token permits."""
+    """A write by a browser's page that neither `http.write_origins` nor a token permits."""
 
     def __init__(self, origin: str, *, is_guarded: bool = True, has_token: bool = False) -> None:
         """Set `has_token` if the token was accepted, and only the page's origin is wrong."""
-        may = "write_origins names the web origins that may"
+        may = "http.write_origins names the web origins that may"
         if has_token:
-            may = "with a token in Authorization, cors_origins names the web origins that may"
+            may = "with a token in Authorization, http.cors_origins names the web origins that may"
         elif is_guarded:
             may += ", and a token in Authorization lets others"
         super().__init__(f"pages of {origin[:128]} may not write here: {may}")

@@ -6,22 +6,19 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gateway.settings.arrays.access import AdminToken, AdminUser
-from gateway.settings.arrays.jwt_issuers import JwtIssuer
-from gateway.settings.arrays.model_route import ModelSettings
-from gateway.settings.arrays.proxy_route import ProxySettings
-from gateway.settings.arrays.purged_cache import PurgedCache
 from gateway.settings.declared import Settings
-from gateway.settings.route import Route
+from gateway.settings.reading.given import setting_at
 from gateway.settings.setting_descriptions import SettingDescription, describe_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
 
-    from gateway.settings.reading.tables import Table
+    from gateway.settings.reading.values import Place
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "configuration.md"
 # Markdown would take the brackets in it for a link.
@@ -34,36 +31,69 @@ COLUMNS: dict[str, Callable[[SettingDescription], str]] = {
     "Reload": lambda it: it.reload,
     "Meaning": lambda it: it.help,
 }
-# The class of the table under each heading.
-TABLES: dict[str, type[Table]] = {
-    "All settings": Settings,
-    "Routes": Route,
-    "Models": ModelSettings,
-    "Proxies": ProxySettings,
-    "Users of the console": AdminUser,
-    "Tokens of the console": AdminToken,
-    "Caches that are purged": PurgedCache,
-    "JWT issuers": JwtIssuer,
+# The array of tables that is described under each heading.
+ARRAYS: dict[str, Place] = {
+    "Routes": ("routes", 0),
+    "Models": ("models", 0),
+    "Proxies": ("proxies", 0),
+    "Users of the console": ("admin", "users", 0),
+    "Tokens of the console": ("admin", "tokens", 0),
+    "Caches that are purged": ("purges", 0),
+    "JWT issuers": ("credentials", "jwt_issuers", 0),
 }
+FIRST = "### Before all tables\n"  # the heading with which the settings outside of arrays begin
 
 
-def table(model: type[Table]) -> str:
-    """Return the table of a class of settings, without columns that are empty for all of them."""
-    declared = describe_settings(model)
-    cells = {name: [cell(it) for it in declared] for name, cell in COLUMNS.items()}
+def table(declared: Iterable[SettingDescription]) -> str:
+    """Return the table of settings, without columns that are empty for all of them."""
+    items = [*declared]
+    cells = {name: [cell(it) for it in items] for name, cell in COLUMNS.items()}
     columns = [name for name in COLUMNS if any(text.strip("`") for text in cells[name])]
     rows = zip(*(cells[name] for name in columns), strict=True)
     lines = [columns, ["---"] * len(columns), *rows]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
+def of_array(place: Place) -> str:
+    """Return the table of the settings in one table of an array."""
+    array = setting_at(Settings, place)
+    assert array is not None
+    assert array.table is not None
+    # "In the environment" says how the tables of an array are named there.
+    return table(replace(it, environment="") for it, _ in describe_settings(array.table, place))
+
+
+def sections() -> Iterator[str]:
+    """Yield the settings outside of arrays: those before all tables, then each section's."""
+    declared = [
+        it if field.table is None else replace(it, environment=f"{it.environment}__0__…")
+        for it, field in describe_settings()
+    ]
+    for above, group in groupby(declared, lambda it: it.path.removesuffix(it.key).rstrip(".")):
+        heading = f"### `[{above}]`\n" if above else FIRST
+        yield f"{heading}{_about(above)}\n{table(group)}"
+
+
+def _about(path: str) -> str:
+    """Return what a section is for, and what it may be short for."""
+    section = setting_at(Settings, tuple(path.split(".")))
+    if section is None or section.section is None:
+        return ""
+    short = section.section.short
+    of_key = f" `{path} = …` alone is short for its `{short}`." if short else ""
+    return f"\n{section.description}{of_key}\n"
+
+
 def written_anew(text: str) -> str:
-    """Return the document with the table under each heading of TABLES made anew."""
-    for heading, model in TABLES.items():
+    """Return the document with its tables made anew."""
+    before, _, rest = text.partition(FIRST)
+    after = rest.split("\n## ", 1)[1]
+    text = "".join([before, "\n".join(sections()), "\n## ", after])
+    for heading, place in ARRAYS.items():
         before, section = text.split(f"## {heading}\n", 1)
         begin = section.index("| Key |")
         end = section.index("\n\n", begin) + 1
-        text = f"{before}## {heading}\n{section[:begin]}{table(model)}{section[end:]}"
+        text = f"{before}## {heading}\n{section[:begin]}{of_array(place)}{section[end:]}"
     return text
 
 

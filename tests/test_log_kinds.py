@@ -18,7 +18,7 @@ from tests.support.toy_log import KIND, ToyLog
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-ORIGIN = "toy://:s3cret@blocks"
+STORAGE = "toy://:s3cret@blocks"
 
 
 @pytest.fixture(autouse=True)
@@ -31,7 +31,12 @@ def _added(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def toy(**values: object) -> Route:
-    return Route.of({"prefix": "/a", "origin": ORIGIN, **values})
+    return Route.of({"prefix": "/a", "storage": STORAGE, **values})
+
+
+def at(place: str) -> dict[str, str]:
+    """Return the setting of a route that says where its streams are."""
+    return {"origin" if place.startswith("http") else "storage": place}
 
 
 def refusal(**values: object) -> str:
@@ -47,15 +52,15 @@ def test_a_route_gets_the_log_class_and_formats_of_its_kind() -> None:
     assert formats([toy()]) == {"labels of shelves": "7"}
 
 
-def test_an_origin_is_checked_by_its_kind_and_shown_without_its_password() -> None:
-    assert redacted_origin(ORIGIN) == "toy://:***@blocks"
-    told = refusal(origin="toy://:s3cret@4")
+def test_a_storage_is_checked_by_its_kind_and_shown_without_its_password() -> None:
+    assert redacted_origin(STORAGE) == "toy://:***@blocks"
+    told = refusal(storage="toy://:s3cret@4")
     assert "must have the name of a shelf" in told
     assert "s3cret" not in told
 
 
 def test_two_routes_to_one_log_are_refused_in_the_words_of_their_kind() -> None:
-    routes = [{"prefix": "/a", "origin": ORIGIN}, {"prefix": "/b", "origin": "toy://:k@blocks"}]
+    routes = [{"prefix": "/a", "storage": STORAGE}, {"prefix": "/b", "storage": "toy://:k@blocks"}]
     told = refusal(routes=routes)
     assert "both are on the shelf blocks" in told
     assert "s3cret" not in told
@@ -63,14 +68,14 @@ def test_two_routes_to_one_log_are_refused_in_the_words_of_their_kind() -> None:
 
 def test_a_setting_of_some_log_kinds_is_accepted_for_those_kinds_only() -> None:
     assert toy(wait_replicas=1).wait_replicas == 1
-    told = refusal(routes=[{"prefix": "/a", "origin": ORIGIN, "tls_verify": "off"}])
+    told = refusal(routes=[{"prefix": "/a", "storage": STORAGE, "tls_verify": "off"}])
     assert "must be left out: toy://:***@blocks is no server" in told
-    told = refusal(routes=[{"prefix": "/a", "origin": "memory:", "wait_replicas": 1}])
+    told = refusal(routes=[{"prefix": "/a", "storage": "memory:", "wait_replicas": 1}])
     assert "memory: is no Redis or a toy" in told
 
 
 def test_several_workers_are_refused_for_a_log_kind_that_one_process_opens() -> None:
-    told = refusal(origin=ORIGIN, workers=2)
+    told = refusal(storage=STORAGE, workers=2)
     assert "as one process alone can open a shelf" in told
     assert "s3cret" not in told
 
@@ -86,7 +91,7 @@ def test_the_chunk_lifetime_is_long_only_for_a_log_kind_that_keeps_its_offsets(
 
 
 @pytest.mark.parametrize(
-    ("origin", "given", "lifetime"),
+    ("place", "given", "lifetime"),
     [
         ("file:/x", {}, 60),
         ("redis://h", {}, 60),
@@ -100,19 +105,19 @@ def test_the_chunk_lifetime_is_long_only_for_a_log_kind_that_keeps_its_offsets(
     ],
 )
 def test_the_lifetime_of_closed_streams_is_that_of_the_tail_where_streams_may_not_outlive_us(
-    origin: str, given: dict[str, int], lifetime: int
+    place: str, given: dict[str, int], lifetime: int
 ) -> None:
-    assert Route.of({"prefix": "/a", "origin": origin, **given}).closed_lifetime == lifetime
+    assert Route.of({"prefix": "/a", **at(place), **given}).closed_lifetime == lifetime
 
 
 @pytest.mark.parametrize(
-    ("origin", "trusts"),
+    ("place", "trusts"),
     [("file:/x", True), ("redis://h", False), ("memory:", False), ("http://h", False)],
 )
 def test_purges_are_trusted_only_for_streams_that_end_by_requests_and_expiry(
-    origin: str, trusts: bool
+    place: str, trusts: bool
 ) -> None:
-    given = {"prefix": "/a", "origin": origin, "chunk_max_age": 86_400}
+    given = {"prefix": "/a", **at(place), "chunk_max_age": 86_400}
     assert Route.of(given).keeps_offsets is trusts
 
 
@@ -123,5 +128,5 @@ def test_the_console_names_the_log_kind_its_libraries_and_how_long_streams_last(
 
 
 def test_the_watched_parts_depend_on_the_log_kinds_of_the_routes() -> None:
-    assert parts_of(Settings(origin=ORIGIN)) == {"log", "subscriptions", "toy"}
-    assert parts_of(Settings(origin="memory:")) == {"log", "memory", "subscriptions"}
+    assert parts_of(Settings(storage=STORAGE)) == {"log", "subscriptions", "toy"}
+    assert parts_of(Settings(storage="memory:")) == {"log", "memory", "subscriptions"}

@@ -213,14 +213,15 @@ def test_the_origins_of_the_readme_are_served_by_the_command_that_names_them(
     desk: Desk, tmp_path: Path
 ) -> None:
     before_a_server, _, before_redis = examples("README.md", "sh")
-    pattern = r'make run ARGS="--origin (\S+)(?: --listen \S+ --admin \S+)?"\n'
+    pattern = r'make run ARGS="--(origin|storage) (\S+)(?: --listen \S+ --admin \S+)?"\n'
     desk.server.start()
     create(desk.server, "story", b"Once")
     with redis_server(tmp_path / "redis") as redis:
-        origins = {f"http://{PRINTED_ADDRESS}": desk.server.url, PRINTED_REDIS: redis.url}
+        places = {f"http://{PRINTED_ADDRESS}": desk.server.url, PRINTED_REDIS: redis.url}
         for block, name in ((before_a_server, "story"), (before_redis, "tale")):
-            (origin,) = re.fullmatch(pattern, block).groups()  # type: ignore[union-attr]
-            server = Headgate(origins[origin])
+            kind, place = re.fullmatch(pattern, block).groups()  # type: ignore[union-attr]
+            assert kind == ("storage" if place == PRINTED_REDIS else "origin")
+            server = Headgate(places[place])
             with contextlib.closing(server.start()):
                 if name == "tale":
                     create(server, name, b"Once")

@@ -9,56 +9,90 @@ import sys
 import tomllib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gateway.settings import Settings, SettingsError, load
+from gateway.settings import SettingsError, describe_settings, load
 from gateway.settings.documents.commented_file import commented_file
 from gateway.settings.documents.json_schema import json_schema
+from tests.test_documented_settings import settings_files
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 ROOT = Path(__file__).parents[1]
 CHECKER, TAPLO = (Path(sys.executable).with_name(it) for it in ("check-jsonschema", "taplo"))
 ROUTE = '[[routes]]\nprefix = "/a"\norigin = "http://h"\n'
-ISSUER = '[[jwt_issuers]]\nissuer = "i"\naudience = "a"\njwks = "k.json"\nalgorithms = ["ES256"]\n'
-GRANTS = f'auth = "jwt"\n{ISSUER}[[jwt_issuers.grants]]\n'
+STORED = '[[routes]]\nprefix = "/a"\nstorage = "memory:"\n'
+ISSUER = (
+    '[[credentials.jwt_issuers]]\nissuer = "i"\naudience = "a"\njwks = "k.json"\n'
+    'algorithms = ["ES256"]\n'
+)
+GRANTS = f'auth = "jwt"\n{ISSUER}[[credentials.jwt_issuers.grants]]\n'
 USER = f'password_hash = "$argon2id$v=19$m=65536,t=3,p=4${"c" * 22}${"k" * 43}"\n'
 
 RIGHT = [
     "",
     'listen = "[::1]:0"',
-    'origin = "memory:"',
-    'origin = "file:/var/lib/headgate"',
-    'origin = "redis+sentinel://:pw@a,b:1/mymaster?prefix=x"',
+    'storage = "memory:"',
+    'storage = "file:/var/lib/headgate"',
+    'storage = "redis+sentinel://:pw@a,b:1/mymaster?prefix=x"',
     'origin = "https://a:8443/x"',
     'origin = ["http://a", "https://[::1]:80/x"]',
     'origin = "http://a, http://b:81/c"',
     "workers = 1",
-    "sse_heartbeat = 1",
-    "sse_heartbeat = 0.5",
-    "cache_size = 0",
-    'cache_size = "1 GiB"',
-    'cache_size = "1000"',
-    'log_level = "error"',
-    'cors_origins = "*"',
-    'cors_origins = ["https://a.example"]',
-    'trusted_proxies = "10.0.0.0/8, 10.0.0.1"',
-    'hosts = ["a.example", "[::1]"]',
+    "live.sse_heartbeat = 1",
+    "live.sse_heartbeat = 0.5",
+    "limits.cache_size = 0",
+    'limits.cache_size = "1 GiB"',
+    'limits.cache_size = "1000"',
+    'log.level = "error"',
+    'http.cors_origins = "*"',
+    'http.cors_origins = ["https://a.example"]',
+    'http.trusted_proxies = "10.0.0.0/8, 10.0.0.1"',
+    'http.hosts = ["a.example", "[::1]"]',
+    '[limits]\nmax_append = "4MiB"\n[live]\nsse_heartbeat = 5',
+    'admin = "[::1]:1"',
+    '[admin]\nlisten = "127.0.0.1:1"\nviewers_see_clients = "on"',
+    'front = ["a.example"]\nauth = "none"',
+    'front = "a.example, b.example"\nauth = "none"',
+    'auth = "none"\n[front]\nhosts = ["a.example"]\nacme = "internal"\n[http]\nhosts = "a.example"',
+    'origin = "http://a"\nsubscriptions = "redis://h"',
+    'origin = "http://a"\n[subscriptions]\nstorage = "memory:"\nmax_streams = 5',
+    '[admin.tls]\n[tls]\nminimum_version = "1.3"',
     'auth = "none"',
     f'auth = ["tokens", "jwt"]\n{ISSUER}grants_claim = "g"',
     f"{GRANTS}streams = '/v1/{{sub}}'\noperations = ['read']",
     f'{ROUTE}auth = "origin"',
     f'{ROUTE}health_path = "/up?x"\ndrop_query = ["a*"]\nidentity_headers = ["X-Me"]',
-    '[[routes]]\nprefix = "/a"\norigin = "memory:"\nruns = true\nretention_age = 86_400',
-    f'[[admin_users]]\nname = "ann"\nrole = "viewer"\n{USER}',
-    f'[[admin_tokens]]\nname = "p"\nrole = "operator"\ntoken = "{"t" * 22}"',
+    f"{STORED}runs = true\nretention_age = 86_400",
+    f'[[admin.users]]\nname = "ann"\nrole = "viewer"\n{USER}',
+    f'[[admin.tokens]]\nname = "p"\nrole = "operator"\ntoken = "{"t" * 22}"',
     '[[purges]]\nkind = "nginx"\nurl = "http://n:80"',
 ]
 WRONG = [
     "sse_hartbeat = 1",
+    "sse_heartbeat = 1",
+    "live.sse_hartbeat = 1",
+    "limits.sse_heartbeat = 1",
+    "limits = 3",
+    "limits = []",
+    "[[limits]]\nmax_append = 1",
+    "admin = 4439",
+    'admin = "4439"',
+    '[admin]\nlisten = "4439"',
+    "[admin.listen]",
+    "admin.tls = 'c.pem'",
+    "front = 5",
+    "front = ['a/b']",
+    "subscriptions = true",
+    "subscriptions = 'http://h'",
+    'storage = "http://h"',
+    'storage = ["memory:"]',
+    'origin = "memory:"',
+    'origin = "redis://h"',
+    'origin = ["http://a", "memory:"]',
     'listen = "4437"',
     "listen = 4437",
     'origin = "/var/lib/headgate"',
@@ -68,20 +102,23 @@ WRONG = [
     'workers = "2"',
     "workers = 1.5",
     "workers = true",
-    "sse_heartbeat = 0",
-    "sse_heartbeat = 3601",
-    'sse_heartbeat = "15s"',
-    "cache_size = -1",
-    'cache_size = "16MB"',
-    'cache_size = "1.5GiB"',
-    'log_level = "loud"',
-    "cors_origins = [1]",
-    'cors_origins = ["a.example"]',
-    'hosts = ["a/b"]',
+    "live.sse_heartbeat = 0",
+    "live.sse_heartbeat = 3601",
+    'live.sse_heartbeat = "15s"',
+    "limits.cache_size = -1",
+    'limits.cache_size = "16MB"',
+    'limits.cache_size = "1.5GiB"',
+    'log.level = "loud"',
+    "http.cors_origins = [1]",
+    'http.cors_origins = ["a.example"]',
+    'http.hosts = ["a/b"]',
     'auth = ["passwords"]',
-    'origin = "memory:"\n[[routes]]\nprefix = "/a"\norigin = "memory:"',
+    f'storage = "memory:"\n{STORED}',
+    'storage = "memory:"\norigin = "http://h"',
+    f"admin = '127.0.0.1:1'\n{ROUTE}admin = '127.0.0.1:1'",
     '[[routes]]\nprefix = "/a"',
-    '[[routes]]\nprefix = "a/"\norigin = "memory:"',
+    f'{STORED}origin = "http://a"',
+    '[[routes]]\nprefix = "a/"\nstorage = "memory:"',
     "[routes]",
     f"{ROUTE}listen = '127.0.0.1:1'",
     f'{ROUTE}auth_ttl = "30"',
@@ -93,22 +130,22 @@ WRONG = [
     f'{ISSUER}algorithm = "ES256"',
     f"{GRANTS}streams = '/v1/*'\noperations = ['reed']",
     f"{GRANTS}operations = ['read']",
-    f'[[admin_users]]\nname = "a b"\nrole = "viewer"\n{USER}',
-    f'[[admin_users]]\nname = "ann"\nrole = "root"\n{USER}',
-    '[[admin_users]]\nname = "ann"\nrole = "viewer"\npassword_hash = "secret"',
+    f'[[admin.users]]\nname = "a b"\nrole = "viewer"\n{USER}',
+    f'[[admin.users]]\nname = "ann"\nrole = "root"\n{USER}',
+    '[[admin.users]]\nname = "ann"\nrole = "viewer"\npassword_hash = "secret"',
     '[[purges]]\nkind = "squid"\nurl = "http://n"',
     '[[purges]]\nkind = "nginx"\nurl = "http://n/path"',
 ]
 # What is wrong only with what stands elsewhere, or by more than a pattern can say.
 ONLY_READER = [
-    'cache_size = "2048GiB"',
+    'limits.cache_size = "2048GiB"',
     'listen = "127.0.0.1:65536"',
     "workers = 1.0",  # which is a whole number to a schema
     "workers = 2",
     'listen = "0.0.0.0:4437"',
-    'write_origins = ["https://a.example"]\ncors_origins = ["https://b.example"]',
-    'trusted_proxies = ["10.0.0.1/8"]',
-    '[[routes]]\nprefix = "/a"\norigin = "memory:"\nauth_ttl = 3.0',
+    'http.write_origins = ["https://a.example"]\nhttp.cors_origins = ["https://b.example"]',
+    'http.trusted_proxies = ["10.0.0.1/8"]',
+    f"{STORED}auth_ttl = 3.0",
     f"{ROUTE}{ROUTE}",
     'auth = "passwords"',
 ]
@@ -161,15 +198,6 @@ def refused_by_reader(files: Iterable[str], folder: Path) -> set[str]:
     return refused
 
 
-def examples() -> list[str]:
-    """The files of settings in the documents, and those that are begun there."""
-    pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
-    blocks = [
-        it for page in pages for it in re.findall(r"```toml\n(.*?)```", page.read_text(), re.S)
-    ]
-    return [it for it in blocks if tomllib.loads(it).keys() <= Settings.settings.keys()]
-
-
 @pytest.mark.usefixtures("processes")
 def test_the_schema_is_a_valid_one(tmp_path: Path) -> None:
     schema = tmp_path / "schema.json"
@@ -197,20 +225,38 @@ def test_values_that_conflict_with_others_are_refused_by_the_reader_alone(tmp_pa
 
 @pytest.mark.usefixtures("processes")
 def test_every_example_in_the_documents_is_accepted_by_the_schema(tmp_path: Path) -> None:
-    assert len(examples()) > 10
-    assert refused_by_schema(examples(), tmp_path) == set()
+    examples = {it.text for it in settings_files()}
+    assert len(examples) > 30
+    assert refused_by_schema(examples, tmp_path) == set()
 
 
 @pytest.mark.usefixtures("processes")
 def test_the_file_that_init_writes_is_accepted_by_the_schema(tmp_path: Path) -> None:
     text = commented_file("headgate.toml")
     top, tables, rest = text.partition("[[routes]]")
-    values = re.sub(r"^#([a-z_]+ = (?!\.\.\.))", r"\1", top, flags=re.M) + tables + rest
-    assert tomllib.loads(values).keys() >= {"listen", "workers", "log_level"}
+    # The keys of an array of tables are commented with its heading.
+    parts = re.split(r"(^#?\[.*\]\n)", top, flags=re.M)
+    values = parts[0] + "".join(
+        heading + ("" if heading.startswith("#") else body)
+        for heading, body in zip(parts[1::2], parts[2::2], strict=True)
+    )
+    values = re.sub(r"^#([a-z_]+ = (?!\.\.\.))", r"\1", values, flags=re.M) + tables + rest
+    assert tomllib.loads(values).keys() >= {"listen", "workers", "log", "limits"}
     assert refused_by_schema([text, values], tmp_path) == set()
 
 
+def shown(schema: dict[str, Any], at: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the path of each setting, those of sections too, with what the schema says of it."""
+    for key, one in schema["properties"].items():
+        assert one["description"], f"{at}{key}"
+        section = next((it for it in (one, *one.get("anyOf", ())) if "properties" in it), None)
+        if section is None:
+            yield f"{at}{key}", one
+        else:
+            yield from shown(section, f"{at}{key}.")
+
+
 def test_every_setting_has_a_description_and_a_default_for_editors_to_show() -> None:
-    for name, shown in json_schema()["properties"].items():
-        assert shown["description"], name
-        assert "default" in shown, name
+    found = dict(shown(json_schema()))
+    assert found.keys() == {it.path for it, _ in describe_settings()}
+    assert [path for path, one in found.items() if "default" not in one] == []

@@ -174,7 +174,7 @@ async def _check_change(request: web.Request, viewer: Viewer | None) -> None:
         raise NotTold(
             403,
             f"the change came without its {HEADER}: load the page again, or read GET /api/session; "
-            "a script sends one of admin_tokens, which needs none",
+            "a script sends one of admin.tokens, which needs none",
         )
 
 

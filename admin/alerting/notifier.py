@@ -17,8 +17,8 @@ from headgate.backoff import Backoff
 from yarl import URL
 
 from admin.alerting.notices import MOST_ALERTS, Notice, NoticeMessage, body, signature
-from gateway.settings.alert_webhook import webhook_key
 from gateway.settings.reached import console_url
+from gateway.settings.sections.alerts import webhook_key
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class AlertNotifier:
     def use_settings(self, settings: Settings) -> None:
         """Send to the webhook of these settings from now on."""
         before = self._url, self._key
-        self._url = settings.alert_webhook.reveal()
+        self._url = settings.alerts.webhook.reveal()
         self._gateway = f"{socket.gethostname()}/{settings.listen}"
         self._console = console_url(settings)
         if not self._url:
@@ -64,9 +64,9 @@ class AlertNotifier:
             self._message = None
             return
         try:
-            self._key = webhook_key(settings.alert_webhook_secret_file)
+            self._key = webhook_key(settings.alerts.webhook_secret_file)
         except ValueError as error:  # changed since the settings were checked
-            log.error("alerts.webhook_failed", reason=f"alert_webhook_secret_file {error}")
+            log.error("alerts.webhook_failed", reason=f"alerts.webhook_secret_file {error}")
             self._url, self._message = "", None  # until the next reload: nothing is sent unsigned
             return
         if before != (self._url, self._key) or self._is_gone:

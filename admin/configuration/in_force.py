@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from gateway.settings.reading.tables import Table
 
 DEFAULT = "default"
-_PLACES = frozenset({"origin", "subscriptions"})  # of logs, shown without passwords
+_PLACES = frozenset({"origin", "subscriptions", "storage"})  # of logs, shown without passwords
 
 
 def configuration(settings: Settings) -> Configuration:
@@ -26,21 +26,20 @@ def configuration(settings: Settings) -> Configuration:
 
 def _views(settings: Settings) -> Iterator[SettingView]:
     sources = settings.sources
-    for declared in describe_settings():
-        key = declared.key
-        table_class = Settings.settings[key].table
-        if table_class is None:
-            yield _view(settings, declared, key, sources.get(key))
+    for declared, one in describe_settings():
+        path = declared.path
+        if one.table is None:
+            above, _, _ = path.rpartition(".")
+            yield _view(settings.value_at(above), declared, path, sources.get(path))
             continue
-        tables = getattr(settings, key)
+        tables = settings.value_at(path)
         if not tables:
-            yield SettingView(key, "[]", "[]", DEFAULT, declared.help, differs=False)
+            yield SettingView(path, "[]", "[]", DEFAULT, declared.help, differs=False)
         for index, table in enumerate(tables):
-            for inner in describe_settings(table_class):
-                path = f"{key}[{index}].{inner.key}"
+            for inner, _ in describe_settings(one.table, (*path.split("."), index)):
                 is_explicit = inner.key in table.explicit_keys
-                source = sources.get(path) or sources.get(key, "") if is_explicit else None
-                yield _view(table, inner, path, source)
+                given = sources.get(inner.path) or sources.get(path, "") if is_explicit else None
+                yield _view(table, inner, inner.path, given)
 
 
 def _view(of: Table, declared: SettingDescription, path: str, source: str | None) -> SettingView:

@@ -6,21 +6,21 @@ from typing import TYPE_CHECKING
 
 from admin.configuration.in_force import DEFAULT, shown_value
 from admin.model.settings import PendingChange, RoutePlan
-from gateway.settings import Settings
+from gateway.settings import Settings, describe_settings
 from gateway.settings.reading.reload_effects import fixed_changes
 from gateway.settings.reload_plan import restart_reasons, route_outcome, why_log_is_in_use
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from gateway.settings.reading.tables import Table
+    from gateway.settings.reading.tables import Setting, Table
 
 # By these settings a table is found again when others are added or moved; any other setting of it
 # may have changed. Each array with a reload of its own has an entry (a test compares them).
 IDENTITIES = {
-    "admin_tokens": ("name",),
-    "admin_users": ("name",),
-    "jwt_issuers": ("issuer",),
+    "admin.tokens": ("name",),
+    "admin.users": ("name",),
+    "credentials.jwt_issuers": ("issuer",),
     "models": ("prefix",),
     "proxies": ("prefix",),
     "purges": ("kind", "url", "host", "zone"),
@@ -38,12 +38,12 @@ CLOSED = "is closed: live reads end after an event, cached responses are dropped
 def changes(current: Settings, written: Settings) -> list[PendingChange]:
     """Return the settings that differ, those that need a restart first."""
     found: list[PendingChange] = []
-    for key, one in Settings.settings.items():
-        if getattr(current, key) == getattr(written, key):
+    for declared, one in describe_settings():
+        path = declared.path
+        if current.value_at(path) == written.value_at(path):
             continue
-        found += (
-            _value(current, written, key) if one.table is None else _tables(current, written, key)
-        )
+        changed = _value if one.table is None else _tables
+        found += changed(current, written, path, one)
     return sorted(found, key=lambda change: not change.needs_restart)
 
 
@@ -82,7 +82,13 @@ def _access_settings(settings: Settings) -> tuple[object, ...]:
     """
     of_routes = [(it.prefix, settings.auth_of(it)) for it in settings.guarded]
     keyed = [(it.prefix, it.reader_keys) for it in settings.route_table]
-    return (settings.tokens_file, settings.keys_file, settings.jwt_issuers, of_routes, keyed)
+    return (
+        settings.credentials.tokens_file,
+        settings.credentials.keys_file,
+        settings.credentials.jwt_issuers,
+        of_routes,
+        keyed,
+    )
 
 
 def _unusable_files(written: Settings) -> tuple[str, ...]:
@@ -97,24 +103,30 @@ def _unusable_files(written: Settings) -> tuple[str, ...]:
     return ()
 
 
-def _value(current: Settings, written: Settings, key: str) -> Iterator[PendingChange]:
+def _value(
+    current: Settings, written: Settings, path: str, one: Setting
+) -> Iterator[PendingChange]:
+    section, _, key = path.rpartition(".")
+    present, new = current.value_at(section), written.value_at(section)
     yield PendingChange(
-        key,
+        path,
         "",
-        shown_value(current, key),
-        _other_value(current, written, key),
-        written.sources.get(key, DEFAULT),
-        written.settings[key].reload,
-        any(it.key == key for it in fixed_changes(current, written)),
+        shown_value(present, key),
+        _other_value(present, new, key),
+        written.sources.get(path, DEFAULT),
+        one.reload,
+        any(it.path == path for it in fixed_changes(current, written)),
     )
 
 
-def _tables(current: Settings, written: Settings, key: str) -> Iterator[PendingChange]:
+def _tables(
+    current: Settings, written: Settings, key: str, array: Setting
+) -> Iterator[PendingChange]:
     """Yield what differs in an array of tables: in each table that stays, and whole ones."""
-    effect = Settings.settings[key].reload
+    effect = array.reload
     added = effect.partition(";")[0]  # the rest is about tables that are changed or removed
-    present = {name: (at, it) for at, (name, it) in enumerate(_by_name(getattr(current, key), key))}
-    for at, (name, table) in enumerate(_by_name(getattr(written, key), key)):
+    present = {name: (at, it) for at, (name, it) in enumerate(_by_name(current.value_at(key), key))}
+    for at, (name, table) in enumerate(_by_name(written.value_at(key), key)):
         _, before = present.pop(name, (at, None))
         for inner, one in table.settings.items():
             is_explicit = inner in table.explicit_keys

@@ -22,7 +22,12 @@ READ_EVERY_S = 1.0
 # That are shown one by one, which is half a megabyte of the page: who has more reads the file.
 MOST_CHANGES = 500
 # Files that a gateway reads again by itself when they change.
-WATCHED = ("tokens_file", "keys_file", "tls_certificate", "admin_tls_certificate")
+WATCHED = (
+    "credentials.tokens_file",
+    "credentials.keys_file",
+    "tls.certificate",
+    "admin.tls.certificate",
+)
 
 
 class ConsoleReloads:
@@ -96,6 +101,6 @@ def _with_files(
     files = (
         WatchedFileState(setting, path, health.of_file(path))
         for setting in WATCHED
-        if (path := getattr(current, setting))
+        if (path := current.value_at(setting))
     )
     return replace(view, files=tuple(files))

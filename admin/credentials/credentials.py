@@ -36,7 +36,7 @@ class ConsoleCredentials:
         page = merged(await answers_of(self._source, question, TokenPage))
         settings = self._settings
         health = await self._source.health()
-        files = (settings.tokens_file, *(it.source for it in page.keys))
+        files = (settings.credentials.tokens_file, *(it.source for it in page.keys))
         return TokensView(
             tokens=page.tokens,
             after=page.after,
@@ -46,9 +46,9 @@ class ConsoleCredentials:
             revocations=page.revocations,
             revocations_in_all=page.revocations_in_all,
             unknown=page.unknown,
-            tokens_file=settings.tokens_file,
-            keys_file=settings.keys_file,
-            longest_lifetime=settings.read_token_max_age,
+            tokens_file=settings.credentials.tokens_file,
+            keys_file=settings.credentials.keys_file,
+            longest_lifetime=settings.credentials.read_token_max_age,
             problems=tuple(
                 f"{file} is not in force as it is now: {problem}"
                 for file in files

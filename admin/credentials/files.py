@@ -22,10 +22,11 @@ F = TypeVar("F")
 
 async def make_token(settings: Settings, request: TokenRequest, now: float) -> IssuedToken:
     """Make the read token that was asked for. Raises NotTold if that is impossible."""
-    path = settings.keys_file
+    path = settings.credentials.keys_file
     if not path:
         raise NotTold(
-            409, "the settings have no keys_file: make one by headgate token keys NEW_FILE"
+            409,
+            "the settings have no credentials.keys_file: make one by headgate token keys NEW_FILE",
         )
     # Where there is a keys_file, who verifies with it has loaded this at the start; where there is
     # none, it would be 10 MB for nothing.
@@ -37,7 +38,7 @@ async def make_token(settings: Settings, request: TokenRequest, now: float) -> I
         reason = cause.strerror if isinstance(cause, OSError) else str(cause)
         raise NotTold(503, f"the keys cannot be used: {reason}") from cause
     try:
-        return issued_tokens.sign(request, keys, settings.read_token_max_age, now)
+        return issued_tokens.sign(request, keys, settings.credentials.read_token_max_age, now)
     except ValueError as refusal:
         raise NotTold(400, f"the token {refusal}") from refusal
 
@@ -91,9 +92,11 @@ async def revoke(settings: Settings, entry: RevocationEntry) -> tuple[str, ...]:
 
 
 def _tokens_file(settings: Settings, content: str) -> str:
-    if not settings.tokens_file:
-        raise NotTold(409, f"the settings have no tokens_file, in which {content} would stand")
-    return settings.tokens_file
+    if not settings.credentials.tokens_file:
+        raise NotTold(
+            409, f"the settings have no credentials.tokens_file, in which {content} would stand"
+        )
+    return settings.credentials.tokens_file
 
 
 async def _change(path: str, change: Callable[[], F], instead: str) -> F:

@@ -149,12 +149,8 @@ def is_about(rule: Alert, labels: dict[str, str], check: str, settings: Settings
 
 
 def _path(setting: str, settings: Settings) -> str:
-    """Return the path in a setting such as `tokens_file` or `jwt_issuers[0].jwks`."""
-    name, _, rest = setting.partition("[")
-    index, _, key = rest.partition("].")
-    value = getattr(settings, name, "")
-    if key:  # the list may be shorter since a reload
-        value = getattr(value[int(index)], key, "") if int(index) < len(value) else ""
+    """Return the path in a setting such as `credentials.tokens_file`."""
+    value = settings.value_at(setting) if setting else ""
     # The name of a check on a file is its absolute path; other keys of an issuer have a URL.
     return whole(value) if value and "://" not in value else value or setting
 

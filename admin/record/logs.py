@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     Unit = Literal["count", "bytes", "seconds", "words"]
 
-USED, MOST = "headgate_log_used_bytes", "headgate_log_max_bytes"
-SIZE, FREE = "headgate_log_size_bytes", "headgate_log_free_bytes"
+USED, MOST = "headgate_storage_used_bytes", "headgate_storage_max_bytes"
+SIZE, FREE = "headgate_storage_size_bytes", "headgate_storage_free_bytes"
 GROWTH_STEP_S = 60.0
 GROWTH_STEPS = 16  # a quarter of an hour: longer than a burst, and soon right after one
 SOON_S = 24 * 3600.0  # in which a log will be full: an operator's next working day
@@ -85,10 +85,10 @@ _OF_LOGS: dict[str, tuple[str, Unit]] = {
     "headgate_redis_connected_replicas": ("Replicas", "count"),
     "headgate_redis_replica_lag_bytes": ("Slowest replica is behind by", "bytes"),
     "headgate_redis_round_trip_seconds": ("Round trip to the primary", "seconds"),
-    "headgate_log_streams": ("Streams", "count"),
+    "headgate_storage_streams": ("Streams", "count"),
     SIZE: ("Data file", "bytes"),
-    USED: ("Used of max_log_size", "bytes"),
-    MOST: ("max_log_size", "bytes"),
+    USED: ("Used of max_storage_size", "bytes"),
+    MOST: ("max_storage_size", "bytes"),
 }
 
 

@@ -98,7 +98,7 @@ def _route(
     latest = recorder.history.now(route.prefix, until)
     return RouteView(
         prefix=route.prefix,
-        origin=redacted_origin(route.origin),
+        origin=redacted_origin(route.location),
         kind=policy.kind(route),
         state=route_state(route.prefix, recorder.health),
         policy=policy.sentences(route, auth),

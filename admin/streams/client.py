@@ -89,7 +89,7 @@ class StreamClient:
 
     def __init__(self, settings: Settings, token: ConsoleToken) -> None:
         host = settings.listen.reached_at
-        self._certificate = settings.tls_certificate  # the path of its file
+        self._certificate = settings.tls.certificate  # the path of its file
         self._trusted: ssl.SSLContext | None = None
         scheme = "https" if self._certificate else "http"
         self._base = URL.build(scheme=scheme, host=host, port=settings.listen.port)
@@ -101,7 +101,7 @@ class StreamClient:
 
     def use_settings(self, settings: Settings) -> None:
         """Send the credentials that the routes of these settings need, to their listener."""
-        self._certificate = settings.tls_certificate
+        self._certificate = settings.tls.certificate
         self._credentials.use_settings(settings)
 
     async def open(self) -> None:

@@ -29,7 +29,7 @@ TARGETS = (
             "It serves nothing stale: Bunny does it to all answers or to none, and a stale tail "
             "hides appends.",
             "It does not keep the answers for one web site apart from those for another, which "
-            "differ where cors_origins is a list.",
+            "differ where http.cors_origins is a list.",
             "It does not store what reached the tail, nor a 204, while these say no-cache and "
             "no-store. tail_directive = max-age=0 on the route may let it; that was not tried.",
             "It shares no SSE: of two pages of Bunny's one says that those who join an equal "

@@ -27,7 +27,7 @@ TARGETS = (
             "for what can be stored, and it was not tried. The Worker does.",
             "It shares no SSE: each such reader has a connection to the gateway.",
             "It does not keep the answers for one web site apart from those for another, which "
-            "differ where cors_origins is a list: it does not look at Vary. The Worker does.",
+            "differ where http.cors_origins is a list: it does not look at Vary. The Worker does.",
         ),
         is_elsewhere=True,
         keeps_sites_apart=False,

@@ -27,7 +27,7 @@ TARGETS = (
         does_not=(
             "It speaks no TLS, neither to readers nor to the gateway: proxies do that beside it.",
             "It does not end a shared SSE connection when its last reader is gone: that goes on "
-            "until the gateway ends it (sse_max_age).",
+            "until the gateway ends it (live.sse_max_age).",
             "It does not collapse polls whose answers are private, when they come without "
             "credentials: each waits for one poll, and then for its own.",
             "With per-credential, a reader's copy is served until its lifetime ends, also when "

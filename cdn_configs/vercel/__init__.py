@@ -28,7 +28,7 @@ TARGETS = (
             "The same parameters in another order are another copy: Vercel's key is the query as "
             "it was sent.",
             "It does not keep what reached the tail, nor anything with Vary, which the gateway "
-            "sends where cors_origins is a list.",
+            "sends where http.cors_origins is a list.",
             "It stores no responses to readers with credentials. But they, too, get the copy of a "
             "response to an anonymous reader, if there is one: Vercel's CDN looks for it before "
             "the function runs, and its key has no header.",

@@ -115,21 +115,26 @@ class Authorities:
         self._next_turn: asyncio.Handle | None = None
         self._reader_keys: ReaderKeys | None = None if earlier is None else earlier._reader_keys
         routes = guarded_routes(settings)
-        if settings.tokens_file:
+        if settings.credentials.tokens_file:
             parse = partial(examine, routes)
             self._tokens = self.watch(
-                "tokens_file", settings.tokens_file, parse, self._on_new_tokens
+                "credentials.tokens_file",
+                settings.credentials.tokens_file,
+                parse,
+                self._on_new_tokens,
             )
         self.report = TokensReport(settings, routes, self._tokens())
-        if settings.keys_file:
+        if settings.credentials.keys_file:
             # Imported here: the library for signatures takes 10 MB.
             from gateway.access.key_sets import parse_keys_file
 
-            self.keys = self.watch("keys_file", settings.keys_file, parse_keys_file)
+            self.keys = self.watch(
+                "credentials.keys_file", settings.credentials.keys_file, parse_keys_file
+            )
         self.by_kind: dict[str, Authority] = {
             kind.name: pkgutil.resolve_name(kind.make)(self)
             for kind in ranked()
-            if getattr(settings, kind.setting)
+            if settings.value_at(kind.setting)
         }
         fetched = {} if earlier is None else {keys.public_url: keys for keys in earlier._urls}
         for keys in self._urls:
@@ -212,8 +217,8 @@ class Authorities:
         secret = None if self.keys is None else self.keys().reader_secret
         if secret is None:
             raise StartError(
-                "reader_keys needs keys_file with a secret, which headgate token keys NEW_FILE "
-                "makes"
+                "reader_keys needs credentials.keys_file with a secret, which headgate token keys "
+                "NEW_FILE makes"
             )
         if self._reader_keys is None:
             self._reader_keys = ReaderKeys(secret, self.tokens().reader_keys)
@@ -313,7 +318,7 @@ def read_tokens(authorities: Authorities) -> ReadTokens:
     from gateway.access.read_tokens import ReadTokens
 
     assert authorities.keys is not None, "the kind needs keys_file"
-    max_age = authorities.settings.read_token_max_age
+    max_age = authorities.settings.credentials.read_token_max_age
     return ReadTokens(authorities.keys, authorities.revocations, max_age)
 
 
@@ -322,7 +327,7 @@ def jwt_issuers(authorities: Authorities) -> JwtIssuers:
     from gateway.access.jwt_issuers import JwtIssuers
 
     issuers = {
-        one.issuer: (one, authorities.keys_of(one, f"jwt_issuers[{index}].jwks"))
-        for index, one in enumerate(authorities.settings.jwt_issuers)
+        one.issuer: (one, authorities.keys_of(one, f"credentials.jwt_issuers[{index}].jwks"))
+        for index, one in enumerate(authorities.settings.credentials.jwt_issuers)
     }
     return JwtIssuers(issuers, authorities.revocations)

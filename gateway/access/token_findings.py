@@ -157,7 +157,7 @@ class TokensReport:
             log.warning("access.not_rotated", what=sentence)
 
     def _not_rotated(self) -> tuple[str, ...]:
-        path = whole(self._settings.tokens_file)
+        path = whole(self._settings.credentials.tokens_file)
         return tuple(f"{path}: {it.sentence}" for it in self._unrotated())
 
     def _unrotated(self) -> tuple[UnrotatedKey, ...]:
@@ -170,9 +170,9 @@ class TokensReport:
 def grants_of_issuers(settings: Settings) -> Iterator[str]:
     """Yield a sentence for each grant to an issuer's tokens whose pattern matches no route."""
     prefixes = [one.prefix for one in settings.guarded]
-    for index, issuer in enumerate(settings.jwt_issuers):
+    for index, issuer in enumerate(settings.credentials.jwt_issuers):
         for streams in _astray((grant.streams for grant in issuer.grants), prefixes):
-            yield f"jwt_issuers[{index}].grants has {streams}, {NOWHERE}"
+            yield f"credentials.jwt_issuers[{index}].grants has {streams}, {NOWHERE}"
 
 
 def _revoked_nobody(file: TokensFile) -> Iterator[str]:

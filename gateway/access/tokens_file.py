@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from math import inf
 from pathlib import Path
 from types import MappingProxyType
@@ -18,6 +19,7 @@ from gateway.access.principal import STATIC, Principal, TokenHolder, TokenRefuse
 from gateway.errors import Unauthenticated
 from gateway.settings.arrays.access import check_name
 from gateway.settings.grants import Operations, check_pattern
+from gateway.settings.reading.given import is_array
 from gateway.settings.reading.tables import Table, setting
 from gateway.settings.reading.token_hashes import DIGEST, read_digest, token_digest
 from gateway.settings.reading.toml_file import TomlFile, spell
@@ -116,7 +118,8 @@ def parse_tokens(path: str, data: bytes) -> TokensFile:
     try:
         values = tomllib.loads(file.text)
     except tomllib.TOMLDecodeError as cause:
-        raise ValueError(file.no_toml(str(cause))[1].removesuffix(".")) from None
+        _, sentence = file.no_toml(str(cause), partial(is_array, _File))
+        raise ValueError(sentence.removesuffix(".")) from None
     except RecursionError:
         raise ValueError(f"{path} is not TOML that can be read: it is nested too deeply") from None
     tables, found = _checked(values)

@@ -34,7 +34,7 @@ _OPTIONS = (
         metavar="HOST:PORT,…",
         help="Address at which the target reaches the gateway, or addresses of several gateways; "
         "SERVICE:PORT for a target in Kubernetes. It speaks HTTPS to the gateway if "
-        "tls_certificate is set or the port is 443; begin with http:// or https:// to say "
+        "tls.certificate is set or the port is 443; begin with http:// or https:// to say "
         "otherwise.  [default: that of listen]",
     ),
     click.option(

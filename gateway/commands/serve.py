@@ -28,10 +28,11 @@ if TYPE_CHECKING:
     "--admin", metavar="HOST:PORT", help="Address of the console, health checks and metrics."
 )
 @click.option(
-    "--origin",
+    "--storage",
     metavar="URL",
-    help="Where streams are stored: memory:, file:PATH, a redis URL or an http(s) URL.",
+    help="Where streams are stored: file:PATH, memory: or a redis URL.",
 )
+@click.option("--origin", metavar="URL", help="The http(s) server that has the streams instead.")
 @click.option(
     "--auth",
     metavar="KINDS",
@@ -42,18 +43,14 @@ if TYPE_CHECKING:
     metavar="HOSTS",
     help="Host names to serve with TLS, HTTP/2 and HTTP/3 through Caddy. Needs headgate[front].",
 )
-@click.option(
-    "--front-listen", metavar="HOST:PORT", help="Address of the front; [::]:443 by default."
-)
 @click.option("--workers", metavar="N", help="Number of processes that serve streams on one port.")
-@click.option("--long-poll-timeout", metavar="SECONDS", help="How long a long-poll waits for data.")
-@click.option("--log-level", metavar="LEVEL", help="debug, info, warning or error.")
-@click.option("--log-format", metavar="FORMAT", help="auto, json or console.")
+@click.option("--log-level", "log__level", metavar="LEVEL", help="debug, info, warning or error.")
 def serve(config: Path | None, **flags: str | None) -> None:
     """Serve streams until SIGTERM or Ctrl-C.
 
-    You can also set every setting in the file, or in the environment as HEADGATE_ and its name.
-    Flags override the environment, and the environment overrides the file.
+    The file has all settings, and so has the environment: max_append in [limits] is
+    HEADGATE_LIMITS__MAX_APPEND. Flags override the environment, and the environment overrides the
+    file.
     """
     # Imports make no garbage: collections among them took a seventh of the start.
     gc.disable()

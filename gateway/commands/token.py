@@ -57,7 +57,7 @@ def hash_token(*, new: bool) -> None:
     digest = token_hashes.written_digest(token_hashes.token_digest(given))
     click.echo(given if new else digest)
     if new:
-        complain(f'tokens_file has it as token = "{digest}".')
+        complain(f'credentials.tokens_file has it as token = "{digest}".')
 
 
 @token.command("keys")
@@ -89,7 +89,7 @@ def make_keys(file: Path, *, rotate: bool, public: bool) -> None:
             complain(f"{file} signs with its next key now; its last one still verifies.")
         else:
             create(file, issued_tokens.written(issued_tokens.new_keys()))
-            complain(f'{file} has new keys: name it in the settings as keys_file = "{file}".')
+            complain(f'{file} has new keys: set credentials.keys_file = "{file}" in the settings.')
 
 
 @token.command("sign", short_help="Print a read token.")
@@ -146,7 +146,7 @@ def sign_token(  # noqa: PLR0913 - one for each option
     now = time.time()  # noqa: TID251 - there is no caller to hand a clock down
     request = issued_tokens.TokenRequest(subject, streams, operations, seconds)
     try:
-        token = issued_tokens.sign(request, keys, settings.read_token_max_age, now)
+        token = issued_tokens.sign(request, keys, settings.credentials.read_token_max_age, now)
         shown = token.token
         if as_cookie:
             shown = f"Set-Cookie: {issued_tokens.cookie(token, streams, now)}"
@@ -176,7 +176,9 @@ def verify_token(config: Path | None, *, as_json: bool) -> None:
 
     now = time.time()  # noqa: TID251 - as above
     try:
-        whose = read_tokens.verified(_secret("Token"), keys, settings.read_token_max_age, now)
+        whose = read_tokens.verified(
+            _secret("Token"), keys, settings.credentials.read_token_max_age, now
+        )
     except Unauthenticated as refusal:
         if as_json:
             click.echo(json.dumps({"is_valid": False, "reason": refusal.detail}))
@@ -211,16 +213,16 @@ def rotate_key(config: Path | None, streams: str) -> None:
     not change the rest of the file.
     """
     settings = load_settings(config, {})
-    if not settings.tokens_file:
+    if not settings.credentials.tokens_file:
         complain(
-            "the settings have no tokens_file, in which the versions of reader keys stand: "
-            "name their file by --config."
+            "the settings have no credentials.tokens_file, in which the versions of reader keys "
+            "stand: name their file by --config."
         )
         sys.exit(UNUSABLE)
     from gateway.access.token_findings import guarded_routes
     from gateway.features.tokens_file_changes import rotate_file
 
-    file = Path(settings.tokens_file)
+    file = Path(settings.credentials.tokens_file)
     with _refusals(file):
         version = rotate_file(str(file), streams, guarded_routes(settings))
     complain(f"{streams} has version {version} of its reader key within a second.")
@@ -240,8 +242,8 @@ def revoke_token(
     the file. Servers with the file refuse the tokens within a second.
     """
     settings = load_settings(config, {})
-    if not settings.tokens_file:
-        complain("the settings have no tokens_file, in which revocations stand: use --config.")
+    if not settings.credentials.tokens_file:
+        complain("the settings have no credentials.tokens_file for revocations: use --config.")
         sys.exit(UNUSABLE)
     from gateway.access.token_findings import guarded_routes
     from gateway.features.tokens_file_changes import RevocationEntry, revoke_in_file
@@ -252,7 +254,7 @@ def revoke_token(
         entry.check()
     except ValueError as refusal:
         raise click.UsageError(f"{refusal}.") from None
-    file = Path(settings.tokens_file)
+    file = Path(settings.credentials.tokens_file)
     with _refusals(file):
         warnings = revoke_in_file(str(file), entry, guarded_routes(settings))
     complain(f"{kind} {value} is revoked within a second.")
@@ -285,13 +287,15 @@ def _secret(prompt: str) -> str:
 def _keys(config: Path | None) -> tuple[Settings, Keys]:
     """Return the settings and the keys that they name; end the program if there are none."""
     settings = load_settings(config, {})
-    if not settings.keys_file:
-        complain("the settings have no keys_file: make one by headgate token keys NEW_FILE.")
+    if not settings.credentials.keys_file:
+        complain(
+            "the settings have no credentials.keys_file: make one by headgate token keys NEW_FILE."
+        )
         sys.exit(UNUSABLE)
     from gateway.access.key_sets import load_keys
 
-    with _refusals(Path(settings.keys_file)):
-        return settings, load_keys(settings.keys_file)
+    with _refusals(Path(settings.credentials.keys_file)):
+        return settings, load_keys(settings.credentials.keys_file)
 
 
 def _written_time(time_s: float) -> str:

@@ -52,12 +52,12 @@ class IssuedToken(NamedTuple):
 def sign(request: TokenRequest, keys: Keys, max_age: int, now: float) -> IssuedToken:
     """Return a token as requested. Raises ValueError in words that follow "the token"."""
     if keys.signer is None:
-        raise ValueError("cannot be signed: keys_file has no private key")
+        raise ValueError("cannot be signed: credentials.keys_file has no private key")
     if not 0 < len(request.subject) <= LONGEST_SUBJECT or not request.subject.isprintable():
         raise ValueError(f"must have a subject of at most {LONGEST_SUBJECT} visible characters")
     lifetime = min(USUAL_S, max_age) if request.lifetime is None else request.lifetime
     if not 0 < lifetime <= max_age:
-        raise ValueError(f"must last at most {max_age} s, which is read_token_max_age")
+        raise ValueError(f"must last at most {max_age} s, which is credentials.read_token_max_age")
     grant_of(request.streams, [*request.operations])
     issued = int(now)
     unsigned = IssuedToken("", issued + lifetime, secrets.token_urlsafe(12))

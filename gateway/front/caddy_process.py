@@ -16,7 +16,7 @@ import msgspec
 from gateway.errors import StartError
 from gateway.front import bound_child
 from gateway.front.sockets import bind_unix
-from gateway.settings.setting_descriptions import ENVIRONMENT_PREFIX
+from gateway.settings.reading.given import ENVIRONMENT_PREFIX
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from cdn_configs.options import settled
 from cdn_configs.render import fill
 from gateway.front.sockets import ADMIN, PRIVATE, UPSTREAM
-from gateway.settings.front import OWN_CA
+from gateway.settings.sections.front import OWN_CA
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +22,7 @@ LOCALHOST = "localhost"  # no public authority issues a certificate for it
 
 def public_caddyfile(settings: Settings, sockets: PublicSockets) -> str:
     """Return the Caddyfile that serves browsers at the public sockets."""
-    return _caddyfile(settings, sockets, settings.front, is_private=False)
+    return _caddyfile(settings, sockets, settings.front.hosts, is_private=False)
 
 
 def private_caddyfile(settings: Settings, sockets: PublicSockets, hosts: Sequence[str]) -> str:
@@ -32,17 +32,17 @@ def private_caddyfile(settings: Settings, sockets: PublicSockets, hosts: Sequenc
 
 def hosts_of_own_authority(settings: Settings) -> list[str]:
     """Return the hosts whose certificates Caddy issues itself, without being reached for it."""
-    if settings.front_acme == OWN_CA:
-        return list(settings.front)
-    return [host for host in settings.front if host == LOCALHOST and not settings.front_acme]
+    if settings.front.acme == OWN_CA:
+        return list(settings.front.hosts)
+    return [host for host in settings.front.hosts if host == LOCALHOST and not settings.front.acme]
 
 
 def _caddyfile(
     settings: Settings, sockets: PublicSockets, hosts: Sequence[str], *, is_private: bool
 ) -> str:
     decided = settled(settings, "bypass")
-    is_internal = settings.front_acme == OWN_CA
-    root = settings.front_acme_root
+    is_internal = settings.front.acme == OWN_CA
+    root = settings.front.acme_root
     return fill(
         "caddy/front.j2",
         is_private=is_private,
@@ -58,10 +58,10 @@ def _caddyfile(
         quic_fd=sockets.quic.fileno(),
         http_fd=None if sockets.http is None else sockets.http.fileno(),
         is_internal=is_internal,
-        acme="" if is_internal else settings.front_acme,
+        acme="" if is_internal else settings.front.acme,
         # Backquotes: Caddy takes what is between them as it is.
         acme_root=f"`{Path(root).absolute()}`" if root else "",
-        trusted_proxies=settings.trusted_proxies,
+        trusted_proxies=settings.http.trusted_proxies,
         # 0 would have Caddy wait for as long as anybody reads.
-        grace_s=max(1, math.ceil(settings.shutdown_grace)),
+        grace_s=max(1, math.ceil(settings.shutdown.grace)),
     )

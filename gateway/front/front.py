@@ -58,19 +58,19 @@ class Front:
         self.restarts = 0
         self._opened = ExitStack()
         self._clock = clock
-        program, folder = find_caddy(), Path(settings.front_data).absolute()
+        program, folder = find_caddy(), Path(settings.front.data).absolute()
         try:
             folder.mkdir(mode=FOLDER_MODE, exist_ok=True)
             folder.chmod(FOLDER_MODE)
         except OSError as error:
-            raise StartError(f"cannot use {folder} (front_data): {error.strerror}") from error
+            raise StartError(f"cannot use {folder} (front.data): {error.strerror}") from error
         with ExitStack() as opened:
-            sockets = open_public(settings.front_listen, opened, inherited)
+            sockets = open_public(settings.front.listen, opened, inherited)
             self.upstream: socket.socket = open_upstream(folder)
             opened.callback(self.upstream.close)
             self._opened = opened.pop_all()
         self._settings, self._sockets, self._folder = settings, sockets, folder
-        self._failures = CertificateFailures(folder, settings.front, clock)
+        self._failures = CertificateFailures(folder, settings.front.hosts, clock)
         self._caddy = CaddyProcess(
             program, folder, sockets.descriptors, self._failures.note_failure
         )
@@ -99,7 +99,7 @@ class Front:
         self._caddy.terminate()
 
     async def stop(self) -> None:
-        """End Caddy once its requests are finished, or when shutdown_grace is over.
+        """End Caddy once its requests are finished, or when shutdown.grace is over.
 
         Connections to `upstream` that no process accepts any more are reset.
         """
@@ -107,7 +107,7 @@ class Front:
         self.upstream.close()
         if self._keeping is not None:
             _, late = await asyncio.wait(
-                [self._keeping], timeout=self._settings.shutdown_grace + LAST_S
+                [self._keeping], timeout=self._settings.shutdown.grace + LAST_S
             )
             if late:
                 self._caddy.kill()
@@ -160,7 +160,7 @@ class Front:
     def _hosts_to_wait_for(self) -> list[str]:
         """Return the hosts that need no certificate by way of the public sockets."""
         issued = hosts_of_own_authority(self._settings)
-        asked = [host for host in self._settings.front if host not in issued]
+        asked = [host for host in self._settings.front.hosts if host not in issued]
         return issued + find_hosts_with_certificates(self._folder, asked, self._clock())
 
     async def _pause(self, pause_s: float) -> None:

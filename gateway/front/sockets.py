@@ -8,7 +8,7 @@ import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gateway.settings.front import HTTP_PORT, HTTPS_PORT
+from gateway.settings.sections.front import HTTP_PORT, HTTPS_PORT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

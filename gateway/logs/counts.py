@@ -65,8 +65,9 @@ class Quota:
             self.refused += 1
             self._room = self.max_bytes - self.used
             return LogFull(
-                f"the log of this route is full, as max_log_size is {self.max_bytes} bytes: nothing"
-                " of this request was stored; delete streams, or have max_log_size raised"
+                "the storage of this route is full, as max_storage_size is "
+                f"{self.max_bytes} bytes: nothing of this request was stored; delete streams, or "
+                "have max_storage_size raised"
             )
         self.used += size
         return None
@@ -79,8 +80,9 @@ class Quota:
         if self._room is None or not self.max_bytes or self.max_bytes - self.used > self._room:
             return None
         return (
-            f"{self.used:,} bytes are used of max_log_size, {self.max_bytes:,}: creations and"
-            " appends that do not fit get 507 until streams are deleted or max_log_size is raised"
+            f"{self.used:,} bytes are used of max_storage_size, {self.max_bytes:,}: creations and "
+            "appends that do not fit get 507 until streams are deleted or max_storage_size is "
+            "raised"
         )
 
 

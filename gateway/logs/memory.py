@@ -256,4 +256,4 @@ def _largest(states: list[StreamState], prefix: str, most: int) -> list[tuple[in
 
 def log_of(route: Route) -> MemoryLog:
     """Return a log in memory, which is every route's own."""
-    return MemoryLog(max_bytes=route.max_log_size)
+    return MemoryLog(max_bytes=route.max_storage_size)

@@ -1,4 +1,4 @@
-"""The logs of routes, each made by the kind of its origin."""
+"""The logs of routes, each made by the kind of its storage."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 def log_for(route: Route) -> Log:
-    """Return the log behind a route's origin. Raises StartError for an origin that is no log."""
+    """Return the log of a route with storage. Raises StartError for one of an unknown kind."""
     kind = route.log_kind
     if kind is None:
-        raise StartError(f"the origin {route.origin!r} is no log")
+        raise StartError(f"the storage {route.storage!r} is unknown")
     log: Log = pkgutil.resolve_name(kind.make)(route)
     return log
 

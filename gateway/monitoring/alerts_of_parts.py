@@ -37,7 +37,7 @@ _FAILING_APPENDS = Ratio(
     Rate("headgate_appends_total", _OF_A_ROUTE, FAILED_APPEND),
     Rate("headgate_appends_total", _OF_A_ROUTE),
 )
-_FREE = "headgate_log_free_bytes"
+_FREE = "headgate_storage_free_bytes"
 _OLDEST = Total("headgate_subscription_oldest_seconds", _OF_A_ROUTE, combine="max")
 _FAILING = Total("headgate_subscriptions", _OF_A_ROUTE, 'state=~"failed|stuck"')
 
@@ -51,7 +51,7 @@ def _is_full(window: str, within_s: int, known: str) -> AllConditions:
 
 def _changed_histories(lost: str) -> Threshold:
     """Return whether histories changed within an hour, so that a late look sees it."""
-    changes = Increase("headgate_log_histories_total", "job, route", f'lost="{lost}"', "1h")
+    changes = Increase("headgate_storage_histories_total", "job, route", f'lost="{lost}"', "1h")
     return Threshold(changes, ">", 0)
 
 
@@ -118,7 +118,7 @@ OF_PARTS = (
             Increase(
                 "headgate_subscription_refusals_total",
                 _OF_A_ROUTE,
-                'limit="max_subscription_streams"',
+                'limit="max_streams"',
                 "1h",
             ),
             ">",
@@ -127,7 +127,7 @@ OF_PARTS = (
         "0m",
         "warning",
         "Subscriptions of {{ $labels.route }} on {{ $labels.instance }} lack streams.",
-        "They match more than max_subscription_streams: events of others wake nobody.",
+        "They match more than max_streams: events of others wake nobody.",
         "subscriptions",
     ),
     Alert(
@@ -151,7 +151,7 @@ OF_PARTS = (
     ),
     Alert(
         "HeadgateLogDown",
-        Threshold(Gauge("headgate_log_up"), "==", 0),
+        Threshold(Gauge("headgate_storage_up"), "==", 0),
         "1m",
         "critical",
         "The log of {{ $labels.route }} takes no appends on {{ $labels.instance }}.",
@@ -204,13 +204,15 @@ OF_PARTS = (
     Alert(
         "HeadgateQuotaNearlyFull",
         Threshold(
-            Ratio(Gauge("headgate_log_used_bytes"), Gauge("headgate_log_max_bytes")), ">", 0.9
+            Ratio(Gauge("headgate_storage_used_bytes"), Gauge("headgate_storage_max_bytes")),
+            ">",
+            0.9,
         ),
         "5m",
         "warning",
         "{{ $labels.route }} on {{ $labels.instance }} uses {{ $value | humanizePercentage }} of"
-        " max_log_size.",
-        "Beyond it creations and appends get 507. Delete streams or raise max_log_size.",
+        " max_storage_size.",
+        "Beyond it creations and appends get 507. Delete streams or raise max_storage_size.",
         "quota",
         "quota {route}",
     ),
@@ -227,7 +229,7 @@ OF_PARTS = (
     ),
     Alert(
         "HeadgateWalDamaged",
-        Threshold(Gauge("headgate_log_damaged_wals"), ">", 0),
+        Threshold(Gauge("headgate_storage_damaged_wals"), ">", 0),
         "0m",
         "critical",
         "Acknowledged appends to {{ $labels.route }} are lost on {{ $labels.instance }}.",

@@ -251,7 +251,7 @@ PANELS = (
                 "gateway {{instance}}",
             ),
             PanelQuery(
-                f"min by (instance, route) (headgate_log_up{{{OF_ROUTE}}})",
+                f"min by (instance, route) (headgate_storage_up{{{OF_ROUTE}}})",
                 "log {{route}} of {{instance}}",
                 "log",
             ),
@@ -290,7 +290,7 @@ PANELS = (
                 unit="bytes",
             ),
             PanelQuery(
-                f"min by (instance, route) (headgate_log_free_bytes{{{OF_ROUTE}}})",
+                f"min by (instance, route) (headgate_storage_free_bytes{{{OF_ROUTE}}})",
                 "free disk {{route}} of {{instance}}",
                 "file",
                 unit="bytes",

@@ -66,13 +66,13 @@ def parts_of(settings: Settings) -> frozenset[Part]:
     has = {
         "log": any(not route.is_http for route in routes),
         "origin": any(route.is_http for route in routes),
-        "quota": any(route.max_log_size for route in routes),
+        "quota": any(route.max_storage_size for route in routes),
         "subscriptions": any(not route.is_http or route.subscriptions for route in routes),
         "workers": settings.workers > 1,
         "purges": bool(settings.purges),
-        "tls": bool(settings.tls_certificate or settings.admin_tls_certificate),
-        "access_files": bool(settings.tokens_file or settings.keys_file)
-        or any(not issuer.is_remote for issuer in settings.jwt_issuers),
+        "tls": bool(settings.tls.certificate or settings.admin.tls.certificate),
+        "access_files": bool(settings.credentials.tokens_file or settings.credentials.keys_file)
+        or any(not issuer.is_remote for issuer in settings.credentials.jwt_issuers),
     }
     kinds = (route.log_kind.name for route in routes if route.log_kind is not None)
     return frozenset((*kinds, *(part for part, is_there in has.items() if is_there)))

@@ -76,13 +76,14 @@ def with_admin_bounds(settings: Settings) -> Settings:
     The deadlines of clients stay as they are.
     """
     return settings.but(
-        max_connections=most_connections(resource.getrlimit(resource.RLIMIT_NOFILE)[0]),
-        max_client_connections=0,  # half of them
-        max_append=BODY_BYTES,
-        max_pending_appends=RECEIVING_BYTES,
-        cors_origins=(),
-        write_origins=(),
-        log_requests="off",
+        limits={
+            "max_connections": most_connections(resource.getrlimit(resource.RLIMIT_NOFILE)[0]),
+            "max_client_connections": 0,  # half of them
+            "max_append": BODY_BYTES,
+            "max_pending_appends": RECEIVING_BYTES,
+        },
+        http={"cors_origins": (), "write_origins": ()},
+        log={"requests": "off"},
     )
 
 

@@ -157,7 +157,7 @@ class Gateway:
             *configuration.purges.samples(),
             *configuration.authorities.samples(),
             *principal_samples(
-                self._services.credential_uses, configuration.settings.principal_metrics
+                self._services.credential_uses, configuration.settings.limits.principal_metrics
             ),
             *(() if self._handshakes is None else self._handshakes.samples()),
             Sample(CONFIGURATIONS, (), 1 + len(self._retiring)),
@@ -194,10 +194,10 @@ class Gateway:
             await route.open()
             self._open_routes.append(route)
         if self._services.journal is None:
-            at_admin = self._inherited.at(settings.admin)
+            at_admin = self._inherited.at(settings.admin.listen)
             await open_admin(self, self.reloader, self.console, self._exit_stack, at_admin)
         fast, handlers = configuration.fast_path, configuration.handlers
-        connections = ConnectionServer(handlers, fast, services, settings.keepalive_timeout)
+        connections = ConnectionServer(handlers, fast, services, settings.http.keepalive_timeout)
         self._exit_stack.callback(connections.stop_sweeping)
         # The drain has waited for the requests already.
         self._exit_stack.push_async_callback(connections.connections.close, LAST_WAIT_S)
@@ -251,10 +251,10 @@ class Gateway:
     def commit(self, prepared: reconfiguration.Reload) -> None:
         """Put a prepared configuration in force; a task drains and closes the former one."""
         assert self._connections is not None, "only what serves is reloaded"
-        grace_s = self.settings.shutdown_grace
+        grace_s = self.settings.shutdown.grace
         self._configuration = new = prepared.commit()
         self._open_routes = [*new.routes, *new.models]
-        self._connections.serve(new.handlers, new.fast_path, new.settings.keepalive_timeout)
+        self._connections.serve(new.handlers, new.fast_path, new.settings.http.keepalive_timeout)
         task = asyncio.create_task(prepared.retire(self._connections, grace_s))
         self._retiring.add(task)
         task.add_done_callback(self._retiring.discard)
@@ -273,12 +273,12 @@ class Gateway:
         await self._configuration.authorities.stop()
 
     async def _drain(self, connections: ConnectionServer) -> None:
-        """Stop listening for streams, and wait for requests under way for shutdown_grace.
+        """Stop listening for streams, and wait for requests under way for shutdown.grace.
 
         The admin listener stays open, and reports that this process is stopping.
         """
         self._listener.close()
-        grace_s = self.settings.shutdown_grace
+        grace_s = self.settings.shutdown.grace
         try:
             async with asyncio.timeout(grace_s):
                 configuration = self._configuration

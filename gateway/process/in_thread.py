@@ -25,7 +25,7 @@ def serving(**settings: object) -> Iterator[Settings]:
     """Serve streams while the block runs, in memory and at free ports unless `settings` differ.
 
     Args:
-        settings: The settings of a configuration file, such as `max_append=1000`.
+        settings: The settings of a configuration file, such as `limits={"max_append": 1000}`.
 
     Yields:
         All settings: streams are at `http://{settings.listen}/v1/stream`.
@@ -35,7 +35,8 @@ def serving(**settings: object) -> Iterator[Settings]:
         StartError: The gateway cannot start.
     """
     listen, admin = f"{HOST}:{free_port()}", f"{HOST}:{free_port()}"
-    whole = of_keywords({"listen": listen, "admin": admin, "origin": "memory:", **settings})
+    stored = {} if {"storage", "origin", "routes"} & settings.keys() else {"storage": "memory:"}
+    whole = of_keywords({"listen": listen, "admin": admin, **stored, **settings})
     loop = asyncio.new_event_loop()
     gateway = Gateway(whole)
     thread = threading.Thread(target=loop.run_forever, daemon=True)

@@ -11,7 +11,7 @@ import socket
 from typing import TYPE_CHECKING
 
 from gateway.errors import StartError
-from gateway.settings.front import front_ports
+from gateway.settings.sections.front import front_ports
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
@@ -62,13 +62,14 @@ class InheritedSockets:
         """Raise StartError for a socket that is for no address of the settings."""
         for one in self._sockets:
             is_listener = one.type == socket.SOCK_STREAM and (
-                _is_at(one, settings.listen) or _is_at(one, settings.admin)
+                _is_at(one, settings.listen) or _is_at(one, settings.admin.listen)
             )
             if not (is_listener or _is_of_front(one, settings)):
                 where = _shown(one)
                 raise StartError(
                     f"the service manager passes a socket for {where}, but listen is "
-                    f"{settings.listen} and admin is {settings.admin}: give them the same address"
+                    f"{settings.listen} and admin is {settings.admin.listen}: give them the same "
+                    "address"
                 )
 
 
@@ -93,8 +94,8 @@ def _is_at(one: socket.socket, address: Address) -> bool:
 
 def _is_of_front(one: socket.socket, settings: Settings) -> bool:
     """Return whether a socket is for the front, if there is one."""
-    ports = front_ports(settings.front_listen)
-    return bool(settings.front) and any(_is_at(one, address) for address in ports)
+    ports = front_ports(settings.front.listen)
+    return bool(settings.front.hosts) and any(_is_at(one, address) for address in ports)
 
 
 def _shown(one: socket.socket) -> str:

@@ -64,8 +64,10 @@ async def open_admin(
     setup = Setup(
         reloader, lambda: formats(reloader.settings.route_table), time.time, console, bounds
     )
-    address = settings.admin
-    listener = AdminListener(application.build(source, setup), bounds, settings.keepalive_timeout)
+    address = settings.admin.listen
+    listener = AdminListener(
+        application.build(source, setup), bounds, settings.http.keepalive_timeout
+    )
     opened.push_async_callback(listener.close)
     with explaining(address, "admin"):
         await listener.open(address, inherited)
@@ -75,11 +77,11 @@ def open_front(
     settings: Settings, opened: AsyncExitStack, inherited: Sequence[socket.socket] = ()
 ) -> Front | None:
     """Open the sockets of the front, if there is one; `opened` closes them. Raises StartError."""
-    if not settings.front:
+    if not settings.front.hosts:
         return None
     from gateway.front.front import Front  # only with a front
 
-    with explaining(settings.front_listen, "front_listen"):
+    with explaining(settings.front.listen, "front.listen"):
         front = Front(settings, time.time, inherited)
     opened.callback(front.close)
     return front
@@ -120,6 +122,6 @@ def explaining(address: Address, key: str) -> Iterator[None]:
         if isinstance(error, socket.gaierror):  # its errno is not one of the system's
             reason = error.strerror or reason
         if error.errno in ADVICE:
-            flag = f"--{key.replace('_', '-')}"
-            reason += f"; {ADVICE[error.errno]}, with {key}, {variable(key)} or {flag}"
+            name = variable(tuple(key.split(".")))
+            reason += f"; {ADVICE[error.errno]}, with {key} or {name}"
         raise StartError(f"cannot listen on {address} ({key}): {reason}") from error

@@ -46,9 +46,9 @@ def announce_start(settings: Settings, *, is_found: bool) -> None:
     """
     log_dangers(settings)
     export = None if is_found else export_for_commands(settings)
-    scheme = "https" if settings.tls_certificate else "http"
+    scheme = "https" if settings.tls.certificate else "http"
     routes = {
-        f"{scheme}://{settings.listen}{route.prefix}": redacted_origin(route.origin)
+        f"{scheme}://{settings.listen}{route.prefix}": redacted_origin(route.location)
         for route in settings.route_table
     }
     others: list[ModelSettings | ProxySettings] = [*settings.models, *settings.proxies]
@@ -66,7 +66,7 @@ def announce_start(settings: Settings, *, is_found: bool) -> None:
     else:
         log.info(
             "server.started",
-            admin=str(settings.admin),
+            admin=str(settings.admin.listen),
             dashboard=console_url(settings),
             routes=routes,
             **({"passed_on": passed_on} if passed_on else {}),
@@ -98,7 +98,7 @@ def run(settings: Settings, reread: Reread) -> int:
 
 def prepare(settings: Settings) -> None:
     """Set up logging and the open-file limit, before anything else in a server process."""
-    configure(settings.log_level, settings.log_format)
+    configure(settings.log.level, settings.log.format)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -45,7 +45,7 @@ def folder_problems(settings: Settings, in_force: Settings) -> tuple[str, ...]:
 
 def _folders(settings: Settings) -> Iterator[tuple[str, str]]:
     """Yield each log in a folder after the name of its setting."""
-    logs = [(path, route.origin) for path, route in written_routes(settings)]
+    logs = [(path, route.storage) for path, route in written_routes(settings)]
     logs += [(path, route.subscriptions) for path, route in routes_with_logs(settings)]
     for path, log in logs:
         if kind_of(log) is file.KIND:

@@ -34,8 +34,13 @@ class RouteSetup:
     @cached_property
     def feeds(self) -> FeedSettings:
         """The durations that the route's feeds keep to."""
-        it = self.settings
-        return FeedSettings(it.long_poll_timeout, it.sse_heartbeat, it.sse_max_age, it.drain_time)
+        live = self.settings.live
+        return FeedSettings(
+            live.long_poll_timeout,
+            live.sse_heartbeat,
+            live.sse_max_age,
+            self.settings.shutdown.drain_time,
+        )
 
     def freshness(self, *, is_private: bool) -> Freshness:
         """Return how long caches may keep the route's responses."""

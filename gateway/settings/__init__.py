@@ -10,6 +10,7 @@ from gateway.settings.arrays.purged_cache import PurgedCache
 from gateway.settings.declared import Settings
 from gateway.settings.hosts import is_loopback
 from gateway.settings.loading import SettingsError, load
+from gateway.settings.reading.given import variable
 from gateway.settings.reading.kinds import (
     Address,
     LogFormat,
@@ -18,8 +19,8 @@ from gateway.settings.reading.kinds import (
     redacted_origin,
 )
 from gateway.settings.route import Route
-from gateway.settings.setting_descriptions import SettingDescription, describe_settings, variable
-from gateway.settings.tls import TlsFiles
+from gateway.settings.sections.tls import TlsFiles
+from gateway.settings.setting_descriptions import SettingDescription, describe_settings
 
 __all__ = [
     "Address",

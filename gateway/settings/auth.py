@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal, get_args
 
 from gateway.settings.credential_kinds import names
-from gateway.settings.grants import OPERATIONS, Operation
+from gateway.settings.grants import Operation
 from gateway.settings.reading.kinds import ValueKind, split_list
 from gateway.settings.reading.values import Converter, Serializer, TextPattern
 
@@ -47,7 +47,7 @@ def _parse_default(value: object) -> tuple[object, ...]:
 
 def _parse_anonymous(value: object) -> object:
     items = split_list(value)
-    if not isinstance(items, list | tuple) or any(it not in OPERATIONS for it in items):
+    if not isinstance(items, list | tuple) or any(it not in get_args(Operation) for it in items):
         raise ValueError(f"must be {ANONYMOUS_KIND}")
     return items
 

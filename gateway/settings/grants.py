@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 from gateway.errors import BadRequest
 from gateway.protocol.http.paths import canonical_path
-from gateway.settings.reading.kinds import ValueKind
+from gateway.settings.reading.kinds import AS_TEXT, ValueKind
 from gateway.settings.reading.tables import Table, setting
 from gateway.settings.reading.values import Converter, Validator
 
@@ -62,7 +62,10 @@ def some_of(names: Collection[str], kind: str) -> Converter:
 
 
 Operations = Annotated[
-    tuple[Operation, ...], some_of(OPERATIONS, OPERATIONS_KIND), ValueKind(OPERATIONS_KIND)
+    tuple[Operation, ...],
+    *AS_TEXT,
+    some_of(get_args(Operation), OPERATIONS_KIND),
+    ValueKind(OPERATIONS_KIND),
 ]
 
 

@@ -1,12 +1,15 @@
-"""The settings of a route's origin, and of the streams of a log there."""
+"""The settings of where a route's streams are, and of those in storage."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from typing_extensions import override
+
 from gateway.settings.log_kinds import KINDS, kind_of, kinds_with
 from gateway.settings.reading import files
 from gateway.settings.reading.kinds import (
+    STORAGE_KIND,
     Count,
     FilePath,
     Flag,
@@ -14,6 +17,7 @@ from gateway.settings.reading.kinds import (
     Prefix,
     Seconds,
     Size,
+    Storage,
     WholeSeconds,
     redacted_origin,
     split_origins,
@@ -21,6 +25,7 @@ from gateway.settings.reading.kinds import (
 from gateway.settings.reading.reload_effects import AT_ONCE, SET_UP_ANEW
 from gateway.settings.reading.tables import Table, ValueContext, checks, setting
 from gateway.settings.reading.units import GIB, HOUR_S, YEAR_S
+from gateway.settings.reading.values import REQUIRED, Mistake, Mistaken
 
 if TYPE_CHECKING:
     from gateway.settings.log_kinds.declaration import LogKind
@@ -32,42 +37,67 @@ MOST_KEPT_MESSAGES = 1_000_000_000
 
 
 class RouteOrigin(Table):
-    """A path prefix with the origin of its streams."""
+    """A path prefix, and where its streams are."""
 
     prefix: Prefix = setting(
         description="Path that the URLs of the route's streams start with.",
         reload="yes; it is another route then",
     )
+    storage: Storage = setting(
+        "",
+        description="Where this gateway stores the route's streams itself. A route has either "
+        "this or an origin.",
+        reload=SET_UP_ANEW,
+    )
     origin: Origin = setting(
-        description="Where the route's streams live: a URL, or a list of http(s) URLs with the "
-        "preferred one first.",
+        "",
+        description="Servers that have the route's streams: a URL, or a list with the preferred "
+        "one first.",
         reload=SET_UP_ANEW,
     )
 
+    @checks("storage")
+    @classmethod
+    def _check_storage(cls, storage: str, context: ValueContext) -> str:
+        files.check_place(storage, context.look)
+        return storage
+
     @checks("origin")
     @classmethod
-    def _check_place(cls, origin: str, context: ValueContext) -> str:
-        files.check_place(origin, context.look)
+    def _check_is_only_place(cls, origin: str, context: ValueContext) -> str:
+        if origin and (storage := context.values.get("storage")):
+            raise ValueError(f"must be left out beside storage, {redacted_origin(storage)}")
         return origin
+
+    @override
+    def check_whole(self) -> None:
+        if not self.storage and not self.origin:
+            must = f"must be {STORAGE_KIND}, unless the route has an origin"
+            raise Mistaken([Mistake(("storage",), "missing", REQUIRED, must)])
+
+    @property
+    def location(self) -> str:
+        """The place of the streams: the storage, or the origin."""
+        return self.storage or self.origin
 
     @property
     def origins(self) -> tuple[str, ...]:
-        """The http(s) servers, the preferred one first; none if the origin is a log."""
+        """The http(s) servers, the preferred one first; none if the gateway stores the streams."""
         return split_origins(self.origin)
 
     @property
     def is_http(self) -> bool:
         """True when the streams are on http(s) servers."""
-        return bool(self.origins)
+        return bool(self.origin)
 
     @property
     def log_kind(self) -> LogKind | None:
         """The kind of log that has the streams; None if they are on http(s) servers."""
-        return kind_of(self.origin)
+        return kind_of(self.storage)
 
 
 class LogSettings(RouteOrigin):
-    """The settings of a route whose streams are in a log."""
+    """The settings of a route whose streams are in storage."""
 
     runs: Flag = setting(
         False,
@@ -125,7 +155,7 @@ class LogSettings(RouteOrigin):
         "Stream-Expires-At gets 400; 0 means no limit.",
         reload="yes, for streams that are created then",
     )
-    max_log_size: Size = setting(
+    max_storage_size: Size = setting(
         0,
         ge=0,
         le=MOST_KEPT_BYTES,
@@ -157,8 +187,8 @@ class LogSettings(RouteOrigin):
             return None
         others = ", ".join(one.title for one in KINDS.values() if one.is_shared)
         return (
-            f"streams live in {redacted_origin(self.origin)}, as {kind.why_alone}; only streams in "
-            f"{others} or at http(s) origins may have more"
+            f"streams live in {redacted_origin(self.storage)}, as {kind.why_alone}; only streams "
+            f"in {others} or at http(s) origins may have more"
         )
 
     @checks("runs")
@@ -187,20 +217,24 @@ class LogSettings(RouteOrigin):
             raise ValueError(f"must not be shorter than default_ttl, which is {default}")
         return value
 
-    @checks("max_log_size", "wait_replicas")
+    @checks("max_storage_size", "wait_replicas")
     @classmethod
     def _check_log_kind(cls, value: object, context: ValueContext) -> object:
-        origin, kinds = context.values.get("origin"), kinds_with(context.key)
-        if origin is None or kind_of(origin) in kinds:
+        kinds, where = kinds_with(context.key), _location(context)
+        if not where or kind_of(where) in kinds:
             return value
-        if split_origins(origin) and context.key == "wait_replicas":
+        if split_origins(where) and context.key == "wait_replicas":
             return value  # it may be for the log of its subscriptions, which is looked at later
         titles = " or ".join(kind.title for kind in kinds)
-        raise ValueError(f"must be left out: {redacted_origin(origin)} is no {titles}")
+        raise ValueError(f"must be left out: {redacted_origin(where)} is no {titles}")
 
 
 def _check_is_log(context: ValueContext, instead: str) -> None:
-    """Raise ValueError if the origin is a server: `instead` says what that does by itself."""
-    origin = context.values.get("origin")
-    if origin is not None and split_origins(origin):
-        raise ValueError(f"must be left out: {redacted_origin(origin)} is no log; {instead}")
+    """Raise ValueError if a server has the streams: `instead` says what that does by itself."""
+    if origin := context.values.get("origin"):
+        raise ValueError(f"must be left out: {redacted_origin(origin)} is no storage; {instead}")
+
+
+def _location(context: ValueContext) -> str:
+    """Return where a route's streams are, for the check of a later setting; "" if unknown."""
+    return context.values.get("storage") or context.values.get("origin") or ""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from gateway.settings.auth import kinds_in_words, parse_kinds, shown_kinds, word_pattern
 from gateway.settings.credential_kinds import names
 from gateway.settings.log_settings import LogSettings
-from gateway.settings.reading.kinds import Seconds, ValueKind, redacted_origin, split_origins
+from gateway.settings.reading.kinds import Seconds, ValueKind, redacted_origin
 from gateway.settings.reading.reload_effects import SET_UP_ANEW
 from gateway.settings.reading.tables import ValueContext, checks, setting
 from gateway.settings.reading.units import HOUR_S
@@ -55,10 +55,9 @@ class OriginAuthChecks(LogSettings):
     def _check_origin_can_decide(
         cls, auth: tuple[str, ...], context: ValueContext
     ) -> tuple[str, ...]:
-        origin = context.values.get("origin")
-        if _WORD in auth and origin is not None and not split_origins(origin):
+        if _WORD in auth and (storage := context.values.get("storage")):
             raise ValueError(
-                f"must not have origin: {redacted_origin(origin)} is no http origin that decides"
+                f"must not have origin: {redacted_origin(storage)} is no http origin that decides"
             )
         return auth
 

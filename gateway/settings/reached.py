@@ -8,13 +8,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from gateway.settings.front import HTTPS_PORT
 from gateway.settings.hosts import is_loopback
 from gateway.settings.reading.kinds import Address
+from gateway.settings.sections.front import HTTPS_PORT
 
 if TYPE_CHECKING:
     from gateway.settings.declared import Settings
-    from gateway.settings.tls import TlsFiles
+    from gateway.settings.sections.tls import TlsFiles
 
 BASE_VARIABLE = "STREAM_URL"  # the base URL, if a command gets the name of a stream
 DEFAULT_BASE = "http://127.0.0.1:4437/v1/stream"
@@ -22,47 +22,47 @@ DEFAULT_BASE = "http://127.0.0.1:4437/v1/stream"
 
 def stream_bases(settings: Settings) -> list[str]:
     """Return the URL of each route, below which its streams are."""
-    base = _url(settings.listen, settings.tls_certificate)
+    base = _url(settings.listen, settings.tls.certificate)
     return [f"{base}{route.prefix}" for route in settings.route_table]
 
 
 def console_url(settings: Settings) -> str:
     """Return the URL of the console's first page."""
-    return f"{_url(settings.admin, settings.admin_tls_certificate)}/"
+    return f"{_url(settings.admin.listen, settings.admin.tls.certificate)}/"
 
 
 def stream_tls(settings: Settings) -> TlsFiles | None:
     """Return the files of the listener for streams, with the hosts by which clients reach it."""
-    if settings.tls is None or settings.trusted_proxies or settings.front:
-        return settings.tls  # clients check the certificate of the proxy
-    public = urlsplit(settings.public_url).hostname if settings.public_url else None
-    hosts = settings.hosts or ((public,) if public else ())
+    if settings.listener_tls is None or settings.http.trusted_proxies or settings.front.hosts:
+        return settings.listener_tls  # clients check the certificate of the proxy
+    public = urlsplit(settings.http.public_url).hostname if settings.http.public_url else None
+    hosts = settings.http.hosts or ((public,) if public else ())
     # IPv6 addresses have brackets in Host, and none in certificates.
-    return settings.tls._replace(hosts=tuple(host.lower().strip("[]") for host in hosts))
+    return settings.listener_tls._replace(hosts=tuple(host.lower().strip("[]") for host in hosts))
 
 
 def front_urls(settings: Settings) -> list[str]:
     """Return the URL of each host of the front; none without a front."""
-    port = settings.front_listen.port
+    port = settings.front.listen.port
     suffix = "" if port == HTTPS_PORT else f":{port}"
-    return [f"https://{host}{suffix}" for host in settings.front]
+    return [f"https://{host}{suffix}" for host in settings.front.hosts]
 
 
 def callback_base(settings: Settings) -> str:
     """Return the URL before the prefixes at which receivers of webhooks reach us, or ""."""
-    if settings.public_url:
-        return settings.public_url
-    if settings.front:
+    if settings.http.public_url:
+        return settings.http.public_url
+    if settings.front.hosts:
         return front_urls(settings)[0]
     is_fixed = is_loopback(settings.listen.host) and settings.listen.port != 0
-    return _url(settings.listen, settings.tls_certificate) if is_fixed else ""
+    return _url(settings.listen, settings.tls.certificate) if is_fixed else ""
 
 
 def may_call_loopback(settings: Settings) -> bool:
     """Return whether webhooks may lead to this machine."""
-    if settings.webhook_loopback != "auto":
-        return settings.webhook_loopback == "on"
-    others = settings.front or settings.public_url or settings.trusted_proxies
+    if settings.subscriptions.webhook_loopback != "auto":
+        return settings.subscriptions.webhook_loopback == "on"
+    others = settings.front.hosts or settings.http.public_url or settings.http.trusted_proxies
     return is_loopback(settings.listen.host) and not others
 
 

@@ -24,7 +24,7 @@ RouteOutcome = Literal["unchanged", "copies dropped", "authorized anew", "set up
 def restart_reasons(current: Settings, new: Settings) -> tuple[str, ...]:
     """Return a sentence for each setting that differs, and that only a restart changes."""
     return tuple(
-        f"{new.named(change.key)} cannot be changed by a reload: it is {change.current} until a "
+        f"{new.named(change.path)} cannot be changed by a reload: it is {change.current} until a "
         "restart"
         for change in fixed_changes(current, new)
     )
@@ -54,19 +54,19 @@ def new_folders(current: Settings, new: Settings) -> tuple[str, ...]:
 
     A mistyped path is valid, and every stream would be gone.
     """
-    stays = {route.origin for route in new.route_table}
+    stays = {route.location for route in new.route_table}
     gone = [
-        redacted_origin(route.origin)
+        redacted_origin(route.location)
         for route in current.route_table
-        if route.log_kind is not None and route.origin not in stays
+        if route.log_kind is not None and route.location not in stays
     ]
-    present = {route.origin for route in current.route_table}
+    present = {route.location for route in current.route_table}
     return tuple(
-        f"{redacted_origin(route.origin)} of {route.prefix} is new and has no streams: those in "
+        f"{redacted_origin(route.location)} of {route.prefix} is new and has no streams: those in "
         f"{' and '.join(gone)} are no longer served"
         for route in new.route_table
-        if gone and route.log_kind is file.KIND and route.origin not in present
-        if file.is_new(route.origin)
+        if gone and route.log_kind is file.KIND and route.location not in present
+        if file.is_new(route.location)
     )
 
 
@@ -79,9 +79,9 @@ def why_log_is_in_use(current: Settings, route: Route) -> str:
     in_use = [
         (present.prefix, log)
         for present in current.route_table
-        for log in (present.origin, present.subscriptions)
+        for log in (present.location, present.subscriptions)
     ]
-    for log in (route.origin, route.subscriptions):
+    for log in (route.location, route.subscriptions):
         kind = kind_of(log)
         if kind is None or not kind.why_alone:
             continue

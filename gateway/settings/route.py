@@ -15,10 +15,9 @@ from gateway.settings.reading.kinds import (
     HealthPath,
     QueryKeys,
     Seconds,
-    SubscriptionPlace,
+    Storage,
     WholeSeconds,
     redacted_origin,
-    split_origins,
 )
 from gateway.settings.reading.reload_effects import JUDGED_ANEW, NEXT, RENDERED_ANEW, SET_UP_ANEW
 from gateway.settings.reading.tables import ValueContext, checks, setting
@@ -63,7 +62,7 @@ class Route(OriginAuthChecks):
         ge=0,
         le=YEAR_S,
         description="How long caches may store a whole chunk. Where an offset may come to mean "
-        "other data, that is for any origin but file:PATH, the default is 60. What an http(s) "
+        "other data, that is anywhere but in file:PATH, the default is 60. What an http(s) "
         "origin says itself takes precedence, except for reads from the beginning.",
         reload=RENDERED_ANEW,
     )
@@ -114,7 +113,7 @@ class Route(OriginAuthChecks):
         100,
         ge=1,
         le=100,
-        description="Most of cache_size, in percent, that responses of this route may take.",
+        description="Most of limits.cache_size, in percent, that responses of this route may take.",
         reload=RENDERED_ANEW,
     )
     drop_query: QueryKeys = setting(
@@ -149,7 +148,7 @@ class Route(OriginAuthChecks):
         "public does.",
         reload=RENDERED_ANEW,
     )
-    subscriptions: SubscriptionPlace = setting(
+    subscriptions: Storage = setting(
         "",
         description="Log that stores subscriptions to the streams of an http(s) origin, which this "
         "gateway then delivers itself; nothing else is in it. Several gateways, or workers, share "
@@ -236,10 +235,9 @@ class Route(OriginAuthChecks):
     )
     @classmethod
     def _check_origin_is_http(cls, value: object, context: ValueContext) -> object:
-        """Raise ValueError if the origin is a log; defaults are not checked."""
-        origin = context.values.get("origin")
-        if origin is not None and not split_origins(origin):
-            raise ValueError(f"must be left out: {redacted_origin(origin)} is no http origin")
+        """Raise ValueError if the streams are in storage; defaults are not checked."""
+        if storage := context.values.get("storage"):
+            raise ValueError(f"must be left out: {redacted_origin(storage)} is no http origin")
         return value
 
     @checks("subscriptions")
@@ -253,7 +251,7 @@ class Route(OriginAuthChecks):
         """The log that stores subscriptions, as the origin of a route."""
         kind = kind_of(self.subscriptions)
         own = {} if kind is None else {key: getattr(self, key) for key in kind.settings}
-        return Route(prefix=self.prefix, origin=self.subscriptions, **own)
+        return Route(prefix=self.prefix, storage=self.subscriptions, **own)
 
     @checks("tls_ca")
     @classmethod
@@ -276,10 +274,10 @@ class Route(OriginAuthChecks):
     @checks("connect_timeout", "tls_ca", "tls_verify")
     @classmethod
     def _check_origin_is_server(cls, value: object, context: ValueContext) -> object:
-        origin = context.values.get("origin")
-        if origin is None or split_origins(origin) or kind_of(origin) in kinds_with(context.key):
+        storage = context.values.get("storage")
+        if not storage or kind_of(storage) in kinds_with(context.key):
             return value
-        raise ValueError(f"must be left out: {redacted_origin(origin)} is no server")
+        raise ValueError(f"must be left out: {redacted_origin(storage)} is no server")
 
     def is_private(self, auth: tuple[str, ...]) -> bool:
         """Return whether shared caches must not store responses, if `auth` is in force."""

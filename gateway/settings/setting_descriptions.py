@@ -6,21 +6,24 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args, get_origin
 
-from gateway.settings.alert_webhook import AlertSettings
 from gateway.settings.declared import Settings
+from gateway.settings.reading.given import variable
 from gateway.settings.reading.kinds import SIZE_KIND, ValueKind, show_size
+from gateway.settings.reading.toml_file import spell
 
 if TYPE_CHECKING:
-    from gateway.settings.reading.tables import Setting, Table
+    from collections.abc import Iterator
 
-ENVIRONMENT_PREFIX = "HEADGATE_"
+    from gateway.settings.reading.tables import Setting, Table
+    from gateway.settings.reading.values import Place
 
 
 @dataclass(frozen=True, slots=True)
 class SettingDescription:
-    """The description of a setting in documents and error messages."""
+    """The description of a setting in documents; `path` is its place in a file of settings."""
 
     key: str
+    path: str
     environment: str
     default: str
     allowed: str
@@ -28,32 +31,46 @@ class SettingDescription:
     reload: str
 
 
-def describe_settings(model: type[Table] = Settings) -> tuple[SettingDescription, ...]:
-    """Return the settings as they were declared; limits, TLS, the front and alerts come last."""
-    fields = sorted(model.settings.items(), key=lambda it: it[0] in AlertSettings.settings)
-    return tuple(
-        SettingDescription(
-            key=key,
-            environment=variable(key) if model is Settings else "",
-            default="" if field.is_required else _default(field.plain(field.default)),
-            allowed=allowed(field),
-            help=field.description,
-            reload=field.reload,
-        )
-        for key, field in fields
+def describe_settings(
+    model: type[Table] = Settings, at: Place = ()
+) -> Iterator[tuple[SettingDescription, Setting]]:
+    """Yield the settings of a table at a place as they were declared, each with its declaration.
+
+    Those of its sections follow, one by one.
+    """
+    for key, one in model.settings.items():
+        if one.section is None:
+            yield _describe(key, one, (*at, key)), one
+    for key, one in model.settings.items():
+        if one.section is not None:
+            yield from describe_settings(one.section, (*at, key))
+
+
+def _describe(key: str, one: Setting, place: Place) -> SettingDescription:
+    return SettingDescription(
+        key=key,
+        path=spell(place),
+        environment=variable(place),
+        default="" if one.is_required else shown_default(one),
+        allowed=allowed(one),
+        help=one.description,
+        reload=one.reload,
     )
 
 
-def variable(key: str) -> str:
-    """Return the environment variable of a setting."""
-    return ENVIRONMENT_PREFIX + key.upper()
+def shown_default(one: Setting) -> str:
+    """Return the default of a setting as it is written."""
+    value = one.plain(one.default)
+    if isinstance(value, float):
+        return f"{value:g}"
+    return value if value and isinstance(value, str) else json.dumps(value)
 
 
 def hint(field: Setting, value: object) -> str:
     """Return a suggestion of what was meant, in words that follow those of `allowed`; else ""."""
     if get_origin(field.type) is Literal and str(value) in get_args(field.type):
         return f'; write "{value}"'  # 1.3, which TOML reads as a number
-    if get_origin(field.type) is Literal or not isinstance(value, str):
+    if get_origin(field.type) is Literal or field.section or not isinstance(value, str):
         return ""
     if not value:
         return "" if field.is_required else "; leave it out for the default"
@@ -64,14 +81,11 @@ def _kind(field: Setting) -> ValueKind:
     return next(item for item in field.metadata if isinstance(item, ValueKind))
 
 
-def _default(value: object) -> str:
-    if isinstance(value, float):
-        return f"{value:g}"
-    return value if value and isinstance(value, str) else json.dumps(value)
-
-
 def allowed(field: Setting) -> str:
     """Return what a setting may be, in words that continue "must be"."""
+    if field.section is not None:
+        short = field.section.settings.get(field.section.short)
+        return "a table" if short is None else f"a table, or {allowed(short)}"
     if get_origin(field.type) is Literal:
         return f"one of {', '.join(get_args(field.type))}"
     words = _kind(field).words

@@ -25,30 +25,32 @@ if TYPE_CHECKING:
 
 # Metrics that only some kinds of log have, by the keys of their `numbers`.
 _OF_SOME_LOGS = (
-    counter("headgate_log_commits_total", "Stored changes, each of one stream.", "route"),
+    counter("headgate_storage_commits_total", "Stored changes, each of one stream.", "route"),
     counter(
-        "headgate_log_conflicts_total",
+        "headgate_storage_conflicts_total",
         "Changes that conflicted with another gateway's change and were decided again.",
         "route",
     ),
     gauge(
-        "headgate_log_followed",
+        "headgate_storage_followed",
         "Streams whose changes by other gateways Redis notifies this one of.",
         "route",
     ),
-    gauge("headgate_log_damaged_wals", "Damaged WALs in the data folder.", "route"),
-    counter("headgate_log_groups_total", "Transactions, each one sync to disk.", "route"),
-    counter("headgate_log_failed_groups_total", "Transactions that failed.", "route"),
-    least("headgate_log_streams", "Streams in the log.", "route"),
-    least("headgate_log_size_bytes", "Bytes of the data file and its WAL.", "route"),
-    least("headgate_log_free_bytes", "Free bytes on the disk of the log.", "route"),
-    least("headgate_log_unused_bytes", "Bytes of the data file that hold no data.", "route"),
+    gauge("headgate_storage_damaged_wals", "Damaged WALs in the data folder.", "route"),
+    counter("headgate_storage_groups_total", "Transactions, each one sync to disk.", "route"),
+    counter("headgate_storage_failed_groups_total", "Transactions that failed.", "route"),
+    least("headgate_storage_streams", "Streams in the log.", "route"),
+    least("headgate_storage_size_bytes", "Bytes of the data file and its WAL.", "route"),
+    least("headgate_storage_free_bytes", "Free bytes on the disk of the log.", "route"),
+    least("headgate_storage_unused_bytes", "Bytes of the data file that hold no data.", "route"),
     counter(
-        "headgate_log_returned_bytes_total",
+        "headgate_storage_returned_bytes_total",
         "Bytes of the data file that were returned to the disk.",
         "route",
     ),
-    least("headgate_log_recent_rows", "Rows of short appends that are not compacted yet.", "route"),
+    least(
+        "headgate_storage_recent_rows", "Rows of short appends that are not compacted yet.", "route"
+    ),
     least("headgate_redis_connected_replicas", "Connected replicas of the primaries.", "route"),
     most(
         "headgate_redis_replica_lag_bytes",
@@ -68,24 +70,24 @@ _OF_SOME_LOGS = (
     ),
 )
 OF_SOME_LOGS = {
-    metric.name.removeprefix("headgate_").removeprefix("log_").removesuffix("_total"): metric
+    metric.name.removeprefix("headgate_").removeprefix("storage_").removesuffix("_total"): metric
     for metric in _OF_SOME_LOGS
 }
 
 # Of a log with a quota.
-USED = gauge("headgate_log_used_bytes", "Bytes that count towards max_log_size.", "route")
-MOST = gauge("headgate_log_max_bytes", "The max_log_size of the route.", "route")
+USED = gauge("headgate_storage_used_bytes", "Bytes that count towards max_storage_size.", "route")
+MOST = gauge("headgate_storage_max_bytes", "The max_storage_size of the route.", "route")
 
 _CHANGED = "histories_"  # in the name of a number of a log; then whether writes are lost
 HISTORIES = counter(
-    "headgate_log_histories_total",
+    "headgate_storage_histories_total",
     "Restarts and failovers of Redis, by whether data stored through any gateway are lost.",
     *("route", "lost"),
 )
 _RESULTS = ("stored", "duplicate", "refused", "failed")
 APPENDS = counter("headgate_appends_total", "Appends of data, by result.", "route", "result")
 OF_WRITES: dict[Metric, Callable[[WriteQueue], float]] = {
-    least("headgate_log_up", "1 while the log takes appends.", "route"): (
+    least("headgate_storage_up", "1 while the log takes appends.", "route"): (
         lambda writes: writes.table.log.why_unhealthy() is None
     ),
     counter("headgate_streams_created_total", "Streams created through this gateway.", "route"): (

@@ -90,7 +90,7 @@ class HostedRoute(StreamRoute):
         renew(self.lifecycle.retention, retention)
         renew(self.lifecycle.lifetimes, lifetimes)
         if log.quota is not None:
-            log.quota.limit(setup.route.max_log_size)
+            log.quota.limit(setup.route.max_storage_size)
         renew(self.feeds.source.settings, setup.feeds)
         self.access = access
         self.reads.reader_keys = access.reader_keys
@@ -207,7 +207,7 @@ class HostedRoute(StreamRoute):
         yield Sample(traffic_metrics.REFUSALS, ("max_pending_appends",), refused)
         quota = self.table.log.quota
         if quota is not None and quota.max_bytes:
-            yield Sample(traffic_metrics.REFUSALS, ("max_log_size",), quota.refused)
+            yield Sample(traffic_metrics.REFUSALS, ("max_storage_size",), quota.refused)
             yield Sample(metrics.USED, (self.prefix,), quota.used)
             yield Sample(metrics.MOST, (self.prefix,), quota.max_bytes)
 

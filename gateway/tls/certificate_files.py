@@ -72,7 +72,7 @@ class CertificateFiles(WatchedFiles[LoadedFiles]):
         an outage.
         """
         self.files = files
-        self.setting = files.setting
+        self.setting = f"{files.section}.certificate"
         self._clock = clock
         self._former = former
         self._unfit: Certificate | None = None  # that of the present files

@@ -67,27 +67,28 @@ def snapshot(services: Services, routes: Router) -> Snapshot:
 OF_ACCOUNT: dict[Metric, Callable[[CredentialUse], float]] = {
     counter(
         "headgate_principal_requests_total",
-        "Requests of a principal; needs principal_metrics.",
+        "Requests of a principal; needs limits.principal_metrics.",
         "account",
     ): lambda use: use.requests,
     counter(
         "headgate_principal_appends_total",
-        "Appends of a principal; needs principal_metrics.",
+        "Appends of a principal; needs limits.principal_metrics.",
         "account",
     ): lambda use: use.appends,
     counter(
         "headgate_principal_failures_total",
-        "Responses with 4xx or 5xx to a principal; needs principal_metrics.",
+        "Responses with 4xx or 5xx to a principal; needs limits.principal_metrics.",
         "account",
     ): lambda use: use.failures,
     counter(
         "headgate_principal_sent_bytes_total",
-        "Bytes of bodies sent to a principal, those of SSE when they end; needs principal_metrics.",
+        "Bytes of bodies sent to a principal, those of SSE when they end; needs "
+        "limits.principal_metrics.",
         "account",
     ): lambda use: use.sent_bytes,
     counter(
         "headgate_principal_received_bytes_total",
-        "Bytes of bodies received from a principal; needs principal_metrics.",
+        "Bytes of bodies received from a principal; needs limits.principal_metrics.",
         "account",
     ): lambda use: use.received_bytes,
 }

@@ -24,6 +24,7 @@ from gateway.process.running_servers import AddressFile
 from gateway.process.service_manager import ServiceManager
 from gateway.runtime.write_journal import share_memory
 from gateway.settings import Address
+from gateway.settings.sections.admin import AdminSettings
 from gateway.telemetry import metrics, outbound
 from gateway.telemetry.logs import log, set_level
 from gateway.workers.channel import StartMessage
@@ -78,7 +79,7 @@ async def _run(settings: Settings, reread: Reread, inherited: InheritedSockets) 
         console = ConsoleToken()
         supervisor = Supervisor(settings, reread_at_port, console.digest, manager, front, shared)
         opened.push_async_callback(manager.stop)
-        at_admin = inherited.at(settings.admin)
+        at_admin = inherited.at(settings.admin.listen)
         await open_admin(supervisor, supervisor.reloader, console, opened, at_admin)
         serve.on_stop_signals(supervisor.ask_to_stop, supervisor.cut)
         serve.on_hangup(supervisor.ask_to_stop, supervisor.reloader.start)
@@ -117,12 +118,8 @@ def of_workers(settings: Settings) -> str:
 
     Only settings that were given are in it: a default may not be given where it has no meaning.
     """
-    without_admin = settings.but(admin=Address("127.0.0.1", 0))
-    return json.dumps(
-        without_admin.plain(
-            secrets=True, explicit_only=True, without=("admin_users", "admin_tokens")
-        )
-    )
+    without_admin = settings.but(admin=AdminSettings(listen=Address("127.0.0.1", 0)))
+    return json.dumps(without_admin.plain(secrets=True, explicit_only=True))
 
 
 class Supervisor:
@@ -193,7 +190,7 @@ class Supervisor:
             await prepare()
         for slot in self._slots:
             slot.stop()
-        grace_s = self._settings.shutdown_grace + LAST_S
+        grace_s = self._settings.shutdown.grace + LAST_S
         _, late = await asyncio.wait(slots, timeout=grace_s)
         if late:
             log.error("worker.killed", workers=len(late), after_s=grace_s)
@@ -219,7 +216,7 @@ class Supervisor:
         finally:  # also if this gateway stops meanwhile: workers wait for it
             for slot in self._slots:
                 slot.finish_reload(outcome)
-        set_level(settings.log_level)
+        set_level(settings.log.level)
         self._start_message, self._settings = message, settings
         self._address_file.update(settings)
 

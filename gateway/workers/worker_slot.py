@@ -15,7 +15,7 @@ from headgate.backoff import Backoff
 from gateway.errors import StartError
 from gateway.features.console.contract import STARTING, ProcessReport, Restarts
 from gateway.features.questions.contract import Answer
-from gateway.settings.setting_descriptions import ENVIRONMENT_PREFIX
+from gateway.settings.reading.given import ENVIRONMENT_PREFIX
 from gateway.telemetry import metrics
 from gateway.telemetry.logs import log
 from gateway.workers.channel import (

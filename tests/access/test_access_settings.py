@@ -20,7 +20,7 @@ ISSUER = {
 
 def table(**more: str) -> str:
     lines = [f"{key} = {value}" for key, value in {**ISSUER, **more}.items() if value]
-    return "\n".join(["[[jwt_issuers]]", *lines])
+    return "\n".join(["[[credentials.jwt_issuers]]", *lines])
 
 
 def test_issuers_with_remote_and_local_keys_are_accepted(tmp_path: Path) -> None:
@@ -28,41 +28,56 @@ def test_issuers_with_remote_and_local_keys_are_accepted(tmp_path: Path) -> None
     config.write_text(
         'auth = "jwt"\n' + table() + "\n" + table(issuer='"other"', jwks='"jwks.json"')
     )
-    first, second = load(config, {}, {}).jwt_issuers
+    first, second = load(config, {}, {}).credentials.jwt_issuers
     assert (first.is_remote, second.is_remote, first.leeway) == (True, False, 30)
 
 
-ROUTE = '[[routes]]\nprefix = "/a"\norigin = "memory:"\n'
+ROUTE = '[[routes]]\nprefix = "/a"\nstorage = "memory:"\n'
+HTTP_ROUTE = '[[routes]]\nprefix = "/a"\norigin = "http://127.0.0.1:1"\n'
 LEFT_OUT = "must be left out while no credential is asked for: say by which credentials"
 MISTAKES = {
-    "h.toml:1: jwt_issuers[0].issuer is missing; it must be text as it": table(issuer=""),
-    'jwt_issuers[0].issuer is "", but must be text as it stands in the': table(issuer='""'),
-    "jwt_issuers[0].audience is missing": table(audience=""),
+    "h.toml:1: credentials.jwt_issuers[0].issuer is missing; it must be text as it": table(
+        issuer=""
+    ),
+    'credentials.jwt_issuers[0].issuer is "", but must be text as it stands in the': table(
+        issuer='""'
+    ),
+    "credentials.jwt_issuers[0].audience is missing": table(audience=""),
     "but must be an https URL, or the path of a file, of a JSON Web Key Set.": table(jwks='""'),
     "must be https: who changes the answer": table(jwks='"http://id.example.com/"'),
     '"https://***@id.example.com/", but must be an': table(jwks='"https://u:p@id.example.com/"'),
     "but must be an https URL": table(jwks='"https://id.example.com/#x"'),
-    "jwt_issuers[0].algorithms is missing; it must be a list of sign": table(algorithms=""),
-    "jwt_issuers[0].algorithms is [], but must be a list of signature": table(algorithms="[]"),
-    'jwt_issuers[0].algorithms is ["HS256"], but must be': table(algorithms='["HS256"]'),
-    "jwt_issuers[0].leeway is 301, but must be a whole number of seconds": table(leeway="301"),
-    "jwt_issuers[0].leeway is true, but must be a whole number of": table(leeway="true"),
+    "credentials.jwt_issuers[0].algorithms is missing; it must be a list of sign": table(
+        algorithms=""
+    ),
+    "credentials.jwt_issuers[0].algorithms is [], but must be a list of signature": table(
+        algorithms="[]"
+    ),
+    'credentials.jwt_issuers[0].algorithms is ["HS256"], but must be': table(
+        algorithms='["HS256"]'
+    ),
+    "credentials.jwt_issuers[0].leeway is 301, but must be a whole number of seconds": table(
+        leeway="301"
+    ),
+    "credentials.jwt_issuers[0].leeway is true, but must be a whole number of": table(
+        leeway="true"
+    ),
     "must be given, or grants_claim: else no token would permit anything.": table(grants=""),
-    'jwt_issuers[0].grants[0].streams is "/s/{sub}x", but must have each {claim} as one': (
+    'grants[0].streams is "/s/{sub}x", but must have each {claim} as one': (
         table(grants='[{ streams = "/s/{sub}x", operations = ["read"] }]')
     ),
     "it has a * before its end.": table(grants='[{ streams = "/s/*/x", operations = ["read"] }]'),
-    'jwt_issuers[0].grants[0].operations is ["write"], but must be': (
+    'credentials.jwt_issuers[0].grants[0].operations is ["write"], but must be': (
         table(grants='[{ streams = "/s", operations = ["write"] }]')
     ),
-    "h.toml:7: jwt_issuers[0].kid is not a setting": table(kid='"x"'),
+    "h.toml:7: credentials.jwt_issuers[0].kid is not a setting": table(kid='"x"'),
     "is not a setting; the nearest is audience.": table(audiences='"x"'),
     (
-        'h.toml:8: jwt_issuers[1].issuer is "https://id.example.com/", but must not be the issuer '
-        "of jwt_issuers[0] too."
+        'h.toml:8: credentials.jwt_issuers[1].issuer is "https://id.example.com/", but must not be '
+        "the issuer of credentials.jwt_issuers[0] too."
     ): f"{table()}\n{table()}",
     'conceal is "on", but must be off: the origin refuses in its own words': (
-        f'{ROUTE.replace("memory:", "http://127.0.0.1:1")}conceal = "on"\nauth = "origin"'
+        f'{HTTP_ROUTE}conceal = "on"\nauth = "origin"'
     ),
     f'routes[0].anonymous is ["read"], but {LEFT_OUT}': f'{ROUTE}anonymous = ["read"]',
     f'routes[0].conceal is "on", but {LEFT_OUT}': f'{ROUTE}conceal = "on"',
@@ -71,14 +86,16 @@ MISTAKES = {
     'routes[0].reader_keys is "on", but must be off: the route is public': (
         f'{ROUTE}auth = "tokens"\nreader_keys = "on"\nanonymous = "read"'
     ),
-    'routes[0].reader_keys is "on", but must be off without keys_file': (
+    'routes[0].reader_keys is "on", but must be off without credentials.keys_file': (
         f'{ROUTE}auth = "tokens"\nreader_keys = "on"'
     ),
-    'h.toml:1: tokens_file is "t", but must be left out, or used': 'tokens_file = "t"',
-    'h.toml:1: tokens_file is "t", but must be left out, or used: auth of no route has': (
-        f'tokens_file = "t"\n{ROUTE}auth = "none"'
+    'h.toml:1: credentials.tokens_file is "t", but must be left out, or used': (
+        'credentials.tokens_file = "t"'
     ),
-    'h.toml:2: jwt_issuers is ["https://id.example.com/"], but must be left out, or used': (
+    'credentials.tokens_file is "t", but must be left out, or used: auth of no route has': (
+        f'credentials.tokens_file = "t"\n{ROUTE}auth = "none"'
+    ),
+    'credentials.jwt_issuers is ["https://id.example.com/"], but must be left out, or used': (
         f'auth = "tokens"\n{table()}'
     ),
     (
@@ -113,7 +130,7 @@ def test_a_mistake_of_access_is_reported_with_a_line(tmp_path: Path, said: str, 
     "text",
     [
         f'{ROUTE}auth = "none"\nvisibility = "private"',  # a proxy in front asks
-        f'tokens_file = "t"\n{ROUTE}auth = "jwt"',  # revocations are in the file
+        f'credentials.tokens_file = "t"\n{ROUTE}auth = "jwt"',  # revocations are in the file
         f'auth = "tokens"\n{ROUTE}anonymous = "read"\nconceal = "on"\nvisibility = "private"',
     ],
     ids=["private-without-auth", "a-tokens-file-for-jwt", "tokens-with-all-settings"],

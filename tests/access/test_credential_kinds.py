@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 KEY = b"canary-0123456789abcdef"
-ROUTE = '[[routes]]\nprefix = "/a"\norigin = "memory:"\n'
+ROUTE = '[[routes]]\nprefix = "/a"\nstorage = "memory:"\n'
 
 
 @pytest.fixture(autouse=True)

@@ -99,7 +99,7 @@ def with_file(data: bytes = b"") -> Authorities:
     with tempfile.NamedTemporaryFile() as file:
         file.write(data)
         file.flush()
-        return Authorities(Settings(tokens_file=file.name), lambda: NOW)
+        return Authorities(Settings(credentials={"tokens_file": file.name}), lambda: NOW)
 
 
 def test_a_static_token_is_shown_with_its_use() -> None:

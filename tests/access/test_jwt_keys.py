@@ -53,7 +53,9 @@ class Issuer:
         self.let_go = asyncio.Event()
         self._runner: web.AppRunner | None = None
         url = f"http://127.0.0.1:{self.port}/jwks?secret=canary"
-        self.authorities = Authorities(Settings(jwt_issuers=(table(url),)), lambda: NOW)
+        self.authorities = Authorities(
+            Settings(credentials={"jwt_issuers": (table(url),)}), lambda: NOW
+        )
         self.ended: list[Principal] = []
         self.verifier = self.authorities.verifier(["jwt"], self.ended.append)
 
@@ -308,7 +310,9 @@ async def test_fetches_of_issuer_keys_are_counted_by_outcome() -> None:
 async def test_an_issuer_key_file_is_read_again_when_it_changes(tmp_path: Path) -> None:
     path = tmp_path / "jwks.json"
     path.write_bytes(KEYS)
-    authorities = Authorities(Settings(jwt_issuers=(table(str(path)),)), lambda: NOW)
+    authorities = Authorities(
+        Settings(credentials={"jwt_issuers": (table(str(path)),)}), lambda: NOW
+    )
     ended: list[Principal] = []
     verifier = authorities.verifier(["jwt"], ended.append)
     ann = await verifier.verify(good(), NOW)

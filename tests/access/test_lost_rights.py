@@ -17,6 +17,7 @@ from tests.models.provider import providing
 from tests.models.serving import models
 from tests.subscriptions.receivers import receiver
 from tests.support.examples import cases
+from tests.support.given_settings import variables
 from tests.support.processes import Headgate
 from tests.support.tokens_files import static_token
 
@@ -108,15 +109,13 @@ async def losing(folder: Path) -> AsyncIterator[Losing]:
         admin = [{"name": "shop", "role": "operator", "token": ADMIN}]
         server = Headgate(
             environment={
-                "HEADGATE_ADMIN_TOKENS": json.dumps(admin),
-                "HEADGATE_TOKENS_FILE": str(folder / "tokens.toml"),
-                "HEADGATE_MODELS": json.dumps(
-                    json.loads(models(provider, {"key_file": str(key)}))[:1]
-                ),
+                **variables({"admin_tokens": admin}),
+                "HEADGATE_CREDENTIALS__TOKENS_FILE": str(folder / "tokens.toml"),
+                **variables({"models": models(provider, {"key_file": str(key)})[:1]}),
                 "HEADGATE_AUTH": "tokens",
             }
         )
-        server.serve_routes({"prefix": STREAMS, "origin": "memory:", "mcp_events": True})
+        server.serve_routes({"prefix": STREAMS, "storage": "memory:", "mcp_events": True})
         try:
             made = Losing(server.start(), folder, provider)
             async with made.http:

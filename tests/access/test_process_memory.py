@@ -40,7 +40,7 @@ def gateway(processes: None, tmp_path: Path) -> Iterator[Headgate]:
     entries.append(static_token("writer", WRITER, STREAM, operations='["create"]'))
     file = tmp_path / "tokens.toml"
     file.write_text("".join(entries))
-    environment = {"HEADGATE_TOKENS_FILE": str(file), "HEADGATE_AUTH": '["tokens"]'}
+    environment = {"HEADGATE_CREDENTIALS__TOKENS_FILE": str(file), "HEADGATE_AUTH": "tokens"}
     with headgate(environment=environment, preface=ANEW) as server:
         yield server
 

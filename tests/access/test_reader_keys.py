@@ -210,7 +210,7 @@ async def test_a_rotation_makes_responses_by_the_old_reader_key_uncacheable(
 ) -> None:
     """Of the stream, of all below a folder, and of no other; the gateway's own cache, too."""
     if is_reloaded:
-        own = Route(prefix=PREFIX, origin="memory:", auth="tokens", reader_keys="on")
+        own = Route(prefix=PREFIX, storage="memory:", auth="tokens", reader_keys="on")
         app.renew_route(gateway.route, DEFAULTS, own, gateway.route.access, gateway.services)
     beside = f"{PREFIX}/b/s"
     old, others = await key_of(gateway), await key_of(gateway, beside)
@@ -284,7 +284,10 @@ async def test_cors_exposes_the_reader_key_header(tmp_path: Path) -> None:
     ("own", "sentence"),
     [
         ({"auth": "none", "reader_keys": "on"}, "is public, and has no use for reader_keys"),
-        ({"auth": "tokens", "reader_keys": "on"}, "reader_keys needs keys_file with a secret"),
+        (
+            {"auth": "tokens", "reader_keys": "on"},
+            "reader_keys needs credentials.keys_file with a secret",
+        ),
     ],
 )
 async def test_reader_keys_on_a_public_route_or_without_a_secret_are_refused_at_the_start(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
+from tests.support.given_settings import variables
 from tests.support.keys_files import new_keys_file
 from tests.support.processes import Headgate, headgate
 from tests.support.tokens_files import static_token
@@ -79,11 +80,11 @@ def guarded(processes: None, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     environment = {
         "HEADGATE_WORKERS": "2",
         "HEADGATE_AUTH": "tokens,read-tokens",
-        "HEADGATE_TOKENS_FILE": str(folder / "tokens.toml"),
-        "HEADGATE_KEYS_FILE": new_keys_file(folder),
-        "HEADGATE_ADMIN_TOKENS": json.dumps([{"name": "app", "role": "operator", "token": APP}]),
-        "HEADGATE_LOG_LEVEL": "debug",
-        "HEADGATE_LOG_REQUESTS": "debug",
+        "HEADGATE_CREDENTIALS__TOKENS_FILE": str(folder / "tokens.toml"),
+        "HEADGATE_CREDENTIALS__KEYS_FILE": new_keys_file(folder),
+        **variables({"admin_tokens": [{"name": "app", "role": "operator", "token": APP}]}),
+        "HEADGATE_LOG__LEVEL": "debug",
+        "HEADGATE_LOG__REQUESTS": "debug",
     }
     with headgate() as origin:
         put = urllib.request.Request(f"{origin.url}{STREAM}", b"hello", method="PUT")

@@ -35,8 +35,8 @@ def keyed(prefix: str, *kinds: str) -> GuardedRoute:
 
 BOTH = keyed(PREFIX, "tokens", "read-tokens")
 ROUTES = (
-    {"prefix": PREFIX, "origin": "memory:", "reader_keys": "on"},
-    {"prefix": "/v1/plain", "origin": "memory:"},
+    {"prefix": PREFIX, "storage": "memory:", "reader_keys": "on"},
+    {"prefix": "/v1/plain", "storage": "memory:"},
 )
 ELSEWHERE = keyed("/v1/halls", "tokens")
 
@@ -174,14 +174,14 @@ def configuration(folder: Path) -> Path:
     )
     config.write_text(f"""
         auth = ["tokens", "read-tokens"]
-        tokens_file = "{folder / "tokens.toml"}"
-        keys_file = "{keys}"
+        credentials.tokens_file = "{folder / "tokens.toml"}"
+        credentials.keys_file = "{keys}"
         {routes}
-        [[admin_tokens]]
+        [[admin.tokens]]
         name = "shop"
         role = "operator"
         token = "{OPERATOR}"
-        [[admin_tokens]]
+        [[admin.tokens]]
         name = "wall"
         role = "viewer"
         token = "{VIEWER}"
@@ -193,7 +193,7 @@ def configuration(folder: Path) -> Path:
 def guarded(folder: Path, text: str) -> Iterator[Guarded]:
     config, tokens = configuration(folder), folder / "tokens.toml"
     tokens.write_text(text)
-    environment = {"HEADGATE_CONFIG": str(config), "HEADGATE_LOG_FORMAT": "json"}
+    environment = {"HEADGATE_CONFIG": str(config), "HEADGATE_LOG__FORMAT": "json"}
     server = Headgate(environment=environment)
     server.serve_routes(*ROUTES)
     try:

@@ -81,10 +81,10 @@ async def test_a_route_that_no_token_opens_is_named_at_check(tmp_path: Path) -> 
     tokens, config = tmp_path / "tokens.toml", tmp_path / "h.toml"
     tokens.write_text(granting("/v2/*"))
     routes = (
-        f'[[routes]]\nprefix = "{prefix}"\norigin = "memory:"\nauth = {auth}\n'
+        f'[[routes]]\nprefix = "{prefix}"\nstorage = "memory:"\nauth = {auth}\n'
         for prefix, auth in (("/v1", '["tokens"]'), ("/v2", '["tokens"]'), ("/v3", '"none"'))
     )
-    config.write_text(f'tokens_file = "{tokens}"\n{"".join(routes)}')
+    config.write_text(f'credentials.tokens_file = "{tokens}"\n{"".join(routes)}')
     (told,) = check_authorities(load(config, {}, {}))
     assert "no token has a grant below /v1, where" in told
 
@@ -102,8 +102,8 @@ def loaded(folder: Path, issuer_grants: str) -> Settings:
     config.write_text(
         f"""
         auth = ["tokens", "jwt"]
-        tokens_file = "{folder / "tokens.toml"}"
-        [[jwt_issuers]]
+        credentials.tokens_file = "{folder / "tokens.toml"}"
+        [[credentials.jwt_issuers]]
         issuer = "id"
         audience = "streams"
         algorithms = ["ES256"]
@@ -126,7 +126,10 @@ async def test_warnings_of_a_tokens_file_are_logged_at_the_start_and_after_each_
     tokens = tmp_path / "tokens.toml"
     tokens.write_text('[[revoked]]\nname = "anne"\n')
     settings = loaded(tmp_path, "/v2/{sub}/*")
-    of_issuer = "jwt_issuers[0].grants has /v2/{sub}/*, which is below no route: it grants nothing"
+    of_issuer = (
+        "credentials.jwt_issuers[0].grants has /v2/{sub}/*, which is below no route: it grants "
+        "nothing"
+    )
     first, second = (
         f"{tokens}: revoked has the name {name}, which no token of the file has: it ends nothing"
         for name in ("anne", "bens")

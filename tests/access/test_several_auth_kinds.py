@@ -29,18 +29,20 @@ def authorities(tmp_path_factory: pytest.TempPathFactory) -> Authorities:
     folder = tmp_path_factory.mktemp("kinds")
     return Authorities(
         Settings(
-            tokens_file=written(folder, "tokens.toml", tokens().encode()),
-            keys_file=written(folder, "keys.json", issued_tokens.written(KEYS)),
-            jwt_issuers=tuple(
-                {
-                    "issuer": issuer,
-                    "audience": AUDIENCE,
-                    "jwks": written(folder, "jwks.json", jwks([ED])),
-                    "algorithms": ["EdDSA"],
-                    "grants": [{"streams": "/s/{sub}", "operations": ["read"]}],
-                }
-                for issuer in (ISSUER, OTHER)
-            ),
+            credentials={
+                "tokens_file": written(folder, "tokens.toml", tokens().encode()),
+                "keys_file": written(folder, "keys.json", issued_tokens.written(KEYS)),
+                "jwt_issuers": tuple(
+                    {
+                        "issuer": issuer,
+                        "audience": AUDIENCE,
+                        "jwks": written(folder, "jwks.json", jwks([ED])),
+                        "algorithms": ["EdDSA"],
+                        "grants": [{"streams": "/s/{sub}", "operations": ["read"]}],
+                    }
+                    for issuer in (ISSUER, OTHER)
+                ),
+            }
         ),
         lambda: NOW,
     )

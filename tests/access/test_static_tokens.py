@@ -38,7 +38,9 @@ class Watched:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.authorities = Authorities(Settings(tokens_file=str(path)), lambda: NOW)
+        self.authorities = Authorities(
+            Settings(credentials={"tokens_file": str(path)}), lambda: NOW
+        )
         self.ended: list[Principal] = []
         self.verifier: Verifier = self.authorities.verifier(["tokens"], self.ended.append)
 
@@ -234,16 +236,16 @@ async def test_a_tokens_file_caught_between_two_writes_ends_no_reader(watched: W
     assert watched.verifier.known(TOKEN, NOW) is ann
 
 
-ISSUER = """[[jwt_issuers]]
+ISSUER = """[[credentials.jwt_issuers]]
 issuer = 'id'
 audience = 'streams'
 algorithms = ['ES256']
 grants = [{ streams = '/s/*', operations = ['read'] }]
 jwks = 'none'"""
 MISSING = {
-    "tokens_file": ("tokens", ["tokens_file = 'none'"]),
-    "keys_file": ("read-tokens", ["keys_file = 'none'"]),
-    "jwt_issuers[0].jwks": ("jwt", ISSUER.splitlines()),
+    "credentials.tokens_file": ("tokens", ["credentials.tokens_file = 'none'"]),
+    "credentials.keys_file": ("read-tokens", ["credentials.keys_file = 'none'"]),
+    "credentials.jwt_issuers[0].jwks": ("jwt", ISSUER.splitlines()),
 }
 
 

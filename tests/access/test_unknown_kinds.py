@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 UNKNOWN = ("passkeys",)
 OPEN = "/v1/stream would be open to everybody: nothing checks its auth"
-ORIGINS = {"a log": "memory:", "an HTTP origin": "http://127.0.0.1:9"}
+PLACES = {"a log": {"storage": "memory:"}, "an HTTP origin": {"origin": "http://127.0.0.1:9"}}
 
 
 @pytest.mark.usefixtures("processes")
 def test_a_server_does_not_start_with_a_kind_of_auth_that_it_does_not_know(tmp_path: Path) -> None:
     config = tmp_path / "h.toml"
-    config.write_text('origin = "memory:"\nauth = ["tokens", "passkeys"]\n')
+    config.write_text('storage = "memory:"\nauth = ["tokens", "passkeys"]\n')
     served = run([HEADGATE, "serve", "--config", str(config)])
     assert served.returncode == 2
     said = f'{config}:2: auth is ["tokens", "passkeys"], but must be none, or a list of '
@@ -45,9 +45,9 @@ async def test_a_reload_with_unknown_auth_leaves_the_guard_in_force(tmp_path: Pa
         assert (await at.ask("GET", "/v1/stream/s")).status == 401
 
 
-@pytest.mark.parametrize("origin", ORIGINS.values(), ids=ORIGINS)
-async def test_a_route_whose_auth_nothing_checks_is_not_served(origin: str) -> None:
+@pytest.mark.parametrize("place", PLACES.values(), ids=PLACES)
+async def test_a_route_whose_auth_nothing_checks_is_not_served(place: dict[str, str]) -> None:
     """Settings that were read cannot have it: this is for a kind that is added without a guard."""
-    settings = Settings(origin=origin).but(auth=UNKNOWN)
+    settings = Settings(**place).but(auth=UNKNOWN)
     with pytest.raises(StartError, match=f"{OPEN}, passkeys"):
         Gateway(settings)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.access.forging import ED, jwks
+from tests.support.given_settings import sections
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,7 +29,12 @@ print("cryptography" in sys.modules)
 
 def loads_cryptography(settings: dict[str, object]) -> bool:
     """Whether a gateway of these settings has it before it serves."""
-    command = [sys.executable, "-c", START, json.dumps({"origin": "memory:", **settings})]
+    command = [
+        sys.executable,
+        "-c",
+        START,
+        json.dumps(sections({"storage": "memory:", **settings})),
+    ]
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
     return run.stdout == "True\n"

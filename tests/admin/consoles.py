@@ -13,6 +13,7 @@ from gateway.process.reloader import Reloader
 from gateway.settings import Settings
 from gateway.telemetry.metrics import Histogram, Metric, Sample, counter, gauge, histogram
 from gateway.telemetry.traffic import DELIVERY_SECONDS, READERS
+from tests.support.given_settings import sections
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -62,7 +63,7 @@ async def _nothing(_settings: Settings) -> None:
 
 def setup(clock: Callable[[], float] = lambda: NOW, **settings: Any) -> Setup:
     """What an application is told, with these settings besides the defaults."""
-    made = Settings(**settings)
+    made = Settings(**sections(settings))
     services = make_services(with_admin_bounds(made), clock)
     reloader = Reloader(made, lambda: made, _nothing)
     return Setup(reloader, lambda: {"data file": "1"}, clock, ConsoleToken(), AdminBounds(services))

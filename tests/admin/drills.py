@@ -11,6 +11,7 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from tests.faults.disk import FaultyDisk, small_disk
+from tests.support.given_settings import variables
 from tests.support.http1 import Wire, ask, request
 from tests.support.processes import Headgate
 from tests.support.redis_groups import SentinelGroup
@@ -50,7 +51,7 @@ class Drill(NamedTuple):
 
 @contextlib.contextmanager
 def served(origin: str, *arguments: str, **environment: str) -> Iterator[Headgate]:
-    names = {f"HEADGATE_{name.upper()}": value for name, value in environment.items()}
+    names = variables(environment)
     server = Headgate(origin, arguments=arguments, environment=names)
     try:
         yield server.start()

@@ -25,7 +25,7 @@ from admin.alerting.states import ActiveAlert, AlertChanges, AlertStates
 from admin.app import NOTIFIER, build
 from gateway.monitoring.alerts import alerts
 from gateway.settings import Settings
-from gateway.settings.alert_webhook import webhook_key
+from gateway.settings.sections.alerts import webhook_key
 from tests.admin.consoles import NOW, Switchboard, setup
 from tests.monitoring.configurations import EVERYTHING
 from tests.support.certificates import Authority
@@ -141,7 +141,7 @@ def secret(tmp_path: Path) -> str:
 
 
 def settings(url: str, secret: str) -> Settings:
-    return Settings(origin="memory:", alert_webhook=url, alert_webhook_secret_file=secret)
+    return Settings(storage="memory:", alerts={"webhook": url, "webhook_secret_file": secret})
 
 
 @contextlib.asynccontextmanager
@@ -394,7 +394,7 @@ async def test_firing_alerts_are_repeated(
 
 async def test_without_a_webhook_nothing_is_sent(receiver: Receiver, secret: str) -> None:
     async with telling(receiver, secret) as told:
-        told.notifier.use_settings(Settings(origin="memory:"))
+        told.notifier.use_settings(Settings(storage="memory:"))
         told.fire(alert())
         url = f"http://127.0.0.1:{receiver.port}/hook"
         told.notifier.use_settings(settings(url, secret))  # with which what fires is told
@@ -417,17 +417,17 @@ async def test_without_a_webhook_nothing_is_sent(receiver: Receiver, secret: str
 def test_an_invalid_webhook_is_refused_without_being_shown(
     url: str, words: str, secret: str
 ) -> None:
-    with pytest.raises(ValueError, match="alert_webhook") as refused:
+    with pytest.raises(ValueError, match=r"alerts\.webhook") as refused:
         settings(url, secret)
     assert words in str(refused.value)
     assert url not in str(refused.value)
 
 
 def test_a_webhook_needs_a_secret_and_a_secret_a_webhook(secret: str) -> None:
-    with pytest.raises(ValueError, match="alert_webhook_secret_file must be the file"):
-        Settings(origin="memory:", alert_webhook="https://hook.test/")
-    with pytest.raises(ValueError, match="must be left out without alert_webhook"):
-        Settings(origin="memory:", alert_webhook_secret_file=secret)
+    with pytest.raises(ValueError, match=r"alerts\.webhook_secret_file must be the file"):
+        Settings(storage="memory:", alerts={"webhook": "https://hook.test/"})
+    with pytest.raises(ValueError, match="must be left out without webhook"):
+        Settings(storage="memory:", alerts={"webhook_secret_file": secret})
 
 
 class OtherProcess(NamedTuple):
@@ -469,11 +469,11 @@ def expired_gateway(secret: str, threaded: OtherProcess, folder: Path) -> Headga
     server.serve_routes({"prefix": "/edge", "origin": f"http://127.0.0.1:{free_port()}"})
     paths = Authority.of(folder).issue(begins_in_days=-2, days=-0.01).write(folder)
     server.environment |= {
-        "HEADGATE_TLS_CERTIFICATE": str(paths.certificate),
-        "HEADGATE_TLS_KEY": str(paths.key),
+        "HEADGATE_TLS__CERTIFICATE": str(paths.certificate),
+        "HEADGATE_TLS__KEY": str(paths.key),
         "HEADGATE_WORKERS": "2",
-        "HEADGATE_ALERT_WEBHOOK": f"http://127.0.0.1:{threaded.port}/hook?token=s3cret",
-        "HEADGATE_ALERT_WEBHOOK_SECRET_FILE": secret,
+        "HEADGATE_ALERTS__WEBHOOK": f"http://127.0.0.1:{threaded.port}/hook?token=s3cret",
+        "HEADGATE_ALERTS__WEBHOOK_SECRET_FILE": secret,
     }
     server.start()
     return server
@@ -566,8 +566,8 @@ def test_a_gateway_does_not_start_without_the_file_of_its_secret(tmp_path: Path)
     done = run(
         [HEADGATE, "config", "check"],
         environment={
-            "HEADGATE_ALERT_WEBHOOK": "https://hook.test/s3cret",
-            "HEADGATE_ALERT_WEBHOOK_SECRET_FILE": missing,
+            "HEADGATE_ALERTS__WEBHOOK": "https://hook.test/s3cret",
+            "HEADGATE_ALERTS__WEBHOOK_SECRET_FILE": missing,
         },
     )
     assert done.returncode == 2

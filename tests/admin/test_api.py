@@ -23,6 +23,7 @@ from gateway.process.gateway import Gateway
 from gateway.settings import Address, Settings
 from tests.admin.consoles import ADMITTED, OPERATOR, Switchboard, setup
 from tests.support.admin_server import AdminServer
+from tests.support.given_settings import sections
 from tests.support.log_level import kept_level
 from tests.support.ports import free_port
 from tests.support.waiting import until
@@ -46,7 +47,7 @@ class Console:
     ) -> None:
         self._session = session
         self.gateway = gateway
-        self.admin = f"http://{settings.admin}"
+        self.admin = f"http://{settings.admin.listen}"
         self.streams = f"http://{settings.listen}{ROUTE}"
         self.headers = {"Authorization": f"Bearer {OPERATOR}"}
 
@@ -99,12 +100,11 @@ async def opened(host: str, long_poll_timeout: float = 0.2, **more: Any) -> Asyn
     """The console of a gateway whose streams are served at this host."""
     settings = Settings(
         listen=Address(host, free_port()),
-        admin=Address("127.0.0.1", free_port()),
-        admin_tokens=ADMITTED,
         auth="none",
-        origin="memory:",
-        long_poll_timeout=long_poll_timeout,
-        **more,
+        storage="memory:",
+        admin={"listen": Address("127.0.0.1", free_port()), "tokens": ADMITTED},
+        live={"long_poll_timeout": long_poll_timeout},
+        **sections(more),
     )
     gateway = Gateway(settings)
     await gateway.start()

@@ -40,9 +40,9 @@ def test_no_finding_begins_in_the_future_after_the_clock_was_set_back() -> None:
 def test_a_refused_certificate_is_no_expired_one(
     reason: str, expires_at: float, level: str, alert: str
 ) -> None:
-    evaluator = AlertEvaluator(Settings(tls_certificate="c.pem", tls_key="c.key"))
+    evaluator = AlertEvaluator(Settings(tls={"certificate": "c.pem", "key": "c.key"}))
     numbers = {START: 0.0, EXPIRY: expires_at, FILES_OK: 0.0}
-    samples = [Sample(it, ("tls_certificate",), number) for it, number in numbers.items()]
+    samples = [Sample(it, ("tls.certificate",), number) for it, number in numbers.items()]
     for _ in evaluator.evaluate(1000.0, samples):
         pass
     (found,) = findings(Health({}, {f"{Path.cwd()}/c.pem": reason}), samples, evaluator)

@@ -93,7 +93,7 @@ def status_of(server: Headgate, name: str) -> int:
     return ask(server.port, "HEAD", f"{ROUTE}/{name}").status
 
 
-ENVIRONMENT = {"HEADGATE_ADMIN_TOKENS": TOKENS, "HEADGATE_LOG_FORMAT": "json"}
+ENVIRONMENT = {"HEADGATE_ADMIN__TOKENS": TOKENS, "HEADGATE_LOG__FORMAT": "json"}
 
 
 def test_only_streams_that_were_counted_and_are_the_same_are_deleted(tmp_path: Path) -> None:
@@ -286,7 +286,7 @@ def test_the_number_of_open_jobs_is_bounded_and_the_oldest_count_makes_room() ->
 
 
 def test_the_page_counts_asks_for_the_number_and_deletes_without_scripts() -> None:
-    with headgate(environment={"HEADGATE_LOG_FORMAT": "json"}) as server:
+    with headgate(environment={"HEADGATE_LOG__FORMAT": "json"}) as server:
         create(server, *HOSTILE, "keep")
 
         def sent(path: str, **fields: str) -> tuple[int, str, str]:

@@ -14,6 +14,7 @@ from cdn_configs.render import render
 from cdn_configs.targets import target
 from tests.admin.consoles import ADMITTED, OPERATOR, VIEWER, Switchboard, setup
 from tests.support.admin_server import AdminServer
+from tests.support.given_settings import variables
 from tests.support.http1 import ask
 from tests.support.ports import free_port
 from tests.support.processes import headgate
@@ -37,14 +38,15 @@ def told(server: Headgate, method: str, body: object = None, token: str = OPERAT
 @pytest.mark.usefixtures("processes")
 def test_the_doctor_examines_a_deployed_nginx_and_removes_its_streams() -> None:
     environment = {
-        "HEADGATE_HOSTS": "127.0.0.1",
-        "HEADGATE_ADMIN_TOKENS": json.dumps(ADMITTED),
-        "HEADGATE_SSE_HEARTBEAT": "1",
-        "HEADGATE_LOG_FORMAT": "json",
+        "HEADGATE_HTTP__HOSTS": "127.0.0.1",
+        **variables({"admin_tokens": ADMITTED}),
+        "HEADGATE_LIVE__LONG_POLL_TIMEOUT": "2",
+        "HEADGATE_LIVE__SSE_HEARTBEAT": "1",
+        "HEADGATE_LOG__FORMAT": "json",
         "STREAM_AUTH": "Bearer of-whoever-runs-commands",
     }
     port = free_port()
-    with headgate(arguments=["--long-poll-timeout", "2"], environment=environment) as server:
+    with headgate(environment=environment) as server:
         options = Options(
             upstream=f"127.0.0.1:{server.port}",
             is_upstream_given=True,
@@ -104,7 +106,7 @@ def test_the_doctor_examines_a_deployed_nginx_and_removes_its_streams() -> None:
 async def test_the_doctor_refuses_hosts_and_routes_outside_the_settings(
     hosts: tuple[str, ...], wish: dict[str, object], status: int, said: str
 ) -> None:
-    app = build(Switchboard({"server": None}), setup(hosts=hosts, admin_tokens=ADMITTED))
+    app = build(Switchboard({"server": None}), setup(http_hosts=hosts, admin_tokens=ADMITTED))
     async with TestClient(AdminServer(app)) as client:
         headers = {"Authorization": f"Bearer {OPERATOR}"}
         body = {"host": "b.example", **wish}
@@ -115,7 +117,7 @@ async def test_the_doctor_refuses_hosts_and_routes_outside_the_settings(
 @pytest.mark.usefixtures("processes")
 async def test_the_doctor_form_is_prefilled_with_the_last_examination() -> None:
     hosts = ("a.example", "127.0.0.1")
-    app = build(Switchboard({"server": None}), setup(hosts=hosts, admin_tokens=ADMITTED))
+    app = build(Switchboard({"server": None}), setup(http_hosts=hosts, admin_tokens=ADMITTED))
     async with TestClient(AdminServer(app)) as client:
         headers = {"Authorization": f"Bearer {OPERATOR}", "Accept": "text/html"}
         form = {"scheme": "http", "host": "127.0.0.1", "port": str(free_port())}

@@ -8,21 +8,22 @@ from admin.about import about
 from admin.configuration.in_force import configuration
 from admin.record import policy
 from gateway.settings import Route, Settings, load
+from tests.support.given_settings import variables
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 HASH = "$argon2id$v=19$m=65536,t=3,p=4$" + "c" * 22 + "$" + "k" * 43
 FILE = f"""\
-max_append = "4MiB"
-log_level = "info"
+limits.max_append = "4MiB"
+log.level = "info"
 
 [[routes]]
 prefix = "/a"
-origin = "redis://app:s3cret@h"
+storage = "redis://app:s3cret@h"
 retention_age = 86400
 
-[[admin_users]]
+[[admin.users]]
 name = "ann"
 role = "viewer"
 password_hash = "{HASH}"
@@ -33,11 +34,11 @@ password_hash = "{HASH}"
 def loaded(tmp_path: Path) -> Settings:
     config = tmp_path / "h.toml"
     config.write_text(FILE)
-    tokens = '[{"name": "p", "role": "operator", "token": "tttttttttttttttttttttttt"}]'
+    tokens = [{"name": "p", "role": "operator", "token": "tttttttttttttttttttttttt"}]
     return load(
         config,
-        {"HEADGATE_ADMIN_TOKENS": tokens, "HEADGATE_BODY_TIMEOUT": "30"},
-        {"listen": "127.0.0.1:80", "log_format": None},
+        variables({"admin_tokens": tokens, "body_timeout": 30}),
+        {"listen": "127.0.0.1:80", "log__level": None},
     )
 
 
@@ -48,25 +49,25 @@ def test_each_setting_is_shown_with_its_source_and_default(
     told = {
         key: (views[key].value, views[key].source, views[key].differs)
         for key in (
-            *("max_append", "log_level", "listen", "body_timeout", "workers"),
+            *("limits.max_append", "log.level", "listen", "http.body_timeout", "workers"),
             *("routes[0].prefix", "routes[0].retention_age", "routes[0].tail_max_age"),
-            *("admin_users[0].role", "admin_tokens[0].name"),
+            *("admin.users[0].role", "admin.tokens[0].name"),
         )
     }
     file = f"{tmp_path}/h.toml"
     assert told == {
-        "max_append": ("4MiB", f"{file}:1", True),
-        "log_level": ("info", f"{file}:2", False),
+        "limits.max_append": ("4MiB", f"{file}:1", True),
+        "log.level": ("info", f"{file}:2", False),
         "listen": ("127.0.0.1:80", "--listen", True),
-        "body_timeout": ("30", "HEADGATE_BODY_TIMEOUT", False),
+        "http.body_timeout": ("30", "HEADGATE_HTTP__BODY_TIMEOUT", False),
         "workers": ("1", "default", False),
         "routes[0].prefix": ("/a", f"{file}:5", True),
         "routes[0].retention_age": ("86400", f"{file}:7", True),
         "routes[0].tail_max_age": ("1", "default", False),
-        "admin_users[0].role": ("viewer", f"{file}:11", True),
-        "admin_tokens[0].name": ("p", "HEADGATE_ADMIN_TOKENS", True),
+        "admin.users[0].role": ("viewer", f"{file}:11", True),
+        "admin.tokens[0].name": ("p", "HEADGATE_ADMIN__TOKENS__0__NAME", True),
     }
-    assert views["max_append"].default == "16MiB"
+    assert views["limits.max_append"].default == "16MiB"
 
 
 def test_settings_that_differ_from_their_defaults_are_listed_first(loaded: Settings) -> None:
@@ -78,9 +79,9 @@ def test_settings_that_differ_from_their_defaults_are_listed_first(loaded: Setti
 
 def test_the_configuration_page_masks_every_secret(loaded: Settings) -> None:
     views = {view.key: view.value for view in configuration(loaded).settings}
-    assert views["admin_users[0].password_hash"] == "***"
-    assert views["admin_tokens[0].token"] == "***"
-    assert views["routes[0].origin"] == "redis://app:***@h:6379"
+    assert views["admin.users[0].password_hash"] == "***"
+    assert views["admin.tokens[0].token"] == "***"
+    assert views["routes[0].storage"] == "redis://app:***@h:6379"
     everything = f"{configuration(loaded)} {loaded!r} {loaded} {loaded.plain()}"
     for secret in (HASH, "tttttt", "k" * 43):
         assert secret not in everything
@@ -104,7 +105,7 @@ def test_default_settings_are_all_shown_as_default() -> None:
 
 
 def test_the_about_page_has_versions_formats_and_limits() -> None:
-    told = about(Settings(workers=1, max_connections=1234), {"data file": "1"})
+    told = about(Settings(workers=1, limits={"max_connections": 1234}), {"data file": "1"})
     assert {
         "headgate",
         "aiohttp",
@@ -130,11 +131,11 @@ def test_durations_are_spelled_in_their_largest_exact_unit(seconds: int, spelled
 @pytest.mark.parametrize(
     ("settings", "kind", "sentence"),
     [
-        ({"origin": "memory:"}, "memory", "Streams last as long as the process."),
-        ({"origin": "file:x"}, "file", "Whole chunks may be cached for 1 day"),
-        ({"origin": "memory:"}, "memory", "Whole chunks may be cached for 1 minute"),
+        ({"storage": "memory:"}, "memory", "Streams last as long as the process."),
+        ({"storage": "file:x"}, "file", "Whole chunks may be cached for 1 day"),
+        ({"storage": "memory:"}, "memory", "Whole chunks may be cached for 1 minute"),
         pytest.param(
-            {"origin": "redis://h", "wait_replicas": 1},
+            {"storage": "redis://h", "wait_replicas": 1},
             "redis",
             "An append is acknowledged when a replica has it.",
             id="a-redis-log-that-waits-for-a-replica",

@@ -118,7 +118,7 @@ def test_a_deletion_by_an_operator_is_an_event_that_a_restart_keeps(tmp_path: Pa
 
 def test_a_flood_of_one_change_is_one_event_with_a_count() -> None:
     tokens = json.dumps([{"name": "shop", "role": "operator", "token": "o" * 32}])
-    with headgate(environment={"HEADGATE_ADMIN_TOKENS": tokens}) as server:
+    with headgate(environment={"HEADGATE_ADMIN__TOKENS": tokens}) as server:
         assert ask(server.port, "PUT", "/v1/stream/a", Content_Type="text/plain").status == 201
         body = json.dumps({"route": "/v1/stream", "name": "a", "data": "x"}).encode()
         bearer = {"Authorization": f"Bearer {'o' * 32}"}

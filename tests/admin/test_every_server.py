@@ -18,6 +18,7 @@ from admin.api.table import OPERATIONS
 from admin.pages.views import pages
 from tests.admin.browser.every_page import NO_PAGES, STATES, paths
 from tests.support.examples import cases
+from tests.support.given_settings import variables
 from tests.support.http1 import Wire
 from tests.support.ports import free_port
 from tests.support.processes import Headgate
@@ -67,8 +68,8 @@ def models(folder: Path) -> dict[str, str]:
     model = {"prefix": "/openai", "dialect": "openai", "upstream": AWAY, "streams": f"{ROUTE}/a"}
     proxy = {"prefix": "/proxy", "streams": f"{ROUTE}/p", "allow": ["a.example"], "auth": "none"}
     return {
-        "HEADGATE_MODELS": json.dumps([model]),
-        "HEADGATE_PROXIES": json.dumps([{**proxy, "secret_file": str(folder / "secret")}]),
+        **variables({"models": [model]}),
+        **variables({"proxies": [{**proxy, "secret_file": str(folder / "secret")}]}),
     }
 
 
@@ -77,19 +78,19 @@ def guarded(folder: Path) -> dict[str, str]:
     (folder / "tokens.toml").write_text("")
     purge = {"kind": "varnish", "url": AWAY}
     return {
-        "HEADGATE_TOKENS_FILE": str(folder / "tokens.toml"),
+        "HEADGATE_CREDENTIALS__TOKENS_FILE": str(folder / "tokens.toml"),
         "HEADGATE_AUTH": '["tokens"]',
-        "HEADGATE_PURGES": json.dumps([purge]),
-        "HEADGATE_PRINCIPAL_METRICS": "5",
-        "HEADGATE_CORS_ORIGINS": '["https://a.example"]',
+        **variables({"purges": [purge]}),
+        "HEADGATE_LIMITS__PRINCIPAL_METRICS": "5",
+        "HEADGATE_HTTP__CORS_ORIGINS": '["https://a.example"]',
     }
 
 
 @contextlib.contextmanager
 def server(kind: str, folder: Path) -> Iterator[tuple[Headgate, list[str]]]:
     """Yield a server of a kind that is not started, and the prefixes of its routes."""
-    environment: dict[str, str] = {"HEADGATE_SHUTDOWN_GRACE": "3"}
-    file: dict[str, object] = {"prefix": ROUTE, "origin": f"file:{folder}/data"}
+    environment: dict[str, str] = {"HEADGATE_SHUTDOWN__GRACE": "3"}
+    file: dict[str, object] = {"prefix": ROUTE, "storage": f"file:{folder}/data"}
     edge: dict[str, object] = {"prefix": ROUTE, "origin": AWAY}
     features = {"mcp_events": True, "subscriptions": "memory:"}
     table: dict[str, list[dict[str, object]]] = {
@@ -97,11 +98,11 @@ def server(kind: str, folder: Path) -> Iterator[tuple[Headgate, list[str]]]:
         "two HTTP": [edge, {"prefix": SECOND, "origin": f"{AWAY}/x", "auth": "origin"}],
         "HTTP with subscriptions": [{**edge, **features}],
         "HTTP of workers": [edge],
-        "memory": [{"prefix": ROUTE, "origin": "memory:"}],
+        "memory": [{"prefix": ROUTE, "storage": "memory:"}],
         "file": [file],
         "file with all": [{**file, "runs": True, "mcp_events": True}, {**edge, "prefix": SECOND}],
         "models": [file],
-        "Redis that is away": [{"prefix": ROUTE, "origin": f"redis://127.0.0.1:{free_port()}"}],
+        "Redis that is away": [{"prefix": ROUTE, "storage": f"redis://127.0.0.1:{free_port()}"}],
         "Redis": [{"prefix": ROUTE, "origin": "REDIS"}],
         "Redis of workers": [{"prefix": ROUTE, "origin": "REDIS", "mcp_events": True}],
     }
@@ -115,7 +116,7 @@ def server(kind: str, folder: Path) -> Iterator[tuple[Headgate, list[str]]]:
     with contextlib.ExitStack() as stack:
         if routes[0]["origin"] == "REDIS":
             redis = stack.enter_context(redis_server(folder / "redis"))
-            routes = [{**it, "origin": f"redis://{redis.address}"} for it in routes]
+            routes = [{**it, "storage": f"redis://{redis.address}"} for it in routes]
         gateway = stack.enter_context(contextlib.closing(Headgate(environment=environment)))
         gateway.serve_routes(*routes)
         yield gateway, [str(it["prefix"]) for it in routes]

@@ -19,6 +19,7 @@ from gateway.process.gateway import Gateway
 from gateway.settings import Settings
 from tests.admin.consoles import ADMITTED, OPERATOR, VIEWER
 from tests.support.admin_server import AdminServer
+from tests.support.given_settings import sections
 from tests.support.guarded_gateway import bearer, tokens_file
 from tests.support.http1 import ask as ask_once
 from tests.support.ports import free_port
@@ -68,7 +69,7 @@ class Running(NamedTuple):
         self, method: str, path: str, json: object = None, token: str = OPERATOR, **query: str
     ) -> tuple[int, Any]:
         """What the console's API answers."""
-        url = f"http://{self.settings.admin}/api/{path}"
+        url = f"http://{self.settings.admin.listen}/api/{path}"
         headers = {"Authorization": f"Bearer {token}"}
         async with self.http.request(
             method, url, params=query, json=json, headers=headers
@@ -101,18 +102,17 @@ async def running(folder: Path, **more: Any) -> AsyncIterator[Running]:
         url = f"http://127.0.0.1:{server.port}/of"
         settings = Settings(
             listen=f"127.0.0.1:{free_port()}",
-            admin=f"127.0.0.1:{free_port()}",
             auth="tokens",
-            tokens_file=str(tokens_file(folder)),
-            admin_tokens=ADMITTED,
             routes=(
-                {"prefix": PREFIX, "origin": "memory:"},
-                {"prefix": "/free", "origin": "memory:", "auth": "none"},
+                {"prefix": PREFIX, "storage": "memory:"},
+                {"prefix": "/free", "storage": "memory:", "auth": "none"},
                 {"prefix": "/edge", "origin": url},
                 {"prefix": "/open", "origin": url, "auth": "none"},
                 {"prefix": "/edge/asked", "origin": url, "auth": "origin"},
             ),
-            **more,
+            credentials={"tokens_file": str(tokens_file(folder))},
+            admin={"listen": f"127.0.0.1:{free_port()}", "tokens": ADMITTED},
+            **sections(more),
         )
         gateway = Gateway(settings)
         try:
@@ -159,7 +159,7 @@ async def test_a_console_tail_of_a_guarded_stream_survives_a_reload_of_tokens(
 ) -> None:
     async with running(tmp_path) as at:
         assert await at.stream("PUT", f"{PREFIX}/a/s", b"one", **WRITER) == 201
-        url = f"http://{at.settings.admin}/api/stream/events"
+        url = f"http://{at.settings.admin.listen}/api/stream/events"
         query = {"route": PREFIX, "name": "a/s", "offset": "-1"}
         headers = {"Authorization": f"Bearer {VIEWER}"}
         async with at.http.get(url, params=query, headers=headers) as events:
@@ -230,7 +230,7 @@ async def test_the_console_gets_403_with_a_reason_where_the_origin_decides_on_ac
         ):
             status, said = await at.messages(route, name)
             assert (status, said.partition(": ")[2]) == (403, why.format(decides)), said
-        url = f"http://{at.settings.admin}/stream"
+        url = f"http://{at.settings.admin.listen}/stream"
         headers = {"Authorization": f"Bearer {VIEWER}", "Accept": "text/html"}
         query = {"route": "/edge/asked", "name": "s"}
         async with at.http.get(url, params=query, headers=headers) as page:

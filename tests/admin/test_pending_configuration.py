@@ -14,7 +14,7 @@ from admin.app import build
 from admin.configuration.pending import IDENTITIES, changes
 from admin.configuration.reloads import MOST_CHANGES
 from gateway.process.reloader import Reloader
-from gateway.settings import Settings, load
+from gateway.settings import Settings, describe_settings, load
 from tests.admin.consoles import OPERATOR, VIEWER, Clock, Switchboard, setup
 from tests.support.admin_server import AdminServer
 
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
 CSRF = re.compile(r'name="csrf" value="([^"]*)"')
 ADMITTED = f"""
-[[admin_tokens]]
+[[admin.tokens]]
 name = "shop"
 role = "operator"
 token = "{OPERATOR}"
-[[admin_tokens]]
+[[admin.tokens]]
 name = "wall"
 role = "viewer"
 token = "{VIEWER}"
@@ -98,7 +98,7 @@ def file(tmp_path: Path) -> Path:
 
 
 async def test_nothing_is_pending_while_the_file_says_what_is_in_force(file: Path) -> None:
-    async with console(file, "long_poll_timeout = 10\n") as at:
+    async with console(file, "live.long_poll_timeout = 10\n") as at:
         found = await at.pending()
         assert (found["changes"], found["problems"], found["refusals"]) == ([], [], [])
         assert found["file"] == str(file)
@@ -109,10 +109,10 @@ async def test_a_change_in_the_file_is_shown_with_its_line_and_the_effect_of_a_r
     file: Path,
 ) -> None:
     async with console(file, "") as at:
-        at.write("\nlong_poll_timeout = 10\n")
+        at.write("\nlive.long_poll_timeout = 10\n")
         assert (await at.pending())["changes"] == [
             {
-                "key": "long_poll_timeout",
+                "key": "live.long_poll_timeout",
                 "table": "",
                 "current": "20",
                 "written": "10",
@@ -135,13 +135,13 @@ async def test_routes_are_found_again_by_their_prefix_and_told_what_becomes_of_t
     kept = 'prefix = "/kept"\norigin = "http://127.0.0.1:9/k"'
     gone = 'prefix = "/gone"\norigin = "http://127.0.0.1:9/g"'
     async with console(file, routes(gone, kept)) as at:
-        fresh = 'prefix = "/new"\norigin = "memory:"'
+        fresh = 'prefix = "/new"\nstorage = "memory:"'
         at.write(routes(f"{kept}\ntail_max_age = 7", fresh))
         found = await at.pending()
     assert [(it["key"], it["table"], it["current"], it["written"]) for it in found["changes"]] == [
         ("routes[0].tail_max_age", "/kept", "1", "7"),
         ("routes[1].prefix", "/new", None, "/new"),
-        ("routes[1].origin", "/new", None, "memory:"),
+        ("routes[1].storage", "/new", None, "memory:"),
         ("routes[0]", "/gone", "/gone", None),
     ]
     assert {it["prefix"]: it["outcome"].partition(":")[0] for it in found["routes"]} == {
@@ -156,11 +156,11 @@ async def test_a_setting_that_needs_a_restart_comes_first_with_the_sentence_of_t
     file: Path,
 ) -> None:
     async with console(file, "") as at:
-        at.write("long_poll_timeout = 10\nexpiry_grace = 1\n")
+        at.write("live.long_poll_timeout = 10\nexpiry_grace = 1\n")
         found = await at.pending()
         assert [(it["key"], it["needs_restart"]) for it in found["changes"]] == [
             ("expiry_grace", True),
-            ("long_poll_timeout", False),
+            ("live.long_poll_timeout", False),
         ]
         assert found["refusals"] == [
             f"{file}:2: expiry_grace cannot be changed by a reload: it is 3600.0 until a restart"
@@ -170,7 +170,7 @@ async def test_a_setting_that_needs_a_restart_comes_first_with_the_sentence_of_t
 async def test_a_log_that_another_route_has_open_is_told_before_the_reload(
     file: Path, tmp_path: Path
 ) -> None:
-    log = f'origin = "file:{tmp_path}/log"\n'
+    log = f'storage = "file:{tmp_path}/log"\n'
     async with console(file, f'[[routes]]\nprefix = "/a"\n{log}') as at:
         at.write(f'[[routes]]\nprefix = "/b"\n{log}')
         (reason,) = (await at.pending())["refusals"]
@@ -181,12 +181,12 @@ async def test_a_file_that_a_reload_could_not_use_is_told_before_it(file: Path) 
     async with console(file, "") as at:
         at.write('auth = ["tokens"]\n')
         (reason,) = (await at.pending())["refusals"]
-        assert reason.endswith("auth has tokens, which needs tokens_file")
+        assert reason.endswith("auth has tokens, which needs credentials.tokens_file")
 
 
 async def test_an_invalid_file_is_shown_with_the_lines_of_its_problems(file: Path) -> None:
     async with console(file, "") as at:
-        at.write('long_pol_timeout = 1\nmax_append = "<b>"\n')
+        at.write('long_pol_timeout = 1\nlimits.max_append = "<b>"\n')
         found = await at.pending()
         assert [it.partition(" ")[0] for it in found["problems"]] == [f"{file}:1:", f"{file}:2:"]
         assert found["changes"] == []
@@ -200,14 +200,14 @@ async def test_an_invalid_file_is_shown_with_the_lines_of_its_problems(file: Pat
 
 
 async def test_a_changed_secret_is_shown_as_another_one_and_never_itself(file: Path) -> None:
-    origin = '[[routes]]\nprefix = "/a"\norigin = "redis://app:{}@h"\n'
+    origin = '[[routes]]\nprefix = "/a"\nstorage = "redis://app:{}@h"\n'
     async with console(file, origin.format("first-password")) as at:
         at.write(origin.format("second-password"), ADMITTED.replace(OPERATOR, "p" * 32))
         found = await at.pending()
         told = {it["key"]: it["written"] for it in found["changes"]}
         assert told == {
-            "routes[0].origin": "redis://app:***@h:6379 (another one)",
-            "admin_tokens[0].token": "*** (another one)",
+            "routes[0].storage": "redis://app:***@h:6379 (another one)",
+            "admin.tokens[0].token": "*** (another one)",
         }
         everything = f"{found} {await at.page()}"
         for secret in ("first-password", "second-password", OPERATOR, "p" * 32):
@@ -216,7 +216,7 @@ async def test_a_changed_secret_is_shown_as_another_one_and_never_itself(file: P
 
 async def test_an_operator_reloads_from_the_page_and_the_audit_log_says_so(file: Path) -> None:
     async with console(file, "") as at:
-        at.write("long_poll_timeout = 10\n")
+        at.write("live.long_poll_timeout = 10\n")
         with capture_logs() as lines:
             assert (await at.press())[0] == 303
         (line,) = [line for line in lines if line["event"] == "admin.changed"]
@@ -253,7 +253,7 @@ async def test_the_file_is_read_at_most_once_a_second_and_anew_after_a_reload(fi
 
 
 def test_each_array_of_tables_says_what_identifies_a_table() -> None:
-    arrays = {key: one.table for key, one in Settings.settings.items() if one.table is not None}
+    arrays = {it.path: one.table for it, one in describe_settings() if one.table is not None}
     assert IDENTITIES.keys() == arrays.keys()
     for key, table in arrays.items():
         assert {*IDENTITIES[key]} <= table.settings.keys()
@@ -266,7 +266,7 @@ async def test_as_many_changes_are_shown_as_the_bound_says_and_all_are_counted(
     file: Path, routes: int, shown: int
 ) -> None:
     async with console(file, "") as at:
-        tables = (f'[[routes]]\nprefix = "/r{n}"\norigin = "memory:"\n' for n in range(routes))
+        tables = (f'[[routes]]\nprefix = "/r{n}"\nstorage = "memory:"\n' for n in range(routes))
         at.write("".join(tables))
         found = await at.pending()
         assert (len(found["changes"]), found["changes_in_all"]) == (shown, 2 * routes)
@@ -294,5 +294,5 @@ async def test_files_that_are_read_again_by_themselves_are_listed_with_their_tro
     ):
         found = await answer.json()
     assert found["files"] == [
-        {"setting": "tokens_file", "path": str(tokens), "problem": "line 3: no TOML"}
+        {"setting": "credentials.tokens_file", "path": str(tokens), "problem": "line 3: no TOML"}
     ]

@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 
 SHARED, OWN = "/shared", "/own"
 ROUTES = [
-    {"prefix": SHARED, "origin": "redis://user:s3cret@h"},
+    {"prefix": SHARED, "storage": "redis://user:s3cret@h"},
     {"prefix": OWN, "origin": "http://origin:8080"},
 ]
 INSTANCE = Instance("here", HealthState("good", "serving"), 1, "0", None, 1)
@@ -183,9 +183,9 @@ async def test_the_overview_shows_rates_outcomes_and_durations_of_appends(stage:
 async def test_a_growing_log_shows_the_time_until_its_quota_or_its_disk_is_full(
     stage: Stage,
 ) -> None:
-    used = gauge("headgate_log_used_bytes", "", "route")
-    most = gauge("headgate_log_max_bytes", "", "route")
-    free = gauge("headgate_log_free_bytes", "", "route")
+    used = gauge("headgate_storage_used_bytes", "", "route")
+    most = gauge("headgate_storage_max_bytes", "", "route")
+    free = gauge("headgate_storage_free_bytes", "", "route")
     facts = []
     for used_bytes in (1_000.0, 1_600.0, 2_200.0, 1_000.0):
         await stage.look(
@@ -387,7 +387,7 @@ async def test_attention_shows_a_cache_whose_purges_fail(stage: Stage) -> None:
 
 AOF_OK = gauge("headgate_redis_aof_ok", "", "route")
 AOF_ENABLED = gauge("headgate_redis_aof_enabled", "", "route")
-LOG_UP = gauge("headgate_log_up", "", "route")
+LOG_UP = gauge("headgate_storage_up", "", "route")
 
 
 async def test_an_alert_needs_attention_from_the_second_look_on_and_more_once_it_fires(
@@ -444,9 +444,9 @@ async def test_an_alert_and_a_health_check_about_the_same_are_one_finding(stage:
 @pytest.mark.parametrize(
     ("setting", "path"),
     [
-        ("tokens_file", "/etc/tokens.toml"),
-        ("jwt_issuers[1].jwks", "/etc/second.json"),
-        ("jwt_issuers[2].jwks", "jwt_issuers[2].jwks"),
+        ("credentials.tokens_file", "/etc/tokens.toml"),
+        ("credentials.jwt_issuers[1].jwks", "/etc/second.json"),
+        ("credentials.jwt_issuers[2].jwks", "credentials.jwt_issuers[2].jwks"),
     ],
 )
 def test_an_alert_about_a_file_is_about_the_check_of_its_path(setting: str, path: str) -> None:
@@ -460,7 +460,9 @@ def test_an_alert_about_a_file_is_about_the_check_of_its_path(setting: str, path
         }
         for name in ("first", "second")
     ]
-    settings = Settings(origin="memory:", tokens_file="/etc/tokens.toml", jwt_issuers=issuers)
+    settings = Settings(
+        storage="memory:", credentials={"tokens_file": "/etc/tokens.toml", "jwt_issuers": issuers}
+    )
     (rule,) = (rule for rule in alerts(settings) if rule.name == "HeadgateAccessFileRefused")
     assert attention.is_about(rule, {"setting": setting}, path, settings)
     assert not attention.is_about(rule, {"setting": setting}, "/etc/other.json", settings)
@@ -596,7 +598,7 @@ def test_the_number_of_known_gateways_is_bounded() -> None:
 async def test_attention_for_a_changed_log_history_is_as_severe_as_its_loss(
     lost: str, level: str, alert: str, stage: Stage
 ) -> None:
-    histories = counter("headgate_log_histories_total", "", "route", "lost")
+    histories = counter("headgate_storage_histories_total", "", "route", "lost")
     await stage.look(sample(histories, 0, SHARED, lost))
     await stage.look(sample(histories, 1, SHARED, lost))
     (told,) = stage.attention()
@@ -604,7 +606,7 @@ async def test_attention_for_a_changed_log_history_is_as_severe_as_its_loss(
 
 
 async def test_a_changed_log_history_without_loss_needs_no_attention(stage: Stage) -> None:
-    histories = counter("headgate_log_histories_total", "", "route", "lost")
+    histories = counter("headgate_storage_histories_total", "", "route", "lost")
     await stage.look(sample(histories, 0, SHARED, "no"))
     await stage.look(sample(histories, 1, SHARED, "no"))
     assert list(stage.attention()) == []

@@ -20,6 +20,8 @@ from gateway.features.runs import run_list, run_table
 from gateway.process.gateway import Gateway
 from gateway.settings import Settings
 from tests.admin.consoles import ADMITTED, OPERATOR, VIEWER
+from tests.support.given_settings import at as place_at
+from tests.support.given_settings import variables
 from tests.support.guarded_gateway import token, tokens_file
 from tests.support.http1 import ask
 from tests.support.ports import free_port
@@ -132,8 +134,8 @@ def serving(origin: str, tokens: Path, **route: object) -> Headgate:
     server = Headgate(
         environment={
             "HEADGATE_AUTH": "tokens",
-            "HEADGATE_TOKENS_FILE": str(tokens),
-            "HEADGATE_ADMIN_TOKENS": json.dumps(ADMITTED),
+            "HEADGATE_CREDENTIALS__TOKENS_FILE": str(tokens),
+            **variables({"admin_tokens": ADMITTED}),
         }
     )
     server.serve_routes({"prefix": ROUTE, "origin": origin, "runs": True, **route})
@@ -465,12 +467,12 @@ async def gateway(origin: str) -> AsyncIterator[tuple[str, str]]:
     settings = Settings(
         listen=f"127.0.0.1:{free_port()}",
         admin=f"127.0.0.1:{free_port()}",
-        routes=({"prefix": ROUTE, "origin": origin, "runs": True},),
+        routes=({"prefix": ROUTE, **place_at(origin), "runs": True},),
     )
     started = Gateway(settings)
     try:
         await started.start()
-        yield f"http://{settings.admin}", f"http://{settings.listen}{ROUTE}"
+        yield f"http://{settings.admin.listen}", f"http://{settings.listen}{ROUTE}"
     finally:
         await started.stop()
 

@@ -24,6 +24,7 @@ from tests.admin.browser.serving import application
 from tests.admin.consoles import Switchboard, setup
 from tests.support import virtual_time
 from tests.support.admin_server import AdminServer
+from tests.support.given_settings import at
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
@@ -69,7 +70,7 @@ async def csrf(client: TestClient[Any, Any]) -> str:
 async def test_the_card_of_a_private_route_states_once_what_shared_caches_may_store(
     settings: dict[str, str], said: str
 ) -> None:
-    route = Route.of({"prefix": "/r", "origin": "memory:", "auth": "tokens", **settings})
+    route = Route.of({"prefix": "/r", "storage": "memory:", "auth": "tokens", **settings})
     app = build(Switchboard(), setup(routes=(route,)))
     async with TestClient(AdminServer(app)) as client:
         page = await (await client.get("/routes", headers=PAGE)).text()
@@ -89,7 +90,7 @@ async def test_tile_and_chart_are_named_by_where_the_streams_of_the_routes_live(
     origins: list[str], delivery: str, tile: str, is_judged: bool
 ) -> None:
     """What was appended is news here once it is committed, or the origin has told of it."""
-    routes = tuple(Route(prefix=f"/{number}", origin=it) for number, it in enumerate(origins))
+    routes = tuple(Route(prefix=f"/{number}", **at(it)) for number, it in enumerate(origins))
     async with TestClient(AdminServer(build(Switchboard(), setup(routes=routes)))) as client:
         page = await (await client.get("/", headers=PAGE)).text()
     assert f"<p>{delivery} the reader's socket</p>" in page

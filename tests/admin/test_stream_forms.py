@@ -59,7 +59,7 @@ class Browser:
 
 @pytest.fixture(scope="module")
 def browser(processes: None) -> Iterator[Browser]:
-    with headgate(environment={"HEADGATE_LOG_FORMAT": "json"}) as server:
+    with headgate(environment={"HEADGATE_LOG__FORMAT": "json"}) as server:
         yield Browser(server)
 
 

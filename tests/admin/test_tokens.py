@@ -71,7 +71,7 @@ async def test_an_operator_gets_a_read_token_which_is_logged_without_its_value(k
         pytest.param(
             {"lifetime": 901},
             400,
-            "the token must last at most 900 s, which is read_token_max_age",
+            "the token must last at most 900 s, which is credentials.read_token_max_age",
             id="a-lifetime-over-the-limit",
         ),
         ({"lifetime": 0}, 400, ">= 1"),
@@ -120,4 +120,4 @@ async def test_a_read_token_without_credentials_gets_403_with_how_to_authenticat
         assert (status, "token" in problem) == (403, False)
         assert "its X-CSRF-Token: " in problem["detail"]
         assert "read GET /api/session" in problem["detail"]
-        assert "a script sends one of admin_tokens, which needs none" in problem["detail"]
+        assert "a script sends one of admin.tokens, which needs none" in problem["detail"]

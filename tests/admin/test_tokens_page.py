@@ -297,8 +297,10 @@ async def test_a_bad_revocation_gets_400_and_changes_nothing(
 async def test_without_a_tokens_file_nothing_can_be_revoked() -> None:
     async with console() as client:
         status, problem = await client.api({"kind": "jti", "value": "x"})
-        assert (status, "have no tokens_file" in problem["detail"]) == (409, True)
-        assert "The settings have no <code>tokens_file</code>" in (await client.get())[1]
+        assert (status, "have no credentials.tokens_file" in problem["detail"]) == (409, True)
+        assert (
+            "The settings have no <code>credentials.tokens_file</code>" in (await client.get())[1]
+        )
 
 
 # ---------------------------------------------------------------- real processes
@@ -310,7 +312,7 @@ def test_workers_tell_when_a_token_was_used_and_refuse_it_once_it_is_revoked(
 ) -> None:
     config = tmp_path / "headgate.toml"
     config.write_text(
-        f'workers = 2\ntokens_file = "{tokens}"\nadmin_tokens = [\n'
+        f'workers = 2\ncredentials.tokens_file = "{tokens}"\nadmin.tokens = [\n'
         + "".join(
             f'{{ name = "{it["name"]}", role = "{it["role"]}", token = "{it["token"]}" }},\n'
             for it in ADMITTED
@@ -318,7 +320,7 @@ def test_workers_tell_when_a_token_was_used_and_refuse_it_once_it_is_revoked(
         + ']\n[[routes]]\nprefix = "/a"\norigin = "http://127.0.0.1:9/a"\nauth = ["tokens"]\n'
     )
     server = Several("memory:", arguments=["--config", str(config)])
-    at = server.arguments.index("--origin")
+    at = server.arguments.index("--storage")
     del server.arguments[at : at + 2]
     try:
         server.start()

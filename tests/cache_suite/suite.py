@@ -69,7 +69,7 @@ def behind_headgate(origin_port: int) -> Iterator[str]:
         config = Path(folder) / "headgate.toml"
         config.write_text(routes)
         server = Headgate(arguments=("--config", str(config)))
-        at = server.arguments.index("--origin")
+        at = server.arguments.index("--storage")
         del server.arguments[at : at + 2]  # one origin and a table of routes exclude each other
         try:
             yield server.start().url

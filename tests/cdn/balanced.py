@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-import json
 from typing import TYPE_CHECKING
 
 from cdn_configs.options import from_settings
@@ -14,6 +13,7 @@ from cdn_configs.targets import TARGETS
 from gateway.settings import load
 from tests.cdn.origin import STREAMS
 from tests.cdn.outages import EVENT_SOURCE, TEXT
+from tests.support.given_settings import variables
 from tests.support.http1 import Client, ConnectionEnded, ask, request
 from tests.support.ports import free_port
 from tests.support.processes import Headgate
@@ -53,9 +53,9 @@ class Pair:
 
     def __init__(self, redis_url: str) -> None:
         environment = {
-            "HEADGATE_ROUTES": json.dumps([{"prefix": STREAMS, "origin": redis_url}]),
-            "HEADGATE_LONG_POLL_TIMEOUT": str(POLL_S),
-            "HEADGATE_MAX_LOOP_LAG": "0",  # one that stood still would refuse writes for a while
+            **variables({"routes": [{"prefix": STREAMS, "origin": redis_url}]}),
+            "HEADGATE_LIVE__LONG_POLL_TIMEOUT": str(POLL_S),
+            "HEADGATE_LIMITS__MAX_LOOP_LAG": "0",  # one that stood still would refuse writes
         }
         self.settings: Settings = load(None, environment, {})
         self.gateways = [Headgate(environment=environment) for _ in range(2)]

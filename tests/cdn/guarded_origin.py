@@ -90,7 +90,7 @@ class GuardedOrigin(HeadgateOrigin):
         keys.write_bytes(written(self.signer.content))
         keys.chmod(0o600)
         self.tell()
-        route = {"prefix": PREFIX, "origin": "memory:", "auth": ["tokens", "read-tokens"]}
+        route = {"prefix": PREFIX, "storage": "memory:", "auth": ["tokens", "read-tokens"]}
         told_apart = {"prefix": NESTED, "origin": f"http://127.0.0.1:{readers_port}"}
         super().__init__(
             readers_port,
@@ -102,8 +102,8 @@ class GuardedOrigin(HeadgateOrigin):
                 told_apart,
             ],
             environment={
-                "HEADGATE_TOKENS_FILE": str(self._tokens),
-                "HEADGATE_KEYS_FILE": str(keys),
+                "HEADGATE_CREDENTIALS__TOKENS_FILE": str(self._tokens),
+                "HEADGATE_CREDENTIALS__KEYS_FILE": str(keys),
             },
         )
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import json
 import os
 import re
 import signal
@@ -13,6 +12,7 @@ from threading import Thread
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from gateway.settings import load
+from tests.support.given_settings import variables
 from tests.support.http1 import ask
 from tests.support.processes import Headgate
 
@@ -80,28 +80,28 @@ class HeadgateOrigin(Headgate):
         self.poll_s = poll_s
         routes: list[Mapping[str, object]] = [
             *private,
-            {"prefix": AGEING, "origin": "memory:", **LIFETIMES},
+            {"prefix": AGEING, "storage": "memory:", **LIFETIMES},
             {
                 "prefix": BRIEF,
-                "origin": "memory:",
+                "storage": "memory:",
                 **BRIEF_LIFETIMES,
                 "closed_max_age": BRIEF_CLOSED_S,
             },
             {"prefix": PERSONAL, "origin": f"http://127.0.0.1:{readers_port}"},
         ]
         routes += (
-            {"prefix": prefix, "origin": "memory:", "closed_max_age": CLOSED_S}
+            {"prefix": prefix, "storage": "memory:", "closed_max_age": CLOSED_S}
             for prefix in (STREAMS, *prefixes)
         )
         environment = {
             **(environment or {}),
-            "HEADGATE_ROUTES": json.dumps(routes),
-            "HEADGATE_LONG_POLL_TIMEOUT": str(poll_s),
-            "HEADGATE_CORS_ORIGINS": ",".join(sites),
+            **variables({"routes": routes}),
+            "HEADGATE_LIVE__LONG_POLL_TIMEOUT": str(poll_s),
+            "HEADGATE_HTTP__CORS_ORIGINS": ",".join(sites),
         }
         self.settings = load(None, environment, {})
         super().__init__(environment=environment)
-        at = self.arguments.index("--origin")
+        at = self.arguments.index("--storage")
         del self.arguments[at : at + 2]  # each route has its own
         self._numbers = itertools.count()
 

@@ -16,6 +16,7 @@ from tests.cdn.candidates import Candidate
 from tests.cdn.origin import STREAMS
 from tests.clients.pages import chromium, site
 from tests.clients.token_writer import close_stream, create_stream
+from tests.support.given_settings import variables
 from tests.support.ports import free_port
 from tests.support.processes import Headgate
 from tests.support.proxy_engines import ENGINES, started
@@ -71,9 +72,9 @@ class LastingGateway(Headgate):
     ) -> None:
         """With `routes` besides the usual one, each to a log of its own; pages of `sites` read."""
         logs = ({"prefix": STREAMS}, *routes)
-        kept = [{**one, "origin": f"file:{folder / str(at)}"} for at, one in enumerate(logs)]
-        environment = {"HEADGATE_LONG_POLL_TIMEOUT": "3", "HEADGATE_ROUTES": json.dumps(kept)}
-        environment["HEADGATE_CORS_ORIGINS"] = ",".join(sites)
+        kept = [{**one, "storage": f"file:{folder / str(at)}"} for at, one in enumerate(logs)]
+        environment = {"HEADGATE_LIVE__LONG_POLL_TIMEOUT": "3", **variables({"routes": kept})}
+        environment["HEADGATE_HTTP__CORS_ORIGINS"] = ",".join(sites)
         self.settings = load(None, environment, {})
         super().__init__(environment=environment)
         self.serve_routes(*kept)

@@ -57,8 +57,8 @@ def test_the_digest_of_a_rendered_file_changes_with_its_options(name: str) -> No
 
 @pytest.fixture(scope="module")
 def gateway(processes: None) -> Iterator[Headgate]:
-    quick = {"HEADGATE_SSE_HEARTBEAT": "1"}
-    with headgate(arguments=["--long-poll-timeout", "2"], environment=quick) as server:
+    quick = {"HEADGATE_LIVE__SSE_HEARTBEAT": "1"}
+    with headgate(environment={**quick, "HEADGATE_LIVE__LONG_POLL_TIMEOUT": "2"}) as server:
         assert ask(server.port, "PUT", STREAM, b"data", Content_Type="text/plain").status == 201
         yield server
 

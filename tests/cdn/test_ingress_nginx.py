@@ -108,8 +108,8 @@ def test_an_ingress_read_timeout_below_the_long_poll_gives_504(
     ("settings", "seconds"),
     [
         (Settings(), "65"),
-        (Settings(long_poll_timeout=60), "105"),
-        (Settings(sse_heartbeat=120), "360"),
+        (Settings(live={"long_poll_timeout": 60}), "105"),
+        (Settings(live={"sse_heartbeat": 120}), "360"),
     ],
     ids=["default", "poll", "heartbeat"],
 )

@@ -113,7 +113,7 @@ async def test_a_page_can_read_what_it_gets_while_all_gateways_hang(
 
 @pytest.mark.parametrize("name", ["haproxy", "caddy"])
 async def test_events_whose_gateway_hangs_end_when_heartbeats_fail_to_come(name: str) -> None:
-    environment = {"HEADGATE_SSE_HEARTBEAT": "1"}
+    environment = {"HEADGATE_LIVE__SSE_HEARTBEAT": "1"}
     one = Headgate(environment=environment)
     with (
         contextlib.closing(one.start()),

@@ -81,7 +81,7 @@ def test_caddy_ends_a_request_whose_body_stops(
     if of_the_front:
         monkeypatch.setenv("PATH", f"{find_caddy().parent}:{os.environ['PATH']}")
     port, settings = free_port(), load(None, {}, {})
-    with headgate(environment={"HEADGATE_BODY_TIMEOUT": "0.5"}) as gateway:
+    with headgate(environment={"HEADGATE_HTTP__BODY_TIMEOUT": "0.5"}) as gateway:
         files = Candidate("caddy").files(port, Behind(gateway.port, settings))
         with started(ENGINES["caddy"], files, port), Wire(port) as stalled:
             stalled.send(HALF)

@@ -49,8 +49,8 @@ TWICE = """async (url) => {
 @pytest.fixture(scope="module")
 def origin(processes: None) -> Iterator[HeadgateOrigin]:
     routes = [
-        {"prefix": NO_CACHE, "origin": "memory:"},
-        {"prefix": MAX_AGE, "origin": "memory:", "tail_directive": "max-age=0"},
+        {"prefix": NO_CACHE, "storage": "memory:"},
+        {"prefix": MAX_AGE, "storage": "memory:", "tail_directive": "max-age=0"},
     ]
     with telling_who() as readers_port:
         started = HeadgateOrigin(readers_port, POLL_S, (), ("*",), private=routes)

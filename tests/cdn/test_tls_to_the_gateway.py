@@ -51,7 +51,7 @@ def gateways(processes: None, tmp_path_factory: pytest.TempPathFactory) -> Itera
         "another authority": others.issue(hosts=hosts).write(folder, "authority"),
     }
     with ExitStack() as end:
-        newest = {"HEADGATE_TLS_MINIMUM_VERSION": "1.3"}
+        newest = {"HEADGATE_TLS__MINIMUM_VERSION": "1.3"}
         servers = {
             name: Headgate(environment={**newest, **paths.settings()})
             for name, paths in files.items()
@@ -60,7 +60,7 @@ def gateways(processes: None, tmp_path_factory: pytest.TempPathFactory) -> Itera
             end.callback(server.close)
             server.start()
         # With streams in a Redis, a file may lead to several gateways.
-        of_many = {"HEADGATE_ORIGIN": "redis://127.0.0.1:1", **files["right"].settings()}
+        of_many = {"HEADGATE_STORAGE": "redis://127.0.0.1:1", **files["right"].settings()}
         settings = load(None, of_many, {})
         yield Gateways(ours.file, settings, {name: one.port for name, one in servers.items()})
 

@@ -43,7 +43,7 @@ def test_the_checker_of_each_proxy_accepts_its_rendered_file(name: str, standalo
 
 @pytest.mark.usefixtures("processes")
 def test_checking_a_file_after_a_change_of_settings_shows_a_difference() -> None:
-    report = check(render(NGINX, HERE), Settings(long_poll_timeout=40))
+    report = check(render(NGINX, HERE), Settings(live={"long_poll_timeout": 40}))
     assert "\n-    proxy_read_timeout 67s;" in report.difference
     assert "\n+    proxy_read_timeout 87s;" in report.difference
     assert report.accepted
@@ -82,7 +82,7 @@ def test_an_explicit_upstream_equal_to_the_default_is_kept_by_a_check() -> None:
 
 @pytest.mark.usefixtures("processes")
 def test_a_changed_setting_unused_by_the_file_is_no_difference() -> None:
-    assert check(render(NGINX, HERE), Settings(sse_max_age=300)).difference == ""
+    assert check(render(NGINX, HERE), Settings(live={"sse_max_age": 300})).difference == ""
 
 
 @pytest.mark.usefixtures("processes")

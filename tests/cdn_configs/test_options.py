@@ -27,6 +27,7 @@ from gateway.features.issued_tokens import new_keys, written
 from gateway.protocol.http.forwarding import IdentityHeaders
 from gateway.settings import Address, Route, Settings
 from gateway.settings.arrays.proxy_route import ProxySettings
+from tests.support.given_settings import at
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,12 +43,11 @@ def test_cdn_options_take_times_prefixes_and_upstream_from_the_settings() -> Non
     settings = Settings(
         listen=Address("0.0.0.0", 4000),
         auth=("none",),
-        long_poll_timeout=29.5,
-        sse_heartbeat=0.5,
         routes=(
-            Route(prefix="/a", origin="memory:"),
-            Route(prefix="/a/long", origin="file:./streams", tail_max_age=0),
+            Route(prefix="/a", storage="memory:"),
+            Route(prefix="/a/long", storage="file:./streams", tail_max_age=0),
         ),
+        live={"long_poll_timeout": 29.5, "sse_heartbeat": 0.5},
     )
     assert from_settings(settings) == Options(
         upstream="127.0.0.1:4000",
@@ -71,7 +71,7 @@ def test_the_pattern_of_own_logs_matches_only_their_paths_and_none_of_an_http_or
     path: str, is_own: bool
 ) -> None:
     own, http = ("/a", "/a.b", "/http/own"), ("/a/http", "/http")
-    routes = [Route(prefix=one, origin="memory:") for one in own]
+    routes = [Route(prefix=one, storage="memory:") for one in own]
     routes += [Route(prefix=one, origin="http://127.0.0.1:1") for one in http]
     options = from_settings(Settings(routes=tuple(routes)))
     assert set(options.own_logs) == set(own)
@@ -90,7 +90,7 @@ def test_a_proxy_below_an_own_log_is_not_of_it(tmp_path: Path) -> None:
     proxy = ProxySettings(
         prefix="/a/proxy", streams="/a/answers", allow=("example.com",), secret_file=str(secret)
     )
-    routes = (Route(prefix="/a", origin="memory:"),)
+    routes = (Route(prefix="/a", storage="memory:"),)
     options = from_settings(Settings(routes=routes, proxies=(proxy,)))
     paths = ("/a/s", "/a/proxy/s", "/a/answers/s")
     assert [bool(re.search(options.own_paths, path)) for path in paths] == [True, False, True]
@@ -117,7 +117,7 @@ def test_cdn_options_take_only_public_keys_from_the_keys_file(tmp_path: Path) ->
     keys = content["keys"]
     assert isinstance(keys, list)
     file.write_bytes(written(content))
-    settings = Settings(keys_file=str(file), read_token_max_age=60)
+    settings = Settings(credentials={"keys_file": str(file), "read_token_max_age": 60})
     options = from_settings(settings, credentials="verified")
     signing = [key for key in keys if key["kty"] == "OKP"]
     assert [key.kid for key in options.read_keys] == [key["kid"] for key in signing]
@@ -133,7 +133,9 @@ def test_cdn_options_take_only_public_keys_from_the_keys_file(tmp_path: Path) ->
 
 def test_cdn_options_read_the_keys_file_only_with_credentials_verified(tmp_path: Path) -> None:
     """So that no other file is another after a rotation; nor is the file of keys looked at."""
-    settings = Settings(keys_file=str(tmp_path / "none.json"), read_token_max_age=60)
+    settings = Settings(
+        credentials={"keys_file": str(tmp_path / "none.json"), "read_token_max_age": 60}
+    )
     for credentials in CREDENTIAL_MODES:
         if credentials != "verified":
             assert from_settings(settings, credentials=credentials) == from_settings(
@@ -182,7 +184,7 @@ def test_the_default_upstream_is_the_listen_address(listen: Address, upstream: s
 def test_sites_is_set_only_if_cors_allows_some_origins(
     allowed: tuple[str, ...], sites: bool
 ) -> None:
-    assert from_settings(Settings(cors_origins=allowed)).sites is sites
+    assert from_settings(Settings(http={"cors_origins": allowed})).sites is sites
 
 
 def test_told_apart_is_set_if_an_http_origin_gets_identity_headers() -> None:
@@ -191,7 +193,7 @@ def test_told_apart_is_set_if_an_http_origin_gets_identity_headers() -> None:
     def told_apart(*dropped: str) -> bool:
         http = Route(prefix="/a", origin="http://127.0.0.1:1", drop_headers=dropped)
         return from_settings(
-            Settings(routes=(http, Route(prefix="/b", origin="memory:")))
+            Settings(routes=(http, Route(prefix="/b", storage="memory:")))
         ).told_apart
 
     assert not from_settings(Settings()).told_apart
@@ -219,7 +221,7 @@ def test_identity_headers_of_an_origin_route_exclude_the_dropped_ones() -> None:
 def test_an_identity_header_dropped_by_one_route_still_counts_for_another() -> None:
     routes = (
         Route(prefix="/a", origin="https://one.example", drop_headers=("Cookie",)),
-        Route(prefix="/b", origin="memory:"),
+        Route(prefix="/b", storage="memory:"),
     )
     known = from_settings(Settings(routes=routes)).identity_headers
     assert sorted(known) == sorted(("Authorization", "Cookie", *ORIGINS_IDENTITY))
@@ -306,7 +308,7 @@ def test_an_upstream_may_begin_with_its_scheme(scheme: str) -> None:
     assert (options.upstream, options.scheme) == ("gateway:80", scheme)
     with pytest.raises(Refused, match="--upstream may begin with http:// or https://"):
         from_settings(Settings(), upstream="ftp://gateway:80")
-    several = Settings(origin="redis://127.0.0.1")
+    several = Settings(storage="redis://127.0.0.1")
     for text in (f"{scheme}://a:1,b:2", f"{scheme}://a:1,{scheme}://b:2"):
         options = from_settings(several, upstream=text)
         assert (options.upstream, options.scheme) == ("a:1,b:2", scheme)
@@ -400,7 +402,7 @@ def test_one_cookie_counts_below_own_prefixes_without_an_http_origin_below_them(
     own: tuple[str, ...], origins: tuple[str, ...], trees: tuple[str, ...]
 ) -> None:
     routes = (
-        *(Route(prefix=prefix, origin="memory:") for prefix in own),
+        *(Route(prefix=prefix, storage="memory:") for prefix in own),
         *(Route(prefix=prefix, origin="https://one.example") for prefix in origins),
     )
     options = from_settings(Settings(routes=routes))
@@ -423,7 +425,7 @@ def test_one_cookie_counts_below_own_prefixes_without_an_http_origin_below_them(
 def test_several_gateways_are_refused_for_a_log_that_belongs_to_one(
     origin: str, refusal: str | None
 ) -> None:
-    settings = Settings(routes=(Route(prefix="/v1", origin=origin),))
+    settings = Settings(routes=(Route(prefix="/v1", **at(origin)),))
     if refusal is None:
         options = from_settings(settings, upstream="a:1,[::1]:2")
         assert [(one.host, one.port) for one in options.upstreams] == [("a", 1), ("::1", 2)]
@@ -458,5 +460,5 @@ def test_a_list_of_gateways_with_a_mistake_is_refused(text: str) -> None:
 def test_an_edge_waits_for_an_answer_for_as_long_as_the_gateway_may_take(
     origin: str, timeouts: dict[str, float], seconds: int
 ) -> None:
-    route = Route(prefix="/v1", origin=origin, **timeouts)
+    route = Route(prefix="/v1", **at(origin), **timeouts)
     assert from_settings(Settings(routes=(route,))).answer_s == seconds

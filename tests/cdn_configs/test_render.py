@@ -74,12 +74,12 @@ NARROW = Target(
         (
             Options(host=HOST, poll_s=21),
             "narrow cannot hold long-polls of 21 s: it ends what takes longer; "
-            "set long_poll_timeout to at most 20",
+            "set live.long_poll_timeout to at most 20",
         ),
         (
             Options(host=HOST, heartbeat_s=31),
             "narrow cannot pass on SSE with heartbeats every 31 s: it ends what is silent; set "
-            "sse_heartbeat to at most 30",
+            "live.sse_heartbeat to at most 30",
         ),
         (
             Options(host=HOST, shield="eu-central-1"),
@@ -104,7 +104,7 @@ NARROW = Target(
         (
             Options(host=HOST, sites=True),
             "narrow cannot keep the answers for one web site apart from those for another: set "
-            "cors_origins to *",
+            "http.cors_origins to *",
         ),
         (
             Options(host=HOST, tail_s=0),
@@ -165,12 +165,16 @@ SECURE = Options(host=HOST, upstream="gateway.example.com:4437", tls=True)
         ),
         ("fastly", {"upstream_ca": "/a.pem"}, "has no --upstream-ca: the file trusts the public"),
         ("vercel", {"upstream_name": "a.b"}, "has no --upstream-name: it trusts the public"),
-        ("haproxy", {"client_certificates": True}, "has no certificate of its own, which tls_cl"),
+        (
+            "haproxy",
+            {"client_certificates": True},
+            "has no certificate of its own, which tls",
+        ),
         (
             "caddy",
             {"tls": False, "upstream_ca": "/a.pem"},
             "speaks plain HTTP to this gateway, where --upstream-ca has no meaning: set "
-            "tls_certificate, or give --upstream https://HOST:PORT",
+            "tls.certificate, or give --upstream https://HOST:PORT",
         ),
     ],
     ids=[
@@ -359,8 +363,10 @@ def _template(one: Target) -> Path:
 @pytest.mark.parametrize(
     ("values", "sentence"),
     [
-        ({"own_logs": ()}, "shares the streams of own logs only"),
-        ({}, "has nothing to verify read tokens by: set keys_file"),
+        pytest.param({"own_logs": ()}, "shares the streams of own logs only", id="no-own-log"),
+        pytest.param(
+            {}, "has nothing to verify read tokens by: set credentials.keys_file", id="no-keys"
+        ),
     ],
 )
 def test_credentials_verified_without_keys_or_own_logs_is_refused(

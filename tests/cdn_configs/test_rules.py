@@ -12,7 +12,7 @@ from gateway.settings import Route
 
 def test_the_rules_store_responses_without_news_as_long_as_the_gateway_allows() -> None:
     assert f"max-age={RULES.moment_s}\r\n" in cache_headers.EDGE_SECOND
-    assert Route(prefix="/a", origin="memory:").tail_max_age == RULES.moment_s
+    assert Route(prefix="/a", storage="memory:").tail_max_age == RULES.moment_s
 
 
 def test_the_rules_store_long_poll_data_until_its_cursor_has_passed() -> None:

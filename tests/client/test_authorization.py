@@ -74,7 +74,7 @@ def issuer(tmp_path: Path) -> Issuer:
 
 @pytest.fixture
 def guarded(processes: None, issuer: Issuer) -> Iterator[Headgate]:
-    environment = {"HEADGATE_AUTH": "tokens", "HEADGATE_TOKENS_FILE": str(issuer.path)}
+    environment = {"HEADGATE_AUTH": "tokens", "HEADGATE_CREDENTIALS__TOKENS_FILE": str(issuer.path)}
     with headgate_server(environment=environment) as server:
         yield server
 

@@ -182,7 +182,7 @@ async def test_the_documented_example_of_a_run_resumes_after_a_502(
 async def test_with_http1_a_seventh_tab_waits_without_an_error_and_all_posts_hang(
     browser: Browser,
 ) -> None:
-    with headgate(environment={"HEADGATE_SSE_MAX_AGE": "600"}) as server:
+    with headgate(environment={"HEADGATE_LIVE__SSE_MAX_AGE": "600"}) as server:
         async with tabs(browser, server, server.url, {}) as (pages, url):
             *six, seventh = pages
             for page in six:

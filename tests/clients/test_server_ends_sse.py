@@ -46,7 +46,7 @@ READERS: Sequence[tuple[Read, Mode]] = (
 async def test_official_clients_resume_after_each_end_of_an_sse_response() -> None:
     tokens = cut_into_tokens(make_text(SEED, 1 << 20), SEED, 13)
     written: list[bytes] = []
-    with headgate(environment={"HEADGATE_SSE_MAX_AGE": str(SSE_MAX_AGE_S)}) as server:
+    with headgate(environment={"HEADGATE_LIVE__SSE_MAX_AGE": str(SSE_MAX_AGE_S)}) as server:
         url = f"{server.streams}/text"
         await create_stream(url, CONTENT_TYPE)
         writer = TokenWriter(url, CONTENT_TYPE)

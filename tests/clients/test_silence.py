@@ -68,7 +68,7 @@ def text(events: list[list[str]]) -> str:
 @pytest.mark.parametrize("query", [LIVE, VIEW])
 async def test_no_client_sees_an_event_in_the_silence_of_a_stream(query: str) -> None:
     readers = f'headgate_live_readers{{mode="sse",route="/v1/stream"}} {READERS[query]}.0'
-    with headgate(environment={"HEADGATE_SSE_HEARTBEAT": str(HEARTBEAT_S)}) as server:
+    with headgate(environment={"HEADGATE_LIVE__SSE_HEARTBEAT": str(HEARTBEAT_S)}) as server:
         stream = f"{server.streams}/s"
         url = f"{stream}?{query}"
         async with aiohttp.ClientSession() as http:

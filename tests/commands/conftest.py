@@ -137,7 +137,7 @@ class Stream:
 @pytest.fixture(scope="module")
 def server(processes: None) -> Iterator[Headgate]:
     """A Headgate in memory, with long-polls of one second."""
-    with headgate(arguments=["--long-poll-timeout", "1"]) as server:
+    with headgate(environment={"HEADGATE_LIVE__LONG_POLL_TIMEOUT": "1"}) as server:
         yield server
 
 

@@ -70,7 +70,7 @@ class Seen(NamedTuple):
 
 @contextlib.asynccontextmanager
 async def opened(origin: str) -> AsyncIterator[Log]:
-    log = log_for(Route.of({"prefix": "/copied", "origin": origin}))
+    log = log_for(Route.of({"prefix": "/copied", "storage": origin}))
     await log.open()
     try:
         yield log

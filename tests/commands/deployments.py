@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 # Streams that an examination makes on a way without a fault.
 MADE = 19
 POLL_S = 6.0
-ARGUMENTS = ["--long-poll-timeout", f"{POLL_S:g}"]
-ENVIRONMENT = {"HEADGATE_SSE_HEARTBEAT": "1"}
+WAITS = {"HEADGATE_LIVE__LONG_POLL_TIMEOUT": f"{POLL_S:g}"}
+ENVIRONMENT = {"HEADGATE_LIVE__SSE_HEARTBEAT": "1"}
 PRIVATE: set[Check] = {"reader-key", "verified", "private reads"}
 COMPARED: set[Check] = {"configuration"}  # with a rendered file, where one is given
 BESIDE: set[Check] = {"one server", "sent once", "waiting readers", "rate limit"}

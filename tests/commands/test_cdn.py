@@ -21,7 +21,7 @@ HOST = "streams.example.com"
 SETTINGS = """
 listen = "10.0.0.5:4000"
 auth = "none"
-long_poll_timeout = 30
+live.long_poll_timeout = 30
 [[routes]]
 prefix = "/chat"
 origin = "https://streams.example.com"

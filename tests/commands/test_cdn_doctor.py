@@ -15,11 +15,11 @@ from gateway.tools.cdn_doctor.finding import CheckVerdict
 from tests.commands.conftest import TOKEN, CommandLine
 from tests.commands.deployments import (
     ALL,
-    ARGUMENTS,
     ENVIRONMENT,
     MADE,
     POLL_S,
     PRIVATE,
+    WAITS,
     examined,
     finding,
     names_of_streams,
@@ -43,7 +43,7 @@ MADE_WITH_CREDENTIALS = MADE + 2
 
 @pytest.fixture(scope="module")
 def server(processes: None) -> Iterator[Headgate]:
-    with headgate(arguments=ARGUMENTS, environment=ENVIRONMENT) as server:
+    with headgate(environment={**WAITS, **ENVIRONMENT}) as server:
         yield server
 
 
@@ -55,7 +55,9 @@ def invoke(*arguments: str, **environment: str) -> tuple[int, str]:
 
 @pytest.mark.usefixtures("processes")
 async def test_a_429_of_the_server_is_reported_with_the_limit_that_it_names() -> None:
-    with headgate(environment={**ENVIRONMENT, "HEADGATE_MAX_CLIENT_APPENDS": "2"}) as limited:
+    with headgate(
+        environment={**ENVIRONMENT, "HEADGATE_LIMITS__MAX_CLIENT_APPENDS": "2"}
+    ) as limited:
         examination = await examined(limited.streams)
     limit = finding(examination, "rate limit")
     assert (limit.verdict, limit.advice) == (CheckVerdict.FAIL, "server limit")

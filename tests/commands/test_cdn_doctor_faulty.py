@@ -96,7 +96,7 @@ CHANGED: dict[str, Changed] = {
 async def test_the_doctor_names_exactly_the_fault_of_each_faulty_deployment(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("HEADGATE_SSE_HEARTBEAT", "1")
+    monkeypatch.setenv("HEADGATE_LIVE__SSE_HEARTBEAT", "1")
     async with contextlib.AsyncExitStack() as end:
         origin = end.enter_context(headgate_origin(POLL_S))
         ports = {name: end.enter_context(one.started(origin)) for name, one in CHANGED.items()}

@@ -12,9 +12,9 @@ from gateway.tools.cdn_doctor.examination import Unusable
 from gateway.tools.cdn_doctor.finding import CheckVerdict
 from tests.commands.deployments import (
     ALL,
-    ARGUMENTS,
     ENVIRONMENT,
     MADE,
+    WAITS,
     examined,
     failures,
     finding,
@@ -97,7 +97,7 @@ async def behind(
 
 @pytest.fixture(scope="module")
 def gateway(processes: None) -> Iterator[Headgate]:
-    with headgate(arguments=ARGUMENTS, environment=ENVIRONMENT) as gateway:
+    with headgate(environment={**WAITS, **ENVIRONMENT}) as gateway:
         yield gateway
 
 

@@ -15,7 +15,7 @@ import pytest
 from gateway.tools.cdn_doctor import examination, probe_sender
 from gateway.tools.cdn_doctor.finding import CheckVerdict
 from tests.commands.deployments import (
-    ARGUMENTS,
+    WAITS,
     examined,
     examined_together,
     failures,
@@ -238,8 +238,8 @@ async def test_the_doctor_names_faults_of_configurations_written_blind(
     monkeypatch.setattr(examination, "CHECKS", tuple(rows))
     lines = {f"n{turn}": lines for turn, (lines, _) in enumerate(NGINX.values())}
     async with contextlib.AsyncExitStack() as end:
-        gateway = end.enter_context(headgate(arguments=ARGUMENTS))
-        other = end.enter_context(headgate(arguments=ARGUMENTS))
+        gateway = end.enter_context(headgate(environment=WAITS))
+        other = end.enter_context(headgate(environment=WAITS))
         ports = end.enter_context(nginx(tmp_path, gateway.port, lines))
         ports = dict(zip(NGINX, ports.values(), strict=True))
         ports |= end.enter_context(haproxy(gateway.port, other.port))
@@ -269,10 +269,10 @@ async def test_the_doctor_names_a_hop_that_ignores_vary_where_pages_are_named(
 ) -> None:
     rows = [row for row in examination.CHECKS if "CORS" in row.finds]
     monkeypatch.setattr(examination, "CHECKS", tuple(rows))
-    environment = {"HEADGATE_CORS_ORIGINS": ",".join(ORIGINS)}
+    environment = {"HEADGATE_HTTP__CORS_ORIGINS": ",".join(ORIGINS)}
     lines = {f"n{turn}": lines for turn, (lines, *_) in enumerate(LISTED.values())}
     with (
-        headgate(arguments=ARGUMENTS, environment=environment) as gateway,
+        headgate(environment={**WAITS, **environment}) as gateway,
         nginx(tmp_path, gateway.port, lines) as ports,
     ):
         urls = [f"http://127.0.0.1:{port}/v1/stream" for port in ports.values()]
@@ -293,7 +293,7 @@ async def test_the_doctor_names_waiting_readers_that_use_up_the_connections_of_a
     monkeypatch.setattr(examination, "CHECKS", tuple(rows))
     monkeypatch.setattr(probe_sender, "ANSWER_S", 2.0)
     port = free_port()
-    with headgate(arguments=["--long-poll-timeout", "3"]) as gateway:
+    with headgate(environment={"HEADGATE_LIVE__LONG_POLL_TIMEOUT": "3"}) as gateway:
         few = f"listen few\n    bind 127.0.0.1:{port}\n    server one 127.0.0.1:{gateway.port}"
         with started(HAProxy(), {"configuration": f"{HAPROXY}{few} maxconn 8\n"}, port):
             found = await examined(f"http://127.0.0.1:{port}/v1/stream")

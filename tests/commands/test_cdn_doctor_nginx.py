@@ -9,7 +9,7 @@ import pytest
 from gateway.tools.cdn_doctor.hints import hint
 from gateway.tools.cdn_doctor.places import AT
 from tests.commands.deployments import (
-    ARGUMENTS,
+    WAITS,
     examined_together,
     failures,
     names_of_streams,
@@ -112,7 +112,7 @@ async def test_the_doctor_names_exactly_the_faults_of_each_nginx_configuration(
 ) -> None:
     lines = {name: lines for name, (lines, _) in SERVERS.items()}
     with (
-        headgate(arguments=ARGUMENTS, environment={"HEADGATE_SSE_HEARTBEAT": "4"}) as gateway,
+        headgate(environment={**WAITS, "HEADGATE_LIVE__SSE_HEARTBEAT": "4"}) as gateway,
         nginx(tmp_path, gateway.port, lines) as ports,
     ):
         urls = {name: f"http://127.0.0.1:{port}" for name, port in ports.items()}

@@ -55,7 +55,7 @@ async def examine(url: str, token: str | None) -> Examination:
 async def test_the_doctor_examines_shared_copies_of_readers_in_each_credentials_mode(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("HEADGATE_SSE_HEARTBEAT", "1")
+    monkeypatch.setenv("HEADGATE_LIVE__SSE_HEARTBEAT", "1")
     async with contextlib.AsyncExitStack() as end:
         origin = end.enter_context(guarded_origin(POLL_S))
         token = origin.signer.token(f"{PREFIX}/*", "a reader")

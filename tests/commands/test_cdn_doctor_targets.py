@@ -39,7 +39,7 @@ async def examine(edges: dict[str, Edge]) -> dict[str, Examination]:
 async def test_the_doctor_finds_no_fault_in_configurations_made_by_headgate(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("HEADGATE_SSE_HEARTBEAT", "1")
+    monkeypatch.setenv("HEADGATE_LIVE__SSE_HEARTBEAT", "1")
     with headgate_origin(POLL_S) as origin, contextlib.ExitStack() as end:
         found = await examine(
             {

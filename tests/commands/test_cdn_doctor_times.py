@@ -11,7 +11,7 @@ import pytest
 from gateway.tools.cdn_doctor.checks import events
 from gateway.tools.cdn_doctor.finding import CheckVerdict
 from gateway.tools.cdn_doctor.hints import hint
-from tests.commands.deployments import ARGUMENTS, ENVIRONMENT, examined, failures, finding
+from tests.commands.deployments import ENVIRONMENT, WAITS, examined, failures, finding
 from tests.commands.hop import Faults, hop
 from tests.commands.nginx import nginx
 from tests.support.ports import free_port
@@ -47,8 +47,8 @@ async def test_the_doctor_finds_a_chunk_evicted_too_early_when_it_looks_later() 
 
     keeps = Faults(keeps_for_all=True)
     forgets = Faults(keeps_for_all=True, forgets_after_s=KEPT_S)
-    low = ENVIRONMENT | {"HEADGATE_MAX_APPEND": "512KiB"}
-    with headgate(arguments=ARGUMENTS, environment=low) as gateway:
+    low = ENVIRONMENT | {"HEADGATE_LIMITS__MAX_APPEND": "512KiB"}
+    with headgate(environment={**WAITS, **low}) as gateway:
         stays, goes, unseen = await asyncio.gather(
             examine(keeps, LATER_S), examine(forgets, LATER_S), examine(forgets, 0)
         )
@@ -74,7 +74,7 @@ async def test_the_doctor_notes_an_https_url_without_http_2(
         for number, (protocol, port) in enumerate(ports.items())
     }
     with (
-        headgate(arguments=ARGUMENTS, environment=ENVIRONMENT) as gateway,
+        headgate(environment={**WAITS, **ENVIRONMENT}) as gateway,
         nginx(tmp_path, gateway.port, lines),
     ):
         old, new = await asyncio.gather(

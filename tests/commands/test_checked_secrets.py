@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.proxies.serving import proxies, written
+from tests.support.given_settings import variables
 from tests.support.processes import AT_ONCE, HEADGATE, run
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def check(environment: dict[str, str]) -> tuple[int, str]:
 def model(key: Path, auth: str = "") -> dict[str, str]:
     """Return the setting for a model with this key."""
     more = {"dialect": "openai", "key_file": str(key), **({"auth": auth} if auth else {})}
-    return {"HEADGATE_MODELS": json.dumps([{**MODEL, **more}])}
+    return {**variables({"models": [{**MODEL, **more}]})}
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o640, 0o604, 0o642])
@@ -41,11 +41,14 @@ def test_a_file_with_a_secret_is_refused_while_other_users_have_rights_in_it(
     if kind == "alert_webhook_secret_file":
         secret.write_text("whsec_" + "A" * 32)
     secret.chmod(mode)
-    webhook = {"HEADGATE_ALERT_WEBHOOK_SECRET_FILE": str(secret)}
+    webhook = {"HEADGATE_ALERTS__WEBHOOK_SECRET_FILE": str(secret)}
     environments = {
         "key_file": model(secret),
-        "secret_file": {"HEADGATE_PROXIES": proxies(tmp_path, {"auth": "none"})},
-        "alert_webhook_secret_file": {"HEADGATE_ALERT_WEBHOOK": "https://hook.example", **webhook},
+        "secret_file": variables({"proxies": proxies(tmp_path, {"auth": "none"})}),
+        "alert_webhook_secret_file": {
+            "HEADGATE_ALERTS__WEBHOOK": "https://hook.example",
+            **webhook,
+        },
     }
     status, complaints = check(environments[kind])
     sentence = f"must not be readable by other users: chmod o= {secret}"
@@ -55,7 +58,7 @@ def test_a_file_with_a_secret_is_refused_while_other_users_have_rights_in_it(
 PUBLIC = {"HEADGATE_LISTEN": "0.0.0.0:4437"}
 TOKENS = {"HEADGATE_AUTH": "tokens"}
 OPEN = {"HEADGATE_AUTH": "none"}
-FRONT = {"HEADGATE_FRONT": "s.example", "HEADGATE_FRONT_LISTEN": "0.0.0.0:8443"}
+FRONT = {"HEADGATE_FRONT": "s.example", "HEADGATE_FRONT__LISTEN": "0.0.0.0:8443"}
 
 
 @pytest.mark.parametrize(
@@ -81,5 +84,5 @@ def test_a_key_that_other_machines_could_use_without_a_credential_is_refused(
         assert status == 0, complaints
     else:
         assert status == 2
-        assert "HEADGATE_MODELS[0].key_file is" in complaints
+        assert "HEADGATE_MODELS__0__KEY_FILE is" in complaints
         assert f"everybody who reaches {reached_at} could spend what the key pays" in complaints

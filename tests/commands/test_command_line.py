@@ -15,8 +15,9 @@ from click.testing import CliRunner
 from gateway.__main__ import cli as command
 from gateway.commands.command_group import CommandGroup
 from gateway.commands.options.typed_secrets import warnings
-from gateway.settings import Settings
+from gateway.settings import describe_settings
 from tests.commands.test_cdn_doctor_times import CERTIFICATE
+from tests.support.given_settings import variables
 from tests.support.ports import free_port
 from tests.support.processes import AT_ONCE
 
@@ -141,7 +142,7 @@ TYPED = {
     "doctor cdn http://h/s --admin=http://a:hush@127.0.0.1:1 --for 1x": "or --admin-token FILE.",
     "data copy redis://:hush@127.0.0.1:1 memory:": "by a file with the whole URL, written @FILE.",
     "data copy http://a:hush@127.0.0.1:1/s memory:": "by --from-auth FILE or --to-auth FILE.",
-    "doctor redis rediss://:hush@127.0.0.1:1x": "by HEADGATE_ORIGIN or a file of settings.",
+    "doctor redis rediss://:hush@127.0.0.1:1x": "by HEADGATE_STORAGE or a file of settings.",
     **{
         f"{command} hush-hush": "no such file. A secret that is typed here stays in the shell's"
         for command in (
@@ -209,17 +210,17 @@ def test_check_prints_every_route_with_its_access(tmp_path: Path) -> None:
         listen = "[::1]:80"
         [[routes]]
         prefix = "/a"
-        origin = "memory:"
+        storage = "memory:"
         [[routes]]
         prefix = "/a/deep"
-        origin = "file:./deep"
+        storage = "file:./deep"
         auth = "tokens"
         anonymous = "read"
         """
     )
     tokens = tmp_path / "tokens.toml"
     tokens.write_text("")
-    settings = {"HEADGATE_TOKENS_FILE": str(tokens)}
+    settings = {"HEADGATE_CREDENTIALS__TOKENS_FILE": str(tokens)}
     done = checked("--config", str(config), environment=settings)
     assert done.stdout == (
         "Valid: streams on [::1]:80, console on 127.0.0.1:4439.\n"
@@ -239,8 +240,8 @@ def test_check_says_who_may_call_each_provider_and_with_whose_key(tmp_path: Path
     config = tmp_path / "h.toml"
     config.write_text(
         f"""
-        origin = "memory:"
-        tokens_file = "{tmp_path}/tokens.toml"
+        storage = "memory:"
+        credentials.tokens_file = "{tmp_path}/tokens.toml"
         [[models]]
         prefix = "/open"
         upstream = "https://a.example"
@@ -279,7 +280,7 @@ def test_check_names_a_key_file_that_the_server_would_refuse(tmp_path: Path) -> 
 @pytest.mark.usefixtures("processes")
 def test_check_reads_the_environment_and_the_config_file_named_there(tmp_path: Path) -> None:
     config = tmp_path / "h.toml"
-    config.write_text('origin = "memory:"\n')
+    config.write_text('storage = "memory:"\n')
     done = checked(environment={"HEADGATE_CONFIG": str(config), "HEADGATE_ADMIN": "localhost:1"})
     assert (done.exit_code, done.stdout, done.stderr) == (
         0,
@@ -294,12 +295,12 @@ def test_check_reads_the_environment_and_the_config_file_named_there(tmp_path: P
 def test_check_names_the_front_and_which_listeners_speak_tls(tmp_path: Path) -> None:
     subprocess.run(["openssl", *CERTIFICATE], cwd=tmp_path, capture_output=True, check=True)
     settings = {
-        "HEADGATE_ORIGIN": "memory:",
+        "HEADGATE_STORAGE": "memory:",
         "HEADGATE_AUTH": "none",
         "HEADGATE_FRONT": "streams.example.com",
-        "HEADGATE_FRONT_LISTEN": "127.0.0.1:8443",
-        "HEADGATE_ADMIN_TLS_CERTIFICATE": str(tmp_path / "tls.pem"),
-        "HEADGATE_ADMIN_TLS_KEY": str(tmp_path / "tls.key"),
+        "HEADGATE_FRONT__LISTEN": "127.0.0.1:8443",
+        "HEADGATE_ADMIN__TLS__CERTIFICATE": str(tmp_path / "tls.pem"),
+        "HEADGATE_ADMIN__TLS__KEY": str(tmp_path / "tls.key"),
     }
     first = checked(environment=settings).stdout.partition("\n")[0]
     assert first == (
@@ -312,10 +313,10 @@ def test_check_names_the_front_and_which_listeners_speak_tls(tmp_path: Path) -> 
 def test_check_prints_each_setting_with_its_source_and_no_secret_as_json(tmp_path: Path) -> None:
     config, tokens = tmp_path / "h.toml", tmp_path / "tokens.toml"
     tokens.write_text(f'{BEN}[[revoked]]\nname = "ann"\n')
-    config.write_text(f'auth = "tokens"\ntokens_file = "{tokens}"\n')
+    config.write_text(f'auth = "tokens"\ncredentials.tokens_file = "{tokens}"\n')
     environment = {
-        "HEADGATE_ORIGIN": "redis://app:s3cret@h",
-        "HEADGATE_ADMIN_TOKENS": f'[{{"name": "p", "role": "viewer", "token": "{"t" * 24}"}}]',
+        "HEADGATE_STORAGE": "redis://app:s3cret@h",
+        **variables({"admin_tokens": [{"name": "p", "role": "viewer", "token": "t" * 24}]}),
     }
     done = checked("--json", "--config", str(config), environment=environment)
 
@@ -323,11 +324,12 @@ def test_check_prints_each_setting_with_its_source_and_no_secret_as_json(tmp_pat
     assert "s3cret" not in done.stdout + done.stderr
     found = json.loads(done.stdout)
     sources = {it["key"]: (it["value"], it["source"]) for it in found["settings"]}
-    assert sources["tokens_file"] == (str(tokens), f"{config}:2")
-    assert sources["origin"] == ("redis://app:***@h:6379", "HEADGATE_ORIGIN")
-    assert sources["admin_tokens[0].token"] == ("***", "HEADGATE_ADMIN_TOKENS")
+    assert sources["credentials.tokens_file"] == (str(tokens), f"{config}:2")
+    assert sources["storage"] == ("redis://app:***@h:6379", "HEADGATE_STORAGE")
+    assert sources["admin.tokens[0].token"] == ("***", "HEADGATE_ADMIN__TOKENS__0__TOKEN")
     assert sources["workers"] == ("1", "default")
-    assert {key.partition("[")[0] for key in sources} == Settings.settings.keys()
+    declared = {it.path for it, _ in describe_settings()}
+    assert {key.partition("[")[0] for key in sources} == declared
     assert [sentence.partition(", which")[0] for sentence in found["warnings"]] == [
         f"{tokens}: revoked has the name ann"
     ]
@@ -336,7 +338,7 @@ def test_check_prints_each_setting_with_its_source_and_no_secret_as_json(tmp_pat
 def test_check_prints_one_line_per_mistake_of_a_tokens_file(tmp_path: Path) -> None:
     tokens, config = tmp_path / "tokens.toml", tmp_path / "h.toml"
     tokens.write_text('[[tokens]]\nname = "ann"\n[[tokens]]\nname = "ben"\n')
-    config.write_text(f'auth = "tokens"\ntokens_file = "{tokens}"\n')
+    config.write_text(f'auth = "tokens"\ncredentials.tokens_file = "{tokens}"\n')
     assert invoke("config", "check", "--config", str(config)) == (
         2,
         f"headgate: {tokens}:1: tokens[0].token (name ann) is missing.\n"
@@ -349,10 +351,11 @@ def test_check_prints_one_line_per_mistake_of_a_tokens_file(tmp_path: Path) -> N
     ("written", "why"), [(None, "No such file or directory"), ("x", "no certificate in it")]
 )
 @pytest.mark.parametrize(
-    ("command", "origin"), [(["config", "check"], "https://h"), (["serve"], "rediss://h")]
+    ("command", "place"),
+    [(["config", "check"], 'origin = "https://h"'), (["serve"], 'storage = "rediss://h"')],
 )
 def test_unusable_files_are_reported_together_with_all_other_mistakes(
-    command: list[str], origin: str, written: str | None, why: str, cli: CommandLine, tmp_path: Path
+    command: list[str], place: str, written: str | None, why: str, cli: CommandLine, tmp_path: Path
 ) -> None:
     authority, folder = tmp_path / "ca.pem", tmp_path / "streams"
     if written is not None:
@@ -363,14 +366,14 @@ def test_unusable_files_are_reported_together_with_all_other_mistakes(
         f"""
         [[routes]]
         prefix = "/a"
-        origin = "{origin}"
+        {place}
         tls_ca = "{authority}"
         [[routes]]
         prefix = "/b"
-        origin = "file:{folder}"
+        storage = "file:{folder}"
         [[routes]]
         prefix = "c"
-        origin = "memory:"
+        storage = "memory:"
         """
     )
     done = cli(*command, "--config", str(config))
@@ -378,13 +381,13 @@ def test_unusable_files_are_reported_together_with_all_other_mistakes(
     first, second, third = done.stderr.decode().splitlines()
     assert f"{config}:5: routes[0].tls_ca is " in first
     assert first.endswith(f", but must be a file of authorities: {authority}: {why}.")
-    assert f"{config}:8: routes[1].origin is " in second
+    assert f"{config}:8: routes[1].storage is " in second
     assert second.endswith(", but must be a folder, or nothing yet: this is a file.")
     assert f"{config}:10: routes[2].prefix is " in third
 
 
 MISTAKES = """\
-headgate: {config}:1: sse_heartbeat is 0, but must be a number of seconds, from 0.1 to 3,600.
+headgate: {config}:1: live.sse_heartbeat is 0, but must be a number of seconds, from 0.1 to 3,600.
 headgate: HEADGATE_LISTN is not a setting; the nearest is HEADGATE_LISTEN.
 """
 
@@ -395,7 +398,7 @@ def test_every_mistake_in_the_settings_is_one_sentence(
     name: str, cli: CommandLine, tmp_path: Path
 ) -> None:
     config = tmp_path / "h.toml"
-    config.write_text("sse_heartbeat = 0\n")
+    config.write_text("live.sse_heartbeat = 0\n")
     done = cli(*name.split(), "--config", str(config), environment={"HEADGATE_LISTN": "x"})
     assert (done.returncode, done.stdout) == (2, b"")
     assert done.stderr.decode() == MISTAKES.format(config=config)
@@ -406,8 +409,7 @@ def test_every_mistake_in_the_settings_is_one_sentence(
 
 @pytest.mark.usefixtures("processes")
 def test_every_flag_of_serve_is_checked_as_a_setting(cli: CommandLine) -> None:
-    arguments = ["--listen", "--admin", "--origin", "--workers", "--long-poll-timeout"]
-    arguments += ["--log-level", "--log-format"]
+    arguments = ["--listen", "--admin", "--storage", "--workers", "--auth", "--log-level"]
     done = cli("serve", *(f"{name}=?" for name in arguments))
     assert done.returncode == 2
     named = re.findall(r'^headgate: (--[a-z-]+) is "\?", but must be ', done.stderr.decode(), re.M)
@@ -418,22 +420,21 @@ def test_every_flag_of_serve_is_checked_as_a_setting(cli: CommandLine) -> None:
 def test_serve_on_a_port_in_use_prints_one_sentence(cli: CommandLine, server: Headgate) -> None:
     taken = f"127.0.0.1:{server.port}"
     done = cli(
-        "serve", "--listen", taken, "--admin", f"127.0.0.1:{free_port()}", "--origin=memory:"
+        "serve", "--listen", taken, "--admin", f"127.0.0.1:{free_port()}", "--storage=memory:"
     )
     assert (done.returncode, done.stdout) == (2, b"")
     sentence = done.stderr.decode().splitlines()[-1]
     assert sentence.startswith(f"headgate: cannot listen on {taken} (listen): ")
     assert sentence.casefold().count("address already in use") == 1
     assert sentence.endswith(
-        "; end what listens there, or choose another address, "
-        "with listen, HEADGATE_LISTEN or --listen."
+        "; end what listens there, or choose another address, with listen or HEADGATE_LISTEN."
     )
 
 
 @pytest.mark.usefixtures("processes")
 def test_serve_on_an_address_of_another_machine_prints_one_sentence(cli: CommandLine) -> None:
     ports = ["--listen", f"127.0.0.1:{free_port()}", "--admin", f"127.0.0.1:{free_port()}"]
-    done = cli("serve", *ports, "--listen", "192.0.2.1:4437", "--auth=none", "--origin=memory:")
+    done = cli("serve", *ports, "--listen", "192.0.2.1:4437", "--auth=none", "--storage=memory:")
     assert (done.returncode, done.stdout) == (2, b"")
     sentence = done.stderr.decode().splitlines()[-1]
     assert sentence.startswith("headgate: cannot listen on 192.0.2.1:4437 (listen): ")
@@ -446,7 +447,7 @@ def test_serve_with_an_impossible_data_folder_prints_one_sentence(
 ) -> None:
     (tmp_path / "file").write_text("")
     ports = [f"--{name}=127.0.0.1:{free_port()}" for name in ("listen", "admin")]
-    done = cli("serve", *ports, "--origin", f"file:{tmp_path}/file/data")
+    done = cli("serve", *ports, "--storage", f"file:{tmp_path}/file/data")
     assert (done.returncode, done.stdout) == (2, b"")
     assert done.stderr.decode().splitlines()[-1].startswith("headgate: ")
 

@@ -12,6 +12,7 @@ from gateway.settings import Settings, load
 from gateway.settings.cross_checks.dangerous_settings import dangers
 from gateway.settings.log_kinds.redis import WITHOUT_FILE
 from gateway.tools.redis_doctor.asking import servers_without_file
+from tests.support.given_settings import sections
 from tests.support.ports import free_port
 from tests.support.processes import headgate
 from tests.support.redis_groups import ClusterServers, SentinelGroup
@@ -30,7 +31,7 @@ SILENT = (
 
 
 def found(**values: object) -> list[str]:
-    return [*dangers(Settings.of({"origin": "memory:", **values}))]
+    return [*dangers(Settings.of(sections({"storage": "memory:", **values})))]
 
 
 def test_the_defaults_are_not_dangerous() -> None:
@@ -38,17 +39,17 @@ def test_the_defaults_are_not_dangerous() -> None:
 
 
 @pytest.mark.parametrize(
-    ("origin", "secret"),
+    ("storage", "secret"),
     [
         ("redis://:hush@h", "password"),
         ("redis+sentinel://h/m?sentinel_password=hush", "password"),
         ("redis://h", ""),
     ],
 )
-def test_a_secret_in_the_origin_is_dangerous_as_a_flag_alone(origin: str, secret: str) -> None:
-    assert [*dangers(load(None, {"HEADGATE_ORIGIN": origin}, {}))] == []
-    said = " ".join(dangers(load(None, {}, {"origin": origin})))
-    assert said.startswith(f"--origin: origin: a {secret} stays in the shell's") == bool(secret)
+def test_a_secret_in_the_storage_is_dangerous_as_a_flag_alone(storage: str, secret: str) -> None:
+    assert [*dangers(load(None, {"HEADGATE_STORAGE": storage}, {}))] == []
+    said = " ".join(dangers(load(None, {}, {"storage": storage})))
+    assert said.startswith(f"--storage: storage: a {secret} stays in the shell's") == bool(secret)
     assert "hush" not in said
 
 
@@ -56,25 +57,29 @@ def test_a_secret_in_the_origin_is_dangerous_as_a_flag_alone(origin: str, secret
     ("values", "said"),
     [
         pytest.param(
-            {"sse_heartbeat": 59.9, "sse_max_age": 300.0}, [], id="a-heartbeat-below-a-minute"
+            {"sse_heartbeat": 59.9, "sse_max_age": 300.0},
+            [],
+            id="a-heartbeat-below-a-minute",
         ),
         pytest.param(
-            {"sse_heartbeat": 300.0, "sse_max_age": 59.0}, [], id="streams-that-end-below-a-minute"
+            {"sse_heartbeat": 300.0, "sse_max_age": 59.0},
+            [],
+            id="streams-that-end-below-a-minute",
         ),
         pytest.param(
             {"sse_heartbeat": 60.0, "sse_max_age": 60.0},
-            [f"sse_heartbeat is 60: {SILENT}"],
+            [f"live.sse_heartbeat is 60: {SILENT}"],
             id="a-heartbeat-of-a-minute",
         ),
         pytest.param(
             {"sse_heartbeat": 90.5, "sse_max_age": 300.0},
-            [f"sse_heartbeat is 90.5: {SILENT}"],
+            [f"live.sse_heartbeat is 90.5: {SILENT}"],
             id="a-heartbeat-over-a-minute",
         ),
         pytest.param({"long_poll_timeout": 59.9}, [], id="a-long-poll-below-a-minute"),
         pytest.param(
             {"long_poll_timeout": 60.0},
-            [f"long_poll_timeout is 60: {SILENT}"],
+            [f"live.long_poll_timeout is 60: {SILENT}"],
             id="a-long-poll-of-a-minute",
         ),
     ],
@@ -93,8 +98,8 @@ def test_a_silence_that_proxies_do_not_wait_for_is_dangerous(
         pytest.param(
             "https://a.example/v1/stream",
             [
-                "public_url ends with /v1/stream, and the prefixes of routes follow it: webhooks "
-                "would name https://a.example/v1/stream/v1/stream; leave the prefix out"
+                "http.public_url ends with /v1/stream, and the prefixes of routes follow it: "
+                "webhooks would name https://a.example/v1/stream/v1/stream; leave the prefix out"
             ],
             id="the-prefix-of-a-route",
         ),
@@ -163,14 +168,14 @@ def test_a_data_folder_is_dangerous_only_if_others_can_look_into_it(
     folder.mkdir()
     folder.chmod(mode)
     sentence = (
-        f"origin: others can look into the folder {folder}, whose mode is {mode:04o}: chmod 0700 "
+        f"storage: others can look into the folder {folder}, whose mode is {mode:04o}: chmod 0700 "
         f"'{folder}', unless they should"
     )
-    assert found(origin=f"file:{folder}") == [sentence] * is_dangerous
+    assert found(storage=f"file:{folder}") == [sentence] * is_dangerous
 
 
 def test_a_folder_that_is_not_there_yet_is_not_dangerous(tmp_path: Path) -> None:
-    assert found(origin=f"file:{tmp_path}/none") == []
+    assert found(storage=f"file:{tmp_path}/none") == []
 
 
 def test_a_danger_is_named_with_the_place_of_the_setting(tmp_path: Path) -> None:
@@ -178,18 +183,18 @@ def test_a_danger_is_named_with_the_place_of_the_setting(tmp_path: Path) -> None
     folder.mkdir()
     folder.chmod(0o755)
     config.write_text(
-        "long_poll_timeout = 100\n[[routes]]\nprefix = '/a'\n"
-        f"origin = 'file:{folder}'\n[[routes]]\nprefix = '/longer'\norigin = 'memory:'\n"
+        "live.long_poll_timeout = 100\n[[routes]]\nprefix = '/a'\n"
+        f"storage = 'file:{folder}'\n[[routes]]\nprefix = '/longer'\nstorage = 'memory:'\n"
     )
     first, second = dangers(load(config, {}, {}))
-    assert first.startswith(f"{config}:1: long_poll_timeout is 100: ")
-    assert second.startswith(f"{config}:4: routes[0].origin: others can look into ")
+    assert first.startswith(f"{config}:1: live.long_poll_timeout is 100: ")
+    assert second.startswith(f"{config}:4: routes[0].storage: others can look into ")
 
 
 @pytest.mark.usefixtures("processes")
 def test_check_warns_of_dangers_and_fails_only_if_it_is_strict(cli: CommandLine) -> None:
-    environment = {"HEADGATE_LONG_POLL_TIMEOUT": "60", "HEADGATE_ORIGIN": "memory:"}
-    warning = f"HEADGATE_LONG_POLL_TIMEOUT: long_poll_timeout is 60: {SILENT}"
+    environment = {"HEADGATE_LIVE__LONG_POLL_TIMEOUT": "60", "HEADGATE_STORAGE": "memory:"}
+    warning = f"HEADGATE_LIVE__LONG_POLL_TIMEOUT: live.long_poll_timeout is 60: {SILENT}"
 
     lenient = cli("config", "check", environment=environment)
     strict = cli("config", "check", "--strict", environment=environment)
@@ -202,7 +207,7 @@ def test_check_warns_of_dangers_and_fails_only_if_it_is_strict(cli: CommandLine)
     assert (as_json.returncode, as_json.stderr) == (1, b"")
     assert json.loads(as_json.stdout)["warnings"] == [warning]
     assert (
-        cli("config", "check", "--strict", environment={"HEADGATE_ORIGIN": "memory:"}).returncode
+        cli("config", "check", "--strict", environment={"HEADGATE_STORAGE": "memory:"}).returncode
         == 0
     )
 
@@ -212,11 +217,11 @@ def test_check_warns_of_a_redis_that_keeps_no_append_only_file(
     cli: CommandLine, tmp_path: Path
 ) -> None:
     with redis_server(tmp_path, appendonly="no") as redis:
-        environment = {"HEADGATE_ORIGIN": redis.url}
+        environment = {"HEADGATE_STORAGE": redis.url}
         done = cli("config", "check", "--strict", environment=environment)
         assert (done.returncode, done.stderr.decode()) == (
             1,
-            f"headgate: warning: HEADGATE_ORIGIN: origin: {redis.address}: {WITHOUT_FILE}; "
+            f"headgate: warning: HEADGATE_STORAGE: storage: {redis.address}: {WITHOUT_FILE}; "
             "headgate doctor redis says more.\n",
         )
         redis.command("CONFIG", "SET", "appendonly", "yes")
@@ -234,7 +239,7 @@ def test_check_looks_at_a_redis_that_only_stores_subscriptions(
         done = cli("config", "check", environment=stored)
         assert f"subscriptions in {redis.url}\n" in done.stdout.decode()
         assert done.stderr.decode() == (
-            f"headgate: warning: HEADGATE_SUBSCRIPTIONS: subscriptions: {redis.address}: "
+            f"headgate: warning: HEADGATE_SUBSCRIPTIONS: subscriptions.storage: {redis.address}: "
             f"{WITHOUT_FILE}; headgate doctor redis says more.\n"
         )
         done = cli("config", "check", environment={**stored, "HEADGATE_SUBSCRIPTIONS": place})
@@ -248,7 +253,7 @@ def test_check_asks_every_primary_of_a_group_of_redis_servers(
     group: type[SentinelGroup | ClusterServers], tmp_path: Path
 ) -> None:
     with group(tmp_path) as servers:
-        route = Settings(origin=servers.url).route_table[0]
+        route = Settings(storage=servers.url).route_table[0]
         primaries = 1 if isinstance(servers, SentinelGroup) else len(servers.nodes)
         assert len(servers_without_file(route)) == primaries
 
@@ -257,11 +262,11 @@ def test_check_asks_every_primary_of_a_group_of_redis_servers(
 def test_check_says_that_a_redis_cannot_be_asked_and_accepts_the_settings(
     cli: CommandLine,
 ) -> None:
-    origin = f"redis://127.0.0.1:{free_port()}"
-    done = cli("config", "check", "--strict", environment={"HEADGATE_ORIGIN": origin})
+    storage = f"redis://127.0.0.1:{free_port()}"
+    done = cli("config", "check", "--strict", environment={"HEADGATE_STORAGE": storage})
     assert done.returncode == 0
     assert done.stderr.decode().startswith(
-        "headgate: HEADGATE_ORIGIN: origin: cannot see whether Redis keeps an append-only file: "
+        "headgate: HEADGATE_STORAGE: storage: cannot see whether Redis keeps an append-only file: "
     )
 
 
@@ -275,9 +280,9 @@ def test_a_start_logs_a_redis_that_keeps_no_append_only_file_once(tmp_path: Path
 
 @pytest.mark.usefixtures("processes")
 def test_a_start_logs_each_danger_once() -> None:
-    with headgate(arguments=["--long-poll-timeout", "60"]) as server:
+    with headgate(environment={"HEADGATE_LIVE__LONG_POLL_TIMEOUT": "60"}) as server:
         assert server.terminate() == 0
         lines = [line for line in server.output().splitlines() if "settings.dangerous" in line]
     assert [json.loads(line)["what"] for line in lines] == [
-        f"--long-poll-timeout: long_poll_timeout is 60: {SILENT}"
+        f"HEADGATE_LIVE__LONG_POLL_TIMEOUT: live.long_poll_timeout is 60: {SILENT}"
     ]

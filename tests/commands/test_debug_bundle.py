@@ -9,6 +9,7 @@ import pytest
 
 from gateway.tools.debug_bundle import LAST_BYTES, BundleParts, last_log
 from tests.commands.conftest import CommandLine
+from tests.support.given_settings import variables
 from tests.support.http1 import ask
 from tests.support.processes import ANEW, headgate
 from tests.support.waiting import wait_until
@@ -46,7 +47,7 @@ def test_a_bundle_of_a_server_on_this_machine_has_all_parts_and_no_planted_secre
     digest = CommandLine("").output("token", "hash", stdin=token.encode()).decode().strip()
     environment = {
         "XDG_RUNTIME_DIR": str(tmp_path),
-        "HEADGATE_ADMIN_TOKENS": json.dumps([{"name": "o", "token": digest, "role": "viewer"}]),
+        **variables({"admin_tokens": [{"name": "o", "token": digest, "role": "viewer"}]}),
     }
     server = headgate(environment=environment)
     with server as running:

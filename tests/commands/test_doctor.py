@@ -425,7 +425,7 @@ def test_doctor_redis_examines_each_redis_route_of_the_settings(
         wait_replicas = 1
         [[routes]]
         prefix = "/b"
-        origin = "memory:"
+        storage = "memory:"
         [[routes]]
         prefix = "/c"
         origin = "{server.url}/1"
@@ -451,7 +451,7 @@ def test_doctor_redis_examines_a_redis_that_only_stores_subscriptions(
 
 @pytest.mark.usefixtures("processes")
 def test_doctor_redis_without_a_redis_route_exits_with_2(cli: CommandLine) -> None:
-    done = cli("doctor", "redis", environment={"HEADGATE_ORIGIN": "memory:"})
+    done = cli("doctor", "redis", environment={"HEADGATE_STORAGE": "memory:"})
     assert (done.returncode, done.stdout) == (2, b"")
     assert b"no route has its streams in Redis" in done.stderr
 
@@ -532,7 +532,7 @@ def test_the_documented_redis_rights_suffice_for_a_gateway_and_the_doctor(
     server.command("ACL", "SETUSER", "headgate", "reset", *rule.split())
     server.command("ACL", "LOG", "RESET")
     login = f"redis://headgate:PASSWORD@{server.address}"
-    with headgate(login, arguments=["--long-poll-timeout", "0.2"]) as gateway:
+    with headgate(login, environment={"HEADGATE_LIVE__LONG_POLL_TIMEOUT": "0.2"}) as gateway:
         live_through(gateway.port)
         assert f"redis://headgate:***@{server.address}" in gateway.output()
         assert "PASSWORD" not in gateway.output()

@@ -141,14 +141,14 @@ def test_ls_sends_the_token_of_variable_flag_or_context(tmp_path: Path) -> None:
     token.write_text(ADMIN_TOKEN)
     digest = CommandLine("").output("token", "hash", stdin=ADMIN_TOKEN.encode()).decode().strip()
     tokens = json.dumps([{"name": "ops", "token": digest, "role": "viewer"}])
-    with headgate(environment={"HEADGATE_ADMIN_TOKENS": tokens}) as server:
+    with headgate(environment={"HEADGATE_ADMIN__TOKENS": tokens}) as server:
         cli = CommandLine(server.streams)
         cli.environment["XDG_CONFIG_HOME"] = str(tmp_path)
         cli.output("create", "a")
         refused = cli("ls", "--admin", server.admin_url)
         assert refused.returncode == 5
         assert refused.stderr.decode().endswith(
-            "(401 Unauthorized); give a token of admin_tokens by STREAM_ADMIN_TOKEN or "
+            "(401 Unauthorized); give a token of admin.tokens by STREAM_ADMIN_TOKEN or "
             "--admin-token FILE.\n"
         )
         asked = ("ls", "--admin", server.admin_url)

@@ -118,7 +118,7 @@ def test_with_several_servers_the_url_of_an_admin_listener_says_which(
 def with_routes(folder: Path, *prefixes: str) -> Iterator[Headgate]:
     """A server with these routes to logs in memory, which commands find."""
     server = Headgate(environment={"XDG_RUNTIME_DIR": str(folder)})
-    server.serve_routes(*[{"prefix": prefix, "origin": "memory:"} for prefix in prefixes])
+    server.serve_routes(*[{"prefix": prefix, "storage": "memory:"} for prefix in prefixes])
     try:
         server.start()
         wait_until(lambda: server.pid in found(folder), "it is found")
@@ -168,7 +168,7 @@ def test_after_a_reload_commands_go_to_the_routes_in_force(
         route = '[[routes]]\nprefix = "{}"\norigin = "{}"\n'
         config.write_text(route.format("/old", origin.streams))
         server = Headgate()
-        at = server.arguments.index("--origin")
+        at = server.arguments.index("--storage")
         server.arguments[at : at + 2] = ["--config", str(config), "--workers", str(workers)]
         server.environment["XDG_RUNTIME_DIR"] = str(tmp_path)
         try:

@@ -11,6 +11,7 @@ import pytest
 
 from gateway.settings import Settings, load
 from gateway.settings.reached import console_url, export_for_commands
+from tests.support.given_settings import variables
 from tests.support.http1 import ask
 from tests.support.ports import free_port
 from tests.support.processes import HEADGATE, run, start
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def settings(**environment: str) -> Settings:
-    return load(None, {f"HEADGATE_{name.upper()}": it for name, it in environment.items()}, {})
+    return load(None, variables(environment), {})
 
 
 @pytest.mark.parametrize(
@@ -53,7 +54,7 @@ def test_the_urls_shown_at_the_start_work_for_commands_and_a_browser(
     ours, theirs = pty.openpty()
     server = start(
         [
-            *(HEADGATE, "serve", "--origin", "memory:"),
+            *(HEADGATE, "serve", "--storage", "memory:"),
             *("--listen", f"127.0.0.1:{port}", "--admin", f"127.0.0.1:{admin}"),
         ],
         stderr=theirs,

@@ -33,7 +33,7 @@ def config(tmp_path: Path) -> Path:
     keys = tmp_path / "keys.json"
     assert run("keys", keys)[:2] == (0, "")
     path = tmp_path / "h.toml"
-    path.write_text(f'keys_file = "{keys}"\nread_token_max_age = 3600\n')
+    path.write_text(f'credentials.keys_file = "{keys}"\ncredentials.read_token_max_age = 3600\n')
     return path
 
 
@@ -54,7 +54,8 @@ def test_token_hash_prints_the_digest_that_a_tokens_file_takes() -> None:
 def test_token_hash_new_prints_only_the_token_on_stdout() -> None:
     status, token, said = run("hash", "--new")
     digest = sha256(token.strip().encode()).hexdigest()
-    assert (status, said) == (0, f'headgate: tokens_file has it as token = "sha256:{digest}".\n')
+    hashed = f'headgate: credentials.tokens_file has it as token = "sha256:{digest}".\n'
+    assert (status, said) == (0, hashed)
     assert len(token.strip()) == 43
     assert run("hash", "--new")[1] != token
 
@@ -87,7 +88,7 @@ def test_token_keys_makes_a_private_file_and_does_not_overwrite_it(tmp_path: Pat
         os.umask(before)
     assert (status, printed) == (0, "")
     assert said == (
-        f'headgate: {path} has new keys: name it in the settings as keys_file = "{path}".\n'
+        f'headgate: {path} has new keys: set credentials.keys_file = "{path}" in the settings.\n'
     )
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     content = path.read_bytes()
@@ -294,8 +295,11 @@ def test_token_sign_refuses_bad_arguments_with_the_reason(
 def test_token_sign_and_verify_without_a_keys_file_exit_with_2(
     command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("HEADGATE_KEYS_FILE", raising=False)
-    said = "headgate: the settings have no keys_file: make one by headgate token keys NEW_FILE.\n"
+    monkeypatch.delenv("HEADGATE_CREDENTIALS__KEYS_FILE", raising=False)
+    said = (
+        "headgate: the settings have no credentials.keys_file: "
+        "make one by headgate token keys NEW_FILE.\n"
+    )
     assert run(*command) == (2, "", said)
 
 
@@ -325,10 +329,11 @@ def test_check_reads_the_keys_file_and_the_tokens_file(config: Path, tmp_path: P
     keys.chmod(0o604)
     assert checked(config)[0] == 2
     assert checked(config)[1].endswith(f"chmod 600 {keys}.\n")
-    config.write_text(f'auth = "tokens"\ntokens_file = "{tokens}"\n')
+    config.write_text(f'auth = "tokens"\ncredentials.tokens_file = "{tokens}"\n')
     assert checked(config) == (
         2,
-        f"headgate: {config}:2: tokens_file: {tokens} cannot be read: No such file or directory.\n",
+        f"headgate: {config}:2: credentials.tokens_file: {tokens} cannot be read: No such file or "
+        "directory.\n",
     )
     tokens.write_text("[[tokens]]\nname = 'a'\ntoken = 'secret'\nrole = 'r'\n")
     assert checked(config) == (
@@ -341,15 +346,19 @@ def test_check_reads_the_keys_file_and_the_tokens_file(config: Path, tmp_path: P
 
 @pytest.mark.parametrize(
     ("kind", "needed"),
-    [("tokens", "tokens_file"), ("jwt", "jwt_issuers"), ("read-tokens", "keys_file")],
+    [
+        ("tokens", "credentials.tokens_file"),
+        ("jwt", "credentials.jwt_issuers"),
+        ("read-tokens", "credentials.keys_file"),
+    ],
 )
 def test_check_refuses_an_auth_kind_without_the_setting_it_needs(
     tmp_path: Path, kind: str, needed: str
 ) -> None:
     config = tmp_path / "h.toml"
-    config.write_text(f'auth = ["{kind}"]\norigin = "memory:"\n')
+    config.write_text(f'auth = ["{kind}"]\nstorage = "memory:"\n')
     assert checked(config) == (2, f"headgate: {config}:1: auth has {kind}, which needs {needed}.\n")
-    config.write_text(f'[[routes]]\nprefix = "/a"\norigin = "memory:"\nauth = ["{kind}"]\n')
+    config.write_text(f'[[routes]]\nprefix = "/a"\nstorage = "memory:"\nauth = ["{kind}"]\n')
     told = f"headgate: {config}:4: routes[0].auth has {kind}, which needs {needed}.\n"
     assert checked(config) == (2, told)
 
@@ -361,7 +370,7 @@ def test_token_verify_accepts_a_public_keys_file_that_all_may_read(
     public = tmp_path / "public.json"
     public.write_text(run("keys", tmp_path / "keys.json", "--public")[1])
     public.chmod(0o644)
-    config.write_text(f'keys_file = "{public}"\n')
+    config.write_text(f'credentials.keys_file = "{public}"\n')
     assert run("verify", "--config", config, typed=token)[0] == 0
 
 
@@ -375,7 +384,7 @@ def test_token_rotate_raises_the_version_and_keeps_mode_and_link_of_the_file(
     real.write_text("# mine\n")
     real.chmod(0o640)
     link.symlink_to(real)
-    config.write_text(f'auth = "tokens"\ntokens_file = "{link}"\n')
+    config.write_text(f'auth = "tokens"\ncredentials.tokens_file = "{link}"\n')
     for version in (1, 2):
         said = f"headgate: {STREAM} has version {version} of its reader key within a second.\n"
         assert run("rotate", "--config", config, STREAM) == (0, "", said)
@@ -392,7 +401,7 @@ def test_token_rotate_raises_the_version_and_keeps_mode_and_link_of_the_file(
 def test_a_failed_token_rotate_leaves_the_tokens_file_unchanged(tmp_path: Path) -> None:
     file, config = tmp_path / "tokens.toml", tmp_path / "h.toml"
     file.write_text("wrong")
-    config.write_text(f'auth = "tokens"\ntokens_file = "{file}"\n')
+    config.write_text(f'auth = "tokens"\ncredentials.tokens_file = "{file}"\n')
     status, _, said = run("rotate", "--config", config, STREAM)
     assert (status, said.count("\n"), file.read_text()) == (2, 1, "wrong")
     config.write_text("")
@@ -405,7 +414,7 @@ def test_a_failed_token_rotate_leaves_the_tokens_file_unchanged(tmp_path: Path) 
 def test_token_revoke_adds_an_entry_and_says_so(tmp_path: Path) -> None:
     tokens, config = tmp_path / "tokens.toml", tmp_path / "h.toml"
     tokens.write_text("# mine\n")
-    config.write_text(f'auth = ["tokens"]\ntokens_file = "{tokens}"\n')
+    config.write_text(f'auth = ["tokens"]\ncredentials.tokens_file = "{tokens}"\n')
     done = run("revoke", "--config", config, "jti", "x")
     assert done == (0, "", "headgate: jti x is revoked within a second.\n")
     assert tokens.read_text() == '# mine\n\n[[revoked]]\njti = "x"\n'
@@ -428,7 +437,7 @@ def test_token_revoke_refuses_what_the_file_cannot_have(
 ) -> None:
     tokens, config = tmp_path / "tokens.toml", tmp_path / "h.toml"
     tokens.write_text("")
-    config.write_text(f'auth = ["tokens"]\ntokens_file = "{tokens}"\n')
+    config.write_text(f'auth = ["tokens"]\ncredentials.tokens_file = "{tokens}"\n')
     status, printed, stderr = run("revoke", "--config", config, *arguments)
     assert (status, printed, said in stderr) == (2, "", True), stderr
     assert tokens.read_text() == ""
@@ -436,4 +445,4 @@ def test_token_revoke_refuses_what_the_file_cannot_have(
 
 def test_token_revoke_without_a_tokens_file_says_where_revocations_stand(config: Path) -> None:
     status, _, said = run("revoke", "--config", config, "jti", "x")
-    assert (status, "have no tokens_file" in said) == (2, True)
+    assert (status, "have no credentials.tokens_file" in said) == (2, True)

@@ -32,7 +32,7 @@ def refused(*words: str, folder: Path) -> str:
 def test_a_missing_relative_tokens_file_is_reported_with_its_whole_path(tmp_path: Path) -> None:
     settings = tmp_path / "settings" / "headgate.toml"
     settings.parent.mkdir()
-    settings.write_text('tokens_file = "tokens.toml"\nauth = ["tokens"]\n')
+    settings.write_text('credentials.tokens_file = "tokens.toml"\nauth = ["tokens"]\n')
     (settings.parent / "tokens.toml").touch()
     assert refused("config", "check", "--config", "settings/headgate.toml", folder=tmp_path) == (
         f"headgate: settings/headgate.toml:1: tokens_file: {tmp_path}/tokens.toml cannot be read: "
@@ -52,10 +52,10 @@ streams = "/v1/stream/answers"
 @pytest.mark.parametrize(
     ("settings", "place"),
     [
-        ("tls_certificate = 'c.pem'", "c.pem cannot be read: No such file or directory"),
-        ("tls_certificate = 'a.pem'\ntls_key = 'c.key'", "c.key cannot be read: No such file"),
+        ("tls.certificate = 'c.pem'", "c.pem cannot be read: No such file or directory"),
+        ("tls.certificate = 'a.pem'\ntls.key = 'c.key'", "c.key cannot be read: No such file"),
         (
-            "tls_certificate = 'a.pem'\ntls_key = 'a.key'\ntls_client_ca = 'ca.pem'",
+            "tls.certificate = 'a.pem'\ntls.key = 'a.key'\ntls.client_ca = 'ca.pem'",
             "ca.pem: No such file",
         ),
         (f"{MODEL}key_file = 'k'", ""),
@@ -95,7 +95,7 @@ def test_a_closed_data_folder_is_named_with_the_user_who_must_be_able_to_write(
     assert (
         f"{data} cannot be used: Permission denied; user {os.geteuid()}, who runs Headgate, has to "
         "be able to write there"
-    ) in refused("serve", "--origin", f"file:{data}", folder=tmp_path)
+    ) in refused("serve", "--storage", f"file:{data}", folder=tmp_path)
 
 
 @pytest.mark.parametrize("mode", [0o000, 0o444], ids=["unreadable", "read-only"])
@@ -104,7 +104,7 @@ def test_an_unusable_data_file_is_named_and_not_its_folder(mode: int, tmp_path: 
     data.parent.mkdir(mode=0o700)
     data.touch()
     data.chmod(mode)
-    said = refused("serve", "--origin", f"file:{data.parent}", folder=tmp_path)
+    said = refused("serve", "--storage", f"file:{data.parent}", folder=tmp_path)
     assert (
         f"{data} cannot be used: Permission denied; user {os.geteuid()}, who runs Headgate, has to "
         "be able to read and write it"
@@ -114,10 +114,10 @@ def test_an_unusable_data_file_is_named_and_not_its_folder(mode: int, tmp_path: 
 @pytest.mark.parametrize(
     ("settings", "setting"),
     [
-        ("tls_certificate = 'a.pem'\ntls_key = 'pipe'\n", "tls_key"),
-        ("tls_certificate = 'pipe'\ntls_key = 'a.pem'\n", "tls_certificate"),
-        ("front = 'h.example'\nfront_acme_root = 'pipe'\n", "front_acme_root"),
-        ("front = 'h.example'\nfront_acme_root = 'none'\n", "front_acme_root"),
+        ("tls.certificate = 'a.pem'\ntls.key = 'pipe'\n", "tls_key"),
+        ("tls.certificate = 'pipe'\ntls.key = 'a.pem'\n", "tls_certificate"),
+        ("front = 'h.example'\nfront.acme_root = 'pipe'\n", "front_acme_root"),
+        ("front = 'h.example'\nfront.acme_root = 'none'\n", "front_acme_root"),
     ],
     ids=["key", "certificate", "root", "missing-root"],
 )

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 SUITE = ROOT / "tests" / "conformance" / "suite"
 SUITE_TIMEOUT_S = 400
-ARGUMENTS = ("--long-poll-timeout", "2")
+WAITS = {"HEADGATE_LIVE__LONG_POLL_TIMEOUT": "2"}
 PASSED = 332
 SUBSCRIPTION_TESTS = 6  # beside those
 SUBSCRIPTIONS = "Reserved subscription APIs"  # their group
@@ -43,7 +43,7 @@ def test_the_official_conformance_suite_passes_on_memory_and_file(
     scheme: str, tmp_path: Path
 ) -> None:
     origin = "memory:" if scheme == "memory" else f"file:{tmp_path / 'log'}"
-    with headgate(origin, arguments=ARGUMENTS) as server:
+    with headgate(origin, environment=WAITS) as server:
         results = run_suite(server.url, tmp_path / "report.json", subscriptions=True)
     failed = [describe(result) for result in results if result["status"] == "failed"]
     assert not failed, f"{len(failed)} failed:\n" + "\n".join(failed)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 LONG_POLL_S = 2
-GATEWAYS = ("--long-poll-timeout", str(LONG_POLL_S))
+GATEWAYS = {"HEADGATE_LIVE__LONG_POLL_TIMEOUT": str(LONG_POLL_S)}
 STORED_HERE = {"HEADGATE_SUBSCRIPTIONS": "memory:"}
 
 
@@ -36,12 +36,12 @@ def behind(
     gateways: int, workers: int, environment: Mapping[str, str] | None = None
 ) -> Iterator[str]:
     """The URL of a reference server, or of the outermost of the gateways before it."""
-    arguments = (*GATEWAYS, "--workers", str(workers))
+    arguments = ("--workers", str(workers))
     with contextlib.ExitStack() as stack:
         url = stack.enter_context(reference(long_poll_s=LONG_POLL_S)).url
         for _ in range(gateways):
             url = stack.enter_context(
-                headgate(url, arguments=arguments, environment=environment)
+                headgate(url, arguments=arguments, environment={**GATEWAYS, **(environment or {})})
             ).url
         yield url
 
@@ -62,14 +62,15 @@ def beside_each_other(gateways: int, workers: int, folder: Path) -> Iterator[str
     Each request goes to the next of the gateways. They cache nothing: what was appended through
     one of them, another could answer without for a second.
     """
-    arguments = (*GATEWAYS, "--workers", str(workers))
+    arguments = ("--workers", str(workers))
     with contextlib.ExitStack() as stack:
         proxy = stack.enter_context(RoundRobin([]))
         environment = {
+            **GATEWAYS,
             "HEADGATE_SUBSCRIPTIONS": stack.enter_context(redis_server(folder)).url,
-            "HEADGATE_PUBLIC_URL": proxy.url,
-            "HEADGATE_WEBHOOK_LOOPBACK": "on",
-            "HEADGATE_CACHE_SIZE": "0",
+            "HEADGATE_HTTP__PUBLIC_URL": proxy.url,
+            "HEADGATE_SUBSCRIPTIONS__WEBHOOK_LOOPBACK": "on",
+            "HEADGATE_LIMITS__CACHE_SIZE": "0",
         }
         url = stack.enter_context(reference(long_poll_s=LONG_POLL_S)).url
         for _ in range(gateways):

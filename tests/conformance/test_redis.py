@@ -9,11 +9,11 @@ import pytest
 
 from tests.conformance.round_robin import RoundRobin
 from tests.conformance.test_conformance import (
-    ARGUMENTS,
     PASSED,
     PASSED_OF_PART,
     SUBSCRIPTION_TESTS,
     SUITE_TIMEOUT_S,
+    WAITS,
     describe,
     run_part,
     run_suite,
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def one_gateway(folder: Path) -> Iterator[str]:
-    with redis_server(folder) as server, headgate(server.url, arguments=ARGUMENTS) as gateway:
+    with redis_server(folder) as server, headgate(server.url, environment=WAITS) as gateway:
         yield gateway.url
 
 
@@ -40,10 +40,13 @@ def one_gateway(folder: Path) -> Iterator[str]:
 def two_gateways(folder: Path) -> Iterator[str]:
     """Each request goes to the other gateway than the one before it."""
     with redis_server(folder) as server, RoundRobin([]) as proxy:
-        reached = {"HEADGATE_PUBLIC_URL": proxy.url, "HEADGATE_WEBHOOK_LOOPBACK": "on"}
+        reached = {
+            "HEADGATE_HTTP__PUBLIC_URL": proxy.url,
+            "HEADGATE_SUBSCRIPTIONS__WEBHOOK_LOOPBACK": "on",
+        }
         with (
-            headgate(server.url, arguments=ARGUMENTS, environment=reached) as one,
-            headgate(server.url, arguments=ARGUMENTS, environment=reached) as other,
+            headgate(server.url, environment={**WAITS, **reached}) as one,
+            headgate(server.url, environment={**WAITS, **reached}) as other,
         ):
             proxy.served |= dict.fromkeys((one.port, other.port), 0)
             yield proxy.url
@@ -53,7 +56,7 @@ def two_gateways(folder: Path) -> Iterator[str]:
 
 @contextlib.contextmanager
 def three_node_cluster(folder: Path) -> Iterator[str]:
-    with ClusterServers(folder) as cluster, headgate(cluster.url, arguments=ARGUMENTS) as gateway:
+    with ClusterServers(folder) as cluster, headgate(cluster.url, environment=WAITS) as gateway:
         yield gateway.url
 
 

@@ -50,8 +50,8 @@ def test_the_compose_file_matches_its_schema() -> None:
 
 
 def test_the_compose_gateway_trusts_only_container_networks_as_proxies() -> None:
-    told = SERVICES["gateway"]["environment"]["HEADGATE_TRUSTED_PROXIES"]
-    trusted = load(None, {"HEADGATE_TRUSTED_PROXIES": told}, {}).trusted_proxies
+    told = SERVICES["gateway"]["environment"]["HEADGATE_HTTP__TRUSTED_PROXIES"]
+    trusted = load(None, {"HEADGATE_HTTP__TRUSTED_PROXIES": told}, {}).http.trusted_proxies
     assert [str(network) for network in trusted] == ["172.16.0.0/12", "192.168.0.0/16"]
     assert not any(port.endswith(":4437") for port in SERVICES["gateway"]["ports"])
 
@@ -76,9 +76,9 @@ def test_prometheus_accepts_its_compose_configuration(tmp_path: Path) -> None:
     ],
 )
 def test_generated_docker_files_equal_the_output_of_their_commands(command: str, file: str) -> None:
-    origin = SERVICES["gateway"]["environment"]["HEADGATE_ORIGIN"]
-    printed = CliRunner().invoke(cli, command.split(), env={"HEADGATE_ORIGIN": origin}).stdout
-    told = f"HEADGATE_ORIGIN={origin} headgate {command} > docker/{file}"
+    storage = SERVICES["gateway"]["environment"]["HEADGATE_STORAGE"]
+    printed = CliRunner().invoke(cli, command.split(), env={"HEADGATE_STORAGE": storage}).stdout
+    told = f"HEADGATE_STORAGE={storage} headgate {command} > docker/{file}"
     assert (DOCKER / file).read_text() == printed, told
 
 
@@ -125,7 +125,7 @@ def size_of(text: str) -> int:
 
 def test_compose_memory_limits_exceed_the_cache_sizes_of_the_settings() -> None:
     defaults = load(None, {}, {})
-    kept = defaults.cache_size + defaults.max_pending_appends
+    kept = defaults.limits.cache_size + defaults.limits.max_pending_appends
     assert size_of(SERVICES["gateway"]["mem_limit"]) >= 2 * kept
     edge = re.search(r"max_size=(\d+)", (DOCKER / "nginx/headgate.conf").read_text())
     assert edge is not None
@@ -158,7 +158,7 @@ def test_the_compose_file_contains_no_secret_and_no_default_for_one() -> None:
     filled_in = re.findall(r"\$\{(?!REVISION:-|HEADGATE_VERSION:-)[^}]*\}", text)
     assert len(filled_in) == 3
     assert all(re.match(r"\$\{\w+:\?", one) for one in filled_in)
-    words = r"(?i)^.*(?:password|secret|token)\w*: (?![{[>]|/run/secrets/).+$"
+    words = r"(?i)^.*(?:password|secret|token)(?:_(?:hash|file))*: (?![{[>]|/run/secrets/).+$"
     assert re.findall(words, text, re.MULTILINE) == []
 
 

@@ -102,7 +102,7 @@ def test_the_image_serves_by_tls_with_a_front_whose_folder_is_in_its_volume(
     container: Container,
 ) -> None:
     port = free_port()
-    front = {"HEADGATE_FRONT": "localhost", "HEADGATE_FRONT_LISTEN": f"{HERE}:{port}"}
+    front = {"HEADGATE_FRONT": "localhost", "HEADGATE_FRONT__LISTEN": f"{HERE}:{port}"}
     root = container.volume / "headgate-front/data/pki/authorities/local/root.crt"
     with container.running(**front):
         wait_until(lambda: root.exists(), "Caddy has an authority")
@@ -142,8 +142,8 @@ def test_the_console_admits_a_user_whose_password_hash_the_image_made(
 ) -> None:
     made = container.run(container.image.words("config", "hash-password"), PASSWORD.encode())
     assert made.returncode == 0, made.stderr
-    users = [{"name": "admin", "role": "operator", "password_hash": made.stdout.decode().strip()}]
-    with container.running(HEADGATE_ADMIN_USERS=json.dumps(users)):
+    user = {"NAME": "admin", "ROLE": "operator", "PASSWORD_HASH": made.stdout.decode().strip()}
+    with container.running(**{f"HEADGATE_ADMIN__USERS__0__{key}": it for key, it in user.items()}):
         port = container.ports["admin"]
         assert ask(port, "GET", "/api/overview").status == 401
         told = json.dumps({"name": "admin", "password": PASSWORD}).encode()
@@ -165,15 +165,19 @@ def test_the_documented_docker_commands_publish_a_console_on_this_machine_only(
         'for word; do printf "%s\\0" "$word"; done > arguments\n'
     )
     docker.chmod(0o755)
-    (block,) = [one for one in shell_blocks("installing.md") if "HEADGATE_ADMIN_USERS" in one]
+    (block,) = [one for one in shell_blocks("installing.md") if "HEADGATE_ADMIN__USERS" in one]
     path = f"{tmp_path}:{os.environ['PATH']}"
     told = {**os.environ, "PATH": path}
     subprocess.run(["bash", "-euc", block], cwd=tmp_path, env=told, check=True, timeout=30)
     words = (tmp_path / "arguments").read_text().rstrip("\0").split("\0")
     pairs = list(itertools.pairwise(words))
     settings = load(None, dict(it.split("=", 1) for name, it in pairs if name == "--env"), {})
-    (user,) = settings.admin_users
-    assert (user.name, user.role, str(settings.admin)) == ("admin", "operator", "0.0.0.0:4439")
+    (user,) = settings.admin.users
+    assert (user.name, user.role, str(settings.admin.listen)) == (
+        "admin",
+        "operator",
+        "0.0.0.0:4439",
+    )
     password = (tmp_path / "console-password").read_text().strip()
     assert PasswordHasher().verify(user.password_hash.reveal(), password)
     published = [it for name, it in pairs if name == "--publish"]

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from tests.support.processes import Headgate
 
-LOGGED = {"HEADGATE_LOG_REQUESTS": "info", "HEADGATE_LOG_FORMAT": "json"}
+LOGGED = {"HEADGATE_LOG__REQUESTS": "info", "HEADGATE_LOG__FORMAT": "json"}
 REQUESTS = [
     ("GET", "?offset=-1"),
     ("GET", "?offset=now&live=long-poll"),
@@ -91,7 +91,7 @@ def test_an_origin_url_at_a_listener_of_the_gateway_is_refused_at_the_start(
     }
     if key == "admin" and listen in {"0.0.0.0", "[::]"}:
         token = {"name": "all", "token": f"sha256:{'0' * 64}", "role": "viewer"}
-        given["HEADGATE_ADMIN_TOKENS"] = json.dumps([token])
+        given["HEADGATE_ADMIN__TOKENS"] = json.dumps([token])
     with pytest.raises(SettingsError) as refusal:
         load(None, given, {}, look_at_files=True)
     (problem,) = refusal.value.problems

@@ -198,7 +198,7 @@ def test_similar_credentials_share_no_response(club: Club, other: str) -> None:
 @pytest.mark.usefixtures("processes")
 def test_credentials_appear_in_no_log_response_or_admin_page() -> None:
     secret = "5ecret-t0ken"
-    environment = {"HEADGATE_LOG_REQUESTS": "info", "HEADGATE_LOG_LEVEL": "debug"}
+    environment = {"HEADGATE_LOG__REQUESTS": "info", "HEADGATE_LOG__LEVEL": "debug"}
     with BlockingOrigin() as origin, headgate(origin.url, environment=environment) as gateway:
         origin.play = lambda exchange: exchange.answer(b"x", "Cache-Control: max-age=600")
         for field in (f"Authorization: Bearer {secret}", f"Cookie: session={secret}"):

@@ -17,7 +17,7 @@ CROWD = Crowd(streams=2000, reads=6000, exponent=1.0)
 def test_popular_streams_are_hits_in_a_cache_that_holds_a_tenth_of_all() -> None:
     with own_log() as origin:
         zipf.write(origin.port, CROWD)
-        cache = {"HEADGATE_CACHE_SIZE": str(CROWD.cache_bytes)}
+        cache = {"HEADGATE_LIMITS__CACHE_SIZE": str(CROWD.cache_bytes)}
         with edge(origin.url, environment=cache) as gateway:
             ratios = zipf.read(gateway.port, CROWD)
     assert ratios.top >= 0.95, ratios

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def gateway_to(origin: str) -> Headgate:
     """One that logs in JSON, not yet started."""
-    return Headgate(origin, environment={"HEADGATE_LOG_FORMAT": "json"})
+    return Headgate(origin, environment={"HEADGATE_LOG__FORMAT": "json"})
 
 
 @contextlib.contextmanager

@@ -39,7 +39,7 @@ LIMIT_S = 30.0
 NEVER = 1 << 62
 EVERY_WRITE = {"appendonly": "yes", "appendfsync": "always"}
 """What Redis has to be told so that an acknowledged append outlives it."""
-QUICK = {"HEADGATE_LONG_POLL_TIMEOUT": "2", "HEADGATE_SSE_HEARTBEAT": "1"}
+QUICK = {"HEADGATE_LIVE__LONG_POLL_TIMEOUT": "2", "HEADGATE_LIVE__SSE_HEARTBEAT": "1"}
 
 
 class Kills(NamedTuple):

@@ -23,7 +23,7 @@ TEXT = "text/plain"
 
 @pytest.fixture(scope="module")
 def server(processes: None) -> Iterator[Headgate]:
-    with headgate(environment={"HEADGATE_MAX_APPEND": str(LIMIT)}) as started:
+    with headgate(environment={"HEADGATE_LIMITS__MAX_APPEND": str(LIMIT)}) as started:
         yield started
 
 

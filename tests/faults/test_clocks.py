@@ -30,7 +30,7 @@ def clock(tmp_path: Path) -> WallClock:
 @pytest.fixture
 def server(clock: WallClock, tmp_path: Path) -> Iterator[Headgate]:
     """Return a server with the routes /file and /memory, not started, that never sheds load."""
-    server = Headgate(environment={**clock.environment, "HEADGATE_MAX_LOOP_LAG": "0"})
+    server = Headgate(environment={**clock.environment, "HEADGATE_LIMITS__MAX_LOOP_LAG": "0"})
     origins = {"/file": f"file:{tmp_path / 'data'}", "/memory": "memory:"}
     server.serve_routes(
         *[{"prefix": prefix, "origin": origin} for prefix, origin in origins.items()]
@@ -151,7 +151,9 @@ def test_streams_in_redis_expire_by_the_gateways_clock_whatever_the_clock_of_red
     (tmp_path / "redis").mkdir()
     of_redis = WallClock(tmp_path / "redis")
     redis = RedisServer(tmp_path / "redis", environment=of_redis.environment).start()
-    server = Headgate(redis.url, environment={**clock.environment, "HEADGATE_MAX_LOOP_LAG": "0"})
+    server = Headgate(
+        redis.url, environment={**clock.environment, "HEADGATE_LIMITS__MAX_LOOP_LAG": "0"}
+    )
     try:
         server.start()
         streams = with_both_ends(server, clock)
@@ -192,7 +194,9 @@ def test_a_gateway_started_with_a_clock_two_days_ahead_deletes_no_stream_from_re
     clock: WallClock, tmp_path: Path
 ) -> None:
     redis = RedisServer(tmp_path / "redis").start()
-    server = Headgate(redis.url, environment={**clock.environment, "HEADGATE_MAX_LOOP_LAG": "0"})
+    server = Headgate(
+        redis.url, environment={**clock.environment, "HEADGATE_LIMITS__MAX_LOOP_LAG": "0"}
+    )
     try:
         server.start()
         streams = with_both_ends(server, clock)

@@ -67,7 +67,7 @@ def _told(server: Headgate) -> list[tuple[str, str | None]]:
 
 def _free_bytes(server: Headgate) -> float:
     lines = ask(server.admin_port, "GET", "/metrics").body.decode().splitlines()
-    (line,) = (it for it in lines if it.startswith("headgate_log_free_bytes{"))
+    (line,) = (it for it in lines if it.startswith("headgate_storage_free_bytes{"))
     return float(line.rpartition(" ")[2])
 
 

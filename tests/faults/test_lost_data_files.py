@@ -31,7 +31,7 @@ def _readiness(server: Headgate) -> tuple[int, dict[str, str]]:
 
 def _damaged_wals(server: Headgate) -> float:
     text = ask(server.admin_port, "GET", "/metrics").body.decode()
-    (line,) = (it for it in text.splitlines() if it.startswith("headgate_log_damaged_wals{"))
+    (line,) = (it for it in text.splitlines() if it.startswith("headgate_storage_damaged_wals{"))
     return float(line.split()[-1])
 
 

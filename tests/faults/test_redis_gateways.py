@@ -75,7 +75,7 @@ def polling(gateway: Headgate) -> Iterator[None]:
 def test_a_reader_at_one_gateway_extends_a_ttl_seen_by_another(
     redis: RedisServer, reading: Callable[[Headgate], AbstractContextManager[None]]
 ) -> None:
-    longer = {"HEADGATE_LONG_POLL_TIMEOUT": "1.5"}
+    longer = {"HEADGATE_LIVE__LONG_POLL_TIMEOUT": "1.5"}
     with redis_gateway(redis.url) as gateway, headgate(redis.url, environment=longer) as other:
         ask(gateway.port, "PUT", LOG, content_type="text/plain", stream_ttl=str(TTL_S))
         with reading(other):

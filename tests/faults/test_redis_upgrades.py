@@ -90,7 +90,7 @@ def test_a_rolling_upgrade_begins_no_history_and_a_restart_during_it_begins_one_
     redis: RedisServer, next_version: Path
 ) -> None:
     other_prefix = f"{redis.url}?prefix=other"
-    newer = Headgate(redis.url, environment={"HEADGATE_LOG_FORMAT": "json"}, program=next_version)
+    newer = Headgate(redis.url, environment={"HEADGATE_LOG__FORMAT": "json"}, program=next_version)
     with redis_gateway(redis.url) as older, redis_gateway(other_prefix) as other:
         for gateway in (older, other):
             create(gateway, LOG)

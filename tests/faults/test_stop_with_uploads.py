@@ -50,7 +50,7 @@ def exit_status(server: Headgate, timeout_s: float) -> int:
 
 
 def test_an_upload_that_ends_within_the_grace_time_is_stored(tmp_path: Path) -> None:
-    grace = {"HEADGATE_SHUTDOWN_GRACE": "60"}
+    grace = {"HEADGATE_SHUTDOWN__GRACE": "60"}
     with headgate(f"file:{tmp_path}", environment=grace) as server:
         create(server, "s", b"before")
         with begin_upload(server) as wire:
@@ -69,7 +69,7 @@ def test_an_upload_that_never_ends_does_not_delay_the_exit_past_the_grace_time(
     tmp_path: Path,
 ) -> None:
     # As long as it takes to be told that it stops, on a busy machine.
-    grace = {"HEADGATE_SHUTDOWN_GRACE": "5"}
+    grace = {"HEADGATE_SHUTDOWN__GRACE": "5"}
     with headgate(f"file:{tmp_path}", environment=grace) as server:
         create(server, "s", b"before")
         with begin_upload(server) as wire:

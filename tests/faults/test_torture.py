@@ -32,7 +32,7 @@ def test_the_torture_checker_finds_a_log_that_forgets() -> None:
 @pytest.mark.smoke
 @pytest.mark.timeout(900)
 def test_acknowledged_appends_survive_repeated_kills_of_the_server(tmp_path: Path) -> None:
-    server = Headgate(f"file:{tmp_path}", environment={"HEADGATE_LONG_POLL_TIMEOUT": "2"})
+    server = Headgate(f"file:{tmp_path}", environment={"HEADGATE_LIVE__LONG_POLL_TIMEOUT": "2"})
     try:
         report = asyncio.run(torture(server, KILLS, SEED))
     finally:

@@ -46,7 +46,7 @@ class Fronted(Headgate):
                 *("--front", HOST, "--front-listen", f"{HERE}:{self.front_port}"),
                 *arguments,
             ],
-            environment={"HEADGATE_FRONT_DATA": str(self.data), **(settings or {})},
+            environment={"HEADGATE_FRONT__DATA": str(self.data), **(settings or {})},
             # A child that is bound to its parent is so to the thread that started it.
             preface=ANEW,
         )

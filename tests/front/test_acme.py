@@ -22,9 +22,9 @@ def test_the_front_gets_its_certificate_by_acme_and_keeps_it_over_a_restart(tmp_
     arguments = ["--front", host, "--front-listen", f"{host}:443"]
     with authority(tmp_path / "authority", lifetime_s=1800) as (directory, root):
         environment = {
-            "HEADGATE_FRONT_DATA": str(tmp_path / "front"),
-            "HEADGATE_FRONT_ACME": directory,
-            "HEADGATE_FRONT_ACME_ROOT": str(root),
+            "HEADGATE_FRONT__DATA": str(tmp_path / "front"),
+            "HEADGATE_FRONT__ACME": directory,
+            "HEADGATE_FRONT__ACME_ROOT": str(root),
         }
         numbers: set[str] = set()
         for _ in range(2):

@@ -57,8 +57,8 @@ def test_a_failed_renewal_is_noted_as_one_until_the_certificate_expires(tmp_path
 @pytest.mark.usefixtures("processes")
 def test_a_front_whose_authority_cannot_be_reached_needs_attention(tmp_path: Path) -> None:
     environment = {
-        "HEADGATE_FRONT_DATA": str(tmp_path / "front"),
-        "HEADGATE_FRONT_ACME": f"https://127.0.0.1:{free_port()}/directory",
+        "HEADGATE_FRONT__DATA": str(tmp_path / "front"),
+        "HEADGATE_FRONT__ACME": f"https://127.0.0.1:{free_port()}/directory",
     }
     arguments = ["--front", HOST, "--front-listen", f"{HERE}:{free_port()}"]
     with headgate(arguments=arguments, environment=environment, preface=ANEW) as server:

@@ -56,7 +56,7 @@ def test_the_commands_from_nothing_to_https_serve_what_they_say(tmp_path: Path) 
         "PATH": path,
         "CURL_HOME": str(tmp_path),
         "HOME": str(tmp_path),
-        "HEADGATE_MAX_LOOP_LAG": "0",  # the machine may be busy
+        "HEADGATE_LIMITS__MAX_LOOP_LAG": "0",  # the machine may be busy
     }
 
     def bash(commands: str, folder: Path = tmp_path) -> str:

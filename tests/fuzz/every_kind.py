@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +13,7 @@ from aiohttp.test_utils import RawTestServer
 
 from tests.models.answers import chat_completion, message, response
 from tests.models.provider import HEAD, WHOLE
+from tests.support.given_settings import variables
 from tests.support.origin_servers import own_log
 from tests.support.processes import Headgate
 
@@ -54,8 +54,7 @@ async def every_kind(environment: Mapping[str, str]) -> AsyncIterator[Headgate]:
 
 def provider_of(gateway: Headgate) -> str:
     """Return the URL of the provider, which proxies call, too."""
-    url: str = json.loads(gateway.environment["HEADGATE_MODELS"])[0]["upstream"]
-    return url
+    return gateway.environment["HEADGATE_MODELS__0__UPSTREAM"]
 
 
 def _variables(folder: Path, provider: str) -> dict[str, str]:
@@ -92,15 +91,13 @@ def _variables(folder: Path, provider: str) -> dict[str, str]:
         for prefix, auth in ((PROXY, "none"), (GUARDED_PROXY, ["tokens"]))
     ]
     return {
-        "HEADGATE_MODELS": json.dumps(models),
-        "HEADGATE_PROXIES": json.dumps(proxies),
-        "HEADGATE_TOKENS_FILE": str(folder / "tokens.toml"),
-        "HEADGATE_ADMIN_TOKENS": json.dumps(
-            [{"name": "script", "role": "operator", "token": _DIGEST}]
-        ),
-        "HEADGATE_TRUSTED_PROXIES": "127.0.0.1",
-        "HEADGATE_LOG_REQUESTS": "info",
-        "HEADGATE_PRINCIPAL_METRICS": "10",
+        **variables({"models": models}),
+        **variables({"proxies": proxies}),
+        "HEADGATE_CREDENTIALS__TOKENS_FILE": str(folder / "tokens.toml"),
+        **variables({"admin_tokens": [{"name": "script", "role": "operator", "token": _DIGEST}]}),
+        "HEADGATE_HTTP__TRUSTED_PROXIES": "127.0.0.1",
+        "HEADGATE_LOG__REQUESTS": "info",
+        "HEADGATE_LIMITS__PRINCIPAL_METRICS": "10",
         "OTEL_EXPORTER_OTLP_ENDPOINT": provider,
         "OTEL_BSP_SCHEDULE_DELAY": "500",
     }
@@ -110,10 +107,10 @@ def _routes(folder: Path, origin: str) -> list[dict[str, object]]:
     served = {"mcp_events": True}
     before = {"origin": origin, "response_timeout": 2.0, "poll_timeout": 3.0}
     return [
-        {"prefix": HOSTED, "origin": f"file:{folder}/streams", "runs": True, **served},
+        {"prefix": HOSTED, "storage": f"file:{folder}/streams", "runs": True, **served},
         {
             "prefix": GUARDED,
-            "origin": "memory:",
+            "storage": "memory:",
             "auth": ["tokens"],
             "anonymous": ["read"],
             "reader_keys": "off",

@@ -71,7 +71,7 @@ async def test_a_log_without_abilities_stores_serves_and_counts_a_stream() -> No
         assert isinstance(described, StreamDescription)
         assert described.row.size == len(b"onetwo")
         numbers = {it.metric.name: it.number for it in gateway.route.samples()}
-        assert numbers["headgate_log_up"] == 1
+        assert numbers["headgate_storage_up"] == 1
         assert numbers["headgate_streams_created_total"] == 1
         assert "headgate_commit_appends" not in numbers
         assert gateway.route.notes() == {}

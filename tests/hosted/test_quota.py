@@ -34,7 +34,7 @@ async def filled(gateway: Serving) -> int:
     for number in range(1000):
         answer = await gateway.ask(post("s", PIECE))
         if answer.status != 204:
-            answer.assert_problem(507, "max_log_size", "delete streams")
+            answer.assert_problem(507, "max_storage_size", "delete streams")
             assert 61 <= int(answer.get("Retry-After") or 0) <= 63
             return number
     raise AssertionError("the log is never full")
@@ -42,7 +42,7 @@ async def filled(gateway: Serving) -> int:
 
 def refused(gateway: Serving) -> list[float]:
     """Return the values of the metric of refusals by the quota."""
-    return [one.number for one in gateway.route.samples() if one.values == ("max_log_size",)]
+    return [one.number for one in gateway.route.samples() if one.values == ("max_storage_size",)]
 
 
 async def test_a_log_in_memory_takes_bytes_up_to_its_quota_and_not_one_more() -> None:
@@ -81,7 +81,7 @@ async def test_a_full_log_takes_neither_appends_nor_streams_and_all_else(log: Lo
         assert (await gateway.ask(post("s", b"", "Stream-Closed: true"))).status == 204
         (note,) = gateway.route.notes().values()
         assert note is not None
-        assert "max_log_size" in note
+        assert "max_storage_size" in note
         assert set(gateway.route.readiness().values()) == {None}
         assert (await gateway.ask(request("DELETE", "s"))).status == 204
         await reclaimed(log)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import shutil
 import subprocess
 import threading
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from aiohttp import web
 
 from tests.commands.nginx import nginx
+from tests.support.given_settings import variables
 from tests.support.ports import accepts, free_port
 from tests.support.processes import Headgate
 from tests.support.waiting import wait_until
@@ -130,8 +130,8 @@ def chain(folder: Path) -> Iterator[Chain]:
         routes = [
             {"prefix": f"/{kind}", "origin": f"http://127.0.0.1:{ports[kind]}"} for kind in KINDS
         ]
-        gateway = Headgate("memory:", environment={"HEADGATE_ROUTES": json.dumps(routes)})
-        at = gateway.arguments.index("--origin")
+        gateway = Headgate("memory:", environment={**variables({"routes": routes})})
+        at = gateway.arguments.index("--storage")
         del gateway.arguments[at : at + 2]  # one excludes the other
         opened.callback(gateway.close)
         yield Chain(gateway.start(), counter)

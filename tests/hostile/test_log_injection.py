@@ -58,7 +58,7 @@ def _requests() -> list[bytes]:
 def test_a_request_with_control_characters_is_one_printable_log_line(
     shape: str, tell: Callable[[str], None]
 ) -> None:
-    told = {"HEADGATE_LOG_REQUESTS": "info", "HEADGATE_LOG_FORMAT": shape}
+    told = {"HEADGATE_LOG__REQUESTS": "info", "HEADGATE_LOG__FORMAT": shape}
     asked = _requests()
     with headgate(environment=told) as server:
         before = len(server.output().splitlines())

@@ -38,7 +38,7 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 @pytest.fixture(scope="module")
 def server(processes: None) -> Iterator[Headgate]:
-    settings = {"HEADGATE_MAX_APPEND": str(MAX_APPEND), "HEADGATE_BODY_TIMEOUT": "3"}
+    settings = {"HEADGATE_LIMITS__MAX_APPEND": str(MAX_APPEND), "HEADGATE_HTTP__BODY_TIMEOUT": "3"}
     with headgate(environment=settings) as process:
         path = _new(process)
         ask(process.port, "POST", path, b"x" * MAX_APPEND, content_type="text/plain")  # warm

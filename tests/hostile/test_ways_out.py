@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from typing import TYPE_CHECKING
 
 import aiohttp
 import pytest
 
 from tests.proxies.serving import proxies, written
+from tests.support.given_settings import variables
 from tests.support.processes import Headgate
 from tests.support.raw_origin import Heard, RawOrigin, Wire, answer
 
@@ -54,14 +54,14 @@ async def play(wire: Wire) -> None:
 def gateway_before(origin: RawOrigin, folder: Path) -> Iterator[Headgate]:
     written(folder)
     routes = [
-        {"prefix": "/v1/stream", "origin": "memory:"},
+        {"prefix": "/v1/stream", "storage": "memory:"},
         {"prefix": EDGE, "origin": origin.url},
         {"prefix": "/decided", "origin": origin.url, "auth": "origin"},
     ]
     model = {"prefix": MODELS, "dialect": "openai", "streams": "/v1/stream/answers"}
     settings = {
-        "HEADGATE_MODELS": json.dumps([{**model, "upstream": origin.url}]),
-        "HEADGATE_PROXIES": proxies(folder, {"auth": "none"}),
+        **variables({"models": [{**model, "upstream": origin.url}]}),
+        **variables({"proxies": proxies(folder, {"auth": "none"})}),
     }
     server = Headgate(environment=settings)
     server.serve_routes(*routes)

@@ -302,7 +302,7 @@ def test_a_gateway_that_is_killed_before_an_origin_sends_each_event(
 ) -> None:
     tokens = write_tokens(tmp_path, GRANTS, without="", prefix="/v1/stream")
     with kind() as origin:
-        server = Headgate(environment={"HEADGATE_TOKENS_FILE": tokens})
+        server = Headgate(environment={"HEADGATE_CREDENTIALS__TOKENS_FILE": tokens})
         server.serve_routes(
             {
                 "prefix": "/v1/stream",

@@ -54,7 +54,7 @@ async def test_a_reload_switches_events_on_and_off_and_reads_their_file(tmp_path
 
 async def test_a_reload_switches_events_before_an_origin_on_and_off(tmp_path: Path) -> None:
     async with serving() as origin:
-        route = {**STREAMS, "origin": f"http://127.0.0.1:{origin.port}"}
+        route = {"prefix": "/v1/stream", "origin": f"http://127.0.0.1:{origin.port}"}
         async with reloadable(tmp_path, route) as at:
             assert (await at.ask("PUT", "/v1/stream/mcp", b"x")).status == 201
             assert await at.reload({**route, "mcp_events": True}) == ()
@@ -75,7 +75,7 @@ async def test_a_reload_turns_a_path_that_was_read_before_into_the_endpoint_and_
     async with serving() as origin:
         route = dict(STREAMS)
         if is_before_an_origin:
-            route["origin"] = f"http://127.0.0.1:{origin.port}"
+            route = {"prefix": "/v1/stream", "origin": f"http://127.0.0.1:{origin.port}"}
         async with reloadable(tmp_path, route, **settings) as at:
             kept = await Client.connect(at.port)
             at.clients.append(kept)
@@ -99,7 +99,7 @@ async def test_a_reload_turns_a_path_that_was_read_before_into_the_endpoint_and_
 def test_the_check_of_settings_reads_the_file(tmp_path: Path) -> None:
     file = types_file(tmp_path, TYPE.format("one"))["mcp_events_file"]
     config = tmp_path / "headgate.toml"
-    route = f'[[routes]]\nprefix = "/s"\norigin = "memory:"\nmcp_events_file = "{file}"\n'
+    route = f'[[routes]]\nprefix = "/s"\nstorage = "memory:"\nmcp_events_file = "{file}"\n'
     config.write_text(route)
     ended = checked(config)
     assert "mcp_events_file has no effect without mcp_events" in ended.stderr

@@ -131,11 +131,11 @@ async def test_a_type_that_is_taken_from_the_file_ends_its_subscriptions(tmp_pat
 @pytest.mark.usefixtures("processes")
 @pytest.mark.timeout(600)
 def test_a_gateway_that_is_killed_again_and_again_sends_each_event(tmp_path: Path) -> None:
-    server = Headgate(environment={"HEADGATE_TOKENS_FILE": tokens_file(tmp_path)})
+    server = Headgate(environment={"HEADGATE_CREDENTIALS__TOKENS_FILE": tokens_file(tmp_path)})
     server.serve_routes(
         {
             "prefix": "/v1/stream",
-            "origin": f"file:{tmp_path}/log",
+            "storage": f"file:{tmp_path}/log",
             "auth": "tokens",
             "mcp_events": True,
         }

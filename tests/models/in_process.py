@@ -28,7 +28,7 @@ async def model_route(
     provider: Provider, gateway: Serving, **settings: object
 ) -> AsyncIterator[AnswerRoute]:
     """Make a model route that writes the streams of a gateway in this process."""
-    table = json.loads(models(provider, settings))[:1]
+    table = models(provider, settings)[:1]
     makes = AnswerRoutes(gateway.services)
     (route,) = makes.make(Settings(models=table), [gateway.route], gateway.authorities)
     await route.open()

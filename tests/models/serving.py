@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from typing import TYPE_CHECKING, Protocol
 
 from tests.models.provider import providing
+from tests.support.given_settings import variables
 from tests.support.processes import Headgate
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def gateway_before(
     server = Headgate(
         origin or ("memory:" if folder is None else f"file:{folder / 'data'}"),
         arguments=() if config is None else ("--config", str(config)),
-        environment={"HEADGATE_MODELS": models(provider, settings), **(environment or {})},
+        environment={**variables({"models": models(provider, settings)}), **(environment or {})},
     )
     try:
         yield server.start()
@@ -65,11 +65,13 @@ async def answering(
             yield provider, gateway
 
 
-def models(provider: Serving, settings: Mapping[str, object] | None = None) -> str:
+def models(
+    provider: Serving, settings: Mapping[str, object] | None = None
+) -> list[dict[str, object]]:
     """Return the setting for the routes, one of each dialect."""
     common = {"upstream": provider.url, "streams": STREAMS, **(settings or {})}
     openai = {"prefix": OPENAI, "dialect": "openai", **common}
     anthropic = {"prefix": ANTHROPIC, "dialect": "anthropic", **common}
     anthropic.pop("resume", None)  # which is of the others
     gemini = {"prefix": GEMINI, "dialect": "gemini", **common}
-    return json.dumps([openai, anthropic, gemini])
+    return [openai, anthropic, gemini]

@@ -17,6 +17,7 @@ from tests.models.answers import chat_completion, without_ids
 from tests.models.provider import providing
 from tests.models.serving import ANTHROPIC, OPENAI, STREAMS, gateway_before
 from tests.models.tokens import TOKENS, guarded, tokens_file
+from tests.support.given_settings import variables
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ async def test_a_reload_leaves_a_running_answer_as_it_is(tmp_path: Path) -> None
     async with providing() as provider:
         provider.hold()
         config = tmp_path / "headgate.toml"
-        config.write_text("long_poll_timeout = 5\n")
+        config.write_text("live.long_poll_timeout = 5\n")
         with gateway_before(provider, config=config) as gateway:
             provider.allow(2)
             async with aiohttp.ClientSession() as http:
@@ -133,7 +134,7 @@ async def test_a_reload_leaves_a_running_answer_as_it_is(tmp_path: Path) -> None
                 url = f"{gateway.url}{OPENAI}/v1/chat/completions"
                 async with http.post(url, **request) as answer:
                     await answer.content.readany()
-                    config.write_text("long_poll_timeout = 6\n")
+                    config.write_text("live.long_poll_timeout = 6\n")
                     assert gateway.process is not None
                     gateway.process.send_signal(signal.SIGHUP)
                     await until(lambda: "server.reloaded" in gateway.output())
@@ -177,6 +178,6 @@ def test_a_mistake_in_the_settings_is_named_at_the_start(
     settings: dict[str, object], sentence: str
 ) -> None:
     common = {"prefix": OPENAI, "dialect": "openai", "upstream": "http://127.0.0.1:9"}
-    table = json.dumps([{**common, "streams": STREAMS, **settings}])
+    table = [{**common, "streams": STREAMS, **settings}]
     with pytest.raises(SettingsError, match=re.escape(sentence)):
-        load(None, {"HEADGATE_MODELS": table}, {"origin": "memory:"}, look_at_files=True)
+        load(None, variables({"models": table}), {"storage": "memory:"}, look_at_files=True)

@@ -262,7 +262,7 @@ async def test_answers_that_run_are_bounded_in_all_and_for_each_owner(
 async def test_keys_that_the_provider_has_not_accepted_leave_half_of_the_places_to_others(
     streams: bool, http: aiohttp.ClientSession
 ) -> None:
-    behind_proxy = {"HEADGATE_TRUSTED_PROXIES": "127.0.0.1"}
+    behind_proxy = {"HEADGATE_HTTP__TRUSTED_PROXIES": "127.0.0.1"}
     body = {"model": "m", "stream": streams}
 
     async def status(key: str, address: str = "192.0.2.1") -> int:

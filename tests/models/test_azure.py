@@ -90,7 +90,7 @@ async def test_the_rest_of_a_background_response_is_retrieved_with_its_api_versi
 async def test_after_a_restart_the_rest_is_retrieved_with_the_api_version_as_well(
     tmp_path: Path,
 ) -> None:
-    async with answering(tmp_path, environment={"HEADGATE_SHUTDOWN_GRACE": "0.2"}) as (
+    async with answering(tmp_path, environment={"HEADGATE_SHUTDOWN__GRACE": "0.2"}) as (
         provider,
         gateway,
     ):

@@ -18,6 +18,7 @@ from tests.models.answers import response, without_ids
 from tests.models.in_process import model_route
 from tests.models.provider import RETRIEVED, Provider, providing
 from tests.models.serving import OPENAI, answering, gateway_before, models
+from tests.support.given_settings import variables
 from tests.support.ports import free_port
 from tests.support.serving import serving
 from tests.support.waiting import until
@@ -39,7 +40,7 @@ KEY = {"Authorization": "Bearer sk-mine"}
 OWN_KEY = "sk-of-the-gateway"
 STOPS = {"SIGTERM": "terminate", "SIGKILL": "kill"}
 PATH = "/v1/responses"
-GRACE = {"HEADGATE_SHUTDOWN_GRACE": "0.2"}
+GRACE = {"HEADGATE_SHUTDOWN__GRACE": "0.2"}
 
 
 def key_file(folder: Path) -> Path:
@@ -155,9 +156,8 @@ async def test_after_a_restart_each_server_is_asked_for_the_rest_until_one_knows
             url = gateway.url + await begun(http, gateway)
             await asyncio.to_thread(gateway.terminate)
             servers = [first.url if other else unreachable, provider.url]
-            gateway.environment["HEADGATE_MODELS"] = models(
-                provider, {**settings, "upstream": servers}
-            )
+            anew = models(provider, {**settings, "upstream": servers})
+            gateway.environment |= variables({"models": anew})
             await asyncio.to_thread(gateway.start)
             await until(lambda: len(provider.requests) == 2, within_s=30)
             provider.allow()

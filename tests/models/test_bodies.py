@@ -85,7 +85,10 @@ async def test_a_coded_body_holds_max_append_bytes_when_it_is_decoded(
     most = 2 * STEP_BYTES + 7
     begin, end = b'{"model":"m","stream":true,"x":"', b'"}'
     fits = begin + b"x" * (most - len(begin) - len(end)) + end
-    async with answering(environment={"HEADGATE_MAX_APPEND": str(most)}) as (provider, gateway):
+    async with answering(environment={"HEADGATE_LIMITS__MAX_APPEND": str(most)}) as (
+        provider,
+        gateway,
+    ):
         for coding, coded in CODINGS.items():
             held = await post(http, gateway, coded(fits), Content_Encoding=coding)
             assert held.status == 200, coding
@@ -273,7 +276,7 @@ async def test_what_is_only_passed_on_is_sent_while_it_comes_and_has_a_place(
         yield b"end"
 
     fields = {} if length is None else {"Content_Length": length}
-    async with uploading(HEADGATE_MAX_APPEND="6") as (provider, gateway):
+    async with uploading(HEADGATE_LIMITS__MAX_APPEND="6") as (provider, gateway):
         asked = asyncio.ensure_future(post(http, gateway, parts(), FILES, **fields))
         await provider.grown.wait()
         assert b"begin" in provider.received
@@ -303,7 +306,7 @@ async def test_an_upload_that_stands_still_ends_also_behind_an_early_head(
     http: aiohttp.ClientSession,
 ) -> None:
     head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n"
-    async with uploading(HEADGATE_BODY_TIMEOUT="1") as (provider, gateway):
+    async with uploading(HEADGATE_HTTP__BODY_TIMEOUT="1") as (provider, gateway):
         provider.early = head
         reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
         asked = f"POST {OPENAI}{FILES} HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nbegin"

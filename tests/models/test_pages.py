@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("processes")
 
 PAGE = "https://app.test"
 CHAT, MESSAGES = f"{OPENAI}/v1/chat/completions", f"{ANTHROPIC}/v1/messages"
-ENVIRONMENT = {"HEADGATE_CORS_ORIGINS": PAGE}
+ENVIRONMENT = {"HEADGATE_HTTP__CORS_ORIGINS": PAGE}
 OURS = ("Headgate-Token", "Headgate-Stream", "Headgate-Key-Prefix", "Last-Event-ID")
 SDKS = (
     *("x-stainless-lang", "anthropic-version", "openai-organization"),

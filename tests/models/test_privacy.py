@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,6 +10,7 @@ from tests.models.answers import chat_completion, without_ids
 from tests.models.in_process import model_route, request_of
 from tests.models.provider import providing
 from tests.models.serving import OPENAI, STREAMS, answering, gateway_before
+from tests.support.given_settings import variables
 from tests.support.serving import get, serving
 from tests.support.waiting import until
 
@@ -130,10 +130,12 @@ async def test_only_the_answers_of_a_public_route_may_be_stored_by_shared_caches
 @pytest.mark.usefixtures("processes")
 async def test_a_ttl_beyond_that_of_the_streams_is_refused_at_the_start() -> None:
     async with providing() as provider:
-        table = json.dumps([{"prefix": "/v1/stream", "origin": "memory:", "max_ttl": 60}])
+        table = [{"prefix": "/v1/stream", "storage": "memory:", "max_ttl": 60}]
         with (
             pytest.raises(AssertionError, match="ttl is 61, but must be up to max_ttl"),
-            gateway_before(provider, settings={"ttl": 61}, environment={"HEADGATE_ROUTES": table}),
+            gateway_before(
+                provider, settings={"ttl": 61}, environment=variables({"routes": table})
+            ),
         ):
             pass
 

@@ -76,7 +76,7 @@ def documented_gateway(provider: Provider, folder: Path) -> Iterator[Headgate]:
     config = folder / "headgate.toml"
     config.write_text(settings.replace("./headgate-data", str(folder / "data")))
     server = Headgate()
-    server.arguments[server.arguments.index("--origin") :] = "--config", str(config)
+    server.arguments[server.arguments.index("--storage") :] = "--config", str(config)
     try:
         yield server.start()
     finally:

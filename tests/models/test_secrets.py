@@ -73,9 +73,9 @@ async def test_keys_tokens_and_prompts_are_in_no_stream_log_metric_trace_page_or
         environment = {
             **tokens_file(tmp_path),
             **collector.environment,
-            "HEADGATE_LOG_REQUESTS": "info",
-            "HEADGATE_LOG_LEVEL": "debug",
-            "HEADGATE_PRINCIPAL_METRICS": "9",
+            "HEADGATE_LOG__REQUESTS": "info",
+            "HEADGATE_LOG__LEVEL": "debug",
+            "HEADGATE_LIMITS__PRINCIPAL_METRICS": "9",
         }
         provider.refusal = f"Incorrect API key: {CALLER_KEY} {HOUSE_KEY}, {PROMPT}"
         settings = guarded(tmp_path, has_key=has_key)

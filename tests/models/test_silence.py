@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.usefixtures("processes")
 
 HEARTBEAT_S, NGINX_S = 0.3, 1.5
-BEAT = {"HEADGATE_SSE_HEARTBEAT": str(HEARTBEAT_S)}
+BEAT = {"HEADGATE_LIVE__SSE_HEARTBEAT": str(HEARTBEAT_S)}
 NGINX = """daemon off;
 pid nginx.pid;
 events {{}}

@@ -120,7 +120,7 @@ READS = ("?offset=-1&live=sse", "?view=text&until=end", "?offset=now&live=long-p
 async def test_an_answer_goes_on_while_somebody_reads_it_by_its_url(
     http: aiohttp.ClientSession, query: str
 ) -> None:
-    async with answering(environment={"HEADGATE_SSE_MAX_AGE": "3"}) as (provider, gateway):
+    async with answering(environment={"HEADGATE_LIVE__SSE_MAX_AGE": "3"}) as (provider, gateway):
         provider.hold()
         provider.allow(3)
         answer = await begin(http, gateway)
@@ -177,13 +177,13 @@ async def test_a_slow_reader_of_the_answer_before_does_not_keep_an_answer_unread
 # ---------------------------------------------------------------- responses that Headgate ends
 
 CONFIG = """
-sse_max_age = 60
-shutdown_grace = 30
-tokens_file = "{folder}/tokens.toml"
+live.sse_max_age = 60
+shutdown.grace = 30
+credentials.tokens_file = "{folder}/tokens.toml"
 
 [[routes]]
 prefix = "/v1/stream"
-origin = "file:{folder}/data"
+storage = "file:{folder}/data"
 auth = ["tokens"]
 anonymous = ["read"]
 visibility = "public"
@@ -207,7 +207,7 @@ def configured(folder: Path, provider: Provider, setting: str) -> Iterator[Headg
     config.write_text(re.sub(rf"(?m)^{setting} = .*", f"{setting} = 2", settings))
     tokens_file(folder)
     server = Headgate()
-    server.arguments[server.arguments.index("--origin") :] = "--config", str(config)
+    server.arguments[server.arguments.index("--storage") :] = "--config", str(config)
     try:
         yield server.start()
     finally:

@@ -86,7 +86,7 @@ async def call(gateway: Headgate, token: str, **options: Any) -> None:
 async def test_each_caller_s_tokens_are_counted_once_and_never_for_joins(tmp_path: Path) -> None:
     async with providing() as provider:
         settings = guarded(tmp_path, has_key=True)
-        environment = {**tokens_file(tmp_path), "HEADGATE_PRINCIPAL_METRICS": "5"}
+        environment = {**tokens_file(tmp_path), "HEADGATE_LIMITS__PRINCIPAL_METRICS": "5"}
         with gateway_before(provider, settings=settings, environment=environment) as gateway:
             for name in ("caller", "other", "caller"):
                 await call(gateway, TOKENS[name], **{"Idempotency-Key": "one"})

@@ -90,7 +90,7 @@ async def ended_by(
         provider.cuts_after = FIRST
     provider.hold()
     provider.allow(1_000 if way in ("cut", "too long") else FIRST)
-    environment = {"HEADGATE_SHUTDOWN_GRACE": "0.2"}
+    environment = {"HEADGATE_SHUTDOWN__GRACE": "0.2"}
     with gateway_before(provider, folder, settings, environment) as gateway:
         request: dict[str, Any] = {"json": {"model": "m", "stream": True}, "headers": KEY}
         async with http.post(gateway.url + PATHS[kind], **request) as answer:

@@ -36,4 +36,4 @@ def tokens_file(folder: Path) -> dict[str, str]:
         )
         text += f'[[tokens]]\nname = "{name}"\ntoken = "sha256:{digest}"\ngrants = [{grants}]\n'
     path.write_text(text)
-    return {"HEADGATE_TOKENS_FILE": str(path)}
+    return {"HEADGATE_CREDENTIALS__TOKENS_FILE": str(path)}

@@ -7,18 +7,17 @@ from gateway.settings import PurgedCache, Route, Settings
 EVERYTHING = Settings(
     workers=1,
     routes=(
-        Route(prefix="/files", origin="file:./streams", max_log_size=1 << 30),
-        Route(prefix="/redis", origin="redis://127.0.0.1", wait_replicas=2),
-        Route(prefix="/redis/one", origin="redis://127.0.0.1/1", wait_replicas=1),
+        Route(prefix="/files", storage="file:./streams", max_storage_size=1 << 30),
+        Route(prefix="/redis", storage="redis://127.0.0.1", wait_replicas=2),
+        Route(prefix="/redis/one", storage="redis://127.0.0.1/1", wait_replicas=1),
         Route(prefix="/origin", origin="http://127.0.0.1:1"),
     ),
     purges=(PurgedCache(kind="varnish", url="http://127.0.0.1:2"),),
-    tokens_file="tokens.toml",
-    tls_certificate="fullchain.pem",
-    tls_key="privkey.pem",
+    credentials={"tokens_file": "tokens.toml"},
+    tls={"certificate": "fullchain.pem", "key": "privkey.pem"},
 )
-MEMORY = Settings(origin="memory:")
-FILES = Settings(origin="file:./streams")
-REDIS = Settings(origin="redis://127.0.0.1")
+MEMORY = Settings(storage="memory:")
+FILES = Settings(storage="file:./streams")
+REDIS = Settings(storage="redis://127.0.0.1")
 ORIGIN = Settings(origin="http://127.0.0.1:1")
 WORKERS = Settings(origin="http://127.0.0.1:1", workers=2)

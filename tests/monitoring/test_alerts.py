@@ -110,7 +110,7 @@ def wakes(*, failed: int, oldest_s: int) -> dict[str, str]:
     }
 
 
-REFUSED_LINKS = f'headgate_subscription_refusals_total{{{ROUTE}, limit="max_subscription_streams"}}'
+REFUSED_LINKS = f'headgate_subscription_refusals_total{{{ROUTE}, limit="max_streams"}}'
 
 
 def reads(hits: int, misses: int) -> dict[str, str]:
@@ -206,7 +206,7 @@ def appends(failures: int, all_told: int = 1000) -> dict[str, str]:
 
 def histories(**changes: str) -> dict[str, str]:
     """Return the counts of histories by whether something was lost; 0 for those left out."""
-    name = "headgate_log_histories_total"
+    name = "headgate_storage_histories_total"
     return {
         f'{name}{{{ROUTE}, lost="{lost}"}}': changes.get(lost, "0x60")
         for lost in ("no", "unknown", "yes")
@@ -215,7 +215,7 @@ def histories(**changes: str) -> dict[str, str]:
 
 def free(begin: int, less: int) -> dict[str, str]:
     """Return free space from so many MiB on that shrinks by so many each minute."""
-    return {f"headgate_log_free_bytes{{{ROUTE}}}": f"{begin * MIB}-{less * MIB}x240"}
+    return {f"headgate_storage_free_bytes{{{ROUTE}}}": f"{begin * MIB}-{less * MIB}x240"}
 
 
 def replicas(first: int, second: int) -> dict[str, str]:
@@ -512,7 +512,7 @@ CASES = [
     ),
     Case(
         "HeadgateLogDown",
-        *gauges("headgate_log_up", ROUTE, 0, 1),
+        *gauges("headgate_storage_up", ROUTE, 0, 1),
         1,
         "The log of /r takes no appends on a:1.",
     ),
@@ -525,7 +525,7 @@ CASES = [
     ),
     Case(
         "HeadgateDiskNearlyFull",
-        *gauges("headgate_log_free_bytes", ROUTE, 63 * MIB, 65 * MIB),
+        *gauges("headgate_storage_free_bytes", ROUTE, 63 * MIB, 65 * MIB),
         0,
         "a:1 has 63MiB left for /r.",
     ),
@@ -538,12 +538,12 @@ CASES = [
     ),
     Case(
         "HeadgateQuotaNearlyFull",
-        gauge("headgate_log_used_bytes", ROUTE, 91 * MIB)
-        | gauge("headgate_log_max_bytes", ROUTE, 100 * MIB),
-        gauge("headgate_log_used_bytes", ROUTE, 90 * MIB)
-        | gauge("headgate_log_max_bytes", ROUTE, 100 * MIB),
+        gauge("headgate_storage_used_bytes", ROUTE, 91 * MIB)
+        | gauge("headgate_storage_max_bytes", ROUTE, 100 * MIB),
+        gauge("headgate_storage_used_bytes", ROUTE, 90 * MIB)
+        | gauge("headgate_storage_max_bytes", ROUTE, 100 * MIB),
         5,
-        "/r on a:1 uses 91% of max_log_size.",
+        "/r on a:1 uses 91% of max_storage_size.",
     ),
     # As fast as it would be full in 23 hours; it is known three hours after the first scrape.
     Case(
@@ -558,14 +558,14 @@ CASES = [
     Case(
         "HeadgateDiskFills",
         free(69 * 1024, 336),
-        {f"headgate_log_free_bytes{{{ROUTE}}}": f"{69 * GIB}-{6 * GIB}x3 {50 * GIB}x60"},
+        {f"headgate_storage_free_bytes{{{ROUTE}}}": f"{69 * GIB}-{6 * GIB}x3 {50 * GIB}x60"},
         45,
         "At this pace the disk of /r on a:1 is full within a day.",
         every=15,
     ),
     Case(
         "HeadgateWalDamaged",
-        *gauges("headgate_log_damaged_wals", ROUTE, 1, 0),
+        *gauges("headgate_storage_damaged_wals", ROUTE, 1, 0),
         0,
         "Acknowledged appends to /r are lost on a:1.",
     ),
@@ -727,7 +727,7 @@ def test_every_alert_has_a_runbook_and_every_runbook_an_alert() -> None:
 )
 def test_alerts_link_to_the_runbook_page_of_the_console(admin: str, page: str) -> None:
     token = AdminToken.of({"name": "watch", "role": "viewer", "token": "t" * 32})
-    made = rules_file(Settings(origin="memory:", admin=admin, admin_tokens=(token,)))
+    made = rules_file(Settings(storage="memory:", admin={"listen": admin, "tokens": (token,)}))
     assert len(links(made)) == len(alerts(MEMORY))
     assert f"{page}#headgatedown" in links(made)
 
@@ -849,7 +849,7 @@ def test_the_disk_alert_does_not_fire_on_a_roomy_disk_after_the_first_scrape(
         "interval": "15s",
         "input_series": [
             {
-                "series": f"headgate_log_free_bytes{{{ROUTE}}}",
+                "series": f"headgate_storage_free_bytes{{{ROUTE}}}",
                 "values": f"{begin}x1 {created}-{MIB}x400",
             }
         ],

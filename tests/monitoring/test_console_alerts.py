@@ -99,18 +99,20 @@ EDGES: dict[str, dict[str, str]] = {
     "a-late-route": requests(R, "0+6x80", "0+94x80") | requests(S, "_x30 0+9x50", "_x30 0+20x50"),
     "a-series-that-ends": requests(R, "0+6x40 stale", "0+94x80"),
     "a-gauge-that-comes-and-goes": {
-        f"headgate_log_up{{{R}}}": "0x3 1x3 0x10 stale _x9 0x16",
-        f"headgate_log_up{{{S}}}": "1x5 0x40",
+        f"headgate_storage_up{{{R}}}": "0x3 1x3 0x10 stale _x9 0x16",
+        f"headgate_storage_up{{{S}}}": "1x5 0x40",
     },
-    "a-gap-of-a-gauge": {f"headgate_log_free_bytes{{{R}}}": "100x10 _x4 100x40"},
-    "a-long-gap-of-a-gauge": {f"headgate_log_free_bytes{{{R}}}": "100x10 _x8 100x40"},
+    "a-gap-of-a-gauge": {f"headgate_storage_free_bytes{{{R}}}": "100x10 _x4 100x40"},
+    "a-long-gap-of-a-gauge": {f"headgate_storage_free_bytes{{{R}}}": "100x10 _x8 100x40"},
     "two-routes-of-a-redis": {
-        f'headgate_log_histories_total{{{R}, lost="unknown"}}': "0x5 1x80",
-        f'headgate_log_histories_total{{{R}, lost="no"}}': "0x20 1x80",
-        f'headgate_log_histories_total{{{S}, lost="unknown"}}': "_x9 0x5 1x80",
-        f'headgate_log_histories_total{{{S}, lost="yes"}}': "0x50 2x80",
+        f'headgate_storage_histories_total{{{R}, lost="unknown"}}': "0x5 1x80",
+        f'headgate_storage_histories_total{{{R}, lost="no"}}': "0x20 1x80",
+        f'headgate_storage_histories_total{{{S}, lost="unknown"}}': "_x9 0x5 1x80",
+        f'headgate_storage_histories_total{{{S}, lost="yes"}}': "0x50 2x80",
     },
-    "a-full-disk": {f"headgate_log_free_bytes{{{R}}}": "1073741825-1x4 1073741824x5 1073741823x30"},
+    "a-full-disk": {
+        f"headgate_storage_free_bytes{{{R}}}": "1073741825-1x4 1073741824x5 1073741823x30"
+    },
 }
 
 
@@ -200,7 +202,7 @@ def test_the_growth_of_each_series_is_apart_without_labels_to_add_up_by() -> Non
 
 def test_a_reload_between_two_steps_of_a_look_counts_from_the_next_look_on() -> None:
     evaluator = AlertEvaluator(EVERYTHING)
-    scrapes = Scrapes({f"headgate_log_free_bytes{{{R}}}": "1x9"})
+    scrapes = Scrapes({f"headgate_storage_free_bytes{{{R}}}": "1x9"})
     steps = evaluator.evaluate(0.0, scrapes.at(0) or ())
     next(steps)
     evaluator.use_settings(WORKERS)

@@ -49,7 +49,7 @@ class Drill(NamedTuple):
 
     def change_history(self, route: str) -> None:
         """Restart the Redis of a route as planned, and wait until Prometheus has scraped that."""
-        changed = f'sum(headgate_log_histories_total{{route="{route}"}})'
+        changed = f'sum(headgate_storage_histories_total{{route="{route}"}})'
         wait_until(lambda: self.watch.value(changed) == 0)
         self.redis[route].stop()
         self.redis[route].start()
@@ -91,10 +91,10 @@ def drill(processes: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         gateway.serve_routes(
             *({"prefix": route, "origin": server.url} for route, server in redis.items()),
             {"prefix": BROKEN, "origin": f"http://127.0.0.1:{free_port()}"},
-            {"prefix": GUARDED, "origin": "memory:", "auth": "tokens"},
+            {"prefix": GUARDED, "storage": "memory:", "auth": "tokens"},
         )
         tokens = tokens_file(folder)
-        gateway.environment["HEADGATE_TOKENS_FILE"] = str(tokens)
+        gateway.environment["HEADGATE_CREDENTIALS__TOKENS_FILE"] = str(tokens)
         gateway.start()
         made = run([HEADGATE, "monitor", "alerts"], environment=gateway.environment)
         assert made.returncode == 0, made.stderr

@@ -132,16 +132,16 @@ def try_service(machine: Booted, newer: str) -> Iterator[str]:
     assert status_of(HEALTH).strip() == "200"
     yield f"started by systemd within its sandbox, with an exposure of {exposure} of 10"
     machine.run(
-        "echo 'max_append = none' >> /etc/headgate/headgate.toml; systemctl reload headgate"
+        "echo 'limits.max_append = none' >> /etc/headgate/headgate.toml; systemctl reload headgate"
     )
     wait_until(lambda: "refused" in machine.show("StatusText"), "the status tells of the refusal")
-    machine.run("sed -i '/^max_append/d' /etc/headgate/headgate.toml; systemctl reload headgate")
+    machine.run("sed -i '/^limits/d' /etc/headgate/headgate.toml; systemctl reload headgate")
     wait_until(lambda: machine.show("StatusText") == "Serving", "the reload is over")
     yield "reloaded, and the status told of a reload that was refused"
     machine.run(
         "install -d -m 0700 /etc/credstore; echo > /etc/credstore/headgate.tokens;"
         "chmod 600 /etc/credstore/headgate.tokens;"
-        """sed -i '/^# auth/s/, "read-tokens"//; s/^# \\(auth\\|tokens_file\\)/\\1/' """
+        """sed -i '/^# auth/s/, "read-tokens"//; s/^# \\(auth\\|.cred\\|tokens_file\\)/\\1/' """
         "/etc/headgate/headgate.toml; systemctl restart headgate"
     )
     assert "401" in status_of(STREAM)

@@ -28,8 +28,8 @@ def test_the_command_of_the_unit_serves_at_port_443_as_another_user_and_leaves_n
     address = "127.{}.{}.{}".format(*(secrets.choice(range(1, 255)) for _ in range(3)))
     copied.write_text(
         f'listen = "127.0.0.1:{free_port()}"\nadmin = "127.0.0.1:{free_port()}"\n'
-        f'front = ["localhost"]\nfront_listen = "{address}:443"\nfront_data = "{state}/front"\n'
-        f'[[routes]]\nprefix = "/v1/stream"\norigin = "file:{state}/streams"\n'
+        f'storage = "file:{state}/streams"\n'
+        f'[front]\nhosts = ["localhost"]\nlisten = "{address}:443"\ndata = "{state}/front"\n'
     )
     state.mkdir(mode=int(setting("StateDirectoryMode"), 8))
     for path in (state, copied):

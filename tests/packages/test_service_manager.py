@@ -85,7 +85,7 @@ def test_a_server_tells_that_it_serves_reloads_refuses_a_reload_and_drains(
     any_manager: Manager, tmp_path: Path
 ) -> None:
     settings = tmp_path / "headgate.toml"
-    settings.write_text("max_append = 1000\n")
+    settings.write_text("limits.max_append = 1000\n")
     arguments = ["--config", str(settings)]
     with headgate(arguments=arguments, environment=any_manager.environment()) as server:
         assert any_manager.next() == "READY=1\nSTATUS=Serving"
@@ -97,7 +97,7 @@ def test_a_server_tells_that_it_serves_reloads_refuses_a_reload_and_drains(
         assert reloading is not None
         assert before <= int(reloading[1]) <= now_us()
         assert any_manager.next() == "READY=1\nSTATUS=Serving"
-        settings.write_text("max_append = none\n")
+        settings.write_text("limits.max_append = none\n")
         os.kill(server.pid, signal.SIGHUP)
         assert any_manager.next().startswith("RELOADING=1\n")
         refused = any_manager.next()

@@ -82,7 +82,7 @@ def test_the_command_of_the_unit_serves_as_its_user_with_its_own_folder(
     copied = credentials / "headgate.toml"
     copied.write_text(
         f'listen = "127.0.0.1:{port}"\nadmin = "127.0.0.1:{admin}"\n'
-        f'[[routes]]\nprefix = "/v1/stream"\norigin = "file:{state}/streams"\n'
+        f'[[routes]]\nprefix = "/v1/stream"\nstorage = "file:{state}/streams"\n'
     )
     copied.chmod(0o400)
     state.mkdir(mode=int(setting("StateDirectoryMode"), 8))
@@ -143,7 +143,7 @@ def test_a_new_data_folder_and_its_files_are_private_whatever_the_umask(
     process = subprocess.Popen(
         [
             *(str(HEADGATE), "serve", "--listen", f"127.0.0.1:{port}"),
-            *("--admin", f"127.0.0.1:{admin}", "--origin", f"file:{folder}"),
+            *("--admin", f"127.0.0.1:{admin}", "--storage", f"file:{folder}"),
         ],
         umask=umask,
     )
@@ -169,7 +169,7 @@ def test_a_data_folder_open_to_others_keeps_its_mode_and_a_warning_is_logged(
     process = subprocess.Popen(
         [
             *(str(HEADGATE), "serve", "--listen", f"127.0.0.1:{port}"),
-            *("--admin", f"127.0.0.1:{admin}", "--origin", f"file:{folder}"),
+            *("--admin", f"127.0.0.1:{admin}", "--storage", f"file:{folder}"),
         ],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -181,7 +181,7 @@ def test_a_data_folder_open_to_others_keeps_its_mode_and_a_warning_is_logged(
         told, _ = process.communicate(timeout=30)
         assert process.returncode == 0
         assert '"settings.dangerous"' in told
-        assert f"--origin: origin: others can look into the folder {folder}" in told
+        assert f"--storage: storage: others can look into the folder {folder}" in told
         assert stat.S_IMODE(folder.stat().st_mode) == 0o755
     finally:
         process.kill()

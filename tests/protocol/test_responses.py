@@ -291,15 +291,15 @@ REFUSALS = [
         errors.WebOriginRefused("https://evil.test"),
         403,
         "origin_not_allowed",
-        "pages of https://evil.test may not write here: "
-        "write_origins names the web origins that may, and a token in Authorization lets others",
+        "pages of https://evil.test may not write here: http.write_origins names the web origins "
+        "that may, and a token in Authorization lets others",
     ),
     Refusal(
         errors.WebOriginRefused("https://evil.test", is_guarded=False),
         403,
         "origin_not_allowed",
         "pages of https://evil.test may not write here: "
-        "write_origins names the web origins that may",
+        "http.write_origins names the web origins that may",
         when=" on a route without auth",
     ),
     Refusal(
@@ -307,7 +307,7 @@ REFUSALS = [
         403,
         "origin_not_allowed",
         "pages of https://evil.test may not write here: "
-        "with a token in Authorization, cors_origins names the web origins that may",
+        "with a token in Authorization, http.cors_origins names the web origins that may",
         when=" with a token",
     ),
     Refusal(errors.StreamNotFound("why"), 404, "stream_not_found"),

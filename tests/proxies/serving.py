@@ -7,6 +7,7 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
+from tests.support.given_settings import variables
 from tests.support.processes import Headgate
 
 if TYPE_CHECKING:
@@ -35,10 +36,10 @@ def written(folder: Path) -> dict[str, str]:
         grants = f'[{{ streams = "{PREFIX}/*", operations = {json.dumps(operations)} }}]'
         text += f'[[tokens]]\nname = "{name}"\ntoken = "sha256:{digest}"\ngrants = {grants}\n'
     (folder / "tokens.toml").write_text(text)
-    return {"HEADGATE_TOKENS_FILE": str(folder / "tokens.toml")}
+    return {"HEADGATE_CREDENTIALS__TOKENS_FILE": str(folder / "tokens.toml")}
 
 
-def proxies(folder: Path, settings: Mapping[str, object] | None = None) -> str:
+def proxies(folder: Path, settings: Mapping[str, object] | None = None) -> list[dict[str, object]]:
     """Return the setting for one proxy, whose upstreams are on loopback."""
     common: dict[str, object] = {
         "prefix": PREFIX,
@@ -48,7 +49,7 @@ def proxies(folder: Path, settings: Mapping[str, object] | None = None) -> str:
         "auth": ["tokens"],
         **(settings or {}),
     }
-    return json.dumps([common])
+    return [common]
 
 
 @contextlib.contextmanager
@@ -64,10 +65,10 @@ def gateway_with_proxy(
     files = written(folder)
     if (settings or {}).get("auth") == "none":
         files.clear()
-    variables = {**files, "HEADGATE_PROXIES": proxies(folder, settings)}
+    environment_of = {**files, **variables({"proxies": proxies(folder, settings)})}
     server = Headgate(
         f"file:{folder / 'data'}" if is_durable else origin,
-        environment={**variables, **(environment or {})},
+        environment={**environment_of, **(environment or {})},
     )
     try:
         yield server.start()

@@ -173,7 +173,7 @@ async def test_no_secret_is_in_logs_metrics_streams_or_the_console(
     http: ClientSession, upstream: Upstream, tmp_path: Path
 ) -> None:
     secrets = [TOKEN, SECRET, "sk-upstream", "key-in-the-url"]
-    environment = {"HEADGATE_LOG_REQUESTS": "info", "HEADGATE_LOG_LEVEL": "debug"}
+    environment = {"HEADGATE_LOG__REQUESTS": "info", "HEADGATE_LOG__LEVEL": "debug"}
     with gateway_with_proxy(tmp_path, is_durable=True, environment=environment) as gateway:
         target = f"{upstream.url}/v1?key=key-in-the-url"
         authorization = "Bearer sk-upstream"

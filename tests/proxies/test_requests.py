@@ -17,6 +17,7 @@ from tests.proxies.serving import (
     proxies,
     written,
 )
+from tests.support.given_settings import variables
 from tests.support.processes import AT_ONCE, HEADGATE, run
 
 if TYPE_CHECKING:
@@ -256,7 +257,7 @@ async def test_an_open_proxy_needs_signatures_alone(
 
 def test_the_check_of_the_settings_lists_the_hosts_of_a_proxy(tmp_path: Path) -> None:
     hosts = {"allow": ["api.openai.com"], "allow_inside": ["http://127.0.0.1:*"]}
-    environment = {**written(tmp_path), "HEADGATE_PROXIES": proxies(tmp_path, hosts)}
+    environment = {**written(tmp_path), **variables({"proxies": proxies(tmp_path, hosts)})}
     checked = run(
         [HEADGATE, "config", "check"], environment={**os.environ, **AT_ONCE, **environment}
     )

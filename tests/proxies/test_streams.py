@@ -250,7 +250,7 @@ async def test_a_server_that_stops_ends_its_responses_as_aborted(
     http: ClientSession, upstream: Upstream, tmp_path: Path
 ) -> None:
     upstream.hold()
-    environment = {"HEADGATE_SHUTDOWN_GRACE": "0.2"}
+    environment = {"HEADGATE_SHUTDOWN__GRACE": "0.2"}
     with gateway_with_proxy(tmp_path, is_durable=True, environment=environment) as gateway:
         url = await created(http, gateway, upstream)
         upstream.allow(1)

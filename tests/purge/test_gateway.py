@@ -13,6 +13,7 @@ from gateway.protocol.cache_headers import stream_tag
 from gateway.purge.purger import CALL_S
 from gateway.settings import Address, Settings
 from tests.purge.double import Double
+from tests.support.given_settings import sections
 from tests.support.http1 import Client
 from tests.support.ports import free_port
 from tests.support.serving import PREFIX, put, request
@@ -27,13 +28,15 @@ TOKEN = "t0ken-of-bunny"
 def settings_of(double: Double, grace_s: float) -> Settings:
     cache = {"kind": "bunny", "url": double.url, "zone": "1", "token": TOKEN}
     return Settings.of(
-        {
-            "origin": "memory:",
-            "listen": Address("127.0.0.1", free_port()),
-            "admin": Address("127.0.0.1", free_port()),
-            "shutdown_grace": grace_s,
-            "purges": [cache],
-        }
+        sections(
+            {
+                "storage": "memory:",
+                "listen": Address("127.0.0.1", free_port()),
+                "admin": Address("127.0.0.1", free_port()),
+                "shutdown_grace": grace_s,
+                "purges": [cache],
+            }
+        )
     )
 
 
@@ -62,7 +65,7 @@ async def test_many_streams_that_the_console_deletes_are_purged_each() -> None:
         gateway = Gateway(settings)
         await gateway.start()
         assert await sent(settings, [put("a"), put("b"), put("c")]) == [201] * 3
-        admin = f"http://{settings.admin}/api"
+        admin = f"http://{settings.admin.listen}/api"
 
         async def told(method: str, path: str, body: object = None) -> Any:
             async with http.request(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
@@ -12,6 +11,7 @@ import pytest
 from cdn_configs.options import Options
 from cdn_configs.render import render
 from cdn_configs.targets import target
+from tests.support.given_settings import variables
 from tests.support.http1 import ask
 from tests.support.ports import free_port
 from tests.support.processes import headgate
@@ -44,7 +44,7 @@ def cache(kind: str, port: int, gateway: int) -> Iterator[None]:
 
 def purging(kind: str, port: int) -> dict[str, str]:
     """The environment of a gateway behind such a cache."""
-    return {"HEADGATE_PURGES": json.dumps([{"kind": kind, "url": f"http://127.0.0.1:{port}"}])}
+    return {**variables({"purges": [{"kind": kind, "url": f"http://127.0.0.1:{port}"}]})}
 
 
 def create(port: int, name: str) -> None:

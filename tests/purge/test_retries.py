@@ -242,16 +242,16 @@ async def test_a_second_deletion_keeps_a_purge_from_being_abandoned() -> None:
 @pytest.mark.parametrize(
     ("routes", "kept_s"),
     [
-        ([{"origin": "memory:"}], GIVE_UP_S),
+        ([{"storage": "memory:"}], GIVE_UP_S),
         ([{"origin": "http://o", "chunk_max_age": 0}], GIVE_UP_S),
-        ([{"origin": "file:/x"}], GIVE_UP_S + 300),
+        ([{"storage": "file:/x"}], GIVE_UP_S + 300),
         pytest.param(
-            [{"origin": "memory:", "chunk_max_age": 604_800}, {"origin": "file:/x"}],
+            [{"storage": "memory:", "chunk_max_age": 604_800}, {"storage": "file:/x"}],
             WEEK_S + 300,
             id="a-week-of-chunks-beside-a-file",
         ),
         pytest.param(
-            [{"origin": "memory:", "stale_while_revalidate": 604_800}],
+            [{"storage": "memory:", "stale_while_revalidate": 604_800}],
             WEEK_S + 60,
             id="a-week-of-stale-use",
         ),

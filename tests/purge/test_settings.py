@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from gateway.settings import Settings, SettingsError, load
+from tests.support.given_settings import variables
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,15 +19,14 @@ NGINX = {"kind": "nginx", "url": "http://[::1]:8080", "host": "streams.example.c
 
 
 def loaded(*caches: dict[str, Any], look_at_files: bool = False) -> Settings:
-    environment = {"HEADGATE_PURGES": json.dumps(caches)}
-    return load(None, environment, {}, look_at_files=look_at_files)
+    return load(None, variables({"purges": caches}), {}, look_at_files=look_at_files)
 
 
 def problems(*caches: dict[str, Any], look_at_files: bool = False) -> list[str]:
     with pytest.raises(SettingsError) as refusal:
         loaded(*caches, look_at_files=look_at_files)
     assert SECRET not in f"{refusal.value} {refusal.value!r}"
-    return [problem.removeprefix("HEADGATE_PURGES") for problem in refusal.value.problems]
+    return [problem.removeprefix("HEADGATE_PURGES__0__") for problem in refusal.value.problems]
 
 
 def test_every_cache_kind_is_loaded_with_its_url_and_secret() -> None:
@@ -47,78 +46,77 @@ def test_every_cache_kind_is_loaded_with_its_url_and_secret() -> None:
 INVALID: dict[str, tuple[object, ...]] = {
     "an-unknown-kind": (
         {"kind": "akamai"},
-        '[0].kind is "akamai", but must be one of nginx, varnish, fastly, cloudflare, '
+        'KIND is "akamai", but must be one of nginx, varnish, fastly, cloudflare, '
         "cloudflare-worker, cloudfront, bunny.",
     ),
     "no-kind": (
         {"url": "http://v"},
-        "[0].kind is missing; it must be one of nginx, varnish, fastly, cloudflare, "
+        "KIND is missing; it must be one of nginx, varnish, fastly, cloudflare, "
         "cloudflare-worker, cloudfront, bunny.",
     ),
     "varnish-without-a-url": (
         {"kind": "varnish"},
-        '[0].url is "", but must be the http(s)://HOST[:PORT] of the server.',
+        'URL is "", but must be the http(s)://HOST[:PORT] of the server.',
     ),
     "a-url-with-a-path": (
         {**VARNISH, "url": "http://v:6081/path"},
-        '[0].url is "http://v:6081/path", but must be http(s)://HOST[:PORT], without a path.',
+        'URL is "http://v:6081/path", but must be http(s)://HOST[:PORT], without a path.',
     ),
     "a-url-with-a-line-break": (
         {**VARNISH, "url": "http://v:6081\r\nX: y"},
-        '[0].url is "http://v:6081\\r\\nX: y", but must be http(s)://HOST[:PORT], without a path.',
+        'URL is "http://v:6081\\r\\nX: y", but must be http(s)://HOST[:PORT], without a path.',
     ),
     "a-url-with-a-password": (
         {**VARNISH, "url": f"http://me:{SECRET}@v"},
-        '[0].url is "http://***@v", but must be http(s)://HOST[:PORT], without a path.',
+        'URL is "http://***@v", but must be http(s)://HOST[:PORT], without a path.',
     ),
     "varnish-with-a-token": (
         {**VARNISH, "token": SECRET},
-        "[0].token_file is not shown here, but must be left out, as must token: varnish asks "
-        "for none.",
+        "TOKEN_FILE is not shown here, but must be left out, as must token: varnish asks for none.",
     ),
     "varnish-with-a-zone": (
         {**VARNISH, "zone": "z"},
-        "[0].zone is not shown here, but must be left out: varnish has no zones.",
+        "ZONE is not shown here, but must be left out: varnish has no zones.",
     ),
     "varnish-with-a-host": (
         {**VARNISH, "host": "h"},
-        '[0].host is "h", but must be left out: varnish goes by tags.',
+        'HOST is "h", but must be left out: varnish goes by tags.',
     ),
     "an-nginx-host-with-a-line-break": (
         {**NGINX, "host": "a\r\nb"},
-        '[0].host is "a\\r\\nb", but must be a host name, maybe with a port.',
+        'HOST is "a\\r\\nb", but must be a host name, maybe with a port.',
     ),
     "a-fastly-zone-with-slashes": (
         {**FASTLY, "zone": "../../other"},
-        "[0].zone is not shown here, but must be the id of a service.",
+        "ZONE is not shown here, but must be the id of a service.",
     ),
     "an-empty-fastly-zone": (
         {**FASTLY, "zone": ""},
-        "[0].zone is not shown here, but must be the id of a service.",
+        "ZONE is not shown here, but must be the id of a service.",
     ),
     "a-bunny-zone-that-is-no-number": (
         {"kind": "bunny", "zone": "four", "token": SECRET},
-        "[0].zone is not shown here, but must be the number of a pull zone.",
+        "ZONE is not shown here, but must be the number of a pull zone.",
     ),
     "a-token-over-http": (
         {**FASTLY, "url": "http://api.fastly.com"},
-        '[0].url is "http://api.fastly.com", but must be https: the token is sent there.',
+        'URL is "http://api.fastly.com", but must be https: the token is sent there.',
     ),
     "fastly-without-a-token": (
         {"kind": "fastly", "zone": "z"},
-        "[0].token_file is not shown here, but must be given for fastly, or token, but not both.",
+        "TOKEN_FILE is not shown here, but must be given for fastly, or token, but not both.",
     ),
     "fastly-with-two-tokens": (
         {**FASTLY, "token_file": "/run/token"},
-        "[0].token_file is not shown here, but must be given for fastly, or token, but not both.",
+        "TOKEN_FILE is not shown here, but must be given for fastly, or token, but not both.",
     ),
     "a-token-with-a-line-break": (
         {**FASTLY, "token": f"{SECRET}\r\nX: y"},
-        "[0].token is not shown here, but must be a token of at most 1,024 visible characters.",
+        "TOKEN is not shown here, but must be a token of at most 1,024 visible characters.",
     ),
     "a-misspelt-setting": (
         {**FASTLY, "tokem": SECRET},
-        "[0].tokem is not a setting; the nearest is token.",
+        "TOKEM is not a setting; the nearest is HEADGATE_PURGES__0__TOKEN.",
     ),
 }
 
@@ -150,7 +148,7 @@ def test_a_token_from_a_file_is_accepted_only_up_to_1024_characters(
         assert loaded(cache, look_at_files=True).purges[0].secret() == "t" * size
     else:
         assert problems(cache, look_at_files=True) == [
-            "[0].token_file is not shown here, but must be a file with a token of at most 1,024 "
+            "TOKEN_FILE is not shown here, but must be a file with a token of at most 1,024 "
             "visible characters."
         ]
 

@@ -13,6 +13,7 @@ import pytest
 from gateway.process import reconfiguration
 from gateway.process.gateway import Gateway
 from gateway.settings import load
+from tests.support.given_settings import lines as lines_of
 from tests.support.http1 import Answer, Client, request
 from tests.support.ports import free_port
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-STREAMS: dict[str, object] = {"prefix": "/v1/stream", "origin": "memory:"}
+STREAMS: dict[str, object] = {"prefix": "/v1/stream", "storage": "memory:"}
 TEXT: dict[str, str] = {"Content_Type": "text/plain"}
 
 
@@ -48,7 +49,7 @@ class Reloadable:
             "admin": f"127.0.0.1:{self.admin_port}",
             **settings,
         }
-        lines = [f"{key} = {json.dumps(value)}" for key, value in given.items()]
+        lines = lines_of(given)
         for route in routes:
             lines += ["[[routes]]", *(f"{key} = {json.dumps(it)}" for key, it in route.items())]
         self.file.write_text("\n".join(lines) + "\n")

@@ -46,11 +46,11 @@ class Deployment:
                 **self._clock.environment,
                 **paths.settings(),
                 "HEADGATE_AUTH": "tokens",
-                "HEADGATE_TOKENS_FILE": str(folder / "tokens.toml"),
-                "HEADGATE_LOG_REQUESTS": "info",
-                "HEADGATE_MAX_LOOP_LAG": "0",
+                "HEADGATE_CREDENTIALS__TOKENS_FILE": str(folder / "tokens.toml"),
+                "HEADGATE_LOG__REQUESTS": "info",
+                "HEADGATE_LIMITS__MAX_LOOP_LAG": "0",
                 # Far below the time that a client waits for an answer, also on a busy machine.
-                "HEADGATE_LONG_POLL_TIMEOUT": "5",
+                "HEADGATE_LIVE__LONG_POLL_TIMEOUT": "5",
             }
         )
         self.secure = SecureHeadgate(server, authority, paths)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.given_settings import lines as lines_of
 from tests.support.http1 import ask
 from tests.support.processes import HEADGATE, run
 from tests.support.waiting import wait_until
@@ -33,14 +34,14 @@ class Configured:
     def __init__(self, folder: Path, workers: int) -> None:
         self.file = folder / "headgate.toml"
         self.server = Several("memory:", arguments=["--config", str(self.file)])
-        at = self.server.arguments.index("--origin")
+        at = self.server.arguments.index("--storage")
         del self.server.arguments[at : at + 2]
         self._workers = workers
 
     def write(self, *prefixes: str, **settings: object) -> None:
         """Write routes with these prefixes, and other settings."""
         given = {"workers": self._workers, **settings}
-        lines = [f"{key} = {json.dumps(value)}" for key, value in given.items()]
+        lines = lines_of(given)
         for prefix in prefixes:
             lines += ["[[routes]]", f'prefix = "{prefix}"', f'origin = "{ORIGIN}{prefix}"']
         self.file.write_text("\n".join(lines) + "\n")

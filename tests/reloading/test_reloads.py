@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from tests.support.event_stream import Event
 
-OTHER: dict[str, object] = {"prefix": "/other", "origin": "memory:"}
+OTHER: dict[str, object] = {"prefix": "/other", "storage": "memory:"}
 
 
 def data(events: list[Event]) -> str:
@@ -91,8 +91,8 @@ async def test_a_long_poll_of_a_removed_route_is_answered_at_once(tmp_path: Path
 async def test_a_route_moved_to_another_log_serves_that_log_from_the_next_request_on(
     tmp_path: Path,
 ) -> None:
-    here = {"prefix": "/v1/stream", "origin": f"file:{tmp_path / 'a'}"}
-    there = {"prefix": "/v1/stream", "origin": f"file:{tmp_path / 'b'}"}
+    here = {"prefix": "/v1/stream", "storage": f"file:{tmp_path / 'a'}"}
+    there = {"prefix": "/v1/stream", "storage": f"file:{tmp_path / 'b'}"}
     async with reloadable(tmp_path, here) as at:
         await at.ask("PUT", "/v1/stream/s", b"one", **TEXT)
         assert await at.reload(there) == ()
@@ -112,7 +112,7 @@ async def test_a_new_route_below_another_one_has_no_cached_responses_of_that(
         path = "/v1/stream/x/s"
         await at.ask("PUT", path, b"old", **TEXT)
         assert [(await at.ask("GET", path)).body for _ in range(2)] == [b"old"] * 2
-        below = {"prefix": "/v1/stream/x", "origin": "memory:"}
+        below = {"prefix": "/v1/stream/x", "storage": "memory:"}
         assert await at.reload(STREAMS, below) == ()
         assert (await at.ask("GET", path)).status == 404
         await at.ask("PUT", path, b"new", **TEXT)
@@ -123,7 +123,7 @@ async def test_a_new_route_below_another_one_has_no_cached_responses_of_that(
 async def test_cached_responses_of_a_route_are_gone_although_a_request_to_it_is_under_way(
     tmp_path: Path, *, moves: bool
 ) -> None:
-    below: dict[str, object] = {"prefix": "/v1/stream/x", "origin": "memory:"}
+    below: dict[str, object] = {"prefix": "/v1/stream/x", "storage": "memory:"}
     async with reloadable(tmp_path, STREAMS, below) as at:
         path = "/v1/stream/x/s"
         await at.ask("PUT", path, b"old", **TEXT)
@@ -134,7 +134,7 @@ async def test_cached_responses_of_a_route_are_gone_although_a_request_to_it_is_
         server = at.gateway._connections
         assert server is not None
         await until(lambda: any(it.requests.request is not None for it in server.connections))
-        moved = {**below, "origin": f"file:{tmp_path / 'log'}"}
+        moved = {**below, "storage": f"file:{tmp_path / 'log'}"}
         assert await at.reload(STREAMS, *([moved] if moves else [])) == ()
         assert (await at.ask("GET", path)).status == 404
 
@@ -195,7 +195,7 @@ async def test_hosts_and_web_origins_hold_from_the_next_request_on(tmp_path: Pat
     async with reloadable(tmp_path) as at:
         await at.ask("PUT", "/v1/stream/s", None, **TEXT)
         page = {"Origin": "https://app.example"}
-        assert await at.reload(STREAMS, hosts=["streams.example"], cors_origins=[]) == ()
+        assert await at.reload(STREAMS, http_hosts=["streams.example"], cors_origins=[]) == ()
         assert (await at.ask("GET", "/v1/stream/s", Host="evil.example")).status == 421
         answer = await at.ask("GET", "/v1/stream/s", None, **page)
         assert answer.get("Access-Control-Allow-Origin") is None
@@ -215,13 +215,13 @@ async def test_a_smaller_cache_holds_no_more_than_its_new_size(tmp_path: Path) -
 @pytest.mark.parametrize("log", ["memory:", "file:"])
 async def test_a_quota_holds_behind_the_next_commit(tmp_path: Path, log: str) -> None:
     origin = "memory:" if log == "memory:" else f"file:{tmp_path / 'log'}"
-    route = {"prefix": "/v1/stream", "origin": origin}
+    route = {"prefix": "/v1/stream", "storage": origin}
     async with reloadable(tmp_path, route) as at:
         await at.ask("PUT", "/v1/stream/s", b"x" * 100_000, **TEXT)
-        assert await at.reload({**route, "max_log_size": 50_000}) == ()
+        assert await at.reload({**route, "max_storage_size": 50_000}) == ()
         statuses = [(await at.ask("POST", "/v1/stream/s", b"x", **TEXT)).status for _ in range(3)]
         assert statuses[-1] == 507
-        assert await at.reload({**route, "max_log_size": 0}) == ()
+        assert await at.reload({**route, "max_storage_size": 0}) == ()
         assert (await at.ask("POST", "/v1/stream/s", b"x", **TEXT)).status == 204
 
 
@@ -308,7 +308,7 @@ REFUSED: dict[str, tuple[dict[str, object], dict[str, object], str]] = {
     "a mistake": ({}, {"max_append": "lots"}, "max_append is"),
     "an unknown setting of a route": ({"chunk_age": 1}, {}, "is not a setting"),
     "a file of tokens that is missing": ({}, {"tokens_file": "/nowhere"}, "/nowhere"),
-    "a log that cannot be opened": ({"origin": "file:/proc/nowhere"}, {}, "/proc/nowhere"),
+    "a log that cannot be opened": ({"storage": "file:/proc/nowhere"}, {}, "/proc/nowhere"),
 }
 
 
@@ -330,11 +330,11 @@ async def test_a_folder_under_another_prefix_is_refused_as_open_in_this_server(
     tmp_path: Path,
 ) -> None:
     first, second = (f"file:{tmp_path / name}" for name in ("a", "b"))
-    routes = {"prefix": "/a", "origin": first}, {"prefix": "/b", "origin": second}
+    routes = {"prefix": "/a", "storage": first}, {"prefix": "/b", "storage": second}
     async with reloadable(tmp_path, *routes) as at:
         await at.ask("PUT", "/a/s", b"one", **TEXT)
-        renamed = {"prefix": "/c", "origin": first}
-        swapped = {"prefix": "/a", "origin": second}, {"prefix": "/b", "origin": first}
+        renamed = {"prefix": "/c", "storage": first}
+        swapped = {"prefix": "/a", "storage": second}, {"prefix": "/b", "storage": first}
         assert await at.reload(renamed, routes[1]) == (
             f"/c cannot have the log {first} by a reload: "
             "/a of this server has it open until a restart.",

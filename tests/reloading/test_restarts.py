@@ -125,7 +125,7 @@ def test_the_first_connection_to_a_socket_of_systemd_is_served(tmp_path: Path) -
         [
             *(activate, "-l", f"127.0.0.1:{port}", "-E", "SSL_CERT_FILE=/dev/null"),
             *(str(HEADGATE), "serve", "--listen", f"127.0.0.1:{port}"),
-            *("--admin", f"127.0.0.1:{admin}", "--origin", f"file:{tmp_path / 'log'}"),
+            *("--admin", f"127.0.0.1:{admin}", "--storage", f"file:{tmp_path / 'log'}"),
         ],
         stderr=subprocess.DEVNULL,
     )

@@ -86,7 +86,7 @@ async def test_tls_begins_and_ends_by_a_restart_alone(tmp_path: Path, prefix: st
     paths = Authority.of(tmp_path).issue().write(tmp_path)
     async with reloadable(tmp_path) as at:
         (problem,) = await at.reload(STREAMS, **tls(prefix, paths))
-        assert f"{prefix}tls_certificate cannot be changed by a reload" in problem
+        assert f"{prefix.replace('_', '.')}tls.certificate cannot be changed by a reload" in problem
         assert await at.reload(STREAMS) == ()
 
 

@@ -157,7 +157,7 @@ async def test_a_refused_reload_is_told_until_the_file_is_another_or_in_force(
 async def test_a_folder_that_is_mended_is_no_problem_any_more(tmp_path: Path) -> None:
     async with reloadable(tmp_path) as at:
         (tmp_path / "disk").write_text("not mounted yet")
-        at.write({**STREAMS, "origin": f"file:{tmp_path}/disk/data"})
+        at.write({**STREAMS, "storage": f"file:{tmp_path}/disk/data"})
         assert not (await told(at)).is_ok
         (tmp_path / "disk").unlink()
         assert await told(at) == (None, True)
@@ -174,14 +174,15 @@ async def test_a_folder_that_a_start_could_not_make_is_told_until_it_is_another(
     tmp_path: Path, folder: str, why: str
 ) -> None:
     async with reloadable(tmp_path) as at:
-        at.write({**STREAMS, "origin": f"file:{folder}"})
+        at.write({**STREAMS, "storage": f"file:{folder}"})
         note, is_ok = await told(at)
         assert note is not None
         assert (
-            f"{at.file}:5: routes[0].origin: the data folder {folder} cannot be made: {why}" in note
+            f"{at.file}:5: routes[0].storage: the data folder {folder} cannot be made: {why}"
+            in note
         )
         assert not is_ok
-        at.write({**STREAMS, "origin": f"file:{tmp_path}/new/data"})
+        at.write({**STREAMS, "storage": f"file:{tmp_path}/new/data"})
         assert await told(at) == (None, True)
         assert not (tmp_path / "new").exists()
 
@@ -191,8 +192,8 @@ async def test_what_a_restart_puts_in_force_is_no_reason_to_fear_one(tmp_path: P
         (refused,) = await at.reload(STREAMS, listen="127.0.0.1:9")
         needed = f"refused by the last reload, in force from a restart on: {refused}"
         assert await told(at) == (needed, False)
-        origin = "file:/proc/nope"
-        _, mistake = await at.reload({**STREAMS, "origin": origin}, listen="127.0.0.1:9")
+        away = {**STREAMS, "storage": "file:/proc/nope"}
+        _, mistake = await at.reload(away, listen="127.0.0.1:9")
         note, _ = await told(at)
         assert note is not None
         assert "so a restart may fail" in note
@@ -205,7 +206,7 @@ async def test_a_new_folder_in_a_reload_is_named_with_the_log_that_it_replaces(
     tmp_path: Path,
 ) -> None:
     def route(name: str) -> dict[str, object]:
-        return {**STREAMS, "origin": f"file:{tmp_path / name}"}
+        return {**STREAMS, "storage": f"file:{tmp_path / name}"}
 
     async with reloadable(tmp_path, route("data")) as at:
         reloader = at.gateway.reloader
@@ -214,7 +215,7 @@ async def test_a_new_folder_in_a_reload_is_named_with_the_log_that_it_replaces(
             f"file:{tmp_path}/dada of /v1/stream is new and has no streams: those in "
             f"file:{tmp_path}/data are no longer served",
         )
-        more = {"prefix": "/more", "origin": f"file:{tmp_path / 'more'}"}
+        more = {"prefix": "/more", "storage": f"file:{tmp_path / 'more'}"}
         for routes in ((route("data"),), (route("data"), more)):  # back; beside what there was
             assert await at.reload(*routes) == ()
             assert len(reloader.warnings) == 0
@@ -248,7 +249,7 @@ def test_the_command_names_a_new_folder_before_and_after_a_reload(tmp_path: Path
             return done.stderr.decode().splitlines()
 
         def write(folder: str) -> None:
-            text = f'[[routes]]\nprefix = "/a"\norigin = "file:{tmp_path / folder}"\n'
+            text = f'[[routes]]\nprefix = "/a"\nstorage = "file:{tmp_path / folder}"\n'
             at.file.write_text(text)
 
         write("data")

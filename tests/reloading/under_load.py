@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import statistics
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from tests.support.given_settings import lines as lines_of
 from tests.support.http1 import Client, ask, request
 from tests.support.processes import Headgate
 
@@ -57,7 +57,7 @@ class Load:
         self._file = folder / "headgate.toml"
         self._readers = readers
         self._server = Headgate(arguments=["--config", str(self._file)])
-        at = self._server.arguments.index("--origin")
+        at = self._server.arguments.index("--storage")
         del self._server.arguments[at : at + 2]
         self._measured = Measured()
         self._appended = 0
@@ -67,9 +67,9 @@ class Load:
         """Write the settings of a reload: each other one has a second route."""
         settings = {"sse_max_age": 3600, "max_live_readers": 50_000 + number}
         settings |= {"max_client_connections": 50_000, "max_connections": 50_000}
-        lines = [f"{key} = {json.dumps(value)}" for key, value in settings.items()]
+        lines = lines_of(settings)
         for prefix in ("/v1/stream", "/other")[: 1 + number % 2]:
-            lines += ["[[routes]]", f'prefix = "{prefix}"', 'origin = "memory:"']
+            lines += ["[[routes]]", f'prefix = "{prefix}"', 'storage = "memory:"']
         self._file.write_text("\n".join(lines) + "\n")
 
     async def play(self, reloads: int) -> Measured:

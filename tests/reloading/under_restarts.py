@@ -53,7 +53,7 @@ class Service:
             [
                 *(sys.executable, "-c", PASSES_SOCKET, str(self.socket.fileno()), str(HEADGATE)),
                 *("serve", "--listen", f"127.0.0.1:{self.port}"),
-                *("--admin", f"127.0.0.1:{self.admin}", "--origin", f"file:{self._folder}"),
+                *("--admin", f"127.0.0.1:{self.admin}", "--storage", f"file:{self._folder}"),
                 *(*self._options, *options),
             ],
             env={**os.environ, **AT_ONCE},

@@ -24,7 +24,9 @@ def test_a_reload_renews_timeouts_hosts_and_log_in_place() -> None:
     services = app.make_services(DEFAULTS, ManualClock())
     parts = services.timeouts, services.hosts, services.log
     assert services.hosts.serves("other.example")
-    new = DEFAULTS.but(header_timeout=3.0, hosts=("a.example",), log_level="warning")
+    new = DEFAULTS.but(
+        http={"header_timeout": 3.0, "hosts": ("a.example",)}, log={"level": "warning"}
+    )
     app.reconfigure(services, new)
     assert parts == (services.timeouts, services.hosts, services.log)
     assert services.timeouts.header == 3.0

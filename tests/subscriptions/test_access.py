@@ -221,7 +221,7 @@ async def test_an_owner_is_still_permitted_after_a_restart(tmp_path: Path) -> No
 
 async def test_the_subscriptions_of_each_client_are_limited_by_themselves(tmp_path: Path) -> None:
     async with subscribed(own=OWN, tokens_file=tokens_file(tmp_path)) as gateway:
-        gateway.engine.renew(gateway.engine.rules._replace(max_client_subscriptions=1))
+        gateway.engine.renew(gateway.engine.rules._replace(max_per_client=1))
         expected = [
             *[
                 ("worker", "PUT", "s", 201),

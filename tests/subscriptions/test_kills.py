@@ -58,7 +58,7 @@ def test_every_append_is_acknowledged_by_a_later_wake_though_the_clock_jumps(
         await asyncio.sleep(chance.random() * 0.5)  # the gateway works on by the new time
 
     # It must not shed load: a clock that is set looks like a loop that was late.
-    environment = {**clock.environment, "HEADGATE_MAX_LOOP_LAG": "0"}
+    environment = {**clock.environment, "HEADGATE_LIMITS__MAX_LOOP_LAG": "0"}
     server = Headgate(f"file:{tmp_path / 'data'}", environment=environment)
     play(Campaign([server], SEED, [set_clock]), KILLS // 4)
 

@@ -124,7 +124,7 @@ async def test_a_stream_that_always_changes_lets_others_have_their_turns(
 
 async def test_a_pending_stream_that_grows_is_matched_again_once_there_is_room(late: int) -> None:
     async with subscribed() as gateway:
-        limit(gateway, max_subscription_streams=1)
+        limit(gateway, max_streams=1)
         await gateway.pull("linked", pattern="e/1")
         await gateway.pull("full", pattern="e/*")
         for name in ("e/0", "e/1"):
@@ -142,7 +142,7 @@ async def test_a_stream_for_which_there_is_room_during_its_turns_is_matched_agai
     late: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with subscribed() as gateway:
-        limit(gateway, max_subscription_streams=1)
+        limit(gateway, max_streams=1)
         await gateway.pull("full", pattern="e/*")
         await gateway.create("e/0")
         await settled(gateway)

@@ -35,44 +35,44 @@ def test_the_defaults_are_those_of_the_settings() -> None:
     from gateway.settings import Settings
 
     settings, rules = Settings(), SubscriptionRules()
-    assert rules.max_client_subscriptions == settings.max_client_subscriptions
-    assert rules.max_subscription_streams == settings.max_subscription_streams
+    assert rules.max_per_client == settings.subscriptions.max_per_client
+    assert rules.max_streams == settings.subscriptions.max_streams
 
 
 async def test_a_client_gets_as_many_subscriptions_as_the_limit_and_not_one_more() -> None:
     async with subscribed() as gateway:
-        limit(gateway, max_client_subscriptions=2)
+        limit(gateway, max_per_client=2)
         await gateway.pull("a", pattern="x")
         await gateway.pull("b", pattern="x")
         document = {"type": "pull-wake", "pattern": "x", "wake_stream": "wakes"}
         status, told = await gateway.ask("PUT", "c", document)
         assert (status, told["error"]["code"]) == (429, "LIMIT_REACHED")
-        assert told["error"]["limit"] == "max_client_subscriptions"
+        assert told["error"]["limit"] == "max_per_client"
         assert (await gateway.ask("PUT", "b", document))[0] == 200
-        assert refused(gateway) == {"max_client_subscriptions": 1}
+        assert refused(gateway) == {"max_per_client": 1}
         await gateway.ask("DELETE", "a")
         assert (await gateway.ask("PUT", "c", document))[0] == 201
 
 
 async def test_a_subscription_has_as_many_streams_as_the_limit_and_not_one_more() -> None:
     async with subscribed() as gateway, receiver(answer=DONE) as at:
-        limit(gateway, max_subscription_streams=2)
+        limit(gateway, max_streams=2)
         for name in ("e/1", "e/2"):
             await gateway.create(name)
         await gateway.webhook("s", at, pattern="e/*")
         status, told = await gateway.ask("POST", "s/streams", {"streams": ["a"]})
-        assert (status, told["error"]["limit"]) == (429, "max_subscription_streams")
+        assert (status, told["error"]["limit"]) == (429, "max_streams")
         await gateway.create("e/3", body=b'{"n":1}')
         await gateway.quiet()
         assert at.wakes == []
         _, told = await gateway.ask("GET", "s")
         assert (told["status"], len(told["streams"])) == ("failed", 2)
-        assert "max_subscription_streams" in told["last_error"]
+        assert "max_streams" in told["last_error"]
         status, told = await gateway.put(
             "t", type="webhook", webhook={"url": at.url}, pattern="e/*"
         )
-        assert (status, told["error"]["limit"]) == (429, "max_subscription_streams")
-        assert refused(gateway) == {"max_subscription_streams": 3}
+        assert (status, told["error"]["limit"]) == (429, "max_streams")
+        assert refused(gateway) == {"max_streams": 3}
         # With room, the stream is linked by its next append, from its beginning.
         await gateway.delete("e/1")
         await gateway.append("e/3")
@@ -84,7 +84,7 @@ async def test_a_subscription_has_as_many_streams_as_the_limit_and_not_one_more(
 
 async def test_a_stream_that_one_subscription_has_no_room_for_wakes_another() -> None:
     async with subscribed() as gateway:
-        limit(gateway, max_subscription_streams=1)
+        limit(gateway, max_streams=1)
         await gateway.pull("full", pattern="e/*", streams=["a"])
         await gateway.pull("s", pattern="e/*")
         await gateway.create("e/1", body=b'{"n":1}')

@@ -12,23 +12,24 @@ from gateway.settings import Settings
 from gateway.settings.cross_checks.dangerous_settings import dangers
 from gateway.settings.loading import SettingsError, load
 from tests.reloading.reloadable import reloadable
+from tests.support.given_settings import at, variables
 from tests.test_settings import problems
 
-ROUTES = """[[routes]]
-prefix = "/a"
-origin = "{}"
-subscriptions = "{}"
-[[routes]]
-prefix = "/b"
-origin = "{}"
-subscriptions = "{}"
-"""
+
+def two_routes(*places: str) -> str:
+    """A file with two routes: for each, where its streams are, and its log of subscriptions."""
+    lines = []
+    for prefix, url, subscriptions in (("/a", *places[:2]), ("/b", *places[2:])):
+        ((key, where),) = at(url).items()
+        lines += ["[[routes]]", f'prefix = "{prefix}"', f'{key} = "{where}"']
+        lines.append(f'subscriptions = "{subscriptions}"')
+    return "\n".join(lines) + "\n"
 
 
 def test_the_setting_beside_one_origin_is_that_of_the_only_route() -> None:
     flags = {"origin": "http://h", "subscriptions": "file:/s"}
     (route,) = load(None, {}, flags).route_table
-    assert (route.subscriptions, route.subscription_log.origin) == ("file:/s", "file:/s")
+    assert (route.subscriptions, route.subscription_log.storage) == ("file:/s", "file:/s")
 
 
 @pytest.mark.parametrize("place", ["http://h", "/var/lib", "file:", "mem:"])
@@ -51,7 +52,7 @@ def test_subscriptions_to_one_origin_may_be_in_a_redis_also_with_several_workers
 def test_settings_of_connections_and_replicas_count_for_the_redis_of_subscriptions() -> None:
     own = {"prefix": "/a", "origin": "http://h", "subscriptions": "rediss://h"}
     table = [{**own, "wait_replicas": 1, "tls_verify": "off", "connect_timeout": 2.0}]
-    (route,) = load(None, {}, {"routes": table}).route_table
+    (route,) = load(None, variables({"routes": table}), {}).route_table
     settings = RedisSettings.of(route.subscription_log)
     assert (settings.wait_replicas, settings.tls_verify, settings.connect_timeout) == (1, False, 2)
 
@@ -59,14 +60,13 @@ def test_settings_of_connections_and_replicas_count_for_the_redis_of_subscriptio
 @pytest.mark.parametrize("place", ["", "memory:"])
 def test_replicas_of_no_redis_are_refused(place: str) -> None:
     own = {"prefix": "/a", "origin": "http://h", "wait_replicas": 1}
-    (problem,) = problems(
-        flags={"routes": [{**own, **({"subscriptions": place} if place else {})}]}
-    )
-    assert "wait_replicas is 1, but must be left out: neither its origin nor its" in problem
+    table = [{**own, **({"subscriptions": place} if place else {})}]
+    (problem,) = problems(environment=variables({"routes": table}))
+    assert "WAIT_REPLICAS is 1, but must be left out: neither its origin nor its" in problem
 
 
 def test_a_redis_that_another_route_has_is_refused(tmp_path: Path) -> None:
-    routes = ROUTES.format("http://a", "redis://h", "http://b", "redis://H:6379/0")
+    routes = two_routes("http://a", "redis://h", "http://b", "redis://H:6379/0")
     (problem,) = problems(routes, folder=tmp_path)
     assert "but must be another place: /a has its own data there" in problem
     config = tmp_path / "h.toml"
@@ -75,9 +75,9 @@ def test_a_redis_that_another_route_has_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_log_of_subscriptions_beside_a_log_of_streams_is_refused(tmp_path: Path) -> None:
-    (problem,) = problems(flags={"origin": "memory:", "subscriptions": "memory:"})
+    (problem,) = problems(flags={"storage": "memory:", "subscriptions": "memory:"})
     assert "the log of the only route stores subscriptions itself" in problem
-    routes = ROUTES.format("memory:", "memory:", "http://h", "memory:")
+    routes = two_routes("memory:", "memory:", "http://h", "memory:")
     (problem,) = problems(routes, folder=tmp_path)
     assert problem == (
         'h.toml:4: routes[0].subscriptions is "memory:", but must be left out: memory: is no http '
@@ -86,7 +86,7 @@ def test_a_log_of_subscriptions_beside_a_log_of_streams_is_refused(tmp_path: Pat
 
 
 def test_a_log_of_subscriptions_beside_routes_is_refused(tmp_path: Path) -> None:
-    routes = 'subscriptions = "memory:"\n' + ROUTES.format("http://a", "memory:", "http://b", "")
+    routes = 'subscriptions = "memory:"\n' + two_routes("http://a", "memory:", "http://b", "")
     (problem,) = problems(routes, folder=tmp_path)
     assert "must be left out beside routes: give it in those to http(s) origins" in problem
 
@@ -95,7 +95,7 @@ def test_a_log_of_subscriptions_beside_routes_is_refused(tmp_path: Path) -> None
     ("origin", "place"), [("http://b", "file:/s"), ("file:/s", "")], ids=["log", "streams"]
 )
 def test_a_place_that_another_route_has_is_refused(origin: str, place: str, tmp_path: Path) -> None:
-    routes = ROUTES.format("http://a", "file:/s", origin, place)
+    routes = two_routes("http://a", "file:/s", origin, place)
     if not place:
         routes = routes.replace('subscriptions = ""\n', "")
     (problem,) = problems(routes, folder=tmp_path)
@@ -104,7 +104,7 @@ def test_a_place_that_another_route_has_is_refused(origin: str, place: str, tmp_
 
 def test_two_routes_may_both_have_subscriptions_in_memory(tmp_path: Path) -> None:
     config = tmp_path / "h.toml"
-    config.write_text(ROUTES.format("http://a", "memory:", "http://b", "memory:"))
+    config.write_text(two_routes("http://a", "memory:", "http://b", "memory:"))
     assert [it.subscriptions for it in load(config, {}, {}).routes] == ["memory:"] * 2
 
 
@@ -115,7 +115,7 @@ def test_a_place_for_one_process_is_refused_with_several_workers() -> None:
 
 
 def test_subscriptions_are_refused_where_the_origin_decides_who_may_read(tmp_path: Path) -> None:
-    routes = ROUTES.format("http://a", "memory:", "http://b", "memory:")
+    routes = two_routes("http://a", "memory:", "http://b", "memory:")
     routes = routes.replace('origin = "http://b"', 'origin = "http://b"\nauth = "origin"')
     (problem,) = problems(routes, folder=tmp_path)
     assert problem.startswith("h.toml:9: routes[1].subscriptions")
@@ -125,12 +125,12 @@ def test_subscriptions_are_refused_where_the_origin_decides_who_may_read(tmp_pat
 def test_the_console_shows_a_place_with_its_absolute_folder_and_without_its_password() -> None:
     settings = load(None, {}, {"origin": "http://h", "subscriptions": "file:s"})
     views = {view.key: view.value for view in configuration(settings).settings}
-    assert views["subscriptions"] == f"file:{Path('s').absolute()}"
+    assert views["subscriptions.storage"] == f"file:{Path('s').absolute()}"
     settings = load(None, {}, {"origin": "http://h", "subscriptions": "redis://app:s3cret@h"})
     views = {view.key: view.value for view in configuration(settings).settings}
-    assert views["subscriptions"] == "redis://app:***@h:6379"
+    assert views["subscriptions.storage"] == "redis://app:***@h:6379"
     views = {view.key: view.value for view in configuration(Settings()).settings}
-    assert views["subscriptions"] == '""'
+    assert views["subscriptions.storage"] == '""'
 
 
 def test_the_password_of_a_refused_place_is_not_shown() -> None:

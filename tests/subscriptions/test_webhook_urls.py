@@ -16,6 +16,7 @@ from gateway.settings.reached import callback_base, may_call_loopback
 from gateway.settings.reading.kinds import Address
 from tests.protocol.urls_inside import ADDRESSES, URLS
 from tests.subscriptions.receivers import receiver, subscribed
+from tests.support.given_settings import sections
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -165,7 +166,7 @@ async def test_a_name_is_looked_up_once_for_a_connection_and_never_between() -> 
 def test_the_gateway_is_named_by_its_settings_alone(
     changes: dict[str, object], base: str, loopback: bool
 ) -> None:
-    settings = Settings().but(**changes)
+    settings = Settings().but(**sections(changes))
     assert (callback_base(settings), may_call_loopback(settings)) == (base, loopback)
 
 

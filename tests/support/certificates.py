@@ -49,11 +49,11 @@ class TlsPaths(NamedTuple):
     certificate: Path
     key: Path
 
-    def settings(self, prefix: str = "") -> dict[str, str]:
+    def settings(self, section: str = "TLS") -> dict[str, str]:
         """Return the variables that name them."""
         return {
-            f"HEADGATE_{prefix}TLS_CERTIFICATE": str(self.certificate),
-            f"HEADGATE_{prefix}TLS_KEY": str(self.key),
+            f"HEADGATE_{section}__CERTIFICATE": str(self.certificate),
+            f"HEADGATE_{section}__KEY": str(self.key),
         }
 
 

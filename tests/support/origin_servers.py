@@ -137,8 +137,8 @@ class OwnLog(Headgate):
     """A Headgate with a log of its own, as the origin of another one."""
 
     def __init__(self, origin: str = "memory:", *, long_poll_s: float = LONG_POLL_S) -> None:
-        logged = {"HEADGATE_LOG_REQUESTS": "info", "HEADGATE_LOG_FORMAT": "json"}
-        polls = {"HEADGATE_LONG_POLL_TIMEOUT": str(long_poll_s)}
+        logged = {"HEADGATE_LOG__REQUESTS": "info", "HEADGATE_LOG__FORMAT": "json"}
+        polls = {"HEADGATE_LIVE__LONG_POLL_TIMEOUT": str(long_poll_s)}
         super().__init__(origin, environment={**logged, **polls})
         self._marks = map("/v1/stream/mark{}".format, itertools.count())
 

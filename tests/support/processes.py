@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import subprocess
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from tests.support import forked_command as forked_command_module
 from tests.support.forked import Forked, Forks, Redirection
+from tests.support.given_settings import variables
 from tests.support.ports import free_port
 
 if TYPE_CHECKING:
@@ -120,6 +120,11 @@ def _forks() -> Forks:
     return Forks(_OURS, ROOT)
 
 
+def place_of(url: str) -> tuple[str, str]:
+    """Return the flag for a URL of a storage or of an origin, and the URL."""
+    return ("--origin" if url.startswith("http") else "--storage", url)
+
+
 class Headgate:
     """One `headgate serve` process; `url` is the stream listener, `streams` the default route."""
 
@@ -142,7 +147,7 @@ class Headgate:
             "serve",
             *("--listen", f"127.0.0.1:{self.port}"),
             *("--admin", f"127.0.0.1:{self.admin_port}"),
-            *("--origin", origin),
+            *place_of(origin),
             *arguments,
         ]
         self.environment = {**os.environ, **AT_ONCE, **(environment or {})}
@@ -153,9 +158,9 @@ class Headgate:
 
     def serve_routes(self, *routes: Mapping[str, object]) -> None:
         """Have these instead of the one origin, which excludes them."""
-        at = self.arguments.index("--origin")
+        at = next(at for at, it in enumerate(self.arguments) if it in {"--storage", "--origin"})
         del self.arguments[at : at + 2]
-        self.environment["HEADGATE_ROUTES"] = json.dumps(routes)
+        self.environment |= variables({"routes": routes})
 
     @property
     def url(self) -> str:

@@ -24,6 +24,7 @@ from gateway.web.connections.fast_path import FastPath
 from gateway.web.connections.requests import ConnectionRequests
 from gateway.web.connections.server import ConnectionServer
 from gateway.web.handlers.dispatch import Handlers
+from tests.support.given_settings import PLACES, sections
 from tests.support.http1 import Answer, Client
 from tests.support.manual_clock import ManualClock
 from tests.support.waiting import until
@@ -88,11 +89,12 @@ class Options(NamedTuple):
 
 def settings_of(options: Options) -> Settings:
     """As they are, also where an operator could not choose so."""
-    given = {name: it for name, it in options._asdict().items() if name in Settings.settings}
-    for name in ("trusted_proxies", "hosts", "cors_origins", "write_origins"):
+    given = {name: it for name, it in options._asdict().items() if name in PLACES}
+    given |= {"sse_heartbeat": options.heartbeat, "http_hosts": options.hosts}
+    for name in ("trusted_proxies", "http_hosts", "cors_origins", "write_origins"):
         given[name] = tuple(given[name])
     given["max_client_connections"] = options.max_client_connections or options.max_connections
-    return DEFAULTS.but(sse_heartbeat=options.heartbeat, **given)
+    return DEFAULTS.but(**sections(given))
 
 
 def hosted_route(
@@ -131,7 +133,7 @@ class Serving:
         freshness = options.freshness
         usual = {
             "prefix": PREFIX,
-            "origin": "memory:",
+            "storage": "memory:",
             "chunk_max_age": freshness.chunk_max_age,
             "stale_while_revalidate": freshness.stale_while_revalidate,
             "tail_max_age": freshness.tail_max_age,
@@ -150,7 +152,7 @@ class Serving:
             app.handlers_of(self.plans, self.services),
             self.fast,
             self.services,
-            settings.keepalive_timeout,
+            settings.http.keepalive_timeout,
         )
         self.port = 0
         self._sockets: asyncio.Server | None = None

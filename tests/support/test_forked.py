@@ -27,7 +27,7 @@ ENDING: dict[str, tuple[str, ...]] = {
     "config": ("check",),
     "doctor": ("cdn", NOWHERE),
     "monitor": ("alerts",),
-    "serve": ("--origin", "nonsense:"),
+    "serve": ("--storage", "nonsense:"),
     "stream": ("read", f"{NOWHERE}/s"),
 }
 NAMES = cli.list_commands(click.Context(cli))
@@ -72,7 +72,7 @@ def test_a_signal_ends_forked_and_fresh_servers_with_the_same_status(
 def test_a_forked_command_uses_the_given_folder_and_environment(tmp_path: Path) -> None:
     process = start(
         [HEADGATE, "config", "check"],
-        environment={**os.environ, **AT_ONCE, "HEADGATE_ORIGIN": "file:here"},
+        environment={**os.environ, **AT_ONCE, "HEADGATE_STORAGE": "file:here"},
         stdout=subprocess.PIPE,
         folder=tmp_path,
     )

@@ -6,6 +6,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from gateway.process.in_thread import serving
+from tests.support.given_settings import sections
 from tests.support.ports import HOST, free_port
 
 if TYPE_CHECKING:
@@ -19,15 +20,15 @@ class Threaded:
 
     def __init__(self, settings: Settings) -> None:
         self.port = settings.listen.port
-        self.admin_port = settings.admin.port
+        self.admin_port = settings.admin.listen.port
         self.url = f"http://{settings.listen}"
         self.streams = f"{self.url}/v1/stream"
-        self.admin_url = f"http://{settings.admin}"
+        self.admin_url = f"http://{settings.admin.listen}"
 
 
 @contextlib.contextmanager
 def threaded(**settings: object) -> Iterator[Threaded]:
     """Serve streams in memory, with these settings, while the block runs."""
     places = {"listen": f"{HOST}:{free_port()}", "admin": f"{HOST}:{free_port()}"}
-    with serving(**{**places, **settings}) as whole:
+    with serving(**sections({**places, **settings})) as whole:
         yield Threaded(whole)

@@ -24,7 +24,7 @@ class ToyLog(MemoryLog):
 
 def log_of(route: Route) -> ToyLog:
     """Return the log on the shelf of a route's origin."""
-    return ToyLog(route.origin)
+    return ToyLog(route.storage)
 
 
 def form_written() -> tuple[str, str]:

@@ -247,7 +247,7 @@ class _Logging(Headgate):
     process: Process
 
     def __init__(self, log: int) -> None:
-        super().__init__(environment={"HEADGATE_LOG_REQUESTS": "info"})
+        super().__init__(environment={"HEADGATE_LOG__REQUESTS": "info"})
         self._stderr = log
 
     def spawn(self) -> None:

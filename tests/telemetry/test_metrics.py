@@ -26,6 +26,7 @@ from gateway.telemetry.metrics import (
 )
 from gateway.telemetry.traffic import OPERATIONS
 from tests.support.certificates import Authority
+from tests.support.given_settings import variables
 from tests.support.guarded_gateway import token, tokens_file
 from tests.support.http1 import ask
 from tests.support.processes import Headgate, headgate
@@ -37,10 +38,14 @@ ISSUERS = (
     '[{"issuer": "i", "audience": "a", "jwks": "http://127.0.0.1:9/", "algorithms": ["EdDSA"],'
     ' "grants": [{"streams": "/*", "operations": ["read"]}]}]'
 )
-MODELS = (
-    '[{"prefix": "/openai", "upstream": "http://127.0.0.1:9", "dialect": "openai",'
-    ' "streams": "/v1/stream/answers"}]'
-)
+MODELS = [
+    {
+        "prefix": "/openai",
+        "upstream": "http://127.0.0.1:9",
+        "dialect": "openai",
+        "streams": "/v1/stream/answers",
+    }
+]
 READS = counter("reads_total", "Reads so far.", "route")
 OPEN = gauge("open", "Open now.")
 BEHIND = most("behind", "How far behind.")
@@ -146,8 +151,8 @@ def test_a_server_with_a_file_log_reports_its_cache_and_log_metrics(tmp_path: Pa
     results = "headgate_cache_results_total"
     assert numbers[f'{results}{{result="miss",route="/v1/stream"}}'] == 1
     assert numbers[f'{results}{{result="hit",route="/v1/stream"}}'] == 2
-    assert numbers[f"headgate_log_up{route}"] == 1
-    assert numbers[f"headgate_log_commits_total{route}"] == 1
+    assert numbers[f"headgate_storage_up{route}"] == 1
+    assert numbers[f"headgate_storage_commits_total{route}"] == 1
     assert numbers[f"headgate_appends_pending{route}"] == 0
     assert numbers["headgate_workers"] == 1
     assert numbers["headgate_worker_restarts_total"] == 0
@@ -178,22 +183,22 @@ def test_every_declared_metric_is_exported_by_a_server_with_that_feature(tmp_pat
     secret.chmod(0o600)
     with redis_server(tmp_path / "redis") as redis:
         before = {
-            "HEADGATE_PURGES": '[{"kind": "varnish", "url": "http://127.0.0.1:9"}]',
-            "HEADGATE_ALERT_WEBHOOK": "http://127.0.0.1:9",
-            "HEADGATE_ALERT_WEBHOOK_SECRET_FILE": str(secret),
+            **variables({"purges": [{"kind": "varnish", "url": "http://127.0.0.1:9"}]}),
+            "HEADGATE_ALERTS__WEBHOOK": "http://127.0.0.1:9",
+            "HEADGATE_ALERTS__WEBHOOK_SECRET_FILE": str(secret),
             "HEADGATE_AUTH": "tokens,jwt",
-            "HEADGATE_JWT_ISSUERS": ISSUERS,
-            "HEADGATE_TOKENS_FILE": str(tokens_file(tmp_path)),
+            "HEADGATE_CREDENTIALS__JWT_ISSUERS": ISSUERS,
+            "HEADGATE_CREDENTIALS__TOKENS_FILE": str(tokens_file(tmp_path)),
             **Authority.of(tmp_path).issue().write(tmp_path).settings(),
         }
-        models = {"HEADGATE_MODELS": MODELS}
+        models = variables({"models": MODELS})
         for origin, more in ((f"file:{tmp_path}/file", models), ("http://127.0.0.1:9", {})):
             with headgate(origin, environment={**before, **more}) as server:
                 names |= names_told(server)
         guarded = {
             "HEADGATE_AUTH": "tokens",
-            "HEADGATE_TOKENS_FILE": before["HEADGATE_TOKENS_FILE"],
-            "HEADGATE_PRINCIPAL_METRICS": "1",
+            "HEADGATE_CREDENTIALS__TOKENS_FILE": before["HEADGATE_CREDENTIALS__TOKENS_FILE"],
+            "HEADGATE_LIMITS__PRINCIPAL_METRICS": "1",
         }
         with headgate(environment=guarded) as server:
             held = f"Bearer {token('ann')}"
@@ -202,7 +207,7 @@ def test_every_declared_metric_is_exported_by_a_server_with_that_feature(tmp_pat
         with closing(Headgate()) as server:
             server.serve_routes(
                 {"prefix": "/v1/stream", "origin": redis.url, "runs": True},
-                {"prefix": "/small", "origin": "memory:", "max_log_size": "1MiB"},
+                {"prefix": "/small", "storage": "memory:", "max_storage_size": "1MiB"},
             )
             server.start()  # which asks Redis how it is just after its start
             wait_until(lambda: "headgate_redis_memory_bytes" in names_told(server), "an answer")

@@ -105,7 +105,7 @@ def test_tracing_libraries_are_not_imported_unless_the_environment_asks_for_trac
         from gateway.process.gateway import Gateway
         from gateway.settings import Settings
         async def main():
-            gateway = Gateway(Settings(origin="memory:"))
+            gateway = Gateway(Settings(storage="memory:"))
             assert gateway._services.tracer is None
         asyncio.run(main())
         print([name for name in sys.modules if name.startswith(("opentelemetry", "requests"))])

@@ -119,7 +119,7 @@ def secure_headgate(
     paths = authority.issue().write(folder)
     environment = {**paths.settings(), **(settings or {})}
     if has_secure_admin:
-        environment |= paths.settings("ADMIN_")
+        environment |= paths.settings("ADMIN__TLS")
     server = Headgate(origin, environment=environment)
     secure = SecureHeadgate(server, authority, paths)
     try:

@@ -11,6 +11,7 @@ from argon2 import PasswordHasher
 from gateway.commands.doctor.health import fault_of
 from gateway.settings import Address
 from tests.support.certificates import HERE
+from tests.support.given_settings import variables
 from tests.support.processes import HEADGATE, run
 from tests.support.waiting import wait_until
 from tests.tls.served import STREAM, TEXT, SecureHeadgate, secure_headgate
@@ -73,8 +74,8 @@ def test_a_reload_by_the_settings_trusts_the_certificate_that_they_name(
     done = reload(served)
     assert (done.returncode, done.stdout) == (0, b"In force: /v1/stream\n"), done.stderr
     other = served.authority.issue().write(tmp_path, "other")
-    served.server.environment["HEADGATE_ADMIN_TLS_CERTIFICATE"] = str(other.certificate)
-    served.server.environment["HEADGATE_ADMIN_TLS_KEY"] = str(other.key)
+    served.server.environment["HEADGATE_ADMIN__TLS__CERTIFICATE"] = str(other.certificate)
+    served.server.environment["HEADGATE_ADMIN__TLS__KEY"] = str(other.key)
     refused = reload(served)
     assert refused.returncode == 78
     said = refused.stderr.decode()
@@ -96,7 +97,7 @@ def test_a_reload_names_an_option_whose_file_has_no_certificate(
 def test_the_session_cookie_of_a_console_behind_tls_is_secure(tmp_path: Path) -> None:
     hashed = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash("password")
     user = {"name": "ann", "role": "operator", "password_hash": hashed}
-    settings = {"HEADGATE_ADMIN_USERS": json.dumps([user])}
+    settings = {**variables({"admin_users": [user]})}
     with secure_headgate(tmp_path, settings, has_secure_admin=True) as server:
         answer = server.ask(
             "POST",

@@ -13,11 +13,13 @@ from cryptography.hazmat.primitives import serialization
 from gateway.__main__ import cli
 from gateway.errors import StartError
 from gateway.settings import Settings, TlsFiles
+from gateway.settings.reading.toml_file import spell
 from gateway.settings.reading.values import Mistaken
 from gateway.tls.certificate import Certificate, read_certificate
 from gateway.tls.certificate_files import CertificateFiles
 from tests.admin.consoles import Clock
 from tests.support.certificates import Authority, TlsPaths
+from tests.support.given_settings import sections
 from tests.support.http1 import ask
 from tests.support.waiting import wait_until
 from tests.tls.served import secure_headgate
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 
 
 def files_of(paths: TlsPaths) -> TlsFiles:
-    return TlsFiles("tls_certificate", str(paths.certificate), str(paths.key), "", "1.2")
+    return TlsFiles("tls", str(paths.certificate), str(paths.key), "", "1.2")
 
 
 def encrypted(key: bytes) -> bytes:
@@ -59,15 +61,15 @@ def test_a_missing_file_is_named_in_the_error(tmp_path: Path, missing: str) -> N
 @pytest.mark.parametrize(
     ("given", "fault"),
     [
-        pytest.param({"tls_certificate": "c.pem"}, "tls_key", id="a-certificate-alone"),
-        pytest.param({"tls_key": "c.key"}, "tls_key", id="a-key-alone"),
-        pytest.param({"tls_client_ca": "ca.pem"}, "tls_client_ca", id="authorities-alone"),
+        pytest.param({"tls_certificate": "c.pem"}, "tls.key", id="a-certificate-alone"),
+        pytest.param({"tls_key": "c.key"}, "tls.key", id="a-key-alone"),
+        pytest.param({"tls_client_ca": "ca.pem"}, "tls.client_ca", id="authorities-alone"),
         pytest.param(
-            {"admin_tls_certificate": "c.pem"}, "admin_tls_key", id="an-admin-certificate-alone"
+            {"admin_tls_certificate": "c.pem"}, "admin.tls.key", id="an-admin-certificate-alone"
         ),
         pytest.param(
             {"tls_certificate": "c.pem", "tls_key": "k", "tls_minimum_version": "1.1"},
-            "tls_minimum_version",
+            "tls.minimum_version",
             id="an-old-version",
         ),
     ],
@@ -76,9 +78,9 @@ def test_settings_of_tls_that_lack_another_one_are_refused(
     given: dict[str, str], fault: str
 ) -> None:
     with pytest.raises(Mistaken) as refused:
-        Settings.of(given)
+        Settings.of(sections(given))
     (mistake,) = refused.value.mistakes
-    assert mistake.place == (fault,)
+    assert spell(mistake.place) == fault
 
 
 @pytest.mark.usefixtures("processes")
@@ -101,9 +103,9 @@ def test_check_names_the_file_of_tls_that_cannot_be_used_and_what_it_has(
         authority.issue().write(tmp_path, name)
     (tmp_path / "other.txt").write_text("words")
     config = tmp_path / "h.toml"
-    config.write_text(f'tls_certificate = "{tmp_path}/{certificate}"\n')
+    config.write_text(f'tls.certificate = "{tmp_path}/{certificate}"\n')
     with config.open("a") as file:
-        file.write(f'tls_key = "{tmp_path}/{key}"\n')
+        file.write(f'tls.key = "{tmp_path}/{key}"\n')
     done = CliRunner().invoke(cli, ["config", "check", "--config", str(config)])
     assert done.exit_code == 2
     assert f"{config}:{line}: " in done.stderr
@@ -139,11 +141,11 @@ def test_check_warns_of_a_key_that_others_can_read(
     paths = Authority.of(tmp_path).issue().write(tmp_path)
     paths.key.chmod(mode)
     config = tmp_path / "h.toml"
-    config.write_text(f'tls_certificate = "{paths.certificate}"\ntls_key = "{paths.key}"\n')
+    config.write_text(f'tls.certificate = "{paths.certificate}"\ntls.key = "{paths.key}"\n')
     done = CliRunner().invoke(cli, ["config", "check", "--config", str(config)])
     assert done.exit_code == 0
     advice = f"others may use the private key: chmod 0600 {paths.key}."
-    assert (f"warning: {config}:2: tls_key: {advice}" in done.stderr) == is_open
+    assert (f"warning: {config}:2: tls.key: {advice}" in done.stderr) == is_open
 
 
 async def test_a_renewal_that_lacked_descriptors_is_read_by_the_next_look(tmp_path: Path) -> None:
@@ -163,7 +165,7 @@ async def test_a_renewal_that_lacked_descriptors_is_read_by_the_next_look(tmp_pa
     assert files.context is not former
 
 
-FILES_OK = 'headgate_tls_files_ok{setting="tls_certificate"}'
+FILES_OK = 'headgate_tls_files_ok{setting="tls.certificate"}'
 MINUTE = 1 / (24 * 60)  # of a day
 # Certificates that clients of localhost refuse, and what is said of each.
 UNFIT: dict[str, tuple[dict[str, Any], str]] = {
@@ -229,7 +231,8 @@ def test_check_refuses_an_unfit_certificate(
     paths = Authority.of(tmp_path).issue(**given).write(tmp_path)
     config = tmp_path / "h.toml"
     config.write_text(
-        f'tls_certificate = "{paths.certificate}"\ntls_key = "{paths.key}"\nhosts = ["localhost"]\n'
+        f'http.hosts = ["localhost"]\n'
+        f'tls.certificate = "{paths.certificate}"\ntls.key = "{paths.key}"\n'
     )
     done = CliRunner().invoke(cli, ["config", "check", "--config", str(config)])
     assert done.exit_code == 2
@@ -241,7 +244,8 @@ def test_check_accepts_a_certificate_for_a_host(tmp_path: Path, host: str) -> No
     paths = Authority.of(tmp_path).issue(address="::1").write(tmp_path)
     config = tmp_path / "h.toml"
     config.write_text(
-        f'tls_certificate = "{paths.certificate}"\ntls_key = "{paths.key}"\nhosts = ["{host}"]\n'
+        f'http.hosts = ["{host}"]\n'
+        f'tls.certificate = "{paths.certificate}"\ntls.key = "{paths.key}"\n'
     )
     done = CliRunner().invoke(cli, ["config", "check", "--config", str(config)])
     assert done.exit_code == 0, done.stderr
@@ -268,7 +272,7 @@ def test_a_start_with_an_unfit_certificate_serves_and_is_critical_at_once(
     tmp_path: Path, given: dict[str, Any], why: str
 ) -> None:
     with secure_headgate(tmp_path) as secure:
-        secure.server.environment["HEADGATE_HOSTS"] = "localhost"
+        secure.server.environment["HEADGATE_HTTP__HOSTS"] = "localhost"
         secure.server.kill()
         secure.authority.issue(**given).replace(secure.paths)
         secure.server.start()
@@ -293,8 +297,7 @@ def test_files_at_relative_paths_are_named_by_whole_ones(
     authority = Authority.of(tmp_path)
     authority.issue().write(tmp_path)
     monkeypatch.chdir(tmp_path)
-    names = {"tls_certificate": "server.pem", "tls_key": "server.key"}
-    files = Settings.of(names).tls
+    files = Settings(tls={"certificate": "server.pem", "key": "server.key"}).listener_tls
     assert files is not None
     monkeypatch.chdir("/")
     assert files.paths == (f"{tmp_path}/server.pem", f"{tmp_path}/server.key")

@@ -27,7 +27,7 @@ LONG = bytes(range(256)) * 16_384  # 4 MiB: more than all buffers of a connectio
 @pytest.fixture(scope="module")
 def served(processes: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureHeadgate]:
     folder = tmp_path_factory.mktemp("tls")
-    with secure_headgate(folder, {"HEADGATE_HEADER_TIMEOUT": "1"}) as server:
+    with secure_headgate(folder, {"HEADGATE_HTTP__HEADER_TIMEOUT": "1"}) as server:
         yield server
 
 
@@ -166,7 +166,7 @@ def test_curl_and_openssl_are_served(served: SecureHeadgate) -> None:
 
 @pytest.mark.usefixtures("processes")
 def test_a_version_below_the_minimum_is_refused(tmp_path: Path) -> None:
-    with secure_headgate(tmp_path, {"HEADGATE_TLS_MINIMUM_VERSION": "1.3"}) as server:
+    with secure_headgate(tmp_path, {"HEADGATE_TLS__MINIMUM_VERSION": "1.3"}) as server:
         context = server.authority.client()
         context.maximum_version = ssl.TLSVersion.TLSv1_2
         with pytest.raises(ssl.SSLError):
@@ -185,7 +185,7 @@ def test_a_client_needs_a_certificate_of_the_authority_for_clients(tmp_path: Pat
             (strangers, "unknown"),
         )
     )
-    with secure_headgate(tmp_path, {"HEADGATE_TLS_CLIENT_CA": str(clients.file)}) as server:
+    with secure_headgate(tmp_path, {"HEADGATE_TLS__CLIENT_CA": str(clients.file)}) as server:
         for refused in (None, unknown):
             with pytest.raises((ssl.SSLError, ConnectionError)):
                 server.ask("GET", "/", context=server.authority.client(refused))
@@ -195,7 +195,10 @@ def test_a_client_needs_a_certificate_of_the_authority_for_clients(tmp_path: Pat
 
 @pytest.mark.usefixtures("processes")
 def test_handshakes_take_places_among_the_connections(tmp_path: Path) -> None:
-    settings = {"HEADGATE_MAX_CONNECTIONS": "2", "HEADGATE_MAX_CLIENT_CONNECTIONS": "2"}
+    settings = {
+        "HEADGATE_LIMITS__MAX_CONNECTIONS": "2",
+        "HEADGATE_LIMITS__MAX_CLIENT_CONNECTIONS": "2",
+    }
     with secure_headgate(tmp_path, settings) as server:
         address = (HERE, server.server.port)
         silent = [socket.create_connection(address, PATIENCE_S) for _ in range(2)]

@@ -84,12 +84,12 @@ async def test_a_reload_changes_how_long_responses_last() -> None:
     async with serving() as gateway:
         await written(gateway, [b"data: one\n\n"], closed=False)
         first = await follow(gateway, "s?view=sse")
-        route = Route(prefix=PREFIX, origin="memory:", max_response=0.05)
+        route = Route(prefix=PREFIX, storage="memory:", max_response=0.05)
         app.renew_route(gateway.route, DEFAULTS, route, gateway.route.access, gateway.services)
         second = await follow(gateway, "s?view=sse")
         for client in (first, second):
             assert view_events(await to_the_end(client))[0].data == "one"
-        route = Route(prefix=PREFIX, origin="memory:")
+        route = Route(prefix=PREFIX, storage="memory:")
         app.renew_route(gateway.route, DEFAULTS, route, gateway.route.access, gateway.services)
         third = await follow(gateway, "s?view=sse")
         await third.event_bytes_until(b"data: one\n\n")

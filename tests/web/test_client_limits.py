@@ -13,6 +13,7 @@ from gateway.access.authorities import Authorities
 from gateway.edge.followed import followed_streams
 from gateway.protocol.responses import RETRY_AFTER_S
 from gateway.settings import Route, Settings
+from tests.support.given_settings import at
 from tests.support.guarded_gateway import bearer, guarded
 from tests.support.live_origin import LiveOrigin
 from tests.support.manual_clock import ManualClock
@@ -280,7 +281,7 @@ async def test_a_log_line_names_the_client_that_a_trusted_proxy_forwards(
 
 @pytest.mark.parametrize("origin", ["memory:", "http://127.0.0.1:9"])
 def test_a_route_has_its_configured_share_of_the_cache(origin: str) -> None:
-    route = Route(prefix="/a", origin=origin, cache_share=10)
+    route = Route(prefix="/a", **at(origin), cache_share=10)
     settings = Settings(routes=(route,))
     services = app.make_services(settings, ManualClock())
     access = app.access_of(settings, route, Authorities(settings, ManualClock()), services)

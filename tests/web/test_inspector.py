@@ -59,7 +59,7 @@ async def shared(*logs: Log) -> tuple[object, float]:
     settings = settings_of(Options())
     parts = app.make_services(settings, ManualClock())
     routes = [
-        hosted_route(settings, Route(prefix=f"/{at}", origin="memory:"), log, parts)
+        hosted_route(settings, Route(prefix=f"/{at}", storage="memory:"), log, parts)
         for at, log in enumerate(logs)
     ]
     authorities = Authorities(settings, ManualClock())

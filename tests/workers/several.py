@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.support.forked_workers import number_of
+from tests.support.given_settings import variables
 from tests.support.http1 import Answer, ask
 from tests.support.processes import Headgate
 from tests.support.waiting import wait_until
@@ -139,7 +140,7 @@ def starting(
     server = Several(
         origin,
         arguments=["--workers", str(workers)],
-        environment={f"HEADGATE_{name.upper()}": value for name, value in environment.items()},
+        environment=variables(environment),
     )
     if route is not None:
         server.serve_routes({"prefix": "/v1/stream", "origin": origin, **route})

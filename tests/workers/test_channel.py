@@ -93,7 +93,7 @@ def test_settings_are_equal_after_they_were_sent_to_a_worker() -> None:
             "workers": 2,
             "routes": [
                 {"prefix": "/a", "origin": "https://h", "drop_query": ["x"], "tls_ca": "/ca"},
-                {"prefix": "/b", "origin": "redis://user:secret@h:1/2", "retention_age": 60},
+                {"prefix": "/b", "storage": "redis://user:secret@h:1/2", "retention_age": 60},
             ],
         }
     )

@@ -56,7 +56,7 @@ def content(numbers: range) -> bytes:
 
 
 def log_up(server: Several) -> float:
-    return server.metrics()['headgate_log_up{route="/v1/stream"}']
+    return server.metrics()['headgate_storage_up{route="/v1/stream"}']
 
 
 def test_an_append_through_one_worker_is_read_through_the_other(server: Several) -> None:

@@ -13,7 +13,7 @@ aws elbv2 modify-load-balancer-attributes \
     Key=routing.http.xff_header_processing.mode,Value=append
 
 # The gateways have to keep idle connections for longer than the load balancer. Otherwise an append may
-# get 502. In their settings: keepalive_timeout = 75, or more.
+# get 502. In their settings: http.keepalive_timeout = 75, or more.
 
 # A gateway that is removed has this time to answer the long-polls that wait there.
 aws elbv2 modify-target-group-attributes \

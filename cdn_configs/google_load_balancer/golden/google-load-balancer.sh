@@ -3,14 +3,14 @@
 # --region=REGION. Readers use streams.example.com. The backends are gateways at port 4437, by HTTP.
 
 # By default the load balancer ends a response after 30 s, also SSE. A day is longer than any response:
-# the gateway itself ends a long-poll after 20 s, and SSE after sse_max_age.
+# the gateway itself ends a long-poll after 20 s, and SSE after live.sse_max_age.
 gcloud compute backend-services update "$BACKEND_SERVICE" "$SCOPE" \
     --protocol=HTTP \
     --timeout=86400s \
     --no-enable-cdn \
-    --custom-response-header='Headgate-Config: google-load-balancer/edbce2b3dc4dca1c' \
+    --custom-response-header='Headgate-Config: google-load-balancer/f7196cf0f8f42f04' \
     --connection-draining-timeout=65s
 
 # The load balancer keeps idle connections to the gateways for 600 s, which cannot be changed. The
 # gateways have to keep them for longer. Otherwise an append may get 502. In their settings:
-# keepalive_timeout = 620.
+# http.keepalive_timeout = 620.

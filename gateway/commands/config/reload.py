@@ -99,7 +99,7 @@ def _own_admin(config: Path | None) -> tuple[str, str]:
     from gateway.settings.reached import console_url
 
     settings = load_reachable(config, instead=": send it SIGHUP")
-    return console_url(settings), settings.admin_tls_certificate
+    return console_url(settings), settings.admin.tls.certificate
 
 
 def _print_pending(pending: dict[str, Any], *, as_json: bool) -> None:
@@ -196,7 +196,7 @@ def _untrusted(reason: SSLCertVerificationError, certificate: str) -> str:
         why = f"its certificate is not trusted: {reason.verify_message}"
         return f"{why}; {CERTIFICATE_ADVICE}"
     return (
-        f"its certificate is not the one in {certificate} (admin_tls_certificate): if the server "
+        f"its certificate is not the one in {certificate} (admin.tls.certificate): if the server "
         "has not read a new one yet, give the former one by --cacert FILE, or send it SIGHUP"
     )
 
@@ -211,7 +211,7 @@ def _trusted(target: StreamTarget, certificate: str) -> ssl.SSLContext | None:
         raise ReloadFailed(str(cause)) from cause
     except OSError as cause:
         reason = trust.why_not(cause)
-        raise ReloadFailed(f"cannot use {certificate} (admin_tls_certificate): {reason}") from cause
+        raise ReloadFailed(f"cannot use {certificate} (admin.tls.certificate): {reason}") from cause
 
 
 def _reasons(refusal: HTTPError) -> str:

@@ -91,7 +91,7 @@ def _check_certificates(settings: Settings) -> None:
         certificate = read_certificate(files.certificate)
         why = certificate.why_refused(now, files.hosts)
         if why is not None:
-            named = settings.named(files.setting)
+            named = settings.named(f"{files.section}.certificate")
             raise StartError(f"{named}: the certificate in {files.certificate} {why}")
 
 
@@ -105,7 +105,7 @@ def _open_keys(settings: Settings) -> Iterator[str]:
         mode = stat.S_IMODE(os.stat(files.key).st_mode)  # noqa: PTH116 - Path raises on odd names
         advice = advice_on_key(files.key, mode)
         if advice is not None:
-            yield f"{settings.named(files.setting.replace('certificate', 'key'))}: {advice}"
+            yield f"{settings.named(f'{files.section}.key')}: {advice}"
 
 
 def _event_types(settings: Settings) -> Iterator[str]:
@@ -156,13 +156,13 @@ def _print_routes(settings: Settings) -> None:
     from gateway.settings import redacted_origin
     from gateway.settings.reached import front_urls
 
-    streams = f"{settings.listen}{' by TLS' if settings.tls_certificate else ''}"
+    streams = f"{settings.listen}{' by TLS' if settings.tls.certificate else ''}"
     streams = " and ".join((streams, *front_urls(settings)))
-    console = f"{settings.admin}{' by TLS' if settings.admin_tls_certificate else ''}"
+    console = f"{settings.admin.listen}{' by TLS' if settings.admin.tls.certificate else ''}"
     click.echo(f"Valid: streams on {streams}, console on {console}.")
     width = max(len(one.prefix) for one in settings.guarded)
     for route in settings.route_table:
-        click.echo(f"  {route.prefix:<{width}}  {redacted_origin(route.origin)}")
+        click.echo(f"  {route.prefix:<{width}}  {redacted_origin(route.location)}")
         click.echo(f"  {'':<{width}}  {' '.join(policy.admission(route, settings.auth_of(route)))}")
         if route.subscriptions:
             stored = redacted_origin(route.subscriptions)
@@ -207,7 +207,7 @@ SHORTEST, LONGEST = 12, 1024  # characters
 
 @click.command("hash-password", cls=AskingCommand)
 def hash_password() -> None:
-    """Print the hash of a password, for admin_users.
+    """Print the hash of a password, for admin.users.
 
     The command asks for the password, or reads it from stdin without the line end.
     """

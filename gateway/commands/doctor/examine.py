@@ -61,7 +61,7 @@ _DIGEST = re.compile(r"[a-z-]{1,64}/[0-9a-f]{16}")
     multiple=True,
     metavar="URL",
     help="Web origin whose pages may read: give two, to see that each gets its own responses.  "
-    "[default: cors_origins of the settings, with --config or --admin]",
+    "[default: http.cors_origins of the settings, with --config or --admin]",
 )
 @cacert_option
 @config_option
@@ -135,7 +135,7 @@ def _origins(given: tuple[str, ...], config: Path | None) -> tuple[str, ...]:
         raise click.BadParameter(why, param_hint="--origin")
     if given or config is None:
         return given
-    return web_origins(load_settings(config, {}).cors_origins)
+    return web_origins(load_settings(config, {}).http.cors_origins)
 
 
 def _digest(file: Path, config: Path | None) -> str:
@@ -188,7 +188,7 @@ def doctor_redis(url: str | None, config: Path | None, as_json: bool) -> None:
 
 
 def _route_to(url: str) -> Route:
-    """Return a route with nothing but defaults, like that of HEADGATE_ORIGIN alone."""
+    """Return a route with nothing but defaults, like that of HEADGATE_STORAGE alone."""
     from gateway.settings import Settings
     from gateway.settings.log_kinds.redis import parse_redis
 
@@ -197,7 +197,7 @@ def _route_to(url: str) -> Route:
     except ValueError as refusal:
         # The URL is not repeated: there may be a password in it.
         raise click.UsageError(f"The URL {refusal}.") from refusal
-    return Settings(origin=url).route_table[0]
+    return Settings(storage=url).route_table[0]
 
 
 @click.command()

@@ -28,8 +28,8 @@ def health(config: Path | None) -> None:
     The exit status is 0 if the response is 200 within two seconds, otherwise 1.
     """
     settings = load_reachable(config)
-    admin = settings.admin
-    fault = fault_of(admin, settings.admin_tls_certificate)
+    admin = settings.admin.listen
+    fault = fault_of(admin, settings.admin.tls.certificate)
     if fault is not None:
         complain(f"{admin} {fault}.")
         sys.exit(FAILED)

@@ -53,7 +53,7 @@ class AdminTarget(StreamTarget):
     @override
     def advice(self) -> str:
         kind = "a" if self.authorization is None else "another"
-        return f"give {kind} token of admin_tokens by {TOKEN_VARIABLE} or --admin-token FILE"
+        return f"give {kind} token of admin.tokens by {TOKEN_VARIABLE} or --admin-token FILE"
 
 
 def _named_admin(url: str | None) -> str:

@@ -45,7 +45,7 @@ def load_reachable(config: Path | None, instead: str = "") -> Settings:
     End the program if they do not say its port; `instead` then says what to do.
     """
     settings = load_settings(config, {})
-    if settings.admin.port == 0:
+    if settings.admin.listen.port == 0:
         complain(f"admin has port 0, so the server's port is not known{instead}.")
         sys.exit(UNUSABLE)
     return settings

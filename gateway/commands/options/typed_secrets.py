@@ -14,9 +14,9 @@ from gateway.settings.reading.url_secrets import TYPED, secret_in
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-_ADMIN, _ORIGIN = (
+_ADMIN, _STORAGE = (
     "STREAM_ADMIN_TOKEN or --admin-token FILE",
-    "HEADGATE_ORIGIN or a file of settings",
+    "HEADGATE_STORAGE or a file of settings",
 )
 _STREAM = "STREAM_AUTH or a context with --auth-file"
 # What takes the secret instead, by the words of the command and whether the URL is a server's.
@@ -40,7 +40,7 @@ def warnings(arguments: Sequence[str]) -> Iterator[str]:
         if not secret or option == "--webhook":  # a receiver takes its URL as it is
             continue
         is_server = url.lower().startswith("http")
-        instead = _INSTEAD.get((command, is_server), _STREAM if is_server else _ORIGIN)
+        instead = _INSTEAD.get((command, is_server), _STREAM if is_server else _STORAGE)
         if option == "--admin":
             instead = _ADMIN
         yield f"a {secret} in a URL on the command line {TYPED}: give it by {instead}"

@@ -62,12 +62,12 @@ def _key_rows(authorities: Authorities) -> Iterator[TokenKeyRow]:
             "read-token",
             "",
             "",
-            settings.keys_file,
+            settings.credentials.keys_file,
             ("EdDSA",),
             keys.verifying.kids[:MOST_KIDS],
             signs="" if keys.signer is None else str(keys.signer.kid),
         )
-    if not settings.jwt_issuers:
+    if not settings.credentials.jwt_issuers:
         return
     from gateway.access.jwt_issuers import JwtIssuers  # loaded where there are any
 

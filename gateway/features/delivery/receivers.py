@@ -122,7 +122,9 @@ class WebhookHosts(AllowedHosts):
         scheme, host, port, _ = destination
         if _is_this_machine(host):
             if not self.loopback:
-                raise DestinationRefused('webhooks to this machine need webhook_loopback = "on"')
+                raise DestinationRefused(
+                    'webhooks to this machine need subscriptions.webhook_loopback = "on"'
+                )
             if scheme != "http":
                 raise DestinationRefused(
                     "a webhook to this machine is http://localhost or 127.0.0.x"

@@ -47,8 +47,8 @@ class SubscriptionRules(NamedTuple):
 
     base_url: str = ""
     webhook_loopback: bool = False
-    max_client_subscriptions: int = 1_000
-    max_subscription_streams: int = 100_000
+    max_per_client: int = 1_000
+    max_streams: int = 100_000
 
     @classmethod
     def of(cls, settings: Settings) -> SubscriptionRules:
@@ -56,8 +56,8 @@ class SubscriptionRules(NamedTuple):
         return cls(
             callback_base(settings),
             may_call_loopback(settings),
-            settings.max_client_subscriptions,
-            settings.max_subscription_streams,
+            settings.subscriptions.max_per_client,
+            settings.subscriptions.max_streams,
         )
 
 
@@ -98,7 +98,7 @@ class RouteSubscriptions:
             clock=clock,
         )
         self.membership = Membership(
-            lambda: self.rules.max_subscription_streams,
+            lambda: self.rules.max_streams,
             self.rows.remove_link,
             self.wakes.consider,
             streams.turns,

@@ -18,8 +18,8 @@ STATUS = {
 
 
 NO_PUBLIC_URL = (
-    "webhooks need the setting public_url of this server: the URL at which receivers reach it, "
-    "such as https://streams.example.com"
+    "webhooks need the setting http.public_url of this server: the URL at which receivers reach "
+    "it, such as https://streams.example.com"
 )
 
 

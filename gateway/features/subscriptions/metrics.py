@@ -107,8 +107,8 @@ def samples(
     for event in EVENTS:
         yield Sample(WAKES, (prefix, event), wakes[event])
     refused = {
-        "max_client_subscriptions": wakes["max_client_subscriptions"],
-        "max_subscription_streams": wakes["max_subscription_streams"] + membership.refused,
+        "max_per_client": wakes["max_per_client"],
+        "max_streams": wakes["max_streams"] + membership.refused,
         "wake_bytes": wakes["partial"],
     }
     for limit, number in refused.items():

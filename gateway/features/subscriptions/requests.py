@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from gateway.features.subscriptions.state.owners import SubscriptionOwner
     from gateway.features.subscriptions.streams import StreamView
 
-    RuleLimit = Literal["max_client_subscriptions", "max_subscription_streams"]
+    RuleLimit = Literal["max_per_client", "max_streams"]
 
 # Pending streams that are read again before a claim or an ack, as other gateways may have removed
 # them.
@@ -115,10 +115,10 @@ class SubscriptionRequests:
                 raise SubscriptionRefused("WEBHOOK_URL_REJECTED", refusal.detail) from None
         if configuration.wake_stream in configuration.streams:
             raise invalid("a subscription cannot be linked to its own wake stream")
-        if engine.accounts[owner.account] >= rules.max_client_subscriptions:
-            raise self._limit_refusal("max_client_subscriptions")
-        if len(configuration.streams) > rules.max_subscription_streams:
-            raise self._limit_refusal("max_subscription_streams")
+        if engine.accounts[owner.account] >= rules.max_per_client:
+            raise self._limit_refusal("max_per_client")
+        if len(configuration.streams) > rules.max_streams:
+            raise self._limit_refusal("max_streams")
 
     def _limit_refusal(self, limit: RuleLimit) -> SubscriptionRefused:
         self._engine.wakes.counts[limit] += 1
@@ -166,11 +166,11 @@ class SubscriptionRequests:
             if not _take_listed(engine, subscription, state, matching):
                 continue
             if engine.link_existing(subscription, state) is None and subscription.unlinked:
-                raise self._limit_refusal("max_subscription_streams")
+                raise self._limit_refusal("max_streams")
 
     async def _link_named(self, subscription: DurableSubscription, names: Sequence[str]) -> None:
         """Link streams by name, each at its tail, or at the beginning of one that is to come."""
-        engine, most = self._engine, self._engine.rules.max_subscription_streams
+        engine, most = self._engine, self._engine.rules.max_streams
         for start in range(0, len(names), LINKED_AT_ONCE):
             some = names[start : start + LINKED_AT_ONCE]
             await engine.refresh(some)
@@ -179,7 +179,7 @@ class SubscriptionRequests:
             for name in some:
                 matching = await find_matching(engine, name) if engine.streams.is_listed else ()
                 if name not in subscription.links and len(subscription.links) >= most:
-                    raise self._limit_refusal("max_subscription_streams")
+                    raise self._limit_refusal("max_streams")
                 state = engine.membership.state_of(name)
                 if state is None:
                     state = read[name] if name in read else await engine.streams.state(name)

@@ -46,7 +46,7 @@ class RedisSettings(NamedTuple):
     def of(cls, route: Route) -> RedisSettings:
         """Return the settings of a route."""
         return cls(
-            parse_redis(route.origin),
+            parse_redis(route.storage),
             route.connect_timeout,
             route.tls_ca,
             route.tls_verify == "on",

@@ -169,4 +169,4 @@ class SqliteLog(Log):
 
 def log_of(route: Route) -> SqliteLog:
     """Return the log in the folder of a route's origin."""
-    return SqliteLog(Path(folder(route.origin)), max_bytes=route.max_log_size)
+    return SqliteLog(Path(folder(route.storage)), max_bytes=route.max_storage_size)

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from gateway.settings.grants import GRANTS_KIND, GrantTemplate, some_of
 from gateway.settings.hosts import HOST, PORT, check_ipv6, is_loopback, is_port
-from gateway.settings.reading.kinds import FILE_KIND, ValueKind, WholeSeconds
+from gateway.settings.reading.kinds import AS_TEXT, FILE_KIND, ValueKind, WholeSeconds
 from gateway.settings.reading.tables import Table, ValueContext, checks, setting
 from gateway.settings.reading.values import Validator
 
@@ -74,6 +74,7 @@ class JwtIssuer(Table):
     )
     algorithms: Annotated[
         tuple[Algorithm, ...],
+        *AS_TEXT,
         some_of(get_args(Algorithm), ALGORITHMS_KIND),
         ValueKind(ALGORITHMS_KIND),
     ] = setting(

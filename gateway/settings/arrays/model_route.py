@@ -75,7 +75,7 @@ class ModelSettings(Table):
         "/v1/responses, anthropic has /v1/messages, gemini has /v1beta/interactions.",
     )
     streams: Prefix = setting(
-        description="Path below which answers are stored, on a route whose origin is file:PATH, "
+        description="Path below which answers are stored, on a route whose storage is file:PATH, "
         "memory: or a Redis.",
     )
     key_file: FilePath = setting(

@@ -21,7 +21,7 @@ def prefixes(route: Route) -> Sequence[object]:
 
 def places(route: Route) -> Sequence[object]:
     """Return where a log keeps its streams: a folder that one log locks, for example."""
-    return () if route.log_kind is None else route.log_kind.places(route.origin)
+    return () if route.log_kind is None else route.log_kind.places(route.storage)
 
 
 def repeated(
@@ -34,6 +34,6 @@ def repeated(
         other = min(owners, default=index)
         if other != index:
             message = f"must not be the {key} of {of}[{other}] too"
-            if isinstance(table, Route) and key == "origin" and table.log_kind is not None:
-                message += f": {table.log_kind.apart(table.origin)}"
+            if isinstance(table, Route) and key == "storage" and table.log_kind is not None:
+                message += f": {table.log_kind.apart(table.storage)}"
             yield Mistake((index, key), "refused", getattr(table, key), message)

@@ -7,7 +7,7 @@ from gateway.settings.credential_kinds.declaration import CredentialKind
 KIND = CredentialKind(
     name="jwt",
     title="a JWT of an issuer",
-    setting="jwt_issuers",
+    setting="credentials.jwt_issuers",
     make="gateway.access.authorities:jwt_issuers",
     rank=2,
     has_generic_format=True,  # two dots

@@ -7,7 +7,7 @@ from gateway.settings.credential_kinds.declaration import CredentialKind
 KIND = CredentialKind(
     name="read-tokens",
     title="a read token",
-    setting="keys_file",
+    setting="credentials.keys_file",
     make="gateway.access.authorities:read_tokens",
     rank=3,
     is_signed=True,

@@ -7,7 +7,7 @@ from gateway.settings.credential_kinds.declaration import CredentialKind
 KIND = CredentialKind(
     name="tokens",
     title="a token of the tokens file",
-    setting="tokens_file",
+    setting="credentials.tokens_file",
     make="gateway.access.authorities:static_tokens",
     rank=1,
     owns_setting=False,  # the file also has revocations and versions of reader keys

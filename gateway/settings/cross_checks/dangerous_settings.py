@@ -29,7 +29,7 @@ def dangers(settings: Settings) -> Iterator[str]:
     yield from _silences(settings)
     yield from _doubled_prefixes(settings)
     yield from _typed_secrets(settings)
-    logs = [(path, route.origin) for path, route in written_routes(settings)]
+    logs = [(path, route.storage) for path, route in written_routes(settings)]
     logs += [(path, route.subscriptions) for path, route in routes_with_logs(settings)]
     for path, place in logs:
         kind = kind_of(place)
@@ -45,34 +45,35 @@ def dangers(settings: Settings) -> Iterator[str]:
 
 def _doubled_prefixes(settings: Settings) -> Iterator[str]:
     """Yield a sentence for each route whose prefix ends the URL that it follows."""
+    url = settings.http.public_url
     for route in settings.route_table:
-        if route.prefix and settings.public_url.endswith(route.prefix):
+        if route.prefix and url.endswith(route.prefix):
             yield (
-                f"{settings.named('public_url')} ends with {route.prefix}, and the prefixes of "
-                f"routes follow it: webhooks would name {settings.public_url}{route.prefix}; "
+                f"{settings.named('http.public_url')} ends with {route.prefix}, and the prefixes "
+                f"of routes follow it: webhooks would name {url}{route.prefix}; "
                 "leave the prefix out"
             )
 
 
 def _typed_secrets(settings: Settings) -> Iterator[str]:
     """Yield a sentence if the origin was given by a flag, and has a password."""
-    secret = secret_in(settings.origin)
-    named = settings.named("origin")
+    secret = secret_in(settings.storage)
+    named = settings.named("storage")
     if secret and named.startswith("--"):
-        yield f"{named}: a {secret} {TYPED}: give it by HEADGATE_ORIGIN or a file of settings"
+        yield f"{named}: a {secret} {TYPED}: give it by HEADGATE_STORAGE or a file of settings"
 
 
 def _silences(settings: Settings) -> Iterator[str]:
     """Yield a sentence for each wait in which proxies give a response up."""
     # A response that ends before its first heartbeat is not silent for longer.
     silences = {
-        "sse_heartbeat": min(settings.sse_heartbeat, settings.sse_max_age),
-        "long_poll_timeout": settings.long_poll_timeout,
+        "live.sse_heartbeat": min(settings.live.sse_heartbeat, settings.live.sse_max_age),
+        "live.long_poll_timeout": settings.live.long_poll_timeout,
     }
     for key, silence_s in silences.items():
         if silence_s >= PROXIES_WAIT_S:
             yield (
-                f"{settings.named(key)} is {getattr(settings, key):g}: by default nginx, Varnish "
+                f"{settings.named(key)} is {settings.value_at(key):g}: by default nginx, Varnish "
                 f"and AWS load balancers end a response that is silent for {PROXIES_WAIT_S} s, so "
                 "keep it below, or raise their time-outs"
             )

@@ -39,12 +39,12 @@ def ineffective_settings(settings: Settings) -> Iterator[IneffectiveSetting]:
     for written in settings.written:
         used |= {*settings.auth_of(written)}
     # The file also has revocations of all kinds, and versions of reader keys.
-    if settings.tokens_file and not used & KINDS.keys():
+    if settings.credentials.tokens_file and not used & KINDS.keys():
         *others, last = names()
         kinds = f"{', '.join(others)} or {last}"
-        yield _unused("tokens_file", settings.tokens_file, kinds, "tokens")
+        yield _unused("credentials.tokens_file", settings.credentials.tokens_file, kinds, "tokens")
     for kind in ranked():
-        value = getattr(settings, kind.setting)
+        value = settings.value_at(kind.setting)
         if kind.owns_setting and value and kind.name not in used:
             yield _unused(kind.setting, kind.redact(value), kind.name, kind.name)
 
@@ -63,10 +63,13 @@ def _of_route(settings: Settings, route: Route) -> Iterator[tuple[str, str]]:
     if route.reader_keys == "on":
         if not route.is_private(auth):
             yield "reader_keys", "must be off: the route is public, and caches keep it without one"
-        elif not settings.keys_file:
-            yield "reader_keys", "must be off without keys_file, which has the secret they need"
+        elif not settings.credentials.keys_file:
+            yield (
+                "reader_keys",
+                "must be off without credentials.keys_file, which has the secret they need",
+            )
 
 
 def _unused(key: str, value: object, kinds: str, kind: str) -> IneffectiveSetting:
     must = f'must be left out, or used: auth of no route has {kinds}, as in auth = ["{kind}"]'
-    return IneffectiveSetting((key,), value, must)
+    return IneffectiveSetting(tuple(key.split(".")), value, must)

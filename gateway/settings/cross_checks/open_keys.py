@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 def open_keys(settings: Settings) -> Iterator[IneffectiveSetting]:
     """Yield each key_file of a model that other machines can call without a credential."""
     listen = settings.listen
-    if is_loopback(listen.host) and settings.front:
-        listen = settings.front_listen
+    if is_loopback(listen.host) and settings.front.hosts:
+        listen = settings.front.listen
     if is_loopback(listen.host):
         return
     for index, model in enumerate(settings.models):

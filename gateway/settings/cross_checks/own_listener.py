@@ -26,7 +26,7 @@ def leading_back(settings: Settings) -> Iterator[IneffectiveSetting]:
     """Yield each origin whose URL is known to lead to a listener of these settings."""
     for path, route in written_routes(settings):
         for url in route.origins if route.is_http else ():
-            for key, listener in (("listen", settings.listen), ("admin", settings.admin)):
+            for key, listener in (("listen", settings.listen), ("admin", settings.admin.listen)):
                 if _is_at(listener, url):
                     yield IneffectiveSetting(
                         path,
@@ -42,8 +42,8 @@ def perhaps_leading_back(settings: Settings) -> Iterator[tuple[str, str]]:
     Its host is a name of this machine or of the front, which another server might have as well.
     """
     own = socket.gethostname().lower()
-    listeners = {(own, address.port) for address in (settings.listen, settings.admin)}
-    listeners |= {(host.lower(), settings.front_listen.port) for host in settings.front}
+    listeners = {(own, address.port) for address in (settings.listen, settings.admin.listen)}
+    listeners |= {(host.lower(), settings.front.listen.port) for host in settings.front.hosts}
     for path, route in written_routes(settings):
         for url in route.origins if route.is_http else ():
             if _place(url) in listeners:

@@ -22,15 +22,15 @@ NO_HTTP = "must be left out: the log of the only route stores subscriptions itse
 
 def mistaken_logs(settings: Settings) -> Iterator[IneffectiveSetting]:
     """Yield each log of subscriptions that cannot be used."""
-    shown = redacted_origin(settings.subscriptions)
-    if settings.subscriptions and settings.routes:
-        yield IneffectiveSetting(("subscriptions",), shown, IN_EACH_ROUTE)
+    shown = redacted_origin(settings.subscriptions.storage)
+    if settings.subscriptions.storage and settings.routes:
+        yield IneffectiveSetting(("subscriptions", "storage"), shown, IN_EACH_ROUTE)
         return
-    if settings.subscriptions and not settings.route_table[0].is_http:
-        yield IneffectiveSetting(("subscriptions",), shown, NO_HTTP)
+    if settings.subscriptions.storage and not settings.route_table[0].is_http:
+        yield IneffectiveSetting(("subscriptions", "storage"), shown, NO_HTTP)
         return
     yield from _replicas_of_nothing(settings)
-    used = {it: route.prefix for route in settings.route_table for it in _places(route.origin)}
+    used = {it: route.prefix for route in settings.route_table for it in _places(route.storage)}
     for path, route in routes_with_logs(settings):
         for must in _mistakes(settings, route, used):
             yield IneffectiveSetting(path, redacted_origin(route.subscriptions), must)
@@ -39,8 +39,8 @@ def mistaken_logs(settings: Settings) -> Iterator[IneffectiveSetting]:
 
 def routes_with_logs(settings: Settings) -> Iterator[tuple[Place, Route]]:
     """Yield each route that has a log of subscriptions, with the place of that setting."""
-    if settings.subscriptions:
-        yield ("subscriptions",), settings.route_table[0]
+    if settings.subscriptions.storage:
+        yield ("subscriptions", "storage"), settings.route_table[0]
     for index, route in enumerate(settings.routes):
         if route.subscriptions:
             yield ("routes", index, "subscriptions"), route

@@ -13,8 +13,9 @@ if TYPE_CHECKING:
 
 
 def written_routes(settings: Settings) -> Iterator[tuple[Place, Route]]:
-    """Yield each route with the place of its origin."""
+    """Yield each route with the place of its storage or origin."""
     if not settings.routes:
-        yield ("origin",), settings.route_table[0]
+        route = settings.route_table[0]
+        yield ("origin" if route.is_http else "storage",), route
     for index, route in enumerate(settings.routes):
-        yield ("routes", index, "origin"), route
+        yield ("routes", index, "origin" if route.is_http else "storage"), route

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from gateway.settings.declared import DEFAULT_PREFIX, Settings
 from gateway.settings.reading.values import Mistaken
 from gateway.settings.route import Route
-from gateway.settings.setting_descriptions import allowed, describe_settings
+from gateway.settings.setting_descriptions import allowed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from gateway.settings.reading.tables import Setting, Table
 
@@ -29,52 +29,72 @@ HEAD = """\
 #                        #:schema ./headgate.schema.json
 """
 EXAMPLE = "..."
-# What most gateways set stands first. Some of these keys have an example in place of the default,
-# and some are no comment.
-FIRST = ("listen", "admin", "auth", "tokens_file", "log_level", "log_format", "log_requests")
-EXAMPLES: dict[str, object] = {"auth": ["tokens"], "tokens_file": "tokens.toml"}
-ACTIVE = {"listen", "admin"}
-# An origin of each kind on which a setting of routes may depend, and its name in a sentence.
-ORIGINS = {"file:x": "file:PATH", "memory:": "memory:", "redis://h": "Redis", "http://h": "http(s)"}
+# Examples in place of a default, and the settings that are no comment.
+EXAMPLES: dict[str, object] = {"auth": ["tokens"], "credentials.tokens_file": "tokens.toml"}
+ACTIVE = {"listen", "admin.listen"}
+# Each kind of place on which a setting of routes may depend, and its name in a sentence.
+PLACES = {
+    ("storage", "file:x"): "storage in file:PATH",
+    ("storage", "memory:"): "in memory:",
+    ("storage", "redis://h"): "in Redis",
+    ("origin", "http://h"): "http(s) origins",
+}
 
 
 def commented_file(path: str) -> str:
     """Return the text of a valid settings file; `path` is that of the file, for a shell."""
-    settings = Settings.settings
-    others = [it.key for it in describe_settings() if it.key not in {*FIRST, "origin", "routes"}]
-    arrays = [key for key in others if settings[key].table is not None]
+    arrays = {key: it for key, it in Settings.settings.items() if it.table and key != "routes"}
     parts = [
         HEAD.format(path=path, example=EXAMPLE),
-        *(_entry(key, settings[key], key in ACTIVE, EXAMPLES.get(key)) for key in FIRST),
-        _title(
-            "Other settings of the gateway; routes and tables such as admin_users are below them"
-        ),
-        *(_entry(key, settings[key]) for key in others if key not in arrays),
+        *_entries(Settings, "", without=("storage", "origin")),
+        *_sections(Settings, ""),
         _title("Routes: each is a path prefix, and where its streams live"),
         "[[routes]]\n",
         *_route_entries(),
-        *(part for key in arrays for part in _array(key, settings[key])),
+        *(part for key, field in arrays.items() for part in _array(key, field)),
     ]
     return "\n".join(parts)
 
 
+def _entries(model: type[Table], at: str, without: Collection[str] = ()) -> Iterator[str]:
+    """Yield the settings of a table that are neither sections nor arrays of tables."""
+    for key, field in model.settings.items():
+        if not (field.section or field.table or key in without):
+            path = f"{at}{key}"
+            yield _entry(key, field, path in ACTIVE, EXAMPLES.get(path))
+
+
+def _sections(model: type[Table], at: str) -> Iterator[str]:
+    """Yield the sections of a table, each with the arrays of tables and the sections in it."""
+    for key, field in model.settings.items():
+        if field.section is None:
+            continue
+        yield _title(field.description.rstrip("."))
+        yield f"[{at}{key}]\n"
+        yield from _entries(field.section, f"{at}{key}.")
+        for inner, array in field.section.settings.items():
+            if array.table is not None:
+                yield from _array(f"{at}{key}.{inner}", array)
+        yield from _sections(field.section, f"{at}{key}.")
+
+
 def _route_entries() -> Iterator[str]:
-    values: dict[str, object] = {"prefix": DEFAULT_PREFIX, "origin": Settings().origin}
+    values: dict[str, object] = {"prefix": DEFAULT_PREFIX, "storage": Settings().storage}
     for key, field in Route.settings.items():
         yield _entry(key, field, key in values, values.get(key), _only_for(key, field))
 
 
 def _only_for(key: str, field: Setting) -> str:
-    """Return a sentence that names the origins with which a route may have a setting, or ""."""
-    if field.is_required:
+    """Return a sentence that names the places with which a route may have a setting, or ""."""
+    if field.is_required or key in {"storage", "origin"}:
         return ""
-    fitting = [words for origin, words in ORIGINS.items() if _fits(origin, key, field)]
-    return "" if len(fitting) == len(ORIGINS) else f" Only for origins: {', '.join(fitting)}."
+    fitting = [words for place, words in PLACES.items() if _fits(*place, key, field)]
+    return "" if len(fitting) == len(PLACES) else f" Only for {', '.join(fitting)}."
 
 
-def _fits(origin: str, key: str, field: Setting) -> bool:
+def _fits(place: str, url: str, key: str, field: Setting) -> bool:
     try:
-        Route.of({"prefix": "/a", "origin": origin, key: field.plain(field.default)})
+        Route.of({"prefix": "/a", place: url, key: field.plain(field.default)})
     except Mistaken:
         return False
     return True

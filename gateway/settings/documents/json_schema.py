@@ -8,16 +8,22 @@ what a size in words amounts to, is checked by `load` alone.
 from __future__ import annotations
 
 import re
+from itertools import combinations
 from typing import Any, Literal, get_args, get_origin
 
 from gateway.settings.declared import Settings
 from gateway.settings.reading.tables import Setting, Table
 from gateway.settings.reading.values import TextPattern, bare_type
+from gateway.settings.route import Route
 from gateway.settings.setting_descriptions import allowed
 
 # The newest draft that the editors' plug-ins for TOML know.
 DRAFT = "http://json-schema.org/draft-07/schema#"
 _TYPES = {bool: "boolean", int: "integer", float: "number"}
+
+WHERE = ("storage", "origin", "routes")  # of which one says where the streams are
+# A route has one of the first two.
+OF_ROUTE = {"oneOf": [{"required": [key]} for key in WHERE[:2]]}
 
 Schema = dict[str, Any]
 
@@ -28,7 +34,7 @@ def json_schema() -> Schema:
         "$schema": DRAFT,
         "title": "Headgate settings",
         **_table(Settings),
-        "not": {"required": ["origin", "routes"]},
+        "not": {"anyOf": [{"required": [*pair]} for pair in combinations(WHERE, 2)]},
     }
 
 
@@ -39,15 +45,25 @@ def _table(model: type[Table]) -> Schema:
         "additionalProperties": False,
         "properties": {key: _setting(field) for key, field in model.settings.items()},
         **({"required": required} if required else {}),
+        **(OF_ROUTE if model is Route else {}),
     }
 
 
 def _setting(field: Setting) -> Schema:
+    if field.section is not None:
+        return {"description": field.description, **_section(field.section)}
     schema = _value(field.type, field.metadata, _bounds(field))
     must = allowed(field)
     description = f"{field.description}\n\nAllowed: {must}."
     default = {} if field.is_required else {"default": field.plain(field.default)}
     return {"description": description, **default, **schema}
+
+
+def _section(section: type[Table]) -> Schema:
+    if not section.short:
+        return _table(section)
+    short = section.settings[section.short]
+    return {"anyOf": [_table(section), _value(short.type, short.metadata, _bounds(short))]}
 
 
 def _bounds(field: Setting) -> Schema:

@@ -22,9 +22,9 @@ def _declared() -> Iterator[LogKind]:
 KINDS: dict[str, LogKind] = {kind.name: kind for kind in _declared()}
 
 
-def kind_of(origin: str) -> LogKind | None:
-    """Return the kind of log that an origin names; None if it names no log."""
-    return next((kind for kind in KINDS.values() if kind.form.fullmatch(origin)), None)
+def kind_of(storage: str) -> LogKind | None:
+    """Return the kind of log that a storage names; None if it names no log."""
+    return next((kind for kind in KINDS.values() if kind.form.fullmatch(storage)), None)
 
 
 def kinds_with(setting: str) -> tuple[LogKind, ...]:

@@ -10,21 +10,21 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def _anything(_origin: str) -> None:
-    """Accept every origin."""
+def _anything(_storage: str) -> None:
+    """Accept every storage."""
 
 
-def _as_written(origin: str) -> str:
-    """Return an origin without secrets as it was written."""
-    return origin
+def _as_written(storage: str) -> str:
+    """Return a storage without secrets as it was written."""
+    return storage
 
 
-def _harmless(_origin: str) -> str:
+def _harmless(_storage: str) -> str:
     """Return no danger."""
     return ""
 
 
-def _nowhere(_origin: str) -> tuple[object, ...]:
+def _nowhere(_storage: str) -> tuple[object, ...]:
     """Return no place: logs of this kind cannot share one."""
     return ()
 
@@ -34,7 +34,7 @@ class LogKind:
     """A kind of log, as settings, console, monitoring and commands know it.
 
     `name` is its name in the API, `title` its name in sentences. `form` is the pattern of its whole
-    origins, and `words` describe them in the help of the setting.
+    storages, and `words` describe them in the help of the setting.
 
     `make` and `format` name functions as `module:function`, which are imported when they are
     needed: most servers have logs of one kind. `make` takes a Route and returns its Log;
@@ -48,16 +48,16 @@ class LogKind:
     make: str
     format: str = ""
     libraries: tuple[str, ...] = ()  # distributions whose versions are reported with the log
-    # Raises ValueError, which says what the origin must be, for an invalid origin.
+    # Raises ValueError, which says what the storage must be, for an invalid storage.
     check: Callable[[str], None] = _anything
-    # Raises ValueError if files on this machine rule the origin out.
+    # Raises ValueError if files on this machine rule the storage out.
     look: Callable[[str], None] = _anything
     # Returns what is dangerous about the place as it is now, in words without a full stop, or "".
     danger: Callable[[str], str] = _harmless
-    # Returns the origin as it may be shown, without secrets.
+    # Returns the storage as it may be shown, without secrets.
     redact: Callable[[str], str] = _as_written
-    open_keys: frozenset[str] = frozenset()  # keys of an origin's query that are no secrets
-    # Returns the places that an origin's streams are in; two routes must not share one.
+    open_keys: frozenset[str] = frozenset()  # keys of a storage's query that are no secrets
+    # Returns the places that a storage's streams are in; two routes must not share one.
     places: Callable[[str], tuple[object, ...]] = _nowhere
     # Returns how the place is named in the error about two routes that share one.
     apart: Callable[[str], str] = _as_written

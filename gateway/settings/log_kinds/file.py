@@ -14,40 +14,40 @@ from gateway.settings.log_kinds.declaration import LogKind
 OTHERS = 0o077  # the rights of everybody but the user
 
 
-def folder(origin: str) -> str:
-    """Return the folder that an origin `file:PATH` names."""
-    return origin.removeprefix("file:")
+def folder(storage: str) -> str:
+    """Return the folder that a storage `file:PATH` names."""
+    return storage.removeprefix("file:")
 
 
-def _check(origin: str) -> None:
-    path = folder(origin)
+def _check(storage: str) -> None:
+    path = folder(storage)
     if path.startswith("~"):
         raise ValueError("must have its folder written out: ~ is not expanded here")
     if re.match("//[^/]", path):
         raise ValueError("must be file:PATH without a host, such as file:/var/lib/headgate")
 
 
-def _look(origin: str) -> None:
-    path = folder(origin)
+def _look(storage: str) -> None:
+    path = folder(storage)
     # Whether the folder is writable depends on the user that the server runs as.
     if os.path.exists(path) and not os.path.isdir(path):  # noqa: PTH110, PTH112 - Path raises
         raise ValueError("must be a folder, or nothing yet: this is a file")
 
 
-def is_new(origin: str) -> bool:
-    """Return whether nothing is in the folder of an origin yet, or there is no folder."""
+def is_new(storage: str) -> bool:
+    """Return whether nothing is in the folder of a storage yet, or there is no folder."""
     try:
-        return not os.listdir(folder(origin))  # noqa: PTH208 - Path raises on odd names
+        return not os.listdir(folder(storage))  # noqa: PTH208 - Path raises on odd names
     except (OSError, ValueError):
         return True
 
 
-def why_not_writable(origin: str) -> str | None:
+def why_not_writable(storage: str) -> str | None:
     """Return why this user cannot make the folder, or write to it; None if it can.
 
     Only the system knows, so an empty folder is made where the first one is missing, and removed.
     """
-    path = Path(folder(origin)).absolute()
+    path = Path(folder(storage)).absolute()
     try:
         there = next(it for it in (path, *path.parents) if it.exists())
         Path(tempfile.mkdtemp(prefix=".headgate-", dir=there)).rmdir()
@@ -57,9 +57,9 @@ def why_not_writable(origin: str) -> str | None:
     return None
 
 
-def _danger(origin: str) -> str:
+def _danger(storage: str) -> str:
     """Return a sentence about a folder that others can look into, or ""."""
-    path = folder(origin)
+    path = folder(storage)
     try:
         mode = stat.S_IMODE(os.stat(path).st_mode)  # noqa: PTH116 - Path raises on odd names
     except (OSError, ValueError):
@@ -72,13 +72,13 @@ def _danger(origin: str) -> str:
     )
 
 
-def _redacted(origin: str) -> str:
-    return f"file:{Path(folder(origin)).absolute()}"
+def _redacted(storage: str) -> str:
+    return f"file:{Path(folder(storage)).absolute()}"
 
 
-def _place(origin: str) -> str:
+def _place(storage: str) -> str:
     """Return the canonical path of the folder, with links resolved."""
-    return os.path.realpath(folder(origin))  # Path.resolve raises for circular links
+    return os.path.realpath(folder(storage))  # Path.resolve raises for circular links
 
 
 KIND = LogKind(
@@ -93,8 +93,8 @@ KIND = LogKind(
     look=_look,
     danger=_danger,
     redact=_redacted,
-    places=lambda origin: (_place(origin),),
-    apart=lambda origin: f"both are {_place(origin)}",
-    settings=frozenset({"max_log_size"}),
+    places=lambda storage: (_place(storage),),
+    apart=lambda storage: f"both are {_place(storage)}",
+    settings=frozenset({"max_storage_size"}),
     why_alone="one process alone can keep its data in a folder",
 )

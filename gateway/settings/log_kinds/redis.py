@@ -1,4 +1,4 @@
-"""Parse the URLs of origins in Redis.
+"""Parse the URLs of storages in Redis.
 
     redis://[USER:PASSWORD@]HOST[:PORT][/DB]
     redis+unix://[USER:PASSWORD@]/PATH/TO.sock?db=N
@@ -67,7 +67,7 @@ class RedisOrigin:
 
     @property
     def places(self) -> tuple[tuple[str, int, str, int, str], ...]:
-        """The place of the keys by each server; origins that share one have the same keys."""
+        """The place of the keys by each server; storages that share one have the same keys."""
         servers = self.nodes or ((self.path, 0),)
         return tuple(
             (host.lower(), port, self.service, self.db, self.prefix) for host, port in servers
@@ -92,15 +92,15 @@ class RedisOrigin:
         return f"?{query}" if query else ""
 
 
-def parse_redis(origin: str) -> RedisOrigin:
+def parse_redis(storage: str) -> RedisOrigin:
     """Parse a Redis URL. Raises ValueError, which says what it must be."""
-    match = REDIS_URL.fullmatch(origin)
+    match = REDIS_URL.fullmatch(storage)
     if match is None:
         raise ValueError(
             "must be a redis:// URL, or one of redis+unix://, redis+sentinel://, redis+cluster://; "
             "rediss for redis means TLS"
         )
-    if re.search(r"[^!-~]", origin):
+    if re.search(r"[^!-~]", storage):
         raise ValueError("must be a redis:// URL of printable ASCII without spaces")
     _check_encoding(match["rest"])
     kind = next(it for it in get_args(Deployment) if it == (match["kind"] or "single"))
@@ -249,8 +249,8 @@ def _bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def _check(origin: str) -> None:
-    parse_redis(origin)
+def _check(storage: str) -> None:
+    parse_redis(storage)
 
 
 KIND = LogKind(
@@ -262,10 +262,10 @@ KIND = LogKind(
     format="gateway.logs.redis.names:form_written",
     libraries=("hiredis", "redis"),
     check=_check,
-    redact=lambda origin: str(parse_redis(origin)),
+    redact=lambda storage: str(parse_redis(storage)),
     open_keys=frozenset({"prefix", "db", "sentinel_username"}),
-    places=lambda origin: parse_redis(origin).places,
-    apart=lambda _origin: "they need databases or prefixes apart",
+    places=lambda storage: parse_redis(storage).places,
+    apart=lambda _storage: "they need databases or prefixes apart",
     settings=frozenset(
         {
             "connect_timeout",

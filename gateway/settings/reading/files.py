@@ -14,9 +14,12 @@ from gateway.settings.log_kinds import kind_of
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """The context of a validation that checks files; `only_route` is True without `routes`."""
+    """The context of a validation that checks files.
 
-    only_route: bool
+    `is_stored` is True where streams are in the storage of the settings, without origin and routes.
+    """
+
+    is_stored: bool
 
 
 def whole(path: str) -> str:
@@ -98,8 +101,8 @@ def _unread(cause: OSError) -> str:
     return f"{cause.filename} cannot be read: {cause.strerror}"
 
 
-def check_place(origin: str, look: object) -> None:
-    """Raise ValueError if the origin's log cannot be on this machine, as at a plain file."""
-    kind = kind_of(origin)
+def check_place(storage: str, look: object) -> None:
+    """Raise ValueError if streams cannot be stored there on this machine, as at a plain file."""
+    kind = kind_of(storage)
     if isinstance(look, Look) and kind is not None:
-        kind.look(origin)
+        kind.look(storage)

@@ -52,12 +52,25 @@ def of_whole_seconds(text: str, is_within: IsWithin) -> str:
     return "" if "." in text or "." in hint else hint
 
 
-def of_origin(text: str, _is_within: IsWithin) -> str:
-    """Return a hint for a folder or a server's address without a scheme."""
+def of_storage(text: str, _is_within: IsWithin) -> str:
+    """Return a hint for a folder without a scheme, or for what is an origin."""
     if re.match(r"\.{0,2}/", text):
         return f"; write file:{text}"
+    if text.startswith(("http://", "https://")):
+        return "; give servers as origin"
+    return _of_server(text)
+
+
+def of_origin(text: str, _is_within: IsWithin) -> str:
+    """Return a hint for a server's address without a scheme, or for what is a storage."""
+    if text.startswith(("file:", "memory:", "redis", ".", "/")):
+        return "; give what this gateway stores itself as storage"
+    return _of_server(text)
+
+
+def _of_server(text: str) -> str:
     match = re.fullmatch(rf"(?:{HOST}){PORT}(?:/[^?@]*)?", text)
     if match is None or not match["port"]:
         return ""
     is_redis = match["port"] == ":6379" or text.startswith("redis")
-    return f"; write {'redis' if is_redis else 'http'}://{text}"
+    return f"; write {'storage = redis' if is_redis else 'origin = http'}://{text}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
@@ -116,10 +115,8 @@ def show_size(size: int) -> str:
     return f"{size // SIZES[unit]}{unit}" if size else "0"
 
 
-ORIGIN_KIND = (
-    f"one of {', '.join(kind.words for kind in KINDS.values())}, "
-    "http(s)://HOST[:PORT][/PATH] or a list of such http(s) URLs"
-)
+STORAGE_KIND = f"one of {', '.join(kind.words for kind in KINDS.values())}"
+ORIGIN_KIND = "http(s)://HOST[:PORT][/PATH] or a list of such URLs"
 ORIGIN_URL = re.compile(rf"https?://{HOST}{PORT}(?P<path>(/[A-Za-z0-9._~!$&'()*+;=:@%-]*)*)")
 _LOGS = "|".join(kind.form.pattern for kind in KINDS.values())
 _SEVERAL = rf"{ORIGIN_URL.pattern}(\s*,\s*https?://[^\s,?#]+)*"
@@ -127,9 +124,9 @@ _SEVERAL = rf"{ORIGIN_URL.pattern}(\s*,\s*https?://[^\s,?#]+)*"
 
 def check_origin(value: object) -> str:
     """Return a valid origin; several URLs become one text, separated by commas."""
+    if value == "":
+        return ""
     items = value if isinstance(value, list | tuple) else [value]
-    if len(items) == 1 and not split_origins(str(items[0])):
-        return _check_log(str(items[0]))
     return ",".join(check_urls(items, ORIGIN_KIND))
 
 
@@ -145,22 +142,14 @@ def check_urls(items: Sequence[object], kind: str) -> tuple[str, ...]:
     return urls
 
 
-def _check_log(origin: str) -> str:
-    kind = kind_of(origin)
-    if kind is None:
-        raise ValueError(f"must be {ORIGIN_KIND}")
-    kind.check(origin)
-    return origin
-
-
-SUBSCRIPTION_LOG_KIND = f"one of {', '.join(kind.words for kind in KINDS.values())}"
-
-
-def check_subscription_log(value: str) -> str:
-    """Return the place of a log, or "" for none. Raises ValueError."""
-    if value and kind_of(value) is None:
-        raise ValueError(f"must be {SUBSCRIPTION_LOG_KIND}")
-    return _check_log(value) if value else value
+def check_storage(value: str) -> str:
+    """Return the URL of a storage, or "" for none. Raises ValueError."""
+    kind = kind_of(value)
+    if value and kind is None:
+        raise ValueError(f"must be {STORAGE_KIND}")
+    if kind is not None:
+        kind.check(value)
+    return value
 
 
 def _check_url(url: str, kind: str) -> None:
@@ -290,27 +279,15 @@ def check_health_path(value: str) -> str:
 
 
 def split_list(value: object) -> object:
-    """Parse a text as a JSON array or a comma-separated list; other values are unchanged."""
+    """Parse a text as a comma-separated list; other values are unchanged."""
     if not isinstance(value, str):
         return value
-    if value.lstrip().startswith("["):
-        return read_json(value)
     return [item.strip() for item in value.split(",") if item.strip()]
 
 
 AS_TEXT = (Converter(split_list), TextPattern())  # a list that may be written as a text
 
-ROUTES_KIND = "an array of tables, each with prefix and origin"
-
-
-def read_json(value: object) -> object:
-    """Parse a text as JSON; return other values unchanged."""
-    if not isinstance(value, str):
-        return value
-    try:
-        return json.loads(value)
-    except ValueError as cause:
-        raise ValueError("must be a JSON array") from cause
+ROUTES_KIND = "an array of tables, each with prefix, and storage or origin"
 
 
 Seconds = Annotated[float, ValueKind("a number of seconds", hints.of_seconds)]
@@ -326,17 +303,17 @@ Listen = Annotated[
     ValueKind(ADDRESS_KIND, hints.of_address),
     TextPattern(_ADDRESS),
 ]
+Storage = Annotated[
+    str,
+    Validator(check_storage),
+    ValueKind(STORAGE_KIND, hints.of_storage),
+    TextPattern(rf"({_LOGS})?"),
+]
 Origin = Annotated[
     str,
     Converter(check_origin),
     ValueKind(ORIGIN_KIND, hints.of_origin),
-    TextPattern(rf"{_LOGS}|{_SEVERAL}", is_or_list=True),
-]
-SubscriptionPlace = Annotated[
-    str,
-    Validator(check_subscription_log),
-    ValueKind(SUBSCRIPTION_LOG_KIND),
-    TextPattern(rf"({_LOGS})?"),
+    TextPattern(rf"({_SEVERAL})?", is_or_list=True),
 ]
 Prefix = Annotated[str, Validator(check_prefix), ValueKind(PREFIX_KIND), TextPattern(_PREFIX)]
 CorsOrigin = Annotated[str, Validator(check_cors_origin), TextPattern(rf"\*|{_CORS}")]

@@ -16,8 +16,8 @@ def named_files(table: Table) -> Iterator[str]:
     """Yield the path of each file that a table or a table in it names."""
     for key, one in table.settings.items():
         value = getattr(table, key)
-        if one.table is not None:
-            for inner in value:
+        if one.section or one.table:
+            for inner in (value,) if one.section else value:
                 yield from named_files(inner)
             continue
         kinds = (it.words for it in one.metadata if isinstance(it, ValueKind))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from gateway.settings.reading.tables import Table
 
 FIXED = "no: restart"
@@ -20,19 +22,20 @@ SET_UP_ANEW = "yes; live reads of the route end after an event, its cached respo
 
 
 class FixedChange(NamedTuple):
-    """A setting that a reload would change, but cannot: its key, and what it is now."""
+    """A setting that a reload would change, but cannot: its path, and what it is now."""
 
-    key: str
+    path: str
     current: object
 
 
-def fixed_changes(current: Table, new: Table) -> list[FixedChange]:
-    """Return the settings that differ between the two, and that only a restart changes."""
-    return [
-        FixedChange(key, one.plain(getattr(current, key)))
-        for key, one in current.settings.items()
-        if _needs_restart(one.reload, getattr(current, key), getattr(new, key))
-    ]
+def fixed_changes(current: Table, new: Table, at: str = "") -> Iterator[FixedChange]:
+    """Yield the settings that differ between the two, and that only a restart changes."""
+    for key, one in current.settings.items():
+        now, then = getattr(current, key), getattr(new, key)
+        if one.section is not None:
+            yield from fixed_changes(now, then, f"{at}{key}.")
+        elif _needs_restart(one.reload, now, then):
+            yield FixedChange(f"{at}{key}", one.plain(now))
 
 
 def _needs_restart(effect: str | None, current: object, new: object) -> bool:

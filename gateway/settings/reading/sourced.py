@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gateway.settings.reading.tables import Table
 
@@ -15,14 +16,14 @@ if TYPE_CHECKING:
 class SourcedSettings(Table):
     """A table that remembers the source of each given value; only `load` sets any."""
 
-    # By the path of the value, such as routes[0].prefix.
+    # By the path of the value, such as limits.max_append or routes[0].prefix.
     _sources = MappingProxyType[str, str]({})
 
     @property
     def sources(self) -> Mapping[str, str]:
         """The source of each given value: FILE:LINE, a variable or a flag.
 
-        Its keys are paths such as `routes[0].prefix`.
+        Its keys are paths such as `limits.max_append` or `routes[0].prefix`.
         """
         return self._sources
 
@@ -36,6 +37,19 @@ class SourcedSettings(Table):
         """Return a setting's name for messages, with the place where it was given."""
         source = self._sources.get(path)
         return path if source is None else f"{source}: {path}"
+
+    def value_at(self, path: str) -> Any:  # noqa: ANN401 - of the setting's own type
+        """Return the value at a path such as `credentials.jwt_issuers[0].jwks`.
+
+        Return None where a list has become shorter, or no setting is.
+        """
+        value: Any = self
+        for step in re.findall(r"\w+", path):
+            if step.isdecimal():
+                value = value[int(step)] if int(step) < len(value) else None
+            else:
+                value = getattr(value, step, None)
+        return value
 
     def with_sources(self, sources: Mapping[str, str]) -> Self:
         """Return a copy with the sources of its values."""

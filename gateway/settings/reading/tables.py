@@ -85,6 +85,11 @@ class Setting:
         item = next(iter(get_args(self.type)), None)
         return item if isinstance(item, type) and issubclass(item, Table) else None
 
+    @property
+    def section(self) -> type[Table] | None:
+        """The class of a section, which is a table by itself; None for any other setting."""
+        return self.type if isinstance(self.type, type) and issubclass(self.type, Table) else None
+
     def plain(self, value: object, *, secrets: bool = False, explicit_only: bool = False) -> object:
         """Return the value as it is written in JSON."""
         serialize = next((it.serialize for it in self.metadata if isinstance(it, Serializer)), None)
@@ -123,6 +128,11 @@ def setting(
     return Setting(default, description, bounds, longest, reload)
 
 
+def section(description: str) -> Any:  # noqa: ANN401 - stands where the annotated type is wanted
+    """Declare a key whose type is a Table: a section, whose settings have defaults of their own."""
+    return setting({}, description=description)
+
+
 def checks(*keys: str) -> Callable[[M], M]:
     """Mark a class method that checks the values of these keys, and returns them."""
 
@@ -138,6 +148,7 @@ class Table:
 
     settings: ClassVar[Mapping[str, Setting]] = {}
     checks_defaults: ClassVar[bool] = False  # True to apply the checks to defaults, too
+    short: ClassVar[str] = ""  # the key that a value stands for which is given in place of a table
     _checks: ClassVar[Mapping[str, list[Callable[[type, Any, ValueContext], object]]]] = {}
     explicit_keys: frozenset[str]  # the keys that were given
 
@@ -169,7 +180,9 @@ class Table:
         if isinstance(values, cls):
             return values
         if not isinstance(values, dict):
-            raise Mistaken([Mistake((), "type", values)])
+            if not cls.short:
+                raise Mistaken([Mistake((), "type", values)])
+            values = {cls.short: values}
         table = cls.__new__(cls)
         table._take(values, look)
         return table
@@ -202,7 +215,10 @@ class Table:
         """Raise ValueError if values that are valid by themselves do not fit together."""
 
     def but(self, **values: object) -> Self:
-        """Return a copy with other values, which are not checked."""
+        """Return a copy with other values, which are not checked; a dict changes a section."""
+        for key, value in values.items():
+            if self.settings[key].section and isinstance(value, dict):
+                values[key] = getattr(self, key).but(**value)
         table = type(self).__new__(type(self))
         vars(table).update(vars(self) | values, explicit_keys=self.explicit_keys | values.keys())
         return table
@@ -237,6 +253,12 @@ class Table:
 
     def _values(self) -> tuple[object, ...]:
         return tuple(getattr(self, key) for key in self.settings)
+
+
+class Section(Table):
+    """A table of settings that all have defaults, which are checked like given values."""
+
+    checks_defaults = True
 
 
 def _is_key(key: str, hints: Mapping[str, object]) -> bool:

@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 # The parser's messages for a repeated key, and for a repeated table.
@@ -54,31 +54,34 @@ class TomlFile:
                 lines.setdefault(spot[:length], line)
         return lines
 
-    def no_toml(self, message: str) -> tuple[int, str]:
+    def no_toml(
+        self, message: str, is_array: Callable[[tuple[str | int, ...]], bool]
+    ) -> tuple[int, str]:
         """Return the line of a syntax error, and a sentence with the parser's words.
 
-        The sentence begins with the place, as those of all mistakes do.
+        The sentence begins with the place, as those of all mistakes do. `is_array` says whether an
+        array of tables is at a place.
         """
         match = re.fullmatch(
             r"(.*) \((?:at line (\d+), column (\d+)|at end of document)\)", message
         )
         # Without a line in the message, something is unclosed at the end of the file.
         line = int(match[2]) if match and match[2] else len(self.text.splitlines())
-        if message.startswith(TWICE) and (twice := self._twice(line)) is not None:
+        if message.startswith(TWICE) and (twice := self._twice(line, is_array)):
             return line, f"{self.path}:{line}: {twice}."
         words = f"{match[1]} at column {match[3]}" if match and match[3] else message
         return line, f"{self.path}:{line}: this is not TOML: {words}."
 
-    def _twice(self, line: int) -> str | None:
+    def _twice(self, line: int, is_array: Callable[[tuple[str | int, ...]], bool]) -> str | None:
         """Return words about a key or table that is in this line and in an earlier one, or None."""
         spots = [*self._spots()]
         here = next((path for path, at in spots if at == line), None)
         if here is None:
             return None
-        if is_table := self.text.split("\n")[line - 1].lstrip().startswith("["):
+        if self.text.split("\n")[line - 1].lstrip().startswith("["):
             here, spots = _names(here), [(_names(path), at) for path, at in spots]
         first = next(at for path, at in spots if path == here)
-        hint = f": each of several tables begins with [[{spell(here)}]]" if is_table else ""
+        hint = f": each of several tables begins with [[{spell(here)}]]" if is_array(here) else ""
         return (
             f"{spell(here)} is given again, first in line {first}{hint}" if first < line else None
         )
@@ -131,10 +134,11 @@ def _names(path: tuple[str | int, ...]) -> tuple[str | int, ...]:
 
 def spell(path: tuple[str | int, ...]) -> str:
     """Return a path of keys and numbers in its written form, such as `routes[0].prefix`."""
-    return "".join(map(_part, path)).removeprefix(".")
+    return "".join(map(spell_step, path)).removeprefix(".")
 
 
-def _part(part: str | int) -> str:
+def spell_step(part: str | int) -> str:
+    """Return a key or number as it follows the path before it."""
     if isinstance(part, int):
         return f"[{part}]"
     is_bare = re.fullmatch(r"[\w-]+", part) is not None

@@ -64,9 +64,9 @@ EVERYWHERE: Mapping[Advice, str] = {
     "204 kept": "Store the 204 of a long-poll for one second at most: meanwhile clients that do "
     "not send the cursor back repeat the poll at once.",
     "poll held": "Give the hop a read time-out of the long-poll plus 45 s, or the gateway a "
-    "shorter long_poll_timeout.",
+    "shorter live.long_poll_timeout.",
     "SSE": "Pass live=sse on unbuffered, uncompressed and uncached.",
-    "keep-alive": "Keep the hop's read time-out above sse_heartbeat, 15 s unless set, and let "
+    "keep-alive": "Keep the hop's read time-out above live.sse_heartbeat, 15 s unless set, and let "
     "comments through.",
     "HEAD": "Pass HEAD on as HEAD, and do not cache the response.",
     "POST body": "Pass POST on with its method, its header and its body.",
@@ -74,9 +74,9 @@ EVERYWHERE: Mapping[Advice, str] = {
     "or CDN-Cache-Control, do not serve it stale, and add no lifetime of your own.",
     "cursor": "Put cursor into the cache key.",
     "SSE resume": "Do not share responses to live=sse, or put Last-Event-ID into the cache key.",
-    "large append": "Allow bodies as long as max_append, 16 MiB unless set, and pass them on as "
-    "they come.",
-    "body limit": "Allow bodies as long as max_append, 16 MiB unless set.",
+    "large append": "Allow bodies as long as limits.max_append, 16 MiB unless set, and pass them "
+    "on as they come.",
+    "body limit": "Allow bodies as long as limits.max_append, 16 MiB unless set.",
     "Expect": "Answer Expect: 100-continue, pass it on, or remove the header; curl sends it "
     "above 1 MiB.",
     "early 404": "Do not store the 404 of a read from the beginning, not even for a second: a "
@@ -112,7 +112,7 @@ EVERYWHERE: Mapping[Advice, str] = {
     "POST kept": "Do not cache POST, and put the method into the cache key: the copy acknowledges "
     "appends that no server has seen.",
     "cut responses": "Pass whole responses on, however long: a chunk is as long as chunk_size, and "
-    "an append as long as max_append.",
+    "an append as long as limits.max_append.",
     "long heads": "Allow heads of responses of 8 KiB, and as many fields as the server sends.",
     "204 changed": "Pass the status of responses on: a poll without news is a 204, and 200 with no "
     "body is taken for data.",
@@ -131,7 +131,7 @@ EVERYWHERE: Mapping[Advice, str] = {
     "repeated append": "Pass all header fields of requests on, Producer-Id, Producer-Epoch and "
     "Producer-Seq among them: without them every append that is sent again is stored twice.",
     "own pages": "If pages of this host should write, pass Host on unchanged, or name the pages' "
-    "origin in write_origins.",
+    "origin in http.write_origins.",
     "refusals": "Pass refusals on unchanged, with status, fields and body: no error pages for "
     "streams. Clients decide by 404, 409, 410 and 503 whether to stop, to skip or to try again.",
     "error pages": "Pass a 404 on unchanged: no page of the site, and no index.html, instead of "
@@ -151,7 +151,7 @@ EVERYWHERE: Mapping[Advice, str] = {
     "more for writers: each live read occupies a connection while it waits.",
     "DELETE": "If streams should be deleted this way, let DELETE pass.",
     "server limit": "Raise the setting that the server names, or list the proxy in "
-    "trusted_proxies: otherwise all clients behind it count as one.",
+    "http.trusted_proxies: otherwise all clients behind it count as one.",
     "rate limit": "Permit one address more requests, and more at once: a hundred readers may "
     "share one, and each sends another request after every message.",
 }

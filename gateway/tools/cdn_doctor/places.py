@@ -32,7 +32,7 @@ AT: Mapping[Vendor, Mapping[Advice, str]] = {
         "rate limit": "a higher rate and burst of limit_req and limit_conn, or none.",
         "offsets": "$arg_offset in proxy_cache_key.",
         "large append": "client_max_body_size 0; proxy_request_buffering off.",
-        "body limit": "client_max_body_size 0, or the max_append of the gateway; it is 1m.",
+        "body limit": "client_max_body_size 0, or the limits.max_append of the gateway; it is 1m.",
         "Expect": "nothing: it answers 100 itself, unless it is made not to.",
         "early 404": "no proxy_cache_valid for 404 or any.",
         "content": "no sub_filter with sub_filter_types *.",
@@ -186,7 +186,7 @@ AT: Mapping[Vendor, Mapping[Advice, str]] = {
         "poll held": "OriginReadTimeout of 75, and 120 at most.",
         "SSE": "Compress false, EnableAcceptEncodingGzip false.",
         "SSE kept": "x-headgate-alone of the function for live=sse; MinTTL 0.",
-        "keep-alive": "OriginReadTimeout above sse_heartbeat.",
+        "keep-alive": "OriginReadTimeout above live.sse_heartbeat.",
         "HEAD": "x-headgate-alone of the function for HEAD.",
         "HEAD refused": "HEAD in AllowedMethods.",
         "POST body": "all seven AllowedMethods.",
@@ -293,7 +293,7 @@ AT: Mapping[Vendor, Mapping[Advice, str]] = {
     "Envoy": {
         "poll held": "timeout: 0s of the route, and a stream_idle_timeout above the poll.",
         "SSE": "no compressor and no buffer filter for text/event-stream.",
-        "keep-alive": "stream_idle_timeout above sse_heartbeat; timeout: 0s of the route.",
+        "keep-alive": "stream_idle_timeout above live.sse_heartbeat; timeout: 0s of the route.",
         "waiting readers": "max_connections, max_pending_requests and max_requests of 65536 in "
         "circuit_breakers.",
         "body limit": "no buffer filter, or a higher max_request_bytes.",
@@ -333,7 +333,7 @@ AT: Mapping[Vendor, Mapping[Advice, str]] = {
     },
     "AWS ALB": {
         "poll held": "idle_timeout.timeout_seconds above the poll.",
-        "keep-alive": "idle_timeout.timeout_seconds above sse_heartbeat.",
+        "keep-alive": "idle_timeout.timeout_seconds above live.sse_heartbeat.",
         "cookies": "stickiness.enabled false in the target group.",
         "own pages": "routing.http.preserve_host_header.enabled true.",
         "one server": "one target, or targets with one Redis: it cannot choose by the path's hash.",

@@ -48,32 +48,32 @@ PAGE = 500  # streams of a page of the list
 class LogPlace(CopyPlace):
     """A log without a server, or beside the servers of a shared one."""
 
-    def __init__(self, origin: str) -> None:
-        """Take the origin of a log. Raises ValueError if it names none, or one in memory."""
-        kind = kind_of(origin)
+    def __init__(self, storage: str) -> None:
+        """Take the URL of a storage. Raises ValueError if it names none, or one in memory."""
+        kind = kind_of(storage)
         if kind is None or kind.name == "memory":
             raise ValueError("it must be file:PATH, a redis:// URL, or the http(s) URL of a server")
         for check in (kind.check, kind.look):
             try:
-                check(origin)
+                check(storage)
             except ValueError as cause:
                 raise ValueError(f"it {cause}") from cause
-        self.shown = kind.redact(origin)
-        self._origin = origin
-        self.places = {(kind.name, place) for place in kind.places(origin)}
+        self.shown = kind.redact(storage)
+        self._storage = storage
+        self.places = {(kind.name, place) for place in kind.places(storage)}
         self.log: Log
         self.clock: StreamClock
 
     def check_there(self) -> None:
         """Raise Failed if there is no data file: opening it would make one."""
-        if kind_of(self._origin) is file.KIND:
-            data = DataFolder(Path(file.folder(self._origin)))
+        if kind_of(self._storage) is file.KIND:
+            data = DataFolder(Path(file.folder(self._storage)))
             if not data.file.exists():
                 raise Failed(f"{self.shown}: there is no data file {data.file.name} in this folder")
 
     async def open(self) -> None:
         """Open the log. Raises Failed if a server has it open, or if it cannot be used."""
-        self.log = log_for(Route.of({"prefix": "/copied", "origin": self._origin}))
+        self.log = log_for(Route.of({"prefix": "/copied", "storage": self._storage}))
         shared = self.log.sharing is not None
         self.clock = StreamClock(time.time, time.monotonic, follows_wall=shared)  # noqa: TID251 - no caller has one
         try:

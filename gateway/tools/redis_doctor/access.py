@@ -51,7 +51,7 @@ def _version(server: ServerFacts) -> RedisFinding:
 def _deployment(server: ServerFacts) -> Iterator[RedisFinding]:
     if (
         server.info.get("cluster_enabled") == 1
-        and parse_redis(server.route.origin).kind != "cluster"
+        and parse_redis(server.route.storage).kind != "cluster"
     ):
         yield RedisFinding(
             "error",
@@ -94,8 +94,8 @@ def _rights(server: ServerFacts) -> Iterator[RedisFinding]:
 def _guard(server: ServerFacts) -> Iterator[RedisFinding]:
     # A default user without a password is let in by loopback alone unless this is off.
     is_open = (
-        parse_redis(server.route.origin).password is None
-        and parse_redis(server.route.origin).kind != "unix"
+        parse_redis(server.route.storage).password is None
+        and parse_redis(server.route.storage).kind != "unix"
     )
     if is_open and server.config.get("protected-mode") == "no":
         yield RedisFinding(

@@ -67,12 +67,12 @@ class ExaminedOrigin:
 
 def ask(route: Route) -> ExaminedOrigin:
     """Return the facts about the Redis of a route. Raises ServerUnreachable."""
-    kind = parse_redis(route.origin).kind
+    kind = parse_redis(route.storage).kind
     if kind == "sentinel":
         return _ask_sentinels(route)
     if kind == "cluster":
         return _ask_nodes(route, _cluster_view(route))
-    nodes: Sequence[tuple[str, int] | None] = parse_redis(route.origin).nodes or (None,)
+    nodes: Sequence[tuple[str, int] | None] = parse_redis(route.storage).nodes or (None,)
     return ExaminedOrigin(tuple(_server(route, node) for node in nodes), (), (), None)
 
 
@@ -83,7 +83,7 @@ def servers_without_file(route: Route) -> tuple[str, ...]:
 
 def _primaries(route: Route) -> Sequence[tuple[str, int] | None]:
     """Return the servers that take the appends; None stands for that of a socket."""
-    origin = parse_redis(route.origin)
+    origin = parse_redis(route.storage)
     if origin.kind == "sentinel":
         return (_primary(_views(route)),)
     if origin.kind == "cluster":
@@ -105,7 +105,7 @@ def _ask_sentinels(route: Route) -> ExaminedOrigin:
 
 
 def _views(route: Route) -> tuple[SentinelFacts, ...]:
-    return tuple(_sentinel(route, node) for node in parse_redis(route.origin).nodes)
+    return tuple(_sentinel(route, node) for node in parse_redis(route.storage).nodes)
 
 
 def _primary(views: tuple[SentinelFacts, ...]) -> tuple[str, int]:
@@ -119,7 +119,7 @@ def _primary(views: tuple[SentinelFacts, ...]) -> tuple[str, int]:
 
 
 def _sentinel(route: Route, node: tuple[str, int]) -> SentinelFacts:
-    service = parse_redis(route.origin).service
+    service = parse_redis(route.storage).service
     address = _shown(node)
     try:
         with connected_to_sentinel(route, node) as client:
@@ -137,7 +137,7 @@ def _sentinel(route: Route, node: tuple[str, int]) -> SentinelFacts:
 def _cluster_view(route: Route) -> ClusterFacts:
     """Return the cluster as the first node that answers sees it. Raises ServerUnreachable."""
     troubles = []
-    for node in parse_redis(route.origin).nodes:
+    for node in parse_redis(route.storage).nodes:
         try:
             with connected(route, node) as client:
                 return _cluster(client)
@@ -181,10 +181,10 @@ def _server(route: Route, node: tuple[str, int] | None) -> ServerFacts:
                 info=info,
                 config=_settings(client),
                 refused=refused(client, route),
-                user=parse_redis(route.origin).username or "default",
+                user=parse_redis(route.storage).username or "default",
                 libraries=_libraries(client),
                 this_library=f"headgate_{VERSION}",
-                sample=_sample(client, RedisNames(parse_redis(route.origin).prefix)),
+                sample=_sample(client, RedisNames(parse_redis(route.storage).prefix)),
             )
     except redis.RedisError as cause:
         raise ServerUnreachable(f"{address}: {_sentence(cause, route)}") from cause
@@ -250,7 +250,7 @@ def _node(address: str) -> tuple[str, int]:
 
 def _address(route: Route, node: tuple[str, int] | None) -> str:
     """Return how a server is named: by its address, or by its socket if `node` is None."""
-    return parse_redis(route.origin).path if node is None else _shown(node)
+    return parse_redis(route.storage).path if node is None else _shown(node)
 
 
 def _shown(node: tuple[str, int]) -> str:
@@ -264,8 +264,8 @@ def _sentence(error: redis.RedisError, route: Route) -> str:
     if isinstance(error, redis.AuthenticationError):
         refuses = "invalid username-password pair" in words
         return "it refuses the user or the password" if refuses else "it asks for a password"
-    if isinstance(error, redis.TimeoutError) and parse_redis(route.origin).tls:
+    if isinstance(error, redis.TimeoutError) and parse_redis(route.storage).tls:
         return f"{words}; perhaps it speaks no TLS, which is redis rather than rediss"
-    if ENDED.search(words) and not parse_redis(route.origin).tls:
+    if ENDED.search(words) and not parse_redis(route.storage).tls:
         return f"{words}; perhaps it speaks TLS, which is rediss rather than redis"
     return words

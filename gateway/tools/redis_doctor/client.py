@@ -56,7 +56,7 @@ class ServerClient:
 @contextlib.contextmanager
 def connected(route: Route, node: tuple[str, int] | None) -> Iterator[ServerClient]:
     """Connect to a server that stores streams, by its socket if `node` is None."""
-    origin = parse_redis(route.origin)
+    origin = parse_redis(route.storage)
     where: dict[str, Any] = {"unix_socket_path": origin.path}
     if node is not None:
         where = {"host": node[0], "port": node[1], **_tls(route)}
@@ -69,7 +69,7 @@ def connected(route: Route, node: tuple[str, int] | None) -> Iterator[ServerClie
 @contextlib.contextmanager
 def connected_to_sentinel(route: Route, node: tuple[str, int]) -> Iterator[ServerClient]:
     """Connect to one of the sentinels."""
-    origin = parse_redis(route.origin)
+    origin = parse_redis(route.storage)
     login = {"username": origin.sentinel_username, "password": origin.sentinel_password}
     where = {"host": node[0], "port": node[1], **_tls(route)}
     options = {"socket_connect_timeout": route.connect_timeout, **where, **login}
@@ -78,7 +78,7 @@ def connected_to_sentinel(route: Route, node: tuple[str, int]) -> Iterator[Serve
 
 
 def _tls(route: Route) -> dict[str, Any]:
-    if not parse_redis(route.origin).tls:
+    if not parse_redis(route.storage).tls:
         return {}
     is_checked = route.tls_verify == "on"
     return {
@@ -120,7 +120,7 @@ def _note(reasons: dict[str, str], client: ServerClient, *words: str) -> None:
 
 def needed(route: Route) -> Iterator[tuple[str, ...]]:
     """Yield every command of a gateway, with keys and channels of the examination's own."""
-    names = RedisNames(parse_redis(route.origin).prefix)
+    names = RedisNames(parse_redis(route.storage).prefix)
     meta, records, retired = names.keys(NAME)
     deadlines, gone = names.deadlines, names.removals_channel
     yield ("FCALL", NAME, "3", meta, records, retired)
@@ -157,6 +157,6 @@ def needed(route: Route) -> Iterator[tuple[str, ...]]:
     yield ("SUNSUBSCRIBE", meta)
     if route.wait_replicas:
         yield ("WAIT", "0", "0")
-    if parse_redis(route.origin).kind == "cluster":
+    if parse_redis(route.storage).kind == "cluster":
         yield ("CLUSTER", "SLOTS")
         yield ("ASKING",)

@@ -92,7 +92,7 @@ class ServerFacts:
     @property
     def fails_over(self) -> bool:
         """True if sentinels or the cluster replace the server by a replica when it dies."""
-        return parse_redis(self.route.origin).kind in {"sentinel", "cluster"}
+        return parse_redis(self.route.storage).kind in {"sentinel", "cluster"}
 
     def number(self, key: str) -> int | None:
         """Return a setting that is a whole number, else None."""

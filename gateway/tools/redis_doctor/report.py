@@ -45,7 +45,7 @@ def run(routes: Sequence[Route], *, as_json: bool) -> int:
         try:
             parts = tuple(examine(ask(route)))
         except ServerUnreachable as cause:
-            note(f"headgate: {parse_redis(route.origin)} cannot be examined: {cause}.")
+            note(f"headgate: {parse_redis(route.storage)} cannot be examined: {cause}.")
             status = UNAVAILABLE
             continue
         reports.append((route, parts))
@@ -77,13 +77,13 @@ def _all(server: ServerFacts) -> Iterator[RedisFinding]:
 
 def _object(route: Route, parts: Sequence[ServerPart]) -> dict[str, object]:
     return {
-        "origin": str(parse_redis(route.origin)),
+        "origin": str(parse_redis(route.storage)),
         "parts": [asdict(part) for part in parts],
     }
 
 
 def _lines(route: Route, parts: Sequence[ServerPart]) -> Iterator[str]:
-    yield f"{parse_redis(route.origin)}\n"
+    yield f"{parse_redis(route.storage)}\n"
     width = min(WIDTH, shutil.get_terminal_size((WIDTH, 0)).columns)
     for part in parts:
         yield f"\n{part.title}\n"

@@ -191,8 +191,8 @@ LOGS = (
         SERVING,
         (
             LogFact("Data file", 3.2e9, "bytes"),
-            LogFact("Used of max_log_size", 2.9e9, "bytes"),
-            LogFact("max_log_size", 1e10, "bytes"),
+            LogFact("Used of max_storage_size", 2.9e9, "bytes"),
+            LogFact("max_storage_size", 1e10, "bytes"),
             LogFact("Free on the disk", 8e11, "bytes"),
             LogFact("Time until full", 40_000, "seconds", "warning"),
             LogFact("Streams", 137, "count"),
@@ -657,7 +657,7 @@ class MadeUp(Console):
         self.reloads = MadeUpReloads(self.done)
         self.readers = MadeUpReaders(self.done)
         self.credentials = MadeUpCredentials(self.done)
-        self.doctor = CdnDoctor(Settings(hosts=("streams.example.com",)), lambda: NOW)
+        self.doctor = CdnDoctor(Settings(http={"hosts": ("streams.example.com",)}), lambda: NOW)
         self.doctor.view = replace(
             self.doctor.view,
             url="https://streams.example.com/v1/stream",

@@ -44,7 +44,7 @@ def routing_gateway(processes: None, provider: Program, tmp_path: Path) -> Itera
     config = tmp_path / "headgate.toml"
     config.write_text(settings.replace("./headgate-data", str(tmp_path / "data")))
     server = Headgate()
-    server.arguments[server.arguments.index("--origin") :] = "--config", str(config)
+    server.arguments[server.arguments.index("--storage") :] = "--config", str(config)
     try:
         yield server.start()
     finally:

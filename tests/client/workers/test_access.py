@@ -27,7 +27,7 @@ def guarded(processes: None, tmp_path: Path) -> Iterator[Headgate]:
     file = tmp_path / "tokens.toml"
     permitted = {"worker": OPERATIONS, "other": OPERATIONS, "reader": '["read"]'}
     file.write_text("".join(entry(name, them) for name, them in permitted.items()))
-    environment = {"HEADGATE_AUTH": "tokens", "HEADGATE_TOKENS_FILE": str(file)}
+    environment = {"HEADGATE_AUTH": "tokens", "HEADGATE_CREDENTIALS__TOKENS_FILE": str(file)}
     with headgate(environment=environment) as started:
         yield started
 

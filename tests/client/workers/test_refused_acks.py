@@ -41,7 +41,10 @@ class Refusals:
         self.proxy = RequestProxy(
             self.gateway.port, self._decide, lambda: web.Response(status=status, headers=AGAIN)
         )
-        own = {"HEADGATE_PUBLIC_URL": self.proxy.url, "HEADGATE_WEBHOOK_LOOPBACK": "on"}
+        own = {
+            "HEADGATE_HTTP__PUBLIC_URL": self.proxy.url,
+            "HEADGATE_SUBSCRIPTIONS__WEBHOOK_LOOPBACK": "on",
+        }
         self.gateway.environment |= own
 
     async def _decide(self, request: web.Request) -> Fate:

@@ -103,7 +103,7 @@ class Gateway:
             app.handlers_of(plans, self.services),
             fast,
             self.services,
-            settings.keepalive_timeout,
+            settings.http.keepalive_timeout,
         )
         self._idle: list[Line] = []
 

@@ -63,7 +63,10 @@ class Edge:
         plans = Plans(Router([self.route]))
         fast = FastPath(plans, self.services)
         self._server = ConnectionServer(
-            app.handlers_of(plans, self.services), fast, self.services, settings.keepalive_timeout
+            app.handlers_of(plans, self.services),
+            fast,
+            self.services,
+            settings.http.keepalive_timeout,
         )
 
     def _clock(self) -> float:

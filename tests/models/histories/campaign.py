@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import random
 import signal
@@ -24,6 +23,7 @@ from tests.models.histories.messages import END, events_of, said
 from tests.models.histories.plans import DIALECTS
 from tests.models.histories.views import judge_views
 from tests.models.histories.world import BROKEN, LONGEST_S, OWNERS, PROMPT, Answer, World
+from tests.support.given_settings import variables
 from tests.support.ports import accepts, free_port
 from tests.support.processes import ROOT, Headgate
 from tests.support.redis_servers import RedisServer
@@ -63,9 +63,9 @@ def gateways(log: str, provider: str, folder: Path) -> Iterator[list[Headgate]]:
         {"prefix": "/anthropic", "dialect": "anthropic", **common},
     ]
     environment = {
-        "HEADGATE_MODELS": json.dumps(models),
-        "HEADGATE_SHUTDOWN_GRACE": "1",
-        "HEADGATE_LOG_REQUESTS": "info",
+        **variables({"models": models}),
+        "HEADGATE_SHUTDOWN__GRACE": "1",
+        "HEADGATE_LOG__REQUESTS": "info",
     }
     with contextlib.ExitStack() as stack:
         origin = "memory:" if log == "memory" else f"file:{folder / 'data'}"

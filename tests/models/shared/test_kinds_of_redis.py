@@ -180,7 +180,7 @@ async def test_a_gateway_that_stops_in_order_ends_its_answers_for_those_at_anoth
     async with providing() as provider:
         provider.hold()
         provider.allow(3)
-        environment = {"HEADGATE_SHUTDOWN_GRACE": "0.5"}
+        environment = {"HEADGATE_SHUTDOWN__GRACE": "0.5"}
         with (
             gateway_before(provider, origin=origin, environment=environment) as one,
             gateway_before(provider, origin=origin) as other,

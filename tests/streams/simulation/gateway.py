@@ -82,12 +82,15 @@ class Gateway:
         self.redis = redis
         self.log = _Log(redis)
         self.services = app.make_services(settings, clock)
-        route = Route(prefix=PREFIX, origin=str(SETTINGS.origin), retention_size=retention)
+        route = Route(prefix=PREFIX, storage=str(SETTINGS.origin), retention_size=retention)
         self.route = hosted_route(settings, route, self.log, self.services)
         plans = Plans(Router([self.route]))
         fast = FastPath(plans, self.services)
         self.server = ConnectionServer(
-            app.handlers_of(plans, self.services), fast, self.services, settings.keepalive_timeout
+            app.handlers_of(plans, self.services),
+            fast,
+            self.services,
+            settings.http.keepalive_timeout,
         )
         self.pipes: dict[Pipe, None] = {}
 

@@ -175,10 +175,10 @@ class _Answered:
             yield "append_duration_seconds", 1
         if self.status == 201:
             yield "streams_created_total", 1
-            yield "log_streams", 1
+            yield "storage_streams", 1
         elif self.operation == "delete" and is_done:
             yield "streams_deleted_total", 1
-            yield "log_streams", -1
+            yield "storage_streams", -1
 
     def log_line(self) -> dict[str, object]:
         """Return the fields of the log line."""

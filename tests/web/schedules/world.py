@@ -81,7 +81,7 @@ class World:
         if logs:
             self.services.log.enabled = True
             self.services.log.line = lambda *line: self.lines.append(line)
-        own = Route(prefix=PREFIX, origin="memory:", tail_max_age=1)
+        own = Route(prefix=PREFIX, storage="memory:", tail_max_age=1)
         self.own = hosted_route(settings, own, self.log, self.services)
         edge = Route(
             prefix=EDGE,
@@ -97,7 +97,7 @@ class World:
             app.handlers_of(plans, self.services),
             FastPath(plans, self.services),
             self.services,
-            settings.keepalive_timeout,
+            settings.http.keepalive_timeout,
         )
         self.clients: list[Client] = []
 

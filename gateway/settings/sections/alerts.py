@@ -11,9 +11,8 @@ from urllib.parse import urlsplit
 from gateway.settings.hosts import is_loopback
 from gateway.settings.reading import files
 from gateway.settings.reading.kinds import FilePath, ValueKind
-from gateway.settings.reading.tables import ValueContext, checks, setting
+from gateway.settings.reading.tables import Section, ValueContext, checks, setting
 from gateway.settings.reading.values import Secret, Validator
-from gateway.settings.subscriptions import SubscriptionSettings
 
 NEXT_NOTIFICATION = "yes, from the next notification on"
 URL_KIND = "an https URL, or an http URL of this machine, of at most 2,048 characters"
@@ -41,33 +40,33 @@ def _check_url(secret: Secret) -> Secret:
     return secret
 
 
-class AlertSettings(SubscriptionSettings):
-    """The settings of the webhook. Without `alert_webhook` nobody is notified."""
+class AlertSettings(Section):
+    """The settings of the webhook. Without a `webhook` nobody is notified."""
 
-    alert_webhook: Annotated[Secret, Validator(_check_url), ValueKind(URL_KIND)] = setting(
+    webhook: Annotated[Secret, Validator(_check_url), ValueKind(URL_KIND)] = setting(
         Secret(""),
         reload=NEXT_NOTIFICATION,
         description="URL to which the gateway sends a POST when an alert begins to fire or is "
         "over, in the format of Alertmanager's webhooks. Empty sends nothing.",
     )
-    alert_webhook_secret_file: FilePath = setting(
+    webhook_secret_file: FilePath = setting(
         "",
         reload=NEXT_NOTIFICATION,
         description="File with the secret that signs these requests, as whsec_ and base64; "
-        "required with alert_webhook. Other users must not be able to read it.",
+        "required with webhook. Other users must not be able to read it.",
     )
 
-    @checks("alert_webhook_secret_file")
+    @checks("webhook_secret_file")
     @classmethod
     def _check_alert_secret(cls, path: str, context: ValueContext) -> str:
-        url = context.values.get("alert_webhook")
+        url = context.values.get("webhook")
         if url is None:
             return path
         if bool(url) != bool(path):
             raise ValueError(
-                "must be the file that signs the requests to alert_webhook"
+                "must be the file that signs the requests to webhook"
                 if url
-                else "must be left out without alert_webhook"
+                else "must be left out without webhook"
             )
         if path and isinstance(context.look, files.Look):
             webhook_key(path)

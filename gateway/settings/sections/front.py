@@ -8,8 +8,7 @@ from typing import Annotated
 from gateway.settings.reading import files
 from gateway.settings.reading.kinds import Address, FilePath, Hosts, Listen, ValueKind
 from gateway.settings.reading.reload_effects import FIXED
-from gateway.settings.reading.tables import ValueContext, checks, setting
-from gateway.settings.tls import TlsSettings
+from gateway.settings.reading.tables import Section, ValueContext, checks, setting
 
 HTTPS_PORT = 443
 HTTP_PORT = 80
@@ -27,10 +26,12 @@ def front_ports(address: Address) -> list[Address]:
     return [address, Address(address.host, HTTP_PORT)]
 
 
-class FrontSettings(TlsSettings):
-    """The settings of the front. Without `front` there is none, and the others have no effect."""
+class FrontSettings(Section):
+    """The settings of the front. Without hosts there is none, and the others have no effect."""
 
-    front: Hosts = setting(
+    short = "hosts"
+
+    hosts: Hosts = setting(
         (),
         reload=FIXED,
         longest=MOST_HOSTS,
@@ -38,40 +39,40 @@ class FrontSettings(TlsSettings):
         "HTTP/2 and HTTP/3; it gets their certificates itself. Empty starts no Caddy.",
     )
     # Both families, so that a host with an AAAA record is reached, too.
-    front_listen: Listen = setting(
+    listen: Listen = setting(
         Address("::", HTTPS_PORT),
         reload=FIXED,
         description="Address of the front, by TCP and UDP. With port 443 it also listens on port "
         "80, which redirects to HTTPS. [::] means every address of the machine, IPv4 too.",
     )
-    front_acme: Annotated[str, ValueKind(ACME_KIND)] = setting(
+    acme: Annotated[str, ValueKind(ACME_KIND)] = setting(
         "",
         reload=FIXED,
         description="Who issues the certificates: the directory URL of an ACME server, or "
         "internal for Caddy's own authority, which browsers do not trust. Empty means Let's "
         "Encrypt and ZeroSSL, and internal for localhost.",
     )
-    front_acme_root: FilePath = setting(
+    acme_root: FilePath = setting(
         "",
         reload=FIXED,
-        description="PEM file with the root certificate of the ACME server of front_acme, if the "
+        description="PEM file with the root certificate of the ACME server of acme, if the "
         "system does not trust it.",
     )
     # Authorities limit how often they issue one certificate: these must outlive a restart.
-    front_data: FilePath = setting(
+    data: FilePath = setting(
         "./headgate-front",
         reload=FIXED,
         description="Folder of the front's keys and certificates. It has to survive restarts.",
     )
 
-    @checks("front_acme")
+    @checks("acme")
     @classmethod
     def _check_acme_directory(cls, acme: str, _context: ValueContext) -> str:
         if acme and acme != OWN_CA and not DIRECTORY.fullmatch(acme):
             raise ValueError(f"must be {ACME_KIND}, such as https://acme.example.com/directory")
         return acme
 
-    @checks("front_acme_root")
+    @checks("acme_root")
     @classmethod
     def _check_root(cls, path: str, context: ValueContext) -> str:
         if "`" in path or not path.isprintable():

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from gateway.settings.reading.kinds import Count, Networks, Seconds, Size, show_size
-from gateway.settings.reading.reload_effects import AT_ONCE, FIXED, NEXT, OPEN_STAYS
-from gateway.settings.reading.sourced import SourcedSettings
-from gateway.settings.reading.tables import ValueContext, checks, setting
+from gateway.settings.reading.kinds import Count, Seconds, Size, show_size
+from gateway.settings.reading.reload_effects import AT_ONCE, NEXT, OPEN_STAYS
+from gateway.settings.reading.tables import Section, ValueContext, checks, setting
 from gateway.settings.reading.units import GIB, HOUR_S
 
 
-class LimitSettings(SourcedSettings):
+class LimitSettings(Section):
     """The limits on what all clients, and each one of them, can make a process hold or do.
 
     A client is a principal by name, or else an address; IPv6 addresses with the same first 64 bits
@@ -53,12 +52,6 @@ class LimitSettings(SourcedSettings):
         le=10_000_000,
         description="Most streams that are followed at http(s) origins at once.",
         reload=OPEN_STAYS,
-    )
-    trusted_proxies: Networks = setting(
-        (),
-        description="Proxies that are trusted to send the addresses of their clients in "
-        "X-Forwarded-For or Forwarded; from others these fields are ignored.",
-        reload=FIXED,
     )
     # By default one address cannot use up the connections of all others. A proxy in front, or a
     # company behind one address, seldom comes near half of them.
@@ -105,6 +98,13 @@ class LimitSettings(SourcedSettings):
         reload=AT_ONCE,
     )
 
+    cache_size: Size = setting(
+        256 << 20,
+        ge=0,
+        le=1024 * GIB,
+        description="Memory for cached answers; 0 means no cache.",
+        reload="yes; what no longer fits is dropped, the least used first",
+    )
     principal_metrics: Count = setting(
         0,
         ge=0,

@@ -1,0 +1,263 @@
+"""Tell the mistakes of settings in sentences: where, what it is, and what it must be."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gateway.settings.declared import Settings
+from gateway.settings.log_kinds import KINDS
+from gateway.settings.reading.given import AFTER_THE_FILE, setting_at, variable
+from gateway.settings.reading.toml_file import spell
+from gateway.settings.reading.values import REQUIRED
+from gateway.settings.route import Route
+from gateway.settings.setting_descriptions import allowed, hint, shown_default
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from gateway.settings.cross_checks.ineffective_settings import IneffectiveSetting
+    from gateway.settings.reading.given import GivenValue
+    from gateway.settings.reading.tables import Table
+    from gateway.settings.reading.values import Mistake, Place
+
+# Settings whose defaults may conflict with the given value of another one.
+DEPENDS_ON: dict[Place, tuple[Place, ...]] = {
+    ("admin", "listen"): (("listen",),),
+    ("auth",): (("front", "hosts"), ("listen",)),
+    ("limits", "max_pending_appends"): (("limits", "max_append"),),
+    ("tls", "key"): (("tls", "certificate"),),
+    ("admin", "tls", "key"): (("admin", "tls", "certificate"),),
+    ("alerts", "webhook_secret_file"): (("alerts", "webhook"),),
+}
+# Secrets and tables with secrets, and the keys of these whose refused values may be shown: the
+# value of any other key may be a misplaced secret.
+SECRETS: tuple[Place, ...] = (
+    ("admin", "users"),
+    ("admin", "tokens"),
+    ("purges",),
+    ("alerts", "webhook"),
+)
+SHOWN_OF_SECRETS = {"name", "role", "kind", "url", "host"}
+SHOWN_CHARACTERS = 240  # of a refused value
+A_ROUTE: Place = ("routes", 0)
+
+
+@dataclass(frozen=True, slots=True)
+class SettingProblem:
+    """A mistake in a sentence, and the line of the file by which mistakes are sorted."""
+
+    line: int
+    sentence: str
+
+
+def in_order(problems: Sequence[SettingProblem]) -> tuple[str, ...]:
+    """Return the sentences in the order of the file's lines."""
+    return tuple(problem.sentence for problem in sorted(problems, key=lambda it: it.line))
+
+
+def problems_of(
+    mistakes: Sequence[Mistake], misspelt: set[Place], given: Mapping[Place, GivenValue]
+) -> Iterator[SettingProblem]:
+    """Yield the mistakes as problems, without those that follow from a misspelt key."""
+    intended = misspelt | {
+        (*it.place[:-1], *intended_place(it.place)[-1:]) for it in mistakes if it.kind == "unknown"
+    }
+    for mistake in mistakes:
+        if mistake.place not in intended or _has_value(mistake.place, given):
+            yield _problem(mistake, given)
+
+
+def unknown(one: GivenValue, place: Place) -> SettingProblem:
+    """Return the problem of a key that no table has at this place."""
+    return SettingProblem(one.line(place), _unknown(one, place))
+
+
+def given_twice(one: GivenValue, other: GivenValue) -> Iterator[SettingProblem]:
+    """Yield the problem of two variables for one setting, such as a section and its short form."""
+    if one.source != other.source:
+        sentence = f"{one.source} and {other.source} are the same setting: give one of them."
+        yield SettingProblem(AFTER_THE_FILE, sentence)
+
+
+def ineffective(found: IneffectiveSetting, given: Mapping[Place, GivenValue]) -> SettingProblem:
+    """Return the problem of a setting that has no effect, or a bad one, beside the others."""
+    one = _given_at(found.path, given)
+    assert one is not None, "defaults have their effect"
+    sentence = f"{one.subject(found.path)} is {show(found.value)}, but {found.must}."
+    return SettingProblem(one.line(found.path), sentence)
+
+
+def intended_place(place: Place) -> Place:
+    """Return the place of the setting that an unknown key was probably intended for, or ()."""
+    return _elsewhere(place) or _nearest(place)
+
+
+def _has_value(place: Place, given: Mapping[Place, GivenValue]) -> bool:
+    one = _given_at(place, given)
+    return one is not None and one.at(place, REQUIRED) is not REQUIRED
+
+
+def _given_at(place: Place, given: Mapping[Place, GivenValue]) -> GivenValue | None:
+    """Return the value that was given at a place, or for the array of tables around it."""
+    return next((given[place[:it]] for it in range(len(place), 0, -1) if place[:it] in given), None)
+
+
+def _problem(mistake: Mistake, given: Mapping[Place, GivenValue]) -> SettingProblem:
+    """Return a mistake as a sentence with its line."""
+    path = mistake.place
+    one = _given_at(path, given)
+    if one is not None:
+        value_text = show(one.at(path, mistake.value))
+        if _may_have_secret(path, mistake.value):
+            value_text = "not shown here"
+        sentence = _sentence(mistake, one, one.subject(path), value_text)
+        return SettingProblem(one.line(path), sentence)
+    default = setting_at(Settings, path)
+    value_text = "not given"  # an empty list, which cannot be written
+    if path != ("auth",) and default is not None:
+        value_text = f"{shown_default(default)} unless it is given"
+    cause = next((given[it] for it in DEPENDS_ON.get(path, ()) if it in given), None)
+    if cause is None:  # the default itself is wrong, such as a missing folder
+        return SettingProblem(AFTER_THE_FILE, _sentence(mistake, None, spell(path), value_text))
+    subject = f"{cause.where(cause.place)}: {spell(path)}"
+    return SettingProblem(cause.line(cause.place), _sentence(mistake, None, subject, value_text))
+
+
+def _may_have_secret(path: Place, value: object) -> bool:
+    """Return whether a refused value may have a secret in it, which must not be shown."""
+    if isinstance(value, list | dict):  # tables may be in it, where others are expected
+        return path[0] in {place[0] for place in SECRETS}
+    is_within = any(path[: len(place)] == place for place in SECRETS)
+    return is_within and path[-1] not in SHOWN_OF_SECRETS
+
+
+def _sentence(mistake: Mistake, one: GivenValue | None, subject: str, value_text: str) -> str:
+    path = mistake.place
+    if mistake.kind == "unknown" and one is not None:
+        return _unknown(one, path)
+    must, suggestion = f"must be {_table_kind(path)}", ""
+    field = setting_at(Settings, path) if isinstance(path[-1], str) else None
+    if field is not None:
+        must, suggestion = f"must be {allowed(field)}", hint(field, mistake.value)
+    if mistake.kind == "missing":
+        return f"{subject} is missing; it {mistake.must or must}."
+    if mistake.must and mistake.must != must.partition(", from ")[0]:  # says more than `allowed`
+        must, suggestion = mistake.must, ""
+    if field is not None and field.table and one is not None and one.place == path:
+        suggestion = _first_table(path, one)
+    return f"{subject} is {value_text}, but {must}{suggestion}."
+
+
+def _first_table(path: Place, one: GivenValue) -> str:
+    """Return how an array of tables is written, where it was given as something else."""
+    if one.is_variable:
+        return f"; {variable((*path, 0))}__ and a key are in the first"
+    return f"; each begins with [[{spell(path)}]]" if isinstance(one.value, dict) else ""
+
+
+def _table_around(path: Place) -> type[Table]:
+    """Return the class of the table that has the last key of a path, or of the nearest around."""
+    for length in range(len(path) - 1, 0, -1):
+        around = setting_at(Settings, path[:length])
+        if around is not None:
+            table = around.table if isinstance(path[length - 1], int) else around.section
+            if table is not None:
+                return table
+    return Settings
+
+
+def _table_kind(path: Place) -> str:
+    """Return what an item of an array is, in words that continue "must be"."""
+    around = setting_at(Settings, path)
+    words = "" if around is None else allowed(around)
+    return words.replace("an array of tables, each", "a table")
+
+
+def _unknown(one: GivenValue, place: Place) -> str:
+    """Return the sentence about a key that its table does not have."""
+    subject, elsewhere = one.subject(place), _elsewhere(place)
+    if elsewhere:
+        return f"{subject} {_belongs(place, elsewhere, one)}."
+    model, value = _table_around(place), one.at(place, None)
+    if model is Settings and isinstance(value, dict) and value.keys() & Settings.settings.keys():
+        return f"{subject} is not a setting: what is in it stands by itself, before all tables."
+    nearest = _nearest(place)
+    spelt = variable(nearest) if one.is_variable else spell(_beside(place, nearest))
+    return f"{subject} is not a setting{f'; the nearest is {spelt}' if nearest else ''}."
+
+
+def _belongs(place: Place, elsewhere: Place, one: GivenValue) -> str:
+    """Return where a key belongs that was given in another table, in words that follow it."""
+    if elsewhere[:2] == A_ROUTE:
+        of_route = "is a setting of a route"
+        if one.is_variable:
+            return f"{of_route}; for the first it is {variable(elsewhere)}"
+        return f"{of_route}: give it in [[routes]]"
+    if one.is_variable:
+        return f"is not a setting; it is {' or '.join(map(variable, _everywhere(place)))}"
+    if len(elsewhere) > 1:
+        renamed = "" if elsewhere[-1] == place[-1] else f", as {elsewhere[-1]}"
+        sections = " and of ".join(f"[{spell(it[:-1])}]" for it in _everywhere(place))
+        return f"is a setting of {sections}: give it there{renamed}"
+    what = "of a route" if _table_around(place) is Route else f"of [{spell(place[:-1])}]"
+    return f"is no setting {what}: give it before all tables"
+
+
+def _beside(place: Place, other: Place) -> Place:
+    """Return a place as it is named in the table of another one: its key alone, if it is there."""
+    return other[-1:] if place[:-1] == other[:-1] else other
+
+
+def _elsewhere(place: Place) -> Place:
+    """Return the place of the setting that has this key in another table, or ().
+
+    It may be written with the name of its section before it, such as tls_certificate.
+    """
+    key = place[-1]
+    found = _everywhere(place)
+    if not found and key in Route.settings:
+        return (*A_ROUTE, key)
+    return found[0] if found else ()
+
+
+def _everywhere(place: Place) -> list[Place]:
+    """Return the places of the settings that have an unknown key, as high up as there is one."""
+    key = place[-1]
+    found = [it for it in _places(Settings) if key in (it[-1], "_".join(map(str, it)))]
+    return [it for it in found if len(it) == min(map(len, found))]
+
+
+def _nearest(place: Place) -> Place:
+    """Return the place of the setting whose name is nearest to an unknown one, or ()."""
+    import difflib  # imported only for a mistake
+
+    here = {key: (*place[:-1], key) for key in _table_around(place).settings}
+    anywhere = {"_".join(map(str, it)): it for it in _places(Settings)}
+    for names in (here, anywhere if len(place) < 3 else {}):
+        for name in difflib.get_close_matches("_".join(map(str, place[-1:])), names, n=1):
+            return names[name]
+    return ()
+
+
+def _places(model: type[Table], at: Place = ()) -> Iterator[Place]:
+    """Yield the place of each setting, and of those in sections."""
+    for key, one in model.settings.items():
+        yield (*at, key)
+        if one.section is not None:
+            yield from _places(one.section, (*at, key))
+
+
+def show(value: object) -> str:
+    """Return a value as it may be printed: shortened, and without passwords in URLs."""
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    # A backslash and the next character are one: an escaped quote may be part of a password.
+    text = re.sub(r"//(?:[^\"\\]|\\.)*@", "//***@", text)
+    # The value of an unknown key in the query may be a password.
+    for kind in KINDS.values():
+        if kind.open_keys and kind.name in text:
+            hidden = rf"([?&](?!(?:{'|'.join(kind.open_keys)})=)[^=&\"]*=)(?:[^&\"\\]|\\.)*"
+            text = re.sub(hidden, r"\1***", text)
+    return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}…"
