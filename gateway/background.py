@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
+from headgate.backoff import Backoff
+
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Awaitable, Callable, Generator
+
+STEADY_S = 10.0  # a child process that lived so long is replaced at once
+FIRST_PAUSE_S = 0.25  # before the next one, doubled while they end sooner
+LONGEST_PAUSE_S = 15.0
 
 
 class Background(ABC):
@@ -30,6 +37,33 @@ class Background(ABC):
     @abstractmethod
     async def _run(self) -> None:
         """Work until cancelled; an implementation catches the failures of its steps."""
+
+
+async def keep_running(
+    run: Callable[[], Awaitable[str]],
+    on_end: Callable[[str, float], None],
+    stopping: asyncio.Event,
+) -> None:
+    """Run a child process, and another one whenever it ends, until `stopping` is set.
+
+    `run` returns how one has ended. `on_end` gets that, and the seconds before the next one starts.
+    """
+    loop = asyncio.get_running_loop()
+    backoff = Backoff(FIRST_PAUSE_S, LONGEST_PAUSE_S)
+    while not stopping.is_set():
+        began = loop.time()
+        ended = await run()
+        if stopping.is_set():
+            return
+        pause_s = 0.0
+        if loop.time() - began >= STEADY_S:
+            backoff.reset()
+        else:
+            pause_s = backoff.next_s()
+        on_end(ended, pause_s)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(pause_s):
+                await stopping.wait()
 
 
 T = TypeVar("T")

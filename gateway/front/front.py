@@ -10,8 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from headgate.backoff import Backoff
-
+from gateway.background import keep_running
 from gateway.errors import StartError
 from gateway.front.caddy_process import LAST_S, CaddyProcess, find_caddy
 from gateway.front.caddyfile import (
@@ -30,9 +29,6 @@ if TYPE_CHECKING:
 
     from gateway.settings import Settings
 
-FIRST_PAUSE_S = 0.1  # before Caddy is restarted, doubled while it ends before STEADY_S
-LONGEST_PAUSE_S = 15.0
-STEADY_S = 10.0  # a run of this length resets the pause to FIRST_PAUSE_S
 STARTING = "starting"
 FOLDER_MODE = 0o700  # the folder has private keys
 
@@ -119,23 +115,15 @@ class Front:
 
     async def _keep(self) -> None:
         """Restart Caddy whenever it ends. Raises StartError if it ends before it has served."""
-        loop = asyncio.get_running_loop()
-        backoff = Backoff(FIRST_PAUSE_S, LONGEST_PAUSE_S)
-        while not self._stopping.is_set():
-            began = loop.time()
-            ended = await self._run()
-            if self._stopping.is_set():
-                break
-            if not self._served.is_set():
-                raise StartError(f"cannot start the front: Caddy {ended}")
-            if loop.time() - began >= STEADY_S:
-                backoff.reset()
-            pause_s = backoff.next_s()
-            self.restarts += 1
-            self.why_unhealthy = f"Caddy {ended}, starting again"
-            log.error("front.ended", reason=ended, pause_s=pause_s)
-            await self._pause(pause_s)
+        await keep_running(self._run, self._note_end, self._stopping)
         self.why_unhealthy = "stopped"
+
+    def _note_end(self, ended: str, pause_s: float) -> None:
+        if not self._served.is_set():
+            raise StartError(f"cannot start the front: Caddy {ended}")
+        self.restarts += 1
+        self.why_unhealthy = f"Caddy {ended}, starting again"
+        log.error("front.ended", reason=ended, pause_s=pause_s)
 
     async def _run(self) -> str:
         """Run Caddy until it ends; return how it ended."""
@@ -162,13 +150,6 @@ class Front:
         issued = hosts_of_own_authority(self._settings)
         asked = [host for host in self._settings.front.hosts if host not in issued]
         return issued + find_hosts_with_certificates(self._folder, asked, self._clock())
-
-    async def _pause(self, pause_s: float) -> None:
-        try:
-            async with asyncio.timeout(pause_s):
-                await self._stopping.wait()
-        except TimeoutError:
-            return
 
     async def _serve(self) -> None:
         self.why_unhealthy = None

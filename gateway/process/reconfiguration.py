@@ -101,16 +101,16 @@ class Maker(NamedTuple):
         )
 
 
-class _KeptRoute(NamedTuple):
+class _RenewedRoute(NamedTuple):
     """A route that stays open, its new settings and access.
 
-    If `is_judged_anew`, its live readers are disconnected, and authorized when they come back.
+    If `is_authorized_anew`, its live readers are disconnected, and authorized when they come back.
     """
 
     route: StreamRoute
     route_settings: Route
     access: RouteAccess
-    is_judged_anew: bool
+    is_authorized_anew: bool
 
 
 class Reload:
@@ -132,7 +132,7 @@ class Reload:
         self._authorities: Authorities
         self._purges: Purges
         self._use_certificates: Callable[[], None]
-        self._kept: list[_KeptRoute] = []
+        self._renewed: list[_RenewedRoute] = []
         self._opened: list[StreamRoute] = []
         self._routes: list[StreamRoute] = []  # all of the new settings, in their order
         self._models: list[FeatureRoute] = []  # all model routes of the new settings
@@ -168,8 +168,10 @@ class Reload:
         access = app.access_of(settings, route_settings, self._authorities, self._services)
         outcome = route_outcome(self._current.settings, present, settings, route_settings)
         if current_route is not None and outcome not in {"opened", "set up anew"}:
-            is_judged_anew = outcome == "authorized anew"
-            self._kept.append(_KeptRoute(current_route, route_settings, access, is_judged_anew))
+            is_authorized_anew = outcome == "authorized anew"
+            self._renewed.append(
+                _RenewedRoute(current_route, route_settings, access, is_authorized_anew)
+            )
             self._routes.append(current_route)
             return
         if reason := why_log_is_in_use(self._current.settings, route_settings):
@@ -198,8 +200,10 @@ class Reload:
         """Return the new configuration, in force from the next request on."""
         settings, current = self._settings, self._current
         app.reconfigure(self._services, settings)
-        for kept in self._kept:
-            app.renew_route(kept.route, settings, kept.route_settings, kept.access, self._services)
+        for renewed in self._renewed:
+            app.renew_route(
+                renewed.route, settings, renewed.route_settings, renewed.access, self._services
+            )
         for model in self._models:
             model.commit()
         self._drop_cached_responses()
@@ -211,9 +215,9 @@ class Reload:
         self._use_certificates()
         self._authorities.start()
         self._authorities.recheck_principals()
-        for kept in self._kept:
-            if kept.is_judged_anew:
-                kept.route.end_readers()
+        for renewed in self._renewed:
+            if renewed.is_authorized_anew:
+                renewed.route.end_readers()
         return new
 
     def _drop_cached_responses(self) -> None:

@@ -10,8 +10,7 @@ import sys
 from itertools import count
 from typing import TYPE_CHECKING
 
-from headgate.backoff import Backoff
-
+from gateway.background import keep_running
 from gateway.errors import StartError
 from gateway.features.console.contract import STARTING, ProcessReport, Restarts
 from gateway.features.questions.contract import Answer
@@ -108,9 +107,6 @@ ASK_EVERY_S = 1.0
 # Half a minute without an answer. A loop that turns answers within milliseconds; but a machine that
 # swaps, or a debugger, holds one up for many seconds, and to end it costs its readers theirs.
 MOST_MISSED = 17
-STEADY_S = 10.0  # a worker that lived so long is replaced at once
-FIRST_PAUSE_S = 0.25  # before the next one, doubled as long as they die young
-LONGEST_PAUSE_S = 15.0
 LAST_S = 5.0  # for a worker to exit after it has said its last
 
 
@@ -151,32 +147,16 @@ class WorkerSlot:
 
     async def run(self) -> None:
         """Keep a worker running until `stop`. Raises StartError when the first cannot start."""
-        loop = asyncio.get_running_loop()
-        backoff = Backoff(FIRST_PAUSE_S, LONGEST_PAUSE_S)
-        while not self._stopping.is_set():
-            began = loop.time()
-            ended = await self._run_worker()
-            if self._stopping.is_set():
-                break
-            if self._refusal is not None and not self.started.is_set():
-                raise StartError(self._refusal)
-            if loop.time() - began >= STEADY_S:
-                backoff.reset()
-                pause = 0.0
-            else:
-                pause = backoff.next_s()
-            self.restarts = Restarts(self.restarts.total + 1, ended, loop.time())
-            self.why_unhealthy = f"{ended}, starting again"
-            log.error("worker.ended", worker=self.number, reason=ended, pause_s=pause)
-            await self._pause(pause)
+        await keep_running(self._run_worker, self._note_end, self._stopping)
         self.why_unhealthy = "stopped"
 
-    async def _pause(self, pause: float) -> None:
-        try:
-            async with asyncio.timeout(pause):
-                await self._stopping.wait()
-        except TimeoutError:
-            return
+    def _note_end(self, ended: str, pause_s: float) -> None:
+        if self._refusal is not None and not self.started.is_set():
+            raise StartError(self._refusal)
+        now = asyncio.get_running_loop().time()
+        self.restarts = Restarts(self.restarts.total + 1, ended, now)
+        self.why_unhealthy = f"{ended}, starting again"
+        log.error("worker.ended", worker=self.number, reason=ended, pause_s=pause_s)
 
     async def _run_worker(self) -> str:
         """Start a worker, and stay until it has ended; return how it ended."""
