@@ -28,10 +28,6 @@ class InheritedSockets:
     def __init__(self, sockets: tuple[socket.socket, ...] = ()) -> None:
         self._sockets = sockets
 
-    def __bool__(self) -> bool:
-        """Return whether any socket was passed."""
-        return bool(self._sockets)
-
     @classmethod
     def from_environment(cls, environment: MutableMapping[str, str]) -> InheritedSockets:
         """Return the sockets that the environment names, and remove their variables from it.

@@ -27,7 +27,7 @@ LAST_S = 1.0  # for a reader that is slow, when the process ends
 
 
 class LogOutput:
-    """The lines on their way to a file descriptor, at most `most` bytes of them.
+    """The lines on their way to a file descriptor, at most MAX_WAITING bytes of them.
 
     Any thread may write lines. `dropped` counts those that were not written, because too many
     waited or the file took none.
@@ -38,14 +38,12 @@ class LogOutput:
         descriptor: int,
         *,
         encoding: str = "utf-8",
-        most: int = MAX_WAITING,
         on_recovered: Callable[[int], object] = lambda _: None,
     ) -> None:
         """Call `on_recovered` with the number of dropped lines once no line waits any more."""
         self.dropped = 0
         self._descriptor, self._poll = _unblocked(descriptor)
         self._encoding = encoding
-        self._most = most
         self._on_recovered = on_recovered
         self._reported = 0  # of the dropped ones
         # Lines of this turn, MANY at most: what renders each, and of what.
@@ -140,7 +138,7 @@ class LogOutput:
 
     def _queue(self, text: str) -> None:
         lines = text.encode(self._encoding, "backslashreplace")
-        if len(self._waiting) + len(lines) > self._most:
+        if len(self._waiting) + len(lines) > MAX_WAITING:
             self.dropped += 1
         else:
             self._waiting += lines

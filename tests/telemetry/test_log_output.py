@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from gateway.telemetry import log_output
 from gateway.telemetry.log_output import AT_ONCE, LogOutput
 from tests.support.http1 import ask
 from tests.support.processes import Headgate, start
@@ -151,11 +152,12 @@ def test_a_log_line_without_an_event_loop_is_written_at_once(
 
 
 def test_unread_log_lines_wait_up_to_the_limit_and_further_lines_are_dropped(
-    channel: Channel,
+    channel: Channel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(log_output, "MAX_WAITING", 10)
     recovered: list[int] = []
     channel.fill()
-    output = LogOutput(channel.inlet, most=10, on_recovered=recovered.append)
+    output = LogOutput(channel.inlet, on_recovered=recovered.append)
     for line in ("12345678\n", "\n"):
         output.write_soon(str, line)
     assert output.dropped == 0
