@@ -87,14 +87,6 @@ async def _write(
                 await response.write(event)
 
 
-def event(data: bytes, *, name: str = "", identity: str = "") -> bytes:
-    """Return an event. The data are one line, as JSON is; name and id have no line ends."""
-    head = f"event: {name}\n" if name else ""
-    if identity:
-        head += f"id: {identity}\n"
-    return head.encode() + b"data: " + data + b"\n\n"
-
-
 LISTENERS: web.AppKey[Listeners] = web.AppKey("listeners", Listeners)
 
 

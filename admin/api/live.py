@@ -6,11 +6,12 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 import msgspec
+from headgate.events import written
 
 from admin.console import CONSOLE
 from admin.downloads import file_name, serve_file
 from admin.errors import NotTold, problem_document
-from admin.events import event, serve_events, ticks
+from admin.events import serve_events, ticks
 from admin.streams.filters import message_filter
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ async def export(request: web.Request, query: OfExport, _body: None) -> web.Stre
 async def overviews(console: Console, span: Span) -> AsyncGenerator[bytes]:
     """Yield the overview as events."""
     async for _ in ticks():
-        yield event(await console.overview_as_json(span))
+        yield written(await console.overview_as_json(span))
 
 
 async def tail(console: Console, route: str, name: str, offset: str) -> AsyncGenerator[bytes]:
@@ -63,7 +64,7 @@ async def tail(console: Console, route: str, name: str, offset: str) -> AsyncGen
             async for messages in following:
                 data = msgspec.json.encode(messages)
                 identity = messages.tail or (messages.behind.offset if messages.behind else "")
-                yield event(data, identity=identity)
-        yield event(b"{}", name="closed")
+                yield written(data, id=identity.encode())
+        yield written(b"{}", name=b"closed")
     except NotTold as refusal:
-        yield event(problem_document(refusal.status, refusal.reason), name="problem")
+        yield written(problem_document(refusal.status, refusal.reason), name=b"problem")

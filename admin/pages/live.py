@@ -10,9 +10,10 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import msgspec
+from headgate.events import written
 
 from admin.errors import NotTold
-from admin.events import EVENTS_S, event, ticks
+from admin.events import EVENTS_S, ticks
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -62,10 +63,10 @@ class LivePages:
                 try:
                     regions = await shared.regions()
                 except NotTold as refusal:
-                    yield event(msgspec.json.encode(refusal.reason), name="problem")
+                    yield written(msgspec.json.encode(refusal.reason), name=b"problem")
                     continue
                 news = {name: html for name, html in regions.items() if sent.get(name) != html}
-                yield event(msgspec.json.encode(news), name="regions")
+                yield written(msgspec.json.encode(news), name=b"regions")
                 sent = regions
         finally:
             shared.looking -= 1

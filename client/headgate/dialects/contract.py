@@ -9,7 +9,7 @@ from urllib.parse import unquote
 import msgspec
 
 from headgate.dialects.progress import AnswerProgress
-from headgate.events import events_of, parse
+from headgate.events import events_of, parse, written
 from headgate.json_values import NOT_JSON, decoded_json
 
 if TYPE_CHECKING:
@@ -169,7 +169,7 @@ def bearer(headers: Mapping[str, str]) -> str | None:
 def whole_body_event(body: bytes) -> bytes:
     """Return an event with the body of an answer that does not stream; b"" if it is not JSON."""
     try:
-        return b"data: %b\n\n" % msgspec.json.encode(decoded_json(body))
+        return written(msgspec.json.encode(decoded_json(body)))
     except NOT_JSON:
         return b""
 

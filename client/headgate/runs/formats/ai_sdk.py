@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from typing_extensions import override
+
 from headgate import events
-from headgate.runs.formats.contract import KEEP_ALIVE
+from headgate.runs.formats.contract import KEEP_ALIVE, Format
 from headgate.ui_stream import chunks
 from headgate.ui_stream.writer import ChunkWriter, UnfinishedChunks
 
@@ -14,16 +16,15 @@ if TYPE_CHECKING:
     from headgate.runs.formats.contract import Completion
 
 
-class AiSdk:
+class AiSdk(Format):
     """The format that the AI SDK's `DefaultChatTransport` and `WorkflowChatTransport` read."""
 
     name = "ai-sdk"
     media_type = "text/event-stream"
-    last = b"data: [DONE]\n\n"
-    tells_end = True
-    numbers_end = False
     keep_alive = KEEP_ALIVE
+    last = b"data: [DONE]\n\n"
 
+    @override
     def headers(self, run_id: str, tail: int | None) -> dict[str, str]:
         """Return the fields that the transports read, without a run id that no header can hold."""
         fields = {"x-vercel-ai-ui-message-stream": "v1"}
@@ -33,6 +34,7 @@ class AiSdk:
             fields["x-workflow-stream-tail-index"] = str(tail)
         return fields
 
+    @override
     def opening(self, run_id: str, message_id: str | None) -> list[object]:
         """Name the message, by its run if not otherwise: a replay is known as the same message."""
         if message_id is None:
@@ -43,22 +45,18 @@ class AiSdk:
             raise ValueError("message_id is empty: leave it out for a new message")
         return [{"type": "start", "messageId": message_id}]
 
+    @override
     def writer(self, unfinished: Completion | None = None) -> ChunkWriter:
-        """Return a writer for one producer."""
         return ChunkWriter(unfinished if isinstance(unfinished, UnfinishedChunks) else None)
 
+    @override
     def completion(self) -> UnfinishedChunks:
-        """Return a completion for a run of one message."""
         return UnfinishedChunks()
 
+    @override
     def ending(self, state: RunState, finish_reason: str | None = None) -> list[object]:
-        """Return the chunks that say it, and `finish` in any case."""
         return [*chunks.ending(state.status, state.error, finish_reason)]
 
-    def rendered(self, item: bytes, id: str) -> bytes:  # noqa: A002, ARG002 - chunks bear no ids
-        """Return the chunk as an event."""
+    @override
+    def rendered(self, item: bytes, id: str) -> bytes:
         return events.written(item)
-
-    def rendered_end(self, state: RunState, id: str) -> bytes:  # noqa: A002, ARG002
-        """Return nothing, because the chunks of `ending` state the end already."""
-        return b""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 if TYPE_CHECKING:
@@ -20,15 +21,6 @@ FormatName: TypeAlias = Literal["text", "ndjson", "sse", "ai-sdk"]
 
 # A comment without a blank line, after which httpx-sse and others would see an event without data.
 KEEP_ALIVE = b": keep-alive\n"
-
-
-def refuse_message(format_name: str, message_id: str | None) -> None:
-    """Raise ValueError if a message is named in a format that has none."""
-    if message_id is not None:
-        raise ValueError(
-            f"message_id names the message of a run in the format ai-sdk: one in {format_name} "
-            "has none"
-        )
 
 
 class ItemWriter(Protocol):
@@ -66,53 +58,60 @@ class NothingOpen:
         return []
 
 
-class Format(Protocol):
-    """A format of runs: the encoding of items in the stream and to readers."""
+class Format(ABC):
+    """A format of runs: how items are stored in the stream, and sent to readers.
 
-    @property
-    def name(self) -> str:
-        """The name of the format, which is also recorded in the stream."""
+    What a format does not define is of one in which each item is complete, and which has neither
+    messages nor an end of its own.
 
-    @property
-    def media_type(self) -> str:
-        """The content type of responses to readers."""
+    Attributes:
+        name: The name, which is also recorded in the stream.
+        media_type: The content type of responses to readers.
+        keep_alive: The bytes that are sent from time to time while there is no item.
+        last: The bytes that are sent after the last item.
+        tells_end: True if the body says how the run ended; else it is cut if the run has failed.
+        numbers_end: True if the bytes sent for the record of the end count as an item.
+    """
 
-    @property
-    def last(self) -> bytes:
-        """The bytes that are sent after the last item."""
+    name: str
+    media_type: str
+    keep_alive = b""
+    last = b""
+    tells_end = True
+    numbers_end = False
 
-    @property
-    def tells_end(self) -> bool:
-        """True if the body says how the run ended; else it is cut if the run has failed."""
-
-    @property
-    def numbers_end(self) -> bool:
-        """True if the bytes sent for the record of the end count as an item."""
-
-    @property
-    def keep_alive(self) -> bytes:
-        """The bytes that are sent from time to time while there is no item."""
-
-    def headers(self, run_id: str, tail: int | None) -> dict[str, str]:
+    def headers(self, _run_id: str, _tail: int | None) -> dict[str, str]:
         """Return further fields of a response; `tail` is the index of the newest item, or None."""
+        return {}
 
-    def opening(self, run_id: str, message_id: str | None) -> list[object]:
+    def opening(self, _run_id: str, message_id: str | None) -> list[object]:
         """Return the items before the first of the source.
 
         Raises ValueError for an invalid `message_id`, or in a format without messages.
         """
+        if message_id is not None:
+            raise ValueError(
+                f"message_id names the message of a run in the format ai-sdk: one in {self.name} "
+                "has none"
+            )
+        return []
 
+    @abstractmethod
     def writer(self, unfinished: Completion | None = None) -> ItemWriter:
         """Return a writer for one producer, which continues the parts that are `unfinished`."""
 
     def completion(self) -> Completion:
         """Return the object that finds the unfinished parts of a run which another process left."""
+        return NothingOpen()
 
-    def ending(self, state: RunState, finish_reason: str | None = None) -> list[object]:
+    def ending(self, _state: RunState, _finish_reason: str | None = None) -> list[object]:
         """Return the items by which the format reports how the run ended."""
+        return []
 
+    @abstractmethod
     def rendered(self, item: bytes, id: str) -> bytes:  # noqa: A002 - what SSE calls it
-        """Return the bytes sent for an item; a reader can resume behind it by its `id`."""
+        """Return the bytes sent for an item; a reader can resume after it by its `id`."""
 
-    def rendered_end(self, state: RunState, id: str) -> bytes:  # noqa: A002
+    def rendered_end(self, _state: RunState, _id: str) -> bytes:
         """Return the bytes sent for the record of the end, besides the items of `ending`."""
+        return b""

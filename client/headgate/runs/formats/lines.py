@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import msgspec
+from typing_extensions import override
 
 from headgate import events, records
 from headgate.dialects.parts import NotAnItem, plain
-from headgate.runs.formats.contract import KEEP_ALIVE, NothingOpen, refuse_message
+from headgate.runs.formats.contract import KEEP_ALIVE, Format
 
 if TYPE_CHECKING:
     from headgate.records import RunState
@@ -31,38 +32,14 @@ class JsonWriter:
         return []
 
 
-class _Json:
-    """The common part of the formats of JSON values."""
+class _Json(Format):
+    """The common part of the formats of JSON values: the record of the end is sent itself."""
 
-    name: str
-    last = b""
-    tells_end = True
     numbers_end = True
 
-    def headers(self, run_id: str, tail: int | None) -> dict[str, str]:  # noqa: ARG002
-        """Return no fields."""
-        return {}
-
-    def opening(self, run_id: str, message_id: str | None) -> list[object]:  # noqa: ARG002
-        """Return no items."""
-        refuse_message(self.name, message_id)
-        return []
-
-    def writer(self, unfinished: Completion | None = None) -> JsonWriter:  # noqa: ARG002
-        """Return a writer for one producer."""
+    @override
+    def writer(self, unfinished: Completion | None = None) -> JsonWriter:
         return JsonWriter()
-
-    def completion(self) -> NothingOpen:
-        """Return a completion that finds nothing open."""
-        return NothingOpen()
-
-    def ending(
-        self,
-        state: RunState,  # noqa: ARG002
-        finish_reason: str | None = None,  # noqa: ARG002
-    ) -> list[object]:
-        """Return nothing: the record of the end is sent itself."""
-        return []
 
 
 class Ndjson(_Json):
@@ -72,12 +49,12 @@ class Ndjson(_Json):
     media_type = "application/x-ndjson"
     keep_alive = b" "  # before a value JSON has room for it, where an empty line is no value
 
-    def rendered(self, item: bytes, id: str) -> bytes:  # noqa: A002, ARG002 - lines have no numbers
-        """Return the item as a line."""
+    @override
+    def rendered(self, item: bytes, id: str) -> bytes:
         return item + b"\n"
 
-    def rendered_end(self, state: RunState, id: str) -> bytes:  # noqa: A002, ARG002
-        """Return the record of the end as the last line."""
+    @override
+    def rendered_end(self, state: RunState, _id: str) -> bytes:
         return records.end(state) + b"\n"
 
 
@@ -91,11 +68,12 @@ class Sse(_Json):
     media_type = "text/event-stream"
     keep_alive = KEEP_ALIVE
 
-    def rendered(self, item: bytes, id: str) -> bytes:  # noqa: A002
-        """Return the item as an event."""
+    @override
+    def rendered(self, item: bytes, id: str) -> bytes:
         return events.written(item, id=id.encode())
 
-    def rendered_end(self, state: RunState, id: str) -> bytes:  # noqa: A002
+    @override
+    def rendered_end(self, state: RunState, id_: str) -> bytes:
         """Return the event `end`, whose data has the status and the error of the run."""
         data = msgspec.json.encode({"status": state.status, "error": state.error})
-        return events.written(data, name=b"end", id=id.encode())
+        return events.written(data, name=b"end", id=id_.encode())

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from typing_extensions import override
+
 from headgate.dialects.parts import NotAnItem, Text, described
 from headgate.dialects.source_reader import SourceReader
-from headgate.runs.formats.contract import NothingOpen, refuse_message
+from headgate.runs.formats.contract import Format
 
 if TYPE_CHECKING:
-    from headgate.records import RunState
     from headgate.runs.formats.contract import Completion
 
 
@@ -39,45 +40,17 @@ class TextWriter:
         return []
 
 
-class PlainText:
+class PlainText(Format):
     """A body that is the text; it is cut if the run failed, which only the run's state reports."""
 
     name = "text"
     media_type = "text/plain; charset=utf-8"
-    last = b""
     tells_end = False
-    numbers_end = False
-    keep_alive = b""
 
-    def headers(self, run_id: str, tail: int | None) -> dict[str, str]:  # noqa: ARG002
-        """Return no fields."""
-        return {}
-
-    def opening(self, run_id: str, message_id: str | None) -> list[object]:  # noqa: ARG002
-        """Return no items; refuse a message id, which text cannot carry."""
-        refuse_message(self.name, message_id)
-        return []
-
-    def writer(self, unfinished: Completion | None = None) -> TextWriter:  # noqa: ARG002
-        """Return a writer for one producer."""
+    @override
+    def writer(self, unfinished: Completion | None = None) -> TextWriter:
         return TextWriter()
 
-    def completion(self) -> NothingOpen:
-        """Return a completion that finds nothing open."""
-        return NothingOpen()
-
-    def ending(
-        self,
-        state: RunState,  # noqa: ARG002
-        finish_reason: str | None = None,  # noqa: ARG002
-    ) -> list[object]:
-        """Return no items: text cannot carry how a run ended."""
-        return []
-
-    def rendered(self, item: bytes, id: str) -> bytes:  # noqa: A002, ARG002
-        """Return the string in UTF-8."""
+    @override
+    def rendered(self, item: bytes, id: str) -> bytes:
         return str(json.loads(item)).encode()
-
-    def rendered_end(self, state: RunState, id: str) -> bytes:  # noqa: A002, ARG002
-        """Return no bytes: text cannot carry how a run ended."""
-        return b""
