@@ -70,10 +70,6 @@ async def addresses_of(host: str, port: int, family: socket.AddressFamily) -> Se
 class AddressRefused(OSError):
     """The refusal of an address, as the client library passes errors of connections on."""
 
-    def __init__(self, refusal: DestinationRefused) -> None:
-        super().__init__(refusal.detail)
-        self.refusal = refusal
-
 
 class CheckedResolver(AbstractResolver):
     """A resolver that returns a name's addresses only if each of them may be connected to."""
@@ -92,7 +88,7 @@ class CheckedResolver(AbstractResolver):
             try:
                 self._hosts.check_address(host, port, address)
             except DestinationRefused as refusal:
-                raise AddressRefused(refusal) from None
+                raise AddressRefused(refusal.detail) from None
             results.append(
                 {
                     "hostname": host,
@@ -178,13 +174,8 @@ class Connector(TCPConnector):
             try:
                 self._allowed.check_address(host, port, ipaddress.ip_address(host))
             except DestinationRefused as refusal:
-                raise ClientConnectorError(req.connection_key, AddressRefused(refusal)) from None
+                refused = AddressRefused(refusal.detail)
+                raise ClientConnectorError(req.connection_key, refused) from None
             except ValueError:
                 pass  # a name: the resolver checks its addresses
         return await super().connect(req, traces, timeout)
-
-
-def refusal_in(error: BaseException) -> DestinationRefused | None:
-    """Return the refusal of an address that has caused an error of the client library, or None."""
-    cause = error.os_error if isinstance(error, ClientConnectorError) else error
-    return cause.refusal if isinstance(cause, AddressRefused) else None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import aiohttp
 
 from gateway.origin.requests import why_unreachable
-from gateway.outbound.connections import ResponseTooLong, refusal_in
+from gateway.outbound.connections import AddressRefused, ResponseTooLong
 
 if TYPE_CHECKING:
     from gateway.telemetry.outbound import FailureKind
@@ -39,8 +39,8 @@ class NoResponse(Exception):
 
 def failure_of(error: Exception, timeout_s: float) -> NoResponse:
     """Return the failure of a request of `timeout_s` at most that an error has ended."""
-    if (refusal := refusal_in(error)) is not None:
-        return NoResponse("refused", refusal.detail)
+    if isinstance(cause := getattr(error, "os_error", None), AddressRefused):
+        return NoResponse("refused", str(cause))
     if isinstance(error, aiohttp.ClientConnectorError | ssl.SSLError):
         return NoResponse(_kind_unreachable(error), why_unreachable(error, timeout_s))
     if isinstance(error, TimeoutError):
