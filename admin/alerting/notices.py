@@ -1,10 +1,8 @@
-"""Messages about alerts in version 4 of Alertmanager's webhook format, and their signature."""
+"""Messages about alerts in version 4 of Alertmanager's webhook format."""
 
 from __future__ import annotations
 
-import base64
 import hashlib
-import hmac
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -90,9 +88,3 @@ def _common(all_pairs: Iterable[dict[str, str]]) -> dict[str, str]:
 
 def _moment(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def signature(key: bytes, message: NoticeMessage, timestamp: int) -> str:
-    """Return the signature of Standard Webhooks over id, time and body."""
-    signed = b"%s.%d.%s" % (message.id.encode(), timestamp, message.body)
-    return "v1," + base64.b64encode(hmac.digest(key, signed, "sha256")).decode()

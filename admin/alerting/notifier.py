@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from headgate.backoff import Backoff
 from yarl import URL
 
-from admin.alerting.notices import MOST_ALERTS, Notice, NoticeMessage, body, signature
+from admin.alerting.notices import MOST_ALERTS, Notice, NoticeMessage, body
 from gateway.settings.reached import console_url
 from gateway.settings.sections.alerts import webhook_key
 from gateway.telemetry.logs import log
@@ -157,14 +157,11 @@ class AlertNotifier:
         """Send a message once; return why it failed, or ""."""
         from gateway.outbound.client import OutboundRequest
         from gateway.outbound.failures import NoResponse
+        from gateway.outbound.standard_webhooks import signed_fields
 
-        url, timestamp = self._url, int(self._clock())
-        fields = {
-            "Content-Type": "application/json",
-            "webhook-id": message.id,
-            "webhook-timestamp": str(timestamp),
-            "webhook-signature": signature(self._key, message, timestamp),
-        }
+        url = self._url
+        signed = signed_fields([self._key], message.id, message.body, self._clock())
+        fields = {"Content-Type": "application/json", **signed}
         request = OutboundRequest("POST", URL(url), fields, message.body)
         try:
             status = (await client.call(request, CALL_S, body_of=())).status

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import hmac
 from functools import partial
 from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING, NamedTuple
@@ -18,7 +15,7 @@ from gateway.protocol.bodies.json_text import NOT_JSON
 from gateway.settings.arrays.destinations import AllowedHosts, Destination, destination_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from gateway.outbound.client import OutboundClient
     from gateway.outbound.connections import LookUp
@@ -193,21 +190,3 @@ class WebhookClient:
         """Close all connections."""
         if self._client is not None:
             await self._client.close()
-
-
-def standard_fields(
-    keys: Sequence[bytes], webhook_id: str, body: bytes, now: float
-) -> dict[str, str]:
-    """Return the header fields of a message that is sent now, signed with each of some secrets.
-
-    They are those of Standard Webhooks.
-    """
-    signed = f"{webhook_id}.{int(now)}.".encode() + body
-    signatures = [
-        base64.b64encode(hmac.digest(key, signed, hashlib.sha256)).decode() for key in keys
-    ]
-    return {
-        "webhook-id": webhook_id,
-        "webhook-timestamp": str(int(now)),
-        "webhook-signature": " ".join(f"v1,{it}" for it in signatures),
-    }

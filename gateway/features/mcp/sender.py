@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from gateway.features.delivery.receivers import DeliveryFailed, standard_fields
+from gateway.features.delivery.receivers import DeliveryFailed
 from gateway.features.mcp.rpc import CALLBACK_FAILED, FORBIDDEN, INVALID_PARAMS, NOT_FOUND, RpcError
 from gateway.features.subscriptions.state.delivery_state import EventPosition
 from gateway.features.subscriptions.state.owners import BANNED
 from gateway.features.subscriptions.wakes.acknowledgements import CursorChange
+from gateway.outbound.standard_webhooks import signed_fields
 from gateway.protocol.bodies.json_text import NOT_JSON
 from gateway.telemetry.logs import log
 
@@ -111,7 +112,7 @@ class EventReceiver:
             )
 
     async def _post(self, webhook_id: str, body: bytes) -> ReceiverResponse:
-        fields = standard_fields(self._keys, webhook_id, body, self._clock())
+        fields = signed_fields(self._keys, webhook_id, body, self._clock())
         fields[SUBSCRIPTION_HEADER] = self._subscription_id
         return await self._client.post(self._url, body, fields)
 
