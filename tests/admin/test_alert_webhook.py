@@ -571,5 +571,5 @@ def test_a_gateway_does_not_start_without_the_file_of_its_secret(tmp_path: Path)
         },
     )
     assert done.returncode == 2
-    assert b"alert_webhook_secret_file" in done.stderr.lower()
+    assert b"alerts__webhook_secret_file" in done.stderr.lower()
     assert b"s3cret" not in done.stderr + done.stdout

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gzip
-import json
 import ssl
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -284,9 +283,11 @@ async def test_a_server_reaches_a_provider_by_https(tmp_path: Path) -> None:
     """In a server aiohttp's own context trusts nobody, which tests in one process do not see."""
 
     def read(upstream: str) -> Answer:
-        model = {"prefix": "/openai", "upstream": upstream, "dialect": "openai"}
         environment = {
-            "HEADGATE_MODELS": json.dumps([{**model, "streams": "/v1/stream/answers"}]),
+            "HEADGATE_MODELS__0__PREFIX": "/openai",
+            "HEADGATE_MODELS__0__UPSTREAM": upstream,
+            "HEADGATE_MODELS__0__DIALECT": "openai",
+            "HEADGATE_MODELS__0__STREAMS": "/v1/stream/answers",
             "SSL_CERT_FILE": str(authority.file),
         }
         with headgate("memory:", environment=environment, preface=ANEW) as gateway:
