@@ -47,9 +47,7 @@ if TYPE_CHECKING:
     from multidict import CIMultiDict, MultiMapping
     from opentelemetry.trace import Span
 
-    from gateway.telemetry.tracing import EndedRun
-
-    Attributes = Mapping[str, str | int]
+    Attributes = Mapping[str, str | int | float]
 
 TRACESTATE = "tracestate"
 # Of an attribute. 2,048 spans may wait, each with six texts that a client chose: 24 MB at worst.
@@ -148,7 +146,12 @@ class Trail:
     def delivered(self, readers: int, duration_s: float) -> None:
         """Make a span of the round that is just over, if it delivered recorded appends."""
         if self._appends and readers:
-            self._tracer.delivery(self._stream, readers, duration_s, *self._appends)
+            attributes: dict[str, str | int | float] = {
+                "headgate.stream.name": self._stream,
+                "headgate.live_readers": readers,
+            }
+            newest = self._appends[-1]
+            self._tracer.completed("deliver", attributes, duration_s, self._appends, newest).end()
         self._appends.clear()
 
 
@@ -176,12 +179,10 @@ class Tracer:
         parent: Context,
         start_ns: int | None = None,
     ) -> Span:
-        """Start a span; cut texts that clients choose, and make them fit for export."""
-        otel_attributes = {
-            key: _text(value) if isinstance(value, str) else value
-            for key, value in attributes.items()
-        }
-        return self._tracer.start_span(name, parent, kind, otel_attributes, start_time=start_ns)
+        """Start a span with these attributes."""
+        return self._tracer.start_span(
+            name, parent, kind, _exportable(attributes), start_time=start_ns
+        )
 
     def request(
         self,
@@ -219,41 +220,34 @@ class Tracer:
         """Return the trail of a stream, which makes spans of the deliveries of its appends."""
         return Trail(self, stream)
 
-    def delivery(self, stream: str, readers: int, duration_s: float, *of: TraceContext) -> None:
-        """Make a span that ends now, below the newest of these appends and linked to all."""
-        now = time_ns()
-        span = self._tracer.start_span(
-            "deliver",
-            _parent(of[-1]),
+    def completed(
+        self,
+        name: str,
+        attributes: Attributes,
+        lasted_s: float,
+        of: Sequence[TraceContext],
+        parent: TraceContext | None,
+    ) -> Span:
+        """Begin a span of work that ends now, linked to all these appends."""
+        return self._tracer.start_span(
+            name,
+            Context() if parent is None else _parent(parent),
             SpanKind.INTERNAL,
-            {"headgate.stream.name": _text(stream), "headgate.live_readers": readers},
+            _exportable(attributes),
             [Link(_span_context(append)) for append in of],
-            now - int(duration_s * 1e9),
+            time_ns() - int(lasted_s * 1e9),
         )
-        span.end(now)
 
-    def run(self, run: EndedRun, of: Sequence[TraceContext]) -> None:
-        """Make a span of a run that ends now, below the first of these appends, linked to all."""
-        now = time_ns()
-        attributes: dict[str, str | int | float] = {
-            "http.route": f"{run.route}/{{stream}}",
-            "headgate.stream.name": _text(run.stream),
-            "headgate.run.status": run.status,
-            "headgate.run.items": run.items,
-        }
-        if run.first_item_s is not None:
-            attributes["gen_ai.response.time_to_first_chunk"] = run.first_item_s
-        span = self._tracer.start_span(
-            f"run {run.route}/{{stream}}",
-            _parent(of[0]) if of else Context(),
-            SpanKind.INTERNAL,
-            attributes,
-            [Link(_span_context(append)) for append in of],
-            now - int(run.lasted_s * 1e9),
-        )
-        if run.status in {"failed", "orphaned"}:
-            _tell_failure(span, run.status)
-        span.end(now)
+    def run(
+        self, attributes: Attributes, lasted_s: float, of: Sequence[TraceContext], status: str
+    ) -> None:
+        """Make the span of a run that ends now with this status, below its first append."""
+        name = f"run {attributes['http.route']}"
+        attributes = {**attributes, "headgate.run.status": status}
+        span = self.completed(name, attributes, lasted_s, of, of[0] if of else None)
+        if status in {"failed", "orphaned"}:
+            _tell_failure(span, status)
+        span.end()
 
     async def close(self) -> None:
         """Export what is left, as far as the collector takes it in LAST_EXPORT_S."""
@@ -281,8 +275,14 @@ def format_traceparent(context: TraceContext) -> str:
     return f"00-{context.trace_id}-{context.span_id}-{flags:02x}"
 
 
+def _exportable(attributes: Attributes) -> Attributes:
+    """Cut the texts, which clients choose, and replace what is not UTF-8."""
+    return {
+        key: _text(value) if isinstance(value, str) else value for key, value in attributes.items()
+    }
+
+
 def _text(value: str) -> str:
-    """Cut a text, and replace what is not UTF-8: it could not be exported."""
     value = value[:LONGEST_TEXT]
     return value if value.isascii() else value.encode(errors="replace").decode()
 

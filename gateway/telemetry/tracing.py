@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from contextvars import Context, ContextVar, copy_context
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from gateway.errors import StartError
 
@@ -21,17 +21,6 @@ EXPORTER = "OTEL_TRACES_EXPORTER"
 _ASKING = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", EXPORTER)
 _PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
 SPOKEN = "http/protobuf"
-
-
-class EndedRun(NamedTuple):
-    """A run of a stream: `first_item_s` after its beginning came the first of its `items`."""
-
-    route: str
-    stream: str
-    status: str
-    items: int
-    first_item_s: float | None
-    lasted_s: float
 
 
 current: ContextVar[RequestSpan | None] = ContextVar("current", default=None)

@@ -17,7 +17,6 @@ from gateway.protocol.appends import MOST_TRACED
 from gateway.protocol.bodies.content import is_json
 from gateway.telemetry.logs import log
 from gateway.telemetry.metrics import Histogram, Sample, counter, gauge, histogram, observed
-from gateway.telemetry.tracing import EndedRun
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -258,10 +257,15 @@ class RunTable:
         lasted_s = now - run.started_at if run.is_whole else None
         self.figures.end(run.end.status, lasted_s, run.seconds_per_item)
         if self._tracer is not None and lasted_s is not None:
-            first_s = None if run.first_at is None else run.first_at - run.started_at
-            status = run.end.status
-            span = EndedRun(self._prefix, run.path, status, run.items, first_s, lasted_s)
-            self._tracer.run(span, tuple(run.traced or ()))
+            attributes: dict[str, str | int | float] = {
+                "http.route": f"{self._prefix}/{{stream}}",
+                "headgate.stream.name": run.path,
+                "headgate.run.items": run.items,
+            }
+            if run.first_at is not None:
+                first_s = run.first_at - run.started_at
+                attributes["gen_ai.response.time_to_first_chunk"] = first_s
+            self._tracer.run(attributes, lasted_s, tuple(run.traced or ()), run.end.status)
 
     def settle(self, run: RunEntry) -> None:
         """Count a run among those that are not produced any more."""
