@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from admin.answers import answers_of
 from admin.model.tokens import TokensView
 from gateway.features.questions.streams import LARGEST_PAGE, PAGE
@@ -38,14 +40,7 @@ class ConsoleCredentials:
         health = await self._source.health()
         files = (settings.credentials.tokens_file, *(it.source for it in page.keys))
         return TokensView(
-            tokens=page.tokens,
-            after=page.after,
-            tokens_in_all=page.tokens_in_all,
-            signed=page.signed,
-            keys=page.keys,
-            revocations=page.revocations,
-            revocations_in_all=page.revocations_in_all,
-            unknown=page.unknown,
+            **msgspec.structs.asdict(page),
             tokens_file=settings.credentials.tokens_file,
             keys_file=settings.credentials.keys_file,
             longest_lifetime=settings.credentials.read_token_max_age,
