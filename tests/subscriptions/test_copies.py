@@ -12,9 +12,10 @@ from gateway.errors import LogUnavailable
 from gateway.features.delivery.documents import FileDocuments, documents_in
 from gateway.features.delivery.keys import FILE
 from gateway.features.subscriptions.copies import copying
-from gateway.features.subscriptions.copies.copying import SubscriptionCopy
+from gateway.features.subscriptions.copies.cursors import make_cursors
 from gateway.logs.sqlite.log import SqliteLog
 from gateway.tools.copying import queue
+from tests.logs.abilities import needed
 from tests.subscriptions.copied import copied
 from tests.subscriptions.origins import before
 from tests.subscriptions.receivers import (
@@ -32,6 +33,9 @@ from tests.support.waiting import until
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+
+    from gateway.features.delivery.documents import Documents
+    from gateway.logs.contract import Log
 
 DONE = {"done": True}
 
@@ -326,20 +330,23 @@ async def test_a_copy_begins_again_while_a_gateway_changes_the_target_and_gives_
     monkeypatch.setattr(copying, "MAX_LOST_RACES", 3)
     async with subscribed(SqliteLog(tmp_path / "a")) as gateway:
         await gateway.pull("s", pattern="e/*")
-    # Between reading and writing there is no other place for another writer to come in.
-    find_changes, tries = SubscriptionCopy._changes, 0
+    found: list[Documents] = []
+    tries = 0
 
-    async def overtaken(self: SubscriptionCopy, *sides: Any) -> Any:
+    def noted(log: Log) -> Documents:
+        found.append(needed(documents_in(log)))
+        return found[-1]
+
+    async def overtaken(*given: Any) -> None:
+        """Make cursors while another writer comes in: between reading and writing the target."""
         nonlocal tries
-        changes = await find_changes(self, *sides)
+        await make_cursors(*given)
         if tries < races:
             tries += 1
-            documents = documents_in(self._target)
-            assert documents is not None
-            await documents.write({"subscription/other": b"%d" % tries})
-        return changes
+            await found[-1].write({"subscription/other": b"%d" % tries})
 
-    monkeypatch.setattr(SubscriptionCopy, "_changes", overtaken)
+    monkeypatch.setattr(copying, "documents_in", noted)
+    monkeypatch.setattr(copying, "make_cursors", overtaken)
     source, target = f"file:{tmp_path / 'a'}", f"file:{tmp_path / 'b'}"
     if races == 2:
         assert await copied(source, target) == 0

@@ -253,7 +253,7 @@ async def test_a_token_is_not_valid_once_the_secret_is_another() -> None:
         claimed, known = await _pulled(gateway)
         await needed(documents_in(gateway.gateway.log)).write({DOCUMENT: None})
         # As after a start without it, which would forget the claim, too.
-        gateway.engine.keys._content = None
+        await gateway.engine.keys.reload()
         line = f"Authorization: Bearer {known.token}"
         status, told = await _sent(gateway, "s/ack", claimed, line)
         assert (status, told["error"]["code"]) == (401, "TOKEN_INVALID")

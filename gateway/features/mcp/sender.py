@@ -177,7 +177,7 @@ class WebhookEvents:
             return
         left = MOST_EVENTS
         for link in list(subscription.pending.values()):
-            left -= await self._send_stream(subscription, receiver, event, link, left)
+            left -= await self._send_stream(receiver, event, link, left)
             if left <= 0 or not subscription.may_send:
                 return
 
@@ -192,16 +192,11 @@ class WebhookEvents:
             await self._engine.rows.flush()
 
     async def _send_stream(
-        self,
-        subscription: DurableSubscription,
-        receiver: EventReceiver,
-        event: EventType,
-        link: StreamLink,
-        most: int,
+        self, receiver: EventReceiver, event: EventType, link: StreamLink, most: int
     ) -> int:
         """Send events of one stream, `most` at most; return how many."""
         sent = 0
-        while sent < most and link.is_pending and subscription.may_send:
+        while sent < most and link.is_pending and link.subscription.may_send:
             state = await self._reader.state(link)
             if state is None or state.stream_id != link.stream_id:
                 break  # the subscription is notified of that soon
@@ -209,30 +204,25 @@ class WebhookEvents:
             if page is None or page.gap is not None:
                 known = EventPosition(max(link.position, state.first))
                 first = known if page is None else page.start
-                await self._notify_of_gap(subscription, receiver, link, state, first)
+                await self._notify_of_gap(receiver, link, state, first)
                 continue
-            sent += await self._send_page(subscription, receiver, link, page, state.stream_id)
+            sent += await self._send_page(receiver, link, page, state.stream_id)
             if page.end.position == link.position and not page.events:
                 break
             if not page.events:
-                self._move(subscription, link, page.end, state.stream_id)
+                self._move(link, page.end, state.stream_id)
         return sent
 
     async def _send_page(
-        self,
-        subscription: DurableSubscription,
-        receiver: EventReceiver,
-        link: StreamLink,
-        page: EventPage,
-        stream_id: int,
+        self, receiver: EventReceiver, link: StreamLink, page: EventPage, stream_id: int
     ) -> int:
         """Send the events of a page of an incarnation; return how many."""
         sent = 0
         try:
             for one in page.events:
-                await self._send(subscription, receiver, link, one, stream_id)
+                await self._send(receiver, link, one, stream_id)
                 sent += 1
-                if not subscription.may_send or link.stream_id != stream_id:
+                if not link.subscription.may_send or link.stream_id != stream_id:
                     break
         finally:
             if link.messages:  # of many in one append, or in one read
@@ -256,57 +246,43 @@ class WebhookEvents:
             await self._engine.rows.flush()
 
     async def _send(
-        self,
-        subscription: DurableSubscription,
-        receiver: EventReceiver,
-        link: StreamLink,
-        event: McpEvent,
-        stream_id: int,
+        self, receiver: EventReceiver, link: StreamLink, event: McpEvent, stream_id: int
     ) -> None:
         """Send one event of an incarnation, and move the cursor behind it."""
+        subscription = link.subscription
         cursor = event.cursor if subscription.configuration.streams else None
         body = msgspec.json.encode(event.members(self._engine.clock(), cursor=cursor))
         if not await receiver.send(event.event_id, body):
             log.warning(
                 "mcp_events.event_refused", subscription=subscription.id, event_id=event.event_id
             )
-        self._move(subscription, link, event.end, stream_id)
+        self._move(link, event.end, stream_id)
 
     async def _notify_of_gap(
-        self,
-        subscription: DurableSubscription,
-        receiver: EventReceiver,
-        link: StreamLink,
-        state: StreamView,
-        first: EventPosition,
+        self, receiver: EventReceiver, link: StreamLink, state: StreamView, first: EventPosition
     ) -> None:
         """Notify the receiver that events are missing, and go on with the first that is there."""
         first = first._replace(numbering=first.numbering or link.numbering)
-        is_one = bool(subscription.configuration.streams)
+        is_one = bool(link.subscription.configuration.streams)
         cursor = self._reader.cursor_at(state, first) if is_one else None
         await receiver.notify("gap", cursor=cursor)
         if link.stream_id == state.stream_id:
             link.is_recreated = False  # the receiver has been notified of it
             if first.numbering != link.numbering:
                 link.start_at(first)
-                subscription.note(link)  # the gap may reach up to the tail
+                link.subscription.note(link)  # the gap may reach up to the tail
                 self._engine.rows.mark_link(link)
                 await self._engine.rows.flush()
-            self._move(subscription, link, first, state.stream_id)
+            self._move(link, first, state.stream_id)
 
-    def _move(
-        self,
-        subscription: DurableSubscription,
-        link: StreamLink,
-        at: EventPosition,
-        stream_id: int,
-    ) -> None:
+    def _move(self, link: StreamLink, at: EventPosition, stream_id: int) -> None:
         """Move the cursor, unless the stream has been created again meanwhile."""
         if link.stream_id != stream_id:
             return
         if at.messages and at.position <= link.position:
-            subscription.delivery.succeed()
+            link.subscription.delivery.succeed()
         else:
-            self._engine.wakes.move(subscription, [CursorChange(link, at.position, at.is_closed)])
+            move = CursorChange(link, at.position, at.is_closed)
+            self._engine.wakes.move(link.subscription, [move])
         if link.position == at.position:  # no operator has set it back meanwhile
             link.messages, link.numbering = at.messages, at.numbering
