@@ -87,16 +87,7 @@ class RouteSubscriptions:
             lambda it: self.sender.deliver(it), receiver_of
         )
         self.wakes = Wakes(self.rows, clock, self.deliveries, self.expire)
-        self.sender = WakeSender(
-            self.rows,
-            self.wakes,
-            streams,
-            client,
-            self.keys,
-            public_url=self.url,
-            why_no_wake=self.why_no_wake,
-            clock=clock,
-        )
+        self.sender = WakeSender(self.wakes, streams, self.keys, client, self.url, self.why_no_wake)
         self.membership = Membership(
             lambda: self.rules.max_streams,
             self.rows.remove_link,

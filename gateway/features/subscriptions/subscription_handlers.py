@@ -196,7 +196,13 @@ class SubscriptionsOfRoute(RouteFeature):
         request.exchange = Exchange(route.traffic, counted.OTHER, None, new_id)
         place = RoutedTarget(target, path, route, handed.name)
         try:
-            response = await self._elsewhere_response(request, place, subscriptions, engine)
+            if self.has_path(place.name):
+                response = await self._own_response(request, place, subscriptions, engine)
+            elif (answer := self.elsewhere.get(place.name)) is not None:
+                response = await answer(request, place)
+            else:
+                detail = f"the gateway that delivers serves no {place.name}: its settings differ"
+                raise StreamNotFound(detail)
         except SubscriptionRefused as refusal:
             response = refusal_response(refusal)
         except HeadgateError as error:
@@ -204,21 +210,6 @@ class SubscriptionsOfRoute(RouteFeature):
         if response is None:
             return mail.NOT_CARRIED_OUT
         return mail.HandedOnResponse(response.status, response.fields, response.body)
-
-    async def _elsewhere_response(
-        self,
-        request: Request,
-        place: RoutedTarget,
-        subscriptions: SharedSubscriptions,
-        engine: OwnedSubscriptions,
-    ) -> Response | None:
-        """Return the response to a request that came to another gateway, as `_own_response`."""
-        if (answer := self.elsewhere.get(place.name)) is not None:
-            return await answer(request, place)
-        if not self.has_path(place.name):
-            detail = f"the gateway that delivers serves no {place.name}: its settings differ"
-            raise StreamNotFound(detail)
-        return await self._own_response(request, place, subscriptions, engine)
 
 
 def subscriptions_feature(route: StreamRoute) -> SubscriptionsOfRoute | None:

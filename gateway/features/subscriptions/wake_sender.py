@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from gateway.features.delivery.keys import KeyRing
     from gateway.features.delivery.receivers import ReceiverResponse, WebhookClient
-    from gateway.features.subscriptions.rows import SubscriptionRows
     from gateway.features.subscriptions.state.delivery_state import Wake
     from gateway.features.subscriptions.state.subscription import DurableSubscription
     from gateway.features.subscriptions.streams import StreamSource
@@ -41,30 +40,25 @@ class WakeSender:
 
     send_events: Callable[[DurableSubscription], Awaitable[None]] | None = None
 
-    def __init__(  # noqa: PLR0913 - what a delivery needs of its route
+    def __init__(
         self,
-        rows: SubscriptionRows,
         wakes: Wakes,
         streams: StreamSource,
-        client: WebhookClient,
         keys: KeyRing,
-        *,
+        client: WebhookClient,
         public_url: Callable[[str], str | None],
         why_no_wake: Callable[[DurableSubscription], str | None],
-        clock: Callable[[], float],
     ) -> None:
         """`why_no_wake` returns why an owner may not do what its subscription does, or None.
 
         `public_url` returns the URL of a control path below the prefix, or None.
         """
         self.client = client
-        self._rows = rows
         self._wakes = wakes
         self._streams = streams
         self._keys = keys
         self._public_url = public_url
         self._why_no_wake = why_no_wake
-        self._clock = clock
 
     async def deliver(self, subscription: DurableSubscription) -> None:
         """Deliver the wake in flight; have a delivery that fails repeated later."""
@@ -80,7 +74,7 @@ class WakeSender:
 
     async def _deliver(self, subscription: DurableSubscription) -> None:
         """Deliver the wake in flight, once its generation is durable."""
-        await self._rows.flush()
+        await self._wakes.rows.flush()
         wake = subscription.delivery.wake
         if wake is None or wake.holder is not None or not subscription.may_send:
             return
@@ -100,7 +94,7 @@ class WakeSender:
     async def _send_events(self, subscription: DurableSubscription, wake: Wake) -> None:
         if self.send_events is None:
             raise DeliveryFailed(NO_EVENTS)
-        await self._keys.prepare(self._clock())
+        await self._keys.prepare(self._wakes.clock())
         await self.send_events(subscription)
         if subscription.delivery.wake is wake and subscription.phase == "active":
             self._wakes.counts["delivered"] += 1
@@ -116,7 +110,7 @@ class WakeSender:
             "subscription_id": subscription.id,
             "stream": pending,
             "generation": subscription.delivery.generation,
-            "ts": int(self._clock() * 1000),
+            "ts": int(self._wakes.clock() * 1000),
         }
         try:
             await self._streams.append(stream, msgspec.json.encode(event))
@@ -138,13 +132,13 @@ class WakeSender:
         callback_url = self._public_url(f"subscriptions/{quote(subscription.id, safe='')}/callback")
         if url is None or callback_url is None:
             raise DeliveryFailed(NO_PUBLIC_URL)
-        await self._keys.prepare(self._clock())
+        await self._keys.prepare(self._wakes.clock())
         return url, callback_url
 
     async def _call(self, subscription: DurableSubscription, wake: Wake) -> None:
         """Send a wake to its receiver, and begin its lease, or end it."""
         url, callback_url = await self._prepare(subscription)
-        taken, now = take_snapshot(subscription, self._wakes.counts), self._clock()
+        taken, now = take_snapshot(subscription, self._wakes.counts), self._wakes.clock()
         document = {
             "subscription_id": subscription.id,
             "wake_id": wake.wake_id,
@@ -164,7 +158,7 @@ class WakeSender:
 
     async def _send(self, url: str, body: bytes) -> ReceiverResponse:
         """Send a signed body; return the response. Raises DeliveryFailed if there is none."""
-        signature = self._keys.signature(body, self._clock())
+        signature = self._keys.signature(body, self._wakes.clock())
         return await self.client.post(url, body, {"Webhook-Signature": signature})
 
     async def test(self, subscription: DurableSubscription) -> ReceiverTestResult:

@@ -48,8 +48,8 @@ class Wakes:
 
         `expire` ends one whose time is over, and returns whether it has; or schedules its end.
         """
-        self._rows = rows
-        self._clock = clock
+        self.rows = rows
+        self.clock = clock
         self._deliveries = deliveries
         self._expire = expire
         self.timer = DeadlineTimer(clock, self._on_due, self._on_clock_set_back)
@@ -67,13 +67,13 @@ class Wakes:
         """Begin a wake if there is pending work and none is in flight; return whether it began."""
         delivery = subscription.delivery
         if delivery.waiting_since is None and subscription.pending:
-            delivery.waiting_since = self._clock()
+            delivery.waiting_since = self.clock()
         if delivery.wake is not None or not subscription.pending:
             return False
         if not subscription.may_send or not self._is_open:
             return False
         if delivery.next_attempt_at is not None:
-            if self._clock() < delivery.next_attempt_at:
+            if self.clock() < delivery.next_attempt_at:
                 self._schedule(subscription)
                 return False
             delivery.next_attempt_at = None
@@ -82,15 +82,15 @@ class Wakes:
         return True
 
     def _begin(self, subscription: DurableSubscription) -> Wake:
-        wake = subscription.delivery.begin_wake(self._clock())
+        wake = subscription.delivery.begin_wake(self.clock())
         subscription.snapshot_ends = {}
         self.counts["begun"] += 1
-        self._rows.mark(subscription)
+        self.rows.mark(subscription)
         return wake
 
     def restore(self, subscription: DurableSubscription) -> None:
         """Go on with a subscription as it was stored, after a start of the process."""
-        shorten_waits(subscription, self._clock())
+        shorten_waits(subscription, self.clock())
         self._expire(subscription)
         wake = subscription.delivery.wake
         if wake is None:
@@ -104,7 +104,7 @@ class Wakes:
 
     def claim(self, subscription: DurableSubscription, worker: str) -> Wake:
         """Claim the wake in flight, or a new one. Raises SubscriptionRefused."""
-        delivery, now = subscription.delivery, self._clock()
+        delivery, now = subscription.delivery, self.clock()
         if subscription.is_paused:
             raise SubscriptionRefused("NO_PENDING_WORK", "an operator has paused the subscription")
         wake = delivery.wake
@@ -142,7 +142,7 @@ class Wakes:
             or type(request.generation) is not int
             or not generation == request.generation == delivery.generation
             or request.wake_id != wake.wake_id
-            or _has_ended(subscription, wake, self._clock())
+            or _has_ended(subscription, wake, self.clock())
         ):
             self.counts["fenced"] += 1
             raise SubscriptionRefused("FENCED", "the wake is over, or another one is in force")
@@ -193,10 +193,10 @@ class Wakes:
     def note_announcement(self, subscription: DurableSubscription, wake: Wake) -> None:
         """Note that the event of a wake was written, and when to write it again."""
         self.counts["delivered"] += 1
-        wake.announced_at = self._clock()
+        wake.announced_at = self.clock()
         wake.announcements += 1
         subscription.delivery.succeed()
-        self._rows.mark(subscription)
+        self.rows.mark(subscription)
         self._schedule(subscription)
 
     def retry_later(
@@ -206,7 +206,7 @@ class Wakes:
 
         A wake that has a lease by now has reached its worker in spite of the failure.
         """
-        delivery, now = subscription.delivery, self._clock()
+        delivery, now = subscription.delivery, self.clock()
         if delivery.wake is not None and delivery.wake.lease_until is not None:
             self._schedule(subscription)
             return
@@ -217,7 +217,7 @@ class Wakes:
         chance = random.random()  # noqa: S311 - spread
         pause = pause_s(delivery.failures, delivery.failing_s(now), chance)
         delivery.next_attempt_at = now + pause
-        self._rows.mark(subscription)
+        self.rows.mark(subscription)
         self._schedule(subscription)
 
     def retry_now(self, subscription: DurableSubscription) -> None:
@@ -246,7 +246,7 @@ class Wakes:
                 has_moved = True
                 link.acknowledge(max(position, link.position), is_closed=is_closed)
                 subscription.note(link)
-                self._rows.mark_link(link)
+                self.rows.mark_link(link)
                 self.counts["acknowledged"] += 1
         has_moved = has_moved or not subscription.pending
         if has_moved:
@@ -254,8 +254,8 @@ class Wakes:
         return has_moved
 
     def _lease(self, subscription: DurableSubscription, wake: Wake) -> None:
-        wake.lease_until = self._clock() + subscription.configuration.lease_s
-        self._rows.mark(subscription)
+        wake.lease_until = self.clock() + subscription.configuration.lease_s
+        self.rows.mark(subscription)
         self._schedule(subscription)
 
     def end(self, subscription: DurableSubscription) -> None:
@@ -269,7 +269,7 @@ class Wakes:
             delivery.waiting_since = delivery.wake.begun_at  # what is pending came later
         delivery.wake = None
         subscription.snapshot_ends = {}
-        self._rows.mark(subscription)
+        self.rows.mark(subscription)
 
     # Deadlines
 
@@ -278,15 +278,15 @@ class Wakes:
 
     def _on_clock_set_back(self, subscription: DurableSubscription) -> None:
         """Shorten what a subscription waits for, because the clock was set back."""
-        shorten_waits(subscription, self._clock())
-        self._rows.mark(subscription)
+        shorten_waits(subscription, self.clock())
+        self.rows.mark(subscription)
         self._schedule(subscription)
 
     def _on_due(self, subscription: DurableSubscription) -> None:
         """Act on a subscription's deadline, which is over."""
         if self._expire(subscription):
             return
-        delivery, now = subscription.delivery, self._clock()
+        delivery, now = subscription.delivery, self.clock()
         wake = delivery.wake
         if wake is not None and wake.lease_until is not None:
             if self._deliveries.is_under_way(subscription):
