@@ -128,7 +128,7 @@ class HostSubscriptions:
         existing = self.engine.by_id.get(target.subscription_id)
         if existing is None or existing.events is None:
             return None
-        is_same = existing.configuration.fingerprint == target.configuration.fingerprint
+        is_same = existing.configuration == target.configuration
         if is_same and existing.events.expires_at > self.engine.clock():
             return existing
         self.engine.discard(existing)

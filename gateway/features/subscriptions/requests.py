@@ -85,7 +85,7 @@ class SubscriptionRequests:
                     subscription_id, birth, now, configuration, owner, renewal
                 )
                 return await self._create(made, start), True
-            is_same = existing.configuration.fingerprint == configuration.fingerprint
+            is_same = existing.configuration == configuration
             if not is_same or existing.owner.account not in {"", owner.account}:
                 raise SubscriptionRefused(
                     "SUBSCRIPTION_ALREADY_EXISTS", "it exists with another configuration or owner"

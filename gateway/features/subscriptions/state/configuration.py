@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from hashlib import sha256
 from itertools import islice
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -50,11 +49,6 @@ class SubscriptionConfiguration(msgspec.Struct, frozen=True, kw_only=True):
     wake_stream: str | None
     lease_ttl_ms: int
     description: str | None
-
-    @property
-    def fingerprint(self) -> str:
-        """The hash by which a repeated creation is recognised."""
-        return sha256(msgspec.json.encode(self)).hexdigest()
 
     @property
     def lease_s(self) -> float:
