@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from yarl import URL
 
     from gateway.outbound.connections import LookUp
-    from gateway.settings.arrays.destinations import AllowedHosts
+    from gateway.protocol.http.destinations import AllowedHosts
 
 CONNECT_S = 10.0
 MOST_CONNECTIONS = 256  # of one client

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from aiohttp.tracing import Trace
     from yarl import URL
 
-    from gateway.settings.arrays.destinations import AllowedHosts
+    from gateway.protocol.http.destinations import AllowedHosts
 
     # Returns the addresses of a name, for connections to a port.
     LookUp = Callable[[str, int, socket.AddressFamily], Awaitable[Sequence[str]]]

@@ -7,7 +7,7 @@ import ipaddress
 import pytest
 
 from gateway.errors import DestinationRefused
-from gateway.settings.arrays.destinations import (
+from gateway.protocol.http.destinations import (
     AllowedHost,
     AllowedHosts,
     allowed_host,

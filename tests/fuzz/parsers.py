@@ -31,6 +31,7 @@ from gateway.protocol.bodies.content import (
 )
 from gateway.protocol.bodies.multi_append import long_multi_records, messages_of, multi_records
 from gateway.protocol.http import forwarding
+from gateway.protocol.http.destinations import PORTS, destination_of
 from gateway.protocol.http.forwarding import RequestSender
 from gateway.protocol.http.header_names import parse_traceparent
 from gateway.protocol.http.paths import canonical_query, canonical_target, parse_query
@@ -44,7 +45,6 @@ from gateway.rules.directives import (
     requested_part,
 )
 from gateway.rules.edge_target import parse_edge_target
-from gateway.settings.arrays.destinations import PORTS, destination_of
 from tests.origin.feeding import fed
 from tests.support.event_stream import parse_events
 from tests.support.multi_append import framed

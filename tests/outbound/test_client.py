@@ -19,7 +19,7 @@ from gateway.outbound.client import (
 )
 from gateway.outbound.connections import Connector
 from gateway.outbound.failures import NoResponse
-from gateway.settings.arrays.destinations import AllowedHosts, allowed_host
+from gateway.protocol.http.destinations import AllowedHosts, allowed_host
 from tests.outbound.test_connections import serving
 from tests.support.certificates import Authority
 from tests.support.http1 import Answer, ask

@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 
 from gateway.outbound.connections import AddressRefused, Connector, addresses_of
-from gateway.settings.arrays.destinations import AllowedHosts, allowed_host
+from gateway.protocol.http.destinations import AllowedHosts, allowed_host
 from tests.support.certificates import Authority
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from gateway.features.delivery.receivers import DeliveryFailed, failure_of, refu
 from gateway.outbound.client import OutboundClient, OutboundRequest
 from gateway.outbound.connections import Connector
 from gateway.outbound.failures import NoResponse
-from gateway.settings.arrays.destinations import AllowedHosts, allowed_host
+from gateway.protocol.http.destinations import AllowedHosts, allowed_host
 from tests.outbound.test_connections import serving
 from tests.subscriptions.receivers import receiver, subscribed
 from tests.support.certificates import Authority

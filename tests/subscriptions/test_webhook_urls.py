@@ -10,8 +10,8 @@ from aiohttp import web
 
 from gateway.errors import DestinationRefused
 from gateway.features.delivery.receivers import DeliveryFailed, WebhookClient, WebhookHosts
+from gateway.protocol.http.destinations import destination_of
 from gateway.settings import Settings
-from gateway.settings.arrays.destinations import destination_of
 from gateway.settings.reached import callback_base, may_call_loopback
 from gateway.settings.reading.kinds import Address
 from tests.protocol.urls_inside import ADDRESSES, URLS

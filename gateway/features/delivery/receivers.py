@@ -12,7 +12,7 @@ from yarl import URL
 
 from gateway.errors import DestinationRefused
 from gateway.protocol.bodies.json_text import NOT_JSON
-from gateway.settings.arrays.destinations import AllowedHosts, Destination, destination_of
+from gateway.protocol.http.destinations import AllowedHosts, Destination, destination_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

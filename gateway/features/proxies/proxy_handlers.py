@@ -16,11 +16,11 @@ from gateway.features.models.provider.requests import AnswerRequest, RequestBody
 from gateway.features.proxies import responses
 from gateway.features.proxies.route import AUTHORIZATION, METHOD, URL
 from gateway.protocol.http import cache_status
+from gateway.protocol.http.destinations import destination_of
 from gateway.protocol.http.forwarding import OF_PROXIES_IN_FRONT, check_text, outgoing_fields
 from gateway.protocol.http.paths import split
 from gateway.protocol.responses import METHODS, REQUEST_HEADERS, Response, deleted, preflight
 from gateway.routes.answers import RouteAnswer
-from gateway.settings.arrays.destinations import destination_of
 from gateway.stepped import in_task
 from gateway.web.handlers.hosted_handlers import HostedHandlers
 from gateway.web.operations import PageFields, RouteOperations

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from gateway.errors import DestinationRefused
-from gateway.settings.arrays.destinations import AllowedHosts, allowed_host
+from gateway.protocol.http.destinations import AllowedHosts, allowed_host
 from gateway.settings.auth import Auth
 from gateway.settings.reading import files
 from gateway.settings.reading.kinds import (

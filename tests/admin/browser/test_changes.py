@@ -71,7 +71,7 @@ async def streams() -> AsyncIterator[Streams]:
     settings = Settings(
         listen=Address("127.0.0.1", free_port()),
         admin=Address("127.0.0.1", free_port()),
-        origin="memory:",
+        storage="memory:",
     )
     gateway = Gateway(settings)
     await gateway.start()

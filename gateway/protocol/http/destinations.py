@@ -1,6 +1,6 @@
-"""Judge where requests may go whose URL a client or a subscriber names.
+"""Decide where requests may go whose URL a client or a subscriber names.
 
-Three things are judged: the URL as text, its host against a list of allowed ones, and each address
+Three things are checked: the URL as text, its host against a list of allowed ones, and each address
 that the host has when a connection is made to it. Nothing here looks a name up.
 """
 
@@ -200,7 +200,7 @@ def allowed_host(entry: str) -> AllowedHost:
 def refused_kind(address: IPv4Address | IPv6Address) -> str | None:
     """Return why an address is not a public host's; None if it is one.
 
-    An IPv4 address inside an IPv6 address is judged as well.
+    An IPv4 address inside an IPv6 address is checked as well.
     """
     if isinstance(address, IPv4Address):
         kind = next((kind for kind, network in _V4_KINDS if address in network), None)
