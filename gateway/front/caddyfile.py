@@ -20,16 +20,6 @@ if TYPE_CHECKING:
 LOCALHOST = "localhost"  # no public authority issues a certificate for it
 
 
-def public_caddyfile(settings: Settings, sockets: PublicSockets) -> str:
-    """Return the Caddyfile that serves browsers at the public sockets."""
-    return _caddyfile(settings, sockets, settings.front.hosts, is_private=False)
-
-
-def private_caddyfile(settings: Settings, sockets: PublicSockets, hosts: Sequence[str]) -> str:
-    """Return the Caddyfile that reads the certificates of `hosts`, at a private socket alone."""
-    return _caddyfile(settings, sockets, hosts, is_private=True)
-
-
 def hosts_of_own_authority(settings: Settings) -> list[str]:
     """Return the hosts whose certificates Caddy issues itself, without being reached for it."""
     if settings.front.acme == OWN_CA:
@@ -37,18 +27,20 @@ def hosts_of_own_authority(settings: Settings) -> list[str]:
     return [host for host in settings.front.hosts if host == LOCALHOST and not settings.front.acme]
 
 
-def _caddyfile(
-    settings: Settings, sockets: PublicSockets, hosts: Sequence[str], *, is_private: bool
-) -> str:
+def caddyfile(settings: Settings, sockets: PublicSockets, private_hosts: Sequence[str] = ()) -> str:
+    """Return the Caddyfile that serves browsers at the public sockets.
+
+    With `private_hosts`, return that which reads their certificates, at a private socket alone.
+    """
     decided = settled(settings, "bypass")
     is_internal = settings.front.acme == OWN_CA
     root = settings.front.acme_root
     return fill(
         "caddy/front.j2",
-        is_private=is_private,
+        is_private=bool(private_hosts),
         private=PRIVATE,
         admin=ADMIN,
-        hosts=hosts,
+        hosts=private_hosts or settings.front.hosts,
         upstreams=f"unix/{UPSTREAM}",
         **{
             name: decided[name]

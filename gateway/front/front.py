@@ -14,9 +14,8 @@ from gateway.background import keep_running
 from gateway.errors import StartError
 from gateway.front.caddy_process import LAST_S, CaddyProcess, find_caddy
 from gateway.front.caddyfile import (
+    caddyfile,
     hosts_of_own_authority,
-    private_caddyfile,
-    public_caddyfile,
 )
 from gateway.front.certificates import CertificateFailures, find_hosts_with_certificates
 from gateway.front.opening import CannotLoadError, load, wait_for_handshakes
@@ -127,12 +126,12 @@ class Front:
 
     async def _run(self) -> str:
         """Run Caddy until it ends; return how it ended."""
-        public = public_caddyfile(self._settings, self._sockets)
+        public = caddyfile(self._settings, self._sockets)
         try:
             hosts = self._hosts_to_wait_for()
             if not hosts:
                 return await self._caddy.run(public, self._serve)
-            private = private_caddyfile(self._settings, self._sockets, hosts)
+            private = caddyfile(self._settings, self._sockets, hosts)
 
             async def open_sockets() -> None:
                 await wait_for_handshakes(self._folder, hosts)
