@@ -42,11 +42,12 @@ class Fronted(Headgate):
         self.data = folder / "front"
         super().__init__(
             origin,
-            arguments=[
-                *("--front", HOST, "--front-listen", f"{HERE}:{self.front_port}"),
-                *arguments,
-            ],
-            environment={"HEADGATE_FRONT__DATA": str(self.data), **(settings or {})},
+            arguments=["--front", HOST, *arguments],
+            environment={
+                "HEADGATE_FRONT__LISTEN": f"{HERE}:{self.front_port}",
+                "HEADGATE_FRONT__DATA": str(self.data),
+                **(settings or {}),
+            },
             # A child that is bound to its parent is so to the thread that started it.
             preface=ANEW,
         )

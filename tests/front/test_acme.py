@@ -19,16 +19,18 @@ if TYPE_CHECKING:
 def test_the_front_gets_its_certificate_by_acme_and_keeps_it_over_a_restart(tmp_path: Path) -> None:
     """An ACME server asks at the ports 443 and 80 alone, so the host is an address of its own."""
     host = "127.{}.{}.{}".format(*(secrets.choice(range(1, 255)) for _ in range(3)))
-    arguments = ["--front", host, "--front-listen", f"{host}:443"]
     with authority(tmp_path / "authority", lifetime_s=1800) as (directory, root):
         environment = {
+            "HEADGATE_FRONT__LISTEN": f"{host}:443",
             "HEADGATE_FRONT__DATA": str(tmp_path / "front"),
             "HEADGATE_FRONT__ACME": directory,
             "HEADGATE_FRONT__ACME_ROOT": str(root),
         }
         numbers: set[str] = set()
         for _ in range(2):
-            with headgate(arguments=arguments, environment=environment, preface=ANEW) as server:
+            with headgate(
+                arguments=("--front", host), environment=environment, preface=ANEW
+            ) as server:
                 found: list[str | None] = []
 
                 def is_served(found: list[str | None] = found) -> bool:

@@ -57,11 +57,11 @@ def test_a_failed_renewal_is_noted_as_one_until_the_certificate_expires(tmp_path
 @pytest.mark.usefixtures("processes")
 def test_a_front_whose_authority_cannot_be_reached_needs_attention(tmp_path: Path) -> None:
     environment = {
+        "HEADGATE_FRONT__LISTEN": f"{HERE}:{free_port()}",
         "HEADGATE_FRONT__DATA": str(tmp_path / "front"),
         "HEADGATE_FRONT__ACME": f"https://127.0.0.1:{free_port()}/directory",
     }
-    arguments = ["--front", HOST, "--front-listen", f"{HERE}:{free_port()}"]
-    with headgate(arguments=arguments, environment=environment, preface=ANEW) as server:
+    with headgate(arguments=("--front", HOST), environment=environment, preface=ANEW) as server:
 
         def noted() -> list[dict[str, str]]:
             overview = json.loads(ask(server.admin_port, "GET", "/api/overview").body)

@@ -103,9 +103,9 @@ def test_a_front_on_a_port_that_is_taken_is_refused_with_a_way_out(
     refused = run(other.arguments, environment=other.environment)
     assert refused.returncode == 2
     assert refused.stderr.decode() == (
-        f"headgate: cannot listen on {HERE}:{server.front_port} (front_listen): Address already in "
-        "use; end what listens there, or choose another address, with front_listen, "
-        "HEADGATE_FRONT__LISTEN or --front-listen.\n"
+        f"headgate: cannot listen on {HERE}:{server.front_port} (front.listen): Address already in "
+        "use; end what listens there, or choose another address, with front.listen or "
+        "HEADGATE_FRONT__LISTEN.\n"
     )
 
 
