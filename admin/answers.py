@@ -8,8 +8,8 @@ from admin.errors import NotTold
 from gateway.features.questions.contract import AnswerFailure
 
 if TYPE_CHECKING:
-    from gateway.features.console.contract import ProcessSource
     from gateway.features.questions.contract import Question
+    from gateway.features.questions.process_source import ProcessSource
 
 A = TypeVar("A")
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from aiohttp.typedefs import Handler
 
-    from gateway.features.console.contract import ProcessSource, Setup
+    from gateway.features.questions.process_source import ProcessSource, Setup
     from gateway.settings import Settings
 
 SECURITY_HEADERS = {

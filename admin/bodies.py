@@ -11,7 +11,7 @@ from admin.errors import NotTold
 from gateway.errors import BodyTooLarge, CodingNotSupported
 
 if TYPE_CHECKING:
-    from gateway.features.console.contract import ClientBounds
+    from gateway.features.questions.process_source import ClientBounds
 
 FORM = "application/x-www-form-urlencoded"
 MOST_FIELDS = 64  # the largest form of the console has five

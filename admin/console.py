@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from admin.record.recorder import Recorder
     from admin.streams.client import StreamClient
     from admin.streams.filters import MessageFilter
-    from gateway.features.console.contract import ProcessSource, Setup
+    from gateway.features.questions.process_source import ProcessSource, Setup
     from gateway.features.questions.runs import RunStatus
     from gateway.features.questions.streams import LimitStream
     from gateway.settings import Settings

@@ -26,8 +26,8 @@ from gateway.features.questions.subscriptions import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gateway.features.console.contract import ProcessSource
     from gateway.features.questions.contract import Question
+    from gateway.features.questions.process_source import ProcessSource
     from gateway.features.questions.subscriptions import ListSubscriptions
 
 A = TypeVar("A")

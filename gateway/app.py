@@ -13,7 +13,7 @@ from gateway.access.contract import RouteAccess
 from gateway.access.principal import CredentialUses
 from gateway.access.token_guard import TokenGuard
 from gateway.errors import StartError
-from gateway.features.kinds import requests_of, set_features
+from gateway.features.composition import ChangedFeatures, requests_of, set_features
 from gateway.live.admitted_readers import AdmittedReaders
 from gateway.protocol.http.cache_status import BYPASS
 from gateway.protocol.http.client_address import TrustedProxies
@@ -156,19 +156,19 @@ def renew_route(
     route_settings: RouteSettings,
     access: RouteAccess,
     services: Services,
-) -> None:
+) -> ChangedFeatures:
     """Let a route that goes on serving follow its new settings and access, after a reload."""
     setup = RouteSetup(settings, route_settings, services, access, is_reload=True)
-    had_paths = set(route.features)
     if access.guard is not None:
         access.guard.adopt(route.access.guard)
     is_other = route.renew(setup)
-    set_features(route, setup)
+    changed = set_features(route, setup)
     share = route.traffic.cache_share
-    has_other_paths = route.features.keys() != had_paths  # one may be that of a cached stream
+    has_other_paths = any(changed)  # one may be that of a cached stream
     if is_other or has_other_paths or share.share != route_settings.cache_share:
         services.store.clear(share)
         share.share = route_settings.cache_share
+    return changed
 
 
 def handlers_of(plans: Plans, services: Services) -> RequestHandlers:

@@ -14,7 +14,7 @@ from gateway.settings.reload_plan import new_folders
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from gateway.features.console.contract import Health, Setup
+    from gateway.features.questions.process_source import Health, Setup
     from gateway.settings import Settings
 
 # Between two reads of the files: pages that stay open look every two seconds, each for itself.

@@ -12,8 +12,8 @@ from gateway.features.questions.streams import LARGEST_PAGE, PAGE
 from gateway.features.questions.tokens import ListTokens, TokenPage
 
 if TYPE_CHECKING:
-    from gateway.features.console.contract import ProcessSource, Setup
     from gateway.features.issued_tokens import IssuedToken, TokenRequest
+    from gateway.features.questions.process_source import ProcessSource, Setup
     from gateway.features.tokens_file_changes import RevocationEntry
     from gateway.settings import Settings
 

@@ -13,7 +13,7 @@ from gateway.telemetry import metrics
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from gateway.features.console.contract import ProcessReport
+    from gateway.features.questions.process_source import ProcessReport
     from gateway.telemetry.metrics import Distribution, Sample
 
 LAG = "headgate_event_loop_lag_seconds"

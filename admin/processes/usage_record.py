@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from admin.model.kinds import HealthState, Span
     from admin.processes.gateway_record import GatewayReport
-    from gateway.features.console.contract import ProcessReport
+    from gateway.features.questions.process_source import ProcessReport
 
 STEP_S = SPANS_S["15m"] // POINTS  # as the recorder looks
 

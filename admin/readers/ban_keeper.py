@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gateway.access.bans import Ban
-    from gateway.features.console.contract import ProcessSource
+    from gateway.features.questions.process_source import ProcessSource
 
 
 ASK_S = 2.0  # for all workers: one that is late is asked again at the next look

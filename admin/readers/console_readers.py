@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from admin.model.viewer import Viewer
     from admin.readers.ban_keeper import BanKeeper
-    from gateway.features.console.contract import ProcessSource, Setup
+    from gateway.features.questions.process_source import ProcessSource, Setup
     from gateway.features.questions.readers import GroupBy, ReaderQuery, UsageOrder
 
 BanKind = Literal["principal", "address"]

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from admin.alerting.states import ActiveAlert, AlertStates
     from admin.model.kinds import Level
     from admin.model.processes import GatewayView
-    from gateway.features.console.contract import Health
+    from gateway.features.questions.process_source import Health
     from gateway.monitoring.rules import Alert
     from gateway.settings import Settings
     from gateway.telemetry.metrics import Sample

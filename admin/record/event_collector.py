@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from admin.record.attention import AttentionItem
-    from gateway.features.console.contract import ProcessSource
+    from gateway.features.questions.process_source import ProcessSource
     from gateway.settings import Settings
 
 ASK_S = 1.0  # for all workers: with the other waits of a look it is over before the next

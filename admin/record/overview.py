@@ -14,7 +14,7 @@ from admin.record.attention import is_felt
 from admin.record.event_queries import marks
 from admin.record.logs import log_view
 from admin.record.writes import writes
-from gateway.features.console.contract import STOPPING
+from gateway.features.questions.process_source import STOPPING
 from gateway.settings import redacted_origin
 from gateway.telemetry.traffic import DELIVERY_SECONDS
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from admin.model.overview import Instance
     from admin.record.figures import Row
     from admin.record.recorder import Recorder
-    from gateway.features.console.contract import Health
+    from gateway.features.questions.process_source import Health
     from gateway.settings import Route, Settings
     from gateway.telemetry.metrics import Sample
 

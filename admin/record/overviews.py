@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from admin.model.kinds import Span
     from admin.model.overview import Instance, Overview
     from admin.record.recorder import Recorder
-    from gateway.features.console.contract import Setup
+    from gateway.features.questions.process_source import Setup
 
 STALE_S = 1.0  # how old an overview may be that is given to others, too
 

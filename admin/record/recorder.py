@@ -19,13 +19,13 @@ from admin.record.fleet import Counting, Fleet
 from admin.record.history import FINEST_S, History
 from admin.record.logs import Growth
 from admin.record.overview import state
-from gateway.features.console.contract import STARTING, STOPPING, Health
+from gateway.features.questions.process_source import STARTING, STOPPING, Health
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
     from admin.record.figures import Row
-    from gateway.features.console.contract import ProcessSource, Setup
     from gateway.features.questions.contract import ShareMetrics
+    from gateway.features.questions.process_source import ProcessSource, Setup
     from gateway.settings import Settings
     from gateway.telemetry.metrics import Snapshot
 

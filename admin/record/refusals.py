@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from admin.record.recorder import Recorder
-    from gateway.features.console.contract import ProcessSource, Setup
+    from gateway.features.questions.process_source import ProcessSource, Setup
 
 
 class RefusalCause(msgspec.Struct, frozen=True):

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     )
 
     from admin.model.streams import Message
-    from gateway.features.console.credential import ConsoleToken
+    from gateway.features.console_token import ConsoleToken
     from gateway.settings import Settings
 
 _RANGE = re.compile(r'"[0-9a-f]+:(\d{16}_\d{16}):(\d{16}_\d{16})(?::[a-z]+)?"', re.ASCII)

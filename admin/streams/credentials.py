@@ -9,7 +9,7 @@ from gateway.settings.credential_kinds import verified
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from gateway.features.console.credential import ConsoleToken
+    from gateway.features.console_token import ConsoleToken
     from gateway.settings import Route, Settings
 
 REFUSED = frozenset({401, 403})

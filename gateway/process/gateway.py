@@ -10,9 +10,15 @@ from typing import TYPE_CHECKING
 
 from gateway import app
 from gateway.errors import StartError
-from gateway.features.console.contract import STARTING, STOPPING, Health, ProcessReport, Restarts
-from gateway.features.console.credential import ConsoleToken
-from gateway.features.kinds import FeatureRoutes
+from gateway.features.composition import FeatureRoutes
+from gateway.features.console_token import ConsoleToken
+from gateway.features.questions.process_source import (
+    STARTING,
+    STOPPING,
+    Health,
+    ProcessReport,
+    Restarts,
+)
 from gateway.process import reconfiguration
 from gateway.process.clock_watch import running_s
 from gateway.process.inherited_sockets import InheritedSockets

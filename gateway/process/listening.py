@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from gateway import app
 from gateway.errors import StartError
-from gateway.features.console.contract import Setup
+from gateway.features.questions.process_source import Setup
 from gateway.logs.registry import formats
 from gateway.process.clock_watch import ClockWatch, running_s
 from gateway.settings import variable
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from contextlib import AsyncExitStack
 
-    from gateway.features.console.contract import ProcessSource
-    from gateway.features.console.credential import ConsoleToken
+    from gateway.features.console_token import ConsoleToken
+    from gateway.features.questions.process_source import ProcessSource
     from gateway.front.front import Front
     from gateway.process.reloader import Reloader
     from gateway.settings import Address, Settings, TlsFiles

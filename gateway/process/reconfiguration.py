@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gateway import app
 from gateway.access.authorities import Authorities
-from gateway.errors import RestartNeeded
-from gateway.features.console.credential import ConsoleAuthority
-from gateway.features.console.inspector import Inspector
-from gateway.features.kinds import check_features
+from gateway.errors import HeadgateError, RestartNeeded
+from gateway.features.composition import ChangedFeatures, check_features, open_needed
+from gateway.features.console_token import ConsoleAuthority
+from gateway.features.inspector import Inspector
 from gateway.process.listening import prepare_tls
 from gateway.purge.purges import Purges, longest_copy_s
 from gateway.routes.router import Router
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from gateway.access.contract import RouteAccess
+    from gateway.features.composition import FeatureRoutes
     from gateway.features.feature_route import FeatureRoute
-    from gateway.features.kinds import FeatureRoutes
     from gateway.routes.contract import StreamRoute
     from gateway.routes.services import Services
     from gateway.settings import Route, Settings
@@ -136,6 +136,7 @@ class Reload:
         self._opened: list[StreamRoute] = []
         self._routes: list[StreamRoute] = []  # all of the new settings, in their order
         self._models: list[FeatureRoute] = []  # all model routes of the new settings
+        self._changed: list[ChangedFeatures] = []  # of renewed routes
 
     async def prepare(self) -> None:
         """Make the new parts. Raises StartError, and then leaves nothing open."""
@@ -169,6 +170,7 @@ class Reload:
         outcome = route_outcome(self._current.settings, present, settings, route_settings)
         if current_route is not None and outcome not in {"opened", "set up anew"}:
             is_authorized_anew = outcome == "authorized anew"
+            await open_needed(current_route, route_settings)
             self._renewed.append(
                 _RenewedRoute(current_route, route_settings, access, is_authorized_anew)
             )
@@ -200,10 +202,10 @@ class Reload:
         """Return the new configuration, in force from the next request on."""
         settings, current = self._settings, self._current
         app.reconfigure(self._services, settings)
-        for renewed in self._renewed:
-            app.renew_route(
-                renewed.route, settings, renewed.route_settings, renewed.access, self._services
-            )
+        self._changed = [
+            app.renew_route(it.route, settings, it.route_settings, it.access, self._services)
+            for it in self._renewed
+        ]
         for model in self._models:
             model.commit()
         self._drop_cached_responses()
@@ -247,12 +249,14 @@ class Reload:
         return any(route not in self._routes for route in self._current.routes)
 
     async def retire(self, connections: ConnectionServer, grace_s: float) -> None:
-        """Drain and close the parts that the new configuration does not use.
+        """Open the features that routes have got; drain and close the parts that are not used.
 
         Requests that began before the reload have `grace_s` seconds to end, as at a stop.
         """
         current, removed = self._current, self._removed
         await current.authorities.stop()
+        for changed in self._changed:
+            await _follow(changed)
         try:
             async with asyncio.timeout(grace_s):
                 for route in removed:
@@ -267,6 +271,18 @@ class Reload:
             await route.close()
         if self._purges is not current.purges:
             await current.purges.close()
+
+
+async def _follow(changed: ChangedFeatures) -> None:
+    """Open the features that a route has got, and close those that it has lost."""
+    for feature in changed.added:
+        try:
+            await feature.open()
+        except HeadgateError as error:
+            log.error("feature.not_opened", reason=error.detail)
+    for feature in changed.removed:
+        feature.drain()
+        await feature.close()
 
 
 def collect_frozen() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.access.authorities import check_authorities
-from gateway.features.kinds import check_features
+from gateway.features.composition import check_features
 from gateway.settings.cross_checks.subscription_logs import routes_with_logs
 from gateway.settings.cross_checks.written_routes import written_routes
 from gateway.settings.log_kinds import file, kind_of

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import msgspec
@@ -73,7 +72,7 @@ class StreamRoute(Protocol):
     identity: IdentityHeaders
     traffic: Traffic
     operations: ClassVar[str]  # the name of what makes its RouteOperations of Plans and Services
-    features: Mapping[str, RouteFeature] = MappingProxyType({})  # by name, in their order
+    features: dict[str, RouteFeature]  # by name, in their order
     has_streams: bool = True  # of its own
     serves_prefix: bool = False  # there are requests for the prefix itself
 
@@ -143,7 +142,7 @@ class StreamRoute(Protocol):
 
     async def open_features(self) -> None:
         """Let the features begin, once the route can be used; raises StartError."""
-        for name, feature in self.features.items():
+        for name, feature in list(self.features.items()):
             try:
                 await feature.open()
             except (LogUnavailable, StartError) as error:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterable, Mapping
+    from collections.abc import Container, Coroutine, Iterable, Mapping
 
+    from gateway.routes.setup import RouteSetup
     from gateway.telemetry.metrics import Sample
 
 
@@ -26,15 +27,26 @@ class Entrance(NamedTuple):
 class RouteFeature:
     """The part of a feature that belongs to one route; each overrides only what it has."""
 
-    # A part of all its control paths: a path without any feature's mark is no control path. "" for
-    # a feature without control paths.
-    control_mark = ""
-    no_stream = ""  # the detail of the error for a read of a control path
+    control = ""  # the first segment of its control paths; "" for a feature without any
+    views: Container[str] = ()  # names of the views in which it renders streams
     entrance: Entrance | None = None
 
-    def has_path(self, name: str) -> bool:  # noqa: ARG002 - for features with control paths
+    @property
+    def no_stream(self) -> str:
+        """The detail of the error for a read of a control path."""
+        return f"what is below {self.control} is no stream"
+
+    def has_path(self, name: str) -> bool:
         """Return whether a name below the prefix is a control path, and names no stream."""
-        return False
+        return bool(self.control) and name.split("/", 1)[0] == self.control
+
+    def loaded(self) -> RouteFeature:
+        """Return the feature itself; one that nobody has used yet is loaded for that."""
+        return self
+
+    async def opened(self) -> RouteFeature:
+        """Return the feature itself, loaded and opened. Raises HeadgateError."""
+        return self
 
     def operate(
         self,
@@ -54,6 +66,9 @@ class RouteFeature:
         """Return the metrics of the feature as they are now."""
         return ()
 
+    def renew(self, made: RouteSetup) -> None:
+        """Follow the new settings of a reload."""
+
     async def open(self) -> None:
         """Begin, once the route can be used. Raises LogUnavailable, StartError."""
 
@@ -61,4 +76,7 @@ class RouteFeature:
         """End lasting responses: their clients reconnect to another gateway."""
 
     async def close(self) -> None:
-        """Release all resources, after the last request and before the route does."""
+        """Release all resources, after the last request and before the route does.
+
+        A reload that takes the feature from a route drains and closes it.
+        """

@@ -41,7 +41,8 @@ class Router:
         self.place = lru_cache(REMEMBERED)(self.find_place)
         self.prefixes_passed_on = [it.prefix for it in self._routes if not it.has_streams]
         features = (feature for route in self._routes for feature in route.features.values())
-        self._control_marks = frozenset(it.control_mark for it in features) - {""}
+        # A path without any of these has no control path.
+        self._control_marks = frozenset(f"/{it.control}" for it in features if it.control)
 
     def __iter__(self) -> Iterator[StreamRoute]:
         return iter(self._routes)

@@ -23,6 +23,7 @@ from gateway.protocol.http.forwarding import IdentityHeaders
 from gateway.protocol.http.paths import RESERVED
 from gateway.protocol.requests import parse_target
 from gateway.protocol.streams.limits import LifetimeLimits, Retention, renew
+from gateway.protocol.views import RAW
 from gateway.routes.contract import StreamRoute
 from gateway.runtime.write_journal import Write
 from gateway.store import Caches
@@ -110,7 +111,7 @@ class HostedRoute(StreamRoute):
         if name.endswith("/"):
             raise BadRequest("the path has an empty segment")
         for feature in self.features.values():
-            if (mark := feature.control_mark) and mark in f"/{name}" and feature.has_path(name):
+            if feature.control and feature.control in name and feature.has_path(name):
                 raise StreamNotFound(feature.no_stream)
         if name.split("/", 1)[0] == RESERVED:
             raise NotOffered("subscriptions are not offered for streams of this log")
@@ -122,8 +123,16 @@ class HostedRoute(StreamRoute):
         read = parse_target(target)
         if isinstance(read, HeadgateError):
             raise type(read)(read.detail)
+        if read.view.name != RAW:
+            self._load_view(read.view.name)
         keys = self.access.reader_keys
         return read if keys is None else keys.with_cache_target(read, target)
+
+    def _load_view(self, name: str) -> None:
+        """Load the feature that renders a view, before its first read."""
+        for feature in self.features.values():
+            if name in feature.views:
+                feature.loaded()
 
     def with_key(self, response: Response, name: str) -> Response:
         """Add the stream's reader key, if there is one, to a response to a permitted reader."""

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from gateway.features.console.contract import Health
 from gateway.features.questions.contract import Answer, Question
+from gateway.features.questions.process_source import Health
 from gateway.telemetry.logs import log
 from gateway.telemetry.metrics import Snapshot
 

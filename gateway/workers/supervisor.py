@@ -13,8 +13,8 @@ import msgspec
 import uvloop
 
 from gateway.errors import StartError
-from gateway.features.console.contract import STOPPING, Health, ProcessReport, Restarts
-from gateway.features.console.credential import ConsoleToken
+from gateway.features.console_token import ConsoleToken
+from gateway.features.questions.process_source import STOPPING, Health, ProcessReport, Restarts
 from gateway.process import serve
 from gateway.process.inherited_sockets import InheritedSockets
 from gateway.process.listening import explaining, open_admin, open_front

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from gateway.background import keep_running
 from gateway.errors import StartError
-from gateway.features.console.contract import STARTING, ProcessReport, Restarts
 from gateway.features.questions.contract import Answer
+from gateway.features.questions.process_source import STARTING, ProcessReport, Restarts
 from gateway.settings.reading.given import ENVIRONMENT_PREFIX
 from gateway.telemetry import metrics
 from gateway.telemetry.logs import log

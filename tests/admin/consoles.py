@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from gateway.app import make_services
-from gateway.features.console.contract import Health, Setup
-from gateway.features.console.credential import ConsoleToken
+from gateway.features.console_token import ConsoleToken
+from gateway.features.questions.process_source import Health, Setup
 from gateway.process.admin_listener import AdminBounds, with_admin_bounds
 from gateway.process.reloader import Reloader
 from gateway.settings import Settings
@@ -18,8 +18,8 @@ from tests.support.given_settings import sections
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from gateway.features.console.contract import ProcessReport
     from gateway.features.questions.contract import Answer, Question
+    from gateway.features.questions.process_source import ProcessReport
     from gateway.telemetry.metrics import Snapshot
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from aiohttp.test_utils import TestClient
     from pytest_aiohttp.plugin import AiohttpClient
 
-    from gateway.features.console.contract import Setup
+    from gateway.features.questions.process_source import Setup
 
 # A hash that costs a tenth of a millisecond to check, where the real ones cost fifty.
 CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)

@@ -10,7 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from admin.app import build
-from gateway.features.console.contract import Health
+from gateway.features.questions.process_source import Health
 from gateway.telemetry.metrics import Sample, counter, gauge
 from tests.admin.consoles import Switchboard, setup
 from tests.support.admin_server import AdminServer
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from aiohttp.test_utils import TestClient
     from pytest_aiohttp.plugin import AiohttpClient
 
-    from gateway.features.console.contract import ProcessReport
     from gateway.features.questions.contract import Answer, Question
+    from gateway.features.questions.process_source import ProcessReport
     from gateway.telemetry.metrics import Snapshot
 
 READS = counter("reads_total", "Reads so far.", "route")

@@ -8,7 +8,7 @@ import pytest
 
 from admin.alerting.evaluator import AlertEvaluator
 from admin.record.attention import AttentionItem, Watch, findings
-from gateway.features.console.contract import Health
+from gateway.features.questions.process_source import Health
 from gateway.settings import Settings
 from gateway.telemetry.metrics import Sample
 from gateway.tls.certificate_files import EXPIRY, FILES_OK, START

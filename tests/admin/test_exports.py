@@ -18,7 +18,7 @@ from admin.errors import NotTold
 from admin.streams import scans
 from admin.streams.client import StreamClient
 from admin.streams.scans import MOST_EXPORTS, StreamContents
-from gateway.features.console.credential import ConsoleToken
+from gateway.features.console_token import ConsoleToken
 from tests.admin.consoles import VIEWER
 from tests.admin.test_api import ROUTE, Console, opened
 from tests.support.admin_server import AdminServer

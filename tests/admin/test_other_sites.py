@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from aiohttp.test_utils import TestClient
     from pytest_aiohttp.plugin import AiohttpClient
 
-    from gateway.features.console.contract import Setup
+    from gateway.features.questions.process_source import Setup
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 REBOUND = (

@@ -12,7 +12,7 @@ import pytest
 from admin.model.kinds import POINTS
 from admin.processes.usage import UsageFigures, UsageRing
 from admin.processes.usage_record import STEP_S, UsageRecord
-from gateway.features.console.contract import ProcessReport, Restarts
+from gateway.features.questions.process_source import ProcessReport, Restarts
 from gateway.telemetry.metrics import OF_PROCESSES, Sample
 from gateway.web.metrics import LAG
 from tests.admin.consoles import NOW, Clock, observed

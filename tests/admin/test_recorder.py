@@ -48,8 +48,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from admin.model.overview import Attention, Overview
-    from gateway.features.console.contract import Setup
     from gateway.features.questions.contract import Answer, Question
+    from gateway.features.questions.process_source import Setup
     from gateway.telemetry.metrics import Snapshot
 
 SHARED, OWN = "/shared", "/own"

@@ -41,20 +41,26 @@ OF_EDGES = {
     "gateway.web.handlers.edge_handlers",
 }
 OF_FILES = {"apsw", "gateway.logs.sqlite"}
-OF_MCP = {"gateway.features.mcp"}
+OF_FEATURES = {
+    f"gateway.features.{name}"
+    for name in (
+        *("compact", "console", "mcp", "models", "origin_auth", "proxies", "runs"),
+        *("subscriptions", "views"),
+    )
+}
 OF_METRICS = {"importlib.metadata", "prometheus_client", "gateway.telemetry.exposition"}
 OF_OPERATORS = {"difflib", "tomlkit", "tomllib"}  # who write settings, and edit files
 OF_OTHERS = {"greenlet", "pydantic", "rich"}  # whom nothing of ours needs, but for what others have
 OF_OUTBOUND = {"gateway.outbound"}
 OF_PURGES = {"gateway.purge.drivers", "gateway.purge.purger"}
 OF_REDIS = {"gateway.logs.redis", "redis"}
-OF_RUNS = {"gateway.features.runs.runs", "headgate.records", "headgate.runs"}
+OF_RUNS = {"headgate.dialects.registry", "headgate.records", "headgate.runs"}
 OF_TOKENS = {"cryptography", "gateway.access.signed_tokens", "joserfc"}
 OF_TRACES = {"opentelemetry"}
 OF_WORKERS = {"gateway.workers"}
 UNNEEDED = OF_COMMANDS | OF_CONSOLE | OF_CREDENTIALS | OF_EDGES | OF_FILES | OF_METRICS
 UNNEEDED |= OF_OPERATORS | OF_OTHERS | OF_PURGES | OF_REDIS | OF_RUNS | OF_TOKENS | OF_TRACES
-UNNEEDED |= OF_MCP | OF_OUTBOUND | OF_WORKERS
+UNNEEDED |= OF_FEATURES | OF_OUTBOUND | OF_WORKERS
 
 
 def telling(origin: str) -> AbstractContextManager[Headgate]:
@@ -112,7 +118,9 @@ def test_a_server_of_an_http_origin_loads_only_the_edge_modules_besides() -> Non
         pytest.param("/metrics", OF_METRICS, id="metrics"),
         pytest.param(
             "/",
-            OF_CONSOLE | {"gateway.access.signed_tokens", "importlib.metadata", "joserfc"},
+            OF_CONSOLE
+            | {"gateway.access.signed_tokens", "importlib.metadata", "joserfc"}
+            | {"gateway.features.console"},
             id="console",
         ),
     ],

@@ -1,40 +1,49 @@
-"""The declarations of features: what they name exists, and routes get what settings ask for."""
+"""The declarations of features: what they name exists, and is loaded by what asks for it first."""
 
 from __future__ import annotations
 
 import pkgutil
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, get_args
 
 import pytest
 
 from gateway.features import kinds
 from gateway.features.kinds import KINDS
-from gateway.features.runs.runs import set_runs
+from gateway.features.on_demand import FeatureOnDemand
+from gateway.features.questions.streams import ListStreams
+from gateway.features.questions.subscriptions import ListSubscriptions, SubscriptionQuery
 from gateway.logs.memory import MemoryLog
 from gateway.protocol.http.paths import MCP, RESERVED
 from gateway.routes.feature import RouteFeature
+from gateway.settings import Route
 from tests.streams.shared_log import SharedLog
-from tests.support.serving import PREFIX, serving
+from tests.support.serving import PREFIX, get, put, serving
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from gateway.features.kinds.declaration import FeatureKind
     from gateway.logs.contract import Log
-    from gateway.routes.setup import RouteSetup
     from gateway.streams.route import HostedRoute
+    from tests.support.serving import Serving
 
-OF_EACH = {"console", "compact", "views"}
+ON_DEMAND = {"console", "compact", "views", "subscriptions"}
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
-def test_each_function_that_a_kind_of_feature_names_exists(kind: FeatureKind) -> None:
-    names = (
-        *(kind.of_log, kind.of_origin, kind.check, kind.requests),
-        *(kind.answer, kind.routes),
-    )
-    assert any(names)
-    assert all(callable(pkgutil.resolve_name(name)) for name in names if name)
+def test_what_a_kind_of_feature_names_exists_and_is_as_the_kind_says(kind: FeatureKind) -> None:
+    functions = [kind.of_log, kind.of_origin, kind.check, kind.requests, kind.answer]
+    functions += [kind.routes, kind.stored]
+    found = [pkgutil.resolve_name(name) for name in functions if name]
+    assert found
+    assert all(callable(one) for one in found)
     assert bool(kind.questions) == bool(kind.answer)
+    # What is stored is in a log, which a route to an HTTP origin has not.
+    origin = Route(prefix="/origin", origin="http://127.0.0.1:9")
+    assert not (kind.stored and kind.is_on_demand(origin))
+    assert not kind.questions or get_args(pkgutil.resolve_name(kind.questions))
+    names = [it.name for it in KINDS]
+    assert all(names.index(name) < names.index(kind.name) for name in kind.needs)
 
 
 def test_each_module_that_declares_a_kind_of_feature_is_in_the_order_of_kinds() -> None:
@@ -44,36 +53,50 @@ def test_each_module_that_declares_a_kind_of_feature_is_in_the_order_of_kinds() 
 
 
 @pytest.mark.parametrize(
-    ("log", "settings", "names"),
+    ("log", "settings", "loaded"),
     [
-        (MemoryLog, {}, OF_EACH | {"subscriptions"}),
-        (SharedLog, {}, OF_EACH),  # it stores no documents
-        (MemoryLog, {"runs": True}, OF_EACH | {"subscriptions", "runs"}),
-        (MemoryLog, {"mcp_events": True}, OF_EACH | {"subscriptions", "mcp"}),
+        (MemoryLog, {}, set()),
+        (MemoryLog, {"runs": True}, {"console", "runs"}),
+        (MemoryLog, {"mcp_events": True}, {"subscriptions", "mcp"}),
+        (SharedLog, {"mcp_events": True}, {"mcp"}),  # it stores no documents
     ],
-    ids=["by-default", "without-documents", "runs", "mcp"],
+    ids=["by-default", "runs", "mcp", "without-documents"],
 )
-async def test_a_route_has_the_features_that_its_log_and_settings_allow(
-    log: type[Log], settings: dict[str, bool], names: set[str]
+async def test_a_route_loads_the_features_that_its_settings_ask_for(
+    log: type[Log], settings: dict[str, bool], loaded: set[str]
 ) -> None:
     async with serving(log(), own=settings) as gateway:
         route = gateway.route
-        assert set(route.features) == names
-        assert all(isinstance(it, RouteFeature) for it in route.features.values())
+        assert loaded_by(route) == loaded
+        assert set(route.features) | {"subscriptions"} == ON_DEMAND | loaded
         for path, owner in ((f"{RESERVED}/jwks.json", "subscriptions"), (MCP, "mcp"), ("s", "")):
-            place = gateway.routes.find_place(f"{PREFIX}/{path}") if owner in names else None
-            assert (place and place.control) is route.features.get(owner)
+            place = gateway.routes.find_place(f"{PREFIX}/{path}") if owner in loaded else None
+            assert (place and place.control) is (route.features[owner] if place else None)
 
 
-def called_by(route: HostedRoute) -> list[object]:
-    """What a route calls with each append, and with each change of another kind."""
-    return [*route.writes.observers, *route.lifecycle.observers]
+USES: tuple[tuple[str, Callable[[Serving], Awaitable[Any]]], ...] = (
+    ("compact", lambda it: it.ask(get("s?offset=-1&view=compact"))),
+    ("views", lambda it: it.ask(get("s?offset=-1&view=text&live=sse"))),
+    ("subscriptions", lambda it: it.ask(get(f"{PREFIX}/{RESERVED}/jwks.json"))),
+    ("subscriptions", lambda it: it.inspector.answer(ListSubscriptions(SubscriptionQuery()))),
+    ("console", lambda it: it.inspector.answer(ListStreams(PREFIX))),
+)
 
 
-async def test_runs_that_are_turned_off_take_no_part_in_writes() -> None:
-    off = cast("RouteSetup", SimpleNamespace(route=SimpleNamespace(runs=False)))
-    async with serving(own={"runs": True}) as gateway:
-        route = gateway.route
-        assert len(called_by(route)) == 2
-        set_runs(route, off)
-        assert called_by(route) == []
+@pytest.mark.parametrize(("name", "use"), USES, ids=lambda it: it if isinstance(it, str) else "")
+async def test_the_first_use_loads_a_feature_and_no_other(
+    name: str, use: Callable[[Serving], Awaitable[Any]]
+) -> None:
+    async with serving() as gateway:
+        await gateway.ask(put("s", "Stream-Closed: true"))
+        assert loaded_by(gateway.route) == set()
+        await use(gateway)
+        assert loaded_by(gateway.route) == {name}
+        feature, kind = gateway.route.features[name], next(it for it in KINDS if it.name == name)
+        assert (feature.control, feature.views) == (kind.control, kind.views)
+
+
+def loaded_by(route: HostedRoute) -> set[str]:
+    """Return the names of the features of a route that are loaded."""
+    assert all(isinstance(it, RouteFeature) for it in route.features.values())
+    return {name for name, it in route.features.items() if not isinstance(it, FeatureOnDemand)}

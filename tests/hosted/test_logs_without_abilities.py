@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.features.console.inspected_streams import streams_of
-from gateway.features.questions.contract import AnswerFailure
+from gateway.features.questions.contract import AnswerFailure, PeerMetrics, ShareMetrics
 from gateway.features.questions.streams import ListStreams, StreamDescription, StreamOrder
 from gateway.logs.contract import Log
 from gateway.logs.memory import MemoryLog
@@ -75,7 +75,8 @@ async def test_a_log_without_abilities_stores_serves_and_counts_a_stream() -> No
         assert numbers["headgate_streams_created_total"] == 1
         assert "headgate_commit_appends" not in numbers
         assert gateway.route.notes() == {}
-        assert await streams_of(gateway.route).share_figures("here", "{}") == {}
+        answer = await gateway.inspector.answer(ShareMetrics("here", "{}"))
+        assert answer == PeerMetrics({})
 
 
 @pytest.mark.parametrize("order", ["name", "size"])

@@ -17,7 +17,7 @@ from gateway.features.subscriptions.shared.subscriptions import SharedSubscripti
 from gateway.features.subscriptions.state.configuration import SubscriptionConfiguration
 from gateway.features.subscriptions.state.owners import SubscriptionOwner
 from gateway.features.subscriptions.state.subscription import DurableSubscription
-from gateway.features.subscriptions.subscription_handlers import subscriptions_of
+from gateway.features.subscriptions.subscription_handlers import SubscriptionsOfRoute
 from gateway.logs.redis.connector import RedisSettings
 from gateway.logs.redis.log import RedisLog
 from gateway.settings.log_kinds.redis import parse_redis
@@ -76,6 +76,13 @@ async def receiver(**attributes: Any) -> AsyncIterator[Receiver]:
         yield made
 
 
+def subscriptions_of(route: StreamRoute) -> RouteSubscriptions | SharedSubscriptions:
+    """Return the subscriptions of a route, loaded but perhaps not open."""
+    feature = route.features["subscriptions"].loaded()
+    assert isinstance(feature, SubscriptionsOfRoute)
+    return feature.subscriptions
+
+
 class Subscribed:
     """A gateway, and requests to its subscriptions."""
 
@@ -84,9 +91,7 @@ class Subscribed:
         self.gateway = gateway
         route = route or gateway.route
         self.prefix = route.prefix
-        subscriptions = subscriptions_of(route)
-        assert isinstance(subscriptions, RouteSubscriptions | SharedSubscriptions)
-        self.subscriptions = subscriptions
+        self.subscriptions = subscriptions_of(route)
 
     @property
     def engine(self) -> RouteSubscriptions:

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, NoReturn
 from gateway.errors import LogUnavailable
 from gateway.features.subscriptions import engine
 from gateway.features.subscriptions.engine import SoleLogSubscriptions
-from gateway.features.subscriptions.subscription_handlers import subscriptions_of
 from gateway.logs.sqlite.log import SqliteLog
-from tests.subscriptions.receivers import Subscribed, ends_of, subscribed
+from tests.subscriptions.receivers import Subscribed, ends_of, subscribed, subscriptions_of
 from tests.support.serving import serving
 
 if TYPE_CHECKING:

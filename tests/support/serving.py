@@ -11,8 +11,8 @@ from gateway import app
 from gateway.access.authorities import Authorities
 from gateway.access.contract import OPEN
 from gateway.edge.route import EdgeRoute
-from gateway.features.console.inspector import Inspector
-from gateway.features.kinds import set_features
+from gateway.features.composition import set_features
+from gateway.features.inspector import Inspector
 from gateway.logs.memory import MemoryLog
 from gateway.protocol.cache_headers import Freshness
 from gateway.routes.router import Router

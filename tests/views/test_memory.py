@@ -33,7 +33,7 @@ WORDS = [f"word {number:03d} of many. " * 3 for number in range(100)]
 
 def store_of(gateway: Serving, max_bytes: int) -> RenderingStore:
     """Return the memory of a route's views, with this bound from now on."""
-    views = gateway.route.feeds.views
+    views = gateway.route.features["views"].loaded()
     assert isinstance(views, RouteViews)
     views.store.max_bytes = max_bytes
     return views.store

@@ -35,7 +35,7 @@ async def test_a_long_closed_stream_is_sent_while_it_is_rendered(
 ) -> None:
     records = chat_completion(["word "] * 2000)
     async with serving(max_append=8 << 20, max_pending_appends=16 << 20) as gateway:
-        views = gateway.route.feeds.views
+        views = gateway.route.features["views"].loaded()
         assert isinstance(views, RouteViews)
         views.store.max_bytes = 1 << 20
         await written(gateway, [b"".join(records)])

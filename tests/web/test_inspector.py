@@ -10,7 +10,7 @@ from typing_extensions import override
 from gateway import app
 from gateway.access.authorities import Authorities
 from gateway.errors import LogUnavailable
-from gateway.features.console.inspector import SHARE_S, Inspector
+from gateway.features.inspector import SHARE_S, Inspector
 from gateway.features.questions.contract import PeerMetrics, ShareMetrics
 from gateway.features.redis.figures import instances
 from gateway.routes.router import Router

@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from gateway.features.console.contract import Health
+from gateway.features.questions.process_source import Health
 from gateway.settings import Settings
 from gateway.telemetry.metrics import Sample, counter, least
 from gateway.workers.channel import (

@@ -6,7 +6,7 @@ import asyncio
 import socket
 from typing import TYPE_CHECKING, cast
 
-from gateway.features.console.contract import Health
+from gateway.features.questions.process_source import Health
 from gateway.workers import worker
 from gateway.workers.channel import (
     LOOK,

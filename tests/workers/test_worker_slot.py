@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 from structlog.testing import capture_logs
 
-from gateway.features.console.contract import Health
+from gateway.features.questions.process_source import Health
 from gateway.runtime.write_journal import share_memory
 from gateway.settings import Settings
 from gateway.workers import worker_slot

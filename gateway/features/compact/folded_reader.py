@@ -11,6 +11,7 @@ from typing_extensions import override
 from gateway.background import at_once
 from gateway.features.compact.folding import VERSION, fold
 from gateway.protocol.streams.chunks import FOLDED_BYTES, Chunk, boundary
+from gateway.protocol.views import COMPACT
 from gateway.routes.feature import RouteFeature
 from gateway.runtime.single_flight import SingleFlight
 from gateway.store import CacheEntry, Store
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from gateway.streams.route import HostedRoute
     from gateway.telemetry.metrics import Metric, Sample
 
-NAME = "compact"  # of the feature
 # Folded chunks in memory: those of 400 answers of 38,000 deltas. Others are folded again.
 MEMO_BYTES = 64 << 20
 EVENT_BYTES = 120  # of an event besides its data
@@ -57,16 +57,18 @@ class FoldedPart(CacheEntry):
 class FoldedReader(ChunkReader, RouteFeature):
     """The folded chunks of a route; each chunk of the log is folded once, until it changes."""
 
+    views = (COMPACT,)
     fold_version = VERSION
     longest_round = LONGEST_FOLDED_ROUND
 
-    def __init__(self, route: HostedRoute) -> None:
+    def __init__(self, route: HostedRoute, _made: RouteSetup) -> None:
         super().__init__(route.table)
         self.parts: Store[FoldedPart] = Store(MEMO_BYTES)
         self.reader = route.reads.reader
         self._prefix = route.prefix
         self._clock = route.clock
         self._folds: SingleFlight[FoldedPart] = SingleFlight()
+        route.feeds.fold_by(self, self.parts)
 
     @property
     def started_folds(self) -> int:
@@ -131,16 +133,9 @@ METRICS: dict[Metric, Callable[[FoldedReader], float]] = {
 }
 
 
-def set_folded(route: HostedRoute, _made: RouteSetup) -> None:
-    """Have the chunks of a route folded for the views that ask for that."""
-    if NAME not in route.features:
-        reader = route.features[NAME] = FoldedReader(route)
-        route.feeds.fold_by(reader, reader.parts)
-
-
 def folded_reader_of(route: HostedRoute) -> FoldedReader:
     """Return the reader of a route's folded chunks."""
-    reader = route.features[NAME]
+    reader = route.features["compact"].loaded()
     assert isinstance(reader, FoldedReader), "each route to a log has it"
     return reader
 

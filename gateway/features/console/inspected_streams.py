@@ -8,7 +8,7 @@ from gateway.errors import NotOffered
 from gateway.routes.feature import RouteFeature
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+    from collections.abc import AsyncIterator, Callable, Iterable
 
     from multidict import MultiMapping
 
@@ -73,13 +73,6 @@ class InspectedStreams(RouteFeature):
         """Set limits of one stream. By default raises NotOffered: an origin decides."""
         raise NotOffered("the server there decides what it keeps: change the limits there")
 
-    async def share_figures(self, instance: str, figures: str) -> Mapping[str, str]:  # noqa: ARG002 - for logs that are shared
-        """Store a gateway's figures for the others that share the log; return theirs, by instance.
-
-        By default the log of a route is shared by none.
-        """
-        return {}
-
 
 class ListedRuns(RouteFeature):
     """The runs of a route, which has them as its feature RUNS."""
@@ -91,6 +84,6 @@ class ListedRuns(RouteFeature):
 
 def streams_of(route: StreamRoute) -> InspectedStreams:
     """Return the streams of a route to a log or to an HTTP origin, for the console."""
-    feature = route.features[NAME]
+    feature = route.features[NAME].loaded()
     assert isinstance(feature, InspectedStreams), "its kind makes nothing else"
     return feature

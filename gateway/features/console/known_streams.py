@@ -15,7 +15,7 @@ from typing_extensions import override
 
 from gateway.errors import NotOffered, StreamNotFound
 from gateway.features.console import edge_steps
-from gateway.features.console.inspected_streams import NAME, InspectedStreams, RoutedFeed
+from gateway.features.console.inspected_streams import InspectedStreams, RoutedFeed
 from gateway.features.console.name_search import name_test
 from gateway.features.console.reader_states import readers_by_mode
 from gateway.features.questions.after import decode_after, encode_after
@@ -46,7 +46,7 @@ Skip = Annotated[int, msgspec.Meta(ge=0, le=10**9)]
 class KnownStreams(InspectedStreams):
     """A view of the streams that a route follows or has in its cache, for the console."""
 
-    def __init__(self, route: EdgeRoute) -> None:
+    def __init__(self, route: EdgeRoute, _made: RouteSetup) -> None:
         self._route = route
         self._above = f"{route.prefix}/"
         self._followed = route.feeds.table
@@ -181,9 +181,3 @@ def _how_followed(streams: Sequence[FollowedStream]) -> str:
     if lost:
         return f"yes, but the origin fails: {lost[0]}"
     return "yes" if len(streams) == 1 else f"yes, {len(streams)} times: some readers have their own"
-
-
-def set_streams(route: EdgeRoute, _made: RouteSetup) -> None:
-    """Let the console ask about the streams of a route that this process knows."""
-    if NAME not in route.features:
-        route.features[NAME] = KnownStreams(route)

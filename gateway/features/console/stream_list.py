@@ -19,12 +19,11 @@ from typing_extensions import override
 from gateway.errors import BadRequest, HeadgateError
 from gateway.features.console import hosted_steps
 from gateway.features.console.description import described
-from gateway.features.console.inspected_streams import NAME, InspectedStreams, RoutedFeed
+from gateway.features.console.inspected_streams import InspectedStreams, RoutedFeed
 from gateway.features.console.name_search import glob_beginning, name_test
 from gateway.features.console.size_survey import SizeSurvey
 from gateway.features.questions.after import decode_after, encode_after
 from gateway.features.questions.streams import LARGEST_PAGE, StreamPage, StreamRow
-from gateway.features.redis.store import store_of
 from gateway.logs.contract import listing_of
 from gateway.protocol.lifecycle import present
 from gateway.protocol.streams.offsets import parse_offset
@@ -37,7 +36,6 @@ if TYPE_CHECKING:
         Generator,
         Iterable,
         Iterator,
-        Mapping,
         Sequence,
     )
 
@@ -65,7 +63,7 @@ AT_ONCE = 500  # active streams looked at in one turn: less than a millisecond
 class StreamList(InspectedStreams):
     """The streams of a route to a log."""
 
-    def __init__(self, route: HostedRoute) -> None:
+    def __init__(self, route: HostedRoute, _made: RouteSetup) -> None:
         self._route = route
         self._table = table = route.table
         self.survey = SizeSurvey(table.log, table.clock.wall)
@@ -112,14 +110,6 @@ class StreamList(InspectedStreams):
     @override
     async def set_limits(self, name: str, changes: LimitChanges) -> None:
         await self._route.lifecycle.set_limits(name, changes)
-
-    @override
-    async def share_figures(self, instance: str, figures: str) -> Mapping[str, str]:
-        if (store := store_of(self._table.log)) is None:
-            return {}
-        from gateway.features.redis import figures as shared
-
-        return await shared.share_figures(store, instance, figures)
 
     async def _by_name(self, prefix: str, after: str, limit: int) -> StreamPage:
         listing = listing_of(self._table.log)
@@ -242,12 +232,6 @@ def rate_of(active: ActiveStream) -> float:
     """Return the appends per second through this process in the last minute."""
     rate = active.rate
     return 0.0 if rate is None else rate.per_second(perf_counter())
-
-
-def set_streams(route: HostedRoute, _made: RouteSetup) -> None:
-    """Let the console ask about the streams of a route."""
-    if NAME not in route.features:
-        route.features[NAME] = StreamList(route)
 
 
 def _ends_at(state: StreamState, now: ClockReading) -> float | None:

@@ -173,6 +173,17 @@ class HoldsDocuments(Protocol):
     documents: dict[str, bytes] | None
 
 
+async def has_documents(log: Log) -> bool:
+    """Return whether documents are stored in a log, or may be by other processes.
+
+    Raises LogUnavailable.
+    """
+    documents = documents_in(log)
+    if documents is None:
+        return False
+    return log.sharing is not None or bool(await documents.read("", 1))
+
+
 def documents_in(log: Log) -> Documents | None:
     """Return the documents of a log; None if it stores none."""
     if isinstance(log, HoldsDocuments):

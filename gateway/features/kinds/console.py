@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from gateway.features.kinds.declaration import FeatureKind
+from gateway.features.kinds.declaration import FeatureKind, always
 
 KIND = FeatureKind(
     name="console",
-    of_log="gateway.features.console.stream_list:set_streams",
-    of_origin="gateway.features.console.known_streams:set_streams",
+    of_log="gateway.features.console.stream_list:StreamList",
+    of_origin="gateway.features.console.known_streams:KnownStreams",
+    is_on_demand=always,
 )

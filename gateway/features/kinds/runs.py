@@ -7,5 +7,6 @@ from gateway.features.kinds.declaration import FeatureKind
 KIND = FeatureKind(
     name="runs",
     is_wanted=lambda route: route.runs,
-    of_log="gateway.features.runs.runs:set_runs",  # imports parts of the client library
+    of_log="gateway.features.runs.runs:RouteRuns",  # imports parts of the client library
+    needs=("console",),  # which lists the streams among which the runs are
 )

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from typing import get_args
-
 from gateway.command_declaration import CommandDeclaration
 from gateway.features.kinds.declaration import FeatureKind
-from gateway.features.questions.subscriptions import SubscriptionQuestion
+from gateway.protocol.http.paths import RESERVED
 
 KIND = FeatureKind(
     name="subscriptions",
     is_wanted=lambda route: not route.is_http or bool(route.subscriptions),
-    of_log="gateway.features.subscriptions.setup:set_subscriptions",
-    questions=get_args(SubscriptionQuestion),
+    of_log="gateway.features.subscriptions.setup:subscriptions_in_log",
+    of_origin="gateway.features.subscriptions.origins.setup:subscriptions_of_origin",
+    is_on_demand=lambda route: not route.is_http,
+    control=RESERVED,
+    stored="gateway.features.delivery.documents:has_documents",
+    questions="gateway.features.questions.subscriptions:SubscriptionQuestion",
     answer="gateway.features.subscriptions.subscription_handlers:answer_operator",
-    of_origin="gateway.features.subscriptions.origins.setup:set_subscriptions",
     commands=(
         CommandDeclaration(
             "stream",

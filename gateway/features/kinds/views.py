@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
-from gateway.features.kinds.declaration import FeatureKind
+from gateway.features.kinds.declaration import FeatureKind, always
+from gateway.protocol.views import RENDERED
 
-KIND = FeatureKind(name="views", of_log="gateway.features.views.route_views:set_views")
+KIND = FeatureKind(
+    name="views",
+    of_log="gateway.features.views.route_views:RouteViews",
+    is_on_demand=always,
+    views=RENDERED,
+)

@@ -10,7 +10,7 @@ from typing_extensions import override
 
 from gateway.errors import BadRequest, StreamGone
 from gateway.features.decoded import stored_messages
-from gateway.features.mcp.mcp_requests import set_events
+from gateway.features.mcp.mcp_requests import events_of
 from gateway.features.mcp.reading import (
     EventEnd,
     EventPage,
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from gateway.features.mcp.event_types import EventType
+    from gateway.features.mcp.mcp_requests import EventsOfRoute
     from gateway.features.mcp.reading import McpEvent
     from gateway.features.subscriptions.state.subscription import StreamLink
     from gateway.features.subscriptions.streams import StreamView
@@ -209,6 +210,6 @@ def closing_event(event: EventType, state: StreamState) -> McpEvent:
     return end_event(event, state.path, EventEnd(named, offset, at, cursor_at(state, at)))
 
 
-def set_events_of_log(route: HostedRoute, made: RouteSetup) -> None:
-    """Set up the events of a route to a log of our own. Raises StartError at a start."""
-    set_events(route, made, lambda: HostedEventReader(route))
+def events_of_log(route: HostedRoute, made: RouteSetup) -> EventsOfRoute | None:
+    """Return the events of a route to a log of our own. Raises StartError at a start."""
+    return events_of(route, made, lambda: HostedEventReader(route))

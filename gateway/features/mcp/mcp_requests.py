@@ -48,11 +48,12 @@ if TYPE_CHECKING:
 
     from gateway.access.principal import Principal
     from gateway.edge.route import EdgeRoute
+    from gateway.features.mcp.event_types import EventType
     from gateway.features.mcp.reading import EventReader
     from gateway.routes.contract import StreamRoute
     from gateway.routes.services import Services
     from gateway.routes.setup import RouteSetup
-    from gateway.settings import Route as RouteSettings
+    from gateway.settings import Route
     from gateway.streams.route import HostedRoute
     from gateway.web.requests.request import Request
 
@@ -63,13 +64,10 @@ _STREAM_LINES = responses.event_stream("text/plain", private=True).fields.encode
 ACCEPTED = RouteAnswer.of(responses.Response(202, _FIELDS), cache_status.BYPASS)
 
 
-NAME = "mcp"
-
-
 class EventsOfRoute(RouteFeature):
     """The events of one route for hosts of MCP, and what answers at the path where they connect."""
 
-    control_mark = f"/{MCP}"
+    control = MCP
     no_stream = "this is where the route takes MCP, and no stream"
     entrance = Entrance(
         "mcp",
@@ -93,8 +91,13 @@ class EventsOfRoute(RouteFeature):
     def drain(self) -> None:
         self.events.end_streams()
 
-    def end(self) -> None:
-        """End the events of a route that goes on without them."""
+    @override
+    def renew(self, made: RouteSetup) -> None:
+        if (types := read_types(made)) is not None:
+            self.events.renew(types)
+
+    @override
+    async def close(self) -> None:
         self.events.close()
         if self._subscriptions is not None:
             del self._subscriptions.elsewhere[MCP]
@@ -210,34 +213,32 @@ def _answer(document: object, status: int) -> RouteAnswer:
     return RouteAnswer.of(responses.Response(status, _JSON_FIELDS, body), cache_status.BYPASS)
 
 
-def check_events(settings: RouteSettings) -> None:
+def check_events(settings: Route) -> None:
     """Raise StartError if the file of event types is malformed."""
     if settings.mcp_events_file:
         event_types(settings.mcp_events_file)
 
 
-def set_events(
-    route: HostedRoute | EdgeRoute, made: RouteSetup, make_reader: Callable[[], EventReader]
-) -> None:
-    """Give a route its events for hosts of MCP, if the settings say so.
+def read_types(made: RouteSetup) -> dict[str, EventType] | None:
+    """Return the event types of a route. Raises StartError at a start.
 
-    Raises StartError at a start. At a reload the file was checked a moment ago: if that is no
-    longer true, the events stay as they are.
+    At a reload the file was checked a moment ago: if that is no longer true, None is returned, and
+    the events stay as they are.
     """
-    feature, settings = route.features.get(NAME), made.route
     try:
-        types = event_types(settings.mcp_events_file) if settings.mcp_events else None
+        return event_types(made.route.mcp_events_file)
     except StartError as refusal:
         if not made.is_reload:
             raise
-        log.error("mcp_events.file_refused", route=route.prefix, reason=refusal.detail)
-        return
-    if isinstance(feature, EventsOfRoute):
-        if types is None:
-            feature.end()
-            del route.features[NAME]
-        else:
-            feature.events.renew(types)
-    elif types is not None:
-        events = RouteEvents(route, make_reader(), types, made.services.limits)
-        route.features[NAME] = EventsOfRoute(route, events, made.services)
+        log.error("mcp_events.file_refused", route=made.route.prefix, reason=refusal.detail)
+        return None
+
+
+def events_of(
+    route: HostedRoute | EdgeRoute, made: RouteSetup, make_reader: Callable[[], EventReader]
+) -> EventsOfRoute | None:
+    """Return the events of a route for hosts of MCP. Raises StartError at a start."""
+    if (types := read_types(made)) is None:
+        return None
+    events = RouteEvents(route, make_reader(), types, made.services.limits)
+    return EventsOfRoute(route, events, made.services)

@@ -18,7 +18,7 @@ from gateway.errors import (
     StreamGone,
     StreamNotFound,
 )
-from gateway.features.mcp.mcp_requests import set_events
+from gateway.features.mcp.mcp_requests import events_of
 from gateway.features.mcp.origin_pages import (
     LatestBatch,
     OriginBatch,
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from gateway.edge.followed.followed_stream import FollowedStream
     from gateway.edge.route import EdgeRoute
     from gateway.features.mcp.event_types import EventType
+    from gateway.features.mcp.mcp_requests import EventsOfRoute
     from gateway.features.subscriptions.state.delivery_state import EventNumbering
     from gateway.features.subscriptions.state.subscription import StreamLink
     from gateway.features.subscriptions.streams import OtherView, StreamView
@@ -390,6 +391,6 @@ def _refuse(status: int, again_s: int | None) -> None:
         raise end.reason from end
 
 
-def set_events_of_origin(route: EdgeRoute, made: RouteSetup) -> None:
-    """Set up the events of a route to an HTTP origin. Raises StartError at a start."""
-    set_events(route, made, lambda: OriginEventReader(route, made.services.limits))
+def events_of_origin(route: EdgeRoute, made: RouteSetup) -> EventsOfRoute | None:
+    """Return the events of a route to an HTTP origin. Raises StartError at a start."""
+    return events_of(route, made, lambda: OriginEventReader(route, made.services.limits))

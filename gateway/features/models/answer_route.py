@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from gateway.access.contract import RouteAccess
     from gateway.features.models.provider.requests import AnswerProvider
     from gateway.features.models.running import RunningAnswers
+    from gateway.routes.feature import RouteFeature
     from gateway.routes.services import Services
     from gateway.runtime.write_journal import Write
     from gateway.settings import ModelSettings, ProxySettings
@@ -62,7 +63,7 @@ class AnswerRoute(StreamRoute):
             running,
             services.clock,
         )
-        self.features = {RUNS: self.answers.listed}
+        self.features: dict[str, RouteFeature] = {RUNS: self.answers.listed}
         self._upkeep = AnswerUpkeep(self.answers, running)
 
     def prepare(self, access: RouteAccess, most_accounts: int) -> None:

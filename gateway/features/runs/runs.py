@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
-from gateway.features.console.inspected_streams import RUNS, ListedRuns, streams_of
+from gateway.features.console.inspected_streams import ListedRuns, streams_of
 from gateway.features.console.stream_list import StreamList
 from gateway.features.runs import run_table
 from gateway.features.runs.run_list import RunList
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gateway.features.questions.runs import ListRuns, RunPage
-    from gateway.routes.services import Services
     from gateway.routes.setup import RouteSetup
     from gateway.streams.route import HostedRoute
     from gateway.telemetry.metrics import Sample
@@ -25,7 +24,9 @@ if TYPE_CHECKING:
 class RouteRuns(ListedRuns):
     """The runs of one route."""
 
-    def __init__(self, route: HostedRoute, services: Services) -> None:
+    def __init__(self, route: HostedRoute, made: RouteSetup) -> None:
+        services = made.services
+        self._route = route
         self._prefix = route.prefix
         self._table = RunTable(
             route.prefix, services.clock, services.tracer, is_shared=route.table.is_shared
@@ -35,11 +36,6 @@ class RouteRuns(ListedRuns):
         self._list = RunList(route.table, streams, self._table)
         route.writes.observers.append(self._table.on_stored)
         route.lifecycle.observers.append(self._table.on_settled)
-
-    def detach(self, route: HostedRoute) -> None:
-        """Take no more part in the writes of the route."""
-        route.writes.observers.remove(self._table.on_stored)
-        route.lifecycle.observers.remove(self._table.on_settled)
 
     @override
     async def page(self, question: ListRuns) -> RunPage:
@@ -51,14 +47,6 @@ class RouteRuns(ListedRuns):
 
     @override
     async def close(self) -> None:
+        self._route.writes.observers.remove(self._table.on_stored)
+        self._route.lifecycle.observers.remove(self._table.on_settled)
         await self._list.close()
-
-
-def set_runs(route: HostedRoute, made: RouteSetup) -> None:
-    """Give a route its runs, if the settings say that there are some."""
-    runs = route.features.get(RUNS)
-    if isinstance(runs, RouteRuns) and not made.route.runs:
-        del route.features[RUNS]  # the reads under way for the dashboard end by themselves
-        runs.detach(route)
-    elif runs is None and made.route.runs:
-        route.features[RUNS] = RouteRuns(route, made.services)

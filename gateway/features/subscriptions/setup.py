@@ -14,7 +14,7 @@ from gateway.features.subscriptions.shared.log_streams import (
 )
 from gateway.features.subscriptions.shared.subscriptions import SharedSubscriptions
 from gateway.features.subscriptions.state.owners import OwnerAccess
-from gateway.features.subscriptions.subscription_handlers import NAME, SubscriptionsOfRoute
+from gateway.features.subscriptions.subscription_handlers import SubscriptionsOfRoute
 
 if TYPE_CHECKING:
     from gateway.features.delivery.documents import Documents
@@ -22,16 +22,14 @@ if TYPE_CHECKING:
     from gateway.streams.route import HostedRoute
 
 
-def set_subscriptions(route: HostedRoute, made: RouteSetup) -> None:
-    """Give a route its subscriptions if its log can store some, or let them follow new settings."""
+def subscriptions_in_log(route: HostedRoute, made: RouteSetup) -> SubscriptionsOfRoute | None:
+    """Return the subscriptions of a route; None if its log cannot store any."""
+    if (documents := documents_in(route.table.log)) is None:
+        return None
     rules = SubscriptionRules.of(made.settings)
-    feature, documents = route.features.get(NAME), documents_in(route.table.log)
-    if isinstance(feature, SubscriptionsOfRoute):
-        feature.subscriptions.renew(rules)
-    elif documents is not None:
-        rights = OwnerAccess(lambda: route.access.guard, made.services.bans)
-        subscriptions = _subscriptions(route, documents, rules, rights)
-        route.features[NAME] = SubscriptionsOfRoute(route, subscriptions, made.services)
+    rights = OwnerAccess(lambda: route.access.guard, made.services.bans)
+    subscriptions = _subscriptions(route, documents, rules, rights)
+    return SubscriptionsOfRoute(route, subscriptions, made.services)
 
 
 def _subscriptions(

@@ -16,6 +16,7 @@ from gateway.features.subscriptions.control_requests import (
     refusal_response,
     with_refusals,
 )
+from gateway.features.subscriptions.engine import SubscriptionRules
 from gateway.features.subscriptions.errors import SubscriptionRefused
 from gateway.features.subscriptions.shared import mail
 from gateway.features.subscriptions.shared.relay import is_claim
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from gateway.logs.contract import Log
     from gateway.routes.contract import StreamRoute
     from gateway.routes.services import Services
+    from gateway.routes.setup import RouteSetup
     from gateway.telemetry.metrics import Sample
     from gateway.web.requests.request import ClientConnection
 
@@ -59,8 +61,7 @@ class SubscriptionsOfRoute(RouteFeature):
     `elsewhere` answers what is handed on to control paths of other features, by name.
     """
 
-    control_mark = f"/{RESERVED}"
-    no_stream = f"what is below {RESERVED} is no stream"
+    control = RESERVED
 
     def __init__(
         self,
@@ -79,8 +80,8 @@ class SubscriptionsOfRoute(RouteFeature):
             subscriptions.relay.carry_out = partial(self._carry_out, subscriptions)
 
     @override
-    def has_path(self, name: str) -> bool:
-        return name.split("/", 1)[0] == RESERVED
+    def renew(self, made: RouteSetup) -> None:
+        self.subscriptions.renew(SubscriptionRules.of(made.settings))
 
     @override
     def notes(self) -> dict[str, str | None]:

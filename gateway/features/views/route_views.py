@@ -19,7 +19,7 @@ from gateway.protocol.http import cache_status
 from gateway.protocol.http.header_names import CLOSED, NEXT_OFFSET
 from gateway.protocol.streams.chunks import Chunk
 from gateway.protocol.streams.limits import renew
-from gateway.protocol.views import AI_SDK, END_MARK, SSE, TEXT
+from gateway.protocol.views import AI_SDK, END_MARK, RENDERED, SSE, TEXT
 from gateway.routes.answers import RouteAnswer
 from gateway.routes.feature import RouteFeature
 from gateway.runtime.single_flight import SingleFlight
@@ -30,13 +30,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gateway.features.views.rendering import ViewRendering
-    from gateway.live.source import FeedSettings
     from gateway.protocol.cache_headers import Freshness
     from gateway.protocol.requests import Events, Read
     from gateway.protocol.responses import Response
     from gateway.protocol.streams.state import StreamState
     from gateway.protocol.views import View
-    from gateway.routes.services import Services
     from gateway.routes.setup import RouteSetup
     from gateway.streams.feeds import HostedFeeds
     from gateway.streams.follower import HostedFeed
@@ -90,21 +88,24 @@ LARGEST_SHARE = 8
 class RouteViews(RouteFeature):
     """The views of a route, whose renderings share one memory."""
 
-    def __init__(
-        self, route: HostedRoute, services: Services, settings: FeedSettings, max_response: float
-    ) -> None:
+    views = RENDERED
+
+    def __init__(self, route: HostedRoute, made: RouteSetup) -> None:
         self.store = RenderingStore(STORE_BYTES)
         self._route = route
         self._reader = route.reads.reader
-        self._services = services
+        self._services = made.services
         self._replays = Replays(self._reader, self.store)
         self._whole: SingleFlight[ViewRendering] = SingleFlight()
         self._feeds: dict[HostedFeed, ViewFeed] = {}
-        self._for_events, self._for_text = replace(settings), replace(settings)
-        self.renew(settings, max_response)
+        self._for_events, self._for_text = replace(made.feeds), replace(made.feeds)
+        self.renew(made)
+        route.feeds.views = self
+        route.table.caches.derived.append(self.drop)
 
-    def renew(self, settings: FeedSettings, max_response: float) -> None:
-        """Follow new settings; a response lasts `max_response` seconds at most, 0 for no limit."""
+    @override
+    def renew(self, made: RouteSetup) -> None:
+        settings, max_response = made.feeds, made.route.max_response  # 0 for no limit
         for_events = replace(settings, sse_max_age=max_response or float(YEAR_S))
         renew(self._for_events, for_events)
         renew(self._for_text, replace(for_events, heartbeat=float(YEAR_S)))
@@ -232,14 +233,3 @@ class RouteViews(RouteFeature):
     @override
     def samples(self) -> Iterator[Sample]:
         yield from rendering.samples(self._route.prefix, self.store, self._replays.started_folds)
-
-
-def set_views(route: HostedRoute, made: RouteSetup) -> None:
-    """Give a route its views, or let them follow new settings."""
-    views = route.feeds.views
-    if isinstance(views, RouteViews):
-        views.renew(made.feeds, made.route.max_response)
-    else:
-        views = RouteViews(route, made.services, made.feeds, made.route.max_response)
-        route.feeds.views = route.features["views"] = views
-        route.table.caches.derived.append(views.drop)

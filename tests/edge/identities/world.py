@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from gateway import app
 from gateway.access.authorities import Authorities
-from gateway.features.console.inspector import Inspector
+from gateway.features.inspector import Inspector
 from gateway.logs.memory import MemoryLog
 from gateway.routes.router import Router
 from gateway.settings import RequestLevel, Route, Settings

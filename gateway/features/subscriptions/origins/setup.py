@@ -14,7 +14,7 @@ from gateway.features.subscriptions.origins.shared_origin import (
     SharedOriginSubscriptions,
 )
 from gateway.features.subscriptions.state.owners import OwnerAccess
-from gateway.features.subscriptions.subscription_handlers import NAME, SubscriptionsOfRoute
+from gateway.features.subscriptions.subscription_handlers import SubscriptionsOfRoute
 from gateway.logs.registry import log_for
 
 if TYPE_CHECKING:
@@ -24,16 +24,12 @@ if TYPE_CHECKING:
     from gateway.routes.setup import RouteSetup
 
 
-def set_subscriptions(route: EdgeRoute, made: RouteSetup) -> None:
-    """Give a route its subscriptions, or let them follow new settings."""
-    rules, feature = SubscriptionRules.of(made.settings), route.features.get(NAME)
-    if isinstance(feature, SubscriptionsOfRoute):
-        feature.subscriptions.renew(rules)
-        return
+def subscriptions_of_origin(route: EdgeRoute, made: RouteSetup) -> SubscriptionsOfRoute:
+    """Return the subscriptions of a route, which notes what clients write through it."""
     log = log_for(made.route.subscription_log)
-    subscriptions = _subscriptions(route, log, rules, made)
-    route.features[NAME] = SubscriptionsOfRoute(route, subscriptions, made.services, log)
+    subscriptions = _subscriptions(route, log, SubscriptionRules.of(made.settings), made)
     route.observe(subscriptions)
+    return SubscriptionsOfRoute(route, subscriptions, made.services, log)
 
 
 def _subscriptions(

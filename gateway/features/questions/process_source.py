@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from aiohttp.web_request import BaseRequest
 
-    from gateway.features.console.credential import ConsoleToken
+    from gateway.features.console_token import ConsoleToken
     from gateway.features.questions.contract import Answer, Question
     from gateway.settings import Settings
     from gateway.telemetry.metrics import Snapshot

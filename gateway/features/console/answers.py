@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-import pkgutil
 import re
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from gateway.errors import BadRequest, HeadgateError, StreamNotFound
+from gateway.errors import BadRequest, StreamNotFound
 from gateway.features.console.explain import explain
 from gateway.features.console.inspected_streams import RUNS, ListedRuns, streams_of
 from gateway.features.console.reader_lists import ReaderLists
 from gateway.features.console.token_page import token_page
-from gateway.features.kinds import KINDS
-from gateway.features.questions.contract import (
-    AnswerFailure,
-    ListRefusals,
-    PeerMetrics,
-    RefusalList,
-    ShareMetrics,
-    TakeEvents,
-)
+from gateway.features.questions.contract import ListRefusals, RefusalList
 from gateway.features.questions.readers import (
     ApplyBans,
     EndReaders,
@@ -43,7 +33,7 @@ from gateway.protocol.http.paths import MALFORMED, MAX_PATH_BYTES, canonical_par
 from gateway.telemetry.event_journal import JOURNAL
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from gateway.access.authorities import Authorities
     from gateway.features.questions.contract import Answer, Question
@@ -53,16 +43,12 @@ if TYPE_CHECKING:
     from gateway.routes.contract import StreamRoute
     from gateway.routes.router import Router
     from gateway.routes.services import Services
-    from gateway.telemetry.event_journal import ProcessEvents
-
-# Seconds for each log; shorter than the console's wait, so that other logs' figures still arrive.
-SHARE_S = 1.5
 
 _CUT = re.compile(r"%[0-9A-Fa-f]?\Z")  # the beginning of a character that is percent-encoded
 
 
-class Inspector:
-    """The answers of a process with some routes to the console's questions."""
+class ConsoleAnswers:
+    """The answers of a process about its streams, readers, runs, tokens and refusals."""
 
     def __init__(
         self,
@@ -90,22 +76,11 @@ class Inspector:
             ApplyBans: readers.apply_bans,
             ListTokens: self._list_tokens,
             ListRefusals: self._list_refusals,
-            ShareMetrics: self._share,
-            TakeEvents: self._take_events,
         }
 
     async def answer(self, question: Question) -> Answer:
-        """Return the answer, or an AnswerFailure with the reason. Never raises HeadgateError."""
-        answer = self._answers.get(type(question), self._ask_feature)
-        try:
-            return await answer(question)
-        except HeadgateError as refusal:
-            return AnswerFailure(refusal.status, refusal.detail)
-
-    async def _ask_feature(self, question: Question) -> Answer:
-        kind = next(kind for kind in KINDS if isinstance(question, kind.questions))
-        found: Answer = await pkgutil.resolve_name(kind.answer)(self._routes, question)
-        return found
+        """Return the answer. Raises HeadgateError."""
+        return await self._answers[type(question)](question)
 
     async def _list_streams(self, question: ListStreams) -> StreamPage:
         prefix = _canonical_beginning(question.name_prefix)
@@ -135,30 +110,11 @@ class Inspector:
     async def _list_refusals(self, _: ListRefusals) -> RefusalList:
         return RefusalList(self._services.refusals.listed())
 
-    async def _take_events(self, question: TakeEvents) -> ProcessEvents:
-        return JOURNAL.events_after(question.after.get(JOURNAL.process, 0))
-
-    async def _share(self, question: ShareMetrics) -> PeerMetrics:
-        """Return the figures that other gateways left in the logs of all routes."""
-        found = await asyncio.gather(*(_shared(route, question) for route in self._routes))
-        known = [one for one in found if one is not None]
-        figures = {name: value for one in known for name, value in one.items()}
-        return PeerMetrics(figures, is_whole=len(known) == len(found))
-
     def _route(self, prefix: str) -> StreamRoute:
         for route in self._routes:
             if route.prefix == prefix:
                 return route
         raise StreamNotFound(f"no route has the prefix {prefix}")
-
-
-async def _shared(route: StreamRoute, question: ShareMetrics) -> Mapping[str, str] | None:
-    """Return the figures that other processes left in this route's log; None if it is down."""
-    try:
-        async with asyncio.timeout(SHARE_S):
-            return await streams_of(route).share_figures(question.instance, question.figures)
-    except (HeadgateError, TimeoutError):
-        return None  # the log's health shows that it cannot be reached
 
 
 def _canonical_beginning(raw: str) -> str:
