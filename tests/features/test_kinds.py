@@ -83,7 +83,7 @@ USES: tuple[tuple[str, Callable[[Serving], Awaitable[Any]]], ...] = (
 )
 
 
-@pytest.mark.parametrize(("name", "use"), USES, ids=lambda it: it if isinstance(it, str) else "")
+@pytest.mark.parametrize(("name", "use"), USES, ids=range(len(USES)))
 async def test_the_first_use_loads_a_feature_and_no_other(
     name: str, use: Callable[[Serving], Awaitable[Any]]
 ) -> None:
