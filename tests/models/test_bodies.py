@@ -117,14 +117,6 @@ WRONG: dict[str, tuple[dict[str, str], bytes, int, str]] = {
         for coding, coded in CODINGS.items()
         for words, change in DAMAGES.items()
     },
-    "stream twice": ({}, b'{"stream":false,"model":"m","stream":true}', 400, "stream twice"),
-    "model twice": ({}, b'{"model":"m","stream":true,"mod\\u0065l":"m"}', 400, "model twice"),
-    "more members than any has": (
-        {},
-        json.dumps({"stream": True, **{f"x{n}": n for n in range(1000)}}).encode(),
-        400,
-        "1000 members",
-    ),
 }
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import re
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 from headgate.dialects.contract import bearer
+from headgate.events import BOM
 from headgate.json_values import NOT_JSON, decoded_json
 from msgspec import UNSET
 
@@ -218,11 +219,6 @@ def _key(headers: MultiMapping[str], field: str) -> str | None:
     return keys[0] or None if keys else None
 
 
-MOST_MEMBERS = 1000  # providers know some fifty; each takes a microsecond
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-_NAMES = ("stream", "model", "background")
-
-
 class BodyChoices(NamedTuple):
     """The choices of a body; one that cannot be read has none, and the provider judges it."""
 
@@ -231,56 +227,39 @@ class BodyChoices(NamedTuple):
     background: bool = False
 
 
-class _MemberName:
-    """The name of a member, which differs from every other, so that equal ones are seen."""
+class _Body(msgspec.Struct):
+    """The members of a body that decide; all others are skipped."""
 
-    def __init__(self, text: str) -> None:
-        self.text = text
+    stream: Any = None
+    model: msgspec.Raw = msgspec.Raw(b"null")
+    background: Any = None
+
+
+_body = msgspec.json.Decoder(_Body).decode
 
 
 def choices_in(body: bytes) -> BodyChoices:
-    """Return what a body asks for, also if only lenient parsers take it.
-
-    Raises BadRequest for over MOST_MEMBERS members, and where a name decides that is there twice:
-    the provider may take another member of the two than Headgate.
-    """
-    text = body.removeprefix(_BYTE_ORDER_MARK)
+    """Return what a body asks for, also if only lenient parsers take it."""
+    text = body.removeprefix(BOM)
     try:
-        members = decoded_json(text, _members)
+        found = decoded_json(text, _body)
+        model = bytes(found.model)
     except NOT_JSON:
         try:
-            members = decoded_json(_strict(text), _members)
+            found = decoded_json(_strict(text), _body)
         except NOT_JSON:
             return BodyChoices()
-        if any(strict in members.get("model", b"") for _, strict in _LENIENT):
-            del members["model"]  # it may be another one than was sent
-    model = members.get("model", b"null")
+        model = bytes(found.model)
+        if any(strict in model for _, strict in _LENIENT):
+            model = b""  # it may be another one than was sent
     return BodyChoices(
-        members.get("stream") == b"true",
+        found.stream is True,
         decoded_json(model, _text) if model[:1] == b'"' else None,
-        members.get("background") == b"true",
+        found.background is True,
     )
 
 
-def _text(value: bytes) -> str:
-    return msgspec.json.decode(value, type=str)
-
-
-def _members(text: bytes) -> dict[str, bytes]:
-    """Return the members that decide, as JSON. Raises NOT_JSON, BadRequest."""
-    names: list[str] = []
-
-    def name_of(_type: type, text: str) -> _MemberName:
-        names.append(text)
-        if len(names) > MOST_MEMBERS:
-            raise BadRequest(f"the body has over {MOST_MEMBERS} members")
-        return _MemberName(text)
-
-    found = msgspec.json.decode(text, type=dict[_MemberName, msgspec.Raw], dec_hook=name_of)
-    for name in _NAMES:
-        if names.count(name) > 1:
-            raise BadRequest(f"the body has the member {name} twice: send it once")
-    return {name.text: bytes(value) for name, value in found.items() if name.text in _NAMES}
+_text = msgspec.json.Decoder(str).decode
 
 
 def _strict(text: bytes) -> bytes:
