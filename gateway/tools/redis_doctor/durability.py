@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.tools.redis_doctor.facts import RedisFinding, count
+from gateway.tools.redis_doctor.facts import RedisFinding, Topic, count
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gateway.tools.redis_doctor.facts import ServerFacts
 
-DISK = "persistence"
-COPIES = "replication"
+DISK = Topic("persistence")
+COPIES = Topic("replication")
 LONG_LAG_S = 10
 
 
@@ -29,9 +29,7 @@ def _disk(server: ServerFacts) -> Iterator[RedisFinding]:
         yield from _rewriting(server)
     elif server.config.get("save"):
         lost = count(int(server.info.get("rdb_changes_since_last_save", 0)), "change")
-        yield RedisFinding(
-            "warning",
-            DISK,
+        yield DISK.warning(
             f"Only snapshots are kept (save {server.config['save']}): a crash of Redis loses every "
             f"append since the last one, at this moment {lost}.",
             "Set appendonly yes.",
@@ -39,7 +37,7 @@ def _disk(server: ServerFacts) -> Iterator[RedisFinding]:
     elif "save" in server.config:
         yield _nothing(server)
     else:
-        yield RedisFinding("note", DISK, "Whether anything is kept on disk could not be asked.")
+        yield DISK.note("Whether anything is kept on disk could not be asked.")
 
 
 def _has_file(server: ServerFacts) -> bool:
@@ -50,56 +48,42 @@ def _has_file(server: ServerFacts) -> bool:
 def _file(server: ServerFacts) -> RedisFinding:
     policy = server.config.get("appendfsync")
     if policy == "always":
-        return RedisFinding(
-            "ok",
-            DISK,
+        return DISK.ok(
             "appendfsync always: an append is on the disk of this server before it is "
             "acknowledged, and neither a crash of Redis nor of its machine loses it.",
         )
     if policy == "everysec":
-        return RedisFinding(
-            "note",
-            DISK,
+        return DISK.note(
             "appendfsync everysec: a crash of Redis alone loses nothing while the disk keeps up; "
             "a crash of its machine loses what was acknowledged in the last second or two.",
             "Set appendfsync always where no acknowledged append may be lost.",
         )
     if policy == "no":
-        return RedisFinding(
-            "warning",
-            DISK,
+        return DISK.warning(
             "appendfsync no: a crash of the machine loses what the kernel had not written yet, "
             "on Linux up to half a minute of acknowledged appends.",
             "Set appendfsync everysec or always.",
         )
-    return RedisFinding(
-        "note", DISK, "There is an append-only file; how often it is synced could not be asked."
-    )
+    return DISK.note("There is an append-only file; how often it is synced could not be asked.")
 
 
 def _rewriting(server: ServerFacts) -> Iterator[RedisFinding]:
     if server.config.get("no-appendfsync-on-rewrite") == "yes" and (
         server.config.get("appendfsync") != "no"
     ):
-        yield RedisFinding(
-            "warning",
-            DISK,
+        yield DISK.warning(
             "no-appendfsync-on-rewrite yes: while the file is rewritten or a snapshot is written "
             "nothing is synced, and a crash of the machine loses what was acknowledged meanwhile.",
             "Set no-appendfsync-on-rewrite no.",
         )
     if server.config.get("aof-load-truncated") == "no":
-        yield RedisFinding(
-            "note",
-            DISK,
+        yield DISK.note(
             "aof-load-truncated no: after a crash in the midst of a write Redis does not start "
             "until redis-check-aof --fix has run. Streams lose nothing by yes.",
             "Set aof-load-truncated yes, unless other data in this Redis needs no.",
         )
     if server.number("auto-aof-rewrite-percentage") == 0:
-        yield RedisFinding(
-            "warning",
-            DISK,
+        yield DISK.warning(
             "auto-aof-rewrite-percentage 0: the append-only file grows with every append, also of "
             "streams that are deleted, until the disk is full; each start reads all of it.",
             "Set auto-aof-rewrite-percentage 100, or run BGREWRITEAOF regularly.",
@@ -108,16 +92,12 @@ def _rewriting(server: ServerFacts) -> Iterator[RedisFinding]:
 
 def _nothing(server: ServerFacts) -> RedisFinding:
     if server.replicas:
-        return RedisFinding(
-            "error",
-            DISK,
+        return DISK.error(
             "Nothing is kept on disk: a restart of this server forgets every stream, and its "
             "replicas copy the empty server when it comes back before one of them is promoted.",
             "Set appendonly yes.",
         )
-    return RedisFinding(
-        "warning",
-        DISK,
+    return DISK.warning(
         "Nothing is kept on disk: a restart of Redis forgets every stream.",
         "Set appendonly yes, unless the streams may be lost.",
     )
@@ -125,22 +105,16 @@ def _nothing(server: ServerFacts) -> RedisFinding:
 
 def _failing_disk(server: ServerFacts) -> Iterator[RedisFinding]:
     if server.info.get("aof_last_write_status", "ok") != "ok":
-        yield RedisFinding(
-            "error",
-            DISK,
+        yield DISK.error(
             "The last write to the append-only file failed: Redis refuses appends until one "
             "succeeds, and the gateways answer 503.",
             "See its log; the disk may be full.",
         )
     if server.info.get("aof_last_bgrewrite_status", "ok") != "ok":
-        yield RedisFinding(
-            "warning", DISK, "The last rewrite of the append-only file failed.", "See its log."
-        )
+        yield DISK.warning("The last rewrite of the append-only file failed.", "See its log.")
     snapshots_fail = server.info.get("rdb_last_bgsave_status", "ok") != "ok"
     if snapshots_fail and server.config.get("stop-writes-on-bgsave-error", "yes") == "yes":
-        yield RedisFinding(
-            "error",
-            DISK,
+        yield DISK.error(
             "The last snapshot failed: with stop-writes-on-bgsave-error yes Redis refuses appends "
             "until one succeeds, and the gateways answer 503.",
             "See its log; the disk may be full.",
@@ -150,9 +124,7 @@ def _failing_disk(server: ServerFacts) -> Iterator[RedisFinding]:
 def _replication(server: ServerFacts) -> Iterator[RedisFinding]:
     if server.info.get("role") == "slave":
         of = f"{server.info.get('master_host')}:{server.info.get('master_port')}"
-        yield RedisFinding(
-            "error",
-            COPIES,
+        yield COPIES.error(
             f"This is a replica of {of}: it takes no appends, and the gateways answer 503.",
             "Give the primary's address, or let Sentinel tell it (redis+sentinel://).",
         )
@@ -161,9 +133,7 @@ def _replication(server: ServerFacts) -> Iterator[RedisFinding]:
     if server.fails_over:
         yield from _failover(server)
     elif server.replicas:
-        yield RedisFinding(
-            "note",
-            COPIES,
+        yield COPIES.note(
             f"{count(server.replicas, 'replica')}, and no automatic failover, as far as this URL "
             "tells: when this server fails, somebody has to promote one by hand.",
         )
@@ -173,17 +143,13 @@ def _replication(server: ServerFacts) -> Iterator[RedisFinding]:
 def _waiting(server: ServerFacts) -> Iterator[RedisFinding]:
     asked = server.route.wait_replicas
     if asked > server.replicas:
-        yield RedisFinding(
-            "error",
-            COPIES,
+        yield COPIES.error(
             f"wait_replicas is {asked}, and {count(server.replicas, 'replica')} follow: appends "
             "are stored and yet answered with 503.",
             "Add replicas, or lower wait_replicas.",
         )
     elif asked:
-        yield RedisFinding(
-            "ok",
-            COPIES,
+        yield COPIES.ok(
             f"wait_replicas {asked}: an append is acknowledged when {asked} of "
             f"{count(server.replicas, 'replica')} have it in memory too.",
         )
@@ -191,25 +157,19 @@ def _waiting(server: ServerFacts) -> Iterator[RedisFinding]:
 
 def _failover(server: ServerFacts) -> Iterator[RedisFinding]:
     if not server.replicas:
-        yield RedisFinding(
-            "warning",
-            COPIES,
+        yield COPIES.warning(
             "No replica is connected: nothing can replace this server when it fails.",
             "Add a replica.",
         )
         return
     if not server.route.wait_replicas:
-        yield RedisFinding(
-            "note",
-            COPIES,
+        yield COPIES.note(
             "wait_replicas 0: a failover loses the appends that no replica had yet, though they "
             "were acknowledged; usually those of the last milliseconds.",
             "Set wait_replicas = 1 on the route where that matters more than the round trip.",
         )
     if server.number("min-replicas-to-write") == 0:
-        yield RedisFinding(
-            "warning",
-            COPIES,
+        yield COPIES.warning(
             "min-replicas-to-write 0: a primary that is cut off from its replicas goes on "
             "acknowledging appends which are lost when another one has taken its place.",
             "Set min-replicas-to-write 1 and min-replicas-max-lag 10, which bounds that time.",
@@ -220,10 +180,8 @@ def _lag(server: ServerFacts) -> Iterator[RedisFinding]:
     for replica in server.followers:
         address = f"{replica['ip']}:{replica['port']}"
         if replica.get("state") != "online":
-            yield RedisFinding("note", COPIES, f"The replica {address} is being filled.")
+            yield COPIES.note(f"The replica {address} is being filled.")
         elif int(replica.get("lag", 0)) > LONG_LAG_S:
-            yield RedisFinding(
-                "warning",
-                COPIES,
+            yield COPIES.warning(
                 f"The replica {address} has not answered for {replica['lag']} seconds.",
             )

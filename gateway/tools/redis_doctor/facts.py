@@ -28,6 +28,28 @@ class RedisFinding:
     advice: str = ""
 
 
+class Topic(str):
+    """What findings are about; its methods return a finding of each level."""
+
+    __slots__ = ()
+
+    def ok(self, says: str) -> RedisFinding:
+        """Return the finding that all is well."""
+        return RedisFinding("ok", self, says)
+
+    def note(self, says: str, advice: str = "") -> RedisFinding:
+        """Return a fact to know."""
+        return RedisFinding("note", self, says, advice)
+
+    def warning(self, says: str, advice: str = "") -> RedisFinding:
+        """Return the finding that some fault can lose appends or stop them."""
+        return RedisFinding("warning", self, says, advice)
+
+    def error(self, says: str, advice: str = "") -> RedisFinding:
+        """Return the finding that streams cannot be served, or are lost without a fault."""
+        return RedisFinding("error", self, says, advice)
+
+
 @dataclass(frozen=True, slots=True)
 class StreamSize:
     """The memory of one stream with all its keys, and how many commits its records are of."""

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.tools.redis_doctor.facts import RedisFinding, count, show_bytes
+from gateway.tools.redis_doctor.facts import RedisFinding, Topic, count, show_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gateway.tools.redis_doctor.facts import ServerFacts
 
-ROOM = "memory"
+ROOM = Topic("memory")
 MIB = 1 << 20
 FULL = 0.9
 # A child that saves shares the pages that are not written to meanwhile.
@@ -23,6 +23,8 @@ SMALL_NODE_ENTRIES = 10
 FIRST_BLOCK_BYTES = 4096
 MANY = 100
 SMALLEST_OUTPUT = 8 * MIB
+EVICTION = Topic("eviction")
+STREAMS = Topic("streams")
 
 
 def memory(server: ServerFacts) -> Iterator[RedisFinding]:
@@ -38,16 +40,12 @@ def _eviction(server: ServerFacts) -> Iterator[RedisFinding]:
     policy = server.info.get("maxmemory_policy")
     limit = int(server.info.get("maxmemory", 0))
     if policy == "noeviction":
-        yield RedisFinding(
-            "ok",
-            "eviction",
+        yield EVICTION.ok(
             "maxmemory-policy noeviction: a full Redis refuses appends and drops nothing.",
         )
     elif policy:
         when = "as soon as it is full" if limit else "as soon as maxmemory is set"
-        yield RedisFinding(
-            "error",
-            "eviction",
+        yield EVICTION.error(
             f"maxmemory-policy {policy}: {when} Redis deletes keys of streams, and nobody is told.",
             "Set maxmemory-policy noeviction.",
         )
@@ -61,16 +59,12 @@ def _room(server: ServerFacts) -> Iterator[RedisFinding]:
         policy = server.info.get("maxmemory_policy", "noeviction")
         yield _headroom(used, limit, evicts=policy != "noeviction")
     else:
-        yield RedisFinding(
-            "warning",
-            ROOM,
+        yield ROOM.warning(
             f"maxmemory 0: Redis, which has {show_bytes(used)}, grows until the kernel kills it.",
             "Set maxmemory: a full Redis refuses appends (503), and reads go on.",
         )
     if machine and limit > SAFE_SHARE * machine:
-        yield RedisFinding(
-            "warning",
-            ROOM,
+        yield ROOM.warning(
             f"maxmemory {show_bytes(limit)} is {limit / machine:.0%} of the machine's memory: "
             "while a snapshot or the append-only file is written, what changes is held twice.",
             f"Leave a quarter free: maxmemory {show_bytes(SAFE_SHARE * machine)} at most.",
@@ -80,9 +74,7 @@ def _room(server: ServerFacts) -> Iterator[RedisFinding]:
 def _headroom(used: int, limit: int, *, evicts: bool) -> RedisFinding:
     share = f"{show_bytes(used)} of maxmemory {show_bytes(limit)} ({used / limit:.0%}) are in use"
     if used >= limit:
-        return RedisFinding(
-            "error",
-            ROOM,
+        return ROOM.error(
             f"{share}: "
             + (
                 "keys are deleted."
@@ -92,13 +84,11 @@ def _headroom(used: int, limit: int, *, evicts: bool) -> RedisFinding:
             "Raise maxmemory, delete streams, or set retention_size or another retention.",
         )
     if used > FULL * limit:
-        return RedisFinding(
-            "warning",
-            ROOM,
+        return ROOM.warning(
             f"{share}: beyond it {'keys are deleted' if evicts else 'appends are refused'}.",
             "Raise maxmemory.",
         )
-    return RedisFinding("ok", ROOM, f"{share}.")
+    return ROOM.ok(f"{share}.")
 
 
 def _nodes(server: ServerFacts) -> Iterator[RedisFinding]:
@@ -106,19 +96,15 @@ def _nodes(server: ServerFacts) -> Iterator[RedisFinding]:
     entries = server.number("stream-node-max-entries")
     if size is None or entries is None:
         return
-    about = "stream nodes"
+    about = Topic("stream nodes")
     if (size == 0 or size > LARGE_NODE_BYTES) and not 0 < entries <= 1000:
-        yield RedisFinding(
-            "warning",
-            about,
+        yield about.warning(
             f"stream-node-max-bytes {size} and -entries {entries}: records stand in blocks so "
             "long that each append copies, and each read searches, much of one.",
             "Leave them at 4096 and 100.",
         )
     elif 0 < size < SMALL_NODE_BYTES or 0 < entries < SMALL_NODE_ENTRIES:
-        yield RedisFinding(
-            "note",
-            about,
+        yield about.note(
             f"stream-node-max-bytes {size} and -entries {entries}: small blocks, whose overhead "
             "short records pay for with memory.",
             "Set them to 1024 or 4096, and 100.",
@@ -127,34 +113,26 @@ def _nodes(server: ServerFacts) -> Iterator[RedisFinding]:
 
 def _outputs(server: ServerFacts) -> Iterator[RedisFinding]:
     limits = _output_limits(server.config.get("client-output-buffer-limit", ""))
-    about = "slow gateways"
+    about = Topic("slow gateways")
     if limits.get("pubsub") == 0:
-        yield RedisFinding(
-            "warning",
-            about,
+        yield about.warning(
             "client-output-buffer-limit pubsub 0: Redis buffers notifications for a gateway that "
             "does not keep up, until its memory is full.",
             "Set client-output-buffer-limit pubsub 32mb 8mb 60.",
         )
     elif 0 < limits.get("pubsub", 0) < SMALLEST_OUTPUT:
-        yield RedisFinding(
-            "warning",
-            about,
+        yield about.warning(
             f"client-output-buffer-limit pubsub {show_bytes(limits['pubsub'])}: a gateway with so "
             "much unread is disconnected, and has to read what it missed; a burst can be as large.",
             "Set client-output-buffer-limit pubsub 32mb 8mb 60.",
         )
     elif limits.get("pubsub"):
-        yield RedisFinding(
-            "ok",
-            about,
+        yield about.ok(
             f"A gateway with {show_bytes(limits['pubsub'])} of unread notifications is "
             "disconnected, subscribes again, and reads what it missed.",
         )
     if 0 < limits.get("normal", 0) < 8 * SMALLEST_OUTPUT:
-        yield RedisFinding(
-            "warning",
-            about,
+        yield about.warning(
             f"client-output-buffer-limit normal {show_bytes(limits['normal'])}: a gateway that "
             "reads several long records at once is cut off.",
             "Set client-output-buffer-limit normal 0 0 0.",
@@ -169,20 +147,18 @@ def _output_limits(setting: str) -> dict[str, int]:
 
 def _streams(server: ServerFacts) -> Iterator[RedisFinding]:
     if server.sample is None:
-        yield RedisFinding("note", "streams", "Their memory may not be looked at.")
+        yield STREAMS.note("Their memory may not be looked at.")
         return
     sizes = server.sample.sizes
     if not sizes:
         where = "are here" if server.sample.is_all else "were found among the keys looked at"
-        yield RedisFinding("note", "streams", f"No streams {where} yet.")
+        yield STREAMS.note(f"No streams {where} yet.")
         return
     used = sorted(size.used for size in sizes)
     commits = sum(size.commits for size in sizes)
     which = "All" if server.sample.is_all else "A sample of"
     each = f", {show_bytes(sum(used) / commits)} a commit" if commits else ""
-    yield RedisFinding(
-        "note",
-        "streams",
+    yield STREAMS.note(
         f"{which} {count(len(sizes), 'stream')} with {count(commits, 'commit')}: "
         f"{show_bytes(used[len(used) // 2])} a stream in the median, {show_bytes(used[-1])} the "
         f"largest{each}.",
