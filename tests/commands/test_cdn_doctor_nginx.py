@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.tools.cdn_doctor.hints import hint
+from gateway.tools.cdn_doctor.hints import EVERYWHERE, hint
 from gateway.tools.cdn_doctor.places import AT
 from tests.commands.deployments import (
     WAITS,
@@ -136,4 +136,4 @@ async def test_the_doctor_names_exactly_the_faults_of_each_nginx_configuration(
         assert one.requests < 180
         for check in failures(one):
             advice = hint(check, one.on_the_way)
-            assert advice.endswith(f"In nginx.conf (nginx): {AT['nginx'][check]}")
+            assert advice.endswith(AT["nginx"].get(check, EVERYWHERE[check]))

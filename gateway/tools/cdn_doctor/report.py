@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shutil
 import signal
-import textwrap
 from typing import TYPE_CHECKING
 
 from gateway.tools.cdn_doctor import examination
@@ -16,7 +14,7 @@ from gateway.tools.cdn_doctor.finding import CheckVerdict
 from gateway.tools.cdn_doctor.hints import hint
 from gateway.tools.cdn_doctor.probe_sender import MOST_REQUESTS
 from gateway.tools.shell.exit_status import DONE, FAILED, INTERRUPTED, TERMINATED, UNUSABLE
-from gateway.tools.shell.output import note, report
+from gateway.tools.shell.output import filled, note, report
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,7 +24,6 @@ if TYPE_CHECKING:
     from gateway.tools.cdn_doctor.finding import Finding
     from gateway.tools.server.target import StreamTarget
 
-WIDTH = 100
 MARGIN = 16
 
 
@@ -105,26 +102,13 @@ def _change(finding: Finding, examined: Examination) -> str:
 def _lines(url: str, examined: Examination) -> Iterator[str]:
     through = f", through {', '.join(examined.on_the_way)}" if examined.on_the_way else ""
     yield f"{url}{through}\n\n"
-    width = min(WIDTH, shutil.get_terminal_size((WIDTH, 0)).columns)
     for finding in examined.findings:
-        yield _filled(f"{finding.check}: {finding.saw}.", width, finding.verdict)
+        yield filled(f"{finding.check}: {finding.saw}.", finding.verdict, MARGIN) + "\n"
         if change := _change(finding, examined):
-            yield _filled(change, width)
+            yield filled(change, "", MARGIN) + "\n"
     yield f"\n{_summary(examined)}\n"
     if _count(examined, CheckVerdict.FAIL):
         yield "headgate cdn render TARGET makes a configuration that has none of this.\n"
-
-
-def _filled(text: str, width: int, first: str = "") -> str:
-    filled = textwrap.fill(
-        text,
-        width,
-        initial_indent=f"{first:<{MARGIN}}",
-        subsequent_indent=" " * MARGIN,
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
-    return f"{filled}\n"
 
 
 def _summary(examined: Examination) -> str:

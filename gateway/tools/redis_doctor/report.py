@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-import textwrap
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
@@ -16,7 +14,7 @@ from gateway.tools.redis_doctor.durability import durability
 from gateway.tools.redis_doctor.facts import LEVELS, RedisFinding, count
 from gateway.tools.redis_doctor.memory import memory
 from gateway.tools.shell.exit_status import DONE, FAILED, UNAVAILABLE
-from gateway.tools.shell.output import note, report
+from gateway.tools.shell.output import filled, note, report
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -25,7 +23,6 @@ if TYPE_CHECKING:
     from gateway.tools.redis_doctor.asking import ExaminedOrigin
     from gateway.tools.redis_doctor.facts import ServerFacts
 
-WIDTH = 100
 MARGIN = 11
 
 
@@ -84,20 +81,11 @@ def _object(route: Route, parts: Sequence[ServerPart]) -> dict[str, object]:
 
 def _lines(route: Route, parts: Sequence[ServerPart]) -> Iterator[str]:
     yield f"{parse_redis(route.storage)}\n"
-    width = min(WIDTH, shutil.get_terminal_size((WIDTH, 0)).columns)
     for part in parts:
         yield f"\n{part.title}\n"
         for finding in part.findings:
             words = " ".join(filter(None, (finding.says, finding.advice)))
-            yield textwrap.fill(
-                f"{finding.about}: {words}",
-                width,
-                initial_indent=f"  {finding.level:<{MARGIN - 2}}",
-                subsequent_indent=" " * MARGIN,
-                break_long_words=False,
-                break_on_hyphens=False,
-            )
-            yield "\n"
+            yield filled(f"{finding.about}: {words}", f"  {finding.level}", MARGIN) + "\n"
     yield f"\n{_summary(parts)}\n"
 
 

@@ -6,8 +6,10 @@ import asyncio
 import contextlib
 import json
 import os
+import shutil
 import stat
 import sys
+import textwrap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,6 +23,9 @@ from gateway.tools.shell.terminal import safe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+
+REPORT_WIDTH = 100  # columns, or as many as a narrower terminal has
 
 
 @dataclass(slots=True)
@@ -60,6 +65,18 @@ def report(text: str) -> None:
     """
     with contextlib.suppress(OutputClosed):
         write(safe(text).encode())
+
+
+def filled(text: str, first: str, margin: int) -> str:
+    """Return a paragraph of a report, which begins with `first` in the margin."""
+    return textwrap.fill(
+        text,
+        min(REPORT_WIDTH, shutil.get_terminal_size((REPORT_WIDTH, 0)).columns),
+        initial_indent=f"{first:<{margin}}",
+        subsequent_indent=" " * margin,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 @contextlib.contextmanager
