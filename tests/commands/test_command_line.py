@@ -14,7 +14,9 @@ from click.testing import CliRunner
 
 from gateway.__main__ import cli as command
 from gateway.commands.command_group import CommandGroup
+from gateway.commands.command_tree import commands_of as commands_in
 from gateway.commands.options.typed_secrets import warnings
+from gateway.features.kinds import subscriptions
 from gateway.settings import describe_settings
 from tests.commands.test_cdn_doctor_times import CERTIFICATE
 from tests.support.given_settings import variables
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
     from tests.support.processes import Headgate
 
 ROOT = Path(__file__).parents[2]
+
+GROUPS = ("", "stream", "data", "doctor", "monitor", "config")
 
 BEN = f"""\
 [[tokens]]
@@ -78,13 +82,26 @@ def test_dash_h_and_dash_dash_help_print_the_same_for_every_command(
 
 
 @pytest.mark.usefixtures("processes")
-def test_help_loads_no_network_library() -> None:
+@pytest.mark.parametrize("arguments", ["--help", "stream --help", "config --help"])
+def test_a_list_of_commands_imports_none_of_them(arguments: str) -> None:
     program = (
-        "import sys; from click import Context; from gateway.__main__ import cli;"
-        "cli.list_commands(Context(cli));"
-        "print(sorted({'aiohttp', 'asyncio', 'pydantic', 'structlog'} & set(sys.modules)))"
+        "import sys; from gateway.__main__ import cli;"
+        "cli(sys.argv[1:], 'headgate', standalone_mode=False); print(*sys.modules)"
     )
-    assert subprocess.check_output([sys.executable, "-c", program], text=True) == "[]\n"
+    command = [sys.executable, "-c", program, *arguments.split()]
+    modules = subprocess.check_output(command, text=True).splitlines()[-1].split()
+    assert {"aiohttp", "asyncio", "pydantic", "structlog"}.isdisjoint(modules)
+    listed = {it.target.partition(":")[0] for name in GROUPS for it in commands_in(name)}
+    assert listed.isdisjoint(modules)
+
+
+def test_the_commands_of_a_feature_are_in_the_group_that_it_declares() -> None:
+    (declared,) = subscriptions.KIND.commands
+    assert (declared.group, declared.name) == ("stream", "subscriptions")
+    assert declared in commands_in("stream")
+    status, said = invoke("stream", "--help")
+    assert status == 0
+    assert re.search(rf"^  subscriptions +{re.escape(declared.help)}$", said, re.M)
 
 
 WRONG = {
