@@ -81,9 +81,11 @@ def reload(
     certificate = "" if ca_file_of(ctx) else certificate
     try:
         if is_dry:
-            _print_pending(request_pending(target, certificate), as_json=as_json)
+            _print_pending(
+                _request(target, certificate, "configuration/pending", "GET"), as_json=as_json
+            )
             return
-        done = request_reload(target, certificate)
+        done = _request(target, certificate, "reload", "POST")
     except ReloadFailed as failure:
         complain(str(failure))
         sys.exit(failure.exit_status)
@@ -131,20 +133,11 @@ def _warn(found: dict[str, Any]) -> None:
         complain(f"warning: {warning}.")
 
 
-def request_reload(target: StreamTarget, certificate: str = "") -> dict[str, Any]:
-    """Request a reload; return what is in force, as the API has it. Raises ReloadFailed.
+def _request(target: StreamTarget, certificate: str, path: str, method: str) -> dict[str, Any]:
+    """Return the answer of the admin API as it is. Raises ReloadFailed.
 
     With a `certificate`, the path of its file, the server is trusted only if it has that one.
     """
-    return _request(target, certificate, "reload", "POST")
-
-
-def request_pending(target: StreamTarget, certificate: str = "") -> dict[str, Any]:
-    """Request what a reload would change, as the API has it. Raises ReloadFailed."""
-    return _request(target, certificate, "configuration/pending", "GET")
-
-
-def _request(target: StreamTarget, certificate: str, path: str, method: str) -> dict[str, Any]:
     from http.client import HTTPException
     from ssl import SSLCertVerificationError
     from urllib.error import HTTPError, URLError
