@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def route_to(url: str, **settings: object) -> Route:
-    return Route.of({"prefix": "/r", "origin": url, **settings})
+    return Route.of({"prefix": "/r", "storage": url, **settings})
 
 
 def found(url: str, **settings: object) -> list[RedisFinding]:

@@ -401,7 +401,7 @@ def test_doctor_redis_json_has_the_findings_of_the_report(
     server: RedisServer, cli: CommandLine
 ) -> None:
     (told,) = json.loads(cli.output("doctor", "redis", "--json", server.url))
-    assert told["origin"] == server.url
+    assert told["storage"] == server.url
     (part,) = told["parts"]
     assert part["title"] == f"Redis at {server.address}"
     assert part["findings"][0] == {
@@ -421,20 +421,20 @@ def test_doctor_redis_examines_each_redis_route_of_the_settings(
         f"""
         [[routes]]
         prefix = "/a"
-        origin = "{server.url}"
+        storage = "{server.url}"
         wait_replicas = 1
         [[routes]]
         prefix = "/b"
         storage = "memory:"
         [[routes]]
         prefix = "/c"
-        origin = "{server.url}/1"
+        storage = "{server.url}/1"
         """
     )
     done = cli("doctor", "redis", "--json", "--config", str(config))
     assert done.returncode == 1
     first, second = json.loads(done.stdout)
-    assert (first["origin"], second["origin"]) == (server.url, f"{server.url}/1")
+    assert (first["storage"], second["storage"]) == (server.url, f"{server.url}/1")
     assert "wait_replicas is 1" in json.dumps(first)
     assert "wait_replicas" not in json.dumps(second)
 
@@ -446,7 +446,7 @@ def test_doctor_redis_examines_a_redis_that_only_stores_subscriptions(
     stored = {"HEADGATE_ORIGIN": "http://127.0.0.1:9", "HEADGATE_SUBSCRIPTIONS": server.url}
     done = cli("doctor", "redis", "--json", environment=stored)
     (found,) = json.loads(done.stdout)
-    assert found["origin"] == server.url
+    assert found["storage"] == server.url
 
 
 @pytest.mark.usefixtures("processes")
@@ -461,7 +461,7 @@ def test_doctor_redis_of_an_unreachable_redis_exits_with_69(cli: CommandLine) ->
     done = cli("doctor", "redis", f"redis://app:s3cret@127.0.0.1:{free_port()}")
     assert (done.returncode, done.stdout) == (69, b"")
     warning, refusal = done.stderr.splitlines()
-    assert b"by HEADGATE_ORIGIN or a file of settings" in warning
+    assert b"by HEADGATE_STORAGE or a file of settings" in warning
     assert refusal.startswith(b"headgate: redis://app:***@127.0.0.1:")
     assert b"Connection refused" in refusal
 

@@ -29,7 +29,7 @@ class RedisFinding:
 
 
 class Topic(str):
-    """What findings are about; its methods return a finding of each level."""
+    """A subject of findings; its methods return a finding of each level about it."""
 
     __slots__ = ()
 

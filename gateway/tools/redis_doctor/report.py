@@ -74,7 +74,7 @@ def _all(server: ServerFacts) -> Iterator[RedisFinding]:
 
 def _object(route: Route, parts: Sequence[ServerPart]) -> dict[str, object]:
     return {
-        "origin": str(parse_redis(route.storage)),
+        "storage": str(parse_redis(route.storage)),
         "parts": [asdict(part) for part in parts],
     }
 
