@@ -140,8 +140,9 @@ def test_ls_sends_the_token_of_variable_flag_or_context(tmp_path: Path) -> None:
     token = tmp_path / "token"
     token.write_text(ADMIN_TOKEN)
     digest = CommandLine("").output("token", "hash", stdin=ADMIN_TOKEN.encode()).decode().strip()
-    tokens = json.dumps([{"name": "ops", "token": digest, "role": "viewer"}])
-    with headgate(environment={"HEADGATE_ADMIN__TOKENS": tokens}) as server:
+    operator = {"NAME": "ops", "TOKEN": digest, "ROLE": "viewer"}
+    tokens = {f"HEADGATE_ADMIN__TOKENS__0__{key}": value for key, value in operator.items()}
+    with headgate(environment=tokens) as server:
         cli = CommandLine(server.streams)
         cli.environment["XDG_CONFIG_HOME"] = str(tmp_path)
         cli.output("create", "a")

@@ -35,7 +35,7 @@ def test_a_missing_relative_tokens_file_is_reported_with_its_whole_path(tmp_path
     settings.write_text('credentials.tokens_file = "tokens.toml"\nauth = ["tokens"]\n')
     (settings.parent / "tokens.toml").touch()
     assert refused("config", "check", "--config", "settings/headgate.toml", folder=tmp_path) == (
-        f"headgate: settings/headgate.toml:1: tokens_file: {tmp_path}/tokens.toml cannot be read: "
+        f"headgate: settings/headgate.toml:1: credentials.tokens_file: {tmp_path}/tokens.toml cannot be read: "
         "No such file or directory.\n"
     )
 
@@ -114,10 +114,10 @@ def test_an_unusable_data_file_is_named_and_not_its_folder(mode: int, tmp_path: 
 @pytest.mark.parametrize(
     ("settings", "setting"),
     [
-        ("tls.certificate = 'a.pem'\ntls.key = 'pipe'\n", "tls_key"),
-        ("tls.certificate = 'pipe'\ntls.key = 'a.pem'\n", "tls_certificate"),
-        ("front = 'h.example'\nfront.acme_root = 'pipe'\n", "front_acme_root"),
-        ("front = 'h.example'\nfront.acme_root = 'none'\n", "front_acme_root"),
+        ("tls.certificate = 'a.pem'\ntls.key = 'pipe'\n", "tls.key"),
+        ("tls.certificate = 'pipe'\ntls.key = 'a.pem'\n", "tls.certificate"),
+        ("front.hosts = 'h.example'\nfront.acme_root = 'pipe'\n", "front.acme_root"),
+        ("front.hosts = 'h.example'\nfront.acme_root = 'none'\n", "front.acme_root"),
     ],
     ids=["key", "certificate", "root", "missing-root"],
 )

@@ -66,10 +66,10 @@ class GatewayCounters:
         """Read the routes and settings. Raises Failed if the server does not send them."""
         configuration = await self._get("configuration", {}, _Configuration)
         values = {setting.key: setting.value for setting in configuration.settings}
-        self.poll_s = self._seconds(values, "long_poll_timeout")
-        self.heartbeat_s = self._seconds(values, "sse_heartbeat")
-        self.sse_max_age_s = self._seconds(values, "sse_max_age")
-        named = re.split(r"[\s,\"']+", values.get("cors_origins", "").strip("[]"))
+        self.poll_s = self._seconds(values, "live.long_poll_timeout")
+        self.heartbeat_s = self._seconds(values, "live.sse_heartbeat")
+        self.sse_max_age_s = self._seconds(values, "live.sse_max_age")
+        named = re.split(r"[\s,\"']+", values.get("http.cors_origins", "").strip("[]"))
         self.cors_origins = web_origins(named)
         routes = await self._get("routes", {}, _Routes)
         self._prefixes = [route.prefix for route in routes.routes]
