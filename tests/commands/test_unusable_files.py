@@ -35,8 +35,8 @@ def test_a_missing_relative_tokens_file_is_reported_with_its_whole_path(tmp_path
     settings.write_text('credentials.tokens_file = "tokens.toml"\nauth = ["tokens"]\n')
     (settings.parent / "tokens.toml").touch()
     assert refused("config", "check", "--config", "settings/headgate.toml", folder=tmp_path) == (
-        f"headgate: settings/headgate.toml:1: credentials.tokens_file: {tmp_path}/tokens.toml cannot be read: "
-        "No such file or directory.\n"
+        f"headgate: settings/headgate.toml:1: credentials.tokens_file: {tmp_path}/tokens.toml "
+        "cannot be read: No such file or directory.\n"
     )
 
 
