@@ -34,6 +34,7 @@ OF_COMMANDS = {
 }
 OF_CONSOLE = {"admin.api", "admin.pages", "cdn_configs", "jinja2"}
 OF_CREDENTIALS = {"admin.credentials.files", "argon2"}  # that a console makes and checks
+OF_DIALECTS = {"headgate.dialects.providers", "headgate.dialects.registry"}  # of models
 OF_EDGES = {
     "gateway.edge",
     "gateway.origin.client",
@@ -60,7 +61,7 @@ OF_TRACES = {"opentelemetry"}
 OF_WORKERS = {"gateway.workers"}
 UNNEEDED = OF_COMMANDS | OF_CONSOLE | OF_CREDENTIALS | OF_EDGES | OF_FILES | OF_METRICS
 UNNEEDED |= OF_OPERATORS | OF_OTHERS | OF_PURGES | OF_REDIS | OF_RUNS | OF_TOKENS | OF_TRACES
-UNNEEDED |= OF_FEATURES | OF_OUTBOUND | OF_WORKERS
+UNNEEDED |= OF_DIALECTS | OF_FEATURES | OF_OUTBOUND | OF_WORKERS
 
 
 def telling(origin: str) -> AbstractContextManager[Headgate]:
