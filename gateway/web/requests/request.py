@@ -217,19 +217,19 @@ class Request:
         try:
             self.finish(services.log, stopping=self.connection.owner.is_closing)
             has_more = self.has_more_body
+            if isinstance(error, HeadgateError):
+                wire.refuse(error, to_head=self.method == "HEAD")
+            elif error is not None:
+                log_failure(error)
+            if self.body is not EMPTY_PAYLOAD:
+                _drop_frames(self.body)
         except Exception as failure:  # noqa: BLE001 - its connection ends
             log_failure(failure)
             reply = None
-        if isinstance(error, HeadgateError):
-            wire.refuse(error, to_head=self.method == "HEAD")
-        elif error is not None:
-            log_failure(error)
         if has_more and reply is not None and reply.keep_alive and wire.transport is not None:
             self.step = Step(partial(self._read_rest, reply), self._on_rest_read)
             self.step.run()
             return
-        if self.body is not EMPTY_PAYLOAD:
-            _drop_frames(self.body)
         self.connection.on_over(self, reply, has_more=has_more)
 
     async def _read_rest(self, reply: WireResponse) -> WireResponse | None:
@@ -239,14 +239,15 @@ class Request:
             async with asyncio.timeout(REST_OF_BODY_S):
                 while not self.body.is_eof():
                     await self.body.readany()
+            is_whole = True
         except (TimeoutError, RequestPayloadError, RuntimeError, ConnectionError):
-            return None
-        return reply
+            is_whole = False
+        _drop_frames(self.body)
+        return reply if is_whole else None
 
     def _on_rest_read(self, reply: WireResponse | None, error: BaseException | None) -> None:
         if error is not None:
             log_failure(error)
-        _drop_frames(self.body)
         self.connection.on_over(self, reply, has_more=False)
 
     def end_with_fin(self) -> None:
