@@ -82,7 +82,7 @@ class SecureHeadgate(NamedTuple):
 
     def failures(self, reason: str) -> float:
         """How many handshakes have failed for a reason."""
-        labels = f'{{reason="{reason}",setting="tls_certificate"}}'
+        labels = f'{{reason="{reason}",setting="tls.certificate"}}'
         return self.metrics()[f"headgate_tls_handshake_failures_total{labels}"]
 
 

@@ -79,7 +79,7 @@ def test_a_reload_by_the_settings_trusts_the_certificate_that_they_name(
     refused = reload(served)
     assert refused.returncode == 78
     said = refused.stderr.decode()
-    assert f"its certificate is not the one in {other.certificate} (admin_tls_certificate)" in said
+    assert f"its certificate is not the one in {other.certificate} (admin.tls.certificate)" in said
     assert "by --cacert FILE" in said
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.usefixtures("processes")
 
-OK = 'headgate_tls_files_ok{setting="tls_certificate"}'
+OK = 'headgate_tls_files_ok{setting="tls.certificate"}'
 
 
 def served_serial(server: SecureHeadgate) -> int:
