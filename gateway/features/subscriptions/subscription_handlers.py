@@ -187,6 +187,15 @@ class SubscriptionsOfRoute(RouteFeature):
             return await engine.carry_out_first_writes(handed.body)
         if handed.method == operators.METHOD:
             return await operators.carry_out(engine, handed)
+        return await self._answer_handed(subscriptions, engine, handed)
+
+    async def _answer_handed(
+        self,
+        subscriptions: SharedSubscriptions,
+        engine: OwnedSubscriptions,
+        handed: mail.HandedOnRequest,
+    ) -> mail.HandedOnResponse:
+        """Return the response to a request that a client has sent to another gateway."""
         route = self._route
         path = f"{route.prefix}/{handed.name}"
         target = f"{path}?{handed.query}" if handed.query else path
