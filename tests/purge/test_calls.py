@@ -157,56 +157,34 @@ async def test_several_tags_are_sent_to_varnish_as_one_expression() -> None:
         assert double.calls[1].named["surrogate-key"] == expression
 
 
-REFUSALS: dict[str, tuple[object, ...]] = {
-    "nginx-404": ("nginx", refusal("404 Not Found"), "it needs ngx_cache_purge 2.4 or newer"),
-    "nginx-412": (
-        "nginx",
-        refusal("412 Precondition Failed"),
-        "it needs ngx_cache_purge 2.4 or newer",
-    ),
-    "nginx-405": ("nginx", refusal("405 Method Not Allowed"), "answers 405: it takes no purges"),
-    "varnish-501": ("varnish", refusal("501 Not Implemented"), "answers 501: it takes no purges"),
-    "fastly-401": ("fastly", refusal("401 Unauthorized"), "does not let us purge: it answers 401"),
-    "cloudflare-403": (
-        "cloudflare",
-        refusal("403 Forbidden"),
-        "does not let us purge: it answers 403",
-    ),
-    "cloudflare-200-without-success": (
-        "cloudflare",
-        refusal("200 OK"),
-        "does not answer that it was a success",
-    ),
-    "cloudflare-html": ("cloudflare", answer(b"<html>"), "answers with what is no JSON"),
-    "cloudflare-json-without-success": (
-        "cloudflare",
-        answer(b"[]"),
-        "does not answer that it was a success",
-    ),
-    "cloudflare-worker-401": (
-        "cloudflare-worker",
-        refusal("401 Unauthorized"),
-        "does not let us purge",
-    ),
-    "cloudflare-worker-200-without-success": (
-        "cloudflare-worker",
-        refusal("200 OK"),
-        "does not answer that it was a success",
-    ),
-    "cloudfront-403": (
+REFUSED: dict[tuple[str, str], str] = {
+    ("nginx", "404 Not Found"): "it needs ngx_cache_purge 2.4 or newer",
+    ("nginx", "412 Precondition Failed"): "it needs ngx_cache_purge 2.4 or newer",
+    ("nginx", "405 Method Not Allowed"): "answers 405: it takes no purges",
+    ("varnish", "501 Not Implemented"): "answers 501: it takes no purges",
+    ("fastly", "401 Unauthorized"): "does not let us purge: it answers 401",
+    ("cloudflare", "403 Forbidden"): "does not let us purge: it answers 403",
+    ("cloudflare", "200 OK"): "does not answer that it was a success",
+    ("cloudflare-worker", "401 Unauthorized"): "does not let us purge",
+    ("cloudflare-worker", "200 OK"): "does not answer that it was a success",
+    ("cloudfront", "403 Forbidden"): "does not let us purge: it answers 403",
+    ("cloudfront", "404 Not Found"): "answers 404",
+    ("bunny", "429 Too Many Requests"): "has had too many purges",
+}
+TOO_MANY = b"<Code>TooManyInvalidationsInProgress</Code>"
+OTHER_ANSWERS: dict[str, tuple[str, bytes, str]] = {
+    "html": ("cloudflare", answer(b"<html>"), "answers with what is no JSON"),
+    "array": ("cloudflare", answer(b"[]"), "does not answer that it was a success"),
+    "too-many": (
         "cloudfront",
-        refusal("403 Forbidden"),
-        "does not let us purge: it answers 403",
-    ),
-    "cloudfront-404": ("cloudfront", refusal("404 Not Found"), "answers 404"),
-    "cloudfront-too-many-invalidations": (
-        "cloudfront",
-        answer(b"<Code>TooManyInvalidationsInProgress</Code>", status="400 Bad Request"),
+        answer(TOO_MANY, status="400 Bad Request"),
         "has had too many purges: it answers 400",
     ),
-    "bunny-429": ("bunny", refusal("429 Too Many Requests"), "has had too many purges"),
-    "bunny-302": ("bunny", refusal("302 Found", "Location: /elsewhere"), "answers 302"),
-    "bunny-no-http": ("bunny", b"HTTP/1.1 nonsense\r\n\r\n", "sent no valid response"),
+    "redirect": ("bunny", refusal("302 Found", "Location: /elsewhere"), "answers 302"),
+    "no-http": ("bunny", b"HTTP/1.1 nonsense\r\n\r\n", "sent no valid response"),
+}
+REFUSALS = OTHER_ANSWERS | {
+    f"{kind}-{status[:3]}": (kind, refusal(status), why) for (kind, status), why in REFUSED.items()
 }
 
 

@@ -211,16 +211,12 @@ async def _of_route(subscriptions: _OfRoute, question: SubscriptionQuestion) -> 
         handed = mail.HandedOnRequest(METHOD, "", "", [], msgspec.json.encode(question))
         back = await subscriptions.hand_on(handed)
         if isinstance(back, mail.HandedOnResponse):
-            return _decode_answer(back)
+            if back.status != 200:
+                return AnswerFailure(back.status, "the gateway that delivers did not answer")
+            return _answers.decode(back.body)
         return await answer_for(back, question)
     await subscriptions.wait_until_open()
     return await answer_for(subscriptions, question)
-
-
-def _decode_answer(back: mail.HandedOnResponse) -> _Answer:
-    if back.status != 200:
-        return AnswerFailure(back.status, "the gateway that delivers did not answer")
-    return _answers.decode(back.body)
 
 
 async def carry_out(

@@ -285,11 +285,6 @@ class DurableSubscription:
         """Replace who has the subscription, and what a host of MCP has renewed."""
         self.owner, self.events = owner, events
 
-    def note_acknowledged(self, path: str) -> None:
-        """Note that a worker has read what there was of a stream, if its tail is not known."""
-        if (unseen := self.unseen.get(path)) is not None:
-            self.unseen[path] = unseen._replace(is_pending=False)
-
     def note_seen(self, path: str) -> None:
         """Note that the tail of a stream is known, or that there is none."""
         self.unseen.pop(path, None)

@@ -239,7 +239,8 @@ class Wakes:
         """Move cursors; return whether any has moved, or whether nothing is pending."""
         has_moved = False
         for link, position, is_closed in moves:
-            subscription.note_acknowledged(link.stream.path)
+            if (unseen := subscription.unseen.get(link.stream.path)) is not None:
+                subscription.unseen[link.stream.path] = unseen._replace(is_pending=False)
             if link.view is None:
                 continue
             if position > link.position or (is_closed and not link.is_closed):
