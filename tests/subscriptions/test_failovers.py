@@ -13,6 +13,7 @@ from tests.subscriptions.origins import before
 from tests.subscriptions.receivers import ends_of, log_at, receiver, shared, subscribed
 from tests.subscriptions.test_kills import play
 from tests.subscriptions.wake_book import AWAY
+from tests.support import given_settings
 from tests.support.examples import IS_WHOLE
 from tests.support.origin_servers import own_log
 from tests.support.processes import Headgate
@@ -59,7 +60,7 @@ def gateways(count: int, origin: str, **settings: str) -> list[Headgate]:
     """Return gateways whose acknowledged writes no failover loses."""
     made = [Headgate() for _ in range(count)]
     for gateway in made:
-        gateway.serve_routes({**SAFE, "origin": origin, **settings})
+        gateway.serve_routes({**SAFE, **given_settings.at(origin), **settings})
     return made
 
 

@@ -34,10 +34,8 @@ from tests.support.redis_servers import redis_server
 from tests.support.waiting import wait_until
 from tests.telemetry.declared import DECLARED
 
-ISSUERS = (
-    '[{"issuer": "i", "audience": "a", "jwks": "http://127.0.0.1:9/", "algorithms": ["EdDSA"],'
-    ' "grants": [{"streams": "/*", "operations": ["read"]}]}]'
-)
+GRANTS = [{"streams": "/*", "operations": ["read"]}]
+ISSUER = {"issuer": "i", "audience": "a", "jwks": "http://127.0.0.1:9/", "algorithms": ["EdDSA"]}
 MODELS = [
     {
         "prefix": "/openai",
@@ -187,7 +185,7 @@ def test_every_declared_metric_is_exported_by_a_server_with_that_feature(tmp_pat
             "HEADGATE_ALERTS__WEBHOOK": "http://127.0.0.1:9",
             "HEADGATE_ALERTS__WEBHOOK_SECRET_FILE": str(secret),
             "HEADGATE_AUTH": "tokens,jwt",
-            "HEADGATE_CREDENTIALS__JWT_ISSUERS": ISSUERS,
+            **variables({"jwt_issuers": [{**ISSUER, "grants": GRANTS}]}),
             "HEADGATE_CREDENTIALS__TOKENS_FILE": str(tokens_file(tmp_path)),
             **Authority.of(tmp_path).issue().write(tmp_path).settings(),
         }
@@ -206,7 +204,7 @@ def test_every_declared_metric_is_exported_by_a_server_with_that_feature(tmp_pat
             names |= names_told(server)
         with closing(Headgate()) as server:
             server.serve_routes(
-                {"prefix": "/v1/stream", "origin": redis.url, "runs": True},
+                {"prefix": "/v1/stream", "storage": redis.url, "runs": True},
                 {"prefix": "/small", "storage": "memory:", "max_storage_size": "1MiB"},
             )
             server.start()  # which asks Redis how it is just after its start
