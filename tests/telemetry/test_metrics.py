@@ -200,7 +200,9 @@ def test_every_declared_metric_is_exported_by_a_server_with_that_feature(tmp_pat
         }
         with headgate(environment=guarded) as server:
             held = f"Bearer {token('ann')}"
-            ask(server.port, "GET", "/v1/stream/a/s?offset=-1", Authorization=held)
+            for view in ("raw", "compact", "text"):  # the first use loads what a view needs
+                target = f"/v1/stream/a/s?offset=-1&view={view}"
+                ask(server.port, "GET", target, Authorization=held)
             names |= names_told(server)
         with closing(Headgate()) as server:
             server.serve_routes(
