@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypedDict
+from typing import Any, Literal
 
 import msgspec
 
@@ -49,15 +49,7 @@ _CANNOT: dict[CredentialMode, str] = {
 }
 
 
-class _Refusals(TypedDict):
-    """Reasons of a target without a cache for its refusals: fields of a Target."""
-
-    why_not: dict[CredentialMode, str]
-    no_stale_if_error: str
-    no_purge: str
-
-
-def keeps_nothing(why: str) -> _Refusals:
+def keeps_nothing(why: str) -> dict[str, Any]:
     """Return the fields of a target without a cache; `why` follows what it cannot do for that."""
     return {
         "why_not": dict.fromkeys(_CANNOT, why),

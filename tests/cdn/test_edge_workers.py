@@ -57,7 +57,7 @@ def serving(
 
 @pytest.fixture(scope="module")
 def server(processes: None) -> Iterator[Headgate]:
-    sites = json.dumps(["https://one.example", "https://two.example"])
+    sites = "https://one.example,https://two.example"
     with headgate(environment={"HEADGATE_HTTP__CORS_ORIGINS": sites}) as one:
         yield one
 
