@@ -37,7 +37,7 @@ def status(span: str, as_json: bool, target: StreamTarget) -> None:
     attention, and 1 if something does. The server must be a Headgate, because its admin listener
     has the figures.
     """
-    from gateway.commands.stream.operations import run
+    from gateway.commands.running import run
 
     found: list[Overview] = []
     run(target, _print(target, span, found, as_json=as_json))

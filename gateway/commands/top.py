@@ -33,7 +33,7 @@ def top(interval_s: float, once: bool, target: StreamTarget) -> None:
     frames are printed one below the other. The server must be a Headgate, because its admin
     listener has the figures.
     """
-    from gateway.commands.stream.operations import run
+    from gateway.commands.running import run
     from gateway.tools.top.screen import watch
 
     run(target, watch(target, interval_s, once=once))

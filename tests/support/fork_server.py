@@ -33,6 +33,7 @@ PRELOADED = (
     "gateway.workers.worker",
     "gateway.logs.redis.log",
     "gateway.logs.sqlite.log",
+    "gateway.commands.running",
     "gateway.commands.stream.append",
     "gateway.commands.cdn",
     "gateway.commands.doctor",

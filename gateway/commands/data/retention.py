@@ -81,10 +81,10 @@ def retention(  # noqa: PLR0913 - one for each option
         target = admin_of(stream.home, admin, admin_token, ctx)
     except ValueError as cause:
         raise click.UsageError(f"{cause}.") from cause
-    from gateway.commands.stream import operations
+    from gateway.commands.running import run
 
     wanted = dict.fromkeys(NAMES) if clear else changes
-    operations.run(target, _retention(target, stream, wanted, as_json=as_json))
+    run(target, _retention(target, stream, wanted, as_json=as_json))
 
 
 async def _retention(

@@ -212,7 +212,7 @@ def debug(file: Path, target: StreamTarget) -> None:
     figures of the console. For a server on this machine it also has limits, descriptors by kind,
     processor time by thread and the last log lines. It has no data of streams.
     """
-    from gateway.commands.stream.operations import run
+    from gateway.commands.running import run
     from gateway.process.running_servers import running_servers
     from gateway.tools.debug_bundle import bundle
 

@@ -131,7 +131,7 @@ def events(
     except ValueError as cause:
         raise click.UsageError(f"{cause}.") from cause
     from gateway.commands.monitor.event_lines import print_events
-    from gateway.commands.stream.operations import run
+    from gateway.commands.running import run
 
     query = {name: value for name, value in wanted.items() if value}
     run(target, print_events(target, query, follow=follow, as_json=as_json))

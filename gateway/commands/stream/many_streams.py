@@ -66,12 +66,12 @@ def list_streams(
     server must be a Headgate, because the list comes from its admin listener: the protocol has
     none.
     """
-    from gateway.commands.stream import operations
+    from gateway.commands.running import run
     from gateway.commands.stream.ls import ls
     from gateway.tools.server.listing import NameSearch
 
     search = NameSearch(prefix.lstrip("/"), contains, glob, order)
-    operations.run(target, ls(target, search, as_json=as_json))
+    run(target, ls(target, search, as_json=as_json))
 
 
 @click.command(epilog=STREAM_HELP)
@@ -104,10 +104,11 @@ def delete(  # noqa: PLR0913 - one for each option
     is_many = prefix is not None or bool(contains or glob)
     if (stream is not None) is is_many:
         raise click.UsageError("Give either STREAM or --prefix, --contains or --glob.")
+    from gateway.commands.running import run
     from gateway.commands.stream import operations
 
     if stream is not None:
-        operations.run(stream, operations.delete(stream, as_json=as_json))
+        run(stream, operations.delete(stream, as_json=as_json))
     elif prefix == "":  # as of a variable that is not set
         raise click.UsageError('--prefix is empty: give --prefix "/" to delete all streams.')
     else:
@@ -126,13 +127,13 @@ def _delete_many(
     as_json: bool,
 ) -> None:
     """Count, ask, and delete; any failure ends the program."""
+    from gateway.commands.running import run
     from gateway.commands.stream.deletion import (
         CountedStreams,
         confirm,
         count,
         delete_counted,
     )
-    from gateway.commands.stream.operations import run
     from gateway.tools.shell.failure import Failed
 
     home = admin.home

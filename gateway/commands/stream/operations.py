@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import sys
@@ -15,13 +14,11 @@ from headgate.following import catch_up, follow, long_poll, sse
 
 from gateway.commands.stream.append import begun, closed, leading_to
 from gateway.commands.stream.offset_file import OffsetFile
-from gateway.tools.server.client import connect, in_words, status_of
+from gateway.tools.server.client import connect
 from gateway.tools.shell import input as stdin
-from gateway.tools.shell.exit_status import INTERRUPTED
-from gateway.tools.shell.failure import FAILURES, Failed, OutputClosed
+from gateway.tools.shell.failure import Failed
 from gateway.tools.shell.output import (
     cancelled_when_closed,
-    end_line,
     finish,
     line_form,
     lines,
@@ -33,7 +30,7 @@ from gateway.tools.shell.patience import backoff, tell
 from gateway.tools.shell.terminal import safe
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
+    from collections.abc import AsyncGenerator, Callable, Mapping
 
     from headgate.stream import Stream
 
@@ -47,22 +44,6 @@ T = TypeVar("T")
 
 # How servers answer to an offset that they never gave out, or that is of an earlier stream.
 BAD_OFFSET = {400, 410}
-
-
-def run(target: StreamTarget, work: Coroutine[object, object, None]) -> None:
-    """Run the work on a stream; a failure becomes one sentence and an exit status."""
-    try:
-        try:
-            asyncio.run(work)
-        finally:
-            end_line()
-    except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
-    except OutputClosed:
-        pass
-    except FAILURES as failure:
-        note(f"headgate: {in_words(failure, target)}.")
-        sys.exit(status_of(failure))
 
 
 async def create(

@@ -124,11 +124,12 @@ def create(  # noqa: PLR0913 - one for each option
         "Stream-Fork-Offset": fork_offset,
         "Stream-Fork-Sub-Offset": None if fork_sub_offset is None else str(fork_sub_offset),
     }
+    from gateway.commands.running import run
     from gateway.commands.stream import operations
 
     headers = {name: value for name, value in fields.items() if value is not None}
     work = operations.create(stream, headers, data, fork_from, as_json=as_json)
-    operations.run(stream, work)
+    run(stream, work)
 
 
 @click.command(epilog=STREAM_HELP)
@@ -186,6 +187,7 @@ def append(  # noqa: PLR0913 - one for each option
         raise click.UsageError("--seq is of one append, so it excludes --lines.")
     if epoch is not None and producer is None:
         raise click.UsageError("--epoch needs --producer.")
+    from gateway.commands.running import run
     from gateway.commands.stream import operations
     from gateway.commands.stream.append import CommandProducer
 
@@ -199,7 +201,7 @@ def append(  # noqa: PLR0913 - one for each option
         work = append_lines(stream, headers, writer, close=close, as_json=as_json)
     else:
         work = operations.append(stream, headers, writer, data, close=close, as_json=as_json)
-    operations.run(stream, work)
+    run(stream, work)
 
 
 @click.command(epilog=STREAM_HELP)
@@ -228,9 +230,10 @@ def read(
     if offset is not None and offset_file is not None:
         raise click.UsageError("--offset and --offset-file exclude each other.")
     as_lines = _form(as_json, as_bytes)
+    from gateway.commands.running import run
     from gateway.commands.stream import operations
 
-    operations.run(stream, operations.read(stream, offset, offset_file, as_lines=as_lines))
+    run(stream, operations.read(stream, offset, offset_file, as_lines=as_lines))
 
 
 @click.command(epilog=STREAM_HELP)
@@ -265,11 +268,12 @@ def tail(  # noqa: PLR0913 - one for each option
     if offset is not None and offset_file is not None:
         raise click.UsageError("--offset and --offset-file exclude each other.")
     as_lines = _form(as_json, as_bytes)
+    from gateway.commands.running import run
     from gateway.commands.stream import operations
 
     begin = "-1" if from_start else offset
     work = operations.tail(stream, begin, offset_file, by_poll=long_poll, as_lines=as_lines)
-    operations.run(stream, work)
+    run(stream, work)
 
 
 @click.command(epilog=STREAM_HELP)
@@ -278,9 +282,10 @@ def tail(  # noqa: PLR0913 - one for each option
 @server_options
 def head(stream: StreamTarget, as_json: bool) -> None:
     """Print the metadata of a stream."""
+    from gateway.commands.running import run
     from gateway.commands.stream import operations
 
-    operations.run(stream, operations.head(stream, as_json=as_json))
+    run(stream, operations.head(stream, as_json=as_json))
 
 
 @click.command(epilog=STREAM_HELP)
@@ -292,9 +297,10 @@ def close(stream: StreamTarget, as_json: bool) -> None:
 
     Readers then reach the end of the stream. A closed stream cannot be opened again.
     """
+    from gateway.commands.running import run
     from gateway.commands.stream import operations
 
-    operations.run(stream, operations.close(stream, as_json=as_json))
+    run(stream, operations.close(stream, as_json=as_json))
 
 
 def _form(as_json: bool, as_bytes: bool) -> bool | None:

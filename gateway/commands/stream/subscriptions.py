@@ -39,7 +39,7 @@ def on_subscription(command: SubscriptionCommand) -> Callable[..., None]:
         prefix = _prefix(route, target)
         if not prefix:
             raise click.UsageError("Say which route has it, by --route PREFIX.")
-        from gateway.commands.stream.operations import run
+        from gateway.commands.running import run
         from gateway.commands.stream.subscription_requests import NamedSubscription
 
         run(target, command(target, NamedSubscription(prefix, subscription), **others))
@@ -85,7 +85,7 @@ def list_subscriptions(  # noqa: PLR0913 - one for each option
     Each line has status, kind, streams, pending streams, seconds for which something waits, what
     is woken, and the id; "-" means that nothing waits.
     """
-    from gateway.commands.stream.operations import run
+    from gateway.commands.running import run
     from gateway.commands.stream.subscription_requests import print_list
 
     conditions = {"text": text, "status": status, "kind": kind, "order": order}
