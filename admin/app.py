@@ -73,7 +73,7 @@ def build(source: ProcessSource, setup: Setup) -> web.Application:
     access = Access(sign_in, settings.admin.tokens, is_open=is_open(settings))
     recorder = Recorder(source, setup, f"{settings.listen}/{secrets.token_hex(8)}")
     streams = StreamClient(settings, setup.console)
-    console = OnDemand(setup.clock)
+    console = OnDemand(setup.clock, settings)
     app = web.Application(middlewares=[problems, console.errors, access.check])
     app[SOURCE] = source
     app[BOUNDS] = setup.bounds
@@ -83,6 +83,7 @@ def build(source: ProcessSource, setup: Setup) -> web.Application:
     app[CONSOLE] = application_console = Console(source, setup, recorder, streams)
 
     def follow(settings: Settings) -> None:
+        console.use_settings(settings)
         sign_in.admit(settings.admin.users)
         access.admit(settings.admin.tokens, is_open=is_open(settings))
         recorder.use_settings(settings)

@@ -71,7 +71,7 @@ class Console:
         self._source = source
         settings = setup.settings
         self.streams_scheme = "https" if settings.tls.certificate else "http"
-        self._setup = setup
+        self.setup = setup
         self._recorder = recorder
         self.event_record = recorder.events.record
         self.usage = recorder.usage
@@ -104,7 +104,7 @@ class Console:
         return Instance(
             name=self.name,
             state=state(health),
-            workers=self._setup.settings.workers,
+            workers=self.setup.settings.workers,
             version=self.about().versions["headgate"],
             started_at=min(started, default=None),
             gateways=self._recorder.fleet.size,
@@ -118,7 +118,7 @@ class Console:
     @property
     def name(self) -> str:
         """The name of this instance: the address of its streams."""
-        return str(self._setup.settings.listen)
+        return str(self.setup.settings.listen)
 
     async def overview(self, span: Span) -> Overview:
         """Return the first page; requests within a second get the same."""
@@ -148,7 +148,7 @@ class Console:
         question = ListStreams(
             search.route, search.begins, search.contains, search.glob, order, after, limit
         )
-        processes = self._setup.settings.workers
+        processes = self.setup.settings.workers
         answers = await answers_of(self._source, lists.asked(question, processes), StreamPage)
         return lists.page(question, answers, processes)
 
@@ -164,7 +164,7 @@ class Console:
         self._routes.check_runs(route)
         question = ListRuns(route, status, after, max(1, min(limit, LARGEST_PAGE)))
         answers = await answers_of(self._source, question, RunPage)
-        return runs.page(question, answers, self._setup.clock())
+        return runs.page(question, answers, self.setup.clock())
 
     async def stream(self, route: str, name: str) -> StreamDescription:
         """Return a stream, its producers and readers. The name is percent-encoded, as in a URL."""
@@ -208,15 +208,15 @@ class Console:
         """Return the configuration of a CDN or proxy for these settings."""
         from admin.cdn import make_file
 
-        return await make_file(self._setup.settings, target, choice)
+        return await make_file(self.setup.settings, target, choice)
 
     def configuration(self) -> Configuration:
         """Return the settings in effect."""
-        return configuration(self._setup.settings)
+        return configuration(self.setup.settings)
 
     def about(self) -> About:
         """Return versions, formats and limits."""
-        return about(self._setup.settings, self._setup.formats())
+        return about(self.setup.settings, self.setup.formats())
 
     async def _described(self, question: DescribeStream | LimitStream) -> StreamDescription:
         return lists.descriptions(await answers_of(self._source, question, StreamDescription))

@@ -19,16 +19,24 @@ if TYPE_CHECKING:
     from aiohttp.typedefs import Handler
 
     from admin.pages.site import Site
+    from gateway.settings import Settings
 
 
 class OnDemand(web.AbstractResource):
     """Every URL that the machines' own resources have not. It is below them in the router."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Callable[[], float], settings: Settings) -> None:
         super().__init__()
         self._clock = clock
+        self._features = settings.features
         self._site: Site | None = None
         self._router = web.UrlDispatcher()
+
+    def use_settings(self, settings: Settings) -> None:
+        """Show the pages of the features that new settings name."""
+        if settings.features != self._features:
+            self._features = settings.features
+            self._site, self._router = None, web.UrlDispatcher()
 
     @property
     @override
@@ -58,7 +66,7 @@ class OnDemand(web.AbstractResource):
         from admin.pages.site import Site
 
         if self._site is None:
-            self._site = Site(self._clock)
+            self._site = Site(self._clock, self._features)
             self._site.add_to(self._router)
             add_api(self._router)
         return self._site

@@ -140,7 +140,7 @@ def route_of(
     settings: Settings, route: RouteSettings, services: Services, access: RouteAccess
 ) -> StreamRoute:
     """Make the route that these settings describe. Raises StartError."""
-    setup = RouteSetup(settings, route, services, access, requests_of(route))
+    setup = RouteSetup(settings, route, services, access, requests_of(settings, route))
     made = make_route(setup)
     set_features(made, setup)
     kinds = settings.auth_of(route)

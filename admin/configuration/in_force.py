@@ -26,7 +26,7 @@ def configuration(settings: Settings) -> Configuration:
 
 def _views(settings: Settings) -> Iterator[SettingView]:
     sources = settings.sources
-    for declared, one in describe_settings():
+    for declared, one in describe_settings(type(settings)):
         path = declared.path
         if one.table is None:
             above, _, _ = path.rpartition(".")

@@ -38,8 +38,9 @@ CLOSED = "is closed: live reads end after an event, cached responses are dropped
 def changes(current: Settings, written: Settings) -> list[PendingChange]:
     """Return the settings that differ, those that need a restart first."""
     found: list[PendingChange] = []
-    for declared, one in describe_settings():
-        path = declared.path
+    models = describe_settings(type(current)), describe_settings(type(written))
+    declarations = {declared.path: one for model in models for declared, one in model}
+    for path, one in declarations.items():
         if current.value_at(path) == written.value_at(path):
             continue
         changed = _value if one.table is None else _tables
@@ -108,11 +109,12 @@ def _value(
 ) -> Iterator[PendingChange]:
     section, _, key = path.rpartition(".")
     present, new = current.value_at(section), written.value_at(section)
+    is_new = present is None  # the section of a feature that is switched on
     yield PendingChange(
         path,
         "",
-        shown_value(present, key),
-        _other_value(present, new, key),
+        None if is_new else shown_value(present, key),
+        shown_value(new, key) if is_new else new and _other_value(present, new, key),
         written.sources.get(path, DEFAULT),
         one.reload,
         any(it.path == path for it in fixed_changes(current, written)),

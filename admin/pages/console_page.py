@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from admin.pages.menu import MenuEntry
     from admin.pages.rendering import TemplatePage
     from admin.pages.visit import Visit
 
@@ -25,3 +28,9 @@ class ConsolePage:
     path: str
     show: Callable[[Visit], Awaitable[TemplatePage]]
     submit: Callable[[Visit], Awaitable[TemplatePage]] | None = None
+    menu: MenuEntry | None = None
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the page's template, which is that of its `show`."""
+        return Path(str(sys.modules[self.show.__module__].__file__)).parent

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from markupsafe import Markup
 
     from admin.model.charts import Chart
+    from admin.pages.menu import MenuEntry
 
 P = ParamSpec("P")
 TEMPLATES = Path(__file__).with_name("templates")
@@ -53,11 +54,13 @@ class TemplatePage(NamedTuple):
 class Renderer:
     """The compiled templates: each is compiled when it is first rendered.
 
-    `folders` have the templates of pages, beside those that all pages share.
+    `folders` have the templates of pages, beside those that all pages share. `menu` has the path
+    and the entry of each page in it.
     """
 
-    def __init__(self, folders: Sequence[str]) -> None:
+    def __init__(self, folders: Iterable[Path], menu: Sequence[tuple[str, MenuEntry]]) -> None:
         self._folders = folders
+        self._menu = menu
         self._turns = Turns()
         self._compiled: set[str] = set()
 
@@ -77,6 +80,7 @@ class Renderer:
         environment.filters |= FILTERS
         environment.globals |= {
             "link": link,
+            "menu": self._menu,
             "target": TARGET_RATIO,
             "alarm": ALARM_RATIO,
             "fewest_reads": FEWEST_READS,

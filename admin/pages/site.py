@@ -18,6 +18,7 @@ from admin.errors import NotTold, phrase
 from admin.events import serve_events
 from admin.pages import views
 from admin.pages.live import LivePages
+from admin.pages.menu import ALERTS_ENTRY
 from admin.pages.rendering import Renderer, TemplatePage
 from admin.pages.runbooks import runbooks
 from admin.pages.sign_in_pages import SignInPages
@@ -25,7 +26,7 @@ from admin.pages.views import cdn
 from admin.pages.visit import Visit
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterable
 
     from aiohttp.typedefs import Handler
 
@@ -39,14 +40,18 @@ EVENTS = "text/event-stream"
 class Site:
     """Makes pages of what the console tells, for whoever looks."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Callable[[], float], features: Iterable[str]) -> None:
+        """`features` are the modules of features from outside."""
         self._clock = clock
-        self._renderer = Renderer(views.__path__)
+        self._pages = [*views.pages(features)]
+        entries = [(page.path, page.menu) for page in self._pages if page.menu is not None]
+        menu = sorted([*entries, ALERTS_ENTRY], key=lambda it: it[1].order)
+        self._renderer = Renderer({page.folder for page in self._pages}, menu)
         self._live = LivePages()
 
     def add_to(self, router: web.UrlDispatcher) -> None:
         """Add the pages, their forms, and what they are made of."""
-        for page in views.pages():
+        for page in self._pages:
             router.add_get(page.path, self.reading(page.show))
             if page.submit is not None:
                 router.add_post(page.path, self.submitting(page, page.submit))

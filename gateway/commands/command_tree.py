@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
+from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gateway.command_declaration import CommandDeclaration as Command
@@ -105,3 +109,21 @@ def _all() -> Iterator[Command]:
 
     for kind in KINDS:
         yield from kind.commands
+    for module in _added_features():
+        with suppress(Exception):  # the check of the settings says what is wrong with it
+            yield from import_module(module).KIND.commands
+
+
+def _added_features() -> list[str]:
+    """Return the modules that the setting `features` names, read without the other settings."""
+    if (written := os.environ.get("HEADGATE_FEATURES")) is not None:
+        return [name.strip() for name in written.split(",") if name.strip()]
+    if not (config := os.environ.get("HEADGATE_CONFIG")):
+        return []
+    import tomllib
+
+    try:
+        names = tomllib.loads(Path(config).read_text(encoding="utf-8-sig")).get("features", [])
+    except (OSError, ValueError, RecursionError):
+        return []
+    return [str(name) for name in names] if isinstance(names, list) else []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pkgutil
 from typing import TYPE_CHECKING, NamedTuple
 
-from gateway.features.kinds import KINDS
+from gateway.features.kinds import kinds_of
 from gateway.features.on_demand import FeatureOnDemand, made_feature
 
 if TYPE_CHECKING:
@@ -31,8 +31,11 @@ class ChangedFeatures(NamedTuple):
 def set_features(route: StreamRoute, made: RouteSetup) -> ChangedFeatures:
     """Give a route the features that its settings ask for; those it has follow the settings."""
     changed = ChangedFeatures([], [])
-    needed = _needed(made.route)
-    for kind in KINDS:
+    kinds = kinds_of(made.settings.features)
+    needed = _needed(kinds, made.route)
+    gone = route.features.keys() - {kind.name for kind in kinds}
+    changed.removed.extend(route.features.pop(name) for name in gone)
+    for kind in kinds:
         feature = route.features.get(kind.name)
         if not _is_for(kind, made.route):
             if feature is not None:
@@ -50,11 +53,11 @@ def _is_for(kind: FeatureKind, route: Route) -> bool:
     return bool(kind.of_origin if route.is_http else kind.of_log) and kind.is_wanted(route)
 
 
-def _needed(route: Route) -> set[str]:
+def _needed(kinds: Sequence[FeatureKind], route: Route) -> set[str]:
     """Return the names of the features that other features of a route need."""
     return {
         name
-        for kind in KINDS
+        for kind in kinds
         if _is_for(kind, route) and not kind.is_on_demand(route)
         for name in kind.needs
     }
@@ -68,24 +71,27 @@ def _new_feature(
     return made_feature(kind, route, made)
 
 
-async def open_needed(route: StreamRoute, settings: Route) -> None:
+async def open_needed(route: StreamRoute, settings: Settings, route_settings: Route) -> None:
     """Open the features of a route that others will need by new settings. Raises HeadgateError."""
-    for name in _needed(settings):
+    for name in _needed(kinds_of(settings.features), route_settings):
         if (feature := route.features.get(name)) is not None:
             await feature.opened()
 
 
-def requests_of(route: Route) -> str:
+def requests_of(settings: Settings, route: Route) -> str:
     """Return the name of the function that makes a route's requests to its origin.
 
     It is "" where no feature makes them.
     """
-    return next((it.requests for it in KINDS if it.requests and it.is_wanted(route)), "")
+    return next(
+        (it.requests for it in kinds_of(settings.features) if it.requests and it.is_wanted(route)),
+        "",
+    )
 
 
-def check_features(route: Route) -> None:
+def check_features(settings: Settings, route: Route) -> None:
     """Raise StartError if a feature that a route asks for cannot be made of its settings."""
-    for kind in KINDS:
+    for kind in kinds_of(settings.features):
         if kind.check and kind.is_wanted(route):
             pkgutil.resolve_name(kind.check)(route)
 
@@ -109,8 +115,8 @@ class FeatureRoutes:
         `routes` are the routes of streams. Raises StartError.
         """
         made: list[FeatureRoute] = []
-        for kind in KINDS:
-            if kind.routes and kind.has_routes(settings):
+        for kind in kinds_of(settings.features):
+            if kind.routes and any(getattr(settings, key) for key in kind.settings):
                 if kind.name not in self._makers:
                     self._makers[kind.name] = pkgutil.resolve_name(kind.routes)(self._services)
                 made += self._makers[kind.name].make(settings, routes, authorities, earlier)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 from typing_extensions import override
 
 from gateway.errors import NotOffered
+from gateway.features.kinds.declaration import FirstUse
 from gateway.routes.feature import RouteFeature
 from gateway.stepped import in_task
 
@@ -30,8 +31,8 @@ class FeatureOnDemand(RouteFeature):
     """A feature of a route, until its first use puts the loaded one in its place."""
 
     def __init__(self, kind: FeatureKind, route: StreamRoute, made: RouteSetup) -> None:
-        self.control = kind.control
-        self.views = kind.views
+        use = kind.first_use or FirstUse()
+        self.control, self.views, self._stored = use
         self._kind = kind
         self._route = route
         self._made = made
@@ -59,9 +60,9 @@ class FeatureOnDemand(RouteFeature):
     @override
     async def open(self) -> None:
         """Load the feature if something stored needs it. Raises LogUnavailable, StartError."""
-        if self._kind.stored:
+        if self._stored:
             log = cast("HostedRoute", self._route).table.log
-            if await pkgutil.resolve_name(self._kind.stored)(log):
+            if await pkgutil.resolve_name(self._stored)(log):
                 await self.opened()
 
     @override

@@ -165,12 +165,12 @@ class Reload:
         self, route_settings: Route, current_route: StreamRoute | None, present: Route | None
     ) -> None:
         settings = self._settings
-        check_features(route_settings)
+        check_features(settings, route_settings)
         access = app.access_of(settings, route_settings, self._authorities, self._services)
         outcome = route_outcome(self._current.settings, present, settings, route_settings)
         if current_route is not None and outcome not in {"opened", "set up anew"}:
             is_authorized_anew = outcome == "authorized anew"
-            await open_needed(current_route, route_settings)
+            await open_needed(current_route, settings, route_settings)
             self._renewed.append(
                 _RenewedRoute(current_route, route_settings, access, is_authorized_anew)
             )

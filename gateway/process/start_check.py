@@ -25,7 +25,7 @@ def check_start(settings: Settings) -> tuple[str, ...]:
     """
     warnings = check_authorities(settings)
     for _, route in written_routes(settings):
-        check_features(route)
+        check_features(settings, route)
     return warnings
 
 

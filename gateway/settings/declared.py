@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from gateway.settings.arrays.model_route import MODELS_KIND, ModelSettings, W, check_beside
 from gateway.settings.arrays.proxy_route import PROXIES_KIND, ProxySettings
@@ -11,7 +11,9 @@ from gateway.settings.arrays.repeated import places, prefixes, repeated
 from gateway.settings.auth import NONE, Auth, who_may_use
 from gateway.settings.hosts import is_loopback
 from gateway.settings.reading import files
+from gateway.settings.reading.feature_modules import kind_in
 from gateway.settings.reading.kinds import (
+    AS_TEXT,
     ROUTES_KIND,
     Address,
     Count,
@@ -22,7 +24,7 @@ from gateway.settings.reading.kinds import (
     ValueKind,
     clash,
 )
-from gateway.settings.reading.reload_effects import FIXED, SET_UP_ANEW
+from gateway.settings.reading.reload_effects import AT_ONCE, FIXED, SET_UP_ANEW
 from gateway.settings.reading.sourced import SourcedSettings
 from gateway.settings.reading.tables import ValueContext, checks, section, setting
 from gateway.settings.reading.units import DAY_S
@@ -40,6 +42,7 @@ from gateway.settings.sections.shutdown import ShutdownSettings
 from gateway.settings.sections.subscriptions import SubscriptionSettings
 from gateway.settings.sections.tls import TlsFiles, TlsSettings
 
+Features = Annotated[tuple[str, ...], *AS_TEXT, ValueKind("a list of Python modules")]
 DEFAULT_PREFIX = "/v1/stream"
 MOST_MODELS = MOST_PROXIES = 64  # each has connections of its own
 MOST_PURGED = 32  # each has a task, a connection and an 8 MiB queue in every worker
@@ -89,6 +92,11 @@ class Settings(SourcedSettings):
         description="Caches in front, from which a stream is purged when it is deleted, has "
         "expired or is created again.",
         reload="yes; what waits for a cache that is removed is purged first",
+    )
+    features: Features = setting(
+        (),
+        description="Python modules from outside that add a feature each, by their KIND.",
+        reload=AT_ONCE,
     )
     front: FrontSettings = section("The front: Caddy as a child of this server.")
     admin: AdminSettings = section("The admin listener: console, health checks and metrics.")
@@ -184,6 +192,26 @@ class Settings(SourcedSettings):
         if routes and not silent:
             return auth
         raise ValueError(who_may_use(" and ".join(silent) or DEFAULT_PREFIX, listen))
+
+    @checks("features")
+    @classmethod
+    def _check_features(cls, features: tuple[str, ...], _: ValueContext) -> tuple[str, ...]:
+        """Raise ValueError if a module is no feature, or brings a section that is there."""
+        found: set[str] = set()
+        for module in features:
+            kind = kind_in(module)
+            if kind.name in found:
+                raise ValueError(f"must name each feature once, and {kind.name} is there twice")
+            if kind.section is not None and kind.name in Settings.settings:
+                raise ValueError(
+                    f"must bring no section of Headgate's own, as {module}: {kind.name}"
+                )
+            found.add(kind.name)
+        return features
+
+    def section(self, name: str) -> Any:  # noqa: ANN401 - of the feature's own class
+        """Return the section that a feature from outside has brought."""
+        return getattr(self, name)
 
     @property
     def listener_tls(self) -> TlsFiles | None:

@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from gateway.settings import mistakes
+from gateway.settings.added import model_for
 from gateway.settings.cross_checks.ineffective_settings import ineffective_settings
 from gateway.settings.cross_checks.open_keys import open_keys
 from gateway.settings.cross_checks.own_listener import leading_back
@@ -14,7 +15,7 @@ from gateway.settings.declared import Settings
 from gateway.settings.mistakes import SettingProblem, in_order, problems_of
 from gateway.settings.reading import given
 from gateway.settings.reading.files import Look
-from gateway.settings.reading.given import CONFIG_VARIABLE, GivenValue
+from gateway.settings.reading.given import CONFIG_VARIABLE, GivenValue, variable
 from gateway.settings.reading.toml_file import TomlFile, spell
 from gateway.settings.reading.values import Mistaken
 
@@ -51,15 +52,13 @@ def load(
     and folders that the settings name.
     """
     problems: list[SettingProblem] = []
-    written = _from_file(config, problems) if config is not None else []
-    written += given.from_environment(Settings, environment)
-    written += [_of_flag(key, value) for key, value in flags.items() if value is not None]
+    model, written = _given(config, environment, flags, problems)
     misspelt: set[Place] = set()
     values: dict[Place, GivenValue] = {}
     for one in written:
-        if given.setting_at(Settings, one.place) is None:
-            problems.append(mistakes.unknown(one, one.place))
-            misspelt.add(mistakes.intended_place(one.place))
+        if given.setting_at(model, one.place) is None:
+            problems.append(mistakes.unknown(model, one, one.place))
+            misspelt.add(mistakes.intended_place(model, one.place))
             continue
         earlier = values.get(one.place)
         if earlier is not None and earlier.is_variable and one.is_variable:
@@ -73,9 +72,9 @@ def load(
     is_stored = not any(values[place].value for place in where if place != ("storage",))
     look = Look(is_stored=is_stored) if look_at_files else None
     try:
-        settings = Settings.of(given.nested(values), look)
+        settings = model.of(given.nested(values), look)
     except Mistaken as refusal:
-        problems += problems_of(refusal.mistakes, misspelt, values)
+        problems += problems_of(model, refusal.mistakes, misspelt, values)
         raise SettingsError(in_order(problems)) from refusal
     led_back = leading_back(settings) if look_at_files else ()
     unused = (*ineffective_settings(settings), *mistaken_logs(settings))
@@ -88,30 +87,51 @@ def load(
     )
 
 
+def _given(
+    config: Path | None,
+    environment: Mapping[str, str],
+    flags: Mapping[str, object],
+    problems: list[SettingProblem],
+) -> tuple[type[Settings], list[GivenValue]]:
+    """Return the model with the sections of the named features, and the values for it."""
+    file, in_file = (None, {}) if config is None else _read(config, problems)
+    model = model_for(environment.get(variable(("features",)), in_file.get("features")))
+    written = [] if file is None else given.from_file(model, in_file, file)
+    written += given.from_environment(model, environment)
+    written += [_of_flag(model, key, value) for key, value in flags.items() if value is not None]
+    return model, written
+
+
 def of_keywords(values: Mapping[str, object]) -> Settings:
     """Return the settings of Python keywords, a dict for each section. Raises SettingsError."""
+    model = model_for(values.get("features"))
     try:
-        return Settings.of(dict(values))
+        return model.of(dict(values))
     except Mistaken as refusal:
         named: dict[Place, GivenValue] = {
             (key,): GivenValue((key,), value, key) for key, value in values.items()
         }
-        raise SettingsError(in_order([*problems_of(refusal.mistakes, set(), named)])) from refusal
+        raise SettingsError(
+            in_order([*problems_of(model, refusal.mistakes, set(), named)])
+        ) from refusal
 
 
-def _from_file(path: Path, problems: list[SettingProblem]) -> list[GivenValue]:
+def _read(
+    path: Path, problems: list[SettingProblem]
+) -> tuple[TomlFile | None, Mapping[str, object]]:
+    """Return a file of settings and what it says; add the problem of one that cannot be read."""
     try:
         text = path.read_text(encoding="utf-8-sig")  # some editors write a byte order mark
     except OSError as cause:
         named = f"it was named by --config or {CONFIG_VARIABLE}"
         problems.append(SettingProblem(0, f"{path} cannot be read: {cause.strerror}; {named}."))
-        return []
+        return None, {}
     except UnicodeDecodeError as cause:
         line = cause.object[: cause.start].count(b"\n") + 1
         problems.append(
             SettingProblem(0, f"{path}:{line}: this is not UTF-8 text, hence not TOML.")
         )
-        return []
+        return None, {}
     import tomllib  # imported only if there is a file
 
     file = TomlFile(path, text)
@@ -121,12 +141,12 @@ def _from_file(path: Path, problems: list[SettingProblem]) -> list[GivenValue]:
         problems.append(
             SettingProblem(*file.no_toml(str(cause), partial(given.is_array, Settings)))
         )
-        return []
-    return given.from_file(Settings, values, file)
+        return None, {}
+    return file, values
 
 
-def _of_flag(key: str, value: object) -> GivenValue:
+def _of_flag(model: type[Settings], key: str, value: object) -> GivenValue:
     place = tuple(key.split("__"))
     name = f"--{'-'.join(place)}".replace("_", "-")
-    value = given.from_text(given.setting_at(Settings, place), value)
-    return given.of_variable(Settings, place, value, name)
+    value = given.from_text(given.setting_at(model, place), value)
+    return given.of_variable(model, place, value, name)

@@ -7,7 +7,6 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gateway.settings.declared import Settings
 from gateway.settings.log_kinds import KINDS
 from gateway.settings.reading.given import AFTER_THE_FILE, setting_at, variable
 from gateway.settings.reading.toml_file import spell
@@ -59,20 +58,25 @@ def in_order(problems: Sequence[SettingProblem]) -> tuple[str, ...]:
 
 
 def problems_of(
-    mistakes: Sequence[Mistake], misspelt: set[Place], given: Mapping[Place, GivenValue]
+    model: type[Table],
+    mistakes: Sequence[Mistake],
+    misspelt: set[Place],
+    given: Mapping[Place, GivenValue],
 ) -> Iterator[SettingProblem]:
     """Yield the mistakes as problems, without those that follow from a misspelt key."""
     intended = misspelt | {
-        (*it.place[:-1], *intended_place(it.place)[-1:]) for it in mistakes if it.kind == "unknown"
+        (*it.place[:-1], *intended_place(model, it.place)[-1:])
+        for it in mistakes
+        if it.kind == "unknown"
     }
     for mistake in mistakes:
         if mistake.place not in intended or _has_value(mistake.place, given):
-            yield _problem(mistake, given)
+            yield _problem(model, mistake, given)
 
 
-def unknown(one: GivenValue, place: Place) -> SettingProblem:
+def unknown(model: type[Table], one: GivenValue, place: Place) -> SettingProblem:
     """Return the problem of a key that no table has at this place."""
-    return SettingProblem(one.line(place), _unknown(one, place))
+    return SettingProblem(one.line(place), _unknown(model, one, place))
 
 
 def given_twice(one: GivenValue, other: GivenValue) -> Iterator[SettingProblem]:
@@ -90,9 +94,9 @@ def ineffective(found: IneffectiveSetting, given: Mapping[Place, GivenValue]) ->
     return SettingProblem(one.line(found.path), sentence)
 
 
-def intended_place(place: Place) -> Place:
+def intended_place(model: type[Table], place: Place) -> Place:
     """Return the place of the setting that an unknown key was probably intended for, or ()."""
-    return _elsewhere(place) or _nearest(place)
+    return _elsewhere(model, place) or _nearest(model, place)
 
 
 def _has_value(place: Place, given: Mapping[Place, GivenValue]) -> bool:
@@ -105,7 +109,9 @@ def _given_at(place: Place, given: Mapping[Place, GivenValue]) -> GivenValue | N
     return next((given[place[:it]] for it in range(len(place), 0, -1) if place[:it] in given), None)
 
 
-def _problem(mistake: Mistake, given: Mapping[Place, GivenValue]) -> SettingProblem:
+def _problem(
+    model: type[Table], mistake: Mistake, given: Mapping[Place, GivenValue]
+) -> SettingProblem:
     """Return a mistake as a sentence with its line."""
     path = mistake.place
     one = _given_at(path, given)
@@ -113,17 +119,21 @@ def _problem(mistake: Mistake, given: Mapping[Place, GivenValue]) -> SettingProb
         value_text = show(one.at(path, mistake.value))
         if _may_have_secret(path, mistake.value):
             value_text = "not shown here"
-        sentence = _sentence(mistake, one, one.subject(path), value_text)
+        sentence = _sentence(model, mistake, one, one.subject(path), value_text)
         return SettingProblem(one.line(path), sentence)
-    default = setting_at(Settings, path)
+    default = setting_at(model, path)
     value_text = "not given"  # an empty list, which cannot be written
     if path != ("auth",) and default is not None:
         value_text = f"{shown_default(default)} unless it is given"
     cause = next((given[it] for it in DEPENDS_ON.get(path, ()) if it in given), None)
     if cause is None:  # the default itself is wrong, such as a missing folder
-        return SettingProblem(AFTER_THE_FILE, _sentence(mistake, None, spell(path), value_text))
+        return SettingProblem(
+            AFTER_THE_FILE, _sentence(model, mistake, None, spell(path), value_text)
+        )
     subject = f"{cause.where(cause.place)}: {spell(path)}"
-    return SettingProblem(cause.line(cause.place), _sentence(mistake, None, subject, value_text))
+    return SettingProblem(
+        cause.line(cause.place), _sentence(model, mistake, None, subject, value_text)
+    )
 
 
 def _may_have_secret(path: Place, value: object) -> bool:
@@ -134,12 +144,14 @@ def _may_have_secret(path: Place, value: object) -> bool:
     return is_within and path[-1] not in SHOWN_OF_SECRETS
 
 
-def _sentence(mistake: Mistake, one: GivenValue | None, subject: str, value_text: str) -> str:
+def _sentence(
+    model: type[Table], mistake: Mistake, one: GivenValue | None, subject: str, value_text: str
+) -> str:
     path = mistake.place
     if mistake.kind == "unknown" and one is not None:
-        return _unknown(one, path)
-    must, suggestion = f"must be {_table_kind(path)}", ""
-    field = setting_at(Settings, path) if isinstance(path[-1], str) else None
+        return _unknown(model, one, path)
+    must, suggestion = f"must be {_table_kind(model, path)}", ""
+    field = setting_at(model, path) if isinstance(path[-1], str) else None
     if field is not None:
         must, suggestion = f"must be {allowed(field)}", hint(field, mistake.value)
     if mistake.kind == "missing":
@@ -158,38 +170,38 @@ def _first_table(path: Place, one: GivenValue) -> str:
     return f"; each begins with [[{spell(path)}]]" if isinstance(one.value, dict) else ""
 
 
-def _table_around(path: Place) -> type[Table]:
+def _table_around(model: type[Table], path: Place) -> type[Table]:
     """Return the class of the table that has the last key of a path, or of the nearest around."""
     for length in range(len(path) - 1, 0, -1):
-        around = setting_at(Settings, path[:length])
+        around = setting_at(model, path[:length])
         if around is not None:
             table = around.table if isinstance(path[length - 1], int) else around.section
             if table is not None:
                 return table
-    return Settings
+    return model
 
 
-def _table_kind(path: Place) -> str:
+def _table_kind(model: type[Table], path: Place) -> str:
     """Return what an item of an array is, in words that continue "must be"."""
-    around = setting_at(Settings, path)
+    around = setting_at(model, path)
     words = "" if around is None else allowed(around)
     return words.replace("an array of tables, each", "a table")
 
 
-def _unknown(one: GivenValue, place: Place) -> str:
+def _unknown(model: type[Table], one: GivenValue, place: Place) -> str:
     """Return the sentence about a key that its table does not have."""
-    subject, elsewhere = one.subject(place), _elsewhere(place)
+    subject, elsewhere = one.subject(place), _elsewhere(model, place)
     if elsewhere:
-        return f"{subject} {_belongs(place, elsewhere, one)}."
-    model, value = _table_around(place), one.at(place, None)
-    if model is Settings and isinstance(value, dict) and value.keys() & Settings.settings.keys():
+        return f"{subject} {_belongs(model, place, elsewhere, one)}."
+    table, value = _table_around(model, place), one.at(place, None)
+    if table is model and isinstance(value, dict) and value.keys() & model.settings.keys():
         return f"{subject} is not a setting: what is in it stands by itself, before all tables."
-    nearest = _nearest(place)
+    nearest = _nearest(model, place)
     spelt = variable(nearest) if one.is_variable else spell(_beside(place, nearest))
     return f"{subject} is not a setting{f'; the nearest is {spelt}' if nearest else ''}."
 
 
-def _belongs(place: Place, elsewhere: Place, one: GivenValue) -> str:
+def _belongs(model: type[Table], place: Place, elsewhere: Place, one: GivenValue) -> str:
     """Return where a key belongs that was given in another table, in words that follow it."""
     if elsewhere[:2] == A_ROUTE:
         of_route = "is a setting of a route"
@@ -197,12 +209,12 @@ def _belongs(place: Place, elsewhere: Place, one: GivenValue) -> str:
             return f"{of_route}; for the first it is {variable(elsewhere)}"
         return f"{of_route}: give it in [[routes]]"
     if one.is_variable:
-        return f"is not a setting; it is {' or '.join(map(variable, _everywhere(place)))}"
+        return f"is not a setting; it is {' or '.join(map(variable, _everywhere(model, place)))}"
     if len(elsewhere) > 1:
         renamed = "" if elsewhere[-1] == place[-1] else f", as {elsewhere[-1]}"
-        sections = " and of ".join(f"[{spell(it[:-1])}]" for it in _everywhere(place))
+        sections = " and of ".join(f"[{spell(it[:-1])}]" for it in _everywhere(model, place))
         return f"is a setting of {sections}: give it there{renamed}"
-    what = "of a route" if _table_around(place) is Route else f"of [{spell(place[:-1])}]"
+    what = "of a route" if _table_around(model, place) is Route else f"of [{spell(place[:-1])}]"
     return f"is no setting {what}: give it before all tables"
 
 
@@ -211,31 +223,31 @@ def _beside(place: Place, other: Place) -> Place:
     return other[-1:] if place[:-1] == other[:-1] else other
 
 
-def _elsewhere(place: Place) -> Place:
+def _elsewhere(model: type[Table], place: Place) -> Place:
     """Return the place of the setting that has this key in another table, or ().
 
     It may be written with the name of its section before it, such as tls_certificate.
     """
     key = place[-1]
-    found = _everywhere(place)
+    found = _everywhere(model, place)
     if not found and key in Route.settings:
         return (*A_ROUTE, key)
     return found[0] if found else ()
 
 
-def _everywhere(place: Place) -> list[Place]:
+def _everywhere(model: type[Table], place: Place) -> list[Place]:
     """Return the places of the settings that have an unknown key, as high up as there is one."""
     key = place[-1]
-    found = [it for it in _places(Settings) if key in (it[-1], "_".join(map(str, it)))]
+    found = [it for it in _places(model) if key in (it[-1], "_".join(map(str, it)))]
     return [it for it in found if len(it) == min(map(len, found))]
 
 
-def _nearest(place: Place) -> Place:
+def _nearest(model: type[Table], place: Place) -> Place:
     """Return the place of the setting whose name is nearest to an unknown one, or ()."""
     import difflib  # imported only for a mistake
 
-    here = {key: (*place[:-1], key) for key in _table_around(place).settings}
-    anywhere = {"_".join(map(str, it)): it for it in _places(Settings)}
+    here = {key: (*place[:-1], key) for key in _table_around(model, place).settings}
+    anywhere = {"_".join(map(str, it)): it for it in _places(model)}
     for names in (here, anywhere if len(place) < 3 else {}):
         for name in difflib.get_close_matches("_".join(map(str, place[-1:])), names, n=1):
             return names[name]

@@ -19,7 +19,7 @@ from gateway.process import serve
 from gateway.process.gateway import Gateway
 from gateway.process.inherited_sockets import InheritedSockets
 from gateway.runtime.write_journal import WriteJournal
-from gateway.settings import Settings
+from gateway.settings.added import of_plain
 from gateway.telemetry.logs import add_fields, log
 from gateway.workers.channel import (
     ABANDON,
@@ -59,7 +59,7 @@ async def _work(number: int, end: socket.socket) -> int:
     first = await channel.receive()
     if not isinstance(first, StartMessage):  # the supervisor is gone already
         return 0
-    settings = Settings.of(json.loads(first.settings))
+    settings = of_plain(json.loads(first.settings))
     serve.prepare(settings)
     wake_others = _once_a_turn(lambda: channel.send(WRITTEN))
     journal = WriteJournal(first.journal, settings.workers, number, wake_others)
@@ -144,7 +144,7 @@ class SupervisedGateway:
     async def _prepare(self, settings: str) -> ReloadOutcome:
         await self.finish_reload(commits=False)  # one that the supervisor has given up
         try:
-            self._prepared = await self._gateway.prepare(Settings.of(json.loads(settings)))
+            self._prepared = await self._gateway.prepare(of_plain(json.loads(settings)))
         except StartError as error:
             return ReloadOutcome(error.detail)
         return ReloadOutcome(None)

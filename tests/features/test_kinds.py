@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import pytest
 
+from admin.pages.console_page import ConsolePage
 from gateway.features import kinds
 from gateway.features.kinds import KINDS
+from gateway.features.kinds.declaration import FirstUse
 from gateway.features.on_demand import FeatureOnDemand
 from gateway.features.questions.streams import ListStreams
 from gateway.features.questions.subscriptions import ListSubscriptions, SubscriptionQuery
 from gateway.logs.memory import MemoryLog
 from gateway.protocol.http.paths import MCP, RESERVED
 from gateway.routes.feature import RouteFeature
-from gateway.settings import Route
+from gateway.settings import Route, Settings
 from tests.streams.shared_log import SharedLog
 from tests.support.serving import PREFIX, get, put, serving
 
@@ -33,16 +35,20 @@ ON_DEMAND = {"console", "compact", "views", "subscriptions"}
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 def test_what_a_kind_of_feature_names_exists_and_is_as_the_kind_says(kind: FeatureKind) -> None:
     functions = [kind.of_log, kind.of_origin, kind.check, kind.requests, kind.answer]
-    functions += [kind.routes, kind.stored]
+    use = kind.first_use or FirstUse()
+    functions += [kind.routes, use.stored]
     found = [pkgutil.resolve_name(name) for name in functions if name]
     assert found
     assert all(callable(one) for one in found)
     assert bool(kind.questions) == bool(kind.answer)
     # What is stored is in a log, which a route to an HTTP origin has not.
     origin = Route(prefix="/origin", origin="http://127.0.0.1:9")
-    assert not (kind.stored and kind.is_on_demand(origin))
+    assert not (use.stored and kind.is_on_demand(origin))
     assert not kind.questions or get_args(pkgutil.resolve_name(kind.questions))
     names = [it.name for it in KINDS]
+    assert all(key in Settings.settings for key in kind.settings)
+    assert not kind.page or isinstance(pkgutil.resolve_name(kind.page), ConsolePage)
+    assert all(pkgutil.resolve_name(it.target) for it in kind.commands)
     assert all(names.index(name) < names.index(kind.name) for name in kind.needs)
 
 
@@ -83,17 +89,19 @@ USES: tuple[tuple[str, Callable[[Serving], Awaitable[Any]]], ...] = (
 )
 
 
-@pytest.mark.parametrize(("name", "use"), USES, ids=range(len(USES)))
+@pytest.mark.parametrize(("name", "first_use"), USES, ids=range(len(USES)))
 async def test_the_first_use_loads_a_feature_and_no_other(
-    name: str, use: Callable[[Serving], Awaitable[Any]]
+    name: str, first_use: Callable[[Serving], Awaitable[Any]]
 ) -> None:
     async with serving() as gateway:
         await gateway.ask(put("s", "Stream-Closed: true"))
         assert loaded_by(gateway.route) == set()
-        await use(gateway)
+        await first_use(gateway)
         assert loaded_by(gateway.route) == {name}
         feature, kind = gateway.route.features[name], next(it for it in KINDS if it.name == name)
-        assert (feature.control, feature.views) == (kind.control, kind.views)
+        use = kind.first_use
+        assert use is not None
+        assert (feature.control, feature.views) == (use.control, use.views)
 
 
 def loaded_by(route: HostedRoute) -> set[str]:

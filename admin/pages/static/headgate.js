@@ -6,7 +6,6 @@ const STALE_MS = 5000; // the server sends something every 2 s
 const RETRY_MS = 2000;
 const TYPING_MS = 150;
 const CHORD_MS = 1000; // between `g` and the letter of a page
-const PAGES = { o: "/", r: "/routes", s: "/streams", n: "/readers", w: "/subscriptions", u: "/runs", v: "/events", f: "/refusals", p: "/processes", e: "/explain", t: "/tokens", d: "/cdn", l: "/alerts", c: "/configuration", a: "/about" };
 
 const region = (name) => document.querySelector(`[data-live="${name}"]`);
 
@@ -123,7 +122,8 @@ document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || isTyping(event.target)) return;
   const inChord = performance.now() - chord < CHORD_MS;
   chord = 0;
-  if (inChord && PAGES[event.key]) location.assign(PAGES[event.key]);
+  const page = inChord && document.querySelector(`nav a[data-key="${CSS.escape(event.key)}"]`);
+  if (page) location.assign(page.href);
   else if (event.key === "g") chord = performance.now();
   else if (event.key === "?") document.querySelector("#keys")?.showModal();
   else if (event.key === "/") find(event);

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from admin.pages.console_page import ConsolePage
+from admin.pages.menu import MenuEntry
 from admin.pages.rendering import TemplatePage
 from admin.pages.visit import frame
 
@@ -25,4 +26,10 @@ async def show(visit: Visit) -> TemplatePage:
     return TemplatePage("about.html", {"here": PATH, **await frame(visit), "groups": groups})
 
 
-PAGE = ConsolePage(PATH, show)
+MENU = MenuEntry(
+    "About",
+    "M8 14A6 6 0 1 0 8 2a6 6 0 0 0 0 12zM8 7.5v3.5M8 5v.2",
+    key="a",
+    order=150,
+)
+PAGE = ConsolePage(PATH, show, menu=MENU)

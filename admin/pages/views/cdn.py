@@ -15,6 +15,7 @@ from admin.errors import NotTold
 from admin.model.doctor import DoctorWish
 from admin.pages.applying import how_to_apply
 from admin.pages.console_page import ConsolePage
+from admin.pages.menu import MenuEntry
 from admin.pages.rendering import TemplatePage, link
 from admin.pages.visit import frame
 from cdn_configs.explain import HEAD
@@ -158,4 +159,10 @@ def _choice(visit: Visit) -> Choice:
         raise NotTold(400, f"--{field.replace('_', '-')} must be {rule}") from refusal
 
 
-PAGE = ConsolePage(PATH, show, submit)
+MENU = MenuEntry(
+    "CDN",
+    "M4.5 12.5h7a2.8 2.8 0 0 0 .4-5.6 4 4 0 0 0-7.7-.6 3.1 3.1 0 0 0 .3 6.2z",
+    key="d",
+    order=120,
+)
+PAGE = ConsolePage(PATH, show, submit, menu=MENU)

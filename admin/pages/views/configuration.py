@@ -8,6 +8,7 @@ from aiohttp import web
 
 from admin.access.audit import audited
 from admin.pages.console_page import ConsolePage
+from admin.pages.menu import MenuEntry
 from admin.pages.rendering import TemplatePage, link
 from admin.pages.visit import frame
 
@@ -46,4 +47,11 @@ async def submit(visit: Visit) -> NoReturn:
     raise web.HTTPSeeOther(link(PATH, done="reload"))
 
 
-PAGE = ConsolePage(PATH, show, submit)
+MENU = MenuEntry(
+    "Config",
+    "M2 5h7M11 5h3M9 3v4M2 11h3M7 11h7M5 9v4",
+    rest="uration",
+    key="c",
+    order=140,
+)
+PAGE = ConsolePage(PATH, show, submit, menu=MENU)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, get_args
 
 from admin.model.kinds import Level
 from admin.pages.console_page import ConsolePage
+from admin.pages.menu import MenuEntry
 from admin.pages.rendering import TemplatePage
 from admin.pages.visit import choice, frame
 from admin.record.event_queries import USUAL_EVENTS, EventQuery, select
@@ -63,4 +64,10 @@ async def show(visit: Visit) -> TemplatePage:
     )
 
 
-PAGE = ConsolePage(PATH, show)
+MENU = MenuEntry(
+    "Events",
+    "M3 3.5h.1M6 3.5h7M3 8h.1M6 8h7M3 12.5h.1M6 12.5h7",
+    key="v",
+    order=70,
+)
+PAGE = ConsolePage(PATH, show, menu=MENU)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from admin.errors import NotTold
 from admin.pages.console_page import ConsolePage
+from admin.pages.menu import MenuEntry
 from admin.pages.rendering import TemplatePage
 from admin.pages.visit import frame, streams_url
 from gateway.access.credentials import without_token
@@ -64,4 +65,10 @@ def _fields(text: str) -> list[tuple[str, str]]:
     return fields
 
 
-PAGE = ConsolePage(PATH, show, submit)
+MENU = MenuEntry(
+    "Explain",
+    "M8 14A6 6 0 1 0 8 2a6 6 0 0 0 0 12zM6.2 6.3a1.8 1.8 0 1 1 2.6 1.6c-.5.3-.8.6-.8 1.2M8 11.2v.1",
+    key="e",
+    order=110,
+)
+PAGE = ConsolePage(PATH, show, submit, menu=MENU)

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from admin.model.kinds import Span
 from admin.pages.console_page import ConsolePage
+from admin.pages.menu import MenuEntry
 from admin.pages.rendering import TemplatePage
 from admin.pages.spans import SPANS, figures_from, first_known, of_lines
 from admin.pages.visit import choice
@@ -87,4 +88,10 @@ def routes_from(routes: Iterable[RouteView], begin: int) -> tuple[RouteView, ...
     )
 
 
-PAGE = ConsolePage(PATH, show)
+MENU = MenuEntry(
+    "Overview",
+    "M2 13V7h3v6M6.5 13V3h3v10M11 13V9h3v4",
+    key="o",
+    order=10,
+)
+PAGE = ConsolePage(PATH, show, menu=MENU)

@@ -9,6 +9,7 @@ from msgspec.structs import asdict, replace
 from admin.model.kinds import Span
 from admin.pages.charts import COLOURS
 from admin.pages.console_page import ConsolePage
+from admin.pages.menu import MenuEntry
 from admin.pages.rendering import TemplatePage
 from admin.pages.spans import SPANS, figures_from, first_known, of_lines
 from admin.pages.visit import choice, frame
@@ -63,4 +64,11 @@ def _newest(line: Line) -> float:
     return next((value for value in reversed(line.values) if value is not None), 0.0)
 
 
-PAGE = ConsolePage(PATH, show)
+MENU = MenuEntry(
+    "Process",
+    "M3 3h4v4H3zM9 3h4v4H9zM3 9h4v4H3zM9 9h4v4H9z",
+    rest="es",
+    key="p",
+    order=90,
+)
+PAGE = ConsolePage(PATH, show, menu=MENU)

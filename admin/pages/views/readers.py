@@ -9,6 +9,7 @@ from aiohttp import web
 from admin.access import audited_readers
 from admin.errors import NotTold
 from admin.pages.console_page import ConsolePage
+from admin.pages.menu import MenuEntry
 from admin.pages.rendering import TemplatePage, link
 from admin.pages.visit import choice, done, frame
 from admin.readers.console_readers import BanKind, BanWish
@@ -173,4 +174,11 @@ async def submit(visit: Visit) -> NoReturn:
     raise web.HTTPSeeOther(link(PATH, tab="bans", done=word, count=str(count)))
 
 
-PAGE = ConsolePage(PATH, show, submit)
+MENU = MenuEntry(
+    "Readers",
+    "M5.5 7.5a2.5 2.5 0 1 0 0-5 2.5 2.5 0 0 0 0 5zM1.5 13.5c0-2.5 1.8-4 4-4s4 1.5 4 4"
+    "M11 7.5a2 2 0 1 0 0-4M11.5 9.8c1.9.2 3 1.6 3 3.7",
+    key="n",
+    order=40,
+)
+PAGE = ConsolePage(PATH, show, submit, menu=MENU)

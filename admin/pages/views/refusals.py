@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from admin.model.kinds import Span
 from admin.pages.console_page import ConsolePage
+from admin.pages.menu import MenuEntry
 from admin.pages.rendering import TemplatePage
 from admin.pages.spans import SPANS, first_known
 from admin.pages.visit import choice, frame
@@ -51,4 +52,10 @@ async def show(visit: Visit) -> TemplatePage:
     )
 
 
-PAGE = ConsolePage(PATH, show)
+MENU = MenuEntry(
+    "Refusals",
+    "M8 14A6 6 0 1 0 8 2a6 6 0 0 0 0 12zM3.8 3.8l8.4 8.4",
+    key="f",
+    order=80,
+)
+PAGE = ConsolePage(PATH, show, menu=MENU)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from admin.pages.console_page import ConsolePage
+from admin.pages.menu import MenuEntry
 from admin.pages.rendering import TemplatePage
 from admin.pages.spans import first_known
 from admin.pages.views.overview import routes_from
@@ -23,4 +24,10 @@ async def show(visit: Visit) -> TemplatePage:
     return TemplatePage("routes.html", {"here": PATH, **await frame(visit), "routes": cards})
 
 
-PAGE = ConsolePage(PATH, show)
+MENU = MenuEntry(
+    "Routes",
+    "M3 4h4l2 4h4M3 12h4l2-4",
+    key="r",
+    order=20,
+)
+PAGE = ConsolePage(PATH, show, menu=MENU)

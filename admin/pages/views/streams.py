@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, get_args
 from admin.errors import NotTold
 from admin.model.streams import StreamSearch
 from admin.pages.console_page import ConsolePage
+from admin.pages.menu import MenuEntry
 from admin.pages.rendering import TemplatePage
 from admin.pages.views.stream import DONE
 from admin.pages.visit import choice, done, frame, streams_url
@@ -81,4 +82,10 @@ def _first_commands(base: str, route: str) -> list[tuple[str, str]]:
     ]
 
 
-PAGE = ConsolePage(PATH, show)
+MENU = MenuEntry(
+    "Streams",
+    "M2 4h12M2 8h12M2 12h8",
+    key="s",
+    order=30,
+)
+PAGE = ConsolePage(PATH, show, menu=MENU)

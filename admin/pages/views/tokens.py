@@ -9,6 +9,7 @@ import msgspec
 from admin.access import audited_tokens
 from admin.errors import NotTold
 from admin.pages.console_page import ConsolePage
+from admin.pages.menu import MenuEntry
 from admin.pages.rendering import TemplatePage
 from admin.pages.visit import choice, frame
 from gateway.features.issued_tokens import USUAL_S, TokenRequest
@@ -111,4 +112,10 @@ def _number(entered: Mapping[str, str], name: str) -> int | None:
         raise NotTold(400, f"{name} must be a whole number of seconds") from None
 
 
-PAGE = ConsolePage(PATH, show, submit)
+MENU = MenuEntry(
+    "Tokens",
+    "M5.5 10.5a3 3 0 1 1 2.6-4.5H14v2.5h-1.5V10h-2V8.5H8.1a3 3 0 0 1-2.6 2zM5 7.4v.2",
+    key="t",
+    order=100,
+)
+PAGE = ConsolePage(PATH, show, submit, menu=MENU)

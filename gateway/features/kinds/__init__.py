@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gateway.errors import StartError
 from gateway.features.kinds import (
     answers,
     compact,
@@ -14,9 +15,12 @@ from gateway.features.kinds import (
     subscriptions,
     views,
 )
+from gateway.features.kinds.declaration import FeatureKind
+from gateway.settings.reading.feature_modules import kind_in
 
 if TYPE_CHECKING:
-    from gateway.features.kinds.declaration import FeatureKind
+    from collections.abc import Iterable
+
 
 # In the order in which a route gets them: each kind is after those that it needs.
 KINDS: tuple[FeatureKind, ...] = (
@@ -29,3 +33,16 @@ KINDS: tuple[FeatureKind, ...] = (
     answers.KIND,
     origin_auth.KIND,
 )
+
+
+def kinds_of(features: Iterable[str]) -> tuple[FeatureKind, ...]:
+    """Return the kinds of features, those of the named modules last. Raises StartError."""
+    found = list(KINDS)
+    for module in features:
+        kind = kind_in(module)
+        if not isinstance(kind, FeatureKind):
+            raise StartError(f"features: the KIND of {module} is not a FeatureKind")
+        if kind.name in {it.name for it in found}:
+            raise StartError(f"features: {module} brings {kind.name}, which is there already")
+        found.append(kind)
+    return tuple(found)

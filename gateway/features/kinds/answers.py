@@ -6,6 +6,6 @@ from gateway.features.kinds.declaration import FeatureKind
 
 KIND = FeatureKind(
     name="answers",
-    has_routes=lambda settings: bool(settings.written),
     routes="gateway.features.proxies.answer_routes:AnswerRoutes",  # its client of other servers
+    settings=("models", "proxies"),
 )

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from gateway.features.kinds.declaration import FeatureKind, always
+from gateway.features.kinds.declaration import FeatureKind, FirstUse
 from gateway.protocol.views import COMPACT
 
 KIND = FeatureKind(
     name="compact",
     of_log="gateway.features.compact.folded_reader:FoldedReader",
-    is_on_demand=always,
-    views=(COMPACT,),
+    first_use=FirstUse(views=(COMPACT,)),
 )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from gateway.features.kinds.declaration import FeatureKind, always
+from gateway.features.kinds.declaration import FeatureKind, FirstUse
 
 KIND = FeatureKind(
     name="console",
     of_log="gateway.features.console.stream_list:StreamList",
     of_origin="gateway.features.console.known_streams:KnownStreams",
-    is_on_demand=always,
+    first_use=FirstUse(),
 )

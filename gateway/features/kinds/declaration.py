@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.command_declaration import CommandDeclaration
-    from gateway.settings import Route, Settings
+    from gateway.settings import Route
+    from gateway.settings.reading.tables import Section
 
 
 def always(_: Route) -> bool:
@@ -17,9 +18,17 @@ def always(_: Route) -> bool:
     return True
 
 
-def never(_: object) -> bool:
-    """Return False, for each route and for all settings."""
-    return False
+class FirstUse(NamedTuple):
+    """The first use of a feature of a route, which loads it.
+
+    It is a request to a control path, whose first segment is `control`, a read in one of the
+    `views`, or a question of the console; or the route loads it as it opens, where `stored` of its
+    log returns True. Without a log, such a feature is loaded at once.
+    """
+
+    control: str = ""
+    views: tuple[str, ...] = ()
+    stored: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,15 +39,18 @@ class FeatureKind:
 
     `of_log` and `of_origin` take a route to a log or to an HTTP origin, and a RouteSetup: they
     return the RouteFeature of the route, or None if it cannot have any. `needs` names other
-    features that it uses, which a route gets before. A feature on demand is loaded by the first
-    request to a control path below `control`, the first read in one of its `views`, or the first of
-    its questions; or as the route opens, if `stored` of its log returns True.
+    features that it uses, which a route gets before. With a `first_use`, that loads it.
 
     `check` takes the settings of a route, and raises StartError if the feature could not be made of
     them. `requests` takes a RouteSetup, the Origin and its IdentityHeaders, and returns the
     OriginRequests of a route. `answer` takes the routes and one of the `questions` of the console.
-    `routes` takes the Services of a process and returns its RouteMaker. `commands` are added to
-    those of `headgate`.
+    `routes` takes the Services of a process and returns its RouteMaker: there are such routes if
+    one of the feature's `settings` has a value. `commands` are added to
+    those of `headgate`. `page` names the ConsolePage of the feature.
+
+    `settings` are the keys of the settings that are the feature's own. A feature from outside
+    brings a `section` instead, in a module that imports nothing of the feature: it is the table
+    [NAME] of the file, and HEADGATE_NAME__KEY of the environment.
     """
 
     name: str
@@ -47,16 +59,18 @@ class FeatureKind:
     of_log: str = ""
     of_origin: str = ""
     needs: tuple[str, ...] = ()
-    # Returns whether the feature of a route is loaded by its first use only.
-    is_on_demand: Callable[[Route], bool] = never
-    control: str = ""
-    views: tuple[str, ...] = ()
-    stored: str = ""
+    first_use: FirstUse | None = None
     check: str = ""
     requests: str = ""
     questions: str = ""
     answer: str = ""
-    # Returns whether the settings ask for routes of the feature's own.
-    has_routes: Callable[[Settings], bool] = never
     routes: str = ""
     commands: tuple[CommandDeclaration, ...] = ()
+    page: str = ""
+    settings: tuple[str, ...] = ()
+    section: type[Section] | None = None
+
+    def is_on_demand(self, route: Route) -> bool:
+        """Return whether only its first use loads the feature of a route with these settings."""
+        use = self.first_use
+        return use is not None and not (use.stored and route.is_http)

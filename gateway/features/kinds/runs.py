@@ -9,4 +9,5 @@ KIND = FeatureKind(
     is_wanted=lambda route: route.runs,
     of_log="gateway.features.runs.runs:RouteRuns",  # imports parts of the client library
     needs=("console",),  # which lists the streams among which the runs are
+    page="admin.pages.features.runs:PAGE",
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gateway.command_declaration import CommandDeclaration
-from gateway.features.kinds.declaration import FeatureKind
+from gateway.features.kinds.declaration import FeatureKind, FirstUse
 from gateway.protocol.http.paths import RESERVED
 
 KIND = FeatureKind(
@@ -11,9 +11,9 @@ KIND = FeatureKind(
     is_wanted=lambda route: not route.is_http or bool(route.subscriptions),
     of_log="gateway.features.subscriptions.setup:subscriptions_in_log",
     of_origin="gateway.features.subscriptions.origins.setup:subscriptions_of_origin",
-    is_on_demand=lambda route: not route.is_http,
-    control=RESERVED,
-    stored="gateway.features.delivery.documents:has_documents",
+    first_use=FirstUse(
+        control=RESERVED, stored="gateway.features.delivery.documents:has_documents"
+    ),
     questions="gateway.features.questions.subscriptions:SubscriptionQuestion",
     answer="gateway.features.subscriptions.subscription_handlers:answer_operator",
     commands=(
@@ -24,4 +24,6 @@ KIND = FeatureKind(
             "List and change subscriptions.",
         ),
     ),
+    page="admin.pages.features.subscriptions:PAGE",
+    settings=("subscriptions",),
 )

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from gateway.features.kinds.declaration import FeatureKind, always
+from gateway.features.kinds.declaration import FeatureKind, FirstUse
 from gateway.protocol.views import RENDERED
 
 KIND = FeatureKind(
     name="views",
     of_log="gateway.features.views.route_views:RouteViews",
-    is_on_demand=always,
-    views=RENDERED,
+    first_use=FirstUse(views=RENDERED),
 )

@@ -31,6 +31,8 @@ class FixedChange(NamedTuple):
 def fixed_changes(current: Table, new: Table, at: str = "") -> Iterator[FixedChange]:
     """Yield the settings that differ between the two, and that only a restart changes."""
     for key, one in current.settings.items():
+        if key not in new.settings:  # the section of a feature that is switched off
+            continue
         now, then = getattr(current, key), getattr(new, key)
         if one.section is not None:
             yield from fixed_changes(now, then, f"{at}{key}.")

@@ -39,7 +39,7 @@ KNOWN = {"/routes", "/runs", "/events", "/refusals", "/processes", "/configurati
 def paths() -> list[str]:
     """Return the paths of all pages: what the site answers to GET, but for what is no page."""
     router = web.UrlDispatcher()
-    Site(lambda: 0.0).add_to(router)
+    Site(lambda: 0.0, ()).add_to(router)
     found = {it.resource.canonical for it in router.routes() if it.method == "GET" and it.resource}
     missing = NO_PAGES.keys() - found
     assert not missing, f"{missing} are not there any more"

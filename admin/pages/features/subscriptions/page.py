@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from admin.pages.console_page import ConsolePage
-from admin.pages.views.subscriptions.changes import change
-from admin.pages.views.subscriptions.described import described
-from admin.pages.views.subscriptions.listed import listed
-from admin.pages.views.subscriptions.paths import PATH
+from admin.pages.features.subscriptions.changes import change
+from admin.pages.features.subscriptions.described import described
+from admin.pages.features.subscriptions.listed import listed
+from admin.pages.features.subscriptions.paths import PATH
+from admin.pages.menu import MenuEntry
 
 if TYPE_CHECKING:
     from admin.pages.rendering import TemplatePage
@@ -20,4 +21,11 @@ async def show(visit: Visit) -> TemplatePage:
     return await (described(visit) if "id" in visit.query else listed(visit))
 
 
-PAGE = ConsolePage(PATH, show, change)
+MENU = MenuEntry(
+    "Subs",
+    "M9 1.8 3.5 9H8l-1 5.2L12.5 7H8z",
+    rest="criptions",
+    key="w",
+    order=50,
+)
+PAGE = ConsolePage(PATH, show, change, menu=MENU)

@@ -9,6 +9,7 @@ from aiohttp import web
 from admin.access.audit import audited
 from admin.errors import NotTold
 from admin.pages.console_page import ConsolePage
+from admin.pages.menu import MenuEntry
 from admin.pages.rendering import TemplatePage, link
 from admin.pages.visit import choice, done, frame
 from gateway.features.questions.runs import RunStatus
@@ -84,4 +85,10 @@ async def submit(visit: Visit) -> NoReturn:
     raise web.HTTPSeeOther(link(PATH, **query, done="asked" if is_asked else "nobody"))
 
 
-PAGE = ConsolePage(PATH, show, submit)
+MENU = MenuEntry(
+    "Runs",
+    "M5 3.5v9l7-4.5z",
+    key="u",
+    order=60,
+)
+PAGE = ConsolePage(PATH, show, submit, menu=MENU)

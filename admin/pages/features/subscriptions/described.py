@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+from admin.pages.features.subscriptions.paths import LEVELS, PATH
 from admin.pages.rendering import TemplatePage, link
-from admin.pages.views.subscriptions.paths import LEVELS, PATH
 from admin.pages.visit import done, frame
 from gateway.features.questions.subscriptions import DescribeSubscription
 

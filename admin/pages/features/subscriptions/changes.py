@@ -8,9 +8,9 @@ from aiohttp import web
 
 from admin.access import audited_subscriptions as audited
 from admin.errors import NotTold
+from admin.pages.features.subscriptions.described import described
+from admin.pages.features.subscriptions.paths import PATH
 from admin.pages.rendering import link
-from admin.pages.views.subscriptions.described import described
-from admin.pages.views.subscriptions.paths import PATH
 from admin.pages.visit import choice, moment
 from gateway.features.console.name_search import spoken
 from gateway.features.questions.subscriptions import ReplaySubscription

@@ -7,8 +7,8 @@ from functools import partial
 from typing import TYPE_CHECKING, get_args
 
 from admin.errors import NotTold
+from admin.pages.features.subscriptions.paths import LEVELS, PATH
 from admin.pages.rendering import TemplatePage, link
-from admin.pages.views.subscriptions.paths import LEVELS, PATH
 from admin.pages.visit import choice, done, frame, streams_url
 from gateway.features.questions.subscriptions import (
     ListSubscriptions,

@@ -1,0 +1,50 @@
+"""The settings of features from outside: each may add a section to the model of the settings."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, Annotated, Any
+
+from gateway.settings.declared import Settings
+from gateway.settings.reading.feature_modules import kind_in
+from gateway.settings.reading.kinds import split_list
+from gateway.settings.reading.tables import section
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gateway.settings.reading.tables import Section
+
+
+def model_for(values: object) -> type[Settings]:
+    """Return the model of settings with the sections of the features that `values` name.
+
+    What is wrong with them is left out: the setting itself is refused for that.
+    """
+    names = split_list(values)
+    found: dict[str, type[Section]] = {}
+    for name in names if isinstance(names, list | tuple) else ():
+        try:
+            kind = kind_in(str(name))
+        except ValueError:
+            continue
+        if kind.section is not None and kind.name not in Settings.settings:
+            found[kind.name] = kind.section
+    return _model(tuple(found.items()))
+
+
+def of_plain(values: Mapping[str, object]) -> Settings:
+    """Return the settings that another process has sent as JSON."""
+    return model_for(values.get("features")).of(values)
+
+
+@lru_cache(16)
+def _model(sections: tuple[tuple[str, type[Section]], ...]) -> type[Settings]:
+    """Return the same class for the same sections, so that equal settings are equal."""
+    if not sections:
+        return Settings
+    names: dict[str, Any] = {name: section(f"The feature {name}.") for name, _ in sections}
+    hints = {name: Annotated[table, None] for name, table in sections}
+    return type(
+        "Settings", (Settings,), {**names, "__annotations__": hints, "__module__": __name__}
+    )
