@@ -53,14 +53,14 @@ class Pair:
 
     def __init__(self, redis_url: str) -> None:
         environment = {
-            **variables({"routes": [{"prefix": STREAMS, "origin": redis_url}]}),
+            **variables({"routes": [{"prefix": STREAMS, "storage": redis_url}]}),
             "HEADGATE_LIVE__LONG_POLL_TIMEOUT": str(POLL_S),
             "HEADGATE_LIMITS__MAX_LOOP_LAG": "0",  # one that stood still would refuse writes
         }
         self.settings: Settings = load(None, environment, {})
         self.gateways = [Headgate(environment=environment) for _ in range(2)]
         for one in self.gateways:
-            one.serve_routes({"prefix": STREAMS, "origin": redis_url})
+            one.serve_routes({"prefix": STREAMS, "storage": redis_url})
 
     @property
     def upstream(self) -> str:

@@ -89,7 +89,7 @@ def drill(processes: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         gateway = Headgate()
         stack.callback(gateway.close)
         gateway.serve_routes(
-            *({"prefix": route, "origin": server.url} for route, server in redis.items()),
+            *({"prefix": route, "storage": server.url} for route, server in redis.items()),
             {"prefix": BROKEN, "origin": f"http://127.0.0.1:{free_port()}"},
             {"prefix": GUARDED, "storage": "memory:", "auth": "tokens"},
         )

@@ -97,7 +97,9 @@ def test_a_dangerous_setting_is_logged_once_by_the_reload_that_brings_it(
         at.write("/a", long_poll_timeout=60)
         assert at.reload().returncode == 0
         (line,) = at.server.told("settings.dangerous")
-        assert line["what"].startswith(f"{at.file}:2: long_poll_timeout is 60: by default nginx")
+        assert line["what"].startswith(
+            f"{at.file}:2: live.long_poll_timeout is 60: by default nginx"
+        )
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -107,7 +109,7 @@ def test_a_refused_reload_is_explained_and_no_worker_changes(tmp_path: Path, wor
         refused = at.reload()
         assert refused.returncode == 1
         assert b"expiry_grace cannot be changed by a reload" in refused.stderr
-        assert b"log_format cannot be changed by a reload" in refused.stderr
+        assert b"log.format cannot be changed by a reload" in refused.stderr
         at.write("/a", "/b", tokens_file="/nowhere/tokens.toml", auth=["tokens"])
         assert b"/nowhere/tokens.toml" in at.reload().stderr
         assert at.statuses("/b/s") == {404}
@@ -127,7 +129,7 @@ def test_a_dry_run_prints_what_a_reload_would_change_and_changes_nothing(
             [
                 f"routes[1].prefix of /b: none yet -> /b ({at.file}:7); by a reload: yes",
                 f"routes[1].origin of /b: none yet -> {ORIGIN}/b ({at.file}:8); by a reload: yes",
-                f"long_poll_timeout: 20 -> 30 ({at.file}:2); by a reload: yes, for polls that "
+                f"live.long_poll_timeout: 20 -> 30 ({at.file}:2); by a reload: yes, for polls that "
                 "begin then",
                 "/b is opened",
             ],
@@ -151,7 +153,8 @@ def test_a_dry_run_ends_with_1_and_the_reasons_where_a_reload_would_be_refused(
         )
         at.write("/a", long_pol_timeout=1)
         problem = (
-            f"{at.file}:2: long_pol_timeout is not a setting; the nearest is long_poll_timeout."
+            f"{at.file}:2: long_pol_timeout is not a setting; the nearest is "
+            "live.long_poll_timeout."
         )
         options = ("--dry-run", "--json", "--admin", f"http://127.0.0.1:{at.server.admin_port}")
         wait_until(
@@ -198,7 +201,7 @@ def test_each_reason_of_a_refused_reload_has_a_line(tmp_path: Path) -> None:
         refused = at.reload("--admin", f"http://127.0.0.1:{at.server.admin_port}")
         assert [line.split(" ")[2] for line in refused.stderr.decode().splitlines()] == [
             "sse_hartbeat",
-            "long_poll_timeout",
+            "live.long_poll_timeout",
         ]
 
 

@@ -49,11 +49,12 @@ class Service:
 
     def start(self, *options: str) -> subprocess.Popen[bytes]:
         """Start a process that serves, or refuses to."""
+        stored = () if "--origin" in self._options else ("--storage", f"file:{self._folder}")
         self.process = subprocess.Popen(
             [
                 *(sys.executable, "-c", PASSES_SOCKET, str(self.socket.fileno()), str(HEADGATE)),
                 *("serve", "--listen", f"127.0.0.1:{self.port}"),
-                *("--admin", f"127.0.0.1:{self.admin}", "--storage", f"file:{self._folder}"),
+                *("--admin", f"127.0.0.1:{self.admin}", *stored),
                 *(*self._options, *options),
             ],
             env={**os.environ, **AT_ONCE},

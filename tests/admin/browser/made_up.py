@@ -557,7 +557,7 @@ class MadeUpReloads(ConsoleReloads):
                 "workers", "", "2", "4", f"{file}:3", "no: restart", bool(self.refusals)
             ),
             PendingChange(
-                "long_poll_timeout", "", "20", "30", f"{file}:7", "yes, for polls that begin then",
+                "live.long_poll_timeout", "", "20", "30", f"{file}:7", "yes, for polls that begin then",
                 False,
             ),
             PendingChange(
