@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import pkgutil
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -19,7 +20,7 @@ from gateway.protocol.http.paths import MCP, RESERVED
 from gateway.routes.feature import RouteFeature
 from gateway.settings import Route, Settings
 from tests.streams.shared_log import SharedLog
-from tests.support.serving import PREFIX, get, put, serving
+from tests.support.serving import PREFIX, get, put, request, serving
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from gateway.streams.route import HostedRoute
     from tests.support.serving import Serving
 
+JSON = ["Content-Type: application/json"]
+PULL = b'{"type":"pull-wake","pattern":"*","wake_stream":"wakes"}'
 ON_DEMAND = {"console", "compact", "views", "subscriptions"}
 
 
@@ -108,3 +111,26 @@ def loaded_by(route: HostedRoute) -> set[str]:
     """Return the names of the features of a route that are loaded."""
     assert all(isinstance(it, RouteFeature) for it in route.features.values())
     return {name for name, it in route.features.items() if not isinstance(it, FeatureOnDemand)}
+
+
+async def test_requests_at_once_load_a_feature_once_and_each_has_its_response() -> None:
+    async with serving() as gateway:
+        keys = get(f"{PREFIX}/{RESERVED}/jwks.json")
+        answers = await asyncio.gather(*(gateway.ask(keys) for _ in range(5)))
+        assert [it.status for it in answers] == [200] * 5
+        assert loaded_by(gateway.route) == {"subscriptions"}
+
+
+@pytest.mark.parametrize("is_stored", [False, True])
+async def test_only_a_route_with_stored_subscriptions_loads_them_as_it_opens(
+    *, is_stored: bool
+) -> None:
+    log = MemoryLog()
+    async with serving(log) as gateway:
+        if is_stored:
+            stored = request("PUT", f"{PREFIX}/{RESERVED}/subscriptions/s", *JSON, body=PULL)
+            assert (await gateway.ask(stored)).status == 201
+    async with serving(log) as gateway:
+        await gateway.route.open_features()
+        assert loaded_by(gateway.route) == ({"subscriptions"} if is_stored else set())
+        await gateway.route.features["subscriptions"].close()

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 from typing import TYPE_CHECKING
 
 import pytest
 
+from gateway.settings import load
+from gateway.settings.added import of_plain
 from tests.support.http1 import ask
 from tests.support.processes import ANEW, HEADGATE, ROOT, headgate, run
 from tests.support.waiting import wait_until
@@ -110,7 +113,7 @@ def test_a_name_that_adds_no_feature_is_refused_with_the_reason(name: str) -> No
     assert NO_FEATURES[name] in found.stderr.decode()
 
 
-def test_mistakes_in_the_section_of_a_feature_are_told_as_in_any_other() -> None:
+def test_mistakes_in_the_section_of_a_feature_are_reported_as_in_any_other() -> None:
     environment = {
         **FINDS_TESTS,
         "HEADGATE_STORAGE": "memory:",
@@ -118,6 +121,15 @@ def test_mistakes_in_the_section_of_a_feature_are_told_as_in_any_other() -> None
         "HEADGATE_GREETING__TIMES": "10",
         "HEADGATE_GREETING__WORDD": "Ahoy",
     }
-    told = run([*ANEW, HEADGATE, "config", "check"], environment=environment).stderr.decode()
-    assert "HEADGATE_GREETING__TIMES is 10, but must be" in told
-    assert "the nearest is HEADGATE_GREETING__WORD." in told
+    refused = run([*ANEW, HEADGATE, "config", "check"], environment=environment)
+    sentences = refused.stderr.decode()
+    assert "HEADGATE_GREETING__TIMES is 10, but must be" in sentences
+    assert "the nearest is HEADGATE_GREETING__WORD." in sentences
+
+
+def test_a_worker_gets_the_section_of_a_feature_from_its_supervisor() -> None:
+    environment = {"HEADGATE_FEATURES": TOY, "HEADGATE_GREETING__WORD": "Ahoy"}
+    settings = load(None, environment, {"storage": "memory:"})
+    sent = json.dumps(settings.plain(explicit_only=True, secrets=True))
+    assert of_plain(json.loads(sent)) == settings
+    assert of_plain(json.loads(sent)).section("greeting").word == "Ahoy"
