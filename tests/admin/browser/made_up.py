@@ -557,8 +557,8 @@ class MadeUpReloads(ConsoleReloads):
                 "workers", "", "2", "4", f"{file}:3", "no: restart", bool(self.refusals)
             ),
             PendingChange(
-                "live.long_poll_timeout", "", "20", "30", f"{file}:7", "yes, for polls that begin then",
-                False,
+                "live.long_poll_timeout", "", "20", "30", f"{file}:7",
+                "yes, for polls that begin then", False,
             ),
             PendingChange(
                 "routes[1].origin", "/v1/chat", "redis://:***@redis-0:6379",
