@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from gateway.settings.reading.tables import Section
 
 
-def always(_: Route) -> bool:
+def _always(_: Route) -> bool:
     """Return True, for each route."""
     return True
 
@@ -45,8 +45,8 @@ class FeatureKind:
     them. `requests` takes a RouteSetup, the Origin and its IdentityHeaders, and returns the
     OriginRequests of a route. `answer` takes the routes and one of the `questions` of the console.
     `routes` takes the Services of a process and returns its RouteMaker: there are such routes if
-    one of the feature's `settings` has a value. `commands` are added to
-    those of `headgate`. `page` names the ConsolePage of the feature.
+    one of the feature's `settings` has a value. `commands` are added to those of `headgate`. `page`
+    is the ConsolePage of the feature.
 
     `settings` are the keys of the settings that are the feature's own. A feature from outside
     brings a `section` instead, in a module that imports nothing of the feature: it is the table
@@ -55,7 +55,7 @@ class FeatureKind:
 
     name: str
     # Returns whether the settings of a route ask for the feature.
-    is_wanted: Callable[[Route], bool] = always
+    is_wanted: Callable[[Route], bool] = _always
     of_log: str = ""
     of_origin: str = ""
     needs: tuple[str, ...] = ()
