@@ -79,10 +79,10 @@ def guarded(folder: Path) -> dict[str, str]:
     purge = {"kind": "varnish", "url": AWAY}
     return {
         "HEADGATE_CREDENTIALS__TOKENS_FILE": str(folder / "tokens.toml"),
-        "HEADGATE_AUTH": '["tokens"]',
+        "HEADGATE_AUTH": "tokens",
         **variables({"purges": [purge]}),
         "HEADGATE_LIMITS__PRINCIPAL_METRICS": "5",
-        "HEADGATE_HTTP__CORS_ORIGINS": '["https://a.example"]',
+        "HEADGATE_HTTP__CORS_ORIGINS": "https://a.example",
     }
 
 
@@ -103,8 +103,8 @@ def server(kind: str, folder: Path) -> Iterator[tuple[Headgate, list[str]]]:
         "file with all": [{**file, "runs": True, "mcp_events": True}, {**edge, "prefix": SECOND}],
         "models": [file],
         "Redis that is away": [{"prefix": ROUTE, "storage": f"redis://127.0.0.1:{free_port()}"}],
-        "Redis": [{"prefix": ROUTE, "origin": "REDIS"}],
-        "Redis of workers": [{"prefix": ROUTE, "origin": "REDIS", "mcp_events": True}],
+        "Redis": [{"prefix": ROUTE, "storage": "REDIS"}],
+        "Redis of workers": [{"prefix": ROUTE, "storage": "REDIS", "mcp_events": True}],
     }
     routes = table[kind]
     if kind == "file with all":
@@ -114,7 +114,7 @@ def server(kind: str, folder: Path) -> Iterator[tuple[Headgate, list[str]]]:
     if "workers" in kind:
         environment["HEADGATE_WORKERS"] = "2"
     with contextlib.ExitStack() as stack:
-        if routes[0]["origin"] == "REDIS":
+        if routes[0].get("storage") == "REDIS":
             redis = stack.enter_context(redis_server(folder / "redis"))
             routes = [{**it, "storage": f"redis://{redis.address}"} for it in routes]
         gateway = stack.enter_context(contextlib.closing(Headgate(environment=environment)))

@@ -138,7 +138,7 @@ def serving(origin: str, tokens: Path, **route: object) -> Headgate:
             **variables({"admin_tokens": ADMITTED}),
         }
     )
-    server.serve_routes({"prefix": ROUTE, "origin": origin, "runs": True, **route})
+    server.serve_routes({"prefix": ROUTE, "storage": origin, "runs": True, **route})
     return server
 
 

@@ -143,7 +143,8 @@ def starting(
         environment=variables(environment),
     )
     if route is not None:
-        server.serve_routes({"prefix": "/v1/stream", "origin": origin, **route})
+        place = "origin" if origin.startswith("http") else "storage"
+        server.serve_routes({"prefix": "/v1/stream", place: origin, **route})
     try:
         server.spawn()
         yield server
