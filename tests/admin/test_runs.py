@@ -409,7 +409,7 @@ async def test_a_restarted_gateway_finds_runs_in_its_log(tmp_path: Path) -> None
 async def test_runs_seen_by_two_workers_are_listed_and_counted_once(tmp_path: Path) -> None:
     with (
         redis_server(tmp_path / "redis") as redis,
-        several(redis.url, route={"runs": True}, admin_tokens=json.dumps(ADMITTED)) as server,
+        several(redis.url, route={"runs": True}, admin_tokens=ADMITTED) as server,
     ):
         # Each of several applications has connections of its own, which the workers share out.
         async with contextlib.AsyncExitStack() as stack:

@@ -120,7 +120,7 @@ def several(
     workers: int = 2,
     *,
     route: Mapping[str, object] | None = None,
-    **environment: str,
+    **environment: object,
 ) -> Iterator[Several]:
     """Workers that serve; none of them is left when the block ends. `route` has more settings."""
     with starting(origin, workers, route=route, **environment) as server:
@@ -134,7 +134,7 @@ def starting(
     workers: int = 2,
     *,
     route: Mapping[str, object] | None = None,
-    **environment: str,
+    **environment: object,
 ) -> Iterator[Several]:
     """The same, while they start."""
     server = Several(

@@ -192,8 +192,8 @@ def test_an_error_at_the_start_of_a_worker_ends_the_server_with_that_error(
 @pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("kind", ["memory:", "file:"])
 def test_two_workers_for_a_memory_or_file_log_are_refused(kind: str, tmp_path: Path) -> None:
-    origin = f"--origin={kind}{tmp_path if kind == 'file:' else ''}"
-    done = CliRunner().invoke(cli, ["serve", "--workers=2", origin])
+    storage = f"--storage={kind}{tmp_path if kind == 'file:' else ''}"
+    done = CliRunner().invoke(cli, ["serve", "--workers=2", storage])
     assert done.exit_code == 2
     assert done.stderr.splitlines()[-1].startswith("headgate: --workers is 2, but must be 1 ")
     assert list(tmp_path.iterdir()) == []
