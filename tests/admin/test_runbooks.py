@@ -10,6 +10,7 @@ from aiohttp.test_utils import TestClient
 
 from admin.app import build
 from admin.console import CONSOLE
+from admin.pages import runbooks
 from gateway.monitoring.alerts import alerts
 from gateway.settings import AdminToken
 from tests.admin.consoles import Switchboard, setup
@@ -59,6 +60,10 @@ async def test_pages_other_than_the_runbooks_still_redirect_to_sign_in(
 ) -> None:
     answer = await guarded.get("/", headers=PAGE, allow_redirects=False)
     assert (answer.status, answer.headers["Location"]) == (303, "/sign-in?next=/")
+
+
+def test_the_console_shows_the_runbooks_of_the_documentation() -> None:
+    assert runbooks.SOURCE.read_text() == document("alerts.md")
 
 
 def test_the_runbooks_use_only_markup_that_the_console_renders() -> None:
