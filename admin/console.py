@@ -187,7 +187,7 @@ class Console:
         return await self.contents.messages(path, place, limit, wanted)
 
     def follow(self, route: str, name: str, offset: str) -> AsyncGenerator[Messages]:
-        """Yield messages behind an offset as they come, until the stream is closed."""
+        """Yield messages after an offset as they come, until the stream is closed."""
         path, _ = self._routes.stream(route, name)
         return self.contents.follow(path, offset)
 

@@ -57,7 +57,7 @@ class OfSubscription(msgspec.Struct, frozen=True):
 
 
 class OfLinks(OfSubscription, frozen=True):
-    """A subscription with 100 of its streams, those behind `after`, or only the pending ones."""
+    """A subscription with 100 of its streams, those after `after`, or only the pending ones."""
 
     after: str = ""
     pending: bool = False

@@ -111,7 +111,7 @@ class OfExport(msgspec.Struct, frozen=True):
 
 
 class OfTail(msgspec.Struct, frozen=True):
-    """The messages behind an offset; a Last-Event-ID takes precedence over it."""
+    """The messages after an offset; a Last-Event-ID takes precedence over it."""
 
     route: str
     name: str

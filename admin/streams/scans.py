@@ -37,7 +37,7 @@ ExportFormat = Literal["ndjson", "raw"]
 
 
 class _Stretch(NamedTuple):
-    """The fitting messages of a read from an index on, and the index behind the last one seen."""
+    """The fitting messages of a read from an index on, and the index after the last one seen."""
 
     messages: list[Message]
     seen: int
@@ -129,7 +129,7 @@ class StreamContents:
         return await search(self._client, path, place, limit, wanted)
 
     def follow(self, path: str, offset: str) -> AsyncGenerator[Messages]:
-        """Yield messages behind an offset as they come, until the stream is closed."""
+        """Yield messages after an offset as they come, until the stream is closed."""
         return self._client.follow(path, offset)
 
     async def export(

@@ -203,7 +203,7 @@ class EventJournal:
                 self._add(_occurrence(event, rule, _Fields(fields), now))
 
     def events_after(self, after: int) -> ProcessEvents:
-        """Forget the events up to the sequence `after`; return those behind it."""
+        """Forget the events up to the sequence `after`; return those after it."""
         with self._lock:
             self._sent = [it for it in self._sent if it.sequence > after]
             if not self._sent:

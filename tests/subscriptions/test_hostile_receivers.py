@@ -118,7 +118,7 @@ NO_HTTP = "the receiver sent no valid response of HTTP/1.1; check what listens a
 INCOMPLETE = "the receiver sent a response that is not complete; see its log"
 NO_RESPONSE = "the receiver closed the connection without a response; see its log"
 TOO_LONG = "the receiver sent a response that is too long; answer with a status and a short body"
-TOO_LATE = "the receiver did not answer within 0.5 s; answer at once, and work behind the answer"
+TOO_LATE = "the receiver did not answer within 0.5 s; answer at once, and work after the answer"
 FAILING: dict[str, tuple[Play, str]] = {
     "many interim responses without an end": (
         repeats(b"", b"HTTP/1.1 103 Early Hints\r\n\r\n" * 2_000),

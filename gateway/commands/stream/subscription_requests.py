@@ -164,18 +164,6 @@ def _now() -> float:
     return time.time()  # noqa: TID251 - of people
 
 
-class _ReceiverTest(msgspec.Struct):
-    accepted: bool
-    status: int | None
-    seconds: float
-    reason: str | None = None
-
-
-class _ReplayResult(msgspec.Struct):
-    streams: int
-    generation: int
-
-
 async def create(
     target: StreamTarget, place: NamedSubscription, members: Mapping[str, object], *, as_json: bool
 ) -> None:

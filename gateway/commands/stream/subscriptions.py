@@ -198,7 +198,7 @@ def resume_subscription(
 
 @subscriptions.command("replay")
 @click.option("--beginning", is_flag=True, help="Replay all that the streams still have.")
-@click.option("--offset", metavar="OFFSET", help="Replay what is behind this offset of --stream.")
+@click.option("--offset", metavar="OFFSET", help="Replay what is after this offset of --stream.")
 @click.option("--since", metavar="WHEN", help="Replay what is newer: 6h, or 2030-01-31T12:05:00Z.")
 @click.option("--stream", "streams", multiple=True, metavar="NAME", help="Replay only this stream.")
 @on_subscription

@@ -39,7 +39,7 @@ class RoutedFeed(NamedTuple):
 
 
 class ExplainedRequest(NamedTuple):
-    """A request whose route is known; `name` is the part of its path behind the prefix."""
+    """A request whose route is known; `name` is the part of its path after the prefix."""
 
     method: str
     target: str

@@ -1,1 +1,1 @@
-"""Deliveries to receivers: their queue and their bounds, the pauses between attempts, and calls."""
+"""Deliveries to receivers: their queue, calls, keys, and the documents that store them."""

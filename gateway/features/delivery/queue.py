@@ -119,7 +119,7 @@ def is_stuck(failures: int, failing_s: float) -> bool:
 
 
 def pause_s(failures: int, failing_s: float, chance: float) -> float:
-    """Return the pause behind a failure; `chance` from 0 to 1 spreads the attempts by 20 %."""
+    """Return the pause after a failure; `chance` from 0 to 1 spreads the attempts by 20 %."""
     pause = wait_s(failures - 1, FIRST_RETRY_S, LONGEST_RETRY_S)
     if is_stuck(failures, failing_s):
         pause = SELDOM_S

@@ -23,9 +23,8 @@ if TYPE_CHECKING:
     from gateway.telemetry.outbound import FailureKind
 
 
-CALL_S = (
-    10.0  # seconds for a whole call: a receiver that needs longer answers at once, and calls back
-)
+# Seconds for a whole call: a receiver that needs longer answers at once, and calls back.
+CALL_S = 10.0
 ACCEPTED = range(200, 300)  # statuses, of which the body is read as well
 HTTPS_PORTS = frozenset({443, 8443})  # any other is seldom a receiver's, and often a machine's
 UNREACHABLE = "connection_refused"  # the category of a failure that has no other one
@@ -43,7 +42,7 @@ _ADVICE: dict[FailureKind, str] = {
     "certificate": "give it a valid certificate for its host name, with the whole chain",
     "invalid": "check what listens at the webhook's URL",
     "name": "correct the host name in the webhook's URL, or its records in DNS",
-    "timeout": "answer at once, and work behind the answer",
+    "timeout": "answer at once, and work after the answer",
     "tls": "serve TLS 1.2 or newer at the port of the webhook's URL",
     "too_long": "answer with a status and a short body",
     "unreachable": "start it, or correct the host and port in the webhook's URL",

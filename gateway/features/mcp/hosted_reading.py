@@ -162,7 +162,7 @@ class _HostedWatch(StreamWatch):
 def place_of(state: StreamState, cursor: str | None) -> EventPlace:
     """Return where a cursor leads; where it leads nowhere any more, the first event that is there.
 
-    A stream that was created behind the cursor counts from its own beginning.
+    A stream that was created after the cursor counts from its own beginning.
     """
     if cursor is None:
         return EventPlace(EventPosition(state.tail, 0, state.closed))
@@ -187,7 +187,7 @@ def place_of(state: StreamState, cursor: str | None) -> EventPlace:
 def events_in(
     event: EventType, state: StreamState, start: EventPosition, records: Sequence[bytes]
 ) -> Iterator[McpEvent]:
-    """Yield the events of the records behind a position."""
+    """Yield the events of the records after a position."""
     begin, skipped = start.position, start.messages
     for record in records:
         end = begin + len(record)

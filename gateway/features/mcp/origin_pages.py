@@ -130,7 +130,7 @@ class ParsedBatch(NamedTuple):
         return body[start:end]
 
     def position(self, start: EventPosition, parts: int) -> EventPosition:
-        """Return the position behind so many parts of the batch, which begins at a start."""
+        """Return the position after so many parts of the batch, which begins at a start."""
         if parts < self.total:
             return EventPosition(start.position, parts, False, start.numbering)
         numbering = None if start.numbering is None else start.numbering.after(self.total)
@@ -162,7 +162,7 @@ class LatestBatch:
 def page_of(
     event: EventType, name: str, parsed: ParsedBatch, at: EventPosition, most: int
 ) -> EventPage:
-    """Return the events of a batch behind a position in it, `most` of them."""
+    """Return the events of a batch after a position in it, `most` of them."""
     assert at.numbering is not None, "a position that is read from has one"
     batch, chain = parsed.batch, at.numbering.chain
     events: list[McpEvent] = []

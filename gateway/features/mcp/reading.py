@@ -198,7 +198,7 @@ class EventReader(Protocol):
     async def page(
         self, event: EventType, state: OtherView, start: EventPosition, most: int
     ) -> EventPage:
-        """Return the next events behind a position."""
+        """Return the next events after a position."""
 
     def watch(self, name: str, account: str, on_news: Callable[[], None]) -> StreamWatch:
         """Return a watch of a stream for a client with an account."""

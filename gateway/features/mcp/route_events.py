@@ -132,7 +132,7 @@ class EventStream:
             return None, [], asyncio.get_running_loop().time() < self._quiet_until
 
     async def _next(self) -> tuple[str | None, list[bytes], bool]:
-        """Return the cursor behind a gap, the next events, and whether there are more."""
+        """Return the cursor after a gap, the next events, and whether there are more."""
         page = await self._reader.next(self.event, self._stream, self._cursor, AT_ONCE)
         if page is None:
             self._cursor, self._at = self._cursor or self._reader.first_cursor(), None

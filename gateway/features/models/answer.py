@@ -61,7 +61,7 @@ class AnswerParts(Protocol):
         """
 
     def unread(self) -> bytes:
-        """Return what has come behind the last part, once no more are read."""
+        """Return what has come after the last part, once no more are read."""
 
 
 class StoredResponse(NamedTuple):

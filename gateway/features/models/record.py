@@ -334,7 +334,7 @@ def parting_behind(events: bytes) -> tuple[PartingEvent, int] | None:
 async def entries_from(
     streams: AnswerStreams, record: str, position: int, stream_id: int | None
 ) -> AsyncGenerator[Entry, None]:
-    """Yield the entries behind a position of a record as they come, until the record is gone.
+    """Yield the entries after a position of a record as they come, until the record is gone.
 
     The log's notifications say when there are more. While the log cannot be read, nothing comes.
     """

@@ -65,7 +65,7 @@ class PlainParts:
             self._response.close()
 
     def unread(self) -> bytes:
-        """Return what has come behind the last part, once no more are read."""
+        """Return what has come after the last part, once no more are read."""
         return unread(self._response.content)[: self._left]
 
 

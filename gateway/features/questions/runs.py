@@ -12,7 +12,7 @@ RunStatus = Literal["active", "finished", "stopped", "failed", "orphaned"]
 
 
 class ListRuns(msgspec.Struct, tag=True, frozen=True):
-    """A page of a route's runs: active ones, then the newest, behind the page with this `after`."""
+    """A page of a route's runs: active ones, then the newest, after the page with this `after`."""
 
     route: str
     status: RunStatus | None = None

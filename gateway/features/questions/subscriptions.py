@@ -118,7 +118,7 @@ def merged_pages(
 
 
 class DescribeSubscription(msgspec.Struct, tag=True, frozen=True):
-    """A question for one subscription with a page of its streams, those behind `after`."""
+    """A question for one subscription with a page of its streams, those after `after`."""
 
     route: str
     id: str

@@ -79,7 +79,7 @@ def link_info(link: StreamLink) -> dict[str, Any]:
 def stream_info(link: StreamLink) -> dict[str, Any]:
     """Return a link as a wake has it.
 
-    It says so if the stream is closed, was created again, or begins behind the cursor by now.
+    It says so if the stream is closed, was created again, or begins after the cursor by now.
     Until its tail is known, that is the cursor.
     """
     state = link.view

@@ -91,7 +91,7 @@ class JsonSplitter:
     """The messages of a JSON stream, of which a record may have several."""
 
     def messages(self, record: bytes, end: int) -> Iterator[StreamMessage | None]:
-        """Yield the messages of a record; only behind the last one can a reader resume."""
+        """Yield the messages of a record; only after the last one can a reader resume."""
         start, last = end - len(record), None
         for value in messages_of(record):
             if value is None:
@@ -144,7 +144,7 @@ class ByteSplitter:
 def _pieces(data: bytes, start: int, end: int, *, is_text: bool) -> Iterator[StreamMessage | None]:
     """Yield a record of bytes or of whole characters, between two positions, in pieces.
 
-    Only behind the last one can a reader resume.
+    Only after the last one can a reader resume.
     """
     begin = 0
     while len(data) - begin > LONGEST_PIECE:

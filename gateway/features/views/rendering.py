@@ -54,7 +54,7 @@ FOLDED = frozenset({AI_SDK, AG_UI})
 
 
 class ViewRendering:
-    """The groups of a view up to a `position` of its stream: those behind the offset `start`.
+    """The groups of a view up to a `position` of its stream: those after the offset `start`.
 
     What is before `start` had to make room. `is_torn` is True while a record is rendered in part.
     """
@@ -149,11 +149,11 @@ class ViewRendering:
         self._store.bytes += size
 
     def has(self, offset: str) -> bool:
-        """Return whether all groups behind an offset are in memory."""
+        """Return whether all groups after an offset are in memory."""
         return offset >= self.start
 
     def piece(self, offset: str) -> DataEvent | None:
-        """Return the first groups behind an offset; None if there are none in memory."""
+        """Return the first groups after an offset; None if there are none in memory."""
         return self._joined(self._first_groups(offset)[0])
 
     def _joined(self, groups: range) -> DataEvent | None:
@@ -173,7 +173,7 @@ class ViewRendering:
         return range(first, last), size
 
     def ready_piece(self, offset: str) -> DataEvent | None:
-        """Return the first groups behind an offset, folded if they are many.
+        """Return the first groups after an offset, folded if they are many.
 
         None if there are none in memory, or if they have to be folded first.
         """
@@ -184,7 +184,7 @@ class ViewRendering:
         return None if size >= LEAST_FOLDED and self.view in FOLDED else self._joined(groups)
 
     def folding_steps(self, offset: str) -> Generator[None, None, DataEvent | None]:
-        """Fold the first groups behind an offset, in steps, and return them; None for none."""
+        """Fold the first groups after an offset, in steps, and return them; None for none."""
         groups, _ = self._first_groups(offset)
         if not groups:
             return None

@@ -58,7 +58,7 @@ class Replays:
         return self._folds.started
 
     async def folded(self, rendering: ViewRendering, offset: str) -> DataEvent | None:
-        """Return the first groups behind an offset, folded if they are many; None for none."""
+        """Return the first groups after an offset, folded if they are many; None for none."""
         ready = rendering.ready_piece(offset)
         if ready is not None:
             return ready
@@ -67,7 +67,7 @@ class Replays:
         return await self._folds.read(key, lambda: turns.run(rendering.folding_steps(offset)))
 
     async def piece(self, view: str, state: StreamState, offset: str) -> DataEvent:
-        """Return the first groups behind an offset; an empty piece if there are none."""
+        """Return the first groups after an offset; an empty piece if there are none."""
         key = view, state.stream_id, state.version, state.history, offset
         return await self._flights.read(key, lambda: self._piece(view, state, offset))
 
@@ -171,12 +171,12 @@ class ViewSource(FeedSource[StreamState, Group]):
 
     @override
     def cached_event(self, _stream: StreamState, start: str) -> DataEvent | None:
-        """Return the first groups behind an offset, if they are in memory."""
+        """Return the first groups after an offset, if they are in memory."""
         return self.rendering.ready_piece(start)
 
     @override
     async def read_event(self, stream: StreamState, start: str) -> DataEvent:
-        """Fold the first groups behind an offset, or render again what had to make room."""
+        """Fold the first groups after an offset, or render again what had to make room."""
         if self.rendering.has(start):
             return await self._replays.folded(self.rendering, start) or DataEvent(b"", start)
         return await self._replays.piece(self.rendering.view, stream, start)
@@ -185,7 +185,7 @@ class ViewSource(FeedSource[StreamState, Group]):
 class ViewFeed(Feed[StreamState, Any]):
     """The readers of one view of one stream, which is published to it as to any feed.
 
-    Its offsets are those behind the rendering's groups.
+    Its offsets are those after the rendering's groups.
     """
 
     __slots__ = ("_latest", "_reader", "_reading", "rendering")

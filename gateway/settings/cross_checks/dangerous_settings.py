@@ -56,7 +56,7 @@ def _doubled_prefixes(settings: Settings) -> Iterator[str]:
 
 
 def _typed_secrets(settings: Settings) -> Iterator[str]:
-    """Yield a sentence if the origin was given by a flag, and has a password."""
+    """Yield a sentence if the storage was given by a flag, and has a password."""
     secret = secret_in(settings.storage)
     named = settings.named("storage")
     if secret and named.startswith("--"):

@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from gateway.features.questions.readers import ReaderGroup
 
 USUAL_ROWS, USUAL_WIDTH = 40, 100  # of a frame that is not for a terminal
-T = TypeVar("T")
-
 FEWEST_STREAMS, MOST_STREAMS = 5, 500  # the API gives no more at once
 MOST_CLIENTS = MOST_REFUSALS = MOST_ATTENTION = 5
+
+T = TypeVar("T")
 
 
 class RefusedCount(msgspec.Struct, frozen=True):
@@ -108,9 +108,7 @@ async def get_frame(admin: Stream, rows: int) -> TopFrame:
             page = await _get(admin, "streams", {**query, "order": order}, StreamPage)
             streams += [(route.prefix, row) for row in page.rows]
     distinct = {(prefix, row.name): (prefix, row) for prefix, row in streams}
-    busy = sorted(
-        distinct.values(), key=lambda it: (-(it[1].rate or 0), -it[1].readers, it[1].name)
-    )
+    busy = sorted(distinct.values(), key=_rank)
     groups = await _get(admin, "readers/groups", {"by": "address"}, ReaderGroups)
     refusals = await _get(admin, "refusals", {"span": "15m"}, _RefusedCounts)
     causes = [cause for cause in refusals.causes if cause.count]

@@ -302,7 +302,7 @@ class _Connection:
         self.next_batch = asyncio.ensure_future(anext(self._batches))
 
     def take(self) -> Batch:
-        """Return the batch that has come; StopAsyncIteration behind the last one."""
+        """Return the batch that has come; StopAsyncIteration after the last one."""
         batch = self.next_batch.result()
         self.offset = batch.position.offset
         self.next_batch = asyncio.ensure_future(anext(self._batches))

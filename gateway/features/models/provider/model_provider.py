@@ -210,7 +210,7 @@ class BackgroundResponse:
             raise OriginBroken(f"the provider resumed at {number} after event {latest}")
 
     async def resumed(self, lost: HeadgateError) -> ProviderResponse:
-        """Return a response with the events behind the last one. Raises `lost` if there is none."""
+        """Return a response with the events after the last one. Raises `lost` if there is none."""
         refusal: MultiMapping[str] | None = None
         while self._id is not None and self._latest is not None and self._failures < MOST_FAILURES:
             if self._failures:

@@ -21,7 +21,7 @@ class EventNumbering(NamedTuple):
     number: int
 
     def after(self, events: int) -> EventNumbering:
-        """Return the numbering behind so many more events."""
+        """Return the numbering after so many more events."""
         return EventNumbering(self.chain, self.number + events)
 
 

@@ -113,7 +113,7 @@ class ChatReader:
         answer = self._under_way.get(key)
         parts: list[Part] = []
         if answer is None:
-            # Some services send an empty piece behind the last one, some give all answers one id.
+            # Some services send an empty piece after the last one, some give all answers one id.
             if key == self._ended and not any(delta.get(name) for name in SUBSTANCE):
                 return []
             answer = self._under_way[key] = _Answer()
