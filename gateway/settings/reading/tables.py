@@ -10,7 +10,7 @@ docs/decisions/settings.md says why this is no library.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping  # noqa: TC003 - read as type hints
+from collections.abc import Callable, Mapping  # noqa: TC003 - read as type hints
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -223,11 +223,9 @@ class Table:
         vars(table).update(vars(self) | values, explicit_keys=self.explicit_keys | values.keys())
         return table
 
-    def plain(
-        self, *, secrets: bool = False, explicit_only: bool = False, without: Iterable[str] = ()
-    ) -> dict[str, object]:
+    def plain(self, *, secrets: bool = False, explicit_only: bool = False) -> dict[str, object]:
         """Return the values for JSON; `explicit_only` leaves defaults out, also of inner tables."""
-        keys = (self.explicit_keys if explicit_only else self.settings.keys()) - {*without}
+        keys = self.explicit_keys if explicit_only else self.settings.keys()
         return {
             key: one.plain(getattr(self, key), secrets=secrets, explicit_only=explicit_only)
             for key, one in self.settings.items()
