@@ -100,6 +100,7 @@ def test_a_table_written_as_plain_values_is_read_back_equal() -> None:
         "owner": "ann",
     }
     assert Chair.of(chair.plain(explicit_only=True)) == chair
+    assert chair.plain()["price"] == "1 €"
 
 
 def test_a_table_is_immutable_and_hashable() -> None:

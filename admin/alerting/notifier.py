@@ -17,6 +17,7 @@ from headgate.backoff import Backoff
 from yarl import URL
 
 from admin.alerting.notices import MOST_ALERTS, Notice, NoticeMessage, body
+from gateway.protocol.standard_webhooks import signed_fields
 from gateway.settings.reached import console_url
 from gateway.settings.sections.alerts import webhook_key
 from gateway.telemetry.logs import log
@@ -157,7 +158,6 @@ class AlertNotifier:
         """Send a message once; return why it failed, or ""."""
         from gateway.outbound.client import OutboundRequest
         from gateway.outbound.failures import NoResponse
-        from gateway.outbound.standard_webhooks import signed_fields
 
         url = self._url
         signed = signed_fields([self._key], message.id, message.body, self._clock())

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 config_option = click.option(
     "--config",
-    type=click.Path(path_type=Path, readable=False),  # told by `load`, with what named it
+    type=click.Path(path_type=Path, readable=False),  # `load` complains, and says what named it
     metavar="FILE",
     envvar="HEADGATE_CONFIG",
     show_envvar=True,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hmac
 import secrets
 from typing import TYPE_CHECKING
@@ -15,8 +13,8 @@ from gateway.features.mcp.rpc import CALLBACK_FAILED, FORBIDDEN, INVALID_PARAMS,
 from gateway.features.subscriptions.state.delivery_state import EventPosition
 from gateway.features.subscriptions.state.owners import BANNED
 from gateway.features.subscriptions.wakes.acknowledgements import CursorChange
-from gateway.outbound.standard_webhooks import signed_fields
 from gateway.protocol.bodies.json_text import NOT_JSON
+from gateway.protocol.standard_webhooks import SECRET_WORDS, key_in, signed_fields
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
@@ -30,27 +28,15 @@ if TYPE_CHECKING:
     from gateway.features.subscriptions.streams import StreamView
 
 
-PREFIX = "whsec_"
-LENGTHS = range(24, 65)  # bytes of a secret
-LONGEST_TEXT = 128
 SUBSCRIPTION_HEADER = "X-MCP-Subscription-Id"
 
 
 def secret_of(text: object) -> bytes:
     """Return the secret that a client gives. Raises RpcError, which has nothing of it."""
-    refused = RpcError(
-        INVALID_PARAMS, f"delivery.secret is {PREFIX} and 24 to 64 random bytes as base64"
-    )
-    if not isinstance(text, str) or not text.startswith(PREFIX) or len(text) > LONGEST_TEXT:
-        raise refused
     try:
-        secret = base64.b64decode(text.removeprefix(PREFIX), validate=True)
-    except (binascii.Error, ValueError):
-        raise refused from None
-    length = len(secret)
-    if length not in LENGTHS:
-        raise refused
-    return secret
+        return key_in(text if isinstance(text, str) else "")
+    except ValueError:
+        raise RpcError(INVALID_PARAMS, f"delivery.secret is {SECRET_WORDS}") from None
 
 
 def message_id(kind: str) -> str:

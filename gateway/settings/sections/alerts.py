@@ -1,13 +1,12 @@
-"""The settings of the webhook that is told of alerts, for those who have no Prometheus."""
+"""The settings of the webhook that is notified of alerts, for those who have no Prometheus."""
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
 from typing import Annotated
 from urllib.parse import urlsplit
 
+from gateway.protocol.standard_webhooks import SECRET_WORDS, key_in
 from gateway.settings.hosts import is_loopback
 from gateway.settings.reading import files
 from gateway.settings.reading.kinds import FilePath, ValueKind
@@ -16,9 +15,6 @@ from gateway.settings.reading.values import Secret, Validator
 
 NEXT_NOTIFICATION = "yes, from the next notification on"
 URL_KIND = "an https URL, or an http URL of this machine, of at most 2,048 characters"
-SECRET_KIND = "a secret of Standard Webhooks: whsec_ and 24 to 64 bytes in base64"
-LEAST_SECRET_BYTES, MOST_SECRET_BYTES = 24, 64  # as Standard Webhooks has it
-PREFIX = "whsec_"
 
 
 def _check_url(secret: Secret) -> Secret:
@@ -77,10 +73,8 @@ def webhook_key(path: str) -> bytes:
     """Return the key in a secret file. Raises ValueError, which does not show the file's text."""
     text = files.secret_text(path, 257)
     try:
-        key = base64.b64decode(text.removeprefix(PREFIX), validate=True)
-    except binascii.Error:
-        key = b""
-    is_long_enough = LEAST_SECRET_BYTES <= len(key) <= MOST_SECRET_BYTES
-    if not text.startswith(PREFIX) or not is_long_enough:
-        raise ValueError(f"must be a file with {SECRET_KIND}")
-    return key
+        return key_in(text)
+    except ValueError:
+        raise ValueError(
+            f"must be a file with a secret of Standard Webhooks: {SECRET_WORDS}"
+        ) from None

@@ -112,7 +112,7 @@ def refused(client: ServerClient, route: Route) -> dict[str, str] | None:
 
 
 def _note(reasons: dict[str, str], client: ServerClient, *words: str) -> None:
-    """Note a refusal, told by its words: the types of redis-py differ from command to command."""
+    """Note a refusal, recognised by its words: the types of redis-py differ by command."""
     reason = str(client.refusal(*words) or "")
     if "permissions" in reason or "unknown command" in reason:
         reasons[words[0]] = reason.rstrip(". ")
