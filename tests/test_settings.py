@@ -624,7 +624,7 @@ def test_a_setting_of_a_route_is_refused_for_the_kinds_of_place_that_it_is_not_f
         with pytest.raises(Mistaken) as refusal:
             Route.of(values)
         (mistake,) = refusal.value.mistakes
-        assert mistake.must.startswith(f"must be left out: {redacted_origin(place)} is no ")
+        assert mistake.must.startswith(f"must be left out: {redacted_origin(place)} is not ")
 
 
 def test_replicas_are_waited_for_at_an_http_origin_only_with_subscriptions_in_redis() -> None:
@@ -926,16 +926,16 @@ MISTAKES: dict[str, tuple[str | dict[str, str], list[str]]] = {
         f"{A_ROUTE}max_append = 1\nworkers = 1\nlog_level = 'info'\nlive.sse_heartbeat = 1\n",
         [
             "h.toml:4: routes[0].max_append is a setting of [limits]: give it there.",
-            "h.toml:5: routes[0].workers is no setting of a route: give it before all tables.",
+            "h.toml:5: routes[0].workers is not a setting of a route: give it before all tables.",
             "h.toml:6: routes[0].log_level is a setting of [log]: give it there, as level.",
-            "h.toml:7: routes[0].live is no setting of a route: give it before all tables.",
+            "h.toml:7: routes[0].live is not a setting of a route: give it before all tables.",
         ],
     ),
     "settings in the wrong section": (
         "[limits]\nlevel = 'debug'\nlisten = 'h:1'\nmax_apend = 1\nmax_origin_requests = 4\n",
         [
             "h.toml:2: limits.level is a setting of [log]: give it there.",
-            "h.toml:3: limits.listen is no setting of [limits]: give it before all tables.",
+            "h.toml:3: limits.listen is not a setting of [limits]: give it before all tables.",
             "h.toml:4: limits.max_apend is not a setting; the nearest is max_append.",
             "h.toml:5: limits.max_origin_requests is a setting of a route: give it in [[routes]].",
         ],
@@ -1052,7 +1052,7 @@ MISTAKES: dict[str, tuple[str | dict[str, str], list[str]]] = {
     "runs at an HTTP origin": (
         http_route("runs = true"),
         [
-            "h.toml:4: routes[0].runs is true, but must be left out: http://b is no storage; a "
+            "h.toml:4: routes[0].runs is true, but must be left out: http://b is not a storage; a "
             "Headgate there shows its runs itself.",
         ],
     ),
@@ -1063,8 +1063,8 @@ MISTAKES: dict[str, tuple[str | dict[str, str], list[str]]] = {
     "an origin that decides, and is a log": (
         f'{A_ROUTE}auth = "origin"\n',
         [
-            'h.toml:4: routes[0].auth is "origin", but must not have origin: memory: is no http '
-            "origin that decides."
+            'h.toml:4: routes[0].auth is "origin", but must not have origin: memory: is not an '
+            "http origin that decides."
         ],
     ),
     **{
@@ -1333,7 +1333,7 @@ def test_two_routes_to_one_redis_database_and_prefix_are_refused(
     (problem,) = problems(two_routes(first, second), folder=tmp_path)
     assert problem.startswith("h.toml:6: routes[1].storage is ")
     assert problem.endswith(
-        " must not be the storage of routes[0] too: they need databases or prefixes apart."
+        " must not be the storage of routes[0] too: they need different databases or prefixes."
     )
     assert "secret" not in problem
 

@@ -226,13 +226,13 @@ class LogSettings(RouteOrigin):
         if split_origins(where) and context.key == "wait_replicas":
             return value  # it may be for the log of its subscriptions, which is looked at later
         titles = " or ".join(kind.title for kind in kinds)
-        raise ValueError(f"must be left out: {redacted_origin(where)} is no {titles}")
+        raise ValueError(f"must be left out: {redacted_origin(where)} is not a {titles}")
 
 
 def _check_is_log(context: ValueContext, instead: str) -> None:
     """Raise ValueError if a server has the streams: `instead` says what that does by itself."""
     if origin := context.values.get("origin"):
-        raise ValueError(f"must be left out: {redacted_origin(origin)} is no storage; {instead}")
+        raise ValueError(f"must be left out: {redacted_origin(origin)} is not a storage; {instead}")
 
 
 def _location(context: ValueContext) -> str:

@@ -215,7 +215,7 @@ def _belongs(model: type[Table], place: Place, elsewhere: Place, one: GivenValue
         sections = " and of ".join(f"[{spell(it[:-1])}]" for it in _everywhere(model, place))
         return f"is a setting of {sections}: give it there{renamed}"
     what = "of a route" if _table_around(model, place) is Route else f"of [{spell(place[:-1])}]"
-    return f"is no setting {what}: give it before all tables"
+    return f"is not a setting {what}: give it before all tables"
 
 
 def _beside(place: Place, other: Place) -> Place:

@@ -56,9 +56,8 @@ class OriginAuthChecks(LogSettings):
         cls, auth: tuple[str, ...], context: ValueContext
     ) -> tuple[str, ...]:
         if _WORD in auth and (storage := context.values.get("storage")):
-            raise ValueError(
-                f"must not have origin: {redacted_origin(storage)} is no http origin that decides"
-            )
+            shown = redacted_origin(storage)
+            raise ValueError(f"must not have origin: {shown} is not an http origin that decides")
         return auth
 
     @checks("conceal")

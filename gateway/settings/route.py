@@ -237,7 +237,7 @@ class Route(OriginAuthChecks):
     def _check_origin_is_http(cls, value: object, context: ValueContext) -> object:
         """Raise ValueError if the streams are in storage; defaults are not checked."""
         if storage := context.values.get("storage"):
-            raise ValueError(f"must be left out: {redacted_origin(storage)} is no http origin")
+            raise ValueError(f"must be left out: {redacted_origin(storage)} is not an http origin")
         return value
 
     @checks("subscriptions")
@@ -277,7 +277,7 @@ class Route(OriginAuthChecks):
         storage = context.values.get("storage")
         if not storage or kind_of(storage) in kinds_with(context.key):
             return value
-        raise ValueError(f"must be left out: {redacted_origin(storage)} is no server")
+        raise ValueError(f"must be left out: {redacted_origin(storage)} is not a server")
 
     def is_private(self, auth: tuple[str, ...]) -> bool:
         """Return whether shared caches must not store responses, if `auth` is in force."""

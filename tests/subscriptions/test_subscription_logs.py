@@ -80,8 +80,8 @@ def test_a_log_of_subscriptions_beside_a_log_of_streams_is_refused(tmp_path: Pat
     routes = two_routes("memory:", "memory:", "http://h", "memory:")
     (problem,) = problems(routes, folder=tmp_path)
     assert problem == (
-        'h.toml:4: routes[0].subscriptions is "memory:", but must be left out: memory: is no http '
-        "origin."
+        'h.toml:4: routes[0].subscriptions is "memory:", but must be left out: memory: is not an '
+        "http origin."
     )
 
 

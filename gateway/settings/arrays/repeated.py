@@ -35,5 +35,5 @@ def repeated(
         if other != index:
             message = f"must not be the {key} of {of}[{other}] too"
             if isinstance(table, Route) and key == "storage" and table.log_kind is not None:
-                message += f": {table.log_kind.apart(table.storage)}"
+                message += f": {table.log_kind.conflict(table.storage)}"
             yield Mistake((index, key), "refused", getattr(table, key), message)

@@ -59,8 +59,8 @@ class LogKind:
     open_keys: frozenset[str] = frozenset()  # keys of a storage's query that are no secrets
     # Returns the places that a storage's streams are in; two routes must not share one.
     places: Callable[[str], tuple[object, ...]] = _nowhere
-    # Returns how the place is named in the error about two routes that share one.
-    apart: Callable[[str], str] = _as_written
+    # Returns why two routes cannot both have the place, for the error about them.
+    conflict: Callable[[str], str] = _as_written
     settings: frozenset[str] = frozenset()  # settings of a route that only some kinds of logs have
     why_alone: str = ""  # why only one process can serve the streams; "" if several can
     keeps_offsets: bool = True  # an offset never comes to mean other data

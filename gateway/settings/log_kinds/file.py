@@ -94,7 +94,7 @@ KIND = LogKind(
     danger=_danger,
     redact=_redacted,
     places=lambda storage: (_place(storage),),
-    apart=lambda storage: f"both are {_place(storage)}",
+    conflict=lambda storage: f"both are {_place(storage)}",
     settings=frozenset({"max_storage_size"}),
     why_alone="one process alone can keep its data in a folder",
 )

@@ -265,7 +265,7 @@ KIND = LogKind(
     redact=lambda storage: str(parse_redis(storage)),
     open_keys=frozenset({"prefix", "db", "sentinel_username"}),
     places=lambda storage: parse_redis(storage).places,
-    apart=lambda _storage: "they need databases or prefixes apart",
+    conflict=lambda _storage: "they need different databases or prefixes",
     settings=frozenset(
         {
             "connect_timeout",
