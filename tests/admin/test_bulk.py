@@ -11,6 +11,7 @@ import pytest
 
 from admin.model.bulk import MOST_SELECTED
 from tests.admin.consoles import ADMITTED, OPERATOR, VIEWER
+from tests.support.given_settings import variables
 from tests.support.http1 import ask
 from tests.support.processes import Headgate, headgate
 from tests.support.redis_servers import redis_server
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.usefixtures("processes")
 
 ROUTE = "/v1/stream"
-TOKENS = json.dumps(ADMITTED)
 # In URLs, as the gateway writes them: markup, the characters of globs, an encoded slash.
 HOSTILE = ["%3Cb%3E&'", "a*b", "a%5Bx%5D", "a%3Fb", "a%2Fb", "..%2Fx", "%25", "%F0%9F%92%A5"]
 
@@ -93,7 +93,7 @@ def status_of(server: Headgate, name: str) -> int:
     return ask(server.port, "HEAD", f"{ROUTE}/{name}").status
 
 
-ENVIRONMENT = {"HEADGATE_ADMIN__TOKENS": TOKENS, "HEADGATE_LOG__FORMAT": "json"}
+ENVIRONMENT = {**variables({"admin_tokens": ADMITTED}), "HEADGATE_LOG__FORMAT": "json"}
 
 
 def test_only_streams_that_were_counted_and_are_the_same_are_deleted(tmp_path: Path) -> None:

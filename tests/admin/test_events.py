@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 
 import pytest
 
+from tests.support.given_settings import variables
 from tests.support.http1 import ask
 from tests.support.ports import free_port
 from tests.support.processes import HEADGATE, Headgate, headgate
@@ -117,8 +118,8 @@ def test_a_deletion_by_an_operator_is_an_event_that_a_restart_keeps(tmp_path: Pa
 
 
 def test_a_flood_of_one_change_is_one_event_with_a_count() -> None:
-    tokens = json.dumps([{"name": "shop", "role": "operator", "token": "o" * 32}])
-    with headgate(environment={"HEADGATE_ADMIN__TOKENS": tokens}) as server:
+    tokens = [{"name": "shop", "role": "operator", "token": "o" * 32}]
+    with headgate(environment=variables({"admin_tokens": tokens})) as server:
         assert ask(server.port, "PUT", "/v1/stream/a", Content_Type="text/plain").status == 201
         body = json.dumps({"route": "/v1/stream", "name": "a", "data": "x"}).encode()
         bearer = {"Authorization": f"Bearer {'o' * 32}"}

@@ -15,6 +15,7 @@ import pytest
 
 from gateway.features.questions.readers import MOST_ENDED, MOST_READERS
 from tests.admin.consoles import ADMITTED, OPERATOR, VIEWER
+from tests.support.given_settings import variables
 from tests.support.http1 import Wire, ask, request
 from tests.support.processes import Headgate, headgate
 from tests.support.redis_servers import RedisServer
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ROUTE = "/v1/stream"
-ADMIN_TOKENS = json.dumps(ADMITTED)
+ADMIN_TOKENS = variables({"admin_tokens": ADMITTED})
 JSON = "application/json"
 AGENT = "canary-agent/1.0"
 
@@ -190,7 +191,7 @@ def test_a_ban_travels_to_gateways_that_share_the_log_and_so_does_its_end(
     redis: RedisServer, tmp_path: Path
 ) -> None:
     environment = {
-        "HEADGATE_ADMIN__TOKENS": ADMIN_TOKENS,
+        **ADMIN_TOKENS,
         "HEADGATE_AUTH": "tokens",
         "HEADGATE_CREDENTIALS__TOKENS_FILE": tokens_file(tmp_path, "ann"),
     }
@@ -228,7 +229,7 @@ def test_a_ban_travels_to_gateways_that_share_the_log_and_so_does_its_end(
 
 @pytest.mark.usefixtures("processes")
 def test_a_disconnection_leaves_a_ban_of_the_client_in_force() -> None:
-    with headgate(environment={"HEADGATE_ADMIN__TOKENS": ADMIN_TOKENS}) as server:
+    with headgate(environment=ADMIN_TOKENS) as server:
         create(server, "s")
         wish = {"kind": "address", "value": "127.0.0.1", "seconds": 600, "status": 429}
         assert told(server, "POST", "/api/bans", wish)[0] == 200
@@ -238,7 +239,7 @@ def test_a_disconnection_leaves_a_ban_of_the_client_in_force() -> None:
 
 @pytest.mark.usefixtures("processes")
 def test_the_account_of_a_ban_begins_with_its_kind() -> None:
-    with headgate(environment={"HEADGATE_ADMIN__TOKENS": ADMIN_TOKENS}) as server:
+    with headgate(environment=ADMIN_TOKENS) as server:
         wish = {"kind": "principal", "value": "ann", "seconds": 600}
         status, problem = told(server, "POST", "/api/bans", wish)
         assert (status, problem["detail"]) == (
@@ -249,7 +250,7 @@ def test_the_account_of_a_ban_begins_with_its_kind() -> None:
 
 @pytest.mark.usefixtures("processes")
 def test_a_ban_outlives_a_restart_where_the_log_has_a_folder(tmp_path: Path) -> None:
-    server = Headgate(f"file:{tmp_path}/data", environment={"HEADGATE_ADMIN__TOKENS": ADMIN_TOKENS})
+    server = Headgate(f"file:{tmp_path}/data", environment=ADMIN_TOKENS)
     with ExitStack() as opened:
         opened.callback(server.close)
         server.start()
@@ -269,7 +270,7 @@ def test_a_ban_outlives_a_restart_where_the_log_has_a_folder(tmp_path: Path) -> 
 
 @pytest.mark.usefixtures("processes")
 def test_viewers_see_no_addresses_and_agents_unless_a_setting_says_so(tmp_path: Path) -> None:
-    with headgate(environment={"HEADGATE_ADMIN__TOKENS": ADMIN_TOKENS}) as server:
+    with headgate(environment=ADMIN_TOKENS) as server:
         create(server, "s")
         with reading(server, 1):
             waits(server, 1)
@@ -295,7 +296,7 @@ def test_viewers_see_no_addresses_and_agents_unless_a_setting_says_so(tmp_path: 
             assert b"192.0.2.1" not in metrics.body
             assert AGENT.encode() not in metrics.body
     environment = {
-        "HEADGATE_ADMIN__TOKENS": ADMIN_TOKENS,
+        **ADMIN_TOKENS,
         "HEADGATE_ADMIN__VIEWERS_SEE_CLIENTS": "on",
     }
     with headgate(environment=environment) as server:
@@ -330,7 +331,7 @@ WRONG: tuple[tuple[str, str, object, int], ...] = (
 
 @pytest.mark.usefixtures("processes")
 def test_wrong_requests_about_readers_are_refused_with_a_reason() -> None:
-    with headgate(environment={"HEADGATE_ADMIN__TOKENS": ADMIN_TOKENS}) as server:
+    with headgate(environment=ADMIN_TOKENS) as server:
         for method, path, wrong, status in WRONG:
             found, problem = told(server, method, path, wrong)
             assert (found, bool(problem["detail"])) == (status, True), (path, wrong, problem)
@@ -346,7 +347,7 @@ def test_wrong_requests_about_readers_are_refused_with_a_reason() -> None:
 
 @pytest.mark.usefixtures("processes")
 def test_bans_and_disconnections_are_in_the_audit_log_and_among_the_events() -> None:
-    with headgate(environment={"HEADGATE_ADMIN__TOKENS": ADMIN_TOKENS}) as server:
+    with headgate(environment=ADMIN_TOKENS) as server:
         create(server, "s")
         with reading(server, 2):
             waits(server, 2)
@@ -439,7 +440,7 @@ def test_the_use_of_principals_is_listed_and_measured_where_a_setting_asks_for_i
     tmp_path: Path,
 ) -> None:
     environment = {
-        "HEADGATE_ADMIN__TOKENS": ADMIN_TOKENS,
+        **ADMIN_TOKENS,
         "HEADGATE_AUTH": "tokens",
         "HEADGATE_CREDENTIALS__TOKENS_FILE": tokens_file(tmp_path, "ann", "ben"),
         "HEADGATE_LIMITS__PRINCIPAL_METRICS": "1",

@@ -6,6 +6,7 @@ import contextlib
 import itertools
 from typing import TYPE_CHECKING
 
+from tests.support.given_settings import at
 from tests.support.http1 import Answer, ConnectionEnded, Wire, ask
 from tests.support.processes import Headgate
 
@@ -43,7 +44,7 @@ def edge(
 ) -> Iterator[Headgate]:
     """A started gateway whose only route has these settings; killed when the block ends."""
     gateway = Headgate(origin, environment=environment, port=port)
-    gateway.serve_routes({"prefix": PREFIX, "origin": origin, **(settings or {})})
+    gateway.serve_routes({"prefix": PREFIX, **at(origin), **(settings or {})})
     try:
         yield gateway.start()
     finally:

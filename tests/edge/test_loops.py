@@ -13,6 +13,7 @@ import pytest
 from gateway.settings import SettingsError, load
 from tests.edge.gateways import PREFIX, edge
 from tests.support.delaying_proxy import DelayingProxy
+from tests.support.given_settings import variables
 from tests.support.http1 import Answer, ask
 from tests.support.ports import free_port
 
@@ -91,7 +92,7 @@ def test_an_origin_url_at_a_listener_of_the_gateway_is_refused_at_the_start(
     }
     if key == "admin" and listen in {"0.0.0.0", "[::]"}:
         token = {"name": "all", "token": f"sha256:{'0' * 64}", "role": "viewer"}
-        given["HEADGATE_ADMIN__TOKENS"] = json.dumps([token])
+        given |= variables({"admin_tokens": [token]})
     with pytest.raises(SettingsError) as refusal:
         load(None, given, {}, look_at_files=True)
     (problem,) = refusal.value.problems

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.given_settings import at
 from tests.support.http1 import ask
 from tests.support.processes import Headgate
 from tests.support.redis_servers import RedisServer
@@ -32,9 +33,7 @@ def server(clock: WallClock, tmp_path: Path) -> Iterator[Headgate]:
     """Return a server with the routes /file and /memory, not started, that never sheds load."""
     server = Headgate(environment={**clock.environment, "HEADGATE_LIMITS__MAX_LOOP_LAG": "0"})
     origins = {"/file": f"file:{tmp_path / 'data'}", "/memory": "memory:"}
-    server.serve_routes(
-        *[{"prefix": prefix, "origin": origin} for prefix, origin in origins.items()]
-    )
+    server.serve_routes(*[{"prefix": prefix, **at(origin)} for prefix, origin in origins.items()])
     try:
         yield server
     finally:

@@ -18,6 +18,7 @@ from tests.fuzz.every_kind import TOKEN, every_kind, provider_of
 from tests.fuzz.header_values import admin_headers, stream_headers
 from tests.fuzz.talk import Talkers
 from tests.fuzz.watch import Resources, Watch
+from tests.support.given_settings import at
 from tests.support.http1 import ask
 from tests.support.origin_servers import own_log
 from tests.support.processes import Headgate
@@ -123,7 +124,7 @@ def _kept() -> Iterator[Headgate]:
         contextlib.closing(Headgate(environment=_SETTINGS)) as gateway,
     ):
         origin = f"file:{folder}/streams"
-        gateway.serve_routes({"prefix": corpus.PREFIX, "origin": origin, "runs": True})
+        gateway.serve_routes({"prefix": corpus.PREFIX, **at(origin), "runs": True})
         yield gateway.start()
 
 

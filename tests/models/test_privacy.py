@@ -132,7 +132,7 @@ async def test_a_ttl_beyond_that_of_the_streams_is_refused_at_the_start() -> Non
     async with providing() as provider:
         table = [{"prefix": "/v1/stream", "storage": "memory:", "max_ttl": 60}]
         with (
-            pytest.raises(AssertionError, match="ttl is 61, but must be up to max_ttl"),
+            pytest.raises(AssertionError, match="TTL is 61, but must be up to max_ttl"),
             gateway_before(
                 provider, settings={"ttl": 61}, environment=variables({"routes": table})
             ),

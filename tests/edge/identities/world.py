@@ -20,6 +20,7 @@ from gateway.web.connections.server import ConnectionServer
 from tests.edge.identities.asking import OWN
 from tests.edge.identities.line import Line
 from tests.edge.identities.origin import BY_ORIGIN, BY_TOKEN, OPEN
+from tests.support.given_settings import at
 from tests.support.serving import Options, edge_route, hosted_route, settings_of
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ class Gateway:
     def _route(self, settings: Settings, prefix: str, url: str) -> StreamRoute:
         auth = {OPEN: "none", BY_ORIGIN: "origin"}.get(prefix, "tokens")
         given = {"auth_ttl": AUTH_TTL_S} if prefix == BY_ORIGIN else {}
-        route = Route(prefix=prefix, origin=url, auth=auth, **given)
+        route = Route(prefix=prefix, **at(url), auth=auth, **given)
         access = app.access_of(settings, route, self._authorities, self.services)
         if route.is_http:
             return edge_route(settings, route, self.services, access)
