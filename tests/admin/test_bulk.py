@@ -205,7 +205,7 @@ def test_a_job_that_is_stopped_deletes_no_more_and_says_how_many_are_left() -> N
 
 
 def test_several_workers_on_a_redis_delete_each_stream_once(tmp_path: Path) -> None:
-    with redis_server(tmp_path) as redis, several(redis.url, admin_tokens=TOKENS) as server:
+    with redis_server(tmp_path) as redis, several(redis.url, admin_tokens=ADMITTED) as server:
         console = Console(server)
         create(server, *(f"s{number:03}" for number in range(100)), "t")
         wait_until(lambda: len(console.names()) == 101, "all are listed")

@@ -116,7 +116,7 @@ def redis(processes: None, tmp_path: Path) -> Iterator[RedisServer]:
 
 @pytest.mark.usefixtures("processes")
 def test_pages_of_two_workers_together_list_each_reader_once(redis: RedisServer) -> None:
-    with several(redis.url, admin_tokens=ADMIN_TOKENS) as server:
+    with several(redis.url, admin_tokens=ADMITTED) as server:
         create(server, "s")
         with reading(server, 12), reading(server, 8, "long-poll"):
             waits(server, 20)
@@ -148,7 +148,7 @@ def test_a_ban_holds_on_every_worker_and_on_a_replaced_one(
     redis: RedisServer, tmp_path: Path
 ) -> None:
     file = tokens_file(tmp_path, "ann", "ben")
-    with several(redis.url, admin_tokens=ADMIN_TOKENS, auth="tokens", tokens_file=file) as server:
+    with several(redis.url, admin_tokens=ADMITTED, auth="tokens", tokens_file=file) as server:
         create(server, "s", Authorization=bearer("ben"))
         with (
             reading(server, 12, Authorization=bearer("ann")) as banned,

@@ -231,9 +231,9 @@ ENDED_HERE: dict[str, tuple[str, str, bool]] = {
     "SSE, by a reload": ("SIGHUP", BY_URL, True),
     "text, by a reload": ("SIGHUP", AS_TEXT, True),
     "SSE, by a reload before the client leaves": ("SIGHUP", BY_URL, False),
-    "SSE, by its age": ("sse_max_age", BY_URL, True),
+    "SSE, by its age": ("live.sse_max_age", BY_URL, True),
     "text, by its age": ("max_response", AS_TEXT, True),
-    "SSE, by its age before the client leaves": ("sse_max_age", BY_URL, False),
+    "SSE, by its age before the client leaves": ("live.sse_max_age", BY_URL, False),
 }
 
 

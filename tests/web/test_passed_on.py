@@ -27,15 +27,15 @@ async def test_a_server_tells_model_routes_apart_from_places_of_streams() -> Non
     assert found["routes"] == [{"prefix": "/v1/stream"}]
     assert found["passed_on"] == [
         {"prefix": "/anthropic"},
-        {"prefix": "/gemini"},
         {"prefix": "/openai"},
+        {"prefix": "/gemini"},
     ]
     streams, passed_on = page.split("Where requests are passed on")
     assert "/openai/" not in streams
     assert "/openai/" in passed_on
     assert detail == (
-        "streams are below /v1/stream/; requests are passed on below /anthropic/, /gemini/ and "
-        "/openai/"
+        "streams are below /v1/stream/; requests are passed on below /anthropic/, /openai/ and "
+        "/gemini/"
     )
     started = next(line for line in lines if line["event"] == "server.started")
     stored = f"{provider.url}, stored in /v1/stream/answers"

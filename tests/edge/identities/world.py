@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from gateway import app
 from gateway.access.authorities import Authorities
+from gateway.access.token_findings import ExaminedTokens
 from gateway.features.inspector import Inspector
 from gateway.logs.memory import MemoryLog
 from gateway.routes.router import Router
@@ -122,7 +123,7 @@ class Gateway:
 
     def tokens_are(self, file: TokensFile) -> None:
         for watched in self._authorities._files:
-            watched.value = file
+            watched.value = ExaminedTokens(file)
         self._authorities.recheck_principals()
 
     def line(self) -> Line:
