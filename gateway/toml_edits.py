@@ -63,8 +63,15 @@ def _checked(made: str, text: str, change: Change) -> str:
 
     expected = tomllib.loads(text)
     change(expected)
-    if tomllib.loads(made) != expected:
-        raise ValueError("the file is written in a form that cannot be edited")
+    try:
+        is_changed = tomllib.loads(made) == expected
+    except tomllib.TOMLDecodeError:  # as tomlkit writes after a comment at the end of an array
+        is_changed = False
+    if not is_changed:
+        raise ValueError(
+            "the file is written in a form that cannot be edited: end each entry of its arrays "
+            "with a comma"
+        )
     return made
 
 

@@ -1877,3 +1877,18 @@ def test_misspelt_keywords_of_a_served_thread_are_refused_with_the_nearest_setti
     assert refused.value.problems == (
         "max_apend is not a setting; the nearest is limits.max_append.",
     )
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        pytest.param({"HEADGATE_STORAGE": "redis:/u:c4nary@h:1"}, id="one-slash"),
+        pytest.param({"HEADGATE_STORAGE": "redis:u:c4nary@h:1"}, id="no-slash"),
+        pytest.param({"HEADGATE_STORAGE": "u:c4nary@h:1"}, id="no-scheme"),
+        pytest.param({"HEADGATE_STORAGE": "//u:c4nary@h:1"}, id="slashes-alone"),
+        pytest.param({"HEADGATE_ALERTS": "https://hook.example/c4nary"}, id="a-webhook-alone"),
+    ],
+)
+def test_a_secret_in_a_misspelt_setting_is_not_shown(given: dict[str, str]) -> None:
+    (problem,) = problems(environment=given)
+    assert "c4nary" not in problem

@@ -93,4 +93,5 @@ class Router:
 
 
 def _folders(prefixes: Iterable[str]) -> str:
-    return " and ".join(f"{prefix}/" for prefix in prefixes)
+    *others, last = (f"{prefix}/" for prefix in prefixes)
+    return f"{', '.join(others)} and {last}" if others else last

@@ -42,6 +42,9 @@ SECRETS: tuple[Place, ...] = (
 SHOWN_OF_SECRETS = {"name", "role", "kind", "url", "host"}
 SHOWN_CHARACTERS = 240  # of a refused value
 A_ROUTE: Place = ("routes", 0)
+# A text in JSON. A backslash and the next character are one: an escaped quote may be part of a
+# password.
+_TEXT = re.compile(r'"(?:[^"\\]|\\.)*"')
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +143,8 @@ def _may_have_secret(path: Place, value: object) -> bool:
     """Return whether a refused value may have a secret in it, which must not be shown."""
     if isinstance(value, list | dict):  # tables may be in it, where others are expected
         return path[0] in {place[0] for place in SECRETS}
+    if any(path == place[: len(path)] for place in SECRETS):  # a text in place of the section
+        return True
     is_within = any(path[: len(place)] == place for place in SECRETS)
     return is_within and path[-1] not in SHOWN_OF_SECRETS
 
@@ -262,11 +267,19 @@ def _places(model: type[Table], at: Place = ()) -> Iterator[Place]:
             yield from _places(one.section, (*at, key))
 
 
+def _without_password(text: re.Match[str]) -> str:
+    """Return a text in JSON without what is before an @: also in a URL that is misspelt."""
+    whole = text[0]
+    masked = re.sub(r"//(?:[^\"\\]|\\.)*@", "//***@", whole)
+    if masked != whole or "@" not in whole:
+        return masked
+    return re.sub(r"^\"((?:[a-z][a-z0-9+]*:)?/*)(?:[^\"\\]|\\.)*@", r'"\1***@', whole)
+
+
 def show(value: object) -> str:
     """Return a value as it may be printed: shortened, and without passwords in URLs."""
     text = json.dumps(value, ensure_ascii=False, default=str)
-    # A backslash and the next character are one: an escaped quote may be part of a password.
-    text = re.sub(r"//(?:[^\"\\]|\\.)*@", "//***@", text)
+    text = _TEXT.sub(_without_password, text)
     # The value of an unknown key in the query may be a password.
     for kind in KINDS.values():
         if kind.open_keys and kind.name in text:

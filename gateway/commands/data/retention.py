@@ -17,6 +17,7 @@ from gateway.commands.options.admin_target import (
 from gateway.commands.options.home import server_options
 from gateway.commands.stream.streams import STREAM_HELP, result_option, stream_argument
 from gateway.tools.server.target import StreamTarget
+from gateway.tools.shell.failure import Failed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -105,6 +106,8 @@ async def _retention(
         else:
             answer = await admin_answer(admin, "api/stream", query)
     limits = json.loads(answer)["limits"]
+    if limits is None:
+        raise Failed(f"{stream.shown} is at an HTTP origin, which decides what it keeps")
     own = [each for each in NAMES if each in limits["own"]]
     if as_json:
         result = {"url": stream.shown, **{each: limits[each] for each in NAMES}, "own": own}

@@ -166,7 +166,7 @@ class DataFolder:
             os.close(lock)
             raise FolderInUse(
                 f"the data folder {self.folder} is in use by another Headgate process ({holder}):"
-                " end that one, or give this one another folder as its origin"
+                " end that one, or give this one another folder as its storage"
             ) from error
         os.truncate(lock, 0)
         os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)

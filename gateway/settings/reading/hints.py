@@ -54,6 +54,8 @@ def of_whole_seconds(text: str, is_within: IsWithin) -> str:
 
 def of_storage(text: str, _is_within: IsWithin) -> str:
     """Return a hint for a folder without a scheme, or for what is an origin."""
+    if "@" in text:
+        return ""  # it may have a password, which is not to be repeated
     if re.match(r"\.{0,2}/", text):
         return f"; write file:{text}"
     if text.startswith(("http://", "https://")):
