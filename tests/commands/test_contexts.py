@@ -53,6 +53,17 @@ def test_a_context_in_use_is_where_commands_go(
     }
 
 
+def test_operators_commands_go_to_the_server_of_a_context_alone(
+    plain: CommandLine, server: Headgate
+) -> None:
+    """The admin listener of the settings is another server's."""
+    plain.output("config", "context", "add", "there", NO_SERVER)
+    plain.environment["HEADGATE_ADMIN"] = f"127.0.0.1:{server.admin_port}"
+    refused = plain("config", "reload", "--context", "there")
+    assert refused.returncode == 2
+    assert b"the admin listener of http://127.0.0.1:9/v1/stream is not known" in refused.stderr
+
+
 def test_flag_environment_and_context_go_before_each_other_in_this_order(
     plain: CommandLine, server: Headgate, text: Stream
 ) -> None:

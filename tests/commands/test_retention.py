@@ -88,3 +88,14 @@ def test_the_limits_of_a_stream_elsewhere_are_not_set_at_this_server(server: Hea
         done = cli("data", "retention", f"{other.streams}/s", "--age", "60")
     assert done.returncode == 2
     assert b"--admin URL" in done.stderr
+
+
+def test_the_retention_of_a_stream_at_an_origin_is_its_servers(server: Headgate) -> None:
+    with headgate(server.streams.removesuffix("/v1/stream")) as edge:
+        plain = CommandLine(edge.streams)
+        plain.environment |= {"STREAM_ADMIN_URL": edge.admin_url}
+        plain.output("create", "elsewhere")
+        plain.output("read", "elsewhere")
+        refused = plain("data", "retention", "elsewhere")
+        assert refused.returncode == 1
+        assert b"is at an HTTP origin, which decides what it keeps" in refused.stderr

@@ -73,7 +73,8 @@ def reload(
     certificate = ""
     try:
         home = home_of(os.environ, ctx, needs_base=False)
-        if admin is None and (config is not None or not home.admin):
+        is_of_settings = not home.admin and not home.has_context
+        if admin is None and (config is not None or is_of_settings):
             admin, certificate = _own_admin(config)
         target = admin_of(home, admin, admin_token, ctx)
     except ValueError as cause:

@@ -102,12 +102,14 @@ def home_of(
     """
     named = _meta(ctx).get(CONTEXT)
     if named is not None:
-        return _of_context(named, load_contexts(environment).of_name(named))
+        home = _of_context(named, load_contexts(environment).of_name(named))
+        return home if home.admin else with_admin(home, environment)
     if environment.get(BASE_VARIABLE):
         return with_admin(HomeServer.of_environment(environment), environment)
     known = load_contexts(environment)
     if known.use:
         home = _of_context(known.use, known.of_name(known.use))
+        home = home if home.admin else with_admin(home, environment)
         given = authorization_of(environment)
         return home if given is None else replace(home, authorization=given, auth_file="")
     home = HomeServer.of_environment(environment)

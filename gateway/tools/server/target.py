@@ -46,6 +46,11 @@ class HomeServer:
     routes: tuple[str, ...] = ()
 
     @property
+    def has_context(self) -> bool:
+        """True when a context names the server."""
+        return self.named_by != BASE_VARIABLE
+
+    @property
     def authorization_name(self) -> str:
         """The variable or file with the authorization, for sentences."""
         return self.auth_file or AUTHORIZATION_VARIABLE
