@@ -1887,8 +1887,21 @@ def test_misspelt_keywords_of_a_served_thread_are_refused_with_the_nearest_setti
         pytest.param({"HEADGATE_STORAGE": "u:c4nary@h:1"}, id="no-scheme"),
         pytest.param({"HEADGATE_STORAGE": "//u:c4nary@h:1"}, id="slashes-alone"),
         pytest.param({"HEADGATE_ALERTS": "https://hook.example/c4nary"}, id="a-webhook-alone"),
+        pytest.param(
+            {
+                "HEADGATE_ALERTS__WEBHOOK": "https://hook.example",
+                "HEADGATE_ALERTS__WEBHOOK_SECRET_FILE": "whsec_c4nary",
+            },
+            id="a-secret-in-place-of-its-file",
+        ),
     ],
 )
 def test_a_secret_in_a_misspelt_setting_is_not_shown(given: dict[str, str]) -> None:
-    (problem,) = problems(environment=given)
-    assert "c4nary" not in problem
+    with pytest.raises(SettingsError) as refused:
+        load(None, given, {}, look_at_files=True)
+    assert "c4nary" not in str(refused.value)
+
+
+def test_the_beginning_of_a_key_is_told_the_key_of_its_section(tmp_path: Path) -> None:
+    (problem,) = problems('[tls]\ncert = "c.pem"\n', folder=tmp_path)
+    assert problem == "h.toml:2: tls.cert is not a setting; the nearest is certificate."

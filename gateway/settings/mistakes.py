@@ -39,6 +39,8 @@ SECRETS: tuple[Place, ...] = (
     ("purges",),
     ("alerts", "webhook"),
 )
+# Files with a secret. The secret itself, given in place of the path, has no folder and no ending.
+SECRET_FILES = {"key_file", "secret_file", "token_file", "webhook_secret_file"}
 SHOWN_OF_SECRETS = {"name", "role", "kind", "url", "host"}
 SHOWN_CHARACTERS = 240  # of a refused value
 A_ROUTE: Place = ("routes", 0)
@@ -145,6 +147,8 @@ def _may_have_secret(path: Place, value: object) -> bool:
         return path[0] in {place[0] for place in SECRETS}
     if any(path == place[: len(path)] for place in SECRETS):  # a text in place of the section
         return True
+    if path[-1] in SECRET_FILES:
+        return str(value).startswith("whsec_") or not {"/", "."} & {*str(value)}
     is_within = any(path[: len(place)] == place for place in SECRETS)
     return is_within and path[-1] not in SHOWN_OF_SECRETS
 
@@ -252,6 +256,9 @@ def _nearest(model: type[Table], place: Place) -> Place:
     import difflib  # imported only for a mistake
 
     here = {key: (*place[:-1], key) for key in _table_around(model, place).settings}
+    begun = next((key for key in here if key.startswith(str(place[-1]))), None)
+    if begun is not None:
+        return here[begun]
     anywhere = {"_".join(map(str, it)): it for it in _places(model)}
     for names in (here, anywhere if len(place) < 3 else {}):
         for name in difflib.get_close_matches("_".join(map(str, place[-1:])), names, n=1):
