@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pkgutil
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
@@ -92,14 +93,23 @@ def find(group: str, name: str) -> Command | None:
 
 def similar(group: str, name: str) -> list[str]:
     """Return the commands that somebody may have meant who typed `name` in a group."""
-    ours = [it for it in _all() if it.name == name]
+    known = [*_all(), *_with_commands_of_their_own()]
+    ours = [it for it in known if it.name == name]
     if not ours:
         from difflib import get_close_matches
 
-        nearest = get_close_matches(name, dict.fromkeys(it.name for it in _all()), n=1)
-        ours = [it for it in _all() if it.name in nearest]
+        nearest = get_close_matches(name, dict.fromkeys(it.name for it in known), n=1)
+        ours = [it for it in known if it.name in nearest]
     in_group = [it for it in ours if it.group == group]
     return [" ".join(filter(None, ("headgate", it.group, it.name))) for it in in_group or ours]
+
+
+def _with_commands_of_their_own() -> Iterator[Command]:
+    """Yield what is below commands such as token, which have to be imported for it."""
+    for it in _all():
+        command = pkgutil.resolve_name(it.target) if it.target else None
+        for name in getattr(command, "commands", ()):
+            yield Command(f"{it.group} {it.name}".strip(), name, it.target, "")
 
 
 def _all() -> Iterator[Command]:
