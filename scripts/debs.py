@@ -26,7 +26,7 @@ PROGRAMS = Path(sys.executable).parent
 LOCK = "requirements/run.txt"
 # Packages of the lock file that only a build needs; docker/Dockerfile removes the same ones.
 BUILD_PACKAGES = (
-    *("hatchling", "editables", "packaging", "pathspec", "pluggy", "tomlkit"),
+    *("hatchling", "editables", "packaging", "pathspec", "pluggy"),
     "trove-classifiers",
 )
 # All environment variables of programs in a root folder: none of this machine's.
