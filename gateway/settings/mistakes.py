@@ -147,8 +147,9 @@ def _may_have_secret(path: Place, value: object) -> bool:
         return path[0] in {place[0] for place in SECRETS}
     if any(path == place[: len(path)] for place in SECRETS):  # a text in place of the section
         return True
-    if path[-1] in SECRET_FILES:
-        return str(value).startswith("whsec_") or not {"/", "."} & {*str(value)}
+    is_path = {"/", "."} & {*str(value)} and not str(value).startswith("whsec_")
+    if path[-1] in SECRET_FILES and not is_path:
+        return True
     is_within = any(path[: len(place)] == place for place in SECRETS)
     return is_within and path[-1] not in SHOWN_OF_SECRETS
 
