@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import msgspec
 
+from gateway.features.questions.subscriptions import SubscriptionDescription, SubscriptionSummary
 from gateway.tools.server.admin_requests import admin_answer, admin_change
 from gateway.tools.server.client import connect
 from gateway.tools.shell.failure import Failed
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from headgate.stream import Stream
 
+    from gateway.features.questions.subscriptions import LinkRow, WakeRow
     from gateway.tools.server.target import StreamTarget
 
 PAGE = 500  # subscriptions, as many as the API gives at once
@@ -36,40 +38,8 @@ class NamedSubscription(NamedTuple):
     id: str
 
 
-class _ListedSubscription(msgspec.Struct):
-    id: str
-    kind: str
-    status: str
-    streams: int
-    pending: int
-    oldest_at: float | None = None
-    receiver: str | None = None
-    wake_stream: str | None = None
-
-
 class _SubscriptionList(msgspec.Struct):
     rows: list[msgspec.Raw]
-    after: str | None = None
-
-
-class _LinkedStream(msgspec.Struct):
-    stream: str
-    acked: str
-    tail: str | None = None
-    is_pending: bool = False
-
-
-class _ShownSubscription(msgspec.Struct):
-    row: dict[str, Any]
-    links: list[_LinkedStream]
-    generation: int
-    lease_ttl_ms: int
-    created_at: float
-    description: str | None = None
-    wake: dict[str, Any] | None = None
-    paused_at: float | None = None
-    failing_since: float | None = None
-    next_attempt_at: float | None = None
     after: str | None = None
 
 
@@ -100,7 +70,7 @@ async def print_list(target: StreamTarget, query: Mapping[str, str], *, as_json:
 
 
 def _cells(raw: msgspec.Raw) -> tuple[str, ...]:
-    row = msgspec.json.decode(raw, type=_ListedSubscription)
+    row = msgspec.json.decode(raw, type=SubscriptionSummary)
     age = "-" if row.oldest_at is None else f"{_now() - row.oldest_at:.0f}"
     woken = row.receiver or row.wake_stream or "-"
     return row.status, row.kind, str(row.streams), str(row.pending), age, woken, row.id
@@ -113,31 +83,31 @@ async def print_one(
     query = place._asdict() | ({"pending": "true"} if only_pending else {})
     async with connect(target) as admin:
         raw = await admin_answer(admin, "api/subscription", query)
-        found = _decoded(admin, raw, _ShownSubscription)
+        found = _decoded(admin, raw, SubscriptionDescription)
     if as_json:
         write(safe(raw.decode()).encode())
         return
     row = found.row
     named: dict[str, object] = {
-        "id": row["id"],
-        "status": row["status"],
-        "kind": row["kind"],
-        "pattern": row["pattern"],
-        "receiver": row["receiver"],
-        "wake stream": row["wake_stream"],
-        "owner": row["owner"] or "anybody",
+        "id": row.id,
+        "status": row.status,
+        "kind": row.kind,
+        "pattern": row.pattern,
+        "receiver": row.receiver,
+        "wake stream": row.wake_stream,
+        "owner": row.owner or "anybody",
         "description": found.description,
         "created": utc(found.created_at),
         "lease": f"{found.lease_ttl_ms / 1000:g} s",
         "generation": found.generation,
         "wake": _wake(found.wake),
-        "streams": row["streams"],
-        "pending": row["pending"],
-        "waits since": utc(row["oldest_at"]),
+        "streams": row.streams,
+        "pending": row.pending,
+        "waits since": utc(row.oldest_at),
         "paused": utc(found.paused_at),
-        "failures": row["failures"] or None,
+        "failures": row.failures or None,
         "failing since": utc(found.failing_since),
-        "last error": row["last_error"],
+        "last error": row.last_error,
         "next attempt": utc(found.next_attempt_at),
     }
     lines = [f"{name + ':':<15}{value}" for name, value in named.items() if value is not None]
@@ -147,15 +117,15 @@ async def print_one(
     write(safe("\n".join([*lines, ""])).encode())
 
 
-def _wake(wake: Mapping[str, Any] | None) -> str | None:
+def _wake(wake: WakeRow | None) -> str | None:
     if wake is None:
         return None
-    if wake["lease_until"] is None:
-        return "on its way" if not wake["announcements"] else "waits for a claim"
-    return f"leased to {wake['holder'] or 'the receiver'} until {utc(wake['lease_until'])}"
+    if wake.lease_until is None:
+        return "on its way" if not wake.announcements else "waits for a claim"
+    return f"leased to {wake.holder or 'the receiver'} until {utc(wake.lease_until)}"
 
 
-def _link(link: _LinkedStream) -> str:
+def _link(link: LinkRow) -> str:
     tail = "there is none yet" if link.tail is None else f"of {link.tail}"
     return f"{'pending' if link.is_pending else 'acked':<9}{link.acked} {tail}  {link.stream}"
 

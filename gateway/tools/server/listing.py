@@ -10,6 +10,7 @@ import msgspec
 
 from gateway.errors import BadRequest
 from gateway.features.console.name_search import glob_beginning, name_test
+from gateway.features.questions.streams import StreamPage
 from gateway.tools.server.admin_requests import admin_value
 from gateway.tools.shell.failure import Failed
 from gateway.tools.shell.output import note
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from headgate.stream import Stream
 
-    from gateway.features.questions.streams import StreamOrder
+    from gateway.features.questions.streams import StreamOrder, StreamRow
 
 T = TypeVar("T")
 
@@ -28,26 +29,6 @@ NO_LIST = (
     "there is no list of streams: it is not the admin listener of a Headgate, and the protocol has "
     "no such list"
 )
-
-
-class ListedStream(msgspec.Struct, frozen=True):
-    """A stream of a page, with the fields of the API's own row."""
-
-    name: str
-    content_type: str | None = None
-    closed: bool = False
-    tail: str | None = None
-    size: int | None = None
-    readers: int = 0
-    rate: float | None = None
-    expires_at: float | None = None
-    stream_id: str | None = None
-
-
-class _Page(msgspec.Struct):
-    rows: list[ListedStream]
-    after: str | None = None
-    known_only: bool = False
 
 
 class _RoutePrefix(msgspec.Struct):
@@ -65,7 +46,7 @@ class ListedPath:
     url: str
     path: str
     name: str
-    row: ListedStream
+    row: StreamRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,9 +136,9 @@ async def _routes(admin: Stream) -> list[str]:
 
 async def _rows(
     admin: Stream, route: str, prefix: str, order: StreamOrder
-) -> AsyncIterator[ListedStream]:
+) -> AsyncIterator[StreamRow]:
     query = {"route": route, "begins": prefix, "order": order, "limit": str(PAGE)}
-    page = await _get(admin, "streams", query, _Page)
+    page = await _get(admin, "streams", query, StreamPage)
     if page.known_only:
         note(f"headgate: {route} is before an origin: only what it caches or follows is known.")
     while True:
@@ -165,7 +146,7 @@ async def _rows(
             yield row
         if page.after is None:
             return
-        page = await _get(admin, "streams", query | {"after": page.after}, _Page)
+        page = await _get(admin, "streams", query | {"after": page.after}, StreamPage)
 
 
 async def _get(admin: Stream, name: str, query: Mapping[str, str], kind: type[T]) -> T:
