@@ -85,4 +85,5 @@ def _keys(ended: asyncio.Event) -> Iterator[None]:
         yield
     finally:
         loop.remove_reader(STDIN)
+        loop.remove_signal_handler(signal.SIGTERM)
         termios.tcsetattr(STDIN, termios.TCSADRAIN, before)
