@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import pkgutil
-from contextlib import suppress
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -119,21 +117,9 @@ def _all() -> Iterator[Command]:
 
     for kind in KINDS:
         yield from kind.commands
-    for module in _added_features():
-        with suppress(Exception):  # the check of the settings says what is wrong with it
-            yield from import_module(module).KIND.commands
+    if os.environ.keys() & {"HEADGATE_CONFIG", "HEADGATE_FEATURES"}:
+        from gateway.settings.loading import feature_kinds
 
-
-def _added_features() -> list[str]:
-    """Return the modules that the setting `features` names, read without the other settings."""
-    if (written := os.environ.get("HEADGATE_FEATURES")) is not None:
-        return [name.strip() for name in written.split(",") if name.strip()]
-    if not (config := os.environ.get("HEADGATE_CONFIG")):
-        return []
-    import tomllib
-
-    try:
-        names = tomllib.loads(Path(config).read_text(encoding="utf-8-sig")).get("features", [])
-    except (OSError, ValueError, RecursionError):
-        return []
-    return [str(name) for name in names] if isinstance(names, list) else []
+        config = os.environ.get("HEADGATE_CONFIG")
+        for kind in feature_kinds(Path(config) if config else None, os.environ):
+            yield from getattr(kind, "commands", ())

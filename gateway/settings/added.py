@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,23 +12,26 @@ from gateway.settings.reading.kinds import split_list
 from gateway.settings.reading.tables import section
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from gateway.settings.reading.tables import Section
 
 
-def model_for(values: object) -> type[Settings]:
-    """Return the model of settings with the sections of the features that `values` name.
+def kinds_named(values: object) -> Iterator[Any]:
+    """Yield the KIND of each feature that a value of the setting names.
 
     What is wrong with them is left out: the setting itself is refused for that.
     """
     names = split_list(values)
-    found: dict[str, type[Section]] = {}
     for name in names if isinstance(names, list | tuple) else ():
-        try:
-            kind = kind_in(str(name))
-        except ValueError:
-            continue
+        with suppress(ValueError):
+            yield kind_in(str(name))
+
+
+def model_for(values: object) -> type[Settings]:
+    """Return the model of settings with the sections of the features that `values` name."""
+    found: dict[str, type[Section]] = {}
+    for kind in kinds_named(values):
         if kind.section is not None and kind.name not in Settings.settings:
             found[kind.name] = kind.section
     return _model(tuple(found.items()))

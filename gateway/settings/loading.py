@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gateway.settings import mistakes
-from gateway.settings.added import model_for
+from gateway.settings.added import kinds_named, model_for
 from gateway.settings.cross_checks.ineffective_settings import ineffective_settings
 from gateway.settings.cross_checks.open_keys import open_keys
 from gateway.settings.cross_checks.own_listener import leading_back
@@ -95,11 +95,22 @@ def _given(
 ) -> tuple[type[Settings], list[GivenValue]]:
     """Return the model with the sections of the named features, and the values for it."""
     file, in_file = (None, {}) if config is None else _read(config, problems)
-    model = model_for(environment.get(variable(("features",)), in_file.get("features")))
+    model = model_for(_features_in(environment, in_file))
     written = [] if file is None else given.from_file(model, in_file, file)
     written += given.from_environment(model, environment)
     written += [_of_flag(model, key, value) for key, value in flags.items() if value is not None]
     return model, written
+
+
+def _features_in(environment: Mapping[str, str], in_file: Mapping[str, object]) -> object:
+    """Return the setting `features` as it is written: the other settings depend on it."""
+    return environment.get(variable(("features",)), in_file.get("features"))
+
+
+def feature_kinds(config: Path | None, environment: Mapping[str, str]) -> list[Any]:
+    """Return the kinds of the features that are named, whatever is wrong with other settings."""
+    _, in_file = (None, {}) if config is None else _read(config, [])
+    return [*kinds_named(_features_in(environment, in_file))]
 
 
 def of_keywords(values: Mapping[str, object]) -> Settings:
