@@ -99,7 +99,8 @@ class RouteView(msgspec.Struct, frozen=True):
     figures: RouteFigures
     repairs: dict[str, int]  # what was repaired in the origin's answers, and how often
     servers: tuple[Server, ...] = ()
-    streams: dict[str, int] = {}  # created, expired and deleted since the start; empty for origins
+    # Stored now; created, expired and deleted since the start. Empty for origins.
+    streams: dict[str, int] = {}
 
 
 class Overview(msgspec.Struct, frozen=True):

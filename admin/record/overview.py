@@ -198,8 +198,13 @@ def _repairs(samples: Sequence[Sample], prefix: str) -> dict[str, int]:
 
 
 def _streams(samples: Sequence[Sample], prefix: str) -> dict[str, int]:
-    """Return how many streams this gateway created and removed; nothing for an HTTP origin."""
+    """Return how many streams are stored, and how many this gateway created and removed.
+
+    Of an HTTP origin nothing is known.
+    """
     found: dict[str, int] = {}
+    for _, number in _of_route(samples, "headgate_storage_streams", prefix):
+        found["stored"] = int(number)
     for fate in ("created", "expired", "deleted"):
         for _, number in _of_route(samples, f"headgate_streams_{fate}_total", prefix):
             found[fate] = found.get(fate, 0) + int(number)

@@ -52,7 +52,9 @@ def page(question: ListStreams, answers: Sequence[StreamPage], processes: int) -
     shown, after = merge(question, answers, rows)
     surveys = [answer.as_of for answer in answers if answer.as_of is not None]
     known_only = any(answer.known_only for answer in answers)
-    return StreamPage(tuple(shown), after, min(surveys, default=None), known_only)
+    # All compare the same names of a log, and the page ends where the first of them ended.
+    compared = min(answer.compared for answer in answers)
+    return StreamPage(tuple(shown), after, min(surveys, default=None), known_only, compared)
 
 
 def _by_name(

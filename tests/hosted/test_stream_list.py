@@ -128,7 +128,7 @@ async def test_a_search_that_has_compared_enough_names_goes_on_with_the_next_pag
     async with serving() as gateway:
         await create(gateway, *(f"s{number}" for number in range(9)), "t", "u")
         page = await listed(gateway, contains="t")
-        assert (page.rows, page.after) == ((), "s3")
+        assert (page.rows, page.after, page.compared) == ((), "s3", 4)
         page = await listed(gateway, contains="t", after="s3")
         assert (page.rows, page.after) == ((), "s7")
         page = await listed(gateway, contains="t", after="s7", limit=1)

@@ -1,10 +1,10 @@
-// What the pages do beyond being read: stay live, search as you type, copy, keys, values of charts.
+// What the pages do beyond being read: stay live, copy, keys, values of charts.
 import { showValues } from "./charts.js";
 import { morph } from "./morph.js";
+import { searchStreams } from "./search.js";
 
 const STALE_MS = 5000; // the server sends something every 2 s
 const RETRY_MS = 2000;
-const TYPING_MS = 150;
 const CHORD_MS = 1000; // between `g` and the letter of a page
 
 const region = (name) => document.querySelector(`[data-live="${name}"]`);
@@ -67,37 +67,6 @@ document.addEventListener("visibilitychange", () => (document.hidden ? stop() : 
 addEventListener("pagehide", stop);
 setInterval(noticeStale, 500);
 
-// ---- search as you type
-
-let typing = 0;
-let asked = null;
-
-async function search(form) {
-  asked?.abort();
-  asked = new AbortController();
-  const url = `${form.action}?${new URLSearchParams(new FormData(form))}`;
-  try {
-    const answer = await fetch(url, { signal: asked.signal, headers: { Accept: "text/html" } });
-    if (!answer.ok) return form.submit();
-    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-    history.replaceState(null, "", url);
-    const shown = region("streams");
-    morph(shown, page.querySelector('[data-live="streams"]').innerHTML);
-    ready();
-    stop();
-    listen();
-  } catch (error) {
-    if (error.name !== "AbortError") noticeStale();
-  }
-}
-
-document.addEventListener("input", (event) => {
-  const form = event.target.closest("form.search");
-  if (!form) return;
-  clearTimeout(typing);
-  typing = setTimeout(search, TYPING_MS, form);
-});
-
 // ---- copy
 
 function ready() {
@@ -140,6 +109,9 @@ function find(event) {
 document.querySelector(".rail nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
 ready();
 listen();
+
+const listed = document.querySelector("#listed");
+if (listed) searchStreams(listed, { listen, stop, ready, noticeStale });
 
 const messages = document.querySelector("#messages");
 if (messages) (await import("./messages.js")).show(messages);

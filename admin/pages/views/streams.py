@@ -12,6 +12,7 @@ from admin.pages.menu import MenuEntry
 from admin.pages.rendering import TemplatePage
 from admin.pages.views.stream import DONE
 from admin.pages.visit import choice, done, frame, streams_url
+from gateway.features.questions.streams import PAGE as ROWS
 from gateway.features.questions.streams import StreamOrder
 
 if TYPE_CHECKING:
@@ -33,15 +34,18 @@ COLUMNS = (
 
 async def show(visit: Visit) -> TemplatePage:
     """Return a page of a route's streams, or why there are none where the log cannot be read."""
-    prefixes = [route.prefix for route in await visit.console.routes()]
-    route = visit.query.get("route", prefixes[0])
+    routes = {route.prefix: route for route in await visit.console.routes()}
+    route = visit.query.get("route", next(iter(routes)))
     order = choice(visit.query.get("order", "name"), get_args(StreamOrder), "order")
     by = choice(visit.query.get("by", "begins"), tuple(SEARCHES), "by")
     text, after = visit.query.get("text", ""), visit.query.get("after", "")
+    # A search that compares many names is shown in parts: these are of the parts before.
+    found, compared = (_count(visit.query.get(name, "0")) for name in ("found", "compared"))
     search = StreamSearch(route, **{by: text})
     listed, trouble = None, None
     try:
-        listed = await visit.console.streams(search, order=order, after=after)
+        listed = await visit.console.streams(search, order=order, after=after, limit=ROWS - found)
+        found, compared = found + len(listed.rows), compared + listed.compared
     except NotTold as refusal:
         trouble = refusal
     return TemplatePage(
@@ -49,13 +53,18 @@ async def show(visit: Visit) -> TemplatePage:
         {
             "here": PATH,
             **await frame(visit),
-            "prefixes": prefixes,
+            "prefixes": list(routes),
             "route": route,
             "order": order,
             "by": by,
             "searches": SEARCHES,
             "text": text,
             "after": after,
+            "found": found,
+            "compared": compared,
+            "goes_on": bool(listed and listed.compared and listed.after is not None)
+            and found < ROWS,
+            "total": routes[route].streams.get("stored") if route in routes else None,
             "page": listed,
             "can_change": visit.viewer.role == "operator",
             "trouble": trouble,
@@ -65,6 +74,11 @@ async def show(visit: Visit) -> TemplatePage:
             "now": visit.now,
         },
     )
+
+
+def _count(text: str) -> int:
+    """Return a number of names that a link of this page has; 0 for any other text."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 16 else 0
 
 
 def _first_commands(base: str, route: str) -> list[tuple[str, str]]:

@@ -138,7 +138,7 @@ class StreamList(InspectedStreams):
             place = None if is_last else names[looked_at - 1]
         states = await asyncio.gather(*map(self._state, found))
         rows = self._rows(state for state in states if state is not None)
-        return StreamPage(tuple(rows), place)
+        return StreamPage(tuple(rows), place, compared=compared)
 
     async def _busy(self, prefix: str, fits: NameTest | None, *, by_readers: bool) -> list[Ranked]:
         found: list[Ranked] = []

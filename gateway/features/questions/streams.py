@@ -53,15 +53,16 @@ class StreamPage(msgspec.Struct, tag=True, frozen=True):
     """Streams, and where the next page begins; None when there is none.
 
     By name, `after` is a name: no stream up to it is missing from this page. A page of a search may
-    be short, or empty, and others may follow. `as_of` is the time of the survey (epoch seconds), if
-    the order is that of a survey. With `known_only` there may be streams that no client has
-    requested from this gateway.
+    be short, or empty, and others may follow: `compared` is how many names it has compared. `as_of`
+    is the time of the survey (epoch seconds), if the order is that of a survey. With `known_only`
+    there may be streams that no client has requested from this gateway.
     """
 
     rows: tuple[StreamRow, ...]
     after: str | None = None
     as_of: float | None = None
     known_only: bool = False
+    compared: int = 0
 
 
 class DescribeStream(msgspec.Struct, tag=True, frozen=True):
