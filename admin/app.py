@@ -203,7 +203,7 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
         detail = f"{request.path} answers {allowed}."
         return problem(HTTPStatus.METHOD_NOT_ALLOWED, detail, {"Allow": allowed})
     except web.HTTPNotFound:
-        detail = "The admin listener has /healthz, /metrics, /readyz and /api/openapi.json."
+        detail = "The admin listener has /healthz, /metrics, /readyz and /api/v1/openapi.json."
         return problem(HTTPStatus.NOT_FOUND, detail)
     except web.HTTPException as refusal:  # such as a body that is too large
         return problem(refusal.status, f"{refusal.text}")

@@ -42,8 +42,8 @@ async def pictures(drill: Drill, server: Headgate, folder: Path) -> None:
 
 def tell(drill: Drill, server: Headgate) -> bool:
     """Print what the overview and the events say; return whether the pages answer all."""
-    overview = ask(server.admin_port, "GET", "/api/overview").json()
-    events = ask(server.admin_port, "GET", "/api/events").json()["events"]
+    overview = ask(server.admin_port, "GET", "/api/v1/overview").json()
+    events = ask(server.admin_port, "GET", "/api/v1/events").json()["events"]
     click.echo(f"\n== {drill.name}: {overview['instance']['state']['words']}")
     for item in overview["attention"]:
         age = overview["taken_at"] - item["since"]

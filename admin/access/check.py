@@ -37,11 +37,11 @@ NEEDS: dict[tuple[str, str], Need] = {
     ("POST", "/sign-in"): "nothing",
     ("GET", "/static/{name}"): "nothing",
     ("GET", "/alerts"): "nothing",  # a page of the package, without data of this gateway
-    ("POST", "/api/session"): "nothing",
-    ("DELETE", "/api/session"): "viewer",
+    ("POST", "/api/v1/session"): "nothing",
+    ("DELETE", "/api/v1/session"): "viewer",
     ("POST", "/sign-out"): "viewer",
     ("POST", "/explain"): "viewer",
-    ("POST", "/api/explain"): "viewer",
+    ("POST", "/api/v1/explain"): "viewer",
 }
 PROBES = frozenset({"/healthz", "/readyz"})
 SIGN_IN = "/sign-in"
@@ -173,8 +173,8 @@ async def _check_change(request: web.Request, viewer: Viewer | None) -> None:
     if token is None or not hmac.compare_digest(token, viewer.csrf.encode()):
         raise NotTold(
             403,
-            f"the change came without its {HEADER}: load the page again, or read GET /api/session; "
-            "a script sends one of admin.tokens, which needs none",
+            f"the change came without its {HEADER}: load the page again, or read GET "
+            "/api/v1/session; a script sends one of admin.tokens, which needs none",
         )
 
 

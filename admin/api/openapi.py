@@ -27,7 +27,7 @@ OfType = dict[type[msgspec.Struct], Json]
 
 def add_api(router: web.UrlDispatcher) -> None:
     """Add the API, and the description of it."""
-    router.add_get("/api/openapi.json", _describe)
+    router.add_get("/api/v1/openapi.json", _describe)
     add_operations(router)
 
 
@@ -87,7 +87,7 @@ def _operation(operation: Operation, of_type: OfType, components: Json) -> Json:
 
 
 def _identity(operation: Operation) -> str:
-    words = operation.path.removeprefix("/api/").split("/")
+    words = operation.path.removeprefix("/api/v1/").split("/")
     return operation.method.lower() + "".join(word.capitalize() for word in words)
 
 

@@ -151,7 +151,7 @@ async def test(request: web.Request, _query: None, body: OfSubscription) -> Rece
 OPERATIONS = (
     Operation(
         "GET",
-        "/api/subscriptions",
+        "/api/v1/subscriptions",
         "A page of subscriptions.",
         listed,
         OfSubscriptions,
@@ -159,7 +159,7 @@ OPERATIONS = (
     ),
     Operation(
         "GET",
-        "/api/subscription",
+        "/api/v1/subscription",
         "A subscription with its streams.",
         described,
         OfLinks,
@@ -167,17 +167,17 @@ OPERATIONS = (
     ),
     Operation(
         "PUT",
-        "/api/subscription",
+        "/api/v1/subscription",
         "Create a subscription.",
         put,
         OfSubscription,
         SubscriptionBody,
         answer=SubscriptionDescription,
     ),
-    Operation("DELETE", "/api/subscription", "Delete a subscription.", delete, OfSubscription),
+    Operation("DELETE", "/api/v1/subscription", "Delete a subscription.", delete, OfSubscription),
     Operation(
         "POST",
-        "/api/subscription/pause",
+        "/api/v1/subscription/pause",
         "Send no wakes of a subscription any more.",
         pause,
         body=OfSubscription,
@@ -185,7 +185,7 @@ OPERATIONS = (
     ),
     Operation(
         "POST",
-        "/api/subscription/resume",
+        "/api/v1/subscription/resume",
         "Send wakes of a subscription again.",
         resume,
         body=OfSubscription,
@@ -193,7 +193,7 @@ OPERATIONS = (
     ),
     Operation(
         "POST",
-        "/api/subscription/replay",
+        "/api/v1/subscription/replay",
         "Set cursors of a subscription back.",
         replay,
         body=ReplayBody,
@@ -201,7 +201,7 @@ OPERATIONS = (
     ),
     Operation(
         "POST",
-        "/api/subscription/test",
+        "/api/v1/subscription/test",
         "Send a test to the receiver of a webhook.",
         test,
         body=OfSubscription,

@@ -71,30 +71,38 @@ def add_operations(router: web.UrlDispatcher) -> None:
 
 
 OPERATIONS = (
-    Operation("GET", "/api/session", "Who is signed in.", sessions.current, answer=Viewer),
-    Operation("POST", "/api/session", "Sign in.", sessions.sign_in, body=SignInBody, answer=Viewer),
-    Operation("DELETE", "/api/session", "Sign out.", sessions.sign_out),
-    Operation("GET", "/api/overview", "The first page.", reads.overview, OfSpan, answer=Overview),
+    Operation("GET", "/api/v1/session", "Who is signed in.", sessions.current, answer=Viewer),
+    Operation(
+        "POST", "/api/v1/session", "Sign in.", sessions.sign_in, body=SignInBody, answer=Viewer
+    ),
+    Operation("DELETE", "/api/v1/session", "Sign out.", sessions.sign_out),
+    Operation(
+        "GET", "/api/v1/overview", "The first page.", reads.overview, OfSpan, answer=Overview
+    ),
     Operation(
         "GET",
-        "/api/overview/events",
+        "/api/v1/overview/events",
         "The first page, every two seconds.",
         live.overview_events,
         OfSpan,
         answer=Overview,
         events=True,
     ),
-    Operation("GET", "/api/events", "What happened.", reads.events, OfEvents, answer=EventList),
+    Operation("GET", "/api/v1/events", "What happened.", reads.events, OfEvents, answer=EventList),
     Operation(
-        "GET", "/api/alerts", "All alert rules, and their state.", reads.alerts, answer=AlertsView
+        "GET",
+        "/api/v1/alerts",
+        "All alert rules, and their state.",
+        reads.alerts,
+        answer=AlertsView,
     ),
-    Operation("GET", "/api/routes", "Every route.", reads.routes, OfSpan, answer=Routes),
+    Operation("GET", "/api/v1/routes", "Every route.", reads.routes, OfSpan, answer=Routes),
     Operation(
-        "GET", "/api/refusals", "What was refused.", reads.refusals, OfSpan, answer=RefusalsView
+        "GET", "/api/v1/refusals", "What was refused.", reads.refusals, OfSpan, answer=RefusalsView
     ),
     Operation(
         "GET",
-        "/api/streams",
+        "/api/v1/streams",
         "A page of a route's streams.",
         reads.streams,
         OfRoute,
@@ -102,7 +110,7 @@ OPERATIONS = (
     ),
     Operation(
         "GET",
-        "/api/stream",
+        "/api/v1/stream",
         "A stream, its producers and its readers.",
         reads.stream,
         OfStream,
@@ -110,17 +118,17 @@ OPERATIONS = (
     ),
     Operation(
         "PUT",
-        "/api/stream",
+        "/api/v1/stream",
         "Create a stream.",
         changes.create,
         OfStream,
         NewStream,
         answer=StreamDescription,
     ),
-    Operation("DELETE", "/api/stream", "Delete a stream.", changes.delete, OfStream),
+    Operation("DELETE", "/api/v1/stream", "Delete a stream.", changes.delete, OfStream),
     Operation(
         "PATCH",
-        "/api/stream",
+        "/api/v1/stream",
         "Set how much of a stream is kept, and how long it lives unused.",
         changes.limit,
         OfStream,
@@ -129,7 +137,7 @@ OPERATIONS = (
     ),
     Operation(
         "GET",
-        "/api/stream/messages",
+        "/api/v1/stream/messages",
         "Messages of a stream.",
         reads.messages,
         OfSearch,
@@ -137,7 +145,7 @@ OPERATIONS = (
     ),
     Operation(
         "GET",
-        "/api/stream/export",
+        "/api/v1/stream/export",
         "A stream's messages as a file.",
         live.export,
         OfExport,
@@ -145,7 +153,7 @@ OPERATIONS = (
     ),
     Operation(
         "GET",
-        "/api/stream/events",
+        "/api/v1/stream/events",
         "Messages of a stream as they come.",
         live.stream_events,
         OfTail,
@@ -154,14 +162,14 @@ OPERATIONS = (
     ),
     Operation(
         "GET",
-        "/api/bulk",
+        "/api/v1/bulk",
         "Jobs that change many streams.",
         reads.bulk,
         answer=BulkList,
     ),
     Operation(
         "POST",
-        "/api/bulk",
+        "/api/v1/bulk",
         "Count streams that are to be deleted or closed.",
         changes.count_many,
         body=BulkWish,
@@ -169,7 +177,7 @@ OPERATIONS = (
     ),
     Operation(
         "POST",
-        "/api/bulk/start",
+        "/api/v1/bulk/start",
         "Delete or close the streams that were counted.",
         changes.start_many,
         body=BulkStart,
@@ -177,7 +185,7 @@ OPERATIONS = (
     ),
     Operation(
         "POST",
-        "/api/bulk/stop",
+        "/api/v1/bulk/stop",
         "Stop a job, or drop one that was only counted.",
         changes.stop_many,
         body=BulkReference,
@@ -185,7 +193,7 @@ OPERATIONS = (
     ),
     Operation(
         "POST",
-        "/api/stream/append",
+        "/api/v1/stream/append",
         "Append text.",
         changes.append,
         body=AppendBody,
@@ -193,18 +201,18 @@ OPERATIONS = (
     ),
     Operation(
         "POST",
-        "/api/stream/close",
+        "/api/v1/stream/close",
         "Close a stream.",
         changes.close,
         body=OfStream,
         answer=ChangeMade,
     ),
     Operation(
-        "GET", "/api/readers", "Who reads live.", readers.readers, OfReaders, answer=ReaderPage
+        "GET", "/api/v1/readers", "Who reads live.", readers.readers, OfReaders, answer=ReaderPage
     ),
     Operation(
         "GET",
-        "/api/readers/groups",
+        "/api/v1/readers/groups",
         "How many read live, by principal, address or stream.",
         readers.groups,
         OfReaderGroups,
@@ -212,7 +220,7 @@ OPERATIONS = (
     ),
     Operation(
         "POST",
-        "/api/readers/disconnect",
+        "/api/v1/readers/disconnect",
         "Disconnect readers, whose clients may connect again.",
         readers.disconnect,
         body=ReaderIds,
@@ -220,27 +228,29 @@ OPERATIONS = (
     ),
     Operation(
         "GET",
-        "/api/principals",
+        "/api/v1/principals",
         "What each principal has used.",
         readers.usages,
         OfUsages,
         answer=UsageList,
     ),
-    Operation("GET", "/api/bans", "The bans in force.", readers.bans, answer=BanPage),
+    Operation("GET", "/api/v1/bans", "The bans in force.", readers.bans, answer=BanPage),
     Operation(
         "POST",
-        "/api/bans",
+        "/api/v1/bans",
         "Disconnect a client, and refuse it for a time.",
         readers.ban,
         body=BanBody,
         answer=DisconnectedReaders,
     ),
-    Operation("DELETE", "/api/bans", "End a ban before its time.", readers.lift, OfBan),
+    Operation("DELETE", "/api/v1/bans", "End a ban before its time.", readers.lift, OfBan),
     *subscriptions.OPERATIONS,
-    Operation("GET", "/api/runs", "A page of a route's runs.", reads.runs, OfRuns, answer=RunsView),
+    Operation(
+        "GET", "/api/v1/runs", "A page of a route's runs.", reads.runs, OfRuns, answer=RunsView
+    ),
     Operation(
         "POST",
-        "/api/runs/stop",
+        "/api/v1/runs/stop",
         "Ask the producer of a run to stop.",
         changes.stop_run,
         body=OfStream,
@@ -248,7 +258,7 @@ OPERATIONS = (
     ),
     Operation(
         "GET",
-        "/api/tokens",
+        "/api/v1/tokens",
         "The tokens of clients, keys and revocations.",
         reads.tokens,
         OfTokens,
@@ -256,7 +266,7 @@ OPERATIONS = (
     ),
     Operation(
         "POST",
-        "/api/tokens/revoke",
+        "/api/v1/tokens/revoke",
         "Revoke tokens.",
         changes.revoke,
         body=Revocation,
@@ -264,7 +274,7 @@ OPERATIONS = (
     ),
     Operation(
         "POST",
-        "/api/tokens",
+        "/api/v1/tokens",
         "Make a read token.",
         changes.make_token,
         body=TokenWish,
@@ -272,14 +282,14 @@ OPERATIONS = (
     ),
     Operation(
         "POST",
-        "/api/reload",
+        "/api/v1/reload",
         "Put the settings in force as they are now.",
         changes.reload,
         answer=ReloadDone,
     ),
     Operation(
         "POST",
-        "/api/reader-keys/rotate",
+        "/api/v1/reader-keys/rotate",
         "Give streams other reader keys.",
         changes.rotate_keys,
         body=KeyRotation,
@@ -287,7 +297,7 @@ OPERATIONS = (
     ),
     Operation(
         "POST",
-        "/api/explain",
+        "/api/v1/explain",
         "What would become of a request.",
         reads.explain,
         body=RequestToExplain,
@@ -295,14 +305,14 @@ OPERATIONS = (
     ),
     Operation(
         "GET",
-        "/api/cdn",
+        "/api/v1/cdn",
         "The CDNs and proxies that there are configurations for.",
         reads.cdn_targets,
         answer=CdnTargets,
     ),
     Operation(
         "GET",
-        "/api/cdn/file",
+        "/api/v1/cdn/file",
         "A configuration for one of them.",
         reads.cdn_file,
         OfCdnFile,
@@ -310,14 +320,14 @@ OPERATIONS = (
     ),
     Operation(
         "GET",
-        "/api/cdn/doctor",
+        "/api/v1/cdn/doctor",
         "What the doctor found last of what lies before this gateway.",
         reads.cdn_doctor,
         answer=DoctorView,
     ),
     Operation(
         "POST",
-        "/api/cdn/doctor",
+        "/api/v1/cdn/doctor",
         "Have it examine a host that the settings name.",
         changes.begin_doctor,
         body=DoctorWish,
@@ -325,25 +335,25 @@ OPERATIONS = (
     ),
     Operation(
         "GET",
-        "/api/configuration",
+        "/api/v1/configuration",
         "The settings in effect.",
         reads.configuration,
         answer=Configuration,
     ),
     Operation(
         "GET",
-        "/api/configuration/pending",
+        "/api/v1/configuration/pending",
         "What a reload would change.",
         reads.pending_configuration,
         answer=PendingConfiguration,
     ),
     Operation(
         "GET",
-        "/api/processes",
+        "/api/v1/processes",
         "Each process of this gateway, and the gateways that share a log with it.",
         reads.processes,
         OfSpan,
         answer=ProcessesView,
     ),
-    Operation("GET", "/api/about", "What runs here.", reads.about, answer=About),
+    Operation("GET", "/api/v1/about", "What runs here.", reads.about, answer=About),
 )

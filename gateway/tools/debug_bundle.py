@@ -86,10 +86,10 @@ def last_log(pid: int) -> bytes | None:
 BETWEEN_S = 10.0  # between the two metrics, so that rates can be told
 PROFILE_S = 5.0
 ANSWERS = {
-    "versions.json": "api/about",
-    "configuration.json": "api/configuration",
-    "overview.json": "api/overview",
-    "routes.json": "api/routes",
+    "versions.json": "api/v1/about",
+    "configuration.json": "api/v1/configuration",
+    "overview.json": "api/v1/overview",
+    "routes.json": "api/v1/routes",
 }
 # Servers log no credential. A line of another program in the same file might.
 CREDENTIAL = re.compile(

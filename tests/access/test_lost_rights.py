@@ -66,7 +66,7 @@ class Losing:
 
     async def _ban(self, kind: str, value: str, seconds: int) -> int:
         wish = {"kind": kind, "value": value, "seconds": seconds}
-        url = f"{self.gateway.admin_url}/api/bans"
+        url = f"{self.gateway.admin_url}/api/v1/bans"
         async with self.http.post(url, json=wish, headers=OPERATOR) as response:
             assert response.status == 200, await response.text()
             return int((await response.json())["readers"])
@@ -83,7 +83,7 @@ class Losing:
     async def lift(self, loss: str) -> None:
         """End the ban before its time."""
         kind, value = _banned(loss)
-        url = f"{self.gateway.admin_url}/api/bans"
+        url = f"{self.gateway.admin_url}/api/v1/bans"
         query = {"kind": kind, "value": value}
         async with self.http.delete(url, params=query, headers=OPERATOR) as response:
             assert response.status == 204

@@ -58,7 +58,7 @@ class Guarded(NamedTuple):
         """A read token for the stream, and its id."""
         wish = {"subject": "ben", "streams": STREAM, "lifetime": lifetime_s}
         body = json.dumps(wish).encode()
-        url = f"{self.server.admin_url}/api/tokens"
+        url = f"{self.server.admin_url}/api/v1/tokens"
         request = urllib.request.Request(url, body, bearer(APP), method="POST")
         with urllib.request.urlopen(request, timeout=20) as answer:
             told = json.load(answer)

@@ -143,7 +143,7 @@ class Guarded(NamedTuple):
 
     def shown(self) -> list[tuple[str, str | None]]:
         """What the first page of the console has of it, with the route."""
-        told = self.api("GET", "/api/overview")[1]["attention"]
+        told = self.api("GET", "/api/v1/overview")[1]["attention"]
         return [
             (it["sentence"], it["route"]) for it in told if it["sentence"].startswith("reader-keys")
         ]
@@ -233,8 +233,8 @@ def test_a_revocation_warns_everywhere_until_keys_are_rotated(tmp_path: Path) ->
         assert gateway.checked() == f"headgate: warning: {file}: {second}.\n"
 
         wish = {"streams": whole}
-        assert gateway.api("POST", "/api/reader-keys/rotate", wish, VIEWER)[0] == 403
-        status, made = gateway.api("POST", "/api/reader-keys/rotate", wish)
+        assert gateway.api("POST", "/api/v1/reader-keys/rotate", wish, VIEWER)[0] == 403
+        status, made = gateway.api("POST", "/api/v1/reader-keys/rotate", wish)
         assert (status, made) == (200, {"streams": whole, "version": 1})
         wait_until(lambda: gateway.shown() == [])
         assert (gateway.checked(), len(gateway.warned())) == ("", 2)
@@ -256,7 +256,7 @@ def test_an_impossible_rotation_gets_an_error_and_leaves_the_tokens_file(tmp_pat
             ("/v1/plain/*", 404, "/v1/plain/* is below no route with reader_keys = on"),
             (f"{PREFIX}/b", 409, "has the highest version"),
         ):
-            got, problem = gateway.api("POST", "/api/reader-keys/rotate", {"streams": streams})
+            got, problem = gateway.api("POST", "/api/v1/reader-keys/rotate", {"streams": streams})
             assert (got, said in problem["detail"]) == (status, True), problem
         assert gateway.tokens.read_text() == text
 

@@ -42,7 +42,7 @@ TOKENS = [
         "token": f"sha256:{hashlib.sha256(DIGESTED.encode()).hexdigest()}",
     },
 ]
-CHANGE = "/api/stream/close"
+CHANGE = "/api/v1/stream/close"
 EVENTS = {"Accept": "text/event-stream"}
 
 
@@ -70,11 +70,11 @@ async def sign_in(
     client: TestClient[Any, Any], name: str = "ann", password: str = PASSWORD, **headers: str
 ) -> Any:
     body = {"name": name, "password": password}
-    return await client.post("/api/session", json=body, headers=headers)
+    return await client.post("/api/v1/session", json=body, headers=headers)
 
 
 async def csrf(client: TestClient[Any, Any]) -> dict[str, str]:
-    answer = await client.get("/api/session")
+    answer = await client.get("/api/v1/session")
     return {check.HEADER: (await answer.json())["csrf"]}
 
 
@@ -88,7 +88,9 @@ async def test_probes_need_no_credentials_and_accept_any_host(
     assert (await client.get(path, headers={"Host": "10.0.0.7:4439"})).status == status
 
 
-@pytest.mark.parametrize("path", ["/metrics", "/api/overview", "/api/openapi.json", "/api/session"])
+@pytest.mark.parametrize(
+    "path", ["/metrics", "/api/v1/overview", "/api/v1/openapi.json", "/api/v1/session"]
+)
 async def test_paths_other_than_probes_answer_401_without_credentials(
     path: str, client: TestClient[Any, Any]
 ) -> None:
@@ -115,7 +117,7 @@ async def test_a_browser_without_a_session_is_redirected_to_sign_in(
 async def test_a_bearer_token_is_admitted_and_sets_no_cookie(
     token: str, client: TestClient[Any, Any]
 ) -> None:
-    answer = await client.get("/api/session", headers={"Authorization": f"Bearer {token}"})
+    answer = await client.get("/api/v1/session", headers={"Authorization": f"Bearer {token}"})
     assert answer.status == 200
     assert (await answer.json())["csrf"] == ""
     assert COOKIE not in answer.cookies
@@ -144,7 +146,7 @@ async def test_a_bearer_token_is_admitted_and_sets_no_cookie(
 async def test_a_wrong_or_malformed_token_gets_401(
     authorization: str, client: TestClient[Any, Any]
 ) -> None:
-    answer = await client.get("/api/session", headers={"Authorization": authorization})
+    answer = await client.get("/api/v1/session", headers={"Authorization": authorization})
     assert answer.status == 401
 
 
@@ -180,12 +182,12 @@ async def test_a_sign_in_makes_a_session_that_a_sign_out_ends(client: TestClient
     cookie = answer.cookies[COOKIE]
     assert (cookie["httponly"], cookie["samesite"], cookie["path"]) == (True, "Strict", "/")
     assert cookie["secure"] == ""
-    assert await (await client.get("/api/session")).json() == told
+    assert await (await client.get("/api/v1/session")).json() == told
     kept = cookie.value
-    answer = await client.delete("/api/session", headers=await csrf(client))
+    answer = await client.delete("/api/v1/session", headers=await csrf(client))
     assert (answer.status, answer.cookies[COOKIE].value) == (204, "")
     # Whoever has copied the cookie has nothing of it.
-    answer = await client.get("/api/session", headers={"Cookie": f"{COOKIE}={kept}"})
+    answer = await client.get("/api/v1/session", headers={"Cookie": f"{COOKIE}={kept}"})
     assert answer.status == 401
 
 
@@ -213,7 +215,7 @@ async def test_a_session_ends_after_its_idle_time_or_its_longest_time(
     answer = None
     for step in steps:
         clock.now += step
-        answer = await client.get("/api/session")
+        answer = await client.get("/api/v1/session")
     assert answer is not None
     assert answer.status == status
 
@@ -257,9 +259,9 @@ async def test_a_sign_out_ends_the_event_streams_of_its_session(
     client: TestClient[Any, Any],
 ) -> None:
     await sign_in(client)
-    listening = await client.get("/api/overview/events")
+    listening = await client.get("/api/v1/overview/events")
     assert (await listening.content.readline()).startswith(b"data: ")
-    await client.delete("/api/session", headers=await csrf(client))
+    await client.delete("/api/v1/session", headers=await csrf(client))
     await listening.content.read()
     assert listening.content.at_eof()
 
@@ -268,15 +270,15 @@ async def test_an_open_event_stream_does_not_prolong_its_session(
     client: TestClient[Any, Any], clock: Clock
 ) -> None:
     await sign_in(client)
-    listening = await client.get("/api/overview/events", headers=EVENTS)
+    listening = await client.get("/api/v1/overview/events", headers=EVENTS)
     clock.now += IDLE_S - 1
     assert (await listening.content.readline()).startswith(b"data: ")
-    again = await client.get("/api/overview/events", headers=EVENTS)
+    again = await client.get("/api/v1/overview/events", headers=EVENTS)
     assert again.status == 200
     clock.now += 1
     for answer in (listening, again):
         await answer.content.read()  # to its end
-    assert (await client.get("/api/session")).status == 401
+    assert (await client.get("/api/v1/session")).status == 401
 
 
 # ---------------------------------------------------------------- attempts
@@ -366,7 +368,7 @@ async def test_non_utf_8_bytes_in_admin_requests_cause_no_server_error(
 
 
 async def test_a_csrf_token_that_is_no_text_gets_403(unguarded: TestClient[Any, Any]) -> None:
-    change = b"POST /api/stream/close HTTP/1.1"
+    change = b"POST /api/v1/stream/close HTTP/1.1"
     assert await status_of(unguarded, change, b"Host: localhost", b"X-CSRF-Token: \xff") == 403
 
 
@@ -376,7 +378,7 @@ async def test_a_csrf_token_that_is_no_text_gets_403(unguarded: TestClient[Any, 
 async def test_without_credentials_configured_every_local_client_is_an_operator(
     unguarded: TestClient[Any, Any],
 ) -> None:
-    told = await (await unguarded.get("/api/session")).json()
+    told = await (await unguarded.get("/api/v1/session")).json()
     assert (told["role"], told["signed_in"]) == ("operator", False)
     stream = {"route": "/none", "name": "s"}
     answer = await unguarded.post(CHANGE, json=stream, headers=await csrf(unguarded))

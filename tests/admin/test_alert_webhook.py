@@ -496,7 +496,7 @@ def test_one_process_of_a_gateway_tells_of_an_alert_and_again_after_a_restart(
         (instance,) = {it["labels"]["instance"] for it in first.told["alerts"]}
         assert instance.endswith(f":{server.port}")
         assert (EXPIRED, "firing") in first.states()
-        shown = ask(server.admin_port, "GET", "/api/configuration").body.decode()
+        shown = ask(server.admin_port, "GET", "/api/v1/configuration").body.decode()
         assert "s3cret" not in shown + server.output()
         assert server.terminate() == 0
         later = [threaded.got.get() for _ in range(threaded.got.qsize())]

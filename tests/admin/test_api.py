@@ -124,7 +124,7 @@ def told(messages: Any) -> list[str]:
 
 async def test_json_messages_are_listed_one_by_one_wherever_a_page_ends(console: Console) -> None:
     _, last = await console.create("chat", "application/json", b'[{"a": 1},[2]]', b'"three"')
-    path = "/api/stream/messages"
+    path = "/api/v1/stream/messages"
     whole = await console.get(path, route=ROUTE, name="chat")
     assert told(whole) == ['{"a": 1}', "[2]", '"three"']
     assert (whole["behind"], whole["tail"], whole["closed"]) == (None, last, False)
@@ -144,26 +144,26 @@ async def test_reading_the_latest_messages_ends_at_the_tail(console: Console) ->
     bodies = [json.dumps([f"{n:05d}" * 100] * 100).encode() for n in range(12)]  # 600 kB
     offsets = await console.create("long", "application/json", *bodies)
     page = await console.get(
-        "/api/stream/messages", route=ROUTE, name="long", offset="latest", limit=3
+        "/api/v1/stream/messages", route=ROUTE, name="long", offset="latest", limit=3
     )
     assert told(page) == [json.dumps("00011" * 100)] * 3
     assert page["tail"] == offsets[-1]
     # What stands before them is found from the same place.
-    again = await console.get("/api/stream/messages", route=ROUTE, name="long", **page["begin"])
+    again = await console.get("/api/v1/stream/messages", route=ROUTE, name="long", **page["begin"])
     assert told(again) == told(page)
 
 
 async def test_the_api_shows_an_empty_stream_with_a_tail_and_no_messages(console: Console) -> None:
     await console.create("none", "text/plain")
     for offset in ("-1", "latest"):
-        page = await console.get("/api/stream/messages", route=ROUTE, name="none", offset=offset)
+        page = await console.get("/api/v1/stream/messages", route=ROUTE, name="none", offset=offset)
         assert page["messages"] == []
         assert page["tail"] is not None
 
 
 async def test_a_message_that_is_no_text_is_returned_as_base64_data(console: Console) -> None:
     await console.create("raw", "application/octet-stream", b"\x00\xff<b>")
-    page = await console.get("/api/stream/messages", route=ROUTE, name="raw")
+    page = await console.get("/api/v1/stream/messages", route=ROUTE, name="raw")
     assert page["messages"][0] | {"next_offset": None, "offset": None} == {
         "size": 5,
         "text": None,
@@ -177,9 +177,9 @@ async def test_a_message_that_is_no_text_is_returned_as_base64_data(console: Con
 async def test_hostile_message_text_is_returned_unchanged_by_the_api(console: Console) -> None:
     text = "<script>alert(1)</script>\u202e\x01\"'"
     await console.create(HOSTILE, "text/plain", text.encode())
-    page = await console.get("/api/stream/messages", route=ROUTE, name=HOSTILE)
+    page = await console.get("/api/v1/stream/messages", route=ROUTE, name=HOSTILE)
     assert told(page) == [text]
-    answer = await console.get("/api/stream/messages", route=ROUTE, name="<b>\"'& \u202e")
+    answer = await console.get("/api/v1/stream/messages", route=ROUTE, name="<b>\"'& \u202e")
     assert answer == page
 
 
@@ -195,7 +195,7 @@ async def test_hostile_message_text_is_returned_unchanged_by_the_api(console: Co
 async def test_messages_of_an_unknown_or_invalid_stream_name_get_a_problem_response(
     name: str, status: int, detail: str, console: Console
 ) -> None:
-    assert await console.ask("GET", "/api/stream/messages", route=ROUTE, name=name) == (
+    assert await console.ask("GET", "/api/v1/stream/messages", route=ROUTE, name=name) == (
         status,
         {"type": "about:blank", "status": status, "detail": detail} | NAMED[status],
     )
@@ -204,7 +204,9 @@ async def test_messages_of_an_unknown_or_invalid_stream_name_get_a_problem_respo
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "::1", "localhost"])
 async def test_the_console_reaches_streams_on_every_listen_address(host: str) -> None:
     async with opened(host) as console:
-        status, problem = await console.ask("GET", "/api/stream/messages", route=ROUTE, name="none")
+        status, problem = await console.ask(
+            "GET", "/api/v1/stream/messages", route=ROUTE, name="none"
+        )
     assert (status, problem["detail"]) == (404, "there is no stream at this path")
 
 
@@ -216,14 +218,16 @@ async def test_an_operator_appends_to_closes_and_deletes_a_stream_by_the_api(
 ) -> None:
     await console.create("s", "application/json")
     stream = {"route": ROUTE, "name": "s"}
-    status, written = await console.ask("POST", "/api/stream/append", {**stream, "data": "[1,2]"})
+    status, written = await console.ask(
+        "POST", "/api/v1/stream/append", {**stream, "data": "[1,2]"}
+    )
     assert status == 200
-    page = await console.get("/api/stream/messages", **stream)
+    page = await console.get("/api/v1/stream/messages", **stream)
     assert (told(page), page["tail"]) == (["1", "2"], written["next_offset"])
-    assert await console.ask("POST", "/api/stream/close", stream) == (200, written)
-    assert (await console.get("/api/stream/messages", **stream))["closed"]
-    assert await console.ask("DELETE", "/api/stream", **stream) == (204, None)
-    assert (await console.ask("GET", "/api/stream/messages", **stream))[0] == 404
+    assert await console.ask("POST", "/api/v1/stream/close", stream) == (200, written)
+    assert (await console.get("/api/v1/stream/messages", **stream))["closed"]
+    assert await console.ask("DELETE", "/api/v1/stream", **stream) == (204, None)
+    assert (await console.ask("GET", "/api/v1/stream/messages", **stream))[0] == 404
     lines = [line for line in "".join(capsys.readouterr()).splitlines() if "admin.changed" in line]
     assert ["append" in lines[0], "close" in lines[1], "delete" in lines[2]] == [True] * 3
     assert all("shop" in line for line in lines)
@@ -235,16 +239,16 @@ async def test_an_operator_sets_limits_of_one_stream_and_takes_them_back(
     await console.create("s", "text/plain", b"x")
     stream = {"route": ROUTE, "name": "s"}
     limits = {"retention_age": 0, "retention_size": 0, "retention_messages": 0, "ttl": 0, "own": []}
-    assert (await console.get("/api/stream", **stream))["limits"] == limits
+    assert (await console.get("/api/v1/stream", **stream))["limits"] == limits
     wish = {"retention_messages": 100, "ttl": 3600}
-    status, told = await console.ask("PATCH", "/api/stream", wish, **stream)
+    status, told = await console.ask("PATCH", "/api/v1/stream", wish, **stream)
     set_here = {**limits, **wish, "own": ["retention_messages", "ttl"]}
     assert (status, told["limits"]) == (200, set_here)
-    shown = await console.get("/api/stream", **stream)
+    shown = await console.get("/api/v1/stream", **stream)
     assert (shown["limits"], shown["row"]["name"]) == (set_here, "s")
     assert shown["metadata"]["keeps the last"] == "100 messages, set for this stream"
-    assert (await console.ask("PATCH", "/api/stream", dict.fromkeys(wish), **stream))[0] == 200
-    assert (await console.get("/api/stream", **stream))["limits"] == limits
+    assert (await console.ask("PATCH", "/api/v1/stream", dict.fromkeys(wish), **stream))[0] == 200
+    assert (await console.get("/api/v1/stream", **stream))["limits"] == limits
     lines = [line for line in "".join(capsys.readouterr()).splitlines() if "admin.changed" in line]
     assert ["limit" in line and "shop" in line for line in lines] == [True, True]
     assert ["100" in line and "3600" in line for line in lines] == [True, False]
@@ -278,7 +282,7 @@ async def test_a_limit_that_no_stream_may_have_gets_400_and_a_reason(
     wish: dict[str, object], reason: str, console: Console
 ) -> None:
     await console.create("s", "text/plain")
-    status, problem = await console.ask("PATCH", "/api/stream", wish, route=ROUTE, name="s")
+    status, problem = await console.ask("PATCH", "/api/v1/stream", wish, route=ROUTE, name="s")
     assert (status, problem["detail"]) == (400, reason)
 
 
@@ -288,13 +292,13 @@ async def test_a_refused_or_interrupted_change_is_logged_as_failed(
     async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.close()
 
-    await console.ask("DELETE", "/api/stream", route=ROUTE, name="none")
+    await console.ask("DELETE", "/api/v1/stream", route=ROUTE, name="none")
     port = free_port()
     settings = setup(listen=Address("127.0.0.1", port), admin_tokens=ADMITTED)
     app = AdminServer(build(Switchboard(), settings))
     async with await asyncio.start_server(hang_up, "127.0.0.1", port), TestClient(app) as client:
         query = {"route": ROUTE, "name": "s"}
-        answer = await client.delete("/api/stream", params=query, headers=console.headers)
+        answer = await client.delete("/api/v1/stream", params=query, headers=console.headers)
         assert answer.status == 502
     refused, unknown = (
         line for line in "".join(capsys.readouterr()).splitlines() if "change_failed" in line
@@ -308,7 +312,7 @@ async def test_a_refusal_of_the_streams_listener_is_passed_on_with_its_detail(
 ) -> None:
     await console.create("s", "application/json")
     body = {"route": ROUTE, "name": "s", "data": "{no json"}
-    status, problem = await console.ask("POST", "/api/stream/append", body)
+    status, problem = await console.ask("POST", "/api/v1/stream/append", body)
     assert (status, problem["status"]) == (400, 400)
     assert "JSON" in problem["detail"]
 
@@ -326,7 +330,7 @@ async def test_appending_with_a_malformed_content_type_gets_400(
 ) -> None:
     await console.create("s", "text/plain")
     body = {"route": ROUTE, "name": "s", "data": "x", "content_type": content_type}
-    status, problem = await console.ask("POST", "/api/stream/append", body)
+    status, problem = await console.ask("POST", "/api/v1/stream/append", body)
     assert (status, problem["detail"].split(":")[0]) == (400, "Content-Type is malformed")
 
 
@@ -336,7 +340,7 @@ async def test_an_api_body_beyond_one_mebibyte_gets_413(console: Console) -> Non
     statuses = []
     for size in ((1 << 20) - around, (1 << 20) - around + 1):
         body = {"route": ROUTE, "name": "s", "data": "x" * size}
-        statuses.append((await console.ask("POST", "/api/stream/append", body))[0])
+        statuses.append((await console.ask("POST", "/api/v1/stream/append", body))[0])
     assert statuses == [200, 413]
 
 
@@ -356,7 +360,7 @@ async def test_a_malformed_api_body_gets_400(body: bytes, console: Console) -> N
     async with (
         aiohttp.ClientSession() as session,
         session.post(
-            f"{console.admin}/api/stream/close", data=body, headers=console.headers
+            f"{console.admin}/api/v1/stream/close", data=body, headers=console.headers
         ) as answer,
     ):
         assert (answer.status, answer.content_type) == (400, "application/problem+json")
@@ -366,7 +370,7 @@ async def test_a_compressed_api_body_gets_415(console: Console) -> None:
     headers = {**console.headers, "Content-Encoding": "deflate"}
     async with (
         aiohttp.ClientSession() as session,
-        session.post(f"{console.admin}/api/stream/close", data=b"{}", headers=headers) as answer,
+        session.post(f"{console.admin}/api/v1/stream/close", data=b"{}", headers=headers) as answer,
     ):
         assert (answer.status, answer.content_type) == (415, "application/problem+json")
 
@@ -388,20 +392,20 @@ async def test_a_live_tail_sends_appended_messages_and_the_end_of_the_stream(
 ) -> None:
     await console.create("chat", "application/json", b"1")
     stream = {"route": ROUTE, "name": "chat"}
-    async with console.events("/api/stream/events", offset="-1", **stream) as answer:
+    async with console.events("/api/v1/stream/events", offset="-1", **stream) as answer:
         assert answer.content_type == "text/event-stream"
         first = await event(answer)
         assert told(json.loads(first["data"])) == ["1"]
-        await console.ask("POST", "/api/stream/append", {**stream, "data": "2"})
+        await console.ask("POST", "/api/v1/stream/append", {**stream, "data": "2"})
         news = await event(answer)
         while not told(json.loads(news["data"])):  # a poll that nothing came to
             news = await event(answer)
         assert told(json.loads(news["data"])) == ["2"]
         headers = console.headers | {"Last-Event-ID": first["id"]}
         console.headers = headers
-        async with console.events("/api/stream/events", offset="-1", **stream) as again:
+        async with console.events("/api/v1/stream/events", offset="-1", **stream) as again:
             assert (await event(again))["data"] == news["data"]
-        await console.ask("POST", "/api/stream/close", stream)
+        await console.ask("POST", "/api/v1/stream/close", stream)
         while "event" not in (last := await event(answer)):
             assert told(json.loads(last["data"])) == []
         assert last == {"event": "closed", "data": "{}"}
@@ -409,7 +413,7 @@ async def test_a_live_tail_sends_appended_messages_and_the_end_of_the_stream(
 
 
 async def test_a_live_tail_of_an_unknown_stream_sends_a_problem_event(console: Console) -> None:
-    async with console.events("/api/stream/events", route=ROUTE, name="none") as answer:
+    async with console.events("/api/v1/stream/events", route=ROUTE, name="none") as answer:
         told = await event(answer)
     assert told["event"] == "problem"
     detail = {"status": 404, "detail": "there is no stream at this path"}
@@ -418,8 +422,8 @@ async def test_a_live_tail_of_an_unknown_stream_sends_a_problem_event(console: C
 
 async def test_listeners_of_the_overview_share_the_same_events(console: Console) -> None:
     async with (
-        console.events("/api/overview/events") as one,
-        console.events("/api/overview/events") as other,
+        console.events("/api/v1/overview/events") as one,
+        console.events("/api/v1/overview/events") as other,
     ):
         # The first ones come at once, and one listener may have begun a moment before.
         told = [[(await event(answer))["data"] for _ in range(3)] for answer in (one, other)]
@@ -435,16 +439,16 @@ async def test_a_disconnected_tail_frees_its_place_although_nothing_is_appended(
         tail = {"route": ROUTE, "name": "chat", "offset": "-1"}
 
         async def is_told() -> bool:
-            async with console.events("/api/stream/events", **tail) as answer:
+            async with console.events("/api/v1/stream/events", **tail) as answer:
                 return "event" not in await event(answer)
 
-        async with console.events("/api/stream/events", **tail) as answer:
+        async with console.events("/api/v1/stream/events", **tail) as answer:
             await event(answer)
-            async with console.events("/api/stream/events", **tail) as other:
+            async with console.events("/api/v1/stream/events", **tail) as other:
                 refused = await event(other)
             assert (refused["event"], json.loads(refused["data"])["status"]) == ("problem", 503)
             # Whoever follows is in nobody's way who looks.
-            page = await console.get("/api/stream/messages", route=ROUTE, name="chat")
+            page = await console.get("/api/v1/stream/messages", route=ROUTE, name="chat")
             assert told(page) == ["1"]
         await until(is_told)
 
@@ -453,15 +457,15 @@ async def test_an_event_stream_beyond_the_limit_of_listeners_gets_503(
     console: Console, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(events, "MOST_LISTENERS", 1)
-    async with console.events("/api/overview/events") as one:
+    async with console.events("/api/v1/overview/events") as one:
         await event(one)
-        async with console.events("/api/overview/events") as other:
+        async with console.events("/api/v1/overview/events") as other:
             assert (other.status, other.content_type) == (503, "application/problem+json")
 
 
 @pytest.mark.usefixtures("processes")
 async def test_stopping_the_server_ends_its_event_streams(console: Console) -> None:
-    async with console.events("/api/overview/events") as one:
+    async with console.events("/api/v1/overview/events") as one:
         await event(one)
         await console.gateway.stop()
         await one.content.read()
@@ -475,7 +479,7 @@ async def test_the_openapi_document_is_valid_and_names_every_operation(console: 
     # Here, since to import it takes longer than to collect a hundred tests.
     from openapi_spec_validator import validate
 
-    document = await console.get("/api/openapi.json")
+    document = await console.get("/api/v1/openapi.json")
     validate(document)
     described = {
         (method.upper(), path) for path, item in document["paths"].items() for method in item
@@ -486,7 +490,7 @@ async def test_the_openapi_document_is_valid_and_names_every_operation(console: 
         for route in app.router.routes()
         if route.resource is not None and route.resource.canonical.startswith("/api/")
     }
-    itself = "/api/openapi.json"
+    itself = "/api/v1/openapi.json"
     assert described == served - {("GET", itself), ("HEAD", itself)}
 
 
@@ -501,7 +505,7 @@ async def test_explain_judges_the_target_as_written_and_refuses_other_urls(
         ("chat", 400, None),
         ("ftp://host/chat", 400, None),
     ):
-        got, told = await console.ask("POST", "/api/explain", {"url": url})
+        got, told = await console.ask("POST", "/api/v1/explain", {"url": url})
         assert (url, got, told.get("result")) == (url, status, result)
 
 
@@ -517,10 +521,10 @@ async def check_every_response(console: Console) -> None:
     document = msgspec.to_builtins(openapi.document("1"))
     stream = {"route": ROUTE, "name": "chat"}
     bodies = {
-        "/api/stream/append": {**stream, "data": "2"},
-        "/api/stream/close": stream,
-        "/api/explain": {"url": f"{console.streams}/chat?offset=-1", "headers": [["A", "b"]]},
-        "/api/session": {"name": "nobody", "password": "wrong"},
+        "/api/v1/stream/append": {**stream, "data": "2"},
+        "/api/v1/stream/close": stream,
+        "/api/v1/explain": {"url": f"{console.streams}/chat?offset=-1", "headers": [["A", "b"]]},
+        "/api/v1/session": {"name": "nobody", "password": "wrong"},
     }
     for operation in OPERATIONS:
         if operation.events or operation.download or operation.method == "DELETE":
@@ -539,7 +543,7 @@ async def check_every_response(console: Console) -> None:
 
 
 async def test_an_unknown_query_parameter_of_the_api_gets_400(console: Console) -> None:
-    status, problem = await console.ask("GET", "/api/overview", spam="1h")
+    status, problem = await console.ask("GET", "/api/v1/overview", spam="1h")
     assert (status, problem["detail"]) == (400, "the query has 'spam', and may have ['span']")
 
 
@@ -552,7 +556,7 @@ async def test_api_and_page_report_exactly_the_requests_made_to_streams(
     await console.create("s", "text/plain", b"one")
 
     async def has_looked() -> bool:
-        return (await console.get("/api/overview"))["instance"]["started_at"] is not None
+        return (await console.get("/api/v1/overview"))["instance"]["started_at"] is not None
 
     await until(has_looked)
     async with aiohttp.ClientSession() as readers:
@@ -564,7 +568,7 @@ async def test_api_and_page_report_exactly_the_requests_made_to_streams(
             assert events.status == 200
 
             async def is_told() -> bool:
-                told = await console.get("/api/overview")
+                told = await console.get("/api/v1/overview")
                 counted = (told["without_origin"]["value"], told["readers"])
                 return counted == (pytest.approx(10 / 11), {"sse": 1, "long-poll": 0})
 

@@ -246,14 +246,14 @@ async def test_an_unknown_admin_path_gets_404_with_the_existing_paths(
         "title": "Not found",
         "status": 404,
         "code": "not_found",
-        "detail": "The admin listener has /healthz, /metrics, /readyz and /api/openapi.json.",
+        "detail": "The admin listener has /healthz, /metrics, /readyz and /api/v1/openapi.json.",
     }
 
 
 async def test_concurrent_first_requests_to_lazily_loaded_pages_all_succeed(
     client: TestClient[Any, Any],
 ) -> None:
-    paths = ["/about", "/api/about", "/static/headgate.css", "/about", "/api/openapi.json"]
+    paths = ["/about", "/api/v1/about", "/static/headgate.css", "/about", "/api/v1/openapi.json"]
     answers = await asyncio.gather(*map(client.get, paths))
     assert [answer.status for answer in answers] == [200] * len(paths)
 
@@ -313,7 +313,7 @@ async def test_an_event_stream_ends_and_is_logged_when_rendering_fails(
     client: TestClient[Any, Any] = await aiohttp_client(
         AdminServer(build(source, setup(time.monotonic)))
     )
-    answer = await client.get("/api/overview/events")
+    answer = await client.get("/api/v1/overview/events")
     assert (await answer.content.readline()).startswith(b"data: ")
     source.is_broken = True
     with capture_logs() as lines:

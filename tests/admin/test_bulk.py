@@ -43,7 +43,7 @@ class Console:
         return answer.status, answer.json() if answer.body else None
 
     def job(self, job_id: str) -> dict[str, Any]:
-        status, found = self.told("GET", "/api/bulk", token=VIEWER)
+        status, found = self.told("GET", "/api/v1/bulk", token=VIEWER)
         assert status == 200
         return next(job for job in found["jobs"] if job["id"] == job_id)
 
@@ -57,13 +57,13 @@ class Console:
         return self.job(job_id)
 
     def counted(self, **wish: object) -> dict[str, Any]:
-        status, job = self.told("POST", "/api/bulk", {"route": ROUTE, **wish})
+        status, job = self.told("POST", "/api/v1/bulk", {"route": ROUTE, **wish})
         assert status == 200, job
         return self.is_in(job["id"], "counted", "done", "failed")
 
     def started(self, job: dict[str, Any], rate: int = 500) -> dict[str, Any]:
         start = {"id": job["id"], "confirm": job["count"]["streams"], "rate": rate}
-        status, found = self.told("POST", "/api/bulk/start", start)
+        status, found = self.told("POST", "/api/v1/bulk/start", start)
         assert status == 200, found
         return found  # type: ignore[no-any-return]
 
@@ -71,7 +71,7 @@ class Console:
         """Wait for events of this name."""
 
         def found() -> list[dict[str, Any]]:
-            events = self.told("GET", "/api/events?limit=1000")[1]["events"]
+            events = self.told("GET", "/api/v1/events?limit=1000")[1]["events"]
             return [it for it in events if it["key"].startswith(name)]
 
         wait_until(lambda: bool(found()), f"{name} is an event")
@@ -79,7 +79,7 @@ class Console:
 
     def names(self, **search: str) -> list[str]:
         query = urlencode({"route": ROUTE, "limit": 500, **search})
-        _, page = self.told("GET", f"/api/streams?{query}")
+        _, page = self.told("GET", f"/api/v1/streams?{query}")
         return [row["name"] for row in page["rows"]]
 
 
@@ -132,13 +132,13 @@ def test_selected_streams_are_closed_and_closed_ones_are_not_counted() -> None:
         assert job["count"]["streams"] == len(HOSTILE) - 1
         for number, status in ((MOST_SELECTED, 200), (MOST_SELECTED + 1, 400)):
             wish = {"action": "close", "route": ROUTE, "names": ["missing"] * number}
-            assert console.told("POST", "/api/bulk", wish)[0] == status
+            assert console.told("POST", "/api/v1/bulk", wish)[0] == status
         ask(server.port, "DELETE", f"{ROUTE}/a*b")
         create(server, "a*b")
         console.started(job)
         ended = console.is_in(job["id"], "done")
         assert ended["progress"] == {"changed": len(HOSTILE) - 2, "gone": 1, "failures": []}
-        query = f"/api/streams?{urlencode({'route': ROUTE})}"
+        query = f"/api/v1/streams?{urlencode({'route': ROUTE})}"
         rows = console.told("GET", query)[1]["rows"]
         assert [row["name"] for row in rows if not row["closed"]] == ["a*b", "open"]
 
@@ -194,14 +194,14 @@ def test_a_job_that_is_stopped_deletes_no_more_and_says_how_many_are_left() -> N
         create(server, *(f"s{number}" for number in range(60)))
         job = console.started(console.counted(action="delete"), rate=10)
         wait_until(lambda: console.job(job["id"])["progress"]["changed"] > 2, "some are deleted")
-        status, _ = console.told("POST", "/api/bulk/stop", {"id": job["id"]})
+        status, _ = console.told("POST", "/api/v1/bulk/stop", {"id": job["id"]})
         assert status == 200
         ended = console.is_in(job["id"], "stopped")
         left = len(console.names())
         assert left == 60 - ended["progress"]["changed"]
         assert left > 0
         assert f"{left} left (stopped)" in console.events("bulk.incomplete")[0]["sentence"]
-        assert console.told("POST", "/api/bulk/stop", {"id": job["id"]})[0] == 409
+        assert console.told("POST", "/api/v1/bulk/stop", {"id": job["id"]})[0] == 409
 
 
 def test_several_workers_on_a_redis_delete_each_stream_once(tmp_path: Path) -> None:
@@ -240,7 +240,7 @@ def test_a_deletion_of_another_id_leaves_the_stream_also_through_an_edge() -> No
     with headgate(environment=ENVIRONMENT) as origin:
         create(origin, "a")
         query = urlencode({"route": ROUTE})
-        (row,) = Console(origin).told("GET", f"/api/streams?{query}")[1]["rows"]
+        (row,) = Console(origin).told("GET", f"/api/v1/streams?{query}")[1]["rows"]
         with headgate(f"{origin.url}{ROUTE}") as edge:
             for at in (origin, edge):
                 refused = ask(at.port, "DELETE", f"{ROUTE}/a", Headgate_Stream_Id="1")
@@ -268,7 +268,7 @@ def test_a_start_that_does_not_confirm_the_count_is_refused(
         console = Console(server)
         create(server, "a")
         job = console.counted(action="delete")
-        told, problem = console.told("POST", "/api/bulk/start", {"id": job["id"], **start})
+        told, problem = console.told("POST", "/api/v1/bulk/start", {"id": job["id"], **start})
         assert told == status, problem
         assert status_of(server, "a") == 200
 
@@ -322,5 +322,5 @@ def test_the_page_counts_asks_for_the_number_and_deletes_without_scripts() -> No
         assert (status, "This is not the number of streams, 8" in text) == (400, True)
         assert sent(job, do="start", confirm="8", rate="100")[0] == 303
         wait_until(lambda: "Left</dt><dd>0</dd>" in page(job), "it is done")
-        left = ask(server.admin_port, "GET", f"/api/streams?route={ROUTE}").json()["rows"]
+        left = ask(server.admin_port, "GET", f"/api/v1/streams?route={ROUTE}").json()["rows"]
         assert [row["name"] for row in left] == ["keep"]

@@ -59,7 +59,7 @@ async def told(client: TestClient[Any, Any], path: str, **query: str) -> tuple[i
 async def test_the_api_lists_every_cdn_target_with_what_it_does_and_does_not(
     client: TestClient[Any, Any],
 ) -> None:
-    status, answer = await told(client, "/api/cdn")
+    status, answer = await told(client, "/api/v1/cdn")
     assert status == 200
     assert [one["name"] for one in answer["targets"]] == list(TARGETS)
     for one in answer["targets"]:
@@ -74,7 +74,7 @@ async def test_api_page_and_download_contain_the_same_rendered_cdn_file(
     options = from_settings(Settings(), host=HOST, upstream=UPSTREAM)
     expected = render(TARGETS[name], options)
     query = {"target": name, "host": HOST, "upstream": UPSTREAM}
-    status, answer = await told(client, "/api/cdn/file", **query)
+    status, answer = await told(client, "/api/v1/cdn/file", **query)
     assert (status, answer["text"]) == (200, expected)
     async with client.get("/cdn/file", params=query, headers=PAGE) as download:
         assert await download.text() == expected
@@ -92,7 +92,7 @@ async def test_the_command_shown_on_the_cdn_page_renders_the_same_file(
     client: TestClient[Any, Any], tmp_path: Path
 ) -> None:
     chosen = {"target": "nginx", "host": HOST, "listen": "8181", "cache_size": "64MiB"}
-    _, answer = await told(client, "/api/cdn/file", **chosen, standalone="true")
+    _, answer = await told(client, "/api/v1/cdn/file", **chosen, standalone="true")
     program, *words = shlex.split(answer["command"])
     assert (program, words[:3]) == ("headgate", ["cdn", "render", "nginx"])
     subprocess.run([HEADGATE, *words], cwd=tmp_path, check=True, timeout=30)
@@ -111,7 +111,7 @@ async def test_the_cdn_form_offers_an_option_only_to_targets_that_support_it(
     target: str, field: str, value: str, setting: dict[str, Any], client: TestClient[Any, Any]
 ) -> None:
     query = {"target": target, "host": HOST, "upstream": UPSTREAM, field: value}
-    _, answer = await told(client, "/api/cdn/file", **query)
+    _, answer = await told(client, "/api/v1/cdn/file", **query)
     options = from_settings(Settings(), host=HOST, upstream=UPSTREAM, **setting)
     assert answer["text"] == render(TARGETS[target], options)
     assert f"--{field.replace('_', '-')} {value}" in answer["command"]
@@ -139,7 +139,7 @@ async def test_a_bad_cdn_option_is_refused_with_a_sentence_beside_the_form(
     field: str, value: str, words: str, client: TestClient[Any, Any]
 ) -> None:
     query = {"target": "nginx", "host": HOST, field: value}
-    status, problem = await told(client, "/api/cdn/file", **query)
+    status, problem = await told(client, "/api/v1/cdn/file", **query)
     assert (status, problem["detail"]) == (400, words)
     async with client.get("/cdn", params=query, headers=PAGE) as answer:
         page = html.unescape(await answer.text())
@@ -165,7 +165,7 @@ async def test_hostile_cdn_options_are_shown_as_text_and_render_no_file(
     assert "<script>alert" not in page
     assert " onfocus=alert(1) autofocus='" not in page.replace("&#39;", "")
     assert "49" not in re.search(r'role="alert">(.*?)</p>', page, re.S)[1]  # type: ignore[index]
-    assert (await told(client, "/api/cdn/file", **query))[0] == 400
+    assert (await told(client, "/api/v1/cdn/file", **query))[0] == 400
 
 
 @pytest.mark.parametrize(
@@ -194,7 +194,7 @@ async def test_a_cdn_option_of_a_wrong_kind_is_explained_on_the_page(
 
 
 async def test_an_unknown_cdn_target_gets_404(client: TestClient[Any, Any]) -> None:
-    status, problem = await told(client, "/api/cdn/file", target="squid", host=HOST)
+    status, problem = await told(client, "/api/v1/cdn/file", target="squid", host=HOST)
     assert (status, problem["detail"].split(":")[0]) == (404, "there is no target 'squid'")
     async with client.get("/cdn?target=squid", headers=PAGE) as answer:
         assert answer.status == 404

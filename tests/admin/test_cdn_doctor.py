@@ -24,7 +24,7 @@ from tests.support.waiting import wait_until
 if TYPE_CHECKING:
     from tests.support.processes import Headgate
 
-PATH = "/api/cdn/doctor"
+PATH = "/api/v1/cdn/doctor"
 LONGEST_S = 120.0  # of an examination of a gateway with short polls, on a busy machine
 
 
@@ -78,7 +78,7 @@ def test_the_doctor_examines_a_deployed_nginx_and_removes_its_streams() -> None:
         page = ask(
             server.admin_port,
             "GET",
-            "/api/streams?route=/v1/stream",
+            "/api/v1/streams?route=/v1/stream",
             Authorization=f"Bearer {OPERATOR}",
         )
         assert page.json()["rows"] == []

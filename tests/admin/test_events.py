@@ -26,7 +26,7 @@ pytestmark = pytest.mark.usefixtures("processes")
 
 
 def events(server: Headgate, **query: object) -> list[dict[str, Any]]:
-    path = f"/api/events?{urlencode(query)}"
+    path = f"/api/v1/events?{urlencode(query)}"
     found: list[dict[str, Any]] = ask(server.admin_port, "GET", path).json()["events"]
     return found
 
@@ -96,11 +96,11 @@ def test_a_deletion_by_an_operator_is_an_event_that_a_restart_keeps(tmp_path: Pa
     server = Headgate(f"file:{tmp_path}/data").start()
     try:
         assert ask(server.port, "PUT", "/v1/stream/a").status == 201
-        csrf = ask(server.admin_port, "GET", "/api/session").json()["csrf"]
+        csrf = ask(server.admin_port, "GET", "/api/v1/session").json()["csrf"]
         answer = ask(
             server.admin_port,
             "DELETE",
-            "/api/stream?route=/v1/stream&name=a",
+            "/api/v1/stream?route=/v1/stream&name=a",
             **{"X-CSRF-Token": csrf},
         )
         assert answer.status == 204
@@ -124,12 +124,12 @@ def test_a_flood_of_one_change_is_one_event_with_a_count() -> None:
         body = json.dumps({"route": "/v1/stream", "name": "a", "data": "x"}).encode()
         bearer = {"Authorization": f"Bearer {'o' * 32}"}
         for _ in range(50):
-            path = "/api/stream/append"
+            path = "/api/v1/stream/append"
             headers = {**bearer, "Content-Type": "application/json"}
             assert ask(server.admin_port, "POST", path, body, **headers).status == 200
 
         def counts() -> list[int]:
-            answer = ask(server.admin_port, "GET", "/api/events?kind=change", None, **bearer)
+            answer = ask(server.admin_port, "GET", "/api/v1/events?kind=change", None, **bearer)
             return [event["count"] for event in answer.json()["events"]]
 
         wait_until(lambda: counts() == [50], "all changes are one event", lambda: str(counts()))

@@ -209,7 +209,7 @@ async def failed(
                         found.append((*request, await answer.text()))
 
     async with aiohttp.ClientSession(gateway.admin_url, timeout=timeout) as session:
-        async with session.get("/api/session") as current:
+        async with session.get("/api/v1/session") as current:
             token = (await current.json())["csrf"]
         if stops:
             assert gateway.process is not None

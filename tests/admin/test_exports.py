@@ -26,8 +26,8 @@ from tests.support.admin_server import AdminServer
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
 
-MESSAGES = "/api/stream/messages"
-EXPORT = "/api/stream/export"
+MESSAGES = "/api/v1/stream/messages"
+EXPORT = "/api/v1/stream/export"
 
 
 @pytest.fixture
@@ -138,7 +138,9 @@ async def test_times_are_known_where_a_retention_is_set(console: Console) -> Non
     query = {"route": ROUTE, "name": "timed"}
     status, problem = await console.ask("GET", MESSAGES, **query, since="0")
     assert (status, "knows no times" in problem["detail"]) == (409, True)
-    status, stream = await console.ask("PATCH", "/api/stream", {"retention_age": 86_400}, **query)
+    status, stream = await console.ask(
+        "PATCH", "/api/v1/stream", {"retention_age": 86_400}, **query
+    )
     assert status == 200
     (time,) = stream["times"]
     assert time["offset"] == stream["row"]["tail"]

@@ -47,12 +47,12 @@ def redis(processes: None, tmp_path: Path) -> Iterator[RedisServer]:
 
 def listed(at: Headgate) -> dict[str, Any]:
     """The gateways that one of them lists, by name."""
-    found = json.loads(ask(at.admin_port, "GET", "/api/processes").body)["gateways"]
+    found = json.loads(ask(at.admin_port, "GET", "/api/v1/processes").body)["gateways"]
     return {it["name"]: it for it in found}
 
 
 def asks_for_attention(at: Headgate) -> list[str]:
-    found = json.loads(ask(at.admin_port, "GET", "/api/overview").body)["attention"]
+    found = json.loads(ask(at.admin_port, "GET", "/api/v1/overview").body)["attention"]
     return [it["sentence"] for it in found if "silent" in it["sentence"]]
 
 
@@ -87,7 +87,7 @@ def test_gateways_on_one_redis_list_each_other_and_tell_a_stop_from_silence(
             assert it["memory"] > 1 << 20
             assert 0 < it["files"] < it["most_files"]
             assert it["connections"] is not None
-        (log,) = json.loads(ask(first.admin_port, "GET", "/api/overview").body)["logs"]
+        (log,) = json.loads(ask(first.admin_port, "GET", "/api/v1/overview").body)["logs"]
         facts = {it["name"]: it["value"] for it in log["facts"]}
         assert facts["Role"] == "primary"
         assert facts["Round trip to the primary"] > 0
@@ -107,7 +107,7 @@ def test_gateways_on_one_redis_list_each_other_and_tell_a_stop_from_silence(
         page = ask(first.admin_port, "GET", "/processes", Accept="text/html").body.decode()
         assert page.index(here) < page.index(killed_name)
         assert "this one" in page
-        events = json.loads(ask(first.admin_port, "GET", "/api/events").body)["events"]
+        events = json.loads(ask(first.admin_port, "GET", "/api/v1/events").body)["events"]
         told = [it["sentence"] for it in events if it["kind"] == "attention" and it["lasts"]]
         assert [it for it in told if "silent" in it] == [sentence]
         announced = [it for it in events if it["sentence"] == "the server drains and stops"]
@@ -126,7 +126,7 @@ def test_gateways_are_not_called_silent_while_redis_is_away(redis: RedisServer) 
         redis.kill()
         wait_until(
             lambda: (
-                json.loads(ask(first.admin_port, "GET", "/api/overview").body)["instance"][
+                json.loads(ask(first.admin_port, "GET", "/api/v1/overview").body)["instance"][
                     "gateways"
                 ]
                 == 1

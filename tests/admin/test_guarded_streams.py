@@ -69,7 +69,7 @@ class Running(NamedTuple):
         self, method: str, path: str, json: object = None, token: str = OPERATOR, **query: str
     ) -> tuple[int, Any]:
         """What the console's API answers."""
-        url = f"http://{self.settings.admin.listen}/api/{path}"
+        url = f"http://{self.settings.admin.listen}/api/v1/{path}"
         headers = {"Authorization": f"Bearer {token}"}
         async with self.http.request(
             method, url, params=query, json=json, headers=headers
@@ -159,7 +159,7 @@ async def test_a_console_tail_of_a_guarded_stream_survives_a_reload_of_tokens(
 ) -> None:
     async with running(tmp_path) as at:
         assert await at.stream("PUT", f"{PREFIX}/a/s", b"one", **WRITER) == 201
-        url = f"http://{at.settings.admin.listen}/api/stream/events"
+        url = f"http://{at.settings.admin.listen}/api/v1/stream/events"
         query = {"route": PREFIX, "name": "a/s", "offset": "-1"}
         headers = {"Authorization": f"Bearer {VIEWER}"}
         async with at.http.get(url, params=query, headers=headers) as events:
@@ -335,7 +335,7 @@ def test_each_worker_admits_the_console_also_one_started_later(tmp_path: Path) -
 
 async def look_through_all(server: Several) -> None:
     """Tails at the same time have a connection each: some come to either worker."""
-    url = f"{server.admin_url}/api/stream/events"
+    url = f"{server.admin_url}/api/v1/stream/events"
     query = {"route": PREFIX, "name": "a/s", "offset": "-1"}
     async with ClientSession(timeout=ClientTimeout(total=30)) as http:
         tails = [await http.get(url, params=query) for _ in range(TAILS)]

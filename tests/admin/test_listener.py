@@ -206,7 +206,7 @@ def test_a_chunked_admin_body_after_100_continue_is_accepted() -> None:
     with headgate() as server, Wire(server.admin_port) as wire:
         body = b'{"url": "/v1/stream/s"}'
         wire.send(
-            b"POST /api/explain HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\n"
+            b"POST /api/v1/explain HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\n"
             b"Content-Type: application/json\r\nX-CSRF-Token: %b\r\n"
             b"Transfer-Encoding: chunked\r\n\r\n" % csrf_token(server)
         )
@@ -221,7 +221,7 @@ def test_a_chunked_admin_body_after_100_continue_is_accepted() -> None:
 
 def csrf_token(server: Headgate) -> bytes:
     """Return the token that scripts of the console's pages send with a change."""
-    session = ask(server.admin_port, "GET", "/api/session").json()
+    session = ask(server.admin_port, "GET", "/api/v1/session").json()
     return str(session["csrf"]).encode()
 
 
@@ -230,7 +230,7 @@ def test_an_admin_body_beyond_the_bound_gets_413() -> None:
     with headgate() as server:
         body = b"x" * (1024 * 1024 + 1)
         headers = {"X-CSRF-Token": csrf_token(server).decode(), "Content-Type": "application/json"}
-        answer = ask(server.admin_port, "POST", "/api/explain", body, **headers)
+        answer = ask(server.admin_port, "POST", "/api/v1/explain", body, **headers)
         assert answer.status == 413
         assert "1,048,576 bytes" in answer.json()["detail"]
 

@@ -80,8 +80,8 @@ def operations(*, changing: bool) -> list[tuple[str, str]]:
 
 
 CHANGES = operations(changing=True)
-OF_VIEWERS = {"/sign-in", "/sign-out", "/explain", "/api/explain", "/api/session"}
-SIGN_INS = {("POST", "/sign-in"), ("POST", "/api/session")}  # which nobody has signed in for
+OF_VIEWERS = {"/sign-in", "/sign-out", "/explain", "/api/v1/explain", "/api/v1/session"}
+SIGN_INS = {("POST", "/sign-in"), ("POST", "/api/v1/session")}  # which nobody has signed in for
 
 
 async def test_each_change_from_another_origin_gets_403_even_with_the_right_token(

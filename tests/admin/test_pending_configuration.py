@@ -56,7 +56,7 @@ class Console:
     async def pending(self, token: str = VIEWER) -> Any:
         """What the API tells."""
         headers = {"Authorization": f"Bearer {token}"}
-        async with self._client().get("/api/configuration/pending", headers=headers) as answer:
+        async with self._client().get("/api/v1/configuration/pending", headers=headers) as answer:
             assert answer.status == 200, await answer.text()
             return await answer.json()
 
@@ -290,7 +290,7 @@ async def test_files_that_are_read_again_by_themselves_are_listed_with_their_tro
     made = setup(tokens_file=str(tokens))
     async with (
         TestClient(AdminServer(build(board, made))) as client,
-        client.get("/api/configuration/pending") as answer,
+        client.get("/api/v1/configuration/pending") as answer,
     ):
         found = await answer.json()
     assert found["files"] == [

@@ -30,7 +30,7 @@ CPU = next(it for it in OF_PROCESSES if it.name == "process_cpu_seconds_total")
 
 def told(server: Headgate) -> Any:
     """The processes as the API has them."""
-    return json.loads(ask(server.admin_port, "GET", "/api/processes").body)
+    return json.loads(ask(server.admin_port, "GET", "/api/v1/processes").body)
 
 
 def rows(server: Headgate) -> dict[str, Any]:

@@ -51,7 +51,7 @@ def page(server: Headgate, path: str, token: str = OPERATOR) -> str:
 
 
 def listed(server: Headgate, token: str = OPERATOR, **query: str | int) -> dict[str, Any]:
-    status, found = told(server, "GET", f"/api/readers?{urlencode(query)}", token=token)
+    status, found = told(server, "GET", f"/api/v1/readers?{urlencode(query)}", token=token)
     assert status == 200, found
     return found  # type: ignore[no-any-return]
 
@@ -133,10 +133,10 @@ def test_pages_of_two_workers_together_list_each_reader_once(redis: RedisServer)
             rows = listed(server)["rows"]
             assert len({row["id"].partition("-")[0] for row in rows}) == 2, "each worker has some"
             assert {row["user_agent"] for row in rows} == {AGENT}
-            status, groups = told(server, "GET", "/api/readers/groups?by=address")
+            status, groups = told(server, "GET", "/api/v1/readers/groups?by=address")
             assert (status, [row["readers"] for row in groups["rows"]]) == (200, [20])
             ids = [row["id"] for row in listed(server, mode="sse")["rows"]]
-            assert told(server, "POST", "/api/readers/disconnect", {"ids": ids}) == (
+            assert told(server, "POST", "/api/v1/readers/disconnect", {"ids": ids}) == (
                 200,
                 {"readers": 12},
             )
@@ -156,7 +156,7 @@ def test_a_ban_holds_on_every_worker_and_on_a_replaced_one(
         ):
             waits(server, 16)
             wish = {"kind": "principal", "value": "token ann", "seconds": 3600}
-            assert told(server, "POST", "/api/bans", wish) == (200, {"readers": 12})
+            assert told(server, "POST", "/api/v1/bans", wish) == (200, {"readers": 12})
             waits(server, 4)
             assert all(_ends(wire) for wire in banned)
         assert _statuses(server, "ann", 12) == {403}
@@ -166,7 +166,7 @@ def test_a_ban_holds_on_every_worker_and_on_a_replaced_one(
             wait_until(lambda gone=pid: gone not in server.workers().values(), "it has ended")  # type: ignore[misc]
         wait_until(lambda: len(server.workers()) == 2, "both are replaced")
         wait_until(lambda: _statuses(server, "ann", 12) == {403}, "the new workers know of the ban")
-        assert told(server, "DELETE", "/api/bans?kind=principal&value=token+ann") == (204, None)
+        assert told(server, "DELETE", "/api/v1/bans?kind=principal&value=token+ann") == (204, None)
         assert _statuses(server, "ann", 12) == {200}
 
 
@@ -204,24 +204,24 @@ def test_a_ban_travels_to_gateways_that_share_the_log_and_so_does_its_end(
         with reading(second, 3, Authorization=bearer("ann")):
             waits(second, 3)
             wish = {"kind": "principal", "value": "token ann", "seconds": 600, "status": 429}
-            assert told(first, "POST", "/api/bans", wish) == (200, {"readers": 0})
+            assert told(first, "POST", "/api/v1/bans", wish) == (200, {"readers": 0})
             waits(second, 0)
         refused = ask(second.port, "GET", f"{ROUTE}/s?offset=-1", Authorization=bearer("ann"))
         assert refused.status == 429
         assert 0 < int(refused.headers["retry-after"]) <= 600
-        (ban,) = told(second, "GET", "/api/bans")[1]["bans"]
+        (ban,) = told(second, "GET", "/api/v1/bans")[1]["bans"]
         assert (ban["value"], ban["by"]) == ("token ann", "shop")
-        path = "/api/bans?kind=principal&value=token+ann"
+        path = "/api/v1/bans?kind=principal&value=token+ann"
         assert told(second, "DELETE", path) == (204, None)
         wait_until(
-            lambda: told(first, "GET", "/api/bans")[1]["bans"] == [], "the first hears of it"
+            lambda: told(first, "GET", "/api/v1/bans")[1]["bans"] == [], "the first hears of it"
         )
         assert _statuses(first, "ann", 1) == _statuses(second, "ann", 1) == {200}
-        assert told(first, "POST", "/api/bans", wish)[0] == 200
+        assert told(first, "POST", "/api/v1/bans", wish)[0] == 200
         wait_until(lambda: _statuses(second, "ann", 1) == {429}, "the second hears of it")
         first.kill()
         wait_until(
-            lambda: told(second, "GET", "/api/overview")[1]["instance"]["gateways"] == 1,
+            lambda: told(second, "GET", "/api/v1/overview")[1]["instance"]["gateways"] == 1,
             "the first is not heard of any more",
         )
         assert _statuses(second, "ann", 1) == {429}, "it stands without the one that decided"
@@ -232,8 +232,8 @@ def test_a_disconnection_leaves_a_ban_of_the_client_in_force() -> None:
     with headgate(environment=ADMIN_TOKENS) as server:
         create(server, "s")
         wish = {"kind": "address", "value": "127.0.0.1", "seconds": 600, "status": 429}
-        assert told(server, "POST", "/api/bans", wish)[0] == 200
-        assert told(server, "POST", "/api/bans", {**wish, "seconds": 0, "status": 403})[0] == 200
+        assert told(server, "POST", "/api/v1/bans", wish)[0] == 200
+        assert told(server, "POST", "/api/v1/bans", {**wish, "seconds": 0, "status": 403})[0] == 200
         assert ask(server.port, "GET", f"{ROUTE}/s?offset=-1").status == 429
 
 
@@ -241,7 +241,7 @@ def test_a_disconnection_leaves_a_ban_of_the_client_in_force() -> None:
 def test_the_account_of_a_ban_begins_with_its_kind() -> None:
     with headgate(environment=ADMIN_TOKENS) as server:
         wish = {"kind": "principal", "value": "ann", "seconds": 600}
-        status, problem = told(server, "POST", "/api/bans", wish)
+        status, problem = told(server, "POST", "/api/v1/bans", wish)
         assert (status, problem["detail"]) == (
             400,
             "ann is no account: that of a static token is token NAME, and Usage lists all",
@@ -256,12 +256,12 @@ def test_a_ban_outlives_a_restart_where_the_log_has_a_folder(tmp_path: Path) -> 
         server.start()
         create(server, "s")
         wish = {"kind": "address", "value": "127.0.0.1", "seconds": 600}
-        assert told(server, "POST", "/api/bans", wish) == (200, {"readers": 0})
+        assert told(server, "POST", "/api/v1/bans", wish) == (200, {"readers": 0})
         assert (tmp_path / "data" / "headgate.bans").stat().st_mode & 0o777 == 0o600
         server.kill()
         server.start()
         assert ask(server.port, "GET", f"{ROUTE}/s?offset=-1").status == 403, "from the start on"
-        assert told(server, "DELETE", "/api/bans?kind=address&value=127.0.0.1") == (204, None)
+        assert told(server, "DELETE", "/api/v1/bans?kind=address&value=127.0.0.1") == (204, None)
         assert ask(server.port, "GET", f"{ROUTE}/s?offset=-1").status == 200
 
 
@@ -278,7 +278,7 @@ def test_viewers_see_no_addresses_and_agents_unless_a_setting_says_so(tmp_path: 
             assert (row["address"], row["user_agent"]) == (None, None)
             assert listed(server, VIEWER, text="canary")["total"] == 0, "it is not compared either"
             assert listed(server, VIEWER, address="127.0.0.1")["total"] == 0
-            groups = told(server, "GET", "/api/readers/groups?by=address", token=VIEWER)[1]
+            groups = told(server, "GET", "/api/v1/readers/groups?by=address", token=VIEWER)[1]
             assert [it["key"] for it in groups["rows"]] == [""]
             for path in ("/readers", "/readers?tab=address", "/readers?text=canary"):
                 assert "127.0.0.1" not in page(server, path, VIEWER).partition("<main")[2]
@@ -286,11 +286,11 @@ def test_viewers_see_no_addresses_and_agents_unless_a_setting_says_so(tmp_path: 
             assert AGENT in page(server, "/readers")
             assert "127.0.0.1" in page(server, "/readers").partition("<main")[2]
             wish = {"kind": "address", "value": "192.0.2.1", "seconds": 60}
-            assert told(server, "POST", "/api/bans", wish)[0] == 200
-            assert told(server, "GET", "/api/bans", token=VIEWER) == (200, {"bans": []})
+            assert told(server, "POST", "/api/v1/bans", wish)[0] == 200
+            assert told(server, "GET", "/api/v1/bans", token=VIEWER) == (200, {"bans": []})
             assert "192.0.2.1" not in page(server, "/readers?tab=bans", VIEWER)
             assert "192.0.2.1" in page(server, "/readers?tab=bans")
-            events = told(server, "GET", "/api/events", token=VIEWER)[1]["events"]
+            events = told(server, "GET", "/api/v1/events", token=VIEWER)[1]["events"]
             assert "192.0.2.1" not in json.dumps(events)
             metrics = ask(server.admin_port, "GET", "/metrics", Authorization=f"Bearer {VIEWER}")
             assert b"192.0.2.1" not in metrics.body
@@ -308,24 +308,24 @@ def test_viewers_see_no_addresses_and_agents_unless_a_setting_says_so(tmp_path: 
 
 
 WRONG: tuple[tuple[str, str, object, int], ...] = (
-    ("POST", "/api/readers/disconnect", {"ids": []}, 400),
-    ("POST", "/api/readers/disconnect", {"ids": ["x"] * (MOST_ENDED + 1)}, 400),
-    ("POST", "/api/bans", {"kind": "nobody", "value": "a", "seconds": 1}, 400),
-    ("POST", "/api/bans", {"kind": "principal", "value": "", "seconds": 1}, 400),
-    ("POST", "/api/bans", {"kind": "principal", "value": "a" * 301, "seconds": 1}, 400),
-    ("POST", "/api/bans", {"kind": "principal", "value": "console", "seconds": 1}, 400),
-    ("POST", "/api/bans", {"kind": "principal", "value": "192.0.2.9", "seconds": 1}, 400),
-    ("POST", "/api/bans", {"kind": "address", "value": "example.com", "seconds": 1}, 400),
-    ("POST", "/api/bans", {"kind": "address", "value": "10.0.0.1", "seconds": -1}, 400),
-    ("POST", "/api/bans", {"kind": "address", "value": "10.0.0.1", "seconds": 1e12}, 400),
-    ("POST", "/api/bans", {"kind": "address", "value": "::1", "seconds": 1, "status": 200}, 400),
-    ("POST", "/api/bans", {"kind": "address", "value": "::1", "seconds": 1, "why": "x"}, 400),
-    ("DELETE", "/api/bans?kind=address&value=10.9.9.9", None, 404),
-    ("GET", "/api/readers?order=size", None, 400),
-    ("GET", "/api/readers?after=x", None, 400),
-    ("GET", f"/api/readers?limit={MOST_READERS + 1}", None, 400),
-    ("GET", "/api/readers/groups", None, 400),
-    ("GET", "/api/principals?order=name", None, 400),
+    ("POST", "/api/v1/readers/disconnect", {"ids": []}, 400),
+    ("POST", "/api/v1/readers/disconnect", {"ids": ["x"] * (MOST_ENDED + 1)}, 400),
+    ("POST", "/api/v1/bans", {"kind": "nobody", "value": "a", "seconds": 1}, 400),
+    ("POST", "/api/v1/bans", {"kind": "principal", "value": "", "seconds": 1}, 400),
+    ("POST", "/api/v1/bans", {"kind": "principal", "value": "a" * 301, "seconds": 1}, 400),
+    ("POST", "/api/v1/bans", {"kind": "principal", "value": "console", "seconds": 1}, 400),
+    ("POST", "/api/v1/bans", {"kind": "principal", "value": "192.0.2.9", "seconds": 1}, 400),
+    ("POST", "/api/v1/bans", {"kind": "address", "value": "example.com", "seconds": 1}, 400),
+    ("POST", "/api/v1/bans", {"kind": "address", "value": "10.0.0.1", "seconds": -1}, 400),
+    ("POST", "/api/v1/bans", {"kind": "address", "value": "10.0.0.1", "seconds": 1e12}, 400),
+    ("POST", "/api/v1/bans", {"kind": "address", "value": "::1", "seconds": 1, "status": 200}, 400),
+    ("POST", "/api/v1/bans", {"kind": "address", "value": "::1", "seconds": 1, "why": "x"}, 400),
+    ("DELETE", "/api/v1/bans?kind=address&value=10.9.9.9", None, 404),
+    ("GET", "/api/v1/readers?order=size", None, 400),
+    ("GET", "/api/v1/readers?after=x", None, 400),
+    ("GET", f"/api/v1/readers?limit={MOST_READERS + 1}", None, 400),
+    ("GET", "/api/v1/readers/groups", None, 400),
+    ("GET", "/api/v1/principals?order=name", None, 400),
 )
 
 
@@ -335,10 +335,10 @@ def test_wrong_requests_about_readers_are_refused_with_a_reason() -> None:
         for method, path, wrong, status in WRONG:
             found, problem = told(server, method, path, wrong)
             assert (found, bool(problem["detail"])) == (status, True), (path, wrong, problem)
-        assert told(server, "GET", "/api/bans") == (200, {"bans": []})
+        assert told(server, "GET", "/api/v1/bans") == (200, {"bans": []})
 
         def events() -> str:
-            return json.dumps(told(server, "GET", "/api/events", token=VIEWER)[1]["events"])
+            return json.dumps(told(server, "GET", "/api/v1/events", token=VIEWER)[1]["events"])
 
         wait_until(lambda: "lift the ban of an address failed" in events(), "the last is an event")
         assert "ban an address failed" in events()
@@ -352,17 +352,17 @@ def test_bans_and_disconnections_are_in_the_audit_log_and_among_the_events() -> 
         with reading(server, 2):
             waits(server, 2)
             (row, _) = listed(server)["rows"]
-            told(server, "POST", "/api/readers/disconnect", {"ids": [row["id"]]})
+            told(server, "POST", "/api/v1/readers/disconnect", {"ids": [row["id"]]})
             wish = {"kind": "address", "value": "127.0.0.1", "seconds": 60}
-            told(server, "POST", "/api/bans", wish)
-            told(server, "DELETE", "/api/bans?kind=address&value=127.0.0.1")
+            told(server, "POST", "/api/v1/bans", wish)
+            told(server, "DELETE", "/api/v1/bans?kind=address&value=127.0.0.1")
         lines = [line for line in server.output().splitlines() if "admin.changed" in line]
         assert [it for it in lines if "disconnect" in it and row["id"] in it]
         assert [it for it in lines if "ban" in it and "127.0.0.1" in it and "shop" in it]
         assert [it for it in lines if "lift the ban of" in it and "shop" in it]
 
         def sentences() -> list[str]:
-            events = told(server, "GET", "/api/events")[1]["events"]
+            events = told(server, "GET", "/api/v1/events")[1]["events"]
             return [it["sentence"] for it in events if it["kind"] == "change"]
 
         wait_until(lambda: len(sentences()) == 3, "they are events", lambda: str(sentences()))
@@ -449,7 +449,7 @@ def test_the_use_of_principals_is_listed_and_measured_where_a_setting_asks_for_i
         create(server, "s", Authorization=bearer("ann"))
         for name, count in (("ann", 3), ("ben", 5)):
             assert _statuses(server, name, count) == {200}
-        rows = told(server, "GET", "/api/principals")[1]["rows"]
+        rows = told(server, "GET", "/api/v1/principals")[1]["rows"]
         assert [(row["account"], row["requests"]) for row in rows] == [
             ("token ben", 5),
             ("token ann", 4),

@@ -36,7 +36,7 @@ def test_refusals_are_listed_with_the_sentence_that_the_client_got(
             assert refused.status == 404
             sentences.add(json.loads(refused.body)["detail"])
         ask(gateway.port, "GET", "/v1/stream/none?offset=nonsense&token=s3cret")
-        shown = ask(gateway.admin_port, "GET", "/api/refusals", Accept="application/json")
+        shown = ask(gateway.admin_port, "GET", "/api/v1/refusals", Accept="application/json")
         told = json.loads(shown.body)
         found = [row for row in told["newest"] if row["status"] == 404]
         assert sum(row["count"] for row in found) == 12
@@ -69,7 +69,7 @@ async def test_only_operators_see_the_addresses_of_refused_clients(
     app = build(Switchboard(answers=two_workers), setup(admin_tokens=ADMITTED))
     headers = {"Authorization": f"Bearer {token}"}
     async with TestClient(AdminServer(app)) as client:
-        told: Any = await (await client.get("/api/refusals", headers=headers)).json()
+        told: Any = await (await client.get("/api/v1/refusals", headers=headers)).json()
         page = await (await client.get("/refusals", headers=headers)).text()
     assert {row["client"] for row in told["newest"]} == {client_address}
     assert ("192.0.2.1" in page) is (client_address is not None)

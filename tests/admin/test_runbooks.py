@@ -82,7 +82,7 @@ async def test_the_page_of_alerts_shows_the_state_of_each_rule_to_a_viewer(
     page = await (await guarded.get("/alerts", headers={**PAGE, **authorization})).text()
     assert page.count('<a href="#headgateslowdelivery">HeadgateSlowDelivery</a>') == 3
     assert "State of the alerts" in page
-    told = await (await guarded.get("/api/alerts", headers=authorization)).json()
+    told = await (await guarded.get("/api/v1/alerts", headers=authorization)).json()
     states = {rule["name"]: rule["state"] for rule in told["rules"]}
     assert set(states.values()) == {"quiet", "unknown"}
     assert states["HeadgateDown"] == "unknown"

@@ -104,7 +104,7 @@ class Console(NamedTuple):
 
     async def runs(self, **query: str) -> list[dict[str, Any]]:
         """Those of this test, as they are listed."""
-        status, told = await self.ask("GET", "/api/runs", route=ROUTE, **query)
+        status, told = await self.ask("GET", "/api/v1/runs", route=ROUTE, **query)
         assert status == 200, told
         return [it for it in told["runs"] if it["name"].startswith(self.folder)]
 
@@ -265,9 +265,9 @@ async def test_a_run_of_a_killed_producer_is_shown_as_orphaned_until_taken_over(
     assert (left["error"], left["lasted"]) == ("its producer is gone", None)
     # Nobody but a reader writes that end; whoever stops the run writes another one.
     stop = {"route": ROUTE, "name": f"{console.folder}left"}
-    assert await console.ask("POST", "/api/runs/stop", stop) == (200, {"is_asked": True})
+    assert await console.ask("POST", "/api/v1/runs/stop", stop) == (200, {"is_asked": True})
     assert (await console.shows("left", "stopped"))["lasted"] > 0
-    assert await console.ask("POST", "/api/runs/stop", stop) == (200, {"is_asked": False})
+    assert await console.ask("POST", "/api/v1/runs/stop", stop) == (200, {"is_asked": False})
     await console.shows("taken", "orphaned")
     begin = asyncio.Event()
 
@@ -361,7 +361,7 @@ async def test_stopping_an_ended_or_unknown_run_is_answered_with_the_reason(
         (ROUTE, "%FF", (400, "the path is not UTF-8")),
     ):
         stop = {"route": route, "name": name}
-        status, told = await console.ask("POST", "/api/runs/stop", stop)
+        status, told = await console.ask("POST", "/api/v1/runs/stop", stop)
         assert (status, told.get("detail", told)) == answer
     assert [line["event"] for line in audited(server, "%FF")] == ["admin.change_failed"]
 
@@ -398,7 +398,7 @@ async def test_a_restarted_gateway_finds_runs_in_its_log(tmp_path: Path) -> None
 
             await until(goes_on)
             stop = {"route": ROUTE, "name": f"{console.folder}goes-on"}
-            assert await console.ask("POST", "/api/runs/stop", stop) == (200, {"is_asked": True})
+            assert await console.ask("POST", "/api/v1/runs/stop", stop) == (200, {"is_asked": True})
             await console.shows("goes-on", "stopped")
     finally:
         server.close()
@@ -426,7 +426,7 @@ async def test_runs_seen_by_two_workers_are_listed_and_counted_once(tmp_path: Pa
                 going_on = await console.shows("slow", "active")
                 assert going_on["first_item_after"] is not None
                 stop = {"route": ROUTE, "name": f"{console.folder}slow"}
-                assert await console.ask("POST", "/api/runs/stop", stop) == (
+                assert await console.ask("POST", "/api/v1/runs/stop", stop) == (
                     200,
                     {"is_asked": True},
                 )
@@ -452,7 +452,7 @@ async def paged(console: Console, limit: int) -> list[str]:
     after: str | None = ""
     while after is not None:
         query = {"route": ROUTE, "limit": str(limit), "after": after}
-        _, told = await console.ask("GET", "/api/runs", **query)
+        _, told = await console.ask("GET", "/api/v1/runs", **query)
         names += [it["name"] for it in told["runs"]]
         after = told["after"]
     return names
@@ -534,7 +534,7 @@ async def test_the_search_for_runs_in_a_large_log_is_cut_at_its_limit(
     monkeypatch.setattr(run_list, "PAGE_OF_LOG", 1)
     await runs.start("one", endless())  # three streams: the run, and its lease beside it
     await runs.start("two", endless())
-    _, told = await console.ask("GET", "/api/runs", route=ROUTE)
+    _, told = await console.ask("GET", "/api/v1/runs", route=ROUTE)
     assert told["is_cut"]
     assert len(told["runs"]) == 2  # seen as they began
 
@@ -549,7 +549,7 @@ async def test_items_written_before_a_restart_are_counted_up_to_a_length_of_the_
         for run_id in ("one", "one-more"):
             await until_ended(runs, run_id)
         stream = {"route": ROUTE, "name": f"{console.folder}one"}
-        _, described = await console.ask("GET", "/api/stream", **stream)
+        _, described = await console.ask("GET", "/api/v1/stream", **stream)
     monkeypatch.setattr(run_list, "MOST_COUNTED_BYTES", described["row"]["size"])
     async with gateway(origin) as (url, _):
         again = console._replace(url=url, http=aiohttp.ClientSession())

@@ -52,7 +52,7 @@ async def client(console: MadeUp) -> AsyncIterator[TestClient[Any, Any]]:
 
 
 async def csrf(client: TestClient[Any, Any]) -> str:
-    async with client.get("/api/session") as answer:
+    async with client.get("/api/v1/session") as answer:
         return str((await answer.json())["csrf"])
 
 

@@ -54,7 +54,7 @@ class Browser:
         return answer.status, answer.json()
 
     def stream(self, name: str) -> Any:
-        return self.api("GET", f"/api/stream?{urlencode({'route': ROUTE, 'name': name})}")[1]
+        return self.api("GET", f"/api/v1/stream?{urlencode({'route': ROUTE, 'name': name})}")[1]
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +117,7 @@ def test_a_form_that_creates_no_stream_is_shown_again_with_the_reason(
 
 
 def test_the_api_creates_a_stream_and_refuses_a_second_one(browser: Browser) -> None:
-    path = f"/api/stream?route={ROUTE}&name=by-api"
+    path = f"/api/v1/stream?route={ROUTE}&name=by-api"
     wish = {"content_type": "application/json", "expires_at": "2100-01-01T00:00:00Z"}
     status, found = browser.api("PUT", path, wish)
     assert (status, found["row"]["name"]) == (200, "by-api")
@@ -132,7 +132,7 @@ def test_a_stream_of_an_origin_is_created_by_the_form_and_the_api(browser: Brows
         assert status == 303
         assert "The stream is created." in before.page(there)
         assert browser.stream("at-origin")["row"]["content_type"] == "text/plain"
-        path, wish = f"/api/stream?route={ROUTE}&name=by%20api", {"content_type": "text/plain"}
+        path, wish = f"/api/v1/stream?route={ROUTE}&name=by%20api", {"content_type": "text/plain"}
         status, found = before.api("PUT", path, wish)
         assert (status, found["row"]["name"]) == (200, "by%20api")
         assert before.api("PUT", path, wish)[0] == 409

@@ -77,9 +77,9 @@ async def test_viewers_see_subscriptions_without_the_paths_of_webhooks_and_butto
         at.url = at.url.replace("/hook", SECRET)
         await gateway.webhook("s", at, pattern="*")
         for path in (
-            "/api/subscriptions",
-            "/api/subscriptions?text=a-password",
-            f"/api/subscription?route={PREFIX}&id=s",
+            "/api/v1/subscriptions",
+            "/api/v1/subscriptions?text=a-password",
+            f"/api/v1/subscription?route={PREFIX}&id=s",
             "/subscriptions",
             f"/subscriptions?route={PREFIX}&id=s",
         ):
@@ -99,13 +99,13 @@ async def test_changes_are_in_the_audit_log_without_the_url_of_the_webhook() -> 
             "pattern": "*",
             "webhook": {"url": at.url.replace("/hook", SECRET)},
         }
-        place = f"/api/subscription?route={PREFIX}&id=s"
+        place = f"/api/v1/subscription?route={PREFIX}&id=s"
         with capture_logs() as lines:
             assert (await client.send("PUT", place, wish))[0] == 200
             for it in ("test", "pause", "resume", "replay"):
-                assert (await client.send("POST", f"/api/subscription/{it}", body))[0] == 200
+                assert (await client.send("POST", f"/api/v1/subscription/{it}", body))[0] == 200
             refused = {**body, "streams": ["nobody"]}
-            assert (await client.send("POST", "/api/subscription/replay", refused))[0] == 409
+            assert (await client.send("POST", "/api/v1/subscription/replay", refused))[0] == 409
             assert (await client.send("DELETE", place))[0] == 204
         audit = [it for it in lines if str(it["event"]).startswith("admin.change")]
         assert [(it["event"], it["operation"], it["stream"], it["by"]) for it in audit] == [
@@ -123,15 +123,15 @@ async def test_changes_are_in_the_audit_log_without_the_url_of_the_webhook() -> 
 @pytest.mark.parametrize(
     ("method", "path", "body"),
     [
-        ("GET", "/api/subscriptions?order=name", None),
-        ("GET", "/api/subscriptions?limit=501", None),
-        ("GET", "/api/subscriptions?after=x", None),
-        ("GET", "/api/subscriptions?text=" + "x" * 1025, None),
+        ("GET", "/api/v1/subscriptions?order=name", None),
+        ("GET", "/api/v1/subscriptions?limit=501", None),
+        ("GET", "/api/v1/subscriptions?after=x", None),
+        ("GET", "/api/v1/subscriptions?text=" + "x" * 1025, None),
         ("GET", "/subscriptions?status=unknown", None),
-        ("POST", "/api/subscription/replay", {"route": PREFIX, "id": "s", "to": "x"}),
-        ("POST", "/api/subscription/replay", {"route": PREFIX, "id": "s", "since": -1}),
-        ("POST", "/api/subscription/replay", {"route": PREFIX, "id": "s", "offset": "x" * 257}),
-        ("PUT", f"/api/subscription?route={PREFIX}&id=s", {"type": "webhook"}),
+        ("POST", "/api/v1/subscription/replay", {"route": PREFIX, "id": "s", "to": "x"}),
+        ("POST", "/api/v1/subscription/replay", {"route": PREFIX, "id": "s", "since": -1}),
+        ("POST", "/api/v1/subscription/replay", {"route": PREFIX, "id": "s", "offset": "x" * 257}),
+        ("PUT", f"/api/v1/subscription?route={PREFIX}&id=s", {"type": "webhook"}),
     ],
     ids=["order", "limit", "after", "text", "status", "member", "time", "offset", "webhook"],
 )
@@ -161,7 +161,7 @@ async def test_pages_of_several_processes_are_one_list_with_each_subscription_on
             seen, after = [], ""
             while True:
                 query = {"limit": "3", "after": after}
-                async with client.get("/api/subscriptions", params=query) as answered:
+                async with client.get("/api/v1/subscriptions", params=query) as answered:
                     page = msgspec.json.decode(await answered.read(), type=SubscriptionPage)
                 assert (page.total, page.states["active"]) == (7, 7)
                 seen += [row.id for row in page.rows]

@@ -39,7 +39,7 @@ async def console(**settings: Any) -> AsyncIterator[TestClient[Any, Any]]:
 
 async def ask(client: TestClient[Any, Any], wish: object, token: str = OPERATOR) -> tuple[int, Any]:
     headers = {"Authorization": f"Bearer {token}"}
-    async with client.post("/api/tokens", json=wish, headers=headers) as answer:
+    async with client.post("/api/v1/tokens", json=wish, headers=headers) as answer:
         return answer.status, await answer.json()
 
 
@@ -119,5 +119,5 @@ async def test_a_read_token_without_credentials_gets_403_with_how_to_authenticat
         status, problem = await ask(client, WISH)
         assert (status, "token" in problem) == (403, False)
         assert "its X-CSRF-Token: " in problem["detail"]
-        assert "read GET /api/session" in problem["detail"]
+        assert "read GET /api/v1/session" in problem["detail"]
         assert "a script sends one of admin.tokens, which needs none" in problem["detail"]

@@ -69,7 +69,7 @@ class Client:
         return await self.send("POST", "/tokens", token, data=form)
 
     async def api(self, body: object, token: str = OPERATOR) -> tuple[int, Any]:
-        status, text = await self.send("POST", "/api/tokens/revoke", token, json=body)
+        status, text = await self.send("POST", "/api/v1/tokens/revoke", token, json=body)
         return status, json.loads(text)
 
     async def send(
@@ -138,7 +138,7 @@ def two_workers(question: Question) -> Sequence[Answer]:
 
 async def test_the_uses_of_all_processes_are_shown_together(tokens: Path) -> None:
     async with console(two_workers, tokens_file=str(tokens)) as client:
-        status, text = await client.get("/api/tokens", VIEWER)
+        status, text = await client.get("/api/v1/tokens", VIEWER)
         page = (await client.get(token=VIEWER))[1]
     found = json.loads(text)
     assert status == 200
@@ -157,7 +157,7 @@ async def test_without_an_answer_the_page_says_that_no_worker_answers() -> None:
     async with console(lambda _: ()) as client:
         status, page = await client.get()
         assert (status, "No worker answers: try again." in page) == (200, True)
-        assert (await client.get("/api/tokens"))[0] == 503
+        assert (await client.get("/api/v1/tokens"))[0] == 503
 
 
 async def test_a_page_of_tokens_is_found_by_text_and_place() -> None:
@@ -165,10 +165,10 @@ async def test_a_page_of_tokens_is_found_by_text_and_place() -> None:
     app = build(board, setup(admin_tokens=ADMITTED))
     async with TestClient(AdminServer(app)) as inner:
         client = Client(inner)
-        await client.get("/api/tokens?text=bill&after=b&limit=7")
+        await client.get("/api/v1/tokens?text=bill&after=b&limit=7")
         assert ListTokens("bill", "b", 7) in board.asked
-        assert (await client.get("/api/tokens?limit=501"))[0] == 400
-        assert (await client.get("/api/tokens?nothing=1"))[0] == 400
+        assert (await client.get("/api/v1/tokens?limit=501"))[0] == 400
+        assert (await client.get("/api/v1/tokens?nothing=1"))[0] == 400
 
 
 # ---------------------------------------------------------------- issue
@@ -328,7 +328,7 @@ def test_workers_tell_when_a_token_was_used_and_refuse_it_once_it_is_revoked(
 
         def listed() -> Any:
             authorization = f"Bearer {VIEWER}"
-            answer = ask(server.admin_port, "GET", "/api/tokens", Authorization=authorization)
+            answer = ask(server.admin_port, "GET", "/api/v1/tokens", Authorization=authorization)
             return json.loads(answer.body)
 
         def read() -> int:

@@ -84,5 +84,5 @@ def saw(examination: Examination, check: Check) -> str:
 
 def names_of_streams(server: Headgate) -> list[str]:
     """The streams that a gateway has."""
-    page = ask(server.admin_port, "GET", "/api/streams?route=/v1/stream").json()
+    page = ask(server.admin_port, "GET", "/api/v1/streams?route=/v1/stream").json()
     return [row["name"] for row in page["rows"]]

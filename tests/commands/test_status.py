@@ -40,7 +40,7 @@ def test_status_says_what_the_first_page_of_the_console_says(
 ) -> None:
     watcher.output("create", "status", "--data", "x")
     printed = json.loads(watcher.output("status", "--json"))
-    told = json.loads(ask(server.admin_port, "GET", "/api/overview").body)
+    told = json.loads(ask(server.admin_port, "GET", "/api/v1/overview").body)
     assert (printed["needs_attention"], printed["attention"]) == (False, [])
     assert printed["instance"] == told["instance"]
     assert printed["routes"][0]["streams"]["created"] == told["routes"][0]["streams"]["created"]

@@ -145,12 +145,12 @@ def test_the_console_admits_a_user_whose_password_hash_the_image_made(
     user = {"NAME": "admin", "ROLE": "operator", "PASSWORD_HASH": made.stdout.decode().strip()}
     with container.running(**{f"HEADGATE_ADMIN__USERS__0__{key}": it for key, it in user.items()}):
         port = container.ports["admin"]
-        assert ask(port, "GET", "/api/overview").status == 401
+        assert ask(port, "GET", "/api/v1/overview").status == 401
         told = json.dumps({"name": "admin", "password": PASSWORD}).encode()
-        signed_in = ask(port, "POST", "/api/session", told, Content_Type="application/json")
+        signed_in = ask(port, "POST", "/api/v1/session", told, Content_Type="application/json")
         assert signed_in.status == 200, signed_in
         cookie = (signed_in.get("Set-Cookie") or "").partition(";")[0]
-        assert ask(port, "GET", "/api/overview", Cookie=cookie).status == 200
+        assert ask(port, "GET", "/api/v1/overview", Cookie=cookie).status == 200
 
 
 @pytest.mark.usefixtures("processes")

@@ -64,7 +64,7 @@ def test_a_clock_that_was_set_needs_attention_and_no_disk_fills(
     create(server, "/file/s")
 
     def attention() -> list[str]:
-        overview = ask(server.admin_port, "GET", "/api/overview").json()
+        overview = ask(server.admin_port, "GET", "/api/v1/overview").json()
         return [it["sentence"] for it in overview["attention"]]
 
     looks = "headgate_clock_sets_total"

@@ -68,7 +68,7 @@ def test_a_feature_from_outside_is_served_shown_counted_and_switched_by_reloads(
         reload(server, file, f'features = ["{TOY}"]\n[greeting]\nword = "Hi"\n')
         wait_until(lambda: greeting(server) == b"Hi, Ada\n")
         file.write_text("")  # the console shows what a reload would do
-        assert ask(server.admin_port, "GET", "/api/configuration/pending").status == 200
+        assert ask(server.admin_port, "GET", "/api/v1/configuration/pending").status == 200
         reload(server, file, "")
         wait_until(lambda: ask(server.port, "GET", GREETING).status == 404)
         assert (

@@ -64,7 +64,7 @@ def test_a_front_whose_authority_cannot_be_reached_needs_attention(tmp_path: Pat
     with headgate(arguments=("--front", HOST), environment=environment, preface=ANEW) as server:
 
         def noted() -> list[dict[str, str]]:
-            overview = json.loads(ask(server.admin_port, "GET", "/api/overview").body)
+            overview = json.loads(ask(server.admin_port, "GET", "/api/v1/overview").body)
             return [
                 item
                 for item in overview["attention"]

@@ -15,13 +15,21 @@ if TYPE_CHECKING:
 
 CSRF = b"the-token-against-forgery"
 """In place of the one that the server has made, so that all else follows from the seed."""
-_PROBES = ("/healthz", "/readyz", "/readyz?verbose", "/metrics", "/nothing", "/api/nothing", "//")
+_PROBES = (
+    "/healthz",
+    "/readyz",
+    "/readyz?verbose",
+    "/metrics",
+    "/nothing",
+    "/api/v1/nothing",
+    "//",
+)
 _PAGES = (
     *(page.path for page in pages()),
     *("/alerts", "/sign-in", "/static/style.css", "/static/..%2fapp.py", "/cdn/file"),
     *("/?span=1h", "/?span=x"),
 )
-_ANSWERS = tuple(it.path.removeprefix("/api/") for it in OPERATIONS if it.method == "GET")
+_ANSWERS = tuple(it.path.removeprefix("/api/v1/") for it in OPERATIONS if it.method == "GET")
 _VALUES = (
     "",
     PREFIX,
@@ -105,7 +113,7 @@ def _page(chance: random.Random) -> bytes:
 
 def _answer(chance: random.Random) -> bytes:
     method = "DELETE" if chance.random() < 0.05 else "GET"
-    return _request(chance, method, f"/api/{chance.choice(_ANSWERS)}{_query(chance)}")
+    return _request(chance, method, f"/api/v1/{chance.choice(_ANSWERS)}{_query(chance)}")
 
 
 def _call(chance: random.Random) -> bytes:
@@ -124,7 +132,7 @@ def _call(chance: random.Random) -> bytes:
     sent = json.dumps(body).encode()
     if chance.random() < 0.2:
         sent = chance.choice((b"", b"{", b"[]", b"\xff", b"[" * 5000, b"1e999", b'{"url": 1}'))
-    return _request(chance, "POST", f"/api/{path}", sent, "application/json")
+    return _request(chance, "POST", f"/api/v1/{path}", sent, "application/json")
 
 
 def _form(chance: random.Random) -> bytes:

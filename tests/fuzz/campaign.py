@@ -157,7 +157,7 @@ def _talkers(kind: Kind, gateway: Headgate, seed: int, transcript: Path) -> list
 def _conversation(kind: Kind, gateway: Headgate) -> Callable[[random.Random], list[bytes]]:
     if kind != "admin":
         return partial(corpus.conversation, spoilt=kind != "spoilt")
-    session = ask(gateway.admin_port, "GET", "/api/session").json()
+    session = ask(gateway.admin_port, "GET", "/api/v1/session").json()
     token = str(session["csrf"]).encode()
 
     def with_token(chance: random.Random) -> list[bytes]:

@@ -120,10 +120,12 @@ async def test_an_answer_is_complete_only_with_its_end(
                 else:
                     await call(gateway.url, prefix, extra_headers=fields)
             assert provider.calls == end.calls
-            async with http.get(f"{gateway.admin_url}/api/runs", params={"route": prefix}) as runs:
+            async with http.get(
+                f"{gateway.admin_url}/api/v1/runs", params={"route": prefix}
+            ) as runs:
                 name = (await runs.json())["runs"][0]["name"]
             of_streams = {"route": "/v1/stream"}
-            async with http.get(f"{gateway.admin_url}/api/runs", params=of_streams) as refused:
+            async with http.get(f"{gateway.admin_url}/api/v1/runs", params=of_streams) as refused:
                 assert (
                     "answers of models are runs of /openai and /anthropic" in await refused.text()
                 )

@@ -79,7 +79,7 @@ async def test_prompts_are_stored_beside_the_answer_where_the_route_says_so(
         provider.statuses = [400]
         async with ask(http, gateway, Idempotency_Key="refused") as refused:
             assert refused.status == 400
-        async with http.get(f"{gateway.admin_url}/api/streams?route=/v1/stream") as listed:
+        async with http.get(f"{gateway.admin_url}/api/v1/streams?route=/v1/stream") as listed:
             assert (await listed.text()).count('/prompts"') == 2
 
 

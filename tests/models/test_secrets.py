@@ -39,7 +39,7 @@ _LINK = re.compile(r'href="(/[^"#]*)"')
 async def pages(http: aiohttp.ClientSession, gateway: Headgate) -> dict[str, str]:
     """Return the texts of the console's pages that are linked, and of its API, by their paths."""
     texts: dict[str, str] = {}
-    waiting = ["/", "/metrics", *(f"/api/{name}" for name in API)]
+    waiting = ["/", "/metrics", *(f"/api/v1/{name}" for name in API)]
     while waiting and len(texts) < MOST_PAGES:
         path = waiting.pop()
         if path in texts:

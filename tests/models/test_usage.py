@@ -116,7 +116,7 @@ async def test_the_console_lists_answers_with_model_and_tokens_and_a_link_to_eac
         with pytest.raises(openai.RateLimitError):
             await call(gateway, "sk-mine")
         async with aiohttp.ClientSession(gateway.admin_url) as http:
-            async with http.get("/api/runs", params={"route": OPENAI}) as listed:
+            async with http.get("/api/v1/runs", params={"route": OPENAI}) as listed:
                 assert listed.status == 200
                 rows = (await listed.json())["runs"]
             async with http.get("/runs", params={"route": OPENAI}) as page:

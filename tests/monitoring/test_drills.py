@@ -149,7 +149,7 @@ def test_a_refused_tokens_file_fires_an_alert_until_repaired(drill: Drill) -> No
 
 def firing_at_the_console(drill: Drill) -> set[Firing]:
     """Return what the console says that fires now."""
-    rules = ask(drill.gateway.admin_port, "GET", "/api/alerts").json()["rules"]
+    rules = ask(drill.gateway.admin_port, "GET", "/api/v1/alerts").json()["rules"]
     return {
         Firing(rule["name"], rule["severity"], alert["labels"].get("route", ""))
         for rule in rules

@@ -193,7 +193,7 @@ async def test_no_secret_is_in_logs_metrics_streams_or_the_console(
             async with http.get(gateway.url + each) as answer:
                 assert answer.status == 200
                 shown.append(await answer.text())
-        pages = ("/metrics", f"/api/runs?route={PREFIX}", "/api/streams?route=/v1/stream")
+        pages = ("/metrics", f"/api/v1/runs?route={PREFIX}", "/api/v1/streams?route=/v1/stream")
         for each in pages:
             async with http.get(gateway.admin_url + each) as answer:
                 assert answer.status == 200

@@ -341,7 +341,7 @@ async def test_an_error_of_the_upstream_is_passed_on_and_no_stream_is_made(
 
 async def stream_names(http: ClientSession, gateway: Headgate) -> list[str]:
     """Return the streams of the gateway, with their records."""
-    page = f"{gateway.admin_url}/api/streams?route=/v1/stream&limit={LARGEST_PAGE}"
+    page = f"{gateway.admin_url}/api/v1/streams?route=/v1/stream&limit={LARGEST_PAGE}"
     async with http.get(page) as answer:
         return [row["name"] for row in (await answer.json())["rows"]]
 

@@ -231,7 +231,7 @@ def test_an_operator_sees_settings_that_a_start_would_refuse_before_any_reload(
         at.file.write_text(at.file.read_text().replace("workers", "wokers"))
 
         def attention() -> list[str]:
-            found = ask(admin, "GET", "/api/overview").json()["attention"]
+            found = ask(admin, "GET", "/api/v1/overview").json()["attention"]
             return [it["sentence"] for it in found if it["level"] == "warning"]
 
         wait_until(lambda: any("wokers is not a setting" in it for it in attention()), "told")

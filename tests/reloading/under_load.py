@@ -135,10 +135,10 @@ class Load:
         """Have the console reload, as the command does."""
         self._write(number)
         admin = await Client.connect(self._server.admin_port)
-        session = (await admin.ask(request("GET", "/api/session"))).json()
+        session = (await admin.ask(request("GET", "/api/v1/session"))).json()
         began = asyncio.get_running_loop().time()
         token = {"X_CSRF_Token": session["csrf"]}
-        answer = await admin.ask(request("POST", "/api/reload", b"", **token))
+        answer = await admin.ask(request("POST", "/api/v1/reload", b"", **token))
         self._measured.reloads_ms.append((asyncio.get_running_loop().time() - began) * 1000)
         assert answer.status == 200, answer
         assert len(answer.json()["routes"]) == 1 + number % 2

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-MESSAGES = "/api/stream/messages?route=/v1/stream&name=a&offset=-1"
+MESSAGES = "/api/v1/stream/messages?route=/v1/stream&name=a&offset=-1"
 
 
 @pytest.fixture
@@ -101,7 +101,7 @@ def test_the_session_cookie_of_a_console_behind_tls_is_secure(tmp_path: Path) ->
     with secure_headgate(tmp_path, settings, has_secure_admin=True) as server:
         answer = server.ask(
             "POST",
-            "/api/session",
+            "/api/v1/session",
             json.dumps({"name": "ann", "password": "password"}).encode(),
             {"Content-Type": "application/json"},
             port=server.server.admin_port,

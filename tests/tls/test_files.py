@@ -280,7 +280,7 @@ def test_a_start_with_an_unfit_certificate_serves_and_is_critical_at_once(
         assert '"level": "error"' in line
 
         def attention() -> list[tuple[str, str]]:
-            found = ask(secure.server.admin_port, "GET", "/api/overview").json()["attention"]
+            found = ask(secure.server.admin_port, "GET", "/api/v1/overview").json()["attention"]
             return [(it["level"], it["sentence"]) for it in found]
 
         def is_critical() -> bool:

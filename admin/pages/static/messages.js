@@ -12,7 +12,7 @@ const RETRY_MS = 2000;
 export function show(element) {
   const { route, name, offset } = element.dataset;
   const isJson = element.dataset.json === "1";
-  const address = (what, more) => `/api/stream/${what}?${new URLSearchParams({ route, name, ...more })}`;
+  const address = (what, more) => `/api/v1/stream/${what}?${new URLSearchParams({ route, name, ...more })}`;
   const list = makeList(element, isJson);
   const status = make("span", "muted status");
   status.setAttribute("role", "status");

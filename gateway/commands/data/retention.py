@@ -102,9 +102,9 @@ async def _retention(
         query = {"route": route, "name": name}
         if changes:
             body = json.dumps(changes).encode()
-            answer = await admin_change(admin, "PATCH", "api/stream", query, body)
+            answer = await admin_change(admin, "PATCH", "api/v1/stream", query, body)
         else:
-            answer = await admin_answer(admin, "api/stream", query)
+            answer = await admin_answer(admin, "api/v1/stream", query)
     limits = json.loads(answer)["limits"]
     if limits is None:
         raise Failed(f"{stream.shown} is at an HTTP origin, which decides what it keeps")

@@ -68,7 +68,7 @@ async def print_events(
 
 
 async def _get(admin: Stream, query: Mapping[str, str]) -> _Events:
-    return await admin_value(admin, "api/events", query, _Events, NO_EVENTS)
+    return await admin_value(admin, "api/v1/events", query, _Events, NO_EVENTS)
 
 
 def _line(event: EventLine) -> str:

@@ -59,7 +59,9 @@ async def print_list(target: StreamTarget, query: Mapping[str, str], *, as_json:
         while True:
             one_page = {**query, "limit": str(PAGE), **({"after": after} if after else {})}
             page = _decoded(
-                admin, await admin_answer(admin, "api/subscriptions", one_page), _SubscriptionList
+                admin,
+                await admin_answer(admin, "api/v1/subscriptions", one_page),
+                _SubscriptionList,
             )
             for raw in page.rows:
                 line = f"{bytes(raw).decode()}\n" if as_json else form.format(*_cells(raw))
@@ -82,7 +84,7 @@ async def print_one(
     """Print a subscription with its streams."""
     query = place._asdict() | ({"pending": "true"} if only_pending else {})
     async with connect(target) as admin:
-        raw = await admin_answer(admin, "api/subscription", query)
+        raw = await admin_answer(admin, "api/v1/subscription", query)
         found = _decoded(admin, raw, SubscriptionDescription)
     if as_json:
         write(safe(raw.decode()).encode())
@@ -195,4 +197,4 @@ async def _change(
     """Send a change and return the answer, which has all members of this version's API."""
     async with connect(target) as admin:
         sent = b"" if body is None else json.dumps(body).encode()
-        return await admin_change(admin, method, f"api/subscription{path}", query, sent)
+        return await admin_change(admin, method, f"api/v1/subscription{path}", query, sent)

@@ -58,7 +58,7 @@ async def admin_change(
     headers = {"Content-Type": "application/json"}
     if admin.authorization is None:
         # Without tokens, this keeps web pages from making changes.
-        headers["X-CSRF-Token"] = json.loads(await admin_answer(admin, "api/session"))["csrf"]
+        headers["X-CSRF-Token"] = json.loads(await admin_answer(admin, "api/v1/session"))["csrf"]
     return await _answer(admin, method, path, query, headers, body)
 
 

@@ -150,4 +150,4 @@ async def _rows(
 
 
 async def _get(admin: Stream, name: str, query: Mapping[str, str], kind: type[T]) -> T:
-    return await admin_value(admin, f"api/{name}", query, kind, NO_LIST)
+    return await admin_value(admin, f"api/v1/{name}", query, kind, NO_LIST)

@@ -16,7 +16,7 @@ NO_OVERVIEW = "it is not the admin listener of a Headgate, or of one of another 
 
 async def get_overview(admin: Stream, span: str) -> Overview:
     """Return the figures over a span. Raises Failed and RequestRefused."""
-    return await admin_value(admin, "api/overview", {"span": span}, Overview, NO_OVERVIEW)
+    return await admin_value(admin, "api/v1/overview", {"span": span}, Overview, NO_OVERVIEW)
 
 
 def title(overview: Overview) -> str:

@@ -122,4 +122,4 @@ def _rank(found: tuple[str, StreamRow]) -> tuple[float, int, str]:
 
 
 async def _get(admin: Stream, name: str, query: dict[str, str], kind: type[T]) -> T:
-    return await admin_value(admin, f"api/{name}", query, kind, NO_OVERVIEW)
+    return await admin_value(admin, f"api/v1/{name}", query, kind, NO_OVERVIEW)

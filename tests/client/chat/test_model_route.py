@@ -130,7 +130,7 @@ async def test_a_stop_over_a_model_route_ends_the_answer_while_the_provider_writ
     routing_gateway: Headgate, provider: Program, routed_app: Program, tabs: BrowserContext
 ) -> None:
     async def is_complete() -> bool:
-        url = f"{routing_gateway.admin_url}/api/runs"
+        url = f"{routing_gateway.admin_url}/api/v1/runs"
         async with http.get(url, params={"route": "/openai"}) as listed:
             (run,) = (await listed.json())["runs"]
         return bool(run["status"] == "finished")
