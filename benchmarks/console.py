@@ -48,7 +48,7 @@ STATES = {
 def bench(plan: Plan) -> Section:
     """Pages, their sizes and what others wait meanwhile; then what ten overviews take."""
     times = TIMES if plan.every_load else TIMES // 4
-    room = {"HEADGATE_LIMITS__MAX_CLIENT_CONNECTIONS": str(READERS + 100)}
+    room = {"HEADGATE_LIMITS__MAX_CONNECTIONS": str(2 * (READERS + 100))}
     with folders() as fresh, HeadgateServer(f"file:{fresh()}", environment=room) as server:
         tell(f"creating {STREAMS:,} streams")
         create(server, "many-", STREAMS)

@@ -94,7 +94,7 @@ def main() -> int:
         environment = {
             "HEADGATE_FRONT__DATA": f"{folder}/front",
             "HEADGATE_FRONT__ACME": directory,
-            "HEADGATE_FRONT__ACME_ROOT": str(root),
+            "SSL_CERT_FILE": str(root),
         }
         with headgate(arguments=arguments, environment=environment, preface=ANEW) as server:
             wait_until(

@@ -17,7 +17,6 @@ from gateway.features.composition import ChangedFeatures, requests_of, set_featu
 from gateway.live.admitted_readers import AdmittedReaders
 from gateway.protocol.http.cache_status import BYPASS
 from gateway.protocol.http.client_address import TrustedProxies
-from gateway.protocol.streams.limits import renew
 from gateway.routes.kinds import make_route
 from gateway.routes.services import FrontCaches, ServedHosts, Services, Timeouts
 from gateway.routes.setup import RouteSetup
@@ -67,7 +66,6 @@ def make_services(  # noqa: PLR0913 - what differs between listeners
     limits = ServerLimits(_bounds(settings))
     rates = ClientRates(
         ClientRate(settings.limits.max_client_appends, 1, elapsed),
-        ClientRate(settings.limits.max_client_append_bytes, 1, elapsed),
         ClientRate(settings.limits.max_client_creations, HOUR_S, elapsed),
     )
     quotas = Quotas(limits, TrustedProxies(settings.http.trusted_proxies), rates)
@@ -84,8 +82,8 @@ def make_services(  # noqa: PLR0913 - what differs between listeners
         bans=Bans(clock, quotas.client_address),
         lines=CommonHeaders(clock, settings.http.cors_origins, settings.http.write_origins),
         refusal_lines=refusal_lines,
+        timeouts=Timeouts(settings.http.body_timeout),
         log=AccessLog(settings.log.requests),
-        timeouts=_timeouts(settings),
         hosts=ServedHosts(*_hosts(settings)),
         refusals=NewestRefusals(clock),
         credential_uses=CredentialUses(),
@@ -99,35 +97,29 @@ def make_services(  # noqa: PLR0913 - what differs between listeners
 def reconfigure(services: Services, settings: Settings) -> None:
     """Let the services of a running process follow new settings."""
     set_level(settings.log.level)
-    renew(services.timeouts, _timeouts(settings))
+    services.timeouts.body = settings.http.body_timeout
     services.log.set_level(settings.log.requests)
     services.hosts.set(*_hosts(settings))
     services.lines.allow_origins(settings.http.cors_origins, settings.http.write_origins)
     services.limits.set_bounds(_bounds(settings))
     services.shedding.limit_lag(settings.limits.max_loop_lag)
     services.quotas.limit_rates(
-        settings.limits.max_client_appends,
-        settings.limits.max_client_append_bytes,
-        settings.limits.max_client_creations,
+        settings.limits.max_client_appends, settings.limits.max_client_creations
     )
     services.store.resize(settings.limits.cache_size)
 
 
 def _bounds(settings: Settings) -> Bounds:
+    # One address cannot use up the connections of all others; a company behind one address, or a
+    # proxy that is not trusted, seldom comes near half of them.
     connections = settings.limits.connection_limit(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
     return Bounds(
         max_connections=connections,
-        max_client_connections=settings.limits.client_connection_limit(connections),
+        max_client_connections=max(1, connections // 2),
         max_live_readers=settings.limits.max_live_readers,
         max_feeds=settings.limits.max_feeds,
         max_append=settings.limits.max_append,
         max_pending_appends=settings.limits.max_pending_appends,
-    )
-
-
-def _timeouts(settings: Settings) -> Timeouts:
-    return Timeouts(
-        settings.http.header_timeout, settings.http.body_timeout, settings.http.min_body_rate
     )
 
 

@@ -171,10 +171,10 @@ def test_a_section_may_be_given_by_its_short_form_or_as_a_table(tmp_path: Path) 
 
 def test_a_short_form_overrides_only_the_setting_that_it_stands_for(tmp_path: Path) -> None:
     config = tmp_path / "h.toml"
-    config.write_text('[admin]\nlisten = "127.0.0.1:1"\nviewers_see_clients = "on"\n')
+    config.write_text('[admin]\nlisten = "127.0.0.1:1"\ntls.client_ca = ""\n')
     for environment, flags in (({"HEADGATE_ADMIN": "[::1]:2"}, {}), ({}, {"admin": "[::1]:2"})):
         admin = load(config, environment, flags).admin
-        assert (admin.listen, admin.viewers_see_clients) == (Address("::1", 2), "on")
+        assert (admin.listen, "tls" in admin.explicit_keys) == (Address("::1", 2), True)
 
 
 def test_arrays_of_tables_in_variables_have_a_number_for_each_table(tmp_path: Path) -> None:
@@ -814,16 +814,6 @@ def test_the_default_connection_limit_leaves_a_tenth_of_the_open_files(
     assert limits.connection_limit(open_files) == connections
 
 
-@pytest.mark.parametrize(
-    ("limit", "connections", "of_one"), [(0, 900, 450), (0, 1, 1), (5, 900, 5), (2000, 900, 2000)]
-)
-def test_the_connection_limit_of_one_client_address_follows_its_setting(
-    limit: int, connections: int, of_one: int
-) -> None:
-    limits = Settings(limits={"max_client_connections": limit}).limits
-    assert limits.client_connection_limit(connections) == of_one
-
-
 def test_trusted_proxies_are_stored_as_networks_in_canonical_spelling() -> None:
     settings = load(None, {"HEADGATE_HTTP__TRUSTED_PROXIES": "10.0.0.0/8, 2001:DB8::1"}, {})
     assert settings.http.trusted_proxies == ("10.0.0.0/8", "2001:db8::1/128")
@@ -972,7 +962,7 @@ MISTAKES: dict[str, tuple[str | dict[str, str], list[str]]] = {
         ],
     ),
     "a short form of a section, and the section": (
-        "admin = '127.0.0.1:1'\n[admin]\nviewers_see_clients = 'on'\n",
+        "admin = '127.0.0.1:1'\n[admin]\nlisten = '127.0.0.1:1'\n",
         [f"h.toml:2: admin {AGAIN} 1."],
     ),
     "a section twice": (

@@ -58,7 +58,7 @@ class ConsoleReaders:
 
     def shows_clients(self, viewer: Viewer) -> bool:
         """Return whether a viewer may see the addresses and the user agents of clients."""
-        return viewer.role == "operator" or self._setup.settings.admin.viewers_see_clients == "on"
+        return viewer.role == "operator"
 
     async def page(self, question: ListReaders) -> ReaderPage:
         """Return a page of readers."""

@@ -242,7 +242,7 @@ def _check_claims(token: SignedToken, issuer: JwtIssuer, now: float) -> float:
     audience = token.claims.get("aud")
     if issuer.audience not in (audience if isinstance(audience, list) else [audience]):
         raise signed_tokens.refused("is for another audience")
-    return signed_tokens.check_times(token.claims, issuer.leeway, now)
+    return signed_tokens.check_times(token.claims, now)
 
 
 def _grants(issuer: JwtIssuer, claims: signed_tokens.Json) -> Iterator[Grant]:

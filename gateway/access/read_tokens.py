@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 TYP: Final = "hg-read+jwt"
 ALGORITHM: Final = "EdDSA"  # the name by which every library knows it
 VERSION = 1
-LEEWAY_S = 30  # between the clocks of the signer and of the verifier
 
 
 class Proof(NamedTuple):
@@ -111,7 +110,7 @@ def _check(token: SignedToken, issued: RevocationClaims, max_age: int, now: floa
         raise signed_tokens.refused(
             "does not say for whom, when and as what it was issued (sub, iat, jti)"
         )
-    signed_tokens.check_times(payload, LEEWAY_S, now)
+    signed_tokens.check_times(payload, now)
     expires = signed_tokens.moment(payload, "exp") or 0.0
     if expires <= now:
         raise signed_tokens.refused("has expired")

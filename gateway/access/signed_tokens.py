@@ -19,6 +19,8 @@ _COMPACT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 # (RFC 7515 section 4.1.11, RFC 7797).
 _NOT_UNDERSTOOD = frozenset({"crit", "b64"})
 
+LEEWAY_S = 30  # between the clocks of the signer and of the verifier
+
 Json = dict[str, object]
 
 
@@ -131,18 +133,18 @@ def text(claims: Json, name: str) -> str | None:
     return value
 
 
-def check_times(claims: Json, leeway: float, now: float) -> float:
+def check_times(claims: Json, now: float) -> float:
     """Return until when the claims are valid (epoch seconds). Raises Unauthenticated if not now."""
     expires = moment(claims, "exp")
     if expires is None:
         raise refused("does not say when it expires (exp)")
-    if now >= expires + leeway:
+    if now >= expires + LEEWAY_S:
         raise refused("has expired")
     for name in ("nbf", "iat"):
         begins = moment(claims, name)
-        if begins is not None and now < begins - leeway:
+        if begins is not None and now < begins - LEEWAY_S:
             raise refused(f"counts only later ({name})")
-    return expires + leeway
+    return expires + LEEWAY_S
 
 
 def holder_of(kind: str, issuer: str, subject: str | None) -> TokenHolder:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cdn_configs.options import settled
@@ -34,7 +33,6 @@ def caddyfile(settings: Settings, sockets: PublicSockets, private_hosts: Sequenc
     """
     decided = settled(settings, "bypass")
     is_internal = settings.front.acme == OWN_CA
-    root = settings.front.acme_root
     return fill(
         "caddy/front.j2",
         is_private=bool(private_hosts),
@@ -51,8 +49,6 @@ def caddyfile(settings: Settings, sockets: PublicSockets, private_hosts: Sequenc
         http_fd=None if sockets.http is None else sockets.http.fileno(),
         is_internal=is_internal,
         acme="" if is_internal else settings.front.acme,
-        # Backquotes: Caddy takes what is between them as it is.
-        acme_root=f"`{Path(root).absolute()}`" if root else "",
         trusted_proxies=settings.http.trusted_proxies,
         # 0 would have Caddy wait for as long as anybody reads.
         grace_s=max(1, math.ceil(settings.shutdown.grace)),

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 LOT_S = 0.05  # readers of one lot are ended together, in one turn of the loop
 # A server that has just started accepts so many connections without delaying anybody.
 READERS_PER_S = 1000
+# seconds; readers that come back meanwhile wait for the next process
+DRAIN_S = 1.5
 NO_AGE = NewsAge(0.0, None)  # of no news
 
 
@@ -104,12 +106,11 @@ class FeedState(abc.ABC, Generic[V]):
         self._tick()
 
 
-def drain_times(now: float, count: int, longest_s: float) -> Iterator[float]:
+def drain_times(now: float, count: int) -> Iterator[float]:
     """Yield a time for each of `count` readers, from `now` on in ascending order.
 
-    The readers of a stream are ended at READERS_PER_S, and sooner where that takes over `longest_s`
-    seconds.
+    The readers of a stream are ended at READERS_PER_S, and sooner where that takes over DRAIN_S.
     """
-    span = min(longest_s, count / READERS_PER_S)
+    span = min(DRAIN_S, count / READERS_PER_S)
     for number in range(count):
         yield now + number * span / count // LOT_S * LOT_S

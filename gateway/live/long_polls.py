@@ -267,7 +267,7 @@ class LongPolls(Generic[V, N]):
     def hurry(self, now: float) -> None:
         """End the time of all waiters soon, in lots, because the server stops."""
         self._ended = "drain"
-        times = drain_times(now, len(self.parked), self._source.settings.drain_time)
+        times = drain_times(now, len(self.parked))
         for (waiter, parked), at in zip(list(self.parked.items()), times, strict=True):
             self.parked[waiter] = replace(parked, deadline=min(parked.deadline, at))
 

@@ -41,7 +41,6 @@ class FeedSettings(msgspec.Struct):
     long_poll_timeout: float
     heartbeat: float
     sse_max_age: float
-    drain_time: float = 0.0  # over which the readers of a feed are ended before a stop
 
 
 class FeedContext(Protocol):

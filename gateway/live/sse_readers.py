@@ -395,6 +395,6 @@ class SseReaders(Generic[V, N]):
         for reader in list(self.overdue):
             self.drop(reader, "slow")
         begun_before = now - FRESH_S + self._settings.sse_max_age
-        times = drain_times(now, len(self.ends), self._settings.drain_time)
+        times = drain_times(now, len(self.ends))
         for (reader, end), at in zip(list(self.ends.items()), times, strict=True):
             self.ends[reader] = min(end, at if end <= begun_before else max(at, now + FRESH_S))

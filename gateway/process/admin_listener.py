@@ -78,7 +78,6 @@ def with_admin_bounds(settings: Settings) -> Settings:
     return settings.but(
         limits={
             "max_connections": most_connections(resource.getrlimit(resource.RLIMIT_NOFILE)[0]),
-            "max_client_connections": 0,  # half of them
             "max_append": BODY_BYTES,
             "max_pending_appends": RECEIVING_BYTES,
         },

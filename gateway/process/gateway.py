@@ -31,7 +31,7 @@ from gateway.telemetry.logs import log
 from gateway.telemetry.metrics import Sample, gauge
 from gateway.web.connections.listener import ConnectionListener
 from gateway.web.connections.server import ConnectionServer
-from gateway.web.metrics import principal_samples, snapshot
+from gateway.web.metrics import snapshot
 from gateway.web.requests.request_head import check_parser
 
 if TYPE_CHECKING:
@@ -162,9 +162,6 @@ class Gateway:
             *snapshot(self._services, configuration.router),
             *configuration.purges.samples(),
             *configuration.authorities.samples(),
-            *principal_samples(
-                self._services.credential_uses, configuration.settings.limits.principal_metrics
-            ),
             *(() if self._handshakes is None else self._handshakes.samples()),
             Sample(CONFIGURATIONS, (), 1 + len(self._retiring)),
             Sample(DRAINING, (), float(self._is_stopping)),

@@ -38,12 +38,12 @@ class Timeouts(msgspec.Struct):
 
     `body_rate` is the least of a body in bytes a second, once it has taken some seconds in all.
     `body` and `body_rate` also limit how slowly a client may receive a response. A reload changes
-    all three.
+    `body`.
     """
 
-    header: float
     body: float
-    body_rate: int
+    header: float = 10.0  # on a bad line a head takes a second or two, or four with a lost packet
+    body_rate: int = 100  # the slowest lines of telephones have ten times as much
 
 
 class FrontCaches:

@@ -35,12 +35,7 @@ class RouteSetup:
     def feeds(self) -> FeedSettings:
         """The durations that the route's feeds keep to."""
         live = self.settings.live
-        return FeedSettings(
-            live.long_poll_timeout,
-            live.sse_heartbeat,
-            live.sse_max_age,
-            self.settings.shutdown.drain_time,
-        )
+        return FeedSettings(live.long_poll_timeout, live.sse_heartbeat, live.sse_max_age)
 
     def freshness(self, *, is_private: bool) -> Freshness:
         """Return how long caches may keep the route's responses."""

@@ -23,10 +23,9 @@ if TYPE_CHECKING:
 LIMITS = (
     *("max_connections", "max_live_readers", "max_feeds", "max_append", "max_pending_appends"),
     *("max_origin_requests", "header_timeout", "body_timeout", "min_body_rate"),
-    *("max_client_connections", "max_client_appends", "max_client_append_bytes"),
-    *("max_client_creations", "max_loop_lag"),
-    *("client_feeds", "head_size", "passed_body", "stream_producers", "stream_size"),
-    *("fork_depth", "stream_answers"),
+    *("max_client_connections", "max_client_appends", "max_client_creations"),
+    *("max_loop_lag", "client_feeds", "head_size", "passed_body", "stream_producers"),
+    *("stream_size", "fork_depth", "stream_answers"),
 )
 # Bytes of a body that is forwarded as it arrives, without a copy: files for providers have 512 MB.
 LONGEST_PASSED = 512 << 20

@@ -75,10 +75,9 @@ UNIX_PEER = ""  # as the system names a peer without an address
 
 
 class ClientRates(NamedTuple):
-    """The rates of a client's writes: appends, bytes of appends, and creations of streams."""
+    """The rates of a client's writes: appends, and creations of streams."""
 
     appends: ClientRate
-    append_bytes: ClientRate
     creations: ClientRate
 
 
@@ -88,18 +87,6 @@ def peer_of(transport: BaseTransport | None) -> str | None:
     if peer == UNIX_PEER:
         return FRONT
     return peer[0] if isinstance(peer, tuple) else None
-
-
-class ChargedBody(NamedTuple):
-    """A body of which `counted` bytes were counted for the client `who` in advance."""
-
-    rate: ClientRate
-    who: str
-    counted: int
-
-    def count_rest(self, size: int) -> None:
-        """Count the bytes beyond those, of `size` that have come."""
-        self.rate.count(self.who, max(0, size - self.counted))
 
 
 class Quotas:
@@ -114,18 +101,16 @@ class Quotas:
         self._rates = rates
         self._note_bounds()
 
-    def limit_rates(self, appends: int, append_bytes: int, creations: int) -> None:
-        """Set the most appends and bytes a second, and creations an hour, of each client."""
+    def limit_rates(self, appends: int, creations: int) -> None:
+        """Set the most appends a second, and creations an hour, of each client."""
         self._rates.appends.limit(appends)
-        self._rates.append_bytes.limit(append_bytes)
         self._rates.creations.limit(creations)
         self._note_bounds()
 
     def _note_bounds(self) -> None:
         """Note whether writes have a limit at all: mostly they have none."""
-        self._bounds_bytes = bool(self._rates.append_bytes)
-        self.bounds_appends = bool(self._rates.appends) or self._bounds_bytes
-        self.bounds_creations = bool(self._rates.creations) or self._bounds_bytes
+        self.bounds_appends = bool(self._rates.appends)
+        self.bounds_creations = bool(self._rates.creations)
 
     def connects_as(self, transport: BaseTransport) -> str | None:
         """Return the client that a connection counts for; None for a trusted proxy."""
@@ -150,13 +135,10 @@ class Quotas:
         account: str,
         *,
         is_creation: bool,
-    ) -> str | None:
-        """Count an append or creation; raises ClientLimitReached if its client writes too much.
-
-        Return the client that the bytes of the body count for; None if these have no limit.
-        """
+    ) -> None:
+        """Count an append or creation; raises ClientLimitReached if its client writes too much."""
         if not (self.bounds_creations if is_creation else self.bounds_appends):
-            return None
+            return
         who = self.counts_as(transport, headers, account)
         if is_creation:
             rate = self._rates.creations
@@ -164,36 +146,25 @@ class Quotas:
         else:
             rate = self._rates.appends
             self._check(rate, who, "max_client_appends", "appends a second")
-        self._check(self._rates.append_bytes, who, "max_client_append_bytes", "bytes a second")
         rate.count(who, 1)
-        return who if self._bounds_bytes else None
-
-    def announced(self, who: str, size: int) -> ChargedBody:
-        """Count the announced bytes of a body for the client `who`; more only as they come."""
-        counted = min(size, self.limits.max_append)
-        self._rates.append_bytes.count(who, counted)
-        return ChargedBody(self._rates.append_bytes, who, counted)
 
     def admits(
         self,
         transport: BaseTransport | None,
         headers: MultiMapping[str],
         account: str,
-        size: int,
         *,
         is_creation: bool = False,
     ) -> bool:
-        """Count an append or creation of `size` bytes if it is within its client's quotas.
+        """Count an append or creation if it is within its client's quotas.
 
         Return whether it is; if not, `write` refuses it.
         """
         rate = self._rates.creations if is_creation else self._rates.appends
         who = self.counts_as(transport, headers, account)
-        if rate.again_s(who) or (self._bounds_bytes and self._rates.append_bytes.again_s(who)):
+        if rate.again_s(who):
             return False
         rate.count(who, 1)
-        if self._bounds_bytes:
-            self._rates.append_bytes.count(who, size)
         return True
 
     def counts_as(

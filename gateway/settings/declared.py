@@ -19,7 +19,6 @@ from gateway.settings.reading.kinds import (
     Count,
     Listen,
     Origin,
-    Seconds,
     Storage,
     ValueKind,
     clash,
@@ -27,7 +26,6 @@ from gateway.settings.reading.kinds import (
 from gateway.settings.reading.reload_effects import AT_ONCE, FIXED, SET_UP_ANEW
 from gateway.settings.reading.sourced import SourcedSettings
 from gateway.settings.reading.tables import ValueContext, checks, section, setting
-from gateway.settings.reading.units import DAY_S
 from gateway.settings.reading.values import Mistake, Mistaken, of_other_type
 from gateway.settings.route import Route
 from gateway.settings.sections.admin import AdminSettings
@@ -109,16 +107,6 @@ class Settings(SourcedSettings):
     )
     workers: Count = setting(
         1, ge=1, le=1024, description="Processes that serve the streams on one port.", reload=FIXED
-    )
-    # In an hour NTP can correct the clock, and an operator can see the log line.
-    expiry_grace: Seconds = setting(
-        3600.0,
-        ge=0,
-        le=30 * DAY_S,
-        description="How long the data of expired streams is kept while the clock may be wrong: "
-        "when it jumped forward by more than this, at once or between the last commit and a start. "
-        "Streams of http(s) origins are not affected.",
-        reload=FIXED,
     )
     http: HttpSettings = section("Requests over HTTP.")
     tls: TlsSettings = section("TLS on the listener for streams.")

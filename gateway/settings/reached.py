@@ -60,10 +60,9 @@ def callback_base(settings: Settings) -> str:
 
 def may_call_loopback(settings: Settings) -> bool:
     """Return whether webhooks may lead to this machine."""
-    if settings.subscriptions.webhook_loopback != "auto":
-        return settings.subscriptions.webhook_loopback == "on"
-    others = settings.front.hosts or settings.http.public_url or settings.http.trusted_proxies
-    return is_loopback(settings.listen.host) and not others
+    public = urlsplit(settings.http.public_url).hostname or settings.listen.host
+    others = settings.front.hosts or settings.http.trusted_proxies
+    return is_loopback(settings.listen.host) and is_loopback(public) and not others
 
 
 def export_for_commands(settings: Settings) -> str | None:

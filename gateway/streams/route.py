@@ -66,8 +66,10 @@ class HostedRoute(StreamRoute):
         self.traffic = Traffic()
         self._services = services
         self.clock = services.clock
-        clocks = services.clock, services.running, setup.settings.expiry_grace
-        clock = StreamClock(*clocks, follows_wall=log.sharing is not None, route=self.prefix)
+        follows_wall = log.sharing is not None
+        clock = StreamClock(
+            services.clock, services.running, follows_wall=follows_wall, route=self.prefix
+        )
         self.table = StreamTable(log, clock, Caches(services.store))
         keys, (retention, lifetimes) = access.reader_keys, _limits_of(setup.route)
         if keys is not None:

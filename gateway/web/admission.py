@@ -262,9 +262,7 @@ def charge(request: Request, exchange: Exchange, services: Services) -> None:
     if not (quotas.bounds_appends or quotas.bounds_creations):
         return
     account, is_creation = account_of(exchange.principal), request.method == "PUT"
-    who = quotas.write(request.transport, request.fields.headers, account, is_creation=is_creation)
-    if who is not None:
-        exchange.charged = quotas.announced(who, request.content_length or 0)
+    quotas.write(request.transport, request.fields.headers, account, is_creation=is_creation)
 
 
 def _sends_reader_key(request: Request, route: StreamRoute) -> bool:

@@ -5,8 +5,6 @@ They are read when they are scraped. The code that serves requests counts in pla
 
 from __future__ import annotations
 
-from heapq import nsmallest
-from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from gateway.runtime.shedding import SECONDS
@@ -23,9 +21,8 @@ from gateway.telemetry.metrics import (
 from gateway.telemetry.traffic_metrics import REFUSALS, requests
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
-    from gateway.access.principal import CredentialUse, CredentialUses
     from gateway.routes.router import Router
     from gateway.routes.services import Services
     from gateway.telemetry.metrics import Snapshot
@@ -61,44 +58,3 @@ def snapshot(services: Services, routes: Router) -> Snapshot:
     lag = observed(LAG, services.shedding.late)
     # Routes and the process may count refusals by the same limit.
     return together([(*read(OF_SHARED, services), *refusals, lag, *unrouted, *of_routes)])
-
-
-# These exist only by a setting: each account is a label.
-OF_ACCOUNT: dict[Metric, Callable[[CredentialUse], float]] = {
-    counter(
-        "headgate_principal_requests_total",
-        "Requests of a principal; needs limits.principal_metrics.",
-        "account",
-    ): lambda use: use.requests,
-    counter(
-        "headgate_principal_appends_total",
-        "Appends of a principal; needs limits.principal_metrics.",
-        "account",
-    ): lambda use: use.appends,
-    counter(
-        "headgate_principal_failures_total",
-        "Responses with 4xx or 5xx to a principal; needs limits.principal_metrics.",
-        "account",
-    ): lambda use: use.failures,
-    counter(
-        "headgate_principal_sent_bytes_total",
-        "Bytes of bodies sent to a principal, those of SSE when they end; needs "
-        "limits.principal_metrics.",
-        "account",
-    ): lambda use: use.sent_bytes,
-    counter(
-        "headgate_principal_received_bytes_total",
-        "Bytes of bodies received from a principal; needs limits.principal_metrics.",
-        "account",
-    ): lambda use: use.received_bytes,
-}
-
-
-def principal_samples(uses: CredentialUses, most: int) -> Iterator[Sample]:
-    """Yield the metrics of `most` accounts at most.
-
-    These are the oldest accounts, so that a series does not end when another one begins.
-    """
-    for use in nsmallest(most, uses, key=attrgetter("number")):
-        for metric, number in OF_ACCOUNT.items():
-            yield Sample(metric, (use.holder.account,), float(number(use)))

@@ -29,7 +29,7 @@ def test_issuers_with_remote_and_local_keys_are_accepted(tmp_path: Path) -> None
         'auth = "jwt"\n' + table() + "\n" + table(issuer='"other"', jwks='"jwks.json"')
     )
     first, second = load(config, {}, {}).credentials.jwt_issuers
-    assert (first.is_remote, second.is_remote, first.leeway) == (True, False, 30)
+    assert (first.is_remote, second.is_remote) == (True, False)
 
 
 ROUTE = '[[routes]]\nprefix = "/a"\nstorage = "memory:"\n'
@@ -55,12 +55,6 @@ MISTAKES = {
     ),
     'credentials.jwt_issuers[0].algorithms is ["HS256"], but must be': table(
         algorithms='["HS256"]'
-    ),
-    "credentials.jwt_issuers[0].leeway is 301, but must be a whole number of seconds": table(
-        leeway="301"
-    ),
-    "credentials.jwt_issuers[0].leeway is true, but must be a whole number of": table(
-        leeway="true"
     ),
     "must be given, or grants_claim: else no token would permit anything.": table(grants=""),
     'grants[0].streams is "/s/{sub}x", but must have each {claim} as one': (

@@ -24,7 +24,6 @@ from gateway.features.console.token_page import (
 from gateway.features.issued_tokens import TokenRequest, sign
 from gateway.features.questions.tokens import ListTokens, RevocationRow
 from gateway.settings import Settings
-from gateway.web.metrics import principal_samples
 from tests.support.guarded_gateway import bearer, guarded
 from tests.support.keys_files import new_keys_file
 from tests.support.serving import EDGE, PREFIX, get, post
@@ -146,16 +145,6 @@ def test_a_holder_that_is_verified_again_is_not_the_first_to_be_dropped() -> Non
     uses.of(TokenHolder("jwt new", "new"))
     assert uses.of(TokenHolder("jwt 0", "0")) is first
     assert "jwt 1" not in uses.signed
-
-
-@pytest.mark.parametrize("most", [0, 1, 2, 3])
-def test_the_first_accounts_keep_their_metrics_when_they_are_verified_again(most: int) -> None:
-    uses = CredentialUses()
-    for account in ("jwt 0", "token a", "jwt 1", "jwt 0"):
-        uses.of(TokenHolder(account, account)).count(1)
-    expected = ["jwt 0", "token a", "jwt 1"][:most]
-    found = [it.values[0] for it in principal_samples(uses, most)]
-    assert list(dict.fromkeys(found)) == expected
 
 
 # ---------------------------------------------------------------- the report

@@ -285,14 +285,14 @@ async def test_accounts_at_one_address_have_separate_quotas(
 ) -> None:
     """Not by the address, which both have."""
     made_before = 4  # by `all`, of the five that each may make
-    async with guarded(tmp_path, max_client_append_bytes=100, max_client_creations=5) as gateway:
+    async with guarded(tmp_path, max_client_appends=1, max_client_creations=5) as gateway:
         for who, rest in (("all", 5 - made_before), ("writer", 5)):
             lines = (bearer(who), *extra)
             made = [(await gateway.ask(put(f"{who}{n}", *lines))).status for n in range(rest + 2)]
             assert made == [201] * rest + [429] * 2
-            sent = [await gateway.ask(post(f"{who}0", b"x" * 1000, *lines)) for _ in range(2)]
+            sent = [await gateway.ask(post(f"{who}0", b"x", *lines)) for _ in range(2)]
             assert [answer.status for answer in sent] == [204, 429]
-        assert gateway.limits.refused["max_client_append_bytes"] == 2
+        assert gateway.limits.refused["max_client_appends"] == 2
         assert gateway.limits.refused["max_client_creations"] == 4
 
 

@@ -51,7 +51,6 @@ def issuer(**more: object) -> JwtIssuer:
         "audience": AUDIENCE,
         "jwks": "https://id.example.com/jwks",
         "algorithms": ALGORITHMS,
-        "leeway": LEEWAY,
         "grants": [{"streams": "/s/{sub}/*", "operations": ["read"]}],
         "grants_claim": "streams",
     }

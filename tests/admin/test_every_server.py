@@ -81,7 +81,6 @@ def guarded(folder: Path) -> dict[str, str]:
         "HEADGATE_CREDENTIALS__TOKENS_FILE": str(folder / "tokens.toml"),
         "HEADGATE_AUTH": "tokens",
         **variables({"purges": [purge]}),
-        "HEADGATE_LIMITS__PRINCIPAL_METRICS": "5",
         "HEADGATE_HTTP__CORS_ORIGINS": "https://a.example",
     }
 

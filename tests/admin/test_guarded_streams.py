@@ -280,7 +280,7 @@ async def test_exhausted_client_limits_of_127_0_0_1_do_not_lock_out_the_console(
     tmp_path: Path,
 ) -> None:
     """They have 127.0.0.1, such as a proxy that is not trusted; connections, appends."""
-    bounds: dict[str, Any] = {"max_client_connections": 2, "max_client_appends": 1}
+    bounds: dict[str, Any] = {"max_connections": 4, "max_client_appends": 1}
     appended = {"route": "/free", "name": "s", "content_type": "", "data": "two"}
     async with running(tmp_path, **bounds) as at:
         for prefix in ("/free", PREFIX):

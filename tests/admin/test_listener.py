@@ -34,7 +34,6 @@ FILES = 128
 # A hard limit, which the server cannot raise again.
 FEW_FILES = ("sh", "-c", f'ulimit -n {FILES}; exec "$@"', "sh")
 IMPATIENT = {
-    "HEADGATE_HTTP__HEADER_TIMEOUT": "0.5",
     "HEADGATE_HTTP__BODY_TIMEOUT": "0.5",
     "HEADGATE_LOG__FORMAT": "json",
 }

@@ -156,14 +156,14 @@ async def test_a_setting_that_needs_a_restart_comes_first_with_the_sentence_of_t
     file: Path,
 ) -> None:
     async with console(file, "") as at:
-        at.write("live.long_poll_timeout = 10\nexpiry_grace = 1\n")
+        at.write("live.long_poll_timeout = 10\nlog.format = 'json'\n")
         found = await at.pending()
         assert [(it["key"], it["needs_restart"]) for it in found["changes"]] == [
-            ("expiry_grace", True),
+            ("log.format", True),
             ("live.long_poll_timeout", False),
         ]
         assert found["refusals"] == [
-            f"{file}:2: expiry_grace cannot be changed by a reload: it is 3600.0 until a restart"
+            f"{file}:2: log.format cannot be changed by a reload: it is auto until a restart"
         ]
 
 

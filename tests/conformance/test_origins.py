@@ -69,7 +69,6 @@ def beside_each_other(gateways: int, workers: int, folder: Path) -> Iterator[str
             **GATEWAYS,
             "HEADGATE_SUBSCRIPTIONS": stack.enter_context(redis_server(folder)).url,
             "HEADGATE_HTTP__PUBLIC_URL": proxy.url,
-            "HEADGATE_SUBSCRIPTIONS__WEBHOOK_LOOPBACK": "on",
             "HEADGATE_LIMITS__CACHE_SIZE": "0",
         }
         url = stack.enter_context(reference(long_poll_s=LONG_POLL_S)).url

@@ -42,7 +42,6 @@ def two_gateways(folder: Path) -> Iterator[str]:
     with redis_server(folder) as server, RoundRobin([]) as proxy:
         reached = {
             "HEADGATE_HTTP__PUBLIC_URL": proxy.url,
-            "HEADGATE_SUBSCRIPTIONS__WEBHOOK_LOOPBACK": "on",
         }
         with (
             headgate(server.url, environment={**WAITS, **reached}) as one,

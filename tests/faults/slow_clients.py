@@ -167,7 +167,7 @@ def refusals(server: Headgate) -> dict[str, int]:
 def measure(clients: int, seconds: float) -> Report:
     """Send a crowd to a server of its own."""
     memory.allow_files(clients + SPARE_FILES)
-    environment = {"HEADGATE_LIMITS__MAX_CLIENT_CONNECTIONS": str(clients + SPARE_FILES)}
+    environment = {"HEADGATE_LIMITS__MAX_CONNECTIONS": str(2 * (clients + SPARE_FILES))}
     with headgate("memory:", environment=environment) as server:
         with Wire(server.port) as wire:
             wire.send(request("PUT", STREAM, b"one", content_type="text/plain"))

@@ -24,7 +24,7 @@ def test_the_front_gets_its_certificate_by_acme_and_keeps_it_over_a_restart(tmp_
             "HEADGATE_FRONT__LISTEN": f"{host}:443",
             "HEADGATE_FRONT__DATA": str(tmp_path / "front"),
             "HEADGATE_FRONT__ACME": directory,
-            "HEADGATE_FRONT__ACME_ROOT": str(root),
+            "SSL_CERT_FILE": str(root),
         }
         numbers: set[str] = set()
         for _ in range(2):

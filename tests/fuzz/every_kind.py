@@ -97,7 +97,6 @@ def _variables(folder: Path, provider: str) -> dict[str, str]:
         **variables({"admin_tokens": [{"name": "script", "role": "operator", "token": _DIGEST}]}),
         "HEADGATE_HTTP__TRUSTED_PROXIES": "127.0.0.1",
         "HEADGATE_LOG__REQUESTS": "info",
-        "HEADGATE_LIMITS__PRINCIPAL_METRICS": "10",
         "OTEL_EXPORTER_OTLP_ENDPOINT": provider,
         "OTEL_BSP_SCHEDULE_DELAY": "500",
     }

@@ -385,8 +385,8 @@ async def test_usage_and_outcome_are_recorded_once_for_each_answer(
         of = f'model="m",{at}'
         assert f'headgate_model_answers_total{{outcome="complete",{at}}} 1.0' in text
         assert f"headgate_model_answers_joined_total{{{at}}} 2.0" in text
-        assert f'headgate_model_tokens_total{{account="",kind="input",{of}}} 9.0' in text
-        assert f'headgate_model_tokens_total{{account="",kind="output",{of}}} 12.0' in text
+        assert f'headgate_model_tokens_total{{kind="input",{of}}} 9.0' in text
+        assert f'headgate_model_tokens_total{{kind="output",{of}}} 12.0' in text
 
 
 @pytest.mark.smoke

@@ -75,7 +75,6 @@ async def test_keys_tokens_and_prompts_are_in_no_stream_log_metric_trace_page_or
             **collector.environment,
             "HEADGATE_LOG__REQUESTS": "info",
             "HEADGATE_LOG__LEVEL": "debug",
-            "HEADGATE_LIMITS__PRINCIPAL_METRICS": "9",
         }
         provider.refusal = f"Incorrect API key: {CALLER_KEY} {HOUSE_KEY}, {PROMPT}"
         settings = guarded(tmp_path, has_key=has_key)

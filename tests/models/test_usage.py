@@ -1,4 +1,4 @@
-"""Tokens by model and account: counted once, bounded, and shown by metrics and the console."""
+"""Tokens by model: counted once, bounded, and shown by metrics and the console."""
 
 from __future__ import annotations
 
@@ -23,51 +23,37 @@ if TYPE_CHECKING:
 ONE = TokenUsage(2, 3)
 
 
-def counted(counts: TokenCounts) -> set[tuple[str, str, int, int]]:
-    return {(one.model, one.account, one.input, one.output) for one in counts}
+def counted(counts: TokenCounts) -> set[tuple[str, int, int]]:
+    return {(one.model, one.input, one.output) for one in counts}
 
 
-def test_tokens_of_one_model_and_account_add_up() -> None:
+def test_tokens_of_one_model_add_up() -> None:
     counts = TokenCounts()
-    counts.most_accounts = 1
     for _ in range(3):
-        counts.add("m", "a", ONE)
-    counts.add("m", "", ONE)
-    assert counted(counts) == {("m", "a", 6, 9), ("m", "", 2, 3)}
+        counts.add("m", ONE)
+    assert counted(counts) == {("m", 6, 9)}
 
 
 def test_an_answer_without_counts_names_no_model() -> None:
     counts = TokenCounts()
-    counts.add("made up", "a", TokenUsage())
+    counts.add("made up", TokenUsage())
     assert counted(counts) == set()
-
-
-def test_accounts_beyond_the_setting_are_others_and_without_it_nobody() -> None:
-    counts = TokenCounts()
-    counts.add("m", "a", ONE)
-    counts.most_accounts = 2
-    for account in ("a", "b", "c", "d", "a"):
-        counts.add("m", account, ONE)
-    assert counted(counts) == {
-        *(("m", "", 2, 3), ("m", "a", 4, 6), ("m", "b", 2, 3)),
-        ("m", OTHER, 4, 6),
-    }
 
 
 def test_a_model_with_a_name_that_is_too_long_is_another_one() -> None:
     counts = TokenCounts()
     for name in ("m" * LONGEST_MODEL, "m" * (LONGEST_MODEL + 1), None):
-        counts.add(name, "", ONE)
-    assert counted(counts) == {("m" * LONGEST_MODEL, "", 2, 3), (OTHER, "", 4, 6)}
+        counts.add(name, ONE)
+    assert counted(counts) == {("m" * LONGEST_MODEL, 2, 3), (OTHER, 4, 6)}
 
 
-def test_pairs_beyond_the_bound_are_counted_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(model_counts, "MOST_PAIRS", 3)
+def test_models_beyond_the_bound_are_counted_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model_counts, "MOST_MODELS", 3)
     counts = TokenCounts()
     for name in ("a", "b", "c", "d", "e", "a"):
-        counts.add(name, "", ONE)
-    pairs = {"a": 2, "b": 1, "c": 1, OTHER: 2}
-    assert counted(counts) == {(name, "", 2 * n, 3 * n) for name, n in pairs.items()}
+        counts.add(name, ONE)
+    models = {"a": 2, "b": 1, "c": 1, OTHER: 2}
+    assert counted(counts) == {(name, 2 * n, 3 * n) for name, n in models.items()}
 
 
 async def call(gateway: Headgate, token: str, **options: Any) -> None:
@@ -86,7 +72,7 @@ async def call(gateway: Headgate, token: str, **options: Any) -> None:
 async def test_each_caller_s_tokens_are_counted_once_and_never_for_joins(tmp_path: Path) -> None:
     async with providing() as provider:
         settings = guarded(tmp_path, has_key=True)
-        environment = {**tokens_file(tmp_path), "HEADGATE_LIMITS__PRINCIPAL_METRICS": "5"}
+        environment = tokens_file(tmp_path)
         with gateway_before(provider, settings=settings, environment=environment) as gateway:
             for name in ("caller", "other", "caller"):
                 await call(gateway, TOKENS[name], **{"Idempotency-Key": "one"})
@@ -96,10 +82,7 @@ async def test_each_caller_s_tokens_are_counted_once_and_never_for_joins(tmp_pat
             ):
                 text = await metrics.text()
         lines = [line for line in text.splitlines() if "model_tokens_total{" in line]
-        assert len(lines) == 4
-        for account in ("caller", "other"):
-            of_one = [line for line in lines if f'{account}"' in line]
-            assert sorted(float(line.rpartition(" ")[2]) for line in of_one) == [11.0, 37.0]
+        assert sorted(float(line.rpartition(" ")[2]) for line in lines) == [22.0, 74.0]
         assert not any(token in text for token in TOKENS.values())
 
 

@@ -105,10 +105,10 @@ def test_a_dangerous_setting_is_logged_once_by_the_reload_that_brings_it(
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_refused_reload_is_explained_and_no_worker_changes(tmp_path: Path, workers: int) -> None:
     with configured(tmp_path, workers) as at:
-        at.write("/a", "/b", expiry_grace=1, log_format="json")
+        at.write("/a", "/b", log_format="json")
         refused = at.reload()
         assert refused.returncode == 1
-        assert b"expiry_grace cannot be changed by a reload" in refused.stderr
+        assert b"log.format cannot be changed by a reload" in refused.stderr
         assert b"log.format cannot be changed by a reload" in refused.stderr
         at.write("/a", "/b", tokens_file="/nowhere/tokens.toml", auth=["tokens"])
         assert b"/nowhere/tokens.toml" in at.reload().stderr
@@ -144,11 +144,11 @@ def test_a_dry_run_ends_with_1_and_the_reasons_where_a_reload_would_be_refused(
     tmp_path: Path, workers: int
 ) -> None:
     with configured(tmp_path, workers) as at:
-        at.write("/a", expiry_grace=1)
+        at.write("/a", log_format="json")
         refused = at.reload("--dry-run")
         assert refused.returncode == 1
         assert refused.stderr.decode() == (
-            f"headgate: {at.file}:2: expiry_grace cannot be changed by a reload: it is 3600.0 "
+            f"headgate: {at.file}:2: log.format cannot be changed by a reload: it is auto "
             "until a restart\n"
         )
         at.write("/a", long_pol_timeout=1)

@@ -304,7 +304,7 @@ async def test_a_reload_amid_the_start_is_refused_with_a_sentence(tmp_path: Path
 
 
 REFUSED: dict[str, tuple[dict[str, object], dict[str, object], str]] = {
-    "a setting that needs a restart": ({}, {"workers": 1, "expiry_grace": 1}, "until a restart"),
+    "a setting that needs a restart": ({}, {"workers": 1, "log_format": "json"}, "until a restart"),
     "a mistake": ({}, {"max_append": "lots"}, "max_append is"),
     "an unknown setting of a route": ({"chunk_age": 1}, {}, "is not a setting"),
     "a file of tokens that is missing": ({}, {"tokens_file": "/nowhere"}, "/nowhere"),

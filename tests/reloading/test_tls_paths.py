@@ -67,8 +67,8 @@ async def test_a_reload_that_is_refused_leaves_the_certificate_and_all_else(
     authority = Authority.of(tmp_path)
     old, new = authority.issue(), authority.issue()
     before, after = old.write(tmp_path, "old"), new.write(tmp_path, "new")
-    reason = "expiry_grace cannot be changed by a reload"
-    more = {"expiry_grace": 1}
+    reason = "log.format cannot be changed by a reload"
+    more: dict[str, object] = {"log_format": "json"}
     if is_mixed:
         after, more = after._replace(key=before.key), {"max_live_readers": 1}
         reason = f"{before.key} is not the key of the certificate in {after.certificate}"

@@ -143,13 +143,13 @@ async def test_a_refused_reload_is_told_until_the_file_is_another_or_in_force(
     tmp_path: Path,
 ) -> None:
     async with reloadable(tmp_path) as at:
-        (refused,) = await at.reload(STREAMS, expiry_grace=1)
+        (refused,) = await at.reload(STREAMS, log_format="json")
         note, is_ok = await told(at)
         assert (note is not None and refused in note, is_ok) == (True, False)
         assert await told(at) == (note, is_ok)
         assert await at.reload(STREAMS) == ()
         assert await told(at) == (None, True)
-        await at.reload(STREAMS, expiry_grace=1)
+        await at.reload(STREAMS, log_format="json")
         at.write(STREAMS)
         assert await told(at) == (None, True)
 

@@ -66,7 +66,7 @@ class Load:
     def _write(self, number: int) -> None:
         """Write the settings of a reload: each other one has a second route."""
         settings = {"sse_max_age": 3600, "max_live_readers": 50_000 + number}
-        settings |= {"max_client_connections": 50_000, "max_connections": 50_000}
+        settings |= {"max_connections": 100_000}
         lines = lines_of(settings)
         for prefix in ("/v1/stream", "/other")[: 1 + number % 2]:
             lines += ["[[routes]]", f'prefix = "{prefix}"', 'storage = "memory:"']

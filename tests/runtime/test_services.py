@@ -25,9 +25,9 @@ def test_a_reload_renews_timeouts_hosts_and_log_in_place() -> None:
     parts = services.timeouts, services.hosts, services.log
     assert services.hosts.serves("other.example")
     new = DEFAULTS.but(
-        http={"header_timeout": 3.0, "hosts": ("a.example",)}, log={"level": "warning"}
+        http={"body_timeout": 3.0, "hosts": ("a.example",)}, log={"level": "warning"}
     )
     app.reconfigure(services, new)
     assert parts == (services.timeouts, services.hosts, services.log)
-    assert services.timeouts.header == 3.0
+    assert services.timeouts.body == 3.0
     assert not services.hosts.serves("other.example")

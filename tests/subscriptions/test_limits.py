@@ -36,7 +36,6 @@ def test_the_defaults_are_those_of_the_settings() -> None:
 
     settings, rules = Settings(), SubscriptionRules()
     assert rules.max_per_client == settings.subscriptions.max_per_client
-    assert rules.max_streams == settings.subscriptions.max_streams
 
 
 async def test_a_client_gets_as_many_subscriptions_as_the_limit_and_not_one_more() -> None:

@@ -201,9 +201,7 @@ async def test_a_test_delivery_tells_the_status_or_the_reason_of_a_failure() -> 
         gateway.engine.sender.client.allow_loopback(loopback=False)
         tested = await ask(gateway, SendTestDelivery(PREFIX, "s"))
         assert (tested.accepted, tested.status) == (False, None)
-        assert (
-            tested.reason == 'webhooks to this machine need subscriptions.webhook_loopback = "on"'
-        )
+        assert "this machine" in (tested.reason or "")
         for name, status in (("p", 400), ("nobody", 404)):
             assert (await ask(gateway, SendTestDelivery(PREFIX, name))).status == status
 

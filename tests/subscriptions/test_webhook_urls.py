@@ -86,7 +86,7 @@ async def test_the_address_is_judged_at_each_connection_and_not_only_at_the_crea
         gateway.engine.renew(gateway.engine.rules._replace(webhook_loopback=False))
         await gateway.create("a", body=b'{"n":1}')
         await gateway.quiet()
-        assert "webhook_loopback" in (await gateway.ask("GET", "s"))[1]["last_error"]
+        assert "this machine" in (await gateway.ask("GET", "s"))[1]["last_error"]
         assert at.wakes == []
 
 
@@ -160,7 +160,7 @@ async def test_a_name_is_looked_up_once_for_a_connection_and_never_between() -> 
         pytest.param(
             {"trusted_proxies": ("10.0.0.1/32",)}, "http://127.0.0.1:4437", False, id="proxied"
         ),
-        pytest.param({"webhook_loopback": "off"}, "http://127.0.0.1:4437", False, id="off"),
+        pytest.param({"public_url": "http://[::1]:1"}, "http://[::1]:1", True, id="named-here"),
     ],
 )
 def test_the_gateway_is_named_by_its_settings_alone(

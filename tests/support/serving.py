@@ -16,6 +16,7 @@ from gateway.features.inspector import Inspector
 from gateway.logs.memory import MemoryLog
 from gateway.protocol.cache_headers import Freshness
 from gateway.routes.router import Router
+from gateway.routes.services import Timeouts
 from gateway.routes.setup import RouteSetup
 from gateway.settings import Route, Settings
 from gateway.streams.route import HostedRoute
@@ -63,7 +64,6 @@ class Options(NamedTuple):
     max_connections: int = 100
     max_client_connections: int = 0  # as many as in all
     max_client_appends: int = 0
-    max_client_append_bytes: int = 0
     max_client_creations: int = 0
     trusted_proxies: Sequence[str] = ()
     hosts: Sequence[str] = ()
@@ -93,7 +93,6 @@ def settings_of(options: Options) -> Settings:
     given |= {"sse_heartbeat": options.heartbeat, "http_hosts": options.hosts}
     for name in ("trusted_proxies", "http_hosts", "cors_origins", "write_origins"):
         given[name] = tuple(given[name])
-    given["max_client_connections"] = options.max_client_connections or options.max_connections
     return DEFAULTS.but(**sections(given))
 
 
@@ -127,8 +126,11 @@ class Serving:
         settings = settings_of(options)
         self._settings = settings
         services = app.make_services(settings, self.clock, self.elapsed, tracer=options.tracer)
-        self.services = replace(services, via=VIA)
+        timeouts = Timeouts(options.body_timeout, options.header_timeout, options.min_body_rate)
+        self.services = replace(services, via=VIA, timeouts=timeouts)
         self.limits = self.services.limits
+        most = options.max_client_connections or options.max_connections
+        self.limits.max_client_connections = most
         self.store: Store[RenderedChunk] = self.services.store
         freshness = options.freshness
         usual = {

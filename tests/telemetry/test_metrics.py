@@ -196,7 +196,6 @@ def test_every_declared_metric_is_exported_by_a_server_with_that_feature(tmp_pat
         guarded = {
             "HEADGATE_AUTH": "tokens",
             "HEADGATE_CREDENTIALS__TOKENS_FILE": before["HEADGATE_CREDENTIALS__TOKENS_FILE"],
-            "HEADGATE_LIMITS__PRINCIPAL_METRICS": "1",
         }
         with headgate(environment=guarded) as server:
             held = f"Bearer {token('ann')}"

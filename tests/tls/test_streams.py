@@ -27,7 +27,7 @@ LONG = bytes(range(256)) * 16_384  # 4 MiB: more than all buffers of a connectio
 @pytest.fixture(scope="module")
 def served(processes: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureHeadgate]:
     folder = tmp_path_factory.mktemp("tls")
-    with secure_headgate(folder, {"HEADGATE_HTTP__HEADER_TIMEOUT": "1"}) as server:
+    with secure_headgate(folder) as server:
         yield server
 
 
@@ -113,7 +113,7 @@ def test_plain_http_at_the_admin_port_of_tls_gets_400(tmp_path: Path) -> None:
         assert server.is_ready()
 
 
-def test_a_client_that_sends_nothing_to_a_port_of_tls_is_cut_after_header_timeout(
+def test_a_client_that_sends_nothing_to_a_port_of_tls_is_cut_after_ten_seconds(
     served: SecureHeadgate,
 ) -> None:
     before = served.failures("timeout")
@@ -122,13 +122,13 @@ def test_a_client_that_sends_nothing_to_a_port_of_tls_is_cut_after_header_timeou
     assert served.failures("timeout") == before + 1
 
 
-def test_a_handshake_that_takes_longer_than_header_timeout_is_cut(served: SecureHeadgate) -> None:
+def test_a_handshake_that_takes_longer_than_ten_seconds_is_cut(served: SecureHeadgate) -> None:
     before = served.failures("timeout")
     began = monotonic()
     with socket.create_connection((HERE, served.server.port), PATIENCE_S) as plain:
         plain.sendall(b"\x16\x03\x01")  # the first bytes of a ClientHello
         received_until_closed(plain)
-    assert 0.9 < monotonic() - began < PATIENCE_S
+    assert 9 < monotonic() - began < PATIENCE_S
     assert served.failures("timeout") == before + 1
 
 
@@ -195,10 +195,7 @@ def test_a_client_needs_a_certificate_of_the_authority_for_clients(tmp_path: Pat
 
 @pytest.mark.usefixtures("processes")
 def test_handshakes_take_places_among_the_connections(tmp_path: Path) -> None:
-    settings = {
-        "HEADGATE_LIMITS__MAX_CONNECTIONS": "2",
-        "HEADGATE_LIMITS__MAX_CLIENT_CONNECTIONS": "2",
-    }
+    settings = {"HEADGATE_LIMITS__MAX_CONNECTIONS": "4"}  # half of them for one address
     with secure_headgate(tmp_path, settings) as server:
         address = (HERE, server.server.port)
         silent = [socket.create_connection(address, PATIENCE_S) for _ in range(2)]

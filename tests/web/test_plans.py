@@ -74,7 +74,7 @@ async def shed(gateway: Serving) -> None:
 
 
 async def limited(gateway: Serving) -> None:
-    gateway.services.quotas.limit_rates(1, 0, 1)
+    gateway.services.quotas.limit_rates(1, 1)
 
 
 async def receiving(gateway: Serving) -> None:

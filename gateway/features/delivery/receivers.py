@@ -119,7 +119,7 @@ class WebhookHosts(AllowedHosts):
         if _is_this_machine(host):
             if not self.loopback:
                 raise DestinationRefused(
-                    'webhooks to this machine need subscriptions.webhook_loopback = "on"'
+                    "a webhook may lead to this machine only while nobody else reaches this gateway"
                 )
             if scheme != "http":
                 raise DestinationRefused(

@@ -53,7 +53,6 @@ class AnswerRoute(StreamRoute):
         self.identity = IdentityHeaders()
         self.traffic = Traffic()
         self._next_access = access
-        self._most_accounts = 0
         folder = settings.streams.removeprefix(streams.prefix).removeprefix("/")
         self.streams = AnswerStreams(streams, folder, settings.ttl)
         self.answers = ModelAnswers(
@@ -66,17 +65,15 @@ class AnswerRoute(StreamRoute):
         self.features: dict[str, RouteFeature] = {RUNS: self.answers.listed}
         self._upkeep = AnswerUpkeep(self.answers, running)
 
-    def prepare(self, access: RouteAccess, most_accounts: int) -> None:
-        """Prepare the access, and the accounts with metrics, that `renew` puts in force."""
+    def prepare(self, access: RouteAccess) -> None:
+        """Prepare the access that `commit` puts in force."""
         self._next_access = access
-        self._most_accounts = most_accounts
 
     def commit(self) -> None:
         """Go on with what was prepared."""
         if self._next_access.guard is not None:
             self._next_access.guard.adopt(self.access.guard)
         self.access = self._next_access
-        self.answers.stored.tokens.most_accounts = self._most_accounts
 
     @staticmethod
     @override

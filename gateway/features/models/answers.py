@@ -330,7 +330,7 @@ class ModelAnswers:
         self.left.names.discard(answer.name)
         if not answer.counts.count_elsewhere:
             self.stored.outcomes[answer.counts.outcome or "failed"] += 1
-            self.stored.tokens.add(request.model, request.account, answer.counts.usage)
+            self.stored.tokens.add(request.model, answer.counts.usage)
         if answer.counts.first_at is not None or answer.counts.outcome != "complete":
             self.listed.add_ended(answer)  # else it is a refusal of the provider
 

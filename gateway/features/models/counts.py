@@ -59,61 +59,44 @@ class AnswerCounts:
             self.first_at, self.first_events = now, events
 
 
-# Pairs of a model and an account with counts of their own: each is two lines of the metrics.
-MOST_PAIRS = 1000
+# Models with counts of their own: each is two lines of the metrics.
+MOST_MODELS = 1000
 # Characters of a model's name; callers choose it, and the names of providers have 60 at most.
 LONGEST_MODEL = 128
 OTHER = "other"
 
 
 class Tokens(NamedTuple):
-    """The tokens of one pair."""
+    """The tokens of one model."""
 
     model: str
-    account: str
     input: int
     output: int
 
 
 class TokenCounts:
-    """Counts for a bounded number of models and accounts; all others are counted as `other`."""
+    """Counts for a bounded number of models; all others are counted as `other`."""
 
     def __init__(self) -> None:
-        self.most_accounts = 0  # with counts of their own
-        self._pairs: dict[tuple[str, str], tuple[int, int]] = {}
-        self._accounts: set[str] = set()
+        self._models: dict[str, tuple[int, int]] = {}
 
     def __iter__(self) -> Iterator[Tokens]:
-        for (model, account), (sent, received) in self._pairs.items():
-            yield Tokens(model, account, sent, received)
+        for model, (sent, received) in self._models.items():
+            yield Tokens(model, sent, received)
 
-    def add(self, model: str | None, account: str, usage: TokenUsage) -> None:
-        """Count the tokens of an answer to `account`, which is empty if it is nobody's.
+    def add(self, model: str | None, usage: TokenUsage) -> None:
+        """Count the tokens of an answer.
 
         An answer without any counts no model: the provider may not have one of this name.
         """
         if not (usage.input_tokens or usage.output_tokens):
             return
-        pair = self._model(model), self._account(account)
-        if pair not in self._pairs and len(self._pairs) >= MOST_PAIRS:
-            pair = OTHER, OTHER if account and self.most_accounts else ""
-        before = self._pairs.get(pair, (0, 0))
+        name = OTHER if model is None or len(model) > LONGEST_MODEL else model
+        if name not in self._models and len(self._models) >= MOST_MODELS:
+            name = OTHER
+        before = self._models.get(name, (0, 0))
         added = usage.input_tokens or 0, usage.output_tokens or 0
-        self._pairs[pair] = before[0] + added[0], before[1] + added[1]
-
-    @staticmethod
-    def _model(model: str | None) -> str:
-        return OTHER if model is None or len(model) > LONGEST_MODEL else model
-
-    def _account(self, account: str) -> str:
-        if not account or not self.most_accounts:
-            return ""
-        if account in self._accounts or account == OTHER:
-            return account
-        if len(self._accounts) >= self.most_accounts:
-            return OTHER
-        self._accounts.add(account)
-        return account
+        self._models[name] = before[0] + added[0], before[1] + added[1]
 
 
 # Answers that ended in this process; each takes about 700 bytes. The log has them all.
@@ -217,11 +200,9 @@ STOPPED = counter(
 )
 TOKENS = counter(
     "headgate_model_tokens_total",
-    "Tokens that providers counted for stored answers, once for each answer; accounts need"
-    " principal_metrics.",
+    "Tokens that providers counted for stored answers, once for each answer.",
     "route",
     "model",
-    "account",
     "kind",
 )
 RETRIED = counter(
@@ -254,6 +235,6 @@ def samples(route: str, answers: ModelAnswers) -> Iterator[Sample]:
     yield Sample(WAITING, (route,), len(answers.left.names))
     yield Sample(STOPPED, (route,), answers.gateways.stopped_gateways)
     for tokens in answers.stored.tokens:
-        of = route, tokens.model, tokens.account
+        of = route, tokens.model
         yield Sample(TOKENS, (*of, "input"), tokens.input)
         yield Sample(TOKENS, (*of, "output"), tokens.output)

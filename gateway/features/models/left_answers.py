@@ -99,7 +99,6 @@ class LeftAnswers:
             RequestBody(b""),
             entry.model,
             in_background=True,
-            account=caller.account,
         )
         number = len(found.answers) - 1
         claim = Claim(answers.gateways, name, entry, number, last.resumptions + 1)
@@ -115,4 +114,4 @@ class LeftAnswers:
 
 def caller_of(request: AnswerRequest) -> AnswerOwner:
     """Return who sent a request for an answer, which has the caller's key."""
-    return AnswerOwner(request.owner, request.fields, request.account)
+    return AnswerOwner(request.owner, request.fields)

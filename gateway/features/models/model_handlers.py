@@ -10,7 +10,6 @@ from urllib.parse import parse_qs
 from headgate.dialects.progress import CANCELLED
 from typing_extensions import override
 
-from gateway.access.principal import account_of
 from gateway.errors import BadRequest, MethodNotAllowed, StreamGone, WebSocketNotOffered
 from gateway.features.held_answers import held_answer
 from gateway.features.models.answer import WrittenAnswer
@@ -215,7 +214,6 @@ class ModelHandlers(RouteOperations):
             wanted.model,
             wanted.background,
             stream if wanted.stream else None,
-            account_of(exchange_of(request).principal),
             self._address(request, route),
             is_whole=not wanted.stream,
             last_event_id=last_event_id(request.headers) if wanted.stream else None,
@@ -372,8 +370,7 @@ def _owner(request: Request, route: ModelRoute) -> bytes:
 def _caller(request: Request, route: ModelRoute) -> AnswerOwner:
     """Return who asks for a stored answer, whose rest may have to be retrieved."""
     fields = route.upstream.fields(request.headers, is_stored=True)
-    account = account_of(exchange_of(request).principal)
-    return AnswerOwner(_owner(request, route), fields, account)
+    return AnswerOwner(_owner(request, route), fields)
 
 
 def _begin_reading(request: Request, answer: Answer) -> AnswerReading | None:

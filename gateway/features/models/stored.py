@@ -12,7 +12,7 @@ from msgspec import UNSET
 
 from gateway.errors import LogUnavailable
 from gateway.features.models import record
-from gateway.features.models.counts import OTHER, TokenCounts
+from gateway.features.models.counts import TokenCounts
 from gateway.features.models.live_answer import Answer
 from gateway.features.models.record import (
     EndEntry,
@@ -127,7 +127,7 @@ class StoredAnswers:
             entry = await self._broken_off(claim, last.request, end, cause)
         await claim.record_end(entry)
         self.outcomes[entry.outcome] += 1
-        self.tokens.add(last.request.model, OTHER, entry.usage)  # whose it is was not recorded
+        self.tokens.add(last.request.model, entry.usage)
         return True
 
     async def _parted(self, name: str, last: AnswerRecord, end: StreamEnd) -> EndEntry | None:

@@ -79,10 +79,10 @@ class AnswerRoutes:
         made_of = streams, parts
         found = (it for it in answer_routes if (it.streams.route, it.made_of) == made_of)
         if (route := next(found, None)) is not None:
-            route.prepare(access, settings.limits.principal_metrics)
+            route.prepare(access)
             return route
         route = make(streams, self._running, services, access)
-        route.prepare(access, settings.limits.principal_metrics)
+        route.prepare(access)
         route.commit()
         return route
 

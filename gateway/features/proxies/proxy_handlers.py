@@ -153,16 +153,14 @@ class ProxyHandlers(RouteOperations):
             body = await request_body.whole(
                 request, self._services, still_admitted, may_be_coded=True
             )
-        account = account_of(exchange_of(request).principal)
         return AnswerRequest(
-            owner_of_account(account),
+            owner_of_account(account_of(exchange_of(request).principal)),
             None,
             destination.origin,
             destination.target,
             _forwarded(headers),
             RequestBody(body),
             None,
-            account=account,
             is_plain=True,
             method=method[0].upper(),
         )

@@ -31,7 +31,7 @@ MAX_KNOWN = 10_000
 
 # How the clocks stand, each in a row of `meta` (microseconds since the epoch, and 0 or 1).
 CLOCKS = ("clock_wall", "clock_steady", "clock_in_doubt")
-NOTE_EVERY_S = 60.0  # a write a minute costs little, and is what `expiry_grace` is compared with
+NOTE_EVERY_S = 60.0  # a write a minute costs little, and jumps of the clock are seen by it
 LEAST_SET_S = 0.5  # a smaller step of a clock is not reported as one that was set
 
 

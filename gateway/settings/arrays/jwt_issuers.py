@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from gateway.settings.grants import GRANTS_KIND, GrantTemplate, some_of
 from gateway.settings.hosts import HOST, PORT, check_ipv6, is_loopback, is_port
-from gateway.settings.reading.kinds import AS_TEXT, FILE_KIND, ValueKind, WholeSeconds
+from gateway.settings.reading.kinds import AS_TEXT, FILE_KIND, ValueKind
 from gateway.settings.reading.tables import Table, ValueContext, checks, setting
 from gateway.settings.reading.values import Validator
 
@@ -79,9 +79,6 @@ class JwtIssuer(Table):
         ValueKind(ALGORITHMS_KIND),
     ] = setting(
         description="Accepted signature algorithms; each key is used with those that fit it."
-    )
-    leeway: WholeSeconds = setting(
-        30, ge=0, le=300, description="How far the issuer's clock may be from this gateway's."
     )
     typ: Annotated[str, Validator(_check_claim), ValueKind(TYP_KIND)] = setting(
         "", description="The typ that tokens must have; without it JWT, at+jwt or none."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from gateway.settings.arrays.access import TOKENS_KIND, USERS_KIND, AdminToken, AdminUser
 from gateway.settings.arrays.repeated import repeated
@@ -35,12 +35,6 @@ class AdminSettings(Section):
         "Everybody who reaches it is an operator while there are no users and tokens, so it is "
         "then on loopback.",
         reload=FIXED,
-    )
-    viewers_see_clients: Literal["on", "off"] = setting(
-        "off",
-        description="Whether viewers of the console see the addresses and user agents of clients, "
-        "as operators do.",
-        reload=AT_ONCE,
     )
     tls: ListenerTls = section("TLS on the admin listener; its files may be those of [tls].")
 

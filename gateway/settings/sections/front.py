@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from typing import Annotated
 
-from gateway.settings.reading import files
 from gateway.settings.reading.kinds import Address, FilePath, Hosts, Listen, ValueKind
 from gateway.settings.reading.reload_effects import FIXED
 from gateway.settings.reading.tables import Section, ValueContext, checks, setting
@@ -52,12 +51,6 @@ class FrontSettings(Section):
         "internal for Caddy's own authority, which browsers do not trust. Empty means Let's "
         "Encrypt and ZeroSSL, and internal for localhost.",
     )
-    acme_root: FilePath = setting(
-        "",
-        reload=FIXED,
-        description="PEM file with the root certificate of the ACME server of acme, if the "
-        "system does not trust it.",
-    )
     # Authorities limit how often they issue one certificate: these must outlive a restart.
     data: FilePath = setting(
         "./headgate-front",
@@ -71,11 +64,3 @@ class FrontSettings(Section):
         if acme and acme != OWN_CA and not DIRECTORY.fullmatch(acme):
             raise ValueError(f"must be {ACME_KIND}, such as https://acme.example.com/directory")
         return acme
-
-    @checks("acme_root")
-    @classmethod
-    def _check_root(cls, path: str, context: ValueContext) -> str:
-        if "`" in path or not path.isprintable():
-            raise ValueError("must be a path without backquotes and line breaks")
-        files.check_authorities(path, context.look)
-        return path

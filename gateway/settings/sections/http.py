@@ -11,12 +11,11 @@ from gateway.settings.reading.kinds import (
     Hosts,
     Networks,
     Seconds,
-    Size,
     ValueKind,
 )
 from gateway.settings.reading.reload_effects import AT_ONCE, FIXED, NEXT
 from gateway.settings.reading.tables import Section, ValueContext, checks, setting
-from gateway.settings.reading.units import GIB, HOUR_S
+from gateway.settings.reading.units import HOUR_S
 from gateway.settings.reading.values import TextPattern, Validator
 
 PUBLIC_URL_KIND = "an http(s) URL without a slash at its end, such as https://streams.example.com"
@@ -74,27 +73,12 @@ class HttpSettings(Section):
         "X-Forwarded-For or Forwarded; from others these fields are ignored.",
         reload=FIXED,
     )
-    header_timeout: Seconds = setting(
-        10.0,
-        ge=0.1,
-        le=HOUR_S,
-        description="How long a client may take to send the head of a request.",
-        reload=NEXT,
-    )
     body_timeout: Seconds = setting(
         30.0,
         ge=0.1,
         le=HOUR_S,
         description="Longest wait for more of a request's body, and for a client to receive more "
         "of its response.",
-        reload=NEXT,
-    )
-    min_body_rate: Size = setting(
-        100,
-        ge=0,
-        le=GIB,
-        description="Lowest rate of a request's body, in bytes a second, after the first 10 s of "
-        "waiting, or after body_timeout if that is less; 0 means no limit.",
         reload=NEXT,
     )
     keepalive_timeout: Seconds = setting(

@@ -53,16 +53,6 @@ class LimitSettings(Section):
         description="Most streams that are followed at http(s) origins at once.",
         reload=OPEN_STAYS,
     )
-    # By default one address cannot use up the connections of all others. A proxy in front, or a
-    # company behind one address, seldom comes near half of them.
-    max_client_connections: Count = setting(
-        0,
-        ge=0,
-        le=10_000_000,
-        description="Most connections of one address at once, unless it is a trusted proxy's; "
-        "0 means half of max_connections.",
-        reload=OPEN_STAYS,
-    )
     # No limit by default: a token of a model's answer, or a sensor's value, may be an append, and a
     # backend writes for all of its users.
     max_client_appends: Count = setting(
@@ -70,13 +60,6 @@ class LimitSettings(Section):
         ge=0,
         le=10_000_000,
         description="Most appends of one client in a second; 0 means no limit.",
-        reload=NEXT,
-    )
-    max_client_append_bytes: Size = setting(
-        0,
-        ge=0,
-        le=GIB,
-        description="Most bytes of one client's appends in a second; 0 means no limit.",
         reload=NEXT,
     )
     # 28 a second around the clock: two and a half million a day by one client.
@@ -105,14 +88,6 @@ class LimitSettings(Section):
         description="Memory for cached answers; 0 means no cache.",
         reload="yes; what no longer fits is dropped, the least used first",
     )
-    principal_metrics: Count = setting(
-        0,
-        ge=0,
-        le=1000,
-        description="Most principals that have metrics of their own in a process, labelled by "
-        "their accounts; 0 means that none have.",
-        reload=AT_ONCE,
-    )
 
     @checks("max_pending_appends")
     @classmethod
@@ -126,7 +101,3 @@ class LimitSettings(Section):
         """Return the most connections at once for a process that may open `open_files`."""
         # A tenth remains for the log, the listeners and the files that libraries open.
         return self.max_connections or open_files * 9 // 10
-
-    def client_connection_limit(self, connections: int) -> int:
-        """Return the most connections of one address, out of `connections` in all."""
-        return self.max_client_connections or max(1, connections // 2)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from gateway.settings.reading import files
 from gateway.settings.reading.kinds import Count, Storage
 from gateway.settings.reading.reload_effects import NEXT, SET_UP_ANEW
@@ -22,13 +20,6 @@ class SubscriptionSettings(Section):
         "is http(s); with routes, each has its own. Several gateways, or workers, share one in "
         "Redis. Empty passes requests for them on.",
     )
-    webhook_loopback: Literal["auto", "on", "off"] = setting(
-        "auto",
-        reload=NEXT,
-        description="Whether webhooks may be http://localhost and http://127.x.x.x: auto permits "
-        "it where only this machine reaches the gateway, that is if listen is a loopback address "
-        "and there are no front.hosts, http.public_url and http.trusted_proxies.",
-    )
     # Each has a row in the log, 2 KiB in memory, and at most one delivery under way.
     max_per_client: Count = setting(
         1_000,
@@ -37,14 +28,6 @@ class SubscriptionSettings(Section):
         reload=NEXT,
         description="Most subscriptions of one principal on a route; all clients without a "
         "credential count as one.",
-    )
-    # A cursor takes 400 bytes in memory and 100 in the log.
-    max_streams: Count = setting(
-        100_000,
-        ge=1,
-        le=10_000_000,
-        reload=NEXT,
-        description="Most streams that one subscription is linked to.",
     )
 
     @checks("storage")

@@ -115,7 +115,7 @@ class Plans:
         ask = plan.ask("", connection, known)
         if ask is not None and services.quotas.bounds_appends:
             client = connection.wire.transport, known.headers, account_of(principal)
-            return ask if services.quotas.admits(*client, size) else None
+            return ask if services.quotas.admits(*client) else None
         return ask
 
     def _find(self, key: tuple[object, ...], of_address: tuple[object, ...]) -> Plan | None:
@@ -144,7 +144,7 @@ class Plans:
         ask = plan.ask(place.name, connection, known)
         if ask is not None and services.quotas.bounds_creations:
             client = connection.wire.transport, fields.headers, account_of(principal)
-            is_admitted = services.quotas.admits(*client, len(known.body), is_creation=True)
+            is_admitted = services.quotas.admits(*client, is_creation=True)
             return ask if is_admitted else None
         return ask
 

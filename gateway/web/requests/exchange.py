@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from gateway.routes.answers import RouteAnswer
     from gateway.routes.contract import StreamRoute
     from gateway.routes.services import Services
-    from gateway.runtime.quotas import ChargedBody
     from gateway.telemetry.access_log import AccessLog
     from gateway.telemetry.traffic import Ended, Traffic
     from gateway.web.requests.responses import WireResponse
@@ -70,7 +69,7 @@ class Exchange:
     __slots__ = (
         *("_began", "_is_over", "_new_id", "_request_id", "client_request_id", "resume_kind"),
         "ends_if_empty",
-        *("cache", "charged", "decide_again", "ended", "is_looked_up"),
+        *("cache", "decide_again", "ended", "is_looked_up"),
         *("logged_request", "operation", "principal", "refused", "route"),
         *("sends_reader_key", "sent", "traffic"),
     )
@@ -106,7 +105,6 @@ class Exchange:
         # Raises once the guard no longer admits the request. It gets the exchange as an argument:
         # if it held it, the token would stay in memory until garbage is collected.
         self.decide_again: Callable[[Exchange], Awaitable[None]] | None = None
-        self.charged: ChargedBody | None = None  # if the bytes of its body have a limit
         self._new_id = new_id
         self._request_id: str | None = None
         self._is_over = False
@@ -163,8 +161,6 @@ class Exchange:
         self.traffic.request_bytes += received
         if received and self.principal is not None:
             self.principal.use.received_bytes += received
-        if self.charged is not None:
-            self.charged.count_rest(received)
         if self._is_over:
             return
         self._is_over = True

@@ -43,7 +43,6 @@ class Refusals:
         )
         own = {
             "HEADGATE_HTTP__PUBLIC_URL": self.proxy.url,
-            "HEADGATE_SUBSCRIPTIONS__WEBHOOK_LOOPBACK": "on",
         }
         self.gateway.environment |= own
 

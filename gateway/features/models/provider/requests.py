@@ -71,11 +71,11 @@ class AnswerRequest(NamedTuple):
 
     `path` and `target`, the path with its query, are below the upstream's URL. `fields` are the
     header fields for the provider. `stream` is the name that the caller gives the stream, if any.
-    `account` is that of the principal; "" if there is none. `address` is that of a client without a
-    principal that brings its own key of the provider, or none; "" for any other. An answer that
-    `is_whole` does not stream. One that `is_plain` is stored as it comes, and the `path` of its
-    request is the URL of the server, to which `target` is added. `last_event_id` is the offset
-    after the last event that the client has, if any: then it joins its answer even if that failed.
+    `address` is that of a client without a principal that brings its own key of the provider, or
+    none; "" for any other. An answer that `is_whole` does not stream. One that `is_plain` is stored
+    as it comes, and the `path` of its request is the URL of the server, to which `target` is added.
+    `last_event_id` is the offset after the last event that the client has, if any: then it joins
+    its answer even if that failed.
     """
 
     owner: bytes
@@ -87,7 +87,6 @@ class AnswerRequest(NamedTuple):
     model: str | None
     in_background: bool = False
     stream: str | None = None
-    account: str = ""
     address: str = ""
     is_whole: bool = False
     is_plain: bool = False
@@ -136,7 +135,6 @@ class AnswerOwner(NamedTuple):
 
     owner: bytes
     fields: CIMultiDict[str]
-    account: str = ""
 
 
 class AnswerProvider(ABC):

@@ -278,7 +278,7 @@ class DurableSubscription:
     def last_error(self) -> str | None:
         """The reason of the last failure, while the subscription has failed."""
         if self.unlinked:
-            return "subscriptions.max_streams is reached: events of further streams wake nobody"
+            return "max_streams is reached: events of further streams wake nobody"
         return self.delivery.last_error
 
     def renew(self, owner: SubscriptionOwner, events: RenewalState | None) -> None:
