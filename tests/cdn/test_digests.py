@@ -13,16 +13,14 @@ from cdn_configs.targets import TARGETS, target
 from gateway.settings import Settings
 from gateway.tools.cdn_doctor import examination
 from gateway.tools.cdn_doctor.finding import CheckVerdict
-from gateway.tools.cdn_doctor.hints import hint
 from tests.commands.deployments import examined, finding
 from tests.support.http1 import ask
 from tests.support.ports import free_port
-from tests.support.processes import HEADGATE, headgate, run
+from tests.support.processes import headgate
 from tests.support.proxy_engines import ENGINES, run_here, started
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from tests.support.processes import Headgate
 
@@ -159,23 +157,3 @@ async def test_the_doctor_finds_that_a_deployed_nginx_file_has_drifted(
         found = await examined(f"http://127.0.0.1:{port}/v1/stream", rendered=digest)
     one = finding(found, "configuration")
     assert (one.verdict, said in one.saw) == (CheckVerdict(verdict), True), one
-    assert "Render the file again" in hint("configuration", found.on_the_way)
-
-
-@pytest.mark.usefixtures("processes")
-def test_the_doctor_refuses_a_rendered_file_without_a_digest(tmp_path: Path) -> None:
-    for text, why in (
-        (
-            render(
-                target("cloudfront-function"),
-                from_settings(Settings(), host=HOST, upstream=UPSTREAM),
-            ),
-            "answers nothing itself: give the file that it lies beside",
-        ),
-        ("# mine", "cannot be compared: the file bears no mark of headgate cdn render"),
-    ):
-        file = tmp_path / "file"
-        file.write_text(text)
-        done = run([HEADGATE, "doctor", "cdn", "http://127.0.0.1:9/v1", "--rendered", file])
-        assert done.returncode == 2
-        assert why in done.stderr.decode()

@@ -21,6 +21,12 @@ if TYPE_CHECKING:
 
 DEADLINE_S = 20.0
 TOKEN = "Bearer hush-hush"
+# Arguments of openssl for a certificate of 127.0.0.1 in tls.pem, and its key in tls.key.
+CERTIFICATE = (
+    *("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"),
+    *("-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"),
+    *("-keyout", "tls.key", "-out", "tls.pem"),
+)
 
 
 class CommandLine:

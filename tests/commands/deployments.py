@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from gateway.commands.options.admin_target import admin_target
 from gateway.tools.cdn_doctor.deployment import ExaminationOptions
 from gateway.tools.cdn_doctor.examination import CHECKS, Examination, examine
 from gateway.tools.cdn_doctor.finding import CheckVerdict
@@ -20,11 +19,11 @@ if TYPE_CHECKING:
 
 # Long enough on a busy machine for twenty polls to arrive, and for an append that ends them all.
 # Streams that an examination makes on a way without a fault.
-MADE = 19
+MADE = 17
 POLL_S = 6.0
 WAITS = {"HEADGATE_LIVE__LONG_POLL_TIMEOUT": f"{POLL_S:g}"}
 ENVIRONMENT = {"HEADGATE_LIVE__SSE_HEARTBEAT": "1"}
-PRIVATE: set[Check] = {"reader-key", "verified", "private reads"}
+PRIVATE: set[Check] = {"reader-key", "private reads"}
 COMPARED: set[Check] = {"configuration"}  # with a rendered file, where one is given
 BESIDE: set[Check] = {"one server", "sent once", "waiting readers", "rate limit"}
 ALL = {name for row in CHECKS for name in row.finds} - PRIVATE - COMPARED | BESIDE
@@ -34,21 +33,16 @@ ALL = {name for row in CHECKS for name in row.finds} - PRIVATE - COMPARED | BESI
 async def examined(
     url: str,
     *,
-    admin: str | None = None,
     environment: Mapping[str, str] | None = None,
     notes: list[str] | None = None,
-    later_s: float = 0.0,
     reader: str | None = None,
     rendered: str | None = None,
     origins: tuple[str, ...] = (),
 ) -> Examination:
     """What is found at a URL of streams; what is said at the terminal goes to `notes`."""
-    heard = [] if notes is None else notes
-    given = environment or {}
-    at = None if admin is None else admin_target(admin, None, given)
-    target = first_target(url, given)
-    options = ExaminationOptions(later_s, reader, rendered, origins)
-    return await examine(target, at, heard.append, options)
+    said = [] if notes is None else notes
+    target = first_target(url, environment or {})
+    return await examine(target, said.append, ExaminationOptions(reader, rendered, origins))
 
 
 async def examined_together(urls: Mapping[str, str]) -> dict[str, Examination]:

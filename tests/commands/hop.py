@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 from dataclasses import dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING
@@ -37,22 +36,16 @@ class Faults:
     drops: tuple[str, ...] = ()  # header fields of requests and answers
     drops_from_reads: tuple[str, ...] = ()  # header fields of answers to GET
     refuses: tuple[str, ...] = ()  # methods
-    refuses_to_wait: bool = False  # for a body that comes after a 100
     lowers_paths: bool = False
-    requires_length: bool = False
     reads_as_text: bool = False  # answers to reads
-    writes_json_anew: bool = False  # as JavaScript does, whose numbers are floating
     keeps_404: bool = False
     wants: str | None = None  # an Authorization without which nobody is let in
     keeps_for_all: bool = False
     passes_authorization: bool = False  # by what is kept or joined
-    forgets_after_s: float = 3600.0
     cuts_responses_at: int | None = None
     most_fields: int | None = None  # so many fields of a response, the others are dropped
     turns_204_into: int = 204
     keeps_events: bool = False  # that are complete
-    lowers_queries: bool = False
-    cuts_tags_at: int | None = None  # and answers 304 to what begins alike
     joins: tuple[str, ...] = ()  # equal requests under way with these values of live, or without
 
 
@@ -65,7 +58,7 @@ class Hop:
         self._faults = faults
         self.requests: list[str] = []
         self._missing: set[str] = set()
-        self._kept: dict[str, tuple[bytes, dict[str, str], float]] = {}
+        self._kept: dict[str, tuple[bytes, dict[str, str]]] = {}
         self._under_way: dict[str, asyncio.Future[web.StreamResponse]] = {}
         self._feeds: dict[str, tuple[list[bytes], asyncio.Condition]] = {}
         self._feeding: list[asyncio.Task[None]] = []
@@ -75,9 +68,6 @@ class Hop:
         for task in self._feeding:
             task.cancel()
         await asyncio.gather(*self._feeding, return_exceptions=True)
-
-    def _now_s(self) -> float:
-        return asyncio.get_running_loop().time()
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         """Pass a request on."""
@@ -144,8 +134,7 @@ class Hop:
         kept = self._kept.get(request.raw_path) if is_shared else None
         if self._is_passed(request):
             kept = None
-        is_kept = kept is not None and self._now_s() - kept[2] < faults.forgets_after_s
-        if kept is not None and is_kept and request.method == "GET":
+        if kept is not None and request.method == "GET":
             return web.Response(body=kept[0], headers=kept[1])
         if refusal := self._refusal(request):
             return web.Response(status=refusal)
@@ -153,8 +142,6 @@ class Hop:
         if faults.loses_appends and method == "POST":
             method = "GET"  # as by `fetch(url)` in a Worker
         body = await request.read()
-        if faults.writes_json_anew and request.content_type == "application/json" and body:
-            body = json.dumps(json.loads(body, parse_int=float)).encode()
         try:
             return await self._asked(method, request, body)
         except TimeoutError:
@@ -167,8 +154,6 @@ class Hop:
             return 401
         if request.method in faults.refuses:
             return 405
-        if faults.requires_length and request.method == "POST" and request.content_length is None:
-            return 411
         is_missing = request.method == "GET" and request.raw_path in self._missing
         return 404 if faults.keeps_404 and is_missing else None
 
@@ -188,8 +173,7 @@ class Hop:
 
     def _path(self, request: web.Request) -> str:
         path, mark, query = request.raw_path.partition("?")
-        path = path.lower() if self._faults.lowers_paths else path
-        return f"{path}{mark}{query.lower() if self._faults.lowers_queries else query}"
+        return f"{path.lower() if self._faults.lowers_paths else path}{mark}{query}"
 
     def _patience_s(self, request: web.Request) -> float | None:
         is_poll = request.query.get("live") == "long-poll"
@@ -205,15 +189,10 @@ class Hop:
             dropped = {name.lower() for name in self._faults.drops_from_reads}
             fields = [it for it in headers.items() if it[0].lower() not in dropped]
             headers = dict(fields[: self._faults.most_fields])
-            if cut := self._faults.cuts_tags_at:
-                tag = answer.headers.get("ETag", "")[:cut]
-                headers = {**_without(headers, ["ETag"]), "ETag": tag}
-                if tag == request.headers.get("If-None-Match"):
-                    return web.Response(status=304, headers=headers)
             if answer.status == 404:
                 self._missing.add(request.raw_path)
         if request.method == "GET" and answer.status == 200:
-            self._kept[request.raw_path] = body, headers, self._now_s()
+            self._kept[request.raw_path] = body, headers
         status = self._faults.turns_204_into if answer.status == 204 else answer.status
         body = body[: self._faults.cuts_responses_at] if request.method == "GET" else body
         return web.Response(status=status, headers=headers, body=body)
@@ -232,8 +211,7 @@ class Hop:
             if not (self._faults.drops_comments and line.startswith(b":")):
                 await passed.write(line)
                 lines.append(line)
-        complete = b"".join(lines), self._passed(answer.headers), self._now_s()
-        self._kept[request.raw_path] = complete
+        self._kept[request.raw_path] = b"".join(lines), self._passed(answer.headers)
         return passed
 
     def _passed(self, headers: Mapping[str, str]) -> dict[str, str]:
@@ -243,10 +221,6 @@ class Hop:
 def _without(headers: Mapping[str, str], names: Iterable[str]) -> dict[str, str]:
     dropped = {name.lower() for name in names}
     return {name: value for name, value in headers.items() if name.lower() not in dropped}
-
-
-async def _refuse_to_wait(_: web.Request) -> web.StreamResponse:
-    return web.Response(status=417)
 
 
 @contextlib.asynccontextmanager
@@ -259,8 +233,7 @@ async def hop(gateway: str, faults: Faults) -> AsyncIterator[tuple[str, Hop]]:
     ) as session:
         handler = Hop(gateway, faults, session)
         app = web.Application(client_max_size=faults.longest_body)
-        waiting = _refuse_to_wait if faults.refuses_to_wait else None
-        app.router.add_route("*", "/{path:.*}", handler.answer, expect_handler=waiting)
+        app.router.add_route("*", "/{path:.*}", handler.answer)
         runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=1)
         await runner.setup()
         port = free_port()

@@ -18,7 +18,7 @@ from gateway.commands.command_tree import commands_of as commands_in
 from gateway.commands.options.typed_secrets import warnings
 from gateway.features.kinds import subscriptions
 from gateway.settings import describe_settings
-from tests.commands.test_cdn_doctor_times import CERTIFICATE
+from tests.commands.conftest import CERTIFICATE
 from tests.support.given_settings import variables
 from tests.support.ports import free_port
 from tests.support.processes import AT_ONCE
@@ -157,7 +157,7 @@ TYPED = {
     "head http://me:hush@127.0.0.1:1/x": "by STREAM_AUTH or a context with --auth-file.",
     "head http://127.0.0.1:1/x?a=b&token=hush": "a token in a URL on the command line stays",
     "config context add x http://:hush@h/s?": "by --auth-file FILE.",
-    "doctor cdn http://h/s --admin=http://a:hush@127.0.0.1:1 --for 1x": "or --admin-token FILE.",
+    "status --admin=http://a:hush@127.0.0.1:1 --span 1x": "or --admin-token FILE.",
     "data copy redis://:hush@127.0.0.1:1 memory:": "by a file with the whole URL, written @FILE.",
     "data copy http://a:hush@127.0.0.1:1/s memory:": "by --from-auth FILE or --to-auth FILE.",
     "doctor redis rediss://:hush@127.0.0.1:1x": "by HEADGATE_STORAGE or a file of settings.",
@@ -165,7 +165,7 @@ TYPED = {
         f"{command} hush-hush": "no such file. A secret that is typed here stays in the shell's"
         for command in (
             "ls --admin-token",
-            "doctor cdn http://127.0.0.1:1/s --admin-token",
+            "ls --admin http://127.0.0.1:1 --admin-token",
             "config context add x http://h/s --auth-file",
             "config context add x http://h/s --admin-token",
             "data copy memory: memory: --from-auth",

@@ -11,8 +11,8 @@ import pytest
 from gateway.tools.redis_doctor.asking import ServerUnreachable, ask
 from gateway.tools.redis_doctor.groups import cluster, sentinels
 from gateway.tools.redis_doctor.report import examine
+from tests.commands.conftest import CERTIFICATE
 from tests.commands.examining import found, only, route_to
-from tests.commands.test_cdn_doctor_times import CERTIFICATE
 from tests.support.ports import free_port
 from tests.support.redis_groups import ClusterServers, SentinelGroup
 from tests.support.redis_servers import RedisServer, redis_server

@@ -18,7 +18,6 @@ from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from tests.commands.conftest import CommandLine, Stream
-    from tests.support.processes import Headgate
 
 ERASED = b"\r\x1b[K"
 
@@ -116,14 +115,3 @@ def test_append_lines_shows_how_many_are_appended_and_clears_that_at_its_end(
     before, _, after = command.shown.rpartition(ERASED)
     assert b" so far\x1b[K" in before
     assert after.startswith(f"Appended {written} lines; next offset ".encode())
-
-
-@pytest.mark.usefixtures("processes")
-def test_doctor_shows_how_many_checks_are_done_while_it_waits(
-    cli: CommandLine, server: Headgate
-) -> None:
-    with closing(OnTerminal(cli, "doctor", "cdn", server.streams)) as command:
-        assert command.end() in {0, 1}
-    before, erased, after = command.shown.rpartition(ERASED)
-    assert before.endswith(b" of 21 checks done\x1b[K")
-    assert (erased, after) == (ERASED, b"")

@@ -8,13 +8,8 @@ from typing import TYPE_CHECKING
 from gateway.tools.cdn_doctor.evidence import AnswerSource, source
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
-
-    from gateway.tools.cdn_doctor.gateway_counters import GatewayCounters
     from gateway.tools.cdn_doctor.probe_sender import ProbeReply, ProbeSender
     from gateway.tools.cdn_doctor.streams import OwnStream, OwnStreams
-
-    Read = Callable[[OwnStream], Awaitable[ProbeReply]]
 
 DATA = b"headgate doctor\n"
 # A cursor says nothing in a catch-up read, and is a second parameter whose place can change.
@@ -83,8 +78,6 @@ async def read_twice(
 class ExaminationOptions:
     """Options of an examination, and facts about the deployment that the caller knows."""
 
-    # Seconds after which the copy of a chunk is looked for once more; 0 for never.
-    later_s: float = 0.0
     # The Authorization of a reader that may not write, or None.
     reader: str | None = None
     # The digest that responses of the deployed file should have, or None.
@@ -98,33 +91,9 @@ DEFAULTS = ExaminationOptions()
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """A server and what is in front of it; `gateway` is None without its admin listener."""
+    """A server and what is in front of it."""
 
     asker: ProbeSender
     streams: OwnStreams
     reads: TwoReads
-    gateway: GatewayCounters | None
     options: ExaminationOptions = DEFAULTS
-
-
-EMPTY = {b"", b"[]"}
-# Nobody else reads with it, so that no cache has the answer.
-UNUSED_CURSOR = "2"
-
-
-async def old_answers(
-    deployment: Deployment, suffix: str, before: Sequence[Read], after: Sequence[Read]
-) -> list[bool]:
-    """Return which reads `after` an append get the replies of those `before` it, from a cache.
-
-    None are called old if that cannot be seen: the first reads were refused or found data already,
-    or the server itself still serves the old tail.
-    """
-    own = await deployment.streams.create(suffix)
-    first = [reply for read in before if (reply := await read(own)).is_good]
-    await own.append(b"1")
-    control = await own.read({"cursor": UNUSED_CURSOR, "offset": own.start})
-    if not first or any(reply.body not in EMPTY for reply in first) or control.body in EMPTY:
-        return [False] * len(after)
-    replies = [await read(own) for read in after]
-    return [reply.is_good and reply.body in EMPTY for reply in replies]

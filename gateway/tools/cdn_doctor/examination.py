@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from dataclasses import dataclass, replace
-from datetime import timedelta
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
+from gateway.tools.cdn_doctor.advice import ADVICE
 from gateway.tools.cdn_doctor.checks import (
     appends,
     caching,
@@ -28,22 +28,16 @@ from gateway.tools.cdn_doctor.deployment import (
     read_twice,
 )
 from gateway.tools.cdn_doctor.evidence import is_headgate
-from gateway.tools.cdn_doctor.finding import Finding, failed, noted, passed, unknown
-from gateway.tools.cdn_doctor.gateway_counters import GatewayCounters
-from gateway.tools.cdn_doctor.hints import EVERYWHERE, vendors
+from gateway.tools.cdn_doctor.finding import Finding, failed, passed, unknown
 from gateway.tools.cdn_doctor.probe_sender import ProbeBounds, ProbeSender, RequestBudget, words
-from gateway.tools.cdn_doctor.streams import LIFETIME, AppendRefused, NotMade, OwnStreams
-from gateway.tools.cdn_doctor.wire import protocol_of
+from gateway.tools.cdn_doctor.streams import AppendRefused, NotMade, OwnStreams
 from gateway.tools.server.client import connect
 from gateway.tools.shell.failure import FAILURES, Failed
-from gateway.tools.shell.progress import Progress
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from headgate.stream import Stream
-
-    from gateway.tools.cdn_doctor.finding import Check, Vendor
+    from gateway.tools.cdn_doctor.finding import Check
     from gateway.tools.cdn_doctor.probe_sender import ProbeReply
     from gateway.tools.server.target import StreamTarget
 
@@ -65,8 +59,6 @@ class _Row:
 
 
 CHECKS = (
-    _Row(("query order",), caching.query_order, needs_appends=False),
-    _Row(("304",), caching.validation, needs_appends=False),
     _Row(("paths",), caching.paths),
     _Row(("credentials",), caching.credentials, needs_appends=False),
     _Row(("equal polls",), polls.with_news),
@@ -74,26 +66,19 @@ CHECKS = (
     _Row(events.OF_EVENTS, events.server_sent_events),
     _Row(("SSE kept",), events.events_kept),
     _Row(("HEAD",), writes.head),
-    _Row(("POST body", *appends.OF_LONG_APPENDS), appends.bodies, needs_appends=False),
+    _Row(("POST body", "large append"), appends.bodies, needs_appends=False),
     _Row(messages.OF_MESSAGES, messages.message, needs_appends=False),
     _Row(("refusals",), messages.refusals),
     _Row(writes.OF_TAILS, writes.empty_tail),
-    _Row(messages.OF_SETTINGS, messages.stream_settings),
     _Row(("early 404",), writes.early_404, needs_appends=False),
     _Row(("offsets", "chunks kept"), offsets.chunks),
     _Row(("CORS",), fields.cors, needs_appends=False),
     _Row(("reader-key",), private.reader_key),
-    _Row(("verified",), private.verified),
     _Row(("private reads",), private.private_reads),
     _Row(("configuration",), fields.configuration, needs_appends=False),
 )
-# Findings of the examination as a whole; HTTP/2 is checked at https URLs only.
-BESIDE: tuple[Check, ...] = (
-    *("one server", "sent once", "waiting readers", "rate limit"),
-    *("HTTP/2", "DELETE"),
-)
-# Checks whose notes come with advice, in case the fact is not intended.
-ADVISED: tuple[Check, ...] = ("HTTP/2", "own pages", "DELETE")
+# Findings of the examination as a whole.
+BESIDE: tuple[Check, ...] = ("one server", "sent once", "waiting readers", "rate limit")
 
 
 class Unusable(Failed):
@@ -105,7 +90,6 @@ class Examination:
     """The findings of an examination, in the order of the checks, and its cost."""
 
     findings: tuple[Finding, ...]
-    on_the_way: tuple[Vendor, ...]
     requests: int
     took_s: float
     # URLs of streams that could not be removed.
@@ -114,48 +98,35 @@ class Examination:
 
 async def examine(
     target: StreamTarget,
-    admin: StreamTarget | None,
     note: Callable[[str], None],
     options: ExaminationOptions = DEFAULTS,
 ) -> Examination:
     """Examine what is in front of a server; `target` is a stream that does not exist yet.
 
-    Without origins in `options`, those that the gateway at `admin` names are used. Raises Unusable
-    if there is nothing to examine. However the examination ends, its streams are removed; those
-    that could not be are noted.
+    Raises Unusable if there is nothing to examine. However the examination ends, its streams are
+    removed; those that could not be are noted.
     """
     loop = asyncio.get_running_loop()
     began_s = loop.time()
     asker = ProbeSender(RequestBudget(), has_credentials=target.has_credentials)
-    async with contextlib.AsyncExitStack() as connections:
-        gateway = None
-        if admin is not None:
-            gateway = GatewayCounters(
-                asker, await connections.enter_async_context(connect(admin, as_sent=True))
-            )
-            await _usable(gateway.look(), "its gateway does not help: ")
-        # As sent: with a cookie, such as a load balancer's, requests would bypass most caches, and
-        # repetitions by the library would not be counted.
-        stream = await connections.enter_async_context(connect(target, as_sent=True))
-        streams = OwnStreams(asker, stream, LIFETIME + timedelta(seconds=options.later_s))
-        left: list[str] = []
+    left: list[str] = []
+    # As sent: with a cookie, such as a load balancer's, requests would bypass most caches, and
+    # repetitions by the library would not be counted.
+    async with connect(target, as_sent=True) as stream:
+        streams = OwnStreams(asker, stream)
         async with _removed(streams, left, note):
             reads = await _usable(_begin(streams, target))
-            if gateway is not None and not options.origins:
-                options = replace(options, origins=gateway.cors_origins)
-            deployment = Deployment(asker, streams, reads, gateway, options)
-            findings = (*await _examined(deployment), _limits(asker), *await _protocol(stream))
-        findings += tuple(_left(left, streams.created_count))
-        on_the_way = vendors(reads.again.headers, options.rendered)
-    return Examination(findings, on_the_way, asker.budget.spent, loop.time() - began_s, tuple(left))
+            deployment = Deployment(asker, streams, reads, options)
+            findings = (*await _examined(deployment), _limits(asker))
+    return Examination(findings, asker.budget.spent, loop.time() - began_s, tuple(left))
 
 
-async def _usable(work: Awaitable[T], prefix: str = "") -> T:
+async def _usable(work: Awaitable[T]) -> T:
     """Return the result of the first requests. Raises Unusable if one of them fails."""
     try:
         return await work
     except FAILURES as failure:
-        raise Unusable(f"{prefix}{words(failure)}") from failure
+        raise Unusable(words(failure)) from failure
 
 
 @contextlib.asynccontextmanager
@@ -254,24 +225,11 @@ async def _waiting(deployment: Deployment) -> Finding:
     return failed(check, f"{saw}, and one after them has")
 
 
-def _left(leftovers: list[str], created_count: int) -> list[Finding]:
-    """Note that no stream could be removed, which may be meant."""
-    # Some are left where a server or a hop is busy.
-    if not leftovers or len(leftovers) < created_count:
-        return []
-    return [noted("DELETE", f"none of the {created_count} streams could be removed")]
-
-
 async def _findings(deployment: Deployment) -> tuple[Finding, ...]:
     """Return the findings of all checks, which run concurrently: they mostly wait."""
     tasks = [asyncio.create_task(_guarded(row, deployment)) for row in CHECKS]
-
-    def so_far() -> str:
-        return f"{sum(task.done() for task in tasks)} of {len(tasks)} checks done"
-
     try:
-        async with Progress().keep_showing(so_far):
-            await asyncio.wait(tasks, timeout=LONGEST_S + deployment.options.later_s)
+        await asyncio.wait(tasks, timeout=LONGEST_S)
         return tuple(
             finding
             for task, row in zip(tasks, CHECKS, strict=True)
@@ -295,20 +253,6 @@ def _limits(asker: ProbeSender) -> Finding:
     return passed("rate limit", "no request was refused as one too many")
 
 
-async def _protocol(stream: Stream) -> list[Finding]:
-    """Say of an https URL that has no HTTP/2 what that means."""
-    if not stream.url.lower().startswith("https:"):
-        return []
-    try:
-        protocol = await protocol_of(stream)
-    except FAILURES as failure:
-        return [unknown("HTTP/2", words(failure))]
-    if protocol == "h2":
-        return [passed("HTTP/2", "it is spoken")]
-    saw = "it is not spoken: a browser then has six connections to a host, one for each live read"
-    return [noted("HTTP/2", saw)]
-
-
 async def _guarded(row: _Row, deployment: Deployment) -> list[Finding]:
     """Return the findings of a check; they are "unknown" if something keeps it from looking."""
     if row.needs_appends and not deployment.reads.appends_arrive:
@@ -320,7 +264,7 @@ async def _guarded(row: _Row, deployment: Deployment) -> list[Finding]:
     findings = [found] if isinstance(found, Finding) else found
     for finding in findings:
         assert finding.check in row.finds
-        assert (finding.advice or finding.check) in EVERYWHERE
+        assert (finding.advice or finding.check) in ADVICE
     return findings
 
 

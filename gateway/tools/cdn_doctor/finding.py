@@ -1,4 +1,4 @@
-"""The finding of a check, and the names of checks, advice and vendors."""
+"""The finding of a check, and the names of checks and advice."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from enum import StrEnum
 from typing import TypeAlias
 
 Check: TypeAlias = str  # the name of a check, as in the table of `examination`
-Advice: TypeAlias = str  # a check, or another cause behind its failure: a key of `hints.EVERYWHERE`
-Vendor: TypeAlias = str  # a key of `hints.FILES`
+Advice: TypeAlias = str  # a check, or another cause behind its failure: a key of `ADVICE`
 
 
 class CheckVerdict(StrEnum):

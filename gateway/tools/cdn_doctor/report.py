@@ -7,11 +7,10 @@ import json
 import signal
 from typing import TYPE_CHECKING
 
-from gateway.tools.cdn_doctor import examination
+from gateway.tools.cdn_doctor.advice import ADVICE
 from gateway.tools.cdn_doctor.checks.polls import READERS
-from gateway.tools.cdn_doctor.examination import ADVISED, Unusable, examine
+from gateway.tools.cdn_doctor.examination import LONGEST_S, Unusable, examine
 from gateway.tools.cdn_doctor.finding import CheckVerdict
-from gateway.tools.cdn_doctor.hints import hint
 from gateway.tools.cdn_doctor.probe_sender import MOST_REQUESTS
 from gateway.tools.shell.exit_status import DONE, FAILED, INTERRUPTED, TERMINATED, UNUSABLE
 from gateway.tools.shell.output import filled, note, report
@@ -27,14 +26,7 @@ if TYPE_CHECKING:
 MARGIN = 16
 
 
-def run(
-    url: str,
-    target: StreamTarget,
-    admin: StreamTarget | None,
-    options: ExaminationOptions,
-    *,
-    as_json: bool,
-) -> int:
+def run(url: str, target: StreamTarget, options: ExaminationOptions, *, as_json: bool) -> int:
     """Examine a deployment, print the findings, and return the exit status.
 
     `url` is its URL without secrets.
@@ -43,10 +35,10 @@ def run(
         f"headgate: {url} is sent at most {MOST_REQUESTS} requests, {2 * READERS} of them "
         "long-polls, for streams that are created and removed again. This takes a few seconds more "
         "than a long-poll, or than the pause between two comments of an SSE response, and at most "
-        f"{examination.LONGEST_S + options.later_s:g} s."
+        f"{LONGEST_S:g} s."
     )
     try:
-        examined = asyncio.run(_until_sigterm(target, admin, options))
+        examined = asyncio.run(_until_sigterm(target, options))
     except KeyboardInterrupt:
         return INTERRUPTED
     except asyncio.CancelledError:
@@ -63,20 +55,17 @@ def run(
     return FAILED if _count(examined, CheckVerdict.FAIL) else DONE
 
 
-async def _until_sigterm(
-    target: StreamTarget, admin: StreamTarget | None, options: ExaminationOptions
-) -> Examination:
+async def _until_sigterm(target: StreamTarget, options: ExaminationOptions) -> Examination:
     """Turn SIGTERM, by which pipelines end a program, into an exit that deletes the streams."""
     task = asyncio.current_task()
     assert task is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    return await examine(target, admin, note, options)
+    return await examine(target, note, options)
 
 
 def _object(url: str, examined: Examination) -> dict[str, object]:
     return {
         "url": url,
-        "on_the_way": examined.on_the_way,
         "requests": examined.requests,
         "seconds": round(examined.took_s, 1),
         "checks": [
@@ -84,7 +73,7 @@ def _object(url: str, examined: Examination) -> dict[str, object]:
                 "check": finding.check,
                 "verdict": finding.verdict,
                 "saw": finding.saw,
-                "change": _change(finding, examined),
+                "change": _change(finding),
             }
             for finding in examined.findings
         ],
@@ -92,19 +81,15 @@ def _object(url: str, examined: Examination) -> dict[str, object]:
     }
 
 
-def _change(finding: Finding, examined: Examination) -> str:
-    wants_change = finding.is_failure or (
-        finding.check in ADVISED and finding.verdict is CheckVerdict.NOTE
-    )
-    return hint(finding.advice or finding.check, examined.on_the_way) if wants_change else ""
+def _change(finding: Finding) -> str:
+    return ADVICE[finding.advice or finding.check] if finding.is_failure else ""
 
 
 def _lines(url: str, examined: Examination) -> Iterator[str]:
-    through = f", through {', '.join(examined.on_the_way)}" if examined.on_the_way else ""
-    yield f"{url}{through}\n\n"
+    yield f"{url}\n\n"
     for finding in examined.findings:
         yield filled(f"{finding.check}: {finding.saw}.", finding.verdict, MARGIN) + "\n"
-        if change := _change(finding, examined):
+        if change := _change(finding):
             yield filled(change, "", MARGIN) + "\n"
     yield f"\n{_summary(examined)}\n"
     if _count(examined, CheckVerdict.FAIL):

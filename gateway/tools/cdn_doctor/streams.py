@@ -94,11 +94,6 @@ class OwnStream:
         """Return the reply to a read."""
         return await self.asker.send(self.stream, "GET", query=query, headers=headers)
 
-    def spelled(self, query: str) -> Stream:
-        """Return this stream with a URL that has this query, in exactly this order."""
-        mark = "&" if "?" in self.stream.url else "?"
-        return self.stream.beside(f"{self.stream.url}{mark}{query}")
-
     def as_somebody(self, authorization: str | None) -> Stream:
         """Return this stream for requests with other credentials, or with none."""
         parts = urlsplit(self.stream.url)
@@ -109,35 +104,23 @@ class OwnStream:
 class OwnStreams:
     """The streams of an examination, which have random names and are removed at its end."""
 
-    def __init__(self, asker: ProbeSender, first: Stream, lifetime: timedelta = LIFETIME) -> None:
+    def __init__(self, asker: ProbeSender, first: Stream) -> None:
         self._asker = asker
         self._first = first
-        self._lifetime = lifetime
         self._made: list[Stream] = []
-        # Number of streams that were created, also of those that are removed.
-        self.created_count = 0
 
     def planned(self, suffix: str) -> Stream:
         """Return a stream that does not exist before it is created."""
         url, mark, query = self._first.url.partition("?")
         return self._first.beside(f"{url}{suffix}{mark}{query}")
 
-    async def create(
-        self,
-        suffix: str = "",
-        content_type: str = OCTETS,
-        lifetime: Mapping[str, str] | None = None,
-    ) -> OwnStream:
-        """Create an empty stream, with other fields of `lifetime` than an end of its own.
-
-        Raises NotMade if the server refuses.
-        """
+    async def create(self, suffix: str = "", content_type: str = OCTETS) -> OwnStream:
+        """Create an empty stream. Raises NotMade if the server refuses."""
         stream = self.planned(suffix)
         self._asker.budget.spend(promise=True)
         # Before the request is sent: an interrupted one may have created the stream.
         self._made.append(stream)
-        headers = {"Content-Type": content_type}
-        headers |= lifetime or {EXPIRES_AT: _end(self._lifetime)}
+        headers = {"Content-Type": content_type, EXPIRES_AT: _end_of_lifetime()}
         try:
             reply = await exchange(stream, "PUT", headers=headers)
         except RequestRefused as refusal:
@@ -170,7 +153,6 @@ class OwnStreams:
     async def remove(self) -> list[str]:
         """Remove all streams; return the URLs, without secrets, of those that may be left."""
         made, self._made = self._made, []
-        self.created_count += len(made)
         removals = [asyncio.create_task(self._is_removed(stream)) for stream in made]
         if removals:
             await asyncio.wait(removals, timeout=REMOVAL_S)
@@ -196,9 +178,9 @@ class OwnStreams:
         return reply.is_good or reply.status in GONE
 
 
-def _end(lifetime: timedelta) -> str:
+def _end_of_lifetime() -> str:
     now = datetime.now(UTC)  # noqa: TID251 - there is no caller to hand a clock down
-    return (now + lifetime).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return (now + LIFETIME).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def first_target(url: str, environment: Mapping[str, str]) -> StreamTarget:

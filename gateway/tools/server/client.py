@@ -45,20 +45,6 @@ _BY_STATUS = {404: NOT_FOUND, 410: NOT_FOUND, 409: CONFLICT}
 FIELD = re.compile(rf"\b({'|'.join(OPTIONS)})\b(?!-)")
 
 
-class TrustingConnector(aiohttp.TCPConnector):
-    """A connector that trusts what its target does; `trusted` makes another context like its own.
-
-    Raises Failed for a bad `ca_file`.
-    """
-
-    def __init__(self, target: StreamTarget) -> None:
-        try:
-            super().__init__(ssl=target.trusted() or True)
-        except StartError as refusal:
-            raise Failed(refusal.detail) from refusal
-        self.trusted = target.trusted
-
-
 @contextlib.asynccontextmanager
 async def connect(
     target: StreamTarget, *, as_sent: bool = False, past_caches: bool = False
@@ -67,9 +53,12 @@ async def connect(
 
     With `as_sent` requests are sent as they are: none is repeated after a lost
     connection, and none has a cookie that was set before. With `past_caches` every response is of
-    the server itself, so that it has what was appended before.
+    the server itself, so that it has what was appended before. Raises Failed for a bad `ca_file`.
     """
-    connector = TrustingConnector(target)
+    try:
+        connector = aiohttp.TCPConnector(ssl=target.trusted() or True)
+    except StartError as refusal:
+        raise Failed(refusal.detail) from refusal
     headers = {"User-Agent": "headgate"}
     if past_caches:
         headers["Cache-Control"] = "no-cache"

@@ -1,23 +1,15 @@
-"""Checks whether appends arrive as they are sent: short, long, and with `Expect`."""
+"""Checks whether appends arrive as they are sent, short and long."""
 
 from __future__ import annotations
 
 import re
-import secrets
 from typing import TYPE_CHECKING
 
 from headgate.errors import RequestRefused
 
 from gateway.tools.cdn_doctor.finding import Finding, failed, passed, unknown
-from gateway.tools.cdn_doctor.probe_sender import (
-    ID_MARK,
-    REQUEST_ID,
-    ProbeBounds,
-    TooManyRequests,
-    words,
-)
+from gateway.tools.cdn_doctor.probe_sender import ProbeBounds, TooManyRequests, words
 from gateway.tools.cdn_doctor.streams import AppendNotSent, AppendRefused
-from gateway.tools.cdn_doctor.wire import CONTINUE_S, append_expecting, append_in_chunks
 from gateway.tools.shell.failure import FAILURES
 
 if TYPE_CHECKING:
@@ -35,14 +27,9 @@ LARGE_S = 30.0
 # What a gateway says whose own limit is lower.
 OWN_LIMIT = "max_append"
 OTHER_BODY = BODY[::-1]
-EXPECTING = "an append with Expect: 100-continue"
-CHUNKED = "an append without a length (Transfer-Encoding: chunked)"
 # So much longer may be what is read: U+FFFD, of three bytes, in the place of each byte.
 LONGEST_REWRITTEN = 3
 _BYTES = re.compile(r"_(\d{16})$")
-
-
-OF_LONG_APPENDS: tuple[Check, ...] = ("large append", "Expect", "chunked append")
 
 
 async def bodies(deployment: Deployment) -> list[Finding]:
@@ -50,9 +37,8 @@ async def bodies(deployment: Deployment) -> list[Finding]:
     small = await _stored(deployment, "POST body", "-post", BODY)
     if not small.is_pass:
         saw = "a short one does not arrive"
-        return [small, *(unknown(name, saw) for name in OF_LONG_APPENDS)]
-    large = await _stored(deployment, "large append", "-large", LARGE)
-    return [small, large, *await _on_the_wire(deployment)]
+        return [small, unknown("large append", saw)]
+    return [small, await _stored(deployment, "large append", "-large", LARGE)]
 
 
 async def _stored(deployment: Deployment, check: Check, suffix: str, body: bytes) -> Finding:
@@ -131,66 +117,3 @@ def _cause(seen: bytes, body: bytes) -> Advice:
     if seen == body + body:
         return "sent once"
     return "rewritten" if len(seen) >= len(body) else "POST body"
-
-
-async def _on_the_wire(deployment: Deployment) -> list[Finding]:
-    """Check what not all hops know, byte by byte: a body that waits, and one without a length.
-
-    They are read at once: two reads of one URL would find the copy of the first.
-    """
-    own = await deployment.streams.create("-expect")
-    not_expected, is_told = await _expecting(own)
-    not_chunked = await _chunked(own)
-    if not_expected and not_chunked:
-        return [not_expected, not_chunked]
-    reply = await _read(own, 2 * len(BODY))
-    if not reply.is_good:
-        saw = f"it could not be read back: {reply.error_text}"
-        return [unknown("Expect", saw), unknown("chunked append", saw)]
-    when = "after a 100" if is_told else f"though no 100 came within {CONTINUE_S:g} s"
-    return [
-        not_expected
-        or _judged("Expect", f"{EXPECTING} is stored, {when}", reply.body.startswith(BODY)),
-        not_chunked
-        or _judged("chunked append", f"{CHUNKED} is stored", reply.body.endswith(OTHER_BODY)),
-    ]
-
-
-def _judged(check: Check, saw: str, is_there: bool) -> Finding:
-    if is_there:
-        return passed(check, saw)
-    return failed(check, f"{len(BODY):,} bytes were appended and acknowledged, and are not there")
-
-
-def _fields(own: OwnStream) -> dict[str, str]:
-    own.asker.budget.spend()
-    return {
-        "Content-Type": own.content_type,
-        REQUEST_ID: f"{ID_MARK}{secrets.token_hex(8)}",
-    }
-
-
-async def _expecting(own: OwnStream) -> tuple[Finding | None, bool]:
-    """Append as curl does above 1 MiB: return what is wrong, and whether a 100 came before."""
-    try:
-        status, is_told = await append_expecting(own.stream, _fields(own), BODY)
-    except RequestRefused as refusal:
-        return failed("Expect", f"{EXPECTING}, and {words(refusal)}"), False
-    return _not_taken("Expect", EXPECTING, status), is_told
-
-
-async def _chunked(own: OwnStream) -> Finding | None:
-    """Append what has no length before it ends, and return what is wrong."""
-    try:
-        status = await append_in_chunks(own.stream, _fields(own), OTHER_BODY)
-    except RequestRefused as refusal:
-        return failed("chunked append", f"{CHUNKED}, and {words(refusal)}")
-    return _not_taken("chunked append", CHUNKED, status)
-
-
-def _not_taken(check: Check, sent: str, status: int) -> Finding | None:
-    if 200 <= status < 300:
-        return None
-    if status in {401, 403, 404, 429, 502, 503, 504}:
-        return unknown(check, f"{sent} was answered {status}")
-    return failed(check, f"{sent} was answered {status}")

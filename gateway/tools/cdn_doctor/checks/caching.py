@@ -1,29 +1,24 @@
-"""Checks of caches on the way: their keys, whom they serve, and their validators."""
+"""Checks of the keys of caches on the way: by paths, and by credentials."""
 
 from __future__ import annotations
 
 from functools import partial
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 from cdn_configs.render import DIGEST_HEADER
-from gateway.tools.cdn_doctor.deployment import CURSOR, DATA, old_answers
-from gateway.tools.cdn_doctor.evidence import AnswerSource, cache_claims, claims_kept, source
+from gateway.tools.cdn_doctor.deployment import DATA
+from gateway.tools.cdn_doctor.evidence import AnswerSource, source
 from gateway.tools.cdn_doctor.finding import Finding, failed, noted, passed, unknown
 from gateway.tools.cdn_doctor.probe_sender import words
 from gateway.tools.cdn_doctor.streams import NotMade, made_up_cookie, made_up_credential
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
-    from gateway.tools.cdn_doctor.deployment import Deployment, Read
+    from gateway.tools.cdn_doctor.deployment import Deployment
     from gateway.tools.cdn_doctor.probe_sender import ProbeReply
     from gateway.tools.cdn_doctor.streams import OwnStream
 
-FILLED = "3"  # a cursor that no other check has in its reads
-# Enough for each of a few servers to get a copy. With two servers, one gets none in 1 of 2,048
-# cases, and the result then looks as if the order mattered.
-READS_TO_FILL = 12
 UNREAD = "4"  # a cursor of which nobody has a copy
 REFUSED = {401, 403, 404}
 # By `--credentials asked`, which keeps a copy for readers without credentials apart from it.
@@ -36,79 +31,6 @@ OTHER_PATHS = (
     ("/a%2Fb", "-path%2Fb", "a hop decodes the path"),
     ("/a/B", "-path/B", "a hop writes the path in lower case"),
 )
-
-
-async def query_order(deployment: Deployment) -> Finding:
-    """Check whether a cache finds a read again whose parameters have another order."""
-    reads = deployment.reads
-    if reads.refusal:
-        return unknown("query order", f"a read was answered with: {reads.refusal}")
-    reply = await _turned(reads.own)
-    said = cache_claims(reads.again, reply)
-    if deployment.reads.is_cached:
-        return await _order_of_copies(reads.own, reply, said)
-    if claims_kept(reads.again.headers):
-        if claims_kept(reply.headers):
-            return passed(
-                "query order", "no cache before the server; the server's own finds both orders"
-            )
-        return failed("query order", f"the server's own cache finds a read in one order only{said}")
-    return await _order_by_staleness(deployment)
-
-
-async def _order_of_copies(own: OwnStream, turned: ProbeReply, explanation: str) -> Finding:
-    if source(turned) is AnswerSource.SHARED:
-        return passed("query order", "a stored response is found in any order of the parameters")
-    # Another server of the same cache may have been asked: so again, where each has the copy.
-    filling = [await _plain(own, FILLED) for _ in range(READS_TO_FILL)]
-    if any(source(reply) is not AnswerSource.SHARED for reply in filling[-READS_TO_FILL // 2 :]):
-        return unknown(
-            "query order", f"a copy is not always found, even in its own order{explanation}"
-        )
-    if source(await _turned(own, FILLED)) is AnswerSource.SHARED:
-        return passed("query order", "a stored response is found in any order of the parameters")
-    return failed("query order", f"a stored response is not found in another order{explanation}")
-
-
-async def _order_by_staleness(deployment: Deployment) -> Finding:
-    again, turned = await old_answers(deployment, "-order", (_plain,), (_plain, _turned))
-    if not again:
-        return unknown("query order", "nothing says that any cache stores reads")
-    if turned:
-        return passed("query order", "a stored response is found in any order of the parameters")
-    return failed("query order", "a stored response is not found in another order")
-
-
-async def _plain(own: OwnStream, cursor: str = CURSOR) -> ProbeReply:
-    return await own.read({"cursor": cursor, "offset": own.start})
-
-
-async def _turned(own: OwnStream, cursor: str = CURSOR) -> ProbeReply:
-    stream = own.spelled(f"offset={quote(own.start)}&cursor={cursor}")
-    return await own.asker.send(stream, "GET")
-
-
-async def validation(deployment: Deployment) -> Finding:
-    """Check whether a client that has a response already gets a 304."""
-    reads = deployment.reads
-    tag = reads.first.headers.get("ETag")
-    if not reads.first.is_good or tag is None:
-        return unknown("304", "a read was answered without an ETag")
-    query = {"cursor": CURSOR, "offset": reads.own.start}
-    reply = await reads.own.read(query, {"If-None-Match": tag})
-    if reply.status != 304:
-        saw = f"a read with the answer's own ETag was answered {reply.status}, not 304"
-        return failed("304", saw)
-    if not reads.is_cached:
-        return passed("304", "a reader that has the data gets 304")
-    # A URL that a reader with a copy asks for first, and one without it after that.
-    query["cursor"] = UNREAD
-    for headers in ({"If-None-Match": tag}, None):
-        reply = await reads.own.read(query, headers)
-    if reply.status == 304:
-        saw = f"a reader that has no data yet got 304{cache_claims(reply)}"
-        return failed("304", saw, "kept 304")
-    return passed("304", "a reader that has the data gets 304, and no other reader does")
 
 
 async def credentials(deployment: Deployment) -> Finding:
@@ -133,8 +55,6 @@ async def credentials(deployment: Deployment) -> Finding:
     is_silent = any(
         source(reply) is AnswerSource.UNKNOWN for reply in replies.values() if reply.is_good
     )
-    if is_silent and deployment.reads.appends_arrive:
-        shared |= await _given_old(deployment, readers)
     if leaks := [name for name in readers if name in shared and replies[name].is_good]:
         if "no credentials" not in leaks and await _is_open_to_asked(own):
             return noted("credentials", SHARED_BY_ALL)
@@ -178,21 +98,6 @@ def _unshared(replies: Sequence[ProbeReply], *, is_silent: bool, is_made_up: boo
         return unknown("credentials", "nothing says whether an answer comes from a cache")
     saw = "readers with two Authorizations, two Cookies and none each got their own response"
     return passed("credentials", saw)
-
-
-async def _given_old(deployment: Deployment, readers: Mapping[str, Read]) -> set[str]:
-    """Return the readers who get another's response, where caches say nothing."""
-    given_old: set[str] = set()
-    names = list(readers)
-    with_some, nobody, later = names[:2], names[2:3], names[3:]
-    for suffix, before, after in (
-        ("-readers", with_some, [*nobody, *later]),
-        ("-anybody", nobody, later),
-    ):
-        reads = [[readers[name] for name in those] for those in (before, after)]
-        old = await old_answers(deployment, suffix, *reads)
-        given_old |= {name for name, is_old in zip(after, old, strict=True) if is_old}
-    return given_old
 
 
 async def _as_somebody(authorization: str | None, cookie: str | None, own: OwnStream) -> ProbeReply:

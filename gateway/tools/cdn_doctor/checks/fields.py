@@ -75,22 +75,6 @@ def _refused(check: Check, name: str, reply: ProbeReply) -> Finding:
     return unknown(check, saw)
 
 
-def cookies(deployment: Deployment) -> Finding:
-    """Check that no hop adds a cookie to what everybody may read."""
-    reads = deployment.reads
-    names = {
-        cookie.partition("=")[0].strip()[:40]
-        for reply in (reads.first, reads.again)
-        for cookie in reply.headers.get("Set-Cookie", "").split(",")[:1]
-    }
-    added = ", ".join(sorted(names - {""}))
-    if not added:
-        return passed("cookies", "reads set no cookie")
-    saw = f"a read sets the cookie {added!a}"
-    # Other servers may set their own.
-    return failed("cookies", saw) if is_headgate(reads.first.headers) else noted("cookies", saw)
-
-
 async def cors(deployment: Deployment) -> Finding:
     """Check that pages of other web sites may read, if the server lets them."""
     own = deployment.reads.own

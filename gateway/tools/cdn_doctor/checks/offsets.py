@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 import secrets
 from dataclasses import dataclass
@@ -88,21 +87,15 @@ class _Log:
 async def chunks(deployment: Deployment) -> list[Finding]:
     """Check what reads at four offsets give, in turn and twice, and what is kept of them."""
     log = await _written(deployment)
-    loop = asyncio.get_running_loop()
     replies: dict[str, list[ProbeReply]] = {offset: [] for offset in log.places}
     for _ in range(2):
         for offset, so_far in replies.items():
             so_far.append(await _read(log, offset))
-    began_s = loop.time()
     found = _offsets(log, replies)
     first, again = replies[log.second]
     if not (first.is_good and again.is_good) or found.is_failure:
         return [found, unknown("chunks kept", "reads are not answered as they should be")]
-    kept = await _kept(deployment, log, again)
-    if kept.is_pass and deployment.options.later_s:
-        await asyncio.sleep(max(0.0, began_s + deployment.options.later_s - loop.time()))
-        kept = await _kept_later(log, deployment.options.later_s)
-    return [found, kept]
+    return [found, await _kept(deployment, log, again)]
 
 
 async def _written(deployment: Deployment) -> _Log:
@@ -187,26 +180,6 @@ def _with_age(reply: ProbeReply) -> Finding:
     if age is None:
         return failed("chunks kept", f"the copy of a chunk has no Age{cache_claims(reply)}")
     return passed("chunks kept", f"the second read of a chunk is a copy, with an Age of {age[:9]}")
-
-
-async def _kept_later(log: _Log, later_s: float) -> Finding:
-    """Check the copy again after a time in which it may have been evicted."""
-    reply = await _read(log, log.second)
-    lifetime_s = shared_lifetime_s(reply.headers)
-    if source(reply) is AnswerSource.SHARED or (
-        source(reply) is AnswerSource.UNKNOWN and claims_kept(reply.headers)
-    ):
-        if wrong := log.read_at(log.second, reply):
-            return failed("chunks kept", f"{later_s:g} s later {wrong}{cache_claims(reply)}")
-        age = reply.headers.get("Age", "none")[:9]
-        return passed(
-            "chunks kept", f"the copy of a chunk is there {later_s:g} s later (Age: {age})"
-        )
-    if lifetime_s is not None and lifetime_s < later_s:
-        return noted("chunks kept", f"a chunk may be kept for {lifetime_s} s, and was")
-    return failed(
-        "chunks kept", f"the copy of a chunk is gone {later_s:g} s later{cache_claims(reply)}"
-    )
 
 
 def shared_lifetime_s(headers: Mapping[str, str]) -> int | None:

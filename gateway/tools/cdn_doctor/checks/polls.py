@@ -143,9 +143,6 @@ async def with_news(deployment: Deployment) -> Finding:
         ended = await polls.first(SETTLE_S)
         if ended is not None:
             return _ended_early(polls, ended)
-        counted = None
-        if deployment.gateway is not None:
-            counted = await deployment.gateway.polls_waiting(own)
         await own.append(b"news")
         appended_s = asyncio.get_running_loop().time()
         await polls.all(PROMPT_S)
@@ -167,7 +164,7 @@ async def with_news(deployment: Deployment) -> Finding:
     if any(reply.status == HTTPStatus.NO_CONTENT for reply in replies):
         return unknown("equal polls", "some ended with a 204 before the append")
     is_cached = bool(deployment.reads.is_cached) and await _are_polls_kept(own, query)
-    return _judged(deployment, replies, counted, slowest, is_cached=is_cached)
+    return _reached(deployment, replies, slowest, is_cached=is_cached)
 
 
 async def _are_polls_kept(own: OwnStream, query: Mapping[str, str]) -> bool:
@@ -184,21 +181,14 @@ def _ended_early(polls: EqualPolls, ended: Poll) -> Finding:
     return failed("equal polls", saw, "rate limit")
 
 
-def _judged(
-    deployment: Deployment,
-    replies: Sequence[ProbeReply],
-    counted: int | None,
-    slowest: str,
-    *,
-    is_cached: bool,
+def _reached(
+    deployment: Deployment, replies: Sequence[ProbeReply], slowest: str, *, is_cached: bool
 ) -> Finding:
-    """Judge by the gateway's own count, else by the answers; `is_cached` if a cache has them."""
+    """Return the finding for polls that all got news; `is_cached` if a cache stores them."""
     sources = [source(reply) for reply in replies]
-    reached = counted
-    if reached is None and AnswerSource.UNKNOWN not in sources:
-        reached = sources.count(AnswerSource.OWN)
-    if reached is None:
+    if AnswerSource.UNKNOWN in sources:
         return unknown("equal polls", "nothing says whether an answer comes from a cache")
+    reached = sources.count(AnswerSource.OWN)
     saw = f"of {READERS} that an append ended, {reached} reached the server; {slowest}"
     if reached <= MOST_AT_SERVER:
         return passed("equal polls", saw)
@@ -220,7 +210,7 @@ async def without_news(deployment: Deployment) -> list[Finding]:
         if first is None:
             saw = f"polls were still held after {LONGEST_POLL_S:g} s, and were given up"
             return [unknown(name, saw) for name in OF_QUIET_POLLS]
-        held = _ended(first, None if deployment.gateway is None else deployment.gateway.poll_s)
+        held = _ended(first)
         if not first.is_good:
             saw = "polls do not end as they should"
             return [*(unknown(name, saw) for name in OF_QUIET_POLLS[:-1]), held]
@@ -295,7 +285,7 @@ async def _followed(own: OwnStream, first: Poll) -> Finding:
     )
 
 
-def _ended(first: Poll, poll_s: float | None) -> Finding:
+def _ended(first: Poll) -> Finding:
     if first.is_refused:
         return unknown("poll held", f"a poll was refused at once: {first.status}")
     if first.reply is not None and first.reply.status == HTTPStatus.OK:
@@ -305,10 +295,10 @@ def _ended(first: Poll, poll_s: float | None) -> Finding:
         # However long it took: what ends a poll without news is a 204.
         saw = "a poll for news was answered without any, with the 200 of a read that is not live"
         return failed("poll held", f"{saw}{cache_claims(first.reply)}", "live in key")
-    return _held(first, poll_s)
+    return _held(first)
 
 
-def _held(first: Poll, poll_s: float | None) -> Finding:
+def _held(first: Poll) -> Finding:
     after = f"after {first.took_s:.1f} s"
     if first.reply is None:
         return failed("poll held", f"a poll ended {after} without an answer: {first.cut}")
@@ -316,8 +306,6 @@ def _held(first: Poll, poll_s: float | None) -> Finding:
         return failed("poll held", f"a hop ended a poll {after} with {first.reply.status}")
     if not first.reply.is_good:
         return failed("poll held", f"a poll ended {after}: {first.reply.error_text}")
-    if poll_s is not None and first.took_s < poll_s - AT_ONCE_S:
-        return failed("poll held", f"a poll ended {after}; the gateway holds it {poll_s:g} s")
     if first.took_s < AT_ONCE_S:
         return unknown("poll held", "a poll for news was answered at once, without any")
     return passed("poll held", f"a poll was held, and ended {after} with {first.reply.status}")

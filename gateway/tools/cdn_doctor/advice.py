@@ -1,59 +1,15 @@
-"""Advice for checks that failed: for every hop, and for the vendors that can be recognised."""
+"""Advice for checks that failed: what to change, at whatever hop is to blame."""
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
-
-from cdn_configs.render import DIGEST_HEADER
-from gateway.tools.cdn_doctor.places import AT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from gateway.tools.cdn_doctor.finding import Advice, Vendor
+    from gateway.tools.cdn_doctor.finding import Advice
 
-# A header field by which a hop gives itself away, the most telling first. Fastly says that it is
-# Varnish, and many a server behind a CDN that it is nginx.
-SIGNS: tuple[tuple[Vendor, str, str], ...] = (
-    ("Fastly", "X-Served-By", r"\bcache-[a-z]+"),
-    ("Cloudflare", "CF-Ray", r"."),
-    ("Cloudflare", "Server", r"^cloudflare"),
-    ("CloudFront", "X-Amz-Cf-Id", r"."),
-    ("Bunny", "Server", r"^BunnyCDN"),
-    ("Vercel", "X-Vercel-Id", r"."),
-    ("Varnish", "X-Varnish", r"."),
-    ("Varnish", "Via", r"\bvarnish\b"),
-    ("nginx", "X-Cache-Status", r"."),
-    ("nginx", "Server", r"^(nginx|openresty)"),
-    ("Caddy", "Server", r"\bCaddy\b"),
-    ("Caddy", "Via", r"\bCaddy\b"),
-    ("Envoy", "Server", r"^envoy"),
-    ("Envoy", "X-Envoy-Upstream-Service-Time", r"."),
-    ("AWS ALB", "Set-Cookie", r"^AWSALB"),
-    ("Google load balancer", "Via", r"\bgoogle\b"),
-)
-FILES: Mapping[Vendor, str] = {
-    "nginx": "nginx.conf",
-    "Varnish": "the VCL",
-    "Fastly": "the VCL",
-    "Cloudflare": "the Worker, or the rules",
-    "CloudFront": "the policies or the function",
-    "Bunny": "the pull zone",
-    "Vercel": "the function",
-    "Caddy": "the Caddyfile",
-    "HAProxy": "haproxy.cfg",
-    "Envoy": "envoy.yaml",
-    "Traefik": "the YAML files",
-    "AWS ALB": "the attributes",
-    "Google load balancer": "the backend service",
-    "ingress-nginx": "the annotations",
-    "Gateway API": "the HTTPRoute",
-}
-
-EVERYWHERE: Mapping[Advice, str] = {
-    "query order": "Sort the query's parameters in the cache key.",
-    "304": "Store the ETag of responses, and pass If-None-Match on or answer it.",
+ADVICE: Mapping[Advice, str] = {
     "credentials": "Do not cache requests with Authorization or Cookie, or put a hash of both "
     "into the cache key.",
     "paths": "Put the path into the cache key, and pass it on, as it was sent: not decoded.",
@@ -73,12 +29,9 @@ EVERYWHERE: Mapping[Advice, str] = {
     "empty tail": "Store a response with Stream-Up-To-Date for a second at most: obey s-maxage "
     "or CDN-Cache-Control, do not serve it stale, and add no lifetime of your own.",
     "cursor": "Put cursor into the cache key.",
-    "SSE resume": "Do not share responses to live=sse, or put Last-Event-ID into the cache key.",
     "large append": "Allow bodies as long as limits.max_append, 16 MiB unless set, and pass them "
     "on as they come.",
     "body limit": "Allow bodies as long as limits.max_append, 16 MiB unless set.",
-    "Expect": "Answer Expect: 100-continue, pass it on, or remove the header; curl sends it "
-    "above 1 MiB.",
     "early 404": "Do not store the 404 of a read from the beginning, not even for a second: a "
     "stream may begin at any time, and clients stop for good at a 404.",
     "offsets": "Put offset, live and cursor into the cache key: no rule may ignore the query, or "
@@ -90,24 +43,13 @@ EVERYWHERE: Mapping[Advice, str] = {
     "Stream-Up-To-Date, Stream-Cursor, Stream-Closed, ETag and Content-Type.",
     "CORS": "Pass OPTIONS and the Access-Control fields of all responses on; keep Origin in the "
     "cache key where responses vary by it.",
-    "HTTP/2": "Let the hop speak HTTP/2: http2 on, alpn h2,http/1.1.",
     "reader-key": "Put rk into the cache key, and answer a request with credentials and without "
     "rk from no copy.",
     "private reads": "Join no requests under way, and keep no responses, of requests with "
     "credentials: pass on what has Authorization, a Cookie or a token, or put a hash of them into "
     "the key by which requests are joined. A response that says private is for one reader.",
-    "old tags": "Pass ETag and If-None-Match on unchanged and whole, or compare whole tags with "
-    "those of a copy that is fresh: a tag that is cut stands for more than one state of a stream.",
     "SSE kept": "Do not store responses of text/event-stream: another reader would get events that "
     "are old, and an end.",
-    "cookies": "Set no cookie on streams: browsers send it back, caches take its readers for "
-    "somebody, and a stored response gives one reader's cookie to others.",
-    "Stream-TTL": "Pass Stream-TTL and Stream-Expires-At on unchanged: without them streams are "
-    "never deleted.",
-    "Stream-Seq": "Pass Stream-Seq on: without it appends of writers that take turns are stored in "
-    "any order.",
-    "query case": "Pass the query on, and put it into the cache key, as it was sent: its values "
-    "differ by upper and lower case.",
     "HEAD refused": "Pass HEAD on: clients learn the tail and the type of a stream by it.",
     "POST kept": "Do not cache POST, and put the method into the cache key: the copy acknowledges "
     "appends that no server has seen.",
@@ -117,21 +59,12 @@ EVERYWHERE: Mapping[Advice, str] = {
     "204 changed": "Pass the status of responses on: a poll without news is a 204, and 200 with no "
     "body is taken for data.",
     "Vary": "Put Origin into the cache key where responses vary by it, or obey Vary.",
-    "verified": "Verify the signature, the algorithm and the claims of a token before looking "
-    "for a copy; pass requests on whose token is not valid.",
     "configuration": "Render the file again with the options at its beginning, deploy it, and "
     "let its header Headgate-Config through.",
     "live in key": "Put live into the cache key.",
-    "chunked append": "Pass on bodies of unknown length, or buffer them first.",
-    "content": "Change no body: no rewriting of links, no minifying, no parsing and rewriting of "
-    "JSON.",
     "rewritten": "Pass bodies on as bytes: nothing may decode them as text, or rewrite them.",
-    "firewall": "Exempt the streams from the rules of the web firewall that inspect bodies: what "
-    "people write to each other, and models to people, has markup and queries in it.",
     "repeated append": "Pass all header fields of requests on, Producer-Id, Producer-Epoch and "
     "Producer-Seq among them: without them every append that is sent again is stored twice.",
-    "own pages": "If pages of this host should write, pass Host on unchanged, or name the pages' "
-    "origin in http.write_origins.",
     "refusals": "Pass refusals on unchanged, with status, fields and body: no error pages for "
     "streams. Clients decide by 404, 409, 410 and 503 whether to stop, to skip or to try again.",
     "error pages": "Pass a 404 on unchanged: no page of the site, and no index.html, instead of "
@@ -141,48 +74,14 @@ EVERYWHERE: Mapping[Advice, str] = {
     "CORS twice": "Let only the server answer for other sites: add no Access-Control fields to "
     "its responses.",
     "preflight": "Pass OPTIONS on: the server knows which methods and fields pages may use.",
-    "kept 304": "Do not store a 304 as the response to a URL: a cache requests without the "
-    "reader's If-None-Match, or with that of its own copy.",
     "one server": "Send all requests to servers that have the same streams: one gateway, several "
     "with one Redis, or each stream always to the same one, by its path.",
     "sent once": "Send each request to one server, once: no mirror, no shadow traffic to servers "
     "that have the same streams, no repetition of a POST.",
     "waiting readers": "Let the hop have as many concurrent requests as there are readers, and "
     "more for writers: each live read occupies a connection while it waits.",
-    "DELETE": "If streams should be deleted this way, let DELETE pass.",
     "server limit": "Raise the setting that the server names, or list the proxy in "
     "http.trusted_proxies: otherwise all clients behind it count as one.",
     "rate limit": "Permit one address more requests, and more at once: a hundred readers may "
     "share one, and each sends another request after every message.",
 }
-
-
-def vendors(headers: Mapping[str, str], rendered: str | None = None) -> tuple[Vendor, ...]:
-    """Return the vendors on the way, as far as a reply's fields show them.
-
-    `rendered` is the digest of the deployed file, if it is known; a digest begins with its target.
-    """
-    digests = (rendered or "", headers.get(DIGEST_HEADER, ""))
-    found = [vendor for digest in digests for vendor in FILES if digest.startswith(_target(vendor))]
-    found += [
-        vendor
-        for vendor, name, pattern in SIGNS
-        if re.search(pattern, headers.get(name, ""), re.IGNORECASE)
-    ]
-    known = tuple(dict.fromkeys(found))
-    return tuple(one for one in known if one != "Varnish") if "Fastly" in known else known
-
-
-def _target(vendor: Vendor) -> str:
-    """Return how the names of a vendor's targets begin."""
-    return vendor.lower().replace(" ", "-")
-
-
-def hint(advice: Advice, on_the_way: tuple[Vendor, ...]) -> str:
-    """Return what to change, and where; of a hop that says nothing of itself any could be meant."""
-    places = [
-        f"In {FILES[vendor]} ({vendor}): {AT[vendor][advice]}"
-        for vendor in on_the_way or FILES
-        if advice in AT[vendor]
-    ]
-    return " ".join((EVERYWHERE[advice], *places))
