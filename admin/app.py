@@ -14,8 +14,6 @@ from multidict import CIMultiDict
 
 from admin.access.check import Access
 from admin.access.sign_in import SIGN_IN, SignIn
-from admin.alerting.evaluator import ALERTS
-from admin.alerting.notifier import AlertNotifier
 from admin.bodies import BOUNDS
 from admin.console import CONSOLE, Console
 from admin.errors import NotTold, problem_document
@@ -61,7 +59,6 @@ REFUSAL_LINES = "".join(
     )
 ).encode()
 
-NOTIFIER: web.AppKey[AlertNotifier] = web.AppKey("notifier", AlertNotifier)
 SOURCE: web.AppKey[ProcessSource] = web.AppKey("source")
 
 
@@ -77,9 +74,6 @@ def build(source: ProcessSource, setup: Setup) -> web.Application:
     app = web.Application(middlewares=[problems, console.errors, access.check])
     app[SOURCE] = source
     app[BOUNDS] = setup.bounds
-    app[ALERTS] = recorder.alerts
-    app[NOTIFIER] = notifier = AlertNotifier(settings, setup.clock)
-    recorder.alerts.on_look = notifier.note
     app[CONSOLE] = application_console = Console(source, setup, recorder, streams)
 
     def follow(settings: Settings) -> None:
@@ -87,7 +81,6 @@ def build(source: ProcessSource, setup: Setup) -> web.Application:
         sign_in.admit(settings.admin.users)
         access.admit(settings.admin.tokens, is_open=is_open(settings))
         recorder.use_settings(settings)
-        notifier.use_settings(settings)
         streams.use_settings(settings)
         application_console.use_settings(settings)
 
@@ -115,19 +108,15 @@ def _running(
 ) -> Callable[[web.Application], AsyncIterator[None]]:
     """Return the context that starts and stops with the application."""
 
-    async def run(app: web.Application) -> AsyncIterator[None]:
+    async def run(_app: web.Application) -> AsyncIterator[None]:
         await streams.open()
         await console.bulk.open()
         await recorder.bans.open()  # before the listener for streams, so that no client slips in
         recording = asyncio.create_task(recorder.run())
-        notifying = asyncio.create_task(app[NOTIFIER].run())
         yield
-        notifying.cancel()
         recording.cancel()
         await console.bulk.close()
         await console.doctor.close()
-        with contextlib.suppress(asyncio.CancelledError):
-            await notifying
         with contextlib.suppress(asyncio.CancelledError):
             await recording
         await recorder.events.close()

@@ -74,6 +74,7 @@ class Console:
         self.setup = setup
         self._recorder = recorder
         self.event_record = recorder.events.record
+        self.alerts = recorder.alerts
         self.usage = recorder.usage
         self._overviews = Overviews(recorder, setup, self.instance)
         self.readers = ConsoleReaders(source, setup, recorder.bans)

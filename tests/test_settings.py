@@ -932,8 +932,7 @@ MISTAKES: dict[str, tuple[str | dict[str, str], list[str]]] = {
     ),
     "settings of sections outside of them": (
         "max_append = 1\ntls_certificate = 'x'\nadmin_tls_key = 'k'\nlog_level = 'debug'\n"
-        "jwt_issuers = []\nadmin_users = []\nfront_listen = 'h:1'\nalert_webhook = 'x'\n"
-        "hosts = []\n",
+        "jwt_issuers = []\nadmin_users = []\nfront_listen = 'h:1'\nhosts = []\n",
         [
             "h.toml:1: max_append is a setting of [limits]: give it there.",
             "h.toml:2: tls_certificate is a setting of [tls]: give it there, as certificate.",
@@ -942,8 +941,7 @@ MISTAKES: dict[str, tuple[str | dict[str, str], list[str]]] = {
             "h.toml:5: jwt_issuers is a setting of [credentials]: give it there.",
             "h.toml:6: admin_users is a setting of [admin]: give it there, as users.",
             "h.toml:7: front_listen is a setting of [front]: give it there, as listen.",
-            "h.toml:8: alert_webhook is not a setting; the nearest is alerts.webhook.",
-            "h.toml:9: hosts is a setting of [front] and of [http]: give it there.",
+            "h.toml:8: hosts is a setting of [front] and of [http]: give it there.",
         ],
     ),
     "sections that are no tables": (
@@ -970,10 +968,9 @@ MISTAKES: dict[str, tuple[str | dict[str, str], list[str]]] = {
         [f"h.toml:3: limits {AGAIN} 1."],
     ),
     "tables with secrets in the place of a section": (
-        "alerts = [{webhook = 's3cret'}]\n[[admin]]\n[[admin.tokens]]\ntoken = 's3cret'\n",
+        "[[admin]]\n[[admin.tokens]]\ntoken = 's3cret'\n",
         [
-            "h.toml:1: alerts is not shown here, but must be a table.",
-            "h.toml:2: admin.listen is not shown here, but must be HOST:PORT, such as "
+            "h.toml:1: admin.listen is not shown here, but must be HOST:PORT, such as "
             "127.0.0.1:4437 or [::1]:4437.",
         ],
     ),
@@ -986,13 +983,6 @@ MISTAKES: dict[str, tuple[str | dict[str, str], list[str]]] = {
             "config hash-password prints, which begins with $argon2id$.",
             "h.toml:8: admin.tokens[0].token is not shown here, but must be at least 22 characters "
             "without blanks, or sha256: and the 64 hexadecimal digits of their hash.",
-        ],
-    ),
-    "a secret in a URL that is refused": (
-        "alerts.webhook = 'http://hooks.example/s3cret'",
-        [
-            "h.toml:1: alerts.webhook is not shown here, but must be https: alerts say what is "
-            "wrong with the gateway.",
         ],
     ),
     "a setting twice": ("workers = 1\n\nworkers = 2", [f"h.toml:3: workers {AGAIN} 1."]),

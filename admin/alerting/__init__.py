@@ -1,1 +1,1 @@
-"""Alerts as the console evaluates them, over what it measures of its own gateway."""
+"""The alerts that the console evaluates for this gateway."""

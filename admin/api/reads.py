@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from admin.access.check import VIEWER
-from admin.alerting.evaluator import ALERTS
 from admin.alerting.views import alerts_view
 from admin.api.values import (
     OfCdnFile,
@@ -48,7 +47,7 @@ async def overview(request: web.Request, query: OfSpan, _body: None) -> Overview
 
 async def alerts(request: web.Request, _query: None, _body: None) -> AlertsView:
     """Return every alert rule with its state."""
-    return alerts_view(request.app[ALERTS])
+    return alerts_view(request.app[CONSOLE].alerts)
 
 
 async def routes(request: web.Request, query: OfSpan, _body: None) -> Routes:

@@ -1,4 +1,4 @@
-"""The alerts of a gateway, as its console evaluates them."""
+"""The alert rules of a gateway, and the states of those that its console evaluates."""
 
 from __future__ import annotations
 
@@ -6,18 +6,15 @@ from typing import Literal
 
 import msgspec
 
-AlertState = Literal["quiet", "pending", "firing", "unknown"]
+AlertState = Literal["quiet", "pending", "firing", "prometheus"]
 
 
 class AlertView(msgspec.Struct, frozen=True):
-    """An alert for one set of labels: pending, or firing since `firing_since`."""
+    """An alert for one set of labels: pending, or firing once it has held for long enough."""
 
     labels: dict[str, str]
     state: AlertState
     since: float  # from which moment on the condition has held without a break
-    firing_since: float | None
-    value: float | None
-    shown_value: str
     sentence: str
 
 
@@ -26,15 +23,11 @@ class AlertRuleView(msgspec.Struct, frozen=True):
 
     name: str
     severity: Literal["warning", "critical"]
-    state: AlertState  # unknown where a gateway cannot see it by itself
-    value: float | None  # of its alerts, or else the one that is nearest to the threshold
-    shown_value: str
-    threshold: str
+    state: AlertState  # `prometheus` where only Prometheus evaluates the rule
     lasting_s: int
     description: str
     expression: str  # of PromQL
     runbook: str  # the path of the section that says what to do
-    scope: str  # how the evaluation differs from that of Prometheus; empty if it does not
     alerts: tuple[AlertView, ...]
 
 

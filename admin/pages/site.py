@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from admin.access.check import VIEWER
-from admin.alerting.evaluator import ALERTS
 from admin.alerting.views import alerts_view
 from admin.bodies import fields
 from admin.console import CONSOLE
@@ -114,7 +113,7 @@ class Site:
         values: dict[str, object] = {"page": await asyncio.to_thread(runbooks), "here": "/alerts"}
         if VIEWER in request:
             values["instance"] = await request.app[CONSOLE].instance()
-            values["alerts"] = alerts_view(request.app[ALERTS])
+            values["alerts"] = alerts_view(request.app[CONSOLE].alerts)
             values["now"] = self._clock()
         return await self.show(request, TemplatePage("alerts.html", values))
 

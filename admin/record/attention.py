@@ -14,15 +14,14 @@ from admin.alerting.views import sentence
 from admin.model.overview import Attention
 from admin.record.policy import spell
 from gateway.monitoring.quantities import seconds
+from gateway.monitoring.rules import ACCESS_FILE, CERTIFICATE_FILE
 from gateway.settings.log_kinds.redis import WITHOUT_FILE
 from gateway.settings.reading.files import whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from admin.alerting.evaluator import AlertEvaluator
-    from admin.alerting.series import Labels
-    from admin.alerting.states import ActiveAlert, AlertStates
+    from admin.alerting.active_alerts import ActiveAlert, ActiveAlerts
     from admin.model.kinds import Level
     from admin.model.processes import GatewayView
     from gateway.features.questions.process_source import Health
@@ -66,93 +65,60 @@ class Watch:
 
 
 def findings(
-    health: Health, samples: Iterable[Sample], evaluator: AlertEvaluator
+    health: Health, samples: Iterable[Sample], alerts: ActiveAlerts, settings: Settings
 ) -> Iterator[AttentionItem]:
     """Yield everything that needs attention now, each thing once."""
     checks = {item.key[1]: item for item in of_health(health)}
     for name, item in checks.items():
-        rule = _rule_of(item, evaluator)
+        rule = _rule_of(item, alerts.rules, settings)
         checks[name] = item if rule is None else item._replace(alert=rule.name)
-    for alert in _shown(evaluator.states):
-        labels = dict(alert.labels)
-        level: Level = "bad" if _is_critical(alert) else "warning"
-        same = [name for name in checks if is_about(alert.rule, labels, name, evaluator.settings)]
+    for alert in alerts.active:
+        is_critical = alert.is_firing and alert.rule.severity == "critical"
+        level: Level = "bad" if is_critical else "warning"
+        same = [name for name in checks if is_about(alert, name, settings)]
         for name in same:
-            if level == "bad":
+            if is_critical:
                 checks[name] = checks[name]._replace(level=level)
-        if not same:
+        held_s = (alerts.looked_at or 0.0) - alert.since
+        if not same and (alert.is_firing or held_s >= PENDING_S):
+            labels = dict(alert.labels)
             key = ("alert", " ".join((alert.rule.name, *labels.values())))
-            lasting = spell(round(seconds(alert.rule.lasting)))
-            note = f"It becomes an alert after {lasting}." if alert.firing_at is None else ""
-            yield AttentionItem(
-                key,
-                level,
-                sentence(alert),
-                labels.get("route"),
-                alert.rule.name,
-                alert.active_at,
-                note,
-            )
+            lasting = spell(seconds(alert.rule.lasting))
+            note = "" if alert.is_firing else f"It becomes an alert after {lasting}."
+            words, route = sentence(alert), labels.get("route")
+            yield AttentionItem(key, level, words, route, alert.rule.name, alert.since, note)
     yield from checks.values()
     yield from of_redis(samples)
 
 
-def _shown(states: AlertStates) -> list[ActiveAlert]:
-    """Return the alerts to show: those that fire, and those that have held for two looks.
-
-    Of several with one subject it is the most severe one.
-    """
-    now = states.updated_at or 0.0
-    found = [
-        it
-        for it in states.active.values()
-        if it.firing_at is not None or now - it.active_at >= PENDING_S
-    ]
-    found.sort(key=lambda it: (not _is_critical(it), it.firing_at is None))
-    seen: set[tuple[str, Labels]] = set()
-    shown = []
-    for alert in found:
-        subject = (alert.rule.subject or alert.rule.name, alert.labels)
-        if subject not in seen:
-            seen.add(subject)
-            shown.append(alert)
-    return shown
-
-
-def _is_critical(alert: ActiveAlert) -> bool:
-    return alert.firing_at is not None and alert.rule.severity == "critical"
-
-
-def _rule_of(item: AttentionItem, evaluator: AlertEvaluator) -> Alert | None:
+def _rule_of(item: AttentionItem, rules: Iterable[Alert], settings: Settings) -> Alert | None:
     """Return the rule about the same as a health check, of several the one that is as severe.
 
     A refused certificate is a warning while the former one is in use, and no expired one.
     """
     name, is_bad = item.key[1], item.level == "bad"
-    for rule in sorted(evaluator.rules, key=lambda it: (it.severity == "critical") != is_bad):
-        if rule.check == name:  # also of a rule that the console cannot evaluate
+    certificates = {whole(it) for it in (settings.tls.certificate, settings.admin.tls.certificate)}
+    if name in certificates:
+        name = CERTIFICATE_FILE
+    elif name.startswith("/"):
+        name = ACCESS_FILE
+    for rule in sorted(rules, key=lambda it: (it.severity == "critical") != is_bad):
+        if rule.check is not None and name.startswith(rule.check.partition("{")[0]):
             return rule
-        for labels in evaluator.values.get(rule.name, {}):
-            if is_about(rule, dict(labels), name, evaluator.settings):
-                return rule
     return None
 
 
-def is_about(rule: Alert, labels: dict[str, str], check: str, settings: Settings) -> bool:
-    """Return whether a health check is about the same as an alert with these labels."""
-    if rule.check is None:
+def is_about(alert: ActiveAlert, check: str, settings: Settings) -> bool:
+    """Return whether a health check is about the same as an alert."""
+    labels = dict(alert.labels)
+    if alert.rule.check in {CERTIFICATE_FILE, ACCESS_FILE}:
+        value = settings.value_at(labels["setting"])
+        # The name of a check on a file is its absolute path; other keys of an issuer have a URL.
+        return bool(value) and "://" not in value and check == whole(value)
+    if alert.rule.check is None:
         return False
-    # The check of a file has its path as its name, and the metric the setting with that path.
-    path = _path(labels.get("setting", ""), settings)
-    name = rule.check.format(**{**labels, "setting": path})
+    name = alert.rule.check.format(**labels)
     return check == name or check.startswith(f"{name} ")
-
-
-def _path(setting: str, settings: Settings) -> str:
-    """Return the path in a setting such as `credentials.tokens_file`."""
-    value = settings.value_at(setting) if setting else ""
-    # The name of a check on a file is its absolute path; other keys of an issuer have a URL.
-    return whole(value) if value and "://" not in value else value or setting
 
 
 def of_health(health: Health) -> Iterator[AttentionItem]:

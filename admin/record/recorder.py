@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from admin.alerting.evaluator import AlertEvaluator
+from admin.alerting.active_alerts import ActiveAlerts
 from admin.own_files import data_folder
 from admin.processes.usage_record import UsageRecord
 from admin.readers.ban_keeper import BanKeeper
@@ -47,7 +47,7 @@ class Recorder:
         self._setup = setup
         self.history = History(())
         self.fleet = Fleet(instance, ())
-        self.alerts = AlertEvaluator(setup.settings)
+        self.alerts = ActiveAlerts(setup.settings)
         self.use_settings(setup.settings)
         self.watch = Watch()
         self.growth = Growth()
@@ -107,9 +107,9 @@ class Recorder:
         self.looked_at, self.samples, self.health = now, samples, health
         self.growth.update(now, samples)
         self.usage.update(now, processes)
-        await self.alerts.look(now, (*samples, *self._setup.bounds.measure()))
+        self.alerts.look(now, (*samples, *self._setup.bounds.measure()))
         findings = (
-            *attention.findings(health, samples, self.alerts),
+            *attention.findings(health, samples, self.alerts, self._setup.settings),
             *attention.of_gateways(self.usage.gateways.views),
         )
         self.watch.update(now, findings)

@@ -1,8 +1,8 @@
 """Alert rules, one for each fault that an operator has to know of.
 
-Prometheus evaluates them (`headgate monitor alerts`), and so does the console. Thresholds
-stand beside their reason. A quantity without a value, such as a ratio of no requests, alerts
-nobody.
+Prometheus evaluates them (`headgate monitor alerts`); the console evaluates those whose condition
+is a `Threshold`. Thresholds stand beside their reason. A quantity without a value, such as a ratio
+of no requests, alerts nobody.
 """
 
 from __future__ import annotations
@@ -11,25 +11,8 @@ from typing import TYPE_CHECKING
 
 from gateway.monitoring import objective as objectives
 from gateway.monitoring.alerts_of_parts import OF_PARTS
-from gateway.monitoring.quantities import (
-    SERVER_ERROR,
-    AllConditions,
-    AnyCondition,
-    GatewayCondition,
-    Gauge,
-    Increase,
-    OutsideCondition,
-    Rate,
-    Ratio,
-    Threshold,
-    Total,
-)
-from gateway.monitoring.recordings import (
-    COLLAPSED,
-    DELIVERY,
-    LOOP_LAG,
-    RECORDINGS,
-)
+from gateway.monitoring.quantities import SERVER_ERROR, Gauge, Rate, Threshold, increase, total
+from gateway.monitoring.recordings import COLLAPSED, DELIVERY, LOOP_LAG, RECORDINGS
 from gateway.monitoring.rules import Alert, RecordingRule, parts_of
 
 if TYPE_CHECKING:
@@ -37,20 +20,17 @@ if TYPE_CHECKING:
 
     from gateway.settings import Settings
 
-_READERS = Total("headgate_live_readers", "job, route")
-_FEEDS = Total("headgate_feeds", "job, route")
-_SSE_READERS = Total("headgate_live_readers", "job, route", 'mode="sse"')
-_SLOW = Total("headgate_slow_readers", "job, route")
-_SERVER_ERRORS = Increase("headgate_requests_total", "job, route", SERVER_ERROR)
+_READERS = total("headgate_live_readers", "job, route")
+_FEEDS = total("headgate_feeds", "job, route")
+_SSE_READERS = total("headgate_live_readers", "job, route", 'mode="sse"')
+_SLOW = total("headgate_slow_readers", "job, route")
+_SERVER_ERRORS = increase("headgate_requests_total", "job, route", SERVER_ERROR)
 
 OF_EVERY_GATEWAY = (
     Alert(
         "HeadgateDown",
-        OutsideCondition(
-            # Of a target that was a gateway within a day, since all targets have `up`.
-            "up == 0 and on (job, instance) last_over_time(headgate_build_info[1d])",
-            "a gateway that is down cannot see that it is",
-        ),
+        # Of a target that was a gateway within a day, since all targets have `up`.
+        "up == 0 and on (job, instance) last_over_time(headgate_build_info[1d])",
         "1m",
         "critical",
         "{{ $labels.instance }} cannot be scraped.",
@@ -59,7 +39,7 @@ OF_EVERY_GATEWAY = (
     Alert(
         "HeadgateReadersApart",
         # Ten readers a feed should share what one alone would have fetched.
-        AllConditions(Threshold(COLLAPSED, "<", 2), (Threshold(Ratio(_READERS, _FEEDS), ">", 10),)),
+        f"{COLLAPSED.record} < 2 and {_READERS} / {_FEEDS} > 10",
         "10m",
         "warning",
         "Only {{ $value | humanize }} readers of {{ $labels.route }} share a fetch.",
@@ -68,7 +48,7 @@ OF_EVERY_GATEWAY = (
     ),
     Alert(
         "HeadgateSlowDelivery",
-        Threshold(DELIVERY, ">", 1),  # a reader notices a second
+        f"{DELIVERY.record} > 1",  # a reader notices a second
         "10m",
         "warning",
         "{{ $labels.instance }} delivers new data of {{ $labels.route }} after"
@@ -78,10 +58,8 @@ OF_EVERY_GATEWAY = (
     ),
     Alert(
         "HeadgateSlowReaders",
-        AllConditions(
-            Threshold(Ratio(_SLOW, _SSE_READERS), ">", 0.1),
-            (Threshold(_SSE_READERS, ">=", 20),),  # one of few says nothing
-        ),
+        # One of few readers says nothing.
+        f"{_SLOW} / {_SSE_READERS} > 0.1 and {_SSE_READERS} >= 20",
         "10m",
         "warning",
         "{{ $value | humanizePercentage }} of the SSE readers of {{ $labels.route }} do not"
@@ -91,7 +69,7 @@ OF_EVERY_GATEWAY = (
     ),
     Alert(
         "HeadgateEventLoopStalls",
-        Threshold(LOOP_LAG, ">", 0.25),
+        f"{LOOP_LAG.record} > 0.25",
         "5m",
         "warning",
         "The event loop of {{ $labels.instance }} stalls for {{ $value | humanizeDuration }}"
@@ -100,9 +78,8 @@ OF_EVERY_GATEWAY = (
     ),
     Alert(
         "HeadgateFewFilesLeft",
-        GatewayCondition(
-            Threshold(Ratio(Gauge("process_open_fds"), Gauge("process_max_fds")), ">", 0.8)
-        ),
+        # Other programs have these metrics, too.
+        "process_open_fds / process_max_fds > 0.8 and on (job, instance) headgate_build_info",
         "5m",
         "warning",
         "{{ $labels.instance }} uses {{ $value | humanizePercentage }} of its open-file limit.",
@@ -111,14 +88,11 @@ OF_EVERY_GATEWAY = (
     Alert(
         "HeadgateServerErrors",
         # One or two in five minutes may be of a single restart.
-        AllConditions(
-            Threshold(objectives.errors("5m"), ">", 0.05), (Threshold(_SERVER_ERRORS, ">", 2),)
-        ),
+        f"{objectives.errors('5m')} > 0.05 and {_SERVER_ERRORS} > 2",
         "2m",
         "warning",
         "{{ $value | humanizePercentage }} of the requests to {{ $labels.route }} get 5xx.",
         "The log has the reason of each error; /readyz names a log or an origin that is down.",
-        subject=objectives.SUBJECT,
     ),
     Alert(
         "HeadgateSettingsRefused",
@@ -131,10 +105,7 @@ OF_EVERY_GATEWAY = (
     ),
     Alert(
         "HeadgateClockSet",
-        OutsideCondition(
-            "increase(headgate_clock_sets_total[1h]) > 0",
-            "the console measures by the clock that was set, and notes it as a check",
-        ),
+        "increase(headgate_clock_sets_total[1h]) > 0",
         "0m",
         "warning",
         "The clock of {{ $labels.instance }} was set.",
@@ -169,19 +140,15 @@ def alerts(settings: Settings, objective: float = objectives.OBJECTIVE) -> list[
 
 def _missing_replicas(settings: Settings) -> Iterator[Alert]:
     """Return the rule for all routes whose appends wait for replicas, each with its number."""
-    missing = tuple(
-        Threshold(
-            Gauge("headgate_redis_connected_replicas", f'route="{route.prefix}"'),
-            "<",
-            route.wait_replicas,
-        )
+    missing = [
+        f'headgate_redis_connected_replicas{{route="{route.prefix}"}} < {route.wait_replicas}'
         for route in settings.route_table
         if route.wait_replicas
-    )
+    ]
     if missing:
         yield Alert(
             "HeadgateRedisReplicasMissing",
-            AnyCondition(missing),
+            " or ".join(f"({one})" for one in missing) if len(missing) > 1 else missing[0],
             "1m",
             "critical",
             "The Redis of {{ $labels.route }} has {{ $value }} replicas, and appends wait for"

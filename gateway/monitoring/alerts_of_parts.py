@@ -7,52 +7,45 @@ from gateway.monitoring.quantities import (
     ALARM,
     FAILED_APPEND,
     TARGET,
-    AllConditions,
-    AnyCondition,
     Gauge,
-    Increase,
-    MeasuredBefore,
-    Prediction,
     Rate,
-    Ratio,
     Threshold,
-    Total,
-    UnlessCondition,
+    increase,
+    rate,
+    share,
+    total,
 )
 from gateway.monitoring.recordings import APPENDS, ORIGIN_FAILURES, SERVED
-from gateway.monitoring.rules import Alert
+from gateway.monitoring.rules import ACCESS_FILE, Alert
 
 MIB = 1 << 20
 # Less may be used up before the next scrape: a disk that is that full fires at once.
 LEAST_FREE_BYTES = 64 * MIB
 FEW_FREE_BYTES = 1 << 30
 
-_READS = Rate("headgate_cache_results_total", "job, route")
-_SERVERS_UP = Total("headgate_origin_up", "job, route")
-_ORIGIN_REQUESTS = Rate("headgate_origin_requests_total", "job, route")
-_FAILED_PURGES = Rate("headgate_purges_total", "job, instance, cache", 'result=~"failed|abandoned"')
 _OF_A_ROUTE = "job, instance, route"
-_FAILED_APPENDS = Increase("headgate_appends_total", _OF_A_ROUTE, FAILED_APPEND)
-_FAILING_APPENDS = Ratio(
-    Rate("headgate_appends_total", _OF_A_ROUTE, FAILED_APPEND),
-    Rate("headgate_appends_total", _OF_A_ROUTE),
-)
+_READS = rate("headgate_cache_results_total", "job, route")
+_SERVERS_UP = total("headgate_origin_up", "job, route")
+_ORIGIN_REQUESTS = rate("headgate_origin_requests_total", "job, route")
+_FAILED_APPENDS = increase("headgate_appends_total", _OF_A_ROUTE, FAILED_APPEND)
+_FAILING_APPENDS = share("headgate_appends_total", _OF_A_ROUTE, FAILED_APPEND)
 _FREE = "headgate_storage_free_bytes"
-_OLDEST = Total("headgate_subscription_oldest_seconds", _OF_A_ROUTE, combine="max")
-_FAILING = Total("headgate_subscriptions", _OF_A_ROUTE, 'state=~"failed|stuck"')
+_OLDEST = total("headgate_subscription_oldest_seconds", _OF_A_ROUTE, combine="max")
+_FAILING = total("headgate_subscriptions", _OF_A_ROUTE, 'state=~"failed|stuck"')
 
 
-def _is_full(window: str, within_s: int, known: str) -> AllConditions:
-    """Return the condition that a disk is full within so many seconds at the pace of a window."""
-    return AllConditions(
-        Threshold(Prediction(_FREE, window, within_s), "<", 0), (MeasuredBefore(_FREE, known),)
-    )
+def _is_full(window: str, within_s: int, known: str) -> str:
+    """Return the condition that a disk is full within so many seconds at the pace of a window.
+
+    There have to be measurements of `known` ago: the creation of a file is not the end of the disk.
+    """
+    return f"predict_linear({_FREE}[{window}], {within_s}) < 0 and {_FREE} offset {known}"
 
 
-def _changed_histories(lost: str) -> Threshold:
+def _changed_histories(lost: str) -> str:
     """Return whether histories changed within an hour, so that a late look sees it."""
-    changes = Increase("headgate_storage_histories_total", "job, route", f'lost="{lost}"', "1h")
-    return Threshold(changes, ">", 0)
+    where = f'lost="{lost}"'
+    return f"{increase('headgate_storage_histories_total', 'job, route', where, '1h')} > 0"
 
 
 OF_PARTS = (
@@ -65,7 +58,7 @@ OF_PARTS = (
         "The former content stays in force: later revocations and additions have no effect, and"
         " a restart would fail. /readyz and the log line access.file_refused say why.",
         "access_files",
-        "{setting}",
+        ACCESS_FILE,
     ),
     *CERTIFICATE_ALERTS,
     Alert(
@@ -93,7 +86,7 @@ OF_PARTS = (
     Alert(
         "HeadgateWakesFail",
         # By age: attempts become rare while a receiver is away, and others are woken meanwhile.
-        AllConditions(Threshold(_OLDEST, ">", 300), (Threshold(_FAILING, ">", 0),)),
+        f"{_OLDEST} > 300 and {_FAILING} > 0",
         "1m",
         "warning",
         "Events of {{ $labels.route }} on {{ $labels.instance }} have waited for"
@@ -114,16 +107,8 @@ OF_PARTS = (
     ),
     Alert(
         "HeadgateSubscriptionFull",
-        Threshold(
-            Increase(
-                "headgate_subscription_refusals_total",
-                _OF_A_ROUTE,
-                'limit="max_streams"',
-                "1h",
-            ),
-            ">",
-            0,
-        ),
+        increase("headgate_subscription_refusals_total", _OF_A_ROUTE, 'limit="max_streams"', "1h")
+        + " > 0",
         "0m",
         "warning",
         "Subscriptions of {{ $labels.route }} on {{ $labels.instance }} lack streams.",
@@ -142,7 +127,7 @@ OF_PARTS = (
     ),
     Alert(
         "HeadgateWorkersRestart",
-        Threshold(Increase("headgate_worker_restarts_total", window="15m"), ">", 2),
+        "increase(headgate_worker_restarts_total[15m]) > 2",
         "0m",
         "warning",
         "Workers of {{ $labels.instance }} were replaced more than twice in a quarter of an hour.",
@@ -161,7 +146,7 @@ OF_PARTS = (
     ),
     Alert(
         "HeadgateSlowAppends",
-        Threshold(APPENDS, ">", 0.5),  # a sync takes milliseconds, on a bad disk tens of them
+        f"{APPENDS.record} > 0.5",  # a sync takes milliseconds, on a bad disk tens of them
         "10m",
         "warning",
         "Appends to {{ $labels.route }} take {{ $value | humanizeDuration }} (p99) on"
@@ -172,10 +157,7 @@ OF_PARTS = (
     ),
     Alert(
         "HeadgateAppendsFail",
-        AllConditions(
-            Threshold(_FAILING_APPENDS, ">", 0.01),
-            (Threshold(_FAILED_APPENDS, ">", 2),),
-        ),
+        f"{_FAILING_APPENDS} > 0.01 and {_FAILED_APPENDS} > 2",
         "2m",
         "warning",
         "{{ $value | humanizePercentage }} of the appends to {{ $labels.route }} fail on"
@@ -187,14 +169,8 @@ OF_PARTS = (
     Alert(
         "HeadgateDiskNearlyFull",
         # A small disk that nothing fills is no trouble.
-        AnyCondition(
-            (
-                Threshold(Gauge(_FREE), "<", LEAST_FREE_BYTES),
-                AllConditions(
-                    Threshold(Gauge(_FREE), "<", FEW_FREE_BYTES), (_is_full("30m", 14_400, "15m"),)
-                ),
-            )
-        ),
+        f"({_FREE} < {LEAST_FREE_BYTES})"
+        f" or ({_FREE} < {FEW_FREE_BYTES} and {_is_full('30m', 14_400, '15m')})",
         "0m",
         "critical",
         "{{ $labels.instance }} has {{ $value | humanize1024 }}B left for {{ $labels.route }}.",
@@ -203,11 +179,7 @@ OF_PARTS = (
     ),
     Alert(
         "HeadgateQuotaNearlyFull",
-        Threshold(
-            Ratio(Gauge("headgate_storage_used_bytes"), Gauge("headgate_storage_max_bytes")),
-            ">",
-            0.9,
-        ),
+        "headgate_storage_used_bytes / headgate_storage_max_bytes > 0.9",
         "5m",
         "warning",
         "{{ $labels.route }} on {{ $labels.instance }} uses {{ $value | humanizePercentage }} of"
@@ -219,7 +191,7 @@ OF_PARTS = (
     Alert(
         "HeadgateDiskFills",
         # Each prediction is eight times as long as the data that there must be for it, at most.
-        AnyCondition((_is_full("6h", 86_400, "3h"), _is_full("1h", 14_400, "30m"))),
+        f"({_is_full('6h', 86_400, '3h')}) or ({_is_full('1h', 14_400, '30m')})",
         "15m",
         "warning",
         "At this pace the disk of {{ $labels.route }} on {{ $labels.instance }} is full within"
@@ -250,7 +222,7 @@ OF_PARTS = (
     Alert(
         "HeadgateHistoryChanged",
         # Of gateways that share a Redis, one that can tell is enough.
-        UnlessCondition(_changed_histories("unknown"), _changed_histories("no")),
+        f"{_changed_histories('unknown')} unless {_changed_histories('no')}",
         "0m",
         "warning",
         "The Redis of {{ $labels.route }} has restarted or failed over, and no gateway can tell"
@@ -261,10 +233,7 @@ OF_PARTS = (
     ),
     Alert(
         "HeadgateRedisAofFails",
-        AllConditions(
-            Threshold(Gauge("headgate_redis_aof_ok"), "==", 0),
-            (Threshold(Gauge("headgate_redis_aof_enabled"), "==", 1),),
-        ),
+        "headgate_redis_aof_ok == 0 and headgate_redis_aof_enabled == 1",
         "1m",
         "critical",
         "The Redis of {{ $labels.route }} cannot write its append-only file.",
@@ -282,7 +251,12 @@ OF_PARTS = (
     ),
     Alert(
         "HeadgatePurgesFail",
-        Threshold(_FAILED_PURGES, ">", 0),  # it is tried once a minute at least, whatever waits
+        # A purge is tried once a minute at least, whatever waits.
+        Threshold(
+            Rate("headgate_purges_total", "job, instance, cache", 'result=~"failed|abandoned"'),
+            ">",
+            0,
+        ),
         "10m",
         "warning",
         "{{ $labels.instance }} cannot purge {{ $labels.cache }}.",
@@ -293,12 +267,9 @@ OF_PARTS = (
     ),
     Alert(
         "HeadgateFewHits",
-        AllConditions(
-            Threshold(SERVED, "<", ALARM),
-            # Fewer reads burden no origin: those of one page that follows a young stream are as
-            # many. A log is no origin that reads burden.
-            (Threshold(_READS, ">", 10), Threshold(_SERVERS_UP, ">=", 0)),
-        ),
+        # Fewer reads burden no origin: those of one page that follows a young stream are as many.
+        # A log is no origin that reads burden.
+        f"{SERVED.record} < {ALARM:g} and {_READS} > 10 and {_SERVERS_UP} >= 0",
         "10m",
         "warning",
         "{{ $labels.route }} serves {{ $value | humanizePercentage }} without the origin.",
@@ -319,7 +290,7 @@ OF_PARTS = (
     ),
     Alert(
         "HeadgateOriginDown",
-        Threshold(Total("headgate_origin_up", "job, instance, route", combine="max"), "==", 0),
+        f"{total('headgate_origin_up', _OF_A_ROUTE, combine='max')} == 0",
         "1m",
         "critical",
         "{{ $labels.instance }} cannot reach any server of the origin of {{ $labels.route }}.",
@@ -341,9 +312,7 @@ OF_PARTS = (
     Alert(
         "HeadgateOriginErrors",
         # One failure in five minutes is 5 % of 20 requests: of fewer it says nothing.
-        AllConditions(
-            Threshold(ORIGIN_FAILURES, ">", 0.05), (Threshold(_ORIGIN_REQUESTS, ">", 0.1),)
-        ),
+        f"{ORIGIN_FAILURES.record} > 0.05 and {_ORIGIN_REQUESTS} > 0.1",
         "5m",
         "warning",
         "{{ $value | humanizePercentage }} of the requests to the origin of"

@@ -10,11 +10,10 @@ from gateway.monitoring.quantities import (
     SERVED_HERE,
     SERVER_ERROR,
     TARGET,
-    Mean,
-    Quantile,
-    Rate,
-    Total,
-    promql,
+    mean,
+    quantile,
+    rate,
+    total,
 )
 from gateway.monitoring.rules import Part, parts_of
 
@@ -76,14 +75,14 @@ _READS = "headgate_cache_results_total"
 
 
 def _rate(metric: str, by: str, where: str = "", of: str = OF_ROUTE) -> str:
-    return promql(Rate(metric, by, f"{where}, {of}" if where else of, WINDOW))
+    return rate(metric, by, f"{where}, {of}" if where else of, WINDOW)
 
 
 def _quantiles(histogram: str, what: str, part: Part | None = None) -> tuple[PanelQuery, ...]:
     """Return the queries for the median and the 99th percentile of a histogram."""
     return tuple(
         PanelQuery(
-            promql(Quantile(q, histogram, "route", WINDOW, OF_ROUTE)),
+            quantile(q, histogram, "route", OF_ROUTE, WINDOW),
             f"{what} p{q * 100:.0f} {{{{route}}}}",
             part,
         )
@@ -129,7 +128,7 @@ PANELS = (
         (
             PanelQuery(_rate("headgate_origin_requests_total", "result"), "{{result}}", "origin"),
             PanelQuery(
-                promql(Total("headgate_origin_requests_in_flight", "route", OF_ROUTE)),
+                total("headgate_origin_requests_in_flight", "route", OF_ROUTE),
                 "under way {{route}}",
                 "origin",
                 unit="short",
@@ -144,7 +143,7 @@ PANELS = (
         "short",
         (
             PanelQuery(
-                promql(Mean("headgate_collapsed_readers", "route", WINDOW, OF_ROUTE)),
+                mean("headgate_collapsed_readers", "route", OF_ROUTE, WINDOW),
                 "{{route}}",
             ),
         ),
@@ -155,7 +154,7 @@ PANELS = (
         "Readers that wait for news, by transport, and how many join and leave a second.",
         "short",
         (
-            PanelQuery(promql(Total("headgate_live_readers", "mode", OF_ROUTE)), "{{mode}}"),
+            PanelQuery(total("headgate_live_readers", "mode", OF_ROUTE), "{{mode}}"),
             PanelQuery(
                 _rate("headgate_live_reader_joins_total", "mode"),
                 "{{mode}} joins",
@@ -191,7 +190,7 @@ PANELS = (
         (
             PanelQuery(_rate("headgate_appends_total", "result"), "{{result}}", "log"),
             PanelQuery(
-                promql(Mean("headgate_commit_appends", "route", WINDOW, OF_ROUTE)),
+                mean("headgate_commit_appends", "route", OF_ROUTE, WINDOW),
                 "group size {{route}}",
                 "log",
                 unit="short",
@@ -224,9 +223,9 @@ PANELS = (
         " unsent to them, and how many leave the rounds a second.",
         "short",
         (
-            PanelQuery(promql(Total("headgate_slow_readers", "route", OF_ROUTE)), "{{route}}"),
+            PanelQuery(total("headgate_slow_readers", "route", OF_ROUTE), "{{route}}"),
             PanelQuery(
-                promql(Total("headgate_slow_reader_bytes", "route", OF_ROUTE)),
+                total("headgate_slow_reader_bytes", "route", OF_ROUTE),
                 "unsent {{route}}",
                 unit="bytes",
             ),
@@ -271,11 +270,7 @@ PANELS = (
         "short",
         (
             PanelQuery(
-                promql(
-                    Quantile(
-                        0.99, "headgate_event_loop_lag_seconds", "instance", WINDOW, OF_PROCESS
-                    )
-                ),
+                quantile(0.99, "headgate_event_loop_lag_seconds", "instance", OF_PROCESS, WINDOW),
                 "loop lag {{instance}}",
                 unit="s",
             ),
@@ -285,7 +280,7 @@ PANELS = (
                 unit="percentunit",
             ),
             PanelQuery(
-                promql(Total("process_resident_memory_bytes", "instance", OF_PROCESS)),
+                total("process_resident_memory_bytes", "instance", OF_PROCESS),
                 "memory {{instance}}",
                 unit="bytes",
             ),

@@ -8,14 +8,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from gateway.monitoring.quantities import (
-    AllConditions,
-    CertificateShare,
-    Gauge,
-    SecondsUntil,
-    Threshold,
-)
-from gateway.monitoring.rules import Alert
+from gateway.monitoring.quantities import Gauge, Threshold
+from gateway.monitoring.rules import CERTIFICATE_FILE, Alert
 
 DAY_S = 86_400
 EXPIRY = "headgate_tls_certificate_expiry_timestamp_seconds"
@@ -33,12 +27,14 @@ EXPIRES_SOON = ExpiryBound(14 * DAY_S, 0.2)  # two weekends, to renew it by hand
 EXPIRES_NOW = ExpiryBound(3 * DAY_S, 0.05)  # a weekend
 
 
-def _expires(bound: ExpiryBound) -> AllConditions:
+_LEFT = f"{EXPIRY} - time()"
+
+
+def _expires(bound: ExpiryBound) -> str:
     """Return the condition that fewer seconds are left of a certificate, which is still valid."""
-    left = SecondsUntil(EXPIRY)
-    of_its_time = Threshold(left, "<", CertificateShare(START, EXPIRY, bound.share))
-    return AllConditions(
-        Threshold(left, "<", bound.seconds), (of_its_time, Threshold(left, ">", 0))
+    return (
+        f"{_LEFT} < {bound.seconds} and {_LEFT} < {bound.share:g} * ({EXPIRY} - {START})"
+        f" and {_LEFT} > 0"
     )
 
 
@@ -55,7 +51,7 @@ CERTIFICATE_ALERTS = (
         " client connects. /readyz and the log lines tls.files_refused and tls.certificate_invalid"
         " say which.",
         "tls",
-        "{setting}",
+        CERTIFICATE_FILE,
     ),
     Alert(
         "HeadgateCertificateExpiresSoon",
@@ -79,24 +75,24 @@ CERTIFICATE_ALERTS = (
     ),
     Alert(
         "HeadgateCertificateExpired",
-        Threshold(SecondsUntil(EXPIRY, is_past=True), ">", 0),
+        f"time() - {EXPIRY} > 0",
         "0m",
         "critical",
         "The certificate of {{ $labels.setting }} on {{ $labels.instance }} expired"
         " {{ $value | humanizeDuration }} ago.",
         "No client connects. Renew it by hand: the gateway reads the files by itself.",
         "tls",
-        "{setting}",
+        CERTIFICATE_FILE,
     ),
     Alert(
         "HeadgateCertificateNotValidYet",
-        Threshold(SecondsUntil(START), ">", 0),
+        f"{START} - time() > 0",
         "0m",
         "critical",
         "The certificate of {{ $labels.setting }} on {{ $labels.instance }} is valid only in"
         " {{ $value | humanizeDuration }}.",
         "No client connects. Compare the clock of the machine, and the files.",
         "tls",
-        "{setting}",
+        CERTIFICATE_FILE,
     ),
 )

@@ -9,18 +9,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from gateway.monitoring.quantities import (
-    SERVER_ERROR,
-    AllConditions,
-    AnyCondition,
-    Increase,
-    MeasuredBefore,
-    Rate,
-    Ratio,
-    RecordedQuantity,
-    Threshold,
-)
-from gateway.monitoring.rules import Alert
+from gateway.monitoring.quantities import SERVER_ERROR, increase, share
+from gateway.monitoring.rules import Alert, RecordingRule
 
 OBJECTIVE = 99.9  # percent of the requests of a route
 LEAST_OBJECTIVE = 95.0  # below, the fastest burn that is looked for would be more than all requests
@@ -42,19 +32,19 @@ class Burn(NamedTuple):
 
 FAST = (Burn(14.4, "1h", "5m", "45m"), Burn(6, "6h", "30m", "270m"))
 SLOW = (Burn(3, "1d", "2h", "18h"), Burn(1, "3d", "6h", "54h"))
-SUBJECT = "5xx"  # of all alerts about them
-WINDOWS = ("5m", "30m", "1h", "2h", "6h", "1d", "3d")
 
 
-def errors(window: str) -> RecordedQuantity:
-    """Return the recorded share of 5xx in a window."""
-    return RecordedQuantity(
-        f"job_route:headgate_server_errors:ratio_rate{window}",
-        Ratio(
-            Rate("headgate_requests_total", "job, route", SERVER_ERROR, window),
-            Rate("headgate_requests_total", "job, route", "", window),
-        ),
+def errors(window: str) -> str:
+    """Return the name under which the share of 5xx in a window is recorded."""
+    return f"job_route:headgate_server_errors:ratio_rate{window}"
+
+
+RECORDINGS = tuple(
+    RecordingRule(
+        errors(window), share("headgate_requests_total", "job, route", SERVER_ERROR, window)
     )
+    for window in ("5m", "30m", "1h", "2h", "6h", "1d", "3d")
+)
 
 
 def burn_alerts(objective: float) -> tuple[Alert, Alert]:
@@ -72,7 +62,6 @@ def burn_alerts(objective: float) -> tuple[Alert, Alert]:
             " within the last hour, or the last six.",
             f"The objective is that {percent} get no 5xx. At this pace the error budget of a month"
             " is used up within days.",
-            subject=SUBJECT,
         ),
         Alert(
             "HeadgateErrorBudgetBurns",
@@ -83,23 +72,19 @@ def burn_alerts(objective: float) -> tuple[Alert, Alert]:
             " within the last day, or the last three: more than the objective allows.",
             f"The objective is that {percent} get no 5xx. At this pace the error budget of a month"
             " is used up before the month is over.",
-            subject=SUBJECT,
         ),
     )
 
 
-def _either(burns: tuple[Burn, ...], budget: float) -> AnyCondition:
-    return AnyCondition(tuple(_burning(burn, budget) for burn in burns))
+def _either(burns: tuple[Burn, ...], budget: float) -> str:
+    return " or ".join(f"({_burning(burn, burn.rate * budget)})" for burn in burns)
 
 
-def _burning(burn: Burn, budget: float) -> AllConditions:
-    bound = burn.rate * budget
-    count = Increase("headgate_requests_total", "job, route", SERVER_ERROR, burn.long)
-    return AllConditions(
-        Threshold(errors(burn.long), ">", bound),
-        (
-            Threshold(errors(burn.short), ">", bound),
-            Threshold(count, ">=", FEWEST_ERRORS),
-            MeasuredBefore("headgate_requests_total", burn.known, "job, route"),
-        ),
+def _burning(burn: Burn, bound: float) -> str:
+    failed = increase("headgate_requests_total", "job, route", SERVER_ERROR, burn.long)
+    # Of minutes, a single restart would be an hour's errors.
+    measured = f"sum by (job, route) (headgate_requests_total offset {burn.known})"
+    return (
+        f"{errors(burn.long)} > {bound:.6g} and {errors(burn.short)} > {bound:.6g}"
+        f" and {failed} >= {FEWEST_ERRORS} and {measured}"
     )

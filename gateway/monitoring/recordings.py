@@ -3,56 +3,43 @@
 from __future__ import annotations
 
 from gateway.monitoring import objective as objectives
-from gateway.monitoring.quantities import (
-    FAILED,
-    SERVED_HERE,
-    TARGET,
-    Mean,
-    Quantile,
-    Rate,
-    Ratio,
-    RecordedQuantity,
-)
-from gateway.monitoring.rules import RecordingRule, recording
+from gateway.monitoring.quantities import FAILED, SERVED_HERE, TARGET, mean, quantile, share
+from gateway.monitoring.rules import RecordingRule
 
 TARGET_RULE = RecordingRule("headgate:served_without_origin:target", f"vector({TARGET:g})")
-SERVED = RecordedQuantity(
+SERVED = RecordingRule(
     "job_route:headgate_served_without_origin:ratio_rate5m",
-    Ratio(
-        Rate("headgate_cache_results_total", "job, route", SERVED_HERE),
-        Rate("headgate_cache_results_total", "job, route"),
-    ),
+    share("headgate_cache_results_total", "job, route", SERVED_HERE),
 )
-COLLAPSED = RecordedQuantity(
+COLLAPSED = RecordingRule(
     "job_route:headgate_collapsed_readers:mean_rate5m",
-    Mean("headgate_collapsed_readers", "job, route"),
+    mean("headgate_collapsed_readers", "job, route"),
 )
-DELIVERY = RecordedQuantity(
+DELIVERY = RecordingRule(
     "instance_route:headgate_delivery_seconds:p99_rate5m",
-    Quantile(0.99, "headgate_delivery_seconds", "job, instance, route"),
+    quantile(0.99, "headgate_delivery_seconds", "job, instance, route"),
 )
-LOOP_LAG = RecordedQuantity(
+LOOP_LAG = RecordingRule(
     "instance:headgate_event_loop_lag_seconds:p99_rate5m",
-    Quantile(0.99, "headgate_event_loop_lag_seconds", "job, instance"),
+    quantile(0.99, "headgate_event_loop_lag_seconds", "job, instance"),
 )
-APPENDS = RecordedQuantity(
+APPENDS = RecordingRule(
     "instance_route:headgate_append_duration_seconds:p99_rate5m",
-    Quantile(0.99, "headgate_append_duration_seconds", "job, instance, route"),
+    quantile(0.99, "headgate_append_duration_seconds", "job, instance, route"),
+    "log",
 )
-ORIGIN_FAILURES = RecordedQuantity(
+ORIGIN_FAILURES = RecordingRule(
     "job_route:headgate_origin_failures:ratio_rate5m",
-    Ratio(
-        Rate("headgate_origin_requests_total", "job, route", FAILED),
-        Rate("headgate_origin_requests_total", "job, route"),
-    ),
+    share("headgate_origin_requests_total", "job, route", FAILED),
+    "origin",
 )
 RECORDINGS = (
     TARGET_RULE,
-    *(recording(it.name, it.quantity) for it in (SERVED, COLLAPSED, DELIVERY, LOOP_LAG)),
-    recording(APPENDS.name, APPENDS.quantity, "log"),
-    recording(ORIGIN_FAILURES.name, ORIGIN_FAILURES.quantity, "origin"),
-    *(
-        recording(objectives.errors(window).name, objectives.errors(window).quantity)
-        for window in objectives.WINDOWS
-    ),
+    SERVED,
+    COLLAPSED,
+    DELIVERY,
+    LOOP_LAG,
+    APPENDS,
+    ORIGIN_FAILURES,
+    *objectives.RECORDINGS,
 )

@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from gateway.monitoring.quantities import promql
-
 if TYPE_CHECKING:
-    from gateway.monitoring.quantities import Condition, Quantity
+    from gateway.monitoring.quantities import Threshold
     from gateway.settings import Settings
 
 # One of `parts_of`: `log`, a kind of log, `quota`, `origin`, `subscriptions`, `workers`, `purges`,
 # `access_files`, `tls`.
 Part: TypeAlias = str
+# Checks of files have their paths as names; the metrics about them name the setting.
+CERTIFICATE_FILE, ACCESS_FILE = "certificate file", "access file"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +29,12 @@ class RecordingRule:
 class Alert:
     """An alert, which fires when its condition has had a result for as long as `lasting`.
 
+    The console evaluates a condition that is a `Threshold`; a text is PromQL for Prometheus alone.
     `critical` alerts wake somebody: readers or writers are not served, or data are lost.
     """
 
     name: str
-    condition: Condition
+    condition: Threshold | str
     lasting: str
     severity: Literal["warning", "critical"]
     summary: str
@@ -41,23 +42,16 @@ class Alert:
     part: Part | None = None
     # The name of the health check or note about the same, with labels in braces: one item together.
     check: str | None = None
-    # Of active alerts with the same subject and labels, the console shows the most severe alone.
-    subject: str = ""
 
     @property
     def expr(self) -> str:
         """The condition as Prometheus evaluates it."""
-        return promql(self.condition)
+        return str(self.condition)
 
     @property
     def anchor(self) -> str:
         """The fragment of the section that says what to do."""
         return self.name.lower()
-
-
-def recording(record: str, quantity: Quantity, part: Part | None = None) -> RecordingRule:
-    """Return the recording rule of a quantity."""
-    return RecordingRule(record, promql(quantity), part)
 
 
 def parts_of(settings: Settings) -> frozenset[Part]:

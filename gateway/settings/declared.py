@@ -29,7 +29,6 @@ from gateway.settings.reading.tables import ValueContext, checks, section, setti
 from gateway.settings.reading.values import Mistake, Mistaken, of_other_type
 from gateway.settings.route import Route
 from gateway.settings.sections.admin import AdminSettings
-from gateway.settings.sections.alerts import AlertSettings
 from gateway.settings.sections.credentials import CredentialSettings
 from gateway.settings.sections.front import FrontSettings
 from gateway.settings.sections.http import HttpSettings
@@ -116,7 +115,6 @@ class Settings(SourcedSettings):
     log: LogOutputSettings = section("Log lines.")
     shutdown: ShutdownSettings = section("How a server stops.")
     subscriptions: SubscriptionSettings = section("Subscriptions and their webhooks.")
-    alerts: AlertSettings = section("The webhook that is notified of alerts.")
 
     @checks("storage")
     @classmethod

@@ -29,7 +29,6 @@ DEPENDS_ON: dict[Place, tuple[Place, ...]] = {
     ("limits", "max_pending_appends"): (("limits", "max_append"),),
     ("tls", "key"): (("tls", "certificate"),),
     ("admin", "tls", "key"): (("admin", "tls", "certificate"),),
-    ("alerts", "webhook_secret_file"): (("alerts", "webhook"),),
 }
 # Secrets and tables with secrets, and the keys of these whose refused values may be shown: the
 # value of any other key may be a misplaced secret.
@@ -37,10 +36,9 @@ SECRETS: tuple[Place, ...] = (
     ("admin", "users"),
     ("admin", "tokens"),
     ("purges",),
-    ("alerts", "webhook"),
 )
 # Files with a secret. The secret itself, given in place of the path, has no folder and no ending.
-SECRET_FILES = {"key_file", "secret_file", "token_file", "webhook_secret_file"}
+SECRET_FILES = {"key_file", "secret_file", "token_file"}
 SHOWN_OF_SECRETS = {"name", "role", "kind", "url", "host"}
 SHOWN_CHARACTERS = 240  # of a refused value
 A_ROUTE: Place = ("routes", 0)

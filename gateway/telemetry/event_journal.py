@@ -102,10 +102,6 @@ EVENT_RULES: dict[str, EventRule] = {
         "access", "bad", "the keys at {url} were not fetched: {why}", ("url",)
     ),
     "access.keys_fetched": EventRule("access", about=("url",), ends="access.keys_not_fetched"),
-    "alerts.webhook_failed": EventRule(
-        "attention", "bad", "the webhook of alerts gets no messages: {reason}"
-    ),
-    "alerts.webhook_recovered": EventRule("attention", ends="alerts.webhook_failed"),
     "admin.signed_in": EventRule("access", "good", "{name} signed in to the console", ("name",)),
     "admin.sign_in_refused": EventRule("access", "warning", "a sign-in to the console was refused"),
     "admin.changed": EventRule(

@@ -234,7 +234,7 @@ def killed_worker(folder: Path) -> Iterator[Headgate]:
 DRILLS = (
     Drill("origin away", origin_away, ("/", "/routes"), ("cannot be connected to", "/v1/stream")),
     Drill("redis failover", redis_failover, ("/", "/events"), ("another primary",)),
-    Drill("full disk", full_disk, ("/", "/alerts"), ("disk",)),
+    Drill("full disk", full_disk, ("/",), ("disk",)),
     Drill("hot stream", hot_stream, ("/readers?tab=stream",), ("/v1/stream/hot", "147")),
     Drill(
         "reader that does not read",
@@ -255,6 +255,6 @@ DRILLS = (
         ("revoked: token phone", "the token is revoked"),
     ),
     Drill("fenced producer", fenced_producer, ("/refusals",), ("403", "epoch")),
-    Drill("slow append", slow_append, ("/", "/alerts"), ("append",)),
+    Drill("slow append", slow_append, ("/",), ("append",)),
     Drill("killed worker", killed_worker, ("/", "/events", "/processes"), ("worker 1 ended",)),
 )

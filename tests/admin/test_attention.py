@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from admin.alerting.evaluator import AlertEvaluator
+from admin.alerting.active_alerts import ActiveAlerts
 from admin.record.attention import AttentionItem, Watch, findings
 from gateway.features.questions.process_source import Health
 from gateway.settings import Settings
-from gateway.telemetry.metrics import Sample
-from gateway.tls.certificate_files import EXPIRY, FILES_OK, START
+from gateway.telemetry.metrics import Sample, gauge
+from gateway.tls.certificate_files import FILES_OK
 
 
 def test_no_finding_begins_in_the_future_after_the_clock_was_set_back() -> None:
@@ -30,20 +30,53 @@ def test_no_finding_begins_in_the_future_after_the_clock_was_set_back() -> None:
     ]
 
 
+def the_finding(settings: Settings, health: Health, samples: list[Sample]) -> tuple[str, str]:
+    """Return level and alert of the only finding, after two looks."""
+    alerts = ActiveAlerts(settings)
+    for now in (1000.0, 1000.0 + 5):
+        alerts.look(now, samples)
+    (found,) = findings(health, samples, alerts, settings)
+    return found.level, found.alert
+
+
 @pytest.mark.parametrize(
-    ("reason", "expires_at", "level", "alert"),
+    ("reason", "level", "alert"),
     [
-        ("the certificate in new.pem expired 9 days ago", 1e7, "warning", "FilesRefused"),
-        ("the certificate in use expired 9 days ago", 1.0, "bad", "Expired"),
+        ("the certificate in new.pem expired 9 days ago", "warning", "FilesRefused"),
+        ("the certificate in use expired 9 days ago", "bad", "Expired"),
     ],
 )
-def test_a_refused_certificate_is_no_expired_one(
-    reason: str, expires_at: float, level: str, alert: str
+def test_a_refused_certificate_is_no_expired_one(reason: str, level: str, alert: str) -> None:
+    settings = Settings(tls={"certificate": "c.pem", "key": "c.key"})
+    samples = [Sample(FILES_OK, ("tls.certificate",), 0.0)]
+    health = Health({}, {f"{Path.cwd()}/c.pem": reason})
+    assert the_finding(settings, health, samples) == (level, f"HeadgateCertificate{alert}")
+
+
+@pytest.mark.parametrize(
+    ("setting", "path"),
+    [
+        ("credentials.tokens_file", "/etc/tokens.toml"),
+        ("credentials.jwt_issuers[1].jwks", "/etc/second.json"),
+    ],
+)
+def test_an_alert_about_a_file_and_the_check_of_its_path_are_one_finding(
+    setting: str, path: str
 ) -> None:
-    evaluator = AlertEvaluator(Settings(tls={"certificate": "c.pem", "key": "c.key"}))
-    numbers = {START: 0.0, EXPIRY: expires_at, FILES_OK: 0.0}
-    samples = [Sample(it, ("tls.certificate",), number) for it, number in numbers.items()]
-    for _ in evaluator.evaluate(1000.0, samples):
-        pass
-    (found,) = findings(Health({}, {f"{Path.cwd()}/c.pem": reason}), samples, evaluator)
-    assert (found.level, found.alert) == (level, f"HeadgateCertificate{alert}")
+    issuers = [
+        {
+            "issuer": name,
+            "audience": "a",
+            "jwks": f"/etc/{name}.json",
+            "algorithms": ["EdDSA"],
+            "grants": [{"streams": "/*", "operations": ["read"]}],
+        }
+        for name in ("first", "second")
+    ]
+    settings = Settings(
+        storage="memory:", credentials={"tokens_file": "/etc/tokens.toml", "jwt_issuers": issuers}
+    )
+    refused = Sample(gauge("headgate_access_file_ok", "", "setting"), (setting,), 0.0)
+    health = Health({}, {path: "line 3 is wrong"})
+    expected = ("warning", "HeadgateAccessFileRefused")
+    assert the_finding(settings, health, [refused]) == expected

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from admin.model.kinds import HealthState
 from admin.model.overview import Instance
-from admin.record import attention, figures, fleet, overview
+from admin.record import figures, fleet, overview
 from admin.record.fleet import Fleet
 from admin.record.history import FINEST_S
 from admin.record.recorder import Recorder, pause
@@ -22,8 +22,6 @@ from gateway.features.questions.contract import (
     ShareMetrics,
 )
 from gateway.features.questions.readers import ApplyBans
-from gateway.monitoring.alerts import alerts
-from gateway.settings import Settings
 from gateway.telemetry.metrics import counter, gauge, histogram
 from gateway.telemetry.traffic import SECONDS as DURATION_SECONDS
 from tests.admin.consoles import (
@@ -32,6 +30,7 @@ from tests.admin.consoles import (
     LIVE_READERS,
     NOW,
     ORIGIN_UP,
+    REFUSALS,
     REPAIRS,
     REQUESTS,
     RESULTS,
@@ -385,87 +384,55 @@ async def test_attention_shows_a_cache_whose_purges_fail(stage: Stage) -> None:
     assert told.sentence == f"purge fastly SU1Z0isxPaozGVKXdv0eY: {why}"
 
 
-AOF_OK = gauge("headgate_redis_aof_ok", "", "route")
 AOF_ENABLED = gauge("headgate_redis_aof_enabled", "", "route")
 LOG_UP = gauge("headgate_storage_up", "", "route")
+DOWN, UP = sample(LOG_UP, 0, SHARED), sample(LOG_UP, 1, SHARED)
 
 
 async def test_an_alert_needs_attention_from_the_second_look_on_and_more_once_it_fires(
     stage: Stage,
 ) -> None:
-    broken = sample(AOF_OK, 0, SHARED), sample(AOF_ENABLED, 1, SHARED)
-    words = f"The Redis of {SHARED} cannot write its append-only file."
-    await stage.look(*broken)
+    words = f"The log of {SHARED} takes no appends on this gateway."
+    await stage.look(DOWN)
     began = stage.clock.now
     assert stage.attention() == []
     for _ in range(11):
-        await stage.look(*broken)
+        await stage.look(DOWN)
         (told,) = stage.attention()
         assert (told.level, told.route, told.since) == ("warning", SHARED, began)
         assert (told.sentence, told.note) == (words, "It becomes an alert after 1 minute.")
-    await stage.look(*broken)
+    await stage.look(DOWN)
     (told,) = stage.attention()
     assert (told.level, told.route, told.since, told.sentence) == ("bad", SHARED, began, words)
     assert told.note == ""
-    assert told.alert == "HeadgateRedisAofFails"
-    await stage.look(sample(AOF_OK, 1, SHARED), sample(AOF_ENABLED, 1, SHARED))
+    assert told.alert == "HeadgateLogDown"
+    await stage.look(UP)
     assert stage.attention() == []
 
 
-REQUEST_COUNTS = counter("headgate_requests_total", "", "route", "operation", "status")
-
-
-async def test_of_several_alerts_about_5xx_the_most_severe_alone_needs_attention(
-    stage: Stage,
-) -> None:
-    for number in range(45 * 12 + 2):  # looks in three quarters of an hour, and two to wait
-        await stage.look(
-            sample(REQUEST_COUNTS, 900 * number, OWN, "read", "2xx"),
-            sample(REQUEST_COUNTS, 900 * number, OWN, "read", "5xx"),
-        )
-    active = {key[0] for key in stage.recorder.alerts.states.active}
-    assert active >= {"HeadgateServerErrors", "HeadgateErrorBudgetBurnsFast"}
-    (told,) = stage.attention()
-    assert (told.level, told.alert) == ("bad", "HeadgateErrorBudgetBurnsFast")
+async def test_a_limit_that_refuses_needs_attention_until_five_minutes_after(stage: Stage) -> None:
+    numbers = [0.0, *range(4, 4 * 75, 4), *[300.0] * 61]  # one look in five seconds
+    shown = []
+    for number in numbers:
+        await stage.look(sample(REFUSALS, number, "max_feeds"))
+        shown.append([(it.sentence, it.note) for it in stage.attention()])
+    words = "This gateway refuses requests beyond the limit max_feeds."
+    assert shown[:2] == [[], []]  # of a single look nothing is known
+    assert shown[2] == [(words, "It becomes an alert after 5 minutes.")]
+    assert shown[-2] == [(words, "")]
+    assert shown[-1] == []
 
 
 async def test_an_alert_and_a_health_check_about_the_same_are_one_finding(stage: Stage) -> None:
     stage.source.state = {f"log {SHARED}": "connection refused", f"log {OWN}": "no such log"}
     for _ in range(14):
-        await stage.look(sample(LOG_UP, 0, SHARED), sample(LOG_UP, 1, OWN))
-    assert "HeadgateLogDown" in {key[0] for key in stage.recorder.alerts.states.active}
+        await stage.look(DOWN, sample(LOG_UP, 1, OWN))
+    assert "HeadgateLogDown" in {it.rule.name for it in stage.recorder.alerts.active}
     told = {(it.sentence, it.route, it.alert) for it in stage.attention()}
     assert told == {
         ("log: connection refused", SHARED, "HeadgateLogDown"),
         ("log: no such log", OWN, "HeadgateLogDown"),
     }
-
-
-@pytest.mark.parametrize(
-    ("setting", "path"),
-    [
-        ("credentials.tokens_file", "/etc/tokens.toml"),
-        ("credentials.jwt_issuers[1].jwks", "/etc/second.json"),
-        ("credentials.jwt_issuers[2].jwks", "credentials.jwt_issuers[2].jwks"),
-    ],
-)
-def test_an_alert_about_a_file_is_about_the_check_of_its_path(setting: str, path: str) -> None:
-    issuers = [
-        {
-            "issuer": name,
-            "audience": "a",
-            "jwks": f"/etc/{name}.json",
-            "algorithms": ["EdDSA"],
-            "grants": [{"streams": "/*", "operations": ["read"]}],
-        }
-        for name in ("first", "second")
-    ]
-    settings = Settings(
-        storage="memory:", credentials={"tokens_file": "/etc/tokens.toml", "jwt_issuers": issuers}
-    )
-    (rule,) = (rule for rule in alerts(settings) if rule.name == "HeadgateAccessFileRefused")
-    assert attention.is_about(rule, {"setting": setting}, path, settings)
-    assert not attention.is_about(rule, {"setting": setting}, "/etc/other.json", settings)
 
 
 async def test_a_redis_without_an_append_only_file_needs_attention(stage: Stage) -> None:
@@ -475,21 +442,20 @@ async def test_a_redis_without_an_append_only_file_needs_attention(stage: Stage)
 
 async def test_alerts_that_come_and_go_are_events(stage: Stage) -> None:
     for _ in range(13):
-        await stage.look(sample(AOF_OK, 0, SHARED), sample(AOF_ENABLED, 1, SHARED))
+        await stage.look(DOWN)
     (event,) = stage.recorder.events.record.after(0)
     assert (event.kind, event.level, event.route, event.lasts) == ("attention", "bad", SHARED, True)
-    await stage.look(sample(AOF_OK, 1, SHARED), sample(AOF_ENABLED, 1, SHARED))
+    await stage.look(UP)
     (event,) = stage.recorder.events.record.after(0)
     assert (event.lasts, event.ended_at) == (False, stage.clock.now)
 
 
 async def test_a_reload_keeps_the_states_of_alerts(stage: Stage) -> None:
-    broken = sample(AOF_OK, 0, SHARED), sample(AOF_ENABLED, 1, SHARED)
     for _ in range(13):
-        await stage.look(*broken)
+        await stage.look(DOWN)
     (before,) = stage.attention()
     stage.recorder.use_settings(stage.setup.settings)
-    await stage.look(*broken)
+    await stage.look(DOWN)
     assert stage.attention() == [before]
 
 
@@ -589,24 +555,3 @@ def test_the_number_of_known_gateways_is_bounded() -> None:
     of = Fleet("here", [SHARED])
     of.take([PeerMetrics({f"{n:03d}": told_by(n) for n in range(fleet.MOST_GATEWAYS + 1)})], 5)
     assert of.size == 1 + fleet.MOST_GATEWAYS
-
-
-@pytest.mark.parametrize(
-    ("lost", "level", "alert"),
-    [("yes", "bad", "HeadgateHistoryLost"), ("unknown", "warning", "HeadgateHistoryChanged")],
-)
-async def test_attention_for_a_changed_log_history_is_as_severe_as_its_loss(
-    lost: str, level: str, alert: str, stage: Stage
-) -> None:
-    histories = counter("headgate_storage_histories_total", "", "route", "lost")
-    await stage.look(sample(histories, 0, SHARED, lost))
-    await stage.look(sample(histories, 1, SHARED, lost))
-    (told,) = stage.attention()
-    assert (told.level, told.alert, told.route) == (level, alert, SHARED)
-
-
-async def test_a_changed_log_history_without_loss_needs_no_attention(stage: Stage) -> None:
-    histories = counter("headgate_storage_histories_total", "", "route", "lost")
-    await stage.look(sample(histories, 0, SHARED, "no"))
-    await stage.look(sample(histories, 1, SHARED, "no"))
-    assert list(stage.attention()) == []

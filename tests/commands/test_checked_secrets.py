@@ -32,23 +32,16 @@ def model(key: Path, auth: str = "") -> dict[str, str]:
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o640, 0o604, 0o642])
-@pytest.mark.parametrize("kind", ["key_file", "secret_file", "alert_webhook_secret_file"])
+@pytest.mark.parametrize("kind", ["key_file", "secret_file"])
 def test_a_file_with_a_secret_is_refused_while_other_users_have_rights_in_it(
     kind: str, mode: int, tmp_path: Path
 ) -> None:
     written(tmp_path)
     secret = tmp_path / "signing.secret"
-    if kind == "alert_webhook_secret_file":
-        secret.write_text("whsec_" + "A" * 32)
     secret.chmod(mode)
-    webhook = {"HEADGATE_ALERTS__WEBHOOK_SECRET_FILE": str(secret)}
     environments = {
         "key_file": model(secret),
         "secret_file": variables({"proxies": proxies(tmp_path, {"auth": "none"})}),
-        "alert_webhook_secret_file": {
-            "HEADGATE_ALERTS__WEBHOOK": "https://hook.example",
-            **webhook,
-        },
     }
     status, complaints = check(environments[kind])
     sentence = f"must not be readable by other users: chmod o= {secret}"

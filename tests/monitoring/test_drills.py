@@ -147,34 +147,6 @@ def test_a_refused_tokens_file_fires_an_alert_until_repaired(drill: Drill) -> No
     wait_until(lambda: Firing(*alert) not in drill.watch.firing())
 
 
-def firing_at_the_console(drill: Drill) -> set[Firing]:
-    """Return what the console says that fires now."""
-    rules = ask(drill.gateway.admin_port, "GET", "/api/v1/alerts").json()["rules"]
-    return {
-        Firing(rule["name"], rule["severity"], alert["labels"].get("route", ""))
-        for rule in rules
-        for alert in rule["alerts"]
-        if alert["state"] == "firing"
-    }
-
-
-def test_the_console_has_the_alerts_of_a_running_prometheus(drill: Drill) -> None:
-    drill.lose_writes()
-
-    def of_both() -> tuple[set[Firing], set[Firing]]:
-        """Return what fires by both; those that fire at once there have to wait here."""
-        return tuple(  # type: ignore[return-value] # two
-            {it for it in found if it.name not in AT_ONCE}
-            for found in (drill.watch.firing(), firing_at_the_console(drill))
-        )
-
-    def agree() -> bool:
-        there, here = of_both()
-        return there == here and len(here) > 0
-
-    wait_until(agree, "the same alerts", lambda: f"{of_both()}")
-
-
 def test_the_alert_rules_are_healthy_in_a_running_prometheus(drill: Drill) -> None:
     drill.watch.evaluate_again()
     assert drill.watch.unhealthy_rules() == []

@@ -7,11 +7,10 @@ from urllib.parse import urlsplit
 
 from argon2 import PasswordHasher
 
-from admin.alerting.evaluator import ALERTS
 from admin.app import build
 from admin.console import CONSOLE
 from tests.admin.browser.made_up import NOW
-from tests.admin.consoles import REQUESTS, Switchboard, sample, setup
+from tests.admin.consoles import Switchboard, setup
 from tests.support.processes import ROOT
 
 if TYPE_CHECKING:
@@ -42,11 +41,6 @@ def application(console: Console, **settings: Any) -> web.Application:
     """The application of the admin listener, but for what there is to show."""
     app = build(Switchboard({"server": None}), setup(lambda: NOW, **settings))
     app[CONSOLE] = console
-    # Alerts that are firing and pending, since many requests have failed just now.
-    for at, failed in ((NOW - 10, 0), (NOW - 5, 50)):
-        failures = sample(REQUESTS, failed, "/v1/stream", "read", "5xx")
-        for _ in app[ALERTS].evaluate(at, (failures,)):
-            pass
     return app
 
 
