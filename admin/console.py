@@ -72,10 +72,7 @@ class Console:
         settings = setup.settings
         self.streams_scheme = "https" if settings.tls.certificate else "http"
         self.setup = setup
-        self._recorder = recorder
-        self.event_record = recorder.events.record
-        self.alerts = recorder.alerts
-        self.usage = recorder.usage
+        self.recorder = recorder
         self._overviews = Overviews(recorder, setup, self.instance)
         self.readers = ConsoleReaders(source, setup, recorder.bans)
         self.refusals = Refusals(source, setup, recorder)
@@ -100,7 +97,7 @@ class Console:
     async def instance(self) -> Instance:
         """Return this gateway's name and state."""
         health = await self._source.health()
-        samples = self._recorder.samples
+        samples = self.recorder.samples
         started = [it.number for it in samples if it.metric.name == "process_start_time_seconds"]
         return Instance(
             name=self.name,
@@ -108,7 +105,7 @@ class Console:
             workers=self.setup.settings.workers,
             version=self.about().versions["headgate"],
             started_at=min(started, default=None),
-            gateways=self._recorder.fleet.size,
+            gateways=self.recorder.fleet.size,
         )
 
     @property

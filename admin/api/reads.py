@@ -47,7 +47,7 @@ async def overview(request: web.Request, query: OfSpan, _body: None) -> Overview
 
 async def alerts(request: web.Request, _query: None, _body: None) -> AlertsView:
     """Return every alert rule with its state."""
-    return alerts_view(request.app[CONSOLE].alerts)
+    return alerts_view(request.app[CONSOLE].recorder.alerts)
 
 
 async def routes(request: web.Request, query: OfSpan, _body: None) -> Routes:
@@ -92,7 +92,7 @@ async def runs(request: web.Request, query: OfRuns, _body: None) -> RunsView:
 async def events(request: web.Request, query: OfEvents, _body: None) -> EventList:
     """Return the events that fit a query, by their sequence."""
     wanted = EventQuery(query.after, query.kind, query.level, query.route, query.text, query.since)
-    return select(request.app[CONSOLE].event_record, wanted, query.limit)
+    return select(request.app[CONSOLE].recorder.events.record, wanted, query.limit)
 
 
 async def messages(request: web.Request, query: OfSearch, _body: None) -> Messages:
@@ -143,7 +143,7 @@ async def tokens(request: web.Request, query: OfTokens, _body: None) -> TokensVi
 
 async def processes(request: web.Request, query: OfSpan, _body: None) -> ProcessesView:
     """Return the processes of this gateway, and the gateways that share a log with it."""
-    return request.app[CONSOLE].usage.view(query.span)
+    return request.app[CONSOLE].recorder.usage.view(query.span)
 
 
 async def about(request: web.Request, _query: None, _body: None) -> About:

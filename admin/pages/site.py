@@ -113,7 +113,7 @@ class Site:
         values: dict[str, object] = {"page": await asyncio.to_thread(runbooks), "here": "/alerts"}
         if VIEWER in request:
             values["instance"] = await request.app[CONSOLE].instance()
-            values["alerts"] = alerts_view(request.app[CONSOLE].alerts)
+            values["alerts"] = alerts_view(request.app[CONSOLE].recorder.alerts)
             values["now"] = self._clock()
         return await self.show(request, TemplatePage("alerts.html", values))
 

@@ -45,7 +45,7 @@ async def show(visit: Visit) -> TemplatePage:
         text=chosen["text"],
         since=visit.now - SINCE[since][1] if since else 0.0,
     )
-    listed = select(visit.console.event_record, wanted, USUAL_EVENTS)
+    listed = select(visit.console.recorder.events.record, wanted, USUAL_EVENTS)
     return TemplatePage(
         "events.html",
         {

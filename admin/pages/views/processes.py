@@ -26,8 +26,8 @@ PATH = "/processes"
 async def show(visit: Visit) -> TemplatePage:
     """Return the processes and gateways at the last look, and charts over a span."""
     span = choice(visit.query.get("span", "15m"), get_args(Span), "span")
-    view = visit.console.usage.view(span)
-    record = visit.console.event_record
+    view = visit.console.recorder.usage.view(span)
+    record = visit.console.recorder.events.record
     begin = first_known(of_lines([view.charts.memory, view.gateway_charts.memory]))
     shown_marks = marks(record, view.charts.memory.start)
     versions = {it.version for it in view.gateways if it.silent_since is None}

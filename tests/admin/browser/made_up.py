@@ -45,7 +45,7 @@ from admin.model.streams import Message, MessagePlace, Messages, RunsView, RunVi
 from admin.model.tokens import TokensView
 from admin.processes.usage_record import UsageRecord
 from admin.readers.console_readers import BanKind, BanWish, ConsoleReaders
-from admin.record.event_record import EventRecord
+from admin.record.recorder import Recorder
 from admin.record.refusals import RefusalCause, Refusals, RefusalsView
 from gateway.access.bans import Ban
 from gateway.features.console.name_search import name_test
@@ -78,8 +78,10 @@ from gateway.features.questions.tokens import (
 from gateway.settings import Settings
 from gateway.settings.reading.reload_effects import SET_UP_ANEW
 from gateway.telemetry.access_log import RefusedRequest
+from gateway.telemetry.metrics import gauge
 from tests.admin.browser.made_up_jobs import MadeUpJobs
 from tests.admin.browser.made_up_subscriptions import MadeUpSubscriptions, summaries
+from tests.admin.consoles import REFUSALS, Switchboard, sample, setup
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
@@ -97,6 +99,7 @@ if TYPE_CHECKING:
 
 Shown = TypeVar("Shown", Overview, Writes)
 NOW = 1_772_366_710.0  # 2026-03-01 12:05:10 UTC
+SETTINGS_READ = gauge("headgate_config_last_reload_successful", "")
 POINTS = 180
 STEP_S = 5.0
 SHARES = {
@@ -642,8 +645,12 @@ class MadeUp(Console):
 
     def __init__(self) -> None:
         self.streams_scheme = "http"
-        self.event_record = EventRecord()
-        self.event_record.restore(EVENTS)
+        self.recorder = Recorder(Switchboard(), setup(lambda: NOW), "here")
+        self.recorder.events.record.restore(EVENTS)
+        self.recorder.usage = MadeUpUsage()
+        for at, refused in ((NOW - 400, 0), (NOW - 200, 50), (NOW, 90)):
+            refusals = sample(REFUSALS, refused, "max_feeds")
+            self.recorder.alerts.look(at, (refusals, sample(SETTINGS_READ, 0)))
         self.load = 1.0
         self.streams_in_all = 137
         self.trouble: NotTold | None = None
@@ -652,7 +659,6 @@ class MadeUp(Console):
         self.done: list[tuple[str, ...]] = []
         self.changes = MadeUpChanges(self.done)
         self.refusals = MadeUpRefusals()
-        self.usage = MadeUpUsage()
         self.bulk = MadeUpJobs(NOW, (*HOSTILE, "chat/0000"))
         self.reloads = MadeUpReloads(self.done)
         self.readers = MadeUpReaders(self.done)
