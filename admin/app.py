@@ -110,12 +110,11 @@ def _running(
 
     async def run(_app: web.Application) -> AsyncIterator[None]:
         await streams.open()
-        await console.bulk.open()
         await recorder.bans.open()  # before the listener for streams, so that no client slips in
         recording = asyncio.create_task(recorder.run())
         yield
         recording.cancel()
-        await console.bulk.close()
+        await console.deletion.close()
         await console.doctor.close()
         with contextlib.suppress(asyncio.CancelledError):
             await recording

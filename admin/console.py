@@ -23,8 +23,7 @@ from admin.record.overview import state
 from admin.record.overviews import Overviews
 from admin.record.refusals import Refusals
 from admin.streams import lists, runs
-from admin.streams.bulk.job_files import JobFiles, job_folder
-from admin.streams.bulk.jobs import BulkJobs
+from admin.streams.deletion import PrefixDeletion
 from admin.streams.scans import StreamContents
 from admin.subscriptions import ConsoleSubscriptions
 from gateway.features.questions.runs import ListRuns, RunPage
@@ -81,13 +80,8 @@ class Console:
         self.credentials = ConsoleCredentials(source, setup)
         self._routes = ConsoleRoutes(settings)
         self.contents = StreamContents(streams, self._routes)
-        self.changes = ConsoleChanges(
-            streams,
-            self._routes,
-            self._described,
-        )
-
-        self.bulk = BulkJobs(JobFiles(job_folder(settings)), self, self.changes, setup.clock)
+        self.changes = ConsoleChanges(streams, self._routes, self._described)
+        self.deletion = PrefixDeletion(self.streams, self.changes, setup.clock)
 
     def use_settings(self, settings: Settings) -> None:
         """Show and change what these settings say, after a reload."""

@@ -8,7 +8,6 @@ import msgspec
 
 from admin.access import audited_tokens
 from admin.access.audit import audited
-from admin.access.audited_jobs import start_job, stop_job
 from admin.access.check import VIEWER
 from admin.api.values import (
     AppendBody,
@@ -30,10 +29,10 @@ from gateway.protocol.streams.limits import LimitChanges
 if TYPE_CHECKING:
     from aiohttp import web
 
-    from admin.model.bulk import BulkJob, BulkReference, BulkStart, BulkWish
     from admin.model.doctor import DoctorView, DoctorWish
     from admin.model.settings import ReloadDone
     from admin.model.stream_wishes import NewStream, OfLimits
+    from admin.streams.deletion import Deletion, DeletionReference, DeletionStart, DeletionWish
     from gateway.features.questions.streams import StreamDescription
 
 
@@ -73,19 +72,19 @@ async def limit(request: web.Request, query: OfStream, body: OfLimits) -> Stream
         return await request.app[CONSOLE].changes.limit(query.route, query.name, changes)
 
 
-async def count_many(request: web.Request, _query: None, body: BulkWish) -> BulkJob:
-    """Begin to count streams that are to be changed, which changes none."""
-    return await request.app[CONSOLE].bulk.count(body, request[VIEWER].name)
+async def count_below(request: web.Request, _query: None, body: DeletionWish) -> Deletion:
+    """Begin to count the streams below a prefix, which deletes none."""
+    return await request.app[CONSOLE].deletion.count(body, request[VIEWER])
 
 
-async def start_many(request: web.Request, _query: None, body: BulkStart) -> BulkJob:
-    """Begin to change the streams that were counted."""
-    return start_job(request.app[CONSOLE].bulk, body, request[VIEWER])
+async def delete_below(request: web.Request, _query: None, body: DeletionStart) -> Deletion:
+    """Begin to delete the streams that were counted."""
+    return request.app[CONSOLE].deletion.start(body, request[VIEWER])
 
 
-async def stop_many(request: web.Request, _query: None, body: BulkReference) -> BulkJob:
-    """Stop a job that changes many streams."""
-    return await stop_job(request.app[CONSOLE].bulk, body.id, request[VIEWER])
+async def stop_deletion(request: web.Request, _query: None, body: DeletionReference) -> Deletion:
+    """Stop the deletion of many streams."""
+    return await request.app[CONSOLE].deletion.stop(body.id, request[VIEWER])
 
 
 async def stop_run(request: web.Request, _query: None, body: OfStream) -> Stopping:

@@ -19,7 +19,7 @@ from admin.api.values import (
     Routes,
 )
 from admin.console import CONSOLE
-from admin.model.bulk import BulkList
+from admin.errors import NotTold
 from admin.model.streams import MessagePlace, Messages, RunsView, StreamSearch
 from admin.record.event_queries import EventQuery, select
 from admin.streams.filters import message_filter
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from admin.model.settings import About, Configuration, PendingConfiguration
     from admin.model.tokens import TokensView
     from admin.record.refusals import RefusalsView
+    from admin.streams.deletion import Deletion
     from gateway.features.questions.streams import Explanation, StreamDescription, StreamPage
 
 
@@ -77,9 +78,12 @@ async def stream(request: web.Request, query: OfStream, _body: None) -> StreamDe
     return await request.app[CONSOLE].stream(query.route, query.name)
 
 
-async def bulk(request: web.Request, _query: None, _body: None) -> BulkList:
-    """Return the jobs that change many streams."""
-    return BulkList(request.app[CONSOLE].bulk.list())
+async def deletion(request: web.Request, _query: None, _body: None) -> Deletion:
+    """Return the deletion of many streams that was counted last."""
+    found = request.app[CONSOLE].deletion.current
+    if found is None:
+        raise NotTold(404, "no deletion was counted since the start")
+    return found
 
 
 async def runs(request: web.Request, query: OfRuns, _body: None) -> RunsView:

@@ -41,7 +41,6 @@ from admin.api.values import (
     TokenWish,
 )
 from admin.model.alerts import AlertsView
-from admin.model.bulk import BulkJob, BulkList, BulkReference, BulkStart, BulkWish
 from admin.model.cdn import CdnFile, CdnTargets
 from admin.model.doctor import DoctorView, DoctorWish
 from admin.model.events import EventList
@@ -53,6 +52,7 @@ from admin.model.streams import Messages, RunsView
 from admin.model.tokens import TokensView
 from admin.model.viewer import Viewer
 from admin.record.refusals import RefusalsView
+from admin.streams.deletion import Deletion, DeletionReference, DeletionStart, DeletionWish
 from gateway.features.questions.readers import ReaderGroups, ReaderPage, UsageList
 from gateway.features.questions.streams import Explanation, StreamDescription, StreamPage
 
@@ -162,34 +162,34 @@ OPERATIONS = (
     ),
     Operation(
         "GET",
-        "/api/v1/bulk",
-        "Jobs that change many streams.",
-        reads.bulk,
-        answer=BulkList,
+        "/api/v1/streams/deletion",
+        "The deletion of all streams below a prefix that was counted last.",
+        reads.deletion,
+        answer=Deletion,
     ),
     Operation(
         "POST",
-        "/api/v1/bulk",
-        "Count streams that are to be deleted or closed.",
-        changes.count_many,
-        body=BulkWish,
-        answer=BulkJob,
+        "/api/v1/streams/deletion",
+        "Count the streams below a prefix.",
+        changes.count_below,
+        body=DeletionWish,
+        answer=Deletion,
     ),
     Operation(
         "POST",
-        "/api/v1/bulk/start",
-        "Delete or close the streams that were counted.",
-        changes.start_many,
-        body=BulkStart,
-        answer=BulkJob,
+        "/api/v1/streams/deletion/start",
+        "Delete the streams that were counted.",
+        changes.delete_below,
+        body=DeletionStart,
+        answer=Deletion,
     ),
     Operation(
         "POST",
-        "/api/v1/bulk/stop",
-        "Stop a job, or drop one that was only counted.",
-        changes.stop_many,
-        body=BulkReference,
-        answer=BulkJob,
+        "/api/v1/streams/deletion/stop",
+        "Stop a deletion, or drop one that was only counted.",
+        changes.stop_deletion,
+        body=DeletionReference,
+        answer=Deletion,
     ),
     Operation(
         "POST",

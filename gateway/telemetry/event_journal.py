@@ -116,30 +116,18 @@ EVENT_RULES: dict[str, EventRule] = {
         "{by}: {operation} {stream} failed",
         ("operation", "route", "stream", "by"),
     ),
-    "bulk.done": EventRule(
+    "deletion.done": EventRule(
         "change",
         "good",
-        "{by}: {action} of many streams is done: {changed} changed, {gone} were gone",
-        ("job",),
+        "{by}: the deletion of all streams below {prefix} is done: {deleted} deleted, {gone} gone",
+        ("id", "route"),
     ),
-    "bulk.incomplete": EventRule(
+    "deletion.incomplete": EventRule(
         "change",
         "warning",
-        "{by}: {action} of many streams ended with {changed} changed, {gone} gone, "
-        "{failed} failed, {left} left ({reason}) {causes}",
-        ("job",),
-    ),
-    "bulk.resumed": EventRule(
-        "change",
-        "good",
-        "{by}: {action} of many streams goes on after a restart, {left} are left",
-        ("job",),
-    ),
-    "bulk.unfinished": EventRule(
-        "change",
-        "warning",
-        "{by}: {action} of many streams was cut off by the end of the server, {left} are left",
-        ("job",),
+        "{by}: the deletion of all streams below {prefix} ended with {deleted} deleted, {gone} "
+        "gone, {failed} failed, {left} left: {reason}",
+        ("id", "route"),
     ),
 }
 # Events that go on until another line ends them.

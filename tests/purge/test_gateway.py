@@ -64,8 +64,8 @@ async def test_many_streams_that_the_console_deletes_are_purged_each() -> None:
         settings = settings_of(double, grace_s=10)
         gateway = Gateway(settings)
         await gateway.start()
-        assert await sent(settings, [put("a"), put("b"), put("c")]) == [201] * 3
-        admin = f"http://{settings.admin.listen}/api"
+        assert await sent(settings, [put("room-a"), put("room-b"), put("c")]) == [201] * 3
+        admin = f"http://{settings.admin.listen}/api/v1"
 
         async def told(method: str, path: str, body: object = None) -> Any:
             async with http.request(
@@ -75,19 +75,17 @@ async def test_many_streams_that_the_console_deletes_are_purged_each() -> None:
 
         headers: dict[str, str] = {}
         headers["X-CSRF-Token"] = (await told("GET", "session"))["csrf"]
-        wish = {"action": "delete", "route": PREFIX, "glob": "[ab]"}
-        job_id = (await told("POST", "bulk", wish))["id"]
+        path = "streams/deletion"
+        counted = await told("POST", path, {"route": PREFIX, "prefix": "room-"})
+        await told("POST", f"{path}/start", {"id": counted["id"], "confirm": 2})
 
-        async def is_in(state: str) -> bool:
-            (job,) = (await told("GET", "bulk"))["jobs"]
-            return bool(job["state"] == state)
+        async def is_done() -> bool:
+            return bool((await told("GET", path))["state"] == "done")
 
-        await until(lambda: is_in("counted"))
-        await told("POST", "bulk/start", {"id": job_id, "confirm": 2})
-        await until(lambda: is_in("done"))
+        await until(is_done)
         await gateway.stop()
         purged = "".join(str(call.json) for call in double.calls)
-        assert [stream_tag(f"{PREFIX}/{name}") in purged for name in "abc"] == [
+        assert [stream_tag(f"{PREFIX}/{name}") in purged for name in ("room-a", "room-b", "c")] == [
             True,
             True,
             False,

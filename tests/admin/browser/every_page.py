@@ -23,7 +23,6 @@ STATES = {
         "/subscriptions",
         *(f"/subscriptions?route=/v1/stream&id={it}" for it in ("orders", "pool", "reports")),
     ],
-    "/bulk": ["/bulk", *(f"/bulk?job={it}" for it in ("waits", "runs", "over"))],
     "/explain": ["/explain?target=/v1/stream/chat/0000"],
     "/cdn": ["/cdn?target=nginx&host=streams.example.com"],
 }

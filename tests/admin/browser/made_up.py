@@ -47,6 +47,7 @@ from admin.processes.usage_record import UsageRecord
 from admin.readers.console_readers import BanKind, BanWish, ConsoleReaders
 from admin.record.recorder import Recorder
 from admin.record.refusals import RefusalCause, Refusals, RefusalsView
+from admin.streams.deletion import Deletion
 from gateway.access.bans import Ban
 from gateway.features.console.name_search import name_test
 from gateway.features.issued_tokens import IssuedToken
@@ -79,7 +80,6 @@ from gateway.settings import Settings
 from gateway.settings.reading.reload_effects import SET_UP_ANEW
 from gateway.telemetry.access_log import RefusedRequest
 from gateway.telemetry.metrics import gauge
-from tests.admin.browser.made_up_jobs import MadeUpJobs
 from tests.admin.browser.made_up_subscriptions import MadeUpSubscriptions, summaries
 from tests.admin.consoles import REFUSALS, Switchboard, sample, setup
 
@@ -640,6 +640,24 @@ MARKS = (
 )
 
 
+class MadeUpDeletion:
+    """A deletion that waits for its confirmation."""
+
+    def __init__(self) -> None:
+        self.current = Deletion(
+            id="waits",
+            route="/v1/stream",
+            prefix="chat/",
+            by="ada",
+            at=NOW - 40,
+            state="counted",
+            streams=48_210,
+            size=1_700_000_000,
+            sample=(*HOSTILE, "chat/0000"),
+            is_cut=True,
+        )
+
+
 class MadeUp(Console):
     """A console whose figures a test may change."""
 
@@ -659,7 +677,7 @@ class MadeUp(Console):
         self.done: list[tuple[str, ...]] = []
         self.changes = MadeUpChanges(self.done)
         self.refusals = MadeUpRefusals()
-        self.bulk = MadeUpJobs(NOW, (*HOSTILE, "chat/0000"))
+        self.deletion: Any = MadeUpDeletion()
         self.reloads = MadeUpReloads(self.done)
         self.readers = MadeUpReaders(self.done)
         self.credentials = MadeUpCredentials(self.done)

@@ -31,7 +31,6 @@ WIDE, NARROW = 1280, 360
 LAYOUTS = (320, 601, 761, 1081, WIDE)
 WIDTHS = (NARROW, 600, 760, 1024, 1080, 1920, *LAYOUTS) if IS_WHOLE else LAYOUTS
 ALIKE = {
-    "/bulk?job=over",
     "/streams?route=/v1/audit",
     f"{STREAM}&tab=readers",
     f"{STREAM}&tab=producers",

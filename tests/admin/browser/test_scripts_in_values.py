@@ -8,7 +8,6 @@ import pytest
 from msgspec.structs import replace
 
 from admin.errors import NotTold
-from admin.model.bulk import BulkFailure, BulkJob, BulkProgress
 from admin.model.kinds import HealthState
 from admin.model.overview import Attention
 from admin.model.settings import (
@@ -38,7 +37,6 @@ from gateway.features.questions.tokens import (
     TokenUse,
 )
 from tests.admin.browser.made_up import NOW, MadeUp, MadeUpCredentials, MadeUpReloads
-from tests.admin.browser.made_up_jobs import MadeUpJobs
 from tests.admin.browser.serving import Tab, application
 from tests.support.admin_server import AdminServer
 from tests.support.examples import IS_WHOLE
@@ -109,25 +107,6 @@ FOREIGN = (
 )
 
 
-class HostileJobs(MadeUpJobs):
-    """Jobs of which each word is a payload."""
-
-    def list(self) -> tuple[BulkJob, ...]:
-        return tuple(map(self.job, self._jobs))
-
-    def job(self, job_id: str) -> BulkJob:
-        found = super().job(job_id)
-        failures = tuple(BulkFailure(it, 1, it) for it in PAYLOADS)
-        return replace(
-            found,
-            by=ALL,
-            started_by=found.started_by and ALL,
-            search=StreamSearch("/v1/stream", contains=ALL),
-            trouble=ALL,
-            progress=BulkProgress(1, 1, failures),
-        )
-
-
 class HostileReloads(MadeUpReloads):
     """Settings of which each word is a payload."""
 
@@ -168,7 +147,8 @@ class Hostile(MadeUp):
         super().__init__()
         self.reloads = HostileReloads(self.done)
         self.credentials = HostileCredentials(self.done)
-        self.bulk = HostileJobs(NOW, PAYLOADS)
+        words = {"route": ALL, "prefix": ALL, "by": ALL, "trouble": ALL, "sample": PAYLOADS}
+        self.deletion.current = replace(self.deletion.current, **words)
 
     async def overview(self, span: Span) -> Overview:
         attention = tuple(Attention("bad", it, it, NOW) for it in PAYLOADS)
@@ -248,9 +228,7 @@ PAGES = (
     link("/streams", text=ALL),
     link("/streams", by="contains", text=ALL[:256]),
     *(link("/stream", **STREAM, tab=it) for it in ("readers", "producers", "metadata", "change")),
-    "/bulk",
-    "/bulk?job=runs",
-    "/bulk?job=waits",
+    link("/streams/delete", prefix=ALL),
     link("/stream", **STREAM),
     link("/explain", target=ALL, explained="yes"),
     "/configuration",

@@ -1,0 +1,59 @@
+"""The page that deletes all streams below a prefix: their count, its confirmation, the progress."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NoReturn
+
+from aiohttp import web
+
+from admin.errors import NotTold
+from admin.pages.console_page import ConsolePage
+from admin.pages.limit_form import wish_of
+from admin.pages.rendering import TemplatePage, link
+from admin.pages.visit import choice, frame
+from admin.streams.deletion import DeletionStart, DeletionWish
+
+if TYPE_CHECKING:
+    from admin.pages.visit import Visit
+
+PATH = "/streams/delete"
+
+
+async def show(visit: Visit) -> TemplatePage:
+    """Return the page with the deletion that was counted last."""
+    chosen = {"route": "", "prefix": "", **visit.query, **visit.entered}
+    return TemplatePage(
+        "delete_streams.html",
+        {
+            "here": "/streams",  # the entry of the menu
+            **await frame(visit),
+            "prefixes": [route.prefix for route in await visit.console.routes()],
+            "route": chosen["route"],
+            "prefix": chosen["prefix"],
+            "deletion": visit.console.deletion.current,
+            "can_change": visit.viewer.role == "operator",
+            "refusal": visit.refusal,
+            "now": visit.now,
+        },
+    )
+
+
+async def submit(visit: Visit) -> NoReturn:
+    """Count streams, delete those that were counted, or stop. Raises NotTold."""
+    entered, deletion = visit.entered, visit.console.deletion
+    action = choice(entered.get("do", ""), ("count", "start", "stop"), "do")
+    if action == "count":
+        chosen = {name: entered.get(name, "") for name in ("route", "prefix")}
+        await deletion.count(wish_of(chosen, DeletionWish), visit.viewer)
+    elif action == "start":
+        number = entered.get("confirm", "").strip().replace(",", "")  # as the page shows it
+        if not number.isdecimal():
+            raise NotTold(400, "Enter the number of streams to confirm: nothing was done.")
+        start = wish_of({"id": entered.get("id", ""), "confirm": number}, DeletionStart)
+        deletion.start(start, visit.viewer)
+    else:
+        await deletion.stop(entered.get("id", ""), visit.viewer)
+    raise web.HTTPSeeOther(link(PATH))
+
+
+PAGE = ConsolePage(PATH, show, submit)

@@ -1,1 +1,0 @@
-"""Changes of many streams: counted, confirmed, and then carried out in the background."""

@@ -1,0 +1,263 @@
+"""Deletion by prefix: what was counted and confirmed, by real servers, and nothing else."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+import pytest
+
+from tests.admin.consoles import ADMITTED, OPERATOR, VIEWER
+from tests.support.given_settings import variables
+from tests.support.http1 import ask
+from tests.support.processes import Headgate, headgate
+from tests.support.redis_servers import redis_server
+from tests.support.waiting import wait_until
+from tests.workers.several import several
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.usefixtures("processes")
+
+ROUTE = "/v1/stream"
+DELETION = "/api/v1/streams/deletion"
+# In URLs, as the gateway writes them: markup, the characters of globs, an encoded slash.
+HOSTILE = ["%3Cb%3E&'", "a*b", "a%5Bx%5D", "a%3Fb", "a%2Fb", "..%2Fx", "%25", "%F0%9F%92%A5"]
+ENVIRONMENT = {**variables({"admin_tokens": ADMITTED}), "HEADGATE_LOG__FORMAT": "json"}
+
+
+class Console:
+    """The API of a server for an operator or a viewer."""
+
+    def __init__(self, server: Headgate) -> None:
+        self.server = server
+
+    def ask(
+        self, method: str, path: str, body: object = None, token: str = OPERATOR
+    ) -> tuple[int, Any]:
+        sent = None if body is None else json.dumps(body).encode()
+        fields = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        answer = ask(self.server.admin_port, method, path, sent, **fields)
+        return answer.status, answer.json() if answer.body else None
+
+    def current(self) -> dict[str, Any]:
+        status, found = self.ask("GET", DELETION, token=VIEWER)
+        assert status == 200
+        return found  # type: ignore[no-any-return]
+
+    def is_in(self, state: str) -> dict[str, Any]:
+        """Wait until the deletion is in this state; return it."""
+        wait_until(lambda: self.current()["state"] == state, f"it is {state}", self.server.output)
+        return self.current()
+
+    def counted(self, prefix: str = "") -> dict[str, Any]:
+        wish = {"route": ROUTE, "prefix": prefix}
+        status, found = self.ask("POST", DELETION, wish)
+        assert status == 200, found
+        return found  # type: ignore[no-any-return]
+
+    def started(self, prefix: str = "") -> None:
+        counted = self.counted(prefix)
+        start = {"id": counted["id"], "confirm": counted["streams"]}
+        assert self.ask("POST", f"{DELETION}/start", start)[0] == 200
+
+    def names(self) -> list[str]:
+        _, page = self.ask("GET", f"/api/v1/streams?{urlencode({'route': ROUTE, 'limit': 500})}")
+        return [row["name"] for row in page["rows"]]
+
+    def event(self, name: str) -> str:
+        """Wait for an event; return its sentence."""
+
+        def found() -> list[str]:
+            events = self.ask("GET", "/api/v1/events?limit=1000")[1]["events"]
+            return [it["sentence"] for it in events if it["key"].startswith(name)]
+
+        wait_until(lambda: bool(found()), f"{name} is an event")
+        return found()[0]
+
+
+def create(server: Headgate, *names: str, body: bytes = b"") -> None:
+    for name in names:
+        answer = ask(server.port, "PUT", f"{ROUTE}/{name}", body, Content_Type="text/plain")
+        assert answer.status == 201, (name, answer)
+
+
+def status_of(server: Headgate, name: str) -> int:
+    return ask(server.port, "HEAD", f"{ROUTE}/{name}").status
+
+
+def test_only_streams_that_were_counted_and_are_the_same_are_deleted(tmp_path: Path) -> None:
+    with headgate(f"file:{tmp_path}/data", environment=ENVIRONMENT) as server:
+        console = Console(server)
+        create(server, *HOSTILE, "a-other", "b/x", body=b"four")
+        counted = console.counted("a")
+        found = ["a%2Fb", "a%3Fb", "a%5Bx%5D", "a*b", "a-other"]
+        assert (counted["state"], counted["streams"], counted["size"]) == ("counted", 5, 20)
+        assert counted["sample"] == sorted(found)
+        ask(server.port, "DELETE", f"{ROUTE}/a*b")
+        create(server, "a*b", "a-new")
+        ask(server.port, "DELETE", f"{ROUTE}/a%2Fb")
+        start = {"id": counted["id"], "confirm": 5}
+        assert console.ask("POST", f"{DELETION}/start", start)[0] == 200
+        ended = console.is_in("done")
+        assert (ended["deleted"], ended["gone"], ended["failed"]) == (3, 2, 0)
+        gone = {"a%2Fb", "a%3Fb", "a%5Bx%5D", "a-other"}
+        assert console.names() == sorted({*HOSTILE, "b/x", "a-new"} - gone)
+        assert console.event("deletion.done").endswith("below a is done: 3 deleted, 2 gone")
+        (line,) = (it for it in server.output().splitlines() if "delete all below" in it)
+        fields = json.loads(line)
+        assert (fields["by"], fields["streams"], fields["stream"]) == ("shop", 5, "a")
+
+
+def test_a_deletion_that_is_stopped_deletes_no_more_and_says_how_many_are_left() -> None:
+    with headgate(environment=ENVIRONMENT) as server:
+        console = Console(server)
+        create(server, *(f"s{number}" for number in range(200)))
+        console.started()
+        wait_until(lambda: console.current()["deleted"] > 2, "some are deleted")
+        assert console.ask("POST", DELETION, {"route": ROUTE, "prefix": "x"})[0] == 409
+        reference = {"id": console.current()["id"]}
+        assert console.ask("POST", f"{DELETION}/stop", reference)[0] == 200
+        ended = console.is_in("stopped")
+        left = len(console.names())
+        assert 0 < left == 200 - ended["deleted"]
+        assert f"{left} left: stopped" in console.event("deletion.incomplete")
+        assert console.ask("POST", f"{DELETION}/stop", reference)[0] == 409
+
+
+def test_a_deletion_ends_with_the_server_whose_log_says_how_many_streams_are_left() -> None:
+    server = Headgate(environment=ENVIRONMENT).start()
+    try:
+        console = Console(server)
+        create(server, *(f"s{number}" for number in range(200)))
+        console.started()
+        wait_until(lambda: console.current()["deleted"] > 2, "some are deleted")
+        assert server.terminate() == 0
+        (line,) = (it for it in server.output().splitlines() if "deletion.incomplete" in it)
+        assert json.loads(line)["reason"] == "the server stopped"
+        assert json.loads(line)["left"] > 0
+    finally:
+        server.close()
+
+
+def test_several_workers_on_a_redis_delete_each_stream_once(tmp_path: Path) -> None:
+    with redis_server(tmp_path) as redis, several(redis.url, admin_tokens=ADMITTED) as server:
+        console = Console(server)
+        create(server, *(f"s{number:03}" for number in range(100)), "t")
+        wait_until(lambda: len(console.names()) == 101, "all are listed")
+        console.started("s")
+        ended = console.is_in("done")
+        assert (ended["deleted"], ended["gone"], ended["failed"]) == (100, 0, 0)
+        wait_until(lambda: console.names() == ["t"], "no others are listed")
+
+
+def test_known_streams_of_an_origin_are_deleted_there_by_their_names() -> None:
+    with headgate(environment=ENVIRONMENT) as origin:
+        create(origin, "a", "b", "unknown")
+        with headgate(f"{origin.url}{ROUTE}", environment=ENVIRONMENT) as server:
+            for name in ("a", "b"):
+                assert ask(server.port, "GET", f"{ROUTE}/{name}?offset=-1").status == 200
+            console = Console(server)
+            counted = console.counted()
+            assert (counted["streams"], counted["size"]) == (2, None)
+            ask(origin.port, "DELETE", f"{ROUTE}/a")
+            console.started()
+            ended = console.is_in("done")
+            assert (ended["deleted"], ended["gone"], ended["failed"]) == (1, 1, 0)
+            assert (status_of(origin, "b"), status_of(origin, "unknown")) == (404, 200)
+
+
+def test_a_deletion_whose_origin_is_away_is_tried_again_and_goes_on() -> None:
+    with headgate(environment=ENVIRONMENT) as origin:
+        create(origin, "a", "b")
+        with headgate(f"{origin.url}{ROUTE}", environment=ENVIRONMENT) as server:
+            for name in ("a", "b"):
+                assert ask(server.port, "GET", f"{ROUTE}/{name}?offset=-1").status == 200
+            console = Console(server)
+            console.counted()
+            origin.terminate()
+            console.started()
+            wait_until(lambda: bool(console.current()["trouble"]), "it says what it waits for")
+            assert console.current()["state"] == "running"
+            origin.start()
+            ended = console.is_in("done")
+            assert ended["gone"] == 2  # the log in memory began anew
+
+
+def test_a_deletion_of_another_id_leaves_the_stream_also_through_an_edge() -> None:
+    with headgate(environment=ENVIRONMENT) as origin:
+        create(origin, "a")
+        query = urlencode({"route": ROUTE})
+        (row,) = Console(origin).ask("GET", f"/api/v1/streams?{query}")[1]["rows"]
+        with headgate(f"{origin.url}{ROUTE}") as edge:
+            for at in (origin, edge):
+                refused = ask(at.port, "DELETE", f"{ROUTE}/a", Headgate_Stream_Id="1")
+                refused.assert_problem(404, "another one is at its path")
+            assert status_of(origin, "a") == 200
+            id_ = row["stream_id"]
+            assert ask(edge.port, "DELETE", f"{ROUTE}/a", Headgate_Stream_Id=id_).status == 204
+            assert status_of(origin, "a") == 404
+
+
+@pytest.mark.parametrize(
+    ("start", "status"),
+    [
+        pytest.param({"confirm": 2}, 400, id="another-number"),
+        pytest.param({"confirm": "1"}, 400, id="a-number-as-text"),
+        pytest.param({"confirm": 1, "rate": 5}, 400, id="an-unknown-field"),
+        pytest.param({"confirm": 1, "id": "../x"}, 404, id="an-unknown-deletion"),
+    ],
+)
+def test_a_start_that_does_not_confirm_the_count_is_refused(
+    start: dict[str, object], status: int
+) -> None:
+    with headgate(environment=ENVIRONMENT) as server:
+        console = Console(server)
+        assert console.ask("GET", DELETION)[0] == 404
+        create(server, "a")
+        counted = console.counted()
+        answer, problem = console.ask("POST", f"{DELETION}/start", {"id": counted["id"], **start})
+        assert answer == status, problem
+        assert status_of(server, "a") == 200
+
+
+def test_the_page_counts_asks_for_the_number_and_deletes_without_scripts() -> None:
+    with headgate(environment={"HEADGATE_LOG__FORMAT": "json"}) as server:
+        create(server, *(f"x{name}" for name in HOSTILE), "keep")
+
+        def sent(**fields: str) -> tuple[int, str]:
+            answer = ask(
+                server.admin_port,
+                "POST",
+                "/streams/delete",
+                urlencode({"csrf": csrf, **fields}).encode(),
+                Content_Type="application/x-www-form-urlencoded",
+                Accept="text/html",
+            )
+            return answer.status, answer.body.decode()
+
+        def page() -> str:
+            path = f"/streams/delete?{urlencode({'route': ROUTE, 'prefix': 'x'})}"
+            return ask(server.admin_port, "GET", path, Accept="text/html").body.decode()
+
+        def hidden(name: str) -> str:
+            found = re.search(f'name="{name}" value="([^"]+)"', page())
+            assert found is not None
+            return found[1]
+
+        csrf = "another"
+        fields = {"do": "count", "route": ROUTE, "prefix": "x"}
+        assert sent(**fields)[0] == 403
+        csrf = hidden("csrf")
+        assert sent(**fields)[0] == 303
+        assert "Enter the number of streams, 8" in page()
+        assert "<b>" not in page()
+        status, text = sent(do="start", id=hidden("id"), confirm="7")
+        assert (status, "This is not the number of streams, 8" in text) == (400, True)
+        assert sent(do="start", id=hidden("id"), confirm="8")[0] == 303
+        wait_until(lambda: "Left</dt><dd>0</dd>" in page(), "it is done")
+        left = ask(server.admin_port, "GET", f"/api/v1/streams?route={ROUTE}").json()["rows"]
+        assert [row["name"] for row in left] == ["keep"]
