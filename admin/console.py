@@ -12,7 +12,6 @@ from aiohttp import web
 from admin.about import about
 from admin.answers import answers_of
 from admin.cdn_doctor import CdnDoctor
-from admin.changes import ConsoleChanges, ConsoleRoutes
 from admin.configuration.in_force import configuration
 from admin.configuration.reloads import ConsoleReloads
 from admin.credentials.credentials import ConsoleCredentials
@@ -23,6 +22,7 @@ from admin.record.overview import state
 from admin.record.overviews import Overviews
 from admin.record.refusals import Refusals
 from admin.streams import lists, runs
+from admin.streams.changes import ConsoleChanges, ConsoleRoutes
 from admin.streams.deletion import PrefixDeletion
 from admin.streams.scans import StreamContents
 from admin.subscriptions import ConsoleSubscriptions

@@ -19,8 +19,8 @@ from gateway.telemetry.logs import log
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from admin.changes import ConsoleChanges
     from admin.model.viewer import Viewer
+    from admin.streams.changes import ConsoleChanges
     from gateway.features.questions.streams import StreamPage
 
 SAMPLE = 20  # names that are shown before somebody confirms

@@ -12,10 +12,10 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient
 
 from admin import downloads
-from admin.changes import ConsoleRoutes
 from admin.downloads import LONGEST_NAME, file_name, serve_file
 from admin.errors import NotTold
 from admin.streams import scans
+from admin.streams.changes import ConsoleRoutes
 from admin.streams.client import StreamClient
 from admin.streams.scans import MOST_EXPORTS, StreamContents
 from gateway.features.console_token import ConsoleToken

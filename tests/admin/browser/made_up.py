@@ -10,7 +10,6 @@ from msgspec.structs import replace
 
 from admin.cdn import make_file, told_targets
 from admin.cdn_doctor import CdnDoctor
-from admin.changes import ConsoleChanges
 from admin.configuration.reloads import ConsoleReloads
 from admin.console import Console
 from admin.credentials.credentials import ConsoleCredentials
@@ -47,6 +46,7 @@ from admin.processes.usage_record import UsageRecord
 from admin.readers.console_readers import BanKind, BanWish, ConsoleReaders
 from admin.record.recorder import Recorder
 from admin.record.refusals import RefusalCause, Refusals, RefusalsView
+from admin.streams.changes import ConsoleChanges
 from admin.streams.deletion import Deletion
 from gateway.access.bans import Ban
 from gateway.features.console.name_search import name_test
