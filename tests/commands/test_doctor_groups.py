@@ -92,7 +92,6 @@ def test_doctor_redis_examines_each_primary_of_a_cluster_and_its_slots(tmp_path:
         )
         assert only(told, "cluster", "3 primary nodes serve all 16,384 slots").level == "ok"
         assert only(told, "cluster", "Without a replica: ").level == "warning"
-        assert [it.level for it in told if it.about == "rights"] == ["ok"] * 3
         assert [it.level for it in told if it.about == "replication"] == ["warning"] * 3
 
         view = ask(route_to(nodes.url)).cluster
@@ -100,13 +99,9 @@ def test_doctor_redis_examines_each_primary_of_a_cluster_and_its_slots(tmp_path:
         torn = dataclasses.replace(
             view, info={"cluster_state": "fail", "cluster_slots_ok": "10923"}
         )
-        assert only(cluster(torn, ()), "cluster", "and so do all of them").level == "error"
-        lenient = dataclasses.replace(torn, full_coverage=False)
-        told = list(cluster(lenient, ()))
-        assert "so do all of them" not in " ".join(it.says for it in told)
+        assert only(cluster(torn, ()), "cluster", "10,923 of 16,384 slots").level == "error"
         few = dataclasses.replace(view, replicas={"h:1": 1, "h:2": 1})
         assert only(cluster(few, ()), "cluster", "at least three are needed").level == "warning"
-        assert only(told, "cluster", "is fail, 10,923 of 16,384 slots are served").level == "error"
 
         first = nodes.nodes[0]
         first.kill()
@@ -122,8 +117,7 @@ def test_doctor_redis_examines_each_primary_of_a_cluster_and_its_slots(tmp_path:
         assert (
             only(told, "cluster", f"A primary cannot be asked, {first.address}: ").level == "error"
         )
-        assert only(told, "cluster", "get 503, and so do all of them").level == "error"
-        assert [it.level for it in told if it.about == "rights"] == ["ok"] * 2
+        assert only(told, "cluster", "of the others get 503").level == "error"
 
 
 @pytest.mark.usefixtures("processes")

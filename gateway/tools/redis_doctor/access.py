@@ -1,11 +1,11 @@
-"""Rules on access: the version of a Redis, the user's rights, and idle connections."""
+"""Rules on access: the version of a Redis, its deployment, and who is let in."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from gateway.settings.log_kinds.redis import parse_redis
-from gateway.tools.redis_doctor.facts import RedisFinding, Topic, count
+from gateway.tools.redis_doctor.facts import RedisFinding, Topic
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -14,22 +14,17 @@ if TYPE_CHECKING:
 
 FUNCTIONS = (7, 0)
 DISK_OF_REPLICAS = (7, 2)
-CROWDED = 0.9
-# Three for each process that serves, and those that asked before they were closed.
-CONNECTIONS_OF_A_PROCESS = 3
 VERSION = Topic("version")
 DEPLOYMENT = Topic("deployment")
 RIGHTS = Topic("rights")
 
 
 def access(server: ServerFacts) -> Iterator[RedisFinding]:
-    """Yield the findings on version, deployment and rights, without which nothing works."""
+    """Yield the findings on version, deployment and access."""
     yield _version(server)
     yield from _deployment(server)
     yield from _rights(server)
     yield from _guard(server)
-    yield from _connections(server)
-    yield from _libraries(server)
 
 
 def _version(server: ServerFacts) -> RedisFinding:
@@ -59,20 +54,6 @@ def _deployment(server: ServerFacts) -> Iterator[RedisFinding]:
 
 
 def _rights(server: ServerFacts) -> Iterator[RedisFinding]:
-    if server.refused is None:
-        yield RIGHTS.note(
-            f"The rights of the user {server.user} were not examined: that takes MULTI, EXEC and "
-            "DISCARD, which a gateway does not need.",
-            "Run this command with a user that has them; docs/redis.md lists the rights.",
-        )
-    elif server.refused:
-        reasons = "; ".join(f"{words}: {reason}" for words, reason in server.refused.items())
-        yield RIGHTS.error(
-            f"The user {server.user} is refused what a gateway needs: {reasons}.",
-            "Give it the rights that docs/redis.md lists.",
-        )
-    else:
-        yield RIGHTS.ok(f"The user {server.user} may do all that a gateway does.")
     if not server.config:
         yield RIGHTS.note(
             "The user may not read the settings of Redis (CONFIG GET), so most of this examination "
@@ -92,49 +73,4 @@ def _guard(server: ServerFacts) -> Iterator[RedisFinding]:
             "No password is asked and protected-mode is off: whoever reaches the port can read, "
             "change and delete every stream.",
             "Give the gateways a user with a password, and let nobody else reach the port.",
-        )
-
-
-def _connections(server: ServerFacts) -> Iterator[RedisFinding]:
-    about = Topic("connections")
-    idle = server.number("timeout") or 0
-    if idle:
-        yield about.note(
-            f"timeout {idle}: a gateway that sent nothing for so long is disconnected, and its "
-            "next request waits for a new connection.",
-            "Set timeout 0.",
-        )
-    if server.number("tcp-keepalive") == 0:
-        yield about.note(
-            "tcp-keepalive 0: Redis keeps the connections of a gateway whose machine has vanished, "
-            "and buffers notifications for it up to client-output-buffer-limit.",
-            "Set tcp-keepalive 300 or less.",
-        )
-    most = int(server.info.get("maxclients", 0))
-    now = int(server.info.get("connected_clients", 0))
-    if most and now > CROWDED * most:
-        yield about.warning(
-            f"{count(now, 'client')} of maxclients {most}: each process of a gateway takes "
-            f"{CONNECTIONS_OF_A_PROCESS}, and further ones are refused.",
-            "Raise maxclients.",
-        )
-
-
-def _libraries(server: ServerFacts) -> Iterator[RedisFinding]:
-    others = [name for name in server.libraries if name != server.this_library]
-    if not others:
-        return
-    about = Topic("functions")
-    if server.this_library in server.libraries:
-        yield about.note(
-            "Functions of other versions of Headgate than this one are loaded: "
-            f"{', '.join(others)}.",
-            "Each stays until it is removed. When no gateway of those versions runs any more: "
-            f"{'; '.join(f'FUNCTION DELETE {name}' for name in others)}.",
-        )
-    else:
-        yield about.note(
-            f"Functions of other versions of Headgate are loaded ({', '.join(others)}), and none "
-            f"of this one ({server.this_library}): no gateway of this version was here.",
-            "Ask the Headgate that your gateways run which of them can go.",
         )

@@ -8,46 +8,28 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
-from gateway.logs.redis.names import VERSION, RedisNames
 from gateway.settings.log_kinds.redis import parse_redis
-from gateway.tools.redis_doctor.client import connected, connected_to_sentinel, refused
-from gateway.tools.redis_doctor.facts import (
-    ClusterFacts,
-    SentinelFacts,
-    ServerFacts,
-    StreamSample,
-    StreamSize,
-)
+from gateway.tools.redis_doctor.facts import ClusterFacts, SentinelFacts, ServerFacts
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from gateway.settings import Route
-    from gateway.tools.redis_doctor.client import ServerClient
 
 SETTINGS = (
     "appendonly",
     "appendfsync",
     "save",
     "no-appendfsync-on-rewrite",
-    "aof-load-truncated",
-    "auto-aof-rewrite-percentage",
     "stop-writes-on-bgsave-error",
     "min-replicas-to-write",
-    "stream-node-max-bytes",
-    "stream-node-max-entries",
-    "client-output-buffer-limit",
-    "timeout",
-    "tcp-keepalive",
     "protected-mode",
-    "cluster-require-full-coverage",
 )
 ENDED = re.compile("closed by server|reset by peer")
-OURS = re.compile(r"headgate_[0-9a-f]{12}")
-KEYS_LOOKED_AT = 100_000
-KEYS_A_ROUND = 1000
-STREAMS_MEASURED = 200
+ANSWER_S = 10.0
 
 
 class ServerUnreachable(Exception):
@@ -93,8 +75,8 @@ def _primaries(route: Route) -> Sequence[tuple[str, int] | None]:
 
 def _has_file(route: Route, node: tuple[str, int] | None) -> bool:
     try:
-        with connected(route, node) as client:
-            return bool(client.execute("INFO", "persistence").get("aof_enabled", 1))
+        with _connected(route, node) as client:
+            return bool(_reply(client, "INFO", "persistence").get("aof_enabled", 1))
     except redis.RedisError as cause:
         raise ServerUnreachable(f"{_address(route, node)}: {_sentence(cause, route)}") from cause
 
@@ -122,11 +104,11 @@ def _sentinel(route: Route, node: tuple[str, int]) -> SentinelFacts:
     service = parse_redis(route.storage).service
     address = _shown(node)
     try:
-        with connected_to_sentinel(route, node) as client:
-            fields = dict(client.execute("SENTINEL MASTER", service))
+        with _connected(route, node, is_sentinel=True) as client:
+            fields = dict(_reply(client, "SENTINEL MASTER", service))
             quorum = None
             try:
-                client.execute("SENTINEL CKQUORUM", service)
+                _reply(client, "SENTINEL CKQUORUM", service)
             except redis.ResponseError as refusal:
                 quorum = _sentence(refusal, route)
     except redis.RedisError as cause:
@@ -139,7 +121,7 @@ def _cluster_view(route: Route) -> ClusterFacts:
     troubles = []
     for node in parse_redis(route.storage).nodes:
         try:
-            with connected(route, node) as client:
+            with _connected(route, node) as client:
                 return _cluster(client)
         except redis.RedisError as cause:
             troubles.append(f"{_shown(node)}: {_sentence(cause, route)}")
@@ -156,23 +138,22 @@ def _ask_nodes(route: Route, view: ClusterFacts) -> ExaminedOrigin:
     return ExaminedOrigin(tuple(servers), tuple(silent), (), view)
 
 
-def _cluster(client: ServerClient) -> ClusterFacts:
-    info = dict(client.execute("CLUSTER INFO"))
-    nodes = client.execute("CLUSTER NODES")
+def _cluster(client: redis.Redis) -> ClusterFacts:
+    info = dict(_reply(client, "CLUSTER INFO"))
+    nodes = _reply(client, "CLUSTER NODES")
     primaries = {fields["node_id"]: address for address, fields in nodes.items() if fields["slots"]}
     replicas = dict.fromkeys(primaries.values(), 0)
     for fields in nodes.values():
         if fields["master_id"] in primaries and "fail" not in fields["flags"]:
             replicas[primaries[fields["master_id"]]] += 1
-    coverage = _settings(client).get("cluster-require-full-coverage")
-    return ClusterFacts(info, replicas, None if coverage is None else coverage == "yes")
+    return ClusterFacts(info, replicas)
 
 
 def _server(route: Route, node: tuple[str, int] | None) -> ServerFacts:
     address = _address(route, node)
     try:
-        with connected(route, node) as client:
-            info = client.execute("INFO")
+        with _connected(route, node) as client:
+            info = _reply(client, "INFO")
             if "redis_version" not in info:
                 raise ServerUnreachable(f"{address}: it is no Redis, as it tells no version")
             return ServerFacts(
@@ -180,67 +161,68 @@ def _server(route: Route, node: tuple[str, int] | None) -> ServerFacts:
                 route=route,
                 info=info,
                 config=_settings(client),
-                refused=refused(client, route),
-                user=parse_redis(route.storage).username or "default",
-                libraries=_libraries(client),
-                this_library=f"headgate_{VERSION}",
-                sample=_sample(client, RedisNames(parse_redis(route.storage).prefix)),
             )
     except redis.RedisError as cause:
         raise ServerUnreachable(f"{address}: {_sentence(cause, route)}") from cause
 
 
-def _settings(client: ServerClient) -> dict[str, str]:
+def _settings(client: redis.Redis) -> dict[str, str]:
     """Return the settings that may be read, one by one: Redis before 7.0 takes no lists."""
     found: dict[str, str] = {}
     with contextlib.suppress(redis.ResponseError):
         for name in SETTINGS:
-            found |= client.execute("CONFIG GET", name)
+            found |= _reply(client, "CONFIG GET", name)
     return found
 
 
-def _libraries(client: ServerClient) -> tuple[str, ...]:
-    try:
-        listed = client.execute("FUNCTION LIST", "LIBRARYNAME", "headgate_*")
-    except redis.ResponseError:
-        return ()
-    names = sorted(_fields(library)["library_name"] for library in listed)
-    return tuple(name for name in names if OURS.fullmatch(name))
+def _reply(client: redis.Redis, *words: str) -> Any:  # noqa: ANN401 - as redis-py reads it
+    """Return the reply to a command. Raises redis.RedisError."""
+    return client.execute_command(*words)  # type: ignore[no-untyped-call] # redis-py's
 
 
-def _fields(reply: Any) -> dict[str, Any]:  # noqa: ANN401 - a map, or as RESP2 has it a list
-    if isinstance(reply, dict):
-        return reply
-    return dict(zip(reply[::2], reply[1::2], strict=True))
+@contextlib.contextmanager
+def _connected(
+    route: Route, node: tuple[str, int] | None, *, is_sentinel: bool = False
+) -> Iterator[redis.Redis]:
+    """Connect to a server that stores streams, by its socket if `node` is None, or a sentinel.
+
+    Nothing is retried: the examination has to see each failure.
+    """
+    origin = parse_redis(route.storage)
+    where: dict[str, Any] = {"unix_socket_path": origin.path}
+    if node is not None:
+        where = {"host": node[0], "port": node[1], **_tls(route)}
+    login: dict[str, Any] = {
+        "username": origin.username,
+        "password": origin.password,
+        "db": origin.db,
+    }
+    if is_sentinel:
+        login = {"username": origin.sentinel_username, "password": origin.sentinel_password}
+    client = redis.Redis(
+        retry=Retry(NoBackoff(), 0),
+        single_connection_client=True,
+        socket_timeout=ANSWER_S,
+        socket_connect_timeout=route.connect_timeout,
+        decode_responses=True,
+        encoding_errors="backslashreplace",
+        **where,
+        **login,
+    )
+    with contextlib.closing(client):
+        yield client
 
 
-def _sample(client: ServerClient, names: RedisNames) -> StreamSample | None:
-    """Return the memory of the streams that a bounded walk over the keys finds, or None."""
-    with contextlib.suppress(redis.exceptions.NoPermissionError):
-        return _walk(client, names)
-    return None
-
-
-def _walk(client: ServerClient, names: RedisNames) -> StreamSample:
-    found: dict[str, None] = {}
-    cursor, looked_at = 0, 0
-    while looked_at < KEYS_LOOKED_AT and len(found) < STREAMS_MEASURED:
-        cursor, keys = client.execute(
-            "SCAN", cursor, "MATCH", names.meta("*"), "COUNT", KEYS_A_ROUND
-        )
-        found |= dict.fromkeys(keys)
-        looked_at += KEYS_A_ROUND
-        if cursor == 0:
-            break
-    paths = [names.path(key.encode()) for key in list(found)[:STREAMS_MEASURED]]
-    sizes = tuple(_size(client, names, path) for path in paths)
-    return StreamSample(sizes, cursor == 0 and len(found) <= STREAMS_MEASURED)
-
-
-def _size(client: ServerClient, names: RedisNames, path: str) -> StreamSize:
-    keys = (names.meta(path), names.records(path))
-    used = sum(client.execute("MEMORY USAGE", key) or 0 for key in keys)
-    return StreamSize(used, client.execute("XLEN", names.records(path)))
+def _tls(route: Route) -> dict[str, Any]:
+    if not parse_redis(route.storage).tls:
+        return {}
+    is_checked = route.tls_verify == "on"
+    return {
+        "ssl": True,
+        "ssl_cert_reqs": "required" if is_checked else "none",
+        "ssl_check_hostname": is_checked,
+        "ssl_ca_certs": route.tls_ca or None,
+    }
 
 
 def _node(address: str) -> tuple[str, int]:

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
 DISK = Topic("persistence")
 COPIES = Topic("replication")
-LONG_LAG_S = 10
 
 
 def durability(server: ServerFacts) -> Iterator[RedisFinding]:
@@ -76,18 +75,6 @@ def _rewriting(server: ServerFacts) -> Iterator[RedisFinding]:
             "nothing is synced, and a crash of the machine loses what was acknowledged meanwhile.",
             "Set no-appendfsync-on-rewrite no.",
         )
-    if server.config.get("aof-load-truncated") == "no":
-        yield DISK.note(
-            "aof-load-truncated no: after a crash in the midst of a write Redis does not start "
-            "until redis-check-aof --fix has run. Streams lose nothing by yes.",
-            "Set aof-load-truncated yes, unless other data in this Redis needs no.",
-        )
-    if server.number("auto-aof-rewrite-percentage") == 0:
-        yield DISK.warning(
-            "auto-aof-rewrite-percentage 0: the append-only file grows with every append, also of "
-            "streams that are deleted, until the disk is full; each start reads all of it.",
-            "Set auto-aof-rewrite-percentage 100, or run BGREWRITEAOF regularly.",
-        )
 
 
 def _nothing(server: ServerFacts) -> RedisFinding:
@@ -137,7 +124,6 @@ def _replication(server: ServerFacts) -> Iterator[RedisFinding]:
             f"{count(server.replicas, 'replica')}, and no automatic failover, as far as this URL "
             "tells: when this server fails, somebody has to promote one by hand.",
         )
-    yield from _lag(server)
 
 
 def _waiting(server: ServerFacts) -> Iterator[RedisFinding]:
@@ -168,20 +154,9 @@ def _failover(server: ServerFacts) -> Iterator[RedisFinding]:
             "were acknowledged; usually those of the last milliseconds.",
             "Set wait_replicas = 1 on the route where that matters more than the round trip.",
         )
-    if server.number("min-replicas-to-write") == 0:
+    if server.config.get("min-replicas-to-write") == "0":
         yield COPIES.warning(
             "min-replicas-to-write 0: a primary that is cut off from its replicas goes on "
             "acknowledging appends which are lost when another one has taken its place.",
             "Set min-replicas-to-write 1 and min-replicas-max-lag 10, which bounds that time.",
         )
-
-
-def _lag(server: ServerFacts) -> Iterator[RedisFinding]:
-    for replica in server.followers:
-        address = f"{replica['ip']}:{replica['port']}"
-        if replica.get("state") != "online":
-            yield COPIES.note(f"The replica {address} is being filled.")
-        elif int(replica.get("lag", 0)) > LONG_LAG_S:
-            yield COPIES.warning(
-                f"The replica {address} has not answered for {replica['lag']} seconds.",
-            )

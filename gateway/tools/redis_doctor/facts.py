@@ -51,22 +51,6 @@ class Topic(str):
 
 
 @dataclass(frozen=True, slots=True)
-class StreamSize:
-    """The memory of one stream with all its keys, and how many commits its records are of."""
-
-    used: int
-    commits: int
-
-
-@dataclass(frozen=True, slots=True)
-class StreamSample:
-    """The sizes of some or all streams of a server."""
-
-    sizes: tuple[StreamSize, ...]
-    is_all: bool
-
-
-@dataclass(frozen=True, slots=True)
 class ServerFacts:
     """The facts about a server that stores streams."""
 
@@ -75,14 +59,6 @@ class ServerFacts:
     info: Mapping[str, Any]
     # What CONFIG GET told; nothing where the user may not ask or the server does not know it.
     config: Mapping[str, str]
-    # Each command that a gateway needs and is refused, with the reason. None: it was not tried.
-    refused: Mapping[str, str] | None
-    user: str
-    # Those of Headgate that are loaded, and the one that a gateway of this version loads.
-    libraries: tuple[str, ...]
-    this_library: str
-    # None: the user may not look.
-    sample: StreamSample | None
 
     @property
     def name(self) -> str:
@@ -102,24 +78,14 @@ class ServerFacts:
     @property
     def replicas(self) -> int:
         """The number of replicas that are online."""
-        return sum(it.get("state") == "online" for it in self.followers)
-
-    @property
-    def followers(self) -> tuple[Mapping[str, Any], ...]:
-        """The server's lines about its replicas."""
         count = int(self.info.get("connected_slaves", 0))
-        told = (self.info.get(f"slave{number}") for number in range(count))
-        return tuple(it for it in told if isinstance(it, dict))
+        lines = (self.info.get(f"slave{number}") for number in range(count))
+        return sum(isinstance(it, dict) and it.get("state") == "online" for it in lines)
 
     @property
     def fails_over(self) -> bool:
         """True if sentinels or the cluster replace the server by a replica when it dies."""
         return parse_redis(self.route.storage).kind in {"sentinel", "cluster"}
-
-    def number(self, key: str) -> int | None:
-        """Return a setting that is a whole number, else None."""
-        value = self.config.get(key, "")
-        return int(value) if value.isdecimal() else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +106,6 @@ class ClusterFacts:
     info: Mapping[str, str]
     # The primaries that hold slots, and how many replicas each has.
     replicas: Mapping[str, int]
-    full_coverage: bool | None
 
 
 def show_bytes(count: float) -> str:

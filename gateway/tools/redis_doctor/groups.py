@@ -53,9 +53,7 @@ def cluster(view: ClusterFacts, silent: Sequence[str]) -> Iterator[RedisFinding]
     if state != "ok":
         yield about.error(
             f"The cluster is {state}, {served:,} of {SLOTS:,} slots are served: appends and reads "
-            "of the others get 503"
-            + (", and so do all of them (cluster-require-full-coverage yes)" * _is_all(view))
-            + ".",
+            "of the others get 503, and with cluster-require-full-coverage yes those of all.",
         )
     else:
         yield about.ok(f"{count(len(view.replicas), 'primary node')} serve all {SLOTS:,} slots.")
@@ -71,7 +69,3 @@ def cluster(view: ClusterFacts, silent: Sequence[str]) -> Iterator[RedisFinding]
             f"{count(len(view.replicas), 'primary node')}: a failover takes the votes of most "
             "primaries, of which at least three are needed.",
         )
-
-
-def _is_all(view: ClusterFacts) -> bool:
-    return view.full_coverage is not False
