@@ -43,8 +43,9 @@ class EventList(msgspec.Struct, frozen=True):
 
 
 class EventMark(msgspec.Struct, frozen=True):
-    """An event in a chart: its beginning (epoch seconds) and a sentence about it."""
+    """An event in a chart: its beginning (epoch seconds), a sentence, and a word or two."""
 
     at: float
     level: EventLevel
     sentence: str
+    label: str

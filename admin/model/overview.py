@@ -121,6 +121,7 @@ class Overview(msgspec.Struct, frozen=True):
     appends: Stat  # a second
     by_result: Chart
     ratio: Chart
+    refused: Chart  # requests a second with 4xx, by what a client can mend
     by_transport: Chart
     delivery: HeatMap
     routes: tuple[RouteView, ...]

@@ -40,6 +40,7 @@ WHOLE = (1, 2, 5, 10)  # and 2.5 readers, too
 NEAR_NOW = 0.8  # of the width, also of a phone's: a time behind it would run into "now"
 MOST_ENDS = 3  # lines with a label at their end: of more, labels hide lines, and the legend has all
 LABEL_HEIGHT = 14  # pixels between two labels that can be read
+MARK_ROOM = 0.14  # of the width, for the label of an event; a closer one has none
 
 
 class Reference(NamedTuple):
@@ -165,8 +166,7 @@ def heat_map(heat: HeatMap, label: str) -> Markup:
     drawing = Drawing(
         axis=_axis(axis),
         below=_grid(y for y, _ in axis),
-        stretched=_marks(heat)
-        + Markup().join(
+        stretched=Markup().join(
             _drawn("heat", f"s-shade-{shade}", "".join(cells))
             for shade, cells in enumerate(shades, 1)
             if cells
@@ -205,7 +205,7 @@ def _figure(moments: Chart | HeatMap, label: str, drawing: Drawing) -> Markup:
     count = _moments(moments)
     return Markup(
         '<figure class="chart" tabindex="0" role="group" aria-roledescription="chart" '
-        'aria-keyshortcuts="ArrowLeft ArrowRight Home End" '
+        'aria-keyshortcuts="ArrowLeft ArrowRight Shift+ArrowLeft Shift+ArrowRight Home End Enter" '
         'aria-label="{}" data-start="{}" data-step="{}" data-count="{}" data-events="{}">'
         '<svg class="axis" aria-hidden="true">{}</svg>'
         '<svg class="plot" aria-hidden="true"><g>{}</g>'
@@ -214,8 +214,9 @@ def _figure(moments: Chart | HeatMap, label: str, drawing: Drawing) -> Markup:
         '<ul class="legend">{}</ul></figure>'
     ).format(
         *(label, round(moments.start, 3), moments.step, count, _sentences(moments)),
-        *(drawing.axis, drawing.below, WIDTH, HEIGHT, drawing.stretched, drawing.above),
-        *(drawing.ends, _times(moments.start, moments.step, count), drawing.legend),
+        *(drawing.axis, drawing.below, WIDTH, HEIGHT, drawing.stretched),
+        *(drawing.above + _marks(moments), drawing.ends),
+        *(_times(moments.start, moments.step, count), drawing.legend),
     )
 
 
@@ -224,7 +225,7 @@ def _on_axes(chart: Chart, scale: Scale, stretched: Markup, format_value: Format
     return Drawing(
         axis=_axis((scale.y(tick), _round(format_value(tick))) for tick in scale.ticks),
         below=_grid(scale.y(tick) for tick in scale.ticks),
-        stretched=stretched + _marks(chart),
+        stretched=stretched,
         above=Markup() if known else _empty("No data in this span yet"),
         ends=Markup(),
         legend=Markup().join(
@@ -237,14 +238,22 @@ def _on_axes(chart: Chart, scale: Scale, stretched: Markup, format_value: Format
 
 
 def _marks(chart: Chart | HeatMap) -> Markup:
-    """Draw a line over the whole height at each event."""
+    """Draw a line over the whole height at each event, with a label where there is room for it."""
     width = chart.step * max(_moments(chart), 1)
-    places = ((mark, WIDTH * (mark.at - chart.start) / width) for mark in chart.marks)
-    return Markup().join(
-        Markup('<path class="event {}" d="M{:.1f},0V{}"/>').format(mark.level, x, HEIGHT)
-        for mark, x in places
-        if 0 <= x <= WIDTH
-    )
+    drawn, labelled_up_to = [], 0.0
+    for mark in sorted(chart.marks, key=lambda it: it.at):
+        part = (mark.at - chart.start) / width
+        if not 0 <= part <= 1:
+            continue
+        line = Markup('<line class="event {0}" x1="{1:.2%}" x2="{1:.2%}" y2="{2}"/>')
+        drawn.append(line.format(mark.level, part, HEIGHT))
+        is_left = part > 1 - MARK_ROOM  # of its line, so that it ends within the chart
+        if labelled_up_to <= (part - MARK_ROOM if is_left else part):
+            labelled_up_to = part if is_left else part + MARK_ROOM
+            label = Markup('<text class="event{}" x="{:.2%}" dx="{}" y="10">{}</text>')
+            side = (" left", part, -4) if is_left else ("", part, 4)
+            drawn.append(label.format(*side, show.visible(mark.label)))
+    return Markup().join(drawn)
 
 
 def _sentences(chart: Chart | HeatMap) -> str:
@@ -326,13 +335,17 @@ def _legend_item(css: str, name: str, values: Sequence[str]) -> Markup:
 
 
 def _times(start: float, step: float, count: int) -> Markup:
-    """Return round times of day in UTC for below a chart, and `now` for its end."""
+    """Return round times of day in UTC for below a chart, and `now` for its end.
+
+    `data-at` has the moment, for the page's script to show it in local time.
+    """
     span = step * max(1, count)
     every = next((s for s in TIME_STEPS_S if span / s <= MOST_TIMES), TIME_STEPS_S[-1])
     first = math.ceil(start / every) * every
     labels = [
-        Markup('<text x="{}%" y="12">{}</text>').format(
-            round((moment - start) / span * 100, 2), show.clock(moment)[: 8 if every < 60 else 5]
+        Markup('<text data-at="{}" x="{}%" y="12">{}</text>').format(
+            *(moment, round((moment - start) / span * 100, 2)),
+            show.clock(moment)[: 8 if every < 60 else 5],
         )
         for moment in range(first, int(start + span), every)
         if (moment - start) / span < NEAR_NOW

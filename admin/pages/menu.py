@@ -9,13 +9,12 @@ from dataclasses import dataclass
 class MenuEntry:
     """A line of the menu.
 
-    `icon` is a path in SVG, 16 by 16; narrow screens leave out the `rest` of the title. `key` opens
-    the page after a g. Lines come by their `order`: Headgate's own have 10 to 150.
+    `icon` is a path in SVG, 16 by 16, and all that middling screens show. `key` opens the page
+    after a g. Lines come by their `order`: Headgate's own have 10 to 150.
     """
 
     title: str
     icon: str
-    rest: str = ""
     key: str = ""
     order: int = 1_000
 

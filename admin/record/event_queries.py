@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, NamedTuple
 
 from admin.model.events import EventList, EventMark
@@ -28,6 +29,7 @@ class EventQuery(NamedTuple):
     route: str = ""
     text: str = ""  # in the sentence, in capitals or not
     since: float = 0.0  # epoch seconds; what went on then is among them
+    until: float = math.inf
 
     def fits(self, event: ConsoleEvent) -> bool:
         """Return whether an event fulfils the conditions."""
@@ -37,6 +39,7 @@ class EventQuery(NamedTuple):
             and (not self.route or self.route == event.route)
             and self.text.lower() in event.sentence.lower()
             and (event.lasts or event.last_at >= self.since)
+            and event.at <= self.until
         )
 
 
@@ -52,10 +55,16 @@ def marks(record: EventRecord, since: float) -> tuple[EventMark, ...]:
     What needed attention is left out: it is made of the figures that charts show.
     """
     found = [
-        EventMark(event.at, event.level, event.sentence)
+        EventMark(event.at, event.level, event.sentence, _label(event))
         for event in record.after(0)
         if event.at >= since
         and event.kind != "attention"
         and (event.level != "good" or event.kind == "server")
     ]
     return tuple(found[-MOST_MARKS:])
+
+
+def _label(event: ConsoleEvent) -> str:
+    """Return the name of an event's rule in words: started, reload refused, origin down."""
+    name = event.key.partition(" ")[0].removeprefix("server.")
+    return name.replace(".", " ").replace("_", " ")

@@ -41,9 +41,19 @@ OUTCOMES = {
 # Of responses, by the status that they are counted by one by one; "errors" are all of 5xx.
 STATUSES = ("400", "401", "403", "404", "409", "410", "413", "429")
 CAUSES = {**{status: f"status_{status}" for status in STATUSES}, "5xx": "errors"}
+# What a client can mend, by the statuses that tell it.
+REFUSED_BY = {
+    "bad request": ("400", "413"),
+    "not admitted": ("401", "403"),
+    "absent": ("404", "410"),
+    "conflict": ("409",),
+    "too many": ("429",),
+}
+READS = frozenset({"read", "long_poll", "sse", "head"})
 COUNTERS = (
     "requests",
-    "errors",  # answers of 500 and above
+    "errors",  # responses of 500 and above
+    "read_errors",  # those of them to reads
     *(CAUSES[status] for status in STATUSES),
     *OUTCOMES.values(),
     "received_bytes",  # of request bodies
@@ -87,6 +97,8 @@ def _requests(row: list[float], labels: Mapping[str, str], sample: Sample) -> No
     row[COLUMN["requests"]] += sample.number
     if status == "5xx":
         row[COLUMN["errors"]] += sample.number
+        if labels.get("operation") in READS:
+            row[COLUMN["read_errors"]] += sample.number
     if status in OUTCOMES and labels.get("operation") == "append":
         row[COLUMN[OUTCOMES[status]]] += sample.number
 
@@ -214,10 +226,15 @@ def rate(row: Row | None, name: str) -> float | None:
 def result_rate(row: Row | None, result: Result) -> float | None:
     """Return reads per second with this result; those that bypassed the cache are misses."""
     if result == "error":
-        return rate(row, "errors")
+        return rate(row, "read_errors")
     if result == "miss":
         return added(rate(row, "miss"), rate(row, "bypass"))
     return rate(row, result)
+
+
+def refusal_rate(row: Row | None, cause: str) -> float | None:
+    """Return the refused requests per second of one of the causes of `REFUSED_BY`."""
+    return added(*(rate(row, CAUSES[status]) for status in REFUSED_BY[cause]))
 
 
 def readers(row: Row | None) -> float | None:

@@ -78,6 +78,7 @@ def overview(
             marks=marks(recorder.events.record, history.start(span, until)),
         ),
         ratio=chart(("share of reads", figures.without_origin)),
+        refused=chart(*((cause, _refused_by(cause)) for cause in figures.REFUSED_BY)),
         by_transport=chart(("SSE", _readers_of("sse")), ("long-poll", _readers_of("long-poll"))),
         delivery=_delays(rows, span, until),
         routes=routes,
@@ -142,6 +143,10 @@ def _readers_of(transport: Transport) -> Told:
 
 def _result(result: Result) -> Told:
     return lambda row: figures.result_rate(row, result)
+
+
+def _refused_by(cause: str) -> Told:
+    return lambda row: figures.refusal_rate(row, cause)
 
 
 # ---------------------------------------------------------------- how it is

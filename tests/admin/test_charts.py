@@ -165,14 +165,16 @@ def test_the_axis_of_counts_has_evenly_spaced_whole_numbers(highest: int) -> Non
 
 def test_events_within_the_span_are_lines_over_the_height_with_their_sentences() -> None:
     start = 1_772_366_400
-    marks = tuple(EventMark(start + at, "bad", HOSTILE) for at in (-1, 0, 5, 10, 11))
+    marks = tuple(EventMark(start + at, "bad", HOSTILE, HOSTILE) for at in (-1, 0, 5, 10, 11))
     marked = Chart(start, 5, (Line("hit", (1.0, 2.0)),), marks)
     heat = HeatMap(start, 5, (0.1,), ((1.0, 2.0), None), marks)
     for figure in (charts.stacked_area(marked, "x"), charts.heat_map(heat, "x")):
         root = drawn(figure)
-        lines = [it for it in root.iter("path") if it.attrib["class"] == "event bad"]
-        assert [it.attrib["d"] for it in lines] == [
-            f"M{x:.1f},0V{HEIGHT}" for x in (0, WIDTH / 2, WIDTH)
+        lines = [it for it in root.iter("line") if it.attrib["class"] == "event bad"]
+        assert [it.attrib["x1"] for it in lines] == ["0.00%", "50.00%", "100.00%"]
+        labels = [it for it in root.iter("text") if it.attrib.get("class") == "event"]
+        assert [(it.attrib["x"], it.text) for it in labels] == [
+            (x, show.visible(HOSTILE)) for x in ("0.00%", "50.00%")
         ]
         (told,) = [it.attrib["data-events"] for it in root.iter() if "data-events" in it.attrib]
         assert json.loads(told) == [[at, show.visible(HOSTILE)] for at in (0, 1)]

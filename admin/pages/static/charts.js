@@ -1,139 +1,203 @@
 // One cursor for all charts of a page: a rule at the same moment in each of them, under the pointer
 // or by arrow keys. The chart that is pointed at lists its values beside it; the others have theirs
-// in their legends.
+// in their legends. A span that is dragged, or selected by Shift and an arrow, leads to what
+// happened in it.
+import { all, around, get, make } from "./dom.js";
+import { clock, zone } from "./times.js";
 
-const tip = document.createElement("div");
-tip.className = "tip";
+const PAGES = [
+  ["/events", "Events"],
+  ["/events#refusals", "Refusals"],
+  ["/clients", "Readers that connected"],
+];
+
+const tip = make("div", "tip");
 tip.setAttribute("aria-hidden", "true");
 tip.hidden = true;
 // By keyboard the same is read out. Screen readers miss what was not displayed before, as the tip.
-const spoken = document.createElement("div");
-spoken.className = "unseen";
+const spoken = make("div", "unseen");
 spoken.setAttribute("role", "status");
-document.body.append(tip, spoken);
+const menu = make("div", "span-menu");
+menu.popover = "auto"; // a click elsewhere and Escape close it
+menu.setAttribute("role", "group");
+document.body.append(tip, spoken, menu);
 
+/** @typedef {{ chart: HTMLElement, at: number, from: number }} Cursor */
+/** @type {HTMLElement[]} */
 let rules = [];
-let shown = null; // { chart, at }
+/** @type {Cursor | null} what is shown: moments of `chart` from `from` to `at`, most often one */
+let shown = null;
+/** @type {HTMLElement | null} the chart in which a span is being dragged */
+let dragged = null;
 
-export const showValues = {
-  // After the charts have changed: the same place has other values.
-  again() {
-    if (!shown) return;
-    if (shown.chart.isConnected) draw(shown.chart, shown.at);
-    else hide();
-  },
-};
+/** After the charts have changed, the same place has other values. */
+export function showValuesAgain() {
+  if (!shown) return;
+  if (shown.chart.isConnected) draw(shown.chart, shown.at, shown.from);
+  else hide();
+}
 
+/** @param {HTMLElement} chart */
 const count = (chart) => Number(chart.dataset.count);
+/** @param {HTMLElement} chart @param {number} at */
+const within = (chart, at) => Math.max(0, Math.min(count(chart) - 1, at));
+/** @param {HTMLElement} chart @param {number} at */
+const moment = (chart, at) => Number(chart.dataset.start) + at * Number(chart.dataset.step);
+/** @param {HTMLElement} chart */
+const area = (chart) => /** @type {Element} */ (chart.querySelector(".plot")).getBoundingClientRect();
 
-function draw(chart, at) {
+/** @param {HTMLElement} chart @param {number} at @param {number} from */
+function draw(chart, at, from = at) {
   hide();
-  const place = Math.max(0, Math.min(count(chart) - 1, at));
-  shown = { chart, at: place };
-  const alike = [...document.querySelectorAll(".chart")].filter(
-    (one) => one.dataset.start === chart.dataset.start && count(one) === count(chart),
-  );
+  shown = { chart, at: within(chart, at), from: within(chart, from) };
+  const { at: place, from: begin } = shown;
+  const alike = all(".chart").filter((one) => one.dataset.start === chart.dataset.start && count(one) === count(chart));
   for (const one of alike) {
-    rules.push(rule(one, place));
+    rules.push(rule(one, place, begin));
     if (one !== chart) legend(one, place);
   }
-  tip.replaceChildren(moment(chart, place), values(chart, place), ...events(chart, place));
+  const parts = [make("p", "", when(chart, place, begin)), values(chart, place), ...events(chart, place)];
+  tip.replaceChildren(...parts);
   tip.hidden = false;
-  const plot = chart.querySelector(".plot").getBoundingClientRect();
+  const plot = area(chart);
   const room = document.documentElement.clientWidth - tip.offsetWidth - 12;
-  tip.style.left = `${Math.max(8, Math.min(middle(plot, chart, place) + 12, room))}px`;
+  tip.style.left = `${Math.max(8, Math.min(x(plot, chart, place + 0.5) + 12, room))}px`;
   tip.style.top = `${plot.top + scrollY + 8}px`;
 }
 
-function rule(chart, at) {
-  const plot = chart.querySelector(".plot").getBoundingClientRect();
-  const line = document.createElement("div");
-  line.className = "rule";
-  line.style.left = `${middle(plot, chart, at)}px`;
+/** @param {DOMRect} plot @param {HTMLElement} chart @param {number} at */
+const x = (plot, chart, at) => plot.left + scrollX + (plot.width * at) / count(chart);
+
+/** Draw the cursor: a line for one moment, an area for several.
+ * @param {HTMLElement} chart @param {number} at @param {number} from */
+function rule(chart, at, from) {
+  const plot = area(chart);
+  const line = make("div", at === from ? "rule" : "rule span");
+  const [begin, end] = at === from ? [at + 0.5, at + 0.5] : [Math.min(at, from), Math.max(at, from) + 1];
+  line.style.left = `${x(plot, chart, begin)}px`;
+  if (begin !== end) line.style.width = `${x(plot, chart, end) - x(plot, chart, begin)}px`;
   line.style.top = `${plot.top + scrollY}px`;
   line.style.height = `${plot.height}px`;
   document.body.append(line);
   return line;
 }
 
-const middle = (plot, chart, at) => plot.left + scrollX + (plot.width * (at + 0.5)) / count(chart);
-
+/** @param {HTMLElement} chart @param {number} at */
 function legend(chart, at) {
-  for (const item of chart.querySelectorAll(".legend li"))
-    item.querySelector("b").textContent = value(item, at);
+  for (const item of all(".legend li", chart)) get("b", item).textContent = value(item, at);
 }
 
-const value = (item, at) => item.dataset.values.split("|").at(at) ?? "–";
+/** @param {HTMLElement} item @param {number} at */
+const value = (item, at) => (item.dataset.values ?? "").split("|").at(at) ?? "–";
 
-function moment(chart, at) {
-  const line = document.createElement("p");
-  const seconds = Number(chart.dataset.start) + at * Number(chart.dataset.step);
-  line.textContent = `${new Date(seconds * 1000).toISOString().slice(11, 19)} UTC`;
-  return line;
+/** @param {HTMLElement} chart @param {number} at @param {number} from */
+function when(chart, at, from) {
+  const times = at === from ? [at] : [Math.min(at, from), Math.max(at, from) + 1];
+  return `${times.map((it) => clock(moment(chart, it))).join(" to ")} ${zone()}`;
 }
 
+/** @param {HTMLElement} chart @param {number} at */
 function values(chart, at) {
-  const list = document.createElement("ul");
-  for (const series of chart.querySelectorAll(".legend li")) {
-    const item = document.createElement("li");
-    item.className = series.className;
-    const number = document.createElement("b");
-    number.textContent = value(series, at);
-    item.append(document.createElement("i"), `${series.dataset.name} `, number);
+  const list = make("ul");
+  for (const series of all(".legend li", chart)) {
+    const item = make("li", series.className);
+    item.append(make("i"), `${series.dataset.name} `, make("b", "", value(series, at)));
     list.append(item);
   }
   return list;
 }
 
+/** @param {HTMLElement} chart @param {number} at */
 function events(chart, at) {
-  const those = JSON.parse(chart.dataset.events).filter(([place]) => place === at);
-  return those.map(([, sentence]) => {
-    const item = document.createElement("p");
-    item.className = "event";
-    item.textContent = sentence;
-    return item;
-  });
+  const marks = /** @type {[number, string][]} */ (JSON.parse(chart.dataset.events ?? "[]"));
+  return marks.filter(([place]) => place === at).map(([, sentence]) => make("p", "event", sentence));
 }
 
+/** @param {HTMLElement} chart */
 function read(chart) {
-  const parts = [...tip.querySelectorAll("p, li")].map((part) => part.textContent.trim());
+  const parts = all("p, li", tip).map((part) => part.textContent?.trim());
   spoken.textContent = `${chart.getAttribute("aria-label")}, ${parts.join(", ")}`;
 }
 
 function hide() {
-  if (shown) for (const chart of document.querySelectorAll(".chart")) legend(chart, -1);
+  if (shown) for (const chart of all(".chart")) legend(chart, -1);
   shown = null;
   for (const line of rules) line.remove();
   rules = [];
   tip.hidden = true;
 }
 
-function under(chart, event) {
-  const plot = chart.querySelector(".plot").getBoundingClientRect();
-  const part = (event.clientX - plot.left) / plot.width;
-  if (part < -0.02 || part > 1.02 || event.clientY > plot.bottom) return hide();
-  draw(chart, Math.floor(part * count(chart)));
+/** Show what the selected span leads to. */
+function lead() {
+  if (!shown) return;
+  const { chart, at, from } = shown;
+  const [begin, end] = [Math.min(at, from), Math.max(at, from) + 1].map((it) => new Date(moment(chart, it) * 1000).toISOString());
+  const links = PAGES.map(([page, words]) => {
+    const [path, section] = (page ?? "").split("#");
+    const link = make("a", "", words);
+    link.href = `${path}?${new URLSearchParams({ from: begin ?? "", to: end ?? "" })}${section ? `#${section}` : ""}`;
+    return link;
+  });
+  const title = when(chart, at, from);
+  menu.setAttribute("aria-label", title);
+  menu.replaceChildren(make("p", "muted", title), ...links);
+  menu.showPopover();
+  menu.style.left = tip.style.left;
+  menu.style.top = tip.style.top;
+  tip.hidden = true;
+  links[0]?.focus();
 }
 
-document.addEventListener("pointermove", (event) => {
-  const chart = event.target.closest?.(".chart");
-  if (chart) under(chart, event);
-  else if (shown && document.activeElement !== shown.chart) hide();
+menu.addEventListener("toggle", () => !menu.matches(":popover-open") && hide());
+
+// ---- pointer
+
+/** @param {HTMLElement} chart @param {PointerEvent} event */
+function placeUnder(chart, event) {
+  const plot = area(chart);
+  const part = (event.clientX - plot.left) / plot.width;
+  return part < -0.02 || part > 1.02 || event.clientY > plot.bottom ? null : within(chart, Math.floor(part * count(chart)));
+}
+
+document.addEventListener("pointerdown", (event) => {
+  const chart = around(event, ".chart");
+  const at = chart && event.button === 0 ? placeUnder(chart, event) : null;
+  if (!chart || at === null) return;
+  dragged = chart;
+  draw(chart, at);
 });
+
+document.addEventListener("pointermove", (event) => {
+  if (menu.matches(":popover-open")) return;
+  const chart = dragged ?? around(event, ".chart");
+  const at = chart && placeUnder(chart, event);
+  if (chart && at !== null) draw(chart, at, dragged && shown ? shown.from : at);
+  else if (shown && !dragged && document.activeElement !== shown.chart) hide();
+});
+
+document.addEventListener("pointerup", () => {
+  // After the browser has closed what was open, which it does when the pointer goes up.
+  if (dragged && shown && shown.at !== shown.from) setTimeout(lead);
+  dragged = null;
+});
+document.addEventListener("pointercancel", () => (dragged = null));
+
+// ---- keyboard
 
 document.addEventListener("keydown", (event) => {
   if (event.key === "Escape") return hide();
-  if (!event.target.matches?.(".chart")) return;
-  const chart = event.target;
-  const at = shown?.chart === chart ? shown.at : count(chart);
-  const step = event.shiftKey ? 12 : 1;
-  const place = { ArrowLeft: at - step, ArrowRight: at + step, Home: 0, End: count(chart) - 1 }[event.key];
+  const chart = around(event, ".chart");
+  if (!chart || chart !== event.target) return;
+  const known = shown?.chart === chart ? shown : null;
+  if (event.key === "Enter" && known) return lead();
+  const at = known ? known.at : count(chart);
+  const place = { ArrowLeft: at - 1, ArrowRight: at + 1, PageUp: at - 12, PageDown: at + 12, Home: 0, End: count(chart) - 1 }[event.key];
   if (place === undefined) return;
   event.preventDefault();
-  draw(chart, place);
+  draw(chart, place, event.shiftKey && known ? known.from : place);
   read(chart);
 });
 
 document.addEventListener("focusout", (event) => {
-  if (event.target.matches?.(".chart")) hide();
+  if (around(event, ".chart") === event.target && !menu.matches(":popover-open")) hide();
 });

@@ -1,16 +1,22 @@
-// What the pages do beyond being read: stay live, copy, keys, values of charts.
-import { showValues } from "./charts.js";
+// What the pages do beyond being read: stay live, filter as you type, copy, keys.
+import { showValuesAgain } from "./charts.js";
+import { all, around, get } from "./dom.js";
 import { morph } from "./morph.js";
+import { openPalette } from "./palette.js";
 import { searchStreams } from "./search.js";
+import { clock, showTimes, zone } from "./times.js";
 
 const STALE_MS = 5000; // the server sends something every 2 s
 const RETRY_MS = 2000;
 const CHORD_MS = 1000; // between `g` and the letter of a page
 
+const notice = get(".stale");
+/** @param {string} name */
 const region = (name) => document.querySelector(`[data-live="${name}"]`);
 
 // ---- live: the page's own URL, as events
 
+/** @type {EventSource | null} */
 let source = null;
 let heardAt = 0;
 let retry = 0;
@@ -21,13 +27,14 @@ function listen() {
   heardAt = performance.now();
   source.addEventListener("problem", (event) => say(`${JSON.parse(event.data)}. Trying again every 2 s.`));
   source.addEventListener("regions", (event) => {
-    heard();
+    heardAt = performance.now();
+    notice.hidden = true;
     for (const [name, html] of Object.entries(JSON.parse(event.data))) {
       const shown = region(name);
       if (shown) morph(shown, html);
     }
     ready();
-    showValues.again();
+    showValuesAgain();
   });
   source.onerror = () => {
     // A browser tries again by itself after a lost connection, but not after an error's answer.
@@ -44,21 +51,14 @@ function stop() {
   source = null;
 }
 
-function heard() {
-  heardAt = performance.now();
-  document.querySelector(".stale").hidden = true;
-}
-
 function noticeStale() {
-  if (!heardAt || document.hidden || performance.now() - heardAt < STALE_MS) return;
-  const notice = document.querySelector(".stale");
-  if (!notice.hidden) return;
-  const at = new Date(performance.timeOrigin + heardAt).toISOString().slice(11, 19);
-  say(`Not live since ${at} UTC. Trying again every ${RETRY_MS / 1000} s.`);
+  if (!heardAt || document.hidden || performance.now() - heardAt < STALE_MS || !notice.hidden) return;
+  const at = clock((performance.timeOrigin + heardAt) / 1000);
+  say(`Not live since ${at} ${zone()}. Trying again every ${RETRY_MS / 1000} s.`);
 }
 
+/** @param {string} words */
 function say(words) {
-  const notice = document.querySelector(".stale");
   notice.textContent = words;
   notice.hidden = false;
 }
@@ -67,16 +67,34 @@ document.addEventListener("visibilitychange", () => (document.hidden ? stop() : 
 addEventListener("pagehide", stop);
 setInterval(noticeStale, 500);
 
-// ---- copy
-
+/** Finish what the server has sent: show what needs scripts, times and filters as they are chosen. */
 function ready() {
-  for (const button of document.querySelectorAll(".copy[hidden]")) button.hidden = false;
+  for (const hidden of all(".copy[hidden], .filter[hidden], .helpers[hidden]")) hidden.hidden = false;
+  showTimes();
+  for (const field of /** @type {HTMLInputElement[]} */ (all(".filter input"))) filter(field);
 }
 
+// ---- filter the rows of a long page as you type
+
+/** @param {HTMLInputElement} field */
+function filter(field) {
+  const text = field.value.trim().toLowerCase();
+  const rows = all(field.dataset.rows ?? "");
+  for (const row of rows) row.hidden = text !== "" && !row.textContent?.toLowerCase().includes(text);
+  const left = rows.filter((row) => !row.hidden).length;
+  get("output", /** @type {Element} */ (field.parentElement)).textContent = text ? `${left} of ${rows.length}` : "";
+}
+
+document.addEventListener("input", (event) => {
+  if (around(event, ".filter")) filter(/** @type {HTMLInputElement} */ (event.target));
+});
+
+// ---- copy
+
 document.addEventListener("click", async (event) => {
-  const button = event.target.closest(".copy");
+  const button = around(event, ".copy");
   if (!button) return;
-  await navigator.clipboard.writeText(button.dataset.copy);
+  await navigator.clipboard.writeText(button.dataset.copy ?? "");
   button.classList.add("done");
   setTimeout(() => button.classList.remove("done"), 1000);
 });
@@ -85,25 +103,41 @@ document.addEventListener("click", async (event) => {
 
 let chord = 0;
 
-const isTyping = (element) => element.matches("input, textarea, select, [contenteditable]");
+/** @param {KeyboardEvent} event */
+const isTyping = (event) => around(event, "input, textarea, select, [contenteditable]") !== null;
 
 document.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || isTyping(event.target)) return;
+  if (event.key.toLowerCase() === "k" && (event.ctrlKey || event.metaKey)) {
+    event.preventDefault();
+    openPalette();
+  } else if (!event.ctrlKey && !event.metaKey && !event.altKey && !isTyping(event)) {
+    if (document.documentElement.dataset.keys !== "off") press(event);
+  }
+});
+
+/** @param {KeyboardEvent} event */
+function press(event) {
   const inChord = performance.now() - chord < CHORD_MS;
   chord = 0;
   const page = inChord && document.querySelector(`nav a[data-key="${CSS.escape(event.key)}"]`);
-  if (page) location.assign(page.href);
+  if (page instanceof HTMLAnchorElement) location.assign(page.href);
   else if (event.key === "g") chord = performance.now();
-  else if (event.key === "?") document.querySelector("#keys")?.showModal();
+  else if (event.key === "?") openPreferences();
   else if (event.key === "/") find(event);
-});
+}
 
+/** @param {KeyboardEvent} event */
 function find(event) {
   event.preventDefault();
-  const field = document.querySelector("#search");
-  if (field) field.select();
-  else location.assign("/streams");
+  const field = document.querySelector("#search, .filter input");
+  if (field instanceof HTMLInputElement) field.select();
+  else openPalette();
 }
+
+const openPreferences = () => /** @type {HTMLDialogElement} */ (get("#preferences")).showModal();
+get("[data-opens=preferences]").addEventListener("click", openPreferences);
+get("[data-opens=palette]").addEventListener("click", openPalette);
+addEventListener("preference", showTimes);
 
 // On a phone the links are a bar that scrolls.
 document.querySelector(".rail nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
@@ -111,7 +145,7 @@ ready();
 listen();
 
 const listed = document.querySelector("#listed");
-if (listed) searchStreams(listed, { listen, stop, ready, noticeStale });
+if (listed instanceof HTMLElement) searchStreams(listed, { listen, stop, ready, noticeStale });
 
 const messages = document.querySelector("#messages");
-if (messages) (await import("./messages.js")).show(messages);
+if (messages instanceof HTMLElement) (await import("./messages.js")).show(messages);

@@ -1,5 +1,10 @@
 // The messages of a stream: read from an offset on, then followed. Only the rows in view exist.
+import { around, get, make } from "./dom.js";
 import { payload, preview } from "./payload.js";
+
+/** @typedef {import("./payload.js").Message} Message */
+/** @typedef {{ offset: string, skip: number }} Place */
+/** @typedef {{ messages: Message[], behind: Place | null, tail: string, closed?: boolean }} Answer */
 
 const ROW = 28; // pixels, as in the style sheet
 const AROUND = 10; // rows kept ready above and below the view
@@ -9,23 +14,29 @@ const MOST = 10000; // then the oldest are let go
 const NEAR_END = 40; // pixels from the end that still count as being there
 const RETRY_MS = 2000;
 
+/** @param {HTMLElement} element */
 export function show(element) {
-  const { route, name, offset } = element.dataset;
+  const { route = "", name = "", offset = "" } = element.dataset;
   const isJson = element.dataset.json === "1";
+  /** @param {string} what @param {Record<string, string>} more */
   const address = (what, more) => `/api/v1/stream/${what}?${new URLSearchParams({ route, name, ...more })}`;
   const list = makeList(element, isJson);
   const status = make("span", "muted status");
   status.setAttribute("role", "status");
   const button = make("button", "follow", "Follow");
   button.type = "button";
-  element.querySelector(".controls").append(button, status);
+  get(".controls", element).append(button, status);
 
+  /** @type {Place | null} */
   let place = { offset, skip: 0 };
-  let tail = null; // the offset behind everything that was read
+  /** @type {string | null} the offset after everything that was read */
+  let tail = null;
+  /** @type {EventSource | null} */
   let source = null;
   let isWanted = true; // by the person: following, not paused
   let isAtLatest = offset === "latest"; // else the person reads from somewhere, and stays there
-  let reading = null; // what ends the read that goes on
+  /** @type {AbortController | null} what ends the read that goes on */
+  let reading = null;
   let isClosed = false;
 
   const say = () => {
@@ -36,6 +47,7 @@ export function show(element) {
     button.hidden = isClosed;
   };
 
+  /** @param {Answer} told */
   const take = (told) => {
     list.add(told.messages, source !== null);
     place = told.behind;
@@ -43,12 +55,13 @@ export function show(element) {
     isClosed = told.closed ?? false;
   };
 
+  /** @param {number} upTo */
   async function read(upTo) {
     if (reading) return;
     const mine = (reading = new AbortController());
     try {
       while (place && list.read() < upTo) {
-        const answer = await fetch(address("messages", { ...place, limit: PAGE }), { signal: mine.signal });
+        const answer = await fetch(address("messages", { offset: place.offset, skip: `${place.skip}`, limit: `${PAGE}` }), { signal: mine.signal });
         const told = await answer.json();
         if (!answer.ok) throw new Error(told.detail);
         take(told);
@@ -57,7 +70,7 @@ export function show(element) {
       follow();
     } catch (error) {
       if (mine.signal.aborted) return; // another one has taken its place
-      status.textContent = `${error.message}. Trying again in ${RETRY_MS / 1000} s.`;
+      status.textContent = `${/** @type {Error} */ (error).message}. Trying again in ${RETRY_MS / 1000} s.`;
       setTimeout(() => read(upTo), RETRY_MS);
     } finally {
       if (reading === mine) reading = null;
@@ -88,6 +101,7 @@ export function show(element) {
     say();
   }
 
+  /** @param {string} reason */
   function followLater(reason) {
     stop();
     status.textContent = `${reason}. Trying again in ${RETRY_MS / 1000} s.`;
@@ -121,14 +135,8 @@ export function show(element) {
   read(EAGER);
 }
 
-function make(tag, className, text = "") {
-  const element = document.createElement(tag);
-  element.className = className;
-  element.textContent = text;
-  return element;
-}
-
 // A list with a message a row, and beside it all of the selected one.
+/** @param {HTMLElement} element @param {boolean} isJson */
 function makeList(element, isJson) {
   const view = make("div", "view");
   const room = make("div", "room");
@@ -142,11 +150,13 @@ function makeList(element, isJson) {
   detail.append(make("p", "muted", "Select a message to see all of it."));
   view.append(room);
   split.append(view, detail);
-  element.querySelector(".body").replaceChildren(split);
+  get(".body", element).replaceChildren(split);
 
+  /** @type {Message[]} */
   let rows = [];
   let first = 0; // the number of rows[0], after others were let go
-  let selected = null; // a number
+  /** @type {number | null} */
+  let selected = null;
   let isPinned = false; // at the end
   let isDrawing = false;
   let reachedEnd = () => {};
@@ -159,14 +169,15 @@ function makeList(element, isJson) {
     room.replaceChildren(...rows.slice(from, to).map((row, at) => drawRow(row, from + at)));
   }
 
+  /** @param {Message} message @param {number} at */
   function drawRow(message, at) {
     const number = first + at;
     const row = make("div", "message");
     row.id = `message-${number}`;
     row.setAttribute("role", "option");
     row.setAttribute("aria-selected", String(number === selected));
-    row.setAttribute("aria-setsize", rows.length);
-    row.setAttribute("aria-posinset", at + 1);
+    row.setAttribute("aria-setsize", String(rows.length));
+    row.setAttribute("aria-posinset", String(at + 1));
     row.style.top = `${at * ROW}px`;
     row.append(make("span", "place", String(number + 1)), make("bdi", "", preview(message)), make("span", "size", bytes(message.size)));
     return row;
@@ -178,15 +189,17 @@ function makeList(element, isJson) {
   };
 
   // Where the message begins, if that is known, as a link that shows the stream from there.
+  /** @param {string | undefined} offset */
   function place(offset) {
     if (!offset) return [];
     const line = make("p", "muted", "At ");
     const there = make("a", "", offset);
-    there.href = `/stream?${new URLSearchParams({ route: element.dataset.route, name: element.dataset.name, offset })}`;
+    there.href = `/stream?${new URLSearchParams({ route: element.dataset.route ?? "", name: element.dataset.name ?? "", offset })}`;
     line.append(there);
     return [line];
   }
 
+  /** @param {number} number */
   function select(number) {
     if (!rows.length) return;
     selected = Math.max(first, Math.min(first + rows.length - 1, number));
@@ -196,6 +209,7 @@ function makeList(element, isJson) {
     view.setAttribute("aria-activedescendant", `message-${selected}`);
     draw();
     const message = rows[selected - first];
+    if (!message) return;
     detail.replaceChildren(...payload(message, isJson), ...place(message.offset));
   }
 
@@ -205,7 +219,7 @@ function makeList(element, isJson) {
     later();
   });
   view.addEventListener("click", (event) => {
-    const row = event.target.closest(".message");
+    const row = around(event, ".message");
     if (row) select(Number(row.id.slice("message-".length)));
   });
   view.addEventListener("keydown", (event) => {
@@ -220,6 +234,7 @@ function makeList(element, isJson) {
   return {
     count: () => rows.length,
     read: () => first + rows.length, // with those that were let go
+    /** @param {() => void} call */
     atEnd: (call) => (reachedEnd = call),
     clear() {
       rows = [];
@@ -228,6 +243,7 @@ function makeList(element, isJson) {
       later();
     },
     // Who follows at the end stays there; who reads stays where they are.
+    /** @param {Message[]} messages @param {boolean} isFollowing */
     add(messages, isFollowing) {
       rows.push(...messages);
       const over = Math.max(0, rows.length - MOST);
@@ -246,6 +262,7 @@ function makeList(element, isJson) {
   };
 }
 
+/** @param {number} size */
 function bytes(size) {
   if (size < 1000) return `${size} B`;
   return size < 1e6 ? `${(size / 1e3).toPrecision(3)} kB` : `${(size / 1e6).toPrecision(3)} MB`;

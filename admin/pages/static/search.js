@@ -1,4 +1,3 @@
-// @ts-check
 // The search of streams: as one types, and part after part until a page is full or no name is left.
 import { morph } from "./morph.js";
 

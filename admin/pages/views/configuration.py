@@ -48,9 +48,8 @@ async def submit(visit: Visit) -> NoReturn:
 
 
 MENU = MenuEntry(
-    "Config",
+    "Configuration",
     "M2 5h7M11 5h3M9 3v4M2 11h3M7 11h7M5 9v4",
-    rest="uration",
     key="c",
     order=140,
 )

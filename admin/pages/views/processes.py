@@ -65,9 +65,8 @@ def _newest(line: Line) -> float:
 
 
 MENU = MenuEntry(
-    "Process",
+    "Processes",
     "M3 3h4v4H3zM9 3h4v4H9zM3 9h4v4H3zM9 9h4v4H9z",
-    rest="es",
     key="p",
     order=90,
 )

@@ -44,6 +44,7 @@ from admin.model.streams import Message, MessagePlace, Messages, RunsView, RunVi
 from admin.model.tokens import TokensView
 from admin.processes.usage_record import UsageRecord
 from admin.readers.console_readers import BanKind, BanWish, ConsoleReaders
+from admin.record.figures import REFUSED_BY
 from admin.record.recorder import Recorder
 from admin.record.refusals import RefusalCause, Refusals, RefusalsView
 from admin.streams.changes import ConsoleChanges
@@ -635,8 +636,8 @@ EVENTS = [
 
 
 MARKS = (
-    EventMark(NOW - 600, "good", "the server has started"),
-    EventMark(NOW - 70, "bad", "worker 2 ended: killed by SIGKILL"),
+    EventMark(NOW - 600, "good", "the server has started", "started"),
+    EventMark(NOW - 70, "bad", "worker 2 ended: killed by SIGKILL", "worker ended"),
 )
 
 
@@ -745,6 +746,11 @@ class MadeUp(Console):
             appends=Stat(412.0, wave(400, 30)),
             by_result=Chart(NOW - 895, STEP_S, tuple(results), MARKS),
             ratio=Chart(NOW - 895, STEP_S, (Line("share of reads", tuple(ratio)),)),
+            refused=Chart(
+                NOW - 895,
+                STEP_S,
+                tuple(Line(it, wave(3 + at, 2, shift=9 * at)) for at, it in enumerate(REFUSED_BY)),
+            ),
             by_transport=Chart(NOW - 895, STEP_S, (Line("SSE", sse), Line("long-poll", polls))),
             delivery=HeatMap(NOW - 895, STEP_S, BOUNDS, tuple(map(_delays, range(POINTS)))),
             routes=await self.routes(),

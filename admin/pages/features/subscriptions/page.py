@@ -22,9 +22,8 @@ async def show(visit: Visit) -> TemplatePage:
 
 
 MENU = MenuEntry(
-    "Subs",
+    "Subscriptions",
     "M9 1.8 3.5 9H8l-1 5.2L12.5 7H8z",
-    rest="criptions",
     key="w",
     order=50,
 )
