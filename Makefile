@@ -88,12 +88,15 @@ chat: setup $(VENV)/.ready-chat  ## Chat with a simulated model on 127.0.0.1:800
 	$(BIN)/python docs/examples/chat/app.py
 
 # Some modules name types of packages that only `make test-all` installs, which checks them.
-check: $(LINT)  ## Formatting, rules, types of the sources and of what `make test` collects, and the layers
+check: $(LINT) client/js/node_modules/.package-lock.json  ## Formatting, rules, layers, and types of the sources, scripts of pages and what `make test` collects
 	@status=0; $(BIN)/ruff format --check . || status=$$?; \
 	$(BIN)/ruff check . || status=$$?; \
 	$(BIN)/lint-imports --no-logo || status=$$?; \
 	$(BIN)/mypy --num-workers 2 --disable-error-code import-not-found gateway admin cdn_configs client docs/examples \
-		scripts $$($(BIN)/python -m tests.support.imports) || status=$$?; exit $$status
+		scripts $$($(BIN)/python -m tests.support.imports) || status=$$?; \
+	for project in client/js admin/pages/jsconfig.json; do \
+		PATH="$(abspath $(BIN)):$$PATH" client/js/node_modules/.bin/tsc --noEmit --project $$project || status=$$?; \
+	done; exit $$status
 
 format: $(LINT)  ## Rewrite the sources the way `make check` wants them
 	$(BIN)/ruff check --fix-only --quiet . && $(BIN)/ruff format --quiet .

@@ -15,7 +15,7 @@ const tip = make("div", "tip");
 tip.setAttribute("aria-hidden", "true");
 tip.hidden = true;
 // By keyboard the same is read out. Screen readers miss what was not displayed before, as the tip.
-const spoken = make("div", "unseen");
+const spoken = make("div", "unseen spoken");
 spoken.setAttribute("role", "status");
 const menu = make("div", "span-menu");
 menu.popover = "auto"; // a click elsewhere and Escape close it

@@ -52,7 +52,7 @@ async def test_pages_show_figures_charts_messages_and_search_without_scripts(
         "61",
         "0",
     ]
-    assert await tab.page.locator(".chart .area").count() == 10
+    assert await tab.page.locator(".chart .area").count() == 15
     await tab.goto(STREAM)
     messages = tab.page.locator(".plain-list details")
     await messages.first.locator("summary").click()
