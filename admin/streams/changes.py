@@ -34,7 +34,7 @@ class ConsoleRoutes:
         self.of_origins = tuple(it.prefix for it in settings.route_table if it.log_kind is None)
         self.of_runs = tuple(it.prefix for it in settings.route_table if it.runs)
         self.of_subscriptions = tuple(
-            it.prefix for it in settings.route_table if it.log_kind is not None or it.subscriptions
+            it.prefix for it in settings.route_table if it.log_kind is not None
         )
         self.of_answers = tuple(it.prefix for it in settings.written)
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from multidict import CIMultiDict
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from multidict import CIMultiDict, MultiMapping
+    from multidict import MultiMapping
 
     from gateway.access.operations import Need
     from gateway.access.principal import Principal
@@ -59,6 +61,20 @@ class Guard(Protocol):
         The rest decides which readers share a cached response or a feed: a header that identifies
         a reader to the origin gives it responses of its own.
         """
+
+
+def still_admits(
+    guard: Guard | None, principal: Principal | None, needs: Sequence[Need], now: float
+) -> bool:
+    """Return whether a client still has all `needs`; a `principal` of None is anybody.
+
+    It has not once its credential has been revoked or has expired.
+    """
+    if guard is None:
+        return True
+    if principal is None:
+        return guard.known_principal(CIMultiDict(), None, needs, now) is not None
+    return guard.still_admits(principal, needs, now)
 
 
 class RouteAccess(NamedTuple):

@@ -63,12 +63,6 @@ FORGOTTEN = counter(
     "bound",
 )
 BOUNDS = ("reads", "ends", "losses", "held", "told")
-TAIL_CHECK_PERIOD = gauge(
-    "headgate_subscription_tail_check_seconds",
-    "Time in which the tail of each stream that subscriptions are linked to is checked once.",
-    "route",
-)
-
 IN_FLIGHT = gauge(
     "headgate_origin_requests_in_flight",
     "Requests under way at the origin, at most max_origin_requests.",

@@ -6,7 +6,7 @@ import contextlib
 import pkgutil
 from functools import partial
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
@@ -20,7 +20,6 @@ from gateway.errors import HeadgateError, StartError
 from gateway.live.feed import park
 from gateway.origin.client import Origin
 from gateway.origin.servers import OriginSettings
-from gateway.protocol.bodies.content import has_no_message
 from gateway.protocol.http import forwarding
 from gateway.protocol.http.forwarding import READER_COOKIE, IdentityHeaders
 from gateway.protocol.http.header_names import NEXT_OFFSET
@@ -59,27 +58,10 @@ PRIVATE = Recipient(is_private=True)  # everybody, on a route with a guard
 END_OF_APPEND = "end"
 
 
-class WriteObserver(Protocol):
-    """A part that follows the writes to a route, and the ends of streams that its reads show."""
-
-    async def before_write(self, path: str, *, creates_empty: bool) -> None:
-        """Store what must be stored before a write is passed on. Raises LogUnavailable."""
-
-    def on_write(self, write: Write) -> None:
-        """Take a write through this gateway; called before its client gets the answer."""
-
-    def on_refusal(self, path: str) -> None:
-        """Take a write that the origin has refused, perhaps to a stream that does not exist."""
-
-    def on_tail(self, path: str, tail: TailBound) -> None:
-        """Take the end of a stream that a read through this gateway has shown."""
-
-
 class EdgeRoute(StreamRoute):
     """A route to an HTTP origin, with the route's cache, feeds and guard."""
 
     operations = "gateway.web.handlers.edge_handlers:EdgeHandlers"
-    observer: WriteObserver | None = None
 
     def __init__(self, setup: RouteSetup) -> None:
         route, services, access = setup.route, setup.services, setup.access
@@ -197,11 +179,6 @@ class EdgeRoute(StreamRoute):
                 return {NEXT_OFFSET: end}
         return {}
 
-    def observe(self, observer: WriteObserver) -> None:
-        """Have the observer follow the writes to the route, and the ends that its reads show."""
-        self.observer = observer
-        self.feeds.table.tail_observers.append(observer.on_tail)
-
     # Requests answered without a task
 
     cached_answer = staticmethod(decision.cached_answer)
@@ -236,20 +213,9 @@ class EdgeRoute(StreamRoute):
             return False
         return True
 
-    async def before_write(
-        self, method: str, path: str, headers: MultiMapping[str], body: object
-    ) -> None:
-        """Store what the route's observer has to know before a write. Raises LogUnavailable."""
-        assert self.observer is not None, "called only where there is one"
-        if method in {"POST", "PUT"}:
-            is_empty = body is None or has_no_message(headers.get("Content-Type", ""), body)
-            await self.observer.before_write(path, creates_empty=method == "PUT" and is_empty)
-
     def announce_write(self, write: Write) -> None:
         """Invalidate the copies that a write has outdated, here and in other workers."""
         self.invalidate(write)
-        if self.observer is not None:
-            self.observer.on_write(write)
         self.services.announce(write)
 
     # Interface to the process

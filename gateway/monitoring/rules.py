@@ -61,7 +61,7 @@ def parts_of(settings: Settings) -> frozenset[Part]:
         "log": any(not route.is_http for route in routes),
         "origin": any(route.is_http for route in routes),
         "quota": any(route.max_storage_size for route in routes),
-        "subscriptions": any(not route.is_http or route.subscriptions for route in routes),
+        "subscriptions": any(not route.is_http for route in routes),
         "workers": settings.workers > 1,
         "purges": bool(settings.purges),
         "tls": bool(settings.tls.certificate or settings.admin.tls.certificate),

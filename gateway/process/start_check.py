@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING
 
 from gateway.access.authorities import check_authorities
 from gateway.features.composition import check_features
-from gateway.settings.cross_checks.subscription_logs import routes_with_logs
 from gateway.settings.cross_checks.written_routes import written_routes
-from gateway.settings.log_kinds import file, kind_of
+from gateway.settings.log_kinds import file
 from gateway.settings.reading.toml_file import spell
 
 if TYPE_CHECKING:
@@ -45,8 +44,6 @@ def folder_problems(settings: Settings, in_force: Settings) -> tuple[str, ...]:
 
 def _folders(settings: Settings) -> Iterator[tuple[str, str]]:
     """Yield each log in a folder after the name of its setting."""
-    logs = [(path, route.storage) for path, route in written_routes(settings)]
-    logs += [(path, route.subscriptions) for path, route in routes_with_logs(settings)]
-    for path, log in logs:
-        if kind_of(log) is file.KIND:
-            yield spell(path), log
+    for path, route in written_routes(settings):
+        if route.log_kind is file.KIND:
+            yield spell(path), route.storage

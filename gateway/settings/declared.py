@@ -212,9 +212,7 @@ class Settings(SourcedSettings):
     @property
     def route_table(self) -> tuple[Route, ...]:
         """The routes in force, the longest prefix first."""
-        routes = self.routes or (
-            _only_route(self.storage, self.origin, self.subscriptions.storage),
-        )
+        routes = self.routes or (_only_route(self.storage, self.origin),)
         return tuple(sorted(routes, key=lambda route: -len(route.prefix)))
 
     @property
@@ -240,12 +238,11 @@ def _routes_in(context: ValueContext) -> tuple[Route, ...]:
         return given["routes"]  # type: ignore[no-any-return] # they are valid
     if not {"storage", "origin", "routes"} <= given.keys():
         return ()
-    return (_only_route(given["storage"], given["origin"], ""),)
+    return (_only_route(given["storage"], given["origin"]),)
 
 
-def _only_route(storage: str, origin: str, subscriptions: str) -> Route:
+def _only_route(storage: str, origin: str) -> Route:
     """Return the route of a server without routes; an origin takes the place of the storage."""
     if not origin:
         return Route(prefix=DEFAULT_PREFIX, storage=storage)
-    stored = {"subscriptions": subscriptions} if subscriptions else {}
-    return Route(prefix=DEFAULT_PREFIX, origin=origin, **stored)
+    return Route(prefix=DEFAULT_PREFIX, origin=origin)

@@ -10,7 +10,6 @@ from gateway.settings.added import kinds_named, model_for
 from gateway.settings.cross_checks.ineffective_settings import ineffective_settings
 from gateway.settings.cross_checks.open_keys import open_keys
 from gateway.settings.cross_checks.own_listener import leading_back
-from gateway.settings.cross_checks.subscription_logs import mistaken_logs
 from gateway.settings.declared import Settings
 from gateway.settings.mistakes import SettingProblem, in_order, problems_of
 from gateway.settings.reading import given
@@ -77,7 +76,7 @@ def load(
         problems += problems_of(model, refusal.mistakes, misspelt, values)
         raise SettingsError(in_order(problems)) from refusal
     led_back = leading_back(settings) if look_at_files else ()
-    unused = (*ineffective_settings(settings), *mistaken_logs(settings))
+    unused = tuple(ineffective_settings(settings))
     for found in (*unused, *open_keys(settings), *led_back):
         problems.append(mistakes.ineffective(found, values))
     if problems:

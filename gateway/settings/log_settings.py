@@ -107,7 +107,7 @@ class LogSettings(RouteOrigin):
     )
     mcp_events: Flag = setting(
         False,
-        description="Whether hosts of MCP subscribe to events of the streams at /mcp below the "
+        description="Whether hosts of MCP poll for events of the streams at /mcp below the "
         "prefix, where no stream can be then.",
         reload=AT_ONCE,
     )
@@ -115,7 +115,7 @@ class LogSettings(RouteOrigin):
         "",
         description="TOML file of the event types that mcp_events offers. Empty is one type, "
         "stream.appended, of all streams.",
-        reload="yes, at once; subscriptions to a type that is not there any more end",
+        reload="yes, at once; streams of a type that is not there any more end",
     )
     retention_age: WholeSeconds = setting(
         0,
@@ -191,10 +191,10 @@ class LogSettings(RouteOrigin):
             f"in {others} or at http(s) origins may have more"
         )
 
-    @checks("runs")
+    @checks("runs", "mcp_events", "mcp_events_file")
     @classmethod
-    def _check_origin_is_log(cls, value: bool, context: ValueContext) -> bool:
-        _check_is_log(context, "a Headgate there shows its runs itself")
+    def _check_origin_is_log(cls, value: object, context: ValueContext) -> object:
+        _check_is_log(context, "set it in the Headgate that has the streams")
         return value
 
     @checks("max_response")
@@ -223,8 +223,6 @@ class LogSettings(RouteOrigin):
         kinds, where = kinds_with(context.key), _location(context)
         if not where or kind_of(where) in kinds:
             return value
-        if split_origins(where) and context.key == "wait_replicas":
-            return value  # it may be for the log of its subscriptions, which is looked at later
         titles = " or ".join(kind.title for kind in kinds)
         raise ValueError(f"must be left out: {redacted_origin(where)} is not a {titles}")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from gateway.settings.auth import kinds_in_words, parse_kinds, shown_kinds, word_pattern
 from gateway.settings.credential_kinds import names
@@ -12,9 +12,6 @@ from gateway.settings.reading.reload_effects import SET_UP_ANEW
 from gateway.settings.reading.tables import ValueContext, checks, setting
 from gateway.settings.reading.units import HOUR_S
 from gateway.settings.reading.values import Converter, Serializer, TextPattern
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 _WORD = "origin"
 BY_ORIGIN = (_WORD,)
@@ -75,15 +72,3 @@ class OriginAuthChecks(LogSettings):
         if allowed and context.values.get("auth") == BY_ORIGIN:
             raise ValueError("must be left out: the origin decides about everybody")
         return allowed
-
-
-def mistaken_events(auth: tuple[str, ...]) -> Iterator[str]:
-    """Yield what is wrong with events for hosts of MCP on a route with this auth."""
-    if auth == BY_ORIGIN:
-        yield "must be false with auth = origin: it cannot be asked who gets events"
-
-
-def mistaken_subscriptions(auth: tuple[str, ...]) -> Iterator[str]:
-    """Yield what is wrong with subscriptions to the streams of a route with this auth."""
-    if auth == BY_ORIGIN:
-        yield "must be left out with auth = origin: the origin cannot be asked who may subscribe"

@@ -76,20 +76,14 @@ def why_log_is_in_use(current: Settings, route: Route) -> str:
     Some logs can be open once only. Two routes on one log would each believe that their own state
     of its streams is the latest.
     """
-    in_use = [
-        (present.prefix, log)
-        for present in current.route_table
-        for log in (present.location, present.subscriptions)
-    ]
-    for log in (route.location, route.subscriptions):
-        kind = kind_of(log)
-        if kind is None or not kind.why_alone:
-            continue
-        places = {*kind.places(log)}
-        for prefix, other in in_use:
-            if kind_of(other) is kind and places & {*kind.places(other)}:
-                return (
-                    f"{route.prefix} cannot have the log {kind.redact(log)} by a reload: "
-                    f"{prefix} of this server has it open until a restart"
-                )
+    kind = kind_of(route.location)
+    if kind is None or not kind.why_alone:
+        return ""
+    places = {*kind.places(route.location)}
+    for present in current.route_table:
+        if present.log_kind is kind and places & {*kind.places(present.location)}:
+            return (
+                f"{route.prefix} cannot have the log {kind.redact(route.location)} by a reload: "
+                f"{present.prefix} of this server has it open until a restart"
+            )
     return ""

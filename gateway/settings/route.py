@@ -15,7 +15,6 @@ from gateway.settings.reading.kinds import (
     HealthPath,
     QueryKeys,
     Seconds,
-    Storage,
     WholeSeconds,
     redacted_origin,
 )
@@ -148,13 +147,6 @@ class Route(OriginAuthChecks):
         "public does.",
         reload=RENDERED_ANEW,
     )
-    subscriptions: Storage = setting(
-        "",
-        description="Log that stores subscriptions to the streams of an http(s) origin, which this "
-        "gateway then delivers itself; nothing else is in it. Several gateways, or workers, share "
-        "one in Redis. Empty passes requests for them on.",
-        reload=SET_UP_ANEW,
-    )
     connect_timeout: Seconds = setting(
         5.0,
         ge=0.1,
@@ -219,7 +211,6 @@ class Route(OriginAuthChecks):
 
     @checks(
         "auth_ttl",
-        "subscriptions",
         "stale_if_error",
         "drop_query",
         "identity_headers",
@@ -239,19 +230,6 @@ class Route(OriginAuthChecks):
         if storage := context.values.get("storage"):
             raise ValueError(f"must be left out: {redacted_origin(storage)} is not an http origin")
         return value
-
-    @checks("subscriptions")
-    @classmethod
-    def _check_subscription_log(cls, place: str, context: ValueContext) -> str:
-        files.check_place(place, context.look)
-        return place
-
-    @property
-    def subscription_log(self) -> Route:
-        """The log that stores subscriptions, as the origin of a route."""
-        kind = kind_of(self.subscriptions)
-        own = {} if kind is None else {key: getattr(self, key) for key in kind.settings}
-        return Route(prefix=self.prefix, storage=self.subscriptions, **own)
 
     @checks("tls_ca")
     @classmethod

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 from functools import partial
@@ -15,19 +14,14 @@ from mcp.client.extension import ClientExtension, NotificationBinding
 from mcp.client.streamable_http import streamable_http_client
 from pydantic import BaseModel, ConfigDict
 
-from gateway.features.subscriptions.engine import RouteSubscriptions
-from gateway.features.subscriptions.subscription_handlers import subscriptions_of
-from tests.mcp_events.receivers import hook
 from tests.support.serving import PREFIX, post, put, request, serving
 from tests.support.tokens_files import token, write_tokens
-from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
     from gateway.logs.contract import Log
-    from tests.mcp_events.receivers import HookReceiver
     from tests.support.serving import Serving
 
 ON = {"mcp_events": True}
@@ -128,16 +122,7 @@ async def offering(
 ) -> AsyncIterator[Serving]:
     """A gateway whose route to a log has MCP Events."""
     async with serving(log, own={**ON, **(own or {})}, **options) as gateway:
-        subscriptions = subscriptions_of(gateway.route)
-        assert subscriptions is not None
-        await subscriptions.open()
-        if isinstance(subscriptions, RouteSubscriptions):
-            await subscriptions.wait_until_open()
-        try:
-            yield gateway
-        finally:
-            await subscriptions.close()
-            await asyncio.sleep(0)
+        yield gateway
 
 
 @contextlib.asynccontextmanager
@@ -148,36 +133,6 @@ async def guarded(
     own = {"auth": ("tokens",), **(own or {})}
     async with offering(log, own, tokens_file=tokens_file(folder), **options) as gateway:
         yield gateway
-
-
-@contextlib.asynccontextmanager
-async def subscribing(
-    folder: Path,
-    name: str = "all",
-    mode: str = "legacy",
-    own: dict[str, object] | None = None,
-    **attributes: Any,
-) -> AsyncIterator[tuple[HookReceiver, Serving, Host]]:
-    """A receiver with attributes, a gateway with GRANTS, and a host with the token of a name."""
-    async with (
-        hook(**attributes) as at,
-        guarded(folder, own=own) as gateway,
-        host(gateway, mode, token(name)) as it,
-    ):
-        yield at, gateway, it
-
-
-def engine_of(gateway: Serving) -> RouteSubscriptions:
-    """Return what delivers webhooks."""
-    subscriptions = subscriptions_of(gateway.route)
-    assert isinstance(subscriptions, RouteSubscriptions)
-    return subscriptions
-
-
-async def until_quiet(engine: RouteSubscriptions) -> None:
-    """Wait until no delivery waits or runs."""
-    deliveries = engine.deliveries
-    await until(lambda: not (deliveries.running or deliveries.waiting))
 
 
 GRANTS = {

@@ -12,7 +12,6 @@ from gateway.__main__ import cli
 from tests.mcp_events.hosts import types_file
 from tests.reloading.reloadable import STREAMS, TEXT, Reloadable, reloadable, token_entry
 from tests.support.http1 import Client, request
-from tests.support.serving import serving
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,47 +51,31 @@ async def test_a_reload_switches_events_on_and_off_and_reads_their_file(tmp_path
         assert (await at.ask("GET", "/v1/stream/mcp")).body == b"x"
 
 
-async def test_a_reload_switches_events_before_an_origin_on_and_off(tmp_path: Path) -> None:
-    async with serving() as origin:
-        route = {"prefix": "/v1/stream", "origin": f"http://127.0.0.1:{origin.port}"}
-        async with reloadable(tmp_path, route) as at:
-            assert (await at.ask("PUT", "/v1/stream/mcp", b"x")).status == 201
-            assert await at.reload({**route, "mcp_events": True}) == ()
-            assert await names(at) == ["stream.appended"]
-            assert (await at.ask("GET", "/v1/stream/mcp")).status == 405
-            assert await at.reload(route) == ()
-            assert (await at.ask("GET", "/v1/stream/mcp")).body == b"x"
-
-
-@pytest.mark.parametrize("is_before_an_origin", [False, True], ids=["log", "origin"])
 @pytest.mark.parametrize("token", ["", "ann"], ids=["for anybody", "with a token"])
 async def test_a_reload_turns_a_path_that_was_read_before_into_the_endpoint_and_back(
-    tmp_path: Path, token: str, *, is_before_an_origin: bool
+    tmp_path: Path, token: str
 ) -> None:
     (tmp_path / "tokens.toml").write_text(token_entry("ann"))
     settings = {"auth": ["tokens"], "tokens_file": str(tmp_path / "tokens.toml")} if token else {}
     fields = {"Authorization": f"Bearer {token}"} if token else {}
-    async with serving() as origin:
-        route = dict(STREAMS)
-        if is_before_an_origin:
-            route = {"prefix": "/v1/stream", "origin": f"http://127.0.0.1:{origin.port}"}
-        async with reloadable(tmp_path, route, **settings) as at:
-            kept = await Client.connect(at.port)
-            at.clients.append(kept)
+    route = dict(STREAMS)
+    async with reloadable(tmp_path, route, **settings) as at:
+        kept = await Client.connect(at.port)
+        at.clients.append(kept)
 
-            async def read() -> list[int]:
-                """Return the statuses of reads, on a connection of its own and on another one."""
-                path = "/v1/stream/mcp?offset=-1"
-                own = await at.ask("GET", path, None, **fields)
-                return [own.status, (await kept.ask(request("GET", path, None, **fields))).status]
+        async def read() -> list[int]:
+            """Return the statuses of reads, on a connection of its own and on another one."""
+            path = "/v1/stream/mcp?offset=-1"
+            own = await at.ask("GET", path, None, **fields)
+            return [own.status, (await kept.ask(request("GET", path, None, **fields))).status]
 
-            made = await at.ask("PUT", "/v1/stream/mcp", b"x", **TEXT, **fields)
-            assert made.status == 201
-            assert [await read() for _ in range(2)] == [[200, 200]] * 2
-            assert await at.reload({**route, "mcp_events": True}, **settings) == ()
-            assert [await read() for _ in range(2)] == [[405, 405]] * 2
-            assert await at.reload(route, **settings) == ()
-            assert await read() == [200, 200]
+        made = await at.ask("PUT", "/v1/stream/mcp", b"x", **TEXT, **fields)
+        assert made.status == 201
+        assert [await read() for _ in range(2)] == [[200, 200]] * 2
+        assert await at.reload({**route, "mcp_events": True}, **settings) == ()
+        assert [await read() for _ in range(2)] == [[405, 405]] * 2
+        assert await at.reload(route, **settings) == ()
+        assert await read() == [200, 200]
 
 
 @pytest.mark.usefixtures("processes")

@@ -35,18 +35,14 @@ class ModelLink:
     incarnation: int | None = None
     acked: int = 0
     is_closed: bool = False
-    counts: bool = False  # whether anything of this stream, or of an earlier one, is acknowledged
-    recreated: bool = False
 
     def begin(self, stream: ModelStream, *, at_tail: bool = False) -> None:
         """Begin a cursor in a stream; one of a stream before it is over."""
         if self.incarnation == stream.incarnation:
             return
-        self.recreated = self.incarnation is not None and self.counts and not at_tail
         self.incarnation = stream.incarnation
         self.acked = len(stream.offsets) - 1 if at_tail else 0
         self.is_closed = at_tail and stream.is_closed
-        self.counts = self.counts or at_tail
 
     def is_pending(self, stream: ModelStream | None) -> bool:
         return stream is not None and (
@@ -75,7 +71,6 @@ class ModelSubscription:
 
     pattern: str | None
     links: dict[str, ModelLink] = field(default_factory=dict)
-    removed: dict[str, ModelLink] = field(default_factory=dict)
     claim: Claim | None = None
     lease_s: float = 0.0
     generation: int = 0
@@ -122,21 +117,21 @@ class Model:
     @staticmethod
     def _link_new(subscription: ModelSubscription, path: str, stream: ModelStream) -> None:
         if subscription.matches(path):
-            link = subscription.links.get(path) or subscription.removed.pop(path, ModelLink())
+            link = subscription.links.get(path) or ModelLink()
             link.glob = True
             subscription.links[path] = link
         if path in subscription.links:
             subscription.links[path].begin(stream)
 
     def delete(self, path: str) -> None:
-        """A stream is deleted or expires: links by name stay, those of patterns are remembered."""
+        """A stream is deleted or expires: links by name stay, those of patterns go."""
         del self.streams[path]
         for subscription in self.subscriptions.values():
             link = subscription.links.get(path)
             if link is not None:
                 link.glob = False
                 if not link.explicit:
-                    subscription.removed[path] = subscription.links.pop(path)
+                    del subscription.links[path]
 
     def subscribe(self, name: str, pattern: str | None, streams: list[str]) -> None:
         """Existing streams are linked at their tails, others from their beginning."""
@@ -152,8 +147,7 @@ class Model:
         """A link by name; of a stream that is linked already, the cursor stays."""
         links = self.subscriptions[name].links
         if path not in links:
-            # A link that is remembered of a stream before is that link.
-            links[path] = self.subscriptions[name].removed.pop(path, ModelLink())
+            links[path] = ModelLink()
             if path in self.streams:
                 links[path].begin(self.streams[path], at_tail=True)
         links[path].explicit = True
@@ -185,8 +179,6 @@ class Model:
             }
             if stream is not None and stream.is_closed:
                 info["closed"] = True
-            if stream is not None and link.recreated:
-                info["recreated"] = True
             found[path] = info
         return found
 
@@ -206,7 +198,7 @@ class Model:
         end = subscription.claim.ends.get(path)
         covers = end == (stream.incarnation, acked + 1, True)
         if acked > link.acked or (covers and not link.is_closed):
-            link.acked, link.counts, link.recreated = acked, True, False
+            link.acked = acked
             link.is_closed = link.is_closed or covers
 
     def pass_time(self, seconds: float, lease_s: float) -> None:

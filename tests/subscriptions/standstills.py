@@ -19,7 +19,7 @@ import aiohttp
 from aiohttp import web
 
 from tests.subscriptions.receivers import Receiver, receiver
-from tests.support.processes import Headgate, headgate
+from tests.support.processes import Headgate
 from tests.support.redis_servers import redis_server
 
 if TYPE_CHECKING:
@@ -267,27 +267,13 @@ async def _stop(server: Headgate, wait_s: float, long_s: float) -> None:
         os.kill(server.pid, signal.SIGCONT)
 
 
-def gateways(log: str, origin: Headgate | None) -> list[Headgate]:
-    """Return two gateways of a log, or before an origin with their subscriptions in the log."""
-    if origin is None:
-        return [Headgate(log) for _ in range(2)]
-    made = [Headgate() for _ in range(2)]
-    for one in made:
-        route = {"prefix": "/v1/stream", "origin": origin.streams, "subscriptions": log}
-        one.serve_routes(route)
-    return made
-
-
-async def play(
-    folder: Path, rounds: int, pairs: int, seed: int, *, is_before_origins: bool = False
-) -> list[Pair]:
+async def play(folder: Path, rounds: int, pairs: int, seed: int) -> list[Pair]:
     """Play rounds, divided among pairs of gateways, each with a log of its own in one Redis."""
     with contextlib.ExitStack() as stack:
         redis = stack.enter_context(redis_server(folder))
         played: list[Pair] = []
         for number in range(pairs):
-            origin = stack.enter_context(headgate()) if is_before_origins else None
-            made = gateways(f"{redis.url}?prefix=p{number}", origin)
+            made = [Headgate(f"{redis.url}?prefix=p{number}") for _ in range(2)]
             played.append(Pair(made, seed + number))
         shares = [rounds // pairs + (number < rounds % pairs) for number in range(pairs)]
         try:

@@ -9,16 +9,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.subscriptions.campaign import Campaign
-from tests.subscriptions.origins import before
-from tests.subscriptions.receivers import ends_of, log_at, receiver, shared, subscribed
+from tests.subscriptions.receivers import ends_of, log_at, receiver, subscribed
 from tests.subscriptions.test_kills import play
 from tests.subscriptions.wake_book import AWAY
 from tests.support import given_settings
 from tests.support.examples import IS_WHOLE
-from tests.support.origin_servers import own_log
 from tests.support.processes import Headgate
 from tests.support.redis_groups import SentinelGroup
-from tests.support.serving import serving
 from tests.support.waiting import SERVER_PATIENCE_S, until
 
 if TYPE_CHECKING:
@@ -56,11 +53,11 @@ def failovers_of(group: SentinelGroup) -> Disturbance:
     return disturb
 
 
-def gateways(count: int, origin: str, **settings: str) -> list[Headgate]:
+def gateways(count: int, log: str) -> list[Headgate]:
     """Return gateways whose acknowledged writes no failover loses."""
     made = [Headgate() for _ in range(count)]
     for gateway in made:
-        gateway.serve_routes({**SAFE, **given_settings.at(origin), **settings})
+        gateway.serve_routes({**SAFE, **given_settings.at(log)})
     return made
 
 
@@ -70,18 +67,6 @@ def test_every_append_is_acknowledged_though_gateways_and_the_primary_are_killed
 ) -> None:
     with SentinelGroup(tmp_path) as group:
         servers = gateways(count, group.url)
-        play(Campaign(servers, SEED, [failovers_of(group)]), FAILOVERS)
-
-
-@pytest.mark.parametrize("count", COUNTS)
-def test_every_append_is_acknowledged_though_gateways_and_the_primary_are_killed_before_an_origin(
-    tmp_path: Path, count: int
-) -> None:
-    with (
-        own_log(f"file:{tmp_path / 'streams'}") as origin,
-        SentinelGroup(tmp_path / "redis") as group,
-    ):
-        servers = gateways(count, f"{origin.url}/v1/stream", subscriptions=group.url)
         play(Campaign(servers, SEED, [failovers_of(group)]), FAILOVERS)
 
 
@@ -169,34 +154,3 @@ async def test_an_acknowledgement_that_a_failover_has_lost_is_asked_for_again(
         again = at.wakes[1]
         assert ends_of(again) == ends_of(wake)
         assert (await acknowledged_after(gateway, again))[0] == 200
-
-
-async def test_before_an_origin_a_link_that_a_failover_has_lost_is_made_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    is_lost = asyncio.Event()
-    with SentinelGroup(tmp_path) as group:
-        async with (
-            serving() as origin,
-            before(origin, group.url) as gateway,
-            receiver() as at,
-        ):
-            await gateway.webhook("s", at, pattern="e/*")
-            await replicates_no_more(group)
-            lease = shared(gateway).lease
-            beat = lease.beat
-
-            async def beat_later() -> list[str]:
-                await is_lost.wait()  # a beat before the loss would confirm what is lost
-                return await beat()
-
-            monkeypatch.setattr(lease, "beat", beat_later)
-            await gateway.create("e/a", body=b"[1]")
-            lost = await at.wake()
-            await asyncio.to_thread(lose_primary, group)
-            is_lost.set()
-
-            await until(lambda: len(at.wakes) > 1, within_s=SERVER_PATIENCE_S)
-            assert at.wakes[1]["streams"] == lost["streams"]
-            status, told = await acknowledged_after(gateway, lost)
-            assert (status, told["error"]["code"]) == (409, "FENCED")

@@ -252,8 +252,8 @@ async def test_a_token_is_not_valid_once_the_secret_is_another() -> None:
     async with subscribed() as gateway:
         claimed, known = await _pulled(gateway)
         await needed(documents_in(gateway.gateway.log)).write({DOCUMENT: None})
-        # As after a start without it, which would forget the claim, too.
-        await gateway.engine.keys.reload()
+        # As after a start without it, which would drop the claim, too.
+        gateway.engine.keys = KeyRing(needed(documents_in(gateway.gateway.log)))
         line = f"Authorization: Bearer {known.token}"
         status, told = await _sent(gateway, "s/ack", claimed, line)
         assert (status, told["error"]["code"]) == (401, "TOKEN_INVALID")

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import pytest
 
-from gateway.features.subscriptions import requests
+from gateway.features.subscriptions import streams
 from tests.subscriptions.receivers import subscribed
 from tests.support.serving import PREFIX
 
@@ -54,25 +54,20 @@ async def test_an_encoded_star_removes_the_link_of_the_name_that_is_linked() -> 
         assert (await gateway.ask("DELETE", "s/streams/__ds/x"))[0] == 400
 
 
-@pytest.mark.parametrize("call", ["matching", "reading"])
 async def test_a_stream_that_is_created_while_it_is_linked_by_name_begins_at_its_beginning(
-    monkeypatch: pytest.MonkeyPatch, call: str
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async with subscribed() as gateway:
         await gateway.pull("s", pattern="a/*")
-        place, name = (
-            (requests, "find_matching") if call == "matching" else (gateway.engine.streams, "state")
-        )
-        original = getattr(place, name)
+        read = gateway.engine.streams.read
 
-        async def create_before(*arguments: Any) -> Any:
+        async def create_before(names: Any) -> Any:
             await gateway.create("a/b", body=b'{"n":1}')
-            return await original(*arguments)
+            return await read(names)
 
         with monkeypatch.context() as patched:
-            patched.setattr(place, name, create_before)
+            patched.setattr(gateway.engine.streams, "read", create_before)
             await gateway.ask("POST", "s/streams", {"streams": ["a/b"]})
-        await gateway.create("a/b", body=b'{"n":1}')  # nothing, unless no call has read one stream
         assert await types(gateway) == {"a/b": "explicit"}
         assert (await gateway.cursors("s"))["a/b"] == "-1"
         assert (await gateway.claim())[0] == 200
@@ -97,7 +92,7 @@ async def test_a_star_in_a_name_is_matched_by_its_code_alone() -> None:
 async def test_more_names_than_are_read_together_are_linked_each_as_it_is(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(requests, "LINKED_AT_ONCE", 2)
+    monkeypatch.setattr(streams.SharedStreams, "read_at_once", 2)
     async with subscribed() as gateway:
         ends = {}
         for name in ("a", "b", "c"):

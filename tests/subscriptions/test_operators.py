@@ -147,11 +147,10 @@ async def test_an_id_may_be_any_text(name: str) -> None:
         assert (await ask(gateway, DescribeSubscription(PREFIX, name))).row.id == name
 
 
-@pytest.mark.parametrize("name", ["x" * 10_000, "mcp_x"], ids=["too-long", "of-a-host-of-mcp"])
-async def test_an_id_that_no_operator_may_give_is_refused(name: str) -> None:
+async def test_an_id_that_is_too_long_is_refused() -> None:
     async with subscribed() as gateway, receiver() as at:
         members = {"type": "webhook", "pattern": "*", "webhook": {"url": at.url}}
-        refused = await put(gateway, name, **members)
+        refused = await put(gateway, "x" * 10_000, **members)
         assert isinstance(refused, AnswerFailure)
         assert refused.status == 400
 

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.background import at_once
 from gateway.errors import BadRequest
 from gateway.features.subscriptions.state.patterns import (
     PatternIndex,
@@ -132,28 +131,7 @@ def hardest_index() -> PatternIndex[int]:
 @pytest.mark.parametrize("segments", ["a", "ab", "aaaaab"], ids=["one", "two", "rare"])
 def test_the_longest_patterns_and_names_are_matched_without_backtracking(segments: str) -> None:
     name = "/".join(random.Random(2).choices(segments, k=LONG))
-    turns: list[float] = []
-    steps = hardest_index().match_steps(name)
-    is_over = False
-    while not is_over:
-        began = time.thread_time()
-        is_over = next(steps, True) is True
-        turns.append(time.thread_time() - began)
-    assert sum(turns) < 0.5  # 0.07 s on an idle machine
-    assert sorted(turns)[-2] < 0.002
-
-
-@pytest.mark.parametrize("segments", ["a*", "aab*"], ids=["under-one-literal", "under-two"])
-def test_a_match_in_steps_goes_on_while_patterns_are_added_and_removed(segments: str) -> None:
-    index: PatternIndex[int] = PatternIndex()
-    patterns = [pattern_of(text) for text in hardest_patterns(200, segments)]
-    for number, pattern in enumerate(patterns):
-        index.add(pattern, number)
-    name = "/".join(random.Random(2).choices("ab" if "b" in segments else "a", k=LONG))
-    expected = set(index.match(name))
-    steps = index.match_steps(name)
-    next(steps)
-    for number in range(0, len(patterns), 2):
-        index.remove(patterns[number], number)
-    index.add(pattern_of("**/another"), len(patterns))
-    assert {it for it in expected if it % 2} <= set(at_once(steps)) <= expected
+    index = hardest_index()
+    began = time.thread_time()
+    index.match(name)
+    assert time.thread_time() - began < 0.5  # 0.07 s on an idle machine

@@ -35,10 +35,10 @@ def test_a_report_is_lost_if_its_receiver_does_not_respond_or_owns_no_more(
 
 def test_a_beat_confirms_what_was_taken_before_it_began_and_nothing_since() -> None:
     taken = TakenChanges(10)
-    taken.add_own("old", False)
+    taken.add_own("old", is_new=False)
     taken.add_report("a", 1)
     taken.begin_beat()
-    taken.add_own("late", True)
+    taken.add_own("late", is_new=True)
     taken.add_report("a", 2)
     assert taken.confirm() == {"a": [1]}
     assert taken.take_lost() == {"late": True}
@@ -47,10 +47,10 @@ def test_a_beat_confirms_what_was_taken_before_it_began_and_nothing_since() -> N
 
 def test_a_beat_that_failed_confirms_nothing() -> None:
     taken = TakenChanges(10)
-    taken.add_own("new", True)
+    taken.add_own("new", is_new=True)
     taken.add_report("a", 1)
     taken.begin_beat()
-    taken.add_own("new", False)
+    taken.add_own("new", is_new=False)
     taken.begin_beat()
     assert taken.take_lost() == {"new": True}
     assert taken.confirm() == {}
@@ -60,10 +60,10 @@ def test_a_beat_that_failed_confirms_nothing() -> None:
 def test_more_own_changes_than_may_be_kept_are_only_known_to_be_some(number: int) -> None:
     taken = TakenChanges(2)
     for name in range(number):
-        taken.add_own(f"e{name}", False)
+        taken.add_own(f"e{name}", is_new=False)
     taken.begin_beat()
     assert taken.are_too_many is (number > 2)
-    taken.add_own("late", False)
+    taken.add_own("late", is_new=False)
     taken.confirm()
     assert taken.are_too_many is (number > 2)  # the late one may be among them
     taken.begin_beat()

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.features.delivery.documents import documents_in
-from gateway.features.subscriptions import membership
 from gateway.logs.sqlite.log import SqliteLog
 from tests.subscriptions.receivers import ends_of, receiver, stream_of, subscribed
 from tests.support.serving import PREFIX, get
@@ -16,16 +15,9 @@ from tests.support.waiting import until
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.subscriptions.receivers import Receiver, Subscribed
+    from tests.subscriptions.receivers import Subscribed
 
 DONE = {"done": True}
-MOST = 5
-
-
-@pytest.fixture
-def _few_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have five removed streams remembered in place of 1,000."""
-    monkeypatch.setattr(membership, "MOST_REMOVED", MOST)
 
 
 async def documents_of(gateway: Subscribed) -> int:
@@ -36,84 +28,44 @@ async def documents_of(gateway: Subscribed) -> int:
     return len(await documents.read("", 1_000))
 
 
-@pytest.mark.usefixtures("_few_are_remembered")
-async def test_no_more_removed_streams_are_remembered_than_the_limit(tmp_path: Path) -> None:
-    log = SqliteLog(tmp_path)
-    async with subscribed(log) as gateway, receiver(answer=DONE) as at:
+async def test_nothing_stays_of_streams_that_are_removed(tmp_path: Path) -> None:
+    async with subscribed(SqliteLog(tmp_path)) as gateway, receiver(answer=DONE) as at:
         await gateway.webhook("s", at, pattern="e/*")
         before = await documents_of(gateway)
-        for number in range(3 * MOST):
-            await gateway.create(f"e/{number}", body=b'{"n":1}')
+        for number in range(3):
+            await gateway.create("e/a", body=b'{"n":1}')
             await at.wake(number + 1)
             await gateway.quiet()
-            await gateway.delete(f"e/{number}")
-        subscription = gateway.engine.by_id["s"]
-        assert list(subscription.removed) == [f"e/{number}" for number in range(2 * MOST, 3 * MOST)]
-        assert len(gateway.engine.membership.streams) == MOST
-        assert await documents_of(gateway) == before + MOST
-        for number, is_recreated in [(0, False), (3 * MOST - 1, True)]:
-            count = len(at.wakes)
-            await gateway.create(f"e/{number}", body=b'{"n":1}')
-            told = stream_of(await at.wake(count + 1), f"e/{number}")
-            assert told.get("recreated", False) is is_recreated
-            await gateway.quiet()
+            assert await documents_of(gateway) == before + 1
+            await gateway.delete("e/a")
+            assert gateway.engine.membership.streams == {}
+            assert await documents_of(gateway) == before
 
 
 @pytest.mark.parametrize("restarts", [False, True], ids=["running", "restarted"])
-async def test_a_stream_that_is_created_again_twice_says_so_until_something_is_acknowledged(
+async def test_a_stream_that_is_created_again_counts_from_its_beginning(
     restarts: bool, tmp_path: Path
 ) -> None:
     async with receiver(answer=DONE) as at:
         async with subscribed(SqliteLog(tmp_path)) as gateway:
-            await gateway.webhook("s", at, pattern="*")
-            await gateway.create("a", body=b'{"n":1}')
-            await at.wake()
-            await gateway.quiet()
-            at.status = 500
-            for _ in range(2):
-                await gateway.delete("a")
-                await gateway.create("a", body=b'{"n":22}')
-            await gateway.quiet()
+            await gateway.webhook("s", at, pattern="*", streams=["named"])
+            for number, name in enumerate(("a", "named")):
+                await gateway.create(name, body=b'{"n":1}')
+                await at.wake(number + 1)
+                await gateway.quiet()
+            if restarts:
+                gateway.engine.streams.observe(None)
+            for name in ("a", "named"):
+                await gateway.delete(name)
+                await gateway.create(name, body=b'{"n":22}')
             if not restarts:
-                await says_so(gateway, at)
+                await until(lambda: not gateway.engine.by_id["s"].pending)
         if restarts:
             async with subscribed(SqliteLog(tmp_path)) as gateway:
-                await says_so(gateway, at)
-
-
-async def says_so(gateway: Subscribed, at: Receiver) -> None:
-    """Assert that the next wake tells the stream as a new one, and the one behind it does not."""
-    at.status, count = 200, len(at.wakes)
-    gateway.pass_time(90.0)
-    assert stream_of(await at.wake(count + 1), "a")["recreated"] is True
-    await gateway.quiet()
-    await gateway.append("a")
-    assert "recreated" not in stream_of(await at.wake(count + 2), "a")
-
-
-async def test_a_stream_of_which_nothing_counted_is_told_as_any_new_one() -> None:
-    async with subscribed() as gateway, receiver(status=500) as at:
-        await gateway.webhook("s", at, pattern="*", streams=["a"])
-        await gateway.create("a", body=b'{"n":1}')
-        await at.wake()
-        await gateway.quiet()
-        await gateway.delete("a")
-        await gateway.create("a", body=b'{"n":22}')
-        gateway.pass_time(2.0)
-        assert "recreated" not in stream_of(await at.wake(2), "a")
-
-
-async def test_what_was_linked_at_its_tail_counts_as_acknowledged() -> None:
-    async with subscribed() as gateway, receiver() as at:
-        for name in ("matched", "named"):
-            await gateway.create(name, body=b'{"n":1}')
-        await gateway.webhook("s", at, pattern="matched", streams=["named"])
-        for number, name in enumerate(["matched", "named"]):
-            await gateway.delete(name)
-            await gateway.create(name, body=b'{"n":22}')
-            wake = await at.wake(number + 1)
-            assert stream_of(wake, name)["recreated"] is True
-            await gateway.callback(wake, *ends_of(wake))
+                await until(lambda: not gateway.engine.by_id["s"].pending)
+        again = [it for wake in at.wakes[2:] for it in wake["streams"] if it["has_pending"]]
+        assert {it["path"] for it in again} == {"a", "named"}
+        assert {it["acked_offset"] for it in again} == {"-1"}
 
 
 async def test_the_beginning_of_a_stream_that_was_created_meanwhile_may_be_acknowledged() -> None:

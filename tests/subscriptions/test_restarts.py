@@ -121,19 +121,6 @@ async def test_streams_that_came_while_nobody_looked_wake_from_their_beginning(
             assert stream_of(wake, "b")["acked_offset"] == "-1"
 
 
-async def test_a_stream_that_was_created_again_while_nobody_looked_is_told_as_such(
-    tmp_path: Path,
-) -> None:
-    async with receiver(answer=DONE) as at:
-        async with started(tmp_path) as gateway:
-            await woken(gateway, at)
-            gateway.engine.streams.observe(None)
-            await gateway.delete("a")
-            await gateway.create("a", body=b'{"n":22}')
-        async with started(tmp_path):
-            assert stream_of(await at.wake(2), "a")["recreated"] is True
-
-
 class BusyDocuments(MemoryDocuments):
     """Documents that somebody changes while others are being written."""
 

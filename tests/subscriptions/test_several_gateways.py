@@ -15,7 +15,6 @@ from gateway.features.beats import BEAT_S, MISSES
 from gateway.features.subscriptions.shared import mail
 from gateway.features.subscriptions.shared.changes import ReportedChanges
 from gateway.features.subscriptions.shared.lease import work_sharing_of
-from gateway.features.subscriptions.shared.mail import GrowthReport, merge_notes
 from tests.subscriptions.in_processes import subscribe, write
 from tests.subscriptions.receivers import (
     deaf,
@@ -39,12 +38,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
     from pathlib import Path
 
-    from gateway.features.subscriptions.shared.mail import StreamNote
-    from gateway.features.subscriptions.streams import StreamView
+    from gateway.protocol.streams.state import StreamState
     from tests.support.redis_servers import RedisServer
 
 DONE = {"done": True}
-GROWN = GrowthReport(1, 0, 2, 3, 30)
 # After the last beat of a gateway that was killed, and then some for a busy machine.
 TAKE_OVER_S = MISSES * BEAT_S + 5.0
 
@@ -82,7 +79,6 @@ async def test_keys_are_one_set_which_any_gateway_publishes(redis_url: str) -> N
         published = [json.loads((await it.gateway.ask(get(target))).body) for it in (owner, other)]
         assert published[0] == published[1]
         assert is_signed(*at.received[0], published[1])
-        assert shared(other).relay.counts["sent"] == 0
 
 
 async def test_keys_that_nobody_has_made_are_made_by_the_gateway_that_delivers(
@@ -130,15 +126,15 @@ async def test_what_changes_while_streams_are_linked_by_name_wakes(
 ) -> None:
     async with two(redis_url) as (owner, other), receiver() as at:
         await other.create("old", body=b'{"n":1}')
-        read_together = owner.engine.streams.read_together
+        read = owner.engine.streams.read
 
         async def read_and_change(names: Sequence[str]) -> Any:
-            states = await read_together(names)
+            states = await read(names)
             await other.append("old")
             await other.create("new", body=b'{"n":1}')
             return states
 
-        monkeypatch.setattr(owner.engine.streams, "read_together", read_and_change)
+        monkeypatch.setattr(owner.engine.streams, "read", read_and_change)
         await owner.webhook("s", at, streams=["old", "new"])
         wake = await at.wake()
         assert [it["path"] for it in wake["streams"] if it["has_pending"]] == ["new", "old"]
@@ -197,9 +193,8 @@ async def test_when_more_streams_have_changed_than_may_wait_all_are_compared(
         changing.gateway.route.table.commits.observers[:] = [shared(changing).changed.on_commit]
 
 
-@pytest.mark.parametrize("by_owner", [False, True], ids=["another", "owner"])
-async def test_streams_that_only_grow_are_not_read_again_in_redis(
-    redis: RedisServer, redis_url: str, *, by_owner: bool
+async def test_streams_that_the_owner_appends_to_are_not_read_again_in_redis(
+    redis: RedisServer, redis_url: str
 ) -> None:
     async with two(redis_url) as (owner, other):
         await owner.pull("s", pattern="e/*")
@@ -210,35 +205,15 @@ async def test_streams_that_only_grow_are_not_read_again_in_redis(
         shared(owner).comparisons.schedule(3600.0)  # in place of the one that follows the first
         await owner.quiet()
         before = redis.info("commandstats")["cmdstat_fcall"]["calls"]
-        changing, end = owner if by_owner else other, ""
+        end = ""
         for _ in range(20):
-            end = (await changing.append("e/1")).next_offset
+            end = (await owner.append("e/1")).next_offset
         link = owner.engine.by_id["s"].links["e/1"]
         await until(lambda: link.stream.state is not None and link.stream.state.tail == 7 * 21)
         calls = redis.info("commandstats")["cmdstat_fcall"]["calls"] - before
         assert calls < 30  # the commits, and a few for the event of the wake
         answer = await owner.ack(claim, ("e/1", end))
         assert answer == (200, {"ok": True, "next_wake": False})
-
-
-@pytest.mark.parametrize(
-    ("earlier", "later", "found"),
-    [
-        pytest.param(GROWN, True, True, id="created-again"),
-        pytest.param(True, GROWN, True, id="created-and-grown"),
-        pytest.param(GROWN, False, False, id="closed"),
-        pytest.param(False, GROWN, False, id="trimmed-and-grown"),
-        pytest.param(GROWN, GrowthReport(1, 0, 3, 5, 50), GrowthReport(1, 0, 2, 5, 50), id="on"),
-        pytest.param(GrowthReport(1, 0, 3, 5, 50), GROWN, GrowthReport(1, 0, 2, 5, 50), id="late"),
-        pytest.param(GROWN, GrowthReport(1, 0, 4, 5, 50), False, id="with-a-gap"),
-        pytest.param(GROWN, GrowthReport(2, 0, 3, 5, 50), False, id="of-another-stream"),
-        pytest.param(GROWN, GrowthReport(1, 7, 3, 5, 50), False, id="in-another-history"),
-    ],
-)
-def test_two_notes_of_a_stream_are_one_or_it_is_read(
-    earlier: StreamNote, later: StreamNote, found: StreamNote
-) -> None:
-    assert merge_notes(earlier, later) == found
 
 
 async def test_100_000_changed_streams_may_wait_and_one_more_has_all_compared(
@@ -248,11 +223,11 @@ async def test_100_000_changed_streams_may_wait_and_one_more_has_all_compared(
         await owner.pull("s", pattern="*")
         changed, made = shared(other).changed, shared(owner).comparisons.made
         for number in range(100_000):
-            changed.note(f"e{number}", True)
+            changed.note(f"e{number}", is_new=True)
         assert changed.overflows == 0
-        changed.note("e0", True)
+        changed.note("e0", is_new=True)
         assert changed.overflows == 0
-        changed.note("one-more", True)
+        changed.note("one-more", is_new=True)
         assert changed.overflows == 1
         await until(lambda: shared(owner).comparisons.made > made)
 
@@ -338,9 +313,9 @@ async def test_another_gateway_takes_over_within_seconds_and_finds_what_was_appe
             await asyncio.sleep(0)
 
 
-@pytest.mark.parametrize("note", [True, False])
+@pytest.mark.parametrize("is_new", [True, False])
 async def test_a_stream_that_is_reported_while_others_are_linked_is_linked_at_its_tail(
-    redis_url: str, monkeypatch: pytest.MonkeyPatch, note: StreamNote
+    redis_url: str, monkeypatch: pytest.MonkeyPatch, *, is_new: bool
 ) -> None:
     async with receiver(answer=DONE) as at:
         async with two(redis_url) as (owner, other):
@@ -351,8 +326,8 @@ async def test_a_stream_that_is_reported_while_others_are_linked_is_linked_at_it
             assert engine is not None
             states = engine.streams.states
 
-            async def states_behind_a_report(beginning: str) -> AsyncIterator[StreamView]:
-                await engine.apply_notes({"events/a": note})
+            async def states_behind_a_report(beginning: str) -> AsyncIterator[StreamState]:
+                await engine.apply_notes({"events/a": is_new})
                 async for state in states(beginning):
                     yield state
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,12 +13,10 @@ from gateway.features.redis.mailboxes import RedisMailboxes
 from gateway.features.subscriptions.shared import lease
 from gateway.features.subscriptions.shared.changes import RECEIPT_S
 from gateway.features.subscriptions.shared.lease import work_sharing_of
-from gateway.features.subscriptions.shared.relay import is_claim
 from tests.logs.abilities import needed
-from tests.subscriptions.receivers import deaf, ends_of, log_at, shared, subscribed, two
+from tests.subscriptions.receivers import deaf, ends_of, log_at, shared, two
 from tests.subscriptions.standstills import play
 from tests.support.examples import IS_WHOLE
-from tests.support.serving import PREFIX, request
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
@@ -35,19 +32,8 @@ TAKE_OVER_S = 8.0
 
 @pytest.mark.usefixtures("processes")
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize(
-    "is_before_origins",
-    [
-        pytest.param(False, id="of-a-log"),
-        pytest.param(
-            True, id="before-origins", marks=pytest.mark.torture("gateways of a log do the same")
-        ),
-    ],
-)
-def test_every_event_comes_soon_after_all_gateways_go_on(
-    tmp_path: Path, *, is_before_origins: bool
-) -> None:
-    pairs = asyncio.run(play(tmp_path, ROUNDS, PAIRS, 8, is_before_origins=is_before_origins))
+def test_every_event_comes_soon_after_all_gateways_go_on(tmp_path: Path) -> None:
+    pairs = asyncio.run(play(tmp_path, ROUNDS, PAIRS, 8))
     assert [one for pair in pairs for one in pair.rounds if one.late_s > LATE_S] == []
     assert all(pair.appends and pair.answers["claim 200"] for pair in pairs)
 
@@ -123,20 +109,6 @@ async def test_a_claim_at_a_gateway_that_lost_the_lease_is_granted_by_its_holder
         assert (status, ends_of(claimed)) == (200, [("e/a", tail)])
 
 
-async def test_a_claim_gets_503_within_a_second_where_nobody_is_sure(redis_url: str) -> None:
-    async with two(redis_url) as (owner, other):
-        await owner.pull("s", pattern="e/*")
-        await other.create("e/a", body=b'{"n":1}')
-        await shared(owner).stop()
-        shared(owner).lease.doubt()
-        target, began = f"{PREFIX}/__ds/subscriptions/s/claim", time.monotonic()
-        with deaf(owner):
-            answer = await other.gateway.ask(request("POST", target, body=b'{"worker":"w"}'))
-        assert answer.status == 503
-        assert int(answer.get("Retry-After") or 0) > 0
-        assert time.monotonic() - began < 2.0
-
-
 async def test_what_a_former_owner_took_before_it_knew_is_reported_to_the_present_one(
     redis_url: str,
 ) -> None:
@@ -173,81 +145,3 @@ async def test_a_report_that_nobody_took_is_repeated_until_it_is_taken(
         assert len(reports) == lost + 1
         await asyncio.sleep(2 * RECEIPT_S)  # in which it would be repeated again
         assert len(reports) == lost + 1
-
-
-async def test_a_claim_that_was_granted_too_late_for_its_worker_is_released(
-    redis_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with two(redis_url) as (owner, other):
-        await owner.pull("s", pattern="e/*")
-        await until(lambda: shared(other).changed.is_active)
-        tail = (await other.create("e/a", body=b'{"n":1}')).next_offset
-        carry_out = shared(owner).relay.carry_out
-        assert carry_out is not None
-        granted: list[int] = []
-
-        async def be_late(handed: mail.HandedOnRequest) -> mail.HandedOnResponse:
-            answer = await carry_out(handed)
-            granted.append(answer.status)
-            await asyncio.sleep(1.5 if handed.name.endswith("/claim") else 0.0)
-            return answer
-
-        with monkeypatch.context() as delay:
-            delay.setattr(shared(owner).relay, "carry_out", be_late)
-            assert (await other.claim())[0] == 503
-        assert granted == [200]
-
-        async def is_granted() -> bool:
-            status, claimed = await owner.claim("another")
-            return status == 200 and ends_of(claimed) == [("e/a", tail)]
-
-        await until(is_granted, within_s=5.0)
-
-
-@pytest.mark.parametrize(
-    ("path", "expected"),
-    [
-        ("subscriptions/s/claim", True),
-        ("subscriptions/claim", False),
-        ("subscriptions/claim/ack", False),
-        ("subscriptions/s/streams/claim", False),
-        ("subscriptions/s/streams/e/claim", False),
-    ],
-)
-def test_only_the_path_of_a_claim_is_that_of_one(path: str, *, expected: bool) -> None:
-    assert is_claim(f"__ds/{path}") is expected
-
-
-@pytest.mark.parametrize("place", ["memory", "owner", "another"])
-async def test_a_claim_whose_worker_has_left_before_the_response_is_released(
-    redis_url: str, monkeypatch: pytest.MonkeyPatch, place: str
-) -> None:
-    async with contextlib.AsyncExitStack() as stack:
-        if place == "memory":
-            owner = asked = await stack.enter_async_context(subscribed())
-        else:
-            owner, other = await stack.enter_async_context(two(redis_url))
-            asked = owner if place == "owner" else other
-        await owner.pull("s", pattern="e/*")
-        tail = (await owner.create("e/a", body=b'{"n":1}')).next_offset
-        await owner.quiet()
-        flush, may_store, stores = owner.engine.rows.flush, asyncio.Event(), asyncio.Event()
-
-        async def wait() -> None:
-            stores.set()
-            await may_store.wait()
-            await flush()
-
-        with monkeypatch.context() as delay:
-            delay.setattr(owner.engine.rows, "flush", wait)
-            client = await asked.gateway.connect()
-            target = f"{PREFIX}/__ds/subscriptions/s/claim"
-            client.send(request("POST", target, body=b'{"worker":"w"}'))
-            await stores.wait()
-            client.close()
-            await until(lambda: asked.gateway.limits.connections == 0)
-            may_store.set()
-        counts = owner.engine.wakes.counts
-        await until(lambda: counts["begun"] == 2)
-        status, claimed = await owner.claim("another")
-        assert (status, ends_of(claimed)) == (200, [("e/a", tail)])

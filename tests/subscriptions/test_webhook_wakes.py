@@ -192,24 +192,6 @@ async def test_an_ack_may_name_its_stream_by_path() -> None:
         assert told == (200, {"ok": True, "next_wake": False})
 
 
-async def test_a_stream_that_is_created_again_begins_a_new_cursor_and_says_so() -> None:
-    async with subscribed() as gateway, receiver(answer=DONE) as at:
-        await gateway.webhook("s", at, pattern="*", streams=["named"])
-        for number, name in enumerate(["matched", "named"]):
-            await gateway.create(name, body=b'{"n":1}')
-            await at.wake(2 * number + 1)
-            await gateway.quiet()
-            assert await gateway.delete(name) == 204
-            await gateway.create(name, body=b'{"n":22}')
-            told = stream_of(await at.wake(2 * number + 2), name)
-            assert (told["recreated"], told["acked_offset"]) == (True, "-1")
-            await gateway.quiet()
-            await gateway.append(name)
-            assert "recreated" not in stream_of(await at.wake(2 * number + 3), name)
-            await gateway.quiet()
-            at.wakes = at.wakes[:2]
-
-
 async def test_an_offset_of_a_deleted_stream_acknowledges_nothing_of_the_next_one() -> None:
     async with subscribed() as gateway, receiver() as at:
         await gateway.webhook("s", at, pattern="*")

@@ -34,8 +34,6 @@ class JobStream:
         tail_offset: The tail of the stream when the job was claimed.
         has_pending: Whether the stream has events that are not acknowledged.
         is_closed: Whether the stream is closed.
-        is_recreated: Whether the stream was deleted and created again, so that it is read from
-            its beginning.
         is_trimmed: Whether the beginning of what is pending was removed by retention.
     """
 
@@ -48,7 +46,6 @@ class JobStream:
         self.tail_offset = stream.tail_offset
         self.has_pending = stream.has_pending
         self.is_closed = stream.is_closed
-        self.is_recreated = stream.is_recreated
         self.is_trimmed = stream.is_trimmed
 
     def read(self) -> Iterator[Batch]:

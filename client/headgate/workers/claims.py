@@ -20,7 +20,6 @@ class StreamInfo(msgspec.Struct, frozen=True):
     has_pending: bool
     link_type: str = ""
     closed: bool = False
-    recreated: bool = False
     trimmed: bool = False
     first_offset: str | None = None
 

@@ -29,8 +29,6 @@ class JobStream:
         tail_offset: The tail of the stream when the job was claimed.
         has_pending: Whether the stream has events that are not acknowledged.
         is_closed: Whether the stream is closed.
-        is_recreated: Whether the stream was deleted and created again, so that it is read from
-            its beginning.
         is_trimmed: Whether the beginning of what is pending was removed by retention.
         stream: The stream, to read it in another way or to append to it.
     """
@@ -41,7 +39,6 @@ class JobStream:
         self.tail_offset = info.tail_offset
         self.has_pending = info.has_pending
         self.is_closed = info.closed
-        self.is_recreated = info.recreated
         self.is_trimmed = info.trimmed
         self.stream = stream
         self._begin = (info.first_offset if info.trimmed else None) or info.acked_offset

@@ -123,13 +123,11 @@ def _not_durable(settings: Settings) -> Iterator[str]:
 
     If a server cannot be reached, print that instead: it is no warning.
     """
-    from gateway.settings.cross_checks.subscription_logs import routes_with_logs
     from gateway.settings.cross_checks.written_routes import written_routes
     from gateway.settings.log_kinds.redis import KIND, WITHOUT_FILE
     from gateway.settings.reading.toml_file import spell
 
-    stored = [(path, route.subscription_log) for path, route in routes_with_logs(settings)]
-    for path, route in (*written_routes(settings), *stored):
+    for path, route in written_routes(settings):
         if route.log_kind is not KIND:
             continue
         from gateway.tools.redis_doctor.asking import ServerUnreachable, servers_without_file
@@ -164,9 +162,6 @@ def _print_routes(settings: Settings) -> None:
     for route in settings.route_table:
         click.echo(f"  {route.prefix:<{width}}  {redacted_origin(route.location)}")
         click.echo(f"  {'':<{width}}  {' '.join(policy.admission(route, settings.auth_of(route)))}")
-        if route.subscriptions:
-            stored = redacted_origin(route.subscriptions)
-            click.echo(f"  {'':<{width}}  subscriptions in {stored}")
         if route.mcp_events:
             click.echo(f"  {'':<{width}}  MCP Events at {route.prefix}/mcp")
     for model in settings.models:

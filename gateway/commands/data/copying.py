@@ -43,11 +43,6 @@ if TYPE_CHECKING:
 )
 @click.option("--follow", "follows", is_flag=True, help="Keep copying new data until Ctrl-C.")
 @click.option(
-    "--streams-only",
-    is_flag=True,
-    help="Leave the subscriptions of FROM behind, so that TO wakes none of their workers.",
-)
-@click.option(
     "--map",
     "map_file",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -72,7 +67,6 @@ def copy(  # noqa: PLR0913 - one for each option
     prefix: str,
     names: Path | None,
     follows: bool,
-    streams_only: bool,
     map_file: Path | None,
     from_auth: Path | None,
     to_auth: Path | None,
@@ -106,7 +100,6 @@ def copy(  # noqa: PLR0913 - one for each option
             names=names,
             map_file=map_file,
             follows=follows,
-            with_subscriptions=not streams_only,
             as_json=as_json,
         )
     )

@@ -77,16 +77,14 @@ def doctor_cdn(
 def doctor_redis(url: str | None, config: Path | None, as_json: bool) -> None:
     """Say what a Redis's settings mean for streams.
 
-    Without a URL, the command examines the Redis of each route in the settings, also one that only
-    stores subscriptions. It changes nothing there. The exit status is 1 if it finds an error, and
-    69 if it cannot examine a Redis.
+    Without a URL, the command examines the Redis of each route in the settings. It changes nothing
+    there. The exit status is 1 if it finds an error, and 69 if it cannot examine a Redis.
     """
     from gateway.settings.log_kinds.redis import KIND
 
     if url is None:
         table = load_settings(config, {}).route_table
-        stored = [route.subscription_log for route in table if route.subscriptions]
-        routes = [it for it in (*table, *stored) if it.log_kind is KIND]
+        routes = [it for it in table if it.log_kind is KIND]
     else:
         routes = [_route_to(url)]
     if not routes:

@@ -17,7 +17,7 @@ from gateway.edge.followed.origin_reads import UNSURE, is_variant
 from gateway.edge.reads.shared_response import SERVED_STALE
 from gateway.errors import HeadgateError, OriginBusy, StreamGone, StreamNotFound
 from gateway.later import is_set_within
-from gateway.protocol.streams.offsets import NOW, TailBound
+from gateway.protocol.streams.offsets import NOW
 from gateway.rules.followed import is_of_type
 from gateway.rules.read_rules import ANOTHER_STREAM, REFUSED_S
 
@@ -119,8 +119,6 @@ class StreamChecks:
             if request.identity:
                 # What everybody would get is older.
                 self._reader.cache.responses.drop_tail(request.path)
-        if facts.up_to_date or facts.is_empty:
-            self._table.note_tail(request, TailBound(end, facts.closed))
         return True
 
     def _compare(

@@ -229,7 +229,6 @@ class FollowedStreams(FollowedOwner):
         self.reader.cache.on_growth(stream.path, tail)
         if self.evidence.newest.note(stream.key, known.tail):
             self.table.overtake(stream.key, known.tail)
-        self.table.note_tail(stream.requests.current, tail)
 
     @override
     def on_compared(self, stream: FollowedStream) -> None:

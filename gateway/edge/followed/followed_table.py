@@ -14,13 +14,13 @@ from gateway.rules.cached_response import stream_key
 from gateway.rules.read_rules import ANOTHER_STREAM
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterator
+    from collections.abc import Hashable, Iterator
     from typing import TypeAlias
 
     from gateway.edge.followed.evidence import StreamEvidence
     from gateway.edge.followed.followed_stream import FollowedStream
     from gateway.protocol.requests import CatchUp
-    from gateway.rules.cached_response import CacheRequest, StreamKey
+    from gateway.rules.cached_response import StreamKey
     from gateway.rules.followed import Snapshot
 
     # Followed streams, each with its expected end.
@@ -37,8 +37,6 @@ class FollowedTable:
     def __init__(self) -> None:
         self.by_key: dict[Hashable, FollowedStream] = {}
         self.by_path: dict[str, set[FollowedStream]] = {}
-        # Each is called with a path and how far its stream was seen to reach.
-        self.tail_observers: list[Callable[[str, TailBound], None]] = []
         self.is_empty = asyncio.Event()
         self.is_empty.set()
 
@@ -62,12 +60,6 @@ class FollowedTable:
         """Return the followed stream; None if a read, which perhaps `ends`, shows it to be gone."""
         stream = self.by_key.get(key)
         return stream if stream is not None and stream.verify(snapshot, ends=ends) else None
-
-    def note_tail(self, request: CacheRequest, tail: TailBound) -> None:
-        """Notify the observers of a tail that the origin has shown to anybody."""
-        if not (request.identified or request.read.others):
-            for notify in self.tail_observers:
-                notify(request.path, tail)
 
     def overtake(self, key: StreamKey, end: str) -> None:
         """Note that the newest data of a stream, up to `end`, have arrived.

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
     from gateway.features.delivery.documents import Documents
 
@@ -81,7 +80,6 @@ AHEAD_S = 900.0
 # A former key is published for so long: receivers accept signatures for five minutes or so.
 BEHIND_S = 86_400.0
 LONGEST_TOKEN = 512
-NONCE_BYTES = 12  # of AES-GCM
 _TOKEN = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 
 
@@ -128,41 +126,6 @@ class KeyRing:
                 await write_keys(self._documents, msgspec.json.encode(renewed))
             self._content = renewed
 
-    async def reload(self) -> bool:
-        """Read the keys, and never make any; return whether there are some.
-
-        Raises LogUnavailable.
-        """
-        self._content = await self._read_store()
-        return self._content is not None
-
-    @property
-    def content(self) -> StoredKeys | None:
-        """The keys as they were read or written last; None for none."""
-        return self._content
-
-    def has_secret_of(self, other: KeyRing) -> bool:
-        """Return whether what one ring has encrypted or issued is valid with the other."""
-        mine, its = self._content, other.content
-        return mine is not None and its is not None and hmac.compare_digest(mine.secret, its.secret)
-
-    async def join(self, other: KeyRing) -> None:
-        """Store the keys of another log's ring here, too. Raises LogUnavailable.
-
-        A ring with another secret stays as it is: other subscriptions depend on it.
-        """
-        ours, joined = self._content, other.content
-        if joined is None:
-            return
-        if ours is not None:
-            if not self.has_secret_of(other):
-                return
-            keys = sorted({*ours.keys, *joined.keys}, key=lambda key: key.signs_from)
-            joined = StoredKeys(ours.secret, tuple(keys))
-        if joined != ours:
-            await write_keys(self._documents, msgspec.json.encode(joined))
-            self._content = joined
-
     def is_ready(self, now: float) -> bool:
         """Return whether the keys are there, and need no rotation."""
         return self._content is not None and _rotate(self._content, now) is self._content
@@ -196,26 +159,6 @@ class KeyRing:
         if not hmac.compare_digest(_text(self._mac(encoded)).encode(), mac.encode()):
             return None
         return msgspec.json.decode(urlsafe_b64decode(encoded.encode()), type=TokenScope)
-
-    def seal(self, secret: bytes) -> bytes:
-        """Return a receiver's secret encrypted, so that it can be stored with its subscription."""
-        nonce = secrets.token_bytes(NONCE_BYTES)
-        return nonce + self._cipher.encrypt(nonce, secret, None)
-
-    def unseal(self, sealed: bytes) -> bytes | None:
-        """Return a secret that `seal` has encrypted; None if that was with another key."""
-        from cryptography.exceptions import InvalidTag
-
-        try:
-            return self._cipher.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], None)
-        except (InvalidTag, ValueError):
-            return None
-
-    @property
-    def _cipher(self) -> AESGCM:
-        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
-        return AESGCM(self._mac("the secrets of receivers"))
 
     @property
     def _keys(self) -> tuple[SigningKey, ...]:

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 CALL_S = 10.0
 ACCEPTED = range(200, 300)  # statuses, of which the body is read as well
 HTTPS_PORTS = frozenset({443, 8443})  # any other is seldom a receiver's, and often a machine's
-UNREACHABLE = "connection_refused"  # the category of a failure that has no other one
 _MOVED = "give the URL that it redirects to: redirects are not followed"
 _MISSED = "correct the path in the webhook's URL, or let it take POST there"
 # What to do about statuses. The response itself may say more, and is not shown: a subscriber
@@ -47,23 +46,14 @@ _ADVICE: dict[FailureKind, str] = {
     "too_long": "answer with a status and a short body",
     "unreachable": "start it, or correct the host and port in the webhook's URL",
 }
-_CATEGORIES: dict[FailureKind, str] = {
-    "certificate": "tls_error",
-    "timeout": "timeout",
-    "tls": "tls_error",
-}
 
 
 class DeliveryFailed(Exception):
-    """A call that came to nothing; `detail` has nothing of the response or of the URL's path.
+    """A call that came to nothing; `detail` has nothing of the response or of the URL's path."""
 
-    `category` is the kind of failure as MCP Events names it.
-    """
-
-    def __init__(self, detail: str, category: str = UNREACHABLE) -> None:
+    def __init__(self, detail: str) -> None:
         super().__init__(detail)
         self.detail = detail
-        self.category = category
 
 
 def refusal_of(status: int) -> str:
@@ -75,8 +65,7 @@ def failure_of(failure: NoResponse) -> DeliveryFailed:
     """Return the failure of a delivery whose call got no response, with what to do about it."""
     if failure.kind == "refused":
         return DeliveryFailed(failure.why)
-    category = _CATEGORIES.get(failure.kind, UNREACHABLE)
-    return DeliveryFailed(f"the receiver {failure.why}; {_ADVICE[failure.kind]}", category)
+    return DeliveryFailed(f"the receiver {failure.why}; {_ADVICE[failure.kind]}")
 
 
 class ReceiverResponse(NamedTuple):
@@ -102,8 +91,7 @@ class ReceiverResponse(NamedTuple):
     def check(self) -> None:
         """Raise DeliveryFailed if the receiver has not accepted what was sent."""
         if self.refusal is not None:
-            category = "http_5xx" if self.status >= 500 else "http_4xx"
-            raise DeliveryFailed(self.refusal, category)
+            raise DeliveryFailed(self.refusal)
 
 
 class WebhookHosts(AllowedHosts):

@@ -8,9 +8,7 @@ from gateway.protocol.http.paths import RESERVED
 
 KIND = FeatureKind(
     name="subscriptions",
-    is_wanted=lambda route: not route.is_http or bool(route.subscriptions),
     of_log="gateway.features.subscriptions.setup:subscriptions_in_log",
-    of_origin="gateway.features.subscriptions.origins.setup:subscriptions_of_origin",
     first_use=FirstUse(
         control=RESERVED, stored="gateway.features.delivery.documents:has_documents"
     ),

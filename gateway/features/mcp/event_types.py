@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from gateway.errors import BadRequest, StartError
-from gateway.features.mcp.rpc import INVALID_PARAMS, RpcError
+from gateway.features.mcp.rpc import INVALID_PARAMS, UNSUPPORTED, RpcError
 from gateway.features.subscriptions.state.patterns import (
     SEVERAL,
     pattern_of,
@@ -62,11 +62,12 @@ class EventType:
         """The JSON Schema of a subscription's arguments."""
         names = {
             "type": "string",
-            "description": f"Name of one stream that matches {self.pattern.text}. Webhooks take all"
-            " of them if it is left out; poll and push need it.",
+            "description": f"Name of the stream, which matches {self.pattern.text}.",
         }
-        properties = {} if self.stream is not None else {"stream": names}
-        return {"type": "object", "properties": properties, "additionalProperties": False}
+        schema = {"type": "object", "properties": {}, "additionalProperties": False}
+        if self.stream is None:
+            schema |= {"properties": {"stream": names}, "required": ["stream"]}
+        return schema
 
     @cached_property
     def payload_schema(self) -> dict[str, Any]:
@@ -76,7 +77,7 @@ class EventType:
             "type": "object",
             "properties": {
                 "stream": {**text, "description": "Name of the stream."},
-                "offset": {**text, "description": "Offset behind the message."},
+                "offset": {**text, "description": "Offset after the message."},
                 "message": {"description": "The message of a JSON stream.", **self._message_schema},
                 "text": {**text, "description": "What was appended to a stream of text."},
                 "base64": {**text, "description": "What was appended to a stream of bytes."},
@@ -89,19 +90,18 @@ class EventType:
             "required": ["stream", "offset"],
         }
 
-    def read_paths(self, stream: str | None, prefix: str) -> list[str]:
-        """Return the paths that a client of one stream, or of all, must be permitted to read."""
-        return self.pattern.read_paths(prefix) if stream is None else [f"{prefix}/{stream}"]
-
-    def stream_in(self, arguments: object) -> str | None:
-        """Return the stream that arguments choose; None for all that match. Raises RpcError."""
+    def stream_in(self, arguments: object) -> str:
+        """Return the stream that arguments choose. Raises RpcError."""
         if not isinstance(arguments, dict):
             raise RpcError(INVALID_PARAMS, "arguments is an object")
         unknown = arguments.keys() - self.input_schema["properties"].keys()
         if unknown:
             raise RpcError(INVALID_PARAMS, f"{self.name} has no argument {min(unknown, key=str)}")
-        if "stream" not in arguments:
+        if self.stream is not None:
             return self.stream
+        if "stream" not in arguments:
+            refused = {"feature": "arguments", "value": "stream"}
+            raise RpcError(UNSUPPORTED, "name a stream in arguments", **refused)
         try:
             name = stream_name(arguments["stream"] if type(arguments["stream"]) is str else "")
         except BadRequest as refusal:

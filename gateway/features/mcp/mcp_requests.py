@@ -21,14 +21,9 @@ from gateway.errors import (
 from gateway.features.held_answers import held_stream
 from gateway.features.mcp import rpc
 from gateway.features.mcp.event_types import event_types
-from gateway.features.mcp.requests import STREAM, EventRequests, changes_subscriptions
+from gateway.features.mcp.requests import STREAM, EventRequests
 from gateway.features.mcp.route_events import EventStream, RouteEvents
 from gateway.features.mcp.rpc import RpcError
-from gateway.features.subscriptions.engine import RouteSubscriptions
-from gateway.features.subscriptions.shared import mail
-from gateway.features.subscriptions.shared.subscriptions import SharedSubscriptions
-from gateway.features.subscriptions.state.owners import SubscriptionOwner
-from gateway.features.subscriptions.subscription_handlers import handed_on, subscriptions_feature
 from gateway.protocol import cache_headers, responses
 from gateway.protocol.bodies.content import JSON_TYPE, media_type
 from gateway.protocol.http import cache_status
@@ -40,16 +35,12 @@ from gateway.stepped import in_task
 from gateway.telemetry.logs import log
 from gateway.web.admission import admit_control, refuse_banned
 from gateway.web.handlers import live_responses
-from gateway.web.requests import request_body, request_head
+from gateway.web.requests import request_body
 from gateway.web.requests.request import exchange_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from gateway.access.principal import Principal
-    from gateway.edge.route import EdgeRoute
     from gateway.features.mcp.event_types import EventType
-    from gateway.features.mcp.reading import EventReader
     from gateway.routes.contract import StreamRoute
     from gateway.routes.services import Services
     from gateway.routes.setup import RouteSetup
@@ -76,12 +67,9 @@ class EventsOfRoute(RouteFeature):
         MCP,
     )
 
-    def __init__(self, route: StreamRoute, events: RouteEvents, services: Services) -> None:
-        self.events = events
-        self._subscriptions = subscriptions_feature(route)
+    def __init__(self, route: HostedRoute, types: dict[str, EventType], services: Services) -> None:
+        self.events = RouteEvents(route, types, services.limits)
         self._services = services
-        if self._subscriptions is not None:
-            self._subscriptions.elsewhere[MCP] = self._answer_elsewhere
 
     @override
     def has_path(self, name: str) -> bool:
@@ -98,34 +86,15 @@ class EventsOfRoute(RouteFeature):
 
     @override
     async def close(self) -> None:
-        self.events.close()
-        if self._subscriptions is not None:
-            del self._subscriptions.elsewhere[MCP]
+        self.events.end_streams()
 
     @override
     async def operate(
         self, request: Request, target: str, route: StreamRoute, name: str
     ) -> RouteAnswer:
-        """Return the answer to a host of MCP, perhaps of the gateway that delivers."""
+        """Return the answer to a host of MCP."""
         place = RoutedTarget(target, f"{route.prefix}/{name}", route, name)
-        subscriptions = None if self._subscriptions is None else self._subscriptions.subscriptions
-        await in_task()
-        if isinstance(subscriptions, SharedSubscriptions) and request.method == "POST":
-            handed = await handed_on(request, place, self._services, needs_client=True)
-            if changes_subscriptions(handed.body):
-                back = await subscriptions.hand_on(handed)
-                if isinstance(back, mail.HandedOnResponse):
-                    response = responses.Response(back.status, back.fields, back.body)
-                    return RouteAnswer.of(response, cache_status.BYPASS)
-        if isinstance(subscriptions, RouteSubscriptions):
-            await subscriptions.wait_until_open()
         return await answer_mcp(request, place, self.events, self._services)
-
-    async def _answer_elsewhere(self, request: Request, place: RoutedTarget) -> responses.Response:
-        """Return the response to a host of MCP that is connected to another gateway."""
-        answered = await answer_mcp(request, place, self.events, self._services)
-        assert isinstance(answered.body, bytes), "streams are not handed on"
-        return responses.Response(answered.status, answered.lines.decode(), answered.body)
 
 
 async def answer_mcp(
@@ -135,7 +104,7 @@ async def answer_mcp(
     await in_task()
     if request.method != "POST":
         raise MethodNotAllowed("MCP takes POST here, and has no stream of the server's own", "POST")
-    owner = SubscriptionOwner(await _admitted(request, place, services))
+    client = await _admitted(request, place, services)
     if media_type(request.headers.get("Content-Type", "")) != JSON_TYPE:
         raise BadRequest("Content-Type must be application/json")
     body = await request_body.whole(request, services)
@@ -145,7 +114,7 @@ async def answer_mcp(
         messages, is_batch = rpc.body_of(body, version)
     except RpcError as error:
         return _answer(rpc.refusal(error), error.status(is_stateless=False))
-    requests = EventRequests(events, owner, request_head.host(request))
+    requests = EventRequests(events, client)
     answered = [await _response(request, one, requests, is_alone=not is_batch) for one in messages]
     found = [one for one in answered if one is not None]
     if not found:
@@ -234,11 +203,7 @@ def read_types(made: RouteSetup) -> dict[str, EventType] | None:
         return None
 
 
-def events_of(
-    route: HostedRoute | EdgeRoute, made: RouteSetup, make_reader: Callable[[], EventReader]
-) -> EventsOfRoute | None:
+def events_of_log(route: HostedRoute, made: RouteSetup) -> EventsOfRoute | None:
     """Return the events of a route for hosts of MCP. Raises StartError at a start."""
-    if (types := read_types(made)) is None:
-        return None
-    events = RouteEvents(route, make_reader(), types, made.services.limits)
-    return EventsOfRoute(route, events, made.services)
+    types = read_types(made)
+    return None if types is None else EventsOfRoute(route, types, made.services)

@@ -6,43 +6,31 @@ from typing import TYPE_CHECKING, Any
 
 from gateway.errors import BadRequest, HeadgateError
 from gateway.features.mcp import rpc
-from gateway.features.mcp.host_subscriptions import target_of
+from gateway.features.mcp.event_reading import BEFORE_CREATION, checked_cursor
 from gateway.features.mcp.route_events import StreamedRequest
 from gateway.features.mcp.rpc import RpcError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
+    from gateway.access.principal import Principal
     from gateway.features.mcp.event_types import EventType
-    from gateway.features.mcp.host_subscriptions import HostSubscriptions
     from gateway.features.mcp.route_events import EventStream, RouteEvents
     from gateway.features.mcp.rpc import RpcCall
-    from gateway.features.subscriptions.state.owners import SubscriptionOwner
 
 EXTENSION = "io.modelcontextprotocol/events"
 STREAM = "events/stream"
-SUBSCRIBING = ("events/subscribe", "events/unsubscribe")
 POLL_AFTER_MS = 5_000
 USUAL_EVENTS, MOST_EVENTS = 100, 1_000  # of one poll
 _SERVER_KEY = "io.modelcontextprotocol/serverInfo"
 
 
-def changes_subscriptions(body: bytes) -> bool:
-    """Return whether a body has a request that only the gateway which delivers can carry out."""
-    try:
-        messages = rpc.body_of(body, None).messages
-    except RpcError:
-        return False
-    return any(isinstance(one, dict) and one.get("method") in SUBSCRIBING for one in messages)
-
-
 class EventRequests:
-    """The requests of one client, which name a Host, for the events of a route."""
+    """The requests of one client for the events of a route."""
 
-    def __init__(self, route: RouteEvents, owner: SubscriptionOwner, host: str) -> None:
+    def __init__(self, route: RouteEvents, client: Principal | None) -> None:
         self._route = route
-        self._reader = route.reader.for_host(host)
-        self._owner = owner
+        self._client = client
         self._methods: dict[str, Callable[[RpcCall], Awaitable[Mapping[str, object]]]] = {
             "initialize": self._initialize,
             "server/discover": self._discover,
@@ -50,8 +38,6 @@ class EventRequests:
             "tools/list": self._list_tools,
             "events/list": self._list,
             "events/poll": self._poll,
-            "events/subscribe": self._subscribe,
-            "events/unsubscribe": self._unsubscribe,
         }
 
     async def response(self, call: RpcCall) -> dict[str, object]:
@@ -107,21 +93,17 @@ class EventRequests:
     async def _list(self, call: RpcCall) -> Mapping[str, object]:
         if call.params.get("cursor") is not None:
             raise RpcError(rpc.INVALID_PARAMS, "all event types are on the first page")
-        delivery = self._route.delivery(self._owner)
-        return {
-            "events": [_event_type_document(one, delivery) for one in self._route.types.values()]
-        }
+        return {"events": [_event_type_document(one) for one in self._route.types.values()]}
 
     async def _poll(self, call: RpcCall) -> Mapping[str, object]:
         event, stream = self._permitted_choice(call.params)
         most = _number(call.params, "maxEvents", 1) or USUAL_EVENTS
         since = self._least_time(call.params)
-        reader, name = self._reader, self._single(stream)
-        cursor = reader.checked_cursor(call.params.get("cursor"))
-        page = await reader.next(event, name, cursor, min(most, MOST_EVENTS))
+        cursor = checked_cursor(call.params.get("cursor"))
+        page = await self._route.reader.next(event, stream, cursor, min(most, MOST_EVENTS))
         rest = {"truncated": False, "hasMore": False, "nextPollMs": POLL_AFTER_MS}
         if page is None:
-            return {"events": [], "cursor": cursor or reader.first_cursor(), **rest}
+            return {"events": [], "cursor": cursor or BEFORE_CREATION, **rest}
         now = self._route.clock()
         events = [it for it in page.events if it.is_since(since)]
         return {
@@ -135,64 +117,23 @@ class EventRequests:
     def stream(self, call: RpcCall) -> EventStream:
         """Return the stream of events that a request asks for. Raises RpcError."""
         event, stream = self._permitted_choice(call.params)
-        cursor = self._reader.checked_cursor(call.params.get("cursor"))
-        since = self._least_time(call.params)
-        choice = StreamedRequest(self._reader, event, self._single(stream), cursor, since)
-        return self._route.stream(self._owner, call, choice)
+        cursor = checked_cursor(call.params.get("cursor"))
+        choice = StreamedRequest(event, stream, cursor, self._least_time(call.params))
+        return self._route.stream(self._client, call, choice)
 
-    async def _subscribe(self, call: RpcCall) -> Mapping[str, object]:
-        webhooks = self._webhooks()
-        event, stream = self._permitted_choice(call.params)
-        target = target_of(self._owner, event, stream, call.params)
-        return await webhooks.subscribe(target, call.params)
+    def _permitted_choice(self, params: Mapping[str, Any]) -> tuple[EventType, str]:
+        """Return the event type and the stream that a client chooses, and may read.
 
-    async def _unsubscribe(self, call: RpcCall) -> Mapping[str, object]:
-        webhooks = self._webhooks()
-        event, stream = self._choice(call.params)
-        return await webhooks.unsubscribe(target_of(self._owner, event, stream, call.params))
-
-    def _webhooks(self) -> HostSubscriptions:
-        """Return what makes subscriptions, for a client with a credential. Raises RpcError."""
-        webhooks = self._route.webhooks
-        if webhooks is None:
-            mode = {"feature": "deliveryMode", "value": "webhook"}
-            raise RpcError(rpc.UNSUPPORTED, "this log stores no subscriptions", **mode)
-        if self._owner.principal is None:
-            raise RpcError(
-                rpc.FORBIDDEN,
-                "webhooks need a credential: send Authorization, on a route with access control",
-            )
-        return webhooks
-
-    def _choice(self, params: Mapping[str, Any]) -> tuple[EventType, str | None]:
-        """Return the event type and the stream that a client chooses. Raises RpcError."""
+        Raises RpcError.
+        """
         name = params.get("name")
         event = self._route.types.get(name) if isinstance(name, str) else None
         if event is None:
             raise RpcError(rpc.NOT_FOUND, "there is no such event type", kind="event")
-        return event, event.stream_in(params.get("arguments", {}))
-
-    def _permitted_choice(self, params: Mapping[str, Any]) -> tuple[EventType, str | None]:
-        """Return the event type and the stream that a client chooses, and may read.
-
-        The stream is None for all that match. Raises RpcError.
-        """
-        event, stream = self._choice(params)
-        if not self._route.may_read(self._owner, event, stream):
-            raise RpcError(rpc.FORBIDDEN, "the credential does not permit to read these streams")
+        stream = event.stream_in(params.get("arguments", {}))
+        if not self._route.may_read(self._client, stream):
+            raise RpcError(rpc.FORBIDDEN, "the credential does not permit to read this stream")
         return event, stream
-
-    @staticmethod
-    def _single(stream: str | None) -> str:
-        """Return the one stream that poll and push need. Raises RpcError."""
-        if stream is None:
-            raise RpcError(
-                rpc.UNSUPPORTED,
-                "name a stream in arguments: only webhooks have all that match",
-                feature="arguments",
-                value="stream",
-            )
-        return stream
 
     def _least_time(self, params: Mapping[str, Any]) -> float:
         """Return the time before which events are left out, if they have a time of their own."""
@@ -203,11 +144,11 @@ class EventRequests:
         return now - min(age_ms, 1000 * now) / 1000
 
 
-def _event_type_document(event: EventType, delivery: list[str]) -> dict[str, object]:
+def _event_type_document(event: EventType) -> dict[str, object]:
     return {
         "name": event.name,
         "description": event.description,
-        "delivery": delivery,
+        "delivery": ["push", "poll"],
         "inputSchema": event.input_schema,
         "payloadSchema": event.payload_schema,
     }

@@ -9,41 +9,34 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
+from gateway.access.contract import still_admits
 from gateway.access.operations import READ, Need
-from gateway.errors import OF_THE_ORIGIN, HeadgateError, LimitReached
-from gateway.features.mcp.host_subscriptions import HostSubscriptions
+from gateway.errors import HeadgateError, LimitReached
+from gateway.features.mcp.event_reading import BEFORE_CREATION, EventReader
 from gateway.features.mcp.rpc import EXHAUSTED, FORBIDDEN, INTERNAL_ERROR, RpcError
-from gateway.features.mcp.sender import WebhookEvents
-from gateway.features.subscriptions.engine import RouteSubscriptions
-from gateway.features.subscriptions.shared.subscriptions import SharedSubscriptions
-from gateway.features.subscriptions.subscription_handlers import subscriptions_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
+    from gateway.access.principal import Principal
     from gateway.features.mcp.event_types import EventType
-    from gateway.features.mcp.reading import EventReader, StreamWatch
     from gateway.features.mcp.rpc import RpcCall
-    from gateway.features.subscriptions.state.delivery_state import EventPosition
-    from gateway.features.subscriptions.state.owners import SubscriptionOwner
-    from gateway.routes.contract import StreamRoute
     from gateway.runtime.limits import ServerLimits
+    from gateway.streams.route import HostedRoute
 
 
 LONGEST_QUIET_S = 30.0  # the extension wants a heartbeat at least so often
 AT_ONCE = 100  # events of one part
-RETRY_S = 1.0  # while an origin fails; polls of its followed streams go on meanwhile
 _ID_KEY = "io.modelcontextprotocol/subscriptionId"
 _METHOD = "notifications/events/"
 
 
 class StreamedRequest(NamedTuple):
-    """The events that a client wants: of one stream of the log, behind a cursor.
+    """The events that a client wants: those of one stream after a cursor.
 
-    Those whose own time is before `since` are left out. `reader` is what reads for the client.
+    Those whose own time is before `since` are left out.
     """
 
-    reader: EventReader
     event: EventType
     stream: str
     cursor: str | None
@@ -54,15 +47,14 @@ class EventStream:
     """A stream of events, which holds a place among the live readers of its route."""
 
     def __init__(
-        self, route: RouteEvents, owner: SubscriptionOwner, call: RpcCall, choice: StreamedRequest
+        self, route: RouteEvents, client: Principal | None, call: RpcCall, choice: StreamedRequest
     ) -> None:
         self._route = route
-        self._owner = owner
+        self._client = client
         self._call = call
-        self._reader, self.event, self._stream, self._cursor, self._since = choice
-        self._settings = self._reader.feed_settings
+        self.event, self._stream, self._cursor, self._since = choice
+        self._settings = route.reader.feed_settings
         self._news = asyncio.Event()
-        self._at: EventPosition | None = None  # behind the events so far, in a stream that is there
         self._sent_at = 0.0  # loop time of the last message
         self._is_active = False
         self._is_over = False
@@ -70,7 +62,7 @@ class EventStream:
         self._is_released = False
 
     def end(self) -> None:
-        """End the stream behind what was sent: the client comes back with its cursor."""
+        """End the stream after what was sent: the client comes back with its cursor."""
         self._is_over = True
         self._news.set()
 
@@ -88,9 +80,9 @@ class EventStream:
     async def parts(self) -> AsyncIterator[bytes]:
         """Yield the messages as events of SSE. Raises HeadgateError if the log cannot be read."""
         time = asyncio.get_running_loop().time
-        watch = self._reader.watch(self._stream, self._owner.account, self._news.set)
+        stop_watching = self._route.reader.watch(self._stream, self._news.set)
         try:
-            async for part in self._messages(watch, time() + self._settings.sse_max_age):
+            async for part in self._messages(time() + self._settings.sse_max_age):
                 self._sent_at = time()
                 yield part
         except HeadgateError as error:
@@ -98,18 +90,17 @@ class EventStream:
                 raise
             yield _frame(self._call.error(RpcError(INTERNAL_ERROR, error.detail)))
         finally:
-            watch.stop()
+            stop_watching()
             self.release()
 
-    async def _messages(self, watch: StreamWatch, ends_at: float) -> AsyncIterator[bytes]:
+    async def _messages(self, ends_at: float) -> AsyncIterator[bytes]:
         time = asyncio.get_running_loop().time
         while not self._is_over:
-            may_read = self._route.may_read(self._owner, self.event, self._stream)
-            if self._is_refused or not may_read:
+            if self._is_refused or not self._route.may_read(self._client, self._stream):
                 yield self._termination()
                 break
             self._news.clear()
-            gap, events, has_more = await self._next_if_reached()
+            gap, events, has_more = await self._next()
             if gap or not self._is_active:
                 self._is_active = True
                 yield self._note("active", cursor=gap or self._cursor, truncated=gap is not None)
@@ -117,27 +108,17 @@ class EventStream:
                 yield b"".join(events)
             if time() >= ends_at:
                 break
-            if not has_more and not await self._has_news(watch, ends_at):
+            if not has_more and not await self._has_news(ends_at):
                 yield self._note("heartbeat", cursor=self._cursor)
         yield _frame(self._call.result({"_meta": {}}))
 
-    async def _next_if_reached(self) -> tuple[str | None, list[bytes], bool]:
-        """Return the next events; none while an origin fails, once the stream has begun."""
-        try:
-            return await self._next()
-        except OF_THE_ORIGIN:
-            if not self._is_active:
-                raise
-            await asyncio.sleep(RETRY_S)
-            return None, [], asyncio.get_running_loop().time() < self._quiet_until
-
     async def _next(self) -> tuple[str | None, list[bytes], bool]:
         """Return the cursor after a gap, the next events, and whether there are more."""
-        page = await self._reader.next(self.event, self._stream, self._cursor, AT_ONCE)
+        page = await self._route.reader.next(self.event, self._stream, self._cursor, AT_ONCE)
         if page is None:
-            self._cursor, self._at = self._cursor or self._reader.first_cursor(), None
+            self._cursor = self._cursor or BEFORE_CREATION
             return None, [], False
-        self._cursor, self._at = page.cursor, page.end
+        self._cursor = page.cursor
         now = self._route.clock()
         events = [
             self._note("event", **one.members(now, cursor=one.cursor))
@@ -146,30 +127,19 @@ class EventStream:
         ]
         return page.gap, events, page.has_more
 
-    @property
-    def _quiet_until(self) -> float:
-        """The loop time at which a heartbeat is due."""
-        return self._sent_at + min(self._settings.heartbeat, LONGEST_QUIET_S)
-
-    async def _has_news(self, watch: StreamWatch, ends_at: float) -> bool:
+    async def _has_news(self, ends_at: float) -> bool:
         """Wait for a change, or for the next heartbeat; return which it was."""
-        now = asyncio.get_running_loop().time()
-        until = self._quiet_until
-        if self._owner.principal is not None:
-            left_s = self._owner.principal.until - self._route.clock()
-            until = min(until, now + max(0.0, left_s))
+        until = min(ends_at, self._sent_at + min(self._settings.heartbeat, LONGEST_QUIET_S))
+        if self._client is not None:
+            left_s = self._client.until - self._route.clock()
+            until = min(until, asyncio.get_running_loop().time() + max(0.0, left_s))
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout_at(min(ends_at, until)):
-                try:
-                    await watch.wait_behind(self._at)
-                except OF_THE_ORIGIN:
-                    await asyncio.sleep(RETRY_S)
-                    return True
+            async with asyncio.timeout_at(until):
                 await self._news.wait()
         return self._news.is_set()
 
     def _termination(self) -> bytes:
-        error = RpcError(FORBIDDEN, "the credential does not permit to read these streams any more")
+        error = RpcError(FORBIDDEN, "the credential does not permit to read this stream any more")
         return self._note("terminated", error=error.document)
 
     def _note(self, kind: str, **params: object) -> bytes:
@@ -195,52 +165,22 @@ class RouteEvents:
     """The events of one route."""
 
     def __init__(
-        self,
-        route: StreamRoute,
-        reader: EventReader,
-        types: Mapping[str, EventType],
-        limits: ServerLimits,
+        self, route: HostedRoute, types: Mapping[str, EventType], limits: ServerLimits
     ) -> None:
         self._route = route
         self._limits = limits
         self._streams: set[EventStream] = set()
-        self.prefix = route.prefix
         self.clock = route.clock
         self.types = types
-        self.reader = reader
-        self.webhooks: HostSubscriptions | None = None
-        self._sender: WebhookEvents | None = None
-        subscriptions = subscriptions_of(route)
-        if isinstance(subscriptions, SharedSubscriptions):
-            subscriptions.opening_observers.append(self._attach)
-            subscriptions = subscriptions.engine
-        if isinstance(subscriptions, RouteSubscriptions):
-            self._attach(subscriptions)
+        self.reader = EventReader(route)
         self.server_info = {"name": "headgate", "title": "Headgate", "version": _own_version()}
-
-    def _attach(self, engine: RouteSubscriptions) -> None:
-        """Have events sent to webhooks by the subscriptions of this gateway."""
-        self._sender = WebhookEvents(engine, self.reader, self.types)
-        self.webhooks = HostSubscriptions(engine, self.reader, self._sender)
-        engine.sender.send_events = self._sender.send
 
     def renew(self, types: Mapping[str, EventType]) -> None:
         """Offer these event types from now on."""
         self.types = types
-        if self._sender is not None:
-            self._sender.types = types
         for stream in self._streams:
             if stream.event.name not in types:
                 stream.end()
-
-    def close(self) -> None:
-        """Send no more events to webhooks."""
-        self.end_streams()
-        subscriptions = subscriptions_of(self._route)
-        if isinstance(subscriptions, SharedSubscriptions):
-            subscriptions.opening_observers.remove(self._attach)
-        if self.webhooks is not None:
-            self.webhooks.engine.sender.send_events = None
 
     def end_streams(self) -> None:
         """End the open streams of events: their clients come back elsewhere."""
@@ -248,7 +188,7 @@ class RouteEvents:
             stream.end()
 
     def stream(
-        self, owner: SubscriptionOwner, call: RpcCall, choice: StreamedRequest
+        self, client: Principal | None, call: RpcCall, choice: StreamedRequest
     ) -> EventStream:
         """Return a stream of events, for which there is a place among the live readers.
 
@@ -258,7 +198,7 @@ class RouteEvents:
             self._limits.reader_joins()
         except LimitReached as refusal:
             raise RpcError(EXHAUSTED, refusal.detail, limit="max_live_readers") from None
-        stream = EventStream(self, owner, call, choice)
+        stream = EventStream(self, client, call, choice)
         self._streams.add(stream)
         return stream
 
@@ -267,12 +207,7 @@ class RouteEvents:
         self._limits.release_reader()
         self._streams.discard(stream)
 
-    def may_read(self, owner: SubscriptionOwner, event: EventType, stream: str | None) -> bool:
-        """Return whether a client may read what an event is made of."""
-        needs = [Need(path, READ) for path in event.read_paths(stream, self.prefix)]
-        return owner.still_may(self._route.access.guard, needs, self.clock())
-
-    def delivery(self, owner: SubscriptionOwner) -> list[str]:
-        """Return the ways in which a client can get events; webhooks need a credential."""
-        has_webhooks = subscriptions_of(self._route) is not None and owner.principal is not None
-        return ["webhook", "push", "poll"] if has_webhooks else ["push", "poll"]
+    def may_read(self, client: Principal | None, stream: str) -> bool:
+        """Return whether a client may read a stream."""
+        need = Need(f"{self._route.prefix}/{stream}", READ)
+        return still_admits(self._route.access.guard, client, (need,), self.clock())

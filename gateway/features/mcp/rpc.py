@@ -30,7 +30,7 @@ CAPABILITIES_KEY = "io.modelcontextprotocol/clientCapabilities"
 PARSE_ERROR, INVALID_REQUEST, METHOD_NOT_FOUND = -32700, -32600, -32601
 INVALID_PARAMS, INTERNAL_ERROR = -32602, -32603
 HEADER_MISMATCH, UNSUPPORTED_VERSION = -32020, -32022
-NOT_FOUND, FORBIDDEN, EXHAUSTED, UNSUPPORTED, CALLBACK_FAILED = range(-32011, -32016, -1)
+NOT_FOUND, FORBIDDEN, EXHAUSTED, UNSUPPORTED = range(-32011, -32015, -1)
 
 # The statuses of errors that are one of the request itself; versions with a handshake have 200 for
 # those that are behind it, as a 404 means there that a session has ended.

@@ -64,7 +64,7 @@ def _fit(links: Iterable[StreamLink], longest: int) -> WakeSnapshot:
         if size > longest and texts:
             break
         texts.append(text)
-        state = link.view
+        state = link.stream.state
         if state is not None:
             ends[link.stream.path] = SnapshotEnd(state.stream_id, state.tail, state.closed)
     return WakeSnapshot(texts, ends, False)
@@ -79,19 +79,16 @@ def link_info(link: StreamLink) -> dict[str, Any]:
 def stream_info(link: StreamLink) -> dict[str, Any]:
     """Return a link as a wake has it.
 
-    It says so if the stream is closed, was created again, or begins after the cursor by now.
-    Until its tail is known, that is the cursor.
+    It says so if the stream is closed, or begins after the cursor by now.
     """
-    state = link.view
+    state = link.stream.state
     info = link_info(link)
     info["tail_offset"] = BEGINNING if state is None else state.offset(state.tail)
-    info["has_pending"] = link.may_be_pending
+    info["has_pending"] = link.is_pending
     if state is None:
         return info
     if state.closed:
         info["closed"] = True
-    if link.is_recreated:
-        info["recreated"] = True
     if state.first > link.position:
         info["trimmed"] = True
         info["first_offset"] = state.offset(state.first)
@@ -100,7 +97,7 @@ def stream_info(link: StreamLink) -> dict[str, Any]:
 
 def acked_offset(link: StreamLink) -> str:
     """Return the offset of a cursor; `-1` is the beginning of a stream that is not forked."""
-    state = link.view
+    state = link.stream.state
     if state is None or link.position == state.unforked_start:
         return BEGINNING
     return state.offset(link.position)

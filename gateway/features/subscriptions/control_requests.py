@@ -160,12 +160,6 @@ class ControlRequest:
         claimer = SubscriptionOwner(await self._admit_subscriber(configuration, "to claim"))
         claimed = await self._requests.claim(subscription_id, body)
         self._engine.rights.claimers[self._requests.find(subscription_id)] = claimer
-        is_remote = isinstance(self._request.connection.wire, RemoteClient)
-        if self._request.transport is None and not is_remote:
-            # No worker gets the response: the events would wait for the end of a lease.
-            wake = {name: claimed[name] for name in ("wake_id", "generation")}
-            token, release = str(claimed["token"]), msgspec.json.encode(wake)
-            await self._requests.acknowledge(subscription_id, "release", token, release)
         return _json(200, claimed)
 
     async def _acknowledge(self, subscription_id: str, action: str) -> Response:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from typing_extensions import override
 
-from gateway.background import at_once
 from gateway.errors import LogUnavailable
 from gateway.features.delivery.keys import KeyRing
 from gateway.features.delivery.queue import DeliveryQueue
@@ -36,8 +35,9 @@ if TYPE_CHECKING:
     from gateway.features.questions.subscriptions import SubscriptionAnswer
     from gateway.features.subscriptions.rows import LoadedSubscription
     from gateway.features.subscriptions.state.owners import OwnerAccess
-    from gateway.features.subscriptions.state.subscription import DurableSubscription, StreamLink
-    from gateway.features.subscriptions.streams import StreamChange, StreamSource, StreamView
+    from gateway.features.subscriptions.state.subscription import DurableSubscription
+    from gateway.features.subscriptions.streams import RouteStreams
+    from gateway.protocol.streams.state import Change
     from gateway.settings import Settings
     from gateway.telemetry.metrics import Sample
 
@@ -66,7 +66,7 @@ class RouteSubscriptions:
     def __init__(
         self,
         prefix: str,
-        streams: StreamSource,
+        streams: RouteStreams,
         documents: Documents,
         rules: SubscriptionRules,
         clock: Callable[[], float],
@@ -80,19 +80,17 @@ class RouteSubscriptions:
         self.by_id: dict[str, DurableSubscription] = {}
         self.accounts: Counter[str] = Counter()  # subscriptions by account
         self.keys = KeyRing(documents)
-        self.rows = SubscriptionRows(documents, derives_links=streams.is_listed)
+        self.rows = SubscriptionRows(documents)
         client = WebhookClient(loopback=rules.webhook_loopback)
         self.deliveries: DeliveryQueue[DurableSubscription] = DeliveryQueue(
             lambda it: self.sender.deliver(it), receiver_of
         )
-        self.wakes = Wakes(self.rows, clock, self.deliveries, self.expire)
+        self.wakes = Wakes(self.rows, clock, self.deliveries)
         self.sender = WakeSender(self.wakes, streams, self.keys, client, self.url, self.why_no_wake)
         self.membership = Membership(
             lambda: self.rules.max_streams,
             self.rows.remove_link,
             self.wakes.consider,
-            streams.turns,
-            is_listed=streams.is_listed,
         )
         self.wake_streams: dict[str, dict[DurableSubscription, None]] = {}
         self.operator_changes: dict[str, asyncio.Task[SubscriptionAnswer]] = {}  # by their ids
@@ -121,7 +119,7 @@ class RouteSubscriptions:
 
     # What changes
 
-    def on_change(self, change: StreamChange) -> None:
+    def on_change(self, change: Change) -> None:
         """Take a committed change of a stream; called before its client gets the answer."""
         try:
             for link in self.membership.on_change(change):
@@ -143,11 +141,7 @@ class RouteSubscriptions:
             self.wake_streams.setdefault(path, {})[subscription] = None
 
     def discard(self, subscription: DurableSubscription) -> None:
-        """Forget a subscription, and its rows."""
-        at_once(self.discard_steps(subscription))
-
-    def discard_steps(self, subscription: DurableSubscription) -> Generator[None, None, None]:
-        """Forget a subscription, and then its links and its rows, step by step."""
+        """Drop a subscription with its links and its rows."""
         subscription.phase = "removed"
         del self.by_id[subscription.id]
         self.accounts -= Counter([subscription.owner.account])
@@ -158,19 +152,7 @@ class RouteSubscriptions:
         if not self.by_id:
             self.streams.observe(None)
         self.rows.remove(subscription)
-        yield from self.membership.removal_steps(subscription)
-
-    def expire(self, subscription: DurableSubscription) -> bool:
-        """Forget a subscription whose time is over, and return True; else watch for its end."""
-        if subscription.events is None:
-            return False
-        if subscription.events.expires_at > self.clock():
-            self.wakes.timer.schedule(subscription, subscription.events.expires_at)
-            return False
-        if self.by_id.get(subscription.id) is subscription:
-            log.info("subscription.expired", subscription=subscription.id)
-            self.discard(subscription)
-        return True
+        self.membership.remove(subscription)
 
     # As a part of the route
 
@@ -207,24 +189,7 @@ class RouteSubscriptions:
         """
         with self.membership.watching_removals():
             async for state in self.streams.states(""):
-                matching = await find_matching(self, state.path)
-                found = self.membership.find_candidates(state, matching)
-                await self.streams.turns.run(self.membership.matches(found, state.path))
-            await self.membership.late.settle()
-
-    def link_existing(
-        self, subscription: DurableSubscription, state: StreamView
-    ) -> StreamLink | None:
-        """Link a stream that the pattern matches at its tail; return None if it must not be."""
-        known = self.membership.state_of(state.path) or state
-        is_linked = state.path in subscription.links
-        link = self.membership.match(subscription, state.path, known.tail)
-        if link is not None:
-            if not is_linked:
-                link.acknowledge(link.position, is_closed=known.closed)
-            subscription.note(link)
-            self.rows.mark_link(link)
-        return link
+                self.membership.match_all(self.membership.find_candidates(state), state)
 
     def stuck(self) -> str | None:
         """Return how many subscriptions have failed for over a day, or None for none."""
@@ -241,16 +206,10 @@ class RouteSubscriptions:
         """End deliveries, and write what is marked."""
         self.rights.bans.on_lifted.pop(self, None)
         self.streams.observe(None)
-        await self.membership.late.close()
         self.wakes.close()
         await self.deliveries.close()
         await self.sender.client.close()
         await self.rows.settle()
-
-
-async def find_matching(engine: RouteSubscriptions, path: str) -> Sequence[DurableSubscription]:
-    """Return the subscriptions whose pattern matches a stream, found in turns."""
-    return await engine.streams.turns.run(engine.membership.patterns.match_steps(path))
 
 
 def _restore(
@@ -273,8 +232,8 @@ def _resume_wakes(engine: RouteSubscriptions) -> Generator[None, None, None]:
     """Go on with the wakes of all subscriptions, step by step."""
     for subscription in list(engine.by_id.values()):
         for link in list(subscription.links.values()):
-            if link.is_glob and not link.is_explicit and link.stream.state is None:
-                engine.membership.remember_removed(link)
+            if not link.is_explicit and link.stream.state is None:
+                engine.membership.drop(link)  # the stream was removed meanwhile
             yield
         if engine.by_id.get(subscription.id) is subscription:
             subscription.phase = "active"

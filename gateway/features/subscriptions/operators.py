@@ -42,16 +42,12 @@ from gateway.features.subscriptions.state.configuration import (
 )
 from gateway.features.subscriptions.state.owners import SubscriptionOwner
 from gateway.protocol.streams.offsets import BEGINNING
-from gateway.protocol.streams.state import StreamState
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Sequence
 
     from gateway.features.subscriptions.state.subscription import DurableSubscription, StreamLink
-    from gateway.features.subscriptions.streams import Position, StreamView
-
-
-_ELSE = "replay from the beginning or an offset"  # where no time is known
+    from gateway.protocol.streams.state import StreamState
 
 
 class ReplayPlace(NamedTuple):
@@ -64,7 +60,7 @@ class ReplayPlace(NamedTuple):
 class _CursorBack(NamedTuple):
     link: StreamLink
     stream_id: int
-    position: Position
+    position: int
 
 
 def set_back(
@@ -101,13 +97,13 @@ def set_back(
 
 def _choose_links(
     subscription: DurableSubscription, names: Sequence[str]
-) -> list[tuple[StreamLink, StreamView]]:
+) -> list[tuple[StreamLink, StreamState]]:
     if len(names) > MOST_REPLAYED:
         raise invalid(f"name {MOST_REPLAYED} streams at most, or none for all")
     if not names:
         links = list(subscription.links.values())
         return [(it, it.stream.state) for it in links if it.stream.state is not None]
-    found: dict[str, tuple[StreamLink, StreamView]] = {}
+    found: dict[str, tuple[StreamLink, StreamState]] = {}
     for name in names:
         path = check_name(name)
         link = subscription.links.get(path)
@@ -117,9 +113,7 @@ def _choose_links(
     return list(found.values())
 
 
-def _position(
-    link: StreamLink, state: StreamView, start: ReplayPlace, *, is_named: bool
-) -> Position:
+def _position(link: StreamLink, state: StreamState, start: ReplayPlace, *, is_named: bool) -> int:
     """Return the position of a cursor that is set back; one that is there already stays."""
     earliest = max(state.first, state.beginning)
     if start.offset is not None and start.offset != BEGINNING:
@@ -130,8 +124,8 @@ def _position(
 
 
 def _at_offset(
-    link: StreamLink, state: StreamView, offset: str, earliest: Position, *, is_named: bool
-) -> Position:
+    link: StreamLink, state: StreamState, offset: str, earliest: int, *, is_named: bool
+) -> int:
     if not is_named:
         raise invalid("an offset belongs to a stream: name it")
     name = link.stream.path
@@ -151,17 +145,17 @@ def _at_offset(
     return position
 
 
-def _at_time(link: StreamLink, state: StreamView, since: float) -> Position:
-    """Return a position with everything behind it that was appended at a time or later."""
-    if isinstance(state, StreamState):
-        older = [mark.position for mark in state.marks if mark.time < since]
-        if older:
-            return older[-1]
-        if state.marks or (state.created_at is not None and state.created_at >= since):
-            return state.beginning
-        why = f"the log knows no times of the stream {link.stream.path}: it notes some where a"
-        raise invalid_offset(f"{why} retention is set; {_ELSE}")
-    raise invalid_offset(f"an origin tells no times of its streams; {_ELSE}")
+def _at_time(link: StreamLink, state: StreamState, since: float) -> int:
+    """Return a position with everything after it that was appended at a time or later."""
+    older = [mark.position for mark in state.marks if mark.time < since]
+    if older:
+        return older[-1]
+    if state.marks or (state.created_at is not None and state.created_at >= since):
+        return state.beginning
+    raise invalid_offset(
+        f"the log knows no times of the stream {link.stream.path}: it notes some where a retention "
+        "is set; replay from the beginning or an offset"
+    )
 
 
 METHOD = "operator"  # no request of a client has it: methods of control paths are checked before

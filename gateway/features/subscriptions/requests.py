@@ -10,21 +10,18 @@ from collections import Counter
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal
 
-from gateway.background import at_once
 from gateway.errors import DestinationRefused
 from gateway.features.subscriptions import bodies
-from gateway.features.subscriptions.engine import find_matching
 from gateway.features.subscriptions.errors import (
     NO_PUBLIC_URL,
     SubscriptionRefused,
     invalid,
     not_found,
 )
-from gateway.features.subscriptions.state.configuration import HOST_PREFIX, json_object, valid_names
+from gateway.features.subscriptions.state.configuration import json_object, valid_names
 from gateway.features.subscriptions.state.subscription import DurableSubscription
 from gateway.features.subscriptions.wakes.acknowledgements import (
     check_token,
-    names_beyond,
     parse_acknowledgement,
     token_for,
 )
@@ -34,16 +31,14 @@ if TYPE_CHECKING:
 
     from gateway.features.subscriptions.engine import RouteSubscriptions
     from gateway.features.subscriptions.state.configuration import SubscriptionConfiguration
-    from gateway.features.subscriptions.state.delivery_state import EventPosition, RenewalState
     from gateway.features.subscriptions.state.owners import SubscriptionOwner
-    from gateway.features.subscriptions.streams import StreamView
+    from gateway.protocol.streams.state import StreamState
 
     RuleLimit = Literal["max_per_client", "max_streams"]
 
 # Pending streams that are read again before a claim or an ack, as other gateways may have removed
 # them.
 MOST_REFRESHED = 100
-LINKED_AT_ONCE = 500  # streams by name, which a shared log reads together
 _CLAIM = frozenset(["worker"])  # the members of a claim
 LONGEST_WORKER = 256  # characters of a worker's name, which other workers see
 
@@ -66,25 +61,16 @@ class SubscriptionRequests:
         subscription_id: str,
         configuration: SubscriptionConfiguration,
         owner: SubscriptionOwner,
-        renewal: RenewalState | None = None,
-        start: EventPosition | None = None,
     ) -> tuple[DurableSubscription, bool]:
-        """Create a subscription, or confirm it; return it, and whether it is new.
-
-        Hosts of MCP have a `renewal`; their cursors in named streams are at `start`, or the tails.
-        """
-        if renewal is None and subscription_id.startswith(HOST_PREFIX):
-            raise invalid(f"ids that begin with {HOST_PREFIX} are those of hosts of MCP")
+        """Create a subscription, or confirm it; return it, and whether it is new."""
         await self.prepare_keys()
         async with self._engine.changing:
             existing = self._engine.by_id.get(subscription_id)
             if existing is None:
                 self._check_new(configuration, owner)
                 birth, now = secrets.token_urlsafe(9), self._engine.clock()
-                made = DurableSubscription(
-                    subscription_id, birth, now, configuration, owner, renewal
-                )
-                return await self._create(made, start), True
+                made = DurableSubscription(subscription_id, birth, now, configuration, owner)
+                return await self._create(made), True
             is_same = existing.configuration == configuration
             if not is_same or existing.owner.account not in {"", owner.account}:
                 raise SubscriptionRefused(
@@ -92,8 +78,7 @@ class SubscriptionRequests:
                 )
             self._engine.accounts -= Counter([existing.owner.account])
             self._engine.accounts[owner.account] += 1
-            existing.owner, existing.events = owner, renewal
-            self._engine.expire(existing)
+            existing.owner = owner
             self._engine.rows.mark_configuration(existing)
             await self._engine.rows.flush()
             if existing.delivery.next_attempt_at is not None:
@@ -107,7 +92,7 @@ class SubscriptionRequests:
         engine = self._engine
         rules = engine.rules
         if configuration.webhook_url is not None:
-            if not rules.base_url and configuration.type == "webhook":
+            if not rules.base_url:
                 raise SubscriptionRefused("WEBHOOK_URL_REJECTED", NO_PUBLIC_URL)
             try:
                 engine.sender.client.check(configuration.webhook_url)
@@ -125,30 +110,24 @@ class SubscriptionRequests:
         most: int = getattr(self._engine.rules, limit)
         return SubscriptionRefused("LIMIT_REACHED", f"{limit} is {most}", limit=limit)
 
-    async def _create(
-        self, subscription: DurableSubscription, start: EventPosition | None
-    ) -> DurableSubscription:
+    async def _create(self, subscription: DurableSubscription) -> DurableSubscription:
         """Link the existing streams at their tails, and store the subscription last."""
         engine = self._engine
         with engine.membership.watching_removals(subscription):
-            await self._link(subscription, start)
+            await self._link(subscription)
         subscription.phase = "active"
-        engine.expire(subscription)
         engine.wakes.consider(subscription)
         return subscription
 
-    async def _link(self, subscription: DurableSubscription, start: EventPosition | None) -> None:
+    async def _link(self, subscription: DurableSubscription) -> None:
         engine = self._engine
         engine.add(subscription)
         engine.streams.observe(engine.on_change)
         try:
-            await self._check_cycles(subscription)
+            self._check_cycles(subscription)
             await self._link_existing(subscription)
             await self._link_named(subscription, subscription.configuration.streams)
-            await self._check_cycles(subscription)
-            await engine.streams.on_new_links(subscription.configuration.streams)
-            if start is not None:
-                _start(engine, subscription, start)
+            self._check_cycles(subscription)
             engine.rows.mark(subscription)
             engine.rows.mark_configuration(subscription)
             await engine.rows.flush()
@@ -157,42 +136,76 @@ class SubscriptionRequests:
             raise
 
     async def _link_existing(self, subscription: DurableSubscription) -> None:
+        """Link the streams that the pattern matches, each at its tail."""
         engine = self._engine
+        membership = engine.membership
         pattern = subscription.configuration.parsed_pattern
         if pattern is None:
             return
         async for state in engine.streams.states(pattern.beginning):
-            matching = await find_matching(engine, state.path)
-            if not _take_listed(engine, subscription, state, matching):
+            if not self._is_candidate(subscription, state):
                 continue
-            if engine.link_existing(subscription, state) is None and subscription.unlinked:
+            known = membership.state_of(state.path) or state
+            has_cursor = state.path in subscription.links
+            link = membership.match(subscription, state, known.tail)
+            if link is not None:
+                if not has_cursor:
+                    link.acknowledge(link.position, is_closed=known.closed)
+                    subscription.note(link)
+                engine.rows.mark_link(link)
+            elif subscription.unlinked:
                 raise self._limit_refusal("max_streams")
+
+    def _is_candidate(self, subscription: DurableSubscription, state: StreamState) -> bool:
+        """Take a stream that was read; return whether the subscription matches it, and has no link.
+
+        For others that match it, it was created later: another gateway has not reported it yet. One
+        that has no room for other streams either is tried at the next change.
+        """
+        engine = self._engine
+        candidates = engine.membership.find_candidates(state)
+        others = [
+            it
+            for it in candidates
+            if it is not subscription and it.phase == "active" and not it.unlinked
+        ]
+        engine.membership.match_all(others, state)
+        return subscription in candidates
 
     async def _link_named(self, subscription: DurableSubscription, names: Sequence[str]) -> None:
         """Link streams by name, each at its tail, or at the beginning of one that is to come."""
         engine, most = self._engine, self._engine.rules.max_streams
-        for start in range(0, len(names), LINKED_AT_ONCE):
-            some = names[start : start + LINKED_AT_ONCE]
+        at_once = engine.streams.read_at_once
+        for start in range(0, len(names), at_once):
+            some = names[start : start + at_once]
             await engine.refresh(some)
-            unknown = [name for name in some if engine.membership.state_of(name) is None]
-            read = await engine.streams.read_together(unknown)
+            read = await engine.streams.read(some)
             for name in some:
-                matching = await find_matching(engine, name) if engine.streams.is_listed else ()
                 if name not in subscription.links and len(subscription.links) >= most:
                     raise self._limit_refusal("max_streams")
-                state = engine.membership.state_of(name)
-                if state is None:
-                    state = read[name] if name in read else await engine.streams.state(name)
-                has_cursor = name in subscription.links  # of the pattern, perhaps since the reading
-                has_cursor = has_cursor or _link_new(engine, subscription, state, matching)
+                state = engine.membership.state_of(name) or read[name]
+                has_cursor = name in subscription.links
+                has_cursor = has_cursor or self._link_later_stream(subscription, state)
                 link = engine.membership.link(subscription, name)
                 link.add_name(None if has_cursor else state)
                 subscription.note(link)
                 engine.rows.mark_link(link)
-            if read:
-                await engine.refresh(some)  # what has changed before they were linked
+            await engine.refresh(some)  # what has changed before they were linked
 
-    async def _check_cycles(self, subscription: DurableSubscription) -> None:
+    def _link_later_stream(
+        self, subscription: DurableSubscription, state: StreamState | None
+    ) -> bool:
+        """Link a stream at its beginning if its creation is younger than a pattern that matches it.
+
+        Return whether it was: another gateway created it, and has not reported it yet.
+        """
+        if state is None or not self._is_candidate(subscription, state):
+            return False
+        if subscription.phase != "active":
+            return False
+        return self._engine.membership.match(subscription, state, None) is not None
+
+    def _check_cycles(self, subscription: DurableSubscription) -> None:
         """Refuse wake streams that wake each other in a circle. Raises SubscriptionRefused."""
         engine = self._engine
         seen: set[str] = set()
@@ -203,8 +216,7 @@ class SubscriptionRequests:
             if path is None or path in seen:
                 continue
             seen.add(path)
-            linked = await engine.streams.turns.run(engine.membership.subscriptions_of(path))
-            woken = [it for it in linked if it is not one]
+            woken = [it for it in engine.membership.subscriptions_of(path) if it is not one]
             if subscription in woken:
                 raise invalid("its wakes would wake it again, through other subscriptions")
             ahead += woken
@@ -226,11 +238,7 @@ class SubscriptionRequests:
         """Delete a subscription, if there is one."""
         async with self._engine.changing:
             if (found := self._engine.by_id.get(subscription_id)) is not None:
-                steps = self._engine.discard_steps(found)
-                try:
-                    await self._engine.streams.turns.run(steps)
-                finally:
-                    at_once(steps)  # the rest, if the client has left
+                self._engine.discard(found)
             await self._engine.rows.flush()  # also of one that could not be deleted durably before
 
     async def link(self, subscription_id: str, names: Sequence[str]) -> None:
@@ -238,19 +246,16 @@ class SubscriptionRequests:
         engine = self._engine
         async with engine.changing:
             subscription = self.find(subscription_id)
-            if subscription.events is not None:
-                raise invalid("a host of MCP has subscribed: its arguments name the streams")
             if subscription.configuration.wake_stream in names:
                 raise invalid("a subscription cannot be linked to its own wake stream")
             before = set(subscription.links)
             try:
                 await self._link_named(subscription, names)
-                await self._check_cycles(subscription)
+                self._check_cycles(subscription)
             except SubscriptionRefused:
                 for name in set(names) - before:
                     self._drop(subscription, name)
                 raise
-            await engine.streams.on_new_links(names)
             await engine.rows.flush()
             engine.wakes.consider(subscription)
 
@@ -268,16 +273,10 @@ class SubscriptionRequests:
         link = subscription.links.get(name)
         if link is None or not link.is_explicit:
             return False
-        # An origin has no list that has shown since the start that the pattern matches. If there is
-        # no such stream, the next check of its end drops the link.
-        is_unlisted = not engine.streams.is_listed
-        link.is_explicit = False
-        if is_unlisted and subscription in engine.membership.find_unlinked(name):
-            link.is_glob = True
         if link.is_glob:
+            link.is_explicit = False
             engine.rows.mark_link(link)
         else:
-            engine.rows.remove_link(link)
             engine.membership.drop(link)
         return True
 
@@ -334,7 +333,6 @@ class SubscriptionRequests:
         if is_callback and not subscription.is_webhook:
             raise invalid("the subscription is no webhook")
         request = parse_acknowledgement(body)
-        await engine.streams.refresh(names_beyond(subscription, request.acks))
         await engine.refresh([*dict(request.acks), *islice(subscription.pending, MOST_REFRESHED)])
         wake = engine.wakes.check(subscription, generation, request)
         if action == "release":
@@ -350,51 +348,3 @@ class SubscriptionRequests:
         if subscription.is_webhook:
             raise invalid("the subscription is not pull-wake")
         return subscription
-
-
-def _start(
-    engine: RouteSubscriptions, subscription: DurableSubscription, start: EventPosition
-) -> None:
-    """Set back the cursors of a new subscription in its streams."""
-    for link in subscription.links.values():
-        if link.stream.state is not None:
-            link.start_at(start)
-            subscription.note(link)
-            engine.rows.mark_link(link)
-
-
-def _take_listed(
-    engine: RouteSubscriptions,
-    subscription: DurableSubscription,
-    state: StreamView,
-    matching: Sequence[DurableSubscription],
-) -> bool:
-    """Take a stream that was read; return whether the subscription matches it, and has no cursor.
-
-    For others that match it, it was created later: another gateway has not reported it yet. One
-    that has no room for other streams either is tried at the next change.
-    """
-    candidates = engine.membership.find_candidates(state, matching)
-    for other in candidates if engine.streams.is_listed else ():
-        if other is not subscription and other.phase == "active" and not other.unlinked:
-            engine.membership.match(other, state.path, None)
-            engine.wakes.consider(other)
-    return subscription in candidates
-
-
-def _link_new(
-    engine: RouteSubscriptions,
-    subscription: DurableSubscription,
-    state: StreamView | None,
-    matching: Sequence[DurableSubscription],
-) -> bool:
-    """Link a stream at its beginning if it was created after the subscription that matches it.
-
-    Return whether it was: another gateway created it, and has not reported it yet.
-    """
-    if state is None or not engine.streams.is_listed:
-        return False
-    is_matching = _take_listed(engine, subscription, state, matching)
-    if not is_matching or subscription.phase != "active":
-        return False
-    return engine.membership.match(subscription, state.path, None) is not None

@@ -11,11 +11,7 @@ import msgspec
 
 from gateway.errors import HeadgateError, LogUnavailable
 from gateway.features.subscriptions.state.configuration import SubscriptionConfiguration
-from gateway.features.subscriptions.state.delivery_state import (
-    CursorRow,
-    DeliveryState,
-    RenewalState,
-)
+from gateway.features.subscriptions.state.delivery_state import CursorRow, DeliveryState
 from gateway.features.subscriptions.state.owners import OwnerRow, restore_owner
 from gateway.features.subscriptions.state.subscription import DurableSubscription
 from gateway.protocol.bodies.json_text import NOT_JSON
@@ -69,7 +65,6 @@ class SubscriptionRow(msgspec.Struct, frozen=True):
     created_at: float
     configuration: SubscriptionConfiguration
     owner: OwnerRow
-    events: RenewalState | None = None
 
     def subscription(self, subscription_id: str) -> DurableSubscription:
         """Return the subscription of the row, without its cursors and deliveries."""
@@ -79,7 +74,6 @@ class SubscriptionRow(msgspec.Struct, frozen=True):
             self.created_at,
             self.configuration,
             restore_owner(self.owner),
-            self.events,
         )
 
 
@@ -104,10 +98,8 @@ class LoadedSubscription(msgspec.Struct):
 class SubscriptionRows:
     """The rows of a route's subscriptions. What is marked is written soon, and in one go."""
 
-    def __init__(self, documents: Documents, *, derives_links: bool = True) -> None:
-        """With `derives_links` a restart finds the streams that patterns match by a list."""
+    def __init__(self, documents: Documents) -> None:
         self._documents = documents
-        self._derives_links = derives_links
         self._dirty: dict[str, Callable[[], bytes] | None] = {}
         self._waiter: asyncio.Future[None] | None = None  # of the flush that follows
         self._task: asyncio.Task[None] | None = None
@@ -119,11 +111,11 @@ class SubscriptionRows:
             self._put(name, lambda: msgspec.json.encode(subscription.delivery))
 
     def mark_link(self, link: StreamLink) -> None:
-        """Have a link written, if a restart could not derive it from the stream."""
+        """Have a link written, if a restart cannot derive it from the list of streams."""
         if link.subscription.phase == "removed":
             return
         name = document_name(CURSOR, link.subscription.id, link.stream.path)
-        is_derived = self._derives_links and not link.is_stored and not link.is_explicit
+        is_derived = not link.is_stored and not link.is_explicit
         self._put(name, None if is_derived else lambda: msgspec.json.encode(link.row))
 
     def mark_configuration(self, subscription: DurableSubscription) -> None:
@@ -133,7 +125,6 @@ class SubscriptionRows:
             subscription.created_at,
             subscription.configuration,
             subscription.owner.row,
-            subscription.events,
         )
         self._put(document_name(SUBSCRIPTION, subscription.id), lambda: msgspec.json.encode(row))
 

@@ -7,13 +7,10 @@ from typing import TYPE_CHECKING
 from gateway.features.delivery.documents import documents_in
 from gateway.features.subscriptions.engine import SoleLogSubscriptions, SubscriptionRules
 from gateway.features.subscriptions.shared.lease import work_sharing_of
-from gateway.features.subscriptions.shared.log_streams import (
-    HostedStreams,
-    OwnedLogSubscriptions,
-    SharedStreams,
-)
+from gateway.features.subscriptions.shared.owned import OwnedSubscriptions
 from gateway.features.subscriptions.shared.subscriptions import SharedSubscriptions
 from gateway.features.subscriptions.state.owners import OwnerAccess
+from gateway.features.subscriptions.streams import RouteStreams, SharedStreams
 from gateway.features.subscriptions.subscription_handlers import SubscriptionsOfRoute
 
 if TYPE_CHECKING:
@@ -37,11 +34,11 @@ def _subscriptions(
 ) -> SoleLogSubscriptions | SharedSubscriptions:
     clock, prefix = route.clock, route.prefix
     if (sharing := work_sharing_of(route.table.log)) is None:
-        streams = HostedStreams(route.table, route.writes)
+        streams = RouteStreams(route.table, route.writes)
         return SoleLogSubscriptions(prefix, streams, documents, rules, clock, rights)
     streams = SharedStreams(route.table, route.writes, sharing)
 
-    def make(owned: Documents) -> OwnedLogSubscriptions:
-        return OwnedLogSubscriptions(prefix, streams, owned, rules, clock, rights)
+    def make(owned: Documents) -> OwnedSubscriptions:
+        return OwnedSubscriptions(prefix, streams, owned, rules, clock, rights)
 
-    return SharedSubscriptions(prefix, documents, sharing, make, streams.watch)
+    return SharedSubscriptions(prefix, streams, make)

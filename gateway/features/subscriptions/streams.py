@@ -1,155 +1,129 @@
-"""The contract of a route's streams: all that subscriptions need to know of them.
-
-The streams are those of a log of our own, or of another server which is checked for changes.
-"""
+"""The streams of a route for its subscriptions: known with each commit, and listed at a start."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+import asyncio
+from functools import partial
+from typing import TYPE_CHECKING
+
+from typing_extensions import override
+
+from gateway.errors import HeadgateError, LogUnavailable
+from gateway.later import Later
+from gateway.logs.contract import listing_of
+from gateway.protocol.lifecycle import present
+from gateway.protocol.requests import Append
+from gateway.streams.outcomes import set_outcome, submitted
+from gateway.streams.stream_table import find_stream
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
-    from gateway.background import Turns
-
-
-# A place in a stream: a number in our own log, elsewhere the text of an offset. Those of one stream
-# sort as its data do.
-Position: TypeAlias = Any
-OtherView: TypeAlias = Any  # of the same kind of streams
-
-
-class StreamView(Protocol):
-    """A stream at one moment. `stream_id` is another one for each stream at a path."""
-
-    @property
-    def path(self) -> str:
-        """The name below the prefix of the route."""
-
-    @property
-    def stream_id(self) -> int:
-        """The number of this incarnation."""
-
-    @property
-    def version(self) -> int:
-        """A number that grows with each change."""
-
-    @property
-    def tail(self) -> Position:
-        """The position of the end."""
-
-    @property
-    def first(self) -> Position:
-        """The position of the first data that are still there."""
-
-    @property
-    def beginning(self) -> Position:
-        """The position from which the stream's own data begin."""
-
-    @property
-    def unforked_start(self) -> Position:
-        """The position of a reader that has read nothing; None for a fork, which inherits data."""
-
-    @property
-    def closed(self) -> bool:
-        """True if nothing follows the tail any more."""
-
-    @property
-    def soft_deleted(self) -> bool:
-        """True if the stream was deleted, and stays for its forks."""
-
-    def is_along(self, other: OtherView, /) -> bool:
-        """Return whether both are of one history, so that the higher version is later."""
-
-    def offset(self, position: Position, /) -> str:
-        """Return the offset of a position, as clients have it."""
-
-    def position(self, offset: str, /) -> Position:
-        """Return the position of an offset of this incarnation. Raises BadRequest for others."""
+    from gateway.features.subscriptions.shared.lease import WorkSharing
+    from gateway.features.subscriptions.shared.subscriptions import SharedSubscriptions
+    from gateway.protocol.appends import AppendOutcome
+    from gateway.protocol.streams.state import Change, ClockReading, StreamState
+    from gateway.streams.stream_table import StreamTable
+    from gateway.streams.writes import WriteQueue
 
 
-class RecordView(Protocol):
-    """A part of an append."""
-
-    @property
-    def end(self) -> Position:
-        """The position behind it."""
-
-    @property
-    def data(self) -> bytes:
-        """Its bytes."""
+STREAMS_AT_ONCE = 500  # of one page of the log's list
 
 
-class StreamChange(Protocol):
-    """A change of a stream. `expected` is None for a stream that was created."""
+class RouteStreams:
+    """The streams of a route: each committed change is known at once."""
 
-    @property
-    def state(self) -> StreamView:
-        """The stream after the change."""
+    read_at_once = 1  # streams by name: what they are may change while the next one is read
 
-    @property
-    def expected(self) -> int | None:
-        """The version before the change."""
+    def __init__(self, table: StreamTable, writes: WriteQueue) -> None:
+        self.table = table
+        self._writes = writes
+        self.turns = table.turns
+        self._on_change: Callable[[Change], None] | None = None
 
-    @property
-    def removes(self) -> bool:
-        """True if the stream is gone."""
-
-    @property
-    def records(self) -> Sequence[RecordView]:
-        """The appended data, as far as they are known."""
-
-
-def tail_before(change: StreamChange) -> Position:
-    """Return the position of a stream's tail before a change."""
-    records = change.records
-    return records[0].end - len(records[0].data) if records else change.state.tail
-
-
-def is_growth(earlier: StreamView | None, later: StreamView) -> bool:
-    """Return whether a stream is the same as before, and has lost nothing at its end."""
-    return (
-        earlier is not None
-        and earlier.stream_id == later.stream_id
-        and earlier.tail <= later.tail
-        and earlier.closed <= later.closed
-    )
-
-
-class StreamSource(Protocol):
-    """The streams of a route, for its subscriptions. Every `async` method raises HeadgateError."""
-
-    # True if all streams can be listed. Otherwise those that are linked have to be stored.
-    is_listed: bool
-    turns: Turns
-
-    def observe(self, on_change: Callable[[StreamChange], None] | None) -> None:
+    def observe(self, on_change: Callable[[Change], None] | None) -> None:
         """Notify `on_change` of each change, before the client that made it gets an answer."""
+        if self._on_change is not None:
+            self.table.observers.remove(self._on_change)
+        if on_change is not None:
+            self.table.observers.append(on_change)
+        self._on_change = on_change
 
-    def states(self, beginning: str) -> AsyncIterator[StreamView]:
-        """Yield the streams whose names have this beginning; none where they are not listed."""
+    async def states(self, beginning: str, pause: float = 0.0) -> AsyncIterator[StreamState]:
+        """Yield the streams whose names have this beginning. Raises LogUnavailable.
 
-    async def state(self, name: str) -> StreamView | None:
-        """Return a stream that clients may use, as it is now; None if there is none."""
-
-    async def read_together(
-        self,
-        names: Sequence[str],  # noqa: ARG002 - for sources that have such a call
-    ) -> Mapping[str, StreamView | None]:
-        """Return, by name, the streams that one call reads together; others are left out."""
-        return {}
-
-    async def refresh(self, names: Iterable[str]) -> None:
-        """Check the tails of linked streams now, before something is refused that may be valid.
-
-        Sources that are notified of each change have nothing to check.
+        After each page, pause for so many times as long as the page has taken.
         """
+        listing, after = listing_of(self.table.log), ""
+        loop = asyncio.get_running_loop()
+        while True:
+            began = loop.time()
+            page = await listing.page(beginning, after, STREAMS_AT_ONCE)
+            for state in page.states:
+                yield state
+            if page.after is None:
+                return
+            after = page.after
+            await asyncio.sleep(pause * (loop.time() - began))
 
-    async def on_new_links(self, names: Iterable[str]) -> None:
-        """Have all gateways look out for what is linked now, among it these streams by name.
+    async def read(self, names: Sequence[str]) -> Mapping[str, StreamState | None]:
+        """Return the streams that clients may use, by name; None for others.
 
-        Sources that are notified of each change have nothing to do.
+        Raises LogUnavailable.
         """
+        return {name: await find_stream(self.table, name) for name in names}
 
     async def append(self, name: str, event: bytes) -> None:
-        """Append a JSON message to a stream."""
+        """Append a JSON message to a stream. Raises HeadgateError."""
+        append = Append(event, "application/json", None, None, False)
+        outcome: Later[AppendOutcome] = Later()
+        self._writes.submit(name, submitted(append, partial(set_outcome, outcome)))
+        await outcome
+
+
+class SharedStreams(RouteStreams):
+    """The streams of a shared log: all gateways report what they change (`shared.changes`)."""
+
+    read_at_once = STREAMS_AT_ONCE
+
+    def __init__(self, table: StreamTable, writes: WriteQueue, sharing: WorkSharing) -> None:
+        super().__init__(table, writes)
+        self.sharing = sharing
+        self._on_observe: Callable[[], None] | None = None
+
+    def watch(self, subscriptions: SharedSubscriptions) -> Callable[[], None]:
+        """Report what this gateway commits to these subscriptions; return how to end that."""
+        commits = self.table.commits
+        on_commit = subscriptions.changed.on_commit
+        commits.observers.append(on_commit)
+        commits.history_observers.append(subscriptions.on_history_change)
+        self._on_observe = subscriptions.on_first_subscription
+
+        def unwatch() -> None:
+            commits.observers.remove(on_commit)
+            commits.history_observers.remove(subscriptions.on_history_change)
+            self._on_observe = None
+
+        return unwatch
+
+    @override
+    def observe(self, on_change: Callable[[Change], None] | None) -> None:
+        """Have all gateways report what they change; the owner leaves out what is not linked."""
+        if on_change is not None and self._on_observe is not None:
+            self._on_observe()
+
+    @override
+    async def read(self, names: Sequence[str]) -> Mapping[str, StreamState | None]:
+        found = await self.sharing.states(names)
+        if any(name not in found for name in names):
+            raise LogUnavailable("some of the streams cannot be reached")
+        now = self.table.clock()
+        return {name: _usable(state, now) for name, state in found.items()}
+
+
+def _usable(state: StreamState | None, now: ClockReading) -> StreamState | None:
+    """Return a stream that clients may use, and None for others."""
+    try:
+        return present(state, now)
+    except HeadgateError:
+        return None

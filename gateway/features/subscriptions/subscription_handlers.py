@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 from multidict import CIMultiDict
 from typing_extensions import override
 
-from gateway.errors import HeadgateError, LogUnavailable, StreamNotFound
+from gateway.errors import HeadgateError
 from gateway.features.subscriptions import control_requests, operators
 from gateway.features.subscriptions.control_requests import (
     ControlRequest,
@@ -19,8 +19,7 @@ from gateway.features.subscriptions.control_requests import (
 from gateway.features.subscriptions.engine import SubscriptionRules
 from gateway.features.subscriptions.errors import SubscriptionRefused
 from gateway.features.subscriptions.shared import mail
-from gateway.features.subscriptions.shared.relay import is_claim
-from gateway.features.subscriptions.shared.subscriptions import SharedSubscriptions, deadline_of
+from gateway.features.subscriptions.shared.subscriptions import SharedSubscriptions
 from gateway.protocol.http import cache_status
 from gateway.protocol.http.paths import RESERVED, split
 from gateway.protocol.responses import Response
@@ -37,29 +36,23 @@ from gateway.web.requests.exchange import Exchange
 from gateway.web.requests.request import Request
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Iterable
+    from collections.abc import Coroutine, Iterable
 
     from gateway.features.questions.contract import AnswerFailure
     from gateway.features.questions.subscriptions import SubscriptionAnswer, SubscriptionQuestion
     from gateway.features.subscriptions.engine import RouteSubscriptions
-    from gateway.features.subscriptions.shared.loader import OwnedSubscriptions
-    from gateway.logs.contract import Log
+    from gateway.features.subscriptions.shared.owned import OwnedSubscriptions
     from gateway.routes.contract import StreamRoute
     from gateway.routes.services import Services
     from gateway.routes.setup import RouteSetup
     from gateway.telemetry.metrics import Sample
     from gateway.web.requests.request import ClientConnection
 
-    AnswerElsewhere = Callable[[Request, RoutedTarget], Awaitable[Response]]
-
 NAME = "subscriptions"
 
 
 class SubscriptionsOfRoute(RouteFeature):
-    """The subscriptions of one route, and the operations on its control paths.
-
-    `elsewhere` answers what is handed on to control paths of other features, by name.
-    """
+    """The subscriptions of one route, and the operations on its control paths."""
 
     control = RESERVED
 
@@ -68,12 +61,8 @@ class SubscriptionsOfRoute(RouteFeature):
         route: StreamRoute,
         subscriptions: RouteSubscriptions | SharedSubscriptions,
         services: Services,
-        log: Log | None = None,
     ) -> None:
-        """Open `log` with the subscriptions: it has nothing else."""
         self.subscriptions = subscriptions
-        self._log = log
-        self.elsewhere: dict[str, AnswerElsewhere] = {}
         self._route = route
         self._services = services
         if isinstance(subscriptions, SharedSubscriptions):
@@ -85,8 +74,7 @@ class SubscriptionsOfRoute(RouteFeature):
 
     @override
     def notes(self) -> dict[str, str | None]:
-        why = None if self._log is None else self._log.why_unhealthy()
-        return {NAME: why or self.subscriptions.stuck()}
+        return {NAME: self.subscriptions.stuck()}
 
     @override
     def samples(self) -> Iterable[Sample]:
@@ -94,8 +82,6 @@ class SubscriptionsOfRoute(RouteFeature):
 
     @override
     async def open(self) -> None:
-        if self._log is not None:
-            await self._log.open()
         try:
             await self.subscriptions.open()
         except BaseException:
@@ -105,16 +91,12 @@ class SubscriptionsOfRoute(RouteFeature):
     @override
     async def close(self) -> None:
         await self.subscriptions.close()
-        if self._log is not None:
-            await self._log.close()
 
     @override
     def operate(
         self, request: Request, target: str, route: StreamRoute, name: str
     ) -> Coroutine[Any, Any, RouteAnswer]:
         place = RoutedTarget(target, f"{route.prefix}/{name}", route, name)
-        if is_claim(name):
-            request.end_with_fin()  # else the events of a worker that left wait for its lease
         subscriptions = self.subscriptions
         if isinstance(subscriptions, SharedSubscriptions):
             return _answered(self._response(request, place, subscriptions))
@@ -134,19 +116,13 @@ class SubscriptionsOfRoute(RouteFeature):
         """Return the response of the gateway that delivers. Raises HeadgateError."""
         name = place.name
         control_requests.check_control(name, request.method)
-        is_elsewhere = subscriptions.engine is None
-        if is_elsewhere and name == control_requests.KEYS and await subscriptions.keys.reload():
-            return control_requests.keys_response(subscriptions.keys.jwks())
-        deadline = deadline_of(is_claim=is_claim(name))
         engine = await subscriptions.confirm_ownership()
         while True:
             if engine is None:
                 needs_client = not control_requests.is_for_anybody(name)
-                handed = await handed_on(request, place, self._services, needs_client=needs_client)
-                back = await subscriptions.hand_on(handed, deadline)
+                handed = await _handed_on(request, place, self._services, needs_client=needs_client)
+                back = await subscriptions.hand_on(handed)
                 if isinstance(back, mail.HandedOnResponse):
-                    if request.transport is None:
-                        await subscriptions.relay.release_unwanted(handed, back)
                     return Response(back.status, back.fields, back.body)
                 engine = back
             response = await self._own_response(request, place, subscriptions, engine)
@@ -168,9 +144,8 @@ class SubscriptionsOfRoute(RouteFeature):
         """
         try:
             return await ControlRequest(request, place, engine, self._services).response(place.name)
-        except (SubscriptionRefused, LogUnavailable) as error:  # a claim was not stored then
-            may_go_on = isinstance(error, SubscriptionRefused) or is_claim(place.name)
-            if not may_go_on or await subscriptions.confirm_ownership(reads_lease=True) is engine:
+        except SubscriptionRefused:
+            if await subscriptions.confirm_ownership(reads_lease=True) is engine:
                 raise
         return None
 
@@ -183,8 +158,6 @@ class SubscriptionsOfRoute(RouteFeature):
         engine = await subscriptions.confirm_ownership()
         if engine is None:
             return mail.NOT_CARRIED_OUT
-        if handed.method == mail.FIRST_WRITES:
-            return await engine.carry_out_first_writes(handed.body)
         if handed.method == operators.METHOD:
             return await operators.carry_out(engine, handed)
         return await self._answer_handed(subscriptions, engine, handed)
@@ -206,13 +179,7 @@ class SubscriptionsOfRoute(RouteFeature):
         request.exchange = Exchange(route.traffic, counted.OTHER, None, new_id)
         place = RoutedTarget(target, path, route, handed.name)
         try:
-            if self.has_path(place.name):
-                response = await self._own_response(request, place, subscriptions, engine)
-            elif (answer := self.elsewhere.get(place.name)) is not None:
-                response = await answer(request, place)
-            else:
-                detail = f"the gateway that delivers serves no {place.name}: its settings differ"
-                raise StreamNotFound(detail)
+            response = await self._own_response(request, place, subscriptions, engine)
         except SubscriptionRefused as refusal:
             response = refusal_response(refusal)
         except HeadgateError as error:
@@ -222,16 +189,10 @@ class SubscriptionsOfRoute(RouteFeature):
         return mail.HandedOnResponse(response.status, response.fields, response.body)
 
 
-def subscriptions_feature(route: StreamRoute) -> SubscriptionsOfRoute | None:
-    """Return the subscriptions of a route with their control paths, where a log stores some."""
-    feature = route.features.get(NAME)
-    return feature if isinstance(feature, SubscriptionsOfRoute) else None
-
-
 def subscriptions_of(route: StreamRoute) -> RouteSubscriptions | SharedSubscriptions | None:
     """Return the subscriptions of a route, where a log stores some."""
-    feature = subscriptions_feature(route)
-    return None if feature is None else feature.subscriptions
+    feature = route.features.get(NAME)
+    return feature.subscriptions if isinstance(feature, SubscriptionsOfRoute) else None
 
 
 async def answer_operator(
@@ -244,7 +205,7 @@ async def answer_operator(
     )
 
 
-async def handed_on(
+async def _handed_on(
     request: Request, place: RoutedTarget, services: Services, *, needs_client: bool
 ) -> mail.HandedOnRequest:
     """Return a request as the other gateway gets it, which judges it by its own guard.

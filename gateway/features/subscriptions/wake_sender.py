@@ -18,32 +18,25 @@ from gateway.features.subscriptions.wakes.acknowledgements import token_for
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
 
     from gateway.features.delivery.keys import KeyRing
     from gateway.features.delivery.receivers import ReceiverResponse, WebhookClient
     from gateway.features.subscriptions.state.delivery_state import Wake
     from gateway.features.subscriptions.state.subscription import DurableSubscription
-    from gateway.features.subscriptions.streams import StreamSource
+    from gateway.features.subscriptions.streams import RouteStreams
     from gateway.features.subscriptions.wakes.transitions import Wakes
 
 FAULT = "a fault of Headgate ended the delivery; its log has it, with a traceback"
-NO_EVENTS = "the setting mcp_events of the route is off; set it, or delete the subscription"
 
 
 class WakeSender:
-    """The sender of one route's wakes, which are signed with its key.
-
-    `send_events` sends what is pending of a host of MCP, or a part of it, and moves the cursors;
-    None where the settings say that MCP is not spoken. It raises DeliveryFailed.
-    """
-
-    send_events: Callable[[DurableSubscription], Awaitable[None]] | None = None
+    """The sender of one route's wakes, which are signed with its key."""
 
     def __init__(
         self,
         wakes: Wakes,
-        streams: StreamSource,
+        streams: RouteStreams,
         keys: KeyRing,
         client: WebhookClient,
         public_url: Callable[[str], str | None],
@@ -64,10 +57,8 @@ class WakeSender:
         """Deliver the wake in flight; have a delivery that fails repeated later."""
         try:
             await self._deliver(subscription)
-        except HeadgateError as error:
-            self._wakes.retry_later(subscription, error.detail)
-        except DeliveryFailed as failure:
-            self._wakes.retry_later(subscription, failure.detail, failure.category)
+        except (HeadgateError, DeliveryFailed) as failure:
+            self._wakes.retry_later(subscription, failure.detail)
         except Exception:  # noqa: BLE001 - the subscription must go on
             log.exception("subscription.delivery_failed", subscription=subscription.id)
             self._wakes.retry_later(subscription, FAULT)
@@ -81,24 +72,12 @@ class WakeSender:
         if not subscription.pending:  # what was pending was deleted meanwhile
             self._wakes.release(subscription)
             return
-        if subscription.events is not None:
-            await self._send_events(subscription, wake)
-            return
         if (why := self._why_no_wake(subscription)) is not None:
             raise DeliveryFailed(why)
         if subscription.is_webhook:
             await self._call(subscription, wake)
         else:
             await self._announce(subscription, wake)
-
-    async def _send_events(self, subscription: DurableSubscription, wake: Wake) -> None:
-        if self.send_events is None:
-            raise DeliveryFailed(NO_EVENTS)
-        await self._keys.prepare(self._wakes.clock())
-        await self.send_events(subscription)
-        if subscription.delivery.wake is wake and subscription.phase == "active":
-            self._wakes.counts["delivered"] += 1
-            self._wakes.release(subscription)
 
     async def _announce(self, subscription: DurableSubscription, wake: Wake) -> None:
         """Write the event of a wake to its wake stream."""

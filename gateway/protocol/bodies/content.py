@@ -238,13 +238,6 @@ def prefix_of(content_type: str, record: bytes, count: int) -> Generator[None, N
     return b"".join(pieces) if not count or (pieces and count == commas + 1) else None
 
 
-def has_no_message(content_type: str, body: object) -> bool:
-    """Return whether a whole body has no message to append."""
-    if not isinstance(body, bytes):
-        return False
-    return not body or (is_json(content_type) and b"".join(body.split()) == b"[]")
-
-
 def data_event(content_type: str, body: bytes) -> bytes:
     """Return a data event with a read's body: text as it is, anything else as base64."""
     return b"".join((_DATA_BEGIN, *_event_lines(content_type, body), b"\n\n"))

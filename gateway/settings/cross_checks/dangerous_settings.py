@@ -5,9 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.settings.cross_checks.own_listener import perhaps_leading_back
-from gateway.settings.cross_checks.subscription_logs import routes_with_logs
 from gateway.settings.cross_checks.written_routes import written_routes
-from gateway.settings.log_kinds import kind_of
 from gateway.settings.reading.toml_file import spell
 from gateway.settings.reading.url_secrets import TYPED, secret_in
 
@@ -29,11 +27,8 @@ def dangers(settings: Settings) -> Iterator[str]:
     yield from _silences(settings)
     yield from _doubled_prefixes(settings)
     yield from _typed_secrets(settings)
-    logs = [(path, route.storage) for path, route in written_routes(settings)]
-    logs += [(path, route.subscriptions) for path, route in routes_with_logs(settings)]
-    for path, place in logs:
-        kind = kind_of(place)
-        danger = "" if kind is None else kind.danger(place)
+    for path, route in written_routes(settings):
+        danger = "" if route.log_kind is None else route.log_kind.danger(route.storage)
         if danger:
             yield f"{settings.named(spell(path))}: {danger}"
     for name, url in perhaps_leading_back(settings):

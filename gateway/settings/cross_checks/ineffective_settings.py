@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.settings.credential_kinds import KINDS, names, ranked
-from gateway.settings.origin_auth import mistaken_events
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,8 +54,6 @@ def _of_route(settings: Settings, route: Route) -> Iterator[tuple[str, str]]:
         yield "anonymous", NOBODY_IS_ASKED
     if route.conceal == "on" and not auth:
         yield "conceal", NOBODY_IS_ASKED
-    if route.mcp_events:
-        yield from (("mcp_events", must) for must in mistaken_events(auth))
     # With an explicit auth = "none", a proxy in front may decide.
     if route.visibility == "private" and not (route.auth or settings.auth):
         yield "visibility", f'{NOBODY_IS_ASKED}; auth = "none" is for a proxy in front that asks'

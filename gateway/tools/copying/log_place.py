@@ -107,11 +107,6 @@ class LogPlace(CopyPlace):
                 return
             after = page.after
 
-    async def present(self, path: str) -> StreamState | None:
-        """Return the stream at a path, if a client may use it. Raises LogUnavailable."""
-        state = (await self.log.load(path)).path_state.state
-        return state if self.is_present(state) else None
-
     @override
     async def subscriptions(self) -> int:
         documents = documents_in(self.log)

@@ -123,14 +123,6 @@ class CopyQueue:
         streams = f"{self.streams:,} stream{'' if self.streams == 1 else 's'}"
         return f"{streams} copied or compared, {self.bytes:,} bytes appended"
 
-    def is_refused(self, path: str) -> bool:
-        """Return whether a stream may have other content than its source: it was not copied.
-
-        Of the streams beyond MAX_KNOWN, any may be one that was refused.
-        """
-        known = self._known.get(path, NEW)
-        return known.is_refused or (known is NEW and self._refused_beyond.most > 0)
-
     async def _round(self) -> None:
         """Copy each listed stream once. The first failure of a place ends it."""
         listed = self._streams()

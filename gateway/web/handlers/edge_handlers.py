@@ -289,8 +289,6 @@ class EdgeHandlers(RouteOperations):
         if not (body is None or isinstance(body, bytes)) and request.content_length is not None:
             fields["Content-Length"] = str(request.content_length)
         await route.multi_append.check(request.method, read.target, fields)
-        if route.observer is not None:  # asked here, so that other routes make no call
-            await route.before_write(request.method, read.path, request.headers, body)
         if request.method == "DELETE":
             request.resources().enter_context(route.feeds.writes.deleting(read.path))
         try:

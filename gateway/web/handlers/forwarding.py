@@ -132,13 +132,6 @@ class ForwardedRequest(NamedTuple):
         )
         if is_unsure or shows_deletion:
             route.announce_write(Write(prefix=route.prefix, path=path, hidden=not is_unsure))
-        elif (
-            route.observer is not None
-            and self.method in {"POST", "PUT"}
-            and status >= 400
-            and status != HTTPStatus.CONFLICT  # which shows that the stream exists
-        ):
-            route.observer.on_refusal(path)
 
     def _purge(self, status: int) -> None:
         """Purge a stream from caches in front if it was deleted or created, or may have been.

@@ -166,8 +166,7 @@ class PassedAppends:
         Raises BadRequest for fields that cannot be sent.
         """
         route, fields = self.route, request.fields
-        # An observer stores something first, and may have to wait.
-        if not (fields.are_known and is_ordinary(fields.headers)) or route.observer is not None:
+        if not (fields.are_known and is_ordinary(fields.headers)):
             return None
         block = field_block(fields_to_origin(request, route, fields.headers))
         principal = exchange_of(request).principal

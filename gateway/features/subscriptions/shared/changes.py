@@ -1,7 +1,7 @@
 """The streams that the gateways of a log change: each reports its own, and the owner takes them.
 
-Of a log of our own the owner reads the present state of a reported stream, so reports may come in
-any order and more than once. A gateway that stood still may take itself for the owner, and a
+The owner reads the present state of a reported stream, so reports may come in any order and more
+than once. A gateway that stood still may take itself for the owner, and a
 message may be sent to a former owner. So a change is safe once a later beat confirms that the
 gateway which took it still owns the lease, and a report that no owner has confirmed is repeated. A
 killed gateway may have reported less than it has changed, and messages may be lost with a
@@ -20,18 +20,17 @@ from gateway.background import Background
 from gateway.errors import LogUnavailable
 from gateway.features.beats import BEAT_S
 from gateway.features.subscriptions.shared import mail
-from gateway.features.subscriptions.shared.mail import GrowthReport, StreamNote, merge_notes
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
 
     from gateway.features.subscriptions.shared.lease import WorkSharing
-    from gateway.features.subscriptions.shared.loader import OwnedLoader
+    from gateway.features.subscriptions.shared.owned import OwnedLoader
     from gateway.protocol.streams.state import Change
 
 
-Notes = dict[str, StreamNote]
+Notes = dict[str, bool]  # the streams that have changed, and whether each is new
 RECEIPT_S = 3 * BEAT_S  # within which an owner that runs confirms a report
 
 
@@ -98,12 +97,10 @@ class TakenChanges:
         self._reports: dict[str, list[int]] = {}  # numbers by sender, since the beat began
         self._reports_before: dict[str, list[int]] = {}
 
-    def add_own(self, path: str, note: StreamNote) -> None:
+    def add_own(self, path: str, *, is_new: bool) -> None:
         """Note a change that was made here."""
-        if path in self._own:
-            self._own[path] = merge_notes(self._own[path], note)
-        elif len(self._own) < self._most:
-            self._own[path] = note
+        if path in self._own or len(self._own) < self._most:
+            self._own[path] = is_new or self._own.get(path, False)
         else:
             self.are_too_many = True
 
@@ -137,8 +134,8 @@ def merged(earlier: Notes, later: Notes) -> Notes:
     """Return the notes of two times together."""
     if not earlier:
         return later
-    for path, note in later.items():
-        earlier[path] = merge_notes(earlier.get(path), note)
+    for path, is_new in later.items():
+        earlier[path] = is_new or earlier.get(path, False)
     return earlier
 
 
@@ -172,7 +169,7 @@ class ReportedChanges(Background):
         self._sharing = sharing
         self._loader = loader
         self._lease = loader.lease
-        self._paths: dict[str, StreamNote] = {}
+        self._paths: Notes = {}
         self._compare = False
         self._wakened = asyncio.Event()
         self.sent = SentReports()
@@ -187,37 +184,28 @@ class ReportedChanges(Background):
         """Take a change that this gateway has committed, or may have."""
         if not self.is_active:
             return
-        engine = self._loader.engine
+        engine, path, is_new = self._loader.engine, change.state.path, change.expected is None
         if is_certain and engine is not None and engine.take_commit(change):
-            self.note_own_change(change.state.path, change.expected is None)
-            return
-        state, since = change.state, change.expected
-        if is_certain and change.grown and since is not None:
-            growth = GrowthReport(state.stream_id, state.history, since, state.version, state.tail)
-            self.note(state.path, growth)
+            self._taken.add_own(path, is_new=is_new)
         else:
-            self.note(state.path, since is None)
+            self.note(path, is_new=is_new)
 
-    def note_own_change(self, path: str, note: StreamNote) -> None:
-        """Note a change that the owner here has taken, until that is confirmed as the owner."""
-        self._taken.add_own(path, note)
-
-    def note(self, path: str, note: StreamNote) -> None:
+    def note(self, path: str, *, is_new: bool) -> None:
         """Take a stream that has changed."""
         if path not in self._paths and len(self._paths) + self.sent.streams >= self._most:
             self.overflows += 1
             self._paths.clear()
             self.sent.clear()
             self._compare = True
-        self._paths[path] = merge_notes(self._paths.get(path), note)
+        self._paths[path] = is_new or self._paths.get(path, False)
         self._wakened.set()
 
     def add(self, changed: mail.ChangeReport) -> None:
         """Take the streams that another gateway has reported."""
         engine = self._loader.engine if self._lease.is_certain else None
-        for path, note in changed.paths.items():
-            if engine is None or not engine.take_note(path, note):
-                self.note(path, note)
+        for path, is_new in changed.paths.items():
+            if engine is None or engine.concerns(path):
+                self.note(path, is_new=is_new)
         self._taken.add_report(changed.sender, changed.number)
 
     def compare(self) -> None:
@@ -239,19 +227,15 @@ class ReportedChanges(Background):
         if not is_confirmed:
             if self._taken.are_too_many:
                 self.compare()
-            self._note_again(self._taken.take_lost())
+            self._note_all(self._taken.take_lost())
         for lost in self.sent.take_lost(self._lease.other_owner, monotonic()):
-            self._note_again(lost)
+            self._note_all(lost)
         for sender, numbers in self._taken.confirm().items():
             await self._sharing.mailboxes.send(sender, mail.encode(mail.ReportResponse(numbers)))
 
-    def _note_again(self, notes: dict[str, StreamNote]) -> None:
-        """Take changes that were noted before, which may have changed again since."""
-        for path, note in notes.items():
-            later = self._paths.get(path)
-            self.note(path, note)
-            if later is not None:
-                self._paths[path] = merge_notes(note, later)
+    def _note_all(self, notes: Notes) -> None:
+        for path, is_new in notes.items():
+            self.note(path, is_new=is_new)
 
     @override
     async def _run(self) -> None:
@@ -292,10 +276,10 @@ class ReportedChanges(Background):
         try:
             done = await self._pass_on(batch)
         finally:
-            self._note_again({path: note for path, note in batch.items() if path not in done})
+            self._note_all({path: it for path, it in batch.items() if path not in done})
         return len(done) == len(batch)
 
-    async def _pass_on(self, batch: dict[str, StreamNote]) -> Collection[str]:
+    async def _pass_on(self, batch: Notes) -> Collection[str]:
         """Return the paths that were taken here, or reported to the owner."""
         engine = self._loader.engine
         if engine is None:
@@ -306,10 +290,10 @@ class ReportedChanges(Background):
         if self._loader.engine is not engine:
             return ()
         for path in taken:
-            self.note_own_change(path, batch[path])
+            self._taken.add_own(path, is_new=batch[path])
         return taken
 
-    async def _report(self, batch: dict[str, StreamNote]) -> bool:
+    async def _report(self, batch: Notes) -> bool:
         """Report streams to the owner; return whether a gateway received it."""
         number, owner = self.sent.next_number(), self._lease.other_owner
         report = mail.ChangeReport(batch, number, self._lease.name)
@@ -368,19 +352,19 @@ class TailComparisons(Background):
                     await self._reason.wait()
             except TimeoutError:
                 pass
-            has_reason = self._reason.is_set()
             self._reason.clear()
             try:
-                await self._compare(has_reason=has_reason)
+                await self._compare()
             except LogUnavailable:
                 self._reason.set()
                 await asyncio.sleep(RETRY_S)
             except Exception:  # noqa: BLE001 - the task must outlive any error
                 log.exception("subscription.streams_not_compared")
 
-    async def _compare(self, *, has_reason: bool) -> None:
+    async def _compare(self) -> None:
         engine = self._loader.engine
-        if engine is None or not engine.by_id or not (has_reason or engine.compares_regularly):
+        if engine is None or not engine.by_id:
             return
-        await engine.compare(self._changed.note)
+        async for path, is_new in engine.changed_streams():
+            self._changed.note(path, is_new=is_new)
         self.made += 1

@@ -9,78 +9,10 @@ import msgspec
 from gateway.protocol.bodies.json_text import NOT_JSON
 
 
-class GrowthReport(msgspec.Struct, frozen=True, array_like=True, tag="grown"):
-    """The growth of a stream of our own log between two versions, and no other change."""
-
-    stream_id: int
-    history: int
-    since: int
-    version: int
-    tail: int
-
-
-class WriteReport(msgspec.Struct, frozen=True, array_like=True, tag="write"):
-    """The outcome of writes to a stream of another server, as their responses say it.
-
-    Without a `tail` no response had one, and the outcome of a write `is_unsure`. A stream that was
-    created has the new number `created`, and the `beginning` from which its data count.
-    """
-
-    tail: str = ""
-    closed: bool = False
-    created: int | None = None
-    beginning: str = ""
-    is_deleted: bool = False
-    is_unsure: bool = False
-
-
-# A bool says of a stream of our own log, which the gateway that delivers has to read, whether it is
-# new.
-StreamNote: TypeAlias = bool | GrowthReport | WriteReport
-
-
-def merge_notes(earlier: StreamNote | None, later: StreamNote) -> StreamNote:
-    """Return one note of what was noted of a stream at two times."""
-    if isinstance(earlier, WriteReport) and isinstance(later, WriteReport):
-        return _merge_writes(earlier, later)
-    if isinstance(earlier, GrowthReport) and isinstance(later, GrowthReport):
-        return _merge_growth(earlier, later)
-    if earlier is None or isinstance(later, WriteReport):
-        return later
-    return earlier is True or later is True
-
-
-def _merge_growth(earlier: GrowthReport, later: GrowthReport) -> StreamNote:
-    """Return the growth from the first version to the last, or False if anything is between."""
-    is_same = (earlier.stream_id, earlier.history) == (later.stream_id, later.history)
-    if not is_same or later.since > earlier.version or earlier.since > later.version:
-        return False
-    last = max(earlier, later, key=lambda note: note.version)
-    since = min(earlier.since, later.since)
-    return GrowthReport(last.stream_id, last.history, since, last.version, last.tail)
-
-
-def _merge_writes(earlier: WriteReport, later: WriteReport) -> WriteReport:
-    if later.is_deleted or later.created is not None:
-        return later  # what was before is over
-    return WriteReport(
-        max(earlier.tail, later.tail),
-        earlier.closed or later.closed,
-        earlier.created,
-        earlier.beginning,
-        earlier.is_deleted,
-        earlier.is_unsure or later.is_unsure,
-    )
-
-
-FIRST_WRITES = "first-writes"  # the method of a question of a gateway; no client has it
-CARRIED_OUT = 200
-
-
 class ChangeReport(msgspec.Struct, frozen=True, tag="changed"):
-    """Streams that the sender has changed, by path; the sender has numbered its reports."""
+    """Streams that the sender has changed, and whether each is new; its reports are numbered."""
 
-    paths: dict[str, StreamNote]
+    paths: dict[str, bool]
     number: int
     sender: str
 
@@ -101,29 +33,6 @@ class ReportRequest(msgspec.Struct, frozen=True, tag="report"):
 
 class LeaseMessage(msgspec.Struct, frozen=True, tag="lease"):
     """A notice to read the lease again: its owner changed, or changes unless the receiver beats."""
-
-
-class ForgetRequest(msgspec.Struct, frozen=True, tag="outdated"):
-    """The request to forget what the sender has said of names: each is asked for again."""
-
-    number: int
-    sender: str
-
-
-class ForgetResponse(msgspec.Struct, frozen=True, tag="forgotten"):
-    """The response to a ForgetRequest: the gateway that sends it asks for each name again."""
-
-    number: int
-    sender: str
-
-
-class RemovalReport(msgspec.Struct, frozen=True, tag="removed"):
-    """Streams that were removed with their links: the sender is asked for these names again.
-
-    There is no response to it.
-    """
-
-    names: frozenset[str]
 
 
 class RelayRequest(msgspec.Struct, frozen=True, tag="request"):
@@ -164,9 +73,6 @@ Mail: TypeAlias = (
     | ReportRequest
     | ReportResponse
     | LeaseMessage
-    | ForgetRequest
-    | ForgetResponse
-    | RemovalReport
     | RelayRequest
     | RelayResponse
 )

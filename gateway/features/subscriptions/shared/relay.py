@@ -1,8 +1,4 @@
-"""Requests to subscriptions that reach another gateway than the owner: it hands them on.
-
-The lease of a claim whose worker gets no response is given back at once: otherwise the events would
-wait for the end of a lease that no worker has.
-"""
+"""Requests to subscriptions that reach another gateway than the owner: it hands them on."""
 
 from __future__ import annotations
 
@@ -10,8 +6,6 @@ import asyncio
 import secrets
 from collections import Counter
 from typing import TYPE_CHECKING, Any
-
-import msgspec
 
 from gateway.errors import LogUnavailable
 from gateway.features.subscriptions.shared import mail
@@ -25,40 +19,7 @@ if TYPE_CHECKING:
     Answer = Callable[[mail.HandedOnRequest], Awaitable[mail.HandedOnResponse]]
 
 
-_CLAIM, _RELEASE = "claim", "release"
-
-
-class _GrantedClaim(msgspec.Struct):
-    """The members of the response to a claim that its release repeats."""
-
-    wake_id: str
-    generation: int
-    token: str
-
-
-_decode = msgspec.json.Decoder(_GrantedClaim).decode
-
-
-def is_claim(name: str) -> bool:
-    """Return whether a control path, such as `__ds/subscriptions/ID/claim`, is that of a claim."""
-    return name.split("/")[3:] == [_CLAIM]
-
-
-def release_of(
-    handed: mail.HandedOnRequest, back: mail.HandedOnResponse
-) -> mail.HandedOnRequest | None:
-    """Return the release of what a claim was granted; None if it was granted nothing."""
-    if back.status != 200 or not is_claim(handed.name):
-        return None
-    claimed = _decode(back.body)
-    body = msgspec.json.encode({"wake_id": claimed.wake_id, "generation": claimed.generation})
-    name = handed.name.removesuffix(_CLAIM) + _RELEASE
-    lines = [("Authorization", f"Bearer {claimed.token}")]
-    return mail.HandedOnRequest("POST", name, "", lines, body)
-
-
 PATIENCE_S = 10.0  # for a response: three times as long as a take-over takes
-CLAIM_PATIENCE_S = 1.0  # for that to a claim: its worker may ask again, and then at any gateway
 OWNER_CHECK_S = 0.1  # between two checks whether the owner is still the same
 MOST_AT_ONCE = 256  # requests that are handed on by one gateway, or carried out for others
 LONGEST_RESPONSE = 32 << 20  # bytes; Redis passes on no longer ones to a gateway
@@ -68,20 +29,12 @@ TOO_LONG = "the response is too long to be handed on: ask the gateway that deliv
 class RequestRelay:
     """The requests that one gateway hands on, and those that it carries out for others."""
 
-    def __init__(
-        self,
-        sharing: WorkSharing,
-        lease: SubscriptionsLease,
-        release: Callable[[mail.HandedOnRequest], Awaitable[None]],
-    ) -> None:
-        """Call `release` with the release of a claim whose worker has got no response."""
+    def __init__(self, sharing: WorkSharing, lease: SubscriptionsLease) -> None:
         self.carry_out: Answer | None = None
         self.counts: Counter[str] = Counter()
         self._mailboxes = sharing.mailboxes
         self._lease = lease
         self._waiting: dict[str, asyncio.Future[mail.HandedOnResponse]] = {}
-        self._given_up: dict[str, mail.HandedOnRequest] = {}  # claims, at most MOST_AT_ONCE
-        self._release = release
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def close(self) -> None:
@@ -103,23 +56,11 @@ class RequestRelay:
         self.counts["sent"] += 1
         try:
             back = await self._response(owner, request_id, handed, future, deadline)
-        except BaseException:
-            if future.done():  # the client left in the turn in which the response came
-                self._begin(self.release_unwanted(handed, future.result()))
-            elif is_claim(handed.name):
-                self._give_up(request_id, handed)
-            raise
         finally:
             del self._waiting[request_id]
         if back is None:
             raise LogUnavailable("the gateway that delivers does not answer")
         return back
-
-    def _give_up(self, request_id: str, claim: mail.HandedOnRequest) -> None:
-        """Remember a claim which may be granted later; it is released then."""
-        self._given_up[request_id] = claim
-        if len(self._given_up) > MOST_AT_ONCE:
-            del self._given_up[next(iter(self._given_up))]
 
     async def _response(
         self,
@@ -173,26 +114,16 @@ class RequestRelay:
 
     def on_missed(self) -> None:
         """Look for responses whose messages may have been missed."""
-        for request_id in [*self._waiting, *self._given_up]:
+        for request_id in self._waiting:
             self._begin(self._take_response(request_id))
 
     async def _take_response(self, request_id: str) -> None:
         content = await self._mailboxes.claim_parcel(self._lease.name, request_id)
         if content is None:
             return
-        back, future = mail.decode_response(content), self._waiting.get(request_id)
-        claim = self._given_up.pop(request_id, None)
+        future = self._waiting.get(request_id)
         if future is not None and not future.done():
-            future.set_result(back)
-        elif claim is not None:
-            await self.release_unwanted(claim, back)
-
-    async def release_unwanted(
-        self, handed: mail.HandedOnRequest, back: mail.HandedOnResponse
-    ) -> None:
-        """Release what a claim was granted whose worker does not get the response."""
-        if (release := release_of(handed, back)) is not None:
-            await self._release(release)
+            future.set_result(mail.decode_response(content))
 
     async def _carry_out(self, sent: mail.RelayRequest) -> None:
         content = await self._mailboxes.claim_parcel(self._lease.name, sent.id)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from functools import partial
 from typing import TYPE_CHECKING
 
 from typing_extensions import override
@@ -16,13 +15,12 @@ from typing_extensions import override
 from gateway.background import Background
 from gateway.errors import HeadgateError, LogUnavailable
 from gateway.features.beats import BEAT_S
-from gateway.features.delivery.keys import KeyRing
 from gateway.features.subscriptions import metrics
 from gateway.features.subscriptions.shared import mail
 from gateway.features.subscriptions.shared.changes import ReportedChanges, TailComparisons
 from gateway.features.subscriptions.shared.lease import SubscriptionsLease
-from gateway.features.subscriptions.shared.loader import OwnedLoader
-from gateway.features.subscriptions.shared.relay import CLAIM_PATIENCE_S, PATIENCE_S, RequestRelay
+from gateway.features.subscriptions.shared.owned import OwnedLoader
+from gateway.features.subscriptions.shared.relay import PATIENCE_S, RequestRelay
 from gateway.telemetry.logs import log
 from gateway.telemetry.metrics import Sample
 
@@ -31,8 +29,8 @@ if TYPE_CHECKING:
 
     from gateway.features.delivery.documents import Documents
     from gateway.features.subscriptions.engine import SubscriptionRules
-    from gateway.features.subscriptions.shared.lease import WorkSharing
-    from gateway.features.subscriptions.shared.loader import OwnedSubscriptions
+    from gateway.features.subscriptions.shared.owned import OwnedSubscriptions
+    from gateway.features.subscriptions.streams import SharedStreams
 
 # Until all gateways report what they change, and to this one: from their next beat on.
 REPORTED_S = 2 * BEAT_S
@@ -66,32 +64,18 @@ class SharedSubscriptions(Background):
     def __init__(
         self,
         prefix: str,
-        documents: Documents,
-        sharing: WorkSharing,
+        streams: SharedStreams,
         make: Callable[[Documents], OwnedSubscriptions],
-        watch: Callable[[SharedSubscriptions], Callable[[], None]] | None = None,
     ) -> None:
-        """`make` makes the subscriptions of the owner, with the documents that it may write.
-
-        `watch` reports what this gateway changes from the opening on; it returns how to end that.
-        """
+        """`make` makes the subscriptions of the owner, with the documents that it may write."""
         self.prefix = prefix
-        # Each is called with the subscriptions that this gateway is about to open.
-        self.opening_observers: list[Callable[[OwnedSubscriptions], None]] = []
+        sharing = streams.sharing
         self.lease = SubscriptionsLease(sharing)
-        self.relay = RequestRelay(sharing, self.lease, partial(_carry_out, self))
-
-        def make_attached(owned: Documents) -> OwnedSubscriptions:
-            engine = make(owned)
-            for notify in self.opening_observers:
-                notify(engine)
-            return engine
-
-        self.loader = OwnedLoader(sharing, self.lease, make_attached, self._on_opened)
+        self.relay = RequestRelay(sharing, self.lease)
+        self.loader = OwnedLoader(sharing, self.lease, make, self._on_opened)
         self.changed = ReportedChanges(sharing, self.loader, lambda: self.comparisons.schedule())
         self.comparisons = TailComparisons(self.loader, self.changed)
-        self.keys = KeyRing(documents)
-        self._watch = watch
+        self._streams = streams
         self._unwatch: Callable[[], None] | None = None
         self._mailboxes = sharing.mailboxes
         self._failures = BeatFailures(prefix)
@@ -117,8 +101,7 @@ class SharedSubscriptions(Background):
             self.lease.name,
             lambda it: self._on_missed() if it is None else self._on_mail(mail.decode(it)),
         )
-        if self._watch is not None:
-            self._unwatch = self._watch(self)
+        self._unwatch = self._streams.watch(self)
         for task in (self, self.changed, self.comparisons):
             task.start()
         with contextlib.suppress(TimeoutError):
@@ -176,14 +159,14 @@ class SharedSubscriptions(Background):
         return self.engine
 
     async def hand_on(
-        self, handed: mail.HandedOnRequest, deadline: float | None = None
+        self, handed: mail.HandedOnRequest
     ) -> mail.HandedOnResponse | OwnedSubscriptions:
         """Return the owner's response, or the subscriptions once this gateway is the owner.
 
-        Waits for a take-over until a `deadline`. Raises LogUnavailable.
+        Waits PATIENCE_S for a take-over. Raises LogUnavailable.
         """
         loop = asyncio.get_running_loop()
-        deadline = deadline_of() if deadline is None else deadline
+        deadline = loop.time() + PATIENCE_S
         while loop.time() < deadline:
             if (engine := await self.confirm_ownership()) is not None:
                 return engine
@@ -301,22 +284,3 @@ class SharedSubscriptions(Background):
         with contextlib.suppress(LogUnavailable):
             for other in self.lease.others:
                 await self._mailboxes.send(other, mail.encode(message))
-
-
-def deadline_of(*, is_claim: bool = False) -> float:
-    """Return until when a request that comes now is handed on, in loop time."""
-    return asyncio.get_running_loop().time() + (CLAIM_PATIENCE_S if is_claim else PATIENCE_S)
-
-
-async def _carry_out(subscriptions: SharedSubscriptions, handed: mail.HandedOnRequest) -> None:
-    """Have a request of this gateway itself carried out, wherever the owner is by then."""
-    carry_out, deadline = subscriptions.relay.carry_out, deadline_of()
-    assert carry_out is not None, "the handlers of requests have set it"
-    while asyncio.get_running_loop().time() < deadline:
-        with contextlib.suppress(LogUnavailable):
-            back = await subscriptions.hand_on(handed, deadline)
-            if not isinstance(back, mail.HandedOnResponse):
-                back = await carry_out(handed)
-            if back.status not in {mail.NOT_CARRIED_OUT.status, 503}:
-                return
-        await asyncio.sleep(BEAT_S)

@@ -20,10 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from collections.abc import Set as AbstractSet
 
-ClientKind = Literal["webhook", "pull-wake"]
-Kind = Literal[ClientKind, "mcp-events"]  # the last is made by hosts of MCP, in their own words
-
-HOST_PREFIX = "mcp_"  # what the ids of subscriptions by hosts of MCP begin with, and no others
+Kind = Literal["webhook", "pull-wake"]
 
 DEFAULT_LEASE_MS = 30_000
 LEASES_MS = range(1_000, 10 * 60_000 + 1)
@@ -74,7 +71,7 @@ def parse_configuration(body: bytes, prefix: str) -> SubscriptionConfiguration:
     """
     members = json_object(body, MEMBERS)
     kind = members.get("type")
-    if kind not in get_args(ClientKind):
+    if kind not in get_args(Kind):
         raise invalid('type must be "webhook" or "pull-wake"')
     pattern = _text(members, "pattern")
     streams = names_in(members, prefix, required=False)

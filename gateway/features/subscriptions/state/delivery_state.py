@@ -3,57 +3,25 @@
 from __future__ import annotations
 
 import secrets
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import msgspec
-
-if TYPE_CHECKING:
-    from gateway.features.subscriptions.streams import Position
-
-
-class EventNumbering(NamedTuple):
-    """The number of events since some position, for streams whose offsets do not tell it.
-
-    The random text `chain` names that position.
-    """
-
-    chain: str
-    number: int
-
-    def after(self, events: int) -> EventNumbering:
-        """Return the numbering after so many more events."""
-        return EventNumbering(self.chain, self.number + events)
-
-
-class EventPosition(NamedTuple):
-    """A position in a stream: behind a record, and behind some messages of the next one.
-
-    It may also be behind the end of the stream, which `is_closed` then. The `numbering` is that
-    of the position, without the messages.
-    """
-
-    position: Position
-    messages: int = 0
-    is_closed: bool = False
-    numbering: EventNumbering | None = None
 
 
 class CursorRow(msgspec.Struct, frozen=True, array_like=True):
     """A link as it is stored; a `stream_id` of None is a stream that did not exist so far."""
 
     stream_id: int | None
-    position: int | str
+    position: int
     is_closed: bool
     is_explicit: bool
-    numbering: EventNumbering | None = None
-    messages: int = 0
 
 
 class SnapshotEnd(NamedTuple):
     """The end of a stream as a wake has it."""
 
     stream_id: int
-    tail: Position
+    tail: int
     is_closed: bool
 
 
@@ -71,26 +39,12 @@ class Wake(msgspec.Struct):
     begun_at: float | None = None
 
 
-class RenewalState(msgspec.Struct, frozen=True):
-    """The part of a subscription that a host of MCP changes by renewals; it ends at `expires_at`.
-
-    The secrets of its receiver are encrypted, the present one first; the former ones sign as well
-    until `former_until`.
-    """
-
-    event: str
-    sealed_secrets: tuple[bytes, ...]
-    former_until: float
-    expires_at: float
-
-
 class DeliveryState(msgspec.Struct):
     """The state that changes with each wake, stored before anything that depends on it is sent.
 
     `failures` counts the attempts since the last acknowledgement that came to nothing, the first of
-    them at `failing_since`; `last_category` is the kind of the last error, if it has one. Something
-    waits for an acknowledgement since `waiting_since`, and an operator has paused the subscription
-    at `paused_at`.
+    them at `failing_since`. Something waits for an acknowledgement since `waiting_since`, and an
+    operator has paused the subscription at `paused_at`.
     """
 
     generation: int = 0
@@ -99,7 +53,6 @@ class DeliveryState(msgspec.Struct):
     failing_since: float | None = None
     next_attempt_at: float | None = None
     last_error: str | None = None
-    last_category: str | None = None
     waiting_since: float | None = None
     paused_at: float | None = None
 
@@ -113,11 +66,11 @@ class DeliveryState(msgspec.Struct):
 
     # Attempts
 
-    def note_failure(self, reason: str, category: str | None, now: float) -> None:
+    def note_failure(self, reason: str, now: float) -> None:
         """Count an attempt that came to nothing."""
         self.failures += 1
         self.failing_since = self.failing_since or now
-        self.last_error, self.last_category = reason, category
+        self.last_error = reason
 
     def failing_s(self, now: float) -> float:
         """Return for how many seconds attempts have come to nothing."""
@@ -127,4 +80,4 @@ class DeliveryState(msgspec.Struct):
         """Note that the worker has acknowledged something, or that there is nothing to do."""
         self.failures = 0
         self.failing_since = self.next_attempt_at = None
-        self.last_error = self.last_category = None
+        self.last_error = None

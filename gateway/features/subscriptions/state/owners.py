@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from weakref import WeakKeyDictionary
 
 import msgspec
-from multidict import CIMultiDict
 
+from gateway.access.contract import still_admits
 from gateway.access.operations import READ, Grant, Need, Operation
 from gateway.access.principal import CONSOLE, Principal, account_of
 from gateway.access.token_guard import TokenGuard
@@ -88,11 +88,7 @@ class SubscriptionOwner(NamedTuple):
 
         It may not once its credential has been revoked or has expired.
         """
-        if guard is None or self.is_operators:
-            return True
-        if self.principal is None:
-            return guard.known_principal(CIMultiDict(), None, needs, now) is not None
-        return guard.still_admits(self.principal, needs, now)
+        return self.is_operators or still_admits(guard, self.principal, needs, now)
 
     def watch(self, guard: Guard | None, now: float) -> None:
         """Judge an owner that was stored by an earlier process, now and after each change."""

@@ -9,16 +9,12 @@ takes one operation for each of them, whatever the length of the name.
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Generic, NamedTuple, TypeAlias, TypeVar
+from typing import Generic, NamedTuple, TypeAlias, TypeVar
 
 from typing_extensions import override
 
-from gateway.background import at_once
 from gateway.errors import BadRequest
 from gateway.protocol.http.paths import RESERVED, canonical_path
-
-if TYPE_CHECKING:
-    from collections.abc import Generator
 
 T = TypeVar("T")
 
@@ -28,7 +24,6 @@ MOST_UNLINKED = 100_000  # names that are known to match nothing, about 150 byte
 # A match takes some 6 us for the worst pattern of this length, so 60 ms for 10,000 of them.
 MOST_SEGMENTS = 32
 MOST_SEVERAL = 4
-STEP = 32  # patterns that one step of a match compares: 0.2 ms
 
 
 def stream_name(text: str) -> str:
@@ -213,28 +208,17 @@ class PatternIndex(Generic[T]):
         if not group:
             del self._groups[beginning]
 
-    def match(self, name: str) -> list[T]:
+    def match(self, text: str) -> list[T]:
         """Return the values of all patterns that match a name, each once."""
-        return at_once(self.match_steps(name))
-
-    def match_steps(self, text: str) -> Generator[None, None, list[T]]:
-        """Return the values of all patterns that match a name, each once, step by step.
-
-        Patterns may be added and removed between two steps.
-        """
         name = _Name(text)
         found: dict[T, None] = {}
-        number = 0
         for start in range(min(name.length, MOST_SEGMENTS) + 1):
             group = self._groups.get(name.segments[:start], {})
             few, many = sorted((name.keys, group.keys()), key=len)
             for key in [key for key in few if key in many]:
-                for rest in tuple(group.get(key, {}).values()):
+                for rest in group[key].values():
                     if rest.fits(name, start):
                         found.update(rest.values)
-                    number += 1
-                    if not number % STEP:
-                        yield
         return list(found)
 
 

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from gateway.features.delivery.keys import KeyRing
     from gateway.features.subscriptions.state.delivery_state import SnapshotEnd
     from gateway.features.subscriptions.state.subscription import DurableSubscription, StreamLink
-    from gateway.features.subscriptions.streams import Position
 
 _MEMBERS = frozenset(("wake_id", "generation", "acks", "done"))
 LEAST_TOKEN_S = 3_600.0  # a token is valid for an hour, or for as long as its lease
@@ -37,7 +36,7 @@ class CursorChange(NamedTuple):
     """The move of a cursor that was found to be valid."""
 
     link: StreamLink
-    position: Position
+    position: int
     is_closed: bool
 
 
@@ -62,18 +61,6 @@ def parse_acknowledgement(body: bytes) -> Acknowledgement:
     return Acknowledgement(members.get("wake_id"), members.get("generation"), named, is_done)
 
 
-def names_beyond(subscription: DurableSubscription, acks: Sequence[tuple[str, str]]) -> list[str]:
-    """Return the linked streams that are not known to reach as far as their acks do."""
-    names: list[str] = []
-    for name, offset in acks:
-        link = _link(subscription, name)
-        if link is not None and offset != BEGINNING:
-            state = link.view
-            if state is None or offset > state.offset(state.tail):
-                names.append(link.stream.path)
-    return names
-
-
 def _link(subscription: DurableSubscription, name: str) -> StreamLink | None:
     """Return the link to a stream, as an ack names it."""
     try:
@@ -85,7 +72,7 @@ def _link(subscription: DurableSubscription, name: str) -> StreamLink | None:
 def move_of(subscription: DurableSubscription, name: str, offset: str) -> CursorChange:
     """Return the move that an ack asks for. Raises SubscriptionRefused if it is not valid."""
     link = _link(subscription, name)
-    state = None if link is None else link.view
+    state = None if link is None else link.stream.state
     if link is not None and offset == BEGINNING and _is_at_beginning(link):
         return CursorChange(link, link.position, link.is_closed)  # the offset that its wake has
     told = name[:LONGEST_TOLD_NAME]
@@ -110,7 +97,7 @@ def move_of(subscription: DurableSubscription, name: str, offset: str) -> Cursor
 
 def _is_at_beginning(link: StreamLink) -> bool:
     """Return whether nothing of a stream is acknowledged, or the stream does not exist."""
-    state = link.view
+    state = link.stream.state
     return state is None or link.position == state.beginning
 
 

@@ -24,16 +24,6 @@ FIRST_REPEAT_S = 60.0
 
 
 def next_deadline(subscription: DurableSubscription) -> float | None:
-    """Return when the timer has to act on a subscription, or None if it has not."""
-    due, renewal = _wake_deadline(subscription), subscription.events
-    if renewal is None:
-        return due
-    if due is None or subscription.is_paused:
-        return renewal.expires_at
-    return min(due, renewal.expires_at)
-
-
-def _wake_deadline(subscription: DurableSubscription) -> float | None:
     """Return when a lease, a pause, or the time for another announcement is over, or None."""
     delivery = subscription.delivery
     wake = delivery.wake

@@ -42,16 +42,11 @@ class Wakes:
         rows: SubscriptionRows,
         clock: Callable[[], float],
         deliveries: DeliveryQueue[DurableSubscription],
-        expire: Callable[[DurableSubscription], bool],
     ) -> None:
-        """`deliveries` get subscriptions whose wakes are to be sent or written.
-
-        `expire` ends one whose time is over, and returns whether it has; or schedules its end.
-        """
+        """`deliveries` get subscriptions whose wakes are to be sent or written."""
         self.rows = rows
         self.clock = clock
         self._deliveries = deliveries
-        self._expire = expire
         self.timer = DeadlineTimer(clock, self._on_due, self._on_clock_set_back)
         self._is_open = True
         self.counts: Counter[str] = Counter()
@@ -91,7 +86,6 @@ class Wakes:
     def restore(self, subscription: DurableSubscription) -> None:
         """Go on with a subscription as it was stored, after a start of the process."""
         shorten_waits(subscription, self.clock())
-        self._expire(subscription)
         wake = subscription.delivery.wake
         if wake is None:
             self.consider(subscription)
@@ -115,10 +109,10 @@ class Wakes:
                 current_holder=wake.holder,
                 generation=delivery.generation,
             )
-        if wake is not None and (wake.holder is not None or not subscription.may_have_work):
+        if wake is not None and (wake.holder is not None or not subscription.pending):
             self.end(subscription)
             wake = None
-        if not subscription.may_have_work:
+        if not subscription.pending:
             raise SubscriptionRefused("NO_PENDING_WORK", "all events are acknowledged")
         if wake is None:
             delivery.next_attempt_at = None
@@ -199,9 +193,7 @@ class Wakes:
         self.rows.mark(subscription)
         self._schedule(subscription)
 
-    def retry_later(
-        self, subscription: DurableSubscription, reason: str, category: str | None = None
-    ) -> None:
+    def retry_later(self, subscription: DurableSubscription, reason: str) -> None:
         """Try again later, less and less often, and never give up.
 
         A wake that has a lease by now has reached its worker in spite of the failure.
@@ -213,7 +205,7 @@ class Wakes:
         if delivery.last_error != reason:
             log.warning("subscription.failed", subscription=subscription.id, reason=reason)
         self.counts["failed"] += 1
-        delivery.note_failure(reason, category, now)
+        delivery.note_failure(reason, now)
         chance = random.random()  # noqa: S311 - spread
         pause = pause_s(delivery.failures, delivery.failing_s(now), chance)
         delivery.next_attempt_at = now + pause
@@ -239,9 +231,7 @@ class Wakes:
         """Move cursors; return whether any has moved, or whether nothing is pending."""
         has_moved = False
         for link, position, is_closed in moves:
-            if (unseen := subscription.unseen.get(link.stream.path)) is not None:
-                subscription.unseen[link.stream.path] = unseen._replace(is_pending=False)
-            if link.view is None:
+            if link.stream.state is None:
                 continue
             if position > link.position or (is_closed and not link.is_closed):
                 has_moved = True
@@ -285,8 +275,6 @@ class Wakes:
 
     def _on_due(self, subscription: DurableSubscription) -> None:
         """Act on a subscription's deadline, which is over."""
-        if self._expire(subscription):
-            return
         delivery, now = subscription.delivery, self.clock()
         wake = delivery.wake
         if wake is not None and wake.lease_until is not None:

@@ -1,37 +1,43 @@
-"""Events as clients get them, in 256 KiB at most, and the contract of what reads them."""
+"""Events as clients get them, in 256 KiB at most."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from gateway.features.mcp.rpc import INVALID_PARAMS, RpcError
 from gateway.features.subscriptions.bodies import timestamp
 from gateway.protocol.bodies.content import is_json, is_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from gateway.features.mcp.event_types import EventType
-    from gateway.features.subscriptions.state.delivery_state import EventNumbering, EventPosition
-    from gateway.features.subscriptions.state.subscription import StreamLink
-    from gateway.features.subscriptions.streams import OtherView, StreamView
-    from gateway.live.source import FeedSettings
 
 
-LONGEST_BODY = 256 << 10  # bytes of an event as a webhook has it
+LONGEST_BODY = 256 << 10  # bytes of an event
 # What an event has beside its message: names and cursors of 1 KiB at most, and room for more.
 ROOM_FOR_REST = 8 << 10
 _MILLISECONDS_FROM = 1e11  # a time in seconds is lower for 3,000 years
 _LATEST = 253402300799.0  # the end of year 9999
 
 
+class EventPosition(NamedTuple):
+    """A position in a stream: after a record, and after some messages of the next one.
+
+    It may also be after the end of the stream, which `is_closed` then.
+    """
+
+    position: int
+    messages: int = 0
+    is_closed: bool = False
+
+
 class McpEvent(NamedTuple):
-    """An event, and the position behind it. `own_time` is what its message says, or None."""
+    """An event, and the position after it. `own_time` is what its message says, or None."""
 
     event_id: str
     name: str
@@ -57,7 +63,7 @@ class McpEvent(NamedTuple):
 
 
 class EventEnd(NamedTuple):
-    """The id of an event, the offset that it names, and the position and the cursor behind it."""
+    """The id of an event, the offset that it names, and the position and the cursor after it."""
 
     event_id: str
     offset: str
@@ -99,10 +105,9 @@ def _content(content_type: str, message: bytes) -> dict[str, object]:
     return {"base64": base64.b64encode(message).decode()}
 
 
-def event_id(*place: object, content: bytes = b"") -> str:
-    """Return the id of an event: the same whenever and however it is read."""
-    named = " ".join(map(str, place)).encode()
-    digest = hashlib.sha256(named + content).digest()[:18]
+def event_id(*place: object) -> str:
+    """Return the id of an event: the same whenever it is read."""
+    digest = hashlib.sha256(" ".join(map(str, place)).encode()).digest()[:18]
     return f"evt_{base64.urlsafe_b64encode(digest).decode()}"
 
 
@@ -126,84 +131,3 @@ def _seconds(value: object) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return value / 1000 if value >= _MILLISECONDS_FROM else float(value)
-
-
-class EventPlace(NamedTuple):
-    """The position at which a client goes on; `is_truncated` if it cannot have all events."""
-
-    position: EventPosition
-    is_truncated: bool = False
-
-
-class EventPage(NamedTuple):
-    """Some events of a stream, the positions around them, and whether there are more.
-
-    `cursor` is that of the end, and `gap` that of the start if events are missing before it.
-    """
-
-    events: Sequence[McpEvent]
-    start: EventPosition
-    end: EventPosition
-    has_more: bool
-    cursor: str
-    gap: str | None = None
-
-
-class StreamWatch(Protocol):
-    """The watch of one stream for a client that waits for events."""
-
-    async def wait_behind(self, at: EventPosition | None) -> None:
-        """Call back once something follows a position, or a stream that is not there is created.
-
-        Raises HeadgateError.
-        """
-
-    def stop(self) -> None:
-        """Call back no more."""
-
-
-class EventReader(Protocol):
-    """The reads of events of one route. Every `async` method raises HeadgateError."""
-
-    @property
-    def feed_settings(self) -> FeedSettings:
-        """The settings of live reads, which hold for streams of events as well."""
-
-    def for_host(self, host: str) -> EventReader:
-        """Return the reader for a client by the Host of its request, which an origin may heed."""
-
-    def checked_cursor(self, cursor: object) -> str | None:
-        """Return a cursor of a request; None is for events from now on. Raises RpcError."""
-
-    def cursor_at(self, state: StreamView | None, at: EventPosition) -> str:
-        """Return the cursor of a position in a stream."""
-
-    def first_cursor(self) -> str:
-        """Return a cursor before everything, in a stream that does not exist yet."""
-
-    def new_numbering(self) -> EventNumbering | None:
-        """Return how the events of a new cursor are numbered; None if offsets tell that."""
-
-    async def place(self, name: str, cursor: str) -> EventPlace | None:
-        """Return where a cursor leads; None if there is no such stream."""
-
-    async def next(
-        self, event: EventType, name: str, cursor: str | None, most: int
-    ) -> EventPage | None:
-        """Return the next events behind a cursor; None if there is no such stream."""
-
-    async def state(self, link: StreamLink) -> StreamView | None:
-        """Return the stream of a link as clients may read it, or None."""
-
-    async def page(
-        self, event: EventType, state: OtherView, start: EventPosition, most: int
-    ) -> EventPage:
-        """Return the next events after a position."""
-
-    def watch(self, name: str, account: str, on_news: Callable[[], None]) -> StreamWatch:
-        """Return a watch of a stream for a client with an account."""
-
-
-def refused_cursor() -> RpcError:
-    """Return the error for a cursor that is none of a route."""
-    return RpcError(INVALID_PARAMS, "cursor is none that was given out here")

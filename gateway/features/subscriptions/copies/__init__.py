@@ -1,1 +1,0 @@
-"""Copies of subscriptions from log to log, beside those of their streams."""

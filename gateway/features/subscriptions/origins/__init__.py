@@ -1,1 +1,0 @@
-"""Subscriptions to the streams of an HTTP origin, which this gateway delivers itself."""
