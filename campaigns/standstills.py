@@ -23,16 +23,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=200)
     parser.add_argument("--pairs", type=int, default=4)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--before-origins", action="store_true", help="streams at HTTP origins")
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        campaign = play(
-            Path(folder),
-            chosen.rounds,
-            chosen.pairs,
-            chosen.seed,
-            is_before_origins=chosen.before_origins,
-        )
+        campaign = play(Path(folder), chosen.rounds, chosen.pairs, chosen.seed)
         played = asyncio.run(campaign)
     found = sorted((it for one in played for it in one.rounds), reverse=True)
     click.echo(f"{len(found)} rounds, {sum(one.appends for one in played)} appends")

@@ -11,7 +11,6 @@ import msgspec
 
 from cdn_configs.errors import Refused
 from gateway.settings.hosts import HOST, check_ipv6, is_port
-from gateway.settings.log_kinds import kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -119,8 +118,7 @@ def _longest_s(route: Route) -> float:
 def why_alone(routes: Iterable[Route]) -> str:
     """Return which log two gateways cannot serve together; "" if they can serve all routes."""
     for route in routes:
-        for place in (route.storage, route.subscriptions):
-            kind = kind_of(place)
-            if kind is not None and kind.why_alone:
-                return f"the {kind.title} of {route.prefix}, as {kind.why_alone}"
+        kind = route.log_kind
+        if kind is not None and kind.why_alone:
+            return f"the {kind.title} of {route.prefix}, as {kind.why_alone}"
     return ""

@@ -149,9 +149,8 @@ def test_a_web_origin_not_written_as_browsers_send_it_is_refused_with_the_right_
 
 def test_a_section_may_be_given_by_its_short_form_or_as_a_table(tmp_path: Path) -> None:
     forms = (
-        'admin = "127.0.0.1:1"\nfront = ["a.example"]\nsubscriptions = "memory:"\n',
-        '[admin]\nlisten = "127.0.0.1:1"\n[front]\nhosts = "a.example"\n'
-        '[subscriptions]\nstorage = "memory:"\n',
+        'admin = "127.0.0.1:1"\nfront = ["a.example"]\n',
+        '[admin]\nlisten = "127.0.0.1:1"\n[front]\nhosts = "a.example"\n',
     )
     config = tmp_path / "h.toml"
     found = []
@@ -585,6 +584,7 @@ LOCATIONS = {
 }
 OF_LOGS = {
     *("retention_age", "retention_size", "retention_messages", "runs"),
+    *("mcp_events", "mcp_events_file"),
     *("default_ttl", "max_ttl", "max_response"),
 }
 OF_ALL = {
@@ -596,7 +596,7 @@ OF_ALL = {
         "closed_max_age",
         "tail_directive",
     ),
-    *("reader_keys", "mcp_events", "mcp_events_file"),
+    "reader_keys",
 }
 # The kinds of place that a setting of a route is for; those that are not named are for http.
 OF_KINDS = {
@@ -605,7 +605,8 @@ OF_KINDS = {
         (OF_ALL, set(LOCATIONS)),
         (OF_LOGS, {"memory", "file", "redis"}),
         ({"max_storage_size"}, {"memory", "file"}),
-        ({"wait_replicas", "connect_timeout", "tls_ca", "tls_verify"}, {"redis", "http"}),
+        ({"connect_timeout", "tls_ca", "tls_verify"}, {"redis", "http"}),
+        ({"wait_replicas"}, {"redis"}),
     )
     for key in keys
 }
@@ -625,12 +626,6 @@ def test_a_setting_of_a_route_is_refused_for_the_kinds_of_place_that_it_is_not_f
             Route.of(values)
         (mistake,) = refusal.value.mistakes
         assert mistake.must.startswith(f"must be left out: {redacted_origin(place)} is not ")
-
-
-def test_replicas_are_waited_for_at_an_http_origin_only_with_subscriptions_in_redis() -> None:
-    routes = [{"prefix": "/a", "origin": "http://b", "wait_replicas": 1}]
-    (problem,) = problems(flags={"routes": routes})
-    assert "must be left out: neither its origin nor its subscriptions are in" in problem
 
 
 def test_a_route_to_redis_is_loaded_with_its_retention_and_replica_settings(tmp_path: Path) -> None:
@@ -955,7 +950,7 @@ MISTAKES: dict[str, tuple[str | dict[str, str], list[str]]] = {
             "[::1]:4437.",
             "h.toml:5: front.hosts is 5, but must be a list, each item a host without a port, such "
             "as streams.example.com.",
-            f"h.toml:6: subscriptions.storage is true, but must be {STORAGE_KIND}.",
+            "h.toml:6: subscriptions is true, but must be a table.",
             'h.toml:7: live is [{"sse_heartbeat": 1}], but must be a table.',
         ],
     ),

@@ -91,11 +91,9 @@ def server(kind: str, folder: Path) -> Iterator[tuple[Headgate, list[str]]]:
     environment: dict[str, str] = {"HEADGATE_SHUTDOWN__GRACE": "3"}
     file: dict[str, object] = {"prefix": ROUTE, "storage": f"file:{folder}/data"}
     edge: dict[str, object] = {"prefix": ROUTE, "origin": AWAY}
-    features = {"mcp_events": True, "subscriptions": "memory:"}
     table: dict[str, list[dict[str, object]]] = {
         "HTTP": [edge],
         "two HTTP": [edge, {"prefix": SECOND, "origin": f"{AWAY}/x", "auth": "origin"}],
-        "HTTP with subscriptions": [{**edge, **features}],
         "HTTP of workers": [edge],
         "memory": [{"prefix": ROUTE, "storage": "memory:"}],
         "file": [file],
@@ -218,11 +216,11 @@ async def failed(
 
 
 KINDS = (
-    *("HTTP", "two HTTP", "HTTP with subscriptions", "HTTP of workers", "memory", "file"),
+    *("HTTP", "two HTTP", "HTTP of workers", "memory", "file"),
     *("file with all", "models", "Redis that is away", "Redis", "Redis of workers"),
 )
 
-TOGETHER = {"HTTP with subscriptions", "memory", "file with all", "Redis of workers"}
+TOGETHER = {"memory", "file with all", "Redis of workers"}
 
 
 @pytest.mark.timeout(240)

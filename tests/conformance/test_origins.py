@@ -7,42 +7,32 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.conformance.round_robin import RoundRobin
 from tests.conformance.test_conformance import (
-    PASSED,
-    SUBSCRIPTION_TESTS,
     SUITE_TIMEOUT_S,
     describe,
     run_part,
-    run_suite,
 )
 from tests.support.examples import cases
 from tests.support.origin_servers import reference
 from tests.support.processes import ROOT, headgate
-from tests.support.redis_servers import redis_server
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
     from pathlib import Path
     from typing import Any
 
 LONG_POLL_S = 2
 GATEWAYS = {"HEADGATE_LIVE__LONG_POLL_TIMEOUT": str(LONG_POLL_S)}
-STORED_HERE = {"HEADGATE_SUBSCRIPTIONS": "memory:"}
 
 
 @contextlib.contextmanager
-def behind(
-    gateways: int, workers: int, environment: Mapping[str, str] | None = None
-) -> Iterator[str]:
+def behind(gateways: int, workers: int) -> Iterator[str]:
     """The URL of a reference server, or of the outermost of the gateways before it."""
     arguments = ("--workers", str(workers))
     with contextlib.ExitStack() as stack:
         url = stack.enter_context(reference(long_poll_s=LONG_POLL_S)).url
         for _ in range(gateways):
-            url = stack.enter_context(
-                headgate(url, arguments=arguments, environment={**GATEWAYS, **(environment or {})})
-            ).url
+            url = stack.enter_context(headgate(url, arguments=arguments, environment=GATEWAYS)).url
         yield url
 
 
@@ -53,41 +43,6 @@ def documented(column: int) -> set[str]:
     rows = [line.strip("| ").split(" | ") for line in table.splitlines() if line.startswith("| `")]
     assert all(row[column] in {"fails", "passes"} and row[3] for row in rows)
     return {row[0].strip("`") for row in rows if row[column] == "fails"}
-
-
-@contextlib.contextmanager
-def beside_each_other(gateways: int, workers: int, folder: Path) -> Iterator[str]:
-    """The URL of gateways before a reference server that share subscriptions in a Redis.
-
-    Each request goes to the next of the gateways. They cache nothing: what was appended through
-    one of them, another could answer without for a second.
-    """
-    arguments = ("--workers", str(workers))
-    with contextlib.ExitStack() as stack:
-        proxy = stack.enter_context(RoundRobin([]))
-        environment = {
-            **GATEWAYS,
-            "HEADGATE_SUBSCRIPTIONS": stack.enter_context(redis_server(folder)).url,
-            "HEADGATE_HTTP__PUBLIC_URL": proxy.url,
-            "HEADGATE_LIMITS__CACHE_SIZE": "0",
-        }
-        url = stack.enter_context(reference(long_poll_s=LONG_POLL_S)).url
-        for _ in range(gateways):
-            gateway = headgate(url, arguments=arguments, environment=environment)
-            proxy.served[stack.enter_context(gateway).port] = 0
-        yield proxy.url
-
-
-@pytest.mark.timeout(SUITE_TIMEOUT_S + 60)
-@pytest.mark.torture("one gateway with subscriptions in memory before it")
-@pytest.mark.parametrize(("gateways", "workers"), [(1, 1), (1, 2), (2, 1)])
-def test_the_tests_failing_where_gateways_share_subscriptions_in_redis_are_those_documented(
-    gateways: int, workers: int, tmp_path: Path
-) -> None:
-    with beside_each_other(gateways, workers, tmp_path) as url:
-        results = run_suite(url, tmp_path / "report.json", subscriptions=True)
-    assert len(results) == PASSED + SUBSCRIPTION_TESTS
-    _assert_fails(results, documented(2), PASSED + SUBSCRIPTION_TESTS)
 
 
 WORKERS_OF = {
@@ -105,9 +60,8 @@ def test_the_conformance_tests_failing_behind_gateways_are_those_documented(
     tmp_path: Path, asked: str
 ) -> None:
     gateways, workers = WORKERS_OF[asked]
-    is_alone = asked == "one gateway"
-    with behind(gateways, workers, STORED_HERE if is_alone else None) as url:
-        results, to_pass = run_part(url, tmp_path / "report.json", subscriptions=is_alone)
+    with behind(gateways, workers) as url:
+        results, to_pass = run_part(url, tmp_path / "report.json", subscriptions=False)
     _assert_fails(results, documented(2 if gateways else 1), to_pass)
 
 

@@ -115,6 +115,6 @@ def _routes(folder: Path, origin: str) -> list[dict[str, object]]:
             "reader_keys": "off",
             **served,
         },
-        {"prefix": EDGE, **before, "origin": f"{origin}/v1/stream", "subscriptions": "memory:"},
+        {"prefix": EDGE, **before, "origin": f"{origin}/v1/stream"},
         {"prefix": JUDGED, **before, "origin": f"{origin}/v1/stream", "auth": "origin"},
     ]

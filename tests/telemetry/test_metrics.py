@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from prometheus_client import generate_latest
 
-from gateway.edge import metrics as edge_metrics
 from gateway.features.models import counts as model_counts
 from gateway.features.origin_auth import requests as origin_auth
 from gateway.telemetry import metrics
@@ -50,7 +49,6 @@ BEHIND = most("behind", "How far behind.")
 UP = least("up", "1 while all is well.")
 OF_SOME_ORIGINS = (  # of those with auth = origin, and with subscriptions
     *(origin_auth.QUESTIONS, origin_auth.PERMISSIONS),
-    edge_metrics.TAIL_CHECK_PERIOD,
 )
 OPERATING = (Path(__file__).parents[2] / "docs" / "operating.md").read_text()
 

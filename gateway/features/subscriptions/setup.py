@@ -8,9 +8,10 @@ from gateway.features.delivery.documents import documents_in
 from gateway.features.subscriptions.engine import SoleLogSubscriptions, SubscriptionRules
 from gateway.features.subscriptions.shared.lease import work_sharing_of
 from gateway.features.subscriptions.shared.owned import OwnedSubscriptions
+from gateway.features.subscriptions.shared.streams import SharedStreams
 from gateway.features.subscriptions.shared.subscriptions import SharedSubscriptions
 from gateway.features.subscriptions.state.owners import OwnerAccess
-from gateway.features.subscriptions.streams import RouteStreams, SharedStreams
+from gateway.features.subscriptions.streams import RouteStreams
 from gateway.features.subscriptions.subscription_handlers import SubscriptionsOfRoute
 
 if TYPE_CHECKING:

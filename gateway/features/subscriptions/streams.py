@@ -6,12 +6,8 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING
 
-from typing_extensions import override
-
-from gateway.errors import HeadgateError, LogUnavailable
 from gateway.later import Later
 from gateway.logs.contract import listing_of
-from gateway.protocol.lifecycle import present
 from gateway.protocol.requests import Append
 from gateway.streams.outcomes import set_outcome, submitted
 from gateway.streams.stream_table import find_stream
@@ -19,10 +15,8 @@ from gateway.streams.stream_table import find_stream
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
-    from gateway.features.subscriptions.shared.lease import WorkSharing
-    from gateway.features.subscriptions.shared.subscriptions import SharedSubscriptions
     from gateway.protocol.appends import AppendOutcome
-    from gateway.protocol.streams.state import Change, ClockReading, StreamState
+    from gateway.protocol.streams.state import Change, StreamState
     from gateway.streams.stream_table import StreamTable
     from gateway.streams.writes import WriteQueue
 
@@ -79,51 +73,3 @@ class RouteStreams:
         outcome: Later[AppendOutcome] = Later()
         self._writes.submit(name, submitted(append, partial(set_outcome, outcome)))
         await outcome
-
-
-class SharedStreams(RouteStreams):
-    """The streams of a shared log: all gateways report what they change (`shared.changes`)."""
-
-    read_at_once = STREAMS_AT_ONCE
-
-    def __init__(self, table: StreamTable, writes: WriteQueue, sharing: WorkSharing) -> None:
-        super().__init__(table, writes)
-        self.sharing = sharing
-        self._on_observe: Callable[[], None] | None = None
-
-    def watch(self, subscriptions: SharedSubscriptions) -> Callable[[], None]:
-        """Report what this gateway commits to these subscriptions; return how to end that."""
-        commits = self.table.commits
-        on_commit = subscriptions.changed.on_commit
-        commits.observers.append(on_commit)
-        commits.history_observers.append(subscriptions.on_history_change)
-        self._on_observe = subscriptions.on_first_subscription
-
-        def unwatch() -> None:
-            commits.observers.remove(on_commit)
-            commits.history_observers.remove(subscriptions.on_history_change)
-            self._on_observe = None
-
-        return unwatch
-
-    @override
-    def observe(self, on_change: Callable[[Change], None] | None) -> None:
-        """Have all gateways report what they change; the owner leaves out what is not linked."""
-        if on_change is not None and self._on_observe is not None:
-            self._on_observe()
-
-    @override
-    async def read(self, names: Sequence[str]) -> Mapping[str, StreamState | None]:
-        found = await self.sharing.states(names)
-        if any(name not in found for name in names):
-            raise LogUnavailable("some of the streams cannot be reached")
-        now = self.table.clock()
-        return {name: _usable(state, now) for name, state in found.items()}
-
-
-def _usable(state: StreamState | None, now: ClockReading) -> StreamState | None:
-    """Return a stream that clients may use, and None for others."""
-    try:
-        return present(state, now)
-    except HeadgateError:
-        return None

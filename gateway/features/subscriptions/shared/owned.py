@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from gateway.features.delivery.documents import Documents
     from gateway.features.subscriptions.engine import SubscriptionRules
     from gateway.features.subscriptions.shared.lease import SubscriptionsLease, WorkSharing
-    from gateway.features.subscriptions.streams import SharedStreams
+    from gateway.features.subscriptions.shared.streams import SharedStreams
     from gateway.protocol.streams.state import StreamState
 
 

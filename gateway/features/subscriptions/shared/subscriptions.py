@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from gateway.features.delivery.documents import Documents
     from gateway.features.subscriptions.engine import SubscriptionRules
     from gateway.features.subscriptions.shared.owned import OwnedSubscriptions
-    from gateway.features.subscriptions.streams import SharedStreams
+    from gateway.features.subscriptions.shared.streams import SharedStreams
 
 # Until all gateways report what they change, and to this one: from their next beat on.
 REPORTED_S = 2 * BEAT_S
