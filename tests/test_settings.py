@@ -159,9 +159,9 @@ def test_a_section_may_be_given_by_its_short_form_or_as_a_table(tmp_path: Path) 
         found.append(load(config, {}, {}))
     variables_of_both = {"HEADGATE_ORIGIN": "http://a", "HEADGATE_AUTH": "none"}
     for short in ("", "S"):
-        names = ("ADMIN", "FRONT", "SUBSCRIPTIONS")
-        keys = ("__LISTEN", "__HOSTS", "__STORAGE") if short else ("", "", "")
-        values = ("127.0.0.1:1", "a.example", "memory:")
+        names = ("ADMIN", "FRONT")
+        keys = ("__LISTEN", "__HOSTS") if short else ("", "")
+        values = ("127.0.0.1:1", "a.example")
         given = {f"HEADGATE_{a}{b}": c for a, b, c in zip(names, keys, values, strict=True)}
         found.append(load(None, {**variables_of_both, **given}, {}))
     assert found[0].admin.listen == Address("127.0.0.1", 1)
@@ -1027,8 +1027,8 @@ MISTAKES: dict[str, tuple[str | dict[str, str], list[str]]] = {
     "runs at an HTTP origin": (
         http_route("runs = true"),
         [
-            "h.toml:4: routes[0].runs is true, but must be left out: http://b is not a storage; a "
-            "Headgate there shows its runs itself.",
+            "h.toml:4: routes[0].runs is true, but must be left out: http://b is not a storage; set "
+            "it in the Headgate that has the streams.",
         ],
     ),
     "a text for true": (

@@ -19,7 +19,6 @@ from gateway.logs.memory import MemoryLog
 from gateway.protocol.http.paths import MCP, RESERVED
 from gateway.routes.feature import RouteFeature
 from gateway.settings import Route, Settings
-from tests.streams.shared_log import SharedLog
 from tests.support.serving import PREFIX, get, put, request, serving
 
 if TYPE_CHECKING:
@@ -66,10 +65,9 @@ def test_each_module_that_declares_a_kind_of_feature_is_in_the_order_of_kinds() 
     [
         (MemoryLog, {}, set()),
         (MemoryLog, {"runs": True}, {"console", "runs"}),
-        (MemoryLog, {"mcp_events": True}, {"subscriptions", "mcp"}),
-        (SharedLog, {"mcp_events": True}, {"mcp"}),  # it stores no documents
+        (MemoryLog, {"mcp_events": True}, {"mcp"}),
     ],
-    ids=["by-default", "runs", "mcp", "without-documents"],
+    ids=["by-default", "runs", "mcp"],
 )
 async def test_a_route_loads_the_features_that_its_settings_ask_for(
     log: type[Log], settings: dict[str, bool], loaded: set[str]

@@ -143,7 +143,7 @@ class SubscriptionRequests:
         if pattern is None:
             return
         async for state in engine.streams.states(pattern.beginning):
-            if not self._is_candidate(subscription, state):
+            if not _is_candidate(engine, subscription, state):
                 continue
             known = membership.state_of(state.path) or state
             has_cursor = state.path in subscription.links
@@ -155,22 +155,6 @@ class SubscriptionRequests:
                 engine.rows.mark_link(link)
             elif subscription.unlinked:
                 raise self._limit_refusal("max_streams")
-
-    def _is_candidate(self, subscription: DurableSubscription, state: StreamState) -> bool:
-        """Take a stream that was read; return whether the subscription matches it, and has no link.
-
-        For others that match it, it was created later: another gateway has not reported it yet. One
-        that has no room for other streams either is tried at the next change.
-        """
-        engine = self._engine
-        candidates = engine.membership.find_candidates(state)
-        others = [
-            it
-            for it in candidates
-            if it is not subscription and it.phase == "active" and not it.unlinked
-        ]
-        engine.membership.match_all(others, state)
-        return subscription in candidates
 
     async def _link_named(self, subscription: DurableSubscription, names: Sequence[str]) -> None:
         """Link streams by name, each at its tail, or at the beginning of one that is to come."""
@@ -185,25 +169,12 @@ class SubscriptionRequests:
                     raise self._limit_refusal("max_streams")
                 state = engine.membership.state_of(name) or read[name]
                 has_cursor = name in subscription.links
-                has_cursor = has_cursor or self._link_later_stream(subscription, state)
+                has_cursor = has_cursor or _link_later_stream(engine, subscription, state)
                 link = engine.membership.link(subscription, name)
                 link.add_name(None if has_cursor else state)
                 subscription.note(link)
                 engine.rows.mark_link(link)
             await engine.refresh(some)  # what has changed before they were linked
-
-    def _link_later_stream(
-        self, subscription: DurableSubscription, state: StreamState | None
-    ) -> bool:
-        """Link a stream at its beginning if its creation is younger than a pattern that matches it.
-
-        Return whether it was: another gateway created it, and has not reported it yet.
-        """
-        if state is None or not self._is_candidate(subscription, state):
-            return False
-        if subscription.phase != "active":
-            return False
-        return self._engine.membership.match(subscription, state, None) is not None
 
     def _check_cycles(self, subscription: DurableSubscription) -> None:
         """Refuse wake streams that wake each other in a circle. Raises SubscriptionRefused."""
@@ -348,3 +319,34 @@ class SubscriptionRequests:
         if subscription.is_webhook:
             raise invalid("the subscription is not pull-wake")
         return subscription
+
+
+def _is_candidate(
+    engine: RouteSubscriptions, subscription: DurableSubscription, state: StreamState
+) -> bool:
+    """Take a stream that was read; return whether the subscription matches it, and has no link.
+
+    For others that match it, it was created later: another gateway has not reported it yet. One
+    that has no room for other streams either is tried at the next change.
+    """
+    candidates = engine.membership.find_candidates(state)
+    others = [
+        it
+        for it in candidates
+        if it is not subscription and it.phase == "active" and not it.unlinked
+    ]
+    engine.membership.match_all(others, state)
+    return subscription in candidates
+
+
+def _link_later_stream(
+    engine: RouteSubscriptions, subscription: DurableSubscription, state: StreamState | None
+) -> bool:
+    """Link a stream at its beginning if its creation is younger than a pattern that matches it.
+
+    Return whether it was: another gateway created it, and has not reported it yet.
+    """
+    if state is None or not _is_candidate(engine, subscription, state):
+        return False
+    is_active = subscription.phase == "active"
+    return is_active and engine.membership.match(subscription, state, None) is not None

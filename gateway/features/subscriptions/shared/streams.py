@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from gateway.features.subscriptions.shared.lease import WorkSharing
-    from gateway.features.subscriptions.shared.subscriptions import SharedSubscriptions
     from gateway.protocol.streams.state import Change, ClockReading, StreamState
     from gateway.streams.stream_table import StreamTable
     from gateway.streams.writes import WriteQueue
@@ -30,17 +29,24 @@ class SharedStreams(RouteStreams):
         self.sharing = sharing
         self._on_observe: Callable[[], None] | None = None
 
-    def watch(self, subscriptions: SharedSubscriptions) -> Callable[[], None]:
-        """Report what this gateway commits to these subscriptions; return how to end that."""
+    def watch(
+        self,
+        on_commit: Callable[[Change, bool], None],
+        on_history_change: Callable[[], None],
+        on_observe: Callable[[], None],
+    ) -> Callable[[], None]:
+        """Notify of what this gateway commits, and of a log that has lost something.
+
+        Call `on_observe` when the owner begins to observe the streams. Return how to end all that.
+        """
         commits = self.table.commits
-        on_commit = subscriptions.changed.on_commit
         commits.observers.append(on_commit)
-        commits.history_observers.append(subscriptions.on_history_change)
-        self._on_observe = subscriptions.on_first_subscription
+        commits.history_observers.append(on_history_change)
+        self._on_observe = on_observe
 
         def unwatch() -> None:
             commits.observers.remove(on_commit)
-            commits.history_observers.remove(subscriptions.on_history_change)
+            commits.history_observers.remove(on_history_change)
             self._on_observe = None
 
         return unwatch

@@ -101,7 +101,9 @@ class SharedSubscriptions(Background):
             self.lease.name,
             lambda it: self._on_missed() if it is None else self._on_mail(mail.decode(it)),
         )
-        self._unwatch = self._streams.watch(self)
+        self._unwatch = self._streams.watch(
+            self.changed.on_commit, self.on_history_change, self.on_first_subscription
+        )
         for task in (self, self.changed, self.comparisons):
             task.start()
         with contextlib.suppress(TimeoutError):
