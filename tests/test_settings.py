@@ -1027,8 +1027,8 @@ MISTAKES: dict[str, tuple[str | dict[str, str], list[str]]] = {
     "runs at an HTTP origin": (
         http_route("runs = true"),
         [
-            "h.toml:4: routes[0].runs is true, but must be left out: http://b is not a storage; set "
-            "it in the Headgate that has the streams.",
+            "h.toml:4: routes[0].runs is true, but must be left out: http://b is not a storage; "
+            "set it in the Headgate that has the streams.",
         ],
     ),
     "a text for true": (
