@@ -95,7 +95,15 @@ async def runs(request: web.Request, query: OfRuns, _body: None) -> RunsView:
 
 async def events(request: web.Request, query: OfEvents, _body: None) -> EventList:
     """Return the events that fit a query, by their sequence."""
-    wanted = EventQuery(query.after, query.kind, query.level, query.route, query.text, query.since)
+    wanted = EventQuery(
+        after=query.after,
+        kind=query.kind,
+        level=query.level,
+        route=query.route,
+        text=query.text,
+        since=query.since,
+        until=query.until,
+    )
     return select(request.app[CONSOLE].recorder.events.record, wanted, query.limit)
 
 

@@ -58,7 +58,7 @@ class OfRuns(msgspec.Struct, frozen=True):
 
 
 class OfEvents(msgspec.Struct, frozen=True):
-    """The newest events behind a sequence that fulfil the conditions; `since` in epoch seconds."""
+    """The newest events after a sequence that fulfil the conditions; times in epoch seconds."""
 
     after: Annotated[int, msgspec.Meta(ge=0)] = 0
     kind: EventKind | None = None
@@ -66,6 +66,7 @@ class OfEvents(msgspec.Struct, frozen=True):
     route: str = ""
     text: str = ""
     since: float = 0.0
+    until: float | None = None
     limit: Annotated[int, msgspec.Meta(ge=1, le=LARGEST_LIST)] = USUAL_EVENTS
 
 

@@ -59,13 +59,24 @@ def done(visit: Visit, sentences: Mapping[str, str]) -> str | None:
     return sentence.format(count=f"{int(count):,}")
 
 
-def moment(text: str) -> float:
+def times(visit: Visit) -> tuple[float, float] | None:
+    """Return the span of time in the query, which a chart leads to; None without one.
+
+    Raises NotTold for what is not a time.
+    """
+    begin, end = visit.query.get("from"), visit.query.get("to")
+    if begin is None and end is None:
+        return None
+    return moment(begin or "", "from"), moment(end or "", "to")
+
+
+def moment(text: str, name: str = "since") -> float:
     """Return a time that was entered, in UTC unless it says otherwise. Raises NotTold."""
     try:
         entered = datetime.fromisoformat(text.strip())
         return (entered if entered.tzinfo else entered.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError):
-        raise NotTold(400, "since must be a time such as 2026-03-01 12:05") from None
+        raise NotTold(400, f"{name} must be a time such as 2026-03-01 12:05") from None
 
 
 def streams_url(visit: Visit) -> str:

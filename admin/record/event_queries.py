@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, NamedTuple
 
 from admin.model.events import EventList, EventMark
@@ -29,7 +28,7 @@ class EventQuery(NamedTuple):
     route: str = ""
     text: str = ""  # in the sentence, in capitals or not
     since: float = 0.0  # epoch seconds; what went on then is among them
-    until: float = math.inf
+    until: float | None = None
 
     def fits(self, event: ConsoleEvent) -> bool:
         """Return whether an event fulfils the conditions."""
@@ -39,7 +38,7 @@ class EventQuery(NamedTuple):
             and (not self.route or self.route == event.route)
             and self.text.lower() in event.sentence.lower()
             and (event.lasts or event.last_at >= self.since)
-            and event.at <= self.until
+            and (self.until is None or event.at <= self.until)
         )
 
 

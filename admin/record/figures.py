@@ -224,11 +224,16 @@ def rate(row: Row | None, name: str) -> float | None:
 
 
 def result_rate(row: Row | None, result: Result) -> float | None:
-    """Return reads per second with this result; those that bypassed the cache are misses."""
+    """Return reads per second with this result; those that bypassed the cache are misses.
+
+    A read that got a 5xx was a miss for the cache, and is an error alone here.
+    """
+    failed = rate(row, "read_errors")
     if result == "error":
-        return rate(row, "read_errors")
+        return failed
     if result == "miss":
-        return added(rate(row, "miss"), rate(row, "bypass"))
+        missed = added(rate(row, "miss"), rate(row, "bypass"))
+        return None if missed is None else max(0.0, missed - (failed or 0.0))
     return rate(row, result)
 
 

@@ -8,7 +8,7 @@ import msgspec
 
 from admin.errors import NotTold
 from admin.model.kinds import SPANS_S, Span
-from admin.record import figures
+from admin.record import figures, history
 from gateway.features.questions.contract import ListRefusals, RefusalList
 from gateway.telemetry.access_log import MOST_REFUSALS, RefusedRequest
 
@@ -45,33 +45,45 @@ class Refusals:
         self._setup = setup
         self._recorder = recorder
 
-    async def view(self, span: Span, *, with_clients: bool) -> RefusalsView:
+    async def view(
+        self, span: Span, *, with_clients: bool, between: tuple[float, float] | None = None
+    ) -> RefusalsView:
         """Return the refusals over a span, and the newest; addresses only `with_clients`.
 
-        Raises NotTold for an unknown span.
+        With `between`, those of this time within the span. Raises NotTold for an unknown span.
         """
         if span not in SPANS_S:
             raise NotTold(400, f"span must be one of {', '.join(SPANS_S)}")
         now = self._setup.clock()
-        causes = sorted(self._causes(span, now), key=lambda it: (-it.count, it.route, it.status))
-        newest = await self._newest()
+        causes = sorted(
+            self._causes(span, now, between), key=lambda it: (-it.count, it.route, it.status)
+        )
+        newest = [it for it in await self._newest() if _is_in(between, it.at)]
         if not with_clients:
             newest = [msgspec.structs.replace(row, client=None) for row in newest]
         return RefusalsView(now, span, tuple(causes), tuple(newest))
 
-    def _causes(self, span: Span, now: float) -> Iterator[RefusalCause]:
+    def _causes(
+        self, span: Span, now: float, between: tuple[float, float] | None
+    ) -> Iterator[RefusalCause]:
         until = self._recorder.until(now)
+        begin, step = history.start(span, until), history.step(span)
         for route in self._setup.settings.route_table:
-            rows = self._recorder.history.of(route.prefix, span, until)
+            recorded = self._recorder.history.of(route.prefix, span, until)
+            rows = [it for at, it in enumerate(recorded) if _is_in(between, begin + at * step)]
             whole = figures.summed(rows)
             for status, name in figures.CAUSES.items():
                 count = 0 if whole is None else round(whole[figures.COLUMN[name]])
                 if count:
-                    history = tuple(figures.rate(row, name) for row in rows)
-                    yield RefusalCause(route.prefix, status, count, history)
+                    rates = tuple(figures.rate(row, name) for row in rows)
+                    yield RefusalCause(route.prefix, status, count, rates)
 
     async def _newest(self) -> list[RefusedRequest]:
         """Return the newest of all workers; those of one that does not answer are missing."""
         answers = await self._source.query(ListRefusals())
         rows = [row for it in answers if isinstance(it, RefusalList) for row in it.rows]
         return sorted(rows, key=lambda row: -row.at)[:MOST_REFUSALS]
+
+
+def _is_in(between: tuple[float, float] | None, at: float) -> bool:
+    return between is None or between[0] <= at < between[1]

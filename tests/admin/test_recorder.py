@@ -129,6 +129,32 @@ async def test_the_overview_computes_exact_figures_from_known_samples(stage: Sta
     assert sum(told.delivery.counts[-1]) == 1
 
 
+async def test_a_failed_read_is_an_error_and_no_miss_and_a_failed_append_neither(
+    stage: Stage,
+) -> None:
+    await stage.look()
+    await stage.look(
+        sample(RESULTS, 50, OWN, "miss"),
+        sample(REQUESTS, 20, OWN, "read", "5xx"),
+        sample(REQUESTS, 500, OWN, "append", "5xx"),
+    )
+    lines = {line.name: line.values[-1] for line in stage.overview().by_result.lines}
+    assert (lines["miss"], lines["error"]) == (6.0, 4.0)
+
+
+async def test_refused_requests_are_counted_by_what_a_client_can_mend(stage: Stage) -> None:
+    await stage.look()
+    await stage.look(*(sample(ERRORS, 5, OWN, it) for it in ("400", "413", "404", "429", "503")))
+    lines = {line.name: line.values[-1] for line in stage.overview().refused.lines}
+    assert lines == {
+        "bad request": 2.0,
+        "not admitted": 0.0,
+        "absent": 1.0,
+        "conflict": 0.0,
+        "too many": 1.0,
+    }
+
+
 async def test_current_rates_cover_exactly_the_last_three_steps(stage: Stage) -> None:
     counted = 0
     for rate in (0, 100, 100, 100, 4, 4, 4):
@@ -146,6 +172,7 @@ async def test_live_readers_are_the_gauge_of_the_last_sample(stage: Stage) -> No
     assert routes[OWN] == {"sse": 7, "long-poll": 0}
 
 
+ERRORS = counter("headgate_error_responses_total", "", "route", "status")
 APPEND_TIME = histogram(
     "headgate_request_duration_seconds", "", "route", "operation", bounds=DURATION_SECONDS
 )

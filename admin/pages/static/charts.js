@@ -6,9 +6,9 @@ import { all, around, get, make } from "./dom.js";
 import { clock, zone } from "./times.js";
 
 const PAGES = [
-  ["/events", "Events"],
-  ["/events#refusals", "Refusals"],
-  ["/clients", "Readers that connected"],
+  ["/events", "events", "Events"],
+  ["/events", "refusals", "Refusals"],
+  ["/readers", "readers", "Readers that connected"],
 ];
 
 const tip = make("div", "tip");
@@ -132,10 +132,9 @@ function lead() {
   if (!shown) return;
   const { chart, at, from } = shown;
   const [begin, end] = [Math.min(at, from), Math.max(at, from) + 1].map((it) => new Date(moment(chart, it) * 1000).toISOString());
-  const links = PAGES.map(([page, words]) => {
-    const [path, section] = (page ?? "").split("#");
+  const links = PAGES.map(([path, show = "", words]) => {
     const link = make("a", "", words);
-    link.href = `${path}?${new URLSearchParams({ from: begin ?? "", to: end ?? "" })}${section ? `#${section}` : ""}`;
+    link.href = `${path}?${new URLSearchParams({ show, from: begin ?? "", to: end ?? "" })}`;
     return link;
   });
   const title = when(chart, at, from);

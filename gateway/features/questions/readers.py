@@ -35,6 +35,7 @@ class ReaderQuery(msgspec.Struct, frozen=True):
     account: str | None = None
     address: str = ""
     text: str = ""  # in the stream, the principal, the status, the address or the user agent
+    between: tuple[float, float] | None = None  # epoch seconds, in which it has connected
     with_clients: bool = False
 
     def fits(self, row: ReaderRow) -> bool:
@@ -44,6 +45,8 @@ class ReaderQuery(msgspec.Struct, frozen=True):
         if self.account is not None and row.account != self.account:
             return False
         if self.address and row.address != self.address:
+            return False
+        if self.between is not None and not self.between[0] <= row.since < self.between[1]:
             return False
         shown = (row.stream, row.principal, row.status, row.address or "", row.user_agent or "")
         return not self.text or any(self.text.lower() in it.lower() for it in shown)

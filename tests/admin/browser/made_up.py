@@ -238,7 +238,9 @@ class MadeUpRefusals(Refusals):
     def __init__(self) -> None:
         """Nothing is measured."""
 
-    async def view(self, span: Span, *, with_clients: bool) -> RefusalsView:
+    async def view(
+        self, span: Span, *, with_clients: bool, between: tuple[float, float] | None = None
+    ) -> RefusalsView:
         causes = tuple(
             RefusalCause(route, status, count, wave(count / 900, count / 3000))
             for route, status, count in (
