@@ -40,12 +40,11 @@ PAGES = {
     "readers": "/readers",
     "events": "/events",
     "refusals": "/refusals",
-    "processes": "/processes",
+    "gateways": "/gateways",
     "explain": "/explain?target=/v1/orders/berlin?offset=-1",
     "cdn": "/cdn?target=nginx&host=streams.example.com",
     "configuration": "/configuration",
     "alerts": "/alerts",
-    "about": "/about",
 }
 KINDS: dict[str, tuple[Literal["light", "dark"], int, int]] = {
     "light": ("light", 1280, 900),

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from admin.model.cdn import CdnFile, CdnTargets
     from admin.model.doctor import DoctorView
     from admin.model.events import EventList
+    from admin.model.gateways import GatewaysView
     from admin.model.overview import Overview
-    from admin.model.processes import ProcessesView
     from admin.model.settings import About, Configuration, PendingConfiguration
     from admin.model.tokens import TokensView
     from admin.record.refusals import RefusalsView
@@ -153,9 +153,10 @@ async def tokens(request: web.Request, query: OfTokens, _body: None) -> TokensVi
     return await request.app[CONSOLE].credentials.page(query.text, query.after, query.limit)
 
 
-async def processes(request: web.Request, query: OfSpan, _body: None) -> ProcessesView:
+async def gateways(request: web.Request, _query: None, _body: None) -> GatewaysView:
     """Return the processes of this gateway, and the gateways that share a log with it."""
-    return request.app[CONSOLE].recorder.usage.view(query.span)
+    console = request.app[CONSOLE]
+    return console.recorder.gateways.view(console.setup.clock())
 
 
 async def about(request: web.Request, _query: None, _body: None) -> About:

@@ -44,8 +44,8 @@ from admin.model.alerts import AlertsView
 from admin.model.cdn import CdnFile, CdnTargets
 from admin.model.doctor import DoctorView, DoctorWish
 from admin.model.events import EventList
+from admin.model.gateways import GatewaysView
 from admin.model.overview import Overview
-from admin.model.processes import ProcessesView
 from admin.model.settings import About, Configuration, PendingConfiguration, ReloadDone
 from admin.model.stream_wishes import NewStream, OfLimits
 from admin.model.streams import Messages, RunsView
@@ -349,11 +349,10 @@ OPERATIONS = (
     ),
     Operation(
         "GET",
-        "/api/v1/processes",
+        "/api/v1/gateways",
         "Each process of this gateway, and the gateways that share a log with it.",
-        reads.processes,
-        OfSpan,
-        answer=ProcessesView,
+        reads.gateways,
+        answer=GatewaysView,
     ),
     Operation("GET", "/api/v1/about", "What runs here.", reads.about, answer=About),
 )

@@ -8,14 +8,10 @@ from admin.model.events import EventMark
 
 
 class Line(msgspec.Struct, frozen=True):
-    """A series of a chart: a value for each of the chart's moments, None where it is unknown.
-
-    `colour` numbers the colours of lines that have no colour by their name.
-    """
+    """A series of a chart: a value for each of the chart's moments, None where it is unknown."""
 
     name: str
     values: tuple[float | None, ...]
-    colour: int | None = None
 
 
 class Chart(msgspec.Struct, frozen=True):

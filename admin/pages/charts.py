@@ -30,7 +30,6 @@ WIDTH = 1000  # of what stretches, in units of its own
 HEIGHT = 190  # pixels
 SPARK_WIDTH, SPARK_HEIGHT = 160, 36
 ROOM = 1.08  # how much higher than the highest value the scale ends
-COLOURS = 6  # of lines that an eye tells apart, in both colour schemes
 SHADES = 5  # steps of a heat map that an eye tells apart
 TIME_STEPS_S = (10, 60, 300, 900, 3600, 4 * 3600, 24 * 3600)
 MOST_TIMES = 4
@@ -109,7 +108,8 @@ def stacked_area(chart: Chart, label: str, format_value: Format = show.number) -
             None if low is None else low + (value or 0.0)
             for low, value in zip(floor, line.values, strict=True)
         ]
-        areas.append(_drawn("area", series_class(line), paths.area(floor, roof, scale.y, WIDTH)))
+        drawn = paths.area(floor, roof, scale.y, WIDTH)
+        areas.append(_drawn("area", series_class(line.name), drawn))
         floor = roof
     drawing = _on_axes(chart, scale, Markup().join(areas), format_value)
     whole = last(totals)
@@ -134,7 +134,7 @@ def line_chart(
     values = [value for line in chart.lines for value in line.values if value is not None]
     scale = ratio_scale(values) if is_ratio else _scale(values, fewest)
     stretched = [
-        _drawn("line", series_class(line), paths.steps(line.values, scale.y, WIDTH))
+        _drawn("line", series_class(line.name), paths.steps(line.values, scale.y, WIDTH))
         for line in chart.lines
     ]
     drawing = _on_axes(chart, scale, Markup().join(stretched), format_value)
@@ -143,7 +143,7 @@ def line_chart(
     levels = Markup().join(_level(reference, scale) for reference in references if values)
     ends = Markup()
     if len(chart.lines) <= MOST_ENDS:
-        newest = [(series_class(line), last(line.values)) for line in chart.lines]
+        newest = [(series_class(line.name), last(line.values)) for line in chart.lines]
         ends = _ends(newest, scale, format_value)
     return _figure(chart, label, drawing._replace(above=drawing.above + levels, ends=ends))
 
@@ -230,7 +230,7 @@ def _on_axes(chart: Chart, scale: Scale, stretched: Markup, format_value: Format
         ends=Markup(),
         legend=Markup().join(
             _legend_item(
-                series_class(line), line.name, [format_value(value) for value in line.values]
+                series_class(line.name), line.name, [format_value(value) for value in line.values]
             )
             for line in chart.lines
         ),
@@ -273,15 +273,8 @@ def _drawn(kind: str, css: str, path: str) -> Markup:
     return Markup('<path class="{} {}" d="{}"/>').format(kind, css, path)
 
 
-def series_class(line: Line) -> str:
-    """Return the CSS class that gives a series its colour, the same on every page."""
-    if line.colour is not None:
-        return f"s-{line.colour % COLOURS}"
-    return css_class(line.name)
-
-
-def css_class(name: str) -> str:
-    """Return the CSS class of a series whose name decides on its colour."""
+def series_class(name: str) -> str:
+    """Return the CSS class that gives a series its colour by its name, the same on every page."""
     return "s-" + re.sub(r"[^a-z0-9]+", "-", name.lower())
 
 

@@ -156,16 +156,6 @@ def duration_chart(chart: Chart, label: str) -> Markup:
     return charts.line_chart(chart, label, show.duration, fewest=0.0)
 
 
-def size_chart(chart: Chart, label: str) -> Markup:
-    """Draw lines of bytes."""
-    return charts.line_chart(chart, label, show.size, fewest=0.0)
-
-
-def load_chart(chart: Chart, label: str) -> Markup:
-    """Draw lines of the share of one processor that is used."""
-    return charts.line_chart(chart, label, show.percent, fewest=0.1)
-
-
 def change(history: Sequence[float | None]) -> float | None:
     """Return the difference of the last and the first known value, or None."""
     known = [value for value in history if value is not None]
@@ -197,7 +187,5 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "line_chart": once(charts.line_chart),
     "ratio_chart": once(ratio_chart),
     "duration_chart": once(duration_chart),
-    "size_chart": once(size_chart),
-    "load_chart": once(load_chart),
     "heat_map": once(charts.heat_map),
 }

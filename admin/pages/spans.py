@@ -34,11 +34,6 @@ def first_known(histories: Iterable[Sequence[float | None]]) -> int:
     return max(0, min(first, length - FEWEST_MOMENTS))
 
 
-def of_lines(charts: Iterable[Chart]) -> Iterable[Sequence[float | None]]:
-    """Yield the values of all lines."""
-    return (line.values for chart in charts for line in chart.lines)
-
-
 def chart_from(chart: Chart, begin: int, marks: tuple[EventMark, ...] = ()) -> Chart:
     """Return a chart from the moment `begin` on, with these marks."""
     lines = tuple(replace(line, values=line.values[begin:]) for line in chart.lines)

@@ -4,45 +4,50 @@ from __future__ import annotations
 
 import math
 import socket
+from collections import deque
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from admin.model.gateways import GatewayFacts, GatewaysView, GatewayView
 from admin.model.kinds import HealthState
-from admin.model.processes import GatewayView
-from admin.processes.usage import UsageFigures, UsageHistory
+from admin.processes.process_record import ProcessRecord
+from gateway.telemetry import metrics
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from admin.model.gateways import ProcessView
     from admin.model.kinds import Level
-    from admin.model.processes import ProcessView
 
 MISSED_LOOKS = 2  # after the 15 s for which Redis keeps a report; at one, it may only be late
 KEPT_SILENT_S = 3600.0  # long enough to see what is missing, after an alert too
 MOST_SILENT = 64  # as many as there may be gateways; the longest silent ones are forgotten first
 LONGEST_TEXT = 200  # characters of a name, which another gateway may have set
+# A report may be two looks old when it is read, and of its last ones the newest counts.
+LEADS = 6
+LONGEST_DELAY_S = 12.0
+SKEW_S = 1.0  # no report is from the future, but clocks that are synchronised differ by less
+NUMBERS = (
+    "processor",
+    "memory",
+    "files",
+    "most_files",
+    "loop_lag",
+    "connections",
+    "started_at",
+    "at",
+)
 _LEVELS: Mapping[str, Level] = {"good": "good", "warning": "warning", "bad": "bad"}
 
 
-class GatewayReport(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+class GatewayReport(GatewayFacts, frozen=True, omit_defaults=True, kw_only=True):
     """A gateway about itself, for the others. Other versions may have other fields, or fewer."""
 
-    name: str = ""
-    host: str = ""
-    version: str = ""
     level: str = "good"  # with `words`, its state
     words: str = ""
     is_stopping: bool = False
-    started_at: float | None = None
-    workers: int = 1
-    restarts: int = 0
-    processor: float | None = None
-    memory: float | None = None
-    files: float | None = None
-    most_files: float | None = None
-    loop_lag: float | None = None
-    connections: float | None = None
+    at: float | None = None  # epoch seconds by its own clock
 
 
 _decoder = msgspec.json.Decoder(GatewayReport)
@@ -59,10 +64,7 @@ def parse_report(instance: str, encoded: bytes | msgspec.Raw) -> GatewayReport:
         for field in ("name", "host", "version", "words")
     }
     texts["name"] = texts["name"] or instance.rpartition("/")[0][:LONGEST_TEXT]
-    numbers = {
-        field: _measurement(getattr(report, field))
-        for field in (*UsageFigures._fields, "started_at", "most_files")
-    }
+    numbers = {field: _measurement(getattr(report, field)) for field in NUMBERS}
     return msgspec.structs.replace(report, **texts, **numbers)
 
 
@@ -72,18 +74,19 @@ def _measurement(number: float | None) -> float | None:
 
 
 def report_on(
-    name: str, version: str, state: HealthState, processes: Sequence[ProcessView], *, stops: bool
+    name: str, state: HealthState, processes: Sequence[ProcessView], now: float, *, stops: bool
 ) -> GatewayReport:
-    """Return the report of this gateway: sums over its processes, or the worst of them."""
+    """Return the report of this gateway at `now`, in epoch seconds."""
     serving = [it for it in processes if it.connections is not None]
     fullest = max(processes, key=_fullness, default=None)
     return GatewayReport(
         name=name,
         host=socket.gethostname(),
-        version=version,
+        version=metrics.build().values[0],
         level=state.level,
         words=state.words,
         is_stopping=stops,
+        at=now,
         started_at=processes[0].started_at if processes else None,
         workers=max(1, len(processes) - 1),  # beside several there is their supervisor
         restarts=sum(it.restarts for it in processes),
@@ -110,20 +113,26 @@ class PeerRecord:
 
     def __init__(self) -> None:
         self.report = GatewayReport()
-        self.history = UsageHistory()
         self.reported_at = 0.0
         self.missed = 0  # looks in a row
+        self._leads: deque[float] = deque(maxlen=LEADS)
 
     @property
     def is_silent(self) -> bool:
         """True if its report is missing for longer than it may be late."""
         return self.missed >= MISSED_LOOKS
 
+    @property
+    def clock_skew(self) -> float:
+        """The seconds its clock is ahead: a report is late, so the largest lead is the nearest."""
+        lead = max(self._leads, default=0.0)
+        return 0.0 if -LONGEST_DELAY_S <= lead <= SKEW_S else round(lead, 1)
+
     def update(self, now: float, report: GatewayReport) -> None:
         """Take a report."""
+        if report.at is not None and report.at != self.report.at:
+            self._leads.append(report.at - now)
         self.report, self.reported_at, self.missed = report, now, 0
-        figures = {name: getattr(report, name) for name in UsageFigures._fields}
-        self.history.add(now, UsageFigures(**figures))
 
     def view(self, *, is_this: bool) -> GatewayView:
         """Return the gateway with its state, which is not the reported one if it is silent."""
@@ -134,42 +143,41 @@ class PeerRecord:
             if not report.is_stopping:
                 state = HealthState("bad", "silent")
         return GatewayView(
-            name=report.name,
-            host=report.host,
+            **{field: getattr(report, field) for field in GatewayFacts.__struct_fields__},
             is_this=is_this,
             state=state,
-            version=report.version,
-            started_at=report.started_at,
-            workers=report.workers,
-            restarts=report.restarts,
-            processor=report.processor,
-            memory=report.memory,
-            files=report.files,
-            most_files=report.most_files,
-            loop_lag=report.loop_lag,
-            connections=report.connections,
+            clock_skew=self.clock_skew,
             reported_at=self.reported_at,
             silent_since=self.reported_at if self.is_silent else None,
         )
 
 
 class GatewayRecord:
-    """This gateway, and the others by their instances."""
+    """This gateway with its processes, and the others by their instances."""
 
     def __init__(self) -> None:
-        self._own = PeerRecord()
+        self.processes = ProcessRecord()
+        self.own = PeerRecord()
         self._others: dict[str, PeerRecord] = {}
 
-    def update_own(self, now: float, report: GatewayReport) -> None:
-        """Take the report of this gateway."""
-        self._own.update(now, report)
+    def report(
+        self, now: float, name: str, state: HealthState, *, stops: bool = False
+    ) -> GatewayReport:
+        """Record the report of this gateway, and return it for the others."""
+        report = report_on(name, state, self.processes.views, now, stops=stops)
+        self.own.update(now, report)
+        return report
+
+    def view(self, now: float) -> GatewaysView:
+        """Return all processes and gateways."""
+        return GatewaysView(now, self.processes.views, self.views)
 
     def update(self, now: float, reports: Mapping[str, GatewayReport], *, is_whole: bool) -> None:
         """Take the present reports of the others; with `is_whole` every shared log was read.
 
         A gateway that starts at the address and on the host of a silent one replaces it.
         """
-        places = {(it.name, it.host) for it in (self._own.report, *reports.values())}
+        places = {(it.name, it.host) for it in (self.own.report, *reports.values())}
         for instance, report in reports.items():
             self._others.setdefault(instance, PeerRecord()).update(now, report)
         for instance, peer in list(self._others.items()):
@@ -186,23 +194,9 @@ class GatewayRecord:
 
     @property
     def views(self) -> tuple[GatewayView, ...]:
-        """This gateway and the others, in the order of their names; () if there are no others."""
-        if not self._others:
+        """This gateway and the others, in the order of their names; () before the first look."""
+        if not self.own.reported_at:
             return ()
         others = [it.view(is_this=False) for it in self._others.values()]
         others.sort(key=lambda it: (it.silent_since is not None, it.name, it.host))
-        return (self._own.view(is_this=True), *others)
-
-    @property
-    def histories(self) -> list[tuple[str, UsageHistory]]:
-        """The histories of all gateways, by names that tell them apart."""
-        if not self._others:
-            return []
-        peers = [self._own, *sorted(self._others.values(), key=lambda it: it.report.name)]
-        names = [it.report.name for it in peers]
-        return [(_line_name(it.report, names), it.history) for it in peers]
-
-
-def _line_name(report: GatewayReport, names: Sequence[str]) -> str:
-    is_alone = names.count(report.name) == 1
-    return report.name if is_alone else f"{report.name} ({report.host})"
+        return (self.own.view(is_this=True), *others)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from admin.model.gateways import ProcessView
 from admin.model.kinds import HealthState
-from admin.model.processes import ProcessView
-from admin.processes.usage import UsageFigures, UsageHistory
 from gateway.telemetry import metrics
 
 if TYPE_CHECKING:
@@ -23,7 +22,6 @@ class ProcessUsage:
     """The usage of one process, and of those that were in its place before."""
 
     def __init__(self) -> None:
-        self.history = UsageHistory()
         self.view: ProcessView | None = None
         self._looked_at: float | None = None
         self._pid: int | None = None
@@ -31,24 +29,18 @@ class ProcessUsage:
         self._lag: Distribution | None = None
 
     def update(self, now: float, report: ProcessReport) -> None:
-        """Add what a report says at `now`; counters begin anew with another process."""
+        """Take what a report says at `now`; counters begin anew with another process."""
         samples = {it.metric.name: it for it in report.numbers or () if not it.values}
         cpu_s, lag = _number(samples, "process_cpu_seconds_total"), samples.get(LAG)
         seconds = None
         if self._looked_at is not None and report.pid == self._pid:
             seconds = now - self._looked_at
-        figures = UsageFigures(
-            _rate(self._cpu_s, cpu_s, seconds),
-            _number(samples, "process_resident_memory_bytes"),
-            _number(samples, "process_open_fds"),
-            None if seconds is None else _p99(self._lag, lag),
-            _number(samples, "headgate_connections"),
-        )
-        self.history.add(now, figures)
+        processor = _rate(self._cpu_s, cpu_s, seconds)
+        loop_lag = None if seconds is None else _p99(self._lag, lag)
         self._looked_at = None if report.numbers is None else now
         self._pid, self._cpu_s = report.pid, cpu_s
         self._lag = None if lag is None else lag.distribution
-        self.view = _view(report, figures, samples, now)
+        self.view = _view(report, processor, loop_lag, samples, now)
 
 
 class ProcessRecord:
@@ -58,16 +50,11 @@ class ProcessRecord:
         self._processes: dict[str, ProcessUsage] = {}
 
     def update(self, now: float, reports: Iterable[ProcessReport]) -> None:
-        """Record the processes that there are now, and drop the histories of others."""
+        """Record the processes that there are now, and drop the others."""
         before, self._processes = self._processes, {}
         for report in reports:
             self._processes[report.name] = usage = before.get(report.name) or ProcessUsage()
             usage.update(now, report)
-
-    @property
-    def histories(self) -> list[tuple[str, UsageHistory]]:
-        """The history of each process, by its name."""
-        return [(name, usage.history) for name, usage in self._processes.items()]
 
     @property
     def views(self) -> tuple[ProcessView, ...]:
@@ -76,7 +63,11 @@ class ProcessRecord:
 
 
 def _view(
-    report: ProcessReport, figures: UsageFigures, samples: dict[str, Sample], now: float
+    report: ProcessReport,
+    processor: float | None,
+    loop_lag: float | None,
+    samples: dict[str, Sample],
+    now: float,
 ) -> ProcessView:
     ended_at = report.restarts.last_ended_at
     if ended_at is not None:  # of the loop's clock, which counts from another moment
@@ -89,12 +80,12 @@ def _view(
         state=state,
         pid=report.pid,
         started_at=_number(samples, "process_start_time_seconds"),
-        processor=figures.processor,
-        memory=figures.memory,
-        files=figures.files,
+        processor=processor,
+        memory=_number(samples, "process_resident_memory_bytes"),
+        files=_number(samples, "process_open_fds"),
         most_files=_number(samples, "process_max_fds"),
-        loop_lag=figures.loop_lag,
-        connections=figures.connections,
+        loop_lag=loop_lag,
+        connections=_number(samples, "headgate_connections"),
         restarts=report.restarts.total,
         last_end=report.restarts.last_end,
         last_ended_at=ended_at,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from admin.alerting.active_alerts import ActiveAlerts
 from admin.own_files import data_folder
-from admin.processes.usage_record import UsageRecord
+from admin.processes.gateway_record import GatewayRecord
 from admin.readers.ban_keeper import BanKeeper
 from admin.record import attention, figures
 from admin.record.attention import Watch
@@ -51,7 +51,7 @@ class Recorder:
         self.use_settings(setup.settings)
         self.watch = Watch()
         self.growth = Growth()
-        self.usage = UsageRecord(setup.clock)
+        self.gateways = GatewayRecord()
         self.events = EventCollector(source, setup.settings)
         self.bans = BanKeeper(source, setup.clock, data_folder(setup.settings))
         self.samples: Snapshot = ()
@@ -106,18 +106,18 @@ class Recorder:
         self.history.add(now, self._own.since(totals, seconds))
         self.looked_at, self.samples, self.health = now, samples, health
         self.growth.update(now, samples)
-        self.usage.update(now, processes)
+        self.gateways.processes.update(now, processes)
         self.alerts.look(now, (*samples, *self._setup.bounds.measure()))
         findings = (
             *attention.findings(health, samples, self.alerts, self._setup.settings),
-            *attention.of_gateways(self.usage.gateways.views),
+            *attention.of_gateways(self.gateways.views),
         )
         self.watch.update(now, findings)
         if not self.saw_start:  # workers that start do not answer yet, which is no event
             self.events.note_findings(now, findings)
+        stops = health.checks.get("server") == STOPPING
+        report = self.gateways.report(now, self._name, state(health), stops=stops)
         if self.fleet.is_shared:
-            stops = health.checks.get("server") == STOPPING
-            report = self.usage.report(self._name, state(health), stops=stops)
             question = self.fleet.question(
                 totals, self.events.record.shared(now), report, self.bans.list.decisions
             )
@@ -151,7 +151,7 @@ class Recorder:
             self.events.record.add_shared(gateway, events)
         if self.fleet.is_whole:
             self.events.record.keep_gateways(self.fleet.events)
-        self.usage.gateways.update(now, self.fleet.reports, is_whole=self.fleet.is_whole)
+        self.gateways.update(now, self.fleet.reports, is_whole=self.fleet.is_whole)
 
     def live(self, prefix: str) -> Row | None:
         """Return the live readers of a route on all gateways; None before the first look."""

@@ -256,5 +256,5 @@ DRILLS = (
     ),
     Drill("fenced producer", fenced_producer, ("/refusals",), ("403", "epoch")),
     Drill("slow append", slow_append, ("/",), ("append",)),
-    Drill("killed worker", killed_worker, ("/", "/events", "/processes"), ("worker 1 ended",)),
+    Drill("killed worker", killed_worker, ("/", "/events", "/gateways"), ("worker 1 ended",)),
 )

@@ -253,7 +253,13 @@ async def test_an_unknown_admin_path_gets_404_with_the_existing_paths(
 async def test_concurrent_first_requests_to_lazily_loaded_pages_all_succeed(
     client: TestClient[Any, Any],
 ) -> None:
-    paths = ["/about", "/api/v1/about", "/static/headgate.css", "/about", "/api/v1/openapi.json"]
+    paths = [
+        "/gateways",
+        "/api/v1/about",
+        "/static/headgate.css",
+        "/gateways",
+        "/api/v1/openapi.json",
+    ]
     answers = await asyncio.gather(*map(client.get, paths))
     assert [answer.status for answer in answers] == [200] * len(paths)
 

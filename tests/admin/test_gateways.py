@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from admin.model.processes import GatewayView
+    from admin.model.gateways import GatewayView
 
 
 # ---------------------------------------------------------------- real gateways on one Redis
@@ -47,7 +47,7 @@ def redis(processes: None, tmp_path: Path) -> Iterator[RedisServer]:
 
 def listed(at: Headgate) -> dict[str, Any]:
     """The gateways that one of them lists, by name."""
-    found = json.loads(ask(at.admin_port, "GET", "/api/v1/processes").body)["gateways"]
+    found = json.loads(ask(at.admin_port, "GET", "/api/v1/gateways").body)["gateways"]
     return {it["name"]: it for it in found}
 
 
@@ -104,7 +104,7 @@ def test_gateways_on_one_redis_list_each_other_and_tell_a_stop_from_silence(
         wait_until(lambda: asks_for_attention(first) != [], "the next look has found it")
         (sentence,) = asks_for_attention(first)
         assert killed_name in sentence
-        page = ask(first.admin_port, "GET", "/processes", Accept="text/html").body.decode()
+        page = ask(first.admin_port, "GET", "/gateways", Accept="text/html").body.decode()
         assert page.index(here) < page.index(killed_name)
         assert "this one" in page
         events = json.loads(ask(first.admin_port, "GET", "/api/v1/events").body)["events"]
@@ -148,7 +148,7 @@ class Fleet:
 
     def look(self, *present: GatewayReport, is_whole: bool = True) -> None:
         self.now += 5
-        self.record.update_own(self.now, GatewayReport(name="here", host="a"))
+        self.record.own.update(self.now, GatewayReport(name="here", host="a"))
         reports = {f"{it.name}/{it.host}/{it.started_at}": it for it in present}
         self.record.update(self.now, reports, is_whole=is_whole)
 
@@ -207,7 +207,22 @@ def test_a_silent_gateway_is_forgotten_after_an_hour() -> None:
     assert fleet.states() == ["silent"]
     fleet.look()
     assert fleet.states() == []
-    assert fleet.record.views == ()
+    assert [it.is_this for it in fleet.record.views] == [True]
+
+
+@pytest.mark.parametrize(
+    ("ahead", "shown"),
+    [(0.0, 0.0), (0.9, 0.0), (3.0, 3.0), (-12.0, 0.0), (-40.0, -40.0)],
+    ids=["the-same", "synchronised", "ahead", "a-late-report", "behind"],
+)
+def test_the_clock_of_another_gateway_is_ahead_or_behind_by_more_than_a_report_is_late(
+    ahead: float, shown: float
+) -> None:
+    fleet = Fleet()
+    for delay in (2.0, 0.0, 5.0):  # the newest report of several is the nearest
+        at = fleet.now + 5 + ahead - delay
+        fleet.look(msgspec.structs.replace(THERE, at=at))
+    assert [it.clock_skew for it in fleet.others] == [shown]
 
 
 def test_a_gateway_that_was_started_again_takes_the_place_of_the_silent_one() -> None:

@@ -10,7 +10,7 @@ from admin.model.kinds import Span
 from admin.pages.console_page import ConsolePage
 from admin.pages.menu import MenuEntry
 from admin.pages.rendering import TemplatePage
-from admin.pages.spans import SPANS, figures_from, first_known, of_lines
+from admin.pages.spans import SPANS, figures_from, first_known
 from admin.pages.visit import choice
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ EVIDENCE = {
         ("/refusals", "Show refusals"),
     ),
     **dict.fromkeys(
-        ("HeadgateEventLoopStalls", "HeadgateFewFilesLeft"), ("/processes", "Show processes")
+        ("HeadgateEventLoopStalls", "HeadgateFewFilesLeft"), ("/gateways", "Show gateways")
     ),
     "HeadgateSlowReaders": ("/readers", "Show readers"),
 }
@@ -72,7 +72,8 @@ def served(*, has_origins: bool, has_logs: bool) -> str:
 
 def from_first_data(figures: Overview) -> Overview:
     """Return the overview from its first moment with data, with the same marks in all charts."""
-    begin, marks = first_known(of_lines([figures.by_transport])), figures.by_result.marks
+    begin = first_known(line.values for line in figures.by_transport.lines)
+    marks = figures.by_result.marks
     return replace(
         figures_from(figures, begin, marks),
         writes=figures_from(figures.writes, begin, marks),

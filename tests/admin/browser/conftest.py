@@ -26,4 +26,4 @@ async def site() -> AsyncIterator[str]:
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def tab(browser: Browser, site: str) -> Tab:
     """Return a tab for tests that only look: another one would cost most of a second of a core."""
-    return await Tab.open(browser, site, "/about")
+    return await Tab.open(browser, site, "/gateways")

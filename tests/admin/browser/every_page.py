@@ -32,7 +32,7 @@ NO_PAGES = {
     "/sign-in": "leads on who may look",
 }
 # Pages whose parts are alike others', of which only `make torture` opens all.
-KNOWN = {"/routes", "/runs", "/events", "/refusals", "/processes", "/configuration", "/about"}
+KNOWN = {"/routes", "/runs", "/events", "/refusals", "/gateways", "/configuration"}
 
 
 def paths() -> list[str]:

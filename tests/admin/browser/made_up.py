@@ -17,6 +17,7 @@ from admin.errors import NotTold
 from admin.model.charts import Chart, HeatMap, Line, Stat
 from admin.model.doctor import DoctorFinding
 from admin.model.events import ConsoleEvent, EventMark
+from admin.model.gateways import GatewaysView, GatewayView, ProcessView
 from admin.model.kinds import HealthState
 from admin.model.overview import (
     Attention,
@@ -29,7 +30,6 @@ from admin.model.overview import (
     Server,
     Writes,
 )
-from admin.model.processes import GatewayView, ProcessesView, ProcessView, UsageCharts
 from admin.model.settings import (
     About,
     Configuration,
@@ -42,7 +42,7 @@ from admin.model.settings import (
 )
 from admin.model.streams import Message, MessagePlace, Messages, RunsView, RunView, StreamSearch
 from admin.model.tokens import TokensView
-from admin.processes.usage_record import UsageRecord
+from admin.processes.gateway_record import GatewayRecord
 from admin.readers.console_readers import BanKind, BanWish, ConsoleReaders
 from admin.record.figures import REFUSED_BY
 from admin.record.recorder import Recorder
@@ -271,16 +271,6 @@ class MadeUpRefusals(Refusals):
         return RefusalsView(NOW, span, causes, newest)
 
 
-class MadeUpUsage(UsageRecord):
-    """A supervisor and four workers, of which one was killed a minute ago; three more gateways."""
-
-    def __init__(self) -> None:
-        """Nothing is measured."""
-
-    def view(self, span: Span = "15m") -> ProcessesView:
-        return _processes(span)
-
-
 def _gateways() -> tuple[GatewayView, ...]:
     others = (
         ("10.0.0.4:4437", "edge-1", HealthState("good", "serving"), None),
@@ -304,6 +294,7 @@ def _gateways() -> tuple[GatewayView, ...]:
             most_files=65_536.0,
             loop_lag=0.0021,
             connections=48_210.0 / (at + 1),
+            clock_skew=-31.0 if at == 1 else 0.0,
             reported_at=silent or NOW,
             silent_since=silent,
         )
@@ -311,27 +302,17 @@ def _gateways() -> tuple[GatewayView, ...]:
     )
 
 
-def _usage(*names: str) -> UsageCharts:
-    def chart(base: float, swing: float) -> Chart:
-        lines = (
-            Line(name, wave(base * (1 + at / 7), swing, shift=9 * at), at)
-            for at, name in enumerate(names)
-        )
-        return Chart(NOW - 895, STEP_S, tuple(lines))
+class MadeUpGateways(GatewayRecord):
+    """A supervisor and four workers, of which one was killed a minute ago; three more gateways."""
 
-    return UsageCharts(
-        processor=chart(0.4, 0.1),
-        memory=chart(64e6, 3e6),
-        files=chart(12_000, 300),
-        loop_lag=chart(0.002, 0.0004),
-        connections=chart(12_000, 300),
-    )
+    def view(self, now: float) -> GatewaysView:
+        return GatewaysView(NOW, _processes(), _gateways())
 
 
-def _processes(span: Span) -> ProcessesView:
+def _processes() -> tuple[ProcessView, ...]:
     names = ("supervisor", "worker 1", "worker 2", "worker 3", "worker 4")
 
-    rows = tuple(
+    return tuple(
         ProcessView(
             name=name,
             state=HealthState("bad", "does not answer")
@@ -351,9 +332,6 @@ def _processes(span: Span) -> ProcessesView:
         )
         for at, name in enumerate(names)
     )
-    gateways = _gateways()
-    lines = _usage(*(it.name for it in gateways))
-    return ProcessesView(NOW, span, "0.1.0", rows, _usage(*names), gateways, lines)
 
 
 class MadeUpChanges(ConsoleChanges):
@@ -668,7 +646,7 @@ class MadeUp(Console):
         self.streams_scheme = "http"
         self.recorder = Recorder(Switchboard(), setup(lambda: NOW), "here")
         self.recorder.events.record.restore(EVENTS)
-        self.recorder.usage = MadeUpUsage()
+        self.recorder.gateways = MadeUpGateways()
         for at, refused in ((NOW - 400, 0), (NOW - 200, 50), (NOW, 90)):
             refusals = sample(REFUSALS, refused, "max_feeds")
             self.recorder.alerts.look(at, (refusals, sample(SETTINGS_READ, 0)))

@@ -36,7 +36,7 @@ ALIKE = {
     f"{STREAM}&tab=producers",
 }
 # Of pages with parts that others have as well: charts, tables, messages, forms and states stay.
-WITH_OTHERS_PARTS = ALIKE | KNOWN - {"/processes"} | {f"{STREAM}&tab=metadata"}
+WITH_OTHERS_PARTS = ALIKE | KNOWN | {f"{STREAM}&tab=metadata"}
 CONTROLS = "a[href], button, input:not([type=hidden]), select, textarea, summary, [tabindex='0']"
 # Found anew for each key, since a live page may replace controls meanwhile.
 FIND_CONTROLS = f"""[...document.querySelectorAll("{CONTROLS}")]
@@ -65,7 +65,7 @@ NEEDS_SCRIPTS = """() => {
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def plain_tab(browser: Browser, site: str) -> AsyncIterator[Tab]:
     """A tab without scripts."""
-    tab = await Tab.open(browser, site, "/about", java_script_enabled=False)
+    tab = await Tab.open(browser, site, "/gateways", java_script_enabled=False)
     yield tab
     await tab.context.close()
 

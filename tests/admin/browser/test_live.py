@@ -114,7 +114,7 @@ def rows(*names: str, ticked: str = "", focus: str = "") -> str:
 async def test_a_ticked_row_keeps_its_tick_wherever_it_is_after_an_update(
     browser: Browser, before: str, after: str
 ) -> None:
-    async with showing(browser, MadeUp(), "/about") as tab:
+    async with showing(browser, MadeUp(), "/gateways") as tab:
         html = rows(*after)
         pair = [f"<h2>Rows</h2>\n{rows(*before, ticked='c')}", f"<h2>New</h2>\n{html}"]
         shown, same, ticked, _ = await tab.page.evaluate(MORPH, pair)
@@ -127,7 +127,7 @@ async def test_a_ticked_row_keeps_its_tick_wherever_it_is_after_an_update(
 async def test_a_box_with_the_focus_keeps_it_when_other_rows_come_or_go(
     browser: Browser, after: str
 ) -> None:
-    async with showing(browser, MadeUp(), "/about") as tab:
+    async with showing(browser, MadeUp(), "/gateways") as tab:
         pair = [rows(*"bc", focus="c"), rows(*after)]
         assert (await tab.page.evaluate(MORPH, pair))[3] == "row:c"
 
@@ -495,6 +495,6 @@ async def test_the_link_of_the_shown_page_is_in_view_in_the_scrolling_bar_of_a_p
     browser: Browser,
 ) -> None:
     narrow = {"width": 360, "height": 780}
-    async with showing(browser, MadeUp(), "/about", viewport=narrow) as tab:
+    async with showing(browser, MadeUp(), "/configuration", viewport=narrow) as tab:
         current = tab.page.locator(".rail nav [aria-current]")
         await expect(current).to_be_in_viewport(ratio=1)

@@ -1,0 +1,42 @@
+"""The page of gateways: each process of this one, all that share a log with it, what runs here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from admin.pages.console_page import ConsolePage
+from admin.pages.menu import MenuEntry
+from admin.pages.rendering import TemplatePage
+from admin.pages.visit import frame
+
+if TYPE_CHECKING:
+    from admin.pages.visit import Visit
+
+PATH = "/gateways"
+
+
+async def show(visit: Visit) -> TemplatePage:
+    """Return the gateways and processes at the last look, with versions, formats and limits."""
+    facts = visit.console.about()
+    return TemplatePage(
+        "gateways.html",
+        {
+            "here": PATH,
+            **await frame(visit),
+            "view": visit.console.recorder.gateways.view(visit.now),
+            "groups": [
+                ("Versions", facts.versions),
+                ("File formats", facts.formats),
+                ("Limits of the process", facts.limits),
+            ],
+        },
+    )
+
+
+MENU = MenuEntry(
+    "Gateways",
+    "M3 3h4v4H3zM9 3h4v4H9zM3 9h4v4H3zM9 9h4v4H9z",
+    key="g",
+    order=70,
+)
+PAGE = ConsolePage(PATH, show, menu=MENU)
