@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 MOST_UPSTREAMS = 16  # a list that a person keeps; more gateways have a name or a balancer
 CONNECT_S = 2  # within a data centre, and between two: a SYN that is lost is sent again after 1 s
+ORIGIN_CONNECT_S = 5  # within which a gateway reaches its origin
 ANSWER_S = 10  # longer than a commit on a busy disk
 REDIS_S = 9  # until a call to a Redis that hangs or fails over has its answer (docs/redis.md)
 MARGIN_S = 2  # so that the gateway's own 504, which says more, comes first
@@ -110,7 +111,7 @@ def answer_s(routes: Iterable[Route]) -> int:
 def _longest_s(route: Route) -> float:
     """Return how many seconds the gateway itself may wait before it answers."""
     if route.is_http:
-        return route.connect_timeout + max(route.response_timeout, route.read_timeout)
+        return ORIGIN_CONNECT_S + route.response_timeout
     kind = route.log_kind
     return REDIS_S if kind is not None and kind.is_shared else 0
 

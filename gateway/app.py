@@ -138,7 +138,6 @@ def route_of(
     kinds = settings.auth_of(route)
     if kinds and made.access.guard is None:
         raise _unguarded(route.prefix, kinds)
-    made.traffic.cache_share.share = route.cache_share
     return made
 
 
@@ -155,11 +154,9 @@ def renew_route(
         access.guard.adopt(route.access.guard)
     is_other = route.renew(setup)
     changed = set_features(route, setup)
-    share = route.traffic.cache_share
     has_other_paths = any(changed)  # one may be that of a cached stream
-    if is_other or has_other_paths or share.share != route_settings.cache_share:
-        services.store.clear(share)
-        share.share = route_settings.cache_share
+    if is_other or has_other_paths:
+        services.store.clear(route.traffic.cache_share)
     return changed
 
 

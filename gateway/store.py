@@ -1,6 +1,6 @@
 """A cache in memory, bounded in bytes and entries: the least recently used are evicted first.
 
-The cache of HTTP origins and the reads of logs share one store, in which each route has a share.
+The cache of HTTP origins and the reads of logs share one store.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ MAX_GROUP = 4096  # entries that one change invalidates: to drop them all takes 
 ENTRY_OVERHEAD = 600  # bytes of an entry besides its response: objects, key, index
 LARGEST_SHARE = 8  # a response over an eighth of the store would evict too many others
 USED_SHARE = 0.8  # of the bytes, for entries that were used again
-ALL = 100  # percent
 MAX_ENTRIES = 500_000  # so that an eviction or a drop searches little
 
 
@@ -27,7 +26,7 @@ class CacheEntry:
     """An entry of a store; a subclass adds the response.
 
     It is dropped with each of its `groups`, and not served from `expires_at` on (epoch seconds).
-    `hits` counts the responses served from it. `owner` has the share and the counts of its route.
+    `hits` counts the responses served from it. `owner` has the counts of its route.
     """
 
     __slots__ = ("expires_at", "groups", "hits", "key", "owner", "size")
@@ -59,8 +58,7 @@ class Store(Generic[K]):
     """A segmented LRU: new entries, and entries that were used again.
 
     The least recently used new entry is evicted first, so that many entries which are read once do
-    not evict the popular ones. An owner over its share evicts its own: the oldest entry that was
-    not used again since the last search. `bytes` is the size of all entries.
+    not evict the popular ones.  `bytes` is the size of all entries.
     """
 
     def __init__(self, max_bytes: int, max_entries: int = MAX_ENTRIES) -> None:
@@ -69,10 +67,6 @@ class Store(Generic[K]):
         self._new: OrderedDict[Hashable, K] = OrderedDict()
         self._used: OrderedDict[Hashable, K] = OrderedDict()
         self._used_bytes = 0
-        # The keys of each owner with a share below ALL, the oldest first.
-        self._of_owner: defaultdict[CacheShare, OrderedDict[Hashable, None]] = defaultdict(
-            OrderedDict
-        )
         self.by_group: defaultdict[Hashable, dict[Hashable, None]] = defaultdict(dict)
         self.bytes = 0
 
@@ -128,16 +122,13 @@ class Store(Generic[K]):
         was_used = key in self._used
         if was_used or key in self._new:
             self._remove(self._used[key] if was_used else self._new[key])
-        room = self._max_bytes * owner.share // ALL
-        if size > room // LARGEST_SHARE:
+        if size > self._max_bytes // LARGEST_SHARE:
             entry.let_go()
             return False
         self.bytes += size
         owner.bytes += size
         owner.entries += 1
         self._new[key] = entry
-        if owner.share < ALL:
-            self._of_owner[owner][key] = None
         try:
             self._join(entry)
         except BaseException:
@@ -145,8 +136,6 @@ class Store(Generic[K]):
             raise
         if was_used:
             self._use(entry)
-        while owner.share < ALL and owner.bytes > room:
-            self._evict_of(owner)
         while self.bytes > self._max_bytes or len(self._new) + len(self._used) > self._max_entries:
             self._evict(next(iter((self._new or self._used).values())))
         return True
@@ -169,19 +158,6 @@ class Store(Generic[K]):
         while self.bytes > max_bytes:
             self._evict(next(iter((self._new or self._used).values())))
         self._shrink_used()
-
-    def _evict_of(self, owner: CacheShare) -> None:
-        """Evict the oldest entry of an owner that was not used again."""
-        keys = self._of_owner[owner]
-        while True:
-            key = next(iter(keys))
-            entry = self._used.pop(key, None)
-            if entry is None:
-                self._evict(self._new[key])
-                return
-            self._used_bytes -= entry.size
-            self._new[key] = entry  # evicted next time, unless it is used until then
-            keys.move_to_end(key)
 
     def _evict(self, entry: K) -> None:
         """Remove an entry to make room, and count that."""
@@ -219,15 +195,13 @@ class Store(Generic[K]):
         if self._new.pop(entry.key, None) is None:
             del self._used[entry.key]
             self._used_bytes -= entry.size
-        key, owner, size = entry.key, entry.owner, entry.size
+        owner, size = entry.owner, entry.size
         self.bytes -= size
         owner.bytes -= size
         owner.entries -= 1
-        if owner.share < ALL:
-            del self._of_owner[owner][key]
         for group in entry.groups:
             keys = self.by_group[group]
-            keys.pop(key, None)
+            keys.pop(entry.key, None)
             if not keys:
                 del self.by_group[group]
         entry.let_go()

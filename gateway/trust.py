@@ -38,21 +38,15 @@ def without_authorities() -> Iterator[None]:
         os.environ.update(before)
 
 
-def context(
-    authorities: str = "", *, named_by: str = "tls_ca", verify: bool = True
-) -> ssl.SSLContext:
+def context(authorities: str = "", *, named_by: str = "tls_ca") -> ssl.SSLContext:
     """Return a context that trusts only the authorities in a PEM file; without one, the system's.
 
     Raises StartError if the file cannot be used; `named_by` is the setting or option for it.
     """
     try:
-        tls_context = ssl.create_default_context(cafile=authorities or None)
+        return ssl.create_default_context(cafile=authorities or None)
     except OSError as cause:
         raise StartError(f"cannot use {authorities} ({named_by}): {why_not(cause)}") from cause
-    if not verify:
-        tls_context.check_hostname = False
-        tls_context.verify_mode = ssl.CERT_NONE
-    return tls_context
 
 
 def own_listener(certificate: str) -> ssl.SSLContext:

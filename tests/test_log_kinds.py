@@ -68,7 +68,7 @@ def test_two_routes_to_one_log_are_refused_in_the_words_of_their_kind() -> None:
 
 def test_a_setting_of_some_log_kinds_is_accepted_for_those_kinds_only() -> None:
     assert toy(wait_replicas=1).wait_replicas == 1
-    told = refusal(routes=[{"prefix": "/a", "storage": STORAGE, "tls_verify": "off"}])
+    told = refusal(routes=[{"prefix": "/a", "storage": STORAGE, "tls_ca": "a.pem"}])
     assert "must be left out: toy://:***@blocks is not a server" in told
     told = refusal(routes=[{"prefix": "/a", "storage": "memory:", "wait_replicas": 1}])
     assert "memory: is not a Redis or a toy" in told

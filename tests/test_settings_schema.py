@@ -120,7 +120,7 @@ WRONG = [
     '[[routes]]\nprefix = "a/"\nstorage = "memory:"',
     "[routes]",
     f"{ROUTE}listen = '127.0.0.1:1'",
-    f'{ROUTE}auth_ttl = "30"',
+    f'{ROUTE}response_timeout = "30"',
     f'{ROUTE}anonymous = ["reed"]',
     f'{ROUTE}drop_query = ["a=b"]',
     f'{ROUTE}identity_headers = ["X Me"]',
@@ -144,7 +144,7 @@ ONLY_READER = [
     'listen = "0.0.0.0:4437"',
     'http.write_origins = ["https://a.example"]\nhttp.cors_origins = ["https://b.example"]',
     'http.trusted_proxies = ["10.0.0.1/8"]',
-    f"{STORED}auth_ttl = 3.0",
+    f"{STORED}response_timeout = 3.0",
     f"{ROUTE}{ROUTE}",
     'auth = "passwords"',
 ]

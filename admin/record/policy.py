@@ -90,10 +90,6 @@ def _before_origin(route: Route) -> Iterator[str]:
         yield f"The headers {_listed(route.drop_headers)} are dropped."
     if route.identity_headers:
         yield f"Readers are also identified by {_listed(route.identity_headers)}."
-    if route.no_store == "ignore":
-        yield "A no-store of the origin is ignored for reads."
-    if route.s_maxage == "share":
-        yield "With s-maxage of the origin, readers with identity headers share responses."
     yield f"At most {route.max_origin_requests:,} requests are at the origin at once."
 
 

@@ -119,9 +119,8 @@ class EdgeRoute(StreamRoute):
         self.access = self.requests.access(setup.access)
         renew(of_feeds, setup.freshness(is_private=of_feeds.is_private))
         is_other = renew(rules.freshness, setup.freshness(is_private=False))
-        new = route.stale_if_error, route.s_maxage == "share"
-        is_other |= (rules.stale_if_error, rules.shares_s_maxage) != new
-        rules.stale_if_error, rules.shares_s_maxage = new
+        is_other |= rules.stale_if_error != route.stale_if_error
+        rules.stale_if_error = route.stale_if_error
         if is_other:
             self.cache.fetches.results.clear()
         return is_other
@@ -310,6 +309,4 @@ def _rules_of(setup: RouteSetup, origin: Origin) -> ResponseRules:
             route.identity_headers, route.drop_headers, verified_cookie=cookie
         ),
         located=origin.servers.location,
-        ignore_no_store=route.no_store == "ignore",
-        shares_s_maxage=route.s_maxage == "share",
     )

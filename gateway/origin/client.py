@@ -64,7 +64,7 @@ class Origin:
         settings = self.settings
         # To read the system's takes 30 ms.
         if any(server.speaks_tls for server in self.servers) or settings.tls_ca:
-            self.pool.tls = trust.context(settings.tls_ca, verify=settings.tls_verify)
+            self.pool.tls = trust.context(settings.tls_ca)
         self.loop = asyncio.get_running_loop()
         on_silence = SentRequest.on_silence
         self._deadlines = AnswerDeadlines(self.loop, settings.response_timeout, on_silence)

@@ -31,20 +31,23 @@ FAILING_AFTER = 5  # requests: the first retries of one reader and one writer ar
 ABANDONED_AFTER_S = 1.0
 
 
+# Servers hold a long-poll for 20 to 60 s: so much longer they may take until its head.
+POLL_S = 45
+
+
 class OriginSettings(msgspec.Struct):
     """The servers of a route's origin, and their timeouts."""
 
     urls: tuple[str, ...]  # in order of preference
     prefix: str  # of the route
-    connect_timeout: float = 5  # each
-    response_timeout: float = 30  # until the head of an answer
+    connect_timeout: float = 5  # for each server; a lost packet is sent again after 1 and 3 s
+    response_timeout: float = 30.0  # until the head of an answer
     read_timeout: float = 30  # between parts of an answer's body
     poll_timeout: float = 75  # until the head of a long-poll's answer
     max_requests: int = 512  # in flight, besides the polls of feeds
     health_path: str = ""  # "" means a connection
     health_interval: float = 5
     tls_ca: str = ""  # PEM file with the authorities to trust instead of the system's
-    tls_verify: bool = True
 
     @property
     def has_probes(self) -> bool:
@@ -57,15 +60,13 @@ class OriginSettings(msgspec.Struct):
         return cls(
             urls=route.origins,
             prefix=route.prefix,
-            connect_timeout=route.connect_timeout,
             response_timeout=route.response_timeout,
-            read_timeout=route.read_timeout,
-            poll_timeout=route.poll_timeout,
+            read_timeout=route.response_timeout,
+            poll_timeout=route.response_timeout + POLL_S,
             max_requests=route.max_origin_requests,
             health_path=route.health_path,
             health_interval=route.health_interval,
             tls_ca=route.tls_ca,
-            tls_verify=route.tls_verify == "on",
         )
 
 

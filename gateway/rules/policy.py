@@ -164,15 +164,13 @@ def _may_store(status: int, request_headers: MultiMapping[str], directives: Dire
     )
 
 
-def is_public(headers: MultiMapping[str], *, s_maxage: bool) -> bool:
+def is_public(headers: MultiMapping[str]) -> bool:
     """Return whether a response is public although its request was identified.
 
     By section 3.5 must-revalidate and s-maxage say so too. But they are written for other
     reasons, by people who do not expect them to give one reader's response to the next.
-    So `s_maxage` counts only where a route says so.
     """
-    directives = governing(headers)
-    return "public" in directives or (s_maxage and "s-maxage" in directives)
+    return "public" in governing(headers)
 
 
 def initial_age(age_s: int, date: float | None, times: Times) -> float:

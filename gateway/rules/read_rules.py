@@ -25,7 +25,6 @@ from gateway.rules.repair import (
     StreamRead,
     check_end,
     is_brief,
-    is_only_no_store,
     repaired_tag,
 )
 from gateway.rules.served_lifetimes import shorten
@@ -160,7 +159,6 @@ class RouteState(msgspec.Struct, kw_only=True):
     """The settings and the observations of a route that rules depend on."""
 
     freshness: Freshness  # the lifetimes that responses get
-    ignore_no_store: bool  # True if a no-store of the origin is ignored
     lag: ReplicaLag = msgspec.field(default_factory=ReplicaLag)
     lost: LostOffsets = msgspec.field(default_factory=LostOffsets)
 
@@ -215,21 +213,6 @@ def _check_offset(response: ReadResponse) -> bool:
 def _is_for_one_client(response: ReadResponse) -> bool:
     """Return whether the response is for one client: it is never made public."""
     return response.request.identified or "Set-Cookie" in response.fields
-
-
-def _ignore_no_store(response: ReadResponse) -> bool:
-    """Drop a no-store of the origin on a route that ignores it."""
-    fields = response.fields
-    if (
-        not response.route.ignore_no_store
-        or response.request.read.offset == NOW
-        or _is_for_one_client(response)
-        or not is_only_no_store(fields)
-    ):
-        return False
-    for name in (*LIFETIMES, "Pragma"):
-        fields.popall(name, None)
-    return True
 
 
 def _give_lifetime(response: ReadResponse) -> bool:
@@ -316,7 +299,6 @@ def _set_cursor(response: ReadResponse) -> bool:
 # In the order in which they are applied: each sees the fields as changed by those before it.
 RULES = (
     ReadRule("", _check_offset),
-    ReadRule("no_store", _ignore_no_store),
     ReadRule("cache_control", _give_lifetime),
     ReadRule("etag", _repair_tag),
     ReadRule("cursor", _set_cursor),

@@ -99,11 +99,12 @@ def is_nothing(content_type: str, body_prefix: bytes) -> bool:
     return not body_prefix or (is_json(content_type) and body_prefix == b"[]")
 
 
-def directive_lines(headers: MultiMapping[str], *, ignore_no_store: bool) -> str:
-    """Return the origin's lines on what caches may do with a response."""
-    if not any(name in headers for name in LIFETIMES) or (
-        ignore_no_store and is_only_no_store(headers)
-    ):
+def directive_lines(headers: MultiMapping[str], *, at_tail: bool = False) -> str:
+    """Return the origin's lines on what caches may do with a response.
+
+    A no-store alone does not count for a read `at_tail`, from `now` on: nobody caches that.
+    """
+    if not any(name in headers for name in LIFETIMES) or (at_tail and is_only_no_store(headers)):
         return ""
     names = (*LIFETIMES, "Vary")
     return "".join(f"{name}: {value}\r\n" for name in names for value in headers.getall(name, ()))

@@ -44,7 +44,6 @@ class ResponseRules(RouteState, kw_only=True):
     via: str
     identity: IdentityHeaders
     located: Callable[[str], str | None]  # the path here of a URL at the origin
-    shares_s_maxage: bool = False
     repairs: Counter[str] = msgspec.field(default_factory=Counter)
     reports_tails: bool = False
 
@@ -116,14 +115,14 @@ class ResponseRules(RouteState, kw_only=True):
         facts: StreamRead | None,
         times: Times,
     ) -> tuple[CachedResponse, ServedFields]:
-        is_public = policy.is_public(fields, s_maxage=self.shares_s_maxage)
+        is_public = policy.is_public(fields)
         origin_directives, is_ours = self._ruled(request, status, fields, facts, times)
         stored = self._stored(request, status, fields, facts, times, origin_directives)
         age = age_of(fields)
         is_public = is_public and not is_ours
         from_now = request.read.offset == NOW
         is_personal = bool(request.admitted_as) and is_for_one_client(
-            status, fields, self.identity, ignore_no_store=from_now
+            status, fields, self.identity, at_tail=from_now
         )
         # RFC 9111 allows more. But a response to an identified reader is for others only if the
         # origin says so, and one that sets a cookie never is: it may start a session.
@@ -157,7 +156,7 @@ class ResponseRules(RouteState, kw_only=True):
             tagged_as=(request.path, request.start) if lacks_tag else None,
             said=_said(status, fields) if facts is None else NO_FACTS,
         )
-        return _with_lines(cached, fields, ignore_no_store=from_now)
+        return _with_lines(cached, fields, at_tail=from_now)
 
     def _ruled(
         self,
@@ -204,7 +203,7 @@ class ResponseRules(RouteState, kw_only=True):
 
 
 def _with_lines(
-    cached: CachedResponse, fields: CIMultiDict[str], *, ignore_no_store: bool
+    cached: CachedResponse, fields: CIMultiDict[str], *, at_tail: bool
 ) -> tuple[CachedResponse, ServedFields]:
     """Return a response with the lines of its fields and what they say, and the fields."""
     facts, cors, directives, tail = cached.facts, "", "", None
@@ -217,7 +216,7 @@ def _with_lines(
         if cached.is_tail and facts.up_to_date and UP_TO_DATE in fields:
             tail = tail_lines(fields.pop("ETag", None))
             del fields[UP_TO_DATE]
-    marks, parts = repair.directive_lines(fields, ignore_no_store=ignore_no_store), served(fields)
+    marks, parts = repair.directive_lines(fields, at_tail=at_tail), served(fields)
     with_lines = msgspec.structs.replace(
         cached,
         lines=http1.field_lines(parts.rest),
@@ -238,7 +237,7 @@ def _data_directives(fields: CIMultiDict[str], origin_directives: list[tuple[str
     if origin_directives:  # the response to a reader has fewer of them
         varies = [("Vary", value) for value in fields.getall("Vary", ())]
         fields = CIMultiDict([*origin_directives, *varies])
-    return repair.directive_lines(fields, ignore_no_store=False)
+    return repair.directive_lines(fields)
 
 
 def _said(status: int, fields: CIMultiDict[str]) -> Facts:
@@ -291,7 +290,7 @@ def may_be_joined(
 
 
 def is_for_one_client(
-    status: int, fields: MultiMapping[str], identity: IdentityHeaders, *, ignore_no_store: bool
+    status: int, fields: MultiMapping[str], identity: IdentityHeaders, *, at_tail: bool = False
 ) -> bool:
     """Return whether a response is for its requester only, and not for all permitted readers.
 
@@ -303,6 +302,6 @@ def is_for_one_client(
     if status >= 300 or "Set-Cookie" in fields:
         return True
     directives = governing(fields)
-    if "private" in directives or ("no-store" in directives and not ignore_no_store):
+    if "private" in directives or ("no-store" in directives and not at_tail):
         return True
     return any(name == "*" or identity.has(name) for name in members(fields.getall("Vary", ())))

@@ -15,7 +15,6 @@ from gateway.settings.reading.kinds import (
     Flag,
     Origin,
     Prefix,
-    Seconds,
     Size,
     Storage,
     WholeSeconds,
@@ -24,7 +23,7 @@ from gateway.settings.reading.kinds import (
 )
 from gateway.settings.reading.reload_effects import AT_ONCE, SET_UP_ANEW
 from gateway.settings.reading.tables import Table, ValueContext, checks, setting
-from gateway.settings.reading.units import GIB, HOUR_S, YEAR_S
+from gateway.settings.reading.units import GIB, YEAR_S
 from gateway.settings.reading.values import REQUIRED, Mistake, Mistaken
 
 if TYPE_CHECKING:
@@ -163,15 +162,6 @@ class LogSettings(RouteOrigin):
         "file; beyond that, creations and appends get 507. 0 means no limit.",
         reload="yes, after the next commit",
     )
-    max_response: Seconds = setting(
-        0.0,
-        ge=0,
-        le=HOUR_S,
-        description="How long a response with a view may last: it ends behind an event, and the "
-        "client goes on from there. For platforms that end responses by themselves: 25 is less "
-        "than any of them allows. 0 means no limit.",
-        reload=AT_ONCE,
-    )
     wait_replicas: Count = setting(
         0,
         ge=0,
@@ -195,12 +185,6 @@ class LogSettings(RouteOrigin):
     @classmethod
     def _check_origin_is_log(cls, value: object, context: ValueContext) -> object:
         _check_is_log(context, "set it in the Headgate that has the streams")
-        return value
-
-    @checks("max_response")
-    @classmethod
-    def _check_log_has_views(cls, value: float, context: ValueContext) -> float:
-        _check_is_log(context, "the server there makes views")
         return value
 
     @checks("retention_age", "retention_size", "retention_messages", "default_ttl", "max_ttl")

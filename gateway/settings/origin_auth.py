@@ -7,24 +7,12 @@ from typing import Annotated
 from gateway.settings.auth import kinds_in_words, parse_kinds, shown_kinds, word_pattern
 from gateway.settings.credential_kinds import names
 from gateway.settings.log_settings import LogSettings
-from gateway.settings.reading.kinds import Seconds, ValueKind, redacted_origin
-from gateway.settings.reading.reload_effects import SET_UP_ANEW
-from gateway.settings.reading.tables import ValueContext, checks, setting
-from gateway.settings.reading.units import HOUR_S
+from gateway.settings.reading.kinds import ValueKind, redacted_origin
+from gateway.settings.reading.tables import ValueContext, checks
 from gateway.settings.reading.values import Converter, Serializer, TextPattern
 
 _WORD = "origin"
 BY_ORIGIN = (_WORD,)
-AUTH_TTL: Seconds = setting(
-    30.0,
-    ge=1,
-    le=HOUR_S,
-    description="With auth = origin, how long the origin's permission for a reader is valid: "
-    "meanwhile cached responses and new data are sent without asking again, and a revoked "
-    "permission ends after this time at the latest. The gateway asks with a HEAD of the "
-    "stream that has the reader's credentials.",
-    reload=SET_UP_ANEW,
-)
 
 
 def _parse(value: object) -> tuple[object, ...]:

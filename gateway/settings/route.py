@@ -6,7 +6,7 @@ from typing import Literal
 
 from gateway.settings.auth import Anonymous, Visibility  # noqa: TC001 - read as type hints
 from gateway.settings.log_kinds import kind_of, kinds_with
-from gateway.settings.origin_auth import AUTH_TTL, OriginAuthChecks, RouteAuth
+from gateway.settings.origin_auth import OriginAuthChecks, RouteAuth
 from gateway.settings.reading import files
 from gateway.settings.reading.kinds import (
     Count,
@@ -49,7 +49,6 @@ class Route(OriginAuthChecks):
         "does not exist.",
         reload=JUDGED_ANEW,
     )
-    auth_ttl: Seconds = AUTH_TTL
     reader_keys: Literal["on", "off"] = setting(
         "off",
         description="Whether readers of a private route get a key; shared caches may then store "
@@ -107,14 +106,6 @@ class Route(OriginAuthChecks):
         "cannot be reached.",
         reload=RENDERED_ANEW,
     )
-    # By default a route may use the whole cache; with several routes, operators set their shares.
-    cache_share: Count = setting(
-        100,
-        ge=1,
-        le=100,
-        description="Most of limits.cache_size, in percent, that responses of this route may take.",
-        reload=RENDERED_ANEW,
-    )
     drop_query: QueryKeys = setting(
         ("utm_*",),
         description="Query keys that are not sent to the origin and are no part of the cache key; "
@@ -134,47 +125,12 @@ class Route(OriginAuthChecks):
         "readers apart, such as Cookie where the streams do not depend on cookies.",
         reload=SET_UP_ANEW,
     )
-    no_store: Literal["keep", "ignore"] = setting(
-        "keep",
-        description="What a no-store of the origin does for reads of streams: keep obeys it, "
-        "ignore caches the response as if it were not there.",
-        reload=SET_UP_ANEW,
-    )
-    s_maxage: Literal["keep", "share"] = setting(
-        "keep",
-        description="What an s-maxage of the origin means for a response to a request with "
-        "identity headers: keep sends the response to that reader only, share sends it to all, as "
-        "public does.",
-        reload=RENDERED_ANEW,
-    )
-    connect_timeout: Seconds = setting(
-        5.0,
-        ge=0.1,
-        le=HOUR_S,
-        description="How long connecting to one server may take.",
-        reload=SET_UP_ANEW,
-    )
     response_timeout: Seconds = setting(
         30.0,
         ge=0.1,
         le=HOUR_S,
-        description="How long the origin may take until the head of its response.",
-        reload=SET_UP_ANEW,
-    )
-    read_timeout: Seconds = setting(
-        30.0,
-        ge=0.1,
-        le=HOUR_S,
-        description="Longest wait for more of the body of the origin's response.",
-        reload=NEXT,
-    )
-    # Servers answer a long-poll after 20 to 60 s at the latest.
-    poll_timeout: Seconds = setting(
-        75.0,
-        ge=0.1,
-        le=HOUR_S,
-        description="How long the origin may take until the head of its response to a long-poll, "
-        "which waits there for new data.",
+        description="Longest wait for the origin: for the head of a response, 45 s longer for that "
+        "of a long-poll, and for more of a body.",
         reload=SET_UP_ANEW,
     )
     max_origin_requests: Count = setting(
@@ -205,21 +161,13 @@ class Route(OriginAuthChecks):
         "system's.",
         reload=SET_UP_ANEW,
     )
-    tls_verify: Literal["on", "off"] = setting(
-        "on", description="Whether the certificates of servers are checked.", reload=SET_UP_ANEW
-    )
 
     @checks(
-        "auth_ttl",
         "stale_if_error",
         "drop_query",
         "identity_headers",
         "drop_headers",
-        "no_store",
-        "s_maxage",
         "response_timeout",
-        "read_timeout",
-        "poll_timeout",
         "max_origin_requests",
         "health_path",
         "health_interval",
@@ -249,7 +197,7 @@ class Route(OriginAuthChecks):
                 raise ValueError(f"must not have {name}, which identity_headers has: choose one")
         return names
 
-    @checks("connect_timeout", "tls_ca", "tls_verify")
+    @checks("tls_ca")
     @classmethod
     def _check_origin_is_server(cls, value: object, context: ValueContext) -> object:
         storage = context.values.get("storage")

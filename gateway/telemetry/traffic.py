@@ -165,12 +165,11 @@ class Hits:
 
 
 class CacheShare:
-    """The part of a shared cache that one owner has: at most a `share` of it, in percent."""
+    """The part of a shared cache that one owner has."""
 
-    __slots__ = ("bytes", "entries", "evictions", "share")
+    __slots__ = ("bytes", "entries", "evictions")
 
     def __init__(self) -> None:
-        self.share = 100
         self.bytes = 0
         self.entries = 0
         self.evictions = 0

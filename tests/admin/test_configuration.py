@@ -141,12 +141,6 @@ def test_durations_are_spelled_in_their_largest_exact_unit(seconds: int, spelled
             id="a-redis-log-that-waits-for-a-replica",
         ),
         pytest.param(
-            {"origin": "http://h", "no_store": "ignore"},
-            "http",
-            "A no-store of the origin is ignored for reads.",
-            id="an-origin-whose-no-store-is-ignored",
-        ),
-        pytest.param(
             {"origin": "http://h"},
             "http",
             "While the origin is unreachable, stale copies are served for 5 minutes.",

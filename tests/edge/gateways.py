@@ -54,9 +54,7 @@ def edge(
 def impatient(seconds: float, **others: float | str) -> dict[str, float | str]:
     """Settings of a route that waits no longer than this for anything but a long-poll."""
     return {
-        "connect_timeout": seconds,
         "response_timeout": seconds,
-        "read_timeout": seconds,
         "health_interval": 0.1,
         **others,
     }

@@ -192,7 +192,7 @@ def noted(evidence: StreamEvidence, request: CacheRequest, span: Span, server: s
 
 
 def poller_of(evidence: StreamEvidence, request: CacheRequest, window: RecentWindow) -> Poller:
-    origin = PolledOrigin(Mock(), IdentityHeaders(), False, Freshness(), Counter())
+    origin = PolledOrigin(Mock(), IdentityHeaders(), Freshness(), Counter())
     return Poller(origin, state_of(window, request), evidence)
 
 

@@ -124,7 +124,7 @@ WHO = st.sampled_from(
     ("route", "options"),
     [
         ({}, {}),
-        ({"stale_if_error": 60, "no_store": "ignore"}, {}),
+        ({"stale_if_error": 60}, {}),
         ({"identity_headers": ("x-plain",)}, {"cors_origins": ("https://a.example",)}),
         ({}, {"log_requests": "info"}),
         ({"auth": "tokens"}, {"log_requests": "info"}),

@@ -1,4 +1,4 @@
-"""Where an origin decides who may read: it is asked, and what it says counts for auth_ttl."""
+"""Where an origin decides who may read: it is asked, and what it says counts for 30 s."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.features.origin_auth.requests import AskingRequests
+from gateway.features.origin_auth import requests as origin_auth_requests
+from gateway.features.origin_auth.requests import PERMISSION_S, AskingRequests
 from gateway.features.questions.streams import ExplainRequest, Explanation
 from gateway.telemetry import traffic as counted
 from tests.support.raw_origin import RawOrigin, Steps, Wire, answer
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from tests.support.http1 import Answer, Client
     from tests.support.raw_origin import Play
 
-TTL_S = 30.0
 CANARY = "canary-0123456789abcdef"
 STREAM = f"{EDGE}/s"
 TAIL = "Stream-Up-To-Date: true"
@@ -71,7 +71,7 @@ class Club:
 
 @contextlib.asynccontextmanager
 async def guarded(script: bytes | Play, **route: object) -> AsyncIterator[Serving]:
-    route = {"auth": "origin", "auth_ttl": TTL_S, **route}
+    route = {"auth": "origin", **route}
     async with RawOrigin(script) as origin, edge_serving(origin, route) as gateway:
         yield gateway
 
@@ -121,7 +121,7 @@ async def test_an_admission_counts_for_auth_ttl_and_no_longer() -> None:
     async with guarded(club, tail_max_age=600) as gateway:
         assert (await read(gateway, "ann")).status == 200
         club.members.discard("ann")
-        gateway.clock.now += TTL_S - 1
+        gateway.clock.now += PERMISSION_S - 1
         assert (await read(gateway, "ann")).get("x-cache") == "HIT"
         gateway.clock.now += 1
         for status, line in ((401, "401 No"), (403, "403 No"), (404, "404 No"), (410, "410 No")):
@@ -139,7 +139,7 @@ async def test_an_origin_that_fails_admissions_admits_only_known_readers_until_a
         assert (await read(gateway, "ann")).status == 200
         assert (await read(gateway, "ben")).status == 200
         club.refusal, club.members = "503 Away", set()
-        gateway.clock.now += TTL_S - 1
+        gateway.clock.now += PERMISSION_S - 1
         assert (await read(gateway, "ann")).status == 200
         gateway.clock.now += 1
         for name in ("ann", "ben", "cat"):
@@ -273,9 +273,12 @@ async def test_private_responses_make_a_separate_feed_for_each_reader() -> None:
         assert len(gateway.edges[0].feeds.table.by_key) == 2
 
 
-async def test_a_waiting_reader_is_admitted_anew_in_auth_ttl_and_ended_after_a_refusal() -> None:
+async def test_a_waiting_reader_is_admitted_anew_in_time_and_ended_after_a_refusal(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(origin_auth_requests, "PERMISSION_S", 1.0)
     club = Club()
-    async with guarded(club, auth_ttl=1.0) as gateway:
+    async with guarded(club) as gateway:
         clients = await followers(gateway)
         requests = gateway.edges[0].requests
         assert isinstance(requests, AskingRequests)
@@ -312,7 +315,7 @@ async def test_a_client_that_disconnects_during_admission_causes_no_read(
 ) -> None:
     yes = answer(b"", "Stream-Next-Offset: 9", "Content-Type: text/plain")
     steps = Steps(b"", yes)
-    route = {"auth": "origin", "auth_ttl": TTL_S}
+    route = {"auth": "origin"}
     async with RawOrigin(steps, yes) as origin, edge_serving(origin, route) as gateway:
         client = await gateway.connect()
         client.send(get(f"{STREAM}?{query}", bearer("ann")))

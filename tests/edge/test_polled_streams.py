@@ -117,7 +117,7 @@ async def stage(*scripts: bytes | Play) -> AsyncIterator[Stage]:
     watcher, window = Watcher(), RecentWindow("text/plain", "2", WindowBudget(NEWS_BYTES))
     window.append(Span("2", "5", b"old"))
     async with RawOrigin(*scripts) as server, opened(server, poll_timeout=2) as origin:
-        polled = PolledOrigin(origin, IdentityHeaders(), False, Freshness(), Counter())
+        polled = PolledOrigin(origin, IdentityHeaders(), Freshness(), Counter())
         evidence = StreamEvidence(LostOffsets(), lambda: 0.0)
         state = state_of(window, reading(TARGET, FIELDS))
         state.note_directives = watcher.on_directives  # type: ignore[method-assign]

@@ -146,18 +146,6 @@ def test_a_header_named_in_identity_headers_separates_readers() -> None:
 
 
 @pytest.mark.usefixtures("processes")
-def test_a_response_with_s_maxage_is_shared_among_readers_if_the_route_allows_it() -> None:
-    with BlockingOrigin() as origin, edge(origin.url, {"s_maxage": "share", **KEPT}) as gateway:
-        club = Club(gateway.port, origin)
-        club.cache_control = "max-age=600, s-maxage=600"
-        answers = [club.read("/v1/stream/a", reader) for reader in ("ann", "bob", ANONYMOUS)]
-        assert {answer.body for answer in answers} == {b"ann"}
-        club.cache_control = "max-age=600, must-revalidate"
-        answers = [club.read("/v1/stream/b", reader) for reader in ("ann", "bob", ANONYMOUS)]
-        assert [answer.body for answer in answers] == [b"ann", b"bob", ANONYMOUS.encode()]
-
-
-@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize(
     ("dropped", "readers"), [("cookie", ("cat", "dan")), ("authorization", ("ann", "bob"))]
 )

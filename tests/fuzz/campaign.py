@@ -107,7 +107,7 @@ async def _gateway(kind: Kind, seed: int) -> AsyncIterator[Headgate]:
             yield gateway
     elif kind == "spoilt":
         async with SpoilingOrigin(f"{seed}") as origin:
-            with edge(origin.url, impatient(2.0, poll_timeout=2), environment=_SETTINGS) as gateway:
+            with edge(origin.url, impatient(2.0), environment=_SETTINGS) as gateway:
                 await asyncio.to_thread(_warm, gateway)
                 yield gateway
     else:
@@ -131,7 +131,7 @@ def _kept() -> Iterator[Headgate]:
 def _before_own_log() -> Iterator[Headgate]:
     with (
         own_log(long_poll_s=1) as origin,
-        edge(origin.url, impatient(2.0, poll_timeout=3), environment=_SETTINGS) as gateway,
+        edge(origin.url, impatient(2.0), environment=_SETTINGS) as gateway,
     ):
         yield gateway
 

@@ -104,7 +104,7 @@ def _variables(folder: Path, provider: str) -> dict[str, str]:
 
 def _routes(folder: Path, origin: str) -> list[dict[str, object]]:
     served = {"mcp_events": True}
-    before = {"origin": origin, "response_timeout": 2.0, "poll_timeout": 3.0}
+    before = {"origin": origin, "response_timeout": 2.0}
     return [
         {"prefix": HOSTED, "storage": f"file:{folder}/streams", "runs": True, **served},
         {

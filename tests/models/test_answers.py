@@ -101,28 +101,6 @@ async def test_equal_requests_while_the_head_is_awaited_are_one_request_to_the_p
 
 
 @pytest.mark.usefixtures("processes")
-async def test_a_response_ends_behind_an_event_after_its_longest_time_and_the_next_goes_on(
-    http: aiohttp.ClientSession,
-) -> None:
-    async with answering(settings={"max_response": 0.5}) as (provider, gateway):
-        provider.hold()
-        provider.allow(3)
-        async with ask(http, gateway, Idempotency_Key="one") as answer:
-            body: bytes = await answer.read()
-        assert len(ID_LINE.findall(body)) == 3
-        assert WHOLE.startswith(without_ids(body))
-        last = ID_LINE.findall(body)[-1].decode()
-        async with ask(http, gateway, Idempotency_Key="one", Last_Event_ID=last) as nothing:
-            assert nothing.headers["Stream-Next-Offset"] == last
-            assert await nothing.read() == b""
-        provider.allow()
-        async with ask(http, gateway, Idempotency_Key="one", Last_Event_ID=last) as rest:
-            assert without_ids(body + await rest.read()) == WHOLE
-    assert len(provider.requests) == 1
-    assert provider.left == 0
-
-
-@pytest.mark.usefixtures("processes")
 async def test_a_key_that_comes_with_another_request_is_refused(
     http: aiohttp.ClientSession,
 ) -> None:

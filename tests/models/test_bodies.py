@@ -245,11 +245,11 @@ class Uploads:
 
 @contextlib.asynccontextmanager
 async def uploading(**environment: str) -> AsyncIterator[tuple[Uploads, Headgate]]:
-    """Serve a provider of uploads behind a gateway with a head_timeout of 1 s."""
+    """Serve a provider of uploads behind a gateway with a read_timeout of 1 s."""
     provider = Uploads()
     server = await asyncio.start_server(provider.play, "127.0.0.1")
     provider.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    settings = {"head_timeout": 1, "max_answers": 1, "max_client_answers": 1}
+    settings = {"read_timeout": 1, "max_answers": 1, "max_client_answers": 1}
     async with server:
         with gateway_before(provider, settings=settings, environment=environment) as gateway:
             yield provider, gateway

@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 READ_S = 0.4
 PAUSE_S = 2 * READ_S
-UPLOAD = 32 << 20  # bytes: more than the sockets on loopback take ahead
+UPLOAD = 8 << 20  # bytes: more than the sockets on loopback take ahead
 
 
 @contextlib.asynccontextmanager
 async def calling(origin: RawOrigin) -> AsyncIterator[ProviderClient]:
-    client = ProviderClient([origin.url], {}, head_timeout_s=30.0, read_timeout_s=READ_S)
+    client = ProviderClient([origin.url], {}, read_timeout_s=READ_S)
     try:
         yield client
     finally:
@@ -52,7 +52,7 @@ async def test_a_request_behind_a_long_answer_on_its_connection_has_all_of_its_o
         if wire.heard.method == "GET":
             await wire.send(answer(b"x" * size, "Content-Type: application/octet-stream"))
             return
-        await asyncio.sleep(PAUSE_S)  # as a server that is busy before it reads
+        await asyncio.sleep(READ_S / 2)  # as a server that is busy before it reads
         assert len(await wire.body()) == UPLOAD
         await wire.send(answer(b"read", "Content-Type: text/plain"))
 

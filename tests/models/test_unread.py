@@ -91,7 +91,6 @@ GOES_ON: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "with a name": ({}, {"headers": {"Headgate-Stream": "chat"}}),
     "in the background": ({"leave": "stop"}, {"background": True}),
     "by the setting": ({"leave": "go-on"}, {}),
-    "whose response Headgate has ended": ({"max_response": 0.5}, {}),
 }
 
 
@@ -103,8 +102,6 @@ async def test_an_answer_goes_on_without_its_client(
         provider.hold()
         provider.allow(3)
         answer = await begin(http, gateway, **asked)
-        if "max_response" in settings:
-            await answer.read()
         answer.close()
         await asyncio.sleep(LONG_S)
         assert provider.left == 0
@@ -187,7 +184,6 @@ storage = "file:{folder}/data"
 auth = ["tokens"]
 anonymous = ["read"]
 visibility = "public"
-max_response = 0
 
 [[models]]
 prefix = "/openai"
@@ -232,7 +228,6 @@ ENDED_HERE: dict[str, tuple[str, str, bool]] = {
     "text, by a reload": ("SIGHUP", AS_TEXT, True),
     "SSE, by a reload before the client leaves": ("SIGHUP", BY_URL, False),
     "SSE, by its age": ("live.sse_max_age", BY_URL, True),
-    "text, by its age": ("max_response", AS_TEXT, True),
     "SSE, by its age before the client leaves": ("live.sse_max_age", BY_URL, False),
 }
 

@@ -184,7 +184,7 @@ async def test_other_requests_go_to_the_next_server_only_if_nothing_was_sent(
 
 @pytest.mark.usefixtures("processes")
 async def test_a_provider_without_a_head_in_time_is_a_504(http: aiohttp.ClientSession) -> None:
-    async with answering(settings={"head_timeout": 1.0}) as (provider, gateway):
+    async with answering(settings={"read_timeout": 1.0}) as (provider, gateway):
         provider.hold_heads()
         async with ask(http, gateway) as answer:
             assert answer.status == 504

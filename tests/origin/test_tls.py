@@ -106,13 +106,6 @@ async def test_an_origin_with_a_certificate_that_does_not_prove_it_is_sent_nothi
         assert server.heard == []
 
 
-@pytest.mark.usefixtures("processes")
-async def test_a_route_without_verification_accepts_any_certificate(server_tls: Server) -> None:
-    server = RawOrigin(answer(b"unsafe"), tls=server_tls("other.example"))
-    async with server, opened(server, tls_verify=False) as origin:
-        assert await ask(origin) == (200, b"unsafe")
-
-
 async def test_a_server_that_speaks_no_tls_is_reported() -> None:
     async def answer_at_once(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(answer(status="400 Bad Request"))

@@ -94,7 +94,7 @@ async def test_a_live_read_ends_when_its_signature_expires(
     http: ClientSession, upstream: Upstream, tmp_path: Path
 ) -> None:
     upstream.hold()
-    with gateway_with_proxy(tmp_path, {"url_lifetime": 2}) as gateway:
+    with gateway_with_proxy(tmp_path, {"ttl": 2}) as gateway:
         url = await created(http, gateway, upstream)
         async with http.get(f"{url}&live=sse&offset=-1") as answer:
             assert answer.status == 200

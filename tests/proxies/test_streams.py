@@ -364,7 +364,7 @@ async def test_an_upstream_that_gives_no_head_in_time_is_a_timeout(
     http: ClientSession, upstream: Upstream, tmp_path: Path
 ) -> None:
     upstream.is_silent = True
-    with gateway_with_proxy(tmp_path, {"head_timeout": 0.2}) as gateway:
+    with gateway_with_proxy(tmp_path, {"read_timeout": 0.2}) as gateway:
         async with create(http, gateway, upstream.url) as answer:
             assert answer.status == 504
             assert (await answer.json())["error"]["code"] == "UPSTREAM_TIMEOUT"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from gateway.features.views import route_views
 from tests.clients.pages import chromium, examples
 from tests.models.answers import WORDS, chat_completion
 from tests.support.processes import NODE, ROOT
@@ -46,8 +47,14 @@ def example(beginning: str) -> str:
     return next(it for it in examples("docs/views.md") if it.startswith(beginning))
 
 
+@pytest.fixture
+def brief_responses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """End each response after a while, as platforms do."""
+    monkeypatch.setattr(route_views, "LONGEST_S", 0.3)
+
+
 async def ended(gateway: Serving, count: int) -> None:
-    """Wait until so many responses have been ended by `max_response`."""
+    """Wait until so many responses have been ended."""
     departures = gateway.route.traffic.live.sse.departures
     await until(lambda: departures["timeout"] >= count)
 
@@ -62,13 +69,14 @@ async def write_between_cuts(gateway: Serving, records: list[bytes], readers: in
     await close(gateway)
 
 
+@pytest.mark.usefixtures("brief_responses")
 async def test_the_documented_clients_read_an_answer_whose_responses_are_cut(
     tmp_path: Path,
 ) -> None:
     module = tmp_path / "fetch_view.mjs"
     module.write_text(example("export async function fetchView"))
     records = chat_completion()
-    async with serving(own={"max_response": 0.3}) as gateway:
+    async with serving() as gateway:
         await written(gateway, records[:3], closed=False)
         pipe = asyncio.subprocess.PIPE
         command = NODE, "--experimental-eventsource", PROGRAM, module, url_of(gateway)
@@ -89,10 +97,11 @@ async def test_the_documented_clients_read_an_answer_whose_responses_are_cut(
     assert data == [record.decode()[6:-2] for record in records]
 
 
+@pytest.mark.usefixtures("brief_responses")
 async def test_an_event_source_of_a_browser_reads_an_answer_through_cuts_and_stops() -> None:
     records = chat_completion()
     page_code = PAGE.replace("EXAMPLE", example("const events = new EventSource"))
-    async with serving(own={"max_response": 0.3}) as gateway, chromium() as browser:
+    async with serving() as gateway, chromium() as browser:
         await written(gateway, records[:3], closed=False)
         page = await browser.new_page()
         result: Any

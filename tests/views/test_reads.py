@@ -186,19 +186,6 @@ async def test_a_text_says_behind_its_body_where_to_read_on() -> None:
         )
 
 
-async def test_a_response_ends_at_an_event_after_max_response_and_is_gone_on_with() -> None:
-    records = chat_completion()
-    async with serving(own={"max_response": 0.05}) as gateway:
-        await written(gateway, records[:3], closed=False)
-        client = await follow(gateway, "s?view=ai-sdk")
-        first, last_id = complete(view_events(await to_the_end(client)))
-        for record in records[3:]:
-            await gateway.ask(post("s", record, content_type=EVENTS))
-        await close(gateway)
-        rest = await gateway.ask(get(f"s?view=ai-sdk&offset={last_id}"))
-        assert first + view_events(rest.body) == view_events(rendered("ai-sdk", records))
-
-
 @pytest.mark.parametrize("view", VIEWS)
 async def test_a_closed_view_is_validated_by_its_tag(view: str) -> None:
     async with serving() as gateway:

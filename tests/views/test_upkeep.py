@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway import app
 from gateway.features.console.inspected_streams import streams_of
 from gateway.features.views.route_views import RouteViews
-from gateway.settings import Route
 from tests.models.answers import chat_completion
-from tests.support.serving import DEFAULTS, PREFIX, get, post, request, serving
+from tests.support.serving import get, post, request, serving
 from tests.support.waiting import until
 from tests.views.reading import (
     EVENTS,
@@ -78,23 +76,6 @@ async def test_a_server_that_stops_ends_the_readers_of_views_at_an_event() -> No
         await draining
         assert gateway.route.feeds.count == 0
         await until(lambda: gateway.limits.live_readers == 0)
-
-
-async def test_a_reload_changes_how_long_responses_last() -> None:
-    async with serving() as gateway:
-        await written(gateway, [b"data: one\n\n"], closed=False)
-        first = await follow(gateway, "s?view=sse")
-        route = Route(prefix=PREFIX, storage="memory:", max_response=0.05)
-        app.renew_route(gateway.route, DEFAULTS, route, gateway.route.access, gateway.services)
-        second = await follow(gateway, "s?view=sse")
-        for client in (first, second):
-            assert view_events(await to_the_end(client))[0].data == "one"
-        route = Route(prefix=PREFIX, storage="memory:")
-        app.renew_route(gateway.route, DEFAULTS, route, gateway.route.access, gateway.services)
-        third = await follow(gateway, "s?view=sse")
-        await third.event_bytes_until(b"data: one\n\n")
-        await gateway.ask(post("s", b"data: two\n\n", content_type=EVENTS))
-        assert (await third.event_bytes_until(b"data: two\n\n")).count(b"data:") == 2
 
 
 async def test_a_batch_joins_the_deltas_in_the_news_of_a_view() -> None:

@@ -8,15 +8,10 @@ from typing import TYPE_CHECKING
 import pytest
 from structlog.testing import capture_logs
 
-from gateway import app
-from gateway.access.authorities import Authorities
 from gateway.edge.followed import followed_streams
 from gateway.protocol.responses import RETRY_AFTER_S
-from gateway.settings import Route, Settings
-from tests.support.given_settings import at
 from tests.support.guarded_gateway import bearer, guarded
 from tests.support.live_origin import LiveOrigin
-from tests.support.manual_clock import ManualClock
 from tests.support.serving import EDGE, edge_serving, get, post, put, request, serving
 from tests.support.waiting import until
 
@@ -241,16 +236,3 @@ async def test_a_log_line_names_the_client_that_a_trusted_proxy_forwards(
             await gateway.ask(post("s", b"x", ONE))
         assert [line["client"] for line in lines] == [client] * 4
         assert {line["forwarded_for"] for line in lines} == {"192.0.2.1"}
-
-
-# ---------------------------------------------------------------- routes
-
-
-@pytest.mark.parametrize("origin", ["memory:", "http://127.0.0.1:9"])
-def test_a_route_has_its_configured_share_of_the_cache(origin: str) -> None:
-    route = Route(prefix="/a", **at(origin), cache_share=10)
-    settings = Settings(routes=(route,))
-    services = app.make_services(settings, ManualClock())
-    access = app.access_of(settings, route, Authorities(settings, ManualClock()), services)
-    made = app.route_of(settings, route, services, access)
-    assert made.traffic.cache_share.share == 10

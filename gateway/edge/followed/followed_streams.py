@@ -62,9 +62,7 @@ class FollowedStreams(FollowedOwner):
         rules: ResponseRules,
         freshness: Freshness,
     ) -> None:
-        self.origin = PolledOrigin(
-            origin, rules.identity, rules.ignore_no_store, freshness, Counter()
-        )
+        self.origin = PolledOrigin(origin, rules.identity, freshness, Counter())
         self.budget = WindowBudget(NEWS_BYTES)
         self.reader = OriginReads(cache, services.clock)
         self.source = EdgeFeedSource(self.reader, freshness, settings, services, traffic)

@@ -67,7 +67,6 @@ class PolledOrigin(NamedTuple):
 
     client: Origin
     identity: IdentityHeaders
-    ignores_no_store: bool
     freshness: Freshness
     comparisons: Counter[str]
 
@@ -290,18 +289,17 @@ class Poller:
         except OriginBehind:
             raise self.verification.note_shorter(end) from None
         is_nothing = repair.is_nothing(content_type, body)
-        if self._requests.current.admitted_as and not is_nothing:
-            identity, ignores = self._origin.identity, self._origin.ignores_no_store
-            if is_for_one_client(200, headers, identity, ignore_no_store=ignores):
-                self._requests.differ = True
-                raise CannotFollow(OriginBusy(FOR_ONE_READER))
-        directives = None if is_nothing else self._directives(headers)
+        is_data_for_reader = self._requests.current.admitted_as and not is_nothing
+        if is_data_for_reader and is_for_one_client(200, headers, self._origin.identity):
+            self._requests.differ = True
+            raise CannotFollow(OriginBusy(FOR_ONE_READER))
+        directives = None if is_nothing else repair.directive_lines(headers)
         caught_up = nothing or repair.is_true(headers, UP_TO_DATE)
         if directives is not None and caught_up and not question.waits:
             shortened = CIMultiDict(headers)
             freshness = self._origin.freshness
             shorten(shortened, freshness.tail_max_age, freshness.tail_directive)
-            self._state.note_directives(self._directives(shortened))
+            self._state.note_directives(repair.directive_lines(shortened))
         return PollResult(
             end,
             headers.get(CURSOR),
@@ -312,11 +310,6 @@ class Poller:
             directives if question.waits else None,
             repair.cors(headers),
         )
-
-    def _directives(self, headers: MultiMapping[str]) -> str:
-        request = self._requests.current
-        ignore = self._origin.ignores_no_store and not request.identified
-        return repair.directive_lines(headers, ignore_no_store=ignore)
 
 
 def _is_waiting(question: PollQuestion, polled: PollResult) -> bool:

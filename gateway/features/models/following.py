@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 from headgate.dialects.progress import EarlyEnd
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
 
     from gateway.features.models.live_answer import Answer
     from gateway.features.models.streams import AnswerStreams
-    from gateway.features.models.unread import AnswerReading
 
 
 REFUSED = EarlyEnd(
@@ -30,30 +28,23 @@ REFUSED = EarlyEnd(
 class AnswerBody(PushingSource):
     """The events of an answer from `position` on, up to its end."""
 
-    def __init__(  # noqa: PLR0913 - an answer, and which part of it is sent to whom
+    def __init__(
         self,
         answer: Answer,
         streams: AnswerStreams,
         position: int,
         offset_of: Callable[[int], str],
-        longest_s: float = 0.0,
         *,
         is_folded: bool = False,
-        reading: AnswerReading | None = None,
     ) -> None:
-        """End behind a whole event once `longest_s` seconds are over; 0 is for no limit.
-
-        If it `is_folded`, neighbouring deltas are joined in what is stored already.
-        """
+        """Send the events; if it `is_folded`, neighbouring deltas of stored ones are joined."""
         self.position = position  # sent up to it
         self.offset_of = offset_of
         self._answer = answer
         self._streams = streams
         self._write: Callable[[bytes], bool] | None = None
-        self._longest_s = longest_s
         self._is_folded = is_folded
         self._is_refused = False
-        self._reading = reading
 
     def refuse(self) -> None:
         """End the body with an event which says that its client may not read on."""
@@ -85,10 +76,8 @@ class AnswerBody(PushingSource):
 
     async def _as_stored(self) -> AsyncIterator[bytes]:
         """Yield the events behind the position."""
-        time = asyncio.get_running_loop().time
-        until = time() + self._longest_s if self._longest_s else None
         answer = self._answer
-        while until is None or time() < until:
+        while True:
             if self._is_refused:
                 yield answer.request.dialect.failure_event(REFUSED, answer.next_number())
                 return
@@ -104,33 +93,23 @@ class AnswerBody(PushingSource):
             elif is_over:
                 break
             else:
-                events = await self._waited(until)
+                events = await self._waited()
             if events:
                 yield events
-        else:
-            if self._reading is not None:  # its time is over, and its client will be back
-                self._reading.is_ended_here = True
 
     async def _read(self, position: int, longest: int) -> Sequence[bytes]:
         """Return stored events after a position, which are not longer. Raises HeadgateError."""
         data = await self._streams.read(self._answer.name, self.offset_of(position))
         return [*events_of(data[:longest])]  # reads end after whole events
 
-    async def _waited(self, until: float | None) -> bytes:
-        """Return b"" once there are events to read, or the answer or the time is over.
+    async def _waited(self) -> bytes:
+        """Return b"" once there are events to read, or the answer is over.
 
         After a silence return a comment for the client. It comes between events, because the
         beginning of one is not sent before its end.
         """
         answer = self._answer
-        if until is None:  # a time-out for each event would take a twentieth of all time
-            await answer.wait_beyond(self.position, self)
-        else:
-            try:
-                async with asyncio.timeout_at(until):
-                    await answer.wait_beyond(self.position, self)
-            except TimeoutError:
-                return b""
+        await answer.wait_beyond(self.position, self)
         return b"" if answer.position > self.position or answer.is_over else HEARTBEAT
 
     async def _folded(self) -> AsyncIterator[bytes]:

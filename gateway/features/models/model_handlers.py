@@ -53,7 +53,6 @@ if TYPE_CHECKING:
     from gateway.features.models.provider.client import ProviderResponse
     from gateway.features.models.route import ModelRoute
     from gateway.features.models.streams import StreamEnd
-    from gateway.features.models.unread import AnswerReading
     from gateway.protocol.responses import Response
     from gateway.routes.answers import RouteAnswer
     from gateway.routes.services import Services
@@ -173,8 +172,8 @@ class ModelHandlers(RouteOperations):
         assert not isinstance(head, WholeResponse), "its response has an id, so it is stored"
         fields = [it for it in head.fields if it[0].lower() != "cache-control"]
         private = ResponseEntry(head.status, (*fields, _PRIVATE))
-        reading = _begin_reading(request, answer)
-        return await self._followed(request, route, answer, private, position, reading)
+        _begin_reading(request, answer)
+        return await self._followed(request, route, answer, private, position)
 
     @staticmethod
     async def _state(route: ModelRoute, answer: Answer) -> RouteAnswer | None:
@@ -220,7 +219,7 @@ class ModelHandlers(RouteOperations):
         )
         answer = await route.answers.answer_to(with_key(asked, request.headers))
         del asked, body, sent
-        reading = _begin_reading(request, answer)
+        _begin_reading(request, answer)
         head = await answer.wait_for_head()
         if isinstance(head, WholeResponse):
             return relayed(head.head, (), head.body, len(head.body))
@@ -229,7 +228,7 @@ class ModelHandlers(RouteOperations):
             response = await events.whole()
             return relayed(head, [_stream_url(request, route, answer)], response, len(response))
         position = answer.request.position
-        return await self._followed(request, route, answer, head, position, reading)
+        return await self._followed(request, route, answer, head, position)
 
     async def _followed(
         self,
@@ -238,7 +237,6 @@ class ModelHandlers(RouteOperations):
         answer: Answer,
         head: ResponseEntry,
         position: int,
-        reading: AnswerReading | None,
     ) -> RouteAnswer:
         """Return the response that follows an answer, from Last-Event-ID on if that is given.
 
@@ -253,7 +251,6 @@ class ModelHandlers(RouteOperations):
                 raise StreamGone(OF_OTHER_ANSWER)
         next_offset = "Stream-Next-Offset", end.offset_of(position)
         added = _stream_url(request, route, answer), next_offset
-        longest_s = route.settings.max_response
         # The first reader gets what the provider sends.
         is_first = isinstance(answer, WrittenAnswer) and answer.counts.add_reader() == 1
         body = AnswerBody(
@@ -261,9 +258,7 @@ class ModelHandlers(RouteOperations):
             route.streams,
             position,
             end.offset_of,
-            longest_s,
             is_folded=position == begin and not is_first,
-            reading=reading,
         )
         return relayed(head, added, body, None)
 
@@ -373,9 +368,8 @@ def _caller(request: Request, route: ModelRoute) -> AnswerOwner:
     return AnswerOwner(_owner(request, route), fields)
 
 
-def _begin_reading(request: Request, answer: Answer) -> AnswerReading | None:
+def _begin_reading(request: Request, answer: Answer) -> None:
     """Count a request that reads an answer from now on, if that is stopped without readers."""
-    if not isinstance(answer, WrittenAnswer) or answer.readers is None:
-        return None
-    request.limit_grace(0.0)
-    return answer.readers.begin(request)
+    if isinstance(answer, WrittenAnswer) and answer.readers is not None:
+        request.limit_grace(0.0)
+        answer.readers.begin(request)

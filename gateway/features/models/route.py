@@ -105,7 +105,6 @@ class ModelRoute(AnswerRoute):
         self.upstream = ProviderClient(
             settings.upstreams,
             self.family.fields_with(key) if key else {},
-            head_timeout_s=settings.head_timeout,
             read_timeout_s=settings.read_timeout,
             retries=settings.retries,
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from functools import partial
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from headgate.dialects.progress import EarlyEnd
@@ -37,12 +36,6 @@ def is_stopped_unread(request: AnswerRequest, leave: Leave) -> bool:
     return stops and not request.in_background
 
 
-class AnswerReading:
-    """A request whose response has the answer, or is about to have it."""
-
-    is_ended_here = False  # by Headgate, before its client has left
-
-
 class AnswerReaders:
     """The readers of one answer: those at its route, and those of its stream.
 
@@ -56,27 +49,22 @@ class AnswerReaders:
         self._answers = answers
         self._name, self._streams = answer.name, answer.streams
         self._count = 0  # at the route
-        self._is_due_at_route = False  # a client whose response there was ended
         self._is_due_at_stream = False
         self._is_over = False
         self._watching: asyncio.Task[None] | None = None
         self._on_empty = self._streams.route.feeds.on_empty
         self._on_empty[self._streams.full_name(self._name)] = self._note_empty
 
-    def begin(self, request: Request) -> AnswerReading:
+    def begin(self, request: Request) -> None:
         """Count one more request at the route, until its end."""
         self._count += 1
-        self._is_due_at_route = False
         self._end_watch()
-        reading = AnswerReading()
-        request.call_at_end(partial(self._leave, reading))
-        return reading
+        request.call_at_end(self._leave)
 
-    def _leave(self, reading: AnswerReading) -> None:
+    def _leave(self) -> None:
         """Count one less; begin to look for readers of the stream if that was the last one."""
         self._count -= 1
-        self._is_due_at_route |= reading.is_ended_here
-        if not (self._count or self._is_due_at_route or self._is_over):
+        if not (self._count or self._is_over):
             self._watching = asyncio.get_running_loop().create_task(self._watch())
 
     def close(self) -> None:

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from gateway.routes.setup import RouteSetup
     from gateway.rules.cached_response import CacheRequest
 
+# How long the origin's permission for a reader is valid: a revoked one ends after this time at the
+# latest, and an origin is asked once in it for each reader.
+PERMISSION_S = 30.0
 QUESTIONS = counter(
     "headgate_origin_questions_total",
     "Permission checks at the origin of a route with auth = origin, by result: yes, no, or failed.",
@@ -76,7 +79,7 @@ class AskingRequests(OriginRequests):
         route, feeds, services = made.route, made.feeds, made.services
         super().__init__(origin, identity, services.via, services.scheme)
         self._dropped = dropped_query(route.drop_query, has_reader_keys=route.reader_keys == "on")
-        times = GuardTimes(route.auth_ttl, max(feeds.sse_max_age, feeds.long_poll_timeout))
+        times = GuardTimes(PERMISSION_S, max(feeds.sse_max_age, feeds.long_poll_timeout))
         on_end: Callable[[Principal], None] = services.admitted.end
         self.guard = OriginGuard(
             self.head, self.permission_request, identity, times, services.clock, on_end

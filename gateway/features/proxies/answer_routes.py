@@ -99,7 +99,7 @@ def _signatures(proxy: ProxySettings, services: Services) -> UrlSignatures:
         secret = signing_secret(proxy.secret_file)
     except (OSError, ValueError) as error:
         raise StartError(f"secret_file {proxy.secret_file} {error}") from None
-    return UrlSignatures(secret, proxy.url_lifetime, services.clock)
+    return UrlSignatures(secret, proxy.ttl, services.clock)
 
 
 def _streams(

@@ -80,7 +80,6 @@ class ProxiedProvider(AnswerProvider):
         self.client = ProviderClient(
             (),
             {},
-            head_timeout_s=settings.head_timeout,
             read_timeout_s=settings.read_timeout,
             client=OutboundClient("proxy", lambda: Connector(self.hosts), ProviderResponse),
         )

@@ -84,6 +84,8 @@ def whole_view(
 # A closed stream over an eighth of the memory is sent while it is rendered, others in one piece.
 LARGEST_SHARE = 8
 
+LONGEST_S = float(YEAR_S)  # of a response; it ends with its stream or client, or with the server
+
 
 class RouteViews(RouteFeature):
     """The views of a route, whose renderings share one memory."""
@@ -105,12 +107,9 @@ class RouteViews(RouteFeature):
 
     @override
     def renew(self, made: RouteSetup) -> None:
-        settings, max_response = made.feeds, made.route.max_response  # 0 for no limit
-        for_events = replace(settings, sse_max_age=max_response or float(YEAR_S))
+        for_events = replace(made.feeds, sse_max_age=LONGEST_S)
         renew(self._for_events, for_events)
         renew(self._for_text, replace(for_events, heartbeat=float(YEAR_S)))
-        for feed in self._feeds.values():  # the responses of a feed end in the order of their begin
-            feed.end_by(feed.loop.time() + for_events.sse_max_age)
 
     # Reads
 

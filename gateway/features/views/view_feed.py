@@ -278,13 +278,6 @@ class ViewFeed(Feed[StreamState, Any]):
         if self.has_readers:
             self.run(self._go_on)
 
-    def end_by(self, at: float) -> None:
-        """End each response by a time of the loop at the latest."""
-        ends = self.sse_readers.ends
-        for reader, end in ends.items():
-            ends[reader] = min(end, at)
-        self.set_timer(at)
-
     def stop(self) -> None:
         """Stop to render: no reader is left."""
         if self._reading is not None:

@@ -39,7 +39,6 @@ class RedisSettings(NamedTuple):
     origin: RedisOrigin
     connect_timeout: float = 5.0
     tls_ca: str = ""
-    tls_verify: bool = True
     wait_replicas: int = 0
 
     @classmethod
@@ -47,10 +46,8 @@ class RedisSettings(NamedTuple):
         """Return the settings of a route."""
         return cls(
             parse_redis(route.storage),
-            route.connect_timeout,
-            route.tls_ca,
-            route.tls_verify == "on",
-            route.wait_replicas,
+            tls_ca=route.tls_ca,
+            wait_replicas=route.wait_replicas,
         )
 
 
@@ -126,8 +123,7 @@ class RedisConnector:
         if self.origin.kind == "unix":
             await loop.create_unix_connection(lambda: connection, self.origin.path)
             return
-        verify, authorities = self.settings.tls_verify, self.settings.tls_ca
-        tls = _tls_context(authorities, verify) if self.origin.tls else None
+        tls = _tls_context(self.settings.tls_ca) if self.origin.tls else None
         await loop.create_connection(lambda: connection, *address, ssl=tls)
 
     def _warn_of_losses(self, info: Mapping[str, str]) -> None:
@@ -221,9 +217,9 @@ def parse_info(reply: bytes) -> dict[str, str]:
 
 
 @lru_cache(maxsize=64)
-def _tls_context(authorities: str, verify: bool) -> SSLContext:
+def _tls_context(authorities: str) -> SSLContext:
     """Return the TLS context, made once: to read the system's takes longer than to connect."""
-    return trust.context(authorities, verify=verify)
+    return trust.context(authorities)
 
 
 async def _load_functions(connection: RedisConnection) -> None:

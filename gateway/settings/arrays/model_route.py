@@ -116,17 +116,12 @@ class ModelSettings(Table):
         "only answers without Idempotency-Key, Headgate-Key-Prefix and Headgate-Stream. Background "
         "responses always go on.",
     )
-    head_timeout: Seconds = setting(
-        60.0,
-        ge=0.1,
-        le=HOUR_S,
-        description="How long the provider may take until the head of its response.",
-    )
     read_timeout: Seconds = setting(
         600.0,
         ge=0.1,
         le=HOUR_S,
-        description="Longest wait for the next part of the provider's response.",
+        description="Longest wait for the provider: for the head of its response, and for each "
+        "part that follows.",
     )
     retries: Count = setting(
         0,
@@ -139,13 +134,6 @@ class ModelSettings(Table):
         False,
         description="Retrieve the rest of a background response from the provider (dialects "
         "openai and gemini) where the connection to it is lost.",
-    )
-    max_response: Seconds = setting(
-        0.0,
-        ge=0,
-        le=HOUR_S,
-        description="Longest time of one response with an answer, which then ends behind an event; "
-        "the client goes on by Last-Event-ID or starting_after. 0 means no limit.",
     )
     # Answers with images in base64 have some ten MiB.
     max_answer_size: Size = setting(

@@ -74,27 +74,17 @@ class ProxySettings(Table):
     )
     ttl: WholeSeconds = setting(
         DAY_S,
-        ge=60,
-        le=YEAR_S,
-        description="How long a response is stored after its last byte or read.",
-    )
-    url_lifetime: WholeSeconds = setting(
-        DAY_S,
         ge=1,
         le=YEAR_S,
-        description="How long the signed URL of a stream is valid.",
-    )
-    head_timeout: Seconds = setting(
-        60.0,
-        ge=0.1,
-        le=HOUR_S,
-        description="How long the upstream may take until the head of its response.",
+        description="How long a response is stored after its last byte or read, and how long the "
+        "signed URL of a stream is valid.",
     )
     read_timeout: Seconds = setting(
         600.0,
         ge=0.1,
         le=HOUR_S,
-        description="Longest wait for the next part of the upstream's response.",
+        description="Longest wait for the upstream: for the head of its response, and for each "
+        "part that follows.",
     )
     max_answer_size: Size = setting(
         256 << 20,

@@ -266,13 +266,6 @@ KIND = LogKind(
     open_keys=frozenset({"prefix", "db", "sentinel_username"}),
     places=lambda storage: parse_redis(storage).places,
     conflict=lambda _storage: "they need different databases or prefixes",
-    settings=frozenset(
-        {
-            "connect_timeout",
-            "tls_ca",
-            "tls_verify",
-            "wait_replicas",
-        }
-    ),
+    settings=frozenset({"tls_ca", "wait_replicas"}),
     keeps_offsets=False,  # a failover may lose the end of a chunk
 )

@@ -29,6 +29,7 @@ SETTINGS = (
     "protected-mode",
 )
 ENDED = re.compile("closed by server|reset by peer")
+CONNECT_S = 5.0
 ANSWER_S = 10.0
 
 
@@ -203,7 +204,7 @@ def _connected(
         retry=Retry(NoBackoff(), 0),
         single_connection_client=True,
         socket_timeout=ANSWER_S,
-        socket_connect_timeout=route.connect_timeout,
+        socket_connect_timeout=CONNECT_S,
         decode_responses=True,
         encoding_errors="backslashreplace",
         **where,
@@ -216,13 +217,7 @@ def _connected(
 def _tls(route: Route) -> dict[str, Any]:
     if not parse_redis(route.storage).tls:
         return {}
-    is_checked = route.tls_verify == "on"
-    return {
-        "ssl": True,
-        "ssl_cert_reqs": "required" if is_checked else "none",
-        "ssl_check_hostname": is_checked,
-        "ssl_ca_certs": route.tls_ca or None,
-    }
+    return {"ssl": True, "ssl_ca_certs": route.tls_ca or None}
 
 
 def _node(address: str) -> tuple[str, int]:

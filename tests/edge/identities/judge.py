@@ -6,9 +6,10 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from gateway.features.origin_auth.requests import PERMISSION_S
 from tests.edge.identities.origin import BY_ORIGIN, OPEN
 from tests.edge.identities.people import mark_of_scope
-from tests.edge.identities.world import AUTH_TTL_S, expires_at
+from tests.edge.identities.world import expires_at
 
 if TYPE_CHECKING:
     from tests.edge.identities.asking import Read
@@ -119,7 +120,7 @@ class Judge:
         person, what = read.person, f"{read.way} of {read.path} to {read.person}"
         if read.scope not in person.scopes or read.place == "none":
             self._count.complain("not permitted", what)
-        bound = LATE_S + (AUTH_TTL_S if read.prefix == BY_ORIGIN else 0)
+        bound = LATE_S + (PERMISSION_S if read.prefix == BY_ORIGIN else 0)
         since = self.revoked.get(person.number, at)
         self._count.complain("revoked", what if at > since + bound else "")
         if read.prefix != BY_ORIGIN:

@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from tests.edge.simulation.network import Address, SimulatedLoop
 
 EPOCH_S = 1_800_000_000.0
-AUTH_TTL_S = 30.0
 PERIOD_S = 10
 EXPIRES_S = 4  # of each period, for each seventh; the next one gives him a later end
 WRITER = "writer-0123456789abcdef-writer"
@@ -114,8 +113,7 @@ class Gateway:
 
     def _route(self, settings: Settings, prefix: str, url: str) -> StreamRoute:
         auth = {OPEN: "none", BY_ORIGIN: "origin"}.get(prefix, "tokens")
-        given = {"auth_ttl": AUTH_TTL_S} if prefix == BY_ORIGIN else {}
-        route = Route(prefix=prefix, **at(url), auth=auth, **given)
+        route = Route(prefix=prefix, **at(url), auth=auth)
         access = app.access_of(settings, route, self._authorities, self.services)
         if route.is_http:
             return edge_route(settings, route, self.services, access)

@@ -145,7 +145,6 @@ async def staged(
     raw: RawOrigin,
     *,
     stale_if_error: int = 0,
-    ignore_no_store: bool = False,
     store_bytes: int = 64 << 20,
     **settings: object,
 ) -> AsyncIterator[Stage]:
@@ -156,7 +155,6 @@ async def staged(
         via="1.1 test",
         identity=IDENTITY,
         located=origin.servers.location,
-        ignore_no_store=ignore_no_store,
     )
     await origin.open()
     stage = Stage(origin, rules, store_bytes)

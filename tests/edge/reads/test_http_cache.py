@@ -243,21 +243,6 @@ async def test_a_response_replaced_by_the_origin_is_not_served_stale_again(
             await stage.get()
 
 
-async def test_a_304_with_no_store_does_not_end_an_ignored_no_store() -> None:
-    said = "Cache-Control: no-store"
-    scripts = [
-        answer(b"data", OFFSET, said, 'ETag: "a"'),
-        answer(b"", said, status="304 Not Modified"),
-    ]
-    async with cache_before(*scripts, ignore_no_store=True) as (_, stage):
-        assert (await stage.get("offset=1")).status_field == stored()
-        stage.clock.advance(400)
-        confirmed = await stage.given("offset=1")
-        assert "no-store" not in confirmed.cached.fields()["Cache-Control"]
-        hit = await stage.get("offset=1")
-        assert (hit.x_cache, hit.status_field) == ("HIT", {"hit": True, "ttl": 60})
-
-
 SWR = "Cache-Control: max-age=10, stale-while-revalidate=20"
 
 

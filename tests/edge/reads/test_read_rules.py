@@ -7,7 +7,6 @@ last tests make responses private, so that no shared cache stores them.
 from __future__ import annotations
 
 import re
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -56,7 +55,6 @@ def mended(
     of: CatchUp | None = None,
     lifetime: Lifetime = FOREVER,
     identified: bool = False,
-    ignore_no_store: bool = False,
 ) -> tuple[CIMultiDict[str], list[str]]:
     own = {"Content-Type": "text/plain", "Stream-Next-Offset": "9"}
     headers = CIMultiDict({**own, **dict(fields)})
@@ -71,7 +69,6 @@ def mended(
         via="1.1 test",
         identity=IdentityHeaders(),
         located=lambda _: None,
-        ignore_no_store=ignore_no_store,
     )
     response = ReadResponse(route, request, facts, headers, NOW)
     applied = [rule.repair for rule in REPAIRS if rule.apply(response)]
@@ -240,43 +237,11 @@ def test_a_response_with_a_cookie_is_not_made_public() -> None:
 
 @pytest.mark.parametrize(
     "said",
-    [
-        [NO_STORE],
-        [("Cache-Control", "No-Store")],
-        pytest.param([("Cache-Control", "no-store, no-cache, must-revalidate")], id="with-more"),
-        [NO_STORE, ("Expires", "0")],
-        pytest.param([NO_STORE, ("Pragma", "no-cache")], id="beside-pragma"),
-    ],
+    ["no-store", "private, no-store", "no-store, max-age=0", "max-age=5", "no-cache", "private"],
 )
-def test_no_store_is_replaced_if_the_route_ignores_it(said: list[tuple[str, str]]) -> None:
-    fields, repairs = mended(*said, ignore_no_store=True)
-    assert lines(fields) == [("Cache-Control", PUBLIC)]
-    assert repairs[:2] == ["no_store", "cache_control"]
-
-
-@pytest.mark.parametrize(
-    ("said", "given"),
-    [
-        *((said, {}) for said in ("no-store", "private, no-store", "no-store, max-age=0")),
-        ("no-store", {"identified": True, "ignore_no_store": True}),
-        ("no-store", {"offset": "now", "ignore_no_store": True}),
-        *((said, {"ignore_no_store": True}) for said in ("max-age=5", "no-cache", "private")),
-    ],
-)
-def test_cache_control_stays_unless_its_no_store_is_ignored_and_the_response_is_for_everybody(
-    said: str, given: dict[str, Any]
-) -> None:
-    options = {"offset": "5", **given}
-    of = read(options.pop("offset"))
-    fields, repairs = mended(("Cache-Control", said), of=of, **options)
+def test_cache_control_of_the_origin_stays(said: str) -> None:
+    fields, _ = mended(("Cache-Control", said), of=read("5"))
     assert lines(fields) == [("Cache-Control", said)]
-    assert "no_store" not in repairs
-
-
-@pytest.mark.parametrize("said", ["private, no-store", "no-store, private", "private"])
-def test_ignoring_no_store_does_not_make_a_private_response_public(said: str) -> None:
-    fields, _ = mended(("Cache-Control", said), ignore_no_store=True)
-    assert not any("public" in value for _, value in lines(fields))
 
 
 @pytest.mark.parametrize(
@@ -447,7 +412,7 @@ def test_a_non_read_response_with_an_offset_is_made_no_store(
 def test_cache_directives_of_the_origin_become_lines_for_recent_data(
     fields: list[tuple[str, str]], ignore: bool, lines: str
 ) -> None:
-    assert directive_lines(CIMultiDict(fields), ignore_no_store=ignore) == lines
+    assert directive_lines(CIMultiDict(fields), at_tail=ignore) == lines
 
 
 PAGE = ("Access-Control-Allow-Origin", "https://a.example")

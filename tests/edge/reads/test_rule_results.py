@@ -32,14 +32,13 @@ IDENTITY = IdentityHeaders()
 PREFIX = "/v1/stream"
 
 
-def rules(*, ignore_no_store: bool = False, stale_if_error: int = 0) -> ResponseRules:
+def rules(*, stale_if_error: int = 0) -> ResponseRules:
     return ResponseRules(
         freshness=Freshness(60, 300, 10, route_tag(PREFIX)),
         stale_if_error=stale_if_error,
         via="1.1 test",
         identity=IDENTITY,
         located=lambda url: url.removeprefix("http://origin.test") if "origin" in url else None,
-        ignore_no_store=ignore_no_store,
     )
 
 
@@ -165,12 +164,10 @@ READERS = st.sampled_from(
 )
 
 
-@given(data=st.data(), ignores=st.booleans(), stands_in=st.sampled_from([0, 60]))
-def test_a_cached_head_is_judged_like_a_new_one(
-    data: st.DataObject, *, ignores: bool, stands_in: int
-) -> None:
-    by_heart = rules(ignore_no_store=ignores, stale_if_error=stands_in)
-    anew = rules(ignore_no_store=ignores, stale_if_error=stands_in)
+@given(data=st.data(), stands_in=st.sampled_from([0, 60]))
+def test_a_cached_head_is_judged_like_a_new_one(data: st.DataObject, *, stands_in: int) -> None:
+    by_heart = rules(stale_if_error=stands_in)
+    anew = rules(stale_if_error=stands_in)
     remembered = RuleResults(by_heart)
     now = NOW
     for status, stay, differ, place in data.draw(st.lists(kinds(), min_size=1, max_size=2)) * 5:

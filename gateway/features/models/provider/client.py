@@ -60,7 +60,6 @@ class ProviderClient:
         urls: Sequence[str],
         key_fields: Mapping[str, str],
         *,
-        head_timeout_s: float,
         read_timeout_s: float,
         retries: int = 0,
         client: OutboundClient | None = None,
@@ -73,7 +72,6 @@ class ProviderClient:
         self.urls = urls
         self._key_fields = key_fields
         self.has_key = bool(key_fields)
-        self._head_timeout_s = head_timeout_s
         self._read_timeout_s = read_timeout_s
         self._retries = retries
         # Any number of connections: the answers are bounded.
@@ -182,7 +180,7 @@ class ProviderClient:
         Raises OriginUnreachable, OriginTimeout, OriginBroken, or DestinationRefused where its
         address may not be connected to.
         """
-        whole, wait_s = f"{url}{target}", self._head_timeout_s
+        whole, wait_s = f"{url}{target}", self._read_timeout_s
         at = URL(whole, encoded=True) if whole.isascii() else URL(whole)
         upload = body if isinstance(body, Upload) else None
         sent = body.parts(wait_s) if isinstance(body, Upload) else body

@@ -20,7 +20,7 @@ STALE = answer(
 )
 FOR_ERRORS = answer(b"old", TEXT, NEXT, "Cache-Control: max-age=0, stale-if-error=600", 'ETag: "x"')
 ERROR = answer(b"oh", TEXT, status="500 Oh")
-IMPATIENT = ORIGIN.but(route={"response_timeout": 0.6, "read_timeout": 0.6})
+IMPATIENT = ORIGIN.but(route={"response_timeout": 0.6})
 ABSENT = ORIGIN.but(route={"origin": "http://127.0.0.1:1"})
 CACHED, LENIENT = (Given(READ, KEPT),), (Given(READ, FOR_ERRORS),)
 NOT_FOUND = answer(status="404 Not Found")

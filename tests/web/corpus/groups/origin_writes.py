@@ -18,7 +18,7 @@ STAMP = ("Producer-Id: p", "Producer-Epoch: 0", "Producer-Seq: 0")
 CHUNKED = request("POST", S, TEXT, "Transfer-Encoding: chunked").replace(
     b"Content-Length: 0\r\n", b""
 )
-IMPATIENT = ORIGIN.but(route={"response_timeout": 0.6, "read_timeout": 0.6})
+IMPATIENT = ORIGIN.but(route={"response_timeout": 0.6})
 ABSENT = ORIGIN.but(route={"origin": "http://127.0.0.1:1"})
 
 
