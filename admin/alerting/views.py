@@ -61,6 +61,6 @@ def _rule(rule: Alert, active: list[ActiveAlert]) -> AlertRuleView:
         lasting_s=seconds(rule.lasting),
         description=rule.description,
         expression=rule.expr,
-        runbook=f"/alerts#{rule.anchor}",
+        anchor=rule.anchor,
         alerts=views,
     )

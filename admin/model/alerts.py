@@ -27,7 +27,7 @@ class AlertRuleView(msgspec.Struct, frozen=True):
     lasting_s: int
     description: str
     expression: str  # of PromQL
-    runbook: str  # the path of the section that says what to do
+    anchor: str  # the fragment at `/alerts` that says what to do
     alerts: tuple[AlertView, ...]
 
 

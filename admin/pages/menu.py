@@ -17,15 +17,3 @@ class MenuEntry:
     icon: str
     key: str = ""
     order: int = 1_000
-
-
-# The page of alerts is no ConsolePage: it is shown without a sign-in, too.
-ALERTS_ENTRY = (
-    "/alerts",
-    MenuEntry(
-        "Alerts",
-        "M4 11.5V7a4 4 0 0 1 8 0v4.5l1.2 1H2.8zM6.5 14.5h3",
-        key="l",
-        order=130,
-    ),
-)

@@ -10,14 +10,12 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from admin.access.check import VIEWER
-from admin.alerting.views import alerts_view
 from admin.bodies import fields
 from admin.console import CONSOLE
 from admin.errors import NotTold, phrase
 from admin.events import serve_events
 from admin.pages import views
 from admin.pages.live import LivePages
-from admin.pages.menu import ALERTS_ENTRY
 from admin.pages.rendering import Renderer, TemplatePage
 from admin.pages.runbooks import runbooks
 from admin.pages.sign_in_pages import SignInPages
@@ -43,8 +41,8 @@ class Site:
         """`features` are the modules of features from outside."""
         self._clock = clock
         self._pages = [*views.pages(features)]
-        entries = [(page.path, page.menu) for page in self._pages if page.menu is not None]
-        menu = sorted([*entries, ALERTS_ENTRY], key=lambda it: it[1].order)
+        menu = [(page.path, page.menu) for page in self._pages if page.menu is not None]
+        menu.sort(key=lambda it: it[1].order)
         self._renderer = Renderer({page.folder for page in self._pages}, menu)
         self._live = LivePages()
 
@@ -110,12 +108,8 @@ class Site:
 
     async def alerts(self, request: web.Request) -> web.Response:
         """Show the runbooks that alert rules link to, without a sign-in: an alert wakes people."""
-        values: dict[str, object] = {"page": await asyncio.to_thread(runbooks), "here": "/alerts"}
-        if VIEWER in request:
-            values["instance"] = await request.app[CONSOLE].instance()
-            values["alerts"] = alerts_view(request.app[CONSOLE].recorder.alerts)
-            values["now"] = self._clock()
-        return await self.show(request, TemplatePage("alerts.html", values))
+        page = await asyncio.to_thread(runbooks)
+        return await self.show(request, TemplatePage("alerts.html", {"page": page}))
 
     async def download(self, request: web.Request) -> web.Response:
         """Return the configuration of the CDN page as a download."""

@@ -245,16 +245,16 @@ DRILLS = (
     Drill(
         "flooding client",
         flooding_client,
-        ("/", "/refusals"),
+        ("/", "/events?show=refusals"),
         ("refuses requests beyond the limit max_client_appends", "429"),
     ),
     Drill(
         "revoked token",
         revoked_token,
-        ("/events", "/tokens", "/refusals"),
+        ("/events", "/tokens", "/events?show=refusals"),
         ("revoked: token phone", "the token is revoked"),
     ),
-    Drill("fenced producer", fenced_producer, ("/refusals",), ("403", "epoch")),
+    Drill("fenced producer", fenced_producer, ("/events?show=refusals",), ("403", "epoch")),
     Drill("slow append", slow_append, ("/",), ("append",)),
     Drill("killed worker", killed_worker, ("/", "/events", "/gateways"), ("worker 1 ended",)),
 )

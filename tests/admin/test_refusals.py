@@ -70,7 +70,7 @@ async def test_only_operators_see_the_addresses_of_refused_clients(
     headers = {"Authorization": f"Bearer {token}"}
     async with TestClient(AdminServer(app)) as client:
         told: Any = await (await client.get("/api/v1/refusals", headers=headers)).json()
-        page = await (await client.get("/refusals", headers=headers)).text()
+        page = await (await client.get("/events?show=refusals", headers=headers)).text()
     assert {row["client"] for row in told["newest"]} == {client_address}
     assert ("192.0.2.1" in page) is (client_address is not None)
     assert [row["request_id"] for row in told["newest"][:3]] == ["1-200", "0-200", "1-199"]

@@ -50,8 +50,8 @@ async def test_the_runbook_page_shows_nothing_of_the_gateway_without_signing_in(
     for_anybody = await (await guarded.get("/alerts", headers=PAGE)).text()
     authorization = {"Authorization": f"Bearer {TOKEN}"}
     for_a_viewer = await (await guarded.get("/alerts", headers={**PAGE, **authorization})).text()
-    assert ("instance" in for_anybody, "instance" in for_a_viewer) == (False, True)
-    assert ("/configuration" in for_anybody, "/configuration" in for_a_viewer) == (False, True)
+    assert "instance" not in for_anybody
+    assert for_a_viewer == for_anybody
 
 
 async def test_pages_other_than_the_runbooks_still_redirect_to_sign_in(
@@ -72,14 +72,12 @@ def test_the_runbooks_use_only_markup_that_the_console_renders() -> None:
 
 
 @pytest.mark.usefixtures("processes")
-async def test_the_page_of_alerts_shows_the_state_of_each_rule_to_a_viewer(
+async def test_the_page_of_events_shows_each_rule_with_its_state_and_runbook(
     guarded: TestClient[Any, Any],
 ) -> None:
     authorization = {"Authorization": f"Bearer {TOKEN}"}
-    page = await (await guarded.get("/alerts", headers={**PAGE, **authorization})).text()
-    assert "State of the alerts" in page
+    page = await guarded.get("/events?show=alerts", headers={**PAGE, **authorization})
+    assert '<div class="prose" id="headgaterefuses">' in await page.text()
     shown = await (await guarded.get("/api/v1/alerts", headers=authorization)).json()
     states = {rule["name"]: rule["state"] for rule in shown["rules"]}
     assert (states["HeadgateRefuses"], states["HeadgateDown"]) == ("quiet", "prometheus")
-    anybody = await (await guarded.get("/alerts", headers=PAGE)).text()
-    assert "State of the alerts" not in anybody

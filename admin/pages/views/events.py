@@ -1,14 +1,20 @@
-"""The page of events: what happened, when, for how long, and what it concerned."""
+"""The page of events: what happened, what was refused, and the states of the alerts."""
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, get_args
 
-from admin.model.kinds import Level
+from msgspec.structs import replace
+
+from admin.alerting.views import alerts_view
+from admin.model.kinds import Level, Span
 from admin.pages.console_page import ConsolePage
 from admin.pages.menu import MenuEntry
 from admin.pages.rendering import TemplatePage
-from admin.pages.visit import choice, frame
+from admin.pages.runbooks import runbooks
+from admin.pages.spans import SPANS, first_known
+from admin.pages.visit import choice, frame, times
 from admin.record.event_queries import USUAL_EVENTS, EventQuery, select
 from gateway.telemetry.event_journal import EventKind
 
@@ -16,6 +22,7 @@ if TYPE_CHECKING:
     from admin.pages.visit import Visit
 
 PATH = "/events"
+TABS = {"events": "Events", "refusals": "Refusals", "alerts": "Alerts"}
 SINCE: dict[str, tuple[str, float]] = {
     "1h": ("1 h", 3600),
     "24h": ("24 h", 24 * 3600),
@@ -23,45 +30,91 @@ SINCE: dict[str, tuple[str, float]] = {
     "": ("All", 0),
 }
 LEVELS = {"": "Any level", "bad": "Bad", "warning": "Warning", "good": "Good"}
+MEANINGS = {
+    "400": "malformed request",
+    "401": "no valid credential",
+    "403": "not permitted",
+    "404": "no such stream",
+    "409": "conflict with the stream's state",
+    "410": "deleted, or no longer stored",
+    "413": "too large",
+    "429": "a limit for this client",
+    "5xx": "failure of the gateway or its origin",
+}
 
 
 async def show(visit: Visit) -> TemplatePage:
-    """Return the page with the newest events that fit the filters."""
+    """Return the page with the list that its query chooses."""
+    tab = choice(visit.query.get("show", "events"), tuple(TABS), "show")
+    listed = {"events": _events, "refusals": _refusals, "alerts": _alerts}[tab]
+    page = {"here": PATH, "tab": tab, "tabs": list(TABS.items()), "now": visit.now}
+    return TemplatePage("events.html", {**page, **await frame(visit), **await listed(visit)})
+
+
+async def _events(visit: Visit) -> dict[str, object]:
+    """Return the newest events that fit the filters."""
     query = visit.query
     kind = choice(query.get("kind", ""), ("", *get_args(EventKind)), "kind")
     level = choice(query.get("level", ""), ("", *get_args(Level)), "level")
     since = choice(query.get("since", ""), tuple(SINCE), "since")
+    between = times(visit)
     chosen = {
         "kind": kind,
         "level": level,
         "route": query.get("route", ""),
         "text": query.get("text", ""),
         "since": since,
+        "from": query.get("from", ""),
+        "to": query.get("to", ""),
     }
     wanted = EventQuery(
         kind=kind or None,
         level=level or None,
         route=chosen["route"],
         text=chosen["text"],
-        since=visit.now - SINCE[since][1] if since else 0.0,
+        since=between[0] if between else visit.now - SINCE[since][1] if since else 0.0,
+        until=between[1] if between else None,
     )
     listed = select(visit.console.recorder.events.record, wanted, USUAL_EVENTS)
-    return TemplatePage(
-        "events.html",
-        {
-            "here": PATH,
-            **await frame(visit),
-            "events": listed.events[::-1],
-            "is_cut": listed.is_cut,
-            "chosen": chosen,
-            "is_filtered": any(chosen.values()),
-            "kinds": get_args(EventKind),
-            "levels": list(LEVELS.items()),
-            "spans": [(value, words) for value, (words, _) in SINCE.items()],
-            "prefixes": [route.prefix for route in await visit.console.routes()],
-            "now": visit.now,
-        },
-    )
+    return {
+        "events": listed.events[::-1],
+        "is_cut": listed.is_cut,
+        "chosen": chosen,
+        "is_filtered": any(chosen.values()),
+        "kinds": get_args(EventKind),
+        "levels": list(LEVELS.items()),
+        "spans": [(value, words) for value, (words, _) in SINCE.items()],
+        "prefixes": [route.prefix for route in await visit.console.routes()],
+        "between": between,
+    }
+
+
+async def _refusals(visit: Visit) -> dict[str, object]:
+    """Return responses with 4xx and 5xx, with clients' addresses for those who may see them."""
+    span = choice(visit.query.get("span", "15m"), get_args(Span), "span")
+    with_clients = visit.console.readers.shows_clients(visit.viewer)
+    between = times(visit)
+    refusals = await visit.console.refusals.view(span, with_clients=with_clients, between=between)
+    first = first_known(it.history for it in refusals.causes)
+    causes = tuple(replace(it, history=it.history[first:]) for it in refusals.causes)
+    return {
+        "refusals": replace(refusals, causes=causes),
+        "between": between,
+        "with_clients": with_clients,
+        "meanings": MEANINGS,
+        "span": span,
+        "spans": list(SPANS.items()),
+        "span_words": SPANS[span],
+    }
+
+
+async def _alerts(visit: Visit) -> dict[str, object]:
+    """Return the alert rules with their states and runbooks."""
+    sections = (await asyncio.to_thread(runbooks)).sections
+    return {
+        "alerts": alerts_view(visit.console.recorder.alerts),
+        "what_to_do": {it.name: it.html for it in sections},
+    }
 
 
 MENU = MenuEntry(

@@ -31,7 +31,7 @@ EVIDENCE = {
             "HeadgateErrorBudgetBurns",
             "HeadgateErrorBudgetBurnsFast",
         ),
-        ("/refusals", "Show refusals"),
+        ("/events?show=refusals", "Show refusals"),
     ),
     **dict.fromkeys(
         ("HeadgateEventLoopStalls", "HeadgateFewFilesLeft"), ("/gateways", "Show gateways")

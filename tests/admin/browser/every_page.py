@@ -23,6 +23,7 @@ STATES = {
         "/subscriptions",
         *(f"/subscriptions?route=/v1/stream&id={it}" for it in ("orders", "pool", "reports")),
     ],
+    "/events": ["/events", "/events?show=refusals", "/events?show=alerts"],
     "/explain": ["/explain?target=/v1/stream/chat/0000"],
     "/cdn": ["/cdn?target=nginx&host=streams.example.com"],
 }
@@ -32,7 +33,7 @@ NO_PAGES = {
     "/sign-in": "leads on who may look",
 }
 # Pages whose parts are alike others', of which only `make torture` opens all.
-KNOWN = {"/routes", "/runs", "/events", "/refusals", "/gateways", "/configuration"}
+KNOWN = {"/routes", "/runs", "/events", "/gateways", "/configuration"}
 
 
 def paths() -> list[str]:

@@ -275,8 +275,11 @@ async def test_a_dragged_or_selected_span_of_a_chart_leads_to_what_happened_in_i
             await tab.page.keyboard.press(key)
         await expect(menu).to_contain_text("12:04:15 to 12:05:15 UTC")
         await expect(menu.get_by_role("link", name="Events")).to_be_focused()
-        async with tab.page.expect_navigation(url="**/events?from=2026-03-01T12%3A04%3A15.000Z&*"):
+        url = "**/events?show=events&from=2026-03-01T12%3A04%3A15.000Z&*"
+        async with tab.page.expect_navigation(url=url):
             await tab.page.keyboard.press("Enter")
+        words = "Only events from 2026-03-01 12:04:15 UTC"
+        await expect(tab.page.locator("main")).to_contain_text(words)
 
 
 async def test_the_palette_finds_pages_and_streams_by_name(browser: Browser) -> None:
