@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
 from typing import TYPE_CHECKING, TypeVar
-
-import msgspec
 
 from admin.answers import answers_of
 from gateway.features.questions.subscriptions import (
@@ -13,11 +10,8 @@ from gateway.features.questions.subscriptions import (
     DeletionResult,
     DescribeSubscription,
     PauseSubscription,
-    PutSubscription,
-    ReceiverTestResult,
     ReplayResult,
     ReplaySubscription,
-    SendTestDelivery,
     SubscriptionDescription,
     SubscriptionPage,
     merged_pages,
@@ -52,38 +46,20 @@ class ConsoleSubscriptions:
         """Return a subscription with a page of its streams."""
         return await self._one(question, SubscriptionDescription)
 
-    async def put(self, route: str, name: str, body: msgspec.Raw) -> SubscriptionDescription:
-        """Create a subscription, or confirm it; return it."""
-        return await self._one(
-            PutSubscription(route, name, body, _change_id()), SubscriptionDescription
-        )
-
     async def delete(self, route: str, name: str) -> bool:
         """Delete a subscription; return whether it was there."""
-        found = await answers_of(
-            self._source, DeleteSubscription(route, name, _change_id()), DeletionResult
-        )
+        found = await answers_of(self._source, DeleteSubscription(route, name), DeletionResult)
         return any(it.was_there for it in found)
 
     async def pause(self, route: str, name: str, *, resumes: bool) -> SubscriptionDescription:
         """Send no wakes any more, or again; return the subscription."""
-        return await self._one(
-            PauseSubscription(route, name, resumes, _change_id()), SubscriptionDescription
-        )
+        return await self._one(PauseSubscription(route, name, resumes), SubscriptionDescription)
 
     async def replay(self, question: ReplaySubscription) -> ReplayResult:
-        """Set cursors back; return how many."""
-        changed = msgspec.structs.replace(question, change_id=_change_id())
-        return await self._one(changed, ReplayResult)
-
-    async def test(self, route: str, name: str) -> ReceiverTestResult:
-        """Send a test to the receiver of a webhook; return its answer."""
-        return await self._one(SendTestDelivery(route, name, _change_id()), ReceiverTestResult)
+        """Set cursors back; return how many. Workers hand it on: the first one sets them."""
+        answers = await answers_of(self._source, question, ReplayResult)
+        return max(answers, key=lambda it: it.streams)
 
     async def _one(self, question: Question, kind: type[A]) -> A:
         """Return the answer of the process that has the subscription."""
         return (await answers_of(self._source, question, kind))[0]
-
-
-def _change_id() -> str:
-    return secrets.token_hex(12)

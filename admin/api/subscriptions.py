@@ -16,7 +16,6 @@ from gateway.features.questions.subscriptions import (
     SUBSCRIPTIONS,
     DescribeSubscription,
     ListSubscriptions,
-    ReceiverTestResult,
     ReplayResult,
     ReplaySubscription,
     SubscriptionDescription,
@@ -63,30 +62,17 @@ class OfLinks(OfSubscription, frozen=True):
     pending: bool = False
 
 
-class SubscriptionBody(msgspec.Struct, frozen=True):
-    """A subscription as the protocol has it: `type`, `pattern`, `streams`, `webhook` and so on."""
-
-    type: SubscriptionKind
-    pattern: str | None = None
-    streams: tuple[str, ...] | None = None
-    webhook: dict[str, str] | None = None
-    wake_stream: str | None = None
-    lease_ttl_ms: int | None = None
-    description: str | None = None
-
-
 class ReplayBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A subscription, and the place to which its cursors are set back.
 
-    That is an `offset` of the stream that is named, or `since` (epoch seconds), or else the
-    beginning. Without `streams` all are meant.
+    That is an `offset` of the stream that is named, or else the beginning. Without `streams` all
+    are meant.
     """
 
     route: str
     id: str
     streams: Annotated[tuple[str, ...], msgspec.Meta(max_length=MOST_REPLAYED)] = ()
     offset: Annotated[str, msgspec.Meta(max_length=256)] | None = None
-    since: Annotated[float, msgspec.Meta(ge=0)] | None = None
 
 
 async def listed(request: web.Request, query: OfSubscriptions, _body: None) -> SubscriptionPage:
@@ -102,16 +88,6 @@ async def described(request: web.Request, query: OfLinks, _body: None) -> Subscr
     with_urls = request[VIEWER].role == "operator"
     question = DescribeSubscription(query.route, query.id, query.after, query.pending, with_urls)
     return await request.app[CONSOLE].subscriptions.describe(question)
-
-
-async def put(
-    request: web.Request, query: OfSubscription, body: SubscriptionBody
-) -> SubscriptionDescription:
-    """Create a subscription, or confirm it; return it."""
-    members = {name: it for name, it in msgspec.structs.asdict(body).items() if it is not None}
-    encoded = msgspec.Raw(msgspec.json.encode(members))
-    subscriptions = request.app[CONSOLE].subscriptions
-    return await audited.put(subscriptions, query.route, query.id, encoded, request[VIEWER])
 
 
 async def delete(request: web.Request, query: OfSubscription, _body: None) -> None:
@@ -138,14 +114,8 @@ async def resume(
 
 async def replay(request: web.Request, _query: None, body: ReplayBody) -> ReplayResult:
     """Set cursors of a subscription back."""
-    question = ReplaySubscription(body.route, body.id, body.streams, body.offset, body.since)
+    question = ReplaySubscription(body.route, body.id, body.streams, body.offset)
     return await audited.replay(request.app[CONSOLE].subscriptions, question, request[VIEWER])
-
-
-async def test(request: web.Request, _query: None, body: OfSubscription) -> ReceiverTestResult:
-    """Send a test to the receiver of a webhook."""
-    subscriptions = request.app[CONSOLE].subscriptions
-    return await audited.test(subscriptions, body.route, body.id, request[VIEWER])
 
 
 OPERATIONS = (
@@ -163,15 +133,6 @@ OPERATIONS = (
         "A subscription with its streams.",
         described,
         OfLinks,
-        answer=SubscriptionDescription,
-    ),
-    Operation(
-        "PUT",
-        "/api/v1/subscription",
-        "Create a subscription.",
-        put,
-        OfSubscription,
-        SubscriptionBody,
         answer=SubscriptionDescription,
     ),
     Operation("DELETE", "/api/v1/subscription", "Delete a subscription.", delete, OfSubscription),
@@ -198,13 +159,5 @@ OPERATIONS = (
         replay,
         body=ReplayBody,
         answer=ReplayResult,
-    ),
-    Operation(
-        "POST",
-        "/api/v1/subscription/test",
-        "Send a test to the receiver of a webhook.",
-        test,
-        body=OfSubscription,
-        answer=ReceiverTestResult,
     ),
 )

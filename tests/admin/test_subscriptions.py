@@ -88,29 +88,23 @@ async def test_viewers_see_subscriptions_without_the_paths_of_webhooks_and_butto
                 assert status == 200, text
                 assert ("a-password" in text) is has_secret or "text=" in path
                 if token == VIEWER:
-                    assert not re.search(r'value="(pause|test|replay|delete)"', text)
+                    assert not re.search(r'value="(pause|replay|delete)"', text)
 
 
 async def test_changes_are_in_the_audit_log_without_the_url_of_the_webhook() -> None:
     async with subscribed() as gateway, receiver() as at, console(gateway) as client:
         body = {"route": PREFIX, "id": "s"}
-        wish = {
-            "type": "webhook",
-            "pattern": "*",
-            "webhook": {"url": at.url.replace("/hook", SECRET)},
-        }
+        webhook = {"url": at.url.replace("/hook", SECRET)}
+        await gateway.put("s", type="webhook", pattern="*", webhook=webhook)
         place = f"/api/v1/subscription?route={PREFIX}&id=s"
         with capture_logs() as lines:
-            assert (await client.send("PUT", place, wish))[0] == 200
-            for it in ("test", "pause", "resume", "replay"):
+            for it in ("pause", "resume", "replay"):
                 assert (await client.send("POST", f"/api/v1/subscription/{it}", body))[0] == 200
             refused = {**body, "streams": ["nobody"]}
             assert (await client.send("POST", "/api/v1/subscription/replay", refused))[0] == 409
             assert (await client.send("DELETE", place))[0] == 204
         audit = [it for it in lines if str(it["event"]).startswith("admin.change")]
         assert [(it["event"], it["operation"], it["stream"], it["by"]) for it in audit] == [
-            ("admin.changed", "subscribe", "s", "shop"),
-            ("admin.changed", "test the receiver of the subscription", "s", "shop"),
             ("admin.changed", "pause the subscription", "s", "shop"),
             ("admin.changed", "resume the subscription", "s", "shop"),
             ("admin.changed", "replay the subscription", "s", "shop"),
@@ -129,11 +123,9 @@ async def test_changes_are_in_the_audit_log_without_the_url_of_the_webhook() -> 
         ("GET", "/api/v1/subscriptions?text=" + "x" * 1025, None),
         ("GET", "/subscriptions?status=unknown", None),
         ("POST", "/api/v1/subscription/replay", {"route": PREFIX, "id": "s", "to": "x"}),
-        ("POST", "/api/v1/subscription/replay", {"route": PREFIX, "id": "s", "since": -1}),
         ("POST", "/api/v1/subscription/replay", {"route": PREFIX, "id": "s", "offset": "x" * 257}),
-        ("PUT", f"/api/v1/subscription?route={PREFIX}&id=s", {"type": "webhook"}),
     ],
-    ids=["order", "limit", "after", "text", "status", "member", "time", "offset", "webhook"],
+    ids=["order", "limit", "after", "text", "status", "member", "offset"],
 )
 async def test_malformed_requests_get_400_with_a_reason(
     method: str, path: str, body: object

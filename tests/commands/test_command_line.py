@@ -194,7 +194,6 @@ UNSUSPICIOUS = [
     "head http://127.0.0.1:1/x@y:z",
     "head http://127.0.0.1:1/x?tokens=1&rk=2",
     "head redis://me@h",
-    "subscriptions create x --webhook https://h?token=hush",
 ]
 
 

@@ -108,24 +108,6 @@ async def test_a_replay_lasts_over_a_restart_and_while_paused(tmp_path: Path) ->
             assert stream_of(wake, "a")["has_pending"] is False
 
 
-async def test_a_replay_by_time_begins_at_the_last_known_moment_before_it() -> None:
-    async with subscribed(own={"retention_age": 100_000}) as gateway, receiver(answer=DONE) as at:
-        await gateway.webhook("s", at, pattern="*")
-        await gateway.create("a", body=b'{"n":1}')
-        tails = []
-        for number in range(1, 6):
-            tails.append(stream_of(await at.wake(number), "a")["tail_offset"])
-            await gateway.quiet()
-            gateway.pass_time(10_000.0)
-            await gateway.append("a")
-        await at.wake(6)
-        await gateway.quiet()
-        since = gateway.gateway.clock() - 25_000.0
-        assert isinstance(await replay(gateway, "a", since=since), ReplayResult)
-        start = stream_of(await at.wake(7), "a")["acked_offset"]
-        assert start == tails[2]  # appended 30,000 s ago and 5,000 s before `since`
-
-
 @pytest.mark.parametrize(
     ("streams", "start", "status", "reason"),
     [
@@ -135,9 +117,7 @@ async def test_a_replay_by_time_begins_at_the_last_known_moment_before_it() -> N
         (["a"], {"offset": "0000000000000007_0000000000000001"}, 409, "none of the stream"),
         (["a", "b"], {"offset": "now"}, 409, "none of the stream"),
         ([], {"offset": "0000000000000000_0000000000000001"}, 400, "name it"),
-        (["a"], {"offset": "-1", "since": 5.0}, 400, "not both"),
         (["/"], {}, 400, ""),
-        (["a"], {"since": 1e12}, 409, "knows no times"),
         ([str(it) for it in range(1001)], {}, 400, "1000 streams"),
     ],
     ids=[
@@ -147,9 +127,7 @@ async def test_a_replay_by_time_begins_at_the_last_known_moment_before_it() -> N
         "another generation",
         "several streams",
         "no stream",
-        "offset and time",
         "no name",
-        "no times",
         "too many names",
     ],
 )

@@ -45,7 +45,6 @@ class WebhookWake(msgspec.Struct, frozen=True):
     callback_url: str
     callback_token: str
     partial: bool = False
-    test: bool = False  # of a receiver, by an operator: there is no work
 
     def claim(self, lease_s: float) -> ClaimedWake:
         """Return the wake as if a worker had claimed it."""

@@ -142,7 +142,7 @@ class WebhookReceiver:
 
         Returns:
             The job. None if this receiver is at work on the same wake, which the server has sent
-            again, and for the test of an operator: answer 200 then, too.
+            again: answer 200 then, too.
 
         Raises:
             WebhookRejected: It is not signed by the server, too old, or for another subscription.
@@ -156,7 +156,7 @@ class WebhookReceiver:
             raise WebhookRejected(str(error)) from error
         if wake.subscription_id not in self._subscriptions:
             raise WebhookRejected(f"the wake is for another subscription, {wake.subscription_id!r}")
-        if wake.test or wake.wake_id in self._jobs:
+        if wake.wake_id in self._jobs:
             return None
         claim = wake.claim(self._lease_s)
         now = asyncio.get_running_loop().time()

@@ -136,14 +136,6 @@ def _now() -> float:
     return time.time()  # noqa: TID251 - of people
 
 
-async def create(
-    target: StreamTarget, place: NamedSubscription, members: Mapping[str, object], *, as_json: bool
-) -> None:
-    """Create a subscription, or confirm it."""
-    answer = await _change(target, "PUT", "", place._asdict(), members)
-    finish(f"The subscription {place.id} is there.", json.loads(answer) if as_json else None)
-
-
 async def delete(target: StreamTarget, place: NamedSubscription, *, as_json: bool) -> None:
     """Delete a subscription, if it is there."""
     await _change(target, "DELETE", "", place._asdict(), None)
@@ -172,19 +164,6 @@ async def replay(
     streams = f"{answer['streams']} stream{'s' if answer['streams'] != 1 else ''}"
     sentence = f"The cursors of {streams} are set back. The generation is {answer['generation']}."
     finish(sentence, answer if as_json else None)
-
-
-async def test(target: StreamTarget, place: NamedSubscription, *, as_json: bool) -> None:
-    """Send a test to the receiver of a webhook. Raises Failed if it does not accept it."""
-    answer = await _change(target, "POST", "/test", {}, place._asdict())
-    tested = json.loads(answer)
-    took = f"{tested['seconds']:.3f} s"
-    if as_json:
-        write(safe(answer.decode()).encode())
-    elif tested["accepted"]:
-        finish(f"The receiver answered {tested['status']} after {took}.", None)
-    if not tested["accepted"]:
-        raise Failed(f"{tested['reason']} (after {took})")
 
 
 async def _change(

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 SubscriptionStatus = Literal["active", "failed", "stuck", "paused"]
-SubscriptionKind = Literal["webhook", "pull-wake", "mcp-events"]
+SubscriptionKind = Literal["webhook", "pull-wake"]
 SubscriptionOrder = Literal["id", "pending", "oldest"]
 
 SUBSCRIPTIONS = 50  # of a page by default
@@ -162,21 +162,11 @@ class SubscriptionDescription(msgspec.Struct, tag=True, frozen=True, kw_only=Tru
     after: str | None = None  # where the next page of links begins
 
 
-class PutSubscription(msgspec.Struct, tag=True, frozen=True):
-    """Create a subscription for the operators, or confirm it; `body` is that of the protocol."""
-
-    route: str
-    id: str
-    body: msgspec.Raw
-    change_id: str = ""
-
-
 class DeleteSubscription(msgspec.Struct, tag=True, frozen=True):
     """Delete a subscription with its cursors."""
 
     route: str
     id: str
-    change_id: str = ""
 
 
 class PauseSubscription(msgspec.Struct, tag=True, frozen=True):
@@ -185,11 +175,10 @@ class PauseSubscription(msgspec.Struct, tag=True, frozen=True):
     route: str
     id: str
     resumes: bool = False
-    change_id: str = ""
 
 
 class ReplaySubscription(msgspec.Struct, tag=True, frozen=True):
-    """Set cursors back to an offset, to a time, or to the beginning if neither is there.
+    """Set cursors back to an offset, or to the beginning if there is none.
 
     `streams` are names, or none for all streams of the subscription.
     """
@@ -198,16 +187,6 @@ class ReplaySubscription(msgspec.Struct, tag=True, frozen=True):
     id: str
     streams: tuple[str, ...] = ()
     offset: str | None = None
-    since: float | None = None  # epoch seconds
-    change_id: str = ""
-
-
-class SendTestDelivery(msgspec.Struct, tag=True, frozen=True):
-    """Send a signed test to the receiver of a webhook, which moves no cursor."""
-
-    route: str
-    id: str
-    change_id: str = ""
 
 
 class DeletionResult(msgspec.Struct, tag=True, frozen=True):
@@ -223,28 +202,11 @@ class ReplayResult(msgspec.Struct, tag=True, frozen=True):
     generation: int
 
 
-class ReceiverTestResult(msgspec.Struct, tag=True, frozen=True):
-    """The answer of a receiver to a test: its status, or the reason why there is none."""
-
-    accepted: bool
-    status: int | None
-    seconds: float
-    reason: str | None = None
-
-
-# A change with an id is made once, however many processes hand it on.
-SubscriptionChange = (
-    PutSubscription | DeleteSubscription | PauseSubscription | ReplaySubscription | SendTestDelivery
-)
 SubscriptionQuestion = (
     ListSubscriptions
     | DescribeSubscription
-    | PutSubscription
     | DeleteSubscription
     | PauseSubscription
     | ReplaySubscription
-    | SendTestDelivery
 )
-SubscriptionAnswer = (
-    SubscriptionPage | SubscriptionDescription | DeletionResult | ReplayResult | ReceiverTestResult
-)
+SubscriptionAnswer = SubscriptionPage | SubscriptionDescription | DeletionResult | ReplayResult

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
     from gateway.features.delivery.documents import Documents
-    from gateway.features.questions.subscriptions import SubscriptionAnswer
     from gateway.features.subscriptions.rows import LoadedSubscription
     from gateway.features.subscriptions.state.owners import OwnerAccess
     from gateway.features.subscriptions.state.subscription import DurableSubscription
@@ -93,7 +92,6 @@ class RouteSubscriptions:
             self.wakes.consider,
         )
         self.wake_streams: dict[str, dict[DurableSubscription, None]] = {}
-        self.operator_changes: dict[str, asyncio.Task[SubscriptionAnswer]] = {}  # by their ids
         self.changing = asyncio.Lock()  # held while subscriptions or links are added or removed
 
     def renew(self, rules: SubscriptionRules) -> None:

@@ -44,7 +44,7 @@ OLDEST = gauge(
 WAKES = counter(
     "headgate_subscription_wakes_total",
     "Wakes by what happened to them: begun, delivered, claimed, acknowledged cursors, failed "
-    "attempts, retried ones, expired leases, fenced requests, replays and tests by operators.",
+    "attempts, retried ones, expired leases, fenced requests, and replays by operators.",
     *("route", "event"),
 )
 REFUSED = counter(
@@ -75,7 +75,7 @@ COMPARED = counter(
 )
 EVENTS = (
     *("acknowledged", "begun", "claimed", "delivered", "expired", "failed", "fenced"),
-    *("replayed", "retried", "tested"),
+    *("replayed", "retried"),
 )
 
 

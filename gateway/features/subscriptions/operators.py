@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, NamedTuple, assert_never
-from urllib.parse import quote
 
 import msgspec
 
@@ -18,12 +16,9 @@ from gateway.features.questions.subscriptions import (
     DescribeSubscription,
     ListSubscriptions,
     PauseSubscription,
-    PutSubscription,
     ReplayResult,
     ReplaySubscription,
-    SendTestDelivery,
     SubscriptionAnswer,
-    SubscriptionChange,
     SubscriptionPage,
     SubscriptionQuestion,
     merged_pages,
@@ -35,12 +30,7 @@ from gateway.features.subscriptions.metrics import no_states
 from gateway.features.subscriptions.requests import SubscriptionRequests
 from gateway.features.subscriptions.shared import mail
 from gateway.features.subscriptions.shared.subscriptions import SharedSubscriptions
-from gateway.features.subscriptions.state.configuration import (
-    LONGEST_ID,
-    check_name,
-    parse_configuration,
-)
-from gateway.features.subscriptions.state.owners import SubscriptionOwner
+from gateway.features.subscriptions.state.configuration import check_name
 from gateway.protocol.streams.offsets import BEGINNING
 
 if TYPE_CHECKING:
@@ -48,114 +38,6 @@ if TYPE_CHECKING:
 
     from gateway.features.subscriptions.state.subscription import DurableSubscription, StreamLink
     from gateway.protocol.streams.state import StreamState
-
-
-class ReplayPlace(NamedTuple):
-    """The place from which events are delivered again: an offset, a time, or else the beginning."""
-
-    offset: str | None = None
-    since: float | None = None  # epoch seconds
-
-
-class _CursorBack(NamedTuple):
-    link: StreamLink
-    stream_id: int
-    position: int
-
-
-def set_back(
-    engine: RouteSubscriptions,
-    subscription: DurableSubscription,
-    names: Sequence[str],
-    start: ReplayPlace,
-) -> Generator[None, None, int]:
-    """Set cursors back, of all streams if none is named; return how many. Each one is a step.
-
-    Wakes so far are fenced. Raises SubscriptionRefused, and then nothing has changed.
-    """
-    moves: list[_CursorBack] = []
-    for link, state in _choose_links(subscription, names):
-        position = _position(link, state, start, is_named=bool(names))
-        if position < link.position or (link.is_closed and position < state.tail):
-            moves.append(_CursorBack(link, state.stream_id, position))
-        yield
-    if not moves:
-        return 0
-    engine.wakes.end(subscription)
-    subscription.delivery.generation += 1
-    engine.wakes.counts["replayed"] += 1
-    for link, stream_id, position in moves:
-        yield
-        state_now = link.stream.state
-        if state_now is not None and state_now.stream_id == stream_id:
-            link.set_back(position)
-            subscription.note(link)
-            engine.rows.mark_link(link)
-    engine.wakes.retry_now(subscription)
-    return len(moves)
-
-
-def _choose_links(
-    subscription: DurableSubscription, names: Sequence[str]
-) -> list[tuple[StreamLink, StreamState]]:
-    if len(names) > MOST_REPLAYED:
-        raise invalid(f"name {MOST_REPLAYED} streams at most, or none for all")
-    if not names:
-        links = list(subscription.links.values())
-        return [(it, it.stream.state) for it in links if it.stream.state is not None]
-    found: dict[str, tuple[StreamLink, StreamState]] = {}
-    for name in names:
-        path = check_name(name)
-        link = subscription.links.get(path)
-        if link is None or link.stream.state is None:
-            raise invalid_offset(f"the subscription is linked to no stream {name}")
-        found[path] = link, link.stream.state
-    return list(found.values())
-
-
-def _position(link: StreamLink, state: StreamState, start: ReplayPlace, *, is_named: bool) -> int:
-    """Return the position of a cursor that is set back; one that is there already stays."""
-    earliest = max(state.first, state.beginning)
-    if start.offset is not None and start.offset != BEGINNING:
-        return _at_offset(link, state, start.offset, earliest, is_named=is_named)
-    if start.since is None:
-        return earliest
-    return max(earliest, _at_time(link, state, start.since))
-
-
-def _at_offset(
-    link: StreamLink, state: StreamState, offset: str, earliest: int, *, is_named: bool
-) -> int:
-    if not is_named:
-        raise invalid("an offset belongs to a stream: name it")
-    name = link.stream.path
-    try:
-        position = state.position(offset)
-    except BadRequest as refusal:
-        raise invalid_offset(f"the offset is none of the stream {name}: {refusal.detail}") from None
-    if position > state.tail:
-        raise invalid_offset(f"the offset is beyond the tail of {name}, {state.offset(state.tail)}")
-    if position < earliest:
-        raise invalid_offset(
-            f"the offset is before the first one of {name}, {state.offset(earliest)}"
-        )
-    if position > link.position:
-        acked = state.offset(link.position)
-        raise invalid_offset(f"the offset is beyond what is acknowledged of {name}, {acked}")
-    return position
-
-
-def _at_time(link: StreamLink, state: StreamState, since: float) -> int:
-    """Return a position with everything after it that was appended at a time or later."""
-    older = [mark.position for mark in state.marks if mark.time < since]
-    if older:
-        return older[-1]
-    if state.marks or (state.created_at is not None and state.created_at >= since):
-        return state.beginning
-    raise invalid_offset(
-        f"the log knows no times of the stream {link.stream.path}: it notes some where a retention "
-        "is set; replay from the beginning or an offset"
-    )
 
 
 METHOD = "operator"  # no request of a client has it: methods of control paths are checked before
@@ -198,9 +80,6 @@ def _one_list(question: ListSubscriptions, answers: list[_Answer]) -> _Answer:
 
 
 async def _of_route(subscriptions: _OfRoute, question: SubscriptionQuestion) -> _Answer:
-    if isinstance(question, ListSubscriptions):
-        where = msgspec.structs.replace(question.where, route=subscriptions.prefix)
-        question = msgspec.structs.replace(question, where=where)
     if isinstance(subscriptions, SharedSubscriptions):
         handed = mail.HandedOnRequest(METHOD, "", "", [], msgspec.json.encode(question))
         back = await subscriptions.hand_on(handed)
@@ -227,90 +106,132 @@ async def carry_out(
     return mail.HandedOnResponse(200, "", msgspec.json.encode(found))
 
 
-MOST_CHANGES = 100  # that are remembered: processes hand on a change at the same time
-
-
-async def answer_for(
-    engine: RouteSubscriptions, question: SubscriptionQuestion
-) -> SubscriptionAnswer | AnswerFailure:
+async def answer_for(engine: RouteSubscriptions, question: SubscriptionQuestion) -> _Answer:
     """Return the answer for the subscriptions of one route. Raises HeadgateError.
 
-    A change that several processes hand on is made once: all get its result.
+    Each of several processes may hand on the same change: it is made once more, to no effect.
     """
+    requests = SubscriptionRequests(engine)
     try:
-        if isinstance(question, ListSubscriptions):
-            return await Turns().run(list_subscriptions(engine, question))
-        if isinstance(question, DescribeSubscription) or not question.change_id:
-            return await _answer_about(engine, question)
-        changes = engine.operator_changes
-        task = changes.get(question.change_id)
-        if task is None:
-            task = asyncio.get_running_loop().create_task(_answer_about(engine, question))
-            changes[question.change_id] = task
-            while len(changes) > MOST_CHANGES:
-                del changes[next(iter(changes))]
-        return await asyncio.shield(task)
+        match question:
+            case ListSubscriptions():
+                return await Turns().run(list_subscriptions(engine, question))
+            case DescribeSubscription():
+                return describe(engine, requests.find(question.id), question)
+            case DeleteSubscription():
+                was_there = question.id in engine.by_id
+                await requests.delete(question.id)
+                return DeletionResult(was_there)
+            case PauseSubscription():
+                found = requests.find(question.id)
+                await _pause(engine, found, resumes=question.resumes)
+                described = DescribeSubscription(engine.prefix, question.id, with_urls=True)
+                return describe(engine, found, described)
+            case ReplaySubscription():
+                return await _replay(engine, question)
+            case _:
+                assert_never(question)
     except SubscriptionRefused as refusal:
         return AnswerFailure(refusal.status, refusal.detail)
 
 
-async def _answer_about(
-    engine: RouteSubscriptions, question: DescribeSubscription | SubscriptionChange
-) -> SubscriptionAnswer:
-    """Return the answer about one subscription. Raises SubscriptionRefused, HeadgateError."""
-    requests = SubscriptionRequests(engine)
-    match question:
-        case DescribeSubscription():
-            return describe(engine, requests.find(question.id), question)
-        case PutSubscription():
-            await _put(engine, question)
-        case DeleteSubscription():
-            was_there = question.id in engine.by_id
-            await requests.delete(question.id)
-            return DeletionResult(was_there)
-        case PauseSubscription():
-            await _pause(engine, question)
-        case ReplaySubscription():
-            return await _replay(engine, question)
-        case SendTestDelivery():
-            found = requests.find(question.id)
-            if found.configuration.type != "webhook":
-                raise invalid("only the receiver of a webhook subscription can be tested")
-            return await engine.sender.test(found)
-        case _:
-            assert_never(question)
-    described = DescribeSubscription(engine.prefix, question.id, with_urls=True)
-    return describe(engine, requests.find(question.id), described)
-
-
-async def _put(engine: RouteSubscriptions, question: PutSubscription) -> None:
-    if not 0 < len(quote(question.id, safe="")) <= LONGEST_ID:
-        raise invalid(f"an id has 1 to {LONGEST_ID} bytes, percent-encoded")
-    configuration = parse_configuration(bytes(question.body), engine.prefix)
-    owner = SubscriptionOwner(is_operators=engine.rights.guard() is not None)
-    await SubscriptionRequests(engine).put(question.id, configuration, owner)
-
-
-async def _pause(engine: RouteSubscriptions, question: PauseSubscription) -> None:
+async def _pause(engine: RouteSubscriptions, found: DurableSubscription, *, resumes: bool) -> None:
     """Send no wakes any more, or again, at once if something is pending.
 
     A lease that is in force stays so.
     """
-    found = SubscriptionRequests(engine).find(question.id)
-    if found.is_paused is question.resumes:
-        found.delivery.paused_at = None if question.resumes else engine.clock()
+    if found.is_paused is resumes:
+        found.delivery.paused_at = None if resumes else engine.clock()
         engine.rows.mark(found)
         engine.wakes.retry_now(found)  # which leaves paused ones alone
     await engine.rows.flush()
 
 
 async def _replay(engine: RouteSubscriptions, question: ReplaySubscription) -> ReplayResult:
-    if question.offset is not None and question.since is not None:
-        raise invalid("give an offset or a time, not both")
-    start = ReplayPlace(question.offset, question.since)
     await engine.refresh(question.streams)
     async with engine.changing:
         found = SubscriptionRequests(engine).find(question.id)
-        moved = await engine.streams.turns.run(set_back(engine, found, question.streams, start))
+        steps = _set_back(engine, found, question.streams, question.offset or BEGINNING)
+        moved = await engine.streams.turns.run(steps)
         await engine.rows.flush()
     return ReplayResult(moved, found.delivery.generation)
+
+
+class _CursorBack(NamedTuple):
+    link: StreamLink
+    stream_id: int
+    position: int
+
+
+def _set_back(
+    engine: RouteSubscriptions,
+    subscription: DurableSubscription,
+    names: Sequence[str],
+    offset: str,
+) -> Generator[None, None, int]:
+    """Set cursors back, of all streams if none is named; return how many. Each one is a step.
+
+    Wakes so far are fenced. A cursor that is there already, or before, stays. Raises
+    SubscriptionRefused, and then nothing has changed.
+    """
+    moves: list[_CursorBack] = []
+    for link, state in _choose_links(subscription, names):
+        position = max(state.first, state.beginning)
+        if offset != BEGINNING:
+            if not names:
+                raise invalid("an offset belongs to a stream: name it")
+            position = _position(link, state, offset, earliest=position)
+        if position < link.position or (link.is_closed and position < state.tail):
+            moves.append(_CursorBack(link, state.stream_id, position))
+        yield
+    if not moves:
+        return 0
+    engine.wakes.end(subscription)
+    subscription.delivery.generation += 1
+    engine.wakes.counts["replayed"] += 1
+    for link, stream_id, position in moves:
+        yield
+        state_now = link.stream.state
+        if state_now is not None and state_now.stream_id == stream_id:
+            link.set_back(position)
+            subscription.note(link)
+            engine.rows.mark_link(link)
+    engine.wakes.retry_now(subscription)
+    return len(moves)
+
+
+def _choose_links(
+    subscription: DurableSubscription, names: Sequence[str]
+) -> list[tuple[StreamLink, StreamState]]:
+    if len(names) > MOST_REPLAYED:
+        raise invalid(f"name {MOST_REPLAYED} streams at most, or none for all")
+    if not names:
+        links = list(subscription.links.values())
+        return [(it, it.stream.state) for it in links if it.stream.state is not None]
+    found: dict[str, tuple[StreamLink, StreamState]] = {}
+    for name in names:
+        path = check_name(name)
+        link = subscription.links.get(path)
+        if link is None or link.stream.state is None:
+            raise invalid_offset(f"the subscription is linked to no stream {name}")
+        found[path] = link, link.stream.state
+    return list(found.values())
+
+
+def _position(link: StreamLink, state: StreamState, offset: str, *, earliest: int) -> int:
+    """Return the position to which a cursor is set back."""
+    name = link.stream.path
+    try:
+        position = state.position(offset)
+    except BadRequest as refusal:
+        raise invalid_offset(f"the offset is none of the stream {name}: {refusal.detail}") from None
+    if position > state.tail:
+        raise invalid_offset(f"the offset is beyond the tail of {name}, {state.offset(state.tail)}")
+    if position < earliest:
+        raise invalid_offset(
+            f"the offset is before the first one of {name}, {state.offset(earliest)}"
+        )
+    if position > link.position:
+        acked = state.offset(link.position)
+        raise invalid_offset(f"the offset is beyond what is acknowledged of {name}, {acked}")
+    return position

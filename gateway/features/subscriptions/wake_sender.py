@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import secrets
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
@@ -11,7 +9,6 @@ import msgspec
 
 from gateway.errors import ContentTypeMismatch, HeadgateError, StreamNotFound
 from gateway.features.delivery.receivers import DeliveryFailed
-from gateway.features.questions.subscriptions import ReceiverTestResult
 from gateway.features.subscriptions.bodies import take_snapshot
 from gateway.features.subscriptions.errors import NO_PUBLIC_URL
 from gateway.features.subscriptions.wakes.acknowledgements import token_for
@@ -21,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.features.delivery.keys import KeyRing
-    from gateway.features.delivery.receivers import ReceiverResponse, WebhookClient
+    from gateway.features.delivery.receivers import WebhookClient
     from gateway.features.subscriptions.state.delivery_state import Wake
     from gateway.features.subscriptions.state.subscription import DurableSubscription
     from gateway.features.subscriptions.streams import RouteStreams
@@ -100,23 +97,13 @@ class WakeSender:
         if subscription.delivery.wake is wake and wake.holder is None:
             self._wakes.note_announcement(subscription, wake)
 
-    # Calls of receivers
-
-    async def _prepare(self, subscription: DurableSubscription) -> tuple[str, str]:
-        """Return the URL to call, and the one to call back, with the keys ready.
-
-        Raises DeliveryFailed, LogUnavailable.
-        """
+    async def _call(self, subscription: DurableSubscription, wake: Wake) -> None:
+        """Send a wake to its receiver, and begin its lease, or end it. Raises DeliveryFailed."""
         url = subscription.configuration.webhook_url
         callback_url = self._public_url(f"subscriptions/{quote(subscription.id, safe='')}/callback")
         if url is None or callback_url is None:
             raise DeliveryFailed(NO_PUBLIC_URL)
         await self._keys.prepare(self._wakes.clock())
-        return url, callback_url
-
-    async def _call(self, subscription: DurableSubscription, wake: Wake) -> None:
-        """Send a wake to its receiver, and begin its lease, or end it."""
-        url, callback_url = await self._prepare(subscription)
         taken, now = take_snapshot(subscription, self._wakes.counts), self._wakes.clock()
         document = {
             "subscription_id": subscription.id,
@@ -126,7 +113,9 @@ class WakeSender:
             "callback_url": callback_url,
             "callback_token": token_for(self._keys, subscription, now),
         }
-        response = await self._send(url, msgspec.json.encode(document))
+        body = msgspec.json.encode(document)
+        signature = self._keys.signature(body, self._wakes.clock())
+        response = await self.client.post(url, body, {"Webhook-Signature": signature})
         response.check()
         if subscription.delivery.wake is not wake or subscription.phase != "active":
             return  # it has called back meanwhile
@@ -134,40 +123,6 @@ class WakeSender:
             self._wakes.acknowledge_all(subscription, taken.ends)
         else:
             self._wakes.start_lease(subscription, wake)
-
-    async def _send(self, url: str, body: bytes) -> ReceiverResponse:
-        """Send a signed body; return the response. Raises DeliveryFailed if there is none."""
-        signature = self._keys.signature(body, self._wakes.clock())
-        return await self.client.post(url, body, {"Webhook-Signature": signature})
-
-    async def test(self, subscription: DurableSubscription) -> ReceiverTestResult:
-        """Send a test to the receiver of a webhook, at once; return its answer.
-
-        The test is no wake: it has no valid token, and its answer moves no cursor.
-        """
-        self._wakes.counts["tested"] += 1
-        begun = asyncio.get_running_loop().time()
-        status: int | None = None
-        try:
-            url, callback_url = await self._prepare(subscription)
-            body = msgspec.json.encode(
-                {
-                    "test": True,
-                    "message": "An operator tests this receiver. Nothing is pending.",
-                    "subscription_id": subscription.id,
-                    "wake_id": f"test_{secrets.token_urlsafe(12)}",
-                    "generation": 0,
-                    "streams": [],
-                    "callback_url": callback_url,
-                    "callback_token": "",
-                }
-            )
-            response = await self._send(url, body)
-            status, reason = response.status, response.refusal
-        except (HeadgateError, DeliveryFailed) as failure:
-            reason = failure.detail
-        seconds = asyncio.get_running_loop().time() - begun
-        return ReceiverTestResult(reason is None, status, round(seconds, 4), reason)
 
 
 def receiver_of(subscription: DurableSubscription) -> str:

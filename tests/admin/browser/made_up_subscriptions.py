@@ -11,7 +11,6 @@ from admin.subscriptions import ConsoleSubscriptions
 from gateway.features.questions.subscriptions import (
     DescribeSubscription,
     LinkRow,
-    ReceiverTestResult,
     ReplayResult,
     SubscriptionDescription,
     SubscriptionPage,
@@ -21,8 +20,6 @@ from gateway.features.questions.subscriptions import (
 )
 
 if TYPE_CHECKING:
-    import msgspec
-
     from gateway.features.questions.subscriptions import (
         ListSubscriptions,
         ReplaySubscription,
@@ -131,10 +128,6 @@ class MadeUpSubscriptions(ConsoleSubscriptions):
         )
 
     @override
-    async def put(self, route: str, name: str, body: msgspec.Raw) -> SubscriptionDescription:
-        raise NotTold(400, "not made up")
-
-    @override
     async def delete(self, route: str, name: str) -> bool:
         self._note("delete", name)
         return True
@@ -148,13 +141,6 @@ class MadeUpSubscriptions(ConsoleSubscriptions):
     async def replay(self, question: ReplaySubscription) -> ReplayResult:
         self._note("replay", question.id)
         return ReplayResult(12, 4_813)
-
-    @override
-    async def test(self, route: str, name: str) -> ReceiverTestResult:
-        self._note("test", name)
-        if name == "orders":
-            return ReceiverTestResult(False, 503, 0.083, ERROR)
-        return ReceiverTestResult(True, 200, 0.0412)
 
     def _note(self, what: str, name: str) -> None:
         self.done.append((what, name))

@@ -15,7 +15,7 @@ import pytest
 from tests.client.workers.pools import Pool
 from tests.subscriptions.receivers import receiver
 from tests.support.ports import accepts, free_port
-from tests.support.processes import HEADGATE, ROOT, headgate, run
+from tests.support.processes import ROOT, headgate
 from tests.support.waiting import SERVER_PATIENCE_S, until
 
 if TYPE_CHECKING:
@@ -185,27 +185,6 @@ async def test_a_wake_is_sent_again_when_the_receiver_was_killed_before_it_was_d
         await made.start()
         assert await made.line() == PRINTED.replace("anna", "ben")
         await work.acknowledged("ben", end)
-
-
-@pytest.mark.parametrize("command", RECEIVERS)
-async def test_a_test_of_the_receiver_is_answered_and_is_no_work(
-    command: list[str], own_server: Headgate
-) -> None:
-    async with example(command, own_server) as (made, work):
-        await made.start(stderr=asyncio.subprocess.PIPE)
-        tested = run(
-            [HEADGATE, "stream", "subscriptions", "test", "orders", "--admin", own_server.admin_url]
-        )
-        assert tested.returncode == 0, tested.stderr
-        end = (await work.append("anna", {"item": "tea"})).next_offset
-        assert await made.line() == PRINTED
-        await work.acknowledged("anna", end)
-        await made.kill()
-        assert made.process is not None
-        assert made.process.stderr is not None
-        logged = await made.process.stderr.read()
-        assert b"401" not in logged
-        assert b"refused" not in logged
 
 
 @pytest.mark.parametrize("command", RECEIVERS[:2])

@@ -8,10 +8,9 @@ from aiohttp import web
 
 from admin.access import audited_subscriptions as audited
 from admin.errors import NotTold
-from admin.pages.features.subscriptions.described import described
 from admin.pages.features.subscriptions.paths import PATH
 from admin.pages.rendering import link
-from admin.pages.visit import choice, moment
+from admin.pages.visit import choice
 from gateway.features.console.name_search import spoken
 from gateway.features.questions.subscriptions import ReplaySubscription
 
@@ -19,17 +18,15 @@ if TYPE_CHECKING:
     from admin.pages.rendering import TemplatePage
     from admin.pages.visit import Visit
 
-ACTIONS = ("pause", "resume", "replay", "test", "delete")
+ACTIONS = ("pause", "resume", "replay", "delete")
 
 
 async def change(visit: Visit) -> TemplatePage:
-    """Change the subscription of the page, or test its receiver. Raises NotTold, HTTPSeeOther."""
+    """Change the subscription of the page. Raises NotTold, HTTPSeeOther."""
     action = choice(visit.entered.get("action", ""), ACTIONS, "action")
     route, name = visit.query.get("route", ""), visit.query.get("id", "")
     subscriptions, viewer = visit.console.subscriptions, visit.viewer
     count = 0
-    if action == "test":
-        return await described(visit, await audited.test(subscriptions, route, name, viewer))
     if action == "delete":
         if visit.entered.get("confirm", "").strip() not in {name, spoken(name)}:
             raise NotTold(400, "This is not the subscription's id: nothing was done.")
@@ -45,13 +42,11 @@ async def change(visit: Visit) -> TemplatePage:
 def _replay(visit: Visit, route: str, name: str) -> ReplaySubscription:
     """Return the replay that was entered. Raises NotTold."""
     entered = {key: value.strip() for key, value in visit.entered.items()}
-    start = choice(entered.get("start", ""), ("beginning", "since", "offset"), "start")
+    start = choice(entered.get("start", ""), ("beginning", "offset"), "start")
     stream = entered.get("stream", "")
     streams = (stream,) if stream else ()
     if start == "offset":
         if not stream or not entered.get("offset", ""):
             raise NotTold(400, "An offset belongs to a stream: enter both.")
         return ReplaySubscription(route, name, streams, offset=entered["offset"])
-    if start == "since":
-        return ReplaySubscription(route, name, streams, since=moment(entered.get("since", "")))
     return ReplaySubscription(route, name, streams)

@@ -12,7 +12,6 @@ from gateway.features.questions.subscriptions import DescribeSubscription
 
 if TYPE_CHECKING:
     from admin.pages.visit import Visit
-    from gateway.features.questions.subscriptions import ReceiverTestResult
 
 DONE = {
     "pause": "It is paused: no wakes are sent until it is resumed, and nothing is lost.",
@@ -21,8 +20,8 @@ DONE = {
 }
 
 
-async def described(visit: Visit, tested: ReceiverTestResult | None = None) -> TemplatePage:
-    """Return the page of one subscription, perhaps with the result of a test. Raises NotTold."""
+async def described(visit: Visit) -> TemplatePage:
+    """Return the page of one subscription. Raises NotTold."""
     query = visit.query
     route, name = query.get("route", ""), query.get("id", "")
     only_pending = query.get("pending", "") == "1"
@@ -46,7 +45,6 @@ async def described(visit: Visit, tested: ReceiverTestResult | None = None) -> T
             "only_pending": only_pending,
             "after": after,
             "is_operator": is_operator,
-            "tested": tested,
             "done": done(visit, DONE),
             "refusal": visit.refusal,
             "entered": visit.entered,

@@ -28,7 +28,6 @@ KINDS = {
     "": "Any kind",
     "webhook": "Webhook",
     "pull-wake": "Pull-wake",
-    "mcp-events": "MCP Events",
 }
 # Order, title, whether it is a number; a column without an order cannot be sorted by.
 COLUMNS = (

@@ -11,7 +11,7 @@ import msgspec
 
 from gateway.access.contract import still_admits
 from gateway.access.operations import READ, Grant, Need, Operation
-from gateway.access.principal import CONSOLE, Principal, account_of
+from gateway.access.principal import Principal, account_of
 from gateway.access.token_guard import TokenGuard
 from gateway.errors import Forbidden, Unauthenticated
 
@@ -69,26 +69,24 @@ class OwnerRow(msgspec.Struct, frozen=True, omit_defaults=True):
     grants: tuple[tuple[str, tuple[Operation, ...]], ...] = ()
     until: float | None = None  # epoch seconds; None is for ever
     proof: StoredProof | None = None  # by which it is checked again; None is anybody
-    is_operators: bool = False
 
 
 class SubscriptionOwner(NamedTuple):
-    """The principal that subscribed; None is anybody, or the operators, who may read all."""
+    """The principal that subscribed; None is anybody."""
 
     principal: Principal | None = None
-    is_operators: bool = False
 
     @property
     def account(self) -> str:
         """The account whose subscriptions are counted together."""
-        return CONSOLE if self.is_operators else account_of(self.principal)
+        return account_of(self.principal)
 
     def still_may(self, guard: Guard | None, needs: Sequence[Need], now: float) -> bool:
         """Return whether the owner may still do what its subscription needs.
 
         It may not once its credential has been revoked or has expired.
         """
-        return self.is_operators or still_admits(guard, self.principal, needs, now)
+        return still_admits(guard, self.principal, needs, now)
 
     def watch(self, guard: Guard | None, now: float) -> None:
         """Judge an owner that was stored by an earlier process, now and after each change."""
@@ -101,7 +99,7 @@ class SubscriptionOwner(NamedTuple):
         """The owner as it is stored."""
         principal = self.principal
         if principal is None:
-            return OwnerRow(is_operators=self.is_operators)
+            return OwnerRow()
         grants = tuple((it.streams, tuple(sorted(it.operations))) for it in principal.grants)
         until = None if principal.until == inf else principal.until
         proof = stored_proof(principal)
@@ -139,7 +137,7 @@ class OwnerAccess:
 def restore_owner(row: OwnerRow) -> SubscriptionOwner:
     """Return an owner as it was stored."""
     if row.proof is None:
-        return SubscriptionOwner(is_operators=row.is_operators)
+        return SubscriptionOwner()
     grants = [Grant(streams, frozenset(operations)) for streams, operations in row.grants]
     until = inf if row.until is None else row.until
     proof = row.proof.proof
