@@ -37,7 +37,7 @@ PAGES = {
     "streams": "/streams?route=/v1/orders",
     "stream": f"/stream?{STREAM}",
     "stream-readers": f"/stream?{STREAM}&tab=readers",
-    "readers": "/readers",
+    "readers": "/clients",
     "events": "/events",
     "refusals": "/refusals",
     "gateways": "/gateways",

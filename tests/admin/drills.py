@@ -235,11 +235,11 @@ DRILLS = (
     Drill("origin away", origin_away, ("/", "/routes"), ("cannot be connected to", "/v1/stream")),
     Drill("redis failover", redis_failover, ("/", "/events"), ("another primary",)),
     Drill("full disk", full_disk, ("/",), ("disk",)),
-    Drill("hot stream", hot_stream, ("/readers?tab=stream",), ("/v1/stream/hot", "147")),
+    Drill("hot stream", hot_stream, ("/clients?by=stream",), ("/v1/stream/hot", "147")),
     Drill(
         "reader that does not read",
         stalled_reader,
-        ("/readers",),
+        ("/clients",),
         ("slow", "stalled-client/0.3", "127.0.0.1"),
     ),
     Drill(
@@ -251,7 +251,7 @@ DRILLS = (
     Drill(
         "revoked token",
         revoked_token,
-        ("/events", "/tokens", "/events?show=refusals"),
+        ("/events", "/clients?show=tokens", "/events?show=refusals"),
         ("revoked: token phone", "the token is revoked"),
     ),
     Drill("fenced producer", fenced_producer, ("/events?show=refusals",), ("403", "epoch")),

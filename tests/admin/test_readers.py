@@ -280,16 +280,16 @@ def test_viewers_see_no_addresses_and_agents() -> None:
             assert listed(server, VIEWER, address="127.0.0.1")["total"] == 0
             groups = told(server, "GET", "/api/v1/readers/groups?by=address", token=VIEWER)[1]
             assert [it["key"] for it in groups["rows"]] == [""]
-            for path in ("/readers", "/readers?tab=address", "/readers?text=canary"):
+            for path in ("/clients", "/clients?by=address", "/clients?text=canary"):
                 assert "127.0.0.1" not in page(server, path, VIEWER).partition("<main")[2]
                 assert AGENT not in page(server, path, VIEWER)
-            assert AGENT in page(server, "/readers")
-            assert "127.0.0.1" in page(server, "/readers").partition("<main")[2]
+            assert AGENT in page(server, "/clients")
+            assert "127.0.0.1" in page(server, "/clients").partition("<main")[2]
             wish = {"kind": "address", "value": "192.0.2.1", "seconds": 60}
             assert told(server, "POST", "/api/v1/bans", wish)[0] == 200
             assert told(server, "GET", "/api/v1/bans", token=VIEWER) == (200, {"bans": []})
-            assert "192.0.2.1" not in page(server, "/readers?tab=bans", VIEWER)
-            assert "192.0.2.1" in page(server, "/readers?tab=bans")
+            assert "192.0.2.1" not in page(server, "/clients?show=bans", VIEWER)
+            assert "192.0.2.1" in page(server, "/clients?show=bans")
             events = told(server, "GET", "/api/v1/events", token=VIEWER)[1]["events"]
             assert "192.0.2.1" not in json.dumps(events)
             metrics = ask(server.admin_port, "GET", "/metrics", Authorization=f"Bearer {VIEWER}")
@@ -374,27 +374,27 @@ def test_an_operator_disconnects_bans_and_lifts_by_plain_forms() -> None:
             wait_until(lambda: _page(server).count('name="reader"') == 3, "three are listed")
             csrf = _found(r'name="csrf" value="([^"]+)"', _page(server))
             reader = _found(r'name="reader" value="([^"]+)"', _page(server))
-            done = _submit(server, "/readers", csrf, action="disconnect", reader=reader)
+            done = _submit(server, "/clients", csrf, do="disconnect", reader=reader)
             assert "Disconnected readers: 1." in done
             assert _page(server).count('name="reader"') == 2
             fields = {"kind": "address", "value": "127.0.0.1", "seconds": "600", "status": "429"}
-            done = _submit(server, "/readers?tab=bans", csrf, action="ban", **fields)
+            done = _submit(server, "/clients?show=bans", csrf, do="ban", **fields)
             assert "Disconnected readers: 2." in done
             assert ask(server.port, "GET", f"{ROUTE}/s?offset=-1").status == 429
-            done = _submit(server, "/readers?tab=bans", csrf, action="lift", **fields)
+            done = _submit(server, "/clients?show=bans", csrf, do="lift", **fields)
             assert "The ban is lifted." in done
             assert ask(server.port, "GET", f"{ROUTE}/s?offset=-1").status == 200
             fields["value"] = "<b>'\"&"
-            refused = _submit(server, "/readers?tab=bans", csrf, action="ban", **fields)
+            refused = _submit(server, "/clients?show=bans", csrf, do="ban", **fields)
             assert "is no IP address" in refused
             assert "<b>" not in refused.partition("<main")[2]
             fields["value"] = "127.0.0.1"
-            _submit(server, "/readers?tab=bans", "", action="ban", **fields)
+            _submit(server, "/clients?show=bans", "", do="ban", **fields)
             assert ask(server.port, "GET", f"{ROUTE}/s?offset=-1").status == 200, "it was forged"
 
 
 def _page(server: Headgate) -> str:
-    return ask(server.admin_port, "GET", "/readers", Accept="text/html").body.decode()
+    return ask(server.admin_port, "GET", "/clients", Accept="text/html").body.decode()
 
 
 def _found(pattern: str, text: str) -> str:
@@ -441,4 +441,4 @@ def test_the_use_of_principals_is_listed(tmp_path: Path) -> None:
             ("token ben", 5),
             ("token ann", 4),
         ]
-        assert ">ann<" in page(server, "/readers?tab=usage")
+        assert ">ann<" in page(server, "/clients?show=usage")

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from gateway.features.questions.contract import Answer, Question
 
+TOKENS = "/clients?show=tokens"
 TOKEN = "billing-token-0123456789"
 FILE = f"""\
 # who may read
@@ -62,11 +63,11 @@ class Client:
     def __init__(self, client: TestClient[Any, Any]) -> None:
         self._client = client
 
-    async def get(self, path: str = "/tokens", token: str = OPERATOR) -> tuple[int, str]:
+    async def get(self, path: str = TOKENS, token: str = OPERATOR) -> tuple[int, str]:
         return await self.send("GET", path, token)
 
     async def post(self, form: dict[str, str], token: str = OPERATOR) -> tuple[int, str]:
-        return await self.send("POST", "/tokens", token, data=form)
+        return await self.send("POST", TOKENS, token, data=form)
 
     async def api(self, body: object, token: str = OPERATOR) -> tuple[int, Any]:
         status, text = await self.send("POST", "/api/v1/tokens/revoke", token, json=body)

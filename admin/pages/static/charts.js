@@ -8,7 +8,7 @@ import { clock, zone } from "./times.js";
 const PAGES = [
   ["/events", "events", "Events"],
   ["/events", "refusals", "Refusals"],
-  ["/readers", "readers", "Readers that connected"],
+  ["/clients", "readers", "Readers that connected"],
 ];
 
 const tip = make("div", "tip");

@@ -36,7 +36,7 @@ EVIDENCE = {
     **dict.fromkeys(
         ("HeadgateEventLoopStalls", "HeadgateFewFilesLeft"), ("/gateways", "Show gateways")
     ),
-    "HeadgateSlowReaders": ("/readers", "Show readers"),
+    "HeadgateSlowReaders": ("/clients", "Show readers"),
 }
 
 

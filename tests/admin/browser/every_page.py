@@ -15,9 +15,10 @@ STATES = {
         *(f"{STREAM}&text={it}" for it in ("some", "nothing")),
         *(f"{STREAM}&tab={it}" for it in ("readers", "producers", "metadata", "change")),
     ],
-    "/readers": [
-        "/readers",
-        *(f"/readers?tab={it}" for it in ("principal", "address", "usage", "bans")),
+    "/clients": [
+        "/clients",
+        *(f"/clients?by={it}" for it in ("principal", "address")),
+        *(f"/clients?show={it}" for it in ("usage", "tokens", "bans")),
     ],
     "/subscriptions": [
         "/subscriptions",

@@ -232,7 +232,7 @@ PAGES = (
     link("/stream", **STREAM),
     link("/explain", target=ALL, explained="yes"),
     "/configuration",
-    link("/tokens", kind=ALL, value=ALL, text=ALL),
+    link("/clients", show="tokens", kind=ALL, value=ALL, text=ALL),
 )
 
 

@@ -30,7 +30,8 @@ async def test_tokens_are_issued_and_revoked_and_settings_reloaded_without_scrip
 ) -> None:
     console = MadeUp()
     async with AdminServer(application(console)) as server:
-        tab = await Tab.open(browser, base_of(server), "/tokens", java_script_enabled=False)
+        path = "/clients?show=tokens"
+        tab = await Tab.open(browser, base_of(server), path, java_script_enabled=False)
         page = tab.page
         await page.get_by_label("Subject: the name of the reader").fill("ann")
         await page.get_by_label("Stream, or /*").fill("/v1/stream/chat")
@@ -65,7 +66,7 @@ async def test_an_issued_token_is_shown_accessibly_and_can_be_copied_on_a_teleph
         tab = await Tab.open(
             browser,
             base_of(server),
-            "/tokens",
+            "/clients?show=tokens",
             color_scheme=scheme,
             viewport={"width": 360, "height": 780},
         )

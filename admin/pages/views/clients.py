@@ -1,0 +1,294 @@
+"""The page of clients: who reads live, what principals have used, tokens, and bans."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, get_args
+
+import msgspec
+from aiohttp import web
+
+from admin.access import audited_readers, audited_tokens
+from admin.errors import NotTold
+from admin.pages.console_page import ConsolePage
+from admin.pages.menu import MenuEntry
+from admin.pages.rendering import TemplatePage, link
+from admin.pages.visit import choice, done, frame
+from admin.readers.console_readers import BanKind, BanWish
+from gateway.features.issued_tokens import USUAL_S, TokenRequest
+from gateway.features.questions.readers import (
+    GroupBy,
+    ListReaders,
+    ReaderMode,
+    ReaderOrder,
+    ReaderQuery,
+    UsageOrder,
+)
+from gateway.features.tokens_file_changes import RevocationEntry, RevocationKind
+from gateway.settings.grants import OPERATIONS, Operation
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from admin.pages.visit import Visit
+
+    Values = dict[str, object]
+
+PATH = "/clients"
+LISTS = {"readers": "Readers", "usage": "Usage", "tokens": "Tokens", "bans": "Bans"}
+GROUPINGS = {
+    "": "Each",
+    "principal": "By principal",
+    "address": "By address",
+    "stream": "By stream",
+}
+# Order, title, whether it is a number. The first column of a list is the header of its rows.
+COLUMNS = (
+    ("stream", "Stream", False),
+    ("principal", "Principal", False),
+    ("address", "Client", False),
+    ("since", "Since", False),
+    ("behind", "Behind", True),
+    ("bytes", "Sent", True),
+)
+USAGE_COLUMNS: tuple[tuple[UsageOrder, str, bool], ...] = (
+    ("requests", "Requests", True),
+    ("appends", "Appends", True),
+    ("failures", "4xx and 5xx", True),
+    ("sent", "Sent", True),
+    ("received", "Received", True),
+    ("readers", "Readers", True),
+)
+DURATIONS = {
+    "0": "only disconnect",
+    "60": "1 minute",
+    "600": "10 minutes",
+    "3600": "1 hour",
+    "86400": "1 day",
+    "604800": "7 days",
+}
+DONE = {
+    "disconnect": "Disconnected readers: {count}. Their clients may connect again.",
+    "ban": "Disconnected readers: {count}. New requests of the client are refused.",
+    "lift": "The ban is lifted.",
+}
+ALL_OPERATIONS: tuple[Operation, ...] = get_args(Operation)
+REVOCATION_KINDS = {
+    "name": "name: a static token",
+    "jti": "jti: one signed token",
+    "sub": "sub: all signed tokens of a subject",
+    "kid": "kid: all tokens signed by a key",
+}
+
+
+class _Chosen(NamedTuple):
+    """The conditions of the page's query."""
+
+    route: str
+    stream: str
+    mode: str
+    account: str
+    anonymous: str
+    address: str
+    text: str
+
+
+async def show(visit: Visit, **made: object) -> TemplatePage:
+    """Return the page with its chosen list; `made` has what its form has just issued or revoked."""
+    shown = choice(visit.query.get("show", "readers"), tuple(LISTS), "show")
+    refusal, _, lines = (visit.refusal or "").partition("\n")
+    values: Values = {
+        "here": PATH,
+        **await frame(visit),
+        "lists": LISTS,
+        "shown": shown,
+        "shows_clients": visit.console.readers.shows_clients(visit.viewer),
+        "is_operator": visit.viewer.role == "operator",
+        "done": done(visit, DONE),
+        "refusal": refusal,
+        "lines": lines,
+        "now": visit.now,
+    }
+    if visit.whole:  # nothing in it is sent again while it is open: buttons would move
+        values |= await SHOWN[shown](visit)
+    return TemplatePage("clients.html", values | made)
+
+
+async def _readers(visit: Visit) -> Values:
+    """Return the live readers that fit the query, or their largest groups."""
+    query, readers = visit.query, visit.console.readers
+    shows_clients = readers.shows_clients(visit.viewer)
+    chosen = _Chosen(*(query.get(name, "") for name in _Chosen._fields))
+    by = choice(query.get("by", ""), tuple(GROUPINGS), "by")
+    where = _where(chosen, with_clients=shows_clients)
+    values: Values = {
+        "by": by,
+        "groupings": [it for it in GROUPINGS.items() if it[0] != "address" or shows_clients],
+        "chosen": chosen._asdict(),
+        "is_filtered": any(chosen),
+        "prefixes": [route.prefix for route in await visit.console.routes()],
+        "modes": {"": "Any", "sse": "SSE", "long-poll": "long-poll"},
+    }
+    try:
+        if by:
+            group: GroupBy = choice(by, get_args(GroupBy), "by")
+            return values | {"groups": await readers.groups(where, group)}
+        order = choice(query.get("order", "behind"), get_args(ReaderOrder), "order")
+        after = query.get("after", "")
+        page = await readers.page(ListReaders(where, order, after))
+    except NotTold as refusal:
+        return values | {"trouble": refusal}
+    columns = [it for it in COLUMNS if it[0] != "address" or shows_clients]
+    return values | {"page": page, "order": order, "after": after, "columns": columns}
+
+
+def _where(chosen: _Chosen, *, with_clients: bool) -> ReaderQuery:
+    mode = choice(chosen.mode, ("", *get_args(ReaderMode)), "mode")
+    return ReaderQuery(
+        route=chosen.route,
+        stream=chosen.stream,
+        mode=mode or None,
+        account="" if chosen.anonymous else chosen.account or None,
+        address=chosen.address,
+        text=chosen.text,
+        with_clients=with_clients,
+    )
+
+
+async def _usage(visit: Visit) -> Values:
+    """Return the principals that use this gateway most."""
+    order = choice(visit.query.get("order", "requests"), get_args(UsageOrder), "order")
+    try:
+        usage = await visit.console.readers.usages(order)
+    except NotTold as refusal:
+        return {"trouble": refusal}
+    return {"usage": usage, "order": order, "columns": USAGE_COLUMNS}
+
+
+async def _bans(visit: Visit) -> Values:
+    """Return the bans in force."""
+    return {
+        "bans": visit.console.readers.bans_for(visit.viewer),
+        "durations": DURATIONS,
+        "entered": {"kind": "", "status": "", **visit.query, **visit.entered},
+    }
+
+
+async def _tokens(visit: Visit) -> Values:
+    """Return a page of tokens, and the forms that issue and revoke them."""
+    text, after = visit.query.get("text", ""), visit.query.get("after", "")
+    # The fields of the revocation that a link to this page has chosen.
+    chosen = {key: visit.query.get(key, "") for key in ("kind", "value")}
+    values: Values = {
+        "page": None,
+        "text": text,
+        "after": after,
+        "operations": ALL_OPERATIONS,
+        "kinds": REVOCATION_KINDS,
+        "usual_s": USUAL_S,
+        "entered": dict(visit.entered) or {"op_read": "on", **chosen},
+        "issued": None,
+        "revoked": None,
+    }
+    try:
+        return values | {"page": await visit.console.credentials.page(text, after)}
+    except NotTold as failure:
+        return values | {"trouble": failure}
+
+
+SHOWN: Mapping[str, Callable[[Visit], Awaitable[Values]]] = {
+    "readers": _readers,
+    "usage": _usage,
+    "tokens": _tokens,
+    "bans": _bans,
+}
+
+
+async def submit(visit: Visit) -> TemplatePage:
+    """Disconnect, ban, lift a ban, issue a token or revoke tokens. Raises NotTold.
+
+    A token is on the page that is returned, which is shown this once.
+    """
+    action = choice(visit.entered.get("do", ""), tuple(CHANGES), "do")
+    made = await CHANGES[action](visit)
+    return await show(visit._replace(entered={}), **made)
+
+
+async def _disconnect(visit: Visit) -> Values:
+    ids = (visit.entered.get("reader", ""),)
+    count = await audited_readers.disconnect(visit.console.readers, ids, visit.viewer)
+    back = {name: value for name, value in visit.query.items() if name not in {"done", "count"}}
+    raise web.HTTPSeeOther(link(PATH, **back, done="disconnect", count=str(count)))
+
+
+async def _ban(visit: Visit) -> Values:
+    entered = visit.entered
+    kind, value = _banned(visit)
+    seconds = choice(entered.get("seconds", ""), tuple(DURATIONS), "seconds")
+    status = choice(entered.get("status", ""), ("403", "429"), "status")
+    wish = BanWish(kind, value, float(seconds), 403 if status == "403" else 429)
+    count = await audited_readers.ban(visit.console.readers, wish, visit.viewer)
+    word = "disconnect" if seconds == "0" else "ban"
+    raise web.HTTPSeeOther(link(PATH, show="bans", done=word, count=str(count)))
+
+
+async def _lift(visit: Visit) -> Values:
+    await audited_readers.lift(visit.console.readers, *_banned(visit), visit.viewer)
+    raise web.HTTPSeeOther(link(PATH, show="bans", done="lift", count="0"))
+
+
+def _banned(visit: Visit) -> tuple[BanKind, str]:
+    """Return the client that was entered: what kind of name it is, and the name."""
+    kind: BanKind = choice(visit.entered.get("kind", ""), get_args(BanKind), "kind")
+    return kind, visit.entered.get("value", "").strip()
+
+
+async def _issue(visit: Visit) -> Values:
+    entered = visit.entered
+    operations = [it for it in ALL_OPERATIONS if entered.get(f"op_{it}") == "on"]
+    if not operations:
+        raise NotTold(400, f"choose an operation: {', '.join(sorted(OPERATIONS))}")
+    lifetime = _number(entered, "lifetime")
+    streams, subject = entered.get("streams", ""), entered.get("subject", "")
+    request = TokenRequest(subject, streams, operations, lifetime)
+    issued, cookie = await audited_tokens.issue(visit.console.credentials, request, visit.viewer)
+    return {"issued": issued, "cookie": cookie, "subject": subject, "streams": streams}
+
+
+async def _revoke(visit: Visit) -> Values:
+    entered = visit.entered
+    kind: RevocationKind = choice(entered.get("kind", ""), get_args(RevocationKind), "kind")
+    value = entered.get("value", "")
+    # Tokens that are issued in this second count as issued before.
+    before = int(visit.now) + 1 if entered.get("only_former") == "on" else None
+    entry = RevocationEntry(kind, value, before)
+    warnings = await audited_tokens.revoke(visit.console.credentials, entry, visit.viewer)
+    return {"revoked": entry, "warnings": warnings}
+
+
+def _number(entered: Mapping[str, str], name: str) -> int | None:
+    """Return a field as a whole number, or None if it is empty. Raises NotTold."""
+    text = entered.get(name, "").strip()
+    if not text:
+        return None
+    try:
+        return msgspec.convert(text, int, strict=False)
+    except msgspec.ValidationError:
+        raise NotTold(400, f"{name} must be a whole number of seconds") from None
+
+
+CHANGES: Mapping[str, Callable[[Visit], Awaitable[Values]]] = {
+    "disconnect": _disconnect,
+    "ban": _ban,
+    "lift": _lift,
+    "issue": _issue,
+    "revoke": _revoke,
+}
+
+MENU = MenuEntry(
+    "Clients",
+    "M5.5 7.5a2.5 2.5 0 1 0 0-5 2.5 2.5 0 0 0 0 5zM1.5 13.5c0-2.5 1.8-4 4-4s4 1.5 4 4"
+    "M11 7.5a2 2 0 1 0 0-4M11.5 9.8c1.9.2 3 1.6 3 3.7",
+    key="c",
+    order=40,
+)
+PAGE = ConsolePage(PATH, show, submit, menu=MENU)
