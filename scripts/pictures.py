@@ -39,7 +39,7 @@ PAGES = {
     "stream-readers": f"/stream?{STREAM}&tab=readers",
     "readers": "/clients",
     "events": "/events",
-    "refusals": "/refusals",
+    "refusals": "/events?show=refusals",
     "gateways": "/gateways",
     "explain": "/explain?target=/v1/orders/berlin?offset=-1",
     "cdn": "/cdn?target=nginx&host=streams.example.com",
