@@ -127,3 +127,18 @@ class Overview(msgspec.Struct, frozen=True):
     routes: tuple[RouteView, ...]
     writes: Writes
     logs: tuple[LogView, ...]  # in the order of the routes
+
+    @property
+    def served(self) -> str:
+        """The name of the ratio `without_origin`."""
+        return served(*(route.kind for route in self.routes))
+
+
+def served(*kinds: str) -> str:
+    """Return the name of the ratio of reads that were neither at the origin nor read from a log.
+
+    `kinds` are those of the routes.
+    """
+    if set(kinds) == {"http"}:
+        return "Served without the origin"
+    return "Served from the cache" if "http" in kinds else "Served from memory"

@@ -22,14 +22,13 @@ def _of(group: str, *rows: tuple[str, str, str]) -> list[Command]:
 COMMANDS = (
     Command("", "serve", "gateway.commands.serve:serve", "Serve streams until SIGTERM or Ctrl-C."),
     Command("", "status", "gateway.commands.status:status", "Say how a server is doing."),
-    Command("", "top", "gateway.commands.top:top", "Watch streams, readers and refusals."),
     Command("", "stream", "", "Create, append to, read, list and delete streams."),
     Command("", "data", "", "Copy, back up, restore and verify the data of streams."),
     Command("", "cdn", "gateway.commands.cdn:cdn", "Make configurations of CDNs and proxies."),
     Command("", "doctor", "", "Find faults of a CDN, a Redis or a running server."),
     Command("", "monitor", "", "Print events of a server, alert rules and a dashboard."),
     Command("", "token", "gateway.commands.token:token", "Make and check tokens of clients."),
-    Command("", "config", "", "Write, check and reload settings; name servers."),
+    Command("", "config", "", "Write, check and reload settings."),
     *_of(
         "stream",
         ("create", "streams:create", "Create a stream, or check that it exists already."),
@@ -53,7 +52,6 @@ COMMANDS = (
         "doctor",
         ("cdn", "examine:doctor_cdn", "Find faults of a proxy or CDN in front of a server."),
         ("redis", "examine:doctor_redis", "Say what a Redis's settings mean for streams."),
-        ("debug", "examine:debug", "Write an archive for a bug report."),
         ("health", "health:health", "Check that the server is alive."),
     ),
     *_of(
@@ -67,7 +65,6 @@ COMMANDS = (
         ("check", "settings:check", "Check the settings and the files they name."),
         ("init", "settings:init", "Write a settings file with comments."),
         ("reload", "reload:reload", "Make a server read its settings again."),
-        ("context", "context:context", "Name servers, and choose the one that commands use."),
         ("completion", "completion:completion", "Print the completion script of a shell."),
         ("hash-password", "settings:hash_password", "Print the hash of a password."),
     ),

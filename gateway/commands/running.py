@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from gateway.tools.server.client import in_words, status_of
-from gateway.tools.shell.exit_status import INTERRUPTED
+from gateway.tools.shell.exit_status import DONE, INTERRUPTED
 from gateway.tools.shell.failure import FAILURES, OutputClosed
 from gateway.tools.shell.output import end_line, note
 
@@ -16,18 +16,23 @@ if TYPE_CHECKING:
 
     from gateway.tools.server.target import StreamTarget
 
+T = TypeVar("T")
 
-def run(target: StreamTarget, work: Coroutine[object, object, None]) -> None:
-    """Run the work on a stream; a failure becomes one sentence and an exit status."""
+
+def run(target: StreamTarget | None, work: Coroutine[object, object, T]) -> T:
+    """Return the result of the work; a failure becomes one sentence, and ends the program.
+
+    Advice about credentials and certificates is for `target`, where the work has a server.
+    """
     try:
         try:
-            asyncio.run(work)
+            return asyncio.run(work)
         finally:
             end_line()
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     except OutputClosed:
-        pass
+        sys.exit(DONE)
     except FAILURES as failure:
         note(f"headgate: {in_words(failure, target)}.")
         sys.exit(status_of(failure))

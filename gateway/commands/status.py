@@ -39,28 +39,27 @@ def status(span: str, as_json: bool, target: StreamTarget) -> None:
     """
     from gateway.commands.running import run
 
-    found: list[Overview] = []
-    run(target, _print(target, span, found, as_json=as_json))
-    sys.exit(FAILED if any(overview.attention for overview in found) else DONE)
+    overview = run(target, _printed(target, span, as_json=as_json))
+    sys.exit(FAILED if overview.attention else DONE)
 
 
-async def _print(target: StreamTarget, span: str, found: list[Overview], *, as_json: bool) -> None:
+async def _printed(target: StreamTarget, span: str, *, as_json: bool) -> Overview:
+    """Print the figures of a server, and return them."""
+    from admin.model.overview import Overview
+    from gateway.tools.server.admin_requests import admin_value
     from gateway.tools.server.client import connect
-    from gateway.tools.server.overview import get_overview
     from gateway.tools.shell.output import report
 
     async with connect(target) as admin:
-        overview = await get_overview(admin, span)
-    found.append(overview)
+        overview = await admin_value(admin, "api/v1/overview", {"span": span}, Overview)
     lines = [json.dumps(_object(overview))] if as_json else _lines(overview)
     report("".join(f"{line}\n" for line in lines))
+    return overview
 
 
 def _object(overview: Overview) -> dict[str, object]:
     """Return the figures for scripts: without the histories that the API has."""
     import msgspec
-
-    from gateway.tools.server.overview import totals
 
     routes = [msgspec.to_builtins(route) for route in overview.routes]
     for route in routes:
@@ -70,7 +69,14 @@ def _object(overview: Overview) -> dict[str, object]:
         "instance": msgspec.to_builtins(overview.instance),
         "attention": msgspec.to_builtins(overview.attention),
         "span": overview.span,
-        **totals(overview),
+        "requests": overview.requests.value,
+        "without_origin": overview.without_origin.value,
+        "collapse": overview.collapse.value,
+        "live_readers": overview.live_readers.value,
+        "delivery_p99": overview.delivery_p99.value,
+        "appends": overview.appends.value,
+        "append_p99": overview.writes.p99.value,
+        "failed_appends": overview.writes.failed.value,
         "routes": routes,
         "logs": msgspec.to_builtins(overview.logs),
     }
@@ -78,24 +84,24 @@ def _object(overview: Overview) -> dict[str, object]:
 
 def _lines(overview: Overview) -> Iterator[str]:
     from admin.pages import show
-    from gateway.tools.server.overview import attention_lines, title, totals
 
-    yield title(overview)
-    attention = attention_lines(overview)
-    yield "Needs attention:" if attention else "Nothing needs attention."
-    yield from (f"  {line}" for line in attention)
+    it = overview.instance
+    up = "" if it.started_at is None else f", up {show.duration(overview.taken_at - it.started_at)}"
+    workers = f", {it.workers} workers" if it.workers > 1 else ""
+    yield f"{it.name}: {it.state.words}{up}, version {it.version}{workers}"
+    yield from _attention(overview)
     yield ""
-    number = totals(overview)
     readers = ", ".join(f"{count:,} {name}" for name, count in overview.readers.items() if count)
+    live = show.count(overview.live_readers.value)
     for name, value in (
-        ("Requests", show.rate(number["requests"])),
-        ("Served without the origin", show.percent(number["without_origin"])),
-        ("Readers for each request", show.factor(number["collapse"])),
-        ("Live readers", f"{show.count(number['live_readers'])} {readers and f'({readers})'}"),
-        ("Delivery delay, p99", show.duration(number["delivery_p99"])),
-        ("Appends", show.rate(number["appends"])),
-        ("Time of an append, p99", show.duration(number["append_p99"])),
-        ("Failed appends", show.rate(number["failed_appends"])),
+        ("Requests", show.rate(overview.requests.value)),
+        (overview.served, show.percent(overview.without_origin.value)),
+        ("Readers for each request", show.factor(overview.collapse.value)),
+        ("Live readers", f"{live} {readers and f'({readers})'}"),
+        ("Delivery delay, p99", show.duration(overview.delivery_p99.value)),
+        ("Appends", show.rate(overview.appends.value)),
+        ("Time of an append, p99", show.duration(overview.writes.p99.value)),
+        ("Failed appends", show.rate(overview.writes.failed.value)),
     ):
         yield f"{name:<26} {value}".rstrip()
     for route in overview.routes:
@@ -103,15 +109,27 @@ def _lines(overview: Overview) -> Iterator[str]:
         yield from _of_route(overview, route)
 
 
+def _attention(overview: Overview) -> Iterator[str]:
+    """Yield a line for each thing that needs attention, the worst first."""
+    from admin.pages import show
+
+    yield "Needs attention:" if overview.attention else "Nothing needs attention."
+    for it in overview.attention:
+        of = f"{it.route}: " if it.route and it.route not in it.sentence else ""
+        since = "" if it.since is None else f" ({show.relative(it.since, overview.taken_at)})"
+        yield f"  {it.level}: {of}{it.sentence}{since} {it.note}".rstrip()
+
+
 def _of_route(overview: Overview, route: RouteView) -> Iterator[str]:
+    from admin.model.overview import served
     from admin.pages import show
 
     yield f"{route.prefix} -> {route.origin}: {route.state.words}"
     figures = route.figures
+    share = f"{show.percent(figures.without_origin)} {served(route.kind).lower()}"
     yield (
         f"  {show.rate(figures.requests)} requests, {show.rate(figures.appends)} appends, "
-        f"{sum(figures.readers.values()):,} live readers, {show.percent(figures.without_origin)}"
-        " without the origin"
+        f"{sum(figures.readers.values()):,} live readers, {share}"
     )
     if route.streams:
         fates = ", ".join(f"{number:,} {fate}" for fate, number in route.streams.items())

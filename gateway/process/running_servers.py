@@ -28,11 +28,15 @@ MOST_SERVERS = 1000  # files that are looked at
 
 
 class RunningServer(msgspec.Struct, frozen=True):
-    """A server: the URLs of its routes, that of its admin listener, and its pid."""
+    """A server: the URLs of its routes, that of its admin listener, and its pid.
+
+    The `certificate` is the file of the admin listener's, "" without TLS.
+    """
 
     streams: tuple[str, ...]
     admin: str
     pid: int
+    certificate: str
 
 
 class AddressFile:
@@ -75,7 +79,13 @@ class AddressFile:
                 self._write(settings)
 
     def _write(self, settings: Settings) -> None:
-        server = RunningServer(tuple(stream_bases(settings)), console_url(settings), os.getpid())
+        certificate = settings.admin.tls.certificate
+        server = RunningServer(
+            tuple(stream_bases(settings)),
+            console_url(settings),
+            os.getpid(),
+            str(Path(certificate).absolute()) if certificate else "",
+        )
         draft = self._file.with_name(f"{self._file.name}.{server.pid}")
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         try:

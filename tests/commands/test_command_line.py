@@ -110,7 +110,7 @@ WRONG = {
     "tale chat": 'No such command "tale". Did you mean "headgate stream tail"?',
     "check": 'Did you mean "headgate config check" or "headgate cdn check"?',
     "revoke name x": 'No such command "revoke". Did you mean "headgate token revoke"?',
-    "doctor http://h/s": "A command must come first: cdn, redis, debug, health.",
+    "doctor http://h/s": "A command must come first: cdn, redis, health.",
     "subscriptions list": 'Did you mean "headgate stream subscriptions"?',
     "create localhost:4437/x": "write http://localhost:4437/x, or /localhost:4437/x",
     "create chat --ttl -1": "'-1' must be whole seconds, at least 1",
@@ -154,9 +154,8 @@ def test_a_wrong_command_line_is_explained_and_exits_with_2(typed: str, complain
 
 # A secret of each kind that a command line could have, `hush` and `hush-hush`, and what is told.
 TYPED = {
-    "head http://me:hush@127.0.0.1:1/x": "by STREAM_AUTH or a context with --auth-file.",
+    "head http://me:hush@127.0.0.1:1/x": "give it by STREAM_AUTH.",
     "head http://127.0.0.1:1/x?a=b&token=hush": "a token in a URL on the command line stays",
-    "config context add x http://:hush@h/s?": "by --auth-file FILE.",
     "status --admin=http://a:hush@127.0.0.1:1 --span 1x": "or --admin-token FILE.",
     "data copy redis://:hush@127.0.0.1:1 memory:": "by a file with the whole URL, written @FILE.",
     "data copy http://a:hush@127.0.0.1:1/s memory:": "by --from-auth FILE or --to-auth FILE.",
@@ -166,8 +165,6 @@ TYPED = {
         for command in (
             "ls --admin-token",
             "ls --admin http://127.0.0.1:1 --admin-token",
-            "config context add x http://h/s --auth-file",
-            "config context add x http://h/s --admin-token",
             "data copy memory: memory: --from-auth",
             "data copy memory: memory: --to-auth",
         )

@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
         (["headgate", "app"], "append"),
         (["headgate", "mon"], "monitor"),
         (["headgate", "stream", "sub"], "subscriptions"),
-        (["headgate", "config", "context", "u"], "use"),
+        (["headgate", "token", "ha"], "hash"),
         (["headgate", "tail", "--from"], "--from-start"),
     ],
     ids=["a shorthand", "a group", "of a feature", "of a group in a group", "an option"],
@@ -39,74 +39,6 @@ def test_bash_completes_with_the_printed_script(
         ["bash", "--norc", "-c", program], text=True, env=cli.environment
     )
     assert told == f"{completed}\n"
-
-
-@pytest.fixture
-def with_contexts(processes: None, cli: CommandLine, tmp_path: Path) -> CommandLine:
-    """The command line with two contexts."""
-    cli.environment["XDG_CONFIG_HOME"] = str(tmp_path)
-    for name in ("prod", "preview"):
-        cli.output("config", "context", "add", name, f"https://{name}.example.com/v1/stream")
-    return cli
-
-
-@pytest.mark.parametrize(
-    ("words", "completed"),
-    [
-        (["headgate", "config", "context", "use", "p"], "preview prod"),
-        (["headgate", "config", "context", "use", ""], "preview prod default"),
-        (["headgate", "config", "context", "remove", ""], "preview prod"),
-        (["headgate", "tail", "--context", ""], "preview prod"),
-    ],
-    ids=["use", "use with none typed", "remove", "the option"],
-)
-def test_bash_completes_names_of_contexts_where_one_is_meant(
-    words: list[str], completed: str, with_contexts: CommandLine
-) -> None:
-    test_bash_completes_with_the_printed_script(words, completed, with_contexts)
-
-
-@pytest.mark.parametrize(
-    ("shell", "listed"),
-    [("zsh", "plain\nprod\n_\n"), ("fish", "plain,prod\n")],
-    ids=["zsh", "fish"],
-)
-def test_names_of_contexts_reach_the_script_of_each_other_shell(
-    shell: str, listed: str, with_contexts: CommandLine
-) -> None:
-    # What its script runs on a tab, with the words in the form of this shell.
-    words = {
-        "zsh": ("headgate config context use pro", "4"),
-        "fish": ("headgate config context use pro", "pro"),
-    }
-    typed, current = words[shell]
-    environment = {
-        "_HEADGATE_COMPLETE": f"{shell}_complete",
-        "COMP_WORDS": typed,
-        "COMP_CWORD": current,
-    }
-    told = subprocess.check_output(
-        [with_contexts.program], text=True, env={**with_contexts.environment, **environment}
-    )
-    assert told == listed
-
-
-def test_a_damaged_file_of_contexts_completes_nothing_without_a_message(
-    cli: CommandLine, tmp_path: Path
-) -> None:
-    file = tmp_path / "headgate" / "contexts.toml"
-    file.parent.mkdir()
-    file.write_text("contexts = 1")
-    environment = {
-        "XDG_CONFIG_HOME": str(tmp_path),
-        "_HEADGATE_COMPLETE": "bash_complete",
-        "COMP_WORDS": "headgate config context remove ",
-        "COMP_CWORD": "4",
-    }
-    done = subprocess.run(
-        [cli.program], capture_output=True, check=False, env={**cli.environment, **environment}
-    )
-    assert (done.stdout, done.stderr) == (b"\n", b"")
 
 
 @pytest.mark.parametrize(

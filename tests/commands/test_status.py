@@ -1,10 +1,8 @@
-"""`headgate status` and `headgate top` against real servers."""
+"""`headgate status` against real servers."""
 
 from __future__ import annotations
 
 import json
-import os
-import pty
 import re
 from typing import TYPE_CHECKING
 
@@ -14,12 +12,11 @@ from tests.commands.conftest import CommandLine
 from tests.support.blocking_origin import BlockingOrigin
 from tests.support.http1 import ask
 from tests.support.ports import free_port
-from tests.support.processes import headgate, start
+from tests.support.processes import headgate
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from tests.support.processes import Headgate
 
@@ -51,7 +48,7 @@ def test_status_says_what_the_first_page_of_the_console_says(
     assert re.match(rf"127\.0\.0\.1:{server.port}: serving, up .+, version {version}\n", text)
     assert "\nNothing needs attention.\n" in text
     assert "\n/v1/stream -> memory:: serving\n" in text
-    for name in ("Requests", "Served without the origin", "Live readers", "Appends", "  Streams:"):
+    for name in ("Requests", "Served from memory", "Live readers", "Appends", "  Streams:"):
         assert f"\n{name}" in text
 
 
@@ -75,67 +72,13 @@ def test_status_exits_with_1_when_something_needs_attention() -> None:
         assert json.loads(watcher("status", "--json", *options).stdout)["needs_attention"]
 
 
-@pytest.mark.parametrize("name", ["status", "top"])
-def test_a_server_that_is_away_or_is_no_headgate_is_named(name: str, server: Headgate) -> None:
+def test_a_server_that_is_away_or_is_no_headgate_is_named(server: Headgate) -> None:
     watcher = CommandLine(server.streams)
-    away = watcher(name, "--admin", f"http://127.0.0.1:{free_port()}")
+    away = watcher("status", "--admin", f"http://127.0.0.1:{free_port()}")
     assert (away.returncode, away.stdout) == (69, b"")
     assert b"cannot connect" in away.stderr
     with BlockingOrigin() as other:
         other.play = lambda exchange: exchange.answer(b"{}")
-        odd = watcher(name, "--admin", other.url)
+        odd = watcher("status", "--admin", other.url)
     assert (odd.returncode, odd.stdout) == (1, b"")
     assert b"it is not the admin listener of a Headgate" in odd.stderr
-
-
-def test_top_prints_busy_streams_clients_and_refusals(watcher: CommandLine) -> None:
-    watcher.output("create", "top/busy")
-    watcher.output("create", "top/idle")
-    for _ in range(2):
-        watcher.output("append", "top/busy", "--data", "12345")
-    assert watcher("head", "top/none").returncode == 3
-    watcher.start("tail", "top/busy")
-
-    def is_counted() -> bool:
-        frame = watcher.output("top", "--once").decode()
-        stream = re.search(r"^ +0\.0\d+ +1 +10 B  /v1/stream/top/busy$", frame, re.M)
-        client = re.search(r"^ +1 +\d+ B +0 B  127\.0\.0\.1$", frame, re.M)
-        return None not in {stream, client, re.search(r"^ +\d+ +404 +/v1/stream$", frame, re.M)}
-
-    wait_until(is_counted, "all are in a frame")
-    assert b"top/idle" not in watcher.output("top", "--once")
-
-
-def test_top_prints_frame_after_frame_into_a_pipe(watcher: CommandLine) -> None:
-    running = watcher.start("top", "--interval", "0.5")
-    assert running.stdout is not None
-    titles = 0
-    while titles < 2:
-        titles += b", version " in running.stdout.readline()
-
-
-def test_top_redraws_a_terminal_until_q_and_leaves_it_as_it_was(
-    watcher: CommandLine, tmp_path: Path
-) -> None:
-    terminal, ours = pty.openpty()
-    command = start(
-        [watcher.program, "top", "--interval", "0.5"],
-        environment=watcher.environment | {"COLUMNS": "80", "LINES": "24"},
-        stdin=ours,
-        stdout=ours,
-        stderr=ours,
-        folder=tmp_path,
-    )
-    os.close(ours)
-    shown = b""
-    while shown.count(b"\x1b[H") < 3:  # drawn three times
-        shown += os.read(terminal, 4096)
-    os.write(terminal, b"q")
-    while b"\x1b[?1049l" not in shown:
-        shown += os.read(terminal, 4096)
-    assert command.wait(20) == 0
-    os.close(terminal)
-    before, _, drawn = shown.partition(b"\x1b[?1049h")
-    assert before == b""
-    assert drawn.endswith(b"\x1b[?25h\x1b[?1049l")
-    assert all(len(line) <= 90 for line in re.split(rb"\r\n|\x1b\[H", drawn))

@@ -210,7 +210,7 @@ def test_the_command_says_what_is_wrong_when_nothing_listens(tmp_path: Path) -> 
     at.write("/a")
     failed = at.reload()
     assert failed.returncode == 69
-    assert b"cannot be reached: Connection refused" in failed.stderr
+    assert b"cannot connect: Connection refused" in failed.stderr
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -9,7 +9,7 @@ import pytest
 from argon2 import PasswordHasher
 
 from gateway.commands.doctor.health import fault_of
-from gateway.settings import Address
+from gateway.tools.server.target import StreamTarget
 from tests.support.certificates import HERE
 from tests.support.given_settings import variables
 from tests.support.processes import HEADGATE, run
@@ -45,19 +45,23 @@ def test_the_console_shows_streams_behind_tls_also_after_a_renewal(served: Secur
     assert shown(served) == "one"
 
 
+def fault(served: SecureHeadgate, certificate: Path) -> str | None:
+    """What the health check says of the server, when it trusts this certificate."""
+    url = f"https://{HERE}:{served.server.admin_port}/api"
+    return fault_of(StreamTarget(url, certificate=str(certificate)))
+
+
 def test_the_health_check_reaches_the_admin_listener_by_tls(served: SecureHeadgate) -> None:
-    address = Address(HERE, served.server.admin_port)
-    certificate = str(served.paths.certificate)
-    assert fault_of(address, certificate) is None
+    assert fault(served, served.paths.certificate) is None
 
 
 def test_a_listener_with_another_certificate_is_not_trusted_by_the_health_check(
     served: SecureHeadgate, tmp_path: Path
 ) -> None:
     other = served.authority.issue().write(tmp_path, "other")
-    fault = fault_of(Address(HERE, served.server.admin_port), str(other.certificate))
-    assert fault is not None
-    assert "CERTIFICATE_VERIFY_FAILED" in fault
+    said = fault(served, other.certificate)
+    assert said is not None
+    assert "CERTIFICATE_VERIFY_FAILED" in said
 
 
 def reload(served: SecureHeadgate, *options: str) -> subprocess.CompletedProcess[bytes]:
@@ -79,7 +83,7 @@ def test_a_reload_by_the_settings_trusts_the_certificate_that_they_name(
     refused = reload(served)
     assert refused.returncode == 78
     said = refused.stderr.decode()
-    assert f"its certificate is not the one in {other.certificate} (admin.tls.certificate)" in said
+    assert f"it is not the one in {other.certificate} (admin.tls.certificate)" in said
     assert "by --cacert FILE" in said
 
 

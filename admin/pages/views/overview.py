@@ -55,19 +55,12 @@ async def show(visit: Visit) -> TemplatePage:
             "span": span,
             "spans": list(SPANS.items()),
             "span_words": SPANS[span],
-            "served": served(has_origins=has_origins, has_logs=has_logs),
+            "served": figures.served,
             "has_origins": has_origins,
             "has_logs": has_logs,
             "evidence": EVIDENCE,
         },
     )
-
-
-def served(*, has_origins: bool, has_logs: bool) -> str:
-    """Return the name of the ratio of reads that were neither at the origin nor read from a log."""
-    if not has_logs:
-        return "Served without the origin"
-    return "Served from the cache" if has_origins else "Served from memory"
 
 
 def from_first_data(figures: Overview) -> Overview:

@@ -1,1 +1,1 @@
-"""The commands of `headgate config`: settings and contexts."""
+"""The commands of `headgate config`: settings, and completion for shells."""

@@ -169,7 +169,7 @@ def _admin(ctx: click.Context, base: str, url: str | None, token_file: Path | No
     """Return the admin API by which the streams of FROM are listed. Raises UsageError."""
     base = checked_base(base, "FROM")
     try:
-        home = home_of(os.environ, ctx, needs_base=False)
+        home = home_of(os.environ, needs_base=False)
         if home.base.rstrip("/") != base:
             home = with_admin(HomeServer(base), os.environ)
         return admin_of(home, url, token_file, ctx)
@@ -186,7 +186,7 @@ def _run(request: CopyRequest) -> None:
 
     from gateway.telemetry import logs
     from gateway.tools.copying.operation import copy as copied
-    from gateway.tools.server.client import status_of, with_advice
+    from gateway.tools.server.client import in_words, status_of
     from gateway.tools.shell.failure import FAILURES, OutputClosed
     from gateway.tools.shell.output import note
 
@@ -199,7 +199,7 @@ def _run(request: CopyRequest) -> None:
     except OutputClosed:
         return
     except FAILURES as failure:
-        note(f"headgate: {with_advice(str(failure), failure, _named_in(failure, request))}.")
+        note(f"headgate: {in_words(failure, _named_in(failure, request))}.")
         sys.exit(status_of(failure))
     if refused:
         sys.exit(CONFLICT)

@@ -5,53 +5,57 @@ from __future__ import annotations
 import sys
 from http import HTTPStatus
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import click
 
-from gateway.commands.options.configuration import complain, config_option, load_reachable
+from gateway.commands.options.admin_target import admin_by_settings, admin_option
+from gateway.commands.options.configuration import complain, config_option
+from gateway.commands.options.home import cacert_option
+from gateway.errors import StartError
 from gateway.tools.shell.exit_status import FAILED
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from gateway.settings import Address
+    from gateway.tools.server.target import StreamTarget
 
 TIMEOUT_S = 2.0  # an event loop that answers no sooner does not serve
 
 
 @click.command()
 @config_option
-def health(config: Path | None) -> None:
+@admin_option
+@cacert_option
+@click.pass_context
+def health(ctx: click.Context, config: Path | None, admin: str | None) -> None:
     """Check that the server is alive.
 
-    The command requests /healthz from the admin listener that the settings name, on this machine.
-    The exit status is 0 if the response is 200 within two seconds, otherwise 1.
+    The command requests /healthz from its admin listener. Without --admin and --config, this is the
+    server that runs on this machine. The exit status is 0 if the response is 200 within two
+    seconds, otherwise 1.
     """
-    settings = load_reachable(config)
-    admin = settings.admin.listen
-    fault = fault_of(admin, settings.admin.tls.certificate)
+    target = admin_by_settings(ctx, admin, None, config)
+    fault = fault_of(target)
     if fault is not None:
-        complain(f"{admin} {fault}.")
+        complain(f"{target.shown.removesuffix('/api')} {fault}.")
         sys.exit(FAILED)
 
 
-def fault_of(admin: Address, certificate: str = "") -> str | None:
-    """Return why the server with this admin listener is not healthy; None if it is.
-
-    With a `certificate`, the path of its file, it is asked by TLS.
-    """
+def fault_of(admin: StreamTarget) -> str | None:
+    """Return why the server with this admin API is not healthy; None if it is."""
     from http.client import HTTPConnection, HTTPException, HTTPSConnection
 
-    host, port = admin.reached_at, admin.port
-    connection = HTTPConnection(host, port, timeout=TIMEOUT_S)
-    if certificate:
-        from gateway import trust
-
-        try:
-            trusted = trust.own_listener(certificate)
-        except OSError as error:
-            return f"cannot be reached: {certificate} cannot be used: {error.strerror or error}"
-        connection = HTTPSConnection(host, port, timeout=TIMEOUT_S, context=trusted)
+    url = urlsplit(admin.url)
+    host = url.hostname or ""
+    try:
+        trusted = admin.trusted()
+    except StartError as refusal:
+        return f"cannot be reached: {refusal.detail}"
+    if trusted is None:
+        connection = HTTPConnection(host, url.port, timeout=TIMEOUT_S)
+    else:
+        connection = HTTPSConnection(host, url.port, timeout=TIMEOUT_S, context=trusted)
     try:
         connection.request("GET", "/healthz")
         status = connection.getresponse().status
@@ -63,7 +67,7 @@ def fault_of(admin: Address, certificate: str = "") -> str | None:
         return f"cannot be reached: {error.strerror or error}"
     finally:
         connection.close()
-    if status == HTTPStatus.BAD_REQUEST and not certificate:
+    if status == HTTPStatus.BAD_REQUEST and trusted is None:
         return (
             "answers 400, as a listener with TLS answers plain HTTP: give its settings by --config"
         )

@@ -22,10 +22,6 @@ if TYPE_CHECKING:
 
 MOST = 1000  # events of one answer of the API
 FOLLOW_S = 2.0  # between two requests; the server itself looks every five seconds
-NO_EVENTS = (
-    "there are no events: it is not the admin listener of a Headgate, or of one that is older than "
-    "this command"
-)
 
 
 class EventLine(msgspec.Struct, frozen=True):
@@ -68,7 +64,7 @@ async def print_events(
 
 
 async def _get(admin: Stream, query: Mapping[str, str]) -> _Events:
-    return await admin_value(admin, "api/v1/events", query, _Events, NO_EVENTS)
+    return await admin_value(admin, "api/v1/events", query, _Events)
 
 
 def _line(event: EventLine) -> str:

@@ -6,18 +6,19 @@ import os
 import re
 from dataclasses import dataclass, replace
 from functools import wraps
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 from typing_extensions import override
 
-from gateway.commands.options.home import ca_file_of, home_of, server_options
+from gateway.commands.options.configuration import load_settings
+from gateway.commands.options.home import ca_file_of, cacert_option, home_of
 from gateway.commands.options.typed_secrets import SecretFile
-from gateway.settings.reached import DEFAULT_BASE
+from gateway.settings.reached import DEFAULT_BASE, console_url
 from gateway.tools.server.target import (
     NOT_IN_FIELDS,
     TOKEN_VARIABLE,
+    HomeServer,
     StreamTarget,
     resolve,
     without_secrets,
@@ -25,8 +26,7 @@ from gateway.tools.server.target import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-
-    from gateway.tools.server.target import HomeServer
+    from pathlib import Path
 
 URL_VARIABLE = "STREAM_ADMIN_URL"
 DEFAULT_ADMIN = "http://127.0.0.1:4439"
@@ -75,10 +75,9 @@ def admin_of(
             f"the admin listener of {without_secrets(home.base)} is not known: correct this URL, "
             f"or say where the listener is by --admin URL or {URL_VARIABLE}"
         )
-    if token_file is None and not os.environ.get(TOKEN_VARIABLE) and found == home.admin:
-        token_file = Path(home.admin_token_file) if home.admin_token_file else None
     target = admin_target(found, token_file, os.environ)
-    return replace(target, home=home, ca_file=ca_file_of(ctx) or home.ca_file)
+    certificate = home.certificate if found == home.admin else ""
+    return replace(target, home=home, ca_file=ca_file_of(ctx), certificate=certificate)
 
 
 def on_admin_listener(command: Callable[..., None]) -> Callable[..., None]:
@@ -88,16 +87,49 @@ def on_admin_listener(command: Callable[..., None]) -> Callable[..., None]:
     def call(admin: str | None, admin_token: Path | None, **others: object) -> None:
         command(target=named_admin(click.get_current_context(), admin, admin_token), **others)
 
-    return admin_option(admin_token_option(server_options(call)))
+    return admin_option(admin_token_option(cacert_option(call)))
 
 
 def named_admin(ctx: click.Context, url: str | None, token_file: Path | None) -> StreamTarget:
     """Return the admin API of the server that names mean, its `home`, or end the command."""
     try:
-        home = home_of(os.environ, ctx, admin=_named_admin(url))
+        home = home_of(os.environ, admin=_named_admin(url))
         return admin_of(home, url, token_file, ctx)
     except ValueError as cause:
         raise click.UsageError(f"{cause}.") from cause
+
+
+def admin_by_settings(
+    ctx: click.Context, url: str | None, token_file: Path | None, config: Path | None
+) -> StreamTarget:
+    """Return the admin API of the server with these settings on this machine, or end the command.
+
+    Without a file of settings it is the server that `named_admin` finds, before the one that the
+    environment's settings say.
+    """
+    try:
+        if url is None and config is not None:
+            home = _of_settings(config)
+            url = home.admin
+        else:
+            home = home_of(os.environ, admin=_named_admin(url))
+            if not (_named_admin(url) or home.admin):
+                home = _of_settings(None)
+        return admin_of(home, url, token_file, ctx)
+    except ValueError as cause:
+        raise click.UsageError(f"{cause}.") from cause
+
+
+def _of_settings(config: Path | None) -> HomeServer:
+    """Return the server that its settings describe. Raises ValueError without a known port."""
+    settings = load_settings(config, {})
+    if settings.admin.listen.port == 0:
+        raise ValueError(
+            "admin.listen has port 0, so the server's port is not known: say where it is by "
+            f"--admin URL or {URL_VARIABLE}"
+        )
+    certificate = settings.admin.tls.certificate
+    return HomeServer(admin=console_url(settings), certificate=certificate)
 
 
 def admin_target(url: str, token_file: Path | None, environment: Mapping[str, str]) -> StreamTarget:

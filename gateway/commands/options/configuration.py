@@ -39,18 +39,6 @@ def load_settings(config: Path | None, flags: Mapping[str, str | None]) -> Setti
         sys.exit(UNUSABLE)
 
 
-def load_reachable(config: Path | None, instead: str = "") -> Settings:
-    """Load the settings of a server that is reached at its admin listener on this machine.
-
-    End the program if they do not say its port; `instead` then says what to do.
-    """
-    settings = load_settings(config, {})
-    if settings.admin.listen.port == 0:
-        complain(f"admin has port 0, so the server's port is not known{instead}.")
-        sys.exit(UNUSABLE)
-    return settings
-
-
 def reread_settings(config: Path | None, flags: Mapping[str, str | None]) -> Settings:
     """Return the settings as they are written now. Raises SettingsError."""
     from gateway.settings import SettingsError, load

@@ -1,23 +1,18 @@
-"""The server that a command means: by its flags, the environment, a context, or what runs here."""
+"""The server that a command means: by its flags, the environment, or what runs here."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urljoin
 
 import click
 
-from gateway.commands.options.contexts import ServerContext, complete_name, load_contexts
-from gateway.settings.reached import BASE_VARIABLE
 from gateway.tools.server.target import (
     HomeServer,
-    authorization_of,
     check_stream_name,
-    checked_authorization,
     is_whole_url,
     several_servers,
     stream_at,
@@ -28,43 +23,26 @@ if TYPE_CHECKING:
 
     from gateway.tools.server.target import StreamTarget
 
-CONTEXT, CA_FILE = "headgate.context", "headgate.cacert"  # keys of click's meta
+CA_FILE = "headgate.cacert"  # a key of click's meta
 F = TypeVar("F", bound=Callable[..., Any])
-
-
-def server_options(command: F) -> F:
-    """Add the options that say which server a command goes to; `home_of` reads them."""
-    context_option = click.option(
-        "--context",
-        metavar="NAME",
-        is_eager=True,
-        expose_value=False,
-        callback=_keep(CONTEXT),
-        shell_complete=complete_name,
-        help="Use the server of this context.",
-    )
-    return context_option(cacert_option(command))
 
 
 def cacert_option(command: F) -> F:
     """Add the option that says whom to trust; `ca_file_of` reads it."""
+
+    def keep(ctx: click.Context, _option: click.Parameter, value: str | None) -> None:
+        if value is not None:
+            ctx.meta[CA_FILE] = value
+
     return click.option(
         "--cacert",
         type=click.Path(dir_okay=False),
         metavar="FILE",
         is_eager=True,
         expose_value=False,
-        callback=_keep(CA_FILE),
+        callback=keep,
         help="Trust only the certificate authorities in this PEM file.",
     )(command)
-
-
-def _keep(key: str) -> Callable[[click.Context, click.Parameter, str | None], None]:
-    def keep(ctx: click.Context, _option: click.Parameter, value: str | None) -> None:
-        if value is not None:
-            ctx.meta[key] = value
-
-    return keep
 
 
 def target_of(name: str, ctx: click.Context | None) -> StreamTarget:
@@ -72,73 +50,32 @@ def target_of(name: str, ctx: click.Context | None) -> StreamTarget:
     is_url = is_whole_url(name)
     if not is_url:
         check_stream_name(name)  # before a server is chosen: no other would help
-    return target_at(name, home_of(os.environ, ctx, needs_base=not is_url), ctx)
+    return target_at(name, home_of(os.environ, needs_base=not is_url), ctx)
 
 
 def target_at(name: str, home: HomeServer, ctx: click.Context | None) -> StreamTarget:
     """Return the stream called `name` at a server or by its URL. Raises ValueError."""
-    target = stream_at(name, home)
-    given = ca_file_of(ctx)  # the context's is for its server alone
-    return replace(target, ca_file=given) if given else target
+    return replace(stream_at(name, home), ca_file=ca_file_of(ctx))
 
 
 def ca_file_of(ctx: click.Context | None) -> str:
     """Return the file of --cacert, "" without one."""
-    return _meta(ctx).get(CA_FILE, "")
+    return "" if ctx is None else ctx.meta.get(CA_FILE, "")
 
 
 def home_of(
-    environment: Mapping[str, str],
-    ctx: click.Context | None,
-    *,
-    needs_base: bool = True,
-    admin: str | None = None,
+    environment: Mapping[str, str], *, needs_base: bool = True, admin: str | None = None
 ) -> HomeServer:
     """Return the server that names mean. Raises ValueError if the sources make no sense.
 
-    The flag goes before the environment, which goes before the context in use, before a server
-    that runs here, before the default. Of several that run here, the one with its admin listener
-    at `admin` is meant; it may also be elsewhere. None is for commands without that option.
+    STREAM_URL goes before a server that runs here, which goes before the default. Of several that
+    run here, the one with its admin listener at `admin` is meant; it may also be elsewhere. None is
+    for commands without that option.
     """
-    named = _meta(ctx).get(CONTEXT)
-    if named is not None:
-        home = _of_context(named, load_contexts(environment).of_name(named))
-        return home if home.admin else with_admin(home, environment)
-    if environment.get(BASE_VARIABLE):
-        return with_admin(HomeServer.of_environment(environment), environment)
-    known = load_contexts(environment)
-    if known.use:
-        home = _of_context(known.use, known.of_name(known.use))
-        home = home if home.admin else with_admin(home, environment)
-        given = authorization_of(environment)
-        return home if given is None else replace(home, authorization=given, auth_file="")
     home = HomeServer.of_environment(environment)
+    if home.is_bound:
+        return with_admin(home, environment)
     return _running_here(home, environment, admin) if needs_base else home
-
-
-def _meta(ctx: click.Context | None) -> Mapping[str, str]:
-    return {} if ctx is None else ctx.meta
-
-
-def _of_context(name: str, context: ServerContext) -> HomeServer:
-    authorization = None
-    if context.auth_file:
-        try:
-            text = Path(context.auth_file).read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeError) as cause:
-            reason = cause.strerror if isinstance(cause, OSError) else "it is no text"
-            raise ValueError(f"context {name}: {context.auth_file}: {reason}") from cause
-        authorization = checked_authorization(text, context.auth_file)
-    return HomeServer(
-        context.url,
-        authorization,
-        is_bound=True,
-        named_by=f"context {name}",
-        auth_file=context.auth_file,
-        ca_file=context.cacert,
-        admin=context.admin,
-        admin_token_file=context.admin_token_file,
-    )
 
 
 def with_admin(home: HomeServer, environment: Mapping[str, str]) -> HomeServer:
@@ -146,8 +83,10 @@ def with_admin(home: HomeServer, environment: Mapping[str, str]) -> HomeServer:
     from gateway.process.running_servers import running_servers
 
     base = home.base.rstrip("/")
-    admins = [it.admin for it in running_servers(environment) if base in it.streams]
-    return replace(home, admin=admins[0]) if len(admins) == 1 else home
+    found = [it for it in running_servers(environment) if base in it.streams]
+    if len(found) != 1:
+        return home
+    return replace(home, admin=found[0].admin, certificate=found[0].certificate)
 
 
 def _running_here(
@@ -170,7 +109,8 @@ def _running_here(
         or_by = "a whole URL" if admin is None else "--admin URL"
         raise several_servers((server.streams[0] for server in servers), or_by)
     (server,) = servers
+    home = replace(home, admin=server.admin, certificate=server.certificate)
     if len(server.streams) == 1:
-        return replace(home, base=server.streams[0], admin=server.admin)
+        return replace(home, base=server.streams[0])
     base = urljoin(server.streams[0], "/").rstrip("/")
-    return replace(home, base=base, admin=server.admin, routes=server.streams)
+    return replace(home, base=base, routes=server.streams)

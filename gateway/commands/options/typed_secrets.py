@@ -18,12 +18,11 @@ _ADMIN, _STORAGE = (
     "STREAM_ADMIN_TOKEN or --admin-token FILE",
     "HEADGATE_STORAGE or a file of settings",
 )
-_STREAM = "STREAM_AUTH or a context with --auth-file"
+_STREAM = "STREAM_AUTH"
 # What takes the secret instead, by the words of the command and whether the URL is a server's.
 _INSTEAD = {
     ("data copy", True): "--from-auth FILE or --to-auth FILE",
     ("data copy", False): "a file with the whole URL, written @FILE",
-    ("config context", True): "--auth-file FILE",
 }
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 import msgspec
 
 from gateway.features.questions.subscriptions import SubscriptionDescription, SubscriptionSummary
-from gateway.tools.server.admin_requests import admin_answer, admin_change
+from gateway.tools.server.admin_requests import NOT_HEADGATE, admin_answer, admin_change
 from gateway.tools.server.client import connect
 from gateway.tools.shell.failure import Failed
 from gateway.tools.shell.output import finish, line_form, write
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 PAGE = 500  # subscriptions, as many as the API gives at once
 # Lines are written as they come, so each column is as wide as what is usual in it.
 COLUMNS = "{:<6}  {:<9}  {:>7}  {:>7}  {:>8}  {:<32}  {}\n"
-NO_HEADGATE = "it is not the admin listener of a Headgate, or of one older than this command"
 T = TypeVar("T")
 
 
@@ -48,7 +47,7 @@ def _decoded(admin: Stream, answer: bytes, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(answer, type=kind)
     except msgspec.DecodeError as cause:
-        raise Failed(f"{admin.shown}: {NO_HEADGATE}") from cause
+        raise Failed(f"{admin.shown}: {NOT_HEADGATE}") from cause
 
 
 async def print_list(target: StreamTarget, query: Mapping[str, str], *, as_json: bool) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, TypeVar
 
+import aiohttp
 import msgspec
 from headgate.errors import RequestRefused
 
@@ -18,8 +18,13 @@ if TYPE_CHECKING:
 # A page of 500 streams with names of 8 KiB, and metrics of 10,000 routes, fit.
 LONGEST_ANSWER = 16 << 20
 NO_API = {404, 405, 501}  # the statuses of a server that does not have the requested API
+NOT_HEADGATE = "it is not the admin listener of a Headgate, or of one of another version"
 
 T = TypeVar("T")
+
+
+class _Session(msgspec.Struct):
+    csrf: str
 
 
 async def admin_answer(admin: Stream, path: str, query: Mapping[str, str] | None = None) -> bytes:
@@ -30,21 +35,18 @@ async def admin_answer(admin: Stream, path: str, query: Mapping[str, str] | None
     return await _answer(admin, "GET", path, query, {}, None)
 
 
-async def admin_value(
-    admin: Stream, path: str, query: Mapping[str, str], kind: type[T], missing: str
-) -> T:
+async def admin_value(admin: Stream, path: str, query: Mapping[str, str], kind: type[T]) -> T:
     """Return the answer to a GET of `path` as a value of a type.
 
-    Raises Failed with the sentence `missing` if the server does not have this API, and
-    RequestRefused.
+    Raises Failed if the server does not have this API, and RequestRefused.
     """
     try:
         return msgspec.json.decode(await admin_answer(admin, path, query), type=kind)
     except msgspec.DecodeError as cause:
-        raise Failed(f"{admin.shown}: {missing}") from cause
+        raise Failed(f"{admin.shown}: {NOT_HEADGATE}") from cause
     except RequestRefused as refusal:
-        if refusal.status in NO_API:  # it says nothing about a stream, so it is not passed on
-            raise Failed(f"{admin.shown}: {missing}") from None
+        if refusal.status in NO_API:
+            raise Failed(f"{admin.shown}: {NOT_HEADGATE}: {refusal.reason}") from None
         raise
 
 
@@ -53,13 +55,38 @@ async def admin_change(
 ) -> bytes:
     """Return the answer to a request with a JSON body that changes something.
 
-    Raises Failed for an answer that is too long, and RequestRefused.
+    Raises Failed for an answer that is too long, or from another server, and RequestRefused.
     """
+    return await _answer(admin, method, path, query, await _headers_of_change(admin), body)
+
+
+async def admin_outcome(admin: Stream, path: str) -> tuple[int, bytes]:
+    """Return the status and the whole body of the answer to a POST, also of a refusal.
+
+    Raises Failed if another server answers, and RequestRefused.
+    """
+    headers = await _headers_of_change(admin)
+    if isinstance(admin.authorization, str):
+        await admin_answer(admin, "api/v1/session")  # whose refusal says what is wrong
+        headers["Authorization"] = admin.authorization
+    try:
+        async with admin.session.post(_url(admin, path), headers=headers) as answer:
+            return answer.status, await answer.content.read(LONGEST_ANSWER)
+    except (aiohttp.ClientError, TimeoutError) as cause:
+        raise Failed(f"{admin.shown}: the connection was lost") from cause
+
+
+async def _headers_of_change(admin: Stream) -> dict[str, str]:
     headers = {"Content-Type": "application/json"}
     if admin.authorization is None:
         # Without tokens, this keeps web pages from making changes.
-        headers["X-CSRF-Token"] = json.loads(await admin_answer(admin, "api/v1/session"))["csrf"]
-    return await _answer(admin, method, path, query, headers, body)
+        session = await admin_value(admin, "api/v1/session", {}, _Session)
+        headers["X-CSRF-Token"] = session.csrf
+    return headers
+
+
+def _url(admin: Stream, path: str) -> str:
+    return f"{admin.url.removesuffix('/api')}/{path}"
 
 
 async def _answer(
@@ -71,8 +98,9 @@ async def _answer(
     body: bytes | None,
 ) -> bytes:
     found = bytearray()
-    url = f"{admin.url.removesuffix('/api')}/{path}"
-    request = admin.beside(url).request(method, query=query, headers=headers, body=body)
+    request = admin.beside(_url(admin, path)).request(
+        method, query=query, headers=headers, body=body
+    )
     async with request as answer:
         async for piece in answer.content.iter_chunked(1 << 16):
             found += piece

@@ -12,7 +12,6 @@ from headgate.stream import Stream
 
 from gateway.errors import StartError
 from gateway.protocol.http.header_names import FORKED_FROM, NEXT_OFFSET
-from gateway.tools.server.target import CERTIFICATE_ADVICE
 from gateway.tools.shell.exit_status import (
     CONFLICT,
     FAILED,
@@ -71,22 +70,15 @@ async def connect(
         yield Stream(target.url, authorization=target.authorization, session=session)
 
 
-def in_words(failure: Exception, target: StreamTarget) -> str:
+def in_words(failure: Exception, target: StreamTarget | None) -> str:
     """Return what went wrong, with options in place of header fields, and what to do."""
     refusal = _refusal_behind(failure)
-    if refusal is None:
+    if refusal is None or target is None:
         return str(failure)
-    return with_advice(FIELD.sub(lambda match: OPTIONS[match[0]], str(failure)), failure, target)
-
-
-def with_advice(sentence: str, failure: Exception, target: StreamTarget | None) -> str:
-    """Return a sentence about a failure with what to do, at `target` about its authorization."""
-    refusal = _refusal_behind(failure)
-    if refusal is not None and is_untrusted(refusal):
-        return f"{sentence}; {CERTIFICATE_ADVICE}"
-    if refusal is not None and refusal.status == 401 and target is not None:
-        return f"{sentence}; {target.advice}"
-    return sentence
+    sentence = FIELD.sub(lambda match: OPTIONS[match[0]], str(failure))
+    if is_untrusted(refusal):
+        return f"{sentence}; {target.certificate_advice}"
+    return f"{sentence}; {target.advice}" if refusal.status == 401 else sentence
 
 
 def status_of(failure: Exception) -> int:

@@ -25,10 +25,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 PAGE = 500  # streams, as many as the API gives at once
-NO_LIST = (
-    "there is no list of streams: it is not the admin listener of a Headgate, and the protocol has "
-    "no such list"
-)
 
 
 class _RoutePrefix(msgspec.Struct):
@@ -150,4 +146,4 @@ async def _rows(
 
 
 async def _get(admin: Stream, name: str, query: Mapping[str, str], kind: type[T]) -> T:
-    return await admin_value(admin, f"api/v1/{name}", query, kind, NO_LIST)
+    return await admin_value(admin, f"api/v1/{name}", query, kind)

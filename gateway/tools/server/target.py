@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit, urlunsplit
 
+from gateway.errors import StartError
 from gateway.settings.reached import BASE_VARIABLE, DEFAULT_BASE
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 AUTHORIZATION_VARIABLE = "STREAM_AUTH"
 TOKEN_VARIABLE = "STREAM_ADMIN_TOKEN"
 LIKE_THIS = f'{AUTHORIZATION_VARIABLE}="Bearer TOKEN"'
-CERTIFICATE_ADVICE = "name the file of the authority that issued it by --cacert"
+CERTIFICATE = "admin.tls.certificate"  # the setting
 # What no header field may hold; a surrogate is a byte of an argument that is no UTF-8.
 NOT_IN_FIELDS = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 # What a read asks for by options of its command.
@@ -29,26 +30,19 @@ READ_KEYS = re.compile(r"(?:^|&)(offset|live|cursor)=")
 class HomeServer:
     """The server that names of streams mean, and the credentials for it.
 
-    Those of a context, and those beside a STREAM_URL, are for that server alone (`is_bound`). An
-    `auth_file` is what the authorization was read from, where that was no variable. The `ca_file`
-    has the authorities to trust. `admin` is the URL of the admin listener, where it is known. With
-    `routes`, the URLs of several, a name could mean a stream of each of them.
+    Those beside a STREAM_URL are for that server alone (`is_bound`). An `auth_file` is what the
+    authorization was read from, where that was no variable. `admin` is the URL of the admin
+    listener, where it is known, and `certificate` the file of its certificate, if it runs here and
+    speaks TLS. With `routes`, the URLs of several, a name could mean a stream of each of them.
     """
 
     base: str = field(default=DEFAULT_BASE, repr=False)
     authorization: str | None = field(default=None, repr=False)
     is_bound: bool = False
-    named_by: str = BASE_VARIABLE
     auth_file: str = ""
-    ca_file: str = ""
     admin: str = field(default="", repr=False)
-    admin_token_file: str = ""
+    certificate: str = ""
     routes: tuple[str, ...] = ()
-
-    @property
-    def has_context(self) -> bool:
-        """True when a context names the server."""
-        return self.named_by != BASE_VARIABLE
 
     @property
     def authorization_name(self) -> str:
@@ -68,7 +62,7 @@ class StreamTarget:
     """A stream's URL, which may hold secrets, and the value of `Authorization`.
 
     It `is_elsewhere` where there is one that is for another server, that of `home`. With a
-    `ca_file` only the authorities in it are trusted.
+    `ca_file` only the authorities in it are trusted, else with a `certificate` only that one.
     """
 
     url: str = field(repr=False)
@@ -76,6 +70,7 @@ class StreamTarget:
     is_elsewhere: bool = field(default=False, repr=False)
     home: HomeServer = field(default=HomeServer(), repr=False)
     ca_file: str = field(default="", repr=False)
+    certificate: str = field(default="", repr=False)
 
     @property
     def shown(self) -> str:
@@ -92,7 +87,7 @@ class StreamTarget:
         """The advice for a 401: what to do about the authorization."""
         source = self.home.authorization_name
         if self.is_elsewhere:
-            return f"{source} is sent to the server of {self.home.named_by} only"
+            return f"{source} is sent to the server of {BASE_VARIABLE} only"
         if self.authorization is None:
             return f"set {LIKE_THIS} in the environment"
         if " " not in self.authorization.strip():
@@ -100,12 +95,28 @@ class StreamTarget:
         return f"put another into {source}" if self.home.auth_file else f"set another {source}"
 
     def trusted(self) -> ssl.SSLContext | None:
-        """Return whom to trust, or None without TLS. Raises StartError for a bad `ca_file`."""
+        """Return whom to trust, or None without TLS. Raises StartError for an unusable file."""
         from gateway import trust
 
         if not self.url.startswith("https:"):
             return None
-        return trust.context(self.ca_file, named_by="--cacert")
+        if self.ca_file or not self.certificate:
+            return trust.context(self.ca_file, named_by="--cacert")
+        try:
+            return trust.own_listener(self.certificate)
+        except OSError as cause:
+            why = trust.why_not(cause)
+            raise StartError(f"cannot use {self.certificate} ({CERTIFICATE}): {why}") from cause
+
+    @property
+    def certificate_advice(self) -> str:
+        """The advice for a certificate that is not trusted."""
+        if self.ca_file or not self.certificate:
+            return "name the file of the authority that issued it by --cacert"
+        return (
+            f"it is not the one in {self.certificate} ({CERTIFICATE}): if the server has not read "
+            "a new one yet, give the former one by --cacert FILE, or send it SIGHUP"
+        )
 
     @property
     def path(self) -> str:
@@ -145,7 +156,7 @@ def stream_at(name: str, home: HomeServer) -> StreamTarget:
             f"the URL has {match[1]}= in its query: give an offset by --offset, and leave the rest "
             "to the command"
         )
-    target = StreamTarget(url, home.authorization, home=home, ca_file=home.ca_file)
+    target = StreamTarget(url, home.authorization, home=home)
     # The authorization belongs to the server at the base URL; another one must not learn it.
     if not home.is_bound or target.is_beside(StreamTarget(home.base)):
         return target
@@ -153,7 +164,7 @@ def stream_at(name: str, home: HomeServer) -> StreamTarget:
     return StreamTarget(url, is_elsewhere=is_elsewhere, home=home)
 
 
-def several_servers(bases: Iterable[str], or_by: str = "a whole URL") -> ValueError:
+def several_servers(bases: Iterable[str], or_by: str) -> ValueError:
     """Return the error that several servers could be meant; `or_by` is another way to say which."""
     return ValueError(_which("several servers run here", bases, or_by))
 

@@ -1,1 +1,0 @@
-"""The frames of `headgate top`, and the terminal that shows them."""
