@@ -40,8 +40,6 @@ if TYPE_CHECKING:
 HIGH_WATER = 64 * 1024  # bytes a connection may hold unsent before the reader leaves the rounds
 LAST_BYTES_S = 30.0  # for a slow client to read the rest of a response that has ended
 
-# The responses that the server has ended by itself: their clients come back, however late.
-_INTERRUPTED = frozenset({"timeout", "drain", "error"})
 FRESH_S = 1.0  # clients blame a broken proxy when three SSE connections end sooner than this
 
 
@@ -235,12 +233,11 @@ class SseReaders(Generic[V, N]):
     """The SSE readers that a feed serves, each until its time is over.
 
     `turns` has the live readers, and `ahead` those that are past the feed's position. `overdue`
-    has those whose time is over amid a message, and which are no longer in `ends`. `due_back`
-    counts the clients whose responses the server has ended, less those that have come since.
+    has those whose time is over amid a message, and which are no longer in `ends`.
     """
 
     __slots__ = (
-        *("_hurries", "_last_write", "_settings", "_services", "ahead", "due_back", "ends", "feed"),
+        *("_hurries", "_last_write", "_settings", "_services", "ahead", "ends", "feed"),
         *("overdue", "traffic", "turns"),
     )
 
@@ -250,7 +247,6 @@ class SseReaders(Generic[V, N]):
         self._services = feed.source.services
         self.traffic = feed.source.traffic.live
         self._hurries = False
-        self.due_back = 0
         self.ends: dict[SseReader, float] = {}  # end of its time (loop time), the oldest first
         self.overdue: dict[SseReader, Pace] = {}
         self.ahead: dict[SseReader, None] = {}
@@ -270,7 +266,6 @@ class SseReaders(Generic[V, N]):
     def add(self, reader: SseReader) -> float:
         """Serve a reader; return the latest time at which something is due for it (loop time)."""
         self.traffic.sse.joins += 1
-        self.due_back = max(0, self.due_back - 1)
         if reader.principal is not None:
             self._services.admitted.add(reader, reader.principal, partial(self.end, reader))
         end = self.ends[reader] = self.feed.loop.time() + self._settings.sse_max_age
@@ -318,7 +313,6 @@ class SseReaders(Generic[V, N]):
             self._services.admitted.discard(reader, reader.principal)
             reader.principal.use.sent_bytes += reader.sent_bytes
         self.traffic.sse.departures[ended] += 1
-        self.due_back += ended in _INTERRUPTED
         self.feed.release_reader()
         if reader.on_end is not None:
             reader.on_end(ended, reader.sent_bytes)

@@ -170,7 +170,6 @@ class Deadlines:
         self._is_shared = is_shared
         # Each is called with the path of a stream whose deadline has moved on and is written.
         self.observers: list[Callable[[str], None]] = []
-        self.uses: dict[str, Callable[[], None]] = {}  # called at each use of the stream at a path
 
     def now(self, active: ActiveStream, reading: ClockReading | None = None) -> ClockReading:
         """Return the time by which the stream's deadline counts, less its grace."""
@@ -181,8 +180,6 @@ class Deadlines:
 
     def touch(self, active: ActiveStream) -> None:
         """Restart the countdown of a sliding window (section 5.1), and write it when it must be."""
-        if self.uses and (on_use := self.uses.get(active.path)) is not None:
-            on_use()
         state = active.state
         if state is None or state.lifetime.ttl_s is None or state.deadline is None:
             return

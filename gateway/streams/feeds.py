@@ -29,7 +29,7 @@ from gateway.streams.follower import StreamFollower
 from gateway.streams.reads import ChunkReader, HostedReads, LiveRead, groups
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Sequence
+    from collections.abc import Hashable, Sequence
 
     from gateway.live.contract import Parked
     from gateway.live.source import FeedSettings
@@ -199,8 +199,6 @@ class HostedFeeds:
         self._tracer = reads.services.tracer
         self._feeds: set[HostedFeed] = set()
         self._lingering: dict[HostedFeed, asyncio.TimerHandle] = {}
-        # Each is called with a feed of the stream at its path that has lost its last reader.
-        self.on_empty: dict[str, Callable[[HostedFeed], None]] = {}
         self._none = asyncio.Event()
         self._none.set()
 
@@ -340,8 +338,6 @@ class HostedFeeds:
 
     def on_feed_empty(self, feed: HostedFeed) -> None:
         """Drop a feed without readers, or keep it for a while if many are expected back."""
-        if self.on_empty and (note := self.on_empty.get(feed.stream.path)) is not None:
-            note(feed)
         if feed.closed or not feed.long_polls.are_coming_back:
             self._end(feed)
         elif feed not in self._lingering:

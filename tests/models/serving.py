@@ -72,6 +72,5 @@ def models(
     common = {"upstream": provider.url, "streams": STREAMS, **(settings or {})}
     openai = {"prefix": OPENAI, "dialect": "openai", **common}
     anthropic = {"prefix": ANTHROPIC, "dialect": "anthropic", **common}
-    anthropic.pop("resume", None)  # which is of the others
     gemini = {"prefix": GEMINI, "dialect": "gemini", **common}
     return [openai, anthropic, gemini]

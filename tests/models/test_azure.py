@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +10,7 @@ import pytest
 
 from tests.models.answers import response
 from tests.models.provider import ANSWERS, providing
-from tests.models.serving import ANTHROPIC, OPENAI, answering, gateway_before
+from tests.models.serving import ANTHROPIC, OPENAI, gateway_before
 from tests.models.tokens import TOKENS, guarded, tokens_file
 
 if TYPE_CHECKING:
@@ -72,43 +71,6 @@ async def test_a_stored_response_is_retrieved_by_its_id_with_an_api_version(
             value = "Bearer sk-of-the-house" if has_key else key
             assert request.headers.get(name) == value
         assert TOKENS["caller"] not in sent_by(provider)
-
-
-async def test_the_rest_of_a_background_response_is_retrieved_with_its_api_version() -> None:
-    async with answering(settings={"resume": True}) as (provider, gateway):
-        provider.cuts = [sum(map(len, EVENTS[:3]))]
-        async with client_of(gateway, "sk-mine") as client:
-            stream = await client.responses.create(
-                model="m", input="Hi", stream=True, background=True
-            )
-            assert len([event async for event in stream]) == len(EVENTS)
-    begun, rest = provider.requests
-    assert (begun.method, rest.method) == ("POST", "GET")
-    assert rest.query.get("api-version") == VERSION
-
-
-async def test_after_a_restart_the_rest_is_retrieved_with_the_api_version_as_well(
-    tmp_path: Path,
-) -> None:
-    async with answering(tmp_path, environment={"HEADGATE_SHUTDOWN__GRACE": "0.2"}) as (
-        provider,
-        gateway,
-    ):
-        provider.hold()
-        provider.allow(3)
-        async with client_of(gateway, "sk-mine") as client:
-            stream = await client.responses.create(
-                model="m", input="Hi", stream=True, background=True
-            )
-            for _ in range(3):
-                await anext(stream)
-            await asyncio.to_thread(gateway.terminate)
-            await asyncio.to_thread(gateway.start)
-            provider.allow()
-            rest = await client.responses.retrieve(ID, stream=True, starting_after=2)
-            assert len([event async for event in rest]) == len(EVENTS) - 3
-    assert [it.method for it in provider.requests] == ["POST", "GET"]
-    assert provider.requests[1].query.get("api-version") == VERSION
 
 
 CALLER, WRONG = TOKENS["caller"], "sk-of-nobody"

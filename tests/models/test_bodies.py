@@ -187,7 +187,7 @@ async def test_an_answer_to_a_body_that_only_lenient_parsers_take_is_stored(
     http: aiohttp.ClientSession, body: bytes
 ) -> None:
     async with scripted(ended(b"data: [DONE]\n\n")) as provider:
-        with gateway_before(provider, settings={"store_prompts": True}) as gateway:
+        with gateway_before(provider) as gateway:
             answer = await post(http, gateway, body, Idempotency_Key="one")
             async with http.get(f"{answer.headers['Stream-URL']}/record") as record:
                 assert (await record.json())[0]["model"] == "m"

@@ -14,7 +14,6 @@ from gateway.background import at_once
 from gateway.features.compact.folding import fold
 from tests.models.answers import WORDS, interaction, without_ids
 from tests.models.serving import GEMINI, answering
-from tests.support.waiting import until
 from tests.views.reading import rendered
 
 if TYPE_CHECKING:
@@ -163,23 +162,6 @@ async def test_an_interaction_is_stored_and_read_again_by_its_id(
         assert len(provider.requests) == 1
         async with http.get(f"{url}/v1_abc", headers=KEY) as whole:  # which events do not have
             assert (await whole.json())["id"] == "of the provider"
-
-
-@pytest.mark.usefixtures("processes")
-async def test_the_rest_of_a_background_interaction_is_retrieved_after_its_last_event(
-    http: aiohttp.ClientSession,
-) -> None:
-    async with answering(settings={"resume": True}) as (provider, gateway):
-        provider.cuts_after = 6
-        asked = {**ASKED, "background": True}
-        answer = await http.post(gateway.url + PATH, json=asked, headers=KEY)
-        async with answer:
-            await until(lambda: len(provider.requests) > 1)
-            provider.cuts_after = None
-            assert without_ids(await answer.read()) == b"".join(interaction())
-        resumed = provider.requests[1]
-        assert resumed.path == "/v1beta/interactions/v1_abc"
-        assert resumed.query["last_event_id"] == "e5"
 
 
 @pytest.mark.usefixtures("processes")

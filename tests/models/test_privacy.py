@@ -49,9 +49,7 @@ async def status(http: aiohttp.ClientSession, url: str) -> int:
 
 
 @pytest.mark.usefixtures("processes")
-async def test_prompts_are_not_stored_by_default(
-    http: aiohttp.ClientSession, tmp_path: Path
-) -> None:
+async def test_prompts_are_not_stored(http: aiohttp.ClientSession, tmp_path: Path) -> None:
     async with answering(tmp_path) as (_provider, gateway):
         url = await url_of(http, gateway, Idempotency_Key="one")
         assert await status(http, f"{url}/prompts") == 404
@@ -62,46 +60,23 @@ async def test_prompts_are_not_stored_by_default(
 
 
 @pytest.mark.usefixtures("processes")
-async def test_prompts_are_stored_beside_the_answer_where_the_route_says_so(
-    http: aiohttp.ClientSession,
-) -> None:
-    async with answering(settings={"store_prompts": True}) as (provider, gateway):
-        url = await url_of(http, gateway)
-        async with http.get(f"{url}/prompts") as prompts:
-            assert await prompts.json() == [{"position": 0, "body": BODY}]
-            assert prompts.headers["Cache-Control"].startswith("private")
-        chat = [
-            await url_of(http, gateway, Headgate_Stream="chat", Idempotency_Key=key) for key in "ab"
-        ]
-        assert chat[0] == chat[1]
-        async with http.get(f"{chat[0]}/prompts") as prompts:
-            assert [entry["body"] for entry in await prompts.json()] == [BODY, BODY]
-        provider.statuses = [400]
-        async with ask(http, gateway, Idempotency_Key="refused") as refused:
-            assert refused.status == 400
-        async with http.get(f"{gateway.admin_url}/api/v1/streams?route=/v1/stream") as listed:
-            assert (await listed.text()).count('/prompts"') == 2
-
-
-@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("is_running", [False, True], ids=["that is over", "that runs"])
-async def test_an_answer_is_deleted_with_its_record_and_its_prompts(
+async def test_an_answer_is_deleted_with_its_record(
     http: aiohttp.ClientSession, *, is_running: bool
 ) -> None:
-    async with answering(settings={"store_prompts": True}) as (provider, gateway):
+    async with answering() as (provider, gateway):
         provider.hold()
         provider.allow(2 if is_running else 1000)
         async with ask(http, gateway, Idempotency_Key="one") as answer:
             url = answer.headers["Stream-URL"]
             if not is_running:
                 await answer.read()
-            assert await status(http, f"{url}/prompts") == 200
+            assert await status(http, f"{url}/record") == 200
             async with http.delete(url) as deleted:
                 assert deleted.status == 204
 
         async def is_gone() -> bool:
-            statuses = [await status(http, f"{url}/{it}") for it in ("record", "prompts")]
-            return statuses == [404, 404]
+            return await status(http, f"{url}/record") == 404
 
         await until(is_gone)
         provider.allow()

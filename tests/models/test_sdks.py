@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import aiohttp
 import anthropic
 import openai
 import pytest
 
-from tests.models.provider import providing
-from tests.models.serving import ANTHROPIC, OPENAI, answering, gateway_before
+from tests.models.serving import ANTHROPIC, OPENAI, answering
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from tests.support.processes import Headgate
 
@@ -63,64 +60,6 @@ CALLS = {
     "response": (response, OPENAI),
     "message": (message, ANTHROPIC),
 }
-
-
-async def test_a_stored_answer_that_does_not_stream_is_joined_also_after_a_restart(
-    tmp_path: Path,
-) -> None:
-    async def ask(**fields: str) -> Any:
-        async with openai_at(gateway.url + OPENAI) as client:
-            headers = {"Idempotency-Key": "one", **fields}
-            completions = client.chat.completions.with_raw_response
-            raw = await completions.create(model="m", messages=QUESTION, extra_headers=headers)
-            return raw.content, raw.headers["Stream-URL"], raw.headers["Content-Type"]
-
-    async with providing() as provider:
-        async with openai_at(provider.url) as client:
-            completions = client.chat.completions.with_raw_response
-            direct = await completions.create(model="m", messages=QUESTION)
-        with gateway_before(provider, tmp_path, {"whole": True}) as gateway:
-            first = await ask()
-            assert first[0] == direct.content
-            assert first[2] == direct.headers["Content-Type"]
-            assert await ask() == first
-            gateway.terminate()
-            gateway.start()
-            assert (await ask())[0] == direct.content
-            assert len(provider.requests) == 2
-            async with aiohttp.ClientSession() as http:
-                async with http.get(f"{gateway.url}{urlsplit(first[1]).path}") as read:
-                    assert await read.read() == direct.content
-                    assert read.headers["Stream-Closed"] == "true"
-                async with http.get(f"{gateway.url}{urlsplit(first[1]).path}/record") as record:
-                    usage = (await record.json())[-1]["usage"]
-            assert usage == {"input_tokens": 19, "output_tokens": 10}
-            provider.statuses = [500]
-            with pytest.raises(openai.InternalServerError):
-                await ask(**{"Idempotency-Key": "two"})
-            assert (await ask(**{"Idempotency-Key": "two"}))[0] == direct.content
-
-
-async def test_a_stored_answer_that_does_not_stream_goes_on_without_its_client() -> None:
-    async with answering(settings={"whole": True}) as (provider, gateway):
-        provider.lingers = asyncio.Event()
-        async with openai_at(gateway.url + OPENAI) as client:
-
-            async def ask() -> Any:
-                key = {"Idempotency-Key": "one"}
-                return await client.chat.completions.create(
-                    model="m", messages=QUESTION, extra_headers=key
-                )
-
-            leaving = asyncio.create_task(ask())
-            await until(lambda: len(provider.requests) == 1)
-            leaving.cancel()
-            await asyncio.wait([leaving])
-            joining = asyncio.create_task(ask())
-            provider.lingers.set()
-            assert (await joining).choices[0].message.content == "Hello!"
-    assert len(provider.requests) == 1
-    assert provider.left == 0
 
 
 @pytest.mark.parametrize(("fields", "requests"), [({}, 2), ({"Idempotency-Key": "one"}, 1)])

@@ -3,28 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
-import re
-import signal
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from gateway.features.models.unread import LOOK_S, UNREAD_S
-from tests.models.provider import providing
 from tests.models.serving import OPENAI, answering
-from tests.models.tokens import tokens_file
-from tests.support.processes import Headgate
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
     import aiohttp
 
-    from tests.models.provider import Provider
+    from tests.support.processes import Headgate
+
 
 pytestmark = pytest.mark.usefixtures("processes")
 
@@ -110,7 +101,7 @@ async def test_an_answer_goes_on_without_its_client(
         assert (await recorded(http, answer.headers["Stream-URL"]))["outcome"] == "complete"
 
 
-READS = ("?offset=-1&live=sse", "?view=text&until=end", "?offset=now&live=long-poll", "?offset=-1")
+READS = ("?offset=-1&live=sse", "?view=text&until=end", "?offset=now&live=long-poll")
 
 
 @pytest.mark.parametrize("query", READS)
@@ -169,98 +160,3 @@ async def test_a_slow_reader_of_the_answer_before_does_not_keep_an_answer_unread
         await asyncio.sleep(2 * LOOK_S)  # so that nobody is seen to read the second one
         slow.close()
         await until(provider.has_left.is_set)
-
-
-# ---------------------------------------------------------------- responses that Headgate ends
-
-CONFIG = """
-live.sse_max_age = 60
-shutdown.grace = 30
-credentials.tokens_file = "{folder}/tokens.toml"
-
-[[routes]]
-prefix = "/v1/stream"
-storage = "file:{folder}/data"
-auth = ["tokens"]
-anonymous = ["read"]
-visibility = "public"
-
-[[models]]
-prefix = "/openai"
-upstream = "{upstream}"
-dialect = "openai"
-streams = "/v1/stream/answers"
-auth = []
-"""
-CONFIG_FILE = "headgate.toml"
-
-
-@contextlib.contextmanager
-def configured(folder: Path, provider: Provider, setting: str) -> Iterator[Headgate]:
-    """Start a gateway with a setting of 2 s, if it is one; a reload can change its file."""
-    config = folder / CONFIG_FILE
-    settings = CONFIG.format(folder=folder, upstream=provider.url)
-    config.write_text(re.sub(rf"(?m)^{setting} = .*", f"{setting} = 2", settings))
-    tokens_file(folder)
-    server = Headgate()
-    server.arguments[server.arguments.index("--storage") :] = "--config", str(config)
-    try:
-        yield server.start()
-    finally:
-        server.close()
-
-
-async def whole(http: aiohttp.ClientSession, url: str) -> bytes:
-    async with http.get(url) as reading:
-        return await reading.read()
-
-
-BY_URL, AS_TEXT = "?offset=-1&live=sse", "?view=text&until=end"
-POLL = "?offset=now&live=long-poll"
-# Who ends the response of a reader of the stream, how it reads, and whether the client at the route
-# leaves before that or after it.
-ENDED_HERE: dict[str, tuple[str, str, bool]] = {
-    "SSE, by a stop": ("SIGTERM", BY_URL, True),
-    "text, by a stop": ("SIGTERM", AS_TEXT, True),
-    "a long-poll, by a stop": ("SIGTERM", POLL, True),
-    "SSE, by a stop before the client leaves": ("SIGTERM", BY_URL, False),
-    "SSE, by a reload": ("SIGHUP", BY_URL, True),
-    "text, by a reload": ("SIGHUP", AS_TEXT, True),
-    "SSE, by a reload before the client leaves": ("SIGHUP", BY_URL, False),
-    "SSE, by its age": ("live.sse_max_age", BY_URL, True),
-    "SSE, by its age before the client leaves": ("live.sse_max_age", BY_URL, False),
-}
-
-
-@pytest.mark.parametrize(
-    ("ended_by", "query", "is_left_first"), ENDED_HERE.values(), ids=ENDED_HERE
-)
-async def test_an_answer_goes_on_whose_reader_was_ended_by_headgate(
-    http: aiohttp.ClientSession, tmp_path: Path, *, ended_by: str, query: str, is_left_first: bool
-) -> None:
-    async with providing() as provider:
-        with configured(tmp_path, provider, ended_by) as gateway:
-            provider.hold()
-            provider.allow(3)
-            answer = await begin(http, gateway)
-            url = answer.headers["Stream-URL"]
-            reading = asyncio.create_task(whole(http, url + query))
-            if is_left_first:
-                answer.close()
-            await asyncio.sleep(2 * LOOK_S)  # so that the reader is seen
-            if ended_by == "SIGHUP":
-                config = tmp_path / CONFIG_FILE
-                config.write_text(config.read_text().replace('"public"', '"private"'))
-            if ended_by.startswith("SIG"):
-                os.kill(gateway.pid, signal.Signals[ended_by])
-            await reading
-            answer.close()
-            await asyncio.sleep(LONG_S)
-            assert provider.left == 0
-            provider.allow()
-            if ended_by == "SIGTERM":
-                assert gateway.process is not None
-                assert await asyncio.to_thread(gateway.process.wait, 20) == 0
-                gateway.start()
-            await until(lambda: _has_ended(http, url))
-            assert (await recorded(http, url))["outcome"] == "complete"

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
 import json
-import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -23,7 +21,7 @@ if TYPE_CHECKING:
     from tests.support.processes import Headgate
 
 CHAT, RESPONSES = f"{OPENAI}/v1/chat/completions", f"{OPENAI}/v1/responses"
-WHOLE, RESPONSE = b"".join(chat_completion()), b"".join(response())
+WHOLE = b"".join(chat_completion())
 
 
 def ask(http: aiohttp.ClientSession, gateway: Headgate, path: str = CHAT, **body: object) -> Any:
@@ -91,7 +89,7 @@ async def test_other_refusals_go_to_no_other_server(
 ) -> None:
     async with providing() as first, providing() as second:
         first.statuses, first.refusal_fields = [status], fields
-        settings = {"upstream": [first.url, second.url], "retries": 3}
+        settings = {"upstream": [first.url, second.url]}
         with gateway_before(first, settings=settings) as gateway:
             async with ask(http, gateway) as answer:
                 assert answer.status == status
@@ -105,53 +103,13 @@ async def test_a_request_that_broke_off_before_its_head_is_never_sent_again(
 ) -> None:
     async with providing() as first, providing() as second:
         first.breaks_before_head = True
-        settings = {"upstream": [first.url, second.url], "retries": 3}
+        settings = {"upstream": [first.url, second.url]}
         with gateway_before(first, settings=settings) as gateway:
             async with ask(http, gateway) as answer:
                 assert answer.status == 502
                 assert "closed the connection without a response" in (await answer.json())["detail"]
         assert len(first.requests) == 1
         assert not second.requests
-
-
-@pytest.mark.usefixtures("processes")
-async def test_a_refused_request_is_sent_again_after_the_pause_that_the_provider_names(
-    http: aiohttp.ClientSession,
-) -> None:
-    async with answering(settings={"retries": 2}) as (provider, gateway):
-        provider.statuses, provider.refusal_fields = [429, 503], {"retry-after-ms": "200"}
-        began = time.monotonic()
-        async with ask(http, gateway) as answer:
-            assert without_ids(await answer.read()) == WHOLE
-        assert time.monotonic() - began >= 0.4
-        assert len(provider.requests) == 3
-        provider.statuses = [429, 429, 429]
-        async with ask(http, gateway) as answer:
-            assert answer.status == 429
-        assert len(provider.requests) == 6
-
-
-@pytest.mark.usefixtures("processes")
-async def test_a_pause_of_a_minute_or_more_is_the_client_s(http: aiohttp.ClientSession) -> None:
-    async with answering(settings={"retries": 2}) as (provider, gateway):
-        provider.statuses, provider.refusal_fields = [429], {"Retry-After": "60"}
-        async with ask(http, gateway) as answer:
-            assert (answer.status, answer.headers["Retry-After"]) == (429, "60")
-    assert len(provider.requests) == 1
-
-
-@pytest.mark.usefixtures("processes")
-async def test_a_server_that_starts_late_is_reached_by_a_retry(
-    http: aiohttp.ClientSession,
-) -> None:
-    async with providing() as provider:
-        upstream = "http://127.0.0.1:9"
-        settings = {"upstream": upstream, "retries": 1}
-        with gateway_before(provider, settings=settings) as gateway:
-            began = time.monotonic()
-            async with ask(http, gateway) as answer:
-                assert answer.status == 502
-            assert time.monotonic() - began >= 0.25
 
 
 @pytest.mark.usefixtures("processes")
@@ -214,129 +172,26 @@ async def test_an_answer_ends_with_an_error_behind_the_last_event_that_fits(
         assert "max_answer_size" in end["reason"]
 
 
-@pytest.mark.usefixtures("processes")
-@pytest.mark.parametrize("missing", [0, 1], ids=["as many bytes", "one byte less"])
-async def test_an_answer_that_does_not_stream_is_refused_if_it_is_too_long(
-    http: aiohttp.ClientSession, missing: int
-) -> None:
-    async with providing() as provider:
-        async with http.post(f"{provider.url}/v1/chat/completions", json={}) as direct:
-            whole = await direct.read()
-        settings = {"whole": True, "max_answer_size": len(whole) - missing}
-        with gateway_before(provider, settings=settings) as gateway:
-            async with ask(http, gateway, stream=False) as answer:
-                assert answer.status == (502 if missing else 200)
-                body = await answer.read()
-                assert (b"max_answer_size" in body) == bool(missing)
-
-
 # ---------------------------------------------------------------- background responses
 
-CUTS = list(itertools.accumulate(map(len, response())))[:-1]
-
 
 @pytest.mark.usefixtures("processes")
-@pytest.mark.parametrize("amid", [0, -3], ids=["behind an event", "amid an event"])
-async def test_a_background_response_is_resumed_wherever_its_connection_is_lost(
-    http: aiohttp.ClientSession, amid: int
-) -> None:
-    async with answering(settings={"resume": True}) as (provider, gateway):
-        for cut in CUTS[1:] if amid else CUTS:
-            provider.requests.clear()
-            provider.cuts = [cut + amid]
-            async with ask(http, gateway, RESPONSES, background=True) as answer:
-                assert without_ids(await answer.read()) == RESPONSE
-            methods = [request.method for request in provider.requests]
-            assert methods == ["POST", "GET"]
-            assert "Content-Type" not in provider.requests[1].headers
-        async with http.get(f"{gateway.admin_url}/metrics") as metrics:
-            text = await metrics.text()
-    resumed = f'headgate_model_answers_resumed_total{{route="{OPENAI}"}}'
-    assert f"{resumed} {float(len(CUTS) - (1 if amid else 0))}" in text
-
-
-@pytest.mark.usefixtures("processes")
-async def test_a_background_response_that_is_cut_behind_every_event_is_one_answer(
+async def test_a_background_response_that_broke_off_is_retrieved_from_its_provider(
     http: aiohttp.ClientSession,
 ) -> None:
-    async with answering(settings={"resume": True}) as (provider, gateway):
-        provider.cuts = [len(event) for event in response()]
-        async with ask(http, gateway, RESPONSES, background=True) as answer:
-            assert without_ids(await answer.read()) == RESPONSE
-    methods = [request.method for request in provider.requests]
-    assert methods == ["POST", *["GET"] * (len(response()) - 1)]
-
-
-@pytest.mark.usefixtures("processes")
-async def test_a_resumption_outlasts_refusals_of_the_provider(http: aiohttp.ClientSession) -> None:
-    async with answering(settings={"resume": True}) as (provider, gateway):
+    async with answering() as (provider, gateway):
         provider.hold()
-        provider.cuts = [CUTS[2]]
-        provider.refusal_fields = {"retry-after-ms": "1"}
-        provider.allow(1)
+        provider.cuts_after = 3
+        provider.allow(3)
         async with ask(http, gateway, RESPONSES, background=True) as answer:
-            provider.statuses = [503, 429]
+            assert await answer.content.readany()
             provider.allow()
-            assert without_ids(await answer.read()) == RESPONSE
-    assert [request.method for request in provider.requests].count("POST") == 1
-
-
-NOT_RESUMED = {
-    "by default": ({}, {"background": True}, CUTS[2], []),
-    "not in background": ({"resume": True}, {}, CUTS[2], []),
-    "before the first event": ({"resume": True}, {"background": True}, 3, []),
-    "unknown to the provider": ({"resume": True}, {"background": True}, CUTS[2], [404]),
-}
-
-
-@pytest.mark.usefixtures("processes")
-@pytest.mark.parametrize(
-    ("settings", "body", "cut", "statuses"), NOT_RESUMED.values(), ids=NOT_RESUMED
-)
-async def test_a_response_that_cannot_be_resumed_ends_with_an_error_and_is_requested_once(
-    http: aiohttp.ClientSession,
-    settings: dict[str, object],
-    body: dict[str, object],
-    cut: int,
-    statuses: list[int],
-) -> None:
-    async with answering(settings=settings) as (provider, gateway):
-        provider.hold()
-        provider.cuts = [cut]
-        provider.allow(1)
-        async with ask(http, gateway, RESPONSES, **body) as answer:
-            provider.statuses = statuses
-            provider.allow()
-            received = without_ids(await answer.read())
-    begun = RESPONSE[: cut if cut in CUTS else 0]
-    assert received.startswith(begun + b"event: error\n")
-    assert b"broke off" in received[len(begun) :]
-    assert [request.method for request in provider.requests].count("POST") == 1
-
-
-@pytest.mark.usefixtures("processes")
-async def test_a_response_that_the_provider_resumes_with_a_gap_ends_with_an_error(
-    http: aiohttp.ClientSession,
-) -> None:
-    async with answering(settings={"resume": True}) as (provider, gateway):
-        provider.skips = 1
-        provider.cuts = [CUTS[2]]
-        async with ask(http, gateway, RESPONSES, background=True) as answer:
-            received = without_ids(await answer.read())
-    begun = RESPONSE[: CUTS[2]]
-    assert received.startswith(begun + b"event: error\n")
-    assert b"resumed at 4 after event 2" in received[len(begun) :]
-
-
-@pytest.mark.usefixtures("processes")
-async def test_events_that_a_provider_repeats_when_it_resumes_are_dropped(
-    http: aiohttp.ClientSession,
-) -> None:
-    async with answering(settings={"resume": True}) as (provider, gateway):
-        provider.skips = -2
-        provider.cuts = [CUTS[4]]
-        async with ask(http, gateway, RESPONSES, background=True) as answer:
-            assert without_ids(await answer.read()) == RESPONSE
+            assert b"broke off" in await answer.read()
+        provider.cuts_after = None
+        url = f"{gateway.url}{RESPONSES}/resp_1?stream=true&starting_after=2"
+        async with http.get(url, headers={"Authorization": "Bearer sk-mine"}) as rest:
+            assert without_ids(await rest.read()) == b"".join(response()[3:])
+    assert [request.method for request in provider.requests] == ["POST", "GET"]
 
 
 # ---------------------------------------------------------------- a log that is slow

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from headgate.dialects.contract import whole_body_event
 from headgate.dialects.progress import EarlyEnd
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET
 from typing_extensions import override
 
 from gateway.errors import (
@@ -21,13 +19,12 @@ from gateway.errors import (
     LogUnavailable,
     OriginBroken,
     OriginTimeout,
-    ServerStopping,
     StreamNotFound,
 )
 from gateway.features.models import record
 from gateway.features.models.counts import AnswerCounts
 from gateway.features.models.live_answer import DELETED, LiveAnswer, WholeResponse
-from gateway.features.models.record import EndEntry, UnstoredResponse
+from gateway.features.models.record import EndEntry
 from gateway.features.models.streams import ClaimLost
 from gateway.features.models.unread import UNREAD
 from gateway.protocol.streams.offsets import parse_offset
@@ -39,16 +36,15 @@ if TYPE_CHECKING:
 
     from gateway.features.models.record import Outcome, RequestEntry, ResponseEntry
     from gateway.features.models.shared.claims import Claim
-    from gateway.features.models.stored import UnfinishedAnswer
     from gateway.features.models.streams import AnswerStreams
     from gateway.protocol.appends import AppendOutcome
+    from gateway.protocol.streams.state import StreamState
 
     Call: TypeAlias = Callable[[], Awaitable["StoredResponse | WholeResponse"]]
 
 ABORTED = EarlyEnd("answer_aborted", "a client has aborted the request")
-LEFT = "the provider goes on with the answer: send the request again for the rest"
 NOT_ENDED = EarlyEnd("answer_not_ended", "the provider ended its answer without the last event")
-LOST = EarlyEnd("gateway_stopped", "another gateway has ended the answer, or goes on with it")
+LOST = EarlyEnd("gateway_stopped", "another gateway has ended the answer")
 
 
 class AnswerParts(Protocol):
@@ -65,12 +61,9 @@ class AnswerParts(Protocol):
 
 
 class StoredResponse(NamedTuple):
-    """A response that is stored, with its head as clients get it.
+    """A response whose parts are stored as they come, with its head as clients get it."""
 
-    Its events are stored as they come; a body that does not stream is complete already.
-    """
-
-    response: AnswerParts | bytes
+    response: AnswerParts
     head: ResponseEntry
 
 
@@ -84,12 +77,8 @@ class WrittenAnswer(LiveAnswer):
         streams: AnswerStreams,
         clock: Callable[[], float],
         on_response_id: Callable[[str], Awaitable[None]],
-        rest_of: UnfinishedAnswer | None = None,
     ) -> None:
-        """Await `on_response_id` before a reader gets the id that the provider gave the answer.
-
-        Go on with `rest_of`, if that is given, which has its id already.
-        """
+        """Await `on_response_id` before a reader gets the id that the provider gave the answer."""
         super().__init__(claim.name, request, streams)
         self.claim = claim
         self._state = request.dialect.progress()
@@ -101,15 +90,6 @@ class WrittenAnswer(LiveAnswer):
         self._appended_to = request.position  # durable or not
         self._stopped_by: EarlyEnd | None = None
         self._is_ending = False
-        self.is_left = False  # its provider goes on, and somebody will retrieve the rest
-        self._is_continued = rest_of is not None
-        if rest_of is not None:
-            self._has_response_id = True
-            self._state = rest_of.progress
-            self.counts.usage = self._state.usage
-            self._appended_to = rest_of.end.tail
-            self._note((), rest_of.end.tail)
-            self._set_response(rest_of.head)
 
     @property
     @override
@@ -123,9 +103,6 @@ class WrittenAnswer(LiveAnswer):
 
     def start(self, call: Call) -> asyncio.Task[None]:
         """Start a task that awaits `call`, which creates the streams and requests the answer."""
-        self.claim.heed(
-            lambda it: self.stop(EarlyEnd(it.code, it.sentence)), partial(self.stop, LOST)
-        )
         self._task = asyncio.get_running_loop().create_task(self._run(call))
         return self._task
 
@@ -143,16 +120,15 @@ class WrittenAnswer(LiveAnswer):
     # The call
 
     async def _run(self, call: Call) -> None:
-        is_stored = self._is_continued
+        is_stored = False
         outcome: Outcome = "complete"
         failure: EarlyEnd | None = None
         refusal: WholeResponse | HeadgateError | None = None
         try:
             response = await call()
             if isinstance(response, StoredResponse):
-                is_stored = not self.request.is_whole  # else it is once all of it is
-                await self._write(response)
                 is_stored = True
+                await self._write(response)
                 outcome, failure = self._judged()
             else:
                 refusal = response
@@ -168,7 +144,7 @@ class WrittenAnswer(LiveAnswer):
             outcome, failure = "failed", EarlyEnd("internal_error", "the gateway failed")
             refusal = LogUnavailable("the gateway failed to store the answer")
         self._is_ending = True
-        await self._end(outcome, failure, refusal, is_stored=is_stored)
+        await self._end(outcome, failure, is_stored=is_stored)
         # Last, so that a client which repeats its request at once finds nothing of this one.
         if isinstance(refusal, WholeResponse):
             self._set_response(refusal)
@@ -183,11 +159,9 @@ class WrittenAnswer(LiveAnswer):
                 return record.outcome_of(state.failure), state.failure
             if state.has_ended:  # what is cut after that adds nothing
                 return "complete", None
-        if self._is_continued and isinstance(error, OriginBroken | OriginTimeout):
-            return "failed", record.RESTARTED  # the next look may get the rest
         if error is not None:
             return "failed", EarlyEnd(error.code, error.detail)
-        if self.request.is_whole or state.may_end:
+        if state.may_end:
             return "complete", None
         self.frees_key = True
         return "failed", NOT_ENDED
@@ -201,18 +175,10 @@ class WrittenAnswer(LiveAnswer):
         return "left" if self.frees_key else "aborted", failure
 
     async def _write(self, response: StoredResponse) -> None:
-        """Append whole events as they come; the next are read once these are durable.
-
-        A body that does not stream is recorded once it is durable, so that none is half stored.
-        """
-        if isinstance(response.response, bytes):
-            await self._append([response.response], whole_body_event(response.response))
-            await self.claim.add_to_record(response.head)
-            self._set_response(response.head)
-            return
-        if not self._is_continued:
-            self._head_entry = self.claim.add_to_record(response.head)
+        """Append whole events as they come; the next are read once these are durable."""
+        self._head_entry = self.claim.add_to_record(response.head)
         self._set_response(response.head)
+        end_watch = self._watch_claim()
         try:
             async with contextlib.aclosing(response.response.parts()) as parts:
                 async for events in parts:
@@ -226,15 +192,30 @@ class WrittenAnswer(LiveAnswer):
                 self.claim.events.append([rest])
                 self._appended_to += len(rest)
             raise
+        finally:
+            end_watch()
 
-    async def _append(self, parts: Sequence[bytes], counted: bytes | None = None) -> None:
-        """Append events, or a whole body of which `counted` is an event with the same tokens."""
+    def _watch_claim(self) -> Callable[[], None]:
+        """Stop once another gateway has ended the answer; return how to end that."""
+        events = self.claim.events
+
+        def on_change(state: StreamState | None, _records: object) -> None:
+            if state is None or state.stream_id != events.stream_id:
+                return
+            if state.closed or state.tail > self._appended_to:
+                self.stop(LOST)
+
+        if not self.streams.is_shared:  # nobody else writes to the log
+            return lambda: None
+        return self.streams.watch(self.name, on_change)
+
+    async def _append(self, parts: Sequence[bytes]) -> None:
         appended = self.claim.events.append(parts)
         data = b"".join(parts)
         self._appended_to += len(data)
-        for event in parts if counted is None else (counted,):
+        for event in parts:
             self._state.add(event)
-        self.frees_key = counted is None and self._state.is_refused
+        self.frees_key = self._state.is_refused
         self.counts.count(len(parts), len(data), self._clock())
         if not self._has_response_id and (found := self.request.dialect.response_id(data)):
             self._has_response_id = True
@@ -245,25 +226,10 @@ class WrittenAnswer(LiveAnswer):
             self._head_entry = None
         self._note(parts, parse_offset(stored.next_offset, "the tail").position)
 
-    async def _end(
-        self,
-        outcome: Outcome,
-        failure: EarlyEnd | None,
-        refusal: WholeResponse | HeadgateError | None,
-        *,
-        is_stored: bool,
-    ) -> None:
-        """Write the end of the answer, after a last event that says why it is not complete.
-
-        Leave one that its provider goes on with.
-        """
-        if failure == record.RESTARTED and self._goes_on:
-            self.is_left, self._cut = True, ServerStopping(LEFT)
-            self.claim.end_later()
-            self.wake_readers()
-            return
+    async def _end(self, outcome: Outcome, failure: EarlyEnd | None, *, is_stored: bool) -> None:
+        """Write the end of the answer, after a last event that says why it is not complete."""
         try:
-            await self._write_end(outcome, failure, refusal, is_stored=is_stored)
+            await self._write_end(outcome, failure, is_stored=is_stored)
         except ClaimLost:
             outcome = await self._adopt_end()
         except StreamNotFound:
@@ -271,7 +237,7 @@ class WrittenAnswer(LiveAnswer):
             if failure is not None:
                 self._note_deleted()
             with contextlib.suppress(HeadgateError):  # it expires, too
-                await self.claim.delete_beside()
+                await self.claim.delete_record()
         except HeadgateError as error:
             self._leave(error)
         finally:
@@ -283,22 +249,16 @@ class WrittenAnswer(LiveAnswer):
             self.wake_readers()
 
     async def _write_end(
-        self,
-        outcome: Outcome,
-        failure: EarlyEnd | None,
-        refusal: WholeResponse | HeadgateError | None,
-        *,
-        is_stored: bool,
+        self, outcome: Outcome, failure: EarlyEnd | None, *, is_stored: bool
     ) -> None:
         if failure == LOST and is_stored:
             raise ClaimLost("another gateway has the answer")
         if is_stored:
             await self._append_end(outcome, failure)
-        end = self._end_entry(outcome, failure, None if is_stored else refusal)
-        if is_stored or self.request.position:
-            await self.claim.record_end(end)  # the next request for the stream must find it
+        if is_stored or self.request.position:  # the next request for the stream must find it
+            await self.claim.record_end(self._end_entry(outcome, failure))
         else:
-            await self.claim.withdraw(end)
+            await self.claim.withdraw()
 
     async def _append_end(self, outcome: Outcome, failure: EarlyEnd | None) -> None:
         """Append the failure, and close the stream or part the answer from the next.
@@ -320,19 +280,10 @@ class WrittenAnswer(LiveAnswer):
         if events:
             self._note(events, end)
 
-    def _end_entry(
-        self,
-        outcome: Outcome,
-        failure: EarlyEnd | None,
-        refusal: WholeResponse | HeadgateError | None,
-    ) -> EndEntry:
+    def _end_entry(self, outcome: Outcome, failure: EarlyEnd | None) -> EndEntry:
         reason = None if failure is None else failure.sentence
-        usage = self.counts.usage
-        shown: UnstoredResponse | UnsetType = UNSET
-        if refusal is not None and self.streams.is_shared:  # else all who wait are in this process
-            shown = refusal_of(refusal)
-        frees_key = self.frees_key or UNSET
-        return EndEntry(outcome, self._clock(), usage, self.position, reason, shown, frees_key)
+        usage, frees_key = self.counts.usage, self.frees_key or UNSET
+        return EndEntry(outcome, self._clock(), usage, self.position, reason, frees_key)
 
     @override
     def next_number(self) -> int:
@@ -346,30 +297,14 @@ class WrittenAnswer(LiveAnswer):
         except HeadgateError as error:
             self._leave(error)
             return "failed"
-        if end is None and self._goes_on:
-            self._cut, self.is_left = ServerStopping(LEFT), True
         if end is None:
             return "aborted"
         self._note((), end.position)
         self.counts.count_elsewhere = True
         return end.outcome
 
-    @property
-    def _goes_on(self) -> bool:
-        """True while the provider goes on with the answer without this process."""
-        state = self._state
-        may = self.request.may_go_on and self._has_response_id and self.response.done()
-        return may and state.cursor is not None and not state.has_ended
-
     def _leave(self, error: HeadgateError) -> None:
         """Cut off the readers, and have the end written later."""
         self._cut, self.counts.count_elsewhere = error, True
         log.warning("answer.not_closed", stream=self.streams.path(self.name), reason=error.detail)
         self.claim.end_later()
-
-
-def refusal_of(refusal: WholeResponse | HeadgateError) -> UnstoredResponse:
-    """Return what those who wait for an answer get instead, as it is recorded."""
-    if isinstance(refusal, HeadgateError):
-        return UnstoredResponse(code=refusal.code, detail=refusal.detail)
-    return UnstoredResponse(refusal.head, refusal.body)

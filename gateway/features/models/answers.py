@@ -21,9 +21,8 @@ from gateway.errors import (
 )
 from gateway.features.errors import IdempotencyKeyReused
 from gateway.features.models import record
-from gateway.features.models.answer import StoredResponse, WrittenAnswer
+from gateway.features.models.answer import WrittenAnswer
 from gateway.features.models.counts import ListedAnswers
-from gateway.features.models.left_answers import LeftAnswers, caller_of
 from gateway.features.models.record import NamedPlace, StreamRecord, owner_digest
 from gateway.features.models.retrieval import AnswerIndex, IndexedAnswer
 from gateway.features.models.shared.claims import Claim, retry_claims
@@ -36,14 +35,10 @@ from gateway.features.models.unread import AnswerReaders, is_stopped_unread
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
+    from gateway.features.models.answer import StoredResponse
     from gateway.features.models.live_answer import Answer, LiveAnswer, WholeResponse
-    from gateway.features.models.provider.requests import (
-        AnswerOwner,
-        AnswerProvider,
-        AnswerRequest,
-    )
+    from gateway.features.models.provider.requests import AnswerProvider, AnswerRequest
     from gateway.features.models.running import AnswerPlaces, RunningAnswers, TakenPlace
-    from gateway.features.models.stored import UnfinishedAnswer
     from gateway.features.models.streams import AnswerStreams, StreamEnd
 
 # The folder of streams that callers have named.
@@ -76,8 +71,7 @@ class ModelAnswers:
         self.stored = StoredAnswers(streams, clock, lambda request: self.gateways.writes(request))
         self.gateways = Gateways(streams, self.finish_abandoned, self.stored.finish)
         self.places = places
-        self.followed = FollowedAnswers(self.gateways, running)
-        self.left = LeftAnswers(self)
+        self.followed = FollowedAnswers(self.gateways, running, self.stored.finish)
         self.clock = clock
         self._all_running = running  # of all routes of this process
         self._idle = asyncio.Event()
@@ -107,8 +101,6 @@ class ModelAnswers:
                 await running.wait_for_end()
                 raise ClaimLost("the answer with this key has just failed")
             found = await self.stored.records(name)
-            if found.is_unfinished:
-                return self._join(await self.left.go_on(name, found, caller_of(request)), request)
             for stored in stored_answers(name, found.answers):
                 if request.may_join(stored):
                     return self._join(stored, request)
@@ -148,13 +140,11 @@ class ModelAnswers:
         name, owner, key = place
         async with self._looked_up(name) as running:
             found, end = await self._named(name, owner, is_running=running is not None)
-            if running is None and self.left.is_own(found):
-                running = await self.left.go_on(name, found, caller_of(request))
             answers = stored_answers(name, found.answers)
             keyed = _with_key(key, request, [*answers, *([running] if running else [])])
             if keyed is not None:
                 return self._join(keyed, request)
-            if running is not None or found.is_unfinished:
+            if running is not None:
                 return None
             if len(found.answers) >= MOST_ANSWERS:
                 raise StreamLimit(
@@ -181,58 +171,47 @@ class ModelAnswers:
             raise StreamClosed(end.offset_of(end.tail))
         return found, end
 
-    async def retrieve(self, caller: AnswerOwner, response_id: str) -> Answer | None:
-        """Return the answer that has this id from its provider, if the caller has one.
+    async def retrieve(self, owner: bytes, response_id: str) -> Answer | None:
+        """Return the answer of an owner that has this id from its provider, if there is one."""
+        place = await self.index.find(owner, response_id) if owner else None
+        return None if place is None else await self.find(place.name, place.position)
 
-        The rest of one that was left is retrieved from the provider, as this caller.
-        """
-        place = await self.index.find(caller.owner, response_id) if caller.owner else None
-        return None if place is None else await self.find(place.name, place.position, caller)
-
-    async def find(
-        self, name: str, position: int = 0, caller: AnswerOwner | None = None
-    ) -> Answer | None:
+    async def find(self, name: str, position: int = 0) -> Answer | None:
         """Return the answer that begins at a position of a stream, if there is one."""
-        return await retry_claims(lambda: self._find(name, position, caller))
+        return await retry_claims(lambda: self._find(name, position))
 
-    async def _find(self, name: str, position: int, caller: AnswerOwner | None) -> Answer | None:
+    async def _find(self, name: str, position: int) -> Answer | None:
         async with self._looked_up(name) as running:
             if running is not None and running.request.position == position:
                 return running
             records = await self.stored.records(name, is_running=running is not None)
-            if caller is not None and running is None and self.left.is_own(records):
-                running = await self.left.go_on(name, records, caller)
-                if running.request.position == position:
-                    return running
             found = stored_answers(name, records.answers)
             return next((it for it in found if it.request.position == position), None)
 
     async def finish_abandoned(self, name: str) -> bool:
         """End an answer whose process has ended, so that its readers do not wait for more.
 
-        Return False if it is over, or if a process writes it.
+        Return False if it is over, or if a process writes it. Raises HeadgateError.
         """
-        path = self.streams.path(name)
-        found = await record.read_record(self.streams, name)
-        last = found.answers[-1] if found.answers else None
-        is_left = last is not None and (
-            last.end is not None or await self.gateways.has_stopped(last.request)
-        )
+        path, unended = self.streams.path(name), self.gateways.unended
+        unended.discard(name)
         running = self._all_running.answers.get(path)
-        if not is_left or isinstance(running, WrittenAnswer):
-            self.left.names.discard(name)
+        if isinstance(running, WrittenAnswer):
             return False
         if path in self._all_running.opening:
-            self.left.names.add(name)  # another route with this folder may be looking, too
+            unended.add(name)  # another route with this folder may be looking, too
+            return False
+        found = await record.read_record(self.streams, name)
+        if found.is_unfinished and await self.gateways.writes(found.answers[-1].request):
+            unended.add(name)  # until its gateway has ended it, or has stopped
             return False
         with contextlib.ExitStack() as reserved:
             if running is None:  # else it is followed, and so are its streams while it is ended
+                if path in self._all_running.opening or path in self._all_running.answers:
+                    unended.add(name)  # a request has come meanwhile
+                    return False
                 reserved.enter_context(self._all_running.reserved(path))
-            is_ended = await self.stored.finish(name)
-            await self.left.note(name)
-            if running is not None and name in self.left.names:
-                self._all_running.drop(path, running)  # the next request brings a key
-            return is_ended
+            return await self.stored.finish(name)
 
     def _join(self, answer: Answer, request: AnswerRequest) -> Answer:
         """Return the answer for another request with its key.
@@ -267,43 +246,38 @@ class ModelAnswers:
             request.model,
             self.clock(),
             request.in_background,
-            request.is_whole,
             0 if end is None else end.tail,
             None if place is None else place.owner,
             None if place is None else place.key,
             request.is_plain,
             self.gateways.name or UNSET,
-            self.provider.prefix if request.in_background else UNSET,
-            request.version,
         )
         claim = Claim(self.gateways, name, entry, len(found.answers))
         claim.events.stream_id = None if end is None else end.stream_id
         with self.places.acquired(request.owner, request.address) as running_place:
             await claim.acquire(found)
-            return self.run(request, claim, entry, running_place)
+            return self._run(request, claim, entry, running_place)
 
-    def run(
+    def _run(
         self,
         request: AnswerRequest,
         claim: Claim,
         entry: record.RequestEntry,
         running_place: TakenPlace,
-        rest: UnfinishedAnswer | None = None,
     ) -> WrittenAnswer:
-        """Start an answer whose claim this gateway has, or go on with the `rest` of one."""
+        """Start an answer whose claim this gateway has."""
         if self.is_closing:
             claim.end_later()
             raise ServerStopping("the server is stopping: send the request again")
         index = partial(self._index, request.owner, IndexedAnswer(claim.name, entry.position))
-        answer = WrittenAnswer(entry, claim, self.streams, self.clock, index, rest)
+        answer = WrittenAnswer(entry, claim, self.streams, self.clock, index)
         if is_stopped_unread(request, self.provider.leave):
             answer.readers = AnswerReaders(answer, self)
         # In place of one that is followed here, whose readers still get the events from the log.
         self._all_running.answers[self.streams.path(claim.name)] = answer
         self.running.add(answer)
         self._idle.clear()
-        call = partial(self._call, answer, request, running_place)
-        task = answer.start(call if rest is None else partial(self.left.retrieve, request, rest))
+        task = answer.start(partial(self._call, answer, request, running_place))
         task.add_done_callback(partial(self._ended, answer, request, running_place))
         return answer
 
@@ -319,15 +293,10 @@ class ModelAnswers:
         _task: asyncio.Task[None],
     ) -> None:
         self._all_running.drop(self.streams.path(answer.name), answer)
-        answer.claim.release()
         self.running.discard(answer)
         self.places.release(running_place)
         if not self.running:
             self._idle.set()
-        if answer.is_left:  # it is not over
-            self.left.names.add(answer.name)
-            return
-        self.left.names.discard(answer.name)
         if not answer.counts.count_elsewhere:
             self.stored.outcomes[answer.counts.outcome or "failed"] += 1
             self.stored.tokens.add(request.model, answer.counts.usage)
@@ -338,11 +307,7 @@ class ModelAnswers:
         self, answer: WrittenAnswer, request: AnswerRequest, running_place: TakenPlace
     ) -> StoredResponse | WholeResponse:
         """Create the streams of an answer while its provider is called."""
-        prompt = None
-        if request.body.prompt is not None:
-            steps = record.prompt_of(answer.request, request.body.prompt)
-            prompt = await self.streams.route.table.turns.run(steps)
-        creating = asyncio.ensure_future(answer.claim.create_streams(prompt))
+        creating = asyncio.ensure_future(answer.claim.create_streams())
         try:
             response = await self.provider.call(request)
         except BaseException:

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from gateway.features.models.answer import WrittenAnswer
     from gateway.features.models.answers import ModelAnswers
-    from gateway.features.models.provider.client import ProviderClient
     from gateway.features.models.record import RequestEntry
     from gateway.features.models.streams import AnswerStreams
     from gateway.features.questions.runs import ListRuns
@@ -43,12 +42,6 @@ class AnswerCounts:
     ended_at: float | None = None
     outcome: Outcome | None = None  # once it is over
     reason: str | None = None  # why it is not complete
-    readers: int = 0  # responses of this process that have followed it
-
-    def add_reader(self) -> int:
-        """Count one more reader; return its number, which is 1 for the first."""
-        self.readers += 1
-        return self.readers
 
     def count(self, events: int, size: int, now: float) -> None:
         """Count events of the provider that have come together."""
@@ -106,7 +99,6 @@ STATUSES: dict[Outcome, RunStatus] = {
     "failed": "failed",
     "aborted": "stopped",
     "left": "stopped",
-    "unknown": "orphaned",
 }
 
 
@@ -178,26 +170,6 @@ REFUSED = counter(
     "Requests that were refused because too many answers ran.",
     "route",
 )
-FOLLOWED = gauge(
-    "headgate_model_answers_followed",
-    "Answers that other gateways of the log write, and that this one follows.",
-    "route",
-)
-FENCED = counter(
-    "headgate_model_answers_fenced_total",
-    "Answers that this process wrote and another gateway has ended, because this one stood still.",
-    "route",
-)
-WAITING = gauge(
-    "headgate_model_answers_waiting",
-    "Background answers that a gateway has left, and whose rest is to be retrieved.",
-    "route",
-)
-STOPPED = counter(
-    "headgate_model_gateways_stopped_total",
-    "Other gateways of the log that have stopped in the middle of answers, which were ended then.",
-    "route",
-)
 TOKENS = counter(
     "headgate_model_tokens_total",
     "Tokens that providers counted for stored answers, once for each answer.",
@@ -207,20 +179,9 @@ TOKENS = counter(
 )
 RETRIED = counter(
     "headgate_model_retries_total",
-    "Requests that were sent to a provider again, or to the next of its servers.",
+    "Requests that were sent to the next of a provider's servers.",
     "route",
 )
-RESUMED = counter(
-    "headgate_model_answers_resumed_total",
-    "Lost connections whose background response was retrieved from the provider.",
-    "route",
-)
-
-
-def provider_samples(route: str, upstream: ProviderClient) -> Iterator[Sample]:
-    """Yield the samples of one route's provider."""
-    yield Sample(RETRIED, (route,), upstream.repeated_requests)
-    yield Sample(RESUMED, (route,), upstream.resumed_responses)
 
 
 def samples(route: str, answers: ModelAnswers) -> Iterator[Sample]:
@@ -230,10 +191,6 @@ def samples(route: str, answers: ModelAnswers) -> Iterator[Sample]:
         yield Sample(ENDED, (route, outcome), answers.stored.outcomes[outcome])
     yield Sample(JOINED, (route,), answers.joined_requests)
     yield Sample(REFUSED, (route,), answers.places.refused_requests)
-    yield Sample(FOLLOWED, (route,), len(answers.followed.answers))
-    yield Sample(FENCED, (route,), answers.gateways.lost_answers)
-    yield Sample(WAITING, (route,), len(answers.left.names))
-    yield Sample(STOPPED, (route,), answers.gateways.stopped_gateways)
     for tokens in answers.stored.tokens:
         of = route, tokens.model
         yield Sample(TOKENS, (*of, "input"), tokens.input)

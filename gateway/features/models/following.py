@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from headgate.dialects.progress import EarlyEnd
-from headgate.events import events_of, with_id
+from headgate.events import events_of
 from typing_extensions import override
 
 from gateway.errors import StreamGone
@@ -34,16 +34,12 @@ class AnswerBody(PushingSource):
         streams: AnswerStreams,
         position: int,
         offset_of: Callable[[int], str],
-        *,
-        is_folded: bool = False,
     ) -> None:
-        """Send the events; if it `is_folded`, neighbouring deltas of stored ones are joined."""
         self.position = position  # sent up to it
         self.offset_of = offset_of
         self._answer = answer
         self._streams = streams
         self._write: Callable[[bytes], bool] | None = None
-        self._is_folded = is_folded
         self._is_refused = False
 
     def refuse(self) -> None:
@@ -64,18 +60,8 @@ class AnswerBody(PushingSource):
         return True
 
     @override
-    def parts(self) -> AsyncIterator[bytes]:
-        """Return an iterator over whole events. Raises HeadgateError if the log cannot be read."""
-        return self._folded_first() if self._is_folded else self._as_stored()
-
-    async def _folded_first(self) -> AsyncIterator[bytes]:
-        async for events in self._folded():
-            yield events
-        async for events in self._as_stored():
-            yield events
-
-    async def _as_stored(self) -> AsyncIterator[bytes]:
-        """Yield the events behind the position."""
+    async def parts(self) -> AsyncIterator[bytes]:
+        """Yield the events after the position. Raises HeadgateError if the log cannot be read."""
         answer = self._answer
         while True:
             if self._is_refused:
@@ -91,37 +77,20 @@ class AnswerBody(PushingSource):
             elif is_over and unread < 0:
                 raise StreamGone("the log has lost what was sent of the answer")
             elif is_over:
-                break
+                return
             else:
-                events = await self._waited()
-            if events:
-                yield events
+                await answer.wait_beyond(begin, self)
+                if answer.position > self.position or answer.is_over:
+                    continue
+                # After a silence, for the client. It comes between events, because the beginning of
+                # one is not sent before its end.
+                events = HEARTBEAT
+            yield events
 
     async def _read(self, position: int, longest: int) -> Sequence[bytes]:
         """Return stored events after a position, which are not longer. Raises HeadgateError."""
         data = await self._streams.read(self._answer.name, self.offset_of(position))
         return [*events_of(data[:longest])]  # reads end after whole events
-
-    async def _waited(self) -> bytes:
-        """Return b"" once there are events to read, or the answer is over.
-
-        After a silence return a comment for the client. It comes between events, because the
-        beginning of one is not sent before its end.
-        """
-        answer = self._answer
-        await answer.wait_beyond(self.position, self)
-        return b"" if answer.position > self.position or answer.is_over else HEARTBEAT
-
-    async def _folded(self) -> AsyncIterator[bytes]:
-        """Yield the events that are stored already, folded; those that follow come as they are."""
-        end = self._answer.position
-        while self.position < end and not self._is_refused:
-            part = await self._streams.folded(self._answer.name, self.position)
-            events = [it for it in part.events if it.end <= end]
-            if not events:
-                return
-            self.position = events[-1].end
-            yield b"".join(with_id(it.data, self.offset_of(it.end).encode()) for it in events)
 
     @override
     def release(self) -> None:

@@ -19,7 +19,6 @@ from gateway.features.models.provider.bodies import Upload, passed_parts, withou
 from gateway.features.models.provider.requests import (
     LAST_EVENT_ID,
     OF_OTHER_ANSWER,
-    AnswerOwner,
     AnswerRequest,
     RequestBody,
     choices_in,
@@ -117,7 +116,7 @@ class ModelHandlers(RouteOperations):
     ) -> RouteAnswer:
         """Return a stored answer, cancel it or delete it; pass on what is not stored here."""
         await in_task()
-        answer = await route.answers.retrieve(_caller(request, route), response_id)
+        answer = await route.answers.retrieve(_owner(request, route), response_id)
         if answer is None:
             return await self._pass_on(request, target, route)
         body = b""
@@ -129,7 +128,12 @@ class ModelHandlers(RouteOperations):
     async def _of_stored(
         self, request: Request, target: str, route: ModelRoute, answer: Answer, action: str
     ) -> RouteAnswer | None:
-        """Return the response to a request for a stored answer; None if it is to be passed on."""
+        """Return the response to a request for a stored answer; None if it is to be passed on.
+
+        The provider has more than is stored of a background response whose connection was lost.
+        """
+        if answer.request.in_background and answer.outcome not in {None, "complete"}:
+            return None
         match request.method, action:
             case "GET", "":
                 query = parse_qs(split(target)[1])
@@ -178,8 +182,6 @@ class ModelHandlers(RouteOperations):
     @staticmethod
     async def _state(route: ModelRoute, answer: Answer) -> RouteAnswer | None:
         """Return the response object of an answer as it is now; None if it has none yet."""
-        if answer.outcome == "unknown":
-            return None  # the provider may know it
         events = StoredEvents(answer, route.streams, await _end(route, answer))
         state = await events.response_object()
         if state is None:
@@ -195,14 +197,13 @@ class ModelHandlers(RouteOperations):
         uncoded = await without_coding(request, sent, services.limits, turns)
         wanted = choices_in(uncoded)
         stream, target = named_stream(request.headers, target)
-        if not wanted.stream and not route.settings.whole:
+        if not wanted.stream:
             del uncoded
             request.limit_grace(0.0)
             return await self._pass_on_answer(request, target, route, sent)
         await in_task()
-        prompt = uncoded if route.settings.store_prompts else None
-        body = RequestBody(sent, digest_of(target, uncoded), prompt)
-        del uncoded, prompt  # which no frame holds until the answer ends
+        body = RequestBody(sent, digest_of(target, uncoded))
+        del uncoded  # which no frame holds until the answer ends
         asked = AnswerRequest(
             _owner(request, route),
             None,
@@ -212,10 +213,9 @@ class ModelHandlers(RouteOperations):
             body,
             wanted.model,
             wanted.background,
-            stream if wanted.stream else None,
+            stream,
             self._address(request, route),
-            is_whole=not wanted.stream,
-            last_event_id=last_event_id(request.headers) if wanted.stream else None,
+            last_event_id=last_event_id(request.headers),
         )
         answer = await route.answers.answer_to(with_key(asked, request.headers))
         del asked, body, sent
@@ -223,12 +223,7 @@ class ModelHandlers(RouteOperations):
         head = await answer.wait_for_head()
         if isinstance(head, WholeResponse):
             return relayed(head.head, (), head.body, len(head.body))
-        if answer.request.is_whole:
-            events = StoredEvents(answer, route.streams, await _end(route, answer))
-            response = await events.whole()
-            return relayed(head, [_stream_url(request, route, answer)], response, len(response))
-        position = answer.request.position
-        return await self._followed(request, route, answer, head, position)
+        return await self._followed(request, route, answer, head, answer.request.position)
 
     async def _followed(
         self,
@@ -251,16 +246,9 @@ class ModelHandlers(RouteOperations):
                 raise StreamGone(OF_OTHER_ANSWER)
         next_offset = "Stream-Next-Offset", end.offset_of(position)
         added = _stream_url(request, route, answer), next_offset
-        # The first reader gets what the provider sends.
-        is_first = isinstance(answer, WrittenAnswer) and answer.counts.add_reader() == 1
-        body = AnswerBody(
-            answer,
-            route.streams,
-            position,
-            end.offset_of,
-            is_folded=position == begin and not is_first,
+        return relayed(
+            head, added, AnswerBody(answer, route.streams, position, end.offset_of), None
         )
-        return relayed(head, added, body, None)
 
     def _address(self, request: Request, route: ModelRoute) -> str:
         """Return the address that counts until the provider has accepted a caller's own key.
@@ -360,12 +348,6 @@ def _owner(request: Request, route: ModelRoute) -> bytes:
     if principal is not None:
         return owner_of_account(principal.account)
     return b"" if route.key else owner_of_keys(sent_keys(request.headers))
-
-
-def _caller(request: Request, route: ModelRoute) -> AnswerOwner:
-    """Return who asks for a stored answer, whose rest may have to be retrieved."""
-    fields = route.upstream.fields(request.headers, is_stored=True)
-    return AnswerOwner(_owner(request, route), fields)
 
 
 def _begin_reading(request: Request, answer: Answer) -> None:

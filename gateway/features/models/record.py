@@ -6,11 +6,8 @@ restart.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import hmac
-from codecs import getincrementaldecoder
-from io import BytesIO
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 import msgspec
@@ -18,36 +15,30 @@ from headgate.dialects.progress import CANCELLED, EarlyEnd, TokenUsage
 from headgate.dialects.registry import dialect_at
 from headgate.events import written
 from msgspec import UNSET, UnsetType
-from msgspec.structs import replace
 
-from gateway.errors import BadRequest, LogUnavailable, RecordDamaged, StreamGone, StreamNotFound
-from gateway.protocol.bodies.content import DEFAULT_CONTENT_TYPE, EVENTS_TYPE, JSON_TYPE, long_value
-from gateway.protocol.bodies.json_text import NOT_JSON, SLICE_BYTES
-from gateway.streams.follower import RELOAD_S
+from gateway.errors import RecordDamaged
+from gateway.protocol.bodies.content import DEFAULT_CONTENT_TYPE, EVENTS_TYPE, JSON_TYPE
+from gateway.protocol.bodies.json_text import NOT_JSON
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Generator
-
     from headgate.dialects.contract import Dialect
 
-    from gateway.features.models.streams import AnswerStreams, StreamEnd
+    from gateway.features.models.streams import AnswerStreams
 
-Outcome: TypeAlias = Literal["complete", "failed", "aborted", "left", "unknown"]
+Outcome: TypeAlias = Literal["complete", "failed", "aborted", "left"]
 CONTENT_TYPE = JSON_TYPE
-_PROMPTS, _RECORD = BESIDE = "/prompts", "/record"  # behind the name of the answer's stream
-# Of streams with an answer that does not stream. Streams of JSON would have its parts.
-WHOLE_BODY = DEFAULT_CONTENT_TYPE
+RECORD = "/record"  # after the name of the answer's stream
 
 
 class RequestEntry(msgspec.Struct, frozen=True, tag="request", tag_field="entry"):
     """The request: `digest` is of its path and body, and `began_at` is in epoch seconds.
 
-    An answer `in_background` goes on at the provider when its connection ends; one that `is_whole`
-    does not stream, and is stored once it is complete; one that `is_plain` has any bytes, which are
-    stored as they come, and its `path` is the URL of its host. It begins at a `position` of its
-    stream. An `owner` and a `key` are recorded for a named stream only, which stays open for more
-    answers: digests of the owner and of the Idempotency-Key, which only that owner can compute. In
-    a log of several gateways, the `writer` is the one that has begun the answer.
+    An answer `in_background` goes on at the provider when its connection ends; one that `is_plain`
+    has any bytes, which are stored as they come, and its `path` is the URL of its host. It begins
+    at a `position` of its stream. An `owner` and a `key` are recorded for a named stream only,
+    which stays open for more answers: digests of the owner and of the Idempotency-Key, which only
+    that owner can compute. In a log of several gateways, the `writer` is the one that has begun the
+    answer.
     """
 
     path: str
@@ -55,21 +46,11 @@ class RequestEntry(msgspec.Struct, frozen=True, tag="request", tag_field="entry"
     model: str | None
     began_at: float
     in_background: bool = False
-    is_whole: bool = False
     position: int = 0
     owner: str | None = None
     key: str | None = None
     is_plain: bool = False
     writer: str | UnsetType = UNSET
-    route: str | UnsetType = UNSET  # the prefix of the one that retrieves a background answer
-    version: str | UnsetType = UNSET  # a part of the query that retrieves a background answer
-
-    @property
-    def may_go_on(self) -> bool:
-        """True if a provider goes on with the answer without a connection."""
-        is_stored_whole = self.is_whole or self.is_plain
-        has_id = self.dialect.retrieval is not None
-        return self.in_background and has_id and not is_stored_whole
 
     @property
     def dialect(self) -> Dialect:
@@ -89,45 +70,11 @@ class ResponseEntry(msgspec.Struct, frozen=True, tag="response", tag_field="entr
     fields: tuple[tuple[str, str], ...]
 
 
-class StopEntry(msgspec.Struct, frozen=True, tag="stop", tag_field="entry"):
-    """The request of another gateway that the answer at a `position` be ended with this failure."""
-
-    position: int
-    code: str
-    sentence: str
-
-
-class WaitEntry(msgspec.Struct, frozen=True, tag="wait", tag_field="entry"):
-    """The note that a background answer waits for its rest, from a `position` of its stream on.
-
-    Unless it is retrieved `until` then (epoch seconds), its end is not known.
-    """
-
-    position: int
-    until: float
-
-
-class ResumeEntry(msgspec.Struct, frozen=True, tag="resume", tag_field="entry"):
-    """The claim of another `writer` to go on with a background answer."""
-
-    writer: str
-
-
-class UnstoredResponse(msgspec.Struct, frozen=True):
-    """The response or the error that all who wait for the answer get, and that is not stored."""
-
-    head: ResponseEntry | None = None
-    body: bytes = b""
-    code: str | None = None
-    detail: str = ""
-
-
 class EndEntry(msgspec.Struct, frozen=True, tag="end", tag_field="entry"):
     """The end of the answer at a `position` of its stream, and when, in epoch seconds.
 
-    `reason` says why the answer is not complete. A `refusal` is for those who wait at other
-    gateways, in a log of several. An answer that `frees_key` is joined by no request after its
-    end: the provider ended it without the last event, or began it with an error.
+    `reason` says why the answer is not complete. An answer that `frees_key` is joined by no request
+    after its end: the provider ended it without the last event, or began it with an error.
     """
 
     outcome: Outcome
@@ -135,7 +82,6 @@ class EndEntry(msgspec.Struct, frozen=True, tag="end", tag_field="entry"):
     usage: TokenUsage
     position: int
     reason: str | None = None
-    refusal: UnstoredResponse | UnsetType = UNSET
     frees_key: bool | UnsetType = UNSET
 
 
@@ -147,26 +93,15 @@ class PartingEvent(msgspec.Struct, frozen=True):
     reason: str | None
 
 
-Entry: TypeAlias = RequestEntry | ResponseEntry | EndEntry | StopEntry | WaitEntry | ResumeEntry
+Entry: TypeAlias = RequestEntry | ResponseEntry | EndEntry
 
 
 class AnswerRecord(msgspec.Struct):
-    """The entries of one answer; `response` and `end` are None until they are appended.
-
-    `request.writer` is the gateway that wrote last; `resumptions` counts the gateways that
-    continued the answer.
-    """
+    """The entries of one answer; `response` and `end` are None until they are appended."""
 
     request: RequestEntry
     response: ResponseEntry | None = None
     end: EndEntry | None = None
-    waits: WaitEntry | None = None
-    resumptions: int = 0
-
-    def is_awaited(self, end: StreamEnd, now: float) -> bool:
-        """Return whether the answer, whose stream has this end, waits for its rest."""
-        waits = self.waits
-        return waits is not None and waits.position == end.tail and now < waits.until
 
 
 class StreamRecord(NamedTuple):
@@ -193,17 +128,12 @@ _PARTING = b"event: %b\ndata: " % PARTING_NAME
 
 def content_type_of(request: RequestEntry) -> str:
     """Return the content type of the stream with the answer to a request."""
-    return WHOLE_BODY if request.is_whole or request.is_plain else EVENTS_TYPE
+    return DEFAULT_CONTENT_TYPE if request.is_plain else EVENTS_TYPE
 
 
 def record_name(name: str) -> str:
     """Return the name of the record's stream, for the name of the answer's."""
-    return f"{name}{_RECORD}"
-
-
-def prompts_name(name: str) -> str:
-    """Return the name of the stream with the bodies of requests, for the name of the answer's."""
-    return f"{name}{_PROMPTS}"
+    return f"{name}{RECORD}"
 
 
 RESTARTED = EarlyEnd("gateway_stopped", "the gateway stopped in the middle of the answer")
@@ -227,8 +157,8 @@ def owner_digest(owner: bytes, message: str) -> str:
     return hmac.new(owner, message.encode(), hashlib.sha256).hexdigest()[:40]
 
 
-async def delete_beside(streams: AnswerStreams, name: str, record_id: int | None = None) -> None:
-    """Delete the streams beside that of an answer, if they are there.
+async def delete_record(streams: AnswerStreams, name: str, record_id: int | None = None) -> None:
+    """Delete the record beside the stream of an answer, if it is there.
 
     With the id of a record only where that is the present one. Raises HeadgateError.
     """
@@ -236,29 +166,7 @@ async def delete_beside(streams: AnswerStreams, name: str, record_id: int | None
         end = await streams.end(record_name(name))
         if end is not None and end.stream_id != record_id:
             return
-    await streams.delete(prompts_name(name))
     await streams.delete(record_name(name), record_id)
-
-
-def prompt_of(request: RequestEntry, body: bytes) -> Generator[None, None, bytes]:
-    """Return the entry with the body of a request, for the prompts, step by step.
-
-    The body is in it as it was sent, or as a text if it is not JSON that readers can decode.
-    """
-    entry = BytesIO()  # which gives out what was written without copying it once more
-    entry.write(b'{"position":%d,"body":' % request.position)
-    try:
-        entry.write((yield from long_value(body, "the body")))
-    except BadRequest:
-        entry.write(b'"')
-        decoder = getincrementaldecoder("utf-8")("replace")
-        for at in range(0, len(body) + 1, SLICE_BYTES):
-            text = decoder.decode(body[at : at + SLICE_BYTES], at + SLICE_BYTES > len(body))
-            entry.write(msgspec.json.encode(text)[1:-1])
-            yield
-        entry.write(b'"')
-    entry.write(b"}")
-    return entry.getvalue()
 
 
 def encoded(entry: Entry) -> bytes:
@@ -281,11 +189,6 @@ async def read_record(streams: AnswerStreams, name: str) -> StreamRecord:
                     answers[-1].response = entry
                 case EndEntry() if answers:
                     answers[-1].end = entry
-                case WaitEntry() if answers:
-                    answers[-1].waits = entry
-                case ResumeEntry(writer) if answers:
-                    answers[-1].request = replace(answers[-1].request, writer=writer)
-                    answers[-1].resumptions += 1
                 case _:
                     pass
     return StreamRecord(answers, None if end is None else end.stream_id, read_to)
@@ -329,40 +232,3 @@ def parting_behind(events: bytes) -> tuple[PartingEvent, int] | None:
         return _parting.decode(events[begin + len(_PARTING) :]), len(events) - begin
     except NOT_JSON:
         return None
-
-
-async def entries_from(
-    streams: AnswerStreams, record: str, position: int, stream_id: int | None
-) -> AsyncGenerator[Entry, None]:
-    """Yield the entries after a position of a record as they come, until the record is gone.
-
-    The log's notifications say when there are more. While the log cannot be read, nothing comes.
-    """
-    changed = asyncio.Event()
-    changed.set()
-    end_watch = streams.watch(record, lambda *_: changed.set())
-    try:
-        while True:
-            await changed.wait()
-            changed.clear()
-            try:
-                end = await streams.end(record)
-                if end is None or end.stream_id != stream_id:
-                    return
-                async for data, read_to in streams.chunks(record, position, end):
-                    position = read_to
-                    for entry in decoded(data):
-                        yield entry
-            except (StreamNotFound, StreamGone):
-                return
-            except LogUnavailable:
-                loop = asyncio.get_running_loop()
-                loop.call_later(RELOAD_S, look_again, streams, record)
-                loop.call_later(RELOAD_S, changed.set)
-    finally:
-        end_watch()
-
-
-def look_again(streams: AnswerStreams, name: str) -> None:
-    """Load a watched stream anew, and notify its watchers."""
-    streams.route.table.reload(streams.full_name(name))

@@ -67,23 +67,15 @@ class StoredEvents:
         self._streams = streams
         self._offset_of = end.offset_of
 
-    async def whole(self) -> bytes:
-        """Return all bytes: the body of an answer that does not stream."""
-        return b"".join([part async for part in self._read()])
-
-    async def _read(self) -> AsyncIterator[bytes]:
+    async def _parts(self) -> AsyncIterator[list[bytes]]:
+        """Yield the events, those of one read together."""
         position, end = self._answer.request.position, self._answer.position
         while position < end:
             data = await self._streams.read(self._answer.name, self._offset_of(position))
             data = data[: end - position]
             position += len(data)
-            yield data
-            await asyncio.sleep(0)  # the log may be in memory, and others want their turn
-
-    async def _parts(self) -> AsyncIterator[list[bytes]]:
-        """Yield the events, those of one read together."""
-        async for data in self._read():
             yield [*events_of(data)]  # reads end after whole events
+            await asyncio.sleep(0)  # the log may be in memory, and others want their turn
 
     async def position_after(self, cursor: Cursor) -> int:
         """Return the position after the event with a cursor.

@@ -10,12 +10,13 @@ from typing_extensions import override
 
 from gateway.access.token_guard import TokenGuard
 from gateway.errors import BadRequest
-from gateway.features.models import counts
 from gateway.features.models.answer_route import AnswerRoute
+from gateway.features.models.counts import RETRIED
 from gateway.features.models.provider.client import KEY_FIELDS, ProviderClient
 from gateway.features.models.provider.model_provider import ModelProvider
 from gateway.protocol.http.header_names import PROVIDER_KEYS, TOKEN_FIELD
 from gateway.protocol.responses import HEADGATE_FIELDS, REQUEST_HEADERS
+from gateway.telemetry.metrics import Sample
 from gateway.web.operations import PageFields
 
 if TYPE_CHECKING:
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from gateway.routes.services import Services
     from gateway.settings import ModelSettings
     from gateway.streams.route import HostedRoute
-    from gateway.telemetry.metrics import Sample
 
 # What the SDKs and callers send besides; a browser asks for User-Agent where it lets pages set it.
 _PAGE_FIELDS = ", ".join((REQUEST_HEADERS, "User-Agent", *PROVIDER_KEYS))
@@ -106,7 +106,6 @@ class ModelRoute(AnswerRoute):
             settings.upstreams,
             self.family.fields_with(key) if key else {},
             read_timeout_s=settings.read_timeout,
-            retries=settings.retries,
         )
         answers = ModelProvider(settings, self.upstream)
         super().__init__(settings, answers, streams, running, services, access)
@@ -124,7 +123,7 @@ class ModelRoute(AnswerRoute):
     def samples(self) -> Iterator[Sample]:
         """Yield the metrics of the route, its answers and its provider."""
         yield from super().samples()
-        yield from counts.provider_samples(self.prefix, self.upstream)
+        yield Sample(RETRIED, (self.prefix,), self.upstream.repeated_requests)
 
     @override
     async def close(self) -> None:

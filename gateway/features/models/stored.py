@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from headgate.dialects.progress import AnswerProgress, EarlyEnd
+from headgate.dialects.progress import AnswerProgress
 from headgate.events import events_of
 from msgspec import UNSET
 
@@ -14,24 +14,16 @@ from gateway.errors import LogUnavailable
 from gateway.features.models import record
 from gateway.features.models.counts import TokenCounts
 from gateway.features.models.live_answer import Answer
-from gateway.features.models.record import (
-    EndEntry,
-    StreamRecord,
-)
+from gateway.features.models.record import EndEntry, StreamRecord
 from gateway.features.models.shared.claims import ClaimedStreams
-from gateway.features.models.streams import MOST_RESUMPTIONS, AnswerStreams, ClaimLost, StreamEnd
+from gateway.features.models.streams import ClaimLost
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Awaitable, Callable, Iterable, Iterator
 
-    from headgate.dialects.progress import Cursor
+    from headgate.dialects.progress import EarlyEnd
 
-    from gateway.features.models.record import (
-        AnswerRecord,
-        Outcome,
-        RequestEntry,
-        ResponseEntry,
-    )
+    from gateway.features.models.record import AnswerRecord, Outcome, RequestEntry
     from gateway.features.models.streams import AnswerStreams, StreamEnd
 
 
@@ -46,7 +38,7 @@ class StoredAnswers:
         self,
         streams: AnswerStreams,
         clock: Callable[[], float],
-        is_written: Callable[[RequestEntry], bool],
+        is_written: Callable[[RequestEntry], Awaitable[bool]],
     ) -> None:
         """Ask `is_written` whether another gateway writes the answer to a request."""
         self._streams = streams
@@ -66,21 +58,22 @@ class StoredAnswers:
         if is_running or not found.answers:
             return found
         is_over = found.answers[-1].end is not None
-        if not is_over and self._is_written(found.answers[-1].request):
+        if not is_over and await self._is_written(found.answers[-1].request):
             raise ClaimLost("another gateway has begun the answer")
         if await self._streams.end(name) is None:
             if not self._streams.is_shared:  # else others may read it, and a claim replaces it
-                await record.delete_beside(self._streams, name)
+                await record.delete_record(self._streams, name)
             return StreamRecord([], found.stream_id)
         if is_over:
             return found
         await self.finish(name)
         return await record.read_record(self._streams, name)
 
-    async def finish(self, name: str) -> bool:
-        """End the last answer in a stream, which no process writes; return whether it was not over.
+    async def finish(self, name: str, cause: EarlyEnd | None = None) -> bool:
+        """End the last answer in a stream; return whether it was not over.
 
-        The record of a stream that is gone is deleted.
+        With a `cause` also if another gateway writes it. The record of a stream that is gone is
+        deleted.
         """
         for _ in range(MOST_ENDS):
             found = await record.read_record(self._streams, name)
@@ -90,32 +83,26 @@ class StoredAnswers:
             last = found.answers[-1]
             if end is None or (last.response is None and not last.request.position):
                 await self._streams.delete(name, None if end is None else end.stream_id)
-                await record.delete_beside(self._streams, name, found.stream_id)
+                await record.delete_record(self._streams, name, found.stream_id)
                 return last.end is None
             with contextlib.suppress(ClaimLost):  # another process ends it, too
-                return await self._finish(name, found, end)
+                return await self._finish(name, found, end, cause)
         raise LogUnavailable("too many processes met on this answer")
 
     async def delete(self, name: str) -> None:
         """Delete a stream of answers with its record; if one runs, its call is stopped."""
         await self._streams.delete(name)
-        await record.delete_beside(self._streams, name)
+        await record.delete_record(self._streams, name)
 
-    async def _finish(self, name: str, found: StreamRecord, end: StreamEnd) -> bool:
-        """End an answer that no process writes any more; return False if it was over.
+    async def _finish(
+        self, name: str, found: StreamRecord, end: StreamEnd, cause: EarlyEnd | None
+    ) -> bool:
+        """End an answer; return False if it was over, or if another gateway writes it.
 
         Raises ClaimLost if another process has appended something.
         """
         last = found.answers[-1]
-        if last.end is not None or self._is_written(last.request):
-            return False
-        left: UnfinishedAnswer | None = None
-        if last.request.may_go_on:
-            if last.is_awaited(end, self._clock()):
-                return False
-            left = await unfinished(self._streams, name, found, end)
-        is_overdue = last.waits is not None and last.waits.position == end.tail
-        if left is not None and not is_overdue:
+        if last.end is not None or (cause is None and await self._is_written(last.request)):
             return False
         claim = ClaimedStreams(self._streams, name, last.request, len(found.answers) - 1)
         claim.events.stream_id, claim.record.stream_id = end.stream_id, found.stream_id
@@ -123,8 +110,7 @@ class StoredAnswers:
         if last.request.is_in_named_stream:
             entry = await self._parted(name, last, end)
         if entry is None:
-            cause = record.RESTARTED if left is None else NOT_KNOWN
-            entry = await self._broken_off(claim, last.request, end, cause)
+            entry = await self._broken_off(claim, last.request, end, cause or record.RESTARTED)
         await claim.record_end(entry)
         self.outcomes[entry.outcome] += 1
         self.tokens.add(last.request.model, entry.usage)
@@ -147,11 +133,11 @@ class StoredAnswers:
     ) -> EndEntry:
         """Write the end of an answer into its stream, and return it for the record."""
         state = await self._state(claim.name, request, end)
-        failure = None if state.has_ended or request.is_whole else cause
+        failure = None if state.has_ended else cause
         position = end.tail
-        outcome: Outcome = "complete" if failure is None else "failed"
-        if failure == NOT_KNOWN:
-            outcome = "unknown"
+        outcome: Outcome = "failed" if failure == record.RESTARTED else "aborted"
+        if failure is None:
+            outcome = "complete"
         if state.failure is not None:
             outcome, failure = record.outcome_of(state.failure), state.failure
         if not end.is_closed:
@@ -166,11 +152,11 @@ class StoredAnswers:
                 raise ClaimLost("another gateway has ended the answer")
         reason = None if failure is None else failure.sentence
         frees_key = state.is_refused or UNSET
-        return EndEntry(outcome, self._clock(), state.usage, position, reason, UNSET, frees_key)
+        return EndEntry(outcome, self._clock(), state.usage, position, reason, frees_key)
 
     async def _state(self, name: str, request: RequestEntry, end: StreamEnd) -> AnswerProgress:
         """Return what the events of an answer in its stream have said."""
-        if request.is_whole or request.is_plain:
+        if request.is_plain:
             return AnswerProgress()
         state = request.dialect.progress()
         async for data, _ in self._streams.chunks(name, request.position, end):
@@ -184,52 +170,3 @@ def stored_answers(name: str, records: Iterable[AnswerRecord]) -> Iterator[Answe
     for one in records:
         if one.response is not None and one.end is not None:
             yield Answer(name, one.request, one.response, one.end)
-
-
-# OpenAI stores the data of a background response for roughly 10 minutes; a later request may find
-# nothing (https://developers.openai.com/docs/guides/background).
-BACKGROUND_S = 600.0
-NOT_KNOWN = EarlyEnd(
-    "end_not_known",
-    "the gateway stopped in the middle of the answer, and the rest was not retrieved in time:"
-    " its end is not known",
-)
-
-
-class UnfinishedAnswer(NamedTuple):
-    """A background response without its last event: its id, and the progress up to the tail."""
-
-    last: AnswerRecord
-    head: ResponseEntry
-    response_id: str
-    latest: Cursor  # of the last event
-    progress: AnswerProgress
-    end: StreamEnd
-
-    @property
-    def size(self) -> int:
-        """The bytes of the events."""
-        return self.end.tail - self.last.request.position
-
-
-async def unfinished(
-    streams: AnswerStreams, name: str, found: StreamRecord, end: StreamEnd
-) -> UnfinishedAnswer | None:
-    """Return the last answer in a stream if its provider may go on with it, or None.
-
-    Raises HeadgateError.
-    """
-    last = found.answers[-1]
-    request, head = last.request, last.response
-    if last.end is not None or head is None or end.is_closed or not request.may_go_on:
-        return None
-    progress, found_id = request.dialect.progress(), None
-    async for data, _ in streams.chunks(name, request.position, end):
-        found_id = found_id or request.dialect.response_id(data)
-        for event in events_of(data):  # reads end after whole events
-            progress.add(event)
-    if found_id is None or progress.cursor is None or progress.has_ended:
-        return None
-    if last.resumptions >= MOST_RESUMPTIONS:
-        return None
-    return UnfinishedAnswer(last, head, found_id, progress.cursor, progress, end)

@@ -14,7 +14,6 @@ from gateway.errors import (
     StreamClosed,
     StreamNotFound,
 )
-from gateway.features.compact.folded_reader import folded_reader_of
 from gateway.later import Later
 from gateway.protocol.bodies.content import JSON_TYPE
 from gateway.protocol.http.header_names import NEXT_OFFSET
@@ -28,7 +27,6 @@ from gateway.streams.outcomes import submitted
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
-    from gateway.features.compact.folded_reader import FoldedPart
     from gateway.protocol.appends import AppendOutcome
     from gateway.protocol.lifecycle import CreationOutcome
     from gateway.protocol.streams.state import Stamp, StreamState
@@ -39,9 +37,6 @@ if TYPE_CHECKING:
 # A read restarts the countdown of an answer, which is stored within a minute; only then are those
 # of the streams beside the answer restarted. So these are stored for longer, by twice as much.
 SPARE_S = 2 * int(MOST_SLACK_S)
-
-# Gateways that go on with one answer after another: each has an epoch of its own.
-MOST_RESUMPTIONS = 997
 
 
 class ClaimLost(Exception):
@@ -197,13 +192,6 @@ class AnswerStreams:
     async def read(self, name: str, offset: str) -> bytes:
         """Return the data after an offset, up to the length of one read. Raises HeadgateError."""
         return (await self._read(name, offset))[0]
-
-    async def folded(self, name: str, position: int) -> FoldedPart:
-        """Return the data after a position, folded, up to the length of one read.
-
-        Raises HeadgateError.
-        """
-        return await folded_reader_of(self.route).part(await self._state(name), position)
 
     async def chunks(
         self, name: str, position: int, end: StreamEnd | None

@@ -10,7 +10,7 @@ from typing_extensions import override
 from gateway.background import Background
 from gateway.errors import HeadgateError, RecordDamaged
 from gateway.features.console.inspected_streams import streams_of
-from gateway.features.models.record import BESIDE, record_name
+from gateway.features.models.record import RECORD, record_name
 from gateway.features.questions.streams import LARGEST_PAGE, ListStreams
 from gateway.telemetry.logs import log
 
@@ -21,15 +21,14 @@ if TYPE_CHECKING:
     from gateway.features.models.running import RunningAnswers
     from gateway.streams.stream_table import Remover
 
-LOOK_S = 5.0  # between looks at answers that wait for the rest from their provider
-_SUFFIX = record_name("")
+LOOK_S = 5.0  # between looks at answers without an end
 
 
 class AnswerUpkeep(Background):
     """The care for the answers of one route, beside their requests.
 
-    After the start it ends those that an earlier process left. The streams beside an answer are
-    deleted with it, and a read of the answer restarts their countdown, too.
+    After the start it ends those that an earlier process left. The record beside an answer is
+    deleted with it, and a read of the answer restarts its countdown, too.
     """
 
     def __init__(self, answers: ModelAnswers, running: RunningAnswers) -> None:
@@ -69,8 +68,8 @@ class AnswerUpkeep(Background):
                 )
                 page = await streams_of(streams.route).page(question)
                 for row in page.rows:
-                    if row.name.endswith(_SUFFIX) and not row.closed:
-                        name = row.name.removeprefix(folder).removesuffix(_SUFFIX)
+                    if row.name.endswith(RECORD) and not row.closed:
+                        name = row.name.removeprefix(folder).removesuffix(RECORD)
                         ended += await self._finish(name)
                 after = page.after
         except HeadgateError as error:
@@ -79,7 +78,7 @@ class AnswerUpkeep(Background):
             log.warning("answers.ended", route=streams.route.prefix, count=ended)
         while True:
             await asyncio.sleep(LOOK_S)
-            for name in list(self._answers.left.names):
+            for name in list(self._answers.gateways.unended):
                 await self._finish(name)
 
     async def _finish(self, name: str) -> bool:
@@ -95,7 +94,7 @@ class AnswerUpkeep(Background):
             pass
         except Exception:  # noqa: BLE001 - other answers wait for this
             log.exception("answers.not_ended", stream=self._streams.path(name))
-        self._answers.left.names.add(name)
+        self._answers.gateways.unended.add(name)
         return False
 
     def _on_removal(self, path: str, stream_id: int, remover: Remover) -> None:
@@ -112,22 +111,21 @@ class AnswerUpkeep(Background):
     def _on_renewal(self, path: str) -> None:
         name = self._answer_at(path)
         if name is not None:
-            self._spawn(self._touch_beside(name))
+            self._spawn(self._touch_record(name))
 
     def _answer_at(self, path: str) -> str | None:
         """Return the name of the answers' stream at a path; None for others."""
         name = self._streams.name_at(path)
-        return None if name is None or name.endswith(BESIDE) else name
+        return None if name is None or name.endswith(RECORD) else name
 
     def _spawn(self, work: Coroutine[None, None, object]) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _touch_beside(self, name: str) -> None:
+    async def _touch_record(self, name: str) -> None:
         try:
-            for suffix in BESIDE:
-                await self._streams.touch(f"{name}{suffix}")
+            await self._streams.touch(record_name(name))
         except HeadgateError as error:
             path = self._streams.path(name)
             log.warning("answer.record_not_renewed", stream=path, reason=error.detail)

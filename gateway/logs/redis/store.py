@@ -101,12 +101,6 @@ class RedisStore(Sharing):
         RedisCall(self.servers, key, calls, done, commits=commits, expected=expected).send()
         return await replied
 
-    async def followers(self, path: str) -> int:
-        """Return how many gateways follow a stream, this one included once that has begun."""
-        channel = self.names.meta(path)
-        (reply,) = await self.execute(channel, pack("PUBSUB", "SHARDNUMSUB", channel))
-        return int(reply[1])
-
     @override
     def listen(self, listener: LogListener) -> None:
         self.notifications.listener = listener

@@ -100,21 +100,12 @@ class ModelSettings(Table):
         description="Let shared caches store answers that are read by their URL, as the route of "
         "streams permits. Without it they are private.",
     )
-    store_prompts: Flag = setting(
-        False,
-        description="Store the bodies of requests in NAME/prompts beside the answer.",
-    )
-    whole: Flag = setting(
-        False,
-        description="Store answers that do not stream as well: they go on without their client, "
-        "and an Idempotency-Key joins them.",
-    )
     leave: Literal["stop-unnamed", "stop", "go-on"] = setting(
         "stop-unnamed",
-        description="What becomes of an answer that nobody has read for 5 s, neither here nor by "
-        "its URL: stop cancels the call to the provider, go-on lets it go on. stop-unnamed stops "
-        "only answers without Idempotency-Key, Headgate-Key-Prefix and Headgate-Stream. Background "
-        "responses always go on.",
+        description="What becomes of an answer that nobody has read for 5 s, neither here nor "
+        "live by its URL: stop cancels the call to the provider, go-on lets it go on. stop-unnamed "
+        "stops only answers without Idempotency-Key, Headgate-Key-Prefix and Headgate-Stream. "
+        "Background responses always go on.",
     )
     read_timeout: Seconds = setting(
         600.0,
@@ -123,25 +114,13 @@ class ModelSettings(Table):
         description="Longest wait for the provider: for the head of its response, and for each "
         "part that follows.",
     )
-    retries: Count = setting(
-        0,
-        ge=0,
-        le=10,
-        description="How often a request for an answer is sent again that all servers refuse with "
-        "429, 500, 502, 503 or 529, or by x-should-retry, after their Retry-After.",
-    )
-    resume: Flag = setting(
-        False,
-        description="Retrieve the rest of a background response from the provider (dialects "
-        "openai and gemini) where the connection to it is lost.",
-    )
     # Answers with images in base64 have some ten MiB.
     max_answer_size: Size = setting(
         256 << 20,
         ge=1,
         le=1024 * GIB,
-        description="Longest answer; a longer one ends behind its last event that fits, with an "
-        "error. One that does not stream may have 16 MiB at most.",
+        description="Longest answer; a longer one ends after its last event that fits, with an "
+        "error.",
     )
     # Each takes a connection to the provider and up to 80 KiB.
     max_answers: Count = setting(
@@ -204,8 +183,6 @@ def _why_not_beside(
 ) -> Iterator[tuple[str, str]]:
     if any(one.prefix == route.prefix for route in (*routes, *others)):
         yield "prefix", "not be the prefix of one of the routes too"
-    if isinstance(one, ModelSettings) and one.resume and one.dialect == "anthropic":
-        yield "resume", "be false with this dialect, which retrieves no responses"
     route = route_of_streams(one, routes)
     if route is None:
         yield "streams", "be the prefix of one of the routes, or below it"

@@ -23,7 +23,7 @@ CHAT = f"{OPENAI}/v1/chat/completions"
 RESPONSES = f"{OPENAI}/v1/responses"
 KEY = {"Authorization": "Bearer sk-mine"}
 # Until another gateway has ended the answers of one that has stopped, and then some.
-MOST_S = 8.0
+MOST_S = 20.0
 
 
 @contextlib.contextmanager

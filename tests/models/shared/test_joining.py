@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.models.answers import ID_LINE, chat_completion, response, without_ids
-from tests.models.provider import WHOLE as WHOLE_BODY
 from tests.models.provider import providing
 from tests.models.scripted import ended, scripted
 from tests.models.shared.gateways import (
@@ -105,7 +103,7 @@ async def test_a_key_that_arrives_at_two_gateways_at_once_is_one_request_to_the_
                 assert len(provider.requests) == before + 1
 
 
-async def test_a_refusal_of_the_provider_reaches_those_who_wait_at_another_gateway(
+async def test_those_who_wait_at_another_gateway_send_a_refused_request_again(
     http: aiohttp.ClientSession, origin: str
 ) -> None:
     async with providing() as provider:
@@ -118,9 +116,10 @@ async def test_a_refusal_of_the_provider_reaches_those_who_wait_at_another_gatew
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(asyncio.shield(second), 0.3)
             provider.allow_heads()
-            refused = await first
-            assert refused == await second
-            assert refused[0] == 429
+            assert (await first)[0] == 429
+            code, body = await second
+            assert code == 502
+            assert b"send the request again" in body
             assert len(provider.requests) == 1
             assert await read(http, other, "one") == MESSAGE  # which calls the provider again
         assert len(provider.requests) == 2
@@ -134,28 +133,6 @@ async def test_a_provider_that_breaks_off_before_its_head_is_the_same_error_at_e
         with two_gateways(provider, origin) as (one, other):
             found = await asyncio.gather(status(http, one), status(http, other))
             assert [code for code, _ in found] == [502, 502]
-
-
-async def test_an_answer_that_does_not_stream_is_joined_at_another_gateway(
-    http: aiohttp.ClientSession, origin: str
-) -> None:
-    async with providing() as provider:
-        provider.lingers = asyncio.Event()
-        with two_gateways(provider, origin, {"whole": True}) as (one, other):
-            plain = {"model": "m"}
-            async with asyncio.TaskGroup() as group:
-                first = group.create_task(whole(http, one, plain))
-                await until(lambda: len(provider.requests) == 1)
-                second = group.create_task(whole(http, other, plain))
-                provider.lingers.set()
-            assert first.result() == second.result() == WHOLE_BODY["/v1/chat/completions"]
-            assert await whole(http, other, plain) == WHOLE_BODY["/v1/chat/completions"]
-        assert len(provider.requests) == 1
-
-
-async def whole(http: aiohttp.ClientSession, gateway: Headgate, body: object) -> object:
-    async with ask(http, gateway, body=body) as answer:
-        return json.loads(await answer.read())
 
 
 async def test_a_response_is_retrieved_by_its_id_at_another_gateway_while_it_runs_and_later(

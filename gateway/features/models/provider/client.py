@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import weakref
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 import aiohttp
 from aiohttp import ClientResponse
-from headgate.backoff import wait_s
 from yarl import URL
 
 from gateway.errors import DestinationRefused, OriginBroken, OriginTimeout, OriginUnreachable
@@ -20,7 +18,6 @@ from gateway.outbound.connections import Connector
 from gateway.outbound.failures import NoResponse
 from gateway.protocol.http.forwarding import OF_PROXIES_IN_FRONT, check_text, outgoing_fields
 from gateway.protocol.http.header_names import PROVIDER_KEYS
-from gateway.rules.directives import LONGEST_AGAIN_S, again_s
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -49,7 +46,6 @@ class ProviderResponse(ClientResponse):
     """
 
     read_timeout_s: float | None = None
-    server = ""  # its URL
 
 
 class ProviderClient:
@@ -61,23 +57,18 @@ class ProviderClient:
         key_fields: Mapping[str, str],
         *,
         read_timeout_s: float,
-        retries: int = 0,
         client: OutboundClient | None = None,
     ) -> None:
         """Send `key_fields` in place of the client's key; without any, the client's is sent.
 
-        Requests for answers that are refused by all servers are sent `retries` times again.
         `client` checks addresses, where clients name the servers.
         """
         self.urls = urls
         self._key_fields = key_fields
-        self.has_key = bool(key_fields)
         self._read_timeout_s = read_timeout_s
-        self._retries = retries
         # Any number of connections: the answers are bounded.
         self._client = client or OutboundClient("model", Connector, ProviderResponse)
-        self.repeated_requests = 0  # to another server, or to all of them again
-        self.resumed_responses = 0
+        self.repeated_requests = 0  # to another server
 
     async def close(self) -> None:
         """Close all connections."""
@@ -118,34 +109,10 @@ class ProviderClient:
     async def call(self, target: str, fields: MultiMapping[str], body: bytes) -> ProviderResponse:
         """Request an answer, and return the response once its head has come.
 
-        The next server is called where one cannot be reached or refuses the request. A request
-        whose response broke off is never sent again: its answer may have been paid for. Raises
-        OriginUnreachable if no server can be reached, OriginTimeout, OriginBroken.
-        """
-        for failures in range(self._retries):
-            refusal, headers = await self._call_each(target, fields, body), None
-            if isinstance(refusal, ProviderResponse):
-                headers = refusal.headers
-                if not may_be_repeated(refusal.status, headers):
-                    return refusal
-            pause = pause_s(headers, failures, random.random())  # noqa: S311 - spreads the calls
-            if isinstance(refusal, ProviderResponse):
-                if pause is None:
-                    return refusal
-                refusal.close()
-            await asyncio.sleep(pause or 0.0)
-            self.repeated_requests += 1
-        response = await self._call_each(target, fields, body)
-        if isinstance(response, OriginUnreachable):
-            raise response
-        return response
-
-    async def _call_each(
-        self, target: str, fields: MultiMapping[str], body: bytes
-    ) -> ProviderResponse | OriginUnreachable:
-        """Return the response of the first server that does not refuse, or else the last refusal.
-
-        If no server can be reached, return the error that says why.
+        The next server is called where one cannot be reached or refuses the request; the last
+        refusal is returned if all do. A request whose response broke off is never sent again: its
+        answer may have been paid for. Raises OriginUnreachable if no server can be reached,
+        OriginTimeout, OriginBroken.
         """
         refusal: ProviderResponse | None = None
         reasons = []
@@ -165,7 +132,9 @@ class ProviderClient:
             refusal = response
             if not may_be_repeated(response.status, response.headers):
                 break
-        return refusal or OriginUnreachable("; ".join(reasons))
+        if refusal is None:
+            raise OriginUnreachable("; ".join(reasons))
+        return refusal
 
     async def send(
         self,
@@ -198,7 +167,7 @@ class ProviderClient:
             response.close()
             raise OriginBroken(f"{url} answered with the status {response.status}")
         assert isinstance(response, ProviderResponse), "of this session"
-        response.read_timeout_s, response.server = self._read_timeout_s, url
+        response.read_timeout_s = self._read_timeout_s
         if upload is not None:  # whose rest may still come
             upload.call_on_error(response.close)
         return response
@@ -310,8 +279,6 @@ def _failure(broken: Exception) -> HeadgateError:
 
 # 504 is missing: the server behind the one that gave up may still make the answer.
 REPEATABLE = frozenset({429, 500, 502, 503, 529})
-# As the providers' own SDKs wait.
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 8.0
 
 
 def may_be_repeated(status: int, headers: MultiMapping[str]) -> bool:
@@ -328,20 +295,3 @@ def may_be_repeated(status: int, headers: MultiMapping[str]) -> bool:
             return False
         case _:
             return status in REPEATABLE
-
-
-def pause_s(headers: MultiMapping[str] | None, failures: int, chance: float) -> float | None:
-    """Return the pause before a request is sent again; None if the provider wants a long one.
-
-    `headers` are those of the refusal, None if no server could be reached; `failures` have been
-    before, and `chance` in [0, 1] spreads the callers.
-    """
-    if headers is not None:
-        milliseconds = headers.get("retry-after-ms", "")
-        if milliseconds.isascii() and milliseconds.isdigit() and len(milliseconds) < 10:
-            wanted: float | None = int(milliseconds) / 1000
-        else:
-            wanted = again_s(headers)
-        if wanted is not None:
-            return None if wanted >= LONGEST_AGAIN_S else wanted
-    return wait_s(failures, FIRST_PAUSE_S, LONGEST_PAUSE_S, chance)

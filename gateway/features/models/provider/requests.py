@@ -11,7 +11,6 @@ import msgspec
 from headgate.dialects.contract import bearer
 from headgate.events import BOM
 from headgate.json_values import NOT_JSON, decoded_json
-from msgspec import UNSET
 
 from gateway.errors import BadRequest, StreamGone
 from gateway.protocol.http.header_names import (
@@ -26,13 +25,11 @@ from gateway.protocol.streams.offsets import parse_offset
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from msgspec import UnsetType
     from multidict import CIMultiDict, MultiMapping
 
-    from gateway.features.models.answer import AnswerParts, StoredResponse
+    from gateway.features.models.answer import StoredResponse
     from gateway.features.models.live_answer import Answer, WholeResponse
     from gateway.features.models.provider.client import ProviderResponse
-    from gateway.features.models.stored import UnfinishedAnswer
     from gateway.features.models.unread import Leave
 
 
@@ -40,20 +37,18 @@ class RequestBody:
     """The body of a request for an answer as it is sent on, until the provider has it.
 
     Of what it is without a content coding, only the `digest` is kept, by which equal requests are
-    recognised ("" where none are joined), and the `prompt`, if that is to be stored: a body of 500
-    bytes may have 16 MiB.
+    recognised ("" where none are joined): a body of 500 bytes may have 16 MiB.
     """
 
-    __slots__ = ("digest", "prompt", "sent")
+    __slots__ = ("digest", "sent")
 
-    def __init__(self, sent: bytes, digest: str = "", prompt: bytes | None = None) -> None:
+    def __init__(self, sent: bytes, digest: str = "") -> None:
         self.sent = sent
         self.digest = digest
-        self.prompt = prompt
 
     def drop(self) -> None:
         """Keep the digest alone."""
-        self.sent, self.prompt = b"", None
+        self.sent = b""
 
 
 def digest_of(target: str, body: bytes) -> str:
@@ -62,8 +57,6 @@ def digest_of(target: str, body: bytes) -> str:
 
 
 OF_OTHER_ANSWER = "Last-Event-ID is of another answer: leave it out"
-# Azure has no default for it (https://learn.microsoft.com/azure/ai-services/openai/reference).
-_VERSION = "api-version="
 
 
 class AnswerRequest(NamedTuple):
@@ -71,11 +64,11 @@ class AnswerRequest(NamedTuple):
 
     `path` and `target`, the path with its query, are below the upstream's URL. `fields` are the
     header fields for the provider. `stream` is the name that the caller gives the stream, if any.
-    `address` is that of a client without a principal that brings its own key of the provider, or
-    none; "" for any other. An answer that `is_whole` does not stream. One that `is_plain` is stored
-    as it comes, and the `path` of its request is the URL of the server, to which `target` is added.
-    `last_event_id` is the offset after the last event that the client has, if any: then it joins
-    its answer even if that failed.
+    `address` is that of a client without a
+    principal that brings its own key of the provider, or none; "" for any other. An answer that
+    `is_plain` is stored as it comes, and the `path` of its request is the URL of the server, to
+    which `target` is added. `last_event_id` is the offset after the last event that the client has,
+    if any: then it joins its answer even if that failed.
     """
 
     owner: bytes
@@ -88,7 +81,6 @@ class AnswerRequest(NamedTuple):
     in_background: bool = False
     stream: str | None = None
     address: str = ""
-    is_whole: bool = False
     is_plain: bool = False
     method: str = "POST"
     last_event_id: str | None = None
@@ -104,12 +96,6 @@ class AnswerRequest(NamedTuple):
         """
         if self.last_event_id is not None and self.last_event_id != offset:
             raise StreamGone(OF_OTHER_ANSWER)
-
-    @property
-    def version(self) -> str | UnsetType:
-        """The part of the query with which the rest of the answer is retrieved, if any."""
-        parts, _ = taken_out(self.target, lambda part: part.startswith(_VERSION))
-        return parts[0] if parts and self.in_background else UNSET
 
 
 def owner_of_account(account: str) -> bytes:
@@ -130,13 +116,6 @@ def sent_keys(headers: MultiMapping[str]) -> list[str]:
     return sorted(keys)
 
 
-class AnswerOwner(NamedTuple):
-    """An owner of answers, with the header fields for the provider, which have its key."""
-
-    owner: bytes
-    fields: CIMultiDict[str]
-
-
 class AnswerProvider(ABC):
     """The provider of a route's answers, which is called once for each."""
 
@@ -155,20 +134,12 @@ class AnswerProvider(ABC):
     ) -> StoredResponse | WholeResponse:
         """Return a response as it is to be stored, or whole if it is not. Raises HeadgateError."""
 
-    def own_caller(self) -> AnswerOwner | None:
-        """Return the gateway as a caller with its own key; None where callers have the keys."""
-        return None
-
-    def rest_of(self, _answer: UnfinishedAnswer, _caller: AnswerOwner) -> AnswerParts:
-        """Return the events that the provider has after those of a background response."""
-        raise NotImplementedError("no response of this provider goes on without its connection")
-
 
 LAST_EVENT_ID = "Last-Event-ID"
 LONGEST_KEY = 256  # characters of a key or its prefix; the UUIDs of SDKs have 36
 _KEY_FIELDS = (IDEMPOTENCY_KEY, KEY_PREFIX_FIELD)
 _STREAM_PART = f"{STREAM_FIELD.lower()}="  # of a query
-_STREAM_NAME = re.compile(r"(?!(?:record|prompts)$)[A-Za-z0-9][A-Za-z0-9._~-]{0,127}")
+_STREAM_NAME = re.compile(r"(?!record$)[A-Za-z0-9][A-Za-z0-9._~-]{0,127}")
 
 
 def named_stream(headers: MultiMapping[str], target: str) -> tuple[str | None, str]:
@@ -182,7 +153,7 @@ def named_stream(headers: MultiMapping[str], target: str) -> tuple[str | None, s
     if len(names) > 1 or any(_STREAM_NAME.fullmatch(name) is None for name in names):
         raise BadRequest(
             f"{STREAM_FIELD} must be one name of up to 128 letters, digits, '-', '.', '_' and '~', "
-            "which begins with a letter or a digit and is neither 'record' nor 'prompts'"
+            "which begins with a letter or a digit and is not 'record'"
         )
     return (names.pop() if names else None), rest
 

@@ -96,15 +96,14 @@ def is_storable(response: ProviderResponse) -> bool:
     )
 
 
-async def whole_body(response: ProviderResponse, longest: int) -> bytes:
+async def whole_body(response: ProviderResponse) -> bytes:
     """Return the body of a response. Raises AnswerTooLong, OriginTimeout or OriginBroken."""
-    longest = min(longest, LONGEST_WHOLE)
     parts, size = [], 0
     async for part in body_parts(response):
         parts.append(part)
         size += len(part)
-        if size > longest:
-            raise AnswerTooLong(longest)
+        if size > LONGEST_WHOLE:
+            raise AnswerTooLong(LONGEST_WHOLE)
     return b"".join(parts)
 
 

@@ -1,30 +1,22 @@
 """The claim of one gateway to write an answer, which is part of the log.
 
-Whoever appends the request to the record of a name has the claim. Each append names its stream by
-the id, and carries the epoch of its answer as a producer (PROTOCOL.md section 5.2.1). Each answer
-has MOST_RESUMPTIONS + 2 of them: the first for the gateway that begins it, the next for those that
-go on with a background response, and the last for its end, whoever writes that. So an answer
-has one end, and a writer whose answer was ended by another gateway is refused from then on. In a
-log of one process nobody else can write: the claim needs no stamps.
+The gateway that appends the request to the record of a name has the claim. Each append names its
+stream by the id, and carries the epoch of its answer as a producer (PROTOCOL.md section 5.2.1).
+Each answer has two: one for the gateway that writes it, and the next for its end, which any gateway
+may write. So an answer has one end, and a writer whose answer was ended by another gateway is
+refused from then on. In a log of one process nobody else can write: the claim needs no stamps.
 """
 
 from __future__ import annotations
 
 import asyncio
-from contextlib import aclosing, suppress
+from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
 from gateway.errors import ConfigurationConflict, HeadgateError, LogUnavailable, StreamNotFound
 from gateway.features.models import record
-from gateway.features.models.record import (
-    EndEntry,
-    ResumeEntry,
-    StopEntry,
-    content_type_of,
-    entries_from,
-)
-from gateway.features.models.streams import MOST_RESUMPTIONS, ClaimLost
-from gateway.protocol.streams.offsets import parse_offset
+from gateway.features.models.record import EndEntry, content_type_of
+from gateway.features.models.streams import ClaimLost
 from gateway.protocol.streams.state import Stamp
 
 if TYPE_CHECKING:
@@ -32,7 +24,7 @@ if TYPE_CHECKING:
 
     from gateway.features.models.record import Entry, RequestEntry, StreamRecord
     from gateway.features.models.shared.gateways import Gateways
-    from gateway.features.models.streams import AnswerStreams, StreamEnd
+    from gateway.features.models.streams import AnswerStreams
     from gateway.later import Later
     from gateway.protocol.appends import AppendOutcome
 
@@ -46,24 +38,19 @@ T = TypeVar("T")
 class ClaimedStream:
     """A stream of an answer as its only writer appends to it."""
 
-    def __init__(
-        self, streams: AnswerStreams, name: str, content_type: str, number: int, resumption: int
-    ) -> None:
-        """Append to the answer with this number in its stream, after so many other writers."""
-        self.expected_tail: int | None = None  # of the stream, when the first append comes
+    def __init__(self, streams: AnswerStreams, name: str, content_type: str, number: int) -> None:
+        """Append to the answer with this number in its stream."""
         self.name = name
         self.stream_id: int | None = None  # once it is created
         self._content_type = content_type
         self._streams = streams
-        first = number * (MOST_RESUMPTIONS + 2)
-        self._epoch, self._last_epoch = first + resumption, first + MOST_RESUMPTIONS + 1
+        self._epoch = 2 * number
         self._seq = 0
 
     def append(self, messages: Sequence[bytes]) -> Later[AppendOutcome]:
         """Append messages; the result raises HeadgateError, or ClaimLost if the claim is lost."""
         seq, self._seq = self._seq, self._seq + 1
-        tail, self.expected_tail = self.expected_tail, None
-        return self._append(messages, Stamp(PRODUCER, self._epoch, seq), close=False, tail=tail)
+        return self._append(messages, Stamp(PRODUCER, self._epoch, seq), close=False)
 
     def append_end(
         self, messages: Sequence[bytes], *, close: bool, tail: int | None = None
@@ -73,9 +60,7 @@ class ClaimedStream:
         The outcome has nothing `stored` if another gateway has ended the answer already. The result
         raises HeadgateError, ClaimLost.
         """
-        tail = self.expected_tail if tail is None else tail
-        stamp = Stamp(PRODUCER, self._last_epoch, 0)
-        return self._append(messages, stamp, close=close, tail=tail)
+        return self._append(messages, Stamp(PRODUCER, self._epoch + 1, 0), close=close, tail=tail)
 
     def _append(
         self, messages: Sequence[bytes], stamp: Stamp, *, close: bool, tail: int | None = None
@@ -95,17 +80,11 @@ class ClaimedStreams:
     """The streams of an answer as its only writer appends to them: its own, and the record."""
 
     def __init__(
-        self,
-        streams: AnswerStreams,
-        name: str,
-        request: RequestEntry,
-        number: int,
-        resumption: int = 0,
+        self, streams: AnswerStreams, name: str, request: RequestEntry, number: int
     ) -> None:
         self.name = name
-        of = number, resumption
-        self.events = ClaimedStream(streams, name, content_type_of(request), *of)
-        self.record = ClaimedStream(streams, record.record_name(name), record.CONTENT_TYPE, *of)
+        self.events = ClaimedStream(streams, name, content_type_of(request), number)
+        self.record = ClaimedStream(streams, record.record_name(name), record.CONTENT_TYPE, number)
         self._request = request
         self._streams = streams
 
@@ -120,18 +99,9 @@ class ClaimedStreams:
 class Claim(ClaimedStreams):
     """The claim of this gateway to write an answer."""
 
-    def __init__(
-        self,
-        gateways: Gateways,
-        name: str,
-        request: RequestEntry,
-        number: int,
-        resumption: int = 0,
-    ) -> None:
-        super().__init__(gateways.streams, name, request, number, resumption)
+    def __init__(self, gateways: Gateways, name: str, request: RequestEntry, number: int) -> None:
+        super().__init__(gateways.streams, name, request, number)
         self._gateways = gateways
-        self._taken_at = 0  # position in the record behind the request
-        self._heeding: asyncio.Task[None] | None = None
 
     async def acquire(self, found: StreamRecord) -> None:
         """Append the request to the record of a shared log, as it was found, or raise ClaimLost.
@@ -140,7 +110,7 @@ class Claim(ClaimedStreams):
         """
         if not self._streams.is_shared:
             return
-        await self._gateways.ensure_known()
+        await self._gateways.ensure_alive()
         try:
             if found.answers:
                 await self._append_request(found)
@@ -157,7 +127,6 @@ class Claim(ClaimedStreams):
         appended = await self.record.append([record.encoded(self._request)])
         if not appended.stored:
             raise ClaimLost("another gateway has begun the next answer")
-        self._taken_at = parse_offset(appended.next_offset, "the tail").position
 
     async def _create_record(self, found: StreamRecord) -> None:
         """Create the record with the request in place of one without a stored answer."""
@@ -170,54 +139,27 @@ class Claim(ClaimedStreams):
             raise ClaimLost("another gateway has ended the answer") from None
         if not created.new:
             raise ClaimLost("another gateway has begun the answer")
-        self.record.stream_id, self._taken_at = created.state.stream_id, created.state.tail
+        self.record.stream_id = created.state.stream_id
 
-    async def resume(self, record_id: int | None, end: StreamEnd) -> None:
-        """Claim an answer that its writer has left with this `end`. Raises ClaimLost."""
-        self.record.stream_id, self.events.stream_id = record_id, end.stream_id
-        if not self._streams.is_shared:
-            return
-        self.events.expected_tail = end.tail  # the writer before may only have stood still
-        await self._gateways.ensure_known()
-        await self._gateways.note(self.name)
-        try:
-            appended = await self.add_to_record(ResumeEntry(self._gateways.name))
-        except (HeadgateError, asyncio.CancelledError):
-            self.end_later()  # it may have been appended
-            raise
-        if not appended.stored:
-            raise ClaimLost("another gateway goes on with the answer")
-        self._taken_at = parse_offset(appended.next_offset, "the tail").position
-
-    async def create_streams(self, prompt: bytes | None) -> None:
+    async def create_streams(self) -> None:
         """Create the streams of the answer that are not there yet. Raises HeadgateError."""
         if self._request.is_in_named_stream:  # one without a record would be somebody else's
             await self._add_request()
-        # At once: each takes a commit.
+            await self._create_events()
+            return
+        # At once: each takes a commit. Both are over when the streams are deleted.
         made = await asyncio.gather(
-            self._create_events(),
-            *(() if self._request.is_in_named_stream else (self._add_request(),)),
-            self._add_prompt(prompt),
-            return_exceptions=True,  # all are over when the streams are deleted
+            self._create_events(), self._add_request(), return_exceptions=True
         )
         for failure in made:
             if isinstance(failure, BaseException):
                 raise failure
 
     async def _add_request(self) -> None:
-        """Append the request to the record, unless that is done, and note what is written."""
-        if self._streams.is_shared:
-            await self._gateways.note(self.name)
-        else:
-            await self._add_beside(self.record.name, record.encoded(self._request))
-
-    async def _add_prompt(self, prompt: bytes | None) -> None:
-        if prompt is not None:
-            await self._add_beside(record.prompts_name(self.name), prompt)
-
-    async def _add_beside(self, name: str, body: bytes) -> None:
-        add = self._streams.add if self._request.position else self._streams.replace
-        await add(name, record.CONTENT_TYPE, body)
+        """Append the request to the record, unless the claim has done that."""
+        if not self._streams.is_shared:
+            add = self._streams.add if self._request.position else self._streams.replace
+            await add(self.record.name, record.CONTENT_TYPE, record.encoded(self._request))
 
     async def _create_events(self) -> None:
         """Create the stream of events, replacing one whose failed answer has freed its key.
@@ -253,58 +195,22 @@ class Claim(ClaimedStreams):
         """Append an entry, in the order of calls; the result need not be awaited."""
         return self.record.append([record.encoded(entry)])
 
-    async def withdraw(self, entry: EndEntry) -> None:
-        """Delete the streams of an answer that has no response to store. Raises HeadgateError.
-
-        Those who wait at other gateways find its end in the record for a few seconds more.
-        """
-        if self._streams.is_shared:
-            await self.record_end(entry)
-            self._gateways.delete_soon(self)
-        else:
-            await self.delete_beside()
+    async def withdraw(self) -> None:
+        """Delete the streams of an answer that has no response to store. Raises HeadgateError."""
+        await self.delete_record()
         await self._streams.delete(self.name, self.events.stream_id)
-
-    async def delete_beside(self) -> None:
-        """Delete the record and the prompts of a stream that is gone. Raises HeadgateError."""
-        await record.delete_beside(self._streams, self.name, self.record.stream_id)
 
     async def adopted_end(self) -> EndEntry | None:
         """Return the end that another gateway has written, or None. Raises HeadgateError."""
-        self._gateways.lost_answers += 1
         return await self._gateways.end_of(self.name)
 
     def end_later(self) -> None:
         """Leave the end of the answer to later: the log could not be written."""
-        self._gateways.end_later(self.name)
+        self._gateways.unended.add(self.name)
 
-    # What others ask for
-
-    def heed(self, stop: Callable[[StopEntry], None], lose: Callable[[], None]) -> None:
-        """Call `stop` once another gateway asks for that, `lose` once it has ended the answer."""
-        if self._streams.is_shared:
-            loop = asyncio.get_running_loop()
-            self._heeding = loop.create_task(self._heed(stop, lose))
-
-    async def _heed(self, stop: Callable[[StopEntry], None], lose: Callable[[], None]) -> None:
-        begin = self._taken_at
-        later = entries_from(self._streams, self.record.name, begin, self.record.stream_id)
-        async with aclosing(later) as entries:
-            async for entry in entries:
-                match entry:
-                    case StopEntry():
-                        stop(entry)
-                    case EndEntry() | ResumeEntry():
-                        lose()
-                        return
-                    case _:
-                        pass
-
-    def release(self) -> None:
-        """Note that this gateway does not write the answer any more."""
-        if self._heeding is not None:
-            self._heeding.cancel()
-        self._gateways.drop(self.name)
+    async def delete_record(self) -> None:
+        """Delete the record of a stream that is gone. Raises HeadgateError."""
+        await record.delete_record(self._streams, self.name, self.record.stream_id)
 
 
 async def retry_claims(attempt: Callable[[], Awaitable[T]]) -> T:

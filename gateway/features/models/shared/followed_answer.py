@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from contextlib import aclosing
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -13,57 +11,50 @@ from typing_extensions import override
 
 from gateway.errors import (
     HeadgateError,
+    LogUnavailable,
     OriginBroken,
-    OriginTimeout,
-    OriginUnreachable,
     ServerStopping,
-    StreamClosed,
     StreamGone,
     StreamNotFound,
 )
 from gateway.features.models import record
-from gateway.features.models.live_answer import DELETED, LiveAnswer, WholeResponse
-from gateway.features.models.record import (
-    EndEntry,
-    ResponseEntry,
-    StopEntry,
-    entries_from,
-    look_again,
-)
+from gateway.features.models.live_answer import DELETED, LiveAnswer
+from gateway.features.models.record import EndEntry, ResponseEntry
 from gateway.streams.follower import RELOAD_S
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable
 
     from headgate.dialects.progress import EarlyEnd
 
-    from gateway.features.models.record import StreamRecord, UnstoredResponse
+    from gateway.features.models.record import StreamRecord
     from gateway.features.models.running import RunningAnswers
     from gateway.features.models.shared.gateways import Gateways
     from gateway.features.models.streams import AnswerStreams
-    from gateway.later import Later
-    from gateway.protocol.appends import AppendOutcome
-    from gateway.protocol.streams.state import Record, StreamState
 
-NO_ANSWER = "the answer ended before it began"
-_ERRORS = {it.code: it for it in (OriginBroken, OriginTimeout, OriginUnreachable)}
+    Finish = Callable[[str, EarlyEnd], Awaitable[object]]
+
+NO_ANSWER = "the answer ended before it began: send the request again"
 
 
 class FollowedAnswer(LiveAnswer):
     """The last answer in a record, whose events are followed until the record has its end."""
 
-    def __init__(self, name: str, found: StreamRecord, streams: AnswerStreams) -> None:
+    def __init__(
+        self, name: str, found: StreamRecord, streams: AnswerStreams, finish: Finish
+    ) -> None:
+        """Call `finish` to end the answer in place of the gateway that writes it."""
         last = found.answers[-1]
         super().__init__(name, last.request, streams)
-        self._found = found
+        self._record_id, self._record_position = found.stream_id, found.position
         self._head = last.response
+        self._end: EndEntry | None = None
         self._stream_id: int | None = None  # of the events, once they are followed
-        self._end_watch: Callable[[], None] | None = None
-        self._catching_up: asyncio.Task[None] | None = None
-        self._is_behind = False  # events came while it caught up
         self._is_parted = False  # what follows belongs to the next answer
         self._is_over = False
-        self._stop: Later[AppendOutcome] | None = None  # the request to end the answer
+        self._finish = finish
+        self._stop: asyncio.Task[object] | None = None
+        self._changed = asyncio.Event()
 
     def start(self) -> asyncio.Task[None]:
         """Start to follow the answer."""
@@ -87,154 +78,111 @@ class FollowedAnswer(LiveAnswer):
 
     @override
     def stop(self, failure: EarlyEnd) -> None:
-        """Ask the gateway that writes the answer to end it."""
-        stop = record.encoded(StopEntry(self.request.position, *failure))
-        name, stream_id = record.record_name(self.name), self._found.stream_id
-        self._stop = self.streams.append(name, record.CONTENT_TYPE, [stop], stream_id=stream_id)
+        """End the answer in the log: its writer's next append is refused."""
+        work = self._finish(self.name, failure)
+        self._stop = asyncio.ensure_future(work)
 
     @override
     async def wait_for_end(self, longest_s: float | None = None) -> None:
         """Return once the answer is over, or after `longest_s`.
 
-        Raises HeadgateError if the gateway that writes it cannot be asked to stop.
+        Raises HeadgateError if it cannot be ended here.
         """
         if self._stop is not None:
-            with contextlib.suppress(StreamClosed, StreamNotFound):  # it is over
-                await self._stop
+            await self._stop
         await super().wait_for_end(longest_s)
-
-    # The record
 
     async def _run(self) -> None:
         refusal: HeadgateError = OriginBroken(NO_ANSWER)
+        streams = self.streams
+        names = record.record_name(self.name), self.name
+        end_watches = [streams.watch(it, lambda *_: self._changed.set()) for it in names]
         try:
             await self._follow()
-        except asyncio.CancelledError:  # the stream was deleted, or the gateway stops
-            refusal = self._cut or StreamGone(DELETED.sentence)
-            if self._cut is None and self._head is not None and not self._is_parted:
-                self._note_deleted()
+        except asyncio.CancelledError:  # this gateway stops
+            refusal = self._cut or refusal
         except HeadgateError as error:
             refusal = error
+            if self._head is not None:
+                self._note_deleted()
         finally:
-            if self._end_watch is not None:
-                self._end_watch()
-            if self._catching_up is not None:
-                self._catching_up.cancel()
+            for end_watch in end_watches:
+                end_watch()
             self._is_over = self._cut is None
             self._refuse(refusal)
             self.wake_readers()
 
     async def _follow(self) -> None:
-        if self._head is not None:
-            await self._begin(self._head)
-        name, found = record.record_name(self.name), self._found
-        async with aclosing(
-            entries_from(self.streams, name, found.position, found.stream_id)
-        ) as entries:
-            async for entry in entries:
-                match entry:
-                    case ResponseEntry():
-                        await self._begin(entry)
-                    case EndEntry():
-                        self._end(entry)
-                        return
-                    case _:
-                        pass
+        """Note what comes until the answer is over. Raises StreamGone if it is deleted.
 
-    def _end(self, entry: EndEntry) -> None:
-        self._outcome = entry.outcome
-        if self._head is not None:
-            self._note((), entry.position)
-            self._set_response(self._head)
-        elif isinstance(entry.refusal, record.UnstoredResponse):
-            self._pass_on(entry.refusal)
-
-    def _pass_on(self, refusal: UnstoredResponse) -> None:
-        """Give those who wait the response of the provider that is not stored."""
-        if refusal.head is not None:
-            self._set_response(WholeResponse(refusal.head, refusal.body))
-        else:
-            self._refuse(_ERRORS.get(refusal.code or "", OriginBroken)(refusal.detail))
-
-    async def _begin(self, head: ResponseEntry) -> None:
-        """Follow the events, now that there are some; those that do not stream are all stored."""
-        self._head = head
-        if self.request.is_whole:
-            return  # until the record has the position of its end
-        self._end_watch = self.streams.watch(self.name, self._on_events)
-        self._catch_up()
-        assert self._catching_up is not None, "it has just begun"
-        await asyncio.wait([self._catching_up])
-        self._set_response(head)
-
-    # The events
-
-    def _on_events(self, state: StreamState | None, records: Sequence[Record]) -> None:
-        """Note events that follow what is noted, or catch up with the log."""
-        if state is None or self._stream_id not in {None, state.stream_id}:
-            self._abandon()
-        elif self._catching_up is not None:
-            self._is_behind = True
-        elif state.tail > self.position and not self._is_parted:
-            begin = records[0].end - len(records[0].data) if records else None
-            if begin == self.position:
-                self._take(b"".join(one.data for one in records), state.tail)
+        While the log cannot be read, nothing comes.
+        """
+        while True:
+            self._changed.clear()
+            try:
+                is_recorded = await self._read_record()
+                if self._head is not None:
+                    await self._read_events()
+                    self._set_response(self._head)
+            except (StreamNotFound, StreamGone):
+                raise StreamGone(DELETED.sentence) from None
+            except LogUnavailable:
+                asyncio.get_running_loop().call_later(RELOAD_S, self._look_again)
             else:
-                self._catch_up()
+                if self._end is not None:
+                    self._outcome = self._end.outcome
+                    self._note((), self._end.position)
+                if self._end is not None or not is_recorded:
+                    return
+            await self._changed.wait()
 
-    def _abandon(self) -> None:
-        """End the answer, since its stream was deleted."""
-        assert self._task is not None, "it follows the stream"
-        self._is_over = True
-        self._task.cancel()
+    def _look_again(self) -> None:
+        for name in (record.record_name(self.name), self.name):
+            self.streams.route.table.reload(self.streams.full_name(name))
+        self._changed.set()
 
-    def _take(self, data: bytes, end: int) -> None:
-        """Note data that end at a position, without what belongs to the next answer."""
-        length = len(data)
-        if self.request.is_in_named_stream:
-            length = record.parting_in(data)
-            self._is_parted = length < len(data)
-        if length:
-            self._note([*events_of(data[:length])], end - len(data) + length)
+    async def _read_record(self) -> bool:
+        """Take the new entries of the record; return False if it is gone."""
+        streams, name = self.streams, record.record_name(self.name)
+        end = await streams.end(name)
+        if end is None or end.stream_id != self._record_id:
+            return False
+        async for data, position in streams.chunks(name, self._record_position, end):
+            self._record_position = position
+            for entry in record.decoded(data):
+                if isinstance(entry, EndEntry):
+                    self._end = entry
+                    return True
+                if isinstance(entry, ResponseEntry):
+                    self._head = entry
+        return True
 
-    def _catch_up(self) -> None:
-        self._is_behind = False
-        self._catching_up = asyncio.get_running_loop().create_task(self._read())
-        self._catching_up.add_done_callback(self._on_caught_up)
-
-    def _on_caught_up(self, done: asyncio.Task[None]) -> None:
-        self._catching_up = None
-        error = None if done.cancelled() else done.exception()
-        if isinstance(error, StreamNotFound | StreamGone):
-            self._abandon()
-        elif error is not None:
-            loop = asyncio.get_running_loop()
-            loop.call_later(RELOAD_S, look_again, self.streams, self.name)
-        elif self._is_behind and not done.cancelled():
-            self._catch_up()
-
-    async def _read(self) -> None:
-        """Note what the log has behind the noted events."""
+    async def _read_events(self) -> None:
+        """Note the new events of the answer, without what belongs to the next one."""
         end = await self.streams.end(self.name)
-        if end is None:
-            raise StreamNotFound("the stream of the answer was deleted")
+        if end is None or self._stream_id not in {None, end.stream_id}:
+            raise StreamNotFound(DELETED.sentence)
         self._stream_id = end.stream_id
-        if not self.request.is_in_named_stream:
-            if end.tail > self.position:
-                self._note((), end.tail)  # its readers read the log
+        if not self.request.is_in_named_stream and end.tail > self.position:
+            self._note((), end.tail)  # its readers read the log
             return
         async for data, position in self.streams.chunks(self.name, self.position, end):
-            self._take(data, position)
             if self._is_parted:
                 return
+            length = record.parting_in(data)
+            self._is_parted = length < len(data)
+            if length:
+                self._note([*events_of(data[:length])], position - len(data) + length)
 
 
 class FollowedAnswers:
     """The answers in one folder that other gateways write, and that have been asked for here."""
 
-    def __init__(self, gateways: Gateways, running: RunningAnswers) -> None:
+    def __init__(self, gateways: Gateways, running: RunningAnswers, finish: Finish) -> None:
+        """Call `finish` to end an answer in place of the gateway that writes it."""
         self._gateways = gateways
         self._running = running
+        self._finish = finish
         self.answers: set[FollowedAnswer] = set()
 
     async def find(self, name: str) -> FollowedAnswer | None:
@@ -243,14 +191,12 @@ class FollowedAnswers:
         if not streams.is_shared:
             return None
         found = await record.read_record(streams, name)
-        if not found.answers or found.answers[-1].end is not None:
+        if not found.is_unfinished or not await self._gateways.writes(found.answers[-1].request):
             return None
-        if not self._gateways.writes(found.answers[-1].request):
-            return None
-        answer = FollowedAnswer(name, found, streams)
+        answer = FollowedAnswer(name, found, streams, self._finish)
         self._running.answers[streams.path(name)] = answer
         self.answers.add(answer)
-        self._gateways.followed[name] = answer.request.writer or ""
+        self._gateways.followed[name] = answer.request
         answer.start().add_done_callback(partial(self._ended, answer))
         if found.answers[-1].response is not None:
             await answer.wait_for_begin()
