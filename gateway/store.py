@@ -61,9 +61,8 @@ class Store(Generic[K]):
     not evict the popular ones.  `bytes` is the size of all entries.
     """
 
-    def __init__(self, max_bytes: int, max_entries: int = MAX_ENTRIES) -> None:
+    def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
-        self._max_entries = max_entries
         self._new: OrderedDict[Hashable, K] = OrderedDict()
         self._used: OrderedDict[Hashable, K] = OrderedDict()
         self._used_bytes = 0
@@ -136,7 +135,7 @@ class Store(Generic[K]):
             raise
         if was_used:
             self._use(entry)
-        while self.bytes > self._max_bytes or len(self._new) + len(self._used) > self._max_entries:
+        while self.bytes > self._max_bytes or len(self._new) + len(self._used) > MAX_ENTRIES:
             self._evict(next(iter((self._new or self._used).values())))
         return True
 

@@ -31,7 +31,6 @@ MOST_LINES = 50  # of a function, with its docstring
 DECLARATIONS = {
     "CdnTarget": "a target as the console shows it",
     "LogKind": "what settings, console, alerts and commands ask of a kind of log",
-    "ModelSettings": "one for each setting of a model route",
     "Options": "one for each option of `headgate cdn render`",
     "Overview": "one for each figure of the first page",
     "Route": "one for each setting of a route",

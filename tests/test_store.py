@@ -121,8 +121,11 @@ def test_a_response_is_cached_only_until_its_stream_expires(now: float, there: b
 
 
 @pytest.mark.parametrize(("more", "left"), [(2, "ab"), (3, "abc"), (4, "bcd")])
-def test_the_number_of_cached_responses_is_bounded(more: int, left: str) -> None:
-    store: Store[RenderedChunk] = Store(100_000, max_entries=3)
+def test_the_number_of_cached_responses_is_bounded(
+    monkeypatch: pytest.MonkeyPatch, more: int, left: str
+) -> None:
+    monkeypatch.setattr("gateway.store.MAX_ENTRIES", 3)
+    store: Store[RenderedChunk] = Store(100_000)
     owner = CacheShare()
     for key in "abcd"[:more]:
         store.put(entry(key, owner=owner))

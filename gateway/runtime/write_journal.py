@@ -58,7 +58,7 @@ class RecordsLost(Exception):
     """An error for a ring that has dropped writes since it was last read."""
 
 
-def share_memory(workers: int, ring_bytes: int = RING_BYTES) -> int:
+def share_memory(workers: int) -> int:
     """Return the descriptor of new shared memory for the journals of all workers.
 
     Raises StartError on a system without memfd_create, such as macOS.
@@ -66,7 +66,7 @@ def share_memory(workers: int, ring_bytes: int = RING_BYTES) -> int:
     if not hasattr(os, "memfd_create"):
         raise StartError("several workers need Linux (memfd_create): set workers = 1 here")
     descriptor = os.memfd_create("headgate-writes")
-    os.ftruncate(descriptor, workers * (_MARK + ring_bytes))
+    os.ftruncate(descriptor, workers * (_MARK + RING_BYTES))
     return descriptor
 
 
@@ -83,16 +83,14 @@ class WriteJournal:
         workers: int,
         number: int,
         on_announced: Callable[[], None] = lambda: None,
-        ring_bytes: int = RING_BYTES,
     ) -> None:
         """Start at the present end of each ring, as worker `number`, counted from 1.
 
         `on_announced` is called after each write of this worker.
         """
-        self._memory = mmap.mmap(descriptor, workers * (_MARK + ring_bytes))
+        self._memory = mmap.mmap(descriptor, workers * (_MARK + RING_BYTES))
         self._marks = memoryview(self._memory)[: workers * _MARK].cast("Q")
         self._own = number - 1
-        self._ring_bytes = ring_bytes
         self._marks_bytes = workers * _MARK
         self._seen_marks = self._memory[: self._marks_bytes]
         self.losses = 0
@@ -116,7 +114,7 @@ class WriteJournal:
             data = _encode((stamped_at, replace(write, tail=None, only_grown=False)))
         start = self._marks[self._own]
         record = _PREFIX.pack(len(data), _checksum(data, start)) + data
-        if len(record) <= self._ring_bytes:  # a longer one counts as lost
+        if len(record) <= RING_BYTES:  # a longer one counts as lost
             self._put(start, record)
         # One machine word, written last: a worker that sees it finds the whole record.
         self._marks[self._own] = start + len(record)
@@ -149,25 +147,25 @@ class WriteJournal:
             self._on_write(write)
 
     def _put(self, start: int, record: bytes) -> None:
-        begin, at = self._begin_of(self._own), start % self._ring_bytes
-        fits = min(len(record), self._ring_bytes - at)
+        begin, at = self._begin_of(self._own), start % RING_BYTES
+        fits = min(len(record), RING_BYTES - at)
         self._memory[begin + at : begin + at + fits] = record[:fits]
         self._memory[begin : begin + len(record) - fits] = record[fits:]
 
     def _get(self, ring: int, start: int, size: int) -> bytes:
-        begin, at = self._begin_of(ring), start % self._ring_bytes
-        fits = min(size, self._ring_bytes - at)
+        begin, at = self._begin_of(ring), start % RING_BYTES
+        fits = min(size, RING_BYTES - at)
         return (
             self._memory[begin + at : begin + at + fits] + self._memory[begin : begin + size - fits]
         )
 
     def _begin_of(self, ring: int) -> int:
-        return self._marks_bytes + ring * self._ring_bytes
+        return self._marks_bytes + ring * RING_BYTES
 
     def _records(self, ring: int, start: int, end: int) -> Iterator[_Stamped]:
         """Yield a worker's writes between two marks. Raises RecordsLost."""
         size = end - start
-        if not 0 <= size <= self._ring_bytes:
+        if not 0 <= size <= RING_BYTES:
             raise RecordsLost
         data, at = self._get(ring, start, size), 0
         while at < size:

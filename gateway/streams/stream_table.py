@@ -49,7 +49,10 @@ MOST_TURNS = 8  # streams looked at to make room for one: more than one goes whe
 
 
 class StreamTable:
-    """The active streams of one log, the least recently used dropped beyond a bound."""
+    """The active streams of one log, the least recently used dropped beyond a bound.
+
+    `max_active` is a parameter so that tests reach the bound with a few streams.
+    """
 
     def __init__(
         self,

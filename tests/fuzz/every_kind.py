@@ -66,7 +66,7 @@ def _variables(folder: Path, provider: str) -> dict[str, str]:
         f'[[tokens]]\nname = "client"\ntoken = "{_DIGEST}"\n'
         f'grants = [{{ streams = "/*", operations = {_EVERY} }}]\n'
     )
-    beside = {"auth": ["tokens"], "whole": True}
+    beside = {"auth": ["tokens"]}
     key = {"auth": ["tokens"], "key_file": str(folder / "key")}
     routes = (OPENAI, {"auth": "none"}), (ANTHROPIC, {"auth": "none"}), (OWN_KEY, key)
     models = [
@@ -75,7 +75,6 @@ def _variables(folder: Path, provider: str) -> dict[str, str]:
             "upstream": provider,
             "dialect": "anthropic" if prefix == ANTHROPIC else "openai",
             "streams": f"{HOSTED}/answers",
-            "store_prompts": prefix == OPENAI,
             **settings,
         }
         for prefix, settings in (*routes, (BESIDE, beside))

@@ -9,12 +9,11 @@ import pytest
 
 from gateway.errors import StartError
 from gateway.protocol.streams.state import Lifetime
-from gateway.runtime.write_journal import Write, WriteJournal, share_memory
+from gateway.runtime.write_journal import RING_BYTES, Write, WriteJournal, share_memory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-RING_BYTES = 4096
 LONG = "/s/" + "x" * 100
 
 
@@ -37,7 +36,7 @@ def write(number: int, path: str = "/s/a") -> Write:
 
 @pytest.fixture
 def memory() -> Iterator[int]:
-    descriptor = share_memory(3, RING_BYTES)
+    descriptor = share_memory(3)
     yield descriptor
     os.close(descriptor)
 
@@ -48,7 +47,7 @@ def workers(memory: int) -> list[Worker]:
 
 
 def worker(memory: int, number: int) -> Worker:
-    made = Worker(WriteJournal(memory, 3, number, ring_bytes=RING_BYTES), [], [])
+    made = Worker(WriteJournal(memory, 3, number), [], [])
     made.journal.listen(made.writes.append, lambda: made.losses.append(1))
     return made
 

@@ -28,8 +28,8 @@ class RedisWriters:
     async def is_alive(self, writer: str) -> bool:
         """Return whether a writer runs, as far as is known."""
         key = self._key(writer)
-        (found,) = await self._store.execute(key, pack("EXISTS", key))
-        return bool(found)
+        (found,) = await self._store.execute(key, pack("GET", key))
+        return found is not None
 
     async def forget(self, writer: str) -> None:
         """Note that a writer has stopped."""

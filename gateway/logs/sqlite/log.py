@@ -34,7 +34,10 @@ MAX_RETIRED = 1_000_000  # generations remembered for removed paths, about 100 b
 
 
 class SqliteLog(Log):
-    """A log in a data file, `headgate.db` in a folder that one process holds (`file:PATH`)."""
+    """A log in a data file, `headgate.db` in a folder that one process holds (`file:PATH`).
+
+    `vfs` names another file system of SQLite, such as that of the tests of a power loss.
+    """
 
     def __init__(
         self,
