@@ -41,8 +41,8 @@ PAGES = {
     "events": "/events",
     "refusals": "/events?show=refusals",
     "gateways": "/gateways",
-    "explain": "/explain?target=/v1/orders/berlin?offset=-1",
-    "cdn": "/cdn?target=nginx&host=streams.example.com",
+    "explain": "/caches?target=/v1/orders/berlin?offset=-1",
+    "cdn": "/caches/cdn?target=nginx&host=streams.example.com",
     "configuration": "/configuration",
     "alerts": "/alerts",
 }

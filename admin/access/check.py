@@ -40,7 +40,7 @@ NEEDS: dict[tuple[str, str], Need] = {
     ("POST", "/api/v1/session"): "nothing",
     ("DELETE", "/api/v1/session"): "viewer",
     ("POST", "/sign-out"): "viewer",
-    ("POST", "/explain"): "viewer",
+    ("POST", "/caches"): "viewer",
     ("POST", "/api/v1/explain"): "viewer",
 }
 PROBES = frozenset({"/healthz", "/readyz"})

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from markupsafe import Markup
 
     from admin.model.charts import Chart
-    from admin.pages.menu import MenuEntry
 
 P = ParamSpec("P")
 TEMPLATES = Path(__file__).with_name("templates")
@@ -54,13 +53,11 @@ class TemplatePage(NamedTuple):
 class Renderer:
     """The compiled templates: each is compiled when it is first rendered.
 
-    `folders` have the templates of pages, beside those that all pages share. `menu` has the path
-    and the entry of each page in it.
+    `folders` have the templates of pages, beside those that all pages share.
     """
 
-    def __init__(self, folders: Iterable[Path], menu: Sequence[tuple[str, MenuEntry]]) -> None:
+    def __init__(self, folders: Iterable[Path]) -> None:
         self._folders = folders
-        self._menu = menu
         self._turns = Turns()
         self._compiled: set[str] = set()
 
@@ -80,7 +77,6 @@ class Renderer:
         environment.filters |= FILTERS
         environment.globals |= {
             "link": link,
-            "menu": self._menu,
             "target": TARGET_RATIO,
             "alarm": ALARM_RATIO,
             "fewest_reads": FEWEST_READS,
@@ -88,7 +84,7 @@ class Renderer:
         return environment
 
     async def page(self, page: TemplatePage, **viewing: object) -> str:
-        """Render a whole page for a viewer."""
+        """Render a whole page; `viewing` are the variables of who looks, and of the menu."""
         template = await self._template(page)
         return await self._turns.run(_joined(template.generate(page.variables, **viewing)))
 

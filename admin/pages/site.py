@@ -43,7 +43,8 @@ class Site:
         self._pages = [*views.pages(features)]
         menu = [(page.path, page.menu) for page in self._pages if page.menu is not None]
         menu.sort(key=lambda it: it[1].order)
-        self._renderer = Renderer({page.folder for page in self._pages}, menu)
+        self._menu = menu
+        self._renderer = Renderer({page.folder for page in self._pages})
         self._live = LivePages()
 
     def add_to(self, router: web.UrlDispatcher) -> None:
@@ -54,7 +55,7 @@ class Site:
                 router.add_post(page.path, self.submitting(page, page.submit))
         SignInPages(self.show).add_to(router)
         router.add_get("/alerts", self.alerts)
-        router.add_get("/cdn/file", self.download)
+        router.add_get("/caches/cdn/file", self.download)
         router.add_get("/static/{name}", _static())
 
     def reading(self, tell: Callable[[Visit], Awaitable[TemplatePage]]) -> Handler:
@@ -103,7 +104,9 @@ class Site:
         self, request: web.Request, page: TemplatePage, status: int = HTTPStatus.OK
     ) -> web.Response:
         """Return a page as a response."""
-        text = await self._renderer.page(page, viewer=request.get(VIEWER))
+        console = request.app[CONSOLE]
+        menu = [it for it in self._menu if it[1].is_useful is None or it[1].is_useful(console)]
+        text = await self._renderer.page(page, viewer=request.get(VIEWER), menu=menu)
         return web.Response(text=text, content_type="text/html", status=status)
 
     async def alerts(self, request: web.Request) -> web.Response:

@@ -76,12 +76,12 @@ async def test_api_page_and_download_contain_the_same_rendered_cdn_file(
     query = {"target": name, "host": HOST, "upstream": UPSTREAM}
     status, answer = await told(client, "/api/v1/cdn/file", **query)
     assert (status, answer["text"]) == (200, expected)
-    async with client.get("/cdn/file", params=query, headers=PAGE) as download:
+    async with client.get("/caches/cdn/file", params=query, headers=PAGE) as download:
         assert await download.text() == expected
         assert download.content_type == "text/plain"
         named = f'attachment; filename="{TARGETS[name].file_name}"'
         assert download.headers["Content-Disposition"] == named
-    async with client.get("/cdn", params=query, headers=PAGE) as page:
+    async with client.get("/caches/cdn", params=query, headers=PAGE) as page:
         shown = re.search(r"<pre class=\"file\"[^>]*><code>(.*?)</code>", await page.text(), re.S)
     assert shown is not None
     assert html.unescape(re.sub(r"</?span[^>]*>", "", shown[1])) == expected
@@ -115,9 +115,9 @@ async def test_the_cdn_form_offers_an_option_only_to_targets_that_support_it(
     options = from_settings(Settings(), host=HOST, upstream=UPSTREAM, **setting)
     assert answer["text"] == render(TARGETS[target], options)
     assert f"--{field.replace('_', '-')} {value}" in answer["command"]
-    async with client.get("/cdn", params=query, headers=PAGE) as page:
+    async with client.get("/caches/cdn", params=query, headers=PAGE) as page:
         assert f'name="{field}" value="{value}"' in await page.text()
-    async with client.get("/cdn", params={"target": "caddy"}, headers=PAGE) as page:
+    async with client.get("/caches/cdn", params={"target": "caddy"}, headers=PAGE) as page:
         assert f'name="{field}"' not in await page.text()
 
 
@@ -141,13 +141,13 @@ async def test_a_bad_cdn_option_is_refused_with_a_sentence_beside_the_form(
     query = {"target": "nginx", "host": HOST, field: value}
     status, problem = await told(client, "/api/v1/cdn/file", **query)
     assert (status, problem["detail"]) == (400, words)
-    async with client.get("/cdn", params=query, headers=PAGE) as answer:
+    async with client.get("/caches/cdn", params=query, headers=PAGE) as answer:
         page = html.unescape(await answer.text())
         assert answer.status == 200
     assert f"{words}.</p>" in page
     assert f'value="{value}"' in page
     assert 'class="file"' not in page
-    async with client.get("/cdn/file", params=query, headers=PAGE) as answer:
+    async with client.get("/caches/cdn/file", params=query, headers=PAGE) as answer:
         assert answer.status == 400
         assert "Content-Disposition" not in answer.headers
 
@@ -158,7 +158,7 @@ async def test_hostile_cdn_options_are_shown_as_text_and_render_no_file(
     field: str, hostile: str, client: TestClient[Any, Any]
 ) -> None:
     query = {"target": "nginx", "host": HOST, field: hostile}
-    async with client.get("/cdn", params=query, headers=PAGE) as answer:
+    async with client.get("/caches/cdn", params=query, headers=PAGE) as answer:
         page = await answer.text()
         assert answer.status == 200
     assert 'class="file"' not in page
@@ -189,14 +189,14 @@ async def test_a_cdn_option_of_a_wrong_kind_is_explained_on_the_page(
     field: str, value: str, words: str, client: TestClient[Any, Any]
 ) -> None:
     query = {"target": "nginx", "host": HOST, field: value}
-    async with client.get("/cdn", params=query, headers=PAGE) as answer:
+    async with client.get("/caches/cdn", params=query, headers=PAGE) as answer:
         assert words in await answer.text()
 
 
 async def test_an_unknown_cdn_target_gets_404(client: TestClient[Any, Any]) -> None:
     status, problem = await told(client, "/api/v1/cdn/file", target="squid", host=HOST)
     assert (status, problem["detail"].split(":")[0]) == (404, "there is no target 'squid'")
-    async with client.get("/cdn?target=squid", headers=PAGE) as answer:
+    async with client.get("/caches/cdn?target=squid", headers=PAGE) as answer:
         assert answer.status == 404
         assert "There is no such target." in await answer.text()
 
@@ -205,7 +205,7 @@ async def test_an_unfilled_cdn_form_shows_no_error(
     client: TestClient[Any, Any],
 ) -> None:
     for query in ("target=nginx", "target=fastly", f"target=fastly&host={HOST}", "target=vercel"):
-        async with client.get(f"/cdn?{query}", headers=PAGE) as answer:
+        async with client.get(f"/caches/cdn?{query}", headers=PAGE) as answer:
             page = await answer.text()
         assert "No file yet" in page
         assert 'role="alert"' not in page
@@ -215,7 +215,7 @@ async def test_the_cdn_page_compares_all_targets_and_explains_how_to_apply_each(
     client: TestClient[Any, Any],
 ) -> None:
     beside = {name for one in TARGETS.values() for name in one.beside}
-    async with client.get("/cdn", headers=PAGE) as answer:
+    async with client.get("/caches/cdn", headers=PAGE) as answer:
         table = re.search(r'<table class="compared">(.*?)</table>', await answer.text(), re.S)
     assert table is not None
     rows = {
@@ -228,7 +228,7 @@ async def test_the_cdn_page_compares_all_targets_and_explains_how_to_apply_each(
         one.title: [*compared(one)] for name, one in TARGETS.items() if name not in beside
     }
     for name in TARGETS:
-        async with client.get(f"/cdn?target={name}", headers=PAGE) as answer:
+        async with client.get(f"/caches/cdn?target={name}", headers=PAGE) as answer:
             page = await answer.text()
         how = re.search(r'id="apply">(.*?)</section>', page, re.S)
         assert how is not None

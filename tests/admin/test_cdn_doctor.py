@@ -121,7 +121,7 @@ async def test_the_doctor_form_is_prefilled_with_the_last_examination() -> None:
     async with TestClient(AdminServer(app)) as client:
         headers = {"Authorization": f"Bearer {OPERATOR}", "Accept": "text/html"}
         form = {"scheme": "http", "host": "127.0.0.1", "port": str(free_port())}
-        async with client.post("/cdn?target=nginx", data=form, headers=headers) as answer:
+        async with client.post("/caches/cdn?target=nginx", data=form, headers=headers) as answer:
             page = await answer.text()
         assert "<option selected>http</option>" in page
         assert "<option selected>127.0.0.1</option>" in page

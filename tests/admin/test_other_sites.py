@@ -80,7 +80,7 @@ def operations(*, changing: bool) -> list[tuple[str, str]]:
 
 
 CHANGES = operations(changing=True)
-OF_VIEWERS = {"/sign-in", "/sign-out", "/explain", "/api/v1/explain", "/api/v1/session"}
+OF_VIEWERS = {"/sign-in", "/sign-out", "/caches", "/api/v1/explain", "/api/v1/session"}
 SIGN_INS = {("POST", "/sign-in"), ("POST", "/api/v1/session")}  # which nobody has signed in for
 
 

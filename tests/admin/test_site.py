@@ -15,13 +15,15 @@ from aiohttp.test_utils import TestClient
 from msgspec.structs import replace
 
 from admin.app import build
+from admin.console import CONSOLE
 from admin.errors import NotTold
 from admin.pages.live import LivePages
 from admin.pages.views import overview
+from gateway.features.subscriptions.metrics import SUBSCRIPTIONS
 from gateway.settings import Route
 from tests.admin.browser.made_up import MadeUp
 from tests.admin.browser.serving import application
-from tests.admin.consoles import Switchboard, setup
+from tests.admin.consoles import Switchboard, sample, setup
 from tests.support import virtual_time
 from tests.support.admin_server import AdminServer
 from tests.support.given_settings import at
@@ -396,8 +398,8 @@ async def test_headers_for_explain_are_sent_as_lines_and_never_in_the_url(
         ("nonsense", 200, "A header is written Name: value, and not nonsense."),
     ):
         form = {"target": "/v1/stream/a", "headers": headers, "csrf": token}
-        async with client.post("/explain", data=form) as answer:
-            assert (answer.status, str(answer.url.relative())) == (status, "/explain")
+        async with client.post("/caches", data=form) as answer:
+            assert (answer.status, str(answer.url.relative())) == (status, "/caches")
             assert words in await answer.text()
 
 
@@ -410,7 +412,7 @@ async def test_the_explain_page_does_not_show_entered_credentials_again(
         "headers": f"Accept: text/plain\r\nauthorization: Bearer {canary}\r\nCookie: a={canary}",
         "csrf": await csrf(client),
     }
-    async with client.post("/explain", data=form) as answer:
+    async with client.post("/caches", data=form) as answer:
         entered, _, _ = (await answer.text()).partition("</textarea>")
     assert "Accept: text/plain" in entered
     assert 'value="/v1/stream/a?offset=-1"' in entered
@@ -421,7 +423,7 @@ async def test_explain_shows_a_path_at_the_listen_address(
     client: TestClient[Any, Any],
 ) -> None:
     form = {"target": "/v1/stream/a", "headers": "", "csrf": await csrf(client)}
-    async with client.post("/explain", data=form) as answer:
+    async with client.post("/caches", data=form) as answer:
         assert "GET http://127.0.0.1:4437/v1/stream/a" in await answer.text()
 
 
@@ -434,3 +436,21 @@ async def test_static_paths_serve_only_files_of_the_package(client: TestClient[A
     ):
         async with client.get(path) as answer:
             assert answer.status == status
+
+
+async def test_runs_and_subscriptions_are_in_the_menu_only_where_there_are_any() -> None:
+    menus = []
+    subscribed = sample(SUBSCRIPTIONS, 1, "/a", "active")
+    for runs, numbers in ((False, ()), (True, (subscribed,))):
+        routes = [{"prefix": "/a", "storage": "memory:", "runs": runs}]
+        app = build(Switchboard(numbers=numbers), setup(routes=routes))
+        async with TestClient(AdminServer(app)) as client:
+            await app[CONSOLE].recorder.look()
+            async with client.get("/", headers=PAGE) as answer:
+                nav = (await answer.text()).partition("<nav")[2].partition("</nav>")[0]
+            menus.append(re.findall(r'href="([^"]+)"', nav))
+    always = ["/", "/routes", "/streams", "/clients", "/events", "/caches", "/gateways"]
+    assert menus == [
+        [*always, "/configuration"],
+        [*always, "/configuration", "/runs", "/subscriptions"],
+    ]

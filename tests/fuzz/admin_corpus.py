@@ -26,7 +26,7 @@ _PROBES = (
 )
 _PAGES = (
     *(page.path for page in pages()),
-    *("/alerts", "/sign-in", "/static/style.css", "/static/..%2fapp.py", "/cdn/file"),
+    *("/alerts", "/sign-in", "/static/style.css", "/static/..%2fapp.py", "/caches/cdn/file"),
     *("/?span=1h", "/?span=x"),
 )
 _ANSWERS = tuple(it.path.removeprefix("/api/v1/") for it in OPERATIONS if it.method == "GET")
@@ -140,7 +140,7 @@ def _form(chance: random.Random) -> bytes:
     said |= {"action": chance.choice(("append", "close", "delete", "x")), "content": "text"}
     said |= {"password": "x", "target": chance.choice(_VALUES), "confirm": chance.choice(NAMES)}
     path = chance.choice(
-        ("/sign-in", "/explain", f"/stream{_query(chance)}", f"/runs{_query(chance)}", "/sign-out")
+        ("/sign-in", "/caches", f"/stream{_query(chance)}", f"/runs{_query(chance)}", "/sign-out")
     )
     return _request(
         chance, "POST", path, urlencode(said).encode(), "application/x-www-form-urlencoded"

@@ -89,6 +89,7 @@ MENU = MenuEntry(
     "Runs",
     "M5 3.5v9l7-4.5z",
     key="u",
-    order=60,
+    order=90,
+    is_useful=lambda console: bool(console.routes_of_runs),
 )
 PAGE = ConsolePage(PATH, show, submit, menu=MENU)

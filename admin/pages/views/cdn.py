@@ -15,7 +15,6 @@ from admin.errors import NotTold
 from admin.model.doctor import DoctorWish
 from admin.pages.applying import how_to_apply
 from admin.pages.console_page import ConsolePage
-from admin.pages.menu import MenuEntry
 from admin.pages.rendering import TemplatePage, link
 from admin.pages.visit import frame
 from cdn_configs.explain import HEAD
@@ -29,7 +28,8 @@ if TYPE_CHECKING:
     from admin.model.cdn import CdnFile, CdnTarget
     from admin.pages.visit import Visit
 
-PATH = "/cdn"
+PATH = "/caches/cdn"
+HERE = "/caches"  # the entry of the menu
 MODES = {
     "bypass": "bypass: the gateway answers who has credentials",
     "per-credential": "per-credential: each reader has a cache of their own",
@@ -52,7 +52,7 @@ MUST_BE = {
 async def show(visit: Visit) -> TemplatePage:
     """Return the page of a target, with its file once enough was entered."""
     if not visit.whole:
-        return TemplatePage("cdn.html", {"here": PATH, **await frame(visit), **_doctor(visit)})
+        return TemplatePage("cdn.html", {"here": HERE, **await frame(visit), **_doctor(visit)})
     targets = visit.console.cdn_targets().targets
     target = _target(targets, visit)
     parts = {name for one in targets for name in one.beside}
@@ -67,7 +67,7 @@ async def show(visit: Visit) -> TemplatePage:
     return TemplatePage(
         "cdn.html",
         {
-            "here": PATH,
+            "here": HERE,
             **await frame(visit),
             "groups": [
                 ("On your own machines", [one for one in whole if not one.is_elsewhere]),
@@ -159,10 +159,4 @@ def _choice(visit: Visit) -> Choice:
         raise NotTold(400, f"--{field.replace('_', '-')} must be {rule}") from refusal
 
 
-MENU = MenuEntry(
-    "CDN",
-    "M4.5 12.5h7a2.8 2.8 0 0 0 .4-5.6 4 4 0 0 0-7.7-.6 3.1 3.1 0 0 0 .3 6.2z",
-    key="d",
-    order=120,
-)
-PAGE = ConsolePage(PATH, show, submit, menu=MENU)
+PAGE = ConsolePage(PATH, show, submit)

@@ -50,7 +50,7 @@ async def submit(visit: Visit) -> NoReturn:
 MENU = MenuEntry(
     "Configuration",
     "M2 5h7M11 5h3M9 3v4M2 11h3M7 11h7M5 9v4",
-    key="c",
-    order=140,
+    key="f",
+    order=80,
 )
 PAGE = ConsolePage(PATH, show, submit, menu=MENU)

@@ -120,7 +120,7 @@ async def _alerts(visit: Visit) -> dict[str, object]:
 MENU = MenuEntry(
     "Events",
     "M3 3.5h.1M6 3.5h7M3 8h.1M6 8h7M3 12.5h.1M6 12.5h7",
-    key="v",
-    order=70,
+    key="e",
+    order=50,
 )
 PAGE = ConsolePage(PATH, show, menu=MENU)

@@ -1,4 +1,4 @@
-"""The page that explains a request: the steps on its way through the gateway."""
+"""The page of caches: the steps of a request on its way through that of the gateway."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gateway.access.credentials import without_token
 if TYPE_CHECKING:
     from admin.pages.visit import Visit
 
-PATH = "/explain"
+PATH = "/caches"
 _SECRET = frozenset({"authorization", "cookie"})
 
 
@@ -66,9 +66,9 @@ def _fields(text: str) -> list[tuple[str, str]]:
 
 
 MENU = MenuEntry(
-    "Explain",
-    "M8 14A6 6 0 1 0 8 2a6 6 0 0 0 0 12zM6.2 6.3a1.8 1.8 0 1 1 2.6 1.6c-.5.3-.8.6-.8 1.2M8 11.2v.1",
-    key="e",
-    order=110,
+    "Caches",
+    "M4.5 12.5h7a2.8 2.8 0 0 0 .4-5.6 4 4 0 0 0-7.7-.6 3.1 3.1 0 0 0 .3 6.2z",
+    key="a",
+    order=60,
 )
 PAGE = ConsolePage(PATH, show, submit, menu=MENU)

@@ -25,11 +25,11 @@ STATES = {
         *(f"/subscriptions?route=/v1/stream&id={it}" for it in ("orders", "pool", "reports")),
     ],
     "/events": ["/events", "/events?show=refusals", "/events?show=alerts"],
-    "/explain": ["/explain?target=/v1/stream/chat/0000"],
-    "/cdn": ["/cdn?target=nginx&host=streams.example.com"],
+    "/caches": ["/caches?target=/v1/stream/chat/0000"],
+    "/caches/cdn": ["/caches/cdn?target=nginx&host=streams.example.com"],
 }
 NO_PAGES = {
-    "/cdn/file": "a download",
+    "/caches/cdn/file": "a download",
     "/static/{name}": "files",
     "/sign-in": "leads on who may look",
 }

@@ -77,6 +77,7 @@ from gateway.features.questions.tokens import (
     TokenKeyRow,
     TokenUse,
 )
+from gateway.features.subscriptions.metrics import SUBSCRIPTIONS
 from gateway.settings import Settings
 from gateway.settings.reading.reload_effects import SET_UP_ANEW
 from gateway.telemetry.access_log import RefusedRequest
@@ -650,6 +651,7 @@ class MadeUp(Console):
         for at, refused in ((NOW - 400, 0), (NOW - 200, 50), (NOW, 90)):
             refusals = sample(REFUSALS, refused, "max_feeds")
             self.recorder.alerts.look(at, (refusals, sample(SETTINGS_READ, 0)))
+        self.recorder.samples = (sample(SUBSCRIPTIONS, 3, "/v1/stream", "active"),)
         self.load = 1.0
         self.streams_in_all = 137
         self.trouble: NotTold | None = None

@@ -61,7 +61,7 @@ async def test_choosing_a_cdn_target_shows_copies_and_saves_its_file(
 
 
 async def test_the_cdn_page_makes_a_file_without_scripts(browser: Browser, site: str) -> None:
-    tab = await Tab.open(browser, site, "/cdn?target=nginx", java_script_enabled=False)
+    tab = await Tab.open(browser, site, "/caches/cdn?target=nginx", java_script_enabled=False)
     await tab.page.get_by_label("Host name that readers use").fill(HOST)
     await tab.page.get_by_label("This gateway, as the CDN reaches it").fill(GATEWAY)
     await tab.page.get_by_role("button", name="Show the file").click()

@@ -230,7 +230,7 @@ PAGES = (
     *(link("/stream", **STREAM, tab=it) for it in ("readers", "producers", "metadata", "change")),
     link("/streams/delete", prefix=ALL),
     link("/stream", **STREAM),
-    link("/explain", target=ALL, explained="yes"),
+    link("/caches", target=ALL, explained="yes"),
     "/configuration",
     link("/clients", show="tokens", kind=ALL, value=ALL, text=ALL),
 )
