@@ -116,7 +116,7 @@ class FeatureRoutes:
         """
         made: list[FeatureRoute] = []
         for kind in kinds_of(settings.features):
-            if kind.routes and any(getattr(settings, key) for key in kind.settings):
+            if kind.has_routes(settings):
                 if kind.name not in self._makers:
                     self._makers[kind.name] = pkgutil.resolve_name(kind.routes)(self._services)
                 made += self._makers[kind.name].make(settings, routes, authorities, earlier)

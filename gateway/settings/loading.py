@@ -78,7 +78,7 @@ def load(
     led_back = leading_back(settings) if look_at_files else ()
     unused = tuple(ineffective_settings(settings))
     for found in (*unused, *open_keys(settings), *led_back):
-        problems.append(mistakes.ineffective(found, values))
+        problems.append(mistakes.ineffective(model, found, values))
     if problems:
         raise SettingsError(in_order(problems))
     return settings.with_sources(

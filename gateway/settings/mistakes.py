@@ -7,10 +7,10 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gateway.settings.log_kinds import KINDS
 from gateway.settings.reading.given import AFTER_THE_FILE, setting_at, variable
+from gateway.settings.reading.token_hashes import SHORTEST_TOKEN
 from gateway.settings.reading.toml_file import spell
-from gateway.settings.reading.values import REQUIRED
+from gateway.settings.reading.values import REQUIRED, Secret
 from gateway.settings.route import Route
 from gateway.settings.setting_descriptions import allowed, hint, shown_default
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from gateway.settings.cross_checks.ineffective_settings import IneffectiveSetting
     from gateway.settings.reading.given import GivenValue
-    from gateway.settings.reading.tables import Table
+    from gateway.settings.reading.tables import Setting, Table
     from gateway.settings.reading.values import Mistake, Place
 
 # Settings whose defaults may conflict with the given value of another one.
@@ -30,21 +30,15 @@ DEPENDS_ON: dict[Place, tuple[Place, ...]] = {
     ("tls", "key"): (("tls", "certificate"),),
     ("admin", "tls", "key"): (("admin", "tls", "certificate"),),
 }
-# Secrets and tables with secrets, and the keys of these whose refused values may be shown: the
-# value of any other key may be a misplaced secret.
-SECRETS: tuple[Place, ...] = (
-    ("admin", "users"),
-    ("admin", "tokens"),
-    ("purges",),
-)
-# Files with a secret. The secret itself, given in place of the path, has no folder and no ending.
+# Files with a secret, which may have been given in place of the path.
 SECRET_FILES = {"key_file", "secret_file", "token_file"}
-SHOWN_OF_SECRETS = {"name", "role", "kind", "url", "host"}
-SHOWN_CHARACTERS = 240  # of a refused value
+# A text is shown if it is shorter than any token, and has nothing that a password stands behind.
+SHOWN_CHARACTERS = SHORTEST_TOKEN - 1
+BEFORE_SECRETS = {"@", "?", "="}
+SHOWN_ITEMS = 8  # of a list
 A_ROUTE: Place = ("routes", 0)
-# A text in JSON. A backslash and the next character are one: an escaped quote may be part of a
-# password.
-_TEXT = re.compile(r'"(?:[^"\\]|\\.)*"')
+# What is looked for under another name.
+MEANT: dict[Place, Place] = {("data",): ("storage",)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,17 +83,20 @@ def given_twice(one: GivenValue, other: GivenValue) -> Iterator[SettingProblem]:
         yield SettingProblem(AFTER_THE_FILE, sentence)
 
 
-def ineffective(found: IneffectiveSetting, given: Mapping[Place, GivenValue]) -> SettingProblem:
+def ineffective(
+    model: type[Table], found: IneffectiveSetting, given: Mapping[Place, GivenValue]
+) -> SettingProblem:
     """Return the problem of a setting that has no effect, or a bad one, beside the others."""
     one = _given_at(found.path, given)
     assert one is not None, "defaults have their effect"
-    sentence = f"{one.subject(found.path)} is {show(found.value)}, but {found.must}."
+    value_text = shown(setting_at(model, found.path), found.path, one.at(found.path, None))
+    sentence = f"{one.subject(found.path)} is {value_text}, but {found.must}."
     return SettingProblem(one.line(found.path), sentence)
 
 
 def intended_place(model: type[Table], place: Place) -> Place:
     """Return the place of the setting that an unknown key was probably intended for, or ()."""
-    return _elsewhere(model, place) or _nearest(model, place)
+    return _meant(model, place) or _elsewhere(model, place) or _nearest(model, place)
 
 
 def _has_value(place: Place, given: Mapping[Place, GivenValue]) -> bool:
@@ -119,9 +116,7 @@ def _problem(
     path = mistake.place
     one = _given_at(path, given)
     if one is not None:
-        value_text = show(one.at(path, mistake.value))
-        if _may_have_secret(path, mistake.value):
-            value_text = "not shown here"
+        value_text = shown(setting_at(model, path), path, one.at(path, mistake.value))
         sentence = _sentence(model, mistake, one, one.subject(path), value_text)
         return SettingProblem(one.line(path), sentence)
     default = setting_at(model, path)
@@ -137,19 +132,6 @@ def _problem(
     return SettingProblem(
         cause.line(cause.place), _sentence(model, mistake, None, subject, value_text)
     )
-
-
-def _may_have_secret(path: Place, value: object) -> bool:
-    """Return whether a refused value may have a secret in it, which must not be shown."""
-    if isinstance(value, list | dict):  # tables may be in it, where others are expected
-        return path[0] in {place[0] for place in SECRETS}
-    if any(path == place[: len(path)] for place in SECRETS):  # a text in place of the section
-        return True
-    is_path = {"/", "."} & {*str(value)} and not str(value).startswith("whsec_")
-    if path[-1] in SECRET_FILES and not is_path:
-        return True
-    is_within = any(path[: len(place)] == place for place in SECRETS)
-    return is_within and path[-1] not in SHOWN_OF_SECRETS
 
 
 def _sentence(
@@ -199,6 +181,9 @@ def _table_kind(model: type[Table], path: Place) -> str:
 def _unknown(model: type[Table], one: GivenValue, place: Place) -> str:
     """Return the sentence about a key that its table does not have."""
     subject, elsewhere = one.subject(place), _elsewhere(model, place)
+    if meant := _meant(model, place):
+        spelt = variable(meant) if one.is_variable else spell(meant)
+        return f"{subject} is not a setting; it is {spelt}."
     if elsewhere:
         return f"{subject} {_belongs(model, place, elsewhere, one)}."
     table, value = _table_around(model, place), one.at(place, None)
@@ -243,6 +228,15 @@ def _elsewhere(model: type[Table], place: Place) -> Place:
     return found[0] if found else ()
 
 
+def _meant(model: type[Table], place: Place) -> Place:
+    """Return the place that a key means by another name, or by single underscores; else ()."""
+    numbered = re.fullmatch(r"(\w+?)_(\d+)_(\w+)", str(place[0])) if len(place) == 1 else None
+    if numbered is None:
+        return MEANT.get(place, ())
+    array, number, key = numbered.groups()
+    return (array, int(number), key) if setting_at(model, (array, int(number), key)) else ()
+
+
 def _everywhere(model: type[Table], place: Place) -> list[Place]:
     """Return the places of the settings that have an unknown key, as high up as there is one."""
     key = place[-1]
@@ -273,22 +267,31 @@ def _places(model: type[Table], at: Place = ()) -> Iterator[Place]:
             yield from _places(one.section, (*at, key))
 
 
-def _without_password(text: re.Match[str]) -> str:
-    """Return a text in JSON without what is before an @: also in a URL that is misspelt."""
-    whole = text[0]
-    masked = re.sub(r"//(?:[^\"\\]|\\.)*@", "//***@", whole)
-    if masked != whole or "@" not in whole:
-        return masked
-    return re.sub(r"^\"((?:[a-z][a-z0-9+]*:)?/*)(?:[^\"\\]|\\.)*@", r'"\1***@', whole)
-
-
-def show(value: object) -> str:
-    """Return a value as it may be printed: shortened, and without passwords in URLs."""
+def shown(field: Setting | None, path: Place, value: object) -> str:
+    """Return a refused value as messages have it: itself only where it cannot be a secret."""
+    if _holds_secret(field, path):
+        return "not shown here"
+    if isinstance(value, dict):
+        return "a table"
+    if isinstance(value, list | tuple):
+        if any(isinstance(it, dict | list) for it in value):
+            return "a list of tables"
+        items = [shown(None, path, it) for it in value[: SHOWN_ITEMS + 1]]
+        is_shown = len(items) <= SHOWN_ITEMS and not any("not shown" in it for it in items)
+        return f"[{', '.join(items)}]" if is_shown else f"not shown here ({len(value)} items)"
     text = json.dumps(value, ensure_ascii=False, default=str)
-    text = _TEXT.sub(_without_password, text)
-    # The value of an unknown key in the query may be a password.
-    for kind in KINDS.values():
-        if kind.open_keys and kind.name in text:
-            hidden = rf"([?&](?!(?:{'|'.join(kind.open_keys)})=)[^=&\"]*=)(?:[^&\"\\]|\\.)*"
-            text = re.sub(hidden, r"\1***", text)
-    return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}…"
+    characters = len(value if isinstance(value, str) else text)
+    if characters <= SHOWN_CHARACTERS and not BEFORE_SECRETS & {*text}:
+        return text
+    return f"not shown here ({characters:,} characters)"
+
+
+def _holds_secret(field: Setting | None, path: Place) -> bool:
+    """Return whether a setting is a secret, names a file of one, or is an array with such keys."""
+    if field is None or path[-1] in SECRET_FILES:
+        return field is not None
+    inner = field.section or field.table
+    return field.type is Secret or (
+        inner is not None
+        and any(_holds_secret(one, (*path, key)) for key, one in inner.settings.items())
+    )

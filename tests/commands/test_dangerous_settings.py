@@ -230,24 +230,6 @@ def test_check_warns_of_a_redis_that_keeps_no_append_only_file(
 
 
 @pytest.mark.usefixtures("processes")
-def test_check_looks_at_a_redis_that_only_stores_subscriptions(
-    cli: CommandLine, tmp_path: Path
-) -> None:
-    with redis_server(tmp_path, appendonly="no") as redis:
-        place = f"redis://:s3cret@{redis.address}"
-        stored = {"HEADGATE_ORIGIN": "http://127.0.0.1:9", "HEADGATE_SUBSCRIPTIONS": redis.url}
-        done = cli("config", "check", environment=stored)
-        assert f"subscriptions in {redis.url}\n" in done.stdout.decode()
-        assert done.stderr.decode() == (
-            f"headgate: warning: HEADGATE_SUBSCRIPTIONS: subscriptions.storage: {redis.address}: "
-            f"{WITHOUT_FILE}; headgate doctor redis says more.\n"
-        )
-        done = cli("config", "check", environment={**stored, "HEADGATE_SUBSCRIPTIONS": place})
-        assert f"subscriptions in redis://:***@{redis.address}\n" in done.stdout.decode()
-        assert "s3cret" not in (done.stdout + done.stderr).decode()
-
-
-@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("group", [SentinelGroup, ClusterServers])
 def test_check_asks_every_primary_of_a_group_of_redis_servers(
     group: type[SentinelGroup | ClusterServers], tmp_path: Path

@@ -18,7 +18,7 @@ from gateway.features.questions.subscriptions import ListSubscriptions, Subscrip
 from gateway.logs.memory import MemoryLog
 from gateway.protocol.http.paths import MCP, RESERVED
 from gateway.routes.feature import RouteFeature
-from gateway.settings import Route, Settings
+from gateway.settings import Route
 from tests.support.serving import PREFIX, get, put, request, serving
 
 if TYPE_CHECKING:
@@ -48,7 +48,6 @@ def test_what_a_kind_of_feature_names_exists_and_is_as_the_kind_says(kind: Featu
     assert not (use.stored and kind.is_on_demand(origin))
     assert not kind.questions or get_args(pkgutil.resolve_name(kind.questions))
     names = [it.name for it in KINDS]
-    assert all(key in Settings.settings for key in kind.settings)
     assert not kind.page or isinstance(pkgutil.resolve_name(kind.page), ConsolePage)
     assert all(pkgutil.resolve_name(it.target) for it in kind.commands)
     assert all(names.index(name) < names.index(kind.name) for name in kind.needs)

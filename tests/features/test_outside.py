@@ -97,7 +97,7 @@ def test_commands_of_a_feature_from_outside_are_found(where: str, tmp_path: Path
 
 
 NO_FEATURES = {
-    "no.such.module": "no.such.module cannot be imported: ModuleNotFoundError",
+    "no.such.module": "must name Python modules of features that are installed here",
     "tests.features": "must name modules that have a KIND, and tests.features has none",
     "gateway.features.kinds.runs": "gateway.features.kinds.runs brings runs, which is there",
     f"{TOY},{TOY}": "must name each feature once, and greeting is there twice",

@@ -68,7 +68,7 @@ INVALID: dict[str, tuple[object, ...]] = {
     ),
     "a-url-with-a-password": (
         {**VARNISH, "url": f"http://me:{SECRET}@v"},
-        'URL is "http://***@v", but must be http(s)://HOST[:PORT], without a path.',
+        "URL is not shown here (27 characters), but must be http(s)://HOST[:PORT], without a path.",
     ),
     "varnish-with-a-token": (
         {**VARNISH, "token": SECRET},
@@ -76,7 +76,7 @@ INVALID: dict[str, tuple[object, ...]] = {
     ),
     "varnish-with-a-zone": (
         {**VARNISH, "zone": "z"},
-        "ZONE is not shown here, but must be left out: varnish has no zones.",
+        'ZONE is "z", but must be left out: varnish has no zones.',
     ),
     "varnish-with-a-host": (
         {**VARNISH, "host": "h"},
@@ -88,15 +88,15 @@ INVALID: dict[str, tuple[object, ...]] = {
     ),
     "a-fastly-zone-with-slashes": (
         {**FASTLY, "zone": "../../other"},
-        "ZONE is not shown here, but must be the id of a service.",
+        'ZONE is "../../other", but must be the id of a service.',
     ),
     "an-empty-fastly-zone": (
         {**FASTLY, "zone": ""},
-        "ZONE is not shown here, but must be the id of a service.",
+        'ZONE is "", but must be the id of a service.',
     ),
     "a-bunny-zone-that-is-no-number": (
         {"kind": "bunny", "zone": "four", "token": SECRET},
-        "ZONE is not shown here, but must be the number of a pull zone.",
+        'ZONE is "four", but must be the number of a pull zone.',
     ),
     "a-token-over-http": (
         {**FASTLY, "url": "http://api.fastly.com"},

@@ -7,5 +7,5 @@ from gateway.features.kinds.declaration import FeatureKind
 KIND = FeatureKind(
     name="answers",
     routes="gateway.features.proxies.answer_routes:AnswerRoutes",  # its client of other servers
-    settings=("models", "proxies"),
+    has_routes=lambda settings: bool(settings.written),
 )

@@ -9,13 +9,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.command_declaration import CommandDeclaration
-    from gateway.settings import Route
+    from gateway.settings import Route, Settings
     from gateway.settings.reading.tables import Section
 
 
 def _always(_: Route) -> bool:
     """Return True, for each route."""
     return True
+
+
+def _never(_: Settings) -> bool:
+    """Return False, for all settings."""
+    return False
 
 
 class FirstUse(NamedTuple):
@@ -45,12 +50,11 @@ class FeatureKind:
     them. `requests` takes a RouteSetup, the Origin and its IdentityHeaders, and returns the
     OriginRequests of a route. `answer` takes the routes and one of the `questions` of the console.
     `routes` takes the Services of a process and returns its RouteMaker: there are such routes if
-    one of the feature's `settings` has a value. `commands` are added to those of `headgate`. `page`
+    the settings `has_routes`. `commands` are added to those of `headgate`. `page`
     is the ConsolePage of the feature.
 
-    `settings` are the keys of the settings that are the feature's own. A feature from outside
-    brings a `section` instead, in a module that imports nothing of the feature: it is the table
-    [NAME] of the file, and HEADGATE_NAME__KEY of the environment.
+    A feature from outside may bring a `section` of the settings, in a module that imports nothing
+    of the feature: it is the table [NAME] of the file, and HEADGATE_NAME__KEY of the environment.
     """
 
     name: str
@@ -65,9 +69,9 @@ class FeatureKind:
     questions: str = ""
     answer: str = ""
     routes: str = ""
+    has_routes: Callable[[Settings], bool] = _never
     commands: tuple[CommandDeclaration, ...] = ()
     page: str = ""
-    settings: tuple[str, ...] = ()
     section: type[Section] | None = None
 
     def is_on_demand(self, route: Route) -> bool:

@@ -23,5 +23,4 @@ KIND = FeatureKind(
         ),
     ),
     page="admin.pages.features.subscriptions:PAGE",
-    settings=("subscriptions",),
 )

@@ -3,15 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-
-def _as_it_is(value: object) -> object:
-    """Return a setting's value as it is."""
-    return value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,5 +27,3 @@ class CredentialKind:
     is_signed: bool = False  # tokens_file revokes its tokens by their claims
     # The setting serves nothing else, so it is refused if no route accepts the kind.
     owns_setting: bool = True
-    # Returns the value of the setting as it is shown if it is refused, without secrets.
-    redact: Callable[[Any], object] = _as_it_is

@@ -19,10 +19,9 @@ NOBODY_IS_ASKED = (
 
 
 class IneffectiveSetting(NamedTuple):
-    """A setting without effect: where it stands, its value, and words that continue "it is"."""
+    """A setting without effect: where it is, and what it must be."""
 
     path: tuple[str | int, ...]
-    value: object
     must: str
 
 
@@ -32,7 +31,7 @@ def ineffective_settings(settings: Settings) -> Iterator[IneffectiveSetting]:
     for index, route in enumerate(settings.routes):
         used |= {*settings.auth_of(route)}
         for key, must in _of_route(settings, route):
-            yield IneffectiveSetting(("routes", index, key), getattr(route, key), must)
+            yield IneffectiveSetting(("routes", index, key), must)
     if not settings.routes:
         used |= {*settings.auth}
     for written in settings.written:
@@ -41,11 +40,11 @@ def ineffective_settings(settings: Settings) -> Iterator[IneffectiveSetting]:
     if settings.credentials.tokens_file and not used & KINDS.keys():
         *others, last = names()
         kinds = f"{', '.join(others)} or {last}"
-        yield _unused("credentials.tokens_file", settings.credentials.tokens_file, kinds, "tokens")
+        yield _unused("credentials.tokens_file", kinds, "tokens")
     for kind in ranked():
-        value = settings.value_at(kind.setting)
-        if kind.owns_setting and value and kind.name not in used:
-            yield _unused(kind.setting, kind.redact(value), kind.name, kind.name)
+        is_given = bool(settings.value_at(kind.setting))
+        if kind.owns_setting and is_given and kind.name not in used:
+            yield _unused(kind.setting, kind.name, kind.name)
 
 
 def _of_route(settings: Settings, route: Route) -> Iterator[tuple[str, str]]:
@@ -67,6 +66,6 @@ def _of_route(settings: Settings, route: Route) -> Iterator[tuple[str, str]]:
             )
 
 
-def _unused(key: str, value: object, kinds: str, kind: str) -> IneffectiveSetting:
+def _unused(key: str, kinds: str, kind: str) -> IneffectiveSetting:
     must = f'must be left out, or used: auth of no route has {kinds}, as in auth = ["{kind}"]'
-    return IneffectiveSetting(tuple(key.split(".")), value, must)
+    return IneffectiveSetting(tuple(key.split(".")), must)

@@ -27,4 +27,4 @@ def open_keys(settings: Settings) -> Iterator[IneffectiveSetting]:
                 f"{listen} could spend what the key pays for; say who may, such as "
                 'auth = ["tokens"]'
             )
-            yield IneffectiveSetting(("models", index, "key_file"), model.key_file, must)
+            yield IneffectiveSetting(("models", index, "key_file"), must)

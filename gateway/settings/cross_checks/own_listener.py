@@ -30,7 +30,6 @@ def leading_back(settings: Settings) -> Iterator[IneffectiveSetting]:
                 if _is_at(listener, url):
                     yield IneffectiveSetting(
                         path,
-                        redacted_origin(url),
                         f"must be another server: this gateway listens on {listener} itself "
                         f"({key}), so that each request would come back to it",
                     )

@@ -1,4 +1,4 @@
-"""The settings file of `headgate config init`: one route, and every other setting in a comment."""
+"""The settings file of `headgate config init`: three settings, and all others in comments."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import json
 import textwrap
 from typing import TYPE_CHECKING
 
-from gateway.settings.declared import DEFAULT_PREFIX, Settings
+from gateway.settings.declared import Settings
 from gateway.settings.reading.values import Mistaken
 from gateway.settings.route import Route
 from gateway.settings.setting_descriptions import allowed
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Iterator
 
     from gateway.settings.reading.tables import Setting, Table
 
@@ -31,7 +31,7 @@ HEAD = """\
 EXAMPLE = "..."
 # Examples in place of a default, and the settings that are no comment.
 EXAMPLES: dict[str, object] = {"auth": ["tokens"], "credentials.tokens_file": "tokens.toml"}
-ACTIVE = {"listen", "admin.listen"}
+ACTIVE = {"listen", "storage", "admin.listen"}
 # Each kind of place on which a setting of routes may depend, and its name in a sentence.
 PLACES = {
     ("storage", "file:x"): "storage in file:PATH",
@@ -43,23 +43,20 @@ PLACES = {
 
 def commented_file(path: str) -> str:
     """Return the text of a valid settings file; `path` is that of the file, for a shell."""
-    arrays = {key: it for key, it in Settings.settings.items() if it.table and key != "routes"}
+    arrays = {key: it for key, it in Settings.settings.items() if it.table}
     parts = [
         HEAD.format(path=path, example=EXAMPLE),
-        *_entries(Settings, "", without=("storage", "origin")),
+        *_entries(Settings, ""),
         *_sections(Settings, ""),
-        _title("Routes: each is a path prefix, and where its streams live"),
-        "[[routes]]\n",
-        *_route_entries(),
         *(part for key, field in arrays.items() for part in _array(key, field)),
     ]
     return "\n".join(parts)
 
 
-def _entries(model: type[Table], at: str, without: Collection[str] = ()) -> Iterator[str]:
+def _entries(model: type[Table], at: str) -> Iterator[str]:
     """Yield the settings of a table that are neither sections nor arrays of tables."""
     for key, field in model.settings.items():
-        if not (field.section or field.table or key in without):
+        if not (field.section or field.table):
             path = f"{at}{key}"
             yield _entry(key, field, path in ACTIVE, EXAMPLES.get(path))
 
@@ -76,12 +73,6 @@ def _sections(model: type[Table], at: str) -> Iterator[str]:
             if array.table is not None:
                 yield from _array(f"{at}{key}.{inner}", array)
         yield from _sections(field.section, f"{at}{key}.")
-
-
-def _route_entries() -> Iterator[str]:
-    values: dict[str, object] = {"prefix": DEFAULT_PREFIX, "storage": Settings().storage}
-    for key, field in Route.settings.items():
-        yield _entry(key, field, key in values, values.get(key), _only_for(key, field))
 
 
 def _only_for(key: str, field: Setting) -> str:
@@ -110,7 +101,7 @@ def _table(name: str, model: type[Table] | None) -> Iterator[str]:
     yield f"#[[{name}]]\n"
     inner = dict({} if model is None else model.settings)
     for key in [key for key, field in inner.items() if field.table is None]:
-        yield _entry(key, inner[key])
+        yield _entry(key, inner[key], more=_only_for(key, inner[key]) if model is Route else "")
     for key, field in inner.items():
         if field.table is not None:
             yield from _table(f"{name}.{key}", field.table)

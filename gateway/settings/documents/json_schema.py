@@ -34,6 +34,8 @@ def json_schema() -> Schema:
         "$schema": DRAFT,
         "title": "Headgate settings",
         **_table(Settings),
+        # The sections of features from outside are not known here.
+        "additionalProperties": {"type": "object"},
         "not": {"anyOf": [{"required": [*pair]} for pair in combinations(WHERE, 2)]},
     }
 

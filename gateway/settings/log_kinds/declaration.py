@@ -56,7 +56,6 @@ class LogKind:
     danger: Callable[[str], str] = _harmless
     # Returns the storage as it may be shown, without secrets.
     redact: Callable[[str], str] = _as_written
-    open_keys: frozenset[str] = frozenset()  # keys of a storage's query that are no secrets
     # Returns the places that a storage's streams are in; two routes must not share one.
     places: Callable[[str], tuple[object, ...]] = _nowhere
     # Returns why two routes cannot both have the place, for the error about them.

@@ -263,7 +263,6 @@ KIND = LogKind(
     libraries=("hiredis", "redis"),
     check=_check,
     redact=lambda storage: str(parse_redis(storage)),
-    open_keys=frozenset({"prefix", "db", "sentinel_username"}),
     places=lambda storage: parse_redis(storage).places,
     conflict=lambda _storage: "they need different databases or prefixes",
     settings=frozenset({"tls_ca", "wait_replicas"}),

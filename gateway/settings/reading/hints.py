@@ -57,7 +57,7 @@ def of_storage(text: str, _is_within: IsWithin) -> str:
     if "@" in text:
         return ""  # it may have a password, which is not to be repeated
     if re.match(r"\.{0,2}/", text):
-        return f"; write file:{text}"
+        return "; write file: before it"
     if text.startswith(("http://", "https://")):
         return "; give servers as origin"
     return _of_server(text)
@@ -75,4 +75,4 @@ def _of_server(text: str) -> str:
     if match is None or not match["port"]:
         return ""
     is_redis = match["port"] == ":6379" or text.startswith("redis")
-    return f"; write {'storage = redis' if is_redis else 'origin = http'}://{text}"
+    return "; write redis:// before it" if is_redis else "; give it as origin, after http://"
