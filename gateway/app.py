@@ -22,6 +22,7 @@ from gateway.routes.services import FrontCaches, ServedHosts, Services, Timeouts
 from gateway.routes.setup import RouteSetup
 from gateway.runtime.common_headers import CommonHeaders
 from gateway.runtime.limits import Bounds, ServerLimits
+from gateway.runtime.loudest import Loudest
 from gateway.runtime.quotas import ClientRate, ClientRates, Quotas
 from gateway.runtime.shedding import Shedding
 from gateway.settings.credential_kinds import verified
@@ -87,6 +88,7 @@ def make_services(  # noqa: PLR0913 - what differs between listeners
         hosts=ServedHosts(*_hosts(settings)),
         refusals=NewestRefusals(clock),
         credential_uses=CredentialUses(),
+        loudest=Loudest(quotas.proxies, elapsed),
         admitted=AdmittedReaders(clock),
         front_caches=FrontCaches(),
         journal=journal,

@@ -20,13 +20,13 @@ from gateway.features.questions.readers import (
     ReaderMode,
     ReaderOrder,
     ReaderQuery,
-    UsageOrder,
 )
 
 if TYPE_CHECKING:
     from aiohttp import web
 
-    from gateway.features.questions.readers import ReaderGroups, ReaderPage, UsageList
+    from gateway.features.questions.loudest import LoudestList
+    from gateway.features.questions.readers import ReaderGroups, ReaderPage
 
 
 class ReaderChoice(msgspec.Struct, frozen=True):
@@ -57,12 +57,6 @@ class OfReaderGroups(ReaderChoice, frozen=True, kw_only=True):
     """The live readers that fulfil the conditions, counted by what they have in common."""
 
     by: GroupBy
-
-
-class OfUsages(msgspec.Struct, frozen=True):
-    """The order of the principals: those with the largest number come first."""
-
-    order: UsageOrder = "requests"
 
 
 class ReaderIds(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -126,9 +120,9 @@ async def groups(request: web.Request, query: OfReaderGroups, _body: None) -> Re
     return await request.app[CONSOLE].readers.groups(_where(request, query), query.by)
 
 
-async def usages(request: web.Request, query: OfUsages, _body: None) -> UsageList:
-    """Return the principals that use the gateway most."""
-    return await request.app[CONSOLE].readers.usages(query.order)
+async def loudest(request: web.Request, _query: None, _body: None) -> LoudestList:
+    """Return the clients and streams of the largest load, the largest first."""
+    return await request.app[CONSOLE].readers.loudest(request[VIEWER])
 
 
 async def disconnect(request: web.Request, _query: None, body: ReaderIds) -> DisconnectedReaders:

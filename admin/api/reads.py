@@ -22,6 +22,7 @@ from admin.console import CONSOLE
 from admin.errors import NotTold
 from admin.model.streams import MessagePlace, Messages, RunsView, StreamSearch
 from admin.record.event_queries import EventQuery, select
+from admin.streams.filters import message_filter
 from admin.streams.times import place_since
 
 if TYPE_CHECKING:
@@ -107,11 +108,12 @@ async def events(request: web.Request, query: OfEvents, _body: None) -> EventLis
 
 
 async def messages(request: web.Request, query: OfSearch, _body: None) -> Messages:
-    """Return messages of a stream from a place on, all or those with a text."""
+    """Return messages of a stream from a place on, all or those that fit."""
     console, place = request.app[CONSOLE], MessagePlace(query.offset, query.skip)
+    wanted = message_filter(query.text, query.path, query.value)
     if query.since is not None:
         place = place_since(await console.stream(query.route, query.name), query.since)
-    return await console.messages(query.route, query.name, place, query.limit, query.text)
+    return await console.messages(query.route, query.name, place, query.limit, wanted)
 
 
 async def explain(request: web.Request, _query: None, body: RequestToExplain) -> Explanation:
@@ -148,7 +150,13 @@ async def pending_configuration(
 
 async def tokens(request: web.Request, query: OfTokens, _body: None) -> TokensView:
     """Return a page of the tokens of clients, without their hashes."""
-    return await request.app[CONSOLE].credentials.page(query.text, query.after, query.limit)
+    console = request.app[CONSOLE]
+    return await console.credentials.page(
+        query.text,
+        query.after,
+        query.limit,
+        with_clients=console.readers.shows_clients(request[VIEWER]),
+    )
 
 
 async def gateways(request: web.Request, _query: None, _body: None) -> GatewaysView:

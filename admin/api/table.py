@@ -13,7 +13,6 @@ from admin.api.readers import (
     OfBan,
     OfReaderGroups,
     OfReaders,
-    OfUsages,
     ReaderIds,
 )
 from admin.api.values import (
@@ -22,6 +21,7 @@ from admin.api.values import (
     KeyRotation,
     OfCdnFile,
     OfEvents,
+    OfExport,
     OfRoute,
     OfRuns,
     OfSearch,
@@ -52,7 +52,8 @@ from admin.model.tokens import TokensView
 from admin.model.viewer import Viewer
 from admin.record.refusals import RefusalsView
 from admin.streams.deletion import Deletion, DeletionReference, DeletionStart, DeletionWish
-from gateway.features.questions.readers import ReaderGroups, ReaderPage, UsageList
+from gateway.features.questions.loudest import LoudestList
+from gateway.features.questions.readers import ReaderGroups, ReaderPage
 from gateway.features.questions.streams import Explanation, StreamDescription, StreamPage
 
 if TYPE_CHECKING:
@@ -144,6 +145,14 @@ OPERATIONS = (
     ),
     Operation(
         "GET",
+        "/api/v1/stream/export",
+        "A stream's messages as a file.",
+        live.export,
+        OfExport,
+        download=True,
+    ),
+    Operation(
+        "GET",
         "/api/v1/stream/events",
         "Messages of a stream as they come.",
         live.stream_events,
@@ -219,11 +228,10 @@ OPERATIONS = (
     ),
     Operation(
         "GET",
-        "/api/v1/principals",
-        "What each principal has used.",
-        readers.usages,
-        OfUsages,
-        answer=UsageList,
+        "/api/v1/loudest",
+        "The clients and streams that cause the largest load.",
+        readers.loudest,
+        answer=LoudestList,
     ),
     Operation("GET", "/api/v1/bans", "The bans in force.", readers.bans, answer=BanPage),
     Operation(

@@ -30,12 +30,22 @@ class ConsoleCredentials:
     def _settings(self) -> Settings:
         return self._reloader.settings
 
-    async def page(self, text: str = "", after: str = "", limit: int = PAGE) -> TokensView:
-        """Return a page of the tokens whose names contain a text. Raises NotTold."""
-        from admin.credentials.merging import merged  # loaded when somebody looks at the page
+    async def page(
+        self, text: str = "", after: str = "", limit: int = PAGE, *, with_clients: bool = False
+    ) -> TokensView:
+        """Return a page of the tokens whose names contain a text; addresses only `with_clients`.
+
+        Raises NotTold.
+        """
+        from admin.credentials.merging import (  # loaded when somebody looks at the page
+            merged,
+            without_clients,
+        )
 
         question = ListTokens(text, after, max(1, min(limit, LARGEST_PAGE)))
         page = merged(await answers_of(self._source, question, TokenPage))
+        if not with_clients:
+            page = without_clients(page)
         settings = self._settings
         health = await self._source.health()
         files = (settings.credentials.tokens_file, *(it.source for it in page.keys))

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from gateway.features.console.token_page import MOST_SIGNED
-from gateway.features.questions.tokens import SignedTokenRow, TokenPage, TokenUse
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+
+    from gateway.features.questions.tokens import SignedTokenRow, TokenPage, TokenUse
 
 
 def merged(pages: Sequence[TokenPage]) -> TokenPage:
@@ -39,10 +40,23 @@ def merged(pages: Sequence[TokenPage]) -> TokenPage:
 
 
 def _sum(uses: Iterable[TokenUse]) -> TokenUse:
-    """Return the last use and the sums of the refusals."""
+    """Return the last use with the sums of the refusals."""
     listed = [*uses]
-    return TokenUse(
-        max((it.used_at for it in listed if it.used_at is not None), default=None),
-        sum(it.refused for it in listed),
-        sum(it.forbidden for it in listed),
+    return replace(
+        max(listed, key=lambda use: use.used_at or 0.0),
+        refused=sum(it.refused for it in listed),
+        forbidden=sum(it.forbidden for it in listed),
     )
+
+
+def without_clients(page: TokenPage) -> TokenPage:
+    """Return the page without the addresses and user agents that tokens were used from."""
+    return replace(
+        page,
+        tokens=tuple(replace(it, use=_without_client(it.use)) for it in page.tokens),
+        signed=tuple(replace(it, use=_without_client(it.use)) for it in page.signed),
+    )
+
+
+def _without_client(use: TokenUse) -> TokenUse:
+    return replace(use, address=None, user_agent=None)

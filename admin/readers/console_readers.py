@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-import msgspec
+from msgspec.structs import replace
 
 from admin.answers import answers_of
 from admin.errors import NotTold
@@ -12,16 +12,15 @@ from admin.readers import merged_lists
 from admin.readers.ban_list import LONGEST_BAN_S
 from gateway.access.bans import Ban
 from gateway.access.principal import CONSOLE
+from gateway.features.questions.loudest import ListLoudest, LoudestList
 from gateway.features.questions.readers import (
     MOST_ENDED,
     EndedReaderCount,
     EndReaders,
     GroupReaders,
     ListReaders,
-    ListUsages,
     ReaderGroups,
     ReaderPage,
-    UsageList,
 )
 from gateway.protocol.http.client_address import counted_as, is_address
 
@@ -31,9 +30,10 @@ if TYPE_CHECKING:
     from admin.model.viewer import Viewer
     from admin.readers.ban_keeper import BanKeeper
     from gateway.features.questions.process_source import ProcessSource, Setup
-    from gateway.features.questions.readers import GroupBy, ReaderQuery, UsageOrder
+    from gateway.features.questions.readers import GroupBy, ReaderQuery
 
 BanKind = Literal["principal", "address"]
+SHARED_S = 2.0  # in which a list of the loudest is not asked for again
 LONGEST_NAME = 300  # characters of an account or an address
 ACCOUNT_KINDS = ("token ", "jwt ", "read-token ")  # with which the accounts of principals begin
 
@@ -55,6 +55,8 @@ class ConsoleReaders:
         self._setup = setup
         self._clock = setup.clock
         self._keeper = keeper
+        self._loudest: LoudestList | None = None
+        self._loudest_at = 0.0
 
     def shows_clients(self, viewer: Viewer) -> bool:
         """Return whether a viewer may see the addresses and the user agents of clients."""
@@ -69,10 +71,17 @@ class ConsoleReaders:
         question = GroupReaders(where, by)
         return merged_lists.groups_of(await answers_of(self._source, question, ReaderGroups))
 
-    async def usages(self, order: UsageOrder) -> UsageList:
-        """Return the principals that use this gateway most."""
-        answers = await answers_of(self._source, ListUsages(order), UsageList)
-        return merged_lists.usages_of(order, answers)
+    async def loudest(self, viewer: Viewer) -> LoudestList:
+        """Return the clients and streams of the largest load; those who ask together share it."""
+        now = self._clock()
+        if self._loudest is None or not 0 <= now - self._loudest_at < SHARED_S:
+            answers = await answers_of(self._source, ListLoudest(), LoudestList)
+            self._loudest, self._loudest_at = merged_lists.loudest_of(answers), now
+        found = self._loudest
+        if self.shows_clients(viewer):
+            return found
+        clients = [replace(it, address=None, user_agent=None) for it in found.clients]
+        return replace(found, clients=tuple(clients))
 
     async def disconnect(self, ids: Sequence[str]) -> int:
         """Disconnect readers; return how many. Their clients may connect again."""
@@ -117,7 +126,7 @@ class ConsoleReaders:
         ban = self._ban_of(_subject(kind, value))
         if ban is None:
             raise NotTold(404, f"no ban of this {kind} is in force")
-        lifted = msgspec.structs.replace(ban, at=self._clock(), by=by, is_lifted=True)
+        lifted = replace(ban, at=self._clock(), by=by, is_lifted=True)
         await self._keeper.decide(lifted)
 
 
@@ -131,7 +140,7 @@ def _subject(kind: BanKind, value: str) -> tuple[BanKind, str]:
         if not value.startswith(ACCOUNT_KINDS):
             raise NotTold(
                 400,
-                f"{value} is no account: that of a static token is token NAME, and Usage lists all",
+                f"{value} is no account: that of a static token is token NAME; Usage lists others",
             )
         return kind, value
     if not is_address(value):

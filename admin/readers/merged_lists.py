@@ -1,27 +1,31 @@
-"""Lists of readers and principals: the answers of several processes, merged into one."""
+"""Lists of readers and of loads: the answers of several processes, merged into one."""
 
 from __future__ import annotations
 
 from operator import attrgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
+
+from msgspec.structs import replace
 
 from gateway.features.questions.after import encode_after
+from gateway.features.questions.loudest import LoudestList
 from gateway.features.questions.readers import (
     ReaderGroups,
     ReaderPage,
-    UsageList,
-    UsageRow,
     merged,
     rank,
-    usage_rank,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gateway.features.questions.readers import ListReaders, ReaderGroup, UsageOrder
+    from gateway.features.questions.loudest import ClientLoad, Load, StreamLoad
+    from gateway.features.questions.readers import ListReaders, ReaderGroup
 
-MOST_SHOWN = 100  # groups and principals: a page that somebody reads
+L = TypeVar("L", bound="Load")
+
+LOAD = attrgetter("load")
+MOST_SHOWN = 100  # groups: a page that somebody reads
 
 
 def page_of(question: ListReaders, answers: Sequence[ReaderPage]) -> ReaderPage:
@@ -46,27 +50,33 @@ def groups_of(answers: Sequence[ReaderGroups]) -> ReaderGroups:
     return ReaderGroups(tuple(largest[:MOST_SHOWN]), total)
 
 
-def usages_of(order: UsageOrder, answers: Sequence[UsageList]) -> UsageList:
-    """Merge the principals of the processes, and return those of most use."""
-    found: dict[str, UsageRow] = {}
+def loudest_of(answers: Sequence[LoudestList]) -> LoudestList:
+    """Add up the loads that clients and streams cause in several processes, the largest first."""
+    clients: dict[tuple[str | None, ...], ClientLoad] = {}
+    streams: dict[tuple[str | None, ...], StreamLoad] = {}
     for answer in answers:
-        for row in answer.rows:
-            found[row.account] = _sum(found[row.account], row) if row.account in found else row
-    first = sorted(found.values(), key=lambda row: usage_rank(order, row))
-    total = max(len(found), *(it.total for it in answers))
-    return UsageList(tuple(first[:MOST_SHOWN]), total)
+        for client in answer.clients:
+            _add(clients, (client.account, client.address, client.user_agent), client)
+        for stream in answer.streams:
+            _add(streams, (stream.route, stream.name), stream)
+    return LoudestList(
+        tuple(sorted(clients.values(), key=LOAD, reverse=True)),
+        tuple(sorted(streams.values(), key=LOAD, reverse=True)),
+        sum(it.missed for it in answers),
+    )
 
 
-def _sum(one: UsageRow, other: UsageRow) -> UsageRow:
-    last = [it.last_used_at for it in (one, other) if it.last_used_at is not None]
-    return UsageRow(
-        account=one.account,
-        name=one.name,
-        requests=one.requests + other.requests,
-        appends=one.appends + other.appends,
-        failures=one.failures + other.failures,
-        sent_bytes=one.sent_bytes + other.sent_bytes,
-        received_bytes=one.received_bytes + other.received_bytes,
-        readers=one.readers + other.readers,
-        last_used_at=max(last, default=None),
+def _add(rows: dict[tuple[str | None, ...], L], key: tuple[str | None, ...], row: L) -> None:
+    known = rows.get(key)
+    if known is None:
+        rows[key] = row
+        return
+    rows[key] = replace(
+        known,
+        load=known.load + row.load,
+        requests=known.requests + row.requests,
+        appends=known.appends + row.appends,
+        refused=known.refused + row.refused,
+        sent_bytes=known.sent_bytes + row.sent_bytes,
+        received_bytes=known.received_bytes + row.received_bytes,
     )

@@ -58,7 +58,7 @@ class Refusals:
         causes = sorted(
             self._causes(span, now, between), key=lambda it: (-it.count, it.route, it.status)
         )
-        newest = await self._newest(between)
+        newest = [it for it in await self._newest() if _is_in(between, it.at)]
         if not with_clients:
             newest = [msgspec.structs.replace(row, client=None) for row in newest]
         return RefusalsView(now, span, tuple(causes), tuple(newest))
@@ -67,7 +67,7 @@ class Refusals:
         self, span: Span, now: float, between: tuple[float, float] | None
     ) -> Iterator[RefusalCause]:
         until = self._recorder.until(now)
-        begin, step = self._recorder.history.start(span, until), history.step(span)
+        begin, step = history.start(span, until), history.step(span)
         for route in self._setup.settings.route_table:
             recorded = self._recorder.history.of(route.prefix, span, until)
             rows = [it for at, it in enumerate(recorded) if _is_in(between, begin + at * step)]
@@ -78,12 +78,11 @@ class Refusals:
                     rates = tuple(figures.rate(row, name) for row in rows)
                     yield RefusalCause(route.prefix, status, count, rates)
 
-    async def _newest(self, between: tuple[float, float] | None) -> list[RefusedRequest]:
+    async def _newest(self) -> list[RefusedRequest]:
         """Return the newest of all workers; those of one that does not answer are missing."""
         answers = await self._source.query(ListRefusals())
-        rows = (row for it in answers if isinstance(it, RefusalList) for row in it.rows)
-        found = (row for row in rows if _is_in(between, row.at))
-        return sorted(found, key=lambda row: -row.at)[:MOST_REFUSALS]
+        rows = [row for it in answers if isinstance(it, RefusalList) for row in it.rows]
+        return sorted(rows, key=lambda row: -row.at)[:MOST_REFUSALS]
 
 
 def _is_in(between: tuple[float, float] | None, at: float) -> bool:

@@ -47,11 +47,11 @@ class CredentialUse:
 
     `number` is less than that of every holder that was verified later for the first time. Only the
     event loop touches it. Requests are counted when they have their response, and bytes
-    are those of bodies: an SSE response counts with its bytes when it has ended.
+    are those of bodies: those of an SSE response count when the console asks, and at its end.
     """
 
     __slots__ = (
-        *("appends", "at", "failures", "forbidden", "holder", "number"),
+        *("address", "agent", "appends", "at", "failures", "forbidden", "holder", "number"),
         *("received_bytes", "refused", "requests", "sent_bytes"),
     )
 
@@ -64,6 +64,8 @@ class CredentialUse:
         self.sent_bytes = 0
         self.received_bytes = 0
         self.at = 0.0  # epoch seconds of the last request; 0 if there was none
+        # Of a recent request; empty before they are first looked at (`runtime.loudest`).
+        self.address = self.agent = ""
         self.refused = 0  # requests whose token was revoked or had expired
         self.forbidden = 0  # requests for which the grants did not suffice
 

@@ -201,10 +201,8 @@ class EdgeRoute(StreamRoute):
             news = self.feeds.source.rendered_recent(stream, read)
             if news is not None:
                 wire, size = news
-                connection.write(wire)
+                connection.write(wire, size)
                 counted.count_hit(size)
-                if connection.principal is not None:
-                    connection.principal.use.count(size)
             return news is not None
         try:
             park(connection, self.feeds.join(stream), read, position, counted)

@@ -49,12 +49,23 @@ class PollAnswer:
 class ReaderClient(NamedTuple):
     """The client of a live reader: its address as trusted proxies report it, and its User-Agent.
 
-    `number` is that of its connection, which no other connection of the process has.
+    `number` is that of its connection, which no other connection of the process has, and `path`
+    that of the stream that it reads.
     """
 
     number: int
+    path: str
     address: str | None
     user_agent: str | None
+
+
+class CountedReader(Protocol):
+    """A live reader whose `sent_bytes` are counted from time to time; `counted_bytes` were."""
+
+    client: ReaderClient
+    principal: Principal | None
+    sent_bytes: int
+    counted_bytes: int
 
 
 class Waiter(Protocol):
@@ -78,8 +89,8 @@ class Waiter(Protocol):
 class ParkableConnection(Waiter, Protocol):
     """A client's connection, which can wait without a task."""
 
-    def write(self, wire: bytes) -> None:
-        """Write a response that was ready at once."""
+    def write(self, wire: bytes, size: int) -> None:
+        """Write a response that was ready at once, with a body of `size` bytes."""
 
     def defer(self, on_lost: Callable[[Waiter], object], counted: Polls) -> None:
         """Keep the connection for the response to a long-poll, which is counted in `counted`.

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from gateway.background import Turns
     from gateway.errors import HeadgateError
     from gateway.live.admitted_readers import AdmittedReaders
-    from gateway.live.contract import DataEvent, Parked
+    from gateway.live.contract import CountedReader, DataEvent, Parked
     from gateway.protocol.responses import Response
     from gateway.telemetry.traffic import Traffic
 
@@ -57,6 +57,9 @@ class FeedContext(Protocol):
     @property
     def release_reader(self) -> Callable[[], None]:
         """The function that counts one live reader less."""
+
+    def count_live(self, reader: CountedReader) -> None:
+        """Count what a reader was sent since the last call for its client and its stream."""
 
     def problem(self, error: HeadgateError) -> Response:
         """Return the response to an error; its Retry-After differs from that of the next."""

@@ -47,12 +47,12 @@ class SseReader(LiveReader, asyncio.Protocol):
     """An SSE response under way, and its connection. The client was sent all up to `position`.
 
     `reading` is the task that reads the data behind `position`, if there is one. `on_end`, if
-    given, is called with what has ended the response, and with `sent_bytes`, those of its body.
+    given, is called with what has ended the response, and with the `sent_bytes` of its body.
     """
 
     __slots__ = (
-        *("_chunked", "_has_input", "_on_lost", "_readers", "_resume_http", "transport"),
-        *("client", "on_end", "paused", "principal", "reading", "sent_bytes", "since"),
+        *("_chunked", "_has_input", "_on_lost", "_readers", "_resume_http", "client", "since"),
+        *("counted_bytes", "on_end", "paused", "principal", "reading", "sent_bytes", "transport"),
     )
 
     def __init__(  # noqa: PLR0913 - of a response, its client and its server
@@ -82,7 +82,7 @@ class SseReader(LiveReader, asyncio.Protocol):
         self._has_input = False
         self.client = client
         self.since = readers.feed.loop.time()
-        self.sent_bytes = 0
+        self.sent_bytes = self.counted_bytes = 0
         self.principal: Principal | None = None  # set where its route has a guard
         self.reading: asyncio.Task[DataEvent] | None = None
         self.paused = False
@@ -311,7 +311,7 @@ class SseReaders(Generic[V, N]):
             return False
         if reader.principal is not None:
             self._services.admitted.discard(reader, reader.principal)
-            reader.principal.use.sent_bytes += reader.sent_bytes
+        self._services.count_live(reader)
         self.traffic.sse.departures[ended] += 1
         self.feed.release_reader()
         if reader.on_end is not None:

@@ -205,7 +205,7 @@ class AdminListener:
         self.bounds.log_refusal(error.detail, client)
         return isinstance(error, LimitReached | ClientLimitReached)
 
-    def last_answer(self, _data: bytes) -> None:
+    def last_answer(self, _data: bytes, _peer: str) -> None:
         """Return None: every request takes a connection."""
 
 

@@ -31,10 +31,11 @@ if TYPE_CHECKING:
     Checks = Mapping[str, str | None]  # by name: None where all is well, else what is wrong
 
 
-class PlainGet(msgspec.Struct, frozen=True):
+class PlainGet(msgspec.Struct, frozen=True, eq=False):
     """A GET that may get a cached response; equal requests share it."""
 
     target: str
+    path: str  # that of the target
     headers: MultiMapping[str]
     key: tuple[str, str]  # host and target, by which responses of HTTP origins are cached
     connection: bytes  # the header line Connection of its response

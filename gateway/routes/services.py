@@ -18,13 +18,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from gateway.access.bans import Bans
-    from gateway.access.principal import CredentialUses
+    from gateway.access.principal import CredentialUses, Principal
     from gateway.errors import HeadgateError
     from gateway.live.admitted_readers import AdmittedReaders
+    from gateway.live.contract import CountedReader, ReaderClient
     from gateway.protocol.responses import Response
     from gateway.purge.purges import Purges
     from gateway.runtime.common_headers import CommonHeaders
     from gateway.runtime.limits import ServerLimits
+    from gateway.runtime.loudest import Loudest
     from gateway.runtime.quotas import Quotas
     from gateway.runtime.shedding import Shedding
     from gateway.runtime.write_journal import Write, WriteJournal
@@ -92,6 +94,7 @@ class Services:
     hosts: ServedHosts
     refusals: NewestRefusals
     credential_uses: CredentialUses
+    loudest: Loudest
     admitted: AdmittedReaders
     front_caches: FrontCaches
     journal: WriteJournal | None = None  # None without other workers
@@ -105,6 +108,25 @@ class Services:
         """Announce a write to the other workers before its answer is sent."""
         if self.journal is not None:
             self.journal.announce(write)
+
+    def count_live(self, reader: CountedReader) -> None:
+        """Count what a reader was sent since the last call for its client and its stream."""
+        size, reader.counted_bytes = reader.sent_bytes - reader.counted_bytes, reader.sent_bytes
+        if size:
+            self.count_sent(reader.client, reader.principal, size)
+            if reader.principal is not None:
+                reader.principal.use.sent_bytes += size
+
+    def count_sent(
+        self, client: ReaderClient, principal: Principal | None, size: int, *, requests: int = 0
+    ) -> None:
+        """Count requests of a live reader, and bytes that it was sent."""
+        anonymous = client.address, client.user_agent
+        tally = self.loudest.clients[anonymous if principal is None else principal.use]
+        tally.address, tally.headers, tally.agent = client.address, None, client.user_agent
+        for counted in (tally, self.loudest.streams[client.path]):
+            counted.requests += requests
+            counted.sent += size
 
     def problem(self, error: HeadgateError) -> Response:
         """Return a refusal; clients refused together get different times to return."""

@@ -102,7 +102,9 @@ class ShortAdmission:
             reader_key, cached_target = without_key(target)
         key, is_last = (headers.get("Host", ""), cached_target), message.should_close
         end, reader = _CLOSE if is_last else b"", principal and _somebody(principal)
-        return PlainGet(target, headers, key, end, is_last, found.route, reader, reader_key)
+        return PlainGet(
+            target, found.path, headers, key, end, is_last, found.route, reader, reader_key
+        )
 
     def _reader(
         self, message: RawRequestMessage | KnownRequest, guard: Guard, found: RoutedTarget

@@ -244,7 +244,7 @@ def test_the_account_of_a_ban_begins_with_its_kind() -> None:
         status, problem = told(server, "POST", "/api/v1/bans", wish)
         assert (status, problem["detail"]) == (
             400,
-            "ann is no account: that of a static token is token NAME, and Usage lists all",
+            "ann is no account: that of a static token is token NAME; Usage lists others",
         )
 
 
@@ -297,25 +297,6 @@ def test_viewers_see_no_addresses_and_agents() -> None:
             assert AGENT.encode() not in metrics.body
 
 
-@pytest.mark.usefixtures("processes")
-def test_a_span_of_time_lists_the_readers_that_connected_in_it() -> None:
-    with headgate(environment=ADMIN_TOKENS) as server:
-        create(server, "s")
-        with reading(server, 1):
-            waits(server, 1)
-            for span, count in (
-                ("from=2026-01-01&to=2999-01-01", 1),
-                ("from=2026-01-01&to=2026-01-02", 0),
-            ):
-                assert page(server, f"/clients?{span}").count('name="reader"') == count
-            wrong = {"Authorization": f"Bearer {OPERATOR}", "Accept": "text/html"}
-            refused = ask(
-                server.admin_port, "GET", "/clients?from=soon&to=2026-01-02", None, **wrong
-            )
-            assert refused.status == 400
-            assert b"From must be a time such as" in refused.body
-
-
 WRONG: tuple[tuple[str, str, object, int], ...] = (
     ("POST", "/api/v1/readers/disconnect", {"ids": []}, 400),
     ("POST", "/api/v1/readers/disconnect", {"ids": ["x"] * (MOST_ENDED + 1)}, 400),
@@ -334,7 +315,6 @@ WRONG: tuple[tuple[str, str, object, int], ...] = (
     ("GET", "/api/v1/readers?after=x", None, 400),
     ("GET", f"/api/v1/readers?limit={MOST_READERS + 1}", None, 400),
     ("GET", "/api/v1/readers/groups", None, 400),
-    ("GET", "/api/v1/principals?order=name", None, 400),
 )
 
 
@@ -441,23 +421,26 @@ def _submit(server: Headgate, path: str, csrf: str, **fields: str) -> str:
     return ask(server.admin_port, "GET", location, Accept="text/html").body.decode()
 
 
-# ---------------------------------------------------------------- figures by principal
+# ---------------------------------------------------------------- the loudest
 
 
 @pytest.mark.usefixtures("processes")
-def test_the_use_of_principals_is_listed(tmp_path: Path) -> None:
-    environment = {
-        **ADMIN_TOKENS,
-        "HEADGATE_AUTH": "tokens",
-        "HEADGATE_CREDENTIALS__TOKENS_FILE": tokens_file(tmp_path, "ann", "ben"),
-    }
-    with headgate(environment=environment) as server:
-        create(server, "s", Authorization=bearer("ann"))
-        for name, count in (("ann", 3), ("ben", 5)):
-            assert _statuses(server, name, count) == {200}
-        rows = told(server, "GET", "/api/v1/principals")[1]["rows"]
-        assert [(row["account"], row["requests"]) for row in rows] == [
-            ("token ben", 5),
-            ("token ann", 4),
-        ]
-        assert ">ann<" in page(server, "/clients?show=usage")
+def test_the_loads_of_all_workers_are_added_up(redis: RedisServer) -> None:
+    with several(redis.url, admin_tokens=ADMITTED) as server:
+        create(server, "s", User_Agent=AGENT)
+        for _ in range(24):  # on connections of their own, which both workers get some of
+            fields = {"User_Agent": AGENT, "Content_Type": JSON}
+            assert ask(server.port, "POST", f"{ROUTE}/s", b"[123]", **fields).status == 204
+            path = f"{ROUTE}/absent?offset=-1"
+            assert ask(server.port, "GET", path, User_Agent=AGENT).status == 404
+        found = told(server, "GET", "/api/v1/loudest")[1]
+        (client,) = (row for row in found["clients"] if row["user_agent"] == AGENT)
+        assert client["address"] == "127.0.0.1"
+        shares = [client[it] / client["requests"] for it in ("appends", "refused")]
+        assert shares == pytest.approx([24 / 49] * 2, rel=0.1)
+        (stream,) = found["streams"]
+        assert (stream["route"], stream["name"]) == (ROUTE, "s")
+        assert stream["received_bytes"] == pytest.approx(5 * stream["appends"])
+        for path in ("/", "/clients?show=usage", "/api/v1/loudest"):
+            assert AGENT in page(server, path), path
+            assert AGENT not in page(server, path, VIEWER), path

@@ -130,7 +130,7 @@ def two_workers(question: Question) -> Sequence[Answer]:
             unknown=3,
         ),
         TokenPage(
-            tokens=(row(TokenUse(NOW - 7, 10, 20)),),
+            tokens=(row(TokenUse(NOW - 7, 10, 20, "192.0.2.7", "<b>agent</b>")),),
             signed=(holder("ben", TokenUse(NOW - 1)),),
             unknown=4,
         ),
@@ -141,9 +141,14 @@ async def test_the_uses_of_all_processes_are_shown_together(tokens: Path) -> Non
     async with console(two_workers, tokens_file=str(tokens)) as client:
         status, text = await client.get("/api/v1/tokens", VIEWER)
         page = (await client.get(token=VIEWER))[1]
+        seen = (await client.get("/api/v1/tokens", OPERATOR))[1], (await client.get())[1]
     found = json.loads(text)
     assert status == 200
-    assert found["tokens"][0]["use"] == {"used_at": NOW - 7, "refused": 11, "forbidden": 22}
+    use = {"used_at": NOW - 7, "refused": 11, "forbidden": 22, "address": None, "user_agent": None}
+    assert found["tokens"][0]["use"] == use
+    assert all("192.0.2.7" in it and "agent" in it for it in seen), "from where it was used last"
+    assert "192.0.2.7" not in page
+    assert "<b>agent" not in seen[1]
     assert [(it["name"], it["use"]["used_at"]) for it in found["signed"]] == [
         ("ben", NOW - 1),
         ("ann", NOW - 5),

@@ -96,7 +96,7 @@ class Waiting:
     """Who waits in a feed, as a connection does whose client polls again and again."""
 
     principal = None
-    client = ReaderClient(1, None, None)
+    client = ReaderClient(1, "", None, None)
 
     def __init__(self) -> None:
         self.statuses: list[int] = []

@@ -289,7 +289,7 @@ class Waiting:
     """A long-poll of a feed, and what it was answered."""
 
     principal = None
-    client = ReaderClient(1, None, None)
+    client = ReaderClient(1, "", None, None)
 
     def __init__(self, feed: Feed[StreamState, Record], offset: str) -> None:
         self.answers: list[Response] = []

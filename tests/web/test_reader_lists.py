@@ -19,13 +19,11 @@ from gateway.features.questions.readers import (
     EndReaders,
     GroupReaders,
     ListReaders,
-    ListUsages,
     ReaderGroups,
     ReaderOrder,
     ReaderPage,
     ReaderQuery,
     ReaderRow,
-    UsageList,
     rank,
 )
 from gateway.protocol.http1 import LAST_CHUNK
@@ -390,49 +388,3 @@ async def test_a_ban_without_a_duration_only_disconnects_once() -> None:
         await waiting(gateway, 0)
         await follow(gateway, "s?offset=now&live=sse")
         assert await gateway.inspector.answer(question) == EndedReaderCount(0), "the same decision"
-
-
-async def test_the_use_of_each_principal_is_counted_whoever_answers(tmp_path: Path) -> None:
-    async with guarded(tmp_path) as gateway:
-        tail = await reach_tail(gateway, f"{PREFIX}/a/s", "ann")
-        before, wrote = await usage(gateway, "token ann"), await usage(gateway, "token all")
-        client = await gateway.connect()
-        size = 0
-        for _ in range(3):  # the second is answered from memory
-            answer = await client.ask(get(f"{PREFIX}/a/s?offset=-1", bearer("ann")))
-            size += len(answer.body)
-        refused = await client.ask(post(f"{PREFIX}/b/s", b"no", bearer("ann")))
-        assert refused.status == 403
-        assert (await client.ask(post(f"{PREFIX}/a/s", b"12345", bearer("all")))).status == 204
-        poll = get(f"{PREFIX}/a/s?offset={tail}&live=long-poll", bearer("ann"))
-        size += len((await client.ask(poll)).body)
-        found = await usage(gateway, "token ann")
-        assert found.requests - before.requests == 5
-        assert (found.failures, found.appends) == (1, 1)
-        assert found.sent_bytes - before.sent_bytes == size + len(refused.body)
-        assert found.last_used_at == gateway.clock()
-        writer = await usage(gateway, "token all")
-        assert writer.appends == 1
-        assert writer.received_bytes - wrote.received_bytes == 5
-
-
-async def test_the_bytes_of_live_readers_count_for_their_principal(tmp_path: Path) -> None:
-    async with guarded(tmp_path) as gateway:
-        tail = await reach_tail(gateway, f"{PREFIX}/a/s", "ann")
-        before = await usage(gateway, "token ann")
-        client = await follow(gateway, f"{PREFIX}/a/s?offset={tail}&live=sse", bearer("ann"))
-        (row,) = (await readers(gateway)).rows
-        during = await usage(gateway, "token ann")
-        assert during.readers == 1
-        assert during.sent_bytes - before.sent_bytes == row.sent_bytes
-        client.abort()
-        await waiting(gateway, 0)
-        after = await usage(gateway, "token ann")
-        assert (after.readers, after.sent_bytes) == (0, during.sent_bytes)
-
-
-async def usage(gateway: Serving, account: str) -> Any:
-    answer = await gateway.inspector.answer(ListUsages("requests"))
-    assert isinstance(answer, UsageList)
-    assert answer.total == len(answer.rows)
-    return next(row for row in answer.rows if row.account == account)

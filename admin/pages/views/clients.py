@@ -1,8 +1,9 @@
-"""The page of clients: who reads live, what principals have used, tokens, and bans."""
+"""The page of clients: who reads live, the loudest, tokens, and bans."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, get_args
+from operator import attrgetter
+from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 import msgspec
 from aiohttp import web
@@ -12,7 +13,7 @@ from admin.errors import NotTold
 from admin.pages.console_page import ConsolePage
 from admin.pages.menu import MenuEntry
 from admin.pages.rendering import TemplatePage, link
-from admin.pages.visit import choice, done, frame, times
+from admin.pages.visit import choice, done, frame
 from admin.readers.console_readers import BanKind, BanWish
 from gateway.features.issued_tokens import USUAL_S, TokenRequest
 from gateway.features.questions.readers import (
@@ -21,7 +22,6 @@ from gateway.features.questions.readers import (
     ReaderMode,
     ReaderOrder,
     ReaderQuery,
-    UsageOrder,
 )
 from gateway.features.tokens_file_changes import RevocationEntry, RevocationKind
 from gateway.settings.grants import OPERATIONS, Operation
@@ -50,13 +50,13 @@ COLUMNS = (
     ("behind", "Behind", True),
     ("bytes", "Sent", True),
 )
+UsageOrder = Literal["requests", "appends", "refused", "sent_bytes", "received_bytes"]
 USAGE_COLUMNS: tuple[tuple[UsageOrder, str, bool], ...] = (
-    ("requests", "Requests", True),
-    ("appends", "Appends", True),
-    ("failures", "4xx and 5xx", True),
-    ("sent", "Sent", True),
-    ("received", "Received", True),
-    ("readers", "Readers", True),
+    ("requests", "Requests/s", True),
+    ("appends", "Appends/s", True),
+    ("refused", "4xx and 5xx/s", True),
+    ("sent_bytes", "Sent/s", True),
+    ("received_bytes", "Received/s", True),
 )
 DURATIONS = {
     "0": "only disconnect",
@@ -119,14 +119,12 @@ async def _readers(visit: Visit) -> Values:
     shows_clients = readers.shows_clients(visit.viewer)
     chosen = _Chosen(*(query.get(name, "") for name in _Chosen._fields))
     by = choice(query.get("by", ""), tuple(GROUPINGS), "by")
-    between = times(visit)
-    where = _where(chosen, between, with_clients=shows_clients)
+    where = _where(chosen, with_clients=shows_clients)
     values: Values = {
         "by": by,
         "groupings": [it for it in GROUPINGS.items() if it[0] != "address" or shows_clients],
         "chosen": chosen._asdict(),
-        "between": between,
-        "is_filtered": any(chosen) or between is not None,
+        "is_filtered": any(chosen),
         "prefixes": [route.prefix for route in await visit.console.routes()],
         "modes": {"": "Any", "sse": "SSE", "long-poll": "long-poll"},
     }
@@ -143,9 +141,7 @@ async def _readers(visit: Visit) -> Values:
     return values | {"page": page, "order": order, "after": after, "columns": columns}
 
 
-def _where(
-    chosen: _Chosen, between: tuple[float, float] | None, *, with_clients: bool
-) -> ReaderQuery:
+def _where(chosen: _Chosen, *, with_clients: bool) -> ReaderQuery:
     mode = choice(chosen.mode, ("", *get_args(ReaderMode)), "mode")
     return ReaderQuery(
         route=chosen.route,
@@ -154,19 +150,30 @@ def _where(
         account="" if chosen.anonymous else chosen.account or None,
         address=chosen.address,
         text=chosen.text,
-        between=between,
         with_clients=with_clients,
     )
 
 
 async def _usage(visit: Visit) -> Values:
-    """Return the principals that use this gateway most."""
-    order = choice(visit.query.get("order", "requests"), get_args(UsageOrder), "order")
+    """Return the loudest clients, or one of them."""
+    query = visit.query
+    order = choice(query.get("order", "requests"), get_args(UsageOrder), "order")
+    account, address = query.get("account", ""), query.get("address", "")
     try:
-        usage = await visit.console.readers.usages(order)
+        loudest = await visit.console.readers.loudest(visit.viewer)
     except NotTold as refusal:
         return {"trouble": refusal}
-    return {"usage": usage, "order": order, "columns": USAGE_COLUMNS}
+    fitting = [
+        it for it in loudest.clients if account in {"", it.account} and address in {"", it.address}
+    ]
+    return {
+        "usage": sorted(fitting, key=attrgetter(order), reverse=True),
+        "missed": loudest.missed,
+        "account": account,
+        "address": address,
+        "order": order,
+        "columns": USAGE_COLUMNS,
+    }
 
 
 async def _bans(visit: Visit) -> Values:
@@ -195,7 +202,9 @@ async def _tokens(visit: Visit) -> Values:
         "revoked": None,
     }
     try:
-        return values | {"page": await visit.console.credentials.page(text, after)}
+        shows_clients = visit.console.readers.shows_clients(visit.viewer)
+        page = await visit.console.credentials.page(text, after, with_clients=shows_clients)
+        return values | {"page": page}
     except NotTold as failure:
         return values | {"trouble": failure}
 

@@ -189,10 +189,10 @@ def init(file: Path) -> None:
             opened.write(commented_file(quoted))
     except FileExistsError:
         complain(f"{file} is there already: it was left as it is.")
-        sys.exit(FAILED)
+        sys.exit(UNUSABLE)
     except OSError as error:
         complain(f"{file} cannot be written: {error.strerror}.")
-        sys.exit(FAILED)
+        sys.exit(UNUSABLE)
     click.echo(f"Wrote {file}. To serve by it: headgate serve --config {quoted}")
 
 

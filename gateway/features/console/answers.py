@@ -8,18 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from gateway.background import Turns
 from gateway.errors import BadRequest, StreamNotFound
 from gateway.features.console.explain import explain
 from gateway.features.console.inspected_streams import RUNS, ListedRuns, streams_of
+from gateway.features.console.loudest_lists import loudest
 from gateway.features.console.reader_lists import ReaderLists
 from gateway.features.console.token_page import token_page
 from gateway.features.questions.contract import ListRefusals, RefusalList
+from gateway.features.questions.loudest import ListLoudest, LoudestList
 from gateway.features.questions.readers import (
     ApplyBans,
     EndReaders,
     GroupReaders,
     ListReaders,
-    ListUsages,
 )
 from gateway.features.questions.runs import ListRuns
 from gateway.features.questions.streams import (
@@ -62,6 +64,7 @@ class ConsoleAnswers:
         self._services = services
         self._authorities = authorities
         self._models = models
+        self._turns = Turns()
         readers = ReaderLists(routes, services, lambda: JOURNAL.process)
         self._answers: dict[type, Callable[[Any], Awaitable[Answer]]] = {
             ListStreams: self._list_streams,
@@ -72,10 +75,10 @@ class ConsoleAnswers:
             ListReaders: readers.page,
             GroupReaders: readers.groups,
             EndReaders: readers.end,
-            ListUsages: readers.usages,
             ApplyBans: readers.apply_bans,
             ListTokens: self._list_tokens,
             ListRefusals: self._list_refusals,
+            ListLoudest: self._list_loudest,
         }
 
     async def answer(self, question: Question) -> Answer:
@@ -105,10 +108,14 @@ class ConsoleAnswers:
         return await runs.page(question)
 
     async def _list_tokens(self, question: ListTokens) -> TokenPage:
+        self._services.loudest.look()  # notes where tokens were used from
         return token_page(self._authorities, self._services.credential_uses, question)
 
     async def _list_refusals(self, _: ListRefusals) -> RefusalList:
         return RefusalList(self._services.refusals.listed())
+
+    async def _list_loudest(self, _: ListLoudest) -> LoudestList:
+        return await loudest(self._routes, self._services, self._turns)
 
     def _route(self, prefix: str) -> StreamRoute:
         for route in self._routes:

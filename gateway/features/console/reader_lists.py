@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from functools import partial
 from heapq import nlargest, nsmallest
 from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
@@ -17,30 +16,24 @@ from gateway.features.questions.after import NO_PAGE, decode_after, encode_after
 from gateway.features.questions.readers import (
     MOST_GROUPS,
     MOST_READERS,
-    MOST_USAGES,
     ApplyBans,
     EndedReaderCount,
     EndReaders,
     GroupReaders,
     ListReaders,
-    ListUsages,
     Rank,
     ReaderGroup,
     ReaderGroups,
     ReaderPage,
     ReaderQuery,
     ReaderRow,
-    UsageList,
-    UsageRow,
     merged,
     rank,
-    usage_rank,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
 
-    from gateway.access.principal import CredentialUse
     from gateway.features.console.inspected_streams import RoutedFeed
     from gateway.features.console.reader_states import ReaderState
     from gateway.features.questions.readers import (
@@ -80,7 +73,7 @@ class _FirstRows(Generic[T]):
 
 
 class ReaderLists:
-    """The lists of readers and principals of one process, whose name in them is `process`.
+    """The lists of the readers of one process, whose name in them is `process`.
 
     Each answer may raise HeadgateError.
     """
@@ -152,22 +145,6 @@ class ReaderLists:
             request.end("disconnected")
         ended = await self._end(lambda row: is_banned(row.account, row.address))
         return EndedReaderCount(ended.count + len(held))
-
-    async def usages(self, question: ListUsages) -> UsageList:
-        """Return the principals that use this process most."""
-        readers: dict[str, tuple[int, int]] = {}
-
-        def take(found: _ListedReader) -> None:
-            count, size = readers.get(found.row.account, (0, 0))
-            readers[found.row.account] = (count + 1, size + (found.row.sent_bytes or 0))
-
-        await self._each(ReaderQuery(), take)
-        first: _FirstRows[UsageRow] = _FirstRows(MOST_USAGES, partial(usage_rank, question.order))
-        uses = list(self._services.credential_uses)
-        await self._in_turns(
-            uses, lambda use: first.add(_usage_of(use, *readers.get(use.holder.account, (0, 0))))
-        )
-        return UsageList(tuple(first.rows()), len(uses))
 
     async def _end(self, is_meant: Callable[[ReaderRow], bool]) -> EndedReaderCount:
         count = 0
@@ -248,21 +225,6 @@ def _row(
         account="" if principal is None else principal.account,
         address=client.address if with_clients else None,
         user_agent=client.user_agent if with_clients else None,
-    )
-
-
-def _usage_of(use: CredentialUse, readers: int, sent_bytes: int) -> UsageRow:
-    """Return the row of a principal with live readers that were sent so many bytes."""
-    return UsageRow(
-        account=use.holder.account,
-        name=use.holder.name,
-        requests=use.requests,
-        appends=use.appends,
-        failures=use.failures,
-        sent_bytes=use.sent_bytes + sent_bytes,
-        received_bytes=use.received_bytes,
-        readers=readers,
-        last_used_at=use.at or None,
     )
 
 

@@ -113,7 +113,9 @@ def _signed(use: CredentialUse) -> SignedTokenRow:
 
 
 def _use(use: CredentialUse) -> TokenUse:
-    return TokenUse(use.at or None, use.refused, use.forbidden)
+    return TokenUse(
+        use.at or None, use.refused, use.forbidden, use.address or None, use.agent or None
+    )
 
 
 def _revocations(revoked: Revocations) -> Iterator[RevocationRow]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
+from gateway.features.questions.loudest import ListLoudest, LoudestList
 from gateway.features.questions.readers import ReaderAnswer, ReaderQuestion
 from gateway.features.questions.runs import ListRuns, RunPage
 from gateway.features.questions.streams import (
@@ -75,6 +76,7 @@ Question = (
     | ListRuns
     | ExplainRequest
     | ListRefusals
+    | ListLoudest
     | ListTokens
     | ShareMetrics
     | TakeEvents
@@ -89,6 +91,7 @@ Answer = (
     | RunPage
     | Explanation
     | RefusalList
+    | LoudestList
     | TokenPage
     | PeerMetrics
     | ProcessEvents

@@ -1,4 +1,4 @@
-"""Questions about the live readers of a gateway and the use of its principals, and the answers."""
+"""Questions about the live readers of a gateway, and the answers."""
 
 from __future__ import annotations
 
@@ -12,13 +12,11 @@ ReaderMode = Literal["sse", "long-poll"]
 ReaderStatus = Literal["live", "catching up", "slow"]
 ReaderOrder = Literal["behind", "since", "bytes", "stream", "principal", "address"]
 GroupBy = Literal["principal", "address", "stream"]
-UsageOrder = Literal["requests", "sent", "received", "appends", "failures", "readers"]
 
 READERS = 100  # of a page by default
 MOST_READERS = 500  # of a page: 200 kB
 # In an answer of one process. The merged list is exact if no process has more.
 MOST_GROUPS = 500
-MOST_USAGES = 500
 MOST_ENDED = 1_000  # readers named one by one; all of a principal or an address need no names
 
 
@@ -163,54 +161,11 @@ class EndedReaderCount(msgspec.Struct, tag=True, frozen=True):
     count: int
 
 
-class ListUsages(msgspec.Struct, tag=True, frozen=True):
-    """The principals that use a process most."""
-
-    order: UsageOrder = "requests"
-
-
-class UsageRow(msgspec.Struct, frozen=True, kw_only=True):
-    """The use of one holder's tokens since its process has started, or since it was forgotten.
-
-    Bytes are those of bodies; `readers` are its live readers, whose bytes are included.
-    """
-
-    account: str
-    name: str
-    requests: int
-    appends: int
-    failures: int  # responses with 4xx or 5xx
-    sent_bytes: int
-    received_bytes: int
-    readers: int
-    last_used_at: float | None  # epoch seconds
-
-
-class UsageList(msgspec.Struct, tag=True, frozen=True):
-    """The principals that a process knows, those of most use first; `total` counts them all."""
-
-    rows: tuple[UsageRow, ...]
-    total: int
-
-
-def usage_rank(order: UsageOrder, row: UsageRow) -> tuple[float, str]:
-    """Return the sort key of an account: the largest numbers come first."""
-    numbers = {
-        "requests": row.requests,
-        "sent": row.sent_bytes,
-        "received": row.received_bytes,
-        "appends": row.appends,
-        "failures": row.failures,
-        "readers": row.readers,
-    }
-    return -float(numbers[order]), row.account
-
-
 class ApplyBans(msgspec.Struct, tag=True, frozen=True):
     """Refuse the clients that these ban, and no others; disconnect their readers."""
 
     bans: tuple[Ban, ...]
 
 
-ReaderQuestion = ListReaders | GroupReaders | EndReaders | ListUsages | ApplyBans
-ReaderAnswer = ReaderPage | ReaderGroups | EndedReaderCount | UsageList
+ReaderQuestion = ListReaders | GroupReaders | EndReaders | ApplyBans
+ReaderAnswer = ReaderPage | ReaderGroups | EndedReaderCount

@@ -26,12 +26,15 @@ class TokenUse(msgspec.Struct, frozen=True):
     """The use of a holder's tokens in one process, or in all, since the start.
 
     `refused` are requests whose token was revoked or had expired, `forbidden` those for which its
-    grants did not suffice.
+    grants did not suffice. `address` and `user_agent` are those of a request in the last seconds
+    of its use; they are None for viewers without the right to see them.
     """
 
     used_at: float | None = None  # epoch seconds of the last request
     refused: int = 0
     forbidden: int = 0
+    address: str | None = None
+    user_agent: str | None = None
 
 
 class StaticTokenRow(msgspec.Struct, frozen=True):

@@ -8,10 +8,10 @@ from __future__ import annotations
 import secrets
 from collections import Counter
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from gateway.errors import DestinationRefused
-from gateway.features.subscriptions import bodies, membership
+from gateway.features.subscriptions import bodies
 from gateway.features.subscriptions.errors import (
     NO_PUBLIC_URL,
     SubscriptionRefused,
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from gateway.features.subscriptions.state.owners import SubscriptionOwner
     from gateway.protocol.streams.state import StreamState
 
+    RuleLimit = Literal["max_per_client", "max_streams"]
 
 # Pending streams that are read again before a claim or an ack, as other gateways may have removed
 # them.
@@ -100,9 +101,14 @@ class SubscriptionRequests:
         if configuration.wake_stream in configuration.streams:
             raise invalid("a subscription cannot be linked to its own wake stream")
         if engine.accounts[owner.account] >= rules.max_per_client:
-            raise _limit_refusal(engine, "max_per_client", rules.max_per_client)
-        if len(configuration.streams) > membership.MOST_STREAMS:
-            raise _too_many_streams(engine)
+            raise self._limit_refusal("max_per_client")
+        if len(configuration.streams) > rules.max_streams:
+            raise self._limit_refusal("max_streams")
+
+    def _limit_refusal(self, limit: RuleLimit) -> SubscriptionRefused:
+        self._engine.wakes.counts[limit] += 1
+        most: int = getattr(self._engine.rules, limit)
+        return SubscriptionRefused("LIMIT_REACHED", f"{limit} is {most}", limit=limit)
 
     async def _create(self, subscription: DurableSubscription) -> DurableSubscription:
         """Link the existing streams at their tails, and store the subscription last."""
@@ -132,26 +138,27 @@ class SubscriptionRequests:
     async def _link_existing(self, subscription: DurableSubscription) -> None:
         """Link the streams that the pattern matches, each at its tail."""
         engine = self._engine
+        membership = engine.membership
         pattern = subscription.configuration.parsed_pattern
         if pattern is None:
             return
         async for state in engine.streams.states(pattern.beginning):
             if not _is_candidate(engine, subscription, state):
                 continue
-            known = engine.membership.state_of(state.path) or state
+            known = membership.state_of(state.path) or state
             has_cursor = state.path in subscription.links
-            link = engine.membership.match(subscription, state, known.tail)
+            link = membership.match(subscription, state, known.tail)
             if link is not None:
                 if not has_cursor:
                     link.acknowledge(link.position, is_closed=known.closed)
                     subscription.note(link)
                 engine.rows.mark_link(link)
             elif subscription.unlinked:
-                raise _too_many_streams(engine)
+                raise self._limit_refusal("max_streams")
 
     async def _link_named(self, subscription: DurableSubscription, names: Sequence[str]) -> None:
         """Link streams by name, each at its tail, or at the beginning of one that is to come."""
-        engine, most = self._engine, membership.MOST_STREAMS
+        engine, most = self._engine, self._engine.rules.max_streams
         at_once = engine.streams.read_at_once
         for start in range(0, len(names), at_once):
             some = names[start : start + at_once]
@@ -159,7 +166,7 @@ class SubscriptionRequests:
             read = await engine.streams.read(some)
             for name in some:
                 if name not in subscription.links and len(subscription.links) >= most:
-                    raise _too_many_streams(engine)
+                    raise self._limit_refusal("max_streams")
                 state = engine.membership.state_of(name) or read[name]
                 has_cursor = name in subscription.links
                 has_cursor = has_cursor or _link_later_stream(engine, subscription, state)
@@ -343,12 +350,3 @@ def _link_later_stream(
         return False
     is_active = subscription.phase == "active"
     return is_active and engine.membership.match(subscription, state, None) is not None
-
-
-def _too_many_streams(engine: RouteSubscriptions) -> SubscriptionRefused:
-    return _limit_refusal(engine, "max_streams", membership.MOST_STREAMS)
-
-
-def _limit_refusal(engine: RouteSubscriptions, limit: str, most: int) -> SubscriptionRefused:
-    engine.wakes.counts[limit] += 1
-    return SubscriptionRefused("LIMIT_REACHED", f"{limit} is {most}", limit=limit)

@@ -20,12 +20,13 @@ from gateway.protocol.requests import MAX_INTEGER, Append, AppendHead, CreateReq
 from gateway.protocol.responses import APPENDED, appended, created
 from gateway.protocol.streams.state import Stamp
 from gateway.routes.answers import RouteAnswer
+from gateway.runtime.loudest import NO_STREAM
 from gateway.runtime.request_fields import RequestFields
 from gateway.telemetry import traffic as counted
 from gateway.telemetry.logs import log
 from gateway.web.requests.blocks import KnownRequest
 from gateway.web.requests.exchange import Exchange, logged_as
-from gateway.web.requests.request import ClientConnection, Request
+from gateway.web.requests.request import ClientConnection, Request, counted_client
 from gateway.web.requests.request_head import base_of, scheme_by
 from gateway.web.requests.responses import WireResponse, render
 
@@ -99,6 +100,21 @@ class Ask(msgspec.Struct, gc=False, eq=False):
         if principal is not None:
             principal.use.count(sent, is_append=self.operation == counted.APPEND)
             principal.use.received_bytes += size
+        wire, is_append = connection.wire, self.operation == counted.APPEND
+        source = (wire.peer, plan.fields) if principal is None else principal.use
+        tally = services.loudest.clients[source]
+        tally.address, tally.headers = wire.peer, plan.fields.headers
+        tally.requests += 1
+        tally.appends += is_append
+        tally.sent += sent
+        tally.received += size
+        tally.refused += status >= 400
+        path = NO_STREAM if status >= 400 else self.known.path.partition("?")[0]
+        tally = services.loudest.streams[path]
+        tally.requests += 1
+        tally.appends += is_append
+        tally.sent += sent
+        tally.received += size
         if services.log.enabled:
             exchange = self.exchange()
             is_relayed = isinstance(outcome, RouteAnswer)
@@ -117,7 +133,8 @@ class Ask(msgspec.Struct, gc=False, eq=False):
             logged = logged_as(known.method, known.path, headers, transport, services)
         own_id, new_id = known.own.id, services.lines.new_request_id
         exchange = Exchange(route.traffic, self.operation, own_id, new_id, logged, self.came)
-        exchange.route = route
+        exchange.route, exchange.path = route, known.path.partition("?")[0]
+        exchange.client = counted_client(self.connection, headers)
         if route.access.guard is not None:
             exchange.admit(self.plan.principal, sends_reader_key=False)
         return exchange

@@ -50,8 +50,8 @@ class Connection(BaseProtocol):
     """
 
     __slots__ = (
-        *("_at_open", "_lingering", "_may_drop", "deadline", "ends", "idle_since", "number"),
-        *("owner", "peer", "requests", "services", "slot", "state", "unsent"),
+        *("_at_open", "_lingering", "_may_drop", "deadline", "ends", "idle_since"),
+        *("number", "owner", "peer", "requests", "services", "slot", "state", "unsent"),
     )
 
     def __init__(self, owner: ConnectionAcceptor, early: bytes = b"", late: bytes = b"") -> None:
@@ -253,6 +253,10 @@ class Connection(BaseProtocol):
             return
         services = self.services
         refusal = services.problem(error)
+        tally = services.loudest.clients[self.peer, None]
+        tally.address = self.peer
+        tally.requests += 1
+        tally.refused += 1
         if self.owner.on_refusal(error, self.peer):
             self.write(services.refusal(refusal, connection="close"))
             self.force_close()

@@ -56,8 +56,8 @@ class ConnectionAcceptor(Protocol):
         Return whether to close the connection without waiting for its client.
         """
 
-    def last_answer(self, data: bytes) -> tuple[bytes, bytes] | None:
-        """Return the response to the only request of a connection, if it is cached."""
+    def last_answer(self, data: bytes, peer: str) -> tuple[bytes, bytes] | None:
+        """Return the response to the only request of a connection of `peer`, if it is cached."""
 
 
 SWEEP_S = 0.5  # a slow client is noticed this much late at most
@@ -192,6 +192,7 @@ class Connections:
         self._sweep = self._loop.call_later(SWEEP_S, self._sweep_slow)
         now = self._loop.time()
         refused = self._services.limits.refused
+        self._services.loudest.look_if_due()
         for connection in self:
             exceeded = connection.end_if_slow(now)
             if exceeded is not None:

@@ -18,6 +18,7 @@ from gateway.protocol.http.forwarding import IdentityHeaders
 from gateway.protocol.http.paths import canonical_target, split
 from gateway.protocol.requests import LongPoll
 from gateway.routes.contract import ParsedPoll
+from gateway.runtime.loudest import NO_STREAM
 from gateway.runtime.request_fields import NOTHING, OWN_FIELDS, RequestFields
 from gateway.runtime.shedding import LIVE
 from gateway.telemetry import traffic as counted
@@ -68,6 +69,7 @@ class FastPath:
         self._identities = [IdentityHeaders(), *(route.identity for route in routes)]
         self._poll = lru_cache(REMEMBERED_POLLS)(self._parse_poll)
         self.answered = 0
+        self._clients, self._streams = services.loudest.clients, services.loudest.streams
         # By their bytes without their own fields: reads, and long-polls, whose offset each message
         # changes. If they have a token, by a digest.
         self.heads: AgingTable[bytes, PlainGet] = AgingTable(REMEMBERED_HEADS)
@@ -229,11 +231,16 @@ class FastPath:
         return True
 
     def cached_response(
-        self, get: PlainGet, client: ClientConnection | None = None, own: Own = NOTHING
+        self,
+        get: PlainGet,
+        client: ClientConnection | None = None,
+        own: Own = NOTHING,
+        peer: str | None = None,
     ) -> CachedAnswer | None:
         """Return the cached response to a GET, whose body is the cache's own bytes.
 
-        It is counted, logged and traced as a sent response.
+        It is counted, logged and traced as a sent response, to the address `peer` if there is no
+        connection of its `client`.
         """
         began = 0.0 if self.answered & self._unmeasured else perf_counter()
         now = self._services.clock()
@@ -244,13 +251,24 @@ class FastPath:
         if status == 404 and get.route.access.conceals:
             return None
         size = len(body)
+        if client is not None:
+            peer = client.wire.peer
         self.answered += 1
         hits.count += 1
         hits.bytes += size
-        if status == 304:
-            hits.unchanged += 1
+        hits.unchanged += status == 304
+        source: object = peer, get
         if get.principal is not None:
+            source = get.principal.use
             get.principal.use.count(size)
+        tally = self._clients[source]
+        tally.address, tally.headers = peer, get.headers
+        tally.requests += 1
+        tally.sent += size
+        tally.refused += status >= 400
+        tally = self._streams[get.path if status < 400 else NO_STREAM]
+        tally.requests += 1
+        tally.sent += size
         if self._spans is not None:
             transport = None if client is None else client.wire.transport
             self._spans.cached(get, transport, status, now)
@@ -294,7 +312,7 @@ class FastPath:
         if poll is None:
             return False
         route = poll.route
-        if not route.park(ParkedPoll(client, get.principal, get.headers), poll, get.headers):
+        if not route.park(ParkedPoll(client, get.principal, get), poll, get.headers):
             return False
         if services.clock() >= poll.long_over_at:
             route.traffic.cursor_regressions += 1

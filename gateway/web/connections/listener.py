@@ -15,6 +15,7 @@ import errno
 import socket
 from typing import TYPE_CHECKING
 
+from gateway.protocol.http.client_address import FRONT
 from gateway.telemetry.logs import log
 from gateway.web.connections.connection import Connection
 from gateway.web.requests.responses import JOINED_BYTES
@@ -83,7 +84,7 @@ class ConnectionListener:
     def _accept(self, listener: socket.socket) -> bool:
         """Accept a connection; return whether there was one, and there may be more."""
         try:
-            number, _ = listener._accept()  # type: ignore[attr-defined]
+            number, address = listener._accept()  # type: ignore[attr-defined]
         except BlockingIOError:
             return False
         except OSError as error:
@@ -97,16 +98,18 @@ class ConnectionListener:
         client = _Socket(listener.family, socket.SOCK_STREAM, 0, number)
         if self._handshakes is not None:
             self._enter(client, b"", b"")
-        elif not self._answer_or_enter(client):
-            # The request often comes a moment after the connection.
-            self._loop.call_soon(self._try_again, client)
+        else:
+            peer = address[0] if address else FRONT
+            if not self._answer_or_enter(client, peer):
+                # The request often comes a moment after the connection.
+                self._loop.call_soon(self._try_again, client, peer)
         return True
 
-    def _try_again(self, client: _Socket) -> None:
-        if not self._answer_or_enter(client):
+    def _try_again(self, client: _Socket, peer: str) -> None:
+        if not self._answer_or_enter(client, peer):
             self._enter(client, b"", b"")
 
-    def _answer_or_enter(self, client: _Socket) -> bool:
+    def _answer_or_enter(self, client: _Socket, peer: str) -> bool:
         """Answer or enter a connection; return False if nothing was received yet."""
         try:
             early = client.recv(READ_BYTES, socket.MSG_DONTWAIT)
@@ -115,7 +118,7 @@ class ConnectionListener:
         except OSError:
             client.close()
             return True
-        answer = self._server.last_answer(early)
+        answer = self._server.last_answer(early, peer)
         if answer is None:
             self._enter(client, early, b"")
             return True

@@ -8,16 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 from aiohttp import hdrs
-from multidict import MultiMapping
 
 from gateway.access.principal import Principal
 from gateway.live.contract import ReaderClient
+from gateway.routes.contract import PlainGet
 from gateway.telemetry.access_log import LONGEST_SHOWN
 from gateway.telemetry.traffic import Polls
 from gateway.web.connections.connection_state import IDLE, TAKEN
 from gateway.web.requests.request import ClientConnection
 
 if TYPE_CHECKING:
+    from multidict import MultiMapping
+
     from gateway.live.contract import PollAnswer
 
 
@@ -26,17 +28,21 @@ class ParkedPoll(msgspec.Struct, gc=False, eq=False):
 
     connection: ClientConnection
     principal: Principal | None  # as the route's guard has admitted it
-    headers: MultiMapping[str]
+    get: PlainGet
     on_lost: Callable[[Any], object] | None = None
     counted: Polls | None = None
 
     @property
     def client(self) -> ReaderClient:
         """The client that reads."""
-        return reader_client(self.connection, self.headers)
+        return reader_client(self.connection, self.get.headers, self.get.path)
 
-    def write(self, wire: bytes) -> None:
-        """Write a response that was ready at once."""
+    def write(self, wire: bytes, size: int) -> None:
+        """Write a response that was ready at once, with a body of `size` bytes."""
+        services = self.connection.services
+        services.count_sent(self.client, self.principal, size, requests=1)
+        if self.principal is not None:
+            self.principal.use.count(size)
         transport = self.connection.wire.transport
         if transport is not None:
             transport.write(wire)
@@ -53,8 +59,19 @@ class ParkedPoll(msgspec.Struct, gc=False, eq=False):
         connection, counted = self.connection, self.counted
         if counted is not None:
             answer.uncounted_resumes[counted.resume_kind] += 1
+        loudest, wire, get = connection.services.loudest, connection.wire, self.get
+        size = len(answer.response.body)
+        source: object = wire.peer, get
         if self.principal is not None:
-            self.principal.use.count(len(answer.response.body))
+            source = self.principal.use
+            self.principal.use.count(size)
+        tally = loudest.clients[source]
+        tally.address, tally.headers = wire.peer, get.headers
+        tally.requests += 1
+        tally.sent += size
+        tally = loudest.streams[get.path]
+        tally.requests += 1
+        tally.sent += size
         connection.poll = None
         transport = connection.wire.transport
         if transport is not None:
@@ -73,10 +90,13 @@ class ParkedPoll(msgspec.Struct, gc=False, eq=False):
             self.counted.cut()
 
 
-def reader_client(connection: ClientConnection, headers: MultiMapping[str]) -> ReaderClient:
-    """Return the client of a live read, by the fields of its request."""
+def reader_client(
+    connection: ClientConnection, headers: MultiMapping[str], path: str
+) -> ReaderClient:
+    """Return the client of a live read at a path, by the fields of its request."""
     wire, quotas = connection.wire, connection.services.quotas
     agent = headers.get(hdrs.USER_AGENT)
     # Thousands of readers have the same few.
     shown = None if agent is None else sys.intern(agent[:LONGEST_SHOWN])
-    return ReaderClient(wire.number, quotas.client_address(wire.transport, headers), shown)
+    address = quotas.client_address(wire.transport, headers)
+    return ReaderClient(wire.number, sys.intern(path), address, shown)

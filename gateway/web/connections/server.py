@@ -53,7 +53,7 @@ class ConnectionServer:
         ):
             await asyncio.sleep(LOOK_S)
 
-    def last_answer(self, data: bytes) -> tuple[bytes, bytes] | None:
+    def last_answer(self, data: bytes, peer: str) -> tuple[bytes, bytes] | None:
         """Return the response to the only request of a connection, if it is cached."""
         if self.services.journal is not None:
             self.services.journal.catch_up()
@@ -65,7 +65,7 @@ class ConnectionServer:
             return None  # spans and log lines name the client, which only a connection knows
         if limits.connections >= limits.max_connections:
             return None
-        answer = self.fast.cached_response(known[0], own=known[1])
+        answer = self.fast.cached_response(known[0], own=known[1], peer=peer)
         return None if answer is None else answer[1:3]
 
     def requests_of(self, connection: Connection) -> ConnectionRequests:

@@ -79,6 +79,8 @@ class Handlers:
         if isinstance(place, RouteAnswer):
             return place
         exchange.route, exchange.traffic = place.route, place.route.traffic
+        if place.control is None and place.route.has_streams:
+            exchange.path = place.path
         credential = admit_at_once(request, exchange, place, self._clock)
         if credential is None:
             return self._operate_if_admitted(request, exchange, place)

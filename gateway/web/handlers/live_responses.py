@@ -42,7 +42,8 @@ class _Poll:
     @property
     def client(self) -> ReaderClient:
         """The client that has sent the poll."""
-        return reader_client(self._request.connection, self._request.headers)
+        request = self._request
+        return reader_client(request.connection, request.headers, exchange_of(request).path)
 
     def answer(self, answer: PollAnswer) -> None:
         """Let `poll` return the answer."""
@@ -102,7 +103,7 @@ def stream_events(
     assert isinstance(server, ConnectionServer), "as above"
     sent_head = _sent_head(request, services, head, has_more=requests.has_more)
     cursor = cursor_floor(services.clock(), read.cursor, f"{read.path}:{start}")
-    client, log = reader_client(requests, request.headers), services.log
+    client, log = reader_client(requests, request.headers, exchange.path), services.log
     feed = join()
     reader = None
     try:

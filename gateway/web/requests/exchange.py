@@ -23,6 +23,7 @@ from gateway.errors import (
 )
 from gateway.protocol.http import cache_status
 from gateway.rules.repair import EMPTY_BYTES
+from gateway.runtime.loudest import NO_STREAM
 from gateway.telemetry import traffic as counted
 from gateway.telemetry.access_log import LoggedRequest, Outcome
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from gateway.routes.answers import RouteAnswer
     from gateway.routes.contract import StreamRoute
     from gateway.routes.services import Services
+    from gateway.runtime.loudest import Loudest
     from gateway.telemetry.access_log import AccessLog
     from gateway.telemetry.traffic import Ended, Traffic
     from gateway.web.requests.responses import WireResponse
@@ -71,7 +73,7 @@ class Exchange:
         "ends_if_empty",
         *("cache", "decide_again", "ended", "is_looked_up"),
         *("logged_request", "operation", "principal", "refused", "route"),
-        *("sends_reader_key", "sent", "traffic"),
+        *("client", "path", "sends_reader_key", "sent", "traffic"),
     )
 
     def __init__(
@@ -90,6 +92,9 @@ class Exchange:
         self._began = perf_counter() if began is None else began
         self.traffic = traffic
         self.route: StreamRoute | None = None
+        self.path = NO_STREAM
+        # Its client, without a principal, as `Loudest` counts it: key, address and agent.
+        self.client: tuple[Loudest, object, str | None, str | None] | None = None
         self.principal: Principal | None = None  # the client that a guard has identified, if any
         self.refused: str | None = None
         self.operation = operation
@@ -166,12 +171,12 @@ class Exchange:
         self._is_over = True
         sent = self.sent
         if sent is None or sent.ended is None:  # its client got no response
-            self._count(counted.CUT, 0)
+            self._count(counted.CUT, 0, received)
             self.write_line(log, CLIENT_GONE, "drain" if stopping else "client", 0)
         else:
             if self.ends_if_empty and sent.ended == "answered" and sent.body_sent <= EMPTY_BYTES:
                 self.resume_kind = counted.TERMINAL
-            self._count(sent.status, sent.body_sent)
+            self._count(sent.status, sent.body_sent, received)
             if self.logged_request is not None:
                 ended = self.ended if sent.ended == "answered" else sent.ended
                 self.write_line(log, sent.status, ended, sent.body_sent)
@@ -181,11 +186,24 @@ class Exchange:
         self._count(status, size)
         self.write_line(log, status, ended, size)
 
-    def _count(self, status: int, size: int) -> None:
+    def _count(self, status: int, size: int, received: int = 0) -> None:
         traffic, seconds = self.traffic, perf_counter() - self._began
+        is_append, is_failure = self.operation in _APPENDS, 400 <= status < counted.CUT
+        if self.client is not None:
+            loudest, source, address, agent = self.client
+            tally = loudest.clients[source if self.principal is None else self.principal.use]
+            tally.address, tally.headers, tally.agent = address, None, agent
+            tally.requests += 1
+            tally.appends += is_append
+            tally.refused += is_failure
+            tally.sent += size
+            tally.received += received
+            tally = loudest.streams[NO_STREAM if is_failure else self.path]
+            tally.requests += 1
+            tally.appends += is_append
+            tally.sent += size
+            tally.received += received
         if self.principal is not None:
-            is_append = self.operation in _APPENDS
-            is_failure = 400 <= status < counted.CUT
             self.principal.use.count(size, is_append=is_append, is_failure=is_failure)
         if self.operation not in _READS:
             traffic.answered(self.operation, status, size, seconds)

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
+from aiohttp import hdrs
 from aiohttp.streams import EMPTY_PAYLOAD
 from aiohttp.web import RequestPayloadError
 
@@ -18,7 +19,12 @@ from gateway.stepped import Step, in_task
 from gateway.telemetry import traffic as counted
 from gateway.telemetry.logs import log
 from gateway.web.requests.blocks import KnownRequest
-from gateway.web.requests.exchange import OPERATIONS, Exchange, client_request_id, logged_as
+from gateway.web.requests.exchange import (
+    OPERATIONS,
+    Exchange,
+    client_request_id,
+    logged_as,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -30,6 +36,7 @@ if TYPE_CHECKING:
 
     from gateway.routes.contract import StreamRoute
     from gateway.routes.services import Services
+    from gateway.runtime.loudest import Loudest
     from gateway.runtime.request_fields import Own
     from gateway.telemetry.access_log import AccessLog
     from gateway.web.requests.responses import ClientWire, WireResponse
@@ -268,6 +275,12 @@ class Request:
             logged = logged_as(self.method, self.target, self.headers, self.transport, services)
         new_id = services.lines.new_request_id
         self.exchange = exchange = Exchange(services.unrouted, operation, own_id, new_id, logged)
+        wire = self.connection.wire
+        if wire.slot is None or wire.slot[0] is None:
+            exchange.client = counted_client(self.connection, self.headers)
+        else:  # without a call
+            agent = self.fields.headers.get(hdrs.USER_AGENT)
+            exchange.client = services.loudest, (wire.peer, agent), wire.peer, agent
         return exchange
 
     def finish(self, log: AccessLog, *, stopping: bool) -> None:
@@ -296,6 +309,16 @@ class Request:
         if self.held is None:
             self.held = ExitStack()
         return self.held
+
+
+def counted_client(
+    connection: ClientConnection, headers: MultiMapping[str]
+) -> tuple[Loudest, object, str | None, str | None]:
+    """Return the client of a request as its exchange counts it."""
+    wire, services = connection.wire, connection.services
+    agent = headers.get(hdrs.USER_AGENT)
+    address = services.quotas.client_address(wire.transport, headers)
+    return services.loudest, (address, agent), address, agent
 
 
 def exchange_of(request: Request) -> Exchange:

@@ -66,6 +66,7 @@ class ClientWire(Protocol):
 
     number: int  # that no other connection of the process has
     peer: str | None  # the address at its other end
+    slot: tuple[str | None] | None  # with its client; without one behind a trusted proxy
     state: Any  # as `web.connections.contract` has it
     deadline: float | None  # for the head of a request (loop time)
 

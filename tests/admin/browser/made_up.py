@@ -52,13 +52,12 @@ from admin.streams.deletion import Deletion
 from gateway.access.bans import Ban
 from gateway.features.console.name_search import name_test
 from gateway.features.issued_tokens import IssuedToken
+from gateway.features.questions.loudest import ClientLoad, LoudestList, StreamLoad
 from gateway.features.questions.readers import (
     ReaderGroup,
     ReaderGroups,
     ReaderPage,
     ReaderRow,
-    UsageList,
-    UsageRow,
 )
 from gateway.features.questions.runs import AnswerRow
 from gateway.features.questions.streams import (
@@ -92,8 +91,9 @@ if TYPE_CHECKING:
     from admin.model.cdn import CdnFile, CdnTargets
     from admin.model.kinds import Span
     from admin.model.viewer import Viewer
+    from admin.streams.filters import MessageFilter
     from gateway.features.issued_tokens import TokenRequest
-    from gateway.features.questions.readers import GroupBy, ListReaders, ReaderQuery, UsageOrder
+    from gateway.features.questions.readers import GroupBy, ListReaders, ReaderQuery
     from gateway.features.questions.runs import RunStatus
     from gateway.features.questions.streams import StreamOrder
     from gateway.features.tokens_file_changes import RevocationEntry
@@ -362,7 +362,9 @@ class MadeUpCredentials(ConsoleCredentials):
     def __init__(self, done: list[tuple[str, ...]]) -> None:
         self.done = done
 
-    async def page(self, text: str = "", after: str = "", limit: int = 50) -> TokensView:
+    async def page(
+        self, text: str = "", after: str = "", limit: int = 50, *, with_clients: bool = False
+    ) -> TokensView:
         grants = (
             GrantRow("/v1/stream/orders/*", ("append", "create", "read")),
             GrantRow(f"/v1/stream/{HOSTILE[5]}", ("read",)),
@@ -450,24 +452,26 @@ class MadeUpReaders(ConsoleReaders):
         )
         return ReaderGroups(tuple(rows), 512)
 
-    async def usages(self, order: UsageOrder) -> UsageList:
-        rows = (
-            UsageRow(
-                account=account,
-                name=name,
-                requests=120_000 // (at + 1),
-                appends=3_000 * at,
-                failures=41 * at,
-                sent_bytes=7 << (30 - at),
-                received_bytes=5 << (10 + at),
-                readers=310 // (at + 1),
-                last_used_at=None if at == 2 else NOW - 7 * at,
-            )
-            for at, (account, name) in enumerate(
-                (("token shop", "shop"), ("jwt 5d0a9c", "ada@example.com"), ("token x", HOSTILE[0]))
-            )
+    async def loudest(self, viewer: Viewer) -> LoudestList:
+        load: Any = {
+            "load": 900.0,
+            "requests": 412.0,
+            "appends": 12.5,
+            "refused": 3.0,
+            "sent_bytes": 7e6,
+            "received_bytes": 5e4,
+        }
+        clients = (
+            ClientLoad(account="token shop", name="shop", **load),
+            ClientLoad(account="token x", name=HOSTILE[0], **load),
+            ClientLoad(address="192.0.2.7", user_agent=HOSTILE[0], **load)
+            if viewer.role == "operator"
+            else ClientLoad(**load),
         )
-        return UsageList(tuple(rows), 214)
+        streams = tuple(
+            StreamLoad(route="/v1/stream", name=it, **load) for it in ("chat/0000", HOSTILE[0])
+        )
+        return LoudestList(clients, streams, 0.5)
 
     async def disconnect(self, ids: Sequence[str]) -> int:
         self.done.append(("disconnect", *ids))
@@ -725,8 +729,7 @@ class MadeUp(Console):
             delivery_p99=Stat(0.0142, wave(0.013, 0.003), before=0.0098),
             requests=Stat(9_176.0, requests),
             appends=Stat(412.0, wave(400, 30)),
-            marks=MARKS,
-            by_result=Chart(NOW - 895, STEP_S, tuple(results)),
+            by_result=Chart(NOW - 895, STEP_S, tuple(results), MARKS),
             ratio=Chart(NOW - 895, STEP_S, (Line("share of reads", tuple(ratio)),)),
             refused=Chart(
                 NOW - 895,
@@ -846,7 +849,7 @@ class MadeUp(Console):
         name: str,
         place: MessagePlace,
         limit: int,
-        text: str = "",
+        wanted: MessageFilter | None = None,
     ) -> Messages:
         offset = "0000000001_0000000000036024"
         if place.offset == "latest":
@@ -860,9 +863,9 @@ class MadeUp(Console):
             Message(len(text.encode()), text, None, offset=f"0000000001_{30_000 + at:016d}")
             for at, text in enumerate(texts)
         )
-        if text:
-            behind = MessagePlace(offset) if text == "some" else None
-            fitting = () if text == "nothing" else told[:3]
+        if wanted is not None:
+            behind = MessagePlace(offset) if wanted.text == "some" else None
+            fitting = () if wanted.text == "nothing" else told[:3]
             return Messages("application/json", place, fitting, behind, None, searched=48_210)
         behind = None if place.skip else MessagePlace(place.offset, limit)
         return Messages("application/json", place, told, behind, None if behind else offset)

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from admin.model.kinds import Span
     from admin.model.overview import Overview, RouteView
     from admin.model.tokens import TokensView
+    from admin.streams.filters import MessageFilter
     from gateway.features.questions.streams import StreamOrder
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -123,7 +124,9 @@ class HostileReloads(MadeUpReloads):
 class HostileCredentials(MadeUpCredentials):
     """Tokens whose names, paths and revocations are payloads."""
 
-    async def page(self, text: str = "", after: str = "", limit: int = 50) -> TokensView:
+    async def page(
+        self, text: str = "", after: str = "", limit: int = 50, *, with_clients: bool = False
+    ) -> TokensView:
         told = await super().page()
         use = TokenUse()
         return replace(
@@ -188,7 +191,7 @@ class Hostile(MadeUp):
         name: str,
         place: MessagePlace,
         limit: int,
-        text: str = "",
+        wanted: MessageFilter | None = None,
     ) -> Messages:
         told = tuple(Message(len(it.encode()), it, None) for it in (name, *PAYLOADS))
         return Messages(name, MessagePlace("0000000001_0000000000036024"), told, None, "1_2")
