@@ -9,7 +9,6 @@ from gateway.settings import mistakes
 from gateway.settings.added import kinds_named, model_for
 from gateway.settings.cross_checks.ineffective_settings import ineffective_settings
 from gateway.settings.cross_checks.open_keys import open_keys
-from gateway.settings.cross_checks.own_listener import leading_back
 from gateway.settings.declared import Settings
 from gateway.settings.mistakes import SettingProblem, in_order, problems_of
 from gateway.settings.reading import given
@@ -75,9 +74,8 @@ def load(
     except Mistaken as refusal:
         problems += problems_of(model, refusal.mistakes, misspelt, values)
         raise SettingsError(in_order(problems)) from refusal
-    led_back = leading_back(settings) if look_at_files else ()
     unused = tuple(ineffective_settings(settings))
-    for found in (*unused, *open_keys(settings), *led_back):
+    for found in (*unused, *open_keys(settings)):
         problems.append(mistakes.ineffective(model, found, values))
     if problems:
         raise SettingsError(in_order(problems))

@@ -110,55 +110,6 @@ def test_a_public_url_with_the_prefix_of_a_route_is_dangerous(url: str, said: li
 
 
 @pytest.mark.parametrize(
-    ("values", "is_dangerous"),
-    [
-        pytest.param(
-            {"listen": "127.0.0.1:4500", "origin": f"http://{HERE}:4500"},
-            True,
-            id="the-listen-port",
-        ),
-        pytest.param(
-            {"listen": "127.0.0.1:4500", "origin": f"http://{HERE.upper()}.:4500/x"},
-            True,
-            id="the-listen-port-in-another-spelling",
-        ),
-        pytest.param(
-            {"listen": "127.0.0.1:4500", "origin": f"http://{HERE}:4501"}, False, id="another-port"
-        ),
-        pytest.param(
-            {"admin": "127.0.0.1:4500", "origin": f"http://{HERE}:4500"}, True, id="the-admin-port"
-        ),
-        pytest.param(
-            {"listen": "127.0.0.1:4500", "origin": "http://elsewhere:4500"},
-            False,
-            id="another-machine",
-        ),
-        pytest.param(
-            {"front": ["s.example"], "auth": "none", "origin": "https://s.example/v1"},
-            True,
-            id="the-name-of-the-front",
-        ),
-        pytest.param(
-            {"front": ["s.example"], "auth": "none", "origin": "https://t.example/v1"},
-            False,
-            id="another-name-than-the-front",
-        ),
-        pytest.param(
-            {"front": ["s.example"], "auth": "none", "origin": "http://s.example"},
-            False,
-            id="the-name-of-the-front-over-http",
-        ),
-    ],
-)
-def test_an_origin_at_a_name_of_this_machine_or_of_the_front_is_dangerous(
-    values: dict[str, object], is_dangerous: bool
-) -> None:
-    said = found(**values)
-    assert len(said) == is_dangerous
-    assert all("each request may come back to it" in sentence for sentence in said)
-
-
-@pytest.mark.parametrize(
     ("mode", "is_dangerous"), [(0o700, False), (0o710, True), (0o704, True), (0o755, True)]
 )
 def test_a_data_folder_is_dangerous_only_if_others_can_look_into_it(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.settings import Settings, SettingsError, describe_settings, load
+from gateway.settings import Settings, describe_settings, load
 from gateway.settings.documents.commented_file import commented_file
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 TEXT = commented_file("headgate.toml")
 # A heading, or a key with its value; either may be in a comment.
 LINE = re.compile(r"^(?P<mark>#?)(?:\[+(?P<heading>[a-z_.]+)\]+|(?P<key>[a-z_]+) = )", re.M)
-ROUTE = TEXT.split("#[[routes]]\n")[1].split("#[[")[0]
 
 
 def declared(model: type[Table] = Settings, at: str = "") -> Iterator[str]:
@@ -108,20 +107,3 @@ def test_each_commented_setting_is_valid_when_its_comment_is_taken_out(
     if path == "credentials.tokens_file":  # without effect by itself
         text = text.replace("\n#auth = ", "\nauth = ", 1)
     assert path in loaded(text, tmp_path).sources
-
-
-@pytest.mark.parametrize("key", sorted({*re.findall(r"^#([a-z_]+) = ", ROUTE, re.M)} - {"origin"}))
-def test_a_setting_of_a_route_is_valid_there_unless_its_comment_names_other_places(
-    key: str, tmp_path: Path
-) -> None:
-    before, after = ROUTE.split(f"\n#{key} = ", 1)
-    comment = " ".join(before.rpartition("\n\n")[2].replace("\n# ", " ").split())
-    values = {"prefix": '"/a"', "storage": f'"file:{tmp_path}"', key: after.split("\n", 1)[0]}
-    if key in {"prefix", "storage"}:
-        values[key] = {"prefix": '"/b"', "storage": '"memory:"'}[key]
-    text = "[[routes]]\n" + "".join(f"{name} = {value}\n" for name, value in values.items())
-    if "Only for" in comment and "file:PATH" not in comment.rpartition("Only for")[2]:
-        with pytest.raises(SettingsError):
-            loaded(text, tmp_path)
-    else:
-        assert key in loaded(text, tmp_path).routes[0].explicit_keys

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.settings.cross_checks.own_listener import perhaps_leading_back
 from gateway.settings.cross_checks.written_routes import written_routes
 from gateway.settings.reading.toml_file import spell
 from gateway.settings.reading.url_secrets import TYPED, secret_in
@@ -31,11 +30,6 @@ def dangers(settings: Settings) -> Iterator[str]:
         danger = "" if route.log_kind is None else route.log_kind.danger(route.storage)
         if danger:
             yield f"{settings.named(spell(path))}: {danger}"
-    for name, url in perhaps_leading_back(settings):
-        yield (
-            f"{settings.named(name)}: {url} has a host of this gateway itself, so that each "
-            "request may come back to it: name the server behind it"
-        )
 
 
 def _doubled_prefixes(settings: Settings) -> Iterator[str]:

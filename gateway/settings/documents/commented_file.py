@@ -7,8 +7,6 @@ import textwrap
 from typing import TYPE_CHECKING
 
 from gateway.settings.declared import Settings
-from gateway.settings.reading.values import Mistaken
-from gateway.settings.route import Route
 from gateway.settings.setting_descriptions import allowed
 
 if TYPE_CHECKING:
@@ -24,21 +22,11 @@ HEAD = """\
 #
 # Check this file:       headgate config check --config {path}
 # Serve by it:           headgate serve --config {path}
-# Let editors check it:  headgate config check --schema > headgate.schema.json, and begin this file
-#                        with
-#                        #:schema ./headgate.schema.json
 """
 EXAMPLE = "..."
 # Examples in place of a default, and the settings that are no comment.
 EXAMPLES: dict[str, object] = {"auth": ["tokens"], "credentials.tokens_file": "tokens.toml"}
 ACTIVE = {"listen", "storage", "admin.listen"}
-# Each kind of place on which a setting of routes may depend, and its name in a sentence.
-PLACES = {
-    ("storage", "file:x"): "storage in file:PATH",
-    ("storage", "memory:"): "in memory:",
-    ("storage", "redis://h"): "in Redis",
-    ("origin", "http://h"): "http(s) origins",
-}
 
 
 def commented_file(path: str) -> str:
@@ -75,22 +63,6 @@ def _sections(model: type[Table], at: str) -> Iterator[str]:
         yield from _sections(field.section, f"{at}{key}.")
 
 
-def _only_for(key: str, field: Setting) -> str:
-    """Return a sentence that names the places with which a route may have a setting, or ""."""
-    if field.is_required or key in {"storage", "origin"}:
-        return ""
-    fitting = [words for place, words in PLACES.items() if _fits(*place, key, field)]
-    return "" if len(fitting) == len(PLACES) else f" Only for {', '.join(fitting)}."
-
-
-def _fits(place: str, url: str, key: str, field: Setting) -> bool:
-    try:
-        Route.of({"prefix": "/a", place: url, key: field.plain(field.default)})
-    except Mistaken:
-        return False
-    return True
-
-
 def _array(key: str, field: Setting) -> Iterator[str]:
     """Yield an array of tables in comments, with all keys of one table."""
     yield _title(f"{key}: {field.description.rstrip('.')}")
@@ -101,7 +73,7 @@ def _table(name: str, model: type[Table] | None) -> Iterator[str]:
     yield f"#[[{name}]]\n"
     inner = dict({} if model is None else model.settings)
     for key in [key for key, field in inner.items() if field.table is None]:
-        yield _entry(key, inner[key], more=_only_for(key, inner[key]) if model is Route else "")
+        yield _entry(key, inner[key])
     for key, field in inner.items():
         if field.table is not None:
             yield from _table(f"{name}.{key}", field.table)
@@ -111,11 +83,9 @@ def _title(words: str) -> str:
     return f"# {'-' * (WIDTH - 2)}\n# {words}.\n"
 
 
-def _entry(
-    key: str, field: Setting, is_active: bool = False, value: object = None, more: str = ""
-) -> str:
+def _entry(key: str, field: Setting, is_active: bool = False, value: object = None) -> str:
     """Return a setting with its description and a value: its default if `value` is None."""
-    comment = f"{field.description} Allowed: {allowed(field)}.{more}"
+    comment = f"{field.description} Allowed: {allowed(field)}."
     lines = textwrap.wrap(comment, WIDTH, initial_indent="# ", subsequent_indent="# ")
     if value is None:
         value = EXAMPLE if field.is_required else field.plain(field.default)
