@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import click
-import headgate
 from headgate import StreamWriter
+from headgate.stream_requests import StreamRequests
 
 from tests.client.writing import JSON, TEXT, made
 from tests.support.delaying_proxy import DelayingProxy
@@ -94,7 +94,7 @@ async def written_in_batches(url: str, pace: Pace) -> tuple[float, float]:
 
 async def posted_one_by_one(url: str, pace: Pace) -> tuple[float, float]:
     """By a request for each token, which the next one waits for."""
-    async with headgate.Stream(url) as stream:
+    async with StreamRequests(url) as stream:
         began = _now_ms()
         async for token in pace.tokens():
             await stream.append(json.dumps([token]).encode(), content_type=JSON)
@@ -141,7 +141,7 @@ async def measured(port: int, name: str, pace: Pace) -> Row:
 async def _added_ms(url: str, count: int) -> list[float]:
     """Return the added delay of each token, by a reader beside the server."""
     added: list[float] = []
-    async with headgate.Stream(url) as stream:
+    async with StreamRequests(url) as stream:
         async for batch in stream.follow():
             there = _now_ms()
             for body in batch.bodies:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from headgate.resumable import ResumableStreams
     from headgate.runs import Answer, FormatName, Runs, RunState, Status
     from headgate.sending.writer import StreamWriter
-    from headgate.stream import Appended, Metadata, Stream
+    from headgate.stream_requests import Appended, Metadata
     from headgate.workers import Job, JobStream, WebhookReceiver, Worker, verify_webhook
 
 __all__ = [
@@ -83,14 +83,14 @@ __all__ = [
 # The modules of the names that are not in `errors`.
 _MODULES = {
     "Answer": "runs",
-    "Appended": "stream",
+    "Appended": "stream_requests",
     "Authorization": "endpoint",
     "ChatBusy": "chats",
     "Chats": "chats",
     "FormatName": "runs",
     "Job": "workers",
     "JobStream": "workers",
-    "Metadata": "stream",
+    "Metadata": "stream_requests",
     "ResumableStreams": "resumable",
     "RunState": "runs",
     "Runs": "runs",

@@ -19,12 +19,12 @@ from headgate.errors import ABSENT, StreamConflict, StreamError, Unavailable
 from headgate.names import PRODUCER
 from headgate.notes import beat_s
 from headgate.sending.framing import JSON, is_json
-from headgate.stream import ProducerStamp
+from headgate.stream_requests import ProducerStamp
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from headgate.stream import Metadata, Stream
+    from headgate.stream_requests import Metadata, StreamRequests
 
 LOOK_AGAIN_S = 1.0  # meanwhile: so a server that is away then is noticed, and a heartbeat soon
 
@@ -79,7 +79,7 @@ async def stays_so(
 class Lease:
     """The lease of one producer, which counts as gone `orphan_after_s` after its last heartbeat."""
 
-    def __init__(self, stream: Stream, orphan_after_s: int) -> None:
+    def __init__(self, stream: StreamRequests, orphan_after_s: int) -> None:
         self.orphan_after_s = orphan_after_s
         self._stream = stream
         self._tail: str | None = "-1"  # behind what was written as it was taken

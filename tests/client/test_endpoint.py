@@ -6,6 +6,7 @@ import headgate
 import pytest
 from headgate.endpoint import Endpoint
 from headgate.errors import RequestRefused
+from headgate.stream_requests import StreamRequests
 
 from tests.support.raw_origin import RawOrigin, answer
 
@@ -35,7 +36,7 @@ def test_an_invalid_stream_url_is_shown_without_its_query() -> None:
 def test_an_authorization_with_control_characters_is_refused_without_showing_it(
     authorization: str,
 ) -> None:
-    for made in (headgate.Stream, headgate.StreamWriter, headgate.Runs):
+    for made in (StreamRequests, headgate.StreamWriter, headgate.Runs):
         with pytest.raises(ValueError, match="of a header field: one line") as raised:
             made("http://127.0.0.1/x", authorization=authorization)
         assert "s3cret" not in str(raised.value)
@@ -43,7 +44,7 @@ def test_an_authorization_with_control_characters_is_refused_without_showing_it(
 
 async def test_a_400_with_a_deeply_nested_body_raises_request_refused() -> None:
     deep = answer(b"[" * 60_000, "Content-Type: application/json", status="400 Bad Request")
-    async with RawOrigin(deep) as origin, headgate.Stream(f"{origin.url}/s") as stream:
+    async with RawOrigin(deep) as origin, StreamRequests(f"{origin.url}/s") as stream:
         with pytest.raises(RequestRefused, match="400 Bad Request"):
             await stream.append(b"a", content_type="text/plain")
 
@@ -72,7 +73,7 @@ async def test_a_number_header_of_5000_digits_is_read_as_none() -> None:
     told = [f"Producer-Seq: {endless}", f"Stream-TTL: {endless}", "Stream-Next-Offset: 1"]
     async with (
         RawOrigin(answer(b"", *told)) as origin,
-        headgate.Stream(f"{origin.url}/s") as stream,
+        StreamRequests(f"{origin.url}/s") as stream,
     ):
         assert (await stream.append(b"a", content_type="text/plain")).producer_seq is None
         assert (await stream.head()).ttl_s is None
@@ -80,6 +81,6 @@ async def test_a_number_header_of_5000_digits_is_read_as_none() -> None:
 
 async def test_a_403_with_an_oversized_producer_epoch_raises_not_authorized() -> None:
     told = answer(b"", f"Producer-Epoch: {'9' * 5000}", status="403 Forbidden")
-    async with RawOrigin(told) as origin, headgate.Stream(f"{origin.url}/s") as stream:
+    async with RawOrigin(told) as origin, StreamRequests(f"{origin.url}/s") as stream:
         with pytest.raises(headgate.NotAuthorized):
             await stream.append(b"a", content_type="text/plain")

@@ -11,7 +11,7 @@ import pytest
 from headgate import following
 from headgate.errors import ProtocolError
 from headgate.following import Position, catch_up, long_poll, sse
-from headgate.stream import Stream
+from headgate.stream_requests import StreamRequests
 
 from tests.support.raw_origin import RawOrigin
 
@@ -49,7 +49,7 @@ async def test_a_response_beyond_the_bound_raises_and_uses_bounded_memory(
 ) -> None:
     packed()  # before the memory is measured
     monkeypatch.setattr(following, "MOST_BYTES", 4 * MIB)
-    async with RawOrigin(play) as origin, Stream(f"{origin.url}/s") as stream:  # type: ignore[arg-type] # a Play
+    async with RawOrigin(play) as origin, StreamRequests(f"{origin.url}/s") as stream:  # type: ignore[arg-type] # a Play
         tracemalloc.start()
         try:
             batches = catch_up(stream, "1") if is_plain else long_poll(stream, Position("1"))
@@ -66,7 +66,7 @@ async def test_a_response_is_read_up_to_the_bound_and_refused_a_byte_beyond(
     beyond: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(following, "MOST_BYTES", 32 * MIB - beyond)
-    async with RawOrigin(bomb) as origin, Stream(f"{origin.url}/s") as stream:
+    async with RawOrigin(bomb) as origin, StreamRequests(f"{origin.url}/s") as stream:
         batches = catch_up(stream, "1")
         if beyond > 0:
             with pytest.raises(ProtocolError):
@@ -78,7 +78,7 @@ async def test_a_response_is_read_up_to_the_bound_and_refused_a_byte_beyond(
 
 
 async def test_an_endless_response_read_in_parts_keeps_its_offset() -> None:
-    async with RawOrigin(endless) as origin, Stream(f"{origin.url}/s") as stream:
+    async with RawOrigin(endless) as origin, StreamRequests(f"{origin.url}/s") as stream:
         batches = catch_up(stream, "1", in_parts=lambda _: True)
         sizes = []
         async for content_type, batch in batches:
@@ -95,7 +95,7 @@ async def test_a_long_response_read_in_parts_is_complete_and_ends_at_its_offset(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(following, "HELD_BYTES", 3 * MIB)
-    async with RawOrigin(bomb) as origin, Stream(f"{origin.url}/s") as stream:
+    async with RawOrigin(bomb) as origin, StreamRequests(f"{origin.url}/s") as stream:
         read = 0
         async for _, batch in catch_up(stream, "1", in_parts=lambda _: True):
             sizes = [len(body) for body in batch.bodies]
@@ -134,7 +134,7 @@ async def test_sse_events_without_a_control_event_raise_beyond_the_bound(
     play: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(following, "MOST_BYTES", 4 * MIB)
-    async with RawOrigin(play) as origin, Stream(f"{origin.url}/s") as stream:  # type: ignore[arg-type] # a Play
+    async with RawOrigin(play) as origin, StreamRequests(f"{origin.url}/s") as stream:  # type: ignore[arg-type] # a Play
         tracemalloc.start()
         try:
             batches = sse(stream, Position("1"))
@@ -160,6 +160,6 @@ async def test_each_control_event_resets_the_bound_on_sse_bytes(
             await wire.send(b"event: data\ndata: " + b"x" * (3 * MIB) + b"\n\n" + CONTROL)
         await wire.close()
 
-    async with RawOrigin(play) as origin, Stream(f"{origin.url}/s") as stream:
+    async with RawOrigin(play) as origin, StreamRequests(f"{origin.url}/s") as stream:
         sizes = [sum(map(len, batch.bodies)) async for batch in sse(stream, Position("1"))]
         assert sizes == [3 * MIB] * 4

@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 import pytest
-from headgate.stream import Stream
+from headgate.stream_requests import StreamRequests
 
 from tests.client.writing import is_closed, messages
 from tests.support.processes import ROOT
@@ -55,7 +55,7 @@ def test_the_documented_stream_programs_read_what_they_write(heading: str, print
 def test_the_page_on_streams_shows_the_parameters_and_defaults_of_each_method(name: str) -> None:
     page = (ROOT / "docs/client/streams.md").read_text()
     (told,) = re.findall(rf"^\| `(?:await )?{name}\((.*?)\)`", page, re.MULTILINE)
-    parameters = list(inspect.signature(getattr(Stream, name)).parameters.values())[1:]
+    parameters = list(inspect.signature(getattr(StreamRequests, name)).parameters.values())[1:]
     bare = [
         each.replace(annotation=each.empty, kind=each.POSITIONAL_OR_KEYWORD) for each in parameters
     ]

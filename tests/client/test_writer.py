@@ -6,10 +6,10 @@ import asyncio
 import json
 from typing import TYPE_CHECKING
 
-import headgate
 import pytest
 from headgate import StreamWriter
 from headgate.sending.backlog import CHUNK_BYTES
+from headgate.stream_requests import StreamRequests
 
 from tests.client.request_proxy import Fate, RequestProxy
 from tests.client.writing import JSON, TEXT, data, is_closed, made, messages
@@ -135,7 +135,7 @@ async def test_empty_chunks_cause_no_request(way: Way) -> None:
 
 async def test_a_writer_with_given_metadata_sends_no_head_request(way: Way) -> None:
     url = f"{way.url}/v1/stream/known"
-    async with headgate.Stream(url) as stream:
+    async with StreamRequests(url) as stream:
         metadata = await stream.create(content_type=JSON)
         async with StreamWriter(stream, metadata=metadata) as writer:
             assert writer.next_offset == metadata.next_offset

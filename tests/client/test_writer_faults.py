@@ -11,7 +11,7 @@ import headgate
 import pytest
 from headgate import StreamWriter
 from headgate.sending import producer
-from headgate.stream import ProducerStamp
+from headgate.stream_requests import ProducerStamp, StreamRequests
 
 from tests.client.request_proxy import STATUS_AFTER, Fate, RequestProxy
 from tests.client.writing import JSON, TEXT, data, is_closed, made, messages
@@ -183,7 +183,7 @@ async def test_a_background_failure_of_a_writer_is_raised_by_every_later_call(
 
     async def write() -> None:
         async with StreamWriter(url, flush_interval=0) as writer:
-            async with headgate.Stream(url) as stream:
+            async with StreamRequests(url) as stream:
                 await stream.close()
             await writer.write("a")
             await until(lambda: len(way.appends) == 2)
@@ -203,7 +203,7 @@ async def test_a_failure_of_the_last_append_is_raised_at_the_end_of_the_block(wa
     async def write() -> None:
         async with StreamWriter(url, flush_interval=LONG_S) as writer:
             await writer.write("a")
-            async with headgate.Stream(url) as stream:
+            async with StreamRequests(url) as stream:
                 await stream.delete()
 
     assert isinstance(await failing(write()), headgate.StreamNotFound)
@@ -215,7 +215,7 @@ async def test_an_exception_in_the_block_gets_a_note_of_a_failed_append(way: Way
     async def write() -> None:
         async with StreamWriter(url, flush_interval=LONG_S) as writer:
             await writer.write("a")
-            async with headgate.Stream(url) as stream:
+            async with StreamRequests(url) as stream:
                 await stream.close()
             raise ValueError("the model broke")
 
@@ -230,7 +230,7 @@ async def test_a_write_waiting_for_room_raises_a_background_failure(way: Way) ->
 
     async def write() -> None:
         async with StreamWriter(url, max_buffer_bytes=1) as writer:
-            async with headgate.Stream(url) as stream:
+            async with StreamRequests(url) as stream:
                 await stream.close()
             await writer.write(1)
             await writer.write(2)
@@ -261,7 +261,7 @@ async def test_opening_a_writer_for_an_unknown_stream_raises_stream_not_found(wa
 
 async def test_a_writer_for_another_content_type_than_the_streams_raises_conflict(way: Way) -> None:
     url = await made(way.url, TEXT)
-    async with headgate.Stream(url) as stream:
+    async with StreamRequests(url) as stream:
         metadata = await stream.head()
     async with StreamWriter(url, metadata=metadata, content_type="Text/Plain; charset=utf-8"):
         pass
@@ -280,7 +280,7 @@ async def test_a_writer_for_another_content_type_than_the_streams_raises_conflic
 
 async def test_opening_a_writer_for_a_closed_stream_raises_stream_closed(way: Way) -> None:
     url = await made(way.url)
-    async with headgate.Stream(url) as stream:
+    async with StreamRequests(url) as stream:
         await stream.close()
     with pytest.raises(headgate.StreamClosed, match="the stream is closed"):
         async with StreamWriter(url):
@@ -445,7 +445,7 @@ async def test_a_stream_recreated_during_writing_raises_a_conflict(way: Way) -> 
     url = await made(way.url)
 
     async def write() -> None:
-        async with StreamWriter(url) as writer, headgate.Stream(url) as stream:
+        async with StreamWriter(url) as writer, StreamRequests(url) as stream:
             await writer.write("a")
             await writer.flush()
             await stream.delete()
@@ -458,7 +458,7 @@ async def test_a_stream_recreated_during_writing_raises_a_conflict(way: Way) -> 
 
 async def test_an_append_repeated_by_an_intermediary_is_stored_once(way: Way) -> None:
     url = await made(way.url)
-    async with StreamWriter(url) as writer, headgate.Stream(url) as stream:
+    async with StreamWriter(url) as writer, StreamRequests(url) as stream:
         stamp = ProducerStamp(writer.producer_id, 0, 0)
         await stream.append(b'["a"]', content_type=JSON, producer=stamp)
         await writer.write("a")

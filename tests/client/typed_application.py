@@ -19,6 +19,7 @@ import headgate.sync.flask
 from headgate import FormatName, Runs, Status, sync
 from headgate.runs import Step, Written
 from headgate.runs.starlette import resume, send
+from headgate.stream_requests import StreamRequests
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Iterator
@@ -179,7 +180,7 @@ def is_to_be_asked_again(status: Status) -> bool:
 
 
 async def written(source: AsyncIterable[str]) -> str | None:
-    async with headgate.Stream(f"{URL}/story") as story:
+    async with StreamRequests(f"{URL}/story") as story:
         await story.create(content_type="text/plain")
         async with headgate.StreamWriter(story) as writer:
             async for part in source:

@@ -6,7 +6,7 @@ import itertools
 import json
 from typing import TYPE_CHECKING
 
-import headgate
+from headgate.stream_requests import StreamRequests
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -18,7 +18,7 @@ _numbers = itertools.count()
 async def made(base: str, content_type: str = JSON) -> str:
     """The URL of a new stream below a server's base."""
     url = f"{base}/v1/stream/written-{next(_numbers)}"
-    async with headgate.Stream(url) as stream:
+    async with StreamRequests(url) as stream:
         await stream.create(content_type=content_type)
     return url
 
@@ -35,12 +35,12 @@ async def messages(url: str) -> list[object]:
 
 async def is_closed(url: str) -> bool:
     """Whether it takes no more appends."""
-    async with headgate.Stream(url) as stream:
+    async with StreamRequests(url) as stream:
         return (await stream.head()).is_closed
 
 
 async def _bodies(url: str) -> AsyncIterator[bytes]:
-    async with headgate.Stream(url) as stream:
+    async with StreamRequests(url) as stream:
         async for batch in stream.catch_up():
             for body in batch.bodies:
                 yield body

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote, unquote
 
 import msgspec
-from headgate.stream import Stream
+from headgate.stream_requests import StreamRequests
 
 from gateway.logs.registry import log_for
 from gateway.logs.sqlite.log import SqliteLog
@@ -170,7 +170,7 @@ async def seen_at(base: str, paths: Sequence[str]) -> dict[str, Seen | None]:
     """Return what clients see of the streams of a server."""
     found: dict[str, Seen | None] = {}
 
-    async def look(stream: Stream, path: str) -> None:
+    async def look(stream: StreamRequests, path: str) -> None:
         one = stream.beside(f"{base}/{path}")
         head = await one.find()
         found[path] = None
@@ -182,7 +182,7 @@ async def seen_at(base: str, paths: Sequence[str]) -> dict[str, Seen | None]:
             lifetime = (head.ttl_s, head.expires_at)
             found[path] = Seen(head.content_type, lifetime, head.is_closed, content)
 
-    async with Stream(base) as stream:
+    async with StreamRequests(base) as stream:
         for begin in range(0, len(paths), TOGETHER):
             await asyncio.gather(*(look(stream, it) for it in paths[begin : begin + TOGETHER]))
     return found

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from headgate.retries import Retries
-from headgate.stream import ProducerStamp, Stream
+from headgate.stream_requests import ProducerStamp, StreamRequests
 from typing_extensions import override
 
 from gateway.tools.copying.by_content import ContentCopy
@@ -100,7 +100,7 @@ async def test_an_append_of_a_killed_copy_that_arrives_late_is_not_stored_twice(
     copier.output(*arguments)
     producer = _producer_id(server, "late/s")
     append(server, "late/s", b"two ")
-    async with Stream(f"{other.streams}/late/s") as copy:
+    async with StreamRequests(f"{other.streams}/late/s") as copy:
         # As the killed run would have sent it: the second of its appends.
         late = await copy.append(
             b"two ", content_type="text/plain", producer=ProducerStamp(producer, 0, 1)
@@ -108,7 +108,7 @@ async def test_an_append_of_a_killed_copy_that_arrives_late_is_not_stored_twice(
         assert not late.is_duplicate
     append(server, "late/s", b"three")
     copier.output(*arguments)
-    async with Stream(f"{other.streams}/late/s") as copy:
+    async with StreamRequests(f"{other.streams}/late/s") as copy:
         later = await copy.append(
             b"two ", content_type="text/plain", producer=ProducerStamp(producer, 0, 1)
         )
@@ -240,8 +240,8 @@ async def test_an_append_that_arrives_between_comparison_and_append_is_compared_
     made(server, name, b"one ", b"two ", b"three ", b"four")
     retries = Retries(0.0, backoff(), tell)
     async with (
-        Stream(f"{server.streams}/{name}") as source,
-        Stream(f"{other.streams}/{name}") as target,
+        StreamRequests(f"{server.streams}/{name}") as source,
+        StreamRequests(f"{other.streams}/{name}") as target,
     ):
         copy = LateAppend(target, retries, "copy-of-a-test")
         copy.late = b"one " + late

@@ -33,7 +33,7 @@ from headgate.runs.stored.orphans import WAITING, state_of
 from headgate.runs.ui_assembly import read_message
 from headgate.runs.ui_messages import continued
 from headgate.sending.framing import JSON, json_array
-from headgate.stream import ProducerStamp
+from headgate.stream_requests import ProducerStamp
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Iterable, Mapping
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from headgate.chats.turn import Answering
     from headgate.runs import Answer
     from headgate.runs.cursors import Cursor
-    from headgate.stream import Stream
+    from headgate.stream_requests import StreamRequests
 
 # Or about to, where its process is about to start it or another one may take it over.
 GOING_ON = (None, ACTIVE, WAITING)
@@ -118,7 +118,7 @@ class Chats:
         return await self._begun(log, question, answering(turn))
 
     async def _claimed(
-        self, log: Stream, chat: str, sent: dict[str, Any], trigger: Trigger
+        self, log: StreamRequests, chat: str, sent: dict[str, Any], trigger: Trigger
     ) -> Answer | tuple[Conversation, Question]:
         """Return the answer that the message has already, or the conversation with its question.
 
@@ -236,11 +236,11 @@ class Chats:
             await log.delete()
         return True
 
-    def _log(self, chat: str) -> Stream:
+    def _log(self, chat: str) -> StreamRequests:
         return self.runs.place(ids.check(chat) + ids.LOG).items
 
     async def _settled(
-        self, log: Stream, *, waits: bool = True
+        self, log: StreamRequests, *, waits: bool = True
     ) -> tuple[Conversation, RunState | None]:
         """Read the chat, write down what has become of its runs, and look at the newest one.
 
@@ -292,7 +292,7 @@ class Chats:
                 content_type=JSON, ttl_s=self.runs.ttl_s, is_closed=True, body=opening
             )
 
-    async def _claim(self, log: Stream, number: int, question: Question) -> int | None:
+    async def _claim(self, log: StreamRequests, number: int, question: Question) -> int | None:
         """Ask it as the question of this number; return the newest one's if that is not this one.
 
         Each question is an epoch of one producer: of all who ask the next one at the same time,
@@ -317,7 +317,7 @@ class Chats:
         return number if appended.is_duplicate else None
 
     async def _begun(
-        self, log: Stream, question: Question, source: AsyncIterable[object]
+        self, log: StreamRequests, question: Question, source: AsyncIterable[object]
     ) -> Answer:
         """Start the run of a question, unless that took so long that the chat has gone on."""
         message = question.continued
@@ -348,14 +348,16 @@ class Chats:
             answer = continued(answer, question.message) or answer
         return answer
 
-    async def _next_question(self, log: Stream, offset: str, wait_s: float) -> Question | None:
+    async def _next_question(
+        self, log: StreamRequests, offset: str, wait_s: float
+    ) -> Question | None:
         """Wait for a question behind the offset, also where the chat has not begun."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(wait_s):
                 return await self._asked_next(log, offset)
         return None
 
-    async def _asked_next(self, log: Stream, offset: str) -> Question | None:
+    async def _asked_next(self, log: StreamRequests, offset: str) -> Question | None:
         """Return the next question; None once the chat is being deleted."""
         while True:
             try:
@@ -376,7 +378,7 @@ def now_s() -> float:
     return time.time()  # noqa: TID251
 
 
-async def _read(log: Stream) -> Conversation:
+async def _read(log: StreamRequests) -> Conversation:
     """Read the chat; one that has not begun has no questions."""
     try:
         return await conversation(log)

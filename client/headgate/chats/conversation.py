@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from headgate.chats.entries import Message, Trigger
     from headgate.records import Status
-    from headgate.stream import Stream
+    from headgate.stream_requests import StreamRequests
 
 BEGINNING = "-1"
 WHOLE = {"finished", "stopped"}
@@ -198,7 +198,7 @@ class Conversation:
         return Page(listed, messages[start]["id"] if start else None, self._states(listed, run))
 
 
-async def conversation(stream: Stream, offset: str = BEGINNING) -> Conversation:
+async def conversation(stream: StreamRequests, offset: str = BEGINNING) -> Conversation:
     """Read what a chat's stream has from the offset on; raises ABSENT where there is no chat."""
     found = Conversation(offset=offset)
     async with aclosing(following.catch_up(stream, offset)) as batches:

@@ -20,7 +20,7 @@ from headgate.resumable.per_loop import PerLoop
 from headgate.resumable.productions import read_up
 from headgate.resumable.source import text_of
 from headgate.sending.writer import StreamWriter
-from headgate.stream import FIRST_WAIT_S, LONGEST_WAIT_S, Stream
+from headgate.stream_requests import FIRST_WAIT_S, LONGEST_WAIT_S, StreamRequests
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from headgate.following import Batch
     from headgate.resumable.contract import FailureText, MakeSource, State, Text
     from headgate.resumable.productions import Productions
-    from headgate.stream import Metadata
+    from headgate.stream_requests import Metadata
 
 BEAT_S = PRODUCER_TTL_S / 3
 LOOK_AGAIN_S = 5.0  # of a silent stream, when its producer may have died since the last look
@@ -53,7 +53,7 @@ class Durable:
         self._productions = productions
         self._authorization = authorization
         self._sessions = PerLoop(unlimited_session)
-        Stream(stream_url(url, "id"))  # raises ValueError now rather than later
+        StreamRequests(stream_url(url, "id"))  # raises ValueError now rather than later
 
     async def resumable(
         self, stream_id: str, make_source: MakeSource, resume_at: int
@@ -88,7 +88,9 @@ class Durable:
 
     def _streams(self, stream_id: str) -> LogStreams:
         url = stream_url(self._url, stream_id)
-        stream = Stream(url, authorization=self._authorization, session=self._sessions.here())
+        stream = StreamRequests(
+            url, authorization=self._authorization, session=self._sessions.here()
+        )
         return LogStreams(stream_id, stream, self._ttl_s)
 
     def _created(self, streams: LogStreams, found: Metadata, make_source: MakeSource) -> Text:
@@ -169,7 +171,7 @@ async def _text_from(streams: LogStreams, resume_at: int) -> AsyncGenerator[str,
                 yield text[skipped:]
 
 
-def _batches(text: Stream) -> AsyncGenerator[Batch, None]:
+def _batches(text: StreamRequests) -> AsyncGenerator[Batch, None]:
     """Follow the log by long-polls: SSE would turn its carriage returns into line feeds."""
     backoff = Backoff(FIRST_WAIT_S, LONGEST_WAIT_S, random.random)
     return following.follow(text, "-1", following.long_poll, backoff=backoff, note=_log.info)

@@ -22,7 +22,7 @@ from headgate.retries import Retries
 
 if TYPE_CHECKING:
     from headgate.resumable.contract import State
-    from headgate.stream import Metadata, Stream
+    from headgate.stream_requests import Metadata, StreamRequests
 
 TEXT = "text/plain; charset=utf-8"
 PRODUCER_TTL_S = 30  # without a word for so long, a producer is taken for dead
@@ -37,7 +37,7 @@ class LogStreams:
     """The text; the lease of its producer; and the record of its end, if that was an error."""
 
     stream_id: str
-    text: Stream
+    text: StreamRequests
     ttl_s: int
 
     @property
@@ -46,7 +46,7 @@ class LogStreams:
         return Lease(self.text.beside(f"{self.text.url}/producer"), PRODUCER_TTL_S)
 
     @property
-    def error(self) -> Stream:
+    def error(self) -> StreamRequests:
         """The record of an end that is not the source's own."""
         return self.text.beside(f"{self.text.url}/error")
 

@@ -29,7 +29,7 @@ from headgate.runs.stored.production import RunRules, class_name, close
 from headgate.runs.stored.reading import Reading, begun
 from headgate.runs.stored.starting import Manner, NotOrphaned, Start
 from headgate.runs.stored.survey import BEGINNING
-from headgate.stream import Stream
+from headgate.stream_requests import StreamRequests
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Callable, Iterable
@@ -107,7 +107,7 @@ class Runs:
         if takeover_within and not orphan_after <= takeover_within <= (ttl or math.inf):
             raise ValueError("takeover_within is 0, or from orphan_after to ttl seconds")
         # ValueError for what no run can be below, and for what no header can hold.
-        Stream(stream_url(url, "id"), authorization=authorization)
+        StreamRequests(stream_url(url, "id"), authorization=authorization)
         self._url = url
         self.ttl_s = ttl
         self._authorization = authorization
@@ -377,5 +377,7 @@ class Runs:
         in another event loop than the first.
         """
         self._opening.check()
-        base = Stream(self._url, authorization=self._authorization, session=self._opening.session)
+        base = StreamRequests(
+            self._url, authorization=self._authorization, session=self._opening.session
+        )
         return place(base, run_id)

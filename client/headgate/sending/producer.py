@@ -19,13 +19,13 @@ from headgate.errors import (
     check_number,
 )
 from headgate.names import PRODUCER_EPOCH
-from headgate.stream import ProducerStamp
+from headgate.stream_requests import ProducerStamp
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from headgate.retries import Retries
-    from headgate.stream import Appended, Stream
+    from headgate.stream_requests import Appended, StreamRequests
 
 # For the answer to one attempt; a body gets the time that it takes on a slow line.
 ANSWER_TIMEOUT_S = 60.0
@@ -40,7 +40,9 @@ class Producer:
     writer with that id and epoch could not be told apart from copies of this one's.
     """
 
-    def __init__(self, stream: Stream, retries: Retries, name: str | None, epoch: int) -> None:
+    def __init__(
+        self, stream: StreamRequests, retries: Retries, name: str | None, epoch: int
+    ) -> None:
         if name is not None and not _ID.fullmatch(name):
             raise ValueError("a producer id is printable ASCII, without blanks around it")
         check_number("epoch", epoch, is_whole=True)

@@ -17,7 +17,7 @@ from headgate.sending.framing import media_type
 from headgate.sending.producer import Producer
 from headgate.sending.sender import Sender
 from headgate.sending.sender_task import SenderTask
-from headgate.stream import Stream
+from headgate.stream_requests import StreamRequests
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import aiohttp
 
     from headgate.endpoint import Authorization
-    from headgate.stream import Metadata
+    from headgate.stream_requests import Metadata
 
 log = logging.getLogger("headgate")
 
@@ -73,7 +73,7 @@ class StreamWriter:
 
     def __init__(  # noqa: PLR0913 - one for each option
         self,
-        stream: str | Stream,
+        stream: str | StreamRequests,
         *,
         content_type: str | None = None,
         metadata: Metadata | None = None,
@@ -90,7 +90,7 @@ class StreamWriter:
     ) -> None:
         self._is_own_stream = isinstance(stream, str)
         if isinstance(stream, str):
-            stream = Stream(stream, authorization=authorization, session=session)
+            stream = StreamRequests(stream, authorization=authorization, session=session)
         self._stream = stream
         self._backlog = Backlog(
             Limits(flush_interval, max_batch_bytes, max_batch_chunks, max_buffer_bytes)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from types import TracebackType
 
-    from headgate.stream import Stream
+    from headgate.stream_requests import StreamRequests
     from headgate.workers.claims import ClaimedWake
     from headgate.workers.wake_lease import WakeLease
 
@@ -52,7 +52,7 @@ class Job:
         self,
         subscription: str,
         claim: ClaimedWake,
-        base: Stream,
+        base: StreamRequests,
         lease: WakeLease,
         on_end: Callable[[Job], None],
     ) -> None:

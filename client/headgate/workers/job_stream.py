@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from headgate.following import Batch
-    from headgate.stream import Stream
+    from headgate.stream_requests import StreamRequests
     from headgate.workers.claims import StreamInfo
     from headgate.workers.wake_lease import WakeLease
 
@@ -33,7 +33,7 @@ class JobStream:
         stream: The stream, to read it in another way or to append to it.
     """
 
-    def __init__(self, info: StreamInfo, stream: Stream, lease: WakeLease) -> None:
+    def __init__(self, info: StreamInfo, stream: StreamRequests, lease: WakeLease) -> None:
         self.path = info.path
         self.acked_offset = info.acked_offset
         self.tail_offset = info.tail_offset

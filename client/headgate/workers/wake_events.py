@@ -18,7 +18,7 @@ from headgate.workers.schedule import FIRST_WAIT_S, LONGEST_WAIT_S, ClaimSchedul
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from headgate.stream import Stream
+    from headgate.stream_requests import StreamRequests
 
 
 def control_url(base: str, subscription: str) -> str:
@@ -29,7 +29,9 @@ def control_url(base: str, subscription: str) -> str:
 class WakeEvents:
     """The events of the wake streams, which make subscriptions due for a claim."""
 
-    def __init__(self, base: Stream, schedule: ClaimSchedule, note: Callable[[str], None]) -> None:
+    def __init__(
+        self, base: StreamRequests, schedule: ClaimSchedule, note: Callable[[str], None]
+    ) -> None:
         self._base = base
         self._schedule = schedule
         self._note = note

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Self
 from headgate.endpoint import Endpoint, unlimited_session
 from headgate.errors import ProtocolError, WebhookRejected, check_number
 from headgate.names import path_url
-from headgate.stream import Stream
+from headgate.stream_requests import StreamRequests
 from headgate.workers.claims import WebhookWake, decoded
 from headgate.workers.job import Job, give_back
 from headgate.workers.signatures import (
@@ -85,7 +85,7 @@ class WebhookReceiver:
         self._lease_s = lease_ttl
         self._tolerance_s = tolerance
         self._note = note
-        self._base = Stream(url, authorization=authorization)
+        self._base = StreamRequests(url, authorization=authorization)
         self._keys: WebhookKeys | None = None
         self._jobs: dict[str, Job] = {}
         self._block = contextlib.AsyncExitStack()
@@ -93,7 +93,7 @@ class WebhookReceiver:
     async def __aenter__(self) -> Self:
         async with contextlib.AsyncExitStack() as block:
             session = self._session or await block.enter_async_context(unlimited_session())
-            self._base = Stream(
+            self._base = StreamRequests(
                 self._base.url, authorization=self._base.authorization, session=session
             )
             # The keys are public: no credential is sent for them.

@@ -14,7 +14,7 @@ import msgspec
 
 from headgate.endpoint import unlimited_session
 from headgate.errors import RequestRefused, StreamError, check_number
-from headgate.stream import Stream
+from headgate.stream_requests import StreamRequests
 from headgate.workers.claims import ClaimedWake, decoded
 from headgate.workers.job import Job, give_back
 from headgate.workers.schedule import ClaimSchedule
@@ -94,7 +94,7 @@ class Worker:
         self._stop_grace_s = stop_grace
         self._note = note
         self._session = session
-        self._base = Stream(url, authorization=authorization)
+        self._base = StreamRequests(url, authorization=authorization)
         self._schedule = ClaimSchedule(subscriptions)
         self._jobs: dict[Job, ClaimTurn] = {}
         self._block: contextlib.AsyncExitStack | None = None
@@ -105,7 +105,7 @@ class Worker:
     async def __aenter__(self) -> Self:
         async with contextlib.AsyncExitStack() as block:
             session = self._session or await block.enter_async_context(unlimited_session())
-            self._base = Stream(
+            self._base = StreamRequests(
                 self._base.url, authorization=self._base.authorization, session=session
             )
             block.push_async_callback(self._end)

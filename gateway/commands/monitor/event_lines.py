@@ -16,7 +16,7 @@ from gateway.tools.shell.times import utc
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from headgate.stream import Stream
+    from headgate.stream_requests import StreamRequests
 
     from gateway.tools.server.target import StreamTarget
 
@@ -63,7 +63,7 @@ async def print_events(
             await asyncio.sleep(FOLLOW_S)
 
 
-async def _get(admin: Stream, query: Mapping[str, str]) -> _Events:
+async def _get(admin: StreamRequests, query: Mapping[str, str]) -> _Events:
     return await admin_value(admin, "api/v1/events", query, _Events)
 
 

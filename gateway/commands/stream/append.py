@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from headgate.errors import ProducerFenced, RequestRefused
-from headgate.stream import ProducerStamp
+from headgate.stream_requests import ProducerStamp
 
 from gateway.tools.shell.failure import Failed
 from gateway.tools.shell.patience import retries, tell
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from headgate.retries import Retries
-    from headgate.stream import Appended, Stream
+    from headgate.stream_requests import Appended, StreamRequests
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class CommandProducer:
 
 
 async def begun(
-    stream: Stream,
+    stream: StreamRequests,
     headers: Mapping[str, str],
     producer: CommandProducer | None,
     say: Callable[[str], None] = tell,
@@ -45,7 +45,7 @@ async def begun(
 class AppendSession:
     """The appends of one command to one stream, counted."""
 
-    stream: Stream
+    stream: StreamRequests
     content_type: str
     headers: Mapping[str, str]
     producer: CommandProducer | None
@@ -95,6 +95,6 @@ def leading_to(offset: str) -> str:
     return f"; next offset {offset}" if offset else ""
 
 
-def closed(stream: Stream, offset: str | None) -> str:
+def closed(stream: StreamRequests, offset: str | None) -> str:
     """Return the sentence about a stream that was closed, and its final offset."""
     return f"Closed {stream.shown}; final offset {offset}."

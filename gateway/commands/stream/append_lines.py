@@ -25,7 +25,7 @@ from gateway.tools.shell.progress import Progress
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
-    from headgate.stream import Stream
+    from headgate.stream_requests import StreamRequests
 
     from gateway.commands.stream.append import AppendSession, CommandProducer
     from gateway.tools.server.target import StreamTarget
@@ -214,7 +214,7 @@ async def _append_all(
 
 
 def _finish(
-    lines: BatchedLines | NumberedLines, stream: Stream, *, is_closed: bool, as_json: bool
+    lines: BatchedLines | NumberedLines, stream: StreamRequests, *, is_closed: bool, as_json: bool
 ) -> None:
     if as_json:
         result = {

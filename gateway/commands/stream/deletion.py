@@ -23,7 +23,7 @@ from gateway.tools.shell.progress import Progress
 if TYPE_CHECKING:
     from typing import Self
 
-    from headgate.stream import Stream
+    from headgate.stream_requests import StreamRequests
 
     from gateway.tools.server.listing import NameSearch
     from gateway.tools.server.target import StreamTarget
@@ -85,7 +85,7 @@ async def delete_counted(target: StreamTarget, counted: CountedStreams, *, as_js
 class DeleteQueue:
     """The requests under way, and what became of the others."""
 
-    def __init__(self, server: Stream, counted: CountedStreams) -> None:
+    def __init__(self, server: StreamRequests, counted: CountedStreams) -> None:
         self._server = server
         self._counted = counted
         self._progress = Progress()
@@ -133,7 +133,7 @@ class DeleteQueue:
         note(f"headgate: {sentence}")
 
 
-async def _delete(stream: Stream, stream_id: str) -> None:
+async def _delete(stream: StreamRequests, stream_id: str) -> None:
     """Delete a stream; one with an id only if it is that one."""
     headers = {STREAM_ID: stream_id} if stream_id else None
     async with stream.request("DELETE", headers=headers):

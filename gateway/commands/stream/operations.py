@@ -32,7 +32,7 @@ from gateway.tools.shell.terminal import safe
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping
 
-    from headgate.stream import Stream
+    from headgate.stream_requests import StreamRequests
 
     from gateway.commands.stream.append import CommandProducer
     from gateway.tools.server.target import StreamTarget
@@ -70,7 +70,7 @@ async def create(
 
 
 async def _create(
-    stream: Stream, headers: Mapping[str, str], body: bytes | None, *, as_json: bool
+    stream: StreamRequests, headers: Mapping[str, str], body: bytes | None, *, as_json: bool
 ) -> None:
     made = await stream.create(headers=headers, body=body)
     closed = ", closed" if made.is_closed else ""

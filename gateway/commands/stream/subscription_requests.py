@@ -19,7 +19,7 @@ from gateway.tools.shell.times import utc
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from headgate.stream import Stream
+    from headgate.stream_requests import StreamRequests
 
     from gateway.features.questions.subscriptions import LinkRow, WakeRow
     from gateway.tools.server.target import StreamTarget
@@ -42,7 +42,7 @@ class _SubscriptionList(msgspec.Struct):
     after: str | None = None
 
 
-def _decoded(admin: Stream, answer: bytes, kind: type[T]) -> T:
+def _decoded(admin: StreamRequests, answer: bytes, kind: type[T]) -> T:
     """Return an answer as a value. Raises Failed."""
     try:
         return msgspec.json.decode(answer, type=kind)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
     import aiohttp
-    from headgate.stream import Stream
+    from headgate.stream_requests import StreamRequests
 
 # Enough for every check with twenty readers; few enough for a server that people are using.
 MOST_REQUESTS = 300
@@ -113,7 +113,7 @@ class ProbeSender:
 
     async def send(
         self,
-        stream: Stream,
+        stream: StreamRequests,
         method: str,
         *,
         query: Mapping[str, str] | None = None,
@@ -141,7 +141,7 @@ class ProbeSender:
 
     @contextlib.asynccontextmanager
     async def opened(
-        self, stream: Stream, *, query: Mapping[str, str], headers: Mapping[str, str]
+        self, stream: StreamRequests, *, query: Mapping[str, str], headers: Mapping[str, str]
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Send a GET; the caller reads the body, and bounds it."""
         self.budget.spend()
@@ -150,7 +150,7 @@ class ProbeSender:
 
 
 async def exchange(
-    stream: Stream,
+    stream: StreamRequests,
     method: str,
     *,
     query: Mapping[str, str] | None = None,
@@ -184,7 +184,9 @@ def words(failure: Exception) -> str:
     return re.sub(r"^https?://\S+: ", "", str(failure))
 
 
-async def _bounded(stream: Stream, answer: aiohttp.ClientResponse, most_bytes: int) -> bytes:
+async def _bounded(
+    stream: StreamRequests, answer: aiohttp.ClientResponse, most_bytes: int
+) -> bytes:
     """Read the whole body. Raises Failed beyond `most_bytes`."""
     parts = bytearray()
     async for part in answer.content.iter_any():

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit, urlunsplit
 import aiohttp
 from headgate.errors import RequestRefused
 from headgate.names import EXPIRES_AT, is_closed
-from headgate.stream import Stream
+from headgate.stream_requests import StreamRequests
 
 from gateway.protocol.http.forwarding import READER_COOKIE
 from gateway.protocol.http.header_names import CLOSED, NEXT_OFFSET, READER_KEY
@@ -67,7 +67,7 @@ class OwnStream:
     """A stream of the examination's own, and the offset at which it began."""
 
     asker: ProbeSender
-    stream: Stream
+    stream: StreamRequests
     content_type: str
     start: str
     # The value of `rk` that the server sends for URLs of readers; None without reader keys.
@@ -94,22 +94,22 @@ class OwnStream:
         """Return the reply to a read."""
         return await self.asker.send(self.stream, "GET", query=query, headers=headers)
 
-    def as_somebody(self, authorization: str | None) -> Stream:
+    def as_somebody(self, authorization: str | None) -> StreamRequests:
         """Return this stream for requests with other credentials, or with none."""
         parts = urlsplit(self.stream.url)
         url = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
-        return Stream(url, authorization=authorization, session=self.stream.session)
+        return StreamRequests(url, authorization=authorization, session=self.stream.session)
 
 
 class OwnStreams:
     """The streams of an examination, which have random names and are removed at its end."""
 
-    def __init__(self, asker: ProbeSender, first: Stream) -> None:
+    def __init__(self, asker: ProbeSender, first: StreamRequests) -> None:
         self._asker = asker
         self._first = first
-        self._made: list[Stream] = []
+        self._made: list[StreamRequests] = []
 
-    def planned(self, suffix: str) -> Stream:
+    def planned(self, suffix: str) -> StreamRequests:
         """Return a stream that does not exist before it is created."""
         url, mark, query = self._first.url.partition("?")
         return self._first.beside(f"{url}{suffix}{mark}{query}")
@@ -165,7 +165,7 @@ class OwnStreams:
             if is_removed is not True
         ]
 
-    async def _is_removed(self, stream: Stream) -> bool:
+    async def _is_removed(self, stream: StreamRequests) -> bool:
         self._asker.budget.redeem()
         with contextlib.suppress(RequestRefused):
             reply = await exchange(stream, "DELETE", bounds=ProbeBounds(within_s=REMOVAL_S))
@@ -225,7 +225,7 @@ class ProbeReader:
     """A reader: how it is named, the stream with its Authorization, and its other headers."""
 
     name: str
-    stream: Stream
+    stream: StreamRequests
     headers: Mapping[str, str]
 
     async def read(

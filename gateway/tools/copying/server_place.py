@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from headgate.errors import StreamClosed, StreamConflict
 from headgate.following import catch_up
 from headgate.names import whole_number
-from headgate.stream import ProducerStamp
+from headgate.stream_requests import ProducerStamp
 from typing_extensions import override
 
 from gateway.errors import BadRequest
@@ -32,13 +32,15 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
     from headgate.retries import Retries
-    from headgate.stream import Appended, Metadata, Stream
+    from headgate.stream_requests import Appended, Metadata, StreamRequests
 
 
 class ServerPlace(CopyPlace):
     """A server, and its admin API where it is a Headgate whose streams are to be listed."""
 
-    def __init__(self, base: Stream, retries: Retries, admin: Stream | None) -> None:
+    def __init__(
+        self, base: StreamRequests, retries: Retries, admin: StreamRequests | None
+    ) -> None:
         self.shown = without_secrets(base.url.rstrip("/"))
         self._base = base
         self._retries = retries
@@ -70,7 +72,7 @@ class ServerStream(CopiedStream):
     is refused as a duplicate.
     """
 
-    def __init__(self, stream: Stream, retries: Retries, producer_id: str) -> None:
+    def __init__(self, stream: StreamRequests, retries: Retries, producer_id: str) -> None:
         self._stream = stream
         self._retries = retries
         self._producer_id = producer_id

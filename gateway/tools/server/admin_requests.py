@@ -13,7 +13,7 @@ from gateway.tools.shell.failure import Failed
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from headgate.stream import Stream
+    from headgate.stream_requests import StreamRequests
 
 # A page of 500 streams with names of 8 KiB, and metrics of 10,000 routes, fit.
 LONGEST_ANSWER = 16 << 20
@@ -27,7 +27,9 @@ class _Session(msgspec.Struct):
     csrf: str
 
 
-async def admin_answer(admin: Stream, path: str, query: Mapping[str, str] | None = None) -> bytes:
+async def admin_answer(
+    admin: StreamRequests, path: str, query: Mapping[str, str] | None = None
+) -> bytes:
     """Return the answer to a GET of `path` below the URL of the admin listener.
 
     Raises Failed for an answer that is too long, and RequestRefused.
@@ -35,7 +37,9 @@ async def admin_answer(admin: Stream, path: str, query: Mapping[str, str] | None
     return await _answer(admin, "GET", path, query, {}, None)
 
 
-async def admin_value(admin: Stream, path: str, query: Mapping[str, str], kind: type[T]) -> T:
+async def admin_value(
+    admin: StreamRequests, path: str, query: Mapping[str, str], kind: type[T]
+) -> T:
     """Return the answer to a GET of `path` as a value of a type.
 
     Raises Failed if the server does not have this API, and RequestRefused.
@@ -51,7 +55,7 @@ async def admin_value(admin: Stream, path: str, query: Mapping[str, str], kind: 
 
 
 async def admin_change(
-    admin: Stream, method: str, path: str, query: Mapping[str, str], body: bytes
+    admin: StreamRequests, method: str, path: str, query: Mapping[str, str], body: bytes
 ) -> bytes:
     """Return the answer to a request with a JSON body that changes something.
 
@@ -60,7 +64,7 @@ async def admin_change(
     return await _answer(admin, method, path, query, await _headers_of_change(admin), body)
 
 
-async def admin_outcome(admin: Stream, path: str) -> tuple[int, bytes]:
+async def admin_outcome(admin: StreamRequests, path: str) -> tuple[int, bytes]:
     """Return the status and the whole body of the answer to a POST, also of a refusal.
 
     Raises Failed if another server answers, and RequestRefused.
@@ -76,7 +80,7 @@ async def admin_outcome(admin: Stream, path: str) -> tuple[int, bytes]:
         raise Failed(f"{admin.shown}: the connection was lost") from cause
 
 
-async def _headers_of_change(admin: Stream) -> dict[str, str]:
+async def _headers_of_change(admin: StreamRequests) -> dict[str, str]:
     headers = {"Content-Type": "application/json"}
     if admin.authorization is None:
         # Without tokens, this keeps web pages from making changes.
@@ -85,12 +89,12 @@ async def _headers_of_change(admin: Stream) -> dict[str, str]:
     return headers
 
 
-def _url(admin: Stream, path: str) -> str:
+def _url(admin: StreamRequests, path: str) -> str:
     return f"{admin.url.removesuffix('/api')}/{path}"
 
 
 async def _answer(
-    admin: Stream,
+    admin: StreamRequests,
     method: str,
     path: str,
     query: Mapping[str, str] | None,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 from headgate.errors import RequestRefused
-from headgate.stream import Stream
+from headgate.stream_requests import StreamRequests
 
 from gateway.errors import StartError
 from gateway.protocol.http.header_names import FORKED_FROM, NEXT_OFFSET
@@ -47,7 +47,7 @@ FIELD = re.compile(rf"\b({'|'.join(OPTIONS)})\b(?!-)")
 @contextlib.asynccontextmanager
 async def connect(
     target: StreamTarget, *, as_sent: bool = False, past_caches: bool = False
-) -> AsyncIterator[Stream]:
+) -> AsyncIterator[StreamRequests]:
     """Yield the stream, with an HTTP session that ends with the block.
 
     With `as_sent` requests are sent as they are: none is repeated after a lost
@@ -67,7 +67,7 @@ async def connect(
     ) as session:
         if as_sent:
             session._retry_connection = False  # there is no public way to say so
-        yield Stream(target.url, authorization=target.authorization, session=session)
+        yield StreamRequests(target.url, authorization=target.authorization, session=session)
 
 
 def in_words(failure: Exception, target: StreamTarget | None) -> str:

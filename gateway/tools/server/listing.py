@@ -18,7 +18,7 @@ from gateway.tools.shell.output import note
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
 
-    from headgate.stream import Stream
+    from headgate.stream_requests import StreamRequests
 
     from gateway.features.questions.streams import StreamOrder, StreamRow
 
@@ -79,7 +79,9 @@ class NameSearch:
             raise Failed(refusal.detail) from refusal
 
 
-async def streams_below(admin: Stream, base: str, search: NameSearch) -> AsyncIterator[ListedPath]:
+async def streams_below(
+    admin: StreamRequests, base: str, search: NameSearch
+) -> AsyncIterator[ListedPath]:
     """Yield the streams below `base` that a search finds, by route and name.
 
     Only one page is in memory. Raises Failed where there is no such API, or no such route.
@@ -99,7 +101,7 @@ async def streams_below(admin: Stream, base: str, search: NameSearch) -> AsyncIt
             yield ListedPath(url, path, name if quote(name, safe="/") in path else url, row)
 
 
-async def place_of(admin: Stream, path: str) -> tuple[str, str]:
+async def place_of(admin: StreamRequests, path: str) -> tuple[str, str]:
     """Return the route that serves the stream at a URL's `path`, and the stream's name in it.
 
     Raises Failed where there is no such API, or no such route.
@@ -125,13 +127,13 @@ def _places(routes: list[str], prefix: str) -> list[tuple[str, str]]:
     return found
 
 
-async def _routes(admin: Stream) -> list[str]:
+async def _routes(admin: StreamRequests) -> list[str]:
     answer = await _get(admin, "routes", {}, _RouteList)
     return sorted(route.prefix for route in answer.routes)
 
 
 async def _rows(
-    admin: Stream, route: str, prefix: str, order: StreamOrder
+    admin: StreamRequests, route: str, prefix: str, order: StreamOrder
 ) -> AsyncIterator[StreamRow]:
     query = {"route": route, "begins": prefix, "order": order, "limit": str(PAGE)}
     page = await _get(admin, "streams", query, StreamPage)
@@ -145,5 +147,5 @@ async def _rows(
         page = await _get(admin, "streams", query | {"after": page.after}, StreamPage)
 
 
-async def _get(admin: Stream, name: str, query: Mapping[str, str], kind: type[T]) -> T:
+async def _get(admin: StreamRequests, name: str, query: Mapping[str, str], kind: type[T]) -> T:
     return await admin_value(admin, f"api/v1/{name}", query, kind)

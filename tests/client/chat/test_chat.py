@@ -7,7 +7,7 @@ import signal
 from typing import TYPE_CHECKING
 
 import pytest
-from headgate.stream import Stream
+from headgate.stream_requests import StreamRequests
 from playwright.async_api import expect
 
 from tests.admin.browser.serving import Tab
@@ -44,7 +44,7 @@ async def test_reading_the_history_of_an_unknown_chat_creates_no_stream(
     assert (await chats.history("unknown")).messages == []
     assert await chats.resume("unknown", wait=0.5) is None
     await app["runs"].close()
-    async with Stream(f"{gateway.streams}/looked-at/unknown.chat") as stream:
+    async with StreamRequests(f"{gateway.streams}/looked-at/unknown.chat") as stream:
         assert await stream.find() is None
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from headgate.names import stream_url
 from headgate.runs import Runs, RunState
-from headgate.stream import Stream
+from headgate.stream_requests import StreamRequests
 
 from tests.support.origin_servers import reference
 from tests.support.processes import ROOT, headgate
@@ -205,7 +205,7 @@ async def check_deletions(runs: Runs, size: Size, found: Found, url: str) -> Non
         reading = [asyncio.create_task(reader.read()) for reader in readers]
         await until(lambda: all(reader.lines for reader in readers))
         for run_id in run_ids:
-            async with Stream(stream_url(url, run_id)) as stream:
+            async with StreamRequests(stream_url(url, run_id)) as stream:
                 await stream.delete()
         async with asyncio.timeout(PATIENCE_S):
             await asyncio.gather(*reading)

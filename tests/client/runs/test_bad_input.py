@@ -16,7 +16,7 @@ from headgate.error_text import MOST_CHARACTERS
 from headgate.errors import ProtocolError, StreamClosed, Unavailable
 from headgate.runs import FormatName, Runs, RunState
 from headgate.runs.runs import DAY_S
-from headgate.stream import Stream
+from headgate.stream_requests import StreamRequests
 
 from tests.client.runs.conftest import MAX_APPEND
 from tests.client.runs.sources import Feed, of, read, read_failed, read_to
@@ -266,7 +266,7 @@ async def test_a_run_ends_when_another_writer_closes_its_stream(runs: Runs, url:
     feed = Feed("Once ")
     answer = await runs.start("a", feed.source(), format="ai-sdk")
     await read_to(answer, b'"Once "}\n\n')
-    async with Stream(f"{url}/a") as stream:
+    async with StreamRequests(f"{url}/a") as stream:
         await stream.close()
     feed.give("upon")
     await feed.closed.wait()
@@ -278,7 +278,7 @@ async def test_a_run_ends_when_another_writer_closes_its_stream(runs: Runs, url:
 
 
 async def test_a_stream_without_run_records_is_refused_as_a_run(runs: Runs, url: str) -> None:
-    async with Stream(f"{url}/a") as stream:
+    async with StreamRequests(f"{url}/a") as stream:
         body = b'[{"a":1}]'
         await stream.create(content_type="application/json", ttl_s=DAY_S, body=body)
     with pytest.raises(ProtocolError, match="this stream is no run"):
@@ -288,7 +288,7 @@ async def test_a_stream_without_run_records_is_refused_as_a_run(runs: Runs, url:
 
 
 async def test_a_stream_of_another_content_type_is_refused_as_a_run(runs: Runs, url: str) -> None:
-    async with Stream(f"{url}/a") as stream:
+    async with StreamRequests(f"{url}/a") as stream:
         await stream.create(content_type="text/plain", body=b"Once")
     with pytest.raises(ProtocolError, match="this stream is no run: it does not hold JSON"):
         await runs.follow("a")
@@ -297,7 +297,7 @@ async def test_a_stream_of_another_content_type_is_refused_as_a_run(runs: Runs, 
 async def test_foreign_records_in_a_lease_do_not_stop_the_run(runs: Runs, url: str) -> None:
     feed = Feed("Once ")
     answer = await runs.start("a", feed.source())
-    async with Stream(f"{url}/a/lease") as lease:
+    async with StreamRequests(f"{url}/a/lease") as lease:
         await lease.append(b'["stop", null, {"stop": "no"}]', content_type="application/json")
     assert await runs.stop("a") is True
     assert await read(answer) == b"Once "

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from headgate.runs import Runs
-from headgate.stream import Stream
+from headgate.stream_requests import StreamRequests
 
 from tests.client.request_proxy import Fate, RequestProxy
 from tests.client.runs.conftest import ORPHAN_AFTER_S
@@ -63,7 +63,7 @@ async def test_a_reader_ends_when_the_stream_of_its_run_is_deleted(
     await runs.start("a", feed.source(), format="sse")
     answer = await other.follow("a")
     assert await read_to(answer, b"\n\n") == BEGUN
-    async with Stream(f"{url}/a") as stream:
+    async with StreamRequests(f"{url}/a") as stream:
         await stream.delete()
     assert answer is not None
     assert await rest(answer.body) == GONE

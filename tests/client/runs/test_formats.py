@@ -13,7 +13,7 @@ import pytest
 from headgate.runs import RunState
 from headgate.runs.runs import DAY_S
 from headgate.runs.stored import reading
-from headgate.stream import ProducerStamp, Stream
+from headgate.stream_requests import ProducerStamp, StreamRequests
 
 from tests.client.runs.conftest import ORPHAN_AFTER_S
 from tests.client.runs.sources import Feed, of, read, read_to
@@ -233,7 +233,7 @@ async def test_an_orphaned_run_ends_after_its_open_parts_are_ended(runs: Runs, u
         {"type": "data-point", "id": 4, "data": {}},
     ]
     opening = {"type": "data-headgate-run", "data": {"format": "ai-sdk"}, "transient": True}
-    async with Stream(f"{url}/a") as stream:  # and nobody holds its lease
+    async with StreamRequests(f"{url}/a") as stream:  # and nobody holds its lease
         body = json.dumps([opening, *begun]).encode()
         await stream.create(content_type="application/json", body=body)
     assert await runs.state("a") == RunState("orphaned", "its producer is gone")
@@ -257,7 +257,7 @@ async def test_a_run_stored_without_steps_is_taken_over_and_read_to_its_end(
     ]
     opening = {"type": "data-headgate-run", "data": {"format": "ai-sdk"}, "transient": True}
     claim = {**opening, "data": {"status": "active"}}
-    async with Stream(f"{url}/a") as stream:
+    async with StreamRequests(f"{url}/a") as stream:
         body = json.dumps([opening]).encode()
         await stream.create(content_type="application/json", ttl_s=DAY_S, body=body)
         producer = ProducerStamp("run", 0, 0)
@@ -326,7 +326,7 @@ async def test_protocol_clients_read_the_chunks_of_a_run_from_its_stream(
     runs: Runs, url: str
 ) -> None:
     await read(await runs.start("a/b", of("Once"), format="ai-sdk"))
-    async with Stream(f"{url}/a%2Fb") as stream:
+    async with StreamRequests(f"{url}/a%2Fb") as stream:
         bodies = [body async for batch in stream.follow() for body in batch.bodies]
     items = [item for body in bodies for item in json.loads(body)]
     told = [item for item in items if item["type"] == "data-headgate-run"]

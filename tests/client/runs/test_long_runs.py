@@ -14,7 +14,7 @@ from headgate.runs import Runs, RunState
 from headgate.runs.cursors import cursor
 from headgate.runs.stored.marks import EVERY_BYTES, EVERY_ITEMS, Marker
 from headgate.sending.framing import JSON, json_array
-from headgate.stream import Stream
+from headgate.stream_requests import StreamRequests
 
 from tests.client.runs.conftest import MAX_APPEND, ORPHAN_AFTER_S
 from tests.client.runs.sources import of, read, read_to
@@ -203,7 +203,7 @@ async def test_an_event_id_with_a_refused_offset_resumes_by_its_item_number(
 
 async def test_a_long_run_is_read_correctly_without_its_index(runs: Runs, url: str) -> None:
     await produced(runs)
-    async with Stream(f"{url}/a/index") as index:
+    async with StreamRequests(f"{url}/a/index") as index:
         await index.delete()
     await check_all_is_found(runs)
 
@@ -212,7 +212,7 @@ async def test_a_long_run_is_read_correctly_despite_wrong_entries_in_its_index(
     runs: Runs, url: str
 ) -> None:
     await produced(runs)
-    async with Stream(f"{url}/a/index") as index, Stream(f"{url}/a") as items:
+    async with StreamRequests(f"{url}/a/index") as index, StreamRequests(f"{url}/a") as items:
         (batch,) = [batch async for batch in index.catch_up()]
         first = json.loads(batch.bodies[0])[0]
         tail = (await items.head()).next_offset
@@ -229,7 +229,7 @@ async def test_a_long_run_is_read_correctly_despite_garbage_in_its_index(
     runs: Runs, url: str
 ) -> None:
     await produced(runs)
-    async with Stream(f"{url}/a/index") as index:
+    async with StreamRequests(f"{url}/a/index") as index:
         for body in (b'["?"]', b'[{"count":-1}]', b"[null,1]"):
             await index.append(body, content_type=JSON)
             await check_tail_is_found(runs)
@@ -237,7 +237,7 @@ async def test_a_long_run_is_read_correctly_despite_garbage_in_its_index(
 
 async def test_a_long_run_of_the_previous_version_is_read_correctly(runs: Runs, url: str) -> None:
     lines = BEFORE % b"\n".join(b"%d" % number for number in range(COUNT))
-    async with Stream(f"{url}/a") as items:
+    async with StreamRequests(f"{url}/a") as items:
         await items.create(content_type=JSON)
         await items.append(json_array(lines.split(b"\n")), content_type=JSON, is_closing=True)
     await check_all_is_found(runs)
@@ -280,7 +280,7 @@ async def test_a_refused_item_of_a_long_run_is_reported_with_its_number(server: 
 
 
 def test_an_index_grows_with_the_logarithm_of_its_run() -> None:
-    marker = Marker(Stream("http://127.0.0.1/a"), "sse", 0, None)
+    marker = Marker(StreamRequests("http://127.0.0.1/a"), "sse", 0, None)
     made = 0
     for _ in range(300_000):
         marker.wrote(b"1")
@@ -291,7 +291,7 @@ def test_an_index_grows_with_the_logarithm_of_its_run() -> None:
 
 
 def test_an_index_mark_is_due_after_a_number_of_bytes() -> None:
-    marker = Marker(Stream("http://127.0.0.1/a"), "sse", 0, None)
+    marker = Marker(StreamRequests("http://127.0.0.1/a"), "sse", 0, None)
     for size, is_due in ((EVERY_BYTES - 1, False), (1, True)):
         marker.wrote(b"." * size)
         assert marker.is_due is is_due

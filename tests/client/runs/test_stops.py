@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from aiohttp import web
-    from headgate.stream import Stream
+    from headgate.stream_requests import StreamRequests
 
     from tests.support.processes import Headgate
 
@@ -59,7 +59,7 @@ async def begun(runs: Runs, run_id: str, form: Any = "sse") -> Feed:
     return feed
 
 
-async def is_there(stream: Stream) -> bool:
+async def is_there(stream: StreamRequests) -> bool:
     return await stream.find() is not None
 
 

@@ -15,12 +15,12 @@ from headgate.errors import ProducerFenced, ProtocolError, StreamClosed
 from headgate.names import PRODUCER
 from headgate.retries import Retries
 from headgate.sending.framing import JSON, json_array
-from headgate.stream import ProducerStamp
+from headgate.stream_requests import ProducerStamp
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from headgate.stream import Stream
+    from headgate.stream_requests import StreamRequests
 
 log = logging.getLogger("headgate.runs")
 
@@ -36,7 +36,7 @@ async def _always() -> bool:
 
 
 async def claim(
-    stream: Stream,
+    stream: StreamRequests,
     items: list[bytes],
     *,
     is_closing: bool = False,
@@ -66,7 +66,7 @@ async def claim(
     raise ProtocolError(f"{stream.shown}: no epoch was free in {MOST_ROUNDS} attempts")
 
 
-async def end(stream: Stream, epoch: int, items: list[bytes], retry_for_s: float) -> bool:
+async def end(stream: StreamRequests, epoch: int, items: list[bytes], retry_for_s: float) -> bool:
     """Append the last items and close the stream, as who has claimed `epoch`.
 
     False when the run is somebody else's by now. It goes under the next epoch, so that it may be

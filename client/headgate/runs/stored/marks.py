@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from headgate.records import RunState
     from headgate.runs.formats.contract import Format
-    from headgate.stream import Stream
+    from headgate.stream_requests import StreamRequests
 
 log = logging.getLogger("headgate.runs")
 
@@ -53,7 +53,7 @@ _encode = msgspec.json.Encoder().encode
 _decoder = msgspec.json.Decoder(list[Entry])
 
 
-async def add(index: Stream, entries: Iterable[Entry], ttl_s: int | None) -> None:
+async def add(index: StreamRequests, entries: Iterable[Entry], ttl_s: int | None) -> None:
     """Add to the index; the first entries create it."""
     body = json_array([_encode(entry) for entry in entries])
     try:
@@ -62,7 +62,7 @@ async def add(index: Stream, entries: Iterable[Entry], ttl_s: int | None) -> Non
         await index.create(content_type=JSON, ttl_s=ttl_s, body=body)
 
 
-async def entries_of(index: Stream) -> list[Entry]:
+async def entries_of(index: StreamRequests) -> list[Entry]:
     """Return the entries, those of fewer items first; none if they cannot be read."""
     found: list[Entry] = []
     try:
@@ -91,7 +91,9 @@ class Marker:
     `count` is the number of items that were there before.
     """
 
-    def __init__(self, index: Stream, format_name: str, count: int, ttl_s: int | None) -> None:
+    def __init__(
+        self, index: StreamRequests, format_name: str, count: int, ttl_s: int | None
+    ) -> None:
         self.count = count
         self._index = index
         self._format_name = format_name

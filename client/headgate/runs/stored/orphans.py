@@ -22,7 +22,7 @@ from headgate.runs.stored.stops import StopWish, is_wished, last_note
 
 if TYPE_CHECKING:
     from headgate.runs.stored.places import Place
-    from headgate.stream import Metadata, Stream
+    from headgate.stream_requests import Metadata, StreamRequests
 
 WAITING = RunState("orphaned", "its producer is gone, and it can be taken over")
 GOES_ON = (ACTIVE, WAITING)
@@ -180,5 +180,5 @@ async def _ended(run: Place, ending: _Ending) -> bool:
     return True
 
 
-async def _is_held(lease: Stream) -> bool:
+async def _is_held(lease: StreamRequests) -> bool:
     return await lease.find() is not None

@@ -10,15 +10,15 @@ from typing_extensions import override
 from headgate.names import PRODUCER
 from headgate.sending.framing import JSON
 from headgate.sending.writer import StreamWriter
-from headgate.stream import Stream
+from headgate.stream_requests import StreamRequests
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from headgate.stream import Appended, Metadata, ProducerStamp
+    from headgate.stream_requests import Appended, Metadata, ProducerStamp
 
 
-class _Claimed(Stream):
+class _Claimed(StreamRequests):
     """The stream behind a claim, which was the first append of its epoch.
 
     A writer numbers its appends from 0. Under an epoch of its own it could not tell whether the
@@ -47,7 +47,9 @@ class _Claimed(Stream):
         return replace(appended, producer_seq=None if known is None else known - 1)
 
 
-def output(stream: Stream, metadata: Metadata, epoch: int, retry_for_s: float) -> StreamWriter:
+def output(
+    stream: StreamRequests, metadata: Metadata, epoch: int, retry_for_s: float
+) -> StreamWriter:
     """Return a writer of items under the claim of this epoch."""
     claimed = _Claimed(stream.url, authorization=stream.authorization, session=stream.session)
     return StreamWriter(

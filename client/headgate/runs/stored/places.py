@@ -10,7 +10,7 @@ from urllib.parse import quote
 from headgate.names import BESIDE, stream_url
 
 if TYPE_CHECKING:
-    from headgate.stream import Stream
+    from headgate.stream_requests import StreamRequests
 
 # Half of the 2,048 bytes that a Headgate takes as a path: the other half is for what is before it.
 MOST_ID_BYTES = 1024
@@ -26,12 +26,12 @@ class Place:
     """
 
     id: str
-    items: Stream
-    lease: Stream
-    index: Stream
-    wait: Stream
-    stop: Stream
-    grace: Stream
+    items: StreamRequests
+    lease: StreamRequests
+    index: StreamRequests
+    wait: StreamRequests
+    stop: StreamRequests
+    grace: StreamRequests
 
 
 def check_type(run_id: object) -> None:
@@ -40,7 +40,7 @@ def check_type(run_id: object) -> None:
         raise TypeError(f"the id of a run is a str, not {type(run_id).__name__}")
 
 
-def place(base: Stream, run_id: str) -> Place:
+def place(base: StreamRequests, run_id: str) -> Place:
     """Return the streams of a run; raise TypeError or ValueError for an id that no URL can hold."""
     check_type(run_id)
     if run_id in {"", ".", ".."} or _CONTROL.search(run_id):

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from headgate.records import Status
     from headgate.runs.formats.contract import Format
     from headgate.runs.stored.places import Place
-    from headgate.stream import Stream
+    from headgate.stream_requests import StreamRequests
 
 log = logging.getLogger("headgate.runs")
 
@@ -115,7 +115,7 @@ class Reading:
 
     def __init__(
         self,
-        stream: Stream,
+        stream: StreamRequests,
         after: int = 0,
         start: RunMark = BEGINNING,
         *,
@@ -290,7 +290,7 @@ class _Connection:
     proxy that has lost the server. So `has_missed` asks once more, on another connection.
     """
 
-    def __init__(self, stream: Stream, offset: str) -> None:
+    def __init__(self, stream: StreamRequests, offset: str) -> None:
         self.offset = offset  # behind the last batch taken
         self._stream = stream
         self._requests = 0

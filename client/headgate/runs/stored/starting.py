@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from headgate.runs.stored.places import Place
     from headgate.runs.stored.production import RunRules
     from headgate.runs.stored.survey import StreamSurvey
-    from headgate.stream import Metadata
+    from headgate.stream_requests import Metadata
 
 # What to do about it, where a run was to go on, or else to begin.
 WHY_ENDED = {

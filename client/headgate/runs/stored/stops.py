@@ -25,7 +25,7 @@ from headgate.sending.framing import JSON, json_array
 
 if TYPE_CHECKING:
     from headgate.runs.stored.places import Place
-    from headgate.stream import Stream
+    from headgate.stream_requests import StreamRequests
 
 log = logging.getLogger("headgate.runs")
 
@@ -100,13 +100,13 @@ class StopWish:
                 return
 
 
-async def is_wished(stop: Stream) -> bool:
+async def is_wished(stop: StreamRequests) -> bool:
     """Return whether the stream of a wish is closed."""
     found = await stop.find()
     return found is not None and found.is_closed
 
 
-async def last_note(stop: Stream) -> Note | None:
+async def last_note(stop: StreamRequests) -> Note | None:
     """Return the last note of a producer; None where there is none."""
     last = None
     with contextlib.suppress(*ABSENT):

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from headgate.following import Batch
     from headgate.records import RunRecord, RunState
     from headgate.runs.formats.contract import Completion, Format
-    from headgate.stream import Stream
+    from headgate.stream_requests import StreamRequests
 
 START = "-1"
 # Looked at one by one, until other work has its turn: some servers send all of a stream at once.
@@ -135,7 +135,7 @@ def items_of(body: bytes) -> list[msgspec.Raw]:
 
 
 async def survey(
-    stream: Stream,
+    stream: StreamRequests,
     offset: str = START,
     *,
     completes: bool = False,
@@ -152,7 +152,7 @@ async def survey(
 
 
 async def survey_if_there(
-    stream: Stream, offset: str, until: Callable[[StreamSurvey], bool] = lambda _: False
+    stream: StreamRequests, offset: str, until: Callable[[StreamSurvey], bool] = lambda _: False
 ) -> StreamSurvey | None:
     """See what is there from an offset on that may be of no use; None if the server refuses it."""
     try:

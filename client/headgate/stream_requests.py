@@ -100,7 +100,7 @@ class Metadata:
     is_new: bool = False
 
 
-class Stream(Endpoint):
+class StreamRequests(Endpoint):
     """A stream on a Durable Streams server, addressed by its URL.
 
     ```python
