@@ -262,4 +262,4 @@ def test_the_python_of_the_readme_follows_what_it_appends(desk: Desk) -> None:
         running.send_signal(signal.SIGINT)  # as Ctrl-C does
         _, traceback = running.communicate(timeout=PATIENCE_S)
     assert (running.returncode, traceback) == (0, b"")
-    assert printed[:2] == [b'b\'[{"id":', b"1}]'"]
+    assert printed[:2] == [b"{'id':", b"1}"]

@@ -55,7 +55,7 @@ class MessagePlace(msgspec.Struct, frozen=True):
     skip: int = 0
 
 
-class Message(msgspec.Struct, frozen=True):
+class ShownMessage(msgspec.Struct, frozen=True):
     """A message of a JSON stream, or a piece of any other.
 
     `text` is what it says if it is text, else None, and `data` are its bytes. Both are cut where
@@ -80,7 +80,7 @@ class Messages(msgspec.Struct, frozen=True):
 
     content_type: str
     begin: MessagePlace
-    messages: tuple[Message, ...]
+    messages: tuple[ShownMessage, ...]
     behind: MessagePlace | None
     tail: str | None
     closed: bool = False  # and this is its end

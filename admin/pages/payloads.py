@@ -9,20 +9,20 @@ import msgspec
 from admin.pages import show
 
 if TYPE_CHECKING:
-    from admin.model.streams import Message
+    from admin.model.streams import ShownMessage
 
 PREVIEW = 160  # characters: what a wide screen shows of a line
 BYTES_A_LINE = 16
 
 
-def preview(message: Message) -> str:
+def preview(message: ShownMessage) -> str:
     """Return the beginning of a message on one line."""
     if message.text is not None:
         return show.visible(" ".join(message.text[:PREVIEW].split()))
     return (message.data or b"")[: PREVIEW // 3].hex(" ")
 
 
-def payload(message: Message, is_json: bool) -> str:
+def payload(message: ShownMessage, is_json: bool) -> str:
     """Return a whole message in lines; its line ends and tabs stay as they are."""
     if message.text is None:
         return hex_lines(message.data or b"")

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
         Sequence,
     )
 
-    from admin.model.streams import Message
+    from admin.model.streams import ShownMessage
     from gateway.features.console_token import ConsoleToken
     from gateway.settings import Settings
 
@@ -78,7 +78,7 @@ class ChunkReply(NamedTuple):
 
 class _ReadReply(NamedTuple):
     content_type: str
-    messages: list[Message]
+    messages: list[ShownMessage]
     next_offset: str
     up_to_date: bool
     closed: bool
@@ -335,7 +335,7 @@ def before(tail: str) -> str:
 
 
 def _page(begin: MessagePlace, read: _ReadReply, limit: int) -> Messages:
-    shown: Sequence[Message] = read.messages[begin.skip : begin.skip + limit]
+    shown: Sequence[ShownMessage] = read.messages[begin.skip : begin.skip + limit]
     rest = len(read.messages) - begin.skip - len(shown)
     behind: MessagePlace | None = None
     if rest > 0:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from admin.model.streams import Message
+from admin.model.streams import ShownMessage
 from gateway.errors import BadRequest
 from gateway.protocol.bodies.content import is_json, is_text, json_messages
 from gateway.protocol.streams.offsets import format_offset, parse_offset
@@ -24,7 +24,7 @@ USUAL_MESSAGES = 50
 
 def split(
     content_type: str, body: bytes, *, whole: bool, next_offset: str, start: str = ""
-) -> list[Message]:
+) -> list[ShownMessage]:
     """Split a body that begins at the offset `start` into messages.
 
     The last one has the offset behind it, and so have others whose offsets are known.
@@ -47,7 +47,7 @@ def split(
     return messages
 
 
-def _json(body: bytes, start: str, next_offset: str) -> list[Message]:
+def _json(body: bytes, start: str, next_offset: str) -> list[ShownMessage]:
     try:
         items = json_messages(body)
     except BadRequest:  # an origin may send what it calls JSON
@@ -56,7 +56,7 @@ def _json(body: bytes, start: str, next_offset: str) -> list[Message]:
     return [json_message(it, offsets[at], offsets[at + 1]) for at, it in enumerate(items)]
 
 
-def json_message(item: bytes, offset: str | None, next_offset: str | None) -> Message:
+def json_message(item: bytes, offset: str | None, next_offset: str | None) -> ShownMessage:
     """Return a message of a JSON stream as it is shown, with the offsets around it."""
     shown = _message_of(item, cut=False, text=True)
     return replace(shown, offset=offset, next_offset=next_offset)
@@ -81,7 +81,7 @@ def json_offsets(sizes: Sequence[int], start: str, end: str) -> list[str | None]
     return offsets
 
 
-def _message_of(message: bytes, *, cut: bool, text: bool) -> Message:
+def _message_of(message: bytes, *, cut: bool, text: bool) -> ShownMessage:
     beginning = message[:LONGEST_MESSAGE]
     truncated = cut or len(beginning) < len(message)
     if truncated and text:
@@ -90,7 +90,7 @@ def _message_of(message: bytes, *, cut: bool, text: bool) -> Message:
         content = beginning.decode() if text else None
     except UnicodeDecodeError:
         content = None
-    return Message(len(message), content, beginning if content is None else None, truncated)
+    return ShownMessage(len(message), content, beginning if content is None else None, truncated)
 
 
 def _pieces(body: bytes, *, text: bool) -> Iterator[bytes]:

@@ -18,7 +18,7 @@ from gateway.protocol.bodies.content import is_json, json_messages
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator
 
-    from admin.model.streams import Message
+    from admin.model.streams import ShownMessage
     from admin.streams.client import ChunkReply, StreamClient
     from admin.streams.filters import MessageFilter
 
@@ -39,7 +39,7 @@ ExportFormat = Literal["ndjson", "raw"]
 class _Stretch(NamedTuple):
     """The fitting messages of a read from an index on, and the index after the last one seen."""
 
-    messages: list[Message]
+    messages: list[ShownMessage]
     seen: int
     end: int
 
@@ -49,7 +49,7 @@ async def search(
 ) -> Messages:
     """Return fitting messages from a place on; `behind` says where to search on. Raises NotTold."""
     limit = max(1, min(limit, MOST_MESSAGES))
-    found: list[Message] = []
+    found: list[ShownMessage] = []
     searched, reads, at = 0, 0, place
     while True:
         read = await client.fetch(path, at.offset)
@@ -83,7 +83,7 @@ def _stretch(read: ChunkReply, skip: int, limit: int, most: int, wanted: Message
     """Return the fitting ones of `most` messages; `end` is 0 if all of the read was seen."""
     items = _items(read)
     offsets = json_offsets([len(it) for it in items], read.start, read.next_offset)
-    found: list[Message] = []
+    found: list[ShownMessage] = []
     at = skip
     while at < len(items) and len(found) < limit and at - skip < most:
         if wanted.fits(items[at]):

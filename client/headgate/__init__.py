@@ -1,6 +1,6 @@
 """Headgate for applications: durable streams to write to, to follow and to resume.
 
-    async with headgate.Stream(url) as stream: ...
+    async with headgate.Client(url) as client: ...
 
 Each name is loaded when it is first used, so that unused parts cost no import time.
 """
@@ -38,6 +38,9 @@ if TYPE_CHECKING:
     from headgate.runs import Answer, FormatName, Runs, RunState, Status
     from headgate.sending.writer import StreamWriter
     from headgate.stream_requests import Appended, Metadata
+    from headgate.streams.client import Client
+    from headgate.streams.messages import Message
+    from headgate.streams.stream import Stream
     from headgate.workers import Job, JobStream, WebhookReceiver, Worker, verify_webhook
 
 __all__ = [
@@ -47,10 +50,12 @@ __all__ = [
     "CannotConnect",
     "ChatBusy",
     "Chats",
+    "Client",
     "FormatName",
     "Job",
     "JobStream",
     "LeaseLost",
+    "Message",
     "Metadata",
     "NotAuthorized",
     "ProducerFenced",
@@ -87,15 +92,17 @@ _MODULES = {
     "Authorization": "endpoint",
     "ChatBusy": "chats",
     "Chats": "chats",
+    "Client": "streams.client",
     "FormatName": "runs",
     "Job": "workers",
     "JobStream": "workers",
+    "Message": "streams.messages",
     "Metadata": "stream_requests",
     "ResumableStreams": "resumable",
     "RunState": "runs",
     "Runs": "runs",
     "Status": "runs",
-    "Stream": "stream",
+    "Stream": "streams.stream",
     "StreamWriter": "sending.writer",
     "WebhookReceiver": "workers",
     "Worker": "workers",

@@ -29,7 +29,6 @@ PIECE_BYTES = 1 << 18
 ERROR_BODY_BYTES = 1 << 16
 SENTENCE_CHARACTERS = 300
 _closing: set[asyncio.Task[None]] = set()  # else a task may be collected before it ends
-NO_FIELD = set("\r\n\0")  # no header field holds these
 MOST_SHOWN = 200  # characters of what is no URL
 WORDS = {
     401: "the server wants an Authorization",
@@ -73,17 +72,59 @@ def close_soon(session: aiohttp.ClientSession, loop: asyncio.AbstractEventLoop) 
 
 Authorization: TypeAlias = str | Callable[[], str | Awaitable[str]]
 """The whole value of the `Authorization` field, such as `Bearer TOKEN`, or a function that returns
-it. A function, async or not, is called before each request, so that an expired token is replaced.
+it. A function, async or not, is called for the first request, and again after a 401, so that an
+expired token is replaced.
 """
+
+NO_FIELD = set("\r\n\0")  # no header field holds these
+
+
+class Credential:
+    """The credential that the requests of one object share: an `Authorization` with a memory.
+
+    Args:
+        source: The value, or a function that returns it.
+
+    Raises:
+        TypeError: The value is not a str.
+        ValueError: No header field can hold the value.
+    """
+
+    def __init__(self, source: Authorization) -> None:
+        self.source = source
+        self._value: str | None = None
+        if not callable(source):
+            self._value = _checked(source)
+
+    async def __call__(self) -> str:
+        """Return the value for a request. Raises what the function raises, or returns wrongly."""
+        if self._value is None and callable(self.source):
+            result = self.source()
+            self._value = _checked(result if isinstance(result, str) else await result)
+        return self._value or ""
+
+    def renews(self, refused: str) -> bool:
+        """Forget a value that got a 401. Return whether there is or will be another one."""
+        if not callable(self.source):
+            return False
+        if self._value == refused:
+            self._value = None
+        return True
+
+
+def credential_of(authorization: Authorization | None) -> Credential | None:
+    """Return the credential of an argument: one that is shared already stays the same."""
+    if authorization is None or isinstance(authorization, Credential):
+        return authorization
+    return Credential(authorization)
 
 
 class Endpoint:
-    """A URL and the session that it is asked over.
+    """A URL, and the session, credential and header fields that requests to it have.
 
-    `authorization` is the whole value of the field, such as `Bearer TOKEN`, or a function, async or
-    not, that gives the value for each request: so a token that expires can be replaced. Without a
-    `session` the stream makes one of its own, and closes it with the block:
-    `async with Stream(url) as s`.
+    Without a `session` the endpoint makes one of its own, and closes it with the block:
+    `async with StreamRequests(url) as s`. A response may take `timeout` seconds to begin, and each
+    of its parts as long.
     """
 
     def __init__(
@@ -92,9 +133,13 @@ class Endpoint:
         *,
         authorization: Authorization | None = None,
         session: aiohttp.ClientSession | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float = IDLE_TIMEOUT_S,
     ) -> None:
         self.url = url
-        self.authorization = authorization
+        self._credential = credential_of(authorization)
+        self._headers = dict(headers or {})
+        self._timeout_s = timeout
         self._session = session
         self._own_session: aiohttp.ClientSession | None = None
         parsed = URL(url, encoded=True)
@@ -102,10 +147,13 @@ class Endpoint:
             raise ValueError(
                 f"a stream has a URL such as http://HOST:PORT/NAME, and {_quoted(url)} is none"
             )
-        if authorization is not None and not callable(authorization):
-            _check_field(authorization)
         # Credentials in the URL become an Authorization too, and there can be only one.
         self._parsed = parsed if authorization is None else parsed.with_user(None)
+
+    @property
+    def authorization(self) -> Authorization | None:
+        """The credential as it was given."""
+        return None if self._credential is None else self._credential.source
 
     @property
     def shown(self) -> str:
@@ -117,7 +165,10 @@ class Endpoint:
         """The session of the requests; RuntimeError outside of the block when it has none."""
         session = self._session or self._own_session
         if session is None:
-            raise RuntimeError("a stream without a session is used as: async with Stream(url) as s")
+            raise RuntimeError(
+                "requests without a session are made in a block: "
+                "async with StreamRequests(url) as stream"
+            )
         return session
 
     async def __aenter__(self) -> Self:
@@ -137,7 +188,13 @@ class Endpoint:
 
     def beside(self, url: str) -> Self:
         """Return an endpoint for another URL, with the same connections and credential."""
-        return type(self)(url, authorization=self.authorization, session=self.session)
+        return type(self)(
+            url,
+            authorization=self._credential,
+            session=self.session,
+            headers=self._headers,
+            timeout=self._timeout_s,
+        )
 
     @contextlib.asynccontextmanager
     async def request(
@@ -147,48 +204,56 @@ class Endpoint:
         query: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
         body: bytes | None = None,
-        idle_s: float = IDLE_TIMEOUT_S,
+        idle_s: float | None = None,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """Yield the response to one request; raise RequestRefused for any failure."""
-        all_headers = dict(headers or {})
-        if self.authorization is not None:
-            all_headers["Authorization"] = await self._authorization(self.authorization)
+        """Yield the response to one request; raise RequestRefused for any failure.
+
+        A 401 did nothing, so the request is repeated once if there may be another credential.
+        """
+        all_headers = {**self._headers, **(headers or {})}
+        idle_s = self._timeout_s if idle_s is None else idle_s
+        is_renewed = False
         try:
-            async with self.session.request(
-                method,
-                # Sorted, so that equal requests have equal URLs in every cache on the way.
-                self._parsed.update_query(sorted((query or {}).items())),
-                headers=all_headers,
-                data=BytesIO(body) if body and len(body) > PIECE_BYTES else body,
-                allow_redirects=False,
-                skip_auto_headers=("Content-Type",),
-                timeout=aiohttp.ClientTimeout(
-                    total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=idle_s
-                ),
-            ) as answer:
-                if answer.status >= 300:
-                    reason, code = await _explanation_of(answer)
-                    raise refusal(self.shown, reason, answer.status, answer.headers, code)
-                yield answer
+            while True:
+                if self._credential is not None:
+                    all_headers["Authorization"] = await self._value(self._credential)
+                async with self.session.request(
+                    method,
+                    # Sorted, so that equal requests have equal URLs in every cache on the way.
+                    self._parsed.update_query(sorted((query or {}).items())),
+                    headers=all_headers,
+                    data=BytesIO(body) if body and len(body) > PIECE_BYTES else body,
+                    allow_redirects=False,
+                    skip_auto_headers=("Content-Type",),
+                    timeout=aiohttp.ClientTimeout(
+                        total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=idle_s
+                    ),
+                ) as answer:
+                    if answer.status == 401 and not is_renewed and self._renews(all_headers):
+                        is_renewed = True
+                        continue
+                    if answer.status >= 300:
+                        reason, code = await _explanation_of(answer)
+                        raise refusal(self.shown, reason, answer.status, answer.headers, code)
+                    yield answer
+                    return
         except (aiohttp.ClientError, TimeoutError, OSError) as cause:
             kind = CannotConnect if isinstance(cause, NO_CONNECTION) else Unavailable
             raise kind(f"{self.shown}: {_words(cause)}") from cause
 
-    async def _authorization(self, authorization: Authorization) -> str:
+    async def _value(self, credential: Credential) -> str:
         """Return the value for one request. Raises CannotConnect when it cannot be had now.
 
         That may pass: whoever waits for a server that is away waits for a token, too.
         """
-        if isinstance(authorization, str):
-            return authorization
         try:
-            result = authorization()
-            value = result if isinstance(result, str) else await result
-            _check_field(value)
+            return await credential()
         except Exception as cause:
             sentence = f"the function for its authorization failed: {type(cause).__name__}"
             raise CannotConnect(f"{self.shown}: {sentence}") from cause
-        return value
+
+    def _renews(self, headers: Mapping[str, str]) -> bool:
+        return self._credential is not None and self._credential.renews(headers["Authorization"])
 
     def next_offset(self, headers: Mapping[str, str]) -> str:
         """Return the offset to read on from; raise ProtocolError if the response has none."""
@@ -200,12 +265,13 @@ class Endpoint:
         return offset
 
 
-def _check_field(value: object) -> None:
-    """Raise TypeError or ValueError for what is no value of a header field."""
+def _checked(value: object) -> str:
+    """Return the value of a header field. Raises TypeError or ValueError for what is not one."""
     if not isinstance(value, str):
         raise TypeError(f"an authorization is a str, or a function, not {type(value).__name__}")
     if not NO_FIELD.isdisjoint(value):
         raise ValueError("an authorization is the value of a header field: one line")
+    return value
 
 
 def _quoted(url: str) -> str:

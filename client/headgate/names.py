@@ -18,6 +18,7 @@ SSE_ENCODING = "Stream-SSE-Data-Encoding"
 PRODUCER_ID = "Producer-Id"
 PRODUCER_EPOCH = "Producer-Epoch"
 PRODUCER_SEQ = "Producer-Seq"
+EXPECTED_SEQ = "Producer-Expected-Seq"
 MULTI = "X-Stream-Multi"
 # Streams below the name of a run's stream, and the id of its producer in all of them.
 LEASE, INDEX, WAIT, STOP, GRACE = "lease", "index", "wait", "stop", "grace"

@@ -88,6 +88,7 @@ class Metadata:
         ttl_s: Seconds from the last read or write until it expires, if that is how it expires.
         expires_at: The moment at which it expires, in RFC 3339, if it has one.
         takes_multi: Whether several messages may go in one append (`X-Stream-Multi`).
+        takes_producers: Whether the server says that it knows producers. It may know them anyway.
         is_new: Whether this call of `create` has made it.
     """
 
@@ -97,19 +98,12 @@ class Metadata:
     ttl_s: int | None
     expires_at: str | None
     takes_multi: bool
+    takes_producers: bool = False
     is_new: bool = False
 
 
 class StreamRequests(Endpoint):
-    """A stream on a Durable Streams server, addressed by its URL.
-
-    ```python
-    async with headgate.Stream("http://127.0.0.1:4437/v1/stream/notes") as stream:
-        await stream.create(content_type="text/plain")
-        await stream.append(b"hello", content_type="text/plain")
-        async for batch in stream.catch_up():
-            print(batch.bodies)
-    ```
+    """The requests of the protocol to one stream, each made once.
 
     Every method raises `Unavailable` if the server is away or busy, `NotAuthorized` for a wrong
     credential, and another `RequestRefused` for any other error status.
@@ -118,8 +112,8 @@ class StreamRequests(Endpoint):
         url: The URL of the stream.
         authorization: The whole value of the `Authorization` field, such as `Bearer TOKEN`, or a
             function that returns it.
-        session: The aiohttp session of the requests. Without one, the stream makes a session of
-            its own, which it closes at the end of the block.
+        session: The aiohttp session of the requests. Without one, it makes a session of its own,
+            which it closes at the end of the block.
     """
 
     async def create(
@@ -315,6 +309,7 @@ class StreamRequests(Endpoint):
             ttl_s=whole_number(headers.get(TTL, "")),
             expires_at=headers.get(EXPIRES_AT),
             takes_multi=_takes_multi(headers),
+            takes_producers=_takes_producers(headers),
             is_new=is_new,
         )
 
@@ -331,3 +326,12 @@ class StreamRequests(Endpoint):
 
 def _takes_multi(headers: Mapping[str, str]) -> bool:
     return headers.get(MULTI, "").lower() == "true"
+
+
+def _takes_producers(headers: Mapping[str, str]) -> bool:
+    """Return whether the response shows a server that knows producers.
+
+    Headgate's multi-append is newer than producers; others name their fields to pages.
+    """
+    exposed = headers.get("Access-Control-Expose-Headers", "").lower()
+    return _takes_multi(headers) or PRODUCER_SEQ.lower() in exposed

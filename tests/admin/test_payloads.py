@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import pytest
 
-from admin.model.streams import Message
+from admin.model.streams import ShownMessage
 from admin.pages import payloads
 
 
-def text(said: str, *, truncated: bool = False) -> Message:
-    return Message(len(said.encode()), said, None, truncated)
+def text(said: str, *, truncated: bool = False) -> ShownMessage:
+    return ShownMessage(len(said.encode()), said, None, truncated)
 
 
 def test_json_payloads_are_indented_and_keep_long_numbers() -> None:
@@ -24,7 +24,7 @@ def test_json_payloads_are_indented_and_keep_long_numbers() -> None:
     ],
 )
 def test_payloads_that_are_no_complete_json_are_shown_unchanged(
-    message: Message, is_json: bool
+    message: ShownMessage, is_json: bool
 ) -> None:
     assert payloads.payload(message, is_json) == message.text
 
@@ -35,7 +35,7 @@ def test_text_payloads_keep_line_breaks_and_show_invisible_characters() -> None:
 
 def test_binary_payloads_are_formatted_as_hex_beside_ascii() -> None:
     data = b"GET /\r\n\x00\xff" + b"x" * 8
-    assert payloads.payload(Message(len(data), None, data), is_json=True).splitlines() == [
+    assert payloads.payload(ShownMessage(len(data), None, data), is_json=True).splitlines() == [
         "00000000  47 45 54 20 2f 0d 0a 00 ff 78 78 78 78 78 78 78  GET /....xxxxxxx",
         "00000010  78                                               x",
     ]
@@ -43,4 +43,4 @@ def test_binary_payloads_are_formatted_as_hex_beside_ascii() -> None:
 
 def test_a_payload_preview_is_one_short_line() -> None:
     assert payloads.preview(text("a\n  b" + "c" * 1000)) == "a b" + "c" * 155
-    assert payloads.preview(Message(2, None, b"\x00\xff")) == "00 ff"
+    assert payloads.preview(ShownMessage(2, None, b"\x00\xff")) == "00 ff"

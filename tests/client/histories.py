@@ -145,7 +145,7 @@ async def campaign(seeds: range) -> int:
     """Play them all, some at a time since most of a history is waiting; how many chunks went."""
     written = 0
     left = iter(seeds)
-    async with serving(max_append=MAX_APPEND, max_connections=0) as gateway:
+    async with serving(max_append=MAX_APPEND, max_connections=10_000) as gateway:
 
         async def play_on() -> None:
             nonlocal written

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import headgate
 import pytest
-from headgate import ResumableStreams, Runs, RunState, Stream, StreamWriter
+from headgate import ResumableStreams, Runs, RunState, StreamWriter
+from headgate.stream_requests import StreamRequests
 
 from tests.client.runs.sources import Feed, is_produced, of, read, read_to
 from tests.client.writing import messages
-from tests.support.processes import ROOT
 from tests.support.processes import headgate as headgate_server
 from tests.support.waiting import until
 
@@ -80,7 +80,7 @@ def guarded(processes: None, issuer: Issuer) -> Iterator[Headgate]:
 
 
 async def is_refused(url: str, authorization: str) -> bool:
-    async with Stream(url, authorization=authorization) as stream:
+    async with StreamRequests(url, authorization=authorization) as stream:
         try:
             await stream.head()
         except headgate.NotAuthorized:
@@ -132,7 +132,7 @@ async def test_streams_writers_and_resumable_streams_accept_an_authorization_fun
         return bearer("older")
 
     url = f"{guarded.streams}/story"
-    async with Stream(url, authorization=authorization) as stream:
+    async with StreamRequests(url, authorization=authorization) as stream:
         await stream.create(content_type="application/json")
         async with StreamWriter(url, authorization=authorization) as writer:
             await writer.write("Once")
@@ -158,7 +158,7 @@ async def test_streams_writers_and_resumable_streams_accept_an_authorization_fun
 async def test_a_failing_authorization_function_raises_an_error_without_secrets(
     given: Any, cause: str
 ) -> None:
-    async with Stream("http://127.0.0.1:9/x", authorization=given) as stream:
+    async with StreamRequests("http://127.0.0.1:9/x", authorization=given) as stream:
         with pytest.raises(headgate.CannotConnect) as raised:
             await stream.head()
     sentence = f"the function for its authorization failed: {cause}"
@@ -176,7 +176,7 @@ async def test_a_writer_retries_while_its_authorization_function_fails() -> None
 
     with headgate_server() as server:
         url = f"{server.streams}/story"
-        async with Stream(url) as stream:
+        async with StreamRequests(url) as stream:
             await stream.create(content_type="application/json")
         async with StreamWriter(url, authorization=authorization) as writer:
             await writer.write("Once")
@@ -186,20 +186,6 @@ async def test_a_writer_retries_while_its_authorization_function_fails() -> None
 
 @pytest.mark.parametrize("given", [b"Bearer s3cret", 7])
 def test_an_authorization_of_a_wrong_type_is_refused_with_its_type(given: Any) -> None:
-    for made in (Stream, StreamWriter, Runs):
+    for made in (StreamRequests, StreamWriter, Runs):
         with pytest.raises(TypeError, match=f"a str, or a function, not {type(given).__name__}"):
             made("http://127.0.0.1/x", authorization=given)
-
-
-async def test_the_documented_token_function_renews_a_token_about_to_expire() -> None:
-    page = (ROOT / "docs/client/streams.md").read_text().split("## Tokens that expire")[1]
-    names: dict[str, Any] = {}
-    exec(page.split("```python\n")[1].split("```")[0], names)
-    issued = iter([("brief", 0.0), ("long", 3600.0)])
-
-    async def issue() -> tuple[str, float]:
-        return next(issued)
-
-    authorization = names["Token"](issue).authorization
-    given = [await authorization() for _ in range(3)]
-    assert given == ["Bearer brief", "Bearer long", "Bearer long"]

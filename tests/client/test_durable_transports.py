@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
-from headgate import Stream, StreamWriter
+from headgate import StreamWriter
 from headgate.names import stream_url
 from headgate.runs import Runs
+from headgate.stream_requests import StreamRequests
 
 from tests.client.answer_cutter import AnswerCutter
 from tests.clients.unicode_text import cut_into_tokens, make_text
@@ -100,7 +101,10 @@ async def test_an_ai_sdk_chat_over_cut_connections_is_read_to_its_end(streams: S
 
 async def test_a_tanstack_ai_chat_over_cut_connections_is_read_to_its_end(streams: Streams) -> None:
     chat = "chat"
-    async with Stream(stream_url(streams.written, chat)) as stream, asyncio.TaskGroup() as answers:
+    async with (
+        StreamRequests(stream_url(streams.written, chat)) as stream,
+        asyncio.TaskGroup() as answers,
+    ):
         await stream.create(content_type="application/json")
 
         async def answer(question: Iterable[str]) -> None:

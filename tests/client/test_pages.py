@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import os
 import re
 import subprocess
 import sys
 
 import pytest
-from headgate.stream_requests import StreamRequests
+from headgate.streams.client import Client
+from headgate.streams.stream import Stream
 
 from tests.client.writing import is_closed, messages
 from tests.support.processes import ROOT
@@ -29,33 +31,44 @@ async def test_the_documented_writer_program_writes_its_story_and_closes_the_str
 
 @pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize(
-    ("heading", "printed"),
+    ("number", "printed"),
     [
-        pytest.param("Text", "Once upon a time ☕ \n", id="text"),
-        pytest.param("JSON", "0\n1\n2\n", id="json"),
+        pytest.param(0, "{'id': 1} 0000000000000000_0000000000000008\n", id="json"),
+        pytest.param(1, "Once upon a time ☕ \n", id="text"),
     ],
 )
-def test_the_documented_stream_programs_read_what_they_write(heading: str, printed: str) -> None:
-    page = (ROOT / "docs/client/streams.md").read_text().split(f"## {heading}\n")[1]
-    program = page.split("```python\n")[1].split("```")[0]
+def test_the_documented_stream_programs_read_what_they_write(number: int, printed: str) -> None:
+    page = (ROOT / "docs/client/streams.md").read_text()
+    program = page.split("```python\n")[number + 1].split("```")[0]
     with headgate_server() as server:
-        program = program.replace("http://127.0.0.1:4437", server.url)
         done = subprocess.run(
-            [sys.executable, "-X", "utf8", "-c", program],
+            [
+                *(sys.executable, "-X", "utf8", "-c"),
+                program.replace("http://127.0.0.1:4437", server.url),
+            ],
             check=True,
             capture_output=True,
+            env={**os.environ, "STREAM_URL": server.streams},
             timeout=30,
         )
     assert done.stdout.decode() == printed
 
 
 @pytest.mark.parametrize(
-    "name", ["create", "append", "close", "head", "find", "delete", "catch_up", "follow"]
+    ("owner", "name"),
+    [
+        *((Client, name) for name in ("stream", "create", "open")),
+        *((Stream, name) for name in ("append", "append_many", "read", "follow", "tail")),
+        *((Stream, name) for name in ("follow_bytes", "head", "close", "delete")),
+    ],
 )
-def test_the_page_on_streams_shows_the_parameters_and_defaults_of_each_method(name: str) -> None:
+def test_the_page_on_streams_shows_the_parameters_and_defaults_of_each_method(
+    owner: type, name: str
+) -> None:
     page = (ROOT / "docs/client/streams.md").read_text()
-    (told,) = re.findall(rf"^\| `(?:await )?{name}\((.*?)\)`", page, re.MULTILINE)
-    parameters = list(inspect.signature(getattr(StreamRequests, name)).parameters.values())[1:]
+    of = r"hg\." if owner is Client else ""
+    (told,) = re.findall(rf"^\| `(?:await )?{of}{name}\((.*?)\)`", page, re.MULTILINE)
+    parameters = list(inspect.signature(getattr(owner, name)).parameters.values())[1:]
     bare = [
         each.replace(annotation=each.empty, kind=each.POSITIONAL_OR_KEYWORD) for each in parameters
     ]

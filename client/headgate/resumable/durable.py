@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from headgate import following
 from headgate.backoff import Backoff
-from headgate.endpoint import unlimited_session
+from headgate.endpoint import credential_of, unlimited_session
 from headgate.errors import ProtocolError, StreamError, StreamExists, Unavailable
 from headgate.names import stream_url
 from headgate.records import RunState
@@ -51,7 +51,7 @@ class Durable:
         self._url = url
         self._ttl_s = ttl_s
         self._productions = productions
-        self._authorization = authorization
+        self._credential = credential_of(authorization)
         self._sessions = PerLoop(unlimited_session)
         StreamRequests(stream_url(url, "id"))  # raises ValueError now rather than later
 
@@ -88,9 +88,7 @@ class Durable:
 
     def _streams(self, stream_id: str) -> LogStreams:
         url = stream_url(self._url, stream_id)
-        stream = StreamRequests(
-            url, authorization=self._authorization, session=self._sessions.here()
-        )
+        stream = StreamRequests(url, authorization=self._credential, session=self._sessions.here())
         return LogStreams(stream_id, stream, self._ttl_s)
 
     def _created(self, streams: LogStreams, found: Metadata, make_source: MakeSource) -> Text:

@@ -14,6 +14,7 @@ from typing_extensions import override
 
 from headgate.at_once import patiently
 from headgate.backoff import Backoff
+from headgate.endpoint import credential_of
 from headgate.errors import ABSENT, ProtocolError, Unavailable, check_number
 from headgate.names import shown, stream_url
 from headgate.notes import ORPHAN_AFTER_S, beat_s
@@ -110,7 +111,7 @@ class Runs:
         StreamRequests(stream_url(url, "id"), authorization=authorization)
         self._url = url
         self.ttl_s = ttl
-        self._authorization = authorization
+        self._credential = credential_of(authorization)
         self._session = session
         self._keep_alive = keep_alive
         self._rules = RunRules(
@@ -378,6 +379,6 @@ class Runs:
         """
         self._opening.check()
         base = StreamRequests(
-            self._url, authorization=self._authorization, session=self._opening.session
+            self._url, authorization=self._credential, session=self._opening.session
         )
         return place(base, run_id)

@@ -56,7 +56,7 @@ class StreamWriter:
     its own; with one, `epoch` must be greater than that of any earlier writer.
 
     Args:
-        stream: The URL of the stream, or a `Stream`.
+        stream: The URL of the stream; `Client.writer` takes its name.
         content_type: The content type of the stream, if it is known.
         metadata: The result of `Stream.create` or `Stream.head`, if there is one.
         producer_id: The id under which the server counts this writer's appends.

@@ -40,7 +40,14 @@ from admin.model.settings import (
     SettingView,
     WatchedFileState,
 )
-from admin.model.streams import Message, MessagePlace, Messages, RunsView, RunView, StreamSearch
+from admin.model.streams import (
+    MessagePlace,
+    Messages,
+    RunsView,
+    RunView,
+    ShownMessage,
+    StreamSearch,
+)
 from admin.model.tokens import TokensView
 from admin.processes.gateway_record import GatewayRecord
 from admin.readers.console_readers import BanKind, BanWish, ConsoleReaders
@@ -856,11 +863,11 @@ class MadeUp(Console):
             place = MessagePlace("0000000001_0000000000031024")
         if name.startswith("chat/0001"):
             data = bytes(range(256))
-            message = Message(256, None, data, truncated=False, next_offset=offset)
+            message = ShownMessage(256, None, data, truncated=False, next_offset=offset)
             return Messages("application/octet-stream", place, (message,), None, offset)
         texts = [*PAYLOADS, *(f'{{"token": "word {n}"}}' for n in range(limit - len(PAYLOADS)))]
         told = tuple(
-            Message(len(text.encode()), text, None, offset=f"0000000001_{30_000 + at:016d}")
+            ShownMessage(len(text.encode()), text, None, offset=f"0000000001_{30_000 + at:016d}")
             for at, text in enumerate(texts)
         )
         if wanted is not None:

@@ -11,7 +11,7 @@ from playwright.async_api import expect
 
 from admin import events
 from admin.errors import NotTold
-from admin.model.streams import Message, MessagePlace, Messages
+from admin.model.streams import MessagePlace, Messages, ShownMessage
 from tests.admin.browser.made_up import MadeUp
 from tests.admin.browser.serving import Tab, application
 from tests.support.admin_server import AdminServer
@@ -393,12 +393,12 @@ class Endless(MadeUp):
         wanted: MessageFilter | None = None,
     ) -> Messages:
         if place.offset == "latest":
-            last = (Message(1, "9", None),)
+            last = (ShownMessage(1, "9", None),)
             return Messages("application/json", place, last, None, "9")
         if limit == PAGE:  # the page itself is made with fewer
             self.reads += 1
             await self.answers.wait()
-        told = tuple(Message(1, str(place.skip + n), None) for n in range(2_000))
+        told = tuple(ShownMessage(1, str(place.skip + n), None) for n in range(2_000))
         return Messages(
             "application/json", place, told, MessagePlace("-1", place.skip + 2_000), None
         )

@@ -18,7 +18,7 @@ from admin.model.settings import (
     SettingView,
     WatchedFileState,
 )
-from admin.model.streams import Message, MessagePlace, Messages, StreamSearch
+from admin.model.streams import MessagePlace, Messages, ShownMessage, StreamSearch
 from admin.pages.rendering import link
 from gateway.features.questions.streams import (
     ExplainStep,
@@ -193,7 +193,7 @@ class Hostile(MadeUp):
         limit: int,
         wanted: MessageFilter | None = None,
     ) -> Messages:
-        told = tuple(Message(len(it.encode()), it, None) for it in (name, *PAYLOADS))
+        told = tuple(ShownMessage(len(it.encode()), it, None) for it in (name, *PAYLOADS))
         return Messages(name, MessagePlace("0000000001_0000000000036024"), told, None, "1_2")
 
     async def explanation(

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
-from headgate import ProtocolError, RequestRefused, Stream, Unavailable
+from headgate import ProtocolError, RequestRefused, Unavailable
 from headgate.names import stream_url
 from headgate.resumable import (
     ProducerLost,
@@ -16,6 +16,7 @@ from headgate.resumable import (
     durable,
     log_streams,
 )
+from headgate.stream_requests import StreamRequests
 
 from tests.client.resumable.sources import Tap, chunks, whole
 from tests.client.resumable.test_processes import producer, say
@@ -62,7 +63,7 @@ async def test_resumable_text_is_stored_as_a_plain_text_stream_with_its_ttl(
     folder = f"{server.streams}/plain"
     async with ResumableStreams(folder, sentinel_ttl=90) as streams:
         await whole(await streams.create("a/b", lambda: chunks(*TEXT)))
-    async with Stream(stream_url(folder, "a/b")) as stream:
+    async with StreamRequests(stream_url(folder, "a/b")) as stream:
         found = await stream.head()
         body = b"".join([part async for batch in stream.catch_up() for part in batch.bodies])
     assert (found.content_type, found.ttl_s) == ("text/plain; charset=utf-8", 90)
@@ -85,7 +86,7 @@ async def test_text_of_a_killed_producer_stays_readable_and_ends_with_producer_l
             assert await anext(reader) == "text\n"
             process.kill()
         assert await streams.state("a") == "active"
-        async with Stream(stream_url(folder, "a") + "/producer") as alive:
+        async with StreamRequests(stream_url(folder, "a") + "/producer") as alive:
             await alive.delete()  # as it expires, half a minute later
         with pytest.raises(ProducerLost, match="producer of stream 'a' has not been heard of for"):
             await anext(reader)
@@ -107,7 +108,7 @@ async def test_a_producer_that_readers_declared_lost_writes_no_more(
         reader = await producer.create("a", tap)
         tap.give("text")
         assert await anext(reader) == "text"
-        async with Stream(stream_url(folder, "a") + "/producer") as alive:
+        async with StreamRequests(stream_url(folder, "a") + "/producer") as alive:
             await alive.delete()
         assert await producer.state("a") == "done"
         tap.give("more")
@@ -125,7 +126,7 @@ async def test_a_producer_whose_sign_of_life_expired_may_give_it_again_before_it
     folder, tap = f"{server.streams}/in-doubt", Tap()
     async with ResumableStreams(folder) as streams:
         await streams.create("a", tap)
-        async with Stream(stream_url(folder, "a") + "/producer") as alive:
+        async with StreamRequests(stream_url(folder, "a") + "/producer") as alive:
             await alive.delete()
         assert await streams.state("a") == "active"
         tap.end()
@@ -146,7 +147,7 @@ async def test_a_producer_without_text_renews_its_sign_of_life(
             ends.add((await alive.head()).next_offset)  # looking does not keep it
             return len(ends) > 1 / 0.1 + 1
 
-        async with Stream(stream_url(folder, "a") + "/producer") as alive:
+        async with StreamRequests(stream_url(folder, "a") + "/producer") as alive:
             await until(says_more)
         assert await streams.state("a") == "active"
         tap.end()
@@ -165,7 +166,7 @@ async def test_error_records_of_the_previous_version_raise_the_right_errors(
 ) -> None:
     folder = f"{server.streams}/before-{error.__name__}"
     for url, body in ((f"{folder}/a", b"text"), (f"{folder}/a/error", record)):
-        async with Stream(url) as stream:
+        async with StreamRequests(url) as stream:
             await stream.create(content_type="text/plain; charset=utf-8", is_closed=True, body=body)
     async with ResumableStreams(folder) as streams:
         reader = await streams.resume("a")
@@ -208,7 +209,7 @@ async def test_using_a_json_stream_as_a_resumable_one_raises_a_protocol_error(
     server: Threaded,
 ) -> None:
     folder = f"{server.streams}/others"
-    async with Stream(f"{folder}/a") as stream:
+    async with StreamRequests(f"{folder}/a") as stream:
         await stream.create(content_type="application/json")
     async with ResumableStreams(folder) as streams:
         for read in (streams.resume("a"), streams.resumable("a", chunks), streams.state("a")):

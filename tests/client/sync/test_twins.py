@@ -43,7 +43,7 @@ FOR_THREADS = {
 # What the other one is annotated with.
 ANNOTATIONS = {
     "AsyncIterable[object]": "Iterable[object]",
-    "str | Stream": "str",
+    "str | StreamRequests": "str",
     "asyncio.Event": "threading.Event",
     "AsyncGenerator[Any]": "Iterator[Any]",
     "AsyncGenerator[Batch]": "Iterator[Batch]",

@@ -8,7 +8,8 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
-from headgate import Stream, Worker
+from headgate import Worker
+from headgate.stream_requests import StreamRequests
 
 from tests.support.waiting import SERVER_PATIENCE_S, until
 
@@ -48,9 +49,9 @@ class Pool:
         async with self.session.put(self.control, json=document) as answer:
             assert answer.status == 201, await answer.text()
 
-    def stream(self, path: str) -> Stream:
+    def stream(self, path: str) -> StreamRequests:
         """Return a stream of the gateway."""
-        return Stream(f"{self.streams}/{path}", session=self.session)
+        return StreamRequests(f"{self.streams}/{path}", session=self.session)
 
     def path(self, name: str) -> str:
         """Return the path of a stream of the pool."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from headgate import WebhookReceiver, Worker
+from headgate.streams.client import Client
 
 from tests.client.workers.pools import Pool
 from tests.support.processes import ROOT
@@ -91,8 +92,8 @@ class ShownHandler:
 async def test_a_message_that_the_shown_block_cannot_take_becomes_a_letter_and_all_are_acknowledged(
     work: Pool,
 ) -> None:
-    dead = work.stream(f"dead/{work.name}")
-    await dead.create(content_type="application/json")
+    async with Client(work.streams, session=work.session) as client:
+        dead = await client.create(f"dead/{work.name}", json=True)
     shown = ShownHandler(0, dead=dead)
     bad = (await work.append("a", {"item": "salt"}, {"no": "item"}, {"item": "rice"})).next_offset
     end = (await work.append("b", {"item": "tea"})).next_offset
@@ -103,14 +104,14 @@ async def test_a_message_that_the_shown_block_cannot_take_becomes_a_letter_and_a
         *(f"{work.path('a')}: {item}" for item in ("rice", "salt")),
         f"{work.path('b')}: tea",
     ]
-    letters = [json.loads(body) async for batch in dead.catch_up() for body in batch.bodies]
+    letters = [letter.value async for letter in dead.read()]
     assert letters == [
-        [{"stream": work.path("a"), "message": {"no": "item"}, "reason": "KeyError('item')"}]
+        {"stream": work.path("a"), "message": {"no": "item"}, "reason": "KeyError('item')"}
     ]
 
 
 async def test_no_letter_is_lost_when_the_dead_letter_stream_takes_none(work: Pool) -> None:
-    dead = work.stream(f"dead/{work.name}")  # nobody has created it
+    dead = Client(work.streams, session=work.session).stream(f"dead/{work.name}")  # is not there
     await work.append("a", {"no": "item"})
     await ShownHandler(0, dead=dead).run_once(work)
     assert await work.cursor("a") == "-1"

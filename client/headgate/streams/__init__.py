@@ -1,0 +1,1 @@
+"""Streams of a client: their messages are appended, read and followed decoded."""

@@ -1,0 +1,245 @@
+"""A client of one server: its streams, runs, chats and workers over the same connections."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING, Self, TypeAlias
+from urllib.parse import quote
+
+from typing_extensions import override
+from yarl import URL
+
+from headgate.endpoint import IDLE_TIMEOUT_S, credential_of
+from headgate.errors import check_number
+from headgate.names import path_url, shown
+from headgate.stream_requests import StreamRequests
+from headgate.streams.connection import ClientConnections
+from headgate.streams.stream import Stream
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+    from types import TracebackType
+
+    import aiohttp
+    from typing_extensions import Unpack
+
+    from headgate.chats import Chats
+    from headgate.endpoint import Authorization
+    from headgate.runs import Runs
+    from headgate.sending.writer import StreamWriter
+    from headgate.streams.options import WorkerOptions, WriterOptions
+    from headgate.workers import Worker
+
+Token: TypeAlias = "str | Callable[[], str | Awaitable[str]]"
+"""A bearer token, or a function, async or not, that returns one: for the first request, and again
+after a 401.
+"""
+
+URL_VARIABLE, AUTHORIZATION_VARIABLE = "STREAM_URL", "STREAM_AUTH"
+DEFAULT_URL = "http://127.0.0.1:4437/v1/stream"
+RETRIES = 3
+IN_NAMES = "/!$&'()*+,;=:@"  # besides letters, digits and -._~, as they are (RFC 3986)
+_HOST_AND_PORT = re.compile(r"[\w.-]+:\d+(/|$)")
+
+
+class Client:
+    """The streams of one server, over one pool of connections.
+
+    ```python
+    async with headgate.Client("http://127.0.0.1:4437/v1/stream") as client:
+        orders = await client.create("orders", json=True, ttl=3600)
+        await orders.append({"id": 1})
+        async for order in orders.follow():
+            print(order.value)
+    ```
+
+    A stream is named by its path below the base URL, or by its whole URL. The token is sent to the
+    server of the base URL only. A client may be used without the block, and is then closed by
+    `aclose`. Used again, it opens again, in this event loop or another one; a forked process has
+    connections of its own.
+
+    Args:
+        base_url: The URL below which streams are named; by default that of the variable
+            `STREAM_URL`, or `http://127.0.0.1:4437/v1/stream`.
+        token: The bearer token of the requests, or a function, async or not, that returns it: it is
+            called for the first request and after a 401. By default the variable `STREAM_AUTH` has
+            the whole value of `Authorization`.
+        headers: Other header fields of all requests.
+        timeout: Seconds that a response may take to begin, and each of its parts; 60 by default.
+        retries: How often a request is repeated that failed for now; 3 by default. An append is
+            repeated only where it cannot be stored twice.
+        session: The aiohttp session of the requests; without one, the client makes its own.
+
+    Raises:
+        TypeError: An argument is of another type.
+        ValueError: The URL or the token is invalid, or a number is out of its range.
+    """
+
+    def __init__(
+        self,
+        base_url: str | None = None,
+        *,
+        token: Token | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float = IDLE_TIMEOUT_S,
+        retries: int = RETRIES,
+        session: aiohttp.ClientSession | None = None,
+    ) -> None:
+        self.base_url = (base_url or os.environ.get(URL_VARIABLE) or DEFAULT_URL).rstrip("/")
+        check_number("timeout", timeout)
+        self._connection = ClientConnections(
+            self.base_url,
+            credential_of(_authorization(token) or _of_environment(self.base_url)),
+            headers=dict(headers or {}),
+            timeout=timeout,
+            retries=retries,
+            session=session,
+        )
+
+    @override
+    def __repr__(self) -> str:
+        return f"Client({shown(self.base_url)!r})"
+
+    async def __aenter__(self) -> Self:
+        self._connection.opened()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """End all readings of the client, and close its connections."""
+        await self._connection.aclose()
+
+    def stream(self, name: str) -> Stream:
+        """Return a stream without asking for it.
+
+        Args:
+            name: The path of the stream below the base URL, or its whole URL.
+
+        Raises:
+            ValueError: No stream can have this name.
+        """
+        return Stream(self._connection, self._url_of(name))
+
+    async def create(
+        self,
+        name: str,
+        *,
+        json: bool = False,
+        content_type: str | None = None,
+        ttl: int | None = None,
+    ) -> Stream:
+        """Create a stream, or return it if it exists with the same configuration.
+
+        Args:
+            name: The name or URL of the stream.
+            json: Whether its messages are JSON values; else it is a stream of text.
+            content_type: Another content type.
+            ttl: Whole seconds from the last read or write until the stream expires; None for never.
+
+        Raises:
+            StreamConflict: The stream exists with another configuration.
+        """
+        if json and content_type is not None:
+            raise ValueError("a stream is of json, or has another content_type")
+        stream = self.stream(name)
+        await stream._create(content_type or ("application/json" if json else "text/plain"), ttl)
+        return stream
+
+    async def open(self, name: str) -> Stream:
+        """Return a stream that exists.
+
+        Raises:
+            StreamNotFound: There is no such stream.
+            StreamGone: The stream was deleted or has expired.
+        """
+        stream = self.stream(name)
+        await stream.head()
+        return stream
+
+    async def delete(self, name: str) -> bool:
+        """Delete a stream and all its data; False if there was none."""
+        return await self.stream(name).delete()
+
+    def writer(self, name: str, **options: Unpack[WriterOptions]) -> StreamWriter:
+        """Return a writer of many small chunks to a stream, with the options of `StreamWriter`."""
+        from headgate.sending.writer import StreamWriter
+
+        return StreamWriter(self._connection.requests(self._url_of(name)), **options)
+
+    def worker(self, *subscriptions: str, **options: Unpack[WorkerOptions]) -> Worker:
+        """Return a worker for subscriptions, with the options of `Worker`."""
+        from headgate.workers import Worker
+
+        session, credential = self._connection.opened().session, self._connection.credential
+        return Worker(
+            self.base_url, *subscriptions, authorization=credential, session=session, **options
+        )
+
+    @property
+    def runs(self) -> Runs:
+        """The runs below the base URL; `Runs` itself has more options."""
+        from headgate.runs import Runs
+
+        opened, credential = self._connection.opened(), self._connection.credential
+        if opened.runs is None:
+            opened.runs = Runs(self.base_url, authorization=credential, session=opened.session)
+        return opened.runs
+
+    @property
+    def chats(self) -> Chats:
+        """The chats below the base URL, whose answers are `runs`."""
+        from headgate.chats import Chats
+
+        return Chats(self.runs)
+
+    def _url_of(self, name: str) -> str:
+        if not isinstance(name, str):
+            raise TypeError(f"a stream is named by a str, not {type(name).__name__}")
+        if name.startswith(("http://", "https://")):
+            StreamRequests(name)  # raises ValueError
+            return name
+        if not name or _HOST_AND_PORT.match(name):
+            raise ValueError(
+                f"{name!r} is not the name of a stream: a URL begins with http:// or https://"
+            )
+        if not {".", ".."}.isdisjoint(name.split("/")):
+            raise ValueError(f"a stream cannot be named {name!r}: . and .. name other URLs")
+        return path_url(self.base_url, quote(name.lstrip("/"), safe=IN_NAMES))
+
+
+def _authorization(token: Token | None) -> Authorization | None:
+    """Return the value of `Authorization`, or a function that returns it, for a bearer token."""
+    if token is None:
+        return None
+    if not callable(token):
+        return _bearer(token)
+
+    async def authorization() -> str:
+        given = token()
+        return _bearer(given if isinstance(given, str) else await given)
+
+    return authorization
+
+
+def _bearer(token: str) -> str:
+    if not isinstance(token, str):
+        raise TypeError(f"a token is a str, or a function, not {type(token).__name__}")
+    if not token or not token.isascii() or not token.isprintable() or " " in token:
+        raise ValueError("a token is one word of printable ASCII, without a scheme such as Bearer")
+    return f"Bearer {token}"
+
+
+def _of_environment(base_url: str) -> str | None:
+    """Return the value of STREAM_AUTH; beside a STREAM_URL, it is for that server alone."""
+    url = os.environ.get(URL_VARIABLE)
+    if url and URL(url, encoded=True).origin() != URL(base_url, encoded=True).origin():
+        return None
+    return os.environ.get(AUTHORIZATION_VARIABLE)

@@ -1,0 +1,158 @@
+"""The connections of a client: the requests, readings and numbered appends that share them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any, TypeVar
+from weakref import WeakSet
+
+from yarl import URL
+
+from headgate.endpoint import close_soon, unlimited_session
+from headgate.names import shown
+from headgate.stream_requests import StreamRequests
+from headgate.streams.appends import Appends
+from headgate.streams.iterator import StreamIterator
+from headgate.streams.repeats import Repeats
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Mapping
+
+    import aiohttp
+
+    from headgate.endpoint import Credential
+    from headgate.runs import Runs
+
+T = TypeVar("T")
+
+# Streams whose appends are numbered, those last appended to: of an older one they begin anew.
+MOST_APPENDS = 1_000
+_of_parents: list[object] = []  # what a forked process must not finalize
+
+
+class Opened:
+    """The session, readings, runs and numbered appends of a client in one event loop."""
+
+    def __init__(
+        self, session: aiohttp.ClientSession | None, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        if session is not None and session.closed:
+            raise RuntimeError("the session of the client is closed: without one, it makes its own")
+        self.session = session or unlimited_session()
+        self._is_own = session is None
+        self.loop = loop
+        self.pid = os.getpid()
+        self.readings: WeakSet[StreamIterator[Any]] = WeakSet()
+        self.runs: Runs | None = None
+        self._appends: OrderedDict[str, Appends] = OrderedDict()
+
+    def appends(self, requests: StreamRequests, repeats: Repeats) -> Appends:
+        """Return the appends to a stream, which are numbered from its first one on."""
+        appends = self._appends.get(requests.url)
+        if appends is None:
+            appends = self._appends[requests.url] = Appends(requests, repeats.pause)
+            if len(self._appends) > MOST_APPENDS:
+                del self._appends[self._oldest()]
+        self._appends.move_to_end(requests.url)
+        return appends
+
+    def _oldest(self) -> str:
+        """Return the stream that was appended to the longest ago, and is not now."""
+        idle = (url for url, appends in self._appends.items() if not appends.is_busy)
+        return next(idle)  # there is one: the new one has not begun
+
+    async def close(self) -> None:
+        """End the readings and runs, and close the session if it is the client's own."""
+        for reading in list(self.readings):
+            await reading.aclose()
+        if self.runs is not None:
+            await self.runs.close()
+        if self._is_own:
+            await self.session.close()
+
+    def abandon(self) -> None:
+        """Close the connections of a client that was forgotten."""
+        if self._is_own and not self.session.closed:
+            close_soon(self.session, self.loop)
+
+
+class ClientConnections:
+    """The way of a client to its servers, which opens when it is used, and again after `aclose`.
+
+    Args:
+        base_url: The URL of the server that gets the credential.
+        credential: What requests to that server authenticate with.
+        headers: Header fields of all requests.
+        timeout: Seconds that a response may take to begin, and each of its parts.
+        retries: How often a request is repeated that failed for now.
+        session: The aiohttp session of the requests; without one, it makes its own.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        credential: Credential | None,
+        *,
+        headers: Mapping[str, str],
+        timeout: float,
+        retries: int,
+        session: aiohttp.ClientSession | None,
+    ) -> None:
+        StreamRequests(base_url)  # raises ValueError
+        self._origin = URL(base_url, encoded=True).origin()
+        self.credential = credential
+        self._headers = headers
+        self._timeout_s = timeout
+        self.repeats = Repeats(retries)
+        self._session = session
+        self._opened: Opened | None = None
+
+    def opened(self) -> Opened:
+        """Return what is open in this process and event loop. Raises RuntimeError in another."""
+        loop, pid = asyncio.get_running_loop(), os.getpid()
+        opened = self._opened
+        if opened is not None and opened.pid != pid:
+            # Its sockets are the parent's: closed here, they would leave the parent's event loop.
+            _of_parents.append(opened)
+            opened = None
+        if opened is not None and opened.loop is not loop and not opened.loop.is_closed():
+            raise RuntimeError(
+                "this client is open in another event loop: close it there, or make another"
+            )
+        if opened is None or opened.loop is not loop or opened.session.closed:
+            opened = self._opened = Opened(self._session, loop)
+        return opened
+
+    def requests(self, url: str) -> StreamRequests:
+        """Return the requests to a URL; the credential is for the server of the base URL alone."""
+        is_ours = URL(url, encoded=True).origin() == self._origin
+        return StreamRequests(
+            url,
+            authorization=self.credential if is_ours else None,
+            session=self.opened().session,
+            headers=self._headers,
+            timeout=self._timeout_s,
+        )
+
+    def appends(self, url: str) -> Appends:
+        """Return the appends to a stream."""
+        return self.opened().appends(self.requests(url), self.repeats)
+
+    def reading(self, url: str, parts: AsyncGenerator[list[T]]) -> StreamIterator[T]:
+        """Return a reading of a stream, which ends with the connection."""
+        reading = StreamIterator(parts, shown(url))
+        self.opened().readings.add(reading)
+        return reading
+
+    async def aclose(self) -> None:
+        """End what is open in this process."""
+        opened, self._opened = self._opened, None
+        if opened is not None and opened.pid == os.getpid():
+            await opened.close()
+
+    def __del__(self) -> None:
+        opened: Opened | None = getattr(self, "_opened", None)
+        if opened is not None and opened.pid == os.getpid():
+            opened.abandon()

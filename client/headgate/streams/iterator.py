@@ -1,0 +1,106 @@
+"""An iterator over what is read of a stream, which closes its request when it is left."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from typing import TYPE_CHECKING, Generic, Self, TypeVar
+
+from headgate.errors import StreamError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+    from types import TracebackType
+
+T = TypeVar("T")
+_closing: set[asyncio.Task[None]] = set()  # else a task may be collected before it ends
+
+
+class StreamIterator(Generic[T]):
+    """An iterator over the messages of a stream, or its batches.
+
+    ```python
+    async for order in orders.follow():
+        ...
+    ```
+
+    A loop that ends early (`break`, `return`, an exception) closes the request in the next turn of
+    the event loop. A reading that is kept is closed by `aclose`, at the end of an `async with`, and
+    with its client: then a loop that waits for it gets a StreamError.
+    """
+
+    def __init__(self, parts: AsyncGenerator[list[T]], shown: str) -> None:
+        """`parts` come together, and `shown` is the stream in an error."""
+        self._parts = parts
+        self._shown = shown
+        self._ready: deque[T] = deque()
+        self._loop = asyncio.get_running_loop()
+        self._next: asyncio.Task[list[T]] | None = None
+        self._is_over = self._is_closed = False
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> T:
+        while not self._ready:
+            if self._is_over:
+                raise StopAsyncIteration
+            self._ready.extend(await self._part())
+        return self._ready.popleft()
+
+    async def _part(self) -> list[T]:
+        """Wait for what comes next, in a task of its own: so it can be ended by `aclose`."""
+        if self._next is not None:
+            raise RuntimeError("another task reads on here: give each its own reading")
+        self._next = self._loop.create_task(anext(self._parts, []))
+        try:
+            part = await self._next
+        except asyncio.CancelledError:
+            if not self._is_closed:
+                raise
+            raise StreamError(f"{self._shown}: the reading was closed") from None
+        except BaseException:
+            self._is_over = True
+            raise
+        finally:
+            self._next = None
+        self._is_over = not part
+        return part
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the request; nothing more comes."""
+        self._is_over = self._is_closed = True
+        self._ready.clear()
+        if self._next is not None:
+            self._next.cancel()
+            await asyncio.wait([self._next])
+        await self._parts.aclose()
+
+    def __del__(self) -> None:
+        if not self._is_over and not self._loop.is_closed():
+            with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
+                self._close_soon()
+
+    def _close_soon(self) -> None:
+        def close() -> None:
+            task = self._loop.create_task(self._parts.aclose())
+            _closing.add(task)
+            task.add_done_callback(_closing.discard)
+
+        self._is_over = True
+        if asyncio._get_running_loop() is self._loop:
+            close()
+        else:
+            self._loop.call_soon_threadsafe(close)

@@ -1,0 +1,51 @@
+"""Repeating requests a few times, where a second one does no harm."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import TYPE_CHECKING, TypeVar
+
+from headgate.backoff import wait_s
+from headgate.errors import RequestRefused, check_number
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+T = TypeVar("T")
+
+FIRST_WAIT_S, LONGEST_WAIT_S = 0.25, 8.0
+MOST_ASKED_S = 60.0  # of a Retry-After: whoever waits for an answer waits no longer than this
+
+
+class Repeats:
+    """Repeats a request that failed for now, up to a number of times.
+
+    Args:
+        most: How many times.
+    """
+
+    def __init__(self, most: int) -> None:
+        check_number("retries", most, is_whole=True)
+        self._most = most
+
+    async def run(self, attempt: Callable[[], Awaitable[T]]) -> T:
+        """Return the result of the first attempt that succeeds."""
+        failures = 0
+        while True:
+            try:
+                return await attempt()
+            except RequestRefused as refusal:
+                await self.pause(failures, refusal)
+                failures += 1
+
+    async def pause(self, failures: int, refusal: RequestRefused) -> None:
+        """Wait before the next attempt, after so many failures before this one.
+
+        Raises the refusal if there is to be none.
+        """
+        asked_s = refusal.retry_after_s
+        if failures >= self._most or not refusal.is_passing or asked_s > MOST_ASKED_S:
+            raise refusal
+        wait = wait_s(failures, FIRST_WAIT_S, LONGEST_WAIT_S, random.random())  # noqa: S311 - no secret
+        await asyncio.sleep(max(wait, asked_s))

@@ -1,0 +1,292 @@
+"""A stream of a client, to which messages are appended, and which is read and followed."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections import deque
+from contextlib import aclosing
+from dataclasses import replace
+from typing import TYPE_CHECKING, TypeVar
+
+from typing_extensions import override
+
+from headgate import following
+from headgate.backoff import Backoff
+from headgate.errors import ABSENT, RequestRefused, check_number
+from headgate.names import shown
+from headgate.sending.framing import JsonFraming, framing_of
+from headgate.streams.messages import BEGINNING, NOW, ReadingPlace, decoder_of
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
+
+    from headgate.following import Batch
+    from headgate.sending.framing import Framing
+    from headgate.stream_requests import Metadata, StreamRequests
+    from headgate.streams.connection import ClientConnections
+    from headgate.streams.iterator import StreamIterator
+    from headgate.streams.messages import Decoder, Message
+
+T = TypeVar("T")
+log = logging.getLogger("headgate")
+
+FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 30.0  # before a lost connection is made again
+MOST_BATCH_BYTES = 256 << 10  # of `append_many`: what every proxy and server takes as it comes
+
+
+class Stream:
+    """A stream of a `Client`.
+
+    ```python
+    orders = await client.create("orders", json=True)
+    await orders.append({"id": 1})
+    async for order in orders.follow():
+        print(order.value)
+    ```
+
+    Attributes:
+        url: The URL of the stream.
+    """
+
+    def __init__(self, connection: ClientConnections, url: str) -> None:
+        """Use `Client.stream`, `create` or `open`."""
+        self._connection = connection
+        self.url = url
+        self._metadata: Metadata | None = None
+
+    @override
+    def __repr__(self) -> str:
+        return f"Stream({shown(self.url)!r})"
+
+    def _encoded(self, framing: Framing, message: object) -> bytes:
+        """Return a message as bytes. Raises TypeError or ValueError, which say what to give."""
+        type_name = type(message).__name__
+        if isinstance(framing, JsonFraming):
+            if isinstance(message, str):
+                raise TypeError(
+                    f"{self._shown} is a JSON stream: append the value itself, not its text; "
+                    "a message that is a string is given as bytes of JSON"
+                )
+        elif not isinstance(message, str | bytes | bytearray | memoryview):
+            what = "str or bytes" if framing.content_type.startswith("text/") else "bytes"
+            raise TypeError(
+                f"{self._shown} is a stream of {framing.content_type}: append {what}, not "
+                f"{type_name}, or create it with json=True"
+            )
+        elif isinstance(message, str) and not framing.content_type.startswith("text/"):
+            raise TypeError(
+                f"{self._shown} is a stream of {framing.content_type}: append bytes, not str"
+            )
+        data = framing.encode(message)
+        if not data:
+            raise ValueError(f"{self._shown}: an empty message cannot be appended")
+        return data
+
+    @property
+    def _shown(self) -> str:
+        return shown(self.url)
+
+    async def head(self) -> Metadata:
+        """Return the metadata of the stream: its content type, its tail and its end.
+
+        Raises:
+            StreamNotFound: There is no such stream.
+            StreamGone: The stream was deleted or has expired.
+        """
+        self._metadata = await self._connection.repeats.run(self._requests().head)
+        return self._metadata
+
+    async def append(self, message: object) -> str | None:
+        """Append one message, and wait until it is stored.
+
+        Args:
+            message: In a JSON stream a dict, list, number, bool or None, or bytes that are JSON
+                text; in a stream of text a str; in any stream bytes.
+
+        Returns:
+            The offset after the message; None if an earlier response with it was lost.
+
+        Raises:
+            TypeError: The stream cannot hold a message of this type.
+            ValueError: The message has no encoding, or is empty.
+            StreamClosed: The stream is closed.
+            TooLarge: The message is larger than the server takes.
+            Unavailable: The server is away. It is not known whether the message is stored, unless
+                this is CannotConnect. It is never stored twice, nor after a later one.
+        """
+        return await self.append_many((message,))
+
+    async def append_many(self, messages: Iterable[object]) -> str | None:
+        """Append messages in as few requests as they need, and wait until all are stored.
+
+        Args:
+            messages: As of `append`. All are encoded before the first is sent.
+
+        Returns:
+            The offset after the last one; None without messages.
+
+        Raises:
+            StreamError: As of `append`: the messages of earlier requests are stored.
+        """
+        metadata = self._metadata or await self.head()
+        framing = framing_of(metadata.content_type, takes_multi=metadata.takes_multi)
+        chunks = [self._encoded(framing, message) for message in messages]
+        offset = None
+        for part in _parts(chunks):
+            body, headers = _body(framing, part)
+            appended = await self._connection.appends(self.url).append(
+                body, metadata.content_type, headers
+            )
+            offset = appended.next_offset
+        return offset
+
+    async def close(self) -> str | None:
+        """Close the stream: it takes no more messages, and its readers come to the end.
+
+        Returns:
+            The final offset.
+        """
+        appends = self._connection.appends(self.url)
+        return (await appends.append(b"", "", {}, is_closing=True)).next_offset
+
+    async def delete(self) -> bool:
+        """Delete the stream and all its data; False if there was none."""
+        try:
+            await self._connection.repeats.run(self._requests().delete)
+        except ABSENT:
+            return False
+        return True
+
+    def read(self, offset: str | Message = BEGINNING) -> StreamIterator[Message]:
+        """Return the messages from a place to the current tail.
+
+        Args:
+            offset: The offset of a message, or the message itself, to continue after; `-1` for the
+                beginning.
+
+        Raises:
+            StreamNotFound: There is no such stream.
+            StreamGone: The stream, or what is at the offset, is gone.
+            ProtocolError: What is in a JSON stream is not JSON.
+        """
+        return self._reading(self._read(ReadingPlace.of(offset)))
+
+    def tail(self, count: int) -> StreamIterator[Message]:
+        """Return the last messages of a stream, which is read from its beginning.
+
+        Args:
+            count: How many messages at most; of a stream that has no messages, parts as they come.
+        """
+        check_number("count", count, 1, is_whole=True)
+        return self._reading(self._tail(count))
+
+    def follow(self, offset: str | Message = BEGINNING) -> StreamIterator[Message]:
+        """Return the messages from a place on until the stream is closed, as they are appended.
+
+        Lost connections are made again, for as long as it takes, and no message comes twice.
+
+        Args:
+            offset: The offset of a message, or the message itself, to continue after; `-1` for the
+                beginning, `now` for what is appended from now on.
+
+        Raises:
+            StreamNotFound: There is no such stream.
+            StreamGone: The stream was deleted or has expired meanwhile.
+            ProtocolError: What is in a JSON stream is not JSON.
+        """
+        return self._reading(self._follow(ReadingPlace.of(offset)))
+
+    def follow_bytes(self, offset: str = BEGINNING) -> StreamIterator[Batch]:
+        """Return the same as `follow`, as the batches of the server's responses.
+
+        Args:
+            offset: The offset to begin at, of a batch's `position`; `-1` for the beginning, `now`
+                for the current tail.
+        """
+        return self._reading(self._follow_bytes(offset))
+
+    async def _create(self, content_type: str, ttl_s: int | None) -> None:
+        requests = self._requests()
+        self._metadata = await self._connection.repeats.run(
+            lambda: requests.create(content_type=content_type, ttl_s=ttl_s)
+        )
+
+    def _requests(self) -> StreamRequests:
+        return self._connection.requests(self.url)
+
+    def _reading(self, parts: AsyncGenerator[list[T]]) -> StreamIterator[T]:
+        return self._connection.reading(self.url, parts)
+
+    async def _read(self, place: ReadingPlace) -> AsyncGenerator[list[Message]]:
+        begin = place.offset
+        decoder: Decoder | None = None
+        failures = 0
+        is_at_tail = False
+        while not is_at_tail:
+            try:
+                async with aclosing(following.catch_up(self._requests(), begin)) as batches:
+                    async for content_type, batch in batches:
+                        failures = 0
+                        decoder = decoder or decoder_of(content_type, place.passed)
+                        # The tail is not the end: half a character there may become whole.
+                        part = list(decoder.messages(begin, replace(batch, is_last=False)))
+                        if part:
+                            yield part
+                        begin, is_at_tail = batch.position.offset, batch.is_last
+            except RequestRefused as refusal:
+                await self._connection.repeats.pause(failures, refusal)
+                failures += 1
+
+    async def _tail(self, count: int) -> AsyncGenerator[list[Message]]:
+        kept: deque[Message] = deque(maxlen=count)
+        async with aclosing(self._read(ReadingPlace(BEGINNING))) as parts:
+            async for part in parts:
+                kept.extend(part)
+        yield list(kept)
+
+    async def _follow(self, place: ReadingPlace) -> AsyncGenerator[list[Message]]:
+        # Responses of server-sent events do not name the type of the stream.
+        is_known = place.offset != NOW
+        metadata = self._metadata if self._metadata and is_known else await self.head()
+        begin = metadata.next_offset if place.offset == NOW else place.offset
+        decoder = decoder_of(metadata.content_type, place.passed)
+        async with aclosing(self._follow_bytes(begin)) as parts:
+            async for (batch,) in parts:
+                part = list(decoder.messages(begin, batch))
+                if part:
+                    yield part
+                begin = batch.position.offset
+
+    async def _follow_bytes(self, offset: str) -> AsyncGenerator[list[Batch]]:
+        backoff = Backoff(FIRST_WAIT_S, LONGEST_WAIT_S, random.random)
+        batches = following.follow(
+            self._requests(), offset, following.sse, backoff=backoff, note=log.info
+        )
+        async with aclosing(batches):
+            async for batch in batches:
+                yield [batch]
+
+
+def _parts(chunks: Iterable[bytes]) -> Iterator[list[bytes]]:
+    """Yield chunks that go into one request together; one that is longer goes alone."""
+    part: list[bytes] = []
+    size = 0
+    for chunk in chunks:
+        if part and size + len(chunk) > MOST_BATCH_BYTES:
+            yield part
+            part, size = [], 0
+        part.append(chunk)
+        size += len(chunk)
+    if part:
+        yield part
+
+
+def _body(framing: Framing, chunks: list[bytes]) -> tuple[bytes, Mapping[str, str]]:
+    """Return the body of an append, and its header fields.
+
+    Where the server takes no multi-append, a stream that is not of JSON has no messages: their
+    bytes are one append.
+    """
+    is_joined = framing.max_chunks == 1
+    return framing.batch([b"".join(chunks)] if is_joined else chunks)

@@ -1,0 +1,409 @@
+"""The client: JSON and text appended, read, followed and continued, each message once."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import random
+import threading
+from typing import TYPE_CHECKING, Any
+
+import headgate
+import pytest
+from headgate.streams.client import Client
+
+from tests.client.request_proxy import Fate, RequestProxy
+from tests.support.listener import Listener
+from tests.support.origin_servers import reference
+from tests.support.processes import Headgate
+from tests.support.processes import headgate as headgate_server
+from tests.support.redis_servers import redis_server
+from tests.support.waiting import until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
+
+    from aiohttp import web
+    from headgate.streams.messages import Message
+    from headgate.streams.stream import Stream
+
+
+@contextlib.contextmanager
+def base(kind: str, folder: Path) -> Iterator[str]:
+    """The URL below which a server of this kind has its streams."""
+    with contextlib.ExitStack() as block:
+        if kind == "reference":
+            yield f"{block.enter_context(reference()).url}/v1/stream"
+            return
+        storage = {"memory": "memory:", "file": f"file:{folder}"}.get(kind, "")
+        storage = storage or block.enter_context(redis_server(folder)).url
+        server = Headgate(storage)
+        block.callback(server.close)
+        yield f"{server.start().url}/v1/stream"
+
+
+@pytest.fixture
+def streams(processes: None, tmp_path: Path) -> Iterator[str]:
+    with base("memory", tmp_path) as url:
+        yield url
+
+
+@pytest.fixture
+async def client(streams: str) -> AsyncIterator[Client]:
+    async with Client(streams) as client:
+        yield client
+
+
+async def values(stream: Stream, offset: str | Message = "-1") -> list[Any]:
+    return [message.value async for message in stream.read(offset)]
+
+
+@pytest.mark.parametrize("kind", ["memory", "file", "redis", "reference"])
+async def test_ten_lines_create_append_and_follow(
+    kind: str, tmp_path: Path, processes: None
+) -> None:
+    followed = []
+    with base(kind, tmp_path / "data") as url:
+        async with headgate.Client(url) as hg:
+            orders = await hg.create("orders", json=True, ttl=3600)
+            await orders.append({"id": 1})
+            await orders.append([2, "☕"])
+            await orders.close()
+            async for order in orders.follow():
+                followed.append(order.value)
+    assert followed == [{"id": 1}, [2, "☕"]]
+
+
+async def test_json_messages_are_read_as_they_were_appended(client: Client) -> None:
+    messages = [{"a": [1, None]}, [], [[1]], 5, None, True, "☕", 1.5]
+    stream = await client.create("s", json=True)
+    await stream.append_many(json.dumps(it).encode() for it in messages)
+    assert await values(stream) == messages
+    assert [it.value async for it in stream.tail(3)] == messages[-3:]
+
+
+async def test_text_is_decoded_across_cut_characters(client: Client) -> None:
+    text = "Once ☕ upon 𝄞 a time"
+    stream = await client.create("s")
+    for byte in text.encode():
+        await stream.append(bytes([byte]))
+    assert "".join(await values(stream)) == text
+    await stream.close()
+    assert "".join([it.value async for it in stream.follow()]) == text
+
+
+@pytest.mark.parametrize("is_json", [True, False])
+async def test_a_reading_continues_after_any_message(client: Client, is_json: bool) -> None:
+    stream = await client.create("s", json=is_json)
+    await stream.append(["first"] if is_json else "first ")
+    (first,) = [message async for message in stream.read()]
+    parts: list[Any] = [{"n": n} for n in range(5)] if is_json else ["☕", "a", "𝄞", "b"]
+    await stream.append_many(parts)
+    rest = [message async for message in stream.read(first)]
+    whole = [message.value for message in rest]
+    for number, message in enumerate(rest, 1):
+        for place in (message, message.offset):
+            assert await values(stream, place) == whole[number:]
+    half = await values(stream, f"{first.offset},1") if is_json else []
+    assert half == whole[1:] if is_json else half == []
+
+
+async def test_what_is_new_is_followed_from_now(client: Client) -> None:
+    stream = await client.create("s", json=True)
+    await stream.append(1)
+    reading = stream.follow("now")
+    first = asyncio.create_task(anext(reading))
+    await asyncio.sleep(0.2)
+    await stream.append(2)
+    assert (await first).value == 2
+    await reading.aclose()
+    with pytest.raises(StopAsyncIteration):
+        await anext(reading)
+
+
+@pytest.mark.parametrize("takes_producers", [True, False])
+async def test_appends_are_stored_once_and_in_order_through_a_way_that_loses_answers(
+    takes_producers: bool, processes: None
+) -> None:
+    chance = random.Random(1)
+    fates = [Fate.LOST, Fate.LOST_AFTER, Fate.FAILED_AFTER, Fate.REFUSED, Fate.LIMITED_AFTER]
+
+    async def decide(request: web.Request) -> Fate:
+        is_cut = request.method == "POST" and chance.random() < 0.1
+        return chance.choice(fates) if is_cut else Fate.PASSED
+
+    with headgate_server() as server:
+        async with RequestProxy(server.port, decide) as way, Client(f"{way.url}/v1/stream") as hg:
+            stream = await hg.create("s", json=True)
+            if not takes_producers:
+                hg._connection.appends(stream.url)._takes_producers = False
+            stored = []
+            for number in range(300):
+                try:
+                    await stream.append(number)
+                    stored.append(number)
+                except headgate.Unavailable:
+                    assert not takes_producers
+        async with Client(f"{server.url}/v1/stream") as hg:
+            found = await values(hg.stream("s"))
+    assert found == sorted(set(found))
+    assert set(stored) <= set(found)
+    assert not takes_producers or found == list(range(300))
+
+
+async def test_concurrent_appends_keep_the_order_of_their_calls(client: Client) -> None:
+    stream = await client.create("s", json=True)
+    await asyncio.gather(*(stream.append(number) for number in range(50)))
+    assert await values(stream) == list(range(50))
+
+
+async def test_a_cancelled_append_is_not_stored_after_later_ones(streams: str) -> None:
+    held = asyncio.Event()
+
+    async def decide(request: web.Request) -> Fate:
+        if request.method == "POST" and not held.is_set():
+            held.set()
+            await asyncio.sleep(0.3)
+        return Fate.PASSED
+
+    port = int(streams.split(":")[2].split("/")[0])
+    async with RequestProxy(port, decide) as way, Client(f"{way.url}/v1/stream") as hg:
+        stream = await hg.create("s", json=True)
+        late = asyncio.create_task(stream.append(b"late" and 1))
+        await held.wait()
+        late.cancel()
+        await stream.append(2)
+        await asyncio.sleep(0.5)
+        assert await values(stream) in ([2], [1, 2])
+
+
+async def test_a_stream_that_was_deleted_and_created_again_is_appended_to(client: Client) -> None:
+    stream = await client.create("s", json=True)
+    await stream.append_many(range(3))
+    await stream.append(3)
+    assert await stream.delete()
+    assert not await stream.delete()
+    stream = await client.create("s", json=True)
+    await stream.append(4)
+    await stream.append(5)
+    assert await values(stream) == [4, 5]
+
+
+WRONG: dict[str, tuple[Any, str]] = {
+    "a-dict-to-text": ({"a": 1}, "is a stream of text/plain: append str or bytes, not dict"),
+    "nothing": ("", "an empty message cannot be appended"),
+    "half-a-pair": ("\ud800", "half of a surrogate pair"),
+}
+WRONG_JSON: dict[str, tuple[Any, str]] = {
+    "text-of-json": ('{"a": 1}', "append the value itself, not its text"),
+    "an-object": (object(), "no JSON value"),
+    "not-a-number": (float("nan"), "NaN and infinities have no JSON"),
+    "half-a-value": (b'{"a"', "no JSON value"),
+}
+
+
+@pytest.mark.parametrize(
+    ("is_json", "message", "words"),
+    [
+        *(pytest.param(False, *case, id=name) for name, case in WRONG.items()),
+        *(pytest.param(True, *case, id=name) for name, case in WRONG_JSON.items()),
+    ],
+)
+async def test_a_message_that_the_stream_cannot_hold_is_refused_in_a_sentence(
+    client: Client, is_json: bool, message: Any, words: str
+) -> None:
+    stream = await client.create("s", json=is_json)
+    with pytest.raises((TypeError, ValueError), match=words):
+        await stream.append_many([b"1", message])
+    assert await values(stream) == []
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        pytest.param(lambda hg: hg.stream("localhost:4437/s"), "begins with http://", id="host"),
+        pytest.param(lambda hg: hg.stream("a/../b"), r"\. and \.\.", id="dots"),
+        pytest.param(lambda hg: hg.stream(""), "not the name", id="no-name"),
+        pytest.param(lambda hg: hg.stream("s").read(""), "is not an offset", id="no-offset"),
+        pytest.param(lambda hg: hg.stream("s").read("1,x"), "is not an offset", id="half-offset"),
+        pytest.param(lambda hg: hg.stream("s").read(17), "an offset is a str", id="a-number"),
+        pytest.param(lambda _: Client(token="Bearer x"), "without a scheme", id="scheme"),
+        pytest.param(lambda _: Client("127.0.0.1:4437"), "URL such as", id="no-url"),
+        pytest.param(lambda _: Client(retries=-1), "0 or more", id="retries"),
+    ],
+)
+async def test_a_wrong_argument_says_what_to_give(client: Client, wrong: Any, words: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=words):
+        wrong(client)
+
+
+async def test_names_are_paths_and_whole_urls_work_wherever_names_do(client: Client) -> None:
+    stream = await client.create("rooms/a b/é?#")
+    await stream.append("hello")
+    same = await client.open(stream.url)
+    assert await values(same) == ["hello"]
+    assert stream.url.endswith("/rooms/a%20b/%C3%A9%3F%23")
+
+
+def address(listener: Listener) -> str:
+    return f"http://127.0.0.1:{listener.port}"
+
+
+class Feed:
+    """A server of one JSON stream that is followed for ever; `open` counts its connections."""
+
+    def __init__(self) -> None:
+        self.open = 0
+        self.tokens: list[str | None] = []
+        self.accepted = ""  # the only token that is; any if empty
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.open += 1
+        try:
+            while head := await _head(reader):
+                given = dict(line.split(": ", 1) for line in head.split("\r\n")[1:] if ": " in line)
+                self.tokens.append(given.get("Authorization"))
+                if self.accepted and given.get("Authorization") != f"Bearer {self.accepted}":
+                    writer.write(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n")
+                elif head.startswith("HEAD"):
+                    writer.write(HEAD)
+                else:
+                    writer.write(EVENTS)
+                await writer.drain()
+        finally:
+            self.open -= 1
+
+
+async def _head(reader: asyncio.StreamReader) -> str:
+    try:
+        return (await reader.readuntil(b"\r\n\r\n")).decode()
+    except (asyncio.IncompleteReadError, ConnectionError):
+        return ""
+
+
+HEAD = (
+    b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nStream-Next-Offset: 1\r\n"
+    b"Content-Length: 0\r\n\r\n"
+)
+EVENTS = (
+    b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
+    b'event: data\ndata: [1, 2]\n\nevent: control\ndata: {"streamNextOffset": "2"}\n\n'
+)
+
+
+async def leave_by_break(stream: Stream) -> None:
+    async for _ in stream.follow():
+        break
+
+
+async def leave_by_return(stream: Stream) -> int | None:
+    async for message in stream.follow():
+        return message.value  # type: ignore[no-any-return]
+    return None
+
+
+async def leave_by_an_exception(stream: Stream) -> None:
+    with contextlib.suppress(ZeroDivisionError):
+        async for message in stream.follow():
+            message.value / 0
+
+
+async def leave_a_block(stream: Stream) -> None:
+    async with stream.follow() as reading:
+        await anext(reading)
+
+
+@pytest.mark.parametrize(
+    "leave", [leave_by_break, leave_by_return, leave_by_an_exception, leave_a_block]
+)
+async def test_a_loop_that_is_left_closes_its_request_in_the_next_turn(leave: Any) -> None:
+    feed = Feed()
+    async with Listener(feed.serve) as way, Client(address(way)) as hg:
+        stream = await hg.open("s")
+        await leave(stream)
+        await asyncio.sleep(0)
+        opened = hg._connection._opened
+        assert opened is not None
+        connector = opened.session.connector
+        assert connector is not None
+        assert not connector._acquired
+        await until(lambda: feed.open == 1)  # the connection of HEAD
+
+
+async def test_closing_the_client_ends_what_is_kept_and_it_opens_again() -> None:
+    feed = Feed()
+    async with Listener(feed.serve) as way:
+        hg = Client(address(way))
+        reading = hg.stream("s").follow()
+        assert [(await anext(reading)).value for _ in range(2)] == [1, 2]
+        waiting = asyncio.create_task(anext(reading))
+        await asyncio.sleep(0.05)
+        assert feed.open > 0
+        await hg.aclose()
+        with pytest.raises(headgate.StreamError, match="the reading was closed"):
+            await waiting
+        await until(lambda: feed.open == 0)
+        assert (await anext(hg.stream("s").follow())).value == 1
+        await hg.aclose()
+
+
+async def test_a_token_is_asked_for_once_and_again_after_a_401() -> None:
+    feed = Feed()
+    given = iter(["first", "second"])
+
+    async def token() -> str:
+        return next(given)
+
+    async with Listener(feed.serve) as way, Client(address(way), token=token) as hg:
+        await hg.open("s")
+        await hg.open("s")
+        feed.accepted = "second"
+        await hg.open("s")
+        await hg.open("s")
+        feed.accepted = "third"
+        async with Client(address(way), token="second", retries=0) as other:
+            with pytest.raises(headgate.NotAuthorized):
+                await other.open("s")
+    # A HEAD that is refused is followed by a GET, which alone gets the reason.
+    names = ["first", "first", "first", "second", "second", "second", "second"]
+    assert feed.tokens == [f"Bearer {name}" for name in names]
+
+
+async def test_a_token_is_sent_to_its_own_server_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STREAM_AUTH", "Basic abc")
+    feed, other = Feed(), Feed()
+    async with Listener(feed.serve) as way, Listener(other.serve) as elsewhere:
+        monkeypatch.setenv("STREAM_URL", address(way))
+        async with Client() as ours, Client(address(elsewhere)) as theirs:
+            await ours.open("s")
+            await ours.open(f"{address(elsewhere)}/s")
+            await theirs.open("s")
+    assert feed.tokens == ["Basic abc"]
+    assert other.tokens == [None, None]
+
+
+def test_a_forked_process_uses_connections_of_its_own(streams: str) -> None:
+    hg = Client(streams)
+
+    async def run(number: int) -> list[Any]:
+        stream = await hg.create("s", json=True)
+        await stream.append(number)
+        return await values(stream)
+
+    async def parent() -> None:
+        assert await run(0) == [0]
+        child = os.fork()
+        if not child:
+            found: list[list[Any]] = []
+            thread = threading.Thread(target=lambda: found.append(asyncio.run(run(1))))
+            thread.start()
+            thread.join()
+            os._exit(found != [[0, 1]])
+        assert await asyncio.to_thread(os.waitpid, child, 0) == (child, 0)
+        assert await run(2) == [0, 1, 2]
+        await hg.aclose()
+
+    asyncio.run(parent())
