@@ -37,7 +37,7 @@ class Rules(msgspec.Struct, frozen=True):
 
     # Of a query, all that means something to the streams of an own log: gateway.protocol.requests.
     parameters: tuple[str, ...] = (
-        *("offset", "live", "cursor", "view", "batch_ms", "lastEventId", "rk", "token"),
+        *("offset", "live", "cursor", "view", "lastEventId", "rk", "token"),
     )
     # The beginning of a path as the gateway itself spells it, as a regular expression. To the
     # gateway, %61 is a, and %2f is %2F: a path in another spelling may be of another stream than it

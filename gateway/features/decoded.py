@@ -5,8 +5,6 @@ What is not UTF-8 in a stream is U+FFFD, as readers of a text have it.
 
 from __future__ import annotations
 
-import codecs
-import re
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -24,8 +22,6 @@ LONGEST_DECODED = 1 << 20
 # decoded as well, such as a tool's input, and more than half a million take 10 ms to leave out.
 MARKS_PER_VALUE = 8
 
-_Decoder = codecs.getincrementaldecoder("utf-8")
-_CONTINUATION = re.compile(rb"[\x80-\xbf]{1,3}")  # the end of a character
 _MESSAGES = msgspec.json.Decoder(list[msgspec.Raw])
 
 
@@ -73,14 +69,3 @@ def has_more_values(text: bytes, most: int) -> bool:
 
 def _marks(text: bytes) -> int:
     return text.count(b",") + text.count(b"[") + text.count(b"{")
-
-
-def part_as_utf8(data: bytes) -> bytes:
-    """Return a part of a text as UTF-8; the bytes of a character that is cut at an end stay."""
-    if data.isascii():
-        return data
-    cut = _CONTINUATION.match(data)
-    begin = cut.end() if cut is not None else 0
-    decoder = _Decoder("replace")
-    text = decoder.decode(data[begin:])
-    return data[:begin] + text.encode() + decoder.getstate()[0]

@@ -19,7 +19,6 @@ from gateway.live.source import N, V
 from gateway.live.sse_readers import SseReaders
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable, Sequence
 
     from gateway.errors import HeadgateError
@@ -41,8 +40,8 @@ class Feed(FeedState[V], Generic[V, N]):
     """The live readers of one stream."""
 
     __slots__ = (
-        *("_earliest_round", "_has_unsent", "_is_round_due", "_on_empty", "_pause_s", "_pending"),
-        *("_round_timer", "long_polls", "sse_readers", "trail"),
+        *("_earliest_round", "_has_unsent", "_is_round_due", "_on_empty", "_pending"),
+        *("long_polls", "sse_readers", "trail"),
     )
 
     def __init__(
@@ -53,17 +52,11 @@ class Feed(FeedState[V], Generic[V, N]):
         on_empty: Callable[[Feed[V, N]], None],
         *,
         closed: bool,
-        pause_s: float = 0.0,
     ) -> None:
-        """Let news gather for `pause_s` seconds before each round.
-
-        `on_empty` is called whenever the feed has no reader any more.
-        """
+        """Call `on_empty` whenever the feed has no reader any more."""
         super().__init__(stream, tail, source, closed=closed)
         self._on_empty = on_empty
-        self._pause_s = pause_s
         self._earliest_round = 0.0  # loop time
-        self._round_timer: asyncio.TimerHandle | None = None  # of the round that is due
         self._is_round_due = False  # a round was requested, or is being sent
         self._pending: tuple[list[N], NewsAge] = [], NO_AGE  # the news since the last round
         self._has_unsent = False  # news, or a change that is sent without any
@@ -144,7 +137,7 @@ class Feed(FeedState[V], Generic[V, N]):
         if self._pending[0] or closed or reached:
             # Also read at a round's end, before which none is scheduled.
             self._has_unsent = True
-            self._request_round(at_once=closed)
+            self._request_round()
 
     def mark_behind(self) -> None:
         """Note that more data follows the tail, so that no response says "up to date"."""
@@ -178,27 +171,17 @@ class Feed(FeedState[V], Generic[V, N]):
 
     # Rounds
 
-    def _request_round(self, *, at_once: bool = False) -> None:
-        """Start a round at the earliest time, unless one is due or being sent.
-
-        With `at_once`, nothing waits for more news.
-        """
+    def _request_round(self) -> None:
+        """Start a round at the earliest time, unless one is due or being sent."""
         if self._is_round_due:
-            if at_once and self._round_timer is not None:
-                self._round_timer.cancel()
-                self._round_timer = None
-                self.call_soon(self._send_round)
             return
         self._is_round_due = True
-        now = self.loop.time()
-        earliest = max(self._earliest_round, now if at_once else now + self._pause_s)
-        if earliest > now:
-            self._round_timer = self.loop.call_at(earliest, self.run, self._send_round)
+        if self._earliest_round > self.loop.time():
+            self.loop.call_at(self._earliest_round, self.run, self._send_round)
         else:
             self.call_soon(self._send_round)
 
     def _send_round(self) -> None:
-        self._round_timer = None
         began = self.loop.time()
         self.call_soon(self._end_round, began)
         one = Round(self.position, *self._pending)

@@ -204,7 +204,7 @@ def _parse_target(target: str) -> Read:
     live = query.get("live")
     if live is not None and live not in MODES:
         raise BadRequest("live must be long-poll or sse")
-    view = parse_view(query, is_live=live is not None)
+    view = parse_view(query)
     begin = query.get("offset")
     if begin is not None and view.is_rendered:
         begin = begin.removesuffix(END_MARK)
@@ -212,15 +212,14 @@ def _parse_target(target: str) -> Read:
     start = f"offset={offsets.BEGINNING if begin is None else begin}"
     last = query.get(LAST_EVENT_ID, "")
     if view.is_rendered:
-        target = f"{path}?{view.in_query(start)}"
+        target = f"{path}?{start}&view={view.name}"
         return Events(path, target, offset, None, view=view, last_event_id=last)
     if live is None:
-        known = start if view is PLAIN else view.in_query(start)
-        return CatchUp(path, f"{path}?{known}", offset, view=view)
+        return CatchUp(path, f"{path}?{start}", offset)
     cursor = parse_cursor(query.get("cursor", ""))
     echoed = "" if cursor is None else f"cursor={cursor}&"
-    target = f"{path}?{view.in_query(f'{echoed}live={live}&{start}')}"
-    return MODES[live](path, target, offset, cursor, view=view, last_event_id=last)
+    target = f"{path}?{echoed}live={live}&{start}"
+    return MODES[live](path, target, offset, cursor, last_event_id=last)
 
 
 def with_last_event_id(read: Events, headers: Mapping[str, str]) -> Events:

@@ -190,8 +190,7 @@ def data(chunk: Chunk, read: Read, freshness: Freshness, now: float) -> Response
     state, end = chunk.state, end_of(chunk)
     caching = cache_headers.lifetime_of(chunk, read, freshness.toward(read.by_key, read.path), now)
     lines, body = _type_line(state.content_type), read_body(state.content_type, chunk.records)
-    fold = f":fold{chunk.fold_version}" if chunk.fold_version else ""
-    tag = f"{state.stream_id:x}:{state.offset(chunk.start)}:{end.offset}{fold}"
+    tag = f"{state.stream_id:x}:{state.offset(chunk.start)}:{end.offset}"
     return read_response(read, now, end, caching, lines=lines, body=body, tag=tag)
 
 

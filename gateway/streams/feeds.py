@@ -16,7 +16,13 @@ from gateway.errors import LogUnavailable, StreamGone
 from gateway.live.contract import DataEvent
 from gateway.live.feed import Feed
 from gateway.live.long_polls import HERD_S
-from gateway.live.source import EVENT_CHUNK_BYTES, EventChunk, FeedSource, rendered
+from gateway.live.source import (
+    EVENT_CHUNK_BYTES,
+    LONGEST_ROUND,
+    EventChunk,
+    FeedSource,
+    rendered,
+)
 from gateway.protocol import responses
 from gateway.protocol.bodies.content import data_event, read_body
 from gateway.protocol.streams import chunks
@@ -104,7 +110,7 @@ class HostedFeedSource(FeedSource["StreamState", "Record"]):
         mine = [record for record in news if record.end > start]
         if not mine or mine[0].end - len(mine[0].data) != start:
             return None
-        return self._data(parked, self._reader.shaped(chunks.cut(stream, start, mine)[0]))
+        return self._data(parked, chunks.cut(stream, start, mine)[0])
 
     def _data(self, parked: Parked, chunk: Chunk) -> Response:
         read = renewed(self._route_reads.reader_keys, parked.read)
@@ -146,11 +152,11 @@ class HostedFeedSource(FeedSource["StreamState", "Record"]):
         self, stream: StreamState, start: str, news: Sequence[Record]
     ) -> list[DataEvent] | None:
         """Return records as data events, cut where every catch-up read would cut them."""
-        if news and news[-1].end - news[0].end + len(news[0].data) > self._reader.longest_round:
+        if news and news[-1].end - news[0].end + len(news[0].data) > LONGEST_ROUND:
             return None
         begin = parse_offset(start, "position").position
         cut = chunks.cut(stream, begin, news)
-        return [_data_event(self._reader.shaped(chunk)) for chunk in cut]
+        return [_data_event(chunk) for chunk in cut]
 
     @override
     def cached_event(self, stream: StreamState, start: str) -> DataEvent | None:
@@ -175,7 +181,7 @@ class HostedFeedSource(FeedSource["StreamState", "Record"]):
         return event
 
     def _key(self, stream: StreamState, start: str) -> Hashable:
-        return stream.stream_id, start, self._reader.fold_version
+        return stream.stream_id, start
 
 
 def _data_event(chunk: Chunk) -> DataEvent:
@@ -193,7 +199,6 @@ class HostedFeeds:
         self._table = reads.table
         self._table.caches.stores.append(self._events)
         self.source = HostedFeedSource(reads, reads.reader, settings, self._events)
-        self._folded_source = self.source
         self.views: RenderedViews | None = None  # set where the route is made
         self._limits = reads.services.limits
         self._tracer = reads.services.tracer
@@ -206,19 +211,6 @@ class HostedFeeds:
     def count(self) -> int:
         """Number of feeds."""
         return len(self._feeds)
-
-    def fold_by(self, reader: ChunkReader, parts: Store[Any]) -> None:
-        """Use `reader` for views that ask for folded messages.
-
-        `parts` is its cache, whose entries are dropped with their streams.
-        """
-        self._route_reads.folded = reader
-        settings = self.source.settings
-        self._folded_source = HostedFeedSource(self._route_reads, reader, settings, self._events)
-        self._table.caches.stores.append(parts)
-
-    def _source_of(self, view: View) -> HostedFeedSource:
-        return self._folded_source if view.is_folded else self.source
 
     def find_position(self, poll: ParsedPoll) -> PollPosition | None:
         """Return where a long-poll can wait, or None. Raises HeadgateError.
@@ -277,11 +269,8 @@ class HostedFeeds:
             assert self.views is not None, "set where the route is made"
             feed = self.views.feed(stream, view, self)
         else:
-            closed, pause_s = follower.is_caught_up and stream.closed, view.batch_ms / 1000
-            source = self._source_of(view)
-            feed = Feed(
-                stream, follower.tail, source, self.on_feed_empty, closed=closed, pause_s=pause_s
-            )
+            closed = follower.is_caught_up and stream.closed
+            feed = Feed(stream, follower.tail, self.source, self.on_feed_empty, closed=closed)
             feed.caught_up = follower.is_caught_up
         follower.feeds[view] = feed
         if self._tracer is not None:
@@ -295,12 +284,12 @@ class HostedFeeds:
             raise
         return feed
 
-    async def prepare(self, read: LiveRead, view: View) -> LiveRead:
+    async def prepare(self, read: LiveRead) -> LiveRead:
         """Read the first events while an error can still be sent as a status.
 
         The stream may have moved on meanwhile, and a feed must begin with it as it is now.
         """
-        state, start, source = read.state, read.state.offset(read.start), self._source_of(view)
+        state, start, source = read.state, read.state.offset(read.start), self.source
         if read.start == state.tail or source.cached_event(state, start) is not None:
             return read
         lost: StreamGone | None = None
@@ -311,7 +300,7 @@ class HostedFeeds:
         active = await self._table.load(state.path)
         now = self._table.present(active)
         if read.from_first and not have_same_beginning(now, state):
-            return await self.prepare(LiveRead(active, now, now.first, from_first=True), view)
+            return await self.prepare(LiveRead(active, now, now.first, from_first=True))
         if lost is not None:
             raise lost
         if now.stream_id != state.stream_id:

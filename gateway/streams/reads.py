@@ -10,7 +10,6 @@ from msgspec.structs import replace
 
 from gateway.access.reader_keys import renewed
 from gateway.errors import StreamGone
-from gateway.live.source import LONGEST_ROUND
 from gateway.protocol import cache_headers, http1, responses
 from gateway.protocol.cache_headers import PurgeTrust
 from gateway.protocol.http import cache_status
@@ -102,20 +101,10 @@ class RenderedChunk(CacheEntry):
 
 
 class ChunkReader:
-    """The chunks of one log's streams for some of its readers; this class returns them as stored.
-
-    `longest_round` is the most bytes of news that are shaped and rendered in one turn.
-    """
-
-    fold_version = 0
-    longest_round = LONGEST_ROUND
+    """The chunks of one log's streams."""
 
     def __init__(self, table: StreamTable) -> None:
         self.table = table
-
-    def shaped(self, chunk: Chunk) -> Chunk:
-        """Return a chunk of news as readers get it."""
-        return chunk
 
     async def chunk_for(self, read: Read, state: StreamState, start: int) -> Chunk:
         """Return the chunk at `start`, or at the beginning if that moved on since the request."""
@@ -145,10 +134,7 @@ class LiveRead(NamedTuple):
 
 
 class HostedReads:
-    """The reads of one route, and their part of the cache.
-
-    `reader` reads the chunks of the log, and `folded` those that views ask for folded.
-    """
+    """The reads of one route, and their part of the cache."""
 
     def __init__(
         self,
@@ -160,7 +146,7 @@ class HostedReads:
         retention: Retention,
     ) -> None:
         self.table = table
-        self.reader = self.folded = ChunkReader(table)
+        self.reader = ChunkReader(table)
         self.freshness = freshness
         self.reader_keys = reader_keys
         self.traffic = traffic
@@ -222,8 +208,7 @@ class HostedReads:
         if start == state.tail:
             chunk = chunks.empty(state)
         else:
-            reader = self.folded if read.view.is_folded else self.reader
-            chunk = await reader.chunk_for(read, state, start)
+            chunk = await self.reader.chunk_for(read, state, start)
             state = chunk.state
         now = self._clock()
         if self.reader_keys is not None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from headgate.dialects.contract import EventHead
 from headgate.dialects.progress import TokenUsage, is_cut_json
 from headgate.dialects.registry import dialect_at, provider
+from headgate.events import parse
 from multidict import CIMultiDict
 
 from tests.models.answers import chat_completion, event, interaction, message, response
@@ -159,7 +159,10 @@ data: "response": {"id": "r"}}
 
 """
     dialect = dialect_at(RESPONSE)
-    assert dialect.event_head(completed) == EventHead(7, is_last=True)
+    assert dialect.retrieval is not None
+    event = parse(completed)
+    assert event is not None
+    assert dialect.retrieval.cursor_in(event.data) == 7
     assert dialect.response_id(completed) == "r"
     assert dialect.object_after(None, completed) == {"id": "r"}
 

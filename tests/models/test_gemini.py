@@ -10,8 +10,6 @@ from headgate.dialects.parts import ModelFailed
 from headgate.events import events_of, parse
 from headgate.runs.formats import FORMATS
 
-from gateway.background import at_once
-from gateway.features.compact.folding import fold
 from tests.models.answers import WORDS, interaction, without_ids
 from tests.models.serving import GEMINI, answering
 from tests.views.reading import rendered
@@ -128,14 +126,6 @@ def test_tools_of_the_provider_are_told_with_their_results_and_sources() -> None
 def test_a_failure_of_an_interaction_ends_its_run(failed: dict[str, Any]) -> None:
     with pytest.raises(ModelFailed, match="no quota"):
         items("text", [failed])
-
-
-def test_deltas_of_an_interaction_are_folded_with_the_last_event_id() -> None:
-    folded = [one.data for one in at_once(fold("text/event-stream", 0, interaction()))]
-    text = next(it for it in values(folded) if it.get("delta", {}).get("type") == "text")
-    assert text["delta"]["text"] == "".join(WORDS)
-    last = [it for it in values(interaction()) if it.get("delta", {}).get("type") == "text"][-1]
-    assert text["event_id"] == last["event_id"]
 
 
 def test_a_view_of_an_interaction_has_the_chunks_of_the_ai_sdk() -> None:

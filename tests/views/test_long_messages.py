@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import pytest
 from headgate.dialects.providers.openai.chat import MOST_CHOICES
 
-from gateway.features.compact.folding import fold
 from gateway.features.decoded import LONGEST_DECODED, MARKS_PER_VALUE, messages_of, stored_messages
 from gateway.features.views.messages import LONGEST_MESSAGE, LONGEST_PIECE, splitter_of
 from gateway.features.views.renderers import ViewRenderer
@@ -78,13 +77,6 @@ def test_the_end_of_a_stream_completes_a_long_message_at_once(view: str, name: s
     began = time.thread_time()
     renderer.closing(len(record), str)
     assert time.thread_time() - began < LONGEST_STEP_S
-
-
-@pytest.mark.parametrize("name", LONG)
-def test_a_long_message_is_folded_in_short_steps(name: str) -> None:
-    content_type, made = LONG[name]
-    record = made()
-    assert longest_step(fold(content_type, 0, [record])) < LONGEST_STEP_S
 
 
 CHUNK = b'{"object":"chat.completion.chunk","choices":[{"delta":{"content":"%b"}}],"a":[%b0]}'

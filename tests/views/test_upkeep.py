@@ -13,8 +13,6 @@ from tests.models.answers import chat_completion
 from tests.support.serving import get, post, request, serving
 from tests.support.waiting import until
 from tests.views.reading import (
-    EVENTS,
-    close,
     follow,
     rendered,
     summed,
@@ -76,25 +74,6 @@ async def test_a_server_that_stops_ends_the_readers_of_views_at_an_event() -> No
         await draining
         assert gateway.route.feeds.count == 0
         await until(lambda: gateway.limits.live_readers == 0)
-
-
-async def test_a_batch_joins_the_deltas_in_the_news_of_a_view() -> None:
-    records = chat_completion()
-    async with serving() as gateway:
-        await written(gateway, records[:1], closed=False)
-        client = await follow(gateway, "s?view=ai-sdk&batch_ms=200")
-        await client.event_bytes_until(rendered("ai-sdk", records[:1], closed=False)[-9:])
-        for record in records[1:]:
-            await gateway.ask(post("s", record, content_type=EVENTS))
-        chunk = await client.chunk()
-        assert len(view_events(chunk)) > 5
-        await close(gateway)
-        body, whole = (
-            client.received + chunk + await to_the_end(client),
-            rendered("ai-sdk", records),
-        )
-        assert summed(body) == summed(whole)
-        assert len(view_events(body)) < len(view_events(whole))
 
 
 async def test_a_silent_view_gets_comments_and_a_silent_text_none() -> None:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from urllib.parse import unquote
 
-import msgspec
-
 from headgate.dialects.progress import AnswerProgress
-from headgate.events import events_of, parse, written
+from headgate.events import events_of, parse
 from headgate.json_values import NOT_JSON, decoded_json
 
 if TYPE_CHECKING:
@@ -18,20 +16,7 @@ if TYPE_CHECKING:
     from headgate.dialects.parts import Part
     from headgate.dialects.progress import Cursor, EarlyEnd
 
-    Find: TypeAlias = Callable[[dict[str, Any]], "Delta | None"]
-
 LONGEST_ID = 256  # characters; the ids of OpenAI have about 55
-
-
-class Delta(NamedTuple):
-    """The place of an event's text, and the top-level fields that may differ between neighbours.
-
-    Two neighbouring events are joined if they are equal but for the text and these fields, of which
-    the last event's values count.
-    """
-
-    path: tuple[str | int, ...]
-    free: tuple[str, ...] = ()
 
 
 class Reader(Protocol):
@@ -42,13 +27,6 @@ class Reader(Protocol):
 
     def parts(self, event: dict[str, Any]) -> list[Part]:
         """Return the parts that the event adds to the answer: often none."""
-
-
-class EventHead(NamedTuple):
-    """The cursor of an event, by which the rest is retrieved, and whether it is the last one."""
-
-    cursor: Cursor | None = None
-    is_last: bool = False
 
 
 class Retrieval(Protocol):
@@ -62,8 +40,8 @@ class Retrieval(Protocol):
     def id_in(self, event: object) -> str | None:
         """Return the id of the answer, if the data of an event have it."""
 
-    def head(self, data: bytes) -> EventHead:
-        """Return the head of an event with these data. Raises NOT_JSON."""
+    def cursor_in(self, data: bytes) -> Cursor | None:
+        """Return the cursor of an event with these data, if it has one. Raises NOT_JSON."""
 
     def parsed_cursor(self, text: str) -> Cursor:
         """Return the cursor in a query. Raises ValueError with what it must be."""
@@ -87,8 +65,6 @@ class Dialect:
         progress: Makes the progress of an answer without events so far.
         failure_event: Returns the event by which the SDK raises an error amid an answer. It has
             the sequence number where events have one.
-        deltas: Return where an event has its text, by its type, or by its object without a type;
-            None for an event that stands alone.
         retrieval: The way to an answer by its id, if there is one.
     """
 
@@ -96,7 +72,6 @@ class Dialect:
     reader: Callable[[], Reader] | None = None
     progress: Callable[[], AnswerProgress] = AnswerProgress
     failure_event: Callable[[EarlyEnd, int], bytes] = _no_event
-    deltas: Mapping[str, Find] = field(default_factory=dict)
     retrieval: Retrieval | None = None
 
     def response_id(self, events: bytes) -> str | None:
@@ -105,16 +80,6 @@ class Dialect:
             return None
         found = (self.retrieval.id_in(it) for it in _values(events, self.retrieval.markers))
         return next((id_ for id_ in found if id_ and len(id_) <= LONGEST_ID), None)
-
-    def event_head(self, event: bytes) -> EventHead | None:
-        """Return the head of an event; None if it has no data, or the API no retrieval."""
-        found = parse(event)
-        if found is None or self.retrieval is None:
-            return None
-        try:
-            return self.retrieval.head(found.data)
-        except NOT_JSON:
-            return EventHead()
 
     def object_after(self, before: dict[str, Any] | None, events: bytes) -> dict[str, Any] | None:
         """Return the object of the answer after some more events; None if they do not have it."""
@@ -164,14 +129,6 @@ def bearer(headers: Mapping[str, str]) -> str | None:
     """Return the token of `Authorization: Bearer TOKEN` (RFC 6750 section 2.1), or None."""
     scheme, _, token = headers.get("Authorization", "").partition(" ")
     return token.strip() or None if scheme.lower() == "bearer" else None
-
-
-def whole_body_event(body: bytes) -> bytes:
-    """Return an event with the body of an answer that does not stream; b"" if it is not JSON."""
-    try:
-        return written(msgspec.json.encode(decoded_json(body)))
-    except NOT_JSON:
-        return b""
 
 
 def _values(events: bytes, markers: Sequence[bytes]) -> Iterator[object]:

@@ -36,8 +36,8 @@ async def steps(route: HostedRoute, request: ExplainedRequest) -> AsyncIterator[
     yield ExplainStep(
         "Canonical form",
         read.target,
-        "the path in one percent-encoding; of the query only offset, live, cursor, view and "
-        "batch_ms count, sorted",
+        "the path in one percent-encoding; of the query only offset, live, cursor and view "
+        "count, sorted",
     )
     yield ExplainStep("What is asked", _what_is_asked(read), "section 5 of the protocol")
     yield ExplainStep(

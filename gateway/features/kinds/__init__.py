@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from gateway.errors import StartError
 from gateway.features.kinds import (
     answers,
-    compact,
     console,
     mcp,
     origin_auth,
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
 # In the order in which a route gets them: each kind is after those that it needs.
 KINDS: tuple[FeatureKind, ...] = (
     console.KIND,
-    compact.KIND,
     views.KIND,
     subscriptions.KIND,
     runs.KIND,

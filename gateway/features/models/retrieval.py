@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING
 
 import msgspec
-from headgate.events import events_of
+from headgate.events import events_of, parse
+from headgate.json_values import NOT_JSON
 
 from gateway.errors import BadRequest
 from gateway.features.models.record import CONTENT_TYPE, owner_digest
@@ -83,20 +85,23 @@ class StoredEvents:
         An event without a number has the one after its predecessor's. Raises BadRequest if there
         is no such event yet.
         """
-        dialect = self._answer.request.dialect
+        retrieval = self._answer.request.dialect.retrieval
+        assert retrieval is not None, "its events have cursors"
         position, latest = self._answer.request.position, -1
         async for events in self._parts():
             for event in events:
-                head, position = dialect.event_head(event), position + len(event)
-                if head is None:
+                found, position = parse(event), position + len(event)
+                if found is None:
                     continue
-                latest = head.cursor if isinstance(head.cursor, int) else latest + 1
-                if cursor in {head.cursor, latest}:
+                its_cursor: Cursor | None = None
+                with contextlib.suppress(*NOT_JSON):
+                    its_cursor = retrieval.cursor_in(found.data)
+                latest = its_cursor if isinstance(its_cursor, int) else latest + 1
+                if cursor in {its_cursor, latest}:
                     return position
                 if isinstance(cursor, int) and latest > cursor:
                     return position - len(event)
-        assert dialect.retrieval is not None, "its events have cursors"
-        field = dialect.retrieval.cursor_field
+        field = retrieval.cursor_field
         raise BadRequest(f"{field} is {cursor}, which none of the {latest + 1} events so far has")
 
     async def response_object(self) -> bytes | None:

@@ -6,51 +6,22 @@ from bisect import bisect_right
 from collections import Counter, OrderedDict
 from typing import TYPE_CHECKING
 
-from headgate.events import events_of
-
-from gateway.features.compact.folding import fold
 from gateway.live.contract import DataEvent
-from gateway.protocol.bodies.content import EVENTS_TYPE
-from gateway.protocol.views import AG_UI, AI_SDK, RENDERED
+from gateway.protocol.views import RENDERED
 from gateway.telemetry.metrics import Sample, counter, gauge
 from gateway.telemetry.rare_lines import RareLine
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Iterator, Sequence
+    from collections.abc import Generator, Iterable, Iterator
 
     from gateway.features.views.messages import Group
     from gateway.protocol.streams.state import Record, StreamState
-
-_ID = b"id: "
-
-
-def fold_groups(groups: Sequence[bytes]) -> Generator[None, None, bytes]:
-    """Join neighbouring deltas in the events of groups, in steps; return the events.
-
-    An event keeps the id of the last one that it stands for.
-    """
-    events: list[bytes] = []
-    ids: dict[int, bytes] = {}  # lines, by the end of their events
-    end = 0
-    for group in groups:
-        for event in events_of(group):
-            line, rest = event.split(b"\n", 1) if event.startswith(_ID) else (b"", event)
-            events.append(rest)
-            end += len(rest)
-            if line:
-                ids[end] = line + b"\n"
-    folded = yield from fold(EVENTS_TYPE, 0, events)
-    return b"".join(ids.get(event.end, b"") + event.data for event in folded)
-
 
 # Rendered views that a route has in memory: those of 500 answers of 38,000 deltas.
 STORE_BYTES = 64 << 20
 BASE_BYTES = 4096  # of a rendering without its bytes: the state of its renderer
 GROUP_BYTES = 200  # of a group besides its data
 LONGEST_PIECE = 64 * 1024  # sent to a reader that catches up in one write
-# A piece of that length or more is folded: some 40 deltas, below which there is little to gain.
-LEAST_FOLDED = 4096
-FOLDED = frozenset({AI_SDK, AG_UI})
 
 
 class ViewRendering:
@@ -80,7 +51,6 @@ class ViewRendering:
         self._store = store
         self._ends: list[str] = []
         self._datas: list[bytes] = []
-        self._folded: dict[str, DataEvent] = {}  # by the offset before them
 
     @property
     def end(self) -> str:
@@ -113,16 +83,10 @@ class ViewRendering:
         if self.is_closed or not state.closed or self.position != state.tail:
             return []
         self.is_closed = True
-        self._drop_folded()
         found = self._renderer.closing(state.tail, state.offset)
         for group in found:
             self._hold(group)
         return found
-
-    def _drop_folded(self) -> None:
-        """Drop folded pieces: one may end where the stream did then, and would not by itself."""
-        self._grow(-sum(GROUP_BYTES + len(one.rendered) for one in self._folded.values()))
-        self._folded.clear()
 
     def _hold(self, group: Group) -> None:
         self._ends.append(group.end)
@@ -140,8 +104,6 @@ class ViewRendering:
             self.has_beginning = False
             self.start = self._ends[count - 1]
             del self._ends[:count], self._datas[:count]
-            for offset in [offset for offset in self._folded if not self.has(offset)]:
-                dropped += GROUP_BYTES + len(self._folded.pop(offset).rendered)
             self._grow(-dropped)
 
     def _grow(self, size: int) -> None:
@@ -154,48 +116,14 @@ class ViewRendering:
 
     def piece(self, offset: str) -> DataEvent | None:
         """Return the first groups after an offset; None if there are none in memory."""
-        return self._joined(self._first_groups(offset)[0])
-
-    def _joined(self, groups: range) -> DataEvent | None:
-        if not groups:
-            return None
-        return DataEvent(b"".join(self._datas[groups.start : groups.stop]), self._ends[groups[-1]])
-
-    def _first_groups(self, offset: str) -> tuple[range, int]:
-        """Return the indices of the groups of a piece, and their bytes."""
         first = last = bisect_right(self._ends, offset)
+        if first == len(self._ends) or not self.has(offset):
+            return None
         size = 0
-        if not self.has(offset):
-            return range(0), size
         while last < len(self._ends) and (last == first or size < LONGEST_PIECE):
             size += len(self._datas[last])
             last += 1
-        return range(first, last), size
-
-    def ready_piece(self, offset: str) -> DataEvent | None:
-        """Return the first groups after an offset, folded if they are many.
-
-        None if there are none in memory, or if they have to be folded first.
-        """
-        folded = self._folded.get(offset)
-        if folded is not None:
-            return folded
-        groups, size = self._first_groups(offset)
-        return None if size >= LEAST_FOLDED and self.view in FOLDED else self._joined(groups)
-
-    def folding_steps(self, offset: str) -> Generator[None, None, DataEvent | None]:
-        """Fold the first groups after an offset, in steps, and return them; None for none."""
-        groups, _ = self._first_groups(offset)
-        if not groups:
-            return None
-        end = self._ends[groups[-1]]
-        folded = yield from fold_groups(self._datas[groups.start : groups.stop])
-        piece = DataEvent(folded, end)
-        if self.has(offset) and offset not in self._folded:
-            self._folded[offset] = piece
-            self._grow(GROUP_BYTES + len(folded))
-            self._store.shrink()
-        return piece
+        return DataEvent(b"".join(self._datas[first:last]), self._ends[last - 1])
 
 
 class RenderingStore:
@@ -296,17 +224,11 @@ DROPPED = counter(
     "Rendered views that had to make room in memory, in whole or in part.",
     "route",
 )
-FOLDED_PIECES = counter(
-    "headgate_views_folded_total",
-    "Pieces of views in which neighbouring deltas were joined for late readers.",
-    "route",
-)
 
 
-def samples(prefix: str, store: RenderingStore, folded_pieces: int) -> Iterator[Sample]:
+def samples(prefix: str, store: RenderingStore) -> Iterator[Sample]:
     """Yield the present numbers."""
     for view, count in store.started.items():
         yield Sample(STARTED, (prefix, view), count)
     yield Sample(MEMORY, (prefix,), store.bytes)
     yield Sample(DROPPED, (prefix,), store.dropped)
-    yield Sample(FOLDED_PIECES, (prefix,), folded_pieces)

@@ -177,8 +177,8 @@ class RouteViews(RouteFeature):
         rendering = self.store.acquire(view.name, state)
         settings = self._for_text if view.name == TEXT else self._for_events
         rest = self._replays, settings, self._services, self._route.traffic
-        source = ViewSource(rendering, *rest, is_batched=view.batch_ms > 0)
-        feed = ViewFeed(state, source, owner.on_feed_empty, self._reader, view.batch_ms / 1000)
+        source = ViewSource(rendering, *rest)
+        feed = ViewFeed(state, source, owner.on_feed_empty, self._reader)
         self._feeds[feed] = feed
         return feed
 
@@ -205,7 +205,7 @@ class RouteViews(RouteFeature):
         offset, parts = state.offset(start), list[bytes]()
         if not rendering.has(offset):
             return None
-        while (piece := await self._replays.folded(rendering, offset)) is not None:
+        while (piece := rendering.piece(offset)) is not None:
             parts.append(piece.rendered)
             offset = piece.end
         return b"".join(parts)
@@ -231,4 +231,4 @@ class RouteViews(RouteFeature):
 
     @override
     def samples(self) -> Iterator[Sample]:
-        yield from rendering.samples(self._route.prefix, self.store, self._replays.started_folds)
+        yield from rendering.samples(self._route.prefix, self.store)

@@ -10,13 +10,7 @@ from typing_extensions import override
 from gateway.background import at_once
 from gateway.errors import BadRequest, HeadgateError, LogUnavailable, StreamGone, StreamNotFound
 from gateway.features.views.messages import Group
-from gateway.features.views.rendering import (
-    FOLDED,
-    LONGEST_PIECE,
-    RenderingStore,
-    ViewRendering,
-    fold_groups,
-)
+from gateway.features.views.rendering import LONGEST_PIECE, RenderingStore, ViewRendering
 from gateway.live.contract import DataEvent
 from gateway.live.feed import Feed
 from gateway.live.source import FeedSource
@@ -49,22 +43,7 @@ class Replays:
         self._reader = reader
         self._store = store
         self._flights: SingleFlight[DataEvent] = SingleFlight()
-        self._folds: SingleFlight[DataEvent | None] = SingleFlight()
         self._waiting: list[ViewRendering] = []
-
-    @property
-    def started_folds(self) -> int:
-        """Number of pieces that were folded."""
-        return self._folds.started
-
-    async def folded(self, rendering: ViewRendering, offset: str) -> DataEvent | None:
-        """Return the first groups after an offset, folded if they are many; None for none."""
-        ready = rendering.ready_piece(offset)
-        if ready is not None:
-            return ready
-        turns = self._reader.table.turns
-        key = rendering, offset
-        return await self._folds.read(key, lambda: turns.run(rendering.folding_steps(offset)))
 
     async def piece(self, view: str, state: StreamState, offset: str) -> DataEvent:
         """Return the first groups after an offset; an empty piece if there are none."""
@@ -128,12 +107,8 @@ class ViewSource(FeedSource[StreamState, Group]):
         settings: FeedSettings,
         services: Services,
         traffic: Traffic,
-        *,
-        is_batched: bool,
     ) -> None:
-        """Join neighbouring deltas in the news of a round, if the news `is_batched`."""
         super().__init__(services, settings, traffic)
-        self._folds_rounds = is_batched and rendering.view in FOLDED
         self.rendering = rendering
         self._replays = replays
 
@@ -162,23 +137,20 @@ class ViewSource(FeedSource[StreamState, Group]):
         """Return the groups as one piece; None if they are too long for one turn."""
         if not news:
             return []
-        longest = LONGEST_AT_ONCE if self._folds_rounds else LONGEST_PIECE
-        if self.news_bytes(news) >= longest:  # read in pieces, which are folded
+        if self.news_bytes(news) >= LONGEST_PIECE:  # read in pieces
             return None
-        datas = [group.data for group in news]
-        joined = at_once(fold_groups(datas)) if self._folds_rounds else b"".join(datas)
-        return [DataEvent(joined, news[-1].end)]
+        return [DataEvent(b"".join([group.data for group in news]), news[-1].end)]
 
     @override
     def cached_event(self, _stream: StreamState, start: str) -> DataEvent | None:
         """Return the first groups after an offset, if they are in memory."""
-        return self.rendering.ready_piece(start)
+        return self.rendering.piece(start)
 
     @override
     async def read_event(self, stream: StreamState, start: str) -> DataEvent:
-        """Fold the first groups after an offset, or render again what had to make room."""
+        """Return the first groups after an offset, rendered again if they had to make room."""
         if self.rendering.has(start):
-            return await self._replays.folded(self.rendering, start) or DataEvent(b"", start)
+            return self.rendering.piece(start) or DataEvent(b"", start)
         return await self._replays.piece(self.rendering.view, stream, start)
 
 
@@ -196,13 +168,10 @@ class ViewFeed(Feed[StreamState, Any]):
         source: ViewSource,
         on_empty: Callable[[Feed[StreamState, Any]], None],
         reader: ChunkReader,
-        pause_s: float,
     ) -> None:
         self.rendering = source.rendering
         closed = self.rendering.is_closed
-        super().__init__(
-            state, self.rendering.end, source, on_empty, closed=closed, pause_s=pause_s
-        )
+        super().__init__(state, self.rendering.end, source, on_empty, closed=closed)
         self._latest = state
         self._reader = reader
         self._reading: asyncio.Task[None] | None = None

@@ -16,22 +16,18 @@ if TYPE_CHECKING:
     from gateway.protocol.streams.state import Record
 
 CHUNK_BYTES = 256 * 1024
-# A folded chunk covers more of the stream, because folding makes it much shorter.
-FOLDED_BYTES = 1 << 20
 
 
 class Chunk(msgspec.Struct, frozen=True):
     """The result of a read: the records after `start`, and the stream at that moment.
 
-    `start` is always the beginning of a record, whatever position was requested. A chunk with a
-    `fold_version` has fewer records than the log: neighbouring deltas of models are joined.
+    `start` is always the beginning of a record, whatever position was requested.
     """
 
     state: StreamState
     start: int
     end: int
     records: tuple[bytes, ...]
-    fold_version: int = 0
 
     @property
     def at_tail(self) -> bool:
@@ -41,17 +37,16 @@ class Chunk(msgspec.Struct, frozen=True):
     @property
     def complete(self) -> bool:
         """True if the chunk ends at a boundary, so that no later read of `start` returns more."""
-        size = FOLDED_BYTES if self.fold_version else CHUNK_BYTES
-        return self.end >= boundary(self.start, size)
+        return self.end >= boundary(self.start)
 
 
-def boundary(start: int, size: int = CHUNK_BYTES) -> int:
+def boundary(start: int) -> int:
     """Return the boundary of a chunk from `start`: it ends at the first record end from there on.
 
     Boundaries count the stream's bytes, not from `start`: readers who begin anywhere soon request
     the same URLs, and caches have one copy for all.
     """
-    return (start // size + 1) * size
+    return (start // CHUNK_BYTES + 1) * CHUNK_BYTES
 
 
 def start_position(state: StreamState, offset: Offset | str | None) -> int:

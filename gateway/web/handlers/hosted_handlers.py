@@ -113,7 +113,7 @@ class HostedHandlers(RouteOperations):
             ended = responses.poll_ended(state, read, route.freshness, route.clock())
             return RouteAnswer.of(ended, cache_status.BYPASS)
         assert isinstance(read, Events), "a catch-up read is answered above"
-        live = await route.feeds.prepare(answer, read.view)
+        live = await route.feeds.prepare(answer)
         live_responses.check_open(request)
         join = partial(route.feeds.join, live.active, live.state, read.view)
         is_private = bool(fields) or route.freshness.toward(None, read.path).is_private

@@ -19,7 +19,7 @@ import aiohttp
 
 from tests.models.histories import readers
 from tests.models.histories.judge import call_of, judge, read_all
-from tests.models.histories.messages import END, events_of, said
+from tests.models.histories.messages import END, events_of
 from tests.models.histories.plans import DIALECTS
 from tests.models.histories.views import judge_views
 from tests.models.histories.world import BROKEN, LONGEST_S, OWNERS, PROMPT, Answer, World
@@ -143,9 +143,7 @@ def _clients(world: World, answer: Answer) -> dict[str, Client]:
     if not answer.stream and not answer.is_stopped:
         others: dict[str, Client] = {
             "poll": partial(readers.poll, world, answer, ""),
-            "compact": partial(readers.poll, world, answer, "&view=compact"),
             "sse": partial(readers.follow, world, answer, ""),
-            "batch": partial(readers.follow, world, answer, "&view=compact&batch_ms=50"),
             "view sse": partial(readers.view, world, answer, "sse"),
             "view ai-sdk": partial(readers.view, world, answer, "ai-sdk"),
             "view ag-ui": partial(readers.view, world, answer, "ag-ui"),
@@ -211,9 +209,6 @@ async def chat(world: World, name: str, answers: list[Answer], provider: str) ->
     for answer in answers:
         await play(world, answer, provider)
     raw = await read_all(world, answers[0].path)
-    compact = await read_all(world, answers[0].path, "&view=compact")
-    if said(events_of(raw)) != said(events_of(compact)):
-        world.report(f"{name}: compact differs")
     ends = sum(event == END for event, _ in events_of(raw))
     if ends != len(answers) and not world.is_disturbed(answers[0].began):
         world.report(f"{name}: {ends} ends of {len(answers)} answers")

@@ -79,7 +79,7 @@ async def judge(
         return
     whole = said(joined)
     for name, events in results.items():
-        if name.startswith("join") or name in ("poll", "sse", "compact", "batch", "retrieve"):
+        if name.startswith("join") or name in ("poll", "sse", "retrieve"):
             kept = [one for one in events if one[0] != END]
             if said(kept) != whole:
                 world.report(f"{answer.name}: {name} differs: {_difference(said(kept), whole)}")
@@ -122,9 +122,6 @@ async def _judge_stream(world: World, answer: Answer, joined: list[Event], call:
         wire = b"".join(piece for _, piece in answer.plan(call).pieces)
         if raw != wire:
             world.report(f"{answer.name}: the bytes differ: {len(raw)} {len(wire)}")
-    compact = await read_all(world, answer.path, "&view=compact")
-    if said(events_of(compact)) != said(joined):
-        world.report(f"{answer.name}: compact differs")
     text = await readers.view_text(world, answer)
     if not answer.plan(call).text.startswith(text):
         world.report(f"{answer.name}: text differs: {text[-99:]!r}")

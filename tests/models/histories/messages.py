@@ -1,4 +1,4 @@
-"""What events say: the same for an answer and its compact form, and compared with a plan."""
+"""What events say, compared with a plan."""
 
 from __future__ import annotations
 

@@ -13,9 +13,7 @@ from typing_extensions import override
 
 from headgate.dialects.contract import (
     LONGEST_ID,
-    Delta,
     Dialect,
-    EventHead,
     Provider,
     Reader,
     Retrieval,
@@ -242,11 +240,9 @@ class InteractionRetrieval(Retrieval):
                 return None
 
     @override
-    def head(self, data: bytes) -> EventHead:
+    def cursor_in(self, data: bytes) -> Cursor | None:
         found = decoded_json(data, InteractionProgress.decoder.decode)
-        cursor = found.event_id if isinstance(found.event_id, str) else None
-        is_last = isinstance(found.event_type, str) and found.event_type in {*ENDED, "error"}
-        return EventHead(cursor or None, is_last)
+        return found.event_id or None if isinstance(found.event_id, str) else None
 
     @override
     def parsed_cursor(self, text: str) -> Cursor:
@@ -264,27 +260,11 @@ def _failure_event(failure: EarlyEnd, _number: int) -> bytes:
     return written(msgspec.json.encode({"event_type": "error", "error": error}), name=b"error")
 
 
-_FREE = ("event_id",)
-_PLACES = {
-    "text": Delta(("delta", "text"), _FREE),
-    "thought_summary": Delta(("delta", "content", "text"), _FREE),
-    "arguments_delta": Delta(("delta", "arguments"), _FREE),
-}
-
-
-def _step_delta(event: dict[str, Any]) -> Delta | None:
-    delta = event.get("delta")
-    if not isinstance(delta, dict) or delta.get("annotations"):
-        return None
-    return _PLACES.get(str(delta.get("type")))
-
-
 INTERACTIONS = Dialect(
     ("/interactions",),
     InteractionReader,
     InteractionProgress,
     _failure_event,
-    dict.fromkeys(DELTAS, _step_delta),
     InteractionRetrieval(),
 )
 PROVIDER = Provider(("X-Goog-Api-Key",), (INTERACTIONS,))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from typing_extensions import override
 
-from headgate.dialects.contract import Delta, Dialect
+from headgate.dialects.contract import Dialect
 from headgate.dialects.parts import (
     EXECUTED,
     FUNCTION,
@@ -244,12 +244,6 @@ def _usage(reported: dict[str, Any]) -> Usage | None:
 
 
 _KNOWN = ("message_", "content_block_", "ping", "error")  # how the types of its events begin
-# Where a block's delta has its text; a signature or a citation is whole.
-_PLACES = {
-    "text_delta": Delta(("delta", "text")),
-    "input_json_delta": Delta(("delta", "partial_json")),
-    "thinking_delta": Delta(("delta", "thinking")),
-}
 
 
 class _MessageFields(EventFields):
@@ -273,21 +267,10 @@ class MessageProgress(DialectProgress):
             self.usage.update(counts.get("input_tokens"), counts.get("output_tokens"))
 
 
-def _block_delta(event: dict[str, Any]) -> Delta | None:
-    block = event.get("delta")
-    return _PLACES.get(str(block.get("type"))) if isinstance(block, dict) else None
-
-
 def _failure_event(failure: EarlyEnd, _number: int) -> bytes:
     error = {"type": "api_error", "message": failure.sentence, "code": failure.code}
     event = {"type": "error", "error": error, "request_id": None}
     return written(msgspec.json.encode(event), name=b"error")
 
 
-MESSAGES = Dialect(
-    ("/v1/messages",),
-    MessageReader,
-    MessageProgress,
-    _failure_event,
-    {"content_block_delta": _block_delta},
-)
+MESSAGES = Dialect(("/v1/messages",), MessageReader, MessageProgress, _failure_event)

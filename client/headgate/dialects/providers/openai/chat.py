@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from typing_extensions import override
 
-from headgate.dialects.contract import Delta, Dialect
+from headgate.dialects.contract import Dialect
 from headgate.dialects.parts import (
     Done,
     ModelCall,
@@ -50,13 +50,6 @@ HELPER_EVENTS = {
 MOST_CHOICES = 128
 COMPLETION = "text_completion"  # of the older API
 CHUNKS = ("chat.completion.chunk", COMPLETION)
-_FREE = ("obfuscation",)
-_TEXTS = {
-    name: Delta(("choices", 0, "delta", name), _FREE)
-    for name in ("content", "refusal", "reasoning_content", "reasoning")
-}
-_ARGUMENTS = Delta(("choices", 0, "delta", "tool_calls", 0, "function", "arguments"), _FREE)
-_COMPLETION = Delta(("choices", 0, "text"), _FREE)
 
 
 @dataclass(slots=True)
@@ -249,35 +242,6 @@ def count(counts: object, usage: TokenUsage) -> None:
         )
 
 
-def _says_more(event: dict[str, Any], choice: dict[str, Any]) -> bool:
-    return bool(event.get("usage") or choice.get("finish_reason") or choice.get("logprobs"))
-
-
-def _chat_delta(event: dict[str, Any]) -> Delta | None:
-    """Return the place of the only content of a chunk; None with usage, an end, or more content."""
-    match event:
-        case {"choices": [{"delta": dict(delta)} as choice]} if not _says_more(event, choice):
-            fields = [name for name, value in delta.items() if value]
-        case _:
-            return None
-    match fields, delta:
-        case [name], _ if name in _TEXTS:
-            return _TEXTS[name]
-        case ["tool_calls"], {"tool_calls": [{"function": {"arguments": str()} as call} as piece]}:
-            is_first = piece.get("id") or call.get("name")  # which accumulators would repeat
-            return None if is_first else _ARGUMENTS
-        case _:
-            return None
-
-
-def _completion_delta(event: dict[str, Any]) -> Delta | None:
-    match event:
-        case {"choices": [{"text": str()} as choice]} if not _says_more(event, choice):
-            return _COMPLETION
-        case _:
-            return None
-
-
 def error_object(failure: EarlyEnd) -> dict[str, object]:
     """Return a failure as OpenAI's SDKs read it."""
     about = {"message": failure.sentence, "type": "server_error"}
@@ -289,10 +253,4 @@ def _failure_event(failure: EarlyEnd, _number: int) -> bytes:
     return written(msgspec.json.encode({"error": error_object(failure)}))
 
 
-CHAT = Dialect(
-    ("/chat/completions", "/completions"),
-    ChatReader,
-    ChatProgress,
-    _failure_event,
-    {"chat.completion.chunk": _chat_delta, COMPLETION: _completion_delta},
-)
+CHAT = Dialect(("/chat/completions", "/completions"), ChatReader, ChatProgress, _failure_event)

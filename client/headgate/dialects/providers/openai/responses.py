@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from typing_extensions import override
 
-from headgate.dialects.contract import Delta, Dialect, EventHead, Retrieval
+from headgate.dialects.contract import Dialect, Retrieval
 from headgate.dialects.parts import (
     EXECUTED,
     FREE,
@@ -285,12 +285,6 @@ LAST_TYPES = frozenset(
     }
 )
 _NUMBER = re.compile(r"[0-9]{1,12}")  # no answer has as many events
-_NUMBERED = Delta(("delta",), ("sequence_number", "obfuscation"))
-_DELTAS = (
-    *("output_text", "refusal", "reasoning_text", "reasoning_summary_text"),
-    *("function_call_arguments", "custom_tool_call_input", "mcp_call_arguments"),
-    "code_interpreter_call_code",
-)
 
 
 class _ResponseFields(EventFields):
@@ -334,10 +328,9 @@ class ResponseRetrieval(Retrieval):
                 return None
 
     @override
-    def head(self, data: bytes) -> EventHead:
+    def cursor_in(self, data: bytes) -> Cursor | None:
         found = decoded_json(data, ResponseProgress.decoder.decode)
-        number = found.sequence_number if isinstance(found.sequence_number, int) else None
-        return EventHead(number, isinstance(found.type, str) and found.type in LAST_TYPES)
+        return found.sequence_number if isinstance(found.sequence_number, int) else None
 
     @override
     def parsed_cursor(self, text: str) -> Cursor:
@@ -380,15 +373,10 @@ def _failure_event(failure: EarlyEnd, number: int) -> bytes:
     return written(msgspec.json.encode(event), name=b"error")
 
 
-def _delta(event: dict[str, Any]) -> Delta | None:
-    return None if event.get("logprobs") else _NUMBERED
-
-
 RESPONSES = Dialect(
     ("/responses",),
     ResponsesReader,
     ResponseProgress,
     _failure_event,
-    {f"response.{type_}.delta": _delta for type_ in _DELTAS},
     ResponseRetrieval(),
 )

@@ -1,1 +1,0 @@
-"""The view `compact`: chunks in which neighbouring deltas of models' answers are joined."""
