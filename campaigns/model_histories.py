@@ -3,7 +3,7 @@
     python -m campaigns.model_histories [--log file|memory|redis] [--seconds 60] [--seed 1]
 
 Clients ask, join, leave, come back, follow, cancel and delete while gateways are killed, stopped
-and paused. Each promise of docs/models.md, docs/compact.md and docs/views.md about what they get
+and paused. Each promise of docs/models.md and docs/views.md about what they get
 is judged.
 """
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 JSON = ["Content-Type: application/json"]
 PULL = b'{"type":"pull-wake","pattern":"*","wake_stream":"wakes"}'
-ON_DEMAND = {"console", "compact", "views", "subscriptions"}
+ON_DEMAND = {"console", "views", "subscriptions"}
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
@@ -81,7 +81,6 @@ async def test_a_route_loads_the_features_that_its_settings_ask_for(
 
 
 USES: tuple[tuple[str, Callable[[Serving], Awaitable[Any]]], ...] = (
-    ("compact", lambda it: it.ask(get("s?offset=-1&view=compact"))),
     ("views", lambda it: it.ask(get("s?offset=-1&view=text&live=sse"))),
     ("subscriptions", lambda it: it.ask(get(f"{PREFIX}/{RESERVED}/jwks.json"))),
     ("subscriptions", lambda it: it.inspector.answer(ListSubscriptions(SubscriptionQuery()))),

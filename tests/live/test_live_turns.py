@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.live import feed, live_turns
-from gateway.streams.reads import ChunkReader
 from tests.live.test_feed import follow, text, up_to
 from tests.support.serving import Serving, get, offset, post, put, request, serving_with
 from tests.support.waiting import until
@@ -90,7 +89,7 @@ async def test_a_round_that_every_reader_got_is_not_kept() -> None:
 async def test_readers_that_lack_too_many_rounds_by_their_turn_catch_up_from_the_log(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(ChunkReader, "longest_round", 3 * len(LONG) - 1)
+    monkeypatch.setattr("gateway.streams.feeds.LONGEST_ROUND", 3 * len(LONG) - 1)
     async with living() as (gateway, readers, writer):
         most = 0
         for _ in range(12):
