@@ -11,7 +11,6 @@ import pytest
 from gateway.features.beats import BEAT_S, MISSES
 from gateway.features.redis.mailboxes import RedisMailboxes
 from gateway.features.subscriptions.shared import lease
-from gateway.features.subscriptions.shared.changes import RECEIPT_S
 from gateway.features.subscriptions.shared.lease import work_sharing_of
 from tests.logs.abilities import needed
 from tests.subscriptions.receivers import deaf, ends_of, log_at, shared, two
@@ -22,7 +21,6 @@ from tests.support.waiting import until
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from gateway.features.subscriptions.shared import mail
     from tests.subscriptions.receivers import Subscribed
 
 ROUNDS, PAIRS = (60, 3) if IS_WHOLE else (4, 2)
@@ -123,25 +121,3 @@ async def test_what_a_former_owner_took_before_it_knew_is_reported_to_the_presen
             await owner.create("e/a", body=b'{"n":1}')
         shared(owner).start()
         await until(lambda: "e/a" in other.engine.by_id["s"].pending)
-
-
-@pytest.mark.parametrize("lost", [1, 2])
-async def test_a_report_that_nobody_took_is_repeated_until_it_is_taken(
-    redis_url: str, monkeypatch: pytest.MonkeyPatch, lost: int
-) -> None:
-    async with two(redis_url) as (owner, other):
-        await owner.pull("s", pattern="e/*")
-        await until(lambda: shared(owner).comparisons.made > 0)
-        take, reports = shared(owner).changed.add, []
-
-        def lose(report: mail.ChangeReport) -> None:
-            reports.append(report)
-            if len(reports) > lost:
-                take(report)
-
-        monkeypatch.setattr(shared(owner).changed, "add", lose)
-        await other.create("e/a", body=b'{"n":1}')
-        await until(lambda: "e/a" in owner.engine.by_id["s"].pending)
-        assert len(reports) == lost + 1
-        await asyncio.sleep(2 * RECEIPT_S)  # in which it would be repeated again
-        assert len(reports) == lost + 1

@@ -1,29 +1,25 @@
-"""The streams that the gateways of a log change: each reports its own, and the owner takes them.
+"""The streams that the gateways of a log change: each reports its own, and the owner reads them.
 
 The owner reads the present state of a reported stream, so reports may come in any order and more
-than once. A gateway that stood still may take itself for the owner, and a
-message may be sent to a former owner. So a change is safe once a later beat confirms that the
-gateway which took it still owns the lease, and a report that no owner has confirmed is repeated. A
-killed gateway may have reported less than it has changed, and messages may be lost with a
-connection: so all streams are compared in the background, at once when either is noticed.
+than once. A killed gateway may have reported less than it has changed, messages may be lost with a
+connection, and a gateway that stood still may take itself or a former owner for the owner. So the
+owner compares all streams in the background, at once when any of these is noticed.
 """
 
 from __future__ import annotations
 
 import asyncio
-from time import monotonic
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
 from gateway.background import Background
 from gateway.errors import LogUnavailable
-from gateway.features.beats import BEAT_S
 from gateway.features.subscriptions.shared import mail
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping
+    from collections.abc import Callable, Collection
 
     from gateway.features.subscriptions.shared.lease import WorkSharing
     from gateway.features.subscriptions.shared.owned import OwnedLoader
@@ -31,114 +27,6 @@ if TYPE_CHECKING:
 
 
 Notes = dict[str, bool]  # the streams that have changed, and whether each is new
-RECEIPT_S = 3 * BEAT_S  # within which an owner that runs confirms a report
-
-
-class SentReport(NamedTuple):
-    """A report to an owner, sent at a time of the monotonic clock."""
-
-    owner: str
-    sent_at: float
-    notes: Notes
-
-
-class SentReports:
-    """The reports of this gateway whose receipts have not come."""
-
-    def __init__(self) -> None:
-        self._reports: dict[int, SentReport] = {}
-        self._number = 0
-        self.streams = 0  # in all of these reports
-
-    def next_number(self) -> int:
-        """Return the number of another report."""
-        self._number += 1
-        return self._number
-
-    def add(self, number: int, report: SentReport) -> None:
-        """Wait for the receipt of a report."""
-        self._reports[number] = report
-        self.streams += len(report.notes)
-
-    def drop(self, numbers: Iterable[int]) -> None:
-        """Take the receipts of these reports."""
-        for number in numbers:
-            if (report := self._reports.pop(number, None)) is not None:
-                self.streams -= len(report.notes)
-
-    def take_lost(self, owner: str, now: float) -> list[Notes]:
-        """Return what has to be reported again: `owner` is another one, or no receipt has come."""
-        lost = [
-            number
-            for number, report in self._reports.items()
-            if report.owner != owner or now - report.sent_at > RECEIPT_S
-        ]
-        notes = [self._reports[number].notes for number in lost]
-        self.drop(lost)
-        return notes
-
-    def clear(self) -> None:
-        """Wait for no receipt: all streams are compared."""
-        self.drop(list(self._reports))
-
-
-class TakenChanges:
-    """The changes that this gateway has taken as the owner, since it was last confirmed as that.
-
-    If more than `most` streams change here within one beat, only that is noted, and all streams
-    are compared.
-    """
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self.are_too_many = False
-        self._own: Notes = {}  # those that were made here, since the beat began
-        self._own_before: Notes = {}
-        self._reports: dict[str, list[int]] = {}  # numbers by sender, since the beat began
-        self._reports_before: dict[str, list[int]] = {}
-
-    def add_own(self, path: str, *, is_new: bool) -> None:
-        """Note a change that was made here."""
-        if path in self._own or len(self._own) < self._most:
-            self._own[path] = is_new or self._own.get(path, False)
-        else:
-            self.are_too_many = True
-
-    def add_report(self, sender: str, number: int) -> None:
-        """Note a report of another gateway."""
-        self._reports.setdefault(sender, []).append(number)
-
-    def begin_beat(self) -> None:
-        """Note that a beat begins, which confirms all that was taken until now, or nothing."""
-        self._own_before = merged(self._own_before, self._own)
-        self._own = {}
-        for sender, numbers in self._reports.items():
-            self._reports_before.setdefault(sender, []).extend(numbers)
-        self._reports = {}
-
-    def confirm(self) -> Mapping[str, list[int]]:
-        """Return the reports, by sender, whose receipts may be sent: the beat has confirmed all."""
-        self._own_before, self.are_too_many = {}, bool(self._own) and self.are_too_many
-        reports, self._reports_before = self._reports_before, {}
-        return reports
-
-    def take_lost(self) -> Notes:
-        """Return the changes to report to another owner; senders repeat their reports."""
-        notes = merged(self._own_before, self._own)
-        self._own, self._own_before, self.are_too_many = {}, {}, False
-        self._reports, self._reports_before = {}, {}
-        return notes
-
-
-def merged(earlier: Notes, later: Notes) -> Notes:
-    """Return the notes of two times together."""
-    if not earlier:
-        return later
-    for path, is_new in later.items():
-        earlier[path] = is_new or earlier.get(path, False)
-    return earlier
-
-
 AT_ONCE = 500  # streams that are reported in one message, or read together
 MOST_WAITING = 100_000  # streams that wait to be reported: beyond it, all are compared
 # Between two reports of a busy gateway: what changes meanwhile shares the cost of the second, and a
@@ -172,8 +60,6 @@ class ReportedChanges(Background):
         self._paths: Notes = {}
         self._compare = False
         self._wakened = asyncio.Event()
-        self.sent = SentReports()
-        self._taken = TakenChanges(most)
 
     @property
     def are_settled(self) -> bool:
@@ -185,17 +71,14 @@ class ReportedChanges(Background):
         if not self.is_active:
             return
         engine, path, is_new = self._loader.engine, change.state.path, change.expected is None
-        if is_certain and engine is not None and engine.take_commit(change):
-            self._taken.add_own(path, is_new=is_new)
-        else:
+        if not (is_certain and engine is not None and engine.take_commit(change)):
             self.note(path, is_new=is_new)
 
     def note(self, path: str, *, is_new: bool) -> None:
         """Take a stream that has changed."""
-        if path not in self._paths and len(self._paths) + self.sent.streams >= self._most:
+        if path not in self._paths and len(self._paths) >= self._most:
             self.overflows += 1
             self._paths.clear()
-            self.sent.clear()
             self._compare = True
         self._paths[path] = is_new or self._paths.get(path, False)
         self._wakened.set()
@@ -206,36 +89,11 @@ class ReportedChanges(Background):
         for path, is_new in changed.paths.items():
             if engine is None or engine.concerns(path):
                 self.note(path, is_new=is_new)
-        self._taken.add_report(changed.sender, changed.number)
 
     def compare(self) -> None:
         """Have all streams compared: what has changed here is not known."""
         self._compare = True
         self._wakened.set()
-
-    # Until it is certain that the owner has the changes
-
-    def begin_beat(self) -> None:
-        """Note that a beat begins, by which the owner is confirmed or is another gateway."""
-        self._taken.begin_beat()
-
-    async def end_beat(self, *, is_confirmed: bool) -> None:
-        """Send receipts if the owner here is confirmed, and repeat reports that no owner has taken.
-
-        Raises LogUnavailable: what is not received is repeated.
-        """
-        if not is_confirmed:
-            if self._taken.are_too_many:
-                self.compare()
-            self._note_all(self._taken.take_lost())
-        for lost in self.sent.take_lost(self._lease.other_owner, monotonic()):
-            self._note_all(lost)
-        for sender, numbers in self._taken.confirm().items():
-            await self._sharing.mailboxes.send(sender, mail.encode(mail.ReportResponse(numbers)))
-
-    def _note_all(self, notes: Notes) -> None:
-        for path, is_new in notes.items():
-            self.note(path, is_new=is_new)
 
     @override
     async def _run(self) -> None:
@@ -276,35 +134,20 @@ class ReportedChanges(Background):
         try:
             done = await self._pass_on(batch)
         finally:
-            self._note_all({path: it for path, it in batch.items() if path not in done})
+            for path, is_new in batch.items():
+                if path not in done:
+                    self.note(path, is_new=is_new)
         return len(done) == len(batch)
 
     async def _pass_on(self, batch: Notes) -> Collection[str]:
         """Return the paths that were taken here, or reported to the owner."""
         engine = self._loader.engine
         if engine is None:
-            return batch.keys() if await self._report(batch) else ()
+            return batch.keys() if await self._send(mail.ChangeReport(batch)) else ()
         if not self._lease.is_certain:
             return ()  # another gateway may be the owner by now
         taken = await engine.apply_notes(batch)
-        if self._loader.engine is not engine:
-            return ()
-        for path in taken:
-            self._taken.add_own(path, is_new=batch[path])
-        return taken
-
-    async def _report(self, batch: Notes) -> bool:
-        """Report streams to the owner; return whether a gateway received it."""
-        number, owner = self.sent.next_number(), self._lease.other_owner
-        report = mail.ChangeReport(batch, number, self._lease.name)
-        self.sent.add(number, SentReport(owner, monotonic(), batch))
-        is_heard = False
-        try:
-            is_heard = await self._send(report)
-        finally:
-            if not is_heard:
-                self.sent.drop([number])
-        return is_heard
+        return taken if self._loader.engine is engine else ()
 
     async def _ask_to_compare(self) -> bool:
         if self._loader.engine is not None:

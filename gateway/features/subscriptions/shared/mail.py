@@ -10,21 +10,13 @@ from gateway.protocol.bodies.json_text import NOT_JSON
 
 
 class ChangeReport(msgspec.Struct, frozen=True, tag="changed"):
-    """Streams that the sender has changed, and whether each is new; its reports are numbered."""
+    """Streams that the sender has changed, and whether each is new."""
 
     paths: dict[str, bool]
-    number: int
-    sender: str
-
-
-class ReportResponse(msgspec.Struct, frozen=True, tag="taken"):
-    """Numbers of reports that the owner confirms: it still had the lease after they arrived."""
-
-    numbers: list[int]
 
 
 class ComparisonRequest(msgspec.Struct, frozen=True, tag="compare"):
-    """The sender has changed more streams than it can report one by one."""
+    """The sender has changed streams that it cannot report one by one, or has to another owner."""
 
 
 class ReportRequest(msgspec.Struct, frozen=True, tag="report"):
@@ -68,13 +60,7 @@ class HandedOnResponse(msgspec.Struct, frozen=True):
 
 NOT_CARRIED_OUT = HandedOnResponse(0)
 Mail: TypeAlias = (
-    ChangeReport
-    | ComparisonRequest
-    | ReportRequest
-    | ReportResponse
-    | LeaseMessage
-    | RelayRequest
-    | RelayResponse
+    ChangeReport | ComparisonRequest | ReportRequest | LeaseMessage | RelayRequest | RelayResponse
 )
 
 encode = msgspec.msgpack.Encoder().encode

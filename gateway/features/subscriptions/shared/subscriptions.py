@@ -15,6 +15,7 @@ from typing_extensions import override
 from gateway.background import Background
 from gateway.errors import HeadgateError, LogUnavailable
 from gateway.features.beats import BEAT_S
+from gateway.features.redis.store import NOBODY
 from gateway.features.subscriptions import metrics
 from gateway.features.subscriptions.shared import mail
 from gateway.features.subscriptions.shared.changes import ReportedChanges, TailComparisons
@@ -83,6 +84,7 @@ class SharedSubscriptions(Background):
         self._hurry = asyncio.Event()
         self._reports_until = 0.0  # loop time: changes are reported although there are no documents
         self._sending: asyncio.Task[None] | None = None
+        self._seen_owner = NOBODY  # by the latest beat
 
     @property
     def engine(self) -> OwnedSubscriptions | None:
@@ -203,16 +205,17 @@ class SharedSubscriptions(Background):
             self._hurry.clear()
 
     async def _beat(self) -> None:
-        former, was_active = self.lease.owner, self.changed.is_active
-        stood_still = self.lease.has_beaten and not self.lease.is_beating
-        self.changed.begin_beat()
+        had_beaten, was_active = self.lease.has_beaten, self.changed.is_active
+        stood_still = had_beaten and not self.lease.is_beating
         stopped = await self.lease.beat()
         await self.loader.follow()
         self._set_active()
-        if stood_still and self.changed.is_active and not was_active:
-            self.changed.compare()  # the first subscription was created without this gateway
-        is_confirmed = self.lease.is_ours and self.lease.owner == former
-        await self.changed.end_beat(is_confirmed=is_confirmed)
+        is_other = had_beaten and self.lease.owner != self._seen_owner
+        self._seen_owner = self.lease.owner
+        # Changes were reported to the former owner, or taken as that; or the first subscription was
+        # created without this gateway.
+        if self.changed.is_active and (is_other or (stood_still and not was_active)):
+            self.changed.compare()
         if self.lease.is_ours:
             for other in stopped:
                 await self.lease.forget(other)
@@ -273,8 +276,6 @@ class SharedSubscriptions(Background):
                 self.comparisons.schedule()
             case mail.ReportRequest():
                 self._report_changes()
-            case mail.ReportResponse():
-                self.changed.sent.drop(found.numbers)
             case mail.LeaseMessage():
                 self.lease.doubt()
                 self._hurry.set()
