@@ -46,7 +46,6 @@ class Purger:
         driver: Driver,
         clock: Callable[[], float],
         *,
-        settle_s: float = SETTLE_S,
         retry_for_s: float = GIVE_UP_S,
         prefix: str = "",
     ) -> None:
@@ -59,7 +58,6 @@ class Purger:
         self.counts: Counter[str] = Counter()  # by result
         self.queue = PurgeQueue(MOST_WAITING)
         self._clock = clock
-        self._settle_s = settle_s
         self._give_up_s = retry_for_s
         self._backoff = pauses()
         self._reason = ""  # of the last failure
@@ -105,7 +103,7 @@ class Purger:
                     return
                 await self._wait_for_work()
                 continue
-            until = self._clock() - self._settle_s
+            until = self._clock() - SETTLE_S
             young_s = self.queue.next_since - until
             if young_s > 0:
                 await asyncio.sleep(young_s)

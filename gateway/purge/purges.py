@@ -10,7 +10,7 @@ import math
 from typing import TYPE_CHECKING
 
 from gateway.protocol.cache_headers import PurgeTrust
-from gateway.purge.purge_queue import GIVE_UP_S, SETTLE_S, Copies
+from gateway.purge.purge_queue import GIVE_UP_S, Copies
 from gateway.telemetry import metrics
 from gateway.telemetry.metrics import Sample, counter, gauge
 
@@ -51,16 +51,14 @@ class Purges:
         self,
         caches: Sequence[PurgedCache],
         clock: Callable[[], float],
-        settle_s: float = SETTLE_S,
         *,
         wall_clock: Callable[[], float],
         retry_for_s: float = GIVE_UP_S,
         prefix: str = "",
     ) -> None:
-        """`clock` returns seconds, from any zero; a purge is sent `settle_s` after its cause.
+        """`clock` returns seconds, from any zero; `wall_clock` is for the times in signed calls.
 
-        `wall_clock` is for the times in signed calls. A purge that fails is retried for
-        `retry_for_s`. `prefix` is that of one of the routes.
+        A purge that fails is retried for `retry_for_s`. `prefix` is that of one of the routes.
 
         Raises StartError if the token of a cache is missing.
         """
@@ -76,7 +74,6 @@ class Purges:
                 Purger(
                     driver_of(cache, wall_clock),
                     clock,
-                    settle_s=settle_s,
                     retry_for_s=retry_for_s,
                     prefix=prefix,
                 )

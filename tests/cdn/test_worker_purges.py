@@ -6,6 +6,7 @@ Workers Cache, which does the rest, is at Cloudflare only: workerd has no `ctx.c
 from __future__ import annotations
 
 import json
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -111,7 +112,7 @@ async def test_the_gateway_reports_a_worker_without_workers_cache_as_taking_no_p
 ) -> None:
     url = f"http://127.0.0.1:{worker}"
     cache = PurgedCache.of({"kind": "cloudflare-worker", "url": url, "token": TOKEN})
-    purges = Purges([cache], lambda: 0.0, 0.0, wall_clock=lambda: 0.0)
+    purges = Purges([cache], time.monotonic, wall_clock=lambda: 0.0)
     purges.open()
     try:
         purges.purge(PREFIX, f"{PREFIX}/a")

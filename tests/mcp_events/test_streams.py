@@ -190,11 +190,3 @@ async def test_a_stream_that_is_not_valid_is_not_opened(
             await client.ask("events/stream", **{**ASKED, **params})
         assert refused.value.error.code == code
         assert gateway.limits.live_readers == 0
-
-
-async def test_a_batch_has_no_streams() -> None:
-    async with offering() as gateway:
-        call = {"jsonrpc": "2.0", "id": 1, "method": "events/stream", "params": ASKED}
-        body = json.dumps([call]).encode()
-        answer = await gateway.ask(post(f"{PREFIX}/mcp", body, content_type="application/json"))
-        assert json.loads(answer.body)[0]["error"]["code"] == -32601

@@ -58,7 +58,7 @@ def configured(kind: str, url: str = "http://localhost:1") -> PurgedCache:
 @asynccontextmanager
 async def purging(kind: str) -> AsyncIterator[tuple[Double, Purges]]:
     async with Double() as double:
-        purges = Purges([configured(kind, double.url)], lambda: 0.0, 0.0, wall_clock=lambda: NOW_S)
+        purges = Purges([configured(kind, double.url)], lambda: 0.0, wall_clock=lambda: NOW_S)
         purges.open()
         try:
             yield double, purges
@@ -224,7 +224,7 @@ async def test_of_two_caches_of_one_kind_at_one_server_the_failing_one_is_shown_
             {"kind": kind, "url": double.url, **KINDS[kind], field: name} for name in (one, other)
         ]
         purges = Purges(
-            [PurgedCache.of(each) for each in given], lambda: 0.0, 0.0, wall_clock=lambda: NOW_S
+            [PurgedCache.of(each) for each in given], lambda: 0.0, wall_clock=lambda: NOW_S
         )
         with capture_logs() as lines:
             purges.open()
@@ -244,7 +244,7 @@ async def test_a_cache_configured_twice_is_healthy_only_when_both_purges_succeed
     async with Double() as double:
         double.answers, double.last = [answer(SUCCESS)], refusal("500 Oops")
         purges = Purges(
-            [configured("varnish", double.url)] * 2, lambda: 0.0, 0.0, wall_clock=lambda: NOW_S
+            [configured("varnish", double.url)] * 2, lambda: 0.0, wall_clock=lambda: NOW_S
         )
         purges.open()
         purges.purge(PREFIX, PATH)
@@ -305,7 +305,7 @@ async def test_a_purge_sends_the_token_from_the_token_file(tmp_path: Path) -> No
     file.write_text(f"{TOKEN}\n")
     async with Double() as double:
         given = {"kind": "bunny", "url": double.url, "zone": "1", "token_file": str(file)}
-        purges = Purges([PurgedCache.of(given)], lambda: 0.0, 0.0, wall_clock=lambda: NOW_S)
+        purges = Purges([PurgedCache.of(given)], lambda: 0.0, wall_clock=lambda: NOW_S)
         purges.open()
         purges.purge(PREFIX, PATH)
         await until(lambda: len(double.calls) == 1)

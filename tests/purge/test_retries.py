@@ -36,11 +36,11 @@ QUICK_S = 0.01
 class Cache:
     """A purger at work, before a double."""
 
-    def __init__(self, url: str, settle_s: float, retry_for_s: float) -> None:
+    def __init__(self, url: str, retry_for_s: float) -> None:
         given = {"kind": "cloudflare", "url": url, "zone": "z", "token": "t0ken"}
         self.clock = ManualClock()
         driver = driver_of(PurgedCache.of(given), lambda: NOW_S)
-        self.purger = Purger(driver, self.clock, settle_s=settle_s, retry_for_s=retry_for_s)
+        self.purger = Purger(driver, self.clock, retry_for_s=retry_for_s)
         self.counts = self.purger.counts
 
 
@@ -50,10 +50,8 @@ def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @asynccontextmanager
-async def working(
-    url: str, *, settle_s: float = 0.0, retry_for_s: float = GIVE_UP_S
-) -> AsyncIterator[Cache]:
-    cache = Cache(url, settle_s, retry_for_s)
+async def working(url: str, *, retry_for_s: float = GIVE_UP_S) -> AsyncIterator[Cache]:
+    cache = Cache(url, retry_for_s)
     outbound = OutboundClient("purge")
     task = asyncio.create_task(cache.purger.run(outbound))
     try:
@@ -340,10 +338,13 @@ async def test_a_stop_waits_for_pending_purges() -> None:
         assert cache.counts["done"] == 2
 
 
-async def test_a_stop_waits_for_the_settle_time_of_a_second_deletion() -> None:
+async def test_a_stop_waits_for_the_settle_time_of_a_second_deletion(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     settle_s = 1 / 16
+    monkeypatch.setattr(of_purger, "SETTLE_S", settle_s)
     async with Double() as double:
-        async with working(double.url, settle_s=settle_s) as cache:
+        async with working(double.url) as cache:
             cache.purger.purge(X)
             cache.clock.advance(settle_s)
             cache.purger.purge(X)
@@ -362,7 +363,7 @@ async def test_a_failing_purge_is_repeated_at_most_twice_by_a_stop_and_logged_as
         async with Double() as double:
             double.last = refusal("500 Oops")
             given = {"kind": "cloudflare", "url": double.url, "zone": "z", "token": "t0ken"}
-            purges = Purges([PurgedCache.of(given)], lambda: 0.0, 0.0, wall_clock=lambda: NOW_S)
+            purges = Purges([PurgedCache.of(given)], lambda: 0.0, wall_clock=lambda: NOW_S)
             purges.open()
             purges.purge("/r", "/r/x")
             await until(lambda: len(lines) == 1)  # it has failed
@@ -378,7 +379,7 @@ async def test_a_purge_call_cut_by_a_stop_is_logged_as_abandoned() -> None:
         async with Double() as double:
             double.goes.clear()
             given = {"kind": "varnish", "url": double.url}
-            purges = Purges([PurgedCache.of(given)], lambda: 0.0, 0.0, wall_clock=lambda: NOW_S)
+            purges = Purges([PurgedCache.of(given)], lambda: 0.0, wall_clock=lambda: NOW_S)
             purges.open()
             purges.purge("/r", "/r/x")
             await until(lambda: len(double.calls) == 1)
@@ -388,7 +389,7 @@ async def test_a_purge_call_cut_by_a_stop_is_logged_as_abandoned() -> None:
 
 
 async def test_without_configured_caches_a_purge_does_nothing() -> None:
-    purges = Purges((), lambda: 0.0, 0.0, wall_clock=lambda: NOW_S)
+    purges = Purges((), lambda: 0.0, wall_clock=lambda: NOW_S)
     purges.open()
     purges.purge("/r", "/r/x")
     await purges.drain()
@@ -396,11 +397,12 @@ async def test_without_configured_caches_a_purge_does_nothing() -> None:
     assert (purges.notes(), purges.samples()) == ({}, ())
 
 
-async def test_a_purge_call_waits_for_the_settle_time() -> None:
+async def test_a_purge_call_waits_for_the_settle_time(monkeypatch: pytest.MonkeyPatch) -> None:
     settle_s, loop = 0.3, asyncio.get_running_loop()
+    monkeypatch.setattr(of_purger, "SETTLE_S", settle_s)
     async with Double() as double:
         given = {"kind": "cloudflare", "url": double.url, "zone": "z", "token": "t0ken"}
-        purges = Purges([PurgedCache.of(given)], loop.time, settle_s, wall_clock=lambda: NOW_S)
+        purges = Purges([PurgedCache.of(given)], loop.time, wall_clock=lambda: NOW_S)
         purges.open()
         began = loop.time()
         purges.purge("/r", "/r/x")
@@ -413,9 +415,12 @@ async def test_a_purge_call_waits_for_the_settle_time() -> None:
         await purges.close()
 
 
-async def test_a_second_deletion_has_its_full_settle_time_and_does_not_delay_the_first() -> None:
+async def test_a_second_deletion_has_its_full_settle_time_and_does_not_delay_the_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     settle_s = 1 / 16
-    async with Double() as double, working(double.url, settle_s=settle_s) as cache:
+    monkeypatch.setattr(of_purger, "SETTLE_S", settle_s)
+    async with Double() as double, working(double.url) as cache:
         cache.purger.purge(X)
         cache.clock.advance(settle_s / 2)
         cache.purger.purge(X)

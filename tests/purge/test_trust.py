@@ -37,7 +37,7 @@ async def purging(clock: ManualClock, *caches: tuple[str, str]) -> AsyncIterator
         )
         for kind, url in caches
     ]
-    purges = Purges(given, clock, 0.0, wall_clock=lambda: 0.0, prefix=PREFIX)
+    purges = Purges(given, clock, wall_clock=lambda: 0.0, prefix=PREFIX)
     purges.open()
     try:
         yield purges

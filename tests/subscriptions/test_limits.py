@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from gateway.features.subscriptions import bodies
+from gateway.features.subscriptions import bodies, membership
 from gateway.features.subscriptions.engine import SubscriptionRules
 from gateway.features.subscriptions.state import patterns
 from tests.subscriptions.receivers import Subscribed, ends_of, receiver, subscribed
@@ -53,9 +53,11 @@ async def test_a_client_gets_as_many_subscriptions_as_the_limit_and_not_one_more
         assert (await gateway.ask("PUT", "c", document))[0] == 201
 
 
-async def test_a_subscription_has_as_many_streams_as_the_limit_and_not_one_more() -> None:
+async def test_a_subscription_has_as_many_streams_as_the_limit_and_not_one_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(membership, "MOST_STREAMS", 2)
     async with subscribed() as gateway, receiver(answer=DONE) as at:
-        limit(gateway, max_streams=2)
         for name in ("e/1", "e/2"):
             await gateway.create(name)
         await gateway.webhook("s", at, pattern="e/*")
@@ -81,9 +83,11 @@ async def test_a_subscription_has_as_many_streams_as_the_limit_and_not_one_more(
         ]
 
 
-async def test_a_stream_that_one_subscription_has_no_room_for_wakes_another() -> None:
+async def test_a_stream_that_one_subscription_has_no_room_for_wakes_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(membership, "MOST_STREAMS", 1)
     async with subscribed() as gateway:
-        limit(gateway, max_streams=1)
         await gateway.pull("full", pattern="e/*", streams=["a"])
         await gateway.pull("s", pattern="e/*")
         await gateway.create("e/1", body=b'{"n":1}')

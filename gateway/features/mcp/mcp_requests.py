@@ -109,22 +109,27 @@ async def answer_mcp(
         raise BadRequest("Content-Type must be application/json")
     body = await request_body.whole(request, services)
     refuse_banned(request, exchange_of(request), services.bans)  # meanwhile
-    version = request.headers.get(rpc.VERSION_HEADER)
     try:
-        messages, is_batch = rpc.body_of(body, version)
+        message = rpc.message_in(body)
     except RpcError as error:
         return _answer(rpc.refusal(error), error.status(is_stateless=False))
     requests = EventRequests(events, client)
-    answered = [await _response(request, one, requests, is_alone=not is_batch) for one in messages]
-    found = [one for one in answered if one is not None]
-    if not found:
+    version, method = (
+        request.headers.get(name) for name in (rpc.VERSION_HEADER, rpc.METHOD_HEADER)
+    )
+    try:
+        call = rpc.call_of(message, version, method)
+    except RpcError as error:
+        status = error.status(is_stateless=error.is_of_call)
+        return _answer(rpc.refusal(error, error.call_id), status)
+    if call is None or call.id is None:
         return ACCEPTED
-    if is_batch:
-        return _answer([document for document, _ in found], 200)
-    document, status = found[0]
-    if isinstance(document, EventStream):
-        return _streamed(request, document, services)
-    return _answer(document, status)
+    try:
+        if call.method == STREAM:
+            return _streamed(request, requests.stream(call), services)
+        return _answer(await requests.response(call), 200)
+    except RpcError as error:
+        return _answer(call.error(error), error.status(is_stateless=call.is_stateless))
 
 
 def _streamed(request: Request, stream: EventStream, services: Services) -> RouteAnswer:
@@ -138,30 +143,6 @@ def _streamed(request: Request, stream: EventStream, services: Services) -> Rout
         raise
     streamed = RouteAnswer(200, _STREAM_LINES, stream, cache_status.BYPASS, is_relayed=True)
     return held_stream(request, services, streamed)
-
-
-async def _response(
-    request: Request, message: object, requests: EventRequests, *, is_alone: bool
-) -> tuple[dict[str, object] | EventStream, int] | None:
-    """Return the response to a message and its status; None where there is none.
-
-    It is a stream of events only for a message that `is_alone` in its request.
-    """
-    version, method = (
-        request.headers.get(name) for name in (rpc.VERSION_HEADER, rpc.METHOD_HEADER)
-    )
-    try:
-        call = rpc.call_of(message, version, method)
-    except RpcError as error:
-        return rpc.refusal(error, error.call_id), error.status(is_stateless=error.is_of_call)
-    if call is None or call.id is None:
-        return None
-    try:
-        if call.method == STREAM and is_alone:
-            return requests.stream(call), 200
-        return await requests.response(call), 200
-    except RpcError as error:
-        return call.error(error), error.status(is_stateless=call.is_stateless)
 
 
 async def _admitted(request: Request, place: RoutedTarget, services: Services) -> Principal | None:

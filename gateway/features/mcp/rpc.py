@@ -16,11 +16,9 @@ from gateway.protocol.bodies.json_text import NOT_JSON
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-HANDSHAKE_VERSIONS = ("2025-03-26", "2025-06-18", "2025-11-25")
+HANDSHAKE_VERSIONS = ("2025-06-18", "2025-11-25")
 STATELESS_VERSIONS = ("2026-07-28",)
-VERSION_WITH_BATCHES = "2025-03-26"  # and the one of a client that names none
-MOST_IN_BATCH = 50  # messages; each may read 256 KiB of the log
-LONGEST_BODY = 1 << 20  # bytes: a batch of messages that name the longest streams and URLs has half
+LONGEST_BODY = 64 << 10  # bytes of a message
 MOST_VALUES = 10_000  # of a body: a million take 0.1 s to decode
 
 VERSION_HEADER, METHOD_HEADER = "MCP-Protocol-Version", "Mcp-Method"
@@ -85,39 +83,25 @@ class RpcCall(NamedTuple):
         return refusal(error, self.id)
 
 
-class RpcBody(NamedTuple):
-    """The messages of a request's body; whether they are a batch, which has a list as answer."""
-
-    messages: list[object]
-    is_batch: bool
-
-
 def refusal(error: RpcError, call_id: RpcId | None = None) -> dict[str, object]:
     """Return the response to a message that may have no id which could be read."""
     return {"jsonrpc": "2.0", "id": call_id, "error": error.document}
 
 
-def body_of(body: bytes, version: str | None) -> RpcBody:
-    """Return the messages in a body. Raises RpcError.
-
-    `version` is that of the header, or None; a batch is permitted in one version only.
-    """
+def message_in(body: bytes) -> object:
+    """Return the message in a body. Raises RpcError."""
     if len(body) > LONGEST_BODY:
         raise RpcError(INVALID_REQUEST, f"the body is over {LONGEST_BODY} bytes")
     if has_more_values(body, MOST_VALUES):
         raise RpcError(INVALID_REQUEST, f"the body has over {MOST_VALUES} values")
     try:
-        document = msgspec.json.decode(body)
+        message = msgspec.json.decode(body)
         body.decode()  # the decoder lets bytes that are no UTF-8 pass inside texts
     except NOT_JSON:
         raise RpcError(PARSE_ERROR, "the body is no JSON") from None
-    if not isinstance(document, list):
-        return RpcBody([document], False)
-    if version not in {None, VERSION_WITH_BATCHES}:
-        raise RpcError(INVALID_REQUEST, f"MCP {version} has no batches: send one message")
-    if not 0 < len(document) <= MOST_IN_BATCH:
-        raise RpcError(INVALID_REQUEST, f"a batch has 1 to {MOST_IN_BATCH} messages")
-    return RpcBody(document, True)
+    if isinstance(message, list):
+        raise RpcError(INVALID_REQUEST, "there are no batches here: send one message")
+    return message
 
 
 def call_of(message: object, version: str | None, method: str | None) -> RpcCall | None:

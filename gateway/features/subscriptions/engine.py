@@ -47,7 +47,6 @@ class SubscriptionRules(NamedTuple):
     base_url: str = ""
     webhook_loopback: bool = False
     max_per_client: int = 1_000
-    max_streams: int = 100_000  # 40 MB in memory, and 10 MB in the log
 
     @classmethod
     def of(cls, settings: Settings) -> SubscriptionRules:
@@ -87,7 +86,6 @@ class RouteSubscriptions:
         self.wakes = Wakes(self.rows, clock, self.deliveries)
         self.sender = WakeSender(self.wakes, streams, self.keys, client, self.url, self.why_no_wake)
         self.membership = Membership(
-            lambda: self.rules.max_streams,
             self.rows.remove_link,
             self.wakes.consider,
         )

@@ -15,20 +15,18 @@ if TYPE_CHECKING:
     from gateway.protocol.streams.state import Change, StreamState
 
 
+MOST_STREAMS = 100_000  # of one subscription: 40 MB in memory, and 10 MB in the log
+
+
 class Membership:
     """The links of a route's subscriptions, and the states of the linked streams."""
 
     def __init__(
         self,
-        most_streams: Callable[[], int],
         forget: Callable[[StreamLink], None],
         consider: Callable[[DurableSubscription], object],
     ) -> None:
-        """Link a subscription to `most_streams` at most, as these are at the time.
-
-        `forget` drops the row of a link; `consider` wakes a subscription if it is pending.
-        """
-        self._most_streams = most_streams
+        """`forget` drops the row of a link; `consider` wakes a subscription if it is pending."""
         self._forget = forget
         self._consider = consider
         # Subscriptions some of whose streams were not linked, and are tried at their next change.
@@ -135,7 +133,7 @@ class Membership:
         A stream that has no cursor so far gets one at `position`, by default at its beginning.
         """
         path = state.path
-        if not self._has_room(subscription, path):
+        if not _has_room(subscription, path):
             if subscription.configuration.wake_stream != path:
                 subscription.unlinked += 1
                 self._without_room.add(subscription)
@@ -229,9 +227,10 @@ class Membership:
                 self._release(link)
         self._set_links(stream, tuple(link for link in stream.links if link.is_explicit))
 
-    def _has_room(self, subscription: DurableSubscription, path: str) -> bool:
-        has_room = path in subscription.links or len(subscription.links) < self._most_streams()
-        return subscription.configuration.wake_stream != path and has_room
+
+def _has_room(subscription: DurableSubscription, path: str) -> bool:
+    has_room = path in subscription.links or len(subscription.links) < MOST_STREAMS
+    return subscription.configuration.wake_stream != path and has_room
 
 
 def _is_linked(subscription: DurableSubscription, path: str) -> bool:

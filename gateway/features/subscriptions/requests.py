@@ -8,10 +8,10 @@ from __future__ import annotations
 import secrets
 from collections import Counter
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from gateway.errors import DestinationRefused
-from gateway.features.subscriptions import bodies
+from gateway.features.subscriptions import bodies, membership
 from gateway.features.subscriptions.errors import (
     NO_PUBLIC_URL,
     SubscriptionRefused,
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from gateway.features.subscriptions.state.owners import SubscriptionOwner
     from gateway.protocol.streams.state import StreamState
 
-    RuleLimit = Literal["max_per_client", "max_streams"]
 
 # Pending streams that are read again before a claim or an ack, as other gateways may have removed
 # them.
@@ -101,13 +100,15 @@ class SubscriptionRequests:
         if configuration.wake_stream in configuration.streams:
             raise invalid("a subscription cannot be linked to its own wake stream")
         if engine.accounts[owner.account] >= rules.max_per_client:
-            raise self._limit_refusal("max_per_client")
-        if len(configuration.streams) > rules.max_streams:
-            raise self._limit_refusal("max_streams")
+            raise self._limit_refusal("max_per_client", rules.max_per_client)
+        if len(configuration.streams) > membership.MOST_STREAMS:
+            raise self._too_many_streams()
 
-    def _limit_refusal(self, limit: RuleLimit) -> SubscriptionRefused:
+    def _too_many_streams(self) -> SubscriptionRefused:
+        return self._limit_refusal("max_streams", membership.MOST_STREAMS)
+
+    def _limit_refusal(self, limit: str, most: int) -> SubscriptionRefused:
         self._engine.wakes.counts[limit] += 1
-        most: int = getattr(self._engine.rules, limit)
         return SubscriptionRefused("LIMIT_REACHED", f"{limit} is {most}", limit=limit)
 
     async def _create(self, subscription: DurableSubscription) -> DurableSubscription:
@@ -138,27 +139,26 @@ class SubscriptionRequests:
     async def _link_existing(self, subscription: DurableSubscription) -> None:
         """Link the streams that the pattern matches, each at its tail."""
         engine = self._engine
-        membership = engine.membership
         pattern = subscription.configuration.parsed_pattern
         if pattern is None:
             return
         async for state in engine.streams.states(pattern.beginning):
             if not _is_candidate(engine, subscription, state):
                 continue
-            known = membership.state_of(state.path) or state
+            known = engine.membership.state_of(state.path) or state
             has_cursor = state.path in subscription.links
-            link = membership.match(subscription, state, known.tail)
+            link = engine.membership.match(subscription, state, known.tail)
             if link is not None:
                 if not has_cursor:
                     link.acknowledge(link.position, is_closed=known.closed)
                     subscription.note(link)
                 engine.rows.mark_link(link)
             elif subscription.unlinked:
-                raise self._limit_refusal("max_streams")
+                raise self._too_many_streams()
 
     async def _link_named(self, subscription: DurableSubscription, names: Sequence[str]) -> None:
         """Link streams by name, each at its tail, or at the beginning of one that is to come."""
-        engine, most = self._engine, self._engine.rules.max_streams
+        engine, most = self._engine, membership.MOST_STREAMS
         at_once = engine.streams.read_at_once
         for start in range(0, len(names), at_once):
             some = names[start : start + at_once]
@@ -166,7 +166,7 @@ class SubscriptionRequests:
             read = await engine.streams.read(some)
             for name in some:
                 if name not in subscription.links and len(subscription.links) >= most:
-                    raise self._limit_refusal("max_streams")
+                    raise self._too_many_streams()
                 state = engine.membership.state_of(name) or read[name]
                 has_cursor = name in subscription.links
                 has_cursor = has_cursor or _link_later_stream(engine, subscription, state)
