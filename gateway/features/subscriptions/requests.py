@@ -100,16 +100,9 @@ class SubscriptionRequests:
         if configuration.wake_stream in configuration.streams:
             raise invalid("a subscription cannot be linked to its own wake stream")
         if engine.accounts[owner.account] >= rules.max_per_client:
-            raise self._limit_refusal("max_per_client", rules.max_per_client)
+            raise _limit_refusal(engine, "max_per_client", rules.max_per_client)
         if len(configuration.streams) > membership.MOST_STREAMS:
-            raise self._too_many_streams()
-
-    def _too_many_streams(self) -> SubscriptionRefused:
-        return self._limit_refusal("max_streams", membership.MOST_STREAMS)
-
-    def _limit_refusal(self, limit: str, most: int) -> SubscriptionRefused:
-        self._engine.wakes.counts[limit] += 1
-        return SubscriptionRefused("LIMIT_REACHED", f"{limit} is {most}", limit=limit)
+            raise _too_many_streams(engine)
 
     async def _create(self, subscription: DurableSubscription) -> DurableSubscription:
         """Link the existing streams at their tails, and store the subscription last."""
@@ -154,7 +147,7 @@ class SubscriptionRequests:
                     subscription.note(link)
                 engine.rows.mark_link(link)
             elif subscription.unlinked:
-                raise self._too_many_streams()
+                raise _too_many_streams(engine)
 
     async def _link_named(self, subscription: DurableSubscription, names: Sequence[str]) -> None:
         """Link streams by name, each at its tail, or at the beginning of one that is to come."""
@@ -166,7 +159,7 @@ class SubscriptionRequests:
             read = await engine.streams.read(some)
             for name in some:
                 if name not in subscription.links and len(subscription.links) >= most:
-                    raise self._too_many_streams()
+                    raise _too_many_streams(engine)
                 state = engine.membership.state_of(name) or read[name]
                 has_cursor = name in subscription.links
                 has_cursor = has_cursor or _link_later_stream(engine, subscription, state)
@@ -350,3 +343,12 @@ def _link_later_stream(
         return False
     is_active = subscription.phase == "active"
     return is_active and engine.membership.match(subscription, state, None) is not None
+
+
+def _too_many_streams(engine: RouteSubscriptions) -> SubscriptionRefused:
+    return _limit_refusal(engine, "max_streams", membership.MOST_STREAMS)
+
+
+def _limit_refusal(engine: RouteSubscriptions, limit: str, most: int) -> SubscriptionRefused:
+    engine.wakes.counts[limit] += 1
+    return SubscriptionRefused("LIMIT_REACHED", f"{limit} is {most}", limit=limit)
