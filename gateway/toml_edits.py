@@ -6,6 +6,7 @@ the tables of an array together, and takes seconds for thousands of them.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -15,13 +16,9 @@ if TYPE_CHECKING:
     # Changes the values of a file, as a dictionary or as a document that remembers its text.
     Change: TypeAlias = Callable[[MutableMapping[str, Any]], None]
 
+MOST_ENDS = 100  # places that are tried, of which the first is usually right
 _LINE = re.compile(r"(?<=\n)")
 _BARE_LINE_END = re.compile(r"(?<!\r)\n")
-
-
-def edited(text: str, change: Change) -> str:
-    """Return the text of a file after a change of its values. Raises ValueError as `_checked`."""
-    return _checked(_changed(text, change), text, change)
 
 
 def edited_table(text: str, table: str, change: Change) -> str:
@@ -51,7 +48,12 @@ def appended(text: str, array: str, entry: Mapping[str, object]) -> str:
 
     import tomllib
 
-    if array in tomllib.loads(next(_parts(text))):  # as one value, before all tables
+    first = next(_parts(text))
+    if array in tomllib.loads(first):  # as one value, before all tables
+        rest = text[len(first) :]
+        for ended in _with_last_comma(first):
+            with contextlib.suppress(ValueError):
+                return edited_table(ended + rest, array, change)
         return edited_table(text, array, change)
     new = _new_part(text, lambda values: values.update({array: [dict(entry)]}))
     return _checked(text + new, text, change)
@@ -73,6 +75,26 @@ def _checked(made: str, text: str, change: Change) -> str:
             "with a comma"
         )
     return made
+
+
+def _with_last_comma(text: str) -> Iterator[str]:
+    """Yield the text, and then with a comma after the last entry of an array of tables.
+
+    An editor writes a new entry behind a comment that follows an entry without one. Only the last
+    MOST_ENDS places where an entry ends are tried.
+    """
+    import tomllib
+
+    yield text
+    values, at = tomllib.loads(text), len(text)
+    for _ in range(MOST_ENDS):
+        at = text.rfind("}", 0, at)
+        if at < 0:
+            return
+        ended = f"{text[: at + 1]},{text[at + 1 :]}"
+        with contextlib.suppress(tomllib.TOMLDecodeError):
+            if tomllib.loads(ended) == values:
+                yield ended
 
 
 def _parts(text: str) -> Iterator[str]:

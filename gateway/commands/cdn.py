@@ -136,9 +136,10 @@ def list_targets(*, as_json: bool) -> None:
     type=click.Path(path_type=Path),
     help="Write to this file instead of stdout; for a folder, also write the files beside it.",
 )
+@click.option("--force", is_flag=True, help="Write over files that differ.")
 @_options
 def render_target(
-    target: str, output: Path | None, config: Path | None, **overrides: object
+    target: str, output: Path | None, *, force: bool, config: Path | None, **overrides: object
 ) -> None:
     """Print the configuration of a target for these settings.
 
@@ -157,7 +158,8 @@ def render_target(
     if output is None:
         click.echo(files[whole.file_name], nl=False)
     else:
-        _write({output / name if in_folder else output: text for name, text in files.items()})
+        places = {output / name if in_folder else output: text for name, text in files.items()}
+        _write(places, force=force)
     _say_whose(config)
 
 
@@ -175,7 +177,7 @@ def check_file(file: Path, config: Path | None, *, as_json: bool) -> None:
     with _refusals():
         from cdn_configs.check import LONGEST_FILE, check
 
-        with _file_errors(file, "read"), file.open("rb") as opened:
+        with _file_errors(file, "read", UNUSABLE), file.open("rb") as opened:
             content = opened.read(LONGEST_FILE + 1)
         report = check(content.decode(errors="replace"), settings)
     _say_whose(config)
@@ -202,18 +204,17 @@ def explain_target(target: str) -> None:
         click.echo(explain(targets.target(target)), nl=False)
 
 
-def _write(files: Mapping[Path, str]) -> None:
-    """Write files, over none but those that were made so, too; all of them, or none."""
-    from cdn_configs.render import MARK
-
-    for file in files:
+def _write(files: Mapping[Path, str], *, force: bool) -> None:
+    """Write all files, and say which; without `force` none if one is there and differs."""
+    for file, text in files.items():
         with _file_errors(file, "written"):
-            if file.is_file() and MARK not in file.read_text(errors="replace"):
-                complain(f"{file} was not made by headgate cdn render: move it, or choose another.")
-                sys.exit(UNUSABLE)
+            if not force and file.is_file() and file.read_text(errors="replace") != text:
+                complain(f"{file} is there already and differs: write over it by --force.")
+                sys.exit(FAILED)
     for file, text in files.items():
         with _file_errors(file, "written"):
             file.write_text(text)
+        complain(f"wrote {file}.")
 
 
 def _say_whose(config: Path | None) -> None:
@@ -263,9 +264,9 @@ def _refusals() -> Iterator[None]:
 
 
 @contextmanager
-def _file_errors(file: Path, what: str) -> Iterator[None]:
+def _file_errors(file: Path, what: str, status: int = FAILED) -> Iterator[None]:
     try:
         yield
     except OSError as error:
         complain(f"{file} cannot be {what}: {error.strerror}.")
-        sys.exit(UNUSABLE)
+        sys.exit(status)

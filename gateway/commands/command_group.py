@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
 
+CONFIG = "headgate.config"  # a key of click's meta
 NAME = re.compile(r"[\w-]{1,40}")
 
 
@@ -32,7 +33,7 @@ class CommandGroup(click.Group):
 
     @override
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        declared = command_tree.find(self.words, cmd_name)
+        declared = command_tree.find(self.words, cmd_name, _config(ctx))
         if declared is None:
             return None
         if not declared.target:
@@ -42,20 +43,22 @@ class CommandGroup(click.Group):
 
     @override
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return [it.name for it in command_tree.commands_of(self.words)]
+        return [it.name for it in command_tree.commands_of(self.words, _config(ctx))]
 
     @override
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl([(it.name, it.help) for it in command_tree.commands_of(self.words)])
+            commands = command_tree.commands_of(self.words, _config(ctx))
+            formatter.write_dl([(it.name, it.help) for it in commands])
 
     @override
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         from click.shell_completion import CompletionItem
 
-        declared = command_tree.commands_of(self.words)
+        config = _config(ctx)
+        declared = command_tree.commands_of(self.words, config)
         if not self.words:
-            found = (command_tree.find("", name) for name in command_tree.LISTED_SHORTHANDS)
+            found = (command_tree.find("", name, config) for name in command_tree.LISTED_SHORTHANDS)
             declared += filter(None, found)
         fits = [it for it in declared if it.name.startswith(incomplete)]
         named = [CompletionItem(it.name, help=it.help) for it in fits]
@@ -72,7 +75,8 @@ class CommandGroup(click.Group):
             if NAME.fullmatch(args[0]) is None:  # such as a URL, which may have a secret in it
                 names = ", ".join(self.list_commands(ctx))
                 raise click.UsageError(f"A command must come first: {names}.", ctx) from refusal
-            meant = " or ".join(f'"{it}"' for it in command_tree.similar(self.words, args[0]))
+            similar = command_tree.similar(self.words, args[0], _config(ctx))
+            meant = " or ".join(f'"{it}"' for it in similar)
             did_you = f" Did you mean {meant}?" if meant else ""
             raise click.UsageError(f'No such command "{args[0]}".{did_you}', ctx) from refusal
 
@@ -89,6 +93,7 @@ class RootGroup(CommandGroup):
     @override
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse the options before a command, of which some print and exit; warn of secrets."""
+        ctx.meta[CONFIG] = _config_in(args)
         if not ctx.resilient_parsing:  # as for the completion of a shell
             for warning in typed_secrets.warnings(args):
                 complain(f"warning: {warning}.")
@@ -104,6 +109,19 @@ class RootGroup(CommandGroup):
             except KeyboardInterrupt:
                 click.echo("Interrupted.", err=True)
                 context.exit(INTERRUPTED)
+
+
+def _config(ctx: click.Context) -> str:
+    """Return the file of settings that the command line names, "" without one."""
+    return str(ctx.meta.get(CONFIG, ""))
+
+
+def _config_in(words: list[str]) -> str:
+    """Return the file of `--config FILE`: features in it may declare the command itself."""
+    for word, following in zip(words, [*words[1:], ""], strict=True):
+        if word == "--config" or word.startswith("--config="):
+            return following if word == "--config" else word.removeprefix("--config=")
+    return ""
 
 
 def end_with_version(context: click.Context, _option: click.Parameter, is_asked: bool) -> None:

@@ -74,21 +74,24 @@ SHORTHANDS = ("create", "append", "read", "tail", "ls", "delete", "head", "close
 LISTED_SHORTHANDS = SHORTHANDS[:6]
 
 
-def commands_of(group: str) -> list[Command]:
-    """Return the declarations of the commands in a group, in the order of their list."""
-    return [it for it in _all() if it.group == group]
+def commands_of(group: str, config: str) -> list[Command]:
+    """Return the declarations of the commands in a group, in the order of their list.
+
+    Features are those that the file `config` and the environment name.
+    """
+    return [it for it in _all(config) if it.group == group]
 
 
-def find(group: str, name: str) -> Command | None:
+def find(group: str, name: str, config: str) -> Command | None:
     """Return the declaration of a command in a group, or None."""
     if group == "" and name in SHORTHANDS:
         group = "stream"
-    return next((it for it in _all() if (it.group, it.name) == (group, name)), None)
+    return next((it for it in _all(config) if (it.group, it.name) == (group, name)), None)
 
 
-def similar(group: str, name: str) -> list[str]:
+def similar(group: str, name: str, config: str) -> list[str]:
     """Return the commands that somebody may have meant who typed `name` in a group."""
-    known = [*_all(), *_with_commands_of_their_own()]
+    known = [*_all(config), *_with_commands_of_their_own(config)]
     ours = [it for it in known if it.name == name]
     if not ours:
         from difflib import get_close_matches
@@ -99,24 +102,24 @@ def similar(group: str, name: str) -> list[str]:
     return [" ".join(filter(None, ("headgate", it.group, it.name))) for it in in_group or ours]
 
 
-def _with_commands_of_their_own() -> Iterator[Command]:
+def _with_commands_of_their_own(config: str) -> Iterator[Command]:
     """Yield what is below commands such as token, which have to be imported for it."""
-    for it in _all():
+    for it in _all(config):
         command = pkgutil.resolve_name(it.target) if it.target else None
         for name in getattr(command, "commands", ()):
             yield Command(f"{it.group} {it.name}".strip(), name, it.target, "")
 
 
-def _all() -> Iterator[Command]:
+def _all(config: str) -> Iterator[Command]:
     """Yield all declarations; features are imported only after those of the server."""
     yield from COMMANDS
     from gateway.features.kinds import KINDS
 
     for kind in KINDS:
         yield from kind.commands
-    if os.environ.keys() & {"HEADGATE_CONFIG", "HEADGATE_FEATURES"}:
+    config = config or os.environ.get("HEADGATE_CONFIG", "")
+    if config or "HEADGATE_FEATURES" in os.environ:
         from gateway.settings.loading import feature_kinds
 
-        config = os.environ.get("HEADGATE_CONFIG")
         for kind in feature_kinds(Path(config) if config else None, os.environ):
             yield from getattr(kind, "commands", ())

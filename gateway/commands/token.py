@@ -294,7 +294,7 @@ def _keys(config: Path | None) -> tuple[Settings, Keys]:
         sys.exit(UNUSABLE)
     from gateway.access.key_sets import load_keys
 
-    with _refusals(Path(settings.credentials.keys_file)):
+    with _refusals(Path(settings.credentials.keys_file), UNUSABLE):
         return settings, load_keys(settings.credentials.keys_file)
 
 
@@ -311,17 +311,17 @@ def _content(file: Path) -> Json:
 
 
 @contextmanager
-def _refusals(file: Path) -> Iterator[None]:
-    """End the program with one sentence if something cannot be done."""
+def _refusals(file: Path, status: int = FAILED) -> Iterator[None]:
+    """End the program with one sentence and this status if something cannot be done."""
     try:
         yield
     except FileExistsError:
         complain(f"{file} is there already: --rotate changes its keys, --public prints them.")
-        sys.exit(UNUSABLE)
+        sys.exit(status)
     except OSError as error:
         complain(f"{file} cannot be used: {error.strerror}.")
-        sys.exit(UNUSABLE)
+        sys.exit(status)
     except ValueError as refusal:
         said = str(refusal)
         complain(f"{said if said.startswith(str(file)) else f'{file} {said}'}.")
-        sys.exit(UNUSABLE)
+        sys.exit(status)

@@ -69,6 +69,10 @@ IN_ARRAYS = {
         'revoked = [\r\n  { jti = "x" }, # so\r\n  {jti = "y"},\r\n]\r\n\r\n[reader_keys]\r\n',
     ),
     "empty": ("revoked = []\n", 'revoked = [{jti = "y"}]\n'),
+    "a-comment-after-an-entry-without-comma": (
+        'revoked = [\n  { jti = "x" } # {so}\n]\n',
+        'revoked = [\n  { jti = "x" }, # {so}\n  {jti = "y"}\n]\n',
+    ),
 }
 
 

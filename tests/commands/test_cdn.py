@@ -112,7 +112,11 @@ def test_options_of_cdn_render_override_the_settings() -> None:
 @pytest.mark.usefixtures("processes")
 def test_a_file_just_written_by_cdn_render_passes_cdn_check(tmp_path: Path) -> None:
     file = tmp_path / "headgate.conf"
-    assert headgate("render", "nginx", "--host", HOST, "-o", str(file)) == (0, "", DEFAULTS)
+    assert headgate("render", "nginx", "--host", HOST, "-o", str(file)) == (
+        0,
+        "",
+        f"headgate: wrote {file}.\n{DEFAULTS}",
+    )
     assert headgate("check", str(file)) == (
         0,
         f"{file} is what the settings ask for (nginx).\nnginx takes the file.\n",
@@ -120,18 +124,16 @@ def test_a_file_just_written_by_cdn_render_passes_cdn_check(tmp_path: Path) -> N
     )
 
 
-def test_cdn_render_overwrites_only_files_it_has_made(tmp_path: Path) -> None:
+def test_cdn_render_writes_over_a_file_that_differs_only_by_force(tmp_path: Path) -> None:
     file = tmp_path / "headgate.conf"
     file.write_text("mine")
-    status, _, said = headgate("render", "nginx", "--host", HOST, "-o", str(file))
-    assert (status, file.read_text()) == (2, "mine")
-    assert said == (
-        f"headgate: {file} was not made by headgate cdn render: move it, or choose another.\n"
-    )
-    file.unlink()
-    for host in (HOST, f"other.{HOST}"):
-        assert headgate("render", "nginx", "--host", host, "-o", str(file))[0] == 0
-    assert f"server_name other.{HOST};" in file.read_text()
+    arguments = ("render", "nginx", "--host", HOST, "-o", str(file))
+    status, _, said = headgate(*arguments)
+    assert (status, file.read_text()) == (1, "mine")
+    assert said == f"headgate: {file} is there already and differs: write over it by --force.\n"
+    for more in ("--force",), ():  # the second finds what it would write
+        assert headgate(*arguments, *more)[0] == 0
+        assert f"server_name {HOST};" in file.read_text()
 
 
 @pytest.mark.usefixtures("processes")
@@ -139,8 +141,8 @@ def test_cdn_render_writes_all_files_of_a_target_into_a_folder(tmp_path: Path) -
     given = ("render", "cloudflare-durable", "--upstream", "gateway.example.com:443")
     names = {"worker.js", "wrangler.jsonc", "package.json"}
     for host in (HOST, f"other.{HOST}"):
-        made = headgate(*given, "--host", host, "-o", str(tmp_path))
-        assert made == (0, "", DEFAULTS)
+        status, printed, said = headgate(*given, "--host", host, "-o", str(tmp_path), "--force")
+        assert (status, printed, said.count("headgate: wrote ")) == (0, "", 3)
         assert {file.name for file in tmp_path.iterdir()} == names
         assert f'"pattern": "{host}"' in (tmp_path / "wrangler.jsonc").read_text()
         for name in names:
@@ -152,8 +154,8 @@ def test_cdn_render_writes_nothing_into_a_folder_with_a_foreign_file(tmp_path: P
     mine.write_text("{}")
     given = ("render", "cloudflare-worker", "--upstream", "gateway.example.com:443")
     status, _, said = headgate(*given, "-o", str(tmp_path))
-    assert (status, list(tmp_path.iterdir()), mine.read_text()) == (2, [mine], "{}")
-    assert said.startswith(f"headgate: {mine} was not made by headgate cdn render: move it")
+    assert (status, list(tmp_path.iterdir()), mine.read_text()) == (1, [mine], "{}")
+    assert said.startswith(f"headgate: {mine} is there already and differs")
 
 
 def test_cdn_render_with_a_named_config_prints_no_reminder_of_defaults(config: str) -> None:
@@ -194,7 +196,7 @@ def test_a_refused_cdn_render_leaves_the_existing_file_unchanged(tmp_path: Path)
 def test_cdn_render_into_a_missing_folder_prints_one_sentence(tmp_path: Path) -> None:
     file = tmp_path / "none" / "headgate.conf"
     said = f"headgate: {file} cannot be written: No such file or directory.\n"
-    assert headgate("render", "nginx", "--host", HOST, "-o", str(file)) == (2, "", said)
+    assert headgate("render", "nginx", "--host", HOST, "-o", str(file)) == (1, "", said)
 
 
 @pytest.mark.usefixtures("processes")

@@ -91,14 +91,14 @@ def test_a_list_of_commands_imports_none_of_them(arguments: str) -> None:
     command = [sys.executable, "-c", program, *arguments.split()]
     modules = subprocess.check_output(command, text=True).splitlines()[-1].split()
     assert {"aiohttp", "asyncio", "pydantic", "structlog"}.isdisjoint(modules)
-    listed = {it.target.partition(":")[0] for name in GROUPS for it in commands_in(name)}
+    listed = {it.target.partition(":")[0] for name in GROUPS for it in commands_in(name, "")}
     assert listed.isdisjoint(modules)
 
 
 def test_the_commands_of_a_feature_are_in_the_group_that_it_declares() -> None:
     (declared,) = subscriptions.KIND.commands
     assert (declared.group, declared.name) == ("stream", "subscriptions")
-    assert declared in commands_in("stream")
+    assert declared in commands_in("stream", "")
     status, said = invoke("stream", "--help")
     assert status == 0
     assert re.search(rf"^  subscriptions +{re.escape(declared.help)}$", said, re.M)

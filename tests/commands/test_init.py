@@ -76,7 +76,7 @@ def test_a_file_that_exists_is_left_as_it_is(cli: CommandLine, tmp_path: Path) -
     file = tmp_path / "headgate.toml"
     file.write_text("workers = 1\n")
     done = cli("config", "init", str(file))
-    assert (done.returncode, done.stdout) == (2, b"")
+    assert (done.returncode, done.stdout) == (1, b"")
     assert done.stderr.decode() == f"headgate: {file} is there already: it was left as it is.\n"
     assert file.read_text() == "workers = 1\n"
 
@@ -88,7 +88,7 @@ def test_a_file_in_a_missing_folder_is_refused_with_its_reason(
     file = tmp_path / "none" / "headgate.toml"
     done = cli("config", "init", str(file))
     assert (done.returncode, done.stderr.decode()) == (
-        2,
+        1,
         f"headgate: {file} cannot be written: No such file or directory.\n",
     )
 

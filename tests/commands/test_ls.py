@@ -99,6 +99,11 @@ def test_a_listed_name_can_be_given_to_a_command(lister: CommandLine) -> None:
     for name in ("odd/é x", "odd/a%2Fb", "odd/a?b"):
         lister.output("create", name, "--data", name)
         assert name in names(lister.output("ls", "odd/"))
+    lister.output("create", "odd/a\u202eb", "--data", "reversed")
+    *_, reversed_name = names(lister.output("ls", "odd/a\u202e"))
+    assert reversed_name.isascii()
+    assert lister.output("read", reversed_name) == b"reversed"
+    lister.output("delete", reversed_name)
     for name in names(lister.output("ls", "odd/")):
         assert lister.output("read", name).decode() == name
 

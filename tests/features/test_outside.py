@@ -81,16 +81,16 @@ def test_a_feature_from_outside_is_served_shown_counted_and_switched_by_reloads(
         assert ask(server.admin_port, "GET", "/greeting", Accept="text/html").status == 200
 
 
-@pytest.mark.parametrize("where", ["variable", "file"])
+@pytest.mark.parametrize("where", ["variable", "file", "option"])
 def test_commands_of_a_feature_from_outside_are_found(where: str, tmp_path: Path) -> None:
     (tmp_path / "headgate.toml").write_text(f'features = ["{TOY}"]\n')
-    added = {"HEADGATE_FEATURES": TOY}
-    if where == "file":
-        added = {"HEADGATE_CONFIG": str(tmp_path / "headgate.toml")}
-    environment = {**FINDS_TESTS, **added}
-    found = run([*ANEW, HEADGATE, "greeting", "say", "Ada"], environment=environment)
+    file = str(tmp_path / "headgate.toml")
+    added = {"variable": {"HEADGATE_FEATURES": TOY}, "file": {"HEADGATE_CONFIG": file}}
+    environment = {**FINDS_TESTS, **added.get(where, {})}
+    options = ["--config", file] if where == "option" else []
+    found = run([*ANEW, HEADGATE, "greeting", "say", "Ada", *options], environment=environment)
     assert found.stdout == b"Hello, Ada\n"
-    assert (
+    assert where == "option" or (
         b"Greet, as the greeting feature does."
         in run([*ANEW, HEADGATE, "--help"], environment=environment).stdout
     )

@@ -177,10 +177,10 @@ def init(file: Path) -> None:
             opened.write(commented_file(quoted))
     except FileExistsError:
         complain(f"{file} is there already: it was left as it is.")
-        sys.exit(UNUSABLE)
+        sys.exit(FAILED)
     except OSError as error:
         complain(f"{file} cannot be written: {error.strerror}.")
-        sys.exit(UNUSABLE)
+        sys.exit(FAILED)
     click.echo(f"Wrote {file}. To serve by it: headgate serve --config {quoted}")
 
 

@@ -45,7 +45,7 @@ def verify(place: Path, as_json: bool) -> None:
     from gateway.tools.backups.source import SourceFile
     from gateway.tools.backups.verification import FileVerification
 
-    with _refusals(), _progress() as progress, SourceFile.open(place) as source:
+    with _refusals(UNUSABLE), _progress() as progress, SourceFile.open(place) as source:
         check = FileVerification(source, lambda: progress("streams verified", check.streams, 0))
         for damage in check.run():
             if as_json:
@@ -77,12 +77,11 @@ def backup(source: Path, to: Path, *, as_json: bool) -> None:
     """Copy the data folder FROM to the file TO.
 
     The server may keep running. The copy has all appends that were acknowledged before, and is
-    verified before it gets its name. An existing file is never overwritten. The exit status is 2 if
-    there is no copy.
+    verified before it gets its name. An existing file is never overwritten.
     """
     from gateway.tools.backups.copying import back_up
 
-    with _refusals(), _progress() as progress:
+    with _refusals(FAILED), _progress() as progress:
         copied = back_up(source, to, progress)
     size = _size(copied.streams, copied.records_bytes)
     sentence = f"Backed up {size} to {to}, {copied.file_bytes:,} bytes."
@@ -97,11 +96,11 @@ def restore(backup: Path, folder: Path, *, as_json: bool) -> None:
     """Create the data folder FOLDER from a BACKUP.
 
     The folder must be empty, or not exist. Appends after the backup are lost, and the server
-    refuses their offsets. The exit status is 2 if the folder could not be created.
+    refuses their offsets.
     """
     from gateway.tools.backups.copying import restore as restore_backup
 
-    with _refusals(), _progress() as progress:
+    with _refusals(FAILED), _progress() as progress:
         copied = restore_backup(backup, folder, progress)
     sentence = f"Restored {_size(copied.streams, copied.records_bytes)} to {folder}."
     _finish(sentence, {"folder": str(folder), **copied._asdict()} if as_json else None)
@@ -121,13 +120,13 @@ def _counted(number: int, thing: str) -> str:
 
 
 @contextlib.contextmanager
-def _refusals() -> Iterator[None]:
-    """End the program with a sentence about what cannot be done."""
+def _refusals(status: int) -> Iterator[None]:
+    """End the program with a sentence about what cannot be done, and this status."""
     try:
         yield
     except StartError as refusal:
         complain(f"{refusal.detail}.")
-        sys.exit(UNUSABLE)
+        sys.exit(status)
 
 
 @contextlib.contextmanager

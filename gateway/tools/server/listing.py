@@ -14,6 +14,7 @@ from gateway.features.questions.streams import StreamPage
 from gateway.tools.server.admin_requests import admin_value
 from gateway.tools.shell.failure import Failed
 from gateway.tools.shell.output import note
+from gateway.tools.shell.terminal import safe
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -98,7 +99,9 @@ async def streams_below(
                 continue
             url = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], path, "", ""))
             name = unquote(path.removeprefix(home))
-            yield ListedPath(url, path, name if quote(name, safe="/") in path else url, row)
+            # A name that would be printed in another form cannot be passed on; its URL can.
+            is_plain = quote(name, safe="/") in path and safe(name) == name
+            yield ListedPath(url, path, name if is_plain else url, row)
 
 
 async def place_of(admin: StreamRequests, path: str) -> tuple[str, str]:

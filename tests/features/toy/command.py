@@ -7,6 +7,7 @@ import click
 
 @click.command
 @click.argument("name")
+@click.option("--config", expose_value=False)
 def say(name: str) -> None:
     """Print a greeting."""
     click.echo(f"Hello, {name}")
