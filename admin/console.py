@@ -24,7 +24,7 @@ from admin.record.refusals import Refusals
 from admin.streams import lists, runs
 from admin.streams.changes import ConsoleChanges, ConsoleRoutes
 from admin.streams.deletion import PrefixDeletion
-from admin.streams.scans import StreamContents
+from admin.streams.search import search
 from admin.subscriptions import ConsoleSubscriptions
 from gateway.features.questions.runs import ListRuns, RunPage
 from gateway.features.questions.streams import (
@@ -50,7 +50,6 @@ if TYPE_CHECKING:
     from admin.model.streams import MessagePlace, Messages, RunsView, StreamSearch
     from admin.record.recorder import Recorder
     from admin.streams.client import StreamClient
-    from admin.streams.filters import MessageFilter
     from gateway.features.questions.process_source import ProcessSource, Setup
     from gateway.features.questions.runs import RunStatus
     from gateway.features.questions.streams import LimitStream
@@ -79,7 +78,7 @@ class Console:
         self.reloads = ConsoleReloads(setup, source.health)
         self.credentials = ConsoleCredentials(source, setup)
         self._routes = ConsoleRoutes(settings)
-        self.contents = StreamContents(streams, self._routes)
+        self._streams = streams
         self.changes = ConsoleChanges(streams, self._routes, self._described)
         self.deletion = PrefixDeletion(self.streams, self.changes, setup.clock)
 
@@ -169,19 +168,21 @@ class Console:
         name: str,
         place: MessagePlace,
         limit: int,
-        wanted: MessageFilter | None = None,
+        text: str = "",
     ) -> Messages:
         """Return messages from a place on, or with the offset LATEST the last ones.
 
-        With `wanted` those that fit, of a bounded number.
+        With `text` those that have it in them, of a bounded number.
         """
         path, _ = self._routes.stream(route, name)
-        return await self.contents.messages(path, place, limit, wanted)
+        if text:
+            return await search(self._streams, path, place, limit, text)
+        return await self._streams.messages(path, place, limit)
 
     def follow(self, route: str, name: str, offset: str) -> AsyncGenerator[Messages]:
         """Yield messages after an offset as they come, until the stream is closed."""
         path, _ = self._routes.stream(route, name)
-        return self.contents.follow(path, offset)
+        return self._streams.follow(path, offset)
 
     async def explanation(
         self, url: str, headers: Sequence[tuple[str, str]] = (), method: str = "GET"

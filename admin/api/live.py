@@ -9,10 +9,8 @@ import msgspec
 from headgate.events import written
 
 from admin.console import CONSOLE
-from admin.downloads import file_name, serve_file
 from admin.errors import NotTold, problem_document
 from admin.events import serve_events, ticks
-from admin.streams.filters import message_filter
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -20,7 +18,6 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from admin.api.values import (
-        OfExport,
         OfSpan,
         OfTail,
     )
@@ -38,14 +35,6 @@ async def stream_events(request: web.Request, query: OfTail, _body: None) -> web
     offset = request.headers.get("Last-Event-ID") or query.offset
     console = request.app[CONSOLE]
     return await serve_events(request, tail(console, query.route, query.name, offset))
-
-
-async def export(request: web.Request, query: OfExport, _body: None) -> web.StreamResponse:
-    """Serve a stream's messages as a file."""
-    wanted = message_filter(query.text, query.path, query.value)
-    contents = request.app[CONSOLE].contents
-    parts = contents.export(query.route, query.name, query.offset, query.format, wanted)
-    return await serve_file(request, parts, file_name(query.name, query.format))
 
 
 async def overviews(console: Console, span: Span) -> AsyncGenerator[bytes]:

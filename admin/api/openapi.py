@@ -92,9 +92,6 @@ def _identity(operation: Operation) -> str:
 
 
 def _success(operation: Operation, of_type: OfType) -> Json:
-    if operation.download:
-        file: Json = {"application/octet-stream": {}, "application/x-ndjson": {}}
-        return {"200": {"description": "The file.", "content": file}}
     if operation.answer is None:
         return {"204": {"description": HTTPStatus.NO_CONTENT.phrase}}
     schema = of_type[operation.answer]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Operation(NamedTuple):
-    """An operation of the API: a value, events of it, a file, or 204 with none of these."""
+    """An operation of the API: a value, events of it, or 204 with none of these."""
 
     method: str
     path: str
@@ -26,7 +26,6 @@ class Operation(NamedTuple):
     body: type[msgspec.Struct] | None = None
     answer: type[msgspec.Struct] | None = None
     events: bool = False
-    download: bool = False
 
 
 def handler(operation: Operation) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:

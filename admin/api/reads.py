@@ -22,7 +22,6 @@ from admin.console import CONSOLE
 from admin.errors import NotTold
 from admin.model.streams import MessagePlace, Messages, RunsView, StreamSearch
 from admin.record.event_queries import EventQuery, select
-from admin.streams.filters import message_filter
 from admin.streams.times import place_since
 
 if TYPE_CHECKING:
@@ -108,12 +107,11 @@ async def events(request: web.Request, query: OfEvents, _body: None) -> EventLis
 
 
 async def messages(request: web.Request, query: OfSearch, _body: None) -> Messages:
-    """Return messages of a stream from a place on, all or those that fit."""
+    """Return messages of a stream from a place on, all or those with a text."""
     console, place = request.app[CONSOLE], MessagePlace(query.offset, query.skip)
-    wanted = message_filter(query.text, query.path, query.value)
     if query.since is not None:
         place = place_since(await console.stream(query.route, query.name), query.since)
-    return await console.messages(query.route, query.name, place, query.limit, wanted)
+    return await console.messages(query.route, query.name, place, query.limit, query.text)
 
 
 async def explain(request: web.Request, _query: None, body: RequestToExplain) -> Explanation:

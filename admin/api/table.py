@@ -21,7 +21,6 @@ from admin.api.values import (
     KeyRotation,
     OfCdnFile,
     OfEvents,
-    OfExport,
     OfRoute,
     OfRuns,
     OfSearch,
@@ -142,14 +141,6 @@ OPERATIONS = (
         reads.messages,
         OfSearch,
         answer=Messages,
-    ),
-    Operation(
-        "GET",
-        "/api/v1/stream/export",
-        "A stream's messages as a file.",
-        live.export,
-        OfExport,
-        download=True,
     ),
     Operation(
         "GET",

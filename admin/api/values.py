@@ -12,7 +12,6 @@ from admin.model.kinds import Level, Span
 from admin.model.overview import RouteView
 from admin.record.event_queries import LARGEST_LIST, USUAL_EVENTS
 from admin.streams.messages import MOST_MESSAGES, USUAL_MESSAGES
-from admin.streams.scans import ExportFormat
 from gateway.features.issued_tokens import LONGEST_SUBJECT
 from gateway.features.questions.runs import RunStatus
 from gateway.features.questions.streams import LARGEST_PAGE, PAGE, StreamOrder
@@ -88,27 +87,13 @@ class OfMessages(msgspec.Struct, frozen=True):
 
 
 class OfSearch(OfMessages, frozen=True):
-    """Messages from a place on that fit: by their text, and by the value at a path in them.
+    """Messages from a place on that have a text in them.
 
     `since` (epoch seconds) begins at the first ones that may be as new, in place of `offset`.
     """
 
     text: str = ""
-    path: str = ""
-    value: str = ""
     since: float | None = None
-
-
-class OfExport(msgspec.Struct, frozen=True):
-    """A stream's messages from an offset on, one a line, or the stream as it is."""
-
-    route: str
-    name: str
-    offset: str = "-1"
-    format: ExportFormat = "ndjson"
-    text: str = ""
-    path: str = ""
-    value: str = ""
 
 
 class OfTail(msgspec.Struct, frozen=True):

@@ -210,22 +210,20 @@ class StreamClient:
             read.content_type, messages, read.next_offset, read.up_to_date, read.closed
         )
 
-    async def fetch(
-        self, path: str, offset: str, most: int = LONGEST_BODY, *, live: bool = False
-    ) -> ChunkReply:
-        """Return the response to a read from an offset on, with at most `most` bytes of its body.
+    async def fetch(self, path: str, offset: str, *, live: bool = False) -> ChunkReply:
+        """Return the response to a read from an offset on; its body is cut at LONGEST_BODY bytes.
 
         Raises NotTold.
         """
         query = {"live": "long-poll", "offset": offset} if live else {"offset": offset}
         async with self._request("GET", path, query=query, live=live) as answer:
-            body = await _at_most(answer, most)
+            body = await _at_most(answer, LONGEST_BODY)
             headers = answer.headers
             next_offset = headers.get("Stream-Next-Offset", "")
             return ChunkReply(
                 headers.get("Content-Type", ""),
-                body[:most],
-                len(body) <= most,
+                body[:LONGEST_BODY],
+                len(body) <= LONGEST_BODY,
                 start_of(headers.get("ETag", ""), next_offset),
                 next_offset,
                 headers.get("Stream-Up-To-Date", "").lower() == "true",

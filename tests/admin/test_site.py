@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from admin.model.kinds import Span
     from admin.model.overview import Overview, RouteView
     from admin.model.streams import MessagePlace, Messages
-    from admin.streams.filters import MessageFilter
     from gateway.features.questions.streams import StreamDescription
 
 PAGE = {"Accept": "text/html"}
@@ -305,7 +304,7 @@ class Reading(MadeUp):
         name: str,
         place: MessagePlace,
         limit: int,
-        wanted: MessageFilter | None = None,
+        text: str = "",
     ) -> Messages:
         self.reads += 1
         return await super().messages(route, name, place, limit)

@@ -17,8 +17,6 @@ from admin.pages.limit_form import LIMITS, changed_limits
 from admin.pages.rendering import TemplatePage, link
 from admin.pages.visit import choice, done, frame, moment, streams_url
 from admin.streams.client import LATEST
-from admin.streams.filters import message_filter
-from admin.streams.scans import MOST_EXPORTED_BYTES
 from admin.streams.times import place_since
 from gateway.features.console.name_search import spoken
 from gateway.protocol.bodies.content import is_json
@@ -32,7 +30,6 @@ if TYPE_CHECKING:
     from gateway.features.questions.streams import StreamDescription
 
 PATH = "/stream"
-CONDITIONS = ("text", "path", "value")  # of a search in messages
 MESSAGES = 50  # on a page without scripts
 MOST_DIGITS = 9  # of a number of messages, of which a response has fewer
 TABS = {
@@ -90,18 +87,17 @@ async def _messages(
 ) -> dict[str, object]:
     """Return what the tab of messages shows: a part of them, or why there is none."""
     query = visit.query
-    conditions = {key: query.get(key, "") for key in CONDITIONS}
-    offset = query.get("offset", "") or (BEGINNING if any(conditions.values()) else LATEST)
+    text = query.get("text", "")
+    offset = query.get("offset", "") or (BEGINNING if text else LATEST)
     skip = query.get("skip", "0")
     is_number = skip.isascii() and skip.isdecimal() and len(skip) <= MOST_DIGITS
     place = MessagePlace(offset, int(skip) if is_number else 0)
-    page, trouble, wanted = None, None, None
+    page, trouble = None, None
     try:
-        wanted = message_filter(**conditions)
         if since := query.get("since", ""):
             place = place_since(described, moment(since))
             offset = place.offset
-        page = await visit.console.messages(route, name, place, MESSAGES, wanted)
+        page = await visit.console.messages(route, name, place, MESSAGES, text)
     except NotTold as refusal:
         trouble = refusal
     begin = page.begin.offset if page else "-1" if offset == LATEST else offset
@@ -112,11 +108,8 @@ async def _messages(
         "page": page,
         "trouble": trouble,
         "offset": offset,
-        "conditions": conditions,
+        "text": text,
         "since": query.get("since", ""),
-        "is_filtered": wanted is not None or any(conditions.values()),
-        "export_from": BEGINNING if offset == LATEST else offset,
-        "most_exported": MOST_EXPORTED_BYTES,
         "curl": f"curl -i {shlex.quote(url)}",
     }
 

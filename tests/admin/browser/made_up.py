@@ -98,7 +98,6 @@ if TYPE_CHECKING:
     from admin.model.cdn import CdnFile, CdnTargets
     from admin.model.kinds import Span
     from admin.model.viewer import Viewer
-    from admin.streams.filters import MessageFilter
     from gateway.features.issued_tokens import TokenRequest
     from gateway.features.questions.readers import GroupBy, ListReaders, ReaderQuery
     from gateway.features.questions.runs import RunStatus
@@ -856,7 +855,7 @@ class MadeUp(Console):
         name: str,
         place: MessagePlace,
         limit: int,
-        wanted: MessageFilter | None = None,
+        text: str = "",
     ) -> Messages:
         offset = "0000000001_0000000000036024"
         if place.offset == "latest":
@@ -870,9 +869,9 @@ class MadeUp(Console):
             ShownMessage(len(text.encode()), text, None, offset=f"0000000001_{30_000 + at:016d}")
             for at, text in enumerate(texts)
         )
-        if wanted is not None:
-            behind = MessagePlace(offset) if wanted.text == "some" else None
-            fitting = () if wanted.text == "nothing" else told[:3]
+        if text:
+            behind = MessagePlace(offset) if text == "some" else None
+            fitting = () if text == "nothing" else told[:3]
             return Messages("application/json", place, fitting, behind, None, searched=48_210)
         behind = None if place.skip else MessagePlace(place.offset, limit)
         return Messages("application/json", place, told, behind, None if behind else offset)

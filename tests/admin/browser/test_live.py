@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     from playwright.async_api import Browser
 
-    from admin.streams.filters import MessageFilter
 
 STREAM = "/stream?route=/v1/stream&name=chat/0000"
 PAGE = 200  # messages that the page's script asks for at once
@@ -390,7 +389,7 @@ class Endless(MadeUp):
         name: str,
         place: MessagePlace,
         limit: int,
-        wanted: MessageFilter | None = None,
+        text: str = "",
     ) -> Messages:
         if place.offset == "latest":
             last = (ShownMessage(1, "9", None),)

@@ -49,7 +49,6 @@ if TYPE_CHECKING:
     from admin.model.kinds import Span
     from admin.model.overview import Overview, RouteView
     from admin.model.tokens import TokensView
-    from admin.streams.filters import MessageFilter
     from gateway.features.questions.streams import StreamOrder
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -191,7 +190,7 @@ class Hostile(MadeUp):
         name: str,
         place: MessagePlace,
         limit: int,
-        wanted: MessageFilter | None = None,
+        text: str = "",
     ) -> Messages:
         told = tuple(ShownMessage(len(it.encode()), it, None) for it in (name, *PAYLOADS))
         return Messages(name, MessagePlace("0000000001_0000000000036024"), told, None, "1_2")

@@ -95,11 +95,9 @@ async def test_a_message_that_is_selected_links_to_its_offset(browser: Browser) 
 async def test_messages_are_searched_by_the_keyboard_without_scripts(browser: Browser) -> None:
     async with AdminServer(application(MadeUp())) as server:
         tab = await Tab.open(browser, base_of(server), MESSAGES, java_script_enabled=False)
-        await tab.page.get_by_text("Search and export").press("Enter")
+        await tab.page.get_by_text("Search", exact=True).first.press("Enter")
         await tab.page.get_by_label("Text", exact=True).fill("some")
         await tab.page.get_by_label("Text", exact=True).press("Enter")
         await tab.page.get_by_role("link", name="Search on").wait_for(timeout=5000)
         assert await tab.page.locator(".plain-list li").count() == 3
-        export = tab.page.get_by_role("link", name="Export what fits, one a line")
-        assert "text=some" in (await export.get_attribute("href") or "")
         await tab.context.close()

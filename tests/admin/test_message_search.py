@@ -1,0 +1,169 @@
+"""Searches of messages, by the API and the page, of streams in a real gateway."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import pytest
+
+from admin.streams import search
+from tests.admin.test_api import ROUTE, Console, opened
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+MESSAGES = "/api/v1/stream/messages"
+
+
+@pytest.fixture
+async def console() -> AsyncIterator[Console]:
+    async with opened("127.0.0.1") as made:
+        yield made
+
+
+async def find(console: Console, name: str, **query: str | int) -> Any:
+    """What a search has found."""
+    async with (
+        aiohttp.ClientSession() as session,
+        session.get(
+            console.admin + MESSAGES,
+            params={"route": ROUTE, "name": name, **query},
+            headers=console.headers,
+        ) as answer,
+    ):
+        assert answer.status == 200
+        return await answer.json()
+
+
+# ---------------------------------------------------------------- search
+
+
+async def test_messages_are_found_by_text_with_their_offsets(
+    console: Console,
+) -> None:
+    bodies = [json.dumps({"n": n, "word": f"W{n}"}).encode() for n in range(20)]
+    offsets = await console.create("chat", "application/json", *bodies)
+    found = await find(console, "chat", text="w7")
+    (message,) = found["messages"]
+    assert (message["text"], message["offset"], message["next_offset"]) == (
+        bodies[7].decode(),
+        offsets[6],
+        offsets[7],
+    )
+    assert (found["searched"], found["behind"], found["tail"]) == (20, None, offsets[-1])
+    from_there = await find(console, "chat", offset=offsets[6], limit=1)
+    assert from_there["messages"][0]["text"] == bodies[7].decode()
+
+
+async def test_a_search_goes_on_where_its_page_ended(console: Console) -> None:
+    bodies = [json.dumps([n, "even" if n % 2 == 0 else "odd"]).encode() for n in range(10)]
+    await console.create("chat", "application/json", b",".join(bodies).join((b"[", b"]")))
+    place: Any = {"offset": "-1", "skip": 0}
+    found = []
+    while place is not None:
+        query = {"text": "even", "limit": 2, **place}
+        page = await find(console, "chat", **query)
+        found += [json.loads(it["text"])[0] for it in page["messages"]]
+        place = page["behind"]
+    assert found == [0, 2, 4, 6, 8]
+
+
+async def test_a_search_looks_at_a_bounded_part_and_says_where_it_ended(
+    console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search, "MOST_SEARCHED_READS", 2)
+    bodies = [json.dumps("x" * 200_000).encode() for _ in range(8)] + [b'"needle"']
+    offsets = await console.create("long", "application/json", *bodies)
+    place: Any = {"offset": "-1", "skip": 0}
+    tail = None
+    parts = []
+    while place is not None:
+        page = await find(console, "long", text="needle", **place)
+        parts.append((page["searched"], len(page["messages"])))
+        place, tail = page["behind"], page["tail"]
+    assert [found for _, found in parts] == [0] * (len(parts) - 1) + [1]
+    assert len(parts) > 2
+    assert sum(searched for searched, _ in parts) == 9
+    assert tail == offsets[-1]
+
+
+@pytest.mark.parametrize("more", [-1, 0, 1])
+async def test_a_search_looks_at_a_bounded_number_of_short_messages(
+    console: Console, monkeypatch: pytest.MonkeyPatch, more: int
+) -> None:
+    monkeypatch.setattr(search, "MOST_SEARCHED", 10)
+    await console.create("short", "application/json", json.dumps([0] * (10 + more)).encode())
+    found = await find(console, "short", text="nothing")
+    assert found["searched"] == 10 + min(more, 0)
+    assert found["behind"] == ({"offset": "-1", "skip": 10} if more > 0 else None)
+
+
+async def test_a_stream_that_is_no_json_cannot_be_searched(console: Console) -> None:
+    await console.create("text", "text/plain", b"words")
+    query = {"route": ROUTE, "name": "text", "text": "words"}
+    status, problem = await console.ask("GET", MESSAGES, **query)
+    assert (status, "only JSON streams" in problem["detail"]) == (400, True)
+
+
+@pytest.mark.parametrize(("length", "status"), [(search.LONGEST_TEXT, 200), (1025, 400)])
+async def test_a_text_to_search_for_is_bounded(console: Console, length: int, status: int) -> None:
+    await console.create("chat", "application/json", b"1")
+    query = {"route": ROUTE, "name": "chat", "text": "x" * length}
+    assert (await console.ask("GET", MESSAGES, **query))[0] == status
+
+
+async def test_times_are_known_where_a_retention_is_set(console: Console) -> None:
+    await console.create("timed", "application/json", b"1")
+    query = {"route": ROUTE, "name": "timed"}
+    status, problem = await console.ask("GET", MESSAGES, **query, since="0")
+    assert (status, "knows no times" in problem["detail"]) == (409, True)
+    status, stream = await console.ask(
+        "PATCH", "/api/v1/stream", {"retention_age": 86_400}, **query
+    )
+    assert status == 200
+    (time,) = stream["times"]
+    assert time["offset"] == stream["row"]["tail"]
+    page = await find(console, "timed", since=str(time["at"] + 1))
+    assert page["messages"] == []
+    page = await find(console, "timed", since=str(time["at"] - 1))
+    assert [it["text"] for it in page["messages"]] == ["1"]
+
+
+# ---------------------------------------------------------------- the page
+
+
+async def page(console: Console, **query: str) -> str:
+    async with (
+        aiohttp.ClientSession() as session,
+        session.get(
+            f"{console.admin}/stream",
+            params={"route": ROUTE, "name": "chat", **query},
+            headers=console.headers,
+        ) as answer,
+    ):
+        assert answer.status == 200
+        return await answer.text()
+
+
+async def test_a_page_that_skips_an_endless_number_of_messages_skips_none(console: Console) -> None:
+    await console.create("chat", "application/json", b'"the first"')
+    assert "the first" in await page(console, offset="-1", skip="9" * 5000)
+
+
+@pytest.mark.usefixtures("processes")
+async def test_the_page_searches_without_scripts_and_links_to_what_follows(
+    console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search, "MOST_SEARCHED_READS", 1)
+    bodies = [json.dumps({"n": n, "x": "x" * 200_000}).encode() for n in range(3)]
+    await console.create("chat", "application/json", *bodies)
+    shown = await page(console, text="needle")
+    assert "None of the 2 messages up to here fits." in shown
+    assert 'id="messages"' not in shown  # which the script would follow
+    assert "text=needle" in shown
+    shown = await page(console, text='"><script>alert(1)</script>')
+    assert "<script>alert" not in shown
+    assert "offset=0000" in await page(console, text="xx")
+    assert 'id="messages"' in await page(console)
