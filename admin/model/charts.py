@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import msgspec
 
-from admin.model.events import EventMark
-
 
 class Line(msgspec.Struct, frozen=True):
     """A series of a chart: a value for each of the chart's moments, None where it is unknown."""
@@ -20,7 +18,6 @@ class Chart(msgspec.Struct, frozen=True):
     start: float
     step: float
     lines: tuple[Line, ...]
-    marks: tuple[EventMark, ...] = ()
 
 
 class HeatMap(msgspec.Struct, frozen=True):
@@ -33,7 +30,6 @@ class HeatMap(msgspec.Struct, frozen=True):
     step: float
     bounds: tuple[float, ...]
     counts: tuple[tuple[float, ...] | None, ...]
-    marks: tuple[EventMark, ...] = ()
 
 
 class Stat(msgspec.Struct, frozen=True):

@@ -17,6 +17,7 @@ Result = Literal["hit", "collapsed", "revalidated", "stale", "miss", "error"]
 Transport = Literal["sse", "long-poll"]
 Role = Literal["viewer", "operator"]
 SPANS_S: Mapping[Span, int] = {"15m": 900, "1h": 3600, "6h": 6 * 3600, "24h": 24 * 3600}
+SPANS: Mapping[Span, str] = {"15m": "15 min", "1h": "1 h", "6h": "6 h", "24h": "24 h"}
 POINTS = 180  # of a span: more than pixels between two points of a narrow chart would show
 RESULTS: tuple[Result, ...] = ("hit", "collapsed", "revalidated", "stale", "miss", "error")
 # Of reads that are to be served without the origin, and of which fewer are an alarm.

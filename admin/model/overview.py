@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 from admin.model.charts import Chart, HeatMap, Stat
+from admin.model.events import EventMark
 from admin.model.kinds import HealthState, Level, Span, Transport
 
 
@@ -119,6 +120,7 @@ class Overview(msgspec.Struct, frozen=True):
     delivery_p99: Stat
     requests: Stat  # a second
     appends: Stat  # a second
+    marks: tuple[EventMark, ...]  # of the charts, by their time
     by_result: Chart
     ratio: Chart
     refused: Chart  # requests a second with 4xx, by what a client can mend

@@ -23,8 +23,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from admin.model.charts import Chart, Line
+    from admin.model.events import EventMark
 
     Format = Callable[[float | None], str]
+    Marks = Sequence[EventMark]
 
 WIDTH = 1000  # of what stretches, in units of its own
 HEIGHT = 190  # pixels
@@ -37,7 +39,6 @@ NOTHING = 1e-9  # nothing that is measured is smaller, and floats stay far from 
 FEW = 4  # of what is counted: a lower scale would have fractions on it
 WHOLE = (1, 2, 5, 10)  # and 2.5 readers, too
 NEAR_NOW = 0.8  # of the width, also of a phone's: a time behind it would run into "now"
-MOST_ENDS = 3  # lines with a label at their end: of more, labels hide lines, and the legend has all
 LABEL_HEIGHT = 14  # pixels between two labels that can be read
 MARK_ROOM = 0.14  # of the width, for the label of an event; a closer one has none
 
@@ -97,7 +98,7 @@ def ratio_scale(values: Iterable[float]) -> Scale:
 # ---------------------------------------------------------------- charts
 
 
-def stacked_area(chart: Chart, label: str, format_value: Format = show.number) -> Markup:
+def stacked_area(chart: Chart, label: str, marks: Marks = ()) -> Markup:
     """Draw each line on top of the ones before; the height of all is the sum."""
     totals = _totals(chart.lines)
     scale = scale_from_zero(max((total for total in totals if total is not None), default=0.0))
@@ -111,44 +112,51 @@ def stacked_area(chart: Chart, label: str, format_value: Format = show.number) -
         drawn = paths.area(floor, roof, scale.y, WIDTH)
         areas.append(_drawn("area", series_class(line.name), drawn))
         floor = roof
-    drawing = _on_axes(chart, scale, Markup().join(areas), format_value)
+    drawing = _on_axes(chart, scale, Markup().join(areas), show.number)
     whole = last(totals)
-    end = Markup() if whole is None else _end("", scale.y(whole), format_value(whole))
-    return _figure(chart, label, drawing._replace(ends=end))
+    end = Markup() if whole is None else _end("", scale.y(whole), show.number(whole))
+    return _figure(chart, label, marks, drawing._replace(ends=end))
 
 
 def line_chart(
     chart: Chart,
     label: str,
+    marks: Marks = (),
     format_value: Format = show.count,
-    references: Sequence[Reference] = (),
-    *,
-    is_ratio: bool = False,
     fewest: float = FEW,
 ) -> Markup:
-    """Draw a line for each series, and labelled levels across the chart, the `references`.
+    """Draw a line for each series, on a scale from zero to `fewest` at least.
 
-    A ratio's scale need not begin at zero; every other does, and ends not below `fewest`, with
-    whole numbers if that is some.
+    The scale has whole numbers if `fewest` is some.
     """
     values = [value for line in chart.lines for value in line.values if value is not None]
-    scale = ratio_scale(values) if is_ratio else _scale(values, fewest)
+    return _figure(chart, label, marks, _lines(chart, _scale(values, fewest), format_value))
+
+
+def ratio_chart(
+    chart: Chart, label: str, marks: Marks = (), references: Sequence[Reference] = ()
+) -> Markup:
+    """Draw a ratio, whose scale need not begin at zero, and labelled levels across the chart."""
+    values = [value for line in chart.lines for value in line.values if value is not None]
+    scale = ratio_scale(values)
+    drawing = _lines(chart, scale, show.percent)
+    levels = Markup().join(_level(reference, scale) for reference in references if values)
+    axis = _axis((scale.y(at), show.level(at)) for at in scale.ticks)
+    drawing = drawing._replace(axis=axis, above=drawing.above + levels)
+    return _figure(chart, label, marks, drawing)
+
+
+def _lines(chart: Chart, scale: Scale, format_value: Format) -> Drawing:
     stretched = [
         _drawn("line", series_class(line.name), paths.steps(line.values, scale.y, WIDTH))
         for line in chart.lines
     ]
+    newest = [(series_class(line.name), last(line.values)) for line in chart.lines]
     drawing = _on_axes(chart, scale, Markup().join(stretched), format_value)
-    if is_ratio:
-        drawing = drawing._replace(axis=_axis((scale.y(at), show.level(at)) for at in scale.ticks))
-    levels = Markup().join(_level(reference, scale) for reference in references if values)
-    ends = Markup()
-    if len(chart.lines) <= MOST_ENDS:
-        newest = [(series_class(line.name), last(line.values)) for line in chart.lines]
-        ends = _ends(newest, scale, format_value)
-    return _figure(chart, label, drawing._replace(above=drawing.above + levels, ends=ends))
+    return drawing._replace(ends=_ends(newest, scale, format_value))
 
 
-def heat_map(heat: HeatMap, label: str) -> Markup:
+def heat_map(heat: HeatMap, label: str, marks: Marks = ()) -> Markup:
     """Draw a column for each moment, a row for each bucket: the darker, the more deliveries."""
     rows = len(heat.bounds) + 1
     most = max((number for column in heat.counts for number in column or ()), default=0.0)
@@ -175,7 +183,7 @@ def heat_map(heat: HeatMap, label: str) -> Markup:
         ends=Markup(),
         legend=_legend_item("s-heat", "most frequent delay", tallies),
     )
-    return _figure(heat, label, drawing)
+    return _figure(heat, label, marks, drawing)
 
 
 def spark(values: Sequence[float | None], level: str = "") -> Markup:
@@ -201,8 +209,11 @@ def last(values: Sequence[float | None]) -> float | None:
 # ---------------------------------------------------------------- the parts of a chart
 
 
-def _figure(moments: Chart | HeatMap, label: str, drawing: Drawing) -> Markup:
+def _figure(moments: Chart | HeatMap, label: str, marks: Marks, drawing: Drawing) -> Markup:
     count = _moments(moments)
+    span = moments.step * max(1, count)
+    shown = [(it, (it.at - moments.start) / span) for it in marks]
+    shown = [(it, part) for it, part in shown if 0 <= part <= 1]
     return Markup(
         '<figure class="chart" tabindex="0" role="group" aria-roledescription="chart" '
         'aria-keyshortcuts="ArrowLeft ArrowRight Shift+ArrowLeft Shift+ArrowRight Home End Enter" '
@@ -213,9 +224,10 @@ def _figure(moments: Chart | HeatMap, label: str, drawing: Drawing) -> Markup:
         '<svg class="times" aria-hidden="true">{}</svg>'
         '<ul class="legend">{}</ul></figure>'
     ).format(
-        *(label, round(moments.start, 3), moments.step, count, _sentences(moments)),
+        *(label, round(moments.start, 3), moments.step, count),
+        json.dumps([(int(part * count), show.visible(it.sentence)) for it, part in shown]),
         *(drawing.axis, drawing.below, WIDTH, HEIGHT, drawing.stretched),
-        *(drawing.above + _marks(moments), drawing.ends),
+        *(drawing.above + _marks(shown), drawing.ends),
         *(_times(moments.start, moments.step, count), drawing.legend),
     )
 
@@ -237,14 +249,10 @@ def _on_axes(chart: Chart, scale: Scale, stretched: Markup, format_value: Format
     )
 
 
-def _marks(chart: Chart | HeatMap) -> Markup:
+def _marks(marks: Iterable[tuple[EventMark, float]]) -> Markup:
     """Draw a line over the whole height at each event, with a label where there is room for it."""
-    width = chart.step * max(_moments(chart), 1)
     drawn, labelled_up_to = [], 0.0
-    for mark in sorted(chart.marks, key=lambda it: it.at):
-        part = (mark.at - chart.start) / width
-        if not 0 <= part <= 1:
-            continue
+    for mark, part in sorted(marks, key=lambda it: it[1]):
         line = Markup('<line class="event {0}" x1="{1:.2%}" x2="{1:.2%}" y2="{2}"/>')
         drawn.append(line.format(mark.level, part, HEIGHT))
         is_left = part > 1 - MARK_ROOM  # of its line, so that it ends within the chart
@@ -254,13 +262,6 @@ def _marks(chart: Chart | HeatMap) -> Markup:
             side = (" left", part, -4) if is_left else ("", part, 4)
             drawn.append(label.format(*side, show.visible(mark.label)))
     return Markup().join(drawn)
-
-
-def _sentences(chart: Chart | HeatMap) -> str:
-    """Return the events of a chart for its script, as JSON: places of moments with sentences."""
-    places = ((int((it.at - chart.start) // chart.step), it.sentence) for it in chart.marks)
-    shown = [(at, show.visible(it)) for at, it in places if 0 <= at < _moments(chart)]
-    return json.dumps(shown)
 
 
 def _moments(moments: Chart | HeatMap) -> int:

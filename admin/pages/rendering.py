@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from markupsafe import Markup
 
     from admin.model.charts import Chart
+    from admin.pages.charts import Marks
 
 P = ParamSpec("P")
 TEMPLATES = Path(__file__).with_name("templates")
@@ -141,15 +142,15 @@ def once(draw: Callable[P, Markup], most: int = MOST_CHARTS) -> Callable[P, Mark
     return lru_cache(most)(draw)  # type: ignore[return-value]  # values are all hashable
 
 
-def ratio_chart(chart: Chart, label: str, has_levels: bool = True) -> Markup:
+def ratio_chart(chart: Chart, label: str, marks: Marks, has_levels: bool) -> Markup:
     """Draw a ratio, with levels beside its target and its alarm level."""
     levels = RATIO_LEVELS if has_levels else ()
-    return charts.line_chart(chart, label, show.percent, levels, is_ratio=True)
+    return charts.ratio_chart(chart, label, marks, levels)
 
 
-def duration_chart(chart: Chart, label: str) -> Markup:
+def duration_chart(chart: Chart, label: str, marks: Marks = ()) -> Markup:
     """Draw lines of durations, on a scale of their own that begins at zero."""
-    return charts.line_chart(chart, label, show.duration, fewest=0.0)
+    return charts.line_chart(chart, label, marks, show.duration, 0.0)
 
 
 def change(history: Sequence[float | None]) -> float | None:

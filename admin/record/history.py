@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from math import isnan, nan
+from math import inf, isnan, nan
 from typing import TYPE_CHECKING
 
 from admin.model.kinds import POINTS, SPANS_S
@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from admin.record.figures import Row
 
 FINEST_S = SPANS_S["15m"] // POINTS  # how often a row is taken: 5 s
+FEWEST_POINTS = 6  # half a minute of the shortest span, if there are data in its last seconds only
 # Single precision counts exactly up to 16 million in a row, and halves the memory of a route:
-# 73 columns, 180 points and 4 rings are some 200 kB.
+# 74 columns, 180 points and 4 rings are some 200 kB.
 NUMBER = "f"
 
 
@@ -68,6 +69,7 @@ class History:
 
     def __init__(self, prefixes: Iterable[str]) -> None:
         self.routes: dict[str, dict[Span, Ring]] = {}
+        self._since = inf  # the moment of the first row
         self.keep(prefixes)
 
     def keep(self, prefixes: Iterable[str]) -> None:
@@ -79,14 +81,28 @@ class History:
 
     def add(self, at: float, rows: Mapping[str, Row]) -> None:
         """Count the rows of routes at a moment."""
+        self._since = min(self._since, at)
         for prefix, row in rows.items():
             # A route that a reload has removed may have been counted before.
             for ring in self.routes.get(prefix, {}).values():
                 ring.add(at, row)
 
     def of(self, prefix: str, span: Span, until: float) -> list[Row | None]:
-        """Return the rows of a route, oldest first."""
-        return self.routes[prefix][span].rows(until)
+        """Return the rows of a route from `start` on, oldest first."""
+        return self.routes[prefix][span].rows(until)[self._begin(span, until) :]
+
+    def start(self, span: Span, until: float) -> float:
+        """Return the moment at which the first row begins: that of the first data, if in the span.
+
+        It is the same for all routes, so that what is drawn of them has one axis of time.
+        """
+        first = int(until // step(span)) - POINTS + 1
+        return (first + self._begin(span, until)) * float(step(span))
+
+    def _begin(self, span: Span, until: float) -> int:
+        """Return the number of points of the span before the first data."""
+        first = int(until // step(span)) - POINTS + 1
+        return int(max(0, min(self._since // step(span) - first, POINTS - FEWEST_POINTS)))
 
     def now(self, prefix: str, until: float) -> Row | None:
         """Return the sum of a route's last whole steps: fresh, and steadier than a single one."""
@@ -103,8 +119,3 @@ NOW_STEPS = 3
 def step(span: Span) -> int:
     """Return the seconds of a point in this span."""
     return SPANS_S[span] // POINTS
-
-
-def start(span: Span, until: float) -> float:
-    """Return the moment at which the first point begins."""
-    return (int(until // step(span)) - POINTS + 1) * float(step(span))

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from msgspec.structs import replace
-
 from admin.model.charts import Chart, HeatMap, Line, Stat
 from admin.model.kinds import RESULTS, HealthState
 from admin.model.overview import Overview, RouteFigures, RouteView, Server
@@ -41,6 +39,7 @@ def overview(
     """Make the first page, for a span that ends now."""
     prefixes = [route.prefix for route in settings.route_table]
     recorded, until = recorder.history, recorder.until(now)
+    start, step = recorded.start(span, until), history.step(span)
     by_route = [recorded.of(prefix, span, until) for prefix in prefixes]
     rows = [figures.together(moment) for moment in zip(*by_route, strict=True)]
     whole = figures.summed(rows)
@@ -53,7 +52,7 @@ def overview(
 
     def chart(*lines: tuple[str, Told]) -> Chart:
         chart_lines = tuple(Line(name, tuple(map(tell, rows))) for name, tell in lines)
-        return Chart(history.start(span, until), history.step(span), chart_lines)
+        return Chart(start, step, chart_lines)
 
     routes = tuple(
         _route(recorder, route, settings.auth_of(route), span, until)
@@ -73,23 +72,16 @@ def overview(
         delivery_p99=stat(_p99, whole),
         requests=stat(_rate("requests"), latest),
         appends=stat(_rate("appends"), latest),
-        by_result=replace(
-            chart(*((result, _result(result)) for result in RESULTS)),
-            marks=marks(recorder.events.record, history.start(span, until)),
-        ),
+        marks=marks(recorder.events.record, start),
+        by_result=chart(*((result, _result(result)) for result in RESULTS)),
         ratio=chart(("share of reads", figures.without_origin)),
         refused=chart(*((cause, _refused_by(cause)) for cause in figures.REFUSED_BY)),
         by_transport=chart(("SSE", _readers_of("sse")), ("long-poll", _readers_of("long-poll"))),
-        delivery=_delays(rows, span, until),
+        delivery=HeatMap(start, step, DELIVERY_SECONDS, tuple(map(figures.delivery_counts, rows))),
         routes=routes,
         writes=writes(stat, chart, latest, whole),
         logs=tuple(log_view(route, recorder.samples, recorder.growth, until) for route in routes),
     )
-
-
-def _delays(rows: Sequence[Row | None], span: Span, until: float) -> HeatMap:
-    start, step = history.start(span, until), history.step(span)
-    return HeatMap(start, step, DELIVERY_SECONDS, tuple(map(figures.delivery_counts, rows)))
 
 
 def _route(

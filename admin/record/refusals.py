@@ -67,7 +67,7 @@ class Refusals:
         self, span: Span, now: float, between: tuple[float, float] | None
     ) -> Iterator[RefusalCause]:
         until = self._recorder.until(now)
-        begin, step = history.start(span, until), history.step(span)
+        begin, step = self._recorder.history.start(span, until), history.step(span)
         for route in self._setup.settings.route_table:
             recorded = self._recorder.history.of(route.prefix, span, until)
             rows = [it for at, it in enumerate(recorded) if _is_in(between, begin + at * step)]

@@ -104,9 +104,7 @@ def test_a_chart_scale_covers_its_highest_value_with_3_to_6_ticks(highest: float
 def test_a_ratio_chart_begins_at_50_percent_unless_its_values_are_lower() -> None:
     levels = (Reference("target", 0.85, "good"),)
     for ratio, low in ((0.9, "50 %"), (0.2, "0 %")):
-        told = texts(
-            charts.line_chart(chart(ratio=[ratio]), "Ratio", show.percent, levels, is_ratio=True)
-        )
+        told = texts(charts.ratio_chart(chart(ratio=[ratio]), "Ratio", (), levels))
         assert low in told
         assert "target 85 %" in told
 
@@ -166,9 +164,9 @@ def test_the_axis_of_counts_has_evenly_spaced_whole_numbers(highest: int) -> Non
 def test_events_within_the_span_are_lines_over_the_height_with_their_sentences() -> None:
     start = 1_772_366_400
     marks = tuple(EventMark(start + at, "bad", HOSTILE, HOSTILE) for at in (-1, 0, 5, 10, 11))
-    marked = Chart(start, 5, (Line("hit", (1.0, 2.0)),), marks)
-    heat = HeatMap(start, 5, (0.1,), ((1.0, 2.0), None), marks)
-    for figure in (charts.stacked_area(marked, "x"), charts.heat_map(heat, "x")):
+    marked = Chart(start, 5, (Line("hit", (1.0, 2.0)),))
+    heat = HeatMap(start, 5, (0.1,), ((1.0, 2.0), None))
+    for figure in (charts.stacked_area(marked, "x", marks), charts.heat_map(heat, "x", marks)):
         root = drawn(figure)
         lines = [it for it in root.iter("line") if it.attrib["class"] == "event bad"]
         assert [it.attrib["x1"] for it in lines] == ["0.00%", "50.00%", "100.00%"]
@@ -189,11 +187,3 @@ def test_a_chart_of_seconds_has_times_of_day_with_seconds() -> None:
     start = 1_772_366_400
     figure = charts.line_chart(Chart(start, 5, (Line("SSE", (1.0,) * 6),)), "x")
     assert re.findall(r"\d\d:\d\d:\d\d", figure) == ["12:00:00", "12:00:10", "12:00:20"]
-
-
-def test_only_a_few_lines_have_labels_at_their_ends() -> None:
-    for many in (charts.MOST_ENDS, charts.MOST_ENDS + 1):
-        lines = tuple(Line(f"worker {at}", (1.0, 5.0 * at)) for at in range(many))
-        root = drawn(charts.line_chart(Chart(0, 5, lines), "x"))
-        (ends,) = [it for it in root.iter("g") if it.attrib.get("class") == "ends"]
-        assert len(ends) == (many if many <= charts.MOST_ENDS else 0)

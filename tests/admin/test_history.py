@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from admin.model.kinds import POINTS, SPANS_S
-from admin.record import figures, history
+from admin.record import figures
 from admin.record.figures import COLUMN, WIDTH
 from admin.record.history import History, Ring
 from gateway.telemetry.traffic import DELIVERY_SECONDS
@@ -71,7 +71,7 @@ def test_the_row_of_an_hour_ago_is_found_in_the_history() -> None:
     kept.add(NOW - 3600, {A: row(requests=7)})
     assert number(kept.before(A, 3600, NOW), "requests") == 7
     assert kept.before(A, 7200, NOW) is None
-    assert history.start("15m", NOW) == NOW - 179 * 5
+    assert kept.start("15m", NOW) == NOW - 179 * 5
 
 
 # ---------------------------------------------------------------- figures

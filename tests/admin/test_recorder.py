@@ -129,6 +129,18 @@ async def test_the_overview_computes_exact_figures_from_known_samples(stage: Sta
     assert sum(told.delivery.counts[-1]) == 1
 
 
+async def test_charts_begin_with_the_first_data_and_share_one_time_axis(stage: Stage) -> None:
+    first = stage.clock.now
+    for looked in range(11):
+        await stage.look(*reads(10 * looked, 0))
+    told = stage.overview()
+    charts = (told.by_result, told.refused, told.by_transport, told.writes.durations)
+    moments = {(it.start, len(line.values)) for it in charts for line in it.lines}
+    moments.add((told.delivery.start, len(told.delivery.counts)))
+    assert moments == {(first + 10, 10)}
+    assert {len(it) for it in (told.collapse.history, told.routes[0].figures.history)} == {10}
+
+
 async def test_a_failed_read_is_an_error_and_no_miss_and_a_failed_append_neither(
     stage: Stage,
 ) -> None:

@@ -12,13 +12,11 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 from aiohttp.test_utils import TestClient
-from msgspec.structs import replace
 
 from admin.app import build
 from admin.console import CONSOLE
 from admin.errors import NotTold
 from admin.pages.live import LivePages
-from admin.pages.views import overview
 from gateway.features.subscriptions.metrics import SUBSCRIPTIONS
 from gateway.settings import Route
 from tests.admin.browser.made_up import MadeUp
@@ -97,26 +95,6 @@ async def test_tile_and_chart_are_named_by_where_the_streams_of_the_routes_live(
     assert f"<p>{delivery} socket</p>" in page
     assert f"<h3>{tile} <" in page
     assert ("target 85" in page) is is_judged
-
-
-async def test_charts_begin_with_the_first_data_and_share_one_time_axis() -> None:
-    whole = await MadeUp().overview("15m")
-    lines = tuple(
-        replace(line, values=(None,) * 120 + line.values[120:]) for line in whole.by_transport.lines
-    )
-    by_transport = replace(whole.by_transport, lines=lines)
-    shown = overview.from_first_data(replace(whole, by_transport=by_transport))
-    moments = {
-        (chart.start, chart.step, len(line.values))
-        for chart in (shown.by_result, shown.ratio, shown.by_transport)
-        for line in chart.lines
-    }
-    assert moments == {(whole.by_result.start + 600, 5.0, 60)}
-    assert (shown.delivery.start, len(shown.delivery.counts)) == (whole.delivery.start + 600, 60)
-    assert {it.marks for it in (shown.by_result, shown.ratio, shown.delivery)} == {
-        whole.by_result.marks
-    }
-    assert {len(it) for it in (shown.collapse.history, shown.routes[0].figures.history)} == {60}
 
 
 class Repairing(MadeUp):

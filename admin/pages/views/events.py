@@ -5,15 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, get_args
 
-from msgspec.structs import replace
-
 from admin.alerting.views import alerts_view
-from admin.model.kinds import Level, Span
+from admin.model.kinds import SPANS, SPANS_S, Level, Span
 from admin.pages.console_page import ConsolePage
 from admin.pages.menu import MenuEntry
 from admin.pages.rendering import TemplatePage
 from admin.pages.runbooks import runbooks
-from admin.pages.spans import SPANS, first_known
 from admin.pages.visit import choice, frame, times
 from admin.record.event_queries import USUAL_EVENTS, EventQuery, select
 from gateway.telemetry.event_journal import EventKind
@@ -94,17 +91,17 @@ async def _refusals(visit: Visit) -> dict[str, object]:
     span = choice(visit.query.get("span", "15m"), get_args(Span), "span")
     with_clients = visit.console.readers.shows_clients(visit.viewer)
     between = times(visit)
+    if between is not None:  # the shortest span that has all of it
+        span = next((it for it in SPANS_S if visit.now - SPANS_S[it] <= between[0]), "24h")
     refusals = await visit.console.refusals.view(span, with_clients=with_clients, between=between)
-    first = first_known(it.history for it in refusals.causes)
-    causes = tuple(replace(it, history=it.history[first:]) for it in refusals.causes)
     return {
-        "refusals": replace(refusals, causes=causes),
+        "refusals": refusals,
         "between": between,
         "with_clients": with_clients,
         "meanings": MEANINGS,
         "span": span,
         "spans": list(SPANS.items()),
-        "span_words": SPANS[span],
+        "span_words": "this time" if between else f"the last {SPANS[span]}",
     }
 
 

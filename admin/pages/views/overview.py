@@ -4,21 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, get_args
 
-from msgspec.structs import replace
-
 from admin.errors import NotTold
-from admin.model.kinds import Span
+from admin.model.kinds import SPANS, Span
 from admin.pages.console_page import ConsolePage
 from admin.pages.menu import MenuEntry
 from admin.pages.rendering import TemplatePage
-from admin.pages.spans import SPANS, figures_from, first_known
 from admin.pages.visit import choice
 from gateway.features.questions.loudest import LoudestList
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from admin.model.overview import Overview, RouteView
     from admin.pages.visit import Visit
 
 PATH = "/"
@@ -46,7 +40,7 @@ EVIDENCE = {
 async def show(visit: Visit) -> TemplatePage:
     """Return the first page, with figures over the chosen span."""
     span = choice(visit.query.get("span", "15m"), get_args(Span), "span")
-    figures = from_first_data(await visit.console.overview(span))
+    figures = await visit.console.overview(span)
     kinds = {route.kind for route in figures.routes}
     has_origins, has_logs = "http" in kinds, bool(kinds - {"http"})
     return TemplatePage(
@@ -79,25 +73,6 @@ async def _loudest(visit: Visit) -> dict[str, object]:
         "loudest_clients": loudest.clients[:SHOWN],
         "refused_most": refused[:SHOWN],
     }
-
-
-def from_first_data(figures: Overview) -> Overview:
-    """Return the overview from its first moment with data, with the same marks in all charts."""
-    begin = first_known(line.values for line in figures.by_transport.lines)
-    marks = figures.by_result.marks
-    return replace(
-        figures_from(figures, begin, marks),
-        writes=figures_from(figures.writes, begin, marks),
-        routes=routes_from(figures.routes, begin),
-    )
-
-
-def routes_from(routes: Iterable[RouteView], begin: int) -> tuple[RouteView, ...]:
-    """Return the routes with histories from the moment `begin` on."""
-    return tuple(
-        replace(it, figures=replace(it.figures, history=it.figures.history[begin:]))
-        for it in routes
-    )
 
 
 MENU = MenuEntry(

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 from admin.pages.console_page import ConsolePage
 from admin.pages.menu import MenuEntry
 from admin.pages.rendering import TemplatePage
-from admin.pages.spans import first_known
-from admin.pages.views.overview import routes_from
 from admin.pages.visit import frame
 
 if TYPE_CHECKING:
@@ -20,8 +18,7 @@ PATH = "/routes"
 async def show(visit: Visit) -> TemplatePage:
     """Return the page with a card for each route."""
     routes = await visit.console.routes()
-    cards = routes_from(routes, first_known(it.figures.history for it in routes))
-    return TemplatePage("routes.html", {"here": PATH, **await frame(visit), "routes": cards})
+    return TemplatePage("routes.html", {"here": PATH, **await frame(visit), "routes": routes})
 
 
 MENU = MenuEntry(

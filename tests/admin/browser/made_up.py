@@ -735,7 +735,8 @@ class MadeUp(Console):
             delivery_p99=Stat(0.0142, wave(0.013, 0.003), before=0.0098),
             requests=Stat(9_176.0, requests),
             appends=Stat(412.0, wave(400, 30)),
-            by_result=Chart(NOW - 895, STEP_S, tuple(results), MARKS),
+            marks=MARKS,
+            by_result=Chart(NOW - 895, STEP_S, tuple(results)),
             ratio=Chart(NOW - 895, STEP_S, (Line("share of reads", tuple(ratio)),)),
             refused=Chart(
                 NOW - 895,
