@@ -225,7 +225,9 @@ def _figure(moments: Chart | HeatMap, label: str, marks: Marks, drawing: Drawing
         '<ul class="legend">{}</ul></figure>'
     ).format(
         *(label, round(moments.start, 3), moments.step, count),
-        json.dumps([(int(part * count), show.visible(it.sentence)) for it, part in shown]),
+        json.dumps(
+            [(int(part * count), show.visible(it.sentence)) for it, part in shown if part < 1]
+        ),
         *(drawing.axis, drawing.below, WIDTH, HEIGHT, drawing.stretched),
         *(drawing.above + _marks(shown), drawing.ends),
         *(_times(moments.start, moments.step, count), drawing.legend),

@@ -58,7 +58,7 @@ class Refusals:
         causes = sorted(
             self._causes(span, now, between), key=lambda it: (-it.count, it.route, it.status)
         )
-        newest = [it for it in await self._newest() if _is_in(between, it.at)]
+        newest = await self._newest(between)
         if not with_clients:
             newest = [msgspec.structs.replace(row, client=None) for row in newest]
         return RefusalsView(now, span, tuple(causes), tuple(newest))
@@ -78,11 +78,12 @@ class Refusals:
                     rates = tuple(figures.rate(row, name) for row in rows)
                     yield RefusalCause(route.prefix, status, count, rates)
 
-    async def _newest(self) -> list[RefusedRequest]:
+    async def _newest(self, between: tuple[float, float] | None) -> list[RefusedRequest]:
         """Return the newest of all workers; those of one that does not answer are missing."""
         answers = await self._source.query(ListRefusals())
-        rows = [row for it in answers if isinstance(it, RefusalList) for row in it.rows]
-        return sorted(rows, key=lambda row: -row.at)[:MOST_REFUSALS]
+        rows = (row for it in answers if isinstance(it, RefusalList) for row in it.rows)
+        found = (row for row in rows if _is_in(between, row.at))
+        return sorted(found, key=lambda row: -row.at)[:MOST_REFUSALS]
 
 
 def _is_in(between: tuple[float, float] | None, at: float) -> bool:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -50,6 +52,10 @@ def test_refusals_are_listed_with_the_sentence_that_the_client_got(
         gateway.close()
 
 
+def iso(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
 def two_workers(question: Question) -> Sequence[Answer]:
     """The answers of two workers, with 200 refusals each."""
     if not isinstance(question, ListRefusals):
@@ -71,7 +77,10 @@ async def test_only_operators_see_the_addresses_of_refused_clients(
     async with TestClient(AdminServer(app)) as client:
         told: Any = await (await client.get("/api/v1/refusals", headers=headers)).json()
         page = await (await client.get("/events?show=refusals", headers=headers)).text()
+        then = f"/events?show=refusals&from={iso(100)}&to={iso(101)}"
+        of_a_second = await (await client.get(then, headers=headers)).text()
     assert {row["client"] for row in told["newest"]} == {client_address}
+    assert re.findall(r"<code>(\d-\d+)</code>", of_a_second) == ["1-100", "0-100"]
     assert ("192.0.2.1" in page) is (client_address is not None)
     assert [row["request_id"] for row in told["newest"][:3]] == ["1-200", "0-200", "1-199"]
     assert len(told["newest"]) == 200

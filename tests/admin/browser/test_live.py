@@ -467,7 +467,7 @@ async def test_the_cursor_shows_the_same_moment_in_all_charts(browser: Browser) 
               return Math.round(100 * (rule.getBoundingClientRect().left - plot.left) / plot.width);
             })"""
         )
-        assert len(set(places)) == 1
+        assert max(places) - min(places) <= 1  # of rounding
         await tab.page.mouse.move(0, 0)
         await expect(rules).to_have_count(0)
         assert await total.inner_text() == newest
