@@ -297,6 +297,23 @@ def test_viewers_see_no_addresses_and_agents() -> None:
             assert AGENT.encode() not in metrics.body
 
 
+@pytest.mark.usefixtures("processes")
+def test_a_span_of_time_lists_the_readers_that_connected_in_it() -> None:
+    with headgate(environment=ADMIN_TOKENS) as server:
+        create(server, "s")
+        with reading(server, 1):
+            waits(server, 1)
+            for span, count in (
+                ("from=2026-01-01&to=2999-01-01", 1),
+                ("from=2026-01-01&to=2026-01-02", 0),
+            ):
+                assert page(server, f"/clients?{span}").count('name="reader"') == count
+            wrong = {"Authorization": f"Bearer {OPERATOR}", "Accept": "text/html"}
+            refused = ask(server.admin_port, "GET", "/clients?from=soon&to=2026-01-02", **wrong)
+            assert refused.status == 400
+            assert b"From must be a time such as" in refused.body
+
+
 WRONG: tuple[tuple[str, str, object, int], ...] = (
     ("POST", "/api/v1/readers/disconnect", {"ids": []}, 400),
     ("POST", "/api/v1/readers/disconnect", {"ids": ["x"] * (MOST_ENDED + 1)}, 400),

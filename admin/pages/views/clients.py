@@ -13,7 +13,7 @@ from admin.errors import NotTold
 from admin.pages.console_page import ConsolePage
 from admin.pages.menu import MenuEntry
 from admin.pages.rendering import TemplatePage, link
-from admin.pages.visit import choice, done, frame
+from admin.pages.visit import choice, done, frame, times
 from admin.readers.console_readers import BanKind, BanWish
 from gateway.features.issued_tokens import USUAL_S, TokenRequest
 from gateway.features.questions.readers import (
@@ -119,12 +119,14 @@ async def _readers(visit: Visit) -> Values:
     shows_clients = readers.shows_clients(visit.viewer)
     chosen = _Chosen(*(query.get(name, "") for name in _Chosen._fields))
     by = choice(query.get("by", ""), tuple(GROUPINGS), "by")
-    where = _where(chosen, with_clients=shows_clients)
+    between = times(visit)
+    where = _where(chosen, between, with_clients=shows_clients)
     values: Values = {
         "by": by,
         "groupings": [it for it in GROUPINGS.items() if it[0] != "address" or shows_clients],
         "chosen": chosen._asdict(),
-        "is_filtered": any(chosen),
+        "between": between,
+        "is_filtered": any(chosen) or between is not None,
         "prefixes": [route.prefix for route in await visit.console.routes()],
         "modes": {"": "Any", "sse": "SSE", "long-poll": "long-poll"},
     }
@@ -141,7 +143,9 @@ async def _readers(visit: Visit) -> Values:
     return values | {"page": page, "order": order, "after": after, "columns": columns}
 
 
-def _where(chosen: _Chosen, *, with_clients: bool) -> ReaderQuery:
+def _where(
+    chosen: _Chosen, between: tuple[float, float] | None, *, with_clients: bool
+) -> ReaderQuery:
     mode = choice(chosen.mode, ("", *get_args(ReaderMode)), "mode")
     return ReaderQuery(
         route=chosen.route,
@@ -150,6 +154,7 @@ def _where(chosen: _Chosen, *, with_clients: bool) -> ReaderQuery:
         account="" if chosen.anonymous else chosen.account or None,
         address=chosen.address,
         text=chosen.text,
+        between=between,
         with_clients=with_clients,
     )
 
