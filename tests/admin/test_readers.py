@@ -309,7 +309,9 @@ def test_a_span_of_time_lists_the_readers_that_connected_in_it() -> None:
             ):
                 assert page(server, f"/clients?{span}").count('name="reader"') == count
             wrong = {"Authorization": f"Bearer {OPERATOR}", "Accept": "text/html"}
-            refused = ask(server.admin_port, "GET", "/clients?from=soon&to=2026-01-02", **wrong)
+            refused = ask(
+                server.admin_port, "GET", "/clients?from=soon&to=2026-01-02", None, **wrong
+            )
             assert refused.status == 400
             assert b"From must be a time such as" in refused.body
 
