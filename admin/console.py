@@ -18,7 +18,6 @@ from admin.credentials.credentials import ConsoleCredentials
 from admin.errors import NotTold
 from admin.model.overview import Instance
 from admin.readers.console_readers import ConsoleReaders
-from admin.record.overview import state
 from admin.record.overviews import Overviews
 from admin.record.refusals import Refusals
 from admin.streams import lists, runs
@@ -89,16 +88,16 @@ class Console:
 
     async def instance(self) -> Instance:
         """Return this gateway's name and state."""
-        health = await self._source.health()
         samples = self.recorder.samples
         started = [it.number for it in samples if it.metric.name == "process_start_time_seconds"]
         return Instance(
             name=self.name,
-            state=state(health),
+            state=self.recorder.state,
             workers=self.setup.settings.workers,
             version=self.about().versions["headgate"],
             started_at=min(started, default=None),
             gateways=self.recorder.fleet.size,
+            attention=sum(it.mute is None for it in self.recorder.incidents.attention),
         )
 
     @property

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 Level = Literal["good", "warning", "bad"]
+StateLevel = Literal["good", "warning", "bad", "idle"]  # idle: a route without traffic
 Span = Literal["15m", "1h", "6h", "24h"]
 Result = Literal["hit", "collapsed", "revalidated", "stale", "miss", "error"]
 Transport = Literal["sse", "long-poll"]
@@ -27,5 +28,5 @@ TARGET_RATIO, ALARM_RATIO = TARGET, ALARM
 class HealthState(msgspec.Struct, frozen=True):
     """The state of something in a word or two: serving; degraded: log unreachable; draining."""
 
-    level: Level
+    level: StateLevel
     words: str

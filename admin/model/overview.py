@@ -8,7 +8,7 @@ import msgspec
 
 from admin.model.charts import Chart, HeatMap, Stat
 from admin.model.events import EventMark
-from admin.model.kinds import HealthState, Level, Span, Transport
+from admin.model.kinds import HealthState, Level, Span, StateLevel, Transport
 
 
 class Instance(msgspec.Struct, frozen=True):
@@ -20,17 +20,49 @@ class Instance(msgspec.Struct, frozen=True):
     version: str
     started_at: float | None
     gateways: int  # that share a log and were heard of in the last seconds, with this one
+    attention: int = 0  # incidents that are not muted
 
 
-class Attention(msgspec.Struct, frozen=True):
-    """Something that an operator should look at, in one sentence."""
+class Symptom(msgspec.Struct, frozen=True):
+    """Something that an incident has caused."""
 
+    sentence: str
+    since: float
+
+
+class NextStep(msgspec.Struct, frozen=True):
+    """The page (a path) and the command by which an operator goes on; empty without one."""
+
+    page: str = ""
+    command: str = ""
+
+
+class Mute(msgspec.Struct, frozen=True):
+    """The user who has muted an incident, and until when (epoch seconds)."""
+
+    by: str
+    until: float
+
+
+class Attention(msgspec.Struct, frozen=True, kw_only=True):
+    """An incident that an operator should look at: its cause in one sentence, and its symptoms.
+
+    A muted one does not count for the state of the gateway.
+    """
+
+    id: str = ""
     level: Level
+    title: str = ""  # in a few words
     sentence: str
     route: str | None = None  # its prefix
     since: float | None = None
+    ended_at: float | None = None  # None while it goes on
     alert: str = ""  # the rule whose section on the page of alerts says what to do, if there is one
     note: str = ""  # what will become of it
+    window: str = ""  # what it is judged by
+    next: NextStep = NextStep()
+    symptoms: tuple[Symptom, ...] = ()
+    mute: Mute | None = None
 
 
 class Writes(msgspec.Struct, frozen=True):
@@ -57,7 +89,7 @@ class LogFact(msgspec.Struct, frozen=True):
     name: str
     value: float | str | None
     unit: Literal["count", "bytes", "seconds", "words"]
-    level: Level | None = None
+    level: StateLevel | None = None
 
 
 class LogView(msgspec.Struct, frozen=True):
@@ -111,6 +143,7 @@ class Overview(msgspec.Struct, frozen=True):
     span: Span
     instance: Instance
     attention: tuple[Attention, ...]  # the worst first
+    ended: tuple[Attention, ...]  # within the last hour, the newest first
     without_origin: Stat
     reads: int  # in the span, of which `without_origin` is a part
     collapse: Stat

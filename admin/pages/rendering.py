@@ -125,7 +125,7 @@ def _joined(pieces: Iterable[str]) -> Generator[None, None, str]:
 
 def _is_shown(name: str, tab: object) -> bool:
     """Return whether a block is on this tab of its page; those of other tabs are not rendered."""
-    return name in {f"{REGION}instance", f"{REGION}head", f"{REGION}{tab}"}
+    return name in {f"{REGION}{it}" for it in ("instance", "badge", "head", tab)}
 
 
 def link(path: str, /, **query: object) -> str:

@@ -15,7 +15,7 @@ from gateway.telemetry.logs import log
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from admin.record.attention import AttentionItem
+    from admin.alerting.findings import IncidentFinding
     from gateway.features.questions.process_source import ProcessSource
     from gateway.settings import Settings
 
@@ -30,7 +30,7 @@ class EventCollector:
         folder = data_folder(settings)
         self._file = None if folder is None else EventFile(folder / NAME)
         self._after: dict[str, int] = {}
-        self._findings: dict[str, AttentionItem] = {}
+        self._findings: dict[str, IncidentFinding] = {}
         self._is_failing = False
         self.record = EventRecord()
 
@@ -67,7 +67,7 @@ class EventCollector:
         self.take_own()
         await self._save()
 
-    def note_findings(self, now: float, findings: Iterable[AttentionItem]) -> None:
+    def note_findings(self, now: float, findings: Iterable[IncidentFinding]) -> None:
         """Record which findings have begun, and which are over.
 
         Health checks are left out: what they find has log lines, which are events of their own.
@@ -116,7 +116,7 @@ class EventCollector:
             log.warning("admin.events_not_kept", file=str(self._file.path), reason=error.strerror)
 
 
-def _of_finding(item: AttentionItem, now: float, *, is_over: bool) -> JournalEvent:
+def _of_finding(item: IncidentFinding, now: float, *, is_over: bool) -> JournalEvent:
     key = "attention " + " ".join(item.key)
     return JournalEvent(
         sequence=0,

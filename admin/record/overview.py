@@ -8,11 +8,9 @@ from admin.model.charts import Chart, HeatMap, Line, Stat
 from admin.model.kinds import RESULTS, HealthState
 from admin.model.overview import Overview, RouteFigures, RouteView, Server
 from admin.record import figures, history, policy
-from admin.record.attention import is_felt
 from admin.record.event_queries import marks
 from admin.record.logs import log_view
 from admin.record.writes import writes
-from gateway.features.questions.process_source import STOPPING
 from gateway.settings import redacted_origin
 from gateway.telemetry.traffic import DELIVERY_SECONDS
 
@@ -23,7 +21,6 @@ if TYPE_CHECKING:
     from admin.model.overview import Instance
     from admin.record.figures import Row
     from admin.record.recorder import Recorder
-    from gateway.features.questions.process_source import Health
     from gateway.settings import Route, Settings
     from gateway.telemetry.metrics import Sample
 
@@ -54,15 +51,13 @@ def overview(
         chart_lines = tuple(Line(name, tuple(map(tell, rows))) for name, tell in lines)
         return Chart(start, step, chart_lines)
 
-    routes = tuple(
-        _route(recorder, route, settings.auth_of(route), span, until)
-        for route in settings.route_table
-    )
+    routes = _routes(recorder, settings, span, until)
     return Overview(
         taken_at=now,
         span=span,
         instance=instance,
-        attention=recorder.watch.attention,
+        attention=recorder.incidents.attention,
+        ended=recorder.incidents.ended,
         without_origin=stat(figures.without_origin, whole),
         reads=figures.reads(whole),
         collapse=stat(figures.collapse, whole),
@@ -84,6 +79,15 @@ def overview(
     )
 
 
+def _routes(
+    recorder: Recorder, settings: Settings, span: Span, until: float
+) -> tuple[RouteView, ...]:
+    return tuple(
+        _route(recorder, route, settings.auth_of(route), span, until)
+        for route in settings.route_table
+    )
+
+
 def _route(
     recorder: Recorder, route: Route, auth: tuple[str, ...], span: Span, until: float
 ) -> RouteView:
@@ -93,7 +97,7 @@ def _route(
         prefix=route.prefix,
         origin=redacted_origin(route.location),
         kind=policy.kind(route),
-        state=route_state(route.prefix, recorder.health),
+        state=route_state(recorder, route.prefix, until),
         policy=policy.sentences(route, auth),
         figures=_figures(rows, latest, recorder.live(route.prefix)),
         repairs=_repairs(recorder.samples, route.prefix),
@@ -144,37 +148,9 @@ def _refused_by(cause: str) -> Told:
 # ---------------------------------------------------------------- how it is
 
 
-def state(health: Health) -> HealthState:
-    """Return the gateway's state in a word or two."""
-    if health.checks.get("server") == STOPPING:
-        return HealthState("warning", "draining")
-    failing = [name for name, reason in health.checks.items() if reason is not None]
-    if failing:
-        return HealthState("bad", f"degraded: {_named(failing[0])}")
-    noted = {name: reason for name, reason in health.notes.items() if reason is not None}
-    felt = [name for name, reason in noted.items() if is_felt(name, reason)]
-    if felt:
-        return HealthState("bad", f"degraded: {_named(felt[0])}")
-    if noted:
-        return HealthState("warning", f"serving; {_named(next(iter(noted)))}")
-    return HealthState("good", "serving")
-
-
-def _named(check: str) -> str:
-    """Return the meaning of a failing check, by its name."""
-    what, _, of = check.partition(" ")
-    words = {
-        "log": "log takes no appends",
-        "origin": "origin unreachable or failing",
-        "loss": "data lost",
-        "reader-keys": "revoked, reader keys not rotated",
-    }
-    return f"{words[what]} ({of})" if what in words else f"{check} is not well"
-
-
-def route_state(prefix: str, health: Health) -> HealthState:
-    """Return a route's state, by the checks and notes that name it."""
-    checks = {**health.checks, **health.notes}
+def route_state(recorder: Recorder, prefix: str, now: float) -> HealthState:
+    """Return a route's state: by what is found about it, and by its last requests."""
+    checks = {**recorder.health.checks, **recorder.health.notes}
     for what, words in (
         ("log", "log takes no appends"),
         ("origin", "origin unreachable or failing"),
@@ -182,6 +158,13 @@ def route_state(prefix: str, health: Health) -> HealthState:
     ):
         if checks.get(f"{what} {prefix}") is not None:
             return HealthState("bad", words)
+    for failure in recorder.traffic.failures(prefix, now):
+        return HealthState("bad", f"the last {failure.kind} failed")
+    idle_s = recorder.traffic.idle_s(prefix, now)
+    if idle_s is not None:
+        minutes = int(idle_s // 60)
+        words = f"{minutes} min" if minutes < 120 else f"{minutes // 60} h"
+        return HealthState("idle", f"no request for {words}")
     return HealthState("good", "serving")
 
 

@@ -65,12 +65,16 @@ class Overviews:
                 self._last.clear()
             now = self._setup.clock()
             last = self._last.get(span)
-            if last is not None and 0 <= now - last.overview.taken_at < STALE_S:
+            incidents = self._recorder.incidents
+            is_fresh = last is not None and 0 <= now - last.overview.taken_at < STALE_S
+            if last is not None and is_fresh and last.overview.attention is incidents.attention:
                 return last
             instance = await self._instance()
             until = self._recorder.until(now)
             if last is not None and last.until == until:
-                view = msgspec.structs.replace(last.overview, taken_at=now, instance=instance)
+                view = msgspec.structs.replace(
+                    last.overview, taken_at=now, instance=instance, attention=incidents.attention
+                )
             else:
                 view = overview(self._recorder, self._setup.settings, instance, span, now)
             self._last[span] = made = _Made(view, msgspec.json.encode(view), until)

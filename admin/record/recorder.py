@@ -1,6 +1,6 @@
 """The task that measures the gateway every five seconds for the console's history and warnings.
 
-The admin application starts it; the pages read `history`, `watch` and the last measurement.
+The admin application starts it; the pages read `history`, `incidents` and the last measurement.
 """
 
 from __future__ import annotations
@@ -8,17 +8,19 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from admin.alerting import findings
 from admin.alerting.active_alerts import ActiveAlerts
+from admin.alerting.incidents import Incidents
+from admin.model.kinds import HealthState
 from admin.own_files import data_folder
 from admin.processes.gateway_record import GatewayRecord
 from admin.readers.ban_keeper import BanKeeper
-from admin.record import attention, figures
-from admin.record.attention import Watch
+from admin.record import figures
 from admin.record.event_collector import EventCollector
 from admin.record.fleet import Counting, Fleet
 from admin.record.history import FINEST_S, History
 from admin.record.logs import Growth
-from admin.record.overview import state
+from admin.record.route_traffic import RouteTraffic
 from gateway.features.questions.process_source import STARTING, STOPPING, Health
 from gateway.telemetry.logs import log
 
@@ -36,7 +38,7 @@ QUERY_S = 2.0  # for the other gateways, through a Redis that may be slow; befor
 
 
 class Recorder:
-    """The recorder of one gateway: `history` and `watch` have what it has recorded.
+    """The recorder of one gateway: `history` and `incidents` have what it has recorded.
 
     `samples` and `health` are of the last look, at `looked_at`; None before the first one.
     """
@@ -48,8 +50,9 @@ class Recorder:
         self.history = History(())
         self.fleet = Fleet(instance, ())
         self.alerts = ActiveAlerts(setup.settings)
+        self.traffic = RouteTraffic()
+        self.incidents = Incidents()
         self.use_settings(setup.settings)
-        self.watch = Watch()
         self.growth = Growth()
         self.gateways = GatewayRecord()
         self.events = EventCollector(source, setup.settings)
@@ -62,10 +65,10 @@ class Recorder:
     def use_settings(self, settings: Settings) -> None:
         """Record the routes of these settings from now on."""
         routes = settings.route_table
-        self._name = str(settings.listen)
         self.alerts.use_settings(settings)
         self._prefixes = tuple(route.prefix for route in routes)
         self.history.keep(self._prefixes)
+        self.traffic.keep(self._prefixes)
         self.fleet.share(
             route.prefix for route in routes if route.log_kind and route.log_kind.is_shared
         )
@@ -93,6 +96,15 @@ class Recorder:
         """True if a part of the gateway was still starting at the last look."""
         return any(why is not None and STARTING in why for why in self.health.checks.values())
 
+    @property
+    def state(self) -> HealthState:
+        """The state of the gateway at the last look: that of its worst incident, or a stop."""
+        if self.health.checks.get("server") == STOPPING:
+            return HealthState("warning", "draining")
+        if self.looked_at is None:
+            return HealthState("warning", "starting")
+        return self.incidents.state()
+
     async def look(self) -> None:
         """Record the counts since the last look. Raises TimeoutError after LOOK_S."""
         async with asyncio.timeout(LOOK_S):
@@ -103,20 +115,25 @@ class Recorder:
         now = self._setup.clock()
         seconds = FINEST_S if self.looked_at is None else max(now - self.looked_at, 0.0)
         totals = figures.take(samples, self._prefixes)
-        self.history.add(now, self._own.since(totals, seconds))
+        rows = self._own.since(totals, seconds)
+        self.history.add(now, rows)
+        self.traffic.note(now, rows)
         self.looked_at, self.samples, self.health = now, samples, health
         self.growth.update(now, samples)
         self.gateways.processes.update(now, processes)
         self.alerts.look(now, (*samples, *self._setup.bounds.measure()))
-        findings = (
-            *attention.findings(health, samples, self.alerts, self._setup.settings),
-            *attention.of_gateways(self.gateways.views),
+        found = (
+            *findings.findings(health, samples, self.alerts, self._setup.settings),
+            *findings.of_gateways(self.gateways.views),
+            *self.traffic.findings(now),
         )
-        self.watch.update(now, findings)
+        self.incidents.update(now, found)
         if not self.saw_start:  # workers that start do not answer yet, which is no event
-            self.events.note_findings(now, findings)
+            self.events.note_findings(now, found)
         stops = health.checks.get("server") == STOPPING
-        report = self.gateways.report(now, self._name, state(health), stops=stops)
+        report = self.gateways.report(
+            now, str(self._setup.settings.listen), self.state, stops=stops
+        )
         if self.fleet.is_shared:
             question = self.fleet.question(
                 totals, self.events.record.shared(now), report, self.bans.list.decisions

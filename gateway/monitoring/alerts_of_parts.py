@@ -82,6 +82,7 @@ OF_PARTS = (
         "headgate stream subscriptions list --order oldest names the subscriptions, and why"
         " they wait.",
         "subscriptions",
+        is_symptom=True,
     ),
     Alert(
         "HeadgateWakesFail",

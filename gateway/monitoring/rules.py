@@ -42,6 +42,8 @@ class Alert:
     part: Part | None = None
     # The name of the health check or note about the same, with labels in braces: one item together.
     check: str | None = None
+    # Shown below another incident of the same route, which has caused it.
+    is_symptom: bool = False
 
     @property
     def expr(self) -> str:

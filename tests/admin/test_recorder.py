@@ -74,7 +74,7 @@ class Stage:
         await self.recorder.look()
 
     def attention(self) -> list[Attention]:
-        return list(self.recorder.watch.attention)
+        return list(self.recorder.incidents.attention)
 
     def overview(self) -> Overview:
         return overview.overview(
@@ -375,10 +375,10 @@ def test_attention_stays_current_while_other_gateways_do_not_respond(
         recorder = Recorder(source, setup(lambda: MIDDLE + loop.time(), routes=ROUTES), "here")
         running = asyncio.create_task(recorder.run())
         await asyncio.sleep(FINEST_S + 1)
-        assert [it.sentence for it in recorder.watch.attention] == ["log: timed out"]
+        assert [it.sentence for it in recorder.incidents.attention] == ["log: timed out"]
         source.state = {}
         await asyncio.sleep(FINEST_S)
-        assert recorder.watch.attention == ()
+        assert recorder.incidents.attention == ()
         running.cancel()
         await asyncio.wait([running])
         rows = recorder.history.of(OWN, "15m", MIDDLE + loop.time())
@@ -439,7 +439,7 @@ async def test_an_alert_needs_attention_from_the_second_look_on_and_more_once_it
         await stage.look(DOWN)
         (told,) = stage.attention()
         assert (told.level, told.route, told.since) == ("warning", SHARED, began)
-        assert (told.sentence, told.note) == (words, "It becomes an alert after 1 minute.")
+        assert (told.sentence, told.note) == (words, "It becomes an alert after 1 min.")
     await stage.look(DOWN)
     (told,) = stage.attention()
     assert (told.level, told.route, told.since, told.sentence) == ("bad", SHARED, began, words)
@@ -457,7 +457,7 @@ async def test_a_limit_that_refuses_needs_attention_until_five_minutes_after(sta
         shown.append([(it.sentence, it.note) for it in stage.attention()])
     words = "This gateway refuses requests beyond the limit max_feeds."
     assert shown[:2] == [[], []]  # of a single look nothing is known
-    assert shown[2] == [(words, "It becomes an alert after 5 minutes.")]
+    assert shown[2] == [(words, "It becomes an alert after 5 min.")]
     assert shown[-2] == [(words, "")]
     assert shown[-1] == []
 

@@ -258,7 +258,7 @@ async def test_a_stream_tab_gets_only_its_own_regions(client: TestClient[Any, An
     async with client.get(path, headers=EVENTS) as answer:
         await answer.content.readline()
         regions = msgspec.json.decode((await answer.content.readline())[6:])
-    assert set(regions) == {"instance", "head", "readers"}
+    assert set(regions) == {"instance", "badge", "head", "readers"}
 
 
 class Everywhere(MadeUp):
@@ -297,7 +297,7 @@ async def test_an_open_stream_page_reads_messages_only_once() -> None:
         async with client.get(path, headers=EVENTS) as answer:
             await answer.content.readline()
             regions = msgspec.json.decode((await answer.content.readline())[6:])
-    assert set(regions) == {"instance", "head"}
+    assert set(regions) == {"instance", "badge", "head"}
     assert console.reads == 1
 
 

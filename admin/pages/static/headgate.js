@@ -22,7 +22,7 @@ let heardAt = 0;
 let retry = 0;
 
 function listen() {
-  if (source || document.hidden || !document.querySelector("[data-live]:not([data-live=instance])")) return;
+  if (source || document.hidden || !document.querySelector("[data-live]:not([data-live=instance], [data-live=badge])")) return;
   source = new EventSource(location.href);
   heardAt = performance.now();
   source.addEventListener("problem", (event) => say(`${JSON.parse(event.data)}. Trying again every 2 s.`));
@@ -34,6 +34,7 @@ function listen() {
       if (shown) morph(shown, html);
     }
     ready();
+    showState();
     showValuesAgain();
   });
   source.onerror = () => {
@@ -88,6 +89,16 @@ function filter(field) {
 document.addEventListener("input", (event) => {
   if (around(event, ".filter")) filter(/** @type {HTMLInputElement} */ (event.target));
 });
+
+/** Have the tab's title and icon show the state that the menu shows. */
+function showState() {
+  const badge = document.querySelector(".badge");
+  const level = badge instanceof HTMLElement ? badge.dataset.level ?? "" : "";
+  const count = badge?.firstChild?.textContent ?? "";
+  const mark = level ? `${count} ${level === "bad" ? "✕" : "▲"} ` : "";
+  document.title = mark + document.title.replace(/^\d+ [✕▲] /, "");
+  document.querySelector("link[rel=icon]")?.setAttribute("href", `/static/headgate${level && `-${level}`}.svg`);
+}
 
 // ---- copy
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, NoReturn, get_args
 
+from aiohttp import web
+
+from admin.access.audit import audited
 from admin.errors import NotTold
 from admin.model.kinds import SPANS, Span
 from admin.pages.console_page import ConsolePage
@@ -17,24 +20,6 @@ if TYPE_CHECKING:
 
 PATH = "/"
 SHOWN = 5  # rows of a list of the loudest
-
-
-# Where an operator sees whom an alert is about, and the words of the link.
-EVIDENCE = {
-    **dict.fromkeys(
-        (
-            "HeadgateRefuses",
-            "HeadgateServerErrors",
-            "HeadgateErrorBudgetBurns",
-            "HeadgateErrorBudgetBurnsFast",
-        ),
-        ("/events?show=refusals", "Show refusals"),
-    ),
-    **dict.fromkeys(
-        ("HeadgateEventLoopStalls", "HeadgateFewFilesLeft"), ("/gateways", "Show gateways")
-    ),
-    "HeadgateSlowReaders": ("/clients", "Show readers"),
-}
 
 
 async def show(visit: Visit) -> TemplatePage:
@@ -55,8 +40,9 @@ async def show(visit: Visit) -> TemplatePage:
             "served": figures.served,
             "has_origins": has_origins,
             "has_logs": has_logs,
-            "evidence": EVIDENCE,
             **await _loudest(visit),
+            "can_change": visit.viewer.role == "operator",
+            "refusal": visit.refusal,
         },
     )
 
@@ -75,10 +61,22 @@ async def _loudest(visit: Visit) -> dict[str, object]:
     }
 
 
+async def submit(visit: Visit) -> NoReturn:
+    """Mute an incident, or let it count again. Raises NotTold."""
+    incidents = visit.console.recorder.incidents
+    if "unmute" in visit.entered:
+        incidents.unmute(visit.entered["unmute"])
+    else:
+        identity = visit.entered.get("mute", "")
+        with audited(visit.viewer, "mute", "", identity):
+            incidents.mute(identity, visit.viewer.name, visit.now)
+    raise web.HTTPSeeOther(PATH)
+
+
 MENU = MenuEntry(
     "Overview",
     "M2 13V7h3v6M6.5 13V3h3v10M11 13V9h3v4",
     key="o",
     order=10,
 )
-PAGE = ConsolePage(PATH, show, menu=MENU)
+PAGE = ConsolePage(PATH, show, submit, MENU)

@@ -24,10 +24,13 @@ from admin.model.overview import (
     Instance,
     LogFact,
     LogView,
+    Mute,
+    NextStep,
     Overview,
     RouteFigures,
     RouteView,
     Server,
+    Symptom,
     Writes,
 )
 from admin.model.settings import (
@@ -696,7 +699,7 @@ class MadeUp(Console):
 
     async def instance(self) -> Instance:
         state = HealthState("warning", "degraded: origin answers 503")
-        return Instance("127.0.0.1:4437", state, 2, "0.1.0", NOW - 86_000, 2)
+        return Instance("127.0.0.1:4437", state, 2, "0.1.0", NOW - 86_000, 2, 1)
 
     async def overview(self, span: Span) -> Overview:
         gap = slice(100, 104)
@@ -720,10 +723,36 @@ class MadeUp(Console):
             instance=await self.instance(),
             attention=(
                 Attention(
-                    "warning",
-                    "origin answers 503 since 12:04, stale copies are served for 4 more minutes",
-                    "/v1/chat",
-                    NOW - 70,
+                    id="check origin /v1/chat",
+                    level="warning",
+                    sentence="origin answers 503, stale copies are served for 4 more minutes",
+                    route="/v1/chat",
+                    since=NOW - 70,
+                    alert="HeadgateOriginFailing",
+                    window="the last look",
+                    next=NextStep(
+                        "/routes#%2Fv1%2Fchat", "headgate monitor events --since 1h --kind origin"
+                    ),
+                    symptoms=(Symptom("The last appends to /v1/chat failed with 5xx.", NOW - 60),),
+                ),
+                Attention(
+                    id="alert HeadgateRefuses max_feeds",
+                    level="warning",
+                    sentence="This gateway refuses requests beyond the limit max_feeds.",
+                    since=NOW - 700,
+                    alert="HeadgateRefuses",
+                    window="the last 5 minutes",
+                    mute=Mute("ada", NOW + 900),
+                ),
+            ),
+            ended=(
+                Attention(
+                    id="check log /v1/audit",
+                    level="bad",
+                    sentence="log: connection refused",
+                    route="/v1/audit",
+                    since=NOW - 1000,
+                    ended_at=NOW - 800,
                 ),
             ),
             without_origin=Stat(0.934, tuple(v / 100 for v in wave(92, 2))),

@@ -258,6 +258,7 @@ async def test_a_dragged_or_selected_span_of_a_chart_leads_to_what_happened_in_i
 ) -> None:
     async with showing(browser, MadeUp()) as tab:
         chart = tab.page.get_by_role("group", name="Reads per second, by result")
+        await chart.scroll_into_view_if_needed()
         menu = tab.page.locator(".span-menu")
         plot = await chart.locator(".plot").bounding_box()
         assert plot is not None
@@ -457,7 +458,7 @@ async def test_the_cursor_shows_the_same_moment_in_all_charts(browser: Browser) 
         total = tab.page.locator(".legend .s-hit b")
         newest = await total.inner_text()
         chart = tab.page.get_by_role("group", name="Live readers, by transport")
-        await chart.locator(".plot").hover(position={"x": 40, "y": 80})
+        await chart.locator(".plot").hover(position={"x": 60, "y": 80})
         rules = tab.page.locator(".rule")
         await expect(rules).to_have_count(7)
         assert await total.inner_text() != newest

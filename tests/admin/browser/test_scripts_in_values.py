@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from admin.errors import NotTold
 from admin.model.kinds import HealthState
-from admin.model.overview import Attention
+from admin.model.overview import Attention, Mute, NextStep, Symptom
 from admin.model.settings import (
     Configuration,
     PendingChange,
@@ -152,7 +152,19 @@ class Hostile(MadeUp):
         self.deletion.current = replace(self.deletion.current, **words)
 
     async def overview(self, span: Span) -> Overview:
-        attention = tuple(Attention("bad", it, it, NOW) for it in PAYLOADS)
+        attention = tuple(
+            Attention(
+                id=it,
+                level="bad",
+                sentence=it,
+                route=it,
+                since=NOW,
+                next=NextStep(command=it),
+                symptoms=(Symptom(it, NOW),),
+                mute=Mute(it, NOW),
+            )
+            for it in PAYLOADS
+        )
         return replace(await super().overview(span), attention=attention)
 
     async def routes(self, span: Span = "15m") -> tuple[RouteView, ...]:

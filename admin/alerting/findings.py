@@ -8,12 +8,13 @@ append-only file is a finding of its own and no alert, since somebody may have d
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import quote
 
 from admin.alerting.views import sentence
-from admin.model.overview import Attention
-from admin.record.policy import spell
-from gateway.monitoring.quantities import seconds
+from admin.model.overview import NextStep
+from gateway.monitoring.quantities import Rate, Threshold, seconds
 from gateway.monitoring.rules import ACCESS_FILE, CERTIFICATE_FILE
 from gateway.settings.log_kinds.redis import WITHOUT_FILE
 from gateway.settings.reading.files import whole
@@ -30,43 +31,75 @@ if TYPE_CHECKING:
     from gateway.telemetry.metrics import Sample
 
 PENDING_S = 4.0  # two looks: what was so at a single one may be over
-_ORDER: dict[Level, int] = {"bad": 0, "warning": 1, "good": 2}
+LOOK = "the last look"
 
 
-class AttentionItem(NamedTuple):
-    """Something that is so now. `key` stays the same as long as it is, whatever the sentence."""
+class IncidentFinding(NamedTuple):
+    """Something that is so now. `key` stays the same as long as it is, whatever the sentence.
+
+    A symptom of a route is shown below another finding about the route, if there is one.
+    """
 
     key: tuple[str, str]  # of a closed set: what it is, and of what
     level: Level
+    title: str  # in a few words
     sentence: str
     route: str | None = None
     alert: str = ""  # the name of the rule whose section says what to do
     since: float | None = None  # None for the moment at which it is found first
     note: str = ""  # what will become of it
+    window: str = LOOK  # what it is judged by
+    is_symptom: bool = False
+
+    @property
+    def id(self) -> str:
+        """The key in one text."""
+        return " ".join(self.key)
+
+    @property
+    def next(self) -> NextStep:
+        """The page and the command by which to go on."""
+        step = NEXT_STEPS.get(self.alert) or NEXT_STEPS.get(self.key[0]) or NextStep()
+        if self.route and not step.page:
+            return NextStep(f"/routes#{quote(self.route, safe='')}", step.command)
+        return step
 
 
-class Watch:
-    """Findings with the moments at which they began."""
-
-    def __init__(self) -> None:
-        self._since: dict[tuple[str, str], float] = {}
-        self.attention: tuple[Attention, ...] = ()
-
-    def update(self, now: float, found: Iterable[AttentionItem]) -> None:
-        """Take what is found now; what is not among it any more is over."""
-        findings = sorted(found, key=lambda it: (_ORDER[it.level], it.key))
-        former = self._since
-        # A clock that was set back puts moments before that into the future.
-        self._since = {it.key: min(it.since or former.get(it.key, now), now) for it in findings}
-        self.attention = tuple(
-            Attention(it.level, it.sentence, it.route, self._since[it.key], it.alert, it.note)
-            for it in findings
-        )
+_EVENTS = "headgate monitor events --since 1h --kind"
+_SUBSCRIPTIONS = "headgate stream subscriptions list"
+# By the name of the rule, or by the first word of a finding's key.
+NEXT_STEPS = {
+    "HeadgateDown": NextStep("/gateways", "headgate status"),
+    "HeadgateRefuses": NextStep("/events?show=refusals", "headgate top"),
+    "HeadgateSettingsRefused": NextStep("/configuration", "headgate config check"),
+    "HeadgateAccessFileRefused": NextStep("/configuration", "headgate config check"),
+    "HeadgateCertificateFilesRefused": NextStep("/configuration", "headgate config check"),
+    "HeadgateCertificateExpired": NextStep("/configuration", "headgate config check"),
+    "HeadgateCertificateNotValidYet": NextStep("/configuration", "timedatectl status"),
+    "HeadgateClockSet": NextStep("/gateways", "timedatectl status"),
+    "HeadgateSubscriptionStuck": NextStep(
+        "/subscriptions?status=stuck", f"{_SUBSCRIPTIONS} --status stuck"
+    ),
+    "HeadgateSubscriptionLags": NextStep("/subscriptions", f"{_SUBSCRIPTIONS} --order oldest"),
+    "HeadgateSubscriptionPaused": NextStep(
+        "/subscriptions?status=paused", f"{_SUBSCRIPTIONS} --status paused"
+    ),
+    "HeadgateWorkersSilent": NextStep("/gateways", f"{_EVENTS} worker"),
+    "HeadgateLogDown": NextStep("", f"{_EVENTS} log"),
+    "HeadgateWalDamaged": NextStep("", f"{_EVENTS} log"),
+    "HeadgateRedisReplicaLags": NextStep("", "headgate doctor redis"),
+    "headgate_redis_aof_enabled": NextStep("", "headgate doctor redis"),
+    "HeadgateOriginDown": NextStep("", f"{_EVENTS} origin"),
+    "HeadgateOriginServerDown": NextStep("", f"{_EVENTS} origin"),
+    "HeadgateOriginFailing": NextStep("", f"{_EVENTS} origin"),
+    "HeadgatePurgesFail": NextStep("/events?kind=purge", f"{_EVENTS} purge"),
+    "failing": NextStep("/events?show=refusals", "headgate top"),
+}
 
 
 def findings(
     health: Health, samples: Iterable[Sample], alerts: ActiveAlerts, settings: Settings
-) -> Iterator[AttentionItem]:
+) -> Iterator[IncidentFinding]:
     """Yield everything that needs attention now, each thing once."""
     checks = {item.key[1]: item for item in of_health(health)}
     for name, item in checks.items():
@@ -82,16 +115,27 @@ def findings(
         held_s = (alerts.looked_at or 0.0) - alert.since
         if not same and (alert.is_firing or held_s >= PENDING_S):
             labels = dict(alert.labels)
-            key = ("alert", " ".join((alert.rule.name, *labels.values())))
-            lasting = spell(seconds(alert.rule.lasting))
-            note = "" if alert.is_firing else f"It becomes an alert after {lasting}."
-            words, route = sentence(alert), labels.get("route")
-            yield AttentionItem(key, level, words, route, alert.rule.name, alert.since, note)
+            minutes = seconds(alert.rule.lasting) // 60
+            is_rate = isinstance(alert.rule.condition, Threshold) and isinstance(
+                alert.rule.condition.quantity, Rate
+            )
+            yield IncidentFinding(
+                ("alert", " ".join((alert.rule.name, *labels.values()))),
+                level,
+                _words(alert.rule.name),
+                sentence(alert),
+                labels.get("route"),
+                alert.rule.name,
+                alert.since,
+                "" if alert.is_firing else f"It becomes an alert after {minutes} min.",
+                "the last 5 minutes" if is_rate else LOOK,
+                is_symptom=alert.rule.is_symptom,
+            )
     yield from checks.values()
     yield from of_redis(samples)
 
 
-def _rule_of(item: AttentionItem, rules: Iterable[Alert], settings: Settings) -> Alert | None:
+def _rule_of(item: IncidentFinding, rules: Iterable[Alert], settings: Settings) -> Alert | None:
     """Return the rule about the same as a health check, of several the one that is as severe.
 
     A refused certificate is a warning while the former one is in use, and no expired one.
@@ -121,7 +165,7 @@ def is_about(alert: ActiveAlert, check: str, settings: Settings) -> bool:
     return check == name or check.startswith(f"{name} ")
 
 
-def of_health(health: Health) -> Iterator[AttentionItem]:
+def of_health(health: Health) -> Iterator[IncidentFinding]:
     """Yield a finding for each check that fails, and for notes that clients feel."""
     for name, reason in health.checks.items():
         if reason is not None:
@@ -141,25 +185,41 @@ def is_felt(note: str, reason: str) -> bool:
     return note.startswith(felt) or reason.startswith("the certificate in use ")
 
 
-def of_gateways(gateways: Iterable[GatewayView]) -> Iterator[AttentionItem]:
+def of_gateways(gateways: Iterable[GatewayView]) -> Iterator[IncidentFinding]:
     """Yield a finding for each gateway that is silent without having announced that it stops."""
     for it in gateways:
         if it.silent_since is not None and it.state.level != "good":
             where = f"{it.name} on {it.host}" if it.host else it.name
             words = f"the gateway {where} is silent: it shares this log, and did not say it stops"
-            yield AttentionItem(("gateway", where), "bad", words, alert="HeadgateDown")
+            title = "a gateway is silent"
+            yield IncidentFinding(("gateway", where), "bad", title, words, alert="HeadgateDown")
 
 
-def _check(name: str, reason: str, level: Level) -> AttentionItem:
+def _check(name: str, reason: str, level: Level) -> IncidentFinding:
     what, _, of = name.partition(" ")
     route = of if of.startswith("/") else None
     words = f"{what if route else name}: {reason}"
-    return AttentionItem(("check", name), level, words, route)
+    titles = {
+        "log": "log takes no appends",
+        "origin": "origin unreachable or failing",
+        "loss": "data lost",
+        "reader-keys": "revoked, reader keys not rotated",
+    }
+    title = f"{titles[what]} ({of})" if what in titles else f"{name} is not well"
+    return IncidentFinding(("check", name), level, title, words, route)
 
 
-def of_redis(samples: Iterable[Sample]) -> Iterator[AttentionItem]:
+def of_redis(samples: Iterable[Sample]) -> Iterator[IncidentFinding]:
     """Yield a finding for each Redis without an append-only file."""
     for sample in samples:
         if sample.metric.name == "headgate_redis_aof_enabled" and not sample.number:
             (route,) = sample.values
-            yield AttentionItem((sample.metric.name, route), "warning", WITHOUT_FILE, route)
+            title = f"no append-only file ({route})"
+            yield IncidentFinding(
+                (sample.metric.name, route), "warning", title, WITHOUT_FILE, route
+            )
+
+
+def _words(name: str) -> str:
+    """Return the name of a rule in words: HeadgateSubscriptionLags is subscription lags."""
+    return re.sub("(?<=[a-z])(?=[A-Z])", " ", name.removeprefix("Headgate")).lower()

@@ -1,0 +1,94 @@
+"""The last requests to each route: when they came, and whether those of a kind failed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from admin.alerting.findings import IncidentFinding
+from admin.record.figures import COLUMN, OUTCOMES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from admin.record.figures import Row
+
+IDLE_S = 300.0  # a route without requests for as long is idle
+FAILED_S = 900.0  # as long a failure counts that no request of its kind has followed
+APPENDS, OTHERS = "appends", "requests other than appends"
+
+
+class Failure(NamedTuple):
+    """The kind of request of a route whose last requests failed, and since when."""
+
+    kind: str
+    since: float
+
+
+class RouteTraffic:
+    """The last requests to each route, from what was counted at each look.
+
+    A kind fails if at least half of its requests at the last look that had some got 5xx.
+    """
+
+    def __init__(self) -> None:
+        self._began_at: float | None = None
+        self._last_at: dict[str, float] = {}
+        self._failures: dict[str, dict[str, tuple[float, float]]] = {}  # since and until when
+
+    def note(self, now: float, rows: Mapping[str, Row]) -> None:
+        """Take what was counted of the routes at a look."""
+        if self._began_at is None or now < self._began_at:  # the clock was set back
+            self._began_at = now
+            self._last_at.clear()
+            self._failures.clear()
+        for prefix, row in rows.items():
+            for kind, requests, failed in _kinds(row):
+                if not requests:
+                    continue
+                self._last_at[prefix] = now
+                failures = self._failures.setdefault(prefix, {})
+                if 2 * failed >= requests:
+                    since, _ = failures.get(kind, (now, now))
+                    failures[kind] = since, now
+                else:
+                    failures.pop(kind, None)
+
+    def keep(self, prefixes: Iterable[str]) -> None:
+        """Forget all other routes, which a reload has removed."""
+        kept = frozenset(prefixes)
+        self._last_at = {it: at for it, at in self._last_at.items() if it in kept}
+        self._failures = {it: of for it, of in self._failures.items() if it in kept}
+
+    def failures(self, prefix: str, now: float) -> list[Failure]:
+        """Return the kinds of requests of a route whose last requests failed."""
+        failures = self._failures.get(prefix, {}).items()
+        return [Failure(kind, since) for kind, (since, at) in failures if now - at <= FAILED_S]
+
+    def findings(self, now: float) -> Iterator[IncidentFinding]:
+        """Yield a finding for each kind of request whose last ones failed at a route."""
+        for prefix in self._failures:
+            for kind, since in self.failures(prefix, now):
+                yield IncidentFinding(
+                    ("failing", f"{prefix} {kind}"),
+                    "bad",
+                    f"{kind} fail ({prefix})",
+                    f"The last {kind} to {prefix} failed with 5xx.",
+                    prefix,
+                    "HeadgateServerErrors",
+                    since,
+                    window="the last requests of this kind",
+                    is_symptom=True,
+                )
+
+    def idle_s(self, prefix: str, now: float) -> float | None:
+        """Return for how long a route has had no requests, if it is idle."""
+        last = self._last_at.get(prefix, self._began_at)
+        return None if last is None or now - last < IDLE_S else now - last
+
+
+def _kinds(row: Row) -> Iterable[tuple[str, float, float]]:
+    """Yield requests and 5xx by kind."""
+    appends = sum(row[COLUMN[outcome]] for outcome in OUTCOMES.values())
+    failed = row[COLUMN[OUTCOMES["5xx"]]]
+    yield APPENDS, appends, failed
+    yield OTHERS, row[COLUMN["requests"]] - appends, row[COLUMN["errors"]] - failed
