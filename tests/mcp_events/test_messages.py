@@ -225,7 +225,6 @@ NAMED = "[[events]]\nname = 'a'\n"
         pytest.param(NAMED, id="no-streams"),
         pytest.param("[[events]]\nname = 'a b'\nstreams = 'x'", id="a-name-with-a-space"),
         pytest.param(f"{NAMED}streams = 'x*'", id="a-star-in-a-segment"),
-        pytest.param(f"{NAMED}streams = 'x'\ntime = 'at'", id="a-time-that-is-no-pointer"),
         pytest.param(f"{NAMED}streams = 'x'\nother = 1", id="an-unknown-key"),
         pytest.param(f"{NAMED}streams = 'x'\n{NAMED}streams = 'y'", id="a-name-twice"),
         pytest.param("[[events", id="no-toml"),

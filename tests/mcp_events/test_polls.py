@@ -116,7 +116,7 @@ async def test_the_close_of_a_stream_is_an_event_and_comes_once() -> None:
         assert (await client.poll("a"))["events"] == []  # it was closed before
 
 
-async def test_types_in_a_file_have_their_streams_schema_and_time(tmp_path: Path) -> None:
+async def test_types_in_a_file_have_their_streams_schema(tmp_path: Path) -> None:
     file = types_file(
         tmp_path,
         """
@@ -124,7 +124,6 @@ async def test_types_in_a_file_have_their_streams_schema_and_time(tmp_path: Path
 name = "order.updated"
 description = "An order has changed."
 streams = "orders/*"
-time = "/at"
 message_schema = { type = "object", properties = { n = { type = "integer" } } }
 
 [[events]]
@@ -140,45 +139,11 @@ streams = "news"
         await create(gateway, "orders/7")
         asked: dict[str, Any] = {"name": "order.updated", "arguments": {"stream": "orders/7"}}
         cursor = (await client.ask("events/poll", **asked))["cursor"]
-        await append(gateway, "orders/7", [{"n": 1, "at": "2026-01-02T03:04:05Z"}, {"n": 2}])
+        await append(gateway, "orders/7", [{"n": 1}, {"n": 2}])
         page = await client.ask("events/poll", **asked, cursor=cursor)
-        assert page["events"][0]["timestamp"] == "2026-01-02T03:04:05.000Z"
-        young = await client.ask("events/poll", **asked, cursor=cursor, maxAgeMs=1000)
-        assert (numbers(young), young["truncated"]) == ([2], True)
-        old = await client.ask("events/poll", **asked, cursor=cursor, maxAgeMs=10**400)
-        assert (numbers(old), old["truncated"]) == ([1, 2], False)
+        assert page["events"][0]["timestamp"] == "2027-01-15T08:00:00.000Z"  # of `serving`
+        assert (numbers(page), page["truncated"]) == ([1, 2], False)
         assert (await client.ask("events/poll", name="news"))["events"] == []
-
-
-@pytest.mark.parametrize(
-    ("value", "expected"),
-    [
-        pytest.param('"2026-01-02T03:04:05+01:00"', "2026-01-02T02:04:05.000Z", id="with-a-zone"),
-        pytest.param('"2026-01-02T03:04:05"', "2026-01-02T03:04:05.000Z", id="without-a-zone"),
-        pytest.param("1767323045", "2026-01-02T03:04:05.000Z", id="seconds"),
-        pytest.param("1767323045000", "2026-01-02T03:04:05.000Z", id="milliseconds"),
-        pytest.param('"soon"', None, id="another-text"),
-        pytest.param('"0001-01-01T00:00:00+14:00"', None, id="before-all-time"),
-        pytest.param("-1", None, id="below-0"),
-        pytest.param("9" * 300, None, id="a-number-of-300-digits"),
-        pytest.param("1e308", None, id="a-large-number"),
-        pytest.param("true", None, id="true"),
-        pytest.param("null", None, id="null"),
-        pytest.param("[1]", None, id="a-list"),
-    ],
-)
-async def test_the_time_of_an_event_is_that_in_its_message_if_it_has_one(
-    value: str, expected: str | None, tmp_path: Path
-) -> None:
-    file = types_file(tmp_path, '[[events]]\nname = "e"\nstreams = "a"\ntime = "/at/t"\n')
-    async with offering(own=file) as gateway, host(gateway) as client:
-        await create(gateway, "a")
-        cursor = (await client.ask("events/poll", name="e"))["cursor"]
-        body = f'{{"at": {{"t": {value}}}}}'.encode()
-        await gateway.ask(post(f"{PREFIX}/a", body, content_type="application/json"))
-        (event,) = (await client.ask("events/poll", name="e", cursor=cursor))["events"]
-        present = "2027-01-15T08:00:00.000Z"  # by the clock of `serving`
-        assert event["timestamp"] == (expected or present)
 
 
 @pytest.mark.parametrize(
@@ -194,7 +159,7 @@ async def test_the_time_of_an_event_is_that_in_its_message_if_it_has_one(
 async def test_an_append_to_a_stream_of_another_type_is_an_event(
     content_type: str, body: bytes, expected: dict[str, Any], tmp_path: Path
 ) -> None:
-    file = types_file(tmp_path, '[[events]]\nname = "e"\nstreams = "a"\ntime = "/at"\n')
+    file = types_file(tmp_path, '[[events]]\nname = "e"\nstreams = "a"\n')
     async with offering(own=file) as gateway, host(gateway) as client:
         await gateway.ask(put(f"{PREFIX}/a", content_type=content_type))
         cursor = (await client.ask("events/poll", name="e"))["cursor"]
@@ -230,7 +195,6 @@ async def test_a_message_that_is_too_long_for_an_event_is_told_by_its_length() -
         pytest.param({"arguments": {"stream": "a"}, "cursor": 1}, -32602, id="a-cursor-of-digits"),
         pytest.param({"arguments": {"stream": "a"}, "maxEvents": 0}, -32602, id="no-events"),
         pytest.param({"arguments": {"stream": "a"}, "maxEvents": "9"}, -32602, id="a-text"),
-        pytest.param({"arguments": {"stream": "a"}, "maxAgeMs": -1}, -32602, id="an-age-below-0"),
     ],
 )
 async def test_polls_that_are_not_valid_get_the_error_of_the_extension(

@@ -8,13 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.errors import BadRequest, StreamGone
 from gateway.features.decoded import stored_messages
-from gateway.features.mcp.events import (
-    EventEnd,
-    EventPosition,
-    end_event,
-    event_id,
-    message_event,
-)
+from gateway.features.mcp.events import EventPosition, McpEvent, content_of, event_id
 from gateway.features.mcp.rpc import INVALID_PARAMS, RpcError
 from gateway.protocol.bodies.content import is_json
 from gateway.protocol.streams.offsets import parse_offset
@@ -25,7 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from gateway.features.mcp.event_types import EventType
-    from gateway.features.mcp.events import McpEvent
     from gateway.live.source import FeedSettings
     from gateway.protocol.streams.state import StreamState
     from gateway.streams.route import HostedRoute
@@ -143,15 +136,22 @@ def _events_in(
         for number in range(skipped, len(messages)):
             is_last = number + 1 == len(messages)
             at = EventPosition(end) if is_last else EventPosition(begin, number + 1)
-            offset = state.offset(end)
-            named = event_id(state.stream_id, state.path, offset, number)
-            mark = EventEnd(named, offset, at, cursor_at(state, at))
-            message = bytes(messages[number])
-            yield message_event(event, state.path, state.content_type, message, mark)
+            yield McpEvent(
+                event_id(state.stream_id, state.path, state.offset(end), number),
+                event.name,
+                {
+                    "stream": state.path,
+                    "offset": state.offset(end),
+                    **content_of(state.content_type, bytes(messages[number])),
+                },
+                at,
+                cursor_at(state, at),
+            )
         begin, skipped = end, 0
 
 
 def _closing_event(event: EventType, state: StreamState) -> McpEvent:
     at, offset = EventPosition(state.tail, 0, is_closed=True), state.offset(state.tail)
+    data = {"stream": state.path, "offset": offset, "closed": True}
     named = event_id(state.stream_id, state.path, offset, "closed")
-    return end_event(event, state.path, EventEnd(named, offset, at, cursor_at(state, at)))
+    return McpEvent(named, event.name, data, at, cursor_at(state, at))

@@ -20,16 +20,14 @@ from gateway.features.subscriptions.state.patterns import (
 LONGEST_FILE = 1 << 20
 LONGEST_DESCRIPTION = 1_024  # characters
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,127}")
-_POINTER = re.compile(r"(/([^~/]|~[01])*)+")
 
 
 class EventEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """An event type as a file has it; `time` is the JSON pointer of a message's own time."""
+    """An event type as a file has it."""
 
     name: str
     streams: str
     description: str = ""
-    time: str = ""
     message_schema: dict[str, Any] = {}
 
 
@@ -47,9 +45,6 @@ class EventType:
         self.name = entry.name
         self.description = entry.description
         self.pattern = pattern_of(entry.streams)
-        self.time = [
-            part.replace("~1", "/").replace("~0", "~") for part in entry.time.split("/")[1:]
-        ]
         self._message_schema = entry.message_schema
 
     @property
@@ -152,8 +147,6 @@ def _event_type(entry: EventEntry) -> EventType:
         raise BadRequest("a name has up to 128 letters, digits, '.', '_', '-' and '/'")
     if len(entry.description) > LONGEST_DESCRIPTION:
         raise BadRequest(f"{entry.name}: description has over {LONGEST_DESCRIPTION} characters")
-    if entry.time and _POINTER.fullmatch(entry.time) is None:
-        raise BadRequest(f"{entry.name}: time is a JSON pointer, such as /created_at")
     try:
         return EventType(entry)
     except BadRequest as refusal:

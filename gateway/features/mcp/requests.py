@@ -97,20 +97,18 @@ class EventRequests:
 
     async def _poll(self, call: RpcCall) -> Mapping[str, object]:
         event, stream = self._permitted_choice(call.params)
-        most = _number(call.params, "maxEvents", 1) or USUAL_EVENTS
-        since = self._least_time(call.params)
+        most = _most_events(call.params)
         cursor = checked_cursor(call.params.get("cursor"))
-        page = await self._route.reader.next(event, stream, cursor, min(most, MOST_EVENTS))
+        page = await self._route.reader.next(event, stream, cursor, most)
         rest = {"truncated": False, "hasMore": False, "nextPollMs": POLL_AFTER_MS}
         if page is None:
             return {"events": [], "cursor": cursor or BEFORE_CREATION, **rest}
         now = self._route.clock()
-        events = [it for it in page.events if it.is_since(since)]
         return {
-            "events": [it.members(now) for it in events],
+            "events": [it.members(now) for it in page.events],
             "cursor": page.cursor,
             **rest,
-            "truncated": page.gap is not None or len(events) < len(page.events),
+            "truncated": page.gap is not None,
             "hasMore": page.has_more,
         }
 
@@ -118,7 +116,7 @@ class EventRequests:
         """Return the stream of events that a request asks for. Raises RpcError."""
         event, stream = self._permitted_choice(call.params)
         cursor = checked_cursor(call.params.get("cursor"))
-        choice = StreamedRequest(event, stream, cursor, self._least_time(call.params))
+        choice = StreamedRequest(event, stream, cursor)
         return self._route.stream(self._client, call, choice)
 
     def _permitted_choice(self, params: Mapping[str, Any]) -> tuple[EventType, str]:
@@ -135,14 +133,6 @@ class EventRequests:
             raise RpcError(rpc.FORBIDDEN, "the credential does not permit to read this stream")
         return event, stream
 
-    def _least_time(self, params: Mapping[str, Any]) -> float:
-        """Return the time before which events are left out, if they have a time of their own."""
-        age_ms = _number(params, "maxAgeMs", 0)
-        if age_ms is None or params.get("cursor") is None:
-            return 0.0
-        now = self._route.clock()
-        return now - min(age_ms, 1000 * now) / 1000
-
 
 def _event_type_document(event: EventType) -> dict[str, object]:
     return {
@@ -154,11 +144,11 @@ def _event_type_document(event: EventType) -> dict[str, object]:
     }
 
 
-def _number(params: Mapping[str, Any], key: str, least: int) -> int | None:
-    """Return a whole number of a request; None if it is left out. Raises RpcError."""
-    value = params.get(key)
+def _most_events(params: Mapping[str, Any]) -> int:
+    """Return how many events a poll gets at most. Raises RpcError."""
+    value = params.get("maxEvents")
     if value is None:
-        return None
-    if type(value) is not int or value < least:
-        raise RpcError(rpc.INVALID_PARAMS, f"{key} is a whole number from {least} on")
-    return value
+        return USUAL_EVENTS
+    if type(value) is not int or value < 1:
+        raise RpcError(rpc.INVALID_PARAMS, "maxEvents is a whole number from 1 on")
+    return min(value, MOST_EVENTS)

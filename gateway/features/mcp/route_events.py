@@ -32,15 +32,11 @@ _METHOD = "notifications/events/"
 
 
 class StreamedRequest(NamedTuple):
-    """The events that a client wants: those of one stream after a cursor.
-
-    Those whose own time is before `since` are left out.
-    """
+    """The events that a client wants: those of one stream after a cursor."""
 
     event: EventType
     stream: str
     cursor: str | None
-    since: float
 
 
 class EventStream:
@@ -52,7 +48,7 @@ class EventStream:
         self._route = route
         self._client = client
         self._call = call
-        self.event, self._stream, self._cursor, self._since = choice
+        self.event, self._stream, self._cursor = choice
         self._settings = route.reader.feed_settings
         self._news = asyncio.Event()
         self._sent_at = 0.0  # loop time of the last message
@@ -120,11 +116,7 @@ class EventStream:
             return None, [], False
         self._cursor = page.cursor
         now = self._route.clock()
-        events = [
-            self._note("event", **one.members(now, cursor=one.cursor))
-            for one in page.events
-            if one.is_since(self._since)
-        ]
+        events = [self._note("event", **one.members(now, cursor=one.cursor)) for one in page.events]
         return page.gap, events, page.has_more
 
     async def _has_news(self, ends_at: float) -> bool:
