@@ -15,7 +15,6 @@ from gateway.features.redis.mailboxes import RedisMailboxes
 from gateway.features.subscriptions.engine import RouteSubscriptions
 from gateway.features.subscriptions.shared.subscriptions import SharedSubscriptions
 from gateway.features.subscriptions.state.configuration import SubscriptionConfiguration
-from gateway.features.subscriptions.state.owners import SubscriptionOwner
 from gateway.features.subscriptions.state.subscription import DurableSubscription
 from gateway.features.subscriptions.subscription_handlers import SubscriptionsOfRoute
 from gateway.logs.redis.connector import RedisSettings
@@ -243,7 +242,7 @@ def subscription_of(name: str, pattern: str) -> DurableSubscription:
         lease_ttl_ms=30_000,
         description=None,
     )
-    return DurableSubscription(name, "b", 0.0, configuration, SubscriptionOwner())
+    return DurableSubscription(name, "b", 0.0, configuration, None)
 
 
 def log_at(url: str) -> RedisLog:

@@ -189,7 +189,7 @@ async def test_a_credential_that_is_revoked_stops_wakes(restarts: bool, tmp_path
             await at.wake()
             await gateway.quiet()
             if not restarts:
-                principal = gateway.engine.by_id["s"].owner.principal
+                principal = gateway.engine.by_id["s"].owner
                 assert principal is not None
                 gateway.gateway.authorities.start()
                 tokens_file(tmp_path, without="worker")

@@ -8,6 +8,7 @@ from urllib.parse import unquote
 import msgspec
 
 from gateway.access.credentials import request_credential
+from gateway.access.principal import account_of
 from gateway.errors import Forbidden, MethodNotAllowed, StreamNotFound, Unauthenticated
 from gateway.features.subscriptions.errors import SubscriptionRefused
 from gateway.features.subscriptions.requests import SubscriptionRequests
@@ -17,7 +18,7 @@ from gateway.features.subscriptions.state.configuration import (
     names_in,
     parse_configuration,
 )
-from gateway.features.subscriptions.state.owners import SubscriptionOwner, needs_of
+from gateway.features.subscriptions.state.owners import needs_of
 from gateway.protocol import cache_headers, responses
 from gateway.protocol.http.paths import RESERVED
 from gateway.web.admission import admit_control
@@ -132,9 +133,7 @@ class ControlRequest:
         principal = await self._admit_subscriber(configuration)
         if (found := self._engine.by_id.get(subscription_id)) is not None:
             self._check_owner(found, principal)
-        made, is_new = await self._requests.put(
-            subscription_id, configuration, SubscriptionOwner(principal)
-        )
+        made, is_new = await self._requests.put(subscription_id, configuration, principal)
         text = await self._requests.describe(made)
         return responses.Response(201 if is_new else 200, _FIELDS, text)
 
@@ -150,14 +149,14 @@ class ControlRequest:
     async def _unlink(self, subscription_id: str, path: str) -> Response:
         principal = await self._admit()
         self._check_owner(self._requests.find(subscription_id), principal)
-        await self._requests.unlink(subscription_id, _names_of_link(path))
+        await self._requests.unlink(subscription_id, unquote(path))
         return _no_content()
 
     async def _claim(self, subscription_id: str) -> Response:
         await self._admit()
         body = await self._body()
         configuration = self._requests.find(subscription_id).configuration
-        claimer = SubscriptionOwner(await self._admit_subscriber(configuration, "to claim"))
+        claimer = await self._admit_subscriber(configuration, "to claim")
         claimed = await self._requests.claim(subscription_id, body)
         self._engine.rights.claimers[self._requests.find(subscription_id)] = claimer
         return _json(200, claimed)
@@ -203,10 +202,10 @@ class ControlRequest:
     @staticmethod
     def _check_owner(found: DurableSubscription, principal: Principal | None) -> None:
         """Raise Forbidden for the subscription of another principal, and Unauthenticated."""
-        account = found.owner.account
+        account = found.account
         if account and principal is None:
             raise Unauthenticated(_OWNER_TOKEN)
-        if account and account != SubscriptionOwner(principal).account:
+        if account and account != account_of(principal):
             raise Forbidden("the subscription is another client's")
 
     async def _body(self) -> bytes:
@@ -245,15 +244,6 @@ def _parts(name: str) -> tuple[str, str, str | None]:
     ):
         raise StreamNotFound("there is no such control path")
     return unquote(segment), action, path if slash else None
-
-
-def _names_of_link(path: str) -> tuple[str, ...]:
-    """Return the names that the path of a link may stand for, the one by the protocol first.
-
-    The protocol encodes a name once more. A name that is sent as it stands in the stream's URL
-    has encoded characters of its own, such as the `%2A` of a star.
-    """
-    return unquote(path), path.replace("%2F", "/"), path
 
 
 def _json(status: int, document: dict[str, object]) -> Response:

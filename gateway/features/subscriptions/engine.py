@@ -131,7 +131,7 @@ class RouteSubscriptions:
     def add(self, subscription: DurableSubscription) -> None:
         """Add a subscription; it receives changes once the streams are observed."""
         self.by_id[subscription.id] = subscription
-        self.accounts[subscription.owner.account] += 1
+        self.accounts[subscription.account] += 1
         self.membership.add(subscription)
         if (path := subscription.configuration.wake_stream) is not None:
             self.wake_streams.setdefault(path, {})[subscription] = None
@@ -140,7 +140,7 @@ class RouteSubscriptions:
         """Drop a subscription with its links and its rows."""
         subscription.phase = "removed"
         del self.by_id[subscription.id]
-        self.accounts -= Counter([subscription.owner.account])
+        self.accounts -= Counter([subscription.account])
         if (path := subscription.configuration.wake_stream) is not None:
             self.wake_streams[path].pop(subscription, None)
             if not self.wake_streams[path]:
@@ -215,7 +215,7 @@ def _restore(
     for loaded in found:
         subscription = loaded.subscription
         assert subscription is not None, "others are left out"
-        subscription.owner.watch(engine.rights.guard(), engine.clock())
+        engine.rights.watch(subscription.owner, engine.clock())
         engine.add(subscription)
         for path, row in loaded.cursors.items():
             link = engine.membership.link(subscription, path)
@@ -241,7 +241,7 @@ def _go_on(engine: RouteSubscriptions, accounts: AbstractSet[str]) -> None:
     """Go on with the subscriptions of principals whose bans have ended."""
     for subscription in list(engine.by_id.values()):
         is_waiting = subscription.delivery.next_attempt_at is not None
-        if is_waiting and subscription.owner.account in accounts:
+        if is_waiting and subscription.account in accounts:
             engine.wakes.retry_now(subscription)
 
 

@@ -97,8 +97,7 @@ def receiver_of(one: DurableSubscription, *, with_urls: bool) -> str | None:
 
 
 def _owner(one: DurableSubscription) -> str:
-    owner = one.owner
-    return owner.principal.name or owner.account if owner.principal is not None else owner.account
+    return one.account if one.owner is None else one.owner.name or one.account
 
 
 def oldest_at(one: DurableSubscription) -> float | None:

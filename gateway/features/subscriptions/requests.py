@@ -10,6 +10,7 @@ from collections import Counter
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from gateway.access.principal import account_of
 from gateway.errors import DestinationRefused
 from gateway.features.subscriptions import bodies, membership
 from gateway.features.subscriptions.errors import (
@@ -18,7 +19,7 @@ from gateway.features.subscriptions.errors import (
     invalid,
     not_found,
 )
-from gateway.features.subscriptions.state.configuration import json_object, valid_names
+from gateway.features.subscriptions.state.configuration import check_name, json_object
 from gateway.features.subscriptions.state.subscription import DurableSubscription
 from gateway.features.subscriptions.wakes.acknowledgements import (
     check_token,
@@ -29,9 +30,9 @@ from gateway.features.subscriptions.wakes.acknowledgements import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from gateway.access.principal import Principal
     from gateway.features.subscriptions.engine import RouteSubscriptions
     from gateway.features.subscriptions.state.configuration import SubscriptionConfiguration
-    from gateway.features.subscriptions.state.owners import SubscriptionOwner
     from gateway.protocol.streams.state import StreamState
 
 
@@ -59,7 +60,7 @@ class SubscriptionRequests:
         self,
         subscription_id: str,
         configuration: SubscriptionConfiguration,
-        owner: SubscriptionOwner,
+        owner: Principal | None,
     ) -> tuple[DurableSubscription, bool]:
         """Create a subscription, or confirm it; return it, and whether it is new."""
         await self.prepare_keys()
@@ -71,12 +72,12 @@ class SubscriptionRequests:
                 made = DurableSubscription(subscription_id, birth, now, configuration, owner)
                 return await self._create(made), True
             is_same = existing.configuration == configuration
-            if not is_same or existing.owner.account not in {"", owner.account}:
+            if not is_same or existing.account not in {"", account_of(owner)}:
                 raise SubscriptionRefused(
                     "SUBSCRIPTION_ALREADY_EXISTS", "it exists with another configuration or owner"
                 )
-            self._engine.accounts -= Counter([existing.owner.account])
-            self._engine.accounts[owner.account] += 1
+            self._engine.accounts -= Counter([existing.account])
+            self._engine.accounts[account_of(owner)] += 1
             existing.owner = owner
             self._engine.rows.mark_configuration(existing)
             await self._engine.rows.flush()
@@ -84,9 +85,7 @@ class SubscriptionRequests:
                 self._engine.wakes.retry_now(existing)
             return existing, False
 
-    def _check_new(
-        self, configuration: SubscriptionConfiguration, owner: SubscriptionOwner
-    ) -> None:
+    def _check_new(self, configuration: SubscriptionConfiguration, owner: Principal | None) -> None:
         """Raise SubscriptionRefused for a subscription that must not be."""
         engine = self._engine
         rules = engine.rules
@@ -99,7 +98,7 @@ class SubscriptionRequests:
                 raise SubscriptionRefused("WEBHOOK_URL_REJECTED", refusal.detail) from None
         if configuration.wake_stream in configuration.streams:
             raise invalid("a subscription cannot be linked to its own wake stream")
-        if engine.accounts[owner.account] >= rules.max_per_client:
+        if engine.accounts[account_of(owner)] >= rules.max_per_client:
             raise _limit_refusal(engine, "max_per_client", rules.max_per_client)
         if len(configuration.streams) > membership.MOST_STREAMS:
             raise _too_many_streams(engine)
@@ -223,26 +222,24 @@ class SubscriptionRequests:
             await engine.rows.flush()
             engine.wakes.consider(subscription)
 
-    async def unlink(self, subscription_id: str, names: Sequence[str]) -> None:
-        """Remove the explicit link of the first name that has one; one of the pattern stays."""
-        names = valid_names(names)
+    async def unlink(self, subscription_id: str, name: str) -> None:
+        """Remove the explicit link to a stream; one of the pattern stays."""
+        name = check_name(name)
         async with self._engine.changing:
-            subscription = self.find(subscription_id)
-            any(self._drop(subscription, name) for name in names)
+            self._drop(self.find(subscription_id), name)
             await self._engine.rows.flush()
 
-    def _drop(self, subscription: DurableSubscription, name: str) -> bool:
-        """Remove an explicit link. Return whether there was one."""
+    def _drop(self, subscription: DurableSubscription, name: str) -> None:
+        """Remove the explicit link to a stream, if there is one."""
         engine = self._engine
         link = subscription.links.get(name)
         if link is None or not link.is_explicit:
-            return False
+            return
         if link.is_glob:
             link.is_explicit = False
             engine.rows.mark_link(link)
         else:
             engine.membership.drop(link)
-        return True
 
     async def jwks(self) -> dict[str, Any]:
         """Return the public keys of webhooks."""

@@ -12,7 +12,7 @@ import msgspec
 from gateway.errors import HeadgateError, LogUnavailable
 from gateway.features.subscriptions.state.configuration import SubscriptionConfiguration
 from gateway.features.subscriptions.state.delivery_state import CursorRow, DeliveryState
-from gateway.features.subscriptions.state.owners import OwnerRow, restore_owner
+from gateway.features.subscriptions.state.owners import OwnerRow, owner_row, restore_owner
 from gateway.features.subscriptions.state.subscription import DurableSubscription
 from gateway.protocol.bodies.json_text import NOT_JSON
 from gateway.telemetry.logs import log
@@ -124,7 +124,7 @@ class SubscriptionRows:
             subscription.birth,
             subscription.created_at,
             subscription.configuration,
-            subscription.owner.row,
+            owner_row(subscription.owner),
         )
         self._put(document_name(SUBSCRIPTION, subscription.id), lambda: msgspec.json.encode(row))
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 import msgspec
 
 from gateway.errors import BadRequest
-from gateway.features.subscriptions.errors import SubscriptionRefused, invalid
+from gateway.features.subscriptions.errors import invalid
 from gateway.features.subscriptions.state.patterns import (
     StreamPattern,
     pattern_of,
@@ -17,7 +17,6 @@ from gateway.features.subscriptions.state.patterns import (
 from gateway.protocol.bodies.json_text import NOT_JSON
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from collections.abc import Set as AbstractSet
 
 Kind = Literal["webhook", "pull-wake"]
@@ -150,18 +149,6 @@ def check_name(name: object, prefix: str = "") -> str:
         return stream_name(_below(name, prefix))
     except BadRequest as refusal:
         raise invalid(refusal.detail) from None
-
-
-def valid_names(names: Sequence[str]) -> list[str]:
-    """Return the names in canonical form. Raises SubscriptionRefused if none of them is valid."""
-    valid: list[str] = []
-    for name in names:
-        try:
-            valid.append(check_name(name))
-        except SubscriptionRefused:
-            if name is names[-1] and not valid:
-                raise
-    return valid
 
 
 def _below(name: str, prefix: str) -> str:

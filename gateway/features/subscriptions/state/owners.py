@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pkgutil
 from math import inf
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 import msgspec
@@ -71,41 +71,6 @@ class OwnerRow(msgspec.Struct, frozen=True, omit_defaults=True):
     proof: StoredProof | None = None  # by which it is checked again; None is anybody
 
 
-class SubscriptionOwner(NamedTuple):
-    """The principal that subscribed; None is anybody."""
-
-    principal: Principal | None = None
-
-    @property
-    def account(self) -> str:
-        """The account whose subscriptions are counted together."""
-        return account_of(self.principal)
-
-    def still_may(self, guard: Guard | None, needs: Sequence[Need], now: float) -> bool:
-        """Return whether the owner may still do what its subscription needs.
-
-        It may not once its credential has been revoked or has expired.
-        """
-        return still_admits(guard, self.principal, needs, now)
-
-    def watch(self, guard: Guard | None, now: float) -> None:
-        """Judge an owner that was stored by an earlier process, now and after each change."""
-        if self.principal is not None and isinstance(guard, TokenGuard):
-            kind = stored_proof(self.principal).kind
-            guard.watch(self.principal, now, at_once=kind not in _JUDGED_LATER)
-
-    @property
-    def row(self) -> OwnerRow:
-        """The owner as it is stored."""
-        principal = self.principal
-        if principal is None:
-            return OwnerRow()
-        grants = tuple((it.streams, tuple(sorted(it.operations))) for it in principal.grants)
-        until = None if principal.until == inf else principal.until
-        proof = stored_proof(principal)
-        return OwnerRow(principal.account, principal.name, grants, until, proof)
-
-
 class OwnerAccess:
     """Decides whether owners and workers may still act, by the route's guard and the bans."""
 
@@ -113,15 +78,21 @@ class OwnerAccess:
         self.guard = guard
         self.bans = bans
         # By subscription: who has claimed its last wake. After a restart it is not known.
-        self.claimers: WeakKeyDictionary[object, SubscriptionOwner] = WeakKeyDictionary()
+        self.claimers: WeakKeyDictionary[object, Principal | None] = WeakKeyDictionary()
 
-    def why_not(self, owner: SubscriptionOwner, needs: Sequence[Need], now: float) -> str | None:
+    def watch(self, owner: Principal | None, now: float) -> None:
+        """Judge an owner that was stored by an earlier process, now and after each change."""
+        guard = self.guard()
+        if owner is not None and isinstance(guard, TokenGuard):
+            guard.watch(owner, now, at_once=stored_proof(owner).kind not in _JUDGED_LATER)
+
+    def why_not(self, owner: Principal | None, needs: Sequence[Need], now: float) -> str | None:
         """Return why an owner may not do what its subscription needs; None if it may."""
-        if self.bans.bans_account(owner.account):
+        if self.bans.bans_account(account_of(owner)):
             return BANNED
-        return None if owner.still_may(self.guard(), needs, now) else ACCESS_ENDED
+        return None if still_admits(self.guard(), owner, needs, now) else ACCESS_ENDED
 
-    def check_worker(self, worker: SubscriptionOwner | None) -> None:
+    def check_worker(self, worker: Principal | None) -> None:
         """Raise the refusal of a worker that is banned, or whose credential was revoked.
 
         A lease outlives a credential that expires. A worker that is not known is not refused.
@@ -130,21 +101,27 @@ class OwnerAccess:
             return
         if self.bans.bans_account(worker.account):
             raise Forbidden("an operator has banned the client that works on this")
-        if worker.principal is not None and not worker.principal.until:
+        if not worker.until:
             raise Unauthenticated("the credential was revoked", is_refused=True)
 
 
-def restore_owner(row: OwnerRow) -> SubscriptionOwner:
+def owner_row(owner: Principal | None) -> OwnerRow:
+    """Return an owner as it is stored."""
+    if owner is None:
+        return OwnerRow()
+    grants = tuple((it.streams, tuple(sorted(it.operations))) for it in owner.grants)
+    until = None if owner.until == inf else owner.until
+    return OwnerRow(owner.account, owner.name, grants, until, stored_proof(owner))
+
+
+def restore_owner(row: OwnerRow) -> Principal | None:
     """Return an owner as it was stored."""
     if row.proof is None:
-        return SubscriptionOwner()
+        return None
     grants = [Grant(streams, frozenset(operations)) for streams, operations in row.grants]
     until = inf if row.until is None else row.until
     proof = row.proof.proof
-    principal = Principal(
-        row.name, grants, until, proof=proof, digest=_RESTORED, account=row.account
-    )
-    return SubscriptionOwner(principal)
+    return Principal(row.name, grants, until, proof=proof, digest=_RESTORED, account=row.account)
 
 
 def needs_of(configuration: SubscriptionConfiguration, prefix: str) -> list[Need]:

@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
+from gateway.access.principal import account_of
 from gateway.features.subscriptions.state.delivery_state import CursorRow, DeliveryState
 from gateway.protocol.streams.state import StreamState
 
 if TYPE_CHECKING:
+    from gateway.access.principal import Principal
     from gateway.features.subscriptions.state.configuration import SubscriptionConfiguration
     from gateway.features.subscriptions.state.delivery_state import SnapshotEnd
-    from gateway.features.subscriptions.state.owners import SubscriptionOwner
 
 
 class LinkedStream(msgspec.Struct, gc=False, eq=False):
@@ -145,7 +146,7 @@ class DurableSubscription:
         birth: str,
         created_at: float,
         configuration: SubscriptionConfiguration,
-        owner: SubscriptionOwner,
+        owner: Principal | None,
     ) -> None:
         self.id = subscription_id
         self.birth = birth
@@ -158,6 +159,11 @@ class DurableSubscription:
         self.snapshot_ends: dict[str, SnapshotEnd] = {}  # as the present wake tells them
         self.phase: Literal["linking", "active", "removed"] = "linking"
         self.unlinked = 0  # streams that were not linked, as there are too many
+
+    @property
+    def account(self) -> str:
+        """The account whose subscriptions are counted together; "" for anybody's."""
+        return account_of(self.owner)
 
     @property
     def is_webhook(self) -> bool:
