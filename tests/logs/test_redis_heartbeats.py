@@ -1,10 +1,11 @@
-"""Gateways on one Redis see which of the others run, and what those write."""
+"""Gateways on one Redis see which of the others run."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from gateway.features.redis.heartbeats import RedisHeartbeats
+from gateway.features.redis.writers import RedisWriters
 
 if TYPE_CHECKING:
     from gateway.logs.redis.log import RedisLog
@@ -27,22 +28,21 @@ async def test_beats_that_another_program_has_written_are_passed_over(
     assert await RedisHeartbeats(log.store).beat("answers", "a", 1) == {"a": 1, "\ufffd": 1}
 
 
-async def test_a_writer_has_the_streams_that_it_has_noted_and_not_dropped(log: RedisLog) -> None:
-    beats = RedisHeartbeats(log.store)
-    assert await beats.noted("a") == []
-    await beats.note("a", "one")
-    await beats.note("a", "chats/{two}")
-    await beats.note("b", "three")
-    await beats.drop("a", "one")
-    assert await beats.noted("a") == ["chats/{two}"]
-
-
 async def test_nothing_is_left_of_a_writer_that_is_forgotten(
     server: RedisServer, names: RedisNames, log: RedisLog
 ) -> None:
     beats = RedisHeartbeats(log.store)
     await beats.beat("answers", "a", 1)
-    await beats.note("a", "one")
     await beats.forget("answers", "a")
-    keys = f"{names.prefix}:writers[answers]", f"{names.prefix}:writing[a]"
-    assert server.command("EXISTS", *keys) == 0
+    assert server.command("EXISTS", f"{names.prefix}:writers[answers]") == 0
+
+
+async def test_a_writer_is_alive_from_its_beat_until_it_is_forgotten(
+    log: RedisLog, other: RedisLog
+) -> None:
+    writers, others = RedisWriters(log.store), RedisWriters(other.store)
+    assert not await others.is_alive("a")
+    await writers.beat("a")
+    assert await others.is_alive("a")
+    await writers.forget("a")
+    assert not await others.is_alive("a")

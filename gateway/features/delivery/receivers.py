@@ -7,11 +7,11 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
+from headgate.json_values import NOT_JSON
 from typing_extensions import override
 from yarl import URL
 
 from gateway.errors import DestinationRefused
-from gateway.protocol.bodies.json_text import NOT_JSON
 from gateway.protocol.http.destinations import AllowedHosts, Destination, destination_of
 
 if TYPE_CHECKING:

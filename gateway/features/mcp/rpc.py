@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
+from headgate.json_values import NOT_JSON
 
 from gateway.features.decoded import has_more_values
-from gateway.protocol.bodies.json_text import NOT_JSON
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -14,11 +14,11 @@ import msgspec
 from headgate.dialects.progress import CANCELLED, EarlyEnd, TokenUsage
 from headgate.dialects.registry import dialect_at
 from headgate.events import written
+from headgate.json_values import NOT_JSON
 from msgspec import UNSET, UnsetType
 
 from gateway.errors import RecordDamaged
 from gateway.protocol.bodies.content import DEFAULT_CONTENT_TYPE, EVENTS_TYPE, JSON_TYPE
-from gateway.protocol.bodies.json_text import NOT_JSON
 
 if TYPE_CHECKING:
     from headgate.dialects.contract import Dialect

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TypeVar
 
 import msgspec
+from headgate.json_values import NOT_JSON
 
 from gateway.errors import BadRequest
-from gateway.protocol.bodies.json_text import NOT_JSON
 
 Rank = TypeVar("Rank")
 

@@ -1,4 +1,4 @@
-"""The beats of writers in Redis: a hash for each group, and one with the streams of each writer."""
+"""The beats of writers in Redis: a hash for each group."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from gateway.logs.redis.connection import pack
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from gateway.logs.redis.store import RedisStore
 
@@ -15,9 +15,8 @@ if TYPE_CHECKING:
 class RedisHeartbeats:
     """The beats of the writers that share a log, by which each sees which of the others run.
 
-    A writer belongs to a group, such as those of the answers in one folder. It notes the streams
-    that it writes, so that others can end them when it has stopped. Who has stopped is judged by
-    those that look. Every method may raise LogUnavailable.
+    A writer belongs to a group. The others decide by its beats whether it has stopped. Every method
+    may raise LogUnavailable.
     """
 
     def __init__(self, store: RedisStore) -> None:
@@ -33,32 +32,11 @@ class RedisHeartbeats:
         pairs = zip(fields[::2], fields[1::2], strict=True)
         return {name: int(count) for name, count in pairs if count.isdigit()}
 
-    async def note(self, writer: str, stream: str) -> None:
-        """Note that a writer writes a stream."""
-        key = self._streams(writer)
-        await self._execute(key, pack("HSET", key, stream, ""))
-
-    async def drop(self, writer: str, stream: str) -> None:
-        """Drop the note that a writer writes a stream."""
-        key = self._streams(writer)
-        await self._execute(key, pack("HDEL", key, stream))
-
-    async def noted(self, writer: str) -> Sequence[str]:
-        """Return the streams that a writer has noted."""
-        key = self._streams(writer)
-        (found,) = await self._execute(key, pack("HGETALL", key))
-        return [name.decode(errors="replace") for name in found[::2]]
-
     async def forget(self, group: str, writer: str) -> None:
-        """Forget a writer and its notes."""
-        notes, beats = self._streams(writer), self._beats(group)
-        await self._execute(notes, pack("UNLINK", notes))
+        """Forget a writer."""
+        beats = self._beats(group)
         await self._execute(beats, pack("HDEL", beats, writer))
 
     def _beats(self, group: str) -> str:
         """Return the hash of a group of writers, with the number of beats of each."""
         return f"{self._prefix}:writers[{group}]"
-
-    def _streams(self, writer: str) -> str:
-        """Return the hash of the streams that a writer has noted."""
-        return f"{self._prefix}:writing[{writer}]"

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote
 
 import msgspec
+from headgate.json_values import NOT_JSON
 
 from gateway.errors import HeadgateError, LogUnavailable
 from gateway.features.subscriptions.state.configuration import SubscriptionConfiguration
 from gateway.features.subscriptions.state.delivery_state import CursorRow, DeliveryState
 from gateway.features.subscriptions.state.owners import OwnerRow, owner_row, restore_owner
 from gateway.features.subscriptions.state.subscription import DurableSubscription
-from gateway.protocol.bodies.json_text import NOT_JSON
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:

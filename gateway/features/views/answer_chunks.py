@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 from headgate.dialects.parts import ModelFailed, NotAnItem, known
+from headgate.json_values import NOT_JSON
 from headgate.records import RunState, parse_record
 from headgate.ui_stream.chunks import ending
 from headgate.ui_stream.protocol import fault
 from headgate.ui_stream.writer import ChunkWriter
 
 from gateway.features.models.record import PARTING_NAME
-from gateway.protocol.bodies.json_text import NOT_JSON
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

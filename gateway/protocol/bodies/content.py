@@ -11,10 +11,10 @@ from sys import intern
 from typing import TYPE_CHECKING
 
 import msgspec
+from headgate.json_values import NOT_JSON
 
 from gateway.errors import BadRequest
 from gateway.protocol.bodies.json_text import (
-    NOT_JSON,
     SLICE_BYTES,
     Slices,
     check_readable,

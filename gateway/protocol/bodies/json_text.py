@@ -45,8 +45,6 @@ _BYTE = re.compile(r"\(byte (\d+)\)")
 # Replacements for the outer brackets that are open at a cut.
 _OPEN = {ord("["): b"[", ord("{"): b'{"":'}
 _CLOSE = {ord("["): b"]", ord("{"): b"}"}
-# The errors for bytes that are not JSON; a msgspec.DecodeError is a ValueError.
-NOT_JSON = (ValueError, RecursionError)
 
 
 def check_readable(text: bytes, *, around: int = 0) -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TypeAlias
 
 import msgspec
-
-from gateway.protocol.bodies.json_text import NOT_JSON
+from headgate.json_values import NOT_JSON
 
 
 class ChangeReport(msgspec.Struct, frozen=True, tag="changed"):

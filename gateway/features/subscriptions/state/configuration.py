@@ -6,6 +6,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Literal, get_args
 
 import msgspec
+from headgate.json_values import NOT_JSON
 
 from gateway.errors import BadRequest
 from gateway.features.subscriptions.errors import invalid
@@ -14,7 +15,6 @@ from gateway.features.subscriptions.state.patterns import (
     pattern_of,
     stream_name,
 )
-from gateway.protocol.bodies.json_text import NOT_JSON
 
 if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
