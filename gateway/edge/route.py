@@ -169,7 +169,7 @@ class EdgeRoute(StreamRoute):
         """
         if not repair.lacks_end(method, answer.status, answer.headers):
             return {}
-        with contextlib.suppress(HeadgateError):  # a failure is no error: the append was made
+        with contextlib.suppress(HeadgateError):  # the append was made, whether or not this fails
             fields = forwarding.end_to_end(sent, forwarding.OF_APPENDS)
             head = await self.origin.send("HEAD", read.target, fields)
             head.release()
@@ -297,7 +297,7 @@ class EdgeRoute(StreamRoute):
 def _rules_of(setup: RouteSetup, origin: Origin) -> ResponseRules:
     """Return the rules for the origin's responses by the settings of a route."""
     route = setup.route
-    # Readers are told apart by these headers, without our own cookie.
+    # These headers distinguish readers, without our own cookie.
     cookie = READER_COOKIE if setup.access.guard is not None else ""
     return ResponseRules(
         freshness=setup.freshness(is_private=False),

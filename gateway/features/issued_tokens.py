@@ -106,8 +106,8 @@ def new_keys() -> Json:
 def rotated(content: Json) -> Json:
     """Rotate the content: the next key signs, and the one before it still verifies.
 
-    The next one was published all the while, so whoever verifies knows it already. What signs no
-    more is of no use to anybody but a thief, and loses its private half.
+    The next one was published all the while, so verifiers know it already. A key that signs no more
+    is of use to a thief alone, and loses its private half.
     """
     listed = listed_keys(content)
     signing = [entry for entry in listed if entry.get("kty") == "OKP"]

@@ -334,7 +334,7 @@ class SentRequest(Struct, eq=False):
             span.failed(error)
 
     def fail(self, error: Exception) -> None:
-        """Tell the receiver that there is no answer, and why."""
+        """Notify the receiver why there is no answer."""
         if self.is_over:
             return
         self._end_attempt(error)

@@ -245,7 +245,7 @@ class OriginConnection(SocketProtocol):
         self.close()
 
     def _cut(self, content: StreamReader) -> None:
-        """Break off a body; whoever reads it gets the error."""
+        """Break off a body; its reader gets the error."""
         content.set_exception(OriginBroken(CUT_SHORT))
         if self.attempt is not None:
             self._hand_over()

@@ -67,7 +67,7 @@ class HealthChecks:
             backoff = Backoff(first_s, self._interval_s)
             while not server.up:
                 await asyncio.sleep(backoff.next_s())
-                if not server.up:  # else the answer to somebody's request has told meanwhile
+                if not server.up:  # else the answer to a request has shown it meanwhile
                     await self._check(server)
 
     async def _check(self, server: OriginServer) -> None:

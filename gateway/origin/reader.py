@@ -1,7 +1,7 @@
 """aiohttp's parser of responses, fed with heads and bodies one by one.
 
-So what comes after a response is told from the response itself: the parser would refuse both at
-once.
+So what comes after a response is separated from the response itself: the parser would refuse both
+at once.
 """
 
 from __future__ import annotations

@@ -180,7 +180,7 @@ def trace_id_of(request: OriginRequest, context: Context | None) -> str | None:
 
 
 class OriginMetrics:
-    """Counts by result, and the seconds until the head of an answer; attempts are not told apart.
+    """Counts by result, and the seconds until the head of an answer, of all attempts together.
 
     A request that its client gave up is not counted: nothing became of it.
     """

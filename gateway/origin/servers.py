@@ -141,8 +141,8 @@ class OriginServer:
 
     def __init__(self, url: str, prefix: str, on_change: Callable[[], None] = lambda: None) -> None:
         self.url = url
-        # What its answers are told by from those before another server was asked, or none could
-        # be: it may come back with an older copy of its streams.
+        # It distinguishes its answers from those before another server was asked, or none could be:
+        # it may come back with an older copy of its streams.
         self.incarnation = url
         self._on_change = on_change
         self.why_unhealthy: str | None = None

@@ -78,6 +78,7 @@ GUARDS = STEPS | frozenset(
         "WriteQueue._advance_all",
         "WriteQueue._commit",
         "WriteQueue._gather",
+        "WriteQueue._go_on",
         "WriteQueue._settled",
         "Connections._connect",
         "Fetches.ended",

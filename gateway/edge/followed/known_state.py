@@ -97,7 +97,9 @@ class Verification:
             self._behind_since = now
         if now - self._behind_since >= PERSISTS_S:
             return CannotFollow(StreamGone(ANOTHER_STREAM))
-        return OriginBehind("the origin tells of a stream that ends before what it told of", end)
+        return OriginBehind(
+            "the origin reports a stream that ends before what it reported earlier", end
+        )
 
     def note_answer(self, server: str) -> None:
         """Note which server has answered; without a doubt it has the known data."""

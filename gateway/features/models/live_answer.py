@@ -23,7 +23,7 @@ DELETED = EarlyEnd("answer_deleted", "the stream of the answer was deleted")
 
 
 class WholeResponse(NamedTuple):
-    """A response that is not stored, because it is no stream of events: an error, for example."""
+    """A response that is not stored, because it is not a stream of events: an error, say."""
 
     head: ResponseEntry
     body: bytes
@@ -102,7 +102,7 @@ class Answer:
 
 
 class LiveAnswer(Answer, ABC):
-    """An answer with readers in this process, whoever writes it.
+    """An answer with readers in this process, which any gateway may write.
 
     `response` is done once the provider's response has begun: with the head that clients get, with
     the whole response if it is not stored, or with the error.

@@ -66,7 +66,7 @@ class ProxyHandlers(RouteOperations):
 
     @override
     def has_token(self, *_: object) -> bool:
-        """Return True: whoever is admitted has sent a token, or knows a signed URL."""
+        """Return True: each admitted client has sent a token, or knows a signed URL."""
         return True
 
     @override
@@ -203,7 +203,7 @@ class ProxyHandlers(RouteOperations):
 
     @staticmethod
     async def _delete(route: ProxyRoute, name: str) -> Response:
-        """Delete a stream, which ends its request; one that is not there is no error."""
+        """Delete a stream, which ends its request; a missing one is not an error."""
         try:
             answer = await route.find(name)
         except StreamNotFound:

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from gateway.settings import ProxySettings
     from gateway.streams.route import HostedRoute
 
-# Of a response that is no success, this much is passed on.
+# Of a response that is not a success, this much is passed on.
 LONGEST_REFUSAL = 64 << 10
 
 

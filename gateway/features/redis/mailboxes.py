@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from gateway.logs.redis.notifications import OnMessage
     from gateway.logs.redis.store import RedisStore
 
-KEPT_MS = 30_000  # a parcel that nobody takes: whoever waits for it gives up long before
+KEPT_MS = 30_000  # a parcel that nobody takes: its receiver gives up long before
 
 
 class RedisMailboxes:

@@ -163,7 +163,7 @@ class ProviderClient:
             if upload is not None and upload.error is not None:
                 raise upload.error from None
             raise _error_of(failure, url) from failure
-        if response.status < HTTPStatus.OK:  # 101, or no status at all: what follows is no response
+        if response.status < HTTPStatus.OK:  # 101, or not a status: no response follows
             response.close()
             raise OriginBroken(f"{url} answered with the status {response.status}")
         assert isinstance(response, ProviderResponse), "of this session"

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     )
     from gateway.routes.answers import BodySource
 
-# A response that is no stream of events is kept whole, for all who wait for it.
+# A response that is not a stream of events is kept whole, for all who wait for it.
 LONGEST_WHOLE = 16 << 20
 # A cookie is the first client's, and the framing and another address are the connection's. Which
 # pages may read is decided by the gateway's settings.
