@@ -97,9 +97,7 @@ class Verification:
             self._behind_since = now
         if now - self._behind_since >= PERSISTS_S:
             return CannotFollow(StreamGone(ANOTHER_STREAM))
-        return OriginBehind(
-            "the origin reports a stream that ends before what it reported earlier", end
-        )
+        return OriginBehind("the origin reports an end before one that it reported earlier", end)
 
     def note_answer(self, server: str) -> None:
         """Note which server has answered; without a doubt it has the known data."""
