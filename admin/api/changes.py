@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import msgspec
+from aiohttp import web
 
 from admin.access import audited_tokens
 from admin.access.audit import audited
 from admin.access.check import VIEWER
+from admin.api.operation import operation
 from admin.api.values import (
     AppendBody,
     ChangeMade,
@@ -22,21 +22,18 @@ from admin.api.values import (
     TokenWish,
 )
 from admin.console import CONSOLE
+from admin.model.doctor import DoctorView, DoctorWish
+from admin.model.settings import ReloadDone
+from admin.model.stream_wishes import NewStream, OfLimits
+from admin.streams.deletion import Deletion, DeletionReference, DeletionStart, DeletionWish
 from gateway.features.issued_tokens import TokenRequest
+from gateway.features.questions.streams import StreamDescription
 from gateway.features.tokens_file_changes import RevocationEntry
 from gateway.protocol.streams.limits import LimitChanges
 
-if TYPE_CHECKING:
-    from aiohttp import web
 
-    from admin.model.doctor import DoctorView, DoctorWish
-    from admin.model.settings import ReloadDone
-    from admin.model.stream_wishes import NewStream, OfLimits
-    from admin.streams.deletion import Deletion, DeletionReference, DeletionStart, DeletionWish
-    from gateway.features.questions.streams import StreamDescription
-
-
-async def append(request: web.Request, _query: None, body: AppendBody) -> ChangeMade:
+@operation("POST", "/api/v1/stream/append")
+async def append(request: web.Request, body: AppendBody) -> ChangeMade:
     """Append text to a stream, and return the next offset."""
     with audited(request[VIEWER], "append", body.route, body.name):
         offset = await request.app[CONSOLE].changes.append(
@@ -45,25 +42,29 @@ async def append(request: web.Request, _query: None, body: AppendBody) -> Change
     return ChangeMade(offset)
 
 
-async def close(request: web.Request, _query: None, body: OfStream) -> ChangeMade:
+@operation("POST", "/api/v1/stream/close")
+async def close(request: web.Request, body: OfStream) -> ChangeMade:
     """Close a stream, and return its final offset."""
     with audited(request[VIEWER], "close", body.route, body.name):
         offset = await request.app[CONSOLE].changes.close_stream(body.route, body.name)
     return ChangeMade(offset)
 
 
-async def delete(request: web.Request, query: OfStream, _body: None) -> None:
+@operation("DELETE", "/api/v1/stream")
+async def delete(request: web.Request, query: OfStream) -> None:
     """Delete a stream."""
     with audited(request[VIEWER], "delete", query.route, query.name):
         await request.app[CONSOLE].changes.delete(query.route, query.name)
 
 
+@operation("PUT", "/api/v1/stream")
 async def create(request: web.Request, query: OfStream, body: NewStream) -> StreamDescription:
     """Create a stream, and return it."""
     with audited(request[VIEWER], "create", query.route, query.name):
         return await request.app[CONSOLE].changes.create(query.route, query.name, body)
 
 
+@operation("PATCH", "/api/v1/stream")
 async def limit(request: web.Request, query: OfStream, body: OfLimits) -> StreamDescription:
     """Set limits of one stream, and return the stream."""
     changes = LimitChanges(**msgspec.structs.asdict(body))
@@ -72,28 +73,33 @@ async def limit(request: web.Request, query: OfStream, body: OfLimits) -> Stream
         return await request.app[CONSOLE].changes.limit(query.route, query.name, changes)
 
 
-async def count_below(request: web.Request, _query: None, body: DeletionWish) -> Deletion:
+@operation("POST", "/api/v1/streams/deletion")
+async def count_below(request: web.Request, body: DeletionWish) -> Deletion:
     """Begin to count the streams below a prefix, which deletes none."""
     return await request.app[CONSOLE].deletion.count(body, request[VIEWER])
 
 
-async def delete_below(request: web.Request, _query: None, body: DeletionStart) -> Deletion:
+@operation("POST", "/api/v1/streams/deletion/start")
+async def delete_below(request: web.Request, body: DeletionStart) -> Deletion:
     """Begin to delete the streams that were counted."""
     return request.app[CONSOLE].deletion.start(body, request[VIEWER])
 
 
-async def stop_deletion(request: web.Request, _query: None, body: DeletionReference) -> Deletion:
+@operation("POST", "/api/v1/streams/deletion/stop")
+async def stop_deletion(request: web.Request, body: DeletionReference) -> Deletion:
     """Stop the deletion of many streams."""
     return await request.app[CONSOLE].deletion.stop(body.id, request[VIEWER])
 
 
-async def stop_run(request: web.Request, _query: None, body: OfStream) -> Stopping:
+@operation("POST", "/api/v1/runs/stop")
+async def stop_run(request: web.Request, body: OfStream) -> Stopping:
     """Ask the producer of a run to stop."""
     with audited(request[VIEWER], "stop", body.route, body.name):
         return Stopping(await request.app[CONSOLE].changes.stop_run(body.route, body.name))
 
 
-async def make_token(request: web.Request, _query: None, body: TokenWish) -> ReadToken:
+@operation("POST", "/api/v1/tokens")
+async def make_token(request: web.Request, body: TokenWish) -> ReadToken:
     """Make a read token."""
     token_request = TokenRequest(body.subject, body.streams, body.operations, body.lifetime)
     credentials = request.app[CONSOLE].credentials
@@ -101,7 +107,8 @@ async def make_token(request: web.Request, _query: None, body: TokenWish) -> Rea
     return ReadToken(issued.token, issued.expires, issued.token_id, cookie)
 
 
-async def rotate_keys(request: web.Request, _query: None, body: KeyRotation) -> RotatedKeys:
+@operation("POST", "/api/v1/reader-keys/rotate")
+async def rotate_keys(request: web.Request, body: KeyRotation) -> RotatedKeys:
     """Give streams other reader keys."""
     with audited(request[VIEWER], "rotate", "", body.streams) as logged:
         version = await request.app[CONSOLE].credentials.rotate_keys(body.streams)
@@ -109,7 +116,8 @@ async def rotate_keys(request: web.Request, _query: None, body: KeyRotation) -> 
     return RotatedKeys(body.streams, version)
 
 
-async def revoke(request: web.Request, _query: None, body: Revocation) -> RevokedTokens:
+@operation("POST", "/api/v1/tokens/revoke")
+async def revoke(request: web.Request, body: Revocation) -> RevokedTokens:
     """Revoke a static token, or signed tokens."""
     entry = RevocationEntry(body.kind, body.value, body.before)
     credentials = request.app[CONSOLE].credentials
@@ -117,13 +125,15 @@ async def revoke(request: web.Request, _query: None, body: Revocation) -> Revoke
     return RevokedTokens(entry.text, warnings)
 
 
-async def reload(request: web.Request, _query: None, _body: None) -> ReloadDone:
+@operation("POST", "/api/v1/reload")
+async def reload(request: web.Request) -> ReloadDone:
     """Put the settings in force as they are written now."""
     with audited(request[VIEWER], "reload", "", ""):
         return await request.app[CONSOLE].reloads.reload()
 
 
-async def begin_doctor(request: web.Request, _query: None, body: DoctorWish) -> DoctorView:
+@operation("POST", "/api/v1/cdn/doctor")
+async def begin_doctor(request: web.Request, body: DoctorWish) -> DoctorView:
     """Begin to examine a deployment."""
     with audited(request[VIEWER], "doctor", body.route or "", "") as logged:
         logged["host"] = body.host

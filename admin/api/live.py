@@ -6,31 +6,32 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 import msgspec
+from aiohttp import web
 from headgate.events import written
 
+from admin.api.operation import operation
+from admin.api.values import OfSpan, OfTail
 from admin.console import CONSOLE
 from admin.errors import NotTold, problem_document
 from admin.events import serve_events, ticks
+from admin.model.overview import Overview
+from admin.model.streams import Messages
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from aiohttp import web
-
-    from admin.api.values import (
-        OfSpan,
-        OfTail,
-    )
     from admin.console import Console
     from admin.model.kinds import Span
 
 
-async def overview_events(request: web.Request, query: OfSpan, _body: None) -> web.StreamResponse:
+@operation("GET", "/api/v1/overview/events", events=Overview)
+async def overview_events(request: web.Request, query: OfSpan) -> web.StreamResponse:
     """Serve the overview, again each two seconds."""
     return await serve_events(request, overviews(request.app[CONSOLE], query.span))
 
 
-async def stream_events(request: web.Request, query: OfTail, _body: None) -> web.StreamResponse:
+@operation("GET", "/api/v1/stream/events", events=Messages)
+async def stream_events(request: web.Request, query: OfTail) -> web.StreamResponse:
     """Serve messages of a stream as they come, from the last one that the client has."""
     offset = request.headers.get("Last-Event-ID") or query.offset
     console = request.app[CONSOLE]

@@ -1,4 +1,4 @@
-"""The API's description by OpenAPI 3.1, made from its table of operations and their types."""
+"""The API and its description by OpenAPI 3.1, made from its operations and their types."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from admin.access.check import NEEDS
-from admin.api.operation import reply
-from admin.api.table import OPERATIONS, add_operations
+from admin.api import changes, live, readers, reads, sessions, subscriptions
+from admin.api.operation import OPERATIONS, handler, reply
 from admin.api.values import Problem
 from admin.console import CONSOLE
 
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 REFERENCE = "#/components/schemas/{name}"
 JSON, PROBLEM, EVENTS = "application/json", "application/problem+json", "text/event-stream"
 
+__all__ = ["OPERATIONS", "add_api", "document"]
+
+MODULES = (changes, live, readers, reads, sessions, subscriptions)  # each adds its operations
 Json = dict[str, object]
 OfType = dict[type[msgspec.Struct], Json]
 
@@ -28,7 +31,8 @@ OfType = dict[type[msgspec.Struct], Json]
 def add_api(router: web.UrlDispatcher) -> None:
     """Add the API, and the description of it."""
     router.add_get("/api/v1/openapi.json", _describe)
-    add_operations(router)
+    for operation in OPERATIONS:
+        router.add_route(operation.method, operation.path, handler(operation))
 
 
 async def _describe(request: web.Request) -> web.Response:

@@ -1,8 +1,8 @@
-"""An operation of the JSON API, and its handler."""
+"""Operations of the JSON API: functions whose types say what each takes and answers."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar, get_type_hints
 
 import msgspec
 from aiohttp import web
@@ -14,34 +14,69 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from typing import Any
 
+    Call = Callable[..., Awaitable[Any]]
+
+F = TypeVar("F", bound="Call")
+StructType = type[msgspec.Struct]
+
 
 class Operation(NamedTuple):
-    """An operation of the API: a value, events of it, or 204 with none of these."""
+    """An operation of the API: it answers a value, events of it, or 204 with none of these."""
 
     method: str
     path: str
     summary: str
-    call: Callable[[web.Request, Any, Any], Awaitable[Any]]
-    query: type[msgspec.Struct] | None = None
-    body: type[msgspec.Struct] | None = None
-    answer: type[msgspec.Struct] | None = None
+    call: Call
+    query: StructType | None = None
+    body: StructType | None = None
+    answer: StructType | None = None
     events: bool = False
+
+
+OPERATIONS: list[Operation] = []
+
+
+def operation(
+    method: str, path: str, *, answer: StructType | None = None, events: StructType | None = None
+) -> Callable[[F], F]:
+    """Make a function an operation of the API. Its parameters and its result are of these types.
+
+    It takes the request, and if it has parameters of these names, the `query` and the `body`. One
+    that makes its response itself names the `answer` in it, or the value of its `events`.
+    """
+
+    def add(call: F) -> F:
+        hints = get_type_hints(call)
+        result = hints["return"]
+        is_value = isinstance(result, type) and issubclass(result, msgspec.Struct)
+        value = result if is_value else answer or events
+        summary = (call.__doc__ or "").partition("\n")[0]
+        query, body = hints.get("query"), hints.get("body")
+        OPERATIONS.append(
+            Operation(method, path, summary, call, query, body, value, events is not None)
+        )
+        return call
+
+    return add
 
 
 def handler(operation: Operation) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
     """Return what reads the query and the body of a request, and calls the operation with them."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
+        given: dict[str, msgspec.Struct] = {}
         try:
-            query = _query(request, operation)
-            body = None
+            _check_query(request, operation)
+            if operation.query is not None:
+                given["query"] = msgspec.convert(dict(request.query), operation.query, strict=False)
             if operation.body is not None:
-                body = msgspec.json.decode(await body_of(request), type=operation.body)
+                body = await body_of(request)
+                given["body"] = msgspec.json.decode(body, type=operation.body)
         except msgspec.DecodeError as refusal:
             raise NotTold(400, f"{refusal}") from refusal
         except (UnicodeDecodeError, RecursionError) as refusal:
             raise NotTold(400, "the body is no UTF-8, or is nested too deeply") from refusal
-        answer = await operation.call(request, query, body)
+        answer = await operation.call(request, **given)
         if isinstance(answer, web.StreamResponse):
             return answer
         return reply(answer)
@@ -49,15 +84,14 @@ def handler(operation: Operation) -> Callable[[web.Request], Awaitable[web.Strea
     return handle
 
 
-def _query(request: web.Request, operation: Operation) -> msgspec.Struct | None:
-    """Return the query as a value. Raises NotTold for unknown parameters, perhaps mistyped."""
+def _check_query(request: web.Request, operation: Operation) -> None:
+    """Raise NotTold for unknown parameters of the query, perhaps mistyped."""
     if operation.query is None:
-        return None
+        return
     known = {field.encode_name for field in msgspec.structs.fields(operation.query)}
     unknown = sorted(set(request.query) - known)
     if unknown:
         raise NotTold(400, f"the query has {unknown[0][:64]!r}, and may have {sorted(known)}")
-    return msgspec.convert(dict(request.query), operation.query, strict=False)
 
 
 def reply(value: object) -> web.Response:

@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import msgspec
+from aiohttp import web
 
 from admin.access import audited_readers
 from admin.access.check import VIEWER
+from admin.api.operation import operation
 from admin.console import CONSOLE
 from admin.readers.console_readers import BanKind, BanWish
 from gateway.access.bans import Ban
+from gateway.features.questions.loudest import LoudestList
 from gateway.features.questions.readers import (
     MOST_ENDED,
     MOST_READERS,
     READERS,
     GroupBy,
     ListReaders,
+    ReaderGroups,
     ReaderMode,
     ReaderOrder,
+    ReaderPage,
     ReaderQuery,
 )
-
-if TYPE_CHECKING:
-    from aiohttp import web
-
-    from gateway.features.questions.loudest import LoudestList
-    from gateway.features.questions.readers import ReaderGroups, ReaderPage
 
 
 class ReaderChoice(msgspec.Struct, frozen=True):
@@ -109,42 +108,49 @@ def _where(request: web.Request, query: ReaderChoice) -> ReaderQuery:
     )
 
 
-async def readers(request: web.Request, query: OfReaders, _body: None) -> ReaderPage:
+@operation("GET", "/api/v1/readers")
+async def readers(request: web.Request, query: OfReaders) -> ReaderPage:
     """Return a page of live readers."""
     question = ListReaders(_where(request, query), query.order, query.after, query.limit)
     return await request.app[CONSOLE].readers.page(question)
 
 
-async def groups(request: web.Request, query: OfReaderGroups, _body: None) -> ReaderGroups:
+@operation("GET", "/api/v1/readers/groups")
+async def groups(request: web.Request, query: OfReaderGroups) -> ReaderGroups:
     """Return the largest groups of live readers."""
     return await request.app[CONSOLE].readers.groups(_where(request, query), query.by)
 
 
-async def loudest(request: web.Request, _query: None, _body: None) -> LoudestList:
+@operation("GET", "/api/v1/loudest")
+async def loudest(request: web.Request) -> LoudestList:
     """Return the clients and streams of the largest load, the largest first."""
     return await request.app[CONSOLE].readers.loudest(request[VIEWER])
 
 
-async def disconnect(request: web.Request, _query: None, body: ReaderIds) -> DisconnectedReaders:
+@operation("POST", "/api/v1/readers/disconnect")
+async def disconnect(request: web.Request, body: ReaderIds) -> DisconnectedReaders:
     """Disconnect readers, and return how many."""
     console = request.app[CONSOLE]
     count = await audited_readers.disconnect(console.readers, body.ids, request[VIEWER])
     return DisconnectedReaders(count)
 
 
-async def bans(request: web.Request, _query: None, _body: None) -> BanPage:
+@operation("GET", "/api/v1/bans")
+async def bans(request: web.Request) -> BanPage:
     """Return the bans in force."""
     return BanPage(request.app[CONSOLE].readers.bans_for(request[VIEWER]))
 
 
-async def ban(request: web.Request, _query: None, body: BanBody) -> DisconnectedReaders:
+@operation("POST", "/api/v1/bans")
+async def ban(request: web.Request, body: BanBody) -> DisconnectedReaders:
     """Ban a client, and return how many of its readers were disconnected."""
     wish = BanWish(body.kind, body.value, body.seconds, body.status)
     count = await audited_readers.ban(request.app[CONSOLE].readers, wish, request[VIEWER])
     return DisconnectedReaders(count)
 
 
-async def lift(request: web.Request, query: OfBan, _body: None) -> None:
+@operation("DELETE", "/api/v1/bans")
+async def lift(request: web.Request, query: OfBan) -> None:
     """End a ban before its time."""
     of_readers = request.app[CONSOLE].readers
     await audited_readers.lift(of_readers, query.kind, query.value, request[VIEWER])

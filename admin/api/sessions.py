@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from aiohttp import web
 
 from admin.access.check import SESSION, VIEWER
 from admin.access.sign_in import SIGN_IN, drop_cookie, set_cookie
-from admin.api.operation import reply
+from admin.api.operation import operation, reply
+from admin.api.values import (
+    SignInBody,
+)
 from admin.model.viewer import Viewer
 
-if TYPE_CHECKING:
-    from admin.api.values import (
-        SignInBody,
-    )
 
-
-async def current(request: web.Request, _query: None, _body: None) -> Viewer:
+@operation("GET", "/api/v1/session")
+async def current(request: web.Request) -> Viewer:
     """Return who makes this request."""
     return request[VIEWER]
 
 
-async def sign_in(request: web.Request, _query: None, body: SignInBody) -> web.Response:
+@operation("POST", "/api/v1/session", answer=Viewer)
+async def sign_in(request: web.Request, body: SignInBody) -> web.Response:
     """Sign a user in, and give the session as a cookie. Raises NotTold for a wrong password."""
     signing = request.app[SIGN_IN]
     token, session = await signing.sign_in(body.name, body.password, request.remote or "")
@@ -31,7 +29,8 @@ async def sign_in(request: web.Request, _query: None, body: SignInBody) -> web.R
     return response
 
 
-async def sign_out(request: web.Request, _query: None, _body: None) -> web.Response:
+@operation("DELETE", "/api/v1/session")
+async def sign_out(request: web.Request) -> web.Response:
     """End the session, if there is one."""
     session = request.get(SESSION)
     if session is not None:

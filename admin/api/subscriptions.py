@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import msgspec
+from aiohttp import web
 
 from admin.access import audited_subscriptions as audited
 from admin.access.check import VIEWER
-from admin.api.operation import Operation
+from admin.api.operation import operation
 from admin.console import CONSOLE
 from gateway.features.questions.subscriptions import (
     MOST_REPLAYED,
@@ -25,9 +26,6 @@ from gateway.features.questions.subscriptions import (
     SubscriptionQuery,
     SubscriptionStatus,
 )
-
-if TYPE_CHECKING:
-    from aiohttp import web
 
 Text = Annotated[str, msgspec.Meta(max_length=1024)]
 
@@ -75,7 +73,8 @@ class ReplayBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     offset: Annotated[str, msgspec.Meta(max_length=256)] | None = None
 
 
-async def listed(request: web.Request, query: OfSubscriptions, _body: None) -> SubscriptionPage:
+@operation("GET", "/api/v1/subscriptions")
+async def listed(request: web.Request, query: OfSubscriptions) -> SubscriptionPage:
     """Return a page of subscriptions."""
     with_urls = request[VIEWER].role == "operator"
     where = SubscriptionQuery(query.route, query.text, query.status, query.kind, with_urls)
@@ -83,81 +82,37 @@ async def listed(request: web.Request, query: OfSubscriptions, _body: None) -> S
     return await request.app[CONSOLE].subscriptions.page(question)
 
 
-async def described(request: web.Request, query: OfLinks, _body: None) -> SubscriptionDescription:
+@operation("GET", "/api/v1/subscription")
+async def described(request: web.Request, query: OfLinks) -> SubscriptionDescription:
     """Return a subscription with a page of its streams."""
     with_urls = request[VIEWER].role == "operator"
     question = DescribeSubscription(query.route, query.id, query.after, query.pending, with_urls)
     return await request.app[CONSOLE].subscriptions.describe(question)
 
 
-async def delete(request: web.Request, query: OfSubscription, _body: None) -> None:
+@operation("DELETE", "/api/v1/subscription")
+async def delete(request: web.Request, query: OfSubscription) -> None:
     """Delete a subscription, if it is there."""
     subscriptions = request.app[CONSOLE].subscriptions
     await audited.delete(subscriptions, query.route, query.id, request[VIEWER])
 
 
-async def pause(
-    request: web.Request, _query: None, body: OfSubscription
-) -> SubscriptionDescription:
+@operation("POST", "/api/v1/subscription/pause")
+async def pause(request: web.Request, body: OfSubscription) -> SubscriptionDescription:
     """Send no wakes of a subscription any more."""
     subscriptions = request.app[CONSOLE].subscriptions
     return await audited.pause(subscriptions, body.route, body.id, request[VIEWER], resumes=False)
 
 
-async def resume(
-    request: web.Request, _query: None, body: OfSubscription
-) -> SubscriptionDescription:
+@operation("POST", "/api/v1/subscription/resume")
+async def resume(request: web.Request, body: OfSubscription) -> SubscriptionDescription:
     """Send wakes of a subscription again."""
     subscriptions = request.app[CONSOLE].subscriptions
     return await audited.pause(subscriptions, body.route, body.id, request[VIEWER], resumes=True)
 
 
-async def replay(request: web.Request, _query: None, body: ReplayBody) -> ReplayResult:
+@operation("POST", "/api/v1/subscription/replay")
+async def replay(request: web.Request, body: ReplayBody) -> ReplayResult:
     """Set cursors of a subscription back."""
     question = ReplaySubscription(body.route, body.id, body.streams, body.offset)
     return await audited.replay(request.app[CONSOLE].subscriptions, question, request[VIEWER])
-
-
-OPERATIONS = (
-    Operation(
-        "GET",
-        "/api/v1/subscriptions",
-        "A page of subscriptions.",
-        listed,
-        OfSubscriptions,
-        answer=SubscriptionPage,
-    ),
-    Operation(
-        "GET",
-        "/api/v1/subscription",
-        "A subscription with its streams.",
-        described,
-        OfLinks,
-        answer=SubscriptionDescription,
-    ),
-    Operation("DELETE", "/api/v1/subscription", "Delete a subscription.", delete, OfSubscription),
-    Operation(
-        "POST",
-        "/api/v1/subscription/pause",
-        "Send no wakes of a subscription any more.",
-        pause,
-        body=OfSubscription,
-        answer=SubscriptionDescription,
-    ),
-    Operation(
-        "POST",
-        "/api/v1/subscription/resume",
-        "Send wakes of a subscription again.",
-        resume,
-        body=OfSubscription,
-        answer=SubscriptionDescription,
-    ),
-    Operation(
-        "POST",
-        "/api/v1/subscription/replay",
-        "Set cursors of a subscription back.",
-        replay,
-        body=ReplayBody,
-        answer=ReplayResult,
-    ),
-)

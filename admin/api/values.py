@@ -1,4 +1,4 @@
-"""Queries, bodies and responses of the API, as values; its operations are in `admin.api.table`."""
+"""Queries, bodies and responses of the API, as values."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from yarl import URL
 
 from admin import events
 from admin.api import openapi
-from admin.api.table import OPERATIONS
+from admin.api.openapi import OPERATIONS
 from admin.app import build
 from admin.streams import client
 from gateway.process.gateway import Gateway

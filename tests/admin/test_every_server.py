@@ -14,7 +14,7 @@ import aiohttp
 import msgspec
 import pytest
 
-from admin.api.table import OPERATIONS
+from admin.api.openapi import OPERATIONS
 from admin.pages.views import pages
 from tests.admin.browser.every_page import NO_PAGES, STATES, paths
 from tests.support.examples import cases

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
-from admin.api.table import OPERATIONS
+from admin.api.openapi import OPERATIONS
 from admin.pages.views import pages
 from tests.fuzz.corpus import NAMES, PREFIX, spoiled
 
