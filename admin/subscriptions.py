@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
+from admin.access.audit import audited
 from admin.answers import answers_of
 from gateway.features.questions.subscriptions import (
     DeleteSubscription,
@@ -20,6 +21,7 @@ from gateway.features.questions.subscriptions import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from admin.model.viewer import Viewer
     from gateway.features.questions.contract import Question
     from gateway.features.questions.process_source import ProcessSource
     from gateway.features.questions.subscriptions import ListSubscriptions
@@ -46,19 +48,29 @@ class ConsoleSubscriptions:
         """Return a subscription with a page of its streams."""
         return await self._one(question, SubscriptionDescription)
 
-    async def delete(self, route: str, name: str) -> bool:
-        """Delete a subscription; return whether it was there."""
-        found = await answers_of(self._source, DeleteSubscription(route, name), DeletionResult)
-        return any(it.was_there for it in found)
+    async def delete(self, route: str, name: str, by: Viewer) -> None:
+        """Delete a subscription, if it is there."""
+        with audited(by, "delete the subscription", route, name) as logged:
+            found = await answers_of(self._source, DeleteSubscription(route, name), DeletionResult)
+            logged["was_there"] = int(any(it.was_there for it in found))
 
-    async def pause(self, route: str, name: str, *, resumes: bool) -> SubscriptionDescription:
+    async def pause(
+        self, route: str, name: str, by: Viewer, *, resumes: bool
+    ) -> SubscriptionDescription:
         """Send no wakes any more, or again; return the subscription."""
-        return await self._one(PauseSubscription(route, name, resumes), SubscriptionDescription)
+        with audited(by, f"{'resume' if resumes else 'pause'} the subscription", route, name):
+            return await self._one(PauseSubscription(route, name, resumes), SubscriptionDescription)
 
-    async def replay(self, question: ReplaySubscription) -> ReplayResult:
+    async def replay(self, question: ReplaySubscription, by: Viewer) -> ReplayResult:
         """Set cursors back; return how many. Workers hand it on: the first one sets them."""
-        answers = await answers_of(self._source, question, ReplayResult)
-        return max(answers, key=lambda it: it.streams)
+        with audited(by, "replay the subscription", question.route, question.id) as logged:
+            offset = question.offset
+            logged["from"] = "the beginning" if offset is None else f"offset {offset[:100]}"
+            logged["named"] = len(question.streams)
+            answers = await answers_of(self._source, question, ReplayResult)
+            done = max(answers, key=lambda it: it.streams)
+            logged |= {"streams": done.streams, "generation": done.generation}
+        return done
 
     async def _one(self, question: Question, kind: type[A]) -> A:
         """Return the answer of the process that has the subscription."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import msgspec
 from aiohttp import web
 
-from admin.access import audited_tokens
 from admin.access.audit import audited
 from admin.access.check import VIEWER
 from admin.api.operation import operation
@@ -103,16 +102,14 @@ async def make_token(request: web.Request, body: TokenWish) -> ReadToken:
     """Make a read token."""
     token_request = TokenRequest(body.subject, body.streams, body.operations, body.lifetime)
     credentials = request.app[CONSOLE].credentials
-    issued, cookie = await audited_tokens.issue(credentials, token_request, request[VIEWER])
+    issued, cookie = await credentials.make_token(token_request, request[VIEWER])
     return ReadToken(issued.token, issued.expires, issued.token_id, cookie)
 
 
 @operation("POST", "/api/v1/reader-keys/rotate")
 async def rotate_keys(request: web.Request, body: KeyRotation) -> RotatedKeys:
     """Give streams other reader keys."""
-    with audited(request[VIEWER], "rotate", "", body.streams) as logged:
-        version = await request.app[CONSOLE].credentials.rotate_keys(body.streams)
-        logged["version"] = version
+    version = await request.app[CONSOLE].credentials.rotate_keys(body.streams, request[VIEWER])
     return RotatedKeys(body.streams, version)
 
 
@@ -121,7 +118,7 @@ async def revoke(request: web.Request, body: Revocation) -> RevokedTokens:
     """Revoke a static token, or signed tokens."""
     entry = RevocationEntry(body.kind, body.value, body.before)
     credentials = request.app[CONSOLE].credentials
-    warnings = await audited_tokens.revoke(credentials, entry, request[VIEWER])
+    warnings = await credentials.revoke(entry, request[VIEWER])
     return RevokedTokens(entry.text, warnings)
 
 

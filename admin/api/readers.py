@@ -7,7 +7,6 @@ from typing import Annotated, Literal
 import msgspec
 from aiohttp import web
 
-from admin.access import audited_readers
 from admin.access.check import VIEWER
 from admin.api.operation import operation
 from admin.console import CONSOLE
@@ -130,9 +129,8 @@ async def loudest(request: web.Request) -> LoudestList:
 @operation("POST", "/api/v1/readers/disconnect")
 async def disconnect(request: web.Request, body: ReaderIds) -> DisconnectedReaders:
     """Disconnect readers, and return how many."""
-    console = request.app[CONSOLE]
-    count = await audited_readers.disconnect(console.readers, body.ids, request[VIEWER])
-    return DisconnectedReaders(count)
+    of_readers = request.app[CONSOLE].readers
+    return DisconnectedReaders(await of_readers.disconnect(body.ids, request[VIEWER]))
 
 
 @operation("GET", "/api/v1/bans")
@@ -145,12 +143,11 @@ async def bans(request: web.Request) -> BanPage:
 async def ban(request: web.Request, body: BanBody) -> DisconnectedReaders:
     """Ban a client, and return how many of its readers were disconnected."""
     wish = BanWish(body.kind, body.value, body.seconds, body.status)
-    count = await audited_readers.ban(request.app[CONSOLE].readers, wish, request[VIEWER])
-    return DisconnectedReaders(count)
+    return DisconnectedReaders(await request.app[CONSOLE].readers.ban(wish, request[VIEWER]))
 
 
 @operation("DELETE", "/api/v1/bans")
 async def lift(request: web.Request, query: OfBan) -> None:
     """End a ban before its time."""
     of_readers = request.app[CONSOLE].readers
-    await audited_readers.lift(of_readers, query.kind, query.value, request[VIEWER])
+    await of_readers.lift(query.kind, query.value, request[VIEWER])

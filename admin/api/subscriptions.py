@@ -7,7 +7,6 @@ from typing import Annotated
 import msgspec
 from aiohttp import web
 
-from admin.access import audited_subscriptions as audited
 from admin.access.check import VIEWER
 from admin.api.operation import operation
 from admin.console import CONSOLE
@@ -94,25 +93,25 @@ async def described(request: web.Request, query: OfLinks) -> SubscriptionDescrip
 async def delete(request: web.Request, query: OfSubscription) -> None:
     """Delete a subscription, if it is there."""
     subscriptions = request.app[CONSOLE].subscriptions
-    await audited.delete(subscriptions, query.route, query.id, request[VIEWER])
+    await subscriptions.delete(query.route, query.id, request[VIEWER])
 
 
 @operation("POST", "/api/v1/subscription/pause")
 async def pause(request: web.Request, body: OfSubscription) -> SubscriptionDescription:
     """Send no wakes of a subscription any more."""
     subscriptions = request.app[CONSOLE].subscriptions
-    return await audited.pause(subscriptions, body.route, body.id, request[VIEWER], resumes=False)
+    return await subscriptions.pause(body.route, body.id, request[VIEWER], resumes=False)
 
 
 @operation("POST", "/api/v1/subscription/resume")
 async def resume(request: web.Request, body: OfSubscription) -> SubscriptionDescription:
     """Send wakes of a subscription again."""
     subscriptions = request.app[CONSOLE].subscriptions
-    return await audited.pause(subscriptions, body.route, body.id, request[VIEWER], resumes=True)
+    return await subscriptions.pause(body.route, body.id, request[VIEWER], resumes=True)
 
 
 @operation("POST", "/api/v1/subscription/replay")
 async def replay(request: web.Request, body: ReplayBody) -> ReplayResult:
     """Set cursors of a subscription back."""
     question = ReplaySubscription(body.route, body.id, body.streams, body.offset)
-    return await audited.replay(request.app[CONSOLE].subscriptions, question, request[VIEWER])
+    return await request.app[CONSOLE].subscriptions.replay(question, request[VIEWER])

@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from admin.access.audit import audited
 from admin.answers import answers_of
 from admin.model.tokens import TokensView
 from gateway.features.questions.streams import LARGEST_PAGE, PAGE
 from gateway.features.questions.tokens import ListTokens, TokenPage
 
 if TYPE_CHECKING:
+    from admin.model.viewer import Viewer
     from gateway.features.issued_tokens import IssuedToken, TokenRequest
     from gateway.features.questions.process_source import ProcessSource, Setup
     from gateway.features.tokens_file_changes import RevocationEntry
@@ -61,22 +63,35 @@ class ConsoleCredentials:
             ),
         )
 
-    async def make_token(self, request: TokenRequest) -> tuple[IssuedToken, str]:
-        """Return a read token, and the value of a Set-Cookie with it."""
+    async def make_token(self, request: TokenRequest, by: Viewer) -> tuple[IssuedToken, str]:
+        """Return a read token, and the value of a Set-Cookie with it; neither is logged."""
         from admin.credentials.files import cookie_of, make_token
 
-        now = self._clock()
-        token = await make_token(self._settings, request, now)
+        with audited(by, "token", "", request.streams) as logged:
+            logged["subject"] = request.subject
+            now = self._clock()
+            token = await make_token(self._settings, request, now)
+            logged |= {"jti": token.token_id, "expires": token.expires}
         return token, cookie_of(token, request.streams, now)
 
-    async def rotate_keys(self, streams: str) -> int:
+    async def rotate_keys(self, streams: str, by: Viewer) -> int:
         """Give streams new reader keys; every gateway with the file uses them within a second."""
         from admin.credentials.files import rotate_keys
 
-        return await rotate_keys(self._settings, streams)
+        with audited(by, "rotate", "", streams) as logged:
+            logged["version"] = version = await rotate_keys(self._settings, streams)
+        return version
 
-    async def revoke(self, entry: RevocationEntry) -> tuple[str, ...]:
-        """Revoke tokens; every gateway with the file refuses them within a second."""
+    async def revoke(self, entry: RevocationEntry, by: Viewer) -> tuple[str, ...]:
+        """Revoke tokens; every gateway with the file refuses them within a second.
+
+        Return sentences on caches that still answer. What was refused is not logged: somebody may
+        have entered a token.
+        """
         from admin.credentials.files import revoke
 
-        return await revoke(self._settings, entry)
+        with audited(by, "revoke", "", "") as logged:
+            logged["kind"] = entry.kind
+            warnings = await revoke(self._settings, entry)
+            logged |= {"stream": f"{entry.kind} {entry.value}", "value": entry.value}
+        return warnings

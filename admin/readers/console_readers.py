@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from msgspec.structs import replace
 
+from admin.access.audit import audited
 from admin.answers import answers_of
 from admin.errors import NotTold
 from admin.readers import merged_lists
@@ -83,12 +84,15 @@ class ConsoleReaders:
         clients = [replace(it, address=None, user_agent=None) for it in found.clients]
         return replace(found, clients=tuple(clients))
 
-    async def disconnect(self, ids: Sequence[str]) -> int:
+    async def disconnect(self, ids: Sequence[str], by: Viewer) -> int:
         """Disconnect readers; return how many. Their clients may connect again."""
-        if not 1 <= len(ids) <= MOST_ENDED:
-            raise NotTold(400, f"name 1 to {MOST_ENDED} readers by their ids")
-        answers = await answers_of(self._source, EndReaders(tuple(ids)), EndedReaderCount)
-        return sum(answer.count for answer in answers)
+        with audited(by, "disconnect", "", "readers") as logged:
+            logged["ids"] = ", ".join(ids)
+            if not 1 <= len(ids) <= MOST_ENDED:
+                raise NotTold(400, f"name 1 to {MOST_ENDED} readers by their ids")
+            answers = await answers_of(self._source, EndReaders(tuple(ids)), EndedReaderCount)
+            logged["readers"] = count = sum(answer.count for answer in answers)
+        return count
 
     @property
     def bans(self) -> tuple[Ban, ...]:
@@ -100,11 +104,19 @@ class ConsoleReaders:
         shows_clients = self.shows_clients(viewer)
         return tuple(it for it in self.bans if shows_clients or it.kind != "address")
 
-    async def ban(self, wish: BanWish, by: str) -> int:
+    async def ban(self, wish: BanWish, by: Viewer) -> int:
         """Disconnect the readers of a client and refuse it for a time; return their number.
 
         With 0 seconds a ban that is in force stays so.
         """
+        operation = "ban" if wish.seconds else "disconnect"
+        with audited(by, operation, "", _named(wish.kind, wish.value)) as logged:
+            logged |= {"client": wish.value, "seconds": round(wish.seconds)}
+            logged["response"] = wish.status
+            logged["readers"] = count = await self._ban(wish, by)
+        return count
+
+    async def _ban(self, wish: BanWish, by: Viewer) -> int:
         kind, value = _subject(wish.kind, wish.value)
         if not 0 <= wish.seconds <= LONGEST_BAN_S:
             raise NotTold(400, f"a ban lasts from 0 to {LONGEST_BAN_S:.0f} seconds")
@@ -114,20 +126,27 @@ class ConsoleReaders:
         if not wish.seconds and known is not None:
             until, status = known.until, known.status
         return await self._keeper.decide(
-            Ban(kind=kind, value=value, at=now, until=until, status=status, by=by)
+            Ban(kind=kind, value=value, at=now, until=until, status=status, by=by.name)
         )
 
     def _ban_of(self, subject: tuple[BanKind, str]) -> Ban | None:
         """Return the ban in force of a subject."""
         return next((it for it in self.bans if it.subject == subject), None)
 
-    async def lift(self, kind: BanKind, value: str, by: str) -> None:
+    async def lift(self, kind: BanKind, value: str, by: Viewer) -> None:
         """End a ban before its time."""
-        ban = self._ban_of(_subject(kind, value))
-        if ban is None:
-            raise NotTold(404, f"no ban of this {kind} is in force")
-        lifted = replace(ban, at=self._clock(), by=by, is_lifted=True)
-        await self._keeper.decide(lifted)
+        with audited(by, "lift the ban of", "", _named(kind, value)) as logged:
+            logged["client"] = value
+            ban = self._ban_of(_subject(kind, value))
+            if ban is None:
+                raise NotTold(404, f"no ban of this {kind} is in force")
+            lifted = replace(ban, at=self._clock(), by=by.name, is_lifted=True)
+            await self._keeper.decide(lifted)
+
+
+def _named(kind: BanKind, value: str) -> str:
+    """Return what an event calls a client; viewers see events, and no address is in them."""
+    return "an address" if kind == "address" or is_address(value.strip()) else value
 
 
 def _subject(kind: BanKind, value: str) -> tuple[BanKind, str]:

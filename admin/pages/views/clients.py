@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 import msgspec
 from aiohttp import web
 
-from admin.access import audited_readers, audited_tokens
 from admin.errors import NotTold
 from admin.pages.console_page import ConsolePage
 from admin.pages.menu import MenuEntry
@@ -234,7 +233,7 @@ async def submit(visit: Visit) -> TemplatePage:
 
 async def _disconnect(visit: Visit) -> Values:
     ids = (visit.entered.get("reader", ""),)
-    count = await audited_readers.disconnect(visit.console.readers, ids, visit.viewer)
+    count = await visit.console.readers.disconnect(ids, visit.viewer)
     back = {name: value for name, value in visit.query.items() if name not in {"done", "count"}}
     raise web.HTTPSeeOther(link(PATH, **back, done="disconnect", count=str(count)))
 
@@ -245,13 +244,13 @@ async def _ban(visit: Visit) -> Values:
     seconds = choice(entered.get("seconds", ""), tuple(DURATIONS), "seconds")
     status = choice(entered.get("status", ""), ("403", "429"), "status")
     wish = BanWish(kind, value, float(seconds), 403 if status == "403" else 429)
-    count = await audited_readers.ban(visit.console.readers, wish, visit.viewer)
+    count = await visit.console.readers.ban(wish, visit.viewer)
     word = "disconnect" if seconds == "0" else "ban"
     raise web.HTTPSeeOther(link(PATH, show="bans", done=word, count=str(count)))
 
 
 async def _lift(visit: Visit) -> Values:
-    await audited_readers.lift(visit.console.readers, *_banned(visit), visit.viewer)
+    await visit.console.readers.lift(*_banned(visit), visit.viewer)
     raise web.HTTPSeeOther(link(PATH, show="bans", done="lift", count="0"))
 
 
@@ -269,7 +268,7 @@ async def _issue(visit: Visit) -> Values:
     lifetime = _number(entered, "lifetime")
     streams, subject = entered.get("streams", ""), entered.get("subject", "")
     request = TokenRequest(subject, streams, operations, lifetime)
-    issued, cookie = await audited_tokens.issue(visit.console.credentials, request, visit.viewer)
+    issued, cookie = await visit.console.credentials.make_token(request, visit.viewer)
     return {"issued": issued, "cookie": cookie, "subject": subject, "streams": streams}
 
 
@@ -280,7 +279,7 @@ async def _revoke(visit: Visit) -> Values:
     # Tokens that are issued in this second count as issued before.
     before = int(visit.now) + 1 if entered.get("only_former") == "on" else None
     entry = RevocationEntry(kind, value, before)
-    warnings = await audited_tokens.revoke(visit.console.credentials, entry, visit.viewer)
+    warnings = await visit.console.credentials.revoke(entry, visit.viewer)
     return {"revoked": entry, "warnings": warnings}
 
 

@@ -425,12 +425,12 @@ class MadeUpCredentials(ConsoleCredentials):
             problems=("/etc/headgate/tokens.toml is not in force as it is now: line 3: no TOML",),
         )
 
-    async def make_token(self, request: TokenRequest) -> tuple[IssuedToken, str]:
+    async def make_token(self, request: TokenRequest, by: Viewer) -> tuple[IssuedToken, str]:
         self.done.append(("token", request.subject))
         token = "eyJhbGciOiJFZERTQSJ9." * 9  # as long as one
         return IssuedToken(token, int(NOW) + 900, "jti-of-it"), f"__Secure-headgate={token}"
 
-    async def revoke(self, entry: RevocationEntry) -> tuple[str, ...]:
+    async def revoke(self, entry: RevocationEntry, by: Viewer) -> tuple[str, ...]:
         self.done.append(("revoke", entry.kind, entry.value))
         return ("name old may still have a reader key",)
 
@@ -482,7 +482,7 @@ class MadeUpReaders(ConsoleReaders):
         )
         return LoudestList(clients, streams, 0.5)
 
-    async def disconnect(self, ids: Sequence[str]) -> int:
+    async def disconnect(self, ids: Sequence[str], by: Viewer) -> int:
         self.done.append(("disconnect", *ids))
         return len(ids)
 
@@ -506,11 +506,11 @@ class MadeUpReaders(ConsoleReaders):
             ),
         )
 
-    async def ban(self, wish: BanWish, by: str) -> int:
+    async def ban(self, wish: BanWish, by: Viewer) -> int:
         self.done.append(("ban", wish.kind, wish.value, f"{wish.seconds:.0f}", str(wish.status)))
         return 3
 
-    async def lift(self, kind: BanKind, value: str, by: str) -> None:
+    async def lift(self, kind: BanKind, value: str, by: Viewer) -> None:
         self.done.append(("lift", kind, value))
 
 

@@ -20,6 +20,7 @@ from gateway.features.questions.subscriptions import (
 )
 
 if TYPE_CHECKING:
+    from admin.model.viewer import Viewer
     from gateway.features.questions.subscriptions import (
         ListSubscriptions,
         ReplaySubscription,
@@ -128,17 +129,18 @@ class MadeUpSubscriptions(ConsoleSubscriptions):
         )
 
     @override
-    async def delete(self, route: str, name: str) -> bool:
+    async def delete(self, route: str, name: str, by: Viewer) -> None:
         self._note("delete", name)
-        return True
 
     @override
-    async def pause(self, route: str, name: str, *, resumes: bool) -> SubscriptionDescription:
+    async def pause(
+        self, route: str, name: str, by: Viewer, *, resumes: bool
+    ) -> SubscriptionDescription:
         self._note("resume" if resumes else "pause", name)
         return await self.describe(DescribeSubscription(route, name))
 
     @override
-    async def replay(self, question: ReplaySubscription) -> ReplayResult:
+    async def replay(self, question: ReplaySubscription, by: Viewer) -> ReplayResult:
         self._note("replay", question.id)
         return ReplayResult(12, 4_813)
 

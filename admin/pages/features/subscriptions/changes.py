@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from admin.access import audited_subscriptions as audited
 from admin.errors import NotTold
 from admin.pages.features.subscriptions.paths import PATH
 from admin.pages.rendering import link
@@ -30,12 +29,12 @@ async def change(visit: Visit) -> TemplatePage:
     if action == "delete":
         if visit.entered.get("confirm", "").strip() not in {name, spoken(name)}:
             raise NotTold(400, "This is not the subscription's id: nothing was done.")
-        await audited.delete(subscriptions, route, name, viewer)
+        await subscriptions.delete(route, name, viewer)
         raise web.HTTPSeeOther(link(PATH, done="delete"))
     if action == "replay":
-        count = (await audited.replay(subscriptions, _replay(visit, route, name), viewer)).streams
+        count = (await subscriptions.replay(_replay(visit, route, name), viewer)).streams
     else:
-        await audited.pause(subscriptions, route, name, viewer, resumes=action == "resume")
+        await subscriptions.pause(route, name, viewer, resumes=action == "resume")
     raise web.HTTPSeeOther(link(PATH, route=route, id=name, done=action, count=str(count)))
 
 
