@@ -1,7 +1,7 @@
 """Copies that are killed at random moments and repeated, and how what they made differs.
 
-Streams of many kinds go from a data folder to Redis, to the reference server, to a data folder, and
-to a Headgate and back to Redis. Each copy is killed so many times before it may end.
+Streams of many kinds go from a data folder to Redis, from there to a data folder, and from a
+Headgate that serves it to another folder. Each copy is killed so many times before it may end.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import random
 import subprocess
 import time
 from typing import TYPE_CHECKING, NamedTuple
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 
 import msgspec
 from headgate.stream_requests import StreamRequests
@@ -28,10 +28,8 @@ from gateway.protocol.streams.state import Lifetime, Stamp, StreamState
 from gateway.settings import Route
 from tests.streams.service import Service
 from tests.support.manual_clock import ManualClock
-from tests.support.origin_servers import reference
 from tests.support.processes import HEADGATE, Process, headgate, start
 from tests.support.redis_servers import redis_server
-from tests.support.waiting import LOOK_AGAIN_S
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -48,6 +46,7 @@ LIFETIMES = (
 )
 TOGETHER = 50  # streams that are made, or looked at, at the same time
 RUN_S = 600.0  # for the last run, which compares all streams
+LONGEST_LIFE_S = 1.5  # of a run that is killed: from its imports to its last streams
 NUMBERS = b"[%d, 1.50, 12345678901234567890, -0, true, [1, []]]"  # as servers may write otherwise
 
 
@@ -201,30 +200,18 @@ def _content(content_type: str, bodies: Sequence[bytes]) -> str:
 
 
 class Copies:
-    """Copies that are killed, with what their maps say; `killed` counts the kills that hit."""
+    """Copies that are killed; `killed` counts the kills that hit."""
 
-    def __init__(self, folder: Path, kills: int, seed: int, paths: Sequence[str]) -> None:
-        self._folder = folder
+    def __init__(self, kills: int, seed: int) -> None:
         self._kills = kills
         self._chance = random.Random(seed)
-        self._paths = paths
-        self._names = folder / "names"
-        self._names.write_text("".join(f"{unquote(path)}\n" for path in paths))
-        self._runs = 0
         self.killed = 0
 
     def copy(self, source: str, target: str, *more: str) -> dict[str, int]:
         """Copy, be killed and copy again; return the result of the last run."""
-        for number in range(self._kills):
-            self._runs += 1
-            map_file = self._folder / f"map-{self._runs}"
-            process = self._start(source, target, "--map", str(map_file), *more)
-            # Streams that are there already have a line only where they are compared by content.
-            per_run = 0.8 * len(self._paths) / (self._kills + 1)
-            done = 0 if _is_log(source) and _is_log(target) else number
-            enough = int(per_run * (done + self._chance.random()))
-            while process.poll() is None and _lines(map_file) <= enough:
-                time.sleep(LOOK_AGAIN_S)
+        for _ in range(self._kills):
+            process = self._start(source, target, *more)
+            time.sleep(self._chance.uniform(0.0, LONGEST_LIFE_S))
             self.killed += process.poll() is None
             process.kill()
             process.communicate()
@@ -234,11 +221,6 @@ class Copies:
         found: dict[str, int] = json.loads(output)
         return found
 
-    @property
-    def names(self) -> tuple[str, str]:
-        """The option for a server that has no list."""
-        return "--names", str(self._names)
-
     @staticmethod
     def _start(*words: str) -> Process:
         pipe = subprocess.PIPE
@@ -247,10 +229,6 @@ class Copies:
 
 def _is_log(place: str) -> bool:
     return not place.startswith("http")
-
-
-def _lines(file: Path) -> int:
-    return file.read_bytes().count(b"\n") if file.exists() else 0
 
 
 class Difference(NamedTuple):
@@ -283,11 +261,11 @@ async def carried(
 ) -> Carried:
     """Carry streams from place to place, and return what differs after each copy."""
     first, second = f"file:{folder / 'first'}", f"file:{folder / 'second'}"
+    third = f"file:{folder / 'third'}"
     paths = await fill(folder / "first", streams, seed)
     found: list[Difference] = []
-    with redis_server(folder / "redis") as redis, reference() as origin:
-        copies = Copies(folder, kills, seed, paths)
-        base = f"{origin.url}/v1/stream"
+    with redis_server(folder / "redis") as redis:
+        copies = Copies(kills, seed)
         began = time.monotonic()
 
         async def leg(source: str, target: str, *more: str) -> None:
@@ -307,10 +285,7 @@ async def carried(
             began = time.monotonic()
 
         await leg(first, redis.url)
-        await leg(redis.url, base)
-        await leg(base, second, *copies.names)
-        with headgate(f"{redis.url}?prefix=served") as server:
-            await leg(second, server.streams)
-            await leg(server.streams, f"{redis.url}?prefix=again", "--admin", server.admin_url)
-        await leg(f"{redis.url}?prefix=again", f"file:{folder / 'third'}")
+        await leg(redis.url, second)
+        with headgate(redis.url) as server:
+            await leg(server.streams, third, "--admin", server.admin_url)
     return Carried(found, copies.killed)

@@ -158,15 +158,13 @@ TYPED = {
     "head http://127.0.0.1:1/x?a=b&token=hush": "a token in a URL on the command line stays",
     "status --admin=http://a:hush@127.0.0.1:1 --span 1x": "or --admin-token FILE.",
     "data copy redis://:hush@127.0.0.1:1 memory:": "by a file with the whole URL, written @FILE.",
-    "data copy http://a:hush@127.0.0.1:1/s memory:": "by --from-auth FILE or --to-auth FILE.",
+    "data copy http://a:hush@127.0.0.1:1/s memory:": "give it by STREAM_AUTH.",
     "doctor redis rediss://:hush@127.0.0.1:1x": "by HEADGATE_STORAGE or a file of settings.",
     **{
         f"{command} hush-hush": "no such file. A secret that is typed here stays in the shell's"
         for command in (
             "ls --admin-token",
             "ls --admin http://127.0.0.1:1 --admin-token",
-            "data copy memory: memory: --from-auth",
-            "data copy memory: memory: --to-auth",
         )
     },
     **{

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import random
 import time
@@ -14,7 +13,6 @@ import pytest
 from gateway.protocol.streams.limits import EVERYTHING, Retention
 from gateway.protocol.streams.state import Lifetime
 from gateway.tools.copying import queue
-from gateway.tools.copying.files import OffsetMap
 from gateway.tools.copying.log_place import LogPlace
 from gateway.tools.copying.operation import CopyRequest, copy
 from tests.commands.conftest import CommandLine
@@ -26,11 +24,10 @@ from tests.support.processes import headgate
 from tests.support.redis_servers import redis_server
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable, Iterator
     from pathlib import Path
 
     from gateway.protocol.streams.state import StreamState
-    from gateway.tools.copying.contract import StreamEntry
 
 
 class Folders(NamedTuple):
@@ -219,61 +216,11 @@ async def test_more_refused_streams_than_are_named_are_counted(
     await change(folders.target, differ)
     monkeypatch.setattr(queue, "MOST_SAID", 2)
     source, target = LogPlace(folders.source), LogPlace(folders.target)
-    request = CopyRequest(
-        source,
-        target,
-        None,
-        "",
-        None,
-        None,
-        follows=False,
-        as_json=True,
-    )
+    request = CopyRequest(source, target, as_json=True)
     assert await copy(request) == 4
     lines = capfd.readouterr().err.splitlines()
     assert len([line for line in lines if "has more than the source" in line]) == 2
     assert lines[-1] == "headgate: more streams cannot be copied: they are counted only."
-
-
-@pytest.mark.parametrize("beyond", [0, 1])
-async def test_streams_beyond_those_that_are_remembered_are_compared_again_and_counted_once(
-    beyond: int,
-    folders: Folders,
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
-) -> None:
-    async def create(service: Service) -> None:
-        for number in range(3):
-            await service.create(f"s{number}")
-
-    await change(folders.source, create)
-    monkeypatch.setattr(queue, "MAX_KNOWN", 3 - beyond)
-    monkeypatch.setattr(queue, "ROUND_S", 0.0)
-    source, target = LogPlace(folders.source), LogPlace(folders.target)
-    rounds = 0
-    ended = asyncio.Event()
-
-    def listed() -> AsyncIterator[StreamEntry]:
-        nonlocal rounds
-        rounds += 1
-        if rounds == 4:
-            ended.set()
-        return source.listed("")
-
-    await source.open()
-    await target.open()
-    try:
-        with OffsetMap(None) as offset_map:
-            copies = queue.CopyQueue(source, target, listed, offset_map)
-            following = asyncio.create_task(copies.run(follows=True))
-            await ended.wait()
-            following.cancel()
-            await asyncio.gather(following, return_exceptions=True)
-    finally:
-        await target.close()
-        await source.close()
-    assert (copies.changed, copies.streams) == (3, 3)
-    assert capfd.readouterr().err.count("FROM has more than 100,000 streams: ") == beyond
 
 
 @pytest.mark.usefixtures("processes")

@@ -30,7 +30,7 @@ async def test_streams_are_equal_after_copies_of_every_pair_that_were_killed(
     tmp_path: Path,
 ) -> None:
     legs, killed = await carried(tmp_path, streams=60, kills=1, seed=7)
-    assert len(legs) == 8
+    assert len(legs) == 5
     assert not any(leg.paths for leg in legs), legs
     assert killed  # a run may end before it is killed on a busy machine
 
@@ -124,6 +124,7 @@ def test_a_folder_that_a_server_has_open_is_refused_in_words(
         pytest.param("file:{0}/a", "file:{0}/./a", 2, "are the same place", id="same-folder"),
         pytest.param("memory:", "file:{0}/b", 2, "FROM: it must be file:PATH", id="memory"),
         pytest.param("file:{0}/a", "chat", 2, "TO: it must be file:PATH", id="a-name"),
+        pytest.param("file:{0}/a", "http://h/s", 2, "TO: it must be file:PATH", id="to-a-server"),
         pytest.param("redis://:hush@", "file:{0}/b", 2, "FROM: it must have HOST", id="no-host"),
         pytest.param("http://127.0.0.1:9/x", "file:{0}/b", 2, "by --names", id="no-list"),
         pytest.param("@{0}/no", "file:{0}/b", 2, "FROM: {0}/no cannot be read", id="no-file"),

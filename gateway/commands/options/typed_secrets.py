@@ -21,7 +21,6 @@ _ADMIN, _STORAGE = (
 _STREAM = "STREAM_AUTH"
 # What takes the secret instead, by the words of the command and whether the URL is a server's.
 _INSTEAD = {
-    ("data copy", True): "--from-auth FILE or --to-auth FILE",
     ("data copy", False): "a file with the whole URL, written @FILE",
 }
 
@@ -48,8 +47,8 @@ def warnings(arguments: Sequence[str]) -> Iterator[str]:
 class SecretFile(click.Path[Path]):
     """The name of a file with a secret. One that does not exist may be the secret itself."""
 
-    def __init__(self, *, resolve_path: bool = False) -> None:
-        super().__init__(dir_okay=False, resolve_path=resolve_path, path_type=Path)
+    def __init__(self) -> None:
+        super().__init__(dir_okay=False, path_type=Path)
 
     @override
     def convert(

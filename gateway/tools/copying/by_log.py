@@ -9,21 +9,17 @@ import msgspec
 from gateway.errors import StreamGone, StreamNotFound
 from gateway.logs.contract import Conflict, LoadedStream
 from gateway.protocol.streams.chunks import CHUNK_BYTES, no_newer_than
-from gateway.protocol.streams.offsets import parse_offset
 from gateway.protocol.streams.state import Change, StreamState, records_after
 from gateway.tools.copying.content import LONGER, OTHER
 from gateway.tools.copying.contract import (
     GONE,
     CopyOutcome,
-    CopyProgress,
     Description,
     StreamRefused,
     check_alike,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from gateway.protocol.lifecycle import PathState
     from gateway.protocol.streams.state import ProducerState, Record
     from gateway.tools.copying.log_place import LogPlace
@@ -42,53 +38,43 @@ class LogCopy:
     producers are stored with the last records: their numbers must not be ahead of the records.
     """
 
-    def __init__(
-        self, source: LogPlace, target: LogPlace, path: str, on_append: Callable[[str, str], None]
-    ) -> None:
+    def __init__(self, source: LogPlace, target: LogPlace, path: str) -> None:
         self._source = source
         self._target = target
         self._path = path
-        self._on_append = on_append
         self._bytes = 0
         self._is_changed = False
 
-    async def run(self, earlier: CopyProgress | None) -> CopyOutcome:
-        """Copy what is missing; compare only what follows `earlier`, where this process was."""
+    async def run(self) -> CopyOutcome:
+        """Copy what is missing."""
         for _ in range(MAX_LOST_RACES):
             source = await self._source.log.load(self._path)
             if not self._source.is_present(source.path_state.state):
                 return GONE
             try:
-                reached = await self._copy(source, earlier)
+                await self._copy(source)
             except (Conflict, StreamGone, StreamNotFound):  # or retention has removed records
                 continue
-            return CopyOutcome(self._is_changed, self._bytes, CopyProgress(reached, reached))
+            return CopyOutcome(self._is_changed, self._bytes)
         raise StreamRefused("it, or its copy, is changed all the time")
 
-    async def _copy(self, source: LoadedStream, earlier: CopyProgress | None) -> str:
-        """Copy a stream as it was loaded; return the offset of the copy's tail."""
+    async def _copy(self, source: LoadedStream) -> None:
+        """Copy a stream as it was loaded."""
         target = await self._target.load(self._path)
         assert source.path_state.state is not None, "it is present"
         if target.path_state.state is None:
             _check_retired(source.path_state.state, target.path_state)
         else:
-            await self._compare(source.path_state.state, target.path_state.state, earlier)
+            await self._compare(source.path_state.state, target.path_state.state)
         while (change := await self._next(source, target)) is not None:
             await self._target.log.commit((change,))
             self._is_changed = True
             self._bytes += sum(len(record.data) for record in change.records)
-            offset = change.state.offset(change.state.tail)
-            self._on_append(offset, offset)
             producers = dict(change.producers) or target.producers
             path_state = msgspec.structs.replace(target.path_state, state=change.state)
             target = LoadedStream(path_state, producers)
-        copy = target.path_state.state
-        assert copy is not None, "the first change creates it"
-        return copy.offset(copy.tail)
 
-    async def _compare(
-        self, source: StreamState, copy: StreamState, earlier: CopyProgress | None
-    ) -> None:
+    async def _compare(self, source: StreamState, copy: StreamState) -> None:
         """Raise StreamRefused unless the copy has the beginning of the source, and no more."""
         check_alike(Description.of(copy), Description.of(source))
         if copy.fork is not None or copy.soft_deleted:
@@ -96,10 +82,6 @@ class LogCopy:
         if copy.tail > source.tail:
             raise StreamRefused(LONGER)
         position = max(source.first, copy.first)
-        if earlier is not None:
-            compared = parse_offset(earlier.target_offset, "offset").position
-            if compared <= copy.tail and copy.offset(compared) == earlier.target_offset:
-                position = max(position, compared)
         while position < copy.tail:
             end = min(position + CHUNK_BYTES, copy.tail)
             mine = await self._source.log.read(source, position, end)

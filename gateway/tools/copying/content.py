@@ -6,7 +6,7 @@ import json
 from collections import deque
 from typing import TYPE_CHECKING
 
-from gateway.tools.copying.contract import ContentPart, StreamRefused
+from gateway.tools.copying.contract import StreamRefused
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator, Sequence
@@ -20,35 +20,33 @@ class SourceContent:
     """The content of a source from one offset on; one page and one append of it are in memory."""
 
     def __init__(
-        self, pages: AsyncGenerator[Sequence[ContentPart]], most_bytes: int, *, is_json: bool
+        self, pages: AsyncGenerator[Sequence[bytes]], most_bytes: int, *, is_json: bool
     ) -> None:
         """`take` returns at most `most_bytes`; only a single JSON message may be longer."""
         self._pages = pages
         self._most_bytes = most_bytes
         self._is_json = is_json
-        self._next: deque[ContentPart] = deque()
-        # The offset after what was compared or appended; None if no server has named it.
-        self.offset: str | None = None
+        self._next: deque[bytes] = deque()
 
     async def close(self) -> None:
         """Stop reading."""
         await self._pages.aclose()
 
-    async def skip(self, pieces: Sequence[ContentPart]) -> None:
+    async def skip(self, pieces: Sequence[bytes]) -> None:
         """Skip what the destination has. Raises StreamRefused if the source has other data."""
         for piece in pieces:
             if self._is_json:
-                await self._skip_message(piece.data)
+                await self._skip_message(piece)
             else:
-                await self._skip_bytes(piece.data)
+                await self._skip_bytes(piece)
 
     async def _skip_message(self, data: bytes) -> None:
         found = await self._first()
         if found is None:
             raise StreamRefused(LONGER)
-        if not is_same_message(found.data, data):
+        if not is_same_message(found, data):
             raise StreamRefused(OTHER)
-        self._taken(found)
+        self._next.popleft()
 
     async def _skip_bytes(self, data: bytes) -> None:
         rest = memoryview(data)
@@ -56,40 +54,35 @@ class SourceContent:
             found = await self._first()
             if found is None:
                 raise StreamRefused(LONGER)
-            size = min(len(rest), len(found.data))
-            if rest[:size] != memoryview(found.data)[:size]:
+            size = min(len(rest), len(found))
+            if rest[:size] != memoryview(found)[:size]:
                 raise StreamRefused(OTHER)
             rest = rest[size:]
-            self._taken(found)
-            if size < len(found.data):
-                self._next.appendleft(ContentPart(found.data[size:], found.offset))
-                self.offset = None
+            self._next.popleft()
+            if size < len(found):
+                self._next.appendleft(found[size:])
 
-    async def take(self) -> list[ContentPart]:
+    async def take(self) -> list[bytes]:
         """Return the next pieces, at least one, for an append; [] at the end.
 
         They are returned again until `drop` is called.
         """
-        pieces: list[ContentPart] = []
+        pieces: list[bytes] = []
         size = 0
         while (piece := await self._first()) is not None:
-            size += len(piece.data)
+            size += len(piece)
             if pieces and size > self._most_bytes:
                 break
             pieces.append(self._next.popleft())
         self._next.extendleft(reversed(pieces))
         return pieces
 
-    def drop(self, pieces: Sequence[ContentPart]) -> None:
+    def drop(self, pieces: Sequence[bytes]) -> None:
         """Drop the pieces that `take` returned last: they are at the destination."""
-        for piece in pieces:
-            self._taken(piece)
+        for _ in pieces:
+            self._next.popleft()
 
-    def _taken(self, piece: ContentPart) -> None:
-        self._next.popleft()
-        self.offset = piece.offset
-
-    async def _first(self) -> ContentPart | None:
+    async def _first(self) -> bytes | None:
         while not self._next:
             page = await anext(self._pages, None)
             if page is None:
@@ -99,16 +92,16 @@ class SourceContent:
         return self._next[0]
 
 
-def _cut(part: ContentPart, most_bytes: int) -> Iterator[ContentPart]:
+def _cut(part: bytes, most_bytes: int) -> Iterator[bytes]:
     """Yield a part in pieces, none of which ends within a character of UTF-8."""
-    begin, size = 0, len(part.data)
-    while size - begin > most_bytes:
+    begin = 0
+    while len(part) - begin > most_bytes:
         end = begin + most_bytes
-        while end > begin + most_bytes - LONGEST_CHARACTER and part.data[end] & 0xC0 == 0x80:
+        while end > begin + most_bytes - LONGEST_CHARACTER and part[end] & 0xC0 == 0x80:
             end -= 1
-        yield ContentPart(part.data[begin:end], None)
+        yield part[begin:end]
         begin = end
-    yield ContentPart(part.data[begin:], part.offset)
+    yield part[begin:]
 
 
 def is_same_message(one: bytes, other: bytes) -> bool:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
-from typing_extensions import override
 
 from gateway.errors import BadRequest, HeadgateError, StartError
 from gateway.features.delivery.documents import documents_in
@@ -25,19 +24,11 @@ from gateway.protocol.streams.state import Change, StreamState, records_after
 from gateway.settings import Route
 from gateway.settings.log_kinds import file, kind_of
 from gateway.streams.clock import StreamClock
-from gateway.tools.copying.contract import (
-    ContentPart,
-    CopiedStream,
-    CopyPlace,
-    Description,
-    StreamEntry,
-    StreamRefused,
-    parts_of,
-)
+from gateway.tools.copying.contract import Description, StreamRefused, parts_of
 from gateway.tools.shell.failure import Failed
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Sequence
 
     from gateway.logs.contract import LoadedStream, Log
     from gateway.protocol.streams.state import ClockReading, Record
@@ -45,14 +36,14 @@ if TYPE_CHECKING:
 PAGE = 500  # streams of a page of the list
 
 
-class LogPlace(CopyPlace):
+class LogPlace:
     """A log without a server, or beside the servers of a shared one."""
 
     def __init__(self, storage: str) -> None:
         """Take the URL of a storage. Raises ValueError if it names none, or one in memory."""
         kind = kind_of(storage)
         if kind is None or kind.name == "memory":
-            raise ValueError("it must be file:PATH, a redis:// URL, or the http(s) URL of a server")
+            raise ValueError("it must be file:PATH or a redis:// URL")
         for check in (kind.check, kind.look):
             try:
                 check(storage)
@@ -90,25 +81,20 @@ class LogPlace(CopyPlace):
         """Close the log."""
         await self.log.close()
 
-    @override
-    async def listed(self, prefix: str) -> AsyncIterator[StreamEntry]:
-        async for state in self.states(prefix):
-            yield StreamEntry(state.path, (state.stream_id, state.history, state.version))
-
-    async def states(self, prefix: str) -> AsyncIterator[StreamState]:
-        """Yield the streams that a client may use and whose paths begin with `prefix`, by path."""
+    async def listed(self, prefix: str) -> AsyncIterator[str]:
+        """Yield the paths of streams that a client may use and that begin with `prefix`."""
         listing, after = listing_of(self.log), ""
         while True:
             page = await listing.page(prefix, after, PAGE)
             for state in page.states:
                 if self.is_present(state):
-                    yield state
+                    yield state.path
             if page.after is None:
                 return
             after = page.after
 
-    @override
     async def subscriptions(self) -> int:
+        """Return how many subscriptions there are."""
         documents = documents_in(self.log)
         return 0 if documents is None else await stored_number(documents)
 
@@ -119,10 +105,6 @@ class LogPlace(CopyPlace):
         except HeadgateError:
             return False
         return True
-
-    @override
-    def stream(self, path: str, producer_id: str) -> LogStream:
-        return LogStream(self, path)
 
     async def load(self, path: str) -> LoadedStream:
         """Load the stream at a path; an expired stream there is removed first."""
@@ -135,46 +117,47 @@ class LogPlace(CopyPlace):
         return loaded
 
 
-class LogStream(CopiedStream):
+class LogStream:
     """A stream of a log. Each of its commits expects the version that was read last."""
 
     def __init__(self, place: LogPlace, path: str) -> None:
         self._place = place
         self._path = path
         self._state: StreamState
+        self._compared: int | None = None  # the position up to which `pieces` has been
 
     def _now(self) -> ClockReading:
         return self._place.clock()
 
-    @override
     async def describe(self) -> Description | None:
-        loaded = await self._place.log.load(self._path)
-        if loaded.path_state.state is None or not self._place.is_present(loaded.path_state.state):
+        """Return the present properties of the stream; None if there is none."""
+        state = (await self._place.log.load(self._path)).path_state.state
+        if state is None or not self._place.is_present(state):
             return None
-        return self._described(loaded.path_state.state)
+        return self._described(state)
 
     def _described(self, state: StreamState) -> Description:
         self._state = state
         return Description.of(state)
 
-    @override
-    async def pieces(self, offset: str | None) -> AsyncGenerator[Sequence[ContentPart]]:
+    async def pieces(self) -> AsyncIterator[Sequence[bytes]]:
+        """Yield what follows the content that was yielded or appended last, a page at a time."""
         state = self._state
-        position = state.first if offset is None else parse_offset(offset, "offset").position
+        position = state.first if self._compared is None else self._compared
         while position < state.tail:
             chunk = await self._place.log.read(state, position, position + CHUNK_BYTES)
-            page: list[ContentPart] = []
+            page: list[bytes] = []
             position = chunk.start
             for record in chunk.records:
                 position += len(record)
                 if position > state.tail:  # appended since
                     break
-                body = read_body(state.content_type, [record])
-                page += parts_of(state.content_type, body, state.offset(position))
+                page += parts_of(state.content_type, read_body(state.content_type, [record]))
+            self._compared = min(position, state.tail)
             yield page
 
-    @override
     async def create(self, wanted: Description) -> Description:
+        """Create the stream, empty and open, with the type and the lifetime of another."""
         place = (await self._place.load(self._path)).path_state
         # A generation that the source never had: its offsets are refused, and mean no other data.
         with contextlib.suppress(BadRequest):
@@ -191,15 +174,21 @@ class LogStream(CopiedStream):
                 raise StreamRefused("somebody else creates this stream") from lost
         return self._described(created.state)
 
-    @override
-    async def append(self, pieces: Sequence[ContentPart]) -> str | None:
-        state = self._state
-        records = tuple(records_after(state.tail, [piece.data for piece in pieces]))
-        return await self._commit(self._next(tail=records[-1].end), records)
+    async def append(self, pieces: Sequence[bytes]) -> bool:
+        """Append after the content that was read last.
 
-    @override
+        Return False and append nothing if another append came first: then the caller has to read
+        what that added, and compare it.
+        """
+        records = tuple(records_after(self._state.tail, pieces))
+        is_done = await self._commit(self._next(tail=records[-1].end), records)
+        if is_done:
+            self._compared = self._state.tail
+        return is_done
+
     async def close(self) -> None:
-        if await self._commit(self._next(closed=True), ()) is None:
+        """Close the stream, whose content is complete."""
+        if not await self._commit(self._next(closed=True), ()):
             raise StreamRefused("somebody else writes to the copy")
 
     def _next(self, **fields: object) -> StreamState:
@@ -208,18 +197,15 @@ class LogStream(CopiedStream):
         changed = {"version": state.version + 1, "deadline": deadline, **fields}
         return msgspec.structs.replace(state, **changed)
 
-    async def _commit(self, state: StreamState, records: tuple[Record, ...]) -> str | None:
+    async def _commit(self, state: StreamState, records: tuple[Record, ...]) -> bool:
         change = Change(state, self._state.version, records, appends=bool(records))
         try:
             await self._place.log.commit((change,))
         except Conflict:
-            found = await self._place.log.load(self._path)
-            if (
-                found.path_state.state is None
-                or found.path_state.state.stream_id != state.stream_id
-            ):
+            found = (await self._place.log.load(self._path)).path_state.state
+            if found is None or found.stream_id != state.stream_id:
                 raise StreamRefused("somebody has removed the copy") from None
-            self._state = found.path_state.state
-            return None
+            self._state = found
+            return False
         self._state = state
-        return state.offset(state.tail)
+        return True

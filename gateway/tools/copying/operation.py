@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from gateway.tools.copying.files import OffsetMap, named_streams, opened_names
 from gateway.tools.copying.log_place import LogPlace
+from gateway.tools.copying.names import named_streams
 from gateway.tools.copying.queue import CopyQueue
 from gateway.tools.copying.server_place import ServerPlace
 from gateway.tools.server.client import connect
@@ -16,28 +16,24 @@ from gateway.tools.shell.output import finish
 from gateway.tools.shell.patience import retries, tell
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from gateway.tools.copying.contract import StreamEntry
     from gateway.tools.server.target import StreamTarget
 
 
 @dataclass(frozen=True, slots=True)
 class CopyRequest:
-    """A request to copy from a log, or the base URL of a server, to another.
+    """A request to copy from a log, or the base URL of a server, to a log.
 
     `admin` is the admin API by which the streams of a server are listed, without `names`.
     """
 
     source: LogPlace | StreamTarget
-    target: LogPlace | StreamTarget
-    admin: StreamTarget | None
-    prefix: str
-    names: Path | None
-    map_file: Path | None
-    follows: bool
-    as_json: bool
+    target: LogPlace
+    admin: StreamTarget | None = None
+    prefix: str = ""
+    names: Path | None = None
+    as_json: bool = False
 
 
 async def copy(request: CopyRequest) -> int:
@@ -45,34 +41,27 @@ async def copy(request: CopyRequest) -> int:
     if isinstance(request.source, LogPlace):
         request.source.check_there()
     async with AsyncExitStack() as stack:
-        offset_map = stack.enter_context(OffsetMap(request.map_file))
-        source = await _opened(stack, request.source, request.admin)
-        target = await _opened(stack, request.target, None)
+        source = await _opened(stack, request)
+        await request.target.open()
+        stack.push_async_callback(request.target.close)
         prefix = quote(request.prefix.lstrip("/"), safe="/%")
-        names = None
+        paths = source.listed(prefix)
         if request.names is not None:
-            names = await stack.enter_async_context(opened_names(request.names))
-
-        def streams() -> AsyncIterator[StreamEntry]:
-            if names is None:
-                return source.listed(prefix)
-            return named_streams(names, source.shown, prefix)
-
-        queue = CopyQueue(source, target, streams, offset_map)
-        await queue.run(follows=request.follows)
-        subscriptions = await source.subscriptions()
+            paths = named_streams(request.names, source.shown, prefix)
+        queue = CopyQueue(source, request.target)
+        await queue.run(paths)
+        subscriptions = await source.subscriptions() if isinstance(source, LogPlace) else None
     _finish(queue, subscriptions, as_json=request.as_json)
     return queue.refused
 
 
-async def _opened(
-    stack: AsyncExitStack, place: LogPlace | StreamTarget, admin: StreamTarget | None
-) -> LogPlace | ServerPlace:
-    if isinstance(place, LogPlace):
-        await place.open()
-        stack.push_async_callback(place.close)
-        return place
-    base = await stack.enter_async_context(connect(place, past_caches=True))
+async def _opened(stack: AsyncExitStack, request: CopyRequest) -> LogPlace | ServerPlace:
+    source, admin = request.source, request.admin
+    if isinstance(source, LogPlace):
+        await source.open()
+        stack.push_async_callback(source.close)
+        return source
+    base = await stack.enter_async_context(connect(source, past_caches=True))
     api = None if admin is None else await stack.enter_async_context(connect(admin))
     return ServerPlace(base, retries(tell, is_repeatable=True), api)
 

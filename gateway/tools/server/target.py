@@ -30,24 +30,17 @@ READ_KEYS = re.compile(r"(?:^|&)(offset|live|cursor)=")
 class HomeServer:
     """The server that names of streams mean, and the credentials for it.
 
-    Those beside a STREAM_URL are for that server alone (`is_bound`). An `auth_file` is what the
-    authorization was read from, where that was no variable. `admin` is the URL of the admin
-    listener, where it is known, and `certificate` the file of its certificate, if it runs here and
-    speaks TLS. With `routes`, the URLs of several, a name could mean a stream of each of them.
+    Those beside a STREAM_URL are for that server alone (`is_bound`). `admin` is the URL of the
+    admin listener, where it is known, and `certificate` the file of its certificate, if it runs
+    here and speaks TLS. With `routes`, the URLs of several, a name could mean a stream of each.
     """
 
     base: str = field(default=DEFAULT_BASE, repr=False)
     authorization: str | None = field(default=None, repr=False)
     is_bound: bool = False
-    auth_file: str = ""
     admin: str = field(default="", repr=False)
     certificate: str = ""
     routes: tuple[str, ...] = ()
-
-    @property
-    def authorization_name(self) -> str:
-        """The variable or file with the authorization, for sentences."""
-        return self.auth_file or AUTHORIZATION_VARIABLE
 
     @classmethod
     def of_environment(cls, environment: Mapping[str, str]) -> HomeServer:
@@ -85,14 +78,13 @@ class StreamTarget:
     @property
     def advice(self) -> str:
         """The advice for a 401: what to do about the authorization."""
-        source = self.home.authorization_name
         if self.is_elsewhere:
-            return f"{source} is sent to the server of {BASE_VARIABLE} only"
+            return f"{AUTHORIZATION_VARIABLE} is sent to the server of {BASE_VARIABLE} only"
         if self.authorization is None:
             return f"set {LIKE_THIS} in the environment"
         if " " not in self.authorization.strip():
-            return f"{source} must be a scheme and a token, as in {LIKE_THIS}"
-        return f"put another into {source}" if self.home.auth_file else f"set another {source}"
+            return f"{AUTHORIZATION_VARIABLE} must be a scheme and a token, as in {LIKE_THIS}"
+        return f"set another {AUTHORIZATION_VARIABLE}"
 
     def trusted(self) -> ssl.SSLContext | None:
         """Return whom to trust, or None without TLS. Raises StartError for an unusable file."""
@@ -211,16 +203,10 @@ def _server_url(url: str, subject: str) -> str:
 
 def authorization_of(environment: Mapping[str, str]) -> str | None:
     """Return the value of STREAM_AUTH, None if it is not set. Raises ValueError for bad text."""
-    return checked_authorization(
-        environment.get(AUTHORIZATION_VARIABLE, ""), AUTHORIZATION_VARIABLE
-    )
-
-
-def checked_authorization(value: str, source: str) -> str | None:
-    """Return the value of a header field, None for an empty one. Raises ValueError."""
+    value = environment.get(AUTHORIZATION_VARIABLE, "")
     if NOT_IN_FIELDS.search(value):
         raise ValueError(
-            f"{source} has a line end or another character in it that cannot be "
+            f"{AUTHORIZATION_VARIABLE} has a line end or another character in it that cannot be "
             "sent: it must be one line of text"
         )
     return value or None

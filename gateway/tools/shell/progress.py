@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import Callable
 
 QUIET_S = 1.0  # a command that ends sooner shows no progress
 EVERY_S = 0.2
@@ -29,24 +29,6 @@ class Progress:
             self._next = now + EVERY_S
             self._is_shown = True
             self._write(f"{TO_LINE_START}{text()}{ERASE}")
-
-    @contextlib.asynccontextmanager
-    async def keep_showing(self, text: Callable[[], str]) -> AsyncIterator[None]:
-        """Show how far the command is while the block waits; then clear the line."""
-        import asyncio  # whoever only prints help needs none
-
-        async def show_again_and_again() -> None:
-            while True:
-                self.show(text)
-                await asyncio.sleep(EVERY_S)
-
-        shown = asyncio.create_task(show_again_and_again())
-        try:
-            yield
-        finally:
-            shown.cancel()
-            await asyncio.gather(shown, return_exceptions=True)
-            self.clear()
 
     def clear(self) -> None:
         """Clear the line, so that something else can be written there."""
