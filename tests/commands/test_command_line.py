@@ -424,7 +424,7 @@ def test_every_flag_of_serve_is_checked_as_a_setting(cli: CommandLine) -> None:
     arguments = ["--listen", "--admin", "--storage", "--workers", "--auth", "--log-level"]
     done = cli("serve", *(f"{name}=?" for name in arguments))
     assert done.returncode == 2
-    named = re.findall(r'^headgate: (--[a-z-]+) is "\?", but must be ', done.stderr.decode(), re.M)
+    named = re.findall(r"^headgate: (--[a-z-]+) is .*, but must be ", done.stderr.decode(), re.M)
     assert sorted(named) == sorted(arguments)
 
 

@@ -1,4 +1,4 @@
-"""What copies of streams have in common: descriptions, refusals and outcomes."""
+"""Descriptions, refusals and outcomes of copied streams."""
 
 from __future__ import annotations
 
