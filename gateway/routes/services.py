@@ -121,12 +121,9 @@ class Services:
         self, client: ReaderClient, principal: Principal | None, size: int, *, requests: int = 0
     ) -> None:
         """Count requests of a live reader, and bytes that it was sent."""
-        anonymous = client.address, client.user_agent
-        tally = self.loudest.clients[anonymous if principal is None else principal.use]
-        tally.address, tally.headers, tally.agent = client.address, None, client.user_agent
-        for counted in (tally, self.loudest.streams[client.path]):
-            counted.requests += requests
-            counted.sent += size
+        tally = self.loudest.counted[client.address, (principal, client.user_agent), client.path]
+        tally.requests += requests
+        tally.sent += size
 
     def problem(self, error: HeadgateError) -> Response:
         """Return a refusal; clients refused together get different times to return."""

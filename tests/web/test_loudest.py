@@ -9,7 +9,16 @@ import pytest
 
 from gateway.features.questions.loudest import ClientLoad, ListLoudest, LoudestList, StreamLoad
 from gateway.features.questions.tokens import ListTokens, TokenPage
-from gateway.runtime.loudest import FADES_S, MOST, MOST_PENDING, ClientSubject, Counts, TopList
+from gateway.runtime.loudest import (
+    ANYBODY,
+    FADES_S,
+    MOST,
+    MOST_ADDED,
+    MOST_PENDING,
+    NO_STREAM,
+    Tally,
+    TopList,
+)
 from gateway.web.connections.listener import ConnectionListener
 from tests.support.guarded_gateway import bearer, guarded
 from tests.support.http1 import Client
@@ -149,8 +158,10 @@ async def test_a_principal_is_one_client_and_its_token_shows_where_it_was_used(
 # The list itself
 
 
-def counts(requests: float) -> Counts:
-    return Counts(requests=requests)
+def counts(requests: float) -> Tally:
+    tally = Tally()
+    tally.requests = requests
+    return tally
 
 
 def test_a_full_list_keeps_the_heaviest_and_states_what_may_be_missing() -> None:
@@ -190,7 +201,7 @@ async def test_a_rate_is_the_average_of_the_last_minutes() -> None:
     async with serving() as gateway:
         top = gateway.services.loudest
         for _ in range(900):
-            top.clients["192.0.2.1"].requests += 7
+            top.counted["192.0.2.1", ANYBODY, NO_STREAM].requests += 7
             gateway.elapsed.advance(1)
             top.look_if_due()
         (row,) = (await loudest(gateway)).clients
@@ -200,14 +211,17 @@ async def test_a_rate_is_the_average_of_the_last_minutes() -> None:
         assert row.requests == pytest.approx(0.35, rel=0.1)
 
 
-async def test_many_clients_at_once_are_looked_at_before_they_take_much_memory() -> None:
+async def test_of_many_clients_at_once_a_sample_of_the_lighter_ones_is_added_up() -> None:
     async with serving() as gateway:
         top = gateway.services.loudest
-        for number in range(MOST_PENDING):
-            tally = top.clients[number]
-            tally.address = f"192.0.{number // 256}.{number % 256}"
-            tally.requests += 1
+        for number in range(MOST_PENDING):  # each of two networks has half of them
+            address = f"2001:db8:0:{number % 2}::{number:x}"
+            top.counted[address, ANYBODY, NO_STREAM].requests += 1
+        top.counted["192.0.2.1", ANYBODY, NO_STREAM].requests += 900
         top.look_if_due()
-        assert not top.clients
-        assert len(top.top_clients.rows) == MOST
-        assert all(isinstance(it, ClientSubject) for it in top.top_clients.rows)
+        assert not top.counted, "before they take much memory"
+        found = {client.address: row.requests for client, row in top.clients.rows.items()}
+        assert found.pop("192.0.2.1") == 900
+        assert sum(found.values()) == pytest.approx(MOST_PENDING)
+        for requests in found.values():
+            assert requests == pytest.approx(MOST_PENDING / 2, rel=8 / MOST_ADDED**0.5)

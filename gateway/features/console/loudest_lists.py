@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from gateway.errors import HeadgateError
 from gateway.features.console.inspected_streams import streams_of
 from gateway.features.questions.loudest import ClientLoad, LoudestList, StreamLoad
-from gateway.runtime.loudest import Counts
+from gateway.runtime.loudest import Tally
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -24,8 +24,8 @@ async def loudest(routes: Router, services: Services, turns: Turns) -> LoudestLi
     """Return the clients and streams of the largest load, live responses under way included."""
     await turns.run(_count_live(routes, services))
     rate = services.loudest.look()
-    top_clients, top_streams = services.loudest.top_clients, services.loudest.top_streams
-    streams: defaultdict[tuple[str, str], Counts] = defaultdict(Counts)
+    top_clients, top_streams = services.loudest.clients, services.loudest.streams
+    streams: defaultdict[tuple[str, str], Tally] = defaultdict(Tally)
     for path, counts in top_streams.rows.items():
         try:
             place = routes.find_place(path)
@@ -51,7 +51,7 @@ async def loudest(routes: Router, services: Services, turns: Turns) -> LoudestLi
     )
 
 
-def _rates(counts: Counts, rate: float) -> dict[str, float]:
+def _rates(counts: Tally, rate: float) -> dict[str, float]:
     return {
         "load": counts.weight * rate,
         "requests": counts.requests * rate,

@@ -31,6 +31,8 @@ from gateway.web.requests.request_head import base_of, scheme_by
 from gateway.web.requests.responses import WireResponse, render
 
 if TYPE_CHECKING:
+    from multidict import MultiMapping
+
     from gateway.protocol.appends import AppendOutcome
     from gateway.protocol.lifecycle import CreationOutcome
     from gateway.protocol.responses import Response
@@ -45,6 +47,11 @@ class Plan(msgspec.Struct, frozen=True, gc=False, eq=False):
     fields: RequestFields
     principal: Principal | None
     submit: Callable[[str, Any], None]  # begins an ask, by the name of the stream
+
+    @property
+    def headers(self) -> MultiMapping[str]:
+        """The header fields of its requests, without their own and without a token."""
+        return self.fields.headers
 
     def ask(self, name: str, connection: ClientConnection, known: KnownRequest) -> Ask | None:
         """Return the ask of a request; None if its own values or its body need the handler.
@@ -100,19 +107,11 @@ class Ask(msgspec.Struct, gc=False, eq=False):
         if principal is not None:
             principal.use.count(sent, is_append=self.operation == counted.APPEND)
             principal.use.received_bytes += size
-        wire, is_append = connection.wire, self.operation == counted.APPEND
-        source = (wire.peer, plan.fields) if principal is None else principal.use
-        tally = services.loudest.clients[source]
-        tally.address, tally.headers = wire.peer, plan.fields.headers
-        tally.requests += 1
-        tally.appends += is_append
-        tally.sent += sent
-        tally.received += size
-        tally.refused += status >= 400
         path = NO_STREAM if status >= 400 else self.known.path.partition("?")[0]
-        tally = services.loudest.streams[path]
+        tally = services.loudest.counted[connection.wire.peer, plan, path]
         tally.requests += 1
-        tally.appends += is_append
+        tally.appends += self.operation == counted.APPEND
+        tally.refused += status >= 400
         tally.sent += sent
         tally.received += size
         if services.log.enabled:

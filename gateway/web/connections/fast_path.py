@@ -18,7 +18,6 @@ from gateway.protocol.http.forwarding import IdentityHeaders
 from gateway.protocol.http.paths import canonical_target, split
 from gateway.protocol.requests import LongPoll
 from gateway.routes.contract import ParsedPoll
-from gateway.runtime.loudest import NO_STREAM
 from gateway.runtime.request_fields import NOTHING, OWN_FIELDS, RequestFields
 from gateway.runtime.shedding import LIVE
 from gateway.telemetry import traffic as counted
@@ -69,7 +68,7 @@ class FastPath:
         self._identities = [IdentityHeaders(), *(route.identity for route in routes)]
         self._poll = lru_cache(REMEMBERED_POLLS)(self._parse_poll)
         self.answered = 0
-        self._clients, self._streams = services.loudest.clients, services.loudest.streams
+        self._counted = services.loudest.counted
         # By their bytes without their own fields: reads, and long-polls, whose offset each message
         # changes. If they have a token, by a digest.
         self.heads: AgingTable[bytes, PlainGet] = AgingTable(REMEMBERED_HEADS)
@@ -257,17 +256,11 @@ class FastPath:
         hits.count += 1
         hits.bytes += size
         hits.unchanged += status == 304
-        source: object = peer, get
         if get.principal is not None:
-            source = get.principal.use
             get.principal.use.count(size)
-        tally = self._clients[source]
-        tally.address, tally.headers = peer, get.headers
+        tally = self._counted[peer, get, get.path]
         tally.requests += 1
-        tally.sent += size
         tally.refused += status >= 400
-        tally = self._streams[get.path if status < 400 else NO_STREAM]
-        tally.requests += 1
         tally.sent += size
         if self._spans is not None:
             transport = None if client is None else client.wire.transport

@@ -59,17 +59,10 @@ class ParkedPoll(msgspec.Struct, gc=False, eq=False):
         connection, counted = self.connection, self.counted
         if counted is not None:
             answer.uncounted_resumes[counted.resume_kind] += 1
-        loudest, wire, get = connection.services.loudest, connection.wire, self.get
-        size = len(answer.response.body)
-        source: object = wire.peer, get
+        size, services = len(answer.response.body), connection.services
         if self.principal is not None:
-            source = self.principal.use
             self.principal.use.count(size)
-        tally = loudest.clients[source]
-        tally.address, tally.headers = wire.peer, get.headers
-        tally.requests += 1
-        tally.sent += size
-        tally = loudest.streams[get.path]
+        tally = services.loudest.counted[connection.wire.peer, self.get, self.get.path]
         tally.requests += 1
         tally.sent += size
         connection.poll = None

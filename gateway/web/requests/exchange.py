@@ -93,8 +93,8 @@ class Exchange:
         self.traffic = traffic
         self.route: StreamRoute | None = None
         self.path = NO_STREAM
-        # Its client, without a principal, as `Loudest` counts it: key, address and agent.
-        self.client: tuple[Loudest, object, str | None, str | None] | None = None
+        # Where its client is counted, with its address and agent.
+        self.client: tuple[Loudest, str | None, str | None] | None = None
         self.principal: Principal | None = None  # the client that a guard has identified, if any
         self.refused: str | None = None
         self.operation = operation
@@ -190,17 +190,12 @@ class Exchange:
         traffic, seconds = self.traffic, perf_counter() - self._began
         is_append, is_failure = self.operation in _APPENDS, 400 <= status < counted.CUT
         if self.client is not None:
-            loudest, source, address, agent = self.client
-            tally = loudest.clients[source if self.principal is None else self.principal.use]
-            tally.address, tally.headers, tally.agent = address, None, agent
+            loudest, address, agent = self.client
+            path = NO_STREAM if is_failure else self.path
+            tally = loudest.counted[address, (self.principal, agent), path]
             tally.requests += 1
             tally.appends += is_append
             tally.refused += is_failure
-            tally.sent += size
-            tally.received += received
-            tally = loudest.streams[NO_STREAM if is_failure else self.path]
-            tally.requests += 1
-            tally.appends += is_append
             tally.sent += size
             tally.received += received
         if self.principal is not None:

@@ -280,7 +280,7 @@ class Request:
             exchange.client = counted_client(self.connection, self.headers)
         else:  # without a call
             agent = self.fields.headers.get(hdrs.USER_AGENT)
-            exchange.client = services.loudest, (wire.peer, agent), wire.peer, agent
+            exchange.client = services.loudest, wire.peer, agent
         return exchange
 
     def finish(self, log: AccessLog, *, stopping: bool) -> None:
@@ -313,12 +313,12 @@ class Request:
 
 def counted_client(
     connection: ClientConnection, headers: MultiMapping[str]
-) -> tuple[Loudest, object, str | None, str | None]:
+) -> tuple[Loudest, str | None, str | None]:
     """Return the client of a request as its exchange counts it."""
     wire, services = connection.wire, connection.services
     agent = headers.get(hdrs.USER_AGENT)
     address = services.quotas.client_address(wire.transport, headers)
-    return services.loudest, (address, agent), address, agent
+    return services.loudest, address, agent
 
 
 def exchange_of(request: Request) -> Exchange:
