@@ -752,7 +752,7 @@ PREFIX_KIND = (
 MISTAKES: dict[str, tuple[str | dict[str, str], list[str]]] = {
     "a misspelt key of a route, which lacks the right one": (
         '[[routes]]\nprefix = "/a"\norign = "http://a"\n',
-        ["h.toml:3: routes[0].orign is not a setting; the nearest is origin."],
+        ["h.toml:3: routes[0].orign is not a setting; the nearest is routes[0].origin."],
     ),
     "a route without a place of its streams": (
         '[[routes]]\nprefix = "/a"\n',
@@ -781,7 +781,7 @@ MISTAKES: dict[str, tuple[str | dict[str, str], list[str]]] = {
     "a misspelt key beside the right one, which is wrong, too": (
         '[[routes]]\nprefix = "/a"\norign = "http://a"\norigin = "x:"\n',
         [
-            "h.toml:3: routes[0].orign is not a setting; the nearest is origin.",
+            "h.toml:3: routes[0].orign is not a setting; the nearest is routes[0].origin.",
             f'h.toml:4: routes[0].origin is "x:", but must be {ORIGIN_KIND}.',
         ],
     ),
@@ -792,7 +792,7 @@ MISTAKES: dict[str, tuple[str | dict[str, str], list[str]]] = {
         '[[credentials.jwt_issuers.grants]]\npaths = "/v1/*"\noperations = ["reed"]\n',
         [
             "h.toml:7: credentials.jwt_issuers[0].grants[0].stream is not a setting; the nearest "
-            "is streams.",
+            "is credentials.jwt_issuers[0].grants[0].streams.",
             "h.toml:9: credentials.jwt_issuers[0].grants[1].streams is missing; it must be a "
             "canonical path such as /v1/stream/chat, or one with /* at its end for all below; a "
             "whole segment may be a {claim}.",
@@ -803,42 +803,43 @@ MISTAKES: dict[str, tuple[str | dict[str, str], list[str]]] = {
     ),
     "a subtable of a route": (
         f"{A_ROUTE}\n[routes.headers]\na = 1\n",
-        ["h.toml:5: routes[0].headers is not a setting; the nearest is drop_headers."],
+        ["h.toml:5: routes[0].headers is not a setting; the nearest is routes[0].drop_headers."],
     ),
     "settings inside of a table": (
         "[server]\nworkers = 1",
-        ["h.toml:1: server is not a setting: what is in it stands by itself, before all tables."],
+        ["h.toml:1: server is not a setting."],
     ),
     "a setting of the server in a route": (
         f"{A_ROUTE}max_append = 1\nworkers = 1\nlog_level = 'info'\nlive.sse_heartbeat = 1\n",
         [
-            "h.toml:4: routes[0].max_append is a setting of [limits]: give it there.",
-            "h.toml:5: routes[0].workers is not a setting of a route: give it before all tables.",
-            "h.toml:6: routes[0].log_level is a setting of [log]: give it there, as level.",
-            "h.toml:7: routes[0].live is not a setting of a route: give it before all tables.",
+            "h.toml:4: routes[0].max_append is not a setting; it is limits.max_append.",
+            "h.toml:5: routes[0].workers is not a setting; it is workers.",
+            "h.toml:6: routes[0].log_level is not a setting; it is log.level.",
+            "h.toml:7: routes[0].live is not a setting; it is live.",
         ],
     ),
     "settings in the wrong section": (
         "[limits]\nlevel = 'debug'\nlisten = 'h:1'\nmax_apend = 1\nmax_origin_requests = 4\n",
         [
-            "h.toml:2: limits.level is a setting of [log]: give it there.",
-            "h.toml:3: limits.listen is not a setting of [limits]: give it before all tables.",
-            "h.toml:4: limits.max_apend is not a setting; the nearest is max_append.",
-            "h.toml:5: limits.max_origin_requests is a setting of a route: give it in [[routes]].",
+            "h.toml:2: limits.level is not a setting; it is log.level.",
+            "h.toml:3: limits.listen is not a setting; it is listen.",
+            "h.toml:4: limits.max_apend is not a setting; the nearest is limits.max_append.",
+            "h.toml:5: limits.max_origin_requests is not a setting; it is "
+            "routes[0].max_origin_requests.",
         ],
     ),
     "settings of sections outside of them": (
         "max_append = 1\ntls_certificate = 'x'\nadmin_tls_key = 'k'\nlog_level = 'debug'\n"
         "jwt_issuers = []\nadmin_users = []\nfront_listen = 'h:1'\nhosts = []\n",
         [
-            "h.toml:1: max_append is a setting of [limits]: give it there.",
-            "h.toml:2: tls_certificate is a setting of [tls]: give it there, as certificate.",
-            "h.toml:3: admin_tls_key is a setting of [admin.tls]: give it there, as key.",
-            "h.toml:4: log_level is a setting of [log]: give it there, as level.",
-            "h.toml:5: jwt_issuers is a setting of [credentials]: give it there.",
-            "h.toml:6: admin_users is a setting of [admin]: give it there, as users.",
-            "h.toml:7: front_listen is a setting of [front]: give it there, as listen.",
-            "h.toml:8: hosts is a setting of [front] and of [http]: give it there.",
+            "h.toml:1: max_append is not a setting; it is limits.max_append.",
+            "h.toml:2: tls_certificate is not a setting; it is tls.certificate.",
+            "h.toml:3: admin_tls_key is not a setting; it is admin.tls.key.",
+            "h.toml:4: log_level is not a setting; it is log.level.",
+            "h.toml:5: jwt_issuers is not a setting; it is credentials.jwt_issuers.",
+            "h.toml:6: admin_users is not a setting; it is admin.users.",
+            "h.toml:7: front_listen is not a setting; it is front.listen.",
+            "h.toml:8: hosts is not a setting; it is front.hosts or http.hosts.",
         ],
     ),
     "sections that are no tables": (
@@ -989,8 +990,7 @@ MISTAKES: dict[str, tuple[str | dict[str, str], list[str]]] = {
     "a key of routes without a number": (
         {"HEADGATE_ROUTES__PREFIX": "/a", "HEADGATE_ROUTES__01__PREFIX": "/a"},
         [
-            f"HEADGATE_ROUTES__{name} is a setting of a route; for the first it is "
-            "HEADGATE_ROUTES__0__PREFIX."
+            f"HEADGATE_ROUTES__{name} is not a setting; it is HEADGATE_ROUTES__0__PREFIX."
             for name in ("01__PREFIX", "PREFIX")
         ],
     ),
@@ -1146,7 +1146,8 @@ tail_max_agee = 3
         "GiB, from 0 to 1024GiB.",
         f'h.toml:8: routes[1].prefix is "/b/", but must be {PREFIX_KIND}.',
         f'h.toml:9: routes[1].storage is "x", but must be {STORAGE_KIND}.',
-        "h.toml:10: routes[1].tail_max_agee is not a setting; the nearest is tail_max_age.",
+        "h.toml:10: routes[1].tail_max_agee is not a setting; the nearest is "
+        "routes[1].tail_max_age.",
         "HEADGATE_LOGLEVEL is not a setting; the nearest is HEADGATE_LOG__LEVEL.",
         '--http-body-timeout is "soon", but must be a number of seconds, from 0.1 to 3,600.',
         'HEADGATE_LOG__FORMAT is "JSON", but must be one of auto, json, console.',
@@ -1441,9 +1442,8 @@ def test_a_route_setting_outside_a_route_is_reported_as_a_route_setting(
 ) -> None:
     environment = {f"HEADGATE_{key.upper()}": "1"}
     assert problems(f"{key} = 1", environment, folder=tmp_path) == [
-        f"h.toml:1: {key} is a setting of a route: give it in [[routes]].",
-        f"HEADGATE_{key.upper()} is a setting of a route; for the first it is "
-        f"HEADGATE_ROUTES__0__{key.upper()}.",
+        f"h.toml:1: {key} is not a setting; it is routes[0].{key}.",
+        f"HEADGATE_{key.upper()} is not a setting; it is HEADGATE_ROUTES__0__{key.upper()}.",
     ]
 
 
@@ -1802,4 +1802,4 @@ def test_a_secret_in_a_misspelt_setting_is_not_shown(given: dict[str, str]) -> N
 
 def test_the_beginning_of_a_key_is_told_the_key_of_its_section(tmp_path: Path) -> None:
     (problem,) = problems('[tls]\ncert = "c.pem"\n', folder=tmp_path)
-    assert problem == "h.toml:2: tls.cert is not a setting; the nearest is certificate."
+    assert problem == "h.toml:2: tls.cert is not a setting; the nearest is tls.certificate."

@@ -11,7 +11,6 @@ from gateway.settings.reading.given import AFTER_THE_FILE, setting_at, variable
 from gateway.settings.reading.token_hashes import SHORTEST_TOKEN
 from gateway.settings.reading.toml_file import spell
 from gateway.settings.reading.values import REQUIRED, Secret
-from gateway.settings.route import Route
 from gateway.settings.setting_descriptions import allowed, shown_default
 
 if TYPE_CHECKING:
@@ -36,9 +35,7 @@ SECRET_FILES = {"key_file", "secret_file", "token_file"}
 SHOWN_CHARACTERS = SHORTEST_TOKEN - 1
 BEFORE_SECRETS = {"@", "?", "="}
 SHOWN_ITEMS = 8  # of a list
-A_ROUTE: Place = ("routes", 0)
-# What is looked for under another name.
-MEANT: dict[Place, Place] = {("data",): ("storage",)}
+OTHER_NAMES: dict[Place, Place] = {("data",): ("storage",)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +93,7 @@ def ineffective(
 
 def intended_place(model: type[Table], place: Place) -> Place:
     """Return the place of the setting that an unknown key was probably intended for, or ()."""
-    return _meant(model, place) or _elsewhere(model, place) or _nearest(model, place)
+    return next(iter(_meant(model, place) or _nearest(model, place)), ())
 
 
 def _has_value(place: Place, given: Mapping[Place, GivenValue]) -> bool:
@@ -180,83 +177,46 @@ def _table_kind(model: type[Table], path: Place) -> str:
 
 def _unknown(model: type[Table], one: GivenValue, place: Place) -> str:
     """Return the sentence about a key that its table does not have."""
-    subject, elsewhere = one.subject(place), _elsewhere(model, place)
-    if meant := _meant(model, place):
-        spelt = variable(meant) if one.is_variable else spell(meant)
-        return f"{subject} is not a setting; it is {spelt}."
-    if elsewhere:
-        return f"{subject} {_belongs(model, place, elsewhere, one)}."
-    table, value = _table_around(model, place), one.at(place, None)
-    if table is model and isinstance(value, dict) and value.keys() & model.settings.keys():
-        return f"{subject} is not a setting: what is in it stands by itself, before all tables."
-    nearest = _nearest(model, place)
-    spelt = variable(nearest) if one.is_variable else spell(_beside(place, nearest))
-    return f"{subject} is not a setting{f'; the nearest is {spelt}' if nearest else ''}."
+    subject, meant = one.subject(place), _meant(model, place)
+    found = meant or _nearest(model, place)
+    if not found:
+        return f"{subject} is not a setting."
+    spelt = " or ".join(variable(it) if one.is_variable else spell(it) for it in found)
+    return f"{subject} is not a setting; {'it' if meant else 'the nearest'} is {spelt}."
 
 
-def _belongs(model: type[Table], place: Place, elsewhere: Place, one: GivenValue) -> str:
-    """Return where a key belongs that was given in another table, in words that follow it."""
-    if elsewhere[:2] == A_ROUTE:
-        of_route = "is a setting of a route"
-        if one.is_variable:
-            return f"{of_route}; for the first it is {variable(elsewhere)}"
-        return f"{of_route}: give it in [[routes]]"
-    if one.is_variable:
-        return f"is not a setting; it is {' or '.join(map(variable, _everywhere(model, place)))}"
-    if len(elsewhere) > 1:
-        renamed = "" if elsewhere[-1] == place[-1] else f", as {elsewhere[-1]}"
-        sections = " and of ".join(f"[{spell(it[:-1])}]" for it in _everywhere(model, place))
-        return f"is a setting of {sections}: give it there{renamed}"
-    what = "of a route" if _table_around(model, place) is Route else f"of [{spell(place[:-1])}]"
-    return f"is not a setting {what}: give it before all tables"
+def _meant(model: type[Table], place: Place) -> list[Place]:
+    """Return the places that have a key which was given elsewhere, as high up as there are any.
 
-
-def _beside(place: Place, other: Place) -> Place:
-    """Return a place as it is named in the table of another one: its key alone, if it is there."""
-    return other[-1:] if place[:-1] == other[:-1] else other
-
-
-def _elsewhere(model: type[Table], place: Place) -> Place:
-    """Return the place of the setting that has this key in another table, or ().
-
-    It may be written with the name of its section before it, such as tls_certificate.
+    It may be written with the name of its section before it, such as tls_certificate, or with the
+    number of a table, such as routes_0_prefix.
     """
-    key = place[-1]
-    found = _everywhere(model, place)
-    if not found and key in Route.settings:
-        return (*A_ROUTE, key)
-    return found[0] if found else ()
-
-
-def _meant(model: type[Table], place: Place) -> Place:
-    """Return the place that a key means by another name, or by single underscores; else ()."""
-    numbered = re.fullmatch(r"(\w+?)_(\d+)_(\w+)", str(place[0])) if len(place) == 1 else None
-    if numbered is None:
-        return MEANT.get(place, ())
-    array, number, key = numbered.groups()
-    return (array, int(number), key) if setting_at(model, (array, int(number), key)) else ()
-
-
-def _everywhere(model: type[Table], place: Place) -> list[Place]:
-    """Return the places of the settings that have an unknown key, as high up as there is one."""
-    key = place[-1]
+    key = str(place[-1])
+    if place in OTHER_NAMES:
+        return [OTHER_NAMES[place]]
     found = [it for it in _places(model) if key in (it[-1], "_".join(map(str, it)))]
-    return [it for it in found if len(it) == min(map(len, found))]
+    if found:
+        return [it for it in found if len(it) == min(map(len, found))]
+    numbered = re.fullmatch(r"(\w+?)_(\d+)_(\w+)", key)
+    array, number, inner = ("routes", 0, key) if numbered is None else numbered.groups()
+    at = (array, int(number), inner)
+    return [at] if setting_at(model, at) is not None else []
 
 
-def _nearest(model: type[Table], place: Place) -> Place:
-    """Return the place of the setting whose name is nearest to an unknown one, or ()."""
+def _nearest(model: type[Table], place: Place) -> list[Place]:
+    """Return the place of the setting whose name is nearest to an unknown one, if there is one."""
     import difflib  # imported only for a mistake
 
+    key = str(place[-1])
     here = {key: (*place[:-1], key) for key in _table_around(model, place).settings}
-    begun = next((key for key in here if key.startswith(str(place[-1]))), None)
+    begun = next((it for it in here if it.startswith(key)), None)
     if begun is not None:
-        return here[begun]
+        return [here[begun]]
     anywhere = {"_".join(map(str, it)): it for it in _places(model)}
     for names in (here, anywhere if len(place) < 3 else {}):
-        for name in difflib.get_close_matches("_".join(map(str, place[-1:])), names, n=1):
-            return names[name]
-    return ()
+        for name in difflib.get_close_matches(key, names, n=1):
+            return [names[name]]
+    return []
 
 
 def _places(model: type[Table], at: Place = ()) -> Iterator[Place]:

@@ -65,7 +65,7 @@ MISTAKES = {
         table(grants='[{ streams = "/s", operations = ["write"] }]')
     ),
     "h.toml:7: credentials.jwt_issuers[0].kid is not a setting": table(kid='"x"'),
-    "is not a setting; the nearest is audience.": table(audiences='"x"'),
+    "is not a setting; the nearest is credentials.jwt_issuers[0].audience.": table(audiences='"x"'),
     (
         "h.toml:8: credentials.jwt_issuers[1].issuer is not shown here (23 characters), but must "
         "not be the issuer of credentials.jwt_issuers[0] too."
