@@ -92,6 +92,7 @@ check: $(LINT) client/js/node_modules/.package-lock.json  ## Formatting, rules, 
 	@status=0; $(BIN)/ruff format --check . || status=$$?; \
 	$(BIN)/ruff check . || status=$$?; \
 	$(BIN)/lint-imports --no-logo || status=$$?; \
+	$(BIN)/python -m scripts.sync_twins --check || status=$$?; \
 	$(BIN)/mypy --num-workers 2 --disable-error-code import-not-found gateway admin cdn_configs client docs/examples \
 		scripts $$($(BIN)/python -m tests.support.imports) || status=$$?; \
 	for project in client/js admin/pages/jsconfig.json; do \

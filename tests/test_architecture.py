@@ -61,8 +61,8 @@ NAMESAKES = {
     # Errors of the server, and what a client raises when it is told of them.
     *("BadRequest", "ProducerFenced", "StreamClosed", "StreamGone", "StreamNotFound"),
     # For asyncio, and for threads.
-    *("Answer", "Chats", "Job", "JobStream", "Runs", "StreamWriter", "WebhookReceiver"),
-    "Worker",
+    *("Answer", "Chats", "Client", "Job", "JobStream", "Runs", "Stream", "StreamIterator"),
+    *("StreamWriter", "WebhookReceiver", "Worker"),
     # Of the server's requests: a step of a handler, what equal ones have in common, one of them.
     # The library's: a step of an answer's source, what is stored and when, what a reader asks.
     *("Ask", "Plan", "Step"),

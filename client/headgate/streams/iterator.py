@@ -43,14 +43,17 @@ class StreamIterator(Generic[T]):
         return self
 
     async def __anext__(self) -> T:
-        while not self._ready:
-            if self._is_over:
-                raise StopAsyncIteration
-            self._ready.extend(await self._part())
+        if not self._ready:
+            self._ready.extend(await self.next_part())
+        if not self._ready:
+            raise StopAsyncIteration
         return self._ready.popleft()
 
-    async def _part(self) -> list[T]:
-        """Wait for what comes next, in a task of its own: so it can be ended by `aclose`."""
+    async def next_part(self) -> list[T]:
+        """Return what comes next, all that comes together; nothing at the end."""
+        if self._is_over:
+            return []
+        # In a task of its own, so that `aclose` can end it.
         if self._next is not None:
             raise RuntimeError("another task reads on here: give each its own reading")
         self._next = self._loop.create_task(anext(self._parts, []))

@@ -6,7 +6,9 @@ answer = runs.start(id, produce(question), format="ai-sdk")
 
 from headgate.sync.answer import Answer
 from headgate.sync.chats import Chats
+from headgate.sync.iterator import StreamIterator
 from headgate.sync.runs import Runs
+from headgate.sync.streams import Client, Stream
 from headgate.sync.webhook_receiver import WebhookReceiver
 from headgate.sync.workers import Job, JobStream, Worker
 from headgate.sync.writer import StreamWriter
@@ -14,9 +16,12 @@ from headgate.sync.writer import StreamWriter
 __all__ = [
     "Answer",
     "Chats",
+    "Client",
     "Job",
     "JobStream",
     "Runs",
+    "Stream",
+    "StreamIterator",
     "StreamWriter",
     "WebhookReceiver",
     "Worker",

@@ -1,0 +1,256 @@
+"""A client of one server for threads: its streams, to append to, to read and to follow.
+
+Made by `python -m scripts.sync_twins` of `headgate.streams`: change it there.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Self
+
+import headgate.streams.client
+import headgate.streams.stream
+from headgate.endpoint import IDLE_TIMEOUT_S
+from headgate.streams.client import RETRIES
+from headgate.streams.messages import BEGINNING
+from headgate.sync.iterator import StreamIterator
+from headgate.sync.loop_thread import current
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from types import TracebackType
+
+    from headgate.following import Batch
+    from headgate.stream_requests import Metadata
+    from headgate.streams.client import Token
+    from headgate.streams.messages import Message
+
+
+class Client:
+    """The streams of one server, over one pool of connections.
+
+    ```python
+    with headgate.sync.Client("http://127.0.0.1:4437/v1/stream") as client:
+        orders = client.create("orders", json=True, ttl=3600)
+        orders.append({"id": 1})
+        for order in orders.follow():
+            print(order.value)
+    ```
+
+    A stream is named by its path below the base URL, or by its whole URL. The token is sent to the
+    server of the base URL only. A client may be used without the block, and is then closed by
+    `close`. Used again, it opens again; a forked process has
+    connections of its own.
+
+    Args:
+        base_url: The URL below which streams are named; by default that of the variable
+            `STREAM_URL`, or `http://127.0.0.1:4437/v1/stream`.
+        token: The bearer token of the requests, or a function that returns it: it is
+            called for the first request and after a 401. By default the variable `STREAM_AUTH` has
+            the whole value of `Authorization`.
+        headers: Other header fields of all requests.
+        timeout: Seconds that a response may take to begin, and each of its parts; 60 by default.
+        retries: How often a request is repeated that failed for now; 3 by default. An append is
+            repeated only where it cannot be stored twice.
+
+    Raises:
+        TypeError: An argument is of another type.
+        ValueError: The URL or the token is invalid, or a number is out of its range.
+    """
+
+    def __init__(
+        self,
+        base_url: str | None = None,
+        *,
+        token: Token | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float = IDLE_TIMEOUT_S,
+        retries: int = RETRIES,
+    ) -> None:
+        self._twin = headgate.streams.client.Client(
+            base_url, token=token, headers=headers, timeout=timeout, retries=retries
+        )
+        self.base_url = self._twin.base_url
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End all readings of the client, and close its connections."""
+        current().call(self._twin.aclose)
+
+    def stream(self, name: str) -> Stream:
+        """Return a stream without asking for it.
+
+        Args:
+            name: The path of the stream below the base URL, or its whole URL.
+
+        Raises:
+            ValueError: No stream can have this name.
+        """
+        return Stream(self._twin.stream(name))
+
+    def create(
+        self,
+        name: str,
+        *,
+        json: bool = False,
+        content_type: str | None = None,
+        ttl: int | None = None,
+    ) -> Stream:
+        """Create a stream, or return it if it exists with the same configuration.
+
+        Args:
+            name: The name or URL of the stream.
+            json: Whether its messages are JSON values; else it is a stream of text.
+            content_type: Another content type.
+            ttl: Whole seconds from the last read or write until the stream expires; None for never.
+
+        Raises:
+            StreamConflict: The stream exists with another configuration.
+        """
+        return Stream(
+            current().call(self._twin.create, name, json=json, content_type=content_type, ttl=ttl)
+        )
+
+    def open(self, name: str) -> Stream:
+        """Return a stream that exists.
+
+        Raises:
+            StreamNotFound: There is no such stream.
+            StreamGone: The stream was deleted or has expired.
+        """
+        return Stream(current().call(self._twin.open, name))
+
+    def delete(self, name: str) -> bool:
+        """Delete a stream and all its data; False if there was none."""
+        return current().call(self._twin.delete, name)
+
+
+class Stream:
+    """A stream of a `Client`.
+
+    ```python
+    orders = client.create("orders", json=True)
+    orders.append({"id": 1})
+    for order in orders.follow():
+        print(order.value)
+    ```
+
+    Attributes:
+        url: The URL of the stream.
+    """
+
+    def __init__(self, twin: headgate.streams.stream.Stream) -> None:
+        """Use `Client.stream`, `create` or `open`."""
+        self._twin = twin
+        self.url = twin.url
+
+    def head(self) -> Metadata:
+        """Return the metadata of the stream: its content type, its tail and its end.
+
+        Raises:
+            StreamNotFound: There is no such stream.
+            StreamGone: The stream was deleted or has expired.
+        """
+        return current().call(self._twin.head)
+
+    def append(self, message: object) -> str | None:
+        """Append one message, and wait until it is stored.
+
+        Args:
+            message: In a JSON stream a dict, list, number, bool or None, or bytes that are JSON
+                text; in a stream of text a str; in any stream bytes.
+
+        Returns:
+            The offset after the message; None if an earlier response with it was lost.
+
+        Raises:
+            TypeError: The stream cannot hold a message of this type.
+            ValueError: The message has no encoding, or is empty.
+            StreamClosed: The stream is closed.
+            TooLarge: The message is larger than the server takes.
+            Unavailable: The server is away. It is not known whether the message is stored, unless
+                this is CannotConnect. It is never stored twice, nor after a later one.
+        """
+        return current().call(self._twin.append, message)
+
+    def append_many(self, messages: Iterable[object]) -> str | None:
+        """Append messages in as few requests as they need, and wait until all are stored.
+
+        Args:
+            messages: As of `append`. All are encoded before the first is sent.
+
+        Returns:
+            The offset after the last one; None without messages.
+
+        Raises:
+            StreamError: As of `append`: the messages of earlier requests are stored.
+        """
+        return current().call(self._twin.append_many, messages)
+
+    def close(self) -> str | None:
+        """Close the stream: it takes no more messages, and its readers come to the end.
+
+        Returns:
+            The final offset.
+        """
+        return current().call(self._twin.close)
+
+    def delete(self) -> bool:
+        """Delete the stream and all its data; False if there was none."""
+        return current().call(self._twin.delete)
+
+    def read(self, offset: str | Message = BEGINNING) -> StreamIterator[Message]:
+        """Return the messages from a place to the current tail.
+
+        Args:
+            offset: The offset of a message, or the message itself, to continue after; `-1` for the
+                beginning.
+
+        Raises:
+            StreamNotFound: There is no such stream.
+            StreamGone: The stream, or what is at the offset, is gone.
+            ProtocolError: What is in a JSON stream is not JSON.
+        """
+        return StreamIterator(lambda: self._twin.read(offset))
+
+    def tail(self, count: int) -> StreamIterator[Message]:
+        """Return the last messages of a stream, which is read from its beginning.
+
+        Args:
+            count: How many messages at most; of a stream that has no messages, parts as they come.
+        """
+        return StreamIterator(lambda: self._twin.tail(count))
+
+    def follow(self, offset: str | Message = BEGINNING) -> StreamIterator[Message]:
+        """Return the messages from a place on until the stream is closed, as they are appended.
+
+        Lost connections are made again, for as long as it takes, and no message comes twice.
+
+        Args:
+            offset: The offset of a message, or the message itself, to continue after; `-1` for the
+                beginning, `now` for what is appended from now on.
+
+        Raises:
+            StreamNotFound: There is no such stream.
+            StreamGone: The stream was deleted or has expired meanwhile.
+            ProtocolError: What is in a JSON stream is not JSON.
+        """
+        return StreamIterator(lambda: self._twin.follow(offset))
+
+    def follow_bytes(self, offset: str = BEGINNING) -> StreamIterator[Batch]:
+        """Return the same as `follow`, as the batches of the server's responses.
+
+        Args:
+            offset: The offset to begin at, of a batch's `position`; `-1` for the beginning, `now`
+                for the current tail.
+        """
+        return StreamIterator(lambda: self._twin.follow_bytes(offset))

@@ -1,0 +1,90 @@
+"""The client for threads: made of the one for asyncio, with the same results."""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import TYPE_CHECKING, Any
+
+import headgate
+import pytest
+from headgate.sync import Client
+
+from scripts import sync_twins
+from tests.support.processes import headgate as headgate_server
+from tests.support.waiting import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.support.processes import Headgate
+
+
+@pytest.fixture
+def server(processes: None) -> Iterator[Headgate]:
+    with headgate_server() as server:
+        yield server
+
+
+@pytest.mark.usefixtures("processes")
+def test_the_classes_for_threads_are_made_of_those_for_asyncio_as_they_are_now() -> None:
+    assert sync_twins.TARGET.read_text() == sync_twins.made()
+
+
+def test_messages_are_appended_read_and_followed_in_threads(server: Headgate) -> None:
+    with Client(server.streams) as hg:
+        orders = hg.create("orders", json=True, ttl=3600)
+        followed: list[Any] = []
+        reader = threading.Thread(
+            target=lambda: followed.extend(it.value for it in orders.follow())
+        )
+        reader.start()
+        orders.append({"id": 1})
+        orders.append_many([2, [3]])
+        assert [it.value for it in orders.tail(1)] == [[3]]
+        (first, *_) = orders.read()
+        assert [it.value for it in hg.open("orders").read(first.offset)][-1] == [3]
+        with pytest.raises(TypeError, match="append the value itself"):
+            orders.append("{}")
+        orders.close()
+        reader.join(10)
+        assert followed == [{"id": 1}, 2, [3]]
+        assert orders.delete()
+        with pytest.raises(headgate.StreamNotFound):
+            hg.open("orders")
+
+
+def test_a_loop_that_is_left_and_a_closed_client_close_their_requests(server: Headgate) -> None:
+    hg = Client(server.streams)
+    stream = hg.create("s", json=True)
+    stream.append(1)
+    for _ in stream.follow():
+        break
+    kept = stream.follow()
+    assert next(kept).value == 1
+
+    def connections() -> int:
+        opened = hg._twin._connection._opened
+        return 0 if opened is None else len(opened.session.connector._acquired)  # type: ignore[union-attr]
+
+    wait_until(lambda: connections() == 1)
+    hg.close()
+    assert connections() == 0
+    assert list(kept) == []
+
+
+def test_a_forked_process_goes_on_with_a_client(server: Headgate) -> None:
+    hg = Client(server.streams)
+    stream = hg.create("s", json=True)
+    stream.append(0)
+    child = os.fork()
+    if not child:
+        try:
+            stream.append(1)
+            os._exit([it.value for it in stream.read()] != [0, 1])
+        finally:
+            os._exit(2)
+    assert os.waitpid(child, 0) == (child, 0)
+    stream.append(2)
+    assert [it.value for it in stream.read()] == [0, 1, 2]
+    hg.close()
