@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-PRINTED = re.compile(r"http://127\.0\.0\.1:4437/v1/stream/[\w-]+")
+PRINTED = re.compile(r"http://127\.0\.0\.1:4437/v1/stream(?:/[\w-]+)?(?=\")")
 
 
 def with_url(program: str, url: str) -> str:

@@ -26,16 +26,25 @@ if TYPE_CHECKING:
     from tests.support.threaded import Threaded
 
 PAGE = (ROOT / "docs/client/sync.md").read_text()
-FIRST, WATCHING, WRITING, PLAIN = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+CLIENT, FIRST, WATCHING, WRITING, PLAIN = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 
 
 @pytest.mark.usefixtures("processes")
-def test_the_first_documented_sync_program_reads_the_run_it_started(url: str) -> None:
-    program = with_url(FIRST, url)
+@pytest.mark.parametrize(
+    ("program", "printed"),
+    [
+        pytest.param(CLIENT, "{'id': 1} 0000000000000000_0000000000000008\n", id="client"),
+        pytest.param(FIRST, "You asked: why? finished\n", id="runs"),
+    ],
+)
+def test_a_documented_sync_program_reads_what_it_wrote(
+    program: str, printed: str, url: str
+) -> None:
+    program = with_url(program, url)
     command = [sys.executable, "-W", "error", "-c", program]
     environment = {**os.environ, **AT_ONCE}
     done = subprocess.run(command, capture_output=True, text=True, timeout=30, env=environment)
-    assert (done.stderr, done.stdout) == ("", "You asked: why? finished\n")
+    assert (done.stderr, done.stdout) == ("", printed)
 
 
 def test_the_documented_sync_source_ends_when_its_run_is_stopped(runs: sync.Runs) -> None:
