@@ -32,7 +32,7 @@ from gateway.runtime.single_flight import SingleFlight
 from gateway.store import Store
 from gateway.streams.active_stream import have_same_beginning
 from gateway.streams.follower import StreamFollower
-from gateway.streams.reads import ChunkReader, HostedReads, LiveRead, groups
+from gateway.streams.reads import HostedReads, LiveRead, groups
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
@@ -78,12 +78,11 @@ class PollPosition(NamedTuple):
 
 
 class HostedFeedSource(FeedSource["StreamState", "Record"]):
-    """The FeedSource of a route, whose chunks are read by `reader`."""
+    """The FeedSource of a route."""
 
     def __init__(
         self,
         reads: HostedReads,
-        reader: ChunkReader,
         settings: FeedSettings,
         events: Store[EventChunk],
     ) -> None:
@@ -92,7 +91,6 @@ class HostedFeedSource(FeedSource["StreamState", "Record"]):
         self._events = events
         self._table = reads.table
         self._route_reads = reads
-        self._reader = reader
         self._event_reads: SingleFlight[DataEvent] = SingleFlight(reads.traffic.collapsed)
 
     @override
@@ -145,7 +143,7 @@ class HostedFeedSource(FeedSource["StreamState", "Record"]):
             start = position_of(state, parse_offset(parked.position, "offset"))
         if start == state.tail:
             return self.poll_ended(state, parked) if state.closed else None
-        return self._data(parked, await self._reader.chunk_for(parked.read, state, start))
+        return self._data(parked, await self._route_reads.chunk_for(parked.read, state, start))
 
     @override
     def data_events(
@@ -170,7 +168,7 @@ class HostedFeedSource(FeedSource["StreamState", "Record"]):
 
     async def _event(self, stream: StreamState, start: str) -> DataEvent:
         position = position_of(stream, parse_offset(start, "position"))
-        chunk = await self._reader.chunk(stream, position)
+        chunk = await self._table.read(stream, position)
         body = read_body(chunk.state.content_type, chunk.records)
         data_event = await rendered(self._table.turns, chunk.state.content_type, body)
         event = DataEvent(data_event, chunk.state.offset(chunk.end))
@@ -198,7 +196,7 @@ class HostedFeeds:
         self._route_reads = reads
         self._table = reads.table
         self._table.caches.stores.append(self._events)
-        self.source = HostedFeedSource(reads, reads.reader, settings, self._events)
+        self.source = HostedFeedSource(reads, settings, self._events)
         self.views: RenderedViews | None = None  # set where the route is made
         self._limits = reads.services.limits
         self._tracer = reads.services.tracer

@@ -100,27 +100,6 @@ class RenderedChunk(CacheEntry):
         return state.stream_id in self.groups
 
 
-class ChunkReader:
-    """The chunks of one log's streams."""
-
-    def __init__(self, table: StreamTable) -> None:
-        self.table = table
-
-    async def chunk_for(self, read: Read, state: StreamState, start: int) -> Chunk:
-        """Return the chunk at `start`, or at the beginning if that moved on since the request."""
-        try:
-            return await self.chunk(state, start)
-        except StreamGone:
-            now = self.table.present(await self.table.load(state.path))
-            if read.offset is not None or have_same_beginning(now, state):
-                raise
-            return await self.chunk_for(read, now, now.first)
-
-    async def chunk(self, state: StreamState, start: int) -> Chunk:
-        """Return the chunk at `start`."""
-        return await self.table.read(state, start)
-
-
 class LiveRead(NamedTuple):
     """A live read: its stream, the stream's present state, and the position where it begins.
 
@@ -146,7 +125,6 @@ class HostedReads:
         retention: Retention,
     ) -> None:
         self.table = table
-        self.reader = ChunkReader(table)
         self.freshness = freshness
         self.reader_keys = reader_keys
         self.traffic = traffic
@@ -203,12 +181,22 @@ class HostedReads:
             entry.confirm_after = now + entry.sure_s
         return entry
 
+    async def chunk_for(self, read: Read, state: StreamState, start: int) -> Chunk:
+        """Return the chunk at `start`, or at the beginning if that moved on since the request."""
+        try:
+            return await self.table.read(state, start)
+        except StreamGone:
+            now = self.table.present(await self.table.load(state.path))
+            if read.offset is not None or have_same_beginning(now, state):
+                raise
+            return await self.chunk_for(read, now, now.first)
+
     async def _answer(self, read: Read, state: StreamState, start: int) -> RenderedChunk:
         """Read and render the chunk at `start`, and cache it if it may be."""
         if start == state.tail:
             chunk = chunks.empty(state)
         else:
-            chunk = await self.reader.chunk_for(read, state, start)
+            chunk = await self.chunk_for(read, state, start)
             state = chunk.state
         now = self._clock()
         if self.reader_keys is not None:

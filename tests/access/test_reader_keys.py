@@ -253,15 +253,15 @@ async def test_a_read_under_way_during_a_rotation_gets_no_store_and_the_new_key(
     gateway: Serving, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     old = await key_of(gateway)
-    target, reader = f"{PATH}?offset=-1&rk={old}", gateway.route.reads.reader
-    is_read, go_on, chunk_for = asyncio.Event(), asyncio.Event(), reader.chunk_for
+    target, reads = f"{PATH}?offset=-1&rk={old}", gateway.route.reads
+    is_read, go_on, chunk_for = asyncio.Event(), asyncio.Event(), reads.chunk_for
 
     async def slow(*what: object) -> object:
         is_read.set()
         await go_on.wait()
         return await chunk_for(*what)  # type: ignore[arg-type] # as they came
 
-    monkeypatch.setattr(reader, "chunk_for", slow)
+    monkeypatch.setattr(reads, "chunk_for", slow)
     under_way = asyncio.create_task(gateway.ask(get(target, bearer("ann"))))
     await is_read.wait()
     await rotate(gateway, tmp_path, **{"a/s": 2})

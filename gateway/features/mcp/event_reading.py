@@ -45,7 +45,7 @@ class EventReader:
 
     def __init__(self, route: HostedRoute) -> None:
         self._table = route.table
-        self._chunks = route.reads.reader
+        self._table = route.table
         self._feeds = route.feeds
 
     @property
@@ -70,7 +70,7 @@ class EventReader:
                 return EventPage((), cursor_at(state, start), gap=gap)
             closing = _closing_event(event, state)
             return EventPage([closing], closing.cursor, gap=gap)
-        chunk = await self._chunks.chunk(state, start.position)
+        chunk = await self._table.read(state, start.position)
         now = chunk.state
         if chunk.start != start.position:
             start = EventPosition(chunk.start)

@@ -95,9 +95,8 @@ class RouteViews(RouteFeature):
     def __init__(self, route: HostedRoute, made: RouteSetup) -> None:
         self.store = RenderingStore(STORE_BYTES)
         self._route = route
-        self._reader = route.reads.reader
         self._services = made.services
-        self._replays = Replays(self._reader, self.store)
+        self._replays = Replays(route.table, self.store)
         self._whole: SingleFlight[ViewRendering] = SingleFlight()
         self._feeds: dict[HostedFeed, ViewFeed] = {}
         self._for_events, self._for_text = replace(made.feeds), replace(made.feeds)
@@ -148,7 +147,7 @@ class RouteViews(RouteFeature):
         Raises HeadgateError.
         """
         if state.tail > state.first and not self.store.is_in_use(view.name, state):
-            await self._reader.chunk(state, state.first)
+            await self._route.table.read(state, state.first)
 
     async def _whole_answer(
         self, request: Request, read: Events, live: LiveRead
@@ -178,7 +177,7 @@ class RouteViews(RouteFeature):
         settings = self._for_text if view.name == TEXT else self._for_events
         rest = self._replays, settings, self._services, self._route.traffic
         source = ViewSource(rendering, *rest)
-        feed = ViewFeed(state, source, owner.on_feed_empty, self._reader)
+        feed = ViewFeed(state, source, owner.on_feed_empty, self._route.table)
         self._feeds[feed] = feed
         return feed
 
@@ -214,7 +213,7 @@ class RouteViews(RouteFeature):
         rendering = self.store.acquire(view.name, state)
         try:
             while rendering.position < state.tail:
-                await render_chunk(rendering, state, self._reader)
+                await render_chunk(rendering, state, self._route.table)
             rendering.close(state)
         finally:
             self.store.release(rendering)

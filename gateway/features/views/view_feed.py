@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from gateway.live.sse_readers import SseReader
     from gateway.protocol.streams.state import Record
     from gateway.routes.services import Services
-    from gateway.streams.reads import ChunkReader
+    from gateway.streams.stream_table import StreamTable
     from gateway.telemetry.traffic import Traffic
 
 MOST_WAITING = 8  # renderings of slow readers, of which each can go on where it has ended
@@ -39,8 +39,8 @@ NO_BOUND = 1 << 62  # a replay has no more than one chunk of the log in memory
 class Replays:
     """The renderings for readers that are far behind; equal ones are shared."""
 
-    def __init__(self, reader: ChunkReader, store: RenderingStore) -> None:
-        self._reader = reader
+    def __init__(self, table: StreamTable, store: RenderingStore) -> None:
+        self._table = table
         self._store = store
         self._flights: SingleFlight[DataEvent] = SingleFlight()
         self._waiting: list[ViewRendering] = []
@@ -57,7 +57,7 @@ class Replays:
                 rendering.close(state)
                 break
             rendering.trim(rendering.size)  # what the reader has, or nobody needs any more
-            await render_chunk(rendering, state, self._reader)
+            await render_chunk(rendering, state, self._table)
         piece = rendering.piece(offset)
         self._waiting.append(rendering)
         del self._waiting[:-MOST_WAITING]
@@ -81,17 +81,17 @@ class Replays:
 
 
 async def render_chunk(
-    rendering: ViewRendering, state: StreamState, reader: ChunkReader
+    rendering: ViewRendering, state: StreamState, table: StreamTable
 ) -> list[Group]:
     """Render the next chunk of a stream; return its groups.
 
     Raises HeadgateError if it cannot be read.
     """
-    chunk = await reader.chunk(state, rendering.position)
+    chunk = await table.read(state, rendering.position)
     if chunk.start != rendering.position or chunk.end == chunk.start:
         raise LogUnavailable("the log did not have what it had announced")
     records = list(records_after(chunk.start, chunk.records))
-    return await reader.table.turns.run(rendering.steps(records, chunk.state))
+    return await table.turns.run(rendering.steps(records, chunk.state))
 
 
 LONGEST_AT_ONCE = 16 * 1024  # bytes of news that are rendered in one turn: some milliseconds
@@ -160,20 +160,20 @@ class ViewFeed(Feed[StreamState, Any]):
     Its offsets are those after the rendering's groups.
     """
 
-    __slots__ = ("_latest", "_reader", "_reading", "rendering")
+    __slots__ = ("_latest", "_reading", "_table", "rendering")
 
     def __init__(
         self,
         state: StreamState,
         source: ViewSource,
         on_empty: Callable[[Feed[StreamState, Any]], None],
-        reader: ChunkReader,
+        table: StreamTable,
     ) -> None:
         self.rendering = source.rendering
         closed = self.rendering.is_closed
         super().__init__(state, self.rendering.end, source, on_empty, closed=closed)
         self._latest = state
-        self._reader = reader
+        self._table = table
         self._reading: asyncio.Task[None] | None = None
 
     @override
@@ -228,7 +228,7 @@ class ViewFeed(Feed[StreamState, Any]):
         """Render from the log until the stream's tail."""
         try:
             while self.rendering.position < self._latest.tail:
-                self._publish(await render_chunk(self.rendering, self._latest, self._reader))
+                self._publish(await render_chunk(self.rendering, self._latest, self._table))
             self._publish(self.rendering.close(self._latest))
         except (StreamNotFound, BadRequest):
             pass  # the stream's own follower ends the readers
