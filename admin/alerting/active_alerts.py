@@ -11,11 +11,12 @@ from collections import deque
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from gateway.monitoring.alerts import alerts
-from gateway.monitoring.quantities import RATE_WINDOW, Rate, Threshold, seconds
+from gateway.monitoring.quantities import RATE_WINDOW, Rate, seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from gateway.monitoring.quantities import Threshold
     from gateway.monitoring.rules import Alert
     from gateway.settings import Settings
     from gateway.telemetry.metrics import Sample
@@ -59,9 +60,7 @@ class ActiveAlerts:
 
     def look(self, now: float, samples: Iterable[Sample]) -> None:
         """Evaluate the rules on the metrics of a moment."""
-        conditions = {
-            rule: rule.condition for rule in self.rules if isinstance(rule.condition, Threshold)
-        }
+        conditions = {rule: rule.threshold for rule in self.rules if rule.threshold is not None}
         by_metric: dict[str, list[Sample]] = {it.quantity.metric: [] for it in conditions.values()}
         for sample in samples:
             if sample.metric.name in by_metric:

@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from admin.alerting.views import sentence
 from admin.model.overview import NextStep
-from gateway.monitoring.quantities import Rate, Threshold, seconds
+from gateway.monitoring.quantities import Rate, seconds
 from gateway.monitoring.rules import ACCESS_FILE, CERTIFICATE_FILE
 from gateway.settings.log_kinds.redis import WITHOUT_FILE
 from gateway.settings.reading.files import whole
@@ -87,6 +87,7 @@ NEXT_STEPS = {
     "HeadgateWorkersSilent": NextStep("/gateways", f"{_EVENTS} worker"),
     "HeadgateLogDown": NextStep("", f"{_EVENTS} log"),
     "HeadgateWalDamaged": NextStep("", f"{_EVENTS} log"),
+    "HeadgateDiskNearlyFull": NextStep("/streams", "df -h"),
     "HeadgateRedisReplicaLags": NextStep("", "headgate doctor redis"),
     "headgate_redis_aof_enabled": NextStep("", "headgate doctor redis"),
     "HeadgateOriginDown": NextStep("", f"{_EVENTS} origin"),
@@ -116,9 +117,8 @@ def findings(
         if not same and (alert.is_firing or held_s >= PENDING_S):
             labels = dict(alert.labels)
             minutes = seconds(alert.rule.lasting) // 60
-            is_rate = isinstance(alert.rule.condition, Threshold) and isinstance(
-                alert.rule.condition.quantity, Rate
-            )
+            threshold = alert.rule.threshold
+            is_rate = threshold is not None and isinstance(threshold.quantity, Rate)
             yield IncidentFinding(
                 ("alert", " ".join((alert.rule.name, *labels.values()))),
                 level,

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from admin.model.alerts import AlertRuleView, AlertsView, AlertView
-from gateway.monitoring.quantities import Threshold, seconds
+from gateway.monitoring.quantities import seconds
 
 if TYPE_CHECKING:
     from admin.alerting.active_alerts import ActiveAlert, ActiveAlerts
@@ -53,7 +53,7 @@ def _rule(rule: Alert, active: list[ActiveAlert]) -> AlertRuleView:
         AlertView(dict(alert.labels), state_of(alert), alert.since, sentence(alert))
         for alert in sorted(active, key=lambda it: (not it.is_firing, it.labels))
     )
-    quiet: AlertState = "quiet" if isinstance(rule.condition, Threshold) else "prometheus"
+    quiet: AlertState = "prometheus" if rule.threshold is None else "quiet"
     return AlertRuleView(
         name=rule.name,
         severity=rule.severity,

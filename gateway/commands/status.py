@@ -117,7 +117,10 @@ def _attention(overview: Overview) -> Iterator[str]:
     for it in overview.attention:
         of = f"{it.route}: " if it.route and it.route not in it.sentence else ""
         since = "" if it.since is None else f" ({show.relative(it.since, overview.taken_at)})"
-        yield f"  {it.level}: {of}{it.sentence}{since} {it.note}".rstrip()
+        muted = f"muted by {it.mute.by}" if it.mute else ""
+        yield "  " + " ".join(
+            filter(None, (f"{it.level}: {of}{it.sentence}{since}", it.note, muted))
+        )
 
 
 def _of_route(overview: Overview, route: RouteView) -> Iterator[str]:

@@ -30,6 +30,7 @@ _ORIGIN_REQUESTS = rate("headgate_origin_requests_total", "job, route")
 _FAILED_APPENDS = increase("headgate_appends_total", _OF_A_ROUTE, FAILED_APPEND)
 _FAILING_APPENDS = share("headgate_appends_total", _OF_A_ROUTE, FAILED_APPEND)
 _FREE = "headgate_storage_free_bytes"
+_LEAST_FREE = Threshold(Gauge(_FREE), "<", LEAST_FREE_BYTES)
 _OLDEST = total("headgate_subscription_oldest_seconds", _OF_A_ROUTE, combine="max")
 _FAILING = total("headgate_subscriptions", _OF_A_ROUTE, 'state=~"failed|stuck"')
 
@@ -170,13 +171,13 @@ OF_PARTS = (
     Alert(
         "HeadgateDiskNearlyFull",
         # A small disk that nothing fills is no trouble.
-        f"({_FREE} < {LEAST_FREE_BYTES})"
-        f" or ({_FREE} < {FEW_FREE_BYTES} and {_is_full('30m', 14_400, '15m')})",
+        f"({_LEAST_FREE}) or ({_FREE} < {FEW_FREE_BYTES} and {_is_full('30m', 14_400, '15m')})",
         "0m",
         "critical",
         "{{ $labels.instance }} has {{ $value | humanize1024 }}B left for {{ $labels.route }}.",
         "Without room, appends are refused. Delete streams or make the disk larger.",
         "file",
+        plain_part=_LEAST_FREE,
     ),
     Alert(
         "HeadgateQuotaNearlyFull",

@@ -42,6 +42,8 @@ class Alert:
     part: Part | None = None
     # The name of the health check or note about the same, with labels in braces: one item together.
     check: str | None = None
+    # The part of a text that the console can evaluate.
+    plain_part: Threshold | None = None
     # Shown below another incident of the same route, which has caused it.
     is_symptom: bool = False
 
@@ -49,6 +51,11 @@ class Alert:
     def expr(self) -> str:
         """The condition as Prometheus evaluates it."""
         return str(self.condition)
+
+    @property
+    def threshold(self) -> Threshold | None:
+        """The condition that the console evaluates; None for a rule of Prometheus alone."""
+        return self.plain_part if isinstance(self.condition, str) else self.condition
 
     @property
     def anchor(self) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from aiohttp.test_utils import TestClient
 
-from admin.alerting.active_alerts import ActiveAlerts
+from admin.alerting.active_alerts import ActiveAlerts, RecentGrowth
 from admin.alerting.findings import IncidentFinding, findings
 from admin.alerting.incidents import Incidents
 from admin.app import build
@@ -18,8 +18,9 @@ from admin.model.overview import Mute
 from admin.record import figures
 from admin.record.route_traffic import RouteTraffic
 from gateway.features.questions.process_source import Health
+from gateway.monitoring.quantities import Rate
 from gateway.settings import Settings
-from gateway.telemetry.metrics import Sample, gauge
+from gateway.telemetry.metrics import Sample, counter, gauge
 from gateway.tls.certificate_files import FILES_OK
 from tests.admin.consoles import ADMITTED, OPERATOR, VIEWER, Switchboard, setup
 from tests.support.admin_server import AdminServer
@@ -104,6 +105,30 @@ def test_a_mute_hides_an_incident_from_the_state_until_half_an_hour_or_another_c
     ]
     with pytest.raises(NotTold, match="over"):
         incidents.mute("check log /s", "ada", 1810.0)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "growth"),
+    [
+        pytest.param([(7, 7)], 0.0, id="of-one-look-nothing-is-known"),
+        pytest.param([(7, 7), (10, 9)], 5.0, id="series-add-up"),
+        pytest.param([(7, 0), (2, 0)], 2.0, id="a-counter-was-reset"),
+        pytest.param([(7,), (7, 3)], 3.0, id="a-series-came"),
+        pytest.param([(7, 7), (9, 7), *[(9, 7)] * 59], 2.0, id="within-five-minutes"),
+        pytest.param([(7, 7), (9, 7), *[(9, 7)] * 60], 0.0, id="before-five-minutes"),
+    ],
+)
+def test_a_rate_is_the_growth_of_five_minutes(
+    numbers: list[tuple[float, ...]], growth: float
+) -> None:
+    purges = counter("headgate_purges_total", "", "cache", "result")
+    rate = RecentGrowth(Rate(purges.name, "job, cache", 'result=~"failed|abandoned"'))
+    rates = {}
+    for look, values in enumerate(numbers):
+        names = ("failed", "abandoned")
+        samples = [Sample(purges, ("c", of), it) for of, it in zip(names, values, strict=False)]
+        rates = rate.rates(5.0 * look, [*samples, Sample(purges, ("c", "done"), 9.0 * look)])
+    assert rates.get((("cache", "c"),), 0.0) * 300 == pytest.approx(growth)
 
 
 @pytest.mark.parametrize(
@@ -214,3 +239,9 @@ def test_an_alert_about_a_file_and_the_check_of_its_path_are_one_finding(
     health = Health({}, {path: "line 3 is wrong"})
     expected = ("warning", "HeadgateAccessFileRefused")
     assert the_finding(settings, health, [refused]) == expected
+
+
+def test_a_disk_that_is_nearly_full_is_found_by_its_free_bytes_alone() -> None:
+    settings = Settings(storage="file:./streams")
+    free = Sample(gauge("headgate_storage_free_bytes", "", "route"), ("/v1/stream",), 1 << 20)
+    assert the_finding(settings, Health({}, {}), [free]) == ("bad", "HeadgateDiskNearlyFull")

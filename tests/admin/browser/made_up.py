@@ -665,6 +665,7 @@ class MadeUp(Console):
             self.recorder.alerts.look(at, (refusals, sample(SETTINGS_READ, 0)))
         self.recorder.samples = (sample(SUBSCRIPTIONS, 3, "/v1/stream", "active"),)
         self.load = 1.0
+        self.incidents = 1
         self.streams_in_all = 137
         self.trouble: NotTold | None = None
         self.measured = True
@@ -699,7 +700,7 @@ class MadeUp(Console):
 
     async def instance(self) -> Instance:
         state = HealthState("warning", "degraded: origin answers 503")
-        return Instance("127.0.0.1:4437", state, 2, "0.1.0", NOW - 86_000, 2, 1)
+        return Instance("127.0.0.1:4437", state, 2, "0.1.0", NOW - 86_000, 2, self.incidents)
 
     async def overview(self, span: Span) -> Overview:
         gap = slice(100, 104)

@@ -172,6 +172,20 @@ async def test_a_chart_shows_the_values_of_a_moment_under_the_pointer_and_by_key
         assert not await tip.is_visible()
 
 
+async def test_badge_title_and_icon_of_the_tab_follow_the_state(browser: Browser) -> None:
+    console = MadeUp()
+    async with showing(browser, console, "/routes") as tab:
+        icon = tab.page.locator("link[rel=icon]")
+        await expect(tab.page).to_have_title("1 ▲ Routes · Headgate")
+        console.incidents = 0
+        await expect(tab.page).to_have_title("Routes · Headgate")
+        await expect(icon).to_have_attribute("href", "/static/headgate.svg")
+        console.incidents = 3
+        await expect(tab.page).to_have_title("3 ▲ Routes · Headgate")
+        await expect(icon).to_have_attribute("href", "/static/headgate-warning.svg")
+        await expect(tab.page.locator(".badge")).to_contain_text("3")
+
+
 async def test_a_page_without_updates_shows_that_it_is_not_live(browser: Browser) -> None:
     server = AdminServer(application(MadeUp()))
     await server.start_server()
