@@ -91,22 +91,6 @@ def at_once(steps: Generator[None, None, T]) -> T:
             return result
 
 
-def at_most(most: int | None, steps: Generator[None, None, T]) -> T | None:
-    """Return the result of a computation that takes `most` steps, or fewer; None for a longer one.
-
-    Without a number it is run to its end.
-    """
-    if most is None:
-        return at_once(steps)
-    for _ in range(most + 1):
-        try:
-            next(steps)
-        except StopIteration as stop:
-            result: T = stop.value
-            return result
-    return None
-
-
 class Turns:
     """The turns of long computations: one runs in each pass of the loop, for LONGEST_TURN_S."""
 

@@ -77,9 +77,6 @@ class RemoteClient:
         """The connection, of which nothing is here."""
         return self
 
-    def end_with_fin(self) -> None:
-        """Do nothing: the other gateway knows of a FIN."""
-
 
 class ControlRequest:
     """A request to a control path."""
