@@ -118,7 +118,6 @@ def _running(
         await console.doctor.close()
         with contextlib.suppress(asyncio.CancelledError):
             await recording
-        await recorder.events.close()
         await streams.close()
         sign_in.passwords.close()
 

@@ -1,23 +1,19 @@
-"""Takes the events of all processes into the record of this gateway, and that into its file."""
+"""Takes the events of all processes into the record of this gateway."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING
 
-from admin.own_files import data_folder
-from admin.record.event_file import NAME, EventFile
 from admin.record.event_record import EventRecord
 from gateway.features.questions.contract import TakeEvents
 from gateway.telemetry.event_journal import JOURNAL, JournalEvent, ProcessEvents
-from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from admin.alerting.findings import IncidentFinding
     from gateway.features.questions.process_source import ProcessSource
-    from gateway.settings import Settings
 
 ASK_S = 1.0  # for all workers: with the other waits of a look it is over before the next
 
@@ -25,25 +21,14 @@ ASK_S = 1.0  # for all workers: with the other waits of a look it is over before
 class EventCollector:
     """The collector of one gateway; `record` has what it has collected."""
 
-    def __init__(self, source: ProcessSource, settings: Settings) -> None:
+    def __init__(self, source: ProcessSource) -> None:
         self._source = source
-        folder = data_folder(settings)
-        self._file = None if folder is None else EventFile(folder / NAME)
         self._after: dict[str, int] = {}
         self._findings: dict[str, IncidentFinding] = {}
-        self._is_failing = False
         self.record = EventRecord()
 
-    async def open(self) -> None:
-        """Read the events of former processes from the file, if there is one."""
-        if self._file is not None:
-            try:
-                self.record.restore(await asyncio.to_thread(self._file.read))
-            except OSError as error:
-                self._failed(error)
-
     async def look(self) -> None:
-        """Take what has happened since the last look, and keep it. Raises no OSError."""
+        """Take what has happened since the last look."""
         self.take_own()
         try:
             async with asyncio.timeout(ASK_S):
@@ -56,16 +41,10 @@ class EventCollector:
         known = {JOURNAL.process, *(answer.process for answer in found)}
         if found:
             self._after = {name: last for name, last in self._after.items() if name in known}
-        await self._save()
 
     def take_own(self) -> None:
         """Take the events of this process."""
         self._take(JOURNAL.events_after(self._after.get(JOURNAL.process, 0)))
-
-    async def close(self) -> None:
-        """Take what this process has seen to its end."""
-        self.take_own()
-        await self._save()
 
     def note_findings(self, now: float, findings: Iterable[IncidentFinding]) -> None:
         """Record which findings have begun, and which are over.
@@ -90,30 +69,6 @@ class EventCollector:
             if answer.events:
                 self._after[answer.process] = answer.events[-1].sequence
         self.record.add(event for answer in answers for event in answer.events)
-
-    async def _save(self) -> None:
-        unsaved, file = self.record.unsaved, self._file
-        if not unsaved or file is None or not file.path.parent.exists():
-            if file is None:
-                unsaved.clear()
-            return
-        saved = dict(unsaved)
-        try:
-            if await asyncio.to_thread(file.add, saved.values()):
-                await asyncio.to_thread(file.replace, self.record.after(0))
-        except OSError as error:
-            self._failed(error)
-            return
-        self._is_failing = False
-        for identity, event in saved.items():
-            if unsaved.get(identity) is event:
-                del unsaved[identity]
-
-    def _failed(self, error: OSError) -> None:
-        if not self._is_failing:
-            self._is_failing = True
-            assert self._file is not None
-            log.warning("admin.events_not_kept", file=str(self._file.path), reason=error.strerror)
 
 
 def _of_finding(item: IncidentFinding, now: float, *, is_over: bool) -> JournalEvent:

@@ -26,10 +26,7 @@ OTHERS = "(and others of the kind)"
 
 
 class EventRecord:
-    """The newest events by their sequence, which an event changes with each change.
-
-    `unsaved` are those that a file has not got yet, by id.
-    """
+    """The newest events by their sequence, which an event changes with each change."""
 
     def __init__(self, most: int = MOST_EVENTS, most_bytes: int = MOST_BYTES) -> None:
         self._most = most
@@ -40,9 +37,7 @@ class EventRecord:
         self._by_key: dict[str, int] = {}
         self._of_peers: dict[tuple[str, str, float], int] = {}
         self._counted: dict[str, tuple[float, int]] = {}  # the names of EVENT_RULES
-        self.unsaved: dict[int, ConsoleEvent] = {}
         self._last = 0
-        self._first_own = 1
 
     @property
     def last(self) -> int:
@@ -58,17 +53,6 @@ class EventRecord:
             found.append(event)
         return found[::-1]
 
-    def restore(self, events: Iterable[ConsoleEvent]) -> None:
-        """Take the events of former processes; of what went on then, the end is not known."""
-        newest = {event.id: event for event in events}
-        for event in sorted(newest.values(), key=lambda event: event.sequence):
-            self._last = max(self._last, event.sequence, event.id)
-            self._keep(msgspec.structs.replace(event, lasts=False))
-            if event.gateway:
-                self._of_peers[event.gateway, event.key, event.at] = event.id
-        self._first_own = self._last + 1
-        self.unsaved.clear()
-
     def add(self, occurrences: Iterable[JournalEvent]) -> None:
         """Record what processes have seen."""
         for occurrence in sorted(occurrences, key=lambda it: it.last_at):
@@ -82,7 +66,7 @@ class EventRecord:
         found: list[ConsoleEvent] = []
         for event in reversed(self._events.values()):
             is_new = event.lasts or now - event.last_at < SHARED_FOR_S
-            if is_new and event.id >= self._first_own and not event.gateway:
+            if is_new and not event.gateway:
                 found.append(event)
                 if len(found) == MOST_SHARED:
                     break
@@ -181,13 +165,12 @@ class EventRecord:
 
     def _keep(self, event: ConsoleEvent) -> None:
         size = len(msgspec.json.encode(event))
-        self._events[event.id] = self.unsaved[event.id] = event
+        self._events[event.id] = event
         self._sizes[event.id] = size
         self._bytes += size
         while len(self._events) > self._most or self._bytes > self._most_bytes:
             oldest = self._events[next(iter(self._events))]
             self._drop(oldest.id)
-            self.unsaved.pop(oldest.id, None)
             if self._by_key.get(oldest.key) == oldest.id:
                 del self._by_key[oldest.key]
             self._of_peers.pop((oldest.gateway, oldest.key, oldest.at), None)

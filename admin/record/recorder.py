@@ -12,8 +12,8 @@ from admin.alerting import findings
 from admin.alerting.active_alerts import ActiveAlerts
 from admin.alerting.incidents import Incidents
 from admin.model.kinds import HealthState
-from admin.own_files import data_folder
 from admin.processes.gateway_record import GatewayRecord
+from admin.readers.ban_file import data_folder
 from admin.readers.ban_keeper import BanKeeper
 from admin.record import figures
 from admin.record.event_collector import EventCollector
@@ -55,7 +55,7 @@ class Recorder:
         self.use_settings(setup.settings)
         self.growth = Growth()
         self.gateways = GatewayRecord()
-        self.events = EventCollector(source, setup.settings)
+        self.events = EventCollector(source)
         self.bans = BanKeeper(source, setup.clock, data_folder(setup.settings))
         self.samples: Snapshot = ()
         self.health = Health({}, {})
@@ -75,7 +75,6 @@ class Recorder:
 
     async def run(self) -> None:
         """Look again and again, until cancelled."""
-        await self.events.open()
         while True:
             began = self._setup.clock()
             for step in (self.look, self.events.look, self._renew_bans):

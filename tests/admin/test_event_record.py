@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import stat
 from string import Formatter
-from typing import TYPE_CHECKING, get_args
+from typing import get_args
 
 import msgspec
 
-from admin.record.event_file import EventFile
 from admin.record.event_queries import EventQuery, select
 from admin.record.event_record import (
     MOST_OF_A_NAME,
@@ -29,9 +27,6 @@ from gateway.telemetry.event_journal import (
 )
 from tests.admin.consoles import NOW
 from tests.support.processes import ROOT
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 DOWN, UP = "origin.down http://a", "origin.up http://a"
 
@@ -84,33 +79,6 @@ def test_the_oldest_events_are_dropped_at_the_bound_of_events_and_of_bytes() -> 
     for number in range(1, 5):
         narrow.add([seen(f"{number}", number * 100)])
     assert [event.key for event in narrow.after(0)] == ["2", "3", "4"]
-    assert {event.key for event in narrow.unsaved.values()} == {"2", "3", "4"}
-
-
-def test_a_file_keeps_events_and_leaves_out_damaged_lines(tmp_path: Path) -> None:
-    file = EventFile(tmp_path / "headgate.events")
-    assert file.read() == []
-    record = EventRecord()
-    record.add([seen(DOWN, lasts=True), seen("x")])
-    file.add(record.unsaved.values())
-    with file.path.open("ab") as torn:
-        torn.write(b'{"sequence": 3, "id"\xff')
-    record.unsaved.clear()
-    record.add([seen("y", 1)])
-    EventFile(file.path).add(record.unsaved.values())
-    assert stat.S_IMODE(file.path.stat().st_mode) == 0o600
-    again = EventRecord()
-    again.restore(file.read())
-    assert [(event.key, event.lasts) for event in again.after(0)] == [
-        (DOWN, False),
-        ("x", False),
-        ("y", False),
-    ]
-    again.add([seen("z", 2)])
-    assert again.after(0)[-1].sequence > record.last
-    assert [event.key for event in again.shared(NOW)] == ["z"]
-    file.replace(again.after(0))
-    assert file.read() == again.after(0)
 
 
 def test_events_of_another_gateway_are_taken_once_and_follow_its_changes() -> None:

@@ -658,7 +658,8 @@ class MadeUp(Console):
     def __init__(self) -> None:
         self.streams_scheme = "http"
         self.recorder = Recorder(Switchboard(), setup(lambda: NOW), "here")
-        self.recorder.events.record.restore(EVENTS)
+        for event in EVENTS:
+            self.recorder.events.record.add_shared(event.gateway, [event])
         self.recorder.gateways = MadeUpGateways()
         for at, refused in ((NOW - 400, 0), (NOW - 200, 50), (NOW, 90)):
             refusals = sample(REFUSALS, refused, "max_feeds")
