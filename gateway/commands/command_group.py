@@ -118,7 +118,7 @@ def _config(ctx: click.Context) -> str:
 
 def _config_in(words: list[str]) -> str:
     """Return the file of `--config FILE`: features in it may declare the command itself."""
-    for word, following in zip(words, [*words[1:], ""], strict=True):
+    for word, following in zip(words, [*words[1:], ""], strict=False):
         if word == "--config" or word.startswith("--config="):
             return following if word == "--config" else word.removeprefix("--config=")
     return ""

@@ -48,7 +48,7 @@ def test_cdn_render_and_check_exit_with_their_status_when_their_output_pipe_is_c
     rendered = ("cdn", "render", "haproxy", *config, "--host", "a.example")
     assert ended(closed_pipe, *rendered) == (0, "")
     file = tmp_path / "haproxy.cfg"
-    assert ended(closed_pipe, *rendered, "-o", str(file)) == (0, "")
+    assert ended(closed_pipe, *rendered, "-o", str(file)) == (0, f"headgate: wrote {file}.\n")
     file.write_text(file.read_text() + "# changed\n")
     assert ended(closed_pipe, "cdn", "check", *config, str(file)) == (1, "")
 
