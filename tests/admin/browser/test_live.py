@@ -255,8 +255,8 @@ async def test_single_letter_keys_open_pages_unless_they_are_switched_off(
         await tab.page.keyboard.press("?")
         await expect(dialog).to_be_visible()
         await tab.page.keyboard.press("Escape")
-        await tab.page.keyboard.press("g")
         async with tab.page.expect_navigation(url="**/routes"):
+            await tab.page.keyboard.press("g")
             await tab.page.keyboard.press("r")
         await tab.page.get_by_role("button", name="Preferences").click()
         await dialog.get_by_label("Keys that are single letters").select_option("off")
