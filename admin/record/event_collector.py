@@ -51,7 +51,7 @@ class EventCollector:
 
         Health checks are left out: what they find has log lines, which are events of their own.
         """
-        present = {" ".join(it.key): it for it in findings if it.key[0] != "check"}
+        present = {it.id: it for it in findings if it.key[0] != "check"}
         known = {key: it.level for key, it in self._findings.items()}
         began = [it for key, it in present.items() if known.get(key) != it.level]
         ended = [it for key, it in self._findings.items() if key not in present]
@@ -72,7 +72,7 @@ class EventCollector:
 
 
 def _of_finding(item: IncidentFinding, now: float, *, is_over: bool) -> JournalEvent:
-    key = "attention " + " ".join(item.key)
+    key = f"attention {item.id}"
     return JournalEvent(
         sequence=0,
         key="" if is_over else key,

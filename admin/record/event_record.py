@@ -14,9 +14,8 @@ if TYPE_CHECKING:
 
     from gateway.telemetry.event_journal import JournalEvent
 
-# Weeks of a gateway in trouble, and a tenth of a second to search.
-MOST_EVENTS = 10_000
-MOST_BYTES = 16 << 20
+# Days of a gateway in trouble; the fields of an event are bounded, so some megabytes at most.
+MOST_EVENTS = 2_000
 AGAIN_S = 60.0  # the same within this time is the same event, with a count
 MOST_OF_A_NAME = 100  # events of one name in AGAIN_S; further ones are one event with a count
 MOST_SHARED = 32  # of the newest own ones, some 16 KiB beside the figures of this gateway
@@ -28,12 +27,9 @@ OTHERS = "(and others of the kind)"
 class EventRecord:
     """The newest events by their sequence, which an event changes with each change."""
 
-    def __init__(self, most: int = MOST_EVENTS, most_bytes: int = MOST_BYTES) -> None:
+    def __init__(self, most: int = MOST_EVENTS) -> None:
         self._most = most
-        self._most_bytes = most_bytes
         self._events: dict[int, ConsoleEvent] = {}  # by id, in the order of their sequences
-        self._sizes: dict[int, int] = {}
-        self._bytes = 0
         self._by_key: dict[str, int] = {}
         self._of_peers: dict[tuple[str, str, float], int] = {}
         self._counted: dict[str, tuple[float, int]] = {}  # the names of EVENT_RULES
@@ -157,27 +153,19 @@ class EventRecord:
         self._keep(msgspec.structs.replace(event, sequence=self._last, id=self._last))
 
     def _change(self, event: ConsoleEvent, news: ConsoleEvent) -> None:
-        self._drop(event.id)
+        del self._events[event.id]
         self._last += 1
         self._keep(
             msgspec.structs.replace(news, sequence=self._last, id=event.id, gateway=event.gateway)
         )
 
     def _keep(self, event: ConsoleEvent) -> None:
-        size = len(msgspec.json.encode(event))
         self._events[event.id] = event
-        self._sizes[event.id] = size
-        self._bytes += size
-        while len(self._events) > self._most or self._bytes > self._most_bytes:
-            oldest = self._events[next(iter(self._events))]
-            self._drop(oldest.id)
+        while len(self._events) > self._most:
+            oldest = self._events.pop(next(iter(self._events)))
             if self._by_key.get(oldest.key) == oldest.id:
                 del self._by_key[oldest.key]
             self._of_peers.pop((oldest.gateway, oldest.key, oldest.at), None)
-
-    def _drop(self, identity: int) -> None:
-        del self._events[identity]
-        self._bytes -= self._sizes.pop(identity)
 
 
 def _state(event: ConsoleEvent) -> tuple[object, ...]:

@@ -1,11 +1,9 @@
-"""The record of events: bounds, pairs of beginning and end, floods, restarts and other gateways."""
+"""The record of events: bounds, pairs of beginning and end, floods and other gateways."""
 
 from __future__ import annotations
 
 from string import Formatter
 from typing import get_args
-
-import msgspec
 
 from admin.record.event_queries import EventQuery, select
 from admin.record.event_record import (
@@ -69,16 +67,11 @@ def test_a_flood_of_one_name_becomes_one_event_after_a_hundred() -> None:
     assert (len(events), events[-1].count) == (MOST_OF_A_NAME + 1, 1000)
 
 
-def test_the_oldest_events_are_dropped_at_the_bound_of_events_and_of_bytes() -> None:
+def test_the_oldest_events_are_dropped_at_their_bound() -> None:
     record = EventRecord(most=3)
     for number in range(4):
         record.add([seen(f"{number}", number * 100)])
     assert [event.key for event in record.after(0)] == ["1", "2", "3"]
-    size = len(msgspec.json.encode(record.after(0)[0]))
-    narrow = EventRecord(most_bytes=3 * size + 2)
-    for number in range(1, 5):
-        narrow.add([seen(f"{number}", number * 100)])
-    assert [event.key for event in narrow.after(0)] == ["2", "3", "4"]
 
 
 def test_events_of_another_gateway_are_taken_once_and_follow_its_changes() -> None:

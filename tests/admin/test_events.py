@@ -92,9 +92,8 @@ def test_an_origin_that_goes_and_returns_is_one_event_with_its_duration() -> Non
         origin.close()
 
 
-def test_a_deletion_by_an_operator_is_an_event(tmp_path: Path) -> None:
-    server = Headgate(f"file:{tmp_path}/data").start()
-    try:
+def test_a_deletion_by_an_operator_is_an_event() -> None:
+    with headgate() as server:
         assert ask(server.port, "PUT", "/v1/stream/a").status == 201
         csrf = ask(server.admin_port, "GET", "/api/v1/session").json()["csrf"]
         answer = ask(
@@ -107,8 +106,6 @@ def test_a_deletion_by_an_operator_is_an_event(tmp_path: Path) -> None:
         (event,) = begun(server, "admin.changed")
         assert event["sentence"] == "everybody: delete a"
         assert (event["kind"], event["route"]) == ("change", "/v1/stream")
-    finally:
-        server.close()
 
 
 def test_a_flood_of_one_change_is_one_event_with_a_count() -> None:
