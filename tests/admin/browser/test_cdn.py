@@ -34,8 +34,9 @@ async def test_choosing_a_cdn_target_shows_copies_and_saves_its_file(
 ) -> None:
     tab = await Tab.open(browser, site, "/", permissions=["clipboard-read", "clipboard-write"])
     await tab.page.keyboard.press("g")
-    await tab.page.keyboard.press("d")
-    await tab.page.wait_for_url("**/cdn")
+    await tab.page.keyboard.press("a")
+    await tab.page.wait_for_url("**/caches")
+    await tab.page.get_by_role("link", name="CDN and proxies").click()
     *_, chosen = TARGETS.values()
     await tab.page.get_by_role("link", name=chosen.title, exact=True).click()
     await tab.page.wait_for_load_state()  # else the letters of the host are taken for shortcuts
