@@ -258,9 +258,17 @@ def reads(row: Row | None) -> int:
     return 0 if row is None else round(sum(row[COLUMN[name]] for name in CACHE_RESULTS))
 
 
+def is_mostly_absent(row: Row | None) -> bool:
+    """Return whether most requests were for streams that are not there."""
+    return row is not None and 2 * row[COLUMN[CAUSES["404"]]] > row[COLUMN["requests"]]
+
+
 def without_origin(row: Row | None) -> float | None:
-    """Return the hit ratio: the share of reads without a request to the origin or the log."""
-    if row is None:
+    """Return the hit ratio: the share of reads without a request to the origin or the log.
+
+    It is None where most requests are for absent streams, of which a cache has nothing.
+    """
+    if row is None or is_mostly_absent(row):
         return None
     every = sum(row[COLUMN[name]] for name in CACHE_RESULTS)
     served = sum(row[COLUMN[name]] for name in WITHOUT_ORIGIN)

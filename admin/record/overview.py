@@ -165,6 +165,8 @@ def route_state(recorder: Recorder, prefix: str, now: float) -> HealthState:
         minutes = int(idle_s // 60)
         words = f"{minutes} min" if minutes < 120 else f"{minutes // 60} h"
         return HealthState("idle", f"no request for {words}")
+    if figures.is_mostly_absent(figures.summed(recorder.history.of(prefix, "15m", now))):
+        return HealthState("good", "serving, mostly asked for absent streams")
     return HealthState("good", "serving")
 
 

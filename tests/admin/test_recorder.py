@@ -129,6 +129,20 @@ async def test_the_overview_computes_exact_figures_from_known_samples(stage: Sta
     assert sum(told.delivery.counts[-1]) == 1
 
 
+async def test_a_route_that_is_asked_for_absent_streams_says_so(stage: Stage) -> None:
+    for looked in range(4):
+        await stage.look(
+            sample(RESULTS, 10 * looked, SHARED, "miss"),
+            sample(REQUESTS, 10 * looked, SHARED, "read", "4xx"),
+            sample(ERRORS, 10 * looked, SHARED, "404"),
+            *reads(10 * looked, 0),
+        )
+    absent, other = stage.overview().routes
+    assert absent.state.words == "serving, mostly asked for absent streams"
+    assert absent.figures.without_origin is None, "not 0 %"
+    assert (other.state.words, other.figures.without_origin) == ("serving", 1.0)
+
+
 async def test_charts_begin_with_the_first_data_and_share_one_time_axis(stage: Stage) -> None:
     first = stage.clock.now
     for looked in range(11):
