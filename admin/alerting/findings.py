@@ -70,7 +70,7 @@ _SUBSCRIPTIONS = "headgate stream subscriptions list"
 # By the name of the rule, or by the first word of a finding's key.
 NEXT_STEPS = {
     "HeadgateDown": NextStep("/gateways", "headgate status"),
-    "HeadgateRefuses": NextStep("/events?show=refusals", "headgate top"),
+    "HeadgateRefuses": NextStep("/events?show=refusals", "headgate status"),
     "HeadgateSettingsRefused": NextStep("/configuration", "headgate config check"),
     "HeadgateAccessFileRefused": NextStep("/configuration", "headgate config check"),
     "HeadgateCertificateFilesRefused": NextStep("/configuration", "headgate config check"),
@@ -94,7 +94,7 @@ NEXT_STEPS = {
     "HeadgateOriginServerDown": NextStep("", f"{_EVENTS} origin"),
     "HeadgateOriginFailing": NextStep("", f"{_EVENTS} origin"),
     "HeadgatePurgesFail": NextStep("/events?kind=purge", f"{_EVENTS} purge"),
-    "failing": NextStep("/events?show=refusals", "headgate top"),
+    "failing": NextStep("/events?show=refusals", "headgate status"),
 }
 
 

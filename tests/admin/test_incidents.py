@@ -4,24 +4,28 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import pytest
 from aiohttp.test_utils import TestClient
+from click.testing import CliRunner
 
 from admin.alerting.active_alerts import ActiveAlerts, RecentGrowth
-from admin.alerting.findings import IncidentFinding, findings
+from admin.alerting.findings import NEXT_STEPS, IncidentFinding, findings
 from admin.alerting.incidents import Incidents
 from admin.app import build
 from admin.console import CONSOLE
 from admin.errors import NotTold
-from admin.model.overview import Mute
+from admin.model.overview import Mute, NextStep
 from admin.record import figures
 from admin.record.route_traffic import RouteTraffic
+from gateway.__main__ import cli
 from gateway.features.questions.process_source import Health
 from gateway.monitoring.quantities import Rate
 from gateway.settings import Settings
 from gateway.telemetry.metrics import Sample, counter, gauge
 from gateway.tls.certificate_files import FILES_OK
+from tests.admin.browser.every_page import PATHS
 from tests.admin.consoles import ADMITTED, OPERATOR, VIEWER, Switchboard, setup
 from tests.support.admin_server import AdminServer
 
@@ -239,6 +243,16 @@ def test_an_alert_about_a_file_and_the_check_of_its_path_are_one_finding(
     health = Health({}, {path: "line 3 is wrong"})
     expected = ("warning", "HeadgateAccessFileRefused")
     assert the_finding(settings, health, [refused]) == expected
+
+
+@pytest.mark.parametrize("step", set(NEXT_STEPS.values()), ids=str)
+def test_the_next_step_of_an_incident_is_a_page_and_a_command_that_there_are(
+    step: NextStep,
+) -> None:
+    assert not step.page or urlsplit(step.page).path in PATHS
+    program, *words = step.command.split()
+    if program == "headgate":
+        assert CliRunner().invoke(cli, [*words, "--help"]).exit_code == 0
 
 
 def test_a_disk_that_is_nearly_full_is_found_by_its_free_bytes_alone() -> None:

@@ -10,9 +10,11 @@ import pytest
 from playwright.async_api import expect
 
 from admin import events
+from admin.alerting.findings import IncidentFinding
 from admin.errors import NotTold
+from admin.model.overview import Mute
 from admin.model.streams import MessagePlace, Messages, ShownMessage
-from tests.admin.browser.made_up import MadeUp
+from tests.admin.browser.made_up import NOW, MadeUp
 from tests.admin.browser.serving import Tab, application
 from tests.support.admin_server import AdminServer
 from tests.support.waiting import until
@@ -184,6 +186,16 @@ async def test_badge_title_and_icon_of_the_tab_follow_the_state(browser: Browser
         await expect(tab.page).to_have_title("3 ▲ Routes · Headgate")
         await expect(icon).to_have_attribute("href", "/static/headgate-warning.svg")
         await expect(tab.page.locator(".badge")).to_contain_text("3")
+
+
+async def test_an_operator_mutes_an_incident_on_the_first_page(browser: Browser) -> None:
+    console = MadeUp()
+    incidents = console.recorder.incidents
+    key, reason = ("check", "origin /v1/chat"), "https://origin.example.com answers 503"
+    incidents.update(NOW, [IncidentFinding(key, "warning", "", reason, "/v1/chat")])
+    async with showing(browser, console) as tab, tab.page.expect_navigation():
+        await tab.page.get_by_role("button", name="Mute for 30 min").click()
+    assert [it.mute for it in incidents.attention] == [Mute("everybody", NOW + 1800)]
 
 
 async def test_a_page_without_updates_shows_that_it_is_not_live(browser: Browser) -> None:
