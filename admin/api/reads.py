@@ -33,7 +33,6 @@ from admin.model.tokens import TokensView
 from admin.record.event_queries import EventQuery, select
 from admin.record.refusals import RefusalsView
 from admin.streams.deletion import Deletion
-from admin.streams.times import place_since
 from gateway.features.questions.streams import Explanation, StreamDescription, StreamPage
 
 
@@ -116,8 +115,6 @@ async def events(request: web.Request, query: OfEvents) -> EventList:
 async def messages(request: web.Request, query: OfSearch) -> Messages:
     """Return messages of a stream from a place on, all or those with a text."""
     console, place = request.app[CONSOLE], MessagePlace(query.offset, query.skip)
-    if query.since is not None:
-        place = place_since(await console.stream(query.route, query.name), query.since)
     return await console.messages(query.route, query.name, place, query.limit, query.text)
 
 

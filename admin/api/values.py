@@ -87,13 +87,9 @@ class OfMessages(msgspec.Struct, frozen=True):
 
 
 class OfSearch(OfMessages, frozen=True):
-    """Messages from a place on that have a text in them.
-
-    `since` (epoch seconds) begins at the first ones that may be as new, in place of `offset`.
-    """
+    """Messages from a place on that have a text in them."""
 
     text: str = ""
-    since: float | None = None
 
 
 class OfTail(msgspec.Struct, frozen=True):

@@ -32,12 +32,9 @@ class NewStream(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A stream to create: its content type, and its end.
 
     It ends `ttl` seconds after its last use, or at `expires_at` (RFC 3339), or without both by the
-    rules of its route. The retention is that of its route where it is left out; 0 means no limit.
+    rules of its route.
     """
 
     content_type: Entered = ""
     ttl: Seconds | None = None
     expires_at: Entered = ""
-    retention_age: Seconds | UnsetType = UNSET
-    retention_size: KeptBytes | UnsetType = UNSET
-    retention_messages: KeptMessages | UnsetType = UNSET

@@ -24,12 +24,12 @@ class LimitField(NamedTuple):
     words: str
 
 
-RETENTION = (
+LIMITS = (
+    LimitField("ttl", "Ends after so long unused (seconds)"),
     LimitField("retention_age", "Keep messages for (seconds)"),
     LimitField("retention_size", "Keep at most (bytes)"),
     LimitField("retention_messages", "Keep at most (messages)"),
 )
-LIMITS = (LimitField("ttl", "Ends after so long unused (seconds)"), *RETENTION)
 
 
 def wish_of(entered: Mapping[str, object], kind: type[T]) -> T:

@@ -70,7 +70,7 @@ def times(visit: Visit) -> tuple[float, float] | None:
     return moment(begin or "", "from"), moment(end or "", "to")
 
 
-def moment(text: str, name: str = "since") -> float:
+def moment(text: str, name: str) -> float:
     """Return a time that was entered, in UTC unless it says otherwise. Raises NotTold."""
     try:
         entered = datetime.fromisoformat(text.strip())

@@ -87,18 +87,11 @@ class ConsoleChanges:
                 raise NotTold(400, f"{field} has characters that a field of HTTP cannot have")
         if not await self._streams.create(path, {key: it for key, it in fields.items() if it}):
             raise NotTold(409, "there is a stream with this name already")
-        limits = LimitChanges(wish.retention_age, wish.retention_size, wish.retention_messages)
-        if limits == LimitChanges():
-            if route in self._routes.of_origins:  # it has not been read here, so nothing is cached
-                content_type = wish.content_type.strip() or None
-                row = StreamRow(name=name, content_type=content_type, rate=None, is_copied=True)
-                return StreamDescription(row, {}, producers_in_all=None)
-            return await self._describe(DescribeStream(route, name))
-        try:
-            return await self._describe(LimitStream(route, name, limits))
-        except NotTold as refusal:
-            reason = f"the stream was created, but its limits were not set: {refusal.reason}"
-            raise NotTold(refusal.status, reason) from refusal
+        if route in self._routes.of_origins:  # it has not been read here, so nothing is cached
+            content_type = wish.content_type.strip() or None
+            row = StreamRow(name=name, content_type=content_type, rate=None, is_copied=True)
+            return StreamDescription(row, {}, producers_in_all=None)
+        return await self._describe(DescribeStream(route, name))
 
     async def append(self, route: str, name: str, content_type: str, body: bytes) -> str:
         """Append to a stream; return the next offset."""

@@ -1,4 +1,4 @@
-"""The places at which messages begin: offsets between them, and times."""
+"""The offsets at which messages begin."""
 
 from __future__ import annotations
 
@@ -6,10 +6,7 @@ import json
 
 import pytest
 
-from admin.errors import NotTold
 from admin.streams.messages import json_offsets, split
-from admin.streams.times import place_since
-from gateway.features.questions.streams import KnownTime, StreamDescription, StreamRow
 from gateway.protocol.streams.offsets import format_offset
 
 # ---------------------------------------------------------------- offsets
@@ -49,26 +46,3 @@ def test_messages_are_shown_with_the_offsets_at_which_they_begin() -> None:
     shown = split("application/json", body, whole=True, next_offset=end, start=start)
     middle = format_offset(0, 7 + sizes[0])
     assert [(it.offset, it.next_offset) for it in shown] == [(start, middle), (middle, end)]
-
-
-# ---------------------------------------------------------------- times
-
-
-def described(*times: KnownTime) -> StreamDescription:
-    return StreamDescription(StreamRow(name="s"), {}, times=times)
-
-
-@pytest.mark.parametrize(
-    ("since", "offset"), [(9, "-1"), (10, "-1"), (10.5, "a"), (20, "a"), (21, "b")]
-)
-def test_messages_since_a_time_begin_behind_the_last_place_that_is_older(
-    since: float, offset: str
-) -> None:
-    stream = described(KnownTime(10, "a"), KnownTime(20, "b"))
-    assert place_since(stream, since).offset == offset
-
-
-def test_without_known_times_nothing_begins_at_a_time() -> None:
-    with pytest.raises(NotTold, match="knows no times") as refusal:
-        place_since(described(), 5)
-    assert refusal.value.status == 409

@@ -114,23 +114,6 @@ async def test_a_text_to_search_for_is_bounded(console: Console, length: int, st
     assert (await console.ask("GET", MESSAGES, **query))[0] == status
 
 
-async def test_times_are_known_where_a_retention_is_set(console: Console) -> None:
-    await console.create("timed", "application/json", b"1")
-    query = {"route": ROUTE, "name": "timed"}
-    status, problem = await console.ask("GET", MESSAGES, **query, since="0")
-    assert (status, "knows no times" in problem["detail"]) == (409, True)
-    status, stream = await console.ask(
-        "PATCH", "/api/v1/stream", {"retention_age": 86_400}, **query
-    )
-    assert status == 200
-    (time,) = stream["times"]
-    assert time["offset"] == stream["row"]["tail"]
-    page = await find(console, "timed", since=str(time["at"] + 1))
-    assert page["messages"] == []
-    page = await find(console, "timed", since=str(time["at"] - 1))
-    assert [it["text"] for it in page["messages"]] == ["1"]
-
-
 # ---------------------------------------------------------------- the page
 
 

@@ -67,11 +67,9 @@ def form(**fields: str) -> dict[str, str]:
     return {"route": ROUTE, "content_type": "text/plain", **fields}
 
 
-def test_a_stream_with_an_end_and_limits_is_created_by_the_form(browser: Browser) -> None:
+def test_a_stream_with_an_end_is_created_by_the_form(browser: Browser) -> None:
     name = "rooms/a b/<i>é?"
-    status, there = browser.send(
-        "/streams/new", **form(name=name, ttl="600", retention_messages="9")
-    )
+    status, there = browser.send("/streams/new", **form(name=name, ttl="600"))
     assert status == 303
     shown = browser.page(there)
     assert "The stream is created." in shown
@@ -79,8 +77,7 @@ def test_a_stream_with_an_end_and_limits_is_created_by_the_form(browser: Browser
     found = browser.stream(name)
     assert found["row"]["name"] == "rooms/a%20b/%3Ci%3E%C3%A9%3F"
     assert found["row"]["content_type"] == "text/plain"
-    assert (found["limits"]["ttl"], found["limits"]["retention_messages"]) == (600, 9)
-    assert found["limits"]["own"] == ["retention_messages"]
+    assert found["limits"]["ttl"] == 600
     lines = [json.loads(it) for it in browser.server.output().splitlines() if '"create"' in it]
     changed = [(it["event"], it["by"]) for it in lines if it["stream"] == name]
     assert changed == [("admin.changed", "everybody")]

@@ -10,7 +10,7 @@ from admin.access.audit import audited
 from admin.errors import NotTold
 from admin.model.stream_wishes import NewStream
 from admin.pages.console_page import ConsolePage
-from admin.pages.limit_form import RETENTION, wish_of
+from admin.pages.limit_form import wish_of
 from admin.pages.rendering import TemplatePage, link
 from admin.pages.visit import frame
 
@@ -34,7 +34,6 @@ async def show(visit: Visit) -> TemplatePage:
             "prefixes": prefixes,
             "route": visit.entered.get("route") or visit.query.get("route", prefixes[0]),
             "types": TYPES,
-            "retention": RETENTION,
             "entered": visit.entered,
             "refusal": visit.refusal,
         },

@@ -15,9 +15,8 @@ from admin.model.streams import MessagePlace
 from admin.pages.console_page import ConsolePage
 from admin.pages.limit_form import LIMITS, changed_limits
 from admin.pages.rendering import TemplatePage, link
-from admin.pages.visit import choice, done, frame, moment, streams_url
+from admin.pages.visit import choice, done, frame, streams_url
 from admin.streams.client import LATEST
-from admin.streams.times import place_since
 from gateway.features.console.name_search import spoken
 from gateway.protocol.bodies.content import is_json
 from gateway.protocol.streams.limits import LimitChanges
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from admin.pages.visit import Visit
-    from gateway.features.questions.streams import StreamDescription
 
 PATH = "/stream"
 MESSAGES = 50  # on a page without scripts
@@ -78,13 +76,11 @@ async def show(visit: Visit) -> TemplatePage:
         "now": visit.now,
     }
     if tab == "messages" and visit.whole:  # the page's script follows them
-        values |= await _messages(visit, route, name, described)
+        values |= await _messages(visit, route, name)
     return TemplatePage("stream.html", values)
 
 
-async def _messages(
-    visit: Visit, route: str, name: str, described: StreamDescription
-) -> dict[str, object]:
+async def _messages(visit: Visit, route: str, name: str) -> dict[str, object]:
     """Return what the tab of messages shows: a part of them, or why there is none."""
     query = visit.query
     text = query.get("text", "")
@@ -94,9 +90,6 @@ async def _messages(
     place = MessagePlace(offset, int(skip) if is_number else 0)
     page, trouble = None, None
     try:
-        if since := query.get("since", ""):
-            place = place_since(described, moment(since))
-            offset = place.offset
         page = await visit.console.messages(route, name, place, MESSAGES, text)
     except NotTold as refusal:
         trouble = refusal
@@ -109,7 +102,6 @@ async def _messages(
         "trouble": trouble,
         "offset": offset,
         "text": text,
-        "since": query.get("since", ""),
         "curl": f"curl -i {shlex.quote(url)}",
     }
 

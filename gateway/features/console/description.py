@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from gateway.features.console.reader_states import readers_by_mode
 from gateway.features.questions.streams import (
     MOST_PRODUCERS,
-    KnownTime,
     ProducerRow,
     StreamDescription,
 )
@@ -43,7 +42,6 @@ def described(
         len(active.producers),
         readers_by_mode(active.feeds),
         limits,
-        tuple(KnownTime(mark.time, state.offset(mark.position)) for mark in state.marks),
     )
 
 

@@ -88,13 +88,6 @@ class ProducerRow(msgspec.Struct, frozen=True):
     seq: int
 
 
-class KnownTime(msgspec.Struct, frozen=True):
-    """A moment (epoch seconds) at which everything before an offset had been appended."""
-
-    at: float
-    offset: str
-
-
 class StreamDescription(msgspec.Struct, tag=True, frozen=True):
     """A stream as its page shows it. `metadata` is shown as it is, in this order.
 
@@ -107,7 +100,6 @@ class StreamDescription(msgspec.Struct, tag=True, frozen=True):
     producers_in_all: int | None = 0  # None where they are not known
     readers_by_mode: dict[ReaderMode, int] = {}
     limits: StreamLimits | None = None
-    times: tuple[KnownTime, ...] = ()  # a few, the oldest first, where a retention is set
 
 
 class ExplainRequest(msgspec.Struct, tag=True, frozen=True):
