@@ -259,6 +259,91 @@ def test_a_port_beyond_65535_is_refused_with_the_allowed_range(text: str) -> Non
 
 
 @pytest.mark.parametrize(
+    ("key", "text", "hint"),
+    [
+        ("listen", "80", "; write 127.0.0.1:80."),
+        ("listen", ":80", "; write 127.0.0.1:80."),
+        ("listen", "", "; leave it out for the default."),
+        ("limits.max_append", "", "; leave it out for the default."),
+        ("live.long_poll_timeout", "", "; leave it out for the default."),
+        ("live.long_poll_timeout", "5s", "; write 5."),
+        ("live.long_poll_timeout", "500 ms", "; write 0.5."),
+        ("live.long_poll_timeout", "1.5m", "; write 90."),
+        ("live.long_poll_timeout", "1w", ", from 0.1 to 300."),
+        ("live.long_poll_timeout", "5m", "; write 300."),
+        ("live.long_poll_timeout", "301 s", ", from 0.1 to 300."),
+        ("live.long_poll_timeout", "99ms", ", from 0.1 to 300."),
+        ("live.long_poll_timeout", "nan", ", from 0.1 to 300."),
+        ("live.long_poll_timeout", "1e400", ", from 0.1 to 300."),
+        ("credentials.read_token_max_age", "1d", "; write 86400."),
+        ("credentials.read_token_max_age", "2d", ", from 1 to 86,400."),
+        ("credentials.read_token_max_age", "2h", "; write 7200."),
+        ("credentials.read_token_max_age", "500ms", ", from 1 to 86,400."),
+        ("credentials.read_token_max_age", "1.5", ", from 1 to 86,400."),
+        ("workers", "two", ", from 1 to 1,024."),
+        ("storage", "/var/lib/x", "; write file: before it."),
+        ("storage", "./data", "; write file: before it."),
+        ("storage", "redis:6379", "; write redis:// before it."),
+        ("storage", "10.0.0.5:6379/2", "; write redis:// before it."),
+        ("storage", "localhost:8080/a", "; give it as origin, after http://."),
+        ("storage", "http://a", "; give servers as origin."),
+        ("storage", "https://a,https://b", "; give servers as origin."),
+        ("storage", "data", " or another redis URL."),
+        ("storage", "", "; leave it out for the default."),
+        ("origin", "localhost:8080/a", "; give it as origin, after http://."),
+        ("origin", "redis:6379", "; give what this gateway stores itself as storage."),
+        ("origin", "redis://a", "; give what this gateway stores itself as storage."),
+        ("origin", "memory:", "; give what this gateway stores itself as storage."),
+        ("origin", "file:a", "; give what this gateway stores itself as storage."),
+        ("origin", "./data", "; give what this gateway stores itself as storage."),
+        ("origin", "data", " or a list of such URLs."),
+        ("log.level", "", "must be one of debug, info, warning, error."),
+    ],
+)
+def test_an_invalid_value_is_refused_with_a_hint_at_the_probable_meaning(
+    key: str, text: str, hint: str
+) -> None:
+    for given in (
+        problems(flags={key.replace(".", "__"): text}),
+        problems(environment={variable_of(key): text}),
+    ):
+        assert len(given) == 1
+        assert given[0].endswith(hint)
+
+
+@pytest.mark.parametrize(
+    ("line", "hint"),
+    [
+        ("tls.minimum_version = 1.3", '1.3, but must be one of 1.2, 1.3; write "1.3".'),
+        ("tls.minimum_version = 1.1", "1.1, but must be one of 1.2, 1.3."),
+    ],
+)
+def test_a_number_in_place_of_a_quoted_choice_is_refused_with_the_quoted_one(
+    tmp_path: Path, line: str, hint: str
+) -> None:
+    (said,) = problems(line, folder=tmp_path)
+    assert said.endswith(hint)
+
+
+@pytest.mark.parametrize(
+    ("line", "has_hint"),
+    [
+        ('workers = "2"', True),
+        ('workers = "1024"', True),
+        ('workers = "1025"', False),
+        ('live.sse_max_age = "2.5"', True),
+        ('live.sse_max_age = "0"', False),
+        ('log.level = "2"', False),
+    ],
+)
+def test_a_quoted_number_gets_a_hint_only_if_it_is_valid_without_quotes(
+    line: str, has_hint: bool, tmp_path: Path
+) -> None:
+    (problem,) = problems(line, folder=tmp_path)
+    assert problem.endswith("; write it without quotes.") is has_hint
+
+
+@pytest.mark.parametrize(
     ("text", "size"),
     [("1", 1), ("1B", 1), ("2KiB", 2048), ("3 MiB", 3 << 20), ("1GiB", GIB), (17, 17)],
 )
@@ -769,9 +854,10 @@ MISTAKES: dict[str, tuple[str | dict[str, str], list[str]]] = {
         '[[routes]]\nprefix = "/a"\nstorage = "http://a"\n'
         '[[routes]]\nprefix = "/b"\norigin = "redis://:p@h"\n',
         [
-            f'h.toml:3: routes[0].storage is "http://a", but must be {STORAGE_KIND}.',
+            f'h.toml:3: routes[0].storage is "http://a", but must be {STORAGE_KIND}; give servers '
+            "as origin.",
             "h.toml:6: routes[1].origin is not shown here (12 characters), but must be "
-            f"{ORIGIN_KIND}.",
+            f"{ORIGIN_KIND}; give what this gateway stores itself as storage.",
         ],
     ),
     "the misspelt auth that a listener needs": (
@@ -1800,6 +1886,6 @@ def test_a_secret_in_a_misspelt_setting_is_not_shown(given: dict[str, str]) -> N
     assert "c4nary" not in str(refused.value)
 
 
-def test_the_beginning_of_a_key_is_told_the_key_of_its_section(tmp_path: Path) -> None:
+def test_the_beginning_of_a_key_has_hint_the_key_of_its_section(tmp_path: Path) -> None:
     (problem,) = problems('[tls]\ncert = "c.pem"\n', folder=tmp_path)
     assert problem == "h.toml:2: tls.cert is not a setting; the nearest is tls.certificate."

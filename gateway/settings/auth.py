@@ -7,7 +7,7 @@ from typing import Annotated, Literal, get_args
 from gateway.settings.credential_kinds import names
 from gateway.settings.grants import Operation
 from gateway.settings.reading.kinds import ValueKind, split_list
-from gateway.settings.reading.values import Converter, Serializer
+from gateway.settings.reading.values import Converter, Serializer, TextPattern
 
 NONE = ("none",)  # everybody may do everything, by an explicit setting
 ANONYMOUS_KIND = f"a list of {', '.join(get_args(Operation))}"
@@ -17,6 +17,11 @@ Visibility = Literal["auto", "public", "private"]
 def kinds_in_words(kinds: tuple[str, ...]) -> str:
     """Return what the setting may be."""
     return f"none, or a list of {', '.join(kinds)}"
+
+
+def word_pattern(kinds: tuple[str, ...]) -> TextPattern:
+    """Return the pattern of one word in the setting."""
+    return TextPattern("|".join((*NONE, *kinds)))
 
 
 def parse_kinds(value: object, kinds: tuple[str, ...]) -> tuple[object, ...]:
@@ -54,14 +59,16 @@ def shown_kinds(auth: tuple[str, ...]) -> object:
 
 # The value is an empty tuple if the setting is not given.
 Auth = Annotated[
-    tuple[str, ...],
+    tuple[Annotated[str, word_pattern(names())], ...],
     Converter(_parse_default),
     Serializer(shown_kinds),
+    TextPattern(),
     ValueKind(kinds_in_words(names())),
 ]
 Anonymous = Annotated[
     tuple[Operation, ...],
     Converter(_parse_anonymous),
+    TextPattern(),
     ValueKind(ANONYMOUS_KIND),
 ]
 

@@ -11,7 +11,7 @@ from gateway.settings.reading.given import AFTER_THE_FILE, setting_at, variable
 from gateway.settings.reading.token_hashes import SHORTEST_TOKEN
 from gateway.settings.reading.toml_file import spell
 from gateway.settings.reading.values import REQUIRED, Secret
-from gateway.settings.setting_descriptions import allowed, shown_default
+from gateway.settings.setting_descriptions import allowed, hint, shown_default
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -137,17 +137,17 @@ def _sentence(
     path = mistake.place
     if mistake.kind == "unknown" and one is not None:
         return _unknown(model, one, path)
-    must = f"must be {_table_kind(model, path)}"
+    must, suggestion = f"must be {_table_kind(model, path)}", ""
     field = setting_at(model, path) if isinstance(path[-1], str) else None
     if field is not None:
-        must = f"must be {allowed(field)}"
+        must, suggestion = f"must be {allowed(field)}", hint(field, mistake.value)
     if mistake.kind == "missing":
         return f"{subject} is missing; it {mistake.must or must}."
     if mistake.must and mistake.must != must.partition(", from ")[0]:  # says more than `allowed`
-        must = mistake.must
+        must, suggestion = mistake.must, ""
     if field is not None and field.table and one is not None and one.place == path:
-        must += _first_table(path, one)
-    return f"{subject} is {value_text}, but {must}."
+        suggestion = _first_table(path, one)
+    return f"{subject} is {value_text}, but {must}{suggestion}."
 
 
 def _first_table(path: Place, one: GivenValue) -> str:

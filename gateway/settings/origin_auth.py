@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from gateway.settings.auth import kinds_in_words, parse_kinds, shown_kinds
+from gateway.settings.auth import kinds_in_words, parse_kinds, shown_kinds, word_pattern
 from gateway.settings.credential_kinds import names
 from gateway.settings.log_settings import LogSettings
 from gateway.settings.reading.kinds import ValueKind, redacted_origin
 from gateway.settings.reading.tables import ValueContext, checks
-from gateway.settings.reading.values import Converter, Serializer
+from gateway.settings.reading.values import Converter, Serializer, TextPattern
 
 _WORD = "origin"
 BY_ORIGIN = (_WORD,)
@@ -24,9 +24,10 @@ def _parse(value: object) -> tuple[object, ...]:
 
 _KINDS = (*names(), _WORD)
 RouteAuth = Annotated[
-    tuple[str, ...],
+    tuple[Annotated[str, word_pattern(_KINDS)], ...],
     Converter(_parse),
     Serializer(shown_kinds),
+    TextPattern(),
     ValueKind(kinds_in_words(_KINDS)),
 ]
 

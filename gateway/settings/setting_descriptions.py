@@ -66,6 +66,17 @@ def shown_default(one: Setting) -> str:
     return value if value and isinstance(value, str) else json.dumps(value)
 
 
+def hint(field: Setting, value: object) -> str:
+    """Return a suggestion of what was meant, in words that follow those of `allowed`; else ""."""
+    if get_origin(field.type) is Literal and str(value) in get_args(field.type):
+        return f'; write "{value}"'  # 1.3, which TOML reads as a number
+    if get_origin(field.type) is Literal or field.section or not isinstance(value, str):
+        return ""
+    if not value:
+        return "" if field.is_required else "; leave it out for the default"
+    return _kind(field).hint(value, field.is_within)
+
+
 def _kind(field: Setting) -> ValueKind:
     return next(item for item in field.metadata if isinstance(item, ValueKind))
 

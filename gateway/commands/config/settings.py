@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import stat
@@ -26,16 +27,27 @@ if TYPE_CHECKING:
 @click.command()
 @config_option
 @click.option(
+    "--schema",
+    "is_schema",
+    is_flag=True,
+    help="Print the JSON schema of a settings file, for editors.",
+)
+@click.option(
     "--json", "as_json", is_flag=True, help="Print each setting in effect with its source, as JSON."
 )
 @click.option("--strict", "is_strict", is_flag=True, help="Exit with 1 if there are warnings.")
-def check(config: Path | None, *, as_json: bool, is_strict: bool) -> None:
+def check(config: Path | None, *, is_schema: bool, as_json: bool, is_strict: bool) -> None:
     """Check the settings and the files they name.
 
     Nothing is started. With --json, the command prints one object: settings has the value, source
     and default of each setting, without secrets; warnings has the warnings that otherwise go to
-    stderr.
+    stderr. --schema reads no settings.
     """
+    if is_schema:
+        from gateway.settings.documents.json_schema import json_schema
+
+        click.echo(json.dumps(json_schema(), indent=2))
+        return
     settings = load_settings(config, {})
     from gateway.process.start_check import check_start
     from gateway.settings.cross_checks.dangerous_settings import dangers

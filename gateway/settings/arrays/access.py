@@ -14,7 +14,7 @@ from gateway.settings.reading.token_hashes import (
     read_digest,
     token_digest,
 )
-from gateway.settings.reading.values import Secret, Validator
+from gateway.settings.reading.values import Secret, TextPattern, Validator
 
 Role = Literal["viewer", "operator"]
 NAME_KIND = "a name of at most 64 letters, digits, '-', '_', '.' and '@'"
@@ -53,7 +53,7 @@ def _check_token(secret: Secret) -> Secret:
 
 
 class _Admitted(Table):
-    name: Annotated[str, Validator(check_name), ValueKind(NAME_KIND)] = setting(
+    name: Annotated[str, Validator(check_name), ValueKind(NAME_KIND), TextPattern(_NAME)] = setting(
         description="Name at sign-in and in the log."
     )
     role: Role = setting(
@@ -65,7 +65,9 @@ class _Admitted(Table):
 class AdminUser(_Admitted):
     """A person who signs in with a password."""
 
-    password_hash: Annotated[Secret, Validator(_check_hash), ValueKind(HASH_KIND)] = setting(
+    password_hash: Annotated[
+        Secret, Validator(_check_hash), ValueKind(HASH_KIND), TextPattern(_HASH.pattern)
+    ] = setting(
         description="Hash of the password (Argon2id), which headgate config hash-password prints."
     )
 

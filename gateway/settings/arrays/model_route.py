@@ -10,6 +10,7 @@ from gateway.settings.arrays.repeated import repeated
 from gateway.settings.auth import Auth
 from gateway.settings.reading import files
 from gateway.settings.reading.kinds import (
+    ORIGIN_URL,
     Count,
     FilePath,
     Flag,
@@ -23,7 +24,7 @@ from gateway.settings.reading.kinds import (
 )
 from gateway.settings.reading.tables import Table, ValueContext, checks, setting
 from gateway.settings.reading.units import DAY_S, GIB, HOUR_S, YEAR_S
-from gateway.settings.reading.values import Converter, Mistake, Mistaken
+from gateway.settings.reading.values import Converter, Mistake, Mistaken, TextPattern
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -55,6 +56,7 @@ Upstream = Annotated[
     str,
     Converter(_check_upstream),
     ValueKind(UPSTREAM_KIND),
+    TextPattern(rf"{ORIGIN_URL.pattern}(\s*,\s*https?://[^\s,?#]+)*", is_or_list=True),
 ]
 
 

@@ -20,7 +20,7 @@ from gateway.settings.reading.kinds import (
 )
 from gateway.settings.reading.tables import Table, ValueContext, checks, setting
 from gateway.settings.reading.units import DAY_S, GIB, HOUR_S, YEAR_S
-from gateway.settings.reading.values import Validator
+from gateway.settings.reading.values import TextPattern, Validator
 
 PROXIES_KIND = "an array of tables, each with prefix, streams, allow and secret_file"
 # A random one of letters and digits has 190 bits. What is read of a file is bounded.
@@ -36,7 +36,9 @@ def _check_host(entry: str) -> str:
     return entry
 
 
-AllowedHostText = Annotated[str, Validator(_check_host)]
+AllowedHostText = Annotated[
+    str, Validator(_check_host), TextPattern(r"(https?://)?(\*\.)?[^\s/?#@*]+(:\*)?")
+]
 AllowedHostTexts = Annotated[
     tuple[AllowedHostText, ...], *AS_TEXT, ValueKind(f"a list, each item {HOST_KIND}")
 ]

@@ -10,7 +10,7 @@ from gateway.settings.hosts import HOST, PORT, check_ipv6, is_loopback, is_port
 from gateway.settings.reading import files
 from gateway.settings.reading.kinds import FilePath, ValueKind
 from gateway.settings.reading.tables import Table, ValueContext, checks, setting
-from gateway.settings.reading.values import Secret, Validator
+from gateway.settings.reading.values import Secret, TextPattern, Validator
 
 Driver = Literal[
     "nginx", "varnish", "fastly", "cloudflare", "cloudflare-worker", "cloudfront", "bunny"
@@ -60,7 +60,7 @@ def _check_token(secret: Secret) -> Secret:
     return secret
 
 
-ServerUrl = Annotated[str, Validator(_check_url), ValueKind(URL_KIND)]
+ServerUrl = Annotated[str, Validator(_check_url), ValueKind(URL_KIND), TextPattern(f"({_URL})?")]
 
 
 class PurgedCache(Table):

@@ -22,6 +22,9 @@ HEAD = """\
 #
 # Check this file:       headgate config check --config {path}
 # Serve by it:           headgate serve --config {path}
+# Let editors check it:  headgate config check --schema > headgate.schema.json, and begin this file
+#                        with
+#                        #:schema ./headgate.schema.json
 """
 EXAMPLE = "..."
 # Examples in place of a default, and the settings that are no comment.

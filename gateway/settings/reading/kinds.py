@@ -13,9 +13,11 @@ from gateway.protocol.http.forwarding import OF_THE_GATEWAY
 from gateway.protocol.http.paths import fits
 from gateway.settings.hosts import HOST, PORT, check_ipv6, is_port
 from gateway.settings.log_kinds import KINDS, kind_of
+from gateway.settings.reading import hints
 from gateway.settings.reading.values import (
     Converter,
     Serializer,
+    TextPattern,
     Validator,
 )
 
@@ -28,9 +30,13 @@ SIZES = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 
 @dataclass(frozen=True, slots=True)
 class ValueKind:
-    """The description of a kind of value, in words that continue "must be"."""
+    """The description of a kind of value, in words that continue "must be".
+
+    `hint` returns words to follow them if it can tell which valid value a text was meant to be.
+    """
 
     words: str
+    hint: hints.Hint = hints.none
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +118,8 @@ def show_size(size: int) -> str:
 STORAGE_KIND = f"one of {', '.join(kind.words for kind in KINDS.values())}"
 ORIGIN_KIND = "http(s)://HOST[:PORT][/PATH] or a list of such URLs"
 ORIGIN_URL = re.compile(rf"https?://{HOST}{PORT}(?P<path>(/[A-Za-z0-9._~!$&'()*+;=:@%-]*)*)")
+_LOGS = "|".join(kind.form.pattern for kind in KINDS.values())
+_SEVERAL = rf"{ORIGIN_URL.pattern}(\s*,\s*https?://[^\s,?#]+)*"
 
 
 def check_origin(value: object) -> str:
@@ -277,45 +285,52 @@ def split_list(value: object) -> object:
     return [item.strip() for item in value.split(",") if item.strip()]
 
 
-AS_TEXT = (Converter(split_list),)  # a list that may be written as a text
+AS_TEXT = (Converter(split_list), TextPattern())  # a list that may be written as a text
 
 ROUTES_KIND = "an array of tables, each with prefix, and storage or origin"
 
 
-Seconds = Annotated[float, ValueKind("a number of seconds")]
-WholeSeconds = Annotated[int, ValueKind("a whole number of seconds")]
-Count = Annotated[int, ValueKind("a whole number")]
-Size = Annotated[int, Converter(parse_size), Serializer(show_size), ValueKind(SIZE_KIND)]
+Seconds = Annotated[float, ValueKind("a number of seconds", hints.of_seconds)]
+WholeSeconds = Annotated[int, ValueKind("a whole number of seconds", hints.of_whole_seconds)]
+Count = Annotated[int, ValueKind("a whole number", hints.of_number)]
+Size = Annotated[
+    int, Converter(parse_size), Serializer(show_size), ValueKind(SIZE_KIND), TextPattern(_SIZE)
+]
 Listen = Annotated[
     Address,
     Converter(parse_address),
     Serializer(str),
-    ValueKind(ADDRESS_KIND),
+    ValueKind(ADDRESS_KIND, hints.of_address),
+    TextPattern(_ADDRESS),
 ]
 Storage = Annotated[
     str,
     Validator(check_storage),
-    ValueKind(STORAGE_KIND),
+    ValueKind(STORAGE_KIND, hints.of_storage),
+    TextPattern(rf"({_LOGS})?"),
 ]
 Origin = Annotated[
     str,
     Converter(check_origin),
-    ValueKind(ORIGIN_KIND),
+    ValueKind(ORIGIN_KIND, hints.of_origin),
+    TextPattern(rf"({_SEVERAL})?", is_or_list=True),
 ]
-Prefix = Annotated[str, Validator(check_prefix), ValueKind(PREFIX_KIND)]
-CorsOrigin = Annotated[str, Validator(check_cors_origin)]
+Prefix = Annotated[str, Validator(check_prefix), ValueKind(PREFIX_KIND), TextPattern(_PREFIX)]
+CorsOrigin = Annotated[str, Validator(check_cors_origin), TextPattern(rf"\*|{_CORS}")]
 CorsOrigins = Annotated[
     tuple[CorsOrigin, ...], *AS_TEXT, ValueKind(f"a list, each item {CORS_KIND}")
 ]
-ServedHost = Annotated[str, Validator(check_host)]
+ServedHost = Annotated[str, Validator(check_host), TextPattern(HOST)]
 Hosts = Annotated[tuple[ServedHost, ...], *AS_TEXT, ValueKind(f"a list, each item {HOST_KIND}")]
 Network = Annotated[str, Validator(check_network)]
 Networks = Annotated[tuple[Network, ...], *AS_TEXT, ValueKind(f"a list, each item {NETWORK_KIND}")]
-QueryKey = Annotated[str, Validator(check_query_key)]
+QueryKey = Annotated[str, Validator(check_query_key), TextPattern(_QUERY_KEY)]
 QueryKeys = Annotated[tuple[QueryKey, ...], *AS_TEXT, ValueKind(QUERY_KEYS_KIND)]
-HeaderName = Annotated[str, Validator(check_header_name)]
+HeaderName = Annotated[str, Validator(check_header_name), TextPattern(_HEADER_NAME)]
 HeaderNames = Annotated[tuple[HeaderName, ...], *AS_TEXT, ValueKind(HEADER_NAMES_KIND)]
-HealthPath = Annotated[str, Validator(check_health_path), ValueKind(HEALTH_PATH_KIND)]
+HealthPath = Annotated[
+    str, Validator(check_health_path), ValueKind(HEALTH_PATH_KIND), TextPattern(_HEALTH_PATH)
+]
 FilePath = Annotated[str, ValueKind(FILE_KIND)]
 Flag = Annotated[bool, ValueKind("true or false")]
 LogLevel = Literal["debug", "info", "warning", "error"]

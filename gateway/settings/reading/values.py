@@ -96,6 +96,18 @@ class Serializer(NamedTuple):
     serialize: Callable[[Any], object]
 
 
+class TextPattern(NamedTuple):
+    """The regular expression that a whole text matches; empty for any text.
+
+    Numbers and lists with a TextPattern may be written as a text, too; with `is_or_list`, a text
+    may be written as a list of such texts. It is for the schema: what is read is checked by a
+    Converter or Validator.
+    """
+
+    pattern: str = ""
+    is_or_list: bool = False
+
+
 @contextmanager
 def noting(mistakes: list[Mistake], step: str | int, value: object) -> Iterator[None]:
     """Add the mistakes of a part of a table or list to `mistakes` instead of raising them."""

@@ -16,7 +16,7 @@ from gateway.settings.reading.kinds import (
 from gateway.settings.reading.reload_effects import AT_ONCE, FIXED, NEXT
 from gateway.settings.reading.tables import Section, ValueContext, checks, setting
 from gateway.settings.reading.units import HOUR_S
-from gateway.settings.reading.values import Validator
+from gateway.settings.reading.values import TextPattern, Validator
 
 PUBLIC_URL_KIND = "an http(s) URL without a slash at its end, such as https://streams.example.com"
 
@@ -58,6 +58,7 @@ class HttpSettings(Section):
         str,
         Validator(_check_public_url),
         ValueKind(PUBLIC_URL_KIND),
+        TextPattern(rf"({ORIGIN_URL.pattern})?"),
     ] = setting(
         "",
         reload=NEXT,
