@@ -15,9 +15,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from admin.model.overview import Overview, RouteView
+    from gateway.features.questions.loudest import Load, LoudestList
     from gateway.tools.server.target import StreamTarget
 
 SPANS = ("15m", "1h", "6h", "24h")
+LOUDEST = 5  # streams, and clients
 
 
 @click.command()
@@ -33,9 +35,9 @@ SPANS = ("15m", "1h", "6h", "24h")
 def status(span: str, as_json: bool, target: StreamTarget) -> None:
     """Say how a server is doing: what needs attention, traffic, readers, storage, origins.
 
-    The figures are those of the console's first page. The exit status is 0 if nothing needs
-    attention, and 1 if something does. The server must be a Headgate, because its admin listener
-    has the figures.
+    At the end are the loudest streams and clients. The figures are those of the console's first
+    page. The exit status is 0 if nothing needs attention, and 1 if something does. The server must
+    be a Headgate, because its admin listener has the figures.
     """
     from gateway.commands.running import run
 
@@ -46,18 +48,20 @@ def status(span: str, as_json: bool, target: StreamTarget) -> None:
 async def _printed(target: StreamTarget, span: str, *, as_json: bool) -> Overview:
     """Print the figures of a server, and return them."""
     from admin.model.overview import Overview
+    from gateway.features.questions.loudest import LoudestList
     from gateway.tools.server.admin_requests import admin_value
     from gateway.tools.server.client import connect
     from gateway.tools.shell.output import report
 
     async with connect(target) as admin:
         overview = await admin_value(admin, "api/v1/overview", {"span": span}, Overview)
-    lines = [json.dumps(_object(overview))] if as_json else _lines(overview)
+        loudest = await admin_value(admin, "api/v1/loudest", {}, LoudestList)
+    lines = [json.dumps(_object(overview, loudest))] if as_json else _lines(overview, loudest)
     report("".join(f"{line}\n" for line in lines))
     return overview
 
 
-def _object(overview: Overview) -> dict[str, object]:
+def _object(overview: Overview, loudest: LoudestList) -> dict[str, object]:
     """Return the figures for scripts: without the histories that the API has."""
     import msgspec
 
@@ -79,10 +83,12 @@ def _object(overview: Overview) -> dict[str, object]:
         "failed_appends": overview.writes.failed.value,
         "routes": routes,
         "logs": msgspec.to_builtins(overview.logs),
+        "loudest_streams": msgspec.to_builtins(loudest.streams[:LOUDEST]),
+        "loudest_clients": msgspec.to_builtins(loudest.clients[:LOUDEST]),
     }
 
 
-def _lines(overview: Overview) -> Iterator[str]:
+def _lines(overview: Overview, loudest: LoudestList) -> Iterator[str]:
     from admin.pages import show
 
     it = overview.instance
@@ -107,6 +113,25 @@ def _lines(overview: Overview) -> Iterator[str]:
     for route in overview.routes:
         yield ""
         yield from _of_route(overview, route)
+    if loudest.streams:
+        yield from ("", "Loudest streams:")
+    for stream in loudest.streams[:LOUDEST]:
+        yield f"  {stream.route}/{stream.name}: {_load(stream)}"
+    if loudest.clients:
+        yield from ("", "Loudest clients:")
+    for client in loudest.clients[:LOUDEST]:
+        agent = "" if client.user_agent is None else f" {client.user_agent}"
+        yield f"  {client.account or client.address or 'anonymous'}{agent}: {_load(client)}"
+
+
+def _load(row: Load) -> str:
+    from admin.pages import show
+
+    refused = f", {show.rate(row.refused)} refused" if row.refused else ""
+    return (
+        f"{show.rate(row.requests)} requests{refused}, {show.rate(row.appends)} appends, "
+        f"{show.size(row.sent_bytes)}/s sent, {show.size(row.received_bytes)}/s received"
+    )
 
 
 def _attention(overview: Overview) -> Iterator[str]:

@@ -42,13 +42,23 @@ def test_status_says_what_the_first_page_of_the_console_says(
     assert printed["instance"] == told["instance"]
     assert printed["routes"][0]["streams"]["created"] == told["routes"][0]["streams"]["created"]
     assert printed["logs"][0]["route"] == "/v1/stream"
+    assert "status" in {it["name"] for it in printed["loudest_streams"]}
+    assert "127.0.0.1" in {it["address"] for it in printed["loudest_clients"]}
     assert printed["live_readers"] == told["live_readers"]["value"]
     text = watcher.output("status").decode()
     version = re.escape(told["instance"]["version"])
     assert re.match(rf"127\.0\.0\.1:{server.port}: serving, up .+, version {version}\n", text)
     assert "\nNothing needs attention.\n" in text
     assert "\n/v1/stream -> memory:: serving\n" in text
-    for name in ("Requests", "Served from memory", "Live readers", "Appends", "  Streams:"):
+    assert "\n  /v1/stream/status: " in text
+    assert "\nLoudest clients:\n" in text
+    for name in (
+        "Requests",
+        "Served from memory",
+        "Live readers",
+        "Appends",
+        "  Streams:",
+    ):
         assert f"\n{name}" in text
 
 

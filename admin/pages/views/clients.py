@@ -33,7 +33,13 @@ if TYPE_CHECKING:
     Values = dict[str, object]
 
 PATH = "/clients"
-LISTS = {"readers": "Readers", "usage": "Usage", "tokens": "Tokens", "bans": "Bans"}
+LISTS = {
+    "readers": "Readers",
+    "usage": "Usage",
+    "refusals": "Refusals",
+    "tokens": "Tokens",
+    "bans": "Bans",
+}
 GROUPINGS = {
     "": "Each",
     "principal": "By principal",
@@ -180,6 +186,22 @@ async def _usage(visit: Visit) -> Values:
     }
 
 
+async def _refused(visit: Visit) -> Values:
+    """Return the clients that were refused most, and the newest refusal of each address."""
+    console = visit.console
+    shows_clients = console.readers.shows_clients(visit.viewer)
+    try:
+        loudest = await console.readers.loudest(visit.viewer)
+        refusals = await console.refusals.view("15m", with_clients=shows_clients)
+    except NotTold as refusal:
+        return {"trouble": refusal}
+    refused = sorted(
+        (it for it in loudest.clients if it.refused), key=attrgetter("refused"), reverse=True
+    )
+    newest_of = {it.client: it for it in reversed(refusals.newest) if it.client is not None}
+    return {"refused": refused, "newest_of": newest_of}
+
+
 async def _bans(visit: Visit) -> Values:
     """Return the bans in force."""
     return {
@@ -216,6 +238,7 @@ async def _tokens(visit: Visit) -> Values:
 SHOWN: Mapping[str, Callable[[Visit], Awaitable[Values]]] = {
     "readers": _readers,
     "usage": _usage,
+    "refusals": _refused,
     "tokens": _tokens,
     "bans": _bans,
 }

@@ -18,7 +18,7 @@ STATES = {
     "/clients": [
         "/clients",
         *(f"/clients?by={it}" for it in ("principal", "address")),
-        *(f"/clients?show={it}" for it in ("usage", "tokens", "bans")),
+        *(f"/clients?show={it}" for it in ("usage", "refusals", "tokens", "bans")),
     ],
     "/subscriptions": [
         "/subscriptions",
