@@ -230,7 +230,7 @@ async def test_the_console_gets_403_with_a_reason_where_the_origin_decides_on_ac
         ):
             status, said = await at.messages(route, name)
             assert (status, said.partition(": ")[2]) == (403, why.format(decides)), said
-        url = f"http://{at.settings.admin.listen}/stream"
+        url = f"http://{at.settings.admin.listen}/streams/one"
         headers = {"Authorization": f"Bearer {VIEWER}", "Accept": "text/html"}
         query = {"route": "/edge/asked", "name": "s"}
         async with at.http.get(url, params=query, headers=headers) as page:

@@ -121,7 +121,7 @@ async def page(console: Console, **query: str) -> str:
     async with (
         aiohttp.ClientSession() as session,
         session.get(
-            f"{console.admin}/stream",
+            f"{console.admin}/streams/one",
             params={"route": ROUTE, "name": "chat", **query},
             headers=console.headers,
         ) as answer,

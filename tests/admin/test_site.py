@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 PAGE = {"Accept": "text/html"}
 EVENTS = {"Accept": "text/event-stream"}
-CHANGE = "/stream?route=/v1/stream&name=chat/0000&tab=change"
+CHANGE = "/streams/one?route=/v1/stream&name=chat/0000&tab=change"
 
 
 @pytest.fixture
@@ -222,7 +222,7 @@ async def test_the_curl_command_of_a_stream_is_percent_encoded(
     name: str, path: str, client: TestClient[Any, Any]
 ) -> None:
     query = {"route": "/v1/stream", "name": name, "tab": "messages", "offset": "1&x=2"}
-    async with client.get("/stream", params=query, headers=PAGE) as answer:
+    async with client.get("/streams/one", params=query, headers=PAGE) as answer:
         page = html.unescape(await answer.text())
     command = page.partition("curl -i ")[2].partition("</")[0].partition('"')[0]
     url = shlex.split(command.splitlines()[0])[0]
@@ -254,7 +254,7 @@ async def test_a_hit_ratio_of_under_100_reads_is_not_judged(reads: int, said: st
 
 
 async def test_a_stream_tab_gets_only_its_own_regions(client: TestClient[Any, Any]) -> None:
-    path = "/stream?route=/v1/stream&name=chat/0000&tab=readers"
+    path = "/streams/one?route=/v1/stream&name=chat/0000&tab=readers"
     async with client.get(path, headers=EVENTS) as answer:
         await answer.content.readline()
         regions = msgspec.json.decode((await answer.content.readline())[6:])
@@ -290,7 +290,7 @@ class Reading(MadeUp):
 
 async def test_an_open_stream_page_reads_messages_only_once() -> None:
     console = Reading()
-    path = "/stream?route=/v1/stream&name=chat/0000"
+    path = "/streams/one?route=/v1/stream&name=chat/0000"
     async with TestClient(AdminServer(application(console))) as client:
         async with client.get(path, headers=PAGE) as answer:
             assert answer.status == 200
@@ -323,7 +323,7 @@ async def test_a_stream_page_treats_only_application_json_as_json(
 ) -> None:
     server = AdminServer(application(Typed(content_type)))
     async with TestClient(server) as client:
-        answer = await client.get("/stream?route=/v1/stream&name=chat/0000", headers=PAGE)
+        answer = await client.get("/streams/one?route=/v1/stream&name=chat/0000", headers=PAGE)
         assert f'data-json="{int(is_json)}"' in await answer.text()
 
 

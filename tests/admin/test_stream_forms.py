@@ -139,7 +139,7 @@ def test_a_stream_of_an_origin_is_created_by_the_form_and_the_api(browser: Brows
 
 def test_limits_are_set_and_taken_back_by_the_form_of_a_stream(browser: Browser) -> None:
     ask(browser.server.port, "PUT", f"{ROUTE}/limited", Content_Type="text/plain", Stream_TTL="900")
-    path = f"/stream?{urlencode({'route': ROUTE, 'name': 'limited', 'tab': 'change'})}"
+    path = f"/streams/one?{urlencode({'route': ROUTE, 'name': 'limited', 'tab': 'change'})}"
     assert "now 900, as created" in browser.page(path)
     fields = {"ttl": "", "retention_age": "60", "retention_size": "0", "retention_messages": ""}
     status, there = browser.send(path, action="limit", **fields)

@@ -140,7 +140,13 @@ def _form(chance: random.Random) -> bytes:
     said |= {"action": chance.choice(("append", "close", "delete", "x")), "content": "text"}
     said |= {"password": "x", "target": chance.choice(_VALUES), "confirm": chance.choice(NAMES)}
     path = chance.choice(
-        ("/sign-in", "/caches", f"/stream{_query(chance)}", f"/runs{_query(chance)}", "/sign-out")
+        (
+            "/sign-in",
+            "/caches",
+            f"/streams/one{_query(chance)}",
+            f"/runs{_query(chance)}",
+            "/sign-out",
+        )
     )
     return _request(
         chance, "POST", path, urlencode(said).encode(), "application/x-www-form-urlencoded"

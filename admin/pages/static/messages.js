@@ -194,7 +194,7 @@ function makeList(element, isJson) {
     if (!offset) return [];
     const line = make("p", "muted", "At ");
     const there = make("a", "", offset);
-    there.href = `/stream?${new URLSearchParams({ route: element.dataset.route ?? "", name: element.dataset.name ?? "", offset })}`;
+    there.href = `/streams/one?${new URLSearchParams({ route: element.dataset.route ?? "", name: element.dataset.name ?? "", offset })}`;
     line.append(there);
     return [line];
   }

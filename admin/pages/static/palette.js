@@ -46,7 +46,7 @@ async function streams(text, signal) {
   const found = (await prefixes).map(async (route) => {
     const query = new URLSearchParams({ route, contains: text, limit: String(STREAMS) });
     const rows = /** @type {{name: string}[]} */ ((await ask(`streams?${query}`, signal)).rows);
-    return rows.map(({ name }) => ({ title: name, href: `/stream?${new URLSearchParams({ route, name })}`, of: route }));
+    return rows.map(({ name }) => ({ title: name, href: `/streams/one?${new URLSearchParams({ route, name })}`, of: route }));
   });
   return (await Promise.all(found)).flat();
 }

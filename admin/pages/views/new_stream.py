@@ -48,7 +48,7 @@ async def submit(visit: Visit) -> NoReturn:
         created = await visit.console.changes.create(route, name, wish_of(fields, NewStream))
     if created.row.is_copied:  # an origin has it, and it has no page before it is read
         raise web.HTTPSeeOther(link("/streams", route=route, done="create"))
-    raise web.HTTPSeeOther(link("/stream", route=route, name=created.row.name, done="create"))
+    raise web.HTTPSeeOther(link("/streams/one", route=route, name=created.row.name, done="create"))
 
 
 PAGE = ConsolePage(PATH, show, submit)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from admin.pages.visit import Visit
 
-PATH = "/stream"
+PATH = "/streams/one"
 MESSAGES = 50  # on a page without scripts
 MOST_DIGITS = 9  # of a number of messages, of which a response has fewer
 TABS = {

@@ -6,11 +6,11 @@ from aiohttp import web
 
 from admin.pages.site import Site
 
-STREAM = "/stream?route=/v1/stream&name=chat/0000"
+STREAM = "/streams/one?route=/v1/stream&name=chat/0000"
 # A path that is not among these is opened as it is, so that no new page is left out.
 STATES = {
     "/streams": ["/streams", "/streams?route=/v1/audit"],
-    "/stream": [
+    "/streams/one": [
         STREAM,
         *(f"{STREAM}&text={it}" for it in ("some", "nothing")),
         *(f"{STREAM}&tab={it}" for it in ("readers", "producers", "metadata", "change")),

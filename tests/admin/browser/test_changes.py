@@ -92,7 +92,8 @@ async def looking(
     )
     async with AdminServer(app) as server:
         base = str(server.make_url("/")).rstrip("/")
-        opened = await Tab.open(browser, base, f"/stream?route={ROUTE}&name={name}&tab={tab}")
+        path = f"/streams/one?route={ROUTE}&name={name}&tab={tab}"
+        opened = await Tab.open(browser, base, path)
         yield opened
         assert await opened.close() == []
 
@@ -156,7 +157,7 @@ async def test_scrolling_to_the_end_reads_more_messages(browser: Browser, stream
     await streams.ask("PUT", "long")
     await streams.ask("POST", "long", list(range(1_500)))
     async with looking(browser, streams, "long") as tab:
-        await tab.goto(f"/stream?route={ROUTE}&name=long&offset=-1")
+        await tab.goto(f"/streams/one?route={ROUTE}&name=long&offset=-1")
         await tab.page.get_by_text("1,000 messages, more to read").wait_for()
         await tab.page.get_by_role("listbox").press("End")
         await tab.page.get_by_text("1,200 messages, more to read").wait_for()
@@ -206,7 +207,7 @@ async def test_signed_in_users_see_the_tabs_of_their_role(
             assert await tab.page.locator(".tabs a").count() == tabs
             await tab.page.get_by_role("button", name="Sign out").click()
             await tab.page.get_by_role("heading", name="Sign in").wait_for()
-            await tab.goto(f"/stream?route={ROUTE}&name=signed")
+            await tab.goto(f"/streams/one?route={ROUTE}&name=signed")
         tab.wrong = [it for it in tab.wrong if "401 (Unauthorized)" not in it]
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from playwright.async_api import Browser
 
 
-STREAM = "/stream?route=/v1/stream&name=chat/0000"
+STREAM = "/streams/one?route=/v1/stream&name=chat/0000"
 PAGE = 200  # messages that the page's script asks for at once
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -322,7 +322,7 @@ async def test_the_palette_finds_pages_and_streams_by_name(browser: Browser) -> 
         await expect(options.nth(1)).to_have_attribute("aria-selected", "true")
         chosen = await options.nth(1).get_attribute("id")
         assert await field.get_attribute("aria-activedescendant") == chosen
-        async with tab.page.expect_navigation(url="**/stream?*name=chat%2F0001"):
+        async with tab.page.expect_navigation(url="**/streams/one?*name=chat%2F0001"):
             await field.press("Enter")
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 360, "height": 780}
-STREAM = "/stream?route=/v1/stream&name=chat/0000"
+STREAM = "/streams/one?route=/v1/stream&name=chat/0000"
 
 
 async def test_an_error_is_shown_as_a_page_that_explains_it(browser: Browser, site: str) -> None:
@@ -23,7 +23,7 @@ async def test_an_error_is_shown_as_a_page_that_explains_it(browser: Browser, si
         ("/nowhere", 404, "Not Found", "There is no such page."),
         ("/?span=2h", 400, "Bad Request", "Span must be one of 15m, 1h, 6h, 24h."),
         (
-            "/stream?route=/v1/stream&name=missing",
+            "/streams/one?route=/v1/stream&name=missing",
             404,
             "Not Found",
             "There is no such stream; create it with PUT.",
@@ -90,7 +90,7 @@ async def test_a_json_tree_shows_numbers_as_written_and_folds(browser: Browser, 
 
 
 async def test_a_binary_message_is_shown_as_hex_beside_ascii(browser: Browser, site: str) -> None:
-    tab = await Tab.open(browser, site, "/stream?route=/v1/stream&name=chat/0001")
+    tab = await Tab.open(browser, site, "/streams/one?route=/v1/stream&name=chat/0001")
     await first_message(tab)
     detail = tab.page.get_by_role("region", name="The selected message")
     assert (await detail.locator("pre").inner_text()).splitlines()[4:5] == [

@@ -233,16 +233,19 @@ def _row(name: str) -> StreamRow:
 
 
 ALL = "".join(PAYLOADS)  # where a page has one value only: in it every way out of an attribute
-STREAM = {"route": "/v1/stream", "name": ALL}
+PAGE, STREAM = "/streams/one", {"route": "/v1/stream", "name": ALL}
 PAGES = (
     "/",
     "/routes",
     "/streams",
     link("/streams", text=ALL),
     link("/streams", by="contains", text=ALL[:256]),
-    *(link("/stream", **STREAM, tab=it) for it in ("readers", "producers", "metadata", "change")),
+    *(
+        link("/streams/one", **STREAM, tab=it)
+        for it in ("readers", "producers", "metadata", "change")
+    ),
     link("/streams/delete", prefix=ALL),
-    link("/stream", **STREAM),
+    link(PAGE, **STREAM),
     link("/caches", target=ALL, explained="yes"),
     "/configuration",
     link("/clients", show="tokens", kind=ALL, value=ALL, text=ALL),

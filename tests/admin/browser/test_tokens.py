@@ -20,7 +20,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 OPERATOR = Viewer("ada", "operator", "")
 TOKEN_REQUEST = TokenRequest("ann", "/v1/stream/chat")
-MESSAGES = "/stream?route=/v1/stream&name=chat/0000"
+MESSAGES = "/streams/one?route=/v1/stream&name=chat/0000"
 
 
 def base_of(server: BaseTestServer) -> str:
