@@ -174,7 +174,7 @@ def desk(processes: None, tmp_path: Path) -> Iterator[Desk]:
 
 def test_the_readme_has_no_block_that_is_not_played_here() -> None:
     kinds = re.findall(r"^```(\w+)$", README, re.MULTILINE)
-    assert kinds == ["console", "sh", "sh", "yaml", "sh", "python", "js"]
+    assert kinds == ["console", "sh", "sh", "yaml", "sh", "python", "js", "js"]
 
 
 @pytest.mark.usefixtures("processes")

@@ -1,6 +1,6 @@
 import { Backoff } from "./backoff.js"
 import { DataEvents } from "./data-events.js"
-import { isPassing, RunError } from "./errors.js"
+import { isPassing, FollowError } from "./errors.js"
 
 /** A chunk of a UI message stream, as the application has sent it. */
 interface Chunk {
@@ -117,7 +117,7 @@ export class ChatAnswer {
     response.body?.cancel().catch(() => undefined)
     if (isPassing(response.status)) return false
     const why = response.status === 200 ? "the chat goes on with another one" : `status ${response.status}`
-    throw new RunError(`the rest of the answer is not to be had: ${why}`, response.status)
+    throw new FollowError(`the rest of the answer is not to be had: ${why}`, response.status)
   }
 }
 

@@ -1,6 +1,6 @@
 import { Backoff } from "./backoff.js"
 import { ChatAnswer, paused } from "./chat-answer.js"
-import { isPassing, RunError } from "./errors.js"
+import { isPassing, FollowError } from "./errors.js"
 
 type Resolvable<Value> = Value | PromiseLike<Value> | (() => Value | PromiseLike<Value>)
 
@@ -140,7 +140,7 @@ export class RunChatTransport {
 
   async #answer(response: Response, options: RequestOptions, watch: Watch): Promise<Chunks> {
     if (!response.ok || response.body === null) {
-      throw new RunError((await response.text()) || `the application answers ${response.status}`, response.status)
+      throw new FollowError((await response.text()) || `the application answers ${response.status}`, response.status)
     }
     const run = response.headers.get("x-workflow-run-id") ?? options.chatId
     const answer = new ChatAnswer(response, this.options.retries ?? RETRIES, {
@@ -188,7 +188,7 @@ export class RunChatTransport {
       if (response?.ok) return
       const status = response?.status
       if ((status !== undefined && !isPassing(status)) || !backoff.fail()) {
-        throw new RunError(`the run could not be stopped: ${status ?? "no answer"}`, status)
+        throw new FollowError(`the run could not be stopped: ${status ?? "no answer"}`, status)
       }
       await paused(backoff.nextMs())
     }

@@ -1,50 +1,35 @@
 import { Backoff } from "./backoff.js"
-import { isPassing, RunError } from "./errors.js"
-
-/** An event of a run, as it is passed from tab to tab. */
-export interface RunEvent {
-  /** The number of the item, from 1 on; the end has one, too. */
-  readonly number: number
-  /** The whole id of the event, from which the run is read on. */
-  readonly cursor: string
-  readonly data: string
-  readonly isEnd: boolean
-}
-
-export interface ConnectionHooks {
-  readonly onEvent: (event: RunEvent) => void
-  readonly onError: (error: RunError) => void
-  /** Return the cursor behind which to read. */
-  readonly cursor: () => string | undefined
-}
+import { FollowError, isPassing } from "./errors.js"
 
 export interface ConnectionOptions {
-  readonly url: string
+  /** Return the URL to read on at. */
+  readonly url: () => string
   readonly withCredentials: boolean
   /** So many attempts in a row may bring nothing. */
   readonly retries: number
+  /** The kinds of event that are read. */
+  readonly kinds: readonly string[]
+  readonly onEvent: (event: MessageEvent<string>) => void
+  /** Is called when a connection is lost: what it had brought in part comes again. */
+  readonly onLost?: () => void
+  readonly onError: (error: FollowError) => void
+  /** Statuses that end the following, and what each means. */
+  readonly finalStatus: Readonly<Record<number, string>>
 }
 
-const STEADY_MS = 10_000 // a connection of this age was no failure, also if the run was silent
-const FINAL_STATUS: Readonly<Record<number, string>> = {
-  204: "there is no such run, or nothing of it is left to be read",
-  401: "the application does not know who asks",
-  403: "the run may not be read",
-  404: "there is no such address",
-}
+const STEADY_MS = 10_000 // a connection of this age was no failure, also if it was silent
+const STALE_MS = 30_000 // a page that was hidden for longer may have lost it without an error
 
-/** The events of a run behind a cursor, by one `EventSource` after the other. */
+/** Events behind a place, by one `EventSource` after the other. */
 export class Connection {
   #source: EventSource | undefined
   #openedAt = 0
+  #hiddenAt = 0
   #timer: ReturnType<typeof setTimeout> | undefined
   #probe: AbortController | undefined
   readonly #backoff: Backoff
 
-  constructor(
-    private readonly options: ConnectionOptions,
-    private readonly hooks: ConnectionHooks,
-  ) {
+  constructor(private readonly options: ConnectionOptions) {
     this.#backoff = new Backoff(options.retries)
   }
 
@@ -54,52 +39,60 @@ export class Connection {
 
   /** Read on, unless this is done already. */
   open(): void {
-    if (!this.isOpen) this.#connect()
+    if (this.isOpen) return
+    globalThis.document?.addEventListener("visibilitychange", this.#onVisibility)
+    this.#connect()
   }
 
   /** Read no further. */
   close(): void {
+    globalThis.document?.removeEventListener("visibilitychange", this.#onVisibility)
+    this.#leave()
+  }
+
+  /** Count no attempt: something has come. */
+  reset(): void {
+    this.#backoff.reset()
+  }
+
+  #leave(): void {
     this.#source?.close()
     clearTimeout(this.#timer)
     this.#probe?.abort()
     this.#source = this.#timer = this.#probe = undefined
   }
 
+  /** Read on at once when the page is shown again: timers of hidden pages wait for long. */
+  readonly #onVisibility = (): void => {
+    if (document.hidden) {
+      this.#hiddenAt = performance.now()
+    } else if (this.#timer !== undefined || performance.now() - this.#hiddenAt >= STALE_MS) {
+      this.#leave()
+      this.options.onLost?.()
+      this.#connect()
+    }
+  }
+
   #connect(): void {
-    const source = new EventSource(this.#url(), { withCredentials: this.options.withCredentials })
+    const { url, withCredentials, kinds, onEvent, onLost } = this.options
+    const source = new EventSource(url(), { withCredentials })
     this.#source = source
     this.#openedAt = 0
     source.onopen = () => (this.#openedAt = performance.now())
-    source.onmessage = (event) => this.#take(event, false)
-    source.addEventListener("end", (event) => this.#take(event, true))
+    for (const kind of kinds) source.addEventListener(kind, onEvent)
     source.onerror = () => {
       // The browser itself would connect for ever, and tells no status: so it may do it only once.
       const isRefused = source.readyState === EventSource.CLOSED
-      this.close()
+      this.#leave()
+      onLost?.()
       if (this.#openedAt !== 0 && performance.now() - this.#openedAt >= STEADY_MS) this.#backoff.reset()
       this.#retry(isRefused)
     }
   }
 
-  #url(): string {
-    const url = new URL(this.options.url)
-    const cursor = this.hooks.cursor()
-    if (cursor !== undefined) url.searchParams.set("after", cursor)
-    return url.href
-  }
-
-  #take({ data, lastEventId }: MessageEvent<string>, isEnd: boolean): void {
-    const number = parseInt(lastEventId, 10)
-    if (!(number > 0)) {
-      return this.#fail(new RunError(`the id of an event is no number: ${lastEventId.slice(0, 100)}`))
-    }
-    this.#backoff.reset()
-    this.hooks.onEvent({ number, cursor: lastEventId, data, isEnd })
-  }
-
   #retry(isRefused: boolean, status?: number): void {
     if (!this.#backoff.fail()) {
-      return this.#fail(new RunError(`${this.options.retries + 1} attempts have brought nothing`, status))
+      return this.fail(new FollowError(`${this.options.retries + 1} attempts have brought nothing`, status))
     }
     this.#timer = setTimeout(() => {
       this.#timer = undefined
@@ -111,17 +104,19 @@ export class Connection {
   /** Ask which status it is that an `EventSource` is answered. */
   async #ask(): Promise<void> {
     const probe = (this.#probe = new AbortController())
-    const status = await statusOf(this.#url(), this.options.withCredentials, probe.signal)
+    const { url, withCredentials, finalStatus } = this.options
+    const status = await statusOf(url(), withCredentials, probe.signal)
     if (this.#probe !== probe) return // it was closed meanwhile
     this.#probe = undefined
     if (status === undefined || isPassing(status)) return this.#retry(true, status)
     if (status === 200) return this.#connect()
-    this.#fail(new RunError(FINAL_STATUS[status] ?? `the application answers ${status}`, status))
+    this.fail(new FollowError(finalStatus[status] ?? `the answer is ${status}`, status))
   }
 
-  #fail(error: RunError): void {
+  /** Read no further, and say why. */
+  fail(error: FollowError): void {
     this.close()
-    this.hooks.onError(error)
+    this.options.onError(error)
   }
 }
 

@@ -1,6 +1,6 @@
-/** Why a run cannot be followed any further; its `status` is the one that the application answered. */
-export class RunError extends Error {
-  override readonly name = "RunError"
+/** Why a run or a stream cannot be followed any further; its `status` is the one that was answered. */
+export class FollowError extends Error {
+  override readonly name = "FollowError"
 
   constructor(
     message: string,

@@ -1,7 +1,17 @@
-import { Connection, type RunEvent } from "./connection.js"
-import { RunError } from "./errors.js"
+import { Connection } from "./connection.js"
+import { FollowError } from "./errors.js"
 import { Memory } from "./remembered.js"
 import { canShare, Tabs } from "./tabs.js"
+
+/** An event of a run, as it is passed from tab to tab. */
+interface RunEvent {
+  /** The number of the item, from 1 on; the end has one, too. */
+  readonly number: number
+  /** The whole id of the event, from which the run is read on. */
+  readonly cursor: string
+  readonly data: string
+  readonly isEnd: boolean
+}
 
 /** How a run has ended. */
 export interface RunEnd {
@@ -20,7 +30,7 @@ export interface FollowRunOptions<Item = unknown> {
   /** Is called when the run has ended, after its last item. Nothing comes after it. */
   readonly onEnd?: (end: RunEnd) => void
   /** Is called when the run cannot be followed any further; by default the console is told. */
-  readonly onError?: (error: RunError) => void
+  readonly onError?: (error: FollowError) => void
   /** The cursor behind which to begin, or the number of items that the page has. */
   readonly after?: string | number
   /**
@@ -45,7 +55,13 @@ export interface FollowedRun {
   close(): void
 }
 
-const RETRIES = 40
+const FINAL_STATUS: Readonly<Record<number, string>> = {
+  204: "there is no such run, or nothing of it is left to be read",
+  401: "the application does not know who asks",
+  403: "the run may not be read",
+  404: "there is no such address",
+}
+export const RETRIES = 40
 
 /**
  * Follow a run in the format `sse` to its end, through lost connections.
@@ -65,7 +81,7 @@ class Follower implements FollowedRun {
   #isOver = false
   readonly #memory: Memory | undefined
   readonly #connection: Connection
-  readonly #tabs: Tabs | undefined
+  readonly #tabs: Tabs<RunEvent, number> | undefined
 
   constructor(
     url: string,
@@ -76,14 +92,15 @@ class Follower implements FollowedRun {
     const remembered = this.#memory?.get()
     this.cursor = remembered?.cursor ?? (after === undefined ? undefined : String(after))
     this.#count = numberOf(this.cursor)
-    this.#connection = new Connection(
-      { url, withCredentials, retries },
-      {
-        cursor: () => this.cursor,
-        onEvent: (event) => this.#take(event),
-        onError: (error) => this.#fail(error),
-      },
-    )
+    this.#connection = new Connection({
+      url: () => this.#urlOf(url),
+      withCredentials,
+      retries,
+      kinds: ["message", "end"],
+      onEvent: (event) => this.#read(event),
+      onError: (error) => this.#fail(error),
+      finalStatus: FINAL_STATUS,
+    })
     if (signal?.aborted) {
       this.#isOver = true
       return
@@ -106,9 +123,25 @@ class Follower implements FollowedRun {
     this.#tabs?.close()
   }
 
-  #joined(name: string): Tabs {
+  #urlOf(base: string): string {
+    const url = new URL(base)
+    if (this.cursor !== undefined) url.searchParams.set("after", this.cursor)
+    return url.href
+  }
+
+  #read({ type, data, lastEventId }: MessageEvent<string>): void {
+    const number = parseInt(lastEventId, 10)
+    if (!(number > 0)) {
+      const shown = lastEventId.slice(0, 100)
+      return this.#connection.fail(new FollowError(`the id of an event is no number: ${shown}`))
+    }
+    this.#connection.reset()
+    this.#take({ number, cursor: lastEventId, data, isEnd: type === "end" })
+  }
+
+  #joined(name: string): Tabs<RunEvent, number> {
     return new Tabs(name, {
-      count: () => this.#count,
+      place: () => this.#count,
       onLead: () => this.#lead(),
       onDeposed: () => {
         this.#isLeading = false
@@ -164,7 +197,7 @@ class Follower implements FollowedRun {
     this.options.onEnd?.(JSON.parse(data) as RunEnd)
   }
 
-  #fail(error: RunError): void {
+  #fail(error: FollowError): void {
     this.close()
     if (this.options.onError) this.options.onError(error)
     else console.error("headgate-client: a run cannot be followed:", error)

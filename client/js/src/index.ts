@@ -1,2 +1,3 @@
-export { RunError } from "./errors.js"
+export { FollowError } from "./errors.js"
 export { followRun, type FollowedRun, type FollowRunOptions, type RunEnd } from "./follow-run.js"
+export { followStream, type FollowedStream, type FollowStreamOptions } from "./follow-stream.js"

@@ -1,6 +1,6 @@
 import { useCallback, useEffect, useMemo, useState, useSyncExternalStore } from "react"
 import { RunChatTransport, type RunChatTransportOptions } from "./chat.js"
-import type { RunError } from "./errors.js"
+import type { FollowError } from "./errors.js"
 import { followRun, type FollowRunOptions, type RunEnd } from "./follow-run.js"
 
 export interface UseRunOptions<Item, Value>
@@ -16,7 +16,7 @@ export interface RunView<Value> {
   readonly value: Value
   /** `active` until it has ended; `unreadable` when it cannot be followed, for which `error` says why. */
   readonly status: "active" | "unreadable" | RunEnd["status"]
-  readonly error: RunError | string | null
+  readonly error: FollowError | string | null
 }
 
 const FLUSH_MS = 20 // renders are 50 a second at most, however many items come

@@ -1,21 +1,19 @@
-import type { RunEvent } from "./connection.js"
-
-/** What tabs that follow one run say to each other. */
-type Message =
+/** What tabs that follow the same thing say to each other. */
+type Message<Event, Place> =
   | { readonly type: "ask" } // does anybody hold the connection?
-  | { readonly type: "here"; readonly count: number } // yes, and it has come so far
-  | { readonly type: "event"; readonly event: RunEvent }
+  | { readonly type: "here"; readonly place: Place } // yes, and it has come so far
+  | { readonly type: "event"; readonly event: Event }
 
-export interface TabHooks {
+export interface TabHooks<Event, Place> {
   /** Hold the connection from now on. */
   readonly onLead: () => void
   /** Leave the connection to another tab. */
   readonly onDeposed: () => void
-  readonly onEvent: (event: RunEvent) => void
+  readonly onEvent: (event: Event) => void
   /** Learn how far the tab that holds the connection has come. */
-  readonly onProgress: (count: number) => void
+  readonly onProgress: (place: Place) => void
   /** Return how far this tab has come. */
-  readonly count: () => number
+  readonly place: () => Place
 }
 
 // A tab in the background runs its timers once a second, or once a minute, but is told messages at
@@ -30,8 +28,8 @@ export function canShare(): boolean {
   return typeof BroadcastChannel !== "undefined" && !!globalThis.navigator?.locks && "document" in globalThis
 }
 
-/** One of the tabs that follow a run: whichever has the lock holds the connection. */
-export class Tabs {
+/** One of the tabs that follow the same thing: whichever has the lock holds the connection. */
+export class Tabs<Event, Place> {
   readonly #channel: BroadcastChannel
   readonly #ticking: ReturnType<typeof setInterval>
   #queue: AbortController | undefined // of the wait for the lock; undefined while it is left
@@ -42,10 +40,10 @@ export class Tabs {
 
   constructor(
     private readonly name: string,
-    private readonly hooks: TabHooks,
+    private readonly hooks: TabHooks<Event, Place>,
   ) {
     this.#channel = new BroadcastChannel(name)
-    this.#channel.onmessage = ({ data }: MessageEvent<Message>) => this.#hear(data)
+    this.#channel.onmessage = ({ data }: MessageEvent<Message<Event, Place>>) => this.#hear(data)
     // Of several tabs one asks, and all hear the answer.
     this.#ticking = setInterval(() => this.#tick(), ASK_MS * (0.5 + Math.random() / 2))
     this.#listen("addEventListener")
@@ -53,7 +51,7 @@ export class Tabs {
   }
 
   /** Pass an event on to the other tabs. */
-  tell(event: RunEvent): void {
+  tell(event: Event): void {
     if (this.#release) this.#send({ type: "event", event })
   }
 
@@ -74,21 +72,21 @@ export class Tabs {
     window[how]("pageshow", this.#join)
   }
 
-  #send(message: Message): void {
+  #send(message: Message<Event, Place>): void {
     this.#channel.postMessage(message)
   }
 
-  #hear(message: Message): void {
+  #hear(message: Message<Event, Place>): void {
     if (this.#isClosed) return
     if (message.type === "ask") return this.#answer()
     this.#heardAt = performance.now()
     this.#askedAt = 0
     if (message.type === "event") this.hooks.onEvent(message.event)
-    else this.hooks.onProgress(message.count)
+    else this.hooks.onProgress(message.place)
   }
 
   #answer(): void {
-    if (this.#release) this.#send({ type: "here", count: this.hooks.count() })
+    if (this.#release) this.#send({ type: "here", place: this.hooks.place() })
   }
 
   readonly #join = (): void => {

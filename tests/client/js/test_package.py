@@ -22,7 +22,7 @@ NPM = NODE.resolve().parent.parent / "lib" / "node_modules" / "npm" / "bin" / "n
 TSC = PACKAGE / "node_modules" / "typescript" / "bin" / "tsc"
 CONSUMER = Path(__file__).with_name("consumer")
 ENTRIES = {
-    "headgate-client": ["RunError", "followRun"],
+    "headgate-client": ["FollowError", "followRun", "followStream"],
     "headgate-client/chat": ["RunChatTransport"],
     "headgate-client/react": ["useChatTransport", "useRun"],
 }
@@ -98,6 +98,7 @@ def test_esm_and_commonjs_programs_load_each_entry_with_all_its_functions(
 @pytest.mark.parametrize(
     ("heading", "file", "interface"),
     [
+        ("Follow a stream", "follow-stream", "FollowStreamOptions"),
         ("Follow a run", "follow-run", "FollowRunOptions"),
         ("useChat", "chat", "RunChatTransportOptions"),
     ],

@@ -1,5 +1,5 @@
 // A page in TypeScript that uses each entry of the package, of whose types nothing is missing.
-import { followRun, RunError, type FollowedRun, type FollowRunOptions, type RunEnd } from "headgate-client"
+import { followRun, FollowError, type FollowedRun, type FollowRunOptions, type RunEnd } from "headgate-client"
 import { RunChatTransport, type RunChatTransportOptions } from "headgate-client/chat"
 import { useChatTransport, useRun, type RunView } from "headgate-client/react"
 
@@ -31,7 +31,7 @@ export function Answer(): string {
     initial: "",
     reduce: (text: string, item: string) => text + item,
   })
-  return [value, status, error instanceof RunError, transport.resumeStreamIsReplay].join()
+  return [value, status, error instanceof FollowError, transport.resumeStreamIsReplay].join()
 }
 
 export { cursor, end, stopped }

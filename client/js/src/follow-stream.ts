@@ -1,0 +1,262 @@
+import { Connection } from "./connection.js"
+import { FollowError, isPassing } from "./errors.js"
+import { RETRIES } from "./follow-run.js"
+import { Memory } from "./remembered.js"
+import { canShare, Tabs } from "./tabs.js"
+
+export interface FollowStreamOptions<Message = unknown> {
+  /**
+   * Is called with each message, in order, and with the offset to read on from after it.
+   *
+   * A message is a value of a JSON stream, text as it comes of a stream of text, or a `Uint8Array`.
+   * Of several messages that come together all but the last have the offset before them.
+   */
+  readonly onMessage: (message: Message, offset: string) => void
+  /** Is called when the stream is closed, after its last message. Nothing comes after it. */
+  readonly onClose?: () => void
+  /** Is called when the stream cannot be followed any further; by default the console is told. */
+  readonly onError?: (error: FollowError) => void
+  /** The offset to begin at: `-1` for the beginning, which is the default, `now` for what is new. */
+  readonly from?: string
+  /**
+   * Whether the offset is kept in `sessionStorage`, so that the tab goes on there when it is loaded
+   * anew. For pages that keep what they have shown.
+   */
+  readonly remember?: boolean
+  /** Whether cookies go to another origin, too. */
+  readonly withCredentials?: boolean
+  /** So many attempts in a row may bring nothing before `onError` is called: 40, which is about seven minutes. */
+  readonly retries?: number
+  /** Ends the following, as `close` does. */
+  readonly signal?: AbortSignal
+}
+
+/** A stream that is followed by this page. */
+export interface FollowedStream {
+  /** The offset to read on from. */
+  readonly offset: string
+  /** Follow no further. */
+  close(): void
+}
+
+/** What has come together, as it is passed from tab to tab. */
+interface Batch {
+  /** The offset at which it begins. */
+  readonly from: string
+  readonly to: string
+  readonly data: readonly string[]
+  readonly isClosed: boolean
+}
+
+type Kind = "json" | "text" | "bytes"
+
+const BEGINNING = "-1"
+const NOW = "now"
+const FINAL_STATUS: Readonly<Record<number, string>> = {
+  400: "the offset is not one of this stream",
+  401: "the server wants a token",
+  403: "the stream may not be read",
+  404: "there is no such stream",
+  410: "the stream, or what was at the offset, is gone",
+}
+
+/**
+ * Follow a stream until it is closed, through lost connections.
+ *
+ * All tabs that follow it share one connection where the browser has `BroadcastChannel` and Web
+ * Locks, because by HTTP/1.1 it has six for all of its tabs.
+ */
+export function followStream<Message = unknown>(
+  url: string | URL,
+  options: FollowStreamOptions<Message>,
+): FollowedStream {
+  return new Follower(new URL(url, globalThis.location?.href).href, options as FollowStreamOptions)
+}
+
+class Follower implements FollowedStream {
+  offset: string
+  #at: string // the offset to which it has come, before its messages are handled
+  readonly #url: string
+  #goal: string | undefined // the offset to which another tab has come
+  #isLeading = false
+  #isOver = false
+  #readTo = "" // by the present connection
+  #handling: Promise<void> = Promise.resolve()
+  #kind: Kind | undefined
+  #arrived: string[] = [] // data whose offset has not come yet
+  readonly #memory: Memory | undefined
+  readonly #connection: Connection
+  readonly #tabs: Tabs<Batch, string> | undefined
+
+  constructor(
+    url: string,
+    private readonly options: FollowStreamOptions,
+  ) {
+    this.#url = url
+    const { from = BEGINNING, remember = false, withCredentials = false, retries = RETRIES, signal } = options
+    this.#memory = remember ? new Memory(url) : undefined
+    const remembered = this.#memory?.get()
+    this.offset = this.#at = remembered?.cursor ?? from
+    this.#connection = new Connection({
+      url: () => this.#urlOf(url),
+      withCredentials,
+      retries,
+      kinds: ["data", "control"],
+      onEvent: (event) => this.#read(event),
+      onLost: () => (this.#arrived = []),
+      onError: (error) => this.#fail(error),
+      finalStatus: FINAL_STATUS,
+    })
+    if (signal?.aborted) {
+      this.#isOver = true
+      return
+    }
+    signal?.addEventListener("abort", this.close)
+    if (remembered?.end !== undefined) queueMicrotask(() => this.#end(this.#at))
+    else if (canShare()) this.#tabs = this.#joined(`headgate-stream:${withCredentials ? "with-credentials:" : ""}${url}`)
+    else this.#lead()
+  }
+
+  readonly close = (): void => {
+    this.#isOver = true
+    this.options.signal?.removeEventListener("abort", this.close)
+    this.#connection.close()
+    this.#tabs?.close()
+  }
+
+  #urlOf(base: string): string {
+    const url = new URL(base)
+    this.#readTo = this.#at
+    url.searchParams.set("offset", this.#at)
+    url.searchParams.set("live", "sse")
+    return url.href
+  }
+
+  #read({ type, data }: MessageEvent<string>): void {
+    if (type === "data") {
+      this.#arrived.push(data)
+      return
+    }
+    this.#connection.reset()
+    const { streamNextOffset: to, streamClosed: isClosed = false } = JSON.parse(data) as Control
+    const batch = { from: this.#readTo, to, data: this.#arrived, isClosed }
+    this.#readTo = to
+    this.#arrived = []
+    this.#take(batch)
+  }
+
+  #joined(name: string): Tabs<Batch, string> {
+    return new Tabs(name, {
+      place: () => this.#at,
+      onLead: () => this.#lead(),
+      onDeposed: () => {
+        this.#isLeading = false
+        this.#adjust()
+      },
+      onEvent: (batch) => {
+        if (batch.from === this.#at || this.#at === NOW) this.#take(batch)
+        else this.#catchUp(batch.to)
+      },
+      onProgress: (offset) => this.#catchUp(offset),
+    })
+  }
+
+  #lead(): void {
+    this.#isLeading = true
+    this.#adjust()
+  }
+
+  /** Read what the other tabs have and this one lacks, also when they read no more. */
+  #catchUp(offset: string): void {
+    if (offset === NOW) return
+    if (this.#goal === undefined || offset > this.#goal) this.#goal = offset
+    this.#adjust()
+  }
+
+  /** Have a connection while this tab holds it for all, or lacks what the others have. */
+  #adjust(): void {
+    if (this.#isOver) return
+    const lacks = this.#goal !== undefined && this.#at !== NOW && this.#at < this.#goal
+    if (this.#isLeading || lacks) this.#connection.open()
+    else this.#connection.close()
+  }
+
+  /** Handle a batch, whoever has read it, after those before it. */
+  #take(batch: Batch): void {
+    if (this.#isOver || (this.#at !== NOW && batch.to < this.#at)) return
+    if (this.#isLeading) this.#tabs?.tell(batch)
+    const before = this.#at
+    this.#at = batch.to
+    this.#adjust()
+    this.#handling = this.#handling.then(() => this.#handle(batch, before))
+  }
+
+  async #handle({ data, to, isClosed }: Batch, before: string): Promise<void> {
+    if (data.length > 0) this.#kind ??= await this.#askKind()
+    if (this.#isOver) return
+    const messages = this.#decoded(data)
+    messages.forEach((message, index) => {
+      if (this.#isOver) return
+      const offset = index === messages.length - 1 ? to : before
+      try {
+        this.options.onMessage(message, offset)
+      } catch (error) {
+        reportError(error) // of the page: the stream goes on
+      }
+    })
+    this.offset = to
+    if (isClosed) this.#end(to)
+    else this.#memory?.set({ cursor: to })
+  }
+
+  #decoded(data: readonly string[]): unknown[] {
+    if (this.#kind === "json") return data.flatMap((part) => JSON.parse(part) as unknown[])
+    if (data.length === 0) return []
+    if (this.#kind === "text") return [data.join("")]
+    const bytes = data.map((part) => Uint8Array.from(atob(part), (character) => character.charCodeAt(0)))
+    return bytes
+  }
+
+  /** Ask for the type of the stream, which its events do not name, for as long as it takes. */
+  async #askKind(): Promise<Kind> {
+    const { withCredentials = false } = this.options
+    for (let wait = 500; ; wait = Math.min(2 * wait, 15_000)) {
+      const answer = await fetch(this.#url, {
+        method: "HEAD",
+        credentials: withCredentials ? "include" : "same-origin",
+        cache: "no-store",
+      }).catch(() => undefined)
+      if (answer?.ok) return kindOf(answer.headers.get("Content-Type") ?? "")
+      if (this.#isOver) return "bytes" // nothing is decoded any more
+      if (answer && !isPassing(answer.status)) {
+        this.#fail(new FollowError(FINAL_STATUS[answer.status] ?? `the answer is ${answer.status}`, answer.status))
+        return "bytes"
+      }
+      await new Promise((done) => setTimeout(done, wait))
+    }
+  }
+
+  #end(offset: string): void {
+    if (this.#isOver) return
+    this.#memory?.set({ cursor: offset, end: "closed" })
+    this.close()
+    this.options.onClose?.()
+  }
+
+  #fail(error: FollowError): void {
+    if (this.#isOver) return
+    this.close()
+    if (this.options.onError) this.options.onError(error)
+    else console.error("headgate-client: a stream cannot be followed:", error)
+  }
+}
+
+interface Control {
+  readonly streamNextOffset: string
+  readonly streamClosed?: boolean
+}
+
+function kindOf(contentType: string): Kind {
+  const type = contentType.split(";")[0]!.trim().toLowerCase()
+  return type === "application/json" ? "json" : type.startsWith("text/") ? "text" : "bytes"
+}
