@@ -22,6 +22,7 @@ def _of(group: str, *rows: tuple[str, str, str]) -> list[Command]:
 COMMANDS = (
     Command("", "serve", "gateway.commands.serve:serve", "Serve streams until SIGTERM or Ctrl-C."),
     Command("", "status", "gateway.commands.status:status", "Say how a server is doing."),
+    Command("", "top", "gateway.commands.top:top", "Watch streams, clients and refusals."),
     Command("", "stream", "", "Create, append to, read, list and delete streams."),
     Command("", "data", "", "Copy, back up, restore and verify the data of streams."),
     Command("", "cdn", "gateway.commands.cdn:cdn", "Make configurations of CDNs and proxies."),

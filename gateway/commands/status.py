@@ -91,11 +91,9 @@ def _object(overview: Overview, loudest: LoudestList) -> dict[str, object]:
 def _lines(overview: Overview, loudest: LoudestList) -> Iterator[str]:
     from admin.pages import show
 
-    it = overview.instance
-    up = "" if it.started_at is None else f", up {show.duration(overview.taken_at - it.started_at)}"
-    workers = f", {it.workers} workers" if it.workers > 1 else ""
-    yield f"{it.name}: {it.state.words}{up}, version {it.version}{workers}"
-    yield from _attention(overview)
+    yield title(overview)
+    yield "Needs attention:" if overview.attention else "Nothing needs attention."
+    yield from (f"  {line}" for line in attention(overview))
     yield ""
     readers = ", ".join(f"{count:,} {name}" for name, count in overview.readers.items() if count)
     live = show.count(overview.live_readers.value)
@@ -134,18 +132,25 @@ def _load(row: Load) -> str:
     )
 
 
-def _attention(overview: Overview) -> Iterator[str]:
+def title(overview: Overview) -> str:
+    """Return the server with its state, uptime and version, in one line."""
+    from admin.pages import show
+
+    it = overview.instance
+    up = "" if it.started_at is None else f", up {show.duration(overview.taken_at - it.started_at)}"
+    workers = f", {it.workers} workers" if it.workers > 1 else ""
+    return f"{it.name}: {it.state.words}{up}, version {it.version}{workers}"
+
+
+def attention(overview: Overview) -> Iterator[str]:
     """Yield a line for each thing that needs attention, the worst first."""
     from admin.pages import show
 
-    yield "Needs attention:" if overview.attention else "Nothing needs attention."
     for it in overview.attention:
         of = f"{it.route}: " if it.route and it.route not in it.sentence else ""
         since = "" if it.since is None else f" ({show.relative(it.since, overview.taken_at)})"
         muted = f"muted by {it.mute.by}" if it.mute else ""
-        yield "  " + " ".join(
-            filter(None, (f"{it.level}: {of}{it.sentence}{since}", it.note, muted))
-        )
+        yield " ".join(filter(None, (f"{it.level}: {of}{it.sentence}{since}", it.note, muted)))
 
 
 def _of_route(overview: Overview, route: RouteView) -> Iterator[str]:

@@ -1,8 +1,10 @@
-"""`headgate status` against real servers."""
+"""`headgate status` and `headgate top` against real servers."""
 
 from __future__ import annotations
 
 import json
+import os
+import pty
 import re
 from typing import TYPE_CHECKING
 
@@ -12,11 +14,12 @@ from tests.commands.conftest import CommandLine
 from tests.support.blocking_origin import BlockingOrigin
 from tests.support.http1 import ask
 from tests.support.ports import free_port
-from tests.support.processes import headgate
+from tests.support.processes import headgate, start
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.support.processes import Headgate
 
@@ -82,13 +85,70 @@ def test_status_exits_with_1_when_something_needs_attention() -> None:
         assert json.loads(watcher("status", "--json", *options).stdout)["needs_attention"]
 
 
-def test_a_server_that_is_away_or_is_no_headgate_is_named(server: Headgate) -> None:
+@pytest.mark.parametrize("name", ["status", "top"])
+def test_a_server_that_is_away_or_is_no_headgate_is_named(name: str, server: Headgate) -> None:
     watcher = CommandLine(server.streams)
-    away = watcher("status", "--admin", f"http://127.0.0.1:{free_port()}")
+    away = watcher(name, "--admin", f"http://127.0.0.1:{free_port()}")
     assert (away.returncode, away.stdout) == (69, b"")
     assert b"cannot connect" in away.stderr
     with BlockingOrigin() as other:
         other.play = lambda exchange: exchange.answer(b"{}")
-        odd = watcher("status", "--admin", other.url)
+        odd = watcher(name, "--admin", other.url)
     assert (odd.returncode, odd.stdout) == (1, b"")
     assert b"it is not the admin listener of a Headgate" in odd.stderr
+
+
+def test_top_prints_loud_streams_clients_and_refusals(watcher: CommandLine) -> None:
+    watcher.output("create", "top/busy")
+    for _ in range(2):
+        watcher.output("append", "top/busy", "--data", "12345")
+    assert watcher("head", "top/none").returncode == 3
+    watcher.start("tail", "top/busy")
+    rows = {
+        "a stream": r"^ +0\.\d+ +0\.\d+ +0 +\d.* B  /v1/stream/top/busy$",
+        "a client": r"^ +0\.\d+ +0\.\d+ +0\.\d+ +\d.* B  127\.0\.0\.1 headgate",
+        "a refusal": r"^ +\d+ +404  /v1/stream$",
+        "a live reader": r", 1 live readers \(1 sse, 0 long-poll\), ",
+    }
+
+    def missing() -> list[str]:
+        frame = watcher.output("top", "--once").decode()
+        return [name for name, row in rows.items() if re.search(row, frame, re.MULTILINE) is None]
+
+    wait_until(lambda: missing() == [], "all are in a frame", lambda: f"missing: {missing()}")
+
+
+def test_top_prints_frame_after_frame_into_a_pipe(watcher: CommandLine) -> None:
+    running = watcher.start("top", "--interval", "0.5")
+    assert running.stdout is not None
+    titles = 0
+    while titles < 2:
+        titles += b", version " in running.stdout.readline()
+
+
+def test_top_redraws_a_terminal_until_q_and_leaves_it_as_it_was(
+    watcher: CommandLine, tmp_path: Path
+) -> None:
+    terminal, ours = pty.openpty()
+    command = start(
+        [watcher.program, "top", "--interval", "0.5"],
+        environment=watcher.environment | {"COLUMNS": "80", "LINES": "24"},
+        stdin=ours,
+        stdout=ours,
+        stderr=ours,
+        folder=tmp_path,
+    )
+    os.close(ours)
+    shown = b""
+    while shown.count(b"\x1b[H") < 3:  # drawn three times
+        shown += os.read(terminal, 4096)
+    os.write(terminal, b"q")
+    while b"\x1b[?1049l" not in shown:
+        shown += os.read(terminal, 4096)
+    assert command.wait(20) == 0
+    os.close(terminal)
+    before, _, drawn = shown.partition(b"\x1b[?1049h")
+    assert before == b""
+    assert drawn.endswith(b"\x1b[?25h\x1b[?1049l")
+    text = re.sub(r"\x1b\[[?0-9]*[A-Za-z]", "\n", drawn.decode())
+    assert {len(line) <= 80 for line in text.splitlines()} == {True}

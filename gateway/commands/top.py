@@ -1,0 +1,157 @@
+"""`headgate top`: a live screen with the loudest streams and clients of a server, and refusals."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import termios
+import tty
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import click
+import msgspec
+
+from admin.model.overview import Overview
+from admin.pages import show
+from gateway.commands.options.admin_target import on_admin_listener
+from gateway.commands.running import run
+from gateway.commands.status import attention, title
+from gateway.features.questions.loudest import ClientLoad, Load, LoudestList
+from gateway.tools.server.admin_requests import admin_value
+from gateway.tools.server.client import connect
+from gateway.tools.shell.output import write, write_escapes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from headgate.stream_requests import StreamRequests
+
+    from gateway.tools.server.target import StreamTarget
+
+SHORTEST_S = 0.5  # the server takes its figures each two seconds
+USUAL_SIZE = 100, 40  # of a frame that is not for a terminal
+MOST_CLIENTS = MOST_REFUSALS = MOST_ATTENTION = FEWEST_STREAMS = 5  # lines
+STDIN, STDOUT = 0, 1
+# The other screen of the terminal, which leaves its contents and history as they are.
+ENTER, LEAVE = b"\x1b[?1049h\x1b[?25l", b"\x1b[?25h\x1b[?1049l"
+TO_TOP, ERASE_LINE, ERASE_BELOW = "\x1b[H", "\x1b[K", "\x1b[J"
+
+
+@click.command()
+@click.option(
+    "--interval",
+    type=click.FloatRange(SHORTEST_S, 3600),
+    default=2.0,
+    metavar="SECONDS",
+    help="Time between two frames.  [default: 2]",
+)
+@click.option("--once", is_flag=True, help="Print one frame, and end.")
+@on_admin_listener
+def top(interval: float, once: bool, target: StreamTarget) -> None:
+    """Watch the streams and clients of the largest load, live readers and refusals.
+
+    On a terminal, the screen is drawn again after each interval; q or Ctrl-C ends it. Otherwise
+    frames are printed one below the other. The server must be a Headgate.
+    """
+    run(target, _watch(target, interval, once=once))
+
+
+class _RefusalCount(msgspec.Struct, frozen=True):
+    route: str
+    status: str
+    count: int
+
+
+class _Refusals(msgspec.Struct, frozen=True):
+    causes: list[_RefusalCount]
+
+
+async def _frame(admin: StreamRequests) -> list[str]:
+    """Return the figures of now in as many lines as the terminal has; streams give way first."""
+    overview = await admin_value(admin, "api/v1/overview", {"span": "15m"}, Overview)
+    loudest = await admin_value(admin, "api/v1/loudest", {}, LoudestList)
+    refusals = await admin_value(admin, "api/v1/refusals", {"span": "15m"}, _Refusals)
+    clients = [(_client(it), it) for it in loudest.clients[:MOST_CLIENTS]]
+    streams = [(f"{it.route}/{it.name}", it) for it in loudest.streams]
+    size = shutil.get_terminal_size(USUAL_SIZE)
+    before = [*_head(overview)]
+    after = [*_loads("CLIENT", clients), *_refused(refusals.causes[:MOST_REFUSALS])]
+    room = max(FEWEST_STREAMS, size.lines - len(before) - len(after))
+    lines = (*before, *islice(_loads("STREAM", streams), room), *after)
+    return [show.visible(line)[: size.columns] for line in lines][: size.lines]
+
+
+def _head(overview: Overview) -> Iterator[str]:
+    yield f"{title(overview)}  {show.clock(overview.taken_at)} UTC"
+    readers = ", ".join(f"{count:,} {name}" for name, count in overview.readers.items())
+    yield (
+        f"{show.rate(overview.requests.value)} requests, "
+        f"{show.rate(overview.appends.value)} appends, "
+        f"{show.count(overview.live_readers.value)} live readers ({readers}), "
+        f"{show.percent(overview.without_origin.value)} {overview.served.lower()}"
+    )
+    yield from (f"! {line}" for line in islice(attention(overview), MOST_ATTENTION))
+
+
+def _client(client: ClientLoad) -> str:
+    """Return who a client is: a principal, or an address that a viewer may not see."""
+    return client.name or client.account or f"{client.address or '-'} {client.user_agent or ''}"
+
+
+def _loads(subject: str, rows: Sequence[tuple[str, Load]]) -> Iterator[str]:
+    if rows:
+        yield from ("", f"REQUESTS/S  APPENDS/S  REFUSED/S     SENT/S RECEIVED/S  {subject}")
+    for name, it in rows:
+        rates = (show.number(value) for value in (it.requests, it.appends, it.refused))
+        sizes = (show.size(value) for value in (it.sent_bytes, it.received_bytes))
+        yield f"{' '.join(f'{figure:>10}' for figure in (*rates, *sizes))}  {name}"
+
+
+def _refused(causes: list[_RefusalCount]) -> Iterator[str]:
+    if causes:
+        yield from ("", "   REFUSED     STATUS  ROUTE, in 15 minutes")
+    yield from (f"{it.count:>10,} {it.status:>10}  {it.route}" for it in causes)
+
+
+async def _watch(target: StreamTarget, interval_s: float, *, once: bool) -> None:
+    """Show a frame, and unless `once` another after each interval. Raises Failed."""
+    is_drawn = not once and os.isatty(STDIN) and os.isatty(STDOUT)
+    async with connect(target) as admin:
+        frame = await _frame(admin)  # before the screen is cleared: it may fail
+        with _screen() if is_drawn else contextlib.nullcontext(asyncio.Event()) as ended:
+            while True:
+                if is_drawn:
+                    text = f"{ERASE_LINE}\r\n".join(frame)  # over the one before, without a flash
+                    write_escapes(f"{TO_TOP}{text}{ERASE_LINE}{ERASE_BELOW}".encode())
+                else:
+                    write("\n".join([*frame, "", ""]).encode())
+                with contextlib.suppress(TimeoutError):
+                    if once or await asyncio.wait_for(ended.wait(), interval_s):
+                        return
+                frame = await _frame(admin)
+
+
+@contextlib.contextmanager
+def _screen() -> Iterator[asyncio.Event]:
+    """Show the other screen within the block; yield an event that is set by the key q."""
+    ended, loop = asyncio.Event(), asyncio.get_running_loop()
+    before = termios.tcgetattr(STDIN)
+
+    def press() -> None:
+        if b"q" in os.read(STDIN, 64).lower():
+            ended.set()
+
+    tty.setcbreak(STDIN)  # keys come at once, and are not shown
+    loop.add_reader(STDIN, press)
+    loop.add_signal_handler(signal.SIGTERM, ended.set)
+    write_escapes(ENTER)
+    try:
+        yield ended
+    finally:
+        write_escapes(LEAVE)
+        loop.remove_reader(STDIN)
+        termios.tcsetattr(STDIN, termios.TCSADRAIN, before)
