@@ -110,7 +110,7 @@ WRONG = {
     "tale chat": 'No such command "tale". Did you mean "headgate stream tail"?',
     "check": 'Did you mean "headgate config check" or "headgate cdn check"?',
     "revoke name x": 'No such command "revoke". Did you mean "headgate token revoke"?',
-    "doctor http://h/s": "A command must come first: cdn, redis, health.",
+    "doctor http://h/s": "A command must come first: cdn, redis, debug, health.",
     "subscriptions list": 'Did you mean "headgate stream subscriptions"?',
     "create localhost:4437/x": "write http://localhost:4437/x, or /localhost:4437/x",
     "create chat --ttl -1": "'-1' must be whole seconds, at least 1",

@@ -1,4 +1,4 @@
-"""`headgate doctor`: find faults of a CDN or a Redis."""
+"""`headgate doctor`: find faults of a CDN, a Redis or a running server."""
 
 from __future__ import annotations
 
@@ -6,18 +6,19 @@ import os
 import re
 import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from gateway.commands.options.admin_target import on_admin_listener
 from gateway.commands.options.configuration import complain, config_option, load_settings
 from gateway.commands.options.home import ca_file_of, cacert_option
 from gateway.tools.shell.exit_status import UNUSABLE
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from gateway.settings import Route
+    from gateway.tools.server.target import StreamTarget
 
 _DIGEST = re.compile(r"[a-z-]{1,64}/[0-9a-f]{16}")
 _ORIGIN = re.compile(r"https?://[^\s/?#@,*]+")
@@ -105,3 +106,24 @@ def _route_to(url: str) -> Route:
         # The URL is not repeated: there may be a password in it.
         raise click.UsageError(f"The URL {refusal}.") from refusal
     return Settings(storage=url).route_table[0]
+
+
+@click.command()
+@click.argument(
+    "file", type=click.Path(dir_okay=False, path_type=Path), default="headgate-debug.tar.gz"
+)
+@on_admin_listener
+def debug(file: Path, target: StreamTarget) -> None:
+    """Write an archive for a bug report.
+
+    The command takes ten seconds. The archive has settings without secrets, versions, metrics and
+    figures of the console. For a server on this machine it also has limits, descriptors by kind,
+    processor time by thread and the last log lines. It has no data of streams.
+    """
+    from gateway.commands.running import run
+    from gateway.process.running_servers import running_servers
+    from gateway.tools.debug_bundle import bundle
+
+    at = target.url.removesuffix("/api").rstrip("/")
+    pids = [it.pid for it in running_servers(os.environ) if it.admin.rstrip("/") == at]
+    run(target, bundle(target, pids[0] if len(pids) == 1 else None, file))
