@@ -67,7 +67,7 @@ async def busy_gateway() -> AsyncIterator[str]:
         gateway = Headgate("memory:")
         gateway.serve_routes(
             {"prefix": "/v1/orders", "origin": f"{origin.url}/v1/stream/orders"},
-            {"prefix": "/v1/answers", "origin": f"file:{folder}/answers"},
+            {"prefix": "/v1/answers", "storage": f"file:{folder}/answers"},
         )
         with contextlib.closing(origin.start()), contextlib.closing(gateway.start()):
             connector = aiohttp.TCPConnector(limit=0)

@@ -81,7 +81,8 @@ class History:
 
     def add(self, at: float, rows: Mapping[str, Row]) -> None:
         """Count the rows of routes at a moment."""
-        self._since = min(self._since, at)
+        if rows:  # the first look has totals only, from which the next one counts
+            self._since = min(self._since, at)
         for prefix, row in rows.items():
             # A route that a reload has removed may have been counted before.
             for ring in self.routes.get(prefix, {}).values():

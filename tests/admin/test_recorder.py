@@ -151,8 +151,9 @@ async def test_charts_begin_with_the_first_data_and_share_one_time_axis(stage: S
     charts = (told.by_result, told.refused, told.by_transport, told.writes.durations)
     moments = {(it.start, len(line.values)) for it in charts for line in it.lines}
     moments.add((told.delivery.start, len(told.delivery.counts)))
-    assert moments == {(first + 5, 11)}
-    assert {len(it) for it in (told.collapse.history, told.routes[0].figures.history)} == {11}
+    assert moments == {(first + 10, 10)}
+    assert {len(it) for it in (told.collapse.history, told.routes[0].figures.history)} == {10}
+    assert told.by_result.lines[0].values[0] == 2.0
 
 
 async def test_a_failed_read_is_an_error_and_no_miss_and_a_failed_append_neither(
