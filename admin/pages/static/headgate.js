@@ -112,7 +112,7 @@ document.addEventListener("click", async (event) => {
 
 // ---- keys
 
-let chord = 0;
+let chord = -Infinity; // when `g` was pressed
 
 /** @param {KeyboardEvent} event */
 const isTyping = (event) => around(event, "input, textarea, select, [contenteditable]") !== null;
@@ -129,7 +129,7 @@ document.addEventListener("keydown", (event) => {
 /** @param {KeyboardEvent} event */
 function press(event) {
   const inChord = performance.now() - chord < CHORD_MS;
-  chord = 0;
+  chord = -Infinity;
   const page = inChord && document.querySelector(`nav a[data-key="${CSS.escape(event.key)}"]`);
   if (page instanceof HTMLAnchorElement) location.assign(page.href);
   else if (event.key === "g") chord = performance.now();
@@ -140,7 +140,7 @@ function press(event) {
 /** @param {KeyboardEvent} event */
 function find(event) {
   event.preventDefault();
-  const field = document.querySelector("#search, .filter input");
+  const field = document.querySelector("#search") ?? document.querySelector(".filter input");
   if (field instanceof HTMLInputElement) field.select();
   else openPalette();
 }

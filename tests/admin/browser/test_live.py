@@ -188,6 +188,15 @@ async def test_badge_title_and_icon_of_the_tab_follow_the_state(browser: Browser
         await expect(tab.page.locator(".badge")).to_contain_text("3")
 
 
+async def test_a_letter_opens_no_page_without_g_just_after_a_page_was_loaded(
+    browser: Browser,
+) -> None:
+    async with showing(browser, MadeUp()) as tab:
+        await tab.page.keyboard.press("g")
+        await tab.page.keyboard.press("a")
+        await tab.page.wait_for_url("**/caches")
+
+
 async def test_an_operator_mutes_an_incident_on_the_first_page(browser: Browser) -> None:
     console = MadeUp()
     incidents = console.recorder.incidents
