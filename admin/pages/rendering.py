@@ -33,9 +33,10 @@ P = ParamSpec("P")
 TEMPLATES = Path(__file__).with_name("templates")
 LAYOUTS = ("document.html", "base.html", "bare.html")
 REGION = "live_"
-# Drawings that are kept. An overview has at most two charts of each kind, of some 30 kB, in each of
-# four spans; while it changes, some look at the one before. A table has a small one for each route.
-MOST_CHARTS = 16
+# Drawings that are kept. An overview has at most three charts of each kind, of some 30 kB, in each
+# of four spans; while it changes, some look at the one before. A table has a small one for each of
+# its routes.
+MOST_CHARTS = 24
 MOST_SPARKS = 256
 FEWEST_READS = 100  # the first reads of a stream are never cached: a share of fewer says nothing
 RATIO_LEVELS = (

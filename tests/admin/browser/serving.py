@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -11,10 +12,11 @@ from admin.app import build
 from admin.console import CONSOLE
 from tests.admin.browser.made_up import NOW
 from tests.admin.consoles import Switchboard, setup
+from tests.support.admin_server import AdminServer
 from tests.support.processes import ROOT
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncIterator, Sequence
 
     from aiohttp import web
     from playwright.async_api import Browser, BrowserContext, Page, Request
@@ -121,3 +123,14 @@ class Tab:
         here = urlsplit(self.base).netloc
         asked = urlsplit(request.url)
         self._note(asked.scheme != "data" and asked.netloc != here, f"a request: {request.url}")
+
+
+@asynccontextmanager
+async def showing(
+    browser: Browser, console: Console, path: str = "/", **options: Any
+) -> AsyncIterator[Tab]:
+    """A page of this console; nothing may have gone wrong on it in the end."""
+    async with AdminServer(application(console)) as server:
+        tab = await Tab.open(browser, str(server.make_url("/")).rstrip("/"), path, **options)
+        yield tab
+        assert await tab.close() == []

@@ -1,0 +1,187 @@
+"""How pages serve everybody: by keyboard, in any colours and times, on any screen, and on paper."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import pytest
+from playwright.async_api import expect
+
+from tests.admin.browser.made_up import MadeUp
+from tests.admin.browser.serving import showing
+
+if TYPE_CHECKING:
+    from playwright.async_api import Browser
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+async def test_single_letter_keys_open_pages_unless_they_are_switched_off(
+    browser: Browser,
+) -> None:
+    async with showing(browser, MadeUp()) as tab:
+        dialog = tab.page.get_by_role("dialog", name="Preferences")
+        await tab.page.keyboard.press("?")
+        await expect(dialog).to_be_visible()
+        await tab.page.keyboard.press("Escape")
+        async with tab.page.expect_navigation(url="**/routes"):
+            await tab.page.keyboard.press("g")
+            await tab.page.keyboard.press("r")
+        await tab.page.get_by_role("button", name="Preferences").click()
+        await dialog.get_by_label("Keys that are single letters").select_option("off")
+        await tab.page.keyboard.press("Escape")
+        for key in "g", "o", "?":
+            await tab.page.keyboard.press(key)
+        await expect(dialog).not_to_be_visible()
+        assert tab.page.url.endswith("/routes")
+
+
+async def test_a_dragged_or_selected_span_of_a_chart_leads_to_what_happened_in_it(
+    browser: Browser,
+) -> None:
+    async with showing(browser, MadeUp()) as tab:
+        chart = tab.page.get_by_role("group", name="Reads per second, by result")
+        await chart.scroll_into_view_if_needed()
+        menu = tab.page.locator(".span-menu")
+        plot = await chart.locator(".plot").bounding_box()
+        assert plot is not None
+        await tab.page.mouse.move(plot["x"] + plot["width"] / 2, plot["y"] + 80)
+        await tab.page.mouse.down()
+        await tab.page.mouse.move(plot["x"] + plot["width"] + 4, plot["y"] + 80)
+        await tab.page.mouse.up()
+        await expect(menu).to_contain_text("11:57:45 to 12:05:15 UTC")
+        await tab.page.keyboard.press("Escape")
+        await expect(menu).not_to_be_visible()
+        await expect(tab.page.locator(".rule")).to_have_count(0)
+        await chart.focus()
+        for key in "End", "Shift+PageUp", "Shift+ArrowRight", "Enter":
+            await tab.page.keyboard.press(key)
+        await expect(menu).to_contain_text("12:04:15 to 12:05:15 UTC")
+        await expect(menu.get_by_role("link", name="Events")).to_be_focused()
+        url = "**/events?show=events&from=2026-03-01T12%3A04%3A15.000Z&*"
+        async with tab.page.expect_navigation(url=url):
+            await tab.page.keyboard.press("Enter")
+        words = "Only events from 2026-03-01 12:04:15 UTC"
+        await expect(tab.page.locator("main")).to_contain_text(words)
+
+
+async def test_the_palette_finds_pages_and_streams_by_name(browser: Browser) -> None:
+    async with showing(browser, MadeUp()) as tab:
+        await tab.page.keyboard.press("Control+k")
+        field = tab.page.get_by_role("combobox")
+        await field.type("config")
+        options = tab.page.get_by_role("option")
+        await expect(options).to_have_count(1)
+        assert await tab.inaccessible() == []
+        await field.fill("chat/000")
+        await expect(options.first).to_contain_text("chat/0000")
+        await field.press("ArrowDown")
+        await expect(options.nth(1)).to_have_attribute("aria-selected", "true")
+        chosen = await options.nth(1).get_attribute("id")
+        assert await field.get_attribute("aria-activedescendant") == chosen
+        async with tab.page.expect_navigation(url="**/streams/one?*name=chat%2F0001"):
+            await field.press("Enter")
+
+
+async def test_times_are_utc_or_local_as_the_browser_keeps_it(browser: Browser) -> None:
+    async with showing(browser, MadeUp(), timezone_id="Asia/Tokyo") as tab:
+        labels = tab.page.locator(".times").first.locator("[data-at]")
+        utc = ["11:55", "12:00"]
+        await expect(labels).to_have_text(utc)
+        await tab.page.get_by_role("button", name="Preferences").click()
+        await tab.page.get_by_label("Times").select_option("local")
+        await expect(labels).to_have_text(["20:55", "21:00"])
+        await tab.goto("/events")
+        time = tab.page.locator("time").first
+        await expect(time).to_have_attribute("title", "2026-03-01 21:04:00 UTC+09:00")
+        assert await time.get_attribute("datetime") == "2026-03-01T12:04:00Z"
+
+
+async def test_a_long_page_shows_the_rows_that_have_a_text(browser: Browser) -> None:
+    async with showing(browser, MadeUp(), "/configuration") as tab:
+        rows = tab.page.locator("table.settings:not(.differing) tbody tr:visible")
+        assert await rows.count() > 1
+        key = await rows.first.locator("code").first.inner_text()
+        await tab.page.get_by_label("Filter the settings").fill(key.upper())
+        await expect(rows).to_have_count(1)
+
+
+async def test_a_relative_time_is_outside_of_what_screen_readers_speak(browser: Browser) -> None:
+    async with showing(browser, MadeUp()) as tab:
+        spoken = tab.page.locator("[role=status], [aria-live]")
+        assert "origin answers 503" in " ".join(await spoken.all_inner_texts())
+        assert await spoken.locator("time").count() == 0
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_the_colours_of_series_can_be_read_as_text(
+    browser: Browser, scheme: Literal["light", "dark"]
+) -> None:
+    """Labels at the ends of lines have them: their contrast with a card is 4.5 at least."""
+    script = """() => {
+      const linear = (it) => (it <= 0.04045 ? it / 12.92 : ((it + 0.055) / 1.055) ** 2.4);
+      const light = (colour) => colour.match(/\\d+/g).slice(0, 3)
+        .map((it) => linear(it / 255))
+        .reduce((sum, it, at) => sum + it * [0.2126, 0.7152, 0.0722][at], 0.05);
+      const card = light(getComputedStyle(document.querySelector(".card")).backgroundColor);
+      return [...document.querySelectorAll(".legend i")]
+        .map((it) => light(getComputedStyle(it).backgroundColor))
+        .map((it) => Math.max(it, card) / Math.min(it, card));
+    }"""
+    async with showing(browser, MadeUp(), color_scheme=scheme) as tab:
+        contrasts = await tab.page.evaluate(script)
+        assert len(contrasts) > 15
+        assert min(contrasts) >= 4.5
+
+
+async def test_forced_colours_keep_the_series_of_charts_apart(browser: Browser) -> None:
+    colours = "(items) => items.map((it) => getComputedStyle(it).backgroundColor)"
+    async with showing(browser, MadeUp(), forced_colors="active") as tab:
+        chart = tab.page.get_by_role("group", name="Reads per second, by result")
+        assert len(set(await chart.locator(".legend i").evaluate_all(colours))) == 6
+
+
+async def test_the_menu_is_a_rail_of_named_icons_on_a_middling_screen(browser: Browser) -> None:
+    async with showing(browser, MadeUp(), viewport={"width": 768, "height": 900}) as tab:
+        link = tab.page.get_by_role("link", name="Routes")
+        box = await link.bounding_box()
+        assert box is not None
+        assert box["width"] < 60
+        assert await link.get_attribute("title") == "Routes"
+
+
+async def test_a_printed_page_has_its_content_alone(browser: Browser) -> None:
+    async with showing(browser, MadeUp()) as tab:
+        await tab.page.emulate_media(media="print")
+        await expect(tab.page.locator("h1")).to_be_visible()
+        for selector in ".rail nav", ".rail footer", ".segments":
+            await expect(tab.page.locator(selector)).not_to_be_visible()
+
+
+async def test_the_chosen_colours_are_kept_on_all_pages_and_system_is_the_default(
+    browser: Browser,
+) -> None:
+    colour = "getComputedStyle(document.body).backgroundColor"
+    dark, light = "rgb(11, 13, 16)", "rgb(250, 250, 250)"
+    async with showing(browser, MadeUp(), color_scheme="dark") as tab:
+        preferences = tab.page.get_by_role("button", name="Preferences")
+        select = tab.page.get_by_label("Colours")
+        await preferences.click()
+        assert await tab.page.evaluate(colour) == dark
+        await select.select_option("light")
+        assert await tab.page.evaluate(colour) == light
+        await tab.goto("/routes")
+        assert await tab.page.evaluate(colour) == light
+        await preferences.click()
+        assert await select.input_value() == "light"
+        await select.select_option("system")
+        assert await tab.page.evaluate(colour) == dark
+
+
+async def test_the_link_of_the_shown_page_is_in_view_in_the_scrolling_bar_of_a_phone(
+    browser: Browser,
+) -> None:
+    narrow = {"width": 360, "height": 780}
+    async with showing(browser, MadeUp(), "/configuration", viewport=narrow) as tab:
+        current = tab.page.locator(".rail nav [aria-current]")
+        await expect(current).to_be_in_viewport(ratio=1)
