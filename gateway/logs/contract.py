@@ -186,7 +186,7 @@ class Log(ABC):
         return self.why_unhealthy() is None
 
     def loss(self) -> str | None:
-        """Return what acknowledged appends were lost, while the damaged file is still there."""
+        """Return what acknowledged appends were lost, for as long as an operator should know."""
         return None
 
 

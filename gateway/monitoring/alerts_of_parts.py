@@ -220,6 +220,7 @@ OF_PARTS = (
         "After a restart or failover it lacks the last writes that it had acknowledged. The offsets"
         " of lost data get 410.",
         "redis",
+        "loss {route}",
     ),
     Alert(
         "HeadgateHistoryChanged",

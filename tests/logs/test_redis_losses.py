@@ -94,11 +94,16 @@ async def test_a_crash_without_lost_data_reports_no_loss(tmp_path: Path) -> None
 
 
 @pytest.mark.usefixtures("processes")
-async def test_a_removal_lost_in_a_crash_is_reported(tmp_path: Path) -> None:
+async def test_a_removal_lost_in_a_crash_is_reported_and_noted_for_a_while(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with with_a_stream(tmp_path) as (server, log, change):
         async with crashing(server):
             await log.commit([removed(change.state)])
         assert await found(log) == ["yes"]
+        assert "lacks the last writes" in (log.loss() or "")
+        monkeypatch.setattr(losses, "SHOWN_S", 0.0)
+        assert log.loss() is None
 
 
 @pytest.mark.usefixtures("processes")

@@ -99,6 +99,10 @@ class RedisLog(Log):
         return self.store.servers.why_unhealthy() or self.store.notifications.why_unhealthy
 
     @override
+    def loss(self) -> str | None:
+        return self._losses.note()
+
+    @override
     def new_stream_id(self) -> int:
         return secrets.randbits(ID_BITS)
 

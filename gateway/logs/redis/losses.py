@@ -11,6 +11,7 @@ leave their findings in Redis, and all report the worst of them.
 from __future__ import annotations
 
 import asyncio
+from time import monotonic
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from gateway.errors import LogUnavailable, RecordDamaged
@@ -34,6 +35,7 @@ AGAIN_S = 0.5
 # more for a gateway that was cut off meanwhile.
 READ_AFTER_S = (3.0, PATIENCE_S)
 FINDINGS_S = 3600  # for which findings stay in Redis
+SHOWN_S = 3600.0  # of a loss: as long as its alert lasts in Prometheus
 MOST_SERVERS = 1_000  # of a cluster, as Redis recommends; entries of replaced nodes remain
 
 
@@ -79,6 +81,13 @@ class LossWatch:
         self._checks: dict[Primary, list[asyncio.Task[Lost]]] = {}
         self._counting: set[asyncio.Task[None]] = set()
         self.counts: dict[Lost, int] = dict.fromkeys(LOST, 0)
+        self._lost: tuple[float, str] | None = None  # when (monotonic), and what to say
+
+    def note(self) -> str | None:
+        """Return that a server lost acknowledged writes, for SHOWN_S after it was found."""
+        if self._lost is None or monotonic() - self._lost[0] > SHOWN_S:
+            return None
+        return self._lost[1]
 
     async def close(self) -> None:
         """End all comparisons."""
@@ -150,6 +159,11 @@ class LossWatch:
                 break
         if reported is not None:
             self.counts[reported] += 1
+        if reported == "yes":
+            lacks = (
+                "lacks the last writes that it had acknowledged before it restarted or failed over"
+            )
+            self._lost = monotonic(), f"{primary.name} {lacks}: offsets of lost data get 410"
 
     async def _exchange(self, history: int, own: Lost) -> Lost:
         """Leave this gateway's finding, and return the worst; one gateway that can tell is enough.
