@@ -29,7 +29,7 @@ COMMANDS = (
     Command("", "doctor", "", "Find faults of a CDN, a Redis or a running server."),
     Command("", "monitor", "", "Print events of a server, alert rules and a dashboard."),
     Command("", "token", "gateway.commands.token:token", "Make and check tokens of clients."),
-    Command("", "config", "", "Write, check and reload settings."),
+    Command("", "config", "", "Write, check and reload settings; name servers."),
     *_of(
         "stream",
         ("create", "streams:create", "Create a stream, or check that it exists already."),
@@ -67,6 +67,7 @@ COMMANDS = (
         ("check", "settings:check", "Check the settings and the files they name."),
         ("init", "settings:init", "Write a settings file with comments."),
         ("reload", "reload:reload", "Make a server read its settings again."),
+        ("context", "context:context", "Name servers, and choose the one that commands use."),
         ("completion", "completion:completion", "Print the completion script of a shell."),
         ("hash-password", "settings:hash_password", "Print the hash of a password."),
     ),

@@ -38,13 +38,16 @@ COMMANDS = (
 )
 
 
-def test_cacert_lets_commands_trust_a_server(server: Headgate, tmp_path: Path) -> None:
+def test_cacert_and_that_of_a_context_let_commands_trust_a_server(
+    server: Headgate, tmp_path: Path
+) -> None:
     subprocess.run(["openssl", *CERTIFICATE], cwd=tmp_path, capture_output=True, check=True)
     port = free_port()
     lines = {"tls": TLS.format(port=port, folder=tmp_path)}
     authority = str(tmp_path / "tls.pem")
     base = f"https://127.0.0.1:{port}/v1/stream"
     cli = CommandLine(base)
+    cli.environment["XDG_CONFIG_HOME"] = str(tmp_path)
     with nginx(tmp_path, server.port, lines):
         copy = (
             "data",
@@ -63,7 +66,12 @@ def test_cacert_lets_commands_trust_a_server(server: Headgate, tmp_path: Path) -
             )
             assert b"trying again" not in refused.stderr
         cli.output("create", "secure", "--data", "safe", "--cacert", authority)
-        assert cli.output("read", "secure", "--cacert", authority) == b"safe"
+        context = ("config", "context", "add", "tls", base, "--cacert", authority)
+        cli(*context, environment={"XDG_CONFIG_HOME": str(tmp_path)})
+        named = cli(
+            "read", "secure", "--context", "tls", environment={"XDG_CONFIG_HOME": str(tmp_path)}
+        )
+        assert named.stdout == b"safe"
         examined = json.loads(cli("doctor", "cdn", base, "--json", "--cacert", authority).stdout)
         verdicts = {one["check"]: one["verdict"] for one in examined["checks"]}
         assert verdicts["large append"] == "pass"

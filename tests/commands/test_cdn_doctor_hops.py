@@ -138,7 +138,7 @@ async def test_the_doctor_names_exactly_the_faults_of_each_hop(
         ),
         pytest.param(
             {"STREAM_AUTH": "Bearer wrong"},
-            "the credentials in STREAM_AUTH are refused: set another STREAM_AUTH (401)",
+            "the credentials in STREAM_AUTH are refused: put another into STREAM_AUTH (401)",
             id="wrong-credentials",
         ),
     ],

@@ -156,6 +156,7 @@ def test_a_wrong_command_line_is_explained_and_exits_with_2(typed: str, complain
 TYPED = {
     "head http://me:hush@127.0.0.1:1/x": "give it by STREAM_AUTH.",
     "head http://127.0.0.1:1/x?a=b&token=hush": "a token in a URL on the command line stays",
+    "config context add x http://:hush@h/s?": "by --auth-file FILE.",
     "status --admin=http://a:hush@127.0.0.1:1 --span 1x": "or --admin-token FILE.",
     "data copy redis://:hush@127.0.0.1:1 memory:": "by a file with the whole URL, written @FILE.",
     "data copy http://a:hush@127.0.0.1:1/s memory:": "give it by STREAM_AUTH.",

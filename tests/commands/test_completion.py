@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
         (["headgate", "app"], "append"),
         (["headgate", "mon"], "monitor"),
         (["headgate", "stream", "sub"], "subscriptions"),
-        (["headgate", "token", "ha"], "hash"),
+        (["headgate", "config", "context", "u"], "use"),
         (["headgate", "tail", "--from"], "--from-start"),
     ],
     ids=["a shorthand", "a group", "of a feature", "of a group in a group", "an option"],
@@ -39,6 +39,37 @@ def test_bash_completes_with_the_printed_script(
         ["bash", "--norc", "-c", program], text=True, env=cli.environment
     )
     assert told == f"{completed}\n"
+
+
+@pytest.mark.parametrize(
+    "words", ["config context use pr", "config context remove pr", "tail --context pr"]
+)
+def test_bash_completes_names_of_contexts_where_one_is_meant(
+    words: str, cli: CommandLine, tmp_path: Path
+) -> None:
+    cli.environment["XDG_CONFIG_HOME"] = str(tmp_path)
+    for name in ("prod", "other", "preview"):
+        cli.output("config", "context", "add", name, f"https://{name}.example.com/v1/stream")
+    typed = ["headgate", *words.split()]
+    test_bash_completes_with_the_printed_script(typed, "preview prod", cli)
+
+
+def test_a_damaged_file_of_contexts_completes_nothing_without_a_message(
+    cli: CommandLine, tmp_path: Path
+) -> None:
+    file = tmp_path / "headgate" / "contexts.json"
+    file.parent.mkdir()
+    file.write_text("{")
+    environment = {
+        "XDG_CONFIG_HOME": str(tmp_path),
+        "_HEADGATE_COMPLETE": "bash_complete",
+        "COMP_WORDS": "headgate config context remove ",
+        "COMP_CWORD": "4",
+    }
+    done = subprocess.run(
+        [cli.program], capture_output=True, check=False, env={**cli.environment, **environment}
+    )
+    assert (done.stdout, done.stderr) == (b"\n", b"")
 
 
 @pytest.mark.parametrize(

@@ -142,7 +142,7 @@ def test_ls_of_a_server_that_is_no_gateway_says_so(lister: CommandLine) -> None:
     assert b"it is not the admin listener of a Headgate" in done.stderr
 
 
-def test_ls_sends_the_token_of_variable_or_flag(tmp_path: Path) -> None:
+def test_ls_sends_the_token_of_variable_flag_or_context(tmp_path: Path) -> None:
     token = tmp_path / "token"
     token.write_text(ADMIN_TOKEN)
     digest = CommandLine("").output("token", "hash", stdin=ADMIN_TOKEN.encode()).decode().strip()
@@ -161,3 +161,7 @@ def test_ls_sends_the_token_of_variable_or_flag(tmp_path: Path) -> None:
         assert names(cli.output(*asked, "--admin-token", str(token))) == ["a"]
         by_variable = cli(*asked, environment={"STREAM_ADMIN_TOKEN": ADMIN_TOKEN})
         assert names(by_variable.stdout) == ["a"]
+        cli.environment["XDG_CONFIG_HOME"] = str(tmp_path)
+        files = ("--admin", server.admin_url, "--admin-token", str(token))
+        cli.output("config", "context", "add", "here", server.streams, *files)
+        assert names(cli.output("ls", "--context", "here")) == ["a"]

@@ -112,6 +112,17 @@ def test_with_several_servers_the_url_of_an_admin_listener_says_which(
         assert deleted.stderr == b"Deleted 1 stream.\n"
 
 
+def test_the_admin_listener_of_a_contexts_server_is_found_where_it_runs_here(
+    plain: CommandLine, tmp_path: Path
+) -> None:
+    plain.environment["XDG_CONFIG_HOME"] = str(tmp_path)
+    with ExitStack() as opened:
+        one, _other = (opened.enter_context(running(tmp_path)) for _ in range(2))
+        plain.output("create", f"{one.streams}/story")
+        plain.output("config", "context", "add", "here", one.streams)
+        assert b"story" in plain.output("ls", "--context", "here")
+
+
 @contextmanager
 def with_routes(folder: Path, *prefixes: str) -> Iterator[Headgate]:
     """A server with these routes to logs in memory, which commands find."""

@@ -146,7 +146,7 @@ def test_stream_auth_is_sent_only_to_the_server_of_stream_url(
             'STREAM_AUTH must be a scheme and a token, as in STREAM_AUTH="Bearer TOKEN"',
             id="no-token",
         ),
-        ({"STREAM_AUTH": "Bearer of-somebody"}, "set another STREAM_AUTH"),
+        ({"STREAM_AUTH": "Bearer of-somebody"}, "put another into STREAM_AUTH"),
         pytest.param(
             {"STREAM_AUTH": "Bearer of-somebody", "STREAM_URL": "http://other/s"},
             "STREAM_AUTH is sent to the server of STREAM_URL only",

@@ -1,1 +1,1 @@
-"""The commands of `headgate config`: settings, and completion for shells."""
+"""The commands of `headgate config`: settings, contexts, and completion for shells."""

@@ -15,7 +15,7 @@ from gateway.commands.options.admin_target import (
     admin_token_option,
 )
 from gateway.commands.options.configuration import complain, config_option
-from gateway.commands.options.home import cacert_option
+from gateway.commands.options.home import server_options
 from gateway.tools.shell.exit_status import FAILED
 from gateway.tools.shell.failure import Failed
 from gateway.tools.shell.terminal import safe
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 @config_option
 @admin_option
 @admin_token_option
-@cacert_option
+@server_options
 @click.option(
     "--dry-run",
     "is_dry",

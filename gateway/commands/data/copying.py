@@ -108,7 +108,7 @@ def _admin(ctx: click.Context, base: str, url: str | None, token_file: Path | No
     """Return the admin API by which the streams of FROM are listed. Raises UsageError."""
     base = checked_base(base, "FROM")
     try:
-        home = home_of(os.environ, needs_base=False)
+        home = home_of(os.environ, ctx, needs_base=False)
         if home.base.rstrip("/") != base:
             home = with_admin(HomeServer(base), os.environ)
         return admin_of(home, url, token_file, ctx)

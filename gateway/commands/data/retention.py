@@ -14,7 +14,7 @@ from gateway.commands.options.admin_target import (
     admin_option,
     admin_token_option,
 )
-from gateway.commands.options.home import cacert_option
+from gateway.commands.options.home import server_options
 from gateway.commands.stream.streams import STREAM_HELP, result_option, stream_argument
 from gateway.tools.server.target import StreamTarget
 from gateway.tools.shell.failure import Failed
@@ -50,7 +50,7 @@ NAMES = ("retention_age", "retention_size", "retention_messages")
 @admin_option
 @admin_token_option
 @result_option
-@cacert_option
+@server_options
 @click.pass_context
 def retention(  # noqa: PLR0913 - one for each option
     ctx: click.Context,

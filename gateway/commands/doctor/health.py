@@ -11,7 +11,7 @@ import click
 
 from gateway.commands.options.admin_target import admin_by_settings, admin_option
 from gateway.commands.options.configuration import complain, config_option
-from gateway.commands.options.home import cacert_option
+from gateway.commands.options.home import server_options
 from gateway.errors import StartError
 from gateway.tools.shell.exit_status import FAILED
 
@@ -26,7 +26,7 @@ TIMEOUT_S = 2.0  # an event loop that answers no sooner does not serve
 @click.command()
 @config_option
 @admin_option
-@cacert_option
+@server_options
 @click.pass_context
 def health(ctx: click.Context, config: Path | None, admin: str | None) -> None:
     """Check that the server is alive.

@@ -6,15 +6,16 @@ import os
 import re
 from dataclasses import dataclass, replace
 from functools import wraps
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 from typing_extensions import override
 
 from gateway.commands.options.configuration import load_settings
-from gateway.commands.options.home import ca_file_of, cacert_option, home_of
+from gateway.commands.options.home import ca_file_of, context_of, home_of, server_options
 from gateway.commands.options.typed_secrets import SecretFile
-from gateway.settings.reached import DEFAULT_BASE, console_url
+from gateway.settings.reached import BASE_VARIABLE, DEFAULT_BASE, console_url
 from gateway.tools.server.target import (
     NOT_IN_FIELDS,
     TOKEN_VARIABLE,
@@ -26,7 +27,6 @@ from gateway.tools.server.target import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
 
 URL_VARIABLE = "STREAM_ADMIN_URL"
 DEFAULT_ADMIN = "http://127.0.0.1:4439"
@@ -56,9 +56,13 @@ class AdminTarget(StreamTarget):
         return f"give {kind} token of admin.tokens by {TOKEN_VARIABLE} or --admin-token FILE"
 
 
-def _named_admin(url: str | None) -> str:
-    """Return the URL of the admin API by a flag or the environment; "" if neither names one."""
-    return url or os.environ.get(URL_VARIABLE, "")
+def _named_admin(url: str | None, ctx: click.Context) -> str:
+    """Return the URL of the admin API by a flag or the environment; "" if neither names one.
+
+    The environment does not count beside --context.
+    """
+    is_in_context = context_of(ctx) is not None
+    return url or ("" if is_in_context else os.environ.get(URL_VARIABLE, ""))
 
 
 def admin_of(
@@ -69,15 +73,22 @@ def admin_of(
     Raises ValueError if nothing says where it is.
     """
     known = home.admin or (DEFAULT_ADMIN if home.base == DEFAULT_BASE else "")
-    found = _named_admin(url) or known
+    found = _named_admin(url, ctx) or known
     if not found:
         raise ValueError(
             f"the admin listener of {without_secrets(home.base)} is not known: correct this URL, "
             f"or say where the listener is by --admin URL or {URL_VARIABLE}"
         )
+    is_known, is_set = found == home.admin, bool(os.environ.get(TOKEN_VARIABLE))
+    if token_file is None and is_known and home.admin_token_file and not is_set:
+        token_file = Path(home.admin_token_file)
     target = admin_target(found, token_file, os.environ)
-    certificate = home.certificate if found == home.admin else ""
-    return replace(target, home=home, ca_file=ca_file_of(ctx), certificate=certificate)
+    return replace(
+        target,
+        home=home,
+        ca_file=ca_file_of(ctx) or home.ca_file,
+        certificate=home.certificate if is_known else "",
+    )
 
 
 def on_admin_listener(command: Callable[..., None]) -> Callable[..., None]:
@@ -87,13 +98,13 @@ def on_admin_listener(command: Callable[..., None]) -> Callable[..., None]:
     def call(admin: str | None, admin_token: Path | None, **others: object) -> None:
         command(target=named_admin(click.get_current_context(), admin, admin_token), **others)
 
-    return admin_option(admin_token_option(cacert_option(call)))
+    return admin_option(admin_token_option(server_options(call)))
 
 
 def named_admin(ctx: click.Context, url: str | None, token_file: Path | None) -> StreamTarget:
     """Return the admin API of the server that names mean, its `home`, or end the command."""
     try:
-        home = home_of(os.environ, admin=_named_admin(url))
+        home = home_of(os.environ, ctx, admin=_named_admin(url, ctx))
         return admin_of(home, url, token_file, ctx)
     except ValueError as cause:
         raise click.UsageError(f"{cause}.") from cause
@@ -104,16 +115,17 @@ def admin_by_settings(
 ) -> StreamTarget:
     """Return the admin API of the server with these settings on this machine, or end the command.
 
-    Without a file of settings it is the server that `named_admin` finds, before the one that the
-    environment's settings say.
+    With --context, or without a file of settings, it is the server that `named_admin` finds, before
+    the one that the environment's settings say.
     """
     try:
-        if url is None and config is not None:
+        if url is None and config is not None and context_of(ctx) is None:
             home = _of_settings(config)
             url = home.admin
         else:
-            home = home_of(os.environ, admin=_named_admin(url))
-            if not (_named_admin(url) or home.admin):
+            named = _named_admin(url, ctx)
+            home = home_of(os.environ, ctx, admin=named)
+            if not (named or home.admin or home.named_by != BASE_VARIABLE):
                 home = _of_settings(None)
         return admin_of(home, url, token_file, ctx)
     except ValueError as cause:

@@ -1,18 +1,22 @@
-"""The server that a command means: by its flags, the environment, or what runs here."""
+"""The server that a command means: by its flags, the environment, a context, or what runs here."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urljoin
 
 import click
 
+from gateway.commands.options.contexts import Contexts, complete_name, load_contexts
 from gateway.tools.server.target import (
+    AUTHORIZATION_VARIABLE,
     HomeServer,
     check_stream_name,
+    checked_authorization,
     is_whole_url,
     several_servers,
     stream_at,
@@ -21,28 +25,46 @@ from gateway.tools.server.target import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from gateway.commands.options.contexts import ServerContext
     from gateway.tools.server.target import StreamTarget
 
-CA_FILE = "headgate.cacert"  # a key of click's meta
+CONTEXT, CA_FILE = "headgate.context", "headgate.cacert"  # keys of click's meta
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+def server_options(command: F) -> F:
+    """Add the options that say which server a command goes to; `home_of` reads them."""
+    context_option = click.option(
+        "--context",
+        metavar="NAME",
+        is_eager=True,
+        expose_value=False,
+        callback=_keep(CONTEXT),
+        shell_complete=complete_name,
+        help="Use the server of this context.",
+    )
+    return context_option(cacert_option(command))
 
 
 def cacert_option(command: F) -> F:
     """Add the option that says whom to trust; `ca_file_of` reads it."""
-
-    def keep(ctx: click.Context, _option: click.Parameter, value: str | None) -> None:
-        if value is not None:
-            ctx.meta[CA_FILE] = value
-
     return click.option(
         "--cacert",
         type=click.Path(dir_okay=False),
         metavar="FILE",
         is_eager=True,
         expose_value=False,
-        callback=keep,
+        callback=_keep(CA_FILE),
         help="Trust only the certificate authorities in this PEM file.",
     )(command)
+
+
+def _keep(key: str) -> Callable[[click.Context, click.Parameter, str | None], None]:
+    def keep(ctx: click.Context, _option: click.Parameter, value: str | None) -> None:
+        if value is not None:
+            ctx.meta[key] = value
+
+    return keep
 
 
 def target_of(name: str, ctx: click.Context | None) -> StreamTarget:
@@ -50,12 +72,13 @@ def target_of(name: str, ctx: click.Context | None) -> StreamTarget:
     is_url = is_whole_url(name)
     if not is_url:
         check_stream_name(name)  # before a server is chosen: no other would help
-    return target_at(name, home_of(os.environ, needs_base=not is_url), ctx)
+    return target_at(name, home_of(os.environ, ctx, needs_base=not is_url), ctx)
 
 
 def target_at(name: str, home: HomeServer, ctx: click.Context | None) -> StreamTarget:
     """Return the stream called `name` at a server or by its URL. Raises ValueError."""
-    return replace(stream_at(name, home), ca_file=ca_file_of(ctx))
+    target = stream_at(name, home)
+    return replace(target, ca_file=ca_file_of(ctx) or target.ca_file)
 
 
 def ca_file_of(ctx: click.Context | None) -> str:
@@ -63,19 +86,67 @@ def ca_file_of(ctx: click.Context | None) -> str:
     return "" if ctx is None else ctx.meta.get(CA_FILE, "")
 
 
+def context_of(ctx: click.Context | None) -> str | None:
+    """Return the name of --context, None without one."""
+    return None if ctx is None else ctx.meta.get(CONTEXT)
+
+
 def home_of(
-    environment: Mapping[str, str], *, needs_base: bool = True, admin: str | None = None
+    environment: Mapping[str, str],
+    ctx: click.Context | None,
+    *,
+    needs_base: bool = True,
+    admin: str | None = None,
 ) -> HomeServer:
     """Return the server that names mean. Raises ValueError if the sources make no sense.
 
-    STREAM_URL goes before a server that runs here, which goes before the default. Of several that
-    run here, the one with its admin listener at `admin` is meant; it may also be elsewhere. None is
-    for commands without that option.
+    The flag goes before STREAM_URL, which goes before the context in use, before a server that
+    runs here, before the default. Of several that run here, the one with its admin listener at
+    `admin` is meant; it may also be elsewhere. None is for commands without that option.
     """
-    home = HomeServer.of_environment(environment)
+    home = _named_server(environment, context_of(ctx))
     if home.is_bound:
-        return with_admin(home, environment)
+        return home if home.admin else with_admin(home, environment)
     return _running_here(home, environment, admin) if needs_base else home
+
+
+def _named_server(environment: Mapping[str, str], context: str | None) -> HomeServer:
+    """Return the server of --context, of STREAM_URL or of the context in use, else the default.
+
+    STREAM_AUTH goes before the authorization of the context in use.
+    """
+    if context is not None:
+        return _of_context(context, load_contexts(environment).of_name(context))
+    home = HomeServer.of_environment(environment)
+    known = Contexts() if home.is_bound else load_contexts(environment)
+    if not known.use:
+        return home
+    found = _of_context(known.use, known.of_name(known.use))
+    if home.authorization is None:
+        return found
+    return replace(found, authorization=home.authorization, authorized_by=AUTHORIZATION_VARIABLE)
+
+
+def _of_context(name: str, context: ServerContext) -> HomeServer:
+    """Return the server of a context. Raises ValueError if its file cannot be read."""
+    authorization = None
+    if context.auth_file:
+        try:
+            text = Path(context.auth_file).read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeError) as cause:
+            reason = cause.strerror if isinstance(cause, OSError) else "it is not text"
+            raise ValueError(f"context {name}: {context.auth_file}: {reason}") from cause
+        authorization = checked_authorization(text, context.auth_file)
+    return HomeServer(
+        context.url,
+        authorization,
+        is_bound=True,
+        named_by=f"context {name}",
+        authorized_by=context.auth_file or AUTHORIZATION_VARIABLE,
+        ca_file=context.cacert,
+        admin=context.admin,
+        admin_token_file=context.admin_token_file,
+    )
 
 
 def with_admin(home: HomeServer, environment: Mapping[str, str]) -> HomeServer:

@@ -22,6 +22,7 @@ _STREAM = "STREAM_AUTH"
 # What takes the secret instead, by the words of the command and whether the URL is a server's.
 _INSTEAD = {
     ("data copy", False): "a file with the whole URL, written @FILE",
+    ("config context", True): "--auth-file FILE",
 }
 
 

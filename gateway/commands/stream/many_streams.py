@@ -13,7 +13,7 @@ from gateway.commands.options.admin_target import (
     on_admin_listener,
 )
 from gateway.commands.options.configuration import complain
-from gateway.commands.options.home import cacert_option, target_at
+from gateway.commands.options.home import server_options, target_at
 from gateway.commands.options.parameters import StreamType
 from gateway.commands.stream.streams import STREAM_HELP, result_option
 from gateway.tools.server.target import without_secrets
@@ -83,7 +83,7 @@ def list_streams(
 @admin_option
 @admin_token_option
 @result_option
-@cacert_option
+@server_options
 @click.pass_context
 def delete(  # noqa: PLR0913 - one for each option
     ctx: click.Context,

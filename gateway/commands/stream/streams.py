@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gateway.commands.options.home import cacert_option
+from gateway.commands.options.home import server_options
 from gateway.commands.options.parameters import FieldType, MomentType, SecondsType, StreamType
 from gateway.protocol.http.header_names import CLOSED, FORKED_FROM
 from gateway.settings.reached import DEFAULT_BASE
@@ -91,7 +91,7 @@ offset_file_option = click.option(
     help="Copy N more messages (JSON) or bytes after --fork-offset.",
 )
 @result_option
-@cacert_option
+@server_options
 def create(  # noqa: PLR0913 - one for each option
     stream: StreamTarget,
     content_type: str | None,
@@ -164,7 +164,7 @@ def create(  # noqa: PLR0913 - one for each option
 )
 @click.option("--close", is_flag=True, help="Close the stream with this append.")
 @result_option
-@cacert_option
+@server_options
 def append(  # noqa: PLR0913 - one for each option
     stream: StreamTarget,
     data: str | None,
@@ -215,7 +215,7 @@ def append(  # noqa: PLR0913 - one for each option
 @offset_file_option
 @json_option
 @raw_option
-@cacert_option
+@server_options
 def read(
     stream: StreamTarget,
     offset: str | None,
@@ -249,7 +249,7 @@ def read(
 @click.option("--long-poll", is_flag=True, help="Use long-poll instead of SSE.")
 @json_option
 @raw_option
-@cacert_option
+@server_options
 def tail(  # noqa: PLR0913 - one for each option
     stream: StreamTarget,
     offset: str | None,
@@ -279,7 +279,7 @@ def tail(  # noqa: PLR0913 - one for each option
 @click.command(epilog=STREAM_HELP)
 @stream_argument
 @result_option
-@cacert_option
+@server_options
 def head(stream: StreamTarget, as_json: bool) -> None:
     """Print the metadata of a stream."""
     from gateway.commands.running import run
@@ -291,7 +291,7 @@ def head(stream: StreamTarget, as_json: bool) -> None:
 @click.command(epilog=STREAM_HELP)
 @stream_argument
 @result_option
-@cacert_option
+@server_options
 def close(stream: StreamTarget, as_json: bool) -> None:
     """Close a stream to further appends.
 

@@ -30,7 +30,8 @@ READ_KEYS = re.compile(r"(?:^|&)(offset|live|cursor)=")
 class HomeServer:
     """The server that names of streams mean, and the credentials for it.
 
-    Those beside a STREAM_URL are for that server alone (`is_bound`). `admin` is the URL of the
+    Those of a context, and those beside a STREAM_URL, are for that server alone (`is_bound`).
+    `named_by` and `authorized_by` say for messages where both are from. `admin` is the URL of the
     admin listener, where it is known, and `certificate` the file of its certificate, if it runs
     here and speaks TLS. With `routes`, the URLs of several, a name could mean a stream of each.
     """
@@ -38,7 +39,11 @@ class HomeServer:
     base: str = field(default=DEFAULT_BASE, repr=False)
     authorization: str | None = field(default=None, repr=False)
     is_bound: bool = False
+    named_by: str = BASE_VARIABLE
+    authorized_by: str = AUTHORIZATION_VARIABLE
+    ca_file: str = ""
     admin: str = field(default="", repr=False)
+    admin_token_file: str = ""
     certificate: str = ""
     routes: tuple[str, ...] = ()
 
@@ -78,13 +83,16 @@ class StreamTarget:
     @property
     def advice(self) -> str:
         """The advice for a 401: what to do about the authorization."""
+        source = self.home.authorized_by
         if self.is_elsewhere:
-            return f"{AUTHORIZATION_VARIABLE} is sent to the server of {BASE_VARIABLE} only"
+            return f"{source} is sent to the server of {self.home.named_by} only"
+        if self.authorization is None and self.home.named_by != BASE_VARIABLE:
+            return f"add {self.home.named_by} again with --auth-file FILE"
         if self.authorization is None:
             return f"set {LIKE_THIS} in the environment"
         if " " not in self.authorization.strip():
-            return f"{AUTHORIZATION_VARIABLE} must be a scheme and a token, as in {LIKE_THIS}"
-        return f"set another {AUTHORIZATION_VARIABLE}"
+            return f"{source} must be a scheme and a token, as in {LIKE_THIS}"
+        return f"put another into {source}"
 
     def trusted(self) -> ssl.SSLContext | None:
         """Return whom to trust, or None without TLS. Raises StartError for an unusable file."""
@@ -148,7 +156,7 @@ def stream_at(name: str, home: HomeServer) -> StreamTarget:
             f"the URL has {match[1]}= in its query: give an offset by --offset, and leave the rest "
             "to the command"
         )
-    target = StreamTarget(url, home.authorization, home=home)
+    target = StreamTarget(url, home.authorization, home=home, ca_file=home.ca_file)
     # The authorization belongs to the server at the base URL; another one must not learn it.
     if not home.is_bound or target.is_beside(StreamTarget(home.base)):
         return target
@@ -203,10 +211,16 @@ def _server_url(url: str, subject: str) -> str:
 
 def authorization_of(environment: Mapping[str, str]) -> str | None:
     """Return the value of STREAM_AUTH, None if it is not set. Raises ValueError for bad text."""
-    value = environment.get(AUTHORIZATION_VARIABLE, "")
+    return checked_authorization(
+        environment.get(AUTHORIZATION_VARIABLE, ""), AUTHORIZATION_VARIABLE
+    )
+
+
+def checked_authorization(value: str, source: str) -> str | None:
+    """Return the value of a header field, None for an empty one. Raises ValueError."""
     if NOT_IN_FIELDS.search(value):
         raise ValueError(
-            f"{AUTHORIZATION_VARIABLE} has a line end or another character in it that cannot be "
+            f"{source} has a line end or another character in it that cannot be "
             "sent: it must be one line of text"
         )
     return value or None
