@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from typing import TYPE_CHECKING
 
 import pytest
@@ -117,8 +118,10 @@ async def test_reads_that_end_their_connection_count_for_the_address_they_come_f
     async with serving() as gateway:
         await gateway.ask(put("s", body=b"one"))
         listener = ConnectionListener(gateway.server)
-        await listener.open("127.0.0.1", 0)
-        port = listener._listeners[0].getsockname()[1]
+        accepting = socket.create_server(("127.0.0.1", 0))
+        accepting.setblocking(False)
+        listener.adopt([accepting])
+        port = accepting.getsockname()[1]
         for _ in range(5):
             client = await Client.connect(port)
             assert (await client.ask(get("s?offset=-1", AGENT, "Connection: close"))).body == b"one"
