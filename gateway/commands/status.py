@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import click
@@ -12,14 +13,15 @@ from gateway.commands.options.admin_target import on_admin_listener
 from gateway.tools.shell.exit_status import DONE, FAILED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from admin.model.overview import Overview, RouteView
-    from gateway.features.questions.loudest import Load, LoudestList
+    from gateway.features.questions.loudest import ClientLoad, Load, LoudestList
     from gateway.tools.server.target import StreamTarget
 
 SPANS = ("15m", "1h", "6h", "24h")
 LOUDEST = 5  # streams, and clients
+HEADING = 2  # lines before a list of loads
 
 
 @click.command()
@@ -111,25 +113,36 @@ def _lines(overview: Overview, loudest: LoudestList) -> Iterator[str]:
     for route in overview.routes:
         yield ""
         yield from _of_route(overview, route)
-    if loudest.streams:
-        yield from ("", "Loudest streams:")
-    for stream in loudest.streams[:LOUDEST]:
-        yield f"  {stream.route}/{stream.name}: {_load(stream)}"
-    if loudest.clients:
-        yield from ("", "Loudest clients:")
-    for client in loudest.clients[:LOUDEST]:
-        agent = "" if client.user_agent is None else f" {client.user_agent}"
-        yield f"  {client.account or client.address or 'anonymous'}{agent}: {_load(client)}"
+    yield from islice(stream_loads(loudest), HEADING + LOUDEST)
+    yield from islice(client_loads(loudest), HEADING + LOUDEST)
 
 
-def _load(row: Load) -> str:
+def stream_loads(loudest: LoudestList) -> Iterator[str]:
+    """Yield a heading of HEADING lines and a line for each stream, the loudest first."""
+    return _loads("STREAM", [(f"{it.route}/{it.name}", it) for it in loudest.streams])
+
+
+def client_loads(loudest: LoudestList) -> Iterator[str]:
+    """Yield a heading of HEADING lines and a line for each client, the loudest first."""
+    return _loads("CLIENT", [(_client(it), it) for it in loudest.clients])
+
+
+def _client(client: ClientLoad) -> str:
+    """Return who a client is: a principal, or an address that a viewer may not see."""
+    if client.account:
+        return client.name or client.account
+    return f"{client.address or 'anonymous'} {client.user_agent or ''}"
+
+
+def _loads(subject: str, rows: Sequence[tuple[str, Load]]) -> Iterator[str]:
     from admin.pages import show
 
-    refused = f", {show.rate(row.refused)} refused" if row.refused else ""
-    return (
-        f"{show.rate(row.requests)} requests{refused}, {show.rate(row.appends)} appends, "
-        f"{show.size(row.sent_bytes)}/s sent, {show.size(row.received_bytes)}/s received"
-    )
+    if rows:
+        yield from ("", f"REQUESTS/S  APPENDS/S  REFUSED/S     SENT/S RECEIVED/S  {subject}")
+    for name, it in rows:
+        rates = (show.number(value) for value in (it.requests, it.appends, it.refused))
+        sizes = (show.size(value) for value in (it.sent_bytes, it.received_bytes))
+        yield f"{' '.join(f'{figure:>10}' for figure in (*rates, *sizes))}  {name}"
 
 
 def title(overview: Overview) -> str:

@@ -19,23 +19,29 @@ from admin.model.overview import Overview
 from admin.pages import show
 from gateway.commands.options.admin_target import on_admin_listener
 from gateway.commands.running import run
-from gateway.commands.status import attention, title
-from gateway.features.questions.loudest import ClientLoad, Load, LoudestList
+from gateway.commands.status import (
+    HEADING,
+    LOUDEST,
+    attention,
+    client_loads,
+    stream_loads,
+    title,
+)
+from gateway.features.questions.loudest import LoudestList
 from gateway.tools.server.admin_requests import admin_value
 from gateway.tools.server.client import connect
 from gateway.tools.shell.output import write, write_escapes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from headgate.stream_requests import StreamRequests
 
     from gateway.tools.server.target import StreamTarget
 
-SHORTEST_S = 0.5  # the server takes its figures each two seconds
 USUAL_SIZE = 100, 40  # of a frame that is not for a terminal
-MOST_CLIENTS = MOST_REFUSALS = MOST_ATTENTION = FEWEST_STREAMS = 5  # lines
-STDIN, STDOUT = 0, 1
+MOST_REFUSALS = MOST_ATTENTION = FEWEST_STREAMS = 5  # lines
+STDIN = 0
 # The other screen of the terminal, which leaves its contents and history as they are.
 ENTER, LEAVE = b"\x1b[?1049h\x1b[?25l", b"\x1b[?25h\x1b[?1049l"
 TO_TOP, ERASE_LINE, ERASE_BELOW = "\x1b[H", "\x1b[K", "\x1b[J"
@@ -44,7 +50,7 @@ TO_TOP, ERASE_LINE, ERASE_BELOW = "\x1b[H", "\x1b[K", "\x1b[J"
 @click.command()
 @click.option(
     "--interval",
-    type=click.FloatRange(SHORTEST_S, 3600),
+    type=click.FloatRange(0.5, 3600),
     default=2.0,
     metavar="SECONDS",
     help="Time between two frames.  [default: 2]",
@@ -60,14 +66,20 @@ def top(interval: float, once: bool, target: StreamTarget) -> None:
     run(target, _watch(target, interval, once=once))
 
 
-class _RefusalCount(msgspec.Struct, frozen=True):
+class _Cause(msgspec.Struct, frozen=True):
     route: str
     status: str
     count: int
 
 
 class _Refusals(msgspec.Struct, frozen=True):
-    causes: list[_RefusalCount]
+    causes: list[_Cause]
+
+    def lines(self) -> Iterator[str]:
+        if self.causes:
+            yield from ("", "   REFUSED     STATUS  ROUTE, in 15 minutes")
+        for it in self.causes[:MOST_REFUSALS]:
+            yield f"{it.count:>10,} {it.status:>10}  {it.route}"
 
 
 async def _frame(admin: StreamRequests) -> list[str]:
@@ -75,51 +87,28 @@ async def _frame(admin: StreamRequests) -> list[str]:
     overview = await admin_value(admin, "api/v1/overview", {"span": "15m"}, Overview)
     loudest = await admin_value(admin, "api/v1/loudest", {}, LoudestList)
     refusals = await admin_value(admin, "api/v1/refusals", {"span": "15m"}, _Refusals)
-    clients = [(_client(it), it) for it in loudest.clients[:MOST_CLIENTS]]
-    streams = [(f"{it.route}/{it.name}", it) for it in loudest.streams]
-    size = shutil.get_terminal_size(USUAL_SIZE)
+    columns, rows = shutil.get_terminal_size(USUAL_SIZE)
     before = [*_head(overview)]
-    after = [*_loads("CLIENT", clients), *_refused(refusals.causes[:MOST_REFUSALS])]
-    room = max(FEWEST_STREAMS, size.lines - len(before) - len(after))
-    lines = (*before, *islice(_loads("STREAM", streams), room), *after)
-    return [show.visible(line)[: size.columns] for line in lines][: size.lines]
+    after = [*islice(client_loads(loudest), HEADING + LOUDEST), *refusals.lines()]
+    room = max(FEWEST_STREAMS, rows - len(before) - len(after))
+    lines = (*before, *islice(stream_loads(loudest), room), *after)
+    return [show.visible(line)[:columns] for line in lines][:rows]
 
 
-def _head(overview: Overview) -> Iterator[str]:
-    yield f"{title(overview)}  {show.clock(overview.taken_at)} UTC"
-    readers = ", ".join(f"{count:,} {name}" for name, count in overview.readers.items())
+def _head(it: Overview) -> Iterator[str]:
+    yield f"{title(it)}  {show.clock(it.taken_at)} UTC"
+    readers = ", ".join(f"{count:,} {name}" for name, count in it.readers.items())
     yield (
-        f"{show.rate(overview.requests.value)} requests, "
-        f"{show.rate(overview.appends.value)} appends, "
-        f"{show.count(overview.live_readers.value)} live readers ({readers}), "
-        f"{show.percent(overview.without_origin.value)} {overview.served.lower()}"
+        f"{show.rate(it.requests.value)} requests, {show.rate(it.appends.value)} appends, "
+        f"{show.count(it.live_readers.value)} live readers ({readers}), "
+        f"{show.percent(it.without_origin.value)} {it.served.lower()}"
     )
-    yield from (f"! {line}" for line in islice(attention(overview), MOST_ATTENTION))
-
-
-def _client(client: ClientLoad) -> str:
-    """Return who a client is: a principal, or an address that a viewer may not see."""
-    return client.name or client.account or f"{client.address or '-'} {client.user_agent or ''}"
-
-
-def _loads(subject: str, rows: Sequence[tuple[str, Load]]) -> Iterator[str]:
-    if rows:
-        yield from ("", f"REQUESTS/S  APPENDS/S  REFUSED/S     SENT/S RECEIVED/S  {subject}")
-    for name, it in rows:
-        rates = (show.number(value) for value in (it.requests, it.appends, it.refused))
-        sizes = (show.size(value) for value in (it.sent_bytes, it.received_bytes))
-        yield f"{' '.join(f'{figure:>10}' for figure in (*rates, *sizes))}  {name}"
-
-
-def _refused(causes: list[_RefusalCount]) -> Iterator[str]:
-    if causes:
-        yield from ("", "   REFUSED     STATUS  ROUTE, in 15 minutes")
-    yield from (f"{it.count:>10,} {it.status:>10}  {it.route}" for it in causes)
+    yield from (f"! {line}" for line in islice(attention(it), MOST_ATTENTION))
 
 
 async def _watch(target: StreamTarget, interval_s: float, *, once: bool) -> None:
     """Show a frame, and unless `once` another after each interval. Raises Failed."""
-    is_drawn = not once and os.isatty(STDIN) and os.isatty(STDOUT)
+    is_drawn = not once and all(map(os.isatty, (STDIN, 1)))
     async with connect(target) as admin:
         frame = await _frame(admin)  # before the screen is cleared: it may fail
         with _screen() if is_drawn else contextlib.nullcontext(asyncio.Event()) as ended:

@@ -20,7 +20,7 @@ from gateway.commands.options.contexts import (
     save_contexts,
 )
 from gateway.commands.options.typed_secrets import SecretFile
-from gateway.tools.server.target import NOT_IN_FIELDS, checked_base, without_secrets
+from gateway.tools.server.target import checked_base, without_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -118,9 +118,6 @@ def remove_context(name: str) -> None:
 
 
 def _path(file: Path | None) -> str:
-    """Return the whole path of a file, "" for none. Raises ValueError if it cannot be printed."""
-    if file is not None and NOT_IN_FIELDS.search(str(file)):
-        raise ValueError(f"{str(file)!a} must be a path of printable characters")
     return "" if file is None else str(file.absolute())
 
 

@@ -51,22 +51,17 @@ class Contexts(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_f
 def _file(environment: Mapping[str, str]) -> Path:
     """Return the path of the file, by the XDG Base Directory specification.
 
-    Raises ValueError for a user without a home, as a container may have.
+    For a user without a home, as in a container, it is one that cannot exist.
     """
     given = environment.get("XDG_CONFIG_HOME", "")
-    try:  # the specification says that a relative path is none
-        folder = Path(given) if given.startswith("/") else Path.home() / ".config"
-    except RuntimeError as cause:
-        raise ValueError("contexts need a folder: set XDG_CONFIG_HOME or HOME") from cause
-    return folder / "headgate" / "contexts.json"
+    if not given.startswith("/"):  # the specification says that a relative path is none
+        given = os.path.expanduser("~/.config")  # noqa: PTH111 - Path raises without a home
+    return Path(given if given.startswith("/") else os.devnull) / "headgate" / "contexts.json"
 
 
 def load_contexts(environment: Mapping[str, str]) -> Contexts:
     """Read the file; without one there are no contexts. Raises ValueError for a damaged one."""
-    try:
-        file = _file(environment)
-    except ValueError:
-        return Contexts()
+    file = _file(environment)
     try:
         return msgspec.json.decode(read_file(str(file)), type=Contexts)
     except (FileNotFoundError, NotADirectoryError):
