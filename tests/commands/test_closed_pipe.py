@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.processes import HEADGATE
+from tests.support.processes import AT_ONCE, HEADGATE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,6 +35,7 @@ def ended(closed_pipe: int, *arguments: str) -> tuple[int, str]:
         text=True,
         timeout=20,
         check=False,
+        env={**os.environ, **AT_ONCE},
     )
     return done.returncode, done.stderr
 
