@@ -18,8 +18,6 @@ _LONGEST_END = 4  # bytes
 # a set of bytes, the search is four times as fast. Not `(...)?+`: before Python 3.11.4 it matches
 # too much.
 _EVENT_END = re.compile(rb"[\r\n](?:(?<=\r)\n|(?<!\r)|(?!\n))(?:\n|\r\n?)")
-# An event whose data are one object on one line, and maybe a name before it.
-_FRAME = re.compile(rb"((?:event:[^\r\n]*(?:\r\n|\n))?data: ?)(\{[^\r\n]*\})((?:\r\n|\n){2})")
 # A field that makes a block of lines an event (section 9.2.6): one without data is ignored.
 _DATA = re.compile(rb"(?:^|[\r\n])data(?=[:\r\n]|$)")
 # What a block without data must not add to the next event: blank lines, a name and an id.
@@ -36,14 +34,6 @@ class Event(NamedTuple):
 
     name: bytes
     data: bytes
-
-
-class Frame(NamedTuple):
-    """The bytes of an event: those before its data, the data, and those after it."""
-
-    before: bytes
-    data: bytes
-    after: bytes
 
 
 class EventSplitter:
@@ -158,12 +148,6 @@ def parse(block: bytes) -> Event | None:
         elif field == b"event":
             name = value.removeprefix(b" ")
     return Event(name, b"\n".join(data)) if data else None
-
-
-def object_frame(block: bytes) -> Frame | None:
-    """Return an event whose data are one object on one line; None for any other."""
-    found = _FRAME.fullmatch(block)
-    return None if found is None else Frame(*found.groups())
 
 
 def written(data: bytes, *, name: bytes = b"", id: bytes = b"") -> bytes:  # noqa: A002 - as SSE

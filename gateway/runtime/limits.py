@@ -132,10 +132,6 @@ class ServerLimits:
         """Count one live reader less."""
         self.reader_slots += 1
 
-    def count_reader(self) -> None:
-        """Count a live reader once more that goes on although its slot is about to be released."""
-        self.reader_slots -= 1
-
     def may_follow(self, client: str) -> bool:
         """Return whether a client may begin to follow one stream more."""
         has_share = self.feeds_of.get(client, 0) < self.max_client_feeds

@@ -148,7 +148,7 @@ class SubscriptionsLease:
             self._own.note(began)
             self._seen_at = began
             if self.owner.name not in {"", self.name}:
-                self._others.may_run(self.owner.name)
+                self._others.watch(self.owner.name)
             stopped = self._others.see(beats, began)
             if not self.owner.name:
                 await self._replace_owner()
