@@ -30,7 +30,7 @@ MOST_MS, MOST_KB, LONGEST_MS = 300.0, 1000.0, 20.0
 TIMES = 20  # that each page is asked for
 AFTER_S = 0.2  # for what a page leaves behind
 WATCHED = "watched"  # the stream that all readers follow
-STREAM = f"/stream?route=/v1/stream&name={WATCHED}"
+STREAM = f"/streams/one?route=/v1/stream&name={WATCHED}"
 # What costs most of a page; every other page is asked for by its path alone.
 STATES = {
     "/streams": [
@@ -39,9 +39,12 @@ STATES = {
         "/streams?by=begins&text=many-005",
         "/streams?by=contains&text=9999",
     ],
-    "/stream": [STREAM, *(f"{STREAM}&tab={it}" for it in ("readers", "producers", "metadata"))],
-    "/explain": [f"/explain?target=/v1/stream/{WATCHED}"],
-    "/cdn": ["/cdn?target=nginx&host=streams.example.com"],
+    "/streams/one": [
+        STREAM,
+        *(f"{STREAM}&tab={it}" for it in ("readers", "producers", "metadata")),
+    ],
+    "/caches": [f"/caches?target=/v1/stream/{WATCHED}&explained=yes"],
+    "/caches/cdn": ["/caches/cdn?target=nginx&host=streams.example.com"],
 }
 
 
