@@ -31,7 +31,7 @@ function pages(text) {
   return entries.filter((it) => it.title.toLowerCase().includes(text.toLowerCase()));
 }
 
-/** @param {string} path @param {AbortSignal} signal */
+/** @param {string} path @param {AbortSignal} [signal] */
 async function ask(path, signal) {
   const response = await fetch(`/api/v1/${path}`, { signal });
   const answer = await response.json();
@@ -41,7 +41,8 @@ async function ask(path, signal) {
 
 /** @param {string} text @param {AbortSignal} signal @returns {Promise<Entry[]>} */
 async function streams(text, signal) {
-  prefixes ??= ask("routes", signal).then((answer) => answer.routes.map((/** @type {{prefix: string}} */ it) => it.prefix));
+  // Not ended with this search, since the next one may wait for it already.
+  prefixes ??= ask("routes").then((answer) => answer.routes.map((/** @type {{prefix: string}} */ it) => it.prefix));
   prefixes.catch(() => (prefixes = null)); // the next search asks again
   const found = (await prefixes).map(async (route) => {
     const query = new URLSearchParams({ route, contains: text, limit: String(STREAMS) });
