@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Awaitable, Callable
 from io import BytesIO
-from typing import TYPE_CHECKING, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 import aiohttp
 from yarl import URL
@@ -17,7 +17,7 @@ from headgate.names import NEXT_OFFSET, shown
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Coroutine, Mapping
     from types import TracebackType
 
 AGENT = {"User-Agent": "headgate-client"}
@@ -28,7 +28,7 @@ PIECE_BYTES = 1 << 18
 # Of an error's body only one sentence is wanted.
 ERROR_BODY_BYTES = 1 << 16
 SENTENCE_CHARACTERS = 300
-_closing: set[asyncio.Task[None]] = set()  # else a task may be collected before it ends
+_tasks: set[asyncio.Task[None]] = set()  # else a task may be collected before it ends
 MOST_SHOWN = 200  # characters of what is no URL
 WORDS = {
     401: "the server wants an Authorization",
@@ -60,14 +60,15 @@ def close_soon(session: aiohttp.ClientSession, loop: asyncio.AbstractEventLoop) 
 
     Where it does not, aiohttp says what was left open.
     """
-
-    def close() -> None:
-        task = loop.create_task(session.close())
-        _closing.add(task)
-        task.add_done_callback(_closing.discard)
-
     if loop.is_running():
-        loop.call_soon_threadsafe(close)
+        loop.call_soon_threadsafe(lambda: start_task(session.close(), loop))
+
+
+def start_task(work: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop) -> None:
+    """Run a coroutine in a task that nobody waits for. Called in the loop's own thread."""
+    task = loop.create_task(work)
+    _tasks.add(task)
+    task.add_done_callback(_tasks.discard)
 
 
 Authorization: TypeAlias = str | Callable[[], str | Awaitable[str]]

@@ -325,9 +325,7 @@ async def test_a_loop_that_is_left_closes_its_request_in_the_next_turn(leave: An
         stream = await hg.open("s")
         await leave(stream)
         await asyncio.sleep(0)
-        opened = hg._connection._opened
-        assert opened is not None
-        connector = opened.session.connector
+        connector = hg._connection.in_this_loop().session.connector
         assert connector is not None
         assert not connector._acquired
         await until(lambda: feed.open == 1)  # the connection of HEAD

@@ -102,7 +102,7 @@ class Client:
         return f"Client({shown(self.base_url)!r})"
 
     async def __aenter__(self) -> Self:
-        self._connection.opened()
+        self._connection.in_this_loop()
         return self
 
     async def __aexit__(
@@ -178,9 +178,12 @@ class Client:
         """Return a worker for subscriptions, with the options of `Worker`."""
         from headgate.workers import Worker
 
-        session, credential = self._connection.opened().session, self._connection.credential
         return Worker(
-            self.base_url, *subscriptions, authorization=credential, session=session, **options
+            self.base_url,
+            *subscriptions,
+            authorization=self._connection.credential,
+            session=self._connection.in_this_loop().session,
+            **options,
         )
 
     @property
@@ -188,10 +191,12 @@ class Client:
         """The runs below the base URL; `Runs` itself has more options."""
         from headgate.runs import Runs
 
-        opened, credential = self._connection.opened(), self._connection.credential
-        if opened.runs is None:
-            opened.runs = Runs(self.base_url, authorization=credential, session=opened.session)
-        return opened.runs
+        connections, credential = self._connection.in_this_loop(), self._connection.credential
+        if connections.runs is None:
+            connections.runs = Runs(
+                self.base_url, authorization=credential, session=connections.session
+            )
+        return connections.runs
 
     @property
     def chats(self) -> Chats:
@@ -223,8 +228,8 @@ def _authorization(token: Token | None) -> Authorization | None:
         return _bearer(token)
 
     async def authorization() -> str:
-        given = token()
-        return _bearer(given if isinstance(given, str) else await given)
+        value = token()
+        return _bearer(value if isinstance(value, str) else await value)
 
     return authorization
 

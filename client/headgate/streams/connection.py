@@ -32,7 +32,7 @@ MOST_APPENDS = 1_000
 _of_parents: list[object] = []  # what a forked process must not finalize
 
 
-class Opened:
+class LoopConnections:
     """The session, readings, runs and numbered appends of a client in one event loop."""
 
     def __init__(
@@ -107,23 +107,30 @@ class ClientConnections:
         self._timeout_s = timeout
         self.repeats = Repeats(retries)
         self._session = session
-        self._opened: Opened | None = None
+        self._connections: LoopConnections | None = None
 
-    def opened(self) -> Opened:
-        """Return what is open in this process and event loop. Raises RuntimeError in another."""
+    def in_this_loop(self) -> LoopConnections:
+        """Open the connections of this process and event loop, or return those that are open.
+
+        Raises RuntimeError if the client is open in another event loop.
+        """
         loop, pid = asyncio.get_running_loop(), os.getpid()
-        opened = self._opened
-        if opened is not None and opened.pid != pid:
+        connections = self._connections
+        if connections is not None and connections.pid != pid:
             # Its sockets are the parent's: closed here, they would leave the parent's event loop.
-            _of_parents.append(opened)
-            opened = None
-        if opened is not None and opened.loop is not loop and not opened.loop.is_closed():
+            _of_parents.append(connections)
+            connections = None
+        if (
+            connections is not None
+            and connections.loop is not loop
+            and not connections.loop.is_closed()
+        ):
             raise RuntimeError(
                 "this client is open in another event loop: close it there, or make another"
             )
-        if opened is None or opened.loop is not loop or opened.session.closed:
-            opened = self._opened = Opened(self._session, loop)
-        return opened
+        if connections is None or connections.loop is not loop or connections.session.closed:
+            connections = self._connections = LoopConnections(self._session, loop)
+        return connections
 
     def requests(self, url: str) -> StreamRequests:
         """Return the requests to a URL; the credential is for the server of the base URL alone."""
@@ -131,28 +138,28 @@ class ClientConnections:
         return StreamRequests(
             url,
             authorization=self.credential if is_ours else None,
-            session=self.opened().session,
+            session=self.in_this_loop().session,
             headers=self._headers,
             timeout=self._timeout_s,
         )
 
     def appends(self, url: str) -> Appends:
         """Return the appends to a stream."""
-        return self.opened().appends(self.requests(url), self.repeats)
+        return self.in_this_loop().appends(self.requests(url), self.repeats)
 
     def reading(self, url: str, parts: AsyncGenerator[list[T]]) -> StreamIterator[T]:
         """Return a reading of a stream, which ends with the connection."""
         reading = StreamIterator(parts, shown(url))
-        self.opened().readings.add(reading)
+        self.in_this_loop().readings.add(reading)
         return reading
 
     async def aclose(self) -> None:
         """End what is open in this process."""
-        opened, self._opened = self._opened, None
-        if opened is not None and opened.pid == os.getpid():
-            await opened.close()
+        connections, self._connections = self._connections, None
+        if connections is not None and connections.pid == os.getpid():
+            await connections.close()
 
     def __del__(self) -> None:
-        opened: Opened | None = getattr(self, "_opened", None)
-        if opened is not None and opened.pid == os.getpid():
-            opened.abandon()
+        connections: LoopConnections | None = getattr(self, "_connections", None)
+        if connections is not None and connections.pid == os.getpid():
+            connections.abandon()

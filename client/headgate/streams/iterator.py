@@ -7,6 +7,7 @@ import contextlib
 from collections import deque
 from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
+from headgate.endpoint import start_task
 from headgate.errors import StreamError
 
 if TYPE_CHECKING:
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 T = TypeVar("T")
-_closing: set[asyncio.Task[None]] = set()  # else a task may be collected before it ends
 
 
 class StreamIterator(Generic[T]):
@@ -98,9 +98,7 @@ class StreamIterator(Generic[T]):
 
     def _close_soon(self) -> None:
         def close() -> None:
-            task = self._loop.create_task(self._parts.aclose())
-            _closing.add(task)
-            task.add_done_callback(_closing.discard)
+            start_task(self._parts.aclose(), self._loop)
 
         self._is_over = True
         if asyncio._get_running_loop() is self._loop:

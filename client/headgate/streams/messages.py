@@ -122,8 +122,7 @@ class TextDecoder:
         if not text:
             return
         cut = len(self._decoder.getstate()[0])
-        is_whole = not cut
-        yield Message(text, batch.position.offset if is_whole else _within(begin, len(data) - cut))
+        yield Message(text, _within(begin, len(data) - cut) if cut else batch.position.offset)
 
 
 class BytesDecoder:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.25, 8.0
-MOST_ASKED_S = 60.0  # of a Retry-After: whoever waits for an answer waits no longer than this
+MOST_RETRY_AFTER_S = 60.0  # a caller waits no longer than this for one repetition
 
 
 class Repeats:
@@ -44,8 +44,8 @@ class Repeats:
 
         Raises the refusal if there is to be none.
         """
-        asked_s = refusal.retry_after_s
-        if failures >= self._most or not refusal.is_passing or asked_s > MOST_ASKED_S:
+        retry_after_s = refusal.retry_after_s
+        if failures >= self._most or not refusal.is_passing or retry_after_s > MOST_RETRY_AFTER_S:
             raise refusal
         wait = wait_s(failures, FIRST_WAIT_S, LONGEST_WAIT_S, random.random())  # noqa: S311 - no secret
-        await asyncio.sleep(max(wait, asked_s))
+        await asyncio.sleep(max(wait, retry_after_s))

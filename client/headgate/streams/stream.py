@@ -59,34 +59,6 @@ class Stream:
     def __repr__(self) -> str:
         return f"Stream({shown(self.url)!r})"
 
-    def _encoded(self, framing: Framing, message: object) -> bytes:
-        """Return a message as bytes. Raises TypeError or ValueError, which say what to give."""
-        type_name = type(message).__name__
-        if isinstance(framing, JsonFraming):
-            if isinstance(message, str):
-                raise TypeError(
-                    f"{self._shown} is a JSON stream: append the value itself, not its text; "
-                    "a message that is a string is given as bytes of JSON"
-                )
-        elif not isinstance(message, str | bytes | bytearray | memoryview):
-            what = "str or bytes" if framing.content_type.startswith("text/") else "bytes"
-            raise TypeError(
-                f"{self._shown} is a stream of {framing.content_type}: append {what}, not "
-                f"{type_name}, or create it with json=True"
-            )
-        elif isinstance(message, str) and not framing.content_type.startswith("text/"):
-            raise TypeError(
-                f"{self._shown} is a stream of {framing.content_type}: append bytes, not str"
-            )
-        data = framing.encode(message)
-        if not data:
-            raise ValueError(f"{self._shown}: an empty message cannot be appended")
-        return data
-
-    @property
-    def _shown(self) -> str:
-        return shown(self.url)
-
     async def head(self) -> Metadata:
         """Return the metadata of the stream: its content type, its tail and its end.
 
@@ -198,7 +170,7 @@ class Stream:
         return self._reading(self._follow(ReadingPlace.of(offset)))
 
     def follow_bytes(self, offset: str = BEGINNING) -> StreamIterator[Batch]:
-        """Return the same as `follow`, as the batches of the server's responses.
+        """Return the batches of the server's responses until the stream is closed, as they come.
 
         Args:
             offset: The offset to begin at, of a batch's `position`; `-1` for the beginning, `now`
@@ -206,11 +178,39 @@ class Stream:
         """
         return self._reading(self._follow_bytes(offset))
 
+    @property
+    def _shown(self) -> str:
+        return shown(self.url)
+
     async def _create(self, content_type: str, ttl_s: int | None) -> None:
         requests = self._requests()
         self._metadata = await self._connection.repeats.run(
             lambda: requests.create(content_type=content_type, ttl_s=ttl_s)
         )
+
+    def _encoded(self, framing: Framing, message: object) -> bytes:
+        """Return a message as bytes. Raises TypeError or ValueError, which say what to give."""
+        type_name = type(message).__name__
+        if isinstance(framing, JsonFraming):
+            if isinstance(message, str):
+                raise TypeError(
+                    f"{self._shown} is a JSON stream: append the value itself, not its text; "
+                    "a message that is a string is given as bytes of JSON"
+                )
+        elif not isinstance(message, str | bytes | bytearray | memoryview):
+            what = "str or bytes" if framing.content_type.startswith("text/") else "bytes"
+            raise TypeError(
+                f"{self._shown} is a stream of {framing.content_type}: append {what}, not "
+                f"{type_name}, or create it with json=True"
+            )
+        elif isinstance(message, str) and not framing.content_type.startswith("text/"):
+            raise TypeError(
+                f"{self._shown} is a stream of {framing.content_type}: append bytes, not str"
+            )
+        data = framing.encode(message)
+        if not data:
+            raise ValueError(f"{self._shown}: an empty message cannot be appended")
+        return data
 
     def _requests(self) -> StreamRequests:
         return self._connection.requests(self.url)
@@ -239,11 +239,11 @@ class Stream:
                 failures += 1
 
     async def _tail(self, count: int) -> AsyncGenerator[list[Message]]:
-        kept: deque[Message] = deque(maxlen=count)
+        last: deque[Message] = deque(maxlen=count)
         async with aclosing(self._read(ReadingPlace(BEGINNING))) as parts:
             async for part in parts:
-                kept.extend(part)
-        yield list(kept)
+                last.extend(part)
+        yield list(last)
 
     async def _follow(self, place: ReadingPlace) -> AsyncGenerator[list[Message]]:
         # Responses of server-sent events do not name the type of the stream.

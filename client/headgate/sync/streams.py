@@ -247,7 +247,7 @@ class Stream:
         return StreamIterator(lambda: self._twin.follow(offset))
 
     def follow_bytes(self, offset: str = BEGINNING) -> StreamIterator[Batch]:
-        """Return the same as `follow`, as the batches of the server's responses.
+        """Return the batches of the server's responses until the stream is closed, as they come.
 
         Args:
             offset: The offset to begin at, of a batch's `position`; `-1` for the beginning, `now`

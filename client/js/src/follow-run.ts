@@ -29,12 +29,12 @@ export interface FollowRunOptions<Item = unknown> {
   readonly onItem: (item: Item, cursor: string) => void
   /** Is called when the run has ended, after its last item. Nothing comes after it. */
   readonly onEnd?: (end: RunEnd) => void
-  /** Is called when the run cannot be followed any further; by default the console is told. */
+  /** Is called when the run cannot be followed any further; by default it is written to the console. */
   readonly onError?: (error: FollowError) => void
   /** The cursor behind which to begin, or the number of items that the page has. */
   readonly after?: string | number
   /**
-   * Whether the cursor is kept in `sessionStorage`, so that the tab goes on behind the last item
+   * Whether the cursor is stored in `sessionStorage`, so that the tab goes on after the last item
    * when it is loaded anew. For pages that keep what they have shown; by default a page that is
    * loaded anew has the whole run once more.
    */

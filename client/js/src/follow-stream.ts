@@ -14,13 +14,13 @@ export interface FollowStreamOptions<Message = unknown> {
   readonly onMessage: (message: Message, offset: string) => void
   /** Is called when the stream is closed, after its last message. Nothing comes after it. */
   readonly onClose?: () => void
-  /** Is called when the stream cannot be followed any further; by default the console is told. */
+  /** Is called when the stream cannot be followed any further; by default it is written to the console. */
   readonly onError?: (error: FollowError) => void
   /** The offset to begin at: `-1` for the beginning, which is the default, `now` for what is new. */
   readonly from?: string
   /**
-   * Whether the offset is kept in `sessionStorage`, so that the tab goes on there when it is loaded
-   * anew. For pages that keep what they have shown.
+   * Whether the offset is stored in `sessionStorage`, so that the tab goes on there after a reload.
+   * For pages that restore what they have shown.
    */
   readonly remember?: boolean
   /** Whether cookies go to another origin, too. */
@@ -181,7 +181,7 @@ class Follower implements FollowedStream {
     else this.#connection.close()
   }
 
-  /** Handle a batch, whoever has read it, after those before it. */
+  /** Handle a batch, of this tab or another one, after those before it. */
   #take(batch: Batch): void {
     if (this.#isOver || (this.#at !== NOW && batch.to < this.#at)) return
     if (this.#isLeading) this.#tabs?.tell(batch)
@@ -213,8 +213,7 @@ class Follower implements FollowedStream {
     if (this.#kind === "json") return data.flatMap((part) => JSON.parse(part) as unknown[])
     if (data.length === 0) return []
     if (this.#kind === "text") return [data.join("")]
-    const bytes = data.map((part) => Uint8Array.from(atob(part), (character) => character.charCodeAt(0)))
-    return bytes
+    return data.map((part) => Uint8Array.from(atob(part), (character) => character.charCodeAt(0)))
   }
 
   /** Ask for the type of the stream, which its events do not name, for as long as it takes. */

@@ -60,17 +60,17 @@ def test_a_loop_that_is_left_and_a_closed_client_close_their_requests(server: He
     stream.append(1)
     for _ in stream.follow():
         break
-    kept = stream.follow()
-    assert next(kept).value == 1
+    reading = stream.follow()
+    assert next(reading).value == 1
 
     def connections() -> int:
-        opened = hg._twin._connection._opened
-        return 0 if opened is None else len(opened.session.connector._acquired)  # type: ignore[union-attr]
+        open_now = hg._twin._connection._connections
+        return 0 if open_now is None else len(open_now.session.connector._acquired)  # type: ignore[union-attr]
 
     wait_until(lambda: connections() == 1)
     hg.close()
     assert connections() == 0
-    assert list(kept) == []
+    assert list(reading) == []
 
 
 def test_a_forked_process_goes_on_with_a_client(server: Headgate) -> None:
