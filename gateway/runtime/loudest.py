@@ -38,7 +38,7 @@ FADES_S = 300.0
 BYTES_OF_A_REQUEST = 16 * 1024  # of bodies, that weigh as much as a request
 LEAST_WEIGHT = 1e-3  # a row that has faded below it is dropped
 NO_STREAM = ""  # the path at which refused requests are counted, and those for no stream
-ANYBODY = None, None  # the sender of what is no request
+NO_SENDER = None, None  # the principal and the agent where there is no request
 _USER_AGENT = istr("User-Agent")
 
 
@@ -108,9 +108,9 @@ class TopList(Generic[K]):
                 rows[subject], missing[subject] = counts, self.missed
         if len(rows) > MOST:
             weights = {it: row.weight + missing[it] for it, row in rows.items()}
-            kept = nlargest(MOST, weights, key=weights.__getitem__)
-            self.missed = max(weights[it] for it in weights.keys() - set(kept))
-            rows = {it: rows[it] for it in kept}
+            heaviest = nlargest(MOST, weights, key=weights.__getitem__)
+            self.missed = max(weights[it] for it in weights.keys() - set(heaviest))
+            rows = {it: rows[it] for it in heaviest}
         self.rows = rows
         self._missing = {it: missing[it] for it in rows}
 
@@ -118,9 +118,9 @@ class TopList(Generic[K]):
 class Loudest:
     """The loudest clients and streams of a process, which its connections count.
 
-    A tally in `counted` is that of a peer of connections, of the head of its requests, which has
-    `headers` and a `principal`, and of the path of a stream, as it was sent. In place of the first
-    two there may be the address of a client, and a tuple of its principal and its user agent.
+    A key of `counted` has three parts: the peer of a connection, the head of a request, which has
+    `headers` and a `principal`, and the path of a stream as it was sent. The first two may also be
+    the address of a client, and a tuple of its principal and its user agent.
     """
 
     def __init__(self, proxies: TrustedProxies, clock: Callable[[], float] = monotonic) -> None:
