@@ -3,7 +3,7 @@
 A check knows its reason at once, and an alert its duration and its threshold. Where both are about
 the same thing (`Alert.check`), they are one finding: the reason of the check, as severe as the
 alert. A pending alert is a warning, since an operator who looks need not wait. A Redis without an
-append-only file is a finding of its own and no alert, since somebody may have decided so.
+append-only file is a finding of its own and no alert, since that may be a decision.
 """
 
 from __future__ import annotations
@@ -35,25 +35,25 @@ LOOK = "the last look"
 
 
 class IncidentFinding(NamedTuple):
-    """Something that is so now. `key` stays the same as long as it is, whatever the sentence.
+    """Something that needs attention now; its `key` stays while it does, though words change.
 
     A symptom of a route is shown below another finding about the route, if there is one.
     """
 
-    key: tuple[str, str]  # of a closed set: what it is, and of what
+    key: tuple[str, str]  # what it is, of a closed set, and about what
     level: Level
     title: str  # in a few words
     sentence: str
     route: str | None = None
     alert: str = ""  # the name of the rule whose section says what to do
-    since: float | None = None  # None for the moment at which it is found first
+    since: float | None = None  # None for the look that finds it first
     note: str = ""  # what will become of it
-    window: str = LOOK  # what it is judged by
+    window: str = LOOK  # when its cause was measured
     is_symptom: bool = False
 
     @property
     def id(self) -> str:
-        """The key in one text."""
+        """The key as one text."""
         return " ".join(self.key)
 
     @property
@@ -102,7 +102,7 @@ def findings(
     health: Health, samples: Iterable[Sample], alerts: ActiveAlerts, settings: Settings
 ) -> Iterator[IncidentFinding]:
     """Yield everything that needs attention now, each thing once."""
-    checks = {item.key[1]: item for item in of_health(health)}
+    checks = {item.key[1]: item for item in health_findings(health)}
     for name, item in checks.items():
         rule = _rule_of(item, alerts.rules, settings)
         checks[name] = item if rule is None else item._replace(alert=rule.name)
@@ -132,7 +132,7 @@ def findings(
                 is_symptom=alert.rule.is_symptom,
             )
     yield from checks.values()
-    yield from of_redis(samples)
+    yield from redis_findings(samples)
 
 
 def _rule_of(item: IncidentFinding, rules: Iterable[Alert], settings: Settings) -> Alert | None:
@@ -165,7 +165,7 @@ def is_about(alert: ActiveAlert, check: str, settings: Settings) -> bool:
     return check == name or check.startswith(f"{name} ")
 
 
-def of_health(health: Health) -> Iterator[IncidentFinding]:
+def health_findings(health: Health) -> Iterator[IncidentFinding]:
     """Yield a finding for each check that fails, and for notes that clients feel."""
     for name, reason in health.checks.items():
         if reason is not None:
@@ -185,7 +185,7 @@ def is_felt(note: str, reason: str) -> bool:
     return note.startswith(felt) or reason.startswith("the certificate in use ")
 
 
-def of_gateways(gateways: Iterable[GatewayView]) -> Iterator[IncidentFinding]:
+def gateway_findings(gateways: Iterable[GatewayView]) -> Iterator[IncidentFinding]:
     """Yield a finding for each gateway that is silent without having announced that it stops."""
     for it in gateways:
         if it.silent_since is not None and it.state.level != "good":
@@ -209,7 +209,7 @@ def _check(name: str, reason: str, level: Level) -> IncidentFinding:
     return IncidentFinding(("check", name), level, title, words, route)
 
 
-def of_redis(samples: Iterable[Sample]) -> Iterator[IncidentFinding]:
+def redis_findings(samples: Iterable[Sample]) -> Iterator[IncidentFinding]:
     """Yield a finding for each Redis without an append-only file."""
     for sample in samples:
         if sample.metric.name == "headgate_redis_aof_enabled" and not sample.number:

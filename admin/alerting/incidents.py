@@ -32,9 +32,9 @@ class Incidents:
         self._since: dict[str, float] = {}
         self._mutes: dict[str, tuple[str, Mute]] = {}  # with the cause for which it holds
 
-    def update(self, now: float, found: Iterable[IncidentFinding]) -> None:
-        """Take what is found now; what is not among it any more has ended."""
-        findings = sorted(found, key=lambda it: (_ORDER[it.level], it.key))
+    def update(self, now: float, present: Iterable[IncidentFinding]) -> None:
+        """Take the present findings; an incident that has none any more has ended."""
+        findings = sorted(present, key=lambda it: (_ORDER[it.level], it.key))
         former, self._since = self._since, {}
         causes: dict[str | None, str] = {}
         for it in findings:
@@ -67,16 +67,16 @@ class Incidents:
             )
             for it in shown
         )
-        present = {it.id: _cause(it) for it in self.attention}
+        causes_now = {it.id: _cause(it) for it in self.attention}
         self._mutes = {
             identity: (cause, mute)
             for identity, (cause, mute) in self._mutes.items()
-            if present.get(identity) == cause and mute.until > now
+            if causes_now.get(identity) == cause and mute.until > now
         }
         self._show_mutes()
 
     def _end(self, now: float) -> None:
-        """Move the incidents that are not found any more, but for those that were no alert yet."""
+        """Move the incidents that are over, except those that had not become an alert."""
         over = [it for it in self.attention if it.id not in self._since and not it.note]
         ended = [replace(it, ended_at=now, mute=None) for it in over]
         ended += [it for it in self.ended if it.id not in self._since]

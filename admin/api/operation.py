@@ -64,19 +64,21 @@ def handler(operation: Operation) -> Callable[[web.Request], Awaitable[web.Strea
     """Return what reads the query and the body of a request, and calls the operation with them."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
-        given: dict[str, msgspec.Struct] = {}
+        values: dict[str, msgspec.Struct] = {}
         try:
             _check_query(request, operation)
             if operation.query is not None:
-                given["query"] = msgspec.convert(dict(request.query), operation.query, strict=False)
+                values["query"] = msgspec.convert(
+                    dict(request.query), operation.query, strict=False
+                )
             if operation.body is not None:
                 body = await body_of(request)
-                given["body"] = msgspec.json.decode(body, type=operation.body)
+                values["body"] = msgspec.json.decode(body, type=operation.body)
         except msgspec.DecodeError as refusal:
             raise NotTold(400, f"{refusal}") from refusal
         except (UnicodeDecodeError, RecursionError) as refusal:
-            raise NotTold(400, "the body is no UTF-8, or is nested too deeply") from refusal
-        answer = await operation.call(request, **given)
+            raise NotTold(400, "the body is not UTF-8, or is nested too deeply") from refusal
+        answer = await operation.call(request, **values)
         if isinstance(answer, web.StreamResponse):
             return answer
         return reply(answer)

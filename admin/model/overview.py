@@ -59,7 +59,7 @@ class Attention(msgspec.Struct, frozen=True, kw_only=True):
     ended_at: float | None = None  # None while it goes on
     alert: str = ""  # the rule whose section on the page of alerts says what to do, if there is one
     note: str = ""  # what will become of it
-    window: str = ""  # what it is judged by
+    window: str = ""  # when its cause was measured, such as the last 5 minutes
     next: NextStep = NextStep()
     symptoms: tuple[Symptom, ...] = ()
     mute: Mute | None = None

@@ -47,7 +47,7 @@ def wish_of(entered: Mapping[str, object], kind: type[T]) -> T:
 def changed_limits(entered: Mapping[str, str], now: StreamLimits) -> OfLimits:
     """Return the limits that a form changes: an empty field leaves one to the route again.
 
-    Raises NotTold for what is no number, or out of its bounds.
+    Raises NotTold if a value is not a number, or out of its bounds.
     """
     fields: dict[str, object] = {}
     for name, _ in LIMITS:

@@ -1,7 +1,7 @@
 """Pages that stay true while they are open: their regions, sent again as server-sent events.
 
-A page's own URL answers so when it is asked for `text/event-stream`. Its regions are rendered once
-a tick for all who look at the same URL; each is sent those that it has not got yet.
+A page's own URL serves them to a request for `text/event-stream`. Its regions are rendered once
+a tick for all pages that show the same URL; each is sent those that have changed for it.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
 
     Regions = dict[str, str]
-    Tell = Callable[[], Awaitable[Regions]]
+    Render = Callable[[], Awaitable[Regions]]
 
 
 class _Shared:
-    """The regions of one URL, and how many look at it."""
+    """The regions of one URL, and the number of pages that show it."""
 
-    def __init__(self, tell: Tell) -> None:
-        self._tell = tell
+    def __init__(self, render: Render) -> None:
+        self._render = render
         self._turn = asyncio.Lock()
         self._taken_at = float("-inf")
         self._regions: Regions = {}
@@ -37,25 +37,25 @@ class _Shared:
         async with self._turn:
             now = asyncio.get_running_loop().time()
             if now - self._taken_at > EVENTS_S / 2:
-                self._regions = await self._tell()
+                self._regions = await self._render()
                 self._taken_at = now
             return self._regions
 
 
 class LivePages:
-    """The URLs that are being looked at: as many as there are listeners at most."""
+    """The URLs that open pages show: at most as many as there are listeners for events."""
 
     def __init__(self) -> None:
         self._shared: dict[str, _Shared] = {}
 
-    async def follow(self, seen: str, tell: Tell) -> AsyncGenerator[bytes]:
+    async def follow(self, seen: str, render: Render) -> AsyncGenerator[bytes]:
         """Yield changed regions as events; an empty event shows that nothing changed.
 
         Pages with the same content share a rendering: `seen` names all that it depends on.
 
         A failure is an event called `problem`, and the rendering is tried again.
         """
-        shared = self._shared.setdefault(seen, _Shared(tell))
+        shared = self._shared.setdefault(seen, _Shared(render))
         shared.looking += 1
         sent: Regions = {}
         try:

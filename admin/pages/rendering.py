@@ -1,7 +1,7 @@
 """Templates made into pages, and into the regions of a page that are sent again while it is open.
 
 A region is a block whose name begins with `live_`; it stands in an element with `data-live`. It
-sees what is told of the gateway and nothing of who looks, so that one rendering serves all.
+depends on the gateway and not on the viewer, so that one rendering serves all.
 
 Streams may be served on the same event loop: rendering is in turns with them, and a template is
 compiled beside it.
@@ -33,9 +33,9 @@ P = ParamSpec("P")
 TEMPLATES = Path(__file__).with_name("templates")
 LAYOUTS = ("document.html", "base.html", "bare.html")
 REGION = "live_"
-# Drawings that are kept. An overview has at most three charts of each kind, of some 30 kB, in each
-# of four spans; while it changes, some look at the one before. A table has a small one for each of
-# its routes.
+# Cached drawings. An overview has at most three charts of each kind, of some 30 kB, in each of four
+# spans; while it changes, some viewers get the one before. A table has a small one for each of its
+# routes.
 MOST_CHARTS = 24
 MOST_SPARKS = 256
 FEWEST_READS = 100  # the first reads of a stream are never cached: a share of fewer says nothing
@@ -86,7 +86,7 @@ class Renderer:
         return environment
 
     async def page(self, page: TemplatePage, **viewing: object) -> str:
-        """Render a whole page; `viewing` are the variables of who looks, and of the menu."""
+        """Render a whole page; `viewing` are the variables of the viewer and of the menu."""
         template = await self._template(page)
         return await self._turns.run(_joined(template.generate(page.variables, **viewing)))
 
@@ -136,9 +136,9 @@ def link(path: str, /, **query: object) -> str:
 
 
 def once(draw: Callable[P, Markup], most: int = MOST_CHARTS) -> Callable[P, Markup]:
-    """Draw the same values once: they change every few seconds, and are asked for more often.
+    """Draw the same values once: they change every few seconds, and are requested more often.
 
-    Keep `most` drawings: of values that have changed nobody asks any more.
+    `most` drawings are cached: those of former values are not used again.
     """
     return lru_cache(most)(draw)  # type: ignore[return-value]  # values are all hashable
 

@@ -35,7 +35,7 @@ EVENTS = "text/event-stream"
 
 
 class Site:
-    """Makes pages of what the console tells, for whoever looks."""
+    """The pages of the console at their URLs, rendered for each viewer."""
 
     def __init__(self, clock: Callable[[], float], features: Iterable[str]) -> None:
         """`features` are the modules of features from outside."""
@@ -58,7 +58,7 @@ class Site:
         router.add_get("/caches/cdn/file", self.download)
         router.add_get("/static/{name}", _static())
 
-    def reading(self, tell: Callable[[Visit], Awaitable[TemplatePage]]) -> Handler:
+    def reading(self, show: Callable[[Visit], Awaitable[TemplatePage]]) -> Handler:
         """Return the handler for the URL of a page."""
 
         async def handle(request: web.Request) -> web.StreamResponse:
@@ -66,13 +66,13 @@ class Site:
 
             async def regions() -> dict[str, str]:
                 news = visit._replace(now=self._clock(), whole=False)
-                return await self._renderer.regions(await tell(news))
+                return await self._renderer.regions(await show(news))
 
             if request.headers.get("Accept", "").startswith(EVENTS):
                 # An operator may look at what a viewer may not, and commands name the host.
                 seen = f"{visit.viewer.role} {visit.host} {request.path_qs}"
                 return await serve_events(request, self._live.follow(seen, regions))
-            return await self.show(request, await tell(visit))
+            return await self.show(request, await show(visit))
 
         return handle
 
@@ -96,7 +96,7 @@ class Site:
         try:
             host = request.url.host or "localhost"
         except ValueError as cause:
-            raise NotTold(400, "the Host of the request is no name of a host") from cause
+            raise NotTold(400, "the Host of the request is not the name of a host") from cause
         console, viewer = request.app[CONSOLE], request[VIEWER]
         return Visit(console, request.query, viewer, host, self._clock())
 

@@ -110,7 +110,7 @@ class ConsoleReaders:
         With 0 seconds a ban that is in force stays so.
         """
         operation = "ban" if wish.seconds else "disconnect"
-        with audited(by, operation, "", _named(wish.kind, wish.value)) as logged:
+        with audited(by, operation, "", _name_in_events(wish.kind, wish.value)) as logged:
             logged |= {"client": wish.value, "seconds": round(wish.seconds)}
             logged["response"] = wish.status
             logged["readers"] = count = await self._ban(wish, by)
@@ -135,7 +135,7 @@ class ConsoleReaders:
 
     async def lift(self, kind: BanKind, value: str, by: Viewer) -> None:
         """End a ban before its time."""
-        with audited(by, "lift the ban of", "", _named(kind, value)) as logged:
+        with audited(by, "lift the ban of", "", _name_in_events(kind, value)) as logged:
             logged["client"] = value
             ban = self._ban_of(_subject(kind, value))
             if ban is None:
@@ -144,7 +144,7 @@ class ConsoleReaders:
             await self._keeper.decide(lifted)
 
 
-def _named(kind: BanKind, value: str) -> str:
+def _name_in_events(kind: BanKind, value: str) -> str:
     """Return what an event calls a client; viewers see events, and no address is in them."""
     return "an address" if kind == "address" or is_address(value.strip()) else value
 
@@ -159,9 +159,10 @@ def _subject(kind: BanKind, value: str) -> tuple[BanKind, str]:
         if not value.startswith(ACCOUNT_KINDS):
             raise NotTold(
                 400,
-                f"{value} is no account: that of a static token is token NAME; Usage lists others",
+                f"{value} is not an account: that of a static token is token NAME; Usage lists "
+                "others",
             )
         return kind, value
     if not is_address(value):
-        raise NotTold(400, f"{value} is no IP address")
+        raise NotTold(400, f"{value} is not an IP address")
     return kind, counted_as(value)

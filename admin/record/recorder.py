@@ -123,7 +123,7 @@ class Recorder:
         self.alerts.look(now, (*samples, *self._setup.bounds.measure()))
         found = (
             *findings.findings(health, samples, self.alerts, self._setup.settings),
-            *findings.of_gateways(self.gateways.views),
+            *findings.gateway_findings(self.gateways.views),
             *self.traffic.findings(now),
         )
         self.incidents.update(now, found)

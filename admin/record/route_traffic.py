@@ -55,9 +55,9 @@ class RouteTraffic:
 
     def keep(self, prefixes: Iterable[str]) -> None:
         """Forget all other routes, which a reload has removed."""
-        kept = frozenset(prefixes)
-        self._last_at = {it: at for it, at in self._last_at.items() if it in kept}
-        self._failures = {it: of for it, of in self._failures.items() if it in kept}
+        present = frozenset(prefixes)
+        self._last_at = {it: at for it, at in self._last_at.items() if it in present}
+        self._failures = {it: of for it, of in self._failures.items() if it in present}
 
     def failures(self, prefix: str, now: float) -> list[Failure]:
         """Return the kinds of requests of a route whose last requests failed."""

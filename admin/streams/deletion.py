@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from admin.streams.changes import ConsoleChanges
     from gateway.features.questions.streams import StreamPage
 
-SAMPLE = 20  # names that are shown before somebody confirms
+SAMPLE = 20  # names that are shown before the confirmation
 MOST_NAMES = 16 << 20  # characters of all names: some 250,000 usual ones, in memory
-AT_ONCE = 8  # requests: they hide a round trip, and keep nobody else waiting
+AT_ONCE = 8  # requests: they hide a round trip, and other requests hardly wait for them
 # Seconds between two batches: a usual disk syncs some thousand commits a second, and other writers
 # must get most of them.
 PAUSE_S = 0.04
@@ -34,9 +34,10 @@ UNAVAILABLE = frozenset({429, 500, 502, 503, 504})
 # A minute, in which a listener restarts and a Redis fails over.
 RETRY_AFTER_S = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
 CLOSE_S = 5.0  # for the requests under way when the process ends
+LOGGED = ("id", "route", "prefix", "by", "streams", "deleted", "gone", "failed")
 SHOWN_WITHIN_S = 2.0  # a short count is over by then, and so is the end of a stopped deletion
 
-# A deletion is counting, then counted until somebody confirms it, running, or in one of the others.
+# A deletion is counting, then counted until it is confirmed, running, or in one of the others.
 DeletionState = Literal["counting", "counted", "running", "done", "stopped", "failed"]
 
 
@@ -103,7 +104,7 @@ class PrefixDeletion:
         self._changes = changes
         self._clock = clock
         self._current: Deletion | None = None
-        self._counted: list[tuple[str, str | None]] = []  # names, with ids where the log has them
+        self._streams: list[tuple[str, str | None]] = []  # names, with ids where the log has them
         self._characters = 0
         self._stop = asyncio.Event()
         self._stop_reason = ""
@@ -132,9 +133,9 @@ class PrefixDeletion:
             by=by.name,
             at=self._clock(),
         )
-        self._counted, self._characters = [], 0
+        self._streams, self._characters = [], 0
         self._begin(self._count())
-        await self._shown()
+        await self._wait_briefly()
         return self.by_id(self._current.id)
 
     def start(self, wanted: DeletionStart, by: Viewer) -> Deletion:
@@ -159,7 +160,7 @@ class PrefixDeletion:
             self._stop_by("stopped")
             if found.state == "counted":
                 self._end("stopped")
-            await self._shown()
+            await self._wait_briefly()
             logged["left"] = self.by_id(deletion_id).left
         return self.by_id(deletion_id)
 
@@ -175,7 +176,7 @@ class PrefixDeletion:
         self._stop_reason = reason
         self._stop.set()
 
-    async def _shown(self) -> None:
+    async def _wait_briefly(self) -> None:
         """Wait a moment for the end of the work under way."""
         if self._task is not None:
             await asyncio.wait([self._task], timeout=SHOWN_WITHIN_S)
@@ -184,7 +185,7 @@ class PrefixDeletion:
         """Do work in a task; a fault ends the deletion, and is logged."""
         self._stop.clear()
 
-        async def guarded() -> None:
+        async def run() -> None:
             try:
                 await work
             except NotTold as refusal:
@@ -193,19 +194,18 @@ class PrefixDeletion:
                 log.exception("deletion.broken")
                 self._end("failed", "the log says what went wrong")
 
-        self._task = asyncio.create_task(guarded())
+        self._task = asyncio.create_task(run())
 
     async def _count(self) -> None:
         after: str | None = ""
-        wanted = self._now
-        search = StreamSearch(wanted.route, begins=wanted.prefix)
-        while after is not None and not self._stop.is_set() and not self._now.is_cut:
+        search = StreamSearch(self._under_way.route, begins=self._under_way.prefix)
+        while after is not None and not self._stop.is_set() and not self._under_way.is_cut:
             page = await self._list_streams(search, after=after, limit=LARGEST_PAGE)
             self._note(page)
             after = page.after
         if self._stop.is_set():
             self._end("stopped")
-        elif self._counted:
+        elif self._streams:
             self._set(state="counted")
         else:
             self._end("done")
@@ -216,45 +216,45 @@ class PrefixDeletion:
         if self._characters > MOST_NAMES:
             self._set(is_cut=True)
             return
-        self._counted += [(row.name, row.stream_id) for row in page.rows]
+        self._streams += [(row.name, row.stream_id) for row in page.rows]
         sizes = [row.size for row in page.rows]
-        size = self._now.size
+        size = self._under_way.size
         known = size is not None and None not in sizes
         self._set(
-            streams=len(self._counted),
+            streams=len(self._streams),
             size=size + sum(it or 0 for it in sizes) if known and size is not None else None,
-            sample=tuple(name for name, _ in self._counted[:SAMPLE]),
+            sample=tuple(name for name, _ in self._streams[:SAMPLE]),
         )
 
     async def _delete_all(self) -> None:
-        for begin in range(0, len(self._counted), AT_ONCE):
-            self._changes.check_route(self._now.route)  # a reload may have removed it
-            batch = self._counted[begin : begin + AT_ONCE]
+        for begin in range(0, len(self._streams), AT_ONCE):
+            self._changes.check_route(self._under_way.route)  # a reload may have removed it
+            batch = self._streams[begin : begin + AT_ONCE]
             statuses = await asyncio.gather(*(self._delete(*it) for it in batch))
             if all(status in UNAVAILABLE for status in statuses):
-                self._end("failed", self._now.trouble)
+                self._end("failed", self._under_way.trouble)
                 return
             if await self._stops_within(PAUSE_S):
                 break
-        self._end("stopped" if self._now.left else "done", self._now.trouble)
+        self._end("stopped" if self._under_way.left else "done", self._under_way.trouble)
 
     async def _delete(self, name: str, stream_id: str | None) -> int | None:
         """Delete a stream, in several attempts; return the status of a failure, or None."""
         for wait_s in (*RETRY_AFTER_S, None):
             try:
-                await self._changes.delete(self._now.route, name, stream_id)
+                await self._changes.delete(self._under_way.route, name, stream_id)
             except NotTold as refusal:
                 if refusal.status in GONE:
-                    self._set(gone=self._now.gone + 1)
+                    self._set(gone=self._under_way.gone + 1)
                     return None
                 self._set(trouble=f"{name}: {refusal.reason}")
                 if refusal.status not in UNAVAILABLE or wait_s is None:
-                    self._set(failed=self._now.failed + 1)
+                    self._set(failed=self._under_way.failed + 1)
                     return refusal.status
                 if await self._stops_within(wait_s):
                     return None
             else:
-                self._set(deleted=self._now.deleted + 1)
+                self._set(deleted=self._under_way.deleted + 1)
                 return None
         raise AssertionError("the last attempt returns")
 
@@ -265,27 +265,24 @@ class PrefixDeletion:
         return self._stop.is_set()
 
     @property
-    def _now(self) -> Deletion:
+    def _under_way(self) -> Deletion:
         assert self._current is not None, "a deletion is under way"
         return self._current
 
     def _set(self, **changes: object) -> None:
-        self._current = replace(self._now, **changes)
+        self._current = replace(self._under_way, **changes)
 
     def _end(self, state: DeletionState, trouble: str | None = None) -> None:
         """End the deletion; log what became of one that had begun."""
-        had_begun = self._now.state == "running"
+        had_begun = self._under_way.state == "running"
         self._set(state=state, trouble=trouble, ended_at=self._clock())
-        self._counted = []
+        self._streams = []
         if not had_begun:
             return
-        now = self._now
-        fields = {name: getattr(now, name) for name in LOGGED}
-        if state == "done" and not now.failed:
+        ended = self._under_way
+        fields = {name: getattr(ended, name) for name in LOGGED}
+        if state == "done" and not ended.failed:
             log.info("deletion.done", **fields)
         else:
             reason = self._stop_reason if state == "stopped" else trouble or state
-            log.warning("deletion.incomplete", **fields, left=now.left, reason=reason)
-
-
-LOGGED = ("id", "route", "prefix", "by", "streams", "deleted", "gone", "failed")
+            log.warning("deletion.incomplete", **fields, left=ended.left, reason=reason)

@@ -21,7 +21,7 @@ async def stop(url: str, authorization: str | None, session: aiohttp.ClientSessi
         async with Runs(base, authorization=authorization, session=session) as runs:
             return await runs.stop(unquote(name))
     except ValueError as refusal:
-        raise NotTold(400, f"this is no run: {refusal}") from refusal
+        raise NotTold(400, f"this is not a run: {refusal}") from refusal
     except ProtocolError as refusal:  # the stream has something else
         raise NotTold(409, f"{refusal}") from refusal
     except StreamError as failure:

@@ -174,11 +174,11 @@ def test_a_gateway_is_silent_after_two_missed_looks_in_a_row() -> None:
     fleet.look()
     (silent,) = fleet.others
     assert (silent.state, silent.silent_since) == (HealthState("bad", "silent"), heard_at + 10)
-    (finding,) = findings.of_gateways(fleet.record.views)
+    (finding,) = findings.gateway_findings(fleet.record.views)
     assert (finding.level, "there on b" in finding.sentence) == ("bad", True)
     fleet.look(THERE)
     assert fleet.states() == ["serving"]
-    assert list(findings.of_gateways(fleet.record.views)) == []
+    assert list(findings.gateway_findings(fleet.record.views)) == []
 
 
 def test_a_look_that_could_not_ask_every_log_makes_no_gateway_silent() -> None:
@@ -196,7 +196,7 @@ def test_a_gateway_that_has_announced_its_stop_needs_no_attention() -> None:
     for _ in range(MISSED_LOOKS):
         fleet.look()
     assert fleet.states() == ["stopped"]
-    assert list(findings.of_gateways(fleet.record.views)) == []
+    assert list(findings.gateway_findings(fleet.record.views)) == []
 
 
 def test_a_silent_gateway_is_forgotten_after_an_hour() -> None:

@@ -244,7 +244,7 @@ def test_the_account_of_a_ban_begins_with_its_kind() -> None:
         status, problem = told(server, "POST", "/api/v1/bans", wish)
         assert (status, problem["detail"]) == (
             400,
-            "ann is no account: that of a static token is token NAME; Usage lists others",
+            "ann is not an account: that of a static token is token NAME; Usage lists others",
         )
 
 
@@ -404,7 +404,7 @@ def test_an_operator_disconnects_bans_and_lifts_by_plain_forms() -> None:
             assert ask(server.port, "GET", f"{ROUTE}/s?offset=-1").status == 200
             fields["value"] = "<b>'\"&"
             refused = _submit(server, "/clients?show=bans", csrf, do="ban", **fields)
-            assert "is no IP address" in refused
+            assert "is not an IP address" in refused
             assert "<b>" not in refused.partition("<main")[2]
             fields["value"] = "127.0.0.1"
             _submit(server, "/clients?show=bans", "", do="ban", **fields)

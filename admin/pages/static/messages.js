@@ -7,9 +7,9 @@ import { payload, preview } from "./payload.js";
 /** @typedef {{ messages: Message[], behind: Place | null, tail: string, closed?: boolean }} Answer */
 
 const ROW = 28; // pixels, as in the style sheet
-const AROUND = 10; // rows kept ready above and below the view
+const AROUND = 10; // rows drawn above and below the view
 const PAGE = 200; // messages a request
-const EAGER = 1000; // read without being asked for; more when somebody scrolls to the end
+const EAGER = 1000; // read at once; more when the list is scrolled to its end
 const MOST = 10000; // then the oldest are let go
 const NEAR_END = 40; // pixels from the end that still count as being there
 const RETRY_MS = 2000;
@@ -47,12 +47,12 @@ export function show(element) {
     button.hidden = isClosed;
   };
 
-  /** @param {Answer} told */
-  const take = (told) => {
-    list.add(told.messages, source !== null);
-    place = told.behind;
-    if (!place) tail = told.tail;
-    isClosed = told.closed ?? false;
+  /** @param {Answer} part */
+  const take = (part) => {
+    list.add(part.messages, source !== null);
+    place = part.behind;
+    if (!place) tail = part.tail;
+    isClosed = part.closed ?? false;
   };
 
   /** @param {number} upTo */
@@ -62,9 +62,9 @@ export function show(element) {
     try {
       while (place && list.read() < upTo) {
         const answer = await fetch(address("messages", { offset: place.offset, skip: `${place.skip}`, limit: `${PAGE}` }), { signal: mine.signal });
-        const told = await answer.json();
-        if (!answer.ok) throw new Error(told.detail);
-        take(told);
+        const part = await answer.json();
+        if (!answer.ok) throw new Error(part.detail);
+        take(part);
       }
       say();
       follow();

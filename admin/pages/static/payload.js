@@ -10,9 +10,9 @@ const BYTES = 16; // of a line of hex
 const HIDDEN = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu;
 
 // Nothing hides: controls and marks of direction become their code points.
-/** @param {string} text @param {string} kept */
-const visible = (text, kept = "") =>
-  text.replace(HIDDEN, (c) => (kept.includes(c) ? c : `⟨U+${(c.codePointAt(0) ?? 0).toString(16).toUpperCase().padStart(4, "0")}⟩`));
+/** @param {string} text @param {string} allowed */
+const visible = (text, allowed = "") =>
+  text.replace(HIDDEN, (c) => (allowed.includes(c) ? c : `⟨U+${(c.codePointAt(0) ?? 0).toString(16).toUpperCase().padStart(4, "0")}⟩`));
 
 /** @param {Message} message */
 export function preview(message) {

@@ -1,4 +1,4 @@
-// The search of streams: as one types, and part after part until a page is full or no name is left.
+// The search of streams: while its text is typed, and part after part until a page is full or no name is left.
 import { morph } from "./morph.js";
 
 const TYPING_MS = 150;
@@ -9,11 +9,11 @@ const TYPING_MS = 150;
  */
 export function searchStreams(listed, page) {
   let typing = 0;
-  let asked = new AbortController();
+  let request = new AbortController();
 
   /** @param {string} url @returns {Promise<HTMLElement | null>} the region as that page has it */
   async function fetched(url) {
-    const answer = await fetch(url, { signal: asked.signal, headers: { Accept: "text/html" } });
+    const answer = await fetch(url, { signal: request.signal, headers: { Accept: "text/html" } });
     if (!answer.ok) {
       location.assign(url);
       return null;
@@ -23,8 +23,8 @@ export function searchStreams(listed, page) {
 
   /** @param {string} url */
   async function search(url) {
-    asked.abort();
-    asked = new AbortController();
+    request.abort();
+    request = new AbortController();
     const found = await fetched(url);
     if (!found) return;
     history.replaceState(null, "", url);

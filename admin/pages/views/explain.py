@@ -24,7 +24,7 @@ async def show(visit: Visit) -> TemplatePage:
     explanation, trouble = None, None
     if "explained" in visit.query:
         try:
-            # A path alone has no host, by which an origin's answers are kept: it is one of here.
+            # An origin's responses are cached by host. A path has none: take this gateway's.
             url = f"{streams_url(visit)}{target}" if target.startswith("/") else target
             explanation = await visit.console.explanation(url, _fields(headers))
         except NotTold as refusal:
@@ -55,7 +55,7 @@ def _without_credentials(headers: str) -> str:
 
 
 def _fields(text: str) -> list[tuple[str, str]]:
-    """Return header lines as names and values. Raises NotTold for a line that is none."""
+    """Return header lines as names and values. Raises NotTold for a malformed line."""
     fields = []
     for line in filter(None, map(str.strip, text.splitlines())):
         name, colon, value = line.partition(":")
