@@ -1,10 +1,11 @@
-"""The beats of writers in Redis: a hash for each group."""
+"""The beats of the gateways that share the subscriptions of a log: a hash in Redis."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from gateway.logs.redis.connection import pack
+from gateway.protocol.http.paths import RESERVED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -13,30 +14,23 @@ if TYPE_CHECKING:
 
 
 class RedisHeartbeats:
-    """The beats of the writers that share a log, by which each sees which of the others run.
+    """The beats of the gateways of a log, by which each decides which of the others have stopped.
 
-    A writer belongs to a group. The others decide by its beats whether it has stopped. Every method
-    may raise LogUnavailable.
+    Every method may raise LogUnavailable.
     """
 
     def __init__(self, store: RedisStore) -> None:
-        self._prefix = store.prefix
+        self._key = f"{store.prefix}:writers[{RESERVED}]"  # no prefix of a log has brackets
         self._execute = store.execute
 
-    async def beat(self, group: str, writer: str, beats: int) -> Mapping[str, int]:
-        """Store a writer's number of beats, and return those of all writers of its group."""
-        key = self._beats(group)
-        beat, all_beats = pack("HSET", key, writer, beats), pack("HGETALL", key)
-        _, found = await self._execute(key, beat, all_beats)
+    async def beat(self, gateway: str, beats: int) -> Mapping[str, int]:
+        """Store a gateway's number of beats, and return those of all gateways."""
+        beat, all_beats = pack("HSET", self._key, gateway, beats), pack("HGETALL", self._key)
+        _, found = await self._execute(self._key, beat, all_beats)
         fields = [word.decode(errors="replace") for word in found]
         pairs = zip(fields[::2], fields[1::2], strict=True)
         return {name: int(count) for name, count in pairs if count.isdigit()}
 
-    async def forget(self, group: str, writer: str) -> None:
-        """Forget a writer."""
-        beats = self._beats(group)
-        await self._execute(beats, pack("HDEL", beats, writer))
-
-    def _beats(self, group: str) -> str:
-        """Return the hash of a group of writers, with the number of beats of each."""
-        return f"{self._prefix}:writers[{group}]"
+    async def forget(self, gateway: str) -> None:
+        """Forget a gateway."""
+        await self._execute(self._key, pack("HDEL", self._key, gateway))

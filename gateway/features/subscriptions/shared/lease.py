@@ -19,7 +19,6 @@ from gateway.errors import HeadgateError, LogUnavailable
 from gateway.features.beats import MISSES, OtherGateways, OwnHeartbeats
 from gateway.features.redis.store import NOBODY, store_of
 from gateway.features.subscriptions.shared import mail
-from gateway.protocol.http.paths import RESERVED
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
@@ -112,7 +111,7 @@ class SubscriptionsLease:
 
         Raises LogUnavailable.
         """
-        beats = await self._sharing.heartbeats.beat(RESERVED, self.name, self._own.number)
+        beats = await self._sharing.heartbeats.beat(self.name, self._own.number)
         others = {name: number for name, number in beats.items() if name != self.name}
         self.others = list(others)
         return others
@@ -201,7 +200,7 @@ class SubscriptionsLease:
 
     async def forget(self, other: str) -> None:
         """Forget a gateway that has stopped. Raises LogUnavailable."""
-        await self._sharing.heartbeats.forget(RESERVED, other)
+        await self._sharing.heartbeats.forget(other)
         self._others.forget(other)
 
     async def resign(self) -> None:
@@ -212,7 +211,7 @@ class SubscriptionsLease:
                 self.owner = self.owner._replace(name="")
                 for other in self.others:
                     await self._send_message(other)
-            await self._sharing.heartbeats.forget(RESERVED, self.name)
+            await self._sharing.heartbeats.forget(self.name)
 
 
 def _note_failure(reading: asyncio.Future[None]) -> None:
