@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
-from admin.errors import NotTold
+from admin.errors import ConsoleError
 from gateway.features.questions.contract import AnswerFailure
 
 if TYPE_CHECKING:
@@ -15,12 +15,12 @@ A = TypeVar("A")
 
 
 async def answers_of(source: ProcessSource, question: Question, kind: type[A]) -> list[A]:
-    """Return the answers of this kind. Raises NotTold with the reason if there is none."""
+    """Return the answers of this kind. Raises ConsoleError with the reason if there is none."""
     answers = await source.query(question)
     found: list[A] = [answer for answer in answers if isinstance(answer, kind)]
     if found:
         return found
     for answer in answers:
         if isinstance(answer, AnswerFailure):
-            raise NotTold(answer.status, answer.reason)
-    raise NotTold(503, "no worker answers: try again")
+            raise ConsoleError(answer.status, answer.reason)
+    raise ConsoleError(503, "no worker answers: try again")

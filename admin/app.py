@@ -16,7 +16,7 @@ from admin.access.check import Access
 from admin.access.sign_in import SIGN_IN, SignIn
 from admin.bodies import BOUNDS
 from admin.console import CONSOLE, Console
-from admin.errors import NotTold, problem_document
+from admin.errors import ConsoleError, problem_document
 from admin.events import LISTENERS, Listeners
 from admin.on_demand import OnDemand
 from admin.record.recorder import Recorder
@@ -181,7 +181,7 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
     """Turn errors into RFC 9457 problems."""
     try:
         return await handler(request)
-    except NotTold as refusal:
+    except ConsoleError as refusal:
         return problem(refusal.status, refusal.reason, refusal.headers)
     except web.HTTPRedirection:
         raise

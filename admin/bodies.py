@@ -7,7 +7,7 @@ from urllib.parse import parse_qsl
 
 from aiohttp import web
 
-from admin.errors import NotTold
+from admin.errors import ConsoleError
 from gateway.errors import BodyTooLarge, CodingNotSupported
 
 if TYPE_CHECKING:
@@ -22,22 +22,22 @@ _BODY: web.RequestKey[bytes] = web.RequestKey("body", bytes)
 async def body_of(request: web.Request) -> bytes:
     """Return the body, which is received at the first call.
 
-    Raises NotTold for one that is too long or compressed, HeadgateError for one that is too slow or
-    no HTTP, and ConnectionError when the client leaves before its end.
+    Raises ConsoleError for one that is too long or compressed, HeadgateError for one that is too
+    slow or not HTTP, and ConnectionError when the client leaves before its end.
     """
     if _BODY not in request:
         try:
             request[_BODY] = await request.app[BOUNDS].body(request)
         except BodyTooLarge as error:
             reason = f"the admin listener takes bodies of up to {error.limit:,} bytes"
-            raise NotTold(413, reason) from error
+            raise ConsoleError(413, reason) from error
         except CodingNotSupported as error:
-            raise NotTold(415, error.detail) from error
+            raise ConsoleError(415, error.detail) from error
     return request[_BODY]
 
 
 async def fields(request: web.Request) -> dict[str, str]:
-    """Return the fields of a form. Raises NotTold for what is no form."""
+    """Return the fields of a form. Raises ConsoleError for what is no form."""
     if request.content_type != FORM:
         raise _no_form(request, f"send the form as {FORM}")
     received = await body_of(request)
@@ -48,6 +48,6 @@ async def fields(request: web.Request) -> dict[str, str]:
         raise _no_form(request, "the form cannot be read: send it as UTF-8") from cause
 
 
-def _no_form(request: web.Request, reason: str) -> NotTold:
+def _no_form(request: web.Request, reason: str) -> ConsoleError:
     request.app[BOUNDS].log_refusal(reason, request.remote)
-    return NotTold(400, reason)
+    return ConsoleError(400, reason)

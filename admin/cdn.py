@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
-from admin.errors import NotTold
+from admin.errors import ConsoleError
 from admin.model.cdn import CdnFile, CdnTarget, CdnTargets
 from cdn_configs import targets
 from cdn_configs.errors import Refused, UnknownTarget
@@ -84,7 +84,7 @@ def _cdn_target_of(target: Target) -> CdnTarget:
 
 
 async def make_file(settings: Settings, name: str, choice: Choice) -> CdnFile:
-    """Return the file for a target. Raises NotTold with one sentence if there is none.
+    """Return the file for a target. Raises ConsoleError with one sentence if there is none.
 
     A template takes some milliseconds to compile, in which the loop serves others.
     """
@@ -96,9 +96,9 @@ def _file(settings: Settings, name: str, choice: Choice) -> CdnFile:
         target = targets.target(name)
         text = render(target, _options(settings, choice))
     except UnknownTarget as refusal:
-        raise NotTold(404, refusal.detail) from refusal
+        raise ConsoleError(404, refusal.detail) from refusal
     except Refused as refusal:
-        raise NotTold(400, refusal.detail) from refusal
+        raise ConsoleError(400, refusal.detail) from refusal
     command = _command(target, choice, settings.file)
     return CdnFile(target.name, target.file_name, text, command, digest_of(target, text))
 
@@ -110,7 +110,7 @@ def _options(settings: Settings, choice: Choice) -> Options:
     try:
         options["cache_size"] = parse_size(choice.cache_size)
     except ValueError as refusal:
-        raise NotTold(400, f"--cache-size {refusal}") from refusal
+        raise ConsoleError(400, f"--cache-size {refusal}") from refusal
     return from_settings(settings, **options)
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec.structs import replace
 
-from admin.errors import NotTold
+from admin.errors import ConsoleError
 from admin.model.doctor import DoctorFinding, DoctorView
 from gateway.telemetry.logs import log
 
@@ -55,10 +55,10 @@ class CdnDoctor:
         self.view = replace(self.view, hosts=settings.http.hosts, routes=self._prefixes)
 
     def begin(self, wish: DoctorWish, by: str) -> DoctorView:
-        """Begin to examine. Raises NotTold for what may not be examined, or not now."""
+        """Begin to examine. Raises ConsoleError for what may not be examined, or not now."""
         url = self._url(wish)
         if self.view.is_running:
-            raise NotTold(409, f"{self.view.url} is being examined: wait for its end")
+            raise ConsoleError(409, f"{self.view.url} is being examined: wait for its end")
         self.view = DoctorView(
             self.view.hosts, self._prefixes, url, by, self._clock(), is_running=True
         )
@@ -75,12 +75,12 @@ class CdnDoctor:
     def _url(self, wish: DoctorWish) -> str:
         hosts = self.view.hosts
         if not hosts:
-            raise NotTold(409, "the settings name no hosts, and no others are examined")
+            raise ConsoleError(409, "the settings name no hosts, and no others are examined")
         if wish.host not in hosts:
-            raise NotTold(400, f"host must be one of the settings' hosts: {', '.join(hosts)}")
+            raise ConsoleError(400, f"host must be one of the settings' hosts: {', '.join(hosts)}")
         route = wish.route or self._prefixes[0]
         if route not in self._prefixes:
-            raise NotTold(404, "no route has this prefix")
+            raise ConsoleError(404, "no route has this prefix")
         port = "" if wish.port is None else f":{wish.port}"
         return f"{wish.scheme}://{wish.host}{port}{route}"
 

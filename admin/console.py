@@ -15,7 +15,7 @@ from admin.cdn_doctor import CdnDoctor
 from admin.configuration.in_force import configuration
 from admin.configuration.reloads import ConsoleReloads
 from admin.credentials.credentials import ConsoleCredentials
-from admin.errors import NotTold
+from admin.errors import ConsoleError
 from admin.model.overview import Instance
 from admin.readers.console_readers import ConsoleReaders
 from admin.record.overviews import Overviews
@@ -56,7 +56,7 @@ if TYPE_CHECKING:
 
 
 class Console:
-    """The data of the pages and the API. What cannot be had raises NotTold."""
+    """The data of the pages and the API. What cannot be had raises ConsoleError."""
 
     def __init__(
         self,
@@ -130,10 +130,10 @@ class Console:
         after: str = "",
         limit: int = PAGE,
     ) -> StreamPage:
-        """Return a page of the streams that a search finds. Raises NotTold."""
+        """Return a page of the streams that a search finds. Raises ConsoleError."""
         self._routes.check(search.route)
         if order not in get_args(StreamOrder):
-            raise NotTold(400, f"order must be one of {', '.join(get_args(StreamOrder))}")
+            raise ConsoleError(400, f"order must be one of {', '.join(get_args(StreamOrder))}")
         limit = max(1, min(limit, LARGEST_PAGE))
         question = ListStreams(
             search.route, search.begins, search.contains, search.glob, order, after, limit
@@ -150,7 +150,7 @@ class Console:
     async def runs(
         self, route: str, *, status: RunStatus | None = None, after: str = "", limit: int = PAGE
     ) -> RunsView:
-        """Return a page of a route's runs, or of a model route's answers. Raises NotTold."""
+        """Return a page of a route's runs, or of a model route's answers. Raises ConsoleError."""
         self._routes.check_runs(route)
         question = ListRuns(route, status, after, max(1, min(limit, LARGEST_PAGE)))
         answers = await answers_of(self._source, question, RunPage)

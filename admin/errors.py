@@ -18,8 +18,8 @@ _CODES = {
 }
 
 
-class NotTold(Exception):
-    """There is no answer; `status` says why as HTTP does, `reason` in a sentence."""
+class ConsoleError(Exception):
+    """A request to the console has failed: with an HTTP `status`, and a `reason` in a sentence."""
 
     def __init__(self, status: int, reason: str, headers: dict[str, str] | None = None) -> None:
         super().__init__(reason)

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from admin.access.check import SESSION
 from admin.access.sign_in import SIGN_IN
-from admin.errors import NotTold
+from admin.errors import ConsoleError
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Listeners:
     ) -> web.StreamResponse:
         """Send events until there are no more, the client goes, or its session is over."""
         if len(self._writing) >= min(MOST_LISTENERS, self._share):
-            raise NotTold(503, "too many listen: close a page", {"Retry-After": "5"})
+            raise ConsoleError(503, "too many listen: close a page", {"Retry-After": "5"})
         response = web.StreamResponse(headers={"X-Accel-Buffering": "no"})
         response.content_type = "text/event-stream"
         response.charset = "utf-8"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NoReturn
 from aiohttp import web
 from typing_extensions import override
 
-from admin.errors import NotTold
+from admin.errors import ConsoleError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -76,7 +76,7 @@ class OnDemand(web.AbstractResource):
         """Show people a page that says what went wrong (a middleware)."""
         try:
             return await handler(request)
-        except NotTold as refusal:
+        except ConsoleError as refusal:
             if not _wants_page(request):
                 raise
             return await (await self.site()).error(request, refusal.status, refusal.reason)

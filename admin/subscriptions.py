@@ -30,7 +30,7 @@ A = TypeVar("A")
 
 
 class ConsoleSubscriptions:
-    """The subscriptions, and the changes of operators to them. A failure raises NotTold."""
+    """The subscriptions, and the changes of operators to them. A failure raises ConsoleError."""
 
     def __init__(self, source: ProcessSource, prefixes: Sequence[str]) -> None:
         """`prefixes` are those of the routes that can have subscriptions."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from admin.errors import NotTold
+from admin.errors import ConsoleError
 from gateway.protocol.http.paths import MAX_PATH_BYTES
 from gateway.telemetry.logs import log
 
@@ -32,7 +32,7 @@ def audited(by: Viewer, operation: str, route: str, name: str) -> Iterator[Told]
     try:
         yield fields
     except BaseException as failure:
-        status = failure.status if isinstance(failure, NotTold) else None
+        status = failure.status if isinstance(failure, ConsoleError) else None
         log.info("admin.change_failed", **fields, status=status)
         raise
     log.info("admin.changed", **fields)

@@ -13,7 +13,7 @@ from aiohttp import web
 
 from admin.access.sessions import Session
 from admin.bodies import FORM, fields
-from admin.errors import NotTold
+from admin.errors import ConsoleError
 from admin.model.viewer import Viewer
 from gateway.access.credentials import READING
 from gateway.settings import is_loopback
@@ -69,7 +69,7 @@ class Access:
 
     @web.middleware
     async def check(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Call the handler if the viewer may do so. Raises NotTold, or redirects to the sign-in."""
+        """Call the handler if the viewer may do so; else raise ConsoleError or ask to sign in."""
         if self._is_open and _resource(request) not in PROBES:
             _check_host(request)
         if request.match_info.http_exception is None:  # else no handler is found
@@ -136,25 +136,25 @@ def is_local(host: str) -> bool:
 
 def _check_host(request: web.Request) -> None:
     if not is_local(request.headers.get("Host", "")):
-        raise NotTold(421, "this console is for this machine: ask for it as localhost")
+        raise ConsoleError(421, "this console is for this machine: ask for it as localhost")
 
 
 def _check_need(request: web.Request, viewer: Viewer | None) -> None:
-    """Raise NotTold, or redirect to the sign-in, if the viewer lacks the right."""
+    """Raise ConsoleError, or redirect to the sign-in, if the viewer lacks the right."""
     need = needed(request)
     if need != "nothing" and viewer is None:
         _send_to_sign_in(request)
     if need == "operator" and viewer is not None and viewer.role != "operator":
-        raise NotTold(403, f"{viewer.name} may look, but not change anything")
+        raise ConsoleError(403, f"{viewer.name} may look, but not change anything")
 
 
 def _send_to_sign_in(request: web.Request) -> NoReturn:
-    """Redirect a browser that wants a page to the sign-in. Raises NotTold with 401 for others."""
+    """Redirect a browser that wants a page to the sign-in; raise ConsoleError (401) for others."""
     wants_page = "text/html" in request.headers.get("Accept", "")
     if wants_page and request.method in READING and not request.path.startswith("/api/"):
         there = f"{SIGN_IN}?next={quote(request.raw_path, safe='/')}"
         raise web.HTTPSeeOther(there)
-    raise NotTold(
+    raise ConsoleError(
         401, "sign in, or send a token as Authorization: Bearer", {"WWW-Authenticate": "Bearer"}
     )
 
@@ -171,7 +171,7 @@ async def _check_change(request: web.Request, viewer: Viewer | None) -> None:
         text = (await fields(request)).get(FIELD)
     token = None if text is None else text.encode("utf-8", "surrogateescape")
     if token is None or not hmac.compare_digest(token, viewer.csrf.encode()):
-        raise NotTold(
+        raise ConsoleError(
             403,
             f"the change came without its {HEADER}: load the page again, or read GET "
             "/api/v1/session; a script sends one of admin.tokens, which needs none",
@@ -182,4 +182,4 @@ def _check_site(request: web.Request) -> None:
     """Refuse a request whose Origin field names another site."""
     origin = request.headers.get("Origin")
     if origin is not None and origin.partition("://")[2] != request.headers.get("Host"):
-        raise NotTold(403, "changes are made from this console's own pages")
+        raise ConsoleError(403, "changes are made from this console's own pages")

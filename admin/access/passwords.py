@@ -6,7 +6,7 @@ import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from admin.errors import NotTold
+from admin.errors import ConsoleError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,12 +46,12 @@ class Passwords:
         return self._dearest is not None and len(password) <= LONGEST_PASSWORD
 
     def check_room(self) -> None:
-        """Raise NotTold when as many wait as may."""
+        """Raise ConsoleError when as many wait as may."""
         if self._checking >= MOST_AT_ONCE + MOST_WAITING:
-            raise NotTold(503, "too many sign in at once: try again", {"Retry-After": "1"})
+            raise ConsoleError(503, "too many sign in at once: try again", {"Retry-After": "1"})
 
     async def check(self, name: str, password: str) -> AdminUser | None:
-        """Return the user if the password is right, else None. Raises NotTold if too many wait."""
+        """Return the user of a right password, else None. Raises ConsoleError if too many wait."""
         user = self._users.get(name)
         of = user or self._dearest
         if of is None or not self.may_be_right(password):

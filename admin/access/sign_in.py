@@ -9,7 +9,7 @@ from aiohttp import web
 from admin.access.attempts import OF_A_NAME, OF_AN_ADDRESS, Attempts
 from admin.access.passwords import Passwords
 from admin.access.sessions import LONGEST_S, Sessions
-from admin.errors import NotTold
+from admin.errors import ConsoleError
 from gateway.protocol.http.client_address import counted_as
 from gateway.protocol.http.forwarding import CONSOLE_COOKIE
 from gateway.telemetry.logs import log
@@ -49,13 +49,13 @@ class SignIn:
         self.sessions.end_all_but(unchanged)
 
     async def sign_in(self, name: str, password: str, address: str) -> tuple[str, Session]:
-        """Return the cookie's value and the session. Raises NotTold with 401, 429 or 503."""
+        """Return the cookie's value and the session. Raises ConsoleError with 401, 429 or 503."""
         name = name[:LONGEST_NAME]
         network = counted_as(address)
         wait_s = max(self._of_names.wait_s(name), self._of_addresses.wait_s(network))
         if wait_s:
             log.warning("admin.sign_in_refused", reason="too many attempts", client=address)
-            raise NotTold(
+            raise ConsoleError(
                 429, f"too many attempts: try again in {wait_s} s", {"Retry-After": str(wait_s)}
             )
         # What is not checked is not counted: it costs nothing, and tells nobody anything.
@@ -73,11 +73,11 @@ class SignIn:
         log.info("admin.signed_in", name=user.name, client=address)
         return self.sessions.begin(user)
 
-    def _wrong(self, name: str, address: str) -> NotTold:
+    def _wrong(self, name: str, address: str) -> ConsoleError:
         # A name that nobody has may be a password at the wrong place.
         known_name = name if self.passwords.knows(name) else None
         log.warning("admin.sign_in_refused", reason="wrong", name=known_name, client=address)
-        return NotTold(401, "the name or the password is wrong")
+        return ConsoleError(401, "the name or the password is wrong")
 
     def session(self, request: web.Request) -> Session | None:
         """Return the session of a request's cookie, noting its use unless a page only listens."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from admin.errors import NotTold
+from admin.errors import ConsoleError
 from admin.model.kinds import HealthState
 from admin.model.overview import Attention, Mute, Symptom
 
@@ -86,14 +86,14 @@ class Incidents:
     def mute(self, identity: str, by: str, now: float) -> None:
         """Leave an incident out of the state for half an hour, or until its cause changes.
 
-        Raises NotTold if it has ended.
+        Raises ConsoleError if it has ended.
         """
         for it in self.attention:
             if it.id == identity:
                 self._mutes[identity] = _cause(it), Mute(by, now + MUTED_S)
                 self._show_mutes()
                 return
-        raise NotTold(404, "This incident is over: there is nothing to mute.")
+        raise ConsoleError(404, "This incident is over: there is nothing to mute.")
 
     def unmute(self, identity: str) -> None:
         """Let an incident count again."""

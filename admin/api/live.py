@@ -12,7 +12,7 @@ from headgate.events import written
 from admin.api.operation import operation
 from admin.api.values import OfSpan, OfTail
 from admin.console import CONSOLE
-from admin.errors import NotTold, problem_document
+from admin.errors import ConsoleError, problem_document
 from admin.events import serve_events, ticks
 from admin.model.overview import Overview
 from admin.model.streams import Messages
@@ -56,5 +56,5 @@ async def tail(console: Console, route: str, name: str, offset: str) -> AsyncGen
                 identity = messages.tail or (messages.behind.offset if messages.behind else "")
                 yield written(data, id=identity.encode())
         yield written(b"{}", name=b"closed")
-    except NotTold as refusal:
+    except ConsoleError as refusal:
         yield written(problem_document(refusal.status, refusal.reason), name=b"problem")

@@ -8,7 +8,7 @@ import msgspec
 from aiohttp import web
 
 from admin.bodies import body_of
-from admin.errors import NotTold
+from admin.errors import ConsoleError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -75,9 +75,9 @@ def handler(operation: Operation) -> Callable[[web.Request], Awaitable[web.Strea
                 body = await body_of(request)
                 values["body"] = msgspec.json.decode(body, type=operation.body)
         except msgspec.DecodeError as refusal:
-            raise NotTold(400, f"{refusal}") from refusal
+            raise ConsoleError(400, f"{refusal}") from refusal
         except (UnicodeDecodeError, RecursionError) as refusal:
-            raise NotTold(400, "the body is not UTF-8, or is nested too deeply") from refusal
+            raise ConsoleError(400, "the body is not UTF-8, or is nested too deeply") from refusal
         answer = await operation.call(request, **values)
         if isinstance(answer, web.StreamResponse):
             return answer
@@ -87,13 +87,13 @@ def handler(operation: Operation) -> Callable[[web.Request], Awaitable[web.Strea
 
 
 def _check_query(request: web.Request, operation: Operation) -> None:
-    """Raise NotTold for unknown parameters of the query, perhaps mistyped."""
+    """Raise ConsoleError for unknown parameters of the query, perhaps mistyped."""
     if operation.query is None:
         return
     known = {field.encode_name for field in msgspec.structs.fields(operation.query)}
     unknown = sorted(set(request.query) - known)
     if unknown:
-        raise NotTold(400, f"the query has {unknown[0][:64]!r}, and may have {sorted(known)}")
+        raise ConsoleError(400, f"the query has {unknown[0][:64]!r}, and may have {sorted(known)}")
 
 
 def reply(value: object) -> web.Response:

@@ -20,7 +20,7 @@ from admin.api.values import (
     Routes,
 )
 from admin.console import CONSOLE
-from admin.errors import NotTold
+from admin.errors import ConsoleError
 from admin.model.alerts import AlertsView
 from admin.model.cdn import CdnFile, CdnTargets
 from admin.model.doctor import DoctorView
@@ -84,7 +84,7 @@ async def deletion(request: web.Request) -> Deletion:
     """Return the deletion of many streams that was counted last."""
     found = request.app[CONSOLE].deletion.current
     if found is None:
-        raise NotTold(404, "no deletion was counted since the start")
+        raise ConsoleError(404, "no deletion was counted since the start")
     return found
 
 

@@ -21,7 +21,7 @@ async def current(request: web.Request) -> Viewer:
 
 @operation("POST", "/api/v1/session", answer=Viewer)
 async def sign_in(request: web.Request, body: SignInBody) -> web.Response:
-    """Sign a user in, and give the session as a cookie. Raises NotTold for a wrong password."""
+    """Sign a user in by a session cookie. Raises ConsoleError for a wrong password."""
     signing = request.app[SIGN_IN]
     token, session = await signing.sign_in(body.name, body.password, request.remote or "")
     response = reply(Viewer(session.name, session.role, session.csrf, signed_in=True))

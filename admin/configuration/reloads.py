@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, NamedTuple
 
 from admin.configuration import pending
-from admin.errors import NotTold
+from admin.errors import ConsoleError
 from admin.model.settings import PendingConfiguration, ReloadDone, WatchedFileState
 from gateway.settings import SettingsError
 from gateway.settings.reload_plan import new_folders
@@ -46,11 +46,11 @@ class ConsoleReloads:
     async def reload(self) -> ReloadDone:
         """Put the settings in force as they are written now.
 
-        Raises NotTold with a sentence for each reason why those before stay in force.
+        Raises ConsoleError with a sentence for each reason why those before stay in force.
         """
         problems = await self._reloader.reload()
         if problems:
-            raise NotTold(409, "\n".join(problems))
+            raise ConsoleError(409, "\n".join(problems))
         routes = tuple(route.prefix for route in self._reloader.settings.route_table)
         return ReloadDone(routes, self._reloader.warnings)
 

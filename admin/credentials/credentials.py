@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class ConsoleCredentials:
-    """The credentials that the settings in force accept. A refused change raises NotTold."""
+    """The credentials that the settings in force accept. A refused change raises ConsoleError."""
 
     def __init__(self, source: ProcessSource, setup: Setup) -> None:
         self._source = source
@@ -37,7 +37,7 @@ class ConsoleCredentials:
     ) -> TokensView:
         """Return a page of the tokens whose names contain a text; addresses only `with_clients`.
 
-        Raises NotTold.
+        Raises ConsoleError.
         """
         from admin.credentials.merging import (  # loaded when somebody looks at the page
             merged,

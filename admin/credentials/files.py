@@ -6,7 +6,7 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from admin.errors import NotTold
+from admin.errors import ConsoleError
 from gateway.features import issued_tokens
 from gateway.protocol.http.paths import MAX_PATH_BYTES
 
@@ -21,10 +21,10 @@ F = TypeVar("F")
 
 
 async def make_token(settings: Settings, request: TokenRequest, now: float) -> IssuedToken:
-    """Make the read token that was asked for. Raises NotTold if that is impossible."""
+    """Make the read token that was asked for. Raises ConsoleError if that is impossible."""
     path = settings.credentials.keys_file
     if not path:
-        raise NotTold(
+        raise ConsoleError(
             409,
             "the settings have no credentials.keys_file: make one by headgate token keys NEW_FILE",
         )
@@ -36,11 +36,11 @@ async def make_token(settings: Settings, request: TokenRequest, now: float) -> I
         keys = await asyncio.to_thread(load_keys, path)
     except (OSError, ValueError) as cause:
         reason = cause.strerror if isinstance(cause, OSError) else str(cause)
-        raise NotTold(503, f"the keys cannot be used: {reason}") from cause
+        raise ConsoleError(503, f"the keys cannot be used: {reason}") from cause
     try:
         return issued_tokens.sign(request, keys, settings.credentials.read_token_max_age, now)
     except ValueError as refusal:
-        raise NotTold(400, f"the token {refusal}") from refusal
+        raise ConsoleError(400, f"the token {refusal}") from refusal
 
 
 def cookie_of(issued: IssuedToken, streams: str, now: float) -> str:
@@ -55,7 +55,7 @@ _CHANGING = asyncio.Lock()  # each change reads the file, changes and replaces i
 
 
 async def rotate_keys(settings: Settings, streams: str) -> int:
-    """Give streams other reader keys, by the tokens_file. Raises NotTold when that cannot be."""
+    """Give streams other reader keys, by the tokens_file. Raises ConsoleError if that fails."""
     from gateway.access.token_findings import guarded_routes, meets
     from gateway.features.tokens_file_changes import rotate_file
     from gateway.settings.grants import check_pattern
@@ -63,19 +63,21 @@ async def rotate_keys(settings: Settings, streams: str) -> int:
     try:
         check_pattern(streams)
     except ValueError as refusal:
-        raise NotTold(400, f"streams {refusal}") from refusal
+        raise ConsoleError(400, f"streams {refusal}") from refusal
     routes = guarded_routes(settings)
     if not any(route.has_reader_keys and meets(streams, route.prefix) for route in routes):
-        raise NotTold(404, f"{streams[:MAX_PATH_BYTES]} is below no route with reader_keys = on")
+        raise ConsoleError(
+            404, f"{streams[:MAX_PATH_BYTES]} is below no route with reader_keys = on"
+        )
     path = _tokens_file(settings, "the versions of reader keys")
     instead = "use headgate token rotate where it can be written"
     return await _change(path, partial(rotate_file, path, streams, routes), instead)
 
 
 async def revoke(settings: Settings, entry: RevocationEntry) -> tuple[str, ...]:
-    """Add a revocation to the tokens_file. Raises NotTold, with the lines if it cannot be written.
+    """Add a revocation to the tokens_file, which every process with the file uses in a second.
 
-    Every process with the file goes by it within a second.
+    Raises ConsoleError, with the lines to add if the file cannot be written.
     """
     from gateway.access.token_findings import guarded_routes
     from gateway.features.tokens_file_changes import revoke_in_file
@@ -83,7 +85,7 @@ async def revoke(settings: Settings, entry: RevocationEntry) -> tuple[str, ...]:
     try:
         entry.check()
     except ValueError as refusal:
-        raise NotTold(400, f"{refusal}") from refusal
+        raise ConsoleError(400, f"{refusal}") from refusal
     path = _tokens_file(settings, "revocations")
     instead = f"add this to it where it can be written:\n{entry.text}"
     return await _change(
@@ -93,18 +95,20 @@ async def revoke(settings: Settings, entry: RevocationEntry) -> tuple[str, ...]:
 
 def _tokens_file(settings: Settings, content: str) -> str:
     if not settings.credentials.tokens_file:
-        raise NotTold(
+        raise ConsoleError(
             409, f"the settings have no credentials.tokens_file, in which {content} would stand"
         )
     return settings.credentials.tokens_file
 
 
 async def _change(path: str, change: Callable[[], F], instead: str) -> F:
-    """Change the file in a thread, one after the other. Raises NotTold."""
+    """Change the file in a thread, one after the other. Raises ConsoleError."""
     async with _CHANGING:
         try:
             return await asyncio.to_thread(change)
         except OSError as cause:
-            raise NotTold(503, f"{path} cannot be replaced: {cause.strerror}; {instead}") from cause
+            raise ConsoleError(
+                503, f"{path} cannot be replaced: {cause.strerror}; {instead}"
+            ) from cause
         except ValueError as refusal:
-            raise NotTold(409, f"{refusal}") from refusal
+            raise ConsoleError(409, f"{refusal}") from refusal

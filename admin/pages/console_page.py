@@ -20,9 +20,9 @@ class ConsolePage:
     """A page of the console, as the site knows it.
 
     `show` returns the page for a visit. `submit` carries out the page's form: it returns a page,
-    or raises `HTTPSeeOther` to send the browser on. If it raises NotTold, the page is shown again
-    with `visit.entered` and `visit.refusal`. A form is sent to the page's own path, by an operator
-    unless `admin.access.check` has the path among what a viewer may send.
+    or raises `HTTPSeeOther` to send the browser on. If it raises ConsoleError, the page is shown
+    again with `visit.entered` and `visit.refusal`. A form is sent to the page's own path, by an
+    operator unless `admin.access.check` has the path among what a viewer may send.
     """
 
     path: str

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import msgspec
 
-from admin.errors import NotTold
+from admin.errors import ConsoleError
 from admin.model.stream_wishes import OfLimits
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ LIMITS = (
 
 
 def wish_of(entered: Mapping[str, object], kind: type[T]) -> T:
-    """Return the fields of a form as a value. Raises NotTold with the name of a wrong field."""
+    """Return the fields of a form as a value. Raises ConsoleError that names a wrong field."""
     try:
         return msgspec.convert(entered, kind, strict=False)
     except msgspec.ValidationError as refusal:
@@ -41,13 +41,13 @@ def wish_of(entered: Mapping[str, object], kind: type[T]) -> T:
         named = {it.name: it.words for it in LIMITS}
         name = field.strip("`").removeprefix("$.")
         where = named.get(name, name)
-        raise NotTold(400, f"{where}: {words[:1].lower()}{words[1:]}") from refusal
+        raise ConsoleError(400, f"{where}: {words[:1].lower()}{words[1:]}") from refusal
 
 
 def changed_limits(entered: Mapping[str, str], now: StreamLimits) -> OfLimits:
     """Return the limits that a form changes: an empty field leaves one to the route again.
 
-    Raises NotTold if a value is not a number, or out of its bounds.
+    Raises ConsoleError if a value is not a number, or out of its bounds.
     """
     fields: dict[str, object] = {}
     for name, _ in LIMITS:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from headgate.events import written
 
-from admin.errors import NotTold
+from admin.errors import ConsoleError
 from admin.events import EVENTS_S, ticks
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class LivePages:
             async for _ in ticks():
                 try:
                     regions = await shared.regions()
-                except NotTold as refusal:
+                except ConsoleError as refusal:
                     yield written(msgspec.json.encode(refusal.reason), name=b"problem")
                     continue
                 news = {name: html for name, html in regions.items() if sent.get(name) != html}

@@ -13,7 +13,7 @@ from aiohttp import web
 from admin.access.check import SESSION, VIEWER
 from admin.access.sign_in import SIGN_IN, drop_cookie, set_cookie
 from admin.bodies import fields
-from admin.errors import NotTold
+from admin.errors import ConsoleError
 from admin.pages.rendering import TemplatePage
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class SignInPages:
             token, _ = await request.app[SIGN_IN].sign_in(
                 name, entered.get("password", ""), request.remote or ""
             )
-        except NotTold as refusal:
+        except ConsoleError as refusal:
             values = {"refusal": refusal.reason, "name": name, "next": there}
             return await self._show(request, TemplatePage("sign_in.html", values), refusal.status)
         response = web.HTTPSeeOther(there)

@@ -12,7 +12,7 @@ from aiohttp import web
 from admin.access.check import VIEWER
 from admin.bodies import fields
 from admin.console import CONSOLE
-from admin.errors import NotTold, phrase
+from admin.errors import ConsoleError, phrase
 from admin.events import serve_events
 from admin.pages import views
 from admin.pages.live import LivePages
@@ -85,7 +85,7 @@ class Site:
             visit = self.visit(request)._replace(entered=await fields(request))
             try:
                 return await self.show(request, await submit(visit))
-            except NotTold as refusal:
+            except ConsoleError as refusal:
                 template = await page.show(visit._replace(refusal=refusal.reason))
                 return await self.show(request, template, refusal.status)
 
@@ -96,7 +96,7 @@ class Site:
         try:
             host = request.url.host or "localhost"
         except ValueError as cause:
-            raise NotTold(400, "the Host of the request is not the name of a host") from cause
+            raise ConsoleError(400, "the Host of the request is not the name of a host") from cause
         console, viewer = request.app[CONSOLE], request[VIEWER]
         return Visit(console, request.query, viewer, host, self._clock())
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from admin.errors import NotTold
+from admin.errors import ConsoleError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -40,11 +40,11 @@ async def frame(visit: Visit) -> dict[str, object]:
 
 
 def choice(value: str, choices: Sequence[C], name: str) -> C:
-    """Return the value if it is one of the choices. Raises NotTold."""
+    """Return the value if it is one of the choices. Raises ConsoleError."""
     for one in choices:
         if value == one:
             return one
-    raise NotTold(400, f"{name} must be one of {', '.join(choices)}.")
+    raise ConsoleError(400, f"{name} must be one of {', '.join(choices)}.")
 
 
 def done(visit: Visit, sentences: Mapping[str, str]) -> str | None:
@@ -62,7 +62,7 @@ def done(visit: Visit, sentences: Mapping[str, str]) -> str | None:
 def times(visit: Visit) -> tuple[float, float] | None:
     """Return the span of time in the query, which a chart leads to; None without one.
 
-    Raises NotTold for what is not a time.
+    Raises ConsoleError for what is not a time.
     """
     begin, end = visit.query.get("from"), visit.query.get("to")
     if begin is None and end is None:
@@ -71,12 +71,12 @@ def times(visit: Visit) -> tuple[float, float] | None:
 
 
 def moment(text: str, name: str) -> float:
-    """Return a time that was entered, in UTC unless it says otherwise. Raises NotTold."""
+    """Return a time that was entered, in UTC unless it says otherwise. Raises ConsoleError."""
     try:
         entered = datetime.fromisoformat(text.strip())
         return (entered if entered.tzinfo else entered.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError):
-        raise NotTold(400, f"{name} must be a time such as 2026-03-01 12:05") from None
+        raise ConsoleError(400, f"{name} must be a time such as 2026-03-01 12:05") from None
 
 
 def streams_url(visit: Visit) -> str:

@@ -49,7 +49,7 @@ class BanKeeper:
             await self.look(())
 
     async def decide(self, ban: Ban) -> int:
-        """Enforce a decision; return how many readers it has disconnected. Raises NotTold."""
+        """Enforce a decision; return how many readers it has disconnected. Raises ConsoleError."""
         self.list.decide(ban)
         count = await self._apply()
         await self._save()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec.structs import replace
 
-from admin.errors import NotTold
+from admin.errors import ConsoleError
 from gateway.access.bans import Ban
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class BanList:
         self.unsaved = False
 
     def decide(self, ban: Ban) -> None:
-        """Add the decision of an operator. Raises NotTold if as many bans as possible are in force.
+        """Add the decision of an operator. Raises ConsoleError if the most bans are in force.
 
         It is the newest, whatever the clock of the gateway that made the one before.
         """
@@ -45,7 +45,9 @@ class BanList:
         if known is not None and ban.at <= known.at:
             ban = replace(ban, at=math.nextafter(known.at, math.inf))
         if not self._has_room(ban) and not self._drop_oldest():
-            raise NotTold(409, f"{self._most} bans are in force, the most there may be: lift some")
+            raise ConsoleError(
+                409, f"{self._most} bans are in force, the most there may be: lift some"
+            )
         self._take(ban)
 
     def merge(self, bans: Iterable[Ban]) -> bool:

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from admin.access.audit import audited
 from admin.answers import answers_of
-from admin.errors import NotTold
+from admin.errors import ConsoleError
 from admin.readers import merged_lists
 from admin.readers.ban_list import LONGEST_BAN_S
 from gateway.access.bans import Ban
@@ -49,7 +49,7 @@ class BanWish(NamedTuple):
 
 
 class ConsoleReaders:
-    """The lists of readers, and the changes of operators. A failure raises NotTold."""
+    """The lists of readers, and the changes of operators. A failure raises ConsoleError."""
 
     def __init__(self, source: ProcessSource, setup: Setup, keeper: BanKeeper) -> None:
         self._source = source
@@ -89,7 +89,7 @@ class ConsoleReaders:
         with audited(by, "disconnect", "", "readers") as logged:
             logged["ids"] = ", ".join(ids)
             if not 1 <= len(ids) <= MOST_ENDED:
-                raise NotTold(400, f"name 1 to {MOST_ENDED} readers by their ids")
+                raise ConsoleError(400, f"name 1 to {MOST_ENDED} readers by their ids")
             answers = await answers_of(self._source, EndReaders(tuple(ids)), EndedReaderCount)
             logged["readers"] = count = sum(answer.count for answer in answers)
         return count
@@ -119,7 +119,7 @@ class ConsoleReaders:
     async def _ban(self, wish: BanWish, by: Viewer) -> int:
         kind, value = _subject(wish.kind, wish.value)
         if not 0 <= wish.seconds <= LONGEST_BAN_S:
-            raise NotTold(400, f"a ban lasts from 0 to {LONGEST_BAN_S:.0f} seconds")
+            raise ConsoleError(400, f"a ban lasts from 0 to {LONGEST_BAN_S:.0f} seconds")
         now = self._clock()
         until, status = now + wish.seconds, wish.status
         known = self._ban_of((kind, value))
@@ -139,7 +139,7 @@ class ConsoleReaders:
             logged["client"] = value
             ban = self._ban_of(_subject(kind, value))
             if ban is None:
-                raise NotTold(404, f"no ban of this {kind} is in force")
+                raise ConsoleError(404, f"no ban of this {kind} is in force")
             lifted = replace(ban, at=self._clock(), by=by.name, is_lifted=True)
             await self._keeper.decide(lifted)
 
@@ -150,19 +150,21 @@ def _name_in_events(kind: BanKind, value: str) -> str:
 
 
 def _subject(kind: BanKind, value: str) -> tuple[BanKind, str]:
-    """Return the subject of a ban as processes compare it. Raises NotTold if it is none."""
+    """Return the subject of a ban as processes compare it. Raises ConsoleError if it is none."""
     if not value or len(value) > LONGEST_NAME:
-        raise NotTold(400, f"a ban names a principal or an address of 1 to {LONGEST_NAME} letters")
+        raise ConsoleError(
+            400, f"a ban names a principal or an address of 1 to {LONGEST_NAME} letters"
+        )
     if kind == "principal":
         if value == CONSOLE:
-            raise NotTold(400, "the console itself cannot be banned")
+            raise ConsoleError(400, "the console itself cannot be banned")
         if not value.startswith(ACCOUNT_KINDS):
-            raise NotTold(
+            raise ConsoleError(
                 400,
                 f"{value} is not an account: that of a static token is token NAME; Usage lists "
                 "others",
             )
         return kind, value
     if not is_address(value):
-        raise NotTold(400, f"{value} is not an IP address")
+        raise ConsoleError(400, f"{value} is not an IP address")
     return kind, counted_as(value)

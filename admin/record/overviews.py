@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from admin.errors import NotTold
+from admin.errors import ConsoleError
 from admin.model.kinds import SPANS_S
 from admin.record.overview import overview
 
@@ -57,7 +57,7 @@ class Overviews:
 
     async def _made(self, span: Span) -> _Made:
         if span not in SPANS_S:
-            raise NotTold(400, f"span must be one of {', '.join(SPANS_S)}")
+            raise ConsoleError(400, f"span must be one of {', '.join(SPANS_S)}")
         async with self._one_at_a_time:
             if self._recorder.saw_start:
                 with contextlib.suppress(TimeoutError):

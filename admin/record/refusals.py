@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from admin.errors import NotTold
+from admin.errors import ConsoleError
 from admin.model.kinds import SPANS_S, Span
 from admin.record import figures, history
 from gateway.features.questions.contract import ListRefusals, RefusalList
@@ -50,10 +50,10 @@ class Refusals:
     ) -> RefusalsView:
         """Return the refusals over a span, and the newest; addresses only `with_clients`.
 
-        With `between`, those of this time within the span. Raises NotTold for an unknown span.
+        With `between`, those of this time within the span. Raises ConsoleError for an unknown span.
         """
         if span not in SPANS_S:
-            raise NotTold(400, f"span must be one of {', '.join(SPANS_S)}")
+            raise ConsoleError(400, f"span must be one of {', '.join(SPANS_S)}")
         now = self._setup.clock()
         causes = sorted(
             self._causes(span, now, between), key=lambda it: (-it.count, it.route, it.status)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from admin.errors import NotTold
+from admin.errors import ConsoleError
 from admin.streams.client import canonical, checked
 from gateway.features.questions.streams import (
     DescribeStream,
@@ -39,23 +39,23 @@ class ConsoleRoutes:
         self.of_answers = tuple(it.prefix for it in settings.written)
 
     def check(self, route: str) -> None:
-        """Raise NotTold if no route has this prefix."""
+        """Raise ConsoleError if no route has this prefix."""
         if route not in self._prefixes:
-            raise NotTold(404, "no route has this prefix")
+            raise ConsoleError(404, "no route has this prefix")
 
     def check_runs(self, route: str) -> None:
-        """Raise NotTold if there can be neither runs nor answers of models below a prefix."""
+        """Raise ConsoleError if there can be neither runs nor answers of models below a prefix."""
         if route not in self.of_answers:
             self.check(route)
 
     def stream(self, route: str, name: str) -> tuple[str, str]:
-        """Return the path and the name of a stream in the gateway's form. Raises NotTold."""
+        """Return the path and the name of a stream in the gateway's form. Raises ConsoleError."""
         self.check(route)
         return canonical(route, name)
 
 
 class ConsoleChanges:
-    """The changes that operators can make. A change that is refused raises NotTold."""
+    """The changes that operators can make. A change that is refused raises ConsoleError."""
 
     def __init__(
         self,
@@ -69,13 +69,13 @@ class ConsoleChanges:
         self._describe = describe
 
     def check_route(self, route: str) -> None:
-        """Raise NotTold if no route has this prefix."""
+        """Raise ConsoleError if no route has this prefix."""
         self._routes.check(route)
 
     async def create(self, route: str, name: str, wish: NewStream) -> StreamDescription:
         """Create a stream; return it."""
         if not name:
-            raise NotTold(400, "a stream needs a name")
+            raise ConsoleError(400, "a stream needs a name")
         path, name = self._routes.stream(route, name)
         fields = {
             "Content-Type": wish.content_type.strip() and checked(wish.content_type.strip()),
@@ -84,9 +84,9 @@ class ConsoleChanges:
         }
         for field, text in fields.items():
             if not (text.isascii() and (text.isprintable() or not text)):
-                raise NotTold(400, f"{field} has characters that a field of HTTP cannot have")
+                raise ConsoleError(400, f"{field} has characters that a field of HTTP cannot have")
         if not await self._streams.create(path, {key: it for key, it in fields.items() if it}):
-            raise NotTold(409, "there is a stream with this name already")
+            raise ConsoleError(409, "there is a stream with this name already")
         if route in self._routes.of_origins:  # it has not been read here, so nothing is cached
             content_type = wish.content_type.strip() or None
             row = StreamRow(name=name, content_type=content_type, rate=None, is_copied=True)
@@ -108,12 +108,14 @@ class ConsoleChanges:
     async def limit(self, route: str, name: str, changes: LimitChanges) -> StreamDescription:
         """Set limits of one stream, which its log keeps; return the stream."""
         if changes == LimitChanges():
-            raise NotTold(400, f"name a limit to change: {', '.join(changes.__struct_fields__)}")
+            raise ConsoleError(
+                400, f"name a limit to change: {', '.join(changes.__struct_fields__)}"
+            )
         _, name = self._routes.stream(route, name)
         return await self._describe(LimitStream(route, name, changes))
 
     async def stop_run(self, route: str, name: str) -> bool:
         """Ask the producer of a run to stop; return False if there is no producer."""
         if route not in self._routes.of_runs:
-            raise NotTold(404, "no route with runs = true has this prefix")
+            raise ConsoleError(404, "no route with runs = true has this prefix")
         return await self._streams.stop_run(self._routes.stream(route, name)[0])

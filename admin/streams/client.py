@@ -12,7 +12,7 @@ import aiohttp
 import msgspec
 from yarl import URL
 
-from admin.errors import NotTold
+from admin.errors import ConsoleError
 from admin.model.streams import MessagePlace, Messages
 from admin.streams.credentials import Credentials
 from admin.streams.messages import MOST_MESSAGES, split
@@ -85,7 +85,7 @@ class _ReadReply(NamedTuple):
 
 
 class StreamClient:
-    """Whoever opens it closes it. Each of its methods raises NotTold."""
+    """Whoever opens it closes it. Each of its methods raises ConsoleError."""
 
     def __init__(self, settings: Settings, token: ConsoleToken) -> None:
         host = settings.listen.reached_at
@@ -127,7 +127,7 @@ class StreamClient:
     async def follow(self, path: str, offset: str) -> AsyncGenerator[Messages]:
         """Yield the messages after an offset as they are appended, until the stream is closed."""
         if self._tails >= MOST_TAILS:
-            raise NotTold(503, "too many follow streams here: close a page")
+            raise ConsoleError(503, "too many follow streams here: close a page")
         self._tails += 1
         try:
             while True:
@@ -183,7 +183,7 @@ class StreamClient:
             offset = before(answer.headers.get("Stream-Next-Offset", ""))
         try:
             read = await self._read(path, offset)
-        except NotTold as refusal:
+        except ConsoleError as refusal:
             if refusal.status not in {400, 410}:  # retention has removed what is there
                 raise
             offset = BEGINNING
@@ -213,7 +213,7 @@ class StreamClient:
     async def fetch(self, path: str, offset: str, *, live: bool = False) -> ChunkReply:
         """Return the response to a read from an offset on; its body is cut at LONGEST_BODY bytes.
 
-        Raises NotTold.
+        Raises ConsoleError.
         """
         query = {"live": "long-poll", "offset": offset} if live else {"offset": offset}
         async with self._request("GET", path, query=query, live=live) as answer:
@@ -258,10 +258,10 @@ class StreamClient:
                 if answer.status >= 300:
                     why = self._credentials.explained(path, answer.status, await _why(answer))
                     # 401 would ask the console's own users who they are.
-                    raise NotTold(403 if answer.status == 401 else answer.status, why)
+                    raise ConsoleError(403 if answer.status == 401 else answer.status, why)
                 yield answer
         except (aiohttp.ClientError, TimeoutError, OSError) as cause:
-            raise NotTold(502, f"the listener for streams does not answer: {cause}") from cause
+            raise ConsoleError(502, f"the listener for streams does not answer: {cause}") from cause
 
 
 def _stop_of_runs() -> Callable[[str, str | None, aiohttp.ClientSession], Awaitable[bool]]:
@@ -299,11 +299,11 @@ def own_address(host: str) -> str | None:
 
 
 def canonical(route: str, name: str) -> tuple[str, str]:
-    """Return a stream's path and name in the gateway's form. Raises NotTold."""
+    """Return a stream's path and name in the gateway's form. Raises ConsoleError."""
     try:
         path = canonical_path(f"{route}/{name}".replace("?", "%3F").replace("#", "%23"))
     except BadRequest as refusal:
-        raise NotTold(400, refusal.detail) from refusal
+        raise ConsoleError(400, refusal.detail) from refusal
     return path, path[len(route) + 1 :]
 
 
@@ -314,11 +314,11 @@ def start_of(etag: str, next_offset: str) -> str:
 
 
 def checked(content_type: str) -> str:
-    """Return a content type that is well-formed. Raises NotTold."""
+    """Return a content type that is well-formed. Raises ConsoleError."""
     try:
         return check_content_type(content_type)
     except BadRequest as refusal:
-        raise NotTold(400, refusal.detail) from refusal
+        raise ConsoleError(400, refusal.detail) from refusal
 
 
 def before(tail: str) -> str:

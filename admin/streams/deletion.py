@@ -11,7 +11,7 @@ import msgspec
 from msgspec.structs import replace
 
 from admin.access.audit import audited
-from admin.errors import NotTold
+from admin.errors import ConsoleError
 from admin.model.streams import StreamSearch
 from gateway.features.questions.streams import LARGEST_PAGE
 from gateway.telemetry.logs import log
@@ -91,7 +91,10 @@ class Deletion(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PrefixDeletion:
-    """The deletion by prefix of this gateway: one at a time, in memory. Refusals raise NotTold."""
+    """The deletion by prefix of this gateway: one at a time, in memory.
+
+    What is refused raises ConsoleError.
+    """
 
     def __init__(
         self,
@@ -118,14 +121,14 @@ class PrefixDeletion:
     def by_id(self, deletion_id: str) -> Deletion:
         """Return the deletion with this id."""
         if self._current is None or self._current.id != deletion_id:
-            raise NotTold(404, "there is no such deletion: another one was counted since")
+            raise ConsoleError(404, "there is no such deletion: another one was counted since")
         return self._current
 
     async def count(self, wish: DeletionWish, by: Viewer) -> Deletion:
         """Begin to count streams, in place of a deletion that has ended or was not confirmed."""
         self._changes.check_route(wish.route)
         if self._task is not None and not self._task.done():
-            raise NotTold(409, "a deletion is under way: wait for its end, or stop it")
+            raise ConsoleError(409, "a deletion is under way: wait for its end, or stop it")
         self._current = Deletion(
             id=secrets.token_hex(6),
             route=wish.route,
@@ -144,9 +147,9 @@ class PrefixDeletion:
         with audited(by, "delete all below", found.route, found.prefix) as logged:
             logged["streams"] = found.streams
             if found.state != "counted":
-                raise NotTold(409, f"this deletion is {found.state}: count again")
+                raise ConsoleError(409, f"this deletion is {found.state}: count again")
             if wanted.confirm != found.streams:
-                raise NotTold(400, f"this is not the number of streams, {found.streams}")
+                raise ConsoleError(400, f"this is not the number of streams, {found.streams}")
             self._set(state="running", by=by.name)
             self._begin(self._delete_all())
         return self.by_id(wanted.id)
@@ -156,7 +159,7 @@ class PrefixDeletion:
         found = self.by_id(deletion_id)
         with audited(by, "stop the deletion of all below", found.route, found.prefix) as logged:
             if found.state not in {"counting", "counted", "running"}:
-                raise NotTold(409, f"this deletion is {found.state} already")
+                raise ConsoleError(409, f"this deletion is {found.state} already")
             self._stop_by("stopped")
             if found.state == "counted":
                 self._end("stopped")
@@ -188,7 +191,7 @@ class PrefixDeletion:
         async def run() -> None:
             try:
                 await work
-            except NotTold as refusal:
+            except ConsoleError as refusal:
                 self._end("failed", refusal.reason)
             except Exception:  # noqa: BLE001 - the deletion must not seem to run for ever
                 log.exception("deletion.broken")
@@ -243,7 +246,7 @@ class PrefixDeletion:
         for wait_s in (*RETRY_AFTER_S, None):
             try:
                 await self._changes.delete(self._under_way.route, name, stream_id)
-            except NotTold as refusal:
+            except ConsoleError as refusal:
                 if refusal.status in GONE:
                     self._set(gone=self._under_way.gone + 1)
                     return None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from admin.errors import NotTold
+from admin.errors import ConsoleError
 from gateway.features.questions.streams import (
     LARGEST_PAGE,
     ExplainStep,
@@ -41,7 +41,7 @@ def asked(question: ListStreams, processes: int) -> ListStreams:
 
 
 def page(question: ListStreams, answers: Sequence[StreamPage], processes: int) -> StreamPage:
-    """Merge the lists of the processes into a page. Raises NotTold for an invalid `after`."""
+    """Merge the lists of the processes into a page. Raises ConsoleError for an invalid `after`."""
     if processes == 1:
         return answers[0]
     rows: dict[str, StreamRow] = {}
@@ -76,7 +76,7 @@ def _ranked(
 ) -> tuple[list[StreamRow], str | None]:
     """Return the next rows of all; `after` is the number of rows on earlier pages."""
     if question.after and not (question.after.isascii() and question.after.isdecimal()):
-        raise NotTold(400, "after is not where a page of this order ended")
+        raise ConsoleError(400, "after is not where a page of this order ended")
     rank = _RANKS[question.order]
     ordered = sorted(rows.values(), key=lambda row: (-rank(row), row.name))
     begin = int(question.after[:9] or 0)

@@ -8,7 +8,7 @@ from urllib.parse import unquote
 from headgate.errors import ProtocolError, RequestRefused, StreamError
 from headgate.runs import Runs
 
-from admin.errors import NotTold
+from admin.errors import ConsoleError
 
 if TYPE_CHECKING:
     import aiohttp
@@ -21,13 +21,13 @@ async def stop(url: str, authorization: str | None, session: aiohttp.ClientSessi
         async with Runs(base, authorization=authorization, session=session) as runs:
             return await runs.stop(unquote(name))
     except ValueError as refusal:
-        raise NotTold(400, f"this is not a run: {refusal}") from refusal
+        raise ConsoleError(400, f"this is not a run: {refusal}") from refusal
     except ProtocolError as refusal:  # the stream has something else
-        raise NotTold(409, f"{refusal}") from refusal
+        raise ConsoleError(409, f"{refusal}") from refusal
     except StreamError as failure:
         status = failure.status if isinstance(failure, RequestRefused) else None
         if status is None:
-            raise NotTold(502, f"{failure}") from failure
+            raise ConsoleError(502, f"{failure}") from failure
         reason = failure.reason if isinstance(failure, RequestRefused) else f"{failure}"
         # 401 would ask the console's own users who they are.
-        raise NotTold(403 if status == 401 else status, reason) from failure
+        raise ConsoleError(403 if status == 401 else status, reason) from failure

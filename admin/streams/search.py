@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, NamedTuple
 
-from admin.errors import NotTold
+from admin.errors import ConsoleError
 from admin.model.streams import MessagePlace, Messages
 from admin.streams.messages import MOST_MESSAGES, json_message, json_offsets
 from gateway.errors import BadRequest
@@ -35,10 +35,10 @@ async def search(
 ) -> Messages:
     """Return the messages from a place on that have a text in them, in any case.
 
-    `behind` says where to search on. Raises NotTold.
+    `behind` says where to search on. Raises ConsoleError.
     """
     if len(text) > LONGEST_TEXT:
-        raise NotTold(400, f"text has at most {LONGEST_TEXT:,} characters")
+        raise ConsoleError(400, f"text has at most {LONGEST_TEXT:,} characters")
     folded = text.casefold()
     limit = max(1, min(limit, MOST_MESSAGES))
     found: list[ShownMessage] = []
@@ -47,7 +47,9 @@ async def search(
         read = await client.fetch(path, at.offset)
         reads += 1
         if not is_json(read.content_type):
-            raise NotTold(400, "only JSON streams are split into messages that can be searched")
+            raise ConsoleError(
+                400, "only JSON streams are split into messages that can be searched"
+            )
         most = MOST_SEARCHED - searched
         stretch = await asyncio.to_thread(_stretch, read, at.skip, limit - len(found), most, folded)
         found += stretch.messages

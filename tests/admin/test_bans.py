@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from admin.errors import NotTold
+from admin.errors import ConsoleError
 from admin.readers.ban_file import NAME, BanFile
 from admin.readers.ban_keeper import BanKeeper
 from admin.readers.ban_list import KEPT_S, MOST_BANS, BanList, parse_bans
@@ -80,7 +80,7 @@ def test_there_are_at_most_so_many_decisions_and_a_known_client_always_has_room(
     bans = BanList(clock)
     for number in range(MOST_BANS):
         bans.decide(ban(str(number)))
-    with pytest.raises(NotTold) as refusal:
+    with pytest.raises(ConsoleError) as refusal:
         bans.decide(ban("one more"))
     assert refusal.value.status == 409
     assert not bans.merge([ban("one more")])

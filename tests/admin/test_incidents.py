@@ -15,7 +15,7 @@ from admin.alerting.findings import NEXT_STEPS, IncidentFinding, findings
 from admin.alerting.incidents import Incidents
 from admin.app import build
 from admin.console import CONSOLE
-from admin.errors import NotTold
+from admin.errors import ConsoleError
 from admin.model.overview import Mute, NextStep
 from admin.record import figures
 from admin.record.route_traffic import RouteTraffic
@@ -107,7 +107,7 @@ def test_a_mute_hides_an_incident_from_the_state_until_half_an_hour_or_another_c
         ("bad", None),
         ("warning", None),
     ]
-    with pytest.raises(NotTold, match="over"):
+    with pytest.raises(ConsoleError, match="over"):
         incidents.mute("check log /s", "ada", 1810.0)
 
 

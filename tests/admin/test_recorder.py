@@ -129,7 +129,7 @@ async def test_the_overview_computes_exact_figures_from_known_samples(stage: Sta
     assert sum(told.delivery.counts[-1]) == 1
 
 
-async def test_a_route_that_is_asked_for_absent_streams_says_so(stage: Stage) -> None:
+async def test_a_route_whose_requests_are_for_absent_streams_says_so(stage: Stage) -> None:
     for looked in range(4):
         await stage.look(
             sample(RESULTS, 10 * looked, SHARED, "miss"),

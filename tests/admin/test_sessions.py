@@ -11,7 +11,7 @@ from admin.access.attempts import OF_A_NAME, Allowance, Attempts
 from admin.access.passwords import LONGEST_PASSWORD, MOST_AT_ONCE, MOST_WAITING, Passwords
 from admin.access.sessions import MOST_SESSIONS, Session, Sessions
 from admin.access.sign_in import SignIn
-from admin.errors import NotTold
+from admin.errors import ConsoleError
 from gateway.protocol.http.client_address import counted_as
 from gateway.settings import AdminUser
 from gateway.settings.reading.values import Secret
@@ -113,7 +113,7 @@ async def test_a_password_check_beyond_the_waiting_limit_gets_503() -> None:
     )
     assert [answer is not None for answer in answers[:most]] == [True] * most
     refusal = answers[most]
-    assert isinstance(refusal, NotTold)
+    assert isinstance(refusal, ConsoleError)
     assert refusal.status == 503
     assert await users.check("ann", "right") is not None
     users.close()
@@ -126,7 +126,7 @@ async def test_unchecked_passwords_are_not_counted_as_attempts() -> None:
     async def status(password: str, address: str = "192.0.2.1") -> int:
         try:
             await sign_in.sign_in("ann", password, address)
-        except NotTold as refusal:
+        except ConsoleError as refusal:
             return refusal.status
         return 200
 

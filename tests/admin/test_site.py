@@ -15,7 +15,7 @@ from aiohttp.test_utils import TestClient
 
 from admin.app import build
 from admin.console import CONSOLE
-from admin.errors import NotTold
+from admin.errors import ConsoleError
 from admin.pages.live import LivePages
 from gateway.features.subscriptions.metrics import SUBSCRIPTIONS
 from gateway.settings import Route
@@ -141,7 +141,7 @@ class Counted:
         told = self._regions[min(self.rendered, len(self._regions) - 1)]
         self.rendered += 1
         if told is None:
-            raise NotTold(503, "not now")
+            raise ConsoleError(503, "not now")
         return told
 
 

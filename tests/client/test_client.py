@@ -331,7 +331,7 @@ async def test_a_loop_that_is_left_closes_its_request_in_the_next_turn(leave: An
         await until(lambda: feed.open == 1)  # the connection of HEAD
 
 
-async def test_closing_the_client_ends_what_is_kept_and_it_opens_again() -> None:
+async def test_a_closed_client_ends_its_readings_and_opens_again_when_used() -> None:
     feed = Feed()
     async with Listener(feed.serve) as way:
         hg = Client(address(way))
@@ -348,7 +348,7 @@ async def test_closing_the_client_ends_what_is_kept_and_it_opens_again() -> None
         await hg.aclose()
 
 
-async def test_a_token_is_asked_for_once_and_again_after_a_401() -> None:
+async def test_a_token_function_is_called_once_and_again_after_a_401() -> None:
     feed = Feed()
     given = iter(["first", "second"])
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NoReturn, get_args
 from aiohttp import web
 
 from admin.access.audit import audited
-from admin.errors import NotTold
+from admin.errors import ConsoleError
 from admin.pages.console_page import ConsolePage
 from admin.pages.menu import MenuEntry
 from admin.pages.rendering import TemplatePage, link
@@ -51,7 +51,7 @@ async def show(visit: Visit) -> TemplatePage:
         if prefixes:
             wanted_status: RunStatus | None = status or None  # type: ignore[assignment]  # one of these
             listed = await visit.console.runs(route, status=wanted_status, after=after)
-    except NotTold as refusal:
+    except ConsoleError as refusal:
         trouble = refusal
     return TemplatePage(
         "runs.html",

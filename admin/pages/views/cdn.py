@@ -11,7 +11,7 @@ from aiohttp import web
 
 from admin.access.audit import audited
 from admin.cdn import LONGEST_CHOICE, Choice
-from admin.errors import NotTold
+from admin.errors import ConsoleError
 from admin.model.doctor import DoctorWish
 from admin.pages.applying import how_to_apply
 from admin.pages.console_page import ConsolePage
@@ -62,7 +62,7 @@ async def show(visit: Visit) -> TemplatePage:
     try:
         if _is_asked(target, visit):
             made = await chosen_file(visit)
-    except NotTold as refusal:
+    except ConsoleError as refusal:
         trouble = refusal
     return TemplatePage(
         "cdn.html",
@@ -119,11 +119,11 @@ def _wish(entered: Mapping[str, str]) -> DoctorWish:
     try:
         return msgspec.convert(filled_in, DoctorWish, strict=False)
     except msgspec.ValidationError as refusal:
-        raise NotTold(400, f"the form cannot be read: {refusal}") from refusal
+        raise ConsoleError(400, f"the form cannot be read: {refusal}") from refusal
 
 
 async def chosen_file(visit: Visit) -> CdnFile:
-    """Return the file for what was entered. Raises NotTold with what is wrong."""
+    """Return the file for what was entered. Raises ConsoleError with what is wrong."""
     target = _target(visit.console.cdn_targets().targets, visit)
     return await visit.console.cdn_file(target.name, _choice(visit))
 
@@ -134,7 +134,7 @@ def _target(targets: tuple[CdnTarget, ...], visit: Visit) -> CdnTarget:
     for target in targets:
         if target.name == name:
             return target
-    raise NotTold(404, "there is no such target")
+    raise ConsoleError(404, "there is no such target")
 
 
 def _is_asked(target: CdnTarget, visit: Visit) -> bool:
@@ -156,7 +156,7 @@ def _choice(visit: Visit) -> Choice:
     except msgspec.ValidationError as refusal:
         field = f"{refusal}".rpartition("`$.")[2].rstrip("`")
         rule = MUST_BE.get(field, f"at most {LONGEST_CHOICE} characters")
-        raise NotTold(400, f"--{field.replace('_', '-')} must be {rule}") from refusal
+        raise ConsoleError(400, f"--{field.replace('_', '-')} must be {rule}") from refusal
 
 
 PAGE = ConsolePage(PATH, show, submit)

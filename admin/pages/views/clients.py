@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 import msgspec
 from aiohttp import web
 
-from admin.errors import NotTold
+from admin.errors import ConsoleError
 from admin.pages.console_page import ConsolePage
 from admin.pages.menu import MenuEntry
 from admin.pages.rendering import TemplatePage, link
@@ -142,7 +142,7 @@ async def _readers(visit: Visit) -> Values:
         order = choice(query.get("order", "behind"), get_args(ReaderOrder), "order")
         after = query.get("after", "")
         page = await readers.page(ListReaders(where, order, after))
-    except NotTold as refusal:
+    except ConsoleError as refusal:
         return values | {"trouble": refusal}
     columns = [it for it in COLUMNS if it[0] != "address" or shows_clients]
     return values | {"page": page, "order": order, "after": after, "columns": columns}
@@ -171,7 +171,7 @@ async def _usage(visit: Visit) -> Values:
     account, address = query.get("account", ""), query.get("address", "")
     try:
         loudest = await visit.console.readers.loudest(visit.viewer)
-    except NotTold as refusal:
+    except ConsoleError as refusal:
         return {"trouble": refusal}
     fitting = [
         it for it in loudest.clients if account in {"", it.account} and address in {"", it.address}
@@ -193,7 +193,7 @@ async def _refused(visit: Visit) -> Values:
     try:
         loudest = await console.readers.loudest(visit.viewer)
         refusals = await console.refusals.view("15m", with_clients=shows_clients)
-    except NotTold as refusal:
+    except ConsoleError as refusal:
         return {"trouble": refusal}
     refused = sorted(
         (it for it in loudest.clients if it.refused), key=attrgetter("refused"), reverse=True
@@ -231,7 +231,7 @@ async def _tokens(visit: Visit) -> Values:
         shows_clients = visit.console.readers.shows_clients(visit.viewer)
         page = await visit.console.credentials.page(text, after, with_clients=shows_clients)
         return values | {"page": page}
-    except NotTold as failure:
+    except ConsoleError as failure:
         return values | {"trouble": failure}
 
 
@@ -245,7 +245,7 @@ SHOWN: Mapping[str, Callable[[Visit], Awaitable[Values]]] = {
 
 
 async def submit(visit: Visit) -> TemplatePage:
-    """Disconnect, ban, lift a ban, issue a token or revoke tokens. Raises NotTold.
+    """Disconnect, ban, lift a ban, issue a token or revoke tokens. Raises ConsoleError.
 
     A token is on the page that is returned, which is shown this once.
     """
@@ -287,7 +287,7 @@ async def _issue(visit: Visit) -> Values:
     entered = visit.entered
     operations = [it for it in ALL_OPERATIONS if entered.get(f"op_{it}") == "on"]
     if not operations:
-        raise NotTold(400, f"choose an operation: {', '.join(sorted(OPERATIONS))}")
+        raise ConsoleError(400, f"choose an operation: {', '.join(sorted(OPERATIONS))}")
     lifetime = _number(entered, "lifetime")
     streams, subject = entered.get("streams", ""), entered.get("subject", "")
     request = TokenRequest(subject, streams, operations, lifetime)
@@ -307,14 +307,14 @@ async def _revoke(visit: Visit) -> Values:
 
 
 def _number(entered: Mapping[str, str], name: str) -> int | None:
-    """Return a field as a whole number, or None if it is empty. Raises NotTold."""
+    """Return a field as a whole number, or None if it is empty. Raises ConsoleError."""
     text = entered.get(name, "").strip()
     if not text:
         return None
     try:
         return msgspec.convert(text, int, strict=False)
     except msgspec.ValidationError:
-        raise NotTold(400, f"{name} must be a whole number of seconds") from None
+        raise ConsoleError(400, f"{name} must be a whole number of seconds") from None
 
 
 CHANGES: Mapping[str, Callable[[Visit], Awaitable[Values]]] = {

@@ -41,7 +41,7 @@ async def show(visit: Visit) -> TemplatePage:
 
 
 async def submit(visit: Visit) -> NoReturn:
-    """Put the settings in force as they are written now. Raises NotTold if that is refused."""
+    """Put the settings in force as they are written now. Raises ConsoleError if that is refused."""
     with audited(visit.viewer, "reload", "", ""):
         await visit.console.reloads.reload()
     raise web.HTTPSeeOther(link(PATH, done="reload"))

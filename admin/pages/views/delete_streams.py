@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from aiohttp import web
 
-from admin.errors import NotTold
+from admin.errors import ConsoleError
 from admin.pages.console_page import ConsolePage
 from admin.pages.limit_form import wish_of
 from admin.pages.rendering import TemplatePage, link
@@ -39,7 +39,7 @@ async def show(visit: Visit) -> TemplatePage:
 
 
 async def submit(visit: Visit) -> NoReturn:
-    """Count streams, delete those that were counted, or stop. Raises NotTold."""
+    """Count streams, delete those that were counted, or stop. Raises ConsoleError."""
     entered, deletion = visit.entered, visit.console.deletion
     action = choice(entered.get("do", ""), ("count", "start", "stop"), "do")
     if action == "count":
@@ -48,7 +48,7 @@ async def submit(visit: Visit) -> NoReturn:
     elif action == "start":
         number = entered.get("confirm", "").strip().replace(",", "")  # as the page shows it
         if not number.isdecimal():
-            raise NotTold(400, "Enter the number of streams to confirm: nothing was done.")
+            raise ConsoleError(400, "Enter the number of streams to confirm: nothing was done.")
         start = wish_of({"id": entered.get("id", ""), "confirm": number}, DeletionStart)
         deletion.start(start, visit.viewer)
     else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from admin.errors import NotTold
+from admin.errors import ConsoleError
 from admin.pages.console_page import ConsolePage
 from admin.pages.menu import MenuEntry
 from admin.pages.rendering import TemplatePage
@@ -27,7 +27,7 @@ async def show(visit: Visit) -> TemplatePage:
             # An origin's responses are cached by host. A path has none: take this gateway's.
             url = f"{streams_url(visit)}{target}" if target.startswith("/") else target
             explanation = await visit.console.explanation(url, _fields(headers))
-        except NotTold as refusal:
+        except ConsoleError as refusal:
             trouble = refusal
     return TemplatePage(
         "explain.html",
@@ -55,12 +55,12 @@ def _without_credentials(headers: str) -> str:
 
 
 def _fields(text: str) -> list[tuple[str, str]]:
-    """Return header lines as names and values. Raises NotTold for a malformed line."""
+    """Return header lines as names and values. Raises ConsoleError for a malformed line."""
     fields = []
     for line in filter(None, map(str.strip, text.splitlines())):
         name, colon, value = line.partition(":")
         if not colon or not name.strip():
-            raise NotTold(400, f"A header is written Name: value, and not {line[:80]}")
+            raise ConsoleError(400, f"A header is written Name: value, and not {line[:80]}")
         fields.append((name.strip(), value.strip()))
     return fields
 

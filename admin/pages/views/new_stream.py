@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NoReturn
 from aiohttp import web
 
 from admin.access.audit import audited
-from admin.errors import NotTold
+from admin.errors import ConsoleError
 from admin.model.stream_wishes import NewStream
 from admin.pages.console_page import ConsolePage
 from admin.pages.limit_form import wish_of
@@ -22,9 +22,9 @@ TYPES = ("application/json", "text/plain", "application/octet-stream")
 
 
 async def show(visit: Visit) -> TemplatePage:
-    """Return the form, with what was entered. Raises NotTold for a viewer."""
+    """Return the form, with what was entered. Raises ConsoleError for a viewer."""
     if visit.viewer.role != "operator":
-        raise NotTold(403, f"{visit.viewer.name} may look, but not create streams.")
+        raise ConsoleError(403, f"{visit.viewer.name} may look, but not create streams.")
     prefixes = [route.prefix for route in await visit.console.routes()]
     return TemplatePage(
         "new_stream.html",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NoReturn, get_args
 from aiohttp import web
 
 from admin.access.audit import audited
-from admin.errors import NotTold
+from admin.errors import ConsoleError
 from admin.model.kinds import SPANS, Span
 from admin.pages.console_page import ConsolePage
 from admin.pages.menu import MenuEntry
@@ -51,7 +51,7 @@ async def _loudest(visit: Visit) -> dict[str, object]:
     """Return the first rows of the lists of the loudest; none while no process answers."""
     try:
         loudest = await visit.console.readers.loudest(visit.viewer)
-    except NotTold:
+    except ConsoleError:
         loudest = LoudestList((), ())
     refused = sorted((it for it in loudest.clients if it.refused), key=lambda it: -it.refused)
     return {
@@ -62,7 +62,7 @@ async def _loudest(visit: Visit) -> dict[str, object]:
 
 
 async def submit(visit: Visit) -> NoReturn:
-    """Mute an incident, or let it count again. Raises NotTold."""
+    """Mute an incident, or let it count again. Raises ConsoleError."""
     incidents = visit.console.recorder.incidents
     if "unmute" in visit.entered:
         incidents.unmute(visit.entered["unmute"])

@@ -10,7 +10,7 @@ import msgspec
 from aiohttp import web
 
 from admin.access.audit import audited
-from admin.errors import NotTold
+from admin.errors import ConsoleError
 from admin.model.streams import MessagePlace
 from admin.pages.console_page import ConsolePage
 from admin.pages.limit_form import LIMITS, changed_limits
@@ -51,11 +51,11 @@ DONE = {
 
 
 async def show(visit: Visit) -> TemplatePage:
-    """Return the page of a stream with its chosen tab. Raises NotTold."""
+    """Return the page of a stream with its chosen tab. Raises ConsoleError."""
     route, name = visit.query.get("route", ""), visit.query.get("name", "")
     tabs = OPERATOR_TABS if visit.viewer.role == "operator" else TABS
     if visit.query.get("tab") in OPERATOR_TABS.keys() - tabs.keys():
-        raise NotTold(403, f"{visit.viewer.name} may look, but not change streams.")
+        raise ConsoleError(403, f"{visit.viewer.name} may look, but not change streams.")
     tab = choice(visit.query.get("tab", "messages"), tuple(tabs), "tab")
     described = await visit.console.stream(route, name)
     values: dict[str, object] = {
@@ -91,7 +91,7 @@ async def _messages(visit: Visit, route: str, name: str) -> dict[str, object]:
     page, trouble = None, None
     try:
         page = await visit.console.messages(route, name, place, MESSAGES, text)
-    except NotTold as refusal:
+    except ConsoleError as refusal:
         trouble = refusal
     begin = page.begin.offset if page else "-1" if offset == LATEST else offset
     # A name is percent-encoded where a URL wants it, unless somebody made it up.
@@ -140,11 +140,11 @@ async def _limit(visit: Visit, route: str, name: str) -> None:
     """Set the limits that were entered."""
     now = (await visit.console.stream(route, name)).limits
     if now is None:
-        raise NotTold(501, "the server there decides what it keeps: change the limits there")
+        raise ConsoleError(501, "the server there decides what it keeps: change the limits there")
     wish = changed_limits(visit.entered, now)
     changes = LimitChanges(**msgspec.structs.asdict(wish))
     if changes == LimitChanges():
-        raise NotTold(400, "These are the limits that the stream has: nothing was changed.")
+        raise ConsoleError(400, "These are the limits that the stream has: nothing was changed.")
     await visit.console.changes.limit(route, name, changes)
 
 
@@ -157,9 +157,9 @@ CHANGES: Mapping[str, Callable[[Visit, str, str], Awaitable[None]]] = {
 
 
 def _check_meant(visit: Visit, name: str) -> None:
-    """Raise NotTold unless the stream's name was repeated, as it is or as it is shown."""
+    """Raise ConsoleError unless the stream's name was repeated, as it is or as it is shown."""
     if visit.entered.get("confirm", "").strip() not in {name, spoken(name)}:
-        raise NotTold(400, "This is not the stream's name: nothing was done.")
+        raise ConsoleError(400, "This is not the stream's name: nothing was done.")
 
 
 PAGE = ConsolePage(PATH, show, submit)

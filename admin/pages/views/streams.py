@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING, get_args
 
-from admin.errors import NotTold
+from admin.errors import ConsoleError
 from admin.model.streams import StreamSearch
 from admin.pages.console_page import ConsolePage
 from admin.pages.menu import MenuEntry
@@ -46,7 +46,7 @@ async def show(visit: Visit) -> TemplatePage:
     try:
         listed = await visit.console.streams(search, order=order, after=after, limit=ROWS - found)
         found, compared = found + len(listed.rows), compared + listed.compared
-    except NotTold as refusal:
+    except ConsoleError as refusal:
         trouble = refusal
     return TemplatePage(
         "streams.html",

@@ -13,7 +13,7 @@ from admin.cdn_doctor import CdnDoctor
 from admin.configuration.reloads import ConsoleReloads
 from admin.console import Console
 from admin.credentials.credentials import ConsoleCredentials
-from admin.errors import NotTold
+from admin.errors import ConsoleError
 from admin.model.charts import Chart, HeatMap, Line, Stat
 from admin.model.doctor import DoctorFinding
 from admin.model.events import ConsoleEvent, EventMark
@@ -668,7 +668,7 @@ class MadeUp(Console):
         self.load = 1.0
         self.incidents = 1
         self.streams_in_all = 137
-        self.trouble: NotTold | None = None
+        self.trouble: ConsoleError | None = None
         self.measured = True
         self.is_empty = False
         self.done: list[tuple[str, ...]] = []
@@ -868,7 +868,7 @@ class MadeUp(Console):
 
     async def stream(self, route: str, name: str) -> StreamDescription:
         if name == "missing":
-            raise NotTold(404, "there is no such stream; create it with PUT")
+            raise ConsoleError(404, "there is no such stream; create it with PUT")
         return StreamDescription(
             _row(name),
             {"Time to live": "1 h", "Stream-Seq": "00042", "<b>": "'\"><i>\u202e"},

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from typing_extensions import override
 
-from admin.errors import NotTold
+from admin.errors import ConsoleError
 from admin.subscriptions import ConsoleSubscriptions
 from gateway.features.questions.subscriptions import (
     DescribeSubscription,
@@ -104,7 +104,7 @@ class MadeUpSubscriptions(ConsoleSubscriptions):
         now = self.now
         row = next((it for it in self.rows if it.id == question.id), None)
         if row is None:
-            raise NotTold(404, "there is no subscription with this id")
+            raise ConsoleError(404, "there is no subscription with this id")
         offset = "0000000000000000_0000000000036030"
         links = [
             LinkRow(f"orders/2026-03-{day:02}", False, "-1" if day > 9 else offset, offset, day > 9)

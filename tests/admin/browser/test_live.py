@@ -10,7 +10,7 @@ from playwright.async_api import expect
 
 from admin import events
 from admin.alerting.findings import IncidentFinding
-from admin.errors import NotTold
+from admin.errors import ConsoleError
 from admin.model.overview import Mute
 from admin.model.streams import MessagePlace, Messages, ShownMessage
 from tests.admin.browser.made_up import NOW, MadeUp
@@ -206,7 +206,7 @@ async def test_a_page_without_updates_shows_that_it_is_not_live(browser: Browser
 @pytest.mark.usefixtures("processes")
 async def test_a_page_shows_an_unreachable_log_and_recovers_by_itself(browser: Browser) -> None:
     console = MadeUp()
-    console.trouble = NotTold(503, "the log cannot be reached")
+    console.trouble = ConsoleError(503, "the log cannot be reached")
     async with showing(browser, console, "/streams") as tab:
         await tab.page.get_by_text("The log cannot be reached.").wait_for()
         console.trouble = None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from msgspec.structs import replace
 
-from admin.errors import NotTold
+from admin.errors import ConsoleError
 from admin.model.kinds import HealthState
 from admin.model.overview import Attention, Mute, NextStep, Symptom
 from admin.model.settings import (
@@ -183,7 +183,7 @@ class Hostile(MadeUp):
         limit: int = 50,
     ) -> StreamPage:
         if search.begins:
-            raise NotTold(503, search.begins)  # as an origin's words would be told
+            raise ConsoleError(503, search.begins)  # as an origin's words would be told
         return StreamPage(tuple(map(_row, PAYLOADS)))
 
     async def stream(self, route: str, name: str) -> StreamDescription:

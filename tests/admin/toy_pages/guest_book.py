@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NoReturn
 from aiohttp import web
 
 from admin.access.audit import audited
-from admin.errors import NotTold
+from admin.errors import ConsoleError
 from admin.pages.console_page import ConsolePage
 from admin.pages.rendering import TemplatePage, link
 from admin.pages.visit import frame
@@ -34,11 +34,11 @@ async def show(visit: Visit) -> TemplatePage:
 
 
 async def submit(visit: Visit) -> NoReturn:
-    """Take the name of a guest. Raises NotTold for a long one."""
+    """Take the name of a guest. Raises ConsoleError for a long one."""
     name = visit.entered.get("name", "")
     with audited(visit.viewer, "sign", "", name):
         if len(name) > LONGEST:
-            raise NotTold(400, f"a name has at most {LONGEST} letters")
+            raise ConsoleError(400, f"a name has at most {LONGEST} letters")
     raise web.HTTPSeeOther(link(PATH, signed=name))
 
 

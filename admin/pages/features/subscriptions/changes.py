@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from admin.errors import NotTold
+from admin.errors import ConsoleError
 from admin.pages.features.subscriptions.paths import PATH
 from admin.pages.rendering import link
 from admin.pages.visit import choice
@@ -21,14 +21,14 @@ ACTIONS = ("pause", "resume", "replay", "delete")
 
 
 async def change(visit: Visit) -> TemplatePage:
-    """Change the subscription of the page. Raises NotTold, HTTPSeeOther."""
+    """Change the subscription of the page. Raises ConsoleError, HTTPSeeOther."""
     action = choice(visit.entered.get("action", ""), ACTIONS, "action")
     route, name = visit.query.get("route", ""), visit.query.get("id", "")
     subscriptions, viewer = visit.console.subscriptions, visit.viewer
     count = 0
     if action == "delete":
         if visit.entered.get("confirm", "").strip() not in {name, spoken(name)}:
-            raise NotTold(400, "This is not the subscription's id: nothing was done.")
+            raise ConsoleError(400, "This is not the subscription's id: nothing was done.")
         await subscriptions.delete(route, name, viewer)
         raise web.HTTPSeeOther(link(PATH, done="delete"))
     if action == "replay":
@@ -39,13 +39,13 @@ async def change(visit: Visit) -> TemplatePage:
 
 
 def _replay(visit: Visit, route: str, name: str) -> ReplaySubscription:
-    """Return the replay that was entered. Raises NotTold."""
+    """Return the replay that was entered. Raises ConsoleError."""
     entered = {key: value.strip() for key, value in visit.entered.items()}
     start = choice(entered.get("start", ""), ("beginning", "offset"), "start")
     stream = entered.get("stream", "")
     streams = (stream,) if stream else ()
     if start == "offset":
         if not stream or not entered.get("offset", ""):
-            raise NotTold(400, "An offset belongs to a stream: enter both.")
+            raise ConsoleError(400, "An offset belongs to a stream: enter both.")
         return ReplaySubscription(route, name, streams, offset=entered["offset"])
     return ReplaySubscription(route, name, streams)

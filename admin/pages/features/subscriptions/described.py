@@ -21,7 +21,7 @@ DONE = {
 
 
 async def described(visit: Visit) -> TemplatePage:
-    """Return the page of one subscription. Raises NotTold."""
+    """Return the page of one subscription. Raises ConsoleError."""
     query = visit.query
     route, name = query.get("route", ""), query.get("id", "")
     only_pending = query.get("pending", "") == "1"

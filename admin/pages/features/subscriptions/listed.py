@@ -6,7 +6,7 @@ import shlex
 from functools import partial
 from typing import TYPE_CHECKING, get_args
 
-from admin.errors import NotTold
+from admin.errors import ConsoleError
 from admin.pages.features.subscriptions.paths import LEVELS, PATH
 from admin.pages.rendering import TemplatePage, link
 from admin.pages.visit import choice, done, frame, streams_url
@@ -42,7 +42,7 @@ DONE = {"delete": "The subscription is deleted."}
 
 
 async def listed(visit: Visit) -> TemplatePage:
-    """Return the list, or why there is none. Raises NotTold for a malformed query."""
+    """Return the list, or why there is none. Raises ConsoleError for a malformed query."""
     query = visit.query
     status = choice(query.get("status", ""), ("", *get_args(SubscriptionStatus)), "status")
     kind = choice(query.get("kind", ""), ("", *get_args(SubscriptionKind)), "kind")
@@ -65,7 +65,7 @@ async def listed(visit: Visit) -> TemplatePage:
     trouble = None
     try:
         page = await visit.console.subscriptions.page(ListSubscriptions(where, order, after))
-    except NotTold as refusal:
+    except ConsoleError as refusal:
         trouble = refusal
     prefixes = visit.console.subscriptions.prefixes
     return TemplatePage(

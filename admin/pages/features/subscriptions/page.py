@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 async def show(visit: Visit) -> TemplatePage:
-    """Return the list, or one subscription. Raises NotTold."""
+    """Return the list, or one subscription. Raises ConsoleError."""
     return await (described(visit) if "id" in visit.query else listed(visit))
 
 
