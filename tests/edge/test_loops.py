@@ -10,10 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.settings import SettingsError, load
 from tests.edge.gateways import PREFIX, edge
 from tests.support.delaying_proxy import DelayingProxy
-from tests.support.given_settings import variables
 from tests.support.http1 import Answer, ask
 from tests.support.ports import free_port
 
@@ -64,56 +62,6 @@ def relay(port: int) -> Iterator[int]:
             loop.call_soon_threadsafe(end.set)
             running.result(10)
             loop.close()
-
-
-@pytest.mark.usefixtures("processes")
-@pytest.mark.parametrize(
-    ("listen", "origin"),
-    [
-        ("127.0.0.1", "http://127.0.0.1:{port}"),
-        ("127.0.0.1", "http://LOCALHOST.:{port}/below"),
-        ("127.0.0.1", "http://0.0.0.0:{port}"),
-        ("127.0.0.1", "http://origin.example,http://127.0.0.1:{port}"),
-        ("localhost", "http://127.0.0.1:{port}"),
-        ("[::1]", "http://[::1]:{port}"),
-        ("0.0.0.0", "http://127.0.0.9:{port}"),
-        ("0.0.0.0", "http://[::1]:{port}"),
-        ("[::]", "http://localhost:{port}"),
-    ],
-)
-@pytest.mark.parametrize("key", ["listen", "admin"])
-def test_an_origin_url_at_a_listener_of_the_gateway_is_refused_at_the_start(
-    key: str, listen: str, origin: str
-) -> None:
-    given = {
-        f"HEADGATE_{key.upper()}": f"{listen}:4999",
-        "HEADGATE_ORIGIN": origin.format(port=4999),
-        "HEADGATE_AUTH": "none",
-    }
-    if key == "admin" and listen in {"0.0.0.0", "[::]"}:
-        token = {"name": "all", "token": f"sha256:{'0' * 64}", "role": "viewer"}
-        given |= variables({"admin_tokens": [token]})
-    with pytest.raises(SettingsError) as refusal:
-        load(None, given, {}, look_at_files=True)
-    (problem,) = refusal.value.problems
-    assert problem.startswith('HEADGATE_ORIGIN is "http://')
-    assert f"this gateway listens on {listen}:4999 itself ({key})" in problem
-
-
-@pytest.mark.parametrize(
-    ("listen", "origin"),
-    [
-        ("127.0.0.1:4437", "http://127.0.0.1:4438"),
-        ("127.0.0.1:4437", "http://127.0.0.2:4437"),
-        ("127.0.0.1:4437", "http://192.0.2.1:4437"),
-        ("0.0.0.0:4437", "http://192.0.2.1:4437"),
-        ("0.0.0.0:4437", "http://origin.example:4437"),
-        ("127.0.0.1:443", "http://127.0.0.1"),
-    ],
-)
-def test_an_origin_url_at_another_address_or_port_is_accepted(listen: str, origin: str) -> None:
-    given = {"HEADGATE_LISTEN": listen, "HEADGATE_ORIGIN": origin, "HEADGATE_AUTH": "none"}
-    assert load(None, given, {}, look_at_files=True).origin == origin
 
 
 @pytest.mark.usefixtures("processes")

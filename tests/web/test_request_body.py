@@ -67,7 +67,7 @@ def take(
         sending = loop.create_task(send())
         size = 0
         try:
-            timeouts, limits = Timeouts(10, timeout_s, rate), some_limits()
+            timeouts, limits = Timeouts(timeout_s, body_rate=rate), some_limits()
             async for part in request_body.parts(request, timeouts, limits):
                 size += len(part)
                 await asyncio.sleep(pause_s)

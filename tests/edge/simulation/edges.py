@@ -22,7 +22,7 @@ PREFIX = "/edge"
 EPOCH_S = 1_800_000_000.0
 POLL_S = 10.0  # how long a reader's long-poll waits here
 PATIENCE_S = 8.0  # for the head of an answer, and between its parts
-POLL_PATIENCE_S = 35.0
+POLL_PATIENCE_S = PATIENCE_S + 45.0
 MAX_AGE_S = 20
 STALE_S = 30
 TAIL_S = 1
@@ -54,8 +54,6 @@ class Edge:
             tail_max_age=TAIL_S,
             stale_if_error=stale_s,
             response_timeout=PATIENCE_S,
-            read_timeout=PATIENCE_S,
-            poll_timeout=POLL_PATIENCE_S,
         )
         services = app.make_services(settings, self._clock)
         self.services = replace(services, via=f"1.1 {name}")

@@ -77,6 +77,7 @@ class World:
             )
         )
         services = app.make_services(settings, lambda: EPOCH_S + loop.time(), loop.time)
+        services.timeouts.header = checks.TIMEOUT_S
         self.services = replace(services, via="1.1 headgate-test")
         if logs:
             self.services.log.enabled = True
@@ -87,8 +88,6 @@ class World:
             prefix=EDGE,
             origin=f"http://{ORIGIN[0]}:{ORIGIN[1]}",
             response_timeout=9.0,
-            read_timeout=9.0,
-            poll_timeout=15.0,
         )
         self.edge = edge_route(settings, edge, self.services)
         self.routes: list[StreamRoute] = [self.own, self.edge]
