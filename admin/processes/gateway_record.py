@@ -8,6 +8,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 import msgspec
+from msgspec.structs import replace
 
 from admin.model.gateways import GatewayFacts, GatewaysView, GatewayView
 from admin.model.kinds import HealthState
@@ -65,7 +66,7 @@ def parse_report(instance: str, encoded: bytes | msgspec.Raw) -> GatewayReport:
     }
     texts["name"] = texts["name"] or instance.rpartition("/")[0][:LONGEST_TEXT]
     numbers = {field: _measurement(getattr(report, field)) for field in NUMBERS}
-    return msgspec.structs.replace(report, **texts, **numbers)
+    return replace(report, **texts, **numbers)
 
 
 def _measurement(number: float | None) -> float | None:
@@ -73,16 +74,20 @@ def _measurement(number: float | None) -> float | None:
     return number if is_valid else None
 
 
+def own_version() -> str:
+    """Return the version of this gateway, which is read from a file at the first call."""
+    return metrics.build().values[0]
+
+
 def report_on(
     name: str, state: HealthState, processes: Sequence[ProcessView], now: float, *, stops: bool
 ) -> GatewayReport:
-    """Return the report of this gateway at `now`, in epoch seconds."""
+    """Return the report of this gateway at `now`, in epoch seconds, without its version."""
     serving = [it for it in processes if it.connections is not None]
     fullest = max(processes, key=_fullness, default=None)
     return GatewayReport(
         name=name,
         host=socket.gethostname(),
-        version=metrics.build().values[0],
         level=state.level,
         words=state.words,
         is_stopping=stops,
@@ -170,7 +175,8 @@ class GatewayRecord:
 
     def view(self, now: float) -> GatewaysView:
         """Return all processes and gateways."""
-        return GatewaysView(now, self.processes.views, self.views)
+        named = (replace(it, version=own_version()) if it.is_this else it for it in self.views)
+        return GatewaysView(now, self.processes.views, tuple(named))
 
     def update(self, now: float, reports: Mapping[str, GatewayReport], *, is_whole: bool) -> None:
         """Take the present reports of the others; with `is_whole` every shared log was read.

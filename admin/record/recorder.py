@@ -8,11 +8,13 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from admin.alerting import findings
 from admin.alerting.active_alerts import ActiveAlerts
 from admin.alerting.incidents import Incidents
 from admin.model.kinds import HealthState
-from admin.processes.gateway_record import GatewayRecord
+from admin.processes.gateway_record import GatewayRecord, own_version
 from admin.readers.ban_file import data_folder
 from admin.readers.ban_keeper import BanKeeper
 from admin.record import figures
@@ -134,6 +136,7 @@ class Recorder:
             now, str(self._setup.settings.listen), self.state, stops=stops
         )
         if self.fleet.is_shared:
+            report = replace(report, version=own_version())
             question = self.fleet.question(
                 totals, self.events.record.shared(now), report, self.bans.list.decisions
             )
