@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -229,6 +230,8 @@ def _places(model: type[Table], at: Place = ()) -> Iterator[Place]:
 
 def shown(field: Setting | None, path: Place, value: object) -> str:
     """Return a refused value as messages have it: itself only where it cannot be a secret."""
+    if isinstance(value, str) and path[-1] in SECRET_FILES and os.path.lexists(value):
+        return json.dumps(value, ensure_ascii=False)  # what names a file is not its secret
     if _holds_secret(field, path):
         return "not shown here"
     if isinstance(value, dict):

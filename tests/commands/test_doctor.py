@@ -239,16 +239,6 @@ def test_doctor_redis_examines_each_redis_route_of_the_settings(
 
 
 @pytest.mark.usefixtures("processes")
-def test_doctor_redis_examines_a_redis_that_only_stores_subscriptions(
-    server: RedisServer, cli: CommandLine
-) -> None:
-    stored = {"HEADGATE_ORIGIN": "http://127.0.0.1:9", "HEADGATE_SUBSCRIPTIONS": server.url}
-    done = cli("doctor", "redis", "--json", environment=stored)
-    (found,) = json.loads(done.stdout)
-    assert found["storage"] == server.url
-
-
-@pytest.mark.usefixtures("processes")
 def test_doctor_redis_without_a_redis_route_exits_with_2(cli: CommandLine) -> None:
     done = cli("doctor", "redis", environment={"HEADGATE_STORAGE": "memory:"})
     assert (done.returncode, done.stdout) == (2, b"")

@@ -118,4 +118,4 @@ async def test_the_console_lists_answers_with_model_and_tokens_and_a_link_to_eac
     assert "broke off" in by_status["failed"]["error"]
     assert by_status["failed"]["answer"]["input_tokens"] is None
     assert "gpt-4o" in text
-    assert "/stream?route=%2Fv1%2Fstream&amp;name=answers%2Fchats%2Ftalk" in text
+    assert "/streams/one?route=%2Fv1%2Fstream&amp;name=answers%2Fchats%2Ftalk" in text
