@@ -95,7 +95,7 @@ check: $(LINT) client/js/node_modules/.package-lock.json  ## Formatting, rules, 
 	$(BIN)/python -m scripts.sync_twins --check || status=$$?; \
 	$(BIN)/mypy --num-workers 2 --disable-error-code import-not-found gateway admin cdn_configs client docs/examples \
 		scripts $$($(BIN)/python -m tests.support.imports) || status=$$?; \
-	for project in client/js admin/pages/jsconfig.json; do \
+	for project in client/js client/js/tsconfig.pages.json; do \
 		PATH="$(abspath $(BIN)):$$PATH" client/js/node_modules/.bin/tsc --noEmit --project $$project || status=$$?; \
 	done; exit $$status
 

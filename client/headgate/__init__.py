@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from headgate.resumable import ResumableStreams
     from headgate.runs import Answer, FormatName, Runs, RunState, Status
     from headgate.sending.writer import StreamWriter
-    from headgate.stream_requests import Appended, Metadata
+    from headgate.stream_requests import Metadata
     from headgate.streams.client import Client
     from headgate.streams.messages import Message
     from headgate.streams.stream import Stream
@@ -45,7 +45,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Answer",
-    "Appended",
     "Authorization",
     "CannotConnect",
     "ChatBusy",
@@ -88,7 +87,6 @@ __all__ = [
 # The modules of the names that are not in `errors`.
 _MODULES = {
     "Answer": "runs",
-    "Appended": "stream_requests",
     "Authorization": "endpoint",
     "ChatBusy": "chats",
     "Chats": "chats",

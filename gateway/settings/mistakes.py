@@ -230,7 +230,7 @@ def _places(model: type[Table], at: Place = ()) -> Iterator[Place]:
 
 def shown(field: Setting | None, path: Place, value: object) -> str:
     """Return a refused value as messages have it: itself only where it cannot be a secret."""
-    if isinstance(value, str) and path[-1] in SECRET_FILES and os.path.lexists(value):
+    if isinstance(value, str) and os.path.lexists(value.removeprefix("file:")):
         return json.dumps(value, ensure_ascii=False)  # what names a file is not its secret
     if _holds_secret(field, path):
         return "not shown here"
