@@ -66,7 +66,7 @@ ENTERED = """
 """
 
 
-def made() -> str:
+def module_text() -> str:
     """Return the text of the file."""
     parts = [HEAD]
     for source in SOURCES:
@@ -102,7 +102,7 @@ def _initialization(name: str, method: ast.FunctionDef | ast.AsyncFunctionDef) -
             f"{_docstring(method, 8)}        self._twin = twin\n        self.url = twin.url\n"
         )
     _without_session(method)
-    given = _given(method)
+    given = _arguments(method)
     return (
         f"\n    def __init__({ast.unparse(method.args)}) -> None:\n"
         f"        self._twin = headgate.streams.client.Client({given})\n"
@@ -114,7 +114,7 @@ def _method(method: ast.FunctionDef | ast.AsyncFunctionDef) -> str:
     name = "close" if method.name == "aclose" else method.name
     returned = ast.unparse(method.returns) if method.returns else "None"
     head = f"\n    def {name}({ast.unparse(method.args)}) -> {returned}:\n{_docstring(method, 8)}"
-    twin, given = f"self._twin.{method.name}", _given(method)
+    twin, given = f"self._twin.{method.name}", _arguments(method)
     if isinstance(method, ast.AsyncFunctionDef):
         value = f"current().call({', '.join(filter(None, (twin, given)))})"
     elif returned.startswith("StreamIterator"):
@@ -126,7 +126,7 @@ def _method(method: ast.FunctionDef | ast.AsyncFunctionDef) -> str:
     return f"{head}        {'' if returned == 'None' else 'return '}{value}\n"
 
 
-def _given(method: ast.FunctionDef | ast.AsyncFunctionDef) -> str:
+def _arguments(method: ast.FunctionDef | ast.AsyncFunctionDef) -> str:
     """Return the arguments with which the twin is called: its own, as they were given."""
     positional = [it.arg for it in method.args.args[1:]]
     return ", ".join([*positional, *(f"{it.arg}={it.arg}" for it in method.args.kwonlyargs)])
@@ -160,7 +160,7 @@ def _docstring(node: ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef, inde
 
 def main() -> int:
     """Write the file, or say that it is old."""
-    text = made()
+    text = module_text()
     if TARGET.exists() and TARGET.read_text() == text:
         return 0
     if "--check" in sys.argv[1:]:

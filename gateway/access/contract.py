@@ -66,9 +66,9 @@ class Guard(Protocol):
 def still_admits(
     guard: Guard | None, principal: Principal | None, needs: Sequence[Need], now: float
 ) -> bool:
-    """Return whether a client still has all `needs`; a `principal` of None is anybody.
+    """Return whether a client still has all `needs`; without a `principal` it is anonymous.
 
-    It has not once its credential has been revoked or has expired.
+    A revoked or expired credential ends them.
     """
     if guard is None:
         return True

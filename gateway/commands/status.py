@@ -43,11 +43,11 @@ def status(span: str, as_json: bool, target: StreamTarget) -> None:
     """
     from gateway.commands.running import run
 
-    overview = run(target, _printed(target, span, as_json=as_json))
+    overview = run(target, _print_figures(target, span, as_json=as_json))
     sys.exit(FAILED if overview.attention else DONE)
 
 
-async def _printed(target: StreamTarget, span: str, *, as_json: bool) -> Overview:
+async def _print_figures(target: StreamTarget, span: str, *, as_json: bool) -> Overview:
     """Print the figures of a server, and return them."""
     from admin.model.overview import Overview
     from gateway.features.questions.loudest import LoudestList

@@ -147,7 +147,7 @@ class Loudest:
         streams: defaultdict[str, Tally] = defaultdict(Tally)
         counted = list(self.counted.items())
         self.counted.clear()
-        for items, factor in _chosen(counted):
+        for items, factor in _sample(counted):
             for (address, head, path), tally in items:
                 client = self._subject(address, head)
                 if client.account != CONSOLE:
@@ -177,7 +177,7 @@ class Loudest:
 Counted = tuple[tuple[str | None, Any, str], Tally]
 
 
-def _chosen(counted: list[Counted]) -> Sequence[tuple[Sequence[Counted], float]]:
+def _sample(counted: list[Counted]) -> Sequence[tuple[Sequence[Counted], float]]:
     """Return the tallies to add up, and by how much to multiply them.
 
     Of many, the heaviest are added as they are, and a sample of the others stands for all of these.

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 LAST_BYTES = 256 << 10  # of a log file; some 1,000 lines
 TICKS = os.sysconf("SC_CLK_TCK")
-BETWEEN_S = 10.0  # between two metrics, so that rates can be told
+BETWEEN_S = 10.0  # between two metrics, which give rates
 ANSWERS = {
     "versions.json": "api/v1/about",
     "configuration.json": "api/v1/configuration",
@@ -47,7 +47,7 @@ async def bundle(target: StreamTarget, pid: int | None, file: Path) -> None:
     authorization = (target.authorization or "").partition(" ")[2]
     parts = BundleParts((authorization,))
     async with connect(target) as admin:
-        # The first answer tells a wrong address from a part that is missing.
+        # The first request fails for a wrong address; later ones only lack a part.
         parts.add("metrics-1.txt", await admin_answer(admin, "metrics"))
         note(f"Measuring for {BETWEEN_S:g} s.")
         for name, path in ANSWERS.items():

@@ -186,7 +186,7 @@ async def _usage(visit: Visit) -> Values:
     }
 
 
-async def _refused(visit: Visit) -> Values:
+async def _refusals(visit: Visit) -> Values:
     """Return the clients that were refused most, and the newest refusal of each address."""
     console = visit.console
     shows_clients = console.readers.shows_clients(visit.viewer)
@@ -238,7 +238,7 @@ async def _tokens(visit: Visit) -> Values:
 SHOWN: Mapping[str, Callable[[Visit], Awaitable[Values]]] = {
     "readers": _readers,
     "usage": _usage,
-    "refusals": _refused,
+    "refusals": _refusals,
     "tokens": _tokens,
     "bans": _bans,
 }
@@ -263,7 +263,7 @@ async def _disconnect(visit: Visit) -> Values:
 
 async def _ban(visit: Visit) -> Values:
     entered = visit.entered
-    kind, value = _banned(visit)
+    kind, value = _entered_client(visit)
     seconds = choice(entered.get("seconds", ""), tuple(DURATIONS), "seconds")
     status = choice(entered.get("status", ""), ("403", "429"), "status")
     wish = BanWish(kind, value, float(seconds), 403 if status == "403" else 429)
@@ -273,11 +273,11 @@ async def _ban(visit: Visit) -> Values:
 
 
 async def _lift(visit: Visit) -> Values:
-    await visit.console.readers.lift(*_banned(visit), visit.viewer)
+    await visit.console.readers.lift(*_entered_client(visit), visit.viewer)
     raise web.HTTPSeeOther(link(PATH, show="bans", done="lift", count="0"))
 
 
-def _banned(visit: Visit) -> tuple[BanKind, str]:
+def _entered_client(visit: Visit) -> tuple[BanKind, str]:
     """Return the client that was entered: what kind of name it is, and the name."""
     kind: BanKind = choice(visit.entered.get("kind", ""), get_args(BanKind), "kind")
     return kind, visit.entered.get("value", "").strip()

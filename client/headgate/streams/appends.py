@@ -76,16 +76,16 @@ class Appends:
         async with self._turn:
             self._is_uncertain = False
             try:
-                return await self._stored(send)
+                return await self._store(send)
             finally:
                 if self._is_uncertain:
                     self._begin_epoch()
 
-    async def _stored(self, send: Send) -> Appended:
+    async def _store(self, send: Send) -> Appended:
         failures = 0
         while True:
             try:
-                return await self._sent(send)
+                return await self._send_once(send)
             except Unavailable as refusal:
                 if self._is_uncertain and not await self._deduplicates():
                     raise
@@ -97,7 +97,7 @@ class Appends:
                     raise
                 self._begin_epoch()
 
-    async def _sent(self, send: Send) -> Appended:
+    async def _send_once(self, send: Send) -> Appended:
         """Make one attempt, and note whether the append may be stored after it."""
         may_be_stored, self._is_uncertain = self._is_uncertain, True
         stamp = ProducerStamp(self._id, self._epoch, self._seq)

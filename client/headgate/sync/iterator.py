@@ -26,11 +26,11 @@ class StreamIterator(Generic[T]):
     def __init__(self, make: Callable[[], headgate.streams.iterator.StreamIterator[T]]) -> None:
         """`make` is called in the event loop."""
 
-        async def made() -> headgate.streams.iterator.StreamIterator[T]:
+        async def make_in_loop() -> headgate.streams.iterator.StreamIterator[T]:
             return make()
 
         self._ready: deque[T] = deque()
-        self._twin = current().call(made)
+        self._twin = current().call(make_in_loop)
 
     def __iter__(self) -> Self:
         return self

@@ -62,7 +62,7 @@ def reload(
     from gateway.commands.running import run
 
     target = admin_by_settings(ctx, admin, admin_token, config)
-    reasons = run(target, (_pending if is_dry else _reloaded)(target, as_json=as_json))
+    reasons = run(target, (_print_pending if is_dry else _reload)(target, as_json=as_json))
     if reasons:
         if not (is_dry and as_json):
             for reason in reasons:
@@ -70,7 +70,7 @@ def reload(
         sys.exit(FAILED)
 
 
-async def _reloaded(target: StreamTarget, *, as_json: bool) -> list[str]:
+async def _reload(target: StreamTarget, *, as_json: bool) -> list[str]:
     """Have the settings read again; return why they are refused."""
     from headgate.errors import refusal
 
@@ -96,7 +96,7 @@ async def _reloaded(target: StreamTarget, *, as_json: bool) -> list[str]:
     return []
 
 
-async def _pending(target: StreamTarget, *, as_json: bool) -> list[str]:
+async def _print_pending(target: StreamTarget, *, as_json: bool) -> list[str]:
     """Print what a reload would change; return why it would be refused."""
     from gateway.tools.server.admin_requests import admin_value
     from gateway.tools.server.client import connect

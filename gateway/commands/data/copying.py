@@ -57,7 +57,7 @@ def copy(  # noqa: PLR0913 - one for each option
     from gateway.telemetry import logs
     from gateway.tools.copying import operation
 
-    source, to = _written("FROM", source), _written("TO", to)
+    source, to = _place_of("FROM", source), _place_of("TO", to)
     server = _server(ctx, source) if is_whole_url(source) else None
     origin = server or _log("FROM", source)
     target = _log("TO", to)
@@ -92,7 +92,7 @@ def _server(ctx: click.Context, text: str) -> StreamTarget:
         raise click.UsageError(f"FROM: {cause}.") from cause
 
 
-def _written(argument: str, text: str) -> str:
+def _place_of(argument: str, text: str) -> str:
     """Return the place of an argument, which may be written in a file. Raises UsageError."""
     if not text.startswith("@"):
         return text

@@ -42,7 +42,7 @@ class _SubscriptionList(msgspec.Struct):
     after: str | None = None
 
 
-def _decoded(admin: StreamRequests, answer: bytes, kind: type[T]) -> T:
+def _decode(admin: StreamRequests, answer: bytes, kind: type[T]) -> T:
     """Return an answer as a value. Raises Failed."""
     try:
         return msgspec.json.decode(answer, type=kind)
@@ -57,7 +57,7 @@ async def print_list(target: StreamTarget, query: Mapping[str, str], *, as_json:
     async with connect(target) as admin:
         while True:
             one_page = {**query, "limit": str(PAGE), **({"after": after} if after else {})}
-            page = _decoded(
+            page = _decode(
                 admin,
                 await admin_answer(admin, "api/v1/subscriptions", one_page),
                 _SubscriptionList,
@@ -84,7 +84,7 @@ async def print_one(
     query = place._asdict() | ({"pending": "true"} if only_pending else {})
     async with connect(target) as admin:
         raw = await admin_answer(admin, "api/v1/subscription", query)
-        found = _decoded(admin, raw, SubscriptionDescription)
+        found = _decode(admin, raw, SubscriptionDescription)
     if as_json:
         write(safe(raw.decode()).encode())
         return

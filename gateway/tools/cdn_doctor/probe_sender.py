@@ -168,7 +168,7 @@ async def exchange(
             asyncio.timeout(within_s),
             stream.request(method, query=query, headers=sent, body=body, idle_s=within_s) as answer,
         ):
-            data = await _bounded(stream, answer, bounds.most_bytes)
+            data = await _read_body(stream, answer, bounds.most_bytes)
             return ProbeReply(answer.status, _joined(answer.headers), data, request_id, loop.time())
     except TimeoutError as cause:
         raise RequestRefused(f"{stream.shown}: no answer within {within_s:g} s") from cause
@@ -184,7 +184,7 @@ def words(failure: Exception) -> str:
     return re.sub(r"^https?://\S+: ", "", str(failure))
 
 
-async def _bounded(
+async def _read_body(
     stream: StreamRequests, answer: aiohttp.ClientResponse, most_bytes: int
 ) -> bytes:
     """Read the whole body. Raises Failed beyond `most_bytes`."""
@@ -192,7 +192,7 @@ async def _bounded(
     async for part in answer.content.iter_any():
         parts += part
         if len(parts) > most_bytes:
-            # Closed, so that the connection does not go on receiving what nobody wants.
+            # Closed, so that the connection does not go on receiving what is not needed.
             answer.close()
             raise Failed(f"{stream.shown}: the answer is longer than {most_bytes >> 10} KiB")
     return bytes(parts)

@@ -41,7 +41,7 @@ async def copy(request: CopyRequest) -> int:
     if isinstance(request.source, LogPlace):
         request.source.check_there()
     async with AsyncExitStack() as stack:
-        source = await _opened(stack, request)
+        source = await _open(stack, request)
         await request.target.open()
         stack.push_async_callback(request.target.close)
         prefix = quote(request.prefix.lstrip("/"), safe="/%")
@@ -55,7 +55,7 @@ async def copy(request: CopyRequest) -> int:
     return queue.refused
 
 
-async def _opened(stack: AsyncExitStack, request: CopyRequest) -> LogPlace | ServerPlace:
+async def _open(stack: AsyncExitStack, request: CopyRequest) -> LogPlace | ServerPlace:
     source, admin = request.source, request.admin
     if isinstance(source, LogPlace):
         await source.open()

@@ -58,7 +58,7 @@ class ServerStream:
     async def describe(self) -> Description | None:
         """Return the present properties of the stream; None if there is none."""
         found = await self._retries.run(self._stream.find)
-        return None if found is None else _described(found)
+        return None if found is None else _description_of(found)
 
     async def pieces(self) -> AsyncGenerator[Sequence[bytes]]:
         """Yield the content, a page at a time."""
@@ -70,7 +70,7 @@ class ServerStream:
                 yield [piece for body in batch.bodies for piece in parts_of(content_type, body)]
 
 
-def _described(found: Metadata) -> Description:
+def _description_of(found: Metadata) -> Description:
     if not found.content_type:
         raise StreamRefused("the server sends no content type for it")
     fields = {}

@@ -76,7 +76,7 @@ def _primaries(route: Route) -> Sequence[tuple[str, int] | None]:
 
 def _has_file(route: Route, node: tuple[str, int] | None) -> bool:
     try:
-        with _connected(route, node) as client:
+        with _connect(route, node) as client:
             return bool(_reply(client, "INFO", "persistence").get("aof_enabled", 1))
     except redis.RedisError as cause:
         raise ServerUnreachable(f"{_address(route, node)}: {_sentence(cause, route)}") from cause
@@ -105,7 +105,7 @@ def _sentinel(route: Route, node: tuple[str, int]) -> SentinelFacts:
     service = parse_redis(route.storage).service
     address = _shown(node)
     try:
-        with _connected(route, node, is_sentinel=True) as client:
+        with _connect(route, node, is_sentinel=True) as client:
             fields = dict(_reply(client, "SENTINEL MASTER", service))
             quorum = None
             try:
@@ -122,7 +122,7 @@ def _cluster_view(route: Route) -> ClusterFacts:
     troubles = []
     for node in parse_redis(route.storage).nodes:
         try:
-            with _connected(route, node) as client:
+            with _connect(route, node) as client:
                 return _cluster(client)
         except redis.RedisError as cause:
             troubles.append(f"{_shown(node)}: {_sentence(cause, route)}")
@@ -153,7 +153,7 @@ def _cluster(client: redis.Redis) -> ClusterFacts:
 def _server(route: Route, node: tuple[str, int] | None) -> ServerFacts:
     address = _address(route, node)
     try:
-        with _connected(route, node) as client:
+        with _connect(route, node) as client:
             info = _reply(client, "INFO")
             if "redis_version" not in info:
                 raise ServerUnreachable(f"{address}: it is no Redis, as it tells no version")
@@ -182,7 +182,7 @@ def _reply(client: redis.Redis, *words: str) -> Any:  # noqa: ANN401 - as redis-
 
 
 @contextlib.contextmanager
-def _connected(
+def _connect(
     route: Route, node: tuple[str, int] | None, *, is_sentinel: bool = False
 ) -> Iterator[redis.Redis]:
     """Connect to a server that stores streams, by its socket if `node` is None, or a sentinel.

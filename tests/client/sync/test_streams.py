@@ -28,7 +28,7 @@ def server(processes: None) -> Iterator[Headgate]:
 
 @pytest.mark.usefixtures("processes")
 def test_the_classes_for_threads_are_made_of_those_for_asyncio_as_they_are_now() -> None:
-    assert sync_twins.TARGET.read_text() == sync_twins.made()
+    assert sync_twins.TARGET.read_text() == sync_twins.module_text()
 
 
 def test_messages_are_appended_read_and_followed_in_threads(server: Headgate) -> None:

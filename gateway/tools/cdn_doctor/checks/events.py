@@ -97,7 +97,7 @@ async def server_sent_events(deployment: Deployment) -> list[Finding]:
                 headers={"Accept": EVENT_STREAM},
             )
             answer = await given_time(connection.enter_async_context(opened), own, PROMPT_S)
-            return await _watched(EventWatch(answer), own)
+            return await _check_events(EventWatch(answer), own)
     except TimeoutError:
         wrong = f"not even the head of the answer came within {PROMPT_S:g} s"
     except RequestRefused as refusal:
@@ -138,7 +138,7 @@ def _wrong(saw: str) -> list[Finding]:
     return [failed("SSE", saw), unknown("keep-alive", "no events come as they happen")]
 
 
-async def _watched(watch: EventWatch, own: OwnStream) -> list[Finding]:
+async def _check_events(watch: EventWatch, own: OwnStream) -> list[Finding]:
     if watch.content_type != EVENT_STREAM:
         return _wrong(f"the answer is not {EVENT_STREAM}")
     if wrong := await _arrival(watch, own, "the first event"):

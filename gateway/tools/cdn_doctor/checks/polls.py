@@ -164,7 +164,7 @@ async def with_news(deployment: Deployment) -> Finding:
     if any(reply.status == HTTPStatus.NO_CONTENT for reply in replies):
         return unknown("equal polls", "some ended with a 204 before the append")
     is_cached = bool(deployment.reads.is_cached) and await _are_polls_kept(own, query)
-    return _reached(deployment, replies, slowest, is_cached=is_cached)
+    return _finding_of_replies(deployment, replies, slowest, is_cached=is_cached)
 
 
 async def _are_polls_kept(own: OwnStream, query: Mapping[str, str]) -> bool:
@@ -181,7 +181,7 @@ def _ended_early(polls: EqualPolls, ended: Poll) -> Finding:
     return failed("equal polls", saw, "rate limit")
 
 
-def _reached(
+def _finding_of_replies(
     deployment: Deployment, replies: Sequence[ProbeReply], slowest: str, *, is_cached: bool
 ) -> Finding:
     """Return the finding for polls that all got news; `is_cached` if a cache stores them."""
@@ -210,7 +210,7 @@ async def without_news(deployment: Deployment) -> list[Finding]:
         if first is None:
             saw = f"polls were still held after {LONGEST_POLL_S:g} s, and were given up"
             return [unknown(name, saw) for name in OF_QUIET_POLLS]
-        held = _ended(first)
+        held = _finding_of_end(first)
         if not first.is_good:
             saw = "polls do not end as they should"
             return [*(unknown(name, saw) for name in OF_QUIET_POLLS[:-1]), held]
@@ -285,7 +285,7 @@ async def _followed(own: OwnStream, first: Poll) -> Finding:
     )
 
 
-def _ended(first: Poll) -> Finding:
+def _finding_of_end(first: Poll) -> Finding:
     if first.is_refused:
         return unknown("poll held", f"a poll was refused at once: {first.status}")
     if first.reply is not None and first.reply.status == HTTPStatus.OK:
@@ -295,10 +295,10 @@ def _ended(first: Poll) -> Finding:
         # However long it took: what ends a poll without news is a 204.
         saw = "a poll for news was answered without any, with the 200 of a read that is not live"
         return failed("poll held", f"{saw}{cache_claims(first.reply)}", "live in key")
-    return _held(first)
+    return _finding_of_hold(first)
 
 
-def _held(first: Poll) -> Finding:
+def _finding_of_hold(first: Poll) -> Finding:
     after = f"after {first.took_s:.1f} s"
     if first.reply is None:
         return failed("poll held", f"a poll ended {after} without an answer: {first.cut}")
