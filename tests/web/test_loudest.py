@@ -11,7 +11,7 @@ import pytest
 from gateway.features.questions.loudest import ClientLoad, ListLoudest, LoudestList, StreamLoad
 from gateway.features.questions.tokens import ListTokens, TokenPage
 from gateway.runtime.loudest import (
-    ANYBODY,
+    NO_SENDER,
     FADES_S,
     MOST,
     MOST_ADDED,
@@ -204,7 +204,7 @@ async def test_a_rate_is_the_average_of_the_last_minutes() -> None:
     async with serving() as gateway:
         top = gateway.services.loudest
         for _ in range(900):
-            top.counted["192.0.2.1", ANYBODY, NO_STREAM].requests += 7
+            top.counted["192.0.2.1", NO_SENDER, NO_STREAM].requests += 7
             gateway.elapsed.advance(1)
             top.look_if_due()
         (row,) = (await loudest(gateway)).clients
@@ -219,8 +219,8 @@ async def test_of_many_clients_at_once_a_sample_of_the_lighter_ones_is_added_up(
         top = gateway.services.loudest
         for number in range(MOST_PENDING):  # each of two networks has half of them
             address = f"2001:db8:0:{number % 2}::{number:x}"
-            top.counted[address, ANYBODY, NO_STREAM].requests += 1
-        top.counted["192.0.2.1", ANYBODY, NO_STREAM].requests += 900
+            top.counted[address, NO_SENDER, NO_STREAM].requests += 1
+        top.counted["192.0.2.1", NO_SENDER, NO_STREAM].requests += 900
         top.look_if_due()
         assert not top.counted, "before they take much memory"
         found = {client.address: row.requests for client, row in top.clients.rows.items()}
