@@ -11,11 +11,11 @@ import pytest
 from gateway.features.questions.loudest import ClientLoad, ListLoudest, LoudestList, StreamLoad
 from gateway.features.questions.tokens import ListTokens, TokenPage
 from gateway.runtime.loudest import (
-    NO_SENDER,
     FADES_S,
     MOST,
     MOST_ADDED,
     MOST_PENDING,
+    NO_SENDER,
     NO_STREAM,
     Tally,
     TopList,
