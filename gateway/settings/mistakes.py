@@ -237,16 +237,20 @@ def shown(field: Setting | None, path: Place, value: object) -> str:
     if isinstance(value, dict):
         return "a table"
     if isinstance(value, list | tuple):
-        if any(isinstance(it, dict | list) for it in value):
-            return "a list of tables"
-        items = [shown(None, path, it) for it in value[: SHOWN_ITEMS + 1]]
-        is_shown = len(items) <= SHOWN_ITEMS and not any("not shown" in it for it in items)
-        return f"[{', '.join(items)}]" if is_shown else f"not shown here ({len(value)} items)"
+        return _shown_items(value, path)
     text = json.dumps(value, ensure_ascii=False, default=str)
     characters = len(value if isinstance(value, str) else text)
     if characters <= SHOWN_CHARACTERS and not BEFORE_SECRETS & {*text}:
         return text
     return f"not shown here ({characters:,} characters)"
+
+
+def _shown_items(values: Sequence[object], path: Place) -> str:
+    if any(isinstance(it, dict | list) for it in values):
+        return "a list of tables"
+    items = [shown(None, path, it) for it in values[: SHOWN_ITEMS + 1]]
+    is_shown = len(items) <= SHOWN_ITEMS and not any("not shown" in it for it in items)
+    return f"[{', '.join(items)}]" if is_shown else f"not shown here ({len(values)} items)"
 
 
 def _holds_secret(field: Setting | None, path: Place) -> bool:
