@@ -46,7 +46,7 @@ LIFETIMES = (
 )
 TOGETHER = 50  # streams that are made, or looked at, at the same time
 RUN_S = 600.0  # for the last run, which compares all streams
-LONGEST_LIFE_S = 1.5  # of a run that is killed: from its imports to its last streams
+LONGEST_LIFE_S = 0.8  # of a run that is killed: from its imports to its last streams
 NUMBERS = b"[%d, 1.50, 12345678901234567890, -0, true, [1, []]]"  # as servers may write otherwise
 
 
