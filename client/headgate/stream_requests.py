@@ -63,7 +63,7 @@ class Appended:
     """The result of an append.
 
     Attributes:
-        next_offset: The offset behind the data; it may be None for a duplicate.
+        next_offset: The offset after the data; it may be None for a duplicate.
         is_duplicate: Whether the server had stored this append of a producer before.
         is_closed: Whether the stream is closed now.
         producer_seq: The highest number that the server has of the producer, in its epoch.

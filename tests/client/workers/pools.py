@@ -16,7 +16,8 @@ from tests.support.waiting import SERVER_PATIENCE_S, until
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from headgate import Appended, Job
+    from headgate import Job
+    from headgate.stream_requests import Appended
 
 JSON = "application/json"
 
