@@ -284,7 +284,9 @@ def _quoted(url: str) -> str:
 
 async def _explanation_of(answer: aiohttp.ClientResponse) -> tuple[str, str]:
     """Return the sentence of an error, and the code that those of subscriptions have."""
-    body = await answer.content.read(ERROR_BODY_BYTES)
+    body = bytearray()
+    while part := await answer.content.read(ERROR_BODY_BYTES - len(body)):
+        body += part
     detail, code = _detail(answer.content_type, body.decode(errors="replace"))
     # The answer to HEAD has no body that could tell.
     detail = detail.rstrip(".") or WORDS.get(answer.status, "the server refused")

@@ -216,7 +216,7 @@ class LiveTurns(Generic[V, N]):
         for data, end in events or [DataEvent(b"", feed.position)]:
             piece = data + self._control_event(end, floor)
             delivery.size += len(piece)
-            framed = http1.chunk(piece) if piece else b""  # an empty chunk would be the last
+            framed = http1.chunk(piece)
             delivery.pieces.append((framed, len(piece), end, end == feed.tail))
         return delivery
 

@@ -79,8 +79,8 @@ def stream_head(response: Response, common: bytes, *, chunked: bool) -> bytes:
 
 
 def chunk(data: bytes) -> bytes:
-    """Return a chunk of a chunked body."""
-    return b"%x\r\n%b\r\n" % (len(data), data)
+    """Return a chunk of a chunked body; nothing for no data, since an empty one is the last."""
+    return b"%x\r\n%b\r\n" % (len(data), data) if data else b""
 
 
 def last_chunk(trailers: bytes) -> bytes:

@@ -230,9 +230,9 @@ def _places(model: type[Table], at: Place = ()) -> Iterator[Place]:
 
 def shown(field: Setting | None, path: Place, value: object) -> str:
     """Return a refused value as messages have it: itself only where it cannot be a secret."""
-    if isinstance(value, str) and os.path.lexists(value.removeprefix("file:")):
-        return json.dumps(value, ensure_ascii=False)  # what names a file is not its secret
-    if _holds_secret(field, path):
+    # What names a file that is there is not its secret.
+    is_file = isinstance(value, str) and os.path.lexists(value.removeprefix("file:"))
+    if not is_file and _holds_secret(field, path):
         return "not shown here"
     if isinstance(value, dict):
         return "a table"
@@ -240,7 +240,7 @@ def shown(field: Setting | None, path: Place, value: object) -> str:
         return _shown_items(value, path)
     text = json.dumps(value, ensure_ascii=False, default=str)
     characters = len(value if isinstance(value, str) else text)
-    if characters <= SHOWN_CHARACTERS and not BEFORE_SECRETS & {*text}:
+    if is_file or (characters <= SHOWN_CHARACTERS and not BEFORE_SECRETS & {*text}):
         return text
     return f"not shown here ({characters:,} characters)"
 

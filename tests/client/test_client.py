@@ -405,3 +405,54 @@ def test_a_forked_process_uses_connections_of_its_own(streams: str) -> None:
         await hg.aclose()
 
     asyncio.run(parent())
+
+
+async def test_appends_keep_their_order_though_the_type_is_asked_for_in_vain(
+    streams: str,
+) -> None:
+    fates = iter([Fate.REFUSED])
+
+    async def decide(request: web.Request) -> Fate:
+        return next(fates, Fate.PASSED) if request.method == "HEAD" else Fate.PASSED
+
+    port = int(streams.split(":")[2].split("/")[0])
+    async with RequestProxy(port, decide) as way, Client(f"{way.url}/v1/stream") as hg:
+        await hg.create("s", json=True)
+        await asyncio.gather(hg.stream("s").append(1), hg.stream("s").append(2))
+        assert await values(hg.stream("s")) == [1, 2]
+
+
+async def test_an_append_to_a_stream_created_again_survives_a_lost_answer(streams: str) -> None:
+    fates = iter([Fate.PASSED, Fate.PASSED, Fate.FAILED_AFTER])
+
+    async def decide(request: web.Request) -> Fate:
+        return next(fates, Fate.PASSED) if request.method == "POST" else Fate.PASSED
+
+    port = int(streams.split(":")[2].split("/")[0])
+    async with RequestProxy(port, decide) as way, Client(f"{way.url}/v1/stream") as hg:
+        stream = await hg.create("s", json=True)
+        await stream.append(1)
+        await stream.append(2)
+        async with Client(streams) as other:
+            await other.delete("s")
+            await other.create("s")
+        await stream.append("text")  # of another type than the handle knew
+        await stream.append("!")
+        assert "".join(await values(stream)) == "text!"
+        await stream.close()
+        assert await stream.close() is not None
+
+
+async def test_a_follow_waits_for_a_server_that_is_away(processes: None) -> None:
+    server = Headgate("memory:")
+    async with Client(f"{server.url}/v1/stream") as hg:
+        first = asyncio.create_task(anext(hg.stream("s").follow()))
+        await asyncio.sleep(2)
+        await asyncio.to_thread(server.start)
+        try:
+            async with Client(hg.base_url) as other:
+                await (await other.create("s", json=True)).append(1)
+            with contextlib.suppress(headgate.StreamNotFound):
+                assert (await first).value == 1
+        finally:
+            server.close()

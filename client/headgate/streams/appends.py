@@ -47,12 +47,12 @@ class Appends:
         self._epoch = self._seq = 0
         self._takes_producers: bool | None = None  # None: the server has not shown it
         self._is_uncertain = False  # whether the present append may be stored
-        self._turn = asyncio.Lock()
+        self.turn = asyncio.Lock()
 
     @property
     def is_busy(self) -> bool:
         """True while an append is under way."""
-        return self._turn.locked()
+        return self.turn.locked()
 
     async def append(
         self,
@@ -62,7 +62,10 @@ class Appends:
         *,
         is_closing: bool = False,
     ) -> Appended:
-        """Append a body. Raises Unavailable if it is not known whether it is stored."""
+        """Append a body, while the caller has the `turn`.
+
+        Raises Unavailable if it is not known whether it is stored.
+        """
 
         async def send(stamp: ProducerStamp | None) -> Appended:
             return await self._requests.append(
@@ -73,13 +76,12 @@ class Appends:
                 headers=headers,
             )
 
-        async with self._turn:
-            self._is_uncertain = False
-            try:
-                return await self._store(send)
-            finally:
-                if self._is_uncertain:
-                    self._begin_epoch()
+        self._is_uncertain = False
+        try:
+            return await self._store(send)
+        finally:
+            if self._is_uncertain:
+                self._begin_epoch()
 
     async def _store(self, send: Send) -> Appended:
         failures = 0
@@ -92,8 +94,8 @@ class Appends:
                 await self._pause(failures, refusal)
                 failures += 1
             except StreamConflict as refusal:
-                # The server has forgotten this producer, or another stream is at the URL.
-                if self._is_uncertain or not self._seq or EXPECTED_SEQ not in refusal.headers:
+                # Another stream is at the URL, in which this producer has stored nothing.
+                if not self._seq or refusal.headers.get(EXPECTED_SEQ) != "0":
                     raise
                 self._begin_epoch()
 

@@ -87,6 +87,10 @@ class Client:
         session: aiohttp.ClientSession | None = None,
     ) -> None:
         self.base_url = (base_url or os.environ.get(URL_VARIABLE) or DEFAULT_URL).rstrip("/")
+        if not {"?", "#"}.isdisjoint(self.base_url):
+            raise ValueError(
+                "the URL that streams are named below ends with its path: no ? and no #"
+            )
         check_number("timeout", timeout)
         self._connection = ClientConnections(
             self.base_url,
@@ -147,6 +151,8 @@ class Client:
         Raises:
             StreamConflict: The stream exists with another configuration.
         """
+        if ttl is not None:
+            check_number("ttl", ttl, 1, is_whole=True)
         if json and content_type is not None:
             raise ValueError("a stream is of json, or has another content_type")
         stream = self.stream(name)
@@ -245,6 +251,8 @@ def _bearer(token: str) -> str:
 def _of_environment(base_url: str) -> str | None:
     """Return the value of STREAM_AUTH; beside a STREAM_URL, it is for that server alone."""
     url = os.environ.get(URL_VARIABLE)
+    if url and not url.startswith(("http://", "https://")):
+        raise ValueError(f"{URL_VARIABLE} must be a URL such as {DEFAULT_URL}")
     if url and URL(url, encoded=True).origin() != URL(base_url, encoded=True).origin():
         return None
     return os.environ.get(AUTHORIZATION_VARIABLE)

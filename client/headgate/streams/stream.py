@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
 import random
 from collections import deque
@@ -13,7 +15,7 @@ from typing_extensions import override
 
 from headgate import following
 from headgate.backoff import Backoff
-from headgate.errors import ABSENT, RequestRefused, check_number
+from headgate.errors import ABSENT, RequestRefused, StreamClosed, check_number
 from headgate.names import shown
 from headgate.sending.framing import JsonFraming, framing_of
 from headgate.streams.messages import BEGINNING, NOW, ReadingPlace, decoder_of
@@ -101,26 +103,45 @@ class Stream:
         Raises:
             StreamError: As of `append`: the messages of earlier requests are stored.
         """
-        metadata = self._metadata or await self.head()
-        framing = framing_of(metadata.content_type, takes_multi=metadata.takes_multi)
-        chunks = [self._encoded(framing, message) for message in messages]
-        offset = None
-        for part in _parts(chunks):
-            body, headers = _body(framing, part)
-            appended = await self._connection.appends(self.url).append(
-                body, metadata.content_type, headers
-            )
-            offset = appended.next_offset
+        if isinstance(messages, dict | str | bytes):
+            raise TypeError("append_many takes several messages, such as a list; append takes one")
+        given, offset = list(messages), None
+        appends = self._connection.appends(self.url)
+        async with appends.turn:  # the type is asked for in the order of the calls, too
+            metadata, chunks = await self._encode(given)
+            framing = _framing_of(metadata)
+            for part in _parts(chunks):
+                body, headers = _body(framing, part)
+                appended = await appends.append(body, metadata.content_type, headers)
+                offset = appended.next_offset
         return offset
+
+    async def _encode(self, messages: list[object]) -> tuple[Metadata, list[bytes]]:
+        """Return the metadata that the messages fit, and their bytes.
+
+        What is known of a stream may be old: another one may have been created at its URL.
+        """
+        metadata = self._metadata
+        if metadata is not None:
+            with contextlib.suppress(TypeError, ValueError):
+                return metadata, _chunks(self._shown, metadata, messages)
+        metadata = await self.head()
+        return metadata, _chunks(self._shown, metadata, messages)
 
     async def close(self) -> str | None:
         """Close the stream: it takes no more messages, and its readers come to the end.
+
+        One that is closed stays so.
 
         Returns:
             The final offset.
         """
         appends = self._connection.appends(self.url)
-        return (await appends.append(b"", "", {}, is_closing=True)).next_offset
+        try:
+            async with appends.turn:
+                return (await appends.append(b"", "", {}, is_closing=True)).next_offset
+        except StreamClosed:
+            return (await self.head()).next_offset
 
     async def delete(self) -> bool:
         """Delete the stream and all its data; False if there was none."""
@@ -177,6 +198,16 @@ class Stream:
                 for the current tail.
         """
         return self._reading(self._follow_bytes(offset))
+
+    @property
+    def _shown(self) -> str:
+        return shown(self.url)
+
+    async def _create(self, content_type: str, ttl_s: int | None) -> None:
+        requests = self._requests()
+        self._metadata = await self._connection.repeats.run(
+            lambda: requests.create(content_type=content_type, ttl_s=ttl_s)
+        )
 
     @property
     def _shown(self) -> str:
@@ -248,7 +279,7 @@ class Stream:
     async def _follow(self, place: ReadingPlace) -> AsyncGenerator[list[Message]]:
         # Responses of server-sent events do not name the type of the stream.
         is_known = place.offset != NOW
-        metadata = self._metadata if self._metadata and is_known else await self.head()
+        metadata = self._metadata if self._metadata and is_known else await self._waited_head()
         begin = metadata.next_offset if place.offset == NOW else place.offset
         decoder = decoder_of(metadata.content_type, place.passed)
         async with aclosing(self._follow_bytes(begin)) as parts:
@@ -258,6 +289,19 @@ class Stream:
                     yield part
                 begin = batch.position.offset
 
+    async def _waited_head(self) -> Metadata:
+        """Return the metadata as soon as the server answers."""
+        backoff = Backoff(FIRST_WAIT_S, LONGEST_WAIT_S, random.random)
+        while True:
+            try:
+                self._metadata = await self._requests().head()
+            except RequestRefused as refusal:
+                if not refusal.is_passing:
+                    raise
+                await asyncio.sleep(max(backoff.next_s(), refusal.retry_after_s))
+            else:
+                return self._metadata
+
     async def _follow_bytes(self, offset: str) -> AsyncGenerator[list[Batch]]:
         backoff = Backoff(FIRST_WAIT_S, LONGEST_WAIT_S, random.random)
         batches = following.follow(
@@ -266,6 +310,15 @@ class Stream:
         async with aclosing(batches):
             async for batch in batches:
                 yield [batch]
+
+
+def _chunks(shown_url: str, metadata: Metadata, messages: list[object]) -> list[bytes]:
+    framing = _framing_of(metadata)
+    return [_encoded(shown_url, framing, message) for message in messages]
+
+
+def _framing_of(metadata: Metadata) -> Framing:
+    return framing_of(metadata.content_type, takes_multi=metadata.takes_multi)
 
 
 def _parts(chunks: Iterable[bytes]) -> Iterator[list[bytes]]:

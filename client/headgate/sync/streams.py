@@ -199,6 +199,8 @@ class Stream:
     def close(self) -> str | None:
         """Close the stream: it takes no more messages, and its readers come to the end.
 
+        One that is closed stays so.
+
         Returns:
             The final offset.
         """
