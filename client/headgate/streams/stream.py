@@ -124,9 +124,9 @@ class Stream:
         metadata = self._metadata
         if metadata is not None:
             with contextlib.suppress(TypeError, ValueError):
-                return metadata, _chunks(self._shown, metadata, messages)
+                return metadata, _chunks(shown(self.url), metadata, messages)
         metadata = await self.head()
-        return metadata, _chunks(self._shown, metadata, messages)
+        return metadata, _chunks(shown(self.url), metadata, messages)
 
     async def close(self) -> str | None:
         """Close the stream: it takes no more messages, and its readers come to the end.
@@ -199,49 +199,11 @@ class Stream:
         """
         return self._reading(self._follow_bytes(offset))
 
-    @property
-    def _shown(self) -> str:
-        return shown(self.url)
-
     async def _create(self, content_type: str, ttl_s: int | None) -> None:
         requests = self._requests()
         self._metadata = await self._connection.repeats.run(
             lambda: requests.create(content_type=content_type, ttl_s=ttl_s)
         )
-
-    @property
-    def _shown(self) -> str:
-        return shown(self.url)
-
-    async def _create(self, content_type: str, ttl_s: int | None) -> None:
-        requests = self._requests()
-        self._metadata = await self._connection.repeats.run(
-            lambda: requests.create(content_type=content_type, ttl_s=ttl_s)
-        )
-
-    def _encoded(self, framing: Framing, message: object) -> bytes:
-        """Return a message as bytes. Raises TypeError or ValueError, which say what to give."""
-        type_name = type(message).__name__
-        if isinstance(framing, JsonFraming):
-            if isinstance(message, str):
-                raise TypeError(
-                    f"{self._shown} is a JSON stream: append the value itself, not its text; "
-                    "a message that is a string is given as bytes of JSON"
-                )
-        elif not isinstance(message, str | bytes | bytearray | memoryview):
-            what = "str or bytes" if framing.content_type.startswith("text/") else "bytes"
-            raise TypeError(
-                f"{self._shown} is a stream of {framing.content_type}: append {what}, not "
-                f"{type_name}, or create it with json=True"
-            )
-        elif isinstance(message, str) and not framing.content_type.startswith("text/"):
-            raise TypeError(
-                f"{self._shown} is a stream of {framing.content_type}: append bytes, not str"
-            )
-        data = framing.encode(message)
-        if not data:
-            raise ValueError(f"{self._shown}: an empty message cannot be appended")
-        return data
 
     def _requests(self) -> StreamRequests:
         return self._connection.requests(self.url)
@@ -310,6 +272,29 @@ class Stream:
         async with aclosing(batches):
             async for batch in batches:
                 yield [batch]
+
+
+def _encoded(shown_url: str, framing: Framing, message: object) -> bytes:
+    """Return a message as bytes. Raises TypeError or ValueError, which say what to give."""
+    type_name = type(message).__name__
+    if isinstance(framing, JsonFraming):
+        if isinstance(message, str):
+            raise TypeError(
+                f"{shown_url} is a JSON stream: append the value itself, not its text; "
+                "a message that is a string is given as bytes of JSON"
+            )
+    elif not isinstance(message, str | bytes | bytearray | memoryview):
+        what = "str or bytes" if framing.content_type.startswith("text/") else "bytes"
+        raise TypeError(
+            f"{shown_url} is a stream of {framing.content_type}: append {what}, not "
+            f"{type_name}, or create it with json=True"
+        )
+    elif isinstance(message, str) and not framing.content_type.startswith("text/"):
+        raise TypeError(f"{shown_url} is a stream of {framing.content_type}: append bytes, not str")
+    data = framing.encode(message)
+    if not data:
+        raise ValueError(f"{shown_url}: an empty message cannot be appended")
+    return data
 
 
 def _chunks(shown_url: str, metadata: Metadata, messages: list[object]) -> list[bytes]:
