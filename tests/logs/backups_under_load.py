@@ -175,7 +175,7 @@ async def killed(folder: Path, to: Path, after_s: float) -> bool:
             )
             # A copy that was verified and synced, and only lacked its name, is complete.
             assert (
-                done.returncode == 2 or not run([HEADGATE, "data", "verify", str(draft)]).returncode
+                done.returncode == 1 or not run([HEADGATE, "data", "verify", str(draft)]).returncode
             )
     return True
 

@@ -148,8 +148,8 @@ def test_a_token_from_a_file_is_accepted_only_up_to_1024_characters(
         assert loaded(cache, look_at_files=True).purges[0].secret() == "t" * size
     else:
         assert problems(cache, look_at_files=True) == [
-            "TOKEN_FILE is not shown here, but must be a file with a token of at most 1,024 "
-            "visible characters."
+            f'TOKEN_FILE is "{file}", but must be a file with a token of at most 1,024 visible '
+            "characters."
         ]
 
 
