@@ -24,6 +24,10 @@ MULTI = "X-Stream-Multi"
 LEASE, INDEX, WAIT, STOP, GRACE = "lease", "index", "wait", "stop", "grace"
 BESIDE = (LEASE, INDEX, WAIT, STOP, GRACE)
 PRODUCER = "run"
+# The variables by which clients and commands find a server, and its URL where neither is set.
+BASE_VARIABLE, AUTHORIZATION_VARIABLE = "STREAM_URL", "STREAM_AUTH"
+DEFAULT_BASE = "http://127.0.0.1:4437/v1/stream"
+IN_NAMES = "/!$&'()*+,;=:@"  # besides letters, digits and -._~, as they are (RFC 3986)
 MOST_SHOWN = 300  # characters of a URL in an error
 MOST_DIGITS = 20  # of 64 bits; Python itself refuses to read thousands
 

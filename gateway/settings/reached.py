@@ -8,6 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from headgate.names import BASE_VARIABLE, DEFAULT_BASE
+
 from gateway.settings.hosts import is_loopback
 from gateway.settings.reading.kinds import Address
 from gateway.settings.sections.front import HTTPS_PORT
@@ -15,9 +17,6 @@ from gateway.settings.sections.front import HTTPS_PORT
 if TYPE_CHECKING:
     from gateway.settings.declared import Settings
     from gateway.settings.sections.tls import TlsFiles
-
-BASE_VARIABLE = "STREAM_URL"  # the base URL, if a command gets the name of a stream
-DEFAULT_BASE = "http://127.0.0.1:4437/v1/stream"
 
 
 def stream_bases(settings: Settings) -> list[str]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import headgate
 import pytest
+from headgate.streams import connection
 from headgate.streams.client import Client
 
 from tests.client.request_proxy import Fate, RequestProxy
@@ -456,3 +457,16 @@ async def test_a_follow_waits_for_a_server_that_is_away(processes: None) -> None
                 assert (await first).value == 1
         finally:
             server.close()
+
+
+async def test_a_client_numbers_the_appends_of_the_streams_it_appended_to_last(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "MOST_APPENDS", 2)
+    streams = [await client.create(name, json=True) for name in "abc"]
+    for number in range(2):
+        await asyncio.gather(*(stream.append(number) for stream in streams))  # all busy at once
+    for stream in streams:
+        assert await values(stream) == [0, 1]
+        await stream.append(2)
+        assert len(client._connection.in_this_loop()._appends) == 2

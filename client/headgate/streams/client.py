@@ -12,7 +12,14 @@ from yarl import URL
 
 from headgate.endpoint import IDLE_TIMEOUT_S, credential_of
 from headgate.errors import check_number
-from headgate.names import path_url, shown
+from headgate.names import (
+    AUTHORIZATION_VARIABLE,
+    BASE_VARIABLE,
+    DEFAULT_BASE,
+    IN_NAMES,
+    path_url,
+    shown,
+)
 from headgate.stream_requests import StreamRequests
 from headgate.streams.connection import ClientConnections
 from headgate.streams.stream import Stream
@@ -36,10 +43,7 @@ Token: TypeAlias = "str | Callable[[], str | Awaitable[str]]"
 after a 401.
 """
 
-URL_VARIABLE, AUTHORIZATION_VARIABLE = "STREAM_URL", "STREAM_AUTH"
-DEFAULT_URL = "http://127.0.0.1:4437/v1/stream"
 RETRIES = 3
-IN_NAMES = "/!$&'()*+,;=:@"  # besides letters, digits and -._~, as they are (RFC 3986)
 _HOST_AND_PORT = re.compile(r"[\w.-]+:\d+(/|$)")
 
 
@@ -86,7 +90,7 @@ class Client:
         retries: int = RETRIES,
         session: aiohttp.ClientSession | None = None,
     ) -> None:
-        self.base_url = (base_url or os.environ.get(URL_VARIABLE) or DEFAULT_URL).rstrip("/")
+        self.base_url = (base_url or os.environ.get(BASE_VARIABLE) or DEFAULT_BASE).rstrip("/")
         if not {"?", "#"}.isdisjoint(self.base_url):
             raise ValueError(
                 "the URL that streams are named below ends with its path: no ? and no #"
@@ -250,9 +254,9 @@ def _bearer(token: str) -> str:
 
 def _of_environment(base_url: str) -> str | None:
     """Return the value of STREAM_AUTH; beside a STREAM_URL, it is for that server alone."""
-    url = os.environ.get(URL_VARIABLE)
+    url = os.environ.get(BASE_VARIABLE)
     if url and not url.startswith(("http://", "https://")):
-        raise ValueError(f"{URL_VARIABLE} must be a URL such as {DEFAULT_URL}")
+        raise ValueError(f"{BASE_VARIABLE} must be a URL such as {DEFAULT_BASE}")
     if url and URL(url, encoded=True).origin() != URL(base_url, encoded=True).origin():
         return None
     return os.environ.get(AUTHORIZATION_VARIABLE)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakSet
 
@@ -18,7 +17,7 @@ from headgate.streams.iterator import StreamIterator
 from headgate.streams.repeats import Repeats
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Mapping
+    from collections.abc import AsyncGenerator, Callable, Mapping
 
     import aiohttp
 
@@ -46,22 +45,22 @@ class LoopConnections:
         self.pid = os.getpid()
         self.readings: WeakSet[StreamIterator[Any]] = WeakSet()
         self.runs: Runs | None = None
-        self._appends: OrderedDict[str, Appends] = OrderedDict()
+        self._appends: dict[str, Appends] = {}  # the oldest first
 
-    def appends(self, requests: StreamRequests, repeats: Repeats) -> Appends:
+    def appends(self, url: str, make: Callable[[], Appends]) -> Appends:
         """Return the appends to a stream, which are numbered from its first one on."""
-        appends = self._appends.get(requests.url)
-        if appends is None:
-            appends = self._appends[requests.url] = Appends(requests, repeats.pause)
-            if len(self._appends) > MOST_APPENDS:
-                del self._appends[self._oldest()]
-        self._appends.move_to_end(requests.url)
+        appends = self._appends.pop(url, None)
+        self._make_room()
+        self._appends[url] = appends = appends or make()  # the last one that is forgotten
         return appends
 
-    def _oldest(self) -> str:
-        """Return the stream that was appended to the longest ago, and is not now."""
-        idle = (url for url, appends in self._appends.items() if not appends.is_busy)
-        return next(idle)  # there is one: the new one has not begun
+    def _make_room(self) -> None:
+        """Forget the streams that were appended to the longest ago, but none that is now."""
+        too_many = len(self._appends) + 1 - MOST_APPENDS
+        if too_many > 0:
+            idle = [url for url, appends in self._appends.items() if not appends.is_busy]
+            for url in idle[:too_many]:
+                del self._appends[url]
 
     async def close(self) -> None:
         """End the readings and runs, and close the session if it is the client's own."""
@@ -145,7 +144,11 @@ class ClientConnections:
 
     def appends(self, url: str) -> Appends:
         """Return the appends to a stream."""
-        return self.in_this_loop().appends(self.requests(url), self.repeats)
+
+        def make() -> Appends:
+            return Appends(self.requests(url), self.repeats.pause)
+
+        return self.in_this_loop().appends(url, make)
 
     def reading(self, url: str, parts: AsyncGenerator[list[T]]) -> StreamIterator[T]:
         """Return a reading of a stream, which ends with the connection."""

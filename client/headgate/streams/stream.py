@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
+import math
 import random
 from collections import deque
 from contextlib import aclosing
@@ -17,7 +17,9 @@ from headgate import following
 from headgate.backoff import Backoff
 from headgate.errors import ABSENT, RequestRefused, StreamClosed, check_number
 from headgate.names import shown
+from headgate.retries import Retries
 from headgate.sending.framing import JsonFraming, framing_of
+from headgate.stream_requests import FIRST_WAIT_S, LONGEST_WAIT_S
 from headgate.streams.messages import BEGINNING, NOW, ReadingPlace, decoder_of
 
 if TYPE_CHECKING:
@@ -33,7 +35,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 log = logging.getLogger("headgate")
 
-FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 30.0  # before a lost connection is made again
 MOST_BATCH_BYTES = 256 << 10  # of `append_many`: what every proxy and server takes as it comes
 
 
@@ -254,22 +255,12 @@ class Stream:
     async def _waited_head(self) -> Metadata:
         """Return the metadata as soon as the server answers."""
         backoff = Backoff(FIRST_WAIT_S, LONGEST_WAIT_S, random.random)
-        while True:
-            try:
-                self._metadata = await self._requests().head()
-            except RequestRefused as refusal:
-                if not refusal.is_passing:
-                    raise
-                await asyncio.sleep(max(backoff.next_s(), refusal.retry_after_s))
-            else:
-                return self._metadata
+        retries = Retries(math.inf, backoff, log.info)
+        self._metadata = await retries.run(self._requests().head)
+        return self._metadata
 
     async def _follow_bytes(self, offset: str) -> AsyncGenerator[list[Batch]]:
-        backoff = Backoff(FIRST_WAIT_S, LONGEST_WAIT_S, random.random)
-        batches = following.follow(
-            self._requests(), offset, following.sse, backoff=backoff, note=log.info
-        )
-        async with aclosing(batches):
+        async with aclosing(self._requests().follow(offset)) as batches:
             async for batch in batches:
                 yield [batch]
 

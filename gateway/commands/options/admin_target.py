@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from headgate.names import BASE_VARIABLE, DEFAULT_BASE
 from typing_extensions import override
 
 from gateway.commands.options.configuration import load_settings
 from gateway.commands.options.home import ca_file_of, context_of, home_of, server_options
 from gateway.commands.options.typed_secrets import SecretFile
-from gateway.settings.reached import BASE_VARIABLE, DEFAULT_BASE, console_url
+from gateway.settings.reached import console_url
 from gateway.tools.server.target import (
     NOT_IN_FIELDS,
     TOKEN_VARIABLE,

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urljoin
 
 import click
+from headgate.names import AUTHORIZATION_VARIABLE
 
 from gateway.commands.options.contexts import Contexts, complete_name, load_contexts
 from gateway.tools.server.target import (
-    AUTHORIZATION_VARIABLE,
     HomeServer,
     check_stream_name,
     checked_authorization,

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from headgate.names import DEFAULT_BASE
 
 from gateway.commands.options.home import server_options
 from gateway.commands.options.parameters import FieldType, MomentType, SecondsType, StreamType
 from gateway.protocol.http.header_names import CLOSED, FORKED_FROM
-from gateway.settings.reached import DEFAULT_BASE
 
 if TYPE_CHECKING:
     from gateway.tools.server.target import StreamTarget

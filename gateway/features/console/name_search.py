@@ -7,12 +7,13 @@ import re
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote
 
+from headgate.names import IN_NAMES
+
 from gateway.errors import BadRequest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-IN_NAMES = "/!$&'()*+,;=:@"  # besides letters, digits and -._~, as they are (RFC 3986)
 # Characters. The cost of a comparison grows with them: 5 ms for the worst pattern and name.
 LONGEST_PATTERN = 256
 

@@ -14,14 +14,14 @@ from urllib.parse import urlsplit, urlunsplit
 
 import aiohttp
 from headgate.errors import RequestRefused
-from headgate.names import EXPIRES_AT, is_closed
+from headgate.names import AUTHORIZATION_VARIABLE, EXPIRES_AT, is_closed
 from headgate.stream_requests import StreamRequests
 
 from gateway.protocol.http.forwarding import READER_COOKIE
 from gateway.protocol.http.header_names import CLOSED, NEXT_OFFSET, READER_KEY
 from gateway.tools.cdn_doctor.evidence import AnswerSource, source
 from gateway.tools.cdn_doctor.probe_sender import USUAL, ProbeBounds, exchange
-from gateway.tools.server.target import AUTHORIZATION_VARIABLE, StreamTarget, resolve
+from gateway.tools.server.target import StreamTarget, resolve
 from gateway.tools.shell.failure import Failed
 
 if TYPE_CHECKING:

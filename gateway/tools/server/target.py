@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit, urlunsplit
 
+from headgate.names import AUTHORIZATION_VARIABLE, BASE_VARIABLE, DEFAULT_BASE
+
 from gateway.errors import StartError
-from gateway.settings.reached import BASE_VARIABLE, DEFAULT_BASE
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Iterable, Mapping
 
-AUTHORIZATION_VARIABLE = "STREAM_AUTH"
 TOKEN_VARIABLE = "STREAM_ADMIN_TOKEN"
 LIKE_THIS = f'{AUTHORIZATION_VARIABLE}="Bearer TOKEN"'
 CERTIFICATE = "admin.tls.certificate"  # the setting
