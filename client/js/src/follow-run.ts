@@ -1,7 +1,7 @@
 import { Connection } from "./connection.js"
 import { FollowError } from "./errors.js"
 import { Memory } from "./remembered.js"
-import { canShare, Tabs } from "./tabs.js"
+import { SharedFollower } from "./shared-follower.js"
 
 /** An event of a run, as it is passed from tab to tab. */
 interface RunEvent {
@@ -73,54 +73,39 @@ export function followRun<Item = unknown>(url: string | URL, options: FollowRunO
   return new Follower(new URL(url, globalThis.location?.href).href, options as FollowRunOptions)
 }
 
-class Follower implements FollowedRun {
+class Follower extends SharedFollower<RunEvent, number> implements FollowedRun {
   cursor: string | undefined
   #count = 0 // the number of the last item
   #goal = 0 // the number to which another tab has come
-  #isLeading = false
-  #isOver = false
   readonly #memory: Memory | undefined
-  readonly #connection: Connection
-  readonly #tabs: Tabs<RunEvent, number> | undefined
+  protected readonly connection: Connection
 
   constructor(
     url: string,
     private readonly options: FollowRunOptions,
   ) {
-    const { after, remember = false, withCredentials = false, retries = RETRIES, signal } = options
+    super("run", options)
+    const { after, remember = false, withCredentials = false, retries = RETRIES } = options
     this.#memory = remember ? new Memory(url) : undefined
     const remembered = this.#memory?.get()
     this.cursor = remembered?.cursor ?? (after === undefined ? undefined : String(after))
     this.#count = numberOf(this.cursor)
-    this.#connection = new Connection({
+    this.connection = new Connection({
       url: () => this.#urlOf(url),
       withCredentials,
       retries,
       kinds: ["message", "end"],
       onEvent: (event) => this.#read(event),
-      onError: (error) => this.#fail(error),
+      onError: (error) => this.fail(error),
       finalStatus: FINAL_STATUS,
     })
-    if (signal?.aborted) {
-      this.#isOver = true
-      return
-    }
-    signal?.addEventListener("abort", this.close)
+    if (!this.heedsSignal()) return
     if (remembered?.end !== undefined) {
       const { end } = remembered
       queueMicrotask(() => this.#end(end))
-    } else if (canShare()) {
-      this.#tabs = this.#joined(`headgate-client:${withCredentials ? "with-credentials:" : ""}${url}`)
     } else {
-      this.#lead()
+      this.begin("headgate-client", url)
     }
-  }
-
-  readonly close = (): void => {
-    this.#isOver = true
-    this.options.signal?.removeEventListener("abort", this.close)
-    this.#connection.close()
-    this.#tabs?.close()
   }
 
   #urlOf(base: string): string {
@@ -133,56 +118,38 @@ class Follower implements FollowedRun {
     const number = parseInt(lastEventId, 10)
     if (!(number > 0)) {
       const shown = lastEventId.slice(0, 100)
-      return this.#connection.fail(new FollowError(`the id of an event is no number: ${shown}`))
+      return this.connection.fail(new FollowError(`the id of an event is no number: ${shown}`))
     }
-    this.#connection.reset()
+    this.connection.reset()
     this.#take({ number, cursor: lastEventId, data, isEnd: type === "end" })
   }
 
-  #joined(name: string): Tabs<RunEvent, number> {
-    return new Tabs(name, {
-      place: () => this.#count,
-      onLead: () => this.#lead(),
-      onDeposed: () => {
-        this.#isLeading = false
-        this.#adjust()
-      },
-      onEvent: (event) => this.#hear(event),
-      onProgress: (count) => this.#catchUp(count),
-    })
+  protected place(): number {
+    return this.#count
   }
 
-  #lead(): void {
-    this.#isLeading = true
-    this.#adjust()
+  protected lacks(): boolean {
+    return this.#count < this.#goal
   }
 
-  /** Read what the other tabs have and this one lacks, also when they read no more. */
-  #catchUp(count: number): void {
+  protected catchUp(count: number): void {
     this.#goal = Math.max(this.#goal, count)
-    this.#adjust()
+    this.adjust()
   }
 
-  /** Have a connection while this tab holds it for all, or lacks what the others have. */
-  #adjust(): void {
-    if (this.#isOver) return
-    if (this.#isLeading || this.#count < this.#goal) this.#connection.open()
-    else this.#connection.close()
-  }
-
-  #hear(event: RunEvent): void {
+  protected hear(event: RunEvent): void {
     if (event.number === this.#count + 1) this.#take(event)
-    else this.#catchUp(event.number)
+    else this.catchUp(event.number)
   }
 
   /** Handle an event, whoever has read it, unless this tab has it already. */
   #take(event: RunEvent): void {
-    if (this.#isOver || event.number <= this.#count) return
-    if (this.#isLeading) this.#tabs?.tell(event)
+    if (this.isOver || event.number <= this.#count) return
+    this.tell(event)
     this.#count = event.number
     this.cursor = event.cursor
     if (event.isEnd) return this.#end(event.data)
-    this.#adjust()
+    this.adjust()
     try {
       this.options.onItem(JSON.parse(event.data), event.cursor)
     } finally {
@@ -191,16 +158,10 @@ class Follower implements FollowedRun {
   }
 
   #end(data: string): void {
-    if (this.#isOver) return
+    if (this.isOver) return
     this.#memory?.set({ cursor: this.cursor!, end: data })
     this.close()
     this.options.onEnd?.(JSON.parse(data) as RunEnd)
-  }
-
-  #fail(error: FollowError): void {
-    this.close()
-    if (this.options.onError) this.options.onError(error)
-    else console.error("headgate-client: a run cannot be followed:", error)
   }
 }
 

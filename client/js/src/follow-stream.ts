@@ -2,7 +2,7 @@ import { Connection } from "./connection.js"
 import { FollowError, isPassing } from "./errors.js"
 import { RETRIES } from "./follow-run.js"
 import { Memory } from "./remembered.js"
-import { canShare, Tabs } from "./tabs.js"
+import { SharedFollower } from "./shared-follower.js"
 
 export interface FollowStreamOptions<Message = unknown> {
   /**
@@ -73,55 +73,41 @@ export function followStream<Message = unknown>(
   return new Follower(new URL(url, globalThis.location?.href).href, options as FollowStreamOptions)
 }
 
-class Follower implements FollowedStream {
+class Follower extends SharedFollower<Batch, string> implements FollowedStream {
   offset: string
   #at: string // the offset to which it has come, before its messages are handled
   readonly #url: string
   #goal: string | undefined // the offset to which another tab has come
-  #isLeading = false
-  #isOver = false
   #readTo = "" // by the present connection
   #handling: Promise<void> = Promise.resolve()
   #kind: Kind | undefined
   #arrived: string[] = [] // data whose offset has not come yet
   readonly #memory: Memory | undefined
-  readonly #connection: Connection
-  readonly #tabs: Tabs<Batch, string> | undefined
+  protected readonly connection: Connection
 
   constructor(
     url: string,
     private readonly options: FollowStreamOptions,
   ) {
+    super("stream", options)
     this.#url = url
-    const { from = BEGINNING, remember = false, withCredentials = false, retries = RETRIES, signal } = options
+    const { from = BEGINNING, remember = false, withCredentials = false, retries = RETRIES } = options
     this.#memory = remember ? new Memory(url) : undefined
     const remembered = this.#memory?.get()
     this.offset = this.#at = remembered?.cursor ?? from
-    this.#connection = new Connection({
+    this.connection = new Connection({
       url: () => this.#urlOf(url),
       withCredentials,
       retries,
       kinds: ["data", "control"],
       onEvent: (event) => this.#read(event),
       onLost: () => (this.#arrived = []),
-      onError: (error) => this.#fail(error),
+      onError: (error) => this.fail(error),
       finalStatus: FINAL_STATUS,
     })
-    if (signal?.aborted) {
-      this.#isOver = true
-      return
-    }
-    signal?.addEventListener("abort", this.close)
+    if (!this.heedsSignal()) return
     if (remembered?.end !== undefined) queueMicrotask(() => this.#end(this.#at))
-    else if (canShare()) this.#tabs = this.#joined(`headgate-stream:${withCredentials ? "with-credentials:" : ""}${url}`)
-    else this.#lead()
-  }
-
-  readonly close = (): void => {
-    this.#isOver = true
-    this.options.signal?.removeEventListener("abort", this.close)
-    this.#connection.close()
-    this.#tabs?.close()
+    else this.begin("headgate-stream", url)
   }
 
   #urlOf(base: string): string {
@@ -137,7 +123,7 @@ class Follower implements FollowedStream {
       this.#arrived.push(data)
       return
     }
-    this.#connection.reset()
+    this.connection.reset()
     const { streamNextOffset: to, streamClosed: isClosed = false } = JSON.parse(data) as Control
     const batch = { from: this.#readTo, to, data: this.#arrived, isClosed }
     this.#readTo = to
@@ -145,58 +131,41 @@ class Follower implements FollowedStream {
     this.#take(batch)
   }
 
-  #joined(name: string): Tabs<Batch, string> {
-    return new Tabs(name, {
-      place: () => this.#at,
-      onLead: () => this.#lead(),
-      onDeposed: () => {
-        this.#isLeading = false
-        this.#adjust()
-      },
-      onEvent: (batch) => {
-        if (batch.from === this.#at || this.#at === NOW) this.#take(batch)
-        else this.#catchUp(batch.to)
-      },
-      onProgress: (offset) => this.#catchUp(offset),
-    })
+  protected place(): string {
+    return this.#at
   }
 
-  #lead(): void {
-    this.#isLeading = true
-    this.#adjust()
+  protected lacks(): boolean {
+    return this.#goal !== undefined && this.#at !== NOW && this.#at < this.#goal
   }
 
-  /** Read what the other tabs have and this one lacks, also when they read no more. */
-  #catchUp(offset: string): void {
+  protected catchUp(offset: string): void {
     if (offset === NOW) return
     if (this.#goal === undefined || offset > this.#goal) this.#goal = offset
-    this.#adjust()
+    this.adjust()
   }
 
-  /** Have a connection while this tab holds it for all, or lacks what the others have. */
-  #adjust(): void {
-    if (this.#isOver) return
-    const lacks = this.#goal !== undefined && this.#at !== NOW && this.#at < this.#goal
-    if (this.#isLeading || lacks) this.#connection.open()
-    else this.#connection.close()
+  protected hear(batch: Batch): void {
+    if (batch.from === this.#at || this.#at === NOW) this.#take(batch)
+    else this.catchUp(batch.to)
   }
 
   /** Handle a batch, of this tab or another one, after those before it. */
   #take(batch: Batch): void {
-    if (this.#isOver || (this.#at !== NOW && batch.to < this.#at)) return
-    if (this.#isLeading) this.#tabs?.tell(batch)
+    if (this.isOver || (this.#at !== NOW && batch.to < this.#at)) return
+    this.tell(batch)
     const before = this.#at
     this.#at = batch.to
-    this.#adjust()
+    this.adjust()
     this.#handling = this.#handling.then(() => this.#handle(batch, before))
   }
 
   async #handle({ data, to, isClosed }: Batch, before: string): Promise<void> {
     if (data.length > 0) this.#kind ??= await this.#askKind()
-    if (this.#isOver) return
+    if (this.isOver) return
     const messages = this.#decoded(data)
     messages.forEach((message, index) => {
-      if (this.#isOver) return
+      if (this.isOver) return
       const offset = index === messages.length - 1 ? to : before
       try {
         this.options.onMessage(message, offset)
@@ -226,9 +195,9 @@ class Follower implements FollowedStream {
         cache: "no-store",
       }).catch(() => undefined)
       if (answer?.ok) return kindOf(answer.headers.get("Content-Type") ?? "")
-      if (this.#isOver) return "bytes" // nothing is decoded any more
+      if (this.isOver) return "bytes" // nothing is decoded any more
       if (answer && !isPassing(answer.status)) {
-        this.#fail(new FollowError(FINAL_STATUS[answer.status] ?? `the answer is ${answer.status}`, answer.status))
+        this.fail(new FollowError(FINAL_STATUS[answer.status] ?? `the answer is ${answer.status}`, answer.status))
         return "bytes"
       }
       await new Promise((done) => setTimeout(done, wait))
@@ -236,17 +205,10 @@ class Follower implements FollowedStream {
   }
 
   #end(offset: string): void {
-    if (this.#isOver) return
+    if (this.isOver) return
     this.#memory?.set({ cursor: offset, end: "closed" })
     this.close()
     this.options.onClose?.()
-  }
-
-  #fail(error: FollowError): void {
-    if (this.#isOver) return
-    this.close()
-    if (this.options.onError) this.options.onError(error)
-    else console.error("headgate-client: a stream cannot be followed:", error)
   }
 }
 

@@ -1,0 +1,87 @@
+import type { Connection } from "./connection.js"
+import type { FollowError } from "./errors.js"
+import { canShare, Tabs } from "./tabs.js"
+
+export interface SharedFollowerOptions {
+  readonly onError?: (error: FollowError) => void
+  readonly withCredentials?: boolean
+  readonly signal?: AbortSignal
+}
+
+/** Something that is followed by all tabs of a browser over one connection. */
+export abstract class SharedFollower<Event, Place> {
+  protected isOver = false
+  #isLeading = false
+  #tabs: Tabs<Event, Place> | undefined
+  protected abstract readonly connection: Connection
+
+  constructor(
+    /** What it is, in an error. */
+    private readonly what: string,
+    private readonly shared: SharedFollowerOptions,
+  ) {}
+
+  /** Return how far this tab has come. */
+  protected abstract place(): Place
+  /** Return whether another tab has come further. */
+  protected abstract lacks(): boolean
+  /** Take what another tab has read. */
+  protected abstract hear(event: Event): void
+  /** Learn how far another tab has come. */
+  protected abstract catchUp(place: Place): void
+
+  /** Begin to follow, with the other tabs that follow the same URL. */
+  protected begin(prefix: string, url: string): void {
+    if (!canShare()) return this.#lead()
+    this.#tabs = new Tabs(`${prefix}:${this.shared.withCredentials ? "with-credentials:" : ""}${url}`, {
+      place: () => this.place(),
+      onLead: () => this.#lead(),
+      onDeposed: () => {
+        this.#isLeading = false
+        this.adjust()
+      },
+      onEvent: (event) => this.hear(event),
+      onProgress: (place) => this.catchUp(place),
+    })
+  }
+
+  /** Heed the signal that ends the following; return false if it has been given already. */
+  protected heedsSignal(): boolean {
+    const { signal } = this.shared
+    this.isOver = signal?.aborted ?? false
+    if (!this.isOver) signal?.addEventListener("abort", this.close)
+    return !this.isOver
+  }
+
+  readonly close = (): void => {
+    this.isOver = true
+    this.shared.signal?.removeEventListener("abort", this.close)
+    this.connection.close()
+    this.#tabs?.close()
+  }
+
+  #lead(): void {
+    this.#isLeading = true
+    this.adjust()
+  }
+
+  /** Pass an event on to the other tabs, if this one reads for all. */
+  protected tell(event: Event): void {
+    if (this.#isLeading) this.#tabs?.tell(event)
+  }
+
+  /** Have a connection while this tab holds it for all, or lacks what the others have. */
+  protected adjust(): void {
+    if (this.isOver) return
+    if (this.#isLeading || this.lacks()) this.connection.open()
+    else this.connection.close()
+  }
+
+  /** Follow no further, and say why. */
+  protected fail(error: FollowError): void {
+    if (this.isOver) return
+    this.close()
+    if (this.shared.onError) this.shared.onError(error)
+    else console.error(`headgate-client: a ${this.what} cannot be followed:`, error)
+  }
+}
