@@ -100,7 +100,7 @@ def first_line(process: subprocess.Popen[str]) -> str:
 @pytest.mark.parametrize(
     ("task", "stream", "stored"),
     [
-        pytest.param(0, "orders", [{"id": 1}], id="append"),
+        pytest.param(0, "payments", [{"id": 1}], id="append"),
         pytest.param(4, "numbers", [{"number": each} for each in range(10_000)], id="upload"),
     ],
 )
@@ -112,18 +112,22 @@ def test_json_is_appended(
         assert [each.value for each in hg.stream(stream).read()] == stored
 
 
+def until_it_has(place: Path, offset: str | None) -> None:
+    wait_until(lambda: place.exists() and place.read_text() == offset)
+
+
 @pytest.mark.parametrize("library", ["headgate", "durable-streams"])
 def test_json_is_followed_and_resumed_after_a_restart(
     server: str, library: str, tmp_path: Path
 ) -> None:
     place = tmp_path / "place"
     with headgate.sync.Client(server) as hg:
-        orders = hg.create("orders", json=True)
+        payments = hg.create("payments", json=True)
         for number in range(2):
-            then = orders.append({"id": number})
+            then = payments.append({"id": number})
             with started(command((1, library), server), tmp_path, environment(server)) as follower:
                 assert first_line(follower) == f"{{'id': {number}}}\n"
-                wait_until(lambda then=then: place.exists() and place.read_text() == then)
+                until_it_has(place, then)
 
 
 def test_work_is_waited_for(server: str, tmp_path: Path) -> None:
