@@ -75,6 +75,23 @@ COMMANDS = (
 # Commands of the group stream that work without its name, and those of them that help lists.
 SHORTHANDS = ("create", "append", "read", "tail", "ls", "delete", "head", "close")
 LISTED_SHORTHANDS = SHORTHANDS[:6]
+# What other programs call a command or an option of ours.
+SYNONYMS = {
+    "cat": "read",
+    "get": "read",
+    "list": "ls",
+    "rm": "delete",
+    "remove": "delete",
+    "write": "append",
+    "publish": "append",
+    "follow": "tail",
+    "start": "serve",
+    "run": "serve",
+    "validate": "check",
+    "test": "check",
+    "help": "--help",
+    "version": "--version",
+}
 
 
 def commands_of(group: str, config: str) -> list[Command]:
@@ -94,6 +111,9 @@ def find(group: str, name: str, config: str) -> Command | None:
 
 def similar(group: str, name: str, config: str) -> list[str]:
     """Return the commands that somebody may have meant who typed `name` in a group."""
+    name = SYNONYMS.get(name, name)
+    if name.startswith("-"):
+        return [f"headgate {name}"]
     known = [*_all(config), *_with_commands_of_their_own(config)]
     ours = [it for it in known if it.name == name]
     if not ours:
@@ -101,7 +121,7 @@ def similar(group: str, name: str, config: str) -> list[str]:
 
         nearest = get_close_matches(name, dict.fromkeys(it.name for it in known), n=1)
         ours = [it for it in known if it.name in nearest]
-    in_group = [it for it in ours if it.group == group]
+    in_group = [it for it in ours if it.group == group or it == find(group, it.name, config)]
     return [" ".join(filter(None, ("headgate", it.group, it.name))) for it in in_group or ours]
 
 
