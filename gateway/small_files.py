@@ -84,7 +84,7 @@ class WatchedFiles(Background, Generic[T]):
             self._state_read = _file_states(paths)
             self.value = self._read()
         except (OSError, ValueError) as cause:
-            raise StartError(self._sentence(cause)) from cause
+            raise StartError(self._first_sentence(cause)) from cause
 
     @abstractmethod
     def _read(self) -> T:
@@ -142,6 +142,15 @@ class WatchedFiles(Background, Generic[T]):
         if why != self.trouble:
             self.trouble = why
             self._log_refusal(why)
+
+    def _first_sentence(self, cause: OSError | ValueError) -> str:
+        """Return why the files cannot be used, without a path that may be a secret."""
+        from gateway.settings.reading.files import has_shown_name, unread  # rarely needed
+
+        misplaced = next((it for it in self._paths if not has_shown_name(it)), None)
+        if misplaced is None or not isinstance(cause, OSError):
+            return self._sentence(cause)
+        return unread(misplaced, cause.strerror)
 
     def _sentence(self, cause: OSError | ValueError) -> str:
         if isinstance(cause, OSError):

@@ -895,6 +895,18 @@ MISTAKES: dict[str, tuple[str | dict[str, str], list[str]]] = {
         "[server]\nworkers = 1",
         ["h.toml:1: server is not a setting."],
     ),
+    "sections and keys by the names that other servers have for them": (
+        "port = 80\n[cors]\n[cache]\nsize = 1\n[logging]\n[retention]\n[admin]\nport = 80\n",
+        [
+            "h.toml:1: port is not a setting; it is listen.",
+            "h.toml:2: cors is not a setting; it is http.cors_origins.",
+            "h.toml:3: cache is not a setting; it is limits.cache_size.",
+            "h.toml:5: logging is not a setting; it is log.",
+            "h.toml:6: retention is not a setting; it is routes[0].retention_age or "
+            "routes[0].retention_size or routes[0].retention_messages.",
+            "h.toml:8: admin.port is not a setting; it is admin.listen.",
+        ],
+    ),
     "a setting of the server in a route": (
         f"{A_ROUTE}max_append = 1\nworkers = 1\nlog_level = 'info'\nlive.sse_heartbeat = 1\n",
         [
@@ -1078,6 +1090,20 @@ MISTAKES: dict[str, tuple[str | dict[str, str], list[str]]] = {
         [
             f"HEADGATE_ROUTES__{name} is not a setting; it is HEADGATE_ROUTES__0__PREFIX."
             for name in ("01__PREFIX", "PREFIX")
+        ],
+    ),
+    "words in place of the number of a table, and another server's section": (
+        {
+            "HEADGATE_ADMIN__TOKENS__X__TOKEM": "a",
+            "HEADGATE_ADMIN__TOKENS__X__TOKEN": "a",
+            "HEADGATE_CACHE__SIZE": "1",
+        },
+        [
+            "HEADGATE_ADMIN__TOKENS__X__TOKEM is not a setting; the nearest is "
+            "HEADGATE_ADMIN__TOKENS__0__TOKEN.",
+            "HEADGATE_ADMIN__TOKENS__X__TOKEN is not a setting; it is "
+            "HEADGATE_ADMIN__TOKENS__0__TOKEN.",
+            "HEADGATE_CACHE__SIZE is not a setting; it is HEADGATE_LIMITS__CACHE_SIZE.",
         ],
     ),
     "a route whose number is not the next": (

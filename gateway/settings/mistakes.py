@@ -8,8 +8,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gateway.settings.reading.given import AFTER_THE_FILE, setting_at, variable
-from gateway.settings.reading.token_hashes import SHORTEST_TOKEN
+from gateway.settings.reading.files import BEFORE_SECRETS, SHOWN_CHARACTERS, has_shown_name
+from gateway.settings.reading.given import AFTER_THE_FILE, is_array, setting_at, variable
 from gateway.settings.reading.toml_file import spell
 from gateway.settings.reading.values import REQUIRED, Secret
 from gateway.settings.setting_descriptions import allowed, hint, shown_default
@@ -32,11 +32,20 @@ DEPENDS_ON: dict[Place, tuple[Place, ...]] = {
 }
 # Files with a secret, which may have been given in place of the path.
 SECRET_FILES = {"key_file", "secret_file", "token_file"}
-# A text is shown if it is shorter than any token, and has nothing that a password stands behind.
-SHOWN_CHARACTERS = SHORTEST_TOKEN - 1
-BEFORE_SECRETS = {"@", "?", "="}
 SHOWN_ITEMS = 8  # of a list
-OTHER_NAMES: dict[Place, Place] = {("data",): ("storage",)}
+# What other servers call a setting or a section; in a section with `listen`, a port is in that.
+OTHER_NAMES: dict[str, tuple[Place, ...]] = {
+    "address": (("listen",),),
+    "bind": (("listen",),),
+    "cache": (("limits", "cache_size"),),
+    "cors": (("http", "cors_origins"),),
+    "data": (("storage",),),
+    "host": (("listen",),),
+    "logging": (("log",),),
+    "port": (("listen",),),
+    "retention": tuple(("routes", 0, f"retention_{it}") for it in ("age", "size", "messages")),
+    "ssl": (("tls",),),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +103,7 @@ def ineffective(
 
 def intended_place(model: type[Table], place: Place) -> Place:
     """Return the place of the setting that an unknown key was probably intended for, or ()."""
+    place = _numbered(model, place)
     return next(iter(_meant(model, place) or _nearest(model, place)), ())
 
 
@@ -178,7 +188,9 @@ def _table_kind(model: type[Table], path: Place) -> str:
 
 def _unknown(model: type[Table], one: GivenValue, place: Place) -> str:
     """Return the sentence about a key that its table does not have."""
-    subject, meant = one.subject(place), _meant(model, place)
+    subject = one.subject(place)
+    place = _numbered(model, place)
+    meant = _meant(model, place)
     found = meant or _nearest(model, place)
     if not found:
         return f"{subject} is not a setting."
@@ -186,22 +198,39 @@ def _unknown(model: type[Table], one: GivenValue, place: Place) -> str:
     return f"{subject} is not a setting; {'it' if meant else 'the nearest'} is {spelt}."
 
 
+def _numbered(model: type[Table], place: Place) -> Place:
+    """Return a place with the number of the first table where an array is followed by none."""
+    found: Place = ()
+    for at, step in enumerate(place):
+        is_numbered = isinstance(step, int) or (found and isinstance(found[-1], int))
+        if is_array(model, found) and not is_numbered:
+            found += (0,) if at < len(place) - 1 else (0, step)
+        else:
+            found += (step,)
+    return found
+
+
 def _meant(model: type[Table], place: Place) -> list[Place]:
     """Return the places that have a key which was given elsewhere, as high up as there are any.
 
-    It may be written with the name of its section before it, such as tls_certificate, or with the
-    number of a table, such as routes_0_prefix.
+    It may be written with the name of its section before it, such as tls_certificate, with the
+    number of a table, such as routes_0_prefix, or with the name that other servers have for it.
     """
     key = str(place[-1])
-    if place in OTHER_NAMES:
-        return [OTHER_NAMES[place]]
+    if setting_at(model, place) is not None:
+        return [place]
+    if key in OTHER_NAMES:
+        beside = [(*place[:-1], *it) for it in OTHER_NAMES[key]]
+        return [it for it in beside if setting_at(model, it) is not None] or [*OTHER_NAMES[key]]
     found = [it for it in _places(model) if key in (it[-1], "_".join(map(str, it)))]
     if found:
         return [it for it in found if len(it) == min(map(len, found))]
     numbered = re.fullmatch(r"(\w+?)_(\d+)_(\w+)", key)
     array, number, inner = ("routes", 0, key) if numbered is None else numbered.groups()
     at = (array, int(number), inner)
-    return [at] if setting_at(model, at) is not None else []
+    if setting_at(model, at) is not None:
+        return [at]
+    return [*OTHER_NAMES.get(str(place[0]), ())]
 
 
 def _nearest(model: type[Table], place: Place) -> list[Place]:
@@ -230,9 +259,9 @@ def _places(model: type[Table], at: Place = ()) -> Iterator[Place]:
 
 def shown(field: Setting | None, path: Place, value: object) -> str:
     """Return a refused value as messages have it: itself only where it cannot be a secret."""
+    place = value.removeprefix("file:") if isinstance(value, str) else ""
     # What names a file that is there is not its secret.
-    is_file = isinstance(value, str) and os.path.lexists(value.removeprefix("file:"))
-    if not is_file and _holds_secret(field, path):
+    if _holds_secret(field, path) and not os.path.lexists(place):
         return "not shown here"
     if isinstance(value, dict):
         return "a table"
@@ -240,7 +269,8 @@ def shown(field: Setting | None, path: Place, value: object) -> str:
         return _shown_items(value, path)
     text = json.dumps(value, ensure_ascii=False, default=str)
     characters = len(value if isinstance(value, str) else text)
-    if is_file or (characters <= SHOWN_CHARACTERS and not BEFORE_SECRETS & {*text}):
+    is_short = characters <= SHOWN_CHARACTERS and BEFORE_SECRETS.isdisjoint(text)
+    if is_short or (place and has_shown_name(place)):
         return text
     return f"not shown here ({characters:,} characters)"
 

@@ -366,7 +366,8 @@ def test_check_prints_one_line_per_mistake_of_a_tokens_file(tmp_path: Path) -> N
 
 @pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize(
-    ("written", "why"), [(None, "No such file or directory"), ("x", "no certificate in it")]
+    ("written", "why"),
+    [(None, " cannot be read: No such file or directory"), ("x", ": no certificate in it")],
 )
 @pytest.mark.parametrize(
     ("command", "place"),
@@ -398,7 +399,7 @@ def test_unusable_files_are_reported_together_with_all_other_mistakes(
     assert (done.returncode, done.stdout) == (2, b"")
     first, second, third = done.stderr.decode().splitlines()
     assert f"{config}:5: routes[0].tls_ca is " in first
-    assert first.endswith(f", but must be a file of authorities: {authority}: {why}.")
+    assert first.endswith(f", but must be a file of authorities: {authority}{why}.")
     assert f"{config}:8: routes[1].storage is " in second
     assert second.endswith(", but must be a folder, or nothing yet: this is a file.")
     assert f"{config}:10: routes[2].prefix is " in third

@@ -56,7 +56,7 @@ streams = "/v1/stream/answers"
         ("tls.certificate = 'a.pem'\ntls.key = 'c.key'", "c.key cannot be read: No such file"),
         (
             "tls.certificate = 'a.pem'\ntls.key = 'a.key'\ntls.client_ca = 'ca.pem'",
-            "ca.pem: No such file",
+            "ca.pem cannot be read: No such file",
         ),
         (f"{MODEL}key_file = 'k'", ""),
     ],
@@ -70,6 +70,26 @@ def test_a_missing_relative_file_is_reported_with_the_working_directory(
     (tmp_path / "conf/h.toml").write_text(settings)
     said = refused("config", "check", "--config", "conf/h.toml", folder=tmp_path)
     assert (f"{tmp_path}/{place}" if place else f"seen from {tmp_path}.") in said
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        "tls.certificate = '{}'\ntls.key = 'a.key'",
+        "tls.certificate = 'a.pem'\ntls.key = '{}'",
+        "tls.certificate = 'a.pem'\ntls.key = 'a.key'\ntls.client_ca = '{}'",
+        "auth = ['tokens']\ncredentials.tokens_file = '{}'",
+        "auth = ['read-tokens']\ncredentials.keys_file = '{}'",
+    ],
+    ids=["certificate", "key", "authorities", "tokens", "keys"],
+)
+def test_a_secret_in_the_place_of_a_file_is_not_repeated(settings: str, tmp_path: Path) -> None:
+    Authority.of(tmp_path).issue().write(tmp_path, "a")
+    secret = "MHcCAQEEIIrYSSNQFaA2Hwf1duRSxKtLYX5CB04fSeQ6tF1aY/PuoAoGCCqGSM49"
+    (tmp_path / "h.toml").write_text(settings.format(secret))
+    said = refused("config", "check", "--config", "h.toml", folder=tmp_path)
+    assert secret not in said
+    assert "the file that it names (not shown here) cannot be read: No such file" in said
 
 
 def test_unreadable_and_missing_configurations_are_refused_with_their_reason(

@@ -5,11 +5,21 @@ from __future__ import annotations
 import os
 import ssl
 import stat
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gateway import trust
 from gateway.settings.log_kinds import kind_of
+from gateway.settings.reading.token_hashes import SHORTEST_TOKEN
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# A text is repeated if it is shorter than any token, and has nothing that a password stands behind.
+SHOWN_CHARACTERS = SHORTEST_TOKEN - 1
+BEFORE_SECRETS = {"@", "?", "="}
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +35,22 @@ class Look:
 def whole(path: str) -> str:
     """Return the absolute path: a relative one begins at the working directory."""
     return str(Path(path).absolute())
+
+
+def has_shown_name(path: str) -> bool:
+    """Return whether a text is a path that messages repeat, rather than a secret in its place.
+
+    The path of nothing is repeated if its folder is there, and its last part is no long text.
+    """
+    folder, name = os.path.split(path)
+    is_short = len(name) <= SHOWN_CHARACTERS and BEFORE_SECRETS.isdisjoint(name)
+    return os.path.lexists(path) or (is_short and os.path.isdir(folder or "."))  # noqa: PTH112
+
+
+def unread(path: str, why: str | None) -> str:
+    """Return that a file cannot be read, with its path unless that may be a secret."""
+    subject = path if has_shown_name(path) else "the file that it names (not shown here)"
+    return f"{subject} cannot be read: {why}"
 
 
 def _check_is_file(path: str) -> None:
@@ -61,12 +87,12 @@ def check_authorities(path: str, look: object) -> None:
     if not (isinstance(look, Look) and path):
         return
     path = whole(path)
-    try:
+    with _refusals("must be a file of authorities", path):
         _check_is_file(path)
-        ssl.create_default_context(cafile=path)
-    except (OSError, ValueError) as cause:
-        why = f"{path}: {trust.why_not(cause)}" if isinstance(cause, OSError) else cause
-        raise ValueError(f"must be a file of authorities: {why}") from cause
+        try:
+            ssl.create_default_context(cafile=path)
+        except ssl.SSLError as cause:
+            raise ValueError(f"{path}: {trust.why_not(cause)}") from cause
 
 
 def check_certificate(path: str, look: object) -> None:
@@ -74,13 +100,9 @@ def check_certificate(path: str, look: object) -> None:
     if not (isinstance(look, Look) and path):
         return
     path = whole(path)
-    try:
+    with _refusals("must be the file of a certificate", path):
         _check_is_file(path)
         trust.check_certificate(path)
-    except OSError as cause:
-        raise ValueError(f"must be the file of a certificate: {_unread(cause)}") from cause
-    except ValueError as cause:
-        raise ValueError(f"must be the file of a certificate: {cause}") from cause
 
 
 def check_pair(certificate: str, key: str, look: object) -> None:
@@ -88,17 +110,20 @@ def check_pair(certificate: str, key: str, look: object) -> None:
     if not (isinstance(look, Look) and certificate and key):
         return
     certificate, key = whole(certificate), whole(key)
-    try:
+    with _refusals("must go with its certificate", key):
         _check_is_file(key)
         trust.load_pair(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), certificate, key)
+
+
+@contextmanager
+def _refusals(must: str, path: str) -> Iterator[None]:
+    """Raise ValueError with what a setting must be where a check of its file at `path` fails."""
+    try:
+        yield
     except OSError as cause:
-        raise ValueError(f"must go with its certificate: {_unread(cause)}") from cause
+        raise ValueError(f"{must}: {unread(cause.filename or path, cause.strerror)}") from cause
     except ValueError as cause:
-        raise ValueError(f"must go with its certificate: {cause}") from cause
-
-
-def _unread(cause: OSError) -> str:
-    return f"{cause.filename} cannot be read: {cause.strerror}"
+        raise ValueError(f"{must}: {cause}") from cause
 
 
 def check_place(storage: str, look: object) -> None:
