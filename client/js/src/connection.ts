@@ -17,6 +17,7 @@ export interface ConnectionOptions {
   readonly finalStatus: Readonly<Record<number, string>>
 }
 
+const EVENTS = "text/event-stream"
 const STEADY_MS = 10_000 // a connection of this age was no failure, also if it was silent
 const STALE_MS = 30_000 // a page that was hidden for longer may have lost it without an error
 
@@ -24,6 +25,7 @@ const STALE_MS = 30_000 // a page that was hidden for longer may have lost it wi
 export class Connection {
   #source: EventSource | undefined
   #openedAt = 0
+  #hasOpened = false // at least once
   #hiddenAt = 0
   #timer: ReturnType<typeof setTimeout> | undefined
   #probe: AbortController | undefined
@@ -78,11 +80,14 @@ export class Connection {
     const source = new EventSource(url(), { withCredentials })
     this.#source = source
     this.#openedAt = 0
-    source.onopen = () => (this.#openedAt = performance.now())
+    source.onopen = () => {
+      this.#openedAt = performance.now()
+      this.#hasOpened = true
+    }
     for (const kind of kinds) source.addEventListener(kind, onEvent)
     source.onerror = () => {
       // The browser itself would connect for ever, and tells no status: so it may do it only once.
-      const isRefused = source.readyState === EventSource.CLOSED
+      const isRefused = source.readyState === EventSource.CLOSED || !this.#hasOpened
       this.#leave()
       onLost?.()
       if (this.#openedAt !== 0 && performance.now() - this.#openedAt >= STEADY_MS) this.#backoff.reset()
@@ -90,9 +95,10 @@ export class Connection {
     }
   }
 
-  #retry(isRefused: boolean, status?: number): void {
+  #retry(isRefused: boolean, why = "the connection is lost each time", status?: number): void {
     if (!this.#backoff.fail()) {
-      return this.fail(new FollowError(`${this.options.retries + 1} attempts have brought nothing`, status))
+      const failure = `${this.options.retries + 1} attempts have brought nothing: ${why}`
+      return this.fail(new FollowError(failure, status))
     }
     this.#timer = setTimeout(() => {
       this.#timer = undefined
@@ -101,16 +107,24 @@ export class Connection {
     }, this.#backoff.nextMs())
   }
 
-  /** Ask which status it is that an `EventSource` is answered. */
+  /** Ask which answer it is that an `EventSource` gets. */
   async #ask(): Promise<void> {
     const probe = (this.#probe = new AbortController())
-    const { url, withCredentials, finalStatus } = this.options
-    const status = await statusOf(url(), withCredentials, probe.signal)
+    const { withCredentials, finalStatus } = this.options
+    const url = new URL(this.options.url())
+    const answer = await answerOf(url, withCredentials, probe.signal)
     if (this.#probe !== probe) return // it was closed meanwhile
     this.#probe = undefined
-    if (status === undefined || isPassing(status)) return this.#retry(true, status)
-    if (status === 200) return this.#connect()
-    this.fail(new FollowError(finalStatus[status] ?? `the answer is ${status}`, status))
+    const place = url.origin + url.pathname // without what may be secret in the query
+    if (answer === undefined) return this.#retry(true, `no answer that this page may read comes from ${place}`)
+    const { status, type } = answer
+    if (isPassing(status)) return this.#retry(true, `${place} answers ${status}`, status)
+    if (status === 200 && (type === EVENTS || this.#hasOpened)) return this.#connect()
+    const why =
+      status === 200
+        ? `the answer is ${type || "of no type"} instead of events, so the URL may be wrong`
+        : (finalStatus[status] ?? `the answer is ${status}`)
+    this.fail(new FollowError(`${why}: ${place}`, status))
   }
 
   /** Read no further, and say why. */
@@ -120,20 +134,20 @@ export class Connection {
   }
 }
 
-async function statusOf(
-  url: string,
+async function answerOf(
+  url: URL,
   withCredentials: boolean,
   signal: AbortSignal,
-): Promise<number | undefined> {
+): Promise<{ status: number; type: string } | undefined> {
   try {
-    const answer = await fetch(url, {
-      headers: { Accept: "text/event-stream" },
+    const { body, status, headers } = await fetch(url, {
+      headers: { Accept: EVENTS },
       credentials: withCredentials ? "include" : "same-origin",
       cache: "no-store",
       signal,
     })
-    await answer.body?.cancel()
-    return answer.status
+    await body?.cancel()
+    return { status, type: (headers.get("Content-Type") ?? "").split(";")[0]!.trim().toLowerCase() }
   } catch {
     return undefined
   }

@@ -15,3 +15,9 @@ export class FollowError extends Error {
 export function isPassing(status: number): boolean {
   return status >= 500 || status === 408 || status === 425 || status === 429
 }
+
+/** Throw a TypeError unless the options of a function have the callback that it cannot do without. */
+export function requireCallback(caller: string, name: string, callback: unknown): void {
+  if (typeof callback === "function") return
+  throw new TypeError(`${caller} needs a function as ${name}, such as ${caller}(url, { ${name}: console.log })`)
+}

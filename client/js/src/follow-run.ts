@@ -1,5 +1,5 @@
 import { Connection } from "./connection.js"
-import { FollowError } from "./errors.js"
+import { FollowError, requireCallback } from "./errors.js"
 import { Memory } from "./remembered.js"
 import { SharedFollower } from "./shared-follower.js"
 
@@ -70,6 +70,7 @@ export const RETRIES = 40
  * Locks, because by HTTP/1.1 it has six for all of its tabs.
  */
 export function followRun<Item = unknown>(url: string | URL, options: FollowRunOptions<Item>): FollowedRun {
+  requireCallback("followRun", "onItem", options?.onItem)
   return new Follower(new URL(url, globalThis.location?.href).href, options as FollowRunOptions)
 }
 

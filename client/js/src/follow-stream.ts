@@ -1,5 +1,5 @@
 import { Connection } from "./connection.js"
-import { FollowError, isPassing } from "./errors.js"
+import { FollowError, isPassing, requireCallback } from "./errors.js"
 import { RETRIES } from "./follow-run.js"
 import { Memory } from "./remembered.js"
 import { SharedFollower } from "./shared-follower.js"
@@ -56,7 +56,7 @@ const FINAL_STATUS: Readonly<Record<number, string>> = {
   400: "the offset is not one of this stream",
   401: "the server wants a token",
   403: "the stream may not be read",
-  404: "there is no such stream",
+  404: "there is no such stream; create it first, or correct the URL",
   410: "the stream, or what was at the offset, is gone",
 }
 
@@ -70,6 +70,7 @@ export function followStream<Message = unknown>(
   url: string | URL,
   options: FollowStreamOptions<Message>,
 ): FollowedStream {
+  requireCallback("followStream", "onMessage", options?.onMessage)
   return new Follower(new URL(url, globalThis.location?.href).href, options as FollowStreamOptions)
 }
 

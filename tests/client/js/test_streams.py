@@ -12,6 +12,7 @@ from playwright.async_api import expect
 from tests.client.js.site import Tab
 from tests.client.printed_urls import PRINTED
 from tests.clients.pages import examples
+from tests.support.ports import free_port
 
 if TYPE_CHECKING:
     from playwright.async_api import BrowserContext
@@ -135,9 +136,50 @@ async def test_the_documented_example_shows_the_messages_of_a_stream(
         await expect(tab.page.locator("body")).to_have_text("7")
 
 
-async def test_a_stream_that_is_not_there_is_an_error_with_its_status(
-    server: Headgate, site: Site, tabs: BrowserContext
+NOTHING = f"http://127.0.0.1:{free_port()}/v1/stream/chat"
+REFUSALS = {
+    "no-such-stream": (
+        "{server}/nothing-here?token=s3cret",
+        [
+            404,
+            "there is no such stream; create it first, or correct the URL: {server}/nothing-here",
+        ],
+    ),
+    "a-page": (
+        "{site}?run=x",
+        [200, "the answer is text/html instead of events, so the URL may be wrong: {site}"],
+    ),
+    "no-server": (
+        NOTHING,
+        [
+            None,
+            "2 attempts have brought nothing: no answer that this page may read comes from "
+            + NOTHING,
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize(("url", "refusal"), REFUSALS.values(), ids=REFUSALS)
+async def test_a_wrong_url_is_an_error_that_says_what_was_there(
+    server: Headgate, site: Site, tabs: BrowserContext, url: str, refusal: list[Any]
 ) -> None:
-    follows(site, f"{server.streams}/{uuid.uuid4().hex}")
+    status, message = refusal
+    places = {"server": server.streams, "site": site.url}
+    follows(site, url.format(**places), "{ retries: 1 }")
     tab = await Tab.open(tabs, site, "")
-    await tab.has([[404, "there is no such stream"]], "refusals")
+    await tab.has([[status, message.format(**places)]], "refusals")
+
+
+async def test_following_without_onmessage_is_refused_with_an_example(
+    site: Site, tabs: BrowserContext
+) -> None:
+    site.script = """
+      import { followStream } from "headgate-client";
+      try { followStream("/v1/stream/chat"); } catch (error) { document.body.append(error); }
+    """
+    tab = await Tab.open(tabs, site, "")
+    await expect(tab.page.locator("body")).to_have_text(
+        "TypeError: followStream needs a function as onMessage, such as "
+        "followStream(url, { onMessage: console.log })"
+    )

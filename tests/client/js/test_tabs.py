@@ -206,6 +206,6 @@ async def test_a_tab_reports_the_status_and_stops_when_its_retries_are_used_up(
 ) -> None:
     site.status, site.options = 503, {"retries": 1}
     tab = await Tab.open(tabs, site, "story")
-    refusal = [503, "2 attempts have brought nothing"]
+    refusal = [503, f"2 attempts have brought nothing: {site.url}runs/story answers 503"]
     await tab.has([refusal], "refusals")
     assert len(site.requests) == 2
