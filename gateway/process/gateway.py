@@ -22,7 +22,7 @@ from gateway.features.questions.process_source import (
 from gateway.process import reconfiguration
 from gateway.process.clock_watch import running_s
 from gateway.process.inherited_sockets import InheritedSockets
-from gateway.process.listening import explaining, open_admin, open_front, open_tls
+from gateway.process.listening import check_free, explaining, open_admin, open_front, open_tls
 from gateway.process.reconfiguration import ActiveConfiguration, Maker
 from gateway.process.reloader import Reloader
 from gateway.settings.reached import stream_tls
@@ -188,6 +188,8 @@ class Gateway:
         check_parser(asyncio.get_running_loop())
         configuration, services = self._configuration, self._services
         settings = configuration.settings
+        if services.journal is None:
+            check_free(settings, self._inherited)
         services.shedding.start()
         self._exit_stack.callback(services.shedding.stop)
         configuration.authorities.start()

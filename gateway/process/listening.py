@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from gateway.features.console_token import ConsoleToken
     from gateway.features.questions.process_source import ProcessSource
     from gateway.front.front import Front
+    from gateway.process.inherited_sockets import InheritedSockets
     from gateway.process.reloader import Reloader
     from gateway.settings import Address, Settings, TlsFiles
     from gateway.tls.handshakes import Handshakes
@@ -71,6 +72,33 @@ async def open_admin(
     opened.push_async_callback(listener.close)
     with explaining(address, "admin"):
         await listener.open(address, inherited)
+
+
+def check_free(settings: Settings, inherited: InheritedSockets) -> None:
+    """Raise StartError if the listeners' addresses are in use, before the start writes any file."""
+    for key, address in (("listen", settings.listen), ("admin", settings.admin.listen)):
+        if inherited.at(address):
+            continue
+        with explaining(address, key):
+            found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+            for family, _, _, _, where in found:
+                bound(family, (where[0], address.port), shared=False).close()
+
+
+def bound(family: int, where: tuple[str | int, int], *, shared: bool) -> socket.socket:
+    """Return a socket at an address, which does not listen yet. Raises OSError."""
+    held = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if family == socket.AF_INET6:
+            held.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        held.bind(where)
+    except OSError:
+        held.close()
+        raise
+    return held
 
 
 def open_front(
@@ -122,6 +150,7 @@ def explaining(address: Address, key: str) -> Iterator[None]:
         if isinstance(error, socket.gaierror):  # its errno is not one of the system's
             reason = error.strerror or reason
         if error.errno in ADVICE:
+            flag = "" if "." in key else f"--{key}, "
             name = variable(tuple(key.split(".")))
-            reason += f"; {ADVICE[error.errno]}, with {key} or {name}"
+            reason += f"; {ADVICE[error.errno]}, with {flag}{key} or {name}"
         raise StartError(f"cannot listen on {address} ({key}): {reason}") from error

@@ -17,7 +17,7 @@ from gateway.features.console_token import ConsoleToken
 from gateway.features.questions.process_source import STOPPING, Health, ProcessReport, Restarts
 from gateway.process import serve
 from gateway.process.inherited_sockets import InheritedSockets
-from gateway.process.listening import explaining, open_admin, open_front
+from gateway.process.listening import bound, explaining, open_admin, open_front
 from gateway.process.reconfiguration import check_fixed
 from gateway.process.reloader import Reloader
 from gateway.process.running_servers import AddressFile
@@ -92,25 +92,10 @@ def hold(address: Address, opened: AsyncExitStack) -> int:
     found = socket.getaddrinfo(address.host, port, type=socket.SOCK_STREAM)
     for family, _, _, _, where in dict.fromkeys(found):
         # Another Headgate would share the port, too: so first ask for it alone.
-        _bound(family, (where[0], port), shared=False).close()
-        held = opened.enter_context(closing(_bound(family, (where[0], port), shared=True)))
+        bound(family, (where[0], port), shared=False).close()
+        held = opened.enter_context(closing(bound(family, (where[0], port), shared=True)))
         port = held.getsockname()[1]
     return port
-
-
-def _bound(family: int, where: tuple[str | int, int], *, shared: bool) -> socket.socket:
-    held = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if shared:
-            held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        if family == socket.AF_INET6:
-            held.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        held.bind(where)
-    except OSError:
-        held.close()
-        raise
-    return held
 
 
 def of_workers(settings: Settings) -> str:

@@ -436,18 +436,23 @@ def test_every_flag_of_serve_is_checked_as_a_setting(cli: CommandLine) -> None:
 
 
 @pytest.mark.usefixtures("processes")
-def test_serve_on_a_port_in_use_prints_one_sentence(cli: CommandLine, server: Headgate) -> None:
+@pytest.mark.parametrize("key", ["listen", "admin"])
+def test_serve_on_a_port_in_use_prints_one_sentence_and_leaves_no_folder(
+    key: str, cli: CommandLine, server: Headgate, tmp_path: Path
+) -> None:
     taken = f"127.0.0.1:{server.port}"
-    done = cli(
-        "serve", "--listen", taken, "--admin", f"127.0.0.1:{free_port()}", "--storage=memory:"
-    )
+    addresses = {"listen": f"127.0.0.1:{free_port()}", "admin": f"127.0.0.1:{free_port()}"}
+    ports = [f"--{name}={it}" for name, it in (addresses | {key: taken}).items()]
+    done = cli("serve", *ports, f"--storage=file:{tmp_path}/data")
     assert (done.returncode, done.stdout) == (2, b"")
     sentence = done.stderr.decode().splitlines()[-1]
-    assert sentence.startswith(f"headgate: cannot listen on {taken} (listen): ")
+    assert sentence.startswith(f"headgate: cannot listen on {taken} ({key}): ")
     assert sentence.casefold().count("address already in use") == 1
     assert sentence.endswith(
-        "; end what listens there, or choose another address, with listen or HEADGATE_LISTEN."
+        "; end what listens there, or choose another address, with "
+        f"--{key}, {key} or HEADGATE_{key.upper()}."
     )
+    assert not (tmp_path / "data").exists()
 
 
 @pytest.mark.usefixtures("processes")
