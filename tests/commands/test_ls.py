@@ -63,6 +63,21 @@ def test_ls_prints_state_size_readers_rate_expiry_and_name(
     }
 
 
+@pytest.mark.parametrize(
+    ("arguments", "note"),
+    [
+        (("none/",), "headgate: 0 streams are named none/*.\n"),
+        (("--sort", "readers", "--json"), "headgate: 0 streams.\n"),
+    ],
+    ids=["of-a-name", "of-readers"],
+)
+def test_ls_of_nothing_prints_only_a_note(
+    arguments: tuple[str, ...], note: str, lister: CommandLine
+) -> None:
+    done = lister("ls", *arguments)
+    assert (done.returncode, done.stdout, done.stderr.decode()) == (0, b"", note)
+
+
 def test_ls_counts_live_readers(lister: CommandLine) -> None:
     lister.output("create", "watched")
     tail = lister.start("tail", "watched", "--from-start")

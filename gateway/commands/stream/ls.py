@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from gateway.tools.server.client import connect
 from gateway.tools.server.listing import streams_below
-from gateway.tools.shell.output import line_form, write
+from gateway.tools.shell.output import line_form, note, write
 from gateway.tools.shell.terminal import safe
 from gateway.tools.shell.times import utc
 
@@ -21,13 +21,17 @@ COLUMNS = "{:<6}  {:>12}  {:>7}  {:>8}  {:<20}  {}\n"
 
 async def ls(target: StreamTarget, search: NameSearch, *, as_json: bool) -> None:
     """Print the streams of a server that a search finds."""
-    form, home = line_form(COLUMNS), target.home
+    form, home, count = line_form(COLUMNS), target.home, 0
     async with connect(target) as admin:
         async for found in streams_below(admin, home.base, search):
             line = (
                 json.dumps(_fields(found)) + "\n" if as_json else form.format(*_cells(found, home))
             )
             write(safe(line).encode())
+            count += 1
+    if count == 0:  # on stderr, so that a pipe gets an empty list
+        named = "" if search.words == "*" else f" are named {search.words}"
+        note(f"headgate: 0 streams{named}.")
 
 
 def _fields(found: ListedPath) -> dict[str, object]:
