@@ -145,9 +145,9 @@ class WatchedFiles(Background, Generic[T]):
 
     def _first_sentence(self, cause: OSError | ValueError) -> str:
         """Return why the files cannot be used, without a path that may be a secret."""
-        from gateway.settings.reading.files import has_shown_name, unread  # rarely needed
+        from gateway.settings.reading.files import may_be_shown, unread  # rarely needed
 
-        misplaced = next((it for it in self._paths if not has_shown_name(it)), None)
+        misplaced = next((it for it in self._paths if not may_be_shown(it)), None)
         if misplaced is None or not isinstance(cause, OSError):
             return self._sentence(cause)
         return unread(misplaced, cause.strerror)

@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gateway.settings.reading.files import BEFORE_SECRETS, SHOWN_CHARACTERS, has_shown_name
+from gateway.settings.reading.files import may_be_shown
 from gateway.settings.reading.given import AFTER_THE_FILE, is_array, setting_at, variable
 from gateway.settings.reading.toml_file import spell
 from gateway.settings.reading.values import REQUIRED, Secret
@@ -268,10 +268,9 @@ def shown(field: Setting | None, path: Place, value: object) -> str:
     if isinstance(value, list | tuple):
         return _shown_items(value, path)
     text = json.dumps(value, ensure_ascii=False, default=str)
-    characters = len(value if isinstance(value, str) else text)
-    is_short = characters <= SHOWN_CHARACTERS and BEFORE_SECRETS.isdisjoint(text)
-    if is_short or (place and has_shown_name(place)):
+    if may_be_shown(place or text):
         return text
+    characters = len(value if isinstance(value, str) else text)
     return f"not shown here ({characters:,} characters)"
 
 

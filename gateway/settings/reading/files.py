@@ -17,9 +17,8 @@ from gateway.settings.reading.token_hashes import SHORTEST_TOKEN
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# A text is repeated if it is shorter than any token, and has nothing that a password stands behind.
 SHOWN_CHARACTERS = SHORTEST_TOKEN - 1
-BEFORE_SECRETS = {"@", "?", "="}
+BEFORE_SECRETS = {"@", "?", "="}  # a password or a token stands after one of these
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,19 +36,21 @@ def whole(path: str) -> str:
     return str(Path(path).absolute())
 
 
-def has_shown_name(path: str) -> bool:
-    """Return whether a text is a path that messages repeat, rather than a secret in its place.
+def may_be_shown(path: str) -> bool:
+    """Return whether a text is repeated by messages, as it is no token, password or URL with one.
 
-    The path of nothing is repeated if its folder is there, and its last part is no long text.
+    Of a path, only what is not there counts, below the folder that is there.
     """
-    folder, name = os.path.split(path)
-    is_short = len(name) <= SHOWN_CHARACTERS and BEFORE_SECRETS.isdisjoint(name)
-    return os.path.lexists(path) or (is_short and os.path.isdir(folder or "."))  # noqa: PTH112
+    there = path
+    while there and not os.path.lexists(there):
+        there = os.path.dirname(there)  # noqa: PTH120 - Path raises on odd names
+    missing = path.removeprefix(there)
+    return len(missing) <= SHOWN_CHARACTERS and BEFORE_SECRETS.isdisjoint(missing)
 
 
 def unread(path: str, why: str | None) -> str:
     """Return that a file cannot be read, with its path unless that may be a secret."""
-    subject = path if has_shown_name(path) else "the file that it names (not shown here)"
+    subject = path if may_be_shown(path) else "the file that it names (not shown here)"
     return f"{subject} cannot be read: {why}"
 
 
