@@ -18,7 +18,7 @@ from admin.credentials.credentials import ConsoleCredentials
 from admin.errors import ConsoleError
 from admin.model.overview import Instance
 from admin.readers.console_readers import ConsoleReaders
-from admin.record.overviews import Overviews
+from admin.record.overview import Overviews
 from admin.record.refusals import Refusals
 from admin.streams import lists, runs
 from admin.streams.changes import ConsoleChanges, ConsoleRoutes

@@ -7,30 +7,53 @@ gateways add up, and every rate, mean, ratio and quantile is computed from a sum
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import add
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.telemetry import metrics
 from gateway.telemetry.traffic import DELIVERY_SECONDS, READERS
 from gateway.telemetry.traffic import SECONDS as DURATION_SECONDS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
-
     from admin.model.kinds import Result, Transport
     from gateway.telemetry.metrics import Sample
 
 Row = Sequence[float]
+Labels = Mapping[str, str]
+Numbers = Iterable[tuple[str, float]]  # by their columns; those without one are left out
+# A number from a row; None where the row has nothing to make it from.
+Figure = Callable[[Row], float | None]
+
+
+class Buckets(NamedTuple):
+    """The columns of a histogram: one for each bucket, by its name and number."""
+
+    name: str
+    bounds: Sequence[float]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The names of the columns, which are one more than the bounds."""
+        return tuple(f"{self.name}_{index}" for index in range(len(self.bounds) + 1))
+
+    def counts(self, row: Row) -> Row:
+        """Return the counts of the buckets."""
+        first = COLUMN[f"{self.name}_0"]
+        return row[first : first + len(self.bounds) + 1]
+
+    def quantile(self, quantile: float) -> Figure:
+        """Return the figure that is a quantile."""
+        return lambda row: metrics.quantile(self.counts(row), self.bounds, quantile)
+
+
+DELIVERIES = Buckets("delivery", DELIVERY_SECONDS)
+SHARED = Buckets("shared", READERS)
+APPEND_TIMES = Buckets("append_time", DURATION_SECONDS)
 
 CACHE_RESULTS = ("hit", "collapsed", "stale", "revalidated", "miss", "bypass")
 WITHOUT_ORIGIN = ("hit", "collapsed", "stale")
-ORIGIN_FAILURES = frozenset({"5xx", "timeout", "unreachable", "broken"})
 TRANSPORTS: tuple[Transport, ...] = ("sse", "long-poll")
-
-DELIVERIES = tuple(f"delivery_{index}" for index in range(len(DELIVERY_SECONDS) + 1))
-SHARED = tuple(f"shared_{index}" for index in range(len(READERS) + 1))
-APPEND_TIMES = tuple(f"append_time_{index}" for index in range(len(DURATION_SECONDS) + 1))
 # By the class of their response's status: what became of appends.
 OUTCOMES = {
     "2xx": "appends",
@@ -41,13 +64,13 @@ OUTCOMES = {
 # Of responses, by the status that they are counted by one by one; "errors" are all of 5xx.
 STATUSES = ("400", "401", "403", "404", "409", "410", "413", "429")
 CAUSES = {**{status: f"status_{status}" for status in STATUSES}, "5xx": "errors"}
-# What a client can mend, by the statuses that tell it.
+# What a client can mend, by the columns of the statuses that tell it.
 REFUSED_BY = {
-    "bad request": ("400", "413"),
-    "not admitted": ("401", "403"),
-    "absent": ("404", "410"),
-    "conflict": ("409",),
-    "too many": ("429",),
+    "bad request": ("status_400", "status_413"),
+    "not admitted": ("status_401", "status_403"),
+    "absent": ("status_404", "status_410"),
+    "conflict": ("status_409",),
+    "too many": ("status_429",),
 }
 READS = frozenset({"read", "long_poll", "sse", "head"})
 COUNTERS = (
@@ -59,13 +82,11 @@ COUNTERS = (
     "received_bytes",  # of request bodies
     "commits",
     "committed_appends",
-    *APPEND_TIMES,
-    "origin_requests",
-    "origin_errors",
+    *APPEND_TIMES.columns,
     *CACHE_RESULTS,
     "shared_readers",  # how many readers were given an answer that could be shared
-    *SHARED,
-    *DELIVERIES,
+    *SHARED.columns,
+    *DELIVERIES.columns,
 )
 COLUMNS = ("seconds", *COUNTERS, *TRANSPORTS)
 COLUMN = {name: index for index, name in enumerate(COLUMNS)}
@@ -82,105 +103,67 @@ def take(samples: Iterable[Sample], prefixes: Iterable[str]) -> dict[str, list[f
     """Return each route's row from the metrics; missing metrics count as zero."""
     rows = {prefix: empty() for prefix in prefixes}
     for sample in samples:
-        reader = _READERS.get(sample.metric.name)
-        if reader is None:
+        numbers_of = _NUMBERS.get(sample.metric.name)
+        if numbers_of is None:
             continue
         labels = dict(zip(sample.metric.labels, sample.values, strict=True))
         row = rows.get(labels.get("route", ""))
         if row is not None:
-            reader(row, labels, sample)
+            for name, number in numbers_of(labels, sample):
+                if name in COLUMN:
+                    row[COLUMN[name]] += number
     return rows
 
 
-def _requests(row: list[float], labels: Mapping[str, str], sample: Sample) -> None:
-    status = labels.get("status", "")
-    row[COLUMN["requests"]] += sample.number
+def _requests(labels: Labels, sample: Sample) -> Numbers:
+    status, operation = labels["status"], labels["operation"]
+    yield "requests", sample.number
     if status == "5xx":
-        row[COLUMN["errors"]] += sample.number
-        if labels.get("operation") in READS:
-            row[COLUMN["read_errors"]] += sample.number
-    if status in OUTCOMES and labels.get("operation") == "append":
-        row[COLUMN[OUTCOMES[status]]] += sample.number
+        yield "errors", sample.number
+        if operation in READS:
+            yield "read_errors", sample.number
+    if status in OUTCOMES and operation == "append":
+        yield OUTCOMES[status], sample.number
 
 
-def _errors(row: list[float], labels: Mapping[str, str], sample: Sample) -> None:
-    if labels.get("status") in STATUSES:
-        row[COLUMN[CAUSES[labels["status"]]]] += sample.number
+def _durations(labels: Labels, sample: Sample) -> Numbers:
+    return _counted(APPEND_TIMES, sample) if labels["operation"] == "append" else ()
 
 
-def _received(row: list[float], _labels: Mapping[str, str], sample: Sample) -> None:
-    row[COLUMN["received_bytes"]] += sample.number
-
-
-def _durations(row: list[float], labels: Mapping[str, str], sample: Sample) -> None:
-    if labels.get("operation") != "append" or sample.distribution is None:
-        return
-    if sample.metric.bounds == DURATION_SECONDS:
-        _add(row, APPEND_TIMES, sample.distribution.counts)
-
-
-def _committed(row: list[float], _labels: Mapping[str, str], sample: Sample) -> None:
+def _commits(_labels: Labels, sample: Sample) -> Numbers:
     if sample.distribution is not None:
-        row[COLUMN["commits"]] += sum(sample.distribution.counts)
-        row[COLUMN["committed_appends"]] += sample.distribution.sum
+        yield "commits", sum(sample.distribution.counts)
+        yield "committed_appends", sample.distribution.sum
 
 
-def _cache_results(row: list[float], labels: Mapping[str, str], sample: Sample) -> None:
-    result = labels.get("result", "")
-    if result in CACHE_RESULTS:
-        row[COLUMN[result]] += sample.number
+def _shared(_labels: Labels, sample: Sample) -> Numbers:
+    if sample.distribution is not None:
+        yield "shared_readers", sample.distribution.sum
+        yield from _counted(SHARED, sample)
 
 
-def _origin_requests(row: list[float], labels: Mapping[str, str], sample: Sample) -> None:
-    row[COLUMN["origin_requests"]] += sample.number
-    if labels.get("result") in ORIGIN_FAILURES:
-        row[COLUMN["origin_errors"]] += sample.number
+def _counted(buckets: Buckets, sample: Sample) -> Numbers:
+    counts = () if sample.distribution is None else sample.distribution.counts
+    return zip(buckets.columns, counts, strict=False)
 
 
-def _live_readers(row: list[float], labels: Mapping[str, str], sample: Sample) -> None:
-    transport = labels.get("mode", "").replace("_", "-")
-    if transport in TRANSPORTS:
-        row[COLUMN[transport]] += sample.number
-
-
-def _collapsed(row: list[float], _labels: Mapping[str, str], sample: Sample) -> None:
-    if sample.distribution is not None and sample.metric.bounds == READERS:
-        row[COLUMN["shared_readers"]] += sample.distribution.sum
-        _add(row, SHARED, sample.distribution.counts)
-
-
-def _delivered(row: list[float], _labels: Mapping[str, str], sample: Sample) -> None:
-    if sample.distribution is not None and sample.metric.bounds == DELIVERY_SECONDS:
-        _add(row, DELIVERIES, sample.distribution.counts)
-
-
-def _add(row: list[float], names: Sequence[str], counts: Iterable[int]) -> None:
-    first = COLUMN[names[0]]
-    for index, count in enumerate(counts, first):
-        row[index] += count
-
-
-_READERS: dict[str, Callable[[list[float], Mapping[str, str], Sample], None]] = {
+_NUMBERS: dict[str, Callable[[Labels, Sample], Numbers]] = {
     "headgate_requests_total": _requests,
-    "headgate_error_responses_total": _errors,
-    "headgate_request_bytes_total": _received,
+    "headgate_error_responses_total": lambda of, it: [(f"status_{of['status']}", it.number)],
+    "headgate_request_bytes_total": lambda _, it: [("received_bytes", it.number)],
     "headgate_request_duration_seconds": _durations,
-    "headgate_commit_appends": _committed,
-    "headgate_cache_results_total": _cache_results,
-    "headgate_origin_requests_total": _origin_requests,
-    "headgate_live_readers": _live_readers,
-    "headgate_collapsed_readers": _collapsed,
-    "headgate_delivery_seconds": _delivered,
+    "headgate_commit_appends": _commits,
+    "headgate_cache_results_total": lambda of, it: [(of["result"], it.number)],
+    "headgate_live_readers": lambda of, it: [(of["mode"].replace("_", "-"), it.number)],
+    "headgate_collapsed_readers": _shared,
+    "headgate_delivery_seconds": lambda _, it: _counted(DELIVERIES, it),
 }
 
 
 def between(before: Row, now: Row, seconds: float) -> list[float]:
     """Return the counts between two rows, `seconds` apart. A counter that fell was reset."""
-    row = empty()
+    row = [b - a if b >= a else b for a, b in zip(before, now, strict=True)]
     row[SECONDS] = seconds
-    for name in COUNTERS:
-        index = COLUMN[name]
-        row[index] = now[index] - before[index] if now[index] >= before[index] else now[index]
     for name in TRANSPORTS:
         row[COLUMN[name]] = now[COLUMN[name]] * seconds
     return row
@@ -213,44 +196,27 @@ def together(rows: Iterable[Row | None]) -> list[float] | None:
     return total
 
 
-# What a row tells. Each is None where there is no row, or nothing to tell it from
+def value(figure: Figure, row: Row | None) -> float | None:
+    """Return a figure of a row; None without the row."""
+    return None if row is None else figure(row)
 
 
-def rate(row: Row | None, name: str) -> float | None:
-    """Return a rate per second; for a transport its mean number of readers."""
-    if row is None or not row[SECONDS]:
-        return None
-    return row[COLUMN[name]] / row[SECONDS]
+def rate(*names: str) -> Figure:
+    """Return the figure that is a rate per second; for a transport its mean number of readers."""
+    columns = [COLUMN[name] for name in names]
+    return lambda row: sum(row[it] for it in columns) / row[SECONDS] if row[SECONDS] else None
 
 
-def result_rate(row: Row | None, result: Result) -> float | None:
-    """Return reads per second with this result; those that bypassed the cache are misses.
+def result_rate(result: Result) -> Figure:
+    """Return the figure that is the reads per second with a result.
 
-    A read that got a 5xx was a miss for the cache, and is an error alone here.
+    Those that bypassed the cache are misses. A read that got a 5xx was a miss for the cache, and is
+    an error alone here.
     """
-    failed = rate(row, "read_errors")
-    if result == "error":
-        return failed
-    if result == "miss":
-        missed = added(rate(row, "miss"), rate(row, "bypass"))
-        return None if missed is None else max(0.0, missed - (failed or 0.0))
-    return rate(row, result)
-
-
-def refusal_rate(row: Row | None, cause: str) -> float | None:
-    """Return the refused requests per second of one of the causes of `REFUSED_BY`."""
-    return added(*(rate(row, CAUSES[status]) for status in REFUSED_BY[cause]))
-
-
-def readers(row: Row | None) -> float | None:
-    """Return the number of live readers, on the average."""
-    return added(*(rate(row, name) for name in TRANSPORTS))
-
-
-def added(*numbers: float | None) -> float | None:
-    """Return the sum of the known numbers; None if none is known."""
-    known = [number for number in numbers if number is not None]
-    return sum(known) if known else None
+    if result != "miss":
+        return rate("read_errors" if result == "error" else result)
+    missed, failed = rate("miss", "bypass"), rate("read_errors")
+    return lambda row: max(0.0, (missed(row) or 0.0) - (failed(row) or 0.0))
 
 
 def reads(row: Row | None) -> int:
@@ -263,66 +229,33 @@ def is_mostly_absent(row: Row | None) -> bool:
     return row is not None and 2 * row[COLUMN[CAUSES["404"]]] > row[COLUMN["requests"]]
 
 
-def without_origin(row: Row | None) -> float | None:
+def without_origin(row: Row) -> float | None:
     """Return the hit ratio: the share of reads without a request to the origin or the log.
 
     It is None where most requests are for absent streams, of which a cache has nothing.
     """
-    if row is None or is_mostly_absent(row):
-        return None
     every = sum(row[COLUMN[name]] for name in CACHE_RESULTS)
-    served = sum(row[COLUMN[name]] for name in WITHOUT_ORIGIN)
-    return served / every if every else None
-
-
-def collapse(row: Row | None) -> float | None:
-    """Return the collapse factor: readers for each response of the origin or read of the log."""
-    if row is None:
+    if not every or is_mostly_absent(row):
         return None
-    answers = sum(_counts(row, SHARED))
+    return sum(row[COLUMN[name]] for name in WITHOUT_ORIGIN) / every
+
+
+def collapse(row: Row) -> float | None:
+    """Return the collapse factor: readers for each response of the origin or read of the log."""
+    answers = sum(SHARED.counts(row))
     return row[COLUMN["shared_readers"]] / answers if answers else None
 
 
-def most_collapsed(row: Row | None) -> float | None:
+def most_collapsed(row: Row) -> float | None:
     """Return the upper bound of the number of readers of the most shared response.
 
     It is the bound of the response's bucket; the last bucket has none, and gives its lower bound.
     """
-    if row is None:
-        return None
-    counts = _counts(row, SHARED)
-    highest = max((index for index, count in enumerate(counts) if count), default=None)
-    return None if highest is None else float(READERS[min(highest, len(counts) - 2)])
+    highest = max((at for at, count in enumerate(SHARED.counts(row)) if count), default=None)
+    return None if highest is None else float(READERS[min(highest, len(READERS) - 1)])
 
 
-def delivery_counts(row: Row | None) -> tuple[float, ...] | None:
-    """Return the deliveries by the bucket of their delay."""
-    return None if row is None else tuple(_counts(row, DELIVERIES))
-
-
-def delivery_quantile(row: Row | None, quantile: float) -> float | None:
-    """Return a quantile of the delivery delay, in seconds."""
-    return _quantile(row, DELIVERIES, DELIVERY_SECONDS, quantile)
-
-
-def append_quantile(row: Row | None, quantile: float) -> float | None:
-    """Return a quantile of the duration of appends, in seconds."""
-    return _quantile(row, APPEND_TIMES, DURATION_SECONDS, quantile)
-
-
-def appends_per_commit(row: Row | None) -> float | None:
+def appends_per_commit(row: Row) -> float | None:
     """Return the mean number of appends that were stored together."""
-    if row is None or not row[COLUMN["commits"]]:
-        return None
-    return row[COLUMN["committed_appends"]] / row[COLUMN["commits"]]
-
-
-def _quantile(
-    row: Row | None, names: Sequence[str], bounds: Sequence[float], quantile: float
-) -> float | None:
-    return None if row is None else metrics.quantile(_counts(row, names), bounds, quantile)
-
-
-def _counts(row: Row, names: Sequence[str]) -> Row:
-    first = COLUMN[names[0]]
-    return row[first : first + len(names)]
+    commits = row[COLUMN["commits"]]
+    return row[COLUMN["committed_appends"]] / commits if commits else None

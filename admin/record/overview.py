@@ -2,32 +2,108 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, NamedTuple
 
+import msgspec
+
+from admin.errors import ConsoleError
 from admin.model.charts import Chart, HeatMap, Line, Stat
-from admin.model.kinds import RESULTS, HealthState
-from admin.model.overview import Overview, RouteFigures, RouteView, Server
+from admin.model.kinds import RESULTS, SPANS_S, HealthState
+from admin.model.overview import Overview, RouteFigures, RouteView, Server, Writes
 from admin.record import figures, history, policy
 from admin.record.event_queries import marks
+from admin.record.figures import value
 from admin.record.logs import log_view
-from admin.record.writes import writes
 from gateway.settings import redacted_origin
 from gateway.telemetry.traffic import DELIVERY_SECONDS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-    from admin.model.kinds import Result, Span, Transport
+    from admin.model.kinds import Span, Transport
     from admin.model.overview import Instance
-    from admin.record.figures import Row
+    from admin.record.figures import Figure, Row
+    from admin.record.logs import RouteNumbers
     from admin.record.recorder import Recorder
+    from gateway.features.questions.process_source import Setup
     from gateway.settings import Route, Settings
-    from gateway.telemetry.metrics import Sample
-
-    Told = Callable[[Row | None], float | None]
 
 HOUR_S = 3600.0
-P99 = 0.99
+P99 = figures.DELIVERIES.quantile(0.99)
+APPEND_P50, APPEND_P99 = map(figures.APPEND_TIMES.quantile, (0.5, 0.99))
+
+
+class _Made(NamedTuple):
+    """An overview, as JSON too, and the state of the record that it was made from."""
+
+    overview: Overview
+    encoded: bytes
+    state: tuple[object, ...]
+
+
+class Overviews:
+    """The last overview of each span, which is made for all viewers when the record has changed."""
+
+    def __init__(
+        self, recorder: Recorder, setup: Setup, instance: Callable[[], Awaitable[Instance]]
+    ) -> None:
+        self._recorder = recorder
+        self._setup = setup
+        self._instance = instance
+        self._last: dict[Span, _Made] = {}
+        self._one_at_a_time = asyncio.Lock()
+
+    async def of(self, span: Span) -> Overview:
+        """Return the overview; raises ConsoleError for an unknown span."""
+        return (await self._made(span)).overview
+
+    async def as_json(self, span: Span) -> bytes:
+        """Return the overview as JSON."""
+        return (await self._made(span)).encoded
+
+    async def _made(self, span: Span) -> _Made:
+        if span not in SPANS_S:
+            raise ConsoleError(400, f"span must be one of {', '.join(SPANS_S)}")
+        async with self._one_at_a_time:
+            if self._recorder.saw_start:
+                with contextlib.suppress(TimeoutError):
+                    await self._recorder.look()
+            now = self._setup.clock()
+            state = (
+                self._recorder.until(now),
+                self._recorder.incidents.attention,
+                self._recorder.fleet.size,
+            )
+            last = self._last.get(span)
+            if last is None or last.state != state:
+                instance = await self._instance()
+                view = overview(self._recorder, self._setup.settings, instance, span, now)
+                self._last[span] = last = _Made(view, msgspec.json.encode(view), state)
+            return last
+
+
+class _Recorded(NamedTuple):
+    """The rows of a span over its moments, of which the first is `start`."""
+
+    start: float
+    step: float
+    rows: Sequence[Row | None]
+    hour_ago: Row | None
+
+    def stat(self, figure: Figure, of: Row | None) -> Stat:
+        """Return a figure of a row, with its history."""
+        return Stat(value(figure, of), self.history(figure), value(figure, self.hour_ago))
+
+    def chart(self, lines: Mapping[str, Figure]) -> Chart:
+        """Return a chart with a line for each figure."""
+        drawn = tuple(Line(name, self.history(figure)) for name, figure in lines.items())
+        return Chart(self.start, self.step, drawn)
+
+    def history(self, figure: Figure) -> tuple[float | None, ...]:
+        """Return a figure at each moment."""
+        return tuple(value(figure, row) for row in self.rows)
 
 
 def overview(
@@ -35,23 +111,16 @@ def overview(
 ) -> Overview:
     """Make the first page, for a span that ends now."""
     prefixes = [route.prefix for route in settings.route_table]
-    recorded, until = recorder.history, recorder.until(now)
-    start, step = recorded.start(span, until), history.step(span)
-    by_route = [recorded.of(prefix, span, until) for prefix in prefixes]
+    until = recorder.until(now)
+    by_route = [recorder.history.of(prefix, span, until) for prefix in prefixes]
     rows = [figures.together(moment) for moment in zip(*by_route, strict=True)]
-    whole = figures.summed(rows)
-    latest = figures.together(recorded.now(prefix, until) for prefix in prefixes)
-    live = figures.together(recorder.live(prefix) for prefix in prefixes)
-    before = figures.together(recorded.before(prefix, HOUR_S, until) for prefix in prefixes)
-
-    def stat(tell: Told, of: Row | None) -> Stat:
-        return Stat(tell(of), tuple(map(tell, rows)), tell(before))
-
-    def chart(*lines: tuple[str, Told]) -> Chart:
-        chart_lines = tuple(Line(name, tuple(map(tell, rows))) for name, tell in lines)
-        return Chart(start, step, chart_lines)
-
-    routes = _routes(recorder, settings, span, until)
+    before = (recorder.history.before(prefix, HOUR_S, until) for prefix in prefixes)
+    start, step = recorder.history.start(span, until), history.step(span)
+    recorded = _Recorded(start, step, rows, figures.together(before))
+    stat, chart, whole = recorded.stat, recorded.chart, figures.summed(rows)
+    latest = figures.together(recorder.history.now(prefix, until) for prefix in prefixes)
+    live = figures.together(map(recorder.live, prefixes))
+    routes = tuple(_route(recorder, settings, it, span, until) for it in settings.route_table)
     return Overview(
         taken_at=now,
         span=span,
@@ -61,91 +130,91 @@ def overview(
         without_origin=stat(figures.without_origin, whole),
         reads=figures.reads(whole),
         collapse=stat(figures.collapse, whole),
-        most_collapsed=figures.most_collapsed(whole),
-        live_readers=stat(figures.readers, live),
+        most_collapsed=value(figures.most_collapsed, whole),
+        live_readers=stat(figures.rate(*figures.TRANSPORTS), live),
         readers=_readers(live),
-        delivery_p99=stat(_p99, whole),
-        requests=stat(_rate("requests"), latest),
-        appends=stat(_rate("appends"), latest),
+        delivery_p99=stat(P99, whole),
+        requests=stat(figures.rate("requests"), latest),
+        appends=stat(figures.rate("appends"), latest),
         marks=marks(recorder.events.record, start),
-        by_result=chart(*((result, _result(result)) for result in RESULTS)),
-        ratio=chart(("share of reads", figures.without_origin)),
-        refused=chart(*((cause, _refused_by(cause)) for cause in figures.REFUSED_BY)),
-        by_transport=chart(("SSE", _readers_of("sse")), ("long-poll", _readers_of("long-poll"))),
-        delivery=HeatMap(start, step, DELIVERY_SECONDS, tuple(map(figures.delivery_counts, rows))),
+        by_result=chart({result: figures.result_rate(result) for result in RESULTS}),
+        ratio=chart({"share of reads": figures.without_origin}),
+        refused=chart({name: figures.rate(*of) for name, of in figures.REFUSED_BY.items()}),
+        by_transport=chart({"SSE": _mean("sse"), "long-poll": _mean("long-poll")}),
+        delivery=HeatMap(start, step, DELIVERY_SECONDS, tuple(map(_deliveries, rows))),
         routes=routes,
-        writes=writes(stat, chart, latest, whole),
-        logs=tuple(log_view(route, recorder.samples, recorder.growth, until) for route in routes),
+        writes=_writes(recorded, latest, whole),
+        logs=tuple(log_view(it, recorder.gauges, until) for it in routes),
     )
 
 
-def _routes(
-    recorder: Recorder, settings: Settings, span: Span, until: float
-) -> tuple[RouteView, ...]:
-    return tuple(
-        _route(recorder, route, settings.auth_of(route), span, until)
-        for route in settings.route_table
+def _writes(recorded: _Recorded, latest: Row | None, whole: Row | None) -> Writes:
+    """Return the appends of all routes: rates of `latest`, and durations of the `whole` span."""
+    stat, rate = recorded.stat, figures.rate
+    outcomes = {
+        "stored": rate("appends"),
+        "refused": rate("appends_refused"),
+        "failed": rate("appends_failed"),
+        "client left": rate("appends_cut"),
+    }
+    return Writes(
+        appends=stat(outcomes["stored"], latest),
+        received=stat(rate("received_bytes"), latest),
+        refused=stat(outcomes["refused"], latest),
+        failed=stat(outcomes["failed"], latest),
+        p50=stat(APPEND_P50, whole),
+        p99=stat(APPEND_P99, whole),
+        commits=stat(rate("commits"), latest),
+        appends_per_commit=stat(figures.appends_per_commit, whole),
+        by_outcome=recorded.chart(outcomes),
+        durations=recorded.chart({"p50": APPEND_P50, "p99": APPEND_P99}),
     )
+
+
+def _readers(row: Row | None) -> dict[Transport, int]:
+    rates = {name: value(figures.rate(name), row) for name in figures.TRANSPORTS}
+    return {name: round(number) for name, number in rates.items() if number is not None}
+
+
+def _mean(transport: Transport) -> Figure:
+    """Return the figure that is the mean number of readers, which a row has times seconds."""
+    return lambda row: round(figures.rate(transport)(row) or 0.0, 3)
+
+
+def _deliveries(row: Row | None) -> tuple[float, ...] | None:
+    return None if row is None else tuple(figures.DELIVERIES.counts(row))
+
+
+# ---------------------------------------------------------------- routes
 
 
 def _route(
-    recorder: Recorder, route: Route, auth: tuple[str, ...], span: Span, until: float
+    recorder: Recorder, settings: Settings, route: Route, span: Span, until: float
 ) -> RouteView:
     rows = recorder.history.of(route.prefix, span, until)
     latest = recorder.history.now(route.prefix, until)
+    whole, requests = figures.summed(rows), figures.rate("requests")
+    numbers = recorder.gauges.of(route.prefix)
+    repairs = numbers.labelled.get("headgate_repairs_total", {}).items()
     return RouteView(
         prefix=route.prefix,
         origin=redacted_origin(route.location),
         kind=policy.kind(route),
         state=route_state(recorder, route.prefix, until),
-        policy=policy.sentences(route, auth),
-        figures=_figures(rows, latest, recorder.live(route.prefix)),
-        repairs=_repairs(recorder.samples, route.prefix),
-        servers=_servers(recorder.samples, route.prefix),
-        streams=_streams(recorder.samples, route.prefix),
+        policy=policy.sentences(route, settings.auth_of(route)),
+        figures=RouteFigures(
+            requests=value(requests, latest),
+            without_origin=value(figures.without_origin, whole),
+            collapse=value(figures.collapse, whole),
+            readers=_readers(recorder.live(route.prefix)),
+            appends=value(figures.rate("appends"), latest),
+            errors=value(figures.rate("errors"), latest),
+            history=tuple(value(requests, row) for row in rows),
+        ),
+        repairs={it: int(count) for it, count in sorted(repairs, key=lambda it: (-it[1], it[0]))},
+        servers=_servers(numbers),
+        streams=_streams(numbers),
     )
-
-
-def _figures(rows: Sequence[Row | None], latest: Row | None, live: Row | None) -> RouteFigures:
-    whole = figures.summed(rows)
-    return RouteFigures(
-        requests=figures.rate(latest, "requests"),
-        without_origin=figures.without_origin(whole),
-        collapse=figures.collapse(whole),
-        readers=_readers(live),
-        appends=figures.rate(latest, "appends"),
-        errors=figures.rate(latest, "errors"),
-        history=tuple(figures.rate(row, "requests") for row in rows),
-    )
-
-
-def _readers(row: Row | None) -> dict[Transport, int]:
-    rates = {name: figures.rate(row, name) for name in figures.TRANSPORTS}
-    return {name: round(number) for name, number in rates.items() if number is not None}
-
-
-def _p99(row: Row | None) -> float | None:
-    return figures.delivery_quantile(row, P99)
-
-
-def _rate(name: str) -> Told:
-    return lambda row: figures.rate(row, name)
-
-
-def _readers_of(transport: Transport) -> Told:
-    """Return a reader of the mean number of readers, which a row has times seconds."""
-    return lambda row: None if row is None else round(figures.rate(row, transport) or 0.0, 3)
-
-
-def _result(result: Result) -> Told:
-    return lambda row: figures.result_rate(row, result)
-
-
-def _refused_by(cause: str) -> Told:
-    return lambda row: figures.refusal_rate(row, cause)
-
-
-# ---------------------------------------------------------------- how it is
 
 
 def route_state(recorder: Recorder, prefix: str, now: float) -> HealthState:
@@ -170,53 +239,22 @@ def route_state(recorder: Recorder, prefix: str, now: float) -> HealthState:
     return HealthState("good", "serving")
 
 
-def _repairs(samples: Sequence[Sample], prefix: str) -> dict[str, int]:
-    """Return the repairs of the origin's responses since the start, the most frequent first."""
-    found: dict[str, int] = {}
-    for labels, number in _of_route(samples, "headgate_repairs_total", prefix):
-        repair = labels.get("repair", "")
-        found[repair] = found.get(repair, 0) + int(number)
-    return dict(sorted(found.items(), key=lambda it: (-it[1], it[0])))
-
-
-def _streams(samples: Sequence[Sample], prefix: str) -> dict[str, int]:
+def _streams(numbers: RouteNumbers) -> dict[str, int]:
     """Return how many streams are stored, and how many this gateway created and removed.
 
     Of an HTTP origin nothing is known.
     """
-    found: dict[str, int] = {}
-    for _, number in _of_route(samples, "headgate_storage_streams", prefix):
-        found["stored"] = int(number)
-    for fate in ("created", "expired", "deleted"):
-        for _, number in _of_route(samples, f"headgate_streams_{fate}_total", prefix):
-            found[fate] = found.get(fate, 0) + int(number)
-    return found
+    metrics = {"stored": "headgate_storage_streams"}
+    metrics |= {it: f"headgate_streams_{it}_total" for it in ("created", "expired", "deleted")}
+    return {it: int(numbers.plain[of]) for it, of in metrics.items() if of in numbers.plain}
 
 
-def _servers(samples: Sequence[Sample], prefix: str) -> tuple[Server, ...]:
+def _servers(numbers: RouteNumbers) -> tuple[Server, ...]:
     """Return the servers of an origin, in the order of their metrics."""
-    failing = {
-        labels.get("server")
-        for labels, number in _of_route(samples, "headgate_origin_failing", prefix)
-        if number
-    }
+    failing = numbers.labelled.get("headgate_origin_failing", {})
     up, down = HealthState("good", "up"), HealthState("bad", "down")
     errors = HealthState("bad", "up, answers with errors only")
     return tuple(
-        Server(
-            labels["server"], down if not number else errors if labels["server"] in failing else up
-        )
-        for labels, number in _of_route(samples, "headgate_origin_up", prefix)
-        if "server" in labels
+        Server(server, down if not is_up else errors if failing.get(server) else up)
+        for server, is_up in numbers.labelled.get("headgate_origin_up", {}).items()
     )
-
-
-def _of_route(
-    samples: Sequence[Sample], name: str, prefix: str
-) -> list[tuple[dict[str, str], float]]:
-    labelled = (
-        (dict(zip(it.metric.labels, it.values, strict=True)), it.number)
-        for it in samples
-        if it.metric.name == name
-    )
-    return [(labels, number) for labels, number in labelled if labels.get("route") == prefix]

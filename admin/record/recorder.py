@@ -21,7 +21,7 @@ from admin.record import figures
 from admin.record.event_collector import EventCollector
 from admin.record.fleet import Counting, Fleet
 from admin.record.history import FINEST_S, History
-from admin.record.logs import Growth
+from admin.record.logs import RouteGauges
 from admin.record.route_traffic import RouteTraffic
 from gateway.features.questions.process_source import STARTING, STOPPING, Health
 from gateway.telemetry.logs import log
@@ -55,7 +55,7 @@ class Recorder:
         self.traffic = RouteTraffic()
         self.incidents = Incidents()
         self.use_settings(setup.settings)
-        self.growth = Growth()
+        self.gauges = RouteGauges()
         self.gateways = GatewayRecord()
         self.events = EventCollector(source)
         self.bans = BanKeeper(source, setup.clock, data_folder(setup.settings))
@@ -120,7 +120,7 @@ class Recorder:
         self.history.add(now, rows)
         self.traffic.note(now, rows)
         self.looked_at, self.samples, self.health = now, samples, health
-        self.growth.update(now, samples)
+        self.gauges.update(now, samples)
         self.gateways.processes.update(now, processes)
         self.alerts.look(now, (*samples, *self._setup.bounds.measure()))
         found = (
@@ -180,9 +180,11 @@ class Recorder:
         return figures.together([figures.live(own), *self.fleet.live(prefix)])
 
     def until(self, now: float) -> float:
-        """Return the moment of the newest figures: the last look, or `now` if that is long ago."""
+        """Return the moment of the newest figures: the last look, or a step if that is long ago."""
         looked_at = self.looked_at
-        return now if looked_at is None or now - looked_at > 2 * FINEST_S else looked_at
+        if looked_at is None or now - looked_at > 2 * FINEST_S:
+            return now // FINEST_S * FINEST_S
+        return looked_at
 
 
 def pause(began: float, now: float) -> float:

@@ -75,7 +75,7 @@ class Refusals:
             for status, name in figures.CAUSES.items():
                 count = 0 if whole is None else round(whole[figures.COLUMN[name]])
                 if count:
-                    rates = tuple(figures.rate(row, name) for row in rows)
+                    rates = tuple(figures.value(figures.rate(name), row) for row in rows)
                     yield RefusalCause(route.prefix, status, count, rates)
 
     async def _newest(self, between: tuple[float, float] | None) -> list[RefusedRequest]:

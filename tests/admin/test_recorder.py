@@ -329,7 +329,7 @@ def test_a_failed_or_slow_sample_leaves_a_gap_is_logged_and_delays_no_ban(
         assert source.looks == 5
         assert source.asked.count(ApplyBans((banned,))) == 5, "a new worker hears of bans"
         rows = recorder.history.of(OWN, "15m", MIDDLE + loop.time())
-        return [figures.rate(row, "requests") for row in rows][-5:]
+        return [figures.value(figures.rate("requests"), row) for row in rows][-5:]
 
     # What was counted in the gap is told with the look that ends it, over all of its seconds.
     assert virtual_time.run(record()) == [None, None, None, 2.0, 2.0]
@@ -398,7 +398,7 @@ def test_attention_stays_current_while_other_gateways_do_not_respond(
         await asyncio.wait([running])
         rows = recorder.history.of(OWN, "15m", MIDDLE + loop.time())
         assert len([it for it in source.asked if isinstance(it, ShareMetrics)]) == 3
-        return [figures.rate(row, "requests") for row in rows][-3:]
+        return [figures.value(figures.rate("requests"), row) for row in rows][-3:]
 
     assert virtual_time.run(record()) == [None, 0.0, 0.0]  # nothing is missed of our own
     printed = "".join(capsys.readouterr())
