@@ -9,7 +9,6 @@ from admin.alerting.views import alerts_view
 from admin.api.operation import operation
 from admin.api.values import (
     OfCdnFile,
-    OfEvents,
     OfRoute,
     OfRuns,
     OfSearch,
@@ -24,13 +23,12 @@ from admin.errors import ConsoleError
 from admin.model.alerts import AlertsView
 from admin.model.cdn import CdnFile, CdnTargets
 from admin.model.doctor import DoctorView
-from admin.model.events import EventList
 from admin.model.gateways import GatewaysView
 from admin.model.overview import Overview
 from admin.model.settings import About, Configuration, PendingConfiguration
 from admin.model.streams import MessagePlace, Messages, RunsView, StreamSearch
 from admin.model.tokens import TokensView
-from admin.record.event_queries import EventQuery, select
+from admin.record.event_record import EventList, EventQuery
 from admin.record.refusals import RefusalsView
 from admin.streams.deletion import Deletion
 from gateway.features.questions.streams import Explanation, StreamDescription, StreamPage
@@ -97,18 +95,9 @@ async def runs(request: web.Request, query: OfRuns) -> RunsView:
 
 
 @operation("GET", "/api/v1/events")
-async def events(request: web.Request, query: OfEvents) -> EventList:
+async def events(request: web.Request, query: EventQuery) -> EventList:
     """Return the events that fit a query, by their sequence."""
-    wanted = EventQuery(
-        after=query.after,
-        kind=query.kind,
-        level=query.level,
-        route=query.route,
-        text=query.text,
-        since=query.since,
-        until=query.until,
-    )
-    return select(request.app[CONSOLE].recorder.events.record, wanted, query.limit)
+    return request.app[CONSOLE].recorder.events.record.select(query)
 
 
 @operation("GET", "/api/v1/stream/messages")

@@ -8,16 +8,14 @@ import msgspec
 from typing_extensions import override
 
 from admin.cdn import Choice, Entered
-from admin.model.kinds import Level, Span
+from admin.model.kinds import Span
 from admin.model.overview import RouteView
-from admin.record.event_queries import LARGEST_LIST, USUAL_EVENTS
 from admin.streams.messages import MOST_MESSAGES, USUAL_MESSAGES
 from gateway.features.issued_tokens import LONGEST_SUBJECT
 from gateway.features.questions.runs import RunStatus
 from gateway.features.questions.streams import LARGEST_PAGE, PAGE, StreamOrder
 from gateway.features.tokens_file_changes import LONGEST_VALUE, RevocationKind
 from gateway.settings.grants import Operation
-from gateway.telemetry.event_journal import EventKind
 
 LAST_MOMENT = 253_402_300_799  # the year 9999, which is the last that TOML has
 
@@ -54,19 +52,6 @@ class OfRuns(msgspec.Struct, frozen=True):
     status: RunStatus | None = None
     after: str = ""
     limit: Annotated[int, msgspec.Meta(ge=1, le=LARGEST_PAGE)] = PAGE
-
-
-class OfEvents(msgspec.Struct, frozen=True):
-    """The newest events after a sequence that fulfil the conditions; times in epoch seconds."""
-
-    after: Annotated[int, msgspec.Meta(ge=0)] = 0
-    kind: EventKind | None = None
-    level: Level | None = None
-    route: str = ""
-    text: str = ""
-    since: float = 0.0
-    until: float | None = None
-    limit: Annotated[int, msgspec.Meta(ge=1, le=LARGEST_LIST)] = USUAL_EVENTS
 
 
 class OfStream(msgspec.Struct, frozen=True):

@@ -1,4 +1,4 @@
-"""The first page: its figures, routes and logs, and what needs attention."""
+"""The first page: its charts, figures, routes and logs, and what needs attention."""
 
 from __future__ import annotations
 
@@ -6,9 +6,52 @@ from typing import Literal
 
 import msgspec
 
-from admin.model.charts import Chart, HeatMap, Stat
-from admin.model.events import EventMark
 from admin.model.kinds import HealthState, Level, Span, StateLevel, Transport
+from gateway.telemetry.event_journal import EventLevel
+
+
+class Line(msgspec.Struct, frozen=True):
+    """A series of a chart: a value for each of the chart's moments, None where it is unknown."""
+
+    name: str
+    values: tuple[float | None, ...]
+
+
+class Chart(msgspec.Struct, frozen=True):
+    """Lines over the same moments, of which the first is `start` and each `step` seconds on."""
+
+    start: float
+    step: float
+    lines: tuple[Line, ...]
+
+
+class HeatMap(msgspec.Struct, frozen=True):
+    """The delays of deliveries: for each moment a count for each bucket.
+
+    A bucket is up to its bound in seconds; the last one has no bound.
+    """
+
+    start: float
+    step: float
+    bounds: tuple[float, ...]
+    counts: tuple[tuple[float, ...] | None, ...]
+
+
+class Stat(msgspec.Struct, frozen=True):
+    """A number of the overview with its history, oldest first."""
+
+    value: float | None
+    history: tuple[float | None, ...]
+    before: float | None = None  # what it was an hour ago
+
+
+class EventMark(msgspec.Struct, frozen=True):
+    """An event in a chart: its beginning (epoch seconds), a sentence, and a word or two."""
+
+    at: float
+    level: EventLevel
+    sentence: str
+    label: str
 
 
 class Instance(msgspec.Struct, frozen=True):

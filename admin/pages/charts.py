@@ -16,14 +16,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from markupsafe import Markup
 
-from admin.model.charts import HeatMap
+from admin.model.overview import HeatMap
 from admin.pages import paths, show
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from admin.model.charts import Chart, Line
-    from admin.model.events import EventMark
+    from admin.model.overview import Chart, EventMark, Line
 
     Format = Callable[[float | None], str]
     Marks = Sequence[EventMark]

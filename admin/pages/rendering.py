@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from jinja2 import Environment, Template
     from markupsafe import Markup
 
-    from admin.model.charts import Chart
+    from admin.model.overview import Chart
     from admin.pages.charts import Marks
 
 P = ParamSpec("P")

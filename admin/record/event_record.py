@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
+from msgspec.structs import replace
 
-from admin.model.events import ConsoleEvent
+from admin.model.overview import EventMark
+from gateway.telemetry.event_journal import EventKind, EventLevel
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -22,6 +24,68 @@ MOST_SHARED = 32  # of the newest own ones, some 16 KiB beside the figures of th
 # The others look every five seconds; older events would be stored in Redis again and again.
 SHARED_FOR_S = 300.0
 OTHERS = "(and others of the kind)"
+USUAL_EVENTS = 100
+LARGEST_LIST = 1000  # events of an answer, half a megabyte
+MOST_MARKS = 20  # in a chart; more could not be told apart
+
+
+class ConsoleEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """A thing that was found or done, from `at` to `last_at`, `count` times within minutes.
+
+    `sequence` grows with each change of an event, whose `id` stays. `lasts` says that it goes on;
+    `ended_at` is None for events without a duration, and for those whose end nobody saw.
+    """
+
+    sequence: int
+    id: int = 0
+    key: str  # the same for the same thing
+    kind: EventKind
+    level: EventLevel
+    sentence: str
+    route: str | None = None
+    at: float
+    last_at: float
+    ended_at: float | None = None
+    lasts: bool = False
+    count: int = 1
+    gateway: str = ""  # the one that shared it; empty for those of this gateway
+
+    @property
+    def lasted(self) -> float | None:
+        """Seconds from its beginning to its end."""
+        return None if self.ended_at is None else self.ended_at - self.at
+
+
+class EventList(msgspec.Struct, frozen=True):
+    """Events by their sequence, and the sequence of the newest event that there is."""
+
+    events: tuple[ConsoleEvent, ...]
+    last: int
+    is_cut: bool = False  # there are more, of which the oldest are left out
+
+
+class EventQuery(msgspec.Struct, frozen=True):
+    """The newest events after a sequence that fulfil the conditions; times in epoch seconds."""
+
+    after: Annotated[int, msgspec.Meta(ge=0)] = 0
+    kind: EventKind | None = None
+    level: EventLevel | None = None
+    route: str = ""
+    text: str = ""  # in the sentence, in capitals or not
+    since: float = 0.0  # what went on then is among them
+    until: float | None = None
+    limit: Annotated[int, msgspec.Meta(ge=1, le=LARGEST_LIST)] = USUAL_EVENTS
+
+    def fits(self, event: ConsoleEvent) -> bool:
+        """Return whether an event fulfils the conditions."""
+        return (
+            self.kind in {None, event.kind}
+            and self.level in {None, event.level}
+            and (not self.route or self.route == event.route)
+            and self.text.lower() in event.sentence.lower()
+            and (event.lasts or event.last_at >= self.since)
+            and (self.until is None or event.at <= self.until)
+        )
 
 
 class EventRecord:
@@ -35,11 +99,6 @@ class EventRecord:
         self._counted: dict[str, tuple[float, int]] = {}  # the names of EVENT_RULES
         self._last = 0
 
-    @property
-    def last(self) -> int:
-        """The sequence of the newest event."""
-        return self._last
-
     def after(self, sequence: int) -> list[ConsoleEvent]:
         """Return the events with later sequences, in their order."""
         found = []
@@ -48,6 +107,25 @@ class EventRecord:
                 break
             found.append(event)
         return found[::-1]
+
+    def select(self, query: EventQuery) -> EventList:
+        """Return the newest events of a query."""
+        found = [event for event in self.after(query.after) if query.fits(event)]
+        return EventList(tuple(found[-query.limit :]), self._last, len(found) > query.limit)
+
+    def marks(self, since: float) -> tuple[EventMark, ...]:
+        """Return the newest starts, reloads and troubles since a moment, as marks for a chart.
+
+        What needed attention is left out: it is made of the figures that charts show.
+        """
+        found = [
+            EventMark(event.at, event.level, event.sentence, _label(event))
+            for event in self.after(0)
+            if event.at >= since
+            and event.kind != "attention"
+            and (event.level != "good" or event.kind == "server")
+        ]
+        return tuple(found[-MOST_MARKS:])
 
     def add(self, occurrences: Iterable[JournalEvent]) -> None:
         """Record what processes have seen."""
@@ -76,7 +154,7 @@ class EventRecord:
             identity = (gateway, event.key, event.at)
             known = self._events.get(self._of_peers.get(identity, 0))
             if known is None:
-                self._add(msgspec.structs.replace(event, gateway=gateway))
+                self._add(replace(event, gateway=gateway))
                 self._of_peers[identity] = self._last
             elif _state(known) != _state(event):
                 self._change(known, event)
@@ -86,46 +164,36 @@ class EventRecord:
         for (gateway, _, _), identity in list(self._of_peers.items()):
             event = self._events.get(identity)  # a change may push another one out
             if event is not None and event.lasts and gateway not in present:
-                self._change(event, msgspec.structs.replace(event, lasts=False))
+                self._change(event, replace(event, lasts=False))
 
     def _begin(self, new: JournalEvent) -> None:
-        same = self._events.get(self._by_key.get(new.key, 0))
-        if same is None or not (same.lasts or new.at - same.last_at < AGAIN_S):
+        same = self._same(new)
+        if same is None:
             new = self._limited(new)
-            same = self._events.get(self._by_key.get(new.key, 0))
-        if same is not None and (same.lasts or new.at - same.last_at < AGAIN_S):
-            is_known = same.lasts and new.count == 1  # by another process, or from another line
-            if is_known and (new.level, new.sentence) == (same.level, same.sentence):
-                return
-            self._change(
-                same,
-                msgspec.structs.replace(
-                    same,
-                    level=new.level,
-                    sentence=new.sentence,
-                    last_at=max(same.last_at, new.last_at),
-                    ended_at=None,
-                    lasts=new.lasts,
-                    count=same.count + (0 if is_known else new.count),
-                ),
-            )
+            same = self._same(new)
+        if same is None:
+            self._add(msgspec.convert(new, ConsoleEvent, from_attributes=True))
+            self._by_key[new.key] = self._last
             return
-        self._add(
-            ConsoleEvent(
-                sequence=0,
-                id=0,
-                key=new.key,
-                kind=new.kind,
-                level=new.level,
-                sentence=new.sentence,
-                route=new.route,
-                at=new.at,
-                last_at=new.last_at,
-                lasts=new.lasts,
-                count=new.count,
-            )
+        is_known = same.lasts and new.count == 1  # by another process, or from another line
+        if is_known and (new.level, new.sentence) == (same.level, same.sentence):
+            return
+        changed = replace(
+            same,
+            level=new.level,
+            sentence=new.sentence,
+            last_at=max(same.last_at, new.last_at),
+            ended_at=None,
+            lasts=new.lasts,
+            count=same.count + (0 if is_known else new.count),
         )
-        self._by_key[new.key] = self._last
+        self._change(same, changed)
+
+    def _same(self, new: JournalEvent) -> ConsoleEvent | None:
+        """Return the event that goes on, or was a moment ago, about the same."""
+        same = self._events.get(self._by_key.get(new.key, 0))
+        is_same = same is not None and (same.lasts or new.at - same.last_at < AGAIN_S)
+        return same if is_same else None
 
     def _limited(self, new: JournalEvent) -> JournalEvent:
         """Return the occurrence, or after many of its name one that stands for all others."""
@@ -137,27 +205,22 @@ class EventRecord:
         if count < MOST_OF_A_NAME:
             return new
         sentence = f"{new.sentence} {OTHERS}"
-        return msgspec.structs.replace(new, key=f"{name} *", sentence=sentence, lasts=False)
+        return replace(new, key=f"{name} *", sentence=sentence, lasts=False)
 
     def _end(self, key: str, now: float) -> None:
         event = self._events.get(self._by_key.get(key, 0))
         if event is not None and event.lasts:
             ended = max(now, event.at)
-            self._change(
-                event,
-                msgspec.structs.replace(event, lasts=False, ended_at=ended, last_at=ended),
-            )
+            self._change(event, replace(event, lasts=False, ended_at=ended, last_at=ended))
 
     def _add(self, event: ConsoleEvent) -> None:
         self._last += 1
-        self._keep(msgspec.structs.replace(event, sequence=self._last, id=self._last))
+        self._keep(replace(event, sequence=self._last, id=self._last))
 
     def _change(self, event: ConsoleEvent, news: ConsoleEvent) -> None:
         del self._events[event.id]
         self._last += 1
-        self._keep(
-            msgspec.structs.replace(news, sequence=self._last, id=event.id, gateway=event.gateway)
-        )
+        self._keep(replace(news, sequence=self._last, id=event.id, gateway=event.gateway))
 
     def _keep(self, event: ConsoleEvent) -> None:
         self._events[event.id] = event
@@ -171,3 +234,9 @@ class EventRecord:
 def _state(event: ConsoleEvent) -> tuple[object, ...]:
     """Return what may change of an event."""
     return event.count, event.last_at, event.ended_at, event.lasts
+
+
+def _label(event: ConsoleEvent) -> str:
+    """Return the name of an event's rule in words: started, reload refused, origin down."""
+    name = event.key.partition(" ")[0].removeprefix("server.")
+    return name.replace(".", " ").replace("_", " ")

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from admin.model.events import ConsoleEvent
 from admin.processes.gateway_record import GatewayReport, parse_report
 from admin.readers.ban_list import MOST_BANS, parse_bans
 from admin.record import figures
-from admin.record.event_record import MOST_SHARED
+from admin.record.event_record import MOST_SHARED, ConsoleEvent
 from gateway.features.questions.contract import LONGEST_FIGURES, PeerMetrics, ShareMetrics
 
 if TYPE_CHECKING:

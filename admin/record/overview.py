@@ -9,11 +9,19 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from admin.errors import ConsoleError
-from admin.model.charts import Chart, HeatMap, Line, Stat
 from admin.model.kinds import RESULTS, SPANS_S, HealthState
-from admin.model.overview import Overview, RouteFigures, RouteView, Server, Writes
+from admin.model.overview import (
+    Chart,
+    HeatMap,
+    Line,
+    Overview,
+    RouteFigures,
+    RouteView,
+    Server,
+    Stat,
+    Writes,
+)
 from admin.record import figures, history, policy
-from admin.record.event_queries import marks
 from admin.record.figures import value
 from admin.record.logs import log_view
 from gateway.settings import redacted_origin
@@ -136,7 +144,7 @@ def overview(
         delivery_p99=stat(P99, whole),
         requests=stat(figures.rate("requests"), latest),
         appends=stat(figures.rate("appends"), latest),
-        marks=marks(recorder.events.record, start),
+        marks=recorder.events.record.marks(start),
         by_result=chart({result: figures.result_rate(result) for result in RESULTS}),
         ratio=chart({"share of reads": figures.without_origin}),
         refused=chart({name: figures.rate(*of) for name, of in figures.REFUSED_BY.items()}),

@@ -9,8 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from admin.model.charts import Chart, HeatMap, Line
-from admin.model.events import EventMark
+from admin.model.overview import Chart, EventMark, HeatMap, Line
 from admin.pages import charts, show
 from admin.pages.charts import HEIGHT, WIDTH, Reference
 from admin.pages.rendering import duration_chart

@@ -5,11 +5,11 @@ from __future__ import annotations
 from string import Formatter
 from typing import get_args
 
-from admin.record.event_queries import EventQuery, select
 from admin.record.event_record import (
     MOST_OF_A_NAME,
     MOST_SHARED,
     SHARED_FOR_S,
+    EventQuery,
     EventRecord,
 )
 from gateway.commands.monitor.monitoring import KINDS, LEVELS
@@ -110,11 +110,11 @@ def test_events_are_shared_for_minutes_and_the_newest_ones_alone() -> None:
 def test_a_query_chooses_by_each_condition_and_says_when_it_is_cut() -> None:
     record = EventRecord()
     record.add([seen("a"), seen("b", 200), seen("c", 400)])
-    assert [it.key for it in select(record, EventQuery(text="ABOUT B"), 9).events] == ["b"]
-    assert [it.key for it in select(record, EventQuery(since=NOW + 200), 9).events] == ["b", "c"]
-    assert select(record, EventQuery(kind="worker"), 9).events == ()
-    assert select(record, EventQuery(route="/x"), 9).events == ()
-    cut = select(record, EventQuery(), 2)
+    assert [it.key for it in record.select(EventQuery(text="ABOUT B")).events] == ["b"]
+    assert [it.key for it in record.select(EventQuery(since=NOW + 200)).events] == ["b", "c"]
+    assert record.select(EventQuery(kind="worker")).events == ()
+    assert record.select(EventQuery(route="/x")).events == ()
+    cut = record.select(EventQuery(limit=2))
     assert ([it.key for it in cut.events], cut.last, cut.is_cut) == (["b", "c"], 3, True)
 
 

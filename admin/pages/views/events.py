@@ -12,7 +12,7 @@ from admin.pages.menu import MenuEntry
 from admin.pages.rendering import TemplatePage
 from admin.pages.runbooks import runbooks
 from admin.pages.visit import choice, frame, times
-from admin.record.event_queries import USUAL_EVENTS, EventQuery, select
+from admin.record.event_record import EventQuery
 from gateway.telemetry.event_journal import EventKind
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ async def _events(visit: Visit) -> dict[str, object]:
         since=between[0] if between else visit.now - SINCE[since][1] if since else 0.0,
         until=between[1] if between else None,
     )
-    listed = select(visit.console.recorder.events.record, wanted, USUAL_EVENTS)
+    listed = visit.console.recorder.events.record.select(wanted)
     return {
         "events": listed.events[::-1],
         "is_cut": listed.is_cut,

@@ -14,14 +14,16 @@ from admin.configuration.reloads import ConsoleReloads
 from admin.console import Console
 from admin.credentials.credentials import ConsoleCredentials
 from admin.errors import ConsoleError
-from admin.model.charts import Chart, HeatMap, Line, Stat
 from admin.model.doctor import DoctorFinding
-from admin.model.events import ConsoleEvent, EventMark
 from admin.model.gateways import GatewaysView, GatewayView, ProcessView
 from admin.model.kinds import HealthState
 from admin.model.overview import (
     Attention,
+    Chart,
+    EventMark,
+    HeatMap,
     Instance,
+    Line,
     LogFact,
     LogView,
     Mute,
@@ -30,6 +32,7 @@ from admin.model.overview import (
     RouteFigures,
     RouteView,
     Server,
+    Stat,
     Symptom,
     Writes,
 )
@@ -54,6 +57,7 @@ from admin.model.streams import (
 from admin.model.tokens import TokensView
 from admin.processes.gateway_record import GatewayRecord
 from admin.readers.console_readers import BanKind, BanWish, ConsoleReaders
+from admin.record.event_record import ConsoleEvent
 from admin.record.figures import REFUSED_BY
 from admin.record.recorder import Recorder
 from admin.record.refusals import RefusalCause, Refusals, RefusalsView
