@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from admin.alerting.active_alerts import ActiveAlert, ActiveAlerts
-    from admin.model.gateways import GatewayView
     from admin.model.kinds import Level
+    from admin.record.gateways import GatewayView
     from gateway.features.questions.process_source import Health
     from gateway.monitoring.rules import Alert
     from gateway.settings import Settings

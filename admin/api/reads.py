@@ -23,12 +23,12 @@ from admin.errors import ConsoleError
 from admin.model.alerts import AlertsView
 from admin.model.cdn import CdnFile, CdnTargets
 from admin.model.doctor import DoctorView
-from admin.model.gateways import GatewaysView
 from admin.model.overview import Overview
 from admin.model.settings import About, Configuration, PendingConfiguration
 from admin.model.streams import MessagePlace, Messages, RunsView, StreamSearch
 from admin.model.tokens import TokensView
 from admin.record.event_record import EventList, EventQuery
+from admin.record.fleet import GatewaysView
 from admin.record.refusals import RefusalsView
 from admin.streams.deletion import Deletion
 from gateway.features.questions.streams import Explanation, StreamDescription, StreamPage
@@ -159,7 +159,7 @@ async def tokens(request: web.Request, query: OfTokens) -> TokensView:
 async def gateways(request: web.Request) -> GatewaysView:
     """Return the processes of this gateway, and the gateways that share a log with it."""
     console = request.app[CONSOLE]
-    return console.recorder.gateways.view(console.setup.clock())
+    return console.recorder.fleet.view(console.setup.clock())
 
 
 @operation("GET", "/api/v1/about")

@@ -7,23 +7,36 @@ import math
 from typing import TYPE_CHECKING
 
 import msgspec
+from msgspec.structs import replace
 
-from admin.processes.gateway_record import GatewayReport, parse_report
 from admin.readers.ban_list import MOST_BANS, parse_bans
 from admin.record import figures
 from admin.record.event_record import MOST_SHARED, ConsoleEvent
+from admin.record.gateways import GatewayView, Peer, parse_report, report_on
+from admin.record.processes import ProcessRecord, ProcessView
 from gateway.features.questions.contract import LONGEST_FIGURES, PeerMetrics, ShareMetrics
+from gateway.telemetry import metrics
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from admin.model.kinds import HealthState
     from admin.record.figures import Row
     from gateway.access.bans import Ban
     from gateway.features.questions.contract import Answer
 
 MOST_GATEWAYS = 64  # beyond the largest fleet that one Redis serves; each has a row for a route
+KEPT_SILENT_S = 3600.0  # long enough to see what is missing, after an alert too
+MOST_SILENT = 64  # as many as there may be gateways; the longest silent ones are forgotten first
+NAMES = (*figures.COUNTERS, *figures.TRANSPORTS)
 
-NO_REPORT = msgspec.Raw(b"")
+
+class GatewaysView(msgspec.Struct, frozen=True):
+    """The processes of this gateway, and all gateways that share a log, this one first."""
+
+    taken_at: float
+    processes: tuple[ProcessView, ...]
+    gateways: tuple[GatewayView, ...]
 
 
 class GatewayTotals(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -34,7 +47,7 @@ class GatewayTotals(msgspec.Struct, frozen=True, omit_defaults=True):
 
     routes: dict[str, dict[str, float]]
     events: tuple[msgspec.Raw, ...] = ()
-    gateway: msgspec.Raw = NO_REPORT
+    gateway: msgspec.Raw = msgspec.Raw(b"")
     bans: tuple[msgspec.Raw, ...] = ()
 
 
@@ -42,41 +55,20 @@ _decoder = msgspec.json.Decoder(GatewayTotals)
 _event_decoder = msgspec.json.Decoder(ConsoleEvent)
 
 
-class Counting:
-    """A gateway's totals at the last look, and so what it has counted since."""
-
-    def __init__(self) -> None:
-        self._before: dict[str, Row] = {}
-
-    @property
-    def totals(self) -> Mapping[str, Row]:
-        """The totals at the last look, by route."""
-        return self._before
-
-    def since(self, totals: Mapping[str, Row], seconds: float) -> dict[str, list[float]]:
-        """Return the counts by route since the last look, without routes that are new."""
-        rows = {
-            prefix: figures.between(self._before[prefix], row, seconds)
-            for prefix, row in totals.items()
-            if prefix in self._before
-        }
-        self._before = dict(totals)
-        return rows
-
-
 class Fleet:
-    """The other gateways that share a log, as long as they report; `shared` are its routes.
+    """This gateway, and the others that share a log, until an hour after their last report.
 
-    `events` and `reports` are their last ones by gateway, and `bans` those of all of them.
+    `shared` are the routes of the log. `events` and `bans` are what the others last sent.
     `is_whole` is True if every shared log answered, so that a gateway that is missing is silent.
     """
 
     def __init__(self, instance: str, shared: Iterable[str]) -> None:
         self._instance = instance
         self.share(shared)
-        self._others: dict[str, Counting] = {}
+        self.processes = ProcessRecord()
+        self.own = Peer()
+        self._others: dict[str, Peer] = {}
         self.events: dict[str, list[ConsoleEvent]] = {}
-        self.reports: dict[str, GatewayReport] = {}
         self.bans: list[Ban] = []
         self.is_whole = False
 
@@ -91,59 +83,101 @@ class Fleet:
 
     @property
     def size(self) -> int:
-        """The number of gateways, with this one."""
-        return 1 + len(self._others)
+        """The number of gateways that were heard of at the last look, with this one."""
+        return 1 + sum(it.is_heard for it in self._others.values())
 
-    def live(self, prefix: str) -> list[Row]:
-        """Return the live readers that each of the other gateways has on a route."""
-        rows = (other.totals.get(prefix) for other in self._others.values())
-        return [figures.live(row) for row in rows if row is not None]
+    @property
+    def views(self) -> tuple[GatewayView, ...]:
+        """This gateway and the others, in the order of their names; () before the first look."""
+        if not self.own.reported_at:
+            return ()
+        others = [it.view(is_this=False) for it in self._others.values()]
+        others.sort(key=lambda it: (it.silent_since is not None, it.name, it.host))
+        return (self.own.view(is_this=True), *others)
 
-    def question(
-        self,
-        totals: Mapping[str, Row],
-        events: Iterable[ConsoleEvent] = (),
-        report: GatewayReport | None = None,
-        bans: Iterable[Ban] = (),
-    ) -> ShareMetrics:
+    def view(self, now: float) -> GatewaysView:
+        """Return all processes and gateways."""
+        named = (replace(it, version=_own_version()) if it.is_this else it for it in self.views)
+        return GatewaysView(now, self.processes.views, tuple(named))
+
+    def live(self, prefix: str) -> Row | None:
+        """Return the live readers of a route on all gateways; None before the first look."""
+        if prefix not in self.own.totals:
+            return None
+        rows = (it.totals.get(prefix) for it in (self.own, *self._others.values()))
+        return figures.together(figures.live(row) for row in rows if row is not None)
+
+    def report(self, now: float, name: str, state: HealthState, *, stops: bool) -> None:
+        """Take the report of this gateway on itself."""
+        self.own.update(now, report_on(name, state, self.processes.views, now, stops=stops))
+
+    def question(self, events: Iterable[ConsoleEvent], bans: Iterable[Ban]) -> ShareMetrics:
         """Return the request that shares all of it; one that is too long lacks events, or bans."""
         routes = {
             prefix: {name: row[figures.COLUMN[name]] for name in NAMES if row[figures.COLUMN[name]]}
-            for prefix, row in totals.items()
+            for prefix, row in self.own.totals.items()
             if prefix in self._shared
         }
-        gateway = NO_REPORT if report is None else msgspec.Raw(msgspec.json.encode(report))
-        all_events, all_bans = _each_encoded(events), _each_encoded(bans)
+        report = _encoded(replace(self.own.report, version=_own_version()))
+        all_events, all_bans = tuple(map(_encoded, events)), tuple(map(_encoded, bans))
         encoded = b""
         for some_events, some_bans in ((all_events, all_bans), ((), all_bans), ((), ())):
-            encoded = msgspec.json.encode(GatewayTotals(routes, some_events, gateway, some_bans))
+            encoded = msgspec.json.encode(GatewayTotals(routes, some_events, report, some_bans))
             if len(encoded) <= LONGEST_FIGURES:
                 break
         return ShareMetrics(self._instance, encoded.decode())
 
-    def take(self, answers: Iterable[Answer], seconds: float) -> list[dict[str, list[float]]]:
+    def take(
+        self, now: float, answers: Iterable[Answer], seconds: float
+    ) -> list[dict[str, list[float]]]:
         """Return the counts of each other gateway by route; forget gateways that are silent."""
-        figures_by_instance: dict[str, str] = {}
+        received: dict[str, str] = {}
         self.is_whole = False
         for answer in answers:
             if isinstance(answer, PeerMetrics):
-                figures_by_instance |= answer.figures
+                received |= answer.figures
                 self.is_whole = self.is_whole or answer.is_whole
-        figures_by_instance.pop(self._instance, None)
-        found: dict[str, Counting] = {}
-        self.events, self.reports, self.bans = {}, {}, []
+        received.pop(self._instance, None)
+        self.events, self.bans = {}, []
         counted = []
-        for instance in sorted(figures_by_instance)[:MOST_GATEWAYS]:
-            parsed = _parsed(figures_by_instance[instance])
-            if parsed is not None:
-                totals = {it: _row(parsed.routes[it]) for it in self._shared & parsed.routes.keys()}
-                self.events[instance] = _events(parsed)
-                self.reports[instance] = parse_report(instance, parsed.gateway)
-                self.bans += parse_bans(bytes(ban) for ban in parsed.bans[:MOST_BANS])
-                found[instance] = self._others.get(instance) or Counting()
-                counted.append(found[instance].since(totals, seconds))
-        self._others = found
+        for instance in sorted(received)[:MOST_GATEWAYS]:
+            sent = _parsed(received[instance])
+            if sent is not None:
+                peer = self._others.setdefault(instance, Peer())
+                peer.update(now, parse_report(instance, sent.gateway))
+                totals = {it: _row(sent.routes[it]) for it in self._shared & sent.routes.keys()}
+                counted.append(peer.counted(totals, seconds))
+                self.events[instance] = _events(sent)
+                self.bans += parse_bans(bytes(ban) for ban in sent.bans[:MOST_BANS])
+        self._forget(now)
         return counted
+
+    def _forget(self, now: float) -> None:
+        """Forget gateways that have been silent for long, or were started again.
+
+        One that starts at the address and on the host of a silent one replaces it.
+        """
+        absent = {it: peer for it, peer in self._others.items() if it not in self.events}
+        present = [self.own, *(self._others[it] for it in self.events)]
+        places = {(it.report.name, it.report.host) for it in present}
+        for instance, peer in absent.items():
+            peer.miss(is_whole=self.is_whole)
+            is_over = now - peer.reported_at > KEPT_SILENT_S
+            if self.is_whole and (is_over or (peer.report.name, peer.report.host) in places):
+                del self._others[instance]
+        silent = [it for it in absent if it in self._others]
+        silent.sort(key=lambda it: self._others[it].reported_at)
+        for instance in silent[:-MOST_SILENT]:
+            del self._others[instance]
+
+
+def _own_version() -> str:
+    """Return the version of this gateway, which is read from a file at the first call."""
+    return metrics.build().values[0]
+
+
+def _encoded(value: object) -> msgspec.Raw:
+    return msgspec.Raw(msgspec.json.encode(value))
 
 
 def _parsed(encoded: str) -> GatewayTotals | None:
@@ -156,19 +190,12 @@ def _parsed(encoded: str) -> GatewayTotals | None:
         return None
 
 
-def _each_encoded(values: Iterable[ConsoleEvent] | Iterable[Ban]) -> tuple[msgspec.Raw, ...]:
-    return tuple(msgspec.Raw(msgspec.json.encode(it)) for it in values)
-
-
 def _events(shared: GatewayTotals) -> list[ConsoleEvent]:
     found = []
     for raw in shared.events[-MOST_SHARED:]:
         with contextlib.suppress(msgspec.DecodeError):
             found.append(_event_decoder.decode(raw))
     return found
-
-
-NAMES = (*figures.COUNTERS, *figures.TRANSPORTS)
 
 
 def _row(numbers: Mapping[str, float]) -> Row:

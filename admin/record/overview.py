@@ -127,7 +127,7 @@ def overview(
     recorded = _Recorded(start, step, rows, figures.together(before))
     stat, chart, whole = recorded.stat, recorded.chart, figures.summed(rows)
     latest = figures.together(recorder.history.now(prefix, until) for prefix in prefixes)
-    live = figures.together(map(recorder.live, prefixes))
+    live = figures.together(map(recorder.fleet.live, prefixes))
     routes = tuple(_route(recorder, settings, it, span, until) for it in settings.route_table)
     return Overview(
         taken_at=now,
@@ -214,7 +214,7 @@ def _route(
             requests=value(requests, latest),
             without_origin=value(figures.without_origin, whole),
             collapse=value(figures.collapse, whole),
-            readers=_readers(recorder.live(route.prefix)),
+            readers=_readers(recorder.fleet.live(route.prefix)),
             appends=value(figures.rate("appends"), latest),
             errors=value(figures.rate("errors"), latest),
             history=tuple(value(requests, row) for row in rows),

@@ -8,18 +8,15 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from msgspec.structs import replace
-
 from admin.alerting import findings
 from admin.alerting.active_alerts import ActiveAlerts
 from admin.alerting.incidents import Incidents
 from admin.model.kinds import HealthState
-from admin.processes.gateway_record import GatewayRecord, own_version
 from admin.readers.ban_file import data_folder
 from admin.readers.ban_keeper import BanKeeper
 from admin.record import figures
 from admin.record.event_collector import EventCollector
-from admin.record.fleet import Counting, Fleet
+from admin.record.fleet import Fleet
 from admin.record.history import FINEST_S, History
 from admin.record.logs import RouteGauges
 from admin.record.route_traffic import RouteTraffic
@@ -27,7 +24,6 @@ from gateway.features.questions.process_source import STARTING, STOPPING, Health
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
-    from admin.record.figures import Row
     from gateway.features.questions.contract import ShareMetrics
     from gateway.features.questions.process_source import ProcessSource, Setup
     from gateway.settings import Settings
@@ -56,12 +52,10 @@ class Recorder:
         self.incidents = Incidents()
         self.use_settings(setup.settings)
         self.gauges = RouteGauges()
-        self.gateways = GatewayRecord()
         self.events = EventCollector(source)
         self.bans = BanKeeper(source, setup.clock, data_folder(setup.settings))
         self.samples: Snapshot = ()
         self.health = Health({}, {})
-        self._own = Counting()
         self.looked_at: float | None = None
 
     def use_settings(self, settings: Settings) -> None:
@@ -116,30 +110,25 @@ class Recorder:
         now = self._setup.clock()
         seconds = FINEST_S if self.looked_at is None else max(now - self.looked_at, 0.0)
         totals = figures.take(samples, self._prefixes)
-        rows = self._own.since(totals, seconds)
+        rows = self.fleet.own.counted(totals, seconds)
         self.history.add(now, rows)
         self.traffic.note(now, rows)
         self.looked_at, self.samples, self.health = now, samples, health
         self.gauges.update(now, samples)
-        self.gateways.processes.update(now, processes)
+        self.fleet.processes.update(now, processes)
         self.alerts.look(now, (*samples, *self._setup.bounds.measure()))
         found = (
             *findings.findings(health, samples, self.alerts, self._setup.settings),
-            *findings.gateway_findings(self.gateways.views),
+            *findings.gateway_findings(self.fleet.views),
             *self.traffic.findings(now),
         )
         self.incidents.update(now, found)
         if not self.saw_start:  # workers that start do not answer yet, which is no event
             self.events.note_findings(now, found)
         stops = health.checks.get("server") == STOPPING
-        report = self.gateways.report(
-            now, str(self._setup.settings.listen), self.state, stops=stops
-        )
+        self.fleet.report(now, str(self._setup.settings.listen), self.state, stops=stops)
         if self.fleet.is_shared:
-            report = replace(report, version=own_version())
-            question = self.fleet.question(
-                totals, self.events.record.shared(now), report, self.bans.list.decisions
-            )
+            question = self.fleet.question(self.events.record.shared(now), self.bans.list.decisions)
             await self._query_others(question, now, seconds)
 
     async def announce_stop(self) -> None:
@@ -163,21 +152,13 @@ class Recorder:
         except TimeoutError:
             log.warning("admin.gateways_not_asked", after_s=QUERY_S)
             return
-        for rows in self.fleet.take(answers, seconds):
+        for rows in self.fleet.take(now, answers, seconds):
             # The period was added with this gateway's own row; added again, it would count twice.
             self.history.add(now, {prefix: _without_seconds(row) for prefix, row in rows.items()})
         for gateway, events in self.fleet.events.items():
             self.events.record.add_shared(gateway, events)
         if self.fleet.is_whole:
             self.events.record.keep_gateways(self.fleet.events)
-        self.gateways.update(now, self.fleet.reports, is_whole=self.fleet.is_whole)
-
-    def live(self, prefix: str) -> Row | None:
-        """Return the live readers of a route on all gateways; None before the first look."""
-        own = self._own.totals.get(prefix)
-        if own is None:
-            return None
-        return figures.together([figures.live(own), *self.fleet.live(prefix)])
 
     def until(self, now: float) -> float:
         """Return the moment of the newest figures: the last look, or a step if that is long ago."""

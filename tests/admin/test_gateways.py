@@ -12,15 +12,8 @@ import pytest
 
 from admin.alerting import findings
 from admin.model.kinds import HealthState
-from admin.processes.gateway_record import (
-    KEPT_SILENT_S,
-    LONGEST_TEXT,
-    MISSED_LOOKS,
-    MOST_SILENT,
-    GatewayRecord,
-    GatewayReport,
-    parse_report,
-)
+from admin.record.fleet import KEPT_SILENT_S, MOST_SILENT, Fleet
+from admin.record.gateways import LONGEST_TEXT, MISSED_LOOKS, GatewayReport
 from gateway.features.questions.contract import PeerMetrics
 from tests.admin.consoles import NOW
 from tests.support.http1 import ask
@@ -32,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from admin.model.gateways import GatewayView
+    from admin.record.gateways import GatewayView
 
 
 # ---------------------------------------------------------------- real gateways on one Redis
@@ -139,75 +132,78 @@ def test_gateways_are_not_called_silent_while_redis_is_away(redis: RedisServer) 
 # ---------------------------------------------------------------- what a gateway is told
 
 
-class Fleet:
-    """The record of one gateway, and the looks of it, five seconds apart."""
+class Looks:
+    """The fleet of one gateway, and its looks, five seconds apart."""
 
     def __init__(self) -> None:
         self.now = NOW
-        self.record = GatewayRecord()
+        self.fleet = Fleet("here/1", ["/shared"])
 
     def look(self, *present: GatewayReport, is_whole: bool = True) -> None:
+        sent = {f"{it.name}/{it.host}/{it.started_at}": msgspec.json.encode(it) for it in present}
+        self.take(sent, is_whole=is_whole)
+
+    def take(self, sent: dict[str, bytes], *, is_whole: bool = True) -> None:
         self.now += 5
-        self.record.own.update(self.now, GatewayReport(name="here", host="a"))
-        reports = {f"{it.name}/{it.host}/{it.started_at}": it for it in present}
-        self.record.update(self.now, reports, is_whole=is_whole)
+        self.fleet.own.update(self.now, GatewayReport(name="here", host="a"))
+        totals = {it: f'{{"routes": {{}}, "gateway": {of.decode()}}}' for it, of in sent.items()}
+        self.fleet.take(self.now, [PeerMetrics(totals, is_whole)], 5)
 
     @property
     def others(self) -> list[GatewayView]:
-        return [it for it in self.record.views if not it.is_this]
+        return [it for it in self.fleet.views if not it.is_this]
 
     def states(self) -> list[str]:
         return [it.state.words for it in self.others]
+
+    def findings(self) -> list[str]:
+        return [it.sentence for it in findings.gateway_findings(self.fleet.views)]
 
 
 THERE = GatewayReport(name="there", host="b", started_at=NOW)
 
 
 def test_a_gateway_is_silent_after_two_missed_looks_in_a_row() -> None:
-    fleet = Fleet()
-    fleet.look(THERE)
-    heard_at = fleet.now
-    fleet.look()
-    fleet.look(THERE)
-    fleet.look()
-    assert fleet.states() == ["serving"]
-    fleet.look()
-    (silent,) = fleet.others
+    looks = Looks()
+    looks.look(THERE)
+    heard_at = looks.now
+    looks.look()
+    looks.look(THERE)
+    looks.look()
+    assert looks.states() == ["serving"]
+    looks.look()
+    (silent,) = looks.others
     assert (silent.state, silent.silent_since) == (HealthState("bad", "silent"), heard_at + 10)
-    (finding,) = findings.gateway_findings(fleet.record.views)
-    assert (finding.level, "there on b" in finding.sentence) == ("bad", True)
-    fleet.look(THERE)
-    assert fleet.states() == ["serving"]
-    assert list(findings.gateway_findings(fleet.record.views)) == []
+    assert ["there on b" in it for it in looks.findings()] == [True]
+    looks.look(THERE)
+    assert (looks.states(), looks.findings()) == (["serving"], [])
 
 
 def test_a_look_that_could_not_ask_every_log_makes_no_gateway_silent() -> None:
-    fleet = Fleet()
-    fleet.look(THERE)
+    looks = Looks()
+    looks.look(THERE)
     for _ in range(10):
-        fleet.look(is_whole=False)
-    assert fleet.states() == ["serving"]
+        looks.look(is_whole=False)
+    assert (looks.states(), looks.fleet.size) == (["serving"], 1)
 
 
 def test_a_gateway_that_has_announced_its_stop_needs_no_attention() -> None:
-    fleet = Fleet()
-    fleet.look(msgspec.structs.replace(THERE, is_stopping=True, level="warning", words="draining"))
-    assert fleet.states() == ["draining"]
+    looks = Looks()
+    looks.look(msgspec.structs.replace(THERE, is_stopping=True, level="warning", words="draining"))
+    assert looks.states() == ["draining"]
     for _ in range(MISSED_LOOKS):
-        fleet.look()
-    assert fleet.states() == ["stopped"]
-    assert list(findings.gateway_findings(fleet.record.views)) == []
+        looks.look()
+    assert (looks.states(), looks.findings()) == (["stopped"], [])
 
 
 def test_a_silent_gateway_is_forgotten_after_an_hour() -> None:
-    fleet = Fleet()
-    fleet.look(THERE)
+    looks = Looks()
+    looks.look(THERE)
     for _ in range(int(KEPT_SILENT_S / 5)):
-        fleet.look()
-    assert fleet.states() == ["silent"]
-    fleet.look()
-    assert fleet.states() == []
-    assert [it.is_this for it in fleet.record.views] == [True]
+        looks.look()
+    assert looks.states() == ["silent"]
+    looks.look()
+    assert [it.is_this for it in looks.fleet.views] == [True]
 
 
 @pytest.mark.parametrize(
@@ -218,62 +214,62 @@ def test_a_silent_gateway_is_forgotten_after_an_hour() -> None:
 def test_the_clock_of_another_gateway_is_ahead_or_behind_by_more_than_a_report_is_late(
     ahead: float, shown: float
 ) -> None:
-    fleet = Fleet()
+    looks = Looks()
     for delay in (2.0, 0.0, 5.0):  # the newest report of several is the nearest
-        at = fleet.now + 5 + ahead - delay
-        fleet.look(msgspec.structs.replace(THERE, at=at))
-    assert [it.clock_skew for it in fleet.others] == [shown]
+        looks.look(msgspec.structs.replace(THERE, at=looks.now + 5 + ahead - delay))
+    assert [it.clock_skew for it in looks.others] == [shown]
 
 
 def test_a_gateway_that_was_started_again_takes_the_place_of_the_silent_one() -> None:
-    fleet = Fleet()
-    fleet.look(THERE)
-    fleet.look(msgspec.structs.replace(THERE, started_at=NOW + 5))
-    assert fleet.states() == ["serving"]
-    fleet.look(THERE, msgspec.structs.replace(THERE, host="c"))
-    fleet.look(msgspec.structs.replace(THERE, host="c"))
-    assert [(it.host, it.state.words) for it in fleet.others] == [
+    looks, elsewhere = Looks(), msgspec.structs.replace(THERE, host="c")
+    looks.look(THERE)
+    looks.look(msgspec.structs.replace(THERE, started_at=NOW + 5))
+    assert looks.states() == ["serving"]
+    looks.look(THERE, elsewhere)
+    looks.look(elsewhere)
+    assert [(it.host, it.state.words) for it in looks.others] == [
         ("b", "serving"),
         ("c", "serving"),
     ]
 
 
 def test_at_most_a_bounded_number_of_silent_gateways_is_kept() -> None:
-    fleet = Fleet()
+    looks = Looks()
     for number in range(MOST_SILENT + 1):
-        fleet.look(GatewayReport(name=f"{number:03d}", host="b"))
+        looks.look(GatewayReport(name=f"{number:03d}", host="b"))
     for _ in range(MISSED_LOOKS):
-        fleet.look()
-    names = [it.name for it in fleet.others]
+        looks.look()
+    names = [it.name for it in looks.others]
     assert (len(names), names[0], names[-1]) == (MOST_SILENT, "001", f"{MOST_SILENT:03d}")
 
 
 @pytest.mark.parametrize(
-    "encoded",
-    [b"", b"null", b'{"workers": "many"}', b'{"name": 1}'],
-    ids=["an-older-version", "null", "another-type", "no-text"],
+    ("encoded", "name", "memory", "state"),
+    [
+        (b"null", "10.0.0.1:4437", None, "serving"),
+        (b'{"workers": "many"}', "10.0.0.1:4437", None, "serving"),
+        (b'{"name": 1}', "10.0.0.1:4437", None, "serving"),
+        (b'{"name": "n", "memory": -1, "newer": [1], "level": "purple"}', "n", None, "serving"),
+        (b'{"memory": 2, "words": "odd", "level": "x"}', "10.0.0.1:4437", 2.0, "odd"),
+    ],
+    ids=["null", "another-type", "no-text", "newer-and-impossible", "without-a-name"],
 )
-def test_a_gateway_without_a_valid_report_is_listed_by_its_instance(encoded: bytes) -> None:
-    assert parse_report("10.0.0.1:4437/ab12", encoded) == GatewayReport(name="10.0.0.1:4437")
+def test_a_gateway_is_listed_by_what_is_valid_of_its_report(
+    encoded: bytes, name: str, memory: float | None, state: str
+) -> None:
+    looks = Looks()
+    looks.take({"10.0.0.1:4437/ab12": encoded})
+    assert [(it.name, it.memory, it.state.words) for it in looks.others] == [(name, memory, state)]
 
 
-def test_unknown_fields_levels_and_impossible_numbers_of_a_report_are_left_out() -> None:
-    encoded = json.dumps(
-        {
-            "name": "n" * 1000,
-            "level": "purple",
-            "words": "w" * 1000,
-            "memory": -1,
-            "processor": 0.5,
-            "newer": [1],
-        }
+def test_texts_of_another_gateway_are_cut_and_an_unknown_level_is_a_warning() -> None:
+    looks = Looks()
+    looks.look(GatewayReport(name="n" * 1000, level="purple", words="w" * 1000))
+    (shown,) = looks.others
+    assert (shown.name, shown.state) == (
+        "n" * LONGEST_TEXT,
+        HealthState("warning", "w" * LONGEST_TEXT),
     )
-    report = parse_report("there/1", encoded.encode())
-    assert (report.name, report.memory, report.processor) == ("n" * LONGEST_TEXT, None, 0.5)
-    fleet = Fleet()
-    fleet.look(report)
-    (shown,) = fleet.others
-    assert shown.state == HealthState("warning", "w" * LONGEST_TEXT)
 
 
 def test_an_older_answer_of_a_log_counts_as_whole() -> None:

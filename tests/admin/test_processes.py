@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from admin.processes.process_record import ProcessRecord
+from admin.record.processes import ProcessRecord
 from gateway.features.questions.process_source import ProcessReport, Restarts
 from gateway.telemetry.metrics import OF_PROCESSES, Sample
 from gateway.web.metrics import LAG

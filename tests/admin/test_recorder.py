@@ -563,6 +563,14 @@ def test_no_gateway_is_asked_where_no_log_is_shared() -> None:
     assert not Fleet("here", []).is_shared
 
 
+def taken(figures_by_gateway: dict[str, str]) -> tuple[Fleet, list[dict[str, list[float]]]]:
+    """A fleet that was sent the same at two looks, and what it counted in between."""
+    of = Fleet("here", [SHARED])
+    answers: list[Answer] = [PeerMetrics(figures_by_gateway), AnswerFailure(503, "away")]
+    of.take(NOW, answers, 5)
+    return of, of.take(NOW + 5, answers, 5)
+
+
 @pytest.mark.parametrize(
     "garbage",
     [
@@ -576,10 +584,19 @@ def test_no_gateway_is_asked_where_no_log_is_shared() -> None:
     ],
 )
 def test_malformed_figures_of_other_gateways_are_dropped(garbage: str) -> None:
-    of = Fleet("here", [SHARED])
-    answers: list[Answer] = [PeerMetrics({"there": garbage}), AnswerFailure(503, "away")]
-    assert [of.take(answers, 5) for _ in range(2)] == [[], []]
-    assert of.size == 1
+    of, counted = taken({"there": garbage})
+    assert (of.size, counted) == (1, [])
+
+
+@pytest.mark.parametrize("number", ["-5", "1e999", "-0.0"])
+def test_negative_or_infinite_figures_of_other_gateways_count_as_zero(number: str) -> None:
+    _, counted = taken({"there": f'{{"routes": {{"/shared": {{"requests": {number}}}}}}}'})
+    assert {it for rows in counted for it in rows[SHARED][1:]} <= {0.0}
+
+
+def test_the_number_of_known_gateways_is_bounded() -> None:
+    of, _ = taken({f"{n:03d}": told_by(n) for n in range(fleet.MOST_GATEWAYS + 1)})
+    assert of.size == 1 + fleet.MOST_GATEWAYS
 
 
 @pytest.mark.parametrize(
@@ -588,24 +605,8 @@ def test_malformed_figures_of_other_gateways_are_dropped(garbage: str) -> None:
 def test_bans_that_are_too_long_for_one_message_do_not_hide_the_gateway(
     size: int, is_shared: bool
 ) -> None:
-    here, there = Fleet("here", [SHARED]), Fleet("there", [SHARED])
     ban = Ban(kind="principal", value="x" * size, at=NOW, until=NOW + 60)
-    question = here.question({SHARED: figures.empty()}, bans=[ban])
+    question = Fleet("there", [SHARED]).question([], [ban])
     assert len(question.figures) <= LONGEST_FIGURES
-    there.take([PeerMetrics({"here": question.figures})], 5)
-    assert (there.size, there.bans) == (2, [ban] if is_shared else [])
-
-
-@pytest.mark.parametrize("number", ["-5", "1e999", "-0.0"])
-def test_negative_or_infinite_figures_of_other_gateways_count_as_zero(number: str) -> None:
-    of = Fleet("here", [SHARED])
-    told = f'{{"routes": {{"/shared": {{"requests": {number}}}}}}}'
-    of.take([PeerMetrics({"there": told})], 5)
-    for rows in of.take([PeerMetrics({"there": told})], 5):
-        assert set(rows[SHARED][1:]) == {0.0}
-
-
-def test_the_number_of_known_gateways_is_bounded() -> None:
-    of = Fleet("here", [SHARED])
-    of.take([PeerMetrics({f"{n:03d}": told_by(n) for n in range(fleet.MOST_GATEWAYS + 1)})], 5)
-    assert of.size == 1 + fleet.MOST_GATEWAYS
+    of, _ = taken({"there": question.figures})
+    assert (of.size, of.bans) == (2, [ban] if is_shared else [])

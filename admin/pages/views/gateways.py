@@ -23,7 +23,7 @@ async def show(visit: Visit) -> TemplatePage:
         {
             "here": PATH,
             **await frame(visit),
-            "view": visit.console.recorder.gateways.view(visit.now),
+            "view": visit.console.recorder.fleet.view(visit.now),
             "groups": [
                 ("Versions", facts.versions),
                 ("File formats", facts.formats),

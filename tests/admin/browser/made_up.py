@@ -15,7 +15,6 @@ from admin.console import Console
 from admin.credentials.credentials import ConsoleCredentials
 from admin.errors import ConsoleError
 from admin.model.doctor import DoctorFinding
-from admin.model.gateways import GatewaysView, GatewayView, ProcessView
 from admin.model.kinds import HealthState
 from admin.model.overview import (
     Attention,
@@ -55,10 +54,12 @@ from admin.model.streams import (
     StreamSearch,
 )
 from admin.model.tokens import TokensView
-from admin.processes.gateway_record import GatewayRecord
 from admin.readers.console_readers import BanKind, BanWish, ConsoleReaders
 from admin.record.event_record import ConsoleEvent
 from admin.record.figures import REFUSED_BY
+from admin.record.fleet import Fleet, GatewaysView
+from admin.record.gateways import GatewayView
+from admin.record.processes import ProcessView
 from admin.record.recorder import Recorder
 from admin.record.refusals import RefusalCause, Refusals, RefusalsView
 from admin.streams.changes import ConsoleChanges
@@ -315,7 +316,7 @@ def _gateways() -> tuple[GatewayView, ...]:
     )
 
 
-class MadeUpGateways(GatewayRecord):
+class MadeUpFleet(Fleet):
     """A supervisor and four workers, of which one was killed a minute ago; three more gateways."""
 
     def view(self, now: float) -> GatewaysView:
@@ -664,7 +665,7 @@ class MadeUp(Console):
         self.recorder = Recorder(Switchboard(), setup(lambda: NOW), "here")
         for event in EVENTS:
             self.recorder.events.record.add_shared(event.gateway, [event])
-        self.recorder.gateways = MadeUpGateways()
+        self.recorder.fleet = MadeUpFleet("here", ())
         for at, refused in ((NOW - 400, 0), (NOW - 200, 50), (NOW, 90)):
             refusals = sample(REFUSALS, refused, "max_feeds")
             self.recorder.alerts.look(at, (refusals, sample(SETTINGS_READ, 0)))
