@@ -1,7 +1,5 @@
 """The records by which a stream tells of its run: its format, who produces it, and how it ended.
 
-A resumable stream of text has the record of an end, too, beside it.
-
 A record is an item among the others. It is a chunk that every AI SDK accepts and drops, so that a
 client which reads the stream itself is not disturbed by it.
 """

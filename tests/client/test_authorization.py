@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import headgate
 import pytest
-from headgate import ResumableStreams, Runs, RunState, StreamWriter
+from headgate import Runs, RunState, StreamWriter
 from headgate.stream_requests import StreamRequests
 
 from tests.client.runs.sources import Feed, is_produced, of, read, read_to
@@ -125,7 +125,7 @@ async def test_a_run_whose_token_may_not_close_it_ends_as_orphaned(
         assert await other.state("a") == RunState("orphaned", "its producer is gone")
 
 
-async def test_streams_writers_and_resumable_streams_accept_an_authorization_function(
+async def test_streams_and_writers_accept_an_authorization_function(
     guarded: Headgate,
 ) -> None:
     def authorization() -> str:
@@ -138,12 +138,6 @@ async def test_streams_writers_and_resumable_streams_accept_an_authorization_fun
             await writer.write("Once")
         (batch,) = [batch async for batch in stream.catch_up()]
         assert batch.bodies == (b'["Once"]',)
-    async with ResumableStreams(f"{guarded.streams}/texts", authorization=authorization) as texts:
-
-        async def source() -> Any:
-            yield "upon"
-
-        assert [part async for part in await texts.create("a", source)] == ["upon"]
 
 
 @pytest.mark.parametrize(

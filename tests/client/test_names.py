@@ -4,7 +4,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 from headgate.names import MOST_SHOWN, shown, stream_url
-from headgate.resumable import ResumableStreams
 from headgate.runs import Runs
 
 if TYPE_CHECKING:
@@ -23,7 +22,7 @@ def test_a_name_with_reserved_characters_becomes_one_url_segment(base: str) -> N
 
 
 @pytest.mark.parametrize("base", [f"{BASE}?token=s3cret", f"{BASE}#part"])
-@pytest.mark.parametrize("made", [below, Runs, ResumableStreams])
+@pytest.mark.parametrize("made", [below, Runs])
 def test_a_base_url_with_query_or_fragment_is_refused_without_its_token(
     made: Callable[[str], object], base: str
 ) -> None:

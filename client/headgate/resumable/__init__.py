@@ -1,21 +1,6 @@
 """Streams of text that outlive their readers."""
 
-from headgate.errors import (
-    ProducerLost,
-    SourceFailed,
-    StreamExists,
-    TextTrimmed,
-)
-from headgate.resumable.contract import Broker, Publisher, Subscriber
+from headgate.resumable.contract import Broker
 from headgate.resumable.streams import ResumableStreams
 
-__all__ = [
-    "Broker",
-    "ProducerLost",
-    "Publisher",
-    "ResumableStreams",
-    "SourceFailed",
-    "StreamExists",
-    "Subscriber",
-    "TextTrimmed",
-]
+__all__ = ["Broker", "ResumableStreams"]

@@ -1,14 +1,33 @@
-"""The messages between producers and readers of different processes."""
+"""The keys and channels of a stream, and the messages between its producer and its readers."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
-from enum import StrEnum
+from typing import Literal, TypeAlias
+
+import msgspec
+
+PREFIX = "headgate:resumable"
+# A sentinel is a count of the requests for the stream, until it is done. A reader that has heard
+# nothing of the producer writes that it is lost, until it answers another reader again.
+LOST, DONE, IN_USE = "lost", "done", "1"
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+def sentinel(stream_id: str) -> str:
+    """Return the key by which all processes know of the stream."""
+    return f"{PREFIX}:sentinel:{stream_id}"
+
+
+def requests(stream_id: str) -> str:
+    """Return the channel on which readers ask the producer."""
+    return f"{PREFIX}:request:{stream_id}"
+
+
+def replies(reader: str) -> str:
+    """Return the channel on which one reader is answered."""
+    return f"{PREFIX}:text:{reader}"
+
+
+class Ask(msgspec.Struct, frozen=True, array_like=True):
     """A reader's message to the producer: what it has, and how much more it takes.
 
     `at` is the character it waits for; text may be sent while it begins before `limit`. With
@@ -20,30 +39,18 @@ class Ask:
     limit: int = 0
     again: bool = False
     leaves: bool = False
-    production: str | None = None  # whom it is for, once that is known
-
-    def encode(self) -> str:
-        """Return the request as a message."""
-        return json.dumps([getattr(self, name) for name in self.__slots__])
-
-    @classmethod
-    def decode(cls, message: str) -> Ask:
-        """Decode a message."""
-        return cls(*json.loads(message))
+    production: str | None = None  # the receiver, once that is known
 
 
-class Kind(StrEnum):
-    """The kinds of parts that a producer sends."""
-
-    TEXT = "text"  # or, without any, that the producer is there
-    END = "end"
-    FAILED = "failed"  # the source did, after the text; its error follows
-    STOPPED = "stopped"  # the producer was, and answers nothing any more; an explanation follows
-    TRIMMED = "trimmed"  # what was asked for is no longer kept; an explanation follows
+# - text: characters, or without any that the producer is there
+# - end: the source has ended
+# - failed: the source has ended with an error, which follows
+# - stopped: the producer answers nothing any more; an explanation follows
+# - trimmed: what was asked for is no longer kept; an explanation follows
+Kind: TypeAlias = Literal["text", "end", "failed", "stopped", "trimmed"]
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(msgspec.Struct, frozen=True, array_like=True):
     """A producer's message to one reader: text, or the end, at a position in the stream."""
 
     production: str
@@ -51,13 +58,12 @@ class Part:
     position: int
     text: str = ""
 
-    def encode(self) -> str:
-        """Return the part as a message: a header line, then the text unchanged."""
-        return f"{self.production} {self.kind} {self.position}\n{self.text}"
 
-    @classmethod
-    def decode(cls, message: str) -> Part:
-        """Decode a message."""
-        head, _, text = message.partition("\n")
-        production, kind, position = head.split(" ")
-        return cls(production, Kind(kind), int(position), text)
+def encode(message: Ask | Part) -> str:
+    """Return the message as a broker takes it."""
+    return msgspec.json.encode(message).decode()
+
+
+# Both raise ValueError for other messages.
+decode_ask = msgspec.json.Decoder(Ask).decode
+decode_part = msgspec.json.Decoder(Part).decode

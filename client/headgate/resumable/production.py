@@ -1,4 +1,4 @@
-"""Runs one source to its end, whoever reads it, and answers the readers in other processes."""
+"""Runs one source to its end, whoever reads it, and sends it to the readers in other processes."""
 
 from __future__ import annotations
 
@@ -9,23 +9,30 @@ import secrets
 from functools import partial
 from typing import TYPE_CHECKING
 
-from typing_extensions import override
-
+from headgate.backoff import Backoff
+from headgate.errors import TextTrimmed
 from headgate.resumable.buffer import TextBuffer
-from headgate.resumable.forwarder import Forwarder
-from headgate.resumable.messages import Ask
-from headgate.resumable.names import DONE
-from headgate.resumable.productions import read_up
-from headgate.resumable.source import text_of
+from headgate.resumable.messages import (
+    DONE,
+    Part,
+    decode_ask,
+    encode,
+    replies,
+    requests,
+    sentinel,
+)
+from headgate.resumable.source import failed, text_of
 
 if TYPE_CHECKING:
-    from headgate.resumable.contract import Broker, FailureText, MakeSource, Text
-    from headgate.resumable.names import Names
+    from collections.abc import Awaitable, Callable
 
-FIRST_LIFETIME_S = 10.0  # until then a stream costs nothing but its INCR and SUBSCRIBE
-RENEW_S = 10.0  # how often it is renewed then: so long a broker that lost it does not know of it
+    from headgate.resumable.contract import Broker, ErrorText, MakeSource
+    from headgate.resumable.messages import Ask
+
+RENEW_S = 10.0  # until then a stream costs nothing but its INCR and SUBSCRIBE
 MARK_DONE_FOR_S = 30.0  # a broker that restarts is back by then
-STOP_WITHIN_S = 5.0  # for the last words of a producer whose process ends
+STOP_WITHIN_S = 5.0  # for a source to close, and then for the last words to readers
+LOST_S = 30.0  # a reader asks every 5 s; one that was silent for so long has gone without a word
 
 _log = logging.getLogger("headgate.resumable")
 
@@ -35,32 +42,19 @@ class StreamProduction:
 
     def __init__(
         self,
-        names: Names,
+        stream_id: str,
         broker: Broker,
         sentinel_ttl: float,
         max_buffer_bytes: int,
-        failure_text: FailureText,
+        error_text: ErrorText,
     ) -> None:
-        self._names = names
+        self._stream_id = stream_id
         self._broker = broker
         self._sentinel_ttl = sentinel_ttl
-        self._failure_text = failure_text
-        self._buffer = TextBuffer(names.stream_id, max_buffer_bytes)
+        self._error_text = error_text
+        self.buffer = TextBuffer(stream_id, max_buffer_bytes)
         self._id = secrets.token_urlsafe(12)
-        self._forwarders: dict[str, Forwarder] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    @override
-    def __repr__(self) -> str:
-        return f"Production({self._names.stream_id!r}, {self._buffer!r})"
-
-    async def open(self) -> None:
-        """Begin to listen for readers."""
-        await self._broker.subscriber.subscribe(self._names.requests, self._on_message)
-
-    def read(self) -> Text:
-        """Return the text for a reader in this event loop."""
-        return self._buffer.read()
+        self._forwarders: dict[str, _Forwarder] = {}
 
     async def run(self, make_source: MakeSource) -> None:
         """Read the source up, and stay until the readers elsewhere have everything."""
@@ -69,83 +63,88 @@ class StreamProduction:
             await self._read_up(make_source)
             renewing.cancel()
             await self._mark_done(MARK_DONE_FOR_S)
-            while self._tasks:
-                await asyncio.wait(self._tasks)
+            while self._forwarders:
+                await asyncio.wait(self._sending())
         except asyncio.CancelledError:
             renewing.cancel()
             await self._stop()
             raise
         finally:
             with contextlib.suppress(OSError):
-                await self._broker.subscriber.unsubscribe(self._names.requests)
+                await self._broker.unsubscribe(requests(self._stream_id))
 
     async def _read_up(self, make_source: MakeSource) -> None:
+        """Read the source in a task of its own, which a cancellation leaves behind if it must."""
+        reading = asyncio.get_running_loop().create_task(self._fill(make_source))
         try:
-            await read_up(self._names.stream_id, self._fill(make_source))
+            await asyncio.shield(reading)
+        except asyncio.CancelledError:
+            reading.cancel()
+            if (await asyncio.wait({reading}, timeout=STOP_WITHIN_S))[1]:
+                _log.error(
+                    "the source of stream %r does not end when it is cancelled", self._stream_id
+                )
+            raise
         except Exception as error:  # noqa: BLE001 - readers get it, whatever it is
-            self._buffer.finish(self._failure_text(self._names.stream_id, error), error)
+            self.buffer.finish(failed(self._error_text, self._stream_id, error), error)
         else:
-            self._buffer.finish()
+            self.buffer.finish()
 
     async def _fill(self, make_source: MakeSource) -> None:
         async with contextlib.aclosing(text_of(make_source)) as source:
             async for chunk in source:
-                if self._buffer.is_over:
+                if self.buffer.is_over:
                     return  # it was left to itself when it was to stop
-                self._buffer.append(chunk)
+                self.buffer.append(chunk)
 
     async def _stop(self) -> None:
-        stopped = f"the producer of stream {self._names.stream_id!r} was stopped"
-        if not self._buffer.is_over:
-            self._buffer.finish(stopped)
+        stopped = f"the producer of stream {self._stream_id!r} was stopped"
+        if not self.buffer.is_over:
+            self.buffer.finish(stopped)
         for forwarder in self._forwarders.values():
             forwarder.stop(stopped)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(STOP_WITHIN_S):
-                if self._tasks:
-                    await asyncio.wait(set(self._tasks))  # readers come and go meanwhile
+                if self._forwarders:
+                    await asyncio.wait(self._sending())
                 await self._mark_done(0.0)
-        for task in self._tasks:
+        for task in self._sending():
             task.cancel()
+
+    def _sending(self) -> set[asyncio.Task[None]]:
+        return {forwarder.task for forwarder in self._forwarders.values()}
 
     async def _renew(self) -> None:
         """Renew the sentinel's lifetime, so that it soon expires if this process dies."""
-        wait_s = FIRST_LIFETIME_S
+        key = sentinel(self._stream_id)
         while True:
-            await asyncio.sleep(min(wait_s, self._sentinel_ttl / 2))
-            wait_s = RENEW_S
+            await asyncio.sleep(min(RENEW_S, self._sentinel_ttl / 2))
             with contextlib.suppress(OSError):
-                is_renewed = await self._broker.publisher.expire(
-                    self._names.sentinel, self._sentinel_ttl
-                )
-                if (
-                    is_renewed is False
-                ):  # the broker has lost what it held, as one that was restarted
-                    await self._broker.publisher.incr(self._names.sentinel)
-                    wait_s = 0.0  # for its lifetime
+                if await self._broker.expire(key, self._sentinel_ttl) is False:
+                    await self._broker.incr(key)  # the broker has lost it, as in a restart
+                    await self._broker.expire(key, self._sentinel_ttl)
 
     async def _mark_done(self, within_s: float) -> None:
         """Set the sentinel to done: no process shall produce the stream again or wait for it."""
-        loop = asyncio.get_running_loop()
-        give_up_at, wait_s = loop.time() + within_s, 0.1
+        time, backoff = asyncio.get_running_loop().time, Backoff(0.1, 2.0)
+        give_up_at = time() + within_s
         while True:
             try:
-                await self._broker.publisher.set(self._names.sentinel, DONE, self._sentinel_ttl)
+                await self._broker.set(sentinel(self._stream_id), DONE, self._sentinel_ttl)
             except OSError as error:
-                if loop.time() + wait_s > give_up_at:
-                    _log.error(
-                        "stream %r could not be marked done: %s", self._names.stream_id, error
-                    )
+                wait_s = backoff.next_s()
+                if time() + wait_s > give_up_at:
+                    _log.error("stream %r could not be marked done: %s", self._stream_id, error)
                     return
                 await asyncio.sleep(wait_s)
-                wait_s = min(2 * wait_s, 2.0)
             else:
                 return
 
-    def _on_message(self, message: str) -> None:
+    def on_message(self, message: str) -> None:
+        """Serve the reader that has sent this message on the channel of requests."""
         try:
-            ask = Ask.decode(message)
-        except (TypeError, ValueError):
+            ask = decode_ask(message)
+        except ValueError:
             return  # not ours
         if ask.production not in (None, self._id):
             return  # the id was used again
@@ -153,18 +152,88 @@ class StreamProduction:
         if forwarder is not None:
             forwarder.asked(ask)
         elif not ask.leaves:
-            self._forward(ask)
+            publish = partial(self._broker.publish, replies(ask.reader))
+            forwarder = _Forwarder(self._id, self.buffer, publish, ask)
+            self._forwarders[ask.reader] = forwarder
+            forwarder.task.add_done_callback(lambda _: self._forwarders.pop(ask.reader))
 
-    def _forward(self, ask: Ask) -> None:
-        publish = partial(self._broker.publisher.publish, self._names.text(ask.reader))
-        forwarder = Forwarder(self._id, self._buffer, publish, ask)
-        self._forwarders[ask.reader] = forwarder
-        task = asyncio.get_running_loop().create_task(forwarder.run())
-        self._tasks.add(task)
-        task.add_done_callback(partial(self._left, ask.reader))
 
-    def _left(self, reader: str, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        del self._forwarders[reader]
-        if not task.cancelled() and (error := task.exception()) is not None:
-            _log.error("a reader is served no more", exc_info=error)
+class _Forwarder:
+    """The position of one reader in the buffer, and the task that sends it the text.
+
+    The task ends when the reader leaves, is silent for LOST_S, or the producer stops.
+    """
+
+    def __init__(
+        self,
+        production: str,
+        buffer: TextBuffer,
+        publish: Callable[[str], Awaitable[object]],
+        ask: Ask,
+    ) -> None:
+        self._production = production
+        self._buffer = buffer
+        self._publish = publish
+        self._at = ask.at
+        self._owes_answer = True
+        self._has_left = self._waits_for_ask = False
+        self._stopped: str | None = None
+        self.asked(ask)
+        self.task = asyncio.get_running_loop().create_task(self._run())
+
+    def asked(self, ask: Ask) -> None:
+        """Accept a request of the reader, which says how far it is."""
+        self._lost_at = asyncio.get_running_loop().time() + LOST_S
+        self._limit = ask.limit
+        self._has_left = self._has_left or ask.leaves
+        if ask.again:
+            self._at, self._owes_answer, self._waits_for_ask = ask.at, True, False
+        self._buffer.notify()
+
+    async def _run(self) -> None:
+        """Send until the reader has gone, or the producer stops."""
+        loop = asyncio.get_running_loop()
+        while not self._has_left and loop.time() < self._lost_at:
+            changed = self._buffer.changed
+            part = None if self._waits_for_ask else self._next()
+            if part is not None:
+                await self._send(part)
+            elif self._stopped is not None:
+                # Also after the end: a reader that missed what came before it waits no longer.
+                await self._send(Part(self._production, "stopped", self._at, self._stopped))
+                return
+            else:
+                with contextlib.suppress(TimeoutError):  # unless it has asked meanwhile, it is lost
+                    async with asyncio.timeout_at(self._lost_at):
+                        await changed.wait()
+
+    def stop(self, reason: str) -> None:
+        """Send what the reader has room for, its end too, and then that there will be no more."""
+        self._stopped = reason
+        self._buffer.notify()
+
+    def _next(self) -> Part | None:
+        """Return the part to send now, or None."""
+        try:
+            text = self._buffer.take(self._at) if self._at < self._limit else ""
+        except TextTrimmed as error:
+            self._waits_for_ask = True
+            return Part(self._production, "trimmed", self._at, str(error))
+        if text or self._owes_answer:
+            part = Part(self._production, "text", self._at, text)
+            self._at += len(text)
+            self._owes_answer = False
+            return part
+        if self._buffer.is_over and self._at >= self._buffer.end:
+            self._waits_for_ask = True
+            if self._buffer.failure is None:
+                return Part(self._production, "end", self._at)
+            return Part(self._production, "failed", self._at, self._buffer.failure)
+        return None
+
+    async def _send(self, part: Part) -> None:
+        try:
+            await self._publish(encode(part))
+        except OSError as error:  # the reader asks again once the broker is back
+            self._waits_for_ask = True
+            _log.warning("text could not be passed on to a reader: %s", error)

@@ -3,79 +3,57 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import inspect
 import logging
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping
-from typing import TYPE_CHECKING, TypeGuard
+from typing import TYPE_CHECKING
 
 from headgate.error_text import told
 
 if TYPE_CHECKING:
     from headgate.resumable.contract import ErrorText, MakeSource
 
-
 _log = logging.getLogger("headgate.resumable")
 
 
-class NoText(Exception):
+class NoText(TypeError):
     """A source gave what is no text; its words say so, and nothing of what it gave."""
 
 
-class _WrongType(NoText, TypeError):
-    pass
-
-
-class _WrongText(NoText, ValueError):
-    pass
-
-
 async def text_of(make_source: MakeSource) -> AsyncGenerator[str, None]:
-    """Yield the chunks of a source but for empty ones; raise what the source raises.
-
-    Raises NoText, which is a TypeError too for what gives no str, and a ValueError for a str that
-    UTF-8 cannot carry.
-    """
-    async with contextlib.aclosing(_iterated(make_source())) as chunks:
+    """Yield the chunks of a source but for empty ones. Raises NoText, or what the source raises."""
+    items = make_source()
+    chunks = aiter(items) if isinstance(items, AsyncIterable) else _in_turns(items)
+    try:
         async for chunk in chunks:
-            if _checked(chunk):
+            if _is_text(chunk):
                 yield chunk
+    finally:
+        if isinstance(chunks, AsyncGenerator):
+            await chunks.aclose()
 
 
-async def _iterated(items: object) -> AsyncGenerator[object, None]:
-    if isinstance(items, AsyncIterable):
-        iterator = aiter(items)
-        try:
-            async for chunk in iterator:
-                yield chunk
-        finally:
-            if isinstance(iterator, AsyncGenerator):
-                await iterator.aclose()
-    elif isinstance(items, Iterable) and not isinstance(items, str | bytes | Mapping):
-        for chunk in items:
-            yield chunk
-            await asyncio.sleep(0)  # other streams have their turn
-    else:
+async def _in_turns(items: object) -> AsyncGenerator[str, None]:
+    if not isinstance(items, Iterable) or isinstance(items, str | bytes | Mapping):
         if inspect.iscoroutine(items):
             items.close()
-        raise _WrongType(
+        raise NoText(
             "make_source must give an (async) iterable of str when it is called, "
             f"not {_named(items)}"
         )
+    for chunk in items:
+        yield chunk
+        await asyncio.sleep(0)  # other streams have their turn
 
 
-def _checked(chunk: object) -> TypeGuard[str]:
-    """Return whether the chunk is text that is not empty; raise for what is no text."""
+def _is_text(chunk: object) -> bool:
+    """Return whether the chunk is text that is not empty. Raises NoText for what is no text."""
     if not isinstance(chunk, str):
-        raise _WrongType(f"a source must give str, not {_named(chunk)}")
-    if not chunk.isascii():
-        try:
-            chunk.encode()
-        except UnicodeEncodeError as error:
-            raise _WrongText(
-                "a source gave half of a surrogate pair, which is no character"
-            ) from error
-    return bool(chunk)
+        raise NoText(f"a source must give str, not {_named(chunk)}")
+    try:
+        return bool(chunk if chunk.isascii() else chunk.encode())
+    except UnicodeEncodeError as error:
+        raise NoText("a source gave half of a surrogate pair, which is no character") from error
 
 
 def class_name(error: Exception) -> str:

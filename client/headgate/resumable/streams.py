@@ -2,34 +2,37 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import inspect
-import math
-from functools import partial
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
-from headgate.errors import check_number
-from headgate.resumable.contract import Broker
-from headgate.resumable.durable import Durable
-from headgate.resumable.productions import Productions
-from headgate.resumable.pubsub import PubSub, PubSubSettings
-from headgate.resumable.source import class_name, failed
+from typing_extensions import override
+
+from headgate.errors import StreamExists, Unavailable, check_number
+from headgate.keep_alive import end_of
+from headgate.resumable.listener import Listener
+from headgate.resumable.messages import DONE, IN_USE, LOST, requests, sentinel
+from headgate.resumable.production import StreamProduction
+from headgate.resumable.source import class_name
 
 if TYPE_CHECKING:
-    from types import TracebackType
+    from collections.abc import Awaitable, Iterator
 
     from redis.asyncio import Redis
 
-    from headgate.endpoint import Authorization
     from headgate.keep_alive import KeepAlive
-    from headgate.resumable.contract import Backplane, ErrorText, MakeSource, State, Text
+    from headgate.resumable.contract import Broker, ErrorText, MakeSource, State, Text
+    from headgate.resumable.redis import RedisBroker
 
-SENTINEL_TTL_S = 2 * 60 * 60.0
-RESUME_TIMEOUT_S = 1.0
-MAX_BUFFER_BYTES = 64 * 1024 * 1024
+WITHDRAW_WITHIN_S = 1.0  # a caller that was refused a stream, or has gone, waits for this
 
 
-class ResumableStreams:
+class ResumableStreams(contextlib.AbstractAsyncContextManager["ResumableStreams"]):
     """Streams of text that are produced to their end, while readers come, leave and come back.
+
+    The text goes from the process that produces it to the readers in others by the messages of a
+    broker, such as Redis; none of it is stored there.
 
     ```python
     streams = headgate.ResumableStreams("redis://localhost")
@@ -37,43 +40,44 @@ class ResumableStreams:
     ```
 
     Args:
-        backplane: The URL or client of a Redis, the `http` URL that streams of a log are made
-            below, or a `Broker`.
+        broker: The URL or client of a Redis, or a `Broker` of your own.
         sentinel_ttl: Seconds for which a stream's state is known; 2 hours by default.
         resume_timeout: Seconds that a reader waits for the producer's first response; 1 by
             default.
         max_buffer_bytes: Bytes of text that a producer keeps in memory for its readers; 64 MiB by
-            default. Streams of a log have no such bound.
+            default.
         keep_alive: A function called with an awaitable of each production's end, such as
             `waitUntil` of a serverless platform.
-        authorization: The value of the `Authorization` field, for streams of a log.
         error_text: Makes of a source's exception what readers get; its class name by default.
     """
 
-    def __init__(  # noqa: PLR0913 - one for each option
+    def __init__(
         self,
-        backplane: str | Redis | Broker,
+        broker: str | Redis | Broker,
         *,
-        sentinel_ttl: float = SENTINEL_TTL_S,
-        resume_timeout: float = RESUME_TIMEOUT_S,
-        max_buffer_bytes: int = MAX_BUFFER_BYTES,
+        sentinel_ttl: float = 2 * 60 * 60.0,
+        resume_timeout: float = 1.0,
+        max_buffer_bytes: int = 64 * 1024 * 1024,
         keep_alive: KeepAlive | None = None,
-        authorization: Authorization | None = None,
         error_text: ErrorText = class_name,
     ) -> None:
         check_number("sentinel_ttl", sentinel_ttl)
         check_number("resume_timeout", resume_timeout)
         check_number("max_buffer_bytes", max_buffer_bytes, is_whole=True)
-        self._productions = Productions(keep_alive, partial(failed, error_text))
-        if isinstance(backplane, str) and backplane.startswith(("http://", "https://")):
-            ttl_s = max(1, math.ceil(sentinel_ttl))
-            self._backplane: Backplane = Durable(backplane, ttl_s, self._productions, authorization)
+        self._sentinel_ttl = sentinel_ttl
+        self._resume_timeout = resume_timeout
+        self._max_buffer_bytes = max_buffer_bytes
+        self._keep_alive = keep_alive
+        self._error_text = error_text
+        self._redis: RedisBroker | None = None
+        if not isinstance(broker, str) and callable(getattr(broker, "subscribe", None)):
+            self._broker: Broker = broker  # type: ignore[assignment]  # a Redis has no `subscribe`
         else:
-            settings = PubSubSettings(sentinel_ttl, resume_timeout, max_buffer_bytes)
-            self._backplane = _pubsub(backplane, settings, self._productions)
+            self._broker = self._redis = _redis_broker(broker)
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def resumable(
-        self, stream_id: str, make_source: MakeSource, resume_at: int | None = None
+        self, stream_id: str, make_source: MakeSource, resume_at: int = 0
     ) -> Text | None:
         """Create the stream, or resume it if it exists.
 
@@ -92,7 +96,13 @@ class ResumableStreams:
         """
         _check(stream_id, resume_at)
         _check_source(make_source)
-        return await self._backplane.resumable(stream_id, make_source, resume_at or 0)
+        with _explained():
+            count = await self._count(stream_id)
+            if count is None:  # the producer is done, or lost
+                return await self.resume(stream_id, resume_at)
+            if count > 1:
+                return await self._listen(stream_id, resume_at)
+            return await self._produce(stream_id, make_source)
 
     async def create(self, stream_id: str, make_source: MakeSource) -> Text:
         """Create the stream, and return its text as it comes.
@@ -106,9 +116,12 @@ class ResumableStreams:
         """
         _check(stream_id)
         _check_source(make_source)
-        return await self._backplane.create(stream_id, make_source)
+        with _explained():
+            if await self._count(stream_id) != 1:
+                raise StreamExists(f"there is, or was until lately, a stream {stream_id!r}")
+            return await self._produce(stream_id, make_source)
 
-    async def resume(self, stream_id: str, resume_at: int | None = None) -> Text | None:
+    async def resume(self, stream_id: str, resume_at: int = 0) -> Text | None:
         """Read a stream that another request has created.
 
         Args:
@@ -119,7 +132,15 @@ class ResumableStreams:
             The text from there on; None if there is nothing to read.
         """
         _check(stream_id, resume_at)
-        return await self._backplane.resume(stream_id, resume_at or 0)
+        state = await self.state(stream_id)
+        if state not in {"active", "lost"}:
+            return None
+        with _explained():
+            text = await self._listen(stream_id, resume_at)
+        if text is not None and state == "lost":  # its producer was only held up
+            with contextlib.suppress(OSError):
+                await self._broker.set(sentinel(stream_id), IN_USE, self._sentinel_ttl)
+        return text
 
     async def state(self, stream_id: str) -> State | None:
         """Return what has become of a stream.
@@ -132,42 +153,75 @@ class ResumableStreams:
             it is unknown, or no longer known.
         """
         _check(stream_id)
-        return await self._backplane.state(stream_id)
+        with _explained():
+            value = await self._broker.get(sentinel(stream_id))
+        if value is None:
+            return None
+        return "done" if value == DONE else "lost" if value == LOST else "active"
 
     async def aclose(self) -> None:
         """Stop what is produced in this event loop, and close the connections."""
-        await self._productions.stop()
-        await self._backplane.aclose()
+        await asyncio.sleep(0)  # a production that was just started begins, and so ends properly
+        loop = asyncio.get_running_loop()
+        tasks = [task for task in list(self._tasks) if task.get_loop() is loop]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._redis is not None:
+            await self._redis.aclose()
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    @override
+    async def __aexit__(self, *error: object) -> None:
         await self.aclose()
 
+    async def _count(self, stream_id: str) -> int | None:
+        """Count up the sentinel; a caller cancelled in the midst of it does not keep the id."""
+        counting = asyncio.ensure_future(self._broker.incr(sentinel(stream_id)))
+        try:
+            return await asyncio.shield(counting)
+        except asyncio.CancelledError:
+            if await _briefly(counting) == 1:
+                await self._withdraw(stream_id)
+            raise
 
-def _check(stream_id: str, resume_at: int | None = None) -> None:
+    async def _withdraw(self, stream_id: str) -> None:
+        """Free the id again, unless the broker is away."""
+        await _briefly(self._broker.expire(sentinel(stream_id), 0))
+
+    async def _produce(self, stream_id: str, make_source: MakeSource) -> Text:
+        production = StreamProduction(
+            stream_id, self._broker, self._sentinel_ttl, self._max_buffer_bytes, self._error_text
+        )
+        try:
+            await self._broker.subscribe(requests(stream_id), production.on_message)
+        except BaseException:  # also a cancellation: no process is going to produce it
+            await _briefly(self._broker.unsubscribe(requests(stream_id)))
+            await self._withdraw(stream_id)
+            raise
+        task = asyncio.get_running_loop().create_task(production.run(make_source))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        if self._keep_alive is not None:
+            self._keep_alive(end_of(task))
+        return production.buffer.read()
+
+    async def _listen(self, stream_id: str, resume_at: int) -> Text | None:
+        listener = Listener(stream_id, self._broker, resume_at, self._sentinel_ttl)
+        text = await listener.answered(self._resume_timeout)
+        if text is None:  # its producer has died, or is held up and will take this back
+            await self._broker.expire(sentinel(stream_id), self._sentinel_ttl)
+        return text
+
+
+def _check(stream_id: str, resume_at: int = 0) -> None:
     if not isinstance(stream_id, str):
-        raise TypeError(f"a stream's id is a str, not an object of {_type(stream_id)}")
-    try:
-        is_empty = not stream_id.encode()
-    except UnicodeEncodeError as error:
-        raise ValueError("a stream's id holds half of a surrogate pair") from error
-    if is_empty:
+        raise TypeError(f"a stream's id is a str, not an object of {type(stream_id).__name__}")
+    if not stream_id.encode():  # UnicodeEncodeError, a ValueError, for half of a surrogate pair
         raise ValueError("a stream's id is empty")
-    if not isinstance(resume_at, int | None):
-        raise TypeError(f"resume_at counts characters, as an int, and is no {_type(resume_at)}")
-    if resume_at is not None and resume_at < 0:
+    if not isinstance(resume_at, int):
+        raise TypeError(f"resume_at counts characters, as an int, not {type(resume_at).__name__}")
+    if resume_at < 0:
         raise ValueError(f"resume_at counts characters from 0, and {resume_at} was given")
-
-
-def _type(value: object) -> str:
-    return type(value).__name__
 
 
 def _check_source(make_source: object) -> None:
@@ -177,23 +231,34 @@ def _check_source(make_source: object) -> None:
             make_source.close()
         raise TypeError(
             "make_source is a function that gives the text, such as `answer` and not `answer()`: "
-            f"give the function, without calling it, and no {_type(make_source)}"
+            f"give the function, without calling it, and no {type(make_source).__name__}"
         )
 
 
-def _pubsub(
-    broker: str | Redis | Broker, settings: PubSubSettings, productions: Productions
-) -> PubSub:
-    if isinstance(broker, Broker):
-        return PubSub(broker, settings, productions)
-    if not isinstance(broker, str) and not callable(getattr(broker, "pubsub", None)):
+def _redis_broker(redis: object) -> RedisBroker:
+    if not isinstance(redis, str) and not callable(getattr(redis, "pubsub", None)):
         raise TypeError(
-            "a ResumableStreams is given the URL of a Redis or of streams on a server, a client of "
-            f"redis.asyncio or a Broker, and no {_type(broker)}"
+            "a ResumableStreams is given the URL of a Redis, a client of redis.asyncio or a "
+            f"Broker, and no {type(redis).__name__}"
         )
     try:
-        from headgate.resumable.redis.broker import RedisBroker
+        from headgate.resumable.redis import RedisBroker
     except ImportError as error:
         raise ImportError("Redis needs the extra: pip install 'headgate-client[redis]'") from error
-    redis = RedisBroker(broker)
-    return PubSub(Broker(redis, redis), settings, productions, redis.aclose)
+    return RedisBroker(redis)  # type: ignore[arg-type]  # it has `pubsub`
+
+
+@contextlib.contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise Unavailable(f"the broker of resumable streams is away: {error}") from error
+
+
+async def _briefly(doing: Awaitable[object]) -> object:
+    """Return what comes within WITHDRAW_WITHIN_S, else None."""
+    with contextlib.suppress(OSError):  # also a TimeoutError
+        async with asyncio.timeout(WITHDRAW_WITHIN_S):
+            return await doing
+    return None

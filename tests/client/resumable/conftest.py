@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import secrets
 from typing import TYPE_CHECKING
 
 import pytest
-from headgate.resumable import Broker, ResumableStreams
+from headgate.resumable import ResumableStreams
 
 from tests.client.resumable.memory_broker import MemoryBroker
 from tests.support.redis_servers import RedisServer, redis_server
-from tests.support.threaded import Threaded, threaded
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -48,27 +46,7 @@ async def in_memory() -> AsyncIterator[MakeStreams]:
     async with contextlib.AsyncExitStack() as stack:
 
         def make(**options: object) -> ResumableStreams:
-            streams = ResumableStreams(Broker(broker, broker), **options)  # type: ignore[arg-type]
-            stack.push_async_exit(streams)
-            return streams
-
-        yield make
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Threaded]:
-    with threaded() as server:
-        yield server
-
-
-@pytest.fixture
-async def on_log(server: Threaded) -> AsyncIterator[MakeStreams]:
-    """Makes one more replica of an application, whose streams are kept in a log."""
-    folder = f"{server.streams}/{secrets.token_hex(8)}"
-    async with contextlib.AsyncExitStack() as stack:
-
-        def make(**options: object) -> ResumableStreams:
-            streams = ResumableStreams(folder, **options)  # type: ignore[arg-type]
+            streams = ResumableStreams(broker, **options)  # type: ignore[arg-type]
             stack.push_async_exit(streams)
             return streams
 
@@ -78,15 +56,8 @@ async def on_log(server: Threaded) -> AsyncIterator[MakeStreams]:
 ON_REDIS = pytest.param("on_redis", marks=pytest.mark.processes)
 
 
-@pytest.fixture(params=[ON_REDIS, "in_memory", "on_log"])
-def replicas(request: pytest.FixtureRequest) -> MakeStreams:
-    """Each backplane in turn."""
-    make: MakeStreams = request.getfixturevalue(request.param)
-    return make
-
-
 @pytest.fixture(params=[ON_REDIS, "in_memory"])
-def passed_on(request: pytest.FixtureRequest) -> MakeStreams:
-    """Each backplane that keeps the text in the process of its producer."""
+def replicas(request: pytest.FixtureRequest) -> MakeStreams:
+    """Each broker in turn."""
     make: MakeStreams = request.getfixturevalue(request.param)
     return make

@@ -9,7 +9,7 @@ import weakref
 from typing import TYPE_CHECKING
 
 import pytest
-from headgate.resumable import SourceFailed, TextTrimmed
+from headgate import SourceFailed, TextTrimmed
 from headgate.resumable.buffer import ENTRY_BYTES, TextBuffer
 
 from tests.client.resumable.sources import Tap, chunks, whole
@@ -64,9 +64,9 @@ def test_a_buffer_keeps_its_newest_chunk_even_if_larger_than_the_bound() -> None
 
 
 async def test_a_resume_before_the_buffered_text_raises_text_trimmed(
-    passed_on: MakeStreams,
+    replicas: MakeStreams,
 ) -> None:
-    producer, other, tap = passed_on(max_buffer_bytes=1000), passed_on(), Tap()
+    producer, other, tap = replicas(max_buffer_bytes=1000), replicas(), Tap()
     creator = await producer.create("a", tap)
     for number in range(20):  # each is read before the next: nobody is too slow
         tap.give(f"{number:02}" * 50)
@@ -81,8 +81,8 @@ async def test_a_resume_before_the_buffered_text_raises_text_trimmed(
     assert await whole(creator) == ""
 
 
-async def test_a_source_runs_to_its_end_although_no_reader_reads(passed_on: MakeStreams) -> None:
-    producer, other, tap = passed_on(max_buffer_bytes=100_000), passed_on(), Tap()
+async def test_a_source_runs_to_its_end_although_no_reader_reads(replicas: MakeStreams) -> None:
+    producer, other, tap = replicas(max_buffer_bytes=100_000), replicas(), Tap()
     creator = await producer.create("a", tap)
     reader = await other.resume("a")
     tap.give(*("x" * 10_000,) * 100)
@@ -94,11 +94,11 @@ async def test_a_source_runs_to_its_end_although_no_reader_reads(passed_on: Make
 
 
 async def test_chunks_are_freed_once_a_stream_has_ended_though_the_host_keeps_its_reader(
-    passed_on: MakeStreams,
+    replicas: MakeStreams,
 ) -> None:
     """Though the host holds on to the reader and to the awaitable it was given."""
     awaited: list[Awaitable[None]] = []
-    producer, other, tap = passed_on(keep_alive=awaited.append), passed_on(), Tap()
+    producer, other, tap = replicas(keep_alive=awaited.append), replicas(), Tap()
     creator = await producer.create("a", tap)
     reader = await other.resume("a")
     chunk = Chunk("text" * 1000)
@@ -112,7 +112,7 @@ async def test_chunks_are_freed_once_a_stream_has_ended_though_the_host_keeps_it
 
 
 async def test_chunks_are_freed_once_a_source_has_failed(
-    passed_on: MakeStreams, caplog: pytest.LogCaptureFixture
+    replicas: MakeStreams, caplog: pytest.LogCaptureFixture
 ) -> None:
     # The log of a test keeps the error, and so the frames that it went through.
     caplog.set_level(logging.CRITICAL, "headgate.resumable")
@@ -126,7 +126,7 @@ async def test_chunks_are_freed_once_a_source_has_failed(
         raise ValueError("broken")
 
     ended: list[Awaitable[None]] = []
-    reader = await passed_on(keep_alive=ended.append).create("a", source)
+    reader = await replicas(keep_alive=ended.append).create("a", source)
     with pytest.raises(SourceFailed, match="ValueError"):
         await whole(reader)
     await ended[0]
@@ -134,10 +134,10 @@ async def test_chunks_are_freed_once_a_source_has_failed(
 
 
 async def test_keep_alive_gets_an_awaitable_that_finishes_when_the_stream_is_done(
-    passed_on: MakeStreams,
+    replicas: MakeStreams,
 ) -> None:
     awaited: list[Awaitable[None]] = []
-    streams, tap = passed_on(keep_alive=awaited.append), Tap()
+    streams, tap = replicas(keep_alive=awaited.append), Tap()
     await (await streams.create("a", tap)).aclose()
     ending = asyncio.ensure_future(awaited[0])
     assert not ending.done()
@@ -147,10 +147,10 @@ async def test_keep_alive_gets_an_awaitable_that_finishes_when_the_stream_is_don
 
 
 async def test_cancelling_the_awaitable_of_keep_alive_does_not_end_the_source(
-    passed_on: MakeStreams,
+    replicas: MakeStreams,
 ) -> None:
     awaited: list[Awaitable[None]] = []
-    streams, tap = passed_on(keep_alive=awaited.append), Tap()
+    streams, tap = replicas(keep_alive=awaited.append), Tap()
     reader = await streams.create("a", tap)
     asyncio.ensure_future(awaited[0]).cancel()
     tap.give("text")
@@ -159,7 +159,7 @@ async def test_cancelling_the_awaitable_of_keep_alive_does_not_end_the_source(
 
 
 async def test_a_source_that_yields_1000_chunks_at_once_is_read_whole(
-    passed_on: MakeStreams,
+    replicas: MakeStreams,
 ) -> None:
     given = [f"chunk {number} " for number in range(1000)]
-    assert await whole(await passed_on().create("a", lambda: chunks(*given))) == "".join(given)
+    assert await whole(await replicas().create("a", lambda: chunks(*given))) == "".join(given)

@@ -1,4 +1,4 @@
-"""What holds on every backplane, between two replicas of an application."""
+"""What holds with every broker, between two replicas of an application."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from headgate import StreamError
-from headgate.resumable import ResumableStreams, SourceFailed, StreamExists, productions
+from headgate import SourceFailed, StreamError, StreamExists
+from headgate.resumable import ResumableStreams, production
 
 from tests.client.resumable.sources import Tap, chunks, whole
 from tests.support.waiting import until
@@ -207,8 +207,9 @@ async def test_a_stream_whose_source_is_empty_is_done_at_once(replicas: MakeStre
         "a:b",
         "a?b#c",
         "naïve 🙂",
-        "...",
-        pytest.param("x" * 1900, id="nineteen-hundred-characters"),
+        "..",
+        pytest.param("line\nbreak", id="a-newline"),
+        pytest.param("x" * 10_000, id="ten-thousand-characters"),
     ],
 )
 async def test_any_text_is_an_id(replicas: MakeStreams, stream_id: str) -> None:
@@ -219,18 +220,6 @@ async def test_any_text_is_an_id(replicas: MakeStreams, stream_id: str) -> None:
     assert await other.state(stream_id + "x") is None
     tap.end()
     assert await whole(reader) == "ext"
-
-
-@pytest.mark.parametrize(
-    "stream_id",
-    [
-        "..",
-        pytest.param("line\nbreak", id="a-newline"),
-        pytest.param("x" * 10_000, id="ten-thousand-characters"),
-    ],
-)
-async def test_a_broker_takes_any_text_as_stream_id(passed_on: MakeStreams, stream_id: str) -> None:
-    assert await whole(await passed_on().create(stream_id, lambda: chunks("text"))) == "text"
 
 
 async def test_closing_resumable_streams_ends_their_sources_and_raises_in_readers(
@@ -252,7 +241,7 @@ async def test_closing_resumable_streams_ends_their_sources_and_raises_in_reader
 async def test_closing_does_not_wait_longer_than_its_limit_for_a_source_that_ignores_it(
     replicas: MakeStreams, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(productions, "CLOSE_WITHIN_S", 0.1)
+    monkeypatch.setattr(production, "STOP_WITHIN_S", 0.1)
     producer, other, released, ended = replicas(), replicas(), asyncio.Event(), asyncio.Event()
 
     async def deaf() -> AsyncIterator[str]:
@@ -289,18 +278,18 @@ async def test_closing_resumable_streams_raises_in_readers_of_the_same_process(
     tap.give("text")
     assert await anext(creator) == "text"
     await streams.aclose()
-    with pytest.raises(StreamError, match=r"was stopped|was closed"):
+    with pytest.raises(StreamError, match="was stopped"):
         await anext(creator)
 
 
 @pytest.mark.parametrize(
     ("stream_id", "resume_at", "error", "match"),
     [
-        ("", None, ValueError, "empty"),
-        (7, None, TypeError, "int"),
-        pytest.param("\ud83d", None, ValueError, "surrogate", id="a-surrogate"),
+        ("", 0, ValueError, "empty"),
+        (7, 0, TypeError, "int"),
+        pytest.param("\ud83d", 0, ValueError, "surrogate", id="a-surrogate"),
         ("a", -1, ValueError, "from 0"),
-        ("a", "3", TypeError, "resume_at counts characters, as an int, and is no str"),
+        ("a", "3", TypeError, "resume_at counts characters, as an int, not str"),
     ],
 )
 async def test_resume_refuses_bad_stream_ids_and_positions(
@@ -310,12 +299,12 @@ async def test_resume_refuses_bad_stream_ids_and_positions(
         await replicas().resume(stream_id, resume_at)
 
 
-@pytest.mark.parametrize("backplane", [None, 6379, b"redis://127.0.0.1", {}])
-def test_a_backplane_that_is_no_url_or_redis_client_is_refused_at_construction(
-    backplane: object,
+@pytest.mark.parametrize("broker", [None, 6379, b"redis://127.0.0.1", {}])
+def test_a_broker_that_is_no_url_redis_client_or_broker_is_refused_at_construction(
+    broker: object,
 ) -> None:
-    with pytest.raises(TypeError, match="the URL of a Redis or of streams on a server"):
-        ResumableStreams(backplane)  # type: ignore[arg-type] # which is the mistake
+    with pytest.raises(TypeError, match="the URL of a Redis, a client of"):
+        ResumableStreams(broker)  # type: ignore[arg-type] # which is the mistake
 
 
 async def _is(streams: ResumableStreams, stream_id: str, state: str) -> bool:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 
-from headgate.resumable import Broker, ResumableStreams
-from headgate.resumable.names import Names
+from headgate.resumable import ResumableStreams
+from headgate.resumable.messages import sentinel
 
 from tests.client.resumable.memory_broker import MemoryBroker
 from tests.support.waiting import PATIENCE_S
@@ -27,8 +27,8 @@ class GreedyBroker(MemoryBroker):
 
 async def test_a_resume_times_out_although_its_broker_swallows_the_cancellation() -> None:
     broker = GreedyBroker()
-    await broker.incr(Names("of a producer that died").sentinel)
-    streams = ResumableStreams(Broker(broker, broker), resume_timeout=0.05)
+    await broker.incr(sentinel("of a producer that died"))
+    streams = ResumableStreams(broker, resume_timeout=0.05)
     resuming = asyncio.ensure_future(streams.resume("of a producer that died"))
     done, _ = await asyncio.wait({resuming}, timeout=PATIENCE_S)
     resuming.cancel()

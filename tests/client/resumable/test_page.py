@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
-from headgate.resumable.names import Names
+from headgate.resumable.messages import sentinel
 
 from tests.client.runs.serving import uvicorn_of
 from tests.client.runs.test_frameworks import served
@@ -78,7 +78,7 @@ async def test_the_aiohttp_application_of_the_page_answers_410_for_a_lost_produc
     redis: RedisServer,
 ) -> None:
     app = application("In aiohttp", redis, Pauses())
-    redis.command("INCR", Names("1").sentinel)  # and then its process died
+    redis.command("INCR", sentinel("1"))  # and then its process died
     async with (
         served(app) as url,
         aiohttp.ClientSession(url) as client,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from headgate.resumable import SourceFailed
+from headgate import SourceFailed
 
 from tests.client.resumable.sources import Tap, chunks, whole
 

@@ -7,14 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 from headgate import Unavailable
-from headgate.resumable import (
-    Broker,
-    ResumableStreams,
-    listener,
-    production,
-)
-from headgate.resumable.names import Names
-from headgate.resumable.redis import broker, subscriptions
+from headgate.resumable import ResumableStreams, listener, production
+from headgate.resumable import redis as redis_broker
+from headgate.resumable.messages import sentinel
 
 from tests.client.resumable.memory_broker import MemoryBroker
 from tests.client.resumable.sources import Tap, chunks, whole
@@ -95,7 +90,7 @@ async def test_the_id_of_a_stream_that_was_not_created_is_free(
 ) -> None:
     """It was counted already, and nobody is there to listen for its readers."""
     broker = DeafBroker()
-    async with ResumableStreams(Broker(broker, broker)) as streams:
+    async with ResumableStreams(broker) as streams:
         creating = asyncio.ensure_future(OPERATIONS[operation](streams))
         await broker.is_asked.wait()
         assert await streams.state("a") == "active"
@@ -150,7 +145,6 @@ async def test_readers_get_all_text_although_redis_kills_their_pubsub_connection
 async def test_an_emptied_redis_gets_the_sentinel_of_an_active_stream_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(production, "FIRST_LIFETIME_S", 0.2)
     monkeypatch.setattr(production, "RENEW_S", 0.2)
     with redis_server(tmp_path) as server:
         async with ResumableStreams(server.url) as producer, ResumableStreams(server.url) as other:
@@ -160,7 +154,7 @@ async def test_an_emptied_redis_gets_the_sentinel_of_an_active_stream_again(
             server.kill()
             server.start()
             await until(lambda: _is_active(other), within_s=SERVER_PATIENCE_S)
-            await until(lambda: server.command("TTL", Names("a").sentinel) > 0)
+            await until(lambda: server.command("TTL", sentinel("a")) > 0)
             reader = await other.resume("a")
             tap.give("after")
             tap.end()
@@ -195,7 +189,7 @@ async def test_closing_ends_while_redis_is_away(tmp_path: Path) -> None:
 async def test_reading_a_state_from_a_frozen_redis_raises_a_timeout_error(
     redis: RedisServer, on_redis: MakeStreams, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(broker, "ANSWER_WITHIN_S", 0.3)
+    monkeypatch.setattr(redis_broker, "ANSWER_WITHIN_S", 0.3)
     streams = on_redis()
     assert await streams.state("a") is None
     redis.pause()
@@ -218,7 +212,7 @@ async def test_closing_ends_whatever_moment_of_a_redis_ping_it_interrupts(
     redis: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A cancellation at the very moment of a timeout was taken for the timeout."""
-    monkeypatch.setattr(subscriptions, "PING_S", 0.001)
+    monkeypatch.setattr(redis_broker, "PING_S", 0.001)
     redis.command("FLUSHALL")
     for number in range(50):
         async with ResumableStreams(redis.url) as streams:

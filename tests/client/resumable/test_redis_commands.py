@@ -9,8 +9,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
-from headgate.resumable.names import Names
-from headgate.resumable.redis.broker import RedisBroker
+from headgate.resumable.messages import sentinel
+from headgate.resumable.redis import RedisBroker
 from redis.asyncio import Redis
 
 from tests.client.resumable.sources import Tap, chunks, whole
@@ -86,7 +86,7 @@ async def test_the_sentinel_of_a_finished_stream_is_kept_for_two_hours(
     ended: list[Awaitable[None]] = []
     await whole(await on_redis(keep_alive=ended.append).create("a", lambda: chunks("text")))
     await ended[0]
-    assert TWO_HOURS_S - 60 < redis.command("TTL", Names("a").sentinel) <= TWO_HOURS_S
+    assert TWO_HOURS_S - 60 < redis.command("TTL", sentinel("a")) <= TWO_HOURS_S
 
 
 async def test_sentinel_ttl_sets_how_long_a_finished_stream_is_done(
@@ -105,7 +105,7 @@ async def test_a_long_stream_outlives_the_lifetime_of_its_sentinel(
     redis.command("CONFIG", "RESETSTAT")
     streams, tap = on_redis(sentinel_ttl=0.5), Tap()
     await streams.create("a", tap)
-    await until(lambda: _calls(redis, "pexpire") == 3)  # so it has lived for longer than that
+    await until(lambda: _calls(redis, "pexpire") >= 3)  # so it has lived for longer than that
     assert await streams.state("a") == "active"
     tap.end()
 
@@ -120,7 +120,7 @@ async def test_a_finished_stream_leaves_only_its_sentinel_in_redis(
     tap.end()
     await whole(reader)
     await until(lambda: _subscribers(redis) == 0)
-    assert redis.command("KEYS", "*") == [Names("a").sentinel.encode()]
+    assert redis.command("KEYS", "*") == [sentinel("a").encode()]
 
 
 async def test_a_cancelled_reader_releases_its_subscription(
@@ -143,11 +143,11 @@ async def test_a_resume_without_a_producer_returns_none_after_its_timeout(
     redis: RedisServer, on_redis: MakeStreams
 ) -> None:
     streams = on_redis(resume_timeout=0.2)
-    redis.command("INCR", Names("a").sentinel)  # and then its process died
+    redis.command("INCR", sentinel("a"))  # and then its process died
     assert await streams.resume("a") is None
     assert await streams.resumable("a", Tap()) is None
     assert _subscribers(redis) == 0
-    assert redis.command("TTL", Names("a").sentinel) > 0  # it is forgotten some day
+    assert redis.command("TTL", sentinel("a")) > 0  # it is forgotten some day
 
 
 async def _closed(reader: Text) -> None:

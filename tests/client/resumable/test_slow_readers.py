@@ -12,10 +12,10 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
-from headgate.resumable import Broker, ProducerLost, ResumableStreams, SourceFailed
+from headgate import ProducerLost, SourceFailed
+from headgate.resumable import ResumableStreams
 from headgate.resumable.listener import LOST_S, WINDOW
-from headgate.resumable.messages import Ask, Kind, Part
-from headgate.resumable.names import Names
+from headgate.resumable.messages import Ask, Part, decode_part, encode, requests
 
 from tests.client.resumable.memory_broker import MemoryBroker
 from tests.client.resumable.sources import Tap, whole
@@ -51,7 +51,7 @@ class FaultyBroker(MemoryBroker):
     def parts(self) -> list[Part]:
         """What went to readers."""
         texts = [sent for channel, sent in self.published.items() if ":text:" in channel]
-        return [Part.decode(message) for sent in texts for message in sent]
+        return [decode_part(message) for sent in texts for message in sent]
 
 
 @dataclass
@@ -63,7 +63,7 @@ class Scene:
     ended: list[Awaitable[None]] = field(default_factory=list)
 
     async def open(self) -> Text:
-        broker = Broker(self.broker, self.broker)
+        broker = self.broker
         self.streams = ResumableStreams(broker, keep_alive=self.ended.append)
         self.creator = await self.streams.create("a", self.tap)
         reader = await self.streams.resume("a")
@@ -153,7 +153,7 @@ async def test_a_sentinel_gets_its_lifetime_after_10_s_and_again_every_10_s() ->
     """
 
     broker = FaultyBroker()
-    streams = ResumableStreams(Broker(broker, broker), sentinel_ttl=300.0)
+    streams = ResumableStreams(broker, sentinel_ttl=300.0)
     await streams.create("a", Tap())
     await asyncio.sleep(9)
     assert broker.lifetimes == []
@@ -167,8 +167,8 @@ async def test_a_sentinel_gets_its_lifetime_after_10_s_and_again_every_10_s() ->
 @in_virtual_time
 async def test_a_reader_that_joins_a_stopping_producer_gets_stopped_like_all_others() -> None:
     def times(channel: str, number: int) -> int:
-        if ":text:" in channel and broker.parts()[-1].kind is Kind.STOPPED:
-            broker.channels[Names("a").requests](Ask("late", again=True).encode())
+        if ":text:" in channel and broker.parts()[-1].kind == "stopped":
+            broker.channels[requests("a")](encode(Ask("late", again=True)))
         return 1
 
     broker = FaultyBroker(times)
@@ -232,7 +232,7 @@ async def test_a_stopping_producer_sends_a_slow_reader_no_more_than_its_window()
     scene.tap.end()
     await whole(scene.creator)
     await scene.streams.aclose()
-    sent = [len(part.text) for part in scene.broker.parts() if part.kind is Kind.TEXT]
+    sent = [len(part.text) for part in scene.broker.parts() if part.kind == "text"]
     assert sum(sent) == WINDOW
     for _ in range(16):
         assert await anext(reader) == CHUNK
@@ -287,7 +287,7 @@ async def test_a_reader_of_a_dead_producer_raises_producer_lost_after_30_s() -> 
     scene, reader = await opened()
     scene.tap.give("text")
     assert await anext(reader) == "text"
-    scene.broker.channels.pop(Names("a").requests)  # as when its process dies
+    scene.broker.channels.pop(requests("a"))  # as when its process dies
     began = asyncio.get_running_loop().time()
     with pytest.raises(
         ProducerLost, match="stream 'a' has not been heard of for 30 s, at character 4"
@@ -303,10 +303,10 @@ async def test_a_reader_of_a_dead_producer_raises_producer_lost_after_30_s() -> 
 @in_virtual_time
 async def test_a_stream_declared_lost_is_active_again_once_its_producer_answers() -> None:
     scene, reader = await opened()
-    answering = scene.broker.channels.pop(Names("a").requests)
+    answering = scene.broker.channels.pop(requests("a"))
     with pytest.raises(ProducerLost):
         await anext(reader)
-    scene.broker.channels[Names("a").requests] = answering
+    scene.broker.channels[requests("a")] = answering
     resumed = await scene.streams.resume("a")
     assert resumed is not None
     assert await scene.streams.state("a") == "active"
@@ -320,10 +320,10 @@ async def test_a_stream_declared_lost_is_active_again_once_its_producer_answers(
 @in_virtual_time
 async def test_a_reader_waits_for_a_producer_that_is_silent_for_less_than_the_limit() -> None:
     scene, reader = await opened()
-    answering = scene.broker.channels.pop(Names("a").requests)
+    answering = scene.broker.channels.pop(requests("a"))
     reading = asyncio.create_task(whole(reader))
     await asyncio.sleep(LOST_S - 3)
-    scene.broker.channels[Names("a").requests] = answering
+    scene.broker.channels[requests("a")] = answering
     scene.tap.give("text")
     scene.tap.end()
     assert await reading == "text"
@@ -363,11 +363,11 @@ async def test_a_reader_that_pauses_longer_than_the_limit_reads_on() -> None:
 @in_virtual_time
 async def test_a_reader_back_from_a_pause_waits_for_its_producer_to_answer() -> None:
     scene, reader = await opened()
-    answering = scene.broker.channels.pop(Names("a").requests)  # it is held up
+    answering = scene.broker.channels.pop(requests("a"))  # it is held up
     await asyncio.sleep(10 * LOST_S)
     reading = asyncio.create_task(whole(reader))
     await asyncio.sleep(LOST_S / 2)
-    scene.broker.channels[Names("a").requests] = answering
+    scene.broker.channels[requests("a")] = answering
     scene.tap.give("text")
     scene.tap.end()
     assert await reading == "text"
@@ -392,7 +392,7 @@ async def test_readers_and_producers_ignore_foreign_messages_on_their_channels()
     for channel in list(scene.broker.channels):
         for junk in ("", "junk", "[]", "[1, 2]", "{}", "a b c\ntext", "[" * 100):
             await scene.broker.publish(channel, junk)
-        stranger = Part("another production", Kind.TEXT, 0, "not ours").encode()
+        stranger = encode(Part("another production", "text", 0, "not ours"))
         await scene.broker.publish(channel, stranger)
     scene.tap.give("text")
     scene.tap.end()

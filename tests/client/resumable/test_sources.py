@@ -6,7 +6,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from headgate.resumable import SourceFailed
+from headgate import SourceFailed
 
 from tests.client.resumable.sources import chunks, whole
 

@@ -1,0 +1,240 @@
+"""A broker in Redis; each event loop has connections of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from typing import TYPE_CHECKING, Any
+
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from redis.asyncio.connection import AbstractConnection
+
+ANSWER_WITHIN_S = 5.0
+CONNECTIONS = 8  # for commands, for each event loop: a large message holds up one of them
+PING_S = 5.0  # of silence until a PING, and again until the connection counts as lost
+RECONNECT_AFTER_S = 0.1
+
+_log = logging.getLogger("headgate.resumable")
+
+
+class RedisBroker:
+    """A Broker made of the URL of a Redis, or of a client."""
+
+    def __init__(self, redis: str | Redis) -> None:
+        """Take a URL, or a client, which serves the event loop of its first use and stays open."""
+        self._redis = redis
+        if isinstance(redis, str):
+            _new_client(redis)  # raises ValueError now rather than later
+        self._by_loop: dict[asyncio.AbstractEventLoop, _Connections] = {}
+
+    async def publish(self, channel: str, message: str) -> None:
+        """Publish a message on a channel."""
+        await self._command("PUBLISH", channel, message)
+
+    async def subscribe(self, channel: str, receive: Callable[[str], None]) -> None:
+        """Subscribe to a channel, and wait for the server's confirmation."""
+        with _translated():
+            await self._here().subscribe(channel, receive)
+
+    async def unsubscribe(self, channel: str) -> None:
+        """Unsubscribe from a channel."""
+        await self._here().unsubscribe(channel)
+
+    async def incr(self, key: str) -> int | None:
+        """Increment the counter; return None if the value is no number."""
+        try:
+            return int(await self._command("INCR", key))
+        except ConnectionError as error:
+            if "not an integer" in str(error):
+                return None
+            raise
+
+    async def set(self, key: str, value: str, ttl: float) -> None:
+        """Store a value with a lifetime."""
+        await self._command("SET", key, value, "PX", _milliseconds(ttl))
+
+    async def get(self, key: str) -> str | None:
+        """Return the value of a key."""
+        value = await self._command("GET", key)
+        return None if value is None else _text(value)
+
+    async def expire(self, key: str, ttl: float) -> bool:
+        """Set the lifetime of a value; return False if there is none."""
+        return bool(await self._command("PEXPIRE", key, _milliseconds(ttl)))
+
+    async def aclose(self) -> None:
+        """Close the connections of this event loop."""
+        connections = self._by_loop.pop(asyncio.get_running_loop(), None)
+        if connections is not None:
+            await connections.aclose()
+            if isinstance(self._redis, str):
+                await connections.client.aclose()
+
+    async def _command(self, *words: str | int) -> Any:  # noqa: ANN401 - what Redis replies
+        with _translated():
+            return await self._here().client.execute_command(*words)  # type: ignore[no-untyped-call]  # of redis-py
+
+    def _here(self) -> _Connections:
+        """Return the connections of the running loop; make them at the first call."""
+        loop = asyncio.get_running_loop()
+        if loop not in self._by_loop:
+            # Weak keys would not do it: connections refer to their loop.
+            for other in list(self._by_loop):  # other threads add theirs
+                if other.is_closed():
+                    self._by_loop.pop(other, None)
+            if not isinstance(self._redis, str) and self._by_loop:
+                raise RuntimeError(
+                    "a Redis client belongs to one event loop: give ResumableStreams the URL "
+                    "instead"
+                )
+            client = _new_client(self._redis) if isinstance(self._redis, str) else self._redis
+            self._by_loop[loop] = _Connections(client)
+        return self._by_loop[loop]
+
+
+class _Connections:
+    """A client for commands, and the subscriptions on a connection that is reopened when lost."""
+
+    def __init__(self, client: Redis) -> None:
+        self.client = client
+        # Of each channel a callback that must not block, and whether Redis has confirmed it.
+        self._channels: dict[str, tuple[Callable[[str], None], asyncio.Event]] = {}
+        self._connected: AbstractConnection | None = None
+        self._receiving: asyncio.Task[None] | None = None
+
+    async def subscribe(self, channel: str, receive: Callable[[str], None]) -> None:
+        """Subscribe to a channel, and wait for the confirmation. Raises TimeoutError."""
+        confirmed = asyncio.Event()
+        self._channels[channel] = receive, confirmed
+        try:
+            async with asyncio.timeout(ANSWER_WITHIN_S):
+                if self._receiving is None or self._receiving.done():
+                    self._receiving = asyncio.get_running_loop().create_task(self._receive())
+                else:
+                    await self._send("SUBSCRIBE", channel)
+                await confirmed.wait()
+        except BaseException:
+            self._channels.pop(channel, None)
+            raise
+
+    async def unsubscribe(self, channel: str) -> None:
+        """Unsubscribe, also from a channel whose subscription was cancelled unconfirmed."""
+        self._channels.pop(channel, None)
+        await self._send("UNSUBSCRIBE", channel)
+
+    async def aclose(self) -> None:
+        """Close the connection of the subscriptions."""
+        self._channels.clear()
+        if self._receiving is not None:
+            self._receiving.cancel()
+            await asyncio.gather(self._receiving, return_exceptions=True)
+
+    async def _receive(self) -> None:
+        while True:
+            try:
+                # For its connection: a PubSub reconnects by itself, in each task that uses it.
+                async with self.client.pubsub() as pubsub:
+                    await pubsub.connect()
+                    await self._receive_from(pubsub.connection)
+            except (RedisError, OSError) as error:
+                _log.info("the connection for messages was lost: %s", error)
+            finally:
+                self._connected = None
+            await asyncio.sleep(RECONNECT_AFTER_S)
+
+    async def _receive_from(self, connection: AbstractConnection) -> None:
+        self._connected = connection  # `subscribe` sends for later channels itself
+        if self._channels:
+            await connection.send_command("SUBSCRIBE", *self._channels)
+        task, is_pinged = asyncio.current_task(), False
+        while True:
+            reply = await connection.read_response(
+                timeout=PING_S, disconnect_on_error=False, push_request=True
+            )
+            if task is not None and task.cancelling():
+                raise asyncio.CancelledError  # redis-py has swallowed it, in a read or a write
+            if reply is not None:
+                is_pinged = False
+                self._dispatch(reply)
+            elif is_pinged:
+                raise TimeoutError(f"Redis was silent for {2 * PING_S:.0f} s")
+            else:
+                is_pinged = True
+                await connection.send_command("PING")
+
+    def _dispatch(self, reply: object) -> None:
+        match reply:
+            case [kind, name, data] if (channel := self._channels.get(_text(name))) is not None:
+                receive, confirmed = channel
+                if _text(kind) == "message":
+                    receive(_text(data))
+                elif _text(kind) == "subscribe":
+                    confirmed.set()
+
+    async def _send(self, *command: str) -> None:
+        """Send a command if the connection is open; a new connection subscribes to all channels."""
+        if self._connected is not None and self._connected.is_connected:
+            try:
+                with _raised_cancellations():
+                    await self._connected.send_command(*command)
+            except Exception as error:  # noqa: BLE001 - of redis-py, when it is lost in between
+                _log.debug("the connection for messages is lost: %s", error)
+
+
+def _new_client(url: str) -> Redis:
+    try:
+        pool = BlockingConnectionPool.from_url(
+            url,
+            max_connections=CONNECTIONS,
+            socket_connect_timeout=ANSWER_WITHIN_S,
+            socket_timeout=ANSWER_WITHIN_S,
+            retry=Retry(NoBackoff(), 0),  # an INCR whose answer was lost must not count twice
+        )
+    except ValueError:
+        # Of a password that was not escaped, the error of the parser would show a part.
+        raise ValueError(
+            "the URL of a Redis looks like redis://user:password@host:6379/0"
+        ) from None
+    return Redis.from_pool(pool)
+
+
+@contextlib.contextmanager
+def _translated() -> Iterator[None]:
+    """Raise errors of redis-py as OSError, the error that each broker raises."""
+    try:
+        with _raised_cancellations():
+            yield
+    except RedisError as error:
+        raise ConnectionError(str(error) or type(error).__name__) from error
+
+
+@contextlib.contextmanager
+def _raised_cancellations() -> Iterator[None]:
+    """Raise at the end of the block a cancellation of this task that came within it.
+
+    redis-py sends by `asyncio.wait_for`, which before Python 3.12 gives a result rather than raise
+    when both come at once. The canceller would wait for ever: an `asyncio.timeout` cancels once.
+    """
+    task = asyncio.current_task()
+    before = 0 if task is None else task.cancelling()
+    try:
+        yield
+    finally:
+        if task is not None and task.cancelling() > before:
+            raise asyncio.CancelledError
+
+
+def _milliseconds(seconds: float) -> int:
+    return max(1, round(seconds * 1000))
+
+
+def _text(value: object) -> str:
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)

@@ -1,1 +1,0 @@
-"""Streams that live in Redis for as long as they are produced: its keys, and its channels."""
