@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import weakref
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ from redis.asyncio import Redis
 
 from tests.client.resumable.sources import Tap, chunks, whole
 from tests.support.processes import ROOT
+from tests.support.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -149,8 +151,10 @@ def test_connections_of_a_closed_event_loop_are_freed_when_the_next_loop_asks(
 
     for _ in range(6):
         asyncio.run(main())
-    gc.collect()
-    assert sum(loop() is not None for loop in loops) <= 2
+    give_up_at = time.monotonic() + PATIENCE_S  # another thread may be collecting
+    while sum(loop() is not None for loop in loops) > 2:
+        assert time.monotonic() < give_up_at, "closed event loops are kept"
+        gc.collect()
 
 
 def test_a_given_redis_client_serves_only_its_own_event_loop(redis: RedisServer) -> None:
