@@ -59,7 +59,7 @@ class Access:
     def __init__(self, sign_in: SignIn, tokens: Sequence[AdminToken], *, is_open: bool) -> None:
         """Treat every local client as an operator if `is_open`, as without any credentials."""
         self._sign_in = sign_in
-        self._everybody = Viewer("everybody", "operator", secrets.token_urlsafe(32))
+        self._everybody = Viewer("an unnamed operator", "operator", secrets.token_urlsafe(32))
         self.admit(tokens, is_open=is_open)
 
     def admit(self, tokens: Sequence[AdminToken], *, is_open: bool) -> None:

@@ -1,4 +1,4 @@
-"""The alert rules that the console evaluates: thresholds on gauges and on rates of five minutes.
+"""The alert rules that the console evaluates: thresholds on gauges, rates of five minutes, ratios.
 
 All other rules are text for Prometheus alone.
 """
@@ -11,18 +11,19 @@ from collections import deque
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from gateway.monitoring.alerts import alerts
-from gateway.monitoring.quantities import RATE_WINDOW, Rate, seconds
+from gateway.monitoring.quantities import RATE_WINDOW, Rate, Ratio, seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping
 
-    from gateway.monitoring.quantities import Threshold
+    from gateway.monitoring.quantities import Gauge
     from gateway.monitoring.rules import Alert
     from gateway.settings import Settings
     from gateway.telemetry.metrics import Sample
 
 Labels: TypeAlias = tuple[tuple[str, str], ...]
 Values: TypeAlias = dict[Labels, float]
+Series: TypeAlias = dict[str, Values]  # by the name of the metric
 WINDOW_S = seconds(RATE_WINDOW)
 _COMPARE: Mapping[str, Callable[[float, float], bool]] = {
     "<": operator.lt,
@@ -61,15 +62,11 @@ class ActiveAlerts:
     def look(self, now: float, samples: Iterable[Sample]) -> None:
         """Evaluate the rules on the metrics of a moment."""
         conditions = {rule: rule.threshold for rule in self.rules if rule.threshold is not None}
-        by_metric: dict[str, list[Sample]] = {it.quantity.metric: [] for it in conditions.values()}
-        for sample in samples:
-            if sample.metric.name in by_metric:
-                by_metric[sample.metric.name].append(sample)
+        series = _series(samples)
         since = {(it.rule.name, it.labels): it.since for it in self.active}
         active = []
         for rule, condition in conditions.items():
-            found = by_metric[condition.quantity.metric]
-            for labels, value in self._values(condition, now, found).items():
+            for labels, value in self._values(condition.quantity, now, series).items():
                 if _COMPARE[condition.operator](value, condition.bound):
                     # A clock that was set back puts moments before that into the future.
                     began = min(since.get((rule.name, labels), now), now)
@@ -78,39 +75,60 @@ class ActiveAlerts:
         self.active = tuple(active)
         self.looked_at = now
 
-    def _values(self, condition: Threshold, now: float, samples: Sequence[Sample]) -> Values:
-        quantity = condition.quantity
-        if isinstance(quantity, Rate):
-            growth = self._growths.setdefault(quantity, RecentGrowth(quantity))
-            return growth.rates(now, samples)
-        return {
-            tuple(labels.items()): sample.number
-            for sample in samples
-            if _matches(quantity.where, labels := _labels(sample))
+    def _values(self, quantity: Gauge | Rate | Ratio, now: float, series: Series) -> Values:
+        if isinstance(quantity, Ratio):
+            parts = self._values(quantity.part, now, series)
+            wholes = self._values(quantity.whole, now, series)
+            return {
+                labels: parts[labels] / whole
+                for labels, whole in wholes.items()
+                if whole > quantity.least and labels in parts
+            }
+        found = {
+            labels: number
+            for labels, number in series.get(quantity.metric, {}).items()
+            if _matches(quantity.where, labels)
         }
+        if isinstance(quantity, Rate):
+            growth = self._growths.setdefault(quantity, RecentGrowth(quantity.by))
+            return growth.rates(now, found)
+        return found
+
+
+def _series(samples: Iterable[Sample]) -> Series:
+    """Return the numbers by the name of their series, as Prometheus has them, and their labels."""
+    series: Series = {}
+    for it in samples:
+        labels = tuple(zip(it.metric.labels, it.values, strict=True))
+        if it.distribution is None:
+            series.setdefault(it.metric.name, {})[labels] = it.number
+        else:
+            series.setdefault(f"{it.metric.name}_sum", {})[labels] = it.distribution.sum
+            count = float(sum(it.distribution.counts))
+            series.setdefault(f"{it.metric.name}_count", {})[labels] = count
+    return series
 
 
 class RecentGrowth:
     """The growth of a counter in the last five minutes, from look to look."""
 
-    def __init__(self, rate: Rate) -> None:
-        self._by = [name for name in re.split(", *", rate.by) if name not in {"job", "instance"}]
-        self._where = rate.where
-        self._counts: dict[tuple[str, ...], float] | None = None
+    def __init__(self, by: str) -> None:
+        """Sum over equal `by` labels, which have commas between."""
+        self._by = [name for name in re.split(", *", by) if name not in {"job", "instance"}]
+        self._counts: Values | None = None
         self._steps: deque[tuple[float, Values]] = deque()
 
-    def rates(self, now: float, samples: Sequence[Sample]) -> Values:
+    def rates(self, now: float, counts: Values) -> Values:
         """Return the growth per second, by the labels of the rate."""
-        before, self._counts = self._counts, {it.values: it.number for it in samples}
+        before, self._counts = self._counts, counts
         step: Values = {}
-        for sample in samples:
-            labels = _labels(sample)
-            if before is not None and _matches(self._where, labels):
-                of = tuple((name, labels.get(name, "")) for name in self._by)
-                known = before.get(sample.values, 0.0)
-                # A counter that fell was reset.
-                grown = sample.number - known if sample.number >= known else sample.number
-                step[of] = step.get(of, 0.0) + grown
+        for labels, count in counts.items():
+            # Of the first look, nothing is known to have grown.
+            known = count if before is None else before.get(labels, 0.0)
+            # A counter that fell was reset.
+            grown = count - known if count >= known else count
+            of = tuple((name, dict(labels).get(name, "")) for name in self._by)
+            step[of] = step.get(of, 0.0) + grown
         self._steps.append((now, step))
         while not now - WINDOW_S < self._steps[0][0] <= now:
             self._steps.popleft()
@@ -121,10 +139,7 @@ class RecentGrowth:
         return {of: grown / WINDOW_S for of, grown in total.items()}
 
 
-def _labels(sample: Sample) -> dict[str, str]:
-    return dict(zip(sample.metric.labels, sample.values, strict=True))
-
-
-def _matches(where: str, labels: Mapping[str, str]) -> bool:
+def _matches(where: str, labels: Labels) -> bool:
     """Return whether a series with these labels is selected by matchers."""
-    return all(re.fullmatch(value, labels.get(name, "")) for name, value in _MATCHER.findall(where))
+    values = dict(labels)
+    return all(re.fullmatch(value, values.get(name, "")) for name, value in _MATCHER.findall(where))

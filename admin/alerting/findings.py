@@ -9,20 +9,24 @@ append-only file is a finding of its own and no alert, since that may be a decis
 from __future__ import annotations
 
 import re
+import shlex
+from pathlib import PurePath
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 
 from admin.alerting.views import sentence
 from admin.model.overview import NextStep
-from gateway.monitoring.quantities import Rate, seconds
+from gateway.monitoring.quantities import Gauge, Ratio, seconds
 from gateway.monitoring.rules import ACCESS_FILE, CERTIFICATE_FILE
+from gateway.settings import redacted_origin
 from gateway.settings.log_kinds.redis import WITHOUT_FILE
 from gateway.settings.reading.files import whole
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from admin.alerting.active_alerts import ActiveAlert, ActiveAlerts
+    from admin.alerting.subjects import Subject
     from admin.model.kinds import Level
     from admin.record.gateways import GatewayView
     from gateway.features.questions.process_source import Health
@@ -30,7 +34,10 @@ if TYPE_CHECKING:
     from gateway.settings import Settings
     from gateway.telemetry.metrics import Sample
 
-PENDING_S = 4.0  # two looks: what was so at a single one may be over
+# A pending alert is shown at the second look: what was so at a single one may be over. A rule that
+# waits for longer than a minute expects that, so it is shown after a share of the rest of its time.
+PENDING_S = 4.0
+PENDING_SHARE = 0.2
 LOOK = "the last look"
 
 
@@ -50,31 +57,38 @@ class IncidentFinding(NamedTuple):
     note: str = ""  # what will become of it
     window: str = LOOK  # when its cause was measured
     is_symptom: bool = False
+    advice: str = ""  # what an alert's rule says on its causes
+    step: NextStep | None = None  # None for that of its rule or its kind
 
     @property
     def id(self) -> str:
         """The key as one text."""
         return " ".join(self.key)
 
-    @property
-    def next(self) -> NextStep:
-        """The page and the command by which to go on."""
-        step = NEXT_STEPS.get(self.alert) or NEXT_STEPS.get(self.key[0]) or NextStep()
-        if self.route and not step.page:
-            return NextStep(f"/routes#{quote(self.route, safe='')}", step.command)
-        return step
+    def next(self, settings_file: str) -> NextStep:
+        """Return the page and the command by which to go on."""
+        step = self.step or NEXT_STEPS.get(self.alert) or NEXT_STEPS.get(self.key[0]) or NextStep()
+        page, command = step.page, step.command
+        if self.route and not page:
+            page = f"/routes#{quote(self.route, safe='')}"
+        if command == CHECK and settings_file:
+            command = f"{CHECK} --config {shlex.quote(settings_file)}"
+        return NextStep(page, command, self.advice)
 
 
+CHECK = "headgate config check"
 _EVENTS = "headgate monitor events --since 1h --kind"
 _SUBSCRIPTIONS = "headgate stream subscriptions list"
 # By the name of the rule, or by the first word of a finding's key.
 NEXT_STEPS = {
     "HeadgateDown": NextStep("/gateways", "headgate status"),
-    "HeadgateRefuses": NextStep("/events?show=refusals", "headgate status"),
-    "HeadgateSettingsRefused": NextStep("/configuration", "headgate config check"),
-    "HeadgateAccessFileRefused": NextStep("/configuration", "headgate config check"),
-    "HeadgateCertificateFilesRefused": NextStep("/configuration", "headgate config check"),
-    "HeadgateCertificateExpired": NextStep("/configuration", "headgate config check"),
+    "HeadgateRequestsRefused": NextStep("/clients?show=refusals", "headgate status"),
+    "HeadgateFewHits": NextStep("/caches", "headgate status"),
+    "HeadgateQuotaNearlyFull": NextStep("/streams?order=size", "headgate stream ls --sort size"),
+    "HeadgateSettingsRefused": NextStep("/configuration", CHECK),
+    "HeadgateAccessFileRefused": NextStep("/configuration", CHECK),
+    "HeadgateCertificateFilesRefused": NextStep("/configuration", CHECK),
+    "HeadgateCertificateExpired": NextStep("/configuration", CHECK),
     "HeadgateCertificateNotValidYet": NextStep("/configuration", "timedatectl status"),
     "HeadgateClockSet": NextStep("/gateways", "timedatectl status"),
     "HeadgateSubscriptionStuck": NextStep(
@@ -87,19 +101,24 @@ NEXT_STEPS = {
     "HeadgateWorkersSilent": NextStep("/gateways", f"{_EVENTS} worker"),
     "HeadgateLogDown": NextStep("", f"{_EVENTS} log"),
     "HeadgateWalDamaged": NextStep("", f"{_EVENTS} log"),
-    "HeadgateDiskNearlyFull": NextStep("/streams", "df -h"),
+    "HeadgateDiskNearlyFull": NextStep("/streams?order=size", "df -h"),
     "HeadgateRedisReplicaLags": NextStep("", "headgate doctor redis"),
     "headgate_redis_aof_enabled": NextStep("", "headgate doctor redis"),
     "HeadgateOriginDown": NextStep("", f"{_EVENTS} origin"),
     "HeadgateOriginServerDown": NextStep("", f"{_EVENTS} origin"),
     "HeadgateOriginFailing": NextStep("", f"{_EVENTS} origin"),
+    "HeadgateOriginSlow": NextStep("", "headgate status"),
     "HeadgatePurgesFail": NextStep("/events?kind=purge", f"{_EVENTS} purge"),
     "failing": NextStep("/events?show=refusals", "headgate status"),
 }
 
 
 def findings(
-    health: Health, samples: Iterable[Sample], alerts: ActiveAlerts, settings: Settings
+    health: Health,
+    samples: Iterable[Sample],
+    alerts: ActiveAlerts,
+    settings: Settings,
+    subjects: Mapping[tuple[str, str], Subject],
 ) -> Iterator[IncidentFinding]:
     """Yield everything that needs attention now, each thing once."""
     checks = {item.key[1]: item for item in health_findings(health)}
@@ -108,31 +127,42 @@ def findings(
         checks[name] = item if rule is None else item._replace(alert=rule.name)
     for alert in alerts.active:
         is_critical = alert.is_firing and alert.rule.severity == "critical"
-        level: Level = "bad" if is_critical else "warning"
         same = [name for name in checks if is_about(alert, name, settings)]
         for name in same:
             if is_critical:
-                checks[name] = checks[name]._replace(level=level)
+                checks[name] = checks[name]._replace(level="bad")
         held_s = (alerts.looked_at or 0.0) - alert.since
-        if not same and (alert.is_firing or held_s >= PENDING_S):
-            labels = dict(alert.labels)
-            minutes = seconds(alert.rule.lasting) // 60
-            threshold = alert.rule.threshold
-            is_rate = threshold is not None and isinstance(threshold.quantity, Rate)
-            yield IncidentFinding(
-                ("alert", " ".join((alert.rule.name, *labels.values()))),
-                level,
-                _words(alert.rule.name),
-                sentence(alert),
-                labels.get("route"),
-                alert.rule.name,
-                alert.since,
-                "" if alert.is_firing else f"It becomes an alert after {minutes} min.",
-                "the last 5 minutes" if is_rate else LOOK,
-                is_symptom=alert.rule.is_symptom,
-            )
+        shown_after_s = max(PENDING_S, PENDING_SHARE * (seconds(alert.rule.lasting) - 60))
+        if not same and (alert.is_firing or held_s >= shown_after_s):
+            route = dict(alert.labels).get("route", "")
+            subject = subjects.get((alert.rule.name, route))
+            yield _of_alert(alert, settings, subject)
     yield from checks.values()
     yield from redis_findings(samples)
+
+
+def _of_alert(alert: ActiveAlert, settings: Settings, subject: Subject | None) -> IncidentFinding:
+    rule, labels = alert.rule, dict(alert.labels)
+    quantity = None if rule.threshold is None else rule.threshold.quantity
+    measured = quantity.part if isinstance(quantity, Ratio) else quantity
+    words = sentence(alert) if subject is None else subject.sentence
+    if rule.part == "origin" and "server" not in labels:
+        places = (it.location for it in settings.route_table if it.prefix == labels.get("route"))
+        words = " ".join((words, *(f"It is {redacted_origin(place)}." for place in places)))
+    return IncidentFinding(
+        ("alert", " ".join((rule.name, *labels.values()))),
+        "bad" if alert.is_firing and rule.severity == "critical" else "warning",
+        _words(rule.name),
+        words,
+        labels.get("route"),
+        rule.name,
+        alert.since,
+        "" if alert.is_firing else f"It becomes an alert after {seconds(rule.lasting) // 60} min.",
+        LOOK if isinstance(measured, Gauge) else "the last 5 minutes",
+        is_symptom=rule.is_symptom,
+        advice=rule.description,
+        step=None if subject is None else subject.next,
+    )
 
 
 def _rule_of(item: IncidentFinding, rules: Iterable[Alert], settings: Settings) -> Alert | None:
@@ -199,14 +229,26 @@ def _check(name: str, reason: str, level: Level) -> IncidentFinding:
     what, _, of = name.partition(" ")
     route = of if of.startswith("/") else None
     words = f"{what if route else name}: {reason}"
-    titles = {
-        "log": "log takes no appends",
-        "origin": "origin unreachable or failing",
-        "loss": "data lost",
-        "reader-keys": "revoked, reader keys not rotated",
-    }
-    title = f"{titles[what]} ({of})" if what in titles else f"{name} is not well"
+    if what in _TITLES:
+        title = f"{_TITLES[what]} ({of})" if of else _TITLES[what]
+    else:
+        title = f"{PurePath(name).name} refused" if name.startswith("/") else f"{name}: see below"
     return IncidentFinding(("check", name), level, title, words, route)
+
+
+# By the first word of a check or note.
+_TITLES = {
+    "clock": "clock was set",
+    "log": "log takes no appends",
+    "loss": "data lost",
+    "origin": "origin unreachable or failing",
+    "purge": "purges fail",
+    "quota": "quota used up",
+    "reader-keys": "revoked, reader keys not rotated",
+    "settings": "settings refused",
+    "subscriptions": "a subscription is stuck",
+    "worker": "a worker does not serve",
+}
 
 
 def redis_findings(samples: Iterable[Sample]) -> Iterator[IncidentFinding]:
@@ -218,6 +260,39 @@ def redis_findings(samples: Iterable[Sample]) -> Iterator[IncidentFinding]:
             yield IncidentFinding(
                 (sample.metric.name, route), "warning", title, WITHOUT_FILE, route
             )
+
+
+class Failovers:
+    """The restarts and failovers of Redis since the last look, which are over when they are seen.
+
+    `headgate_storage_histories_total` counts each once it is known whether writes are lost.
+    """
+
+    def __init__(self) -> None:
+        self._counts: dict[tuple[str, ...], float] | None = None
+
+    def found(self, now: float, samples: Iterable[Sample]) -> Iterator[IncidentFinding]:
+        """Yield a finding for each Redis that has another history than at the last look."""
+        before = self._counts
+        self._counts = {
+            it.values: it.number
+            for it in samples
+            if it.metric.name == "headgate_storage_histories_total"
+        }
+        for (route, lost), count in self._counts.items():
+            if before is not None and count > before.get((route, lost), 0.0):
+                words = f"The Redis of {route} has restarted or failed over: {_LOST[lost]}."
+                title = f"Redis failed over ({route})"
+                yield IncidentFinding(
+                    ("failover", route), "warning", title, words, route, since=now
+                )
+
+
+_LOST = {
+    "no": "no acknowledged write is lost",
+    "yes": "it has lost acknowledged writes",
+    "unknown": "it is not known whether acknowledged writes are lost",
+}
 
 
 def _words(name: str) -> str:

@@ -3,83 +3,138 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec.structs import replace
 
+from admin.alerting.findings import Failovers
 from admin.errors import ConsoleError
 from admin.model.kinds import HealthState
 from admin.model.overview import Attention, Mute, Symptom
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from admin.alerting.findings import IncidentFinding
     from admin.model.kinds import Level
+    from gateway.telemetry.metrics import Sample
 
 MUTED_S = 1800.0
 ENDED_S = 3600.0  # for as long an incident is shown after its end
 MOST_ENDED = 10
+OVER = "it is over, and its symptoms go on"
 _ORDER: dict[Level, int] = {"bad": 0, "warning": 1, "good": 2}
 
 
+class _Onset(NamedTuple):
+    """The moment when a finding began, and that when its cause became another one, if it has."""
+
+    cause: str
+    at: float
+    changed_at: float | None = None
+
+
 class Incidents:
-    """The incidents that go on, the worst first, and those that ended within the last hour."""
+    """The incidents that go on, the worst first, and those that ended within the last hour.
+
+    A symptom that outlasts its cause stays below it, and the incident goes on until both are over.
+    """
 
     def __init__(self) -> None:
+        self.settings_file = ""  # for the commands that operators copy
         self.attention: tuple[Attention, ...] = ()
         self.ended: tuple[Attention, ...] = ()
-        self._since: dict[str, float] = {}
-        self._mutes: dict[str, tuple[str, Mute]] = {}  # with the cause for which it holds
+        self._begun: dict[str, _Onset] = {}
+        self._causes: dict[str, str] = {}  # the ids of incidents by those of their symptoms
+        self._failovers = Failovers()
+        self._mutes: dict[str, tuple[Attention, Mute]] = {}  # the incident as it was muted
 
-    def update(self, now: float, present: Iterable[IncidentFinding]) -> None:
-        """Take the present findings; an incident that has none any more has ended."""
+    def update(
+        self, now: float, present: Iterable[IncidentFinding], samples: Iterable[Sample] = ()
+    ) -> None:
+        """Take the present findings; an incident that has none any more has ended.
+
+        The metrics say which failovers were over before they could be seen.
+        """
         findings = sorted(present, key=lambda it: (_ORDER[it.level], it.key))
-        former, self._since = self._since, {}
-        causes: dict[str | None, str] = {}
-        for it in findings:
-            # A clock that was set back puts moments before that into the future.
-            self._since[it.id] = min(it.since or former.get(it.id, now), now)
-            if it.route is not None and not it.is_symptom:
-                causes.setdefault(it.route, it.id)
-        symptoms: dict[str, list[Symptom]] = {}
-        shown = []
-        for it in findings:
-            if it.is_symptom and it.route in causes:
-                symptom = Symptom(it.sentence, self._since[it.id])
-                symptoms.setdefault(causes[it.route], []).append(symptom)
-            else:
-                shown.append(it)
-        self._end(now)
-        self.attention = tuple(
-            Attention(
-                id=it.id,
-                level=it.level,
-                title=it.title,
-                sentence=it.sentence,
-                route=it.route,
-                since=self._since[it.id],
-                alert=it.alert,
-                note=it.note,
-                window=it.window,
-                next=it.next,
-                symptoms=tuple(symptoms.get(it.id, ())),
-            )
-            for it in shown
-        )
-        causes_now = {it.id: _cause(it) for it in self.attention}
+        self._note_begun(now, findings)
+        symptoms = self._symptoms(findings)
+        folded = {symptom for symptom, cause in self._causes.items() if cause in symptoms}
+        shown = [
+            self._attention(it, symptoms.pop(it.id, ())) for it in findings if it.id not in folded
+        ]
+        # What is left are symptoms of incidents whose causes are over.
+        lasting = [
+            replace(it, note=OVER, symptoms=tuple(symptoms[it.id]))
+            for it in self.attention
+            if it.id in symptoms
+        ]
+        before = self.attention
+        self.attention = tuple(sorted((*shown, *lasting), key=lambda it: _ORDER[it.level]))
+        self._end(now, before, self._failovers.found(now, samples))
+        shown_now = {it.id: it for it in self.attention}
         self._mutes = {
-            identity: (cause, mute)
-            for identity, (cause, mute) in self._mutes.items()
-            if causes_now.get(identity) == cause and mute.until > now
+            identity: (muted, mute)
+            for identity, (muted, mute) in self._mutes.items()
+            if mute.until > now and _is_no_worse(shown_now.get(identity), muted)
         }
         self._show_mutes()
 
-    def _end(self, now: float) -> None:
+    def _note_begun(self, now: float, findings: Iterable[IncidentFinding]) -> None:
+        former, self._begun = self._begun, {}
+        for it in findings:
+            cause = _without_numbers(it.sentence)
+            begun = former.get(it.id) or _Onset(cause, now)
+            changed_at = begun.changed_at if begun.cause == cause else now
+            # A clock that was set back puts moments before that into the future.
+            self._begun[it.id] = _Onset(cause, min(it.since or begun.at, now), changed_at)
+
+    def _symptoms(self, findings: Sequence[IncidentFinding]) -> dict[str, list[Symptom]]:
+        """Return the symptoms by the id of their incident, which is that of the last look too."""
+        by_route: dict[str | None, str] = {}
+        for it in findings:
+            if it.route is not None and not it.is_symptom:
+                by_route.setdefault(it.route, it.id)
+        shown = {it.id for it in self.attention}
+        former, self._causes = self._causes, {}
+        symptoms: dict[str, list[Symptom]] = {}
+        for it in findings:
+            cause = by_route.get(it.route) or former.get(it.id)
+            if it.is_symptom and cause and (cause in shown or cause in self._begun):
+                self._causes[it.id] = cause
+                symptom = Symptom(it.sentence, self._begun[it.id].at)
+                symptoms.setdefault(cause, []).append(symptom)
+        return symptoms
+
+    def _attention(self, it: IncidentFinding, symptoms: Iterable[Symptom]) -> Attention:
+        begun = self._begun.get(it.id)
+        return Attention(
+            id=it.id,
+            level=it.level,
+            title=it.title,
+            sentence=it.sentence,
+            route=it.route,
+            since=it.since if begun is None else begun.at,
+            changed_at=None if begun is None else begun.changed_at,
+            alert=it.alert,
+            note=it.note,
+            window=it.window,
+            next=it.next(self.settings_file),
+            symptoms=tuple(symptoms),
+        )
+
+    def _end(
+        self, now: float, before: Iterable[Attention], over: Iterable[IncidentFinding]
+    ) -> None:
         """Move the incidents that are over, except those that had not become an alert."""
-        over = [it for it in self.attention if it.id not in self._since and not it.note]
-        ended = [replace(it, ended_at=now, mute=None) for it in over]
-        ended += [it for it in self.ended if it.id not in self._since]
+        goes_on = {it.id for it in self.attention} | self._causes.keys()
+        ended = [
+            replace(it, ended_at=now, note="", mute=None)
+            for it in (*(self._attention(it, ()) for it in over), *before)
+            if it.id not in goes_on and it.note in {"", OVER}
+        ]
+        again = goes_on | {it.id for it in ended}
+        ended += [it for it in self.ended if it.id not in again]
         recent = [it for it in ended if now - (it.ended_at or now) <= ENDED_S]
         self.ended = tuple(recent[:MOST_ENDED])
 
@@ -90,7 +145,7 @@ class Incidents:
         """
         for it in self.attention:
             if it.id == identity:
-                self._mutes[identity] = _cause(it), Mute(by, now + MUTED_S)
+                self._mutes[identity] = it, Mute(by, now + MUTED_S)
                 self._show_mutes()
                 return
         raise ConsoleError(404, "This incident is over: there is nothing to mute.")
@@ -106,13 +161,22 @@ class Incidents:
             if it.mute is None:
                 words = "degraded: " if it.level == "bad" else "serving; "
                 return HealthState(it.level, words + it.title)
-        return HealthState("good", "serving")
+        muted = len(self.attention)
+        return HealthState("good", f"serving; {muted} muted" if muted else "serving")
 
     def _show_mutes(self) -> None:
         mutes = {identity: mute for identity, (_, mute) in self._mutes.items()}
         self.attention = tuple(replace(it, mute=mutes.get(it.id)) for it in self.attention)
 
 
-def _cause(incident: Attention) -> str:
+def _is_no_worse(present: Attention | None, muted: Attention) -> bool:
+    """Return whether an incident is what was muted: it may have ended, and may begin again."""
+    return present is None or (
+        _ORDER[present.level] >= _ORDER[muted.level]
+        and _without_numbers(present.sentence) == _without_numbers(muted.sentence)
+    )
+
+
+def _without_numbers(sentence: str) -> str:
     """Return a cause without its numbers, which change while it goes on."""
-    return f"{incident.level} {re.sub(r'[0-9]+', '', incident.sentence)}"
+    return re.sub(r"[0-9]+", "", sentence)

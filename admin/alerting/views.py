@@ -9,6 +9,8 @@ from admin.model.alerts import AlertRuleView, AlertsView, AlertView
 from gateway.monitoring.quantities import seconds
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from admin.alerting.active_alerts import ActiveAlert, ActiveAlerts
     from admin.model.alerts import AlertState
     from gateway.monitoring.rules import Alert
@@ -16,6 +18,15 @@ if TYPE_CHECKING:
 ORDER: dict[AlertState, int] = {"firing": 0, "pending": 1, "quiet": 2, "prometheus": 3}
 THIS_GATEWAY = "this gateway"
 _FIELD = re.compile(r"\{\{ \$(?:labels\.(\w+)|value(?: \| (\w+))?) \}\}")
+
+
+# By the functions of Prometheus' templates.
+_FORMATS: dict[str | None, Callable[[float], str]] = {
+    None: "{:.4g}".format,
+    "humanize1024": lambda value: f"{value / 1024:,.0f} Ki",
+    "humanizeDuration": lambda value: f"{value:.1f} s" if value < 600 else f"{value / 3600:.1f} h",
+    "humanizePercentage": "{:.0%}".format,
+}
 
 
 def alerts_view(alerts: ActiveAlerts) -> AlertsView:
@@ -33,11 +44,7 @@ def sentence(alert: ActiveAlert) -> str:
         label, function = found.groups()
         if label:
             return labels.get(label, "")
-        if function == "humanizeDuration":
-            return f"{alert.value / 3600:.1f} h"
-        if function == "humanize1024":
-            return f"{alert.value / (1 << 20):.0f} Mi"
-        return f"{alert.value:.4g}"
+        return _FORMATS[function](alert.value)
 
     text = _FIELD.sub(field, alert.rule.summary)
     return text[:1].upper() + text[1:]

@@ -6,12 +6,18 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from gateway.access.principal import MOST_PLACES
 from gateway.features.console.token_page import MOST_SIGNED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from gateway.features.questions.tokens import SignedTokenRow, TokenPage, TokenUse
+    from gateway.features.questions.tokens import (
+        SignedTokenRow,
+        TokenPage,
+        TokenPlace,
+        TokenUse,
+    )
 
 
 def merged(pages: Sequence[TokenPage]) -> TokenPage:
@@ -40,10 +46,14 @@ def merged(pages: Sequence[TokenPage]) -> TokenPage:
 
 
 def _sum(uses: Iterable[TokenUse]) -> TokenUse:
-    """Return the last use with the sums of the refusals."""
+    """Return the last use with the sums of the refusals, and the newest places of all."""
     listed = [*uses]
+    places: dict[tuple[str, str], TokenPlace] = {}
+    for place in sorted((it for use in listed for it in use.places), key=lambda it: -it.at):
+        places.setdefault((place.address, place.user_agent), place)
     return replace(
         max(listed, key=lambda use: use.used_at or 0.0),
+        places=tuple(places.values())[:MOST_PLACES],
         refused=sum(it.refused for it in listed),
         forbidden=sum(it.forbidden for it in listed),
     )
@@ -59,4 +69,4 @@ def without_clients(page: TokenPage) -> TokenPage:
 
 
 def _without_client(use: TokenUse) -> TokenUse:
-    return replace(use, address=None, user_agent=None)
+    return replace(use, places=())

@@ -74,10 +74,14 @@ class Symptom(msgspec.Struct, frozen=True):
 
 
 class NextStep(msgspec.Struct, frozen=True):
-    """The page (a path) and the command by which an operator goes on; empty without one."""
+    """The page (a path) and the command by which an operator goes on, and where to look first.
+
+    Each is empty if there is none.
+    """
 
     page: str = ""
     command: str = ""
+    advice: str = ""
 
 
 class Mute(msgspec.Struct, frozen=True):
@@ -99,6 +103,7 @@ class Attention(msgspec.Struct, frozen=True, kw_only=True):
     sentence: str
     route: str | None = None  # its prefix
     since: float | None = None
+    changed_at: float | None = None  # when its cause became another one, if it has
     ended_at: float | None = None  # None while it goes on
     alert: str = ""  # the rule whose section on the page of alerts says what to do, if there is one
     note: str = ""  # what will become of it

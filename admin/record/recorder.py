@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from admin.alerting import findings
 from admin.alerting.active_alerts import ActiveAlerts
 from admin.alerting.incidents import Incidents
+from admin.alerting.subjects import subjects_of
 from admin.model.kinds import HealthState
 from admin.readers.ban_file import data_folder
 from admin.readers.ban_keeper import BanKeeper
@@ -21,6 +22,7 @@ from admin.record.history import FINEST_S, History
 from admin.record.logs import RouteGauges
 from admin.record.route_traffic import RouteTraffic
 from gateway.features.questions.process_source import STARTING, STOPPING, Health
+from gateway.settings.reading.files import whole
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
@@ -62,6 +64,7 @@ class Recorder:
         """Record the routes of these settings from now on."""
         routes = settings.route_table
         self.alerts.use_settings(settings)
+        self.incidents.settings_file = whole(settings.file) if settings.file else ""
         self._prefixes = tuple(route.prefix for route in routes)
         self.history.keep(self._prefixes)
         self.traffic.keep(self._prefixes)
@@ -117,12 +120,13 @@ class Recorder:
         self.gauges.update(now, samples)
         self.fleet.processes.update(now, processes)
         self.alerts.look(now, (*samples, *self._setup.bounds.measure()))
+        subjects = await subjects_of(self._source, self.alerts)
         found = (
-            *findings.findings(health, samples, self.alerts, self._setup.settings),
+            *findings.findings(health, samples, self.alerts, self._setup.settings, subjects),
             *findings.gateway_findings(self.fleet.views),
             *self.traffic.findings(now),
         )
-        self.incidents.update(now, found)
+        self.incidents.update(now, found, samples)
         if not self.saw_start:  # workers that start do not answer yet, which is no event
             self.events.note_findings(now, found)
         stops = health.checks.get("server") == STOPPING

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 # Static and signed ones each, some 3 MB. A tokens_file has 5,000 at most; of signed tokens, the
 # holders verified last stay.
 MOST_HOLDERS = 10_000
+MOST_PLACES = 4  # of one holder: a reader at home, another outside, and who else has the token
 STATIC = "token"  # the first word of the accounts of static tokens
 CONSOLE: Final = "console"  # the account of the console itself
 LONGEST_SUBJECT = 256  # characters; the console offers no revocation of a longer one
@@ -42,6 +43,14 @@ class TokenHolder(NamedTuple):
         return self.account.partition(" ")[0]
 
 
+class UsePlace(NamedTuple):
+    """An address and a user agent that tokens were used from, and when they were last."""
+
+    address: str
+    agent: str
+    at: float
+
+
 class CredentialUse:
     """The use of one holder's tokens; requests set `at` while they are admitted.
 
@@ -51,7 +60,7 @@ class CredentialUse:
     """
 
     __slots__ = (
-        *("address", "agent", "appends", "at", "failures", "forbidden", "holder", "number"),
+        *("appends", "at", "failures", "forbidden", "holder", "number", "places"),
         *("received_bytes", "refused", "requests", "sent_bytes"),
     )
 
@@ -64,8 +73,8 @@ class CredentialUse:
         self.sent_bytes = 0
         self.received_bytes = 0
         self.at = 0.0  # epoch seconds of the last request; 0 if there was none
-        # Of a recent request; empty before they are first looked at (`runtime.loudest`).
-        self.address = self.agent = ""
+        # The newest ones first; empty before they are first looked at (`runtime.loudest`).
+        self.places: tuple[UsePlace, ...] = ()
         self.refused = 0  # requests whose token was revoked or had expired
         self.forbidden = 0  # requests for which the grants did not suffice
 
@@ -75,6 +84,11 @@ class CredentialUse:
         self.sent_bytes += size
         self.appends += is_append
         self.failures += is_failure
+
+    def note_place(self, address: str, agent: str) -> None:
+        """Note where one of the last requests came from."""
+        others = (it for it in self.places if (it.address, it.agent) != (address, agent))
+        self.places = (UsePlace(address, agent, self.at), *others)[:MOST_PLACES]
 
 
 UNCOUNTED = CredentialUse(TokenHolder("", ""))

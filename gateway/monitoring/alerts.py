@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
     from gateway.settings import Settings
 
+# Of one stream: 22 GB a day, a hundred times the text that the fastest model writes.
+FAST_GROWTH_BYTES = 256 * 1024
+
 _READERS = total("headgate_live_readers", "job, route")
 _FEEDS = total("headgate_feeds", "job, route")
 _SSE_READERS = total("headgate_live_readers", "job, route", 'mode="sse"')
@@ -114,12 +117,22 @@ OF_EVERY_GATEWAY = (
         check="clock",
     ),
     Alert(
-        "HeadgateRefuses",
-        Threshold(Rate("headgate_refusals_total", "job, instance, limit"), ">", 0),
-        "5m",
+        "HeadgateRequestsRefused",
+        # Fewer than 15 in five minutes are a client's mistake, such as one body that is too large.
+        Threshold(Rate("headgate_refusals_total", "job, instance, limit"), ">", 0.05),
+        "2m",
         "warning",
         "{{ $labels.instance }} refuses requests beyond the limit {{ $labels.limit }}.",
         "Clients are refused all the time. Raise the setting of this name, or add gateways.",
+    ),
+    Alert(
+        "HeadgateStreamGrows",
+        Threshold(Gauge("headgate_fastest_stream_bytes"), ">", FAST_GROWTH_BYTES),
+        "2m",
+        "warning",
+        "A stream of {{ $labels.instance }} grows by {{ $value | humanize1024 }}B a second.",
+        "Limit what is kept of it, or stop its writer: Loudest streams in the console names it.",
+        names="stream",
     ),
 )
 

@@ -9,13 +9,14 @@ from gateway.monitoring.quantities import (
     TARGET,
     Gauge,
     Rate,
+    Ratio,
     Threshold,
     increase,
     rate,
     share,
     total,
 )
-from gateway.monitoring.recordings import APPENDS, ORIGIN_FAILURES, SERVED
+from gateway.monitoring.recordings import APPENDS, ORIGIN_FAILURES
 from gateway.monitoring.rules import ACCESS_FILE, Alert
 
 MIB = 1 << 20
@@ -24,15 +25,12 @@ LEAST_FREE_BYTES = 64 * MIB
 FEW_FREE_BYTES = 1 << 30
 
 _OF_A_ROUTE = "job, instance, route"
-_READS = rate("headgate_cache_results_total", "job, route")
-_SERVERS_UP = total("headgate_origin_up", "job, route")
 _ORIGIN_REQUESTS = rate("headgate_origin_requests_total", "job, route")
 _FAILED_APPENDS = increase("headgate_appends_total", _OF_A_ROUTE, FAILED_APPEND)
 _FAILING_APPENDS = share("headgate_appends_total", _OF_A_ROUTE, FAILED_APPEND)
+_ORIGIN_TIMES = "headgate_origin_request_duration_seconds"
 _FREE = "headgate_storage_free_bytes"
 _LEAST_FREE = Threshold(Gauge(_FREE), "<", LEAST_FREE_BYTES)
-_OLDEST = total("headgate_subscription_oldest_seconds", _OF_A_ROUTE, combine="max")
-_FAILING = total("headgate_subscriptions", _OF_A_ROUTE, 'state=~"failed|stuck"')
 
 
 def _is_full(window: str, within_s: int, known: str) -> str:
@@ -87,15 +85,15 @@ OF_PARTS = (
     ),
     Alert(
         "HeadgateWakesFail",
-        # By age: attempts become rare while a receiver is away, and others are woken meanwhile.
-        f"{_OLDEST} > 300 and {_FAILING} > 0",
-        "1m",
+        Threshold(Gauge("headgate_subscriptions", 'state="failed"'), ">", 0),
+        "5m",  # longer than most receivers need to restart
         "warning",
-        "Events of {{ $labels.route }} on {{ $labels.instance }} have waited for"
-        " {{ $value | humanizeDuration }}, and attempts to wake workers fail.",
+        "Attempts to wake the workers of {{ $value }} subscriptions of {{ $labels.route }} on"
+        " {{ $labels.instance }} fail.",
         "headgate stream subscriptions list --status failed has the reasons. Attempts are repeated,"
         " and nothing is lost.",
         "subscriptions",
+        names="subscription",
     ),
     Alert(
         "HeadgateSubscriptionPaused",
@@ -181,8 +179,12 @@ OF_PARTS = (
     ),
     Alert(
         "HeadgateQuotaNearlyFull",
-        "headgate_storage_used_bytes / headgate_storage_max_bytes > 0.9",
-        "5m",
+        Threshold(
+            Ratio(Gauge("headgate_storage_used_bytes"), Gauge("headgate_storage_max_bytes")),
+            ">",
+            0.9,
+        ),
+        "1m",
         "warning",
         "{{ $labels.route }} on {{ $labels.instance }} uses {{ $value | humanizePercentage }} of"
         " max_storage_size.",
@@ -271,13 +273,39 @@ OF_PARTS = (
     Alert(
         "HeadgateFewHits",
         # Fewer reads burden no origin: those of one page that follows a young stream are as many.
-        # A log is no origin that reads burden.
-        f"{SERVED.record} < {ALARM:g} and {_READS} > 10 and {_SERVERS_UP} >= 0",
-        "10m",
+        Threshold(
+            Ratio(
+                Rate("headgate_origin_fetches_total", "job, route"),
+                Rate("headgate_cache_results_total", "job, route"),
+                least=10,
+            ),
+            ">",
+            1 - ALARM,
+        ),
+        "10m",  # longer than an empty cache needs to fill
         "warning",
-        "{{ $labels.route }} serves {{ $value | humanizePercentage }} without the origin.",
-        f"The target is {TARGET:.0%}. Look for live reads without a cursor, short lifetimes,"
-        " identity headers, and a cache that is too small.",
+        "{{ $value | humanizePercentage }} of the reads of {{ $labels.route }} are fetched from the"
+        " origin.",
+        f"At most {1 - TARGET:.0%} should be. Look for query parameters that differ from reader to"
+        " reader, identity headers, short lifetimes, and a cache that is too small.",
+        "origin",
+    ),
+    Alert(
+        "HeadgateOriginSlow",
+        Threshold(
+            Ratio(
+                Rate(f"{_ORIGIN_TIMES}_sum", "job, instance, route"),
+                Rate(f"{_ORIGIN_TIMES}_count", "job, instance, route"),
+                least=0.02,  # six in five minutes: one slow response says nothing
+            ),
+            ">",
+            2,  # seconds; a reader of text gives up soon
+        ),
+        "1m",
+        "warning",
+        "The origin of {{ $labels.route }} answers {{ $labels.instance }} after"
+        " {{ $value | humanizeDuration }} on average.",
+        "Readers wait as long for what is not cached. Its log and its load say why.",
         "origin",
     ),
     Alert(

@@ -1,7 +1,8 @@
 """Expressions of PromQL, and the conditions that the console compares by itself.
 
-A `Threshold` on a gauge, or on a plain rate over five minutes, is a value that both Prometheus and
-the console read. Quantiles, ratios, predictions and other windows are text for Prometheus alone.
+A `Threshold` on a gauge, on a plain rate over five minutes, or on one of these divided by another,
+is a value that both Prometheus and the console read. Quantiles, predictions and other windows are
+text for Prometheus alone.
 `by` are labels with commas between, `where` are label matchers, and windows are durations of
 PromQL.
 """
@@ -56,10 +57,26 @@ class Rate:
 
 
 @dataclass(frozen=True, slots=True)
-class Threshold:
-    """The values of a gauge or a rate that are beyond a bound."""
+class Ratio:
+    """A quantity divided by another with equal labels: a share, or the mean of a histogram.
 
-    quantity: Gauge | Rate
+    There is none where the whole is not more than `least`: of few requests it says nothing.
+    """
+
+    part: Gauge | Rate
+    whole: Gauge | Rate
+    least: float = 0.0
+
+    @override
+    def __str__(self) -> str:
+        return f"{self.part} / ({self.whole} > {self.least:.12g})"
+
+
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """The values of a quantity that are beyond a bound."""
+
+    quantity: Gauge | Rate | Ratio
     operator: Literal["<", ">", "=="]
     bound: float
 

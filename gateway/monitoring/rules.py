@@ -44,6 +44,8 @@ class Alert:
     check: str | None = None
     # The part of a text that the console can evaluate.
     plain_part: Threshold | None = None
+    # What the console looks up and names, since metrics have no label for it.
+    names: Literal["", "stream", "subscription"] = ""
     # Shown below another incident of the same route, which has caused it.
     is_symptom: bool = False
 

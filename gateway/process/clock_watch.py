@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from gateway.streams.clock import WallClockSteps
+from gateway.telemetry.logs import log
 from gateway.telemetry.metrics import Sample, counter
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class ClockWatch:
         running = self._running()
         moved = self._steps.look(self._wall() - running)
         if moved:
+            log.warning("clock.set", by_s=round(moved, 3))
             self._moved, self._moved_at = moved, running
             self._sets += 1
         return running

@@ -35,6 +35,7 @@ MOST_PENDING = 16_384  # tallies after which a look comes early, which takes 12 
 MOST_ADDED = 512
 # A third of a count is left after this time, and a twentieth after a quarter of an hour.
 FADES_S = 300.0
+GROWTH_S = 10.0  # over which the fastest growth is taken, at least
 BYTES_OF_A_REQUEST = 16 * 1024  # of bodies, that weigh as much as a request
 LEAST_WEIGHT = 1e-3  # a row that has faded below it is dropped
 NO_STREAM = ""  # the path at which refused requests are counted, and those for no stream
@@ -127,7 +128,10 @@ class Loudest:
         """`clock` returns seconds that only go forward."""
         self._proxies = proxies
         self._clock = clock
-        self._began = self._looked_at = clock()
+        self._began = self._looked_at = self._grown_since = clock()
+        # Bytes by stream since then, without those that received few bytes between two looks.
+        self._grown: defaultdict[str, float] = defaultdict(float)
+        self._fastest = 0.0
         self.counted: defaultdict[tuple[str | None, Any, str], Tally] = defaultdict(Tally)
         self.clients: TopList[ClientSubject] = TopList()
         self.streams: TopList[str] = TopList()
@@ -137,6 +141,10 @@ class Loudest:
         pending = len(self.counted)
         if pending >= MOST_PENDING or (pending and self._clock() >= self._looked_at + LOOK_S):
             self.look()
+
+    def fastest_growth(self) -> float:
+        """Return the bytes a second that the stream that grows fastest has received lately."""
+        return self._fastest if self._clock() < self._grown_since + 2 * GROWTH_S else 0.0
 
     def look(self) -> float:
         """Bring the lists up to date; return the factor that makes their counts rates a second."""
@@ -156,8 +164,19 @@ class Loudest:
                     streams[path].add(tally, factor)
         self.clients.look(clients, fade)
         self.streams.look(streams, fade)
+        self._note_growth(now, streams)
         age = max(1.0, now - self._began)
         return 1 / (FADES_S * (1 - exp(-age / FADES_S)))
+
+    def _note_growth(self, now: float, streams: Mapping[str, Tally]) -> None:
+        for path, tally in streams.items():
+            if tally.received >= BYTES_OF_A_REQUEST:
+                self._grown[path] += tally.received
+        elapsed = now - self._grown_since
+        if elapsed >= GROWTH_S:
+            self._fastest = max(self._grown.values(), default=0.0) / elapsed
+            self._grown.clear()
+            self._grown_since = now
 
     def _subject(self, address: str | None, head: Any) -> ClientSubject:  # noqa: ANN401 - as above
         """Return the client of a tally; note where a credential was used from."""
@@ -170,7 +189,7 @@ class Loudest:
         address, agent = address or "", (agent or "")[:LONGEST_SHOWN]
         if principal is None:
             return ClientSubject(address=counted_as(address), agent=agent)
-        principal.use.address, principal.use.agent = address, agent
+        principal.use.note_place(address, agent)
         return ClientSubject(principal.account, principal.name)
 
 

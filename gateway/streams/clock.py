@@ -43,21 +43,17 @@ class WallClockSteps:
     An offset is the time of the wall clock less that of a clock that is never set, in seconds.
     """
 
-    def __init__(self, offset_s: float, **fields: str) -> None:
-        """Begin at an offset; `fields` are added to log lines."""
+    def __init__(self, offset_s: float) -> None:
+        """Begin at an offset."""
         self._offset_s = offset_s
-        self._fields = fields
 
     def look(self, offset_s: float) -> float:
-        """Return the seconds by which the clock was set since the last look, and log them.
+        """Return the seconds by which the clock was set since the last look.
 
         That is 0.0 for less than LEAST_JUMP_S, so that small steps do not add up to a large one.
         """
         moved_s, self._offset_s = offset_s - self._offset_s, offset_s
-        if abs(moved_s) < LEAST_JUMP_S:
-            return 0.0
-        log.warning("clock.set", **self._fields, by_s=round(moved_s, 3))
-        return moved_s
+        return 0.0 if abs(moved_s) < LEAST_JUMP_S else moved_s
 
 
 class StreamClock:
@@ -88,7 +84,7 @@ class StreamClock:
         self.grace_s = grace_s
         self._follows_wall = follows_wall
         self._ahead = wall() - running()  # what is added to the running time for steady time
-        self._steps = WallClockSteps(self._ahead, route=route)
+        self._steps = WallClockSteps(self._ahead)
         self._noted: ClockReading | None = None  # the note, if the wall clock is too far from it
         self._began = 0.0  # (running)
         self.in_doubt_since: ClockReading | None = None
@@ -102,7 +98,7 @@ class StreamClock:
     def start(self, noted: ClockRecord | None) -> ClockReading:
         """Go on from the note of another process; return the present."""
         wall, self._began = self.wall(), self._running()
-        self._steps = WallClockSteps(wall - self._began, route=self.route)
+        self._steps = WallClockSteps(wall - self._began)
         if noted is None:
             self._ahead = wall - self._began
             return self()
@@ -119,6 +115,8 @@ class StreamClock:
         """Notice that the wall clock was set, or that a doubt is over; return the present."""
         wall, running = self.wall(), self._running()
         moved = self._steps.look(wall - running)
+        if moved:
+            log.warning("log.clock_set", route=self.route, by_s=round(moved, 3))
         if self._noted is not None and moved < 0:
             self._go_back(self._noted, wall, running)
         now = ClockReading(wall, wall if self._follows_wall else running + self._ahead)

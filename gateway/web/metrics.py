@@ -14,6 +14,7 @@ from gateway.telemetry.metrics import (
     counter,
     gauge,
     histogram,
+    most,
     observed,
     read,
     together,
@@ -41,6 +42,10 @@ OF_SHARED: dict[Metric, Callable[[Services], float]] = {
     gauge("headgate_shedding", "1 while requests are refused because the event loop is late."): (
         lambda at: at.shedding.level > 0
     ),
+    most(
+        "headgate_fastest_stream_bytes",
+        "Bytes a second that the stream that grows fastest receives, over the last ten seconds.",
+    ): lambda at: at.loudest.fastest_growth(),
 }
 LAG = histogram(
     "headgate_event_loop_lag_seconds",

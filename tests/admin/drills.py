@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 import signal
 import threading
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import count
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from typing_extensions import override
 
 from tests.faults.disk import FaultyDisk, small_disk
+from tests.support.certificates import Authority
 from tests.support.given_settings import variables
 from tests.support.http1 import Wire, ask, request
+from tests.support.ports import free_port
 from tests.support.processes import Headgate
 from tests.support.redis_groups import SentinelGroup
 from tests.support.redis_servers import redis_server
 from tests.support.waiting import wait_until
+from tests.support.wall_clock import WallClock
 from tests.workers.several import several
 
 if TYPE_CHECKING:
@@ -100,6 +108,151 @@ def origin_away(_folder: Path) -> Iterator[Headgate]:
         origin.kill()
         with repeated(lambda: (read(server), read(server, "other"), append(server))):
             yield server
+
+
+class Origin(ThreadingHTTPServer):
+    """An origin that answers each GET with `status`, after some seconds."""
+
+    daemon_threads = True
+
+    def __init__(self, *, slow_s: float = 0.0, status: int = 200) -> None:
+        super().__init__(("127.0.0.1", 0), _OriginRequest)
+        self.slow_s, self.status = slow_s, status
+        self.url = f"http://127.0.0.1:{self.server_port}{ROUTE}"
+
+
+class _OriginRequest(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Origin
+
+    def do_GET(self) -> None:
+        time.sleep(self.server.slow_s)
+        self.send_response(self.server.status)
+        for name, value in (
+            ("Content-Type", "text/plain"),
+            ("Stream-Next-Offset", "1"),
+            ("Cache-Control", "public, max-age=60"),
+            ("Content-Length", "4"),
+        ):
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(b"data")
+
+    @override
+    def log_message(self, *_: object) -> None:
+        """Write nothing."""
+
+
+@contextlib.contextmanager
+def origin_of(*, clients: int = 1, pause_s: float = 0.05, **behaviour: Any) -> Iterator[Headgate]:
+    """Serve an origin to some clients, each of whose reads has a parameter of its own."""
+    origin, numbers = Origin(**behaviour), count()
+    thread = threading.Thread(target=origin.serve_forever)
+    thread.start()
+    try:
+        with served(origin.url) as server, contextlib.ExitStack() as reading:
+
+            def read_anew() -> int:
+                target = f"{ROUTE}/chat?offset=-1&session={next(numbers)}"
+                return ask(server.port, "GET", target).status
+
+            for _ in range(clients):
+                reading.enter_context(repeated(read_anew, pause_s))
+            yield server
+    finally:
+        origin.shutdown()
+        thread.join()
+        origin.server_close()
+
+
+def slow_origin(_folder: Path) -> contextlib.AbstractContextManager[Headgate]:
+    return origin_of(clients=4, slow_s=3.0)
+
+
+def failing_origin(_folder: Path) -> contextlib.AbstractContextManager[Headgate]:
+    return origin_of(status=500)
+
+
+def few_hits(_folder: Path) -> contextlib.AbstractContextManager[Headgate]:
+    return origin_of(clients=4, pause_s=0.0)
+
+
+@contextlib.contextmanager
+def exploding_stream(folder: Path) -> Iterator[Headgate]:
+    big = b'"' + b"x" * 100_000 + b'"'
+    with served(f"file:{folder}/data") as server:
+        for name in ("hot", "quiet"):
+            create(server, name)
+        with repeated(lambda: (append(server, "hot", big), append(server, "quiet"))):
+            yield server
+
+
+@contextlib.contextmanager
+def nearly_used_quota(folder: Path) -> Iterator[Headgate]:
+    big = b'"' + b"x" * 100_000 + b'"'
+    with served(f"file:{folder}/data", max_storage_size="4MiB") as server:
+        create(server)
+        for _ in range(39):
+            assert append(server, body=big) in {200, 204}
+        yield server
+
+
+@contextlib.contextmanager
+def dead_webhook(folder: Path) -> Iterator[Headgate]:
+    with served(f"file:{folder}/data", http_public_url="http://127.0.0.1") as server:
+        webhook = {"url": f"http://127.0.0.1:{free_port()}/orders?key=secret"}
+        document = {"type": "webhook", "pattern": "*", "webhook": webhook}
+        place, body = f"{ROUTE}/__ds/subscriptions/orders", json.dumps(document).encode()
+        made = ask(server.port, "PUT", place, body, Content_Type=JSON)
+        assert made.status == 201, made.body
+        create(server)
+        with repeated(lambda: append(server), 1.0):
+            yield server
+
+
+@contextlib.contextmanager
+def leaked_token(folder: Path) -> Iterator[Headgate]:
+    file = tokens(folder, "phone")
+    with served(f"file:{folder}/data", auth="tokens", tokens_file=str(file)) as server:
+        phone = f"Bearer {_secret('phone')}"
+        create(server, Authorization=phone)
+
+        def use(agent: str) -> int:
+            return read(server, Authorization=phone, User_Agent=agent)
+
+        with repeated(lambda: (use("app/1"), use("curl/8")), 0.5):
+            yield server
+
+
+@contextlib.contextmanager
+def refused_settings(folder: Path) -> Iterator[Headgate]:
+    file = folder / "headgate.toml"
+    file.write_text("")
+    with served("memory:", "--config", str(file)) as server:
+        file.write_text("[limits]\nmax_apend = 1\n")
+        yield server
+
+
+@contextlib.contextmanager
+def refused_certificate(folder: Path) -> Iterator[Headgate]:
+    paths = Authority("authority", folder / "authority.pem").issue().write(folder)
+    tls = {"tls_certificate": str(paths.certificate), "tls_key": str(paths.key)}
+    with served("memory:", **tls) as server:
+        paths.certificate.write_text("not a certificate")
+        yield server
+
+
+@contextlib.contextmanager
+def clock_set(folder: Path) -> Iterator[Headgate]:
+    clock = WallClock(folder)
+    server = Headgate(f"file:{folder}/data", environment=clock.environment)
+    try:
+        server.start()
+        time.sleep(6)  # a look, which knows the clock as it was
+        clock.set(-7200)
+        yield server
+    finally:
+        server.close()
 
 
 @contextlib.contextmanager
@@ -232,9 +385,30 @@ def killed_worker(folder: Path) -> Iterator[Headgate]:
 
 
 DRILLS = (
-    Drill("origin away", origin_away, ("/", "/routes"), ("cannot be connected to", "/v1/stream")),
-    Drill("redis failover", redis_failover, ("/", "/events"), ("another primary",)),
+    Drill("origin away", origin_away, ("/",), ("cannot be connected to", "/v1/stream")),
+    Drill(
+        "origin slow", slow_origin, ("/",), ("The origin of /v1/stream answers this gateway after",)
+    ),
+    Drill("origin fails", failing_origin, ("/",), ("an origin of /v1/stream, answers",)),
+    Drill(
+        "redis failover", redis_failover, ("/",), ("failed over: no acknowledged write is lost",)
+    ),
     Drill("full disk", full_disk, ("/",), ("disk",)),
+    Drill("nearly used quota", nearly_used_quota, ("/",), ("uses 9", "of max_storage_size")),
+    Drill("refused certificate", refused_certificate, ("/",), ("certificate", "server.pem")),
+    Drill(
+        "leaked token", leaked_token, ("/clients?show=tokens",), ("127.0.0.1", "app/1", "curl/8")
+    ),
+    Drill("exploding stream", exploding_stream, ("/",), ("/v1/stream/hot grows by", "MB a minute")),
+    Drill("few hits", few_hits, ("/",), ("of the reads of /v1/stream are fetched", "parameters")),
+    Drill("refused settings", refused_settings, ("/",), ("max_apend", "config check --config")),
+    Drill(
+        "dead webhook",
+        dead_webhook,
+        ("/",),
+        ("subscription orders of /v1/stream to http://127.0.0.1:", "fail"),
+    ),
+    Drill("clock set", clock_set, ("/",), ("was set back by 7,200 s",)),
     Drill("hot stream", hot_stream, ("/clients?by=stream",), ("/v1/stream/hot", "147")),
     Drill(
         "reader that does not read",

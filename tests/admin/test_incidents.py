@@ -16,20 +16,21 @@ from admin.alerting.incidents import Incidents
 from admin.app import build
 from admin.console import CONSOLE
 from admin.errors import ConsoleError
+from admin.model.kinds import HealthState
 from admin.model.overview import Mute, NextStep
 from admin.record import figures
 from admin.record.route_traffic import RouteTraffic
 from gateway.__main__ import cli
 from gateway.features.questions.process_source import Health
-from gateway.monitoring.quantities import Rate
-from gateway.settings import Settings
-from gateway.telemetry.metrics import Sample, counter, gauge
+from gateway.settings import Route, Settings
+from gateway.telemetry.metrics import Distribution, Sample, counter, gauge, histogram
 from gateway.tls.certificate_files import FILES_OK
 from tests.admin.browser.every_page import PATHS
 from tests.admin.consoles import ADMITTED, OPERATOR, VIEWER, Switchboard, setup
 from tests.support.admin_server import AdminServer
 
 if TYPE_CHECKING:
+    from admin.alerting.active_alerts import Values
     from admin.model.kinds import Level
 
 
@@ -59,15 +60,39 @@ def test_no_incident_begins_in_the_future_after_the_clock_was_set_back() -> None
     ]
 
 
-def test_symptoms_of_a_route_are_below_their_cause_and_alone_without_one() -> None:
+def test_symptoms_of_a_route_are_below_their_cause_until_both_are_over() -> None:
     incidents = Incidents()
     log, origin = check("log /r", "timed out", "/r"), check("origin /s", "", "/s")
-    incidents.update(0.0, [FAILING, log, origin])
-    shown = {it.id: [it.sentence for it in it.symptoms] for it in incidents.attention}
-    assert shown == {"check log /r": ["Appends fail."], "check origin /s": []}
-    incidents.update(5.0, [FAILING])
-    (alone,) = incidents.attention
-    assert (alone.id, alone.since) == ("failing /r appends", 0.0)
+    shown = []
+    for now, found in (
+        (0.0, [FAILING]),
+        (5.0, [FAILING, log, origin]),
+        (10.0, [FAILING]),
+        (15.0, []),
+    ):
+        incidents.update(now, found)
+        shown.append({it.id: [it.sentence for it in it.symptoms] for it in incidents.attention})
+    assert shown == [
+        {"failing /r appends": []},
+        {"check log /r": ["Appends fail."], "check origin /s": []},
+        {"check log /r": ["Appends fail."]},
+        {},
+    ]
+    ended = {it.id: (it.since, it.ended_at) for it in incidents.ended}
+    assert ended == {"check log /r": (5.0, 15.0), "check origin /s": (5.0, 10.0)}
+
+
+def test_an_incident_keeps_its_begin_and_says_when_its_cause_has_changed() -> None:
+    incidents = Incidents()
+    times = []
+    for now, reason in (
+        (0.0, "timed out after 3 s"),
+        (5.0, "timed out after 4 s"),
+        (9.0, "refused"),
+    ):
+        incidents.update(now, [check("log /r", reason, "/r")])
+        times.append((incidents.attention[0].since, incidents.attention[0].changed_at))
+    assert times == [(0.0, None), (0.0, None), (0.0, 9.0)]
 
 
 def test_an_incident_that_has_ended_is_shown_for_an_hour_unless_it_begins_again() -> None:
@@ -84,31 +109,65 @@ def test_an_incident_that_has_ended_is_shown_for_an_hour_unless_it_begins_again(
     assert (len(incidents.attention), incidents.ended) == (1, ())
 
 
-def test_a_mute_hides_an_incident_from_the_state_until_half_an_hour_or_another_cause() -> None:
+LOG = "check log /r"
+
+
+@pytest.mark.parametrize(
+    ("later", "mute"),
+    [
+        ([(1799.0, "timed out after 4 s", "bad")], Mute("ada", 1800.0)),
+        ([(1800.0, "timed out after 4 s", "bad")], None),
+        ([(5.0, "connection refused", "bad")], None),
+        ([(5.0, "timed out after 3 s", "warning")], Mute("ada", 1800.0)),
+        ([(5.0, "", "bad"), (9.0, "timed out after 3 s", "bad")], Mute("ada", 1800.0)),
+    ],
+    ids=["goes on", "half an hour", "another cause", "less bad", "over for a while"],
+)
+def test_a_mute_lasts_for_half_an_hour_or_until_another_cause(
+    later: list[tuple[float, str, Level]], mute: Mute | None
+) -> None:
     incidents = Incidents()
-    states = []
+    incidents.update(0.0, [check("log /r", "timed out after 3 s", "/r")])
+    incidents.mute(LOG, "ada", 0.0)
+    assert incidents.state() == HealthState("good", "serving; 1 muted")
+    for now, reason, level in later:
+        incidents.update(now, [check("log /r", reason, "/r", level)] if reason else [])
+    assert incidents.attention[0].mute == mute
 
-    def look(now: float, reason: str, level: Level = "bad") -> None:
-        incidents.update(now, [check("log /r", reason, "/r", level)])
-        states.append((incidents.state().level, incidents.attention[0].mute))
 
-    look(0.0, "timed out after 3 s")
-    incidents.mute("check log /r", "ada", 0.0)
-    look(1799.0, "timed out after 4 s")
-    look(1800.0, "timed out after 5 s")
-    incidents.mute("check log /r", "ada", 1800.0)
-    look(1805.0, "connection refused")
-    incidents.mute("check log /r", "ada", 1805.0)
-    look(1810.0, "connection refused", "warning")
-    assert states == [
-        ("bad", None),
-        ("good", Mute("ada", 1800.0)),
-        ("bad", None),
-        ("bad", None),
-        ("warning", None),
-    ]
+def test_a_mute_ends_when_the_incident_becomes_worse_and_an_ended_one_has_none() -> None:
+    incidents = Incidents()
+    incidents.update(0.0, [check("log /r", "slow", "/r", "warning")])
+    incidents.mute(LOG, "ada", 0.0)
+    incidents.update(5.0, [check("log /r", "slow", "/r")])
+    assert incidents.state().level == "bad"
     with pytest.raises(ConsoleError, match="over"):
-        incidents.mute("check log /s", "ada", 1810.0)
+        incidents.mute("check log /s", "ada", 5.0)
+
+
+@pytest.mark.parametrize(
+    ("counts", "words"),
+    [
+        ({"no": 1.0}, "no acknowledged write is lost"),
+        ({"unknown": 1.0}, "it is not known"),
+        ({}, None),
+    ],
+    ids=["no loss", "unknown", "no failover"],
+)
+def test_a_failover_of_redis_is_an_incident_that_is_over_at_once(
+    counts: dict[str, float], words: str | None
+) -> None:
+    histories = counter("headgate_storage_histories_total", "", "route", "lost")
+    incidents = Incidents()
+    for now, numbers in ((0.0, {}), (5.0, counts), (10.0, counts)):
+        samples = [
+            Sample(histories, ("/r", lost), numbers.get(lost, 0.0)) for lost in ("no", "unknown")
+        ]
+        incidents.update(now, [], samples)
+    found = [(it.sentence, it.ended_at) for it in incidents.ended]
+    assert [at for _, at in found] == [5.0] * len(counts)
+    assert all(words is not None and words in sentence for sentence, _ in found)
+    assert incidents.attention == ()
 
 
 @pytest.mark.parametrize(
@@ -125,14 +184,59 @@ def test_a_mute_hides_an_incident_from_the_state_until_half_an_hour_or_another_c
 def test_a_rate_is_the_growth_of_five_minutes(
     numbers: list[tuple[float, ...]], growth: float
 ) -> None:
-    purges = counter("headgate_purges_total", "", "cache", "result")
-    rate = RecentGrowth(Rate(purges.name, "job, cache", 'result=~"failed|abandoned"'))
+    rate = RecentGrowth("job, cache")
     rates = {}
     for look, values in enumerate(numbers):
-        names = ("failed", "abandoned")
-        samples = [Sample(purges, ("c", of), it) for of, it in zip(names, values, strict=False)]
-        rates = rate.rates(5.0 * look, [*samples, Sample(purges, ("c", "done"), 9.0 * look)])
+        series: Values = {
+            (("cache", "c"), ("result", of)): number
+            for of, number in zip(("failed", "abandoned"), values, strict=False)
+        }
+        rates = rate.rates(5.0 * look, series)
     assert rates.get((("cache", "c"),), 0.0) * 300 == pytest.approx(growth)
+
+
+FETCHES = counter("headgate_origin_fetches_total", "", "route")
+RESULTS = counter("headgate_cache_results_total", "", "route", "result")
+TIMES = histogram("headgate_origin_request_duration_seconds", "", "route", bounds=(1.0,))
+
+
+def reads(fetched: float, of: float) -> list[Sample]:
+    return [Sample(FETCHES, ("/r",), fetched), Sample(RESULTS, ("/r", "hit"), of)]
+
+
+def times(seconds: float, count: int) -> list[Sample]:
+    return [Sample(TIMES, ("/r",), distribution=Distribution((count, 0), seconds))]
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "words"),
+    [
+        pytest.param(
+            *(reads(0, 0), reads(1500, 3030)),
+            "50% of the reads of /r are fetched from the origin.",
+            id="few-hits",
+        ),
+        pytest.param(reads(0, 0), reads(900, 3030), None, id="hits-enough"),
+        pytest.param(reads(0, 0), reads(2990, 2990), None, id="few-reads"),
+        pytest.param(
+            *(times(1.0, 9), times(22.0, 16)),
+            "The origin of /r answers this gateway after 3.0 s on average.",
+            id="slow-origin",
+        ),
+        pytest.param(times(0.0, 0), times(20.0, 5), None, id="few-requests"),
+        pytest.param(times(0.0, 0), times(20.0, 10), None, id="fast-origin"),
+    ],
+)
+def test_a_ratio_of_rates_needs_attention_beyond_its_bound(
+    first: list[Sample], then: list[Sample], words: str | None
+) -> None:
+    settings = Settings(routes=(Route(prefix="/r", origin="http://127.0.0.1:1/v1"),))
+    alerts = ActiveAlerts(settings)
+    for now, samples in ((0.0, first), (5.0, then), (150.0, then)):
+        alerts.look(now, samples)
+    found = [it.sentence for it in findings(Health({}, {}), [], alerts, settings, {})]
+    assert [words is not None and it.startswith(words) for it in found] == [True] * bool(words)
+    assert all(it.endswith(" It is http://127.0.0.1:1/v1.") for it in found)
 
 
 @pytest.mark.parametrize(
@@ -189,7 +293,7 @@ async def test_a_muted_incident_changes_badge_and_title_and_neither_health_nor_m
         assert "<title>Overview" in page
         assert "data-level=" not in page
         shown = await (await client.get("/api/v1/overview", headers=viewer)).json()
-        assert shown["instance"]["state"] == {"level": "good", "words": "serving"}
+        assert shown["instance"]["state"] == {"level": "good", "words": "serving; 1 muted"}
         assert (await client.get("/readyz")).status == 503
 
 
@@ -198,7 +302,7 @@ def the_finding(settings: Settings, health: Health, samples: list[Sample]) -> tu
     alerts = ActiveAlerts(settings)
     for now in (1000.0, 1000.0 + 5):
         alerts.look(now, samples)
-    (found,) = findings(health, samples, alerts, settings)
+    (found,) = findings(health, samples, alerts, settings, {})
     return found.level, found.alert
 
 

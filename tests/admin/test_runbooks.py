@@ -77,7 +77,7 @@ async def test_the_page_of_events_shows_each_rule_with_its_state_and_runbook(
 ) -> None:
     authorization = {"Authorization": f"Bearer {TOKEN}"}
     page = await guarded.get("/events?show=alerts", headers={**PAGE, **authorization})
-    assert '<div class="prose" id="headgaterefuses">' in await page.text()
+    assert '<div class="prose" id="headgaterequestsrefused">' in await page.text()
     shown = await (await guarded.get("/api/v1/alerts", headers=authorization)).json()
     states = {rule["name"]: rule["state"] for rule in shown["rules"]}
-    assert (states["HeadgateRefuses"], states["HeadgateDown"]) == ("quiet", "prometheus")
+    assert (states["HeadgateRequestsRefused"], states["HeadgateDown"]) == ("quiet", "prometheus")

@@ -21,6 +21,7 @@ from gateway.features.questions.tokens import (
     SignedTokenRow,
     StaticTokenRow,
     TokenPage,
+    TokenPlace,
     TokenUse,
 )
 from tests.admin.consoles import ADMITTED, NOW, OPERATOR, VIEWER, Switchboard, setup
@@ -119,18 +120,21 @@ def two_workers(question: Question) -> Sequence[Answer]:
     def row(use: TokenUse) -> StaticTokenRow:
         return StaticTokenRow("<b>billing</b>", (), 0, None, False, use)
 
+    at_home = TokenPlace("192.0.2.7", "<b>agent</b>", NOW - 7)
+    elsewhere = TokenPlace("198.51.100.9", "curl/8", NOW)
+
     def holder(account: str, use: TokenUse) -> SignedTokenRow:
         return SignedTokenRow("jwt", account, account, "https://id", account, use)
 
     assert isinstance(question, ListTokens)
     return (
         TokenPage(
-            tokens=(row(TokenUse(NOW - 60, 1, 2)),),
+            tokens=(row(TokenUse(NOW - 60, 1, 2, (at_home, elsewhere))),),
             signed=(holder("ann", TokenUse(NOW - 5)), holder("ben", TokenUse(NOW - 9, 1))),
             unknown=3,
         ),
         TokenPage(
-            tokens=(row(TokenUse(NOW - 7, 10, 20, "192.0.2.7", "<b>agent</b>")),),
+            tokens=(row(TokenUse(NOW - 7, 10, 20, (at_home,))),),
             signed=(holder("ben", TokenUse(NOW - 1)),),
             unknown=4,
         ),
@@ -144,9 +148,11 @@ async def test_the_uses_of_all_processes_are_shown_together(tokens: Path) -> Non
         seen = (await client.get("/api/v1/tokens", OPERATOR))[1], (await client.get())[1]
     found = json.loads(text)
     assert status == 200
-    use = {"used_at": NOW - 7, "refused": 11, "forbidden": 22, "address": None, "user_agent": None}
+    use = {"used_at": NOW - 7, "refused": 11, "forbidden": 22, "places": []}
     assert found["tokens"][0]["use"] == use
-    assert all("192.0.2.7" in it and "agent" in it for it in seen), "from where it was used last"
+    for it in seen:
+        assert it.count("192.0.2.7") == 1, "in one row, with the last time"
+        assert it.index("198.51.100.9") < it.index("192.0.2.7"), "the newest first"
     assert "192.0.2.7" not in page
     assert "<b>agent" not in seen[1]
     assert [(it["name"], it["use"]["used_at"]) for it in found["signed"]] == [

@@ -101,24 +101,24 @@ def gauges(name: str, labels: str, fires: float, quiet: float) -> Pair:
     return gauge(name, labels, fires), gauge(name, labels, quiet)
 
 
-def wakes(*, failed: int, oldest_s: int) -> dict[str, str]:
-    """So many failing subscriptions among others, and how long the oldest event waits."""
-    return {
-        **gauge("headgate_subscriptions", f'{ROUTE}, state="failed"', failed),
-        **gauge("headgate_subscriptions", f'{ROUTE}, state="active"', 3),
-        **gauge("headgate_subscription_oldest_seconds", ROUTE, oldest_s),
-    }
-
-
 REFUSED_LINKS = f'headgate_subscription_refusals_total{{{ROUTE}, limit="max_streams"}}'
 
 
-def reads(hits: int, misses: int) -> dict[str, str]:
-    """So many a minute."""
-    results = "headgate_cache_results_total"
+def reads(*, fetched: int, of: int) -> dict[str, str]:
+    """Return reads a minute, of which the cache fetches some; others are of a log."""
     return {
-        f'{results}{{{ROUTE}, result="hit"}}': f"0+{hits}x60",
-        f'{results}{{{ROUTE}, result="miss"}}': f"0+{misses}x60",
+        f"headgate_origin_fetches_total{{{ROUTE}}}": f"0+{fetched}x60",
+        f'headgate_cache_results_total{{{ROUTE}, result="hit"}}': f"0+{of}x60",
+        f'headgate_cache_results_total{{{PROCESS}, route="/log", result="miss"}}': "0+9999x60",
+    }
+
+
+def origin_times(mean_s: float, requests: int = 100) -> dict[str, str]:
+    """Return the times of so many requests a minute."""
+    name = "headgate_origin_request_duration_seconds"
+    return {
+        f"{name}_sum{{{ROUTE}}}": f"0+{mean_s * requests:g}x60",
+        f"{name}_count{{{ROUTE}}}": f"0+{requests}x60",
     }
 
 
@@ -244,31 +244,33 @@ CASES = [
     ),
     Case(
         "HeadgateFewHits",
-        {**reads(hits=690, misses=310), **servers(1, 1)},
-        {**reads(hits=700, misses=300), **servers(1, 1)},
+        reads(fetched=310, of=1000),
+        reads(fetched=300, of=1000),
         14,  # there are ten reads a second from the fourth minute on
-        "/r serves 69% without the origin.",
+        "31% of the reads of /r are fetched from the origin.",
         labels=BY_ROUTE_OF_ALL,
     ),
     Case(
         "HeadgateFewHits",
-        {**reads(hits=0, misses=610), **servers(1, 1)},
-        {
-            **reads(hits=0, misses=600),
-            **servers(1, 1),
-            f'headgate_cache_results_total{{{PROCESS}, route="none", result="bypass"}}': "0+999x60",
-        },
+        reads(fetched=610, of=610),
+        reads(fetched=600, of=600),
         15,
-        "/r serves 0% without the origin.",
+        "100% of the reads of /r are fetched from the origin.",
         labels=BY_ROUTE_OF_ALL,
     ),
     Case(
-        "HeadgateFewHits",
-        {**reads(hits=0, misses=610), **servers(0, 1)},
-        reads(hits=0, misses=610),  # of a log, which is no origin that reads burden
-        15,
-        "/r serves 0% without the origin.",
-        labels=BY_ROUTE_OF_ALL,
+        "HeadgateOriginSlow",
+        origin_times(2.1),
+        origin_times(1.9),
+        2,
+        "The origin of /r answers a:1 after 2.1s on average.",
+    ),
+    Case(
+        "HeadgateOriginSlow",
+        origin_times(5, requests=2),
+        origin_times(5, requests=1),
+        5,  # six in five minutes
+        "The origin of /r answers a:1 after 5s on average.",
     ),
     Case(
         "HeadgateReadersApart",
@@ -442,12 +444,19 @@ CASES = [
         labels=BY_PROCESS,
     ),
     Case(
-        "HeadgateRefuses",
-        {f'headgate_refusals_total{{{PROCESS}, limit="max_feeds"}}': "0+1x60"},
-        {f'headgate_refusals_total{{{PROCESS}, limit="max_feeds"}}': "7x60"},
+        "HeadgateRequestsRefused",
+        {f'headgate_refusals_total{{{PROCESS}, limit="max_feeds"}}': "0+4x60"},
+        {f'headgate_refusals_total{{{PROCESS}, limit="max_feeds"}}': "0+3x60"},
         6,
         "a:1 refuses requests beyond the limit max_feeds.",
         labels={**BY_PROCESS, "limit": "max_feeds"},
+    ),
+    Case(
+        "HeadgateStreamGrows",
+        *gauges("headgate_fastest_stream_bytes", PROCESS, 257 << 10, 256 << 10),
+        2,
+        "A stream of a:1 grows by 257kiB a second.",
+        labels=BY_PROCESS,
     ),
     Case(
         "HeadgatePurgesFail",
@@ -473,10 +482,11 @@ CASES = [
     ),
     Case(
         "HeadgateWakesFail",
-        wakes(failed=1, oldest_s=301),
-        wakes(failed=0, oldest_s=3000),
-        1,
-        "Events of /r on a:1 have waited for 5m 1s, and attempts to wake workers fail.",
+        gauge("headgate_subscriptions", f'{ROUTE}, state="failed"', 1),
+        gauge("headgate_subscriptions", f'{ROUTE}, state="active"', 3),
+        5,
+        "Attempts to wake the workers of 1 subscriptions of /r on a:1 fail.",
+        labels={**BY_ROUTE, "state": "failed"},
     ),
     Case(
         "HeadgateSubscriptionPaused",
@@ -542,7 +552,7 @@ CASES = [
         | gauge("headgate_storage_max_bytes", ROUTE, 100 * MIB),
         gauge("headgate_storage_used_bytes", ROUTE, 90 * MIB)
         | gauge("headgate_storage_max_bytes", ROUTE, 100 * MIB),
-        5,
+        1,
         "/r on a:1 uses 91% of max_storage_size.",
     ),
     # As fast as it would be full in 23 hours; it is known three hours after the first scrape.
@@ -881,7 +891,7 @@ def test_each_configuration_gets_only_alerts_for_its_parts(
     settings: Settings, parts: set[str]
 ) -> None:
     names = {one.name for one in alerts(settings)}
-    assert {"HeadgateDown", "HeadgateServerErrors", "HeadgateRefuses"} <= names
+    assert {"HeadgateDown", "HeadgateServerErrors", "HeadgateRequestsRefused"} <= names
     assert {part for part in OF_PARTS if any(part in name for name in names)} == parts
     assert {OF_PARTS[part] for part in parts} <= names
 

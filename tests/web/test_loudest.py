@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from gateway.access.principal import CredentialUse, TokenHolder
 from gateway.features.questions.loudest import ClientLoad, ListLoudest, LoudestList, StreamLoad
 from gateway.features.questions.tokens import ListTokens, TokenPage
 from gateway.runtime.loudest import (
@@ -155,7 +156,15 @@ async def test_a_principal_is_one_client_and_its_token_shows_where_it_was_used(
         answer = await gateway.inspector.answer(ListTokens("ann"))
         assert isinstance(answer, TokenPage)
         (use,) = (it.use for it in answer.tokens)
-        assert (use.address, use.user_agent) == ("127.0.0.1", "two/2")
+        found = [(it.address, it.user_agent) for it in use.places]
+        assert found == [("127.0.0.1", "two/2"), ("127.0.0.1", "one/1")]
+
+
+def test_of_the_places_where_a_token_was_used_the_newest_four_stay() -> None:
+    use = CredentialUse(TokenHolder("token ann", "ann"))
+    for use.at, number in enumerate((1, 2, 3, 4, 5, 3)):
+        use.note_place("127.0.0.1", f"app/{number}")
+    assert [(it.agent[-1], it.at) for it in use.places] == [("3", 5), ("5", 4), ("4", 3), ("2", 1)]
 
 
 # The list itself

@@ -15,6 +15,7 @@ from gateway.features.questions.tokens import (
     StaticTokenRow,
     TokenKeyRow,
     TokenPage,
+    TokenPlace,
     TokenUse,
 )
 
@@ -113,9 +114,8 @@ def _signed(use: CredentialUse) -> SignedTokenRow:
 
 
 def _use(use: CredentialUse) -> TokenUse:
-    return TokenUse(
-        use.at or None, use.refused, use.forbidden, use.address or None, use.agent or None
-    )
+    places = tuple(TokenPlace(*it) for it in use.places)
+    return TokenUse(use.at or None, use.refused, use.forbidden, places)
 
 
 def _revocations(revoked: Revocations) -> Iterator[RevocationRow]:

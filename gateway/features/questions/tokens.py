@@ -22,19 +22,26 @@ class GrantRow(msgspec.Struct, frozen=True):
     operations: tuple[str, ...]
 
 
+class TokenPlace(msgspec.Struct, frozen=True):
+    """An address and a user agent that tokens were used from, and when last (epoch seconds)."""
+
+    address: str
+    user_agent: str
+    at: float
+
+
 class TokenUse(msgspec.Struct, frozen=True):
     """The use of a holder's tokens in one process, or in all, since the start.
 
     `refused` are requests whose token was revoked or had expired, `forbidden` those for which its
-    grants did not suffice. `address` and `user_agent` are those of a request in the last seconds
-    of its use; they are None for viewers without the right to see them.
+    grants did not suffice. `places` are the newest four from which they were used; there are none
+    for viewers without the right to see them.
     """
 
     used_at: float | None = None  # epoch seconds of the last request
     refused: int = 0
     forbidden: int = 0
-    address: str | None = None
-    user_agent: str | None = None
+    places: tuple[TokenPlace, ...] = ()
 
 
 class StaticTokenRow(msgspec.Struct, frozen=True):

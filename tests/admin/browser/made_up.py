@@ -743,11 +743,11 @@ class MadeUp(Console):
                     symptoms=(Symptom("The last appends to /v1/chat failed with 5xx.", NOW - 60),),
                 ),
                 Attention(
-                    id="alert HeadgateRefuses max_feeds",
+                    id="alert HeadgateRequestsRefused max_feeds",
                     level="warning",
                     sentence="This gateway refuses requests beyond the limit max_feeds.",
                     since=NOW - 700,
-                    alert="HeadgateRefuses",
+                    alert="HeadgateRequestsRefused",
                     window="the last 5 minutes",
                     mute=Mute("ada", NOW + 900),
                 ),

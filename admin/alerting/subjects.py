@@ -1,0 +1,99 @@
+"""The streams and subscriptions that alerts are about, which metrics have no labels for."""
+
+from __future__ import annotations
+
+import asyncio
+from shlex import quote
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import urlencode
+
+from admin.model.overview import NextStep
+from admin.readers.merged_lists import loudest_of
+from gateway.features.questions.loudest import ListLoudest, LoudestList
+from gateway.features.questions.subscriptions import (
+    ListSubscriptions,
+    SubscriptionPage,
+    SubscriptionQuery,
+)
+
+if TYPE_CHECKING:
+    from admin.alerting.active_alerts import ActiveAlert, ActiveAlerts
+    from gateway.features.questions.contract import Question
+    from gateway.features.questions.process_source import ProcessSource
+    from gateway.features.questions.subscriptions import SubscriptionSummary
+
+ASK_S = 1.0  # for all workers: with the other waits of a look it is over before the next
+
+
+class Subject(NamedTuple):
+    """The subject of an alert: a sentence that names it, and how an operator goes on."""
+
+    sentence: str
+    next: NextStep
+
+
+async def subjects_of(
+    source: ProcessSource, alerts: ActiveAlerts
+) -> dict[tuple[str, str], Subject]:
+    """Return the subjects of the active alerts, by the rule's name and the route; "" without one.
+
+    The processes are asked while there is such an alert. One that nothing is found for is missing.
+    """
+    found = {}
+    for alert in alerts.active:
+        route = dict(alert.labels).get("route", "")
+        subject = None
+        if alert.rule.names == "stream":
+            subject = await _stream(source)
+        elif alert.rule.names == "subscription":
+            subject = await _subscription(source, alert, route)
+        if subject is not None:
+            found[alert.rule.name, route] = subject
+    return found
+
+
+async def _answers(source: ProcessSource, question: Question) -> list[object]:
+    try:
+        async with asyncio.timeout(ASK_S):
+            return [*await source.query(question)]
+    except TimeoutError:
+        return []
+
+
+async def _stream(source: ProcessSource) -> Subject | None:
+    """Return the stream that has received the most bytes in the last minutes."""
+    answers = await _answers(source, ListLoudest())
+    streams = loudest_of([it for it in answers if isinstance(it, LoudestList)]).streams
+    if not streams:
+        return None
+    largest = max(streams, key=lambda it: it.received_bytes)
+    of_all = sum(it.received_bytes for it in streams) or 1.0
+    page = urlencode({"route": largest.route, "name": largest.name, "tab": "change"})
+    path = f"{largest.route}/{largest.name}"
+    return Subject(
+        f"{path} grows by {largest.received_bytes * 60 / 1e6:.0f} MB a minute,"
+        f" {largest.received_bytes / of_all:.0%} of all that is written.",
+        NextStep(f"/streams/one?{page}", f"headgate stream head {quote(largest.name)}"),
+    )
+
+
+async def _subscription(source: ProcessSource, alert: ActiveAlert, route: str) -> Subject | None:
+    """Return the failing subscription of a route that has waited longest."""
+    where = SubscriptionQuery(route, status="failed")
+    answers = await _answers(source, ListSubscriptions(where, order="oldest", limit=1))
+    rows = [row for it in answers if isinstance(it, SubscriptionPage) for row in it.rows]
+    if not rows:
+        return None
+    others = f", and of {alert.value - 1:.0f} others" if alert.value > 1 else ""
+    return Subject(
+        f"Wakes of the subscription {_named(rows[0])} fail{others}.",
+        NextStep(
+            "/subscriptions?status=failed", "headgate stream subscriptions list --status failed"
+        ),
+    )
+
+
+def _named(row: SubscriptionSummary) -> str:
+    receiver = f" to {row.receiver}" if row.receiver else ""
+    why = f" ({row.last_error})" if row.last_error else ""
+    return f"{row.id} of {row.route}{receiver}{why}"
