@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from headgate.errors import ProtocolError, RequestRefused, StreamError
+from headgate.errors import ProtocolError, StreamError
 from headgate.runs import Runs
 
 from admin.errors import ConsoleError
@@ -25,9 +25,8 @@ async def stop(url: str, authorization: str | None, session: aiohttp.ClientSessi
     except ProtocolError as refusal:  # the stream has something else
         raise ConsoleError(409, f"{refusal}") from refusal
     except StreamError as failure:
-        status = failure.status if isinstance(failure, RequestRefused) else None
-        if status is None:
+        if failure.status is None:
             raise ConsoleError(502, f"{failure}") from failure
-        reason = failure.reason if isinstance(failure, RequestRefused) else f"{failure}"
         # 401 would ask the console's own users who they are.
-        raise ConsoleError(403 if status == 401 else status, reason) from failure
+        status = 403 if failure.status == 401 else failure.status
+        raise ConsoleError(status, failure.reason) from failure

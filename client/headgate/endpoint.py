@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias
 import aiohttp
 from yarl import URL
 
-from headgate.errors import CannotConnect, ProtocolError, Unavailable, refusal
+from headgate.errors import ProtocolError, StreamError, Unavailable, refusal
 from headgate.names import NEXT_OFFSET, shown
 
 if TYPE_CHECKING:
@@ -207,7 +207,7 @@ class Endpoint:
         body: bytes | None = None,
         idle_s: float | None = None,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """Yield the response to one request; raise RequestRefused for any failure.
+        """Yield the response to one request; raise StreamError for any failure.
 
         A 401 did nothing, so the request is repeated once if there may be another credential.
         """
@@ -234,24 +234,26 @@ class Endpoint:
                         is_renewed = True
                         continue
                     if answer.status >= 300:
-                        reason, code = await _explanation_of(answer)
-                        raise refusal(self.shown, reason, answer.status, answer.headers, code)
+                        raise await _refusal(answer, self.shown, (query or {}).get("offset"))
                     yield answer
                     return
         except (aiohttp.ClientError, TimeoutError, OSError) as cause:
-            kind = CannotConnect if isinstance(cause, NO_CONNECTION) else Unavailable
-            raise kind(f"{self.shown}: {_words(cause)}") from cause
+            unavailable = Unavailable(_words(cause), stream=self.shown)
+            unavailable.is_unsent = isinstance(cause, NO_CONNECTION)
+            raise unavailable from cause
 
     async def _value(self, credential: Credential) -> str:
-        """Return the value for one request. Raises CannotConnect when it cannot be had now.
+        """Return the value for one request. Raises Unavailable when it cannot be had now.
 
         That may pass: whoever waits for a server that is away waits for a token, too.
         """
         try:
             return await credential()
         except Exception as cause:
-            sentence = f"the function for its authorization failed: {type(cause).__name__}"
-            raise CannotConnect(f"{self.shown}: {sentence}") from cause
+            reason = f"the function for its authorization failed: {type(cause).__name__}"
+            unavailable = Unavailable(reason, stream=self.shown)
+            unavailable.is_unsent = True
+            raise unavailable from cause
 
     def _renews(self, headers: Mapping[str, str]) -> bool:
         return self._credential is not None and self._credential.renews(headers["Authorization"])
@@ -261,7 +263,8 @@ class Endpoint:
         offset = headers.get(NEXT_OFFSET)
         if offset is None:
             raise ProtocolError(
-                f"{self.shown}: this is no Durable Streams server: it sent no {NEXT_OFFSET}"
+                f"this is not a Durable Streams server: it sent no {NEXT_OFFSET}; check the URL",
+                stream=self.shown,
             )
         return offset
 
@@ -282,15 +285,16 @@ def _quoted(url: str) -> str:
     return repr(url.partition("?")[0][:MOST_SHOWN]) if is_harmless else "this"
 
 
-async def _explanation_of(answer: aiohttp.ClientResponse) -> tuple[str, str]:
-    """Return the sentence of an error, and the code that those of subscriptions have."""
+async def _refusal(answer: aiohttp.ClientResponse, stream: str, offset: str | None) -> StreamError:
+    """Return the error of a response, with its sentence and the code of those of subscriptions."""
     body = bytearray()
     while part := await answer.content.read(ERROR_BODY_BYTES - len(body)):
         body += part
     detail, code = _detail(answer.content_type, body.decode(errors="replace"))
     # The answer to HEAD has no body that could tell.
     detail = detail.rstrip(".") or WORDS.get(answer.status, "the server refused")
-    return f"{detail} ({answer.status} {answer.reason})", code
+    reason = f"{detail} ({answer.status} {answer.reason})"
+    return refusal(reason, answer.status, answer.headers, stream=stream, offset=offset, code=code)
 
 
 def _detail(content_type: str, text: str) -> tuple[str, str]:

@@ -6,76 +6,66 @@ No message holds a credential: a URL is shown without its password and its query
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from email.utils import mktime_tz, parsedate_tz
 from typing import TYPE_CHECKING
 
-from headgate.names import CLOSED, PRODUCER_EPOCH, whole_number
+from headgate.names import CLOSED, NEXT_OFFSET, PRODUCER_EPOCH, whole_number
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 REQUEST_TIMEOUT, TOO_MANY_REQUESTS = 408, 429
 
-PASSING = frozenset({REQUEST_TIMEOUT, TOO_MANY_REQUESTS})
-
 
 class StreamError(Exception):
-    """The base of all errors of writing and reading streams."""
-
-
-class ProtocolError(StreamError):
-    """A response that no Durable Streams server sends: wrong server, or a broken protocol."""
-
-
-@dataclass(frozen=True, slots=True)
-class RefusedChunk:
-    """A chunk of a `StreamWriter` that the server refuses.
+    """The base of the errors of the library. Each kind says what you can do.
 
     Attributes:
-        number: Its number among the chunks that were written, from 1 on.
-        size: Its length in bytes.
-    """
-
-    number: int
-    size: int
-
-
-class RequestRefused(StreamError):
-    """A request that the server, or the way to it, refused.
-
-    Attributes:
-        status: The status of the response; None if nothing answered.
+        reason: What is wrong, without the URL of the stream.
+        stream: The URL of the stream, without password and query; None if it is not about one.
+        status: The status of the response; None if no response is the reason.
+        offset: The offset that it is about: the final one of a closed stream, and otherwise the
+            one that was requested or read; None if there is none.
         headers: The header fields of the response.
-        reason: The server's explanation, without the URL of the stream.
         code: The code of the error, such as `ALREADY_CLAIMED`, of responses that have one.
-        chunk: The chunk that was refused, if a writer has found out that it is one alone.
+        chunk: The number, from 1 on, and the length in bytes of the chunk of a `StreamWriter` that
+            the server refuses; None if the writer has not found out that it is one alone.
     """
+
+    chunk: tuple[int, int] | None = None
 
     def __init__(
         self,
-        sentence: str,
-        status: int | None = None,
-        headers: Mapping[str, str] | None = None,
+        reason: str,
         *,
-        reason: str = "",
+        stream: str | None = None,
+        status: int | None = None,
+        offset: str | None = None,
+        headers: Mapping[str, str] | None = None,
         code: str = "",
-        chunk: RefusedChunk | None = None,
     ) -> None:
-        super().__init__(sentence)
-        self.status = status
-        self.headers = headers or {}
+        super().__init__(f"{stream}: {reason}" if stream else reason)
         self.reason = reason
+        self.stream = stream
+        self.status = status
+        self.offset = offset
+        self.headers = headers or {}
         self.code = code
-        self.chunk = chunk
+
+
+class Unavailable(StreamError):
+    """A failure that may pass: try again later. The server is away, busy or faulty for now.
+
+    An append may be stored or not, unless `is_unsent`: only a producer's may be sent again.
+
+    Attributes:
+        is_unsent: Whether nothing was sent, since there was no connection.
+    """
+
+    is_unsent = False
 
     @property
-    def is_passing(self) -> bool:
-        """True if the same request may succeed later."""
-        return self.status is None or self.status in PASSING or self.status >= 500
-
-    @property
-    def retry_after_s(self) -> float:
+    def retry_after(self) -> float:
         """Seconds of the server's Retry-After (RFC 9110 section 10.2.3); 0 if absent or invalid."""
         text = self.headers.get("Retry-After", "")
         if text.isdecimal():
@@ -85,88 +75,74 @@ class RequestRefused(StreamError):
         return 0.0 if until is None or now is None else max(0.0, until - now)
 
 
-class Unavailable(RequestRefused):
-    """A failure that may pass: no response, or a server that is busy or faulty for now.
+class NotAuthorized(StreamError):
+    """A missing or wrong credential (401), or no permission (403): get another credential.
 
-    It is not known whether an append was stored; only a producer's may be sent again.
+    Of a webhook: it is not signed by the server, or not for this receiver. Answer 401.
     """
 
 
-class CannotConnect(Unavailable):
-    """A failed connection: nothing was sent, so no append can have been stored."""
+class Fenced(StreamError):
+    """A writer or worker in whose place another one is: stop this one.
 
-
-class NotAuthorized(RequestRefused):
-    """A refusal for lack of a valid credential (401), or of permission (403)."""
-
-
-class ProducerFenced(RequestRefused):
-    """A refusal because a producer of the same id has a higher epoch (403)."""
+    A producer of the same id has a higher epoch (403), or the lease of a job is over.
+    """
 
     @property
     def epoch(self) -> int:
-        """The epoch that the server holds for this producer."""
-        return int(self.headers[PRODUCER_EPOCH])
+        """The epoch that the server has for this producer; 0 for a job."""
+        return int(self.headers.get(PRODUCER_EPOCH, 0))
 
 
-class StreamNotFound(RequestRefused):
-    """A stream that does not exist (404)."""
+class StreamNotFound(StreamError):
+    """A stream that does not exist (404): create it, or correct its name."""
 
 
-class StreamGone(RequestRefused):
-    """A stream, or data at an offset, that is gone (410)."""
+class Gone(StreamError):
+    """A stream, or data at an offset, that is gone (410): begin again at the beginning."""
 
 
 # The stream is not there, or not any more.
-ABSENT = (StreamNotFound, StreamGone)
+ABSENT = (StreamNotFound, Gone)
 
 
-class StreamConflict(RequestRefused):
-    """A conflict with the stream (409): its content type, or a gap in a producer's numbers."""
+class Conflict(StreamError):
+    """A request that does not fit the present state (409): look at the state, then decide.
+
+    The stream has another content type or configuration, its name is in use, or an answer of the
+    chat goes on.
+    """
 
 
-class StreamClosed(StreamConflict):
-    """A closed stream, which takes no append (409)."""
+class Closed(Conflict):
+    """A closed stream, which takes no append (409): write to another one."""
 
 
-class TooLarge(RequestRefused):
-    """A body that is longer than the server accepts (413)."""
+class TooLarge(StreamError):
+    """A body that is longer than the server accepts (413): send less at once."""
 
 
-class StreamExists(StreamError):
-    """A resumable stream whose id is in use, or was until a short while ago."""
+class BadRequest(StreamError):
+    """A request that is wrong in itself (400 and others): correct it; to repeat it is of no use.
+
+    Of a page's request to a chat: answer with its `status`.
+    """
+
+
+class ProtocolError(StreamError):
+    """A response or data that does not fit: check the URL, and who else writes to the stream."""
 
 
 class SourceFailed(StreamError):
-    """A source that ended with an error, after the text that was read."""
+    """A source of a text or a run that failed or is lost: what was read is all that there is."""
 
 
-class ProducerLost(StreamError):
-    """A producer that does not respond any longer; the rest of the text is unknown."""
-
-
-class RunFailed(StreamError):
-    """A run that failed or is orphaned, raised where its format does not show it to readers."""
-
-
-class TextTrimmed(StreamError):
-    """Text that was requested after it had left the producer's bounded buffer."""
-
-
-class LeaseLost(StreamError):
-    """A job that this worker has no longer: its lease is over, and another may have it."""
-
-
-class WebhookRejected(StreamError):
-    """A request to a webhook receiver that is not signed by its server, or not for it."""
-
-
-_KINDS: dict[int, type[RequestRefused]] = {
+_KINDS: dict[int, type[StreamError]] = {
     401: NotAuthorized,
     403: NotAuthorized,
     404: StreamNotFound,
-    410: StreamGone,
-    409: StreamConflict,
+    410: Gone,
+    409: Conflict,
     413: TooLarge,
     REQUEST_TIMEOUT: Unavailable,
     TOO_MANY_REQUESTS: Unavailable,
@@ -185,15 +161,21 @@ def _moment_s(text: str) -> float | None:
 
 
 def refusal(
-    shown: str, reason: str, status: int, headers: Mapping[str, str], code: str = ""
-) -> RequestRefused:
-    """Return the kind of error that an answer is, which names the URL as it may be shown."""
-    kind = Unavailable if status >= 500 else _KINDS.get(status, RequestRefused)
+    reason: str,
+    status: int,
+    headers: Mapping[str, str],
+    *,
+    stream: str,
+    offset: str | None = None,
+    code: str = "",
+) -> StreamError:
+    """Return the error that a response is; `offset` is the one that was requested."""
+    kind = Unavailable if status >= 500 else _KINDS.get(status, BadRequest)
     if status == 409 and headers.get(CLOSED, "").lower() == "true":
-        kind = StreamClosed
+        kind, offset = Closed, headers.get(NEXT_OFFSET)
     elif status == 403 and whole_number(headers.get(PRODUCER_EPOCH, "")) is not None:
-        kind = ProducerFenced
-    return kind(f"{shown}: {reason}", status, headers, reason=reason, code=code)
+        kind = Fenced
+    return kind(reason, stream=stream, status=status, offset=offset, headers=headers, code=code)
 
 
 def check_number(
@@ -212,3 +194,9 @@ def check_number(
     is_kind = isinstance(value, int) if is_whole else not (is_finite and value == math.inf)
     if not (value >= at_least and is_kind):
         raise ValueError(f"{wanted}, not {value}")
+
+
+def check_runs(runs: object, kind: type, name: str) -> None:
+    """Raise TypeError if `runs` are not of the kind that is called `name`, such as a URL."""
+    if not isinstance(runs, kind):
+        raise TypeError(f"Chats takes {name}, as in Chats(Runs(URL)), and not {type(runs)}")

@@ -10,7 +10,7 @@ from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from headgate.errors import ProtocolError, RequestRefused, StreamGone
+from headgate.errors import Gone, ProtocolError, StreamNotFound, Unavailable
 from headgate.events import Event, EventDecoder, EventTooLong
 from headgate.names import CURSOR, SSE_ENCODING, UP_TO_DATE, is_closed
 
@@ -142,8 +142,9 @@ async def sse(stream: Endpoint, position: Position) -> AsyncGenerator[Batch]:
             if held > MOST_BYTES:
                 answer.close()  # the rest of the answer is not read
                 raise ProtocolError(
-                    f"{stream.shown}: more than {MOST_BYTES >> 20} MiB of events came, and no"
-                    " control event that says where they lead"
+                    f"more than {MOST_BYTES >> 20} MiB of events came, and no control event that "
+                    "says where they lead",
+                    stream=stream.shown,
                 )
 
 
@@ -162,7 +163,7 @@ async def follow(
     while True:
         began = loop.time()
         brought_batch = brought_data = False
-        refusal = None
+        failure = None
         try:
             async with aclosing(live(stream, position)) as batches:
                 async for batch in batches:
@@ -175,14 +176,21 @@ async def follow(
                         return
                     position = batch.position
                     brought_batch, brought_data = True, brought_data or bool(batch.bodies)
-        except RequestRefused as error:
-            _check_passing(stream, error)
-            refusal = error
+        except StreamNotFound as refusal:  # it was there when the reading began
+            raise Gone(
+                "the stream is no longer there: deleted, expired, or lost by its server",
+                stream=stream.shown,
+                status=refusal.status,
+                offset=position.offset,
+                headers=refusal.headers,
+            ) from refusal
+        except Unavailable as refusal:
+            failure = refusal
             is_lost = True
         is_good = brought_data or (brought_batch and loop.time() - began >= SHORT_ANSWER_S)
         if is_good:
             backoff.reset()
-        await asyncio.sleep(_pause_s(refusal, backoff, note, is_good=is_good))
+        await asyncio.sleep(_pause_s(failure, backoff, note, is_good=is_good))
 
 
 def _check_moved(stream: Endpoint, offset: str, following: str, bodies: tuple[bytes, ...]) -> None:
@@ -192,8 +200,10 @@ def _check_moved(stream: Endpoint, offset: str, following: str, bodies: tuple[by
     """
     if following == offset and any(body and not _is_empty_array(body) for body in bodies):
         raise ProtocolError(
-            f"{stream.shown}: data came for offset {offset}, and the next offset is the same: a"
-            " cache on the way may ignore the query, and answer each read with one response"
+            f"data came for offset {offset}, and the next offset is the same: a cache on the way "
+            "may ignore the query, and answer each read with one response",
+            stream=stream.shown,
+            offset=offset,
         )
 
 
@@ -203,26 +213,14 @@ def _is_empty_array(body: bytes) -> bool:
 
 
 def _pause_s(
-    refusal: RequestRefused | None, backoff: Backoff, note: Callable[[str], None], *, is_good: bool
+    failure: Unavailable | None, backoff: Backoff, note: Callable[[str], None], *, is_good: bool
 ) -> float:
     """Return the seconds to wait before the next live request."""
-    if refusal is None:
+    if failure is None:
         return 0.0 if is_good else backoff.next_s()
-    wait_s = max(backoff.next_s(), refusal.retry_after_s)
-    note(f"{refusal}; trying again in {wait_s:.1f} s")
+    wait_s = max(backoff.next_s(), failure.retry_after)
+    note(f"{failure}; trying again in {wait_s:.1f} s")
     return wait_s
-
-
-def _check_passing(stream: Endpoint, refusal: RequestRefused) -> None:
-    """Raise what ends the reading, unless the refusal may pass."""
-    if refusal.status == 404:
-        # It was there when the reading began.
-        sentence = "the stream is no longer there: deleted, expired, or lost by its server"
-        raise StreamGone(
-            f"{stream.shown}: {sentence}", refusal.status, refusal.headers
-        ) from refusal
-    if not refusal.is_passing:
-        raise refusal
 
 
 async def _whole(stream: Endpoint, answer: ClientResponse) -> bytes:
@@ -235,7 +233,8 @@ async def _whole(stream: Endpoint, answer: ClientResponse) -> bytes:
         if size > MOST_BYTES:
             answer.close()  # the rest of the answer is not read
             raise ProtocolError(
-                f"{stream.shown}: an answer has more than {MOST_BYTES >> 20} MiB and no end so far"
+                f"an answer has more than {MOST_BYTES >> 20} MiB and no end so far",
+                stream=stream.shown,
             )
     return b"".join(pieces)
 

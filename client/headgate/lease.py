@@ -15,7 +15,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from headgate.backoff import Backoff
-from headgate.errors import ABSENT, StreamConflict, StreamError, Unavailable
+from headgate.errors import ABSENT, Conflict, StreamError, Unavailable
 from headgate.names import PRODUCER
 from headgate.notes import beat_s
 from headgate.sending.framing import JSON, is_json
@@ -111,7 +111,7 @@ class Lease:
         """Create the lease or return the existing one, whose own `orphan_after` counts then."""
         try:
             return await self._stream.create(content_type=JSON, ttl_s=self.orphan_after_s)
-        except StreamConflict:
+        except Conflict:
             found = await self._stream.head()
             if found.ttl_s is None or found.is_closed or not is_json(found.content_type):
                 raise
@@ -121,7 +121,7 @@ class Lease:
     async def beat(self, epoch: int | None = None) -> None:
         """Tell that the producer lives. ABSENT when the lease is lost.
 
-        Raises ProducerFenced where the producer has an epoch, and one with a newer epoch has it.
+        Raises Fenced where the producer has an epoch, and one with a newer epoch has it.
         """
         stamp = None if epoch is None else ProducerStamp(PRODUCER, epoch, self._beats)
         await self._stream.append(HEARTBEAT, content_type=JSON, producer=stamp)

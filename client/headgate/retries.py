@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, TypeVar
 
-from headgate.errors import TOO_MANY_REQUESTS, RequestRefused, check_number
+from headgate.errors import TOO_MANY_REQUESTS, Unavailable, check_number
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -29,7 +29,7 @@ class Retries:
         note: Callable[[str], None],
         limited_s: float = 0.0,
         *,
-        gives_up: Callable[[RequestRefused], bool] = lambda _: False,
+        gives_up: Callable[[Unavailable], bool] = lambda _: False,
         hurries: bool = False,
     ) -> None:
         """Raise a refusal that `gives_up` returns True for, also where it may pass.
@@ -52,12 +52,12 @@ class Retries:
         while True:
             try:
                 result = await attempt()
-            except RequestRefused as refusal:
+            except Unavailable as refusal:
                 since = loop.time() if since is None else since
                 time_s = self._limited_s if refusal.status == TOO_MANY_REQUESTS else self._time_s
                 left_s = since + time_s - loop.time()
-                is_final = not refusal.is_passing or self._gives_up(refusal)
-                asked_s = refusal.retry_after_s
+                is_final = self._gives_up(refusal)
+                asked_s = refusal.retry_after
                 if self._hurries and asked_s > left_s:
                     asked_s = 0.0
                 if is_final or left_s <= 0 or asked_s > left_s:

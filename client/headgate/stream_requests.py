@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from headgate import following
 from headgate.backoff import Backoff
 from headgate.endpoint import Endpoint
-from headgate.errors import ABSENT, ProtocolError, RequestRefused, check_number
+from headgate.errors import ABSENT, ProtocolError, StreamError, check_number
 from headgate.names import (
     CLOSED,
     EXPIRES_AT,
@@ -106,7 +106,7 @@ class StreamRequests(Endpoint):
     """The requests of the protocol to one stream, each made once.
 
     Every method raises `Unavailable` if the server is away or busy, `NotAuthorized` for a wrong
-    credential, and another `RequestRefused` for any other error status.
+    credential, and another `StreamError` for any other error status.
 
     Args:
         url: The URL of the stream.
@@ -139,7 +139,7 @@ class StreamRequests(Endpoint):
             The metadata; `is_new` is False if the stream existed.
 
         Raises:
-            StreamConflict: The stream exists with another configuration.
+            Conflict: The stream exists with another configuration.
         """
         fields = dict(headers or {})
         if content_type is not None:
@@ -174,9 +174,9 @@ class StreamRequests(Endpoint):
             The offset behind the data, and whether the server had stored this append before.
 
         Raises:
-            StreamClosed: The stream is closed.
-            StreamConflict: The content type or the producer's sequence number does not match.
-            ProducerFenced: A producer of the same id has a higher epoch.
+            Closed: The stream is closed.
+            Conflict: The content type or the producer's sequence number does not match.
+            Fenced: A producer of the same id has a higher epoch.
             TooLarge: The body is larger than the server accepts.
             Unavailable: The server is away. Without a `producer` it is unknown whether the data
                 was stored.
@@ -206,12 +206,12 @@ class StreamRequests(Endpoint):
 
         Raises:
             StreamNotFound: There is no such stream.
-            StreamGone: The stream was deleted or has expired.
+            Gone: The stream was deleted or has expired.
         """
         try:
             async with self.request("HEAD") as answer:
                 return self._metadata(answer.headers)
-        except RequestRefused as found:
+        except StreamError as found:
             explained = await self._with_reason(found)
             if explained is found:
                 raise  # with the cause that it has
@@ -236,7 +236,7 @@ class StreamRequests(Endpoint):
                 return self._metadata(answer.headers)
         except ABSENT:  # whatever the reason, which only a GET gets
             return None
-        except RequestRefused as found:
+        except StreamError as found:
             explained = await self._with_reason(found)
             if explained is found:
                 raise
@@ -267,7 +267,7 @@ class StreamRequests(Endpoint):
 
         Raises:
             StreamNotFound: There is no such stream.
-            StreamGone: The stream, or the data at the offset, is gone.
+            Gone: The stream, or the data at the offset, is gone.
         """
         async with aclosing(following.catch_up(self, offset)) as batches:
             async for _, batch in batches:
@@ -288,7 +288,7 @@ class StreamRequests(Endpoint):
 
         Raises:
             StreamNotFound: There is no such stream.
-            StreamGone: The stream was deleted or has expired meanwhile.
+            Gone: The stream was deleted or has expired meanwhile.
         """
         backoff = Backoff(FIRST_WAIT_S, LONGEST_WAIT_S, random.random)
         batches = following.follow(self, offset, following.sse, backoff=backoff, note=log.info)
@@ -300,7 +300,7 @@ class StreamRequests(Endpoint):
         content_type = headers.get("Content-Type", "")
         if not content_type.isprintable():  # no append could have it
             raise ProtocolError(
-                f"{self.shown}: the server sent a Content-Type with control characters in it"
+                "the server sent a Content-Type with control characters in it", stream=self.shown
             )
         return Metadata(
             content_type=content_type,
@@ -313,14 +313,14 @@ class StreamRequests(Endpoint):
             is_new=is_new,
         )
 
-    async def _with_reason(self, found: RequestRefused) -> RequestRefused:
+    async def _with_reason(self, found: StreamError) -> StreamError:
         """Return the refusal of a HEAD with its reason, which only a GET gets."""
         if found.status is None:
             return found
         try:
             async with self.request("GET", query={"offset": "now"}):
                 return found
-        except RequestRefused as refusal:
+        except StreamError as refusal:
             return refusal if refusal.status == found.status else found
 
 

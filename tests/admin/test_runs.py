@@ -352,7 +352,7 @@ async def test_stopping_an_ended_or_unknown_run_is_answered_with_the_reason(
     put = {"Content_Type": "text/plain", "Authorization": WRITER}
     made = ask(server.port, "PUT", f"{ROUTE}/{text}", b"words", **put)
     assert made.status == 201
-    no_run = "this stream is no run: it does not hold JSON"
+    no_run = "this stream is not a run: it does not hold JSON"
     for route, name, answer in (
         (ROUTE, text, (409, no_run)),
         (ROUTE, f"{console.folder}over", (200, {"is_asked": False})),

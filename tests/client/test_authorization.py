@@ -153,7 +153,7 @@ async def test_a_failing_authorization_function_raises_an_error_without_secrets(
     given: Any, cause: str
 ) -> None:
     async with StreamRequests("http://127.0.0.1:9/x", authorization=given) as stream:
-        with pytest.raises(headgate.CannotConnect) as raised:
+        with pytest.raises(headgate.Unavailable) as raised:
             await stream.head()
     sentence = f"the function for its authorization failed: {cause}"
     assert str(raised.value) == f"http://127.0.0.1:9/x: {sentence}"

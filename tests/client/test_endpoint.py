@@ -5,7 +5,7 @@ from __future__ import annotations
 import headgate
 import pytest
 from headgate.endpoint import Endpoint
-from headgate.errors import RequestRefused
+from headgate.errors import StreamError, Unavailable
 from headgate.stream_requests import StreamRequests
 
 from tests.support.raw_origin import RawOrigin, answer
@@ -45,7 +45,7 @@ def test_an_authorization_with_control_characters_is_refused_without_showing_it(
 async def test_a_400_with_a_deeply_nested_body_raises_request_refused() -> None:
     deep = answer(b"[" * 60_000, "Content-Type: application/json", status="400 Bad Request")
     async with RawOrigin(deep) as origin, StreamRequests(f"{origin.url}/s") as stream:
-        with pytest.raises(RequestRefused, match="400 Bad Request"):
+        with pytest.raises(StreamError, match="400 Bad Request"):
             await stream.append(b"a", content_type="text/plain")
 
 
@@ -65,7 +65,7 @@ def test_a_retry_after_date_is_used_if_valid_and_ignored_otherwise(
     told: str, seconds: float
 ) -> None:
     headers = {"Retry-After": told, "Date": "Sun, 22 Nov 2026 08:00:00 GMT"}
-    assert RequestRefused("later", 503, headers).retry_after_s == seconds
+    assert Unavailable("later", status=503, headers=headers).retry_after == seconds
 
 
 async def test_a_number_header_of_5000_digits_is_read_as_none() -> None:

@@ -4,7 +4,7 @@ import contextlib
 
 import pytest
 from headgate.backoff import Backoff
-from headgate.errors import RequestRefused
+from headgate.errors import BadRequest, StreamError, Unavailable
 from headgate.retries import Retries
 
 from tests.support import virtual_time
@@ -13,7 +13,7 @@ from tests.support import virtual_time
 class Attempts:
     """Fails with these refusals, one after the other, and then succeeds."""
 
-    def __init__(self, *refusals: RequestRefused) -> None:
+    def __init__(self, *refusals: StreamError) -> None:
         self.refusals = list(refusals)
         self.made = 0
         self.said: list[str] = []
@@ -30,7 +30,9 @@ class Attempts:
 
 async def test_passing_refusals_are_retried_and_reported() -> None:
     attempts = Attempts(
-        RequestRefused("cannot connect"), RequestRefused("busy", 503), RequestRefused("later", 429)
+        Unavailable("cannot connect"),
+        Unavailable("busy", status=503),
+        Unavailable("later", status=429),
     )
     assert await attempts.retries(20).run(attempts) == "done"
     assert attempts.said == [
@@ -42,28 +44,28 @@ async def test_passing_refusals_are_retried_and_reported() -> None:
 
 
 def test_retries_end_when_their_time_is_used_up() -> None:
-    attempts = Attempts(*[RequestRefused("cannot connect")] * 1000)
-    with pytest.raises(RequestRefused, match="cannot connect"):
+    attempts = Attempts(*[Unavailable("cannot connect")] * 1000)
+    with pytest.raises(StreamError, match="cannot connect"):
         virtual_time.run(attempts.retries(0.1).run(attempts))
     assert 2 < attempts.made < 1000
 
 
 def test_a_429_is_retried_within_limited_s_although_other_retries_are_off() -> None:
-    limited = RequestRefused("later", 429, {"Retry-After": "2"})
+    limited = Unavailable("later", status=429, headers={"Retry-After": "2"})
     attempts = Attempts(limited, limited)
     retries = Retries(0, Backoff(0.5, 0.02, lambda: 0.0), attempts.said.append, limited_s=5)
     assert virtual_time.run(retries.run(attempts)) == "done"
     assert attempts.said[0] == "later; trying again in 2.0 s"
-    for refusals, made in (([limited] * 9, 3), ([RequestRefused("busy", 503)], 1)):
+    for refusals, made in (([limited] * 9, 3), ([Unavailable("busy", status=503)], 1)):
         refused = Attempts(*refusals)
         retries = Retries(0, Backoff(0.5, 0.02, lambda: 0.0), refused.said.append, limited_s=5)
-        with pytest.raises(RequestRefused):
+        with pytest.raises(StreamError):
             virtual_time.run(retries.run(refused))
         assert refused.made == made
 
 
 async def test_each_call_of_retries_gets_the_whole_time() -> None:
-    attempts = Attempts(RequestRefused("busy", 503))
+    attempts = Attempts(Unavailable("busy", status=503))
     retries = attempts.retries(20)
     for _ in range(2):
         attempts.made = 0
@@ -73,17 +75,17 @@ async def test_each_call_of_retries_gets_the_whole_time() -> None:
 @pytest.mark.parametrize(
     ("time_s", "refusal"),
     [
-        (0.0, RequestRefused("cannot connect")),
-        (20.0, RequestRefused("no", 400)),
-        (20.0, RequestRefused("much later", 503, {"Retry-After": "21"})),
+        (0.0, Unavailable("cannot connect")),
+        (20.0, BadRequest("no", status=400)),
+        (20.0, Unavailable("much later", status=503, headers={"Retry-After": "21"})),
     ],
     ids=["no time", "not passing", "longer than there is time"],
 )
 async def test_lasting_refusals_and_too_long_waits_are_not_retried(
-    time_s: float, refusal: RequestRefused
+    time_s: float, refusal: StreamError
 ) -> None:
     attempts = Attempts(refusal)
-    with pytest.raises(RequestRefused, match=str(refusal)):
+    with pytest.raises(StreamError, match=str(refusal)):
         await attempts.retries(time_s).run(attempts)
     assert (attempts.made, attempts.said) == (1, [])
 
@@ -92,8 +94,8 @@ async def test_lasting_refusals_and_too_long_waits_are_not_retried(
 def test_a_wait_that_is_longer_than_the_time_is_not_kept_by_retries_that_hurry(
     made: int, *, hurries: bool
 ) -> None:
-    attempts = Attempts(RequestRefused("busy", 503, {"Retry-After": "3"}))
+    attempts = Attempts(Unavailable("busy", status=503, headers={"Retry-After": "3"}))
     retries = Retries(1, Backoff(0.5, 0.02, lambda: 0.0), attempts.said.append, hurries=hurries)
-    with contextlib.nullcontext() if hurries else pytest.raises(RequestRefused):
+    with contextlib.nullcontext() if hurries else pytest.raises(StreamError):
         assert virtual_time.run(retries.run(attempts)) == "done"
     assert attempts.made == made

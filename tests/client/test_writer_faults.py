@@ -48,9 +48,9 @@ async def way() -> AsyncIterator[Way]:
         yield way
 
 
-async def failing(writing: Awaitable[None]) -> headgate.RequestRefused:
+async def failing(writing: Awaitable[None]) -> headgate.StreamError:
     """The refusal that ends it."""
-    with pytest.raises(headgate.RequestRefused) as raised:
+    with pytest.raises(headgate.StreamError) as raised:
         await writing
     return raised.value
 
@@ -190,10 +190,10 @@ async def test_a_background_failure_of_a_writer_is_raised_by_every_later_call(
             await asyncio.sleep(0.05)  # until the answer is there: no call must be needed for it
             arguments = ["b"] if call == "write" else []
             for _ in range(2):
-                with pytest.raises(headgate.StreamClosed):
+                with pytest.raises(headgate.Closed):
                     await getattr(writer, call)(*arguments)
 
-    assert isinstance(await failing(write()), headgate.StreamClosed)
+    assert isinstance(await failing(write()), headgate.Closed)
     assert await messages(url) == []
 
 
@@ -235,7 +235,7 @@ async def test_a_write_waiting_for_room_raises_a_background_failure(way: Way) ->
             await writer.write(1)
             await writer.write(2)
 
-    assert isinstance(await failing(asyncio.wait_for(write(), 30)), headgate.StreamClosed)
+    assert isinstance(await failing(asyncio.wait_for(write(), 30)), headgate.Closed)
 
 
 async def test_an_invalid_chunk_raises_and_the_others_are_stored(way: Way) -> None:
@@ -265,7 +265,7 @@ async def test_a_writer_for_another_content_type_than_the_streams_raises_conflic
         metadata = await stream.head()
     async with StreamWriter(url, metadata=metadata, content_type="Text/Plain; charset=utf-8"):
         pass
-    with pytest.raises(headgate.StreamConflict, match="the stream is text/plain, not application/"):
+    with pytest.raises(headgate.Conflict, match="the stream is text/plain, not application/"):
         async with StreamWriter(url, metadata=metadata, content_type=JSON):
             pass
 
@@ -274,7 +274,7 @@ async def test_a_writer_for_another_content_type_than_the_streams_raises_conflic
             await writer.write("a")
 
     held = "the stream holds text/plain, not application/json: send Content-Type: text/plain"
-    with pytest.raises(headgate.StreamConflict, match=held):
+    with pytest.raises(headgate.Conflict, match=held):
         await write()
 
 
@@ -282,18 +282,18 @@ async def test_opening_a_writer_for_a_closed_stream_raises_stream_closed(way: Wa
     url = await made(way.url)
     async with StreamRequests(url) as stream:
         await stream.close()
-    with pytest.raises(headgate.StreamClosed, match="the stream is closed"):
+    with pytest.raises(headgate.Closed, match="the stream is closed"):
         async with StreamWriter(url):
             pass
 
 
 async def test_opening_a_writer_at_another_kind_of_server_raises_a_protocol_error() -> None:
     async with RawOrigin(answer(b"", "Content-Type: text/html")) as origin:
-        with pytest.raises(headgate.ProtocolError, match="no Durable Streams server"):
+        with pytest.raises(headgate.ProtocolError, match="not a Durable Streams server"):
             async with StreamWriter(f"{origin.url}/s"):
                 pass
     async with RawOrigin(answer(b"", "Stream-Next-Offset: 0")) as origin:
-        with pytest.raises(headgate.ProtocolError, match="the server told no Content-Type"):
+        with pytest.raises(headgate.ProtocolError, match="the server sent no Content-Type"):
             async with StreamWriter(f"{origin.url}/s"):
                 pass
 
@@ -374,7 +374,7 @@ async def test_a_writer_is_fenced_by_a_newer_epoch(way: Way) -> None:
             await older.write("late")
 
     refusal = await failing(write())
-    assert isinstance(refusal, headgate.ProducerFenced)
+    assert isinstance(refusal, headgate.Fenced)
     assert refusal.epoch == 6
     assert await messages(url) == ["older", "newer"]
 
@@ -396,7 +396,7 @@ async def test_a_writer_that_reuses_an_epoch_raises_producer_fenced(
             await getattr(writer, ending)()
 
     refusal = await failing(write())
-    assert isinstance(refusal, headgate.ProducerFenced)
+    assert isinstance(refusal, headgate.Fenced)
     assert refusal.epoch == 0
     assert str(refusal).endswith(
         "producer me has written in epoch 0 before: take over with epoch 1"
@@ -416,7 +416,7 @@ async def test_a_writer_that_reuses_an_epoch_is_fenced_even_after_a_lost_respons
             way.fates.append(Fate.LOST)
             await writer.write("again")
 
-    assert isinstance(await failing(write()), headgate.ProducerFenced)
+    assert isinstance(await failing(write()), headgate.Fenced)
 
 
 async def test_a_writer_that_reuses_an_epoch_is_fenced_even_after_a_refused_connection() -> None:
@@ -437,7 +437,7 @@ async def test_a_writer_that_reuses_an_epoch_is_fenced_even_after_a_refused_conn
         writing = asyncio.create_task(write())
         await until(lambda: bool(notes))
         async with away:
-            assert isinstance(await failing(writing), headgate.ProducerFenced)
+            assert isinstance(await failing(writing), headgate.Fenced)
     assert "cannot connect" in notes[0]
 
 
@@ -452,7 +452,7 @@ async def test_a_stream_recreated_during_writing_raises_a_conflict(way: Way) -> 
             await stream.create(content_type=JSON)
             await writer.write("b")
 
-    assert isinstance(await failing(write()), headgate.StreamConflict)
+    assert isinstance(await failing(write()), headgate.Conflict)
     assert await messages(url) == []
 
 

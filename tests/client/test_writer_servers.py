@@ -90,7 +90,7 @@ async def test_a_used_or_outdated_epoch_raises_producer_fenced_on_the_reference_
 
     await write(2)
     for epoch in (1, 2):
-        with pytest.raises(headgate.ProducerFenced) as raised:
+        with pytest.raises(headgate.Fenced) as raised:
             await write(epoch)
         assert raised.value.epoch == 2
     await write(3)

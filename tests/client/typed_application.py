@@ -165,7 +165,7 @@ async def whole(run: str) -> tuple[bytes, Status | None]:
         answer = await runs.follow(run, after=0)
         body = b"" if answer is None else b"".join([piece async for piece in answer.body])
     except headgate.Unavailable as error:
-        await asyncio.sleep(error.retry_after_s)
+        await asyncio.sleep(error.retry_after)
         return b"", None
     found = await runs.state(run)
     return body, None if found is None else found.status
@@ -195,7 +195,7 @@ async def resumed(streams: headgate.ResumableStreams) -> str:
     if text is None:
         try:
             text = await streams.create("story", lambda: words("story"))
-        except headgate.StreamExists:
+        except headgate.Conflict:
             return ""
     return "".join([part async for part in text])
 

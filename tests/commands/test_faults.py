@@ -338,9 +338,8 @@ async def test_a_response_without_an_offset_is_reported_as_another_kind_of_serve
     command: str, play: Play
 ) -> None:
     script = Script([web.Response(text="<h1>It works!</h1>")])
-    assert await play(script, command) == Outcome(
-        1, "", "headgate: /s: this is no Durable Streams server: it sent no Stream-Next-Offset.\n"
-    )
+    why = "this is not a Durable Streams server: it sent no Stream-Next-Offset; check the URL"
+    assert await play(script, command) == Outcome(1, "", f"headgate: /s: {why}.\n")
 
 
 async def test_close_sends_the_authorization_and_no_content_type(play: Play) -> None:

@@ -158,5 +158,5 @@ def test_a_401_is_reported_with_what_to_change_about_stream_auth(
     environment: dict[str, str], said: str
 ) -> None:
     target = resolve("http://host/s/chat", environment)
-    told = in_words(refusal("http://host/s/chat", "who? (401)", 401, {}), target)
+    told = in_words(refusal("who? (401)", 401, {}, stream="http://host/s/chat"), target)
     assert told == f"http://host/s/chat: who? (401); {said}"

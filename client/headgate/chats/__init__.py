@@ -6,7 +6,6 @@ answer = await chats.send("chat-1", message, answered)
 
 from headgate.chats.chats import Chats
 from headgate.chats.conversation import ChatState, Page
-from headgate.chats.errors import BadRequest, ChatBusy
 from headgate.chats.turn import Turn
 
-__all__ = ["BadRequest", "ChatBusy", "ChatState", "Chats", "Page", "Turn"]
+__all__ = ["ChatState", "Chats", "Page", "Turn"]

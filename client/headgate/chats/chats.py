@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import time
 from contextlib import aclosing
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
 from typing_extensions import override
@@ -16,16 +15,17 @@ from headgate.at_once import at_once, patiently
 from headgate.chats import ids
 from headgate.chats.conversation import NEVER_BEGUN, ChatState, Conversation, conversation
 from headgate.chats.entries import Answered, Question, checked, decoded, encode
-from headgate.chats.errors import BadRequest, ChatBusy, check_runs
 from headgate.chats.patience import BEGINS_WITHIN_S, Patience
 from headgate.chats.turn import Turn
 from headgate.errors import (
     ABSENT,
-    ProducerFenced,
-    RequestRefused,
-    StreamClosed,
-    StreamConflict,
+    BadRequest,
+    Closed,
+    Conflict,
+    Fenced,
+    StreamError,
     check_number,
+    check_runs,
 )
 from headgate.records import ACTIVE, RunState
 from headgate.runs.runs import Runs
@@ -102,8 +102,8 @@ class Chats:
             The answer from its beginning. Where the same message comes twice, both have the same.
 
         Raises:
-            ChatBusy: The newest answer is for another message, and goes on.
-            StreamClosed: The chat is being deleted.
+            Conflict: The newest answer is for another message, and goes on.
+            Closed: The chat is being deleted.
             BadRequest: This is no message, or the chat does not have it.
             TooLarge: The message is larger than the server takes.
             Unavailable: The server is away.
@@ -122,7 +122,7 @@ class Chats:
     ) -> Answer | tuple[Conversation, Question]:
         """Return the answer that the message has already, or the conversation with its question.
 
-        Raises ChatBusy, BadRequest, and what `send` raises besides.
+        Raises Conflict, BadRequest, and what `send` raises besides.
         """
         patience = Patience(self._busy_after_s)
         number = 0
@@ -257,7 +257,7 @@ class Chats:
             found.take([answered])
             # It is only kept for the next one who reads. Where the server does not take it, since
             # it is too large or too deep for one append, each reads the run.
-            with contextlib.suppress(RequestRefused):
+            with contextlib.suppress(StreamError):
                 await log.append(json_array([encode(answered)]), content_type=JSON)
         return found, state
 
@@ -274,12 +274,12 @@ class Chats:
     ) -> None:
         """Wait a moment for the end of an answer, or for its beginning.
 
-        Raises ChatBusy where it has gone on for too long. One that nobody has begun is given up.
+        Raises Conflict where it has gone on for too long. One that nobody has begun is given up.
         """
         if not patience.is_over(question.run, has_begun=state is not None):
             await asyncio.sleep(LOOK_AGAIN_S)
         elif state is not None:
-            raise ChatBusy("the answer to another message goes on: stop it first")
+            raise Conflict("the answer to another message goes on: stop it first")
         else:
             await self._give_up(question)
 
@@ -287,7 +287,7 @@ class Chats:
         """End the run of a question before it begins: who would still start it is refused."""
         end = records.end(RunState("failed", NEVER_BEGUN), FORMAT, 0)
         opening = json_array([records.opening(FORMAT), end])
-        with contextlib.suppress(StreamConflict):  # it has begun meanwhile
+        with contextlib.suppress(Conflict):  # it has begun meanwhile
             await self.runs.place(question.run).items.create(
                 content_type=JSON, ttl_s=self.runs.ttl_s, is_closed=True, body=opening
             )
@@ -308,12 +308,8 @@ class Chats:
                     return -1  # the chat that this follows on has been deleted
                 await log.create(content_type=JSON, ttl_s=self.runs.ttl_s)
                 appended = await log.append(body, content_type=JSON, producer=stamp)
-        except ProducerFenced as fenced:
+        except Fenced as fenced:
             return fenced.epoch
-        except RequestRefused as refused:
-            if refused.status != HTTPStatus.BAD_REQUEST:
-                raise
-            raise BadRequest(refused.reason) from refused  # it is nested too deep, for example
         return number if appended.is_duplicate else None
 
     async def _begun(
@@ -326,14 +322,14 @@ class Chats:
             answer = await self.runs.start(
                 question.run, source, format=FORMAT, message_id=message_id
             )
-        except StreamClosed as error:
-            raise ChatBusy("another message was sent meanwhile") from error
+        except Closed as error:
+            raise Conflict("another message was sent meanwhile") from error
         # Whoever deletes a chat closes it, and then deletes the runs that there are.
         metadata = await log.find()
         if metadata is None or metadata.is_closed:
             await answer.body.aclose()
             await self.runs.delete(question.run)
-            raise ChatBusy("the chat was deleted meanwhile")
+            raise Conflict("the chat was deleted meanwhile")
         return answer
 
     async def _followed(

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from headgate import following
 from headgate.chats.entries import Answered, Question, decoded
-from headgate.chats.errors import BadRequest
 from headgate.chats.tool_answers import answered
+from headgate.errors import BadRequest
 from headgate.records import RunState
 
 if TYPE_CHECKING:

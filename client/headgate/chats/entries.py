@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 import msgspec
 
-from headgate.chats.errors import BadRequest
-from headgate.errors import ProtocolError
+from headgate.errors import BadRequest, ProtocolError
 from headgate.records import Status
 
 if TYPE_CHECKING:
@@ -54,7 +53,7 @@ def decoded(body: bytes) -> list[Question | Answered]:
     try:
         return _decoder.decode(body)
     except msgspec.DecodeError as error:
-        raise ProtocolError(f"this stream is no chat: {error}") from error
+        raise ProtocolError(f"this stream is not a chat: {error}") from error
 
 
 def trigger_of(value: object) -> Trigger:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 
-from headgate.chats.errors import BadRequest
+from headgate.errors import BadRequest
 
 _CHAT = re.compile(r"[A-Za-z0-9_-]{1,128}")
 SEPARATOR = "."  # in no id of a chat

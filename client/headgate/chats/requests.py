@@ -23,8 +23,7 @@ import msgspec
 from headgate.chats import ids
 from headgate.chats.chats import MOST_MESSAGES
 from headgate.chats.entries import trigger_of
-from headgate.chats.errors import BadRequest, ChatBusy
-from headgate.errors import StreamClosed, TooLarge, Unavailable
+from headgate.errors import BadRequest, Closed, Conflict, StreamError, TooLarge, Unavailable
 from headgate.runs.cursors import cursor
 
 if TYPE_CHECKING:
@@ -148,10 +147,10 @@ class Requests(Generic[_Request]):
 
 
 # What went wrong: the status, and what the page is told, or else what the error says.
-_FAULTS: dict[type[Exception], tuple[int, str]] = {
+_FAULTS: dict[type[StreamError], tuple[int, str]] = {
     BadRequest: (400, ""),
-    ChatBusy: (409, ""),
-    StreamClosed: (409, "this chat is being deleted"),
+    Closed: (409, "this chat is being deleted"),  # before Conflict, of which it is one
+    Conflict: (409, ""),
     TooLarge: (413, "the message is larger than the server takes"),
     Unavailable: (503, "the chat cannot be reached for now"),
 }
@@ -168,7 +167,7 @@ async def _answered(answer: Awaitable[Answer | Reply]) -> Answer | Reply:
         kind = next(kind for kind in _KINDS if isinstance(error, kind))
         status, words = _FAULTS[kind]
         headers = {"Retry-After": str(RETRY_AFTER_S)} if status == 503 else {}
-        return _sentence(status, words or error, headers)
+        return _sentence(status, words or error.reason, headers)
 
 
 def _json(value: object) -> Reply:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from headgate.chats.errors import BadRequest
+from headgate.errors import BadRequest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

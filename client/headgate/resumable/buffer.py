@@ -7,7 +7,7 @@ import sys
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
-from headgate.errors import SourceFailed, TextTrimmed
+from headgate.errors import SourceFailed, Gone
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -20,7 +20,7 @@ class TextBuffer:
     """Chunks by the position of their first character, in code points.
 
     Beyond `max_bytes` of memory the oldest chunks go, though never the newest one: readers that
-    still need them get TextTrimmed.
+    still need them get Gone.
     """
 
     def __init__(self, stream_id: str, max_bytes: int) -> None:
@@ -59,10 +59,10 @@ class TextBuffer:
     def take(self, position: int) -> str:
         """Return text from a position on, in whole chunks of about JOINED in all; it may be empty.
 
-        Raises TextTrimmed.
+        Raises Gone.
         """
         if position < self.start:
-            raise TextTrimmed(
+            raise Gone(
                 f"stream {self._stream_id!r} is kept from character {self.start} on, and "
                 f"character {position} was asked for: a larger max_buffer_bytes keeps more"
             )
@@ -79,7 +79,7 @@ class TextBuffer:
         return "".join(joined)
 
     async def read(self) -> AsyncGenerator[str, None]:
-        """Yield all the text as it comes; raise SourceFailed at its end, or TextTrimmed."""
+        """Yield all the text as it comes; raise SourceFailed at its end, or Gone."""
         position = 0
         while True:
             changed = self.changed

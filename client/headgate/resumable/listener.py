@@ -9,7 +9,7 @@ import secrets
 from collections import deque
 from typing import TYPE_CHECKING
 
-from headgate.errors import ProducerLost, SourceFailed, TextTrimmed
+from headgate.errors import Gone, SourceFailed
 from headgate.resumable.messages import (
     LOST,
     Ask,
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from headgate.resumable.contract import Broker
 
-FAILURES = {"failed": SourceFailed, "stopped": SourceFailed, "trimmed": TextTrimmed}
+FAILURES = {"failed": SourceFailed, "stopped": SourceFailed, "trimmed": Gone}
 CAN_WAIT = ("text", "end", "failed")  # until what is missing before it has come
 WINDOW = 1024 * 1024  # characters that may wait for a slow reader, and one chunk on top
 ASK_EVERY_S = 5.0  # so that each side knows that the other is there
@@ -119,7 +119,7 @@ class Listener:
     async def _give_up(self) -> None:
         with contextlib.suppress(OSError):
             await self._broker.set(sentinel(self._stream_id), LOST, self._sentinel_ttl)
-        raise ProducerLost(
+        raise SourceFailed(
             f"the producer of stream {self._stream_id!r} has not been heard of for "
             f"{LOST_S:.0f} s, at character {self._received}"
         )

@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from headgate.backoff import Backoff
-from headgate.errors import TextTrimmed
+from headgate.errors import Gone
 from headgate.resumable.buffer import TextBuffer
 from headgate.resumable.messages import (
     DONE,
@@ -216,7 +216,7 @@ class _Forwarder:
         """Return the part to send now, or None."""
         try:
             text = self._buffer.take(self._at) if self._at < self._limit else ""
-        except TextTrimmed as error:
+        except Gone as error:
             self._waits_for_ask = True
             return Part(self._production, "trimmed", self._at, str(error))
         if text or self._owes_answer:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
-from headgate.errors import StreamExists, Unavailable, check_number
+from headgate.errors import Conflict, Unavailable, check_number
 from headgate.keep_alive import end_of
 from headgate.resumable.listener import Listener
 from headgate.resumable.messages import DONE, IN_USE, LOST, requests, sentinel
@@ -112,13 +112,13 @@ class ResumableStreams(contextlib.AbstractAsyncContextManager["ResumableStreams"
             make_source: A function that returns the text's chunks.
 
         Raises:
-            StreamExists: The id is in use.
+            Conflict: The id is in use.
         """
         _check(stream_id)
         _check_source(make_source)
         with _explained():
             if await self._count(stream_id) != 1:
-                raise StreamExists(f"there is, or was until lately, a stream {stream_id!r}")
+                raise Conflict(f"there is, or was until lately, a stream {stream_id!r}")
             return await self._produce(stream_id, make_source)
 
     async def resume(self, stream_id: str, resume_at: int = 0) -> Text | None:

@@ -170,7 +170,7 @@ class Runs:
             The answer: status, header fields and a body that streams the run.
 
         Raises:
-            StreamClosed: The run of this id has ended.
+            Closed: The run of this id has ended.
             Unavailable: The server is away.
             TypeError: The source is no async iterator.
         """
@@ -215,7 +215,7 @@ class Runs:
             where another producer has taken over meanwhile. None where one had the run before.
 
         Raises:
-            StreamClosed: The run has ended.
+            Closed: The run has ended.
             Unavailable: The server is away.
             ValueError: The run is there in another format, or `closes` is false although these
                 `Runs` have no `takeover_within`.
@@ -259,7 +259,7 @@ class Runs:
 
         Raises:
             Unavailable: The server is away, or `close` was called while a run was waited for.
-            ProtocolError: What is there is no run.
+            ProtocolError: What is there is not a run.
         """
         if not isinstance(after, int | Cursor | None):
             raise TypeError(
@@ -281,7 +281,7 @@ class Runs:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(closing.wait(), min(waits.next_s(), left_s))
             if closing.is_set():
-                raise Unavailable(f"{run.items.shown}: {self!r} was closed")
+                raise Unavailable(f"{self!r} was closed", stream=run.items.shown)
 
     async def _followed(
         self, run: Place, after: int | Cursor | None, *, only_active: bool
@@ -297,7 +297,7 @@ class Runs:
         if not reading.has_something:
             return None
         if reading.seen.format is None:
-            raise ProtocolError(f"{run.items.shown}: this stream is no run")
+            raise ProtocolError("this stream is not a run", stream=run.items.shown)
         return self._answer(run, reading.seen.format, reading, tail)
 
     async def stop(self, run_id: str) -> bool:

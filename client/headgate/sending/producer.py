@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 
 from headgate.errors import (
     TOO_MANY_REQUESTS,
-    CannotConnect,
-    ProducerFenced,
+    Fenced,
     ProtocolError,
     Unavailable,
     check_number,
@@ -76,9 +75,11 @@ class Producer:
                     )
             except TimeoutError as cause:
                 self.is_uncertain = self._is_sent = True
-                raise Unavailable(f"{self._stream.shown}: no answer in {time_s:.0f} s") from cause
+                raise Unavailable(
+                    f"no answer in {time_s:.0f} s", stream=self._stream.shown
+                ) from cause
             except Unavailable as refusal:
-                if not isinstance(refusal, CannotConnect):
+                if not refusal.is_unsent:
                     self._is_sent = True
                     self.is_uncertain |= refusal.status != TOO_MANY_REQUESTS
                 raise
@@ -90,22 +91,24 @@ class Producer:
         return appended
 
     def _check(self, appended: Appended, *, is_closing: bool) -> None:
-        """Raise ProducerFenced or ProtocolError unless the answer confirms this very append."""
+        """Raise Fenced or ProtocolError unless the answer confirms this very append."""
         shown = self._stream.shown
         if appended.producer_seq is None:
             raise ProtocolError(
-                f"{shown}: the server knows no producers, so that nothing could be sent "
-                "again: it told no Producer-Seq"
+                "the server knows no producers, so that nothing could be sent again: it sent no "
+                "Producer-Seq",
+                stream=shown,
             )
         # A first append that was sent once can be a duplicate only of another writer's. A random id
         # has no other writer, but a proxy may have sent the append twice.
         is_anothers = not self._seq and appended.is_duplicate and not self._is_sent
         if appended.producer_seq != self._seq or (is_anothers and not self._is_random):
-            raise ProducerFenced(
-                f"{shown}: producer {self.id} has written in epoch {self.epoch} before: "
-                f"take over with epoch {self.epoch + 1}",
+            raise Fenced(
+                f"producer {self.id} has written in epoch {self.epoch} before: take over with "
+                f"epoch {self.epoch + 1}",
+                stream=shown,
                 headers={PRODUCER_EPOCH: str(self.epoch)},
                 status=403,
             )
         if is_closing and not appended.is_closed:
-            raise ProtocolError(f"{shown}: the server did not close the stream")
+            raise ProtocolError("the server did not close the stream", stream=shown)

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
-from headgate.errors import RefusedChunk, RequestRefused, TooLarge
+from headgate.errors import StreamError, TooLarge
 from headgate.sending.framing import framing_of
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class Sender:
         while True:
             try:
                 await self._append(part, is_closing=is_closing and not rest)
-            except RequestRefused as refusal:
+            except StreamError as refusal:
                 most = self._less(part, refusal)
                 part, rest = part[:most], part[most:] + rest
                 continue
@@ -97,7 +97,7 @@ class Sender:
                 return
             part, rest = rest[: len(part)], rest[len(part) :]
 
-    def _less(self, part: list[bytes], refusal: RequestRefused) -> int:
+    def _less(self, part: list[bytes], refusal: StreamError) -> int:
         """Return the smaller batch size to try; raise the refusal if none can help."""
         # Whatever may be stored can only be sent again as it was.
         if refusal.status not in OF_CONTENT or self._producer.is_uncertain or not part:
@@ -125,16 +125,17 @@ class Sender:
         self.next_offset = appended.next_offset or self.next_offset
         self._tell()
 
-    def _named(self, refusal: RequestRefused, chunk: bytes) -> RequestRefused:
+    def _named(self, refusal: StreamError, chunk: bytes) -> StreamError:
         """Return the refusal of one chunk, with its number and length."""
-        refused = RefusedChunk(self._backlog.acknowledged + 1, len(chunk))
-        return type(refusal)(
-            f"{refusal}; it was chunk {refused.number}, of {refused.size:,} bytes",
-            refusal.status,
-            refusal.headers,
-            reason=refusal.reason,
-            chunk=refused,
+        number, size = self._backlog.acknowledged + 1, len(chunk)
+        named = type(refusal)(
+            f"{refusal.reason}; it was chunk {number}, of {size:,} bytes",
+            stream=refusal.stream,
+            status=refusal.status,
+            headers=refusal.headers,
         )
+        named.chunk = number, size
+        return named
 
     def _tell(self) -> None:
         """Wake all who wait for the sender."""

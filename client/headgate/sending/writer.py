@@ -9,7 +9,7 @@ import random
 from typing import TYPE_CHECKING, Self
 
 from headgate.backoff import Backoff
-from headgate.errors import ProtocolError, StreamClosed, StreamConflict, StreamError
+from headgate.errors import Closed, Conflict, ProtocolError, StreamError
 from headgate.names import CLOSED
 from headgate.retries import Retries
 from headgate.sending.backlog import Backlog, Limits
@@ -266,11 +266,19 @@ class StreamWriter:
 
     def _check_stream(self, metadata: Metadata) -> None:
         if metadata.is_closed:
-            raise StreamClosed(f"{self._stream.shown}: the stream is closed", 409, {CLOSED: "true"})
+            raise Closed(
+                "the stream is closed",
+                stream=self._stream.shown,
+                status=409,
+                offset=metadata.next_offset,
+                headers={CLOSED: "true"},
+            )
         if not metadata.content_type:
-            raise ProtocolError(f"{self._stream.shown}: the server told no Content-Type")
+            raise ProtocolError("the server sent no Content-Type", stream=self._stream.shown)
         expected = self._content_type
         if expected is not None and media_type(expected) != media_type(metadata.content_type):
-            raise StreamConflict(
-                f"{self._stream.shown}: the stream is {metadata.content_type}, not {expected}", 409
+            raise Conflict(
+                f"the stream is {metadata.content_type}, not {expected}",
+                stream=self._stream.shown,
+                status=409,
             )

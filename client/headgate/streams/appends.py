@@ -6,13 +6,7 @@ import asyncio
 import secrets
 from typing import TYPE_CHECKING
 
-from headgate.errors import (
-    CannotConnect,
-    ProtocolError,
-    RequestRefused,
-    StreamConflict,
-    Unavailable,
-)
+from headgate.errors import Conflict, ProtocolError, StreamError, Unavailable
 from headgate.names import EXPECTED_SEQ
 from headgate.stream_requests import ProducerStamp
 
@@ -39,7 +33,7 @@ class Appends:
     def __init__(
         self,
         requests: StreamRequests,
-        pause: Callable[[int, RequestRefused], Awaitable[None]],
+        pause: Callable[[int, Unavailable], Awaitable[None]],
     ) -> None:
         self._requests = requests
         self._pause = pause
@@ -93,7 +87,7 @@ class Appends:
                     raise
                 await self._pause(failures, refusal)
                 failures += 1
-            except StreamConflict as refusal:
+            except Conflict as refusal:
                 # Another stream is at the URL, in which this producer has stored nothing.
                 if not self._seq or refusal.headers.get(EXPECTED_SEQ) != "0":
                     raise
@@ -105,8 +99,8 @@ class Appends:
         stamp = ProducerStamp(self._id, self._epoch, self._seq)
         try:
             appended = await send(None if self._takes_producers is False else stamp)
-        except RequestRefused as refusal:
-            if isinstance(refusal, CannotConnect) or not refusal.is_passing:
+        except StreamError as error:
+            if not isinstance(error, Unavailable) or error.is_unsent:
                 self._is_uncertain = may_be_stored
             raise
         self._is_uncertain = False
@@ -114,8 +108,9 @@ class Appends:
             self._takes_producers = appended.producer_seq is not None
         if self._takes_producers and appended.producer_seq != self._seq:
             raise ProtocolError(
-                f"{self._requests.shown}: the server confirms number {appended.producer_seq} of"
-                f" this client's appends, and {self._seq} was sent"
+                f"the server confirms number {appended.producer_seq} of this client's appends, "
+                f"and {self._seq} was sent",
+                stream=self._requests.shown,
             )
         self._seq += 1
         return appended

@@ -153,7 +153,7 @@ class Client:
             ttl: Whole seconds from the last read or write until the stream expires; None for never.
 
         Raises:
-            StreamConflict: The stream exists with another configuration.
+            Conflict: The stream exists with another configuration.
         """
         if ttl is not None:
             check_number("ttl", ttl, 1, is_whole=True)
@@ -168,7 +168,7 @@ class Client:
 
         Raises:
             StreamNotFound: There is no such stream.
-            StreamGone: The stream was deleted or has expired.
+            Gone: The stream was deleted or has expired.
         """
         stream = self.stream(name)
         await stream.head()

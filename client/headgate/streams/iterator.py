@@ -62,7 +62,7 @@ class StreamIterator(Generic[T]):
         except asyncio.CancelledError:
             if not self._is_closed:
                 raise
-            raise StreamError(f"{self._shown}: the reading was closed") from None
+            raise StreamError("the reading was closed", stream=self._shown) from None
         except BaseException:
             self._is_over = True
             raise

@@ -7,7 +7,7 @@ import random
 from typing import TYPE_CHECKING, TypeVar
 
 from headgate.backoff import wait_s
-from headgate.errors import RequestRefused, check_number
+from headgate.errors import Unavailable, check_number
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -35,17 +35,16 @@ class Repeats:
         while True:
             try:
                 return await attempt()
-            except RequestRefused as refusal:
+            except Unavailable as refusal:
                 await self.pause(failures, refusal)
                 failures += 1
 
-    async def pause(self, failures: int, refusal: RequestRefused) -> None:
+    async def pause(self, failures: int, refusal: Unavailable) -> None:
         """Wait before the next attempt, after so many failures before this one.
 
         Raises the refusal if there is to be none.
         """
-        retry_after_s = refusal.retry_after_s
-        if failures >= self._most or not refusal.is_passing or retry_after_s > MOST_RETRY_AFTER_S:
+        if failures >= self._most or refusal.retry_after > MOST_RETRY_AFTER_S:
             raise refusal
         wait = wait_s(failures, FIRST_WAIT_S, LONGEST_WAIT_S, random.random())  # noqa: S311 - no secret
-        await asyncio.sleep(max(wait, retry_after_s))
+        await asyncio.sleep(max(wait, refusal.retry_after))

@@ -15,7 +15,7 @@ from typing_extensions import override
 
 from headgate import following
 from headgate.backoff import Backoff
-from headgate.errors import ABSENT, RequestRefused, StreamClosed, check_number
+from headgate.errors import ABSENT, Closed, Unavailable, check_number
 from headgate.names import shown
 from headgate.retries import Retries
 from headgate.sending.framing import JsonFraming, framing_of
@@ -67,7 +67,7 @@ class Stream:
 
         Raises:
             StreamNotFound: There is no such stream.
-            StreamGone: The stream was deleted or has expired.
+            Gone: The stream was deleted or has expired.
         """
         self._metadata = await self._connection.repeats.run(self._requests().head)
         return self._metadata
@@ -85,10 +85,10 @@ class Stream:
         Raises:
             TypeError: The stream cannot hold a message of this type.
             ValueError: The message has no encoding, or is empty.
-            StreamClosed: The stream is closed.
+            Closed: The stream is closed.
             TooLarge: The message is larger than the server takes.
-            Unavailable: The server is away. It is not known whether the message is stored, unless
-                this is CannotConnect. It is never stored twice, nor after a later one.
+            Unavailable: The server is away. It is not known whether the message is stored, except
+                where it `is_unsent`. It is never stored twice, nor after a later one.
         """
         return await self.append_many((message,))
 
@@ -141,7 +141,7 @@ class Stream:
         try:
             async with appends.turn:
                 return (await appends.append(b"", "", {}, is_closing=True)).next_offset
-        except StreamClosed:
+        except Closed:
             return (await self.head()).next_offset
 
     async def delete(self) -> bool:
@@ -161,7 +161,7 @@ class Stream:
 
         Raises:
             StreamNotFound: There is no such stream.
-            StreamGone: The stream, or what is at the offset, is gone.
+            Gone: The stream, or what is at the offset, is gone.
             ProtocolError: What is in a JSON stream is not JSON.
         """
         return self._reading(self._read(ReadingPlace.of(offset)))
@@ -186,7 +186,7 @@ class Stream:
 
         Raises:
             StreamNotFound: There is no such stream.
-            StreamGone: The stream was deleted or has expired meanwhile.
+            Gone: The stream was deleted or has expired meanwhile.
             ProtocolError: What is in a JSON stream is not JSON.
         """
         return self._reading(self._follow(ReadingPlace.of(offset)))
@@ -228,7 +228,7 @@ class Stream:
                         if part:
                             yield part
                         begin, is_at_tail = batch.position.offset, batch.is_last
-            except RequestRefused as refusal:
+            except Unavailable as refusal:
                 await self._connection.repeats.pause(failures, refusal)
                 failures += 1
 

@@ -10,8 +10,8 @@ from typing_extensions import override
 
 from headgate import chats as for_asyncio
 from headgate.chats.chats import MOST_MESSAGES
-from headgate.chats.errors import check_runs
 from headgate.chats.turn import Turn
+from headgate.errors import check_runs
 from headgate.sync.answer import answer_of
 from headgate.sync.runs import Runs
 from headgate.sync.sources import ThreadSource
@@ -75,8 +75,8 @@ class Chats:
             The answer from its beginning. Where the same message comes twice, both have the same.
 
         Raises:
-            ChatBusy: The newest answer is for another message, and goes on.
-            StreamClosed: The chat is being deleted.
+            Conflict: The newest answer is for another message, and goes on.
+            Closed: The chat is being deleted.
             BadRequest: The message is invalid, or the chat does not have it.
             TooLarge: The message is larger than the server accepts.
             Unavailable: The server is away.

@@ -146,7 +146,7 @@ class Runs:
             The answer: status, header fields and a body that streams the run.
 
         Raises:
-            StreamClosed: The run of this id has ended.
+            Closed: The run of this id has ended.
             Unavailable: The server is away.
         """
         here = self.in_process()
@@ -179,7 +179,7 @@ class Runs:
             The state of the run; None if it has been deleted meanwhile.
 
         Raises:
-            StreamClosed: The run of this id has ended before.
+            Closed: The run of this id has ended before.
             Unavailable: The server is away.
         """
         here = self.in_process()
@@ -225,7 +225,7 @@ class Runs:
             The state of the run; None if another producer has it.
 
         Raises:
-            StreamClosed: The run has ended.
+            Closed: The run has ended.
             Unavailable: The server is away.
             ValueError: The run has another format, or `closes` is false without `takeover_within`.
         """
@@ -271,7 +271,7 @@ class Runs:
 
         Raises:
             Unavailable: The server is away, or `close` was called during the wait.
-            ProtocolError: The stream is no run.
+            ProtocolError: The stream is not a run.
         """
         here = self.in_process()
         answer = here.thread.call(

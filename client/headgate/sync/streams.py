@@ -114,7 +114,7 @@ class Client:
             ttl: Whole seconds from the last read or write until the stream expires; None for never.
 
         Raises:
-            StreamConflict: The stream exists with another configuration.
+            Conflict: The stream exists with another configuration.
         """
         return Stream(
             current().call(self._twin.create, name, json=json, content_type=content_type, ttl=ttl)
@@ -125,7 +125,7 @@ class Client:
 
         Raises:
             StreamNotFound: There is no such stream.
-            StreamGone: The stream was deleted or has expired.
+            Gone: The stream was deleted or has expired.
         """
         return Stream(current().call(self._twin.open, name))
 
@@ -158,7 +158,7 @@ class Stream:
 
         Raises:
             StreamNotFound: There is no such stream.
-            StreamGone: The stream was deleted or has expired.
+            Gone: The stream was deleted or has expired.
         """
         return current().call(self._twin.head)
 
@@ -175,10 +175,10 @@ class Stream:
         Raises:
             TypeError: The stream cannot hold a message of this type.
             ValueError: The message has no encoding, or is empty.
-            StreamClosed: The stream is closed.
+            Closed: The stream is closed.
             TooLarge: The message is larger than the server takes.
-            Unavailable: The server is away. It is not known whether the message is stored, unless
-                this is CannotConnect. It is never stored twice, nor after a later one.
+            Unavailable: The server is away. It is not known whether the message is stored, except
+                where it `is_unsent`. It is never stored twice, nor after a later one.
         """
         return current().call(self._twin.append, message)
 
@@ -219,7 +219,7 @@ class Stream:
 
         Raises:
             StreamNotFound: There is no such stream.
-            StreamGone: The stream, or what is at the offset, is gone.
+            Gone: The stream, or what is at the offset, is gone.
             ProtocolError: What is in a JSON stream is not JSON.
         """
         return StreamIterator(lambda: self._twin.read(offset))
@@ -243,7 +243,7 @@ class Stream:
 
         Raises:
             StreamNotFound: There is no such stream.
-            StreamGone: The stream was deleted or has expired meanwhile.
+            Gone: The stream was deleted or has expired meanwhile.
             ProtocolError: What is in a JSON stream is not JSON.
         """
         return StreamIterator(lambda: self._twin.follow(offset))

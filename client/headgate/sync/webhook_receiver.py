@@ -80,7 +80,7 @@ class WebhookReceiver:
             headers: The header fields of the request.
 
         Raises:
-            WebhookRejected: It is not; answer 401 or so.
+            NotAuthorized: It is not; answer 401 or so.
             StreamError: The keys cannot be fetched; answer 503, so that the server tries again.
         """
         current().call(self._in_process.here().verify, body, headers)
@@ -100,7 +100,7 @@ class WebhookReceiver:
             again, and for the test of an operator: answer 200 then, too.
 
         Raises:
-            WebhookRejected: It is not signed by the server, too old, or for another subscription.
+            NotAuthorized: It is not signed by the server, too old, or for another subscription.
             StreamError: The keys cannot be fetched; answer 503, so that the server tries again.
         """
         thread = current()

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import headgate.workers
-from headgate.errors import LeaseLost
+from headgate.errors import Fenced
 from headgate.sync.loop_thread import current
 from headgate.workers.worker import STOP_GRACE_S
 
@@ -57,7 +57,7 @@ class JobStream:
             A batch, which counts as read as soon as it is yielded.
 
         Raises:
-            LeaseLost: The job is another worker's by now, or the worker has stopped.
+            Fenced: The job is another worker's by now, or the worker has stopped.
         """
         return self._iterated(self._stream.read())
 
@@ -69,7 +69,7 @@ class JobStream:
 
         Raises:
             TypeError: The stream is not a JSON stream; `read` has its data.
-            LeaseLost: The job is another worker's by now, or the worker has stopped.
+            Fenced: The job is another worker's by now, or the worker has stopped.
         """
         return self._iterated(self._stream.messages())
 
@@ -81,8 +81,8 @@ class JobStream:
                 read; if it has not read the stream, the tail that the stream had at the claim.
 
         Raises:
-            LeaseLost: The job is another worker's by now.
-            StreamConflict: The offset is none of this stream, or less than what is acknowledged.
+            Fenced: The job is another worker's by now.
+            Conflict: The offset is none of this stream, or less than what is acknowledged.
         """
         self._thread.call(self._stream.ack, offset)
 
@@ -97,7 +97,7 @@ class JobStream:
         try:
             while (item := self._thread.call(following)) is not None:
                 if self._job.is_interrupted:
-                    raise LeaseLost(f"{self._job!r}: the lease was lost, or the worker has stopped")
+                    raise Fenced(f"{self._job!r}: the lease was lost, or the worker has stopped")
                 yield item[0]
         finally:
             self._thread.call(items.aclose)
@@ -116,7 +116,7 @@ class Job:
     The lease is extended for as long as the block runs. The end of the block acknowledges what was
     read. If the block raises an exception, nothing more is acknowledged, the exception is logged,
     the lease is released, and the same work comes again behind a growing pause. If the lease is
-    lost, or the worker stops and `stop_grace` is over, the next message raises `LeaseLost`.
+    lost, or the worker stops and `stop_grace` is over, the next message raises `Fenced`.
 
     Attributes:
         subscription: The id of the subscription.
@@ -148,7 +148,7 @@ class Job:
         """Acknowledge now what was read of all streams, and extend the lease.
 
         Raises:
-            LeaseLost: The job is another worker's by now.
+            Fenced: The job is another worker's by now.
         """
         self._thread.call(self._job.ack)
 
@@ -193,7 +193,7 @@ class Worker:
         concurrency: How many jobs there are at once; 1 by default. A subscription is one job at a
             time, so more than there are subscriptions is of no use.
         stop_grace: Seconds for which jobs go on after `stop`, before their next message raises
-            `LeaseLost`; 20 by default.
+            `Fenced`; 20 by default.
         authorization: The value of the `Authorization` field, or a function that returns it.
         note: A function called with a sentence for each retry; by default a warning in the log.
 
@@ -258,7 +258,7 @@ class Worker:
             handle: A function of a job, which is called in a thread of a pool.
 
         Raises:
-            RequestRefused: The server refuses the worker, for example as a subscription was
+            StreamError: The server refuses the worker, for example as a subscription was
                 deleted.
         """
 

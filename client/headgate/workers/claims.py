@@ -81,4 +81,4 @@ def decoded(body: bytes, kind: type[_T], shown: str) -> _T:
     try:
         return msgspec.json.decode(body, type=kind)
     except msgspec.DecodeError as cause:
-        raise ProtocolError(f"{shown}: the server sent no such document: {cause}") from cause
+        raise ProtocolError(f"the server sent no such document: {cause}", stream=shown) from cause

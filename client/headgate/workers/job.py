@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 
 from typing_extensions import override
 
-from headgate.errors import StreamConflict, StreamError
+from headgate.errors import Conflict, StreamError
 from headgate.names import path_url
 from headgate.workers.job_stream import JobStream
 
@@ -102,7 +102,7 @@ class Job:
         """Acknowledge now what was read of all streams, and extend the lease.
 
         Raises:
-            LeaseLost: The job is another worker's by now.
+            Fenced: The job is another worker's by now.
         """
         acks = self._acks()
         await self._lease.ack({stream.path: offset for stream, offset in acks.items()})
@@ -178,7 +178,7 @@ class Job:
         acks = self._acks()
         try:
             await self._lease.finish({stream.path: offset for stream, offset in acks.items()})
-        except StreamConflict:
+        except Conflict:
             # A stream was deleted or created again since it was read: the others count.
             await self._finish_singly(acks)
         else:
@@ -190,7 +190,7 @@ class Job:
         for stream, offset in acks.items():
             try:
                 await self._lease.ack({stream.path: offset})
-            except StreamConflict as refusal:
+            except Conflict as refusal:
                 log.warning("%r: %s is not acknowledged: %s", self, stream.path, refusal)
             else:
                 self._note({stream: offset})

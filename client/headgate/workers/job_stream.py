@@ -97,8 +97,8 @@ class JobStream:
                 read; if it has not read the stream, the tail that the stream had at the claim.
 
         Raises:
-            LeaseLost: The job is another worker's by now.
-            StreamConflict: The offset is none of this stream, or less than what is acknowledged.
+            Fenced: The job is another worker's by now.
+            Conflict: The offset is none of this stream, or less than what is acknowledged.
         """
         if offset is None:
             offset = self._position or self.tail_offset

@@ -8,7 +8,7 @@ import importlib.util
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from headgate.errors import WebhookRejected
+from headgate.errors import NotAuthorized
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -51,7 +51,7 @@ def verify_webhook(
         now: The present in seconds since 1970, by default that of the system's clock.
 
     Raises:
-        WebhookRejected: The signature is missing, malformed, too old, of an unknown key, or wrong.
+        NotAuthorized: The signature is missing, malformed, too old, of an unknown key, or wrong.
         ImportError: The package `cryptography` is not installed.
     """
     signature = signature_in(headers)
@@ -71,11 +71,11 @@ def system_time() -> float:
 
 
 def signature_in(headers: Mapping[str, str]) -> WebhookSignature:
-    """Return the signature in a request's header fields. Raises WebhookRejected."""
+    """Return the signature in a request's header fields. Raises NotAuthorized."""
     found = [value for name, value in headers.items() if name.lower() == SIGNATURE.lower()]
     if len(found) != 1:
         number = f"{len(found)} fields" if found else "no field"
-        raise WebhookRejected(f"the request has {number} {SIGNATURE}")
+        raise NotAuthorized(f"the request has {number} {SIGNATURE}")
     parts = [part.partition("=") for part in found[0].split(",")]
     values = {name: value for name, _, value in parts}
     is_whole = len(found[0]) <= LONGEST_SIGNATURE and sorted(it[0] for it in parts) == sorted(PARTS)
@@ -83,18 +83,18 @@ def signature_in(headers: Mapping[str, str]) -> WebhookSignature:
     is_time = time_text.isascii() and time_text.isdecimal() and len(time_text) <= MOST_DIGITS
     signature = _decoded(values.get("ed25519", ""))
     if not (is_whole and is_time and len(signature) == SIGNATURE_BYTES):
-        raise WebhookRejected(f"the field {SIGNATURE} is not t=…,kid=…,ed25519=…")
+        raise NotAuthorized(f"the field {SIGNATURE} is not t=…,kid=…,ed25519=…")
     return WebhookSignature(time_text, values["kid"], signature)
 
 
 def check_time(signature: WebhookSignature, tolerance_s: float, now: float) -> None:
-    """Raise WebhookRejected for a signature of another time: a recorded request may come again."""
+    """Raise NotAuthorized for a signature of another time: a recorded request may come again."""
     if not abs(now - int(signature.timestamp)) <= tolerance_s:
-        raise WebhookRejected("the signature is of another time: check the clocks of both machines")
+        raise NotAuthorized("the signature is of another time: check the clocks of both machines")
 
 
 def check_signature(signature: WebhookSignature, body: object, key: Ed25519PublicKey) -> None:
-    """Raise WebhookRejected if the key has not signed the body, and TypeError if it is no bytes."""
+    """Raise NotAuthorized if the key has not signed the body, and TypeError if it is no bytes."""
     if not isinstance(body, (bytes, bytearray, memoryview)):
         kind = type(body).__name__
         raise TypeError(f"the body is to be bytes, as they came, not {kind}: do not parse it first")
@@ -103,7 +103,7 @@ def check_signature(signature: WebhookSignature, body: object, key: Ed25519Publi
     try:
         key.verify(signature.signature, signature.timestamp.encode() + b"." + bytes(body))
     except InvalidSignature:
-        raise WebhookRejected(
+        raise NotAuthorized(
             "the signature is wrong: it is over the body byte for byte as it was sent"
         ) from None
 
@@ -126,9 +126,9 @@ def keys_in(jwks: Mapping[str, Any]) -> dict[str, Ed25519PublicKey]:
 
 
 def key_in(keys: Mapping[str, Ed25519PublicKey], key_id: str) -> Ed25519PublicKey:
-    """Return a key of a key set by its id. Raises WebhookRejected."""
+    """Return a key of a key set by its id. Raises NotAuthorized."""
     if key_id not in keys:
-        raise WebhookRejected("the signature has a key that is not in the server's key set")
+        raise NotAuthorized("the signature has a key that is not in the server's key set")
     return keys[key_id]
 
 

@@ -39,7 +39,7 @@ class WakeEvents:
     async def follow(self, subscriptions: Iterable[str]) -> None:
         """Make each subscription due now, and with each of its events; return never.
 
-        Raises RequestRefused for what does not pass, and ValueError for another subscription.
+        Raises StreamError for what does not pass, and ValueError for another subscription.
         """
         streams: dict[str, list[str]] = {}
         for subscription in subscriptions:

@@ -11,7 +11,7 @@ import msgspec
 
 from headgate.backoff import Backoff
 from headgate.endpoint import Endpoint
-from headgate.errors import LeaseLost, RequestRefused
+from headgate.errors import Fenced, StreamError
 from headgate.retries import Retries
 from headgate.workers.claims import AckResult, decoded
 
@@ -73,12 +73,12 @@ class WakeLease:
         self._extension = asyncio.get_running_loop().create_task(self._extend())
 
     async def ack(self, acks: Mapping[str, str]) -> None:
-        """Acknowledge the offsets, and extend the lease. Raises LeaseLost."""
+        """Acknowledge the offsets, and extend the lease. Raises Fenced."""
         self._check_open()
         await self._send(acks, is_done=False)
 
     async def finish(self, acks: Mapping[str, str]) -> None:
-        """Acknowledge the offsets, and end the lease. Raises LeaseLost."""
+        """Acknowledge the offsets, and end the lease. Raises Fenced."""
         self._check_open()
         await self._stop_extending()
         await self._send(acks, is_done=True)
@@ -95,7 +95,7 @@ class WakeLease:
     def _check_open(self) -> None:
         if not self.is_open:
             reason = "has been lost" if self.is_lost else "has ended"
-            raise LeaseLost(f"{self._ack_at.shown}: the lease of the job {reason}")
+            raise Fenced(f"the lease of the job {reason}", stream=self._ack_at.shown)
 
     async def _extend(self) -> None:
         longest_s = self._lease_s / EXTENSIONS
@@ -104,9 +104,9 @@ class WakeLease:
             await asyncio.sleep(pauses.next_s())
             try:
                 await self._send({}, is_done=False)
-            except LeaseLost:
+            except Fenced:
                 return
-            except RequestRefused as refusal:
+            except StreamError as refusal:
                 self._lose(refusal)
                 return
 
@@ -146,13 +146,13 @@ class WakeLease:
         backoff = Backoff(FIRST_WAIT_S, LONGEST_WAIT_S, random.random)
         try:
             await Retries(left_s, backoff, self._note, hurries=True).run(attempt)
-        except RequestRefused as refusal:
+        except StreamError as refusal:
             if refusal.code not in LOST:
                 raise
             self._lose(refusal)
-            raise LeaseLost(f"the lease of the job was lost: {refusal}") from refusal
+            raise Fenced(f"the lease of the job was lost: {refusal}") from refusal
 
-    def _lose(self, refusal: RequestRefused) -> None:
+    def _lose(self, refusal: StreamError) -> None:
         if self.is_lost or self._has_ended:
             return
         self.is_lost = True

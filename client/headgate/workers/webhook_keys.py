@@ -7,7 +7,7 @@ import logging
 import time
 from typing import TYPE_CHECKING, Any
 
-from headgate.errors import StreamError
+from headgate.errors import NotAuthorized, StreamError, Unavailable
 from headgate.workers.claims import decoded
 from headgate.workers.signatures import key_in, keys_in
 
@@ -35,7 +35,7 @@ class WebhookKeys:
         self._fetching = asyncio.Lock()
 
     async def key(self, key_id: str) -> Ed25519PublicKey:
-        """Return a key by its id. Raises WebhookRejected, or StreamError without a key set."""
+        """Return a key by its id. Raises NotAuthorized, or StreamError without a key set."""
         now = time.monotonic()
         is_fresh = now - self._fetched_at < FRESH_S
         if not is_fresh or key_id not in self._keys:
@@ -59,6 +59,9 @@ class WebhookKeys:
             log.warning("the keys of webhooks are not fetched anew: %s", failure)
 
     async def _fetch(self) -> dict[str, Any]:
-        async with self._endpoint.request("GET", idle_s=TIMEOUT_S) as answer:
-            body = await answer.read()
+        try:
+            async with self._endpoint.request("GET", idle_s=TIMEOUT_S) as answer:
+                body = await answer.read()
+        except NotAuthorized as refusal:  # of this request; the webhook may well be signed
+            raise Unavailable(refusal.reason, stream=refusal.stream) from refusal
         return decoded(body, dict[str, Any], self._endpoint.shown)

@@ -8,7 +8,7 @@ import logging
 from typing import TYPE_CHECKING, Self
 
 from headgate.endpoint import Endpoint, unlimited_session
-from headgate.errors import ProtocolError, WebhookRejected, check_number
+from headgate.errors import NotAuthorized, ProtocolError, check_number
 from headgate.names import path_url
 from headgate.stream_requests import StreamRequests
 from headgate.workers.claims import WebhookWake, decoded
@@ -120,7 +120,7 @@ class WebhookReceiver:
             headers: The header fields of the request.
 
         Raises:
-            WebhookRejected: It is not; answer 401 or so.
+            NotAuthorized: It is not; answer 401 or so.
             StreamError: The keys cannot be fetched; answer 503, so that the server tries again.
             RuntimeError: The block of the receiver was not entered.
         """
@@ -145,7 +145,7 @@ class WebhookReceiver:
             again: answer 200 then, too.
 
         Raises:
-            WebhookRejected: It is not signed by the server, too old, or for another subscription.
+            NotAuthorized: It is not signed by the server, too old, or for another subscription.
             StreamError: The keys cannot be fetched; answer 503, so that the server tries again.
             RuntimeError: The block of the receiver was not entered.
         """
@@ -153,9 +153,9 @@ class WebhookReceiver:
         try:
             wake = decoded(body, WebhookWake, self._base.shown)
         except ProtocolError as error:
-            raise WebhookRejected(str(error)) from error
+            raise NotAuthorized(str(error)) from error
         if wake.subscription_id not in self._subscriptions:
-            raise WebhookRejected(f"the wake is for another subscription, {wake.subscription_id!r}")
+            raise NotAuthorized(f"the wake is for another subscription, {wake.subscription_id!r}")
         if wake.wake_id in self._jobs:
             return None
         claim = wake.claim(self._lease_s)

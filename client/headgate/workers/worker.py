@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Self
 import msgspec
 
 from headgate.endpoint import unlimited_session
-from headgate.errors import RequestRefused, StreamError, check_number
+from headgate.errors import StreamError, Unavailable, check_number
 from headgate.stream_requests import StreamRequests
 from headgate.workers.claims import ClaimedWake, decoded
 from headgate.workers.job import Job, give_back
@@ -144,7 +144,7 @@ class Worker:
             handle: An async function of a job.
 
         Raises:
-            RequestRefused: The server refuses the worker, for example as a subscription was
+            StreamError: The server refuses the worker, for example as a subscription was
                 deleted.
         """
 
@@ -243,7 +243,7 @@ class Worker:
         try:
             async with endpoint.request("POST", headers=JSON, body=body) as answer:
                 claim = decoded(await answer.read(), ClaimedWake, endpoint.shown)
-        except RequestRefused as refusal:
+        except StreamError as refusal:
             self._check_passing(turn, refusal)
             return None
         turn.waits.reset()
@@ -253,14 +253,14 @@ class Worker:
         self._jobs[job] = turn
         return job
 
-    def _check_passing(self, turn: ClaimTurn, refusal: RequestRefused) -> None:
+    def _check_passing(self, turn: ClaimTurn, refusal: StreamError) -> None:
         """Claim again later what may pass, and raise other refusals."""
         if refusal.code in NO_JOB:
             turn.waits.reset()
             return
-        if not refusal.is_passing:
+        if not isinstance(refusal, Unavailable):
             raise refusal
-        wait_s = max(turn.waits.next_s(), refusal.retry_after_s)
+        wait_s = max(turn.waits.next_s(), refusal.retry_after)
         self._note(f"{refusal}; trying again in {wait_s:.1f} s")
         turn.postpone(wait_s)
 

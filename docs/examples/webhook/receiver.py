@@ -37,7 +37,7 @@ async def hook(request: web.Request) -> web.Response:
     """Answer a webhook at once, and go on working behind the answer."""
     try:
         job = await request.app[RECEIVER].job(await request.read(), request.headers)
-    except headgate.WebhookRejected as rejection:
+    except headgate.NotAuthorized as rejection:
         print(f"answered 401: {rejection}", flush=True)
         return web.Response(status=401, text=f"{rejection}")
     except headgate.StreamError as failure:  # no keys: Headgate sends the wake again

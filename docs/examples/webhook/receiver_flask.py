@@ -38,7 +38,7 @@ def hook() -> tuple[str, int]:
     """Answer a webhook at once, and go on working behind the answer."""
     try:
         job = receiver.job(request.get_data(), dict(request.headers))
-    except headgate.WebhookRejected as rejection:
+    except headgate.NotAuthorized as rejection:
         print(f"answered 401: {rejection}", flush=True)
         return f"{rejection}", 401
     except headgate.StreamError as failure:  # no keys: Headgate sends the wake again

@@ -85,7 +85,7 @@ async def _reload(target: StreamTarget, *, as_json: bool) -> list[str]:
     except (ValueError, KeyError) as cause:
         raise Failed(f"{target.shown} answers {status}") from cause
     if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
-        raise refusal(target.shown, " ".join(reasons), status, {})
+        raise refusal(" ".join(reasons), status, {}, stream=target.shown)
     if reasons:
         return reasons
     if as_json:

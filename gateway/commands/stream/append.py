@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from headgate.errors import ProducerFenced, RequestRefused
+from headgate.errors import Fenced, StreamError
 from headgate.stream_requests import ProducerStamp
 
 from gateway.tools.shell.failure import Failed
@@ -59,7 +59,7 @@ class AppendSession:
         """Append `body`, and try again for as long as `retries` says."""
         try:
             appended = await self.retries.run(lambda: self._append(body, is_closing=is_closing))
-        except RequestRefused as refusal:
+        except StreamError as refusal:
             raise self._explained(refusal) from refusal
         self.sent += 1
         self.known += appended.is_duplicate
@@ -79,10 +79,10 @@ class AppendSession:
             headers=self.headers,
         )
 
-    def _explained(self, refusal: RequestRefused) -> Exception:
+    def _explained(self, refusal: StreamError) -> Exception:
         if "Stream-Seq" in self.headers and "Stream-Seq" in str(refusal):
             return Failed(f"{refusal}; both are text, so that 10 is less than 9")
-        if self.producer is None or not isinstance(refusal, ProducerFenced):
+        if self.producer is None or not isinstance(refusal, Fenced):
             return refusal
         return Failed(
             f"producer {self.producer.id} is at epoch {refusal.epoch}, so epoch "

@@ -7,7 +7,7 @@ import contextlib
 from collections import deque
 from typing import TYPE_CHECKING
 
-from headgate.errors import RequestRefused, StreamError
+from headgate.errors import StreamError
 from headgate.names import is_closed
 from headgate.sending.framing import is_json
 from headgate.sending.writer import StreamWriter
@@ -178,7 +178,7 @@ class NumberedLines:
 
     def _perhaps_closed(self, failure: Exception) -> str:
         """Return a hint why the stream may be closed when a producer begins again, or ""."""
-        if self.appended or not isinstance(failure, RequestRefused):
+        if self.appended or not isinstance(failure, StreamError):
             return ""
         is_it = is_closed(failure.headers)
         return "; an earlier run with --close may have appended all and closed it" if is_it else ""

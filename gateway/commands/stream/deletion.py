@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urljoin
 
 import click
-from headgate.errors import RequestRefused
+from headgate.errors import StreamError
 
 from gateway.protocol.http.header_names import STREAM_ID
 from gateway.tools.server.client import connect
@@ -118,7 +118,7 @@ class DeleteQueue:
             try:
                 await self._retries.run(partial(_delete, stream, stream_id))
                 self.deleted += 1
-            except RequestRefused as refusal:
+            except StreamError as refusal:
                 if refusal.status not in GONE:
                     raise
                 self.missing += 1

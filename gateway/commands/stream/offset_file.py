@@ -11,7 +11,7 @@ from gateway.tools.shell.failure import Failed
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from headgate.errors import RequestRefused
+    from headgate.errors import StreamError
 
 # What Headgate names of a stream that has lost a part.
 PLACE_TO_GO_ON = re.compile(r"(?:go on from|the stream begins at) ([0-9_]+)")
@@ -50,7 +50,7 @@ class OffsetFile:
         except OSError as cause:
             raise Failed(f"{self._path} cannot be written: {cause.strerror}") from cause
 
-    def hint(self, refusal: RequestRefused) -> str:
+    def hint(self, refusal: StreamError) -> str:
         """Return what to do about an offset of the file that the server refused."""
         if named := PLACE_TO_GO_ON.search(str(refusal)):
             return f"to go on there, put {named[1]} into {self._path}; to begin again, remove it"

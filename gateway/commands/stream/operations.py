@@ -9,7 +9,7 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from headgate.errors import RequestRefused
+from headgate.errors import StreamError
 from headgate.following import catch_up, follow, long_poll, sse
 
 from gateway.commands.stream.append import begun, closed, leading_to
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from gateway.tools.server.target import StreamTarget
 
     # Where an offset that is refused came from, and what to do.
-    Hint = Callable[[RequestRefused], str]
+    Hint = Callable[[StreamError], str]
 
 T = TypeVar("T")
 
@@ -59,7 +59,7 @@ async def create(
     try:
         async with connect(target) as stream:
             await _create(stream, headers, body, as_json=as_json)
-    except RequestRefused as refusal:
+    except StreamError as refusal:
         fork_offset = headers.get("Stream-Fork-Offset")
         if fork_offset is not None and refusal.status in BAD_OFFSET:
             raise Failed(f"{refusal}; --fork-offset was {fork_offset}") from refusal
@@ -180,7 +180,7 @@ async def _explained(batches: AsyncGenerator[T], hint: Hint | None) -> AsyncGene
             async for batch in batches:
                 has_begun = True
                 yield batch
-    except RequestRefused as refusal:
+    except StreamError as refusal:
         if has_begun or hint is None or refusal.status not in BAD_OFFSET:
             raise
         raise Failed(f"{refusal}; {hint(refusal)}") from refusal

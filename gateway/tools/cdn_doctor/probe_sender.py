@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from headgate.errors import RequestRefused
+from headgate.errors import StreamError, Unavailable
 from multidict import CIMultiDict
 from typing_extensions import override
 
@@ -121,7 +121,7 @@ class ProbeSender:
         body: bytes | None = None,
         bounds: ProbeBounds = USUAL,
     ) -> ProbeReply:
-        """Return the reply to a request, whatever its status. Raises RequestRefused if it is late.
+        """Return the reply to a request, whatever its status. Raises StreamError if it is late.
 
         Raises TooManyRequests for a 429.
         """
@@ -130,7 +130,7 @@ class ProbeSender:
             reply = await exchange(
                 stream, method, query=query, headers=headers, body=body, bounds=bounds
             )
-        except RequestRefused as refusal:
+        except StreamError as refusal:
             is_usual = bounds.within_s is None
             self.unanswered += is_usual and isinstance(refusal.__cause__, TimeoutError)
             raise
@@ -171,8 +171,8 @@ async def exchange(
             data = await _read_body(stream, answer, bounds.most_bytes)
             return ProbeReply(answer.status, _joined(answer.headers), data, request_id, loop.time())
     except TimeoutError as cause:
-        raise RequestRefused(f"{stream.shown}: no answer within {within_s:g} s") from cause
-    except RequestRefused as refusal:
+        raise Unavailable(f"no answer within {within_s:g} s", stream=stream.shown) from cause
+    except StreamError as refusal:
         if refusal.status is None:
             raise
         headers, said = _joined(refusal.headers), words(refusal)

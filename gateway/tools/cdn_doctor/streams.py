@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 import aiohttp
-from headgate.errors import RequestRefused
+from headgate.errors import StreamError
 from headgate.names import AUTHORIZATION_VARIABLE, EXPIRES_AT, is_closed
 from headgate.stream_requests import StreamRequests
 
@@ -123,7 +123,7 @@ class OwnStreams:
         headers = {"Content-Type": content_type, EXPIRES_AT: _end_of_lifetime()}
         try:
             reply = await exchange(stream, "PUT", headers=headers)
-        except RequestRefused as refusal:
+        except StreamError as refusal:
             if isinstance(refusal.__cause__, aiohttp.ClientConnectorError):
                 self._made.remove(stream)  # the request was never sent
             raise
@@ -167,7 +167,7 @@ class OwnStreams:
 
     async def _is_removed(self, stream: StreamRequests) -> bool:
         self._asker.budget.redeem()
-        with contextlib.suppress(RequestRefused):
+        with contextlib.suppress(StreamError):
             reply = await exchange(stream, "DELETE", bounds=ProbeBounds(within_s=REMOVAL_S))
             if reply.is_good or reply.status in GONE:
                 return True

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from headgate.errors import NotAuthorized, RequestRefused, Unavailable
+from headgate.errors import NotAuthorized, ProtocolError, StreamError, Unavailable
 
 from gateway.errors import HeadgateError, LogFull, LogUnavailable
 from gateway.tools.copying.by_content import ContentCopy
@@ -90,9 +90,9 @@ class CopyQueue:
             if isinstance(failure, LogUnavailable | LogFull):
                 raise
             self._refuse(path, failure.detail)
-        except RequestRefused as refusal:
-            if refusal.is_passing or isinstance(refusal, NotAuthorized):
-                raise
+        except (NotAuthorized, ProtocolError, Unavailable):
+            raise
+        except StreamError as refusal:
             self._refuse(path, str(refusal))
         return None
 

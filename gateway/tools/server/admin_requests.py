@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import aiohttp
 import msgspec
-from headgate.errors import RequestRefused
+from headgate.errors import StreamError
 
 from gateway.tools.shell.failure import Failed
 
@@ -32,7 +32,7 @@ async def admin_answer(
 ) -> bytes:
     """Return the answer to a GET of `path` below the URL of the admin listener.
 
-    Raises Failed for an answer that is too long, and RequestRefused.
+    Raises Failed for an answer that is too long, and StreamError.
     """
     return await _answer(admin, "GET", path, query, {}, None)
 
@@ -42,13 +42,13 @@ async def admin_value(
 ) -> T:
     """Return the answer to a GET of `path` as a value of a type.
 
-    Raises Failed if the server does not have this API, and RequestRefused.
+    Raises Failed if the server does not have this API, and StreamError.
     """
     try:
         return msgspec.json.decode(await admin_answer(admin, path, query), type=kind)
     except msgspec.DecodeError as cause:
         raise Failed(f"{admin.shown}: {NOT_HEADGATE}") from cause
-    except RequestRefused as refusal:
+    except StreamError as refusal:
         if refusal.status in NO_API:
             raise Failed(f"{admin.shown}: {NOT_HEADGATE}: {refusal.reason}") from None
         raise
@@ -59,7 +59,7 @@ async def admin_change(
 ) -> bytes:
     """Return the answer to a request with a JSON body that changes something.
 
-    Raises Failed for an answer that is too long, or from another server, and RequestRefused.
+    Raises Failed for an answer that is too long, or from another server, and StreamError.
     """
     return await _answer(admin, method, path, query, await _headers_of_change(admin), body)
 
@@ -67,7 +67,7 @@ async def admin_change(
 async def admin_outcome(admin: StreamRequests, path: str) -> tuple[int, bytes]:
     """Return the status and the whole body of the answer to a POST, also of a refusal.
 
-    Raises Failed if another server answers, and RequestRefused.
+    Raises Failed if another server answers, and StreamError.
     """
     headers = await _headers_of_change(admin)
     if isinstance(admin.authorization, str):

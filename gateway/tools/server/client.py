@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 import aiohttp
-from headgate.errors import RequestRefused
+from headgate.errors import StreamError, Unavailable
 from headgate.stream_requests import StreamRequests
 
 from gateway.errors import StartError
@@ -88,13 +88,13 @@ def status_of(failure: Exception) -> int:
         return FAILED
     if is_untrusted(refusal):
         return UNTRUSTED
-    if refusal.is_passing:
+    if isinstance(refusal, Unavailable):
         return UNAVAILABLE
-    return _BY_STATUS.get(refusal.status or 0, REFUSED)
+    return FAILED if refusal.status is None else _BY_STATUS.get(refusal.status, REFUSED)
 
 
-def _refusal_behind(failure: Exception) -> RequestRefused | None:
+def _refusal_behind(failure: Exception) -> StreamError | None:
     cause: BaseException | None = failure
-    while cause is not None and not isinstance(cause, RequestRefused):
+    while cause is not None and not isinstance(cause, StreamError):
         cause = cause.__cause__
     return cause

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import aiohttp
-from headgate.errors import RequestRefused, StreamError
+from headgate.errors import StreamError
 
 
 class Failed(Exception):
@@ -14,7 +14,7 @@ class OutputClosed(Exception):
     """The reader of stdout has closed it, so there is nothing left to do."""
 
 
-def is_untrusted(refusal: RequestRefused) -> bool:
+def is_untrusted(refusal: StreamError) -> bool:
     """Return whether a server's certificate was refused: another attempt would be, too."""
     return isinstance(refusal.__cause__, aiohttp.ClientConnectorCertificateError)
 

@@ -9,7 +9,7 @@ import weakref
 from typing import TYPE_CHECKING
 
 import pytest
-from headgate import SourceFailed, TextTrimmed
+from headgate import SourceFailed, Gone
 from headgate.resumable.buffer import ENTRY_BYTES, TextBuffer
 
 from tests.client.resumable.sources import Tap, chunks, whole
@@ -51,7 +51,7 @@ def test_a_buffer_beyond_its_bound_drops_its_oldest_chunk() -> None:
     buffer.append("3" * 10)
     assert (buffer.start, buffer.end) == (10, 40)
     assert buffer.take(10) == "1" * 10 + "2" * 10 + "3" * 10
-    with pytest.raises(TextTrimmed, match="kept from character 10 on, and character 9 was asked"):
+    with pytest.raises(Gone, match="kept from character 10 on, and character 9 was asked"):
         buffer.take(9)
 
 
@@ -73,7 +73,7 @@ async def test_a_resume_before_the_buffered_text_raises_text_trimmed(
         assert len(await anext(creator)) == 100
     reader = await other.resume("a", 0)
     assert reader is not None
-    with pytest.raises(TextTrimmed, match="stream 'a' is kept from character 1800 on"):
+    with pytest.raises(Gone, match="stream 'a' is kept from character 1800 on"):
         await anext(reader)
     recent = await other.resume("a", 1990)
     tap.end()
@@ -89,7 +89,7 @@ async def test_a_source_runs_to_its_end_although_no_reader_reads(replicas: MakeS
     tap.end()
     await until(lambda: tap.is_over)
     for slow in (creator, reader):
-        with pytest.raises(TextTrimmed):
+        with pytest.raises(Gone):
             await whole(slow)
 
 

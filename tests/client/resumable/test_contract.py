@@ -7,7 +7,7 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from headgate import SourceFailed, StreamError, StreamExists
+from headgate import SourceFailed, StreamError, Conflict
 from headgate.resumable import ResumableStreams, production
 
 from tests.client.resumable.sources import Tap, chunks, whole
@@ -68,11 +68,11 @@ async def test_twenty_concurrent_resumable_calls_start_one_source_and_all_read_i
 async def test_create_refuses_an_id_in_use(replicas: MakeStreams) -> None:
     producer, other, tap, unused = replicas(), replicas(), Tap(), Tap()
     await producer.create("a", tap)
-    with pytest.raises(StreamExists, match="'a'"):
+    with pytest.raises(Conflict, match="'a'"):
         await other.create("a", unused)
     tap.end()
     await until(lambda: _is(other, "a", "done"))
-    with pytest.raises(StreamExists, match="'a'"):
+    with pytest.raises(Conflict, match="'a'"):
         await other.create("a", unused)
     assert unused.calls == 0
 

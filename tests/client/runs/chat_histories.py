@@ -16,8 +16,8 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from headgate import StreamClosed
-from headgate.chats import ChatBusy, Chats
+from headgate import Closed, Conflict
+from headgate.chats import Chats
 from headgate.runs import Runs
 
 from tests.client.runs.sources import read
@@ -102,7 +102,7 @@ class History:
         self._sent.append(message)
         try:
             body = await read(await self._chats.send(self._name, message, self._answer, **about))
-        except (ChatBusy, StreamClosed) as refused:
+        except (Conflict, Closed) as refused:
             return type(refused).__name__
         assert body.endswith(b"data: [DONE]\n\n"), body
         return "answered"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from headgate import RunFailed
+from headgate import SourceFailed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -57,7 +57,7 @@ async def read_failed(answer: Answer | None) -> bytes:
     try:
         async for piece in answer.body:
             pieces.append(piece)
-    except RunFailed:
+    except SourceFailed:
         assert answer.headers["Content-Type"].startswith("text/plain")
     else:
         assert not answer.headers["Content-Type"].startswith("text/plain"), "it ends as if whole"

@@ -15,7 +15,7 @@ import signal
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from headgate import StreamClosed
+from headgate import Closed
 from headgate.runs import Runs, RunState, Step
 
 from tests.client.runs.killed import PATIENCE_S, ended, forked
@@ -56,7 +56,7 @@ async def source(written: Written) -> AsyncIterator[object]:
 async def work(url: str, run_id: str) -> None:
     """Go on with a run to its end."""
     async with Runs(url, takeover_within=60) as runs:
-        with contextlib.suppress(StreamClosed):  # the one before was killed behind the end
+        with contextlib.suppress(Closed):  # the one before was killed behind the end
             await runs.take_over(run_id, source, only_orphaned=False)
         assert await runs.state(run_id) == RunState("finished")
 

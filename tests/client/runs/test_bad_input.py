@@ -13,7 +13,7 @@ import pytest
 from headgate import ResumableStreams, StreamWriter, WebhookReceiver, Worker, sync
 from headgate.chats import Chats
 from headgate.error_text import MOST_CHARACTERS
-from headgate.errors import ProtocolError, StreamClosed, Unavailable
+from headgate.errors import Closed, ProtocolError, Unavailable
 from headgate.runs import FormatName, Runs, RunState
 from headgate.runs.runs import DAY_S
 from headgate.stream_requests import StreamRequests
@@ -281,7 +281,7 @@ async def test_a_stream_without_run_records_is_refused_as_a_run(runs: Runs, url:
     async with StreamRequests(f"{url}/a") as stream:
         body = b'[{"a":1}]'
         await stream.create(content_type="application/json", ttl_s=DAY_S, body=body)
-    with pytest.raises(ProtocolError, match="this stream is no run"):
+    with pytest.raises(ProtocolError, match="this stream is not a run"):
         await runs.follow("a")
     with pytest.raises(ValueError, match="run 'a' is there, and not in the format text"):
         await runs.start("a", of("Once"))
@@ -290,7 +290,7 @@ async def test_a_stream_without_run_records_is_refused_as_a_run(runs: Runs, url:
 async def test_a_stream_of_another_content_type_is_refused_as_a_run(runs: Runs, url: str) -> None:
     async with StreamRequests(f"{url}/a") as stream:
         await stream.create(content_type="text/plain", body=b"Once")
-    with pytest.raises(ProtocolError, match="this stream is no run: it does not hold JSON"):
+    with pytest.raises(ProtocolError, match="this stream is not a run: it does not hold JSON"):
         await runs.follow("a")
 
 
@@ -311,7 +311,7 @@ async def test_a_start_that_is_refused_closes_its_source_and_leaves_no_lease(
     feed = Feed("again")
     source = feed.source()
     await anext(source)
-    with pytest.raises(StreamClosed):
+    with pytest.raises(Closed):
         await runs.start("a", source)
     assert feed.closed.is_set()
     assert await runs.stop("a") is False
@@ -401,5 +401,5 @@ def test_a_wrong_argument_is_refused_at_the_construction_by_a_sentence(
 async def test_a_closed_run_is_not_reopened_by_any_format(runs: Runs, server: Threaded) -> None:
     await read(await runs.start("a", of("Once"), format="sse"))
     for format_ in get_args(FormatName):
-        with pytest.raises(StreamClosed):
+        with pytest.raises(Closed):
             await runs.start("a", of("again"), format=format_)

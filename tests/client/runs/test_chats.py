@@ -6,8 +6,8 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from headgate import ProtocolError, StreamClosed
-from headgate.chats import BadRequest, ChatBusy, Chats
+from headgate import BadRequest, Closed, Conflict, ProtocolError
+from headgate.chats import Chats
 from headgate.chats.conversation import NEVER_BEGUN, Page
 from headgate.records import RunState
 from headgate.runs import Runs
@@ -107,7 +107,7 @@ async def test_of_two_concurrent_messages_one_is_answered_and_one_raises_chat_bu
         elsewhere.send("c", user("2"), model),
         return_exceptions=True,
     )
-    assert sorted(type(each).__name__ for each in sent) == ["Answer", "ChatBusy"]
+    assert sorted(type(each).__name__ for each in sent) == ["Answer", "Conflict"]
     feed.end()
     await until(lambda: has_ended(chats, "c"))
     assert len(model.turns) == 1
@@ -322,7 +322,7 @@ async def test_a_message_waits_until_the_run_of_the_previous_message_has_started
     assert not second.done()
     late.go.set()
     answer = await first
-    with pytest.raises(ChatBusy):
+    with pytest.raises(Conflict):
         await second
     feed.end()
     assert b"Once" in await read(answer)
@@ -338,7 +338,7 @@ async def test_a_run_given_up_before_its_start_never_starts(
     await late.is_asked.wait()
     await read(await elsewhere.send("c", user("2"), Model("Once")))
     late.go.set()
-    with pytest.raises(ChatBusy, match="another message"):
+    with pytest.raises(Conflict, match="another message"):
         await first
     assert texts(await elsewhere.history("c")) == ["Tell.", "Tell.", "Once"]
     state = await elsewhere.runs.state(model.turns[0].run)
@@ -423,7 +423,7 @@ async def test_an_orphaned_answer_blocks_its_chat_until_taken_over_and_finished(
         state = await chats.state("c")
         assert state is not None
         assert state.error == "its producer is gone, and it can be taken over"
-        with pytest.raises(ChatBusy):
+        with pytest.raises(Conflict):
             await chats.send("c", user("2"), Model("upon"))
         await runs.take_over(run, lambda _: of("upon"), format="ai-sdk")
         assert texts(await chats.history("c")) == ["Tell.", "Onceupon"]
@@ -487,7 +487,7 @@ async def test_deleting_a_chat_before_the_run_of_a_question_starts_leaves_no_run
         return await start(*about, **more)
 
     monkeypatch.setattr(runs, "start", start_late)
-    with pytest.raises(ChatBusy, match="deleted"):
+    with pytest.raises(Conflict, match="deleted"):
         await chats.send("c", user("1"), model)
     assert await runs.state(model.turns[0].run) is None
     assert await chats.state("c") is None
@@ -503,7 +503,7 @@ async def test_a_run_that_starts_while_its_chat_is_being_deleted_is_deleted(
         return await start(*about, **more)
 
     monkeypatch.setattr(runs, "start", start_late)
-    with pytest.raises(ChatBusy, match="deleted"):
+    with pytest.raises(Conflict, match="deleted"):
         await chats.send("c", user("1"), model)
     assert await runs.state(model.turns[0].run) is None
 
@@ -511,7 +511,7 @@ async def test_a_run_that_starts_while_its_chat_is_being_deleted_is_deleted(
 async def test_a_chat_that_is_being_deleted_refuses_messages(chats: Chats, runs: Runs) -> None:
     await read(await chats.send("c", user("1"), Model("Once")))
     await runs.place("c.chat").items.close()
-    with pytest.raises(StreamClosed):
+    with pytest.raises(Closed):
         await chats.send("c", user("2"), Model("upon"))
     assert await chats.delete("c")
 
@@ -586,5 +586,5 @@ async def test_reading_a_stream_without_chat_records_as_a_chat_raises_a_protocol
 ) -> None:
     log = runs.place("c.chat").items
     await log.create(content_type="application/json", body=b'[{"a":1}]')
-    with pytest.raises(ProtocolError, match="no chat"):
+    with pytest.raises(ProtocolError, match="not a chat"):
         await chats.history("c")

@@ -82,7 +82,7 @@ async def test_the_documented_run_applications_answer_errors_with_fitting_status
         async with client.post("/runs/1?question=Once") as answer:
             assert (answer.status, await answer.text()) == (200, "Once ")
         async with client.post("/runs/1?question=again") as ended:
-            assert (ended.status, await ended.text()) == (409, "StreamClosed")
+            assert (ended.status, await ended.text()) == (409, "Closed")
         async with client.post(f"/runs/{TOO_LONG}?question=Once") as wrong:
             assert (wrong.status, await wrong.text()) == (400, "ValueError")
         async with client.get(f"/runs/{TOO_LONG}") as wrong:
@@ -94,7 +94,7 @@ async def test_the_documented_run_applications_answer_errors_with_fitting_status
         aiohttp.ClientSession(app) as client,
         client.post("/runs/1?question=Once") as away,
     ):
-        assert (away.status, await away.text()) == (503, "CannotConnect")
+        assert (away.status, await away.text()) == (503, "Unavailable")
 
 
 @BOTH

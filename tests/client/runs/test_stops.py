@@ -9,9 +9,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from headgate import StreamClosed, lease
+from headgate import Closed, Conflict, lease
 from headgate.at_once import MOST_AT_ONCE
-from headgate.chats import ChatBusy, Chats
+from headgate.chats import Chats
 from headgate.errors import ABSENT, Unavailable
 from headgate.notes import SPARE_S, beat_s
 from headgate.runs import Runs, RunState
@@ -117,7 +117,7 @@ async def test_whoever_looks_next_carries_out_a_stop_that_its_maker_did_not_live
         await runs.place("a").stop.append(b'[{"orphan_after":3}]', content_type="application/json")
         await leave_wish(other, "a")
         looking = asyncio.create_task(asyncio.wait_for(_looked(LOOKS[look], other), 3 * SLOW_S))
-        assert await looking in (STOPPED, True, StreamClosed, None)
+        assert await looking in (STOPPED, True, Closed, None)
         metadata = await runs.place("a").items.head()
         assert metadata.is_closed
         assert await other.state("a") == STOPPED
@@ -126,8 +126,8 @@ async def test_whoever_looks_next_carries_out_a_stop_that_its_maker_did_not_live
 async def _looked(look: Callable[[Runs], Awaitable[object]], runs: Runs) -> object:
     try:
         return await look(runs)
-    except StreamClosed:
-        return StreamClosed
+    except Closed:
+        return Closed
 
 
 async def test_a_reader_carries_out_a_stop_that_its_maker_did_not_live_to_see(url: str) -> None:
@@ -159,7 +159,7 @@ async def test_an_acknowledged_stop_lets_the_source_have_its_grace_and_nobody_en
             assert await other.stop("a") is True
             assert await other.state("a") == ACTIVE
             await asyncio.sleep(0.1)
-        with pytest.raises(StreamClosed, match="run 'a' is stopped"):
+        with pytest.raises(Closed, match="run 'a' is stopped"):
             await other.start("a", of("never"))
         is_over.set()
         assert await read(answer) == b"(stopped)"
@@ -193,7 +193,7 @@ async def test_a_chat_whose_answer_lost_its_producer_takes_a_message_after_a_sto
         state = await chats.state("c")
         assert state is not None
         await die(state.run)
-        with pytest.raises(ChatBusy, match="stop it first"):
+        with pytest.raises(Conflict, match="stop it first"):
             await chats.send("c", {**asked, "id": "2"}, lambda _: of("again"))
         assert await chats.stop("c") is True
         assert b"again" in await read(
@@ -281,7 +281,7 @@ async def test_a_stop_that_comes_as_a_turn_ends_is_not_lost(url: str) -> None:
         assert await runs.take_over("a", lambda _: of("Once"), closes=False) == RunState("finished")
         assert await other.stop("a") is True
         assert await other.state("a") == STOPPED
-        with pytest.raises(StreamClosed):
+        with pytest.raises(Closed):
             await runs.take_over("a", lambda _: of("upon"), only_orphaned=False)
 
 

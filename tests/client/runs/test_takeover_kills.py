@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from headgate import RunFailed
+from headgate import SourceFailed
 from headgate.runs import Runs, RunState
 
 from tests.client.runs import takeover_campaign
@@ -196,7 +196,7 @@ async def test_a_killed_temporal_worker_is_continued_at_its_activity_without_rep
                         worker.kill()
                     is_killed = number < len(moments) - 1
                     assert await ended(worker) == (-signal.SIGKILL if is_killed else 0)
-                with contextlib.suppress(RunFailed):
+                with contextlib.suppress(SourceFailed):
                     await asyncio.wait_for(reading, PATIENCE_S)
                 return body.decode(), (folder / "effects.txt").read_text().split()
 

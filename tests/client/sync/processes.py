@@ -12,7 +12,7 @@ import threading
 from functools import partial
 from typing import TYPE_CHECKING
 
-from headgate import WebhookRejected, sync
+from headgate import NotAuthorized, sync
 from headgate.workers.signatures import system_time
 
 from tests.client.sync.feeds import Feed, read, read_to
@@ -62,7 +62,7 @@ def refused(receiver: sync.WebhookReceiver) -> None:
     reason = ""
     try:
         receiver.verify(b"{}", {"Webhook-Signature": field})
-    except WebhookRejected as rejection:
+    except NotAuthorized as rejection:
         reason = str(rejection)
     assert "not in the server's key set" in reason, reason
 

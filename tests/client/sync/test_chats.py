@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import flask
 import pytest
-from headgate import RunState, sync
-from headgate.chats import ChatBusy
+from headgate import Conflict, RunState, sync
 from headgate.sync.flask import chat_router
 
 from tests.client.sync.feeds import Feed, read, read_to
@@ -37,7 +36,7 @@ def test_sync_chats_answer_stop_report_and_delete_a_chat(chats: sync.Chats) -> N
 
     first = chats.send("c", QUESTION, answer)
     read_to(first, b'"delta":"Once "}\n\n')
-    with pytest.raises(ChatBusy):
+    with pytest.raises(Conflict):
         chats.send("c", QUESTION | {"id": "2"}, answer)
     again = chats.resume("c")
     assert again is not None

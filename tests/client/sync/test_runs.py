@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from headgate import RunFailed, RunState, StreamClosed, Unavailable, sync
+from headgate import Closed, RunState, SourceFailed, Unavailable, sync
 from headgate.runs import Step
 from headgate.sync.loop_thread import current
 from headgate.sync.sources import MOST_WAITING, ThreadSource
@@ -76,7 +76,7 @@ def test_a_sync_source_that_watches_for_its_stop_can_yield_a_last_item(runs: syn
 def test_an_exception_in_a_sync_source_fails_its_run_without_its_text(runs: sync.Runs) -> None:
     feed = Feed("Once ", OSError("secret"))
     answer = runs.start("a", feed.source())
-    with pytest.raises(RunFailed, match="the run failed: the source failed: OSError"):
+    with pytest.raises(SourceFailed, match="the run failed: the source failed: OSError"):
         read(answer)
     assert runs.state("a") == RunState("failed", "the source failed: OSError")
 
@@ -129,7 +129,7 @@ def test_a_sync_run_that_cannot_be_started_closes_its_source(runs: sync.Runs) ->
     read(runs.start("a", ["Once"]))
     feed, other = Feed(), Feed()
     begun, begun_too = feed.source(), other.source()
-    with pytest.raises(StreamClosed, match="run 'a' has ended"):
+    with pytest.raises(Closed, match="run 'a' has ended"):
         runs.start("a", begun)
     nobody = sync.Runs(f"http://127.0.0.1:{free_port()}/runs")
     with nobody, pytest.raises(Unavailable, match="cannot connect"):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import durable_streams
 import pytest
-from headgate import RunState, StreamClosed, sync
+from headgate import Closed, RunState, sync
 from headgate.runs import Step, Written
 
 from tests.client.sync.feeds import read
@@ -40,7 +40,7 @@ def test_a_sync_takeover_continues_after_the_steps_that_are_done(going_on: sync.
     wait_until(lambda: going_on.state("a") == WAITING)
     assert going_on.take_over("a", source) == RunState("finished")
     assert read(going_on.follow("a")) == b"plan write "
-    with pytest.raises(StreamClosed):
+    with pytest.raises(Closed):
         going_on.take_over("a", source)
 
 

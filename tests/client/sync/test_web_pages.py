@@ -124,7 +124,7 @@ def refuses(page: httpx.Client) -> None:
     assert (wrong.status_code, wrong.text[:6]) == (400, "after,")
     assert wrong.headers["Content-Type"] == "text/plain; charset=utf-8"
     ended = page.post("/1", params={"question": "Once"})
-    assert (ended.status_code, ended.text) == (409, "StreamClosed")
+    assert (ended.status_code, ended.text) == (409, "Closed")
     long = page.post(f"/{'x' * 1025}", params={"question": "Once"})
     assert (long.status_code, long.text) == (400, "ValueError")
 

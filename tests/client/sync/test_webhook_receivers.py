@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import flask
 import headgate.sync
 import pytest
-from headgate import WebhookRejected
+from headgate import NotAuthorized
 from werkzeug.serving import make_server
 
 from tests.client.sync.test_workers import send
@@ -99,7 +99,7 @@ def test_the_view_of_the_page_refuses_a_request_that_is_not_signed(hooks: Hooks)
 def test_a_request_is_verified_without_an_event_loop(hooks: Hooks) -> None:
     body, headers = hooks.requests[0]
     hooks.receiver.verify(body, headers)
-    with pytest.raises(WebhookRejected, match="the signature is wrong"):
+    with pytest.raises(NotAuthorized, match="the signature is wrong"):
         hooks.receiver.verify(body + b" ", headers)
 
 

@@ -12,7 +12,7 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from headgate import LeaseLost
+from headgate import Fenced
 from headgate.sync import Job, Worker
 
 from tests.support.processes import ROOT, headgate
@@ -139,9 +139,9 @@ def test_a_job_that_lost_its_lease_gets_no_more_messages(work: Work) -> None:
                 assert next(messages) == 1
                 send("DELETE", work.control)
                 wait_until(lambda job=job: job.is_lost)  # type: ignore[misc] # a bool
-                with pytest.raises(LeaseLost, match="lost"):
+                with pytest.raises(Fenced, match="lost"):
                     next(messages)
-                with pytest.raises(LeaseLost):
+                with pytest.raises(Fenced):
                     job.ack()
 
 

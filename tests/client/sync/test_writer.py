@@ -8,7 +8,7 @@ import threading
 
 import durable_streams
 import pytest
-from headgate import ProducerFenced, StreamClosed, StreamNotFound, Unavailable, sync
+from headgate import Closed, Fenced, StreamNotFound, Unavailable, sync
 
 from tests.client import writing
 from tests.support.ports import free_port
@@ -73,14 +73,14 @@ def test_a_sync_writer_raises_the_fitting_error_class_for_each_failure(
         pass
     with sync.StreamWriter(stream, producer_id="p", epoch=1) as newer:
         newer.write("Once")
-    with pytest.raises(ProducerFenced) as fenced, sync.StreamWriter(stream, producer_id="p") as old:
+    with pytest.raises(Fenced) as fenced, sync.StreamWriter(stream, producer_id="p") as old:
         old.write("upon")
     assert fenced.value.epoch == 1
     with sync.StreamWriter(stream) as writer:
         with pytest.raises(TypeError):
             writer.write(object())
         writer.end()
-    with pytest.raises(StreamClosed), sync.StreamWriter(stream) as late:
+    with pytest.raises(Closed), sync.StreamWriter(stream) as late:
         late.write("upon")
     assert messages(stream) == ["Once"]
 

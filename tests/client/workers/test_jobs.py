@@ -7,7 +7,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from headgate import LeaseLost, StreamConflict, Unavailable, Worker
+from headgate import Conflict, Fenced, Unavailable, Worker
 
 from tests.client.workers.pools import Pool, messages_of
 from tests.support.waiting import until
@@ -103,7 +103,7 @@ async def test_an_offset_that_is_none_of_the_stream_is_refused_and_the_job_goes_
     async with work.worker() as worker:
         async with await first_job(worker) as job:
             (stream,) = job.pending
-            with pytest.raises(StreamConflict, match="offset") as refused:
+            with pytest.raises(Conflict, match="offset") as refused:
                 await stream.ack("9999999999999999_9999999999999999")
             assert refused.value.code == "INVALID_OFFSET"
             assert await messages_of(job) == [1]
@@ -159,7 +159,7 @@ async def test_a_job_that_was_released_takes_no_acks(work: Pool) -> None:
     async with work.worker() as worker:
         async with await first_job(worker) as job:
             await job.release()
-            with pytest.raises(LeaseLost, match="has ended"):
+            with pytest.raises(Fenced, match="has ended"):
                 await job.ack()
         assert await work.cursor("a") == "-1"
 

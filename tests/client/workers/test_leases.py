@@ -8,7 +8,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
-from headgate import LeaseLost, StreamNotFound, Worker
+from headgate import Fenced, StreamNotFound, Worker
 
 from tests.client.workers.pools import Pool, messages_of
 from tests.support.waiting import until
@@ -81,7 +81,7 @@ async def test_an_ack_of_a_lost_job_raises_lease_lost(work: Pool) -> None:
     async with work.worker() as worker:
         job = await anext(aiter(worker))
         await work.session.delete(work.control)
-        with pytest.raises(LeaseLost, match="no subscription"):
+        with pytest.raises(Fenced, match="no subscription"):
             await job.ack()
         assert job.is_lost
 

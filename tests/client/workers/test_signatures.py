@@ -11,7 +11,7 @@ import headgate
 import headgate.sync
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from headgate import WebhookRejected, verify_webhook
+from headgate import NotAuthorized, verify_webhook
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 OTHER = Ed25519PrivateKey.from_private_bytes(bytes(32))
@@ -53,7 +53,7 @@ def test_a_signature_of_up_to_five_minutes_is_accepted(age: int) -> None:
 
 @pytest.mark.parametrize("age", [-301, 301, float("nan"), float("inf")])
 def test_a_signature_of_another_time_is_rejected(age: float) -> None:
-    with pytest.raises(WebhookRejected, match="another time"):
+    with pytest.raises(NotAuthorized, match="another time"):
         verify_webhook(BODY, {"Webhook-Signature": VALID}, JWKS, now=NOW + age)
 
 
@@ -82,14 +82,14 @@ FORGED = [
 
 @pytest.mark.parametrize("signature", FORGED)
 def test_a_malformed_or_forged_signature_is_rejected(signature: str) -> None:
-    with pytest.raises(WebhookRejected):
+    with pytest.raises(NotAuthorized):
         verify_webhook(BODY, {"Webhook-Signature": signature}, JWKS, now=NOW)
 
 
 def test_a_signature_with_other_bits_behind_its_end_is_rejected() -> None:
     last = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_".index(SIGNATURE[-1])
     other = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"[last ^ 1]
-    with pytest.raises(WebhookRejected, match="is not"):
+    with pytest.raises(NotAuthorized, match="is not"):
         verify_webhook(BODY, {"Webhook-Signature": f"{VALID[:-1]}{other}"}, JWKS, now=NOW)
 
 
@@ -99,7 +99,7 @@ def test_a_request_without_a_signature_or_with_two_of_them_is_rejected() -> None
         ({}, "no field Webhook-Signature"),
         (twice, "2 fields Webhook-Signature"),
     ):
-        with pytest.raises(WebhookRejected, match=said):
+        with pytest.raises(NotAuthorized, match=said):
             verify_webhook(BODY, headers, JWKS, now=NOW)
 
 
@@ -114,7 +114,7 @@ def test_a_request_without_a_signature_or_with_two_of_them_is_rejected() -> None
     ],
 )
 def test_a_key_set_without_the_key_verifies_nothing(jwks: dict[str, Any]) -> None:
-    with pytest.raises(WebhookRejected, match="key set"):
+    with pytest.raises(NotAuthorized, match="key set"):
         verify_webhook(BODY, {"Webhook-Signature": VALID}, jwks, now=NOW)
 
 

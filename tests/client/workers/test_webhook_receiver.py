@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiohttp import web
-from headgate import Unavailable, WebhookReceiver, WebhookRejected
+from headgate import NotAuthorized, Unavailable, WebhookReceiver
 
 from tests.client.workers.pools import Pool, messages_of
 from tests.subscriptions.receivers import receiver
@@ -37,7 +37,7 @@ class Hook:
         """Answer as the page says."""
         try:
             job = await self.library.job(await call.read(), call.headers)
-        except WebhookRejected:
+        except NotAuthorized:
             return web.Response(status=401)
         self.jobs.append(job)
         if job is not None:
@@ -143,7 +143,7 @@ async def test_a_wake_of_another_subscription_is_rejected(work: Pool) -> None:
         await until(lambda: bool(made.at.received))
         body, signature = made.at.received[0]
         await other.verify(body, {"Webhook-Signature": signature})
-        with pytest.raises(WebhookRejected, match="another subscription"):
+        with pytest.raises(NotAuthorized, match="another subscription"):
             await other.job(body, {"Webhook-Signature": signature})
 
 
@@ -152,7 +152,7 @@ async def test_a_changed_body_is_rejected(work: Pool) -> None:
         await work.append("a", 1)
         await until(lambda: bool(made.at.received))
         body, signature = made.at.received[0]
-        with pytest.raises(WebhookRejected, match="wrong"):
+        with pytest.raises(NotAuthorized, match="wrong"):
             await made.library.job(body + b" ", {"Webhook-Signature": signature})
 
 
@@ -163,7 +163,7 @@ async def test_an_unknown_key_is_looked_for_at_the_server_once_in_a_while(work: 
         body, signature = made.at.received[0]
         forged = signature.replace("kid=ds_", "kid=ds_another")
         for _ in range(3):
-            with pytest.raises(WebhookRejected, match="key set"):
+            with pytest.raises(NotAuthorized, match="key set"):
                 await made.library.verify(body, {"Webhook-Signature": forged})
         await made.library.verify(body, {"Webhook-Signature": signature})
 

@@ -11,7 +11,7 @@ import random
 from typing import TYPE_CHECKING
 
 from headgate.backoff import Backoff
-from headgate.errors import ProducerFenced, ProtocolError, StreamClosed
+from headgate.errors import Closed, Fenced, ProtocolError
 from headgate.names import PRODUCER
 from headgate.retries import Retries
 from headgate.sending.framing import JSON, json_array
@@ -28,7 +28,7 @@ log = logging.getLogger("headgate.runs")
 MOST_ROUNDS = 1000
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.1, 2.0
 # A newer producer writes on, or whoever found the run without one has ended it.
-TAKEN = (ProducerFenced, StreamClosed)
+TAKEN = (Fenced, Closed)
 
 
 async def _always() -> bool:
@@ -45,7 +45,7 @@ async def claim(
     """Append under an epoch that nobody has had, and give the epoch.
 
     Before each attempt it asks whether the claim is still wanted, and gives None if not. Raises
-    StreamClosed when the run has ended.
+    Closed when the run has ended.
     """
     body, epoch = json_array(items), 0
     for _ in range(MOST_ROUNDS):
@@ -56,14 +56,14 @@ async def claim(
             appended = await stream.append(
                 body, content_type=JSON, producer=stamp, is_closing=is_closing
             )
-        except ProducerFenced as fenced:
+        except Fenced as fenced:
             epoch = fenced.epoch + 1
         else:
             if not appended.is_duplicate:
                 return epoch
             # Somebody else has written under this epoch; ours was not.
             epoch += 1
-    raise ProtocolError(f"{stream.shown}: no epoch was free in {MOST_ROUNDS} attempts")
+    raise ProtocolError(f"no epoch was free in {MOST_ROUNDS} attempts", stream=stream.shown)
 
 
 async def end(stream: StreamRequests, epoch: int, items: list[bytes], retry_for_s: float) -> bool:

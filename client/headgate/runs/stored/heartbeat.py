@@ -6,7 +6,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from headgate.errors import ABSENT, ProducerFenced, StreamError
+from headgate.errors import ABSENT, Fenced, StreamError
 
 if TYPE_CHECKING:
     from headgate.lease import Lease
@@ -39,7 +39,7 @@ async def _has_beaten(run: Place, lease: Lease, epoch: int) -> bool:
     """Renew the lease, or take it again; False when the run is somebody else's, or has ended."""
     try:
         await lease.beat(epoch)
-    except ProducerFenced:
+    except Fenced:
         return False
     except ABSENT:
         return await _has_taken_again(run, lease, epoch)
@@ -53,6 +53,6 @@ async def _has_taken_again(run: Place, lease: Lease, epoch: int) -> bool:
             return False
         await lease.take()
         await lease.beat(epoch)
-    except (ProducerFenced, *ABSENT):
+    except (Fenced, *ABSENT):
         return False
     return True

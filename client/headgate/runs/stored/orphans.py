@@ -12,7 +12,7 @@ import contextlib
 from typing import TYPE_CHECKING, NamedTuple
 
 from headgate.at_once import InDoubt
-from headgate.errors import ABSENT, ProtocolError, RequestRefused, StreamClosed, StreamError
+from headgate.errors import ABSENT, Closed, ProtocolError, StreamError, Unavailable
 from headgate.lease import LOOK_AGAIN_S, SlowAnswers, stays_so
 from headgate.notes import Note
 from headgate.records import ACTIVE, ORPHANED, STOPPED, RunState
@@ -102,9 +102,8 @@ async def _carried_out(run: Place, wish: StopWish) -> bool:
         if (await run.items.head()).is_closed:
             await wish.delete()  # it may have ended before the wish
             return await how_it_ended(run) == STOPPED
-    except RequestRefused as refusal:
-        if not refusal.is_passing:
-            raise
+    except Unavailable:
+        pass
     except RuntimeError:  # aiohttp's
         if not run.items.session.closed:
             raise
@@ -169,7 +168,7 @@ async def _ended(run: Place, ending: _Ending) -> bool:
 
     try:
         epoch = await claims.claim(run.items, ending.items, is_closing=True, may_claim=is_still)
-    except StreamClosed:
+    except Closed:
         return True
     if epoch is None:
         return False

@@ -13,7 +13,7 @@ import msgspec
 from headgate import records
 from headgate.dialects.parts import NotAnItem, plain
 from headgate.error_text import sendable, told
-from headgate.errors import RequestRefused, StreamError
+from headgate.errors import StreamError
 from headgate.json_values import json_text
 from headgate.lease import Lease
 from headgate.notes import BEATS
@@ -265,10 +265,10 @@ class Production:
 
     def _unwritten(self, error: Exception) -> str:
         """Return what readers are told of an error of the writer: never the URL of the stream."""
-        if not isinstance(error, RequestRefused) or error.chunk is None:
+        if not isinstance(error, StreamError) or error.chunk is None:
             return f"an item could not be written: {type(error).__name__}"
-        number = self._marker.item_number(error.chunk.number)
-        which = f"item {number}, of {error.chunk.size:,} bytes"
+        chunk, size = error.chunk
+        which = f"item {self._marker.item_number(chunk)}, of {size:,} bytes"
         return sendable(f"{which}, could not be written: {error.reason}")
 
     @property

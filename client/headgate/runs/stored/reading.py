@@ -13,7 +13,7 @@ import msgspec
 
 from headgate import following, records
 from headgate.backoff import Backoff
-from headgate.errors import RequestRefused, RunFailed, StreamError, StreamGone, Unavailable
+from headgate.errors import Gone, ProtocolError, SourceFailed, StreamError, Unavailable
 from headgate.notes import BEATS
 from headgate.records import CUT, RunState
 from headgate.runs.cursors import Cursor, fits
@@ -159,7 +159,7 @@ class Reading:
         has more, too.
 
         What ends here is the whole answer. Raises Unavailable when the reader is cut before, and
-        RunFailed at the end of a run that failed where its format cannot say so.
+        SourceFailed at the end of a run that failed where its format cannot say so.
         """
         try:
             if self._first:
@@ -171,7 +171,7 @@ class Reading:
                         data = self._keep_alive() if batch is None else self.seen.take(batch)
                         if data:
                             yield data
-            except StreamGone:
+            except Gone:
                 state = GONE
             last = self._last(state)
             if last:
@@ -189,9 +189,11 @@ class Reading:
         """Raise unless a body that ends now would be right to do so."""
         form, end = self.seen.format, self.seen.end
         if end is None:
-            raise Unavailable(f"{self._stream.shown}: the reading of the run was closed")
+            raise Unavailable("the reading of the run was closed", stream=self._stream.shown)
         if end.status in UNFINISHED and form is not None and not form.tells_end:
-            raise RunFailed(f"{self._stream.shown}: the run {UNFINISHED[end.status]}: {end.error}")
+            raise SourceFailed(
+                f"the run {UNFINISHED[end.status]}: {end.error}", stream=self._stream.shown
+            )
 
     def _keep_alive(self) -> bytes:
         return b"" if self.seen.format is None else self.seen.format.keep_alive
@@ -201,7 +203,7 @@ class Reading:
     ) -> AsyncGenerator[Batch | None]:
         """Yield the batches of the stream, and None for each time of silence.
 
-        Raises StreamGone when the stream is not there any more.
+        Raises Gone when the stream is not there any more.
         """
         time = asyncio.get_running_loop().time
         if self._leaving.done():
@@ -320,13 +322,13 @@ class _Connection:
                 yield batch
 
     async def has_missed(self) -> bool:
-        """Return whether the stream has more than has come; StreamGone when it is not there."""
+        """Return whether the stream has more than has come; Gone when it is not there."""
         try:
             found = await self._stream.find()
         except StreamError:
             return False  # the server is away: the connection finds out, and tries again
         if found is None:
-            raise StreamGone(f"{self._stream.shown}: the stream is no longer there")
+            raise Gone("the stream is no longer there", stream=self._stream.shown)
         is_at_tail = found.next_offset == self.offset and not found.is_closed
         return not (is_at_tail or self.next_batch.done())
 
@@ -345,14 +347,15 @@ async def begun(run: Place, after: int | Cursor) -> Reading:
         reading = Reading(run.items, after.count, start)
         try:
             await reading.begin()
-        except RequestRefused as refusal:
-            if refusal.is_passing:
-                raise
+        except (ProtocolError, Unavailable):
+            raise
+        except StreamError:
+            pass  # the stream has no such offset: that of another one, or forged
         else:
             # A later offset sorts behind an earlier one, on every server.
             if reading.seen.offset >= after.offset:
                 return reading
-        after = after.count  # the stream has no such offset: that of another one, or forged
+        after = after.count
     reading = Reading(run.items, after, await mark_before(run, after))
     await reading.begin()
     return reading

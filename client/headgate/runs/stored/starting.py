@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from headgate import records
-from headgate.errors import StreamClosed, StreamConflict, StreamError
+from headgate.errors import Closed, Conflict, StreamError
 from headgate.lease import Lease
 from headgate.records import RunState
 from headgate.runs.stored import claims
@@ -165,16 +165,18 @@ class Start:
             created = await run.items.create(
                 content_type=JSON, ttl_s=self._rules.ttl_s, body=opening
             )
-        except StreamConflict as conflict:
+        except Conflict as conflict:
             if not (await run.items.head()).is_closed:
                 raise
-            sentence = f"run {run.id!r} has ended: {WHY_ENDED[self._manner.goes_on]}"
-            raise StreamClosed(sentence, conflict.status, conflict.headers) from conflict
+            reason = f"run {run.id!r} has ended: {WHY_ENDED[self._manner.goes_on]}"
+            raise Closed(
+                reason, stream=conflict.stream, status=conflict.status, headers=conflict.headers
+            ) from conflict
         self._is_new = created.is_new
         if not created.is_new:
             if await is_wished(run.stop):
                 await settled(run)
-                raise StreamClosed(f"run {run.id!r} is stopped: {WHY_ENDED[False]}")
+                raise Closed(f"run {run.id!r} is stopped: {WHY_ENDED[False]}")
             found = await survey(run.items, until=lambda seen: seen.form is not None)
             if found.form is not self._form:
                 raise ValueError(

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from headgate import following, notes
 from headgate.backoff import Backoff
-from headgate.errors import ABSENT, StreamClosed, StreamConflict, StreamError
+from headgate.errors import ABSENT, Closed, Conflict, StreamError
 from headgate.notes import Note
 from headgate.sending.framing import JSON, json_array
 
@@ -45,7 +45,7 @@ class StopWish:
     # As its producer
 
     async def heard(self, orphan_after_s: int) -> None:
-        """Wait until somebody wishes that the run stops. StreamGone when the stream is gone."""
+        """Wait until somebody wishes that the run stops. Gone when the stream is gone."""
         position = await self._noted(Note(orphan_after_s))
         if position is None:
             return
@@ -73,13 +73,13 @@ class StopWish:
     async def _noted(self, note: Note) -> str | None:
         """Write a note, and return the offset after it; None if there is a wish."""
         body = json_array([notes.encode(note)])
-        with contextlib.suppress(StreamConflict):  # it is closed, or was made with another TTL
+        with contextlib.suppress(Conflict):  # it is closed, or was made with another TTL
             created = await self._stream.create(content_type=JSON, ttl_s=self._ttl_s, body=body)
             if created.is_new:
                 return created.next_offset
         try:
             return (await self._stream.append(body, content_type=JSON)).next_offset
-        except StreamClosed:
+        except Closed:
             return None
 
     # As anybody
@@ -89,11 +89,11 @@ class StopWish:
         while True:
             try:
                 await self._stream.close()
-            except StreamClosed:
+            except Closed:
                 return  # somebody else's is there
             except ABSENT:
                 # Its producer is about to create it, or has not got so far.
-                with contextlib.suppress(StreamConflict):
+                with contextlib.suppress(Conflict):
                     await self._stream.create(content_type=JSON, ttl_s=self._ttl_s, is_closed=True)
                     return
             else:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from headgate import following, records
-from headgate.errors import ProtocolError, RequestRefused
+from headgate.errors import ProtocolError, StreamError, Unavailable
 from headgate.runs.formats import named
 from headgate.runs.formats.contract import NothingOpen
 from headgate.runs.stored.progress import Written
@@ -131,7 +131,7 @@ def items_of(body: bytes) -> list[msgspec.Raw]:
     try:
         return _decoder.decode(body)
     except msgspec.DecodeError as error:
-        raise ProtocolError("this stream is no run: it does not hold JSON") from error
+        raise ProtocolError("this stream is not a run: it does not hold JSON") from error
 
 
 async def survey(
@@ -157,7 +157,7 @@ async def survey_if_there(
     """See what is there from an offset on that may be of no use; None if the server refuses it."""
     try:
         return await survey(stream, offset, until=until)
-    except RequestRefused as refusal:
-        if refusal.is_passing:
-            raise
+    except (ProtocolError, Unavailable):
+        raise
+    except StreamError:
         return None

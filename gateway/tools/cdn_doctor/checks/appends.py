@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from headgate.errors import RequestRefused
+from headgate.errors import StreamError
 
 from gateway.tools.cdn_doctor.finding import Finding, failed, passed, unknown
 from gateway.tools.cdn_doctor.probe_sender import ProbeBounds, TooManyRequests, words
@@ -80,7 +80,7 @@ async def _followed(own: OwnStream, check: Check, tail: str) -> Finding | None:
 async def _read_back(own: OwnStream, check: Check, body: bytes, tail: str) -> Finding:
     try:
         reply = await _read(own, len(body))
-    except RequestRefused as refusal:
+    except StreamError as refusal:
         if isinstance(refusal.__cause__, TimeoutError):
             raise
         saw = f"{len(body):,} bytes were appended, and of their read {words(refusal)}"

@@ -8,7 +8,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 import aiohttp
-from headgate.errors import RequestRefused
+from headgate.errors import StreamError
 from headgate.events import EventDecoder
 
 from gateway.tools.cdn_doctor.evidence import (
@@ -100,7 +100,7 @@ async def server_sent_events(deployment: Deployment) -> list[Finding]:
             return await _check_events(EventWatch(answer), own)
     except TimeoutError:
         wrong = f"not even the head of the answer came within {PROMPT_S:g} s"
-    except RequestRefused as refusal:
+    except StreamError as refusal:
         wrong = words(refusal)
         # A time-out is that of an append or of a usual read, which says nothing of events.
         is_silent = isinstance(refusal.__cause__, TimeoutError)

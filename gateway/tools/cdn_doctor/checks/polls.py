@@ -9,7 +9,7 @@ from http import HTTPStatus
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from headgate.errors import RequestRefused
+from headgate.errors import StreamError
 
 from gateway.protocol.http.header_names import CURSOR
 from gateway.tools.cdn_doctor.evidence import AnswerSource, cache_claims, claims_kept, source
@@ -252,7 +252,7 @@ async def _kept(own: OwnStream, query: dict[str, str], last: Poll) -> Finding:
         reply = await own.asker.send(
             own.stream, "GET", query=query, bounds=ProbeBounds(within_s=LATER_S / 2)
         )
-    except RequestRefused as refusal:
+    except StreamError as refusal:
         if isinstance(refusal.__cause__, TimeoutError):
             return passed("204 kept", f"the same poll waits again {LATER_S:g} s later")
         return unknown("204 kept", "the same poll could not be asked for again")
@@ -274,7 +274,7 @@ async def _followed(own: OwnStream, first: Poll) -> Finding:
         reply = await own.asker.send(
             own.stream, "GET", query=query, bounds=ProbeBounds(within_s=LATER_S / 2)
         )
-    except RequestRefused as refusal:
+    except StreamError as refusal:
         if isinstance(refusal.__cause__, TimeoutError):
             return passed("cursor", "the next poll, with the new cursor, waits")
         return unknown("cursor", "the next poll could not be asked for")
