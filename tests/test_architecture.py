@@ -58,8 +58,8 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 Documented = ast.Module | ast.ClassDef | Function
 # Classes that have a name in common on purpose.
 NAMESAKES = {
-    # Errors of the server, and what a client raises when it is told of them.
-    *("BadRequest", "ProducerFenced", "StreamClosed", "StreamGone", "StreamNotFound"),
+    # Errors of the server or a log, and what a client raises for the response to them.
+    *("BadRequest", "Conflict", "StreamNotFound"),
     # For asyncio, and for threads.
     *("Answer", "Chats", "Client", "Job", "JobStream", "Runs", "Stream", "StreamIterator"),
     *("StreamWriter", "WebhookReceiver", "Worker"),
