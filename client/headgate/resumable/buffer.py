@@ -7,7 +7,7 @@ import sys
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
-from headgate.errors import SourceFailed, Gone
+from headgate.errors import Gone, SourceFailed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

@@ -9,7 +9,7 @@ import weakref
 from typing import TYPE_CHECKING
 
 import pytest
-from headgate import SourceFailed, Gone
+from headgate import Gone, SourceFailed
 from headgate.resumable.buffer import ENTRY_BYTES, TextBuffer
 
 from tests.client.resumable.sources import Tap, chunks, whole

@@ -7,7 +7,7 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from headgate import SourceFailed, StreamError, Conflict
+from headgate import Conflict, SourceFailed, StreamError
 from headgate.resumable import ResumableStreams, production
 
 from tests.client.resumable.sources import Tap, chunks, whole

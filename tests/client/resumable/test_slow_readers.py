@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
-from headgate import SourceFailed, SourceFailed
+from headgate import SourceFailed
 from headgate.resumable import ResumableStreams
 from headgate.resumable.listener import LOST_S, WINDOW
 from headgate.resumable.messages import Ask, Part, decode_part, encode, requests
