@@ -16,6 +16,7 @@ from cdn_configs.render import render
 from gateway.protocol.cache_headers import stream_tag
 from gateway.purge.purges import Purges
 from gateway.settings import PurgedCache
+from tests.purge.double import file_of
 from tests.support.event_loops import pytest_asyncio_loop_factories as pytest_asyncio_loop_factories
 from tests.support.http1 import ask
 from tests.support.ports import free_port
@@ -111,7 +112,7 @@ async def test_the_gateway_reports_a_worker_without_workers_cache_as_taking_no_p
     worker: int,
 ) -> None:
     url = f"http://127.0.0.1:{worker}"
-    cache = PurgedCache.of({"kind": "cloudflare-worker", "url": url, "token": TOKEN})
+    cache = PurgedCache.of({"kind": "cloudflare-worker", "url": url, "token_file": file_of(TOKEN)})
     purges = Purges([cache], time.monotonic, wall_clock=lambda: 0.0)
     purges.open()
     try:

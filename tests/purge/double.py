@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, NamedTuple
 
 from tests.support.raw_origin import RawOrigin, Wire, answer
@@ -13,6 +16,16 @@ if TYPE_CHECKING:
 
 NOW_S = 1_795_467_600.0  # 2026-11-23 21:00:00 UTC
 SUCCESS = b'{"success": true, "errors": [], "messages": [], "result": {"id": "z"}}'
+
+_secrets = TemporaryDirectory()  # removed at the end of the process
+
+
+def file_of(secret: str) -> str:
+    """Return the path of a file with a secret, which other users cannot read."""
+    file = Path(_secrets.name) / os.urandom(8).hex()
+    file.touch(mode=0o600)
+    file.write_text(f"{secret}\n")
+    return str(file)
 
 
 class Called(NamedTuple):

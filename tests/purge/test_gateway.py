@@ -12,7 +12,7 @@ from gateway.process.gateway import Gateway
 from gateway.protocol.cache_headers import stream_tag
 from gateway.purge.purger import CALL_S
 from gateway.settings import Address, Settings
-from tests.purge.double import Double
+from tests.purge.double import Double, file_of
 from tests.support.given_settings import sections
 from tests.support.http1 import Client
 from tests.support.ports import free_port
@@ -26,7 +26,7 @@ TOKEN = "t0ken-of-bunny"
 
 
 def settings_of(double: Double, grace_s: float) -> Settings:
-    cache = {"kind": "bunny", "url": double.url, "zone": "1", "token": TOKEN}
+    cache = {"kind": "bunny", "url": double.url, "zone": "1", "token_file": file_of(TOKEN)}
     return Settings.of(
         sections(
             {

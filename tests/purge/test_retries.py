@@ -17,7 +17,7 @@ from gateway.purge.purge_queue import GIVE_UP_S, Copies
 from gateway.purge.purger import Purger
 from gateway.purge.purges import Purges, longest_copy_s
 from gateway.settings import PurgedCache, Route
-from tests.purge.double import NOW_S, SUCCESS, Double, refusal
+from tests.purge.double import NOW_S, SUCCESS, Double, file_of, refusal
 from tests.support.gated_log import turns
 from tests.support.manual_clock import ManualClock
 from tests.support.ports import free_port
@@ -37,7 +37,7 @@ class Cache:
     """A purger at work, before a double."""
 
     def __init__(self, url: str, retry_for_s: float) -> None:
-        given = {"kind": "cloudflare", "url": url, "zone": "z", "token": "t0ken"}
+        given = {"kind": "cloudflare", "url": url, "zone": "z", "token_file": file_of("t0ken")}
         self.clock = ManualClock()
         driver = driver_of(PurgedCache.of(given), lambda: NOW_S)
         self.purger = Purger(driver, self.clock, retry_for_s=retry_for_s)
@@ -362,7 +362,12 @@ async def test_a_failing_purge_is_repeated_at_most_twice_by_a_stop_and_logged_as
     with capture_logs() as lines:
         async with Double() as double:
             double.last = refusal("500 Oops")
-            given = {"kind": "cloudflare", "url": double.url, "zone": "z", "token": "t0ken"}
+            given = {
+                "kind": "cloudflare",
+                "url": double.url,
+                "zone": "z",
+                "token_file": file_of("t0ken"),
+            }
             purges = Purges([PurgedCache.of(given)], lambda: 0.0, wall_clock=lambda: NOW_S)
             purges.open()
             purges.purge("/r", "/r/x")
@@ -401,7 +406,12 @@ async def test_a_purge_call_waits_for_the_settle_time(monkeypatch: pytest.Monkey
     settle_s, loop = 0.3, asyncio.get_running_loop()
     monkeypatch.setattr(of_purger, "SETTLE_S", settle_s)
     async with Double() as double:
-        given = {"kind": "cloudflare", "url": double.url, "zone": "z", "token": "t0ken"}
+        given = {
+            "kind": "cloudflare",
+            "url": double.url,
+            "zone": "z",
+            "token_file": file_of("t0ken"),
+        }
         purges = Purges([PurgedCache.of(given)], loop.time, wall_clock=lambda: NOW_S)
         purges.open()
         began = loop.time()

@@ -12,7 +12,7 @@ from gateway.protocol.cache_headers import PurgeTrust, stream_tag
 from gateway.purge.purger import CHECKED_EVERY_S, NEEDED_S, TRUSTED_S
 from gateway.purge.purges import UNKNOWN_S, Purges
 from gateway.settings import PurgedCache
-from tests.purge.double import Double, refusal
+from tests.purge.double import Double, file_of, refusal
 from tests.support.gated_log import turns
 from tests.support.manual_clock import ManualClock
 from tests.support.waiting import until
@@ -33,7 +33,7 @@ async def purging(clock: ManualClock, *caches: tuple[str, str]) -> AsyncIterator
         PurgedCache.of(
             {"kind": kind, "url": url}
             if kind in {"varnish", "nginx"}
-            else {"kind": kind, "url": url, "zone": "7", "token": "t0ken"}
+            else {"kind": kind, "url": url, "zone": "7", "token_file": file_of("t0ken")}
         )
         for kind, url in caches
     ]

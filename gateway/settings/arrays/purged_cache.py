@@ -10,7 +10,7 @@ from gateway.settings.hosts import HOST, PORT, check_ipv6, is_loopback, is_port
 from gateway.settings.reading import files
 from gateway.settings.reading.kinds import FilePath, ValueKind
 from gateway.settings.reading.tables import Table, ValueContext, checks, setting
-from gateway.settings.reading.values import Secret, TextPattern, Validator
+from gateway.settings.reading.values import TextPattern, Validator
 
 Driver = Literal[
     "nginx", "varnish", "fastly", "cloudflare", "cloudflare-worker", "cloudfront", "bunny"
@@ -54,12 +54,6 @@ def _check_name(host: str) -> str:
     return host
 
 
-def _check_token(secret: Secret) -> Secret:
-    if re.fullmatch(r"[!-~]{0,1024}", secret.reveal()) is None:
-        raise ValueError(f"must be {TOKEN_KIND}")
-    return secret
-
-
 ServerUrl = Annotated[str, Validator(_check_url), ValueKind(URL_KIND), TextPattern(f"({_URL})?")]
 
 
@@ -84,13 +78,11 @@ class PurgedCache(Table):
         description="Id of the service of fastly, the zone of cloudflare, the distribution of "
         "cloudfront or the pull zone of bunny.",
     )
-    token: Annotated[Secret, Validator(_check_token), ValueKind(TOKEN_KIND)] = setting(
-        Secret(""),
-        description="Token of the vendor's API, which should only be allowed to purge; for "
-        "cloudfront ACCESS_KEY_ID:SECRET_ACCESS_KEY, for cloudflare-worker its PURGE_TOKEN.",
-    )
     token_file: FilePath = setting(
-        "", description="File with the token, instead of token; it is read at start."
+        "",
+        description="File with the token of the vendor's API, which should only be allowed to "
+        "purge; for cloudfront ACCESS_KEY_ID:SECRET_ACCESS_KEY, for cloudflare-worker its "
+        "PURGE_TOKEN. Other users must not be able to read it; it is read at start.",
     )
 
     @checks("url")
@@ -128,22 +120,21 @@ class PurgedCache(Table):
 
     @checks("token_file")
     @classmethod
-    def _check_one_token(cls, path: str, context: ValueContext) -> str:
-        kind, token = context.values.get("kind"), context.values.get("token")
-        count = bool(path) + bool(token)
-        if kind is None or token is None:
+    def _check_token_file(cls, path: str, context: ValueContext) -> str:
+        kind = context.values.get("kind")
+        if kind is None:
             return path
-        if kind not in TAKE_TOKENS and count:
-            raise ValueError(f"must be left out, as must token: {kind} asks for none")
-        if kind in TAKE_TOKENS and count != 1:
-            raise ValueError(f"must be given for {kind}, or token, but not both")
+        if kind not in TAKE_TOKENS and path:
+            raise ValueError(f"must be left out: {kind} asks for no token")
+        if kind in TAKE_TOKENS and not path:
+            raise ValueError(f"must be given for {kind}")
         if path and isinstance(context.look, files.Look):
             read_token(path)
         return path
 
     def secret(self) -> str:
         """Return the token, "" if none is needed. Raises ValueError for a file without one."""
-        return read_token(self.token_file) if self.token_file else self.token.reveal()
+        return read_token(self.token_file) if self.token_file else ""
 
 
 def read_token(path: str) -> str:
