@@ -46,7 +46,7 @@ OF_FEATURES = {
     f"gateway.features.{name}"
     for name in (
         *("compact", "console", "mcp", "models", "origin_auth", "proxies", "runs"),
-        *("subscriptions", "views"),
+        *("subscriptions.engine", "subscriptions.state", "views"),
     )
 }
 OF_METRICS = {"importlib.metadata", "prometheus_client", "gateway.telemetry.exposition"}

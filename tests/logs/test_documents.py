@@ -9,10 +9,10 @@ import apsw
 import pytest
 
 from gateway.errors import LogUnavailable
-from gateway.features.delivery.documents import FileDocuments, documents_in
 from gateway.features.redis.documents import RedisDocuments, RedisOwnership
 from gateway.features.redis.mailboxes import RedisMailboxes
 from gateway.features.redis.store import NOBODY
+from gateway.features.subscriptions.delivery.documents import FileDocuments, documents_in
 from gateway.logs.memory import MemoryLog
 from gateway.logs.sqlite.log import SqliteLog
 from gateway.tools.backups.copying import back_up, restore
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from gateway.features.delivery.documents import Documents
+    from gateway.features.subscriptions.delivery.documents import Documents
     from gateway.logs.contract import Log
     from gateway.logs.redis.names import RedisNames
     from tests.support.redis_servers import RedisServer

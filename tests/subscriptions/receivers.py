@@ -150,10 +150,15 @@ class Subscribed:
     async def _written(self, data: bytes) -> Answer:
         """Return the answer to a write, once the subscriptions of a shared log know of it."""
         answer = await self.gateway.ask(data)
-        if isinstance(self.subscriptions, SharedSubscriptions):
-            changed = self.subscriptions.changed
-            await until(lambda: changed.are_settled)
+        await until(self._knows_changes)
         return answer
+
+    def _knows_changes(self) -> bool:
+        """Return whether the subscriptions of a shared log have taken every change so far."""
+        if not isinstance(self.subscriptions, SharedSubscriptions):
+            return True
+        changed = self.subscriptions.changed
+        return not changed._paths and not changed._wakened.is_set()
 
     async def callback(
         self, wake: dict[str, Any], *acks: tuple[str, str], done: bool = True
@@ -204,10 +209,8 @@ class Subscribed:
         await until(self._is_quiet)
 
     def _is_quiet(self) -> bool:
-        shared = self.subscriptions
-        if isinstance(shared, SharedSubscriptions) and not shared.changed.are_settled:
-            return False
-        return not (self.engine.deliveries.running or self.engine.deliveries.waiting)
+        deliveries = self.engine.deliveries
+        return self._knows_changes() and not (deliveries.running or deliveries.waiting)
 
     def pass_time(self, seconds: float) -> None:
         """Let time pass, and act on the deadlines that are over then."""

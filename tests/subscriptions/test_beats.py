@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.features.beats import BEAT_S, LEAST_ROUND_S, MISSES, MOST_ROUND_S, OtherGateways
+from gateway.features.subscriptions.shared.beats import (
+    BEAT_S,
+    LEAST_ROUND_S,
+    MISSES,
+    MOST_ROUND_S,
+    OtherGateways,
+)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from yarl import URL
 
-from gateway.features.delivery.receivers import DeliveryFailed, failure_of, refusal_of
+from gateway.features.subscriptions.delivery.receivers import DeliveryFailed, failure_of, refusal_of
 from gateway.outbound.client import OutboundClient, OutboundRequest
 from gateway.outbound.connections import Connector
 from gateway.outbound.failures import NoResponse

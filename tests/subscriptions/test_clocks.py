@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.features.delivery.queue import STUCK_AFTER_S
+from gateway.features.subscriptions.delivery.queue import STUCK_AFTER_S
 from gateway.logs.sqlite.log import SqliteLog
 from tests.subscriptions.receivers import receiver, subscribed
 from tests.support.waiting import until

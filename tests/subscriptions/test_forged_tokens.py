@@ -11,8 +11,8 @@ from urllib.parse import quote
 
 import pytest
 
-from gateway.features.delivery.documents import MemoryDocuments, documents_in
-from gateway.features.delivery.keys import DOCUMENT, KeyRing
+from gateway.features.subscriptions.delivery.documents import MemoryDocuments, documents_in
+from gateway.features.subscriptions.delivery.keys import DOCUMENT, KeyRing
 from gateway.features.subscriptions.wakes.acknowledgements import token_for
 from tests.logs.abilities import needed
 from tests.subscriptions.receivers import Receiver, Subscribed, ends_of, receiver, subscribed

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 from aiohttp import web
 
-from gateway.features.delivery import receivers
+from gateway.features.subscriptions.delivery import receivers
 from gateway.outbound.client import LONGEST_ON_THE_WIRE
 from tests.subscriptions.receivers import Receiver, Subscribed, receiver, subscribed
 from tests.support.waiting import until

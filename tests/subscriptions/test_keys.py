@@ -11,8 +11,8 @@ import pytest
 from cryptography.exceptions import InvalidSignature
 
 from gateway.errors import LogUnavailable
-from gateway.features.delivery.documents import MemoryDocuments
-from gateway.features.delivery.keys import AHEAD_S, BEHIND_S, FILE, ROTATE_S, KeyRing
+from gateway.features.subscriptions.delivery.documents import MemoryDocuments
+from gateway.features.subscriptions.delivery.keys import AHEAD_S, BEHIND_S, FILE, ROTATE_S, KeyRing
 from gateway.logs.sqlite.log import SqliteLog
 from tests.subscriptions.receivers import is_signed, receiver, subscribed
 from tests.support.serving import PREFIX, get

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from gateway.features.delivery.queue import STUCK_AFTER_S
 from gateway.features.questions.subscriptions import PauseSubscription
+from gateway.features.subscriptions.delivery.queue import STUCK_AFTER_S
 from gateway.features.subscriptions.operators import answer_for
 from gateway.logs.sqlite.log import SqliteLog
 from tests.subscriptions.receivers import ends_of, receiver, subscribed

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gateway.errors import LogUnavailable
-from gateway.features.delivery.documents import MemoryDocuments
+from gateway.features.subscriptions.delivery.documents import MemoryDocuments
 from gateway.features.subscriptions.rows import SubscriptionRows
 from gateway.logs.sqlite.log import SqliteLog
 from tests.subscriptions.receivers import (

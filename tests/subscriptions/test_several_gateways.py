@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import pytest
 
-from gateway.features.beats import BEAT_S, MISSES
 from gateway.features.subscriptions.shared import mail
+from gateway.features.subscriptions.shared.beats import BEAT_S, MISSES
 from gateway.features.subscriptions.shared.changes import ReportedChanges
 from gateway.features.subscriptions.shared.lease import work_sharing_of
 from tests.subscriptions.in_processes import subscribe, write

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.features.beats import BEAT_S, MISSES
 from gateway.features.redis.mailboxes import RedisMailboxes
 from gateway.features.subscriptions.shared import lease
+from gateway.features.subscriptions.shared.beats import BEAT_S, MISSES
 from gateway.features.subscriptions.shared.lease import work_sharing_of
 from tests.logs.abilities import needed
 from tests.subscriptions.receivers import deaf, ends_of, log_at, shared, two

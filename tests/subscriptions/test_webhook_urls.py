@@ -9,7 +9,11 @@ import pytest
 from aiohttp import web
 
 from gateway.errors import DestinationRefused
-from gateway.features.delivery.receivers import DeliveryFailed, WebhookClient, WebhookHosts
+from gateway.features.subscriptions.delivery.receivers import (
+    DeliveryFailed,
+    WebhookClient,
+    WebhookHosts,
+)
 from gateway.protocol.http.destinations import destination_of
 from gateway.settings import Settings
 from gateway.settings.reached import callback_base, may_call_loopback

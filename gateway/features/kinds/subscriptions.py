@@ -10,7 +10,7 @@ KIND = FeatureKind(
     name="subscriptions",
     of_log="gateway.features.subscriptions.setup:subscriptions_in_log",
     first_use=FirstUse(
-        control=RESERVED, stored="gateway.features.delivery.documents:has_documents"
+        control=RESERVED, stored="gateway.features.subscriptions.delivery.documents:has_documents"
     ),
     questions="gateway.features.questions.subscriptions:SubscriptionQuestion",
     answer="gateway.features.subscriptions.subscription_handlers:answer_operator",

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, NamedTuple
 from typing_extensions import override
 
 from gateway.errors import LogUnavailable
-from gateway.features.delivery.keys import KeyRing
-from gateway.features.delivery.queue import DeliveryQueue
-from gateway.features.delivery.receivers import WebhookClient
 from gateway.features.subscriptions import metrics
+from gateway.features.subscriptions.delivery.keys import KeyRing
+from gateway.features.subscriptions.delivery.queue import DeliveryQueue
+from gateway.features.subscriptions.delivery.receivers import WebhookClient
 from gateway.features.subscriptions.membership import Membership
 from gateway.features.subscriptions.rows import SubscriptionRows
 from gateway.features.subscriptions.state.owners import needs_of
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
     from collections.abc import Set as AbstractSet
 
-    from gateway.features.delivery.documents import Documents
+    from gateway.features.subscriptions.delivery.documents import Documents
     from gateway.features.subscriptions.rows import LoadedSubscription
     from gateway.features.subscriptions.state.owners import OwnerAccess
     from gateway.features.subscriptions.state.subscription import DurableSubscription

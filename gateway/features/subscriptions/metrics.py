@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, get_args
 
-from gateway.features.delivery.queue import is_stuck
 from gateway.features.questions.subscriptions import SubscriptionStatus
+from gateway.features.subscriptions.delivery.queue import is_stuck
 from gateway.telemetry.metrics import Sample, counter, gauge
 
 if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Iterable, Iterator
 
-    from gateway.features.delivery.queue import DeliveryQueue
+    from gateway.features.subscriptions.delivery.queue import DeliveryQueue
     from gateway.features.subscriptions.membership import Membership
     from gateway.features.subscriptions.state.subscription import DurableSubscription
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.features.delivery.documents import documents_in
+from gateway.features.subscriptions.delivery.documents import documents_in
 from gateway.features.subscriptions.engine import SoleLogSubscriptions, SubscriptionRules
 from gateway.features.subscriptions.shared.lease import work_sharing_of
 from gateway.features.subscriptions.shared.owned import OwnedSubscriptions
@@ -15,7 +15,7 @@ from gateway.features.subscriptions.streams import RouteStreams
 from gateway.features.subscriptions.subscription_handlers import SubscriptionsOfRoute
 
 if TYPE_CHECKING:
-    from gateway.features.delivery.documents import Documents
+    from gateway.features.subscriptions.delivery.documents import Documents
     from gateway.routes.setup import RouteSetup
     from gateway.streams.route import HostedRoute
 

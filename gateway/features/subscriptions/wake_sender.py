@@ -8,8 +8,8 @@ from urllib.parse import quote, urlsplit
 import msgspec
 
 from gateway.errors import ContentTypeMismatch, HeadgateError, StreamNotFound
-from gateway.features.delivery.receivers import DeliveryFailed
 from gateway.features.subscriptions.bodies import take_snapshot
+from gateway.features.subscriptions.delivery.receivers import DeliveryFailed
 from gateway.features.subscriptions.errors import NO_PUBLIC_URL
 from gateway.features.subscriptions.wakes.acknowledgements import token_for
 from gateway.telemetry.logs import log
@@ -17,8 +17,8 @@ from gateway.telemetry.logs import log
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.features.delivery.keys import KeyRing
-    from gateway.features.delivery.receivers import WebhookClient
+    from gateway.features.subscriptions.delivery.keys import KeyRing
+    from gateway.features.subscriptions.delivery.receivers import WebhookClient
     from gateway.features.subscriptions.state.delivery_state import Wake
     from gateway.features.subscriptions.state.subscription import DurableSubscription
     from gateway.features.subscriptions.streams import RouteStreams

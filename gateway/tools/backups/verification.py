@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import apsw
 import msgspec
 
-from gateway.features.delivery.documents import checksum as document_checksum
+from gateway.features.subscriptions.delivery.documents import checksum as document_checksum
 from gateway.logs.sqlite.recovery import frames_taken, skipped_frames
 from gateway.logs.sqlite.rows import STATE_COLUMNS, checksum, is_row_sound, state_of
 from gateway.protocol.streams.state import raised

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gateway.errors import BadRequest, HeadgateError, StartError
-from gateway.features.delivery.documents import documents_in
+from gateway.features.subscriptions.delivery.documents import documents_in
 from gateway.features.subscriptions.rows import stored_number
 from gateway.logs.contract import Conflict, listing_of
 from gateway.logs.registry import log_for

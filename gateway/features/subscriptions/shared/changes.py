@@ -61,11 +61,6 @@ class ReportedChanges(Background):
         self._compare = False
         self._wakened = asyncio.Event()
 
-    @property
-    def are_settled(self) -> bool:
-        """True if nothing waits."""
-        return not self._paths and not self._wakened.is_set()
-
     def on_commit(self, change: Change, is_certain: bool) -> None:
         """Take a change that this gateway has committed, or may have."""
         if not self.is_active:

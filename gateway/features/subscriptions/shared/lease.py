@@ -1,7 +1,7 @@
 """The lease of the subscriptions of a shared log: which gateway delivers, and who takes over.
 
 Every gateway beats each BEAT_S. The owner counts as running by its beats, as the others see them
-(`features.beats`), and no clocks are compared. A gateway that is about to replace a silent owner
+(`shared.beats`), and no clocks are compared. A gateway that is about to replace a silent owner
 sends it a message one round before, and another afterwards. A gateway that was only paused may take
 itself for the owner for a moment: each write of documents names its owner, and is refused then.
 """
@@ -16,9 +16,9 @@ from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.errors import HeadgateError, LogUnavailable
-from gateway.features.beats import MISSES, OtherGateways, OwnHeartbeats
 from gateway.features.redis.store import NOBODY, store_of
 from gateway.features.subscriptions.shared import mail
+from gateway.features.subscriptions.shared.beats import MISSES, OtherGateways, OwnHeartbeats
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from gateway.telemetry.logs import log
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
 
-    from gateway.features.delivery.documents import Documents
+    from gateway.features.subscriptions.delivery.documents import Documents
     from gateway.features.subscriptions.engine import SubscriptionRules
     from gateway.features.subscriptions.shared.lease import SubscriptionsLease, WorkSharing
     from gateway.features.subscriptions.shared.streams import SharedStreams

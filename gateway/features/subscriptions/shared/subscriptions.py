@@ -14,10 +14,10 @@ from typing_extensions import override
 
 from gateway.background import Background
 from gateway.errors import HeadgateError, LogUnavailable
-from gateway.features.beats import BEAT_S
 from gateway.features.redis.store import NOBODY
 from gateway.features.subscriptions import metrics
 from gateway.features.subscriptions.shared import mail
+from gateway.features.subscriptions.shared.beats import BEAT_S
 from gateway.features.subscriptions.shared.changes import ReportedChanges, TailComparisons
 from gateway.features.subscriptions.shared.lease import SubscriptionsLease
 from gateway.features.subscriptions.shared.owned import OwnedLoader
@@ -28,7 +28,7 @@ from gateway.telemetry.metrics import Sample
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from gateway.features.delivery.documents import Documents
+    from gateway.features.subscriptions.delivery.documents import Documents
     from gateway.features.subscriptions.engine import SubscriptionRules
     from gateway.features.subscriptions.shared.owned import OwnedSubscriptions
     from gateway.features.subscriptions.shared.streams import SharedStreams

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.errors import BadRequest
-from gateway.features.delivery.keys import TokenScope
+from gateway.features.subscriptions.delivery.keys import TokenScope
 from gateway.features.subscriptions.errors import SubscriptionRefused, invalid, invalid_offset
 from gateway.features.subscriptions.state.configuration import json_object
 from gateway.features.subscriptions.state.patterns import stream_name
@@ -14,7 +14,7 @@ from gateway.protocol.streams.offsets import BEGINNING
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from gateway.features.delivery.keys import KeyRing
+    from gateway.features.subscriptions.delivery.keys import KeyRing
     from gateway.features.subscriptions.state.delivery_state import SnapshotEnd
     from gateway.features.subscriptions.state.subscription import DurableSubscription, StreamLink
 

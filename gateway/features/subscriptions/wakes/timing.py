@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from headgate.backoff import wait_s
 
-from gateway.features.delivery.queue import SELDOM_S, pause_s
+from gateway.features.subscriptions.delivery.queue import SELDOM_S, pause_s
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import random
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from gateway.features.delivery.queue import pause_s
+from gateway.features.subscriptions.delivery.queue import pause_s
 from gateway.features.subscriptions.errors import SubscriptionRefused
 from gateway.features.subscriptions.wakes import acknowledgements
 from gateway.features.subscriptions.wakes.timing import (
@@ -22,7 +22,7 @@ from gateway.telemetry.logs import log
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from gateway.features.delivery.queue import DeliveryQueue
+    from gateway.features.subscriptions.delivery.queue import DeliveryQueue
     from gateway.features.subscriptions.rows import SubscriptionRows
     from gateway.features.subscriptions.state.delivery_state import SnapshotEnd, Wake
     from gateway.features.subscriptions.state.subscription import DurableSubscription
