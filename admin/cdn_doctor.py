@@ -15,14 +15,16 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec.structs import replace
 
+from admin.access.audit import audited
 from admin.errors import ConsoleError
-from admin.model.doctor import DoctorFinding, DoctorView
+from admin.model.doctor import DoctorFinding, DoctorView, DoctorWish
+from admin.model.viewer import Viewer
+from admin.operation import operation
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from admin.model.doctor import DoctorWish
     from gateway.settings import Settings
 
 # An examination takes 130 s at most, and 8 s to remove its streams; the rest is for a busy machine.
@@ -54,15 +56,26 @@ class CdnDoctor:
         self._prefixes = tuple(route.prefix for route in settings.route_table)
         self.view = replace(self.view, hosts=settings.http.hosts, routes=self._prefixes)
 
-    def begin(self, wish: DoctorWish, by: str) -> DoctorView:
-        """Begin to examine. Raises ConsoleError for what may not be examined, or not now."""
-        url = self._url(wish)
-        if self.view.is_running:
-            raise ConsoleError(409, f"{self.view.url} is being examined: wait for its end")
+    @operation("GET", "/api/v1/cdn/doctor")
+    def last(self) -> DoctorView:
+        """Return the state of the examination of a deployment."""
+        return self.view
+
+    @operation("POST", "/api/v1/cdn/doctor")
+    def begin(self, body: DoctorWish, viewer: Viewer) -> DoctorView:
+        """Begin to examine a deployment.
+
+        Raises ConsoleError for what may not be examined, or not now.
+        """
+        with audited(viewer, "doctor", body.route or "", "") as logged:
+            logged["host"] = body.host
+            url = self._url(body)
+            if self.view.is_running:
+                raise ConsoleError(409, f"{self.view.url} is being examined: wait for its end")
         self.view = DoctorView(
-            self.view.hosts, self._prefixes, url, by, self._clock(), is_running=True
+            self.view.hosts, self._prefixes, url, viewer.name, self._clock(), is_running=True
         )
-        self._examining = asyncio.create_task(self._examine(url, wish.digest))
+        self._examining = asyncio.create_task(self._examine(url, body.digest))
         return self.view
 
     async def close(self) -> None:

@@ -5,19 +5,33 @@ The pages use it as `request.app[CONSOLE]`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 
 from admin.about import about
+from admin.alerting.views import alerts_view
 from admin.answers import answers_of
 from admin.cdn_doctor import CdnDoctor
 from admin.configuration.in_force import configuration
 from admin.configuration.reloads import ConsoleReloads
 from admin.credentials.credentials import ConsoleCredentials
-from admin.errors import ConsoleError
+from admin.model.alerts import AlertsView
 from admin.model.overview import Instance
+from admin.model.settings import About, Configuration
+from admin.model.streams import (
+    Messages,
+    OfMessages,
+    OfRuns,
+    OfStream,
+    RequestToExplain,
+    RunsView,
+    StreamSearch,
+)
+from admin.operation import operation
 from admin.readers.console_readers import ConsoleReaders
+from admin.record.event_record import EventList, EventQuery
+from admin.record.fleet import GatewaysView
 from admin.record.overview import Overviews
 from admin.record.refusals import Refusals
 from admin.streams import lists, runs
@@ -27,30 +41,24 @@ from admin.streams.search import search
 from admin.subscriptions import ConsoleSubscriptions
 from gateway.features.questions.runs import ListRuns, RunPage
 from gateway.features.questions.streams import (
-    LARGEST_PAGE,
-    PAGE,
     DescribeStream,
     ExplainRequest,
     Explanation,
     ListStreams,
     StreamDescription,
-    StreamOrder,
     StreamPage,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Sequence
+    from collections.abc import AsyncGenerator
 
     from admin.cdn import Choice
     from admin.model.cdn import CdnFile, CdnTargets
     from admin.model.kinds import Span
     from admin.model.overview import Overview, RouteView
-    from admin.model.settings import About, Configuration
-    from admin.model.streams import MessagePlace, Messages, RunsView, StreamSearch
     from admin.record.recorder import Recorder
     from admin.streams.client import StreamClient
     from gateway.features.questions.process_source import ProcessSource, Setup
-    from gateway.features.questions.runs import RunStatus
     from gateway.features.questions.streams import LimitStream
     from gateway.settings import Settings
 
@@ -79,7 +87,7 @@ class Console:
         self._routes = ConsoleRoutes(settings)
         self._streams = streams
         self.changes = ConsoleChanges(streams, self._routes, self._described)
-        self.deletion = PrefixDeletion(self.streams, self.changes, setup.clock)
+        self.deletion = PrefixDeletion(self.streams, self._routes, streams, setup.clock)
 
     def use_settings(self, settings: Settings) -> None:
         """Show and change what these settings say, after a reload."""
@@ -122,21 +130,33 @@ class Console:
         """Return every route, in the order in which they are tried."""
         return (await self.overview(span)).routes
 
-    async def streams(
-        self,
-        search: StreamSearch,
-        *,
-        order: StreamOrder = "name",
-        after: str = "",
-        limit: int = PAGE,
-    ) -> StreamPage:
-        """Return a page of the streams that a search finds. Raises ConsoleError."""
-        self._routes.check(search.route)
-        if order not in get_args(StreamOrder):
-            raise ConsoleError(400, f"order must be one of {', '.join(get_args(StreamOrder))}")
-        limit = max(1, min(limit, LARGEST_PAGE))
+    @operation("GET", "/api/v1/alerts")
+    def alerts(self) -> AlertsView:
+        """Return every alert rule with its state."""
+        return alerts_view(self.recorder.alerts)
+
+    @operation("GET", "/api/v1/events")
+    def events(self, query: EventQuery) -> EventList:
+        """Return the events that fit a query, by their sequence."""
+        return self.recorder.events.record.select(query)
+
+    @operation("GET", "/api/v1/gateways")
+    def gateways(self) -> GatewaysView:
+        """Return the processes of this gateway, and the gateways that share a log with it."""
+        return self.recorder.fleet.view(self.setup.clock())
+
+    @operation("GET", "/api/v1/streams")
+    async def streams(self, query: StreamSearch) -> StreamPage:
+        """Return a page of the streams of a route."""
+        self._routes.check(query.route)
         question = ListStreams(
-            search.route, search.begins, search.contains, search.glob, order, after, limit
+            query.route,
+            query.begins,
+            query.contains,
+            query.glob,
+            query.order,
+            query.after,
+            query.limit,
         )
         processes = self.setup.settings.workers
         answers = await answers_of(self._source, lists.asked(question, processes), StreamPage)
@@ -147,47 +167,40 @@ class Console:
         """The prefixes of the routes below which there are runs, or answers of models."""
         return (*self._routes.of_runs, *self._routes.of_answers)
 
-    async def runs(
-        self, route: str, *, status: RunStatus | None = None, after: str = "", limit: int = PAGE
-    ) -> RunsView:
-        """Return a page of a route's runs, or of a model route's answers. Raises ConsoleError."""
-        self._routes.check_runs(route)
-        question = ListRuns(route, status, after, max(1, min(limit, LARGEST_PAGE)))
+    @operation("GET", "/api/v1/runs")
+    async def runs(self, query: OfRuns) -> RunsView:
+        """Return a page of the runs of a route, or of the answers of a model route."""
+        self._routes.check_runs(query.route)
+        question = ListRuns(query.route, query.status, query.after, query.limit)
         answers = await answers_of(self._source, question, RunPage)
         return runs.page(question, answers, self.setup.clock())
 
-    async def stream(self, route: str, name: str) -> StreamDescription:
-        """Return a stream, its producers and readers. The name is percent-encoded, as in a URL."""
-        _, name = self._routes.stream(route, name)
-        return await self._described(DescribeStream(route, name))
+    @operation("GET", "/api/v1/stream")
+    async def stream(self, query: OfStream) -> StreamDescription:
+        """Return what is known of a stream, of its producers and of its readers."""
+        _, name = self._routes.stream(query)
+        return await self._described(DescribeStream(query.route, name))
 
-    async def messages(
-        self,
-        route: str,
-        name: str,
-        place: MessagePlace,
-        limit: int,
-        text: str = "",
-    ) -> Messages:
-        """Return messages from a place on, or with the offset LATEST the last ones.
+    @operation("GET", "/api/v1/stream/messages")
+    async def messages(self, query: OfMessages) -> Messages:
+        """Return messages of a stream from a place on, all or those with a text.
 
-        With `text` those that have it in them, of a bounded number.
+        With the offset LATEST they are the last ones.
         """
-        path, _ = self._routes.stream(route, name)
-        if text:
-            return await search(self._streams, path, place, limit, text)
-        return await self._streams.messages(path, place, limit)
+        path, _ = self._routes.stream(query)
+        if query.text:
+            return await search(self._streams, path, query)
+        return await self._streams.messages(path, query.place, query.limit)
 
-    def follow(self, route: str, name: str, offset: str) -> AsyncGenerator[Messages]:
+    def follow(self, stream: OfStream, offset: str) -> AsyncGenerator[Messages]:
         """Yield messages after an offset as they come, until the stream is closed."""
-        path, _ = self._routes.stream(route, name)
+        path, _ = self._routes.stream(stream)
         return self._streams.follow(path, offset)
 
-    async def explanation(
-        self, url: str, headers: Sequence[tuple[str, str]] = (), method: str = "GET"
-    ) -> Explanation:
-        """Explain how a request for this URL, or path and query, would be answered now."""
-        question = ExplainRequest(url, tuple(headers), method)
+    @operation("POST", "/api/v1/explain")
+    async def explanation(self, body: RequestToExplain) -> Explanation:
+        """Return what would become of a request, which is not made."""
+        question = ExplainRequest(body.url, body.headers, body.method)
         return lists.explanations(await answers_of(self._source, question, Explanation))
 
     def cdn_targets(self) -> CdnTargets:
@@ -202,10 +215,12 @@ class Console:
 
         return await make_file(self.setup.settings, target, choice)
 
+    @operation("GET", "/api/v1/configuration")
     def configuration(self) -> Configuration:
         """Return the settings in effect."""
         return configuration(self.setup.settings)
 
+    @operation("GET", "/api/v1/about")
     def about(self) -> About:
         """Return versions, formats and limits."""
         return about(self.setup.settings, self.setup.formats())

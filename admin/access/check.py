@@ -144,7 +144,7 @@ def _check_need(request: web.Request, viewer: Viewer | None) -> None:
     need = needed(request)
     if need != "nothing" and viewer is None:
         _send_to_sign_in(request)
-    if need == "operator" and viewer is not None and viewer.role != "operator":
+    if need == "operator" and viewer is not None and not viewer.is_operator:
         raise ConsoleError(403, f"{viewer.name} may look, but not change anything")
 
 

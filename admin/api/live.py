@@ -9,33 +9,36 @@ import msgspec
 from aiohttp import web
 from headgate.events import written
 
-from admin.api.operation import operation
-from admin.api.values import OfSpan, OfTail
-from admin.console import CONSOLE
+from admin.console import Console
 from admin.errors import ConsoleError, problem_document
 from admin.events import serve_events, ticks
+from admin.model.kinds import OfSpan
 from admin.model.overview import Overview
-from admin.model.streams import Messages
+from admin.model.streams import Messages, OfTail
+from admin.operation import operation
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from admin.console import Console
     from admin.model.kinds import Span
+    from admin.model.streams import OfStream
 
 
 @operation("GET", "/api/v1/overview/events", events=Overview)
-async def overview_events(request: web.Request, query: OfSpan) -> web.StreamResponse:
+async def overview_events(
+    request: web.Request, console: Console, query: OfSpan
+) -> web.StreamResponse:
     """Serve the overview, again each two seconds."""
-    return await serve_events(request, overviews(request.app[CONSOLE], query.span))
+    return await serve_events(request, overviews(console, query.span))
 
 
 @operation("GET", "/api/v1/stream/events", events=Messages)
-async def stream_events(request: web.Request, query: OfTail) -> web.StreamResponse:
+async def stream_events(
+    request: web.Request, console: Console, query: OfTail
+) -> web.StreamResponse:
     """Serve messages of a stream as they come, from the last one that the client has."""
     offset = request.headers.get("Last-Event-ID") or query.offset
-    console = request.app[CONSOLE]
-    return await serve_events(request, tail(console, query.route, query.name, offset))
+    return await serve_events(request, tail(console, query, offset))
 
 
 async def overviews(console: Console, span: Span) -> AsyncGenerator[bytes]:
@@ -44,13 +47,13 @@ async def overviews(console: Console, span: Span) -> AsyncGenerator[bytes]:
         yield written(await console.overview_as_json(span))
 
 
-async def tail(console: Console, route: str, name: str, offset: str) -> AsyncGenerator[bytes]:
+async def tail(console: Console, stream: OfStream, offset: str) -> AsyncGenerator[bytes]:
     """Yield a stream's messages as events, their ids the offsets behind them; the last is `closed`.
 
     Failures are events called `problem`, since the head of the response is sent by then.
     """
     try:
-        async with aclosing(console.follow(route, name, offset)) as following:
+        async with aclosing(console.follow(stream, offset)) as following:
             async for messages in following:
                 data = msgspec.json.encode(messages)
                 identity = messages.tail or (messages.behind.offset if messages.behind else "")

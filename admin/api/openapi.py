@@ -8,24 +8,34 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from admin.access.check import NEEDS
-from admin.api import changes, live, readers, reads, sessions, subscriptions
-from admin.api.operation import OPERATIONS, handler, reply
-from admin.api.values import Problem
+from admin.api import live, reads, sessions
+from admin.api.calls import handler, reply
 from admin.console import CONSOLE
+from admin.operation import OPERATIONS
 
 if TYPE_CHECKING:
     from aiohttp import web
 
-    from admin.api.operation import Operation
+    from admin.operation import Operation
 
 REFERENCE = "#/components/schemas/{name}"
 JSON, PROBLEM, EVENTS = "application/json", "application/problem+json", "text/event-stream"
 
 __all__ = ["OPERATIONS", "add_api", "document"]
 
-MODULES = (changes, live, readers, reads, sessions, subscriptions)  # each adds its operations
+MODULES = (live, reads, sessions)  # each adds its operations, as the console does
 Json = dict[str, object]
 OfType = dict[type[msgspec.Struct], Json]
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """A description of what went wrong (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    code: str
+    detail: str
 
 
 def add_api(router: web.UrlDispatcher) -> None:

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import msgspec
 from aiohttp import web
 
-from admin.access.check import SESSION, VIEWER
+from admin.access.check import SESSION
 from admin.access.sign_in import SIGN_IN, drop_cookie, set_cookie
-from admin.api.operation import operation, reply
-from admin.api.values import (
-    SignInBody,
-)
+from admin.api.calls import reply
 from admin.model.viewer import Viewer
+from admin.operation import operation
+
+
+class SignInBody(msgspec.Struct, frozen=True):
+    """A name and its password."""
+
+    name: str
+    password: str
 
 
 @operation("GET", "/api/v1/session")
-async def current(request: web.Request) -> Viewer:
+def current(viewer: Viewer) -> Viewer:
     """Return who makes this request."""
-    return request[VIEWER]
+    return viewer
 
 
-@operation("POST", "/api/v1/session", answer=Viewer)
+@operation("POST", "/api/v1/session", value=Viewer)
 async def sign_in(request: web.Request, body: SignInBody) -> web.Response:
     """Sign a user in by a session cookie. Raises ConsoleError for a wrong password."""
     signing = request.app[SIGN_IN]

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, NamedTuple
 
+from admin.access.audit import audited
 from admin.configuration import pending
 from admin.errors import ConsoleError
 from admin.model.settings import PendingConfiguration, ReloadDone, WatchedFileState
+from admin.model.viewer import Viewer
+from admin.operation import operation
 from gateway.settings import SettingsError
 from gateway.settings.reload_plan import new_folders
 
@@ -43,19 +46,22 @@ class ConsoleReloads:
         self._reading = asyncio.Lock()
         self._found: _Found | None = None  # at the last read
 
-    async def reload(self) -> ReloadDone:
+    @operation("POST", "/api/v1/reload")
+    async def reload(self, viewer: Viewer) -> ReloadDone:
         """Put the settings in force as they are written now.
 
         Raises ConsoleError with a sentence for each reason why those before stay in force.
         """
-        problems = await self._reloader.reload()
-        if problems:
-            raise ConsoleError(409, "\n".join(problems))
+        with audited(viewer, "reload", "", ""):
+            problems = await self._reloader.reload()
+            if problems:
+                raise ConsoleError(409, "\n".join(problems))
         routes = tuple(route.prefix for route in self._reloader.settings.route_table)
         return ReloadDone(routes, self._reloader.warnings)
 
+    @operation("GET", "/api/v1/configuration/pending")
     async def pending(self) -> PendingConfiguration:
-        """Return the difference between the settings in force and the written ones."""
+        """Return what a reload would change."""
         async with self._reading:
             current, now = self._reloader.settings, self._clock()
             found = self._found

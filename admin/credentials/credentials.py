@@ -8,15 +8,22 @@ import msgspec
 
 from admin.access.audit import audited
 from admin.answers import answers_of
-from admin.model.tokens import TokensView
-from gateway.features.questions.streams import LARGEST_PAGE, PAGE
+from admin.model.tokens import (
+    KeyRotation,
+    OfTokens,
+    ReadToken,
+    Revocation,
+    RevokedTokens,
+    RotatedKeys,
+    TokensView,
+    TokenWish,
+)
+from admin.model.viewer import Viewer
+from admin.operation import operation
 from gateway.features.questions.tokens import ListTokens, TokenPage
 
 if TYPE_CHECKING:
-    from admin.model.viewer import Viewer
-    from gateway.features.issued_tokens import IssuedToken, TokenRequest
     from gateway.features.questions.process_source import ProcessSource, Setup
-    from gateway.features.tokens_file_changes import RevocationEntry
     from gateway.settings import Settings
 
 
@@ -32,21 +39,17 @@ class ConsoleCredentials:
     def _settings(self) -> Settings:
         return self._reloader.settings
 
-    async def page(
-        self, text: str = "", after: str = "", limit: int = PAGE, *, with_clients: bool = False
-    ) -> TokensView:
-        """Return a page of the tokens whose names contain a text; addresses only `with_clients`.
-
-        Raises ConsoleError.
-        """
+    @operation("GET", "/api/v1/tokens")
+    async def page(self, query: OfTokens, viewer: Viewer) -> TokensView:
+        """Return a page of the tokens of clients, without their hashes."""
         from admin.credentials.merging import (  # loaded when somebody looks at the page
             merged,
             without_clients,
         )
 
-        question = ListTokens(text, after, max(1, min(limit, LARGEST_PAGE)))
+        question = ListTokens(query.text, query.after, query.limit)
         page = merged(await answers_of(self._source, question, TokenPage))
-        if not with_clients:
+        if not viewer.is_operator:
             page = without_clients(page)
         settings = self._settings
         health = await self._source.health()
@@ -63,35 +66,37 @@ class ConsoleCredentials:
             ),
         )
 
-    async def make_token(self, request: TokenRequest, by: Viewer) -> tuple[IssuedToken, str]:
-        """Return a read token, and the value of a Set-Cookie with it; neither is logged."""
-        from admin.credentials.files import cookie_of, make_token
+    @operation("POST", "/api/v1/tokens")
+    async def make_token(self, body: TokenWish, viewer: Viewer) -> ReadToken:
+        """Make a read token, which is not logged."""
+        from admin.credentials.files import make_token
 
-        with audited(by, "token", "", request.streams) as logged:
-            logged["subject"] = request.subject
-            now = self._clock()
-            token = await make_token(self._settings, request, now)
-            logged |= {"jti": token.token_id, "expires": token.expires}
-        return token, cookie_of(token, request.streams, now)
+        with audited(viewer, "token", "", body.streams) as logged:
+            logged["subject"] = body.subject
+            token = await make_token(self._settings, body, self._clock())
+            logged |= {"jti": token.jti, "expires": token.expires}
+        return token
 
-    async def rotate_keys(self, streams: str, by: Viewer) -> int:
-        """Give streams new reader keys; every gateway with the file uses them within a second."""
+    @operation("POST", "/api/v1/reader-keys/rotate")
+    async def rotate_keys(self, body: KeyRotation, viewer: Viewer) -> RotatedKeys:
+        """Give streams other reader keys; every gateway with the file uses them in a second."""
         from admin.credentials.files import rotate_keys
 
-        with audited(by, "rotate", "", streams) as logged:
-            logged["version"] = version = await rotate_keys(self._settings, streams)
-        return version
+        with audited(viewer, "rotate", "", body.streams) as logged:
+            logged["version"] = version = await rotate_keys(self._settings, body.streams)
+        return RotatedKeys(body.streams, version)
 
-    async def revoke(self, entry: RevocationEntry, by: Viewer) -> tuple[str, ...]:
-        """Revoke tokens; every gateway with the file refuses them within a second.
+    @operation("POST", "/api/v1/tokens/revoke")
+    async def revoke(self, body: Revocation, viewer: Viewer) -> RevokedTokens:
+        """Revoke a static token, or signed tokens.
 
-        Return sentences on caches that still answer. What was refused is not logged: somebody may
-        have entered a token.
+        Every gateway with the file refuses them within a second. A refused revocation is not
+        logged: somebody may have entered a token.
         """
         from admin.credentials.files import revoke
 
-        with audited(by, "revoke", "", "") as logged:
-            logged["kind"] = entry.kind
-            warnings = await revoke(self._settings, entry)
-            logged |= {"stream": f"{entry.kind} {entry.value}", "value": entry.value}
-        return warnings
+        with audited(viewer, "revoke", "", "") as logged:
+            logged["kind"] = body.kind
+            revoked = await revoke(self._settings, body)
+            logged |= {"stream": f"{body.kind} {body.value}", "value": body.value}
+        return revoked

@@ -7,20 +7,20 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from admin.errors import ConsoleError
+from admin.model.tokens import ReadToken, RevokedTokens
 from gateway.features import issued_tokens
 from gateway.protocol.http.paths import MAX_PATH_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.features.issued_tokens import IssuedToken, TokenRequest
-    from gateway.features.tokens_file_changes import RevocationEntry
+    from admin.model.tokens import Revocation, TokenWish
     from gateway.settings import Settings
 
 F = TypeVar("F")
 
 
-async def make_token(settings: Settings, request: TokenRequest, now: float) -> IssuedToken:
+async def make_token(settings: Settings, wish: TokenWish, now: float) -> ReadToken:
     """Make the read token that was asked for. Raises ConsoleError if that is impossible."""
     path = settings.credentials.keys_file
     if not path:
@@ -37,18 +37,16 @@ async def make_token(settings: Settings, request: TokenRequest, now: float) -> I
     except (OSError, ValueError) as cause:
         reason = cause.strerror if isinstance(cause, OSError) else str(cause)
         raise ConsoleError(503, f"the keys cannot be used: {reason}") from cause
+    request = issued_tokens.TokenRequest(wish.subject, wish.streams, wish.operations, wish.lifetime)
     try:
-        return issued_tokens.sign(request, keys, settings.credentials.read_token_max_age, now)
+        issued = issued_tokens.sign(request, keys, settings.credentials.read_token_max_age, now)
     except ValueError as refusal:
         raise ConsoleError(400, f"the token {refusal}") from refusal
-
-
-def cookie_of(issued: IssuedToken, streams: str, now: float) -> str:
-    """Return the value of a Set-Cookie with a token; "" if no cookie can fit its streams."""
     try:
-        return issued_tokens.cookie(issued, streams, now)
-    except ValueError:
-        return ""
+        cookie = issued_tokens.cookie(issued, wish.streams, now)
+    except ValueError:  # no cookie can be for these streams
+        cookie = ""
+    return ReadToken(issued.token, issued.expires, issued.token_id, cookie)
 
 
 _CHANGING = asyncio.Lock()  # each change reads the file, changes and replaces it
@@ -74,23 +72,23 @@ async def rotate_keys(settings: Settings, streams: str) -> int:
     return await _change(path, partial(rotate_file, path, streams, routes), instead)
 
 
-async def revoke(settings: Settings, entry: RevocationEntry) -> tuple[str, ...]:
+async def revoke(settings: Settings, revocation: Revocation) -> RevokedTokens:
     """Add a revocation to the tokens_file, which every process with the file uses in a second.
 
     Raises ConsoleError, with the lines to add if the file cannot be written.
     """
     from gateway.access.token_findings import guarded_routes
-    from gateway.features.tokens_file_changes import revoke_in_file
+    from gateway.features.tokens_file_changes import RevocationEntry, revoke_in_file
 
+    entry = RevocationEntry(revocation.kind, revocation.value, revocation.before)
     try:
         entry.check()
     except ValueError as refusal:
         raise ConsoleError(400, f"{refusal}") from refusal
     path = _tokens_file(settings, "revocations")
     instead = f"add this to it where it can be written:\n{entry.text}"
-    return await _change(
-        path, partial(revoke_in_file, path, entry, guarded_routes(settings)), instead
-    )
+    change = partial(revoke_in_file, path, entry, guarded_routes(settings))
+    return RevokedTokens(entry.text, await _change(path, change, instead))
 
 
 def _tokens_file(settings: Settings, content: str) -> str:

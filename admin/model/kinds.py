@@ -25,6 +25,12 @@ RESULTS: tuple[Result, ...] = ("hit", "collapsed", "revalidated", "stale", "miss
 TARGET_RATIO, ALARM_RATIO = TARGET, ALARM
 
 
+class OfSpan(msgspec.Struct, frozen=True):
+    """The last 15 minutes to 24 hours."""
+
+    span: Span = "15m"
+
+
 class HealthState(msgspec.Struct, frozen=True):
     """The state of something in a word or two: serving; degraded: log unreachable; draining."""
 

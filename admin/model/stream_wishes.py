@@ -1,4 +1,4 @@
-"""Forms of operators for one stream: a new one, and its limits."""
+"""What operators change of one stream, and what the changes answer."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Annotated
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from admin.model.streams import OfStream
 from gateway.settings.log_settings import LONGEST_LIFETIME_S, MOST_KEPT_BYTES, MOST_KEPT_MESSAGES
 
 Seconds = Annotated[int, msgspec.Meta(ge=0, le=LONGEST_LIFETIME_S)]
@@ -38,3 +39,22 @@ class NewStream(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     content_type: Entered = ""
     ttl: Seconds | None = None
     expires_at: Entered = ""
+
+
+class AppendBody(OfStream, frozen=True):
+    """Text to be appended to a stream; without a content type that of the stream is taken."""
+
+    data: str
+    content_type: str = ""
+
+
+class ChangeMade(msgspec.Struct, frozen=True):
+    """A change was made; the stream's next offset."""
+
+    next_offset: str
+
+
+class Stopping(msgspec.Struct, frozen=True):
+    """True if the run has a producer, which was asked to stop."""
+
+    is_asked: bool

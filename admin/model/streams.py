@@ -2,21 +2,79 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Literal
+
 import msgspec
 
 from gateway.features.questions.runs import AnswerRow, RunStatus
+from gateway.features.questions.streams import LARGEST_PAGE, PAGE, StreamOrder
+
+MOST_MESSAGES = 200  # of a page
+USUAL_MESSAGES = 50
+
+PageLimit = Annotated[int, msgspec.Meta(ge=1, le=LARGEST_PAGE)]
+Target = Annotated[str, msgspec.Meta(max_length=8192)]
 
 
 class StreamSearch(msgspec.Struct, frozen=True):
     """The streams of a route whose names begin with `begins`, have `contains` and are like `glob`.
 
-    Empty conditions hold for every name.
+    Empty conditions hold for every name. A search for `contains` or `glob` compares 100,000 names
+    for each page at most, so that a page can be short, or empty: go on from `after` until it is
+    null.
     """
 
     route: str
     begins: str = ""
     contains: str = ""
     glob: str = ""
+    order: StreamOrder = "name"
+    after: str = ""
+    limit: PageLimit = PAGE
+
+
+class OfStream(msgspec.Struct, frozen=True):
+    """A stream: the prefix of its route, and its name, percent-encoded as in its URL."""
+
+    route: str
+    name: str
+
+
+class OfMessages(OfStream, frozen=True):
+    """Messages from a place on, all or those with a text. The offset `latest` is for the last."""
+
+    offset: str = "-1"
+    skip: Annotated[int, msgspec.Meta(ge=0)] = 0
+    limit: Annotated[int, msgspec.Meta(ge=1, le=MOST_MESSAGES)] = USUAL_MESSAGES
+    text: str = ""
+
+    @property
+    def place(self) -> MessagePlace:
+        """The place of the first one."""
+        return MessagePlace(self.offset, self.skip)
+
+
+class OfTail(OfStream, frozen=True):
+    """The messages after an offset; a Last-Event-ID takes precedence over it."""
+
+    offset: str = "now"
+
+
+class OfRuns(msgspec.Struct, frozen=True):
+    """A page of a route's runs; with a status of those that are so."""
+
+    route: str
+    status: RunStatus | None = None
+    after: str = ""
+    limit: PageLimit = PAGE
+
+
+class RequestToExplain(msgspec.Struct, frozen=True):
+    """A request to be explained: a URL or a path, and its headers."""
+
+    url: Target
+    headers: Annotated[tuple[tuple[str, str], ...], msgspec.Meta(max_length=100)] = ()
+    method: Literal["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"] = "GET"
 
 
 class RunView(msgspec.Struct, frozen=True):

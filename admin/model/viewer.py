@@ -17,3 +17,8 @@ class Viewer(msgspec.Struct, frozen=True):
     role: Role
     csrf: str = ""
     signed_in: bool = False  # by a session, which can be ended
+
+    @property
+    def is_operator(self) -> bool:
+        """Whether it may change something, and see clients' addresses and receivers' URLs."""
+        return self.role == "operator"

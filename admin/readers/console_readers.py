@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Literal
 
+import msgspec
 from msgspec.structs import replace
 
 from admin.access.audit import audited
 from admin.answers import answers_of
 from admin.errors import ConsoleError
+from admin.model.viewer import Viewer
+from admin.operation import operation
 from admin.readers import merged_lists
 from admin.readers.ban_list import LONGEST_BAN_S
 from gateway.access.bans import Ban
@@ -26,9 +29,6 @@ from gateway.features.questions.readers import (
 from gateway.protocol.http.client_address import counted_as, is_address
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from admin.model.viewer import Viewer
     from admin.readers.ban_keeper import BanKeeper
     from gateway.features.questions.process_source import ProcessSource, Setup
     from gateway.features.questions.readers import GroupBy, ReaderQuery
@@ -39,13 +39,39 @@ LONGEST_NAME = 300  # characters of an account or an address
 ACCOUNT_KINDS = ("token ", "jwt ", "read-token ")  # with which the accounts of principals begin
 
 
-class BanWish(NamedTuple):
-    """A client that an operator wants to disconnect, and to refuse for `seconds`; 0 is allowed."""
+class ReaderIds(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Readers by the `id` of their rows."""
+
+    ids: Annotated[tuple[str, ...], msgspec.Meta(min_length=1, max_length=MOST_ENDED)]
+
+
+class OfBan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A client: the `account` of a principal, or an address.
+
+    An IPv6 address stands for its network of 64 bits.
+    """
 
     kind: BanKind
     value: str
-    seconds: float
+
+
+class BanWish(OfBan, frozen=True):
+    """A client to disconnect and to refuse for `seconds`; with 0 it is only disconnected."""
+
+    seconds: Annotated[float, msgspec.Meta(ge=0, le=LONGEST_BAN_S)]
     status: Literal[403, 429] = 403
+
+
+class DisconnectedReaders(msgspec.Struct, frozen=True):
+    """The number of readers that were disconnected on this gateway."""
+
+    readers: int
+
+
+class BanPage(msgspec.Struct, frozen=True):
+    """The bans in force, the newest first. Addresses are left out for viewers."""
+
+    bans: tuple[Ban, ...]
 
 
 class ConsoleReaders:
@@ -59,10 +85,6 @@ class ConsoleReaders:
         self._loudest: LoudestList | None = None
         self._loudest_at = 0.0
 
-    def shows_clients(self, viewer: Viewer) -> bool:
-        """Return whether a viewer may see the addresses and the user agents of clients."""
-        return viewer.role == "operator"
-
     async def page(self, question: ListReaders) -> ReaderPage:
         """Return a page of readers."""
         return merged_lists.page_of(question, await answers_of(self._source, question, ReaderPage))
@@ -72,85 +94,83 @@ class ConsoleReaders:
         question = GroupReaders(where, by)
         return merged_lists.groups_of(await answers_of(self._source, question, ReaderGroups))
 
+    @operation("GET", "/api/v1/loudest")
     async def loudest(self, viewer: Viewer) -> LoudestList:
-        """Return the clients and streams of the largest load; those who ask together share it."""
+        """Return the clients and streams of the largest load, the largest first.
+
+        Requests within two seconds share a list.
+        """
         now = self._clock()
         if self._loudest is None or not 0 <= now - self._loudest_at < SHARED_S:
             answers = await answers_of(self._source, ListLoudest(), LoudestList)
             self._loudest, self._loudest_at = merged_lists.loudest_of(answers), now
         found = self._loudest
-        if self.shows_clients(viewer):
+        if viewer.is_operator:
             return found
         clients = [replace(it, address=None, user_agent=None) for it in found.clients]
         return replace(found, clients=tuple(clients))
 
-    async def disconnect(self, ids: Sequence[str], by: Viewer) -> int:
-        """Disconnect readers; return how many. Their clients may connect again."""
-        with audited(by, "disconnect", "", "readers") as logged:
-            logged["ids"] = ", ".join(ids)
-            if not 1 <= len(ids) <= MOST_ENDED:
-                raise ConsoleError(400, f"name 1 to {MOST_ENDED} readers by their ids")
-            answers = await answers_of(self._source, EndReaders(tuple(ids)), EndedReaderCount)
+    @operation("POST", "/api/v1/readers/disconnect")
+    async def disconnect(self, body: ReaderIds, viewer: Viewer) -> DisconnectedReaders:
+        """Disconnect readers, and return how many. Their clients may connect again."""
+        with audited(viewer, "disconnect", "", "readers") as logged:
+            logged["ids"] = ", ".join(body.ids)
+            answers = await answers_of(self._source, EndReaders(body.ids), EndedReaderCount)
             logged["readers"] = count = sum(answer.count for answer in answers)
-        return count
+        return DisconnectedReaders(count)
 
-    @property
-    def bans(self) -> tuple[Ban, ...]:
-        """The bans in force, the newest first."""
-        return self._keeper.list.in_force
+    @operation("GET", "/api/v1/bans")
+    def bans(self, viewer: Viewer) -> BanPage:
+        """Return the bans in force."""
+        in_force = self._keeper.list.in_force
+        return BanPage(tuple(it for it in in_force if viewer.is_operator or it.kind != "address"))
 
-    def bans_for(self, viewer: Viewer) -> tuple[Ban, ...]:
-        """Return the bans in force that a viewer may see: perhaps not those of addresses."""
-        shows_clients = self.shows_clients(viewer)
-        return tuple(it for it in self.bans if shows_clients or it.kind != "address")
-
-    async def ban(self, wish: BanWish, by: Viewer) -> int:
-        """Disconnect the readers of a client and refuse it for a time; return their number.
+    @operation("POST", "/api/v1/bans")
+    async def ban(self, body: BanWish, viewer: Viewer) -> DisconnectedReaders:
+        """Ban a client, and return how many of its readers were disconnected.
 
         With 0 seconds a ban that is in force stays so.
         """
-        operation = "ban" if wish.seconds else "disconnect"
-        with audited(by, operation, "", _name_in_events(wish.kind, wish.value)) as logged:
-            logged |= {"client": wish.value, "seconds": round(wish.seconds)}
-            logged["response"] = wish.status
-            logged["readers"] = count = await self._ban(wish, by)
-        return count
-
-    async def _ban(self, wish: BanWish, by: Viewer) -> int:
-        kind, value = _subject(wish.kind, wish.value)
-        if not 0 <= wish.seconds <= LONGEST_BAN_S:
-            raise ConsoleError(400, f"a ban lasts from 0 to {LONGEST_BAN_S:.0f} seconds")
-        now = self._clock()
-        until, status = now + wish.seconds, wish.status
-        known = self._ban_of((kind, value))
-        if not wish.seconds and known is not None:
-            until, status = known.until, known.status
-        return await self._keeper.decide(
-            Ban(kind=kind, value=value, at=now, until=until, status=status, by=by.name)
-        )
+        name = "ban" if body.seconds else "disconnect"
+        with audited(viewer, name, "", _name_in_events(body)) as logged:
+            logged |= {"client": body.value, "seconds": round(body.seconds)}
+            logged["response"] = body.status
+            kind, value = _subject(body)
+            now = self._clock()
+            until, status = now + body.seconds, body.status
+            known = self._ban_of((kind, value))
+            if not body.seconds and known is not None:
+                until, status = known.until, known.status
+            logged["readers"] = count = await self._keeper.decide(
+                Ban(kind=kind, value=value, at=now, until=until, status=status, by=viewer.name)
+            )
+        return DisconnectedReaders(count)
 
     def _ban_of(self, subject: tuple[BanKind, str]) -> Ban | None:
         """Return the ban in force of a subject."""
-        return next((it for it in self.bans if it.subject == subject), None)
+        return next((it for it in self._keeper.list.in_force if it.subject == subject), None)
 
-    async def lift(self, kind: BanKind, value: str, by: Viewer) -> None:
+    @operation("DELETE", "/api/v1/bans")
+    async def lift(self, query: OfBan, viewer: Viewer) -> None:
         """End a ban before its time."""
-        with audited(by, "lift the ban of", "", _name_in_events(kind, value)) as logged:
-            logged["client"] = value
-            ban = self._ban_of(_subject(kind, value))
+        with audited(viewer, "lift the ban of", "", _name_in_events(query)) as logged:
+            logged["client"] = query.value
+            ban = self._ban_of(_subject(query))
             if ban is None:
-                raise ConsoleError(404, f"no ban of this {kind} is in force")
-            lifted = replace(ban, at=self._clock(), by=by.name, is_lifted=True)
+                raise ConsoleError(404, f"no ban of this {query.kind} is in force")
+            lifted = replace(ban, at=self._clock(), by=viewer.name, is_lifted=True)
             await self._keeper.decide(lifted)
 
 
-def _name_in_events(kind: BanKind, value: str) -> str:
+def _name_in_events(client: OfBan) -> str:
     """Return what an event calls a client; viewers see events, and no address is in them."""
-    return "an address" if kind == "address" or is_address(value.strip()) else value
+    is_shown = client.kind != "address" and not is_address(client.value.strip())
+    return client.value if is_shown else "an address"
 
 
-def _subject(kind: BanKind, value: str) -> tuple[BanKind, str]:
+def _subject(client: OfBan) -> tuple[BanKind, str]:
     """Return the subject of a ban as processes compare it. Raises ConsoleError if it is none."""
+    kind, value = client.kind, client.value
     if not value or len(value) > LONGEST_NAME:
         raise ConsoleError(
             400, f"a ban names a principal or an address of 1 to {LONGEST_NAME} letters"

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from admin.errors import ConsoleError
-from admin.model.kinds import SPANS_S, Span
+from admin.model.kinds import OfSpan, Span
+from admin.model.viewer import Viewer
+from admin.operation import operation
 from admin.record import figures, history
 from gateway.features.questions.contract import ListRefusals, RefusalList
 from gateway.telemetry.access_log import MOST_REFUSALS, RefusedRequest
@@ -45,21 +46,20 @@ class Refusals:
         self._setup = setup
         self._recorder = recorder
 
+    @operation("GET", "/api/v1/refusals")
     async def view(
-        self, span: Span, *, with_clients: bool, between: tuple[float, float] | None = None
+        self, query: OfSpan, viewer: Viewer, between: tuple[float, float] | None = None
     ) -> RefusalsView:
-        """Return the refusals over a span, and the newest; addresses only `with_clients`.
+        """Return the refusals of a span, with their clients for those who may see them.
 
-        With `between`, those of this time within the span. Raises ConsoleError for an unknown span.
+        With `between`, those of this time within the span.
         """
-        if span not in SPANS_S:
-            raise ConsoleError(400, f"span must be one of {', '.join(SPANS_S)}")
-        now = self._setup.clock()
+        now, span = self._setup.clock(), query.span
         causes = sorted(
             self._causes(span, now, between), key=lambda it: (-it.count, it.route, it.status)
         )
         newest = await self._newest(between)
-        if not with_clients:
+        if not viewer.is_operator:
             newest = [msgspec.structs.replace(row, client=None) for row in newest]
         return RefusalsView(now, span, tuple(causes), tuple(newest))
 

@@ -1,10 +1,17 @@
-"""Changes by operators through the console: to streams and runs."""
+"""Changes by operators to streams and runs, each with a line in the audit log."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
+from admin.access.audit import audited
 from admin.errors import ConsoleError
+from admin.model.stream_wishes import AppendBody, ChangeMade, NewStream, OfLimits, Stopping
+from admin.model.streams import OfStream
+from admin.model.viewer import Viewer
+from admin.operation import operation
 from admin.streams.client import canonical, checked
 from gateway.features.questions.streams import (
     DescribeStream,
@@ -17,7 +24,6 @@ from gateway.protocol.streams.limits import LimitChanges
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from admin.model.stream_wishes import NewStream
     from admin.streams.client import StreamClient
     from gateway.settings import Settings
 
@@ -48,10 +54,10 @@ class ConsoleRoutes:
         if route not in self.of_answers:
             self.check(route)
 
-    def stream(self, route: str, name: str) -> tuple[str, str]:
+    def stream(self, stream: OfStream) -> tuple[str, str]:
         """Return the path and the name of a stream in the gateway's form. Raises ConsoleError."""
-        self.check(route)
-        return canonical(route, name)
+        self.check(stream.route)
+        return canonical(stream.route, stream.name)
 
 
 class ConsoleChanges:
@@ -68,54 +74,68 @@ class ConsoleChanges:
         self._routes = routes
         self._describe = describe
 
-    def check_route(self, route: str) -> None:
-        """Raise ConsoleError if no route has this prefix."""
-        self._routes.check(route)
-
-    async def create(self, route: str, name: str, wish: NewStream) -> StreamDescription:
-        """Create a stream; return it."""
-        if not name:
-            raise ConsoleError(400, "a stream needs a name")
-        path, name = self._routes.stream(route, name)
-        fields = {
-            "Content-Type": wish.content_type.strip() and checked(wish.content_type.strip()),
-            "Stream-TTL": "" if wish.ttl is None else str(wish.ttl),
-            "Stream-Expires-At": wish.expires_at.strip(),
-        }
-        for field, text in fields.items():
-            if not (text.isascii() and (text.isprintable() or not text)):
-                raise ConsoleError(400, f"{field} has characters that a field of HTTP cannot have")
-        if not await self._streams.create(path, {key: it for key, it in fields.items() if it}):
-            raise ConsoleError(409, "there is a stream with this name already")
-        if route in self._routes.of_origins:  # it has not been read here, so nothing is cached
-            content_type = wish.content_type.strip() or None
-            row = StreamRow(name=name, content_type=content_type, rate=None, is_copied=True)
+    @operation("PUT", "/api/v1/stream")
+    async def create(self, query: OfStream, body: NewStream, viewer: Viewer) -> StreamDescription:
+        """Create a stream, and return it."""
+        with audited(viewer, "create", query.route, query.name):
+            if not query.name:
+                raise ConsoleError(400, "a stream needs a name")
+            path, name = self._routes.stream(query)
+            content_type = body.content_type.strip()
+            fields = {
+                "Content-Type": content_type and checked(content_type),
+                "Stream-TTL": "" if body.ttl is None else str(body.ttl),
+                "Stream-Expires-At": body.expires_at.strip(),
+            }
+            for field, text in fields.items():
+                if not (text.isascii() and (text.isprintable() or not text)):
+                    raise ConsoleError(
+                        400, f"{field} has characters that a field of HTTP cannot have"
+                    )
+            if not await self._streams.create(path, {key: it for key, it in fields.items() if it}):
+                raise ConsoleError(409, "there is a stream with this name already")
+        if query.route in self._routes.of_origins:  # not read here yet, so nothing is cached
+            row = StreamRow(name=name, content_type=content_type or None, rate=None, is_copied=True)
             return StreamDescription(row, {}, producers_in_all=None)
-        return await self._describe(DescribeStream(route, name))
+        return await self._describe(DescribeStream(query.route, name))
 
-    async def append(self, route: str, name: str, content_type: str, body: bytes) -> str:
-        """Append to a stream; return the next offset."""
-        return await self._streams.append(self._routes.stream(route, name)[0], content_type, body)
+    @operation("POST", "/api/v1/stream/append")
+    async def append(self, body: AppendBody, viewer: Viewer) -> ChangeMade:
+        """Append text to a stream, and return the next offset."""
+        with audited(viewer, "append", body.route, body.name):
+            path, _ = self._routes.stream(body)
+            data = body.data.encode()
+            return ChangeMade(await self._streams.append(path, body.content_type, data))
 
-    async def close_stream(self, route: str, name: str) -> str:
-        """Close a stream; return its final offset."""
-        return await self._streams.close_stream(self._routes.stream(route, name)[0])
+    @operation("POST", "/api/v1/stream/close")
+    async def close(self, body: OfStream, viewer: Viewer) -> ChangeMade:
+        """Close a stream, and return its final offset."""
+        with audited(viewer, "close", body.route, body.name):
+            path, _ = self._routes.stream(body)
+            return ChangeMade(await self._streams.close_stream(path))
 
-    async def delete(self, route: str, name: str, stream_id: str | None = None) -> None:
-        """Delete a stream; with `stream_id` only if it is the one with this id."""
-        await self._streams.delete(self._routes.stream(route, name)[0], stream_id)
+    @operation("DELETE", "/api/v1/stream")
+    async def delete(self, query: OfStream, viewer: Viewer) -> None:
+        """Delete a stream."""
+        with audited(viewer, "delete", query.route, query.name):
+            await self._streams.delete(self._routes.stream(query)[0])
 
-    async def limit(self, route: str, name: str, changes: LimitChanges) -> StreamDescription:
-        """Set limits of one stream, which its log keeps; return the stream."""
-        if changes == LimitChanges():
-            raise ConsoleError(
-                400, f"name a limit to change: {', '.join(changes.__struct_fields__)}"
-            )
-        _, name = self._routes.stream(route, name)
-        return await self._describe(LimitStream(route, name, changes))
+    @operation("PATCH", "/api/v1/stream")
+    async def limit(self, query: OfStream, body: OfLimits, viewer: Viewer) -> StreamDescription:
+        """Set limits of one stream, and return the stream."""
+        changes = LimitChanges(**msgspec.structs.asdict(body))
+        with audited(viewer, "limit", query.route, query.name) as logged:
+            logged["changes"] = msgspec.json.encode(changes).decode()
+            if changes == LimitChanges():
+                names = ", ".join(changes.__struct_fields__)
+                raise ConsoleError(400, f"name a limit to change: {names}")
+            _, name = self._routes.stream(query)
+            return await self._describe(LimitStream(query.route, name, changes))
 
-    async def stop_run(self, route: str, name: str) -> bool:
-        """Ask the producer of a run to stop; return False if there is no producer."""
-        if route not in self._routes.of_runs:
-            raise ConsoleError(404, "no route with runs = true has this prefix")
-        return await self._streams.stop_run(self._routes.stream(route, name)[0])
+    @operation("POST", "/api/v1/runs/stop")
+    async def stop_run(self, body: OfStream, viewer: Viewer) -> Stopping:
+        """Ask the producer of a run to stop."""
+        with audited(viewer, "stop", body.route, body.name):
+            if body.route not in self._routes.of_runs:
+                raise ConsoleError(404, "no route with runs = true has this prefix")
+            return Stopping(await self._streams.stop_run(self._routes.stream(body)[0]))

@@ -15,7 +15,7 @@ from yarl import URL
 from admin.errors import ConsoleError
 from admin.model.streams import MessagePlace, Messages
 from admin.streams.credentials import Credentials
-from admin.streams.messages import MOST_MESSAGES, split
+from admin.streams.messages import split
 from gateway import trust
 from gateway.errors import NO_STREAM, BadRequest
 from gateway.protocol.bodies.content import check_content_type
@@ -119,7 +119,6 @@ class StreamClient:
 
     async def messages(self, path: str, place: MessagePlace, limit: int) -> Messages:
         """Return the messages from a place on; from LATEST the last ones, if offsets show them."""
-        limit = max(1, min(limit, MOST_MESSAGES))
         if place.offset == LATEST:
             return await self._latest(path, limit)
         return _page(place, await self._read(path, place.offset), limit)

@@ -12,15 +12,17 @@ from msgspec.structs import replace
 
 from admin.access.audit import audited
 from admin.errors import ConsoleError
-from admin.model.streams import StreamSearch
+from admin.model.streams import OfStream, StreamSearch
+from admin.model.viewer import Viewer
+from admin.operation import operation
 from gateway.features.questions.streams import LARGEST_PAGE
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from admin.model.viewer import Viewer
-    from admin.streams.changes import ConsoleChanges
+    from admin.streams.changes import ConsoleRoutes
+    from admin.streams.client import StreamClient
     from gateway.features.questions.streams import StreamPage
 
 SAMPLE = 20  # names that are shown before the confirmation
@@ -98,13 +100,15 @@ class PrefixDeletion:
 
     def __init__(
         self,
-        list_streams: Callable[..., Awaitable[StreamPage]],
-        changes: ConsoleChanges,
+        list_streams: Callable[[StreamSearch], Awaitable[StreamPage]],
+        routes: ConsoleRoutes,
+        client: StreamClient,
         clock: Callable[[], float],
     ) -> None:
         """`clock` returns epoch seconds."""
         self._list_streams = list_streams
-        self._changes = changes
+        self._routes = routes
+        self._client = client
         self._clock = clock
         self._current: Deletion | None = None
         self._streams: list[tuple[str, str | None]] = []  # names, with ids where the log has them
@@ -118,22 +122,33 @@ class PrefixDeletion:
         """The deletion that was counted last, whatever its state."""
         return self._current
 
+    @operation("GET", "/api/v1/streams/deletion")
+    def last(self) -> Deletion:
+        """Return the deletion of many streams that was counted last."""
+        if self._current is None:
+            raise ConsoleError(404, "no deletion was counted since the start")
+        return self._current
+
     def by_id(self, deletion_id: str) -> Deletion:
         """Return the deletion with this id."""
         if self._current is None or self._current.id != deletion_id:
             raise ConsoleError(404, "there is no such deletion: another one was counted since")
         return self._current
 
-    async def count(self, wish: DeletionWish, by: Viewer) -> Deletion:
-        """Begin to count streams, in place of a deletion that has ended or was not confirmed."""
-        self._changes.check_route(wish.route)
+    @operation("POST", "/api/v1/streams/deletion")
+    async def count(self, body: DeletionWish, viewer: Viewer) -> Deletion:
+        """Begin to count the streams below a prefix, which deletes none.
+
+        The count takes the place of a deletion that has ended or was not confirmed.
+        """
+        self._routes.check(body.route)
         if self._task is not None and not self._task.done():
             raise ConsoleError(409, "a deletion is under way: wait for its end, or stop it")
         self._current = Deletion(
             id=secrets.token_hex(6),
-            route=wish.route,
-            prefix=wish.prefix,
-            by=by.name,
+            route=body.route,
+            prefix=body.prefix,
+            by=viewer.name,
             at=self._clock(),
         )
         self._streams, self._characters = [], 0
@@ -141,31 +156,33 @@ class PrefixDeletion:
         await self._wait_briefly()
         return self.by_id(self._current.id)
 
-    def start(self, wanted: DeletionStart, by: Viewer) -> Deletion:
+    @operation("POST", "/api/v1/streams/deletion/start")
+    def start(self, body: DeletionStart, viewer: Viewer) -> Deletion:
         """Begin to delete the streams that were counted, if their number is confirmed."""
-        found = self.by_id(wanted.id)
-        with audited(by, "delete all below", found.route, found.prefix) as logged:
+        found = self.by_id(body.id)
+        with audited(viewer, "delete all below", found.route, found.prefix) as logged:
             logged["streams"] = found.streams
             if found.state != "counted":
                 raise ConsoleError(409, f"this deletion is {found.state}: count again")
-            if wanted.confirm != found.streams:
+            if body.confirm != found.streams:
                 raise ConsoleError(400, f"this is not the number of streams, {found.streams}")
-            self._set(state="running", by=by.name)
+            self._set(state="running", by=viewer.name)
             self._begin(self._delete_all())
-        return self.by_id(wanted.id)
+        return self.by_id(body.id)
 
-    async def stop(self, deletion_id: str, by: Viewer) -> Deletion:
-        """Stop a deletion, or drop one that was only counted."""
-        found = self.by_id(deletion_id)
-        with audited(by, "stop the deletion of all below", found.route, found.prefix) as logged:
+    @operation("POST", "/api/v1/streams/deletion/stop")
+    async def stop(self, body: DeletionReference, viewer: Viewer) -> Deletion:
+        """Stop a deletion of many streams, or drop one that was only counted."""
+        found = self.by_id(body.id)
+        with audited(viewer, "stop the deletion of all below", found.route, found.prefix) as logged:
             if found.state not in {"counting", "counted", "running"}:
                 raise ConsoleError(409, f"this deletion is {found.state} already")
             self._stop_by("stopped")
             if found.state == "counted":
                 self._end("stopped")
             await self._wait_briefly()
-            logged["left"] = self.by_id(deletion_id).left
-        return self.by_id(deletion_id)
+            logged["left"] = self.by_id(body.id).left
+        return self.by_id(body.id)
 
     async def close(self) -> None:
         """End the deletion under way, since the process ends."""
@@ -201,9 +218,10 @@ class PrefixDeletion:
 
     async def _count(self) -> None:
         after: str | None = ""
-        search = StreamSearch(self._under_way.route, begins=self._under_way.prefix)
+        route, prefix = self._under_way.route, self._under_way.prefix
         while after is not None and not self._stop.is_set() and not self._under_way.is_cut:
-            page = await self._list_streams(search, after=after, limit=LARGEST_PAGE)
+            search = StreamSearch(route, begins=prefix, after=after, limit=LARGEST_PAGE)
+            page = await self._list_streams(search)
             self._note(page)
             after = page.after
         if self._stop.is_set():
@@ -231,7 +249,7 @@ class PrefixDeletion:
 
     async def _delete_all(self) -> None:
         for begin in range(0, len(self._streams), AT_ONCE):
-            self._changes.check_route(self._under_way.route)  # a reload may have removed it
+            self._routes.check(self._under_way.route)  # a reload may have removed it
             batch = self._streams[begin : begin + AT_ONCE]
             statuses = await asyncio.gather(*(self._delete(*it) for it in batch))
             if all(status in UNAVAILABLE for status in statuses):
@@ -245,7 +263,8 @@ class PrefixDeletion:
         """Delete a stream, in several attempts; return the status of a failure, or None."""
         for wait_s in (*RETRY_AFTER_S, None):
             try:
-                await self._changes.delete(self._under_way.route, name, stream_id)
+                path, _ = self._routes.stream(OfStream(self._under_way.route, name))
+                await self._client.delete(path, stream_id)
             except ConsoleError as refusal:
                 if refusal.status in GONE:
                     self._set(gone=self._under_way.gone + 1)

@@ -15,11 +15,9 @@ from gateway.protocol.streams.offsets import format_offset, parse_offset
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-# What a screen shows of one message; a page has at most MOST_MESSAGES of them.
+# What a screen shows of one message.
 LONGEST_MESSAGE = 16 << 10
 PIECE = 4 << 10  # of what has no messages
-MOST_MESSAGES = 200
-USUAL_MESSAGES = 50
 
 
 def split(

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from admin.errors import ConsoleError
 from admin.model.streams import MessagePlace, Messages
-from admin.streams.messages import MOST_MESSAGES, json_message, json_offsets
+from admin.streams.messages import json_message, json_offsets
 from gateway.errors import BadRequest
 from gateway.protocol.bodies.content import is_json, json_messages
 
 if TYPE_CHECKING:
-    from admin.model.streams import ShownMessage
+    from admin.model.streams import OfMessages, ShownMessage
     from admin.streams.client import ChunkReply, StreamClient
 
 # Of one search, which takes a fifth of a second: some 4 MiB, or as many short messages as can be
@@ -30,19 +30,16 @@ class _Stretch(NamedTuple):
     end: int
 
 
-async def search(
-    client: StreamClient, path: str, place: MessagePlace, limit: int, text: str
-) -> Messages:
-    """Return the messages from a place on that have a text in them, in any case.
+async def search(client: StreamClient, path: str, query: OfMessages) -> Messages:
+    """Return the messages of a stream that have the text of the query in them, in any case.
 
     `behind` says where to search on. Raises ConsoleError.
     """
-    if len(text) > LONGEST_TEXT:
+    if len(query.text) > LONGEST_TEXT:
         raise ConsoleError(400, f"text has at most {LONGEST_TEXT:,} characters")
-    folded = text.casefold()
-    limit = max(1, min(limit, MOST_MESSAGES))
+    folded = query.text.casefold()
     found: list[ShownMessage] = []
-    searched, reads, at = 0, 0, place
+    searched, reads, at = 0, 0, query.place
     while True:
         read = await client.fetch(path, at.offset)
         reads += 1
@@ -51,7 +48,9 @@ async def search(
                 400, "only JSON streams are split into messages that can be searched"
             )
         most = MOST_SEARCHED - searched
-        stretch = await asyncio.to_thread(_stretch, read, at.skip, limit - len(found), most, folded)
+        stretch = await asyncio.to_thread(
+            _stretch, read, at.skip, query.limit - len(found), most, folded
+        )
         found += stretch.messages
         searched += stretch.seen
         behind: MessagePlace | None = MessagePlace(read.next_offset)
@@ -60,12 +59,12 @@ async def search(
         elif read.up_to_date:
             behind = None
         is_over = reads == MOST_SEARCHED_READS or searched == MOST_SEARCHED
-        if behind is None or is_over or len(found) == limit:
+        if behind is None or is_over or len(found) == query.limit:
             break
         at = behind
     return Messages(
         read.content_type,
-        place,
+        query.place,
         tuple(found),
         behind,
         read.next_offset if behind is None else None,

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from gateway.access.operations import Operation
     from gateway.access.principal import Principal
     from gateway.access.signed_tokens import Json
-    from gateway.features.tokens_file_changes import RevocationKind
+    from gateway.features.questions.tokens import RevocationKind
     from gateway.settings import Settings
 
 # Those of `gateway.settings.grants`, whose import would slow down help and completion.

@@ -10,6 +10,7 @@ from typing_extensions import override
 
 from gateway.access.credentials import LONGEST_TOKEN
 from gateway.access.operations import grant_of
+from gateway.access.principal import LONGEST_SUBJECT
 from gateway.access.read_tokens import ALGORITHM, TYP, VERSION
 from gateway.access.signed_tokens import listed_keys
 from gateway.protocol.http.forwarding import READER_COOKIE
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from gateway.access.signed_tokens import Json
 
 USUAL_S = 900
-LONGEST_SUBJECT = 256
 SECRET_BYTES = 32  # of the secret of reader keys
 READER_KID: Final = "reader-keys"
 

@@ -6,10 +6,11 @@ from dataclasses import replace as changed
 from datetime import UTC, datetime
 from math import inf
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gateway.access.token_findings import rotated_for, unrotated
 from gateway.access.tokens_file import HIGHEST_VERSION, parse_tokens
+from gateway.features.questions.tokens import LONGEST_VALUE
 from gateway.settings.grants import check_pattern
 from gateway.small_files import LARGEST_FILE, read_file, replace
 from gateway.toml_edits import appended, edited_table
@@ -19,10 +20,7 @@ if TYPE_CHECKING:
 
     from gateway.access.token_findings import GuardedRoute
     from gateway.access.tokens_file import Revocations
-
-RevocationKind = Literal["name", "jti", "sub", "kid"]
-LONGEST_VALUE = 1024  # characters, as the file may have them
-
+    from gateway.features.questions.tokens import RevocationKind
 
 # Rotations of reader keys
 

@@ -9,8 +9,8 @@ import pytest
 
 from gateway.access.token_findings import GuardedRoute
 from gateway.access.tokens_file import parse_tokens
+from gateway.features.questions.tokens import LONGEST_VALUE
 from gateway.features.tokens_file_changes import (
-    LONGEST_VALUE,
     RevocationEntry,
     revoke_in_file,
     revoked,

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from admin.model.kinds import Span
     from admin.model.overview import Overview, RouteView
-    from admin.model.streams import MessagePlace, Messages
+    from admin.model.streams import Messages, OfMessages, OfStream
     from gateway.features.questions.streams import StreamDescription
 
 PAGE = {"Accept": "text/html"}
@@ -276,16 +276,9 @@ class Reading(MadeUp):
         super().__init__()
         self.reads = 0
 
-    async def messages(
-        self,
-        route: str,
-        name: str,
-        place: MessagePlace,
-        limit: int,
-        text: str = "",
-    ) -> Messages:
+    async def messages(self, query: OfMessages) -> Messages:
         self.reads += 1
-        return await super().messages(route, name, place, limit)
+        return await super().messages(query)
 
 
 async def test_an_open_stream_page_reads_messages_only_once() -> None:
@@ -308,8 +301,8 @@ class Typed(MadeUp):
         super().__init__()
         self._content_type = content_type
 
-    async def stream(self, route: str, name: str) -> StreamDescription:
-        told = await super().stream(route, name)
+    async def stream(self, query: OfStream) -> StreamDescription:
+        told = await super().stream(query)
         row = msgspec.structs.replace(told.row, content_type=self._content_type)
         return msgspec.structs.replace(told, row=row)
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, NoReturn, get_args
 
 from aiohttp import web
 
-from admin.access.audit import audited
 from admin.errors import ConsoleError
+from admin.model.streams import OfRuns, OfStream
 from admin.pages.console_page import ConsolePage
 from admin.pages.menu import MenuEntry
 from admin.pages.rendering import TemplatePage, link
@@ -50,7 +50,7 @@ async def show(visit: Visit) -> TemplatePage:
     try:
         if prefixes:
             wanted_status: RunStatus | None = status or None  # type: ignore[assignment]  # one of these
-            listed = await visit.console.runs(route, status=wanted_status, after=after)
+            listed = await visit.console.runs(OfRuns(route, wanted_status, after))
     except ConsoleError as refusal:
         trouble = refusal
     return TemplatePage(
@@ -68,7 +68,7 @@ async def show(visit: Visit) -> TemplatePage:
             "listed": listed,
             "has_answers": listed is not None and any(it.answer for it in listed.runs),
             "trouble": trouble,
-            "can_stop": visit.viewer.role == "operator",
+            "can_stop": visit.viewer.is_operator,
             "done": done(visit, DONE),
             "refusal": visit.refusal,
             "now": visit.now,
@@ -79,10 +79,9 @@ async def show(visit: Visit) -> TemplatePage:
 async def submit(visit: Visit) -> NoReturn:
     """Ask the producer of a run to stop."""
     route, name = visit.query.get("route", ""), visit.entered.get("name", "")
-    with audited(visit.viewer, "stop", route, name):
-        is_asked = await visit.console.changes.stop_run(route, name)
+    stopping = await visit.console.changes.stop_run(OfStream(route, name), visit.viewer)
     query = {key: visit.query.get(key, "") for key in ("route", "status", "after")}
-    raise web.HTTPSeeOther(link(PATH, **query, done="asked" if is_asked else "nobody"))
+    raise web.HTTPSeeOther(link(PATH, **query, done="asked" if stopping.is_asked else "nobody"))
 
 
 MENU = MenuEntry(

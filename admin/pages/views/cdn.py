@@ -9,7 +9,6 @@ from urllib.parse import urlsplit
 import msgspec
 from aiohttp import web
 
-from admin.access.audit import audited
 from admin.cdn import LONGEST_CHOICE, Choice
 from admin.errors import ConsoleError
 from admin.model.doctor import DoctorWish
@@ -20,7 +19,6 @@ from admin.pages.visit import frame
 from cdn_configs.explain import HEAD
 from cdn_configs.options import CREDENTIAL_MODES
 from cdn_configs.targets import TARGETS
-from gateway.protocol.http.paths import MAX_PATH_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -90,7 +88,7 @@ async def show(visit: Visit) -> TemplatePage:
 
 def _doctor(visit: Visit) -> dict[str, object]:
     view = visit.console.doctor.view
-    return {"doctor": view, "can_examine": visit.viewer.role == "operator", "now": visit.now}
+    return {"doctor": view, "can_examine": visit.viewer.is_operator, "now": visit.now}
 
 
 def _shown_wish(visit: Visit) -> dict[str, str]:
@@ -106,10 +104,7 @@ def _shown_wish(visit: Visit) -> dict[str, str]:
 
 async def submit(visit: Visit) -> NoReturn:
     """Have the doctor examine what lies before this gateway."""
-    entered = visit.entered
-    with audited(visit.viewer, "doctor", entered.get("route", ""), "") as logged:
-        logged["host"] = entered.get("host", "")[:MAX_PATH_BYTES]
-        visit.console.doctor.begin(_wish(entered), visit.viewer.name)
+    visit.console.doctor.begin(_wish(visit.entered), visit.viewer)
     raise web.HTTPSeeOther(f"{link(PATH, **visit.query)}#doctor")
 
 

@@ -9,12 +9,14 @@ import msgspec
 from aiohttp import web
 
 from admin.errors import ConsoleError
+from admin.model.kinds import OfSpan
+from admin.model.tokens import OfTokens, Revocation, TokenWish
 from admin.pages.console_page import ConsolePage
 from admin.pages.menu import MenuEntry
 from admin.pages.rendering import TemplatePage, link
 from admin.pages.visit import choice, done, frame, times
-from admin.readers.console_readers import BanKind, BanWish
-from gateway.features.issued_tokens import USUAL_S, TokenRequest
+from admin.readers.console_readers import BanKind, BanWish, OfBan, ReaderIds
+from gateway.features.issued_tokens import USUAL_S
 from gateway.features.questions.readers import (
     GroupBy,
     ListReaders,
@@ -22,7 +24,7 @@ from gateway.features.questions.readers import (
     ReaderOrder,
     ReaderQuery,
 )
-from gateway.features.tokens_file_changes import RevocationEntry, RevocationKind
+from gateway.features.questions.tokens import RevocationKind
 from gateway.settings.grants import OPERATIONS, Operation
 
 if TYPE_CHECKING:
@@ -106,8 +108,8 @@ async def show(visit: Visit, **made: object) -> TemplatePage:
         **await frame(visit),
         "lists": LISTS,
         "shown": shown,
-        "shows_clients": visit.console.readers.shows_clients(visit.viewer),
-        "is_operator": visit.viewer.role == "operator",
+        "shows_clients": visit.viewer.is_operator,
+        "is_operator": visit.viewer.is_operator,
         "done": done(visit, DONE),
         "refusal": refusal,
         "lines": lines,
@@ -121,7 +123,7 @@ async def show(visit: Visit, **made: object) -> TemplatePage:
 async def _readers(visit: Visit) -> Values:
     """Return the live readers that fit the query, or their largest groups."""
     query, readers = visit.query, visit.console.readers
-    shows_clients = readers.shows_clients(visit.viewer)
+    shows_clients = visit.viewer.is_operator
     chosen = _Chosen(*(query.get(name, "") for name in _Chosen._fields))
     by = choice(query.get("by", ""), tuple(GROUPINGS), "by")
     between = times(visit)
@@ -189,10 +191,9 @@ async def _usage(visit: Visit) -> Values:
 async def _refusals(visit: Visit) -> Values:
     """Return the clients that were refused most, and the newest refusal of each address."""
     console = visit.console
-    shows_clients = console.readers.shows_clients(visit.viewer)
     try:
         loudest = await console.readers.loudest(visit.viewer)
-        refusals = await console.refusals.view("15m", with_clients=shows_clients)
+        refusals = await console.refusals.view(OfSpan("15m"), visit.viewer)
     except ConsoleError as refusal:
         return {"trouble": refusal}
     refused = sorted(
@@ -205,7 +206,7 @@ async def _refusals(visit: Visit) -> Values:
 async def _bans(visit: Visit) -> Values:
     """Return the bans in force."""
     return {
-        "bans": visit.console.readers.bans_for(visit.viewer),
+        "bans": visit.console.readers.bans(visit.viewer).bans,
         "durations": DURATIONS,
         "entered": {"kind": "", "status": "", **visit.query, **visit.entered},
     }
@@ -228,8 +229,7 @@ async def _tokens(visit: Visit) -> Values:
         "revoked": None,
     }
     try:
-        shows_clients = visit.console.readers.shows_clients(visit.viewer)
-        page = await visit.console.credentials.page(text, after, with_clients=shows_clients)
+        page = await visit.console.credentials.page(OfTokens(text, after), visit.viewer)
         return values | {"page": page}
     except ConsoleError as failure:
         return values | {"trouble": failure}
@@ -255,8 +255,8 @@ async def submit(visit: Visit) -> TemplatePage:
 
 
 async def _disconnect(visit: Visit) -> Values:
-    ids = (visit.entered.get("reader", ""),)
-    count = await visit.console.readers.disconnect(ids, visit.viewer)
+    ids = ReaderIds((visit.entered.get("reader", ""),))
+    count = (await visit.console.readers.disconnect(ids, visit.viewer)).readers
     back = {name: value for name, value in visit.query.items() if name not in {"done", "count"}}
     raise web.HTTPSeeOther(link(PATH, **back, done="disconnect", count=str(count)))
 
@@ -267,13 +267,13 @@ async def _ban(visit: Visit) -> Values:
     seconds = choice(entered.get("seconds", ""), tuple(DURATIONS), "seconds")
     status = choice(entered.get("status", ""), ("403", "429"), "status")
     wish = BanWish(kind, value, float(seconds), 403 if status == "403" else 429)
-    count = await visit.console.readers.ban(wish, visit.viewer)
+    count = (await visit.console.readers.ban(wish, visit.viewer)).readers
     word = "disconnect" if seconds == "0" else "ban"
     raise web.HTTPSeeOther(link(PATH, show="bans", done=word, count=str(count)))
 
 
 async def _lift(visit: Visit) -> Values:
-    await visit.console.readers.lift(*_entered_client(visit), visit.viewer)
+    await visit.console.readers.lift(OfBan(*_entered_client(visit)), visit.viewer)
     raise web.HTTPSeeOther(link(PATH, show="bans", done="lift", count="0"))
 
 
@@ -285,14 +285,14 @@ def _entered_client(visit: Visit) -> tuple[BanKind, str]:
 
 async def _issue(visit: Visit) -> Values:
     entered = visit.entered
-    operations = [it for it in ALL_OPERATIONS if entered.get(f"op_{it}") == "on"]
+    operations = tuple(it for it in ALL_OPERATIONS if entered.get(f"op_{it}") == "on")
     if not operations:
         raise ConsoleError(400, f"choose an operation: {', '.join(sorted(OPERATIONS))}")
     lifetime = _number(entered, "lifetime")
     streams, subject = entered.get("streams", ""), entered.get("subject", "")
-    request = TokenRequest(subject, streams, operations, lifetime)
-    issued, cookie = await visit.console.credentials.make_token(request, visit.viewer)
-    return {"issued": issued, "cookie": cookie, "subject": subject, "streams": streams}
+    wish = TokenWish(subject, streams, operations, lifetime)
+    issued = await visit.console.credentials.make_token(wish, visit.viewer)
+    return {"issued": issued, "subject": subject, "streams": streams}
 
 
 async def _revoke(visit: Visit) -> Values:
@@ -301,9 +301,9 @@ async def _revoke(visit: Visit) -> Values:
     value = entered.get("value", "")
     # Tokens that are issued in this second count as issued before.
     before = int(visit.now) + 1 if entered.get("only_former") == "on" else None
-    entry = RevocationEntry(kind, value, before)
-    warnings = await visit.console.credentials.revoke(entry, visit.viewer)
-    return {"revoked": entry, "warnings": warnings}
+    revocation = Revocation(kind, value, before)
+    revoked = await visit.console.credentials.revoke(revocation, visit.viewer)
+    return {"revoked": revocation, "warnings": revoked.warnings}
 
 
 def _number(entered: Mapping[str, str], name: str) -> int | None:

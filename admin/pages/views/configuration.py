@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, NoReturn
 
 from aiohttp import web
 
-from admin.access.audit import audited
 from admin.pages.console_page import ConsolePage
 from admin.pages.menu import MenuEntry
 from admin.pages.rendering import TemplatePage, link
@@ -32,7 +31,7 @@ async def show(visit: Visit) -> TemplatePage:
             **await frame(visit),
             "groups": groups,
             "pending": await visit.console.reloads.pending(),
-            "can_reload": visit.viewer.role == "operator",
+            "can_reload": visit.viewer.is_operator,
             "is_reloaded": visit.query.get("done") == "reload",
             "refusal": visit.refusal,
             "now": visit.now,
@@ -42,8 +41,7 @@ async def show(visit: Visit) -> TemplatePage:
 
 async def submit(visit: Visit) -> NoReturn:
     """Put the settings in force as they are written now. Raises ConsoleError if that is refused."""
-    with audited(visit.viewer, "reload", "", ""):
-        await visit.console.reloads.reload()
+    await visit.console.reloads.reload(visit.viewer)
     raise web.HTTPSeeOther(link(PATH, done="reload"))
 
 

@@ -11,7 +11,7 @@ from admin.pages.console_page import ConsolePage
 from admin.pages.limit_form import wish_of
 from admin.pages.rendering import TemplatePage, link
 from admin.pages.visit import choice, frame
-from admin.streams.deletion import DeletionStart, DeletionWish
+from admin.streams.deletion import DeletionReference, DeletionStart, DeletionWish
 
 if TYPE_CHECKING:
     from admin.pages.visit import Visit
@@ -31,7 +31,7 @@ async def show(visit: Visit) -> TemplatePage:
             "route": chosen["route"],
             "prefix": chosen["prefix"],
             "deletion": visit.console.deletion.current,
-            "can_change": visit.viewer.role == "operator",
+            "can_change": visit.viewer.is_operator,
             "refusal": visit.refusal,
             "now": visit.now,
         },
@@ -52,7 +52,7 @@ async def submit(visit: Visit) -> NoReturn:
         start = wish_of({"id": entered.get("id", ""), "confirm": number}, DeletionStart)
         deletion.start(start, visit.viewer)
     else:
-        await deletion.stop(entered.get("id", ""), visit.viewer)
+        await deletion.stop(DeletionReference(entered.get("id", "")), visit.viewer)
     raise web.HTTPSeeOther(link(PATH))
 
 

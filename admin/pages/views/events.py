@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, get_args
 
-from admin.alerting.views import alerts_view
-from admin.model.kinds import SPANS, SPANS_S, Level, Span
+from admin.model.kinds import SPANS, SPANS_S, Level, OfSpan, Span
 from admin.pages.console_page import ConsolePage
 from admin.pages.menu import MenuEntry
 from admin.pages.rendering import TemplatePage
@@ -72,7 +71,7 @@ async def _events(visit: Visit) -> dict[str, object]:
         since=between[0] if between else visit.now - SINCE[since][1] if since else 0.0,
         until=between[1] if between else None,
     )
-    listed = visit.console.recorder.events.record.select(wanted)
+    listed = visit.console.events(wanted)
     return {
         "events": listed.events[::-1],
         "is_cut": listed.is_cut,
@@ -89,15 +88,14 @@ async def _events(visit: Visit) -> dict[str, object]:
 async def _refusals(visit: Visit) -> dict[str, object]:
     """Return responses with 4xx and 5xx, with clients' addresses for those who may see them."""
     span = choice(visit.query.get("span", "15m"), get_args(Span), "span")
-    with_clients = visit.console.readers.shows_clients(visit.viewer)
     between = times(visit)
     if between is not None:  # the shortest span that has all of it
         span = next((it for it in SPANS_S if visit.now - SPANS_S[it] <= between[0]), "24h")
-    refusals = await visit.console.refusals.view(span, with_clients=with_clients, between=between)
+    refusals = await visit.console.refusals.view(OfSpan(span), visit.viewer, between)
     return {
         "refusals": refusals,
         "between": between,
-        "with_clients": with_clients,
+        "with_clients": visit.viewer.is_operator,
         "meanings": MEANINGS,
         "span": span,
         "spans": list(SPANS.items()),
@@ -109,7 +107,7 @@ async def _alerts(visit: Visit) -> dict[str, object]:
     """Return the alert rules with their states and runbooks."""
     sections = (await asyncio.to_thread(runbooks)).sections
     return {
-        "alerts": alerts_view(visit.console.recorder.alerts),
+        "alerts": visit.console.alerts(),
         "what_to_do": {it.name: it.html for it in sections},
     }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from admin.errors import ConsoleError
+from admin.model.streams import RequestToExplain
 from admin.pages.console_page import ConsolePage
 from admin.pages.menu import MenuEntry
 from admin.pages.rendering import TemplatePage
@@ -26,7 +27,7 @@ async def show(visit: Visit) -> TemplatePage:
         try:
             # An origin's responses are cached by host. A path has none: take this gateway's.
             url = f"{streams_url(visit)}{target}" if target.startswith("/") else target
-            explanation = await visit.console.explanation(url, _fields(headers))
+            explanation = await visit.console.explanation(RequestToExplain(url, _fields(headers)))
         except ConsoleError as refusal:
             trouble = refusal
     return TemplatePage(
@@ -54,7 +55,7 @@ def _without_credentials(headers: str) -> str:
     return "".join(it for it in lines if it.partition(":")[0].strip().lower() not in _SECRET)
 
 
-def _fields(text: str) -> list[tuple[str, str]]:
+def _fields(text: str) -> tuple[tuple[str, str], ...]:
     """Return header lines as names and values. Raises ConsoleError for a malformed line."""
     fields = []
     for line in filter(None, map(str.strip, text.splitlines())):
@@ -62,7 +63,7 @@ def _fields(text: str) -> list[tuple[str, str]]:
         if not colon or not name.strip():
             raise ConsoleError(400, f"A header is written Name: value, and not {line[:80]}")
         fields.append((name.strip(), value.strip()))
-    return fields
+    return tuple(fields)
 
 
 MENU = MenuEntry(

@@ -23,7 +23,7 @@ async def show(visit: Visit) -> TemplatePage:
         {
             "here": PATH,
             **await frame(visit),
-            "view": visit.console.recorder.fleet.view(visit.now),
+            "view": visit.console.gateways(),
             "groups": [
                 ("Versions", facts.versions),
                 ("File formats", facts.formats),

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, NoReturn
 
 from aiohttp import web
 
-from admin.access.audit import audited
 from admin.errors import ConsoleError
 from admin.model.stream_wishes import NewStream
+from admin.model.streams import OfStream
 from admin.pages.console_page import ConsolePage
 from admin.pages.limit_form import wish_of
 from admin.pages.rendering import TemplatePage, link
@@ -23,7 +23,7 @@ TYPES = ("application/json", "text/plain", "application/octet-stream")
 
 async def show(visit: Visit) -> TemplatePage:
     """Return the form, with what was entered. Raises ConsoleError for a viewer."""
-    if visit.viewer.role != "operator":
+    if not visit.viewer.is_operator:
         raise ConsoleError(403, f"{visit.viewer.name} may look, but not create streams.")
     prefixes = [route.prefix for route in await visit.console.routes()]
     return TemplatePage(
@@ -43,9 +43,9 @@ async def show(visit: Visit) -> TemplatePage:
 async def submit(visit: Visit) -> NoReturn:
     """Create the stream."""
     route, name = visit.entered.get("route", ""), visit.entered.get("name", "").strip()
-    with audited(visit.viewer, "create", route, name):
-        fields = {key: it for key in NewStream.__struct_fields__ if (it := visit.entered.get(key))}
-        created = await visit.console.changes.create(route, name, wish_of(fields, NewStream))
+    fields = {key: it for key in NewStream.__struct_fields__ if (it := visit.entered.get(key))}
+    wish, stream = wish_of(fields, NewStream), OfStream(route, name)
+    created = await visit.console.changes.create(stream, wish, visit.viewer)
     if created.row.is_copied:  # an origin has it, and it has no page before it is read
         raise web.HTTPSeeOther(link("/streams", route=route, done="create"))
     raise web.HTTPSeeOther(link("/streams/one", route=route, name=created.row.name, done="create"))

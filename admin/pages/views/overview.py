@@ -41,7 +41,7 @@ async def show(visit: Visit) -> TemplatePage:
             "has_origins": has_origins,
             "has_logs": has_logs,
             **await _loudest(visit),
-            "can_change": visit.viewer.role == "operator",
+            "can_change": visit.viewer.is_operator,
             "refusal": visit.refusal,
         },
     )

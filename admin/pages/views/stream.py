@@ -6,12 +6,11 @@ import shlex
 from typing import TYPE_CHECKING, NoReturn
 from urllib.parse import quote
 
-import msgspec
 from aiohttp import web
 
-from admin.access.audit import audited
 from admin.errors import ConsoleError
-from admin.model.streams import MessagePlace
+from admin.model.stream_wishes import AppendBody, OfLimits
+from admin.model.streams import OfMessages, OfStream
 from admin.pages.console_page import ConsolePage
 from admin.pages.limit_form import LIMITS, changed_limits
 from admin.pages.rendering import TemplatePage, link
@@ -19,7 +18,6 @@ from admin.pages.visit import choice, done, frame, streams_url
 from admin.streams.client import LATEST
 from gateway.features.console.name_search import spoken
 from gateway.protocol.bodies.content import is_json
-from gateway.protocol.streams.limits import LimitChanges
 from gateway.protocol.streams.offsets import BEGINNING
 
 if TYPE_CHECKING:
@@ -53,11 +51,11 @@ DONE = {
 async def show(visit: Visit) -> TemplatePage:
     """Return the page of a stream with its chosen tab. Raises ConsoleError."""
     route, name = visit.query.get("route", ""), visit.query.get("name", "")
-    tabs = OPERATOR_TABS if visit.viewer.role == "operator" else TABS
+    tabs = OPERATOR_TABS if visit.viewer.is_operator else TABS
     if visit.query.get("tab") in OPERATOR_TABS.keys() - tabs.keys():
         raise ConsoleError(403, f"{visit.viewer.name} may look, but not change streams.")
     tab = choice(visit.query.get("tab", "messages"), tuple(tabs), "tab")
-    described = await visit.console.stream(route, name)
+    described = await visit.console.stream(OfStream(route, name))
     values: dict[str, object] = {
         "here": "/streams",  # the entry of the menu
         **await frame(visit),
@@ -87,10 +85,10 @@ async def _messages(visit: Visit, route: str, name: str) -> dict[str, object]:
     offset = query.get("offset", "") or (BEGINNING if text else LATEST)
     skip = query.get("skip", "0")
     is_number = skip.isascii() and skip.isdecimal() and len(skip) <= MOST_DIGITS
-    place = MessagePlace(offset, int(skip) if is_number else 0)
+    first = int(skip) if is_number else 0
     page, trouble = None, None
     try:
-        page = await visit.console.messages(route, name, place, MESSAGES, text)
+        page = await visit.console.messages(OfMessages(route, name, offset, first, MESSAGES, text))
     except ConsoleError as refusal:
         trouble = refusal
     begin = page.begin.offset if page else "-1" if offset == LATEST else offset
@@ -109,46 +107,43 @@ async def _messages(visit: Visit, route: str, name: str) -> dict[str, object]:
 async def submit(visit: Visit) -> NoReturn:
     """Change the stream of the page."""
     action = visit.entered.get("action", "")
-    route, name = visit.query.get("route", ""), visit.query.get("name", "")
-    change = CHANGES[choice(action, tuple(CHANGES), "action")]
-    with audited(visit.viewer, action, route, name):
-        await change(visit, route, name)
+    stream = OfStream(visit.query.get("route", ""), visit.query.get("name", ""))
+    await CHANGES[choice(action, tuple(CHANGES), "action")](visit, stream)
     if action == "delete":
-        raise web.HTTPSeeOther(link("/streams", route=route, done=action))
-    raise web.HTTPSeeOther(link(PATH, route=route, name=name, tab="change", done=action))
+        raise web.HTTPSeeOther(link("/streams", route=stream.route, done=action))
+    here = {"route": stream.route, "name": stream.name, "tab": "change"}
+    raise web.HTTPSeeOther(link(PATH, **here, done=action))
 
 
-async def _append(visit: Visit, route: str, name: str) -> None:
+async def _append(visit: Visit, stream: OfStream) -> None:
     """Append what was entered, as the stream's own type."""
-    described = await visit.console.stream(route, name)
     # Browsers end each line of a form with both; people mean the second.
-    content = visit.entered.get("content", "").replace("\r\n", "\n").encode()
-    await visit.console.changes.append(route, name, described.row.content_type or "", content)
+    content = visit.entered.get("content", "").replace("\r\n", "\n")
+    await visit.console.changes.append(AppendBody(stream.route, stream.name, content), visit.viewer)
 
 
-async def _close(visit: Visit, route: str, name: str) -> None:
-    _check_meant(visit, name)
-    await visit.console.changes.close_stream(route, name)
+async def _close(visit: Visit, stream: OfStream) -> None:
+    _check_meant(visit, stream.name)
+    await visit.console.changes.close(stream, visit.viewer)
 
 
-async def _delete(visit: Visit, route: str, name: str) -> None:
-    _check_meant(visit, name)
-    await visit.console.changes.delete(route, name)
+async def _delete(visit: Visit, stream: OfStream) -> None:
+    _check_meant(visit, stream.name)
+    await visit.console.changes.delete(stream, visit.viewer)
 
 
-async def _limit(visit: Visit, route: str, name: str) -> None:
+async def _limit(visit: Visit, stream: OfStream) -> None:
     """Set the limits that were entered."""
-    now = (await visit.console.stream(route, name)).limits
+    now = (await visit.console.stream(stream)).limits
     if now is None:
         raise ConsoleError(501, "the server there decides what it keeps: change the limits there")
     wish = changed_limits(visit.entered, now)
-    changes = LimitChanges(**msgspec.structs.asdict(wish))
-    if changes == LimitChanges():
+    if wish == OfLimits():
         raise ConsoleError(400, "These are the limits that the stream has: nothing was changed.")
-    await visit.console.changes.limit(route, name, changes)
+    await visit.console.changes.limit(stream, wish, visit.viewer)
 
 
-CHANGES: Mapping[str, Callable[[Visit, str, str], Awaitable[None]]] = {
+CHANGES: Mapping[str, Callable[[Visit, OfStream], Awaitable[None]]] = {
     "append": _append,
     "limit": _limit,
     "close": _close,

@@ -41,10 +41,10 @@ async def show(visit: Visit) -> TemplatePage:
     text, after = visit.query.get("text", ""), visit.query.get("after", "")
     # A search that compares many names is shown in parts: these are of the parts before.
     found, compared = (_count(visit.query.get(name, "0")) for name in ("found", "compared"))
-    search = StreamSearch(route, **{by: text})
+    search = StreamSearch(route, **{by: text}, order=order, after=after, limit=max(1, ROWS - found))
     listed, trouble = None, None
     try:
-        listed = await visit.console.streams(search, order=order, after=after, limit=ROWS - found)
+        listed = await visit.console.streams(search)
         found, compared = found + len(listed.rows), compared + listed.compared
     except ConsoleError as refusal:
         trouble = refusal
@@ -66,7 +66,7 @@ async def show(visit: Visit) -> TemplatePage:
             and found < ROWS,
             "total": routes[route].streams.get("stored") if route in routes else None,
             "page": listed,
-            "can_change": visit.viewer.role == "operator",
+            "can_change": visit.viewer.is_operator,
             "trouble": trouble,
             "columns": COLUMNS,
             "done": done(visit, DONE),

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 from gateway.features.questions.streams import PAGE
+
+RevocationKind = Literal["name", "jti", "sub", "kid"]
+LONGEST_VALUE = 1024  # characters of what a revocation names, as the file may have them
 
 
 class ListTokens(msgspec.Struct, tag=True, frozen=True):

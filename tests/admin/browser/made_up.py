@@ -15,7 +15,7 @@ from admin.console import Console
 from admin.credentials.credentials import ConsoleCredentials
 from admin.errors import ConsoleError
 from admin.model.doctor import DoctorFinding
-from admin.model.kinds import HealthState
+from admin.model.kinds import HealthState, OfSpan
 from admin.model.overview import (
     Attention,
     Chart,
@@ -45,16 +45,35 @@ from admin.model.settings import (
     SettingView,
     WatchedFileState,
 )
+from admin.model.stream_wishes import AppendBody, ChangeMade, Stopping
 from admin.model.streams import (
     MessagePlace,
     Messages,
+    OfMessages,
+    OfRuns,
+    OfStream,
+    RequestToExplain,
     RunsView,
     RunView,
     ShownMessage,
     StreamSearch,
 )
-from admin.model.tokens import TokensView
-from admin.readers.console_readers import BanKind, BanWish, ConsoleReaders
+from admin.model.tokens import (
+    OfTokens,
+    ReadToken,
+    Revocation,
+    RevokedTokens,
+    TokensView,
+    TokenWish,
+)
+from admin.readers.console_readers import (
+    BanPage,
+    BanWish,
+    ConsoleReaders,
+    DisconnectedReaders,
+    OfBan,
+    ReaderIds,
+)
 from admin.record.event_record import ConsoleEvent
 from admin.record.figures import REFUSED_BY
 from admin.record.fleet import Fleet, GatewaysView
@@ -66,7 +85,6 @@ from admin.streams.changes import ConsoleChanges
 from admin.streams.deletion import Deletion
 from gateway.access.bans import Ban
 from gateway.features.console.name_search import name_test
-from gateway.features.issued_tokens import IssuedToken
 from gateway.features.questions.loudest import ClientLoad, LoudestList, StreamLoad
 from gateway.features.questions.readers import (
     ReaderGroup,
@@ -100,17 +118,14 @@ from tests.admin.browser.made_up_subscriptions import MadeUpSubscriptions, summa
 from tests.admin.consoles import REFUSALS, Switchboard, sample, setup
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Sequence
+    from collections.abc import AsyncGenerator
 
     from admin.cdn import Choice
     from admin.model.cdn import CdnFile, CdnTargets
     from admin.model.kinds import Span
     from admin.model.viewer import Viewer
-    from gateway.features.issued_tokens import TokenRequest
     from gateway.features.questions.readers import GroupBy, ListReaders, ReaderQuery
     from gateway.features.questions.runs import RunStatus
-    from gateway.features.questions.streams import StreamOrder
-    from gateway.features.tokens_file_changes import RevocationEntry
 
 Shown = TypeVar("Shown", Overview, Writes)
 NOW = 1_772_366_710.0  # 2026-03-01 12:05:10 UTC
@@ -253,7 +268,7 @@ class MadeUpRefusals(Refusals):
         """Nothing is measured."""
 
     async def view(
-        self, span: Span, *, with_clients: bool, between: tuple[float, float] | None = None
+        self, query: OfSpan, viewer: Viewer, between: tuple[float, float] | None = None
     ) -> RefusalsView:
         causes = tuple(
             RefusalCause(route, status, count, wave(count / 900, count / 3000))
@@ -271,7 +286,7 @@ class MadeUpRefusals(Refusals):
                 "" if at == 3 else "/v1/stream",
                 status,
                 detail,
-                "192.0.2.7" if with_clients else None,
+                "192.0.2.7" if viewer.is_operator else None,
             )
             for at, (status, detail) in enumerate(
                 (
@@ -282,7 +297,7 @@ class MadeUpRefusals(Refusals):
                 )
             )
         )
-        return RefusalsView(NOW, span, causes, newest)
+        return RefusalsView(NOW, query.span, causes, newest)
 
 
 def _gateways() -> tuple[GatewayView, ...]:
@@ -354,20 +369,20 @@ class MadeUpChanges(ConsoleChanges):
     def __init__(self, done: list[tuple[str, ...]]) -> None:
         self.done = done
 
-    async def append(self, route: str, name: str, content_type: str, body: bytes) -> str:
-        self.done.append(("append", name, body.decode()))
-        return "0000000001_0000000000036030"
+    async def append(self, body: AppendBody, viewer: Viewer) -> ChangeMade:
+        self.done.append(("append", body.name, body.data))
+        return ChangeMade("0000000001_0000000000036030")
 
-    async def close_stream(self, route: str, name: str) -> str:
-        self.done.append(("close", name))
-        return "0000000001_0000000000036030"
+    async def close(self, body: OfStream, viewer: Viewer) -> ChangeMade:
+        self.done.append(("close", body.name))
+        return ChangeMade("0000000001_0000000000036030")
 
-    async def delete(self, route: str, name: str, stream_id: str | None = None) -> None:
-        self.done.append(("delete", name))
+    async def delete(self, query: OfStream, viewer: Viewer) -> None:
+        self.done.append(("delete", query.name))
 
-    async def stop_run(self, route: str, name: str) -> bool:
-        self.done.append(("stop", name))
-        return True
+    async def stop_run(self, body: OfStream, viewer: Viewer) -> Stopping:
+        self.done.append(("stop", body.name))
+        return Stopping(True)
 
 
 class MadeUpCredentials(ConsoleCredentials):
@@ -376,9 +391,7 @@ class MadeUpCredentials(ConsoleCredentials):
     def __init__(self, done: list[tuple[str, ...]]) -> None:
         self.done = done
 
-    async def page(
-        self, text: str = "", after: str = "", limit: int = 50, *, with_clients: bool = False
-    ) -> TokensView:
+    async def page(self, query: OfTokens, viewer: Viewer) -> TokensView:
         grants = (
             GrantRow("/v1/stream/orders/*", ("append", "create", "read")),
             GrantRow(f"/v1/stream/{HOSTILE[5]}", ("read",)),
@@ -430,14 +443,14 @@ class MadeUpCredentials(ConsoleCredentials):
             problems=("/etc/headgate/tokens.toml is not in force as it is now: line 3: no TOML",),
         )
 
-    async def make_token(self, request: TokenRequest, by: Viewer) -> tuple[IssuedToken, str]:
-        self.done.append(("token", request.subject))
+    async def make_token(self, body: TokenWish, viewer: Viewer) -> ReadToken:
+        self.done.append(("token", body.subject))
         token = "eyJhbGciOiJFZERTQSJ9." * 9  # as long as one
-        return IssuedToken(token, int(NOW) + 900, "jti-of-it"), f"__Secure-headgate={token}"
+        return ReadToken(token, int(NOW) + 900, "jti-of-it", f"__Secure-headgate={token}")
 
-    async def revoke(self, entry: RevocationEntry, by: Viewer) -> tuple[str, ...]:
-        self.done.append(("revoke", entry.kind, entry.value))
-        return ("name old may still have a reader key",)
+    async def revoke(self, body: Revocation, viewer: Viewer) -> RevokedTokens:
+        self.done.append(("revoke", body.kind, body.value))
+        return RevokedTokens("", ("name old may still have a reader key",))
 
 
 class MadeUpReaders(ConsoleReaders):
@@ -445,10 +458,6 @@ class MadeUpReaders(ConsoleReaders):
 
     def __init__(self, done: list[tuple[str, ...]]) -> None:
         self.done = done
-        self.hides_clients = False
-
-    def shows_clients(self, viewer: Viewer) -> bool:
-        return not self.hides_clients
 
     async def page(self, question: ListReaders) -> ReaderPage:
         rows = tuple(map(_reader, range(11)))
@@ -487,36 +496,28 @@ class MadeUpReaders(ConsoleReaders):
         )
         return LoudestList(clients, streams, 0.5)
 
-    async def disconnect(self, ids: Sequence[str], by: Viewer) -> int:
-        self.done.append(("disconnect", *ids))
-        return len(ids)
+    async def disconnect(self, body: ReaderIds, viewer: Viewer) -> DisconnectedReaders:
+        self.done.append(("disconnect", *body.ids))
+        return DisconnectedReaders(len(body.ids))
 
-    @property
-    def bans(self) -> tuple[Ban, ...]:
-        return (
-            Ban(
-                kind="principal",
-                value="token shop",
-                at=NOW - 70,
-                until=NOW + 530,
-                by="ada",
-            ),
-            Ban(
-                kind="address",
-                value="2001:db8:0:7::/64",
-                at=NOW - 4000,
-                until=NOW + 90_000,
-                status=429,
-                by=HOSTILE[0],
-            ),
+    def bans(self, viewer: Viewer) -> BanPage:
+        shop = Ban(kind="principal", value="token shop", at=NOW - 70, until=NOW + 530, by="ada")
+        network = Ban(
+            kind="address",
+            value="2001:db8:0:7::/64",
+            at=NOW - 4000,
+            until=NOW + 90_000,
+            status=429,
+            by=HOSTILE[0],
         )
+        return BanPage((shop, network))
 
-    async def ban(self, wish: BanWish, by: Viewer) -> int:
-        self.done.append(("ban", wish.kind, wish.value, f"{wish.seconds:.0f}", str(wish.status)))
-        return 3
+    async def ban(self, body: BanWish, viewer: Viewer) -> DisconnectedReaders:
+        self.done.append(("ban", body.kind, body.value, f"{body.seconds:.0f}", str(body.status)))
+        return DisconnectedReaders(3)
 
-    async def lift(self, kind: BanKind, value: str, by: Viewer) -> None:
-        self.done.append(("lift", kind, value))
+    async def lift(self, query: OfBan, viewer: Viewer) -> None:
+        self.done.append(("lift", query.kind, query.value))
 
 
 def _reader(at: int) -> ReaderRow:
@@ -548,7 +549,7 @@ class MadeUpReloads(ConsoleReloads):
         self.problems: tuple[str, ...] = ()
         self.refusals: tuple[str, ...] = ()
 
-    async def reload(self) -> ReloadDone:
+    async def reload(self, viewer: Viewer) -> ReloadDone:
         self.done.append(("reload",))
         return ReloadDone(("/v1/stream",), ())
 
@@ -833,49 +834,40 @@ class MadeUp(Console):
             ),
         )
 
-    async def streams(
-        self,
-        search: StreamSearch,
-        *,
-        order: StreamOrder = "name",
-        after: str = "",
-        limit: int = 50,
-    ) -> StreamPage:
+    async def streams(self, query: StreamSearch) -> StreamPage:
         if self.trouble is not None:
             raise self.trouble
-        if search.route == "/v1/audit":
+        if query.route == "/v1/audit":
             return StreamPage(())
         names = [*HOSTILE, *(f"chat/{n:04d}" for n in range(self.streams_in_all))]
-        fits = name_test(search.contains, search.glob) or bool
-        found = [name for name in names if name.startswith(search.begins) and fits(name)]
+        fits = name_test(query.contains, query.glob) or bool
+        found = [name for name in names if name.startswith(query.begins) and fits(name)]
         found = found if self.streams_in_all else []
-        first = int(after or 0)
+        first = int(query.after or 0)
         rows = tuple(map(_row, found[first : first + 50]))
         more = str(first + 50) if first + 50 < len(found) else None
-        return StreamPage(rows, more, NOW - 12 if order != "name" else None)
+        return StreamPage(rows, more, NOW - 12 if query.order != "name" else None)
 
     @property
     def routes_of_runs(self) -> tuple[str, ...]:
         return ("/v1/stream", "/v1/audit")
 
-    async def runs(
-        self, route: str, *, status: RunStatus | None = None, after: str = "", limit: int = 50
-    ) -> RunsView:
+    async def runs(self, query: OfRuns) -> RunsView:
         if self.trouble is not None:
             raise self.trouble
         shown = (
             []
-            if route == "/v1/audit"
+            if query.route == "/v1/audit"
             else [*(_run(n, self.load) for n in range(14)), *map(_hostile_run, HOSTILE)]
         )
-        found = tuple(run for run in shown if status in {None, run.status})
-        return RunsView(found, "1:1772366000:chat/0013" if found and not after else None)
+        found = tuple(run for run in shown if query.status in {None, run.status})
+        return RunsView(found, "1:1772366000:chat/0013" if found and not query.after else None)
 
-    async def stream(self, route: str, name: str) -> StreamDescription:
-        if name == "missing":
+    async def stream(self, query: OfStream) -> StreamDescription:
+        if query.name == "missing":
             raise ConsoleError(404, "there is no such stream; create it with PUT")
         return StreamDescription(
-            _row(name),
+            _row(query.name),
             {"Time to live": "1 h", "Stream-Seq": "00042", "<b>": "'\"><i>\u202e"},
             (
                 ProducerRow("writer-1", 3, 1_044),
@@ -886,18 +878,12 @@ class MadeUp(Console):
             {"sse": 31, "long-poll": 12},
         )
 
-    async def messages(
-        self,
-        route: str,
-        name: str,
-        place: MessagePlace,
-        limit: int,
-        text: str = "",
-    ) -> Messages:
+    async def messages(self, query: OfMessages) -> Messages:
+        place, limit = query.place, query.limit
         offset = "0000000001_0000000000036024"
         if place.offset == "latest":
             place = MessagePlace("0000000001_0000000000031024")
-        if name.startswith("chat/0001"):
+        if query.name.startswith("chat/0001"):
             data = bytes(range(256))
             message = ShownMessage(256, None, data, truncated=False, next_offset=offset)
             return Messages("application/octet-stream", place, (message,), None, offset)
@@ -906,14 +892,14 @@ class MadeUp(Console):
             ShownMessage(len(text.encode()), text, None, offset=f"0000000001_{30_000 + at:016d}")
             for at, text in enumerate(texts)
         )
-        if text:
-            behind = MessagePlace(offset) if text == "some" else None
-            fitting = () if text == "nothing" else told[:3]
+        if query.text:
+            behind = MessagePlace(offset) if query.text == "some" else None
+            fitting = () if query.text == "nothing" else told[:3]
             return Messages("application/json", place, fitting, behind, None, searched=48_210)
         behind = None if place.skip else MessagePlace(place.offset, limit)
         return Messages("application/json", place, told, behind, None if behind else offset)
 
-    def follow(self, route: str, name: str, offset: str) -> AsyncGenerator[Messages]:
+    def follow(self, stream: OfStream, offset: str) -> AsyncGenerator[Messages]:
         return self._words(offset)
 
     async def _words(self, offset: str) -> AsyncGenerator[Messages]:
@@ -921,9 +907,8 @@ class MadeUp(Console):
         await asyncio.Event().wait()
         yield Messages("application/json", MessagePlace(offset), (), None, offset)
 
-    async def explanation(
-        self, url: str, headers: Sequence[tuple[str, str]] = (), method: str = "GET"
-    ) -> Explanation:
+    async def explanation(self, body: RequestToExplain) -> Explanation:
+        url = body.url
         steps = (
             ExplainStep(
                 "Canonical form", url, "Percent-encoding in upper case; the query in order."

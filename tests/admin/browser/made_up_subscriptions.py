@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any, get_args
 from typing_extensions import override
 
 from admin.errors import ConsoleError
-from admin.subscriptions import ConsoleSubscriptions
+from admin.subscriptions import ConsoleSubscriptions, OfLinks
 from gateway.features.questions.subscriptions import (
-    DescribeSubscription,
     LinkRow,
     ReplayResult,
     SubscriptionDescription,
@@ -21,10 +20,7 @@ from gateway.features.questions.subscriptions import (
 
 if TYPE_CHECKING:
     from admin.model.viewer import Viewer
-    from gateway.features.questions.subscriptions import (
-        ListSubscriptions,
-        ReplaySubscription,
-    )
+    from admin.subscriptions import OfSubscription, OfSubscriptions, ReplayWish
 
 SCRIPT = "<script>alert(1)</script>"
 ERROR = "the receiver answered 503; see its log"
@@ -86,23 +82,22 @@ class MadeUpSubscriptions(ConsoleSubscriptions):
         self.prefixes = tuple(dict.fromkeys(row.route for row in rows)) or ("/v1/stream",)
 
     @override
-    async def page(self, question: ListSubscriptions) -> SubscriptionPage:
-        where = question.where
+    async def page(self, query: OfSubscriptions, viewer: Viewer) -> SubscriptionPage:
         states = dict.fromkeys(get_args(SubscriptionStatus), 0)
         for row in self.rows:
             states[row.status] += 1
         found = [
             row
             for row in self.rows
-            if where.text.lower() in row.id.lower() and where.status in {None, row.status}
+            if query.text.lower() in row.id.lower() and query.status in {None, row.status}
         ]
-        after = "more" if len(found) > question.limit else None
-        return SubscriptionPage(tuple(found[: question.limit]), len(found), states, after)
+        after = "more" if len(found) > query.limit else None
+        return SubscriptionPage(tuple(found[: query.limit]), len(found), states, after)
 
     @override
-    async def describe(self, question: DescribeSubscription) -> SubscriptionDescription:
+    async def describe(self, query: OfLinks, viewer: Viewer) -> SubscriptionDescription:
         now = self.now
-        row = next((it for it in self.rows if it.id == question.id), None)
+        row = next((it for it in self.rows if it.id == query.id), None)
         if row is None:
             raise ConsoleError(404, "there is no subscription with this id")
         offset = "0000000000000000_0000000000036030"
@@ -124,25 +119,25 @@ class MadeUpSubscriptions(ConsoleSubscriptions):
             paused_at=now - 5_300 if row.status == "paused" else None,
             failing_since=now - 412 if row.failures else None,
             next_attempt_at=now + 48 if row.failures else None,
-            links=tuple(it for it in links if it.is_pending or not question.only_pending),
+            links=tuple(it for it in links if it.is_pending or not query.pending),
             after=None,
         )
 
     @override
-    async def delete(self, route: str, name: str, by: Viewer) -> None:
-        self._note("delete", name)
+    async def delete(self, query: OfSubscription, viewer: Viewer) -> None:
+        self.done.append(("delete", query.id))
 
     @override
-    async def pause(
-        self, route: str, name: str, by: Viewer, *, resumes: bool
-    ) -> SubscriptionDescription:
-        self._note("resume" if resumes else "pause", name)
-        return await self.describe(DescribeSubscription(route, name))
+    async def pause(self, body: OfSubscription, viewer: Viewer) -> SubscriptionDescription:
+        self.done.append(("pause", body.id))
+        return await self.describe(OfLinks(body.route, body.id), viewer)
 
     @override
-    async def replay(self, question: ReplaySubscription, by: Viewer) -> ReplayResult:
-        self._note("replay", question.id)
+    async def resume(self, body: OfSubscription, viewer: Viewer) -> SubscriptionDescription:
+        self.done.append(("resume", body.id))
+        return await self.describe(OfLinks(body.route, body.id), viewer)
+
+    @override
+    async def replay(self, body: ReplayWish, viewer: Viewer) -> ReplayResult:
+        self.done.append(("replay", body.id))
         return ReplayResult(12, 4_813)
-
-    def _note(self, what: str, name: str) -> None:
-        self.done.append((what, name))

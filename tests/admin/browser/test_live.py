@@ -12,7 +12,7 @@ from admin import events
 from admin.alerting.findings import IncidentFinding
 from admin.errors import ConsoleError
 from admin.model.overview import Mute
-from admin.model.streams import MessagePlace, Messages, ShownMessage
+from admin.model.streams import MessagePlace, Messages, OfMessages, ShownMessage
 from tests.admin.browser.made_up import NOW, MadeUp
 from tests.admin.browser.serving import Tab, application, showing
 from tests.support.admin_server import AdminServer
@@ -262,18 +262,12 @@ class Endless(MadeUp):
         self.answers = asyncio.Event()
         self.answers.set()
 
-    async def messages(
-        self,
-        route: str,
-        name: str,
-        place: MessagePlace,
-        limit: int,
-        text: str = "",
-    ) -> Messages:
+    async def messages(self, query: OfMessages) -> Messages:
+        place = query.place
         if place.offset == "latest":
             last = (ShownMessage(1, "9", None),)
             return Messages("application/json", place, last, None, "9")
-        if limit == PAGE:  # the page itself is made with fewer
+        if query.limit == PAGE:  # the page itself is made with fewer
             self.reads += 1
             await self.answers.wait()
         told = tuple(ShownMessage(1, str(place.skip + n), None) for n in range(2_000))

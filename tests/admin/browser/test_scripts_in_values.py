@@ -18,7 +18,15 @@ from admin.model.settings import (
     SettingView,
     WatchedFileState,
 )
-from admin.model.streams import MessagePlace, Messages, ShownMessage, StreamSearch
+from admin.model.streams import (
+    MessagePlace,
+    Messages,
+    OfMessages,
+    OfStream,
+    RequestToExplain,
+    ShownMessage,
+    StreamSearch,
+)
 from admin.pages.rendering import link
 from gateway.features.questions.streams import (
     ExplainStep,
@@ -42,14 +50,12 @@ from tests.support.admin_server import AdminServer
 from tests.support.examples import IS_WHOLE
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from playwright.async_api import Browser
 
     from admin.model.kinds import Span
     from admin.model.overview import Overview, RouteView
-    from admin.model.tokens import TokensView
-    from gateway.features.questions.streams import StreamOrder
+    from admin.model.tokens import OfTokens, TokensView
+    from admin.model.viewer import Viewer
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -123,10 +129,8 @@ class HostileReloads(MadeUpReloads):
 class HostileCredentials(MadeUpCredentials):
     """Tokens whose names, paths and revocations are payloads."""
 
-    async def page(
-        self, text: str = "", after: str = "", limit: int = 50, *, with_clients: bool = False
-    ) -> TokensView:
-        told = await super().page()
+    async def page(self, query: OfTokens, viewer: Viewer) -> TokensView:
+        told = await super().page(query, viewer)
         use = TokenUse()
         return replace(
             told,
@@ -174,43 +178,29 @@ class Hostile(MadeUp):
         told = replace(first, state=state, policy=PAYLOADS, repairs=repairs, origin=PAYLOADS[4])
         return (told, *others)
 
-    async def streams(
-        self,
-        search: StreamSearch,
-        *,
-        order: StreamOrder = "name",
-        after: str = "",
-        limit: int = 50,
-    ) -> StreamPage:
-        if search.begins:
-            raise ConsoleError(503, search.begins)  # as an origin's words would be told
+    async def streams(self, query: StreamSearch) -> StreamPage:
+        if query.begins:
+            raise ConsoleError(503, query.begins)  # as an origin's words would be told
         return StreamPage(tuple(map(_row, PAYLOADS)))
 
-    async def stream(self, route: str, name: str) -> StreamDescription:
-        told = await super().stream(route, "chat/0001")
+    async def stream(self, query: OfStream) -> StreamDescription:
+        told = await super().stream(OfStream(query.route, "chat/0001"))
         return StreamDescription(
-            _row(name),
+            _row(query.name),
             dict(zip(PAYLOADS, reversed(PAYLOADS), strict=True)),
             tuple(ProducerRow(it, 1, 1) for it in PAYLOADS),
             len(PAYLOADS),
             told.readers_by_mode,
         )
 
-    async def messages(
-        self,
-        route: str,
-        name: str,
-        place: MessagePlace,
-        limit: int,
-        text: str = "",
-    ) -> Messages:
-        told = tuple(ShownMessage(len(it.encode()), it, None) for it in (name, *PAYLOADS))
-        return Messages(name, MessagePlace("0000000001_0000000000036024"), told, None, "1_2")
+    async def messages(self, query: OfMessages) -> Messages:
+        told = tuple(ShownMessage(len(it.encode()), it, None) for it in (query.name, *PAYLOADS))
+        return Messages(query.name, MessagePlace("0000000001_0000000000036024"), told, None, "1_2")
 
-    async def explanation(
-        self, url: str, headers: Sequence[tuple[str, str]] = (), method: str = "GET"
-    ) -> Explanation:
-        return Explanation(tuple(ExplainStep(it, it, it) for it in (url, *PAYLOADS)), PAYLOADS[0])
+    async def explanation(self, body: RequestToExplain) -> Explanation:
+        return Explanation(
+            tuple(ExplainStep(it, it, it) for it in (body.url, *PAYLOADS)), PAYLOADS[0]
+        )
 
     def configuration(self) -> Configuration:
         told = (SettingView(it, it, it, it, it, True) for it in PAYLOADS)

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Literal
 
 import pytest
 
+from admin.model.tokens import TokenWish
 from admin.model.viewer import Viewer
-from gateway.features.issued_tokens import TokenRequest
 from tests.admin.browser.made_up import MadeUp
 from tests.admin.browser.serving import Tab, application
 from tests.support.admin_server import AdminServer
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 OPERATOR = Viewer("ada", "operator", "")
-TOKEN_REQUEST = TokenRequest("ann", "/v1/stream/chat")
+WISH = TokenWish("ann", "/v1/stream/chat")
 MESSAGES = "/streams/one?route=/v1/stream&name=chat/0000"
 
 
@@ -41,7 +41,7 @@ async def test_tokens_are_issued_and_revoked_and_settings_reloaded_without_scrip
         assert "Copy it now" in await page.locator(".issued").inner_text()
         assert (
             await page.locator(".issued pre").first.inner_text()
-            == (await console.credentials.make_token(TOKEN_REQUEST, OPERATOR))[0].token
+            == (await console.credentials.make_token(WISH, OPERATOR)).token
         )
         await page.get_by_role("link", name="Revoke auditor").click()
         assert await page.get_by_label("Value").input_value() == "auditor"

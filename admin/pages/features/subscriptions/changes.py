@@ -10,8 +10,8 @@ from admin.errors import ConsoleError
 from admin.pages.features.subscriptions.paths import PATH
 from admin.pages.rendering import link
 from admin.pages.visit import choice
+from admin.subscriptions import OfSubscription, ReplayWish
 from gateway.features.console.name_search import spoken
-from gateway.features.questions.subscriptions import ReplaySubscription
 
 if TYPE_CHECKING:
     from admin.pages.rendering import TemplatePage
@@ -29,16 +29,17 @@ async def change(visit: Visit) -> TemplatePage:
     if action == "delete":
         if visit.entered.get("confirm", "").strip() not in {name, spoken(name)}:
             raise ConsoleError(400, "This is not the subscription's id: nothing was done.")
-        await subscriptions.delete(route, name, viewer)
+        await subscriptions.delete(OfSubscription(route, name), viewer)
         raise web.HTTPSeeOther(link(PATH, done="delete"))
     if action == "replay":
         count = (await subscriptions.replay(_replay(visit, route, name), viewer)).streams
     else:
-        await subscriptions.pause(route, name, viewer, resumes=action == "resume")
+        act = subscriptions.resume if action == "resume" else subscriptions.pause
+        await act(OfSubscription(route, name), viewer)
     raise web.HTTPSeeOther(link(PATH, route=route, id=name, done=action, count=str(count)))
 
 
-def _replay(visit: Visit, route: str, name: str) -> ReplaySubscription:
+def _replay(visit: Visit, route: str, name: str) -> ReplayWish:
     """Return the replay that was entered. Raises ConsoleError."""
     entered = {key: value.strip() for key, value in visit.entered.items()}
     start = choice(entered.get("start", ""), ("beginning", "offset"), "start")
@@ -47,5 +48,5 @@ def _replay(visit: Visit, route: str, name: str) -> ReplaySubscription:
     if start == "offset":
         if not stream or not entered.get("offset", ""):
             raise ConsoleError(400, "An offset belongs to a stream: enter both.")
-        return ReplaySubscription(route, name, streams, offset=entered["offset"])
-    return ReplaySubscription(route, name, streams)
+        return ReplayWish(route, name, streams, entered["offset"])
+    return ReplayWish(route, name, streams)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from admin.pages.features.subscriptions.paths import LEVELS, PATH
 from admin.pages.rendering import TemplatePage, link
 from admin.pages.visit import done, frame
-from gateway.features.questions.subscriptions import DescribeSubscription
+from admin.subscriptions import OfLinks
 
 if TYPE_CHECKING:
     from admin.pages.visit import Visit
@@ -26,10 +26,8 @@ async def described(visit: Visit) -> TemplatePage:
     route, name = query.get("route", ""), query.get("id", "")
     only_pending = query.get("pending", "") == "1"
     after = query.get("after", "")
-    is_operator = visit.viewer.role == "operator"
-    found = await visit.console.subscriptions.describe(
-        DescribeSubscription(route, name, after, only_pending, with_urls=is_operator)
-    )
+    wanted = OfLinks(route, name, after, only_pending)
+    found = await visit.console.subscriptions.describe(wanted, visit.viewer)
     return TemplatePage(
         "subscription.html",
         {
@@ -44,7 +42,7 @@ async def described(visit: Visit) -> TemplatePage:
             "levels": LEVELS,
             "only_pending": only_pending,
             "after": after,
-            "is_operator": is_operator,
+            "is_operator": visit.viewer.is_operator,
             "done": done(visit, DONE),
             "refusal": visit.refusal,
             "entered": visit.entered,

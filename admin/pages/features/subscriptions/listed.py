@@ -10,12 +10,11 @@ from admin.errors import ConsoleError
 from admin.pages.features.subscriptions.paths import LEVELS, PATH
 from admin.pages.rendering import TemplatePage, link
 from admin.pages.visit import choice, done, frame, streams_url
+from admin.subscriptions import OfSubscriptions
 from gateway.features.questions.subscriptions import (
-    ListSubscriptions,
     SubscriptionKind,
     SubscriptionOrder,
     SubscriptionPage,
-    SubscriptionQuery,
     SubscriptionStatus,
 )
 
@@ -53,18 +52,14 @@ async def listed(visit: Visit) -> TemplatePage:
         "status": status,
         "kind": kind,
     }
-    where = SubscriptionQuery(
-        chosen["route"],
-        chosen["text"].strip(),
-        status or None,
-        kind or None,
-        with_urls=visit.viewer.role == "operator",
-    )
     after = query.get("after", "")
+    wanted = OfSubscriptions(
+        chosen["route"], chosen["text"].strip(), status or None, kind or None, order, after
+    )
     page: SubscriptionPage | None = None
     trouble = None
     try:
-        page = await visit.console.subscriptions.page(ListSubscriptions(where, order, after))
+        page = await visit.console.subscriptions.page(wanted, visit.viewer)
     except ConsoleError as refusal:
         trouble = refusal
     prefixes = visit.console.subscriptions.prefixes
