@@ -52,8 +52,6 @@ from gateway.features.questions.streams import (
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from admin.cdn import Choice
-    from admin.model.cdn import CdnFile, CdnTargets
     from admin.model.kinds import Span
     from admin.model.overview import Overview, RouteView
     from admin.record.recorder import Recorder
@@ -78,7 +76,7 @@ class Console:
         self.streams_scheme = "https" if settings.tls.certificate else "http"
         self.setup = setup
         self.recorder = recorder
-        self._overviews = Overviews(recorder, setup, self.instance)
+        self.overviews = Overviews(recorder, setup, self.instance)
         self.readers = ConsoleReaders(source, setup, recorder.bans)
         self.refusals = Refusals(source, setup, recorder)
         self.doctor = CdnDoctor(settings, setup.clock)
@@ -120,11 +118,7 @@ class Console:
 
     async def overview(self, span: Span) -> Overview:
         """Return the first page; requests within a second get the same."""
-        return await self._overviews.of(span)
-
-    async def overview_as_json(self, span: Span) -> bytes:
-        """Return the first page as JSON, encoded once for all who get the same."""
-        return await self._overviews.as_json(span)
+        return await self.overviews.of(span)
 
     async def routes(self, span: Span = "15m") -> tuple[RouteView, ...]:
         """Return every route, in the order in which they are tried."""
@@ -202,18 +196,6 @@ class Console:
         """Return what would become of a request, which is not made."""
         question = ExplainRequest(body.url, body.headers, body.method)
         return lists.explanations(await answers_of(self._source, question, Explanation))
-
-    def cdn_targets(self) -> CdnTargets:
-        """Return the CDNs and proxies that there are configurations for."""
-        from admin.cdn import told_targets  # like whoever asks, on demand
-
-        return told_targets()
-
-    async def cdn_file(self, target: str, choice: Choice) -> CdnFile:
-        """Return the configuration of a CDN or proxy for these settings."""
-        from admin.cdn import make_file
-
-        return await make_file(self.setup.settings, target, choice)
 
     @operation("GET", "/api/v1/configuration")
     def configuration(self) -> Configuration:

@@ -44,7 +44,7 @@ async def stream_events(
 async def overviews(console: Console, span: Span) -> AsyncGenerator[bytes]:
     """Yield the overview as events."""
     async for _ in ticks():
-        yield written(await console.overview_as_json(span))
+        yield written(await console.overviews.as_json(span))
 
 
 async def tail(console: Console, stream: OfStream, offset: str) -> AsyncGenerator[bytes]:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import msgspec
 
-from admin.cdn import Choice, Entered
+from admin.cdn import Choice, Entered, make_file, told_targets
 from admin.console import Console
 from admin.model.cdn import CdnFile, CdnTargets
 from admin.model.kinds import OfSpan
@@ -106,12 +106,12 @@ async def groups(console: Console, query: OfReaderGroups, viewer: Viewer) -> Rea
 
 
 @operation("GET", "/api/v1/cdn")
-def cdn_targets(console: Console) -> CdnTargets:
+def cdn_targets() -> CdnTargets:
     """Return every CDN and proxy that a configuration can be made for."""
-    return console.cdn_targets()
+    return told_targets()
 
 
 @operation("GET", "/api/v1/cdn/file")
 async def cdn_file(console: Console, query: OfCdnFile) -> CdnFile:
     """Return a configuration for one of them."""
-    return await console.cdn_file(query.target, query)
+    return await make_file(console.setup.settings, query.target, query)

@@ -1,4 +1,4 @@
-"""What operators change of one stream, and what the changes answer."""
+"""Changes that operators make to one stream: their bodies and responses."""
 
 from __future__ import annotations
 

@@ -20,5 +20,5 @@ class Viewer(msgspec.Struct, frozen=True):
 
     @property
     def is_operator(self) -> bool:
-        """Whether it may change something, and see clients' addresses and receivers' URLs."""
+        """True for who may change something, and see clients' addresses and receivers' URLs."""
         return self.role == "operator"

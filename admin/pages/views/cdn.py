@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import msgspec
 from aiohttp import web
 
-from admin.cdn import LONGEST_CHOICE, Choice
+from admin.cdn import LONGEST_CHOICE, Choice, make_file, told_targets
 from admin.errors import ConsoleError
 from admin.model.doctor import DoctorWish
 from admin.pages.applying import how_to_apply
@@ -51,7 +51,7 @@ async def show(visit: Visit) -> TemplatePage:
     """Return the page of a target, with its file once enough was entered."""
     if not visit.whole:
         return TemplatePage("cdn.html", {"here": HERE, **await frame(visit), **_doctor(visit)})
-    targets = visit.console.cdn_targets().targets
+    targets = told_targets().targets
     target = _target(targets, visit)
     parts = {name for one in targets for name in one.beside}
     whole = [one for one in targets if one.name not in parts]
@@ -119,8 +119,8 @@ def _wish(entered: Mapping[str, str]) -> DoctorWish:
 
 async def chosen_file(visit: Visit) -> CdnFile:
     """Return the file for what was entered. Raises ConsoleError with what is wrong."""
-    target = _target(visit.console.cdn_targets().targets, visit)
-    return await visit.console.cdn_file(target.name, _choice(visit))
+    target = _target(told_targets().targets, visit)
+    return await make_file(visit.console.setup.settings, target.name, _choice(visit))
 
 
 def _target(targets: tuple[CdnTarget, ...], visit: Visit) -> CdnTarget:

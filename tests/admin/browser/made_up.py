@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from msgspec.structs import replace
 
-from admin.cdn import make_file, told_targets
 from admin.cdn_doctor import CdnDoctor
 from admin.configuration.reloads import ConsoleReloads
 from admin.console import Console
@@ -120,8 +119,6 @@ from tests.admin.consoles import REFUSALS, Switchboard, sample, setup
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from admin.cdn import Choice
-    from admin.model.cdn import CdnFile, CdnTargets
     from admin.model.kinds import Span
     from admin.model.viewer import Viewer
     from gateway.features.questions.readers import GroupBy, ListReaders, ReaderQuery
@@ -663,6 +660,7 @@ class MadeUp(Console):
 
     def __init__(self) -> None:
         self.streams_scheme = "http"
+        self.setup = setup(lambda: NOW)
         self.recorder = Recorder(Switchboard(), setup(lambda: NOW), "here")
         for event in EVENTS:
             self.recorder.events.record.add_shared(event.gateway, [event])
@@ -926,12 +924,6 @@ class MadeUp(Console):
             ),
         )
         return Explanation(steps, "HIT")
-
-    def cdn_targets(self) -> CdnTargets:
-        return told_targets()
-
-    async def cdn_file(self, target: str, choice: Choice) -> CdnFile:
-        return await make_file(Settings(), target, choice)
 
     def configuration(self) -> Configuration:
         return Configuration(
