@@ -1,10 +1,10 @@
-"""Make the classes for threads of those for asyncio: `headgate/sync/streams.py`.
+"""Make the classes for threads, in `headgate/sync`, of those for asyncio.
 
     python -m scripts.sync_twins [--check]
 
 Their methods have the same names, parameters and docstrings; each calls the method of its twin in
-the event loop of `headgate.sync`. With `--check` nothing is written, and the status is 1 if the
-file is old.
+the event loop of `headgate.sync`, or what a class of `headgate.sync.threads` has in its place. With
+`--check` nothing is written, and the status is 1 if a file is old.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import re
 import subprocess
 import sys
 import textwrap
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,153 +22,470 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).resolve().parents[1]
-SOURCES = [ROOT / "client/headgate/streams" / f"{name}.py" for name in ("client", "stream")]
-TARGET = ROOT / "client/headgate/sync/streams.py"
-# What is made for asyncio alone, or by another class for threads.
-LEFT_OUT = {"chats", "runs", "worker", "writer"}
-SESSION = "session"  # a session of aiohttp belongs to an event loop
-HEAD = '''"""A client of one server for threads: its streams, to append to, to read and to follow.
-
-Made by `python -m scripts.sync_twins` of `headgate.streams`: change it there.
-"""
-
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Self
-
-import headgate.streams.client
-import headgate.streams.stream
-from headgate.endpoint import IDLE_TIMEOUT_S
-from headgate.streams.client import RETRIES
-from headgate.streams.messages import BEGINNING
-from headgate.sync.iterator import StreamIterator
-from headgate.sync.loop_thread import current
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-    from types import TracebackType
-
-    from headgate.following import Batch
-    from headgate.stream_requests import Metadata
-    from headgate.streams.client import Token
-    from headgate.streams.messages import Message
-'''
-ENTERED = """
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-"""
+LIBRARY = ROOT / "client/headgate"
+Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
-def module_text() -> str:
-    """Return the text of the file."""
-    parts = [HEAD]
-    for source in SOURCES:
-        for node in ast.parse(source.read_text()).body:
-            if isinstance(node, ast.ClassDef):
-                parts += _class(node)
-    formatted = subprocess.run(  # noqa: S603 - of this environment
-        [Path(sys.executable).with_name("ruff"), "format", "-", "--stdin-filename", TARGET],
-        input="".join(parts),
-        capture_output=True,
-        text=True,
-        check=True,
+@dataclass(frozen=True, slots=True)
+class Twin:
+    """A class for threads: what it is derived from, and what differs from its twin."""
+
+    name: str
+    source: str  # the module of its twin, below `headgate`
+    base: str
+    made_by: str = "{twin}({given})"  # how its constructor makes its twin
+    # How methods are called that are not the twin's in the loop.
+    bodies: tuple[tuple[str, str], ...] = ()
+    left_out: tuple[str, ...] = ()
+    survives_forks: bool = False
+    more: str = ""  # more of its docstring, before the arguments
+
+
+INTERNAL = ("note_acked", "stream", "unacknowledged_offset", "is_interrupted", "has_progress")
+RUN_OPTIONS = "format=format, message_id=message_id"
+EACH_PROCESS = "partial({twin}, {given})"
+MODULES: dict[str, tuple[str, list[Twin]]] = {
+    "answer": (
+        "An answer for web frameworks with threads: status, header fields and a streaming body.",
+        [Twin("Answer", "runs.answer", "")],
+    ),
+    "streams": (
+        "A client of one server for threads: its streams, to append to, to read and to follow.",
+        [
+            Twin(
+                "Client",
+                "streams.client",
+                "ThreadClient",
+                bodies=(
+                    ("aclose", "self._aclose()"),
+                    (
+                        "runs",
+                        "Runs._of(lambda: self._twin.runs, headgate.runs.runs.Runs(self.base_url))",
+                    ),
+                    ("chats", "Chats(self.runs)"),
+                ),
+            ),
+            Twin("Stream", "streams.stream", "Twin", survives_forks=True),
+        ],
+    ),
+    "runs": (
+        "Runs for threads: started here or elsewhere, followed and stopped by their ids.",
+        [
+            Twin(
+                "Runs",
+                "runs.runs",
+                "ThreadRuns",
+                made_by=EACH_PROCESS,
+                bodies=(
+                    ("start", f"self._start(run_id, source, {RUN_OPTIONS})"),
+                    (
+                        "take_over",
+                        f"self._take_over(run_id, make_source, {RUN_OPTIONS}, "
+                        "only_orphaned=only_orphaned, closes=closes)",
+                    ),
+                    ("stopped", "self._stopped(run_id)"),
+                    ("close", "self._close(wait)"),
+                ),
+                left_out=("place", "ttl_s"),
+                more="Make one for all threads, where the program begins: a process that is forked"
+                " has connections of its own. It is closed when the interpreter exits, unless it"
+                " was before. A source is iterated in a thread of its own. A stop closes it once it"
+                " has returned its next item: nothing can interrupt it while it waits for something"
+                " itself.",
+            )
+        ],
+    ),
+    "chats": (
+        "Chats for threads, each of whose answers is a run.",
+        [
+            Twin(
+                "Chats",
+                "chats.chats",
+                "ThreadChats",
+                made_by="runs, partial({twin}, busy_after=busy_after)",
+                bodies=(
+                    (
+                        "send",
+                        "answer_of(self._call(lambda twin: twin.send(chat, message, "
+                        "self._in_threads(answering), trigger=trigger, user=user, body=body)))",
+                    ),
+                ),
+                more="The source of an answer is made and iterated in a thread of its own.",
+            )
+        ],
+    ),
+    "writer": (
+        "Writing many small chunks to a stream from threads: in batches, and each exactly once.",
+        [
+            Twin(
+                "StreamWriter",
+                "sending.writer",
+                "Twin",
+                more="Several threads may use one writer.",
+            )
+        ],
+    ),
+    "workers": (
+        "Workers for threads: jobs of pull-wake subscriptions, worked on in threads.",
+        [
+            Twin("JobStream", "workers.job_stream", "Twin", left_out=INTERNAL),
+            Twin(
+                "Job",
+                "workers.job",
+                "Twin",
+                left_out=("finish", "interrupt", "is_interrupted", "has_progress"),
+            ),
+            Twin(
+                "Worker",
+                "workers.worker",
+                "ThreadWorker",
+                bodies=(
+                    ("__aiter__", "map(Job, self._jobs())"),
+                    ("run", "self._run(lambda job: handle(Job(job)))"),
+                ),
+                left_out=("next_job",),
+            ),
+        ],
+    ),
+    "webhook_receiver": (
+        "A receiver of webhooks for threads: it verifies them, and makes jobs of them.",
+        [
+            Twin(
+                "WebhookReceiver",
+                "workers.webhook_receiver",
+                "EachProcessTwin",
+                made_by=EACH_PROCESS,
+                more="Make one for all threads, where the program begins: it needs no block then. A"
+                " process that is forked has keys and connections of its own. Jobs that are not"
+                " over when the interpreter exits are released.",
+            )
+        ],
+    ),
+}
+CHECK = ("check", "--fix-only", "--unsafe-fixes", "--quiet", "--select", "F401,I,TC")
+# What belongs to an event loop, or is made by what is for asyncio alone.
+FOR_ASYNCIO = {"session", "keep_alive", "metadata"}
+# Where the names that are not imported by the module of the twin come from.
+IMPORTS = {
+    "iterated": "headgate.sync.loop_thread",
+    "StreamIterator": "headgate.sync.twins",
+    "Twin": "headgate.sync.twins",
+    "EachProcessTwin": "headgate.sync.twins",
+    "cached_property": "functools",
+    "partial": "functools",
+    "dataclass": "dataclasses",
+    **dict.fromkeys(
+        ("Answering", "ThreadChats", "ThreadClient", "ThreadRuns", "ThreadWorker", "answer_of"),
+        "headgate.sync.threads",
+    ),
+    **{
+        twin.name: f"headgate.sync.{module}"
+        for module, (_, made) in MODULES.items()
+        for twin in made
+    },
+}
+TYPES = {
+    "Iterator": "collections.abc",
+    "Iterable": "collections.abc",
+    "Generator": "collections.abc",
+}
+# What the types of asyncio are for threads.
+ANNOTATIONS = (
+    ("AsyncIterable[", "Iterable["),
+    ("AsyncGenerator[bytes]", "Generator[bytes]"),
+    ("AsyncGenerator[", "Iterator["),
+    ("str | StreamRequests", "str"),
+    ("asyncio.Event", "threading.Event"),
+    ("Awaitable[object]", "object"),
+)
+# The words of docstrings, which are wrapped anew.
+WORDS = (
+    (r"async with headgate\.", "with headgate.sync."),
+    (r"= headgate\.(?=[A-Z])", "= headgate.sync."),
+    (r"headgate\.(?=Runs\()", "headgate.sync."),
+    (r"async (with|for)\b", r"\1"),
+    (r"await ", ""),
+    (r"`aclose`", "`close`"),
+    (r"a function, async or not,", "a function"),
+    (r", in this event loop or another one; a forked", "; a forked"),
+    (r", in this event loop or another one", ""),
+    (r"in the next turn of the event loop", "at once"),
+    (r"An async iterator", "An iterable"),
+    (r"no async iterator", "no iterable"),
+    (r"An async function", "A function"),
+    (r"in a task of its own", "in a thread of its own"),
+    (r"whose block you run in a task", "whose block you run in a thread"),
+    (r"started the task", "started the thread"),
+    (r"for any web framework of asyncio", "for frameworks with threads, as Flask and Django"),
+    (r"for any web framework\b", "for web frameworks with threads"),
+    (r"before they are cancelled and released", "before their next message raises `Fenced`"),
+    (r"are cancelled and released\. Call it in the event loop, as .*? does\.",
+     "are released at their next message. Call it in any thread, or in a handler of signals."),
+    (r"the block is cancelled at its next `await`, and the program goes on behind the block",
+     "the next message raises `Fenced`"),
+    (r"when it is cancelled, what was not sent", "at KeyboardInterrupt, what was not sent"),
+    (r"\bis cancelled\b", "is interrupted"),
+    (r"\bwas cancelled\b", "was interrupted"),
+)  # fmt: skip
+
+
+def module_text(name: str) -> str:
+    """Return the text of a module."""
+    title, twins = MODULES[name]
+    sources = list(dict.fromkeys(f"headgate.{twin.source}" for twin in twins))
+    classes = {twin: _class(twin) for twin in twins}
+    body = "".join(classes.values())
+    made_by = _wrapped(
+        f"Made by `python -m scripts.sync_twins` of `{'`, `'.join(sources)}`: change it there.", 100
     )
-    return formatted.stdout
-
-
-def _class(node: ast.ClassDef) -> Iterator[str]:
-    yield f"\n\nclass {node.name}:\n{_docstring(node, 4)}"
-    for method in node.body:
-        if isinstance(method, ast.FunctionDef | ast.AsyncFunctionDef):
-            if method.name == "__init__":
-                yield _initialization(node.name, method)
-            elif method.name == "__aenter__":
-                yield ENTERED
-            elif not method.name.startswith("_") and method.name not in LEFT_OUT:
-                yield _method(method)
-
-
-def _initialization(name: str, method: ast.FunctionDef | ast.AsyncFunctionDef) -> str:
-    if name == "Stream":
-        return (
-            "\n    def __init__(self, twin: headgate.streams.stream.Stream) -> None:\n"
-            f"{_docstring(method, 8)}        self._twin = twin\n        self.url = twin.url\n"
-        )
-    _without_session(method)
-    given = _arguments(method)
-    return (
-        f"\n    def __init__({ast.unparse(method.args)}) -> None:\n"
-        f"        self._twin = headgate.streams.client.Client({given})\n"
-        "        self.base_url = self._twin.base_url\n"
+    text = (
+        f'"""{title}\n\n{made_by}\n"""\n\nfrom __future__ import annotations\n\n'
+        f"{_imports(classes, body)}{body}"
     )
+    for command in (CHECK, ("format",)):
+        text = subprocess.run(  # noqa: S603 - of this environment
+            [
+                Path(sys.executable).with_name("ruff"),
+                *command,
+                "-",
+                "--stdin-filename",
+                path_of(name),
+            ],
+            input=text,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+    return text
 
 
-def _method(method: ast.FunctionDef | ast.AsyncFunctionDef) -> str:
-    name = "close" if method.name == "aclose" else method.name
-    returned = ast.unparse(method.returns) if method.returns else "None"
-    head = f"\n    def {name}({ast.unparse(method.args)}) -> {returned}:\n{_docstring(method, 8)}"
-    twin, given = f"self._twin.{method.name}", _arguments(method)
-    if isinstance(method, ast.AsyncFunctionDef):
-        value = f"current().call({', '.join(filter(None, (twin, given)))})"
-    elif returned.startswith("StreamIterator"):
-        value = f"lambda: {twin}({given})"
+def of(name: str) -> Twin:
+    """Return the class for threads of this name."""
+    return next(it for _, twins in MODULES.values() for it in twins if it.name == name)
+
+
+def path_of(name: str) -> Path:
+    """Return where a module is."""
+    return LIBRARY / "sync" / f"{name}.py"
+
+
+def _tree(source: str) -> ast.Module:
+    return ast.parse((LIBRARY / f"{source.replace('.', '/')}.py").read_text())
+
+
+def _imports(classes: dict[Twin, str], body: str) -> str:
+    """Return the imports of the twins' modules with those of the classes; unused ones go later."""
+    at_runtime, types = ["import threading", "import headgate.runs.runs"], [""]
+    for twin, text in classes.items():
+        source = f"headgate.{twin.source}"
+        at_runtime.append(f"import {source}")
+        for node in _tree(twin.source).body:
+            lines = types if isinstance(node, ast.If) else at_runtime
+            for each in node.body if isinstance(node, ast.If) else [node]:
+                if isinstance(each, ast.ImportFrom) and each.module != "__future__":
+                    lines += [
+                        f"from {each.module} import {it.name}"
+                        for it in each.names
+                        if it.name not in IMPORTS and it.name not in TYPES
+                    ]
+                target = each.targets[0] if isinstance(each, ast.Assign) else None
+                target = each.target if isinstance(each, ast.AnnAssign) else target
+                if isinstance(target, ast.Name) and re.search(rf"\b{target.id}\b", text):
+                    at_runtime.append(f"from {source} import {target.id}")
+    own = {twin.name for twin in classes}
+    used = {it for it in IMPORTS if re.search(rf"\b{it}\b", body)} - own
+    at_runtime += [f"from {IMPORTS[it]} import {it}" for it in sorted(used)]
+    types += [f"from {module} import {it}" for it, module in TYPES.items()]
+    guarded = textwrap.indent("\n".join(types), "    ")
+    return "\n".join(dict.fromkeys(at_runtime)) + f"\n\nif TYPE_CHECKING:\n{guarded}\n"
+
+
+def _class(twin: Twin) -> str:
+    (node,) = [
+        node
+        for node in _tree(twin.source).body
+        if isinstance(node, ast.ClassDef) and node.name == twin.name
+    ]
+    full = f"headgate.{twin.source}.{twin.name}"
+    base = twin.base
+    if base in {"Twin", "EachProcessTwin"}:
+        base = f'{base}["{full}"]'
+    head = (
+        f"class {twin.name}({base})"
+        if base
+        else (f"@dataclass(frozen=True, slots=True)\nclass {twin.name}")
+    )
+    forks = "\n    _survives_forks = True\n" if twin.survives_forks else ""
+    members = "".join(_members(twin, node, full))
+    return f"\n\n{head}:\n{_docstring(node, 4, twin)}{forks}{members}"
+
+
+def _members(twin: Twin, node: ast.ClassDef, full: str) -> Iterator[str]:
+    bodies = dict(twin.bodies)
+    for member in node.body:
+        if isinstance(member, ast.AnnAssign):
+            yield f"    {_for_threads(ast.unparse(member))}\n"
+        if not isinstance(member, Function):
+            continue
+        _drop_arguments_of_asyncio(member)
+        if member.name == "__init__":
+            yield _initialization(twin, member, full, _attributes(node))
+        elif member.name in bodies or not (
+            member.name.startswith("_") or member.name in twin.left_out
+        ):
+            yield _method(member, bodies.get(member.name))
+
+
+def _attributes(node: ast.ClassDef) -> list[str]:
+    """Return the attributes that the docstring of a class has."""
+    section = (ast.get_docstring(node) or "").partition("\nAttributes:\n")[2]
+    return re.findall(r"^    (\w+):", section, re.MULTILINE)
+
+
+def _initialization(twin: Twin, method: Function, full: str, attributes: list[str]) -> str:
+    if twin.name in {"Stream", "Job", "JobStream"}:
+        arguments, made = f"self, twin: {full}", "twin"
+        docstring = f'        """Use `{_maker(twin.name)}`."""\n'
     else:
-        value = f"{twin}({given})"
-    kind = re.match(r"Stream(Iterator)?\b", returned)
-    value = f"{kind[0]}({value})" if kind else value
-    return f"{head}        {'' if returned == 'None' else 'return '}{value}\n"
+        arguments, docstring = ast.unparse(method.args), ""
+        made = twin.made_by.format(twin=full, given=_arguments(method))
+    lines = [f"super().__init__({made})"]
+    if twin.name == "Client":
+        attributes = ["base_url"]
+    elif twin.name == "Chats":
+        lines.append("self.runs = runs")
+    for name in [it for it in attributes if it not in twin.left_out]:
+        value = f"self._twin.{name}"
+        if name == "streams":
+            value = f"tuple(map(JobStream, {value}))"
+        lines.append(f"self.{name} = {value}")
+    return (
+        f"\n    def __init__({_for_threads(arguments)}) -> None:\n{docstring}"
+        + textwrap.indent("\n".join(lines), " " * 8)
+        + "\n"
+    )
 
 
-def _arguments(method: ast.FunctionDef | ast.AsyncFunctionDef) -> str:
+def _maker(name: str) -> str:
+    return {"Stream": "Client.stream`, `create` or `open", "Job": "Worker"}.get(name, "Job.streams")
+
+
+def _method(method: Function, body: str | None) -> str:
+    name = {"aclose": "close", "__aiter__": "__iter__"}.get(method.name, method.name)
+    returned = _for_threads(ast.unparse(method.returns) if method.returns else "None")
+    parameters = _for_threads(ast.unparse(method.args))
+    is_property = any(ast.unparse(it) == "property" for it in method.decorator_list)
+    # Of a property that is made here, `ThreadClient` forgets the value.
+    head = f"\n    @{'property' if body is None else 'cached_property'}" if is_property else ""
+    head += f"\n    def {name}({parameters}) -> {returned}:\n{_docstring(method, 8)}"
+    if body is None:
+        body = _call(method, returned, is_property=is_property)
+    makes = {"Answer | None": "answer_of", "Job | None": "Job"}.get(returned)
+    if makes is not None:
+        return (
+            f"{head}        twin = {body}\n        return None if twin is None else {makes}(twin)\n"
+        )
+    return f"{head}        {'' if returned == 'None' else 'return '}{body}\n"
+
+
+def _call(method: Function, returned: str, *, is_property: bool) -> str:
+    """Return how the twin is called."""
+    if is_property:
+        if returned == "list[JobStream]":
+            return "[stream for stream in self.streams if stream.has_pending]"
+        return f"self._twin.{method.name}"
+    how = "_call" if isinstance(method, ast.AsyncFunctionDef) else "_get"
+    if returned.startswith("Iterator["):
+        return f"iterated(self._twin.{method.name}({_arguments(method)}))"
+    value = f"self.{how}(lambda twin: twin.{method.name}({_arguments(method)}))"
+    made = re.match(r"(Stream(Iterator|Writer)?|Worker)\b", returned)
+    if made is None:
+        return value
+    of = made[0] if made[0] in {"Stream", "StreamIterator"} else f"{made[0]}._of"
+    return f"{of}({value})"
+
+
+def _arguments(method: Function) -> str:
     """Return the arguments with which the twin is called: its own, as they were given."""
-    positional = [it.arg for it in method.args.args[1:]]
-    return ", ".join([*positional, *(f"{it.arg}={it.arg}" for it in method.args.kwonlyargs)])
+    names = [it.arg for it in method.args.args[1:]]
+    if method.args.vararg is not None:
+        names.append(f"*{method.args.vararg.arg}")
+    names += [f"{it.arg}={it.arg}" for it in method.args.kwonlyargs]
+    if method.args.kwarg is not None:
+        names.append(f"**{method.args.kwarg.arg}")
+    return ", ".join(names)
 
 
-def _without_session(method: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
+def _drop_arguments_of_asyncio(method: Function) -> None:
     arguments = method.args
     pairs = zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
-    left = [pair for pair in pairs if pair[0].arg != SESSION]
+    left = [pair for pair in pairs if pair[0].arg not in FOR_ASYNCIO]
     arguments.kwonlyargs = [argument for argument, _ in left]
     arguments.kw_defaults = [default for _, default in left]
 
 
-def _docstring(node: ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef, indent: int) -> str:
+def _for_threads(annotations: str) -> str:
+    for asyncio_words, words in ANNOTATIONS:
+        annotations = annotations.replace(asyncio_words, words)
+    return annotations
+
+
+def _docstring(node: ast.ClassDef | Function, indent: int, twin: Twin | None = None) -> str:
     """Return the docstring as it is for threads."""
-    text = ast.get_docstring(node) or ""
-    text = re.sub(r"^    session: .*\n(?:        .*\n)*", "", text, flags=re.MULTILINE)
-    for asyncio_words, words in (
-        ("async with headgate.", "with headgate.sync."),
-        ("async with", "with"),
-        ("async for", "for"),
-        ("await ", ""),
-        ("`aclose`", "`close`"),
-        ("a function, async or not,", "a function"),
-        (", in this event loop or another one; a forked process has", "; a forked process has"),
-        ("the next turn of\nthe event loop", "the next turn of\nits event loop"),
-    ):
-        text = text.replace(asyncio_words, words)
+    text = f"{ast.get_docstring(node)}\n"
+    for name in (*FOR_ASYNCIO, *(twin.left_out if twin else ())):
+        text = re.sub(rf"^    {name}: .*\n(?:        .*\n)*", "", text, flags=re.MULTILINE)
+    paragraphs = [_paragraph(it, indent) for it in text.rstrip().split("\n\n")]
+    if twin and twin.more:
+        at = next(
+            (i for i, it in enumerate(paragraphs) if re.match(r"\w+:\n", it)), len(paragraphs)
+        )
+        paragraphs.insert(at, _wrapped(twin.more, 99 - indent))
+    text = "\n\n".join(paragraphs)
     return textwrap.indent(f'"""{text}{chr(10) if chr(10) in text else ""}"""\n', " " * indent)
 
 
+def _paragraph(text: str, indent: int) -> str:
+    """Return a paragraph, a section or an example in the words of threads."""
+    if text.startswith("```") or text.endswith("```"):
+        return _in_words(text)
+    title, _, section = text.partition("\n") if re.match(r"\w+:\n", text) else ("", "", text)
+    entries = re.split(r"\n(?! {8})", section) if title else [section]
+    lines = [title] if title else []
+    for entry in entries:
+        words = _in_words(" ".join(entry.split()))
+        left = " " * 4 if title else ""
+        rest = " " * 8 if title not in {"", "Returns:", "Yields:"} else left
+        lines.append(_wrapped(words, 99 - indent, left, rest))
+    return "\n".join(lines)
+
+
+def _in_words(text: str) -> str:
+    for pattern, words in WORDS:
+        text = re.sub(pattern, words, text)
+    return text
+
+
+def _wrapped(text: str, width: int, left: str = "", rest: str = "") -> str:
+    return textwrap.fill(
+        text, width, initial_indent=left, subsequent_indent=rest, break_on_hyphens=False,
+        break_long_words=False,
+    )  # fmt: skip
+
+
 def main() -> int:
-    """Write the file, or say that it is old."""
-    text = module_text()
-    if TARGET.exists() and TARGET.read_text() == text:
-        return 0
-    if "--check" in sys.argv[1:]:
-        sys.stderr.write(f"{TARGET.relative_to(ROOT)} is old: python -m scripts.sync_twins\n")
-        return 1
-    TARGET.write_text(text)
-    return 0
+    """Write the files, or say which are old."""
+    status = 0
+    for name in MODULES:
+        path, text = path_of(name), module_text(name)
+        if path.exists() and path.read_text() == text:
+            continue
+        if "--check" in sys.argv[1:]:
+            sys.stderr.write(f"{path.relative_to(ROOT)} is old: python -m scripts.sync_twins\n")
+            status = 1
+        else:
+            path.write_text(text)
+    return status
 
 
 if __name__ == "__main__":

@@ -153,7 +153,7 @@ def ask_by_flask(request: flask.Request, run: str) -> flask.Response:
 
 def produced(run: str) -> tuple[bytes, Status | None]:
     """Work off a run, as a worker does, and read it."""
-    state = threads.produce(run, words_of_a_thread(run))
+    state = threads.take_over(run, lambda _: words_of_a_thread(run))
     answer = threads.follow(run)
     body = b"" if answer is None else b"".join(answer.body)
     return body, None if state is None else state.status

@@ -57,7 +57,7 @@ class Chats:
     """The chats below the URL of some `Runs`: their messages, and their answers as runs.
 
     ```python
-    chats = headgate.Chats(headgate.Runs("http://127.0.0.1:4437/v1/stream/chats", ttl=None))
+    chats = headgate.Chats(headgate.Runs("http://127.0.0.1:4437/v1/stream/c", ttl=None))
     answer = await chats.send("chat-1", message, answering)
     ```
 

@@ -6,9 +6,9 @@ answer = runs.start(id, produce(question), format="ai-sdk")
 
 from headgate.sync.answer import Answer
 from headgate.sync.chats import Chats
-from headgate.sync.iterator import StreamIterator
 from headgate.sync.runs import Runs
 from headgate.sync.streams import Client, Stream
+from headgate.sync.twins import StreamIterator
 from headgate.sync.webhook_receiver import WebhookReceiver
 from headgate.sync.workers import Job, JobStream, Worker
 from headgate.sync.writer import StreamWriter

@@ -1,4 +1,7 @@
-"""An answer for web frameworks with threads: status, header fields and a streaming body."""
+"""An answer for web frameworks with threads: status, header fields and a streaming body.
+
+Made by `python -m scripts.sync_twins` of `headgate.runs.answer`: change it there.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Generator, Mapping
-
-    import headgate.runs.answer as runs
-    from headgate.sync.loop_thread import LoopThread
+    from collections.abc import Generator, Mapping
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,20 +25,3 @@ class Answer:
     status: int
     headers: Mapping[str, str]
     body: Generator[bytes]
-
-
-def answer_of(thread: LoopThread, answer: runs.Answer) -> Answer:
-    """Return an answer whose body is read in the loop of this thread."""
-    return Answer(answer.status, answer.headers, _pieces(thread, answer.body))
-
-
-def _pieces(thread: LoopThread, body: AsyncGenerator[bytes]) -> Generator[bytes]:
-    async def piece() -> bytes | None:
-        return await anext(body, None)
-
-    try:
-        while (data := thread.call(piece)) is not None:
-            yield data
-    finally:
-        # Nobody waits for it: this may be a garbage collection, in whatever thread.
-        thread.begin(body.aclose())

@@ -7,16 +7,18 @@ from functools import partial
 from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
 
 from headgate.chats.requests import MOST_BODY_BYTES, Reply, Requests
-from headgate.sync.answer import Answer, answer_of
-from headgate.sync.chats import in_threads
+from headgate.sync.loop_thread import current
+from headgate.sync.threads import answer_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 
     from headgate import runs as for_asyncio
     from headgate.runs.cursors import Fields
-    from headgate.sync.chats import Answering, Chats
-    from headgate.sync.loop_thread import Ask
+    from headgate.sync.answer import Answer
+    from headgate.sync.chats import Chats
+    from headgate.sync.loop_thread import Calls
+    from headgate.sync.threads import Answering
 
     Answered: TypeAlias = for_asyncio.Answer | Reply
 
@@ -66,18 +68,15 @@ class ChatRequests(Generic[_Request]):
     def _answered(
         self, answer: Callable[[Requests[_Request]], Awaitable[Answered]]
     ) -> Answer | Reply:
-        here = self._chats.runs.in_process()
-        chats = self._chats.for_requests(here.runs)
-
-        async def answered(ask: Ask) -> Answered:
+        async def answered(calls: Calls) -> Answered:
             def authorize(request: _Request, chat: str) -> Awaitable[object]:
-                return ask(partial(_user, self._authorize, request, chat))
+                return calls.ask(partial(_user, self._authorize, request, chat))
 
-            requests = Requests(chats, in_threads(here, self._answering), authorize)
-            return await answer(requests)
+            source = self._chats._in_threads(self._answering)
+            return await answer(Requests(await self._chats._find(), source, authorize))
 
-        found = here.thread.call_back(answered)
-        return found if isinstance(found, Reply) else answer_of(here.thread, found)
+        found = current().call_back(answered)
+        return found if isinstance(found, Reply) else answer_of(found)
 
 
 def _user(authorize: Callable[[_Request, str], object], request: _Request, chat: str) -> object:

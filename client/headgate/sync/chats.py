@@ -1,38 +1,37 @@
-"""Chats for threads, each of whose answers is a run."""
+"""Chats for threads, each of whose answers is a run.
+
+Made by `python -m scripts.sync_twins` of `headgate.chats.chats`: change it there.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
-from typing_extensions import override
-
-from headgate import chats as for_asyncio
+import headgate.chats.chats
+import headgate.runs.runs
 from headgate.chats.chats import MOST_MESSAGES
-from headgate.chats.turn import Turn
-from headgate.errors import check_runs
-from headgate.sync.answer import answer_of
-from headgate.sync.runs import Runs
-from headgate.sync.sources import ThreadSource
+from headgate.sync.threads import Answering, ThreadChats, answer_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
-    import headgate.runs as for_asyncio_runs
-    from headgate.chats import ChatState, Page
+    from headgate.chats.conversation import ChatState, Page
     from headgate.chats.entries import Trigger
-    from headgate.chats.turn import Answering as AsyncAnswering
     from headgate.runs.cursors import Cursor
     from headgate.sync.answer import Answer
-    from headgate.sync.runs import InProcess
-
-Answering: TypeAlias = Callable[[Turn], Iterable[object]]
-"""A function that returns the source of an answer, which is iterated in a thread of its own."""
+    from headgate.sync.runs import Runs
 
 
-class Chats:
-    """The chats below the URL of some `Runs`, for threads.
+class Chats(ThreadChats):
+    """The chats below the URL of some `Runs`: their messages, and their answers as runs.
+
+    ```python
+    chats = headgate.sync.Chats(headgate.sync.Runs("http://127.0.0.1:4437/v1/stream/c", ttl=None))
+    answer = chats.send("chat-1", message, answering)
+    ```
+
+    The source of an answer is made and iterated in a thread of its own.
 
     Args:
         runs: The runs of the answers. Chats are deleted when their `ttl` is over: None keeps them.
@@ -41,14 +40,8 @@ class Chats:
     """
 
     def __init__(self, runs: Runs, *, busy_after: float = 3.0) -> None:
-        check_runs(runs, Runs, "headgate.sync.Runs")
+        super().__init__(runs, partial(headgate.chats.chats.Chats, busy_after=busy_after))
         self.runs = runs
-        self._make = partial(for_asyncio.Chats, busy_after=busy_after)
-        self._make(runs.unopened)  # ValueError for what is no such time
-
-    @override
-    def __repr__(self) -> str:
-        return f"headgate.sync.Chats({self.runs!r})"
 
     def send(
         self,
@@ -64,9 +57,9 @@ class Chats:
 
         Args:
             chat: The id of the chat, which begins with its first message.
-            message: A UI message of the AI SDK. It takes the place of the message with its id.
-            answering: A function that returns the source of the answer for a `Turn`; it is called
-                in the thread of the source.
+            message: A UI message of the AI SDK: of the user, or the assistant's with what the page
+                has to say to its calls of tools. It takes the place of the message with its id.
+            answering: A function that returns the source of the answer for a `Turn`.
             trigger: Why the page asks. `regenerate-message` asks anew for an answer that is there.
             user: The `user` of the turn.
             body: The `body` of the turn.
@@ -77,17 +70,22 @@ class Chats:
         Raises:
             Conflict: The newest answer is for another message, and goes on.
             Closed: The chat is being deleted.
-            BadRequest: The message is invalid, or the chat does not have it.
-            TooLarge: The message is larger than the server accepts.
+            BadRequest: This is no message, or the chat does not have it.
+            TooLarge: The message is larger than the server takes.
             Unavailable: The server is away.
         """
-        here = self.runs.in_process()
-        source = in_threads(here, answering)
-        send = self._make(here.runs).send
-        answer = here.thread.call(
-            send, chat, message, source, trigger=trigger, user=user, body=body
+        return answer_of(
+            self._call(
+                lambda twin: twin.send(
+                    chat,
+                    message,
+                    self._in_threads(answering),
+                    trigger=trigger,
+                    user=user,
+                    body=body,
+                )
+            )
         )
-        return answer_of(here.thread, answer)
 
     def resume(
         self, chat: str, after: int | Cursor | None = None, *, wait: float = 0.0
@@ -95,72 +93,52 @@ class Chats:
         """Answer a page that comes back with the newest answer of the chat.
 
         Args:
-            chat: The id of the chat, or that of a run, whose answer is returned then.
-            after: Number of chunks of the answer that the page has. Without it the page has none,
-                and gets an answer only while it goes on.
-            wait: Seconds to wait for the next question if no answer goes on.
+            chat: The id of the chat, or that of a run, as `send` has told it in the field
+                `x-workflow-run-id`: then the answer is that run.
+            after: How many chunks of the answer the page has. Without it the page has none, and
+                gets an answer only while it goes on.
+            wait: Seconds for which the next question is waited for, where no answer goes on.
 
         Returns:
-            The answer; None if there is nothing that the page lacks.
+            The answer; None where there is nothing that the page lacks.
 
         Raises:
-            BadRequest: The id is neither that of a chat nor that of a run.
+            BadRequest: This is the id of neither.
             Unavailable: The server is away.
         """
-        here = self.runs.in_process()
-        answer = here.thread.call(self._make(here.runs).resume, chat, after, wait=wait)
-        return None if answer is None else answer_of(here.thread, answer)
+        twin = self._call(lambda twin: twin.resume(chat, after, wait=wait))
+        return None if twin is None else answer_of(twin)
 
     def stop(self, chat: str) -> bool:
         """Stop the newest answer of the chat, wherever it is produced; False if none goes on."""
-        here = self.runs.in_process()
-        return here.thread.call(self._make(here.runs).stop, chat)
+        return self._call(lambda twin: twin.stop(chat))
 
     def history(self, chat: str, *, limit: int = MOST_MESSAGES, before: str | None = None) -> Page:
         """Return the last messages of a chat, without the answer under way, which `resume` gives.
 
         Args:
             chat: The id of the chat; one that has not begun has no messages.
-            limit: Number of messages at most.
-            before: The id of a message: only those before it are returned.
+            limit: How many messages at most.
+            before: The id of a message: only those before it are wanted, as the page before says.
 
         Raises:
             BadRequest: The chat has no message with the id `before`, or not any more.
             Unavailable: The server is away.
         """
-        here = self.runs.in_process()
-        return here.thread.call(self._make(here.runs).history, chat, limit=limit, before=before)
+        return self._call(lambda twin: twin.history(chat, limit=limit, before=before))
 
     def state(self, chat: str) -> ChatState | None:
         """Return what has become of the newest question of a chat; None if nothing was asked."""
-        here = self.runs.in_process()
-        return here.thread.call(self._make(here.runs).state, chat)
+        return self._call(lambda twin: twin.state(chat))
 
     def states(self, chats: Iterable[str]) -> dict[str, ChatState | None]:
         """Return what `state` does for each of these chats, by their ids, in their order."""
-        here = self.runs.in_process()
-        return here.thread.call(self._make(here.runs).states, chats)
+        return self._call(lambda twin: twin.states(chats))
 
     def delete(self, chat: str) -> bool:
         """Stop the answer that goes on, and delete the chat with its answers; False if none is.
 
-        From the beginning of it on, the chat takes no question. If it was interrupted, call it
+        From the beginning of it on, the chat takes no question. Where it was interrupted, do it
         again.
         """
-        here = self.runs.in_process()
-        return here.thread.call(self._make(here.runs).delete, chat)
-
-    def for_requests(self, runs: for_asyncio_runs.Runs) -> for_asyncio.Chats:
-        """Return the chats that the loop answers requests by."""
-        return self._make(runs)
-
-
-def in_threads(here: InProcess, answering: Answering) -> AsyncAnswering:
-    """Return what gives the same sources to an event loop, each iterated in a thread."""
-
-    def source_of(turn: Turn) -> ThreadSource:
-        items = here.sources[turn.run] = ThreadSource((), here.thread)
-        items.start_late(partial(answering, turn), here.threads.add, here.threads.discard)
-        return items
-
-    return source_of
+        return self._call(lambda twin: twin.delete(chat))

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
     from headgate.chats.requests import Reply
     from headgate.sync.answer import Answer
-    from headgate.sync.chats import Answering, Chats
+    from headgate.sync.chats import Chats
     from headgate.sync.runs import Runs
+    from headgate.sync.threads import Answering
 
 __all__ = ["chat_router", "resume", "send"]
 

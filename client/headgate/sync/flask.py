@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from flask import Request
 
     from headgate.sync.answer import Answer
-    from headgate.sync.chats import Answering, Chats
+    from headgate.sync.chats import Chats
     from headgate.sync.runs import Runs
+    from headgate.sync.threads import Answering
 
 
 def send(answer: Answer | None) -> Response:

@@ -9,19 +9,14 @@ import threading
 from concurrent.futures import Future
 from functools import partial
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from headgate.sync.helper_thread import HelperThread, settle
+from typing_extensions import override
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
-    from contextlib import AbstractAsyncContextManager
-    from types import TracebackType
-    from typing import TypeAlias
+    from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
+    from contextlib import AbstractContextManager
 
-    Ask: TypeAlias = Callable[[Callable[[], object]], Awaitable[object]]
-
-P = ParamSpec("P")
 T = TypeVar("T")
 
 IN_A_COROUTINE = (
@@ -30,107 +25,103 @@ IN_A_COROUTINE = (
 )
 
 
+class Calls:
+    """Calls that a loop has made in a thread, one after the other.
+
+    Args:
+        contains_exits: Whether what ends a thread, as SystemExit, is an error for the loop. It is
+            raised in the thread otherwise, and the call has no result.
+    """
+
+    def __init__(self, *, contains_exits: bool = True) -> None:
+        self._contains_exits = contains_exits
+        self._calls: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+
+    def ask(self, function: Callable[[], T]) -> asyncio.Future[T]:
+        """Have the thread call the function behind those before it. Called in the loop."""
+        future: Future[T] = Future()
+        self._calls.put(partial(self._settle, future, function))
+        return asyncio.wrap_future(future)
+
+    def end(self) -> None:
+        """End the work behind the calls so far."""
+        self._calls.put(None)
+
+    def work(self) -> None:
+        """Make the calls in this thread, to the end."""
+        while (call := self._calls.get()) is not None:
+            call()
+
+    def _settle(self, future: Future[T], function: Callable[[], T]) -> None:
+        if not future.set_running_or_notify_cancel():
+            return
+        try:
+            future.set_result(function())
+        except Exception as error:  # noqa: BLE001 - it is for the one that waits
+            future.set_exception(error)
+        except BaseException as error:
+            if not self._contains_exits:
+                raise
+            # As itself, it would end the loop.
+            future.set_exception(RuntimeError(f"{type(error).__name__} in a thread"))
+
+
+class _Loop(asyncio.SelectorEventLoop):
+    """A loop that also looks up addresses while the interpreter exits.
+
+    Python starts no threads then, and ends those of its executors before: no run could be ended by
+    a new connection. So what a loop cannot do itself is done in one thread that is there. No other
+    loop, such as uvloop's, is as indifferent to a fork as this one.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._helper = Calls()
+        threading.Thread(target=self._helper.work, name="headgate.sync helper", daemon=True).start()
+
+    @override
+    def run_in_executor(  # its executor is always this thread
+        self, executor: object, func: Callable[..., T], *args: object
+    ) -> asyncio.Future[T]:
+        return self._helper.ask(partial(func, *args))
+
+
 class LoopThread:
     """An event loop that runs in a thread for as long as the process does."""
 
     def __init__(self) -> None:
-        # No other loop, such as uvloop's, is as indifferent to a fork as this one.
-        self._loop = asyncio.SelectorEventLoop()
-        self._loop.set_default_executor(HelperThread())
-        self._exit_calls: dict[object, Callable[[], object] | None] = {}
-        self.opening = threading.RLock()  # held while a PerProcess makes the object of this process
+        self._loop = _Loop()
+        self.left_at_exit: set[AbstractContextManager[object, bool | None]] = set()
+        self.entered: set[object] = set()  # what no forked process may finalize
         self._ident = 0
         threading.Thread(target=self._serve, name="headgate.sync", daemon=True).start()
 
-    def call(
-        self, function: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs
-    ) -> T:
+    def call(self, function: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Call the function in the loop, and wait for what it returns or raises.
 
         What interrupts the waiting, such as KeyboardInterrupt, cancels it.
         """
-        future = self.submit(function, *args, **kwargs)
+        return self.call_back(lambda _: function())
+
+    def call_back(self, function: Callable[[Calls], Coroutine[Any, Any, T]]) -> T:
+        """Call the function in the loop with the calls that this thread makes while it waits.
+
+        They may wait for long, and belong to a request of this thread.
+        """
+        self._check_may_wait()
+        calls = Calls(contains_exits=False)
+        future = self.begin(function(calls))
+        future.add_done_callback(lambda _: calls.end())
         try:
+            calls.work()
             return future.result()
         except BaseException:
             future.cancel()  # no effect on what raised by itself
             raise
 
-    def call_back(self, function: Callable[[Ask], Coroutine[Any, Any, T]]) -> T:
-        """Call the function in the loop with what it may ask this thread by, which waits for it.
-
-        What it asks is called here: it may wait for long, and belong to a request of this thread.
-        """
-        calls: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
-
-        async def ask(function: Callable[[], object]) -> object:
-            answer: Future[object] = Future()
-            calls.put(partial(settle, answer, function))
-            return await asyncio.wrap_future(answer)
-
-        future = self.submit(function, ask)
-        future.add_done_callback(lambda _: calls.put(None))
-        try:
-            while (call := calls.get()) is not None:
-                call()
-            return future.result()
-        except BaseException:
-            future.cancel()
-            raise
-
-    def submit(
-        self, function: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs
-    ) -> Future[T]:
-        """Call the function in the loop, for a thread that waits for it later."""
-        self._check_may_wait()
-        return asyncio.run_coroutine_threadsafe(function(*args, **kwargs), self._loop)
-
-    def enter(
-        self, user: AbstractAsyncContextManager[object], *, is_left_at_exit: bool = False
-    ) -> None:
-        """Enter the block of a user in the loop, which is kept until the block is left.
-
-        With `is_left_at_exit`, the block is left as the interpreter exits, if not before.
-        """
-        self.call(user.__aenter__)
-        self.keep(user, partial(self.leave, user, None, None, None) if is_left_at_exit else None)
-
-    def leave(
-        self,
-        user: AbstractAsyncContextManager[object],
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Leave the block of a user in the loop."""
-        if self is not current():
-            return  # a child process leaves the block too, and it is still the parent's
-        try:
-            self.call(user.__aexit__, kind, error, traceback)
-        finally:
-            self.forget(user)
-
-    def keep(self, user: object, at_exit: Callable[[], object] | None = None) -> None:
-        """Remember who uses the loop, and what is called where the interpreter exits before."""
-        self._exit_calls[user] = at_exit
-
-    def forget(self, user: object) -> None:
-        """Remember nothing of who does not use the loop any more."""
-        self._exit_calls.pop(user, None)
-
-    def close(self) -> None:
-        """Call what its users want to be called as the interpreter exits."""
-        for at_exit in list(self._exit_calls.values()):
-            if at_exit is not None:
-                at_exit()
-
-    def post(self, callback: Callable[[], object]) -> None:
-        """Have the loop call this soon, and do not wait for it."""
-        self._loop.call_soon_threadsafe(callback)
-
-    def begin(self, coroutine: Coroutine[Any, Any, object]) -> None:
+    def begin(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
         """Have the loop run this, and do not wait for it."""
-        asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
 
     def _check_may_wait(self) -> None:
         """Raise RuntimeError in a thread whose own event loop would be held up."""
@@ -139,8 +130,12 @@ class LoopThread:
         except RuntimeError:
             return
         # The threads of gevent are one for asyncio, so that each has the loop of this one.
-        if running is not self._loop or threading.get_ident() == self._ident:
+        if running is not self._loop or self.is_this():
             raise RuntimeError(IN_A_COROUTINE)
+
+    def is_this(self) -> bool:
+        """Return whether this is the thread of the loop, which cannot wait for it."""
+        return threading.get_ident() == self._ident
 
     def _serve(self) -> None:
         # In a child process that is forked, this frame is never left, since its thread is not
@@ -151,6 +146,35 @@ class LoopThread:
         self._loop.run_forever()
 
 
+def iterated(items: AsyncGenerator[T], *, waits_for_end: bool = False) -> Generator[T]:
+    """Yield what an asynchronous generator gives in the loop.
+
+    Without `waits_for_end` nothing waits until the generator is closed: the end may be a garbage
+    collection, in any thread.
+    """
+    thread, turn = current(), asyncio.Lock()  # what is interrupted ends before it is closed
+
+    async def following() -> tuple[T] | None:
+        # In a tuple, as None may be an item.
+        async with turn:
+            try:
+                return (await anext(items),)
+            except StopAsyncIteration:
+                return None
+
+    async def close() -> None:
+        async with turn:
+            await items.aclose()
+
+    try:
+        while (item := thread.call(following)) is not None:
+            yield item[0]
+    finally:
+        closing = thread.begin(close())
+        if waits_for_end and not thread.is_this():
+            closing.result()
+
+
 _lock = threading.Lock()
 _current: LoopThread | None = None
 
@@ -158,26 +182,10 @@ _current: LoopThread | None = None
 def current() -> LoopThread:
     """Return the loop of this process; the first call starts it."""
     global _current
-    with _lock:
-        if _current is None:
-            _current = LoopThread()
-        return _current
-
-
-class PerProcess(Generic[T]):
-    """An object of which each process has its own: a forked one cannot use that of its parent."""
-
-    def __init__(self, make: Callable[[LoopThread], T]) -> None:
-        self._make = make
-        self._made: tuple[LoopThread, T] | None = None
-
-    def here(self) -> T:
-        """Return what this process has; the first call makes it."""
-        thread = current()
-        with thread.opening:
-            if self._made is None or self._made[0] is not thread:
-                self._made = thread, self._make(thread)
-            return self._made[1]
+    if _current is None:  # without the lock later on, which the handler of a signal cannot take
+        with _lock:
+            _current = _current or LoopThread()
+    return _current
 
 
 def _forget() -> None:
@@ -190,7 +198,8 @@ def _forget() -> None:
 def _close() -> None:
     """Close what is open as the interpreter exits, while daemon threads go on."""
     if _current is not None:
-        _current.close()
+        for user in list(_current.left_at_exit):
+            user.__exit__(None, None, None)
 
 
 if hasattr(os, "register_at_fork"):

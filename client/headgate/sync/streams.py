@@ -1,31 +1,39 @@
 """A client of one server for threads: its streams, to append to, to read and to follow.
 
-Made by `python -m scripts.sync_twins` of `headgate.streams`: change it there.
+Made by `python -m scripts.sync_twins` of `headgate.streams.client`, `headgate.streams.stream`:
+change it there.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+from functools import cached_property
+from typing import TYPE_CHECKING
 
+import headgate.runs.runs
 import headgate.streams.client
 import headgate.streams.stream
 from headgate.endpoint import IDLE_TIMEOUT_S
-from headgate.streams.client import RETRIES
+from headgate.streams.client import RETRIES, Token
 from headgate.streams.messages import BEGINNING
-from headgate.sync.iterator import StreamIterator
-from headgate.sync.loop_thread import current
+from headgate.sync.chats import Chats
+from headgate.sync.runs import Runs
+from headgate.sync.threads import ThreadClient
+from headgate.sync.twins import StreamIterator, Twin
+from headgate.sync.workers import Worker
+from headgate.sync.writer import StreamWriter
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from types import TracebackType
+
+    from typing_extensions import Unpack
 
     from headgate.following import Batch
     from headgate.stream_requests import Metadata
-    from headgate.streams.client import Token
     from headgate.streams.messages import Message
+    from headgate.streams.options import WorkerOptions, WriterOptions
 
 
-class Client:
+class Client(ThreadClient):
     """The streams of one server, over one pool of connections.
 
     ```python
@@ -38,15 +46,14 @@ class Client:
 
     A stream is named by its path below the base URL, or by its whole URL. The token is sent to the
     server of the base URL only. A client may be used without the block, and is then closed by
-    `close`. Used again, it opens again; a forked process has
-    connections of its own.
+    `close`. Used again, it opens again; a forked process has connections of its own.
 
     Args:
         base_url: The URL below which streams are named; by default that of the variable
             `STREAM_URL`, or `http://127.0.0.1:4437/v1/stream`.
-        token: The bearer token of the requests, or a function that returns it: it is
-            called for the first request and after a 401. By default the variable `STREAM_AUTH` has
-            the whole value of `Authorization`.
+        token: The bearer token of the requests, or a function that returns it: it is called for
+            the first request and after a 401. By default the variable `STREAM_AUTH` has the whole
+            value of `Authorization`.
         headers: Other header fields of all requests.
         timeout: Seconds that a response may take to begin, and each of its parts; 60 by default.
         retries: How often a request is repeated that failed for now; 3 by default. An append is
@@ -66,25 +73,16 @@ class Client:
         timeout: float = IDLE_TIMEOUT_S,
         retries: int = RETRIES,
     ) -> None:
-        self._twin = headgate.streams.client.Client(
-            base_url, token=token, headers=headers, timeout=timeout, retries=retries
+        super().__init__(
+            headgate.streams.client.Client(
+                base_url, token=token, headers=headers, timeout=timeout, retries=retries
+            )
         )
         self.base_url = self._twin.base_url
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
     def close(self) -> None:
         """End all readings of the client, and close its connections."""
-        current().call(self._twin.aclose)
+        self._aclose()
 
     def stream(self, name: str) -> Stream:
         """Return a stream without asking for it.
@@ -95,7 +93,7 @@ class Client:
         Raises:
             ValueError: No stream can have this name.
         """
-        return Stream(self._twin.stream(name))
+        return Stream(self._get(lambda twin: twin.stream(name)))
 
     def create(
         self,
@@ -111,13 +109,16 @@ class Client:
             name: The name or URL of the stream.
             json: Whether its messages are JSON values; else it is a stream of text.
             content_type: Another content type.
-            ttl: Whole seconds from the last read or write until the stream expires; None for never.
+            ttl: Whole seconds from the last read or write until the stream expires; None for
+                never.
 
         Raises:
             Conflict: The stream exists with another configuration.
         """
         return Stream(
-            current().call(self._twin.create, name, json=json, content_type=content_type, ttl=ttl)
+            self._call(
+                lambda twin: twin.create(name, json=json, content_type=content_type, ttl=ttl)
+            )
         )
 
     def open(self, name: str) -> Stream:
@@ -127,14 +128,32 @@ class Client:
             StreamNotFound: There is no such stream.
             Gone: The stream was deleted or has expired.
         """
-        return Stream(current().call(self._twin.open, name))
+        return Stream(self._call(lambda twin: twin.open(name)))
 
     def delete(self, name: str) -> bool:
         """Delete a stream and all its data; False if there was none."""
-        return current().call(self._twin.delete, name)
+        return self._call(lambda twin: twin.delete(name))
+
+    def writer(self, name: str, **options: Unpack[WriterOptions]) -> StreamWriter:
+        """Return a writer of many small chunks to a stream, with the options of `StreamWriter`."""
+        return StreamWriter._of(self._get(lambda twin: twin.writer(name, **options)))
+
+    def worker(self, *subscriptions: str, **options: Unpack[WorkerOptions]) -> Worker:
+        """Return a worker for subscriptions, with the options of `Worker`."""
+        return Worker._of(self._get(lambda twin: twin.worker(*subscriptions, **options)))
+
+    @cached_property
+    def runs(self) -> Runs:
+        """The runs below the base URL; `Runs` itself has more options."""
+        return Runs._of(lambda: self._twin.runs, headgate.runs.runs.Runs(self.base_url))
+
+    @cached_property
+    def chats(self) -> Chats:
+        """The chats below the base URL, whose answers are `runs`."""
+        return Chats(self.runs)
 
 
-class Stream:
+class Stream(Twin["headgate.streams.stream.Stream"]):
     """A stream of a `Client`.
 
     ```python
@@ -148,10 +167,12 @@ class Stream:
         url: The URL of the stream.
     """
 
+    _survives_forks = True
+
     def __init__(self, twin: headgate.streams.stream.Stream) -> None:
         """Use `Client.stream`, `create` or `open`."""
-        self._twin = twin
-        self.url = twin.url
+        super().__init__(twin)
+        self.url = self._twin.url
 
     def head(self) -> Metadata:
         """Return the metadata of the stream: its content type, its tail and its end.
@@ -160,7 +181,7 @@ class Stream:
             StreamNotFound: There is no such stream.
             Gone: The stream was deleted or has expired.
         """
-        return current().call(self._twin.head)
+        return self._call(lambda twin: twin.head())
 
     def append(self, message: object) -> str | None:
         """Append one message, and wait until it is stored.
@@ -180,7 +201,7 @@ class Stream:
             Unavailable: The server is away. It is not known whether the message is stored, except
                 where it `is_unsent`. It is never stored twice, nor after a later one.
         """
-        return current().call(self._twin.append, message)
+        return self._call(lambda twin: twin.append(message))
 
     def append_many(self, messages: Iterable[object]) -> str | None:
         """Append messages in as few requests as they need, and wait until all are stored.
@@ -194,7 +215,7 @@ class Stream:
         Raises:
             StreamError: As of `append`: the messages of earlier requests are stored.
         """
-        return current().call(self._twin.append_many, messages)
+        return self._call(lambda twin: twin.append_many(messages))
 
     def close(self) -> str | None:
         """Close the stream: it takes no more messages, and its readers come to the end.
@@ -204,11 +225,11 @@ class Stream:
         Returns:
             The final offset.
         """
-        return current().call(self._twin.close)
+        return self._call(lambda twin: twin.close())
 
     def delete(self) -> bool:
         """Delete the stream and all its data; False if there was none."""
-        return current().call(self._twin.delete)
+        return self._call(lambda twin: twin.delete())
 
     def read(self, offset: str | Message = BEGINNING) -> StreamIterator[Message]:
         """Return the messages from a place to the current tail.
@@ -222,7 +243,7 @@ class Stream:
             Gone: The stream, or what is at the offset, is gone.
             ProtocolError: What is in a JSON stream is not JSON.
         """
-        return StreamIterator(lambda: self._twin.read(offset))
+        return StreamIterator(self._get(lambda twin: twin.read(offset)))
 
     def tail(self, count: int) -> StreamIterator[Message]:
         """Return the last messages of a stream, which is read from its beginning.
@@ -230,7 +251,7 @@ class Stream:
         Args:
             count: How many messages at most; of a stream that has no messages, parts as they come.
         """
-        return StreamIterator(lambda: self._twin.tail(count))
+        return StreamIterator(self._get(lambda twin: twin.tail(count)))
 
     def follow(self, offset: str | Message = BEGINNING) -> StreamIterator[Message]:
         """Return the messages from a place on until the stream is closed, as they are appended.
@@ -246,7 +267,7 @@ class Stream:
             Gone: The stream was deleted or has expired meanwhile.
             ProtocolError: What is in a JSON stream is not JSON.
         """
-        return StreamIterator(lambda: self._twin.follow(offset))
+        return StreamIterator(self._get(lambda twin: twin.follow(offset)))
 
     def follow_bytes(self, offset: str = BEGINNING) -> StreamIterator[Batch]:
         """Return the batches of the server's responses until the stream is closed, as they come.
@@ -255,4 +276,4 @@ class Stream:
             offset: The offset to begin at, of a batch's `position`; `-1` for the beginning, `now`
                 for the current tail.
         """
-        return StreamIterator(lambda: self._twin.follow_bytes(offset))
+        return StreamIterator(self._get(lambda twin: twin.follow_bytes(offset)))

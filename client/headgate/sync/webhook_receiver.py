@@ -1,41 +1,44 @@
-"""A receiver of webhooks for threads: it verifies them, and makes jobs of them."""
+"""A receiver of webhooks for threads: it verifies them, and makes jobs of them.
+
+Made by `python -m scripts.sync_twins` of `headgate.workers.webhook_receiver`: change it there.
+"""
 
 from __future__ import annotations
 
-import logging
 from functools import partial
 from typing import TYPE_CHECKING
 
-import headgate.workers
-from headgate.sync.loop_thread import PerProcess, current
+import headgate.runs.runs
+import headgate.workers.webhook_receiver
+from headgate.sync.twins import EachProcessTwin
 from headgate.sync.workers import Job
-from headgate.workers.signatures import TOLERANCE_S
-from headgate.workers.webhook_receiver import LEASE_TTL_S
+from headgate.workers.signatures import (
+    TOLERANCE_S,
+)
+from headgate.workers.webhook_receiver import LEASE_TTL_S, log
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from headgate.endpoint import Authorization
-    from headgate.sync.loop_thread import LoopThread
-
-log = logging.getLogger("headgate")
 
 
-class WebhookReceiver:
+class WebhookReceiver(EachProcessTwin["headgate.workers.webhook_receiver.WebhookReceiver"]):
     """A receiver of the webhooks of one server, for frameworks with threads, as Flask and Django.
 
     ```python
-    receiver = headgate.sync.WebhookReceiver("http://127.0.0.1:4437/v1/stream", "orders")
-    job = receiver.job(request.get_data(), dict(request.headers))  # in the view of the webhook
+    with headgate.sync.WebhookReceiver("http://127.0.0.1:4437/v1/stream", "orders") as receiver:
+        job = receiver.job(body, headers)  # in the handler of the webhook
     ```
-
-    Make one for all threads, where the program begins. A process that is forked has keys and
-    connections of its own. Jobs that are not over when the interpreter exits are released.
 
     A wake is accepted if a key of the server has signed it, a short time ago, and if it is for one
     of the subscriptions. The keys come from the server at `url`, never from a place that a request
     names, and are cached for five minutes. This needs the package `cryptography`, which
     `headgate-client[webhooks]` brings.
+
+    Make one for all threads, where the program begins: it needs no block then. A process that is
+    forked has keys and connections of its own. Jobs that are not over when the interpreter exits
+    are released.
 
     Args:
         url: The URL below which the streams are, as `https://HOST/v1/stream`.
@@ -60,17 +63,17 @@ class WebhookReceiver:
         authorization: Authorization | None = None,
         note: Callable[[str], None] = log.info,
     ) -> None:
-        self._make = partial(
-            headgate.workers.WebhookReceiver,
-            url,
-            *subscriptions,
-            lease_ttl=lease_ttl,
-            tolerance=tolerance,
-            authorization=authorization,
-            note=note,
+        super().__init__(
+            partial(
+                headgate.workers.webhook_receiver.WebhookReceiver,
+                url,
+                *subscriptions,
+                lease_ttl=lease_ttl,
+                tolerance=tolerance,
+                authorization=authorization,
+                note=note,
+            )
         )
-        self._make()  # what is not valid is refused now, and not by the first request
-        self._in_process = PerProcess(self._entered)
 
     def verify(self, body: bytes, headers: Mapping[str, str]) -> None:
         """Return if a request is signed by the server, and not too old.
@@ -82,8 +85,9 @@ class WebhookReceiver:
         Raises:
             NotAuthorized: It is not; answer 401 or so.
             StreamError: The keys cannot be fetched; answer 503, so that the server tries again.
+            RuntimeError: The block of the receiver was not entered.
         """
-        current().call(self._in_process.here().verify, body, headers)
+        self._call(lambda twin: twin.verify(body, headers))
 
     def job(self, body: bytes, headers: Mapping[str, str]) -> Job | None:
         """Verify a request, and return its wake as a job, whose block you run in a thread.
@@ -97,18 +101,12 @@ class WebhookReceiver:
 
         Returns:
             The job. None if this receiver is at work on the same wake, which the server has sent
-            again, and for the test of an operator: answer 200 then, too.
+            again: answer 200 then, too.
 
         Raises:
             NotAuthorized: It is not signed by the server, too old, or for another subscription.
             StreamError: The keys cannot be fetched; answer 503, so that the server tries again.
+            RuntimeError: The block of the receiver was not entered.
         """
-        thread = current()
-        job = thread.call(self._in_process.here().job, body, headers)
-        return None if job is None else Job(job, thread)
-
-    def _entered(self, thread: LoopThread) -> headgate.workers.WebhookReceiver:
-        """Return a receiver that works in the loop of this thread until the interpreter exits."""
-        receiver = self._make()
-        thread.enter(receiver, is_left_at_exit=True)
-        return receiver
+        twin = self._call(lambda twin: twin.job(body, headers))
+        return None if twin is None else Job(twin)

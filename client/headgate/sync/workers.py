@@ -1,32 +1,31 @@
-"""Workers for threads: jobs of pull-wake subscriptions, worked on in the threads of the caller."""
+"""Workers for threads: jobs of pull-wake subscriptions, worked on in threads.
+
+Made by `python -m scripts.sync_twins` of `headgate.workers.job_stream`, `headgate.workers.job`,
+`headgate.workers.worker`: change it there.
+"""
 
 from __future__ import annotations
 
-import contextlib
-import logging
-from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any
 
-import headgate.workers
-from headgate.errors import Fenced
-from headgate.sync.loop_thread import current
-from headgate.workers.worker import STOP_GRACE_S
+import headgate.runs.runs
+import headgate.workers.job
+import headgate.workers.job_stream
+import headgate.workers.worker
+from headgate.sync.loop_thread import iterated
+from headgate.sync.threads import ThreadWorker
+from headgate.sync.twins import Twin
+from headgate.workers.worker import STOP_GRACE_S, log
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Iterator
-    from types import TracebackType
+    from collections.abc import Callable, Iterator
 
     from headgate.endpoint import Authorization
     from headgate.following import Batch
-    from headgate.sync.loop_thread import LoopThread
-
-log = logging.getLogger("headgate")
-
-_T = TypeVar("_T")
 
 
-class JobStream:
-    """A stream of a job, for threads.
+class JobStream(Twin["headgate.workers.job_stream.JobStream"]):
+    """A stream of a job.
 
     Attributes:
         path: The name of the stream, below the URL of the worker.
@@ -37,16 +36,15 @@ class JobStream:
         is_trimmed: Whether the beginning of what is pending was removed by retention.
     """
 
-    def __init__(
-        self, stream: headgate.workers.JobStream, job: headgate.workers.Job, thread: LoopThread
-    ) -> None:
-        self._stream, self._job, self._thread = stream, job, thread
-        self.path = stream.path
-        self.acked_offset = stream.acked_offset
-        self.tail_offset = stream.tail_offset
-        self.has_pending = stream.has_pending
-        self.is_closed = stream.is_closed
-        self.is_trimmed = stream.is_trimmed
+    def __init__(self, twin: headgate.workers.job_stream.JobStream) -> None:
+        """Use `Job.streams`."""
+        super().__init__(twin)
+        self.path = self._twin.path
+        self.acked_offset = self._twin.acked_offset
+        self.tail_offset = self._twin.tail_offset
+        self.has_pending = self._twin.has_pending
+        self.is_closed = self._twin.is_closed
+        self.is_trimmed = self._twin.is_trimmed
 
     def read(self) -> Iterator[Batch]:
         """Yield the pending data in batches, up to the tail that the stream had at the claim.
@@ -59,7 +57,7 @@ class JobStream:
         Raises:
             Fenced: The job is another worker's by now, or the worker has stopped.
         """
-        return self._iterated(self._stream.read())
+        return iterated(self._twin.read())
 
     def messages(self) -> Iterator[Any]:
         """Yield the pending messages of a JSON stream, one by one.
@@ -71,7 +69,7 @@ class JobStream:
             TypeError: The stream is not a JSON stream; `read` has its data.
             Fenced: The job is another worker's by now, or the worker has stopped.
         """
-        return self._iterated(self._stream.messages())
+        return iterated(self._twin.messages())
 
     def ack(self, offset: str | None = None) -> None:
         """Acknowledge the stream now, and extend the lease.
@@ -84,27 +82,11 @@ class JobStream:
             Fenced: The job is another worker's by now.
             Conflict: The offset is none of this stream, or less than what is acknowledged.
         """
-        self._thread.call(self._stream.ack, offset)
-
-    def _iterated(self, items: AsyncGenerator[_T]) -> Iterator[_T]:
-        async def following() -> tuple[_T] | None:
-            # In a tuple, as None may be an item.
-            try:
-                return (await anext(items),)
-            except StopAsyncIteration:
-                return None
-
-        try:
-            while (item := self._thread.call(following)) is not None:
-                if self._job.is_interrupted:
-                    raise Fenced(f"{self._job!r}: the lease was lost, or the worker has stopped")
-                yield item[0]
-        finally:
-            self._thread.call(items.aclose)
+        self._call(lambda twin: twin.ack(offset))
 
 
-class Job:
-    """The pending work of a subscription, which this worker has a lease for, for threads.
+class Job(Twin["headgate.workers.job.Job"]):
+    """The pending work of a subscription, which this worker has a lease for.
 
     ```python
     with job:
@@ -126,13 +108,14 @@ class Job:
         is_partial: Whether only streams with pending events are in `streams`, as there are many.
     """
 
-    def __init__(self, job: headgate.workers.Job, thread: LoopThread) -> None:
-        self._job, self._thread = job, thread
-        self.subscription = job.subscription
-        self.wake_id = job.wake_id
-        self.generation = job.generation
-        self.streams = tuple(JobStream(stream, job, thread) for stream in job.streams)
-        self.is_partial = job.is_partial
+    def __init__(self, twin: headgate.workers.job.Job) -> None:
+        """Use `Worker`."""
+        super().__init__(twin)
+        self.subscription = self._twin.subscription
+        self.wake_id = self._twin.wake_id
+        self.generation = self._twin.generation
+        self.streams = tuple(map(JobStream, self._twin.streams))
+        self.is_partial = self._twin.is_partial
 
     @property
     def pending(self) -> list[JobStream]:
@@ -142,7 +125,7 @@ class Job:
     @property
     def is_lost(self) -> bool:
         """True once the lease was lost: another worker may have the same work."""
-        return self._job.is_lost
+        return self._twin.is_lost
 
     def ack(self) -> None:
         """Acknowledge now what was read of all streams, and extend the lease.
@@ -150,28 +133,15 @@ class Job:
         Raises:
             Fenced: The job is another worker's by now.
         """
-        self._thread.call(self._job.ack)
+        self._call(lambda twin: twin.ack())
 
     def release(self) -> None:
         """Give the job back without acknowledging more: the work comes again behind a pause."""
-        self._thread.call(self._job.release)
-
-    def __enter__(self) -> Self:
-        self._job.is_entered = True
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> bool:
-        self._thread.call(self._job.finish, error)
-        return isinstance(error, Exception)
+        self._call(lambda twin: twin.release())
 
 
-class Worker:
-    """A worker for threads that claims the pending work of pull-wake subscriptions.
+class Worker(ThreadWorker):
+    """A worker that claims the pending work of pull-wake subscriptions.
 
     ```python
     with headgate.sync.Worker("http://127.0.0.1:4437/v1/stream", "pool") as worker:
@@ -183,7 +153,9 @@ class Worker:
     ```
 
     The loop gives one job after the other, and ends when `stop` is called. `run` works on several
-    subscriptions at once, each in a thread.
+    subscriptions at once. Any number of workers may have the same subscriptions: each job goes to
+    one of them. Pending work is claimed at the start, and then as events come in the wake stream,
+    which is read on through any number of lost connections.
 
     Args:
         url: The URL below which the streams are, as `http://HOST:PORT/v1/stream`.
@@ -194,7 +166,8 @@ class Worker:
             time, so more than there are subscriptions is of no use.
         stop_grace: Seconds for which jobs go on after `stop`, before their next message raises
             `Fenced`; 20 by default.
-        authorization: The value of the `Authorization` field, or a function that returns it.
+        authorization: The value of the `Authorization` field, or a function that returns it. It
+            needs what the subscriber needed: a claim is judged as the subscription was.
         note: A function called with a sentence for each retry; by default a warning in the log.
 
     Raises:
@@ -211,42 +184,21 @@ class Worker:
         authorization: Authorization | None = None,
         note: Callable[[str], None] = log.warning,
     ) -> None:
-        self._worker = headgate.workers.Worker(
-            url,
-            *subscriptions,
-            name=name,
-            concurrency=concurrency,
-            stop_grace=stop_grace,
-            authorization=authorization,
-            note=note,
+        super().__init__(
+            headgate.workers.worker.Worker(
+                url,
+                *subscriptions,
+                name=name,
+                concurrency=concurrency,
+                stop_grace=stop_grace,
+                authorization=authorization,
+                note=note,
+            )
         )
-        self.name = self._worker.name
-        self._concurrency = concurrency
-        self._opened_in: LoopThread | None = None
-
-    def __enter__(self) -> Self:
-        thread = current()
-        thread.enter(self._worker)
-        self._opened_in = thread
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        thread, self._opened_in = self._opened_in, None
-        if thread is not None:
-            thread.leave(self._worker, kind, error, traceback)
 
     def __iter__(self) -> Iterator[Job]:
         """Yield jobs until `stop` is called; the loop enters and leaves the block if needed."""
-        with self._opened() as thread:
-            while (job := thread.call(self._worker.next_job)) is not None:
-                yield Job(job, thread)
-                if self._concurrency == 1 and not job.is_entered:
-                    thread.call(job.finish, None)  # the turn of the loop was its block
+        return map(Job, self._jobs())
 
     def run(self, handle: Callable[[Job], object]) -> None:
         """Call `handle` for each job, `concurrency` of them at once, until `stop` is called.
@@ -255,20 +207,12 @@ class Worker:
         the job is released when it raises an exception.
 
         Args:
-            handle: A function of a job, which is called in a thread of a pool.
+            handle: A function of a job.
 
         Raises:
-            StreamError: The server refuses the worker, for example as a subscription was
-                deleted.
+            StreamError: The server refuses the worker, for example as a subscription was deleted.
         """
-
-        def work(job: Job) -> None:
-            with job:
-                handle(job)
-
-        with self._opened() as thread, ThreadPoolExecutor(self._concurrency) as pool:
-            while (job := thread.call(self._worker.next_job)) is not None:
-                pool.submit(work, Job(job, thread))
+        self._run(lambda job: handle(Job(job)))
 
     def stop(self) -> None:
         """Claim nothing more: the loop, or `run`, ends when the jobs under way have ended.
@@ -276,16 +220,4 @@ class Worker:
         Jobs that take longer than `stop_grace` are released at their next message. Call it in any
         thread, or in a handler of signals.
         """
-        if self._opened_in is not None:
-            self._opened_in.post(self._worker.stop)
-
-    @contextlib.contextmanager
-    def _opened(self) -> Iterator[LoopThread]:
-        with contextlib.ExitStack() as block:
-            if self._opened_in is None:
-                block.enter_context(self)
-            thread = self._opened_in
-            assert thread is not None, "the block was entered"
-            if thread is not current():
-                raise RuntimeError("this worker belongs to the process that opened it")
-            yield thread
+        self._get(lambda twin: twin.stop())

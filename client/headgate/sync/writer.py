@@ -1,11 +1,13 @@
-"""Writing many small chunks to a stream from threads: in batches, and each exactly once."""
+"""Writing many small chunks to a stream from threads: in batches, and each exactly once.
+
+Made by `python -m scripts.sync_twins` of `headgate.sending.writer`: change it there.
+"""
 
 from __future__ import annotations
 
-import logging
-import os
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
+import headgate.runs.runs
 import headgate.sending.writer
 from headgate.sending.writer import (
     FLUSH_INTERVAL_S,
@@ -13,21 +15,18 @@ from headgate.sending.writer import (
     MAX_BATCH_CHUNKS,
     MAX_BUFFER_BYTES,
     RETRY_FOR_S,
+    log,
 )
-from headgate.sync.loop_thread import current
+from headgate.sync.twins import Twin
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import TracebackType
 
     from headgate.endpoint import Authorization
-    from headgate.sync.loop_thread import LoopThread
-
-log = logging.getLogger("headgate")
 
 
-class StreamWriter:
-    """A buffered writer for threads, which sends chunks in batches, one request at a time.
+class StreamWriter(Twin["headgate.sending.writer.StreamWriter"]):
+    """A buffered writer, which sends chunks in batches, one request at a time, each exactly once.
 
     ```python
     with headgate.sync.StreamWriter(url) as writer:
@@ -35,23 +34,31 @@ class StreamWriter:
             writer.write(token)
     ```
 
+    Entering the block asks the server for the stream's content type, unless `content_type` tells
+    it, or `metadata` from a `create` or `head` before. Leaving it sends what is left, as with a
+    file; at KeyboardInterrupt, what was not sent is discarded.
+
+    What goes wrong is raised by the next call, and by every one after it: then the writer has
+    ended, and `acknowledged` chunks are in the stream. Without a `producer_id` it is a producer of
+    its own; with one, `epoch` must be greater than that of any earlier writer.
+
     Several threads may use one writer.
 
     Args:
-        stream: The URL of the stream.
+        stream: The URL of the stream; `Client.writer` takes its name.
         content_type: The content type of the stream, if it is known.
         producer_id: The id under which the server counts this writer's appends.
         epoch: The epoch of the producer.
-        flush_interval: Seconds that a chunk waits for others at most.
-        max_batch_bytes: Bytes of a batch at most.
-        max_batch_chunks: Chunks of a batch at most.
-        max_buffer_bytes: Bytes that wait for the server before `write` waits.
-        retry_for: Seconds for which a failed append is repeated.
-        authorization: The value of the `Authorization` field.
+        flush_interval: Seconds that a chunk waits for others at most; 0.01 by default.
+        max_batch_bytes: Bytes of a batch at most; 256 KiB by default.
+        max_batch_chunks: Chunks of a batch at most; 1,000 by default.
+        max_buffer_bytes: Bytes that wait for the server before `write` waits; 1 MiB by default.
+        retry_for: Seconds for which a failed append is repeated; 30 by default.
+        authorization: The value of the `Authorization` field, for a URL.
         note: A function called with a sentence for each retry; by default it is logged.
     """
 
-    def __init__(  # noqa: PLR0913 - one for each option
+    def __init__(
         self,
         stream: str,
         *,
@@ -66,59 +73,46 @@ class StreamWriter:
         authorization: Authorization | None = None,
         note: Callable[[str], None] = log.info,
     ) -> None:
-        self._writer = headgate.sending.writer.StreamWriter(
-            stream,
-            content_type=content_type,
-            producer_id=producer_id,
-            epoch=epoch,
-            flush_interval=flush_interval,
-            max_batch_bytes=max_batch_bytes,
-            max_batch_chunks=max_batch_chunks,
-            max_buffer_bytes=max_buffer_bytes,
-            retry_for=retry_for,
-            authorization=authorization,
-            note=note,
+        super().__init__(
+            headgate.sending.writer.StreamWriter(
+                stream,
+                content_type=content_type,
+                producer_id=producer_id,
+                epoch=epoch,
+                flush_interval=flush_interval,
+                max_batch_bytes=max_batch_bytes,
+                max_batch_chunks=max_batch_chunks,
+                max_buffer_bytes=max_buffer_bytes,
+                retry_for=retry_for,
+                authorization=authorization,
+                note=note,
+            )
         )
-        self._opened_in: LoopThread | None = None
 
     @property
     def producer_id(self) -> str:
         """The producer that the server knows this writer by."""
-        return self._writer.producer_id
+        return self._twin.producer_id
 
     @property
     def content_type(self) -> str:
         """The stream's content type, which is known inside of the block."""
-        return self._writer.content_type
+        return self._twin.content_type
 
     @property
     def taken(self) -> int:
         """Number of chunks written; empty ones do not count."""
-        return self._writer.taken
+        return self._twin.taken
 
     @property
     def acknowledged(self) -> int:
         """Number of chunks that the server has confirmed as stored."""
-        return self._writer.acknowledged
+        return self._twin.acknowledged
 
     @property
     def next_offset(self) -> str | None:
         """The last offset behind the stream's end that this writer got; None before the first."""
-        return self._writer.next_offset
-
-    def __enter__(self) -> Self:
-        self._opened_in = current()
-        self._opened_in.enter(self._writer)
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if self._opened_in is not None:
-            self._opened_in.leave(self._writer, kind, error, traceback)
+        return self._twin.next_offset
 
     def write(self, chunk: object) -> None:
         """Queue a chunk; wait while the buffer is full.
@@ -134,7 +128,7 @@ class StreamWriter:
             StreamError: An earlier chunk could not be sent; the writer has ended.
             RuntimeError: The writer is closed, or its block was not entered.
         """
-        self._thread().call(self._writer.write, chunk)
+        self._call(lambda twin: twin.write(chunk))
 
     def flush(self) -> None:
         """Send all queued chunks now, and wait until the server has stored them.
@@ -142,17 +136,18 @@ class StreamWriter:
         Raises:
             StreamError: They could not be sent; the writer has ended.
         """
-        self._thread().call(self._writer.flush)
+        self._call(lambda twin: twin.flush())
 
     def close(self) -> None:
         """Flush, and end the writer; the stream stays open.
 
-        After an `end` that was interrupted, `close` waits for that end; after `abort`, for nothing.
+        After an `end` that was interrupted, `close` waits for that end; after `abort`, for
+        nothing.
 
         Raises:
             StreamError: The chunks could not all be sent.
         """
-        self._thread().call(self._writer.close)
+        self._call(lambda twin: twin.close())
 
     def end(self) -> None:
         """Flush, and close the stream with the last batch.
@@ -160,20 +155,8 @@ class StreamWriter:
         Raises:
             StreamError: The chunks could not all be sent, or the stream could not be closed.
         """
-        self._thread().call(self._writer.end)
+        self._call(lambda twin: twin.end())
 
     def abort(self) -> None:
         """Discard the chunks that were not sent; a request under way may or may not be stored."""
-        self._thread().call(self._writer.abort)
-
-    def _thread(self) -> LoopThread:
-        """Return the loop that this is open in. Raises RuntimeError where there is none."""
-        thread = self._opened_in
-        if thread is None:
-            raise RuntimeError("a writer is used as: with StreamWriter(url) as writer")
-        if thread is not current():
-            raise RuntimeError(
-                f"this writer belongs to the process that opened it, not to {os.getpid()}, "
-                "which was forked from that one: open another"
-            )
-        return thread
+        self._call(lambda twin: twin.abort())

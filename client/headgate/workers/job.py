@@ -116,6 +116,8 @@ class Job:
         """Cancel the block of the job; the program goes on behind it."""
         if not self._is_interrupted:
             self._is_interrupted = True
+            for stream in self.streams:
+                stream.is_interrupted = True
             self._cancel_soon()
 
     def _cancel_soon(self) -> None:

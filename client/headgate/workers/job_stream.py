@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from headgate import following
-from headgate.errors import ABSENT
+from headgate.errors import ABSENT, Fenced
 from headgate.sending.framing import is_json
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ class JobStream:
         self.stream = stream
         self._begin = (info.first_offset if info.trimmed else None) or info.acked_offset
         self._lease = lease
+        self.is_interrupted = False  # where the job is worked on in a thread, nothing cancels it
         self._position: str | None = None  # up to which the job has read
         self._acked = info.acked_offset
         self.has_progress = False  # whether something of it was acknowledged
@@ -61,12 +62,16 @@ class JobStream:
 
         Yields:
             A batch, which counts as read as soon as it is yielded.
+
+        Raises:
+            Fenced: The job is another worker's by now, or the worker has stopped.
         """
         async with aclosing(self._batches()) as batches:
             async for _, batch in batches:
                 self._position = batch.position.offset
                 if batch.bodies:
                     yield batch
+                    self._check_lease()
 
     async def messages(self) -> AsyncGenerator[Any]:
         """Yield the pending messages of a JSON stream, one by one.
@@ -76,6 +81,7 @@ class JobStream:
 
         Raises:
             TypeError: The stream is not a JSON stream; `read` has its data.
+            Fenced: The job is another worker's by now, or the worker has stopped.
         """
         async with aclosing(self._batches()) as batches:
             async for content_type, batch in batches:
@@ -87,6 +93,7 @@ class JobStream:
                 for body in batch.bodies:
                     for message in msgspec.json.decode(body):
                         yield message
+                        self._check_lease()
                 self._position = batch.position.offset
 
     async def ack(self, offset: str | None = None) -> None:
@@ -110,6 +117,10 @@ class JobStream:
         self.has_progress = self.has_progress or offset != self._acked or self._is_closing
         self._acked = offset
         self._is_closing = False
+
+    def _check_lease(self) -> None:
+        if self.is_interrupted:
+            raise Fenced("the lease was lost, or the worker has stopped", stream=self.stream.shown)
 
     async def _batches(self) -> AsyncGenerator[tuple[str, Batch]]:
         """Yield batches with their content types, up to the tail in the wake."""

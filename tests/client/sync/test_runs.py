@@ -10,16 +10,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 from headgate import Closed, RunState, SourceFailed, Unavailable, sync
-from headgate.runs import Step
-from headgate.sync.loop_thread import current
-from headgate.sync.sources import MOST_WAITING, ThreadSource
 
 from tests.client.sync.feeds import Feed, read, read_to
 from tests.support.ports import free_port
 from tests.support.waiting import PATIENCE_S, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator
+    from collections.abc import Callable, Iterator
+
+    from headgate.runs import Written
 
 
 def test_a_sync_run_of_a_generator_can_be_read_followed_and_deleted(runs: sync.Runs) -> None:
@@ -81,50 +80,6 @@ def test_an_exception_in_a_sync_source_fails_its_run_without_its_text(runs: sync
     assert runs.state("a") == RunState("failed", "the source failed: OSError")
 
 
-def test_produce_runs_the_source_in_the_calling_thread(runs: sync.Runs) -> None:
-    threads = set()
-
-    def source() -> Iterator[str]:
-        threads.add(threading.current_thread())
-        yield from map(str, range(100 * MOST_WAITING))
-
-    assert runs.produce("a", source(), format="ndjson") == RunState("finished")
-    assert threads == {threading.current_thread()}
-    lines = read(runs.follow("a")).splitlines()
-    assert lines[: 100 * MOST_WAITING] == [b'"%d"' % number for number in range(100 * MOST_WAITING)]
-
-
-def test_produce_returns_stopped_when_the_run_is_stopped_elsewhere(runs: sync.Runs) -> None:
-    feed = Feed("Once ")
-
-    def stop() -> None:
-        read_to(runs.follow("a", wait=PATIENCE_S), b"Once ")
-        assert runs.stop("a")
-        wait_until(lambda: runs.state("a") == RunState("stopped"))
-        feed.give("upon ")
-
-    stopping = threading.Thread(target=stop)
-    stopping.start()
-    assert runs.produce("a", feed.source()) == RunState("stopped")
-    assert feed.closed.is_set()
-    stopping.join()
-
-
-@pytest.mark.parametrize("kind", [OSError, SystemExit])
-def test_produce_reraises_the_exception_of_its_source_after_failing_the_run(
-    runs: sync.Runs, kind: type[BaseException]
-) -> None:
-    def source() -> Iterator[str]:
-        yield "Once "
-        raise kind
-
-    with pytest.raises(kind):
-        runs.produce("a", source())
-    state = runs.state("a")
-    assert state is not None
-    assert state.status == "failed"
-
-
 def test_a_sync_run_that_cannot_be_started_closes_its_source(runs: sync.Runs) -> None:
     read(runs.start("a", ["Once"]))
     feed, other = Feed(), Feed()
@@ -133,7 +88,7 @@ def test_a_sync_run_that_cannot_be_started_closes_its_source(runs: sync.Runs) ->
         runs.start("a", begun)
     nobody = sync.Runs(f"http://127.0.0.1:{free_port()}/runs")
     with nobody, pytest.raises(Unavailable, match="cannot connect"):
-        nobody.produce("a", begun_too)
+        nobody.start("a", begun_too)
     assert [*begun, *begun_too] == []
 
 
@@ -154,41 +109,19 @@ def test_a_sync_source_that_is_no_iterator_of_items_is_refused(
         runs.start("a", source)  # type: ignore[arg-type]
 
 
-def test_a_thread_source_pauses_when_too_many_of_its_items_wait() -> None:
+def test_a_sync_source_is_asked_for_no_more_than_is_written(runs: sync.Runs) -> None:
     given = []
 
-    def source() -> Generator[int]:
-        for number in range(1000):
-            given.append(number)
-            yield number
+    def source() -> Iterator[str]:
+        while True:
+            given.append(1)
+            yield "x" * 100_000
 
-    items = ThreadSource(source(), current())
-    ended: list[ThreadSource] = []
-    items.start(ended.append)
-    wait_until(lambda: len(given) > MOST_WAITING)
-
-    async def take(count: int) -> list[object]:
-        return [await anext(items) for _ in range(count)]
-
-    assert current().call(take, 10) == [*range(10)]
-    wait_until(lambda: len(given) == MOST_WAITING + 11)
-    current().call(items.aclose)
-    wait_until(lambda: ended == [items])
-    assert len(given) == MOST_WAITING + 11
-
-
-def test_a_thread_source_waits_until_its_step_is_written_before_the_next_item() -> None:
-    items = ThreadSource(iter([Step("plan"), "write"]), current())
-    items.start(lambda _: None)
-
-    async def next_item() -> object:
-        return await anext(items)
-
-    assert not items.join(0.1)
-    assert current().call(next_item) == Step("plan")
-    assert not items.join(0.1)  # it is being written
-    assert current().call(next_item) == "write"
-    assert items.join(PATIENCE_S)
+    answer = runs.start("a", source())
+    wait_until(lambda: len(given) > 10)
+    assert runs.stop("a")
+    items = len(read(answer)) / 100_000
+    assert items <= len(given) <= items + 40  # in batches of 1 MiB
 
 
 @pytest.fixture
@@ -221,13 +154,13 @@ def test_a_keyboard_interrupt_ends_waiting_for_a_sync_run(
 def test_an_exception_raised_into_a_producing_thread_fails_its_run(
     runs: sync.Runs, interrupt: Callable[[type[BaseException]], None]
 ) -> None:
-    def source() -> Iterator[str]:
+    def source(_: Written) -> Iterator[str]:
         yield "Once "
         interrupt(TooLong)
         time.sleep(PATIENCE_S)
 
     with pytest.raises(TooLong):
-        runs.produce("a", source())
+        runs.take_over("a", source)
     assert runs.state("a") == RunState("failed", "the source failed: TooLong")
 
 

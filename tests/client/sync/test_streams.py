@@ -10,7 +10,7 @@ import headgate
 import pytest
 from headgate.sync import Client
 
-from scripts import sync_twins
+from tests.client.sync.test_workers import send
 from tests.support.processes import headgate as headgate_server
 from tests.support.waiting import wait_until
 
@@ -19,16 +19,13 @@ if TYPE_CHECKING:
 
     from tests.support.processes import Headgate
 
+POOL = {"type": "pull-wake", "pattern": "s", "wake_stream": "wakes"}
+
 
 @pytest.fixture
 def server(processes: None) -> Iterator[Headgate]:
     with headgate_server() as server:
         yield server
-
-
-@pytest.mark.usefixtures("processes")
-def test_the_classes_for_threads_are_made_of_those_for_asyncio_as_they_are_now() -> None:
-    assert sync_twins.TARGET.read_text() == sync_twins.module_text()
 
 
 def test_messages_are_appended_read_and_followed_in_threads(server: Headgate) -> None:
@@ -71,6 +68,28 @@ def test_a_loop_that_is_left_and_a_closed_client_close_their_requests(server: He
     hg.close()
     assert connections() == 0
     assert list(reading) == []
+
+
+def test_a_client_makes_writers_runs_chats_and_workers_on_its_connections(
+    server: Headgate,
+) -> None:
+    with Client(server.streams) as hg:
+        hg.create("wakes", json=True)
+        send("PUT", f"{server.streams}/__ds/subscriptions/pool", POOL)
+        stream = hg.create("s", json=True)
+        with hg.writer("s", max_batch_chunks=10) as writer:
+            for number in range(100):
+                writer.write(number)
+        assert [it.value for it in stream.read()] == [*range(100)]
+        assert b"".join(hg.runs.start("run", iter(["Once ", "upon"])).body) == b"Once upon"
+        message = {"id": "1", "role": "user", "parts": [{"type": "text", "text": "Why?"}]}
+        answer = hg.chats.send("chat", message, lambda turn: [f"{turn.messages[0]['id']} is it"])
+        assert b"1 is it" in b"".join(answer.body)
+        for job in hg.worker("pool"):
+            assert [*job.pending[0].messages()] == [*range(100)]
+            break
+    assert hg.runs.state("run") == headgate.RunState("finished")  # it opens again
+    hg.close()
 
 
 def test_a_forked_process_goes_on_with_a_client(server: Headgate) -> None:

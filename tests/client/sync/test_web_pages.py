@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import signal
 import threading
 import uuid
@@ -19,7 +20,6 @@ from tests.client.printed_urls import with_url
 from tests.client.runs import model
 from tests.client.sync.applications import MODEL, application, programs, web_server, write
 from tests.client.sync.feeds import Feed
-from tests.client.sync.test_twins import parameters
 
 if TYPE_CHECKING:
     import subprocess
@@ -188,7 +188,7 @@ def test_django_and_flask_functions_have_the_parameters_of_those_for_starlette(
 ) -> None:
     module = __import__(f"headgate.sync.{framework}", fromlist=["resume", "send"])
     starlette = __import__("headgate.runs.starlette", fromlist=["resume", "send"])
-    assert [*parameters(module.resume)] == [*parameters(starlette.resume)]
-    assert [*parameters(module.send)] == [*parameters(starlette.send)]
-    router = __import__("headgate.chats.starlette", fromlist=["chat_router"]).chat_router
-    assert [*parameters(module.chat_router)] == [*parameters(router)]
+    chats = __import__("headgate.chats.starlette", fromlist=["chat_router"])
+    for name, twin in (("resume", starlette), ("send", starlette), ("chat_router", chats)):
+        parameters = inspect.signature(getattr(module, name)).parameters
+        assert [*parameters] == [*inspect.signature(getattr(twin, name)).parameters]

@@ -143,6 +143,7 @@ class Production:
             log.warning("run %r: its end could not be written: %s", self._place.id, error)
             is_ended = False
         finally:
+            self._stopped.set()  # for who waits in a thread, which nothing cancels
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks, timeout=CLOSE_TIMEOUT_S)
