@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 ORDER: dict[AlertState, int] = {"firing": 0, "pending": 1, "quiet": 2, "prometheus": 3}
 THIS_GATEWAY = "this gateway"
 _FIELD = re.compile(r"\{\{ \$(?:labels\.(\w+)|value(?: \| (\w+))?) \}\}")
-
-
 # By the functions of Prometheus' templates.
 _FORMATS: dict[str | None, Callable[[float], str]] = {
     None: "{:.4g}".format,
