@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from admin.alerting.active_alerts import ActiveAlert, ActiveAlerts
     from admin.alerting.subjects import Subject
     from admin.model.kinds import Level
-    from admin.record.gateways import GatewayView
     from gateway.features.questions.process_source import Health
     from gateway.monitoring.rules import Alert
     from gateway.settings import Settings
@@ -213,16 +212,6 @@ def is_felt(note: str, reason: str) -> bool:
     """
     felt = ("certificate for ", "loss ", "origin ", "purge ")
     return note.startswith(felt) or reason.startswith("the certificate in use ")
-
-
-def gateway_findings(gateways: Iterable[GatewayView]) -> Iterator[IncidentFinding]:
-    """Yield a finding for each gateway that is silent without having announced that it stops."""
-    for it in gateways:
-        if it.silent_since is not None and it.state.level != "good":
-            where = f"{it.name} on {it.host}" if it.host else it.name
-            words = f"the gateway {where} is silent: it shares this log, and did not say it stops"
-            title = "a gateway is silent"
-            yield IncidentFinding(("gateway", where), "bad", title, words, alert="HeadgateDown")
 
 
 def _check(name: str, reason: str, level: Level) -> IncidentFinding:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec.structs import replace
 
+from admin.alerting.findings import IncidentFinding
 from admin.readers.ban_list import MOST_BANS, parse_bans
 from admin.record import figures
 from admin.record.event_record import MOST_SHARED, ConsoleEvent
@@ -18,7 +19,7 @@ from gateway.features.questions.contract import LONGEST_FIGURES, PeerMetrics, Sh
 from gateway.telemetry import metrics
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from admin.model.kinds import HealthState
     from admin.record.figures import Row
@@ -99,6 +100,18 @@ class Fleet:
         """Return all processes and gateways."""
         named = (replace(it, version=_own_version()) if it.is_this else it for it in self.views)
         return GatewaysView(now, self.processes.views, tuple(named))
+
+    def findings(self) -> Iterator[IncidentFinding]:
+        """Yield a finding for each gateway that is silent and has not announced that it stops."""
+        for it in self.views:
+            if it.silent_since is not None and it.state.level != "good":
+                where = f"{it.name} on {it.host}" if it.host else it.name
+                words = (
+                    f"the gateway {where} is silent: it shares this log, and did not say it stops"
+                )
+                title = "a gateway is silent"
+                key = "gateway", where
+                yield IncidentFinding(key, "bad", title, words, alert="HeadgateDown")
 
     def live(self, prefix: str) -> Row | None:
         """Return the live readers of a route on all gateways; None before the first look."""

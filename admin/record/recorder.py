@@ -123,7 +123,7 @@ class Recorder:
         subjects = await subjects_of(self._source, self.alerts)
         found = (
             *findings.findings(health, samples, self.alerts, self._setup.settings, subjects),
-            *findings.gateway_findings(self.fleet.views),
+            *self.fleet.findings(),
             *self.traffic.findings(now),
         )
         self.incidents.update(now, found, samples)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from admin.alerting import findings
 from admin.model.kinds import HealthState
 from admin.record.fleet import KEPT_SILENT_S, MOST_SILENT, Fleet
 from admin.record.gateways import LONGEST_TEXT, MISSED_LOOKS, GatewayReport
@@ -157,7 +156,7 @@ class Looks:
         return [it.state.words for it in self.others]
 
     def findings(self) -> list[str]:
-        return [it.sentence for it in findings.gateway_findings(self.fleet.views)]
+        return [it.sentence for it in self.fleet.findings()]
 
 
 THERE = GatewayReport(name="there", host="b", started_at=NOW)
