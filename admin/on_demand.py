@@ -6,7 +6,7 @@ They take 1 MB, which a gateway whose console nobody opens does without.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 from typing_extensions import override
@@ -14,7 +14,7 @@ from typing_extensions import override
 from admin.errors import ConsoleError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from aiohttp.typedefs import Handler
 
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from gateway.settings import Settings
 
 
-class OnDemand(web.AbstractResource):
+class OnDemand(web.PlainResource):
     """Every URL that the machines' own resources have not. It is below them in the router."""
 
     def __init__(self, clock: Callable[[], float], settings: Settings) -> None:
-        super().__init__()
+        super().__init__("/")
         self._clock = clock
         self._features = settings.features
         self._site: Site | None = None
@@ -37,12 +37,6 @@ class OnDemand(web.AbstractResource):
         if settings.features != self._features:
             self._features = settings.features
             self._site, self._router = None, web.UrlDispatcher()
-
-    @property
-    @override
-    def canonical(self) -> str:
-        """The beginning of all paths."""
-        return "/"
 
     @override
     async def resolve(
@@ -59,13 +53,10 @@ class OnDemand(web.AbstractResource):
         """Return the site that shows pages, loading its modules first."""
         if self._site is None:
             await asyncio.to_thread(_load)
-        return self._create_site()
+        if self._site is None:  # else another request was faster
+            from admin.api.openapi import add_api
+            from admin.pages.site import Site
 
-    def _create_site(self) -> Site:
-        from admin.api.openapi import add_api
-        from admin.pages.site import Site
-
-        if self._site is None:
             self._site = Site(self._clock, self._features)
             self._site.add_to(self._router)
             add_api(self._router)
@@ -85,38 +76,6 @@ class OnDemand(web.AbstractResource):
                 raise
             detail = "There is no such page."
             return await (await self.site()).error(request, refusal.status, detail)
-
-    # Of a resource, for who looks at what there is
-
-    @override
-    def __iter__(self) -> Iterator[web.AbstractRoute]:
-        self._create_site()
-        return iter(self._router.routes())
-
-    @override
-    def __len__(self) -> int:
-        self._create_site()
-        return len(self._router.routes())
-
-    @override
-    def raw_match(self, path: str) -> bool:
-        """Return whether `path` is the path of this resource in the route table."""
-        return path == self.canonical
-
-    @override
-    def get_info(self) -> NoReturn:
-        """Raise NotImplementedError: no caller needs it."""
-        raise NotImplementedError
-
-    @override
-    def url_for(self, **kwargs: str) -> NoReturn:
-        """Raise NotImplementedError: the resource has no name."""
-        raise NotImplementedError
-
-    @override
-    def add_prefix(self, prefix: str) -> NoReturn:
-        """Raise NotImplementedError: the resource is part of no other application."""
-        raise NotImplementedError
 
 
 def _load() -> None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from aiohttp import web
+
+from admin.app import build
 from gateway.app import make_services
 from gateway.features.console_token import ConsoleToken
 from gateway.features.questions.process_source import Health, Setup
@@ -67,6 +70,19 @@ def setup(clock: Callable[[], float] = lambda: NOW, **settings: Any) -> Setup:
     services = make_services(with_admin_bounds(made), clock)
     reloader = Reloader(made, lambda: made, _nothing)
     return Setup(reloader, lambda: {"data file": "1"}, clock, ConsoleToken(), AdminBounds(services))
+
+
+def served() -> set[tuple[str, str]]:
+    """The methods and paths of the admin listener."""
+    # Here, since the application loads them when somebody first asks for one.
+    from admin.api.openapi import add_api
+    from admin.pages.site import Site
+
+    router = web.UrlDispatcher()
+    Site(lambda: NOW, ()).add_to(router)
+    add_api(router)
+    routes = (*build(Switchboard(), setup()).router.routes(), *router.routes())
+    return {(it.method, it.resource.canonical) for it in routes if it.resource is not None}
 
 
 # The metrics of the catalogue that the record is made from.

@@ -10,7 +10,7 @@ import pytest
 from admin.access import check
 from admin.app import build
 from gateway.access.credentials import READING
-from tests.admin.consoles import Clock, Switchboard, setup
+from tests.admin.consoles import Clock, Switchboard, served, setup
 from tests.admin.test_access import TOKENS, USERS, csrf, sign_in
 from tests.support.admin_server import AdminServer
 from tests.support.examples import spread
@@ -69,11 +69,7 @@ async def client(
 
 def operations(*, changing: bool) -> list[tuple[str, str]]:
     """Every method and path that there is, out of the application itself."""
-    found = {
-        (route.method, route.resource.canonical.replace("{name}", "site.css"))
-        for route in console(is_open=True).router.routes()
-        if route.resource is not None
-    }
+    found = {(method, path.replace("{name}", "site.css")) for method, path in served()}
     chosen = sorted(it for it in found if (it[0] not in READING) is changing)
     assert len(chosen) >= (9 if changing else 35)
     return chosen
