@@ -359,8 +359,9 @@ def _initialization(twin: Twin, method: Function, full: str, attributes: list[st
         if name == "streams":
             value = f"tuple(map(JobStream, {value}))"
         lines.append(f"self.{name} = {value}")
+    head = "\n    @named" if method.decorator_list else ""
     return (
-        f"\n    def __init__({_for_threads(arguments)}) -> None:\n{docstring}"
+        f"{head}\n    def __init__({_for_threads(arguments)}) -> None:\n{docstring}"
         + textwrap.indent("\n".join(lines), " " * 8)
         + "\n"
     )
@@ -374,9 +375,11 @@ def _method(method: Function, body: str | None) -> str:
     name = {"aclose": "close", "__aiter__": "__iter__"}.get(method.name, method.name)
     returned = _for_threads(ast.unparse(method.returns) if method.returns else "None")
     parameters = _for_threads(ast.unparse(method.args))
-    is_property = any(ast.unparse(it) == "property" for it in method.decorator_list)
+    decorators = [ast.unparse(it) for it in method.decorator_list]
+    is_property = "property" in decorators
     # Of a property that is made here, `ThreadClient` forgets the value.
     head = f"\n    @{'property' if body is None else 'cached_property'}" if is_property else ""
+    head += "\n    @named" if "named" in decorators else ""
     head += f"\n    def {name}({parameters}) -> {returned}:\n{_docstring(method, 8)}"
     if body is None:
         body = _call(method, returned, is_property=is_property)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Awaitable, Callable
+import re
+from collections.abc import Awaitable, Callable, Mapping
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
@@ -17,7 +18,7 @@ from headgate.names import NEXT_OFFSET, shown
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import AsyncIterator, Coroutine, Mapping
+    from collections.abc import AsyncIterator, Coroutine
     from types import TracebackType
 
 AGENT = {"User-Agent": "headgate-client"}
@@ -35,7 +36,14 @@ WORDS = {
     403: "the server forbids it",
     404: "there is no such stream",
     410: "the stream is gone",
+    405: "this is not the URL of a stream",
+    **dict.fromkeys(
+        (301, 302, 303, 307, 308), "a redirect, which is not followed: use the URL that it leads to"
+    ),
 }
+NO_SERVER = "Start the server, or correct the URL of the client."
+AWAY = "Try again later: an append may be stored or not."
+A_PAGE = "the response is a page of HTML: check the URL of the server"
 # Raised before the first byte of a request is sent.
 NO_CONNECTION = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
 CAUSES: dict[type[Exception], str] = {
@@ -78,6 +86,7 @@ expired token is replaced.
 """
 
 NO_FIELD = set("\r\n\0")  # no header field holds these
+FIELD_NAME = re.compile(r"[\w!#$%&'*+.^`|~-]+", re.ASCII)  # RFC 9110 section 5.1
 
 
 class Credential:
@@ -240,6 +249,7 @@ class Endpoint:
         except (aiohttp.ClientError, TimeoutError, OSError) as cause:
             unavailable = Unavailable(_words(cause), stream=self.shown)
             unavailable.is_unsent = isinstance(cause, NO_CONNECTION)
+            unavailable.add_note(NO_SERVER if unavailable.is_unsent else AWAY)
             raise unavailable from cause
 
     async def _value(self, credential: Credential) -> str:
@@ -278,6 +288,21 @@ def _checked(value: object) -> str:
     return value
 
 
+def checked_headers(headers: object) -> dict[str, str]:
+    """Return header fields for requests. Raises TypeError or ValueError for what is not one."""
+    if not isinstance(headers, Mapping | None):
+        raise TypeError(f"headers are a dict of str, not {type(headers).__name__}")
+    fields: dict[str, str] = {}
+    for name, value in (headers or {}).items():
+        if not isinstance(name, str) or not isinstance(value, str):
+            kinds = f"{type(name).__name__}: {type(value).__name__}"
+            raise TypeError(f"headers are a dict of str, and {name!r} is {kinds}: write str(value)")
+        if not FIELD_NAME.fullmatch(name) or not NO_FIELD.isdisjoint(value):
+            raise ValueError(f"{name[:80]!r} is not a header field: one word, and one line of text")
+        fields[name] = value
+    return fields
+
+
 def _quoted(url: str) -> str:
     """Return the invalid URL for an error message, or "this" if it may hold a credential."""
     # Without a scheme, nobody can tell where in it a password is; a word alone may be a token.
@@ -291,6 +316,8 @@ async def _refusal(answer: aiohttp.ClientResponse, stream: str, offset: str | No
     while part := await answer.content.read(ERROR_BODY_BYTES - len(body)):
         body += part
     detail, code = _detail(answer.content_type, body.decode(errors="replace"))
+    if answer.content_type == "text/html" and answer.status in {404, 405}:
+        detail = A_PAGE
     # The answer to HEAD has no body that could tell.
     detail = detail.rstrip(".") or WORDS.get(answer.status, "the server refused")
     reason = f"{detail} ({answer.status} {answer.reason})"

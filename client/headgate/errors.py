@@ -20,6 +20,8 @@ REQUEST_TIMEOUT, TOO_MANY_REQUESTS = 408, 429
 class StreamError(Exception):
     """The base of the errors of the library. Each kind says what you can do.
 
+    The message is one sentence. Below it, a traceback has what to do about a refusal (`__notes__`).
+
     Attributes:
         reason: What is wrong, without the URL of the stream.
         stream: The URL of the stream, without password and query; None if it is not about one.
@@ -147,6 +149,18 @@ _KINDS: dict[int, type[StreamError]] = {
     REQUEST_TIMEOUT: Unavailable,
     TOO_MANY_REQUESTS: Unavailable,
 }
+# What to do about a refusal: a note below the sentence of the server.
+_ADVICE: dict[type[StreamError], str] = {
+    Unavailable: "Try again later.",
+    NotAuthorized: "Set the `token` of the client, or STREAM_AUTH, to one that permits this.",
+    Fenced: "Another writer has taken over: end this one.",
+    StreamNotFound: "Create the stream first, or correct its name or the URL of the client.",
+    Gone: 'Begin again at the beginning: offset="-1".',
+    Conflict: "Use the stream as it is, by `open`, or delete it first.",
+    Closed: "Append to another stream: this one has ended.",
+    TooLarge: "Append less at once.",
+    BadRequest: "Correct the request: sent again as it is, it is refused again.",
+}
 
 
 def _moment_s(text: str) -> float | None:
@@ -175,7 +189,9 @@ def refusal(
         kind, offset = Closed, headers.get(NEXT_OFFSET)
     elif status == 403 and whole_number(headers.get(PRODUCER_EPOCH, "")) is not None:
         kind = Fenced
-    return kind(reason, stream=stream, status=status, offset=offset, headers=headers, code=code)
+    error = kind(reason, stream=stream, status=status, offset=offset, headers=headers, code=code)
+    error.add_note(_ADVICE[kind])
+    return error
 
 
 def check_number(

@@ -102,7 +102,7 @@ def test_a_chunk_with_half_a_surrogate_pair_is_refused() -> None:
     with pytest.raises(ValueError, match="character 2 is half of a surrogate pair"):
         TEXT.encode("ab\ud800")
     for chunk in ("ab\ud800", {"a\udfff": 1}):
-        with pytest.raises(ValueError, match=r"no JSON value.*surrogates"):
+        with pytest.raises(ValueError, match=r"not a JSON value.*surrogates"):
             JSON.encode(chunk)
 
 
@@ -120,7 +120,7 @@ def test_a_chunk_with_half_a_surrogate_pair_is_refused() -> None:
     ],
 )
 def test_bytes_that_are_no_json_are_refused_by_a_json_stream(text: bytes) -> None:
-    with pytest.raises(ValueError, match="the chunk is no JSON value: "):
+    with pytest.raises(ValueError, match="this is not a JSON value, "):
         JSON.encode(text)
 
 
@@ -145,7 +145,7 @@ class Measured:
     ],
 )
 def test_nan_and_infinities_are_refused_by_a_json_stream(value: object) -> None:
-    with pytest.raises(ValueError, match="no JSON value: NaN and infinities have no JSON"):
+    with pytest.raises(ValueError, match=r"not a JSON value.*NaN and infinities have no JSON"):
         JSON.encode(value)
 
 
@@ -165,5 +165,5 @@ def test_none_is_encoded_as_null_by_a_json_stream() -> None:
 def test_values_that_have_no_json_form_are_refused_by_a_json_stream(
     value: object, error: type[Exception]
 ) -> None:
-    with pytest.raises(error, match=re.escape("the chunk is no JSON value: ")):
+    with pytest.raises(error, match=re.escape("this is not a JSON value, ")):
         JSON.encode(value)

@@ -328,9 +328,8 @@ async def test_an_error_response_is_printed_as_one_harmless_sentence(
 
 async def test_read_does_not_follow_a_redirect(play: Play) -> None:
     script = Script([web.Response(status=302, headers={"Location": "http://other.invalid/"})])
-    assert await play(script, "read") == Outcome(
-        5, "", "headgate: /s: the server refused (302 Found).\n"
-    )
+    why = "a redirect, which is not followed: use the URL that it leads to (302 Found)"
+    assert await play(script, "read") == Outcome(5, "", f"headgate: /s: {why}.\n")
 
 
 @pytest.mark.parametrize("command", ["read", "close"])

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 JSON = "application/json"
+NOT_A_VALUE = "this is not a JSON value, such as a dict, a list or bytes of JSON text"
 _VALUE = msgspec.json.Decoder(msgspec.Raw)
 
 
@@ -48,9 +49,9 @@ class JsonFraming:
         try:
             return json_text(chunk)
         except TypeError as cause:
-            raise TypeError(f"the chunk is no JSON value: {cause}") from cause
+            raise TypeError(f"{NOT_A_VALUE}: {cause}") from cause
         except (ValueError, OverflowError, RecursionError) as cause:
-            raise ValueError(f"the chunk is no JSON value: {cause}") from cause
+            raise ValueError(f"{NOT_A_VALUE}: {cause}") from cause
 
     def batch(self, chunks: Sequence[bytes]) -> tuple[bytes, Mapping[str, str]]:
         """Return the body of a batch, and the header fields that declare its form."""
@@ -106,4 +107,4 @@ def _checked(text: bytes) -> bytes:
         text.decode()  # the JSON decoder lets bytes that are no UTF-8 pass inside strings
         return bytes(_VALUE.decode(text))
     except (ValueError, msgspec.DecodeError, RecursionError) as cause:
-        raise ValueError(f"the chunk is no JSON value: {cause}") from cause
+        raise ValueError(f"{NOT_A_VALUE}: {cause}") from cause

@@ -10,7 +10,7 @@ from urllib.parse import quote
 from typing_extensions import override
 from yarl import URL
 
-from headgate.endpoint import IDLE_TIMEOUT_S, credential_of
+from headgate.endpoint import IDLE_TIMEOUT_S, checked_headers, credential_of
 from headgate.errors import check_number
 from headgate.names import (
     AUTHORIZATION_VARIABLE,
@@ -22,6 +22,7 @@ from headgate.names import (
 )
 from headgate.stream_requests import StreamRequests
 from headgate.streams.connection import ClientConnections
+from headgate.streams.misuse import named, not_so
 from headgate.streams.stream import Stream
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ class Client:
         ValueError: The URL or the token is invalid, or a number is out of its range.
     """
 
+    @named
     def __init__(
         self,
         base_url: str | None = None,
@@ -99,7 +101,7 @@ class Client:
         self._connection = ClientConnections(
             self.base_url,
             credential_of(_authorization(token) or _of_environment(self.base_url)),
-            headers=dict(headers or {}),
+            headers=checked_headers(headers),
             timeout=timeout,
             retries=retries,
             session=session,
@@ -121,6 +123,11 @@ class Client:
     ) -> None:
         await self.aclose()
 
+    if not TYPE_CHECKING:
+        __enter__ = __exit__ = not_so(
+            "headgate.Client is for asyncio: write async with, or use headgate.sync.Client"
+        )
+
     async def aclose(self) -> None:
         """End all readings of the client, and close its connections."""
         await self._connection.aclose()
@@ -136,6 +143,7 @@ class Client:
         """
         return Stream(self._connection, self._url_of(name))
 
+    @named
     async def create(
         self,
         name: str,
@@ -221,12 +229,14 @@ class Client:
         if name.startswith(("http://", "https://")):
             StreamRequests(name)  # raises ValueError
             return name
-        if not name or _HOST_AND_PORT.match(name):
+        if not name:
+            raise ValueError('the name of a stream is empty: write one, such as "orders"')
+        if _HOST_AND_PORT.match(name):
             raise ValueError(
                 f"{name!r} is not the name of a stream: a URL begins with http:// or https://"
             )
         if not {".", ".."}.isdisjoint(name.split("/")):
-            raise ValueError(f"a stream cannot be named {name!r}: . and .. name other URLs")
+            raise ValueError(f"a stream cannot be named {name!r}: write its path without . and ..")
         return path_url(self.base_url, quote(name.lstrip("/"), safe=IN_NAMES))
 
 

@@ -15,6 +15,7 @@ import msgspec
 
 from headgate.errors import ProtocolError
 from headgate.json_values import NOT_JSON, decoded_json
+from headgate.names import shown
 from headgate.sending.framing import is_json, media_type
 
 if TYPE_CHECKING:
@@ -71,10 +72,10 @@ class Decoder(Protocol):
         ...
 
 
-def decoder_of(content_type: str, passed: int) -> Decoder:
-    """Return the decoder for a content type, which passes over so many messages or bytes."""
+def decoder_of(content_type: str, passed: int, url: str) -> Decoder:
+    """Return the decoder for a stream, which passes over so many messages or bytes."""
     if is_json(content_type):
-        return JsonDecoder(passed)
+        return JsonDecoder(passed, url)
     if media_type(content_type).startswith("text/"):
         return TextDecoder(passed)
     return BytesDecoder()
@@ -88,8 +89,9 @@ def _within(begin: str, count: int) -> str:
 class JsonDecoder:
     """The values of a JSON stream, whose batches are arrays."""
 
-    def __init__(self, passed: int) -> None:
+    def __init__(self, passed: int, url: str) -> None:
         self._passed = passed
+        self._url = url
 
     def messages(self, begin: str, batch: Batch) -> Iterator[Message]:
         """Yield the values of a batch."""
@@ -99,7 +101,10 @@ class JsonDecoder:
                 values += decoded_json(body, _ARRAY.decode)
             except NOT_JSON as cause:
                 raise ProtocolError(
-                    f"what comes after offset {begin} is not JSON: {cause}"
+                    f"what comes after offset {begin} is not JSON: read on after it, or read the "
+                    f"bytes with follow_bytes ({cause})",
+                    stream=shown(self._url),
+                    offset=begin,
                 ) from cause
         passed, self._passed = self._passed, max(0, self._passed - len(values))
         for number, value in enumerate(values[passed:], passed + 1):

@@ -7,6 +7,7 @@ import logging
 import math
 import random
 from collections import deque
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import aclosing
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
@@ -23,7 +24,7 @@ from headgate.stream_requests import FIRST_WAIT_S, LONGEST_WAIT_S
 from headgate.streams.messages import BEGINNING, NOW, ReadingPlace, decoder_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
+    from collections.abc import AsyncGenerator, Mapping
 
     from headgate.following import Batch
     from headgate.sending.framing import Framing
@@ -104,9 +105,7 @@ class Stream:
         Raises:
             StreamError: As of `append`: the messages of earlier requests are stored.
         """
-        if isinstance(messages, dict | str | bytes):
-            raise TypeError("append_many takes several messages, such as a list; append takes one")
-        given, offset = list(messages), None
+        given, offset = _several(messages), None
         appends = self._connection.appends(self.url)
         async with appends.turn:  # the type is asked for in the order of the calls, too
             metadata, chunks = await self._encode(given)
@@ -222,7 +221,7 @@ class Stream:
                 async with aclosing(following.catch_up(self._requests(), begin)) as batches:
                     async for content_type, batch in batches:
                         failures = 0
-                        decoder = decoder or decoder_of(content_type, place.passed)
+                        decoder = decoder or decoder_of(content_type, place.passed, self.url)
                         # The tail is not the end: half a character there may become whole.
                         part = list(decoder.messages(begin, replace(batch, is_last=False)))
                         if part:
@@ -244,7 +243,7 @@ class Stream:
         is_known = place.offset != NOW
         metadata = self._metadata if self._metadata and is_known else await self._waited_head()
         begin = metadata.next_offset if place.offset == NOW else place.offset
-        decoder = decoder_of(metadata.content_type, place.passed)
+        decoder = decoder_of(metadata.content_type, place.passed, self.url)
         async with aclosing(self._follow_bytes(begin)) as parts:
             async for (batch,) in parts:
                 part = list(decoder.messages(begin, batch))
@@ -265,14 +264,28 @@ class Stream:
                 yield [batch]
 
 
+def _several(messages: object) -> list[object]:
+    """Return messages as a list. Raises TypeError for what is one message, or not iterable."""
+    if isinstance(messages, dict | str | bytes):
+        raise TypeError("append_many takes several messages, such as a list; append takes one")
+    if isinstance(messages, AsyncIterator) or not isinstance(messages, Iterable):
+        kind = type(messages).__name__
+        raise TypeError(f"append_many takes a list of messages, not {kind}: collect it first")
+    return list(messages)
+
+
 def _encoded(shown_url: str, framing: Framing, message: object) -> bytes:
     """Return a message as bytes. Raises TypeError or ValueError, which say what to give."""
     type_name = type(message).__name__
+    if isinstance(message, Iterator | AsyncIterator):
+        raise TypeError(
+            f"{shown_url}: append takes one message, not {type_name}: append_many takes a list"
+        )
     if isinstance(framing, JsonFraming):
         if isinstance(message, str):
             raise TypeError(
                 f"{shown_url} is a JSON stream: append the value itself, not its text; "
-                "a message that is a string is given as bytes of JSON"
+                "a message that is a string is appended as bytes of JSON"
             )
     elif not isinstance(message, str | bytes | bytearray | memoryview):
         what = "str or bytes" if framing.content_type.startswith("text/") else "bytes"

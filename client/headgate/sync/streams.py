@@ -15,6 +15,7 @@ import headgate.streams.stream
 from headgate.endpoint import IDLE_TIMEOUT_S
 from headgate.streams.client import RETRIES, Token
 from headgate.streams.messages import BEGINNING
+from headgate.streams.misuse import named
 from headgate.sync.chats import Chats
 from headgate.sync.runs import Runs
 from headgate.sync.threads import ThreadClient
@@ -64,6 +65,7 @@ class Client(ThreadClient):
         ValueError: The URL or the token is invalid, or a number is out of its range.
     """
 
+    @named
     def __init__(
         self,
         base_url: str | None = None,
@@ -95,6 +97,7 @@ class Client(ThreadClient):
         """
         return Stream(self._get(lambda twin: twin.stream(name)))
 
+    @named
     def create(
         self,
         name: str,

@@ -1,0 +1,39 @@
+"""Sentences for what is easily mistaken, where Python's own does not say what to write."""
+
+from __future__ import annotations
+
+import inspect
+from functools import wraps
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def not_so(sentence: str) -> Callable[..., None]:
+    """Return a method that raises TypeError with a sentence.
+
+    Hide it from type checkers, which else take the method for one that works.
+    """
+
+    def method(*_: object) -> None:
+        raise TypeError(sentence)
+
+    return method
+
+
+def named(function: Callable[P, T]) -> Callable[P, T]:
+    """Have a function with an unknown keyword argument name those that it has."""
+    known = list(inspect.signature(function).parameters)[1:]
+
+    @wraps(function)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> T:
+        for name in kwargs:
+            if name not in known:
+                raise TypeError(f"there is no {name!r} here: write one of {', '.join(known)}")
+        return function(*args, **kwargs)
+
+    return checked
