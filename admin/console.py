@@ -137,7 +137,7 @@ class Console:
     @operation("GET", "/api/v1/gateways")
     def gateways(self) -> GatewaysView:
         """Return the processes of this gateway, and the gateways that share a log with it."""
-        return self.recorder.fleet.view(self.setup.clock())
+        return self.recorder.fleet.view(self.setup.clock(), self.recorder.state)
 
     @operation("GET", "/api/v1/streams")
     async def streams(self, query: StreamSearch) -> StreamPage:

@@ -96,9 +96,10 @@ class Fleet:
         others.sort(key=lambda it: (it.silent_since is not None, it.name, it.host))
         return (self.own.view(is_this=True), *others)
 
-    def view(self, now: float) -> GatewaysView:
-        """Return all processes and gateways."""
-        named = (replace(it, version=_own_version()) if it.is_this else it for it in self.views)
+    def view(self, now: float, state: HealthState) -> GatewaysView:
+        """Return all processes and gateways; `state` is that of this one, which mutes change."""
+        own = {"version": _own_version(), "state": state}
+        named = (replace(it, **own) if it.is_this else it for it in self.views)
         return GatewaysView(now, self.processes.views, tuple(named))
 
     def findings(self) -> Iterator[IncidentFinding]:

@@ -31,14 +31,18 @@ class Ring:
         self._newest: int | None = None  # a slot: the moment divided by the step
 
     def add(self, at: float, row: Row) -> None:
-        """Count a row at its moment; one that is older than the ring is nobody's any more."""
+        """Count a row at its moment. One before the newest: the clock was set back.
+
+        What was recorded after that moment is forgotten: those times are yet to come.
+        """
         slot = int(at // self._step_s)
         newest = slot if self._newest is None else self._newest
-        if slot <= newest - POINTS:
-            return
-        for cleared in range(max(newest + 1, slot - POINTS + 1), slot + 1):
+        first, last = sorted((newest, slot))
+        for cleared in range(max(first, last - POINTS) + 1, last + 1):
             self._put(cleared, [nan] * figures.WIDTH)
-        self._newest = max(newest, slot)
+        if slot <= newest - POINTS:
+            self._put(slot, [nan] * figures.WIDTH)
+        self._newest = slot
         before = self._get(slot)
         self._put(slot, row if before is None else figures.summed((before, row)) or row)
 

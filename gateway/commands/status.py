@@ -172,10 +172,11 @@ def _of_route(overview: Overview, route: RouteView) -> Iterator[str]:
 
     yield f"{route.prefix} -> {route.origin}: {route.state.words}"
     figures = route.figures
+    readers = sum(figures.readers.values())
     share = f"{show.percent(figures.without_origin)} {served(route.kind).lower()}"
     yield (
         f"  {show.rate(figures.requests)} requests, {show.rate(figures.appends)} appends, "
-        f"{sum(figures.readers.values()):,} live readers, {share}"
+        f"{readers:,} live reader{'s' * (readers != 1)}, {share}"
     )
     if route.streams:
         fates = ", ".join(f"{number:,} {fate}" for fate, number in route.streams.items())

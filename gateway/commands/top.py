@@ -100,7 +100,8 @@ def _head(it: Overview) -> Iterator[str]:
     readers = ", ".join(f"{count:,} {name}" for name, count in it.readers.items())
     yield (
         f"{show.rate(it.requests.value)} requests, {show.rate(it.appends.value)} appends, "
-        f"{show.count(it.live_readers.value)} live readers ({readers}), "
+        f"{show.count(it.live_readers.value)} live reader{'s' * (it.live_readers.value != 1)} "
+        f"({readers}), "
         f"{show.percent(it.without_origin.value)} {it.served.lower()}"
     )
     yield from (f"! {line}" for line in islice(attention(it), MOST_ATTENTION))

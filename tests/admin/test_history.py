@@ -37,21 +37,20 @@ def requests(of: Row | None) -> float | None:
 
 @given(st.lists(st.integers(0, 3 * POINTS), max_size=40))
 def test_a_ring_gives_the_same_rows_as_a_plain_table(steps: list[int]) -> None:
+    """What is after a row was recorded before the clock was set back."""
     ring, table = Ring(5), dict[int, float]()
-    newest = -1
-    for step in steps:
-        newest = max(newest, step)
-        if step > newest - POINTS:
-            table[step] = table.get(step, 0.0) + 1
-        ring.add(step * 5.0, row(requests=1))
-    until = max(newest, 0)
+    until = 0
+    for until in steps:
+        table[until] = table.get(until, 0.0) + 1
+        table = {at: count for at, count in table.items() if until - POINTS < at <= until}
+        ring.add(until * 5.0, row(requests=1))
     expected = [table.get(step) for step in range(until - POINTS + 1, until + 1)]
     assert [requests(of) for of in ring.rows(until * 5.0)] == expected
 
 
 def test_every_span_of_the_history_has_the_same_sum() -> None:
     kept = History([A])
-    for point in range(POINTS):
+    for point in reversed(range(POINTS)):
         kept.add(NOW - 5 * point, {A: row(requests=3)})
     for span in SPANS_S:
         assert requests(figures.summed(kept.of(A, span, NOW))) == 3 * POINTS

@@ -114,7 +114,7 @@ def test_top_prints_loud_streams_clients_and_refusals(watcher: CommandLine) -> N
         "a stream": r"^ +0\.\d+ +0\.\d+ +0 +\d.* B  /v1/stream/top/busy$",
         "a client": r"^ +0\.\d+ +0\.\d+ +0\.\d+ +\d.* B  127\.0\.0\.1 headgate",
         "a refusal": r"^ +\d+ +404  /v1/stream$",
-        "a live reader": r", 1 live readers \(1 sse, 0 long-poll\), ",
+        "a live reader": r", 1 live reader \(1 sse, 0 long-poll\), ",
     }
 
     def missing() -> list[str]:

@@ -8,7 +8,7 @@ import { clock, zone } from "./times.js";
 const PAGES = [
   ["/events", "events", "Events"],
   ["/events", "refusals", "Refusals"],
-  ["/clients", "readers", "Readers that connected"],
+  ["/clients", "readers", "Readers that connected, and still are"],
 ];
 
 const tip = make("div", "tip");
@@ -35,6 +35,7 @@ export function showValuesAgain() {
   if (!shown) return;
   if (shown.chart.isConnected) draw(shown.chart, shown.at, shown.from);
   else hide();
+  if (menu.matches(":popover-open")) tip.hidden = true;
 }
 
 /** @param {HTMLElement} chart */

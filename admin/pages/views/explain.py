@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from admin.errors import ConsoleError
 from admin.model.streams import RequestToExplain
@@ -35,7 +36,7 @@ async def show(visit: Visit) -> TemplatePage:
         {
             "here": PATH,
             **await frame(visit),
-            "target": without_token(target),
+            "target": _written(without_token(target)),
             "headers": _without_credentials(headers),
             "explanation": explanation,
             "trouble": trouble,
@@ -47,6 +48,11 @@ async def submit(visit: Visit) -> TemplatePage:
     """Return the page with the explanation; header fields that were entered get into no URL."""
     query = {"target": visit.entered.get("target", ""), "explained": "yes"}
     return await show(visit._replace(query=query))
+
+
+def _written(target: str) -> str:
+    """Return a URL in which what hides is percent-encoded: a mark of direction turns it round."""
+    return "".join(it if it.isprintable() else quote(it) for it in target)
 
 
 def _without_credentials(headers: str) -> str:

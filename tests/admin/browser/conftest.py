@@ -1,4 +1,4 @@
-"""One site, whose figures are made up, and one tab for those who only look."""
+"""One real gateway that has something to show, and one tab for those who only look."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest_asyncio
 
-from tests.admin.browser.made_up import MadeUp
-from tests.admin.browser.serving import Tab, application
-from tests.support.admin_server import AdminServer
+from tests.admin.browser.filled import Filled, filled
+from tests.admin.browser.serving import Tab
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -17,13 +16,13 @@ if TYPE_CHECKING:
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def site() -> AsyncIterator[str]:
-    """Where pages with made-up figures are, which no test changes."""
-    async with AdminServer(application(MadeUp())) as server:
-        yield str(server.make_url("/")).rstrip("/")
+async def site(processes: None) -> AsyncIterator[Filled]:
+    """The gateway that tests look at. What a test changes in it, it names as its own."""
+    async with filled() as gateway:
+        yield gateway
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def tab(browser: Browser, site: str) -> Tab:
+async def tab(browser: Browser, site: Filled) -> Tab:
     """Return a tab for tests that only look: another one would cost most of a second of a core."""
-    return await Tab.open(browser, site, "/gateways")
+    return await Tab.open(browser, site.console, "/gateways")

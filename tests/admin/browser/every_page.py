@@ -22,7 +22,7 @@ STATES = {
     ],
     "/subscriptions": [
         "/subscriptions",
-        *(f"/subscriptions?route=/v1/stream&id={it}" for it in ("orders", "pool", "reports")),
+        *(f"/subscriptions?route=/v1/stream&id={it}" for it in ("orders", "pool", "more-0")),
     ],
     "/events": ["/events", "/events?show=refusals", "/events?show=alerts"],
     "/caches": ["/caches?target=/v1/stream/chat/0000"],

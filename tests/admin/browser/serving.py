@@ -1,4 +1,4 @@
-"""The admin listener with made-up figures, and a browser that notices what a page must not do."""
+"""A browser that notices what a page must not do."""
 
 from __future__ import annotations
 
@@ -8,20 +8,12 @@ from urllib.parse import urlsplit
 
 from argon2 import PasswordHasher
 
-from admin.app import build
-from admin.console import CONSOLE
-from tests.admin.browser.made_up import NOW
-from tests.admin.consoles import Switchboard, setup
-from tests.support.admin_server import AdminServer
 from tests.support.processes import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    from aiohttp import web
     from playwright.async_api import Browser, BrowserContext, Page, Request
-
-    from admin.console import Console
 
 PASSWORD = "correct horse battery staple"
 # Weak on purpose: how hard a password is to guess is not what is tested here.
@@ -37,13 +29,6 @@ document.addEventListener("securitypolicyviolation", (event) =>
 SERIOUS = """async (options) => (await axe.run(options)).violations
   .filter((it) => ["serious", "critical"].includes(it.impact))
   .map((it) => `${it.id}: ${JSON.stringify(it.nodes.map((node) => node.html)).slice(0, 500)}`)"""
-
-
-def application(console: Console, **settings: Any) -> web.Application:
-    """The application of the admin listener, but for what there is to show."""
-    app = build(Switchboard({"server": None}), setup(lambda: NOW, **settings))
-    app[CONSOLE] = console
-    return app
 
 
 class Tab:
@@ -127,10 +112,9 @@ class Tab:
 
 @asynccontextmanager
 async def showing(
-    browser: Browser, console: Console, path: str = "/", **options: Any
+    browser: Browser, base: str, path: str = "/", **options: Any
 ) -> AsyncIterator[Tab]:
-    """A page of this console; nothing may have gone wrong on it in the end."""
-    async with AdminServer(application(console)) as server:
-        tab = await Tab.open(browser, str(server.make_url("/")).rstrip("/"), path, **options)
-        yield tab
-        assert await tab.close() == []
+    """A page of the console at this URL; nothing may have gone wrong on it in the end."""
+    tab = await Tab.open(browser, base.rstrip("/"), path, **options)
+    yield tab
+    assert await tab.close() == []

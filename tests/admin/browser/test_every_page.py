@@ -1,6 +1,6 @@
 """Every page of the console: for axe by day and night, on all widths, by keyboard, without scripts.
 
-A new page is found by its path, and needs no line here; `made_up` must have the figures for it.
+A new page is found by its path, and needs no line here; `filled` must have something to show on it.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Literal
 import pytest
 import pytest_asyncio
 
+from admin.app import build
 from tests.admin.browser.every_page import KNOWN, PAGES, PATHS, STATES, STREAM
-from tests.admin.browser.made_up import MadeUp
-from tests.admin.browser.serving import HASH, PASSWORD, Tab, application
+from tests.admin.browser.serving import HASH, PASSWORD, Tab
+from tests.admin.consoles import Switchboard, setup
 from tests.support.admin_server import AdminServer
 from tests.support.examples import IS_WHOLE, cases
 
@@ -22,10 +23,14 @@ if TYPE_CHECKING:
 
     from playwright.async_api import Browser
 
+    from tests.admin.browser.filled import Filled
+
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 HEIGHT = 900
 WIDE, NARROW = 1280, 360
+# By day and by night: axe looks at each page in each of them, as long as tests play whole.
+WINDOWS = (1440, WIDE, 768, 390) if IS_WHOLE else (WIDE,)
 # The narrowest of each layout of the style sheet; between them are wider windows with the same
 # layout, which have more room. The last is that of most tests.
 LAYOUTS = (320, 601, 761, 1081, WIDE)
@@ -63,9 +68,9 @@ NEEDS_SCRIPTS = """() => {
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def plain_tab(browser: Browser, site: str) -> AsyncIterator[Tab]:
+async def plain_tab(browser: Browser, site: Filled) -> AsyncIterator[Tab]:
     """A tab without scripts."""
-    tab = await Tab.open(browser, site, "/gateways", java_script_enabled=False)
+    tab = await Tab.open(browser, site.console, "/gateways", java_script_enabled=False)
     yield tab
     await tab.context.close()
 
@@ -75,7 +80,6 @@ async def test_every_page_of_the_site_is_among_those_that_are_examined() -> None
     assert set(STATES) | KNOWN <= set(PATHS)
 
 
-@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("path", cases(PAGES, set(PAGES) - ALIKE, "other tabs of the same page"))
 async def test_each_page_is_accessible_by_day_and_fits_every_width(tab: Tab, path: str) -> None:
     await tab.take_wrong()  # of the page before
@@ -85,7 +89,9 @@ async def test_each_page_is_accessible_by_day_and_fits_every_width(tab: Tab, pat
     assert answer is not None
     assert answer.status == 200
     assert await tab.page.locator("h1").count() == 1
-    assert await tab.inaccessible() == []
+    for width in WINDOWS:
+        await tab.page.set_viewport_size({"width": width, "height": HEIGHT})
+        assert await tab.inaccessible() == [], width
     assert await tab.too_narrow(WIDTHS, HEIGHT) == []
     assert await tab.take_wrong() == []
 
@@ -93,13 +99,14 @@ async def test_each_page_is_accessible_by_day_and_fits_every_width(tab: Tab, pat
 @pytest.mark.parametrize(
     "path", cases(PAGES, set(PAGES) - WITH_OTHERS_PARTS, "pages with the same parts")
 )
-async def test_each_page_is_accessible_in_the_dark_on_a_phone(tab: Tab, path: str) -> None:
+async def test_each_page_is_accessible_in_the_dark(tab: Tab, path: str) -> None:
     """The same document as by day: what can differ is its colours and its layout."""
     await tab.take_wrong()  # of the page before
     await tab.page.emulate_media(color_scheme="dark")
-    await tab.page.set_viewport_size({"width": NARROW, "height": HEIGHT})
     await tab.goto(path)
-    assert await tab.inaccessible() == []
+    for width in WINDOWS if IS_WHOLE else (NARROW,):
+        await tab.page.set_viewport_size({"width": width, "height": HEIGHT})
+        assert await tab.inaccessible() == [], width
     assert await tab.take_wrong() == []
 
 
@@ -140,8 +147,7 @@ async def test_the_form_to_sign_in_is_accessible_and_works_without_scripts(
     browser: Browser, scheme: Literal["light", "dark"]
 ) -> None:
     user = {"name": "ada", "role": "viewer", "password_hash": HASH}
-    site = application(MadeUp(), admin_users=[user])
-    async with AdminServer(site) as server:
+    async with AdminServer(build(Switchboard(), setup(admin_users=[user]))) as server:
         base = str(server.make_url("/")).rstrip("/")
         tab = await Tab.open(browser, base, color_scheme=scheme)
         assert tab.page.url.startswith(f"{base}/sign-in")

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
+from datetime import UTC, datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Literal
 
 import pytest
 from playwright.async_api import expect
 
-from tests.admin.browser.made_up import MadeUp
 from tests.admin.browser.serving import showing
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser
 
+    from tests.admin.browser.filled import Filled
+
 pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+SPAN = re.compile(r"^\d\d:\d\d:\d\d to \d\d:\d\d:\d\d UTC")
 
 
 async def test_single_letter_keys_open_pages_unless_they_are_switched_off(
-    browser: Browser,
+    browser: Browser, site: Filled
 ) -> None:
-    async with showing(browser, MadeUp()) as tab:
+    async with showing(browser, site.console) as tab:
         dialog = tab.page.get_by_role("dialog", name="Preferences")
         await tab.page.keyboard.press("?")
         await expect(dialog).to_be_visible()
@@ -37,9 +43,9 @@ async def test_single_letter_keys_open_pages_unless_they_are_switched_off(
 
 
 async def test_a_dragged_or_selected_span_of_a_chart_leads_to_what_happened_in_it(
-    browser: Browser,
+    browser: Browser, site: Filled
 ) -> None:
-    async with showing(browser, MadeUp()) as tab:
+    async with showing(browser, site.console) as tab:
         chart = tab.page.get_by_role("group", name="Reads per second, by result")
         await chart.scroll_into_view_if_needed()
         menu = tab.page.locator(".span-menu")
@@ -49,24 +55,26 @@ async def test_a_dragged_or_selected_span_of_a_chart_leads_to_what_happened_in_i
         await tab.page.mouse.down()
         await tab.page.mouse.move(plot["x"] + plot["width"] + 4, plot["y"] + 80)
         await tab.page.mouse.up()
-        await expect(menu).to_contain_text("11:57:45 to 12:05:15 UTC")
+        await expect(menu).to_contain_text(SPAN)
+        await asyncio.sleep(2.5)  # after the next update of the page the values are still not shown
+        await expect(tab.page.locator(".tip")).not_to_be_visible()
         await tab.page.keyboard.press("Escape")
         await expect(menu).not_to_be_visible()
         await expect(tab.page.locator(".rule")).to_have_count(0)
         await chart.focus()
         for key in "End", "Shift+PageUp", "Shift+ArrowRight", "Enter":
             await tab.page.keyboard.press(key)
-        await expect(menu).to_contain_text("12:04:15 to 12:05:15 UTC")
+        await expect(menu).to_contain_text(SPAN)
+        begin = (await menu.inner_text())[:8]
         await expect(menu.get_by_role("link", name="Events")).to_be_focused()
-        url = "**/events?show=events&from=2026-03-01T12%3A04%3A15.000Z&*"
-        async with tab.page.expect_navigation(url=url):
+        async with tab.page.expect_navigation(url="**/events?show=events&from=*"):
             await tab.page.keyboard.press("Enter")
-        words = "Only events from 2026-03-01 12:04:15 UTC"
+        words = re.compile(rf"Only events from \d+-\d+-\d+ {begin} UTC")
         await expect(tab.page.locator("main")).to_contain_text(words)
 
 
-async def test_the_palette_finds_pages_and_streams_by_name(browser: Browser) -> None:
-    async with showing(browser, MadeUp()) as tab:
+async def test_the_palette_finds_pages_and_streams_by_name(browser: Browser, site: Filled) -> None:
+    async with showing(browser, site.console) as tab:
         await tab.page.keyboard.press("Control+k")
         field = tab.page.get_by_role("combobox")
         await field.type("config")
@@ -83,39 +91,48 @@ async def test_the_palette_finds_pages_and_streams_by_name(browser: Browser) -> 
             await field.press("Enter")
 
 
-async def test_times_are_utc_or_local_as_the_browser_keeps_it(browser: Browser) -> None:
-    async with showing(browser, MadeUp(), timezone_id="Asia/Tokyo") as tab:
+async def test_times_are_utc_or_local_as_the_browser_keeps_it(
+    browser: Browser, site: Filled
+) -> None:
+    async with showing(browser, site.console, timezone_id="Asia/Tokyo") as tab:
+        shown = "(labels) => labels.map((it) => [Number(it.dataset.at), it.textContent])"
         labels = tab.page.locator(".times").first.locator("[data-at]")
-        utc = ["11:55", "12:00"]
-        await expect(labels).to_have_text(utc)
-        await tab.page.get_by_role("button", name="Preferences").click()
-        await tab.page.get_by_label("Times").select_option("local")
-        await expect(labels).to_have_text(["20:55", "21:00"])
+        for zone, choice in ((UTC, ""), (timezone(timedelta(hours=9)), "local")):
+            if choice:
+                await tab.page.get_by_role("button", name="Preferences").click()
+                await tab.page.get_by_label("Times").select_option(choice)
+            found = await labels.evaluate_all(shown)
+            assert found
+            for at, text in found:
+                assert f"{datetime.fromtimestamp(at, zone):%H:%M:%S}".startswith(text)
         await tab.goto("/events")
         time = tab.page.locator("time").first
-        await expect(time).to_have_attribute("title", "2026-03-01 21:04:00 UTC+09:00")
-        assert await time.get_attribute("datetime") == "2026-03-01T12:04:00Z"
+        at = datetime.fromisoformat(await time.get_attribute("datetime") or "")
+        local = f"{at.astimezone(zone):%Y-%m-%d %H:%M:%S} UTC+09:00"
+        await expect(time).to_have_attribute("title", local)
 
 
-async def test_a_long_page_shows_the_rows_that_have_a_text(browser: Browser) -> None:
-    async with showing(browser, MadeUp(), "/configuration") as tab:
+async def test_a_long_page_shows_the_rows_that_have_a_text(browser: Browser, site: Filled) -> None:
+    async with showing(browser, site.console, "/configuration") as tab:
         rows = tab.page.locator("table.settings:not(.differing) tbody tr:visible")
-        assert await rows.count() > 1
-        key = await rows.first.locator("code").first.inner_text()
-        await tab.page.get_by_label("Filter the settings").fill(key.upper())
-        await expect(rows).to_have_count(1)
+        count = await rows.count()
+        await tab.page.get_by_label("Filter the settings").fill("LONG_POLL_TIMEOUT")
+        await expect(rows.first).to_contain_text("long_poll_timeout")
+        assert await rows.count() < count / 9
 
 
-async def test_a_relative_time_is_outside_of_what_screen_readers_speak(browser: Browser) -> None:
-    async with showing(browser, MadeUp()) as tab:
+async def test_a_relative_time_is_outside_of_what_screen_readers_speak(
+    browser: Browser, site: Filled
+) -> None:
+    async with showing(browser, site.console) as tab:
         spoken = tab.page.locator("[role=status], [aria-live]")
-        assert "origin answers 503" in " ".join(await spoken.all_inner_texts())
+        assert "cannot be connected to" in " ".join(await spoken.all_inner_texts())
         assert await spoken.locator("time").count() == 0
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 async def test_the_colours_of_series_can_be_read_as_text(
-    browser: Browser, scheme: Literal["light", "dark"]
+    browser: Browser, site: Filled, scheme: Literal["light", "dark"]
 ) -> None:
     """Labels at the ends of lines have them: their contrast with a card is 4.5 at least."""
     script = """() => {
@@ -128,21 +145,25 @@ async def test_the_colours_of_series_can_be_read_as_text(
         .map((it) => light(getComputedStyle(it).backgroundColor))
         .map((it) => Math.max(it, card) / Math.min(it, card));
     }"""
-    async with showing(browser, MadeUp(), color_scheme=scheme) as tab:
+    async with showing(browser, site.console, color_scheme=scheme) as tab:
         contrasts = await tab.page.evaluate(script)
         assert len(contrasts) > 15
         assert min(contrasts) >= 4.5
 
 
-async def test_forced_colours_keep_the_series_of_charts_apart(browser: Browser) -> None:
+async def test_forced_colours_keep_the_series_of_charts_apart(
+    browser: Browser, site: Filled
+) -> None:
     colours = "(items) => items.map((it) => getComputedStyle(it).backgroundColor)"
-    async with showing(browser, MadeUp(), forced_colors="active") as tab:
+    async with showing(browser, site.console, forced_colors="active") as tab:
         chart = tab.page.get_by_role("group", name="Reads per second, by result")
         assert len(set(await chart.locator(".legend i").evaluate_all(colours))) == 6
 
 
-async def test_the_menu_is_a_rail_of_named_icons_on_a_middling_screen(browser: Browser) -> None:
-    async with showing(browser, MadeUp(), viewport={"width": 768, "height": 900}) as tab:
+async def test_the_menu_is_a_rail_of_named_icons_on_a_middling_screen(
+    browser: Browser, site: Filled
+) -> None:
+    async with showing(browser, site.console, viewport={"width": 768, "height": 900}) as tab:
         link = tab.page.get_by_role("link", name="Routes")
         box = await link.bounding_box()
         assert box is not None
@@ -150,8 +171,8 @@ async def test_the_menu_is_a_rail_of_named_icons_on_a_middling_screen(browser: B
         assert await link.get_attribute("title") == "Routes"
 
 
-async def test_a_printed_page_has_its_content_alone(browser: Browser) -> None:
-    async with showing(browser, MadeUp()) as tab:
+async def test_a_printed_page_has_its_content_alone(browser: Browser, site: Filled) -> None:
+    async with showing(browser, site.console) as tab:
         await tab.page.emulate_media(media="print")
         await expect(tab.page.locator("h1")).to_be_visible()
         for selector in ".rail nav", ".rail footer", ".segments":
@@ -159,11 +180,11 @@ async def test_a_printed_page_has_its_content_alone(browser: Browser) -> None:
 
 
 async def test_the_chosen_colours_are_kept_on_all_pages_and_system_is_the_default(
-    browser: Browser,
+    browser: Browser, site: Filled
 ) -> None:
     colour = "getComputedStyle(document.body).backgroundColor"
     dark, light = "rgb(11, 13, 16)", "rgb(250, 250, 250)"
-    async with showing(browser, MadeUp(), color_scheme="dark") as tab:
+    async with showing(browser, site.console, color_scheme="dark") as tab:
         preferences = tab.page.get_by_role("button", name="Preferences")
         select = tab.page.get_by_label("Colours")
         await preferences.click()
@@ -179,9 +200,9 @@ async def test_the_chosen_colours_are_kept_on_all_pages_and_system_is_the_defaul
 
 
 async def test_the_link_of_the_shown_page_is_in_view_in_the_scrolling_bar_of_a_phone(
-    browser: Browser,
+    browser: Browser, site: Filled
 ) -> None:
     narrow = {"width": 360, "height": 780}
-    async with showing(browser, MadeUp(), "/configuration", viewport=narrow) as tab:
+    async with showing(browser, site.console, "/configuration", viewport=narrow) as tab:
         current = tab.page.locator(".rail nav [aria-current]")
         await expect(current).to_be_in_viewport(ratio=1)

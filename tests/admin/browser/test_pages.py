@@ -11,14 +11,16 @@ from tests.admin.browser.serving import Tab
 if TYPE_CHECKING:
     from playwright.async_api import Browser, Locator
 
+    from tests.admin.browser.filled import Filled
+
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 360, "height": 780}
 STREAM = "/streams/one?route=/v1/stream&name=chat/0000"
 
 
-async def test_an_error_is_shown_as_a_page_that_explains_it(browser: Browser, site: str) -> None:
-    tab = await Tab.open(browser, site)
+async def test_an_error_is_shown_as_a_page_that_explains_it(browser: Browser, site: Filled) -> None:
+    tab = await Tab.open(browser, site.console)
     for path, status, title, detail in (
         ("/nowhere", 404, "Not Found", "There is no such page."),
         ("/?span=2h", 400, "Bad Request", "Span must be one of 15m, 1h, 6h, 24h."),
@@ -26,10 +28,10 @@ async def test_an_error_is_shown_as_a_page_that_explains_it(browser: Browser, si
             "/streams/one?route=/v1/stream&name=missing",
             404,
             "Not Found",
-            "There is no such stream; create it with PUT.",
+            "There is no stream at this path.",
         ),
     ):
-        answer = await tab.page.goto(site + path)
+        answer = await tab.page.goto(site.console + path)
         assert answer is not None
         assert (answer.status, await tab.page.locator("h1").inner_text()) == (status, title)
         assert detail in await tab.page.locator("main").inner_text()
@@ -39,21 +41,13 @@ async def test_an_error_is_shown_as_a_page_that_explains_it(browser: Browser, si
 
 
 async def test_pages_show_figures_charts_messages_and_search_without_scripts(
-    browser: Browser, site: str
+    browser: Browser, site: Filled
 ) -> None:
-    tab = await Tab.open(browser, site, java_script_enabled=False)
-    assert await tab.page.locator(".figure").all_inner_texts() == [
-        "93.4",
-        "1,284",
-        "48,210",
-        "14.2",
-        "412",
-        "9.4",
-        "61",
-        "0",
-    ]
+    tab = await Tab.open(browser, site.console, java_script_enabled=False)
+    figures = await tab.page.locator(".figure").all_inner_texts()
+    assert (len(figures), figures.count("–") < 4) == (8, True)
     assert await tab.page.locator(".chart .area").count() == 15
-    await tab.goto(STREAM)
+    await tab.goto(f"{STREAM}&offset=-1")
     messages = tab.page.locator(".plain-list details")
     await messages.first.locator("summary").click()
     told = await messages.first.locator("pre").inner_text()
@@ -75,10 +69,13 @@ async def first_message(tab: Tab) -> Locator:
     return view
 
 
-async def test_a_json_tree_shows_numbers_as_written_and_folds(browser: Browser, site: str) -> None:
-    tab = await Tab.open(browser, site, STREAM)
+async def test_a_json_tree_shows_numbers_as_written_and_folds(
+    browser: Browser, site: Filled
+) -> None:
+    tab = await Tab.open(browser, site.console, STREAM)
     await first_message(tab)
     detail = tab.page.get_by_role("region", name="The selected message")
+    await detail.get_by_text("at:").wait_for()
     assert "at: 12345678901234567890" in await detail.inner_text()
     assert "deep" not in await detail.inner_text()
     await detail.get_by_text("{1}").click()
@@ -89,8 +86,10 @@ async def test_a_json_tree_shows_numbers_as_written_and_folds(browser: Browser, 
     assert await tab.close() == []
 
 
-async def test_a_binary_message_is_shown_as_hex_beside_ascii(browser: Browser, site: str) -> None:
-    tab = await Tab.open(browser, site, "/streams/one?route=/v1/stream&name=chat/0001")
+async def test_a_binary_message_is_shown_as_hex_beside_ascii(
+    browser: Browser, site: Filled
+) -> None:
+    tab = await Tab.open(browser, site.console, "/streams/one?route=/v1/stream&name=binary")
     await first_message(tab)
     detail = tab.page.get_by_role("region", name="The selected message")
     assert (await detail.locator("pre").inner_text()).splitlines()[4:5] == [
