@@ -131,6 +131,15 @@ class Filled:
         async with self.session.request(method, url, data=data, headers=sent) as response:
             return response.status, await response.text()
 
+    async def follow(self, name: str) -> None:
+        """Follow a stream of ROUTE, again whenever the response ends, with a hostile user agent."""
+        url = f"{self.server.url}{ROUTE}/{name}?offset=-1&live=sse"
+        while True:
+            async with self.session.get(
+                url, headers={"User-Agent": HOSTILE[4]}, timeout=None
+            ) as response:
+                await response.read()
+
     async def api(self, path: str, body: object) -> None:
         """Have an operator change something."""
         async with self.session.get(f"{self.console}/api/v1/session") as response:
@@ -173,9 +182,8 @@ async def _fill(site: Filled, stack: contextlib.AsyncExitStack) -> None:
     for url in (f"{GUARDED}/x", "/v1/chat/x"):
         await site.send("GET", f"{site.server.url}{url}", Authorization=f"Bearer {TOKEN}")
     for stream in ("chat/0000", "chat/0000", evil(HOSTILE[0])):
-        url = f"{site.server.url}{ROUTE}/{stream}?offset=-1&live=sse"
-        headers = {"User-Agent": HOSTILE[4]}
-        await stack.enter_async_context(site.session.get(url, headers=headers, timeout=None))
+        reading = asyncio.create_task(site.follow(stream))
+        stack.callback(reading.cancel)
     runs = await stack.enter_async_context(headgate.Runs(f"{site.server.url}{ROUTE}/runs"))
     for name, source in {"goes-on": _endless(), "done": _few()}.items():
         await runs.start(name, source)
