@@ -69,7 +69,7 @@ def build(source: ProcessSource, setup: Setup) -> web.Application:
     sign_in = SignIn(settings.admin.users, setup.clock, listeners.end)
     access = Access(sign_in, settings.admin.tokens, is_open=is_open(settings))
     recorder = Recorder(source, setup, f"{settings.listen}/{secrets.token_hex(8)}")
-    streams = StreamClient(settings, setup.console)
+    streams = StreamClient(setup)
     console = OnDemand(setup.clock, settings)
     app = web.Application(middlewares=[problems, console.errors, access.check])
     app[SOURCE] = source
@@ -81,8 +81,6 @@ def build(source: ProcessSource, setup: Setup) -> web.Application:
         sign_in.admit(settings.admin.users)
         access.admit(settings.admin.tokens, is_open=is_open(settings))
         recorder.use_settings(settings)
-        streams.use_settings(settings)
-        application_console.use_settings(settings)
 
     setup.reloader.on_reload.append(follow)
     source.before_drain.append(recorder.announce_stop)

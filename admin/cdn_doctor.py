@@ -23,9 +23,7 @@ from admin.operation import operation
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from gateway.settings import Settings
+    from gateway.features.questions.process_source import Setup
 
 # An examination takes 130 s at most, and 8 s to remove its streams; the rest is for a busy machine.
 LONGEST_S = 180.0
@@ -45,21 +43,17 @@ class _Report(msgspec.Struct):
 class CdnDoctor:
     """Examines one deployment at a time, and keeps what was found last."""
 
-    def __init__(self, settings: Settings, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self._prefixes = tuple(route.prefix for route in settings.route_table)
+    def __init__(self, setup: Setup) -> None:
+        self._setup = setup
         self._examining: asyncio.Task[None] | None = None
-        self.view = DoctorView(settings.http.hosts, self._prefixes)
-
-    def use_settings(self, settings: Settings) -> None:
-        """Examine the hosts and routes of these settings from now on."""
-        self._prefixes = tuple(route.prefix for route in settings.route_table)
-        self.view = replace(self.view, hosts=settings.http.hosts, routes=self._prefixes)
+        self._last = DoctorView((), ())  # without what can be examined now
 
     @operation("GET", "/api/v1/cdn/doctor")
     def last(self) -> DoctorView:
         """Return the state of the examination of a deployment."""
-        return self.view
+        settings = self._setup.settings
+        prefixes = tuple(route.prefix for route in settings.route_table)
+        return replace(self._last, hosts=settings.http.hosts, routes=prefixes)
 
     @operation("POST", "/api/v1/cdn/doctor")
     def begin(self, body: DoctorWish, viewer: Viewer) -> DoctorView:
@@ -70,13 +64,12 @@ class CdnDoctor:
         with audited(viewer, "doctor", body.route or "", "") as logged:
             logged["host"] = body.host
             url = self._url(body)
-            if self.view.is_running:
-                raise ConsoleError(409, f"{self.view.url} is being examined: wait for its end")
-        self.view = DoctorView(
-            self.view.hosts, self._prefixes, url, viewer.name, self._clock(), is_running=True
-        )
+            if self._last.is_running:
+                raise ConsoleError(409, f"{self._last.url} is being examined: wait for its end")
+        now = self._setup.clock()
+        self._last = DoctorView((), (), url, viewer.name, now, is_running=True)
         self._examining = asyncio.create_task(self._examine(url, body.digest))
-        return self.view
+        return self.last()
 
     async def close(self) -> None:
         """Break off an examination; its streams are removed all the same."""
@@ -86,13 +79,13 @@ class CdnDoctor:
                 await self._examining
 
     def _url(self, wish: DoctorWish) -> str:
-        hosts = self.view.hosts
+        hosts, prefixes = self.last().hosts, self.last().routes
         if not hosts:
             raise ConsoleError(409, "the settings name no hosts, and no others are examined")
         if wish.host not in hosts:
             raise ConsoleError(400, f"host must be one of the settings' hosts: {', '.join(hosts)}")
-        route = wish.route or self._prefixes[0]
-        if route not in self._prefixes:
+        route = wish.route or prefixes[0]
+        if route not in prefixes:
             raise ConsoleError(404, "no route has this prefix")
         port = "" if wish.port is None else f":{wish.port}"
         return f"{wish.scheme}://{wish.host}{port}{route}"
@@ -107,8 +100,8 @@ class CdnDoctor:
             log.error("admin.doctor_failed", url=url, error=repr(cause))
             found = _Report(error="the doctor could not be run; the log tells why")
         finally:
-            self.view = replace(
-                self.view,
+            self._last = replace(
+                self._last,
                 is_running=False,
                 trouble=found.error,
                 findings=found.checks,

@@ -17,7 +17,8 @@ from admin.configuration.in_force import configuration
 from admin.configuration.reloads import ConsoleReloads
 from admin.credentials.credentials import ConsoleCredentials
 from admin.model.alerts import AlertsView
-from admin.model.overview import Instance
+from admin.model.kinds import OfSpan
+from admin.model.overview import Instance, Overview
 from admin.model.settings import About, Configuration
 from admin.model.streams import (
     Messages,
@@ -53,12 +54,11 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from admin.model.kinds import Span
-    from admin.model.overview import Overview, RouteView
+    from admin.model.overview import RouteView
     from admin.record.recorder import Recorder
     from admin.streams.client import StreamClient
     from gateway.features.questions.process_source import ProcessSource, Setup
     from gateway.features.questions.streams import LimitStream
-    from gateway.settings import Settings
 
 
 class Console:
@@ -72,25 +72,19 @@ class Console:
         streams: StreamClient,
     ) -> None:
         self._source = source
-        settings = setup.settings
-        self.streams_scheme = "https" if settings.tls.certificate else "http"
+        self.streams_scheme = "https" if setup.settings.tls.certificate else "http"
         self.setup = setup
         self.recorder = recorder
         self.overviews = Overviews(recorder, setup, self.instance)
         self.readers = ConsoleReaders(source, setup, recorder.bans)
         self.refusals = Refusals(source, setup, recorder)
-        self.doctor = CdnDoctor(settings, setup.clock)
+        self.doctor = CdnDoctor(setup)
         self.reloads = ConsoleReloads(setup, source.health)
         self.credentials = ConsoleCredentials(source, setup)
-        self._routes = ConsoleRoutes(settings)
+        self._routes = ConsoleRoutes(setup)
         self._streams = streams
         self.changes = ConsoleChanges(streams, self._routes, self._described)
         self.deletion = PrefixDeletion(self.streams, self._routes, streams, setup.clock)
-
-    def use_settings(self, settings: Settings) -> None:
-        """Show and change what these settings say, after a reload."""
-        self._routes.use_settings(settings)
-        self.doctor.use_settings(settings)
 
     async def instance(self) -> Instance:
         """Return this gateway's name and state."""
@@ -109,20 +103,21 @@ class Console:
     @property
     def subscriptions(self) -> ConsoleSubscriptions:
         """The subscriptions of all routes."""
-        return ConsoleSubscriptions(self._source, self._routes.of_subscriptions)
+        return ConsoleSubscriptions(self._source, self._routes.of_logs)
 
     @property
     def name(self) -> str:
         """The name of this instance: the address of its streams."""
         return str(self.setup.settings.listen)
 
-    async def overview(self, span: Span) -> Overview:
-        """Return the first page; requests within a second get the same."""
-        return await self.overviews.of(span)
+    @operation("GET", "/api/v1/overview")
+    async def overview(self, query: OfSpan) -> Overview:
+        """Return the figures of the first page over a span; requests within a second share them."""
+        return await self.overviews.of(query.span)
 
     async def routes(self, span: Span = "15m") -> tuple[RouteView, ...]:
         """Return every route, in the order in which they are tried."""
-        return (await self.overview(span)).routes
+        return (await self.overview(OfSpan(span))).routes
 
     @operation("GET", "/api/v1/alerts")
     def alerts(self) -> AlertsView:
@@ -164,7 +159,8 @@ class Console:
     @operation("GET", "/api/v1/runs")
     async def runs(self, query: OfRuns) -> RunsView:
         """Return a page of the runs of a route, or of the answers of a model route."""
-        self._routes.check_runs(query.route)
+        if query.route not in self._routes.of_answers:
+            self._routes.check(query.route)
         question = ListRuns(query.route, query.status, query.after, query.limit)
         answers = await answers_of(self._source, question, RunPage)
         return runs.page(question, answers, self.setup.clock())

@@ -10,7 +10,7 @@ from admin.cdn import Choice, Entered, make_file, told_targets
 from admin.console import Console
 from admin.model.cdn import CdnFile, CdnTargets
 from admin.model.kinds import OfSpan
-from admin.model.overview import Overview, RouteView
+from admin.model.overview import RouteView
 from admin.model.viewer import Viewer
 from admin.operation import operation
 from gateway.features.questions.readers import (
@@ -78,12 +78,6 @@ class OfReaderGroups(ReaderChoice, frozen=True, kw_only=True):
     """The live readers that fulfil the conditions, counted by what they have in common."""
 
     by: GroupBy
-
-
-@operation("GET", "/api/v1/overview")
-async def overview(console: Console, query: OfSpan) -> Overview:
-    """Return the figures of the first page over a span."""
-    return await console.overview(query.span)
 
 
 @operation("GET", "/api/v1/routes")

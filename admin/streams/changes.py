@@ -25,34 +25,34 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from admin.streams.client import StreamClient
-    from gateway.settings import Settings
+    from gateway.features.questions.process_source import Setup
 
 
 class ConsoleRoutes:
     """The prefixes of the routes, by which the console finds streams."""
 
-    def __init__(self, settings: Settings) -> None:
-        self.use_settings(settings)
-
-    def use_settings(self, settings: Settings) -> None:
-        """Know the routes of these settings alone."""
-        self._prefixes = {route.prefix for route in settings.route_table}
-        self.of_origins = tuple(it.prefix for it in settings.route_table if it.log_kind is None)
-        self.of_runs = tuple(it.prefix for it in settings.route_table if it.runs)
-        self.of_subscriptions = tuple(
-            it.prefix for it in settings.route_table if it.log_kind is not None
-        )
-        self.of_answers = tuple(it.prefix for it in settings.written)
+    def __init__(self, setup: Setup) -> None:
+        self._setup = setup
 
     def check(self, route: str) -> None:
         """Raise ConsoleError if no route has this prefix."""
-        if route not in self._prefixes:
+        if not any(it.prefix == route for it in self._setup.settings.route_table):
             raise ConsoleError(404, "no route has this prefix")
 
-    def check_runs(self, route: str) -> None:
-        """Raise ConsoleError if there can be neither runs nor answers of models below a prefix."""
-        if route not in self.of_answers:
-            self.check(route)
+    @property
+    def of_runs(self) -> tuple[str, ...]:
+        """The prefixes of the routes that have runs."""
+        return tuple(it.prefix for it in self._setup.settings.route_table if it.runs)
+
+    @property
+    def of_answers(self) -> tuple[str, ...]:
+        """The prefixes of the routes to models, whose answers are runs."""
+        return tuple(it.prefix for it in self._setup.settings.written)
+
+    @property
+    def of_logs(self) -> tuple[str, ...]:
+        """The prefixes of the routes whose streams are here, and at no origin."""
+        return tuple(it.prefix for it in self._setup.settings.route_table if it.log_kind)
 
     def stream(self, stream: OfStream) -> tuple[str, str]:
         """Return the path and the name of a stream in the gateway's form. Raises ConsoleError."""
@@ -94,7 +94,7 @@ class ConsoleChanges:
                     )
             if not await self._streams.create(path, {key: it for key, it in fields.items() if it}):
                 raise ConsoleError(409, "there is a stream with this name already")
-        if query.route in self._routes.of_origins:  # not read here yet, so nothing is cached
+        if query.route not in self._routes.of_logs:  # not read here yet, so nothing is cached
             row = StreamRow(name=name, content_type=content_type or None, rate=None, is_copied=True)
             return StreamDescription(row, {}, producers_in_all=None)
         return await self._describe(DescribeStream(query.route, name))

@@ -6,6 +6,7 @@ import asyncio
 import re
 import socket
 from contextlib import asynccontextmanager
+from importlib import import_module
 from typing import TYPE_CHECKING, NamedTuple
 
 import aiohttp
@@ -28,15 +29,11 @@ if TYPE_CHECKING:
     from collections.abc import (
         AsyncGenerator,
         AsyncIterator,
-        Awaitable,
-        Callable,
         Mapping,
-        Sequence,
     )
 
     from admin.model.streams import ShownMessage
-    from gateway.features.console_token import ConsoleToken
-    from gateway.settings import Settings
+    from gateway.features.questions.process_source import Setup
 
 _RANGE = re.compile(r'"[0-9a-f]+:(\d{16}_\d{16}):(\d{16}_\d{16})(?::[a-z]+)?"', re.ASCII)
 LATEST = "latest"  # of the console alone: as far before the tail as a screen shows
@@ -75,39 +72,38 @@ class ChunkReply(NamedTuple):
     up_to_date: bool
     closed: bool
 
-
-class _ReadReply(NamedTuple):
-    content_type: str
-    messages: list[ShownMessage]
-    next_offset: str
-    up_to_date: bool
-    closed: bool
+    def messages(self) -> list[ShownMessage]:
+        """Return the body as messages that can be shown."""
+        return split(
+            self.content_type,
+            self.body,
+            whole=self.is_whole,
+            next_offset=self.next_offset,
+            start=self.start,
+        )
 
 
 class StreamClient:
     """Whoever opens it closes it. Each of its methods raises ConsoleError."""
 
-    def __init__(self, settings: Settings, token: ConsoleToken) -> None:
-        host = settings.listen.reached_at
-        self._certificate = settings.tls.certificate  # the path of its file
+    def __init__(self, setup: Setup) -> None:
+        settings = setup.settings
+        self._setup = setup
         self._trusted: ssl.SSLContext | None = None
-        scheme = "https" if self._certificate else "http"
+        host = settings.listen.reached_at
+        scheme = "https" if settings.tls.certificate else "http"
         self._base = URL.build(scheme=scheme, host=host, port=settings.listen.port)
         self._own_address = own_address(host)
-        self._credentials = Credentials(settings, token)
+        self._credentials = Credentials(setup)
         self._session: aiohttp.ClientSession | None = None
         self._tail_session: aiohttp.ClientSession | None = None
         self._tails = 0
 
-    def use_settings(self, settings: Settings) -> None:
-        """Send the credentials that the routes of these settings need, to their listener."""
-        self._certificate = settings.tls.certificate
-        self._credentials.use_settings(settings)
-
     async def open(self) -> None:
         """Make ready to ask."""
-        if self._certificate:
-            self._trusted = trust.own_listener(self._certificate)
+        certificate = self._setup.settings.tls.certificate  # the path of its file
+        if certificate:
+            self._trusted = trust.own_listener(certificate)
         self._session = _session(MOST_CONNECTIONS, self._own_address, self._trusted)
         self._tail_session = _session(MOST_TAILS, self._own_address, self._trusted)
 
@@ -121,7 +117,7 @@ class StreamClient:
         """Return the messages from a place on; from LATEST the last ones, if offsets show them."""
         if place.offset == LATEST:
             return await self._latest(path, limit)
-        return _page(place, await self._read(path, place.offset), limit)
+        return _page(place, await self.fetch(path, place.offset), limit)
 
     async def follow(self, path: str, offset: str) -> AsyncGenerator[Messages]:
         """Yield the messages after an offset as they are appended, until the stream is closed."""
@@ -130,8 +126,8 @@ class StreamClient:
         self._tails += 1
         try:
             while True:
-                read = await self._read(path, offset, live=True)
-                yield _page(MessagePlace(offset), read, len(read.messages))
+                read = await self.fetch(path, offset, live=True)
+                yield _page(MessagePlace(offset), read, None)
                 if read.closed and read.up_to_date:
                     return
                 offset = read.next_offset
@@ -165,49 +161,40 @@ class StreamClient:
 
     async def stop_run(self, path: str) -> bool:
         """Ask the producer of a run to stop; False if nobody produces it."""
-        stop = await asyncio.to_thread(_stop_of_runs)
+        # To import the library's part for runs takes a tenth of a second.
+        stop = (await asyncio.to_thread(import_module, "admin.streams.run_stops")).stop
         session = self._session
         assert session is not None, "not open"
         self._renew_trust()
         url = str(self._base.join(URL(path, encoded=True)))
-        return await stop(url, self._credentials.of(path).get("Authorization"), session)
+        authorization = self._credentials.of(path).get("Authorization")
+        is_asked: bool = await stop(url, authorization, session)
+        return is_asked
 
     def _renew_trust(self) -> None:
         """Trust the listener's certificate as it is now. Raises OSError."""
         if self._trusted is not None:
-            self._trusted.load_verify_locations(self._certificate)
+            self._trusted.load_verify_locations(self._setup.settings.tls.certificate)
 
     async def _latest(self, path: str, limit: int) -> Messages:
         async with self._request("HEAD", path) as answer:
             offset = before(answer.headers.get("Stream-Next-Offset", ""))
         try:
-            read = await self._read(path, offset)
+            read = await self.fetch(path, offset)
         except ConsoleError as refusal:
             if refusal.status not in {400, 410}:  # retention has removed what is there
                 raise
             offset = BEGINNING
-            read = await self._read(path, offset)
+            read = await self.fetch(path, offset)
         for _ in range(MOST_READS):
             if read.up_to_date:
                 break
-            following = await self._read(path, read.next_offset)
-            if not following.messages:
+            following = await self.fetch(path, read.next_offset)
+            if not following.messages():
                 break
             offset, read = read.next_offset, following
-        return _page(MessagePlace(offset, max(0, len(read.messages) - limit)), read, limit)
-
-    async def _read(self, path: str, offset: str, *, live: bool = False) -> _ReadReply:
-        read = await self.fetch(path, offset, live=live)
-        messages = split(
-            read.content_type,
-            read.body,
-            whole=read.is_whole,
-            next_offset=read.next_offset,
-            start=read.start,
-        )
-        return _ReadReply(
-            read.content_type, messages, read.next_offset, read.up_to_date, read.closed
-        )
+        messages = read.messages()
+        return _page(MessagePlace(offset, max(0, len(messages) - limit)), read, limit)
 
     async def fetch(self, path: str, offset: str, *, live: bool = False) -> ChunkReply:
         """Return the response to a read from an offset on; its body is cut at LONGEST_BODY bytes.
@@ -261,13 +248,6 @@ class StreamClient:
                 yield answer
         except (aiohttp.ClientError, TimeoutError, OSError) as cause:
             raise ConsoleError(502, f"the listener for streams does not answer: {cause}") from cause
-
-
-def _stop_of_runs() -> Callable[[str, str | None, aiohttp.ClientSession], Awaitable[bool]]:
-    """Return what stops a run; to import the library's part for runs takes a tenth of a second."""
-    from admin.streams.run_stops import stop
-
-    return stop
 
 
 def _session(
@@ -331,9 +311,11 @@ def before(tail: str) -> str:
     return format_offset(offset.generation, offset.position - LATEST_BYTES)
 
 
-def _page(begin: MessagePlace, read: _ReadReply, limit: int) -> Messages:
-    shown: Sequence[ShownMessage] = read.messages[begin.skip : begin.skip + limit]
-    rest = len(read.messages) - begin.skip - len(shown)
+def _page(begin: MessagePlace, read: ChunkReply, limit: int | None) -> Messages:
+    """Return messages of a response from a place in it on, all or at most `limit`."""
+    messages = read.messages()[begin.skip :]
+    shown = messages[:limit]
+    rest = len(messages) - len(shown)
     behind: MessagePlace | None = None
     if rest > 0:
         behind = MessagePlace(begin.offset, begin.skip + len(shown))

@@ -9,8 +9,8 @@ from gateway.settings.credential_kinds import verified
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from gateway.features.console_token import ConsoleToken
-    from gateway.settings import Route, Settings
+    from gateway.features.questions.process_source import Setup
+    from gateway.settings import Route
 
 REFUSED = frozenset({401, 403})
 
@@ -18,19 +18,14 @@ REFUSED = frozenset({401, 403})
 class Credentials:
     """Its token, for guards of tokens alone: on other routes it would be sent on to the origin."""
 
-    def __init__(self, settings: Settings, token: ConsoleToken) -> None:
-        self._settings = settings
-        self._token = token
-
-    def use_settings(self, settings: Settings) -> None:
-        """Know the routes of these settings, and which of them take tokens."""
-        self._settings = settings
+    def __init__(self, setup: Setup) -> None:
+        self._setup = setup
 
     def of(self, path: str) -> Mapping[str, str]:
         """Return the header fields with the credentials for a canonical path."""
         route = self._route(path)
-        is_verified = route is not None and bool(verified(self._settings.auth_of(route)))
-        return self._token.authorization() if is_verified else {}
+        is_verified = route is not None and bool(verified(self._setup.settings.auth_of(route)))
+        return self._setup.console.authorization() if is_verified else {}
 
     def explained(self, path: str, status: int, why: str) -> str:
         """Return why a request was refused, with a hint if only an origin can admit the console."""
@@ -46,5 +41,5 @@ class Credentials:
 
     def _route(self, path: str) -> Route | None:
         """Return the route of a path; the longest prefix comes first."""
-        fitting = (it for it in self._settings.route_table if path.startswith(f"{it.prefix}/"))
-        return next(fitting, None)
+        table = self._setup.settings.route_table
+        return next((it for it in table if path.startswith(f"{it.prefix}/")), None)

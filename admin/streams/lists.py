@@ -17,7 +17,7 @@ from gateway.features.questions.streams import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from gateway.features.questions.readers import ReaderMode
     from gateway.features.questions.streams import ListStreams, StreamDescription, StreamOrder
@@ -94,7 +94,7 @@ def descriptions(answers: Sequence[StreamDescription]) -> StreamDescription:
             metadata=other.metadata | one.metadata,
             producers=one.producers or other.producers,
             producers_in_all=_most(one.producers_in_all, other.producers_in_all),
-            readers_by_mode=_modes((one.readers_by_mode, other.readers_by_mode)),
+            readers_by_mode=_sums(one.readers_by_mode, other.readers_by_mode),
         )
     return one
 
@@ -132,9 +132,5 @@ def _most(one: int | None, other: int | None) -> int | None:
     return max(one or 0, other or 0) if one is not None or other is not None else None
 
 
-def _modes(counts: Iterable[dict[ReaderMode, int]]) -> dict[ReaderMode, int]:
-    found: dict[ReaderMode, int] = {}
-    for modes in counts:
-        for mode, count in modes.items():
-            found[mode] = found.get(mode, 0) + count
-    return found
+def _sums(one: dict[ReaderMode, int], other: dict[ReaderMode, int]) -> dict[ReaderMode, int]:
+    return {mode: one.get(mode, 0) + other.get(mode, 0) for mode in (*one, *other)}

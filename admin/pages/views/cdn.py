@@ -87,14 +87,14 @@ async def show(visit: Visit) -> TemplatePage:
 
 
 def _doctor(visit: Visit) -> dict[str, object]:
-    view = visit.console.doctor.view
+    view = visit.console.doctor.last()
     return {"doctor": view, "can_examine": visit.viewer.is_operator, "now": visit.now}
 
 
 def _shown_wish(visit: Visit) -> dict[str, str]:
     """Return the fields of the form: as they were entered, or what was examined last."""
     fields = {name: visit.entered.get(name, "") for name in DoctorWish.__struct_fields__}
-    url = visit.console.doctor.view.url
+    url = visit.console.doctor.last().url
     if url is not None and not visit.entered:
         parts = urlsplit(url)
         fields |= {"scheme": parts.scheme, "host": parts.hostname or "", "route": parts.path}

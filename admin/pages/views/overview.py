@@ -8,7 +8,7 @@ from aiohttp import web
 
 from admin.access.audit import audited
 from admin.errors import ConsoleError
-from admin.model.kinds import SPANS, Span
+from admin.model.kinds import SPANS, OfSpan, Span
 from admin.pages.console_page import ConsolePage
 from admin.pages.menu import MenuEntry
 from admin.pages.rendering import TemplatePage
@@ -25,7 +25,7 @@ SHOWN = 5  # rows of a list of the loudest
 async def show(visit: Visit) -> TemplatePage:
     """Return the first page, with figures over the chosen span."""
     span = choice(visit.query.get("span", "15m"), get_args(Span), "span")
-    figures = await visit.console.overview(span)
+    figures = await visit.console.overview(OfSpan(span))
     kinds = {route.kind for route in figures.routes}
     has_origins, has_logs = "http" in kinds, bool(kinds - {"http"})
     return TemplatePage(
