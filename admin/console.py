@@ -15,7 +15,7 @@ from admin.answers import answers_of
 from admin.cdn_doctor import CdnDoctor
 from admin.configuration.in_force import configuration
 from admin.configuration.reloads import ConsoleReloads
-from admin.credentials.credentials import ConsoleCredentials
+from admin.credentials import ConsoleCredentials
 from admin.model.alerts import AlertsView
 from admin.model.kinds import OfSpan
 from admin.model.overview import Instance, Overview

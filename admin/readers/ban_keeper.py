@@ -1,24 +1,31 @@
-"""The keeper of bans: in the processes, in a file, and on gateways that share a log."""
+"""The keeper of bans: in the processes, in a file, and on gateways that share a log.
+
+The file keeps bans across restarts: in the folder of a `file:` log, for its user alone.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from admin.readers.ban_file import NAME, BanFile
-from admin.readers.ban_list import BanList
+import msgspec
+
+from admin.readers.ban_list import MOST_BANS, BanList, parse_bans
 from gateway.features.questions.readers import ApplyBans, EndedReaderCount
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from pathlib import Path
 
     from gateway.access.bans import Ban
     from gateway.features.questions.process_source import ProcessSource
+    from gateway.settings import Settings
 
-
+NAME = "headgate.bans"
+LARGEST_FILE = MOST_BANS * 4096  # bytes: names of clients have a few hundred
 ASK_S = 2.0  # for all workers: one that is late is asked again at the next look
 
 
@@ -31,7 +38,7 @@ class BanKeeper:
         """`clock` returns epoch seconds."""
         self.list = BanList(clock)
         self._source = source
-        self._file = None if folder is None else BanFile(folder / NAME)
+        self._file = None if folder is None else folder / NAME
         self._is_applied = True  # no process has bans that are over
         self._is_failing = False
         self._saving = asyncio.Lock()  # one thread at a time writes the file
@@ -40,7 +47,7 @@ class BanKeeper:
         """Read the bans of former processes from the file, if there is one."""
         if self._file is not None:
             try:
-                self.list.merge(await asyncio.to_thread(self._file.read))
+                self.list.merge(await asyncio.to_thread(read_bans, self._file))
             except OSError as error:  # what it has must not be replaced by less
                 self._failed(error)
                 self._file = None
@@ -74,11 +81,11 @@ class BanKeeper:
         if file is None:
             return
         async with self._saving:
-            if not self.list.unsaved or not file.path.parent.exists():
+            if not self.list.unsaved or not file.parent.exists():
                 return
             self.list.unsaved = False
             try:
-                await asyncio.to_thread(file.replace, self.list.decisions)
+                await asyncio.to_thread(write_bans, file, self.list.decisions)
                 self._is_failing = False
             except OSError as error:
                 self.list.unsaved = True
@@ -87,5 +94,34 @@ class BanKeeper:
     def _failed(self, error: OSError) -> None:
         if not self._is_failing:
             self._is_failing = True
-            assert self._file is not None
-            log.warning("admin.bans_not_kept", file=str(self._file.path), reason=error.strerror)
+            log.warning("admin.bans_not_kept", file=str(self._file), reason=error.strerror)
+
+
+def read_bans(path: Path) -> list[Ban]:
+    """Return the bans of a file, a JSON object a line; leave out damaged lines. Raises OSError."""
+    if not path.exists():
+        return []
+    with path.open("rb") as file:
+        return parse_bans(file.read(LARGEST_FILE).splitlines())
+
+
+def write_bans(path: Path, bans: Iterable[Ban]) -> None:
+    """Write the file anew: after a crash it has all of the former bans or all of these.
+
+    Raises OSError. One thread at a time may do so.
+    """
+    beside = path.with_name(f"{path.name}-new")
+    with open(beside, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+        for ban in bans:
+            file.write(msgspec.json.encode(ban) + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(path)
+
+
+def data_folder(settings: Settings) -> Path | None:
+    """Return the folder of the first log that has one, or None."""
+    for route in settings.route_table:
+        if route.log_kind is not None and route.log_kind.name == "file":
+            return Path(route.storage.removeprefix("file:"))
+    return None

@@ -13,8 +13,7 @@ from admin.alerting.active_alerts import ActiveAlerts
 from admin.alerting.incidents import Incidents
 from admin.alerting.subjects import subjects_of
 from admin.model.kinds import HealthState
-from admin.readers.ban_file import data_folder
-from admin.readers.ban_keeper import BanKeeper
+from admin.readers.ban_keeper import BanKeeper, data_folder
 from admin.record import figures
 from admin.record.event_collector import EventCollector
 from admin.record.fleet import Fleet

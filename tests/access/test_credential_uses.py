@@ -18,11 +18,10 @@ from gateway.errors import Unauthenticated
 from gateway.features.console.token_page import (
     MOST_GRANTS,
     MOST_REVOCATIONS,
-    MOST_SIGNED,
     token_page,
 )
 from gateway.features.issued_tokens import TokenRequest, sign
-from gateway.features.questions.tokens import ListTokens, RevocationRow
+from gateway.features.questions.tokens import MOST_SIGNED, ListTokens, RevocationRow
 from gateway.settings import Settings
 from tests.support.guarded_gateway import bearer, guarded
 from tests.support.keys_files import new_keys_file

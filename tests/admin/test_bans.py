@@ -11,8 +11,8 @@ import msgspec
 import pytest
 
 from admin.errors import ConsoleError
-from admin.readers.ban_file import NAME, BanFile
-from admin.readers.ban_keeper import BanKeeper
+from admin.readers import ban_keeper
+from admin.readers.ban_keeper import NAME, BanKeeper, read_bans, write_bans
 from admin.readers.ban_list import KEPT_S, MOST_BANS, BanList, parse_bans
 from gateway.access.bans import Ban
 from tests.admin.consoles import NOW, Clock, Switchboard
@@ -126,18 +126,18 @@ def test_what_is_no_ban_is_left_out_of_a_file_and_of_what_others_share(
 ) -> None:
     whole = msgspec.json.encode(ban("a"))
     assert [it.value for it in parse_bans([line, whole, line])] == ["a"]
-    file = BanFile(tmp_path / "bans")
-    file.path.write_bytes(b"\n".join([line, whole, line]))
-    assert [it.value for it in file.read()] == ["a"]
+    file = tmp_path / "bans"
+    file.write_bytes(b"\n".join([line, whole, line]))
+    assert [it.value for it in read_bans(file)] == ["a"]
 
 
 def test_the_file_has_the_newest_decisions_and_is_for_its_user_alone(tmp_path: Path) -> None:
-    file = BanFile(tmp_path / "headgate.bans")
-    assert file.read() == []
-    file.replace([ban("a"), ban("b")])
-    file.replace([ban("b")])
-    assert [it.value for it in file.read()] == ["b"]
-    assert file.path.stat().st_mode & 0o777 == 0o600
+    file = tmp_path / NAME
+    assert read_bans(file) == []
+    write_bans(file, [ban("a"), ban("b")])
+    write_bans(file, [ban("b")])
+    assert [it.value for it in read_bans(file)] == ["b"]
+    assert file.stat().st_mode & 0o777 == 0o600
     assert [it.name for it in tmp_path.iterdir()] == ["headgate.bans"]
 
 
@@ -146,19 +146,18 @@ async def test_decisions_at_once_are_written_one_after_the_other(
 ) -> None:
     steps: list[str] = []
     may_write = threading.Event()
-    write = BanFile.replace
 
-    def traced(file: BanFile, bans: Iterable[Ban]) -> None:
+    def traced(file: Path, bans: Iterable[Ban]) -> None:
         steps.append("begins")
         may_write.wait()
-        write(file, bans)
+        write_bans(file, bans)
         steps.append("ends")
 
-    monkeypatch.setattr(BanFile, "replace", traced)
+    monkeypatch.setattr(ban_keeper, "write_bans", traced)
     keeper = BanKeeper(Switchboard(), lambda: NOW, tmp_path)
     deciding = [asyncio.create_task(keeper.decide(ban(value))) for value in "abc"]
     await until(lambda: len(keeper.list.decisions) == 3 and bool(steps))
     may_write.set()
     await asyncio.gather(*deciding)
     assert steps == ["begins", "ends"] * (len(steps) // 2)
-    assert {it.value for it in BanFile(tmp_path / NAME).read()} == {*"abc"}
+    assert {it.value for it in read_bans(tmp_path / NAME)} == {*"abc"}

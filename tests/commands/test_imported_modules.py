@@ -33,7 +33,7 @@ OF_COMMANDS = {
     "gateway.commands.token",
 }
 OF_CONSOLE = {"admin.api", "admin.pages", "cdn_configs", "jinja2"}
-OF_CREDENTIALS = {"admin.credentials.files", "argon2"}  # that a console makes and checks
+OF_CREDENTIALS = {"argon2", "gateway.access.key_sets"}  # that a console checks and makes
 OF_DIALECTS = {"headgate.dialects.providers", "headgate.dialects.registry"}  # of models
 OF_EDGES = {
     "gateway.edge",

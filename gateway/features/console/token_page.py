@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from gateway.access.principal import LONGEST_SUBJECT, STATIC
 from gateway.features.questions.tokens import (
+    MOST_SIGNED,
     GrantRow,
     ListTokens,
     RevocationRow,
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from gateway.access.tokens_file import Revocations, StaticToken
 
 # A page of each is half a megabyte at most, with the longest names and paths.
-MOST_SIGNED = 50  # holders of signed tokens, those of the last requests
 MOST_GRANTS = 10  # of one token
 MOST_REVOCATIONS = 200
 MOST_KIDS = 20  # of one source of keys

@@ -9,6 +9,7 @@ import msgspec
 from gateway.features.questions.streams import PAGE
 
 RevocationKind = Literal["name", "jti", "sub", "kid"]
+MOST_SIGNED = 50  # holders of signed tokens, those of the last requests
 LONGEST_VALUE = 1024  # characters of what a revocation names, as the file may have them
 
 
