@@ -87,18 +87,6 @@ def test_the_configuration_page_masks_every_secret(loaded: Settings) -> None:
         assert secret not in everything
 
 
-def test_a_purge_token_is_masked_and_a_missing_one_shown_as_empty() -> None:
-    fastly = {"kind": "fastly", "zone": "z", "token": "t0ken-of-fastly"}
-    varnish = {"kind": "varnish", "url": "http://v:6081"}
-    found = configuration(Settings.of({"purges": [fastly, varnish]}))
-    views = {view.key: view for view in found.settings}
-    assert views["purges[0].token"].value == "***"
-    assert views["purges[0].url"].value == "https://api.fastly.com"
-    assert views["purges[1].url"].value == "http://v:6081"
-    assert (views["purges[1].token"].value, views["purges[1].token"].differs) == ('""', False)
-    assert "t0ken" not in str(found)
-
-
 def test_default_settings_are_all_shown_as_default() -> None:
     views = configuration(Settings()).settings
     assert {(view.source, view.differs) for view in views} == {("default", False)}
