@@ -8,7 +8,8 @@ import resource
 from functools import cache
 from typing import TYPE_CHECKING
 
-from admin.model.settings import About
+import msgspec
+
 from gateway.settings.log_kinds import KINDS
 
 if TYPE_CHECKING:
@@ -22,6 +23,14 @@ _LIMITS = {
     "address space": resource.RLIMIT_AS,
     "core dump": resource.RLIMIT_CORE,
 }
+
+
+class About(msgspec.Struct, frozen=True):
+    """Versions, file formats, limits of the process."""
+
+    versions: dict[str, str]
+    formats: dict[str, str]
+    limits: dict[str, str]
 
 
 def about(settings: Settings, formats: Mapping[str, str]) -> About:

@@ -9,17 +9,16 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 
 from admin.errors import ConsoleError
-from admin.model.cdn import CdnFile, CdnTarget, CdnTargets
 from cdn_configs import targets
 from cdn_configs.errors import Refused, UnknownTarget
 from cdn_configs.explain import HEAD, bounds, compared, exclusions
 from cdn_configs.options import CredentialMode, from_settings
 from cdn_configs.render import digest_of, render
+from cdn_configs.target import Target
 from gateway.settings.reading.kinds import parse_size
 
 if TYPE_CHECKING:
     from cdn_configs.options import Options
-    from cdn_configs.target import Target
     from gateway.settings import Settings
 
 LONGEST_CHOICE = 300  # characters: a host name has 253 at most
@@ -54,6 +53,50 @@ class Choice(msgspec.Struct, frozen=True):
         }
 
 
+class CdnTarget(msgspec.Struct, frozen=True):
+    """A kind of CDN or proxy that a configuration can be made for. Sentences are for people."""
+
+    name: str
+    title: str
+    file_name: str
+    does: tuple[str, ...]
+    does_not: tuple[str, ...]
+    limits: tuple[str, ...]  # that whoever takes it has to know, with their reasons
+    exclusions: tuple[str, ...]  # the other limits of its options, for whoever looks for one
+    compared: dict[str, str]  # in a few words each, what tells it from the others
+    state: str  # how far its configuration was put to the test
+    checked: str  # how its configuration is tested
+    credentials: tuple[str, ...]  # the modes that it can keep
+    needs_host: bool  # unless the file is standalone
+    can_stand_alone: bool  # as a whole file, which runs as any user
+    is_elsewhere: bool  # at a vendor, who has to reach the gateway by the internet
+    can_be_purged: bool
+    can_serve_stale: bool  # while the gateway is away
+    can_trust_any_authority: bool  # and verify another name than that of the upstream
+    shield: str  # what names a place there that asks for all others; empty where there is none
+    beside: tuple[str, ...]  # targets whose files must lie beside this one
+
+
+class CdnTargets(msgspec.Struct, frozen=True):
+    """Every target."""
+
+    targets: tuple[CdnTarget, ...]
+
+
+class CdnFile(msgspec.Struct, frozen=True):
+    """A configuration, and the command that makes the same."""
+
+    target: str
+    file_name: str
+    text: str
+    command: str
+    digest: str | None = None  # which its answers have; None where it answers nothing itself
+
+
+# What is shown of a target as it is.
+_SAME = frozenset(CdnTarget.__struct_fields__) & frozenset(Target.__struct_fields__) - {"shield"}
+
+
 def told_targets() -> CdnTargets:
     """Return every target with what is known of it, in the order in which they are shown."""
     return CdnTargets(tuple(map(_cdn_target_of, targets.TARGETS.values())))
@@ -61,25 +104,14 @@ def told_targets() -> CdnTargets:
 
 def _cdn_target_of(target: Target) -> CdnTarget:
     return CdnTarget(
-        name=target.name,
-        title=target.title,
-        file_name=target.file_name,
-        does=target.does,
-        does_not=target.does_not,
+        **{name: getattr(target, name) for name in _SAME},
         limits=tuple(bounds(target)),
         exclusions=tuple(exclusions(target)),
         compared=dict(zip(HEAD, compared(target), strict=True)),
-        state=target.state,
-        checked=target.checked,
-        credentials=target.credentials,
-        needs_host=target.needs_host,
-        can_stand_alone=target.can_stand_alone,
-        is_elsewhere=target.is_elsewhere,
         can_be_purged=not target.no_purge,
         can_serve_stale=not target.no_stale_if_error,
         shield=target.shield_words,
         can_trust_any_authority=not (target.no_https or target.no_upstream_ca),
-        beside=target.beside,
     )
 
 

@@ -10,14 +10,13 @@ import contextlib
 import json
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 from msgspec.structs import replace
 
 from admin.access.audit import audited
 from admin.errors import ConsoleError
-from admin.model.doctor import DoctorFinding, DoctorView, DoctorWish
 from admin.model.viewer import Viewer
 from admin.operation import operation
 from gateway.telemetry.logs import log
@@ -28,6 +27,50 @@ if TYPE_CHECKING:
 # An examination takes 130 s at most, and 8 s to remove its streams; the rest is for a busy machine.
 LONGEST_S = 180.0
 REMOVAL_S = 10.0
+
+
+class DoctorFinding(msgspec.Struct, frozen=True):
+    """The finding of a doctor's check: sentences without the last full stop.
+
+    `change` is what to do about it; empty where there is nothing to do.
+    """
+
+    check: str
+    verdict: str  # pass, fail, could not tell, note
+    saw: str
+    change: str
+
+
+class DoctorWish(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A deployment to be examined: a host that the settings name, and a route's prefix there.
+
+    Without a route the first is taken. `digest` is the one that the deployed file should have.
+    """
+
+    host: Annotated[str, msgspec.Meta(max_length=300)]
+    scheme: Literal["https", "http"] = "https"
+    port: Annotated[int, msgspec.Meta(ge=1, le=65535)] | None = None
+    route: Annotated[str, msgspec.Meta(max_length=8192)] | None = None
+    digest: Annotated[str, msgspec.Meta(pattern="^[a-z-]{1,64}/[0-9a-f]{16}$")] | None = None
+
+
+class DoctorView(msgspec.Struct, frozen=True):
+    """The possible examinations, and the last one: its `url` is None before the first.
+
+    `trouble` is why there are no findings; `left` are streams that could not be removed.
+    """
+
+    hosts: tuple[str, ...]
+    routes: tuple[str, ...]
+    url: str | None = None
+    by: str = ""
+    began_at: float | None = None
+    is_running: bool = False
+    findings: tuple[DoctorFinding, ...] = ()
+    requests: int = 0
+    seconds: float = 0.0
+    trouble: str = ""
+    left: tuple[str, ...] = ()
 
 
 class _Report(msgspec.Struct):

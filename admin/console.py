@@ -9,17 +9,15 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from admin.about import about
-from admin.alerting.views import alerts_view
+from admin.about import About, about
+from admin.alerting.views import AlertsView, alerts_view
 from admin.answers import answers_of
 from admin.cdn_doctor import CdnDoctor
-from admin.configuration.in_force import configuration
+from admin.configuration.in_force import Configuration, configuration
 from admin.configuration.reloads import ConsoleReloads
 from admin.credentials import ConsoleCredentials
-from admin.model.alerts import AlertsView
 from admin.model.kinds import OfSpan
 from admin.model.overview import Instance, Overview
-from admin.model.settings import About, Configuration
 from admin.model.streams import (
     Messages,
     OfMessages,

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from admin.model.alerts import AlertRuleView, AlertsView, AlertView
+import msgspec
+
 from gateway.monitoring.quantities import seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from admin.alerting.active_alerts import ActiveAlert, ActiveAlerts
-    from admin.model.alerts import AlertState
     from gateway.monitoring.rules import Alert
 
+AlertState = Literal["quiet", "pending", "firing", "prometheus"]
 ORDER: dict[AlertState, int] = {"firing": 0, "pending": 1, "quiet": 2, "prometheus": 3}
 THIS_GATEWAY = "this gateway"
 _FIELD = re.compile(r"\{\{ \$(?:labels\.(\w+)|value(?: \| (\w+))?) \}\}")
@@ -25,6 +26,35 @@ _FORMATS: dict[str | None, Callable[[float], str]] = {
     "humanizeDuration": lambda value: f"{value:.1f} s" if value < 600 else f"{value / 3600:.1f} h",
     "humanizePercentage": "{:.0%}".format,
 }
+
+
+class AlertView(msgspec.Struct, frozen=True):
+    """An alert for one set of labels: pending, or firing once it has held for long enough."""
+
+    labels: dict[str, str]
+    state: AlertState
+    since: float  # from which moment on the condition has held without a break
+    sentence: str
+
+
+class AlertRuleView(msgspec.Struct, frozen=True):
+    """A rule, and its alerts: the state is that of the worst."""
+
+    name: str
+    severity: Literal["warning", "critical"]
+    state: AlertState  # `prometheus` where only Prometheus evaluates the rule
+    lasting_s: int
+    description: str
+    expression: str  # of PromQL
+    anchor: str  # the fragment at `/alerts` that says what to do
+    alerts: tuple[AlertView, ...]
+
+
+class AlertsView(msgspec.Struct, frozen=True):
+    """All rules that fit the settings, the worst first."""
+
+    looked_at: float | None  # None before the first look
+    rules: tuple[AlertRuleView, ...]
 
 
 def alerts_view(alerts: ActiveAlerts) -> AlertsView:

@@ -6,9 +6,8 @@ from typing import Annotated
 
 import msgspec
 
-from admin.cdn import Choice, Entered, make_file, told_targets
+from admin.cdn import CdnFile, CdnTargets, Choice, Entered, make_file, told_targets
 from admin.console import Console
-from admin.model.cdn import CdnFile, CdnTargets
 from admin.model.kinds import OfSpan
 from admin.model.overview import RouteView
 from admin.model.viewer import Viewer

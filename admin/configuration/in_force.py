@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from admin.model.settings import Configuration, SettingView
+import msgspec
+
 from gateway.settings import Settings, describe_settings, redacted_origin
 
 if TYPE_CHECKING:
@@ -16,6 +17,23 @@ if TYPE_CHECKING:
 
 DEFAULT = "default"
 _PLACES = frozenset({"origin", "subscriptions", "storage"})  # of logs, shown without passwords
+
+
+class SettingView(msgspec.Struct, frozen=True):
+    """A setting in effect."""
+
+    key: str
+    value: str  # secrets masked
+    default: str
+    source: str  # default, a file and its line, a variable, an option
+    help: str
+    differs: bool  # from its default
+
+
+class Configuration(msgspec.Struct, frozen=True):
+    """The settings in effect; what differs from its default first."""
+
+    settings: tuple[SettingView, ...]
 
 
 def configuration(settings: Settings) -> Configuration:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from admin.configuration.in_force import DEFAULT, shown_value
-from admin.model.settings import PendingChange, RoutePlan
 from gateway.settings import Settings, describe_settings
 from gateway.settings.reading.reload_effects import fixed_changes
 from gateway.settings.reload_plan import restart_reasons, route_outcome, why_log_is_in_use
@@ -33,6 +34,25 @@ OUTCOMES = {
     "copies dropped": "goes on: cached responses are dropped",
 }
 CLOSED = "is closed: live reads end after an event, cached responses are dropped"
+
+
+class PendingChange(msgspec.Struct, frozen=True):
+    """A setting whose value in force is another one than the settings are written with now."""
+
+    key: str
+    table: str  # what identifies its table, such as the prefix of a route; empty outside tables
+    current: str | None  # in force, secrets masked; None where the table is added
+    written: str | None  # secrets masked; None where the table is removed
+    source: str  # of the written value: default, a file and its line, a variable, an option
+    reload: str  # what a reload does with it
+    needs_restart: bool  # and so the whole reload is refused
+
+
+class RoutePlan(msgspec.Struct, frozen=True):
+    """A route that a reload touches, and what becomes of it."""
+
+    prefix: str
+    outcome: str
 
 
 def changes(current: Settings, written: Settings) -> list[PendingChange]:

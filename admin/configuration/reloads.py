@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, NamedTuple
 
+import msgspec
+
 from admin.access.audit import audited
 from admin.configuration import pending
 from admin.errors import ConsoleError
-from admin.model.settings import PendingConfiguration, ReloadDone, WatchedFileState
 from admin.model.viewer import Viewer
 from admin.operation import operation
 from gateway.settings import SettingsError
@@ -31,6 +32,39 @@ WATCHED = (
     "tls.certificate",
     "admin.tls.certificate",
 )
+
+
+class WatchedFileState(msgspec.Struct, frozen=True):
+    """A file of tokens, keys or certificates, which is read again by itself when it changes."""
+
+    setting: str
+    path: str
+    problem: str | None  # why its present contents are not in force
+
+
+class PendingConfiguration(msgspec.Struct, frozen=True, kw_only=True):
+    """The settings as they are written now, compared with those in force.
+
+    With `problems` the written ones are invalid, and nothing else is known of them. A reload that
+    has `refusals` changes nothing.
+    """
+
+    read_at: float  # epoch seconds
+    file: str | None
+    problems: tuple[str, ...] = ()
+    changes: tuple[pending.PendingChange, ...] = ()  # the first of them
+    changes_in_all: int = 0
+    routes: tuple[pending.RoutePlan, ...] = ()
+    refusals: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()  # of what a reload would put in force
+    files: tuple[WatchedFileState, ...] = ()
+
+
+class ReloadDone(msgspec.Struct, frozen=True):
+    """The routes in force after a reload; sentences on folders in which streams are missing now."""
+
+    routes: tuple[str, ...]
+    warnings: tuple[str, ...]
 
 
 class ConsoleReloads:

@@ -10,8 +10,8 @@ import msgspec
 from aiohttp import web
 
 from admin.cdn import LONGEST_CHOICE, Choice, make_file, told_targets
+from admin.cdn_doctor import DoctorWish
 from admin.errors import ConsoleError
-from admin.model.doctor import DoctorWish
 from admin.pages.applying import how_to_apply
 from admin.pages.console_page import ConsolePage
 from admin.pages.rendering import TemplatePage, link
@@ -23,7 +23,7 @@ from cdn_configs.targets import TARGETS
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from admin.model.cdn import CdnFile, CdnTarget
+    from admin.cdn import CdnFile, CdnTarget
     from admin.pages.visit import Visit
 
 PATH = "/caches/cdn"
