@@ -65,8 +65,7 @@ SOURCE: web.AppKey[ProcessSource] = web.AppKey("source")
 def build(source: ProcessSource, setup: Setup) -> web.Application:
     """Build the admin application; it reads from `source` at each request and every few seconds."""
     settings = setup.settings
-    listeners = Listeners(setup.bounds.most_connections)
-    sign_in = SignIn(settings.admin.users, setup.clock, listeners.end)
+    sign_in = SignIn(settings.admin.users, setup.clock)
     access = Access(sign_in, settings.admin.tokens, is_open=is_open(settings))
     recorder = Recorder(source, setup, f"{settings.listen}/{secrets.token_hex(8)}")
     streams = StreamClient(setup)
@@ -84,7 +83,7 @@ def build(source: ProcessSource, setup: Setup) -> web.Application:
 
     setup.reloader.on_reload.append(follow)
     source.before_drain.append(recorder.announce_stop)
-    app[LISTENERS] = listeners
+    app[LISTENERS] = Listeners(setup.bounds.most_connections)
     app[SIGN_IN] = sign_in
     app.on_response_prepare.append(add_security_headers)
     app.cleanup_ctx.append(_running(recorder, streams, sign_in, application_console))

@@ -17,45 +17,40 @@ from gateway.telemetry.logs import log
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from admin.access.sessions import Session, Sessions
-
 EVENTS_S = 2.0  # between two overviews
 # Each has a connection; a tail has another one to the streams' listener. So that other requests
 # are answered, too, they may have three of four admin connections.
 MOST_LISTENERS = 200
-LOOK_S = 1.0  # between two looks whether somebody still listens, when there is nothing to send
+LOOK_S = 1.0  # between two looks whether the client is there, and its session not over
 
 
 class Listeners:
-    """The clients of event streams; those of a session are disconnected when it ends."""
+    """The clients of event streams; those of a session are disconnected when it is over."""
 
     def __init__(self, connections: int) -> None:
         """Take at most `connections` for all streams of events, as the admin listener does."""
         self._share = connections * 3 // 4
-        self._writing: dict[asyncio.Task[None], Session | None] = {}
+        self._writing: set[asyncio.Task[None]] = set()
 
     async def serve(
-        self,
-        request: web.Request,
-        events: AsyncGenerator[bytes],
-        session: Session | None,
-        sessions: Sessions,
+        self, request: web.Request, events: AsyncGenerator[bytes]
     ) -> web.StreamResponse:
         """Send events until there are no more, the client goes, or its session is over."""
         if len(self._writing) >= min(MOST_LISTENERS, self._share):
             raise ConsoleError(503, "too many listen: close a page", {"Retry-After": "5"})
+        session, sessions = request.get(SESSION), request.app[SIGN_IN].sessions
         response = web.StreamResponse(headers={"X-Accel-Buffering": "no"})
         response.content_type = "text/event-stream"
         response.charset = "utf-8"
         writing = asyncio.create_task(_write(request, response, events))
-        self._writing[writing] = session
+        self._writing.add(writing)
         try:
             while not writing.done() and request.transport is not None:
                 if session is not None and not sessions.stands(session):
                     break
                 await asyncio.wait([writing], timeout=LOOK_S)
         finally:
-            del self._writing[writing]
+            self._writing.remove(writing)
             writing.cancel()
             (failure,) = await asyncio.gather(writing, return_exceptions=True)
         if isinstance(failure, Exception):
@@ -64,12 +59,6 @@ class Listeners:
             # The head is sent: all that is left is to end the answer, and the client asks again.
             log.error("admin.events_failed", path=request.path, exc_info=failure)
         return response
-
-    def end(self, session: Session) -> None:
-        """End those of a session that is over."""
-        for writing, of in self._writing.items():
-            if of is session:
-                writing.cancel()
 
     def end_all(self) -> None:
         """Disconnect all clients, because the server stops."""
@@ -88,12 +77,6 @@ async def _write(
 
 
 LISTENERS: web.AppKey[Listeners] = web.AppKey("listeners", Listeners)
-
-
-async def serve_events(request: web.Request, events: AsyncGenerator[bytes]) -> web.StreamResponse:
-    """Send events to whoever has asked, until they may no more."""
-    listeners, sessions = request.app[LISTENERS], request.app[SIGN_IN].sessions
-    return await listeners.serve(request, events, request.get(SESSION), sessions)
 
 
 async def ticks() -> AsyncGenerator[None]:

@@ -34,10 +34,8 @@ class Session:
 class Sessions:
     """Begun by a sign-in; ended by a sign-out, by time, or by too many others."""
 
-    def __init__(self, clock: Callable[[], float], ended: Callable[[Session], None]) -> None:
-        """Call `ended` for each session that is over."""
+    def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._ended = ended
         self._table: OrderedDict[bytes, Session] = OrderedDict()  # the longest unused first
 
     def begin(self, user: AdminUser) -> tuple[str, Session]:
@@ -79,5 +77,4 @@ class Sessions:
 
     def end(self, session: Session) -> None:
         """End a session."""
-        if self._table.pop(session.key, None) is not None:
-            self._ended(session)
+        self._table.pop(session.key, None)

@@ -28,16 +28,10 @@ EVENTS = "text/event-stream"  # what a browser asks for, again and again, while 
 class SignIn:
     """Checks passwords within what names and addresses may try."""
 
-    def __init__(
-        self,
-        users: Sequence[AdminUser],
-        clock: Callable[[], float],
-        ended: Callable[[Session], None],
-    ) -> None:
-        """Call `ended` for each session that is over."""
+    def __init__(self, users: Sequence[AdminUser], clock: Callable[[], float]) -> None:
         self._users = tuple(users)
         self.passwords = Passwords(users)
-        self.sessions = Sessions(clock, ended)
+        self.sessions = Sessions(clock)
         self._of_names = Attempts(OF_A_NAME, clock)
         self._of_addresses = Attempts(OF_AN_ADDRESS, clock)
 

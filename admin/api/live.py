@@ -11,7 +11,7 @@ from headgate.events import written
 
 from admin.console import Console
 from admin.errors import ConsoleError, problem_document
-from admin.events import serve_events, ticks
+from admin.events import LISTENERS, ticks
 from admin.model.kinds import OfSpan
 from admin.model.overview import Overview
 from admin.model.streams import Messages, OfTail
@@ -29,7 +29,7 @@ async def overview_events(
     request: web.Request, console: Console, query: OfSpan
 ) -> web.StreamResponse:
     """Serve the overview, again each two seconds."""
-    return await serve_events(request, overviews(console, query.span))
+    return await request.app[LISTENERS].serve(request, overviews(console, query.span))
 
 
 @operation("GET", "/api/v1/stream/events", events=Messages)
@@ -38,7 +38,7 @@ async def stream_events(
 ) -> web.StreamResponse:
     """Serve messages of a stream as they come, from the last one that the client has."""
     offset = request.headers.get("Last-Event-ID") or query.offset
-    return await serve_events(request, tail(console, query, offset))
+    return await request.app[LISTENERS].serve(request, tail(console, query, offset))
 
 
 async def overviews(console: Console, span: Span) -> AsyncGenerator[bytes]:

@@ -13,7 +13,7 @@ from admin.access.check import VIEWER
 from admin.bodies import fields
 from admin.console import CONSOLE
 from admin.errors import ConsoleError, phrase
-from admin.events import serve_events
+from admin.events import LISTENERS
 from admin.pages import views
 from admin.pages.live import LivePages
 from admin.pages.rendering import Renderer, TemplatePage
@@ -71,7 +71,8 @@ class Site:
             if request.headers.get("Accept", "").startswith(EVENTS):
                 # An operator may look at what a viewer may not, and commands name the host.
                 seen = f"{visit.viewer.role} {visit.host} {request.path_qs}"
-                return await serve_events(request, self._live.follow(seen, regions))
+                events = self._live.follow(seen, regions)
+                return await request.app[LISTENERS].serve(request, events)
             return await self.show(request, await show(visit))
 
         return handle
