@@ -104,7 +104,7 @@ def test_a_deletion_by_an_operator_is_an_event() -> None:
         )
         assert answer.status == 204
         (event,) = begun(server, "admin.changed")
-        assert event["sentence"] == "everybody: delete a"
+        assert event["sentence"] == "an unnamed operator: delete a"
         assert (event["kind"], event["route"]) == ("change", "/v1/stream")
 
 

@@ -80,7 +80,7 @@ def test_a_stream_with_an_end_is_created_by_the_form(browser: Browser) -> None:
     assert found["limits"]["ttl"] == 600
     lines = [json.loads(it) for it in browser.server.output().splitlines() if '"create"' in it]
     changed = [(it["event"], it["by"]) for it in lines if it["stream"] == name]
-    assert changed == [("admin.changed", "everybody")]
+    assert changed == [("admin.changed", "an unnamed operator")]
 
 
 @pytest.mark.parametrize(

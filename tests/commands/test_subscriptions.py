@@ -161,7 +161,7 @@ def test_every_change_is_an_event_with_who_made_it(line: CommandLine, hook: Hook
     for command in ("pause", "resume", "delete"):
         line.output("stream", "subscriptions", command, "audited")
     sentences = {
-        "everybody: pause the subscription audited",
+        "an unnamed operator: pause the subscription audited",
         "everybody: resume the subscription audited",
         "everybody: delete the subscription audited",
     }
