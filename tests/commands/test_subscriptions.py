@@ -162,8 +162,8 @@ def test_every_change_is_an_event_with_who_made_it(line: CommandLine, hook: Hook
         line.output("stream", "subscriptions", command, "audited")
     sentences = {
         "an unnamed operator: pause the subscription audited",
-        "everybody: resume the subscription audited",
-        "everybody: delete the subscription audited",
+        "an unnamed operator: resume the subscription audited",
+        "an unnamed operator: delete the subscription audited",
     }
 
     def are_told() -> bool:
