@@ -149,7 +149,7 @@ class Endpoint:
         self.url = url
         self._credential = credential_of(authorization)
         self._headers = dict(headers or {})
-        self._timeout_s = timeout
+        self.timeout_s = timeout
         self._session = session
         self._own_session: aiohttp.ClientSession | None = None
         parsed = URL(url, encoded=True)
@@ -203,7 +203,7 @@ class Endpoint:
             authorization=self._credential,
             session=self.session,
             headers=self._headers,
-            timeout=self._timeout_s,
+            timeout=self.timeout_s,
         )
 
     @contextlib.asynccontextmanager
@@ -221,7 +221,7 @@ class Endpoint:
         A 401 did nothing, so the request is repeated once if there may be another credential.
         """
         all_headers = {**self._headers, **(headers or {})}
-        idle_s = self._timeout_s if idle_s is None else idle_s
+        idle_s = self.timeout_s if idle_s is None else idle_s
         is_renewed = False
         try:
             while True:

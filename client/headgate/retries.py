@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import random
 from typing import TYPE_CHECKING, TypeVar
 
-from headgate.errors import TOO_MANY_REQUESTS, Unavailable, check_number
+from headgate.backoff import Backoff
+from headgate.errors import Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-
-    from headgate.backoff import Backoff
 
 T = TypeVar("T")
 
@@ -18,56 +19,70 @@ T = TypeVar("T")
 class Retries:
     """Waits out what may pass: a server that restarts or is busy. With no time it waits for none.
 
-    The time counts from the first of the failures in a row. A refusal by a limit (429) has done
-    nothing, so that it may be waited out where twice would do harm: for `limited_s`.
+    Where the server asks for a longer wait than there is time for, its refusal is raised.
+
+    Args:
+        time_s: Seconds from the first of the failures in a row on; where they are counted, from
+            the last one on.
+        waits: Seconds of the first wait, which are doubled for each failure, and at most.
+        note: Called with a sentence for each retry.
+        most: How many failures in a row are waited out.
+        hurries: Whether a wait that is too long is cut instead: nothing is lost by another refusal.
     """
 
     def __init__(
         self,
         time_s: float,
-        backoff: Backoff,
+        waits: tuple[float, float],
         note: Callable[[str], None],
-        limited_s: float = 0.0,
         *,
-        gives_up: Callable[[Unavailable], bool] = lambda _: False,
+        most: float = math.inf,
         hurries: bool = False,
     ) -> None:
-        """Raise a refusal that `gives_up` returns True for, also where it may pass.
-
-        Where the server asks for a longer wait than there is time for, that is raised as well. One
-        that `hurries` tries again sooner instead: nothing is lost by another refusal.
-        """
-        check_number("retry_for", time_s)
         self._time_s = time_s
-        self._limited_s = max(time_s, limited_s)
-        self._backoff = backoff
+        self._backoff = Backoff(*waits, random.random)
         self._note = note
-        self._gives_up = gives_up
+        self._most = most
         self._hurries = hurries
+        self._failures = 0
+        self._since = 0.0
 
     async def run(self, attempt: Callable[[], Awaitable[T]]) -> T:
         """Repeat the attempt until it succeeds, and return its result."""
-        loop = asyncio.get_running_loop()
-        since: float | None = None
         while True:
             try:
                 result = await attempt()
             except Unavailable as refusal:
-                since = loop.time() if since is None else since
-                time_s = self._limited_s if refusal.status == TOO_MANY_REQUESTS else self._time_s
-                left_s = since + time_s - loop.time()
-                is_final = self._gives_up(refusal)
-                asked_s = refusal.retry_after
-                if self._hurries and asked_s > left_s:
-                    asked_s = 0.0
-                if is_final or left_s <= 0 or asked_s > left_s:
-                    raise
-                # A last attempt is made when the time is over, not some time before.
-                wait_s = min(max(self._backoff.next_s(), asked_s), left_s)
-                self._note(f"{refusal}; trying again in {wait_s:.1f} s")
-                await asyncio.sleep(wait_s)
+                await self.wait(refusal)
             else:
-                self._backoff.reset()
-                if since is not None:
-                    self._note("connected again")
+                self.succeed()
                 return result
+
+    async def wait(self, refusal: Unavailable) -> None:
+        """Wait before the next attempt. Raises the refusal if there is to be none."""
+        now = asyncio.get_running_loop().time()
+        if not self._failures or self._most < math.inf:
+            self._since = now
+        left_s = self._since + self._time_s - now
+        asked_s = refusal.retry_after
+        if self._hurries and asked_s > left_s:
+            asked_s = 0.0
+        if self._failures >= self._most or left_s <= 0 or asked_s > left_s:
+            self.reset()
+            raise refusal
+        self._failures += 1
+        # A last attempt is made when the time is over, not some time before.
+        wait_s = min(max(self._backoff.next_s(), asked_s), left_s)
+        self._note(f"{refusal}; trying again in {wait_s:.1f} s")
+        await asyncio.sleep(wait_s)
+
+    def succeed(self) -> None:
+        """Begin anew with the next failure."""
+        if self._failures:
+            self._note("connected again")
+            self.reset()
+
+    def reset(self) -> None:
+        """Forget the failures so far."""
+        self._failures = 0
+        self._backoff.reset()

@@ -125,34 +125,54 @@ async def test_what_is_new_is_followed_from_now(client: Client) -> None:
         await anext(reading)
 
 
-@pytest.mark.parametrize("takes_producers", [True, False])
+MANY = 10_000
+
+
+async def append(stream: Stream, _: Client) -> None:
+    for number in range(MANY):
+        await stream.append(number)
+
+
+async def append_many(stream: Stream, _: Client) -> None:
+    for first in range(0, MANY, 20):
+        await stream.append_many(range(first, first + 20))
+
+
+async def write(_: Stream, hg: Client) -> None:
+    async with hg.writer("s", max_batch_chunks=20) as writer:
+        for number in range(MANY):
+            await writer.write(number)
+
+
+async def append_without_producers(stream: Stream, hg: Client) -> None:
+    hg._connection.producer(stream.url)._takes_producers = False
+    for number in range(MANY // 20):
+        with contextlib.suppress(headgate.Unavailable):
+            await stream.append(number)
+
+
+@pytest.mark.parametrize(
+    ("add", "losses"),
+    [(append, 0.003), (append_many, 0.03), (write, 0.03), (append_without_producers, 0.1)],
+)
 async def test_appends_are_stored_once_and_in_order_through_a_way_that_loses_answers(
-    takes_producers: bool, processes: None
+    add: Any, losses: float, processes: None
 ) -> None:
     chance = random.Random(1)
     fates = [Fate.LOST, Fate.LOST_AFTER, Fate.FAILED_AFTER, Fate.REFUSED, Fate.LIMITED_AFTER]
 
     async def decide(request: web.Request) -> Fate:
-        is_cut = request.method == "POST" and chance.random() < 0.1
+        is_cut = request.method == "POST" and chance.random() < losses
         return chance.choice(fates) if is_cut else Fate.PASSED
 
     with headgate_server() as server:
         async with RequestProxy(server.port, decide) as way, Client(f"{way.url}/v1/stream") as hg:
             stream = await hg.create("s", json=True)
-            if not takes_producers:
-                hg._connection.appends(stream.url)._takes_producers = False
-            stored = []
-            for number in range(300):
-                try:
-                    await stream.append(number)
-                    stored.append(number)
-                except headgate.Unavailable:
-                    assert not takes_producers
+            await add(stream, hg)
         async with Client(f"{server.url}/v1/stream") as hg:
             found = await values(hg.stream("s"))
     assert found == sorted(set(found))
-    assert set(stored) <= set(found)
-    assert not takes_producers or found == list(range(300))
+    assert add is append_without_producers or found == list(range(MANY))
 
 
 async def test_concurrent_appends_keep_the_order_of_their_calls(client: Client) -> None:
@@ -462,11 +482,11 @@ async def test_a_follow_waits_for_a_server_that_is_away(processes: None) -> None
 async def test_a_client_numbers_the_appends_of_the_streams_it_appended_to_last(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection, "MOST_APPENDS", 2)
+    monkeypatch.setattr(connection, "MOST_PRODUCERS", 2)
     streams = [await client.create(name, json=True) for name in "abc"]
     for number in range(2):
         await asyncio.gather(*(stream.append(number) for stream in streams))  # all busy at once
     for stream in streams:
         assert await values(stream) == [0, 1]
         await stream.append(2)
-        assert len(client._connection.in_this_loop()._appends) == 2
+        assert len(client._connection.in_this_loop()._producers) == 2

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import contextlib
+from typing import Any
 
 import pytest
-from headgate.backoff import Backoff
 from headgate.errors import BadRequest, StreamError, Unavailable
 from headgate.retries import Retries
 
@@ -24,8 +24,8 @@ class Attempts:
             raise self.refusals[self.made - 1]
         return "done"
 
-    def retries(self, time_s: float) -> Retries:
-        return Retries(time_s, Backoff(0.5, 0.02, lambda: 0.0), self.said.append)
+    def retries(self, time_s: float, **options: Any) -> Retries:
+        return Retries(time_s, (0.02, 0.02), self.said.append, **options)
 
 
 async def test_passing_refusals_are_retried_and_reported() -> None:
@@ -50,18 +50,14 @@ def test_retries_end_when_their_time_is_used_up() -> None:
     assert 2 < attempts.made < 1000
 
 
-def test_a_429_is_retried_within_limited_s_although_other_retries_are_off() -> None:
-    limited = Unavailable("later", status=429, headers={"Retry-After": "2"})
-    attempts = Attempts(limited, limited)
-    retries = Retries(0, Backoff(0.5, 0.02, lambda: 0.0), attempts.said.append, limited_s=5)
-    assert virtual_time.run(retries.run(attempts)) == "done"
-    assert attempts.said[0] == "later; trying again in 2.0 s"
-    for refusals, made in (([limited] * 9, 3), ([Unavailable("busy", status=503)], 1)):
-        refused = Attempts(*refusals)
-        retries = Retries(0, Backoff(0.5, 0.02, lambda: 0.0), refused.said.append, limited_s=5)
-        with pytest.raises(StreamError):
-            virtual_time.run(retries.run(refused))
-        assert refused.made == made
+def test_counted_retries_end_when_so_many_have_failed_and_each_gets_the_whole_time() -> None:
+    slow = Unavailable("busy", status=503, headers={"Retry-After": "9"})
+    attempts = Attempts(slow, slow)
+    assert virtual_time.run(attempts.retries(10, most=2).run(attempts)) == "done"
+    attempts = Attempts(slow, slow, slow)
+    with pytest.raises(Unavailable):
+        virtual_time.run(attempts.retries(10, most=2).run(attempts))
+    assert attempts.made == 3
 
 
 async def test_each_call_of_retries_gets_the_whole_time() -> None:
@@ -95,7 +91,7 @@ def test_a_wait_that_is_longer_than_the_time_is_not_kept_by_retries_that_hurry(
     made: int, *, hurries: bool
 ) -> None:
     attempts = Attempts(Unavailable("busy", status=503, headers={"Retry-After": "3"}))
-    retries = Retries(1, Backoff(0.5, 0.02, lambda: 0.0), attempts.said.append, hurries=hurries)
+    retries = attempts.retries(1, hurries=hurries)
     with contextlib.nullcontext() if hurries else pytest.raises(StreamError):
         assert virtual_time.run(retries.run(attempts)) == "done"
     assert attempts.made == made

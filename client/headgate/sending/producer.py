@@ -1,7 +1,4 @@
-"""Idempotent appends of one writer: each is stored once, even if it is sent again (5.2.1).
-
-The writer of a stream sends its batches through a `Producer`.
-"""
+"""Idempotent appends of one writer: each is stored once, even if it is sent again (5.2.1)."""
 
 from __future__ import annotations
 
@@ -11,13 +8,14 @@ import secrets
 from typing import TYPE_CHECKING
 
 from headgate.errors import (
-    TOO_MANY_REQUESTS,
+    Conflict,
     Fenced,
     ProtocolError,
+    StreamError,
     Unavailable,
     check_number,
 )
-from headgate.names import PRODUCER_EPOCH
+from headgate.names import EXPECTED_SEQ, PRODUCER_EPOCH
 from headgate.stream_requests import ProducerStamp
 
 if TYPE_CHECKING:
@@ -26,74 +24,113 @@ if TYPE_CHECKING:
     from headgate.retries import Retries
     from headgate.stream_requests import Appended, StreamRequests
 
-# For the answer to one attempt; a body gets the time that it takes on a slow line.
-ANSWER_TIMEOUT_S = 60.0
-SLOWEST_BYTES_S = 50_000
+SLOWEST_BYTES_S = 50_000  # a body gets the time that it takes on a slow line
 _ID = re.compile(r"[!-~](?:[ -~]*[!-~])?")
 
 
 class Producer:
-    """The producer id, epoch and sequence number of one writer, whose appends are numbered from 0.
+    """A producer id, whose appends to a stream are numbered from 0 in each epoch, one at a time.
 
-    Without a `name` the id is random. With one, the epoch has to be new: the appends of an earlier
-    writer with that id and epoch could not be told apart from copies of this one's.
+    Args:
+        stream: The requests to the stream.
+        retries: For what failures of an append are waited.
+        name: The id. It is random by default. If not, the epoch has to be new: the appends of an
+            earlier writer with that id and epoch could not be told from copies of this one's.
+        epoch: The first epoch.
+        stands_alone: Whether an append is of use without the one before. Then one that may or may
+            not be stored ends the epoch, so that it is not stored after later ones; and on a server
+            that knows no producers, an append is repeated only if nothing was sent.
     """
 
     def __init__(
-        self, stream: StreamRequests, retries: Retries, name: str | None, epoch: int
+        self,
+        stream: StreamRequests,
+        retries: Retries,
+        name: str | None = None,
+        epoch: int = 0,
+        *,
+        stands_alone: bool = False,
     ) -> None:
         if name is not None and not _ID.fullmatch(name):
             raise ValueError("a producer id is printable ASCII, without blanks around it")
         check_number("epoch", epoch, is_whole=True)
         self.id = name or secrets.token_hex(16)
         self.epoch = epoch
+        self.turn = asyncio.Lock()  # for callers that take turns
+        # True if an attempt with this number may have been stored although no answer confirmed it.
+        self.is_uncertain = False
         self._stream = stream
         self._retries = retries
         self._is_random = name is None
+        self._stands_alone = stands_alone
+        # None: the server has not shown it.
+        self._takes_producers: bool | None = None if stands_alone else True
         self._seq = 0
-        # True if an attempt with this number may have been stored although no answer confirmed it.
-        self.is_uncertain = False
-        # True if an attempt was sent. A 429 may come from a proxy that has forwarded it before.
-        self._is_sent = False
 
     async def append(
         self, body: bytes, *, content_type: str, headers: Mapping[str, str], is_closing: bool
     ) -> Appended:
         """Send an append until it is stored; if it is refused, the next one gets its number."""
-        stamp = ProducerStamp(self.id, self.epoch, self._seq)
-        time_s = ANSWER_TIMEOUT_S + len(body) / SLOWEST_BYTES_S
-
-        async def attempt() -> Appended:
-            try:
-                async with asyncio.timeout(time_s):
-                    return await self._stream.append(
-                        body,
-                        content_type=content_type,
-                        producer=stamp,
-                        is_closing=is_closing,
-                        headers=headers,
-                    )
-            except TimeoutError as cause:
-                self.is_uncertain = self._is_sent = True
-                raise Unavailable(
-                    f"no answer in {time_s:.0f} s", stream=self._stream.shown
-                ) from cause
-            except Unavailable as refusal:
-                if not refusal.is_unsent:
-                    self._is_sent = True
-                    self.is_uncertain |= refusal.status != TOO_MANY_REQUESTS
-                raise
-
-        appended = await self._retries.run(attempt)
-        self._check(appended, is_closing=is_closing)
+        self.is_uncertain = False
+        try:
+            appended = await self._stored(body, content_type, headers, is_closing=is_closing)
+        finally:
+            if self.is_uncertain and self._stands_alone:
+                self._begin_epoch()
+        self._retries.succeed()
         self._seq += 1
-        self.is_uncertain = self._is_sent = False
         return appended
 
-    def _check(self, appended: Appended, *, is_closing: bool) -> None:
+    async def _stored(
+        self, body: bytes, content_type: str, headers: Mapping[str, str], *, is_closing: bool
+    ) -> Appended:
+        while True:
+            try:
+                return await self._attempt(body, content_type, headers, is_closing=is_closing)
+            except Unavailable as refusal:
+                if self.is_uncertain and not await self._deduplicates():
+                    self._retries.reset()
+                    raise
+                await self._retries.wait(refusal)
+            except Conflict as refusal:
+                # Another stream is at the URL, in which this producer has stored nothing.
+                is_new = self._seq and refusal.headers.get(EXPECTED_SEQ) == "0"
+                if not (self._stands_alone and is_new):
+                    raise
+                self._begin_epoch()
+
+    async def _attempt(
+        self, body: bytes, content_type: str, headers: Mapping[str, str], *, is_closing: bool
+    ) -> Appended:
+        """Send the append once, and note whether it may be stored after that."""
+        may_be_stored, self.is_uncertain = self.is_uncertain, True
+        time_s = self._stream.timeout_s + len(body) / SLOWEST_BYTES_S
+        stamp = ProducerStamp(self.id, self.epoch, self._seq)
+        try:
+            async with asyncio.timeout(time_s):
+                appended = await self._stream.append(
+                    body,
+                    content_type=content_type,
+                    producer=None if self._takes_producers is False else stamp,
+                    is_closing=is_closing,
+                    headers=headers,
+                )
+        except TimeoutError as cause:
+            raise Unavailable(f"no answer in {time_s:.0f} s", stream=self._stream.shown) from cause
+        except StreamError as error:
+            if not isinstance(error, Unavailable) or error.is_unsent:
+                self.is_uncertain = may_be_stored
+            raise
+        self.is_uncertain = False
+        self._check(appended, is_closing=is_closing, is_repeated=may_be_stored)
+        return appended
+
+    def _check(self, appended: Appended, *, is_closing: bool, is_repeated: bool) -> None:
         """Raise Fenced or ProtocolError unless the answer confirms this very append."""
         shown = self._stream.shown
-        if appended.producer_seq is None:
+        if self._stands_alone and self._takes_producers is not False:
+            self._takes_producers = appended.producer_seq is not None
+        if self._takes_producers and appended.producer_seq is None:
             raise ProtocolError(
                 "the server knows no producers, so that nothing could be sent again: it sent no "
                 "Producer-Seq",
@@ -101,8 +138,8 @@ class Producer:
             )
         # A first append that was sent once can be a duplicate only of another writer's. A random id
         # has no other writer, but a proxy may have sent the append twice.
-        is_anothers = not self._seq and appended.is_duplicate and not self._is_sent
-        if appended.producer_seq != self._seq or (is_anothers and not self._is_random):
+        is_anothers = not (self._seq or self._is_random or is_repeated) and appended.is_duplicate
+        if self._takes_producers and (is_anothers or appended.producer_seq != self._seq):
             raise Fenced(
                 f"producer {self.id} has written in epoch {self.epoch} before: take over with "
                 f"epoch {self.epoch + 1}",
@@ -112,3 +149,14 @@ class Producer:
             )
         if is_closing and not appended.is_closed:
             raise ProtocolError("the server did not close the stream", stream=shown)
+
+    async def _deduplicates(self) -> bool:
+        """Return whether the server stores an append once that is sent twice."""
+        if self._takes_producers is None and (await self._stream.head()).takes_producers:
+            self._takes_producers = True
+        return self._takes_producers is True
+
+    def _begin_epoch(self) -> None:
+        """Begin a new epoch: the server refuses what comes late of an append in the last one."""
+        self.epoch += 1
+        self._seq = 0

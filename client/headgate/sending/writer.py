@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import random
 from typing import TYPE_CHECKING, Self
 
-from headgate.backoff import Backoff
-from headgate.errors import Closed, Conflict, ProtocolError, StreamError
+from headgate.errors import Closed, Conflict, ProtocolError, StreamError, check_number
 from headgate.names import CLOSED
 from headgate.retries import Retries
 from headgate.sending.backlog import Backlog, Limits
@@ -95,9 +93,8 @@ class StreamWriter:
         self._backlog = Backlog(
             Limits(flush_interval, max_batch_bytes, max_batch_chunks, max_buffer_bytes)
         )
-        self._retries = Retries(
-            retry_for, Backoff(FIRST_WAIT_S, LONGEST_WAIT_S, random.random), note
-        )
+        check_number("retry_for", retry_for)
+        self._retries = Retries(retry_for, (FIRST_WAIT_S, LONGEST_WAIT_S), note)
         self._producer = Producer(stream, self._retries, producer_id, epoch)
         self._content_type = content_type
         self._metadata = metadata

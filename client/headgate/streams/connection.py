@@ -1,8 +1,9 @@
-"""The connections of a client: the requests, readings and numbered appends that share them."""
+"""The connections of a client: the requests, readings and producers that share them."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakSet
@@ -10,11 +11,12 @@ from weakref import WeakSet
 from yarl import URL
 
 from headgate.endpoint import close_soon, unlimited_session
+from headgate.errors import check_number
 from headgate.names import shown
+from headgate.retries import Retries
+from headgate.sending.producer import Producer
 from headgate.stream_requests import StreamRequests
-from headgate.streams.appends import Appends
 from headgate.streams.iterator import StreamIterator
-from headgate.streams.repeats import Repeats
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping
@@ -24,15 +26,18 @@ if TYPE_CHECKING:
     from headgate.endpoint import Credential
     from headgate.runs import Runs
 
+log = logging.getLogger("headgate")
 T = TypeVar("T")
 
 # Streams whose appends are numbered, those last appended to: of an older one they begin anew.
-MOST_APPENDS = 1_000
+MOST_PRODUCERS = 1_000
+FIRST_WAIT_S, LONGEST_WAIT_S = 0.25, 8.0  # before a request is repeated
+MOST_RETRY_AFTER_S = 60.0  # a caller waits no longer than this for one repetition
 _of_parents: list[object] = []  # what a forked process must not finalize
 
 
 class LoopConnections:
-    """The session, readings, runs and numbered appends of a client in one event loop."""
+    """The session, readings, runs and producers of a client in one event loop."""
 
     def __init__(
         self, session: aiohttp.ClientSession | None, loop: asyncio.AbstractEventLoop
@@ -45,22 +50,22 @@ class LoopConnections:
         self.pid = os.getpid()
         self.readings: WeakSet[StreamIterator[Any]] = WeakSet()
         self.runs: Runs | None = None
-        self._appends: dict[str, Appends] = {}  # the oldest first
+        self._producers: dict[str, Producer] = {}  # the oldest first
 
-    def appends(self, url: str, make: Callable[[], Appends]) -> Appends:
-        """Return the appends to a stream, which are numbered from its first one on."""
-        appends = self._appends.pop(url, None)
+    def producer(self, url: str, make: Callable[[], Producer]) -> Producer:
+        """Return the producer of a stream, whose appends are numbered from its first one on."""
+        producer = self._producers.pop(url, None)
         self._make_room()
-        self._appends[url] = appends = appends or make()  # the last one that is forgotten
-        return appends
+        self._producers[url] = producer = producer or make()  # the last one that is forgotten
+        return producer
 
     def _make_room(self) -> None:
         """Forget the streams that were appended to the longest ago, but none that is now."""
-        too_many = len(self._appends) + 1 - MOST_APPENDS
+        too_many = len(self._producers) + 1 - MOST_PRODUCERS
         if too_many > 0:
-            idle = [url for url, appends in self._appends.items() if not appends.is_busy]
+            idle = [url for url, producer in self._producers.items() if not producer.turn.locked()]
             for url in idle[:too_many]:
-                del self._appends[url]
+                del self._producers[url]
 
     async def close(self) -> None:
         """End the readings and runs, and close the session if it is the client's own."""
@@ -104,7 +109,8 @@ class ClientConnections:
         self.credential = credential
         self._headers = headers
         self._timeout_s = timeout
-        self.repeats = Repeats(retries)
+        check_number("retries", retries, is_whole=True)
+        self._most_retries = retries
         self._session = session
         self._connections: LoopConnections | None = None
 
@@ -142,13 +148,18 @@ class ClientConnections:
             timeout=self._timeout_s,
         )
 
-    def appends(self, url: str) -> Appends:
-        """Return the appends to a stream."""
+    def retries(self) -> Retries:
+        """Return the retries of one operation."""
+        waits = FIRST_WAIT_S, LONGEST_WAIT_S
+        return Retries(MOST_RETRY_AFTER_S, waits, log.info, most=self._most_retries)
 
-        def make() -> Appends:
-            return Appends(self.requests(url), self.repeats.pause)
+    def producer(self, url: str) -> Producer:
+        """Return the producer of the client's appends to a stream."""
 
-        return self.in_this_loop().appends(url, make)
+        def make() -> Producer:
+            return Producer(self.requests(url), self.retries(), stands_alone=True)
+
+        return self.in_this_loop().producer(url, make)
 
     def reading(self, url: str, parts: AsyncGenerator[list[T]]) -> StreamIterator[T]:
         """Return a reading of a stream, which ends with the connection."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
-import random
 from collections import deque
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import aclosing
@@ -15,7 +14,6 @@ from typing import TYPE_CHECKING, TypeVar
 from typing_extensions import override
 
 from headgate import following
-from headgate.backoff import Backoff
 from headgate.errors import ABSENT, Closed, Unavailable, check_number
 from headgate.names import shown
 from headgate.retries import Retries
@@ -70,7 +68,7 @@ class Stream:
             StreamNotFound: There is no such stream.
             Gone: The stream was deleted or has expired.
         """
-        self._metadata = await self._connection.repeats.run(self._requests().head)
+        self._metadata = await self._connection.retries().run(self._requests().head)
         return self._metadata
 
     async def append(self, message: object) -> str | None:
@@ -106,13 +104,15 @@ class Stream:
             StreamError: As of `append`: the messages of earlier requests are stored.
         """
         given, offset = _several(messages), None
-        appends = self._connection.appends(self.url)
-        async with appends.turn:  # the type is asked for in the order of the calls, too
+        producer = self._connection.producer(self.url)
+        async with producer.turn:  # the type is asked for in the order of the calls, too
             metadata, chunks = await self._encode(given)
             framing = _framing_of(metadata)
             for part in _parts(chunks):
                 body, headers = _body(framing, part)
-                appended = await appends.append(body, metadata.content_type, headers)
+                appended = await producer.append(
+                    body, content_type=metadata.content_type, headers=headers, is_closing=False
+                )
                 offset = appended.next_offset
         return offset
 
@@ -136,17 +136,18 @@ class Stream:
         Returns:
             The final offset.
         """
-        appends = self._connection.appends(self.url)
+        producer = self._connection.producer(self.url)
         try:
-            async with appends.turn:
-                return (await appends.append(b"", "", {}, is_closing=True)).next_offset
+            async with producer.turn:
+                appended = await producer.append(b"", content_type="", headers={}, is_closing=True)
+                return appended.next_offset
         except Closed:
             return (await self.head()).next_offset
 
     async def delete(self) -> bool:
         """Delete the stream and all its data; False if there was none."""
         try:
-            await self._connection.repeats.run(self._requests().delete)
+            await self._connection.retries().run(self._requests().delete)
         except ABSENT:
             return False
         return True
@@ -201,7 +202,7 @@ class Stream:
 
     async def _create(self, content_type: str, ttl_s: int | None) -> None:
         requests = self._requests()
-        self._metadata = await self._connection.repeats.run(
+        self._metadata = await self._connection.retries().run(
             lambda: requests.create(content_type=content_type, ttl_s=ttl_s)
         )
 
@@ -214,13 +215,13 @@ class Stream:
     async def _read(self, place: ReadingPlace) -> AsyncGenerator[list[Message]]:
         begin = place.offset
         decoder: Decoder | None = None
-        failures = 0
+        retries = self._connection.retries()
         is_at_tail = False
         while not is_at_tail:
             try:
                 async with aclosing(following.catch_up(self._requests(), begin)) as batches:
                     async for content_type, batch in batches:
-                        failures = 0
+                        retries.succeed()
                         decoder = decoder or decoder_of(content_type, place.passed, self.url)
                         # The tail is not the end: half a character there may become whole.
                         part = list(decoder.messages(begin, replace(batch, is_last=False)))
@@ -228,8 +229,7 @@ class Stream:
                             yield part
                         begin, is_at_tail = batch.position.offset, batch.is_last
             except Unavailable as refusal:
-                await self._connection.repeats.pause(failures, refusal)
-                failures += 1
+                await retries.wait(refusal)
 
     async def _tail(self, count: int) -> AsyncGenerator[list[Message]]:
         last: deque[Message] = deque(maxlen=count)
@@ -253,8 +253,7 @@ class Stream:
 
     async def _waited_head(self) -> Metadata:
         """Return the metadata as soon as the server answers."""
-        backoff = Backoff(FIRST_WAIT_S, LONGEST_WAIT_S, random.random)
-        retries = Retries(math.inf, backoff, log.info)
+        retries = Retries(math.inf, (FIRST_WAIT_S, LONGEST_WAIT_S), log.info)
         self._metadata = await retries.run(self._requests().head)
         return self._metadata
 

@@ -84,4 +84,4 @@ class WakeEvents:
             await asyncio.sleep(wait_s)
 
     def _retries(self) -> Retries:
-        return Retries(math.inf, Backoff(FIRST_WAIT_S, LONGEST_WAIT_S, random.random), self._note)
+        return Retries(math.inf, (FIRST_WAIT_S, LONGEST_WAIT_S), self._note)

@@ -143,9 +143,9 @@ class WakeLease:
             self._until = began + self._lease_s
 
         left_s = min(max(0.0, self._until - clock()), longest_s)
-        backoff = Backoff(FIRST_WAIT_S, LONGEST_WAIT_S, random.random)
+        waits = FIRST_WAIT_S, LONGEST_WAIT_S
         try:
-            await Retries(left_s, backoff, self._note, hurries=True).run(attempt)
+            await Retries(left_s, waits, self._note, hurries=True).run(attempt)
         except StreamError as refusal:
             if refusal.code not in LOST:
                 raise

@@ -7,10 +7,8 @@ one has written anything. Whatever a claim writes, it is written once.
 from __future__ import annotations
 
 import logging
-import random
 from typing import TYPE_CHECKING
 
-from headgate.backoff import Backoff
 from headgate.errors import Closed, Fenced, ProtocolError
 from headgate.names import PRODUCER
 from headgate.retries import Retries
@@ -73,9 +71,8 @@ async def end(stream: StreamRequests, epoch: int, items: list[bytes], retry_for_
     unknown what became of the append before.
     """
     body, stamp = json_array(items), ProducerStamp(PRODUCER, epoch + 1, 0)
-    backoff = Backoff(FIRST_WAIT_S, LONGEST_WAIT_S, random.random)
     try:
-        appended = await Retries(retry_for_s, backoff, log.info).run(
+        appended = await Retries(retry_for_s, (FIRST_WAIT_S, LONGEST_WAIT_S), log.info).run(
             lambda: stream.append(body, content_type=JSON, producer=stamp, is_closing=True)
         )
     except TAKEN:
