@@ -220,9 +220,9 @@ WRONG: dict[str, tuple[Any, str]] = {
 }
 WRONG_JSON: dict[str, tuple[Any, str]] = {
     "text-of-json": ('{"a": 1}', "append the value itself, not its text"),
-    "an-object": (object(), "no JSON value"),
+    "an-object": (object(), "not a JSON value"),
     "not-a-number": (float("nan"), "NaN and infinities have no JSON"),
-    "half-a-value": (b'{"a"', "no JSON value"),
+    "half-a-value": (b'{"a"', "not a JSON value"),
 }
 
 
@@ -247,7 +247,7 @@ async def test_a_message_that_the_stream_cannot_hold_is_refused_in_a_sentence(
     [
         pytest.param(lambda hg: hg.stream("localhost:4437/s"), "begins with http://", id="host"),
         pytest.param(lambda hg: hg.stream("a/../b"), r"\. and \.\.", id="dots"),
-        pytest.param(lambda hg: hg.stream(""), "not the name", id="no-name"),
+        pytest.param(lambda hg: hg.stream(""), "a stream is empty", id="no-name"),
         pytest.param(lambda hg: hg.stream("s").read(""), "is not an offset", id="no-offset"),
         pytest.param(lambda hg: hg.stream("s").read("1,x"), "is not an offset", id="half-offset"),
         pytest.param(lambda hg: hg.stream("s").read(17), "an offset is a str", id="a-number"),
