@@ -9,7 +9,8 @@ from urllib.parse import urlencode
 
 import pytest
 
-from tests.admin.consoles import ADMITTED, OPERATOR, VIEWER
+from tests.admin.asking import page, submitted, told
+from tests.admin.consoles import ADMITTED, VIEWER
 from tests.support.given_settings import variables
 from tests.support.http1 import ask
 from tests.support.processes import Headgate, headgate
@@ -35,16 +36,11 @@ class Console:
     def __init__(self, server: Headgate) -> None:
         self.server = server
 
-    def ask(
-        self, method: str, path: str, body: object = None, token: str = OPERATOR
-    ) -> tuple[int, Any]:
-        sent = None if body is None else json.dumps(body).encode()
-        fields = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
-        answer = ask(self.server.admin_port, method, path, sent, **fields)
-        return answer.status, answer.json() if answer.body else None
+    def ask(self, method: str, path: str, body: object = None) -> tuple[int, Any]:
+        return told(self.server, method, path, body)
 
     def current(self) -> dict[str, Any]:
-        status, found = self.ask("GET", DELETION, token=VIEWER)
+        status, found = told(self.server, "GET", DELETION, token=VIEWER)
         assert status == 200
         return found  # type: ignore[no-any-return]
 
@@ -228,36 +224,21 @@ def test_the_page_counts_asks_for_the_number_and_deletes_without_scripts() -> No
     with headgate(environment={"HEADGATE_LOG__FORMAT": "json"}) as server:
         create(server, *(f"x{name}" for name in HOSTILE), "keep")
 
-        def sent(**fields: str) -> tuple[int, str]:
-            answer = ask(
-                server.admin_port,
-                "POST",
-                "/streams/delete",
-                urlencode({"csrf": csrf, **fields}).encode(),
-                Content_Type="application/x-www-form-urlencoded",
-                Accept="text/html",
-            )
-            return answer.status, answer.body.decode()
+        path = "/streams/delete"
 
-        def page() -> str:
-            path = f"/streams/delete?{urlencode({'route': ROUTE, 'prefix': 'x'})}"
-            return ask(server.admin_port, "GET", path, Accept="text/html").body.decode()
+        def counted() -> str:
+            query = urlencode({"route": ROUTE, "prefix": "x"})
+            return page(server, f"{path}?{query}", "")
 
-        def hidden(name: str) -> str:
-            found = re.search(f'name="{name}" value="([^"]+)"', page())
-            assert found is not None
-            return found[1]
-
-        csrf = "another"
         fields = {"do": "count", "route": ROUTE, "prefix": "x"}
-        assert sent(**fields)[0] == 403
-        csrf = hidden("csrf")
-        assert sent(**fields)[0] == 303
-        assert "Enter the number of streams, 8" in page()
-        assert "<b>" not in page()
-        status, text = sent(do="start", id=hidden("id"), confirm="7")
+        assert submitted(server, path, **fields, csrf="another")[0] == 403
+        assert submitted(server, path, **fields)[0] == 303
+        assert "Enter the number of streams, 8" in counted()
+        assert "<b>" not in counted()
+        (id_,) = re.findall('name="id" value="([^"]+)"', counted())[:1]
+        status, text = submitted(server, path, do="start", id=id_, confirm="7")
         assert (status, "This is not the number of streams, 8" in text) == (400, True)
-        assert sent(do="start", id=hidden("id"), confirm="8")[0] == 303
-        wait_until(lambda: "Left</dt><dd>0</dd>" in page(), "it is done")
-        left = ask(server.admin_port, "GET", f"/api/v1/streams?route={ROUTE}").json()["rows"]
+        assert submitted(server, path, do="start", id=id_, confirm="8")[0] == 303
+        wait_until(lambda: "Left</dt><dd>0</dd>" in counted(), "it is done")
+        left = told(server, "GET", f"/api/v1/streams?route={ROUTE}", token="")[1]["rows"]
         assert [row["name"] for row in left] == ["keep"]

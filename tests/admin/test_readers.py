@@ -14,6 +14,7 @@ from urllib.parse import urlencode
 import pytest
 
 from gateway.features.questions.readers import MOST_ENDED, MOST_READERS
+from tests.admin.asking import page, submitted, told
 from tests.admin.consoles import ADMITTED, OPERATOR, VIEWER
 from tests.support.given_settings import variables
 from tests.support.http1 import Wire, ask, request
@@ -30,24 +31,6 @@ ROUTE = "/v1/stream"
 ADMIN_TOKENS = variables({"admin_tokens": ADMITTED})
 JSON = "application/json"
 AGENT = "canary-agent/1.0"
-
-
-def told(
-    server: Headgate, method: str, path: str, body: object = None, token: str = OPERATOR
-) -> tuple[int, Any]:
-    sent = None if body is None else json.dumps(body).encode()
-    answer = ask(
-        server.admin_port, method, path, sent, Authorization=f"Bearer {token}", Content_Type=JSON
-    )
-    return answer.status, answer.json() if answer.body else None
-
-
-def page(server: Headgate, path: str, token: str = OPERATOR) -> str:
-    answer = ask(
-        server.admin_port, "GET", path, Authorization=f"Bearer {token}", Accept="text/html"
-    )
-    assert answer.status == 200, answer
-    return answer.body.decode()
 
 
 def listed(server: Headgate, token: str = OPERATOR, **query: str | int) -> dict[str, Any]:
@@ -389,55 +372,25 @@ def test_an_operator_disconnects_bans_and_lifts_by_plain_forms() -> None:
     with headgate() as server:
         create(server, "s")
         with reading(server, 3):
-            wait_until(lambda: _page(server).count('name="reader"') == 3, "three are listed")
-            csrf = _found(r'name="csrf" value="([^"]+)"', _page(server))
-            reader = _found(r'name="reader" value="([^"]+)"', _page(server))
-            done = _submit(server, "/clients", csrf, do="disconnect", reader=reader)
+
+            def shown() -> list[str]:
+                return re.findall(r'name="reader" value="([^"]+)"', page(server, "/clients", ""))
+
+            wait_until(lambda: len(shown()) == 3, "three are listed")
+            _, done = submitted(server, "/clients", do="disconnect", reader=shown()[0])
             assert "Disconnected readers: 1." in done
-            assert _page(server).count('name="reader"') == 2
+            assert len(shown()) == 2
+            bans = "/clients?show=bans"
             fields = {"kind": "address", "value": "127.0.0.1", "seconds": "600", "status": "429"}
-            done = _submit(server, "/clients?show=bans", csrf, do="ban", **fields)
+            _, done = submitted(server, bans, do="ban", **fields)
             assert "Disconnected readers: 2." in done
             assert ask(server.port, "GET", f"{ROUTE}/s?offset=-1").status == 429
-            done = _submit(server, "/clients?show=bans", csrf, do="lift", **fields)
+            _, done = submitted(server, bans, do="lift", **fields)
             assert "The ban is lifted." in done
             assert ask(server.port, "GET", f"{ROUTE}/s?offset=-1").status == 200
-            fields["value"] = "<b>'\"&"
-            refused = _submit(server, "/clients?show=bans", csrf, do="ban", **fields)
+            _, refused = submitted(server, bans, do="ban", **{**fields, "value": "<b>'\"&"})
             assert "is not an IP address" in refused
             assert "<b>" not in refused.partition("<main")[2]
-            fields["value"] = "127.0.0.1"
-            _submit(server, "/clients?show=bans", "", do="ban", **fields)
-            assert ask(server.port, "GET", f"{ROUTE}/s?offset=-1").status == 200, "it was forged"
-
-
-def _page(server: Headgate) -> str:
-    return ask(server.admin_port, "GET", "/clients", Accept="text/html").body.decode()
-
-
-def _found(pattern: str, text: str) -> str:
-    match = re.search(pattern, text)
-    assert match is not None, text
-    return match[1]
-
-
-def _submit(server: Headgate, path: str, csrf: str, **fields: str) -> str:
-    """The page that a browser is sent to, or gets at once."""
-    body = urlencode({"csrf": csrf, **fields}).encode()
-    answer = ask(
-        server.admin_port,
-        "POST",
-        path,
-        body,
-        Content_Type="application/x-www-form-urlencoded",
-        Accept="text/html",
-        Origin=server.admin_url,
-        Host=server.admin_url.removeprefix("http://"),
-    )
-    if answer.status != 303:
-        return answer.body.decode()
-    location = answer.headers["location"]
-    return ask(server.admin_port, "GET", location, Accept="text/html").body.decode()
 
 
 # ---------------------------------------------------------------- the loudest
