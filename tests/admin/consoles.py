@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
+from aiohttp.test_utils import TestClient
 
 from admin.app import build
 from gateway.app import make_services
@@ -16,13 +19,14 @@ from gateway.process.reloader import Reloader
 from gateway.settings import Settings
 from gateway.telemetry.metrics import Histogram, Metric, Sample, counter, gauge, histogram
 from gateway.telemetry.traffic import DELIVERY_SECONDS, READERS
+from tests.support.admin_server import AdminServer
 from tests.support.given_settings import sections
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     from gateway.features.questions.contract import Answer, Question
-    from gateway.features.questions.process_source import ProcessReport
+    from gateway.features.questions.process_source import ProcessReport, ProcessSource
     from gateway.telemetry.metrics import Snapshot
 
 
@@ -108,6 +112,41 @@ def observed(metric: Metric, values: dict[float, int], *labels: str) -> Sample:
     for value, times in values.items():
         counted.observe(value, times)
     return Sample(metric, labels, distribution=counted.distribution())
+
+
+class Client:
+    """A client of a console in this process, by default with the token of an operator."""
+
+    def __init__(self, client: TestClient[Any, Any]) -> None:
+        self._client = client
+
+    async def send(
+        self, method: str, path: str, token: str = OPERATOR, **more: Any
+    ) -> tuple[int, str]:
+        """Return the status and the text of an answer."""
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        async with self._client.request(
+            method, path, headers=headers, allow_redirects=False, **more
+        ) as answer:
+            assert answer.headers["Cache-Control"] == "no-store"
+            return answer.status, await answer.text()
+
+    async def api(
+        self, method: str, path: str, body: object = None, token: str = OPERATOR
+    ) -> tuple[int, Any]:
+        """Return the status and the value of an answer."""
+        status, text = await self.send(method, f"/api/v1/{path}", token, json=body)
+        return status, json.loads(text) if text else None
+
+
+@asynccontextmanager
+async def console(
+    source: ProcessSource | None = None, made: Setup | None = None, **settings: Any
+) -> AsyncIterator[Client]:
+    """A client of a console over a source, with these settings and a user of each role."""
+    made = made or setup(admin_tokens=ADMITTED, **settings)
+    async with TestClient(AdminServer(build(source or Switchboard(), made))) as client:
+        yield Client(client)
 
 
 class Clock:

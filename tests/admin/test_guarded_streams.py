@@ -138,22 +138,6 @@ async def test_the_console_reads_and_changes_guarded_streams_without_a_token(
         assert (await at.messages(PREFIX))[0] == 404
 
 
-async def test_a_viewer_of_the_console_reads_guarded_streams_and_changes_none(
-    tmp_path: Path,
-) -> None:
-    of_stream = {"route": PREFIX, "name": "a/s"}
-    appended = {**of_stream, "content_type": "", "data": "two"}
-    async with running(tmp_path) as at:
-        assert await at.stream("PUT", f"{PREFIX}/a/s", b"one", **WRITER) == 201
-        for status in (
-            await at.console("POST", "stream/append", appended, token=VIEWER),
-            await at.console("POST", "stream/close", of_stream, token=VIEWER),
-            await at.console("DELETE", "stream", token=VIEWER, **of_stream),
-        ):
-            assert status[0] == 403
-        assert await at.messages(PREFIX) == (200, "one")
-
-
 async def test_a_console_tail_of_a_guarded_stream_survives_a_reload_of_tokens(
     tmp_path: Path,
 ) -> None:

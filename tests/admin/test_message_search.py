@@ -25,16 +25,7 @@ async def console() -> AsyncIterator[Console]:
 
 async def find(console: Console, name: str, **query: str | int) -> Any:
     """What a search has found."""
-    async with (
-        aiohttp.ClientSession() as session,
-        session.get(
-            console.admin + MESSAGES,
-            params={"route": ROUTE, "name": name, **query},
-            headers=console.headers,
-        ) as answer,
-    ):
-        assert answer.status == 200
-        return await answer.json()
+    return await console.get(MESSAGES, route=ROUTE, name=name, **query)
 
 
 # ---------------------------------------------------------------- search
@@ -100,18 +91,20 @@ async def test_a_search_looks_at_a_bounded_number_of_short_messages(
     assert found["behind"] == ({"offset": "-1", "skip": 10} if more > 0 else None)
 
 
-async def test_a_stream_that_is_no_json_cannot_be_searched(console: Console) -> None:
-    await console.create("text", "text/plain", b"words")
-    query = {"route": ROUTE, "name": "text", "text": "words"}
-    status, problem = await console.ask("GET", MESSAGES, **query)
-    assert (status, "only JSON streams" in problem["detail"]) == (400, True)
-
-
-@pytest.mark.parametrize(("length", "status"), [(search.LONGEST_TEXT, 200), (1025, 400)])
-async def test_a_text_to_search_for_is_bounded(console: Console, length: int, status: int) -> None:
-    await console.create("chat", "application/json", b"1")
-    query = {"route": ROUTE, "name": "chat", "text": "x" * length}
-    assert (await console.ask("GET", MESSAGES, **query))[0] == status
+@pytest.mark.parametrize(
+    ("content_type", "text", "status", "reason"),
+    [
+        pytest.param("text/plain", "1", 400, "only JSON streams", id="no-json"),
+        pytest.param("application/json", "x" * search.LONGEST_TEXT, 200, "", id="the-longest"),
+        pytest.param("application/json", "x" * 1025, 400, "at most 1,024", id="too-long"),
+    ],
+)
+async def test_a_short_text_is_searched_for_in_json_streams_alone(
+    console: Console, content_type: str, text: str, status: int, reason: str
+) -> None:
+    await console.create("chat", content_type, b"1")
+    found = await console.ask("GET", MESSAGES, route=ROUTE, name="chat", text=text)
+    assert (found[0], reason in found[1].get("detail", "")) == (status, True)
 
 
 # ---------------------------------------------------------------- the page

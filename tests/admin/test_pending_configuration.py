@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import re
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from aiohttp.test_utils import TestClient
 from structlog.testing import capture_logs
 
-from admin.app import build
 from admin.configuration.pending import IDENTITIES, changes
 from admin.configuration.reloads import MOST_CHANGES
 from gateway.process.reloader import Reloader
 from gateway.settings import Settings, describe_settings, load
-from tests.admin.consoles import OPERATOR, VIEWER, Clock, Switchboard, setup
-from tests.support.admin_server import AdminServer
+from tests.admin.consoles import OPERATOR, VIEWER, Client, Clock, Switchboard, setup
+from tests.admin.consoles import console as console_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
-CSRF = re.compile(r'name="csrf" value="([^"]*)"')
 ADMITTED = f"""
 [[admin.tokens]]
 name = "shop"
@@ -38,11 +34,11 @@ token = "{VIEWER}"
 class Console:
     """An application whose settings come from a file; it counts how often that is read."""
 
-    def __init__(self, file: Path, client: Callable[[], TestClient[Any, Any]]) -> None:
+    def __init__(self, file: Path) -> None:
         self.file = file
         self.clock = Clock()
         self.reads = 0
-        self._client = client
+        self.client: Client
 
     def write(self, text: str, more: str = ADMITTED) -> None:
         """Write the file anew, with those who are admitted; a second passes."""
@@ -53,42 +49,33 @@ class Console:
         self.reads += 1
         return load(self.file, {}, {}, look_at_files=True)
 
-    async def pending(self, token: str = VIEWER) -> Any:
-        """What the API tells."""
-        headers = {"Authorization": f"Bearer {token}"}
-        async with self._client().get("/api/v1/configuration/pending", headers=headers) as answer:
-            assert answer.status == 200, await answer.text()
-            return await answer.json()
+    async def pending(self) -> Any:
+        """What the API tells a viewer."""
+        status, found = await self.client.api("GET", "configuration/pending", token=VIEWER)
+        assert status == 200, found
+        return found
 
-    async def page(self, token: str = VIEWER) -> str:
-        """The page, as this one sees it."""
-        headers = {"Authorization": f"Bearer {token}"}
-        async with self._client().get("/configuration", headers=headers) as answer:
-            assert answer.status == 200
-            return await answer.text()
+    async def page(self) -> str:
+        """The page, as a viewer sees it."""
+        status, text = await self.client.send("GET", "/configuration", VIEWER)
+        assert status == 200
+        return text
 
-    async def press(self, token: str = OPERATOR, **headers: str) -> tuple[int, str]:
+    async def press(self) -> tuple[int, str]:
         """Send the form of the button."""
-        headers["Authorization"] = f"Bearer {token}"
-        async with self._client().post(
-            "/configuration", data={}, headers=headers, allow_redirects=False
-        ) as answer:
-            return answer.status, await answer.text()
+        return await self.client.send("POST", "/configuration", data={})
 
 
 @asynccontextmanager
-async def console(file: Path, text: str, more: str = ADMITTED) -> AsyncIterator[Console]:
-    clients: list[TestClient[Any, Any]] = []
-    made = Console(file, lambda: clients[0])
-    made.write(text, more)
-    prepared = setup(made.clock)
+async def console(file: Path, text: str) -> AsyncIterator[Console]:
+    made = Console(file)
+    made.write(text)
 
     async def apply(settings: Settings) -> None:
         """Have no process that serves by them."""
 
-    prepared = prepared._replace(reloader=Reloader(made.read(), made.read, apply))
-    async with TestClient(AdminServer(build(Switchboard(), prepared))) as client:
-        clients.append(client)
+    reloader = Reloader(made.read(), made.read, apply)
+    async with console_of(made=setup(made.clock)._replace(reloader=reloader)) as made.client:
         yield made
 
 
@@ -287,12 +274,8 @@ async def test_files_that_are_read_again_by_themselves_are_listed_with_their_tro
     tokens.write_text("tokens = []\n")
     tokens.chmod(0o600)
     board = Switchboard(notes={str(tokens): "line 3: no TOML"})
-    made = setup(tokens_file=str(tokens))
-    async with (
-        TestClient(AdminServer(build(board, made))) as client,
-        client.get("/api/v1/configuration/pending") as answer,
-    ):
-        found = await answer.json()
+    async with console_of(board, tokens_file=str(tokens)) as client:
+        _, found = await client.api("GET", "configuration/pending")
     assert found["files"] == [
         {"setting": "credentials.tokens_file", "path": str(tokens), "problem": "line 3: no TOML"}
     ]

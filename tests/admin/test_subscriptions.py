@@ -3,49 +3,29 @@
 from __future__ import annotations
 
 import re
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+from urllib.parse import urlencode
 
-import msgspec
 import pytest
-from aiohttp.test_utils import TestClient
 from structlog.testing import capture_logs
 
-from admin.app import build
 from gateway.errors import BadRequest
 from gateway.features.questions.contract import AnswerFailure
-from gateway.features.questions.subscriptions import (
-    SubscriptionPage,
-    SubscriptionQuestion,
-)
+from gateway.features.questions.subscriptions import SubscriptionQuestion
 from gateway.features.subscriptions.operators import answer_for
-from tests.admin.consoles import ADMITTED, NOW, OPERATOR, VIEWER, Switchboard, setup
+from tests.admin.consoles import OPERATOR, VIEWER, Client, Switchboard
+from tests.admin.consoles import console as console_of
 from tests.subscriptions.receivers import receiver, subscribed
-from tests.support.admin_server import AdminServer
 from tests.support.serving import PREFIX
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import Sequence
+    from contextlib import AbstractAsyncContextManager
 
     from gateway.features.questions.contract import Answer, Question
     from tests.subscriptions.receivers import Subscribed
 
 SECRET = "/hook?token=a-password"
-
-
-class Client:
-    """A client of a console over a real gateway with subscriptions."""
-
-    def __init__(self, client: TestClient[Any, Any]) -> None:
-        self._client = client
-
-    async def send(
-        self, method: str, path: str, body: object = None, token: str = OPERATOR
-    ) -> tuple[int, str]:
-        """Return the status and the body of an answer."""
-        headers = {"Authorization": f"Bearer {token}"}
-        async with self._client.request(method, path, headers=headers, json=body) as answered:
-            return answered.status, await answered.text()
 
 
 class Source(Switchboard):
@@ -62,14 +42,13 @@ class Source(Switchboard):
         return (AnswerFailure(501, "that is not told here"),)
 
 
-@asynccontextmanager
-async def console(gateway: Subscribed) -> AsyncIterator[Client]:
+def console(
+    gateway: Subscribed, kind: type[Source] = Source
+) -> AbstractAsyncContextManager[Client]:
     """A client of a console with a user of each role."""
-    source = Source()
+    source = kind()
     source.gateway = gateway
-    app = build(source, setup(lambda: NOW, admin_tokens=ADMITTED))
-    async with TestClient(AdminServer(app)) as client:
-        yield Client(client)
+    return console_of(source)
 
 
 async def test_viewers_see_subscriptions_without_the_paths_of_webhooks_and_buttons() -> None:
@@ -84,7 +63,7 @@ async def test_viewers_see_subscriptions_without_the_paths_of_webhooks_and_butto
             f"/subscriptions?route={PREFIX}&id=s",
         ):
             for token, has_secret in ((VIEWER, False), (OPERATOR, True)):
-                status, text = await client.send("GET", path, token=token)
+                status, text = await client.send("GET", path, token)
                 assert status == 200, text
                 assert ("a-password" in text) is has_secret or "text=" in path
                 if token == VIEWER:
@@ -99,9 +78,9 @@ async def test_changes_are_in_the_audit_log_without_the_url_of_the_webhook() -> 
         place = f"/api/v1/subscription?route={PREFIX}&id=s"
         with capture_logs() as lines:
             for it in ("pause", "resume", "replay"):
-                assert (await client.send("POST", f"/api/v1/subscription/{it}", body))[0] == 200
+                assert (await client.api("POST", f"subscription/{it}", body))[0] == 200
             refused = {**body, "streams": ["nobody"]}
-            assert (await client.send("POST", "/api/v1/subscription/replay", refused))[0] == 409
+            assert (await client.api("POST", "subscription/replay", refused))[0] == 409
             assert (await client.send("DELETE", place))[0] == 204
         audit = [it for it in lines if str(it["event"]).startswith("admin.change")]
         assert [(it["event"], it["operation"], it["stream"], it["by"]) for it in audit] == [
@@ -132,7 +111,7 @@ async def test_malformed_requests_get_400_with_a_reason(
 ) -> None:
     async with subscribed() as gateway, receiver() as at, console(gateway) as client:
         await gateway.webhook("s", at, pattern="*")
-        status, text = await client.send(method, path, body)
+        status, text = await client.send(method, path, json=body)
         assert status == 400
         assert "detail" in text or "<h1" in text
 
@@ -146,18 +125,13 @@ async def test_pages_of_several_processes_are_one_list_with_each_subscription_on
             async def query(self, question: Question) -> Sequence[Answer]:
                 return (*await super().query(question), *await super().query(question))
 
-        source = Twice()
-        source.gateway = gateway
-        app = build(source, setup(lambda: NOW))
-        async with TestClient(AdminServer(app)) as client:
-            seen, after = [], ""
-            while True:
-                query = {"limit": "3", "after": after}
-                async with client.get("/api/v1/subscriptions", params=query) as answered:
-                    page = msgspec.json.decode(await answered.read(), type=SubscriptionPage)
-                assert (page.total, page.states["active"]) == (7, 7)
-                seen += [row.id for row in page.rows]
-                if page.after is None:
-                    break
-                after = page.after
+        async with console(gateway, Twice) as client:
+            seen: list[str] = []
+            after: str | None = ""
+            while after is not None:
+                path = f"subscriptions?{urlencode({'limit': 3, 'after': after})}"
+                _, page = await client.api("GET", path)
+                assert (page["total"], page["states"]["active"]) == (7, 7)
+                seen += [row["id"] for row in page["rows"]]
+                after = page["after"]
         assert seen == [f"s{number}" for number in range(7)]
