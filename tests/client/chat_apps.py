@@ -12,8 +12,8 @@ import uvicorn
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 from fastapi import FastAPI, Request, Response
-from headgate.runs import aiohttp as by_aiohttp
-from headgate.runs import starlette as by_starlette
+from headgate.web import aiohttp as by_aiohttp
+from headgate.web import starlette as by_starlette
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

@@ -11,15 +11,14 @@ from typing import TYPE_CHECKING
 
 import fastapi
 import headgate
-import headgate.chats.django
-import headgate.runs.aiohttp
-import headgate.runs.django
 import headgate.sync.django
 import headgate.sync.flask
+import headgate.web.aiohttp
+import headgate.web.django
 from headgate import FormatName, Runs, Status, sync
 from headgate.runs import Step, Written
-from headgate.runs.starlette import resume, send
 from headgate.stream_requests import StreamRequests
+from headgate.web.starlette import resume, send
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Iterator
@@ -96,17 +95,17 @@ async def states(run: list[str]) -> dict[str, headgate.RunState | None]:
 
 async def ask_by_aiohttp(request: web.Request) -> web.StreamResponse:
     answer = await runs.start(request.match_info["run"], Model())
-    return await headgate.runs.aiohttp.send(request, answer)
+    return await headgate.web.aiohttp.send(request, answer)
 
 
 async def come_back_by_aiohttp(request: web.Request) -> web.StreamResponse:
-    return await headgate.runs.aiohttp.resume(request, runs, request.match_info["run"])
+    return await headgate.web.aiohttp.resume(request, runs, request.match_info["run"])
 
 
 async def ask_by_django(request: HttpRequest, run: str) -> HttpResponseBase:
     if request.method == "POST":
-        return headgate.runs.django.send(await runs.start(run, words(run)))
-    return await headgate.runs.django.resume(request, runs, run, wait=10)
+        return headgate.web.django.send(await runs.start(run, words(run)))
+    return await headgate.web.django.resume(request, runs, run, wait=10)
 
 
 async def may_use(request: HttpRequest, chat: str) -> object:
@@ -114,7 +113,7 @@ async def may_use(request: HttpRequest, chat: str) -> object:
     return user.is_authenticated and chat.startswith(user.get_username())
 
 
-urlpatterns = headgate.chats.django.chat_router(
+urlpatterns = headgate.web.django.chat_router(
     headgate.Chats(runs), lambda turn: words(turn.run), authorize=may_use
 )
 threads = sync.Runs(f"{URL}/runs", orphan_after=30, authorization=lambda: "Bearer TOKEN")

@@ -14,8 +14,6 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 import msgspec
@@ -25,6 +23,7 @@ from headgate.chats.chats import MOST_MESSAGES
 from headgate.chats.entries import trigger_of
 from headgate.errors import BadRequest, Closed, Conflict, StreamError, TooLarge, Unavailable
 from headgate.runs.cursors import cursor
+from headgate.web.reply import MOST_BODY_BYTES, Reply, sentence
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Mapping
@@ -32,11 +31,8 @@ if TYPE_CHECKING:
     from headgate.chats.chats import Chats
     from headgate.chats.turn import Answering
     from headgate.runs import Answer
-    from headgate.runs.cursors import Fields
+    from headgate.web.reply import Incoming
 
-# `useChat` sends all messages each time, with the files in them. Of them one is kept, for which the
-# server has a bound of its own.
-MOST_BODY_BYTES = 16 << 20
 RETRY_AFTER_S = 1  # a server that restarts is back within seconds
 MOST_DIGITS = 9  # of a number in a query: more than any bound here has
 LONGEST_WAIT_S = 30  # less than proxies wait for an answer
@@ -46,13 +42,13 @@ _Request = TypeVar("_Request")
 Authorize: TypeAlias = Callable[[_Request, str], object | Awaitable[object]]
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """A complete response, independent of the web framework."""
-
-    status: int
-    body: bytes = b""
-    headers: Mapping[str, str] = field(default_factory=dict)
+# The path below that of chats, and what each method does there.
+ROUTES: dict[str, dict[str, str]] = {
+    "": {"POST": "send"},
+    "/{chat}": {"GET": "history", "DELETE": "delete"},
+    "/{chat}/stream": {"GET": "resume"},
+    "/{chat}/stop": {"POST": "stop"},
+}
 
 
 class _Refused(Exception):
@@ -73,72 +69,65 @@ class Requests(Generic[_Request]):
         self._answering = answering
         self._authorize = authorize
 
-    async def send(self, request: _Request, pieces: AsyncIterable[bytes]) -> Answer | Reply:
-        """Answer a page that asks; `pieces` are the body of its request."""
-        return await _answered(self._send(request, pieces))
+    async def answer(self, path: str, incoming: Incoming[_Request]) -> Answer | Reply:
+        """Answer a request at one of the paths of ROUTES.
 
-    async def history(
-        self, request: _Request, chat: str, query: Mapping[str, str]
-    ) -> Answer | Reply:
-        """Answer with messages of the chat."""
-        return await _answered(self._history(request, chat, query))
+        What went wrong is a status, and a sentence, which `useChat` shows as its error.
+        """
+        operations = ROUTES[path]
+        operation = operations.get("GET" if incoming.method == "HEAD" else incoming.method)
+        if operation is None:
+            return sentence(405, "this method is not allowed", {"Allow": ", ".join(operations)})
+        try:
+            return await getattr(self, f"_{operation}")(incoming)  # type: ignore[no-any-return]
+        except _Refused as refused:
+            return sentence(refused.status, refused)
+        except _KINDS as error:
+            kind = next(kind for kind in _KINDS if isinstance(error, kind))
+            status, words = _FAULTS[kind]
+            headers = {"Retry-After": str(RETRY_AFTER_S)} if status == 503 else {}
+            return sentence(status, words or error.reason, headers)
 
-    async def resume(
-        self, request: _Request, chat: str, query: Mapping[str, str], headers: Fields
-    ) -> Answer | Reply:
-        """Answer a page that comes back."""
-        return await _answered(self._resume(request, chat, query, headers))
-
-    async def stop(self, request: _Request, chat: str) -> Answer | Reply:
-        """Stop the answer that goes on."""
-        return await _answered(self._stop(request, chat))
-
-    async def delete(self, request: _Request, chat: str) -> Answer | Reply:
-        """Delete the chat."""
-        return await _answered(self._delete(request, chat))
-
-    async def _send(self, request: _Request, pieces: AsyncIterable[bytes]) -> Answer:
-        body = await _json_object(pieces)
+    async def _send(self, incoming: Incoming[_Request]) -> Answer:
+        body = await _json_object(incoming.body)
         chat = body.get("id")
         chat = ids.check(chat if isinstance(chat, str) else "")
-        user = await self._user(request, chat)
+        user = await self._user(incoming, chat)
         trigger = trigger_of(body.get("trigger", "submit-message"))
         return await self._chats.send(
             chat, _last(body), self._answering, trigger=trigger, user=user, body=body
         )
 
-    async def _history(self, request: _Request, chat: str, query: Mapping[str, str]) -> Reply:
-        await self._user(request, ids.check(chat))
-        limit = _number(query.get("limit", str(MOST_MESSAGES)))
+    async def _history(self, incoming: Incoming[_Request]) -> Reply:
+        await self._user(incoming, ids.check(incoming.chat))
+        limit = _number(incoming.query.get("limit", str(MOST_MESSAGES)))
         if limit is None or not 1 <= limit <= MOST_MESSAGES:
             raise BadRequest(f"limit is a number from 1 to {MOST_MESSAGES}")
-        page = await self._chats.history(chat, limit=limit, before=query.get("before"))
-        return _json(page)
+        before = incoming.query.get("before")
+        return _json(await self._chats.history(incoming.chat, limit=limit, before=before))
 
-    async def _resume(
-        self, request: _Request, chat: str, query: Mapping[str, str], headers: Fields
-    ) -> Answer | Reply:
-        await self._user(request, ids.chat_of(chat))
+    async def _resume(self, incoming: Incoming[_Request]) -> Answer | Reply:
+        await self._user(incoming, ids.chat_of(incoming.chat))
         try:
-            after = cursor(query, headers)
+            after = cursor(incoming.query, incoming.headers)
         except ValueError as error:
             raise BadRequest(*error.args) from error
-        wait = _number(query.get("wait", "0"))
+        wait = _number(incoming.query.get("wait", "0"))
         if wait is None or wait > LONGEST_WAIT_S:
             raise BadRequest(f"wait is a whole number of seconds, up to {LONGEST_WAIT_S}")
-        return await self._chats.resume(chat, after, wait=wait) or Reply(204)
+        return await self._chats.resume(incoming.chat, after, wait=wait) or Reply(204)
 
-    async def _stop(self, request: _Request, chat: str) -> Reply:
-        await self._user(request, ids.check(chat))
-        return _json({"stopped": await self._chats.stop(chat)})
+    async def _stop(self, incoming: Incoming[_Request]) -> Reply:
+        await self._user(incoming, ids.check(incoming.chat))
+        return _json({"stopped": await self._chats.stop(incoming.chat)})
 
-    async def _delete(self, request: _Request, chat: str) -> Reply:
-        await self._user(request, ids.check(chat))
-        return _json({"deleted": await self._chats.delete(chat)})
+    async def _delete(self, incoming: Incoming[_Request]) -> Reply:
+        await self._user(incoming, ids.check(incoming.chat))
+        return _json({"deleted": await self._chats.delete(incoming.chat)})
 
-    async def _user(self, request: _Request, chat: str) -> object:
+    async def _user(self, incoming: Incoming[_Request], chat: str) -> object:
         """Return who asks; a function that forgets to return something lets nobody in."""
-        user = self._authorize(request, chat)
+        user = self._authorize(incoming.request, chat)
         if inspect.isawaitable(user):
             user = await user
         if not user:
@@ -157,29 +146,8 @@ _FAULTS: dict[type[StreamError], tuple[int, str]] = {
 _KINDS = tuple(_FAULTS)
 
 
-async def _answered(answer: Awaitable[Answer | Reply]) -> Answer | Reply:
-    """Say what went wrong by a status, and in a sentence, which `useChat` shows as its error."""
-    try:
-        return await answer
-    except _Refused as refused:
-        return _sentence(refused.status, refused)
-    except _KINDS as error:
-        kind = next(kind for kind in _KINDS if isinstance(error, kind))
-        status, words = _FAULTS[kind]
-        headers = {"Retry-After": str(RETRY_AFTER_S)} if status == 503 else {}
-        return _sentence(status, words or error.reason, headers)
-
-
 def _json(value: object) -> Reply:
     return Reply(200, msgspec.json.encode(value), {"Content-Type": "application/json"})
-
-
-def _sentence(
-    status: int, sentence: object, headers: Mapping[str, str] = MappingProxyType({})
-) -> Reply:
-    """Return a reply for people: its text is the `error.message` of `useChat`, so no line ends."""
-    kind = {"Content-Type": "text/plain; charset=utf-8"}
-    return Reply(status, f"{sentence}".encode(), {**kind, **headers})
 
 
 def _number(text: str) -> int | None:

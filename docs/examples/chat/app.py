@@ -10,8 +10,8 @@ import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import FileResponse, RedirectResponse
 from headgate.chats import Chats, Turn
-from headgate.chats.fastapi import chat_router
 from headgate.runs import Runs
+from headgate.web.starlette import chat_router
 from model import answer
 from routed import RoutedModel
 
@@ -57,7 +57,7 @@ def may_use(_request: Request, chat: str) -> bool:
 
 
 app = FastAPI(title="Chat", lifespan=lifespan)
-app.include_router(chat_router(chats, said, authorize=may_use))
+app.routes.extend(chat_router(chats, said, authorize=may_use))
 
 
 @app.get("/")

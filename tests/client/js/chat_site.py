@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 from headgate.chats import Chats
-from headgate.chats.aiohttp import chat_router
+from headgate.web.aiohttp import chat_router
 
 from tests.client.runs.sources import Feed
 

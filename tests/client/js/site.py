@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 from aiohttp.test_utils import TestServer
-from headgate.runs.aiohttp import resume
+from headgate.web.aiohttp import resume
 
 from tests.client.js.chat_site import ChatSite
 from tests.client.runs.sources import Feed

@@ -17,8 +17,8 @@ import anthropic
 import openai
 from aiohttp import web
 from headgate.runs import Runs
-from headgate.runs.aiohttp import send
 from headgate.runs.ui_assembly import read_message
+from headgate.web.aiohttp import send
 
 from tests.support.processes import NODE, ROOT
 

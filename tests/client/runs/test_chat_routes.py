@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import fastapi
 import flask
-import headgate.chats.aiohttp
-import headgate.chats.django
-import headgate.chats.fastapi
-import headgate.chats.starlette
 import headgate.sync.django
 import headgate.sync.flask
+import headgate.web.aiohttp
+import headgate.web.django
+import headgate.web.starlette
 import pytest
 from aiohttp import web
 from headgate import sync
@@ -81,14 +80,14 @@ class Page:
 @contextlib.asynccontextmanager
 async def aiohttp_app(*about: Any) -> AsyncIterator[str]:
     app = web.Application()
-    app.add_routes(headgate.chats.aiohttp.chat_router(*about, authorize=may_use))
+    app.add_routes(headgate.web.aiohttp.chat_router(*about, authorize=may_use))
     async with served(app) as url:
         yield url
 
 
 @contextlib.asynccontextmanager
 async def starlette_app(*about: Any) -> AsyncIterator[str]:
-    routes = headgate.chats.starlette.chat_router(*about, authorize=may_use_later)
+    routes = headgate.web.starlette.chat_router(*about, authorize=may_use_later)
     async with uvicorn_of(Starlette(routes=[*routes])) as url:
         yield url
 
@@ -96,14 +95,14 @@ async def starlette_app(*about: Any) -> AsyncIterator[str]:
 @contextlib.asynccontextmanager
 async def fastapi_app(*about: Any) -> AsyncIterator[str]:
     app = fastapi.FastAPI()
-    app.include_router(headgate.chats.fastapi.chat_router(*about, authorize=may_use))
+    app.routes.extend(headgate.web.starlette.chat_router(*about, authorize=may_use))
     async with uvicorn_of(app) as url:
         yield url
 
 
 @contextlib.asynccontextmanager
 async def django_app(*about: Any) -> AsyncIterator[str]:
-    routes = headgate.chats.django.chat_router(*about, authorize=may_use_later)
+    routes = headgate.web.django.chat_router(*about, authorize=may_use_later)
     async with django_of(routes) as url:
         yield url
 
@@ -305,7 +304,7 @@ async def test_chat_routes_answer_503_while_the_server_is_away() -> None:
 
 
 async def test_a_chat_router_without_authorize_is_refused(runs: Runs) -> None:
-    router: Any = headgate.chats.starlette.chat_router
+    router: Any = headgate.web.starlette.chat_router
     with pytest.raises(TypeError, match="authorize"):
         router(Chats(runs), None)
     with pytest.raises(TypeError, match="authorize"):

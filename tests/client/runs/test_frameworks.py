@@ -7,8 +7,8 @@ import contextlib
 from typing import TYPE_CHECKING
 
 import aiohttp
-import headgate.runs.aiohttp
-import headgate.runs.starlette
+import headgate.web.aiohttp
+import headgate.web.starlette
 import pytest
 from aiohttp import web
 from starlette.applications import Starlette
@@ -57,16 +57,16 @@ async def aiohttp_app(runs: Runs, feed: Feed) -> AsyncIterator[str]:
 
     async def ask(request: web.Request) -> web.StreamResponse:
         answer = await runs.start("chat 1", feed.source(), format="ai-sdk")
-        return await headgate.runs.aiohttp.send(request, answer)
+        return await headgate.web.aiohttp.send(request, answer)
 
     async def resume(request: web.Request) -> web.StreamResponse:
-        return await headgate.runs.aiohttp.resume(request, runs, request.match_info["id"])
+        return await headgate.web.aiohttp.resume(request, runs, request.match_info["id"])
 
     async def come_early(request: web.Request) -> web.StreamResponse:
-        return await headgate.runs.aiohttp.resume(request, runs, "chat 1", wait=PATIENCE_S)
+        return await headgate.web.aiohttp.resume(request, runs, "chat 1", wait=PATIENCE_S)
 
     async def tell(request: web.Request) -> web.StreamResponse:
-        return await headgate.runs.aiohttp.send(request, await runs.start("a", feed.source()))
+        return await headgate.web.aiohttp.send(request, await runs.start("a", feed.source()))
 
     app = web.Application()
     app.router.add_get("/chat/early", come_early)
@@ -83,16 +83,16 @@ async def starlette_app(runs: Runs, feed: Feed) -> AsyncIterator[str]:
 
     async def ask(request: Request) -> Response:
         answer = await runs.start("chat 1", feed.source(), format="ai-sdk")
-        return headgate.runs.starlette.send(answer)
+        return headgate.web.starlette.send(answer)
 
     async def resume(request: Request) -> Response:
-        return await headgate.runs.starlette.resume(request, runs, request.path_params["id"])
+        return await headgate.web.starlette.resume(request, runs, request.path_params["id"])
 
     async def come_early(request: Request) -> Response:
-        return await headgate.runs.starlette.resume(request, runs, "chat 1", wait=PATIENCE_S)
+        return await headgate.web.starlette.resume(request, runs, "chat 1", wait=PATIENCE_S)
 
     async def tell(request: Request) -> Response:
-        return headgate.runs.starlette.send(await runs.start("a", feed.source()))
+        return headgate.web.starlette.send(await runs.start("a", feed.source()))
 
     routes = [
         Route("/chat/early", come_early),
@@ -205,7 +205,7 @@ async def test_a_client_that_disconnects_leaves_no_aiohttp_log_line(
 
     async def ask(request: web.Request) -> web.StreamResponse:
         answer = await runs.start("a", feed.source())
-        response = await headgate.runs.aiohttp.send(request, answer)
+        response = await headgate.web.aiohttp.send(request, answer)
         is_left.set()
         return response
 

@@ -187,8 +187,7 @@ def test_django_and_flask_functions_have_the_parameters_of_those_for_starlette(
     framework: str,
 ) -> None:
     module = __import__(f"headgate.sync.{framework}", fromlist=["resume", "send"])
-    starlette = __import__("headgate.runs.starlette", fromlist=["resume", "send"])
-    chats = __import__("headgate.chats.starlette", fromlist=["chat_router"])
-    for name, twin in (("resume", starlette), ("send", starlette), ("chat_router", chats)):
+    starlette = __import__("headgate.web.starlette", fromlist=["resume"])
+    for name in ("resume", "send", "chat_router"):
         parameters = inspect.signature(getattr(module, name)).parameters
-        assert [*parameters] == [*inspect.signature(getattr(twin, name)).parameters]
+        assert [*parameters] == [*inspect.signature(getattr(starlette, name)).parameters]
