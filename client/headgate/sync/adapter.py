@@ -6,9 +6,9 @@ import inspect
 from functools import partial
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from headgate.chats.requests import ROUTES, Requests
 from headgate.sync.loop_thread import current
 from headgate.sync.threads import answer_of
+from headgate.web.chat_requests import ROUTES, Requests
 from headgate.web.reply import Reply, sentence
 
 if TYPE_CHECKING:

@@ -5,9 +5,15 @@ from django.http.response import HttpResponseBase
 from django.urls import URLPattern
 
 from headgate.sync.adapter import ThreadAdapter
-from headgate.web.django import incoming, route, send
+from headgate.sync.answer import Answer
+from headgate.web.django import incoming, response, route
+from headgate.web.reply import Reply
 
-__all__ = ["chat_router", "resume", "send"]
+
+def send(answer: Answer | Reply | None) -> HttpResponseBase:
+    """Send an answer of a run as it comes; None as 204, so that the client stops asking."""
+    return response(answer)
+
 
 _adapter: ThreadAdapter[HttpRequest, HttpResponseBase, URLPattern] = ThreadAdapter(
     incoming, send, route

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from headgate.chats.requests import ROUTES, Requests
+from headgate.web.chat_requests import ROUTES, Requests
 from headgate.web.reply import sentence
 
 if TYPE_CHECKING:
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from typing import Any
 
     from headgate.chats.chats import Chats
-    from headgate.chats.requests import Authorize
     from headgate.chats.turn import Answering
     from headgate.runs.answer import Answer
     from headgate.runs.runs import Runs
+    from headgate.web.chat_requests import Authorize
     from headgate.web.reply import Incoming, Reply
 
 _Request = TypeVar("_Request")

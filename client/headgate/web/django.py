@@ -8,21 +8,25 @@ from django.http.response import HttpResponseBase
 from django.urls import URLPattern
 from django.urls import path as url_path
 
-from headgate import sync
 from headgate.runs import Answer
 from headgate.web.adapter import Adapter
 from headgate.web.reply import MOST_BODY_BYTES, Incoming, Reply, once
 
 
-def send(answer: Answer | sync.Answer | Reply | None) -> HttpResponseBase:
-    """Send an answer of a run as it comes; None as 204, so that the client stops asking."""
+def response(answer: Any) -> HttpResponseBase:  # noqa: ANN401 - a Reply, or either Answer
+    """Return the response of an answer, for asyncio or for threads; 204 for None."""
     reply = answer or Reply(204)
     kind = HttpResponse if isinstance(reply, Reply) else StreamingHttpResponse
     return kind(reply.body, status=reply.status, headers={**reply.headers})
 
 
+def send(answer: Answer | Reply | None) -> HttpResponseBase:
+    """Send an answer of a run as it comes; None as 204, so that the client stops asking."""
+    return response(answer)
+
+
 async def _respond(_: HttpRequest, answer: Answer | Reply | None) -> HttpResponseBase:
-    return send(answer)
+    return response(answer)
 
 
 def incoming(request: HttpRequest) -> Incoming[HttpRequest]:

@@ -18,8 +18,9 @@ import headgate.web.starlette
 import pytest
 from aiohttp import web
 from headgate import sync
-from headgate.chats import Chats, requests
+from headgate.chats import Chats
 from headgate.runs import Runs
+from headgate.web import chat_requests
 from starlette.applications import Starlette
 
 from tests.client.runs.django_serving import django_of, django_of_threads
@@ -262,7 +263,7 @@ async def test_a_body_that_does_not_match_its_content_encoding_gets_400(page: Pa
 async def test_a_chat_request_body_one_byte_beyond_the_bound_gets_413(
     page: Page, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(requests, "MOST_BODY_BYTES", 1000)
+    monkeypatch.setattr(chat_requests, "MOST_BODY_BYTES", 1000)
     most = b'{"id":""}'.ljust(1000)
     assert (await page.ask("POST", data=most))[0] == 400
     assert await page.ask("POST", data=most + b" ") == (413, "a request has at most 1000 bytes")
