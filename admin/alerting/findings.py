@@ -146,8 +146,9 @@ def _of_alert(alert: ActiveAlert, settings: Settings, subject: Subject | None) -
     measured = quantity.part if isinstance(quantity, Ratio) else quantity
     words = sentence(alert) if subject is None else subject.sentence
     if rule.part == "origin" and "server" not in labels:
-        places = (it.location for it in settings.route_table if it.prefix == labels.get("route"))
-        words = " ".join((words, *(f"It is {redacted_origin(place)}." for place in places)))
+        for route in settings.route_table:
+            if route.prefix == labels.get("route"):
+                words = f"{words.removesuffix('.')} ({redacted_origin(route.location)})."
     return IncidentFinding(
         ("alert", " ".join((rule.name, *labels.values()))),
         "bad" if alert.is_firing and rule.severity == "critical" else "warning",
@@ -217,7 +218,7 @@ def is_felt(note: str, reason: str) -> bool:
 def _check(name: str, reason: str, level: Level) -> IncidentFinding:
     what, _, of = name.partition(" ")
     route = of if of.startswith("/") else None
-    words = f"{what if route else name}: {reason}"
+    words = reason if reason.startswith(name) else f"{what if route else name}: {reason}"
     if what in _TITLES:
         title = f"{_TITLES[what]} ({of})" if of else _TITLES[what]
     else:

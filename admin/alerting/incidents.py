@@ -179,4 +179,4 @@ def _is_no_worse(present: Attention | None, muted: Attention) -> bool:
 
 def _without_numbers(sentence: str) -> str:
     """Return a cause without its numbers, which change while it goes on."""
-    return re.sub(r"[0-9]+", "", sentence)
+    return re.sub(r"[0-9][0-9.,]*", "", sentence)

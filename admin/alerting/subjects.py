@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from admin.alerting.active_alerts import ActiveAlert, ActiveAlerts
     from gateway.features.questions.contract import Question
     from gateway.features.questions.process_source import ProcessSource
-    from gateway.features.questions.subscriptions import SubscriptionSummary
 
 ASK_S = 1.0  # for all workers: with the other waits of a look it is over before the next
 
@@ -84,16 +83,13 @@ async def _subscription(source: ProcessSource, alert: ActiveAlert, route: str) -
     rows = [row for it in answers if isinstance(it, SubscriptionPage) for row in it.rows]
     if not rows:
         return None
-    others = f", and of {alert.value - 1:.0f} others" if alert.value > 1 else ""
+    row = rows[0]
+    receiver = f" to {row.receiver}" if row.receiver else ""
+    others = f", as those of {alert.value - 1:.0f} more" if alert.value > 1 else ""
+    why = f": {row.last_error}" if row.last_error else ""
     return Subject(
-        f"Wakes of the subscription {_named(rows[0])} fail{others}.",
+        f"Wakes of the subscription {row.id} of {row.route}{receiver} fail{others}{why}.",
         NextStep(
             "/subscriptions?status=failed", "headgate stream subscriptions list --status failed"
         ),
     )
-
-
-def _named(row: SubscriptionSummary) -> str:
-    receiver = f" to {row.receiver}" if row.receiver else ""
-    why = f" ({row.last_error})" if row.last_error else ""
-    return f"{row.id} of {row.route}{receiver}{why}"

@@ -22,7 +22,7 @@ _FIELD = re.compile(r"\{\{ \$(?:labels\.(\w+)|value(?: \| (\w+))?) \}\}")
 # By the functions of Prometheus' templates.
 _FORMATS: dict[str | None, Callable[[float], str]] = {
     None: "{:.4g}".format,
-    "humanize1024": lambda value: f"{value / 1024:,.0f} Ki",
+    "humanize1024": lambda value: f"{value / (1 << 20):,.1f} Mi",
     "humanizeDuration": lambda value: f"{value:.1f} s" if value < 600 else f"{value / 3600:.1f} h",
     "humanizePercentage": "{:.0%}".format,
 }

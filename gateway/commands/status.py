@@ -96,6 +96,8 @@ def _lines(overview: Overview, loudest: LoudestList) -> Iterator[str]:
     yield title(overview)
     yield "Needs attention:" if overview.attention else "Nothing needs attention."
     yield from (f"  {line}" for line in attention(overview))
+    for it in overview.ended:
+        yield f"  ended {show.relative(it.ended_at, overview.taken_at)}: {it.sentence}"
     yield ""
     readers = ", ".join(f"{count:,} {name}" for name, count in overview.readers.items() if count)
     live = show.count(overview.live_readers.value)
@@ -150,7 +152,9 @@ def title(overview: Overview) -> str:
     from admin.pages import show
 
     it = overview.instance
-    up = "" if it.started_at is None else f", up {show.duration(overview.taken_at - it.started_at)}"
+    # A clock that was set back says nothing on how long the server has been up.
+    is_known = it.started_at is not None and it.started_at <= overview.taken_at
+    up = f", up {show.duration(overview.taken_at - (it.started_at or 0.0))}" if is_known else ""
     workers = f", {it.workers} workers" if it.workers > 1 else ""
     return f"{it.name}: {it.state.words}{up}, version {it.version}{workers}"
 

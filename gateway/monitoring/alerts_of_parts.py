@@ -86,7 +86,7 @@ OF_PARTS = (
     Alert(
         "HeadgateWakesFail",
         Threshold(Gauge("headgate_subscriptions", 'state="failed"'), ">", 0),
-        "5m",  # longer than most receivers need to restart
+        "3m",  # longer than most receivers need to restart
         "warning",
         "Attempts to wake the workers of {{ $value }} subscriptions of {{ $labels.route }} on"
         " {{ $labels.instance }} fail.",
@@ -272,22 +272,23 @@ OF_PARTS = (
     ),
     Alert(
         "HeadgateFewHits",
-        # Fewer reads burden no origin: those of one page that follows a young stream are as many.
+        # Fewer reads burden no origin. Those of live readers are answered by feeds.
         Threshold(
             Ratio(
                 Rate("headgate_origin_fetches_total", "job, route"),
                 Rate("headgate_cache_results_total", "job, route"),
-                least=10,
+                least=3,
             ),
             ">",
             1 - ALARM,
         ),
-        "10m",  # longer than an empty cache needs to fill
+        "5m",  # longer than most caches need to fill
         "warning",
         "{{ $value | humanizePercentage }} of the reads of {{ $labels.route }} are fetched from the"
         " origin.",
         f"At most {1 - TARGET:.0%} should be. Look for query parameters that differ from reader to"
-        " reader, identity headers, short lifetimes, and a cache that is too small.",
+        " reader, identity headers, short lifetimes, and a cache that is too small. A new one fills"
+        " by itself.",
         "origin",
     ),
     Alert(

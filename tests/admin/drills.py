@@ -145,7 +145,7 @@ class _OriginRequest(BaseHTTPRequestHandler):
 
 @contextlib.contextmanager
 def origin_of(*, clients: int = 1, pause_s: float = 0.05, **behaviour: Any) -> Iterator[Headgate]:
-    """Serve an origin to some clients, each of whose reads has a parameter of its own."""
+    """Serve an origin to some clients; each of their reads has a parameter of its own."""
     origin, numbers = Origin(**behaviour), count()
     thread = threading.Thread(target=origin.serve_forever)
     thread.start()
@@ -153,7 +153,8 @@ def origin_of(*, clients: int = 1, pause_s: float = 0.05, **behaviour: Any) -> I
         with served(origin.url) as server, contextlib.ExitStack() as reading:
 
             def read_anew() -> int:
-                target = f"{ROUTE}/chat?offset=-1&session={next(numbers)}"
+                number = next(numbers)
+                target = f"{ROUTE}/chat{number % 9}?offset=-1&session={number}"
                 return ask(server.port, "GET", target).status
 
             for _ in range(clients):
@@ -190,11 +191,17 @@ def exploding_stream(folder: Path) -> Iterator[Headgate]:
 @contextlib.contextmanager
 def nearly_used_quota(folder: Path) -> Iterator[Headgate]:
     big = b'"' + b"x" * 100_000 + b'"'
-    with served(f"file:{folder}/data", max_storage_size="4MiB") as server:
+    server = Headgate()
+    limited = {"prefix": ROUTE, "storage": f"file:{folder}/data", "max_storage_size": "4MiB"}
+    server.serve_routes(limited)
+    try:
+        server.start()
         create(server)
         for _ in range(39):
             assert append(server, body=big) in {200, 204}
         yield server
+    finally:
+        server.close()
 
 
 @contextlib.contextmanager
@@ -227,7 +234,7 @@ def leaked_token(folder: Path) -> Iterator[Headgate]:
 @contextlib.contextmanager
 def refused_settings(folder: Path) -> Iterator[Headgate]:
     file = folder / "headgate.toml"
-    file.write_text("")
+    file.write_text('[limits]\nmax_append = "1MiB"\n')
     with served("memory:", "--config", str(file)) as server:
         file.write_text("[limits]\nmax_apend = 1\n")
         yield server
@@ -389,11 +396,11 @@ DRILLS = (
     Drill(
         "origin slow", slow_origin, ("/",), ("The origin of /v1/stream answers this gateway after",)
     ),
-    Drill("origin fails", failing_origin, ("/",), ("an origin of /v1/stream, answers",)),
+    Drill("origin fails", failing_origin, ("/",), ("has answered nothing but 5xx",)),
     Drill(
         "redis failover", redis_failover, ("/",), ("failed over: no acknowledged write is lost",)
     ),
-    Drill("full disk", full_disk, ("/",), ("disk",)),
+    Drill("full disk", full_disk, ("/",), ("left for /v1/stream",)),
     Drill("nearly used quota", nearly_used_quota, ("/",), ("uses 9", "of max_storage_size")),
     Drill("refused certificate", refused_certificate, ("/",), ("certificate", "server.pem")),
     Drill(

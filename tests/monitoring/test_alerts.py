@@ -246,15 +246,15 @@ CASES = [
         "HeadgateFewHits",
         reads(fetched=310, of=1000),
         reads(fetched=300, of=1000),
-        14,  # there are ten reads a second from the fourth minute on
+        6,  # there are three reads a second from the first minute on
         "31% of the reads of /r are fetched from the origin.",
         labels=BY_ROUTE_OF_ALL,
     ),
     Case(
         "HeadgateFewHits",
-        reads(fetched=610, of=610),
-        reads(fetched=600, of=600),
-        15,
+        reads(fetched=190, of=190),
+        reads(fetched=180, of=180),
+        10,
         "100% of the reads of /r are fetched from the origin.",
         labels=BY_ROUTE_OF_ALL,
     ),
@@ -484,7 +484,7 @@ CASES = [
         "HeadgateWakesFail",
         gauge("headgate_subscriptions", f'{ROUTE}, state="failed"', 1),
         gauge("headgate_subscriptions", f'{ROUTE}, state="active"', 3),
-        5,
+        3,
         "Attempts to wake the workers of 1 subscriptions of /r on a:1 fail.",
         labels={**BY_ROUTE, "state": "failed"},
     ),

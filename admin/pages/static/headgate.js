@@ -56,6 +56,14 @@ function noticeStale() {
   if (!heardAt || document.hidden || performance.now() - heardAt < STALE_MS || !notice.hidden) return;
   const at = clock((performance.timeOrigin + heardAt) / 1000);
   say(`Not live since ${at} ${zone()}. Trying again every ${RETRY_MS / 1000} s.`);
+  const state = document.querySelector(".instance .state");
+  if (state) {
+    state.className = "state bad";
+    state.textContent = "✕ no answer";
+  }
+  showMark("✕ ", "bad");
+  stop(); // a new connection gets all regions anew
+  retry = setTimeout(listen, RETRY_MS);
 }
 
 /** @param {string} words */
@@ -95,8 +103,12 @@ function showState() {
   const badge = document.querySelector(".badge");
   const level = badge instanceof HTMLElement ? badge.dataset.level ?? "" : "";
   const count = badge?.firstChild?.textContent ?? "";
-  const mark = level ? `${count} ${level === "bad" ? "✕" : "▲"} ` : "";
-  document.title = mark + document.title.replace(/^\d+ [✕▲] /, "");
+  showMark(level ? `${count} ${level === "bad" ? "✕" : "▲"} ` : "", level);
+}
+
+/** @param {string} mark @param {string} level */
+function showMark(mark, level) {
+  document.title = mark + document.title.replace(/^(\d+ )?[✕▲] /, "");
   document.querySelector("link[rel=icon]")?.setAttribute("href", `/static/headgate${level && `-${level}`}.svg`);
 }
 
