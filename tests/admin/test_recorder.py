@@ -46,7 +46,7 @@ from tests.support.examples import IS_WHOLE
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from admin.model.overview import Attention, Overview
+    from admin.model.overview import Attention, Chart, Overview
     from gateway.features.questions.contract import Answer, Question
     from gateway.features.questions.process_source import Setup
     from gateway.telemetry.metrics import Snapshot
@@ -95,35 +95,86 @@ def reads(hits: int, misses: int, route: str = OWN) -> list[object]:
     ]
 
 
+ERRORS = counter("headgate_error_responses_total", "", "route", "status")
+APPEND_TIME = histogram(
+    "headgate_request_duration_seconds", "", "route", "operation", bounds=DURATION_SECONDS
+)
+COMMIT_APPENDS = histogram("headgate_commit_appends", "", "route", bounds=(1, 10, 100))
+RECEIVED = counter("headgate_request_bytes_total", "", "route")
+
+
+def counted(looks: int) -> list[object]:
+    """What a gateway has counted after so many looks under a steady load."""
+    return [
+        *reads(1000 + 90 * looks, 1000 + 10 * looks),
+        sample(REQUESTS, 5 * looks, OWN, "read", "5xx"),
+        *(sample(ERRORS, 5 * looks, OWN, it) for it in ("400", "413", "404", "429", "503")),
+        *(
+            sample(REQUESTS, number * looks, OWN, "append", status)
+            for status, number in (("2xx", 50), ("4xx", 10), ("5xx", 5))
+        ),
+        sample(RECEIVED, 5_000 * looks, OWN),
+        sample(LIVE_READERS, 40, OWN, "sse"),
+        sample(LIVE_READERS, 10, OWN, "long_poll"),
+        observed(COLLAPSED, {10: looks}, OWN),
+        observed(DELIVERY, {0.003: looks}, OWN),
+        observed(APPEND_TIME, {0.002: 99 * looks, 0.2: looks}, OWN, "append"),
+        observed(APPEND_TIME, {5.0: looks}, OWN, "create"),
+        observed(COMMIT_APPENDS, {10: 5 * looks}, OWN),
+    ]
+
+
+def ends(chart: Chart) -> dict[str, float | None]:
+    """The newest value of each line."""
+    return {line.name: line.values[-1] for line in chart.lines}
+
+
 async def test_the_overview_computes_exact_figures_from_known_samples(stage: Stage) -> None:
-    readers = [sample(LIVE_READERS, 40, OWN, "sse"), sample(LIVE_READERS, 10, OWN, "long_poll")]
-    await stage.look(*reads(1000, 1000), *readers)
-    for looked in range(1, 4):
-        await stage.look(
-            *reads(1000 + 90 * looked, 1000 + 10 * looked),
-            *readers,
-            sample(REQUESTS, 5 * looked, OWN, "append", "2xx"),
-            observed(COLLAPSED, {10: looked}, OWN),
-            observed(DELIVERY, {0.003: looked}, OWN),
-        )
+    for looks in range(4):  # what was before the first one does not count
+        await stage.look(*counted(looks))
     told = stage.overview()
-    assert told.without_origin.value == 0.9  # what was before the first look does not count
-    assert told.collapse.value == 10
-    assert told.most_collapsed == 10
-    assert told.live_readers.value == 50
-    assert told.readers == {"sse": 40, "long-poll": 10}
-    assert told.requests.value == pytest.approx((300 + 15) / 15)
-    assert told.appends.value == pytest.approx(1.0)
-    assert told.delivery_p99.value == pytest.approx(0.00497, rel=0.01)
-    lines = {line.name: line.values[-1] for line in told.by_result.lines}
-    assert lines == {
-        "hit": 18.0,
-        "miss": 2.0,
-        "collapsed": 0.0,
-        "revalidated": 0.0,
-        "stale": 0.0,
-        "error": 0.0,
+    writes = told.writes
+    assert {
+        "without_origin": told.without_origin.value,
+        "collapse": told.collapse.value,
+        "most_collapsed": told.most_collapsed,
+        "live_readers": told.live_readers.value,
+        "requests": told.requests.value,
+        "delivery_p99": told.delivery_p99.value,
+        "appends": (told.appends.value, writes.appends.value),
+        "refused": writes.refused.value,
+        "failed": writes.failed.value,
+        "received": writes.received.value,
+        "p50": writes.p50.value,
+        "p99": writes.p99.value,
+        "commits": (writes.commits.value, writes.appends_per_commit.value),
+    } == {
+        "without_origin": 0.9,
+        "collapse": 10,
+        "most_collapsed": 10,
+        "live_readers": 50,
+        "requests": pytest.approx(34.0),
+        "delivery_p99": pytest.approx(0.00497, rel=0.01),
+        "appends": (10.0, 10.0),
+        "refused": 2.0,
+        "failed": 1.0,
+        "received": 1_000.0,
+        "p50": pytest.approx(0.00177, rel=0.01),
+        "p99": pytest.approx(0.0025),
+        "commits": (1.0, 10.0),
     }
+    assert told.readers == {"sse": 40, "long-poll": 10}
+    results = {"hit": 18.0, "collapsed": 0.0, "revalidated": 0.0, "stale": 0.0}
+    # A failed read is an error and no miss, and a failed append is neither.
+    assert ends(told.by_result) == {**results, "miss": 1.0, "error": 1.0}
+    assert ends(writes.by_outcome) == {
+        "stored": 10.0,
+        "refused": 2.0,
+        "failed": 1.0,
+        "client left": 0.0,
+    }
+    causes = {"bad request": 2.0, "not admitted": 0.0, "absent": 1.0}
+    assert ends(told.refused) == {**causes, "conflict": 0.0, "too many": 1.0}
     assert told.ratio.lines[0].values[-4:] == (None, 0.9, 0.9, 0.9)
     assert told.delivery.counts[-1] is not None
     assert sum(told.delivery.counts[-1]) == 1
@@ -156,89 +207,23 @@ async def test_charts_begin_with_the_first_data_and_share_one_time_axis(stage: S
     assert told.by_result.lines[0].values[0] == 2.0
 
 
-async def test_a_failed_read_is_an_error_and_no_miss_and_a_failed_append_neither(
-    stage: Stage,
-) -> None:
-    await stage.look()
-    await stage.look(
-        sample(RESULTS, 50, OWN, "miss"),
-        sample(REQUESTS, 20, OWN, "read", "5xx"),
-        sample(REQUESTS, 500, OWN, "append", "5xx"),
-    )
-    lines = {line.name: line.values[-1] for line in stage.overview().by_result.lines}
-    assert (lines["miss"], lines["error"]) == (6.0, 4.0)
-
-
-async def test_refused_requests_are_counted_by_what_a_client_can_mend(stage: Stage) -> None:
-    await stage.look()
-    await stage.look(*(sample(ERRORS, 5, OWN, it) for it in ("400", "413", "404", "429", "503")))
-    lines = {line.name: line.values[-1] for line in stage.overview().refused.lines}
-    assert lines == {
-        "bad request": 2.0,
-        "not admitted": 0.0,
-        "absent": 1.0,
-        "conflict": 0.0,
-        "too many": 1.0,
-    }
-
-
-async def test_current_rates_cover_exactly_the_last_three_steps(stage: Stage) -> None:
-    counted = 0
-    for rate in (0, 100, 100, 100, 4, 4, 4):
-        counted += 5 * rate
-        await stage.look(sample(REQUESTS, counted, OWN, "read", "2xx"))
-    assert stage.overview().requests.value == pytest.approx(4.0)
-
-
-async def test_live_readers_are_the_gauge_of_the_last_sample(stage: Stage) -> None:
-    for count in (0, 0, 7):
-        await stage.look(sample(LIVE_READERS, count, OWN, "sse"), after_s=4.7)
+async def test_rates_of_now_are_of_three_steps_and_readers_of_the_last_look(stage: Stage) -> None:
+    requests = 0
+    for rate, readers in ((0, 0), (100, 9), (100, 0), (4, 3), (4, 0), (4, 7)):
+        requests += 5 * rate
+        sse = sample(LIVE_READERS, readers, OWN, "sse")
+        await stage.look(sample(REQUESTS, requests, OWN, "read", "2xx"), sse)
     told = stage.overview()
-    assert (told.live_readers.value, told.readers) == (7, {"sse": 7, "long-poll": 0})
-    routes = {route.prefix: route.figures.readers for route in told.routes}
-    assert routes[OWN] == {"sse": 7, "long-poll": 0}
-
-
-ERRORS = counter("headgate_error_responses_total", "", "route", "status")
-APPEND_TIME = histogram(
-    "headgate_request_duration_seconds", "", "route", "operation", bounds=DURATION_SECONDS
-)
-COMMIT_APPENDS = histogram("headgate_commit_appends", "", "route", bounds=(1, 10, 100))
-RECEIVED = counter("headgate_request_bytes_total", "", "route")
-
-
-async def test_the_overview_shows_rates_outcomes_and_durations_of_appends(stage: Stage) -> None:
-    for looked in range(4):
-        await stage.look(
-            sample(REQUESTS, 50 * looked, OWN, "append", "2xx"),
-            sample(REQUESTS, 10 * looked, OWN, "append", "4xx"),
-            sample(REQUESTS, 5 * looked, OWN, "append", "5xx"),
-            sample(REQUESTS, 99 * looked, OWN, "read", "4xx"),
-            sample(RECEIVED, 5_000 * looked, OWN),
-            observed(APPEND_TIME, {0.002: 99 * looked, 0.2: looked}, OWN, "append"),
-            observed(APPEND_TIME, {5.0: looked}, OWN, "create"),
-            observed(COMMIT_APPENDS, {10: 5 * looked}, OWN),
-        )
-    told = stage.overview().writes
-    rates = (told.appends.value, told.refused.value, told.failed.value, told.received.value)
-    assert rates == (10.0, 2.0, 1.0, 1_000.0)
-    assert told.p50.value == pytest.approx(0.00177, rel=0.01)
-    assert told.p99.value == pytest.approx(0.0025)
-    assert (told.commits.value, told.appends_per_commit.value) == (1.0, 10.0)
-    assert {line.name: line.values[-1] for line in told.by_outcome.lines} == {
-        "stored": 10.0,
-        "refused": 2.0,
-        "failed": 1.0,
-        "client left": 0.0,
-    }
+    assert (told.requests.value, told.live_readers.value) == (pytest.approx(4.0), 7)
+    assert told.routes[1].figures.readers == told.readers == {"sse": 7, "long-poll": 0}
 
 
 async def test_a_growing_log_shows_the_time_until_its_quota_or_its_disk_is_full(
     stage: Stage,
 ) -> None:
-    used = gauge("headgate_storage_used_bytes", "", "route")
-    most = gauge("headgate_storage_max_bytes", "", "route")
-    free = gauge("headgate_storage_free_bytes", "", "route")
+    used, most, free = (
+        gauge(f"headgate_storage_{it}_bytes", "", "route") for it in ("used", "max", "free")
+    )
     facts = []
     for used_bytes in (1_000.0, 1_600.0, 2_200.0, 1_000.0):
         await stage.look(
@@ -255,17 +240,6 @@ async def test_a_growing_log_shows_the_time_until_its_quota_or_its_disk_is_full(
     assert facts[2]["Free on the disk"] == 5e12
 
 
-async def test_the_overview_names_the_servers_of_an_origin_that_takes_appends(
-    stage: Stage,
-) -> None:
-    await stage.look(sample(ORIGIN_UP, 1, OWN, "a:80"), sample(ORIGIN_UP, 0, OWN, "b:80"))
-    log = next(it for it in stage.overview().logs if it.route == OWN)
-    assert [(it.name, it.value, it.level) for it in log.facts] == [
-        ("a:80", "up", "good"),
-        ("b:80", "down", "bad"),
-    ]
-
-
 async def test_an_overview_before_the_first_sample_has_no_figures(stage: Stage) -> None:
     told = stage.overview()
     for stat in (told.without_origin, told.collapse, told.live_readers, told.requests):
@@ -279,14 +253,15 @@ async def test_the_overview_shows_servers_repairs_and_policy_of_each_route(stage
     await stage.look(
         sample(REPAIRS, 2, OWN, "cors"),
         sample(REPAIRS, 5, OWN, "etag"),
-        sample(ORIGIN_UP, 0, OWN, "origin:8080"),
+        sample(ORIGIN_UP, 1, OWN, "a:80"),
+        sample(ORIGIN_UP, 0, OWN, "b:80"),
     )
-    routes = {route.prefix: route for route in stage.overview().routes}
-    own, shared = routes[OWN], routes[SHARED]
+    told = stage.overview()
+    shared, own = told.routes
     assert list(own.repairs.items()) == [("etag", 5), ("cors", 2)]
-    assert [(server.name, server.state.words) for server in own.servers] == [
-        ("origin:8080", "down")
-    ]
+    servers = [("a:80", "up", "good"), ("b:80", "down", "bad")]
+    assert [(it.name, it.state.words, it.state.level) for it in own.servers] == servers
+    assert [(it.name, it.value, it.level) for it in told.logs[1].facts] == servers
     assert (own.kind, own.state.words) == ("http", "origin unreachable or failing")
     assert "At most 512 requests are at the origin at once." in own.policy
     assert (shared.kind, shared.state.words) == ("redis", "serving")
@@ -429,15 +404,6 @@ async def test_attention_shows_since_when_a_problem_exists_until_it_ends(stage: 
     assert [it.since for it in stage.attention()] == [stage.clock.now]
 
 
-async def test_attention_shows_a_cache_whose_purges_fail(stage: Stage) -> None:
-    why = "it answers 500; 2 purges wait, and readers may get what is no more"
-    stage.source.notes = {"purge fastly SU1Z0isxPaozGVKXdv0eY": why, "purge varnish v:6081": None}
-    await stage.look()
-    (told,) = stage.attention()
-    assert (told.level, told.route) == ("bad", None)
-    assert told.sentence == f"purge fastly SU1Z0isxPaozGVKXdv0eY: {why}"
-
-
 AOF_ENABLED = gauge("headgate_redis_aof_enabled", "", "route")
 LOG_UP = gauge("headgate_storage_up", "", "route")
 DOWN, UP = sample(LOG_UP, 0, SHARED), sample(LOG_UP, 1, SHARED)
@@ -450,18 +416,21 @@ async def test_an_alert_needs_attention_from_the_second_look_on_and_more_once_it
     await stage.look(DOWN)
     began = stage.clock.now
     assert stage.attention() == []
-    for _ in range(11):
+    for looks in range(2, 15):
         await stage.look(DOWN)
         (told,) = stage.attention()
-        assert (told.level, told.route, told.since) == ("warning", SHARED, began)
-        assert (told.sentence, told.note) == (words, "It becomes an alert after 1 min.")
-    await stage.look(DOWN)
-    (told,) = stage.attention()
-    assert (told.level, told.route, told.since, told.sentence) == ("bad", SHARED, began, words)
-    assert told.note == ""
+        assert (told.sentence, told.route, told.since) == (words, SHARED, began)
+        fires = looks > 12
+        assert told.level == ("bad" if fires else "warning")
+        assert told.note == ("" if fires else "It becomes an alert after 1 min.")
+        stage.recorder.use_settings(stage.setup.settings)  # a reload changes nothing of it
     assert told.alert == "HeadgateLogDown"
+    (event,) = stage.recorder.events.record.after(0)
+    assert (event.kind, event.level, event.route, event.lasts) == ("attention", "bad", SHARED, True)
     await stage.look(UP)
     assert stage.attention() == []
+    (event,) = stage.recorder.events.record.after(0)
+    assert (event.lasts, event.ended_at) == (False, stage.clock.now)
 
 
 async def test_a_limit_that_refuses_needs_attention_until_minutes_after(
@@ -491,28 +460,14 @@ async def test_an_alert_and_a_health_check_about_the_same_are_one_finding(stage:
     }
 
 
-async def test_a_redis_without_an_append_only_file_needs_attention(stage: Stage) -> None:
+async def test_failing_purges_and_a_redis_without_a_file_need_attention(stage: Stage) -> None:
+    why = "it answers 500; 2 purges wait, and readers may get what is no more"
+    stage.source.notes = {"purge fastly SU1Z0isxPaozGVKXdv0eY": why, "purge varnish v:6081": None}
     await stage.look(sample(AOF_ENABLED, 0, SHARED))
-    assert [(it.level, it.route, it.alert) for it in stage.attention()] == [("warning", SHARED, "")]
-
-
-async def test_alerts_that_come_and_go_are_events(stage: Stage) -> None:
-    for _ in range(13):
-        await stage.look(DOWN)
-    (event,) = stage.recorder.events.record.after(0)
-    assert (event.kind, event.level, event.route, event.lasts) == ("attention", "bad", SHARED, True)
-    await stage.look(UP)
-    (event,) = stage.recorder.events.record.after(0)
-    assert (event.lasts, event.ended_at) == (False, stage.clock.now)
-
-
-async def test_a_reload_keeps_the_states_of_alerts(stage: Stage) -> None:
-    for _ in range(13):
-        await stage.look(DOWN)
-    (before,) = stage.attention()
-    stage.recorder.use_settings(stage.setup.settings)
-    await stage.look(DOWN)
-    assert stage.attention() == [before]
+    purges, without_file = stage.attention()
+    assert (purges.level, purges.route) == ("bad", None)
+    assert purges.sentence == f"purge fastly SU1Z0isxPaozGVKXdv0eY: {why}"
+    assert (without_file.level, without_file.route) == ("warning", SHARED)
 
 
 # ---------------------------------------------------------------- gateways that share a log
