@@ -73,14 +73,6 @@ async def client(aiohttp_client: AiohttpClient, switchboard: Switchboard) -> Tes
     return await aiohttp_client(AdminServer(build(switchboard, setup())))
 
 
-async def test_healthz_answers_ok_although_the_server_is_not_ready(
-    client: TestClient[Any, Any], switchboard: Switchboard
-) -> None:
-    switchboard.state["server"] = "starting"
-    answer = await client.get("/healthz")
-    assert (answer.status, await answer.json()) == (200, {"status": "ok"})
-
-
 @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/readyz?verbose", "/metrics", "/nothing"])
 async def test_every_admin_response_ends_with_a_newline(
     path: str, client: TestClient[Any, Any], switchboard: Switchboard
@@ -89,54 +81,38 @@ async def test_every_admin_response_ends_with_a_newline(
     assert (await (await client.get(path)).text()).endswith("\n")
 
 
-async def test_readyz_lists_each_check(client: TestClient[Any, Any]) -> None:
-    answer = await client.get("/readyz")
-    assert answer.status == 200
-    assert answer.content_type == "application/json"
-    assert await answer.json() == {
-        "status": "ready",
-        "checks": {"server": "ok", "log /v1/stream": "ok"},
-    }
-
-
-async def test_a_note_is_shown_by_readyz_and_leaves_it_ready(
-    client: TestClient[Any, Any], switchboard: Switchboard
-) -> None:
-    switchboard.notes["origin /r"] = "is away"
-    answer = await client.get("/readyz")
-    assert answer.status == 200
-    assert (await answer.json())["checks"]["origin /r"] == "is away"
-
-
 @pytest.mark.parametrize(
-    ("check", "reason"),
-    [("server", "starting"), ("server", "draining"), ("log /v1/stream", "read-only: disk full")],
+    ("checks", "notes", "status", "told"),
+    [
+        ({}, {}, 200, {}),
+        ({}, {"origin /r": "is away"}, 200, {"origin /r": "is away"}),
+        ({"server": "starting"}, {}, 503, {"server": "starting"}),
+        ({"server": "draining"}, {}, 503, {"server": "draining"}),
+        ({"log /v1/stream": "disk full"}, {}, 503, {"log /v1/stream": "disk full"}),
+    ],
+    ids=["ready", "ready-with-a-note", "starting", "draining", "a-full-disk"],
 )
-async def test_readyz_answers_503_when_one_check_fails(
-    check: str, reason: str, client: TestClient[Any, Any], switchboard: Switchboard
+async def test_readyz_lists_each_check_and_answers_503_if_one_of_them_fails(
+    checks: dict[str, str | None],
+    notes: dict[str, str | None],
+    status: int,
+    told: dict[str, str],
+    client: TestClient[Any, Any],
+    switchboard: Switchboard,
 ) -> None:
-    switchboard.state[check] = reason
+    switchboard.state |= checks
+    switchboard.notes |= notes
+    reasons = {"server": "ok", "log /v1/stream": "ok", **told}
+    verdict = "ready" if status == 200 else "not ready"
     answer = await client.get("/readyz")
-    assert answer.status == 503
-    checks = {"server": "ok", "log /v1/stream": "ok"} | {check: reason}
-    assert await answer.json() == {"status": "not ready", "checks": checks}
-
-
-async def test_verbose_readyz_has_one_line_per_check(
-    client: TestClient[Any, Any], switchboard: Switchboard
-) -> None:
-    ready = await client.get("/readyz?verbose")
-    assert ready.content_type == "text/plain"
-    assert (ready.status, await ready.text()) == (
-        200,
-        "[+] server ok\n[+] log /v1/stream ok\nready\n",
-    )
-    switchboard.state["server"] = "draining"
-    draining = await client.get("/readyz?verbose=1")
-    assert (draining.status, await draining.text()) == (
-        503,
-        "[-] server draining\n[+] log /v1/stream ok\nnot ready\n",
-    )
+    assert (answer.status, answer.content_type) == (status, "application/json")
+    assert await answer.json() == {"status": verdict, "checks": reasons}
+    verbose = await client.get("/readyz?verbose")
+    assert (verbose.status, verbose.content_type) == (status, "text/plain")
+    lines = [f"[+] {it} ok" if why == "ok" else f"[-] {it} {why}" for it, why in reasons.items()]
+    assert (await verbose.text()).splitlines() == [*lines, verdict]
+    alive = await client.get("/healthz")
+    assert (alive.status, await alive.json()) == (200, {"status": "ok"})
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/readyz?verbose", "/metrics", "/nothing"])
@@ -235,20 +211,6 @@ async def test_metrics_are_served_to_a_scraper_whose_field_is_no_text(
     writer.close()
 
 
-async def test_an_unknown_admin_path_gets_404_with_the_existing_paths(
-    client: TestClient[Any, Any],
-) -> None:
-    answer = await client.get("/stats")
-    assert (answer.status, answer.content_type) == (404, "application/problem+json")
-    assert await answer.json() == {
-        "type": "about:blank",
-        "title": "Not found",
-        "status": 404,
-        "code": "not_found",
-        "detail": "The admin listener has /healthz, /metrics, /readyz and /api/v1/openapi.json.",
-    }
-
-
 async def test_concurrent_first_requests_to_lazily_loaded_pages_all_succeed(
     client: TestClient[Any, Any],
 ) -> None:
@@ -263,41 +225,36 @@ async def test_concurrent_first_requests_to_lazily_loaded_pages_all_succeed(
     assert [answer.status for answer in answers] == [200] * len(paths)
 
 
-async def test_a_wrong_method_on_readyz_gets_405_with_the_allowed_ones(
-    client: TestClient[Any, Any],
-) -> None:
-    answer = await client.post("/readyz")
-    assert (answer.status, answer.content_type) == (405, "application/problem+json")
-    assert answer.headers["Allow"] == "GET, HEAD"
-    assert await answer.json() == {
-        "type": "about:blank",
-        "title": "Method not allowed",
-        "status": 405,
-        "code": "method_not_allowed",
-        "detail": "/readyz answers GET, HEAD.",
-    }
+PROBLEMS = {
+    ("GET", "/stats"): (
+        404,
+        "not_found",
+        "The admin listener has /healthz, /metrics, /readyz and /api/v1/openapi.json.",
+    ),
+    ("POST", "/readyz"): (405, "method_not_allowed", "/readyz answers GET, HEAD."),
+    ("GET", "/readyz"): (500, "internal_error", "The log tells what went wrong."),
+    ("GET", "/metrics"): (500, "internal_error", "The log tells what went wrong."),
+}
 
 
-@pytest.mark.parametrize("path", ["/readyz", "/metrics"])
-async def test_an_internal_error_gets_500_without_details_and_is_logged(
-    path: str, aiohttp_client: AiohttpClient
+@pytest.mark.parametrize("request_line", PROBLEMS, ids=" ".join)
+async def test_an_error_is_a_problem_document_and_a_fault_is_logged_without_details(
+    request_line: tuple[str, str], aiohttp_client: AiohttpClient
 ) -> None:
+    status, code, detail = PROBLEMS[request_line]
     client: TestClient[Any, Any] = await aiohttp_client(AdminServer(build(Broken(), setup())))
     with capture_logs() as lines:
-        answer = await client.get(path)
-    assert (answer.status, answer.content_type) == (500, "application/problem+json")
-    assert await answer.json() == {
-        "type": "about:blank",
-        "title": "Internal error",
-        "status": 500,
-        "code": "internal_error",
-        "detail": "The log tells what went wrong.",
-    }
+        answer = await client.request(*request_line)
+    assert (answer.status, answer.content_type) == (status, "application/problem+json")
+    title = code.replace("_", " ").capitalize()
+    told = {"type": "about:blank", "title": title, "status": status, "code": code}
+    assert await answer.json() == {**told, "detail": detail}
     assert answer.headers["Cache-Control"] == "no-store"
+    assert answer.headers.get("Allow") == ("GET, HEAD" if status == 405 else None)
     of_requests = [line for line in lines if line["event"] != "admin.look_failed"]  # the recorder's
-    assert [(line["event"], line["exc_info"]) for line in of_requests] == [
-        ("admin.request_failed", True)
-    ]
+    assert [(line["event"], line["exc_info"]) for line in of_requests] == (
+        [("admin.request_failed", True)] if status == 500 else []
+    )
 
 
 class Failing(Switchboard):

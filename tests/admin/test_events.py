@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 pytestmark = pytest.mark.usefixtures("processes")
+EVENTS = [str(HEADGATE), "monitor", "events"]
 
 
 def events(server: Headgate, **query: object) -> list[dict[str, Any]]:
@@ -55,21 +56,8 @@ def test_a_killed_worker_and_a_reload_are_events_and_the_command_lists_them() ->
         assert killed["ended_at"] > killed["at"]
         server.signal(signal.SIGHUP)
         begun(server, "server.reloaded")
-        listed = subprocess.run(
-            [
-                HEADGATE,
-                "monitor",
-                "events",
-                "--json",
-                "--kind",
-                "worker",
-                "--admin",
-                server.admin_url,
-            ],
-            capture_output=True,
-            check=True,
-            timeout=60,
-        )
+        command = [*EVENTS, "--json", "--kind", "worker", "--admin", server.admin_url]
+        listed = subprocess.run(command, capture_output=True, check=True, timeout=60)
         (line,) = [json.loads(line) for line in listed.stdout.splitlines()]
         assert (line["kind"], line["sentence"]) == ("worker", killed["sentence"])
         page = ask(server.admin_port, "GET", "/events?kind=worker", Accept="text/html")
@@ -129,16 +117,7 @@ def test_a_flood_of_one_change_is_one_event_with_a_count() -> None:
 def test_the_command_follows_events_as_they_happen() -> None:
     with headgate() as server:
         begun(server, "server.started")
-        command = [
-            str(HEADGATE),
-            "monitor",
-            "events",
-            "--follow",
-            "--kind",
-            "server",
-            "--admin",
-            server.admin_url,
-        ]
+        command = [*EVENTS, "--follow", "--kind", "server", "--admin", server.admin_url]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as following:
             assert following.stdout is not None
             assert "the server has started" in following.stdout.readline()
