@@ -18,11 +18,6 @@ if TYPE_CHECKING:
     from gateway.settings import Settings
 
 PACKAGES = {"aiohttp", "argon2-cffi", "jinja2", "msgspec", "uvloop"}
-_LIMITS = {
-    "open files": resource.RLIMIT_NOFILE,
-    "address space": resource.RLIMIT_AS,
-    "core dump": resource.RLIMIT_CORE,
-}
 
 
 class About(msgspec.Struct, frozen=True):
@@ -35,10 +30,12 @@ class About(msgspec.Struct, frozen=True):
 
 def about(settings: Settings, formats: Mapping[str, str]) -> About:
     """Return the versions, formats and limits of this process; workers have the same."""
-    limits = {name: _limit(resource.getrlimit(kind)[0]) for name, kind in _LIMITS.items()}
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    limits["connections"] = f"{settings.limits.connection_limit(files):,}"
-    limits["workers"] = f"{settings.workers:,}"
+    limits = {
+        "open files": "unlimited" if files == resource.RLIM_INFINITY else f"{files:,}",
+        "connections": f"{settings.limits.connection_limit(files):,}",
+        "workers": f"{settings.workers:,}",
+    }
     return About(versions(), dict(formats), limits)
 
 
@@ -55,7 +52,3 @@ def versions() -> dict[str, str]:
     parts = (host.sysname, host.release, host.machine, *platform.libc_ver())
     found["system"] = " ".join(filter(None, parts))  # the C library has a name only if it is glibc
     return found
-
-
-def _limit(number: int) -> str:
-    return "unlimited" if number == resource.RLIM_INFINITY else f"{number:,}"

@@ -99,9 +99,14 @@ def empty() -> list[float]:
     return [0.0] * WIDTH
 
 
+def totals(numbers: Mapping[str, float]) -> list[float]:
+    """Return a row of totals by their columns. It is of one second: so its gauges are rates."""
+    return [1.0, *(numbers.get(name, 0.0) for name in COLUMNS[1:])]
+
+
 def take(samples: Iterable[Sample], prefixes: Iterable[str]) -> dict[str, list[float]]:
     """Return each route's row from the metrics; missing metrics count as zero."""
-    rows = {prefix: empty() for prefix in prefixes}
+    rows = {prefix: totals({}) for prefix in prefixes}
     for sample in samples:
         numbers_of = _NUMBERS.get(sample.metric.name)
         if numbers_of is None:
@@ -167,15 +172,6 @@ def between(before: Row, now: Row, seconds: float) -> list[float]:
     for name in TRANSPORTS:
         row[COLUMN[name]] = now[COLUMN[name]] * seconds
     return row
-
-
-def live(row: Row) -> list[float]:
-    """Return a row of one second with the present number of live readers."""
-    now = empty()
-    now[SECONDS] = 1.0
-    for name in TRANSPORTS:
-        now[COLUMN[name]] = row[COLUMN[name]]
-    return now
 
 
 def summed(rows: Iterable[Row | None]) -> list[float] | None:

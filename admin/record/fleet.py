@@ -115,11 +115,14 @@ class Fleet:
                 yield IncidentFinding(key, "bad", title, words, alert="HeadgateDown")
 
     def live(self, prefix: str) -> Row | None:
-        """Return the live readers of a route on all gateways; None before the first look."""
+        """Return the totals of a route on all gateways, of which the live readers are asked.
+
+        None before the first look.
+        """
         if prefix not in self.own.totals:
             return None
-        rows = (it.totals.get(prefix) for it in (self.own, *self._others.values()))
-        return figures.together(figures.live(row) for row in rows if row is not None)
+        peers = (self.own, *self._others.values())
+        return figures.together(it.totals.get(prefix) for it in peers)
 
     def report(self, now: float, name: str, state: HealthState, *, stops: bool) -> None:
         """Take the report of this gateway on itself."""
@@ -213,8 +216,6 @@ def _events(shared: GatewayTotals) -> list[ConsoleEvent]:
 
 
 def _row(numbers: Mapping[str, float]) -> Row:
-    row = figures.empty()
-    for name in NAMES:
-        number = numbers.get(name, 0.0)
-        row[figures.COLUMN[name]] = number if number >= 0 and math.isfinite(number) else 0.0
-    return row
+    return figures.totals(
+        {name: it for name, it in numbers.items() if it >= 0 and math.isfinite(it)}
+    )

@@ -37,10 +37,12 @@ def rows(server: Headgate) -> dict[str, Any]:
 
 
 @pytest.mark.usefixtures("processes")
-def test_a_server_of_one_process_shows_its_figures(tmp_path: Path) -> None:
+def test_a_ready_server_of_one_process_is_serving_and_shows_its_figures(tmp_path: Path) -> None:
     server = Headgate(f"file:{tmp_path}")
     try:
         server.start()
+        overview = ask(server.admin_port, "GET", "/api/v1/overview").json()
+        assert overview["instance"]["state"] == {"level": "good", "words": "serving"}
         wait_until(
             lambda: (rows(server).get("server") or {}).get("processor") is not None,
             "there are two looks",
