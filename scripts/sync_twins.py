@@ -41,7 +41,6 @@ class Twin:
     more: str = ""  # more of its docstring, before the arguments
 
 
-INTERNAL = ("note_acked", "stream", "unacknowledged_offset", "is_interrupted", "has_progress")
 RUN_OPTIONS = "format=format, message_id=message_id"
 EACH_PROCESS = "partial({twin}, {given})"
 MODULES: dict[str, tuple[str, list[Twin]]] = {
@@ -86,7 +85,6 @@ MODULES: dict[str, tuple[str, list[Twin]]] = {
                     ("stopped", "self._stopped(run_id)"),
                     ("close", "self._close(wait)"),
                 ),
-                left_out=("place", "ttl_s"),
                 more="Make one for all threads, where the program begins: a process that is forked"
                 " has connections of its own. It is closed when the interpreter exits, unless it"
                 " was before. A source is iterated in a thread of its own. A stop closes it once it"
@@ -128,12 +126,11 @@ MODULES: dict[str, tuple[str, list[Twin]]] = {
     "workers": (
         "Workers for threads: jobs of pull-wake subscriptions, worked on in threads.",
         [
-            Twin("JobStream", "workers.job_stream", "Twin", left_out=INTERNAL),
+            Twin("JobStream", "workers.job_stream", "Twin", left_out=("stream",)),
             Twin(
                 "Job",
                 "workers.job",
                 "Twin",
-                left_out=("finish", "interrupt", "is_interrupted", "has_progress"),
             ),
             Twin(
                 "Worker",
@@ -143,7 +140,6 @@ MODULES: dict[str, tuple[str, list[Twin]]] = {
                     ("__aiter__", "map(Job, self._jobs())"),
                     ("run", "self._run(lambda job: handle(Job(job)))"),
                 ),
-                left_out=("next_job",),
             ),
         ],
     ),

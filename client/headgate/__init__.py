@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from headgate.chats import Chats
-    from headgate.endpoint import Authorization
     from headgate.errors import (
         BadRequest,
         Closed,
@@ -28,36 +27,30 @@ if TYPE_CHECKING:
         Unavailable,
     )
     from headgate.resumable import ResumableStreams
-    from headgate.runs import Answer, FormatName, Runs, RunState, Status
+    from headgate.runs import Answer, Runs, RunState
     from headgate.sending.writer import StreamWriter
-    from headgate.stream_requests import Metadata
     from headgate.streams.client import Client
     from headgate.streams.messages import Message
     from headgate.streams.stream import Stream
-    from headgate.workers import Job, JobStream, WebhookReceiver, Worker, verify_webhook
+    from headgate.workers import Job, WebhookReceiver, Worker
 
 __all__ = [
     "Answer",
-    "Authorization",
     "BadRequest",
     "Chats",
     "Client",
     "Closed",
     "Conflict",
     "Fenced",
-    "FormatName",
     "Gone",
     "Job",
-    "JobStream",
     "Message",
-    "Metadata",
     "NotAuthorized",
     "ProtocolError",
     "ResumableStreams",
     "RunState",
     "Runs",
     "SourceFailed",
-    "Status",
     "Stream",
     "StreamError",
     "StreamNotFound",
@@ -66,29 +59,22 @@ __all__ = [
     "Unavailable",
     "WebhookReceiver",
     "Worker",
-    "verify_webhook",
 ]
 
 # The modules of the names that are not in `errors`.
 _MODULES = {
     "Answer": "runs",
-    "Authorization": "endpoint",
     "Chats": "chats",
     "Client": "streams.client",
-    "FormatName": "runs",
     "Job": "workers",
-    "JobStream": "workers",
     "Message": "streams.messages",
-    "Metadata": "stream_requests",
     "ResumableStreams": "resumable",
     "RunState": "runs",
     "Runs": "runs",
-    "Status": "runs",
     "Stream": "streams.stream",
     "StreamWriter": "sending.writer",
     "WebhookReceiver": "workers",
     "Worker": "workers",
-    "verify_webhook": "workers",
 }
 
 

@@ -48,7 +48,7 @@ class Position:
     offset: str
     cursor: str | None = None
 
-    def query(self, live: str) -> dict[str, str]:
+    def _query(self, live: str) -> dict[str, str]:
         """Return the query parameters of the next live request."""
         query = {"live": live, "offset": self.offset}
         return query if self.cursor is None else query | {"cursor": self.cursor}
@@ -105,7 +105,7 @@ async def catch_up(
 async def long_poll(stream: Endpoint, position: Position) -> AsyncGenerator[Batch]:
     """Yield the one batch of a long-poll; it has no bodies if the server timed out."""
     async with stream.request(
-        "GET", query=position.query("long-poll"), idle_s=LONG_POLL_IDLE_TIMEOUT_S
+        "GET", query=position._query("long-poll"), idle_s=LONG_POLL_IDLE_TIMEOUT_S
     ) as answer:
         body = await _whole(stream, answer)
         following = Position(stream.next_offset(answer.headers), answer.headers.get(CURSOR))
@@ -121,7 +121,7 @@ async def sse(stream: Endpoint, position: Position) -> AsyncGenerator[Batch]:
     """
     async with stream.request(
         "GET",
-        query=position.query("sse"),
+        query=position._query("sse"),
         headers={"Accept": "text/event-stream"},
         idle_s=SSE_IDLE_TIMEOUT_S,
     ) as answer:

@@ -113,9 +113,9 @@ class Lease:
             return await self._stream.create(content_type=JSON, ttl_s=self.orphan_after_s)
         except Conflict:
             found = await self._stream.head()
-            if found.ttl_s is None or found.is_closed or not is_json(found.content_type):
+            if found.ttl is None or found.is_closed or not is_json(found.content_type):
                 raise
-            self.orphan_after_s = found.ttl_s
+            self.orphan_after_s = found.ttl
             return found
 
     async def beat(self, epoch: int | None = None) -> None:

@@ -85,7 +85,7 @@ class Metadata:
         content_type: The content type of the stream.
         next_offset: The offset behind its last data.
         is_closed: Whether it takes no more appends.
-        ttl_s: Seconds from the last read or write until it expires, if that is how it expires.
+        ttl: Seconds from the last read or write until it expires, if that is how it expires.
         expires_at: The moment at which it expires, in RFC 3339, if it has one.
         takes_multi: Whether several messages may go in one append (`X-Stream-Multi`).
         takes_producers: Whether the server says that it knows producers. It may know them anyway.
@@ -95,7 +95,7 @@ class Metadata:
     content_type: str
     next_offset: str
     is_closed: bool
-    ttl_s: int | None
+    ttl: int | None
     expires_at: str | None
     takes_multi: bool
     takes_producers: bool = False
@@ -306,7 +306,7 @@ class StreamRequests(Endpoint):
             content_type=content_type,
             next_offset=self.next_offset(headers),
             is_closed=is_closed(headers),
-            ttl_s=whole_number(headers.get(TTL, "")),
+            ttl=whole_number(headers.get(TTL, "")),
             expires_at=headers.get(EXPIRES_AT),
             takes_multi=_takes_multi(headers),
             takes_producers=_takes_producers(headers),

@@ -285,7 +285,7 @@ async def test_streams_without_run_records_are_not_listed_as_runs(at: tuple[Cons
     console, runs = at
     await runs.start("one", counting(1), format="ndjson")
     await console.shows("one", "finished")
-    url = runs.place("other").items.url
+    url = runs._place("other").items.url
     headers = {"Authorization": WRITER, "Content-Type": "application/json"}
     async with console.http.put(url, headers=headers, data=b'[{"type":"chat"}]') as made:
         assert made.status == 201

@@ -76,7 +76,7 @@ async def test_a_number_header_of_5000_digits_is_read_as_none() -> None:
         StreamRequests(f"{origin.url}/s") as stream,
     ):
         assert (await stream.append(b"a", content_type="text/plain")).producer_seq is None
-        assert (await stream.head()).ttl_s is None
+        assert (await stream.head()).ttl is None
 
 
 async def test_a_403_with_an_oversized_producer_epoch_raises_not_authorized() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import re
 import subprocess
 import sys
 from importlib.metadata import requires, version
@@ -9,6 +11,7 @@ from pathlib import Path
 from typing import get_origin
 
 import headgate
+import headgate.sync
 import pytest
 
 
@@ -45,3 +48,30 @@ def test_python_dash_m_headgate_runs_the_command_of_the_server() -> None:
         [sys.executable, "-m", "headgate", "--version"], capture_output=True, text=True, check=True
     )
     assert done.stdout.startswith(f"headgate {version('headgate')} (aiohttp ")
+
+
+PRINTED = re.findall(
+    r"^::: headgate\.(\S+)$",
+    (Path(__file__).parents[2] / "docs/client/reference.md").read_text(),
+    re.MULTILINE,
+)
+FRAMEWORKS = ("aiohttp", "django", "fastapi", "flask", "langgraph", "starlette")
+
+
+def test_what_is_public_is_printed_in_the_reference_and_is_not_much() -> None:
+    """A name counts once for asyncio and threads, and functions once for their framework."""
+    assert len(headgate.__all__) <= 25
+    assert {*headgate.__all__, *(f"sync.{name}" for name in headgate.sync.__all__)} <= {*PRINTED}
+    names = {
+        next((it for it in FRAMEWORKS if it in name.split(".")), name.rpartition(".")[2])
+        for name in PRINTED
+    }
+    assert len(names - {"fastapi"}) <= 40, "those of FastAPI are Starlette's"
+    for name in PRINTED:
+        module, _, last = f"headgate.{name}".rpartition(".")
+        assert hasattr(importlib.import_module(module), last)
+
+
+def test_the_site_hides_no_public_name_of_the_library() -> None:
+    settings = (Path(__file__).parents[2] / "mkdocs.yml").read_text()
+    assert re.findall(r"filters: (.*)", settings) == ['["!^_"]']

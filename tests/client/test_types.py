@@ -16,7 +16,7 @@ from typing import get_args
 import headgate
 import pyright
 import pytest
-from headgate import FormatName
+from headgate.runs import FormatName
 from headgate.runs.formats import FORMATS
 
 PYRIGHT = Path(pyright.__file__).with_name("dist") / "index.js"

@@ -7,7 +7,7 @@ that they have to find is marked as ignored: a mark that ignores nothing is an e
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import fastapi
 import headgate
@@ -15,7 +15,8 @@ import headgate.sync.django
 import headgate.sync.flask
 import headgate.web.aiohttp
 import headgate.web.django
-from headgate import FormatName, Runs, Status, sync
+from headgate import Runs, sync
+from headgate.records import Status
 from headgate.runs import Step, Written
 from headgate.stream_requests import StreamRequests
 from headgate.web.starlette import resume, send
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from django.http.response import HttpResponseBase
 
 URL = "http://127.0.0.1:4437/v1/stream"
-CHAT: FormatName = "ai-sdk"
+CHAT: Literal["ai-sdk"] = "ai-sdk"
 
 
 async def authorization() -> str:

@@ -178,7 +178,7 @@ async def seen_at(base: str, paths: Sequence[str]) -> dict[str, Seen | None]:
             if is_json(head.content_type):
                 bodies = [message for body in bodies for message in json_messages(body)]
             content = _content(head.content_type, bodies)
-            lifetime = (head.ttl_s, head.expires_at)
+            lifetime = (head.ttl, head.expires_at)
             found[path] = Seen(head.content_type, lifetime, head.is_closed, content)
 
     async with StreamRequests(base) as stream:

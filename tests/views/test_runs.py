@@ -31,7 +31,7 @@ async def runs(processes: None) -> AsyncIterator[Runs]:
 
 async def view_of(runs: Runs, run_id: str, view: str) -> bytes:
     """Return a view of a run that is over."""
-    url = runs.place(run_id).items.url
+    url = runs._place(run_id).items.url
     async with aiohttp.ClientSession() as http, http.get(url, params={"view": view}) as got:
         assert got.status == 200
         return await got.read()

@@ -237,7 +237,7 @@ class Chats:
         return True
 
     def _log(self, chat: str) -> StreamRequests:
-        return self.runs.place(ids.check(chat) + ids.LOG).items
+        return self.runs._place(ids.check(chat) + ids.LOG).items
 
     async def _settled(
         self, log: StreamRequests, *, waits: bool = True
@@ -248,7 +248,7 @@ class Chats:
         """
         found, state = await _read(log), None
         for question in found.unanswered():
-            state = await state_of(self.runs.place(question.run), waits=waits)
+            state = await state_of(self.runs._place(question.run), waits=waits)
             if state is None and question is not found.newest:
                 state = RunState("failed", NEVER_BEGUN)
             elif state in GOING_ON:
@@ -264,7 +264,7 @@ class Chats:
     async def _answered(self, question: Question, state: RunState) -> Answered:
         message = None
         with contextlib.suppress(*ABSENT):
-            message = await read_message(self.runs.place(question.run), question.continued)
+            message = await read_message(self.runs._place(question.run), question.continued)
         if message is not None and not message["parts"]:
             message = None
         return Answered(run=question.run, status=state.status, error=state.error, message=message)
@@ -288,8 +288,8 @@ class Chats:
         end = records.end(RunState("failed", NEVER_BEGUN), FORMAT, 0)
         opening = json_array([records.opening(FORMAT), end])
         with contextlib.suppress(Conflict):  # it has begun meanwhile
-            await self.runs.place(question.run).items.create(
-                content_type=JSON, ttl_s=self.runs.ttl_s, is_closed=True, body=opening
+            await self.runs._place(question.run).items.create(
+                content_type=JSON, ttl_s=self.runs._ttl_s, is_closed=True, body=opening
             )
 
     async def _claim(self, log: StreamRequests, number: int, question: Question) -> int | None:
@@ -306,7 +306,7 @@ class Chats:
             except ABSENT:
                 if number:
                     return -1  # the chat that this follows on has been deleted
-                await log.create(content_type=JSON, ttl_s=self.runs.ttl_s)
+                await log.create(content_type=JSON, ttl_s=self.runs._ttl_s)
                 appended = await log.append(body, content_type=JSON, producer=stamp)
         except Fenced as fenced:
             return fenced.epoch

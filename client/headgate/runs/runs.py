@@ -110,7 +110,7 @@ class Runs:
         # ValueError for what no run can be below, and for what no header can hold.
         StreamRequests(stream_url(url, "id"), authorization=authorization)
         self._url = url
-        self.ttl_s = ttl
+        self._ttl_s = ttl
         self._credential = credential_of(authorization)
         self._session = session
         self._keep_alive = keep_alive
@@ -178,7 +178,7 @@ class Runs:
             raise TypeError(f"a run takes an async iterator, not {type(source).__name__}")
         items, opening = aiter(source), self._opening
         try:
-            form, run = named(format), self.place(run_id)
+            form, run = named(format), self._place(run_id)
             start = Start(run, form, self._rules, opening.check, Manner())
             production = await start.begun(form.opening(run_id, message_id), opening.starts)
         except BaseException:
@@ -222,7 +222,7 @@ class Runs:
         """
         if not (closes or self._rules.takeover_within_s):
             raise ValueError("a run that goes on needs Runs(..., takeover_within=SECONDS)")
-        form, run, opening = named(format), self.place(run_id), self._opening
+        form, run, opening = named(format), self._place(run_id), self._opening
         manner = Manner(goes_on=True, only_orphaned=only_orphaned, closes=closes)
         start = Start(run, form, self._rules, opening.check, manner)
         try:
@@ -266,7 +266,7 @@ class Runs:
                 f"`after` counts items, as an int, or is a Cursor, and is no {type(after).__name__}"
             )
         check_number("wait", wait, is_finite=True)
-        run = self.place(run_id)
+        run = self._place(run_id)
         closing = self._opening.closing  # of this call: `Runs` may be opened again meanwhile
         waits = Backoff(FIRST_LOOK_S, LOOK_AGAIN_S)
         give_up_at = asyncio.get_running_loop().time() + wait
@@ -308,7 +308,7 @@ class Runs:
         happens to this process meanwhile, the stop is not lost: whoever looks at the run next ends
         it, and nobody takes it over.
         """
-        return await stop(self.place(run_id), self._rules.ttl_s)
+        return await stop(self._place(run_id), self._rules.ttl_s)
 
     def stopped(self, run_id: str) -> asyncio.Event:
         """Return an event for the source of a run, which is set when the run is to stop.
@@ -336,18 +336,18 @@ class Runs:
             raise TypeError("states takes several ids: of one run, ask for its state")
         ids = list(run_ids)
         for run_id in ids:
-            self.place(run_id)  # a wrong id is refused before any is asked for
+            self._place(run_id)  # a wrong id is refused before any is asked for
         return await patiently(ids, self._state)
 
     async def _state(self, run_id: str, *, waits: bool) -> RunState | None:
-        return await state_of(self.place(run_id), waits=waits)
+        return await state_of(self._place(run_id), waits=waits)
 
     async def delete(self, run_id: str) -> bool:
         """Stop the run, if it goes on, and delete it; False if there is none.
 
         Whoever reads it is told that it failed.
         """
-        run = self.place(run_id)
+        run = self._place(run_id)
         is_asked = await self.stop(run_id)
         return await delete(run, end_within_s=self._rules.stop_grace_s + 1 if is_asked else 0)
 
@@ -371,7 +371,7 @@ class Runs:
         if run.id not in self._opening.produced:
             await settled(run)
 
-    def place(self, run_id: str) -> Place:
+    def _place(self, run_id: str) -> Place:
         """Return the streams of the run of this id, to be used before `close`.
 
         Raises TypeError or ValueError for what cannot be an id, and RuntimeError after `close` and

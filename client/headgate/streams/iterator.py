@@ -49,12 +49,12 @@ class StreamIterator(Generic[T]):
 
     async def __anext__(self) -> T:
         if not self._ready:
-            self._ready.extend(await self.next_part())
+            self._ready.extend(await self._next_part())
         if not self._ready:
             raise StopAsyncIteration
         return self._ready.popleft()
 
-    async def next_part(self) -> list[T]:
+    async def _next_part(self) -> list[T]:
         """Return what comes next, all that comes together; nothing at the end."""
         if self._is_over:
             return []

@@ -126,7 +126,7 @@ class StreamIterator(Twin["headgate.streams.iterator.StreamIterator[T]"], Generi
 
     def __next__(self) -> T:
         if not self._ready:  # what comes together costs one wait
-            self._ready.extend(self._call(lambda twin: twin.next_part()))
+            self._ready.extend(self._call(lambda twin: twin._next_part()))
         if not self._ready:
             raise StopIteration
         return self._ready.popleft()

@@ -6,8 +6,7 @@ async with Worker("http://127.0.0.1:4437/v1/stream", "pool") as worker:
 
 from headgate.workers.job import Job
 from headgate.workers.job_stream import JobStream
-from headgate.workers.signatures import verify_webhook
 from headgate.workers.webhook_receiver import WebhookReceiver
 from headgate.workers.worker import Worker
 
-__all__ = ["Job", "JobStream", "WebhookReceiver", "Worker", "verify_webhook"]
+__all__ = ["Job", "JobStream", "WebhookReceiver", "Worker"]

@@ -69,9 +69,10 @@ class Job:
         self._on_end = on_end
         self._task: asyncio.Task[object] | None = None
         self._cancellations = 0  # of the task, before the block
+        # Once the lease was lost, or the worker has stopped and cannot wait any longer.
         self._is_interrupted = self._is_cancelled = False
         self.is_entered = False  # whether its block has begun
-        lease.on_lost = self.interrupt
+        lease.on_lost = self._interrupt
         lease.start()
 
     @override
@@ -89,14 +90,9 @@ class Job:
         return self._lease.is_lost
 
     @property
-    def is_interrupted(self) -> bool:
-        """True once the lease was lost, or the worker has stopped and cannot wait any longer."""
-        return self._is_interrupted
-
-    @property
-    def has_progress(self) -> bool:
+    def _has_progress(self) -> bool:
         """True once anything was acknowledged."""
-        return any(stream.has_progress for stream in self.streams)
+        return any(stream._has_progress for stream in self.streams)
 
     async def ack(self) -> None:
         """Acknowledge now what was read of all streams, and extend the lease.
@@ -112,12 +108,12 @@ class Job:
         """Give the job back without acknowledging more: the work comes again behind a pause."""
         await self._lease.release()
 
-    def interrupt(self) -> None:
+    def _interrupt(self) -> None:
         """Cancel the block of the job; the program goes on behind it."""
         if not self._is_interrupted:
             self._is_interrupted = True
             for stream in self.streams:
-                stream.is_interrupted = True
+                stream._is_interrupted = True
             self._cancel_soon()
 
     def _cancel_soon(self) -> None:
@@ -149,10 +145,10 @@ class Job:
         if self._is_cancelled and task is not None:
             is_own = task.uncancel() <= self._cancellations
             is_own = is_own and isinstance(error, asyncio.CancelledError)
-        await self.finish(error)
+        await self._leave(error)
         return is_own or isinstance(error, Exception)
 
-    async def finish(self, error: BaseException | None) -> None:
+    async def _leave(self, error: BaseException | None) -> None:
         """End the job as a block that ends by this error, or by none; nothing is raised."""
         try:
             await self._end(error)
@@ -185,7 +181,7 @@ class Job:
             await self._finish_singly(acks)
         else:
             self._note(acks)
-        if not self.has_progress:
+        if not self._has_progress:
             log.warning("%r has acknowledged nothing: its work comes again", self)
 
     async def _finish_singly(self, acks: dict[JobStream, str]) -> None:
@@ -199,17 +195,17 @@ class Job:
         await self._lease.finish({})
 
     def _acks(self) -> dict[JobStream, str]:
-        offsets = {stream: stream.unacknowledged_offset for stream in self.streams}
+        offsets = {stream: stream._unacknowledged_offset for stream in self.streams}
         return {stream: offset for stream, offset in offsets.items() if offset is not None}
 
     def _note(self, acks: dict[JobStream, str]) -> None:
         for stream, offset in acks.items():
-            stream.note_acked(offset)
+            stream._note_acked(offset)
 
 
 async def give_back(jobs: Iterable[Job]) -> None:
     """Interrupt jobs and release them; a lease that cannot be released expires."""
     for job in list(jobs):
-        job.interrupt()
+        job._interrupt()
         with contextlib.suppress(StreamError):
             await job.release()

@@ -43,14 +43,14 @@ class JobStream:
         self.stream = stream
         self._begin = (info.first_offset if info.trimmed else None) or info.acked_offset
         self._lease = lease
-        self.is_interrupted = False  # where the job is worked on in a thread, nothing cancels it
+        self._is_interrupted = False  # where the job is worked on in a thread, nothing cancels it
         self._position: str | None = None  # up to which the job has read
         self._acked = info.acked_offset
-        self.has_progress = False  # whether something of it was acknowledged
+        self._has_progress = False  # whether something of it was acknowledged
         self._is_closing = info.closed and info.acked_offset == info.tail_offset
 
     @property
-    def unacknowledged_offset(self) -> str | None:
+    def _unacknowledged_offset(self) -> str | None:
         """The offset that the end of the job acknowledges; None if there is nothing to."""
         is_new = self._position is not None and (self._position != self._acked or self._is_closing)
         return self._position if is_new else None
@@ -110,16 +110,16 @@ class JobStream:
         if offset is None:
             offset = self._position or self.tail_offset
         await self._lease.ack({self.path: offset})
-        self.note_acked(offset)
+        self._note_acked(offset)
 
-    def note_acked(self, offset: str) -> None:
+    def _note_acked(self, offset: str) -> None:
         """Note that the server has stored an acknowledgement."""
-        self.has_progress = self.has_progress or offset != self._acked or self._is_closing
+        self._has_progress = self._has_progress or offset != self._acked or self._is_closing
         self._acked = offset
         self._is_closing = False
 
     def _check_lease(self) -> None:
-        if self.is_interrupted:
+        if self._is_interrupted:
             raise Fenced("the lease was lost, or the worker has stopped", stream=self.stream.shown)
 
     async def _batches(self) -> AsyncGenerator[tuple[str, Batch]]:

@@ -32,33 +32,6 @@ class WebhookSignature(NamedTuple):
     signature: bytes
 
 
-def verify_webhook(
-    body: bytes,
-    headers: Mapping[str, str],
-    jwks: Mapping[str, Any],
-    *,
-    tolerance: float = TOLERANCE_S,
-    now: float | None = None,
-) -> None:
-    """Verify the signature of a webhook; return if it is valid.
-
-    Args:
-        body: The body of the request, byte for byte as it came.
-        headers: The header fields of the request.
-        jwks: The key set of the server, as `…/__ds/jwks.json` has it, decoded.
-        tolerance: Seconds by which the time of the signature may differ from the present; 300 by
-            default.
-        now: The present in seconds since 1970, by default that of the system's clock.
-
-    Raises:
-        NotAuthorized: The signature is missing, malformed, too old, of an unknown key, or wrong.
-        ImportError: The package `cryptography` is not installed.
-    """
-    signature = signature_in(headers)
-    check_time(signature, tolerance, system_time() if now is None else now)
-    check_signature(signature, body, key_in(keys_in(jwks), signature.key_id))
-
-
 def check_installed() -> None:
     """Raise ImportError if the package that verifies webhooks is not installed."""
     if importlib.util.find_spec("cryptography") is None:
@@ -110,10 +83,8 @@ def check_signature(signature: WebhookSignature, body: object, key: Ed25519Publi
 
 def keys_in(jwks: Mapping[str, Any]) -> dict[str, Ed25519PublicKey]:
     """Return the Ed25519 keys in a key set; those of other kinds are passed over."""
-    try:
-        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-    except ImportError as cause:
-        raise ImportError(NO_CRYPTOGRAPHY) from cause
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
     found: dict[str, Ed25519PublicKey] = {}
     keys = jwks.get("keys")
     for key in keys if isinstance(keys, list) else []:

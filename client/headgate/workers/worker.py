@@ -128,7 +128,7 @@ class Worker:
     async def __aiter__(self) -> AsyncGenerator[Job]:
         """Yield jobs until `stop` is called; the loop enters and leaves the block if needed."""
         async with self._opened():
-            while (job := await self.next_job()) is not None:
+            while (job := await self._next_job()) is not None:
                 yield job
                 if self._concurrency == 1 and not job.is_entered:
                     async with job:  # the turn of the loop was its block
@@ -155,7 +155,7 @@ class Worker:
         tasks: set[asyncio.Task[None]] = set()
         async with self._opened():
             try:
-                while (job := await self.next_job()) is not None:
+                while (job := await self._next_job()) is not None:
                     task = asyncio.create_task(work(job))
                     tasks.add(task)
                     task.add_done_callback(tasks.discard)
@@ -188,7 +188,7 @@ class Worker:
 
     def _interrupt(self) -> None:
         for job in list(self._jobs):
-            job.interrupt()
+            job._interrupt()
 
     async def _end(self) -> None:
         # The block may be entered again, also in another event loop. A `stop` from here on, as by a
@@ -201,11 +201,11 @@ class Worker:
             following.cancel()
             await asyncio.wait([following])
             if not following.cancelled():
-                following.exception()  # `next_job` has raised it, or nobody wants to know
+                following.exception()  # `_next_job` has raised it, or nobody wants to know
         await give_back(self._jobs)
         self._schedule = ClaimSchedule(self._subscriptions)
 
-    async def next_job(self) -> Job | None:
+    async def _next_job(self) -> Job | None:
         """Return the next job as soon as there is one; None once the worker stops."""
         while not self._is_stopping:
             if self._following is not None and self._following.done():
@@ -269,7 +269,7 @@ class Worker:
         if turn is None:
             return
         turn.is_claimed = False
-        if job.has_progress:
+        if job._has_progress:
             turn.pauses.reset()
         else:
             turn.postpone(turn.pauses.next_s())

@@ -203,7 +203,7 @@ async def head(target: StreamTarget, *, as_json: bool) -> None:
         "content_type": found.content_type or None,
         "next_offset": found.next_offset,
         "closed": found.is_closed,
-        "ttl": found.ttl_s,
+        "ttl": found.ttl,
         "expires_at": found.expires_at,
     }
     if as_json:

@@ -74,8 +74,8 @@ def _description_of(found: Metadata) -> Description:
     if not found.content_type:
         raise StreamRefused("the server sends no content type for it")
     fields = {}
-    if found.ttl_s is not None:
-        fields["Stream-TTL"] = str(found.ttl_s)
+    if found.ttl is not None:
+        fields["Stream-TTL"] = str(found.ttl)
     elif found.expires_at is not None:
         fields["Stream-Expires-At"] = found.expires_at
     try:

@@ -202,7 +202,7 @@ class History:
         page = await chats.history(self._name)
         kept = {each.run for each in page.states.values()}
         for run in set(self._runs) - kept:
-            place = chats.runs.place(run)
+            place = chats.runs._place(run)
             for stream in (place.items, place.lease, place.index):
                 assert await stream.find() is None, f"{stream!r} of {json.dumps(page.messages)}"
         self._runs = [*kept]

@@ -158,7 +158,7 @@ async def made(cases: Sequence[Case], streams: str) -> dict[str, Any]:
         try:
             made = await _program(provider.url, cases)
             for case in cases:
-                made[case.name]["assembled"] = await read_message(runs.place(case.name))
+                made[case.name]["assembled"] = await read_message(runs._place(case.name))
             return made
         finally:
             await runner.cleanup()

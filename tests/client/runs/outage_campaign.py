@@ -189,7 +189,7 @@ class World:
         began = time.monotonic()
         for run_id in self._ids:
             with contextlib.suppress(StreamError):
-                lease = runs.place(run_id).lease
+                lease = runs._place(run_id).lease
                 while await lease.find() is None and time.monotonic() - began < PATIENCE_S:
                     await asyncio.sleep(0.05)
         self._found.back_s.append(time.monotonic() - began)

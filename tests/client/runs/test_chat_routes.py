@@ -139,7 +139,7 @@ async def of_threads(chats: Chats, answer: Any) -> AsyncIterator[tuple[sync.Chat
         while item := asyncio.run_coroutine_threadsafe(next_item(), loop).result():
             yield item
 
-    runs = sync.Runs(chats.runs.place("x").items.url.removesuffix("/x"))
+    runs = sync.Runs(chats.runs._place("x").items.url.removesuffix("/x"))
     yield sync.Chats(runs, busy_after=0), answer_in_thread
     await asyncio.to_thread(runs.close, 0)
 

@@ -88,7 +88,7 @@ async def test_a_message_sent_concurrently_from_two_replicas_starts_one_run(
     anywhere: Chats,
 ) -> None:
     model = Model(*["Once"] * 8)
-    url = anywhere.runs.place("x").items.url.removesuffix("/x")
+    url = anywhere.runs._place("x").items.url.removesuffix("/x")
     async with Runs(url, orphan_after=ORPHAN_AFTER_S) as other:
         two = [anywhere, Chats(other, busy_after=BUSY_AFTER_S)]
         sent = [two[number % 2].send("c", user("1"), model) for number in range(8)]
@@ -468,8 +468,8 @@ async def test_deleting_a_chat_deletes_all_its_answers(chats: Chats, runs: Runs)
     assert await chats.delete("c")
     await feed.closed.wait()
     assert b"[DONE]" in await read(answer)
-    newest = runs.place(answer.headers["x-workflow-run-id"])
-    left = (newest.items, newest.lease, newest.index, runs.place("c.chat").items)
+    newest = runs._place(answer.headers["x-workflow-run-id"])
+    left = (newest.items, newest.lease, newest.index, runs._place("c.chat").items)
     assert [await stream.find() for stream in left] == [None] * 4
     assert await chats.delete("c") is False
     assert await chats.history("c") == Page([], None, {})
@@ -499,7 +499,7 @@ async def test_a_run_that_starts_while_its_chat_is_being_deleted_is_deleted(
     start, model = runs.start, Model(Feed("Once").source())
 
     async def start_late(*about: Any, **more: Any) -> Answer:
-        await runs.place("c.chat").items.close()  # its runs have been deleted, and it has not
+        await runs._place("c.chat").items.close()  # its runs have been deleted, and it has not
         return await start(*about, **more)
 
     monkeypatch.setattr(runs, "start", start_late)
@@ -510,7 +510,7 @@ async def test_a_run_that_starts_while_its_chat_is_being_deleted_is_deleted(
 
 async def test_a_chat_that_is_being_deleted_refuses_messages(chats: Chats, runs: Runs) -> None:
     await read(await chats.send("c", user("1"), Model("Once")))
-    await runs.place("c.chat").items.close()
+    await runs._place("c.chat").items.close()
     with pytest.raises(Closed):
         await chats.send("c", user("2"), Model("upon"))
     assert await chats.delete("c")
@@ -584,7 +584,7 @@ async def test_a_chat_message_nested_too_deeply_is_refused(chats: Chats) -> None
 async def test_reading_a_stream_without_chat_records_as_a_chat_raises_a_protocol_error(
     chats: Chats, runs: Runs
 ) -> None:
-    log = runs.place("c.chat").items
+    log = runs._place("c.chat").items
     await log.create(content_type="application/json", body=b'[{"a":1}]')
     with pytest.raises(ProtocolError, match="not a chat"):
         await chats.history("c")

@@ -80,7 +80,7 @@ async def test_looks_of_a_closed_session_leave_no_exception_that_nobody_retrieve
     async with Runs(url) as runs:
         answer = await runs.start("a", Feed("Once").source())
         await read_to(answer, b"Once")
-        reading = asyncio.create_task(read_all(await begun(runs.place("a"), 0), look))
+        reading = asyncio.create_task(read_all(await begun(runs._place("a"), 0), look))
         await until(lambda: looks > 1)
         reading.cancel()
         await asyncio.wait({reading})

@@ -55,7 +55,7 @@ async def begun(runs: Runs, run_id: str, form: Any = "sse") -> Feed:
     """Start a run, whose producer hears of stops from now on."""
     feed = Feed("Once ")
     await read_to(await runs.start(run_id, feed.source(), format=form), b"\n")
-    await until(lambda: is_there(runs.place(run_id).stop))
+    await until(lambda: is_there(runs._place(run_id).stop))
     return feed
 
 
@@ -66,7 +66,7 @@ async def is_there(stream: StreamRequests) -> bool:
 async def leave_wish(runs: Runs, run_id: str) -> None:
     """Stop a run in a process that dies as soon as the wish is made."""
     stopping = asyncio.create_task(runs.stop(run_id))
-    stop = runs.place(run_id).stop
+    stop = runs._place(run_id).stop
 
     async def is_made() -> bool:
         found = await stop.find()
@@ -114,11 +114,11 @@ async def test_whoever_looks_next_carries_out_a_stop_that_its_maker_did_not_live
         await begun(runs, "a")
         await die("a")
         # By the producer's own heartbeats; it would be 10 s.
-        await runs.place("a").stop.append(b'[{"orphan_after":3}]', content_type="application/json")
+        await runs._place("a").stop.append(b'[{"orphan_after":3}]', content_type="application/json")
         await leave_wish(other, "a")
         looking = asyncio.create_task(asyncio.wait_for(_looked(LOOKS[look], other), 3 * SLOW_S))
         assert await looking in (STOPPED, True, Closed, None)
-        metadata = await runs.place("a").items.head()
+        metadata = await runs._place("a").items.head()
         assert metadata.is_closed
         assert await other.state("a") == STOPPED
 
@@ -208,7 +208,7 @@ async def test_a_reader_that_joins_a_run_without_a_producer_ends_it_after_two_lo
     async with Runs(url, orphan_after=6) as runs, Runs(url, orphan_after=6) as other:
         await begun(runs, "a")
         await die("a")
-        await runs.place("a").lease.delete()  # as it is once it has expired
+        await runs._place("a").lease.delete()  # as it is once it has expired
         time = asyncio.get_running_loop().time
         began = time()
         assert b'"status":"orphaned"' in await read(await other.follow("a"))
@@ -223,7 +223,7 @@ async def test_the_states_of_many_runs_without_producers_take_the_time_of_one_wa
         for run_id in ids:
             await begun(runs, run_id)
             await die(run_id)
-            await runs.place(run_id).lease.delete()
+            await runs._place(run_id).lease.delete()
         time = asyncio.get_running_loop().time
         began = time()
         assert await other.states(ids) == dict.fromkeys(ids, ORPHANED)
@@ -263,7 +263,7 @@ async def test_a_server_too_slow_to_tell_whether_a_producer_is_gone_is_unavailab
             await runs.close(wait=0)
         else:
             await die("a")
-        place = other.place("a")
+        place = other._place("a")
         for beside in (place.lease, place.wait):  # they expire
             with suppress(*ABSENT):
                 await beside.delete()

@@ -200,7 +200,7 @@ async def test_a_worker_whose_server_is_not_there_warns_with_its_url(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async with Worker("http://127.0.0.1:1/v1/stream", "s") as worker:
-        job = asyncio.create_task(worker.next_job())
+        job = asyncio.create_task(worker._next_job())
         await until(lambda: bool(caplog.records))
         job.cancel()
     assert caplog.records[0].levelno == logging.WARNING
@@ -212,7 +212,7 @@ async def test_a_worker_whose_wake_stream_is_missing_warns_of_it(
 ) -> None:
     await work.stream(work.wake_stream).delete()
     async with work.worker() as worker:
-        job = asyncio.create_task(worker.next_job())
+        job = asyncio.create_task(worker._next_job())
         await until(lambda: bool(caplog.records))
         job.cancel()
     assert caplog.records[0].levelno == logging.WARNING

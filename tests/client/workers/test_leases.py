@@ -173,9 +173,9 @@ async def test_a_stop_while_the_block_ends_ends_the_next_one(work: Pool) -> None
     async with work.worker() as worker:
         asyncio.get_running_loop().call_soon(worker.stop)  # in the first await of the end
     async with worker:
-        assert await worker.next_job() is None
+        assert await worker._next_job() is None
     async with worker:
-        assert await worker.next_job() is not None
+        assert await worker._next_job() is not None
 
 
 async def test_a_job_that_takes_longer_than_the_grace_is_cancelled_and_released(
