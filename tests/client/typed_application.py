@@ -16,7 +16,6 @@ import headgate.sync.flask
 import headgate.web.aiohttp
 import headgate.web.django
 from headgate import Runs, sync
-from headgate.records import Status
 from headgate.runs import Step, Written
 from headgate.stream_requests import StreamRequests
 from headgate.web.starlette import resume, send
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from aiohttp import web
     from django.http import HttpRequest
     from django.http.response import HttpResponseBase
+    from headgate.records import Status
 
 URL = "http://127.0.0.1:4437/v1/stream"
 CHAT: Literal["ai-sdk"] = "ai-sdk"

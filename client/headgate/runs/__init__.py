@@ -4,10 +4,9 @@ runs = Runs("http://127.0.0.1:4437/v1/stream/runs")
 answer = await runs.start(id, produce(question), format="ai-sdk")
 """
 
-from headgate.records import RunState, Status
+from headgate.records import RunState
 from headgate.runs.answer import Answer
-from headgate.runs.formats.contract import FormatName
 from headgate.runs.runs import Runs
 from headgate.runs.stored.progress import Step, Written
 
-__all__ = ["Answer", "FormatName", "RunState", "Runs", "Status", "Step", "Written"]
+__all__ = ["Answer", "RunState", "Runs", "Step", "Written"]

@@ -14,7 +14,8 @@ from headgate import ResumableStreams, StreamWriter, WebhookReceiver, Worker, sy
 from headgate.chats import Chats
 from headgate.error_text import MOST_CHARACTERS
 from headgate.errors import Closed, ProtocolError, Unavailable
-from headgate.runs import FormatName, Runs, RunState
+from headgate.runs import Runs, RunState
+from headgate.runs.formats.contract import FormatName
 from headgate.runs.runs import DAY_S
 from headgate.stream_requests import StreamRequests
 

@@ -21,7 +21,8 @@ from tests.client.runs.sources import Feed, of, read, read_to
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from headgate.runs import FormatName, Runs
+    from headgate.runs import Runs
+    from headgate.runs.formats.contract import FormatName
 
 ENDS = {"status": "finished"}  # what the record of an end tells
 STEP, STEP_END = {"type": "start-step"}, {"type": "finish-step"}

@@ -21,7 +21,7 @@ from tests.support.waiting import until
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from headgate.runs import FormatName
+    from headgate.runs.formats.contract import FormatName
 
 WITHIN_S = 60
 FINISHED = RunState("finished")
