@@ -50,7 +50,7 @@ class Site:
     def add_to(self, router: web.UrlDispatcher) -> None:
         """Add the pages, their forms, and what they are made of."""
         for page in self._pages:
-            router.add_get(page.path, self.reading(page.show))
+            router.add_get(page.path, self.reading(page))
             if page.submit is not None:
                 router.add_post(page.path, self.submitting(page, page.submit))
         SignInPages(self.show).add_to(router)
@@ -58,7 +58,7 @@ class Site:
         router.add_get("/caches/cdn/file", self.download)
         router.add_get("/static/{name}", _static())
 
-    def reading(self, show: Callable[[Visit], Awaitable[TemplatePage]]) -> Handler:
+    def reading(self, page: ConsolePage) -> Handler:
         """Return the handler for the URL of a page."""
 
         async def handle(request: web.Request) -> web.StreamResponse:
@@ -66,14 +66,14 @@ class Site:
 
             async def regions() -> dict[str, str]:
                 news = visit._replace(now=self._clock(), whole=False)
-                return await self._renderer.regions(await show(news))
+                return await self._renderer.regions(await page.framed(news, await page.show(news)))
 
             if request.headers.get("Accept", "").startswith(EVENTS):
                 # An operator may look at what a viewer may not, and commands name the host.
                 seen = f"{visit.viewer.role} {visit.host} {request.path_qs}"
                 events = self._live.follow(seen, regions)
                 return await request.app[LISTENERS].serve(request, events)
-            return await self.show(request, await show(visit))
+            return await self.show(request, await page.framed(visit, await page.show(visit)))
 
         return handle
 
@@ -85,9 +85,10 @@ class Site:
         async def handle(request: web.Request) -> web.Response:
             visit = self.visit(request)._replace(entered=await fields(request))
             try:
-                return await self.show(request, await submit(visit))
+                return await self.show(request, await page.framed(visit, await submit(visit)))
             except ConsoleError as refusal:
-                template = await page.show(visit._replace(refusal=refusal.reason))
+                visit = visit._replace(refusal=refusal.reason)
+                template = await page.framed(visit, await page.show(visit))
                 return await self.show(request, template, refusal.status)
 
         return handle

@@ -33,10 +33,16 @@ class Visit(NamedTuple):
     entered: Mapping[str, str] = MappingProxyType({})
     refusal: str | None = None
 
+    def done(self, sentences: Mapping[str, str]) -> str | None:
+        """Return the sentence on the change that led here, perhaps with a count.
 
-async def frame(visit: Visit) -> dict[str, object]:
-    """Return the variables of the frame that is around every page."""
-    return {"instance": await visit.console.instance()}
+        Both are in the query. None without a change, or with a count that this console never
+        writes.
+        """
+        sentence, count = sentences.get(self.query.get("done", "")), self.query.get("count", "0")
+        if sentence is None or not (count.isascii() and count.isdecimal() and len(count) < 10):
+            return None
+        return sentence.format(count=f"{int(count):,}")
 
 
 def choice(value: str, choices: Sequence[C], name: str) -> C:
@@ -45,18 +51,6 @@ def choice(value: str, choices: Sequence[C], name: str) -> C:
         if value == one:
             return one
     raise ConsoleError(400, f"{name} must be one of {', '.join(choices)}.")
-
-
-def done(visit: Visit, sentences: Mapping[str, str]) -> str | None:
-    """Return the sentence on the change that led here, perhaps with a count; both are in the query.
-
-    None without a change, or with a count that this console does not write.
-    """
-    sentence = sentences.get(visit.query.get("done", ""))
-    count = visit.query.get("count", "0")
-    if sentence is None or not (count.isascii() and count.isdecimal() and len(count) < 10):
-        return None
-    return sentence.format(count=f"{int(count):,}")
 
 
 def times(visit: Visit) -> tuple[float, float] | None:

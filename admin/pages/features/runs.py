@@ -8,10 +8,9 @@ from aiohttp import web
 
 from admin.errors import ConsoleError
 from admin.model.streams import OfRuns, OfStream
-from admin.pages.console_page import ConsolePage
-from admin.pages.menu import MenuEntry
+from admin.pages.console_page import ConsolePage, MenuEntry
 from admin.pages.rendering import TemplatePage, link
-from admin.pages.visit import choice, done, frame
+from admin.pages.visit import choice
 from gateway.features.questions.runs import RunStatus
 
 if TYPE_CHECKING:
@@ -56,8 +55,6 @@ async def show(visit: Visit) -> TemplatePage:
     return TemplatePage(
         "runs.html",
         {
-            "here": PATH,
-            **await frame(visit),
             "prefixes": prefixes,
             "route": route,
             "status": status,
@@ -69,9 +66,6 @@ async def show(visit: Visit) -> TemplatePage:
             "has_answers": listed is not None and any(it.answer for it in listed.runs),
             "trouble": trouble,
             "can_stop": visit.viewer.is_operator,
-            "done": done(visit, DONE),
-            "refusal": visit.refusal,
-            "now": visit.now,
         },
     )
 
@@ -91,4 +85,4 @@ MENU = MenuEntry(
     order=90,
     is_useful=lambda console: bool(console.routes_of_runs),
 )
-PAGE = ConsolePage(PATH, show, submit, menu=MENU)
+PAGE = ConsolePage(PATH, show, submit, MENU, DONE)

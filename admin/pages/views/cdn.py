@@ -15,7 +15,6 @@ from admin.errors import ConsoleError
 from admin.pages.applying import how_to_apply
 from admin.pages.console_page import ConsolePage
 from admin.pages.rendering import TemplatePage, link
-from admin.pages.visit import frame
 from cdn_configs.explain import HEAD
 from cdn_configs.options import CREDENTIAL_MODES
 from cdn_configs.targets import TARGETS
@@ -50,7 +49,7 @@ MUST_BE = {
 async def show(visit: Visit) -> TemplatePage:
     """Return the page of a target, with its file once enough was entered."""
     if not visit.whole:
-        return TemplatePage("cdn.html", {"here": HERE, **await frame(visit), **_doctor(visit)})
+        return TemplatePage("cdn.html", {"here": HERE, **_doctor(visit)})
     targets = told_targets().targets
     target = _target(targets, visit)
     parts = {name for one in targets for name in one.beside}
@@ -65,8 +64,6 @@ async def show(visit: Visit) -> TemplatePage:
     return TemplatePage(
         "cdn.html",
         {
-            "here": HERE,
-            **await frame(visit),
             "groups": [
                 ("On your own machines", [one for one in whole if not one.is_elsewhere]),
                 ("At a vendor, or in a cluster", [one for one in whole if one.is_elsewhere]),
@@ -79,7 +76,6 @@ async def show(visit: Visit) -> TemplatePage:
             "trouble": trouble,
             "columns": HEAD,
             "how": await asyncio.to_thread(how_to_apply, TARGETS[target.name].folder),
-            "refusal": visit.refusal,
             "wish": _shown_wish(visit),
             **_doctor(visit),
         },

@@ -11,10 +11,9 @@ from aiohttp import web
 from admin.errors import ConsoleError
 from admin.model.kinds import OfSpan
 from admin.model.tokens import OfTokens, Revocation, TokenWish
-from admin.pages.console_page import ConsolePage
-from admin.pages.menu import MenuEntry
+from admin.pages.console_page import ConsolePage, MenuEntry
 from admin.pages.rendering import TemplatePage, link
-from admin.pages.visit import choice, done, frame, times
+from admin.pages.visit import choice, times
 from admin.readers.console_readers import BanKind, BanWish, OfBan, ReaderIds
 from gateway.features.issued_tokens import USUAL_S
 from gateway.features.questions.readers import (
@@ -104,16 +103,12 @@ async def show(visit: Visit, **made: object) -> TemplatePage:
     shown = choice(visit.query.get("show", "readers"), tuple(LISTS), "show")
     refusal, _, lines = (visit.refusal or "").partition("\n")
     values: Values = {
-        "here": PATH,
-        **await frame(visit),
         "lists": LISTS,
         "shown": shown,
         "shows_clients": visit.viewer.is_operator,
         "is_operator": visit.viewer.is_operator,
-        "done": done(visit, DONE),
         "refusal": refusal,
         "lines": lines,
-        "now": visit.now,
     }
     if visit.whole:  # nothing in it is sent again while it is open: buttons would move
         values |= await SHOWN[shown](visit)
@@ -332,4 +327,4 @@ MENU = MenuEntry(
     key="c",
     order=40,
 )
-PAGE = ConsolePage(PATH, show, submit, menu=MENU)
+PAGE = ConsolePage(PATH, show, submit, MENU, DONE)

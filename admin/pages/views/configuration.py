@@ -6,10 +6,8 @@ from typing import TYPE_CHECKING, NoReturn
 
 from aiohttp import web
 
-from admin.pages.console_page import ConsolePage
-from admin.pages.menu import MenuEntry
+from admin.pages.console_page import ConsolePage, MenuEntry
 from admin.pages.rendering import TemplatePage, link
-from admin.pages.visit import frame
 
 if TYPE_CHECKING:
     from admin.pages.visit import Visit
@@ -27,14 +25,10 @@ async def show(visit: Visit) -> TemplatePage:
     return TemplatePage(
         "configuration.html",
         {
-            "here": PATH,
-            **await frame(visit),
             "groups": groups,
             "pending": await visit.console.reloads.pending(),
             "can_reload": visit.viewer.is_operator,
             "is_reloaded": visit.query.get("done") == "reload",
-            "refusal": visit.refusal,
-            "now": visit.now,
         },
     )
 

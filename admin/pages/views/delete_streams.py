@@ -10,7 +10,7 @@ from admin.errors import ConsoleError
 from admin.pages.console_page import ConsolePage
 from admin.pages.limit_form import wish_of
 from admin.pages.rendering import TemplatePage, link
-from admin.pages.visit import choice, frame
+from admin.pages.visit import choice
 from admin.streams.deletion import DeletionReference, DeletionStart, DeletionWish
 
 if TYPE_CHECKING:
@@ -25,15 +25,11 @@ async def show(visit: Visit) -> TemplatePage:
     return TemplatePage(
         "delete_streams.html",
         {
-            "here": "/streams",  # the entry of the menu
-            **await frame(visit),
             "prefixes": [route.prefix for route in await visit.console.routes()],
             "route": chosen["route"],
             "prefix": chosen["prefix"],
             "deletion": visit.console.deletion.current,
             "can_change": visit.viewer.is_operator,
-            "refusal": visit.refusal,
-            "now": visit.now,
         },
     )
 

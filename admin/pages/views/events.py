@@ -6,11 +6,10 @@ import asyncio
 from typing import TYPE_CHECKING, get_args
 
 from admin.model.kinds import SPANS, SPANS_S, Level, OfSpan, Span
-from admin.pages.console_page import ConsolePage
-from admin.pages.menu import MenuEntry
+from admin.pages.console_page import ConsolePage, MenuEntry
 from admin.pages.rendering import TemplatePage
 from admin.pages.runbooks import runbooks
-from admin.pages.visit import choice, frame, times
+from admin.pages.visit import choice, times
 from admin.record.event_record import EventQuery
 from gateway.telemetry.event_journal import EventKind
 
@@ -44,7 +43,7 @@ async def show(visit: Visit) -> TemplatePage:
     tab = choice(visit.query.get("show", "events"), tuple(TABS), "show")
     listed = {"events": _events, "refusals": _refusals, "alerts": _alerts}[tab]
     page = {"here": PATH, "tab": tab, "tabs": list(TABS.items()), "now": visit.now}
-    return TemplatePage("events.html", {**page, **await frame(visit), **await listed(visit)})
+    return TemplatePage("events.html", {**page, **await listed(visit)})
 
 
 async def _events(visit: Visit) -> dict[str, object]:

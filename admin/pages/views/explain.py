@@ -7,10 +7,9 @@ from urllib.parse import quote
 
 from admin.errors import ConsoleError
 from admin.model.streams import RequestToExplain
-from admin.pages.console_page import ConsolePage
-from admin.pages.menu import MenuEntry
+from admin.pages.console_page import ConsolePage, MenuEntry
 from admin.pages.rendering import TemplatePage
-from admin.pages.visit import frame, streams_url
+from admin.pages.visit import streams_url
 from gateway.access.credentials import without_token
 
 if TYPE_CHECKING:
@@ -34,8 +33,6 @@ async def show(visit: Visit) -> TemplatePage:
     return TemplatePage(
         "explain.html",
         {
-            "here": PATH,
-            **await frame(visit),
             "target": _written(without_token(target)),
             "headers": _without_credentials(headers),
             "explanation": explanation,

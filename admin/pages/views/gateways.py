@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from admin.pages.console_page import ConsolePage
-from admin.pages.menu import MenuEntry
+from admin.pages.console_page import ConsolePage, MenuEntry
 from admin.pages.rendering import TemplatePage
-from admin.pages.visit import frame
 
 if TYPE_CHECKING:
     from admin.pages.visit import Visit
@@ -21,8 +19,6 @@ async def show(visit: Visit) -> TemplatePage:
     return TemplatePage(
         "gateways.html",
         {
-            "here": PATH,
-            **await frame(visit),
             "view": visit.console.gateways(),
             "groups": [
                 ("Versions", facts.versions),

@@ -12,7 +12,6 @@ from admin.model.streams import OfStream
 from admin.pages.console_page import ConsolePage
 from admin.pages.limit_form import wish_of
 from admin.pages.rendering import TemplatePage, link
-from admin.pages.visit import frame
 
 if TYPE_CHECKING:
     from admin.pages.visit import Visit
@@ -29,13 +28,10 @@ async def show(visit: Visit) -> TemplatePage:
     return TemplatePage(
         "new_stream.html",
         {
-            "here": "/streams",  # the entry of the menu
-            **await frame(visit),
             "prefixes": prefixes,
             "route": visit.entered.get("route") or visit.query.get("route", prefixes[0]),
             "types": TYPES,
             "entered": visit.entered,
-            "refusal": visit.refusal,
         },
     )
 

@@ -9,8 +9,7 @@ from aiohttp import web
 from admin.access.audit import audited
 from admin.errors import ConsoleError
 from admin.model.kinds import SPANS, OfSpan, Span
-from admin.pages.console_page import ConsolePage
-from admin.pages.menu import MenuEntry
+from admin.pages.console_page import ConsolePage, MenuEntry
 from admin.pages.rendering import TemplatePage
 from admin.pages.visit import choice
 from gateway.features.questions.loudest import LoudestList
@@ -31,7 +30,6 @@ async def show(visit: Visit) -> TemplatePage:
     return TemplatePage(
         "overview.html",
         {
-            "here": PATH,
             "instance": figures.instance,
             "overview": figures,
             "span": span,
@@ -42,7 +40,6 @@ async def show(visit: Visit) -> TemplatePage:
             "has_logs": has_logs,
             **await _loudest(visit),
             "can_change": visit.viewer.is_operator,
-            "refusal": visit.refusal,
         },
     )
 

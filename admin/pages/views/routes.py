@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from admin.pages.console_page import ConsolePage
-from admin.pages.menu import MenuEntry
+from admin.pages.console_page import ConsolePage, MenuEntry
 from admin.pages.rendering import TemplatePage
-from admin.pages.visit import frame
 
 if TYPE_CHECKING:
     from admin.pages.visit import Visit
@@ -18,7 +16,7 @@ PATH = "/routes"
 async def show(visit: Visit) -> TemplatePage:
     """Return the page with a card for each route."""
     routes = await visit.console.routes()
-    return TemplatePage("routes.html", {"here": PATH, **await frame(visit), "routes": routes})
+    return TemplatePage("routes.html", {"here": PATH, "routes": routes})
 
 
 MENU = MenuEntry(

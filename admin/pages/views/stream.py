@@ -14,7 +14,7 @@ from admin.model.streams import OfMessages, OfStream
 from admin.pages.console_page import ConsolePage
 from admin.pages.limit_form import LIMITS, changed_limits
 from admin.pages.rendering import TemplatePage, link
-from admin.pages.visit import choice, done, frame, streams_url
+from admin.pages.visit import choice, streams_url
 from admin.streams.client import LATEST
 from gateway.features.console.name_search import spoken
 from gateway.protocol.bodies.content import is_json
@@ -57,8 +57,6 @@ async def show(visit: Visit) -> TemplatePage:
     tab = choice(visit.query.get("tab", "messages"), tuple(tabs), "tab")
     described = await visit.console.stream(OfStream(route, name))
     values: dict[str, object] = {
-        "here": "/streams",  # the entry of the menu
-        **await frame(visit),
         "route": route,
         "name": name,
         "described": described,
@@ -66,12 +64,9 @@ async def show(visit: Visit) -> TemplatePage:
         "tab": tab,
         "is_json": is_json(described.row.content_type or ""),
         "dangers": DANGERS,
-        "done": done(visit, DONE),
-        "refusal": visit.refusal,
         "content": visit.entered.get("content", ""),
         "limit_fields": LIMITS,
         "entered": visit.entered if visit.entered.get("action") == "limit" else None,
-        "now": visit.now,
     }
     if tab == "messages" and visit.whole:  # the page's script follows them
         values |= await _messages(visit, route, name)
@@ -157,4 +152,4 @@ def _check_meant(visit: Visit, name: str) -> None:
         raise ConsoleError(400, "This is not the stream's name: nothing was done.")
 
 
-PAGE = ConsolePage(PATH, show, submit)
+PAGE = ConsolePage(PATH, show, submit, done=DONE)

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, get_args
 
 from admin.errors import ConsoleError
 from admin.model.streams import StreamSearch
-from admin.pages.console_page import ConsolePage
-from admin.pages.menu import MenuEntry
+from admin.pages.console_page import ConsolePage, MenuEntry
 from admin.pages.rendering import TemplatePage
 from admin.pages.views.stream import DONE
-from admin.pages.visit import choice, done, frame, streams_url
+from admin.pages.visit import choice, streams_url
 from gateway.features.questions.streams import PAGE as ROWS
 from gateway.features.questions.streams import StreamOrder
 
@@ -51,8 +50,6 @@ async def show(visit: Visit) -> TemplatePage:
     return TemplatePage(
         "streams.html",
         {
-            "here": PATH,
-            **await frame(visit),
             "prefixes": list(routes),
             "route": route,
             "order": order,
@@ -69,9 +66,7 @@ async def show(visit: Visit) -> TemplatePage:
             "can_change": visit.viewer.is_operator,
             "trouble": trouble,
             "columns": COLUMNS,
-            "done": done(visit, DONE),
             "commands": _first_commands(streams_url(visit), route),
-            "now": visit.now,
         },
     )
 
@@ -102,4 +97,4 @@ MENU = MenuEntry(
     key="s",
     order=30,
 )
-PAGE = ConsolePage(PATH, show, menu=MENU)
+PAGE = ConsolePage(PATH, show, menu=MENU, done=DONE)

@@ -10,7 +10,6 @@ from admin.access.audit import audited
 from admin.errors import ConsoleError
 from admin.pages.console_page import ConsolePage
 from admin.pages.rendering import TemplatePage, link
-from admin.pages.visit import frame
 
 if TYPE_CHECKING:
     from admin.pages.visit import Visit
@@ -24,11 +23,8 @@ async def show(visit: Visit) -> TemplatePage:
     return TemplatePage(
         "guest_book.html",
         {
-            "here": PATH,
-            **await frame(visit),
             "signed": visit.query.get("signed", ""),
             "name": visit.entered.get("name", ""),
-            "refusal": visit.refusal,
         },
     )
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from admin.pages.console_page import ConsolePage
-from admin.pages.menu import MenuEntry
+from admin.pages.console_page import ConsolePage, MenuEntry
 from admin.pages.rendering import TemplatePage
 
 if TYPE_CHECKING:
@@ -15,9 +14,7 @@ if TYPE_CHECKING:
 async def show(visit: Visit) -> TemplatePage:
     """Return the page."""
     values = {
-        "instance": await visit.console.instance(),
         "word": visit.console.setup.settings.section("greeting").word,
-        "here": "/greeting",
     }
     return TemplatePage("greeting.html", values)
 
