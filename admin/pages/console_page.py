@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -48,7 +47,7 @@ class ConsolePage:
     show: Callable[[Visit], Awaitable[TemplatePage]]
     submit: Callable[[Visit], Awaitable[TemplatePage]] | None = None
     menu: MenuEntry | None = None
-    done: Mapping[str, str] = MappingProxyType({})
+    done: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def folder(self) -> Path:

@@ -13,10 +13,8 @@ if TYPE_CHECKING:
 
 async def show(visit: Visit) -> TemplatePage:
     """Return the page."""
-    values = {
-        "word": visit.console.setup.settings.section("greeting").word,
-    }
-    return TemplatePage("greeting.html", values)
+    word = visit.console.setup.settings.section("greeting").word
+    return TemplatePage("greeting.html", {"word": word})
 
 
 PAGE = ConsolePage("/greeting", show, menu=MenuEntry("Greeting", "M2 4h12M2 8h12", order=1_000))
