@@ -25,18 +25,6 @@ class Chart(msgspec.Struct, frozen=True):
     lines: tuple[Line, ...]
 
 
-class HeatMap(msgspec.Struct, frozen=True):
-    """The delays of deliveries: for each moment a count for each bucket.
-
-    A bucket is up to its bound in seconds; the last one has no bound.
-    """
-
-    start: float
-    step: float
-    bounds: tuple[float, ...]
-    counts: tuple[tuple[float, ...] | None, ...]
-
-
 class Stat(msgspec.Struct, frozen=True):
     """A number of the overview with its history, oldest first."""
 
@@ -206,7 +194,7 @@ class Overview(msgspec.Struct, frozen=True):
     ratio: Chart
     refused: Chart  # requests a second with 4xx, by what a client can mend
     by_transport: Chart
-    delivery: HeatMap
+    delivery: Chart
     routes: tuple[RouteView, ...]
     writes: Writes
     logs: tuple[LogView, ...]  # in the order of the routes

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from markupsafe import Markup
 
-from admin.model.overview import HeatMap
 from admin.pages import paths, show
 
 if TYPE_CHECKING:
@@ -31,7 +30,6 @@ WIDTH = 1000  # of what stretches, in units of its own
 HEIGHT = 190  # pixels
 SPARK_WIDTH, SPARK_HEIGHT = 160, 36
 ROOM = 1.08  # how much higher than the highest value the scale ends
-SHADES = 5  # steps of a heat map that an eye tells apart
 TIME_STEPS_S = (10, 60, 300, 900, 3600, 4 * 3600, 24 * 3600)
 MOST_TIMES = 4
 NOTHING = 1e-9  # nothing that is measured is smaller, and floats stay far from their limits
@@ -155,36 +153,6 @@ def _lines(chart: Chart, scale: Scale, format_value: Format) -> Drawing:
     return drawing._replace(ends=_ends(newest, scale, format_value))
 
 
-def heat_map(heat: HeatMap, label: str, marks: Marks = ()) -> Markup:
-    """Draw a column for each moment, a row for each bucket: the darker, the more deliveries."""
-    rows = len(heat.bounds) + 1
-    most = max((number for column in heat.counts for number in column or ()), default=0.0)
-    shades: list[list[str]] = [[] for _ in range(SHADES)]
-    for at, column in enumerate(heat.counts):
-        for row, number in enumerate(column or ()):
-            if number > 0:
-                shades[_shade(number, most)].append(_cell(at, row, len(heat.counts), rows))
-    axis = [
-        (round(HEIGHT * (1 - (row + 1) / rows), 1), show.duration(bound))
-        for row, bound in enumerate(heat.bounds)
-        if row % 3 == 2  # every bucket's bound would be too many to read
-    ]
-    tallies = [_tally(column, heat.bounds) for column in heat.counts]
-    drawing = Drawing(
-        axis=_axis(axis),
-        below=_grid(y for y, _ in axis),
-        stretched=Markup().join(
-            _drawn("heat", f"s-shade-{shade}", "".join(cells))
-            for shade, cells in enumerate(shades, 1)
-            if cells
-        ),
-        above=Markup() if most else _empty("No live reader got data in this span"),
-        ends=Markup(),
-        legend=_legend_item("s-heat", "most frequent delay", tallies),
-    )
-    return _figure(heat, label, marks, drawing)
-
-
 def spark(values: Sequence[float | None], level: str = "") -> Markup:
     """Draw a small history without axes: the trend, not the amount."""
     known = [value for value in values if value is not None]
@@ -208,10 +176,10 @@ def last(values: Sequence[float | None]) -> float | None:
 # ---------------------------------------------------------------- the parts of a chart
 
 
-def _figure(moments: Chart | HeatMap, label: str, marks: Marks, drawing: Drawing) -> Markup:
-    count = _moments(moments)
-    span = moments.step * max(1, count)
-    shown = [(it, (it.at - moments.start) / span) for it in marks]
+def _figure(chart: Chart, label: str, marks: Marks, drawing: Drawing) -> Markup:
+    count = max((len(line.values) for line in chart.lines), default=0)
+    span = chart.step * max(1, count)
+    shown = [(it, (it.at - chart.start) / span) for it in marks]
     shown = [(it, part) for it, part in shown if 0 <= part <= 1]
     return Markup(
         '<figure class="chart" tabindex="0" role="group" aria-roledescription="chart" '
@@ -223,13 +191,13 @@ def _figure(moments: Chart | HeatMap, label: str, marks: Marks, drawing: Drawing
         '<svg class="times" aria-hidden="true">{}</svg>'
         '<ul class="legend">{}</ul></figure>'
     ).format(
-        *(label, round(moments.start, 3), moments.step, count),
+        *(label, round(chart.start, 3), chart.step, count),
         json.dumps(
             [(int(part * count), show.visible(it.sentence)) for it, part in shown if part < 1]
         ),
         *(drawing.axis, drawing.below, WIDTH, HEIGHT, drawing.stretched),
         *(drawing.above + _marks(shown), drawing.ends),
-        *(_times(moments.start, moments.step, count), drawing.legend),
+        *(_times(chart.start, chart.step, count), drawing.legend),
     )
 
 
@@ -263,12 +231,6 @@ def _marks(marks: Iterable[tuple[EventMark, float]]) -> Markup:
             side = (" left", part, -4) if is_left else ("", part, 4)
             drawn.append(label.format(*side, show.visible(mark.label)))
     return Markup().join(drawn)
-
-
-def _moments(moments: Chart | HeatMap) -> int:
-    if isinstance(moments, HeatMap):
-        return len(moments.counts)
-    return max((len(line.values) for line in moments.lines), default=0)
 
 
 def _drawn(kind: str, css: str, path: str) -> Markup:
@@ -355,26 +317,3 @@ def _totals(lines: Sequence[Line]) -> list[float | None]:
         known = [value for value in values if value is not None]
         totals.append(sum(known) if known else None)
     return totals
-
-
-# ---------------------------------------------------------------- heat
-
-
-def _shade(number: float, most: float) -> int:
-    """Return the shade of a number, by its logarithm: one delivery in a million must be seen."""
-    return min(SHADES - 1, int(SHADES * math.log1p(number) / math.log1p(most)))
-
-
-def _cell(at: int, row: int, columns: int, rows: int) -> str:
-    width, height = WIDTH / columns, HEIGHT / rows
-    x, y = at * width, HEIGHT - (row + 1) * height
-    return f"M{x:.1f},{y:.1f}h{width:.2f}v{height:.2f}h-{width:.2f}z"
-
-
-def _tally(column: Sequence[float] | None, bounds: Sequence[float]) -> str:
-    """Return the bucket with the most deliveries of a moment, and the total of all, as text."""
-    if not column or not sum(column):
-        return show.UNKNOWN
-    row = max(range(len(column)), key=lambda at: column[at])
-    within = f"≤ {show.duration(bounds[row])}" if row < len(bounds) else "longer"
-    return f"{within}, {show.number(sum(column))} deliveries"

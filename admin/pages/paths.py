@@ -1,7 +1,6 @@
 """Outlines of values as SVG paths. A value of a chart is that of a whole step, and is drawn as one.
 
-So a chart's values fill its width, as do the columns of a heat map beside it, and the same place in
-two charts is the same moment.
+So a chart's values fill its width, and the same place in two charts is the same moment.
 """
 
 from __future__ import annotations

@@ -185,5 +185,4 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "line_chart": once(charts.line_chart),
     "ratio_chart": once(ratio_chart),
     "duration_chart": once(duration_chart),
-    "heat_map": once(charts.heat_map),
 }

@@ -11,7 +11,6 @@ import msgspec
 from admin.model.kinds import RESULTS, HealthState
 from admin.model.overview import (
     Chart,
-    HeatMap,
     Line,
     Overview,
     RouteFigures,
@@ -24,7 +23,6 @@ from admin.record import figures, history, policy
 from admin.record.figures import value
 from admin.record.logs import log_view
 from gateway.settings import redacted_origin
-from gateway.telemetry.traffic import DELIVERY_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -38,7 +36,7 @@ if TYPE_CHECKING:
     from gateway.settings import Route, Settings
 
 HOUR_S = 3600.0
-P99 = figures.DELIVERIES.quantile(0.99)
+DELIVERY_P50, DELIVERY_P99 = map(figures.DELIVERIES.quantile, (0.5, 0.99))
 APPEND_P50, APPEND_P99 = map(figures.APPEND_TIMES.quantile, (0.5, 0.99))
 
 
@@ -138,7 +136,7 @@ def overview(
         most_collapsed=value(figures.most_collapsed, whole),
         live_readers=stat(figures.rate(*figures.TRANSPORTS), live),
         readers=_readers(live),
-        delivery_p99=stat(P99, whole),
+        delivery_p99=stat(DELIVERY_P99, whole),
         requests=stat(figures.rate("requests"), latest),
         appends=stat(figures.rate("appends"), latest),
         marks=recorder.events.record.marks(start),
@@ -146,7 +144,7 @@ def overview(
         ratio=chart({"share of reads": figures.without_origin}),
         refused=chart({name: figures.rate(*of) for name, of in figures.REFUSED_BY.items()}),
         by_transport=chart({"SSE": _mean("sse"), "long-poll": _mean("long-poll")}),
-        delivery=HeatMap(start, step, DELIVERY_SECONDS, tuple(map(_deliveries, rows))),
+        delivery=chart({"p50": DELIVERY_P50, "p99": DELIVERY_P99}),
         routes=routes,
         writes=_writes(recorded, latest, whole),
         logs=tuple(log_view(it, recorder.gauges, until) for it in routes),
@@ -184,10 +182,6 @@ def _readers(row: Row | None) -> dict[Transport, int]:
 def _mean(transport: Transport) -> Figure:
     """Return the figure that is the mean number of readers, which a row has times seconds."""
     return lambda row: round(figures.rate(transport)(row) or 0.0, 3)
-
-
-def _deliveries(row: Row | None) -> tuple[float, ...] | None:
-    return None if row is None else tuple(figures.DELIVERIES.counts(row))
 
 
 # ---------------------------------------------------------------- routes

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from admin.model.overview import Chart, EventMark, HeatMap, Line
+from admin.model.overview import Chart, EventMark, Line
 from admin.pages import charts, show
 from admin.pages.charts import HEIGHT, WIDTH, Reference
 from admin.pages.rendering import duration_chart
@@ -123,25 +123,11 @@ def test_labels_of_lines_with_close_ends_do_not_overlap() -> None:
 
 
 def test_a_chart_without_data_shows_a_sentence_instead() -> None:
-    empty = HeatMap(0, 5, (0.1, 1), (None, None))
     for markup, why in (
         (charts.line_chart(chart(sse=[None]), "Readers"), "No data in this span"),
         (charts.stacked_area(chart(), "Requests"), "No data in this span"),
-        (charts.heat_map(empty, "Delay"), "No live reader got data"),
     ):
         assert any(text.startswith(why) for text in texts(markup))
-
-
-def test_one_slow_delivery_among_a_million_is_visible_in_the_heat_map() -> None:
-    heat = HeatMap(0, 5, (0.001, 0.01, 0.1), ((1_000_000, 0, 0, 1),))
-    shades = [path.attrib["class"] for path in drawn(charts.heat_map(heat, "Delay")).iter("path")]
-    assert shades == ["heat s-shade-1", "heat s-shade-5"]
-
-
-def test_a_heat_map_labels_the_most_frequent_delivery_time() -> None:
-    heat = HeatMap(0, 5, (0.001, 0.01), ((1, 8, 0), None, (0, 0, 3)))
-    (item,) = drawn(charts.heat_map(heat, "Delay")).iter("li")
-    assert item.attrib["data-values"] == "≤ 10 ms, 9 deliveries|–|longer, 3 deliveries"
 
 
 def test_the_time_axis_of_a_chart_shows_round_times_in_utc() -> None:
@@ -164,8 +150,7 @@ def test_events_within_the_span_are_lines_over_the_height_with_their_sentences()
     start = 1_772_366_400
     marks = tuple(EventMark(start + at, "bad", HOSTILE, HOSTILE) for at in (-1, 0, 5, 10, 11))
     marked = Chart(start, 5, (Line("hit", (1.0, 2.0)),))
-    heat = HeatMap(start, 5, (0.1,), ((1.0, 2.0), None))
-    for figure in (charts.stacked_area(marked, "x", marks), charts.heat_map(heat, "x", marks)):
+    for figure in (charts.stacked_area(marked, "x", marks), charts.line_chart(marked, "x", marks)):
         root = drawn(figure)
         lines = [it for it in root.iter("line") if it.attrib["class"] == "event bad"]
         assert [it.attrib["x1"] for it in lines] == ["0.00%", "50.00%", "100.00%"]

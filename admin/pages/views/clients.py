@@ -64,6 +64,7 @@ USAGE_COLUMNS: tuple[tuple[UsageOrder, str, bool], ...] = (
     ("sent_bytes", "Sent/s", True),
     ("received_bytes", "Received/s", True),
 )
+REFUSED_COLUMNS = (USAGE_COLUMNS[2], USAGE_COLUMNS[0], ("", "Newest refusal", False))
 DURATIONS = {
     "0": "only disconnect",
     "60": "1 minute",
@@ -162,40 +163,33 @@ def _where(
 
 
 async def _usage(visit: Visit) -> Values:
-    """Return the loudest clients, or one of them."""
-    query = visit.query
-    order = choice(query.get("order", "requests"), get_args(UsageOrder), "order")
+    """Return the loudest clients, or those that were refused most, with their newest refusals."""
+    query, console = visit.query, visit.console
+    is_refused = query.get("show") == "refusals"
+    usual = "refused" if is_refused else "requests"
+    order = choice(query.get("order", usual), get_args(UsageOrder), "order")
     account, address = query.get("account", ""), query.get("address", "")
-    try:
-        loudest = await visit.console.readers.loudest(visit.viewer)
-    except ConsoleError as refusal:
-        return {"trouble": refusal}
-    fitting = [
-        it for it in loudest.clients if account in {"", it.account} and address in {"", it.address}
-    ]
-    return {
-        "usage": sorted(fitting, key=attrgetter(order), reverse=True),
-        "missed": loudest.missed,
-        "account": account,
-        "address": address,
-        "order": order,
-        "columns": USAGE_COLUMNS,
-    }
-
-
-async def _refusals(visit: Visit) -> Values:
-    """Return the clients that were refused most, and the newest refusal of each address."""
-    console = visit.console
     try:
         loudest = await console.readers.loudest(visit.viewer)
         refusals = await console.refusals.view(OfSpan("15m"), visit.viewer)
     except ConsoleError as refusal:
         return {"trouble": refusal}
-    refused = sorted(
-        (it for it in loudest.clients if it.refused), key=attrgetter("refused"), reverse=True
-    )
-    newest_of = {it.client: it for it in reversed(refusals.newest) if it.client is not None}
-    return {"refused": refused, "newest_of": newest_of}
+    fitting = [
+        it
+        for it in loudest.clients
+        if account in {"", it.account}
+        and address in {"", it.address}
+        and (it.refused or not is_refused)
+    ]
+    return {
+        "usage": sorted(fitting, key=attrgetter(order), reverse=True),
+        "newest_of": {it.client: it for it in reversed(refusals.newest) if it.client is not None},
+        "missed": loudest.missed,
+        "account": account,
+        "address": address,
+        "order": order,
+        "columns": REFUSED_COLUMNS if is_refused else USAGE_COLUMNS,
+    }
 
 
 async def _bans(visit: Visit) -> Values:
@@ -233,7 +227,7 @@ async def _tokens(visit: Visit) -> Values:
 SHOWN: Mapping[str, Callable[[Visit], Awaitable[Values]]] = {
     "readers": _readers,
     "usage": _usage,
-    "refusals": _refusals,
+    "refusals": _usage,
     "tokens": _tokens,
     "bans": _bans,
 }
