@@ -6,7 +6,6 @@ import asyncio
 import atexit
 import os
 import threading
-from concurrent.futures import Future
 from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -15,6 +14,7 @@ from typing_extensions import override
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
+    from concurrent.futures import Future
     from contextlib import AbstractContextManager
 
 T = TypeVar("T")
@@ -39,9 +39,9 @@ class Calls:
 
     def ask(self, function: Callable[[], T]) -> asyncio.Future[T]:
         """Have the thread call the function behind those before it. Called in the loop."""
-        future: Future[T] = Future()
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._calls.put(partial(self._settle, future, function))
-        return asyncio.wrap_future(future)
+        return future
 
     def end(self) -> None:
         """End the work behind the calls so far."""
@@ -52,18 +52,20 @@ class Calls:
         while (call := self._calls.get()) is not None:
             call()
 
-    def _settle(self, future: Future[T], function: Callable[[], T]) -> None:
-        if not future.set_running_or_notify_cancel():
+    def _settle(self, future: asyncio.Future[T], function: Callable[[], T]) -> None:
+        if future.cancelled():
             return
+        settle: Callable[[], None]
         try:
-            future.set_result(function())
-        except Exception as error:  # noqa: BLE001 - it is for the one that waits
-            future.set_exception(error)
+            settle = partial(future.set_result, function())
         except BaseException as error:
-            if not self._contains_exits:
+            is_usual = isinstance(error, Exception) and not isinstance(error, StopIteration)
+            if not (self._contains_exits or isinstance(error, Exception)):
                 raise
-            # As itself, it would end the loop.
-            future.set_exception(RuntimeError(f"{type(error).__name__} in a thread"))
+            # As themselves, the others would end the loop.
+            raised = error if is_usual else RuntimeError(f"{type(error).__name__} in a thread")
+            settle = partial(future.set_exception, raised)
+        future.get_loop().call_soon_threadsafe(_unless_done, future, settle)
 
 
 class _Loop(asyncio.SelectorEventLoop):
@@ -101,7 +103,8 @@ class LoopThread:
 
         What interrupts the waiting, such as KeyboardInterrupt, cancels it.
         """
-        return self.call_back(lambda _: function())
+        self._check_may_wait()
+        return _result(self.begin(function()), lambda: None)
 
     def call_back(self, function: Callable[[Calls], Coroutine[Any, Any, T]]) -> T:
         """Call the function in the loop with the calls that this thread makes while it waits.
@@ -112,12 +115,7 @@ class LoopThread:
         calls = Calls(contains_exits=False)
         future = self.begin(function(calls))
         future.add_done_callback(lambda _: calls.end())
-        try:
-            calls.work()
-            return future.result()
-        except BaseException:
-            future.cancel()  # no effect on what raised by itself
-            raise
+        return _result(future, calls.work)
 
     def begin(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
         """Have the loop run this, and do not wait for it."""
@@ -144,6 +142,21 @@ class LoopThread:
         self._ident = threading.get_ident()
         asyncio.set_event_loop(self._loop)
         self._loop.run_forever()
+
+
+def _unless_done(future: asyncio.Future[Any], settle: Callable[[], None]) -> None:
+    if not future.done():
+        settle()
+
+
+def _result(future: Future[T], work: Callable[[], None]) -> T:
+    """Return the result of what the loop does, after some work here."""
+    try:
+        work()
+        return future.result()
+    except BaseException:
+        future.cancel()  # no effect on what raised by itself
+        raise
 
 
 def iterated(items: AsyncGenerator[T], *, waits_for_end: bool = False) -> Generator[T]:

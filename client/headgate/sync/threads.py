@@ -171,25 +171,19 @@ class ThreadRuns(EachProcessTwin[headgate.runs.Runs]):
         current().left_at_exit.discard(self)
 
 
-class ThreadChats(Twin[headgate.chats.Chats]):
+class ThreadChats(EachProcessTwin[headgate.chats.Chats]):
     """Chats whose answers are iterated in threads."""
-
-    _survives_forks = True
 
     def __init__(
         self, runs: ThreadRuns, make: Callable[[headgate.runs.Runs], headgate.chats.Chats]
     ) -> None:
         check_runs(runs, ThreadRuns, "headgate.sync.Runs")
-        super().__init__(make(runs._twin))  # what is not valid is refused now
-        self._runs, self._make = runs, make
-
-    @override
-    def __repr__(self) -> str:
-        return f"headgate.sync.{self._twin!r}"
+        super().__init__(lambda: make(runs._twin))
+        self._runs, self._make_of = runs, make
 
     @override
     async def _find(self) -> headgate.chats.Chats:
-        return self._make(await self._runs._find())
+        return self._make_of(await self._runs._find())
 
     def _in_threads(self, answering: Answering) -> Callable[[Turn], ThreadSource]:
         """Return what gives the same sources to an event loop."""

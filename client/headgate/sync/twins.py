@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 
 from typing_extensions import override
 
-from headgate.streams.misuse import not_so
 from headgate.sync.loop_thread import current
 
 if TYPE_CHECKING:
@@ -36,35 +35,25 @@ class Twin(Generic[T]):
         super(cls, made).__init__(*twin)
         return made
 
-    async def _find(self) -> T:
-        """Return the twin, in the loop. Raises RuntimeError where it is another process's."""
-        if self._pid != os.getpid() and not self._survives_forks:
+    def _call(self, use: Callable[[T], Coroutine[Any, Any, R]]) -> R:
+        """Return what is awaited of the twin. Raises RuntimeError where it is another process's."""
+        if self._is_of_parent():
             raise RuntimeError(
                 f"this {type(self).__name__} belongs to the process that opened it, not to "
                 f"{os.getpid()}, which was forked from that one: open another"
             )
-        return self._twin
-
-    def _call(self, use: Callable[[T], Coroutine[Any, Any, R]]) -> R:
-        """Return what is awaited of the twin."""
-
-        async def used() -> R:
-            return await use(await self._find())
-
-        return current().call(used)
+        return current().call(lambda: use(self._twin))
 
     def _get(self, use: Callable[[T], R]) -> R:
         """Return what the twin returns at once, where its loop has to run."""
 
-        async def used() -> R:
-            return use(await self._find())
+        async def used(twin: T) -> R:
+            return use(twin)
 
-        return current().call(used)
+        return self._call(used)
 
-    if not TYPE_CHECKING:
-        __aenter__ = __aexit__ = __aiter__ = not_so(
-            "headgate.sync is for threads: write with and for without async, or use headgate"
-        )
+    def _is_of_parent(self) -> bool:
+        return not self._survives_forks and self._pid != os.getpid()
 
     def __enter__(self) -> Self:
         self._call(lambda twin: twin.__aenter__())  # type: ignore[attr-defined]
@@ -72,7 +61,7 @@ class Twin(Generic[T]):
         return self
 
     def __exit__(self, *error: object) -> bool | None:
-        if self._pid != os.getpid() and not self._survives_forks:
+        if self._is_of_parent():
             return None  # a child process leaves the block too, and it is still the parent's
         current().entered.discard(self)
         return self._call(lambda twin: twin.__aexit__(*error))  # type: ignore[attr-defined, no-any-return]
@@ -93,7 +82,14 @@ class EachProcessTwin(Twin[T]):
         return f"headgate.sync.{self._twin!r}"
 
     @override
+    def _call(self, use: Callable[[T], Coroutine[Any, Any, R]]) -> R:
+        async def used() -> R:
+            return await use(await self._find())
+
+        return current().call(used)
+
     async def _find(self) -> T:
+        """Return the twin of this process, in the loop."""
         pid = os.getpid()
         if pid not in self._made:
             self._made[pid] = self._make()
