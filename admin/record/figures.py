@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import add
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from gateway.telemetry import metrics
 from gateway.telemetry.traffic import DELIVERY_SECONDS, READERS
@@ -26,25 +26,21 @@ Numbers = Iterable[tuple[str, float]]  # by their columns; those without one are
 Figure = Callable[[Row], float | None]
 
 
-class Buckets(NamedTuple):
+class Buckets:
     """The columns of a histogram: one for each bucket, by its name and number."""
 
-    name: str
-    bounds: Sequence[float]
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """The names of the columns, which are one more than the bounds."""
-        return tuple(f"{self.name}_{index}" for index in range(len(self.bounds) + 1))
+    def __init__(self, name: str, bounds: Sequence[float]) -> None:
+        self.columns = tuple(f"{name}_{index}" for index in range(len(bounds) + 1))
+        self._bounds = bounds
 
     def counts(self, row: Row) -> Row:
         """Return the counts of the buckets."""
-        first = COLUMN[f"{self.name}_0"]
-        return row[first : first + len(self.bounds) + 1]
+        first = COLUMN[self.columns[0]]
+        return row[first : first + len(self.columns)]
 
     def quantile(self, quantile: float) -> Figure:
         """Return the figure that is a quantile."""
-        return lambda row: metrics.quantile(self.counts(row), self.bounds, quantile)
+        return lambda row: metrics.quantile(self.counts(row), self._bounds, quantile)
 
 
 DELIVERIES = Buckets("delivery", DELIVERY_SECONDS)

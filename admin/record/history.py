@@ -111,7 +111,9 @@ class History:
 
     def now(self, prefix: str, until: float) -> Row | None:
         """Return the sum of a route's last whole steps: fresh, and steadier than a single one."""
-        return figures.summed(self.of(prefix, "15m", until)[-NOW_STEPS:])
+        last = int(until // FINEST_S)
+        ring = self.routes[prefix]["15m"]
+        return figures.summed(map(ring.row, range(last - NOW_STEPS + 1, last + 1)))
 
     def before(self, prefix: str, ago_s: float, until: float) -> Row | None:
         """Return a route's row of `ago_s` seconds ago, from the ring that spans six hours."""

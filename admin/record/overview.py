@@ -115,15 +115,18 @@ def overview(
     """Make the first page, for a span that ends now."""
     prefixes = [route.prefix for route in settings.route_table]
     until = recorder.until(now)
-    by_route = [recorder.history.of(prefix, span, until) for prefix in prefixes]
-    rows = [figures.together(moment) for moment in zip(*by_route, strict=True)]
+    by_route = {prefix: recorder.history.of(prefix, span, until) for prefix in prefixes}
+    rows = [figures.together(moment) for moment in zip(*by_route.values(), strict=True)]
     before = (recorder.history.before(prefix, HOUR_S, until) for prefix in prefixes)
     start, step = recorder.history.start(span, until), history.step(span)
     recorded = _Recorded(start, step, rows, figures.together(before))
     stat, chart, whole = recorded.stat, recorded.chart, figures.summed(rows)
     latest = figures.together(recorder.history.now(prefix, until) for prefix in prefixes)
     live = figures.together(map(recorder.fleet.live, prefixes))
-    routes = tuple(_route(recorder, settings, it, span, until) for it in settings.route_table)
+    routes = tuple(
+        _route(recorder, settings, route, by_route[route.prefix], until)
+        for route in settings.route_table
+    )
     return Overview(
         taken_at=now,
         span=span,
@@ -188,9 +191,8 @@ def _mean(transport: Transport) -> Figure:
 
 
 def _route(
-    recorder: Recorder, settings: Settings, route: Route, span: Span, until: float
+    recorder: Recorder, settings: Settings, route: Route, rows: Sequence[Row | None], until: float
 ) -> RouteView:
-    rows = recorder.history.of(route.prefix, span, until)
     latest = recorder.history.now(route.prefix, until)
     whole, requests = figures.summed(rows), figures.rate("requests")
     numbers = recorder.gauges.of(route.prefix)
