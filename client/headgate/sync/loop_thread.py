@@ -128,12 +128,8 @@ class LoopThread:
         except RuntimeError:
             return
         # The threads of gevent are one for asyncio, so that each has the loop of this one.
-        if running is not self._loop or self.is_this():
+        if running is not self._loop or threading.get_ident() == self._ident:
             raise RuntimeError(IN_A_COROUTINE)
-
-    def is_this(self) -> bool:
-        """Return whether this is the thread of the loop, which cannot wait for it."""
-        return threading.get_ident() == self._ident
 
     def _serve(self) -> None:
         # In a child process that is forked, this frame is never left, since its thread is not
@@ -159,11 +155,10 @@ def _result(future: Future[T], work: Callable[[], None]) -> T:
         raise
 
 
-def iterated(items: AsyncGenerator[T], *, waits_for_end: bool = False) -> Generator[T]:
+def iterated(items: AsyncGenerator[T]) -> Generator[T]:
     """Yield what an asynchronous generator gives in the loop.
 
-    Without `waits_for_end` nothing waits until the generator is closed: the end may be a garbage
-    collection, in any thread.
+    Nothing waits until the generator is closed: the end may be a garbage collection, in any thread.
     """
     thread, turn = current(), asyncio.Lock()  # what is interrupted ends before it is closed
 
@@ -183,9 +178,7 @@ def iterated(items: AsyncGenerator[T], *, waits_for_end: bool = False) -> Genera
         while (item := thread.call(following)) is not None:
             yield item[0]
     finally:
-        closing = thread.begin(close())
-        if waits_for_end and not thread.is_this():
-            closing.result()
+        thread.begin(close())
 
 
 _lock = threading.Lock()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import logging
 import threading
@@ -216,7 +217,10 @@ class ThreadWorker(Twin[headgate.workers.Worker]):
         return self._twin.name
 
     def _jobs(self) -> Generator[headgate.workers.Job]:
-        return iterated(self._get(aiter), waits_for_end=True)
+        with contextlib.ExitStack() as block:
+            if self._twin._block is None:
+                block.enter_context(self)
+            yield from iterated(self._get(aiter))
 
     def _run(self, handle: Callable[[headgate.workers.Job], object]) -> None:
         with ThreadPoolExecutor(self._twin._concurrency) as pool:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import io
 import os
 import queue
 import re
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from headgate import RunState, sync
@@ -22,11 +20,8 @@ from tests.client.sync.applications import programs
 from tests.client.sync.feeds import read, read_to
 from tests.support.processes import AT_ONCE, ROOT
 
-if TYPE_CHECKING:
-    from tests.support.threaded import Threaded
-
 PAGE = (ROOT / "docs/client/sync.md").read_text()
-CLIENT, FIRST, WATCHING, WRITING, PLAIN = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+CLIENT, FIRST, WATCHING, WRITING = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 
 
 @pytest.mark.usefixtures("processes")
@@ -34,6 +29,7 @@ CLIENT, FIRST, WATCHING, WRITING, PLAIN = re.findall(r"```python\n(.*?)```", PAG
     ("program", "printed"),
     [
         pytest.param(CLIENT, "{'id': 1} 0000000000000000_0000000000000008\n", id="client"),
+        pytest.param(WRITING, "Once upon a time\n", id="writer"),
         pytest.param(FIRST, "You asked: why? finished\n", id="runs"),
     ],
 )
@@ -56,16 +52,6 @@ def test_the_documented_sync_source_ends_when_its_run_is_stopped(runs: sync.Runs
     assert runs.stop("a")
     assert read(runs.follow("a")) == b"Once "
     assert runs.state("a") == RunState("stopped")
-
-
-def test_the_official_client_reads_what_the_documented_sync_writer_writes(server: Threaded) -> None:
-    create, reads = PLAIN.split("with stream(")
-    printed = io.StringIO()
-    with contextlib.redirect_stdout(printed):
-        for program in (PLAIN, WRITING, f"{create.partition('with ')[0]}with stream({reads}"):
-            assert "http://127.0.0.1:4437" in program
-            exec(program.replace("http://127.0.0.1:4437", server.url), {})
-    assert printed.getvalue() == "Once upon a time\nOnce upon a timeOnce upon a time\n"
 
 
 async def given(source: AsyncIterator[object] | Iterator[object]) -> list[Any]:
