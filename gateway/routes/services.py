@@ -12,6 +12,7 @@ from gateway.errors import MisdirectedRequest
 from gateway.protocol import http1, responses
 from gateway.protocol.cache_headers import PurgeTrust
 from gateway.protocol.http import cache_status, forwarding
+from gateway.runtime.loudest import OTHERS, SENT
 from gateway.telemetry.traffic import Traffic
 
 if TYPE_CHECKING:
@@ -121,9 +122,9 @@ class Services:
         self, client: ReaderClient, principal: Principal | None, size: int, *, requests: int = 0
     ) -> None:
         """Count requests of a live reader, and bytes that it was sent."""
-        tally = self.loudest.counted[client.address, (principal, client.user_agent), client.path]
-        tally.requests += requests
-        tally.sent += size
+        counts = self.loudest.counted[client.address, (principal, client.user_agent), client.path]
+        counts[OTHERS] += requests
+        counts[SENT] += size
 
     def problem(self, error: HeadgateError) -> Response:
         """Return a refusal; clients refused together get different times to return."""

@@ -18,7 +18,9 @@ from gateway.runtime.loudest import (
     MOST_PENDING,
     NO_SENDER,
     NO_STREAM,
-    Tally,
+    NONE,
+    OTHERS,
+    Counts,
     TopList,
 )
 from gateway.web.connections.listener import ConnectionListener
@@ -170,10 +172,8 @@ def test_of_the_places_where_a_token_was_used_the_newest_four_stay() -> None:
 # The list itself
 
 
-def counts(requests: float) -> Tally:
-    tally = Tally()
-    tally.requests = requests
-    return tally
+def counts(requests: float) -> Counts:
+    return [requests, *NONE[1:]]
 
 
 def test_a_full_list_keeps_the_heaviest_and_states_what_may_be_missing() -> None:
@@ -182,10 +182,10 @@ def test_a_full_list_keeps_the_heaviest_and_states_what_may_be_missing() -> None
     assert top.missed == 0
     top.look({MOST: counts(12)}, 1.0)
     assert len(top.rows) == MOST
-    assert top.rows[MOST].requests == 12, "the 257th is heavier than some"
+    assert top.rows[MOST][OTHERS] == 12, "the 257th is heavier than some"
     assert top.missed == 10, "what one that has left may lack"
     top.look({MOST + 1: counts(1)}, 0.5)
-    assert top.rows[MOST + 1].requests == 1, "perhaps it was there before: it counts as 6"
+    assert top.rows[MOST + 1][OTHERS] == 1, "perhaps it was there before: it counts as 6"
     assert len(top.rows) == MOST
 
 
@@ -195,8 +195,8 @@ def test_a_loud_client_stands_out_from_many_that_come_once() -> None:
         once = {1 + look * 1000 + number: counts(1) for number in range(1000)}
         top.look({0: counts(10)} | once, 1.0)
     assert len(top.rows) == MOST
-    assert max(top.rows, key=lambda it: top.rows[it].requests) == 0
-    assert top.rows[0].requests == 500
+    assert max(top.rows, key=lambda it: top.rows[it][OTHERS]) == 0
+    assert top.rows[0][OTHERS] == 500
     assert top.missed <= 51_000 / MOST
 
 
@@ -204,7 +204,7 @@ def test_counts_fade_until_they_are_dropped() -> None:
     top: TopList[int] = TopList()
     top.look({0: counts(100)}, 1.0)
     top.look({}, 0.05)
-    assert top.rows[0].requests == 5
+    assert top.rows[0][OTHERS] == 5
     top.look({}, 1e-5)
     assert not top.rows
 
@@ -213,7 +213,7 @@ async def test_a_rate_is_the_average_of_the_last_minutes() -> None:
     async with serving() as gateway:
         top = gateway.services.loudest
         for _ in range(900):
-            top.counted["192.0.2.1", NO_SENDER, NO_STREAM].requests += 7
+            top.counted["192.0.2.1", NO_SENDER, NO_STREAM][OTHERS] += 7
             gateway.elapsed.advance(1)
             top.look_if_due()
         (row,) = (await loudest(gateway)).clients
@@ -228,11 +228,11 @@ async def test_of_many_clients_at_once_a_sample_of_the_lighter_ones_is_added_up(
         top = gateway.services.loudest
         for number in range(MOST_PENDING):  # each of two networks has half of them
             address = f"2001:db8:0:{number % 2}::{number:x}"
-            top.counted[address, NO_SENDER, NO_STREAM].requests += 1
-        top.counted["192.0.2.1", NO_SENDER, NO_STREAM].requests += 900
+            top.counted[address, NO_SENDER, NO_STREAM][OTHERS] += 1
+        top.counted["192.0.2.1", NO_SENDER, NO_STREAM][OTHERS] += 900
         top.look_if_due()
         assert not top.counted, "before they take much memory"
-        found = {client.address: row.requests for client, row in top.clients.rows.items()}
+        found = {client.address: row[OTHERS] for client, row in top.clients.rows.items()}
         assert found.pop("192.0.2.1") == 900
         assert sum(found.values()) == pytest.approx(MOST_PENDING)
         for requests in found.values():

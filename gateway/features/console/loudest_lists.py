@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING
 from gateway.errors import HeadgateError
 from gateway.features.console.inspected_streams import streams_of
 from gateway.features.questions.loudest import ClientLoad, LoudestList, StreamLoad
-from gateway.runtime.loudest import Tally
+from gateway.runtime.loudest import (
+    APPENDS,
+    NONE,
+    RECEIVED,
+    REFUSED,
+    SENT,
+    Counts,
+    add,
+    requests_of,
+    weight_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -25,13 +35,13 @@ async def loudest(routes: Router, services: Services, turns: Turns) -> LoudestLi
     await turns.run(_count_live(routes, services))
     rate = services.loudest.look()
     top_clients, top_streams = services.loudest.clients, services.loudest.streams
-    streams: defaultdict[tuple[str, str], Tally] = defaultdict(Tally)
+    streams: defaultdict[tuple[str, str], Counts] = defaultdict(NONE.copy)
     for path, counts in top_streams.rows.items():
         try:
             place = routes.find_place(path)
         except HeadgateError:  # a reload has removed its route
             continue
-        streams[place.route.prefix, place.name].add(counts)
+        add(streams[place.route.prefix, place.name], counts)
     return LoudestList(
         tuple(
             ClientLoad(
@@ -51,14 +61,14 @@ async def loudest(routes: Router, services: Services, turns: Turns) -> LoudestLi
     )
 
 
-def _rates(counts: Tally, rate: float) -> dict[str, float]:
+def _rates(counts: Counts, rate: float) -> dict[str, float]:
     return {
-        "load": counts.weight * rate,
-        "requests": counts.requests * rate,
-        "appends": counts.appends * rate,
-        "refused": counts.refused * rate,
-        "sent_bytes": counts.sent * rate,
-        "received_bytes": counts.received * rate,
+        "load": weight_of(counts) * rate,
+        "requests": requests_of(counts) * rate,
+        "appends": counts[APPENDS] * rate,
+        "refused": counts[REFUSED] * rate,
+        "sent_bytes": counts[SENT] * rate,
+        "received_bytes": counts[RECEIVED] * rate,
     }
 
 

@@ -20,7 +20,7 @@ from gateway.protocol.requests import MAX_INTEGER, Append, AppendHead, CreateReq
 from gateway.protocol.responses import APPENDED, appended, created
 from gateway.protocol.streams.state import Stamp
 from gateway.routes.answers import RouteAnswer
-from gateway.runtime.loudest import NO_STREAM
+from gateway.runtime.loudest import APPENDS, NO_STREAM, OTHERS, RECEIVED, REFUSED, SENT
 from gateway.runtime.request_fields import RequestFields
 from gateway.telemetry import traffic as counted
 from gateway.telemetry.logs import log
@@ -107,13 +107,14 @@ class Ask(msgspec.Struct, gc=False, eq=False):
         if principal is not None:
             principal.use.count(sent, is_append=self.operation == counted.APPEND)
             principal.use.received_bytes += size
-        path = NO_STREAM if status >= 400 else self.known.path.partition("?")[0]
-        tally = services.loudest.counted[connection.wire.peer, plan, path]
-        tally.requests += 1
-        tally.appends += self.operation == counted.APPEND
-        tally.refused += status >= 400
-        tally.sent += sent
-        tally.received += size
+        path = self.known.path if status < 400 else NO_STREAM
+        counts = services.loudest.counted[connection.wire.peer, plan, path]
+        counts[APPENDS if self.operation == counted.APPEND else OTHERS] += 1
+        counts[RECEIVED] += size
+        if sent:
+            counts[SENT] += sent
+        if status >= 400:
+            counts[REFUSED] += 1
         if services.log.enabled:
             exchange = self.exchange()
             is_relayed = isinstance(outcome, RouteAnswer)

@@ -17,7 +17,7 @@ from typing_extensions import override
 
 from gateway.errors import ClientLimitReached, HeadgateError, LimitReached
 from gateway.protocol.http import cache_status
-from gateway.runtime.loudest import NO_SENDER, NO_STREAM
+from gateway.runtime.loudest import NO_SENDER, NO_STREAM, OTHERS, REFUSED
 from gateway.runtime.quotas import peer_of
 from gateway.telemetry.access_log import LoggedRequest
 from gateway.telemetry.logs import log
@@ -254,9 +254,9 @@ class Connection(BaseProtocol):
             return
         services = self.services
         refusal = services.problem(error)
-        tally = services.loudest.counted[self.peer, NO_SENDER, NO_STREAM]
-        tally.requests += 1
-        tally.refused += 1
+        counts = services.loudest.counted[self.peer, NO_SENDER, NO_STREAM]
+        counts[OTHERS] += 1
+        counts[REFUSED] += 1
         if self.owner.on_refusal(error, self.peer):
             self.write(services.refusal(refusal, connection="close"))
             self.force_close()

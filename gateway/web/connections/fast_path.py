@@ -18,6 +18,7 @@ from gateway.protocol.http.forwarding import IdentityHeaders
 from gateway.protocol.http.paths import canonical_target, split
 from gateway.protocol.requests import LongPoll
 from gateway.routes.contract import ParsedPoll
+from gateway.runtime.loudest import OTHERS, REFUSED, SENT
 from gateway.runtime.request_fields import NOTHING, OWN_FIELDS, RequestFields
 from gateway.runtime.shedding import LIVE
 from gateway.telemetry import traffic as counted
@@ -258,10 +259,10 @@ class FastPath:
         hits.unchanged += status == 304
         if get.principal is not None:
             get.principal.use.count(size)
-        tally = self._counted[peer, get, get.path]
-        tally.requests += 1
-        tally.refused += status >= 400
-        tally.sent += size
+        counts = self._counted[peer, get, get.path]
+        counts[OTHERS] += 1
+        counts[REFUSED] += status >= 400
+        counts[SENT] += size
         if self._spans is not None:
             transport = None if client is None else client.wire.transport
             self._spans.cached(get, transport, status, now)

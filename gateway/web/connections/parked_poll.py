@@ -12,6 +12,7 @@ from aiohttp import hdrs
 from gateway.access.principal import Principal
 from gateway.live.contract import ReaderClient
 from gateway.routes.contract import PlainGet
+from gateway.runtime.loudest import OTHERS, SENT
 from gateway.telemetry.access_log import LONGEST_SHOWN
 from gateway.telemetry.traffic import Polls
 from gateway.web.connections.connection_state import IDLE, TAKEN
@@ -62,9 +63,9 @@ class ParkedPoll(msgspec.Struct, gc=False, eq=False):
         size, services = len(answer.response.body), connection.services
         if self.principal is not None:
             self.principal.use.count(size)
-        tally = services.loudest.counted[connection.wire.peer, self.get, self.get.path]
-        tally.requests += 1
-        tally.sent += size
+        counts = services.loudest.counted[connection.wire.peer, self.get, self.get.path]
+        counts[OTHERS] += 1
+        counts[SENT] += size
         connection.poll = None
         transport = connection.wire.transport
         if transport is not None:

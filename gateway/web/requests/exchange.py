@@ -23,7 +23,7 @@ from gateway.errors import (
 )
 from gateway.protocol.http import cache_status
 from gateway.rules.repair import EMPTY_BYTES
-from gateway.runtime.loudest import NO_STREAM
+from gateway.runtime.loudest import APPENDS, NO_STREAM, OTHERS, RECEIVED, REFUSED, SENT
 from gateway.telemetry import traffic as counted
 from gateway.telemetry.access_log import LoggedRequest, Outcome
 
@@ -192,12 +192,11 @@ class Exchange:
         if self.client is not None:
             loudest, address, agent = self.client
             path = NO_STREAM if is_failure else self.path
-            tally = loudest.counted[address, (self.principal, agent), path]
-            tally.requests += 1
-            tally.appends += is_append
-            tally.refused += is_failure
-            tally.sent += size
-            tally.received += received
+            counts = loudest.counted[address, (self.principal, agent), path]
+            counts[APPENDS if is_append else OTHERS] += 1
+            counts[REFUSED] += is_failure
+            counts[SENT] += size
+            counts[RECEIVED] += received
         if self.principal is not None:
             self.principal.use.count(size, is_append=is_append, is_failure=is_failure)
         if self.operation not in _READS:
