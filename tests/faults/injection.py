@@ -25,6 +25,7 @@ BY_TIMERS = frozenset({"Connections._sweep_slow", "Connection.end_if_slow"})
 ACCEPTS = frozenset(
     {
         "ConnectionServer.__call__",
+        "ConnectionServer.requests_of",
         "SocketProtocol.connection_made",
         "Connection.connection_made",
         "Connection.__init__",

@@ -95,8 +95,8 @@ class ConnectionServer:
             client = transport.detach()
             if client is None:
                 return False
-        connection = self()
         try:
+            connection = self()
             # As after a response: the request of the SSE response was its last.
             connection.idle_since = asyncio.get_running_loop().time()
             connection.slot = (counts_as,)
