@@ -9,7 +9,7 @@ from headgate.errors import Fenced, StreamError
 from headgate.stream_requests import ProducerStamp
 
 from gateway.tools.shell.failure import Failed
-from gateway.tools.shell.patience import retries, tell
+from gateway.tools.shell.patience import CommandRetries, tell
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -34,7 +34,7 @@ async def begun(
 ) -> AppendSession:
     """Open a session of appends with the content type asked for, else with the stream's."""
     # Without a producer, the server could not recognise a repeated append.
-    patience = retries(say, is_repeatable=producer is not None)
+    patience = CommandRetries(say, is_repeatable=producer is not None)
     content_type = headers.get("Content-Type")
     if content_type is None:
         content_type = (await patience.run(stream.head)).content_type

@@ -17,7 +17,7 @@ from gateway.tools.server.client import connect
 from gateway.tools.server.listing import streams_below
 from gateway.tools.shell.failure import FAILURES, Failed
 from gateway.tools.shell.output import finish, note
-from gateway.tools.shell.patience import retries
+from gateway.tools.shell.patience import CommandRetries
 from gateway.tools.shell.progress import Progress
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class DeleteQueue:
         self._server = server
         self._counted = counted
         self._progress = Progress()
-        self._retries = retries(self._report, is_repeatable=True)
+        self._retries = CommandRetries(self._report, is_repeatable=True)
         self.deleted = 0
         self.missing = 0  # before they were asked for, as after an interrupted run
 

@@ -13,7 +13,7 @@ from gateway.tools.copying.queue import CopyQueue
 from gateway.tools.copying.server_place import ServerPlace
 from gateway.tools.server.client import connect
 from gateway.tools.shell.output import finish
-from gateway.tools.shell.patience import retries, tell
+from gateway.tools.shell.patience import CommandRetries, tell
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -63,7 +63,7 @@ async def _open(stack: AsyncExitStack, request: CopyRequest) -> LogPlace | Serve
         return source
     base = await stack.enter_async_context(connect(source, past_caches=True))
     api = None if admin is None else await stack.enter_async_context(connect(admin))
-    return ServerPlace(base, retries(tell, is_repeatable=True), api)
+    return ServerPlace(base, CommandRetries(tell, is_repeatable=True), api)
 
 
 def _finish(queue: CopyQueue, subscriptions: int | None, *, as_json: bool) -> None:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import random
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from headgate.backoff import Backoff
 from headgate.retries import Retries
+from typing_extensions import override
 
 from gateway.tools.shell.failure import is_untrusted
 from gateway.tools.shell.output import note
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from headgate.errors import Unavailable
 
 # How long a producer waits for a server that restarts, and at most between two attempts.
 RETRY_FOR_S = 30.0
@@ -27,13 +31,24 @@ def backoff(longest_s: float = 30.0) -> Backoff:
     return Backoff(FIRST_WAIT_S, longest_s, lambda: chance)
 
 
-def retries(say: Callable[[str], None], *, is_repeatable: bool) -> Retries:
-    """Return how long appends are sent again: if they are repeatable, also after a cut.
+class CommandRetries(Retries):
+    """Waits out what may pass, with a sentence for each retry.
 
-    What a limit has refused was not done, so it is sent again in any case.
+    What is not `is_repeatable` is sent again only if a limit has refused it, so that it was not
+    done. A refused certificate is waited for by nobody.
     """
-    time_s = RETRY_FOR_S if is_repeatable else 0.0
-    return Retries(time_s, backoff(LONGEST_WAIT_S), say, LIMITED_FOR_S, gives_up=is_untrusted)
+
+    def __init__(self, say: Callable[[str], None], *, is_repeatable: bool) -> None:
+        super().__init__(RETRY_FOR_S, (FIRST_WAIT_S, LONGEST_WAIT_S), say)
+        self._is_repeatable = is_repeatable
+
+    @override
+    async def wait(self, refusal: Unavailable) -> None:
+        is_limited = refusal.status == HTTPStatus.TOO_MANY_REQUESTS
+        if is_untrusted(refusal) or not (is_limited or self._is_repeatable):
+            raise refusal
+        self._time_s = LIMITED_FOR_S if is_limited else RETRY_FOR_S
+        await super().wait(refusal)
 
 
 def tell(sentence: str) -> None:
