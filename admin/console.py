@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
 from aiohttp import web
 
 from admin.about import About, about
@@ -17,7 +18,7 @@ from admin.configuration.in_force import Configuration, configuration
 from admin.configuration.reloads import ConsoleReloads
 from admin.credentials import ConsoleCredentials
 from admin.model.kinds import OfSpan
-from admin.model.overview import Instance, Overview
+from admin.model.overview import Instance, Overview, RouteView
 from admin.model.streams import (
     Messages,
     OfMessages,
@@ -51,12 +52,16 @@ from gateway.features.questions.streams import (
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from admin.model.kinds import Span
-    from admin.model.overview import RouteView
     from admin.record.recorder import Recorder
     from admin.streams.client import StreamClient
     from gateway.features.questions.process_source import ProcessSource, Setup
     from gateway.features.questions.streams import LimitStream
+
+
+class Routes(msgspec.Struct, frozen=True):
+    """Every route, in the order in which they are tried."""
+
+    routes: tuple[RouteView, ...]
 
 
 class Console:
@@ -113,9 +118,15 @@ class Console:
         """Return the figures of the first page over a span; requests within a second share them."""
         return await self.overviews.of(query.span)
 
-    async def routes(self, span: Span = "15m") -> tuple[RouteView, ...]:
-        """Return every route, in the order in which they are tried."""
-        return (await self.overview(OfSpan(span))).routes
+    @operation("GET", "/api/v1/routes")
+    async def routes(self, query: OfSpan) -> Routes:
+        """Return every route with its figures."""
+        return Routes((await self.overview(query)).routes)
+
+    @property
+    def prefixes(self) -> tuple[str, ...]:
+        """The prefixes of the routes, in the order in which they are tried."""
+        return tuple(route.prefix for route in self.setup.settings.route_table)
 
     @operation("GET", "/api/v1/alerts")
     def alerts(self) -> AlertsView:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from admin.errors import ConsoleError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Sequence
 
     from gateway.settings import AdminUser
 
@@ -41,39 +41,39 @@ class Passwords:
         """Return whether a user has this name."""
         return name in self._users
 
-    def may_be_right(self, password: str) -> bool:
-        """Return whether the password is possible; an impossible one costs no check."""
-        return self._dearest is not None and len(password) <= LONGEST_PASSWORD
+    def begin(self, name: str, password: str) -> Awaitable[AdminUser | None] | None:
+        """Begin to check a password; return what gives the user of a right one, else None.
 
-    def check_room(self) -> None:
-        """Raise ConsoleError when as many wait as may."""
-        if self._checking >= MOST_AT_ONCE + MOST_WAITING:
-            raise ConsoleError(503, "too many sign in at once: try again", {"Retry-After": "1"})
-
-    async def check(self, name: str, password: str) -> AdminUser | None:
-        """Return the user of a right password, else None. Raises ConsoleError if too many wait."""
+        Return None for a password that nobody can have, which costs no check. Raises ConsoleError
+        when as many wait as may.
+        """
         user = self._users.get(name)
         of = user or self._dearest
-        if of is None or not self.may_be_right(password):
+        if of is None or len(password) > LONGEST_PASSWORD:
             return None
-        self.check_room()
-        stored = of.password_hash.reveal()
+        if self._checking >= MOST_AT_ONCE + MOST_WAITING:
+            raise ConsoleError(503, "too many sign in at once: try again", {"Retry-After": "1"})
         self._checking += 1
-        try:
-            loop = asyncio.get_running_loop()
-            fits = await loop.run_in_executor(self._threads, self._fits, stored, password)
-        finally:
-            self._checking -= 1
-        return user if fits else None
+        stored = of.password_hash.reveal()
+        loop = asyncio.get_running_loop()
+        checking = loop.run_in_executor(self._threads, _checked, user, stored, password)
+        checking.add_done_callback(self._ended)
+        return checking
 
-    def _fits(self, stored: str, password: str) -> bool:
-        from argon2 import PasswordHasher
-        from argon2.exceptions import VerificationError
+    def _ended(self, _: object) -> None:
+        self._checking -= 1
 
-        try:
-            return PasswordHasher().verify(stored, password.encode("utf-8", "replace"))
-        except VerificationError:
-            return False
+
+def _checked(user: AdminUser | None, stored: str, password: str) -> AdminUser | None:
+    """Return the user if the password fits the stored hash."""
+    from argon2 import PasswordHasher
+    from argon2.exceptions import VerificationError
+
+    try:
+        PasswordHasher().verify(stored, password.encode("utf-8", "replace"))
+    except VerificationError:
+        return None
+    return user
 
 
 def _cost(user: AdminUser) -> int:

@@ -53,13 +53,13 @@ class SignIn:
                 429, f"too many attempts: try again in {wait_s} s", {"Retry-After": str(wait_s)}
             )
         # What is not checked is not counted: it costs nothing, and tells nobody anything.
-        if not self.passwords.may_be_right(password):
+        checking = self.passwords.begin(name, password)
+        if checking is None:
             raise self._wrong(name, address)
-        self.passwords.check_room()
-        # Counted before the check: those that are made at the same time count, too.
+        # Counted before the check ends: those that are made at the same time count, too.
         self._of_names.count(name)
         self._of_addresses.count(network)
-        user = await self.passwords.check(name, password)
+        user = await checking
         if user is None:
             raise self._wrong(name, address)
         self._of_names.forget(name)

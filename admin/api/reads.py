@@ -8,8 +8,6 @@ import msgspec
 
 from admin.cdn import CdnFile, CdnTargets, Choice, Entered, make_file, told_targets
 from admin.console import Console
-from admin.model.kinds import OfSpan
-from admin.model.overview import RouteView
 from admin.model.viewer import Viewer
 from admin.operation import operation
 from gateway.features.questions.readers import (
@@ -23,12 +21,6 @@ from gateway.features.questions.readers import (
     ReaderPage,
     ReaderQuery,
 )
-
-
-class Routes(msgspec.Struct, frozen=True):
-    """Every route, in the order in which they are tried."""
-
-    routes: tuple[RouteView, ...]
 
 
 class OfCdnFile(Choice, frozen=True, kw_only=True):
@@ -77,12 +69,6 @@ class OfReaderGroups(ReaderChoice, frozen=True, kw_only=True):
     """The live readers that fulfil the conditions, counted by what they have in common."""
 
     by: GroupBy
-
-
-@operation("GET", "/api/v1/routes")
-async def routes(console: Console, query: OfSpan) -> Routes:
-    """Return every route with its figures."""
-    return Routes(await console.routes(query.span))
 
 
 @operation("GET", "/api/v1/readers")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from typing import TYPE_CHECKING
 
 import pytest
 from argon2 import PasswordHasher
@@ -16,6 +17,9 @@ from gateway.protocol.http.client_address import counted_as
 from gateway.settings import AdminUser
 from gateway.settings.reading.values import Secret
 from tests.admin.consoles import Clock
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
 
 HASH = PasswordHasher(time_cost=2, memory_cost=16 << 10).hash("right")
 USER = AdminUser(name="ann", role="operator", password_hash=HASH)
@@ -103,17 +107,21 @@ def test_attempts_from_ipv6_addresses_are_counted_by_their_64_bit_network(
 CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash("right")
 
 
+def checked(users: Passwords, password: str, name: str = "ann") -> Awaitable[AdminUser | None]:
+    checking = users.begin(name, password)
+    assert checking is not None
+    return checking
+
+
 async def test_a_password_check_beyond_the_waiting_limit_gets_503() -> None:
     users = Passwords([USER.but(password_hash=Secret(CHEAP))])
     most = MOST_AT_ONCE + MOST_WAITING
-    answers = await asyncio.gather(
-        *(users.check("ann", "right") for _ in range(most + 1)), return_exceptions=True
-    )
-    assert [answer is not None for answer in answers[:most]] == [True] * most
-    refusal = answers[most]
-    assert isinstance(refusal, ConsoleError)
-    assert refusal.status == 503
-    assert await users.check("ann", "right") is not None
+    begun = [checked(users, "right") for _ in range(most)]
+    with pytest.raises(ConsoleError) as refusal:
+        users.begin("ann", "right")
+    assert refusal.value.status == 503
+    assert None not in await asyncio.gather(*begun)
+    assert await checked(users, "right") is not None
     users.close()
 
 
@@ -131,9 +139,7 @@ async def test_unchecked_passwords_are_not_counted_as_attempts() -> None:
     for _ in range(OF_A_NAME.at_once + 1):
         assert await status("x" * (LONGEST_PASSWORD + 1)) == 401
     most = MOST_AT_ONCE + MOST_WAITING
-    checks = [sign_in.passwords.check("ann", "wrong") for _ in range(most)]
-    waiting = asyncio.gather(*checks)
-    await asyncio.sleep(0)  # until each has begun
+    waiting = asyncio.gather(*(checked(sign_in.passwords, "wrong") for _ in range(most)))
     for _ in range(OF_A_NAME.at_once + 1):
         assert await status("right") == 503
     await waiting
@@ -148,7 +154,7 @@ async def test_checking_an_unknown_name_costs_about_as_much_as_a_known_one() -> 
 
     async def cost_s(name: str) -> float:
         before = time.process_time()
-        assert await users.check(name, "wrong") is None
+        assert await checked(users, "wrong", name) is None
         return time.process_time() - before
 
     assert min([await cost_s("nobody") for _ in range(3)]) > 0.5 * min(

@@ -130,7 +130,7 @@ async def _readers(visit: Visit) -> Values:
         "chosen": chosen._asdict(),
         "between": between,
         "is_filtered": any(chosen) or between is not None,
-        "prefixes": [route.prefix for route in await visit.console.routes()],
+        "prefixes": visit.console.prefixes,
         "modes": {"": "Any", "sse": "SSE", "long-poll": "long-poll"},
     }
     try:

@@ -25,7 +25,7 @@ async def show(visit: Visit) -> TemplatePage:
     return TemplatePage(
         "delete_streams.html",
         {
-            "prefixes": [route.prefix for route in await visit.console.routes()],
+            "prefixes": visit.console.prefixes,
             "route": chosen["route"],
             "prefix": chosen["prefix"],
             "deletion": visit.console.deletion.current,

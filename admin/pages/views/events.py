@@ -79,7 +79,7 @@ async def _events(visit: Visit) -> dict[str, object]:
         "kinds": get_args(EventKind),
         "levels": list(LEVELS.items()),
         "spans": [(value, words) for value, (words, _) in SINCE.items()],
-        "prefixes": [route.prefix for route in await visit.console.routes()],
+        "prefixes": visit.console.prefixes,
         "between": between,
     }
 

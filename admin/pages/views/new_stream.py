@@ -24,7 +24,7 @@ async def show(visit: Visit) -> TemplatePage:
     """Return the form, with what was entered. Raises ConsoleError for a viewer."""
     if not visit.viewer.is_operator:
         raise ConsoleError(403, f"{visit.viewer.name} may look, but not create streams.")
-    prefixes = [route.prefix for route in await visit.console.routes()]
+    prefixes = visit.console.prefixes
     return TemplatePage(
         "new_stream.html",
         {

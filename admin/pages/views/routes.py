@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from admin.model.kinds import OfSpan
 from admin.pages.console_page import ConsolePage, MenuEntry
 from admin.pages.rendering import TemplatePage
 
@@ -15,7 +16,7 @@ PATH = "/routes"
 
 async def show(visit: Visit) -> TemplatePage:
     """Return the page with a card for each route."""
-    routes = await visit.console.routes()
+    routes = (await visit.console.routes(OfSpan())).routes
     return TemplatePage("routes.html", {"here": PATH, "routes": routes})
 
 

@@ -6,6 +6,7 @@ import shlex
 from typing import TYPE_CHECKING, get_args
 
 from admin.errors import ConsoleError
+from admin.model.kinds import OfSpan
 from admin.model.streams import StreamSearch
 from admin.pages.console_page import ConsolePage, MenuEntry
 from admin.pages.rendering import TemplatePage
@@ -33,7 +34,7 @@ COLUMNS = (
 
 async def show(visit: Visit) -> TemplatePage:
     """Return a page of a route's streams, or why there are none where the log cannot be read."""
-    routes = {route.prefix: route for route in await visit.console.routes()}
+    routes = {route.prefix: route for route in (await visit.console.routes(OfSpan())).routes}
     route = visit.query.get("route", next(iter(routes)))
     order = choice(visit.query.get("order", "name"), get_args(StreamOrder), "order")
     by = choice(visit.query.get("by", "begins"), tuple(SEARCHES), "by")
