@@ -13,7 +13,6 @@ from yarl import URL
 
 from admin.access import check
 from admin.access.attempts import OF_A_NAME
-from admin.access.check import is_local
 from admin.access.sessions import IDLE_S
 from admin.access.sign_in import COOKIE
 from admin.app import build
@@ -81,22 +80,16 @@ async def csrf(client: TestClient[Any, Any]) -> dict[str, str]:
 # ---------------------------------------------------------------- what is open
 
 
-@pytest.mark.parametrize(("path", "status"), [("/healthz", 200), ("/readyz", 200)])
-async def test_probes_need_no_credentials_and_accept_any_host(
-    path: str, status: int, client: TestClient[Any, Any]
+async def test_probes_alone_need_no_credentials_and_accept_any_host(
+    client: TestClient[Any, Any],
 ) -> None:
-    assert (await client.get(path, headers={"Host": "10.0.0.7:4439"})).status == status
-
-
-@pytest.mark.parametrize(
-    "path", ["/metrics", "/api/v1/overview", "/api/v1/openapi.json", "/api/v1/session"]
-)
-async def test_paths_other_than_probes_answer_401_without_credentials(
-    path: str, client: TestClient[Any, Any]
-) -> None:
-    answer = await client.get(path)
-    assert (answer.status, answer.headers["WWW-Authenticate"]) == (401, "Bearer")
-    assert (await answer.json())["detail"] == ("sign in, or send a token as Authorization: Bearer")
+    for path in ("/healthz", "/readyz"):
+        assert (await client.get(path, headers={"Host": "10.0.0.7:4439"})).status == 200
+    for path in ("/metrics", "/api/v1/overview", "/api/v1/openapi.json", "/api/v1/session"):
+        answer = await client.get(path)
+        assert (answer.status, answer.headers["WWW-Authenticate"]) == (401, "Bearer")
+        detail = "sign in, or send a token as Authorization: Bearer"
+        assert (await answer.json())["detail"] == detail
 
 
 async def test_a_browser_without_a_session_is_redirected_to_sign_in(
@@ -321,50 +314,23 @@ FORM = b"Content-Type: application/x-www-form-urlencoded"
 
 
 @pytest.mark.parametrize(
-    ("lines", "body", "status"),
+    ("request_line", "field", "body", "status"),
     [
-        pytest.param(
-            (b"GET /healthz HTTP/1.1", b"Host: h", b"Authorization: Basic \xe9"),
-            b"",
-            400,
-            id="credentials-for-the-health-check",
-        ),
-        pytest.param(
-            (b"GET /streams HTTP/1.1", b"Host: h", b"Authorization: Basic \xe9"),
-            b"",
-            400,
-            id="credentials-for-the-console",
-        ),
-        pytest.param(
-            (b"GET /streams HTTP/1.1", b"Host: \xff", b"Authorization: Bearer " + TOKEN.encode()),
-            b"",
-            400,
-            id="host-header",
-        ),
-        pytest.param(
-            (b"POST /sign-in HTTP/1.1", b"Host: h", FORM),
-            b"name=\xff",
-            400,
-            id="a-form-with-a-raw-byte",
-        ),
-        pytest.param(
-            (b"POST /sign-in HTTP/1.1", b"Host: h", FORM + b"; charset=none"),
-            b"name=a",
-            400,
-            id="a-form-with-an-unknown-charset",
-        ),
-        pytest.param(
-            (b"POST /sign-in HTTP/1.1", b"Host: h", FORM),
-            b"name=%ff",
-            401,
-            id="a-form-with-a-percent-encoded-byte",
-        ),
+        pytest.param("GET /healthz", b"Authorization: Basic \xe9", b"", 400, id="a-health-check"),
+        pytest.param("GET /streams", b"Authorization: Basic \xe9", b"", 400, id="credentials"),
+        pytest.param("GET /streams", b"Host: \xff", b"", 400, id="a-host"),
+        pytest.param("POST /sign-in", FORM, b"name=\xff", 400, id="a-raw-byte-in-a-form"),
+        pytest.param("POST /sign-in", FORM + b"; charset=none", b"name=a", 400, id="no-charset"),
+        pytest.param("POST /sign-in", FORM, b"name=%ff", 401, id="a-percent-encoded-byte"),
     ],
 )
 async def test_non_utf_8_bytes_in_admin_requests_cause_no_server_error(
-    lines: tuple[bytes, ...], body: bytes, status: int, client: TestClient[Any, Any]
+    request_line: str, field: bytes, body: bytes, status: int, client: TestClient[Any, Any]
 ) -> None:
-    assert await status_of(client, *lines, body=body) == status
+    host = () if field.startswith(b"Host") else (b"Host: h",)
+    bearer = (b"Authorization: Bearer " + TOKEN.encode(),) if not host else ()
+    first = f"{request_line} HTTP/1.1".encode()
+    assert await status_of(client, first, *host, *bearer, field, body=body) == status
 
 
 async def test_a_csrf_token_that_is_no_text_gets_403(unguarded: TestClient[Any, Any]) -> None:
@@ -387,24 +353,10 @@ async def test_without_credentials_configured_every_local_client_is_an_operator(
 
 
 @pytest.mark.parametrize(
-    ("host", "expected"),
-    [
-        ("localhost", True),
-        ("LocalHost:4439", True),
-        ("127.0.0.1:4439", True),
-        ("127.8.8.8", True),
-        ("[::1]:4439", True),
-        ("[::1]", True),
-        ("::1", False),
-        ("localhost.evil.example", False),
-        ("localhost:4439:1", False),
-        ("0.0.0.0", False),
-        ("127.1", False),
-        ("", False),
-        ("localhost ", False),
-    ],
+    "host",
+    ["localhost", "LocalHost:4439", "127.0.0.1:4439", "127.8.8.8", "[::1]:4439", "[::1]"],
 )
-def test_only_localhost_and_loopback_addresses_count_as_local_hosts(
-    host: str, *, expected: bool
+async def test_an_open_console_answers_to_every_name_of_this_machine(
+    host: str, unguarded: TestClient[Any, Any]
 ) -> None:
-    assert is_local(host) is expected
+    assert (await unguarded.get("/api/v1/session", headers={"Host": host})).status == 200

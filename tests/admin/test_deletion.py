@@ -198,25 +198,19 @@ def test_a_deletion_of_another_id_leaves_the_stream_also_through_an_edge() -> No
             assert status_of(origin, "a") == 404
 
 
-@pytest.mark.parametrize(
-    ("start", "status"),
-    [
-        pytest.param({"confirm": 2}, 400, id="another-number"),
-        pytest.param({"confirm": "1"}, 400, id="a-number-as-text"),
-        pytest.param({"confirm": 1, "rate": 5}, 400, id="an-unknown-field"),
-        pytest.param({"confirm": 1, "id": "../x"}, 404, id="an-unknown-deletion"),
-    ],
-)
-def test_a_start_that_does_not_confirm_the_count_is_refused(
-    start: dict[str, object], status: int
-) -> None:
+def test_a_start_that_does_not_confirm_the_count_is_refused() -> None:
     with headgate(environment=ENVIRONMENT) as server:
         console = Console(server)
         assert console.ask("GET", DELETION)[0] == 404
         create(server, "a")
-        counted = console.counted()
-        answer, problem = console.ask("POST", f"{DELETION}/start", {"id": counted["id"], **start})
-        assert answer == status, problem
+        id_ = console.counted()["id"]
+        for start, status in (
+            ({"id": id_, "confirm": 2}, 400),
+            ({"id": id_, "confirm": "1"}, 400),
+            ({"id": id_, "confirm": 1, "rate": 5}, 400),
+            ({"id": "../x", "confirm": 1}, 404),
+        ):
+            assert console.ask("POST", f"{DELETION}/start", start)[0] == status, start
         assert status_of(server, "a") == 200
 
 

@@ -13,7 +13,6 @@ from admin.access.passwords import LONGEST_PASSWORD, MOST_AT_ONCE, MOST_WAITING,
 from admin.access.sessions import MOST_SESSIONS, Sessions
 from admin.access.sign_in import SignIn
 from admin.errors import ConsoleError
-from gateway.protocol.http.client_address import counted_as
 from gateway.settings import AdminUser
 from gateway.settings.reading.values import Secret
 from tests.admin.consoles import Clock
@@ -82,24 +81,6 @@ def test_a_full_table_of_attempts_drops_its_oldest_key() -> None:
     assert table.wait_s(0) == 60
     table.count("one more")
     assert (table.wait_s(0), table.wait_s(1), table.wait_s("one more")) == (0, 60, 60)
-
-
-@pytest.mark.parametrize(
-    ("one", "other", "is_same"),
-    [
-        ("2001:db8:0:1::1", "2001:db8:0:1:ffff::2", True),
-        ("2001:db8:0:1::1", "2001:db8:0:2::1", False),
-        ("fe80::1%eth0", "fe80::2%eth0", True),
-        ("::ffff:192.0.2.1", "192.0.2.1", True),
-        ("::ffff:192.0.2.1", "::ffff:192.0.2.2", False),
-        ("192.0.2.1", "192.0.2.2", False),
-        ("", "", True),
-    ],
-)
-def test_attempts_from_ipv6_addresses_are_counted_by_their_64_bit_network(
-    one: str, other: str, *, is_same: bool
-) -> None:
-    assert (counted_as(one) == counted_as(other)) is is_same
 
 
 # ---------------------------------------------------------------- passwords
