@@ -404,7 +404,10 @@ DRILLS = (
     Drill("nearly used quota", nearly_used_quota, ("/",), ("uses 9", "of max_storage_size")),
     Drill("refused certificate", refused_certificate, ("/",), ("certificate", "server.pem")),
     Drill(
-        "leaked token", leaked_token, ("/clients?show=tokens",), ("127.0.0.1", "app/1", "curl/8")
+        "leaked token",
+        leaked_token,
+        ("/", "/clients?show=tokens&text=phone"),
+        ("show=tokens&amp;text=phone", "127.0.0.1", "app/1", "curl/8"),
     ),
     Drill("exploding stream", exploding_stream, ("/",), ("/v1/stream/hot grows by", "MB a minute")),
     Drill("few hits", few_hits, ("/",), ("of the reads of /v1/stream are fetched", "parameters")),
