@@ -59,9 +59,10 @@ class Incidents:
         findings = sorted(present, key=lambda it: (_ORDER[it.level], it.key))
         self._note_begun(now, findings)
         symptoms = self._symptoms(findings)
-        folded = {symptom for symptom, cause in self._causes.items() if cause in symptoms}
         shown = [
-            self._attention(it, symptoms.pop(it.id, ())) for it in findings if it.id not in folded
+            self._attention(it, symptoms.pop(it.id, ()))
+            for it in findings
+            if it.id not in self._causes
         ]
         # What is left are symptoms of incidents whose causes are over.
         lasting = [
@@ -81,7 +82,8 @@ class Incidents:
         self._show_mutes()
 
     def _note_begun(self, now: float, findings: Iterable[IncidentFinding]) -> None:
-        former, self._begun = self._begun, {}
+        former, lasting = self._begun, {*self._causes.values()}
+        self._begun = {it: onset for it, onset in former.items() if it in lasting}
         for it in findings:
             cause = _without_numbers(it.sentence)
             begun = former.get(it.id) or _Onset(cause, now)
@@ -95,12 +97,11 @@ class Incidents:
         for it in findings:
             if it.route is not None and not it.is_symptom:
                 by_route.setdefault(it.route, it.id)
-        shown = {it.id for it in self.attention}
         former, self._causes = self._causes, {}
         symptoms: dict[str, list[Symptom]] = {}
         for it in findings:
             cause = by_route.get(it.route) or former.get(it.id)
-            if it.is_symptom and cause and (cause in shown or cause in self._begun):
+            if it.is_symptom and cause:
                 self._causes[it.id] = cause
                 symptom = Symptom(it.sentence, self._begun[it.id].at)
                 symptoms.setdefault(cause, []).append(symptom)
