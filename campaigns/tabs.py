@@ -145,7 +145,7 @@ async def play(seconds: float) -> int:
                 f"{count} items, {dict(game.acts)}, {len(site.requests)} requests\n"
                 f"{len(told)} tabs, of which {wrong} lack an item or have one twice\n"
             )
-        await runs.close(wait=0)
+        await runs.aclose(wait=0)
     return wrong
 
 

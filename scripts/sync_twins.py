@@ -83,7 +83,7 @@ MODULES: dict[str, tuple[str, list[Twin]]] = {
                         "only_orphaned=only_orphaned, closes=closes)",
                     ),
                     ("stopped", "self._stopped(run_id)"),
-                    ("close", "self._close(wait)"),
+                    ("aclose", "self._close(wait)"),
                 ),
                 more="Make one for all threads, where the program begins: a process that is forked"
                 " has connections of its own. It is closed when the interpreter exits, unless it"

@@ -162,7 +162,7 @@ async def opened(
         try:
             yield Console(admin_url, http, f"{folder}/"), runs
         finally:
-            await runs.close(wait=0)
+            await runs.aclose(wait=0)
 
 
 @pytest.fixture

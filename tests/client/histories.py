@@ -70,7 +70,7 @@ class History:
     async def play(self, url: str) -> None:
         """Write, and end one way or the other."""
         chance = self.chance
-        ending = chance.choice(("close", "end", "abort", "leave"))
+        ending = chance.choice(("aclose", "end", "abort", "leave"))
         async with self.writer(url) as writer:
             for number in range(chance.randint(0, MOST_CHUNKS)):
                 await self._write(

@@ -175,7 +175,7 @@ async def test_end_of_a_writer_without_pending_chunks_closes_the_stream(way: Way
     url = await made(way.url)
     async with StreamWriter(url) as writer:
         await writer.end()
-        await writer.close()
+        await writer.aclose()
     assert [heard.body for heard in way.appends] == [b""]
     assert await is_closed(url)
 
@@ -183,7 +183,7 @@ async def test_end_of_a_writer_without_pending_chunks_closes_the_stream(way: Way
 @pytest.mark.parametrize(
     ("over", "said"),
     [
-        ("close", "the writer is closed"),
+        ("aclose", "the writer is closed"),
         ("end", "the writer has ended the stream"),
         ("abort", "the writer was aborted"),
     ],
@@ -196,7 +196,7 @@ async def test_a_closed_ended_or_aborted_writer_refuses_every_call(
         for call in (writer.write("a"), writer.flush(), writer.end()):
             with pytest.raises(RuntimeError, match=said):
                 await call
-        await writer.close()
+        await writer.aclose()
         await writer.abort()
     with pytest.raises(RuntimeError, match=f"{said}.*: make another StreamWriter"):
         await writer.__aenter__()
@@ -263,7 +263,7 @@ async def test_a_cancelled_close_of_a_writer_can_be_repeated(way: Way) -> None:
     async with StreamWriter(url, flush_interval=LONG_S) as writer:
         way.gate.clear()
         await writer.write("a")
-        closing = asyncio.create_task(writer.close())
+        closing = asyncio.create_task(writer.aclose())
         await until(lambda: way.arrived == 1)
         closing.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -281,7 +281,7 @@ async def test_a_close_after_a_cancelled_end_waits_until_the_stream_is_closed(wa
         ending.cancel()
         with pytest.raises(asyncio.CancelledError):
             await ending
-        closing = asyncio.create_task(writer.close())
+        closing = asyncio.create_task(writer.aclose())
         way.gate.set()
         await closing
         assert await is_closed(url)

@@ -171,7 +171,7 @@ async def test_an_append_whose_body_the_server_does_not_read_times_out(
 # ---------------------------------------------------------------- where a failure surfaces
 
 
-@pytest.mark.parametrize("call", ["write", "flush", "close", "end"])
+@pytest.mark.parametrize("call", ["write", "flush", "aclose", "end"])
 async def test_a_background_failure_of_a_writer_is_raised_by_every_later_call(
     call: str, way: Way
 ) -> None:
@@ -376,7 +376,7 @@ async def test_a_writer_is_fenced_by_a_newer_epoch(way: Way) -> None:
 
 
 @pytest.mark.parametrize("earlier", [1, 2])
-@pytest.mark.parametrize("ending", ["close", "end"])
+@pytest.mark.parametrize("ending", ["aclose", "end"])
 async def test_a_writer_that_reuses_an_epoch_raises_producer_fenced(
     earlier: int, ending: str, way: Way
 ) -> None:

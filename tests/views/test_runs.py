@@ -26,7 +26,7 @@ async def runs(processes: None) -> AsyncIterator[Runs]:
     with headgate() as server:
         runs = Runs(server.streams, orphan_after=1)
         yield runs
-        await runs.close(wait=0)
+        await runs.aclose(wait=0)
 
 
 async def view_of(runs: Runs, run_id: str, view: str) -> bytes:

@@ -126,7 +126,7 @@ class Runs:
     def __del__(self) -> None:
         opening: Opening | None = getattr(self, "_opening", None)
         if opening is not None and opening.abandon():
-            warn = f"{self!r} was not closed: use it in `async with`, or call its `close`"
+            warn = f"{self!r} was not closed: use it in `async with`, or call its `aclose`"
             log.warning(warn)
             warnings.warn(warn, ResourceWarning, source=self, stacklevel=2)
 
@@ -143,7 +143,7 @@ class Runs:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        await self.close()
+        await self.aclose()
 
     async def start(
         self,
@@ -258,7 +258,7 @@ class Runs:
             The answer; None when there is no such run, or it has ended and the reader has it all.
 
         Raises:
-            Unavailable: The server is away, or `close` was called while a run was waited for.
+            Unavailable: The server is away, or `aclose` was called while a run was waited for.
             ProtocolError: What is there is not a run.
         """
         if not isinstance(after, int | Cursor | None):
@@ -351,7 +351,7 @@ class Runs:
         is_asked = await self.stop(run_id)
         return await delete(run, end_within_s=self._rules.stop_grace_s + 1 if is_asked else 0)
 
-    async def close(self, wait: float = 10.0) -> None:
+    async def aclose(self, wait: float = 10.0) -> None:
         """Let the runs that are produced here end within `wait` seconds, then end them.
 
         Readers are cut then, of whatever run: they can go on at another replica.
@@ -372,9 +372,9 @@ class Runs:
             await settled(run)
 
     def _place(self, run_id: str) -> Place:
-        """Return the streams of the run of this id, to be used before `close`.
+        """Return the streams of the run of this id, to be used before `aclose`.
 
-        Raises TypeError or ValueError for what cannot be an id, and RuntimeError after `close` and
+        Raises TypeError or ValueError for what cannot be an id, and RuntimeError after `aclose` and
         in another event loop than the first.
         """
         self._opening.check()

@@ -159,7 +159,7 @@ class StreamWriter:
     ) -> None:
         try:
             if error is None:
-                await self.close()
+                await self.aclose()
             elif isinstance(error, Exception):
                 await self._close_after(error)
         finally:
@@ -202,10 +202,10 @@ class StreamWriter:
         """
         await self._flush(self._task.opened())
 
-    async def close(self) -> None:
+    async def aclose(self) -> None:
         """Flush, and end the writer; the stream stays open.
 
-        After an `end` that was cancelled, `close` waits for that end; after `abort`, for nothing.
+        After an `end` that was cancelled, `aclose` waits for that end; after `abort`, for nothing.
 
         Raises:
             StreamError: The chunks could not all be sent.
@@ -256,7 +256,7 @@ class StreamWriter:
     async def _close_after(self, error: Exception) -> None:
         """Flush as the block ends by an error, which stays the error of the block."""
         try:
-            await self.close()
+            await self.aclose()
         except StreamError as failure:
             if failure is not error:
                 error.add_note(f"What was written before could not all be sent: {failure}")

@@ -72,7 +72,7 @@ class LoopConnections:
         for reading in list(self.readings):
             await reading.aclose()
         if self.runs is not None:
-            await self.runs.close()
+            await self.runs.aclose()
         if self._is_own:
             await self.session.close()
 

@@ -163,7 +163,7 @@ class ThreadRuns(EachProcessTwin[headgate.runs.Runs]):
         self._close(10.0)
 
     def _close(self, wait: float) -> None:
-        self._call(lambda runs: runs.close(wait))
+        self._call(lambda runs: runs.aclose(wait))
         give_up_at = monotonic() + CLOSE_TIMEOUT_S
         for thread in list(self._threads):
             thread.join(max(0.0, give_up_at - monotonic()))

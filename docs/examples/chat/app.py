@@ -39,7 +39,7 @@ async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
         if routed:
             await routed.close()
-        await runs.close(wait=ANSWERS_END_S)
+        await runs.aclose(wait=ANSWERS_END_S)
 
 
 async def said(turn: Turn) -> AsyncIterator[str]:

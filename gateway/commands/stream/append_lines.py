@@ -110,7 +110,7 @@ class BatchedLines:
     async def settle(self) -> None:
         """Wait for the answers to all that was sent; it is the last call."""
         try:
-            await self._writer.close()  # also when the end has begun
+            await self._writer.aclose()  # also when the end has begun
         except StreamError as failure:
             raise self._of_line(failure) from failure
 

@@ -54,4 +54,4 @@ async def site(server: Headgate) -> AsyncIterator[Site]:
         async with Site(runs).served() as served:
             yield served
     finally:
-        await runs.close(wait=0)
+        await runs.aclose(wait=0)

@@ -60,11 +60,11 @@ def url(server: Threaded) -> str:
 async def runs(url: str) -> AsyncIterator[Runs]:
     runs = Runs(url, orphan_after=ORPHAN_AFTER_S)
     yield runs
-    await runs.close(wait=0)
+    await runs.aclose(wait=0)
 
 
 @pytest.fixture
 async def other(url: str) -> AsyncIterator[Runs]:
     other = Runs(url, orphan_after=ORPHAN_AFTER_S)
     yield other
-    await other.close(wait=0)
+    await other.aclose(wait=0)

@@ -344,7 +344,7 @@ def test_runs_refuse_a_second_event_loop(url: str) -> None:
         first.run(use())
         with pytest.raises(RuntimeError, match="the event loop that first used it: make another"):
             asyncio.run(use())
-        first.run(runs.close())
+        first.run(runs.aclose())
 
 
 URL = "http://127.0.0.1/runs"

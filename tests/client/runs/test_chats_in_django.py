@@ -55,7 +55,7 @@ async def test_the_documented_django_program_answers_stops_and_rereads_chats(
         exec(with_url(program, url), names)
         async with django_of(names["urlpatterns"], SIGNED_IN, CSRF) as app:
             await use(f"{app}/api/chat")
-        await names["runs"].close(wait=0)
+        await names["runs"].aclose(wait=0)
         await names["model"].close()
 
 

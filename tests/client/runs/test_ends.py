@@ -48,7 +48,7 @@ async def short(url: str) -> AsyncIterator[Runs]:
     """Runs that are forgotten as soon as they may be."""
     short = Runs(url, orphan_after=ORPHAN_AFTER_S, ttl=ORPHAN_AFTER_S)
     yield short
-    await short.close(wait=0)
+    await short.aclose(wait=0)
 
 
 async def rest(body: AsyncIterator[bytes]) -> bytes:

@@ -102,7 +102,7 @@ async def test_following_with_wait_before_the_start_returns_the_run_once_started
 async def test_closing_runs_raises_in_callers_that_wait_for_a_start(runs: Runs) -> None:
     early = asyncio.create_task(runs.follow("a", wait=PATIENCE_S))
     assert await runs.follow("b") is None  # the other has begun, too
-    await runs.close()
+    await runs.aclose()
     with pytest.raises(Unavailable):
         await early
 
@@ -211,7 +211,7 @@ async def test_closing_runs_fails_a_run_that_does_not_end_in_time(runs: Runs, ot
     await runs.start("a", feed.source(), format="ndjson")
     answer = await other.follow("a")
     assert await read_to(answer, b"\n") == b'"Once "\n'
-    await runs.close(wait=0)
+    await runs.aclose(wait=0)
     assert feed.closed.is_set()
     assert b'"status":"failed","error":"the application was shut down"' in await read(answer)
     assert await other.state("a") == RunState("failed", "the application was shut down")
@@ -226,7 +226,7 @@ async def test_closing_runs_ends_all_readers_of_that_replica(runs: Runs, other: 
         assert (await read_to(answer, b'"Once "\n\n')).startswith(b"id: 1\n")
         reading.append(asyncio.create_task(read(answer)))
     await asyncio.sleep(0)  # they wait now
-    await runs.close(wait=0)
+    await runs.aclose(wait=0)
     assert all(each.done() for each in reading)
     with pytest.raises(Unavailable, match="the reading of the run was closed"):
         await reading[0]  # so its reader asks again
@@ -234,7 +234,7 @@ async def test_closing_runs_ends_all_readers_of_that_replica(runs: Runs, other: 
 
 
 async def test_closed_runs_refuse_every_call(runs: Runs) -> None:
-    await runs.close()
+    await runs.aclose()
     for attempt in (runs.start("b", of("")), runs.follow("b"), runs.state("b"), runs.stop("b")):
         with pytest.raises(RuntimeError, match="no run is started or read once Runs is closed"):
             await attempt
@@ -243,7 +243,7 @@ async def test_closed_runs_refuse_every_call(runs: Runs) -> None:
 async def test_runs_that_are_entered_again_while_they_close_are_open(runs: Runs) -> None:
     feed = Feed("Once ")
     await runs.start("a", feed.source())
-    closing = asyncio.create_task(runs.close())
+    closing = asyncio.create_task(runs.aclose())
     await asyncio.sleep(0)
     async with runs:
         assert await runs.state("a") == RunState("active")
@@ -303,7 +303,7 @@ async def test_runs_are_not_entered_while_another_loop_uses_them_or_without_thei
 async def test_closing_runs_waits_for_a_run_that_ends_by_itself(runs: Runs, other: Runs) -> None:
     feed = Feed("Once ")
     await runs.start("a", feed.source())
-    closing = asyncio.create_task(runs.close())
+    closing = asyncio.create_task(runs.aclose())
     feed.give("upon")
     feed.end()
     await closing
@@ -346,7 +346,7 @@ async def test_runs_left_unclosed_are_closed_with_a_warning_without_the_password
     assert session is not None
     with pytest.warns(ResourceWarning) as warned:
         del forgotten
-    told = f"Runs({url!r}) was not closed: use it in `async with`, or call its `close`"
+    told = f"Runs({url!r}) was not closed: use it in `async with`, or call its `aclose`"
     assert [str(warning.message) for warning in warned] == [told]
     assert [record.getMessage() for record in caplog.records] == [told]
     await until(lambda: session.closed)

@@ -234,7 +234,7 @@ async def test_a_producer_that_leaves_its_run_is_not_waited_for(url: str) -> Non
     async with Runs(url, orphan_after=LONG_S, takeover_within=60) as other:
         async with Runs(url, orphan_after=LONG_S, takeover_within=60) as runs:
             await begun(runs, "a")
-            await runs.close(wait=0)
+            await runs.aclose(wait=0)
         async with asyncio.timeout(SLOW_S):
             assert await other.take_over("a", lambda _: of("upon"), format="sse") is not None
         assert await other.state("a") == RunState("finished")
@@ -260,7 +260,7 @@ async def test_a_server_too_slow_to_tell_whether_a_producer_is_gone_is_unavailab
     ):
         await begun(runs, "a")
         if is_left:
-            await runs.close(wait=0)
+            await runs.aclose(wait=0)
         else:
             await die("a")
         place = other._place("a")

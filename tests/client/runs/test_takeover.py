@@ -48,7 +48,7 @@ async def left(url: str, run_id: str, *given: object, form: FormatName = "text")
         body = b""
         while last.encode() not in body:
             body += await anext(answer.body)
-        await replica.close(wait=0)
+        await replica.aclose(wait=0)
 
 
 async def test_a_run_of_a_closed_replica_is_taken_over_with_its_written_steps(
@@ -220,7 +220,7 @@ async def test_a_run_that_is_not_taken_over_in_time_ends_as_orphaned(url: str) -
         async with Runs(url, orphan_after=1, takeover_within=2) as replica:
             await read_to(await replica.start("a", feed.source(), format="sse"), b"\n\n")
             reader = asyncio.create_task(_followed(runs, "a"))
-            await replica.close(wait=0)
+            await replica.aclose(wait=0)
         assert await runs.state("a") == WAITING
         # It is the reader that looks, and ends the run.
         assert b'{"status":"orphaned","error":"its producer is gone"}' in await reader
@@ -402,5 +402,5 @@ async def test_a_run_silent_beyond_takeover_within_can_be_taken_over_once_its_pr
             loop = asyncio.get_running_loop()
             silent_until = loop.time() + 2
             await until(lambda: loop.time() > silent_until)
-            await replica.close(wait=0)
+            await replica.aclose(wait=0)
         assert await runs.take_over("a", lambda _: of("upon")) == FINISHED
