@@ -9,12 +9,12 @@ import msgspec
 
 from headgate.json_values import json_text
 from headgate.names import MULTI
-from headgate.sending import multi_append
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 JSON = "application/json"
+LENGTH_BYTES = 4  # the most significant byte first
 NOT_A_VALUE = "this is not a JSON value, such as a dict, a list or bytes of JSON text"
 _VALUE = msgspec.json.Decoder(msgspec.Raw)
 
@@ -60,7 +60,11 @@ class JsonFraming:
 
 @dataclass(frozen=True, slots=True)
 class PlainFraming:
-    """A batch is a multi-append; where the server takes none, it is one chunk."""
+    """A batch is a multi-append; where the server takes none, it is one chunk.
+
+    Each chunk of it has its length before it. Only a server that offers `X-Stream-Multi` does not
+    take the lengths for data.
+    """
 
     content_type: str
     takes_multi: bool
@@ -88,7 +92,10 @@ class PlainFraming:
         """Return the body of a batch, and the header fields that declare its form."""
         if len(chunks) == 1:
             return chunks[0], {}
-        return multi_append.encode(chunks), {MULTI: "true"}
+        framed: list[bytes] = []
+        for chunk in chunks:  # each shorter than 4 GiB
+            framed += (len(chunk).to_bytes(LENGTH_BYTES, "big"), chunk)
+        return b"".join(framed), {MULTI: "true"}
 
 
 Framing = JsonFraming | PlainFraming
