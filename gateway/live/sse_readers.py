@@ -311,11 +311,11 @@ class SseReaders(Generic[V, N]):
             return False
         if reader.principal is not None:
             self._services.admitted.discard(reader, reader.principal)
-        self._services.count_live(reader)
         self.traffic.sse.departures[ended] += 1
         self.feed.release_reader()
         if reader.on_end is not None:
             reader.on_end(ended, reader.sent_bytes)
+        self._services.count_live(reader)  # last: it gives nothing back
         return True
 
     def finish_all(self) -> None:

@@ -94,3 +94,10 @@ async def test_a_fault_as_the_end_of_a_connection_begins_ends_it_at_once() -> No
     ending = [fault for fault in await faults_in(kind) if "Connection.linger#" in str(fault)]
     assert ending
     assert await wrong_after(kind, ending) == {}
+
+
+async def test_a_fault_as_a_reader_is_counted_for_the_loudest_gives_its_place_back() -> None:
+    kind = "own SSE to the end"
+    counting = [fault for fault in await faults_in(kind) if "Services.count_" in str(fault)]
+    assert counting
+    assert await wrong_after(kind, counting) == {}
