@@ -15,6 +15,7 @@ const bundle = await rolldown({
     alias: {
       react: module(is18 ? "react-18" : "react"),
       "react-dom": module(is18 ? "react-dom-18" : "react-dom"),
+      ai: module(is18 ? "ai" : "ai-7"),
       "@ai-sdk/react": module(is18 ? "@ai-sdk/react" : "@ai-sdk/react-4"),
       "headgate-client/react": at("../../client/js/dist/esm/react.js"),
     },

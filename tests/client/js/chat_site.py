@@ -13,6 +13,7 @@ from headgate.web.aiohttp import chat_router
 from tests.client.runs.sources import Feed
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import AsyncGenerator, AsyncIterator
 
     from aiohttp.typedefs import Handler
@@ -27,6 +28,8 @@ class ChatSite:
         self.chats = Chats(runs)
         self.feeds: dict[str, Feed] = {}  # the newest of each chat
         self.stops = 0  # requests
+        self.resumes = 0  # requests
+        self._transports: list[asyncio.Transport] = []
 
     def application(self) -> web.Application:
         """Make an application of the chats alone."""
@@ -39,6 +42,11 @@ class ChatSite:
             ]
         )
         return app
+
+    def cut(self) -> None:
+        """Cut all connections."""
+        for transport in self._transports:
+            transport.abort()
 
     @contextlib.asynccontextmanager
     async def served(self) -> AsyncIterator[int]:
@@ -59,6 +67,9 @@ class ChatSite:
     @web.middleware
     async def _count(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         self.stops += request.path.endswith("/stop")
+        self.resumes += request.path.endswith("/stream")
+        assert request.transport is not None, "it is open"
+        self._transports.append(request.transport)
         return await handler(request)
 
     async def _feed(self, request: web.Request) -> web.Response:

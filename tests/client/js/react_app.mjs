@@ -1,7 +1,8 @@
 // The page of test_react.py: it shows an answer or a chat, as the test has it.
-import { useChat } from "@ai-sdk/react"
+import { Chat as OwnChat, useChat } from "@ai-sdk/react"
+import { DefaultChatTransport } from "ai"
 import { useChatTransport, useRun } from "headgate-client/react"
-import { createElement, StrictMode, useState } from "react"
+import { createElement, StrictMode, useMemo, useState } from "react"
 import { createRoot } from "react-dom/client"
 
 export function Answer({ run }) {
@@ -12,14 +13,24 @@ export function Answer({ run }) {
 
 function Chat({ id, messages }) {
   const transport = useChatTransport()
-  window.chat = useChat({ id, messages, resume: true, transport })
-  return window.chat.messages.flatMap(({ parts }) => parts.map(({ text }) => text)).join("")
+  return text((window.chat = useChat({ id, messages, resume: true, transport })))
 }
+
+/** A chat without the npm package, of a transport or of a Chat that has it. */
+function PlainChat({ id, options, isOwn }) {
+  const about = useMemo(() => {
+    const transport = new DefaultChatTransport(options)
+    return isOwn ? { chat: new OwnChat({ id, transport }) } : { id, transport }
+  }, [])
+  return text((window.chat = useChat({ ...about, resume: true })))
+}
+
+const text = ({ messages }) => messages.flatMap(({ parts }) => parts.map(({ text }) => text)).join("")
 
 function Page() {
   const [shown, show] = useState({})
   window.show = show
-  return shown.name ? createElement({ Answer, Chat }[shown.name], shown.props) : "nothing"
+  return shown.name ? createElement({ Answer, Chat, PlainChat }[shown.name], shown.props) : "nothing"
 }
 
 if (globalThis.document) {

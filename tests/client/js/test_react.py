@@ -60,6 +60,17 @@ class Shown:
         """Run a script, which has what `useChat` gives as `chat`."""
         return await self._page.evaluate(script)
 
+    async def hide(self) -> Page:
+        """Look at another page of the browser, which is returned."""
+        other = await self._page.context.new_page()
+        await other.bring_to_front()
+        await self._page.wait_for_function("document.visibilityState === 'hidden'", polling=20)
+        return other
+
+    async def look(self) -> None:
+        """Look at it."""
+        await self._page.bring_to_front()
+
     async def reload(self) -> None:
         await self._page.reload()
 
@@ -134,3 +145,48 @@ async def test_a_chat_run_survives_reload_and_unmount_and_ends_when_the_user_sto
 
     await until(is_stopped)
     assert site.chat.stops == 1
+
+
+REPLACED, REPEATED = "Tell: Once upon ", "Tell: Once Once upon "
+
+
+@pytest.mark.parametrize(
+    ("app", "options", "is_own", "shown"),
+    [
+        ("18", {}, False, REPEATED),  # `useChat` of version 3 hides that the transport replays
+        ("18", {}, True, REPLACED),
+        ("19", {}, False, REPLACED),
+        ("19", {"resumeStreamIsReplay": False}, False, REPEATED),
+    ],
+    indirect=["app"],
+)
+async def test_the_default_transport_resumes_a_cut_answer_once_its_page_is_visible_again(
+    app: Path,
+    site: Site,
+    tabs: BrowserContext,
+    options: dict[str, bool],
+    is_own: bool,
+    shown: str,
+) -> None:
+    page = await Shown.open(tabs, site, app)
+    await page.show("PlainChat", id="one", options={"api": "/api/chat", **options}, isOwn=is_own)
+    await page.has("")
+    await page.do("void chat.sendMessage({ text: 'Tell: ' })")
+    await until(lambda: "one" in site.chat.feeds)
+    feed = site.chat.feeds["one"]
+    feed.give("Once ")
+    await page.has("Tell: Once ")
+    resumes = site.chat.resumes
+
+    await page.hide()
+    site.chat.cut()
+
+    async def has_failed() -> bool:
+        return bool(await page.do("chat.status") == "error")
+
+    await until(has_failed)
+    feed.give("upon ")
+    assert site.chat.resumes == resumes
+    await page.look()
+    await page.has(shown)
+    assert site.chat.resumes == resumes + 1
