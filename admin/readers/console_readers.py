@@ -19,24 +19,72 @@ from gateway.access.principal import CONSOLE
 from gateway.features.questions.loudest import ListLoudest, LoudestList
 from gateway.features.questions.readers import (
     MOST_ENDED,
+    MOST_READERS,
+    READERS,
     EndedReaderCount,
     EndReaders,
+    GroupBy,
     GroupReaders,
     ListReaders,
     ReaderGroups,
+    ReaderMode,
+    ReaderOrder,
     ReaderPage,
+    ReaderQuery,
 )
 from gateway.protocol.http.client_address import counted_as, is_address
 
 if TYPE_CHECKING:
     from admin.readers.ban_keeper import BanKeeper
     from gateway.features.questions.process_source import ProcessSource, Setup
-    from gateway.features.questions.readers import GroupBy, ReaderQuery
 
 BanKind = Literal["principal", "address"]
 SHARED_S = 2.0  # in which a list of the loudest is not asked for again
 LONGEST_NAME = 300  # characters of an account or an address
 ACCOUNT_KINDS = ("token ", "jwt ", "read-token ")  # with which the accounts of principals begin
+
+
+class ReaderChoice(msgspec.Struct, frozen=True):
+    """A choice of live readers: those that fulfil all conditions.
+
+    `account` is that of a principal, and `anonymous=true` chooses readers without one. `text` is in
+    the stream, the principal, the address or the user agent.
+    """
+
+    route: str = ""
+    stream: str = ""
+    mode: ReaderMode | None = None
+    account: str = ""
+    anonymous: bool = False
+    address: str = ""
+    text: str = ""
+
+    def where(self, viewer: Viewer, between: tuple[float, float] | None) -> ReaderQuery:
+        """Return the conditions as processes take them."""
+        return ReaderQuery(
+            route=self.route,
+            stream=self.stream,
+            mode=self.mode,
+            account="" if self.anonymous else self.account or None,
+            address=self.address,
+            text=self.text,
+            between=between,
+            with_clients=viewer.is_operator,
+        )
+
+
+class OfReaders(ReaderChoice, frozen=True):
+    """A page of the live readers that fulfil the conditions, behind the `after` of another page."""
+
+    order: ReaderOrder = "behind"
+    after: str = ""
+    limit: Annotated[int, msgspec.Meta(ge=1, le=MOST_READERS)] = READERS
+
+
+class OfReaderGroups(ReaderChoice, frozen=True, kw_only=True):
+    """The live readers that fulfil the conditions, counted by what they have in common."""
+
+    by: GroupBy
 
 
 class ReaderIds(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -85,13 +133,21 @@ class ConsoleReaders:
         self._loudest: LoudestList | None = None
         self._loudest_at = 0.0
 
-    async def page(self, question: ListReaders) -> ReaderPage:
-        """Return a page of readers."""
+    @operation("GET", "/api/v1/readers")
+    async def page(
+        self, query: OfReaders, viewer: Viewer, between: tuple[float, float] | None = None
+    ) -> ReaderPage:
+        """Return a page of live readers; with `between`, of those that connected in this time."""
+        where = query.where(viewer, between)
+        question = ListReaders(where, query.order, query.after, query.limit)
         return merged_lists.page_of(question, await answers_of(self._source, question, ReaderPage))
 
-    async def groups(self, where: ReaderQuery, by: GroupBy) -> ReaderGroups:
-        """Return the largest groups of readers."""
-        question = GroupReaders(where, by)
+    @operation("GET", "/api/v1/readers/groups")
+    async def groups(
+        self, query: OfReaderGroups, viewer: Viewer, between: tuple[float, float] | None = None
+    ) -> ReaderGroups:
+        """Return the largest groups of live readers."""
+        question = GroupReaders(query.where(viewer, between), query.by)
         return merged_lists.groups_of(await answers_of(self._source, question, ReaderGroups))
 
     @operation("GET", "/api/v1/loudest")

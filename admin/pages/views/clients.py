@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from operator import attrgetter
-from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import msgspec
 from aiohttp import web
@@ -12,17 +12,19 @@ from admin.errors import ConsoleError
 from admin.model.kinds import OfSpan
 from admin.model.tokens import OfTokens, Revocation, TokenWish
 from admin.pages.console_page import ConsolePage, MenuEntry
+from admin.pages.limit_form import wish_of
 from admin.pages.rendering import TemplatePage, link
 from admin.pages.visit import choice, times
-from admin.readers.console_readers import BanKind, BanWish, OfBan, ReaderIds
-from gateway.features.issued_tokens import USUAL_S
-from gateway.features.questions.readers import (
-    GroupBy,
-    ListReaders,
-    ReaderMode,
-    ReaderOrder,
-    ReaderQuery,
+from admin.readers.console_readers import (
+    BanKind,
+    BanWish,
+    OfBan,
+    OfReaderGroups,
+    OfReaders,
+    ReaderChoice,
+    ReaderIds,
 )
+from gateway.features.issued_tokens import USUAL_S
 from gateway.features.questions.tokens import RevocationKind
 from gateway.settings.grants import OPERATIONS, Operation
 
@@ -87,18 +89,6 @@ REVOCATION_KINDS = {
 }
 
 
-class _Chosen(NamedTuple):
-    """The conditions of the page's query."""
-
-    route: str
-    stream: str
-    mode: str
-    account: str
-    anonymous: str
-    address: str
-    text: str
-
-
 async def show(visit: Visit, **made: object) -> TemplatePage:
     """Return the page with its chosen list; `made` has what its form has just issued or revoked."""
     shown = choice(visit.query.get("show", "readers"), tuple(LISTS), "show")
@@ -120,46 +110,30 @@ async def _readers(visit: Visit) -> Values:
     """Return the live readers that fit the query, or their largest groups."""
     query, readers = visit.query, visit.console.readers
     shows_clients = visit.viewer.is_operator
-    chosen = _Chosen(*(query.get(name, "") for name in _Chosen._fields))
+    chosen = {name: query.get(name, "") for name in ReaderChoice.__struct_fields__}
     by = choice(query.get("by", ""), tuple(GROUPINGS), "by")
     between = times(visit)
-    where = _where(chosen, between, with_clients=shows_clients)
+    conditions = {name: text for name, text in chosen.items() if text}
+    place = {"order": query.get("order", "behind"), "after": query.get("after", "")}
+    wanted = wish_of({**conditions, **place}, OfReaders)
     values: Values = {
         "by": by,
         "groupings": [it for it in GROUPINGS.items() if it[0] != "address" or shows_clients],
-        "chosen": chosen._asdict(),
+        "chosen": chosen,
         "between": between,
-        "is_filtered": any(chosen) or between is not None,
+        "is_filtered": any(conditions) or between is not None,
         "prefixes": visit.console.prefixes,
         "modes": {"": "Any", "sse": "SSE", "long-poll": "long-poll"},
     }
     try:
         if by:
-            group: GroupBy = choice(by, get_args(GroupBy), "by")
-            return values | {"groups": await readers.groups(where, group)}
-        order = choice(query.get("order", "behind"), get_args(ReaderOrder), "order")
-        after = query.get("after", "")
-        page = await readers.page(ListReaders(where, order, after))
+            groups = wish_of({**conditions, "by": by}, OfReaderGroups)
+            return values | {"groups": await readers.groups(groups, visit.viewer, between)}
+        page = await readers.page(wanted, visit.viewer, between)
     except ConsoleError as refusal:
         return values | {"trouble": refusal}
     columns = [it for it in COLUMNS if it[0] != "address" or shows_clients]
-    return values | {"page": page, "order": order, "after": after, "columns": columns}
-
-
-def _where(
-    chosen: _Chosen, between: tuple[float, float] | None, *, with_clients: bool
-) -> ReaderQuery:
-    mode = choice(chosen.mode, ("", *get_args(ReaderMode)), "mode")
-    return ReaderQuery(
-        route=chosen.route,
-        stream=chosen.stream,
-        mode=mode or None,
-        account="" if chosen.anonymous else chosen.account or None,
-        address=chosen.address,
-        text=chosen.text,
-        between=between,
-        with_clients=with_clients,
-    )
+    return values | {"page": page, **place, "columns": columns}
 
 
 async def _usage(visit: Visit) -> Values:
