@@ -90,11 +90,6 @@ WIDTH = len(COLUMNS)
 SECONDS = 0
 
 
-def empty() -> list[float]:
-    """Return a row in which nothing was counted."""
-    return [0.0] * WIDTH
-
-
 def totals(numbers: Mapping[str, float]) -> list[float]:
     """Return a row of totals by their columns. It is of one second: so its gauges are rates."""
     return [1.0, *(numbers.get(name, 0.0) for name in COLUMNS[1:])]

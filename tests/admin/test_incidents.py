@@ -264,7 +264,7 @@ def test_a_route_is_idle_without_requests_and_fails_after_the_last_one_of_a_kind
     traffic = RouteTraffic()
     now = 0.0
     for now, counted in enumerate(looks):
-        row = figures.empty()
+        row = figures.totals({})
         for name, number in counted.items():
             row[figures.COLUMN[name]] = number
             if name.startswith("appends"):
