@@ -892,8 +892,8 @@ MISTAKES: dict[str, tuple[str | dict[str, str], list[str]]] = {
         ["h.toml:5: routes[0].headers is not a setting; the nearest is routes[0].drop_headers."],
     ),
     "settings inside of a table": (
-        "[server]\nworkers = 1",
-        ["h.toml:1: server is not a setting."],
+        "[server]\nworkers = 1\nhost = 'h'\nport = 1\ncolour = 1",
+        ["h.toml:1: server is not a setting; write workers, listen instead."],
     ),
     "sections and keys by the names that other servers have for them": (
         "port = 80\n[cors]\n[cache]\nsize = 1\n[logging]\n[retention]\n[admin]\nport = 80\n",
@@ -1570,7 +1570,7 @@ def test_an_invalid_value_is_shown_as_it_was_written(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["HEADGATE_URL", "HEADGATE_PASSWORD"])
 def test_no_setting_is_suggested_for_a_name_unlike_all_settings(name: str, tmp_path: Path) -> None:
-    assert problems("[server]\nport = 1", {name: "x"}, folder=tmp_path) == [
+    assert problems("[server]\nsecret = 1", {name: "x"}, folder=tmp_path) == [
         "h.toml:1: server is not a setting.",
         f"{name} is not a setting.",
     ]

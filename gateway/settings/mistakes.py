@@ -193,7 +193,11 @@ def _unknown(model: type[Table], one: GivenValue, place: Place) -> str:
     meant = _meant(model, place)
     found = meant or _nearest(model, place)
     if not found:
-        return f"{subject} is not a setting."
+        value = one.at(place, None)
+        keys = value if isinstance(value, dict) else ()
+        inside = dict.fromkeys(it for key in keys for it in _meant(model, (*place, key)))
+        instead = f"; write {', '.join(map(spell, inside))} instead" if inside else ""
+        return f"{subject} is not a setting{instead}."
     spelt = " or ".join(variable(it) if one.is_variable else spell(it) for it in found)
     return f"{subject} is not a setting; {'it' if meant else 'the nearest'} is {spelt}."
 
