@@ -115,7 +115,7 @@ class Console:
 
     @operation("GET", "/api/v1/overview")
     async def overview(self, query: OfSpan) -> Overview:
-        """Return the figures of the first page over a span; requests within a second share them."""
+        """Return the figures of the first page over a span, shared until the next look."""
         return await self.overviews.of(query.span)
 
     @operation("GET", "/api/v1/routes")

@@ -61,7 +61,7 @@ class Overviews:
         self._one_at_a_time = asyncio.Lock()
 
     async def of(self, span: Span) -> Overview:
-        """Return the overview; requests within a second get the same."""
+        """Return the overview; requests between two looks get the same."""
         return (await self._made(span)).overview
 
     async def as_json(self, span: Span) -> bytes:
