@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from admin.streams.client import LATEST_BYTES, before
-from admin.streams.messages import LONGEST_MESSAGE, PIECE, split
+from admin.streams.messages import LONGEST_MESSAGE, PIECE, json_offsets, split
 from gateway.protocol.streams.offsets import format_offset
 
 TEXT, JSON, BYTES = "text/plain; charset=utf-8", "application/json", "image/png"
@@ -83,3 +83,42 @@ def test_reading_the_latest_begins_a_fixed_number_of_bytes_before_the_tail() -> 
     assert before(format_offset(3, LATEST_BYTES + 5)) == format_offset(3, 5)
     assert before("0f3a-of-another-server") == "-1"
     assert before("") == "-1"
+
+
+# ---------------------------------------------------------------- offsets
+
+
+def test_each_message_has_its_offset_where_each_is_a_record() -> None:
+    start, end = format_offset(2, 100), format_offset(2, 106)
+    assert json_offsets([1, 2, 3], start, end) == [
+        start,
+        format_offset(2, 101),
+        format_offset(2, 103),
+        end,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("start", "end"),
+    [
+        pytest.param(format_offset(2, 100), format_offset(2, 108), id="one-record-of-three"),
+        pytest.param(format_offset(2, 100), format_offset(2, 107), id="records-of-one-and-two"),
+        pytest.param(format_offset(1, 100), format_offset(2, 106), id="two-generations"),
+        pytest.param("", format_offset(2, 106), id="an-unknown-start"),
+        pytest.param("a", "b", id="another-server"),
+    ],
+)
+def test_offsets_between_messages_are_unknown_where_records_cannot_be_told(
+    start: str, end: str
+) -> None:
+    assert json_offsets([1, 2, 3], start, end) == [start or None, None, None, end]
+
+
+def test_messages_are_shown_with_the_offsets_at_which_they_begin() -> None:
+    items = [{"a": 1}, {"b": 2}]
+    body = json.dumps(items).encode()
+    sizes = [len(json.dumps(it)) for it in items]
+    start, end = format_offset(0, 7), format_offset(0, 7 + sum(sizes))
+    shown = split("application/json", body, whole=True, next_offset=end, start=start)
+    middle = format_offset(0, 7 + sizes[0])
+    assert [(it.offset, it.next_offset) for it in shown] == [(start, middle), (middle, end)]
