@@ -12,6 +12,7 @@ from gateway.access.principal import CredentialUse, TokenHolder
 from gateway.features.questions.loudest import ClientLoad, ListLoudest, LoudestList, StreamLoad
 from gateway.features.questions.tokens import ListTokens, TokenPage
 from gateway.runtime.loudest import (
+    APPENDS,
     FADES_S,
     MOST,
     MOST_ADDED,
@@ -20,6 +21,7 @@ from gateway.runtime.loudest import (
     NO_STREAM,
     NONE,
     OTHERS,
+    RECEIVED,
     Counts,
     TopList,
 )
@@ -221,6 +223,27 @@ async def test_a_rate_is_the_average_of_the_last_minutes() -> None:
         gateway.elapsed.advance(3 * FADES_S)
         (row,) = (await loudest(gateway)).clients
         assert row.requests == pytest.approx(0.35, rel=0.1)
+
+
+async def test_the_fastest_growth_is_that_of_one_stream_and_ends_with_its_writer() -> None:
+    async with serving() as gateway:
+        top = gateway.services.loudest
+
+        def grow(received: dict[str, int]) -> int:
+            for _ in range(20):
+                for name, size in received.items():
+                    counts = top.counted["192.0.2.1", NO_SENDER, f"{PREFIX}/{name}"]
+                    counts[APPENDS] += 1
+                    counts[RECEIVED] += size
+                gateway.elapsed.advance(1)
+                top.look_if_due()
+            return round(top.fastest_growth())
+
+        assert (
+            grow({"hot": 300_000, "warm": 200_000, **{f"s{it}": 9 for it in range(9)}}) == 300_000
+        )
+        assert grow({"warm": 200_000}) == 200_000
+        assert grow({}) == 0
 
 
 async def test_of_many_clients_at_once_a_sample_of_the_lighter_ones_is_added_up() -> None:
