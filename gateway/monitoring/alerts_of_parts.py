@@ -306,7 +306,7 @@ OF_PARTS = (
         "warning",
         "The origin of {{ $labels.route }} answers {{ $labels.instance }} after"
         " {{ $value | humanizeDuration }} on average.",
-        "Readers wait as long for what is not cached. Its log and its load say why.",
+        "Readers wait as long for what is not cached. The origin's log and load say why.",
         "origin",
     ),
     Alert(
