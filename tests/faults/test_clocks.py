@@ -111,10 +111,10 @@ def test_a_running_servers_clock_set_two_days_ahead_ends_no_stream_with_a_ttl(
     clock.set(0)
     for prefix in ("/file", "/memory"):
         assert found(server, f"{prefix}/idle", f"{prefix}/dated") == [b"data", b"data"]
-    wait_for(server, "clock.set", 4)  # each log has noticed it twice
+    wait_for(server, "log.clock_set", 4)  # each log has noticed it twice
 
     clock.set(2 * DAY_S)
-    wait_for(server, "clock.set", 6)
+    wait_for(server, "log.clock_set", 6)
     server.terminate()
     server.start()
     assert found(server, "/file/idle", "/file/dated") == [b"data", 404]
