@@ -92,9 +92,14 @@ class History:
             for ring in self.routes.get(prefix, {}).values():
                 ring.add(at, row)
 
+    def _ring(self, prefix: str, span: Span) -> Ring:
+        """Return a route's ring, without rows for one that a reload has removed."""
+        rings = self.routes.get(prefix)
+        return Ring(step(span)) if rings is None else rings[span]
+
     def of(self, prefix: str, span: Span, until: float) -> list[Row | None]:
         """Return the rows of a route from `start` on, oldest first."""
-        return self.routes[prefix][span].rows(until)[self._begin(span, until) :]
+        return self._ring(prefix, span).rows(until)[self._begin(span, until) :]
 
     def start(self, span: Span, until: float) -> float:
         """Return the moment at which the first row begins: that of the first data, if in the span.
@@ -112,12 +117,12 @@ class History:
     def now(self, prefix: str, until: float) -> Row | None:
         """Return the sum of a route's last whole steps: fresh, and steadier than a single one."""
         last = int(until // FINEST_S)
-        ring = self.routes[prefix]["15m"]
+        ring = self._ring(prefix, "15m")
         return figures.summed(map(ring.row, range(last - NOW_STEPS + 1, last + 1)))
 
     def before(self, prefix: str, ago_s: float, until: float) -> Row | None:
         """Return a route's row of `ago_s` seconds ago, from the ring that spans six hours."""
-        return self.routes[prefix]["6h"].row(int((until - ago_s) // step("6h")))
+        return self._ring(prefix, "6h").row(int((until - ago_s) // step("6h")))
 
 
 NOW_STEPS = 3

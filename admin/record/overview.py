@@ -22,10 +22,11 @@ from admin.model.overview import (
 from admin.record import figures, history, policy
 from admin.record.figures import value
 from admin.record.logs import log_view
+from gateway.background import Turns
 from gateway.settings import redacted_origin
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 
     from admin.model.kinds import Span, Transport
     from admin.model.overview import Instance
@@ -59,6 +60,7 @@ class Overviews:
         self._instance = instance
         self._last: dict[Span, _Made] = {}
         self._one_at_a_time = asyncio.Lock()
+        self._turns = Turns()
 
     async def of(self, span: Span) -> Overview:
         """Return the overview; requests between two looks get the same."""
@@ -82,7 +84,8 @@ class Overviews:
             last = self._last.get(span)
             if last is None or last.state != state:
                 instance = await self._instance()
-                view = overview(self._recorder, self._setup.settings, instance, span, now)
+                steps = overview(self._recorder, self._setup.settings, instance, span, now)
+                view = await self._turns.run(steps)
                 self._last[span] = last = _Made(view, msgspec.json.encode(view), state)
             return last
 
@@ -111,22 +114,28 @@ class _Recorded(NamedTuple):
 
 def overview(
     recorder: Recorder, settings: Settings, instance: Instance, span: Span, now: float
-) -> Overview:
-    """Make the first page, for a span that ends now."""
+) -> Generator[None, None, Overview]:
+    """Make the first page, for a span that ends now, in steps of a few milliseconds at most.
+
+    A route that a reload removes between two steps is shown without figures.
+    """
     prefixes = [route.prefix for route in settings.route_table]
     until = recorder.until(now)
     by_route = {prefix: recorder.history.of(prefix, span, until) for prefix in prefixes}
-    rows = [figures.together(moment) for moment in zip(*by_route.values(), strict=True)]
+    rows = []
+    for moment in zip(*by_route.values(), strict=True):
+        rows.append(figures.together(moment))
+        yield
     before = (recorder.history.before(prefix, HOUR_S, until) for prefix in prefixes)
     start, step = recorder.history.start(span, until), history.step(span)
     recorded = _Recorded(start, step, rows, figures.together(before))
     stat, chart, whole = recorded.stat, recorded.chart, figures.summed(rows)
     latest = figures.together(recorder.history.now(prefix, until) for prefix in prefixes)
     live = figures.together(map(recorder.fleet.live, prefixes))
-    routes = tuple(
-        _route(recorder, settings, route, by_route[route.prefix], until)
-        for route in settings.route_table
-    )
+    routes = []
+    for route in settings.route_table:
+        routes.append(_route(recorder, settings, route, by_route[route.prefix], until))
+        yield
     return Overview(
         taken_at=now,
         span=span,
@@ -148,7 +157,7 @@ def overview(
         refused=chart({name: figures.rate(*of) for name, of in figures.REFUSED_BY.items()}),
         by_transport=chart({"SSE": _mean("sse"), "long-poll": _mean("long-poll")}),
         delivery=chart({"p50": DELIVERY_P50, "p99": DELIVERY_P99}),
-        routes=routes,
+        routes=tuple(routes),
         writes=_writes(recorded, latest, whole),
         logs=tuple(log_view(it, recorder.gauges, until) for it in routes),
     )

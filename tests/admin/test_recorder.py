@@ -15,6 +15,7 @@ from admin.record.fleet import Fleet
 from admin.record.history import FINEST_S
 from admin.record.recorder import Recorder, pause
 from gateway.access.bans import Ban
+from gateway.background import at_once
 from gateway.features.questions.contract import (
     LONGEST_FIGURES,
     AnswerFailure,
@@ -77,9 +78,22 @@ class Stage:
         return list(self.recorder.incidents.attention)
 
     def overview(self) -> Overview:
-        return overview.overview(
-            self.recorder, self.setup.settings, INSTANCE, "15m", self.clock.now
-        )
+        now = self.clock.now
+        return at_once(overview.overview(self.recorder, self.setup.settings, INSTANCE, "15m", now))
+
+
+async def test_an_overview_is_made_in_steps_also_while_a_reload_removes_a_route(
+    stage: Stage,
+) -> None:
+    await stage.look(*counted(0))
+    await stage.look(*counted(1))
+    now = stage.clock.now
+    steps = overview.overview(stage.recorder, stage.setup.settings, INSTANCE, "15m", now)
+    next(steps)
+    stage.recorder.use_settings(setup(stage.clock, routes=ROUTES[:1]).settings)
+    shown = at_once(steps)
+    assert [route.prefix for route in shown.routes] == [SHARED, OWN]
+    assert shown.routes[1].figures.requests is None
 
 
 @pytest.fixture
