@@ -58,7 +58,7 @@ async def application(url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
             async with uvicorn_of(names["app"]) as app:
                 yield app
         finally:
-            await names["runs"].close(wait=0)
+            await names["runs"].aclose(wait=0)
             await names["model"].close()
 
 
@@ -192,7 +192,7 @@ async def test_the_documented_chat_server_stores_questions_and_answers(
                     assert (answer.status, b'"type":"finish"' in await answer.read()) == (200, True)
             async with client.get("/api/chat/chat-1") as history:
                 messages = (await history.json())["messages"]
-        await names["runs"].close(wait=0)
+        await names["runs"].aclose(wait=0)
         await names["model"].close()
     said = [names["text"](each).strip() for each in messages]
     assert said == ["Once upon", "Once upon", "a time", "a time"]
