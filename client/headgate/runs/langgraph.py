@@ -6,7 +6,7 @@ A source of runs, for `Runs.start` and `Runs.take_over`. LangGraph itself is not
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 
@@ -16,7 +16,7 @@ from headgate.runs.stored.progress import Step, Written
 from headgate.ui_stream.steps import RESET
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+    from collections.abc import AsyncGenerator, Iterable
 
 NO_CHECKPOINT = "none"  # the key of the step in which a run begins whose thread is new
 CHECKPOINTS, MESSAGES, UPDATES = "checkpoints", "messages", "updates"
@@ -24,44 +24,14 @@ CHECKPOINTS, MESSAGES, UPDATES = "checkpoints", "messages", "updates"
 LIVE = [MESSAGES, "custom", UPDATES, CHECKPOINTS]
 WHOLE = [UPDATES, CHECKPOINTS]
 TOOL_INPUT = "tool-input-available"
-# A state as its graph tells it, and where it is.
-Config: TypeAlias = Mapping[str, Any]
 TOLD = {"ai", "tool"}  # types of messages that belong to the answer
-
-
-class MessageLike(Protocol):
-    """A message of LangChain."""
-
-    id: str | None
-    type: str
-    content: Any
-
-    def model_dump(self, *, mode: str) -> dict[str, Any]:
-        """Return the fields of the message, for JSON."""
-
-
-class GraphLike(Protocol):
-    """A compiled graph with a checkpointer; its own types are LangGraph's."""
-
-    async def aget_state(self, config: Any) -> Any:  # noqa: ANN401
-        """Return the newest state of a thread."""
-
-    def aget_state_history(self, config: Any) -> AsyncIterator[Any]:  # noqa: ANN401
-        """Yield all states of a thread, the newest first."""
-
-    def astream(
-        self,
-        input: Any,  # noqa: A002, ANN401
-        config: Any,  # noqa: ANN401
-        *,
-        stream_mode: Any,  # noqa: ANN401
-        durability: Any,  # noqa: ANN401
-    ) -> AsyncIterator[Any]:
-        """Run the graph, and yield its events."""
+Config: TypeAlias = Mapping[str, Any]  # names a thread, and maybe one of its checkpoints
+Graph: TypeAlias = Any  # a compiled graph with a checkpointer
+Message: TypeAlias = Any  # of LangChain
 
 
 async def steps(
-    graph: GraphLike,
+    graph: Graph,
     input: object,  # noqa: A002 - as LangGraph calls it
     config: Config,
     written: Written | None = None,
@@ -153,7 +123,7 @@ class _Telling:
         self.see([data[0]] if mode == MESSAGES else [])
         return mode, data
 
-    async def missed(self, graph: GraphLike, config: Config) -> list[Any]:
+    async def missed(self, graph: Graph, config: Config) -> list[Any]:
         """Return the states that the stream lacks, the oldest first.
 
         The messages of the newest state that it has are remembered.
@@ -166,7 +136,7 @@ class _Telling:
             missed.insert(0, state)
         return missed
 
-    def see(self, messages: Iterable[MessageLike]) -> None:
+    def see(self, messages: Iterable[Message]) -> None:
         """Remember that the stream has these messages."""
         self._message_ids.update(str(message.id) for message in messages)
 
@@ -181,7 +151,7 @@ class _Telling:
         self.half = []
         return Step(key, items=items)
 
-    def _items(self, message: MessageLike, step: object) -> list[object]:
+    def _items(self, message: Message, step: object) -> list[object]:
         """Return what a message adds to what is there of it."""
         half, self.half = self.half, []
         is_ai = message.type == "ai"
@@ -202,14 +172,14 @@ def _id(config: Config) -> str:
     return config["configurable"].get("checkpoint_id") or NO_CHECKPOINT
 
 
-def _messages(values: object) -> list[MessageLike]:
+def _messages(values: object) -> list[Message]:
     """Return the messages in the state of a graph, whatever its fields are."""
     fields = values.values() if isinstance(values, dict) else ()
     lists = [field for field in fields if isinstance(field, list)]
     return [each for field in lists for each in field if hasattr(each, "content")]
 
 
-def _text(message: MessageLike) -> str:
+def _text(message: Message) -> str:
     """Return the text of a message, which may stand in blocks."""
     if isinstance(message.content, str):
         return message.content
@@ -217,7 +187,7 @@ def _text(message: MessageLike) -> str:
     return "".join(block.get("text", "") for block in blocks)
 
 
-def _chunk(message: MessageLike) -> dict[str, Any]:
+def _chunk(message: Message) -> dict[str, Any]:
     """Return a message as the one chunk in which a model would have said it."""
     calls = [
         {
@@ -233,7 +203,7 @@ def _chunk(message: MessageLike) -> dict[str, Any]:
     return {**message.model_dump(mode="json"), **fields}
 
 
-def _calls(message: MessageLike) -> list[dict[str, Any]]:
+def _calls(message: Message) -> list[dict[str, Any]]:
     return getattr(message, "tool_calls", [])
 
 
