@@ -16,8 +16,8 @@ from admin.errors import ConsoleError, phrase
 from admin.events import LISTENERS
 from admin.pages import views
 from admin.pages.live import LivePages
+from admin.pages.prose import runbooks
 from admin.pages.rendering import Renderer, TemplatePage
-from admin.pages.runbooks import runbooks
 from admin.pages.sign_in_pages import SignInPages
 from admin.pages.views import cdn
 from admin.pages.visit import Visit

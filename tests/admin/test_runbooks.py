@@ -9,7 +9,7 @@ import pytest
 from aiohttp.test_utils import TestClient
 
 from admin.app import build
-from admin.pages import runbooks
+from admin.pages import prose
 from gateway.monitoring.alerts import alerts
 from gateway.settings import AdminToken
 from tests.admin.consoles import Switchboard, setup
@@ -62,7 +62,7 @@ async def test_pages_other_than_the_runbooks_still_redirect_to_sign_in(
 
 
 def test_the_console_shows_the_runbooks_of_the_documentation() -> None:
-    assert runbooks.SOURCE.read_text() == document("alerts.md")
+    assert prose.SOURCE.read_text() == document("alerts.md")
 
 
 def test_the_runbooks_use_only_markup_that_the_console_renders() -> None:

@@ -12,8 +12,8 @@ from aiohttp import web
 from admin.cdn import LONGEST_CHOICE, Choice, make_file, told_targets
 from admin.cdn_doctor import DoctorWish
 from admin.errors import ConsoleError
-from admin.pages.applying import how_to_apply
 from admin.pages.console_page import ConsolePage
+from admin.pages.prose import how_to_apply
 from admin.pages.rendering import TemplatePage, link
 from cdn_configs.explain import HEAD
 from cdn_configs.options import CREDENTIAL_MODES

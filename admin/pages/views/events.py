@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, get_args
 
 from admin.model.kinds import SPANS, SPANS_S, Level, OfSpan, Span
 from admin.pages.console_page import ConsolePage, MenuEntry
+from admin.pages.prose import runbooks
 from admin.pages.rendering import TemplatePage
-from admin.pages.runbooks import runbooks
 from admin.pages.visit import choice, times
 from admin.record.event_record import EventQuery
 from gateway.telemetry.event_journal import EventKind
