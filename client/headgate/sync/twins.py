@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 
 from typing_extensions import override
 
+from headgate.streams.misuse import not_so
 from headgate.sync.loop_thread import current
 
 if TYPE_CHECKING:
@@ -54,6 +55,11 @@ class Twin(Generic[T]):
 
     def _is_of_parent(self) -> bool:
         return not self._survives_forks and self._pid != os.getpid()
+
+    if not TYPE_CHECKING:
+        __aenter__ = __aexit__ = __aiter__ = not_so(
+            "headgate.sync is for threads: write with and for without async, or use headgate"
+        )
 
     def __enter__(self) -> Self:
         self._call(lambda twin: twin.__aenter__())  # type: ignore[attr-defined]
