@@ -160,7 +160,7 @@ MODULES: dict[str, tuple[str, list[Twin]]] = {
 }
 CHECK = ("check", "--fix-only", "--unsafe-fixes", "--quiet", "--select", "F401,I,TC")
 # What belongs to an event loop, or is made by what is for asyncio alone.
-FOR_ASYNCIO = {"session", "keep_alive", "metadata"}
+FOR_ASYNCIO = {"session", "metadata"}
 # Where the names that are not imported by the module of the twin come from.
 IMPORTS = {
     "iterated": "headgate.sync.loop_thread",

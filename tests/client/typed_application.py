@@ -21,7 +21,7 @@ from headgate.stream_requests import StreamRequests
 from headgate.web.starlette import resume, send
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Iterator
+    from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterator
 
     import flask
     from aiohttp import web
@@ -38,8 +38,7 @@ async def authorization() -> str:
 
 
 app = fastapi.FastAPI()
-pending: list[Awaitable[None]] = []
-runs = Runs(f"{URL}/runs", orphan_after=30, authorization=authorization, keep_alive=pending.append)
+runs = Runs(f"{URL}/runs", orphan_after=30, authorization=authorization)
 
 
 class Model:
@@ -87,11 +86,6 @@ async def come_back(run: str, request: fastapi.Request) -> fastapi.Response:
 @app.get("/runs/{run}/state")
 async def state(run: str) -> headgate.RunState | None:
     return await runs.state(run)
-
-
-@app.get("/runs")
-async def states(run: list[str]) -> dict[str, headgate.RunState | None]:
-    return await runs.states(run)
 
 
 async def ask_by_aiohttp(request: web.Request) -> web.StreamResponse:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Final
 from typing_extensions import override
 
 from headgate import records
-from headgate.at_once import at_once, patiently
 from headgate.chats import ids
 from headgate.chats.conversation import NEVER_BEGUN, ChatState, Conversation, conversation
 from headgate.chats.entries import Answered, Question, checked, decoded, encode
@@ -36,7 +35,7 @@ from headgate.sending.framing import JSON, json_array
 from headgate.stream_requests import ProducerStamp
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, Iterable, Mapping
+    from collections.abc import AsyncIterable, Mapping
 
     from headgate.chats.conversation import Page
     from headgate.chats.entries import Trigger
@@ -50,6 +49,7 @@ GOING_ON = (None, ACTIVE, WAITING)
 FORMAT: Final = "ai-sdk"
 QUESTIONS = "question"  # the id of the producer whose epochs count the questions
 LOOK_AGAIN_S = 0.25  # whether an answer has ended, or a chat has begun
+DELETED_AT_ONCE = 16  # runs of a chat: others use the server, too
 MOST_MESSAGES = 100  # of a page: by default, and the most that a page may ask for over HTTP
 
 
@@ -207,18 +207,6 @@ class Chats:
         found, state = await self._settled(self._log(chat))
         return found.state(state)
 
-    async def states(self, chats: Iterable[str]) -> dict[str, ChatState | None]:
-        """Return what `state` does for each of these chats, by their ids, in their order."""
-        if isinstance(chats, str):
-            raise TypeError("states takes several ids: of one chat, ask for its state")
-        ids_of_chats = [ids.check(chat) for chat in chats]
-
-        async def state_of_chat(chat: str, *, waits: bool) -> ChatState | None:
-            found, state = await self._settled(self._log(chat), waits=waits)
-            return found.state(state)
-
-        return await patiently(ids_of_chats, state_of_chat)
-
     async def delete(self, chat: str) -> bool:
         """Stop the answer that goes on, and delete the chat with its answers; False if none is.
 
@@ -231,7 +219,13 @@ class Chats:
             found = await conversation(log)
         except ABSENT:
             return False
-        await at_once([question.run for question in found.questions], self.runs.delete)
+        turns = asyncio.Semaphore(DELETED_AT_ONCE)
+
+        async def delete(question: Question) -> None:
+            async with turns:
+                await self.runs.delete(question.run)
+
+        await asyncio.gather(*map(delete, found.questions))
         with contextlib.suppress(*ABSENT):
             await log.delete()
         return True
@@ -239,16 +233,11 @@ class Chats:
     def _log(self, chat: str) -> StreamRequests:
         return self.runs._place(ids.check(chat) + ids.LOG).items
 
-    async def _settled(
-        self, log: StreamRequests, *, waits: bool = True
-    ) -> tuple[Conversation, RunState | None]:
-        """Read the chat, write down what has become of its runs, and look at the newest one.
-
-        InDoubt where that takes seconds, unless it `waits`.
-        """
+    async def _settled(self, log: StreamRequests) -> tuple[Conversation, RunState | None]:
+        """Read the chat, write down what has become of its runs, and look at the newest one."""
         found, state = await _read(log), None
         for question in found.unanswered():
-            state = await state_of(self.runs._place(question.run), waits=waits)
+            state = await state_of(self.runs._place(question.run))
             if state is None and question is not found.newest:
                 state = RunState("failed", NEVER_BEGUN)
             elif state in GOING_ON:

@@ -5,23 +5,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
 from headgate.errors import Conflict, Unavailable, check_number
-from headgate.keep_alive import end_of
 from headgate.resumable.listener import Listener
 from headgate.resumable.messages import DONE, IN_USE, LOST, requests, sentinel
 from headgate.resumable.production import StreamProduction
 from headgate.resumable.source import class_name
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Iterator
+    from collections.abc import Awaitable, Callable, Iterator
 
     from redis.asyncio import Redis
 
-    from headgate.keep_alive import KeepAlive
     from headgate.resumable.contract import Broker, ErrorText, MakeSource, State, Text
     from headgate.resumable.redis import RedisBroker
 
@@ -58,7 +56,7 @@ class ResumableStreams(contextlib.AbstractAsyncContextManager["ResumableStreams"
         sentinel_ttl: float = 2 * 60 * 60.0,
         resume_timeout: float = 1.0,
         max_buffer_bytes: int = 64 * 1024 * 1024,
-        keep_alive: KeepAlive | None = None,
+        keep_alive: Callable[[Awaitable[Any]], object] | None = None,
         error_text: ErrorText = class_name,
     ) -> None:
         check_number("sentinel_ttl", sentinel_ttl)
@@ -202,7 +200,8 @@ class ResumableStreams(contextlib.AbstractAsyncContextManager["ResumableStreams"
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         if self._keep_alive is not None:
-            self._keep_alive(end_of(task))
+            # A host that cancels what it got ends no production.
+            self._keep_alive(asyncio.ensure_future(asyncio.wait({task})))
         return production.buffer.read()
 
     async def _listen(self, stream_id: str, resume_at: int) -> Text | None:

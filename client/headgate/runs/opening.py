@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 from weakref import WeakSet
 
 from headgate.endpoint import close_soon, unlimited_session
-from headgate.runs.stored.produced_runs import ProducedRuns
-from headgate.runs.stored.production import CLOSE_TIMEOUT_S
+from headgate.runs.stored.production import CLOSE_TIMEOUT_S, SHUT_DOWN
 from headgate.runs.stored.reading import READERS_END_S, Reading, end_readings
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     import aiohttp
 
-    from headgate.keep_alive import KeepAlive
     from headgate.runs.stored.production import Production
 
 CLOSED = (
@@ -33,15 +33,15 @@ class Opening:
 
     Args:
         session: The session of the requests; None for one that is made, and closed, here.
-        keep_alive: As of `Runs`.
     """
 
-    def __init__(self, session: aiohttp.ClientSession | None, keep_alive: KeepAlive | None) -> None:
-        self.produced = ProducedRuns(keep_alive)
+    def __init__(self, session: aiohttp.ClientSession | None) -> None:
+        self.produced: dict[str, Production] = {}  # the newest of each run, by its id
         self.starts: set[asyncio.Task[Production]] = set()
         self.readings: WeakSet[Reading] = WeakSet()
         self.closing = asyncio.Event()
         self.own_session: aiohttp.ClientSession | None = None
+        self._tasks: dict[asyncio.Task[None], Production] = {}
         self._session = session
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -72,13 +72,49 @@ class Opening:
             session = self.own_session = unlimited_session()
         return session
 
+    def produce(
+        self, run_id: str, production: Production, items: AsyncIterator[object], owner: object
+    ) -> asyncio.Task[None]:
+        """Produce a run from its source, in a task of its own; an older one of the run is replaced.
+
+        `owner`, whose session the production uses, stays in memory until that has ended.
+        """
+
+        def forget(task: asyncio.Task[None], _owner: object = owner) -> None:
+            del self._tasks[task]
+            if self.produced.get(run_id) is production:
+                del self.produced[run_id]
+
+        self.produced[run_id] = production
+        task = asyncio.create_task(production.run(items), name=f"run {run_id}")
+        self._tasks[task] = production
+        task.add_done_callback(forget)
+        return task
+
+    async def produce_to_end(
+        self, run_id: str, production: Production, items: AsyncIterator[object], owner: object
+    ) -> None:
+        """Produce a run and wait for its end; shut it down if the caller is cancelled."""
+        task = self.produce(run_id, production, items, owner)
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            production.end(SHUT_DOWN)
+            await asyncio.wait({task}, timeout=CLOSE_TIMEOUT_S)
+            raise
+
     async def close(self, wait_s: float) -> None:
         """Let the productions end within `wait_s`, then end them, and disconnect the readers."""
         self.closing.set()
         if self.starts:
             await asyncio.wait(set(self.starts), timeout=CLOSE_TIMEOUT_S)
-        grace_s = READERS_END_S if self.produced else 0.0
-        await self.produced.end(wait_s)
+        grace_s = READERS_END_S if self._tasks else 0.0
+        if self._tasks:
+            await asyncio.wait(list(self._tasks), timeout=wait_s)
+        for production in self._tasks.values():
+            production.end(SHUT_DOWN)
+        if self._tasks:
+            await asyncio.wait(list(self._tasks))
         await end_readings(list(self.readings), grace_s)
         own, self.own_session = self.own_session, None
         if own is not None:

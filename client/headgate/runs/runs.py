@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Self
 
 from typing_extensions import override
 
-from headgate.at_once import patiently
 from headgate.backoff import Backoff
 from headgate.endpoint import credential_of
 from headgate.errors import ABSENT, ProtocolError, Unavailable, check_number
@@ -33,13 +32,12 @@ from headgate.runs.stored.survey import BEGINNING
 from headgate.stream_requests import StreamRequests
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, Callable, Iterable
+    from collections.abc import AsyncIterable, Callable
     from types import TracebackType
 
     import aiohttp
 
     from headgate.endpoint import Authorization
-    from headgate.keep_alive import KeepAlive
     from headgate.records import RunState
     from headgate.runs.formats.contract import Format, FormatName
     from headgate.runs.stored.places import Place
@@ -71,8 +69,6 @@ class Runs:
         stop_grace: Seconds for which a source that watches `stopped` may go on after a stop.
         retry_for: Seconds for which a server that is away is retried.
         error_text: Makes of a source's exception the text that readers get.
-        keep_alive: A function called with an awaitable for each run that is started here, which
-            ends when its production does.
         takeover_within: Seconds for which a run whose producer is gone waits for `take_over`
             before it ends as orphaned; 0 for none.
 
@@ -94,7 +90,6 @@ class Runs:
         stop_grace: float = 2.0,
         retry_for: float = 30.0,
         error_text: Callable[[Exception], str] = class_name,
-        keep_alive: KeepAlive | None = None,
         takeover_within: int = 0,
     ) -> None:
         check_number("orphan_after", orphan_after, 1, is_whole=True)
@@ -113,11 +108,10 @@ class Runs:
         self._ttl_s = ttl
         self._credential = credential_of(authorization)
         self._session = session
-        self._keep_alive = keep_alive
         self._rules = RunRules(
             orphan_after, ttl, stop_grace, retry_for, error_text, takeover_within
         )
-        self._opening = Opening(session, keep_alive)
+        self._opening = Opening(session)
 
     @override
     def __repr__(self) -> str:
@@ -132,7 +126,7 @@ class Runs:
 
     async def __aenter__(self) -> Self:
         if self._opening.is_over():
-            self._opening = Opening(self._session, self._keep_alive)
+            self._opening = Opening(self._session)
         self._opening.check()
         self._opening.check_session()
         return self
@@ -184,7 +178,7 @@ class Runs:
         except BaseException:
             await close(items)
             raise
-        opening.produced.start(run_id, production, items, self)
+        opening.produce(run_id, production, items, self)
         start_mark = replace(BEGINNING, form=form)
         return self._answer(run, form, Reading(run.items, start=start_mark, is_new=True))
 
@@ -234,7 +228,7 @@ class Runs:
         except BaseException:
             await start.withdraw()
             raise
-        await opening.produced.run(run_id, production, items, self)
+        await opening.produce_to_end(run_id, production, items, self)
         return production.outcome
 
     async def follow(
@@ -319,28 +313,13 @@ class Runs:
         """
         check_type(run_id)
         try:
-            return self._opening.produced.of(run_id).stopped()
+            return self._opening.produced[run_id].stopped()
         except KeyError:
             raise LookupError(f"run {run_id!r} is not produced here") from None
 
     async def state(self, run_id: str) -> RunState | None:
         """Return what has become of the run; None if there is none."""
-        return await self._state(run_id, waits=True)
-
-    async def states(self, run_ids: Iterable[str]) -> dict[str, RunState | None]:
-        """Return what `state` does for each of these runs, by their ids, in their order.
-
-        Raises what `state` raises for any of them.
-        """
-        if isinstance(run_ids, str):
-            raise TypeError("states takes several ids: of one run, ask for its state")
-        ids = list(run_ids)
-        for run_id in ids:
-            self._place(run_id)  # a wrong id is refused before any is asked for
-        return await patiently(ids, self._state)
-
-    async def _state(self, run_id: str, *, waits: bool) -> RunState | None:
-        return await state_of(self._place(run_id), waits=waits)
+        return await state_of(self._place(run_id))
 
     async def delete(self, run_id: str) -> bool:
         """Stop the run, if it goes on, and delete it; False if there is none.

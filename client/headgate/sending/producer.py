@@ -65,7 +65,7 @@ class Producer:
         self._stands_alone = stands_alone
         # None: the server has not shown it.
         self._takes_producers: bool | None = None if stands_alone else True
-        self._seq = 0
+        self.seq = 0  # of the next append
 
     async def append(
         self, body: bytes, *, content_type: str, headers: Mapping[str, str], is_closing: bool
@@ -78,7 +78,7 @@ class Producer:
             if self.is_uncertain and self._stands_alone:
                 self._begin_epoch()
         self._retries.succeed()
-        self._seq += 1
+        self.seq += 1
         return appended
 
     async def _stored(
@@ -94,7 +94,7 @@ class Producer:
                 await self._retries.wait(refusal)
             except Conflict as refusal:
                 # Another stream is at the URL, in which this producer has stored nothing.
-                is_new = self._seq and refusal.headers.get(EXPECTED_SEQ) == "0"
+                is_new = self.seq and refusal.headers.get(EXPECTED_SEQ) == "0"
                 if not (self._stands_alone and is_new):
                     raise
                 self._begin_epoch()
@@ -105,7 +105,7 @@ class Producer:
         """Send the append once, and note whether it may be stored after that."""
         may_be_stored, self.is_uncertain = self.is_uncertain, True
         time_s = self._stream.timeout_s + len(body) / SLOWEST_BYTES_S
-        stamp = ProducerStamp(self.id, self.epoch, self._seq)
+        stamp = ProducerStamp(self.id, self.epoch, self.seq)
         try:
             async with asyncio.timeout(time_s):
                 appended = await self._stream.append(
@@ -138,8 +138,8 @@ class Producer:
             )
         # A first append that was sent once can be a duplicate only of another writer's. A random id
         # has no other writer, but a proxy may have sent the append twice.
-        is_anothers = not (self._seq or self._is_random or is_repeated) and appended.is_duplicate
-        if self._takes_producers and (is_anothers or appended.producer_seq != self._seq):
+        is_anothers = not (self.seq or self._is_random or is_repeated) and appended.is_duplicate
+        if self._takes_producers and (is_anothers or appended.producer_seq != self.seq):
             raise Fenced(
                 f"producer {self.id} has written in epoch {self.epoch} before: take over with "
                 f"epoch {self.epoch + 1}",
@@ -159,4 +159,4 @@ class Producer:
     def _begin_epoch(self) -> None:
         """Begin a new epoch: the server refuses what comes late of an append in the last one."""
         self.epoch += 1
-        self._seq = 0
+        self.seq = 0

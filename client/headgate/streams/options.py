@@ -27,4 +27,3 @@ class WorkerOptions(TypedDict, total=False):
     name: str | None
     concurrency: int
     stop_grace: float
-    note: Callable[[str], None]

@@ -14,7 +14,7 @@ from headgate.chats.chats import MOST_MESSAGES
 from headgate.sync.threads import Answering, ThreadChats, answer_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from headgate.chats.conversation import ChatState, Page
     from headgate.chats.entries import Trigger
@@ -130,10 +130,6 @@ class Chats(ThreadChats):
     def state(self, chat: str) -> ChatState | None:
         """Return what has become of the newest question of a chat; None if nothing was asked."""
         return self._call(lambda twin: twin.state(chat))
-
-    def states(self, chats: Iterable[str]) -> dict[str, ChatState | None]:
-        """Return what `state` does for each of these chats, by their ids, in their order."""
-        return self._call(lambda twin: twin.states(chats))
 
     def delete(self, chat: str) -> bool:
         """Stop the answer that goes on, and delete the chat with its answers; False if none is.

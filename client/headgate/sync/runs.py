@@ -208,13 +208,6 @@ class Runs(ThreadRuns):
         """Return what has become of the run; None if there is none."""
         return self._call(lambda twin: twin.state(run_id))
 
-    def states(self, run_ids: Iterable[str]) -> dict[str, RunState | None]:
-        """Return what `state` does for each of these runs, by their ids, in their order.
-
-        Raises what `state` raises for any of them.
-        """
-        return self._call(lambda twin: twin.states(run_ids))
-
     def delete(self, run_id: str) -> bool:
         """Stop the run, if it goes on, and delete it; False if there is none.
 

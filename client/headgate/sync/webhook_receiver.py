@@ -12,13 +12,10 @@ import headgate.runs.runs
 import headgate.workers.webhook_receiver
 from headgate.sync.twins import EachProcessTwin
 from headgate.sync.workers import Job
-from headgate.workers.signatures import (
-    TOLERANCE_S,
-)
-from headgate.workers.webhook_receiver import LEASE_TTL_S, log
+from headgate.workers.webhook_receiver import LEASE_TTL_S
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from headgate.endpoint import Authorization
 
@@ -44,11 +41,8 @@ class WebhookReceiver(EachProcessTwin["headgate.workers.webhook_receiver.Webhook
         url: The URL below which the streams are, as `https://HOST/v1/stream`.
         subscriptions: The ids of one or more webhook subscriptions.
         lease_ttl: Seconds of the subscriptions' `lease_ttl_ms`; 30 by default, as theirs.
-        tolerance: Seconds by which the time of a signature may differ from the present; 300 by
-            default.
         authorization: The value of the `Authorization` field, or a function that returns it, for
             the streams.
-        note: A function called with a sentence for each retry; by default it is logged.
 
     Raises:
         ValueError: There is no subscription, or a number is out of its range.
@@ -59,9 +53,7 @@ class WebhookReceiver(EachProcessTwin["headgate.workers.webhook_receiver.Webhook
         url: str,
         *subscriptions: str,
         lease_ttl: float = LEASE_TTL_S,
-        tolerance: float = TOLERANCE_S,
         authorization: Authorization | None = None,
-        note: Callable[[str], None] = log.info,
     ) -> None:
         super().__init__(
             partial(
@@ -69,9 +61,7 @@ class WebhookReceiver(EachProcessTwin["headgate.workers.webhook_receiver.Webhook
                 url,
                 *subscriptions,
                 lease_ttl=lease_ttl,
-                tolerance=tolerance,
                 authorization=authorization,
-                note=note,
             )
         )
 

@@ -15,7 +15,7 @@ import headgate.workers.worker
 from headgate.sync.loop_thread import iterated
 from headgate.sync.threads import ThreadWorker
 from headgate.sync.twins import Twin
-from headgate.workers.worker import STOP_GRACE_S, log
+from headgate.workers.worker import STOP_GRACE_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -168,7 +168,6 @@ class Worker(ThreadWorker):
             `Fenced`; 20 by default.
         authorization: The value of the `Authorization` field, or a function that returns it. It
             needs what the subscriber needed: a claim is judged as the subscription was.
-        note: A function called with a sentence for each retry; by default a warning in the log.
 
     Raises:
         ValueError: There is no subscription, or a number is out of its range.
@@ -182,7 +181,6 @@ class Worker(ThreadWorker):
         concurrency: int = 1,
         stop_grace: float = STOP_GRACE_S,
         authorization: Authorization | None = None,
-        note: Callable[[str], None] = log.warning,
     ) -> None:
         super().__init__(
             headgate.workers.worker.Worker(
@@ -192,7 +190,6 @@ class Worker(ThreadWorker):
                 concurrency=concurrency,
                 stop_grace=stop_grace,
                 authorization=authorization,
-                note=note,
             )
         )
 

@@ -60,9 +60,9 @@ def signature_in(headers: Mapping[str, str]) -> WebhookSignature:
     return WebhookSignature(time_text, values["kid"], signature)
 
 
-def check_time(signature: WebhookSignature, tolerance_s: float, now: float) -> None:
+def check_time(signature: WebhookSignature, now: float) -> None:
     """Raise NotAuthorized for a signature of another time: a recorded request may come again."""
-    if not abs(now - int(signature.timestamp)) <= tolerance_s:
+    if not abs(now - int(signature.timestamp)) <= TOLERANCE_S:
         raise NotAuthorized("the signature is of another time: check the clocks of both machines")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import random
 from typing import TYPE_CHECKING
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
     from headgate.workers.claims import ClaimedWake
 
+log = logging.getLogger("headgate")
+
 # The present wake is another one, or there is none any more.
 LOST = frozenset({"FENCED", "TOKEN_INVALID", "TOKEN_EXPIRED", "SUBSCRIPTION_NOT_FOUND"})
 JSON = {"Content-Type": "application/json"}
@@ -40,7 +43,6 @@ class WakeLease:
         session: aiohttp.ClientSession,
         claim: ClaimedWake,
         claimed_at: float,
-        note: Callable[[str], None],
         *,
         is_webhook: bool = False,
     ) -> None:
@@ -57,7 +59,6 @@ class WakeLease:
         self._claim = claim
         self._lease_s = claim.lease_ttl_ms / 1000
         self._until = claimed_at + self._lease_s  # by the clock of the event loop
-        self._note = note
         self._extension: asyncio.Task[None] | None = None
         self._has_ended = False
         self.is_lost = False
@@ -145,7 +146,7 @@ class WakeLease:
         left_s = min(max(0.0, self._until - clock()), longest_s)
         waits = FIRST_WAIT_S, LONGEST_WAIT_S
         try:
-            await Retries(left_s, waits, self._note, hurries=True).run(attempt)
+            await Retries(left_s, waits, log.warning, hurries=True).run(attempt)
         except StreamError as refusal:
             if refusal.code not in LOST:
                 raise
@@ -156,6 +157,6 @@ class WakeLease:
         if self.is_lost or self._has_ended:
             return
         self.is_lost = True
-        self._note(f"the lease of a job was lost: {refusal}")
+        log.warning("the lease of a job was lost: %s", refusal)
         if self.on_lost is not None:
             self.on_lost()

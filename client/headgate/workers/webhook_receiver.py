@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from typing import TYPE_CHECKING, Self
 
 from headgate.endpoint import Endpoint, unlimited_session
@@ -14,7 +13,6 @@ from headgate.stream_requests import StreamRequests
 from headgate.workers.claims import WebhookWake, decoded
 from headgate.workers.job import Job, give_back
 from headgate.workers.signatures import (
-    TOLERANCE_S,
     check_installed,
     check_signature,
     check_time,
@@ -25,14 +23,12 @@ from headgate.workers.wake_lease import WakeLease
 from headgate.workers.webhook_keys import WebhookKeys
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
     from types import TracebackType
 
     import aiohttp
 
     from headgate.endpoint import Authorization
-
-log = logging.getLogger("headgate")
 
 LEASE_TTL_S = 30.0  # PROTOCOL.md section 6: what a subscription has by default
 
@@ -54,12 +50,9 @@ class WebhookReceiver:
         url: The URL below which the streams are, as `https://HOST/v1/stream`.
         subscriptions: The ids of one or more webhook subscriptions.
         lease_ttl: Seconds of the subscriptions' `lease_ttl_ms`; 30 by default, as theirs.
-        tolerance: Seconds by which the time of a signature may differ from the present; 300 by
-            default.
         authorization: The value of the `Authorization` field, or a function that returns it, for
             the streams.
         session: The aiohttp session of the requests; without one, the receiver makes its own.
-        note: A function called with a sentence for each retry; by default it is logged.
 
     Raises:
         ValueError: There is no subscription, or a number is out of its range.
@@ -70,21 +63,16 @@ class WebhookReceiver:
         url: str,
         *subscriptions: str,
         lease_ttl: float = LEASE_TTL_S,
-        tolerance: float = TOLERANCE_S,
         authorization: Authorization | None = None,
         session: aiohttp.ClientSession | None = None,
-        note: Callable[[str], None] = log.info,
     ) -> None:
         if not subscriptions:
             raise ValueError("a receiver has the id of a subscription: WebhookReceiver(url, id)")
         check_number("lease_ttl", lease_ttl, 1)
-        check_number("tolerance", tolerance)
         check_installed()  # now, and not at the first request
         self._session = session
         self._subscriptions = frozenset(subscriptions)
         self._lease_s = lease_ttl
-        self._tolerance_s = tolerance
-        self._note = note
         self._base = StreamRequests(url, authorization=authorization)
         self._keys: WebhookKeys | None = None
         self._jobs: dict[str, Job] = {}
@@ -127,7 +115,7 @@ class WebhookReceiver:
         if self._keys is None:
             raise RuntimeError("a receiver is used as: async with WebhookReceiver(url, id) as it")
         signature = signature_in(headers)
-        check_time(signature, self._tolerance_s, system_time())
+        check_time(signature, system_time())
         check_signature(signature, body, await self._keys.key(signature.key_id))
 
     async def job(self, body: bytes, headers: Mapping[str, str]) -> Job | None:
@@ -160,9 +148,7 @@ class WebhookReceiver:
             return None
         claim = wake.claim(self._lease_s)
         now = asyncio.get_running_loop().time()
-        lease = WakeLease(
-            wake.callback_url, self._base.session, claim, now, self._note, is_webhook=True
-        )
+        lease = WakeLease(wake.callback_url, self._base.session, claim, now, is_webhook=True)
         job = Job(wake.subscription_id, claim, self._base, lease, self._on_end)
         self._jobs[wake.wake_id] = job
         return job

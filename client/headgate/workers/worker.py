@@ -18,7 +18,7 @@ from headgate.stream_requests import StreamRequests
 from headgate.workers.claims import ClaimedWake, decoded
 from headgate.workers.job import Job, give_back
 from headgate.workers.schedule import ClaimSchedule
-from headgate.workers.wake_events import WakeEvents, control_url
+from headgate.workers.wake_events import control_url, follow
 from headgate.workers.wake_lease import JSON, WakeLease
 
 if TYPE_CHECKING:
@@ -67,13 +67,12 @@ class Worker:
         authorization: The value of the `Authorization` field, or a function that returns it. It
             needs what the subscriber needed: a claim is judged as the subscription was.
         session: The aiohttp session of the requests; without one, the worker makes its own.
-        note: A function called with a sentence for each retry; by default a warning in the log.
 
     Raises:
         ValueError: There is no subscription, or a number is out of its range.
     """
 
-    def __init__(  # noqa: PLR0913 - one for each option
+    def __init__(
         self,
         url: str,
         *subscriptions: str,
@@ -82,7 +81,6 @@ class Worker:
         stop_grace: float = STOP_GRACE_S,
         authorization: Authorization | None = None,
         session: aiohttp.ClientSession | None = None,
-        note: Callable[[str], None] = log.warning,
     ) -> None:
         if not subscriptions:
             raise ValueError("a worker has the id of a subscription: Worker(url, id)")
@@ -92,7 +90,6 @@ class Worker:
         self._subscriptions = subscriptions
         self._concurrency = concurrency
         self._stop_grace_s = stop_grace
-        self._note = note
         self._session = session
         self._base = StreamRequests(url, authorization=authorization)
         self._schedule = ClaimSchedule(subscriptions)
@@ -109,8 +106,8 @@ class Worker:
                 self._base.url, authorization=self._base.authorization, session=session
             )
             block.push_async_callback(self._end)
-            events = WakeEvents(self._base, self._schedule, self._note)
-            self._following = asyncio.create_task(events.follow(self._subscriptions))
+            following = follow(self._base, self._schedule, self._subscriptions)
+            self._following = asyncio.create_task(following)
             self._following.add_done_callback(lambda _: self._schedule.notify())
             self._block = block.pop_all()
         return self
@@ -248,7 +245,7 @@ class Worker:
             return None
         turn.waits.reset()
         turn.is_claimed = True
-        lease = WakeLease(control, self._base.session, claim, claimed_at, self._note)
+        lease = WakeLease(control, self._base.session, claim, claimed_at)
         job = Job(turn.subscription, claim, self._base, lease, self._on_end)
         self._jobs[job] = turn
         return job
@@ -261,7 +258,7 @@ class Worker:
         if not isinstance(refusal, Unavailable):
             raise refusal
         wait_s = max(turn.waits.next_s(), refusal.retry_after)
-        self._note(f"{refusal}; trying again in {wait_s:.1f} s")
+        log.warning("%s; trying again in %.1f s", refusal, wait_s)
         turn.postpone(wait_s)
 
     def _on_end(self, job: Job) -> None:

@@ -67,7 +67,7 @@ async def application(
             async with serve(names) as app:
                 yield app, model_url
         finally:
-            await names["runs"].close(wait=0)
+            await names["runs"].aclose(wait=0)
             await names["model"].close()
 
 

@@ -516,18 +516,11 @@ async def test_a_chat_that_is_being_deleted_refuses_messages(chats: Chats, runs:
     assert await chats.delete("c")
 
 
-async def test_the_states_of_several_chats_are_those_of_their_newest_runs(chats: Chats) -> None:
-    feed = Feed("On")
+async def test_the_state_of_a_chat_is_that_of_its_newest_run(chats: Chats) -> None:
     await read(await chats.send("a", user("1"), Model("Once")))
-    await chats.send("b", user("1"), Model(feed.source()))
-    states = await chats.states(["b", "none", "a"])
-    assert {name: state and state.status for name, state in states.items()} == {
-        "b": "active",
-        "none": None,
-        "a": "finished",
-    }
-    with pytest.raises(TypeError, match="several"):
-        await chats.states("a")
+    await chats.send("b", user("1"), Model(Feed("On").source()))
+    states = await asyncio.gather(*map(chats.state, ("b", "none", "a")))
+    assert [state and state.status for state in states] == ["active", None, "finished"]
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from tests.client.runs.sources import Feed, of, read, read_failed, read_to
 from tests.support.waiting import PATIENCE_S, until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable
+    from collections.abc import AsyncIterator
 
 
 async def test_a_run_is_readable_again_from_another_replica(runs: Runs, other: Runs) -> None:
@@ -317,23 +317,6 @@ async def test_an_ended_run_leaves_no_task_and_no_entry(runs: Runs) -> None:
     await asyncio.sleep(0)  # what follows the end of a task is called in the loop's next pass
     with pytest.raises(LookupError):
         runs.stopped("a")
-
-
-async def test_keep_alive_gets_an_awaitable_that_finishes_when_the_run_is_over(
-    url: str, other: Runs
-) -> None:
-    pending: list[Awaitable[None]] = []
-    async with Runs(url, keep_alive=pending.append) as runs:
-        feeds = [Feed("Once "), Feed("upon ")]
-        for run_id, feed in zip("ab", feeds, strict=True):
-            await runs.start(run_id, feed.source())
-        first, second = map(asyncio.ensure_future, pending)
-        first.cancel()  # of the waiting, not of the run
-        for feed in feeds:
-            feed.end()
-        await second
-        assert await other.state("b") == RunState("finished")
-        assert await read(await other.follow("a")) == b"Once "
 
 
 async def test_runs_left_unclosed_are_closed_with_a_warning_without_the_password(

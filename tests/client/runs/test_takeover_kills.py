@@ -23,7 +23,7 @@ from tests.support.processes import NODE, ROOT
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from headgate.runs.formats.contract import FormatName
 
@@ -37,6 +37,10 @@ ASKED = Moment("1", "committed")  # LangGraph has the question, or is about to
 AMID = Moment("plan", "amid")  # the model has said a word
 FIRST, AGAIN = "I look ", "(again) "
 REST = "at the weather. It is sunny in Rome."
+
+
+async def states_of(runs: Runs, names: Iterable[str]) -> dict[str, RunState | None]:
+    return {name: await runs.state(name) for name in names}
 
 
 @dataclass
@@ -124,7 +128,7 @@ async def test_a_killed_langgraph_worker_is_continued_from_its_checkpoint_withou
         left = [(case.name, case.form, case.options) for case in cases]
         assert await ended(await forked("graph_worker", "work_on", url, str(tmp_path), left)) == 0
         await asyncio.wait_for(reading, PATIENCE_S)
-        states = await runs.states(case.name for case in cases)
+        states = await states_of(runs, [case.name for case in cases])
     bodies = {case.name: bytes(case.body).replace(case.name.encode(), b"RUN") for case in cases}
     for case in cases:
         with subtests.test(f"{case.name}: no step is done twice"):
@@ -201,7 +205,7 @@ async def test_a_killed_temporal_worker_is_continued_at_its_activity_without_rep
                 return body.decode(), (folder / "effects.txt").read_text().split()
 
             answers = await asyncio.gather(*(answered(*case) for case in cases.items()))
-            states = await runs.states(cases)
+            states = await states_of(runs, cases)
     (*_, (told, done)) = answers
     with subtests.test("failing: what has failed too often ends the run"):
         assert (told, done) == ("I look outside. ", ["plan-begun", "plan"])

@@ -49,7 +49,7 @@ def test_sync_chats_answer_stop_report_and_delete_a_chat(chats: sync.Chats) -> N
     assert [each["role"] for each in page.messages] == ["user", "assistant"]
     state = chats.state("c")
     assert state is not None
-    assert (state.status, chats.states(["c", "d"])) == ("stopped", {"c": state, "d": None})
+    assert (state.status, chats.state("d")) == ("stopped", None)
     assert chats.runs.state(state.run) == RunState("stopped")
     assert chats.delete("c")
     assert chats.state("c") is None

@@ -46,7 +46,7 @@ def verify_webhook(
 ) -> None:
     """Verify a webhook as a receiver does that has this key set."""
     signature = signatures.signature_in(headers)
-    signatures.check_time(signature, signatures.TOLERANCE_S, now)
+    signatures.check_time(signature, now)
     key = signatures.key_in(signatures.keys_in(jwks), signature.key_id)
     signatures.check_signature(signature, body, key)
 

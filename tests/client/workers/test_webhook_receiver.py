@@ -186,14 +186,9 @@ async def test_a_receiver_outside_of_its_block_raises_runtime_error() -> None:
         await WebhookReceiver("http://127.0.0.1:1", "s").verify(b"", {})
 
 
-@pytest.mark.parametrize("options", [{"lease_ttl": 0.5}, {"tolerance": -1.0}])
-def test_a_receiver_with_a_number_out_of_its_range_raises_value_error(
-    options: dict[str, Any],
-) -> None:
-    with pytest.raises(
-        ValueError, match=r"lease_ttl is a number, 1 or|tolerance is a number, 0 or"
-    ):
-        WebhookReceiver("http://127.0.0.1:1", "s", **options)
+def test_a_receiver_with_a_lease_out_of_its_range_raises_value_error() -> None:
+    with pytest.raises(ValueError, match="lease_ttl is a number, 1 or"):
+        WebhookReceiver("http://127.0.0.1:1", "s", lease_ttl=0.5)
 
 
 def test_a_receiver_without_a_subscription_raises_value_error() -> None:

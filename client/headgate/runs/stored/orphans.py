@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, NamedTuple
 
-from headgate.at_once import InDoubt
 from headgate.errors import ABSENT, Closed, ProtocolError, StreamError, Unavailable
 from headgate.lease import LOOK_AGAIN_S, SlowAnswers, stays_so
 from headgate.notes import Note
@@ -34,18 +33,13 @@ async def is_active(run: Place) -> bool:
     return not (await run.items.head()).is_closed and await settled(run) in GOES_ON
 
 
-async def state_of(run: Place, *, waits: bool = True) -> RunState | None:
-    """Return what has become of a run; None if there is none.
-
-    InDoubt where that would take the time of a heartbeat, unless it `waits`.
-    """
+async def state_of(run: Place) -> RunState | None:
+    """Return what has become of a run; None if there is none."""
     try:
         if not (await run.items.head()).is_closed:
-            found = await (settled(run) if waits else _look(run))
+            found = await settled(run)
             if found in GOES_ON:
                 return found
-            if not waits:
-                raise InDoubt
         return await how_it_ended(run)
     except ABSENT:
         return None

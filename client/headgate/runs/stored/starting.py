@@ -12,17 +12,18 @@ import msgspec
 from headgate import records
 from headgate.errors import Closed, Conflict, StreamError
 from headgate.lease import Lease
+from headgate.names import PRODUCER
 from headgate.records import RunState
 from headgate.runs.stored import claims
 from headgate.runs.stored.lookups import last_items
 from headgate.runs.stored.marks import Marker
 from headgate.runs.stored.orphans import is_produced, settled
-from headgate.runs.stored.output import output
 from headgate.runs.stored.production import CLOSE_TIMEOUT_S, Plan, Production
 from headgate.runs.stored.progress import Written
 from headgate.runs.stored.stops import is_wished
 from headgate.runs.stored.survey import survey
 from headgate.sending.framing import JSON, json_array
+from headgate.sending.writer import StreamWriter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -135,7 +136,15 @@ class Start:
         plan = self._plan(first, before)
         count = len(first) if before is None else before.count or 0
         marker = Marker(self._run.index, self._form.name, count, self._rules.ttl_s)
-        writer = output(self._run.items, metadata, epoch, self._rules.retry_for_s)
+        writer = StreamWriter(
+            self._run.items,
+            content_type=JSON,
+            metadata=metadata,
+            producer_id=PRODUCER,
+            epoch=epoch,
+            retry_for=self._rules.retry_for_s,
+        )
+        writer._producer.seq = 1  # the claim was the first append of its epoch
         return Production(
             self._run, self._lease, epoch, writer, self._form, self._rules, plan, marker
         )
