@@ -1,4 +1,4 @@
-"""The fields of forms for the limits of a stream, and what was entered there."""
+"""What was entered in forms, as values; and the fields of those for the limits of a stream."""
 
 from __future__ import annotations
 
@@ -30,6 +30,12 @@ LIMITS = (
     LimitField("retention_size", "Keep at most (bytes)"),
     LimitField("retention_messages", "Keep at most (messages)"),
 )
+
+
+def filled(entered: Mapping[str, str], kind: type[msgspec.Struct]) -> dict[str, str]:
+    """Return the fields of `kind` that were entered; an empty one chooses nothing."""
+    texts = {name: entered.get(name, "").strip() for name in kind.__struct_fields__}
+    return {name: text for name, text in texts.items() if text}
 
 
 def wish_of(entered: Mapping[str, object], kind: type[T]) -> T:

@@ -223,7 +223,7 @@ async def test_a_bad_request_for_a_read_token_gets_400_with_the_reason(
     ("more", "said"),
     [
         pytest.param({"op_read": "", "op_append": ""}, "Choose an operation", id="no-operation"),
-        pytest.param({"lifetime": "soon"}, "whole number of seconds", id="a-lifetime-in-words"),
+        pytest.param({"lifetime": "soon"}, "Lifetime: expected `int", id="a-lifetime-in-words"),
         pytest.param({"lifetime": "901"}, "at most 900 s", id="a-lifetime-over-the-limit"),
         pytest.param({"do": "else"}, "Do must be one of", id="another-action"),
     ],

@@ -1,18 +1,19 @@
-// The messages of a stream: read from an offset on, then followed. Only the rows in view exist.
+// The messages of a stream: read from an offset on, then followed. A row opens to all of its message.
 import { around, get, make } from "./dom.js";
-import { payload, preview } from "./payload.js";
 
-/** @typedef {import("./payload.js").Message} Message */
+/** @typedef {{ text: string | null, data: string | null, size: number, truncated: boolean,
+ *   offset?: string, next_offset?: string }} Message */
 /** @typedef {{ offset: string, skip: number }} Place */
 /** @typedef {{ messages: Message[], behind: Place | null, tail: string, closed?: boolean }} Answer */
 
-const ROW = 28; // pixels, as in the style sheet
-const AROUND = 10; // rows drawn above and below the view
 const PAGE = 200; // messages a request
 const EAGER = 1000; // read at once; more when the list is scrolled to its end
-const MOST = 10000; // then the oldest are let go
+const MOST = 2000; // then the oldest are removed
 const NEAR_END = 40; // pixels from the end that still count as being there
 const RETRY_MS = 2000;
+const PREVIEW = 300; // characters of a line
+const BYTES = 16; // of a line of hex
+const HIDDEN = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu;
 
 /** @param {HTMLElement} element */
 export function show(element) {
@@ -20,7 +21,11 @@ export function show(element) {
   const isJson = element.dataset.json === "1";
   /** @param {string} what @param {Record<string, string>} more */
   const address = (what, more) => `/api/v1/stream/${what}?${new URLSearchParams({ route, name, ...more })}`;
-  const list = makeList(element, isJson);
+  /** @param {string} offset where a message begins */
+  const there = (offset) => `/streams/one?${new URLSearchParams({ route, name, offset })}`;
+  const list = make("ol", "plain-list");
+  list.setAttribute("aria-label", "Messages");
+  get(".body", element).replaceChildren(list);
   const status = make("span", "muted status");
   status.setAttribute("role", "status");
   const button = make("button", "follow", "Follow");
@@ -38,9 +43,14 @@ export function show(element) {
   /** @type {AbortController | null} what ends the read that goes on */
   let reading = null;
   let isClosed = false;
+  let taken = 0; // messages, with those that were removed again
+
+  const isAtEnd = () => list.scrollTop + list.clientHeight > list.scrollHeight - NEAR_END;
+  const toEnd = () => (list.scrollTop = list.scrollHeight);
 
   const say = () => {
-    const number = `${list.count().toLocaleString("en")} message${list.count() === 1 ? "" : "s"}`;
+    const count = list.childElementCount;
+    const number = `${count.toLocaleString("en")} message${count === 1 ? "" : "s"}`;
     const how = isClosed ? "closed: this is the end" : source ? "following" : tail === null ? "more to read" : "paused";
     status.textContent = `${number}, ${how}`;
     button.textContent = source ? "Pause" : "Follow";
@@ -49,7 +59,11 @@ export function show(element) {
 
   /** @param {Answer} part */
   const take = (part) => {
-    list.add(part.messages, source !== null);
+    const stays = source !== null && isAtEnd(); // else the browser keeps what is read in place
+    list.append(...part.messages.slice(-MOST).map((it) => makeRow(it, isJson, there)));
+    while (list.childElementCount > MOST) list.firstChild?.remove();
+    if (stays) toEnd();
+    taken += part.messages.length;
     place = part.behind;
     if (!place) tail = part.tail;
     isClosed = part.closed ?? false;
@@ -60,7 +74,7 @@ export function show(element) {
     if (reading) return;
     const mine = (reading = new AbortController());
     try {
-      while (place && list.read() < upTo) {
+      while (place && taken < upTo) {
         const answer = await fetch(address("messages", { offset: place.offset, skip: `${place.skip}`, limit: `${PAGE}` }), { signal: mine.signal });
         const part = await answer.json();
         if (!answer.ok) throw new Error(part.detail);
@@ -97,7 +111,7 @@ export function show(element) {
       if (source?.readyState === EventSource.CLOSED) followLater("The server refuses to be followed");
       else status.textContent = "The connection is lost. Trying again.";
     };
-    if (isAtLatest) list.toEnd();
+    if (isAtLatest) toEnd();
     say();
   }
 
@@ -117,7 +131,8 @@ export function show(element) {
   function startAtLatest() {
     reading?.abort();
     reading = null;
-    list.clear();
+    list.replaceChildren();
+    taken = 0;
     place = { offset: "latest", skip: 0 };
     read(EAGER);
   }
@@ -131,139 +146,114 @@ export function show(element) {
   });
   document.addEventListener("visibilitychange", () => (document.hidden ? stop() : follow()));
   addEventListener("pagehide", () => source?.close());
-  list.atEnd(() => place && read(list.read() + PAGE));
+  list.addEventListener("scroll", () => {
+    if (place && isAtEnd()) read(taken + PAGE);
+  });
+  list.addEventListener("keydown", (event) => {
+    const row = around(event, ".plain-list > li > details > summary")?.closest("li");
+    const beside = { ArrowUp: row?.previousElementSibling, ArrowDown: row?.nextElementSibling };
+    const next = { ...beside, Home: list.firstElementChild, End: list.lastElementChild }[event.key];
+    if (!row || !next) return;
+    event.preventDefault();
+    get("summary", next).focus();
+  });
   read(EAGER);
 }
 
-// A list with a message a row, and beside it all of the selected one.
-/** @param {HTMLElement} element @param {boolean} isJson */
-function makeList(element, isJson) {
-  const view = make("div", "view");
-  const room = make("div", "room");
-  const detail = make("div", "detail");
-  const split = make("div", "split");
-  view.tabIndex = detail.tabIndex = 0;
-  view.setAttribute("role", "listbox");
-  view.setAttribute("aria-label", "Messages");
-  detail.setAttribute("role", "region");
-  detail.setAttribute("aria-label", "The selected message");
-  detail.append(make("p", "muted", "Select a message to see all of it."));
-  view.append(room);
-  split.append(view, detail);
-  get(".body", element).replaceChildren(split);
-
-  /** @type {Message[]} */
-  let rows = [];
-  let first = 0; // the number of rows[0], after others were let go
-  /** @type {number | null} */
-  let selected = null;
-  let isPinned = false; // at the end
-  let isDrawing = false;
-  let reachedEnd = () => {};
-
-  function draw() {
-    isDrawing = false;
-    room.style.height = `${rows.length * ROW}px`;
-    const from = Math.max(0, Math.floor(view.scrollTop / ROW) - AROUND);
-    const to = Math.min(rows.length, Math.ceil((view.scrollTop + view.clientHeight) / ROW) + AROUND);
-    room.replaceChildren(...rows.slice(from, to).map((row, at) => drawRow(row, from + at)));
-  }
-
-  /** @param {Message} message @param {number} at */
-  function drawRow(message, at) {
-    const number = first + at;
-    const row = make("div", "message");
-    row.id = `message-${number}`;
-    row.setAttribute("role", "option");
-    row.setAttribute("aria-selected", String(number === selected));
-    row.setAttribute("aria-setsize", String(rows.length));
-    row.setAttribute("aria-posinset", String(at + 1));
-    row.style.top = `${at * ROW}px`;
-    row.append(make("span", "place", String(number + 1)), make("bdi", "", preview(message)), make("span", "size", bytes(message.size)));
-    return row;
-  }
-
-  const later = () => {
-    if (!isDrawing) requestAnimationFrame(draw);
-    isDrawing = true;
-  };
-
-  // Where the message begins, if that is known, as a link that shows the stream from there.
-  /** @param {string | undefined} offset */
-  function place(offset) {
-    if (!offset) return [];
-    const line = make("p", "muted", "At ");
-    const there = make("a", "", offset);
-    there.href = `/streams/one?${new URLSearchParams({ route: element.dataset.route ?? "", name: element.dataset.name ?? "", offset })}`;
-    line.append(there);
-    return [line];
-  }
-
-  /** @param {number} number */
-  function select(number) {
-    if (!rows.length) return;
-    selected = Math.max(first, Math.min(first + rows.length - 1, number));
-    const top = (selected - first) * ROW;
-    if (top < view.scrollTop) view.scrollTop = top;
-    if (top + ROW > view.scrollTop + view.clientHeight) view.scrollTop = top + ROW - view.clientHeight;
-    view.setAttribute("aria-activedescendant", `message-${selected}`);
-    draw();
-    const message = rows[selected - first];
-    if (!message) return;
-    detail.replaceChildren(...payload(message, isJson), ...place(message.offset));
-  }
-
-  view.addEventListener("scroll", () => {
-    isPinned = view.scrollTop + view.clientHeight > rows.length * ROW - NEAR_END;
-    if (isPinned) reachedEnd();
-    later();
-  });
-  view.addEventListener("click", (event) => {
-    const row = around(event, ".message");
-    if (row) select(Number(row.id.slice("message-".length)));
-  });
-  view.addEventListener("keydown", (event) => {
-    const page = Math.floor(view.clientHeight / ROW);
-    const step = { ArrowUp: -1, ArrowDown: 1, PageUp: -page, PageDown: page, Home: -Infinity, End: Infinity }[event.key];
-    if (!step) return;
-    event.preventDefault();
-    select((selected ?? first + rows.length) + step);
-  });
-  new ResizeObserver(later).observe(view);
-
-  return {
-    count: () => rows.length,
-    read: () => first + rows.length, // with those that were let go
-    /** @param {() => void} call */
-    atEnd: (call) => (reachedEnd = call),
-    clear() {
-      rows = [];
-      first = 0;
-      selected = null;
-      later();
-    },
-    // Who follows at the end stays there; who reads stays where they are.
-    /** @param {Message[]} messages @param {boolean} isFollowing */
-    add(messages, isFollowing) {
-      rows.push(...messages);
-      const over = Math.max(0, rows.length - MOST);
-      rows.splice(0, over);
-      first += over;
-      room.style.height = `${rows.length * ROW}px`;
-      if (isPinned && isFollowing) view.scrollTop = rows.length * ROW;
-      else view.scrollTop -= over * ROW;
-      later();
-    },
-    toEnd() {
-      isPinned = true;
-      view.scrollTop = rows.length * ROW;
-      later();
-    },
-  };
+/** @param {Message} message @param {boolean} isJson @param {(offset: string) => string} there */
+function makeRow(message, isJson, there) {
+  const row = make("li");
+  const details = make("details");
+  const summary = make("summary");
+  summary.append(make("span", "size", bytes(message.size)), " ", make("bdi", "", preview(message)));
+  details.append(summary);
+  // Made when it is opened for the first time.
+  details.addEventListener("toggle", () => details.append(...payload(message, isJson, there)), { once: true });
+  row.append(details);
+  return row;
 }
 
 /** @param {number} size */
 function bytes(size) {
   if (size < 1000) return `${size} B`;
   return size < 1e6 ? `${(size / 1e3).toPrecision(3)} kB` : `${(size / 1e6).toPrecision(3)} MB`;
+}
+
+// ---- what a message says: JSON in lines, text as text, bytes as hex and ASCII
+
+// Nothing hides: controls and marks of direction become their code points.
+/** @param {string} text @param {string} allowed */
+const visible = (text, allowed = "") =>
+  text.replace(HIDDEN, (c) => (allowed.includes(c) ? c : `⟨U+${(c.codePointAt(0) ?? 0).toString(16).toUpperCase().padStart(4, "0")}⟩`));
+
+/** @param {Message} message */
+function preview(message) {
+  if (message.text !== null) return visible(message.text.slice(0, PREVIEW).replace(/\s+/g, " "));
+  return hex(decode(message.data).slice(0, PREVIEW / 3));
+}
+
+/** @param {Message} message @param {boolean} isJson @param {(offset: string) => string} there */
+function payload(message, isJson, there) {
+  /** @type {HTMLElement[]} */
+  const parts = [facts(message, there)];
+  if (message.text === null) parts.push(block(hexLines(decode(message.data)), "hex"));
+  else parts.push(block(visible(isJson && !message.truncated ? indented(message.text) : message.text, "\n\t")));
+  if (message.truncated) parts.push(make("p", "muted", "Cut: it is longer than what is shown."));
+  return parts;
+}
+
+/** @param {string | null} data */
+const decode = (data) => Uint8Array.from(atob(data ?? ""), (c) => c.charCodeAt(0));
+/** @param {Uint8Array} bytes */
+const hex = (bytes) => Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join(" ");
+
+/** @param {string} text */
+function block(text, className = "") {
+  const pre = make("pre", className);
+  pre.tabIndex = 0; // what is wider than the page is scrolled by keys, too
+  pre.append(make("code", "", text));
+  return pre;
+}
+
+/** @param {Message} message @param {(offset: string) => string} there */
+function facts(message, there) {
+  const line = make("p", "muted", `${message.size.toLocaleString("en")} bytes`);
+  if (message.offset) {
+    const begin = make("a", "", message.offset);
+    begin.href = there(message.offset);
+    line.append(" at ", begin);
+  }
+  if (message.next_offset) {
+    const copy = make("button", "plain copy", "copy the offset after it");
+    copy.type = "button";
+    copy.dataset.copy = message.next_offset;
+    copy.title = message.next_offset;
+    line.append(" · ", copy);
+  }
+  return line;
+}
+
+/** @param {Uint8Array} bytes */
+function hexLines(bytes) {
+  const lines = [];
+  for (let begin = 0; begin < bytes.length; begin += BYTES) {
+    const piece = bytes.slice(begin, begin + BYTES);
+    const seen = Array.from(piece, (byte) => (byte >= 0x20 && byte < 0x7f ? String.fromCharCode(byte) : ".")).join("");
+    lines.push(`${begin.toString(16).padStart(8, "0")}  ${hex(piece).padEnd(3 * BYTES - 1)}  ${seen}`);
+  }
+  return lines.join("\n");
+}
+
+// JSON with a line for each value. A number stays as it was written: 12345678901234567890 is not what
+// a browser makes of it.
+/** @param {string} text */
+function indented(text) {
+  const { rawJSON } = /** @type {{rawJSON?: (source: string) => unknown}} */ (JSON);
+  /** @param {string} _key @param {any} it @param {{source?: string}} [context] */
+  const asWritten = (_key, it, context) => (typeof it === "number" && context?.source ? rawJSON?.(context.source) : it);
+  try {
+    return rawJSON ? JSON.stringify(JSON.parse(text, asWritten), null, 2) : text;
+  } catch {
+    return text;
+  }
 }

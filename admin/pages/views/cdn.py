@@ -13,6 +13,7 @@ from admin.cdn import LONGEST_CHOICE, Choice, make_file, told_targets
 from admin.cdn_doctor import DoctorWish
 from admin.errors import ConsoleError
 from admin.pages.console_page import ConsolePage
+from admin.pages.limit_form import filled, wish_of
 from admin.pages.prose import how_to_apply
 from admin.pages.rendering import TemplatePage, link
 from cdn_configs.explain import HEAD
@@ -20,8 +21,6 @@ from cdn_configs.options import CREDENTIAL_MODES
 from cdn_configs.targets import TARGETS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from admin.cdn import CdnFile, CdnTarget
     from admin.pages.visit import Visit
 
@@ -100,17 +99,9 @@ def _shown_wish(visit: Visit) -> dict[str, str]:
 
 async def submit(visit: Visit) -> NoReturn:
     """Have the doctor examine what lies before this gateway."""
-    visit.console.doctor.begin(_wish(visit.entered), visit.viewer)
+    wish = wish_of(filled(visit.entered, DoctorWish), DoctorWish)
+    visit.console.doctor.begin(wish, visit.viewer)
     raise web.HTTPSeeOther(f"{link(PATH, **visit.query)}#doctor")
-
-
-def _wish(entered: Mapping[str, str]) -> DoctorWish:
-    """Return what the form of the doctor asks for; an empty field chooses nothing."""
-    filled_in = {name: text for name in DoctorWish.__struct_fields__ if (text := entered.get(name))}
-    try:
-        return msgspec.convert(filled_in, DoctorWish, strict=False)
-    except msgspec.ValidationError as refusal:
-        raise ConsoleError(400, f"the form cannot be read: {refusal}") from refusal
 
 
 async def chosen_file(visit: Visit) -> CdnFile:
@@ -140,10 +131,8 @@ def _is_asked(target: CdnTarget, visit: Visit) -> bool:
 
 def _choice(visit: Visit) -> Choice:
     """Return the choice that was entered; an empty field chooses nothing."""
-    entered = {name: visit.query.get(name, "").strip() for name in Choice.__struct_fields__}
-    filled_in = {name: text for name, text in entered.items() if text}
     try:
-        return msgspec.convert(filled_in, Choice, strict=False)
+        return msgspec.convert(filled(visit.query, Choice), Choice, strict=False)
     except msgspec.ValidationError as refusal:
         field = f"{refusal}".rpartition("`$.")[2].rstrip("`")
         rule = MUST_BE.get(field, f"at most {LONGEST_CHOICE} characters")

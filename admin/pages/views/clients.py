@@ -5,14 +5,13 @@ from __future__ import annotations
 from operator import attrgetter
 from typing import TYPE_CHECKING, Literal, get_args
 
-import msgspec
 from aiohttp import web
 
 from admin.errors import ConsoleError
 from admin.model.kinds import OfSpan
 from admin.model.tokens import OfTokens, Revocation, TokenWish
 from admin.pages.console_page import ConsolePage, MenuEntry
-from admin.pages.limit_form import wish_of
+from admin.pages.limit_form import filled, wish_of
 from admin.pages.rendering import TemplatePage, link
 from admin.pages.visit import choice, times
 from admin.readers.console_readers import (
@@ -113,7 +112,7 @@ async def _readers(visit: Visit) -> Values:
     chosen = {name: query.get(name, "") for name in ReaderChoice.__struct_fields__}
     by = choice(query.get("by", ""), tuple(GROUPINGS), "by")
     between = times(visit)
-    conditions = {name: text for name, text in chosen.items() if text}
+    conditions = filled(query, ReaderChoice)
     place = {"order": query.get("order", "behind"), "after": query.get("after", "")}
     wanted = wish_of({**conditions, **place}, OfReaders)
     values: Values = {
@@ -121,7 +120,7 @@ async def _readers(visit: Visit) -> Values:
         "groupings": [it for it in GROUPINGS.items() if it[0] != "address" or shows_clients],
         "chosen": chosen,
         "between": between,
-        "is_filtered": any(conditions) or between is not None,
+        "is_filtered": bool(conditions) or between is not None,
         "prefixes": visit.console.prefixes,
         "modes": {"": "Any", "sse": "SSE", "long-poll": "long-poll"},
     }
@@ -251,9 +250,9 @@ async def _issue(visit: Visit) -> Values:
     operations = tuple(it for it in ALL_OPERATIONS if entered.get(f"op_{it}") == "on")
     if not operations:
         raise ConsoleError(400, f"choose an operation: {', '.join(sorted(OPERATIONS))}")
-    lifetime = _number(entered, "lifetime")
     streams, subject = entered.get("streams", ""), entered.get("subject", "")
-    wish = TokenWish(subject, streams, operations, lifetime)
+    fields = {"subject": subject, "streams": streams, "operations": operations}
+    wish = wish_of({**fields, "lifetime": entered.get("lifetime", "").strip() or None}, TokenWish)
     issued = await visit.console.credentials.make_token(wish, visit.viewer)
     return {"issued": issued, "subject": subject, "streams": streams}
 
@@ -267,17 +266,6 @@ async def _revoke(visit: Visit) -> Values:
     revocation = Revocation(kind, value, before)
     revoked = await visit.console.credentials.revoke(revocation, visit.viewer)
     return {"revoked": revocation, "warnings": revoked.warnings}
-
-
-def _number(entered: Mapping[str, str], name: str) -> int | None:
-    """Return a field as a whole number, or None if it is empty. Raises ConsoleError."""
-    text = entered.get(name, "").strip()
-    if not text:
-        return None
-    try:
-        return msgspec.convert(text, int, strict=False)
-    except msgspec.ValidationError:
-        raise ConsoleError(400, f"{name} must be a whole number of seconds") from None
 
 
 CHANGES: Mapping[str, Callable[[Visit], Awaitable[Values]]] = {

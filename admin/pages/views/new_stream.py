@@ -10,7 +10,7 @@ from admin.errors import ConsoleError
 from admin.model.stream_wishes import NewStream
 from admin.model.streams import OfStream
 from admin.pages.console_page import ConsolePage
-from admin.pages.limit_form import wish_of
+from admin.pages.limit_form import filled, wish_of
 from admin.pages.rendering import TemplatePage, link
 
 if TYPE_CHECKING:
@@ -39,9 +39,8 @@ async def show(visit: Visit) -> TemplatePage:
 async def submit(visit: Visit) -> NoReturn:
     """Create the stream."""
     route, name = visit.entered.get("route", ""), visit.entered.get("name", "").strip()
-    fields = {key: it for key in NewStream.__struct_fields__ if (it := visit.entered.get(key))}
-    wish, stream = wish_of(fields, NewStream), OfStream(route, name)
-    created = await visit.console.changes.create(stream, wish, visit.viewer)
+    wish = wish_of(filled(visit.entered, NewStream), NewStream)
+    created = await visit.console.changes.create(OfStream(route, name), wish, visit.viewer)
     if created.row.is_copied:  # an origin has it, and it has no page before it is read
         raise web.HTTPSeeOther(link("/streams", route=route, done="create"))
     raise web.HTTPSeeOther(link("/streams/one", route=route, name=created.row.name, done="create"))
