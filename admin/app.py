@@ -112,7 +112,6 @@ def _running(
         yield
         recording.cancel()
         await console.deletion.close()
-        await console.doctor.close()
         with contextlib.suppress(asyncio.CancelledError):
             await recording
         await streams.close()

@@ -13,7 +13,6 @@ from aiohttp import web
 from admin.about import About, about
 from admin.alerting.views import AlertsView, alerts_view
 from admin.answers import answers_of
-from admin.cdn_doctor import CdnDoctor
 from admin.configuration.in_force import Configuration, configuration
 from admin.configuration.reloads import ConsoleReloads
 from admin.credentials import ConsoleCredentials
@@ -81,7 +80,6 @@ class Console:
         self.overviews = Overviews(recorder, setup, self.instance)
         self.readers = ConsoleReaders(source, setup, recorder.bans)
         self.refusals = Refusals(source, setup, recorder)
-        self.doctor = CdnDoctor(setup)
         self.reloads = ConsoleReloads(setup, source.health)
         self.credentials = ConsoleCredentials(source, setup)
         self._routes = ConsoleRoutes(setup)

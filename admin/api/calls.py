@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 # The attributes of the console that have the parts, by their classes.
 PARTS = {
-    "CdnDoctor": "doctor",
     "ConsoleChanges": "changes",
     "ConsoleCredentials": "credentials",
     "ConsoleReaders": "readers",

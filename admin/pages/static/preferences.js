@@ -7,14 +7,17 @@
   /** @param {string} name */
   const key = (name) => `headgate-${name}`;
 
+  /** @type {Record<string, string>} */
+  let stored = {}; // for this page alone where storage is off
+  try {
+    stored = localStorage;
+  } catch {
+    // As browsers have it where sites may store nothing.
+  }
+
   const show = () => {
     for (const name of NAMES) {
-      let choice = root.dataset[name];
-      try {
-        choice = localStorage.getItem(key(name)) ?? undefined;
-      } catch {
-        // Storage is off: the choice lasts for this page.
-      }
+      const choice = stored[key(name)];
       if (choice) root.dataset[name] = choice;
       else delete root.dataset[name];
     }
@@ -22,13 +25,7 @@
 
   /** @param {HTMLSelectElement} select */
   const choose = (select) => {
-    const name = select.dataset.preference ?? "";
-    root.dataset[name] = select.value;
-    try {
-      localStorage.setItem(key(name), select.value);
-    } catch {
-      // As above.
-    }
+    stored[key(select.dataset.preference ?? "")] = select.value;
     show();
     dispatchEvent(new Event("preference"));
   };

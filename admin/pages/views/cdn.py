@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, NoReturn
-from urllib.parse import urlsplit
+import shlex
+from typing import TYPE_CHECKING
 
 import msgspec
-from aiohttp import web
 
 from admin.cdn import LONGEST_CHOICE, Choice, make_file, told_targets
-from admin.cdn_doctor import DoctorWish
 from admin.errors import ConsoleError
 from admin.pages.console_page import ConsolePage
-from admin.pages.limit_form import filled, wish_of
+from admin.pages.limit_form import filled
 from admin.pages.prose import how_to_apply
-from admin.pages.rendering import TemplatePage, link
+from admin.pages.rendering import TemplatePage
 from cdn_configs.explain import HEAD
 from cdn_configs.options import CREDENTIAL_MODES
 from cdn_configs.targets import TARGETS
@@ -25,7 +23,6 @@ if TYPE_CHECKING:
     from admin.pages.visit import Visit
 
 PATH = "/caches/cdn"
-HERE = "/caches"  # the entry of the menu
 MODES = {
     "bypass": "bypass: the gateway answers who has credentials",
     "per-credential": "per-credential: each reader has a cache of their own",
@@ -47,8 +44,6 @@ MUST_BE = {
 
 async def show(visit: Visit) -> TemplatePage:
     """Return the page of a target, with its file once enough was entered."""
-    if not visit.whole:
-        return TemplatePage("cdn.html", {"here": HERE, **_doctor(visit)})
     targets = told_targets().targets
     target = _target(targets, visit)
     parts = {name for one in targets for name in one.beside}
@@ -75,33 +70,16 @@ async def show(visit: Visit) -> TemplatePage:
             "trouble": trouble,
             "columns": HEAD,
             "how": await asyncio.to_thread(how_to_apply, TARGETS[target.name].folder),
-            "wish": _shown_wish(visit),
-            **_doctor(visit),
+            "examination": made and _examination(visit, made.digest),
         },
     )
 
 
-def _doctor(visit: Visit) -> dict[str, object]:
-    view = visit.console.doctor.last()
-    return {"doctor": view, "can_examine": visit.viewer.is_operator, "now": visit.now}
-
-
-def _shown_wish(visit: Visit) -> dict[str, str]:
-    """Return the fields of the form: as they were entered, or what was examined last."""
-    fields = {name: visit.entered.get(name, "") for name in DoctorWish.__struct_fields__}
-    url = visit.console.doctor.last().url
-    if url is not None and not visit.entered:
-        parts = urlsplit(url)
-        fields |= {"scheme": parts.scheme, "host": parts.hostname or "", "route": parts.path}
-        fields |= {"port": "" if parts.port is None else str(parts.port)}
-    return fields
-
-
-async def submit(visit: Visit) -> NoReturn:
-    """Have the doctor examine what lies before this gateway."""
-    wish = wish_of(filled(visit.entered, DoctorWish), DoctorWish)
-    visit.console.doctor.begin(wish, visit.viewer)
-    raise web.HTTPSeeOther(f"{link(PATH, **visit.query)}#doctor")
+def _examination(visit: Visit, digest: str | None) -> str:
+    """Return the command that examines what is deployed, and whether that is the file shown."""
+    url = f"https://{visit.query.get('host', '').strip() or 'HOST'}{visit.console.prefixes[0]}"
+    compared = f" --digest {digest}" if digest else ""
+    return f"headgate doctor cdn {shlex.quote(url)}{compared}"
 
 
 async def chosen_file(visit: Visit) -> CdnFile:
@@ -139,4 +117,4 @@ def _choice(visit: Visit) -> Choice:
         raise ConsoleError(400, f"--{field.replace('_', '-')} must be {rule}") from refusal
 
 
-PAGE = ConsolePage(PATH, show, submit)
+PAGE = ConsolePage(PATH, show)

@@ -77,5 +77,7 @@ async def test_the_cdn_page_makes_a_file_without_scripts(browser: Browser, site:
     assert await tab.page.get_by_role("region", name="The file").text_content() == made(
         site, "nginx"
     )
+    examining = f"headgate doctor cdn https://{HOST}/v1/stream --digest nginx/"
+    assert examining in await tab.page.locator("main").inner_text()
     assert not await tab.page.get_by_role("button", name="Copy", exact=True).is_visible()
     await tab.context.close()
