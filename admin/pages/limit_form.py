@@ -1,4 +1,4 @@
-"""What was entered in forms, as values; and the fields of those for the limits of a stream."""
+"""The fields that were entered in a form, as values; and the form for the limits of a stream."""
 
 from __future__ import annotations
 

@@ -65,8 +65,8 @@ async def test_an_issued_token_is_shown_accessibly_and_can_be_copied_on_a_teleph
 async def test_an_open_message_links_to_its_offset(browser: Browser, site: Filled) -> None:
     async with showing(browser, site.console, f"{MESSAGES}&offset=-1") as tab:
         await tab.page.get_by_text("following").wait_for()
-        await tab.page.locator("#messages summary").nth(1).click()
-        there = tab.page.locator("#messages li a").first
+        await tab.page.locator("#messages li summary").first.click()
+        there = tab.page.locator("#messages li a")
         offset = await there.inner_text()
         assert "_" in offset
         await there.click()
