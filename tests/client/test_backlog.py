@@ -3,11 +3,11 @@ from __future__ import annotations
 import tracemalloc
 
 import pytest
-from headgate.sending.backlog import CHUNK_BYTES, Backlog, Limits
+from headgate.sending.backlog import CHUNK_BYTES, Backlog
 
 
 def test_a_backlog_of_tiny_chunks_uses_no_more_memory_than_its_limit() -> None:
-    backlog = Backlog(Limits(0.010, 10, 3, max_buffer_bytes=1 << 16))
+    backlog = Backlog(0.010, 10, 3, max_buffer_bytes=1 << 16)
     tracemalloc.start()
     try:
         while backlog.has_room(2):
@@ -36,6 +36,6 @@ def test_writer_limits_of_zero_or_nan_are_refused(wrong: dict[str, float], named
         "max_batch_chunks": 1,
         "max_buffer_bytes": 1,
     }
-    Limits(**right)
+    Backlog(**right)
     with pytest.raises(ValueError, match=named):
-        Limits(**(right | wrong))  # type: ignore[arg-type]
+        Backlog(**(right | wrong))  # type: ignore[arg-type]

@@ -6,7 +6,6 @@ It knows no clock and does no I/O.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from typing_extensions import override
@@ -19,37 +18,33 @@ if TYPE_CHECKING:
 CHUNK_BYTES = 64  # what it costs to keep a short chunk, beside its bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """The limits of batches and of the buffer; ValueError if nothing could be sent under them.
+class Backlog:
+    """Chunks that were taken from the writer, until the server has them.
 
     A batch goes when its first chunk has waited for `flush_interval` seconds, or when it has
     `max_batch_bytes` or `max_batch_chunks`. A chunk longer than that goes alone. What waits may
     have `max_buffer_bytes` of memory, counted as the bytes of each chunk and `CHUNK_BYTES` more.
+    Chunks of the batch that is under way count as held, too: they may have to be sent again.
+
+    Raises ValueError if nothing could be sent under these limits.
     """
 
-    flush_interval: float
-    max_batch_bytes: int
-    max_batch_chunks: int
-    max_buffer_bytes: int
-
-    def __post_init__(self) -> None:
-        check_number("flush_interval", self.flush_interval)
-        for name in ("max_batch_bytes", "max_batch_chunks", "max_buffer_bytes"):
-            check_number(name, getattr(self, name), 1, is_whole=True)
-
-
-class Backlog:
-    """Chunks that were taken from the writer, until the server has them.
-
-    Those of the batch that is under way count as held, too: they may have to be sent again.
-    """
-
-    def __init__(self, limits: Limits) -> None:
-        self._limits = limits
+    def __init__(
+        self,
+        flush_interval: float,
+        max_batch_bytes: int,
+        max_batch_chunks: int,
+        max_buffer_bytes: int,
+    ) -> None:
+        check_number("flush_interval", flush_interval)
+        check_number("max_batch_bytes", max_batch_bytes, 1, is_whole=True)
+        check_number("max_batch_chunks", max_batch_chunks, 1, is_whole=True)
+        check_number("max_buffer_bytes", max_buffer_bytes, 1, is_whole=True)
+        self._flush_interval_s = flush_interval
+        self._most_held_bytes = max_buffer_bytes
         # What the server takes may be less than the limits, or turn out to be more.
-        self.max_batch_bytes = limits.max_batch_bytes
-        self.max_batch_chunks = limits.max_batch_chunks
+        self.max_batch_bytes = max_batch_bytes
+        self.max_batch_chunks = max_batch_chunks
         self.taken = 0  # chunks, since the beginning
         self.acknowledged = 0  # of these
         self._held_bytes = 0
@@ -80,12 +75,12 @@ class Backlog:
     @property
     def due_at(self) -> float:
         """The loop time at which the oldest waiting chunk has to be sent."""
-        return self._since + self._limits.flush_interval
+        return self._since + self._flush_interval_s
 
     def has_room(self, size: int) -> bool:
         """Return whether a chunk fits into the buffer; any chunk fits into an empty one."""
         cost = size + CHUNK_BYTES
-        return not self._held_bytes or self._held_bytes + cost <= self._limits.max_buffer_bytes
+        return not self._held_bytes or self._held_bytes + cost <= self._most_held_bytes
 
     def take(self, chunk: bytes, clock: Callable[[], float]) -> None:
         """Add a chunk; the first of a batch notes the time, from which its flush is due."""

@@ -10,7 +10,10 @@ from headgate.errors import StreamError, TooLarge
 from headgate.sending.framing import framing_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from headgate.sending.backlog import Backlog
+    from headgate.sending.framing import Framing
     from headgate.sending.producer import Producer
 
 # What is refused for what is in it: another part of the same batch may be taken.
@@ -18,21 +21,76 @@ OF_CONTENT = {400, 413, 422}
 
 
 class Sender:
-    """Sends the chunks of a backlog to one stream, in a task that its owner gives it."""
+    """The sender of a writer's chunks: none are sent before `start`, nor after its task is over."""
 
-    def __init__(
-        self, backlog: Backlog, producer: Producer, content_type: str, *, takes_multi: bool
-    ) -> None:
+    framing: Framing  # from `start` on
+
+    def __init__(self, backlog: Backlog, producer: Producer) -> None:
         self.next_offset: str | None = None  # after what was sent
+        self.is_open = False  # takes chunks, as far as is known
+        self.is_ending = False  # closes the stream with the rest
         self._backlog = backlog
         self._producer = producer
-        self._content_type = content_type
+        self._content_type = ""
         self._most_chunks = backlog.max_batch_chunks
-        self.is_ending = False  # closes the stream with the rest
         self._flushed_to = 0  # chunks that are to go without waiting for others
         self._wanted = asyncio.Event()  # there is something to look at
         self._moved = asyncio.Event()  # chunks were acknowledged, or none will be any more
+        self._task: asyncio.Task[None] | None = None
+        self._over: str | None = None  # why there is no writing any more
+
+    def check_unused(self) -> None:
+        """Raise RuntimeError if it has been started: its producer has one sequence of batches."""
+        if self._over is not None or self._task is not None:
+            raise RuntimeError(f"{self._over or 'the writer is open'}: make another StreamWriter")
+
+    def start(self, content_type: str, *, takes_multi: bool) -> None:
+        """Begin to send, in a task of its own."""
+        self._content_type = content_type
         self._frame(takes_multi=takes_multi)
+        self._task = asyncio.create_task(self._run())
+        self.is_open = True
+
+    def check_open(self) -> None:
+        """Raise what ended the sending, and RuntimeError before it was started."""
+        self.check_failure()
+        if self._over is not None:
+            raise RuntimeError(self._over)
+        if self._task is None:
+            raise RuntimeError("a writer is used as: async with StreamWriter(url) as writer")
+
+    def finish(self, why: str) -> None:
+        """Take no more chunks; `why` is the message of the errors, if it is the first reason."""
+        self.is_open = False
+        self._over = self._over or why
+
+    def is_done(self) -> bool:
+        """Return whether nothing is sent any more, or nothing was."""
+        return self._task is None or self._task.done()
+
+    def check_failure(self) -> None:
+        """Raise the error that the sending failed with, if it has."""
+        task = self._task
+        if task is not None and task.done() and not task.cancelled():
+            failure = task.exception()
+            if failure is not None:
+                # Raised again and again, it would grow by each of these calls.
+                raise failure.with_traceback(None)
+
+    async def wait(self, is_so: Callable[[], bool]) -> None:
+        """Wait until `is_so`; raise the error that the sending failed with."""
+        while not is_so():
+            self.check_failure()
+            if self.is_done():
+                raise RuntimeError(self._over)
+            await self._moved.wait()
+        self.check_failure()
+
+    async def cancel(self) -> None:
+        """Stop sending; a request under way may or may not be stored."""
+        if self._task is not None and not self._task.done():
+            self._task.cancel()
+            await asyncio.wait({self._task})
 
     def wake(self) -> None:
         """Wake the sender, because a batch has begun or is full."""
@@ -48,11 +106,7 @@ class Sender:
         self.is_ending = True
         self._wanted.set()
 
-    async def moved(self) -> None:
-        """Wait until chunks are acknowledged, or the sending is over."""
-        await self._moved.wait()
-
-    async def run(self) -> None:
+    async def _run(self) -> None:
         """Send until the stream is closed. Raises StreamError when it cannot go on."""
         try:
             is_last = False
@@ -63,6 +117,7 @@ class Sender:
                 await self._send(batch, is_closing=is_last)
         finally:
             self._tell()
+            self.finish("the writer was aborted")
 
     def _frame(self, *, takes_multi: bool) -> None:
         self.framing = framing_of(self._content_type, takes_multi=takes_multi)

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Self
 from headgate.errors import Closed, Conflict, ProtocolError, StreamError, check_number
 from headgate.names import CLOSED
 from headgate.retries import Retries
-from headgate.sending.backlog import Backlog, Limits
+from headgate.sending.backlog import Backlog
 from headgate.sending.framing import media_type
 from headgate.sending.producer import Producer
 from headgate.sending.sender import Sender
-from headgate.sending.sender_task import SenderTask
 from headgate.stream_requests import StreamRequests
 
 if TYPE_CHECKING:
@@ -90,16 +89,14 @@ class StreamWriter:
         if isinstance(stream, str):
             stream = StreamRequests(stream, authorization=authorization, session=session)
         self._stream = stream
-        self._backlog = Backlog(
-            Limits(flush_interval, max_batch_bytes, max_batch_chunks, max_buffer_bytes)
-        )
+        self._backlog = Backlog(flush_interval, max_batch_bytes, max_batch_chunks, max_buffer_bytes)
         check_number("retry_for", retry_for)
         self._retries = Retries(retry_for, (FIRST_WAIT_S, LONGEST_WAIT_S), note)
         self._producer = Producer(stream, self._retries, producer_id, epoch)
         self._content_type = content_type
         self._metadata = metadata
         self._block = contextlib.AsyncExitStack()
-        self._task = SenderTask()
+        self._sender = Sender(self._backlog, self._producer)
         self._clock: Callable[[], float] = float  # the loop's, inside of the block
         self._turn = asyncio.Lock()  # callers that wait for room keep their order
         self._waiting = 0
@@ -127,13 +124,11 @@ class StreamWriter:
     @property
     def next_offset(self) -> str | None:
         """The last offset behind the stream's end that this writer got; None before the first."""
-        sender = self._task.sender
-        if sender is not None and sender.next_offset is not None:
-            return sender.next_offset
-        return self._metadata.next_offset if self._metadata is not None else None
+        before = None if self._metadata is None else self._metadata.next_offset
+        return self._sender.next_offset or before
 
     async def __aenter__(self) -> Self:
-        self._task.check_unused()
+        self._sender.check_unused()
         async with contextlib.AsyncExitStack() as block:
             if self._is_own_stream:
                 await block.enter_async_context(self._stream)
@@ -146,9 +141,7 @@ class StreamWriter:
             self._block = block.pop_all()
         takes_multi = metadata is not None and metadata.takes_multi
         self._clock = asyncio.get_running_loop().time
-        self._task.start(
-            Sender(self._backlog, self._producer, self.content_type, takes_multi=takes_multi)
-        )
+        self._sender.start(self.content_type, takes_multi=takes_multi)
         return self
 
     async def __aexit__(
@@ -180,14 +173,14 @@ class StreamWriter:
             StreamError: An earlier chunk could not be sent; the writer has ended.
             RuntimeError: The writer is closed, or its block was not entered.
         """
-        sender = self._task.open_sender
-        if sender is None:
-            sender = self._task.opened()
+        sender = self._sender
+        if not sender.is_open:
+            sender.check_open()
         data = sender.framing.encode(chunk)
         if not data:  # adds nothing to bytes or text
             return
         if self._waiting or not self._backlog.has_room(len(data)):
-            await self._wait_for_room(sender, len(data))
+            await self._wait_for_room(len(data))
         backlog = self._backlog
         is_first = backlog.is_empty
         backlog.take(data, self._clock)
@@ -200,7 +193,8 @@ class StreamWriter:
         Raises:
             StreamError: They could not be sent; the writer has ended.
         """
-        await self._flush(self._task.opened())
+        self._sender.check_open()
+        await self._flush()
 
     async def aclose(self) -> None:
         """Flush, and end the writer; the stream stays open.
@@ -210,16 +204,15 @@ class StreamWriter:
         Raises:
             StreamError: The chunks could not all be sent.
         """
-        task = self._task
-        task.check_failure()
-        task.finish("the writer is closed")
-        sender = task.sender
-        if sender is None or task.is_done():
+        sender = self._sender
+        sender.check_failure()
+        sender.finish("the writer is closed")
+        if sender.is_done():
             return
         if sender.is_ending:
-            await task.wait(sender, task.is_done)
+            await sender.wait(sender.is_done)
         else:
-            await self._flush(sender)
+            await self._flush()
 
     async def end(self) -> None:
         """Flush, and close the stream with the last batch.
@@ -227,31 +220,31 @@ class StreamWriter:
         Raises:
             StreamError: The chunks could not all be sent, or the stream could not be closed.
         """
-        task = self._task
-        sender = task.opened()
-        task.finish("the writer has ended the stream")
+        sender = self._sender
+        sender.check_open()
+        sender.finish("the writer has ended the stream")
         sender.end()
-        await task.wait(sender, task.is_done)
+        await sender.wait(sender.is_done)
 
     async def abort(self) -> None:
         """Discard the chunks that were not sent; a request under way may or may not be stored."""
-        self._task.finish("the writer was aborted")
-        await self._task.cancel()
+        self._sender.finish("the writer was aborted")
+        await self._sender.cancel()
         self._backlog.discard()
 
-    async def _wait_for_room(self, sender: Sender, size: int) -> None:
+    async def _wait_for_room(self, size: int) -> None:
         self._waiting += 1
         try:
             async with self._turn:
-                await self._task.wait(sender, lambda: self._backlog.has_room(size))
-                self._task.opened()
+                await self._sender.wait(lambda: self._backlog.has_room(size))
+                self._sender.check_open()
         finally:
             self._waiting -= 1
 
-    async def _flush(self, sender: Sender) -> None:
+    async def _flush(self) -> None:
         target = self._backlog.taken
-        sender.flush()
-        await self._task.wait(sender, lambda: self._backlog.acknowledged >= target)
+        self._sender.flush()
+        await self._sender.wait(lambda: self._backlog.acknowledged >= target)
 
     async def _close_after(self, error: Exception) -> None:
         """Flush as the block ends by an error, which stays the error of the block."""
