@@ -327,11 +327,9 @@ class Chats:
         if question is None:
             return None
         answer = await self.runs.follow(question.run, after, only_active=after is None, wait=wait)
-        if answer is None:
-            return None
-        if after is None:
-            answer = continued(answer, question.message) or answer
-        return answer
+        if answer is None or after is not None:
+            return answer
+        return continued(answer, question.message)
 
     async def _next_question(
         self, log: StreamRequests, offset: str, wait_s: float

@@ -32,7 +32,7 @@ TEXTS = {"text", "reasoning"}
 TOOL_FIELDS = ("toolCallId", "dynamic", "providerExecuted", "title", "toolMetadata")
 
 
-def continued(answer: Answer | None, message: Mapping[str, Any]) -> Answer | None:
+def continued(answer: Answer, message: Mapping[str, Any]) -> Answer:
     """Return the answer of a run that goes on with a message, with what the message held before.
 
     Args:
@@ -43,12 +43,12 @@ def continued(answer: Answer | None, message: Mapping[str, Any]) -> Answer | Non
     for it. Until the tool has answered, its call looks as one that is under way.
 
     Returns:
-        The answer itself where the message is not the assistant's, and none where there is none.
+        The answer itself where the message is not the assistant's.
 
     Raises:
         ValueError: A part of the message is none of the AI SDK's.
     """
-    if answer is None or message.get("role") != "assistant":
+    if message.get("role") != "assistant":
         return answer
     chunks = _chunks(message["parts"])
     events = b"".join(written(msgspec.json.encode(chunk)) for chunk in chunks)
