@@ -349,10 +349,7 @@ async def test_reclaiming_after_a_removal_shrinks_the_database_file(tmp_path: Pa
         numbers = log.numbers()
         assert numbers["returned_bytes"] + numbers["unused_bytes"] > 10_000_000
         assert 0 < numbers["unused_bytes"] <= 4 << 20
-    connection = database(tmp_path)
-    connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
-    connection.close()
-    assert (tmp_path / "headgate.db").stat().st_size < 6_000_000
+        assert (tmp_path / "headgate.db").stat().st_size < 6_000_000
 
 
 # ---------------------------------------------------------------- what is stored

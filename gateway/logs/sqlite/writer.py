@@ -225,6 +225,10 @@ class Writer:
         except apsw.Error:
             return sys.maxsize
 
+    def copy_wal(self) -> None:
+        """Copy the WAL into the data file, as far as can be done without a wait for readers."""
+        self.connection.execute("pragma wal_checkpoint(passive)").fetchall()
+
     def empty_wal(self) -> None:
         """Copy the WAL into the data file, as far as readers allow, and truncate it."""
         self.connection.execute("pragma wal_checkpoint(truncate)").fetchall()

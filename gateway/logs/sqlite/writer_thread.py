@@ -142,6 +142,8 @@ class WriterThread:
         if self._reserve.make():
             writer.note_clocks(self.to_note)
             returned, more = reclaim(writer.connection)
+            if returned and not more:
+                writer.copy_wal()  # the file is cut off by a checkpoint alone
         else:
             returned, more = reclaim(writer.connection, spare_pages=0)
             writer.empty_wal()
