@@ -175,7 +175,6 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "spoken": spoken,
     "sentence": show.sentence,
     "visible": show.visible,
-    "beginning": show.beginning,
     "middle": show.middle,
     "change": change,
     "preview": payloads.preview,

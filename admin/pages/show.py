@@ -147,14 +147,6 @@ def sentence(text: str) -> str:
     return shown[:1].upper() + shown[1:] + ("" if shown.endswith((".", "!", "?", "…")) else ".")
 
 
-def beginning(text: str, longest: int) -> str:
-    """Return a sentence cut behind a word: what it says first matters most."""
-    if len(text) <= longest:
-        return text
-    start, space, _ = text[:longest].rpartition(" ")
-    return f"{start if space else text[: longest - 1]}…"
-
-
 def middle(text: str, longest: int = LONGEST_NAME) -> str:
     """Return a name cut in its middle, where names differ least."""
     if len(text) <= longest:

@@ -105,13 +105,6 @@ def test_text_direction_overrides_in_a_name_are_shown_as_code_points() -> None:
     assert show.visible("\u202egpj.exe\0") == "⟨U+202E⟩gpj.exe⟨U+0000⟩"
 
 
-def test_a_shortened_reason_keeps_its_beginning() -> None:
-    reason = "the receiver answered 503; see its log"
-    assert show.beginning(reason, len(reason)) == reason
-    assert show.beginning(reason, 29) == "the receiver answered 503;…"
-    assert show.beginning("x" * 9, 8) == "xxxxxxx…"
-
-
 @given(st.text(), st.integers(min_value=3, max_value=60))
 def test_a_shortened_name_keeps_its_beginning_and_its_end(text: str, longest: int) -> None:
     cut = show.middle(text, longest)

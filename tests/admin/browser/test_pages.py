@@ -74,6 +74,7 @@ async def test_json_is_indented_with_its_numbers_as_written(browser: Browser, si
     message = await first_message(tab)
     lines = (await message.locator("pre").inner_text()).splitlines()
     assert '  "at": 12345678901234567890,' in lines
+    assert await tab.inaccessible() == []
     assert await tab.close() == []
 
 
