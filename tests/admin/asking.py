@@ -27,6 +27,13 @@ def told(
     return answer.status, answer.json() if answer.body else None
 
 
+def api(server: Headgate, path: str, token: str = "") -> Any:
+    """Return what the API has at a path below its version."""
+    status, value = told(server, "GET", f"/api/v1/{path}", token=token)
+    assert status == 200, value
+    return value
+
+
 def page(server: Headgate, path: str, token: str = OPERATOR) -> str:
     """The text of a page."""
     answer = _asked(server, "GET", path, None, token, Accept="text/html")

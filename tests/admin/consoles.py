@@ -11,6 +11,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient
 
 from admin.app import build
+from admin.console import CONSOLE
 from gateway.app import make_services
 from gateway.features.console_token import ConsoleToken
 from gateway.features.questions.process_source import Health, Setup
@@ -121,15 +122,33 @@ class Client:
         self._client = client
 
     async def send(
-        self, method: str, path: str, token: str = OPERATOR, **more: Any
+        self, method: str, path: str, token: str = OPERATOR, accept: str = "*/*", **more: Any
     ) -> tuple[int, str]:
         """Return the status and the text of an answer."""
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        headers = {"Accept": accept, **({"Authorization": f"Bearer {token}"} if token else {})}
         async with self._client.request(
             method, path, headers=headers, allow_redirects=False, **more
         ) as answer:
             assert answer.headers["Cache-Control"] == "no-store"
             return answer.status, await answer.text()
+
+    async def page(self, path: str, token: str = OPERATOR) -> str:
+        """Return the text of a page."""
+        status, text = await self.send("GET", path, token)
+        assert status == 200, text
+        return text
+
+    async def look(self) -> None:
+        """Have the recorder look at the source once more."""
+        await self._client.app[CONSOLE].recorder.look()
+
+    async def regions(self, path: str, **fields: str) -> dict[str, str]:
+        """Return the first regions that an open page gets."""
+        headers = {"Accept": "text/event-stream", "Authorization": f"Bearer {OPERATOR}", **fields}
+        async with self._client.get(path, headers=headers) as answer:
+            await answer.content.readline()
+            found: dict[str, str] = json.loads((await answer.content.readline())[6:])
+        return found
 
     async def api(
         self, method: str, path: str, body: object = None, token: str = OPERATOR

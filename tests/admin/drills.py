@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import signal
@@ -11,6 +10,7 @@ import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from typing_extensions import override
@@ -20,19 +20,20 @@ from tests.support.certificates import Authority
 from tests.support.given_settings import variables
 from tests.support.http1 import Wire, ask, request
 from tests.support.ports import free_port
-from tests.support.processes import Headgate
+from tests.support.processes import Headgate, headgate
 from tests.support.redis_groups import SentinelGroup
 from tests.support.redis_servers import redis_server
+from tests.support.tokens_files import token, write_tokens
 from tests.support.waiting import wait_until
 from tests.support.wall_clock import WallClock
 from tests.workers.several import several
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 ROUTE = "/v1/stream"
 JSON = "application/json"
+BIG = b'"' + b"x" * 100_000 + b'"'
 MESSAGE = b'{"token": "Hello"}'
 
 
@@ -57,14 +58,11 @@ class Drill(NamedTuple):
         return [it for it in self.answers if it not in text]
 
 
-@contextlib.contextmanager
-def served(origin: str, *arguments: str, **environment: str) -> Iterator[Headgate]:
-    names = variables(environment)
-    server = Headgate(origin, arguments=arguments, environment=names)
-    try:
-        yield server.start()
-    finally:
-        server.close()
+def served(
+    origin: str, *arguments: str, **given: str
+) -> contextlib.AbstractContextManager[Headgate]:
+    """Start a server with these arguments and settings, which ends with its block."""
+    return headgate(origin, arguments=arguments, environment=variables(given))
 
 
 @contextlib.contextmanager
@@ -166,42 +164,25 @@ def origin_of(*, clients: int = 1, pause_s: float = 0.05, **behaviour: Any) -> I
         origin.server_close()
 
 
-def slow_origin(_folder: Path) -> contextlib.AbstractContextManager[Headgate]:
-    return origin_of(clients=4, slow_s=3.0)
-
-
-def failing_origin(_folder: Path) -> contextlib.AbstractContextManager[Headgate]:
-    return origin_of(status=500)
-
-
-def few_hits(_folder: Path) -> contextlib.AbstractContextManager[Headgate]:
-    return origin_of(clients=4, pause_s=0.0)
-
-
 @contextlib.contextmanager
 def exploding_stream(folder: Path) -> Iterator[Headgate]:
-    big = b'"' + b"x" * 100_000 + b'"'
     with served(f"file:{folder}/data") as server:
         for name in ("hot", "quiet"):
             create(server, name)
-        with repeated(lambda: (append(server, "hot", big), append(server, "quiet"))):
+        with repeated(lambda: (append(server, "hot", BIG), append(server, "quiet"))):
             yield server
 
 
 @contextlib.contextmanager
 def nearly_used_quota(folder: Path) -> Iterator[Headgate]:
-    big = b'"' + b"x" * 100_000 + b'"'
-    server = Headgate()
-    limited = {"prefix": ROUTE, "storage": f"file:{folder}/data", "max_storage_size": "4MiB"}
-    server.serve_routes(limited)
-    try:
+    with contextlib.closing(Headgate()) as server:
+        limited = {"prefix": ROUTE, "storage": f"file:{folder}/data", "max_storage_size": "4MiB"}
+        server.serve_routes(limited)
         server.start()
         create(server)
         for _ in range(39):
-            assert append(server, body=big) in {200, 204}
+            assert append(server, body=BIG) in {200, 204}
         yield server
-    finally:
-        server.close()
 
 
 @contextlib.contextmanager
@@ -221,7 +202,7 @@ def dead_webhook(folder: Path) -> Iterator[Headgate]:
 def leaked_token(folder: Path) -> Iterator[Headgate]:
     file = tokens(folder, "phone")
     with served(f"file:{folder}/data", auth="tokens", tokens_file=str(file)) as server:
-        phone = f"Bearer {_secret('phone')}"
+        phone = f"Bearer {token('phone')}"
         create(server, Authorization=phone)
 
         def use(agent: str) -> int:
@@ -252,14 +233,10 @@ def refused_certificate(folder: Path) -> Iterator[Headgate]:
 @contextlib.contextmanager
 def clock_set(folder: Path) -> Iterator[Headgate]:
     clock = WallClock(folder)
-    server = Headgate(f"file:{folder}/data", environment=clock.environment)
-    try:
-        server.start()
+    with headgate(f"file:{folder}/data", environment=clock.environment) as server:
         time.sleep(6)  # a look, which knows the clock as it was
         clock.set(-7200)
         yield server
-    finally:
-        server.close()
 
 
 @contextlib.contextmanager
@@ -316,32 +293,20 @@ def flooding_client(folder: Path) -> Iterator[Headgate]:
 
 
 def tokens(folder: Path, *names: str, revoked: str = "") -> Path:
-    entries = "\n".join(
-        f'[[tokens]]\nname = "{name}"\ntoken = "sha256:{_digest(name)}"\n'
-        f'grants = [{{ streams = "{ROUTE}/*", operations = ["read", "append", "create"] }}]\n'
-        for name in names
-    )
-    revocation = f'[[revoked]]\nname = "{revoked}"\n' if revoked else ""
-    path = folder / "tokens.toml"
-    new = folder / "tokens.new"
-    new.write_text(f"{entries}\n{revocation}")
-    new.replace(path)
+    grants = {name: [("*", "read append create")] for name in names}
+    path = Path(write_tokens(folder, grants, without="", prefix=ROUTE))
+    if revoked:
+        new = folder / "tokens.new"
+        new.write_text(f'{path.read_text()}\n[[revoked]]\nname = "{revoked}"\n')
+        new.replace(path)
     return path
-
-
-def _secret(name: str) -> str:
-    return f"{name}-0123456789abcdef"
-
-
-def _digest(name: str) -> str:
-    return hashlib.sha256(_secret(name).encode()).hexdigest()
 
 
 @contextlib.contextmanager
 def revoked_token(folder: Path) -> Iterator[Headgate]:
     file = tokens(folder, "shop", "phone")
     with served(f"file:{folder}/data", auth="tokens", tokens_file=str(file)) as server:
-        shop, phone = (f"Bearer {_secret(name)}" for name in ("shop", "phone"))
+        shop, phone = (f"Bearer {token(name)}" for name in ("shop", "phone"))
         create(server, Authorization=shop)
         read(server, Authorization=phone)
         tokens(folder, "shop", "phone", revoked="phone")
@@ -371,14 +336,10 @@ def fenced_producer(folder: Path) -> Iterator[Headgate]:
 @contextlib.contextmanager
 def slow_append(folder: Path) -> Iterator[Headgate]:
     disk = FaultyDisk(folder)
-    server = Headgate(f"file:{folder}/data", environment=disk.environment)
-    try:
-        server.start()
+    with headgate(f"file:{folder}/data", environment=disk.environment) as server:
         create(server)
         with disk.slow(1500), repeated(lambda: append(server), 0.0):
             yield server
-    finally:
-        server.close()
 
 
 @contextlib.contextmanager
@@ -394,9 +355,14 @@ def killed_worker(folder: Path) -> Iterator[Headgate]:
 DRILLS = (
     Drill("origin away", origin_away, ("/",), ("cannot be connected to", "/v1/stream")),
     Drill(
-        "origin slow", slow_origin, ("/",), ("The origin of /v1/stream answers this gateway after",)
+        "origin slow",
+        lambda _: origin_of(clients=4, slow_s=3.0),
+        ("/",),
+        ("The origin of /v1/stream answers this gateway after",),
     ),
-    Drill("origin fails", failing_origin, ("/",), ("has answered nothing but 5xx",)),
+    Drill(
+        "origin fails", lambda _: origin_of(status=500), ("/",), ("has answered nothing but 5xx",)
+    ),
     Drill(
         "redis failover", redis_failover, ("/",), ("failed over: no acknowledged write is lost",)
     ),
@@ -410,7 +376,12 @@ DRILLS = (
         ("show=tokens&amp;text=phone", "127.0.0.1", "app/1", "curl/8"),
     ),
     Drill("exploding stream", exploding_stream, ("/",), ("/v1/stream/hot grows by", "MB a minute")),
-    Drill("few hits", few_hits, ("/",), ("of the reads of /v1/stream are fetched", "parameters")),
+    Drill(
+        "few hits",
+        lambda _: origin_of(clients=4, pause_s=0.0),
+        ("/",),
+        ("of the reads of /v1/stream are fetched", "parameters"),
+    ),
     Drill("refused settings", refused_settings, ("/",), ("max_apend", "config check --config")),
     Drill(
         "dead webhook",

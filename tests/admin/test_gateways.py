@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import socket
-from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -14,50 +12,43 @@ from admin.model.kinds import HealthState
 from admin.record.fleet import KEPT_SILENT_S, MOST_SILENT, Fleet
 from admin.record.gateways import LONGEST_TEXT, MISSED_LOOKS, GatewayReport
 from gateway.features.questions.contract import PeerMetrics
+from tests.admin.asking import api, page
 from tests.admin.consoles import NOW
-from tests.support.http1 import ask
-from tests.support.processes import Headgate
-from tests.support.redis_servers import RedisServer
+from tests.support.processes import headgate
+from tests.support.redis_servers import redis_server
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from admin.record.gateways import GatewayView
+    from tests.support.processes import Headgate
 
 
 # ---------------------------------------------------------------- real gateways on one Redis
 
 
-@pytest.fixture
-def redis(processes: None, tmp_path: Path) -> Iterator[RedisServer]:
-    server = RedisServer(tmp_path / "redis").start()
-    yield server
-    server.kill()
-
-
 def listed(at: Headgate) -> dict[str, Any]:
-    """The gateways that one of them lists, by name."""
-    found = json.loads(ask(at.admin_port, "GET", "/api/v1/gateways").body)["gateways"]
-    return {it["name"]: it for it in found}
+    """Return the gateways that one of them lists, by name."""
+    return {it["name"]: it for it in api(at, "gateways")["gateways"]}
 
 
 def asks_for_attention(at: Headgate) -> list[str]:
-    found = json.loads(ask(at.admin_port, "GET", "/api/v1/overview").body)["attention"]
+    found = api(at, "overview")["attention"]
     return [it["sentence"] for it in found if "silent" in it["sentence"]]
 
 
 @pytest.mark.usefixtures("processes")
 def test_gateways_on_one_redis_list_each_other_and_tell_a_stop_from_silence(
-    redis: RedisServer,
+    tmp_path: Path,
 ) -> None:
-    with ExitStack() as opened:
-        first, killed = Headgate(redis.url), Headgate(redis.url)
-        stopped = Headgate(redis.url, arguments=("--workers", "2"))
-        for server in (first, killed, stopped):
-            opened.callback(server.close)
-            server.start()
+    two = ("--workers", "2")
+    with (
+        redis_server(tmp_path) as redis,
+        headgate(redis.url) as first,
+        headgate(redis.url) as killed,
+        headgate(redis.url, arguments=two) as stopped,
+    ):
         here, killed_name, stopped_name = (
             f"127.0.0.1:{it.port}" for it in (first, killed, stopped)
         )
@@ -79,7 +70,7 @@ def test_gateways_on_one_redis_list_each_other_and_tell_a_stop_from_silence(
             assert it["memory"] > 1 << 20
             assert 0 < it["files"] < it["most_files"]
             assert it["connections"] is not None
-        (log,) = json.loads(ask(first.admin_port, "GET", "/api/v1/overview").body)["logs"]
+        (log,) = api(first, "overview")["logs"]
         facts = {it["name"]: it["value"] for it in log["facts"]}
         assert facts["Role"] == "primary"
         assert facts["Round trip to the primary"] > 0
@@ -96,10 +87,10 @@ def test_gateways_on_one_redis_list_each_other_and_tell_a_stop_from_silence(
         wait_until(lambda: asks_for_attention(first) != [], "the next look has found it")
         (sentence,) = asks_for_attention(first)
         assert killed_name in sentence
-        page = ask(first.admin_port, "GET", "/gateways", Accept="text/html").body.decode()
-        assert page.index(here) < page.index(killed_name)
-        assert "this one" in page
-        events = json.loads(ask(first.admin_port, "GET", "/api/v1/events").body)["events"]
+        shown = page(first, "/gateways", "")
+        assert shown.index(here) < shown.index(killed_name)
+        assert "this one" in shown
+        events = api(first, "events")["events"]
         told = [it["sentence"] for it in events if it["kind"] == "attention" and it["lasts"]]
         assert [it for it in told if "silent" in it] == [sentence]
         announced = [it for it in events if it["sentence"] == "the server drains and stops"]
@@ -107,22 +98,12 @@ def test_gateways_on_one_redis_list_each_other_and_tell_a_stop_from_silence(
 
 
 @pytest.mark.usefixtures("processes")
-def test_gateways_are_not_called_silent_while_redis_is_away(redis: RedisServer) -> None:
-    with ExitStack() as opened:
-        servers = [Headgate(redis.url), Headgate(redis.url)]
-        for server in servers:
-            opened.callback(server.close)
-            server.start()
-        first = servers[0]
+def test_gateways_are_not_called_silent_while_redis_is_away(tmp_path: Path) -> None:
+    with redis_server(tmp_path) as redis, headgate(redis.url) as first, headgate(redis.url):
         wait_until(lambda: len(listed(first)) == 2, "the first has heard of the other")
         redis.kill()
         wait_until(
-            lambda: (
-                json.loads(ask(first.admin_port, "GET", "/api/v1/overview").body)["instance"][
-                    "gateways"
-                ]
-                == 1
-            ),
+            lambda: api(first, "overview")["instance"]["gateways"] == 1,
             "the first hears nothing any more",
         )
         assert [it["silent_since"] for it in listed(first).values()] == [None, None]

@@ -15,14 +15,11 @@ from aiohttp import ClientSession, ClientTimeout, web
 from structlog.testing import capture_logs
 
 from admin.streams import client
-from gateway.process.gateway import Gateway
-from gateway.settings import Settings
-from tests.admin.consoles import ADMITTED, OPERATOR, VIEWER
+from tests.admin.consoles import VIEWER
+from tests.admin.in_process import RunningConsole, running
 from tests.support.admin_server import AdminServer
-from tests.support.given_settings import sections
 from tests.support.guarded_gateway import bearer, tokens_file
 from tests.support.http1 import ask as ask_once
-from tests.support.ports import free_port
 from tests.support.redis_servers import redis_server
 from tests.support.serving import PREFIX
 from tests.support.waiting import until, wait_until
@@ -53,104 +50,74 @@ class Origin:
         return web.Response(text="data", status=self.status, headers=told)
 
 
-class Running(NamedTuple):
-    """A gateway with its console, which runs in this process."""
+class Guarded(NamedTuple):
+    """A gateway with guarded routes, its console, and the origin of some routes."""
 
-    gateway: Gateway
-    settings: Settings
+    console: RunningConsole
     origin: Origin
-    http: ClientSession
 
-    @property
-    def secret(self) -> str:
-        return self.gateway.console._secret  # nobody may be told it: the tests look for it
-
-    async def console(
-        self, method: str, path: str, json: object = None, token: str = OPERATOR, **query: str
-    ) -> tuple[int, Any]:
-        """What the console's API answers."""
-        url = f"http://{self.settings.admin.listen}/api/v1/{path}"
-        headers = {"Authorization": f"Bearer {token}"}
-        async with self.http.request(
-            method, url, params=query, json=json, headers=headers
-        ) as answer:
-            assert self.secret not in f"{answer.headers}{await answer.text()}"
-            return answer.status, await answer.json() if answer.content_length else None
-
-    async def messages(self, route: str, name: str = "a/s") -> tuple[int, Any]:
-        """The last messages of a stream, or why they are not told."""
-        status, told = await self.console(
-            "GET", "stream/messages", route=route, name=name, offset="latest"
-        )
+    async def messages(self, route: str, name: str = "a/s") -> tuple[int, str]:
+        """Return the last messages of a stream, or why the console does not show them."""
+        query = {"route": route, "name": name, "offset": "latest"}
+        status, found = await self.console.ask("GET", "stream/messages", **query)
         if status != 200:
-            return status, told["detail"]
-        return status, "".join(message["text"] for message in told["messages"])
+            return status, found["detail"]
+        return status, "".join(message["text"] for message in found["messages"])
 
     async def stream(self, method: str, path: str, body: bytes = b"", **headers: str) -> int:
-        """What a client is answered by the listener for streams."""
-        url = f"http://{self.settings.listen}{path}"
-        async with self.http.request(method, url, data=body, headers={**TEXT, **headers}) as answer:
+        """Return the status that a client of streams gets."""
+        url = f"http://{self.console.settings.listen}{path}"
+        fields = {**TEXT, **headers}
+        async with self.console.http.request(method, url, data=body, headers=fields) as answer:
             return answer.status
 
 
 @asynccontextmanager
-async def running(folder: Path, **more: Any) -> AsyncIterator[Running]:
+async def guarded(folder: Path, **more: Any) -> AsyncIterator[Guarded]:
     origin = Origin()
     app = web.Application()
     app.router.add_route("*", "/{any:.*}", origin.answer)
-    async with AdminServer(app) as server, ClientSession() as http:
+    async with AdminServer(app) as server:
         url = f"http://127.0.0.1:{server.port}/of"
-        settings = Settings(
-            listen=f"127.0.0.1:{free_port()}",
-            auth="tokens",
-            routes=(
-                {"prefix": PREFIX, "storage": "memory:"},
-                {"prefix": "/free", "storage": "memory:", "auth": "none"},
-                {"prefix": "/edge", "origin": url},
-                {"prefix": "/open", "origin": url, "auth": "none"},
-                {"prefix": "/edge/asked", "origin": url, "auth": "origin"},
-            ),
-            credentials={"tokens_file": str(tokens_file(folder))},
-            admin={"listen": f"127.0.0.1:{free_port()}", "tokens": ADMITTED},
-            **sections(more),
+        routes = (
+            {"prefix": PREFIX, "storage": "memory:"},
+            {"prefix": "/free", "storage": "memory:", "auth": "none"},
+            {"prefix": "/edge", "origin": url},
+            {"prefix": "/open", "origin": url, "auth": "none"},
+            {"prefix": "/edge/asked", "origin": url, "auth": "origin"},
         )
-        gateway = Gateway(settings)
-        try:
-            await gateway.start()
-            yield Running(gateway, settings, origin, http)
-        finally:
-            await gateway.stop()
+        file = str(tokens_file(folder))
+        async with running(*routes, auth="tokens", tokens_file=file, **more) as console:
+            yield Guarded(console, origin)
 
 
 async def test_the_console_reads_and_changes_guarded_streams_without_a_token(
     tmp_path: Path,
 ) -> None:
     of_stream = {"route": PREFIX, "name": "a/s"}
-    async with running(tmp_path) as at:
+    async with guarded(tmp_path) as at:
         assert await at.stream("PUT", f"{PREFIX}/a/s", b"one,", **WRITER) == 201
         assert await at.stream("GET", f"{PREFIX}/a/s?offset=-1") == 401
         assert await at.messages(PREFIX) == (200, "one,")
         appended = {**of_stream, "content_type": "", "data": "two"}
-        assert (await at.console("POST", "stream/append", appended))[0] == 200
+        assert (await at.console.ask("POST", "stream/append", appended))[0] == 200
         assert await at.messages(PREFIX) == (200, "one,two")
-        assert (await at.console("POST", "stream/close", of_stream))[0] == 200
-        assert (await at.console("DELETE", "stream", **of_stream))[0] == 204
+        assert (await at.console.ask("POST", "stream/close", of_stream))[0] == 200
+        assert (await at.console.ask("DELETE", "stream", **of_stream))[0] == 204
         assert (await at.messages(PREFIX))[0] == 404
 
 
 async def test_a_console_tail_of_a_guarded_stream_survives_a_reload_of_tokens(
     tmp_path: Path,
 ) -> None:
-    async with running(tmp_path) as at:
+    async with guarded(tmp_path) as at:
         assert await at.stream("PUT", f"{PREFIX}/a/s", b"one", **WRITER) == 201
-        url = f"http://{at.settings.admin.listen}/api/v1/stream/events"
         query = {"route": PREFIX, "name": "a/s", "offset": "-1"}
-        headers = {"Authorization": f"Bearer {VIEWER}"}
-        async with at.http.get(url, params=query, headers=headers) as events:
+        async with at.console.open("/api/v1/stream/events", query, VIEWER) as events:
             assert await next_texts(events.content) == ["one"]
             # A change of the file judges everybody again: the console is not in it. The gateway
             # looks at the file once in a while only.
-            at.gateway._configuration.authorities.recheck_principals()
+            at.console.gateway._configuration.authorities.recheck_principals()
             for text in ("two", "three"):
                 assert await at.stream("POST", f"{PREFIX}/a/s", text.encode(), **WRITER) == 204
                 assert await next_texts(events.content) == [text]
@@ -169,7 +136,7 @@ async def test_the_console_token_reaches_neither_origins_nor_logs_nor_metrics(
 ) -> None:
     caplog.set_level(logging.DEBUG, "headgate")
     with capture_logs() as lines:
-        async with running(tmp_path, log_requests="info", log_level="debug") as at:
+        async with guarded(tmp_path, log_requests="info", log_level="debug") as at:
             for route, name in (
                 ("/edge", "a/s"),
                 ("/open", "a/s"),
@@ -181,14 +148,14 @@ async def test_the_console_token_reaches_neither_origins_nor_logs_nor_metrics(
                 await at.messages(route, name)
             assert await at.messages("/edge") == (200, "data")
             for path in ("overview", "configuration", "about", "streams?route=/edge"):
-                await at.console("GET", path)
+                await at.console.ask("GET", path)
             # The hash of the console token for its repr, which a line of the log may have.
             told = [
-                await at.gateway.measure(),
-                await at.gateway.health(),
-                at.gateway._maker.console,
+                await at.console.gateway.measure(),
+                await at.console.gateway.health(),
+                at.console.gateway._maker.console,
             ]
-            secret = at.secret
+            secret = at.console.gateway.console._secret
             asked = at.origin.asked
     assert len(asked) >= 10
     assert not [fields for fields in asked if "Authorization" in fields]
@@ -202,7 +169,7 @@ async def test_the_console_gets_403_with_a_reason_where_the_origin_decides_on_ac
     tmp_path: Path,
 ) -> None:
     why = "the origin of {} decides who may do this, and the console has no credentials for it"
-    async with running(tmp_path) as at:
+    async with guarded(tmp_path) as at:
         known = {"Authorization": "Basic YTpi"}  # to the origin: so there is a copy, and a page
         assert await at.stream("GET", "/edge/asked/s?offset=-1", b"", **known) == 200
         at.origin.status = 401
@@ -214,10 +181,8 @@ async def test_the_console_gets_403_with_a_reason_where_the_origin_decides_on_ac
         ):
             status, said = await at.messages(route, name)
             assert (status, said.partition(": ")[2]) == (403, why.format(decides)), said
-        url = f"http://{at.settings.admin.listen}/streams/one"
-        headers = {"Authorization": f"Bearer {VIEWER}", "Accept": "text/html"}
         query = {"route": "/edge/asked", "name": "s"}
-        async with at.http.get(url, params=query, headers=headers) as page:
+        async with at.console.open("/streams/one", query, VIEWER, Accept="text/html") as page:
             assert why.format("/edge/asked") in await page.text()
         at.origin.status = 404
         assert await at.messages("/open", "s") == (404, "there is no stream at this path")
@@ -226,12 +191,12 @@ async def test_the_console_gets_403_with_a_reason_where_the_origin_decides_on_ac
 async def test_many_guarded_streams_are_deleted_and_those_of_an_origin_fail_with_its_reason(
     tmp_path: Path,
 ) -> None:
-    async with running(tmp_path) as at:
+    async with guarded(tmp_path) as at:
         known = {"Authorization": "Basic YTpi"}
         assert await at.stream("GET", "/edge/asked/s?offset=-1", b"", **known) == 200
         for name in ("a", "b"):
             wish = {"content_type": "text/plain"}
-            assert (await at.console("PUT", "stream", wish, route=PREFIX, name=name))[0] == 200
+            assert (await at.console.ask("PUT", "stream", wish, route=PREFIX, name=name))[0] == 200
         at.origin.status = 401
         assert (await _deleted(at, PREFIX))["deleted"] == 2
         refused = await _deleted(at, "/edge/asked")
@@ -239,18 +204,18 @@ async def test_many_guarded_streams_are_deleted_and_those_of_an_origin_fail_with
         assert "the console has no credentials for it" in refused["trouble"]
 
 
-async def _deleted(at: Running, route: str) -> Any:
+async def _deleted(at: Guarded, route: str) -> Any:
     """Delete all streams of a route by the console; return what became of it."""
     path = "streams/deletion"
-    _, counted = await at.console("POST", path, {"route": route, "prefix": ""})
+    _, counted = await at.console.ask("POST", path, {"route": route, "prefix": ""})
     start = {"id": counted["id"], "confirm": counted["streams"]}
-    assert (await at.console("POST", f"{path}/start", start))[0] == 200
+    assert (await at.console.ask("POST", f"{path}/start", start))[0] == 200
 
     async def is_done() -> bool:
-        return bool((await at.console("GET", path))[1]["state"] == "done")
+        return bool((await at.console.ask("GET", path))[1]["state"] == "done")
 
     await until(is_done)
-    return (await at.console("GET", path))[1]
+    return (await at.console.ask("GET", path))[1]
 
 
 # ---------------------------------------------------------------- what others take
@@ -261,16 +226,20 @@ async def test_exhausted_client_limits_of_127_0_0_1_do_not_lock_out_the_console(
 ) -> None:
     """They have 127.0.0.1, such as a proxy that is not trusted; connections, appends."""
     bounds: dict[str, Any] = {"max_connections": 4, "max_client_appends": 1}
-    appended = {"route": "/free", "name": "s", "content_type": "", "data": "two"}
-    async with running(tmp_path, **bounds) as at:
+    appended = {"name": "s", "content_type": "", "data": "two"}
+    async with guarded(tmp_path, **bounds) as at:
         for prefix in ("/free", PREFIX):
             assert await at.stream("PUT", f"{prefix}/s", b"one", **WRITER) == 201
         appends = [await at.stream("POST", "/free/s", b"x") for _ in range(2)]
         assert appends == [204, 429]
-        assert (await at.console("POST", "stream/append", appended))[0] == 200
-        assert (await at.console("POST", "stream/append", {**appended, "route": PREFIX}))[0] == 200
-        limits = at.gateway._services.limits  # the console has connections, too: metrics add them
-        port = at.settings.listen.port
+        assert (await at.console.ask("POST", "stream/append", appended))[0] == 200
+        assert (await at.console.ask("POST", "stream/append", {**appended, "route": PREFIX}))[
+            0
+        ] == 200
+        limits = (
+            at.console.gateway._services.limits
+        )  # the console has connections, too: metrics add them
+        port = at.console.settings.listen.port
         held = []
         while limits.connections_of.get("127.0.0.1", 0) < 2:
             held.append(await asyncio.open_connection("127.0.0.1", port))

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+import msgspec
 import pytest
-from aiohttp.test_utils import TestClient
 from click.testing import CliRunner
 
 from admin.alerting.active_alerts import ActiveAlerts, RecentGrowth
 from admin.alerting.findings import NEXT_STEPS, IncidentFinding, findings
 from admin.alerting.incidents import Incidents
 from admin.alerting.subjects import subjects_of
-from admin.app import build
-from admin.console import CONSOLE
 from admin.errors import ConsoleError
 from admin.model.kinds import HealthState
 from admin.model.overview import Mute, NextStep
@@ -29,8 +27,7 @@ from gateway.settings import Route, Settings
 from gateway.telemetry.metrics import Distribution, Sample, counter, gauge, histogram
 from gateway.tls.certificate_files import FILES_OK
 from tests.admin.browser.every_page import PATHS
-from tests.admin.consoles import ADMITTED, NOW, OPERATOR, VIEWER, Switchboard, setup
-from tests.support.admin_server import AdminServer
+from tests.admin.consoles import NOW, VIEWER, Switchboard, console
 
 if TYPE_CHECKING:
     from admin.alerting.active_alerts import Values
@@ -110,7 +107,7 @@ def test_an_incident_that_has_ended_is_shown_for_an_hour_unless_it_begins_again(
     assert incidents.ended == ()
     for now, found in ((4000.0, [log]), (4001.0, []), (4002.0, [log])):
         incidents.update(now, found)
-    assert (len(incidents.attention), incidents.ended) == (1, ())
+    assert ([it.since for it in incidents.attention], incidents.ended) == ([4002.0], ())
 
 
 LOG = "check log /r"
@@ -278,78 +275,84 @@ def test_a_route_is_idle_without_requests_and_fails_after_the_last_one_of_a_kind
 
 
 async def test_a_muted_incident_changes_badge_and_title_and_neither_health_nor_metrics() -> None:
-    source = Switchboard({"log /v1/stream": "timed out"})
-    app = build(source, setup(admin_tokens=ADMITTED))
-    operator = {"Authorization": f"Bearer {OPERATOR}", "Accept": "text/html"}
-    viewer = {"Authorization": f"Bearer {VIEWER}"}
     muting = {"mute": "check log /v1/stream"}
-    async with TestClient(AdminServer(app)) as client:
-        await app[CONSOLE].recorder.look()
-        page = await (await client.get("/configuration", headers=operator)).text()
-        assert "<title>1 ✕ Configuration" in page
-        assert "headgate-bad.svg" in page
-        assert 'data-level="bad"' in page
-        assert (await client.post("/", data=muting, headers=viewer)).status == 403
-        answer = await client.post("/", data=muting, headers=operator)
-        page = await answer.text()
+    async with console(Switchboard({"log /v1/stream": "timed out"})) as client:
+        await client.look()
+        page = await client.page("/configuration")
+        for shown in ("<title>1 ✕ Configuration", "headgate-bad.svg", 'data-level="bad"'):
+            assert shown in page
+        assert (await client.send("POST", "/", VIEWER, data=muting))[0] == 403
+        assert (await client.send("POST", "/", data=muting))[0] == 303
+        page = await client.page("/")
         assert "muted by shop until" in page
         assert "<title>Overview" in page
         assert "data-level=" not in page
-        shown = await (await client.get("/api/v1/overview", headers=viewer)).json()
+        _, shown = await client.api("GET", "overview", token=VIEWER)
         assert shown["instance"]["state"] == {"level": "good", "words": "serving; 1 muted"}
-        assert (await client.get("/readyz")).status == 503
+        assert (await client.send("GET", "/readyz"))[0] == 503
 
 
-def the_finding(settings: Settings, health: Health, samples: list[Sample]) -> tuple[str, str]:
-    """Return level and alert of the only finding, after two looks."""
+FILE_OK = gauge("headgate_access_file_ok", "", "setting")
+CERTIFICATE = str(Path.cwd() / "c.pem")
+TLS = {"tls": {"certificate": "c.pem", "key": "c.key"}}
+ISSUERS = [
+    {
+        "issuer": name,
+        "audience": "a",
+        "jwks": f"/etc/{name}.json",
+        "algorithms": ["EdDSA"],
+        "grants": [{"streams": "/*", "operations": ["read"]}],
+    }
+    for name in ("first", "second")
+]
+ACCESS = {"credentials": {"tokens_file": "/etc/tokens.toml", "jwt_issuers": ISSUERS}}
+FREE = gauge("headgate_storage_free_bytes", "", "route")
+ONE_FINDING: dict[str, tuple[dict[str, Any], Sample, dict[str, str | None], Level, str]] = {
+    "a refused certificate": (
+        TLS,
+        Sample(FILES_OK, ("tls.certificate",), 0.0),
+        {CERTIFICATE: "the certificate in new.pem expired 9 days ago"},
+        *("warning", "HeadgateCertificateFilesRefused"),
+    ),
+    "an expired certificate": (
+        TLS,
+        Sample(FILES_OK, ("tls.certificate",), 0.0),
+        {CERTIFICATE: "the certificate in use expired 9 days ago"},
+        *("bad", "HeadgateCertificateExpired"),
+    ),
+    "a refused tokens file": (
+        ACCESS,
+        Sample(FILE_OK, ("credentials.tokens_file",), 0.0),
+        {"/etc/tokens.toml": "line 3 is wrong"},
+        *("warning", "HeadgateAccessFileRefused"),
+    ),
+    "refused keys of the second issuer": (
+        ACCESS,
+        Sample(FILE_OK, ("credentials.jwt_issuers[1].jwks",), 0.0),
+        {"/etc/second.json": "line 3 is wrong"},
+        *("warning", "HeadgateAccessFileRefused"),
+    ),
+    "a disk that is nearly full": (
+        {"storage": "file:./streams"},
+        Sample(FREE, ("/v1/stream",), 1 << 20),
+        {},
+        *("bad", "HeadgateDiskNearlyFull"),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ONE_FINDING)
+def test_an_alert_and_the_check_of_the_same_are_one_finding(name: str) -> None:
+    given, sample, notes, level, alert = ONE_FINDING[name]
+    settings = Settings(**{"storage": "memory:", **given})
     alerts = ActiveAlerts(settings)
     for now in (1000.0, 1000.0 + 5):
-        alerts.look(now, samples)
-    (found,) = findings(health, samples, alerts, settings, {})
-    return found.level, found.alert
+        alerts.look(now, [sample])
+    (found,) = findings(Health({}, notes), [sample], alerts, settings, {})
+    assert (found.level, found.alert) == (level, alert)
 
 
-@pytest.mark.parametrize(
-    ("reason", "level", "alert"),
-    [
-        ("the certificate in new.pem expired 9 days ago", "warning", "FilesRefused"),
-        ("the certificate in use expired 9 days ago", "bad", "Expired"),
-    ],
-)
-def test_a_refused_certificate_is_no_expired_one(reason: str, level: str, alert: str) -> None:
-    settings = Settings(tls={"certificate": "c.pem", "key": "c.key"})
-    samples = [Sample(FILES_OK, ("tls.certificate",), 0.0)]
-    health = Health({}, {f"{Path.cwd()}/c.pem": reason})
-    assert the_finding(settings, health, samples) == (level, f"HeadgateCertificate{alert}")
-
-
-@pytest.mark.parametrize(
-    ("setting", "path"),
-    [
-        ("credentials.tokens_file", "/etc/tokens.toml"),
-        ("credentials.jwt_issuers[1].jwks", "/etc/second.json"),
-    ],
-)
-def test_an_alert_about_a_file_and_the_check_of_its_path_are_one_finding(
-    setting: str, path: str
-) -> None:
-    issuers = [
-        {
-            "issuer": name,
-            "audience": "a",
-            "jwks": f"/etc/{name}.json",
-            "algorithms": ["EdDSA"],
-            "grants": [{"streams": "/*", "operations": ["read"]}],
-        }
-        for name in ("first", "second")
-    ]
-    settings = Settings(
-        storage="memory:", credentials={"tokens_file": "/etc/tokens.toml", "jwt_issuers": issuers}
-    )
-    refused = Sample(gauge("headgate_access_file_ok", "", "setting"), (setting,), 0.0)
-    health = Health({}, {path: "line 3 is wrong"})
-    expected = ("warning", "HeadgateAccessFileRefused")
-    assert the_finding(settings, health, [refused]) == expected
+FASTEST = Sample(gauge("headgate_fastest_stream_bytes", ""), (), 3e5)
 
 
 def load(name: str, received_bytes: float) -> StreamLoad:
@@ -358,29 +361,30 @@ def load(name: str, received_bytes: float) -> StreamLoad:
 
 
 def failing(name: str) -> SubscriptionSummary:
-    return SubscriptionSummary(
-        route="/v1/stream",
-        id=name,
-        kind="webhook",
-        status="failed",
-        pattern="*",
-        receiver="https://hooks.example/…",
-        wake_stream=None,
-        owner="",
-        streams=1,
-        pending=1,
-        oldest_at=NOW,
-        is_in_flight=False,
-        failures=3,
-        last_error="refused",
-    )
+    known = {
+        "route": "/v1/stream",
+        "id": name,
+        "kind": "webhook",
+        "pattern": "*",
+        "owner": "",
+        "receiver": "https://hooks.example/…",
+        "wake_stream": None,
+        "is_in_flight": False,
+        "status": "failed",
+        "failures": 3,
+        "last_error": "refused",
+        "streams": 1,
+        "pending": 1,
+        "oldest_at": NOW,
+    }
+    return msgspec.convert(known, SubscriptionSummary)
 
 
 @pytest.mark.parametrize(
     ("sample", "answers", "words"),
     [
         pytest.param(
-            Sample(gauge("headgate_fastest_stream_bytes", ""), (), 3e5),
+            FASTEST,
             (
                 LoudestList((), (load("quiet", 1e4), load("hot", 2e5))),
                 LoudestList((), (load("hot", 1e5),)),
@@ -389,7 +393,7 @@ def failing(name: str) -> SubscriptionSummary:
             id="stream-of-two-workers",
         ),
         pytest.param(
-            Sample(gauge("headgate_fastest_stream_bytes", ""), (), 3e5),
+            FASTEST,
             (),
             "A stream of this gateway grows by 0.3 MiB a second.",
             id="stream-without-an-answer",
@@ -434,9 +438,3 @@ def test_the_next_step_of_an_incident_is_a_page_and_a_command_that_there_are(
     program, *words = step.command.split()
     if program == "headgate":
         assert CliRunner().invoke(cli, [*words, "--help"]).exit_code == 0
-
-
-def test_a_disk_that_is_nearly_full_is_found_by_its_free_bytes_alone() -> None:
-    settings = Settings(storage="file:./streams")
-    free = Sample(gauge("headgate_storage_free_bytes", "", "route"), ("/v1/stream",), 1 << 20)
-    assert the_finding(settings, Health({}, {}), [free]) == ("bad", "HeadgateDiskNearlyFull")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -14,12 +13,13 @@ from urllib.parse import urlencode
 import pytest
 
 from gateway.features.questions.readers import MOST_ENDED, MOST_READERS
-from tests.admin.asking import page, submitted, told
+from tests.admin.asking import api, page, submitted, told
 from tests.admin.consoles import ADMITTED, OPERATOR, VIEWER
 from tests.support.given_settings import variables
 from tests.support.http1 import Wire, ask, request
-from tests.support.processes import Headgate, headgate
-from tests.support.redis_servers import RedisServer
+from tests.support.processes import headgate
+from tests.support.redis_servers import redis_server
+from tests.support.tokens_files import token, write_tokens
 from tests.support.waiting import wait_until
 from tests.workers.several import several
 
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from tests.support.processes import Headgate
+
+pytestmark = pytest.mark.usefixtures("processes")
 ROUTE = "/v1/stream"
 ADMIN_TOKENS = variables({"admin_tokens": ADMITTED})
 JSON = "application/json"
@@ -34,29 +37,17 @@ AGENT = "canary-agent/1.0"
 
 
 def listed(server: Headgate, token: str = OPERATOR, **query: str | int) -> dict[str, Any]:
-    status, found = told(server, "GET", f"/api/v1/readers?{urlencode(query)}", token=token)
-    assert status == 200, found
-    return found  # type: ignore[no-any-return]
-
-
-def secret(name: str) -> str:
-    return f"{name}-0123456789abcdef"
+    found: dict[str, Any] = api(server, f"readers?{urlencode(query)}", token)
+    return found
 
 
 def tokens_file(folder: Path, *names: str) -> str:
-    entries = "\n".join(
-        f'[[tokens]]\nname = "{name}"\n'
-        f'token = "sha256:{hashlib.sha256(secret(name).encode()).hexdigest()}"\n'
-        f'grants = [{{ streams = "{ROUTE}/*", operations = ["read", "append", "create"] }}]\n'
-        for name in names
-    )
-    path = folder / "tokens.toml"
-    path.write_text(entries)
-    return str(path)
+    grants = {name: [("*", "read append create")] for name in names}
+    return write_tokens(folder, grants, without="", prefix=ROUTE)
 
 
 def bearer(name: str) -> str:
-    return f"Bearer {secret(name)}"
+    return f"Bearer {token(name)}"
 
 
 def create(server: Headgate, stream: str, **headers: str) -> None:
@@ -91,15 +82,13 @@ def waits(server: Headgate, count: int) -> None:
 
 
 @pytest.fixture
-def redis(processes: None, tmp_path: Path) -> Iterator[RedisServer]:
-    server = RedisServer(tmp_path / "redis").start()
-    yield server
-    server.kill()
+def redis(processes: None, tmp_path: Path) -> Iterator[str]:
+    with redis_server(tmp_path / "redis") as server:
+        yield server.url
 
 
-@pytest.mark.usefixtures("processes")
-def test_pages_of_two_workers_together_list_each_reader_once(redis: RedisServer) -> None:
-    with several(redis.url, admin_tokens=ADMITTED) as server:
+def test_pages_of_two_workers_together_list_each_reader_once(redis: str) -> None:
+    with several(redis, admin_tokens=ADMITTED) as server:
         create(server, "s")
         with reading(server, 12), reading(server, 8, "long-poll"):
             waits(server, 20)
@@ -126,12 +115,9 @@ def test_pages_of_two_workers_together_list_each_reader_once(redis: RedisServer)
             waits(server, 8)
 
 
-@pytest.mark.usefixtures("processes")
-def test_a_ban_holds_on_every_worker_and_on_a_replaced_one(
-    redis: RedisServer, tmp_path: Path
-) -> None:
+def test_a_ban_holds_on_every_worker_and_on_a_replaced_one(redis: str, tmp_path: Path) -> None:
     file = tokens_file(tmp_path, "ann", "ben")
-    with several(redis.url, admin_tokens=ADMITTED, auth="tokens", tokens_file=file) as server:
+    with several(redis, admin_tokens=ADMITTED, auth="tokens", tokens_file=file) as server:
         create(server, "s", Authorization=bearer("ben"))
         with (
             reading(server, 12, Authorization=bearer("ann")) as banned,
@@ -169,20 +155,18 @@ def _ends(wire: Wire) -> bool:
 # ---------------------------------------------------------------- gateways on one log
 
 
-@pytest.mark.usefixtures("processes")
 def test_a_ban_travels_to_gateways_that_share_the_log_and_so_does_its_end(
-    redis: RedisServer, tmp_path: Path
+    redis: str, tmp_path: Path
 ) -> None:
     environment = {
         **ADMIN_TOKENS,
         "HEADGATE_AUTH": "tokens",
         "HEADGATE_CREDENTIALS__TOKENS_FILE": tokens_file(tmp_path, "ann"),
     }
-    with ExitStack() as opened:
-        first, second = (Headgate(redis.url, environment=environment) for _ in range(2))
-        for server in (first, second):
-            opened.callback(server.close)
-            server.start()
+    with (
+        headgate(redis, environment=environment) as first,
+        headgate(redis, environment=environment) as second,
+    ):
         create(first, "s", Authorization=bearer("ann"))
         with reading(second, 3, Authorization=bearer("ann")):
             waits(second, 3)
@@ -192,32 +176,26 @@ def test_a_ban_travels_to_gateways_that_share_the_log_and_so_does_its_end(
         refused = ask(second.port, "GET", f"{ROUTE}/s?offset=-1", Authorization=bearer("ann"))
         assert refused.status == 429
         assert 0 < int(refused.headers["retry-after"]) <= 600
-        (ban,) = told(second, "GET", "/api/v1/bans")[1]["bans"]
+        (ban,) = api(second, "bans", OPERATOR)["bans"]
         assert (ban["value"], ban["by"]) == ("token ann", "shop")
         path = "/api/v1/bans?kind=principal&value=token+ann"
         assert told(second, "DELETE", path) == (204, None)
-        wait_until(
-            lambda: told(first, "GET", "/api/v1/bans")[1]["bans"] == [], "the first hears of it"
-        )
+        wait_until(lambda: api(first, "bans", OPERATOR)["bans"] == [], "the first hears of it")
         assert _statuses(first, "ann", 1) == _statuses(second, "ann", 1) == {200}
         assert told(first, "POST", "/api/v1/bans", wish)[0] == 200
         wait_until(lambda: _statuses(second, "ann", 1) == {429}, "the second hears of it")
         first.kill()
         wait_until(
-            lambda: told(second, "GET", "/api/v1/overview")[1]["instance"]["gateways"] == 1,
+            lambda: api(second, "overview", OPERATOR)["instance"]["gateways"] == 1,
             "the first is not heard of any more",
         )
         assert _statuses(second, "ann", 1) == {429}, "it stands without the one that decided"
 
 
-@pytest.mark.usefixtures("processes")
 def test_a_ban_outlives_a_disconnection_and_a_restart_where_the_log_has_a_folder(
     tmp_path: Path,
 ) -> None:
-    server = Headgate(f"file:{tmp_path}/data", environment=ADMIN_TOKENS)
-    with ExitStack() as opened:
-        opened.callback(server.close)
-        server.start()
+    with headgate(f"file:{tmp_path}/data", environment=ADMIN_TOKENS) as server:
         create(server, "s")
         wish = {"kind": "address", "value": "127.0.0.1", "seconds": 600}
         assert told(server, "POST", "/api/v1/bans", wish) == (200, {"readers": 0})
@@ -234,7 +212,6 @@ def test_a_ban_outlives_a_disconnection_and_a_restart_where_the_log_has_a_folder
 # ---------------------------------------------------------------- who may see and do what
 
 
-@pytest.mark.usefixtures("processes")
 def test_viewers_see_no_addresses_and_agents() -> None:
     with headgate(environment=ADMIN_TOKENS) as server:
         create(server, "s")
@@ -256,14 +233,13 @@ def test_viewers_see_no_addresses_and_agents() -> None:
             assert told(server, "GET", "/api/v1/bans", token=VIEWER) == (200, {"bans": []})
             assert "192.0.2.1" not in page(server, "/clients?show=bans", VIEWER)
             assert "192.0.2.1" in page(server, "/clients?show=bans")
-            events = told(server, "GET", "/api/v1/events", token=VIEWER)[1]["events"]
+            events = api(server, "events", VIEWER)["events"]
             assert "192.0.2.1" not in json.dumps(events)
             metrics = ask(server.admin_port, "GET", "/metrics", Authorization=f"Bearer {VIEWER}")
             assert b"192.0.2.1" not in metrics.body
             assert AGENT.encode() not in metrics.body
 
 
-@pytest.mark.usefixtures("processes")
 def test_a_span_of_time_lists_the_readers_that_connected_in_it() -> None:
     with headgate(environment=ADMIN_TOKENS) as server:
         create(server, "s")
@@ -282,19 +258,22 @@ def test_a_span_of_time_lists_the_readers_that_connected_in_it() -> None:
             assert b"From must be a time such as" in refused.body
 
 
+IDS = "/api/v1/readers/disconnect"
+WRONG_BANS = (
+    {"kind": "nobody", "value": "a"},
+    {"kind": "principal", "value": ""},
+    {"kind": "principal", "value": "a" * 301},
+    {"kind": "principal", "value": "console"},
+    {"kind": "principal", "value": "192.0.2.9"},
+    {"kind": "address", "value": "example.com"},
+    {"kind": "address", "value": "10.0.0.1", "seconds": -1},
+    {"kind": "address", "value": "10.0.0.1", "seconds": 1e12},
+    {"kind": "address", "value": "::1", "status": 200},
+    {"kind": "address", "value": "::1", "why": "x"},
+)
 WRONG: tuple[tuple[str, str, object, int], ...] = (
-    ("POST", "/api/v1/readers/disconnect", {"ids": []}, 400),
-    ("POST", "/api/v1/readers/disconnect", {"ids": ["x"] * (MOST_ENDED + 1)}, 400),
-    ("POST", "/api/v1/bans", {"kind": "nobody", "value": "a", "seconds": 1}, 400),
-    ("POST", "/api/v1/bans", {"kind": "principal", "value": "", "seconds": 1}, 400),
-    ("POST", "/api/v1/bans", {"kind": "principal", "value": "a" * 301, "seconds": 1}, 400),
-    ("POST", "/api/v1/bans", {"kind": "principal", "value": "console", "seconds": 1}, 400),
-    ("POST", "/api/v1/bans", {"kind": "principal", "value": "192.0.2.9", "seconds": 1}, 400),
-    ("POST", "/api/v1/bans", {"kind": "address", "value": "example.com", "seconds": 1}, 400),
-    ("POST", "/api/v1/bans", {"kind": "address", "value": "10.0.0.1", "seconds": -1}, 400),
-    ("POST", "/api/v1/bans", {"kind": "address", "value": "10.0.0.1", "seconds": 1e12}, 400),
-    ("POST", "/api/v1/bans", {"kind": "address", "value": "::1", "seconds": 1, "status": 200}, 400),
-    ("POST", "/api/v1/bans", {"kind": "address", "value": "::1", "seconds": 1, "why": "x"}, 400),
+    *(("POST", "/api/v1/bans", {"seconds": 1, **it}, 400) for it in WRONG_BANS),
+    *(("POST", IDS, {"ids": it}, 400) for it in ([], ["x"] * (MOST_ENDED + 1))),
     ("DELETE", "/api/v1/bans?kind=address&value=10.9.9.9", None, 404),
     ("GET", "/api/v1/readers?order=size", None, 400),
     ("GET", "/api/v1/readers?after=x", None, 400),
@@ -303,7 +282,6 @@ WRONG: tuple[tuple[str, str, object, int], ...] = (
 )
 
 
-@pytest.mark.usefixtures("processes")
 def test_wrong_requests_about_readers_are_refused_with_a_reason() -> None:
     with headgate(environment=ADMIN_TOKENS) as server:
         for method, path, wrong, status in WRONG:
@@ -315,14 +293,13 @@ def test_wrong_requests_about_readers_are_refused_with_a_reason() -> None:
         assert told(server, "GET", "/api/v1/bans") == (200, {"bans": []})
 
         def events() -> str:
-            return json.dumps(told(server, "GET", "/api/v1/events", token=VIEWER)[1]["events"])
+            return json.dumps(api(server, "events", VIEWER)["events"])
 
         wait_until(lambda: "lift the ban of an address failed" in events(), "the last is an event")
         assert "ban an address failed" in events()
         assert "192.0.2.9" not in events(), "an address that was entered as a principal"
 
 
-@pytest.mark.usefixtures("processes")
 def test_bans_and_disconnections_are_in_the_audit_log_and_among_the_events() -> None:
     with headgate(environment=ADMIN_TOKENS) as server:
         create(server, "s")
@@ -339,7 +316,7 @@ def test_bans_and_disconnections_are_in_the_audit_log_and_among_the_events() -> 
         assert [it for it in lines if "lift the ban of" in it and "shop" in it]
 
         def sentences() -> list[str]:
-            events = told(server, "GET", "/api/v1/events")[1]["events"]
+            events = api(server, "events", OPERATOR)["events"]
             return [it["sentence"] for it in events if it["kind"] == "change"]
 
         wait_until(lambda: len(sentences()) == 3, "they are events", lambda: str(sentences()))
@@ -353,7 +330,6 @@ def test_bans_and_disconnections_are_in_the_audit_log_and_among_the_events() -> 
 # ---------------------------------------------------------------- pages without scripts
 
 
-@pytest.mark.usefixtures("processes")
 def test_an_operator_disconnects_bans_and_lifts_by_plain_forms() -> None:
     with headgate() as server:
         create(server, "s")
@@ -382,16 +358,15 @@ def test_an_operator_disconnects_bans_and_lifts_by_plain_forms() -> None:
 # ---------------------------------------------------------------- the loudest
 
 
-@pytest.mark.usefixtures("processes")
-def test_the_loads_of_all_workers_are_added_up(redis: RedisServer) -> None:
-    with several(redis.url, admin_tokens=ADMITTED) as server:
+def test_the_loads_of_all_workers_are_added_up(redis: str) -> None:
+    with several(redis, admin_tokens=ADMITTED) as server:
         create(server, "s", User_Agent=AGENT)
         for _ in range(24):  # on connections of their own, which both workers get some of
             fields = {"User_Agent": AGENT, "Content_Type": JSON}
             assert ask(server.port, "POST", f"{ROUTE}/s", b"[123]", **fields).status == 204
             path = f"{ROUTE}/absent?offset=-1"
             assert ask(server.port, "GET", path, User_Agent=AGENT).status == 404
-        found = told(server, "GET", "/api/v1/loudest")[1]
+        found = api(server, "loudest", OPERATOR)
         (client,) = (row for row in found["clients"] if row["user_agent"] == AGENT)
         assert client["address"] == "127.0.0.1"
         shares = [client[it] / client["requests"] for it in ("appends", "refused")]

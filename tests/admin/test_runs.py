@@ -9,7 +9,7 @@ import re
 import subprocess
 import sys
 import uuid
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import pytest
@@ -17,14 +17,11 @@ from headgate.runs import Runs, Step
 
 from gateway.features.console.stream_list import StreamList
 from gateway.features.runs import run_list, run_table
-from gateway.process.gateway import Gateway
-from gateway.settings import Settings
 from tests.admin.consoles import ADMITTED, OPERATOR, VIEWER
+from tests.admin.in_process import ROUTE, ScriptedConsole, running
 from tests.support.given_settings import at as place_at
 from tests.support.given_settings import variables
 from tests.support.guarded_gateway import token, tokens_file
-from tests.support.http1 import ask
-from tests.support.ports import free_port
 from tests.support.processes import Headgate
 from tests.support.redis_servers import redis_server
 from tests.support.waiting import SERVER_PATIENCE_S, until
@@ -36,7 +33,6 @@ if TYPE_CHECKING:
 
     from gateway.protocol.streams.state import StreamState
 
-ROUTE = "/v1/stream"
 WRITER = f"Bearer {token('all')}"
 ORPHAN_AFTER_S = 1  # the shortest
 HELD_S = 20  # of runs whose producer lives: a busy machine may keep its heartbeats back
@@ -83,34 +79,23 @@ async def failing() -> AsyncIterator[str]:
     raise ConnectionError("of which readers learn nothing")
 
 
-class Console(NamedTuple):
-    """The console of a server, as an operator's scripts use it."""
+class Console(ScriptedConsole):
+    """The console of a server, and an application whose runs are in a folder of their own."""
 
-    url: str
-    http: aiohttp.ClientSession
-    folder: str = ""  # below which the runs of a test are
-
-    async def ask(
-        self, method: str, path: str, body: object = None, by: str = OPERATOR, **query: str
-    ) -> tuple[int, Any]:
-        async with self.http.request(
-            method,
-            f"{self.url}{path}",
-            params=query,
-            json=body,
-            headers={"Authorization": f"Bearer {by}"},
-        ) as answer:
-            return answer.status, await answer.json()
+    def __init__(self, http: aiohttp.ClientSession, admin: str, streams: str, folder: str) -> None:
+        super().__init__(http, admin, f"{streams}/{folder}")
+        self.folder = folder
+        self.app = Runs(self.streams, authorization=WRITER, orphan_after=HELD_S)
 
     async def runs(self, **query: str) -> list[dict[str, Any]]:
-        """Those of this test, as they are listed."""
-        status, told = await self.ask("GET", "/api/v1/runs", route=ROUTE, **query)
-        assert status == 200, told
-        return [it for it in told["runs"] if it["name"].startswith(self.folder)]
+        """Return the runs of the application, as they are listed."""
+        found = (await self.get("runs", route=ROUTE, **query))["runs"]
+        own = (it for it in found if it["name"].startswith(self.folder))
+        return [{**it, "id": it["name"].rpartition("/")[2]} for it in own]
 
     async def run(self, run_id: str) -> dict[str, Any]:
-        found = {it["name"]: it for it in await self.runs()}
-        return found.get(f"{self.folder}{run_id}", {"status": None})
+        found = {it["id"]: it for it in await self.runs()}
+        return found.get(run_id, {"status": None})
 
     async def shows(self, run_id: str, status: str) -> dict[str, Any]:
         """Return the run once it is shown with this status."""
@@ -121,9 +106,28 @@ class Console(NamedTuple):
         await until(is_so, f"{run_id} is {status}", within_s=SERVER_PATIENCE_S)
         return await self.run(run_id)
 
+    async def stop(self, run_id: str) -> bool:
+        """Ask a run to stop; return whether it was asked."""
+        wish = {"route": ROUTE, "name": f"{self.folder}/{run_id}"}
+        status, done = await self.ask("POST", "runs/stop", wish)
+        assert status == 200, done
+        return bool(done["is_asked"])
+
+    async def has_ended(self, run_id: str) -> None:
+        """Wait until the application finds the end of a run."""
+
+        async def is_so() -> bool:
+            state = await self.app.state(run_id)
+            return (state is not None and state.status != "active") or await not_yet()
+
+        await until(is_so)
+
+    async def run_to_its_end(self, run_id: str, source: AsyncIterator[object]) -> None:
+        await self.app.start(run_id, source, format="ndjson")
+        await self.has_ended(run_id)
+
     async def metrics(self) -> dict[str, float]:
-        headers = {"Authorization": f"Bearer {VIEWER}"}
-        async with self.http.get(f"{self.url}/metrics", headers=headers) as answer:
+        async with self.open("/metrics", token=VIEWER) as answer:
             text = await answer.text()
         lines = [line.rpartition(" ") for line in text.splitlines() if line[:1] != "#"]
         return {name: float(number) for name, _, number in lines}
@@ -152,23 +156,20 @@ def server(processes: None, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 
 @contextlib.asynccontextmanager
-async def opened(
-    admin_url: str, streams: str, **options: Any
-) -> AsyncIterator[tuple[Console, Runs]]:
-    """A console, and an application whose runs are in a folder of their own."""
-    folder = uuid.uuid4().hex
-    runs = Runs(f"{streams}/{folder}", authorization=WRITER, orphan_after=HELD_S, **options)
+async def opened(admin: str, streams: str) -> AsyncIterator[Console]:
+    """Yield a console with the runs of an application."""
     async with aiohttp.ClientSession() as http:
+        made = Console(http, admin, streams, uuid.uuid4().hex)
         try:
-            yield Console(admin_url, http, f"{folder}/"), runs
+            yield made
         finally:
-            await runs.aclose(wait=0)
+            await made.app.aclose(wait=0)
 
 
 @pytest.fixture
-async def at(server: Headgate) -> AsyncIterator[tuple[Console, Runs]]:
-    async with opened(server.admin_url, server.streams) as both:
-        yield both
+async def console(server: Headgate) -> AsyncIterator[Console]:
+    async with opened(server.admin_url, server.streams) as made:
+        yield made
 
 
 def audited(server: Headgate, name: str) -> list[Mapping[str, Any]]:
@@ -181,13 +182,12 @@ def audited(server: Headgate, name: str) -> list[Mapping[str, Any]]:
 
 
 async def test_the_console_and_metrics_show_active_finished_and_failed_runs(
-    at: tuple[Console, Runs],
+    console: Console,
 ) -> None:
-    console, runs = at
     before = await console.metrics()
-    await runs.start("slow", endless())
-    await runs.start("quick", counting(40, 0.005), format="ndjson")
-    await runs.start("broken", failing())
+    await console.app.start("slow", endless())
+    await console.app.start("quick", counting(40, 0.005), format="ndjson")
+    await console.app.start("broken", failing())
     ended = await console.shows("quick", "finished")
     assert (ended["items"], ended["error"]) == (40, None)
     assert 0 < ended["first_item_after"] < ended["lasted"]
@@ -197,7 +197,7 @@ async def test_the_console_and_metrics_show_active_finished_and_failed_runs(
     going_on = await console.shows("slow", "active")
     assert going_on["items"] > 0
     assert going_on["first_item_after"] is not None
-    assert (await console.runs())[0]["name"] == f"{console.folder}slow"
+    assert (await console.runs())[0]["id"] == "slow"
     assert [it["status"] for it in await console.runs(status="failed")] == ["failed"]
     after = await console.metrics()
     for name, more in (
@@ -212,16 +212,15 @@ async def test_the_console_and_metrics_show_active_finished_and_failed_runs(
 
 
 async def test_chunks_added_by_the_library_do_not_count_as_the_first_item_of_a_run(
-    at: tuple[Console, Runs],
+    console: Console,
 ) -> None:
-    console, runs = at
     begin = asyncio.Event()
 
     async def waiting() -> AsyncIterator[str]:
         await begin.wait()
         yield "word"
 
-    await runs.start("chat", waiting(), format="ai-sdk")
+    await console.app.start("chat", waiting(), format="ai-sdk")
     silent = await console.shows("chat", "active")
     assert (silent["items"], silent["first_item_after"]) == (1, None)  # the chunk `start`
     begin.set()
@@ -230,24 +229,22 @@ async def test_chunks_added_by_the_library_do_not_count_as_the_first_item_of_a_r
 
 
 async def test_index_marks_and_steps_are_not_counted_as_items_of_a_run(
-    at: tuple[Console, Runs],
+    console: Console,
 ) -> None:
-    console, runs = at
 
     async def source() -> AsyncIterator[object]:
         for number in range(3000):
             yield {"n": number, "text": "x" * 100}
         yield Step("done", value="y" * 40_000)
 
-    await runs.start("long-appends", source(), format="ndjson")
+    await console.app.start("long-appends", source(), format="ndjson")
     assert (await console.shows("long-appends", "finished"))["items"] == 3000
 
 
 @pytest.mark.usefixtures("processes")
 async def test_a_run_of_a_killed_producer_is_shown_as_orphaned_until_taken_over(
-    at: tuple[Console, Runs], server: Headgate
+    console: Console, server: Headgate
 ) -> None:
-    console, runs = at
     program = LEFT.format(
         url=f"{server.streams}/{console.folder}", writer=WRITER, orphan_after=ORPHAN_AFTER_S
     )
@@ -264,10 +261,9 @@ async def test_a_run_of_a_killed_producer_is_shown_as_orphaned_until_taken_over(
     left = await console.shows("left", "orphaned")
     assert (left["error"], left["lasted"]) == ("its producer is gone", None)
     # Nobody but a reader writes that end; whoever stops the run writes another one.
-    stop = {"route": ROUTE, "name": f"{console.folder}left"}
-    assert await console.ask("POST", "/api/v1/runs/stop", stop) == (200, {"is_asked": True})
+    assert await console.stop("left")
     assert (await console.shows("left", "stopped"))["lasted"] > 0
-    assert await console.ask("POST", "/api/v1/runs/stop", stop) == (200, {"is_asked": False})
+    assert not await console.stop("left")
     await console.shows("taken", "orphaned")
     begin = asyncio.Event()
 
@@ -275,93 +271,64 @@ async def test_a_run_of_a_killed_producer_is_shown_as_orphaned_until_taken_over(
         await begin.wait()
         yield "more"
 
-    await runs.start("taken", more())
+    await console.app.start("taken", more())
     assert (await console.shows("taken", "active"))["items"] == 1
     begin.set()
     assert (await console.shows("taken", "finished"))["items"] == 2
 
 
-async def test_streams_without_run_records_are_not_listed_as_runs(at: tuple[Console, Runs]) -> None:
-    console, runs = at
-    await runs.start("one", counting(1), format="ndjson")
+async def test_streams_without_run_records_are_not_listed_as_runs(console: Console) -> None:
+    await console.app.start("one", counting(1), format="ndjson")
     await console.shows("one", "finished")
-    url = runs._place("other").items.url
-    headers = {"Authorization": WRITER, "Content-Type": "application/json"}
-    async with console.http.put(url, headers=headers, data=b'[{"type":"chat"}]') as made:
-        assert made.status == 201
-    async with console.http.post(
-        url,
-        headers={**headers, "Producer-Id": "run", "Producer-Epoch": "0", "Producer-Seq": "0"},
-        data=b"[1]",
-    ) as appended:
-        assert appended.status == 200
-    assert [it["name"] for it in await console.runs()] == [f"{console.folder}one"]
+    fields = {"Authorization": WRITER, "Content_Type": "application/json"}
+    assert await console.send("PUT", "other", b'[{"type":"chat"}]', **fields) == 201
+    fields |= {"Producer_Id": "run", "Producer_Epoch": "0", "Producer_Seq": "0"}
+    assert await console.send("POST", "other", b"[1]", **fields) == 200
+    assert [it["id"] for it in await console.runs()] == ["one"]
 
 
 # ---------------------------------------------------------------- stop
 
 
 async def test_an_operator_stops_a_run_with_the_button_and_is_logged(
-    at: tuple[Console, Runs], server: Headgate
+    console: Console, server: Headgate
 ) -> None:
-    console, runs = at
-    await runs.start("long", endless())
+    await console.app.start("long", endless())
     await console.shows("long", "active")
-    name, query = f"{console.folder}long", {"route": ROUTE, "status": "active"}
+    name, query = f"{console.folder}/long", {"route": ROUTE, "status": "active"}
     page = {"Accept": "text/html", "Authorization": f"Bearer {OPERATOR}"}
-    async with console.http.get(f"{console.url}/runs", params=query, headers=page) as shown:
+    async with console.open("/runs", query, Accept="text/html") as shown:
         text = await shown.text()
         assert f'form="stop" name="name" value="{name}"' in text
         (csrf,) = FIELD.findall(text) or [""]
-    form = {"csrf": csrf, "name": name}
-    async with console.http.post(
-        f"{console.url}/runs", params=query, data=form, headers=page
-    ) as stopped:
+    form, path = {"csrf": csrf, "name": name}, f"{console.admin}/runs"
+    async with console.http.post(path, params=query, data=form, headers=page) as stopped:
         assert stopped.url.query == {**query, "done": "asked"}
         assert "The run was asked to stop." in await stopped.text()
-    state = await runs.state("long")
-    await until_ended(runs, "long")
-    state = await runs.state("long")
-    assert state is not None
-    assert state.status == "stopped"
+    await console.has_ended("long")
     assert (await console.shows("long", "stopped"))["lasted"] > 0
     (line,) = audited(server, name)
-    assert (line["event"], line["operation"], line["route"], line["by"]) == (
-        "admin.changed",
-        "stop",
-        ROUTE,
-        "shop",
-    )
-
-
-async def until_ended(runs: Runs, run_id: str) -> None:
-    async def has_ended() -> bool:
-        state = await runs.state(run_id)
-        return (state is not None and state.status != "active") or await not_yet()
-
-    await until(has_ended)
+    said = [line[it] for it in ("event", "operation", "route", "by")]
+    assert said == ["admin.changed", "stop", ROUTE, "shop"]
 
 
 async def test_stopping_an_ended_or_unknown_run_is_answered_with_the_reason(
-    at: tuple[Console, Runs], server: Headgate
+    console: Console, server: Headgate
 ) -> None:
-    console, runs = at
-    await runs.start("over", counting(1), format="ndjson")
-    await until_ended(runs, "over")
-    text = f"{console.folder}text"
-    put = {"Content_Type": "text/plain", "Authorization": WRITER}
-    made = ask(server.port, "PUT", f"{ROUTE}/{text}", b"words", **put)
-    assert made.status == 201
+    await console.run_to_its_end("over", counting(1))
+    text = f"{console.folder}/text"
+    fields = {"Content_Type": "text/plain", "Authorization": WRITER}
+    assert await console.send("PUT", "text", b"words", **fields) == 201
     no_run = "this stream is not a run: it does not hold JSON"
     for route, name, answer in (
         (ROUTE, text, (409, no_run)),
-        (ROUTE, f"{console.folder}over", (200, {"is_asked": False})),
-        (ROUTE, f"{console.folder}never", (200, {"is_asked": False})),
+        (ROUTE, f"{console.folder}/over", (200, {"is_asked": False})),
+        (ROUTE, f"{console.folder}/never", (200, {"is_asked": False})),
         ("/nowhere", "one", (404, "no route with runs = true has this prefix")),
         (ROUTE, "%FF", (400, "the path is not UTF-8")),
     ):
         stop = {"route": route, "name": name}
-        status, told = await console.ask("POST", "/api/v1/runs/stop", stop)
+        status, told = await console.ask("POST", "runs/stop", stop)
         assert (status, told.get("detail", told)) == answer
     assert [line["event"] for line in audited(server, "%FF")] == ["admin.change_failed"]
 
@@ -374,13 +341,11 @@ async def test_a_restarted_gateway_finds_runs_in_its_log(tmp_path: Path) -> None
     server = serving(f"file:{tmp_path / 'data'}", tokens_file(tmp_path))
     try:
         server.start()
-        async with opened(server.admin_url, server.streams) as (console, runs):
-            await runs.start("over", counting(30), format="ndjson")
-            await runs.start("broken", failing())
-            await runs.start("goes-on", endless())
-            await runs.start("longer", counting(2_500), format="ndjson")
-            for run_id in ("over", "broken", "longer"):
-                await until_ended(runs, run_id)
+        async with opened(server.admin_url, server.streams) as console:
+            await console.run_to_its_end("over", counting(30))
+            await console.run_to_its_end("broken", failing())
+            await console.app.start("goes-on", endless())
+            await console.run_to_its_end("longer", counting(2_500))
             server.kill()
             server.start()
             ended = await console.shows("over", "finished")
@@ -397,8 +362,7 @@ async def test_a_restarted_gateway_finds_runs_in_its_log(tmp_path: Path) -> None
                 return bool(is_so) or await not_yet()
 
             await until(goes_on)
-            stop = {"route": ROUTE, "name": f"{console.folder}goes-on"}
-            assert await console.ask("POST", "/api/v1/runs/stop", stop) == (200, {"is_asked": True})
+            assert await console.stop("goes-on")
             await console.shows("goes-on", "stopped")
     finally:
         server.close()
@@ -413,33 +377,28 @@ async def test_runs_seen_by_two_workers_are_listed_and_counted_once(tmp_path: Pa
     ):
         # Each of several applications has connections of its own, which the workers share out.
         async with contextlib.AsyncExitStack() as stack:
-            begun = []
-            for _ in range(4):
-                one = await stack.enter_async_context(opened(server.admin_url, server.streams))
-                await one[1].start("quick", counting(200, 0.001), format="ndjson")
-                await one[1].start("slow", endless())
-                begun.append(one)
-            for console, _ in begun:
+            consoles = [
+                await stack.enter_async_context(opened(server.admin_url, server.streams))
+                for _ in range(4)
+            ]
+            for console in consoles:
+                await console.app.start("quick", counting(200, 0.001), format="ndjson")
+                await console.app.start("slow", endless())
+            for console in consoles:
                 ended = await console.shows("quick", "finished")
                 assert ended["items"] == 200
                 assert 0 <= ended["first_item_after"] <= ended["lasted"]
                 going_on = await console.shows("slow", "active")
                 assert going_on["first_item_after"] is not None
-                stop = {"route": ROUTE, "name": f"{console.folder}slow"}
-                assert await console.ask("POST", "/api/v1/runs/stop", stop) == (
-                    200,
-                    {"is_asked": True},
-                )
+                assert await console.stop("slow")
                 await console.shows("slow", "stopped")
-            (console, _), *_ = begun
-            numbers = await console.metrics()
+            numbers = await consoles[0].metrics()
             assert numbers['headgate_runs_started_total{route="/v1/stream"}'] == 8
             assert numbers['headgate_runs_ended_total{route="/v1/stream",status="stopped"}'] == 4
-            everything = console._replace(folder="")
 
             async def pages_are_the_whole() -> bool:
-                whole = [it["name"] for it in await everything.runs()]
-                is_whole = len(whole) == 8 and await paged(everything, 3) == whole
+                whole = await paged(consoles[0], 100)
+                is_whole = len(whole) == 8 and await paged(consoles[0], 3) == whole
                 return is_whole or await not_yet()
 
             # A worker knows after a moment what has ended through another one.
@@ -447,12 +406,11 @@ async def test_runs_seen_by_two_workers_are_listed_and_counted_once(tmp_path: Pa
 
 
 async def paged(console: Console, limit: int) -> list[str]:
-    """The names of all runs, page by page."""
+    """Return the names of all runs, page by page."""
     names: list[str] = []
     after: str | None = ""
     while after is not None:
-        query = {"route": ROUTE, "limit": str(limit), "after": after}
-        _, told = await console.ask("GET", "/api/v1/runs", **query)
+        told = await console.get("runs", route=ROUTE, limit=limit, after=after)
         names += [it["name"] for it in told["runs"]]
         after = told["after"]
     return names
@@ -462,51 +420,37 @@ async def paged(console: Console, limit: int) -> list[str]:
 
 
 @contextlib.asynccontextmanager
-async def gateway(origin: str) -> AsyncIterator[tuple[str, str]]:
-    """A gateway in this process, whose bounds a test can change: its console and its streams."""
-    settings = Settings(
-        listen=f"127.0.0.1:{free_port()}",
-        admin=f"127.0.0.1:{free_port()}",
-        routes=({"prefix": ROUTE, **place_at(origin), "runs": True},),
-    )
-    started = Gateway(settings)
-    try:
-        await started.start()
-        yield f"http://{settings.admin.listen}", f"http://{settings.listen}{ROUTE}"
-    finally:
-        await started.stop()
+async def inside_of(url: str) -> AsyncIterator[Console]:
+    """Yield the console of a gateway in this process, whose bounds a test can change."""
+    async with (
+        running({"prefix": ROUTE, **place_at(url), "runs": True}) as gateway,
+        opened(gateway.admin, gateway.streams) as made,
+    ):
+        yield made
 
 
 @pytest.fixture
-async def inside() -> AsyncIterator[tuple[Console, Runs]]:
-    async with gateway("memory:") as urls, opened(*urls) as both:
-        yield both
+async def inside() -> AsyncIterator[Console]:
+    async with inside_of("memory:") as made:
+        yield made
 
 
 async def test_a_full_run_table_keeps_active_and_newest_runs(
-    monkeypatch: pytest.MonkeyPatch, inside: tuple[Console, Runs]
+    monkeypatch: pytest.MonkeyPatch, inside: Console
 ) -> None:
-    console, runs = inside
     monkeypatch.setattr(run_table, "MOST_RUNS", 3)
-    await runs.start("goes-on", endless())
-    for run_id in ("one", "two"):
-        await runs.start(run_id, counting(1), format="ndjson")
-        await until_ended(runs, run_id)
-    names = {it["name"].removeprefix(console.folder) for it in await console.runs()}
-    assert names == {"goes-on", "one", "two"}
-    await runs.start("three", counting(1), format="ndjson")
-    await until_ended(runs, "three")
-    names = {it["name"].removeprefix(console.folder) for it in await console.runs()}
-    assert names == {"goes-on", "two", "three"}
-    numbers = await console.metrics()
+    await inside.app.start("goes-on", endless())
+    for last, kept in (("one", {"one"}), ("two", {"one", "two"}), ("three", {"two", "three"})):
+        await inside.run_to_its_end(last, counting(1))
+        assert {it["id"] for it in await inside.runs()} == {"goes-on", *kept}
+    numbers = await inside.metrics()
     assert numbers['headgate_runs_known{route="/v1/stream"}'] == 3
     assert numbers['headgate_runs_forgotten_total{route="/v1/stream"}'] == 1
 
 
 async def test_concurrent_run_lists_share_one_look_at_an_active_run(
-    monkeypatch: pytest.MonkeyPatch, inside: tuple[Console, Runs]
+    monkeypatch: pytest.MonkeyPatch, inside: Console
 ) -> None:
-    console, runs = inside
     looked_at: list[str] = []
     present = StreamList.present
 
@@ -515,26 +459,25 @@ async def test_concurrent_run_lists_share_one_look_at_an_active_run(
         return await present(self, path)
 
     monkeypatch.setattr(StreamList, "present", noted)
-    await runs.start("one", endless())
+    await inside.app.start("one", endless())
     monkeypatch.setattr(run_list, "LOOK_VALID_S", 1000.0)
-    found = await asyncio.gather(*(console.runs() for _ in range(5)))
+    found = await asyncio.gather(*(inside.runs() for _ in range(5)))
     assert [it["status"] for (it,) in found] == ["active"] * 5
-    beside = [f"{console.folder}one/{name}" for name in ("lease", "stop")]
-    assert looked_at == [*beside, f"{console.folder}one"]
+    beside = [f"{inside.folder}/one/{name}" for name in ("lease", "stop")]
+    assert looked_at == [*beside, f"{inside.folder}/one"]
     monkeypatch.setattr(run_list, "LOOK_VALID_S", 0.0)
-    await console.runs()
+    await inside.runs()
     assert len(looked_at) == 6
 
 
 async def test_the_search_for_runs_in_a_large_log_is_cut_at_its_limit(
-    monkeypatch: pytest.MonkeyPatch, inside: tuple[Console, Runs]
+    monkeypatch: pytest.MonkeyPatch, inside: Console
 ) -> None:
-    console, runs = inside
     monkeypatch.setattr(run_list, "MOST_LOOKED_AT", 2)
     monkeypatch.setattr(run_list, "PAGE_OF_LOG", 1)
-    await runs.start("one", endless())  # three streams: the run, and its lease beside it
-    await runs.start("two", endless())
-    _, told = await console.ask("GET", "/api/v1/runs", route=ROUTE)
+    await inside.app.start("one", endless())  # three streams: the run, and its lease beside it
+    await inside.app.start("two", endless())
+    told = await inside.get("runs", route=ROUTE)
     assert told["is_cut"]
     assert len(told["runs"]) == 2  # seen as they began
 
@@ -542,18 +485,13 @@ async def test_the_search_for_runs_in_a_large_log_is_cut_at_its_limit(
 async def test_items_written_before_a_restart_are_counted_up_to_a_length_of_the_run(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    origin = f"file:{tmp_path}"
-    async with gateway(origin) as urls, opened(*urls) as (console, runs):
-        await runs.start("one", counting(100), format="ndjson")
-        await runs.start("one-more", counting(101), format="ndjson")
-        for run_id in ("one", "one-more"):
-            await until_ended(runs, run_id)
-        stream = {"route": ROUTE, "name": f"{console.folder}one"}
-        _, described = await console.ask("GET", "/api/v1/stream", **stream)
+    async with inside_of(f"file:{tmp_path}") as console:
+        await console.run_to_its_end("one", counting(100))
+        await console.run_to_its_end("one-more", counting(101))
+        described = await console.get("stream", route=ROUTE, name=f"{console.folder}/one")
     monkeypatch.setattr(run_list, "MOST_COUNTED_BYTES", described["row"]["size"])
-    async with gateway(origin) as (url, _):
-        again = console._replace(url=url, http=aiohttp.ClientSession())
-        async with again.http:
-            found = {it["name"].removeprefix(console.folder): it for it in await again.runs()}
+    async with inside_of(f"file:{tmp_path}") as again:
+        again.folder = console.folder
+        found = {it["id"]: it for it in await again.runs()}
     assert (found["one"]["items"], found["one-more"]["items"]) == (100, None)
     assert found["one-more"]["status"] == "finished"

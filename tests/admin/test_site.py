@@ -8,13 +8,13 @@ import re
 import shlex
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
 import msgspec
 import pytest
 from aiohttp.test_utils import TestClient
 
 from admin.app import build
-from admin.console import CONSOLE
 from admin.errors import ConsoleError
 from admin.pages.live import LivePages
 from gateway.features.questions.streams import (
@@ -28,21 +28,19 @@ from gateway.features.questions.streams import (
     StreamRow,
 )
 from gateway.features.subscriptions.metrics import SUBSCRIPTIONS
-from gateway.settings import Address, Route
-from tests.admin.consoles import REPAIRS, RESULTS, Switchboard, sample, setup
+from gateway.settings import Address
+from tests.admin.consoles import REPAIRS, RESULTS, Client, Switchboard, console, sample, setup
 from tests.support import virtual_time
 from tests.support.admin_server import AdminServer
 from tests.support.given_settings import at
+from tests.support.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
-    from aiohttp import web
-
     from gateway.features.questions.contract import Answer, Question
 
-PAGE = {"Accept": "text/html"}
-EVENTS = {"Accept": "text/event-stream"}
+EDGE = {"prefix": "/r", "origin": "http://h"}
 CHANGE = "/streams/one?route=/v1/stream&name=chat/0000&tab=change"
 
 
@@ -56,19 +54,10 @@ def answers(question: Question) -> Sequence[Answer]:
     return (StreamDescription(StreamRow(name=question.name, content_type="text/plain"), {}),)
 
 
-def console(**settings: Any) -> web.Application:
-    return build(Switchboard(answers=answers), setup(**settings))
-
-
 @pytest.fixture
-async def client() -> AsyncIterator[TestClient[Any, Any]]:
-    async with TestClient(AdminServer(console())) as opened:
+async def client() -> AsyncIterator[Client]:
+    async with console(Switchboard(answers=answers)) as opened:
         yield opened
-
-
-async def csrf(client: TestClient[Any, Any]) -> str:
-    async with client.get("/api/v1/session") as answer:
-        return str((await answer.json())["csrf"])
 
 
 @pytest.mark.parametrize(
@@ -85,11 +74,9 @@ async def csrf(client: TestClient[Any, Any]) -> str:
 async def test_the_card_of_a_private_route_states_once_what_shared_caches_may_store(
     settings: dict[str, str], said: str
 ) -> None:
-    route = Route.of({"prefix": "/r", "storage": "memory:", "auth": "tokens", **settings})
-    app = build(Switchboard(), setup(routes=(route,)))
-    async with TestClient(AdminServer(app)) as client:
-        page = await (await client.get("/routes", headers=PAGE)).text()
-    sentences = re.findall("<li>(.*?)</li>", page)
+    route = {"prefix": "/r", "storage": "memory:", "auth": "tokens", **settings}
+    async with console(routes=[route]) as client:
+        sentences = re.findall("<li>(.*?)</li>", await client.page("/routes"))
     assert [it for it in sentences if "shared cache" in it or "reader key" in it] == [said]
 
 
@@ -105,9 +92,9 @@ async def test_tile_and_chart_are_named_by_where_the_streams_of_the_routes_live(
     origins: list[str], delivery: str, tile: str, is_judged: bool
 ) -> None:
     """What was appended is news here once it is committed, or the origin has told of it."""
-    routes = tuple(Route(prefix=f"/{number}", **at(it)) for number, it in enumerate(origins))
-    async with TestClient(AdminServer(build(Switchboard(), setup(routes=routes)))) as client:
-        page = await (await client.get("/", headers=PAGE)).text()
+    routes = [{"prefix": f"/{number}", **at(it)} for number, it in enumerate(origins)]
+    async with console(routes=routes) as client:
+        page = await client.page("/")
     assert f"<p>{delivery} socket</p>" in page
     assert f"<h3>{tile} <" in page
     assert ("target 85" in page) is is_judged
@@ -116,24 +103,20 @@ async def test_tile_and_chart_are_named_by_where_the_streams_of_the_routes_live(
 @pytest.mark.parametrize(
     ("repairs", "told"),
     [
-        pytest.param(
-            {"etag": 2, "cors": 0, "end": 1},
-            ["etag</code> 2 times", "end</code> 1 time"],
-            id="two-kinds-of-repairs",
-        ),
+        ({"etag": 2, "cors": 0, "end": 1}, ["etag</code> 2 times", "end</code> 1 time"]),
         ({"etag": 0, "cors": 0}, []),
     ],
+    ids=["two-kinds-of-repairs", "none"],
 )
 async def test_the_card_of_a_route_lists_only_repairs_that_were_made(
     repairs: dict[str, int], told: list[str]
 ) -> None:
-    numbers = tuple(sample(REPAIRS, often, "/r", what) for what, often in repairs.items())
-    app = build(
-        Switchboard(numbers=numbers), setup(routes=[{"prefix": "/r", "origin": "http://h"}])
+    source = Switchboard(
+        numbers=tuple(sample(REPAIRS, often, "/r", what) for what, often in repairs.items())
     )
-    async with TestClient(AdminServer(app)) as client:
-        await app[CONSOLE].recorder.look()
-        page = await (await client.get("/routes", headers=PAGE)).text()
+    async with console(source, routes=[EDGE]) as client:
+        await client.look()
+        page = await client.page("/routes")
     assert re.findall("<li><code>(.*? times?)</li>", page) == told
     assert ("Nothing had to be repaired." in page) is (not told)
 
@@ -202,16 +185,12 @@ def test_viewers_of_the_same_page_share_each_rendering() -> None:
 
 
 async def test_links_on_a_page_use_the_host_of_its_request() -> None:
-    tokens = [{"name": "wall", "role": "viewer", "token": "v" * 32}]
-    app = console(listen=Address("0.0.0.0", 4437), auth="none", admin_tokens=tokens)
-    path = "/streams?text=&route=/v1/stream"
-    async with TestClient(AdminServer(app)) as client:
+    source = Switchboard(answers=answers)
+    async with console(source, listen=Address("0.0.0.0", 4437), auth="none") as client:
         told = {}
         for host in ("one.example", "two.example", "a~b"):
-            headers = EVENTS | {"Host": host, "Authorization": f"Bearer {'v' * 32}"}
-            answer = await client.get(path, headers=headers)
-            await answer.content.readline()
-            told[host] = msgspec.json.decode((await answer.content.readline())[6:])["streams"]
+            regions = await client.regions("/streams?text=&route=/v1/stream", Host=host)
+            told[host] = regions["streams"]
     assert "http://one.example:4437/v1/stream/chat" in told["one.example"]
     assert "http://two.example:4437/v1/stream/chat" in told["two.example"]
     command = shlex.split(html.unescape(told["a~b"]).partition("curl -N ")[2].partition("<")[0])
@@ -227,11 +206,10 @@ async def test_links_on_a_page_use_the_host_of_its_request() -> None:
     ],
 )
 async def test_the_curl_command_of_a_stream_is_percent_encoded(
-    name: str, path: str, client: TestClient[Any, Any]
+    name: str, path: str, client: Client
 ) -> None:
     query = {"route": "/v1/stream", "name": name, "tab": "messages", "offset": "1&x=2"}
-    async with client.get("/streams/one", params=query, headers=PAGE) as answer:
-        page = html.unescape(await answer.text())
+    page = html.unescape(await client.page(f"/streams/one?{urlencode(query)}"))
     command = page.partition("curl -i ")[2].partition("</")[0].partition('"')[0]
     url = shlex.split(command.splitlines()[0])[0]
     assert url.partition("/v1/")[2] == f"{path}?offset=1%26x%3D2".partition("/v1/")[2]
@@ -242,21 +220,17 @@ async def test_the_curl_command_of_a_stream_is_percent_encoded(
 )
 async def test_a_hit_ratio_of_under_100_reads_is_not_judged(reads: int, said: str) -> None:
     source = Switchboard()
-    app = build(source, setup(routes=[{"prefix": "/r", "origin": "http://h"}]))
-    async with TestClient(AdminServer(app)) as client:
+    async with console(source, routes=[EDGE]) as client:
         for so_far in (0, reads):
             source.numbers = (sample(RESULTS, so_far, "/r", "miss"),)
-            await app[CONSOLE].recorder.look()
-        page = await (await client.get("/", headers=PAGE)).text()
+            await client.look()
+        page = await client.page("/")
     assert said in page
     assert ("below alarm" in page) is (reads >= 100)
 
 
-async def test_a_stream_tab_gets_only_its_own_regions(client: TestClient[Any, Any]) -> None:
-    path = "/streams/one?route=/v1/stream&name=chat/0000&tab=readers"
-    async with client.get(path, headers=EVENTS) as answer:
-        await answer.content.readline()
-        regions = msgspec.json.decode((await answer.content.readline())[6:])
+async def test_a_stream_tab_gets_only_its_own_regions(client: Client) -> None:
+    regions = await client.regions(CHANGE.replace("change", "readers"))
     assert set(regions) == {"instance", "badge", "head", "readers"}
 
 
@@ -268,86 +242,69 @@ async def test_a_stream_page_treats_only_application_json_as_json(
     content_type: str, *, is_json: bool
 ) -> None:
     described = StreamDescription(StreamRow(name="chat/0000", content_type=content_type), {})
-    app = build(Switchboard(answers=lambda _: (described,)), setup())
-    async with TestClient(AdminServer(app)) as client:
-        answer = await client.get("/streams/one?route=/v1/stream&name=chat/0000", headers=PAGE)
-        assert f'data-json="{int(is_json)}"' in await answer.text()
+    async with console(Switchboard(answers=lambda _: (described,))) as client:
+        page = await client.page("/streams/one?route=/v1/stream&name=chat/0000")
+    assert f'data-json="{int(is_json)}"' in page
 
 
-async def test_api_clients_get_errors_as_problem_json_and_browsers_as_pages(
-    client: TestClient[Any, Any],
-) -> None:
-    for headers, kind in (({}, "application/problem+json"), (PAGE, "text/html")):
+async def test_api_clients_get_errors_as_problem_json_and_browsers_as_pages(client: Client) -> None:
+    for accept, begin in (("*/*", "{"), ("text/html", "<!doctype html>")):
         for path, status in (("/?span=2h", 400), ("/nothing", 404)):
-            async with client.get(path, headers=headers) as answer:
-                assert (answer.status, answer.content_type) == (status, kind)
+            found = await client.send("GET", path, accept=accept)
+            assert (found[0], found[1][: len(begin)].lower()) == (status, begin)
 
 
 @pytest.mark.parametrize("action", ["close", "delete"])
-async def test_closing_and_deleting_by_form_need_the_stream_name(
-    client: TestClient[Any, Any], action: str
+async def test_closing_and_deleting_by_form_need_the_stream_name(action: str) -> None:
+    nowhere = Address("127.0.0.1", free_port())
+    async with console(Switchboard(answers=answers), listen=nowhere) as client:
+        # Nothing listens at the gateway's address: 502 shows that a change was tried.
+        for confirm, status in (("", 400), ("chat/0001", 400), (" chat/0000 ", 502)):
+            form = {"action": action, "confirm": confirm}
+            assert (await client.send("POST", CHANGE, data=form))[0] == status
+
+
+async def test_an_unknown_form_action_on_a_stream_gets_400(client: Client) -> None:
+    status, page = await client.send("POST", CHANGE, data={"action": "explode"})
+    assert status == 400
+    assert "Action must be one of append, limit, close, delete." in page
+
+
+async def test_explain_has_headers_as_lines_and_shows_a_path_at_the_listen_address(
+    client: Client,
 ) -> None:
-    form = {"action": action, "csrf": await csrf(client)}
-    # Nothing listens at the gateway's address: 502 shows that a change was tried.
-    for confirm, status in (("", 400), ("chat/0001", 400), (" chat/0000 ", 502)):
-        async with client.post(CHANGE, data=form | {"confirm": confirm}) as answer:
-            assert answer.status == status
-
-
-async def test_an_unknown_form_action_on_a_stream_gets_400(client: TestClient[Any, Any]) -> None:
-    form = {"action": "explode", "csrf": await csrf(client)}
-    async with client.post(CHANGE, data=form) as answer:
-        assert answer.status == 400
-        assert "Action must be one of append, limit, close, delete." in await answer.text()
-
-
-async def test_headers_for_explain_are_sent_as_lines_and_never_in_the_url(
-    client: TestClient[Any, Any],
-) -> None:
-    token = await csrf(client)
-    for headers, status, words in (
-        ("Accept: text/plain\r\nX-A:b", 200, "HIT"),
-        ("nonsense", 200, "A header is written Name: value, and not nonsense."),
+    for headers, words in (
+        ("Accept: text/plain\r\nX-A:b", "HIT"),
+        ("nonsense", "A header is written Name: value, and not nonsense."),
+        ("", "GET http://127.0.0.1:4437/v1/stream/a"),
     ):
-        form = {"target": "/v1/stream/a", "headers": headers, "csrf": token}
-        async with client.post("/caches", data=form) as answer:
-            assert (answer.status, str(answer.url.relative())) == (status, "/caches")
-            assert words in await answer.text()
+        form = {"target": "/v1/stream/a", "headers": headers}
+        status, page = await client.send("POST", "/caches", data=form)
+        assert (status, words in page) == (200, True), headers
 
 
-async def test_the_explain_page_does_not_show_entered_credentials_again(
-    client: TestClient[Any, Any],
-) -> None:
+async def test_the_explain_page_does_not_show_entered_credentials_again(client: Client) -> None:
     canary = "canary-0123456789abcdef"
     form = {
         "target": f"/v1/stream/a?offset=-1&token={canary}",
         "headers": f"Accept: text/plain\r\nauthorization: Bearer {canary}\r\nCookie: a={canary}",
-        "csrf": await csrf(client),
     }
-    async with client.post("/caches", data=form) as answer:
-        entered, _, _ = (await answer.text()).partition("</textarea>")
+    _, page = await client.send("POST", "/caches", data=form)
+    entered, _, _ = page.partition("</textarea>")
     assert "Accept: text/plain" in entered
     assert 'value="/v1/stream/a?offset=-1"' in entered
     assert canary not in entered
 
 
-async def test_explain_shows_a_path_at_the_listen_address(
-    client: TestClient[Any, Any],
-) -> None:
-    form = {"target": "/v1/stream/a", "headers": "", "csrf": await csrf(client)}
-    async with client.post("/caches", data=form) as answer:
-        assert "GET http://127.0.0.1:4437/v1/stream/a" in await answer.text()
-
-
-async def test_static_paths_serve_only_files_of_the_package(client: TestClient[Any, Any]) -> None:
-    for path, status in (
-        ("/static/headgate.css", 200),
-        ("/static/", 404),
-        ("/static/../site.py", 404),
-        ("/static/%2e%2e/site.py", 404),
-    ):
-        async with client.get(path) as answer:
-            assert answer.status == status
+async def test_static_paths_serve_only_files_of_the_package() -> None:
+    async with TestClient(AdminServer(build(Switchboard(), setup()))) as client:
+        for path, status in (
+            ("/static/headgate.css", 200),
+            ("/static/", 404),
+            ("/static/../site.py", 404),
+            ("/static/%2e%2e/site.py", 404),
+        ):
+            assert (await client.get(path)).status == status
 
 
 async def test_runs_and_subscriptions_are_in_the_menu_only_where_there_are_any() -> None:
@@ -355,11 +312,9 @@ async def test_runs_and_subscriptions_are_in_the_menu_only_where_there_are_any()
     subscribed = sample(SUBSCRIPTIONS, 1, "/a", "active")
     for runs, numbers in ((False, ()), (True, (subscribed,))):
         routes = [{"prefix": "/a", "storage": "memory:", "runs": runs}]
-        app = build(Switchboard(numbers=numbers), setup(routes=routes))
-        async with TestClient(AdminServer(app)) as client:
-            await app[CONSOLE].recorder.look()
-            async with client.get("/", headers=PAGE) as answer:
-                nav = (await answer.text()).partition("<nav")[2].partition("</nav>")[0]
+        async with console(Switchboard(numbers=numbers), routes=routes) as client:
+            await client.look()
+            nav = (await client.page("/")).partition("<nav")[2].partition("</nav>")[0]
             menus.append(re.findall(r'href="([^"]+)"', nav))
     always = ["/", "/routes", "/streams", "/clients", "/events", "/caches", "/gateways"]
     assert menus == [
