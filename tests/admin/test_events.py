@@ -7,11 +7,10 @@ import os
 import signal
 import subprocess
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlencode
 
 import pytest
 
-from tests.support.given_settings import variables
+from tests.admin.asking import api, page
 from tests.support.http1 import ask
 from tests.support.ports import free_port
 from tests.support.processes import HEADGATE, Headgate, headgate
@@ -26,17 +25,12 @@ pytestmark = pytest.mark.usefixtures("processes")
 EVENTS = [str(HEADGATE), "monitor", "events"]
 
 
-def events(server: Headgate, **query: object) -> list[dict[str, Any]]:
-    path = f"/api/v1/events?{urlencode(query)}"
-    found: list[dict[str, Any]] = ask(server.admin_port, "GET", path).json()["events"]
-    return found
-
-
 def begun(server: Headgate, key: str) -> list[dict[str, Any]]:
     """Wait for events whose key begins with this."""
 
     def found() -> list[dict[str, Any]]:
-        return [event for event in events(server, limit=1000) if event["key"].startswith(key)]
+        events = api(server, "events?limit=1000")["events"]
+        return [event for event in events if event["key"].startswith(key)]
 
     wait_until(lambda: bool(found()), f"{key} is an event")
     return found()
@@ -60,9 +54,9 @@ def test_a_killed_worker_and_a_reload_are_events_and_the_command_lists_them() ->
         listed = subprocess.run(command, capture_output=True, check=True, timeout=60)
         (line,) = [json.loads(line) for line in listed.stdout.splitlines()]
         assert (line["kind"], line["sentence"]) == ("worker", killed["sentence"])
-        page = ask(server.admin_port, "GET", "/events?kind=worker", Accept="text/html")
-        assert "killed by SIGKILL" in page.body.decode()
-        assert "the server has started" not in page.body.decode()
+        shown = page(server, "/events?kind=worker", "")
+        assert "killed by SIGKILL" in shown
+        assert "the server has started" not in shown
 
 
 def test_an_origin_that_goes_and_returns_is_one_event_with_its_duration() -> None:
@@ -78,40 +72,6 @@ def test_an_origin_that_goes_and_returns_is_one_event_with_its_duration() -> Non
             assert event["ended_at"] > event["at"]
     finally:
         origin.close()
-
-
-def test_a_deletion_by_an_operator_is_an_event() -> None:
-    with headgate() as server:
-        assert ask(server.port, "PUT", "/v1/stream/a").status == 201
-        csrf = ask(server.admin_port, "GET", "/api/v1/session").json()["csrf"]
-        answer = ask(
-            server.admin_port,
-            "DELETE",
-            "/api/v1/stream?route=/v1/stream&name=a",
-            **{"X-CSRF-Token": csrf},
-        )
-        assert answer.status == 204
-        (event,) = begun(server, "admin.changed")
-        assert event["sentence"] == "an unnamed operator: delete a"
-        assert (event["kind"], event["route"]) == ("change", "/v1/stream")
-
-
-def test_a_flood_of_one_change_is_one_event_with_a_count() -> None:
-    tokens = [{"name": "shop", "role": "operator", "token": "o" * 32}]
-    with headgate(environment=variables({"admin_tokens": tokens})) as server:
-        assert ask(server.port, "PUT", "/v1/stream/a", Content_Type="text/plain").status == 201
-        body = json.dumps({"route": "/v1/stream", "name": "a", "data": "x"}).encode()
-        bearer = {"Authorization": f"Bearer {'o' * 32}"}
-        for _ in range(50):
-            path = "/api/v1/stream/append"
-            headers = {**bearer, "Content-Type": "application/json"}
-            assert ask(server.admin_port, "POST", path, body, **headers).status == 200
-
-        def counts() -> list[int]:
-            answer = ask(server.admin_port, "GET", "/api/v1/events?kind=change", None, **bearer)
-            return [event["count"] for event in answer.json()["events"]]
-
-        wait_until(lambda: counts() == [50], "all changes are one event", lambda: str(counts()))
 
 
 def test_the_command_follows_events_as_they_happen() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 from typing import TYPE_CHECKING, Any
@@ -13,41 +12,35 @@ from admin.record.processes import ProcessRecord
 from gateway.features.questions.process_source import ProcessReport, Restarts
 from gateway.telemetry.metrics import OF_PROCESSES, Sample
 from gateway.web.metrics import LAG
+from tests.admin.asking import api, page
 from tests.admin.consoles import NOW, observed
-from tests.support.http1 import ask
-from tests.support.processes import Headgate
+from tests.support.processes import headgate
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from gateway.telemetry.metrics import Snapshot
+    from tests.support.processes import Headgate
 
 CPU = next(it for it in OF_PROCESSES if it.name == "process_cpu_seconds_total")
 
 
-def told(server: Headgate) -> Any:
-    """The processes as the API has them."""
-    return json.loads(ask(server.admin_port, "GET", "/api/v1/gateways").body)
-
-
 def rows(server: Headgate) -> dict[str, Any]:
-    """The rows by the names of the processes."""
-    return {row["name"]: row for row in told(server)["processes"]}
+    """Return the rows by the names of the processes."""
+    return {row["name"]: row for row in api(server, "gateways")["processes"]}
 
 
 @pytest.mark.usefixtures("processes")
 def test_a_ready_server_of_one_process_is_serving_and_shows_its_figures(tmp_path: Path) -> None:
-    server = Headgate(f"file:{tmp_path}")
-    try:
-        server.start()
-        overview = ask(server.admin_port, "GET", "/api/v1/overview").json()
+    with headgate(f"file:{tmp_path}") as server:
+        overview = api(server, "overview")
         assert overview["instance"]["state"] == {"level": "good", "words": "serving"}
         wait_until(
             lambda: (rows(server).get("server") or {}).get("processor") is not None,
             "there are two looks",
         )
-        view = told(server)
+        view = api(server, "gateways")
         (row,) = view["processes"]
         assert (row["name"], row["state"]["level"], row["restarts"]) == ("server", "good", 0)
         assert row["pid"] == server.pid
@@ -58,17 +51,12 @@ def test_a_ready_server_of_one_process_is_serving_and_shows_its_figures(tmp_path
         (gateway,) = view["gateways"]
         assert (gateway["is_this"], gateway["clock_skew"], gateway["workers"]) == (True, 0, 1)
         assert gateway["version"]
-        page = ask(server.admin_port, "GET", "/gateways", Accept="text/html")
-        assert str(server.pid).encode() in page.body
-    finally:
-        server.close()
+        assert str(server.pid) in page(server, "/gateways", "")
 
 
 @pytest.mark.usefixtures("processes")
 def test_a_killed_worker_is_shown_with_its_successor_and_how_it_ended() -> None:
-    server = Headgate("http://127.0.0.1:9", arguments=("--workers", "2"))
-    try:
-        server.start()
+    with headgate("http://127.0.0.1:9", arguments=("--workers", "2")) as server:
         wait_until(lambda: len(rows(server)) == 3, "there was a look")
         assert list(rows(server)) == ["supervisor", "worker 1", "worker 2"]
         killed = rows(server)["worker 2"]["pid"]
@@ -83,11 +71,9 @@ def test_a_killed_worker_is_shown_with_its_successor_and_how_it_ended() -> None:
         row = rows(server)["worker 2"]
         assert row["pid"] not in {killed, None}
         assert row["last_end"] == "killed by SIGKILL"
-        assert 0 <= told(server)["taken_at"] - row["last_ended_at"] < 60
+        assert 0 <= api(server, "gateways")["taken_at"] - row["last_ended_at"] < 60
         assert rows(server)["worker 1"]["restarts"] == 0
         assert rows(server)["supervisor"]["connections"] is None
-    finally:
-        server.close()
 
 
 def report(pid: int, numbers: Snapshot | None, name: str = "worker 1") -> ProcessReport:

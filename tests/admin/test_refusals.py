@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import re
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-from aiohttp.test_utils import TestClient
 
-from admin.app import build
 from gateway.features.questions.contract import ListRefusals, RefusalList
 from gateway.telemetry.access_log import RefusedRequest
-from tests.admin.consoles import ADMITTED, OPERATOR, VIEWER, Switchboard, setup
-from tests.support.admin_server import AdminServer
+from tests.admin.asking import api
+from tests.admin.consoles import OPERATOR, VIEWER, Switchboard, console
 from tests.support.http1 import ask
-from tests.support.processes import Headgate
+from tests.support.processes import headgate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,27 +26,22 @@ if TYPE_CHECKING:
 def test_refusals_are_listed_with_the_sentence_that_the_client_got(
     tmp_path: Path,
 ) -> None:
-    gateway = Headgate(f"file:{tmp_path}")
-    try:
-        gateway.start()
+    with headgate(f"file:{tmp_path}") as gateway:
         sentences = set()
         for number in range(12):
             refused = ask(gateway.port, "GET", f"/v1/stream/none-{number}")
             assert refused.status == 404
-            sentences.add(json.loads(refused.body)["detail"])
+            sentences.add(refused.json()["detail"])
         ask(gateway.port, "GET", "/v1/stream/none?offset=nonsense&token=s3cret")
-        shown = ask(gateway.admin_port, "GET", "/api/v1/refusals", Accept="application/json")
-        told = json.loads(shown.body)
-        found = [row for row in told["newest"] if row["status"] == 404]
-        assert sum(row["count"] for row in found) == 12
-        assert {row["detail"] for row in found} == sentences
-        assert {(row["route"], row["client"]) for row in found} == {("/v1/stream", "127.0.0.1")}
-        assert [row["status"] for row in told["newest"]].count(400) == 1
-        assert b"s3cret" not in shown.body
-        moments = [row["at"] for row in told["newest"]]
-        assert moments == sorted(moments, reverse=True)
-    finally:
-        gateway.close()
+        newest = api(gateway, "refusals")["newest"]
+    found = [row for row in newest if row["status"] == 404]
+    assert sum(row["count"] for row in found) == 12
+    assert {row["detail"] for row in found} == sentences
+    assert {(row["route"], row["client"]) for row in found} == {("/v1/stream", "127.0.0.1")}
+    assert [row["status"] for row in newest].count(400) == 1
+    assert "s3cret" not in str(newest)
+    moments = [row["at"] for row in newest]
+    assert moments == sorted(moments, reverse=True)
 
 
 def iso(at: float) -> str:
@@ -72,13 +64,11 @@ def _refused(worker: int, number: int) -> RefusedRequest:
 async def test_only_operators_see_the_addresses_of_refused_clients(
     token: str, client_address: str | None
 ) -> None:
-    app = build(Switchboard(answers=two_workers), setup(admin_tokens=ADMITTED))
-    headers = {"Authorization": f"Bearer {token}"}
-    async with TestClient(AdminServer(app)) as client:
-        told: Any = await (await client.get("/api/v1/refusals", headers=headers)).json()
-        page = await (await client.get("/events?show=refusals", headers=headers)).text()
+    async with console(Switchboard(answers=two_workers)) as client:
+        _, told = await client.api("GET", "refusals", token=token)
+        page = await client.page("/events?show=refusals", token)
         then = f"/events?show=refusals&from={iso(100)}&to={iso(101)}"
-        of_a_second = await (await client.get(then, headers=headers)).text()
+        of_a_second = await client.page(then, token)
     assert {row["client"] for row in told["newest"]} == {client_address}
     assert re.findall(r"<code>(\d-\d+)</code>", of_a_second) == ["1-100", "0-100"]
     assert ("192.0.2.1" in page) is (client_address is not None)
