@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import signal
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,18 +13,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from typing_extensions import override
 
-from tests.faults.disk import FaultyDisk, small_disk
+from tests.faults.disk import small_disk
 from tests.support.certificates import Authority
 from tests.support.given_settings import variables
 from tests.support.http1 import Wire, ask, request
 from tests.support.ports import free_port
 from tests.support.processes import Headgate, headgate
 from tests.support.redis_groups import SentinelGroup
-from tests.support.redis_servers import redis_server
 from tests.support.tokens_files import token, write_tokens
 from tests.support.waiting import wait_until
 from tests.support.wall_clock import WallClock
-from tests.workers.several import several
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -258,21 +254,6 @@ def full_disk(folder: Path) -> Iterator[Headgate]:
 
 
 @contextlib.contextmanager
-def hot_stream(folder: Path) -> Iterator[Headgate]:
-    with served(f"file:{folder}/data") as server, contextlib.ExitStack() as opened:
-        for name in ("hot", "quiet"):
-            create(server, name)
-        for number in range(150):
-            wire = opened.enter_context(Wire(server.port))
-            name = "quiet" if number < 3 else "hot"
-            target = f"{ROUTE}/{name}?offset=now&live=sse"
-            wire.send(request("GET", target, User_Agent="viewer/1"))
-            wire.head()
-        with repeated(lambda: append(server, "hot"), 0.02):
-            yield server
-
-
-@contextlib.contextmanager
 def stalled_reader(folder: Path) -> Iterator[Headgate]:
     with served(f"file:{folder}/data") as server, Wire(server.port) as wire:
         create(server)
@@ -315,43 +296,6 @@ def revoked_token(folder: Path) -> Iterator[Headgate]:
             yield server
 
 
-@contextlib.contextmanager
-def fenced_producer(folder: Path) -> Iterator[Headgate]:
-    with served(f"file:{folder}/data") as server:
-        create(server)
-
-        def produce(epoch: int, seq: int) -> int:
-            return append(
-                server,
-                Producer_Id="billing",
-                Producer_Epoch=str(epoch),
-                Producer_Seq=str(seq),
-            )
-
-        assert produce(2, 0) in {200, 204}
-        with repeated(lambda: produce(1, 0), 0.2):
-            yield server
-
-
-@contextlib.contextmanager
-def slow_append(folder: Path) -> Iterator[Headgate]:
-    disk = FaultyDisk(folder)
-    with headgate(f"file:{folder}/data", environment=disk.environment) as server:
-        create(server)
-        with disk.slow(1500), repeated(lambda: append(server), 0.0):
-            yield server
-
-
-@contextlib.contextmanager
-def killed_worker(folder: Path) -> Iterator[Headgate]:
-    with redis_server(folder) as redis, several(redis.url) as server:
-        create(server)
-        with repeated(lambda: read(server)):
-            time.sleep(6)  # a look of the console, before which nothing can have grown
-            os.kill(server.workers()[1], signal.SIGKILL)
-            yield server
-
-
 DRILLS = (
     Drill("origin away", origin_away, ("/",), ("cannot be connected to", "/v1/stream")),
     Drill(
@@ -390,7 +334,6 @@ DRILLS = (
         ("subscription orders of /v1/stream to http://127.0.0.1:", "fail"),
     ),
     Drill("clock set", clock_set, ("/",), ("was set back by 7,200 s",)),
-    Drill("hot stream", hot_stream, ("/clients?by=stream",), ("/v1/stream/hot", "147")),
     Drill(
         "reader that does not read",
         stalled_reader,
@@ -409,7 +352,4 @@ DRILLS = (
         ("/events", "/clients?show=tokens", "/events?show=refusals"),
         ("revoked: token phone", "the token is revoked"),
     ),
-    Drill("fenced producer", fenced_producer, ("/events?show=refusals",), ("403", "epoch")),
-    Drill("slow append", slow_append, ("/",), ("append",)),
-    Drill("killed worker", killed_worker, ("/", "/events", "/gateways"), ("worker 1 ended",)),
 )

@@ -7,19 +7,17 @@ import re
 import shlex
 import subprocess
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
 import pytest
 import pytest_asyncio
-from aiohttp.test_utils import TestClient
 
-from admin.app import build
 from cdn_configs.explain import compared, exclusions
 from cdn_configs.options import from_settings
 from cdn_configs.render import render
 from cdn_configs.targets import TARGETS
 from gateway.settings import Settings
-from tests.admin.consoles import Switchboard, setup
-from tests.support.admin_server import AdminServer
+from tests.admin.consoles import Client, Switchboard, console
 from tests.support.processes import HEADGATE
 
 if TYPE_CHECKING:
@@ -28,7 +26,6 @@ if TYPE_CHECKING:
 
 # They change nothing: one application is for all.
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-PAGE = {"Accept": "text/html"}
 ROW = r'<th scope="row"><a [^>]*>([^<]*)</a></th>\n(.*?)</tr>'
 CELL = r"<td>(.*?)</td>"
 HOST = "streams.example.com"
@@ -45,21 +42,24 @@ HOSTILE = (
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def client() -> AsyncIterator[TestClient[Any, Any]]:
-    app = build(Switchboard({"server": None}), setup())
-    async with TestClient(AdminServer(app)) as opened:
+async def client() -> AsyncIterator[Client]:
+    async with console(Switchboard({"server": None})) as opened:
         yield opened
 
 
-async def told(client: TestClient[Any, Any], path: str, **query: str) -> tuple[int, Any]:
-    async with client.get(path, params=query) as answer:
-        return answer.status, await answer.json()
+async def file(client: Client, **query: str) -> tuple[int, Any]:
+    """Return what the API answers for a file with these options."""
+    return await client.api("GET", f"cdn/file?{urlencode(query)}")
+
+
+async def page(client: Client, **query: str) -> str:
+    return await client.page(f"/caches/cdn?{urlencode(query)}")
 
 
 async def test_the_api_lists_every_cdn_target_with_what_it_does_and_does_not(
-    client: TestClient[Any, Any],
+    client: Client,
 ) -> None:
-    status, answer = await told(client, "/api/v1/cdn")
+    status, answer = await client.api("GET", "cdn")
     assert status == 200
     assert [one["name"] for one in answer["targets"]] == list(TARGETS)
     for one in answer["targets"]:
@@ -69,30 +69,28 @@ async def test_the_api_lists_every_cdn_target_with_what_it_does_and_does_not(
 
 @pytest.mark.parametrize("name", TARGETS)
 async def test_api_page_and_download_contain_the_same_rendered_cdn_file(
-    name: str, client: TestClient[Any, Any]
+    name: str, client: Client
 ) -> None:
     options = from_settings(Settings(), host=HOST, upstream=UPSTREAM)
     expected = render(TARGETS[name], options)
     query = {"target": name, "host": HOST, "upstream": UPSTREAM}
-    status, answer = await told(client, "/api/v1/cdn/file", **query)
+    status, answer = await file(client, **query)
     assert (status, answer["text"]) == (200, expected)
-    async with client.get("/caches/cdn/file", params=query, headers=PAGE) as download:
-        assert await download.text() == expected
-        assert download.content_type == "text/plain"
-        named = f'attachment; filename="{TARGETS[name].file_name}"'
-        assert download.headers["Content-Disposition"] == named
-    async with client.get("/caches/cdn", params=query, headers=PAGE) as page:
-        shown = re.search(r"<pre class=\"file\"[^>]*><code>(.*?)</code>", await page.text(), re.S)
+    download = await client.send("GET", f"/caches/cdn/file?{urlencode(query)}")
+    assert download == (200, expected)
+    shown = re.search(
+        r"<pre class=\"file\"[^>]*><code>(.*?)</code>", await page(client, **query), re.S
+    )
     assert shown is not None
     assert html.unescape(re.sub(r"</?span[^>]*>", "", shown[1])) == expected
 
 
 @pytest.mark.usefixtures("processes")
 async def test_the_command_shown_on_the_cdn_page_renders_the_same_file(
-    client: TestClient[Any, Any], tmp_path: Path
+    client: Client, tmp_path: Path
 ) -> None:
     chosen = {"target": "nginx", "host": HOST, "listen": "8181", "cache_size": "64MiB"}
-    _, answer = await told(client, "/api/v1/cdn/file", **chosen, standalone="true")
+    _, answer = await file(client, **chosen, standalone="true")
     program, *words = shlex.split(answer["command"])
     assert (program, words[:3]) == ("headgate", ["cdn", "render", "nginx"])
     subprocess.run([HEADGATE, *words], cwd=tmp_path, check=True, timeout=30)
@@ -108,17 +106,15 @@ async def test_the_command_shown_on_the_cdn_page_renders_the_same_file(
     ],
 )
 async def test_the_cdn_form_offers_an_option_only_to_targets_that_support_it(
-    target: str, field: str, value: str, setting: dict[str, Any], client: TestClient[Any, Any]
+    target: str, field: str, value: str, setting: dict[str, Any], client: Client
 ) -> None:
     query = {"target": target, "host": HOST, "upstream": UPSTREAM, field: value}
-    _, answer = await told(client, "/api/v1/cdn/file", **query)
+    _, answer = await file(client, **query)
     options = from_settings(Settings(), host=HOST, upstream=UPSTREAM, **setting)
     assert answer["text"] == render(TARGETS[target], options)
     assert f"--{field.replace('_', '-')} {value}" in answer["command"]
-    async with client.get("/caches/cdn", params=query, headers=PAGE) as page:
-        assert f'name="{field}" value="{value}"' in await page.text()
-    async with client.get("/caches/cdn", params={"target": "caddy"}, headers=PAGE) as page:
-        assert f'name="{field}"' not in await page.text()
+    assert f'name="{field}" value="{value}"' in await page(client, **query)
+    assert f'name="{field}"' not in await page(client, target="caddy")
 
 
 REFUSED = {
@@ -152,61 +148,53 @@ REFUSED = {
 
 @pytest.mark.parametrize("name", REFUSED)
 async def test_a_bad_cdn_option_is_refused_with_a_sentence_beside_the_form(
-    name: str, client: TestClient[Any, Any]
+    name: str, client: Client
 ) -> None:
     field, value, words = REFUSED[name]
     query = {"target": "nginx", "host": HOST, field: value}
-    assert (await told(client, "/api/v1/cdn/file", **query))[0] == 400
-    async with client.get("/caches/cdn", params=query, headers=PAGE) as answer:
-        page = html.unescape(await answer.text())
-        assert answer.status == 200
-    assert f"{words}</p>" in page
-    assert f'name="{field}"' in page
-    assert 'class="file"' not in page
-    async with client.get("/caches/cdn/file", params=query, headers=PAGE) as answer:
-        assert (answer.status, "Content-Disposition" in answer.headers) == (400, False)
+    assert (await file(client, **query))[0] == 400
+    shown = html.unescape(await page(client, **query))
+    assert f"{words}</p>" in shown
+    assert f'name="{field}"' in shown
+    assert 'class="file"' not in shown
+    assert (await client.send("GET", f"/caches/cdn/file?{urlencode(query)}"))[0] == 400
 
 
 @pytest.mark.parametrize("hostile", HOSTILE)
 @pytest.mark.parametrize("field", ["host", "upstream"])
 async def test_hostile_cdn_options_are_shown_as_text_and_render_no_file(
-    field: str, hostile: str, client: TestClient[Any, Any]
+    field: str, hostile: str, client: Client
 ) -> None:
     query = {"target": "nginx", "host": HOST, field: hostile}
-    async with client.get("/caches/cdn", params=query, headers=PAGE) as answer:
-        page = await answer.text()
-        assert answer.status == 200
-    assert 'class="file"' not in page
-    assert "<script>alert" not in page
-    assert " onfocus=alert(1) autofocus='" not in page.replace("&#39;", "")
-    assert "49" not in re.search(r'role="alert">(.*?)</p>', page, re.S)[1]  # type: ignore[index]
-    assert (await told(client, "/api/v1/cdn/file", **query))[0] == 400
+    shown = await page(client, **query)
+    assert 'class="file"' not in shown
+    assert "<script>alert" not in shown
+    assert " onfocus=alert(1) autofocus='" not in shown.replace("&#39;", "")
+    assert "49" not in re.search(r'role="alert">(.*?)</p>', shown, re.S)[1]  # type: ignore[index]
+    assert (await file(client, **query))[0] == 400
 
 
-async def test_an_unknown_cdn_target_gets_404(client: TestClient[Any, Any]) -> None:
-    status, problem = await told(client, "/api/v1/cdn/file", target="squid", host=HOST)
+async def test_an_unknown_cdn_target_gets_404(client: Client) -> None:
+    status, problem = await file(client, target="squid", host=HOST)
     assert (status, problem["detail"].split(":")[0]) == (404, "there is no target 'squid'")
-    async with client.get("/caches/cdn?target=squid", headers=PAGE) as answer:
-        assert answer.status == 404
-        assert "There is no such target." in await answer.text()
+    status, shown = await client.send("GET", "/caches/cdn?target=squid", accept="text/html")
+    assert (status, "There is no such target." in shown) == (404, True)
 
 
 async def test_an_unfilled_cdn_form_shows_no_error(
-    client: TestClient[Any, Any],
+    client: Client,
 ) -> None:
     for query in ("target=nginx", "target=fastly", f"target=fastly&host={HOST}", "target=vercel"):
-        async with client.get(f"/caches/cdn?{query}", headers=PAGE) as answer:
-            page = await answer.text()
-        assert "No file yet" in page
-        assert 'role="alert"' not in page
+        shown = await client.page(f"/caches/cdn?{query}")
+        assert "No file yet" in shown
+        assert 'role="alert"' not in shown
 
 
 async def test_the_cdn_page_compares_all_targets_and_explains_how_to_apply_each(
-    client: TestClient[Any, Any],
+    client: Client,
 ) -> None:
     beside = {name for one in TARGETS.values() for name in one.beside}
-    async with client.get("/caches/cdn", headers=PAGE) as answer:
-        table = re.search(r'<table class="compared">(.*?)</table>', await answer.text(), re.S)
+    table = re.search(r'<table class="compared">(.*?)</table>', await page(client), re.S)
     assert table is not None
     rows = {
         html.unescape(title): [
@@ -218,13 +206,12 @@ async def test_the_cdn_page_compares_all_targets_and_explains_how_to_apply_each(
         one.title: [*compared(one)] for name, one in TARGETS.items() if name not in beside
     }
     for name in TARGETS:
-        async with client.get(f"/caches/cdn?target={name}", headers=PAGE) as answer:
-            page = await answer.text()
-        how = re.search(r'id="apply">(.*?)</section>', page, re.S)
+        shown = await page(client, target=name)
+        how = re.search(r'id="apply">(.*?)</section>', shown, re.S)
         assert how is not None
         # Its links lead to pages that a gateway does not have.
         assert ("headgate cdn render" in how[1], "<a " in how[1]) == (True, False), name
-        folded = re.search(r"<details>(.*?)</details>", page, re.S)
+        folded = re.search(r"<details>(.*?)</details>", shown, re.S)
         assert folded is not None
         explained = html.unescape(folded[1])
         assert [text for text in exclusions(TARGETS[name]) if text not in explained] == []

@@ -96,8 +96,7 @@ def test_chart_scales_have_round_ticks(highest: float, ticks: list[float]) -> No
 @given(st.floats(min_value=1e-9, max_value=1e15))
 def test_a_chart_scale_covers_its_highest_value_with_3_to_6_ticks(highest: float) -> None:
     scale = charts.scale_from_zero(highest)
-    assert scale.high > highest
-    assert 3 <= len(scale.ticks) <= 6
+    assert (scale.high > highest, 3 <= len(scale.ticks) <= 6) == (True, True)
 
 
 def test_a_ratio_chart_begins_at_50_percent_unless_its_values_are_lower() -> None:
@@ -130,9 +129,13 @@ def test_a_chart_without_data_shows_a_sentence_instead() -> None:
         assert any(text.startswith(why) for text in texts(markup))
 
 
-def test_the_time_axis_of_a_chart_shows_round_times_in_utc() -> None:
-    markup = charts.line_chart(chart(sse=[1.0] * 180), "Readers")
-    assert texts(markup)[-4:] == ["12:00", "12:05", "12:10", "now"]
+@pytest.mark.parametrize(
+    ("values", "labels"),
+    [(180, ["12:00", "12:05", "12:10"]), (6, ["12:00:00", "12:00:10", "12:00:20"])],
+)
+def test_the_time_axis_of_a_chart_shows_round_times_in_utc(values: int, labels: list[str]) -> None:
+    markup = charts.line_chart(chart(sse=[1.0] * values), "Readers")
+    assert texts(markup)[-len(labels) - 1 :] == [*labels, "now"]
 
 
 @pytest.mark.parametrize("highest", [0, 1, 4, 6, 10, 12, 99, 48_210])
@@ -165,9 +168,3 @@ def test_events_within_the_span_are_lines_over_the_height_with_their_sentences()
 def test_ticks_have_no_decimals_that_round_values_do_not_need() -> None:
     figure = duration_chart(Chart(0, 5, (Line("p99", (0.094, 0.02)),)), "x")
     assert [it.text for it in drawn(figure)[0]] == ["0 s", "25 ms", "50 ms", "75 ms", "100 ms"]
-
-
-def test_a_chart_of_seconds_has_times_of_day_with_seconds() -> None:
-    start = 1_772_366_400
-    figure = charts.line_chart(Chart(start, 5, (Line("SSE", (1.0,) * 6),)), "x")
-    assert re.findall(r"\d\d:\d\d:\d\d", figure) == ["12:00:00", "12:00:10", "12:00:20"]

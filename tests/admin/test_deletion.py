@@ -9,17 +9,19 @@ from urllib.parse import urlencode
 
 import pytest
 
-from tests.admin.asking import page, submitted, told
+from tests.admin.asking import api, page, submitted, told
 from tests.admin.consoles import ADMITTED, VIEWER
 from tests.support.given_settings import variables
 from tests.support.http1 import ask
-from tests.support.processes import Headgate, headgate
+from tests.support.processes import headgate
 from tests.support.redis_servers import redis_server
 from tests.support.waiting import wait_until
 from tests.workers.several import several
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from tests.support.processes import Headgate
 
 pytestmark = pytest.mark.usefixtures("processes")
 
@@ -31,18 +33,17 @@ ENVIRONMENT = {**variables({"admin_tokens": ADMITTED}), "HEADGATE_LOG__FORMAT": 
 
 
 class Console:
-    """The API of a server for an operator or a viewer."""
+    """The API of a server for an operator."""
 
     def __init__(self, server: Headgate) -> None:
         self.server = server
 
     def ask(self, method: str, path: str, body: object = None) -> tuple[int, Any]:
-        return told(self.server, method, path, body)
+        return told(self.server, method, f"{DELETION}{path}", body)
 
     def current(self) -> dict[str, Any]:
-        status, found = told(self.server, "GET", DELETION, token=VIEWER)
-        assert status == 200
-        return found  # type: ignore[no-any-return]
+        found: dict[str, Any] = api(self.server, "streams/deletion", VIEWER)
+        return found
 
     def is_in(self, state: str) -> dict[str, Any]:
         """Wait until the deletion is in this state; return it."""
@@ -50,25 +51,30 @@ class Console:
         return self.current()
 
     def counted(self, prefix: str = "") -> dict[str, Any]:
-        wish = {"route": ROUTE, "prefix": prefix}
-        status, found = self.ask("POST", DELETION, wish)
+        status, found = self.ask("POST", "", {"route": ROUTE, "prefix": prefix})
         assert status == 200, found
         return found  # type: ignore[no-any-return]
 
     def started(self, prefix: str = "") -> None:
         counted = self.counted(prefix)
         start = {"id": counted["id"], "confirm": counted["streams"]}
-        assert self.ask("POST", f"{DELETION}/start", start)[0] == 200
+        assert self.ask("POST", "/start", start)[0] == 200
+
+    def begins_to_delete(self, streams: int) -> None:
+        """Create so many streams, and delete the first of them."""
+        create(self.server, *(f"s{number}" for number in range(streams)))
+        self.started()
+        wait_until(lambda: self.current()["deleted"] > 2, "some are deleted")
 
     def names(self) -> list[str]:
-        _, page = self.ask("GET", f"/api/v1/streams?{urlencode({'route': ROUTE, 'limit': 500})}")
-        return [row["name"] for row in page["rows"]]
+        query = urlencode({"route": ROUTE, "limit": 500})
+        return [row["name"] for row in api(self.server, f"streams?{query}", VIEWER)["rows"]]
 
     def event(self, name: str) -> str:
         """Wait for an event; return its sentence."""
 
         def found() -> list[str]:
-            events = self.ask("GET", "/api/v1/events?limit=1000")[1]["events"]
+            events = api(self.server, "events?limit=1000", VIEWER)["events"]
             return [it["sentence"] for it in events if it["key"].startswith(name)]
 
         wait_until(lambda: bool(found()), f"{name} is an event")
@@ -97,7 +103,7 @@ def test_only_streams_that_were_counted_and_are_the_same_are_deleted(tmp_path: P
         create(server, "a*b", "a-new")
         ask(server.port, "DELETE", f"{ROUTE}/a%2Fb")
         start = {"id": counted["id"], "confirm": 5}
-        assert console.ask("POST", f"{DELETION}/start", start)[0] == 200
+        assert console.ask("POST", "/start", start)[0] == 200
         ended = console.is_in("done")
         assert (ended["deleted"], ended["gone"], ended["failed"]) == (3, 2, 0)
         gone = {"a%2Fb", "a%3Fb", "a%5Bx%5D", "a-other"}
@@ -111,32 +117,24 @@ def test_only_streams_that_were_counted_and_are_the_same_are_deleted(tmp_path: P
 def test_a_deletion_that_is_stopped_deletes_no_more_and_says_how_many_are_left() -> None:
     with headgate(environment=ENVIRONMENT) as server:
         console = Console(server)
-        create(server, *(f"s{number}" for number in range(200)))
-        console.started()
-        wait_until(lambda: console.current()["deleted"] > 2, "some are deleted")
-        assert console.ask("POST", DELETION, {"route": ROUTE, "prefix": "x"})[0] == 409
+        console.begins_to_delete(200)
+        assert console.ask("POST", "", {"route": ROUTE, "prefix": "x"})[0] == 409
         reference = {"id": console.current()["id"]}
-        assert console.ask("POST", f"{DELETION}/stop", reference)[0] == 200
+        assert console.ask("POST", "/stop", reference)[0] == 200
         ended = console.is_in("stopped")
         left = len(console.names())
         assert 0 < left == 200 - ended["deleted"]
         assert f"{left} left: stopped" in console.event("deletion.incomplete")
-        assert console.ask("POST", f"{DELETION}/stop", reference)[0] == 409
+        assert console.ask("POST", "/stop", reference)[0] == 409
 
 
 def test_a_deletion_ends_with_the_server_whose_log_says_how_many_streams_are_left() -> None:
-    server = Headgate(environment=ENVIRONMENT).start()
-    try:
-        console = Console(server)
-        create(server, *(f"s{number}" for number in range(200)))
-        console.started()
-        wait_until(lambda: console.current()["deleted"] > 2, "some are deleted")
+    with headgate(environment=ENVIRONMENT) as server:
+        Console(server).begins_to_delete(200)
         assert server.terminate() == 0
         (line,) = (it for it in server.output().splitlines() if "deletion.incomplete" in it)
         assert json.loads(line)["reason"] == "the server stopped"
         assert json.loads(line)["left"] > 0
-    finally:
-        server.close()
 
 
 def test_several_workers_on_a_redis_delete_each_stream_once(tmp_path: Path) -> None:
@@ -186,8 +184,7 @@ def test_a_deletion_whose_origin_is_away_is_tried_again_and_goes_on() -> None:
 def test_a_deletion_of_another_id_leaves_the_stream_also_through_an_edge() -> None:
     with headgate(environment=ENVIRONMENT) as origin:
         create(origin, "a")
-        query = urlencode({"route": ROUTE})
-        (row,) = Console(origin).ask("GET", f"/api/v1/streams?{query}")[1]["rows"]
+        (row,) = api(origin, f"streams?route={ROUTE}", VIEWER)["rows"]
         with headgate(f"{origin.url}{ROUTE}") as edge:
             for at in (origin, edge):
                 refused = ask(at.port, "DELETE", f"{ROUTE}/a", Headgate_Stream_Id="1")
@@ -201,7 +198,7 @@ def test_a_deletion_of_another_id_leaves_the_stream_also_through_an_edge() -> No
 def test_a_start_that_does_not_confirm_the_count_is_refused() -> None:
     with headgate(environment=ENVIRONMENT) as server:
         console = Console(server)
-        assert console.ask("GET", DELETION)[0] == 404
+        assert console.ask("GET", "")[0] == 404
         create(server, "a")
         id_ = console.counted()["id"]
         for start, status in (
@@ -210,7 +207,7 @@ def test_a_start_that_does_not_confirm_the_count_is_refused() -> None:
             ({"id": id_, "confirm": 1, "rate": 5}, 400),
             ({"id": "../x", "confirm": 1}, 404),
         ):
-            assert console.ask("POST", f"{DELETION}/start", start)[0] == status, start
+            assert console.ask("POST", "/start", start)[0] == status, start
         assert status_of(server, "a") == 200
 
 
@@ -234,5 +231,5 @@ def test_the_page_counts_asks_for_the_number_and_deletes_without_scripts() -> No
         assert (status, "This is not the number of streams, 8" in text) == (400, True)
         assert submitted(server, path, do="start", id=id_, confirm="8")[0] == 303
         wait_until(lambda: "Left</dt><dd>0</dd>" in counted(), "it is done")
-        left = told(server, "GET", f"/api/v1/streams?route={ROUTE}", token="")[1]["rows"]
+        left = api(server, f"streams?route={ROUTE}")["rows"]
         assert [row["name"] for row in left] == ["keep"]

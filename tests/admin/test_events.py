@@ -48,6 +48,10 @@ def test_a_killed_worker_and_a_reload_are_events_and_the_command_lists_them() ->
         killed = ended(server, "worker.ended 1")
         assert killed["sentence"] == "worker 1 ended: killed by SIGKILL"
         assert killed["ended_at"] > killed["at"]
+        rows = {it["name"]: it for it in api(server, "gateways")["processes"]}
+        assert list(rows) == ["supervisor", "worker 1", "worker 2"]
+        assert [it["restarts"] for it in rows.values()] == [0, 1, 0]
+        assert rows["worker 1"]["last_end"] == "killed by SIGKILL"
         server.signal(signal.SIGHUP)
         begun(server, "server.reloaded")
         command = [*EVENTS, "--json", "--kind", "worker", "--admin", server.admin_url]

@@ -61,62 +61,59 @@ class Request(NamedTuple):
     is_page: bool = False
 
 
-def models(folder: Path) -> dict[str, str]:
-    """Return the settings of a model route and of a proxy, whose servers are away."""
+def all_features(folder: Path) -> dict[str, object]:
+    """Return settings with all that the console shows and changes; the servers are away."""
     (folder / "secret").write_text("s" * 48)
     (folder / "secret").chmod(0o600)
+    (folder / "tokens.toml").write_text("")
     model = {"prefix": "/openai", "dialect": "openai", "upstream": AWAY, "streams": f"{ROUTE}/a"}
     proxy = {"prefix": "/proxy", "streams": f"{ROUTE}/p", "allow": ["a.example"], "auth": "none"}
     return {
-        **variables({"models": [model]}),
-        **variables({"proxies": [{**proxy, "secret_file": str(folder / "secret")}]}),
+        "models": [model],
+        "proxies": [{**proxy, "secret_file": str(folder / "secret")}],
+        "tokens_file": str(folder / "tokens.toml"),
+        "auth": "tokens",
+        "purges": [{"kind": "varnish", "url": AWAY}],
+        "http_cors_origins": "https://a.example",
     }
 
 
-def guarded(folder: Path) -> dict[str, str]:
-    """Return the settings of what else the console shows and changes."""
-    (folder / "tokens.toml").write_text("")
-    purge = {"kind": "varnish", "url": AWAY}
-    return {
-        "HEADGATE_CREDENTIALS__TOKENS_FILE": str(folder / "tokens.toml"),
-        "HEADGATE_AUTH": "tokens",
-        **variables({"purges": [purge]}),
-        "HEADGATE_HTTP__CORS_ORIGINS": "https://a.example",
-    }
+EDGE: dict[str, object] = {"prefix": ROUTE, "origin": AWAY}
+FILE: dict[str, object] = {"prefix": ROUTE, "storage": "file:FOLDER/data"}
+REDIS: dict[str, object] = {"prefix": ROUTE, "storage": "REDIS"}
+KINDS: dict[str, list[dict[str, object]]] = {
+    "HTTP": [EDGE],
+    "two HTTP": [EDGE, {"prefix": SECOND, "origin": f"{AWAY}/x", "auth": "origin"}],
+    "HTTP of workers": [EDGE],
+    "memory": [{"prefix": ROUTE, "storage": "memory:"}],
+    "file": [FILE],
+    "file with all": [{**FILE, "runs": True, "mcp_events": True}, {**EDGE, "prefix": SECOND}],
+    "Redis that is away": [{"prefix": ROUTE, "storage": f"redis://127.0.0.1:{free_port()}"}],
+    "Redis": [REDIS],
+    "Redis of workers": [{**REDIS, "mcp_events": True}],
+}
+TOGETHER = {"memory", "file with all", "Redis of workers"}
 
 
 @contextlib.contextmanager
 def server(kind: str, folder: Path) -> Iterator[tuple[Headgate, list[str]]]:
     """Yield a server of a kind that is not started, and the prefixes of its routes."""
-    environment: dict[str, str] = {"HEADGATE_SHUTDOWN__GRACE": "3"}
-    file: dict[str, object] = {"prefix": ROUTE, "storage": f"file:{folder}/data"}
-    edge: dict[str, object] = {"prefix": ROUTE, "origin": AWAY}
-    table: dict[str, list[dict[str, object]]] = {
-        "HTTP": [edge],
-        "two HTTP": [edge, {"prefix": SECOND, "origin": f"{AWAY}/x", "auth": "origin"}],
-        "HTTP of workers": [edge],
-        "memory": [{"prefix": ROUTE, "storage": "memory:"}],
-        "file": [file],
-        "file with all": [{**file, "runs": True, "mcp_events": True}, {**edge, "prefix": SECOND}],
-        "models": [file],
-        "Redis that is away": [{"prefix": ROUTE, "storage": f"redis://127.0.0.1:{free_port()}"}],
-        "Redis": [{"prefix": ROUTE, "storage": "REDIS"}],
-        "Redis of workers": [{"prefix": ROUTE, "storage": "REDIS", "mcp_events": True}],
-    }
-    routes = table[kind]
+    given: dict[str, object] = {"shutdown_grace": 3, "workers": 2 if "workers" in kind else 1}
     if kind == "file with all":
-        environment |= guarded(folder)
-    if kind in {"models", "file with all"}:
-        environment |= models(folder)
-    if "workers" in kind:
-        environment["HEADGATE_WORKERS"] = "2"
+        given |= all_features(folder)
     with contextlib.ExitStack() as stack:
-        if routes[0].get("storage") == "REDIS":
+        places = {"file:FOLDER/data": f"file:{folder}/data"}
+        if KINDS[kind][0].get("storage") == "REDIS":
             redis = stack.enter_context(redis_server(folder / "redis"))
-            routes = [{**it, "storage": f"redis://{redis.address}"} for it in routes]
-        gateway = stack.enter_context(contextlib.closing(Headgate(environment=environment)))
-        gateway.serve_routes(*routes)
-        yield gateway, [str(it["prefix"]) for it in routes]
+            places["REDIS"] = f"redis://{redis.address}"
+        gateway = stack.enter_context(contextlib.closing(Headgate(environment=variables(given))))
+        gateway.serve_routes(
+            *(
+                {key: places.get(str(value), value) for key, value in it.items()}
+                for it in KINDS[kind]
+            )
+        )
+        yield gateway, [str(it["prefix"]) for it in KINDS[kind]]
 
 
 def example(struct: type[msgspec.Struct], route: str, *, required_only: bool) -> dict[str, Any]:
@@ -215,17 +212,9 @@ async def failed(
     return found, answers
 
 
-KINDS = (
-    *("HTTP", "two HTTP", "HTTP of workers", "memory", "file"),
-    *("file with all", "models", "Redis that is away", "Redis", "Redis of workers"),
-)
-
-TOGETHER = {"memory", "file with all", "Redis of workers"}
-
-
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize(
-    "kind", cases(KINDS, TOGETHER, "four kinds that together have each route, log and feature")
+    "kind", cases(KINDS, TOGETHER, "three kinds that together have each route, log and feature")
 )
 async def test_no_page_form_or_operation_of_the_console_fails_on_any_kind_of_server(
     kind: str, tmp_path: Path

@@ -143,47 +143,38 @@ class Looks:
 THERE = GatewayReport(name="there", host="b", started_at=NOW)
 
 
-def test_a_gateway_is_silent_after_two_missed_looks_in_a_row() -> None:
-    looks = Looks()
-    looks.look(THERE)
-    heard_at = looks.now
-    looks.look()
-    looks.look(THERE)
-    looks.look()
-    assert looks.states() == ["serving"]
-    looks.look()
-    (silent,) = looks.others
-    assert (silent.state, silent.silent_since) == (HealthState("bad", "silent"), heard_at + 10)
-    assert ["there on b" in it for it in looks.findings()] == [True]
-    looks.look(THERE)
-    assert (looks.states(), looks.findings()) == (["serving"], [])
+STOPPING = msgspec.structs.replace(THERE, is_stopping=True, level="warning", words="draining")
+HOUR = int(KEPT_SILENT_S / 5)
 
 
-def test_a_look_that_could_not_ask_every_log_makes_no_gateway_silent() -> None:
-    looks = Looks()
-    looks.look(THERE)
-    for _ in range(10):
-        looks.look(is_whole=False)
-    assert (looks.states(), looks.fleet.size) == (["serving"], 1)
-
-
-def test_a_gateway_that_has_announced_its_stop_needs_no_attention() -> None:
-    looks = Looks()
-    looks.look(msgspec.structs.replace(THERE, is_stopping=True, level="warning", words="draining"))
-    assert looks.states() == ["draining"]
-    for _ in range(MISSED_LOOKS):
-        looks.look()
-    assert (looks.states(), looks.findings()) == (["stopped"], [])
-
-
-def test_a_silent_gateway_is_forgotten_after_an_hour() -> None:
-    looks = Looks()
-    looks.look(THERE)
-    for _ in range(int(KEPT_SILENT_S / 5)):
-        looks.look()
-    assert looks.states() == ["silent"]
-    looks.look()
-    assert [it.is_this for it in looks.fleet.views] == [True]
+@pytest.mark.parametrize(
+    ("looks", "states", "findings"),
+    [
+        ("T.T.", ["serving"], 0),
+        ("T..", ["silent"], 1),
+        ("T..T", ["serving"], 0),
+        ("T" + "?" * 10, ["serving"], 0),
+        ("S", ["draining"], 0),
+        ("S" + "." * MISSED_LOOKS, ["stopped"], 0),
+        pytest.param("T" + "." * HOUR, ["silent"], 1, id="silent-for-an-hour"),
+        pytest.param("T" + "." * (HOUR + 1), [], 0, id="forgotten-after-an-hour"),
+    ],
+)
+def test_a_gateway_is_silent_after_two_missed_looks_unless_it_has_announced_its_stop(
+    looks: str, states: list[str], findings: int
+) -> None:
+    """T: it reports, S: that it stops, a dot: it does not, ?: not every log could be asked."""
+    seen, heard_at = Looks(), 0.0
+    for look in looks:
+        seen.look(*{"T": [THERE], "S": [STOPPING]}.get(look, []), is_whole=look != "?")
+        heard_at = seen.now if look == "T" else heard_at
+    assert (seen.states(), ["there on b" in it for it in seen.findings()]) == (
+        states,
+        [True] * findings,
+    )
+    if states == ["silent"]:
+        (silent,) = seen.others
+        assert (silent.state.level, silent.silent_since) == ("bad", heard_at + 10)
 
 
 @pytest.mark.parametrize(

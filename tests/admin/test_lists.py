@@ -5,7 +5,6 @@ from hypothesis import strategies as st
 
 from admin.streams import lists
 from gateway.features.questions.streams import (
-    LARGEST_PAGE,
     ExplainStep,
     Explanation,
     ListStreams,
@@ -91,18 +90,6 @@ def test_a_search_in_several_processes_finds_every_stream_once_wherever_each_pag
         found += [row.name for row in merged.rows]
         after = merged.after
     assert found == sorted({name for mine in known for name in mine if "x" in name})
-
-
-def test_the_stream_page_of_a_single_process_is_returned_unchanged() -> None:
-    question = ListStreams("/r", order="readers", after="7:x")
-    page = StreamPage((StreamRow(name="a"),), "5:a", 1.0, known_only=True)
-    assert lists.asked(question, 1) is question
-    assert lists.page(question, [page], 1) is page
-
-
-def test_several_processes_are_each_asked_for_their_largest_page() -> None:
-    asked = lists.asked(ListStreams("/r", order="rate", after="50"), 2)
-    assert (asked.after, asked.limit) == ("", LARGEST_PAGE)
 
 
 def test_merging_stream_rows_takes_facts_from_any_process_and_sums_readers() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -10,27 +11,32 @@ from admin.streams.client import LATEST_BYTES, before
 from admin.streams.messages import LONGEST_MESSAGE, PIECE, json_offsets, split
 from gateway.protocol.streams.offsets import format_offset
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from admin.model.streams import ShownMessage
+
 TEXT, JSON, BYTES = "text/plain; charset=utf-8", "application/json", "image/png"
 
 
-@given(st.text(max_size=40).map(lambda text: text * 400))
-def test_pieces_of_a_long_text_message_join_to_the_whole_text(text: str) -> None:
-    messages = split(TEXT, text.encode(), whole=True, next_offset="9")
-    assert "".join(message.text or "" for message in messages) == text
+def content(messages: Sequence[ShownMessage]) -> bytes:
+    """Return the bytes of messages, whether they are shown as text or not."""
+    return b"".join(it.data or b"" if it.text is None else it.text.encode() for it in messages)
+
+
+@given(st.text(max_size=40), st.sampled_from([TEXT, BYTES]))
+def test_pieces_of_a_long_message_join_to_the_whole(text: str, content_type: str) -> None:
+    body = (text * 400).encode()
+    messages = split(content_type, body, whole=True, next_offset="9")
+    assert content(messages) == body
     assert all(message.size <= PIECE for message in messages)
-    assert [message.next_offset for message in messages if message.next_offset] == (
-        ["9"] if text else []
-    )
+    offsets = [message.next_offset for message in messages if message.next_offset]
+    assert offsets == (["9"] if text else [])
 
 
 @given(st.binary(max_size=40).map(lambda data: data * 400))
-def test_pieces_of_a_binary_message_join_to_the_bytes_of_any_content_type(data: bytes) -> None:
-    for content_type in (TEXT, BYTES):
-        messages = split(content_type, data, whole=True, next_offset="9")
-        told = [
-            message.data if message.text is None else message.text.encode() for message in messages
-        ]
-        assert b"".join(part or b"" for part in told) == data
+def test_pieces_of_bytes_that_are_no_text_join_to_the_whole(data: bytes) -> None:
+    assert content(split(TEXT, data, whole=True, next_offset="9")) == data
 
 
 @pytest.mark.parametrize("size", [LONGEST_MESSAGE - 1, LONGEST_MESSAGE, LONGEST_MESSAGE + 1])
@@ -50,11 +56,8 @@ def test_only_the_last_piece_of_an_incomplete_read_is_marked_truncated(
     body = ("a" + "€" * 2 * PIECE).encode()[:size]
     messages = split(content_type, body, whole=False, next_offset="9")
     assert [message.truncated for message in messages] == [False] * (len(messages) - 1) + [True]
-    parts = [
-        message.data if message.text is None else message.text.encode() for message in messages
-    ]
     assert all(message.text is None for message in messages) == (content_type == BYTES)
-    told = b"".join(part or b"" for part in parts)
+    told = content(messages)
     assert body.startswith(told)
     assert len(body) - len(told) < (3 if content_type == TEXT else 1)  # the rest of a character
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -52,28 +50,6 @@ def test_a_ready_server_of_one_process_is_serving_and_shows_its_figures(tmp_path
         assert (gateway["is_this"], gateway["clock_skew"], gateway["workers"]) == (True, 0, 1)
         assert gateway["version"]
         assert str(server.pid) in page(server, "/gateways", "")
-
-
-@pytest.mark.usefixtures("processes")
-def test_a_killed_worker_is_shown_with_its_successor_and_how_it_ended() -> None:
-    with headgate("http://127.0.0.1:9", arguments=("--workers", "2")) as server:
-        wait_until(lambda: len(rows(server)) == 3, "there was a look")
-        assert list(rows(server)) == ["supervisor", "worker 1", "worker 2"]
-        killed = rows(server)["worker 2"]["pid"]
-        os.kill(killed, signal.SIGKILL)
-        wait_until(
-            lambda: (
-                rows(server)["worker 2"]["restarts"] == 1
-                and rows(server)["worker 2"]["state"]["level"] == "good"
-            ),
-            "another worker is in its place",
-        )
-        row = rows(server)["worker 2"]
-        assert row["pid"] not in {killed, None}
-        assert row["last_end"] == "killed by SIGKILL"
-        assert 0 <= api(server, "gateways")["taken_at"] - row["last_ended_at"] < 60
-        assert rows(server)["worker 1"]["restarts"] == 0
-        assert rows(server)["supervisor"]["connections"] is None
 
 
 def report(pid: int, numbers: Snapshot | None, name: str = "worker 1") -> ProcessReport:

@@ -13,9 +13,7 @@ from tests.monitoring.configurations import EVERYTHING, WORKERS
 from tests.test_docs import document
 
 
-async def test_the_runbook_page_has_a_section_per_alert_and_nothing_else_without_signing_in() -> (
-    None
-):
+async def test_the_runbook_page_is_open_to_everybody_and_has_a_section_per_alert() -> None:
     async with console() as client:
         page = await client.page("/alerts", token="")
         assert await client.page("/alerts") == page

@@ -29,7 +29,7 @@ from gateway.features.questions.streams import (
 )
 from gateway.features.subscriptions.metrics import SUBSCRIPTIONS
 from gateway.settings import Address
-from tests.admin.consoles import REPAIRS, RESULTS, Client, Switchboard, console, sample, setup
+from tests.admin.consoles import RESULTS, Client, Switchboard, console, sample, setup
 from tests.support import virtual_time
 from tests.support.admin_server import AdminServer
 from tests.support.given_settings import at
@@ -98,27 +98,6 @@ async def test_tile_and_chart_are_named_by_where_the_streams_of_the_routes_live(
     assert f"<p>{delivery} socket</p>" in page
     assert f"<h3>{tile} <" in page
     assert ("target 85" in page) is is_judged
-
-
-@pytest.mark.parametrize(
-    ("repairs", "told"),
-    [
-        ({"etag": 2, "cors": 0, "end": 1}, ["etag</code> 2 times", "end</code> 1 time"]),
-        ({"etag": 0, "cors": 0}, []),
-    ],
-    ids=["two-kinds-of-repairs", "none"],
-)
-async def test_the_card_of_a_route_lists_only_repairs_that_were_made(
-    repairs: dict[str, int], told: list[str]
-) -> None:
-    source = Switchboard(
-        numbers=tuple(sample(REPAIRS, often, "/r", what) for what, often in repairs.items())
-    )
-    async with console(source, routes=[EDGE]) as client:
-        await client.look()
-        page = await client.page("/routes")
-    assert re.findall("<li><code>(.*? times?)</li>", page) == told
-    assert ("Nothing had to be repaired." in page) is (not told)
 
 
 class Counted:

@@ -23,8 +23,9 @@ from gateway.features.questions.tokens import (
     TokenUse,
 )
 from tests.admin.asking import told
-from tests.admin.consoles import ADMITTED, NOW, OPERATOR, VIEWER, Client, Switchboard, setup
+from tests.admin.consoles import ADMITTED, NOW, VIEWER, Client, Switchboard, setup
 from tests.admin.consoles import console as console_of
+from tests.support.given_settings import variables
 from tests.support.http1 import ask
 from tests.support.keys_files import new_keys_file
 from tests.support.processes import HEADGATE, run
@@ -57,13 +58,6 @@ ISSUE = {
 }
 WISH = {"subject": "ann", "streams": "/v1/stream/chat"}
 REVOKE = "tokens/revoke"
-
-
-async def shown(client: Client, token: str = OPERATOR) -> str:
-    """The page of tokens."""
-    status, text = await client.send("GET", TOKENS, token)
-    assert status == 200
-    return text
 
 
 async def post(client: Client, form: dict[str, str]) -> tuple[int, str]:
@@ -124,8 +118,8 @@ def two_workers(question: Question) -> Sequence[Answer]:
 async def test_the_uses_of_all_processes_are_shown_together(tokens: Path) -> None:
     async with console(two_workers, tokens_file=str(tokens)) as client:
         status, found = await client.api("GET", "tokens", token=VIEWER)
-        page = await shown(client, VIEWER)
-        seen = (await client.send("GET", "/api/v1/tokens"))[1], await shown(client)
+        page = await client.page(TOKENS, VIEWER)
+        seen = (await client.send("GET", "/api/v1/tokens"))[1], await client.page(TOKENS)
     assert status == 200
     use = {"used_at": NOW - 7, "refused": 11, "forbidden": 22, "places": []}
     assert found["tokens"][0]["use"] == use
@@ -146,7 +140,7 @@ async def test_the_uses_of_all_processes_are_shown_together(tokens: Path) -> Non
 
 async def test_without_an_answer_the_page_says_that_no_worker_answers() -> None:
     async with console(lambda _: ()) as client:
-        assert "No worker answers: try again." in await shown(client)
+        assert "No worker answers: try again." in await client.page(TOKENS)
         assert (await client.api("GET", "tokens"))[0] == 503
 
 
@@ -168,7 +162,7 @@ async def test_an_issued_token_is_given_out_once_and_audited_without_its_value(k
             status, made = await client.api("POST", "tokens", WISH)
             assert status == 200
             status, page = await post(client, ISSUE)
-            again = await shown(client)
+            again = await client.page(TOKENS)
     assert status == 200
     of_page = next(it for it in re.findall(r"ey[\w.-]+", page) if it.count(".") == 2)
     assert of_page not in again
@@ -355,7 +349,9 @@ async def test_without_a_tokens_file_nothing_can_be_revoked() -> None:
     async with console() as client:
         status, problem = await client.api("POST", REVOKE, {"kind": "jti", "value": "x"})
         assert (status, "have no credentials.tokens_file" in problem["detail"]) == (409, True)
-        assert "The settings have no <code>credentials.tokens_file</code>" in await shown(client)
+        assert "The settings have no <code>credentials.tokens_file</code>" in await client.page(
+            TOKENS
+        )
 
 
 # ---------------------------------------------------------------- real processes
@@ -366,17 +362,10 @@ def test_workers_tell_when_a_token_was_used_and_refuse_it_once_it_is_revoked(
     tmp_path: Path, tokens: Path
 ) -> None:
     config = tmp_path / "headgate.toml"
-    config.write_text(
-        f'workers = 2\ncredentials.tokens_file = "{tokens}"\nadmin.tokens = [\n'
-        + "".join(
-            f'{{ name = "{it["name"]}", role = "{it["role"]}", token = "{it["token"]}" }},\n'
-            for it in ADMITTED
-        )
-        + ']\n[[routes]]\nprefix = "/a"\norigin = "http://127.0.0.1:9/a"\nauth = ["tokens"]\n'
-    )
-    server = Several("memory:", arguments=["--config", str(config)])
-    at = server.arguments.index("--storage")
-    del server.arguments[at : at + 2]
+    config.write_text(f'workers = 2\ncredentials.tokens_file = "{tokens}"\n')
+    arguments = ["--config", str(config)]
+    server = Several(arguments=arguments, environment=variables({"admin_tokens": ADMITTED}))
+    server.serve_routes({"prefix": "/a", "origin": "http://127.0.0.1:9/a", "auth": ["tokens"]})
     try:
         server.start()
         wait_until(server.is_ready, "all workers serve")
