@@ -269,7 +269,6 @@ async def test_the_overview_shows_servers_repairs_and_policy_of_each_route(stage
     await stage.look(
         sample(REPAIRS, 2, OWN, "cors"),
         sample(REPAIRS, 5, OWN, "etag"),
-        sample(REPAIRS, 0, OWN, "end"),
         sample(ORIGIN_UP, 1, OWN, "a:80"),
         sample(ORIGIN_UP, 0, OWN, "b:80"),
     )

@@ -29,7 +29,7 @@ from gateway.features.questions.streams import (
 )
 from gateway.features.subscriptions.metrics import SUBSCRIPTIONS
 from gateway.settings import Address
-from tests.admin.consoles import RESULTS, Client, Switchboard, console, sample, setup
+from tests.admin.consoles import REPAIRS, RESULTS, Client, Switchboard, console, sample, setup
 from tests.support import virtual_time
 from tests.support.admin_server import AdminServer
 from tests.support.given_settings import at
@@ -98,6 +98,18 @@ async def test_tile_and_chart_are_named_by_where_the_streams_of_the_routes_live(
     assert f"<p>{delivery} socket</p>" in page
     assert f"<h3>{tile} <" in page
     assert ("target 85" in page) is is_judged
+
+
+async def test_the_card_of_a_route_lists_only_repairs_that_were_made() -> None:
+    source = Switchboard()
+    async with console(source, routes=[EDGE]) as client:
+        for made in ({"etag": 0, "cors": 0}, {"etag": 2, "cors": 0, "end": 1}):
+            source.numbers = tuple(sample(REPAIRS, it, "/r", what) for what, it in made.items())
+            await client.look()
+            page = await client.page("/routes")
+            assert ("Nothing had to be repaired." in page) is ("end" not in made)
+    shown = re.findall("<li><code>(.*? times?)</li>", page)
+    assert shown == ["etag</code> 2 times", "end</code> 1 time"]
 
 
 class Counted:

@@ -362,10 +362,14 @@ def test_workers_tell_when_a_token_was_used_and_refuse_it_once_it_is_revoked(
     tmp_path: Path, tokens: Path
 ) -> None:
     config = tmp_path / "headgate.toml"
-    config.write_text(f'workers = 2\ncredentials.tokens_file = "{tokens}"\n')
+    config.write_text(
+        f'workers = 2\ncredentials.tokens_file = "{tokens}"\n'
+        '[[routes]]\nprefix = "/a"\norigin = "http://127.0.0.1:9/a"\nauth = ["tokens"]\n'
+    )
     arguments = ["--config", str(config)]
     server = Several(arguments=arguments, environment=variables({"admin_tokens": ADMITTED}))
-    server.serve_routes({"prefix": "/a", "origin": "http://127.0.0.1:9/a", "auth": ["tokens"]})
+    at = server.arguments.index("--storage")
+    del server.arguments[at : at + 2]
     try:
         server.start()
         wait_until(server.is_ready, "all workers serve")
