@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from admin.access.audit import audited
 from admin.answers import answers_of
 from admin.errors import ConsoleError
+from admin.model.kinds import Viewer
 from admin.model.tokens import (
     KeyRotation,
     OfTokens,
@@ -22,7 +23,6 @@ from admin.model.tokens import (
     TokensView,
     TokenWish,
 )
-from admin.model.viewer import Viewer
 from admin.operation import operation
 from gateway.access.principal import MOST_PLACES
 from gateway.features.questions.tokens import MOST_SIGNED, ListTokens, TokenPage

@@ -8,7 +8,7 @@ import msgspec
 
 from admin.access.audit import audited
 from admin.answers import answers_of
-from admin.model.viewer import Viewer
+from admin.model.kinds import Viewer
 from admin.operation import operation
 from gateway.features.questions.subscriptions import (
     MOST_REPLAYED,

@@ -12,7 +12,7 @@ from gateway.telemetry.logs import log
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from admin.model.viewer import Viewer
+    from admin.model.kinds import Viewer
 
 Told = dict[str, str | int]
 

@@ -14,7 +14,7 @@ from aiohttp import web
 from admin.access.sessions import Session
 from admin.bodies import FORM, fields
 from admin.errors import ConsoleError
-from admin.model.viewer import Viewer
+from admin.model.kinds import Viewer
 from gateway.access.credentials import READING
 from gateway.settings import is_loopback
 from gateway.settings.reading.token_hashes import token_digest

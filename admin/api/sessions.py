@@ -8,7 +8,7 @@ from aiohttp import web
 from admin.access.check import SESSION
 from admin.access.sign_in import SIGN_IN, drop_cookie, set_cookie
 from admin.api.calls import reply
-from admin.model.viewer import Viewer
+from admin.model.kinds import Viewer
 from admin.operation import operation
 
 

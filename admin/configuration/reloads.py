@@ -10,7 +10,7 @@ import msgspec
 from admin.access.audit import audited
 from admin.configuration import pending
 from admin.errors import ConsoleError
-from admin.model.viewer import Viewer
+from admin.model.kinds import Viewer
 from admin.operation import operation
 from gateway.settings import SettingsError
 from gateway.settings.reload_plan import new_folders

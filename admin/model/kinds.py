@@ -1,4 +1,4 @@
-"""The words that many values share: levels, spans, results, roles."""
+"""The words that many values share: levels, spans, results, roles, viewers."""
 
 from __future__ import annotations
 
@@ -36,3 +36,20 @@ class HealthState(msgspec.Struct, frozen=True):
 
     level: StateLevel
     words: str
+
+
+class Viewer(msgspec.Struct, frozen=True):
+    """The user of a page. `csrf` goes with every change, as a form's field or as X-CSRF-Token.
+
+    `csrf` is empty for a request with a token, since that has no cookie.
+    """
+
+    name: str
+    role: Role
+    csrf: str = ""
+    signed_in: bool = False  # by a session, which can be ended
+
+    @property
+    def is_operator(self) -> bool:
+        """True for who may change something, and see clients' addresses and receivers' URLs."""
+        return self.role == "operator"

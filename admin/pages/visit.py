@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from admin.console import Console
-    from admin.model.viewer import Viewer
+    from admin.model.kinds import Viewer
 
 C = TypeVar("C", bound=str)
 

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from admin.access.audit import audited
 from admin.answers import answers_of
 from admin.errors import ConsoleError
-from admin.model.viewer import Viewer
+from admin.model.kinds import Viewer
 from admin.operation import operation
 from admin.readers import merged_lists
 from admin.readers.ban_list import LONGEST_BAN_S

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from msgspec.structs import replace
 
-from gateway.features.questions.after import encode_after
+from gateway.features.questions.after import merged_page
 from gateway.features.questions.loudest import LoudestList
 from gateway.features.questions.readers import (
     ReaderGroups,
@@ -30,13 +30,13 @@ MOST_SHOWN = 100  # groups: a page that somebody reads
 
 def page_of(question: ListReaders, answers: Sequence[ReaderPage]) -> ReaderPage:
     """Merge the pages of the processes, each of which has the first readers of its own."""
-    order, limit = question.order, question.limit
-    rows = sorted((row for it in answers for row in it.rows), key=lambda row: rank(order, row))
-    more = None
-    if len(rows) > limit or any(it.after is not None for it in answers):
-        rows = rows[:limit]
-        more = encode_after(rank(order, rows[-1]))
-    return ReaderPage(tuple(rows), sum(it.total for it in answers), more)
+    shown, after = merged_page(
+        (row for it in answers for row in it.rows),
+        lambda row: rank(question.order, row),
+        question.limit,
+        has_more=any(it.after is not None for it in answers),
+    )
+    return ReaderPage(shown, sum(it.total for it in answers), after)
 
 
 def groups_of(answers: Sequence[ReaderGroups]) -> ReaderGroups:

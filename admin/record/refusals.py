@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from admin.model.kinds import OfSpan, Span
-from admin.model.viewer import Viewer
+from admin.model.kinds import OfSpan, Span, Viewer
 from admin.operation import operation
 from admin.record import figures, history
 from gateway.features.questions.contract import ListRefusals, RefusalList

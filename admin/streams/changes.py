@@ -8,9 +8,9 @@ import msgspec
 
 from admin.access.audit import audited
 from admin.errors import ConsoleError
+from admin.model.kinds import Viewer
 from admin.model.stream_wishes import AppendBody, ChangeMade, NewStream, OfLimits, Stopping
 from admin.model.streams import OfStream
-from admin.model.viewer import Viewer
 from admin.operation import operation
 from admin.streams.client import canonical, checked
 from gateway.features.questions.streams import (

@@ -12,8 +12,8 @@ from msgspec.structs import replace
 
 from admin.access.audit import audited
 from admin.errors import ConsoleError
+from admin.model.kinds import Viewer
 from admin.model.streams import OfStream, StreamSearch
-from admin.model.viewer import Viewer
 from admin.operation import operation
 from gateway.features.questions.streams import LARGEST_PAGE
 from gateway.telemetry.logs import log
@@ -110,30 +110,25 @@ class PrefixDeletion:
         self._routes = routes
         self._client = client
         self._clock = clock
-        self._current: Deletion | None = None
+        self.current: Deletion | None = None  # the one that was counted last, in any state
         self._streams: list[tuple[str, str | None]] = []  # names, with ids where the log has them
         self._characters = 0
         self._stop = asyncio.Event()
         self._stop_reason = ""
         self._task: asyncio.Task[None] | None = None
 
-    @property
-    def current(self) -> Deletion | None:
-        """The deletion that was counted last, whatever its state."""
-        return self._current
-
     @operation("GET", "/api/v1/streams/deletion")
     def last(self) -> Deletion:
         """Return the deletion of many streams that was counted last."""
-        if self._current is None:
+        if self.current is None:
             raise ConsoleError(404, "no deletion was counted since the start")
-        return self._current
+        return self.current
 
     def by_id(self, deletion_id: str) -> Deletion:
         """Return the deletion with this id."""
-        if self._current is None or self._current.id != deletion_id:
+        if self.current is None or self.current.id != deletion_id:
             raise ConsoleError(404, "there is no such deletion: another one was counted since")
-        return self._current
+        return self.current
 
     @operation("POST", "/api/v1/streams/deletion")
     async def count(self, body: DeletionWish, viewer: Viewer) -> Deletion:
@@ -144,7 +139,7 @@ class PrefixDeletion:
         self._routes.check(body.route)
         if self._task is not None and not self._task.done():
             raise ConsoleError(409, "a deletion is under way: wait for its end, or stop it")
-        self._current = Deletion(
+        self.current = Deletion(
             id=secrets.token_hex(6),
             route=body.route,
             prefix=body.prefix,
@@ -154,7 +149,7 @@ class PrefixDeletion:
         self._streams, self._characters = [], 0
         self._begin(self._count())
         await self._wait_briefly()
-        return self.by_id(self._current.id)
+        return self.by_id(self.current.id)
 
     @operation("POST", "/api/v1/streams/deletion/start")
     def start(self, body: DeletionStart, viewer: Viewer) -> Deletion:
@@ -288,11 +283,11 @@ class PrefixDeletion:
 
     @property
     def _under_way(self) -> Deletion:
-        assert self._current is not None, "a deletion is under way"
-        return self._current
+        assert self.current is not None, "a deletion is under way"
+        return self.current
 
     def _set(self, **changes: object) -> None:
-        self._current = replace(self._under_way, **changes)
+        self.current = replace(self._under_way, **changes)
 
     def _end(self, state: DeletionState, trouble: str | None = None) -> None:
         """End the deletion; log what became of one that had begun."""

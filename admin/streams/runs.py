@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from admin.model.streams import RunsView, RunView
-from gateway.features.questions.after import encode_after
+from gateway.features.questions.after import merged_page
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -19,14 +19,17 @@ def page(question: ListRuns, answers: Sequence[RunPage], now: float) -> RunsView
     for answer in answers:
         for row in answer.rows:
             rows.setdefault(row.name, []).append(row)
-    ordered = sorted(rows.values(), key=lambda of_one: _latest(of_one).rank)
-    shown = ordered[: question.limit]
-    after = max((it.after for it in answers if it.after is not None), default=None)
-    if shown and (after is not None or len(ordered) > len(shown)):
-        after = encode_after(_latest(shown[-1]).rank)
-    return RunsView(
-        tuple(_view(of_one, now) for of_one in shown), after, any(it.is_cut for it in answers)
+    further = [it.after for it in answers if it.after is not None]
+    shown, after = merged_page(
+        rows.values(),
+        lambda of_one: _latest(of_one).rank,
+        question.limit,
+        has_more=bool(further),
     )
+    if not shown and further:  # none of those that were looked at fits
+        after = max(further)
+    is_cut = any(it.is_cut for it in answers)
+    return RunsView(tuple(_view(of_one, now) for of_one in shown), after, is_cut)
 
 
 def _latest(rows: Sequence[RunRow]) -> RunRow:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from gateway.features.questions.after import encode_after
+from gateway.features.questions.after import merged_page
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -109,12 +109,13 @@ def merged_pages(
     for page in pages:
         for row in page.rows:
             rows.setdefault((row.route, row.id), row)
-    chosen = sorted(rows.values(), key=lambda row: row.rank(question.order))
-    after = None
-    if len(chosen) > question.limit or any(it.after is not None for it in pages):
-        chosen = chosen[: question.limit]
-        after = encode_after(chosen[-1].rank(question.order))
-    return SubscriptionPage(tuple(chosen), total, pages[0].states, after)
+    shown, after = merged_page(
+        rows.values(),
+        lambda row: row.rank(question.order),
+        question.limit,
+        has_more=any(it.after is not None for it in pages),
+    )
+    return SubscriptionPage(shown, total, pages[0].states, after)
 
 
 class DescribeSubscription(msgspec.Struct, tag=True, frozen=True):

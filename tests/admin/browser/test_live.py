@@ -171,15 +171,6 @@ async def test_badge_title_and_icon_of_the_tab_follow_what_an_operator_mutes(
         await expect(badge).to_have_count(1)
 
 
-async def test_a_letter_opens_no_page_without_g_just_after_a_page_was_loaded(
-    browser: Browser, site: Filled
-) -> None:
-    async with showing(browser, site.console) as tab:
-        await tab.page.keyboard.press("g")
-        await tab.page.keyboard.press("a")
-        await tab.page.wait_for_url("**/caches")
-
-
 async def test_a_page_without_updates_shows_that_it_is_not_live(browser: Browser) -> None:
     server = AdminServer(build(Switchboard(), setup()))
     await server.start_server()
