@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, TypeVar
 
 from admin.errors import ConsoleError
 from gateway.features.questions.contract import AnswerFailure
 
 if TYPE_CHECKING:
-    from gateway.features.questions.contract import Question
+    from collections.abc import Sequence
+
+    from gateway.features.questions.contract import Answer, Question
     from gateway.features.questions.process_source import ProcessSource
 
 A = TypeVar("A")
+PROMPT_S = 1.0  # for all workers: with the other waits of a look it is over before the next
 
 
 async def answers_of(source: ProcessSource, question: Question, kind: type[A]) -> list[A]:
@@ -24,3 +28,12 @@ async def answers_of(source: ProcessSource, question: Question, kind: type[A]) -
         if isinstance(answer, AnswerFailure):
             raise ConsoleError(answer.status, answer.reason)
     raise ConsoleError(503, "no worker answers: try again")
+
+
+async def prompt_answers(source: ProcessSource, question: Question) -> Sequence[Answer]:
+    """Return the answers for a look of the recorder; () if they are late, since it looks again."""
+    try:
+        async with asyncio.timeout(PROMPT_S):
+            return await source.query(question)
+    except TimeoutError:
+        return ()

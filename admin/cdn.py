@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
+from admin.console import Console
 from admin.errors import ConsoleError
+from admin.operation import operation
 from cdn_configs import targets
 from cdn_configs.errors import Refused, UnknownTarget
 from cdn_configs.explain import HEAD, bounds, compared, exclusions
@@ -26,7 +28,7 @@ Entered = Annotated[str, msgspec.Meta(max_length=LONGEST_CHOICE)]
 
 
 class Choice(msgspec.Struct, frozen=True):
-    """The options that somebody chooses. What is None is as the settings say, or the default."""
+    """A choice of options; None stands for what the settings say, or for the default."""
 
     upstream: Entered | None = None  # HOST:PORT
     upstream_ca: Entered | None = None  # file, on the machine of the target
@@ -42,15 +44,21 @@ class Choice(msgspec.Struct, frozen=True):
     standalone: bool = False
 
     @property
-    def given(self) -> dict[str, object]:
+    def chosen(self) -> dict[str, object]:
         """The values that were chosen, by option."""
         values = {name: getattr(self, name) for name in Choice.__struct_fields__}
         return {
             name: value
             for name, value in values.items()
-            # And 0 is a port that is refused, or a yes that is not remembered.
+            # 0 is a choice: of a port, which is refused, or of remembering nothing.
             if value is not None and value is not False
         }
+
+
+class OfCdnFile(Choice, frozen=True, kw_only=True):
+    """A target, and what is chosen of its options."""
+
+    target: Entered
 
 
 class CdnTarget(msgspec.Struct, frozen=True):
@@ -61,9 +69,9 @@ class CdnTarget(msgspec.Struct, frozen=True):
     file_name: str
     does: tuple[str, ...]
     does_not: tuple[str, ...]
-    limits: tuple[str, ...]  # that whoever takes it has to know, with their reasons
-    exclusions: tuple[str, ...]  # the other limits of its options, for whoever looks for one
-    compared: dict[str, str]  # in a few words each, what tells it from the others
+    limits: tuple[str, ...]  # that its users have to know, with their reasons
+    exclusions: tuple[str, ...]  # the other limits of its options
+    compared: dict[str, str]  # its differences from the others, in a few words each
     state: str  # how far its configuration was put to the test
     checked: str  # how its configuration is tested
     credentials: tuple[str, ...]  # the modes that it can keep
@@ -93,12 +101,13 @@ class CdnFile(msgspec.Struct, frozen=True):
     digest: str | None = None  # which its answers have; None where it answers nothing itself
 
 
-# What is shown of a target as it is.
+# The fields that a target has under the same name.
 _SAME = frozenset(CdnTarget.__struct_fields__) & frozenset(Target.__struct_fields__) - {"shield"}
 
 
-def told_targets() -> CdnTargets:
-    """Return every target with what is known of it, in the order in which they are shown."""
+@operation("GET", "/api/v1/cdn")
+def cdn_targets() -> CdnTargets:
+    """Return every CDN and proxy that a configuration can be made for."""
     return CdnTargets(tuple(map(_cdn_target_of, targets.TARGETS.values())))
 
 
@@ -113,6 +122,12 @@ def _cdn_target_of(target: Target) -> CdnTarget:
         shield=target.shield_words,
         can_trust_any_authority=not (target.no_https or target.no_upstream_ca),
     )
+
+
+@operation("GET", "/api/v1/cdn/file")
+async def cdn_file(console: Console, query: OfCdnFile) -> CdnFile:
+    """Return a configuration for one of them."""
+    return await make_file(console.setup.settings, query.target, query)
 
 
 async def make_file(settings: Settings, name: str, choice: Choice) -> CdnFile:
@@ -136,7 +151,7 @@ def _file(settings: Settings, name: str, choice: Choice) -> CdnFile:
 
 
 def _options(settings: Settings, choice: Choice) -> Options:
-    options = choice.given
+    options = choice.chosen
     options["remember_s"] = options.pop("remember", None)
     options["stale_if_error_s"] = options.pop("stale_if_error", None)
     try:
@@ -151,7 +166,7 @@ def _command(target: Target, choice: Choice, file: str | None) -> str:
     words = ["headgate", "cdn", "render", target.name]
     if file is not None:
         words += ["--config", file]
-    for key, value in choice.given.items():
+    for key, value in choice.chosen.items():
         words.append("--" + key.replace("_", "-"))
         if value is not True:
             words.append(str(value))

@@ -34,6 +34,14 @@ def problem_document(status: int, detail: str) -> bytes:
     return responses.problem_document(status, code, detail)
 
 
+def shown_status(status: int) -> int:
+    """Return the status for the console's users of a refusal by the listener for streams.
+
+    401 would ask them who they are, and not the console.
+    """
+    return HTTPStatus.FORBIDDEN if status == HTTPStatus.UNAUTHORIZED else status
+
+
 def phrase(status: int) -> str:
     """Return the phrase of a status; an origin may respond with one that HTTP does not define."""
     try:

@@ -14,16 +14,16 @@ if TYPE_CHECKING:
 
     from admin.model.kinds import Viewer
 
-Told = dict[str, str | int]
+AuditFields = dict[str, str | int]
 
 
 @contextmanager
-def audited(by: Viewer, operation: str, route: str, name: str) -> Iterator[Told]:
-    """Leave a line that tells who has changed a stream, or has tried to, and what is added to it.
+def audited(by: Viewer, operation: str, route: str, name: str) -> Iterator[AuditFields]:
+    """Log who has changed something, or has tried to, with the fields that the block adds.
 
     A change that was answered with 5xx, or that was broken off, may have been made all the same.
     """
-    fields: Told = {
+    fields: AuditFields = {
         "operation": operation,
         "route": route[:MAX_PATH_BYTES],
         "stream": name[:MAX_PATH_BYTES],  # a longer one is refused

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from shlex import quote
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlencode
 
+from admin.answers import prompt_answers
 from admin.model.overview import NextStep
 from admin.readers.merged_lists import loudest_of
 from gateway.features.questions.loudest import ListLoudest, LoudestList
@@ -18,10 +18,7 @@ from gateway.features.questions.subscriptions import (
 
 if TYPE_CHECKING:
     from admin.alerting.active_alerts import ActiveAlert, ActiveAlerts
-    from gateway.features.questions.contract import Question
     from gateway.features.questions.process_source import ProcessSource
-
-ASK_S = 1.0  # for all workers: with the other waits of a look it is over before the next
 
 
 class Subject(NamedTuple):
@@ -36,7 +33,8 @@ async def subjects_of(
 ) -> dict[tuple[str, str], Subject]:
     """Return the subjects of the active alerts, by the rule's name and the route; "" without one.
 
-    The processes are asked while there is such an alert. One that nothing is found for is missing.
+    Only while there is such an alert are the processes asked. An alert whose subject is not found
+    is left out.
     """
     found = {}
     for alert in alerts.active:
@@ -51,17 +49,9 @@ async def subjects_of(
     return found
 
 
-async def _answers(source: ProcessSource, question: Question) -> list[object]:
-    try:
-        async with asyncio.timeout(ASK_S):
-            return [*await source.query(question)]
-    except TimeoutError:
-        return []
-
-
 async def _stream(source: ProcessSource) -> Subject | None:
     """Return the stream that has received the most bytes in the last minutes."""
-    answers = await _answers(source, ListLoudest())
+    answers = await prompt_answers(source, ListLoudest())
     streams = loudest_of([it for it in answers if isinstance(it, LoudestList)]).streams
     if not streams:
         return None
@@ -79,7 +69,7 @@ async def _stream(source: ProcessSource) -> Subject | None:
 async def _subscription(source: ProcessSource, alert: ActiveAlert, route: str) -> Subject | None:
     """Return the failing subscription of a route that has waited longest."""
     where = SubscriptionQuery(route, status="failed")
-    answers = await _answers(source, ListSubscriptions(where, order="oldest", limit=1))
+    answers = await prompt_answers(source, ListSubscriptions(where, order="oldest", limit=1))
     rows = [row for it in answers if isinstance(it, SubscriptionPage) for row in it.rows]
     if not rows:
         return None

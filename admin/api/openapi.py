@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from admin import cdn
 from admin.access.check import NEEDS
-from admin.api import live, reads, sessions
+from admin.api import live, sessions
 from admin.api.calls import handler, reply
 from admin.console import CONSOLE
 from admin.operation import OPERATIONS
@@ -23,7 +24,7 @@ JSON, PROBLEM, EVENTS = "application/json", "application/problem+json", "text/ev
 
 __all__ = ["OPERATIONS", "add_api", "document"]
 
-MODULES = (live, reads, sessions)  # each adds its operations, as the console does
+MODULES = (cdn, live, sessions)  # each adds its operations, as the console does
 Json = dict[str, object]
 OfType = dict[type[msgspec.Struct], Json]
 

@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from gateway.monitoring.quantities import ALARM, TARGET
-
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -21,8 +19,6 @@ SPANS_S: Mapping[Span, int] = {"15m": 900, "1h": 3600, "6h": 6 * 3600, "24h": 24
 SPANS: Mapping[Span, str] = {"15m": "15 min", "1h": "1 h", "6h": "6 h", "24h": "24 h"}
 POINTS = 180  # of a span: more than pixels between two points of a narrow chart would show
 RESULTS: tuple[Result, ...] = ("hit", "collapsed", "revalidated", "stale", "miss", "error")
-# Of reads that are to be served without the origin, and of which fewer are an alarm.
-TARGET_RATIO, ALARM_RATIO = TARGET, ALARM
 
 
 class OfSpan(msgspec.Struct, frozen=True):

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec
 from urllib.parse import urlencode
 
-from admin.model.kinds import ALARM_RATIO, TARGET_RATIO
 from admin.pages import charts, payloads, show
 from gateway.background import Turns
 from gateway.features.console.name_search import spoken
+from gateway.monitoring.quantities import ALARM, TARGET
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
@@ -40,8 +40,8 @@ MOST_CHARTS = 24
 MOST_SPARKS = 256
 FEWEST_READS = 100  # the first reads of a stream are never cached: a share of fewer says nothing
 RATIO_LEVELS = (
-    charts.Reference("target", TARGET_RATIO, "good"),
-    charts.Reference("alarm", ALARM_RATIO, "bad"),
+    charts.Reference("target", TARGET, "good"),
+    charts.Reference("alarm", ALARM, "bad"),
 )
 
 
@@ -79,8 +79,8 @@ class Renderer:
         environment.filters |= FILTERS
         environment.globals |= {
             "link": link,
-            "target": TARGET_RATIO,
-            "alarm": ALARM_RATIO,
+            "target": TARGET,
+            "alarm": ALARM,
             "fewest_reads": FEWEST_READS,
         }
         return environment

@@ -1,10 +1,10 @@
-"""Takes the events of all processes into the record of this gateway."""
+"""The collection of the events of all processes in the record of this gateway."""
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
+from admin.answers import prompt_answers
 from admin.record.event_record import EventRecord
 from gateway.features.questions.contract import TakeEvents
 from gateway.telemetry.event_journal import JOURNAL, JournalEvent, ProcessEvents
@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
     from admin.alerting.findings import IncidentFinding
     from gateway.features.questions.process_source import ProcessSource
-
-ASK_S = 1.0  # for all workers: with the other waits of a look it is over before the next
 
 
 class EventCollector:
@@ -30,11 +28,7 @@ class EventCollector:
     async def look(self) -> None:
         """Take what has happened since the last look."""
         self.take_own()
-        try:
-            async with asyncio.timeout(ASK_S):
-                answers = await self._source.query(TakeEvents(dict(self._after)))
-        except TimeoutError:
-            answers = ()  # they are asked for again
+        answers = await prompt_answers(self._source, TakeEvents(dict(self._after)))
         found = [answer for answer in answers if isinstance(answer, ProcessEvents)]
         self._take(*found)
         # A worker that has ended is not asked again.

@@ -13,7 +13,7 @@ import aiohttp
 import msgspec
 from yarl import URL
 
-from admin.errors import ConsoleError
+from admin.errors import ConsoleError, shown_status
 from admin.model.streams import MessagePlace, Messages
 from admin.streams.credentials import Credentials
 from admin.streams.messages import split
@@ -42,7 +42,7 @@ LATEST_BYTES = 64 << 10
 LONGEST_BODY = 4 << 20
 LONGEST_PROBLEM = 16 << 10
 MOST_READS = 8  # to come from the last bytes to the tail
-MOST_CONNECTIONS = 64  # of all who look; live tails have their own
+MOST_CONNECTIONS = 64  # of all users; live tails have their own
 MOST_TAILS = 100  # half of those who may listen: the page around a tail listens, too
 # No other program of the machine comes from there by chance.
 OWN_ADDRESS = "127.0.44.39"
@@ -84,7 +84,7 @@ class ChunkReply(NamedTuple):
 
 
 class StreamClient:
-    """Whoever opens it closes it. Each of its methods raises ConsoleError."""
+    """A client that is open from `open` to `close`. Each of its methods raises ConsoleError."""
 
     def __init__(self, setup: Setup) -> None:
         settings = setup.settings
@@ -100,7 +100,7 @@ class StreamClient:
         self._tails = 0
 
     async def open(self) -> None:
-        """Make ready to ask."""
+        """Make the sessions for requests."""
         certificate = self._setup.settings.tls.certificate  # the path of its file
         if certificate:
             self._trusted = trust.own_listener(certificate)
@@ -135,7 +135,7 @@ class StreamClient:
             self._tails -= 1
 
     async def append(self, path: str, content_type: str, body: bytes) -> str:
-        """Append, by default with the stream's own content type; the next offset."""
+        """Append, by default with the stream's own content type; return the next offset."""
         if not content_type:
             async with self._request("HEAD", path) as answer:
                 content_type = answer.headers.get("Content-Type", "")
@@ -149,7 +149,7 @@ class StreamClient:
             return answer.status == 201
 
     async def close_stream(self, path: str) -> str:
-        """Close the stream; its final offset."""
+        """Close the stream, and return its final offset."""
         async with self._request("POST", path, headers={"Stream-Closed": "true"}) as answer:
             return answer.headers.get("Stream-Next-Offset", "")
 
@@ -160,7 +160,7 @@ class StreamClient:
             return
 
     async def stop_run(self, path: str) -> bool:
-        """Ask the producer of a run to stop; False if nobody produces it."""
+        """Ask the producer of a run to stop; return False if nobody produces it."""
         # To import the library's part for runs takes a tenth of a second.
         stop = (await asyncio.to_thread(import_module, "admin.streams.run_stops")).stop
         session = self._session
@@ -243,8 +243,7 @@ class StreamClient:
             ) as answer:
                 if answer.status >= 300:
                     why = self._credentials.explained(path, answer.status, await _why(answer))
-                    # 401 would ask the console's own users who they are.
-                    raise ConsoleError(403 if answer.status == 401 else answer.status, why)
+                    raise ConsoleError(shown_status(answer.status), why)
                 yield answer
         except (aiohttp.ClientError, TimeoutError, OSError) as cause:
             raise ConsoleError(502, f"the listener for streams does not answer: {cause}") from cause
@@ -301,7 +300,7 @@ def checked(content_type: str) -> str:
 
 
 def before(tail: str) -> str:
-    """Return an offset before a tail; the beginning if offsets do not count bytes."""
+    """Return an offset LATEST_BYTES before a tail; the beginning if offsets do not count bytes."""
     try:
         offset = parse_offset(tail, "offset")
     except BadRequest:

@@ -8,14 +8,14 @@ from urllib.parse import unquote
 from headgate.errors import ProtocolError, StreamError
 from headgate.runs import Runs
 
-from admin.errors import ConsoleError
+from admin.errors import ConsoleError, shown_status
 
 if TYPE_CHECKING:
     import aiohttp
 
 
 async def stop(url: str, authorization: str | None, session: aiohttp.ClientSession) -> bool:
-    """Stop the run at this URL; False if there is none, or it has ended."""
+    """Stop the run at this URL; return False if there is none, or it has ended."""
     base, _, name = url.rpartition("/")
     try:
         async with Runs(base, authorization=authorization, session=session) as runs:
@@ -27,6 +27,4 @@ async def stop(url: str, authorization: str | None, session: aiohttp.ClientSessi
     except StreamError as failure:
         if failure.status is None:
             raise ConsoleError(502, f"{failure}") from failure
-        # 401 would ask the console's own users who they are.
-        status = 403 if failure.status == 401 else failure.status
-        raise ConsoleError(status, failure.reason) from failure
+        raise ConsoleError(shown_status(failure.status), failure.reason) from failure

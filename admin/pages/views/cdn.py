@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from admin.cdn import LONGEST_CHOICE, Choice, make_file, told_targets
+from admin.cdn import LONGEST_CHOICE, Choice, cdn_targets, make_file
 from admin.errors import ConsoleError
 from admin.pages.console_page import ConsolePage
 from admin.pages.limit_form import filled
@@ -44,7 +44,7 @@ MUST_BE = {
 
 async def show(visit: Visit) -> TemplatePage:
     """Return the page of a target, with its file once enough was entered."""
-    targets = told_targets().targets
+    targets = cdn_targets().targets
     target = _target(targets, visit)
     parts = {name for one in targets for name in one.beside}
     whole = [one for one in targets if one.name not in parts]
@@ -84,7 +84,7 @@ def _examination(visit: Visit, digest: str | None) -> str:
 
 async def chosen_file(visit: Visit) -> CdnFile:
     """Return the file for what was entered. Raises ConsoleError with what is wrong."""
-    target = _target(told_targets().targets, visit)
+    target = _target(cdn_targets().targets, visit)
     return await make_file(visit.console.setup.settings, target.name, _choice(visit))
 
 
