@@ -37,17 +37,17 @@ async def body_of(request: web.Request) -> bytes:
 
 
 async def fields(request: web.Request) -> dict[str, str]:
-    """Return the fields of a form. Raises ConsoleError for what is no form."""
+    """Return the fields of a form. Raises ConsoleError for anything else."""
     if request.content_type != FORM:
-        raise _no_form(request, f"send the form as {FORM}")
+        raise _not_a_form(request, f"send the form as {FORM}")
     received = await body_of(request)
     try:
         text = received.decode(request.charset or "utf-8")
         return dict(parse_qsl(text, keep_blank_values=True, max_num_fields=MOST_FIELDS))
     except (ValueError, LookupError) as cause:  # such as a charset that does not fit, or is none
-        raise _no_form(request, "the form cannot be read: send it as UTF-8") from cause
+        raise _not_a_form(request, "the form cannot be read: send it as UTF-8") from cause
 
 
-def _no_form(request: web.Request, reason: str) -> ConsoleError:
+def _not_a_form(request: web.Request, reason: str) -> ConsoleError:
     request.app[BOUNDS].log_refusal(reason, request.remote)
     return ConsoleError(400, reason)

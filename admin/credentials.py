@@ -41,8 +41,8 @@ F = TypeVar("F")
 class ConsoleCredentials:
     """The credentials that the settings in force accept. A refused change raises ConsoleError.
 
-    What reads and changes files of tokens and keys is loaded by the first who needs it: where there
-    is no keys_file, it would be 10 MB for nothing.
+    The modules that read and change files of tokens and keys are imported at their first use: they
+    take 10 MB, which a gateway without a keys_file saves.
     """
 
     def __init__(self, source: ProcessSource, setup: Setup) -> None:
@@ -143,7 +143,7 @@ class ConsoleCredentials:
         return path
 
     async def _change(self, path: str, change: Callable[[], F], instead: str) -> F:
-        """Change the file in a thread, one after the other. Raises ConsoleError."""
+        """Change the file in a thread, one change after the other. Raises ConsoleError."""
         async with self._changing:
             try:
                 return await asyncio.to_thread(change)
@@ -156,7 +156,7 @@ class ConsoleCredentials:
 
 
 async def _make_token(settings: Settings, wish: TokenWish, now: float) -> ReadToken:
-    """Make the read token that was asked for. Raises ConsoleError if that is impossible."""
+    """Make the read token that an operator wishes. Raises ConsoleError if that is impossible."""
     path = settings.credentials.keys_file
     if not path:
         raise ConsoleError(

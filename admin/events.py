@@ -1,4 +1,4 @@
-"""Server-sent events to those who look, as many as there may be, until they are shown out."""
+"""Server-sent events to the clients of the console, until their sessions are over."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
 EVENTS_S = 2.0  # between two overviews
-# Each has a connection; a tail has another one to the streams' listener. So that other requests
-# are answered, too, they may have three of four admin connections.
+# Each has a connection; a tail has another one to the streams' listener. They may take three of
+# four admin connections, so that other requests are answered, too.
 MOST_LISTENERS = 200
 LOOK_S = 1.0  # between two looks whether the client is there, and its session not over
 

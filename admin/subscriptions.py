@@ -41,7 +41,7 @@ Text = Annotated[str, msgspec.Meta(max_length=1024)]
 
 
 class OfSubscriptions(msgspec.Struct, frozen=True):
-    """A page of the subscriptions that fulfil the conditions, behind the `after` of another page.
+    """A page of the subscriptions that fulfil the conditions, after the `after` of another page.
 
     `text` is in the id, the pattern, the streams by name, the receiver, the wake stream, the
     description, the owner or the last error.
@@ -73,8 +73,8 @@ class OfLinks(OfSubscription, frozen=True):
 class ReplayWish(OfSubscription, frozen=True, forbid_unknown_fields=True):
     """A subscription, and the place to which its cursors are set back.
 
-    That is an `offset` of the stream that is named, or else the beginning. Without `streams` all
-    are meant.
+    That is an `offset` of the stream that is named, or else the beginning. Without `streams` it
+    applies to all.
     """
 
     streams: Annotated[tuple[str, ...], msgspec.Meta(max_length=MOST_REPLAYED)] = ()
@@ -141,7 +141,7 @@ class ConsoleSubscriptions:
             logged["from"] = "the beginning" if offset is None else f"offset {offset[:100]}"
             logged["named"] = len(body.streams)
             question = ReplaySubscription(body.route, body.id, body.streams, offset)
-            # Workers hand it on: the first one sets the cursors.
+            # Each worker passes the question on to the log: the first one sets the cursors.
             answers = await answers_of(self._source, question, ReplayResult)
             done = max(answers, key=lambda it: it.streams)
             logged |= {"streams": done.streams, "generation": done.generation}

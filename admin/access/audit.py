@@ -1,4 +1,4 @@
-"""The audit log: which user changed what, and when."""
+"""The audit log: the changes, their users and their times."""
 
 from __future__ import annotations
 

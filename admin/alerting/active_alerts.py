@@ -113,7 +113,7 @@ class RecentGrowth:
     """The growth of a counter in the last five minutes, from look to look."""
 
     def __init__(self, by: str) -> None:
-        """Sum over equal `by` labels, which have commas between."""
+        """`by` are the labels to sum by, with commas between."""
         self._by = [name for name in re.split(", *", by) if name not in {"job", "instance"}]
         self._counts: Values | None = None
         self._steps: deque[tuple[float, Values]] = deque()
@@ -123,20 +123,20 @@ class RecentGrowth:
         before, self._counts = self._counts, counts
         step: Values = {}
         for labels, count in counts.items():
-            # Of the first look, nothing is known to have grown.
-            known = count if before is None else before.get(labels, 0.0)
+            # What a counter had before the first look may be old.
+            former = count if before is None else before.get(labels, 0.0)
             # A counter that fell was reset.
-            grown = count - known if count >= known else count
-            of = tuple((name, dict(labels).get(name, "")) for name in self._by)
-            step[of] = step.get(of, 0.0) + grown
+            growth = count - former if count >= former else count
+            key = tuple((name, dict(labels).get(name, "")) for name in self._by)
+            step[key] = step.get(key, 0.0) + growth
         self._steps.append((now, step))
         while not now - WINDOW_S < self._steps[0][0] <= now:
             self._steps.popleft()
         total: Values = {}
-        for _, counted in self._steps:
-            for of, grown in counted.items():
-                total[of] = total.get(of, 0.0) + grown
-        return {of: grown / WINDOW_S for of, grown in total.items()}
+        for _, grown in self._steps:
+            for key, growth in grown.items():
+                total[key] = total.get(key, 0.0) + growth
+        return {key: growth / WINDOW_S for key, growth in total.items()}
 
 
 def _matches(where: str, labels: Labels) -> bool:

@@ -33,20 +33,20 @@ if TYPE_CHECKING:
     from gateway.settings import Settings
     from gateway.telemetry.metrics import Sample
 
-# A pending alert is shown at the second look: what was so at a single one may be over. A rule that
-# waits for longer than a minute expects that, so it is shown after a share of the rest of its time.
+# A pending alert is shown at the second look: what one look has found may be over at the next. A
+# rule that waits for more than a minute expects that, so it is shown after a share of the rest.
 PENDING_S = 4.0
 PENDING_SHARE = 0.2
 LOOK = "the last look"
 
 
 class IncidentFinding(NamedTuple):
-    """Something that needs attention now; its `key` stays while it does, though words change.
+    """Something that needs attention now. Its `key` stays the same while its words change.
 
     A symptom of a route is shown below another finding about the route, if there is one.
     """
 
-    key: tuple[str, str]  # what it is, of a closed set, and about what
+    key: tuple[str, str]  # its kind, of a closed set, and its subject
     level: Level
     title: str  # in a few words
     sentence: str
@@ -166,9 +166,9 @@ def _of_alert(alert: ActiveAlert, settings: Settings, subject: Subject | None) -
 
 
 def _rule_of(item: IncidentFinding, rules: Iterable[Alert], settings: Settings) -> Alert | None:
-    """Return the rule about the same as a health check, of several the one that is as severe.
+    """Return the rule about the subject of a health check; of several the one that is as severe.
 
-    A refused certificate is a warning while the former one is in use, and no expired one.
+    A refused certificate is a warning while the former one is in use: it has not expired.
     """
     name, is_bad = item.key[1], item.level == "bad"
     certificates = {whole(it) for it in (settings.tls.certificate, settings.admin.tls.certificate)}
@@ -253,7 +253,7 @@ def redis_findings(samples: Iterable[Sample]) -> Iterator[IncidentFinding]:
 
 
 class Failovers:
-    """The restarts and failovers of Redis since the last look, which are over when they are seen.
+    """The restarts and failovers of Redis since the last look, all of which are over by then.
 
     `headgate_storage_histories_total` counts each once it is known whether writes are lost.
     """

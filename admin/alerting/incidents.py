@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from gateway.telemetry.metrics import Sample
 
 MUTED_S = 1800.0
-ENDED_S = 3600.0  # for as long an incident is shown after its end
+ENDED_S = 3600.0  # an incident is shown for as long after its end
 MOST_ENDED = 10
 OVER = "it is over, and its symptoms go on"
 _ORDER: dict[Level, int] = {"bad": 0, "warning": 1, "good": 2}
@@ -45,7 +45,7 @@ class Incidents:
         self.attention: tuple[Attention, ...] = ()
         self.ended: tuple[Attention, ...] = ()
         self._begun: dict[str, _Onset] = {}
-        self._causes: dict[str, str] = {}  # the ids of incidents by those of their symptoms
+        self._causes: dict[str, str] = {}  # ids of incidents, by the ids of their symptoms
         self._failovers = Failovers()
         self._mutes: dict[str, tuple[Attention, Mute]] = {}  # the incident as it was muted
 
@@ -92,7 +92,7 @@ class Incidents:
             self._begun[it.id] = _Onset(cause, min(it.since or begun.at, now), changed_at)
 
     def _symptoms(self, findings: Sequence[IncidentFinding]) -> dict[str, list[Symptom]]:
-        """Return the symptoms by the id of their incident, which is that of the last look too."""
+        """Return the symptoms by the id of their incident, also one whose cause is over."""
         by_route: dict[str | None, str] = {}
         for it in findings:
             if it.route is not None and not it.is_symptom:

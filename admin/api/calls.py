@@ -32,7 +32,7 @@ PARTS = {
 
 
 def handler(operation: Operation) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
-    """Return what reads the query and the body of a request, and calls the operation with them."""
+    """Return the handler that calls an operation with the query and the body of a request."""
     parameters = operation.types.keys()
 
     async def handle(request: web.Request) -> web.StreamResponse:

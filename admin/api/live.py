@@ -1,4 +1,4 @@
-"""The operations of the JSON API that go on: pages and streams as they change, as events."""
+"""The operations of the JSON API that send events: the overview and streams as they change."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ async def overviews(console: Console, span: Span) -> AsyncGenerator[bytes]:
 
 
 async def tail(console: Console, stream: OfStream, offset: str) -> AsyncGenerator[bytes]:
-    """Yield a stream's messages as events, their ids the offsets behind them; the last is `closed`.
+    """Yield a stream's messages as events, their ids the offsets after them; the last is `closed`.
 
     Failures are events called `problem`, since the head of the response is sent by then.
     """

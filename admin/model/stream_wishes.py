@@ -55,6 +55,6 @@ class ChangeMade(msgspec.Struct, frozen=True):
 
 
 class Stopping(msgspec.Struct, frozen=True):
-    """True if the run has a producer, which was asked to stop."""
+    """The result of a request to stop a run; `is_asked` is True if it has a producer."""
 
     is_asked: bool

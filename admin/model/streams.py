@@ -41,7 +41,7 @@ class OfStream(msgspec.Struct, frozen=True):
 
 
 class OfMessages(OfStream, frozen=True):
-    """Messages from a place on, all or those with a text. The offset `latest` is for the last."""
+    """Messages from a place on, all or those with a text. `latest` stands for the last ones."""
 
     offset: str = "-1"
     skip: Annotated[int, msgspec.Meta(ge=0)] = 0
@@ -61,7 +61,7 @@ class OfTail(OfStream, frozen=True):
 
 
 class OfRuns(msgspec.Struct, frozen=True):
-    """A page of a route's runs; with a status of those that are so."""
+    """A page of a route's runs, all or those with a status."""
 
     route: str
     status: RunStatus | None = None
@@ -116,13 +116,13 @@ class MessagePlace(msgspec.Struct, frozen=True):
 class ShownMessage(msgspec.Struct, frozen=True):
     """A message of a JSON stream, or a piece of any other.
 
-    `text` is what it says if it is text, else None, and `data` are its bytes. Both are cut where
+    `text` is its content if that is text, else None, and `data` are its bytes. Both are cut if
     `truncated`. The protocol has offsets between responses, and not between the messages of one.
-    They are known where each message is a record of a log of Headgate, and else before the first
-    message of a response and behind its last one.
+    They are known where each message is a record of a log of Headgate, and otherwise before the
+    first message of a response and after its last one.
     """
 
-    size: int  # bytes, uncut; of what is too long to be read, those that were
+    size: int  # bytes, uncut; of a message that is too long to be read, those that were read
     text: str | None
     data: bytes | None
     truncated: bool = False
@@ -131,7 +131,7 @@ class ShownMessage(msgspec.Struct, frozen=True):
 
 
 class Messages(msgspec.Struct, frozen=True):
-    """Messages of a stream from a place on, and the place of those behind them.
+    """Messages of a stream from a place on, and the place of those after them.
 
     `behind` is None at the tail; `tail` is then the offset from which a live tail goes on.
     """

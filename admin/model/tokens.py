@@ -10,11 +10,7 @@ from typing_extensions import override
 from admin.model.streams import PageLimit, Target
 from gateway.access.principal import LONGEST_SUBJECT
 from gateway.features.questions.streams import PAGE
-from gateway.features.questions.tokens import (
-    LONGEST_VALUE,
-    RevocationKind,
-    TokenPage,
-)
+from gateway.features.questions.tokens import LONGEST_VALUE, RevocationKind, TokenPage
 from gateway.settings.grants import Operation
 
 LAST_MOMENT = 253_402_300_799  # the year 9999, which is the last that TOML has
@@ -43,7 +39,7 @@ class OfTokens(msgspec.Struct, frozen=True):
 class TokenWish(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A read token for one stream, or with `/*` at the end of `streams` for all below a path.
 
-    `subject` is whom it is for, `lifetime` in seconds; by default 900, or the longest there is.
+    `subject` is its user. `lifetime` is in seconds; by default 900, or the longest there is.
     """
 
     subject: Annotated[str, msgspec.Meta(max_length=LONGEST_SUBJECT)]
@@ -77,7 +73,7 @@ class KeyRotation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class RotatedKeys(msgspec.Struct, frozen=True):
-    """The new version of streams' reader keys, by which all gateways go within a second."""
+    """The new version of streams' reader keys, which all gateways use within a second."""
 
     streams: str
     version: int

@@ -29,13 +29,13 @@ if TYPE_CHECKING:
 WIDTH = 1000  # of what stretches, in units of its own
 HEIGHT = 190  # pixels
 SPARK_WIDTH, SPARK_HEIGHT = 160, 36
-ROOM = 1.08  # how much higher than the highest value the scale ends
+ROOM = 1.08  # the end of the scale, as a multiple of the highest value
 TIME_STEPS_S = (10, 60, 300, 900, 3600, 4 * 3600, 24 * 3600)
 MOST_TIMES = 4
 NOTHING = 1e-9  # nothing that is measured is smaller, and floats stay far from their limits
 FEW = 4  # of what is counted: a lower scale would have fractions on it
-WHOLE = (1, 2, 5, 10)  # and 2.5 readers, too
-NEAR_NOW = 0.8  # of the width, also of a phone's: a time behind it would run into "now"
+WHOLE = (1, 2, 5, 10)  # without the step of 2.5, since readers are whole
+NEAR_NOW = 0.8  # of the width, also of a phone's: a time after it would run into "now"
 LABEL_HEIGHT = 14  # pixels between two labels that can be read
 MARK_ROOM = 0.14  # of the width, for the label of an event; a closer one has none
 

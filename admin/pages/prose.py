@@ -36,7 +36,7 @@ class Runbooks(NamedTuple):
 @cache  # some milliseconds, and the file never changes
 def runbooks() -> Runbooks:
     """Return the page's parts as HTML."""
-    from markdown_it import MarkdownIt  # 3 MB, for whoever looks at this page
+    from markdown_it import MarkdownIt  # 3 MB, which a gateway without readers of this page saves
 
     markdown = MarkdownIt("commonmark", {"html": False})
     text = SOURCE.read_text("utf-8")
@@ -51,7 +51,7 @@ def how_to_apply(folder: str) -> str:
 
     Those lead to other pages of the documentation, which a gateway does not have.
     """
-    from markdown_it import MarkdownIt  # 3 MB, for whoever looks at this page
+    from markdown_it import MarkdownIt  # 3 MB, which a gateway without readers of this page saves
 
     page = Path(cdn_configs.__path__[0], folder, "README.md").read_text("utf-8")
     found = _SECTION.search(page)

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from gateway.features.questions.process_source import ProcessSource, Setup
 
 BanKind = Literal["principal", "address"]
-SHARED_S = 2.0  # in which a list of the loudest is not asked for again
+SHARED_S = 2.0  # requests within this time share a list of the loudest
 LONGEST_NAME = 300  # characters of an account or an address
 ACCOUNT_KINDS = ("token ", "jwt ", "read-token ")  # with which the accounts of principals begin
 
@@ -74,7 +74,7 @@ class ReaderChoice(msgspec.Struct, frozen=True):
 
 
 class OfReaders(ReaderChoice, frozen=True):
-    """A page of the live readers that fulfil the conditions, behind the `after` of another page."""
+    """A page of the live readers that fulfil the conditions, after the `after` of another page."""
 
     order: ReaderOrder = "behind"
     after: str = ""

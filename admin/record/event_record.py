@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 # Days of a gateway in trouble; the fields of an event are bounded, so some megabytes at most.
 MOST_EVENTS = 2_000
-AGAIN_S = 60.0  # the same within this time is the same event, with a count
+AGAIN_S = 60.0  # a repetition within this time is the same event, with a count
 MOST_OF_A_NAME = 100  # events of one name in AGAIN_S; further ones are one event with a count
 MOST_SHARED = 32  # of the newest own ones, some 16 KiB beside the figures of this gateway
 # The others look every five seconds; older events would be stored in Redis again and again.
@@ -26,7 +26,7 @@ SHARED_FOR_S = 300.0
 OTHERS = "(and others of the kind)"
 USUAL_EVENTS = 100
 LARGEST_LIST = 1000  # events of an answer, half a megabyte
-MOST_MARKS = 20  # in a chart; more could not be told apart
+MOST_MARKS = 20  # in a chart; more of them would overlap
 
 
 class ConsoleEvent(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,7 +72,7 @@ class EventQuery(msgspec.Struct, frozen=True):
     level: EventLevel | None = None
     route: str = ""
     text: str = ""  # in the sentence, in capitals or not
-    since: float = 0.0  # what went on then is among them
+    since: float = 0.0  # events that went on at this moment are among them
     until: float | None = None
     limit: Annotated[int, msgspec.Meta(ge=1, le=LARGEST_LIST)] = USUAL_EVENTS
 
@@ -232,7 +232,7 @@ class EventRecord:
 
 
 def _state(event: ConsoleEvent) -> tuple[object, ...]:
-    """Return what may change of an event."""
+    """Return the values of an event that may change."""
     return event.count, event.last_at, event.ended_at, event.lasts
 
 

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from gateway.access.bans import Ban
     from gateway.features.questions.contract import Answer
 
-MOST_GATEWAYS = 64  # beyond the largest fleet that one Redis serves; each has a row for a route
-KEPT_SILENT_S = 3600.0  # long enough to see what is missing, after an alert too
+MOST_GATEWAYS = 64  # more than one Redis serves; each has a row for a route
+SILENT_FOR_S = 3600.0  # a silent gateway is listed: long enough to find it after an alert
 MOST_SILENT = 64  # as many as there may be gateways; the longest silent ones are forgotten first
 NAMES = (*figures.COUNTERS, *figures.TRANSPORTS)
 
@@ -59,11 +59,12 @@ _event_decoder = msgspec.json.Decoder(ConsoleEvent)
 class Fleet:
     """This gateway, and the others that share a log, until an hour after their last report.
 
-    `shared` are the routes of the log. `events` and `bans` are what the others last sent.
-    `is_whole` is True if every shared log answered, so that a gateway that is missing is silent.
+    `events` and `bans` are what the others last sent. `is_whole` is True if every shared log
+    answered, so that a gateway that is missing is silent.
     """
 
     def __init__(self, instance: str, shared: Iterable[str]) -> None:
+        """`shared` are the prefixes of the routes of the log."""
         self._instance = instance
         self.share(shared)
         self.processes = ProcessRecord()
@@ -84,8 +85,8 @@ class Fleet:
 
     @property
     def size(self) -> int:
-        """The number of gateways that were heard of at the last look, with this one."""
-        return 1 + sum(it.is_heard for it in self._others.values())
+        """The number of gateways that reported at the last look, with this one."""
+        return 1 + sum(it.has_reported for it in self._others.values())
 
     @property
     def views(self) -> tuple[GatewayView, ...]:
@@ -115,7 +116,7 @@ class Fleet:
                 yield IncidentFinding(key, "bad", title, words, alert="HeadgateDown")
 
     def live(self, prefix: str) -> Row | None:
-        """Return the totals of a route on all gateways, of which the live readers are asked.
+        """Return the last totals of a route on all gateways, with its live readers.
 
         None before the first look.
         """
@@ -129,7 +130,10 @@ class Fleet:
         self.own.update(now, report_on(name, state, self.processes.views, now, stops=stops))
 
     def question(self, events: Iterable[ConsoleEvent], bans: Iterable[Ban]) -> ShareMetrics:
-        """Return the request that shares all of it; one that is too long lacks events, or bans."""
+        """Return the question that shares this gateway's totals, report, events and bans.
+
+        One that would be too long lacks the events, and if need be the bans.
+        """
         routes = {
             prefix: {name: row[figures.COLUMN[name]] for name in NAMES if row[figures.COLUMN[name]]}
             for prefix, row in self.own.totals.items()
@@ -179,7 +183,7 @@ class Fleet:
         places = {(it.report.name, it.report.host) for it in present}
         for instance, peer in absent.items():
             peer.miss(is_whole=self.is_whole)
-            is_over = now - peer.reported_at > KEPT_SILENT_S
+            is_over = now - peer.reported_at > SILENT_FOR_S
             if self.is_whole and (is_over or (peer.report.name, peer.report.host) in places):
                 del self._others[instance]
         silent = [it for it in absent if it in self._others]

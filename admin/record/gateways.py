@@ -133,7 +133,7 @@ class Peer:
     def __init__(self) -> None:
         self.report = GatewayReport()
         self.reported_at = 0.0
-        self.is_heard = False  # at the last look
+        self.has_reported = False  # at the last look
         self.missed = 0  # looks in a row
         self.totals: Mapping[str, Row] = {}  # what it had counted by then, by route
         self._leads: deque[float] = deque(maxlen=LEADS)
@@ -142,11 +142,11 @@ class Peer:
         """Take a report."""
         if report.at is not None and report.at != self.report.at:
             self._leads.append(report.at - now)
-        self.report, self.reported_at, self.is_heard, self.missed = report, now, True, 0
+        self.report, self.reported_at, self.has_reported, self.missed = report, now, True, 0
 
     def miss(self, *, is_whole: bool) -> None:
         """Note that no report came; it is missing only if every log was read."""
-        self.is_heard, self.totals = False, {}
+        self.has_reported, self.totals = False, {}
         self.missed += is_whole
 
     def counted(self, totals: Mapping[str, Row], seconds: float) -> dict[str, list[float]]:

@@ -69,7 +69,7 @@ class Ring:
 
 
 class History:
-    """The rings of all routes, whose number is that of the settings."""
+    """The rings of the routes of the settings."""
 
     def __init__(self, prefixes: Iterable[str]) -> None:
         self.routes: dict[str, dict[Span, Ring]] = {}
@@ -77,7 +77,7 @@ class History:
         self.keep(prefixes)
 
     def keep(self, prefixes: Iterable[str]) -> None:
-        """Have rings for these routes alone; those of routes that were there before go on."""
+        """Have rings for these routes alone; routes that were there before keep theirs."""
         self.routes = {
             prefix: self.routes.get(prefix) or {span: Ring(step(span)) for span in SPANS_S}
             for prefix in prefixes

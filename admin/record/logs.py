@@ -35,7 +35,7 @@ _FACTS: dict[str, tuple[str, Unit]] = {
     USED: ("Used of max_storage_size", "bytes"),
     MOST: ("max_storage_size", "bytes"),
 }
-# In words if it is so, or if not.
+# The words for a gauge that is 1, and those for 0.
 _STATES: dict[str, tuple[str, tuple[str, Level], tuple[str, Level]]] = {
     "headgate_redis_primary": ("Role", ("primary", "good"), ("replica", "bad")),
     "headgate_redis_aof_enabled": ("Append-only file", ("on", "good"), ("off", "warning")),
@@ -54,8 +54,7 @@ class RouteGauges:
 
     def __init__(self) -> None:
         self._numbers: dict[str, RouteNumbers] = {}
-        # Moments and bytes of a quarter of an hour.
-        self._sizes: dict[str, deque[tuple[float, float]]] = {}
+        self._sizes: dict[str, deque[tuple[float, float]]] = {}  # by moments, in bytes
 
     def update(self, now: float, samples: Iterable[Sample]) -> None:
         """Take the numbers of a look, and forget routes that are not there any more."""
@@ -72,10 +71,10 @@ class RouteGauges:
         for prefix, numbers in self._numbers.items():
             size = _size(numbers.plain)
             if size is not None:
-                known = before.get(prefix) or deque(maxlen=GROWTH_STEPS)
-                if not known or now - known[-1][0] >= GROWTH_STEP_S:
-                    known.append((now, size))
-                self._sizes[prefix] = known
+                sizes = before.get(prefix) or deque(maxlen=GROWTH_STEPS)
+                if not sizes or now - sizes[-1][0] >= GROWTH_STEP_S:
+                    sizes.append((now, size))
+                self._sizes[prefix] = sizes
 
     def of(self, prefix: str) -> RouteNumbers:
         """Return the numbers of a route."""
@@ -83,10 +82,11 @@ class RouteGauges:
 
     def growth(self, prefix: str, size: float, now: float) -> float | None:
         """Return the bytes a second by which a log grew to this size; None if not known yet."""
-        oldest = self._sizes.get(prefix, ())
-        if not oldest or now - oldest[0][0] < GROWTH_STEP_S:
+        sizes = self._sizes.get(prefix, ())
+        if not sizes or now - sizes[0][0] < GROWTH_STEP_S:
             return None
-        return (size - oldest[0][1]) / (now - oldest[0][0])
+        began, former = sizes[0]
+        return (size - former) / (now - began)
 
 
 def log_view(route: RouteView, gauges: RouteGauges, now: float) -> LogView:
@@ -98,9 +98,9 @@ def log_view(route: RouteView, gauges: RouteGauges, now: float) -> LogView:
 
 
 def _facts(numbers: Mapping[str, float]) -> Iterator[LogFact]:
-    for metric, (name, is_so, is_not) in _STATES.items():
+    for metric, (name, if_one, if_zero) in _STATES.items():
         if metric in numbers:
-            words, level = is_so if numbers[metric] else is_not
+            words, level = if_one if numbers[metric] else if_zero
             yield LogFact(name, words, "words", level)
     for metric, (name, unit) in _FACTS.items():
         if metric in numbers:

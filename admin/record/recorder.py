@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 # Less than half a step of the history: a look begins in the middle of a step, and ends in it.
 LOOK_S = 2.0
-STOP_S = 1.0  # of a stop, in which others are told: of a Redis that does not answer it needs more
+STOP_S = 1.0  # of a stop, to announce it to the others; too short for a Redis that is away
 QUERY_S = 2.0  # for the other gateways, through a Redis that may be slow; before the next look
 
 

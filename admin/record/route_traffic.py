@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from admin.record.figures import Row
 
 IDLE_S = 300.0  # a route without requests for as long is idle
-FAILED_S = 900.0  # as long a failure counts that no request of its kind has followed
+FAILED_S = 900.0  # a failure counts for as long if no request of its kind follows
 APPENDS, OTHERS = "appends", "requests other than appends"
 
 
@@ -33,7 +33,9 @@ class RouteTraffic:
     def __init__(self) -> None:
         self._began_at: float | None = None
         self._last_at: dict[str, float] = {}
-        self._failures: dict[str, dict[str, tuple[float, float]]] = {}  # since and until when
+        self._failures: dict[
+            str, dict[str, tuple[float, float]]
+        ] = {}  # the moments of the first and the last
 
     def note(self, now: float, rows: Mapping[str, Row]) -> None:
         """Take what was counted of the routes at a look."""

@@ -25,9 +25,8 @@ def split(
 ) -> list[ShownMessage]:
     """Split a body that begins at the offset `start` into messages.
 
-    The last one has the offset behind it, and so have others whose offsets are known.
-
-    The last message of a body that is not `whole` is cut; cut JSON is a single message.
+    The last one has the offset after it, and so have others whose offsets are known. The last
+    message of a body that is not `whole` is cut; cut JSON is a single message.
     """
     if is_json(content_type):
         messages = (
@@ -61,7 +60,7 @@ def json_message(item: bytes, offset: str | None, next_offset: str | None) -> Sh
 
 
 def json_offsets(sizes: Sequence[int], start: str, end: str) -> list[str | None]:
-    """Return the offsets before, between and behind messages of these sizes; None if unknown.
+    """Return the offsets before, between and after messages of these sizes; None if unknown.
 
     Offsets count the bytes of records. A record has several messages if one append had them, with a
     comma between two, and no offset leads there. If the sizes add up to all bytes there is no such

@@ -1,4 +1,4 @@
-"""An operator sets cursors back: events are told again, under a new generation."""
+"""An operator sets cursors back: events are sent again, under a new generation."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ DONE = {
     "delete": "The subscription is deleted.",
     "pause": "It is paused: no wakes are sent until it is resumed, and nothing is lost.",
     "resume": "It is resumed: wakes are sent again.",
-    "replay": "Cursors that were set back: {count}. Their events are told again.",
+    "replay": "Cursors that were set back: {count}. Their events are sent again.",
 }
 
 

@@ -1,4 +1,4 @@
-"""The page of clients: who reads live, the loudest, tokens, and bans."""
+"""The page of clients: live readers, the loudest clients, refusals, tokens and bans."""
 
 from __future__ import annotations
 
