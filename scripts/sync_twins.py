@@ -1,10 +1,10 @@
-"""Make the classes for threads, in `headgate/sync`, of those for asyncio.
+"""Make the classes for threads, in `headgate/sync`, from those for asyncio.
 
     python -m scripts.sync_twins [--check]
 
 Their methods have the same names, parameters and docstrings; each calls the method of its twin in
-the event loop of `headgate.sync`, or what a class of `headgate.sync.threads` has in its place. With
-`--check` nothing is written, and the status is 1 if a file is old.
+the event loop of `headgate.sync`, or the method of a class in `headgate.sync.threads` that replaces
+it. With `--check` nothing is written, and the status is 1 if a file is old.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 @dataclass(frozen=True, slots=True)
 class Twin:
-    """A class for threads: what it is derived from, and what differs from its twin."""
+    """A class for threads: its base, and its differences from its twin."""
 
     name: str
     source: str  # the module of its twin, below `headgate`
     base: str
-    made_by: str = "{twin}({given})"  # how its constructor makes its twin
-    # How methods are called that are not the twin's in the loop.
+    made_by: str = "{twin}({arguments})"  # how its constructor makes its twin
+    # The bodies of methods that do more than to call the twin's in the loop.
     bodies: tuple[tuple[str, str], ...] = ()
     left_out: tuple[str, ...] = ()
     survives_forks: bool = False
@@ -42,7 +42,7 @@ class Twin:
 
 
 RUN_OPTIONS = "format=format, message_id=message_id"
-EACH_PROCESS = "partial({twin}, {given})"
+EACH_PROCESS = "partial({twin}, {arguments})"
 MODULES: dict[str, tuple[str, list[Twin]]] = {
     "answer": (
         "An answer for web frameworks with threads: status, header fields and a streaming body.",
@@ -159,9 +159,9 @@ MODULES: dict[str, tuple[str, list[Twin]]] = {
     ),
 }
 CHECK = ("check", "--fix-only", "--unsafe-fixes", "--quiet", "--select", "F401,I,TC")
-# What belongs to an event loop, or is made by what is for asyncio alone.
+# Arguments that belong to an event loop, or to classes that are for asyncio alone.
 FOR_ASYNCIO = {"session", "metadata"}
-# Where the names that are not imported by the module of the twin come from.
+# The modules of the names that the module of the twin does not import.
 IMPORTS = {
     "iterated": "headgate.sync.loop_thread",
     "StreamIterator": "headgate.sync.twins",
@@ -185,7 +185,7 @@ TYPES = {
     "Iterable": "collections.abc",
     "Generator": "collections.abc",
 }
-# What the types of asyncio are for threads.
+# The types for threads, by those for asyncio.
 ANNOTATIONS = (
     ("AsyncIterable[", "Iterable["),
     ("AsyncGenerator[bytes]", "Generator[bytes]"),
@@ -194,7 +194,7 @@ ANNOTATIONS = (
     ("asyncio.Event", "threading.Event"),
     ("Awaitable[object]", "object"),
 )
-# The words of docstrings, which are wrapped anew.
+# The words of docstrings for threads, by those for asyncio.
 WORDS = (
     (r"async with headgate\.", "with headgate.sync."),
     (r"= headgate\.(?=[A-Z])", "= headgate.sync."),
@@ -217,7 +217,7 @@ WORDS = (
     (r"before they are cancelled and released", "before their next message raises `Fenced`"),
     (r"are cancelled and released\. Call it in the event loop, as .*? does\.",
      "are released at their next message. Call it in any thread, or in a handler of signals."),
-    (r"the block is cancelled at its next `await`, and the program goes on behind the block",
+    (r"the block is cancelled at its next `await`, and the program goes on after the block",
      "the next message raises `Fenced`"),
     (r"when it is cancelled, what was not sent", "at KeyboardInterrupt, what was not sent"),
     (r"\bis cancelled\b", "is interrupted"),
@@ -231,8 +231,9 @@ def module_text(name: str) -> str:
     sources = list(dict.fromkeys(f"headgate.{twin.source}" for twin in twins))
     classes = {twin: _class(twin) for twin in twins}
     body = "".join(classes.values())
+    names = "`, `".join(sources)
     made_by = _wrapped(
-        f"Made by `python -m scripts.sync_twins` of `{'`, `'.join(sources)}`: change it there.", 100
+        f"Made by `python -m scripts.sync_twins` from `{names}`: change it there.", 100
     )
     text = (
         f'"""{title}\n\n{made_by}\n"""\n\nfrom __future__ import annotations\n\n'
@@ -255,13 +256,13 @@ def module_text(name: str) -> str:
     return text
 
 
-def of(name: str) -> Twin:
+def twin_named(name: str) -> Twin:
     """Return the class for threads of this name."""
     return next(it for _, twins in MODULES.values() for it in twins if it.name == name)
 
 
 def path_of(name: str) -> Path:
-    """Return where a module is."""
+    """Return the path of a module."""
     return LIBRARY / "sync" / f"{name}.py"
 
 
@@ -270,7 +271,7 @@ def _tree(source: str) -> ast.Module:
 
 
 def _imports(classes: dict[Twin, str], body: str) -> str:
-    """Return the imports of the twins' modules with those of the classes; unused ones go later."""
+    """Return the imports of the twins' modules and of the classes; ruff removes unused ones."""
     at_runtime, types = ["import threading", "import headgate.runs.runs"], [""]
     for twin, text in classes.items():
         source = f"headgate.{twin.source}"
@@ -344,7 +345,7 @@ def _initialization(twin: Twin, method: Function, full: str, attributes: list[st
         docstring = f'        """Use `{_maker(twin.name)}`."""\n'
     else:
         arguments, docstring = ast.unparse(method.args), ""
-        made = twin.made_by.format(twin=full, given=_arguments(method))
+        made = twin.made_by.format(twin=full, arguments=_arguments(method))
     lines = [f"super().__init__({made})"]
     if twin.name == "Client":
         attributes = ["base_url"]
@@ -355,7 +356,7 @@ def _initialization(twin: Twin, method: Function, full: str, attributes: list[st
         if name == "streams":
             value = f"tuple(map(JobStream, {value}))"
         lines.append(f"self.{name} = {value}")
-    head = "\n    @named" if method.decorator_list else ""
+    head = "\n    @checks_keywords" if method.decorator_list else ""
     return (
         f"{head}\n    def __init__({_for_threads(arguments)}) -> None:\n{docstring}"
         + textwrap.indent("\n".join(lines), " " * 8)
@@ -373,9 +374,9 @@ def _method(method: Function, body: str | None) -> str:
     parameters = _for_threads(ast.unparse(method.args))
     decorators = [ast.unparse(it) for it in method.decorator_list]
     is_property = "property" in decorators
-    # Of a property that is made here, `ThreadClient` forgets the value.
+    # A property with a body of its own is made once; `ThreadClient` drops it when it is closed.
     head = f"\n    @{'property' if body is None else 'cached_property'}" if is_property else ""
-    head += "\n    @named" if "named" in decorators else ""
+    head += "\n    @checks_keywords" if "checks_keywords" in decorators else ""
     head += f"\n    def {name}({parameters}) -> {returned}:\n{_docstring(method, 8)}"
     if body is None:
         body = _call(method, returned, is_property=is_property)
@@ -388,7 +389,7 @@ def _method(method: Function, body: str | None) -> str:
 
 
 def _call(method: Function, returned: str, *, is_property: bool) -> str:
-    """Return how the twin is called."""
+    """Return the expression that calls the twin."""
     if is_property:
         if returned == "list[JobStream]":
             return "[stream for stream in self.streams if stream.has_pending]"
@@ -405,7 +406,7 @@ def _call(method: Function, returned: str, *, is_property: bool) -> str:
 
 
 def _arguments(method: Function) -> str:
-    """Return the arguments with which the twin is called: its own, as they were given."""
+    """Return the arguments with which the twin is called: those of the method, passed on."""
     names = [it.arg for it in method.args.args[1:]]
     if method.args.vararg is not None:
         names.append(f"*{method.args.vararg.arg}")
@@ -418,9 +419,9 @@ def _arguments(method: Function) -> str:
 def _drop_arguments_of_asyncio(method: Function) -> None:
     arguments = method.args
     pairs = zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
-    left = [pair for pair in pairs if pair[0].arg not in FOR_ASYNCIO]
-    arguments.kwonlyargs = [argument for argument, _ in left]
-    arguments.kw_defaults = [default for _, default in left]
+    remaining = [pair for pair in pairs if pair[0].arg not in FOR_ASYNCIO]
+    arguments.kwonlyargs = [argument for argument, _ in remaining]
+    arguments.kw_defaults = [default for _, default in remaining]
 
 
 def _for_threads(annotations: str) -> str:
@@ -430,7 +431,7 @@ def _for_threads(annotations: str) -> str:
 
 
 def _docstring(node: ast.ClassDef | Function, indent: int, twin: Twin | None = None) -> str:
-    """Return the docstring as it is for threads."""
+    """Return the docstring in the words of threads."""
     text = f"{ast.get_docstring(node)}\n"
     for name in (*FOR_ASYNCIO, *(twin.left_out if twin else ())):
         text = re.sub(rf"^    {name}: .*\n(?:        .*\n)*", "", text, flags=re.MULTILINE)
@@ -453,9 +454,9 @@ def _paragraph(text: str, indent: int) -> str:
     lines = [title] if title else []
     for entry in entries:
         words = _in_words(" ".join(entry.split()))
-        left = " " * 4 if title else ""
-        rest = " " * 8 if title not in {"", "Returns:", "Yields:"} else left
-        lines.append(_wrapped(words, 99 - indent, left, rest))
+        first = " " * 4 if title else ""
+        others = " " * 8 if title not in {"", "Returns:", "Yields:"} else first
+        lines.append(_wrapped(words, 99 - indent, first, others))
     return "\n".join(lines)
 
 
@@ -465,9 +466,10 @@ def _in_words(text: str) -> str:
     return text
 
 
-def _wrapped(text: str, width: int, left: str = "", rest: str = "") -> str:
+def _wrapped(text: str, width: int, first: str = "", others: str = "") -> str:
+    """Return the text in lines, the first one and the others with these indents."""
     return textwrap.fill(
-        text, width, initial_indent=left, subsequent_indent=rest, break_on_hyphens=False,
+        text, width, initial_indent=first, subsequent_indent=others, break_on_hyphens=False,
         break_long_words=False,
     )  # fmt: skip
 

@@ -26,7 +26,7 @@ EVENTS = "text/event-stream"  # what a browser asks for, again and again, while 
 
 
 class SignIn:
-    """Checks passwords within what names and addresses may try."""
+    """The sign-in of users by password, with bounds on the attempts of names and addresses."""
 
     def __init__(self, users: Sequence[AdminUser], clock: Callable[[], float]) -> None:
         self._users = tuple(users)

@@ -16,7 +16,7 @@ REFUSED = frozenset({401, 403})
 
 
 class Credentials:
-    """Its token, for guards of tokens alone: on other routes it would be sent on to the origin."""
+    """The console's token, for routes that verify tokens: others would send it to the origin."""
 
     def __init__(self, setup: Setup) -> None:
         self._setup = setup

@@ -64,7 +64,7 @@ def json_offsets(sizes: Sequence[int], start: str, end: str) -> list[str | None]
 
     Offsets count the bytes of records. A record has several messages if one append had them, with a
     comma between two, and no offset leads there. If the sizes add up to all bytes there is no such
-    record. If there are commas, it cannot be told where.
+    record. If there are commas, nothing says where.
     """
     offsets: list[str | None] = [None] * (len(sizes) + 1)
     offsets[0], offsets[-1] = start or None, end or None

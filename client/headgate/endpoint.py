@@ -30,7 +30,7 @@ PIECE_BYTES = 1 << 18
 ERROR_BODY_BYTES = 1 << 16
 SENTENCE_CHARACTERS = 300
 _tasks: set[asyncio.Task[None]] = set()  # else a task may be collected before it ends
-MOST_SHOWN = 200  # characters of what is no URL
+MOST_SHOWN = 200  # characters of an invalid URL
 WORDS = {
     401: "the server wants an Authorization",
     403: "the server forbids it",
@@ -162,7 +162,7 @@ class Endpoint:
 
     @property
     def authorization(self) -> Authorization | None:
-        """The credential as it was given."""
+        """The value or function that the credential was made from."""
         return None if self._credential is None else self._credential.source
 
     @property
@@ -255,7 +255,7 @@ class Endpoint:
     async def _value(self, credential: Credential) -> str:
         """Return the value for one request. Raises Unavailable when it cannot be had now.
 
-        That may pass: whoever waits for a server that is away waits for a token, too.
+        That may pass: callers that wait for a server that is away wait for a token, too.
         """
         try:
             return await credential()

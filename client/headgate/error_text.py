@@ -19,7 +19,7 @@ def sendable(words: str) -> str:
     return words[:MOST_CHARACTERS].rstrip().encode(errors="replace").decode()
 
 
-def told(
+def safe_error_text(
     error: Exception,
     error_text: Callable[[Exception], str],
     default: Callable[[Exception], str],

@@ -24,14 +24,14 @@ class StreamError(Exception):
 
     Attributes:
         reason: What is wrong, without the URL of the stream.
-        stream: The URL of the stream, without password and query; None if it is not about one.
+        stream: The URL of the stream, without password and query; None if no stream is concerned.
         status: The status of the response; None if no response is the reason.
-        offset: The offset that it is about: the final one of a closed stream, and otherwise the
-            one that was requested or read; None if there is none.
+        offset: The offset that the error is about: the final one of a closed stream, and otherwise
+            the one that was requested or read; None if there is none.
         headers: The header fields of the response.
         code: The code of the error, such as `ALREADY_CLAIMED`, of responses that have one.
         chunk: The number, from 1 on, and the length in bytes of the chunk of a `StreamWriter` that
-            the server refuses; None if the writer has not found out that it is one alone.
+            the server refuses; None if the writer does not know which one.
     """
 
     chunk: tuple[int, int] | None = None
@@ -85,7 +85,7 @@ class NotAuthorized(StreamError):
 
 
 class Fenced(StreamError):
-    """A writer or worker in whose place another one is: stop this one.
+    """A writer or worker that another one has replaced: stop this one.
 
     A producer of the same id has a higher epoch (403), or the lease of a job is over.
     """
@@ -164,7 +164,7 @@ _ADVICE: dict[type[StreamError], str] = {
 
 
 def _moment_s(text: str) -> float | None:
-    """Return the date of a header field in seconds since 1970; None if it is no date."""
+    """Return the date of a header field in seconds since 1970; None if it is not one."""
     moment = parsedate_tz(text)
     if moment is None:
         return None
@@ -213,6 +213,6 @@ def check_number(
 
 
 def check_runs(runs: object, kind: type, name: str) -> None:
-    """Raise TypeError if `runs` are not of the kind that is called `name`, such as a URL."""
+    """Raise TypeError if `runs` is not of this kind, which users know by `name`."""
     if not isinstance(runs, kind):
         raise TypeError(f"Chats takes {name}, as in Chats(Runs(URL)), and not {type(runs)}")

@@ -1,4 +1,4 @@
-"""Trying again for a while, where trying twice does no harm."""
+"""Repetitions of requests that do no harm when they are made twice."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 class Retries:
-    """Waits out what may pass: a server that restarts or is busy. With no time it waits for none.
+    """The waits after failures that may pass: of a server that restarts or is busy.
 
     Where the server asks for a longer wait than there is time for, its refusal is raised.
 
@@ -27,7 +27,7 @@ class Retries:
         waits: Seconds of the first wait, which are doubled for each failure, and at most.
         note: Called with a sentence for each retry.
         most: How many failures in a row are waited out.
-        hurries: Whether a wait that is too long is cut instead: nothing is lost by another refusal.
+        hurries: Whether a Retry-After beyond the time is ignored: another refusal costs nothing.
     """
 
     def __init__(
@@ -64,15 +64,15 @@ class Retries:
         if not self._failures or self._most < math.inf:
             self._since = now
         left_s = self._since + self._time_s - now
-        asked_s = refusal.retry_after
-        if self._hurries and asked_s > left_s:
-            asked_s = 0.0
-        if self._failures >= self._most or left_s <= 0 or asked_s > left_s:
+        retry_after_s = refusal.retry_after
+        if self._hurries and retry_after_s > left_s:
+            retry_after_s = 0.0
+        if self._failures >= self._most or left_s <= 0 or retry_after_s > left_s:
             self.reset()
             raise refusal
         self._failures += 1
         # A last attempt is made when the time is over, not some time before.
-        wait_s = min(max(self._backoff.next_s(), asked_s), left_s)
+        wait_s = min(max(self._backoff.next_s(), retry_after_s), left_s)
         self._note(f"{refusal}; trying again in {wait_s:.1f} s")
         await asyncio.sleep(wait_s)
 

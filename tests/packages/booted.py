@@ -78,7 +78,7 @@ class Booted:
 
 @contextlib.contextmanager
 def booted(root: Path) -> Iterator[Booted]:
-    """Boot a root folder that has systemd, and end everything in it behind the block."""
+    """Boot a root folder that has systemd, and end everything in it after the block."""
     groups = next(path for path in GROUPS if (path / "cgroup.procs").exists())
     group = groups / f"headgate-{os.getpid()}"
     group.mkdir()

@@ -155,7 +155,7 @@ class Chats:
         """Answer a page that comes back with the newest answer of the chat.
 
         Args:
-            chat: The id of the chat, or that of a run, as `send` has told it in the field
+            chat: The id of the chat, or that of a run, as `send` has put it into the field
                 `x-workflow-run-id`: then the answer is that run.
             after: How many chunks of the answer the page has. Without it the page has none, and
                 gets an answer only while it goes on.
@@ -180,7 +180,7 @@ class Chats:
         return answer
 
     async def stop(self, chat: str) -> bool:
-        """Stop the newest answer of the chat, wherever it is produced; False if none goes on."""
+        """Stop the newest answer of the chat, wherever it is; return False if none goes on."""
         newest = (await _read(self._log(chat))).newest
         return newest is not None and await self.runs.stop(newest.run)
 
@@ -208,7 +208,7 @@ class Chats:
         return found.state(state)
 
     async def delete(self, chat: str) -> bool:
-        """Stop the answer that goes on, and delete the chat with its answers; False if none is.
+        """Stop the answer that goes on, and delete the chat; return False if there is none.
 
         From the beginning of it on, the chat takes no question. Where it was interrupted, do it
         again.
@@ -263,7 +263,8 @@ class Chats:
     ) -> None:
         """Wait a moment for the end of an answer, or for its beginning.
 
-        Raises Conflict where it has gone on for too long. One that nobody has begun is given up.
+        Raises Conflict where it has gone on for too long. An answer that nobody has begun is given
+        up.
         """
         if not patience.is_over(question.run, has_begun=state is not None):
             await asyncio.sleep(LOOK_AGAIN_S)

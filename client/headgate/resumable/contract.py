@@ -29,7 +29,7 @@ class Broker(Protocol):
         """Remove the subscription."""
 
     async def incr(self, key: str) -> int | None:
-        """Count up from nothing, atomically, and give the count; None where text is kept there."""
+        """Add one to a counter that begins at 0, and return it; None if the key has a text."""
 
     async def set(self, key: str, value: str, ttl: float) -> object:
         """Store a value for so many seconds."""

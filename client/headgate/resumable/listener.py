@@ -1,4 +1,4 @@
-"""Reads a stream that another process, or another event loop, produces."""
+"""The reading of a stream that another process, or another event loop, produces."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from headgate.resumable.contract import Broker
 
 FAILURES = {"failed": SourceFailed, "stopped": SourceFailed, "trimmed": Gone}
-CAN_WAIT = ("text", "end", "failed")  # until what is missing before it has come
+CAN_WAIT = ("text", "end", "failed")  # that wait for the parts before them
 WINDOW = 1024 * 1024  # characters that may wait for a slow reader, and one chunk on top
 ASK_EVERY_S = 5.0  # so that each side knows that the other is there
 FIRST_AGAIN_S = 0.3  # of the second for which a resume waits by default
@@ -50,7 +50,7 @@ class Listener:
         self._waiting_length = 0
         self._last: Part | None = None
         self._more = asyncio.Event()
-        self._heard_at = self._asked_at = self._asked_again_at = -math.inf
+        self._last_message_at = self._asked_at = self._asked_again_at = -math.inf
         self._has_gap = False  # text was lost on the way
 
     async def answered(self, within_s: float) -> AsyncGenerator[str, None] | None:
@@ -66,13 +66,13 @@ class Listener:
         """Yield an empty string once a producer has answered, then the text."""
         try:
             await self._broker.subscribe(replies(self._id), self._on_message)
-            if not await self._hear(answer_within_s, FIRST_AGAIN_S):
+            if not await self._wait_for_message(answer_within_s, FIRST_AGAIN_S):
                 return
             yield ""
             while self._waiting or self._last is None:
                 if self._waiting:
                     yield await self._next()
-                elif not await self._hear(self._patience_s(), ASK_EVERY_S):
+                elif not await self._wait_for_message(self._patience_s(), ASK_EVERY_S):
                     await self._give_up()
         finally:
             await self._leave()
@@ -93,12 +93,12 @@ class Listener:
 
     def _patience_s(self) -> float:
         """Return for how long the producer may be silent until it counts as lost."""
-        silence_s = asyncio.get_running_loop().time() - self._heard_at
+        silence_s = asyncio.get_running_loop().time() - self._last_message_at
         # A reader that comes back from a pause begins to ask only now.
         return LOST_S - min(silence_s, 2 * ASK_EVERY_S)
 
-    async def _hear(self, within_s: float, every_s: float) -> bool:
-        """Wait for a message, and ask for it every so many seconds; return False if none comes."""
+    async def _wait_for_message(self, within_s: float, every_s: float) -> bool:
+        """Wait for a message, and ask for one every `every_s`; return False if none comes."""
         time = asyncio.get_running_loop().time
         give_up_at = time() + within_s
         self._more.clear()
@@ -110,7 +110,7 @@ class Listener:
                     await self._more.wait()
             if not self._more.is_set() and due_at <= time() < give_up_at:
                 # What is on its way need not be sent twice.
-                is_silent = time() - self._heard_at >= every_s
+                is_silent = time() - self._last_message_at >= every_s
                 with contextlib.suppress(OSError):
                     async with asyncio.timeout_at(give_up_at):
                         await self._ask(again=is_silent or self._has_gap)
@@ -148,7 +148,7 @@ class Listener:
         self._production = self._production or part.production
         if part.production != self._production:
             return
-        self._heard_at = asyncio.get_running_loop().time()
+        self._last_message_at = asyncio.get_running_loop().time()
         self._more.set()
         if part.kind in CAN_WAIT and part.position > self._received:
             self._has_gap = True
@@ -162,4 +162,5 @@ class Listener:
             self._waiting.append(text)
             self._waiting_length += len(text)
             self._received += len(text)
-            self._has_gap, self._asked_again_at = False, -math.inf  # the next one is asked at once
+            # After another gap, this reader asks at once.
+            self._has_gap, self._asked_again_at = False, -math.inf

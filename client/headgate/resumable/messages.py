@@ -7,8 +7,8 @@ from typing import Literal, TypeAlias
 import msgspec
 
 PREFIX = "headgate:resumable"
-# A sentinel is a count of the requests for the stream, until it is done. A reader that has heard
-# nothing of the producer writes that it is lost, until it answers another reader again.
+# A sentinel is a count of the requests for the stream, until it is done. A reader sets it to "lost"
+# when its producer is silent; an answer of the producer to another reader sets it back.
 LOST, DONE, IN_USE = "lost", "done", "1"
 
 
@@ -39,14 +39,14 @@ class Ask(msgspec.Struct, frozen=True, array_like=True):
     limit: int = 0
     again: bool = False
     leaves: bool = False
-    production: str | None = None  # the receiver, once that is known
+    production: str | None = None  # the id of the receiver, once that is known
 
 
 # - text: characters, or without any that the producer is there
 # - end: the source has ended
 # - failed: the source has ended with an error, which follows
 # - stopped: the producer answers nothing any more; an explanation follows
-# - trimmed: what was asked for is no longer kept; an explanation follows
+# - trimmed: the text at the position was dropped; an explanation follows
 Kind: TypeAlias = Literal["text", "end", "failed", "stopped", "trimmed"]
 
 

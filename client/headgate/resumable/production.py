@@ -1,4 +1,4 @@
-"""Runs one source to its end, whoever reads it, and sends it to the readers in other processes."""
+"""The production of a stream: the source is read to its end, and sent to other processes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 RENEW_S = 10.0  # until then a stream costs nothing but its INCR and SUBSCRIBE
 MARK_DONE_FOR_S = 30.0  # a broker that restarts is back by then
 STOP_WITHIN_S = 5.0  # for a source to close, and then for the last words to readers
-LOST_S = 30.0  # a reader asks every 5 s; one that was silent for so long has gone without a word
+LOST_S = 30.0  # a reader asks every 5 s; one that is silent for so long has disconnected
 
 _log = logging.getLogger("headgate.resumable")
 
@@ -57,10 +57,10 @@ class StreamProduction:
         self._forwarders: dict[str, _Forwarder] = {}
 
     async def run(self, make_source: MakeSource) -> None:
-        """Read the source up, and stay until the readers elsewhere have everything."""
+        """Read the source to its end, and stay until the readers elsewhere have everything."""
         renewing = asyncio.get_running_loop().create_task(self._renew())
         try:
-            await self._read_up(make_source)
+            await self._read_source(make_source)
             renewing.cancel()
             await self._mark_done(MARK_DONE_FOR_S)
             while self._forwarders:
@@ -73,8 +73,8 @@ class StreamProduction:
             with contextlib.suppress(OSError):
                 await self._broker.unsubscribe(requests(self._stream_id))
 
-    async def _read_up(self, make_source: MakeSource) -> None:
-        """Read the source in a task of its own, which a cancellation leaves behind if it must."""
+    async def _read_source(self, make_source: MakeSource) -> None:
+        """Read the source in a task, which a cancellation abandons if it does not end in time."""
         reading = asyncio.get_running_loop().create_task(self._fill(make_source))
         try:
             await asyncio.shield(reading)
@@ -94,7 +94,7 @@ class StreamProduction:
         async with contextlib.aclosing(text_of(make_source)) as source:
             async for chunk in source:
                 if self.buffer.is_over:
-                    return  # it was left to itself when it was to stop
+                    return  # it was abandoned after STOP_WITHIN_S
                 self.buffer.append(chunk)
 
     async def _stop(self) -> None:
@@ -150,7 +150,7 @@ class StreamProduction:
             return  # the id was used again
         forwarder = self._forwarders.get(ask.reader)
         if forwarder is not None:
-            forwarder.asked(ask)
+            forwarder.on_ask(ask)
         elif not ask.leaves:
             publish = partial(self._broker.publish, replies(ask.reader))
             forwarder = _Forwarder(self._id, self.buffer, publish, ask)
@@ -178,11 +178,11 @@ class _Forwarder:
         self._owes_answer = True
         self._has_left = self._waits_for_ask = False
         self._stopped: str | None = None
-        self.asked(ask)
+        self.on_ask(ask)
         self.task = asyncio.get_running_loop().create_task(self._run())
 
-    def asked(self, ask: Ask) -> None:
-        """Accept a request of the reader, which says how far it is."""
+    def on_ask(self, ask: Ask) -> None:
+        """Note how far the reader is, and how much it has room for."""
         self._lost_at = asyncio.get_running_loop().time() + LOST_S
         self._limit = ask.limit
         self._has_left = self._has_left or ask.leaves
@@ -203,12 +203,12 @@ class _Forwarder:
                 await self._send(Part(self._production, "stopped", self._at, self._stopped))
                 return
             else:
-                with contextlib.suppress(TimeoutError):  # unless it has asked meanwhile, it is lost
+                with contextlib.suppress(TimeoutError):  # the reader asks meanwhile, or is lost
                     async with asyncio.timeout_at(self._lost_at):
                         await changed.wait()
 
     def stop(self, reason: str) -> None:
-        """Send what the reader has room for, its end too, and then that there will be no more."""
+        """Send what the reader has room for, its end too, and then the reason of the stop."""
         self._stopped = reason
         self._buffer.notify()
 

@@ -49,7 +49,7 @@ class RedisBroker:
         await self._here().unsubscribe(channel)
 
     async def incr(self, key: str) -> int | None:
-        """Increment the counter; return None if the value is no number."""
+        """Increment the counter; return None if the value is not a number."""
         try:
             return int(await self._command("INCR", key))
         except ConnectionError as error:

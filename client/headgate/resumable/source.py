@@ -8,7 +8,7 @@ import logging
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from headgate.error_text import told
+from headgate.error_text import safe_error_text
 
 if TYPE_CHECKING:
     from headgate.resumable.contract import ErrorText, MakeSource
@@ -17,7 +17,7 @@ _log = logging.getLogger("headgate.resumable")
 
 
 class NoText(TypeError):
-    """A source gave what is no text; its words say so, and nothing of what it gave."""
+    """A source gave something else than text; the message has its type, and not its value."""
 
 
 async def text_of(make_source: MakeSource) -> AsyncGenerator[str, None]:
@@ -47,7 +47,7 @@ async def _in_turns(items: object) -> AsyncGenerator[str, None]:
 
 
 def _is_text(chunk: object) -> bool:
-    """Return whether the chunk is text that is not empty. Raises NoText for what is no text."""
+    """Return whether the chunk is text that is not empty. Raises NoText for anything else."""
     if not isinstance(chunk, str):
         raise NoText(f"a source must give str, not {_named(chunk)}")
     try:
@@ -65,7 +65,7 @@ def failed(error_text: ErrorText, stream_id: str, error: Exception) -> str:
     """Return the readers' text for an error that ended a source; log the whole error."""
     _log.warning("the source of stream %r failed", stream_id, exc_info=error)
     is_ours = isinstance(error, NoText)
-    words = str(error) if is_ours else told(error, error_text, class_name, _log)
+    words = str(error) if is_ours else safe_error_text(error, error_text, class_name, _log)
     return f"stream {stream_id!r} failed: {words}"
 
 

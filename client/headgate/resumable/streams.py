@@ -1,4 +1,4 @@
-"""Streams of text that a reader can come back to, for any asyncio web framework."""
+"""Streams of text that readers can resume, for any asyncio web framework."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ class ResumableStreams(contextlib.AbstractAsyncContextManager["ResumableStreams"
         """
         _check(stream_id, resume_at)
         _check_source(make_source)
-        with _explained():
+        with _unavailable_on_oserror():
             count = await self._count(stream_id)
             if count is None:  # the producer is done, or lost
                 return await self.resume(stream_id, resume_at)
@@ -114,7 +114,7 @@ class ResumableStreams(contextlib.AbstractAsyncContextManager["ResumableStreams"
         """
         _check(stream_id)
         _check_source(make_source)
-        with _explained():
+        with _unavailable_on_oserror():
             if await self._count(stream_id) != 1:
                 raise Conflict(f"there is, or was until lately, a stream {stream_id!r}")
             return await self._produce(stream_id, make_source)
@@ -133,7 +133,7 @@ class ResumableStreams(contextlib.AbstractAsyncContextManager["ResumableStreams"
         state = await self.state(stream_id)
         if state not in {"active", "lost"}:
             return None
-        with _explained():
+        with _unavailable_on_oserror():
             text = await self._listen(stream_id, resume_at)
         if text is not None and state == "lost":  # its producer was only held up
             with contextlib.suppress(OSError):
@@ -151,7 +151,7 @@ class ResumableStreams(contextlib.AbstractAsyncContextManager["ResumableStreams"
             it is unknown, or no longer known.
         """
         _check(stream_id)
-        with _explained():
+        with _unavailable_on_oserror():
             value = await self._broker.get(sentinel(stream_id))
         if value is None:
             return None
@@ -224,7 +224,7 @@ def _check(stream_id: str, resume_at: int = 0) -> None:
 
 
 def _check_source(make_source: object) -> None:
-    """Raise TypeError for what is no function, before the stream's id is used up."""
+    """Raise TypeError for anything but a function, before the id of the stream is used."""
     if not callable(make_source):
         if inspect.iscoroutine(make_source):
             make_source.close()
@@ -248,7 +248,7 @@ def _redis_broker(redis: object) -> RedisBroker:
 
 
 @contextlib.contextmanager
-def _explained() -> Iterator[None]:
+def _unavailable_on_oserror() -> Iterator[None]:
     try:
         yield
     except OSError as error:
@@ -256,7 +256,7 @@ def _explained() -> Iterator[None]:
 
 
 async def _briefly(doing: Awaitable[object]) -> object:
-    """Return what comes within WITHDRAW_WITHIN_S, else None."""
+    """Return the result if it comes within WITHDRAW_WITHIN_S, else None."""
     with contextlib.suppress(OSError):  # also a TimeoutError
         async with asyncio.timeout(WITHDRAW_WITHIN_S):
             return await doing

@@ -24,7 +24,7 @@ CHECKPOINTS, MESSAGES, UPDATES = "checkpoints", "messages", "updates"
 LIVE = [MESSAGES, "custom", UPDATES, CHECKPOINTS]
 WHOLE = [UPDATES, CHECKPOINTS]
 TOOL_INPUT = "tool-input-available"
-TOLD = {"ai", "tool"}  # types of messages that belong to the answer
+ANSWERING = {"ai", "tool"}  # types of messages that belong to the answer
 Config: TypeAlias = Mapping[str, Any]  # names a thread, and maybe one of its checkpoints
 Graph: TypeAlias = Any  # a compiled graph with a checkpointer
 Message: TypeAlias = Any  # of LangChain
@@ -48,42 +48,42 @@ async def steps(
         graph: A compiled graph with a checkpointer.
         input: What the graph is asked. The graph gets it once, whoever takes the run over.
         config: Names the thread: `{"configurable": {"thread_id": ...}}`.
-        written: What `Runs.take_over` tells; nothing for a run that begins.
+        written: What `Runs.take_over` has found in the run; None for a run that begins.
         live: Whether readers get the words of a model as they come. Otherwise they get the messages
             of each step when it is done, and nothing of one that is done anew after a kill.
-        resets: Whether what a killed process has told of a step is taken back by a `reset-step`,
-            when that is done anew. For the format `ai-sdk`, and pages of its version 7.
+        resets: Whether a `reset-step` takes back what a killed process has written of a step, when
+            that is done anew. For the format `ai-sdk`, and pages of its version 7.
 
     Yields:
         What a run takes: events of LangGraph, and a `Step` for each checkpoint.
     """
-    telling = _Telling(written or Written())
+    thread = _WrittenThread(written or Written())
     state = await graph.aget_state(config)
-    if telling.is_new:
-        yield telling.begun(state.config)
-    missed = await telling.missed(graph, config)
-    for each in missed:
-        yield telling.step(each.config, each.values, each.metadata)
-    is_asked = _id(state.config) != telling.first
-    if is_asked and not state.tasks:  # `next` leaves out those whose writes wait for a checkpoint
+    if thread.is_new:
+        yield thread.first_step(state.config)
+    missing = await thread.missing_states(graph, config)
+    for each in missing:
+        yield thread.step(each.config, each.values, each.metadata)
+    has_input = _id(state.config) != thread.first
+    if has_input and not state.tasks:  # `next` leaves out those whose writes wait for a checkpoint
         return
-    if resets and telling.half:
+    if resets and thread.half:
         yield {"type": RESET}
-        telling.half = []
+        thread.half = []
     events = graph.astream(
-        None if is_asked else input,
+        None if has_input else input,
         config,
         stream_mode=LIVE if live else WHOLE,
         durability="sync",
     )
     async for mode, data in events:
-        item = telling.told(mode, data)
+        item = thread.item_of(mode, data)
         if item is not None:
             yield item
 
 
-class _Telling:
-    """Knows which checkpoints and messages of a thread are in the stream of a run."""
+class _WrittenThread:
+    """The checkpoints and messages of a thread that are in the stream of a run."""
 
     def __init__(self, written: Written) -> None:
         self.half = [*written.half]
@@ -99,10 +99,10 @@ class _Telling:
 
     @property
     def first(self) -> str:
-        """The checkpoint at which the graph was not asked yet."""
+        """The checkpoint before the graph got the input."""
         return self._done[0]
 
-    def begun(self, config: Config) -> Step:
+    def first_step(self, config: Config) -> Step:
         """Return the step in which the run begins."""
         self._done.append(_id(config))
         return Step(self.first)
@@ -111,8 +111,8 @@ class _Telling:
         """Return whether the stream has the checkpoint."""
         return _id(config) in self._done
 
-    def told(self, mode: str, data: Any) -> object:  # noqa: ANN401 - LangGraph's own
-        """Return what a run takes of an event; None if nothing."""
+    def item_of(self, mode: str, data: Any) -> object:  # noqa: ANN401 - LangGraph's own
+        """Return the item of a run for an event; None if there is none."""
         if mode == CHECKPOINTS:
             config = data["config"]
             return (
@@ -123,18 +123,18 @@ class _Telling:
         self.see([data[0]] if mode == MESSAGES else [])
         return mode, data
 
-    async def missed(self, graph: Graph, config: Config) -> list[Any]:
+    async def missing_states(self, graph: Graph, config: Config) -> list[Any]:
         """Return the states that the stream lacks, the oldest first.
 
         The messages of the newest state that it has are remembered.
         """
-        missed: list[Any] = []
+        missing: list[Any] = []
         async for state in graph.aget_state_history(config):
             if self.knows(state.config):
                 self.see(_messages(state.values))
                 break
-            missed.insert(0, state)
-        return missed
+            missing.insert(0, state)
+        return missing
 
     def see(self, messages: Iterable[Message]) -> None:
         """Remember that the stream has these messages."""
@@ -146,7 +146,7 @@ class _Telling:
         self.see(messages)
         key = _id(config)
         self._done.append(key)
-        answers = [message for message in messages if message.type in TOLD]
+        answers = [message for message in messages if message.type in ANSWERING]
         items = [item for each in answers for item in self._items(each, metadata.get("step"))]
         self.half = []
         return Step(key, items=items)

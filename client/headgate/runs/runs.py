@@ -19,7 +19,7 @@ from headgate.names import shown, stream_url
 from headgate.notes import ORPHAN_AFTER_S, beat_s
 from headgate.runs.answer import Answer
 from headgate.runs.cursors import Cursor
-from headgate.runs.formats import named
+from headgate.runs.formats import format_named
 from headgate.runs.opening import Opening
 from headgate.runs.stored.deletion import delete
 from headgate.runs.stored.lookups import item_count
@@ -172,7 +172,7 @@ class Runs:
             raise TypeError(f"a run takes an async iterator, not {type(source).__name__}")
         items, opening = aiter(source), self._opening
         try:
-            form, run = named(format), self._place(run_id)
+            form, run = format_named(format), self._place(run_id)
             start = Start(run, form, self._rules, opening.check, Manner())
             production = await start.begun(form.opening(run_id, message_id), opening.starts)
         except BaseException:
@@ -216,7 +216,7 @@ class Runs:
         """
         if not (closes or self._rules.takeover_within_s):
             raise ValueError("a run that goes on needs Runs(..., takeover_within=SECONDS)")
-        form, run, opening = named(format), self._place(run_id), self._opening
+        form, run, opening = format_named(format), self._place(run_id), self._opening
         manner = Manner(goes_on=True, only_orphaned=only_orphaned, closes=closes)
         start = Start(run, form, self._rules, opening.check, manner)
         try:
@@ -295,7 +295,7 @@ class Runs:
         return self._answer(run, reading.seen.format, reading, tail)
 
     async def stop(self, run_id: str) -> bool:
-        """Stop the run, wherever it is produced; False if there is none, or it has ended.
+        """Stop the run, wherever it is produced; return False if there is none, or it has ended.
 
         Its producer acknowledges the stop within milliseconds, and ends the run within its
         `stop_grace`. If it does not within the time of a heartbeat, the run is ended here. Whatever
@@ -322,9 +322,9 @@ class Runs:
         return await state_of(self._place(run_id))
 
     async def delete(self, run_id: str) -> bool:
-        """Stop the run, if it goes on, and delete it; False if there is none.
+        """Stop the run, if it goes on, and delete it; return False if there is none.
 
-        Whoever reads it is told that it failed.
+        Its readers get an error.
         """
         run = self._place(run_id)
         is_asked = await self.stop(run_id)

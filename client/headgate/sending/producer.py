@@ -33,9 +33,9 @@ class Producer:
 
     Args:
         stream: The requests to the stream.
-        retries: For what failures of an append are waited.
+        retries: The waits after failures of an append.
         name: The id. It is random by default. If not, the epoch has to be new: the appends of an
-            earlier writer with that id and epoch could not be told from copies of this one's.
+            earlier writer with that id and epoch would look like copies of this one's.
         epoch: The first epoch.
         stands_alone: Whether an append is of use without the one before. Then one that may or may
             not be stored ends the epoch, so that it is not stored after later ones; and on a server

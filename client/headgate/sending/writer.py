@@ -123,7 +123,7 @@ class StreamWriter:
 
     @property
     def next_offset(self) -> str | None:
-        """The last offset behind the stream's end that this writer got; None before the first."""
+        """The last offset after the stream's end that this writer got; None before the first."""
         before = None if self._metadata is None else self._metadata.next_offset
         return self._sender.next_offset or before
 

@@ -22,7 +22,7 @@ from headgate.names import (
 )
 from headgate.stream_requests import StreamRequests
 from headgate.streams.connection import ClientConnections
-from headgate.streams.misuse import named, not_so
+from headgate.streams.misuse import checks_keywords, refusing_method
 from headgate.streams.stream import Stream
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class Client:
         ValueError: The URL or the token is invalid, or a number is out of its range.
     """
 
-    @named
+    @checks_keywords
     def __init__(
         self,
         base_url: str | None = None,
@@ -124,7 +124,7 @@ class Client:
         await self.aclose()
 
     if not TYPE_CHECKING:
-        __enter__ = __exit__ = not_so(
+        __enter__ = __exit__ = refusing_method(
             "headgate.Client is for asyncio: write async with, or use headgate.sync.Client"
         )
 
@@ -143,7 +143,7 @@ class Client:
         """
         return Stream(self._connection, self._url_of(name))
 
-    @named
+    @checks_keywords
     async def create(
         self,
         name: str,
@@ -183,7 +183,7 @@ class Client:
         return stream
 
     async def delete(self, name: str) -> bool:
-        """Delete a stream and all its data; False if there was none."""
+        """Delete a stream and all its data; return False if there was none."""
         return await self.stream(name).delete()
 
     def writer(self, name: str, **options: Unpack[WriterOptions]) -> StreamWriter:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("headgate")
 T = TypeVar("T")
 
-# Streams whose appends are numbered, those last appended to: of an older one they begin anew.
+# Streams with a producer, the last ones that were appended to: others begin with a new one.
 MOST_PRODUCERS = 1_000
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.25, 8.0  # before a request is repeated
 MOST_RETRY_AFTER_S = 60.0  # a caller waits no longer than this for one repetition
@@ -56,7 +56,7 @@ class LoopConnections:
         """Return the producer of a stream, whose appends are numbered from its first one on."""
         producer = self._producers.pop(url, None)
         self._make_room()
-        self._producers[url] = producer = producer or make()  # the last one that is forgotten
+        self._producers[url] = producer = producer or make()  # now the newest
         return producer
 
     def _make_room(self) -> None:
@@ -83,7 +83,7 @@ class LoopConnections:
 
 
 class ClientConnections:
-    """The way of a client to its servers, which opens when it is used, and again after `aclose`.
+    """The connections of a client: opened at its first use, and again at one after `aclose`.
 
     Args:
         base_url: The URL of the server that gets the credential.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
 from headgate.endpoint import start_task
 from headgate.errors import StreamError
-from headgate.streams.misuse import not_so
+from headgate.streams.misuse import refusing_method
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -44,8 +44,12 @@ class StreamIterator(Generic[T]):
         return self
 
     if not TYPE_CHECKING:
-        __iter__ = not_so("the messages come one by one: write async for, or use headgate.sync")
-        __await__ = not_so("the messages come one by one: write async for in place of await")
+        __iter__ = refusing_method(
+            "the messages come one by one: write async for, or use headgate.sync"
+        )
+        __await__ = refusing_method(
+            "the messages come one by one: write async for in place of await"
+        )
 
     async def __anext__(self) -> T:
         if not self._ready:

@@ -1,4 +1,4 @@
-"""Sentences for what is easily mistaken, where Python's own does not say what to write."""
+"""Errors for typical mistakes, where Python's own does not say what to write."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def not_so(sentence: str) -> Callable[..., None]:
+def refusing_method(sentence: str) -> Callable[..., None]:
     """Return a method that raises TypeError with a sentence.
 
-    Hide it from type checkers, which else take the method for one that works.
+    Hide it from type checkers, which would take the method for one that works.
     """
 
     def method(*_: object) -> None:
@@ -25,8 +25,8 @@ def not_so(sentence: str) -> Callable[..., None]:
     return method
 
 
-def named(function: Callable[P, T]) -> Callable[P, T]:
-    """Have a function with an unknown keyword argument name those that it has."""
+def checks_keywords(function: Callable[P, T]) -> Callable[P, T]:
+    """Have a function name its keyword arguments in the TypeError for an unknown one."""
     known = list(inspect.signature(function).parameters)[1:]
 
     @wraps(function)

@@ -103,10 +103,10 @@ class Stream:
         Raises:
             StreamError: As of `append`: the messages of earlier requests are stored.
         """
-        given, offset = _several(messages), None
+        all_messages, offset = _as_list(messages), None
         producer = self._connection.producer(self.url)
-        async with producer.turn:  # the type is asked for in the order of the calls, too
-            metadata, chunks = await self._encode(given)
+        async with producer.turn:  # requests for the type keep the order of the calls, too
+            metadata, chunks = await self._encode(all_messages)
             framing = _framing_of(metadata)
             for part in _parts(chunks):
                 body, headers = _body(framing, part)
@@ -119,7 +119,7 @@ class Stream:
     async def _encode(self, messages: list[object]) -> tuple[Metadata, list[bytes]]:
         """Return the metadata that the messages fit, and their bytes.
 
-        What is known of a stream may be old: another one may have been created at its URL.
+        The known type may be old: another stream may have been created at the URL.
         """
         metadata = self._metadata
         if metadata is not None:
@@ -131,7 +131,7 @@ class Stream:
     async def close(self) -> str | None:
         """Close the stream: it takes no more messages, and its readers come to the end.
 
-        One that is closed stays so.
+        A stream that is closed already stays closed.
 
         Returns:
             The final offset.
@@ -145,7 +145,7 @@ class Stream:
             return (await self.head()).next_offset
 
     async def delete(self) -> bool:
-        """Delete the stream and all its data; False if there was none."""
+        """Delete the stream and all its data; return False if there was none."""
         try:
             await self._connection.retries().run(self._requests().delete)
         except ABSENT:
@@ -263,8 +263,8 @@ class Stream:
                 yield [batch]
 
 
-def _several(messages: object) -> list[object]:
-    """Return messages as a list. Raises TypeError for what is one message, or not iterable."""
+def _as_list(messages: object) -> list[object]:
+    """Return messages as a list. Raises TypeError for a single message."""
     if isinstance(messages, dict | str | bytes):
         raise TypeError("append_many takes several messages, such as a list; append takes one")
     if isinstance(messages, AsyncIterator) or not isinstance(messages, Iterable):

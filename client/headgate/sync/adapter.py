@@ -1,4 +1,4 @@
-"""The functions that are the same in each web framework of threads."""
+"""The functions that are the same in each web framework with threads."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _Route = TypeVar("_Route")
 
 
 class ThreadAdapter(Generic[_Request, _Response, _Route]):
-    """A web framework of threads, by what an `Adapter` is of one of asyncio."""
+    """An `Adapter` for a web framework with threads."""
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class ThreadAdapter(Generic[_Request, _Response, _Route]):
         authorize: Callable[[_Request, str], object],
         path: str = "/api/chat",
     ) -> list[_Route]:
-        """Do what `headgate.web.adapter.Adapter.chat_router` does; `authorize` is no coroutine."""
+        """Do what `headgate.web.adapter.Adapter.chat_router` does; `authorize` is not async."""
         if not callable(authorize):
             raise TypeError("authorize is a function of the request and the id of the chat")
 
@@ -86,7 +86,7 @@ def _reply(
     answering: Answering,
     authorize: Callable[[_Request, str], object],
 ) -> Answer | Reply:
-    """Return the reply of the loop thread, which asks this thread who the user is."""
+    """Return the reply of the loop thread, which calls `authorize` in this thread."""
 
     async def answered(calls: Calls) -> for_asyncio.Answer | Reply:
         def authorize_here(request: _Request, chat: str) -> Awaitable[object]:
@@ -101,7 +101,7 @@ def _reply(
 
 
 def _user(authorize: Callable[[_Request, str], object], request: _Request, chat: str) -> object:
-    """Return who asks. A coroutine would count as somebody."""
+    """Return the user. Raises TypeError for a coroutine, which would count as a user."""
     user = authorize(request, chat)
     if inspect.iscoroutine(user):
         user.close()

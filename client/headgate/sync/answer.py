@@ -1,6 +1,6 @@
 """An answer for web frameworks with threads: status, header fields and a streaming body.
 
-Made by `python -m scripts.sync_twins` of `headgate.runs.answer`: change it there.
+Made by `python -m scripts.sync_twins` from `headgate.runs.answer`: change it there.
 """
 
 from __future__ import annotations

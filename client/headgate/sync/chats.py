@@ -1,6 +1,6 @@
 """Chats for threads, each of whose answers is a run.
 
-Made by `python -m scripts.sync_twins` of `headgate.chats.chats`: change it there.
+Made by `python -m scripts.sync_twins` from `headgate.chats.chats`: change it there.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class Chats(ThreadChats):
         """Answer a page that comes back with the newest answer of the chat.
 
         Args:
-            chat: The id of the chat, or that of a run, as `send` has told it in the field
+            chat: The id of the chat, or that of a run, as `send` has put it into the field
                 `x-workflow-run-id`: then the answer is that run.
             after: How many chunks of the answer the page has. Without it the page has none, and
                 gets an answer only while it goes on.
@@ -110,7 +110,7 @@ class Chats(ThreadChats):
         return None if twin is None else answer_of(twin)
 
     def stop(self, chat: str) -> bool:
-        """Stop the newest answer of the chat, wherever it is produced; False if none goes on."""
+        """Stop the newest answer of the chat, wherever it is; return False if none goes on."""
         return self._call(lambda twin: twin.stop(chat))
 
     def history(self, chat: str, *, limit: int = MOST_MESSAGES, before: str | None = None) -> Page:
@@ -132,7 +132,7 @@ class Chats(ThreadChats):
         return self._call(lambda twin: twin.state(chat))
 
     def delete(self, chat: str) -> bool:
-        """Stop the answer that goes on, and delete the chat with its answers; False if none is.
+        """Stop the answer that goes on, and delete the chat; return False if there is none.
 
         From the beginning of it on, the chat takes no question. Where it was interrupted, do it
         again.

@@ -26,7 +26,7 @@ IN_A_COROUTINE = (
 
 
 class Calls:
-    """Calls that a loop has made in a thread, one after the other.
+    """Calls by a loop of functions in a thread, one after the other.
 
     Args:
         contains_exits: Whether what ends a thread, as SystemExit, is an error for the loop. It is
@@ -38,13 +38,13 @@ class Calls:
         self._calls: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
 
     def ask(self, function: Callable[[], T]) -> asyncio.Future[T]:
-        """Have the thread call the function behind those before it. Called in the loop."""
+        """Have the thread call the function after those before it. Call this in the loop."""
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._calls.put(partial(self._settle, future, function))
         return future
 
     def end(self) -> None:
-        """End the work behind the calls so far."""
+        """End the work after the calls so far."""
         self._calls.put(None)
 
     def work(self) -> None:
@@ -118,7 +118,7 @@ class LoopThread:
         return _result(future, calls.work)
 
     def begin(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
-        """Have the loop run this, and do not wait for it."""
+        """Have the loop run a coroutine, without waiting for it."""
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
 
     def _check_may_wait(self) -> None:

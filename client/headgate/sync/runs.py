@@ -1,6 +1,6 @@
 """Runs for threads: started here or elsewhere, followed and stopped by their ids.
 
-Made by `python -m scripts.sync_twins` of `headgate.runs.runs`: change it there.
+Made by `python -m scripts.sync_twins` from `headgate.runs.runs`: change it there.
 """
 
 from __future__ import annotations
@@ -186,7 +186,7 @@ class Runs(ThreadRuns):
         return None if twin is None else answer_of(twin)
 
     def stop(self, run_id: str) -> bool:
-        """Stop the run, wherever it is produced; False if there is none, or it has ended.
+        """Stop the run, wherever it is produced; return False if there is none, or it has ended.
 
         Its producer acknowledges the stop within milliseconds, and ends the run within its
         `stop_grace`. If it does not within the time of a heartbeat, the run is ended here.
@@ -209,9 +209,9 @@ class Runs(ThreadRuns):
         return self._call(lambda twin: twin.state(run_id))
 
     def delete(self, run_id: str) -> bool:
-        """Stop the run, if it goes on, and delete it; False if there is none.
+        """Stop the run, if it goes on, and delete it; return False if there is none.
 
-        Whoever reads it is told that it failed.
+        Its readers get an error.
         """
         return self._call(lambda twin: twin.delete(run_id))
 

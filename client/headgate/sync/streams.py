@@ -1,6 +1,6 @@
 """A client of one server for threads: its streams, to append to, to read and to follow.
 
-Made by `python -m scripts.sync_twins` of `headgate.streams.client`, `headgate.streams.stream`:
+Made by `python -m scripts.sync_twins` from `headgate.streams.client`, `headgate.streams.stream`:
 change it there.
 """
 
@@ -15,7 +15,7 @@ import headgate.streams.stream
 from headgate.endpoint import IDLE_TIMEOUT_S
 from headgate.streams.client import RETRIES, Token
 from headgate.streams.messages import BEGINNING
-from headgate.streams.misuse import named
+from headgate.streams.misuse import checks_keywords
 from headgate.sync.chats import Chats
 from headgate.sync.runs import Runs
 from headgate.sync.threads import ThreadClient
@@ -65,7 +65,7 @@ class Client(ThreadClient):
         ValueError: The URL or the token is invalid, or a number is out of its range.
     """
 
-    @named
+    @checks_keywords
     def __init__(
         self,
         base_url: str | None = None,
@@ -97,7 +97,7 @@ class Client(ThreadClient):
         """
         return Stream(self._get(lambda twin: twin.stream(name)))
 
-    @named
+    @checks_keywords
     def create(
         self,
         name: str,
@@ -134,7 +134,7 @@ class Client(ThreadClient):
         return Stream(self._call(lambda twin: twin.open(name)))
 
     def delete(self, name: str) -> bool:
-        """Delete a stream and all its data; False if there was none."""
+        """Delete a stream and all its data; return False if there was none."""
         return self._call(lambda twin: twin.delete(name))
 
     def writer(self, name: str, **options: Unpack[WriterOptions]) -> StreamWriter:
@@ -223,7 +223,7 @@ class Stream(Twin["headgate.streams.stream.Stream"]):
     def close(self) -> str | None:
         """Close the stream: it takes no more messages, and its readers come to the end.
 
-        One that is closed stays so.
+        A stream that is closed already stays closed.
 
         Returns:
             The final offset.
@@ -231,7 +231,7 @@ class Stream(Twin["headgate.streams.stream.Stream"]):
         return self._call(lambda twin: twin.close())
 
     def delete(self) -> bool:
-        """Delete the stream and all its data; False if there was none."""
+        """Delete the stream and all its data; return False if there was none."""
         return self._call(lambda twin: twin.delete())
 
     def read(self, offset: str | Message = BEGINNING) -> StreamIterator[Message]:

@@ -1,4 +1,4 @@
-"""The work of classes for threads that is done in threads, beside calls in the loop."""
+"""The parts of the classes for threads that work in threads, and not in the loop."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class ThreadSource:
             self.error = error
             raise
         finally:
-            calls.ask(self.close)  # which is not waited for
+            calls.ask(self.close)  # nothing waits for it
             calls.end()
 
     def _open(self) -> None:
@@ -83,7 +83,7 @@ class ThreadSource:
 
 
 def iterator_of(source: Iterable[object]) -> Iterator[object]:
-    """Return the iterator of a source. Raises TypeError for what is one item."""
+    """Return the iterator of a source. Raises TypeError for a single item."""
     if not isinstance(source, Iterable) or isinstance(source, str | bytes | Mapping):
         raise TypeError(f"a run takes an iterator of items here, not {type(source).__name__}")
     return iter(source)
@@ -187,7 +187,7 @@ class ThreadChats(EachProcessTwin[headgate.chats.Chats]):
         return self._make_of(await self._runs._find())
 
     def _in_threads(self, answering: Answering) -> Callable[[Turn], ThreadSource]:
-        """Return what gives the same sources to an event loop."""
+        """Return a function that gives the same sources to an event loop."""
         return lambda turn: ThreadSource(partial(answering, turn), self._runs._begin)
 
 
@@ -213,7 +213,7 @@ class ThreadWorker(Twin[headgate.workers.Worker]):
 
     @property
     def name(self) -> str:
-        """The name of the worker, which other workers are told."""
+        """The name of the worker, which other workers see."""
         return self._twin.name
 
     def _jobs(self) -> Generator[headgate.workers.Job]:

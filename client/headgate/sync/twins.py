@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 
 from typing_extensions import override
 
-from headgate.streams.misuse import not_so
+from headgate.streams.misuse import refusing_method
 from headgate.sync.loop_thread import current
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Twin(Generic[T]):
         return not self._survives_forks and self._pid != os.getpid()
 
     if not TYPE_CHECKING:
-        __aenter__ = __aexit__ = __aiter__ = not_so(
+        __aenter__ = __aexit__ = __aiter__ = refusing_method(
             "headgate.sync is for threads: write with and for without async, or use headgate"
         )
 

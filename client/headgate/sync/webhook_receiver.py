@@ -1,6 +1,6 @@
 """A receiver of webhooks for threads: it verifies them, and makes jobs of them.
 
-Made by `python -m scripts.sync_twins` of `headgate.workers.webhook_receiver`: change it there.
+Made by `python -m scripts.sync_twins` from `headgate.workers.webhook_receiver`: change it there.
 """
 
 from __future__ import annotations

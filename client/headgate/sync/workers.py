@@ -1,6 +1,6 @@
 """Workers for threads: jobs of pull-wake subscriptions, worked on in threads.
 
-Made by `python -m scripts.sync_twins` of `headgate.workers.job_stream`, `headgate.workers.job`,
+Made by `python -m scripts.sync_twins` from `headgate.workers.job_stream`, `headgate.workers.job`,
 `headgate.workers.worker`: change it there.
 """
 
@@ -160,8 +160,8 @@ class Worker(ThreadWorker):
     Args:
         url: The URL below which the streams are, as `http://HOST:PORT/v1/stream`.
         subscriptions: The ids of one or more pull-wake subscriptions.
-        name: The name of the worker, which other workers are told as `current_holder`; by default
-            it is made of the host's name, the process id and a random part.
+        name: The name of the worker, which other workers get as `current_holder`; by default it is
+            made of the host's name, the process id and a random part.
         concurrency: How many jobs there are at once; 1 by default. A subscription is one job at a
             time, so more than there are subscriptions is of no use.
         stop_grace: Seconds for which jobs go on after `stop`, before their next message raises

@@ -1,6 +1,6 @@
 """Writing many small chunks to a stream from threads: in batches, and each exactly once.
 
-Made by `python -m scripts.sync_twins` of `headgate.sending.writer`: change it there.
+Made by `python -m scripts.sync_twins` from `headgate.sending.writer`: change it there.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ class StreamWriter(Twin["headgate.sending.writer.StreamWriter"]):
 
     @property
     def next_offset(self) -> str | None:
-        """The last offset behind the stream's end that this writer got; None before the first."""
+        """The last offset after the stream's end that this writer got; None before the first."""
         return self._twin.next_offset
 
     def write(self, chunk: object) -> None:

@@ -135,7 +135,7 @@ class Requests(Generic[_Request]):
         return user
 
 
-# What went wrong: the status, and what the page is told, or else what the error says.
+# The status for each error, and the sentence for the page; by default the one of the error.
 _FAULTS: dict[type[StreamError], tuple[int, str]] = {
     BadRequest: (400, ""),
     Closed: (409, "this chat is being deleted"),  # before Conflict, of which it is one
@@ -151,7 +151,7 @@ def _json(value: object) -> Reply:
 
 
 def _number(text: str) -> int | None:
-    """Return a whole number of a query; None for what is none, or is beyond all bounds."""
+    """Return a whole number of a query; None for anything else, or beyond all bounds."""
     return int(text) if text.isdecimal() and len(text) <= MOST_DIGITS else None
 
 
@@ -191,7 +191,7 @@ def _decoded(body: bytearray) -> object:
 
 
 def _last(body: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return what is asked: the `message`, or the last one of the `messages`."""
+    """Return the new message: the `message`, or the last one of the `messages`."""
     messages = body.get("messages")
     if "message" in body:
         messages = [body["message"]]

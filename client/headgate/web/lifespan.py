@@ -1,4 +1,4 @@
-"""The end of runs as an ASGI server stops, for applications without a lifespan of their own."""
+"""The end of runs as an ASGI server stops, for applications that do not handle its lifespan."""
 
 from __future__ import annotations
 

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
     from headgate.runs.cursors import Cursor, Fields
 
-# `useChat` sends all messages each time, with the files in them. Of them one is kept, for which the
-# server has a bound of its own.
+# `useChat` sends all messages each time, with the files in them. One of them is stored, for which
+# the server has its own bound.
 MOST_BODY_BYTES = 16 << 20
 
 _Request = TypeVar("_Request")
@@ -49,7 +49,7 @@ class Reply:
 
 
 async def once(body: bytes) -> AsyncGenerator[bytes]:
-    """Yield a body that has been read; of a longer one than MOST_BODY_BYTES, one byte more."""
+    """Yield a body of which at most MOST_BODY_BYTES, and one byte more, were read."""
     yield body
 
 

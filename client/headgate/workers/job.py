@@ -38,7 +38,7 @@ class Job:
     read. If the block raises an exception, nothing more is acknowledged, the exception is logged,
     the lease is released, and the same work comes again behind a growing pause. If the lease is
     lost, or the worker stops and `stop_grace` is over, the block is cancelled at its next `await`,
-    and the program goes on behind the block.
+    and the program goes on after the block.
 
     Attributes:
         subscription: The id of the subscription.
@@ -109,7 +109,7 @@ class Job:
         await self._lease.release()
 
     def _interrupt(self) -> None:
-        """Cancel the block of the job; the program goes on behind it."""
+        """Cancel the block of the job; the program goes on after it."""
         if not self._is_interrupted:
             self._is_interrupted = True
             for stream in self.streams:
@@ -117,7 +117,7 @@ class Job:
             self._cancel_soon()
 
     def _cancel_soon(self) -> None:
-        # Not now: a task that cancels itself is cancelled later, perhaps behind the block.
+        # Not now: a task that cancels itself is cancelled later, perhaps after the block.
         asyncio.get_running_loop().call_soon(self._cancel)
 
     def _cancel(self) -> None:

@@ -58,7 +58,7 @@ class Worker:
     Args:
         url: The URL below which the streams are, as `http://HOST:PORT/v1/stream`.
         subscriptions: The ids of one or more pull-wake subscriptions.
-        name: The name of the worker, which other workers are told as `current_holder`; by default
+        name: The name of the worker, which other workers get as `current_holder`; by default
             it is made of the host's name, the process id and a random part.
         concurrency: How many jobs there are at once; 1 by default. A subscription is one job at a
             time, so more than there are subscriptions is of no use.

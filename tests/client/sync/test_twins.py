@@ -22,5 +22,5 @@ def test_each_class_for_threads_has_the_public_names_of_its_twin(name: str) -> N
         {it for it in dir(getattr(module, name)) if not it.startswith("_")}
         for module in (headgate.sync, headgate)
     )
-    assert theirs - ours <= {"aclose", *sync_twins.of(name).left_out}
+    assert theirs - ours <= {"aclose", *sync_twins.twin_named(name).left_out}
     assert "async" not in inspect.getsource(getattr(headgate.sync, name))

@@ -16,7 +16,7 @@ FORMATS: dict[str, Format] = {
 }
 
 
-def named(name: str) -> Format:
+def format_named(name: str) -> Format:
     """Return the format of this name; raise ValueError if there is none."""
     try:
         return FORMATS[name]

@@ -1,4 +1,4 @@
-"""A run as it is produced: whoever reads along or leaves, its source is read to an end."""
+"""A run as it is produced: its source is read to an end, with readers or without."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import msgspec
 
 from headgate import records
 from headgate.dialects.parts import NotAnItem, plain
-from headgate.error_text import sendable, told
+from headgate.error_text import safe_error_text, sendable
 from headgate.errors import StreamError
 from headgate.json_values import json_text
 from headgate.lease import Lease
@@ -197,7 +197,7 @@ class Production:
             return FINISHED  # as far as it came: the writer itself tells why it could not go on
         except Exception as error:
             log.warning("run %r: its source failed", self._place.id, exc_info=error)
-            words = told(error, self._rules.error_text, class_name, log)
+            words = safe_error_text(error, self._rules.error_text, class_name, log)
             return RunState("failed", words)
         finally:
             await close(source)
@@ -265,7 +265,7 @@ class Production:
             raise _NotWritten from error
 
     def _unwritten(self, error: Exception) -> str:
-        """Return what readers are told of an error of the writer: never the URL of the stream."""
+        """Return what readers get of an error of the writer: never the URL of the stream."""
         if not isinstance(error, StreamError) or error.chunk is None:
             return f"an item could not be written: {type(error).__name__}"
         chunk, size = error.chunk

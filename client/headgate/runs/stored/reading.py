@@ -17,7 +17,7 @@ from headgate.errors import Gone, ProtocolError, SourceFailed, StreamError, Unav
 from headgate.notes import BEATS
 from headgate.records import CUT, RunState
 from headgate.runs.cursors import Cursor, fits
-from headgate.runs.formats import named
+from headgate.runs.formats import format_named
 from headgate.runs.stored.lookups import mark_before
 from headgate.runs.stored.marks import is_far
 from headgate.runs.stored.survey import BEGINNING, START, RunMark, items_of
@@ -89,7 +89,7 @@ class Rendering:
         if record is None:
             return self._sent(lambda form, id_: form.rendered(item, id_))
         if record.format is not None and self.format is None:
-            self.format = named(record.format)
+            self.format = format_named(record.format)
         if record.status is not None and record.status != "active":
             return self._end(RunState(record.status, record.error))
         return b""
@@ -343,7 +343,7 @@ class _Connection:
 async def begun(run: Place, after: int | Cursor) -> Reading:
     """Return a reading of what is behind a place in the run, with the first of it."""
     if isinstance(after, Cursor):
-        start = RunMark(after.offset, after.count - after.skip, named(WITH_IDS))
+        start = RunMark(after.offset, after.count - after.skip, format_named(WITH_IDS))
         reading = Reading(run.items, after.count, start)
         try:
             await reading.begin()

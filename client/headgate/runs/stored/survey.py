@@ -11,7 +11,7 @@ import msgspec
 
 from headgate import following, records
 from headgate.errors import ProtocolError, StreamError, Unavailable
-from headgate.runs.formats import named
+from headgate.runs.formats import format_named
 from headgate.runs.formats.contract import NothingOpen
 from headgate.runs.stored.progress import Written
 
@@ -110,7 +110,7 @@ class StreamSurvey:
 
     def _learn(self, record: RunRecord, size: int) -> None:
         if record.format is not None and self.form is None:
-            self.form = named(record.format)
+            self.form = format_named(record.format)
             if self._completes:
                 self.completion = self.form.completion()
                 self._first = len(self.form.opening("id", None))
