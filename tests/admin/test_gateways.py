@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from admin.model.kinds import HealthState
-from admin.record.fleet import KEPT_SILENT_S, MOST_SILENT, Fleet
+from admin.record.fleet import MOST_SILENT, SILENT_FOR_S, Fleet
 from admin.record.gateways import LONGEST_TEXT, MISSED_LOOKS, GatewayReport
 from gateway.features.questions.contract import PeerMetrics
 from tests.admin.asking import api, page
@@ -144,7 +144,7 @@ THERE = GatewayReport(name="there", host="b", started_at=NOW)
 
 
 STOPPING = msgspec.structs.replace(THERE, is_stopping=True, level="warning", words="draining")
-HOUR = int(KEPT_SILENT_S / 5)
+HOUR = int(SILENT_FOR_S / 5)
 
 
 @pytest.mark.parametrize(
