@@ -314,6 +314,8 @@ class Chats:
             )
         except Closed as error:
             raise Conflict("another message was sent meanwhile") from error
+        except ABSENT as error:  # its run, which has only just been created
+            raise Conflict("the chat was deleted meanwhile") from error
         # Whoever deletes a chat closes it, and then deletes the runs that there are.
         metadata = await log.find()
         if metadata is None or metadata.is_closed:
