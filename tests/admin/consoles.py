@@ -95,7 +95,6 @@ REQUESTS = counter("headgate_requests_total", "", "route", "operation", "status"
 RESULTS = counter("headgate_cache_results_total", "", "route", "result")
 ORIGIN_REQUESTS = counter("headgate_origin_requests_total", "", "route", "result")
 LIVE_READERS = gauge("headgate_live_readers", "", "route", "mode")
-REFUSALS = counter("headgate_refusals_total", "", "limit")
 REPAIRS = counter("headgate_repairs_total", "", "route", "repair")
 ORIGIN_UP = gauge("headgate_origin_up", "", "route", "server")
 COLLAPSED = histogram("headgate_collapsed_readers", "", "route", bounds=READERS)
