@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from aiohttp import web
+    from headgate.streams.iterator import StreamIterator
     from headgate.streams.messages import Message
     from headgate.streams.stream import Stream
 
@@ -121,7 +122,7 @@ async def test_what_is_new_is_followed_from_now(client: Client) -> None:
     await stream.append(2)
     assert (await first).value == 2
     await reading.aclose()
-    with pytest.raises(StopAsyncIteration):
+    with pytest.raises(headgate.StreamError, match="the reading was closed"):
         await anext(reading)
 
 
@@ -367,6 +368,29 @@ async def test_a_closed_client_ends_its_readings_and_opens_again_when_used() -> 
         await until(lambda: feed.open == 0)
         assert (await anext(hg.stream("s").follow())).value == 1
         await hg.aclose()
+
+
+async def test_a_reading_closed_at_any_moment_never_ends_as_if_the_stream_were_closed(
+    client: Client, streams: str
+) -> None:
+    stream = await client.create("s", json=True)
+    await stream.append_many([{"number": number, "text": "x" * 5000} for number in range(200)])
+
+    async def follow(reading: StreamIterator[Message]) -> None:
+        async for _ in reading:
+            await asyncio.sleep(0)
+
+    for turn in range(60):
+        other = Client(streams)
+        readings = [other.stream("s").follow() for _ in range(2)]
+        loops = [asyncio.create_task(follow(reading)) for reading in readings]
+        await asyncio.sleep(turn / 2000)
+        await asyncio.gather(
+            other.aclose(), *(reading.aclose() for reading in readings[turn % 3 :])
+        )
+        for loop in loops:
+            with pytest.raises(headgate.StreamError, match="the reading was closed"):
+                await asyncio.wait_for(loop, 5)
 
 
 async def test_a_token_function_is_called_once_and_again_after_a_401() -> None:

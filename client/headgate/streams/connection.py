@@ -69,7 +69,10 @@ class LoopConnections:
 
     async def close(self) -> None:
         """End the readings and runs, and close the session if it is the client's own."""
-        for reading in list(self.readings):
+        readings = list(self.readings)
+        for reading in readings:  # at once: another request would open the client again
+            reading._stop()
+        for reading in readings:
             await reading.aclose()
         if self.runs is not None:
             await self.runs.aclose()

@@ -28,7 +28,7 @@ class StreamIterator(Generic[T]):
 
     A loop that ends early (`break`, `return`, an exception) closes the request in the next turn of
     the event loop. A reading that is kept is closed by `aclose`, at the end of an `async with`, and
-    with its client: then a loop that waits for it gets a StreamError.
+    with its client: then a loop that reads on gets a StreamError, as more may come in the stream.
     """
 
     def __init__(self, parts: AsyncGenerator[list[T]], shown: str) -> None:
@@ -38,7 +38,9 @@ class StreamIterator(Generic[T]):
         self._ready: deque[T] = deque()
         self._loop = asyncio.get_running_loop()
         self._next: asyncio.Task[list[T]] | None = None
-        self._is_over = self._is_closed = False
+        self._closing: asyncio.Task[None] | None = None
+        self._is_over = False  # the end was reached, or an error
+        self._is_closed = False  # before that
 
     def __aiter__(self) -> Self:
         return self
@@ -62,6 +64,7 @@ class StreamIterator(Generic[T]):
         """Return what comes next, all that comes together; nothing at the end."""
         if self._is_over:
             return []
+        self._check_open()
         # In a task of its own, so that `aclose` can end it.
         if self._next is not None:
             raise RuntimeError("another task reads on here: give each its own reading")
@@ -69,16 +72,21 @@ class StreamIterator(Generic[T]):
         try:
             part = await self._next
         except asyncio.CancelledError:
-            if not self._is_closed:
-                raise
-            raise StreamError("the reading was closed", stream=self._shown) from None
+            self._check_open()
+            self._is_closed = True  # what was waited for has been cancelled, too
+            raise
         except BaseException:
             self._is_over = True
             raise
         finally:
             self._next = None
+        self._check_open()  # it may have been closed after this part had come
         self._is_over = not part
         return part
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise StreamError("the reading was closed", stream=self._shown) from None
 
     async def __aenter__(self) -> Self:
         return self
@@ -93,15 +101,25 @@ class StreamIterator(Generic[T]):
 
     async def aclose(self) -> None:
         """Close the request; nothing more comes."""
-        self._is_over = self._is_closed = True
+        self._stop()
+        if self._closing is None:  # a client and a block may both close it
+            self._closing = self._loop.create_task(self._close())
+        await asyncio.shield(self._closing)
+
+    def _stop(self) -> None:
+        """Cancel what is waited for, so that it makes no more requests."""
+        self._is_closed = True
         self._ready.clear()
         if self._next is not None:
             self._next.cancel()
+
+    async def _close(self) -> None:
+        if self._next is not None:
             await asyncio.wait([self._next])
         await self._parts.aclose()
 
     def __del__(self) -> None:
-        if not self._is_over and not self._loop.is_closed():
+        if not (self._is_over or self._is_closed or self._loop.is_closed()):
             with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
                 self._close_soon()
 

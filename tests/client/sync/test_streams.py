@@ -67,7 +67,8 @@ def test_a_loop_that_is_left_and_a_closed_client_close_their_requests(server: He
     wait_until(lambda: connections() == 1)
     hg.close()
     assert connections() == 0
-    assert list(reading) == []
+    with pytest.raises(headgate.StreamError, match="the reading was closed"):
+        next(reading)
 
 
 def test_a_client_makes_writers_runs_chats_and_workers_on_its_connections(
