@@ -134,9 +134,10 @@ REFUSED = {
     "redis+sentinel://a/m?sentinel_username=u": (
         "must have a sentinel_password with its sentinel_username"
     ),
-    "redis://h?db=1": "must have no db in its query, which knows prefix",
-    "redis://h?password=s3cret": "must have no password in its query, which knows prefix",
-    "redis://h?s3cret": "must have no anything else in its query, which knows prefix",
+    "redis://h?db=1": "must have nothing but prefix in its query, not db",
+    "redis://h?password=s3cret": "must have nothing but prefix in its query, not password",
+    "redis://h?s3cret": "must have nothing but prefix in its query",
+    "redis://h?SeCretOfBase64==": "must have nothing but prefix in its query",
     "redis://h?prefix=a&prefix=b": "must have prefix once in its query",
     "redis://h?prefix={a}": "must have a prefix of letters, digits, '-', '_', '.' and ':'",
     "redis://h?prefix=": "must have a prefix of letters, digits, '-', '_', '.' and ':'",

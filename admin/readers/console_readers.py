@@ -32,7 +32,7 @@ from gateway.features.questions.readers import (
     ReaderPage,
     ReaderQuery,
 )
-from gateway.protocol.http.client_address import counted_as, is_address
+from gateway.protocol.http.client_address import CLIENT_BITS, counted_as, is_address
 
 if TYPE_CHECKING:
     from admin.readers.ban_keeper import BanKeeper
@@ -241,6 +241,8 @@ def _subject(client: OfBan) -> tuple[BanKind, str]:
                 "others",
             )
         return kind, value
-    if not is_address(value):
+    network, _, bits = value.partition("/")  # a ban of IPv6 is listed as a network
+    address = network if ":" in network and bits == f"{CLIENT_BITS}" else value
+    if not is_address(address):
         raise ConsoleError(400, f"{value} is not an IP address")
-    return kind, counted_as(value)
+    return kind, counted_as(address)

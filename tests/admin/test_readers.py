@@ -206,6 +206,11 @@ def test_a_ban_outlives_a_disconnection_and_a_restart_where_the_log_has_a_folder
         server.start()
         assert ask(server.port, "GET", f"{ROUTE}/s?offset=-1").status == 403, "from the start on"
         assert told(server, "DELETE", "/api/v1/bans?kind=address&value=127.0.0.1") == (204, None)
+        wish["value"] = "2001:db8::1"
+        assert told(server, "POST", "/api/v1/bans", wish) == (200, {"readers": 0})
+        (ban,) = told(server, "GET", "/api/v1/bans")[1]["bans"]  # its network of 64 bits
+        lift = f"/api/v1/bans?kind=address&value={ban['value']}"
+        assert told(server, "DELETE", lift) == (204, None)
         assert ask(server.port, "GET", f"{ROUTE}/s?offset=-1").status == 200
 
 

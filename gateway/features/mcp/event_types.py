@@ -16,6 +16,7 @@ from gateway.features.subscriptions.state.patterns import (
     pattern_of,
     stream_name,
 )
+from gateway.settings.reading.files import unread
 
 LONGEST_FILE = 1 << 20
 LONGEST_DESCRIPTION = 1_024  # characters
@@ -125,7 +126,8 @@ def event_types(path: str) -> dict[str, EventType]:
     try:
         return _parse(Path(path).read_bytes())
     except OSError as cause:
-        raise StartError(f"{path}: the event types cannot be read: {cause.strerror}") from cause
+        sentence = unread(path, cause.strerror)
+        raise StartError(f"mcp_events_file: {sentence}") from cause
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as cause:
         raise StartError(f"{path}: the event types are not valid: {cause}") from cause
     except BadRequest as refusal:

@@ -166,8 +166,9 @@ def _options(query: str, kind: Deployment) -> dict[str, str]:
         key, equals, value = pair.partition("=")
         if key not in QUERY_KEYS[kind]:
             known = ", ".join(QUERY_KEYS[kind])
-            name = key if equals and re.fullmatch(r"\w{1,40}", key) else "anything else"
-            raise ValueError(f"must have no {name} in its query, which knows {known}")
+            # What is no usual name may be a password.
+            named = f", not {key}" if equals and re.fullmatch("[a-z_]{1,20}", key) else ""
+            raise ValueError(f"must have nothing but {known} in its query{named}")
         if key in options:
             raise ValueError(f"must have {key} once in its query")
         options[key] = _decoded(value)
