@@ -14,16 +14,20 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 
+from msgspec.structs import replace
+
 from admin.alerting.views import sentence
 from admin.model.overview import NextStep
+from gateway.features.questions.process_source import STARTING
 from gateway.monitoring.quantities import Gauge, Ratio, seconds
 from gateway.monitoring.rules import ACCESS_FILE, CERTIFICATE_FILE
 from gateway.settings import redacted_origin
+from gateway.settings.log_kinds.file import folder
 from gateway.settings.log_kinds.redis import WITHOUT_FILE
 from gateway.settings.reading.files import whole
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from admin.alerting.active_alerts import ActiveAlert, ActiveAlerts
     from admin.alerting.subjects import Subject
@@ -38,12 +42,14 @@ if TYPE_CHECKING:
 PENDING_S = 4.0
 PENDING_SHARE = 0.2
 LOOK = "the last look"
+A_START = "It becomes an incident if it ends otherwise."
 
 
 class IncidentFinding(NamedTuple):
     """Something that needs attention now. Its `key` stays the same while its words change.
 
-    A symptom of a route is shown below another finding about the route, if there is one.
+    A symptom of a route is shown below another finding about the route, if there is one, and what
+    another finding has caused below that.
     """
 
     key: tuple[str, str]  # its kind, of a closed set, and its subject
@@ -56,6 +62,7 @@ class IncidentFinding(NamedTuple):
     note: str = ""  # what will become of it
     window: str = LOOK  # when its cause was measured
     is_symptom: bool = False
+    caused_by: str = ""  # the `id` of another present finding
     advice: str = ""  # what an alert's rule says on its causes
     step: NextStep | None = None  # None for that of its rule or its kind
 
@@ -76,6 +83,7 @@ class IncidentFinding(NamedTuple):
 
 
 CHECK = "headgate config check"
+DISK, QUOTA = "HeadgateDiskNearlyFull", "HeadgateQuotaNearlyFull"
 _EVENTS = "headgate monitor events --since 1h --kind"
 _SUBSCRIPTIONS = "headgate stream subscriptions list"
 # By the name of the rule, or by the first word of a finding's key.
@@ -83,7 +91,7 @@ NEXT_STEPS = {
     "HeadgateDown": NextStep("/gateways", "headgate status"),
     "HeadgateRequestsRefused": NextStep("/clients?show=refusals", "headgate status"),
     "HeadgateFewHits": NextStep("/caches", "headgate status"),
-    "HeadgateQuotaNearlyFull": NextStep("/streams?order=size", "headgate stream ls --sort size"),
+    QUOTA: NextStep("/streams?order=size", "headgate stream ls --sort size"),
     "HeadgateSettingsRefused": NextStep("/configuration", CHECK),
     "HeadgateAccessFileRefused": NextStep("/configuration", CHECK),
     "HeadgateCertificateFilesRefused": NextStep("/configuration", CHECK),
@@ -100,7 +108,7 @@ NEXT_STEPS = {
     "HeadgateWorkersSilent": NextStep("/gateways", f"{_EVENTS} worker"),
     "HeadgateLogDown": NextStep("", f"{_EVENTS} log"),
     "HeadgateWalDamaged": NextStep("", f"{_EVENTS} log"),
-    "HeadgateDiskNearlyFull": NextStep("/streams?order=size", "df -h"),
+    DISK: NextStep("/streams?order=size", "df -h"),  # with the folder
     "HeadgateRedisReplicaLags": NextStep("", "headgate doctor redis"),
     "headgate_redis_aof_enabled": NextStep("", "headgate doctor redis"),
     "HeadgateOriginDown": NextStep("", f"{_EVENTS} origin"),
@@ -119,7 +127,41 @@ def findings(
     settings: Settings,
     subjects: Mapping[tuple[str, str], Subject],
 ) -> Iterator[IncidentFinding]:
-    """Yield everything that needs attention now, each thing once."""
+    """Return everything that needs attention now, each thing once."""
+    found = [
+        *_checks_and_alerts(health, alerts, settings, subjects),
+        *redis_findings(samples),
+    ]
+    return with_causes(found)
+
+
+def with_causes(found: Sequence[IncidentFinding]) -> Iterator[IncidentFinding]:
+    """Yield all findings, each with the one that has caused it, if there is one."""
+    for it in found:
+        causes = (cause.id for cause in found if _has_caused(cause, it))
+        yield it._replace(caused_by=next(causes, ""))
+
+
+def _has_caused(cause: IncidentFinding, it: IncidentFinding) -> bool:
+    """Return whether a finding is only what another one has caused.
+
+    A full disk stops its log, a used-up quota has appends refused, and settings cannot be read
+    because of a file that they name.
+    """
+    if it.alert == "HeadgateLogDown":
+        return cause.alert == DISK and cause.route == it.route
+    if it.id == "alert HeadgateRequestsRefused max_storage_size":
+        return cause.alert == QUOTA
+    file = cause.key[1]
+    return it.key == ("check", "settings") and file.startswith("/") and file in it.sentence
+
+
+def _checks_and_alerts(
+    health: Health,
+    alerts: ActiveAlerts,
+    settings: Settings,
+    subjects: Mapping[tuple[str, str], Subject],
+) -> Iterator[IncidentFinding]:
     checks = {item.key[1]: item for item in health_findings(health)}
     for name, item in checks.items():
         rule = _rule_of(item, alerts.rules, settings)
@@ -137,18 +179,22 @@ def findings(
             subject = subjects.get((alert.rule.name, route))
             yield _of_alert(alert, settings, subject)
     yield from checks.values()
-    yield from redis_findings(samples)
 
 
 def _of_alert(alert: ActiveAlert, settings: Settings, subject: Subject | None) -> IncidentFinding:
     rule, labels = alert.rule, dict(alert.labels)
     quantity = None if rule.threshold is None else rule.threshold.quantity
     measured = quantity.part if isinstance(quantity, Ratio) else quantity
-    words = sentence(alert) if subject is None else subject.sentence
+    words = subject.sentence if subject is not None and subject.sentence else sentence(alert)
+    step = None if subject is None else subject.next
     if rule.part == "origin" and "server" not in labels:
+        words = with_origin(words, labels.get("route"), settings)
+    elif rule.name == DISK:
         for route in settings.route_table:
-            if route.prefix == labels.get("route"):
-                words = f"{words.removesuffix('.')} ({redacted_origin(route.location)})."
+            if route.prefix == labels["route"]:
+                place = whole(folder(route.location))
+                words = f"{words.removesuffix('.')} ({place})."
+                step = replace(NEXT_STEPS[DISK], command=f"df -h {shlex.quote(place)}")
     return IncidentFinding(
         ("alert", " ".join((rule.name, *labels.values()))),
         "bad" if alert.is_firing and rule.severity == "critical" else "warning",
@@ -161,8 +207,16 @@ def _of_alert(alert: ActiveAlert, settings: Settings, subject: Subject | None) -
         LOOK if isinstance(measured, Gauge) else "the last 5 minutes",
         is_symptom=rule.is_symptom,
         advice=rule.description,
-        step=None if subject is None else subject.next,
+        step=step,
     )
+
+
+def with_origin(words: str, prefix: str | None, settings: Settings) -> str:
+    """Return a sentence with the HTTP origin of its route at the end, if the route has one."""
+    for route in settings.route_table:
+        if route.is_http and route.prefix == prefix:
+            return f"{words.removesuffix('.')} ({redacted_origin(route.location)})."
+    return words
 
 
 def _rule_of(item: IncidentFinding, rules: Iterable[Alert], settings: Settings) -> Alert | None:
@@ -223,7 +277,8 @@ def _check(name: str, reason: str, level: Level) -> IncidentFinding:
         title = f"{_TITLES[what]} ({of})" if of else _TITLES[what]
     else:
         title = f"{PurePath(name).name} refused" if name.startswith("/") else f"{name}: see below"
-    return IncidentFinding(("check", name), level, title, words, route)
+    note = A_START if reason == STARTING else ""
+    return IncidentFinding(("check", name), level, title, words, route, note=note)
 
 
 # By the first word of a check or note.

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
@@ -26,25 +25,18 @@ OVER = "it is over, and its symptoms go on"
 _ORDER: dict[Level, int] = {"bad": 0, "warning": 1, "good": 2}
 
 
-class _Onset(NamedTuple):
-    """The moment when a finding began, and that when its cause became another one, if it has."""
-
-    cause: str
-    at: float
-    changed_at: float | None = None
-
-
 class Incidents:
     """The incidents that go on, the worst first, and those that ended within the last hour.
 
     A symptom that outlasts its cause stays below it, and the incident goes on until both are over.
+    An incident is as severe as its worst symptom. Those that are muted come last.
     """
 
     def __init__(self) -> None:
         self.settings_file = ""  # for the commands that operators copy
         self.attention: tuple[Attention, ...] = ()
         self.ended: tuple[Attention, ...] = ()
-        self._begun: dict[str, _Onset] = {}
+        self._begun: dict[str, float] = {}
         self._causes: dict[str, str] = {}  # ids of incidents, by the ids of their symptoms
         self._failovers = Failovers()
         self._mutes: dict[str, tuple[Attention, Mute]] = {}  # the incident as it was muted
@@ -66,12 +58,15 @@ class Incidents:
         ]
         # What is left are symptoms of incidents whose causes are over.
         lasting = [
-            replace(it, note=OVER, symptoms=tuple(symptoms[it.id]))
+            self._with_symptoms(
+                replace(it, level="good", note=OVER, since=_not_after(now, it.since)),
+                symptoms[it.id],
+            )
             for it in self.attention
             if it.id in symptoms
         ]
         before = self.attention
-        self.attention = tuple(sorted((*shown, *lasting), key=lambda it: _ORDER[it.level]))
+        self.attention = (*shown, *lasting)
         self._end(now, before, self._failovers.found(now, samples))
         shown_now = {it.id: it for it in self.attention}
         self._mutes = {
@@ -85,43 +80,46 @@ class Incidents:
         former, lasting = self._begun, {*self._causes.values()}
         self._begun = {it: onset for it, onset in former.items() if it in lasting}
         for it in findings:
-            cause = _without_numbers(it.sentence)
-            begun = former.get(it.id) or _Onset(cause, now)
-            changed_at = begun.changed_at if begun.cause == cause else now
             # A clock that was set back puts moments before that into the future.
-            self._begun[it.id] = _Onset(cause, min(it.since or begun.at, now), changed_at)
+            self._begun[it.id] = min(it.since or former.get(it.id, now), now)
 
-    def _symptoms(self, findings: Sequence[IncidentFinding]) -> dict[str, list[Symptom]]:
+    def _symptoms(self, findings: Sequence[IncidentFinding]) -> dict[str, list[IncidentFinding]]:
         """Return the symptoms by the id of their incident, also one whose cause is over."""
         by_route: dict[str | None, str] = {}
         for it in findings:
-            if it.route is not None and not it.is_symptom:
+            if it.route is not None and not it.is_symptom and not it.caused_by:
                 by_route.setdefault(it.route, it.id)
         former, self._causes = self._causes, {}
-        symptoms: dict[str, list[Symptom]] = {}
+        symptoms: dict[str, list[IncidentFinding]] = {}
         for it in findings:
-            cause = by_route.get(it.route) or former.get(it.id)
-            if it.is_symptom and cause:
+            cause = it.caused_by
+            if it.is_symptom and not cause:
+                cause = by_route.get(it.route) or former.get(it.id, "")
+            if cause:
                 self._causes[it.id] = cause
-                symptom = Symptom(it.sentence, self._begun[it.id].at)
-                symptoms.setdefault(cause, []).append(symptom)
+                symptoms.setdefault(cause, []).append(it)
         return symptoms
 
-    def _attention(self, it: IncidentFinding, symptoms: Iterable[Symptom]) -> Attention:
-        begun = self._begun.get(it.id)
-        return Attention(
+    def _attention(self, it: IncidentFinding, symptoms: Sequence[IncidentFinding]) -> Attention:
+        found = Attention(
             id=it.id,
             level=it.level,
             title=it.title,
             sentence=it.sentence,
             route=it.route,
-            since=it.since if begun is None else begun.at,
-            changed_at=None if begun is None else begun.changed_at,
+            since=self._begun.get(it.id, it.since),
             alert=it.alert,
             note=it.note,
             window=it.window,
             next=it.next(self.settings_file),
-            symptoms=tuple(symptoms),
+        )
+        return self._with_symptoms(found, symptoms)
+
+    def _with_symptoms(self, it: Attention, symptoms: Sequence[IncidentFinding]) -> Attention:
+        return replace(
+            it,
+            level=min((it.level, *(symptom.level for symptom in symptoms)), key=_ORDER.__getitem__),
+            symptoms=tuple(Symptom(of.sentence, self._begun[of.id]) for of in symptoms),
         )
 
     def _end(
@@ -137,7 +135,10 @@ class Incidents:
         again = goes_on | {it.id for it in ended}
         ended += [it for it in self.ended if it.id not in again]
         recent = [it for it in ended if now - (it.ended_at or now) <= ENDED_S]
-        self.ended = tuple(recent[:MOST_ENDED])
+        self.ended = tuple(
+            replace(it, since=_not_after(now, it.since), ended_at=_not_after(now, it.ended_at))
+            for it in recent[:MOST_ENDED]
+        )
 
     def mute(self, identity: str, by: str, now: float) -> None:
         """Leave an incident out of the state for half an hour, or until its cause changes.
@@ -167,17 +168,21 @@ class Incidents:
 
     def _show_mutes(self) -> None:
         mutes = {identity: mute for identity, (_, mute) in self._mutes.items()}
-        self.attention = tuple(replace(it, mute=mutes.get(it.id)) for it in self.attention)
+        shown = [replace(it, mute=mutes.get(it.id)) for it in self.attention]
+        shown.sort(key=lambda it: (it.mute is not None, _ORDER[it.level]))
+        self.attention = tuple(shown)
+
+
+def _not_after(now: float, moment: float | None) -> float | None:
+    """Return a moment that is not in the future, where a clock that was set back puts it."""
+    return None if moment is None else min(moment, now)
 
 
 def _is_no_worse(present: Attention | None, muted: Attention) -> bool:
-    """Return whether an incident is what was muted: it may have ended, and may begin again."""
+    """Return whether an incident is what was muted: it may have ended, and may begin again.
+
+    Its words may change while its cause stays: a server that hangs misses requests and checks.
+    """
     return present is None or (
-        _ORDER[present.level] >= _ORDER[muted.level]
-        and _without_numbers(present.sentence) == _without_numbers(muted.sentence)
+        _ORDER[present.level] >= _ORDER[muted.level] and present.alert == muted.alert
     )
-
-
-def _without_numbers(sentence: str) -> str:
-    """Return a cause without its numbers, which change while it goes on."""
-    return re.sub(r"[0-9][0-9.,]*", "", sentence)

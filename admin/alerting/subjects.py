@@ -15,21 +15,29 @@ from gateway.features.questions.subscriptions import (
     SubscriptionPage,
     SubscriptionQuery,
 )
+from gateway.settings.reached import stream_bases
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from admin.alerting.active_alerts import ActiveAlert, ActiveAlerts
+    from gateway.features.questions.loudest import StreamLoad
     from gateway.features.questions.process_source import ProcessSource
+    from gateway.settings import Settings
 
 
 class Subject(NamedTuple):
-    """The subject of an alert: a sentence that names it, and how an operator goes on."""
+    """The subject of an alert: a sentence that names it, and how an operator goes on.
+
+    Without a sentence, that of the rule fits.
+    """
 
     sentence: str
     next: NextStep
 
 
 async def subjects_of(
-    source: ProcessSource, alerts: ActiveAlerts
+    source: ProcessSource, alerts: ActiveAlerts, settings: Settings
 ) -> dict[tuple[str, str], Subject]:
     """Return the subjects of the active alerts, by the rule's name and the route; "" without one.
 
@@ -41,7 +49,9 @@ async def subjects_of(
         route = dict(alert.labels).get("route", "")
         subject = None
         if alert.rule.names == "stream":
-            subject = await _stream(source)
+            subject = await _stream(source, settings)
+        elif alert.rule.names == "read":
+            subject = await _read(source, route)
         elif alert.rule.names == "subscription":
             subject = await _subscription(source, alert, route)
         if subject is not None:
@@ -49,20 +59,36 @@ async def subjects_of(
     return found
 
 
-async def _stream(source: ProcessSource) -> Subject | None:
-    """Return the stream that has received the most bytes in the last minutes."""
+async def _loudest(source: ProcessSource) -> Sequence[StreamLoad]:
     answers = await prompt_answers(source, ListLoudest())
-    streams = loudest_of([it for it in answers if isinstance(it, LoudestList)]).streams
+    return loudest_of([it for it in answers if isinstance(it, LoudestList)]).streams
+
+
+async def _read(source: ProcessSource, route: str) -> Subject | None:
+    """Return the loudest stream of a route, whose caching the page of caches explains."""
+    for it in await _loudest(source):
+        if it.route == route:
+            page = urlencode({"target": f"{route}/{it.name}"})
+            return Subject("", NextStep(f"/caches?{page}", "headgate status"))
+    return None
+
+
+async def _stream(source: ProcessSource, settings: Settings) -> Subject | None:
+    """Return the stream that has received the most bytes in the last minutes."""
+    streams = await _loudest(source)
     if not streams:
         return None
     largest = max(streams, key=lambda it: it.received_bytes)
     of_all = sum(it.received_bytes for it in streams) or 1.0
     page = urlencode({"route": largest.route, "name": largest.name, "tab": "change"})
-    path = f"{largest.route}/{largest.name}"
+    prefixes = (it.prefix for it in settings.route_table)
+    bases = dict(zip(prefixes, stream_bases(settings), strict=True))
+    # By its name alone, a command would look for it on the first route.
+    url = f"{bases.get(largest.route, largest.route)}/{largest.name}"
     return Subject(
-        f"{path} grows by {largest.received_bytes * 60 / 1e6:.0f} MB a minute,"
-        f" {largest.received_bytes / of_all:.0%} of all that is written.",
-        NextStep(f"/streams/one?{page}", f"headgate stream head {quote(largest.name)}"),
+        f"{largest.route}/{largest.name} grows by {largest.received_bytes * 60 / 1e6:.0f} MB a"
+        f" minute, {largest.received_bytes / of_all:.0%} of all that is written.",
+        NextStep(f"/streams/one?{page}", f"headgate stream head {quote(url)}"),
     )
 
 

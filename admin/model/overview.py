@@ -91,7 +91,6 @@ class Attention(msgspec.Struct, frozen=True, kw_only=True):
     sentence: str
     route: str | None = None  # its prefix
     since: float | None = None
-    changed_at: float | None = None  # when its cause became another one, if it has
     ended_at: float | None = None  # None while it goes on
     alert: str = ""  # the rule whose section on the page of alerts says what to do, if there is one
     note: str = ""  # what will become of it

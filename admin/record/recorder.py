@@ -119,11 +119,11 @@ class Recorder:
         self.gauges.update(now, samples)
         self.fleet.processes.update(now, processes)
         self.alerts.look(now, (*samples, *self._setup.bounds.measure()))
-        subjects = await subjects_of(self._source, self.alerts)
+        subjects = await subjects_of(self._source, self.alerts, self._setup.settings)
         found = (
             *findings.findings(health, samples, self.alerts, self._setup.settings, subjects),
             *self.fleet.findings(),
-            *self.traffic.findings(now),
+            *self.traffic.findings(now, self._setup.settings),
         )
         self.incidents.update(now, found, samples)
         if not self.saw_start:  # workers that start do not answer yet, which is no event

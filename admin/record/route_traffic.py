@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from admin.alerting.findings import IncidentFinding
+from admin.alerting.findings import IncidentFinding, with_origin
 from admin.record.figures import COLUMN, OUTCOMES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from admin.record.figures import Row
+    from gateway.settings import Settings
 
 IDLE_S = 300.0  # a route without requests for as long is idle
 FAILED_S = 900.0  # a failure counts for as long if no request of its kind follows
+BEGINS, GOES_ON = 0.5, 0.1  # shares of the requests of a look
 APPENDS, OTHERS = "appends", "requests other than appends"
 
 
@@ -27,7 +29,8 @@ class Failure(NamedTuple):
 class RouteTraffic:
     """The last requests to each route, from what was counted at each look.
 
-    A kind fails if at least half of its requests at the last look that had some got 5xx.
+    A kind fails from a look on at which at least half of its requests got 5xx, until one at which
+    fewer than a tenth do: an origin that fails a third of them is no incident of each look.
     """
 
     def __init__(self) -> None:
@@ -49,7 +52,7 @@ class RouteTraffic:
                     continue
                 self._last_at[prefix] = now
                 failures = self._failures.setdefault(prefix, {})
-                if 2 * failed >= requests:
+                if failed >= requests * (GOES_ON if kind in failures else BEGINS):
                     since, _ = failures.get(kind, (now, now))
                     failures[kind] = since, now
                 else:
@@ -66,7 +69,7 @@ class RouteTraffic:
         failures = self._failures.get(prefix, {}).items()
         return [Failure(kind, since) for kind, (since, at) in failures if now - at <= FAILED_S]
 
-    def findings(self, now: float) -> Iterator[IncidentFinding]:
+    def findings(self, now: float, settings: Settings) -> Iterator[IncidentFinding]:
         """Yield a finding for each kind of request whose last ones failed at a route."""
         for prefix in self._failures:
             for kind, since in self.failures(prefix, now):
@@ -74,7 +77,7 @@ class RouteTraffic:
                     ("failing", f"{prefix} {kind}"),
                     "bad",
                     f"{kind} fail ({prefix})",
-                    f"The last {kind} to {prefix} failed with 5xx.",
+                    with_origin(f"The last {kind} to {prefix} failed with 5xx.", prefix, settings),
                     prefix,
                     "HeadgateServerErrors",
                     since,

@@ -123,7 +123,9 @@ OF_EVERY_GATEWAY = (
         "2m",
         "warning",
         "{{ $labels.instance }} refuses requests beyond the limit {{ $labels.limit }}.",
-        "Clients are refused all the time. Raise the setting of this name, or add gateways.",
+        "Clients are refused all the time: Refused most in the console names them. Ban or limit"
+        " the loudest. Raise the setting of this name, or add gateways, if you want the requests of"
+        " all.",
     ),
     Alert(
         "HeadgateStreamGrows",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from gateway.monitoring.certificate_expiry import CERTIFICATE_ALERTS
 from gateway.monitoring.quantities import (
     ALARM,
+    FAILED,
     FAILED_APPEND,
     TARGET,
     Gauge,
@@ -12,11 +13,10 @@ from gateway.monitoring.quantities import (
     Ratio,
     Threshold,
     increase,
-    rate,
     share,
     total,
 )
-from gateway.monitoring.recordings import APPENDS, ORIGIN_FAILURES
+from gateway.monitoring.recordings import APPENDS
 from gateway.monitoring.rules import ACCESS_FILE, Alert
 
 MIB = 1 << 20
@@ -25,7 +25,7 @@ LEAST_FREE_BYTES = 64 * MIB
 FEW_FREE_BYTES = 1 << 30
 
 _OF_A_ROUTE = "job, instance, route"
-_ORIGIN_REQUESTS = rate("headgate_origin_requests_total", "job, route")
+_ORIGIN_REQUESTS = "headgate_origin_requests_total"
 _FAILED_APPENDS = increase("headgate_appends_total", _OF_A_ROUTE, FAILED_APPEND)
 _FAILING_APPENDS = share("headgate_appends_total", _OF_A_ROUTE, FAILED_APPEND)
 _ORIGIN_TIMES = "headgate_origin_request_duration_seconds"
@@ -290,6 +290,8 @@ OF_PARTS = (
         " reader, identity headers, short lifetimes, and a cache that is too small. A new one fills"
         " by itself.",
         "origin",
+        names="read",
+        is_symptom=True,  # errors are not cached: an origin that fails has few hits
     ),
     Alert(
         "HeadgateOriginSlow",
@@ -343,8 +345,15 @@ OF_PARTS = (
     ),
     Alert(
         "HeadgateOriginErrors",
-        # One failure in five minutes is 5 % of 20 requests: of fewer it says nothing.
-        f"{ORIGIN_FAILURES.record} > 0.05 and {_ORIGIN_REQUESTS} > 0.1",
+        Threshold(
+            Ratio(
+                Rate(_ORIGIN_REQUESTS, "job, route", FAILED),
+                Rate(_ORIGIN_REQUESTS, "job, route"),
+                least=0.1,  # thirty in five minutes: of fewer, one failure says nothing
+            ),
+            ">",
+            0.05,
+        ),
         "5m",
         "warning",
         "{{ $value | humanizePercentage }} of the requests to the origin of"

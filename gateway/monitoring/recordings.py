@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gateway.monitoring import objective as objectives
-from gateway.monitoring.quantities import FAILED, SERVED_HERE, TARGET, mean, quantile, share
+from gateway.monitoring.quantities import SERVED_HERE, TARGET, mean, quantile, share
 from gateway.monitoring.rules import RecordingRule
 
 TARGET_RULE = RecordingRule("headgate:served_without_origin:target", f"vector({TARGET:g})")
@@ -28,11 +28,6 @@ APPENDS = RecordingRule(
     quantile(0.99, "headgate_append_duration_seconds", "job, instance, route"),
     "log",
 )
-ORIGIN_FAILURES = RecordingRule(
-    "job_route:headgate_origin_failures:ratio_rate5m",
-    share("headgate_origin_requests_total", "job, route", FAILED),
-    "origin",
-)
 RECORDINGS = (
     TARGET_RULE,
     SERVED,
@@ -40,6 +35,5 @@ RECORDINGS = (
     DELIVERY,
     LOOP_LAG,
     APPENDS,
-    ORIGIN_FAILURES,
     *objectives.RECORDINGS,
 )

@@ -45,7 +45,7 @@ class Alert:
     # The part of a text that the console can evaluate.
     plain_part: Threshold | None = None
     # What the console looks up and names, since metrics have no label for it.
-    names: Literal["", "stream", "subscription"] = ""
+    names: Literal["", "stream", "subscription", "read"] = ""
     # Shown below another incident of the same route, which has caused it.
     is_symptom: bool = False
 

@@ -11,7 +11,15 @@ import pytest
 from click.testing import CliRunner
 
 from admin.alerting.active_alerts import ActiveAlerts, RecentGrowth
-from admin.alerting.findings import NEXT_STEPS, IncidentFinding, findings
+from admin.alerting.findings import (
+    DISK,
+    NEXT_STEPS,
+    QUOTA,
+    IncidentFinding,
+    findings,
+    health_findings,
+    with_causes,
+)
 from admin.alerting.incidents import Incidents
 from admin.alerting.subjects import subjects_of
 from admin.errors import ConsoleError
@@ -21,7 +29,7 @@ from admin.record import figures
 from admin.record.route_traffic import RouteTraffic
 from gateway.__main__ import cli
 from gateway.features.questions.loudest import LoudestList, StreamLoad
-from gateway.features.questions.process_source import Health
+from gateway.features.questions.process_source import STARTING, Health
 from gateway.features.questions.subscriptions import SubscriptionPage, SubscriptionSummary
 from gateway.settings import Route, Settings
 from gateway.telemetry.metrics import Distribution, Sample, counter, gauge, histogram
@@ -83,17 +91,37 @@ def test_symptoms_of_a_route_are_below_their_cause_until_both_are_over() -> None
     assert ended == {"check log /r": (5.0, 15.0), "check origin /s": (5.0, 10.0)}
 
 
-def test_an_incident_keeps_its_begin_and_says_when_its_cause_has_changed() -> None:
+SLOW = IncidentFinding(("alert", "HeadgateOriginSlow /r"), "warning", "slow", "Slow.", "/r")
+FULL = IncidentFinding(
+    ("alert", "HeadgateDiskNearlyFull /r"), "bad", "disk", "1 MiB left.", "/r", DISK
+)
+NO_ROOM = check("log /r", "the disk is full", "/r")._replace(alert="HeadgateLogDown")
+USED_UP = check("quota /r", "507", "/r", "warning")._replace(alert=QUOTA)
+REFUSED = IncidentFinding(
+    ("alert", "HeadgateRequestsRefused max_storage_size"), "warning", "refused", "Refused."
+)
+FILE = check("/c.pem", "/c.pem is no certificate", level="warning")
+SETTINGS = check("settings", "tls.certificate is wrong: /c.pem is no certificate")
+
+
+@pytest.mark.parametrize(
+    ("cause", "symptoms"),
+    [
+        pytest.param(SLOW, [FAILING], id="failures-of-a-slow-origin"),
+        pytest.param(FULL, [NO_ROOM, FAILING], id="full-disk"),
+        pytest.param(USED_UP, [REFUSED], id="used-up-quota"),
+        pytest.param(FILE, [SETTINGS], id="settings-with-a-refused-file"),
+    ],
+)
+def test_a_fault_is_one_incident_which_is_as_severe_as_its_worst_symptom(
+    cause: IncidentFinding, symptoms: list[IncidentFinding]
+) -> None:
     incidents = Incidents()
-    times = []
-    for now, reason in (
-        (0.0, "timed out after 3 s"),
-        (5.0, "timed out after 4 s"),
-        (9.0, "refused"),
-    ):
-        incidents.update(now, [check("log /r", reason, "/r")])
-        times.append((incidents.attention[0].since, incidents.attention[0].changed_at))
-    assert times == [(0.0, None), (0.0, None), (0.0, 9.0)]
+    incidents.update(0.0, with_causes([*symptoms, cause]))
+    (shown,) = incidents.attention
+    assert shown.id == cause.id
+    assert {it.sentence for it in shown.symptoms} == {it.sentence for it in symptoms}
+    assert shown.level == min(it.level for it in (cause, *symptoms))  # bad, warning
 
 
 def test_an_incident_that_has_ended_is_shown_for_an_hour_unless_it_begins_again() -> None:
@@ -110,6 +138,21 @@ def test_an_incident_that_has_ended_is_shown_for_an_hour_unless_it_begins_again(
     assert ([it.since for it in incidents.attention], incidents.ended) == ([4002.0], ())
 
 
+def test_an_end_is_never_in_the_future_and_a_start_never_ends_as_an_incident() -> None:
+    incidents = Incidents()
+    starts = tuple(health_findings(Health({"worker 1/2": STARTING}, {})))
+    for now, found in ((0.0, [check("a", ""), *starts]), (900.0, []), (400.0, [])):
+        incidents.update(now, found)
+    assert [(it.id, it.since, it.ended_at) for it in incidents.ended] == [("check a", 0.0, 400.0)]
+
+
+def test_muted_incidents_come_last() -> None:
+    incidents = Incidents()
+    incidents.update(0.0, [check("a", ""), check("b", "", level="warning")])
+    incidents.mute("check a", "ada", 0.0)
+    assert [it.id for it in incidents.attention] == ["check b", "check a"]
+
+
 LOG = "check log /r"
 
 
@@ -118,11 +161,11 @@ LOG = "check log /r"
     [
         ([(1799.0, "timed out after 4 s", "bad")], Mute("ada", 1800.0)),
         ([(1800.0, "timed out after 4 s", "bad")], None),
-        ([(5.0, "connection refused", "bad")], None),
+        ([(5.0, "missed its health check within 1.5 s", "bad")], Mute("ada", 1800.0)),
         ([(5.0, "timed out after 3 s", "warning")], Mute("ada", 1800.0)),
         ([(5.0, "", "bad"), (9.0, "timed out after 3 s", "bad")], Mute("ada", 1800.0)),
     ],
-    ids=["goes on", "half an hour", "another cause", "less bad", "over for a while"],
+    ids=["goes on", "half an hour", "other words", "less bad", "over for a while"],
 )
 def test_a_mute_lasts_for_half_an_hour_or_until_another_cause(
     later: list[tuple[float, str, Level]], mute: Mute | None
@@ -136,12 +179,23 @@ def test_a_mute_lasts_for_half_an_hour_or_until_another_cause(
     assert incidents.attention[0].mute == mute
 
 
-def test_a_mute_ends_when_the_incident_becomes_worse_and_an_ended_one_has_none() -> None:
+@pytest.mark.parametrize(
+    "later",
+    [
+        [check("log /r", "slow", "/r")],
+        [check("log /r", "slow", "/r", "warning")._replace(alert="HeadgateLogDown")],
+        [check("log /r", "slow", "/r", "warning"), FAILING],
+    ],
+    ids=["worse", "another cause", "worse symptom"],
+)
+def test_a_mute_ends_with_another_cause_or_level_and_an_ended_incident_has_none(
+    later: list[IncidentFinding],
+) -> None:
     incidents = Incidents()
     incidents.update(0.0, [check("log /r", "slow", "/r", "warning")])
     incidents.mute(LOG, "ada", 0.0)
-    incidents.update(5.0, [check("log /r", "slow", "/r")])
-    assert incidents.state().level == "bad"
+    incidents.update(5.0, later)
+    assert incidents.attention[0].mute is None
     with pytest.raises(ConsoleError, match="over"):
         incidents.mute("check log /s", "ada", 5.0)
 
@@ -198,11 +252,17 @@ def test_a_rate_is_the_growth_of_five_minutes(
 
 FETCHES = counter("headgate_origin_fetches_total", "", "route")
 RESULTS = counter("headgate_cache_results_total", "", "route", "result")
+REQUESTS = counter("headgate_origin_requests_total", "", "route", "result")
 TIMES = histogram("headgate_origin_request_duration_seconds", "", "route", bounds=(1.0,))
 
 
 def reads(fetched: float, of: float) -> list[Sample]:
     return [Sample(FETCHES, ("/r",), fetched), Sample(RESULTS, ("/r", "hit"), of)]
+
+
+def answers(failed: float, of: float) -> list[Sample]:
+    numbers = {"5xx": failed, "ok": of - failed}
+    return [Sample(REQUESTS, ("/r", result), number) for result, number in numbers.items()]
 
 
 def times(seconds: float, count: int) -> list[Sample]:
@@ -225,6 +285,11 @@ def times(seconds: float, count: int) -> list[Sample]:
             id="slow-origin",
         ),
         pytest.param(times(0.0, 0), times(20.0, 5), None, id="few-requests"),
+        pytest.param(
+            *(answers(0, 0), answers(33, 100)),
+            "33% of the requests to the origin of /r fail",
+            id="failing-origin",
+        ),
         pytest.param(times(0.0, 0), times(20.0, 10), None, id="fast-origin"),
     ],
 )
@@ -250,6 +315,11 @@ def test_a_ratio_of_rates_needs_attention_beyond_its_bound(
         pytest.param([{"appends": 9.0, "appends_failed": 1.0}], None, id="a-few-failed"),
         pytest.param([{"appends_failed": 1.0}, {"requests": 1.0}], "appends", id="others-succeed"),
         pytest.param([{"appends_failed": 1.0}, {"appends": 1.0}], None, id="succeeded-again"),
+        pytest.param(
+            [{"appends_failed": 1.0}, {"appends": 4.0, "appends_failed": 1.0}],
+            "appends",
+            id="some-fail-still",
+        ),
         pytest.param([{"appends_failed": 1.0}, {"appends_refused": 1.0}], None, id="4xx-after"),
         pytest.param([{"errors": 2.0, "requests": 2.0}], "requests other than appends", id="reads"),
         pytest.param([{"appends_failed": 1.0}, *[{}] * 200], "idle", id="long-ago"),
@@ -416,7 +486,7 @@ async def test_an_alert_names_its_stream_or_subscription(
     alerts = ActiveAlerts(settings)
     for now in (0.0, 300.0):
         alerts.look(now, [sample])
-    subjects = await subjects_of(Switchboard(answers=lambda _: answers), alerts)
+    subjects = await subjects_of(Switchboard(answers=lambda _: answers), alerts, settings)
     (found,) = findings(Health({}, {}), [], alerts, settings, subjects)
     assert found.sentence == words
 
