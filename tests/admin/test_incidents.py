@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import msgspec
 import pytest
 from click.testing import CliRunner
+from structlog.testing import capture_logs
 
 from admin.alerting.active_alerts import ActiveAlerts, RecentGrowth
 from admin.alerting.findings import (
@@ -346,20 +347,26 @@ def test_a_route_is_idle_without_requests_and_fails_after_the_last_one_of_a_kind
 
 async def test_a_muted_incident_changes_badge_and_title_and_neither_health_nor_metrics() -> None:
     muting = {"mute": "check log /v1/stream"}
-    async with console(Switchboard({"log /v1/stream": "timed out"})) as client:
-        await client.look()
-        page = await client.page("/configuration")
-        for shown in ("<title>1 ✕ Configuration", "headgate-bad.svg", 'data-level="bad"'):
-            assert shown in page
-        assert (await client.send("POST", "/", VIEWER, data=muting))[0] == 403
-        assert (await client.send("POST", "/", data=muting))[0] == 303
-        page = await client.page("/")
-        assert "muted by shop until" in page
-        assert "<title>Overview" in page
-        assert "data-level=" not in page
-        _, shown = await client.api("GET", "overview", token=VIEWER)
-        assert shown["instance"]["state"] == {"level": "good", "words": "serving; 1 muted"}
-        assert (await client.send("GET", "/readyz"))[0] == 503
+    source = Switchboard({"log /v1/stream": "timed out"})
+    with capture_logs() as lines:
+        async with console(source) as client:
+            await client.look()
+            page = await client.page("/configuration")
+            for shown in ("<title>1 ✕ Configuration", "headgate-bad.svg", 'data-level="bad"'):
+                assert shown in page
+            assert (await client.send("POST", "/", VIEWER, data=muting))[0] == 403
+            assert (await client.send("POST", "/", data=muting))[0] == 303
+            page = await client.page("/")
+            assert "muted by shop until" in page
+            assert "<title>Overview" in page
+            assert "data-level=" not in page
+            _, shown = await client.api("GET", "overview", token=VIEWER)
+            assert shown["instance"]["state"] == {"level": "good", "words": "serving; 1 muted"}
+            assert (await client.send("GET", "/readyz"))[0] == 503
+            assert (await client.send("POST", "/", data={"unmute": muting["mute"]}))[0] == 303
+            assert 'data-level="bad"' in await client.page("/configuration")
+    logged = [it["operation"] for it in lines if it["event"] == "admin.changed"]
+    assert logged == ["mute", "unmute"]
 
 
 FILE_OK = gauge("headgate_access_file_ok", "", "setting")

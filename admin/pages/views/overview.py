@@ -61,12 +61,13 @@ async def _loudest(visit: Visit) -> dict[str, object]:
 async def submit(visit: Visit) -> NoReturn:
     """Mute an incident, or let it count again. Raises ConsoleError."""
     incidents = visit.console.recorder.incidents
-    if "unmute" in visit.entered:
-        incidents.unmute(visit.entered["unmute"])
-    else:
-        identity = visit.entered.get("mute", "")
-        with audited(visit.viewer, "mute", "", identity):
+    what = "unmute" if "unmute" in visit.entered else "mute"
+    identity = visit.entered.get(what, "")
+    with audited(visit.viewer, what, "", identity):
+        if what == "mute":
             incidents.mute(identity, visit.viewer.name, visit.now)
+        else:
+            incidents.unmute(identity)
     raise web.HTTPSeeOther(PATH)
 
 
