@@ -114,6 +114,7 @@ NEXT_STEPS = {
     "HeadgateOriginDown": NextStep("", f"{_EVENTS} origin"),
     "HeadgateOriginServerDown": NextStep("", f"{_EVENTS} origin"),
     "HeadgateOriginFailing": NextStep("", f"{_EVENTS} origin"),
+    "HeadgateOriginErrors": NextStep("", f"{_EVENTS} origin"),
     "HeadgateOriginSlow": NextStep("", "headgate status"),
     "HeadgatePurgesFail": NextStep("/events?kind=purge", f"{_EVENTS} purge"),
     "failing": NextStep("/events?show=refusals", "headgate status"),

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import msgspec
 import pytest
 from click.testing import CliRunner
+from msgspec.structs import replace
 from structlog.testing import capture_logs
 
 from admin.alerting.active_alerts import ActiveAlerts, RecentGrowth
@@ -429,6 +430,7 @@ def test_an_alert_and_the_check_of_the_same_are_one_finding(name: str) -> None:
     assert (found.level, found.alert) == (level, alert)
 
 
+SUBSCRIPTIONS = gauge("headgate_subscriptions", "", "route", "state")
 FASTEST = Sample(gauge("headgate_fastest_stream_bytes", ""), (), 3e5)
 
 
@@ -458,44 +460,63 @@ def failing(name: str) -> SubscriptionSummary:
 
 
 @pytest.mark.parametrize(
-    ("sample", "answers", "words"),
+    ("samples", "answers", "words", "step"),
     [
         pytest.param(
-            FASTEST,
+            [FASTEST],
             (
                 LoudestList((), (load("quiet", 1e4), load("hot", 2e5))),
                 LoudestList((), (load("hot", 1e5),)),
             ),
             "/v1/stream/hot grows by 18 MB a minute, 97% of all that is written.",
+            NextStep(
+                "/streams/one?route=%2Fv1%2Fstream&name=hot&tab=change",
+                "headgate stream head http://127.0.0.1:4437/v1/stream/hot",
+            ),
             id="stream-of-two-workers",
         ),
         pytest.param(
-            FASTEST,
+            [FASTEST],
             (),
             "A stream of this gateway grows by 0.3 MiB a second.",
+            NextStep(),
             id="stream-without-an-answer",
         ),
         pytest.param(
-            Sample(
-                gauge("headgate_subscriptions", "", "route", "state"), ("/v1/stream", "failed"), 2.0
-            ),
+            [Sample(SUBSCRIPTIONS, ("/v1/stream", "failed"), 2.0)],
             (SubscriptionPage((failing("orders"),), 2, {}),),
             "Wakes of the subscription orders of /v1/stream to https://hooks.example/… fail, as"
             " those of 1 more: refused.",
+            NextStep(
+                "/subscriptions?status=failed",
+                "headgate stream subscriptions list --status failed",
+            ),
             id="subscription",
+        ),
+        pytest.param(
+            reads(1000, 1000),
+            (LoudestList((), (load("other", 1.0), replace(load("hot", 1.0), route="/r"))),),
+            "100% of the reads of /r are fetched from the origin (http://127.0.0.1:1/v1).",
+            NextStep("/caches?target=%2Fr%2Fhot", "headgate status"),
+            id="few-hits",
         ),
     ],
 )
-async def test_an_alert_names_its_stream_or_subscription(
-    sample: Sample, answers: tuple[Answer, ...], words: str
+async def test_an_alert_names_its_stream_or_subscription_and_leads_there(
+    samples: list[Sample], answers: tuple[Answer, ...], words: str, step: NextStep
 ) -> None:
-    settings = Settings(storage="memory:")
+    routes = (
+        Route(prefix="/v1/stream", storage="memory:"),
+        Route(prefix="/r", origin="http://127.0.0.1:1/v1"),
+    )
+    settings = Settings(routes=routes)
     alerts = ActiveAlerts(settings)
-    for now in (0.0, 300.0):
-        alerts.look(now, [sample])
+    for now, counted in ((0.0, reads(0, 0)), (5.0, samples), (150.0, samples), (300.0, samples)):
+        alerts.look(now, counted)
     subjects = await subjects_of(Switchboard(answers=lambda _: answers), alerts, settings)
     (found,) = findings(Health({}, {}), [], alerts, settings, subjects)
     assert found.sentence == words
+    assert replace(found.next(""), advice="") == step
 
 
 def test_a_check_of_settings_names_the_file_that_the_server_has_read() -> None:
