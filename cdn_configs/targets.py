@@ -28,5 +28,9 @@ TARGETS: dict[str, Target] = {one.name: one for one in _declared()}
 def target(name: str) -> Target:
     """Return the target of this name; raise UnknownTarget, which lists them all, without one."""
     if name not in TARGETS:
-        raise UnknownTarget(f"there is no target {ascii(name)[:64]}: {', '.join(TARGETS)}")
+        from difflib import get_close_matches  # imported only for a mistake
+
+        nearest = get_close_matches(name[:64], TARGETS, n=1)
+        meant = f"; the nearest is {nearest[0]}" if nearest else ""
+        raise UnknownTarget(f"there is no target {ascii(name)[:64]}{meant}: {', '.join(TARGETS)}")
     return TARGETS[name]

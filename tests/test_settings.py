@@ -290,7 +290,8 @@ def test_a_port_beyond_65535_is_refused_with_the_allowed_range(text: str) -> Non
         ("storage", "https://a,https://b", "; give servers as origin."),
         ("storage", "data", " or another redis URL."),
         ("storage", "", "; leave it out for the default."),
-        ("origin", "localhost:8080/a", "; give it as origin, after http://."),
+        ("origin", "localhost:8080/a", "; write http:// before it."),
+        ("log.level", "INFO", '; write "info".'),
         ("origin", "redis:6379", "; give what this gateway stores itself as storage."),
         ("origin", "redis://a", "; give what this gateway stores itself as storage."),
         ("origin", "memory:", "; give what this gateway stores itself as storage."),
@@ -896,7 +897,8 @@ MISTAKES: dict[str, tuple[str | dict[str, str], list[str]]] = {
         ["h.toml:1: server is not a setting; write workers, listen instead."],
     ),
     "sections and keys by the names that other servers have for them": (
-        "port = 80\n[cors]\n[cache]\nsize = 1\n[logging]\n[retention]\n[admin]\nport = 80\n",
+        "port = 80\n[cors]\n[cache]\nsize = 1\n[logging]\n[retention]\n[admin]\nport = 80\n"
+        "password = 1\n",
         [
             "h.toml:1: port is not a setting; it is listen.",
             "h.toml:2: cors is not a setting; it is http.cors_origins.",
@@ -905,6 +907,8 @@ MISTAKES: dict[str, tuple[str | dict[str, str], list[str]]] = {
             "h.toml:6: retention is not a setting; it is routes[0].retention_age or "
             "routes[0].retention_size or routes[0].retention_messages.",
             "h.toml:8: admin.port is not a setting; it is admin.listen.",
+            "h.toml:9: admin.password is not a setting; it is admin.users[0].password_hash, what "
+            "headgate config hash-password prints, which begins with $argon2id$.",
         ],
     ),
     "a setting of the server in a route": (
@@ -1262,7 +1266,7 @@ tail_max_agee = 3
         "routes[1].tail_max_age.",
         "HEADGATE_LOGLEVEL is not a setting; the nearest is HEADGATE_LOG__LEVEL.",
         '--http-body-timeout is "soon", but must be a number of seconds, from 0.1 to 3,600.',
-        'HEADGATE_LOG__FORMAT is "JSON", but must be one of auto, json, console.',
+        'HEADGATE_LOG__FORMAT is "JSON", but must be one of auto, json, console; write "json".',
     ]
 
 
@@ -1458,6 +1462,8 @@ def test_a_missing_settings_file_is_reported_together_with_the_other_mistakes(
 def test_a_settings_file_that_is_not_toml_is_reported_with_line_and_column(tmp_path: Path) -> None:
     (problem,) = problems("listen = \n", folder=tmp_path)
     assert re.fullmatch(r"h\.toml:1: this is not TOML: [\w ]+ at column 10\.", problem)
+    (problem,) = problems('listen = "a\n', folder=tmp_path)
+    assert problem == "h.toml:1: this is not TOML: a quote is open at the line's end."
 
 
 def test_a_settings_file_that_ends_too_early_is_reported_with_its_last_line(tmp_path: Path) -> None:

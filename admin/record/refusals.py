@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -81,7 +82,9 @@ class Refusals:
         """Return the newest of all workers; those of one that does not answer are missing."""
         answers = await self._source.query(ListRefusals())
         rows = (row for it in answers if isinstance(it, RefusalList) for row in it.rows)
-        found = (row for row in rows if _is_in(between, row.at))
+        begin, end = between or (-inf, inf)
+        # A row stands for equal ones from its first to its newest.
+        found = (row for row in rows if row.first_at < end and row.at >= begin)
         return sorted(found, key=lambda row: -row.at)[:MOST_REFUSALS]
 
 

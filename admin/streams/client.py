@@ -18,6 +18,7 @@ from admin.model.streams import MessagePlace, Messages
 from admin.streams.credentials import Credentials
 from admin.streams.messages import split
 from gateway import trust
+from gateway.access.principal import CONSOLE_ADDRESS
 from gateway.errors import NO_STREAM, BadRequest
 from gateway.protocol.bodies.content import check_content_type
 from gateway.protocol.http.header_names import STREAM_ID
@@ -44,8 +45,6 @@ LONGEST_PROBLEM = 16 << 10
 MOST_READS = 8  # to come from the last bytes to the tail
 MOST_CONNECTIONS = 64  # of all users; live tails have their own
 MOST_TAILS = 100  # half of those who may listen: the page around a tail listens, too
-# No other program of the machine comes from there by chance.
-OWN_ADDRESS = "127.0.44.39"
 # `connect` bounds the wait for one of the connections as well.
 TIMEOUT = aiohttp.ClientTimeout(total=None, connect=5, sock_read=30)
 # The server ends a long-poll after at most 300 s (long_poll_timeout).
@@ -270,10 +269,10 @@ def own_address(host: str) -> str | None:
         return None
     with socket.socket() as probe:
         try:
-            probe.bind((OWN_ADDRESS, 0))
+            probe.bind((CONSOLE_ADDRESS, 0))
         except OSError:  # as on macOS
             return None
-    return OWN_ADDRESS
+    return CONSOLE_ADDRESS
 
 
 def canonical(route: str, name: str) -> tuple[str, str]:

@@ -175,7 +175,7 @@ def _name_at(place: tuple[str | int, ...], values: Mapping[str, object]) -> str:
 
 def _words(mistake: Mistake) -> str:
     if mistake.kind == "unknown":
-        return "is nothing that this file can have"
+        return "is not a key of a tokens file"
     if mistake.kind == "missing":
         return "is missing"
     last = mistake.place[-1]

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 
 CONFIG = "headgate.config"  # a key of click's meta
+LISTEN_NAMES = {"port", "host", "bind", "address"}  # what other servers call --listen
 NAME = re.compile(r"[\w-]{1,40}")
 
 
@@ -106,9 +107,30 @@ class RootGroup(CommandGroup):
         with system_errors_in_words():
             try:
                 return super().invoke(context)
+            except click.UsageError as refusal:
+                if refusal.ctx is None:
+                    raise
+                raise _explained(refusal, refusal.ctx) from refusal
             except KeyboardInterrupt:
                 click.echo("Interrupted.", err=True)
                 context.exit(INTERRUPTED)
+
+
+def _explained(refusal: click.UsageError, ctx: click.Context) -> click.UsageError:
+    """Return the error with the parameter that is meant by another program's option or argument."""
+    options = {it.name for it in ctx.command.params if isinstance(it, click.Option)}
+    arguments = {it.name for it in ctx.command.params} - options
+    if refusal.message.startswith("Got unexpected extra argument") and "config" in options:
+        message = f"{refusal.message}. A file of settings is given by --config FILE."
+        return click.UsageError(message, ctx)
+    if isinstance(refusal, click.NoSuchOption):
+        name = refusal.option_name.removeprefix("--")
+        if name in LISTEN_NAMES and "listen" in options:
+            return click.UsageError(f"{refusal.message} Did you mean '--listen'?", ctx)
+        if name in arguments:
+            message = f"{refusal.message} Write {name.upper()} without {refusal.option_name}."
+            return click.UsageError(message, ctx)
+    return refusal
 
 
 def _config(ctx: click.Context) -> str:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from multidict import istr
 
-from gateway.access.principal import CONSOLE
+from gateway.access.principal import CONSOLE, CONSOLE_ADDRESS
 from gateway.protocol.http.client_address import FRONT, TrustedProxies, counted_as
 from gateway.telemetry.access_log import LONGEST_SHOWN
 
@@ -153,7 +153,7 @@ class Loudest:
         for items, factor in _sample(counted):
             for (address, head, path), counts in items:
                 client = self._subject(address, head)
-                if client.account != CONSOLE:
+                if client.account != CONSOLE and client.address != CONSOLE_ADDRESS:
                     add(clients[client], counts, factor)
                 if path and counts[REFUSED] < requests_of(counts):
                     add(streams[path.partition("?")[0]], counts, factor)

@@ -33,6 +33,7 @@ DEPENDS_ON: dict[Place, tuple[Place, ...]] = {
 # Files with a secret, which may have been given in place of the path.
 SECRET_FILES = {"key_file", "secret_file", "token_file"}
 SHOWN_ITEMS = 8  # of a list
+PASSWORD_HASH: Place = ("admin", "users", 0, "password_hash")
 # What other servers call a setting or a section; in a section with `listen`, a port is in that.
 OTHER_NAMES: dict[str, tuple[Place, ...]] = {
     "address": (("listen",),),
@@ -199,6 +200,9 @@ def _unknown(model: type[Table], one: GivenValue, place: Place) -> str:
         instead = f"; write {', '.join(map(spell, inside))} instead" if inside else ""
         return f"{subject} is not a setting{instead}."
     spelt = " or ".join(variable(it) if one.is_variable else spell(it) for it in found)
+    field = setting_at(model, found[0])
+    if meant == [PASSWORD_HASH] and field is not None:
+        spelt += f", {allowed(field)}"
     return f"{subject} is not a setting; {'it' if meant else 'the nearest'} is {spelt}."
 
 
@@ -223,6 +227,8 @@ def _meant(model: type[Table], place: Place) -> list[Place]:
     key = str(place[-1])
     if setting_at(model, place) is not None:
         return [place]
+    if place == ("admin", "password"):
+        return [PASSWORD_HASH]
     if key in OTHER_NAMES:
         beside = [(*place[:-1], *it) for it in OTHER_NAMES[key]]
         return [it for it in beside if setting_at(model, it) is not None] or [*OTHER_NAMES[key]]

@@ -68,8 +68,8 @@ def shown_default(one: Setting) -> str:
 
 def hint(field: Setting, value: object) -> str:
     """Return a suggestion of what was meant, in words that follow those of `allowed`; else ""."""
-    if get_origin(field.type) is Literal and str(value) in get_args(field.type):
-        return f'; write "{value}"'  # 1.3, which TOML reads as a number
+    if get_origin(field.type) is Literal and str(value).lower() in get_args(field.type):
+        return f'; write "{str(value).lower()}"'  # such as 1.3, which TOML reads as a number
     if get_origin(field.type) is Literal or field.section or not isinstance(value, str):
         return ""
     if not value:

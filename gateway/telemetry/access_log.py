@@ -97,6 +97,7 @@ class _Alike(NamedTuple):
 
 
 class _Newest(NamedTuple):
+    first_at: float
     at: float
     request_id: str
     times: int
@@ -123,6 +124,7 @@ class RefusedRequest(msgspec.Struct, frozen=True):
     status: int
     detail: str
     client: str | None  # its address; None for viewers without the right to see it
+    first_at: float  # epoch seconds, of the first of equal ones
     count: int = 1  # of equal ones, of which this is the newest
 
 
@@ -144,8 +146,9 @@ class NewestRefusals:
         short = body if len(body) <= LONGEST_BODY else b""
         alike = _Alike(route, status, short, client)
         before = self._newest.pop(alike, None)
-        times = 1 if before is None else before.times + 1
-        self._newest[alike] = _Newest(self._clock(), request_id, times)
+        now = self._clock()
+        first_at, times = (now, 1) if before is None else (before.first_at, before.times + 1)
+        self._newest[alike] = _Newest(first_at, now, request_id, times)
         if len(self._newest) > MOST_REFUSALS:
             del self._newest[next(iter(self._newest))]
 
@@ -159,6 +162,7 @@ class NewestRefusals:
                 alike.status,
                 _detail(alike.body),
                 alike.client,
+                it.first_at,
                 it.times,
             )
             for alike, it in reversed(self._newest.items())

@@ -94,7 +94,7 @@ GRANTS = 'grants = [{ streams = "/a", operations = ["read"] }]\n'
 
 MISTAKES = {
     "t.toml:1: this is not TOML: ": ["x"],
-    "t.toml:1: token is nothing that this file can have": ["[[token]]"],
+    "t.toml:1: token is not a key of a tokens file": ["[[token]]"],
     "t.toml:1: tokens must be an array of tables": ["tokens = 1"],
     "t.toml:1: tokens[0].token (name a) is missing": ["[[tokens]]\nname = 'a'\nrole = 'r'"],
     (
@@ -152,7 +152,7 @@ def test_mistakes_in_a_tokens_file_are_reported_line_by_line_in_order() -> None:
         "t.toml:2: tokens[0].token (name ann) is missing.",
         "t.toml:3: tokens[0].expires (name ann) must be a time with its zone, such as "
         "2030-01-31T12:00:00Z.",
-        "t.toml:5: tokens[0].secret (name ann) is nothing that this file can have.",
+        "t.toml:5: tokens[0].secret (name ann) is not a key of a tokens file.",
         "t.toml:6: roles[0].name is missing.",
         "t.toml:6: roles[0].grants is missing",
     ]

@@ -223,6 +223,9 @@ def test_the_page_counts_asks_for_the_number_and_deletes_without_scripts() -> No
 
         fields = {"do": "count", "route": ROUTE, "prefix": "x"}
         assert submitted(server, path, **fields, csrf="another")[0] == 403
+        assert submitted(server, path, **{**fields, "prefix": "none"})[0] == 303
+        assert "begins with <bdi><code>none</code>" in counted()
+        assert "Deleted</dt>" not in counted()
         assert submitted(server, path, **fields)[0] == 303
         assert "Enter the number of streams, 8" in counted()
         assert "<b>" not in counted()

@@ -256,7 +256,9 @@ def test_the_console_has_no_own_address_where_binding_it_fails(
 ) -> None:
     assert client.own_address("::1") is None
     assert client.own_address("192.0.2.1") is None
-    monkeypatch.setattr(client, "OWN_ADDRESS", "192.0.2.1")  # as where there is none but 127.0.0.1
+    monkeypatch.setattr(
+        client, "CONSOLE_ADDRESS", "192.0.2.1"
+    )  # as where there is none but 127.0.0.1
     assert client.own_address("127.0.0.1") is None
 
 

@@ -12,6 +12,7 @@ from urllib.parse import urlencode
 
 import pytest
 
+from gateway.access.principal import CONSOLE_ADDRESS
 from gateway.features.questions.readers import MOST_ENDED, MOST_READERS
 from tests.admin.asking import api, page, submitted, told
 from tests.admin.consoles import ADMITTED, OPERATOR, VIEWER
@@ -295,6 +296,9 @@ def test_wrong_requests_about_readers_are_refused_with_a_reason() -> None:
         wrong = {"kind": "principal", "value": "ann", "seconds": 600}
         reason = "ann is not an account: that of a static token is token NAME; Usage lists others"
         assert told(server, "POST", "/api/v1/bans", wrong)[1]["detail"] == reason
+        wrong = {"kind": "address", "value": f"::ffff:{CONSOLE_ADDRESS}", "seconds": 600}
+        reason = f"{CONSOLE_ADDRESS} is the console itself, which cannot be banned"
+        assert told(server, "POST", "/api/v1/bans", wrong)[1]["detail"] == reason
         assert told(server, "GET", "/api/v1/bans") == (200, {"bans": []})
 
         def events() -> str:
@@ -371,7 +375,9 @@ def test_the_loads_of_all_workers_are_added_up(redis: str) -> None:
             assert ask(server.port, "POST", f"{ROUTE}/s", b"[123]", **fields).status == 204
             path = f"{ROUTE}/absent?offset=-1"
             assert ask(server.port, "GET", path, User_Agent=AGENT).status == 404
+        api(server, f"stream/messages?route={ROUTE}&name=s&offset=-1", OPERATOR)
         found = api(server, "loudest", OPERATOR)
+        assert CONSOLE_ADDRESS not in {row["address"] for row in found["clients"]}
         (client,) = (row for row in found["clients"] if row["user_agent"] == AGENT)
         assert client["address"] == "127.0.0.1"
         shares = [client[it] / client["requests"] for it in ("appends", "refused")]

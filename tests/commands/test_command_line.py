@@ -107,6 +107,10 @@ def test_the_commands_of_a_feature_are_in_the_group_that_it_declares() -> None:
 WRONG = {
     "read": "Missing argument 'STREAM'.",
     "serve --workrs x": "'--workrs'. Did you mean '--workers'?",
+    "serve --port 8000": "'--port'. Did you mean '--listen'?",
+    "ls --prefix x": "No such option '--prefix'. Write PREFIX without --prefix.",
+    "config check h.toml": "argument (h.toml). A file of settings is given by --config FILE.",
+    "cdn render ngnix --upstream h:1": "there is no target 'ngnix'; the nearest is nginx: ",
     "tale chat": 'No such command "tale". Did you mean "headgate stream tail"?',
     "check": 'Did you mean "headgate config check" or "headgate cdn check"?',
     "list": 'No such command "list". Did you mean "headgate stream ls"?',

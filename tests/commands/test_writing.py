@@ -353,7 +353,8 @@ def test_commands_on_an_unknown_stream_exit_with_3_and_one_sentence(
     assert (done.returncode, done.stdout) == (3, b"")
     said = done.stderr.decode()
     assert said.startswith(f"headgate: {server.streams}/nowhere: there is no ")
-    assert said.endswith(" (404 Not Found).\n")
+    advice = "; headgate create makes it" if "append" in arguments else ""
+    assert said.endswith(f" (404 Not Found){advice}.\n")
     assert said.count("\n") == 1
 
 

@@ -11,6 +11,7 @@ const EAGER = 1000; // read at once; more when the list is scrolled to its end
 const MOST = 2000; // then the oldest are removed
 const NEAR_END = 40; // pixels from the end that still count as being there
 const RETRY_MS = 2000;
+const REFUSED_OFFSETS = [400, 410]; // nothing is there, however often it is read
 const PREVIEW = 300; // characters of a line
 const BYTES = 16; // of a line of hex
 const HIDDEN = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu;
@@ -77,6 +78,11 @@ export function show(element) {
       while (place && taken < upTo) {
         const answer = await fetch(address("messages", { offset: place.offset, skip: `${place.skip}`, limit: `${PAGE}` }), { signal: mine.signal });
         const part = await answer.json();
+        if (REFUSED_OFFSETS.includes(answer.status)) {
+          place = null;
+          status.textContent = part.detail;
+          return;
+        }
         if (!answer.ok) throw new Error(part.detail);
         take(part);
       }

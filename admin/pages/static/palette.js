@@ -5,7 +5,7 @@ import { all, get, make } from "./dom.js";
 const TYPING_MS = 150;
 const STREAMS = 8; // of each route
 
-/** @typedef {{ title: string, href: string, of: string }} Entry */
+/** @typedef {{ title: string, href: string, of: string, leadsToMore?: boolean }} Entry */
 
 const dialog = /** @type {HTMLDialogElement} */ (get("#palette"));
 const field = /** @type {HTMLInputElement} */ (get("input", dialog));
@@ -46,8 +46,14 @@ async function streams(text, signal) {
   prefixes.catch(() => (prefixes = null)); // the next search asks again
   const found = (await prefixes).map(async (route) => {
     const query = new URLSearchParams({ route, contains: text, limit: String(STREAMS) });
-    const rows = /** @type {{name: string}[]} */ ((await ask(`streams?${query}`, signal)).rows);
-    return rows.map(({ name }) => ({ title: name, href: `/streams/one?${new URLSearchParams({ route, name })}`, of: route }));
+    const page = /** @type {{rows: {name: string}[], after?: string | null}} */ (await ask(`streams?${query}`, signal));
+    /** @type {Entry[]} */
+    const entries = page.rows.map(({ name }) => ({ title: name, href: `/streams/one?${new URLSearchParams({ route, name })}`, of: route }));
+    if (page.after) {
+      const href = `/streams?${new URLSearchParams({ route, by: "contains", text })}`;
+      entries.push({ title: `Search on Streams for all with ${text}`, href, of: route, leadsToMore: true });
+    }
+    return entries;
   });
   return (await Promise.all(found)).flat();
 }
@@ -79,7 +85,10 @@ function show(entries) {
       return option;
     }),
   );
-  status.textContent = entries.length ? `${entries.length} found` : "Nothing found";
+  const links = entries.filter((it) => it.leadsToMore).length;
+  const number = entries.length - links;
+  const found = number ? `${number} found` : "Nothing found";
+  status.textContent = !links ? found : number ? `The first ${found}` : `${found} so far`;
   choose(0);
 }
 

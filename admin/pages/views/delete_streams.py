@@ -40,16 +40,17 @@ async def submit(visit: Visit) -> NoReturn:
     action = choice(entered.get("do", ""), ("count", "start", "stop"), "do")
     if action == "count":
         chosen = {name: entered.get(name, "") for name in ("route", "prefix")}
-        await deletion.count(wish_of(chosen, DeletionWish), visit.viewer)
+        found = await deletion.count(wish_of(chosen, DeletionWish), visit.viewer)
     elif action == "start":
         number = entered.get("confirm", "").strip().replace(",", "")  # as the page shows it
         if not number.isdecimal():
             raise ConsoleError(400, "Enter the number of streams to confirm: nothing was done.")
         start = wish_of({"id": entered.get("id", ""), "confirm": number}, DeletionStart)
-        deletion.start(start, visit.viewer)
+        found = deletion.start(start, visit.viewer)
     else:
-        await deletion.stop(DeletionReference(entered.get("id", "")), visit.viewer)
-    raise web.HTTPSeeOther(link(PATH))
+        found = await deletion.stop(DeletionReference(entered.get("id", "")), visit.viewer)
+    # An empty prefix is all of the route, so the form keeps the one that was entered.
+    raise web.HTTPSeeOther(link(PATH, route=found.route, prefix=found.prefix))
 
 
 PAGE = ConsolePage(PATH, show, submit)

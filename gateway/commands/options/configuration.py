@@ -43,6 +43,8 @@ def reread_settings(config: Path | None, flags: Mapping[str, str | None]) -> Set
     """Return the settings as they are written now. Raises SettingsError."""
     from gateway.settings import SettingsError, load
 
+    if config is not None and config.is_dir():
+        raise SettingsError((f"{config} is a folder: name the file of settings in it.",))
     if config is not None and config.exists() and not config.is_file():  # such as a pipe
         raise SettingsError((f"{config} is no file, so it cannot be read again.",))
     return load(config, os.environ, flags, look_at_files=True)

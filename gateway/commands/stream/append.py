@@ -37,7 +37,10 @@ async def begun(
     patience = CommandRetries(say, is_repeatable=producer is not None)
     content_type = headers.get("Content-Type")
     if content_type is None:
-        content_type = (await patience.run(stream.head)).content_type
+        try:
+            content_type = (await patience.run(stream.head)).content_type
+        except StreamError as refusal:
+            raise _with_advice(refusal) from refusal
     return AppendSession(stream, content_type, headers, producer, patience)
 
 
@@ -83,11 +86,16 @@ class AppendSession:
         if "Stream-Seq" in self.headers and "Stream-Seq" in str(refusal):
             return Failed(f"{refusal}; both are text, so that 10 is less than 9")
         if self.producer is None or not isinstance(refusal, Fenced):
-            return refusal
+            return _with_advice(refusal)
         return Failed(
             f"producer {self.producer.id} is at epoch {refusal.epoch}, so epoch "
             f"{self.producer.epoch} is over; take over with --epoch {refusal.epoch + 1}"
         )
+
+
+def _with_advice(refusal: StreamError) -> Exception:
+    """Return the error with what makes a stream that is not there."""
+    return Failed(f"{refusal}; headgate create makes it") if refusal.status == 404 else refusal
 
 
 def leading_to(offset: str) -> str:

@@ -60,19 +60,21 @@ def of_storage(text: str, _is_within: IsWithin) -> str:
         return "; write file: before it"
     if text.startswith(("http://", "https://")):
         return "; give servers as origin"
-    return _of_server(text)
+    port = _port_of(text)
+    if not port:
+        return ""
+    is_redis = port == ":6379" or text.startswith("redis")
+    return "; write redis:// before it" if is_redis else "; give it as origin, after http://"
 
 
 def of_origin(text: str, _is_within: IsWithin) -> str:
     """Return a hint for a server's address without a scheme, or for what is a storage."""
     if text.startswith(("file:", "memory:", "redis", ".", "/")):
         return "; give what this gateway stores itself as storage"
-    return _of_server(text)
+    return "; write http:// before it" if _port_of(text) else ""
 
 
-def _of_server(text: str) -> str:
+def _port_of(text: str) -> str:
+    """Return the port of a server's address without a scheme, such as `:80`; else ""."""
     match = re.fullmatch(rf"(?:{HOST}){PORT}(?:/[^?@]*)?", text)
-    if match is None or not match["port"]:
-        return ""
-    is_redis = match["port"] == ":6379" or text.startswith("redis")
-    return "; write redis:// before it" if is_redis else "; give it as origin, after http://"
+    return "" if match is None else match["port"] or ""

@@ -69,6 +69,8 @@ class TomlFile:
         line = int(match[2]) if match and match[2] else len(self.text.splitlines())
         if message.startswith(TWICE) and (twice := self._twice(line, is_array)):
             return line, f"{self.path}:{line}: {twice}."
+        if message.startswith("Illegal character '\\n'"):  # only strings cannot have it
+            return line, f"{self.path}:{line}: this is not TOML: a quote is open at the line's end."
         words = f"{match[1]} at column {match[3]}" if match and match[3] else message
         return line, f"{self.path}:{line}: this is not TOML: {words}."
 

@@ -83,6 +83,8 @@ async def test_the_palette_finds_pages_and_streams_by_name(browser: Browser, sit
         assert await tab.inaccessible() == []
         await field.fill("chat/000")
         await expect(options.first).to_contain_text("chat/0000")
+        await expect(tab.page.get_by_text("The first 8 found")).to_be_visible()
+        await expect(options.last).to_have_attribute("href", re.compile("by=contains&text=chat"))
         await field.press("ArrowDown")
         await expect(options.nth(1)).to_have_attribute("aria-selected", "true")
         chosen = await options.nth(1).get_attribute("id")

@@ -20,7 +20,7 @@ from tests.support.admin_server import AdminServer
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from playwright.async_api import Browser
+    from playwright.async_api import Browser, Request
 
     from gateway.features.questions.contract import Answer, Question
     from gateway.telemetry.metrics import Snapshot
@@ -254,6 +254,20 @@ async def test_following_the_tail_does_not_wait_for_an_earlier_read(
         await tab.page.get_by_text(", following").wait_for()
         assert held
         await held[0].continue_()
+
+
+async def test_a_refused_offset_is_shown_once_and_not_read_again(
+    browser: Browser, site: Filled
+) -> None:
+    async with showing(browser, site.console) as tab:
+        reads: list[Request] = []
+        tab.page.on("request", lambda it: reads.append(it) if "/messages?" in it.url else None)
+        await tab.goto(f"{STREAM}&offset=abc")
+        await expect(tab.page.locator(".controls .status")).to_contain_text("offset")
+        await tab.page.wait_for_timeout(2500)  # other failed reads are repeated after 2 s
+        assert len(reads) == 1
+        # Chromium notes each answer of an error as one.
+        tab.wrong = [it for it in tab.wrong if "400 (Bad Request)" not in it]
 
 
 async def test_a_refused_tail_shows_the_refusal_and_retries(browser: Browser, site: Filled) -> None:
