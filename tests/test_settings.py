@@ -1462,8 +1462,9 @@ def test_a_missing_settings_file_is_reported_together_with_the_other_mistakes(
 def test_a_settings_file_that_is_not_toml_is_reported_with_line_and_column(tmp_path: Path) -> None:
     (problem,) = problems("listen = \n", folder=tmp_path)
     assert re.fullmatch(r"h\.toml:1: this is not TOML: [\w ]+ at column 10\.", problem)
-    (problem,) = problems('listen = "a\n', folder=tmp_path)
-    assert problem == "h.toml:1: this is not TOML: a quote is open at the line's end."
+    for quote in "\"'":
+        (problem,) = problems(f"listen = {quote}a\n#{quote}", folder=tmp_path)
+        assert problem == "h.toml:1: this is not TOML: a quote is open at the line's end."
 
 
 def test_a_settings_file_that_ends_too_early_is_reported_with_its_last_line(tmp_path: Path) -> None:

@@ -104,6 +104,9 @@ def test_unreadable_and_missing_configurations_are_refused_with_their_reason(
             f"headgate: {name} cannot be read: {reason}; it was named by --config or "
             "HEADGATE_CONFIG.\n"
         )
+    assert refused("config", "check", "--config", ".", folder=tmp_path) == (
+        "headgate: . is a folder: name the file of settings in it.\n"
+    )
 
 
 def test_a_closed_data_folder_is_named_with_the_user_who_must_be_able_to_write(

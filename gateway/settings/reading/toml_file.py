@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 # The parser's messages for a repeated key, and for a repeated table.
 TWICE = ("Cannot overwrite a value", "Cannot declare")
+# And for the end of a line in a string, between double quotes and between single ones.
+LINE_END = ("Illegal character '\\n'", "Found invalid character '\\n'")
 # A text of several lines, of which none is a key; or another text or a comment, whose quotes begin
 # no such text.
 TEXT = re.compile(
@@ -69,7 +71,7 @@ class TomlFile:
         line = int(match[2]) if match and match[2] else len(self.text.splitlines())
         if message.startswith(TWICE) and (twice := self._twice(line, is_array)):
             return line, f"{self.path}:{line}: {twice}."
-        if message.startswith("Illegal character '\\n'"):  # only strings cannot have it
+        if message.startswith(LINE_END):
             return line, f"{self.path}:{line}: this is not TOML: a quote is open at the line's end."
         words = f"{match[1]} at column {match[3]}" if match and match[3] else message
         return line, f"{self.path}:{line}: this is not TOML: {words}."
