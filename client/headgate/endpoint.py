@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import json
 import os
 import re
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias
 import aiohttp
 from yarl import URL
 
-from headgate.errors import ProtocolError, StreamError, Unavailable, refusal
+from headgate.errors import ProtocolError, StreamError, Unavailable, advise, refusal
 from headgate.names import NEXT_OFFSET, shown
 
 if TYPE_CHECKING:
@@ -94,23 +95,38 @@ class Credential:
 
     Args:
         source: The value, or a function that returns it.
+        field: Makes the header field of the value, and raises TypeError or ValueError.
 
     Raises:
         TypeError: The value is not a str.
         ValueError: No header field can hold the value.
     """
 
-    def __init__(self, source: Authorization) -> None:
-        self.source = source
-        self._value: str | None = None
-        if not callable(source):
-            self._value = _checked(source)
+    def __init__(self, source: Authorization, field: Callable[[str], str] | None = None) -> None:
+        self._field = field or _checked
+        self.source = source if callable(source) else self._field(source)
+        self._value = None if callable(self.source) else self.source
 
     async def __call__(self) -> str:
-        """Return the value for a request. Raises what the function raises, or returns wrongly."""
+        """Return the value for a request.
+
+        Raises Unavailable if the function fails, which may pass: callers that wait for a server
+        that is away wait for a token, too. What it returns wrongly is a TypeError or ValueError.
+        """
         if self._value is None and callable(self.source):
-            result = self.source()
-            self._value = _checked(result if isinstance(result, str) else await result)
+            try:
+                result: object = self.source()
+                if inspect.isawaitable(result):
+                    result = await result
+            except Exception as cause:
+                kind = type(cause).__name__
+                unavailable = Unavailable(f"the function for the authorization failed: {kind}")
+                unavailable.is_unsent = True
+                raise unavailable from cause
+            if not isinstance(result, str):
+                kind = "None" if result is None else type(result).__name__
+                raise TypeError(f"the function for the authorization returned {kind}, not a str")
+            self._value = self._field(result)
         return self._value or ""
 
     def renews(self, refused: str) -> bool:
@@ -154,16 +170,17 @@ class Endpoint:
         self._own_session: aiohttp.ClientSession | None = None
         parsed = URL(url, encoded=True)
         if parsed.scheme not in {"http", "https"} or not parsed.host:
-            raise ValueError(
-                f"a stream has a URL such as http://HOST:PORT/NAME, and {_quoted(url)} is none"
-            )
+            wrong = f"a stream has a URL such as http://HOST:PORT/NAME, and {_quoted(url)} is none"
+            raise ValueError(wrong if "://" in url else f"{wrong}: write http:// before it")
         # Credentials in the URL become an Authorization too, and there can be only one.
         self._parsed = parsed if authorization is None else parsed.with_user(None)
 
     @property
     def authorization(self) -> Authorization | None:
-        """The value or function that the credential was made from."""
-        return None if self._credential is None else self._credential.source
+        """The value of the field, or the credential whose function returns it."""
+        if self._credential is None or callable(self._credential.source):
+            return self._credential
+        return self._credential.source
 
     @property
     def shown(self) -> str:
@@ -226,7 +243,7 @@ class Endpoint:
         try:
             while True:
                 if self._credential is not None:
-                    all_headers["Authorization"] = await self._value(self._credential)
+                    all_headers["Authorization"] = await self._credential()
                 async with self.session.request(
                     method,
                     # Sorted, so that equal requests have equal URLs in every cache on the way.
@@ -250,19 +267,6 @@ class Endpoint:
             unavailable = Unavailable(_words(cause), stream=self.shown)
             unavailable.is_unsent = isinstance(cause, NO_CONNECTION)
             unavailable.add_note(NO_SERVER if unavailable.is_unsent else AWAY)
-            raise unavailable from cause
-
-    async def _value(self, credential: Credential) -> str:
-        """Return the value for one request. Raises Unavailable when it cannot be had now.
-
-        That may pass: callers that wait for a server that is away wait for a token, too.
-        """
-        try:
-            return await credential()
-        except Exception as cause:
-            reason = f"the function for its authorization failed: {type(cause).__name__}"
-            unavailable = Unavailable(reason, stream=self.shown)
-            unavailable.is_unsent = True
             raise unavailable from cause
 
     def _renews(self, headers: Mapping[str, str]) -> bool:
@@ -321,7 +325,9 @@ async def _refusal(answer: aiohttp.ClientResponse, stream: str, offset: str | No
     # The answer to HEAD has no body that could tell.
     detail = detail.rstrip(".") or WORDS.get(answer.status, "the server refused")
     reason = f"{detail} ({answer.status} {answer.reason})"
-    return refusal(reason, answer.status, answer.headers, stream=stream, offset=offset, code=code)
+    error = refusal(reason, answer.status, answer.headers, stream=stream, offset=offset, code=code)
+    advise(error, answer.method)
+    return error
 
 
 def _detail(content_type: str, text: str) -> tuple[str, str]:

@@ -9,7 +9,7 @@ import math
 from email.utils import mktime_tz, parsedate_tz
 from typing import TYPE_CHECKING
 
-from headgate.names import CLOSED, NEXT_OFFSET, PRODUCER_EPOCH, whole_number
+from headgate.names import CLOSED, DEFAULT_BASE, NEXT_OFFSET, PRODUCER_EPOCH, whole_number
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -152,15 +152,20 @@ _KINDS: dict[int, type[StreamError]] = {
 # What to do about a refusal: a note below the sentence of the server.
 _ADVICE: dict[type[StreamError], str] = {
     Unavailable: "Try again later.",
-    NotAuthorized: "Set the `token` of the client, or STREAM_AUTH, to one that permits this.",
+    NotAuthorized: "Set the `token` of the client to one that permits this; STREAM_AUTH and an "
+    "`authorization` begin with its scheme, as 'Bearer TOKEN' does.",
     Fenced: "Another writer has taken over: end this one.",
-    StreamNotFound: "Create the stream first, or correct its name or the URL of the client.",
+    StreamNotFound: "Correct its name or the URL of the client, or create the stream first.",
     Gone: 'Begin again at the beginning: offset="-1".',
-    Conflict: "Use the stream as it is, by `open`, or delete it first.",
+    Conflict: "Take another name, or delete the stream first; `open` returns it as it is, and a "
+    "closed one can only be read.",
     Closed: "Append to another stream: this one has ended.",
     TooLarge: "Append less at once.",
     BadRequest: "Correct the request: sent again as it is, it is refused again.",
 }
+NO_BASE = f"Correct the URL of the client: it is one such as {DEFAULT_BASE}."
+NO_SUBSCRIPTION = "Create the subscription first, or correct its id or the URL of the client."
+NO_OFFSET = 'Read from the `offset` of a message, from the beginning, "-1", or from "now".'
 
 
 def _moment_s(text: str) -> float | None:
@@ -189,9 +194,19 @@ def refusal(
         kind, offset = Closed, headers.get(NEXT_OFFSET)
     elif status == 403 and whole_number(headers.get(PRODUCER_EPOCH, "")) is not None:
         kind = Fenced
-    error = kind(reason, stream=stream, status=status, offset=offset, headers=headers, code=code)
-    error.add_note(_ADVICE[kind])
-    return error
+    return kind(reason, stream=stream, status=status, offset=offset, headers=headers, code=code)
+
+
+def advise(error: StreamError, method: str) -> None:
+    """Note below the refusal of a request what to do about it."""
+    note = _ADVICE[type(error)]
+    if isinstance(error, StreamNotFound) and method == "PUT":
+        note = NO_BASE
+    elif error.code == "SUBSCRIPTION_NOT_FOUND":
+        note = NO_SUBSCRIPTION
+    elif isinstance(error, BadRequest) and error.offset is not None:
+        note = NO_OFFSET
+    error.add_note(note)
 
 
 def check_number(

@@ -21,7 +21,7 @@ def test_an_invalid_stream_url_is_refused_without_showing_its_password(url: str)
 
 
 def test_an_invalid_stream_url_is_shown_without_its_query() -> None:
-    with pytest.raises(ValueError, match=r"and 'host:4437/v1/runs' is none$"):
+    with pytest.raises(ValueError, match=r"and 'host:4437/v1/runs' is none: write http"):
         Endpoint("host:4437/v1/runs?token=s3cret")
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import inspect
+import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import headgate
@@ -46,6 +48,19 @@ def client(url: str, **options: Any) -> headgate.Client:
 async def open_at(url: str) -> None:
     async with client(url) as hg:
         await hg.open("x")
+
+
+async def create_at(url: str, **options: Any) -> None:
+    async with client(url, **options) as hg:
+        await hg.create("x")
+
+
+async def sync_write(url: str) -> None:
+    def write() -> None:
+        with sync.Client(url) as hg:
+            hg.writer("text").write("x")
+
+    await asyncio.to_thread(write)
 
 
 async def read(stream: Any, offset: Any) -> list[Any]:
@@ -99,7 +114,8 @@ MISTAKES = {
         lambda *_: from_origin(status="401 Unauthorized"),
         headgate.NotAuthorized,
         "the server wants an Authorization (401 Unauthorized)\n"
-        "Set the `token` of the client, or STREAM_AUTH, to one that permits this.",
+        "Set the `token` of the client to one that permits this; STREAM_AUTH and an "
+        "`authorization` begin with its scheme, as 'Bearer TOKEN' does.",
     ),
     "a token with its scheme": Mistake(
         lambda _, url: client(url, token="Bearer x"),
@@ -145,7 +161,8 @@ MISTAKES = {
     "a URL without its scheme": Mistake(
         lambda *_: client("127.0.0.1:4437/v1/stream"),
         ValueError,
-        "a stream has a URL such as http://HOST:PORT/NAME, and '127.0.0.1:4437/v1/stream' is none",
+        "a stream has a URL such as http://HOST:PORT/NAME, and '127.0.0.1:4437/v1/stream' is "
+        "none: write http:// before it",
     ),
     "a redirect": Mistake(
         lambda *_: from_origin("Location: /v2", status="301 Moved Permanently"),
@@ -161,13 +178,58 @@ MISTAKES = {
         lambda hg, _: hg.stream("none").append("x"),
         headgate.StreamNotFound,
         "B/none: there is no stream at this path (404 Not Found)\n"
-        "Create the stream first, or correct its name or the URL of the client.",
+        "Correct its name or the URL of the client, or create the stream first.",
     ),
     "a create of another type": Mistake(
         lambda hg, _: hg.create("text", json=True),
         headgate.Conflict,
         "B/text: a stream of type text/plain exists here (409 Conflict)\n"
-        "Use the stream as it is, by `open`, or delete it first.",
+        "Take another name, or delete the stream first; `open` returns it as it is, and a closed "
+        "one can only be read.",
+    ),
+    "a create of a closed stream": Mistake(
+        lambda hg, _: hg.create("closed"),
+        headgate.Conflict,
+        "B/closed: the existing stream is closed (409 Conflict)\nTake another name, or delete",
+    ),
+    "a base URL without its path": Mistake(
+        lambda _, url: create_at(url.removesuffix("/v1/stream")),
+        headgate.StreamNotFound,
+        "streams are below /v1/stream/ (404 Not Found)\nCorrect the URL of the client: it is one "
+        "such as http://127.0.0.1:4437/v1/stream.",
+    ),
+    "a subscription that nobody has created": Mistake(
+        lambda hg, _: hg.worker("none").run(print),
+        headgate.StreamNotFound,
+        "there is no subscription with this id (404 Not Found)\nCreate the subscription first",
+    ),
+    "subscriptions in a list": Mistake(
+        lambda hg, _: hg.worker(["a", "b"]),
+        TypeError,
+        "an id of a subscription is a str, not list: write worker(*ids)",
+    ),
+    "flush for flush_interval": Mistake(
+        lambda hg, _: hg.writer("text", flush=1),
+        TypeError,
+        "there is no 'flush' here: write one of stream, content_type, metadata, producer_id, "
+        "epoch, flush_interval, ",
+    ),
+    "a writer without its block": Mistake(
+        lambda _, url: sync_write(url),
+        RuntimeError,
+        "a writer is used in its block: async with hg.writer(name) as writer, and in "
+        "headgate.sync `with`",
+    ),
+    "a token function that returns nothing": Mistake(
+        lambda _, url: create_at(url, token=lambda: None),
+        TypeError,
+        "the function for the authorization returned None, not a str",
+    ),
+    "a source for a function of it": Mistake(
+        lambda hg, _: hg.runs.take_over("x", hg.stream("text").follow()),
+        TypeError,
+        "make_source is a function that returns the source, such as `answer` and not `answer()`: "
+        "pass the function itself, not StreamIterator",
     ),
     "a dict to a stream of text": Mistake(
         lambda hg, _: hg.stream("text").append({"a": 1}),
@@ -225,7 +287,9 @@ MISTAKES = {
     "an offset of something else": Mistake(
         lambda hg, _: read(hg.stream("json"), "third"),
         headgate.BadRequest,
-        "B/json: offset is malformed: give back a Stream-Next-Offset value unchanged",
+        "B/json: offset is malformed: give back a Stream-Next-Offset value unchanged "
+        "(400 Bad Request)\n"
+        'Read from the `offset` of a message, from the beginning, "-1", or from "now".',
     ),
     "an offset that is gone": Mistake(
         lambda *_: from_origin(status="410 Gone"),
@@ -305,3 +369,22 @@ async def test_a_missing_await_is_a_warning_with_the_name_of_the_method(url: str
             contextlib.suppress(AttributeError),
         ):
             hg.create("x").append("y")  # type: ignore[attr-defined]
+
+
+async def use(hg: headgate.Client) -> None:
+    hg.writer("x")
+
+
+@pytest.mark.filterwarnings("ignore:Unclosed client session:ResourceWarning")
+def test_a_client_that_nothing_can_close_any_more_says_what_to_do() -> None:
+    hg = headgate.Client("http://127.0.0.1:4437/v1/stream", token="s3cret")
+    asyncio.run(use(hg))
+    sentence = "Client('http://127.0.0.1:4437/v1/stream') was not closed: use it in `async with`"
+    with pytest.warns(ResourceWarning, match=re.escape(sentence)):
+        del hg
+
+
+def test_the_client_for_threads_and_its_streams_show_their_urls() -> None:
+    with sync.Client("http://:s3cret@127.0.0.1:4437/v1/stream") as hg:
+        assert repr(hg) == "headgate.sync.Client('http://127.0.0.1:4437/v1/stream')"
+        assert repr(hg.stream("x")) == "headgate.sync.Stream('http://127.0.0.1:4437/v1/stream/x')"

@@ -68,8 +68,9 @@ def test_the_page_on_streams_shows_the_parameters_and_defaults_of_each_method(
     page = (ROOT / "docs/client/streams.md").read_text()
     of = r"hg\." if owner is Client else ""
     (told,) = re.findall(rf"^\| `(?:await )?{of}{name}\((.*?)\)`", page, re.MULTILINE)
-    parameters = list(inspect.signature(getattr(owner, name)).parameters.values())[1:]
-    bare = [
-        each.replace(annotation=each.empty, kind=each.POSITIONAL_OR_KEYWORD) for each in parameters
+    signature = inspect.signature(getattr(owner, name))
+    parameters = [
+        each.replace(annotation=each.empty) for each in list(signature.parameters.values())[1:]
     ]
-    assert told == ", ".join(map(str, bare)).replace("'", '"')
+    shown = signature.replace(parameters=parameters, return_annotation=signature.empty)
+    assert f"({told})" == str(shown).replace("'", '"')

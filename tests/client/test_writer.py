@@ -287,11 +287,6 @@ async def test_a_close_after_a_cancelled_end_waits_until_the_stream_is_closed(wa
         assert await is_closed(url)
 
 
-async def test_writing_to_a_writer_outside_its_block_raises(way: Way) -> None:
-    with pytest.raises(RuntimeError, match="async with StreamWriter"):
-        await StreamWriter(await made(way.url)).write("a")
-
-
 # ---------------------------------------------------------------- backpressure
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import inspect
 from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
 from headgate.errors import Conflict, Unavailable, check_number
+from headgate.misuse import check_make_source
 from headgate.resumable.listener import Listener
 from headgate.resumable.messages import DONE, IN_USE, LOST, requests, sentinel
 from headgate.resumable.production import StreamProduction
@@ -93,7 +93,7 @@ class ResumableStreams(contextlib.AbstractAsyncContextManager["ResumableStreams"
             ValueError: The id is empty or no text, or `resume_at` is negative.
         """
         _check(stream_id, resume_at)
-        _check_source(make_source)
+        check_make_source(make_source)
         with _unavailable_on_oserror():
             count = await self._count(stream_id)
             if count is None:  # the producer is done, or lost
@@ -113,7 +113,7 @@ class ResumableStreams(contextlib.AbstractAsyncContextManager["ResumableStreams"
             Conflict: The id is in use.
         """
         _check(stream_id)
-        _check_source(make_source)
+        check_make_source(make_source)
         with _unavailable_on_oserror():
             if await self._count(stream_id) != 1:
                 raise Conflict(f"there is, or was until lately, a stream {stream_id!r}")
@@ -223,17 +223,6 @@ def _check(stream_id: str, resume_at: int = 0) -> None:
         raise ValueError(f"resume_at counts characters from 0, and {resume_at} was given")
 
 
-def _check_source(make_source: object) -> None:
-    """Raise TypeError for anything but a function, before the id of the stream is used."""
-    if not callable(make_source):
-        if inspect.iscoroutine(make_source):
-            make_source.close()
-        raise TypeError(
-            "make_source is a function that gives the text, such as `answer` and not `answer()`: "
-            f"give the function, without calling it, and no {type(make_source).__name__}"
-        )
-
-
 def _redis_broker(redis: object) -> RedisBroker:
     if not isinstance(redis, str) and not callable(getattr(redis, "pubsub", None)):
         raise TypeError(
@@ -243,7 +232,9 @@ def _redis_broker(redis: object) -> RedisBroker:
     try:
         from headgate.resumable.redis import RedisBroker
     except ImportError as error:
-        raise ImportError("Redis needs the extra: pip install 'headgate-client[redis]'") from error
+        raise ImportError(
+            "Redis needs an extra: pip install './client[redis]' in a clone of Headgate"
+        ) from error
     return RedisBroker(redis)  # type: ignore[arg-type]  # it has `pubsub`
 
 

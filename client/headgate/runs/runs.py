@@ -15,6 +15,7 @@ from typing_extensions import override
 from headgate.backoff import Backoff
 from headgate.endpoint import credential_of
 from headgate.errors import ABSENT, ProtocolError, Unavailable, check_number
+from headgate.misuse import check_make_source
 from headgate.names import shown, stream_url
 from headgate.notes import ORPHAN_AFTER_S, beat_s
 from headgate.runs.answer import Answer
@@ -216,6 +217,7 @@ class Runs:
         """
         if not (closes or self._rules.takeover_within_s):
             raise ValueError("a run that goes on needs Runs(..., takeover_within=SECONDS)")
+        check_make_source(make_source)
         form, run, opening = format_named(format), self._place(run_id), self._opening
         manner = Manner(goes_on=True, only_orphaned=only_orphaned, closes=closes)
         start = Start(run, form, self._rules, opening.check, manner)

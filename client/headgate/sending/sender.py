@@ -57,7 +57,10 @@ class Sender:
         if self._over is not None:
             raise RuntimeError(self._over)
         if self._task is None:
-            raise RuntimeError("a writer is used as: async with StreamWriter(url) as writer")
+            raise RuntimeError(
+                "a writer is used in its block: async with hg.writer(name) as writer, and in "
+                "headgate.sync `with`"
+            )
 
     def finish(self, why: str) -> None:
         """Take no more chunks; `why` is the message of the errors, if it is the first reason."""

@@ -8,6 +8,7 @@ import logging
 from typing import TYPE_CHECKING, Self
 
 from headgate.errors import Closed, Conflict, ProtocolError, StreamError, check_number
+from headgate.misuse import checks_keywords
 from headgate.names import CLOSED
 from headgate.retries import Retries
 from headgate.sending.backlog import Backlog
@@ -68,6 +69,7 @@ class StreamWriter:
         note: A function called with a sentence for each retry; by default it is logged.
     """
 
+    @checks_keywords
     def __init__(  # noqa: PLR0913 - one for each option
         self,
         stream: str | StreamRequests,

@@ -10,8 +10,9 @@ from urllib.parse import quote
 from typing_extensions import override
 from yarl import URL
 
-from headgate.endpoint import IDLE_TIMEOUT_S, checked_headers, credential_of
+from headgate.endpoint import IDLE_TIMEOUT_S, Credential, checked_headers
 from headgate.errors import check_number
+from headgate.misuse import checks_keywords, refusing_method
 from headgate.names import (
     AUTHORIZATION_VARIABLE,
     BASE_VARIABLE,
@@ -22,7 +23,6 @@ from headgate.names import (
 )
 from headgate.stream_requests import StreamRequests
 from headgate.streams.connection import ClientConnections
-from headgate.streams.misuse import checks_keywords, refusing_method
 from headgate.streams.stream import Stream
 
 if TYPE_CHECKING:
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from headgate.chats import Chats
-    from headgate.endpoint import Authorization
     from headgate.runs import Runs
     from headgate.sending.writer import StreamWriter
     from headgate.streams.options import WorkerOptions, WriterOptions
@@ -100,7 +99,7 @@ class Client:
         check_number("timeout", timeout)
         self._connection = ClientConnections(
             self.base_url,
-            credential_of(_authorization(token) or _of_environment(self.base_url)),
+            _credential(token, self.base_url),
             headers=checked_headers(headers),
             timeout=timeout,
             retries=retries,
@@ -240,18 +239,12 @@ class Client:
         return path_url(self.base_url, quote(name.lstrip("/"), safe=IN_NAMES))
 
 
-def _authorization(token: Token | None) -> Authorization | None:
-    """Return the value of `Authorization`, or a function that returns it, for a bearer token."""
-    if token is None:
-        return None
-    if not callable(token):
-        return _bearer(token)
-
-    async def authorization() -> str:
-        value = token()
-        return _bearer(value if isinstance(value, str) else await value)
-
-    return authorization
+def _credential(token: Token | None, base_url: str) -> Credential | None:
+    """Return the credential of a bearer token; without one, that of the environment."""
+    if token is not None:
+        return Credential(token, _bearer)
+    authorization = _of_environment(base_url)
+    return None if authorization is None else Credential(authorization)
 
 
 def _bearer(token: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import warnings
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakSet
 
@@ -108,6 +109,7 @@ class ClientConnections:
         session: aiohttp.ClientSession | None,
     ) -> None:
         StreamRequests(base_url)  # raises ValueError
+        self._shown = shown(base_url)
         self._origin = URL(base_url, encoded=True).origin()
         self.credential = credential
         self._headers = headers
@@ -179,4 +181,9 @@ class ClientConnections:
     def __del__(self) -> None:
         connections: LoopConnections | None = getattr(self, "_connections", None)
         if connections is not None and connections.pid == os.getpid():
+            if not connections.loop.is_running():  # nothing can close them
+                use = "use it in `async with`, or call its `aclose`"
+                warn = f"Client({self._shown!r}) was not closed: {use}"
+                log.warning(warn)
+                warnings.warn(warn, ResourceWarning, stacklevel=2)
             connections.abandon()

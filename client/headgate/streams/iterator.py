@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
 from headgate.endpoint import start_task
 from headgate.errors import StreamError
-from headgate.streams.misuse import refusing_method
+from headgate.misuse import refusing_method
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

@@ -13,9 +13,9 @@ import headgate.runs.runs
 import headgate.streams.client
 import headgate.streams.stream
 from headgate.endpoint import IDLE_TIMEOUT_S
+from headgate.misuse import checks_keywords
 from headgate.streams.client import RETRIES, Token
 from headgate.streams.messages import BEGINNING
-from headgate.streams.misuse import checks_keywords
 from headgate.sync.chats import Chats
 from headgate.sync.runs import Runs
 from headgate.sync.threads import ThreadClient

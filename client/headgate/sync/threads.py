@@ -21,6 +21,7 @@ import headgate.runs
 import headgate.streams.client
 import headgate.workers
 from headgate.errors import check_runs
+from headgate.misuse import check_make_source
 from headgate.runs.stored.production import CLOSE_TIMEOUT_S
 from headgate.sync.answer import Answer
 from headgate.sync.loop_thread import Calls, current, iterated
@@ -129,6 +130,7 @@ class ThreadRuns(EachProcessTwin[headgate.runs.Runs]):
         make_source: Callable[[Written], Iterable[object]],
         **options: Any,  # noqa: ANN401
     ) -> RunState | None:
+        check_make_source(make_source)
         sources: list[ThreadSource] = []  # one at most
 
         async def taken_over(calls: Calls) -> RunState | None:

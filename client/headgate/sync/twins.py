@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 
 from typing_extensions import override
 
-from headgate.streams.misuse import refusing_method
+from headgate.misuse import refusing_method
 from headgate.sync.loop_thread import current
 
 if TYPE_CHECKING:
@@ -35,6 +35,10 @@ class Twin(Generic[T]):
         made = cls.__new__(cls)
         super(cls, made).__init__(*twin)
         return made
+
+    @override
+    def __repr__(self) -> str:
+        return f"headgate.sync.{self._twin!r}"
 
     def _call(self, use: Callable[[T], Coroutine[Any, Any, R]]) -> R:
         """Return what is awaited of the twin. Raises RuntimeError where it is another process's."""
@@ -82,10 +86,6 @@ class EachProcessTwin(Twin[T]):
         super().__init__(unused or make())  # what is not valid is refused now
         self._make = make
         self._made: dict[int, T] = {}  # by process: that of a parent is the parent's to finalize
-
-    @override
-    def __repr__(self) -> str:
-        return f"headgate.sync.{self._twin!r}"
 
     @override
     def _call(self, use: Callable[[T], Coroutine[Any, Any, R]]) -> R:

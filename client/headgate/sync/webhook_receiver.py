@@ -30,8 +30,8 @@ class WebhookReceiver(EachProcessTwin["headgate.workers.webhook_receiver.Webhook
 
     A wake is accepted if a key of the server has signed it, a short time ago, and if it is for one
     of the subscriptions. The keys come from the server at `url`, never from a place that a request
-    names, and are cached for five minutes. This needs the package `cryptography`, which
-    `headgate-client[webhooks]` brings.
+    names, and are cached for five minutes. This needs the package `cryptography`, which the extra
+    `webhooks` brings.
 
     Make one for all threads, where the program begins: it needs no block then. A process that is
     forked has keys and connections of its own. Jobs that are not over when the interpreter exits

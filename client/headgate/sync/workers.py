@@ -12,6 +12,7 @@ import headgate.runs.runs
 import headgate.workers.job
 import headgate.workers.job_stream
 import headgate.workers.worker
+from headgate.misuse import checks_keywords
 from headgate.sync.loop_thread import iterated
 from headgate.sync.threads import ThreadWorker
 from headgate.sync.twins import Twin
@@ -173,6 +174,7 @@ class Worker(ThreadWorker):
         ValueError: There is no subscription, or a number is out of its range.
     """
 
+    @checks_keywords
     def __init__(
         self,
         url: str,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import headgate.runs.runs
 import headgate.sending.writer
+from headgate.misuse import checks_keywords
 from headgate.sending.writer import (
     FLUSH_INTERVAL_S,
     MAX_BATCH_BYTES,
@@ -58,6 +59,7 @@ class StreamWriter(Twin["headgate.sending.writer.StreamWriter"]):
         note: A function called with a sentence for each retry; by default it is logged.
     """
 
+    @checks_keywords
     def __init__(
         self,
         stream: str,

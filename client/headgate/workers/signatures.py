@@ -21,7 +21,9 @@ SIGNATURE_BYTES, KEY_BYTES = 64, 32
 LONGEST_SIGNATURE = 1024  # characters of the field
 MOST_DIGITS = 12
 PARTS = ("t", "kid", "ed25519")
-NO_CRYPTOGRAPHY = "verifying webhooks needs cryptography, which headgate-client[webhooks] brings"
+NO_CRYPTOGRAPHY = (
+    "verifying webhooks needs an extra: pip install './client[webhooks]' in a clone of Headgate"
+)
 
 
 class WebhookSignature(NamedTuple):

@@ -43,8 +43,8 @@ class WebhookReceiver:
 
     A wake is accepted if a key of the server has signed it, a short time ago, and if it is for one
     of the subscriptions. The keys come from the server at `url`, never from a place that a request
-    names, and are cached for five minutes. This needs the package `cryptography`, which
-    `headgate-client[webhooks]` brings.
+    names, and are cached for five minutes. This needs the package `cryptography`, which the
+    extra `webhooks` brings.
 
     Args:
         url: The URL below which the streams are, as `https://HOST/v1/stream`.

@@ -14,6 +14,7 @@ import msgspec
 
 from headgate.endpoint import unlimited_session
 from headgate.errors import StreamError, Unavailable, check_number
+from headgate.misuse import checks_keywords
 from headgate.stream_requests import StreamRequests
 from headgate.workers.claims import ClaimedWake, decoded
 from headgate.workers.job import Job, give_back
@@ -72,6 +73,7 @@ class Worker:
         ValueError: There is no subscription, or a number is out of its range.
     """
 
+    @checks_keywords
     def __init__(
         self,
         url: str,
@@ -84,6 +86,11 @@ class Worker:
     ) -> None:
         if not subscriptions:
             raise ValueError("a worker has the id of a subscription: Worker(url, id)")
+        for kind in map(type, subscriptions):
+            if not issubclass(kind, str):
+                raise TypeError(
+                    f"an id of a subscription is a str, not {kind.__name__}: write worker(*ids)"
+                )
         check_number("concurrency", concurrency, 1, is_whole=True)
         check_number("stop_grace", stop_grace)
         self.name = name or f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"

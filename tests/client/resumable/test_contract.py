@@ -186,7 +186,7 @@ async def test_passing_a_called_source_instead_of_its_function_raises_and_uses_n
 ) -> None:
     streams = replicas()
     for operation in (streams.create, streams.resumable):
-        with pytest.raises(TypeError, match="give the function, without calling it, and no "):
+        with pytest.raises(TypeError, match="pass the function itself, not "):
             await operation("a", make())
     assert await streams.state("a") is None
 

@@ -58,6 +58,10 @@ async def test_the_fastapi_application_of_the_page_streams_and_resumes_an_answer
             pauses.goes_on.set()
             assert (resumed.status, await resumed.text()) == (200, TEXT[2:])
         await until(lambda: _status(client, 204))
+        async with client.post("/chat/1") as again:
+            assert again.status == 409
+        async with client.get("/chat/1", params={"resume_at": "-4"}) as wrong:
+            assert wrong.status == 422
 
 
 async def test_the_aiohttp_application_of_the_page_streams_and_resumes_an_answer(

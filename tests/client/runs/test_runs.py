@@ -189,7 +189,7 @@ async def test_of_ten_concurrent_producers_of_a_run_one_writes_to_the_end(runs: 
 
 async def test_a_run_that_has_ended_is_not_started_again(runs: Runs) -> None:
     await read(await runs.start("a", of("Once")))
-    with pytest.raises(Closed, match="run 'a' has ended: each run has an id of its own"):
+    with pytest.raises(Closed, match=r"'a' has ended \(finished\): each run has an id of its own"):
         await runs.start("a", of("again"))
     assert await read(await runs.follow("a")) == b"Once"
 

@@ -103,7 +103,7 @@ def test_an_exception_in_the_block_flushes_a_sync_writer_and_an_interrupt_discar
 
 def test_writing_to_a_sync_writer_outside_its_block_raises(stream: str) -> None:
     writer = sync.StreamWriter(stream)
-    with pytest.raises(RuntimeError, match="with StreamWriter"):
+    with pytest.raises(RuntimeError, match="is used in its block"):
         writer.write("Once")
     with writer:
         writer.abort()

@@ -148,5 +148,5 @@ def test_a_receiver_without_cryptography_is_refused_when_it_is_made(
     kind: type, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "cryptography", None)
-    with pytest.raises(ImportError, match=r"which headgate-client\[webhooks\] brings"):
+    with pytest.raises(ImportError, match=r"pip install './client\[webhooks\]'"):
         kind("http://127.0.0.1:4437/v1/stream", "s")

@@ -15,7 +15,7 @@ from headgate.lease import Lease
 from headgate.names import PRODUCER
 from headgate.records import RunState
 from headgate.runs.stored import claims
-from headgate.runs.stored.lookups import last_items
+from headgate.runs.stored.lookups import how_it_ended, last_items
 from headgate.runs.stored.marks import Marker
 from headgate.runs.stored.orphans import is_produced, settled
 from headgate.runs.stored.production import CLOSE_TIMEOUT_S, Plan, Production
@@ -34,11 +34,8 @@ if TYPE_CHECKING:
     from headgate.runs.stored.survey import StreamSurvey
     from headgate.stream_requests import Metadata
 
-# What to do about it, where a run was to go on, or else to begin.
-WHY_ENDED = {
-    True: "it can be taken over for takeover_within seconds, as it was started with",
-    False: "each run has an id of its own",
-}
+NEW_ID = "each run has an id of its own"
+TAKE_OVER_SOONER = "it could be taken over for the takeover_within seconds of its start"
 WITHDRAWN = RunState("failed", "it was taken over, and the start of its new producer failed")
 
 
@@ -177,7 +174,10 @@ class Start:
         except Conflict as conflict:
             if not (await run.items.head()).is_closed:
                 raise
-            reason = f"run {run.id!r} has ended: {WHY_ENDED[self._manner.goes_on]}"
+            end = await how_it_ended(run)
+            is_late = self._manner.goes_on and end.status == "orphaned"
+            what = TAKE_OVER_SOONER if is_late else NEW_ID
+            reason = f"run {run.id!r} has ended ({end.status}): {what}"
             raise Closed(
                 reason, stream=conflict.stream, status=conflict.status, headers=conflict.headers
             ) from conflict
@@ -185,7 +185,7 @@ class Start:
         if not created.is_new:
             if await is_wished(run.stop):
                 await settled(run)
-                raise Closed(f"run {run.id!r} is stopped: {WHY_ENDED[False]}")
+                raise Closed(f"run {run.id!r} is stopped: {NEW_ID}")
             found = await survey(run.items, until=lambda seen: seen.form is not None)
             if found.form is not self._form:
                 raise ValueError(

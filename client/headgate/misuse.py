@@ -25,9 +25,21 @@ def refusing_method(sentence: str) -> Callable[..., None]:
     return method
 
 
+def check_make_source(make_source: object) -> None:
+    """Raise TypeError for what is not a function, before anything is begun with it."""
+    if not callable(make_source):
+        if inspect.iscoroutine(make_source):
+            make_source.close()
+        raise TypeError(
+            "make_source is a function that returns the source, such as `answer` and not "
+            f"`answer()`: pass the function itself, not {type(make_source).__name__}"
+        )
+
+
 def checks_keywords(function: Callable[P, T]) -> Callable[P, T]:
     """Have a function name its keyword arguments in the TypeError for an unknown one."""
-    known = list(inspect.signature(function).parameters)[1:]
+    parameters = list(inspect.signature(function).parameters.values())[1:]
+    known = [each.name for each in parameters if each.kind != each.VAR_POSITIONAL]
 
     @wraps(function)
     def checked(*args: P.args, **kwargs: P.kwargs) -> T:
