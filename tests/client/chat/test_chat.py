@@ -43,7 +43,7 @@ async def test_reading_the_history_of_an_unknown_chat_creates_no_stream(
     chats = app["chats"]
     assert (await chats.history("unknown")).messages == []
     assert await chats.resume("unknown", wait=0.5) is None
-    await app["runs"].close()
+    await app["runs"].aclose()
     async with StreamRequests(f"{gateway.streams}/looked-at/unknown.chat") as stream:
         assert await stream.find() is None
 
