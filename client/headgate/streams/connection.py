@@ -80,10 +80,10 @@ class LoopConnections:
         if self._is_own:
             await self.session.close()
 
-    def abandon(self) -> None:
-        """Close the connections of a client that was forgotten."""
-        if self._is_own and not self.session.closed:
-            close_soon(self.session, self.loop)
+    @property
+    def is_left_open(self) -> bool:
+        """True if the session is the client's own, in this process, and is open."""
+        return self._is_own and self.pid == os.getpid() and not self.session.closed
 
 
 class ClientConnections:
@@ -180,10 +180,10 @@ class ClientConnections:
 
     def __del__(self) -> None:
         connections: LoopConnections | None = getattr(self, "_connections", None)
-        if connections is not None and connections.pid == os.getpid():
+        if connections is not None and connections.is_left_open:
             if not connections.loop.is_running():  # nothing can close them
                 use = "use it in `async with`, or call its `aclose`"
                 warn = f"Client({self._shown!r}) was not closed: {use}"
                 log.warning(warn)
                 warnings.warn(warn, ResourceWarning, stacklevel=2)
-            connections.abandon()
+            close_soon(connections.session, connections.loop)
