@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from headgate.errors import Fenced, StreamError
+from headgate.errors import Fenced, StreamError, StreamNotFound
 from headgate.stream_requests import ProducerStamp
 
 from gateway.tools.shell.failure import Failed
@@ -39,8 +39,8 @@ async def begun(
     if content_type is None:
         try:
             content_type = (await patience.run(stream.head)).content_type
-        except StreamError as refusal:
-            raise _with_advice(refusal) from refusal
+        except StreamNotFound as refusal:
+            raise Failed(_with_advice(refusal)) from refusal
     return AppendSession(stream, content_type, headers, producer, patience)
 
 
@@ -63,7 +63,10 @@ class AppendSession:
         try:
             appended = await self.retries.run(lambda: self._append(body, is_closing=is_closing))
         except StreamError as refusal:
-            raise self._explained(refusal) from refusal
+            explained = self._explained(refusal)
+            if explained is None:
+                raise
+            raise Failed(explained) from refusal
         self.sent += 1
         self.known += appended.is_duplicate
         # Not every server sends an offset for a duplicate.
@@ -82,20 +85,22 @@ class AppendSession:
             headers=self.headers,
         )
 
-    def _explained(self, refusal: StreamError) -> Exception:
+    def _explained(self, refusal: StreamError) -> str | None:
+        """Return what else is to be said of a refusal; None for one that says all."""
         if "Stream-Seq" in self.headers and "Stream-Seq" in str(refusal):
-            return Failed(f"{refusal}; both are text, so that 10 is less than 9")
-        if self.producer is None or not isinstance(refusal, Fenced):
+            return f"{refusal}; both are text, so that 10 is less than 9"
+        if isinstance(refusal, StreamNotFound):
             return _with_advice(refusal)
-        return Failed(
+        if self.producer is None or not isinstance(refusal, Fenced):
+            return None
+        return (
             f"producer {self.producer.id} is at epoch {refusal.epoch}, so epoch "
             f"{self.producer.epoch} is over; take over with --epoch {refusal.epoch + 1}"
         )
 
 
-def _with_advice(refusal: StreamError) -> Exception:
-    """Return the error with what makes a stream that is not there."""
-    return Failed(f"{refusal}; headgate create makes it") if refusal.status == 404 else refusal
+def _with_advice(refusal: StreamNotFound) -> str:
+    return f"{refusal}; headgate create makes it"
 
 
 def leading_to(offset: str) -> str:

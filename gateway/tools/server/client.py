@@ -75,9 +75,11 @@ def in_words(failure: Exception, target: StreamTarget | None) -> str:
     refusal = _refusal_behind(failure)
     if refusal is None or target is None:
         return str(failure)
-    sentence = FIELD.sub(lambda match: OPTIONS[match[0]], str(failure))
     if is_untrusted(refusal):
-        return f"{sentence}; {target.certificate_advice}"
+        return f"{failure}; {target.certificate_advice}"
+    if refusal.status is None:  # it has no words of the server
+        return str(failure)
+    sentence = FIELD.sub(lambda match: OPTIONS[match[0]], str(failure))
     return f"{sentence}; {target.advice}" if refusal.status == 401 else sentence
 
 
