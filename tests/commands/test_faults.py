@@ -337,7 +337,7 @@ async def test_a_response_without_an_offset_is_reported_as_another_kind_of_serve
     command: str, play: Play
 ) -> None:
     script = Script([web.Response(text="<h1>It works!</h1>")])
-    why = "this is not a Durable Streams server: it sent no next offset; check the URL"
+    why = "this is not a Durable Streams server: it sent no Stream-Next-Offset; check the URL"
     assert await play(script, command) == Outcome(1, "", f"headgate: /s: {why}.\n")
 
 
