@@ -45,13 +45,15 @@ async def subjects_of(
     is left out.
     """
     found = {}
+    is_loudest = any(it.rule.names in {"stream", "read"} for it in alerts.active)
+    streams = await _loudest(source) if is_loudest else ()
     for alert in alerts.active:
         route = dict(alert.labels).get("route", "")
         subject = None
         if alert.rule.names == "stream":
-            subject = await _stream(source, settings)
+            subject = _stream(streams, settings)
         elif alert.rule.names == "read":
-            subject = await _read(source, route)
+            subject = _read(streams, route)
         elif alert.rule.names == "subscription":
             subject = await _subscription(source, alert, route)
         if subject is not None:
@@ -64,18 +66,17 @@ async def _loudest(source: ProcessSource) -> Sequence[StreamLoad]:
     return loudest_of([it for it in answers if isinstance(it, LoudestList)]).streams
 
 
-async def _read(source: ProcessSource, route: str) -> Subject | None:
+def _read(streams: Sequence[StreamLoad], route: str) -> Subject | None:
     """Return the loudest stream of a route, whose caching the page of caches explains."""
-    for it in await _loudest(source):
+    for it in streams:
         if it.route == route:
             page = urlencode({"target": f"{route}/{it.name}"})
             return Subject("", NextStep(f"/caches?{page}", "headgate status"))
     return None
 
 
-async def _stream(source: ProcessSource, settings: Settings) -> Subject | None:
+def _stream(streams: Sequence[StreamLoad], settings: Settings) -> Subject | None:
     """Return the stream that has received the most bytes in the last minutes."""
-    streams = await _loudest(source)
     if not streams:
         return None
     largest = max(streams, key=lambda it: it.received_bytes)
