@@ -209,7 +209,7 @@ heard: list[tuple[str, object]] = []
 async def work(job: headgate.Job) -> None:
     for stream in job.pending:
         async for message in stream.messages():
-            heard.append((stream.path, message))
+            heard.append((stream.name, message))
         await stream.ack()
 
 
@@ -234,4 +234,4 @@ def work_in_threads() -> None:
     with sync.Worker(URL, "one") as worker:
         for job in worker:
             with job:
-                heard.extend((it.path, message) for it in job.pending for message in it.messages())
+                heard.extend((it.name, message) for it in job.pending for message in it.messages())

@@ -191,13 +191,13 @@ class Client:
 
         return StreamWriter(self._connection.requests(self._url_of(name)), **options)
 
-    def worker(self, *subscriptions: str, **options: Unpack[WorkerOptions]) -> Worker:
+    def worker(self, *subscription_ids: str, **options: Unpack[WorkerOptions]) -> Worker:
         """Return a worker for subscriptions, with the options of `Worker`."""
         from headgate.workers import Worker
 
         return Worker(
             self.base_url,
-            *subscriptions,
+            *subscription_ids,
             authorization=self._connection.credential,
             session=self._connection.in_this_loop().session,
             **options,

@@ -141,9 +141,9 @@ class Client(ThreadClient):
         """Return a writer of many small chunks to a stream, with the options of `StreamWriter`."""
         return StreamWriter._of(self._get(lambda twin: twin.writer(name, **options)))
 
-    def worker(self, *subscriptions: str, **options: Unpack[WorkerOptions]) -> Worker:
+    def worker(self, *subscription_ids: str, **options: Unpack[WorkerOptions]) -> Worker:
         """Return a worker for subscriptions, with the options of `Worker`."""
-        return Worker._of(self._get(lambda twin: twin.worker(*subscriptions, **options)))
+        return Worker._of(self._get(lambda twin: twin.worker(*subscription_ids, **options)))
 
     @cached_property
     def runs(self) -> Runs:

@@ -39,7 +39,7 @@ class WebhookReceiver(EachProcessTwin["headgate.workers.webhook_receiver.Webhook
 
     Args:
         url: The URL below which the streams are, as `https://HOST/v1/stream`.
-        subscriptions: The ids of one or more webhook subscriptions.
+        subscription_ids: The ids of one or more webhook subscriptions.
         lease_ttl: Seconds of the subscriptions' `lease_ttl_ms`; 30 by default, as theirs.
         authorization: The value of the `Authorization` field, or a function that returns it, for
             the streams.
@@ -51,7 +51,7 @@ class WebhookReceiver(EachProcessTwin["headgate.workers.webhook_receiver.Webhook
     def __init__(
         self,
         url: str,
-        *subscriptions: str,
+        *subscription_ids: str,
         lease_ttl: float = LEASE_TTL_S,
         authorization: Authorization | None = None,
     ) -> None:
@@ -59,7 +59,7 @@ class WebhookReceiver(EachProcessTwin["headgate.workers.webhook_receiver.Webhook
             partial(
                 headgate.workers.webhook_receiver.WebhookReceiver,
                 url,
-                *subscriptions,
+                *subscription_ids,
                 lease_ttl=lease_ttl,
                 authorization=authorization,
             )

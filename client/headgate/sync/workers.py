@@ -29,7 +29,7 @@ class JobStream(Twin["headgate.workers.job_stream.JobStream"]):
     """A stream of a job.
 
     Attributes:
-        path: The name of the stream, below the URL of the worker.
+        name: The name of the stream, below the URL of the worker.
         acked_offset: The offset up to which all is acknowledged; `-1` for the beginning.
         tail_offset: The tail of the stream when the job was claimed.
         has_pending: Whether the stream has events that are not acknowledged.
@@ -40,7 +40,7 @@ class JobStream(Twin["headgate.workers.job_stream.JobStream"]):
     def __init__(self, twin: headgate.workers.job_stream.JobStream) -> None:
         """Use `Job.streams`."""
         super().__init__(twin)
-        self.path = self._twin.path
+        self.name = self._twin.name
         self.acked_offset = self._twin.acked_offset
         self.tail_offset = self._twin.tail_offset
         self.has_pending = self._twin.has_pending
@@ -102,7 +102,7 @@ class Job(Twin["headgate.workers.job.Job"]):
     lost, or the worker stops and `stop_grace` is over, the next message raises `Fenced`.
 
     Attributes:
-        subscription: The id of the subscription.
+        subscription_id: The id of the subscription.
         wake_id: The id of the wake; the same work after a crash may have another one.
         generation: The number of the wake, which grows.
         streams: The streams of the subscription.
@@ -112,7 +112,7 @@ class Job(Twin["headgate.workers.job.Job"]):
     def __init__(self, twin: headgate.workers.job.Job) -> None:
         """Use `Worker`."""
         super().__init__(twin)
-        self.subscription = self._twin.subscription
+        self.subscription_id = self._twin.subscription_id
         self.wake_id = self._twin.wake_id
         self.generation = self._twin.generation
         self.streams = tuple(map(JobStream, self._twin.streams))
@@ -150,7 +150,7 @@ class Worker(ThreadWorker):
             with job:
                 for stream in job.pending:
                     for message in stream.messages():
-                        print(stream.path, message)
+                        print(stream.name, message)
     ```
 
     The loop gives one job after the other, and ends when `stop` is called. `run` works on several
@@ -160,7 +160,7 @@ class Worker(ThreadWorker):
 
     Args:
         url: The URL below which the streams are, as `http://HOST:PORT/v1/stream`.
-        subscriptions: The ids of one or more pull-wake subscriptions.
+        subscription_ids: The ids of one or more pull-wake subscriptions.
         name: The name of the worker, which other workers get as `current_holder`; by default it is
             made of the host's name, the process id and a random part.
         concurrency: How many jobs there are at once; 1 by default. A subscription is one job at a
@@ -178,7 +178,7 @@ class Worker(ThreadWorker):
     def __init__(
         self,
         url: str,
-        *subscriptions: str,
+        *subscription_ids: str,
         name: str | None = None,
         concurrency: int = 1,
         stop_grace: float = STOP_GRACE_S,
@@ -187,7 +187,7 @@ class Worker(ThreadWorker):
         super().__init__(
             headgate.workers.worker.Worker(
                 url,
-                *subscriptions,
+                *subscription_ids,
                 name=name,
                 concurrency=concurrency,
                 stop_grace=stop_grace,

@@ -41,7 +41,7 @@ class Job:
     and the program goes on after the block.
 
     Attributes:
-        subscription: The id of the subscription.
+        subscription_id: The id of the subscription.
         wake_id: The id of the wake; the same work after a crash may have another one.
         generation: The number of the wake, which grows.
         streams: The streams of the subscription.
@@ -50,14 +50,14 @@ class Job:
 
     def __init__(
         self,
-        subscription: str,
+        subscription_id: str,
         claim: ClaimedWake,
         base: StreamRequests,
         lease: WakeLease,
         on_end: Callable[[Job], None],
     ) -> None:
         """Extend the lease from now on; `base` has the URL below which the streams are."""
-        self.subscription = subscription
+        self.subscription_id = subscription_id
         self.wake_id = claim.wake_id
         self.generation = claim.generation
         self.is_partial = claim.partial
@@ -77,7 +77,7 @@ class Job:
 
     @override
     def __repr__(self) -> str:
-        return f"<Job {self.subscription} generation {self.generation}>"
+        return f"<Job {self.subscription_id} generation {self.generation}>"
 
     @property
     def pending(self) -> list[JobStream]:
@@ -101,7 +101,7 @@ class Job:
             Fenced: The job is another worker's by now.
         """
         acks = self._acks()
-        await self._lease.ack({stream.path: offset for stream, offset in acks.items()})
+        await self._lease.ack({stream.name: offset for stream, offset in acks.items()})
         self._note(acks)
 
     async def release(self) -> None:
@@ -175,7 +175,7 @@ class Job:
     async def _finish(self) -> None:
         acks = self._acks()
         try:
-            await self._lease.finish({stream.path: offset for stream, offset in acks.items()})
+            await self._lease.finish({stream.name: offset for stream, offset in acks.items()})
         except Conflict:
             # A stream was deleted or created again since it was read: the others count.
             await self._finish_singly(acks)
@@ -187,9 +187,9 @@ class Job:
     async def _finish_singly(self, acks: dict[JobStream, str]) -> None:
         for stream, offset in acks.items():
             try:
-                await self._lease.ack({stream.path: offset})
+                await self._lease.ack({stream.name: offset})
             except Conflict as refusal:
-                log.warning("%r: %s is not acknowledged: %s", self, stream.path, refusal)
+                log.warning("%r: %s is not acknowledged: %s", self, stream.name, refusal)
             else:
                 self._note({stream: offset})
         await self._lease.finish({})

@@ -24,7 +24,7 @@ class JobStream:
     """A stream of a job.
 
     Attributes:
-        path: The name of the stream, below the URL of the worker.
+        name: The name of the stream, below the URL of the worker.
         acked_offset: The offset up to which all is acknowledged; `-1` for the beginning.
         tail_offset: The tail of the stream when the job was claimed.
         has_pending: Whether the stream has events that are not acknowledged.
@@ -34,7 +34,7 @@ class JobStream:
     """
 
     def __init__(self, info: StreamInfo, stream: StreamRequests, lease: WakeLease) -> None:
-        self.path = info.path
+        self.name = info.path
         self.acked_offset = info.acked_offset
         self.tail_offset = info.tail_offset
         self.has_pending = info.has_pending
@@ -87,7 +87,7 @@ class JobStream:
             async for content_type, batch in batches:
                 if not is_json(content_type):
                     raise TypeError(
-                        f"{self.path} has the content type {content_type}, and messages() is for"
+                        f"{self.name} has the content type {content_type}, and messages() is for"
                         " JSON streams: use read()"
                     )
                 for body in batch.bodies:
@@ -109,7 +109,7 @@ class JobStream:
         """
         if offset is None:
             offset = self._position or self.tail_offset
-        await self._lease.ack({self.path: offset})
+        await self._lease.ack({self.name: offset})
         self._note_acked(offset)
 
     def _note_acked(self, offset: str) -> None:

@@ -20,8 +20,8 @@ FIRST_WAIT_S, LONGEST_WAIT_S = 0.1, 30.0
 class ClaimTurn:
     """The turns of one subscription: whether it is to be claimed, and from when on."""
 
-    def __init__(self, subscription: str) -> None:
-        self.subscription = subscription
+    def __init__(self, subscription_id: str) -> None:
+        self.subscription_id = subscription_id
         self.is_due = False
         self.is_claimed = False  # by this worker
         self.not_before = 0.0
@@ -37,13 +37,13 @@ class ClaimTurn:
 class ClaimSchedule:
     """The turns of a worker's subscriptions, in the order in which they became due."""
 
-    def __init__(self, subscriptions: Iterable[str]) -> None:
-        self._turns = {name: ClaimTurn(name) for name in dict.fromkeys(subscriptions)}
+    def __init__(self, subscription_ids: Iterable[str]) -> None:
+        self._turns = {name: ClaimTurn(name) for name in dict.fromkeys(subscription_ids)}
         self._changed = asyncio.Event()
 
-    def wake(self, subscription: str) -> None:
+    def wake(self, subscription_id: str) -> None:
         """Make a subscription due, if it is one of the worker's."""
-        turn = self._turns.get(subscription)
+        turn = self._turns.get(subscription_id)
         if turn is not None:
             turn.is_due = True
             self._changed.set()

@@ -25,29 +25,29 @@ if TYPE_CHECKING:
 log = logging.getLogger("headgate")
 
 
-def control_url(base: str, subscription: str) -> str:
+def control_url(base: str, subscription_id: str) -> str:
     """Return the URL of a subscription of the streams below `base`."""
-    return stream_url(path_url(base, "__ds/subscriptions"), subscription)
+    return stream_url(path_url(base, "__ds/subscriptions"), subscription_id)
 
 
 async def follow(
-    base: StreamRequests, schedule: ClaimSchedule, subscriptions: Iterable[str]
+    base: StreamRequests, schedule: ClaimSchedule, subscription_ids: Iterable[str]
 ) -> None:
     """Make each subscription due now, and with each event of its wake stream; return never.
 
     Raises StreamError for what does not pass, and ValueError for another subscription.
     """
     streams: dict[str, list[str]] = {}
-    for subscription in subscriptions:
-        streams.setdefault(await _wake_stream(base, subscription), []).append(subscription)
+    for subscription_id in subscription_ids:
+        streams.setdefault(await _wake_stream(base, subscription_id), []).append(subscription_id)
     async with asyncio.TaskGroup() as group:
         for path, woken in streams.items():
             stream = base.beside(path_url(base.url, path))
             group.create_task(_follow(stream, schedule, woken))
 
 
-async def _wake_stream(base: StreamRequests, subscription: str) -> str:
-    control = base.beside(control_url(base.url, subscription))
+async def _wake_stream(base: StreamRequests, subscription_id: str) -> str:
+    control = base.beside(control_url(base.url, subscription_id))
 
     async def attempt() -> bytes:
         async with control.request("GET") as answer:
@@ -60,15 +60,15 @@ async def _wake_stream(base: StreamRequests, subscription: str) -> str:
 
 
 async def _follow(
-    stream: StreamRequests, schedule: ClaimSchedule, subscriptions: Iterable[str]
+    stream: StreamRequests, schedule: ClaimSchedule, subscription_ids: Iterable[str]
 ) -> None:
     absences = Backoff(FIRST_WAIT_S, LONGEST_WAIT_S, random.random)
     while True:
         try:
             # First the tail, then the claims: no event falls in between.
             tail = (await _retries().run(stream.head)).next_offset
-            for subscription in subscriptions:
-                schedule.wake(subscription)
+            for subscription_id in subscription_ids:
+                schedule.wake(subscription_id)
             async with aclosing(stream.follow(tail)) as batches:
                 async for batch in batches:
                     absences.reset()

@@ -48,7 +48,7 @@ class WebhookReceiver:
 
     Args:
         url: The URL below which the streams are, as `https://HOST/v1/stream`.
-        subscriptions: The ids of one or more webhook subscriptions.
+        subscription_ids: The ids of one or more webhook subscriptions.
         lease_ttl: Seconds of the subscriptions' `lease_ttl_ms`; 30 by default, as theirs.
         authorization: The value of the `Authorization` field, or a function that returns it, for
             the streams.
@@ -61,17 +61,17 @@ class WebhookReceiver:
     def __init__(
         self,
         url: str,
-        *subscriptions: str,
+        *subscription_ids: str,
         lease_ttl: float = LEASE_TTL_S,
         authorization: Authorization | None = None,
         session: aiohttp.ClientSession | None = None,
     ) -> None:
-        if not subscriptions:
+        if not subscription_ids:
             raise ValueError("a receiver has the id of a subscription: WebhookReceiver(url, id)")
         check_number("lease_ttl", lease_ttl, 1)
         check_installed()  # now, and not at the first request
         self._session = session
-        self._subscriptions = frozenset(subscriptions)
+        self._subscription_ids = frozenset(subscription_ids)
         self._lease_s = lease_ttl
         self._base = StreamRequests(url, authorization=authorization)
         self._keys: WebhookKeys | None = None
@@ -142,7 +142,7 @@ class WebhookReceiver:
             wake = decoded(body, WebhookWake, self._base.shown)
         except ProtocolError as error:
             raise NotAuthorized(str(error)) from error
-        if wake.subscription_id not in self._subscriptions:
+        if wake.subscription_id not in self._subscription_ids:
             raise NotAuthorized(f"the wake is for another subscription, {wake.subscription_id!r}")
         if wake.wake_id in self._jobs:
             return None

@@ -48,7 +48,7 @@ class Worker:
             async with job:
                 for stream in job.pending:
                     async for message in stream.messages():
-                        print(stream.path, message)
+                        print(stream.name, message)
     ```
 
     The loop gives one job after the other, and ends when `stop` is called. `run` works on several
@@ -58,7 +58,7 @@ class Worker:
 
     Args:
         url: The URL below which the streams are, as `http://HOST:PORT/v1/stream`.
-        subscriptions: The ids of one or more pull-wake subscriptions.
+        subscription_ids: The ids of one or more pull-wake subscriptions.
         name: The name of the worker, which other workers get as `current_holder`; by default
             it is made of the host's name, the process id and a random part.
         concurrency: How many jobs there are at once; 1 by default. A subscription is one job at a
@@ -77,16 +77,16 @@ class Worker:
     def __init__(
         self,
         url: str,
-        *subscriptions: str,
+        *subscription_ids: str,
         name: str | None = None,
         concurrency: int = 1,
         stop_grace: float = STOP_GRACE_S,
         authorization: Authorization | None = None,
         session: aiohttp.ClientSession | None = None,
     ) -> None:
-        if not subscriptions:
+        if not subscription_ids:
             raise ValueError("a worker has the id of a subscription: Worker(url, id)")
-        for kind in map(type, subscriptions):
+        for kind in map(type, subscription_ids):
             if not issubclass(kind, str):
                 raise TypeError(
                     f"an id of a subscription is a str, not {kind.__name__}: write worker(*ids)"
@@ -94,12 +94,12 @@ class Worker:
         check_number("concurrency", concurrency, 1, is_whole=True)
         check_number("stop_grace", stop_grace)
         self.name = name or f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
-        self._subscriptions = subscriptions
+        self._subscription_ids = subscription_ids
         self._concurrency = concurrency
         self._stop_grace_s = stop_grace
         self._session = session
         self._base = StreamRequests(url, authorization=authorization)
-        self._schedule = ClaimSchedule(subscriptions)
+        self._schedule = ClaimSchedule(subscription_ids)
         self._jobs: dict[Job, ClaimTurn] = {}
         self._block: contextlib.AsyncExitStack | None = None
         self._following: asyncio.Task[None] | None = None
@@ -113,7 +113,7 @@ class Worker:
                 self._base.url, authorization=self._base.authorization, session=session
             )
             block.push_async_callback(self._end)
-            following = follow(self._base, self._schedule, self._subscriptions)
+            following = follow(self._base, self._schedule, self._subscription_ids)
             self._following = asyncio.create_task(following)
             self._following.add_done_callback(lambda _: self._schedule.notify())
             self._block = block.pop_all()
@@ -207,7 +207,7 @@ class Worker:
             if not following.cancelled():
                 following.exception()  # `_next_job` has raised it, or nobody wants to know
         await give_back(self._jobs)
-        self._schedule = ClaimSchedule(self._subscriptions)
+        self._schedule = ClaimSchedule(self._subscription_ids)
 
     async def _next_job(self) -> Job | None:
         """Return the next job as soon as there is one; None once the worker stops."""
@@ -240,7 +240,7 @@ class Worker:
         return job
 
     async def _claimed(self, turn: ClaimTurn) -> Job | None:
-        control = control_url(self._base.url, turn.subscription)
+        control = control_url(self._base.url, turn.subscription_id)
         endpoint = self._base.beside(f"{control}/claim")
         claimed_at = asyncio.get_running_loop().time()
         body = msgspec.json.encode({"worker": self.name})
@@ -253,7 +253,7 @@ class Worker:
         turn.waits.reset()
         turn.is_claimed = True
         lease = WakeLease(control, self._base.session, claim, claimed_at)
-        job = Job(turn.subscription, claim, self._base, lease, self._on_end)
+        job = Job(turn.subscription_id, claim, self._base, lease, self._on_end)
         self._jobs[job] = turn
         return job
 

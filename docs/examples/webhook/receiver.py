@@ -30,7 +30,7 @@ async def work(job: headgate.Job) -> None:
     async with job:
         for stream in job.pending:
             async for order in stream.messages():
-                await confirm(stream.path, order)
+                await confirm(stream.name, order)
 
 
 async def hook(request: web.Request) -> web.Response:

@@ -30,7 +30,7 @@ def work(job: headgate.sync.Job) -> None:
     with job:
         for stream in job.pending:
             for order in stream.messages():
-                confirm(stream.path, order)
+                confirm(stream.name, order)
 
 
 @app.post("/hook")

@@ -28,7 +28,7 @@ async def test_pending_work_is_claimed_at_the_start_and_acknowledged_at_the_end_
     async with work.worker() as worker:
         async with await first_job(worker) as job:
             (stream,) = job.pending
-            assert (stream.path, stream.acked_offset) == (work.path("a"), "-1")
+            assert (stream.name, stream.acked_offset) == (work.path("a"), "-1")
             assert (stream.tail_offset, stream.is_closed) == (end, False)
             assert await messages_of(job) == [{"n": 1}, {"n": 2}]
         assert await work.cursor("a") == end
@@ -52,11 +52,11 @@ async def test_only_what_was_read_is_acknowledged(work: Pool) -> None:
     await work.append("b", 1)
     async with work.worker() as worker:
         async with await first_job(worker) as job:
-            stream = next(it for it in job.pending if it.path == work.path("a"))
+            stream = next(it for it in job.pending if it.name == work.path("a"))
             assert [message async for message in stream.messages()] == [1]
         assert (await work.cursor("a"), await work.cursor("b")) == (end, "-1")
         async with await first_job(worker) as job:
-            assert [it.path for it in job.pending] == [work.path("b")]
+            assert [it.name for it in job.pending] == [work.path("b")]
 
 
 async def test_an_ack_counts_although_the_job_fails_later(
@@ -66,7 +66,7 @@ async def test_an_ack_counts_although_the_job_fails_later(
     await work.append("b", 1)
     async with work.worker() as worker:
         async with await first_job(worker) as job:
-            stream = next(it for it in job.pending if it.path == work.path("a"))
+            stream = next(it for it in job.pending if it.name == work.path("a"))
             await stream.ack()
             raise RuntimeError("as a handler may")
         assert (await work.cursor("a"), await work.cursor("b")) == (first, "-1")
@@ -89,7 +89,7 @@ async def test_an_ack_of_a_job_is_as_far_as_each_stream_was_read(work: Pool) -> 
     end = (await work.append("a", 1)).next_offset
     await work.append("b", 1)
     async with work.worker() as worker, await first_job(worker) as job:
-        stream = next(it for it in job.pending if it.path == work.path("a"))
+        stream = next(it for it in job.pending if it.name == work.path("a"))
         async for _ in stream.messages():
             pass
         await job.ack()

@@ -133,11 +133,11 @@ async def test_several_subscriptions_are_worked_on_at_once_up_to_the_concurrency
     may_end = asyncio.Event()
 
     async def handle(job: Job) -> None:
-        under_way.add(job.subscription)
+        under_way.add(job.subscription_id)
         most.append(len(under_way))
         await may_end.wait()
         await messages_of(job)
-        under_way.discard(job.subscription)
+        under_way.discard(job.subscription_id)
 
     await work.append("a", 1)
     worker = Worker(work.streams, *names, concurrency=3, session=work.session)

@@ -80,7 +80,7 @@ async def test_a_webhook_becomes_a_job_that_acknowledges_what_it_reads(work: Poo
         end = (await work.append("a", 1, 2)).next_offset
         await made.subscribed.acknowledged("a", end)
         assert seen == [1, 2]
-        assert [it.subscription for it in made.jobs if it is not None] == [made.subscribed.name]
+        assert [it.subscription_id for it in made.jobs if it is not None] == [made.subscribed.name]
 
 
 async def test_the_lease_of_a_webhook_is_extended_while_its_job_runs(work: Pool) -> None:

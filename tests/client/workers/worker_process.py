@@ -28,7 +28,7 @@ async def main(url: str, subscription: str, path: Path, last: int) -> None:
         for stream in job.pending:
             async for message in stream.messages():
                 with path.open("a") as file:
-                    file.write(json.dumps([stream.path, message]) + "\n")
+                    file.write(json.dumps([stream.name, message]) + "\n")
                 noted += 1
                 if noted == last:
                     await asyncio.Event().wait()
