@@ -104,7 +104,7 @@ MODULES: dict[str, tuple[str, list[Twin]]] = {
                 bodies=(
                     (
                         "send",
-                        "answer_of(self._call(lambda twin: twin.send(chat, message, "
+                        "answer_of(self._call(lambda twin: twin.send(chat_id, message, "
                         "self._in_threads(answering), trigger=trigger, user=user, body=body)))",
                     ),
                 ),

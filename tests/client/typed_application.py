@@ -109,7 +109,7 @@ async def may_use(request: HttpRequest, chat: str) -> object:
 
 
 urlpatterns = headgate.web.django.chat_router(
-    headgate.Chats(runs), lambda turn: words(turn.run), authorize=may_use
+    headgate.Chats(runs), lambda turn: words(turn.run_id), authorize=may_use
 )
 threads = sync.Runs(f"{URL}/runs", orphan_after=30, authorization=lambda: "Bearer TOKEN")
 
@@ -134,7 +134,7 @@ def may_use_in_a_thread(request: flask.Request, chat: str) -> bool:
 
 chat_blueprint = headgate.sync.flask.chat_router(
     sync.Chats(threads),
-    lambda turn: words_of_a_thread(turn.run),
+    lambda turn: words_of_a_thread(turn.run_id),
     authorize=may_use_in_a_thread,
 )
 

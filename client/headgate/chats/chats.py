@@ -79,7 +79,7 @@ class Chats:
 
     async def send(
         self,
-        chat: str,
+        chat_id: str,
         message: Mapping[str, Any],
         answering: Answering,
         *,
@@ -90,7 +90,7 @@ class Chats:
         """Answer a message of a page with a run, whose source `answering` returns.
 
         Args:
-            chat: The id of the chat, which begins with its first message.
+            chat_id: The id of the chat, which begins with its first message.
             message: A UI message of the AI SDK: of the user, or the assistant's with what the page
                 has to say to its calls of tools. It takes the place of the message with its id.
             answering: A function that returns the source of the answer for a `Turn`.
@@ -108,17 +108,17 @@ class Chats:
             TooLarge: The message is larger than the server takes.
             Unavailable: The server is away.
         """
-        log = self._log(chat)
-        claimed = await self._claimed(log, chat, checked(message), trigger)
+        log = self._log(chat_id)
+        claimed = await self._claimed(log, chat_id, checked(message), trigger)
         if not isinstance(claimed, tuple):
             return claimed
         found, question = claimed
         found.take([question])
-        turn = Turn(chat, question.run, found.messages(), user, body or {})
+        turn = Turn(chat_id, question.run_id, found.messages(), user, body or {})
         return await self._begun(log, question, answering(turn))
 
     async def _claimed(
-        self, log: StreamRequests, chat: str, sent: dict[str, Any], trigger: Trigger
+        self, log: StreamRequests, chat_id: str, sent: dict[str, Any], trigger: Trigger
     ) -> Answer | tuple[Conversation, Question]:
         """Return the answer that the message has already, or the conversation with its question.
 
@@ -130,7 +130,7 @@ class Chats:
             found, state = await self._settled(log)
             message = found.asked(sent)
             if message is not None and found.repeats(trigger, message):
-                answer = await self.runs.follow(found.questions[-1].run, wait=LOOK_AGAIN_S)
+                answer = await self.runs.follow(found.questions[-1].run_id, wait=LOOK_AGAIN_S)
                 if answer is not None:
                     return answer
             if found.is_open:
@@ -141,7 +141,7 @@ class Chats:
                     f"this chat has no message of the assistant's with the id {sent['id']!r}"
                 )
             question = Question(
-                run=ids.new_run(chat), trigger=trigger, message=message, asked_at=now_s()
+                run_id=ids.new_run(chat_id), trigger=trigger, message=message, asked_at=now_s()
             )
             number = max(number, len(found.questions))
             newest = await self._claim(log, number, question)
@@ -150,12 +150,12 @@ class Chats:
             number = newest + 1
 
     async def resume(
-        self, chat: str, after: int | Cursor | None = None, *, wait: float = 0.0
+        self, chat_id: str, after: int | Cursor | None = None, *, wait: float = 0.0
     ) -> Answer | None:
         """Answer a page that comes back with the newest answer of the chat.
 
         Args:
-            chat: The id of the chat, or that of a run, as `send` has put it into the field
+            chat_id: The id of the chat, or that of a run, as `send` has put it into the field
                 `x-workflow-run-id`: then the answer is that run.
             after: How many chunks of the answer the page has. Without it the page has none, and
                 gets an answer only while it goes on.
@@ -168,7 +168,7 @@ class Chats:
             BadRequest: This is the id of neither.
             Unavailable: The server is away.
         """
-        name, log = chat, self._log(ids.chat_of(chat))
+        name, log = chat_id, self._log(ids.chat_of(chat_id))
         if after is not None and ids.is_run(name):
             return await self.runs.follow(name, after)
         found = await _read(log)
@@ -179,18 +179,18 @@ class Chats:
             answer = await self._followed(question, None, wait=BEGINS_WITHIN_S)
         return answer
 
-    async def stop(self, chat: str) -> bool:
+    async def stop(self, chat_id: str) -> bool:
         """Stop the newest answer of the chat, wherever it is; return False if none goes on."""
-        newest = (await _read(self._log(chat))).newest
-        return newest is not None and await self.runs.stop(newest.run)
+        newest = (await _read(self._log(chat_id))).newest
+        return newest is not None and await self.runs.stop(newest.run_id)
 
     async def history(
-        self, chat: str, *, limit: int = MOST_MESSAGES, before: str | None = None
+        self, chat_id: str, *, limit: int = MOST_MESSAGES, before: str | None = None
     ) -> Page:
         """Return the last messages of a chat, without the answer under way, which `resume` gives.
 
         Args:
-            chat: The id of the chat; one that has not begun has no messages.
+            chat_id: The id of the chat; one that has not begun has no messages.
             limit: How many messages at most.
             before: The id of a message: only those before it are wanted, as the page before says.
 
@@ -199,21 +199,21 @@ class Chats:
             Unavailable: The server is away.
         """
         check_number("limit", limit, 1, is_whole=True)
-        found, state = await self._settled(self._log(chat))
+        found, state = await self._settled(self._log(chat_id))
         return found.page(limit, before, state)
 
-    async def state(self, chat: str) -> ChatState | None:
+    async def state(self, chat_id: str) -> ChatState | None:
         """Return what has become of the newest question of a chat; None if nothing was asked."""
-        found, state = await self._settled(self._log(chat))
+        found, state = await self._settled(self._log(chat_id))
         return found.state(state)
 
-    async def delete(self, chat: str) -> bool:
+    async def delete(self, chat_id: str) -> bool:
         """Stop the answer that goes on, and delete the chat; return False if there is none.
 
         From the beginning of it on, the chat takes no question. Where it was interrupted, do it
         again.
         """
-        log = self._log(chat)
+        log = self._log(chat_id)
         try:
             await log.close()
             found = await conversation(log)
@@ -223,21 +223,21 @@ class Chats:
 
         async def delete(question: Question) -> None:
             async with turns:
-                await self.runs.delete(question.run)
+                await self.runs.delete(question.run_id)
 
         await asyncio.gather(*map(delete, found.questions))
         with contextlib.suppress(*ABSENT):
             await log.delete()
         return True
 
-    def _log(self, chat: str) -> StreamRequests:
-        return self.runs._place(ids.check(chat) + ids.LOG).items
+    def _log(self, chat_id: str) -> StreamRequests:
+        return self.runs._place(ids.check(chat_id) + ids.LOG).items
 
     async def _settled(self, log: StreamRequests) -> tuple[Conversation, RunState | None]:
         """Read the chat, write down what has become of its runs, and look at the newest one."""
         found, state = await _read(log), None
         for question in found.unanswered():
-            state = await state_of(self.runs._place(question.run))
+            state = await state_of(self.runs._place(question.run_id))
             if state is None and question is not found.newest:
                 state = RunState("failed", NEVER_BEGUN)
             elif state in GOING_ON:
@@ -253,10 +253,12 @@ class Chats:
     async def _answered(self, question: Question, state: RunState) -> Answered:
         message = None
         with contextlib.suppress(*ABSENT):
-            message = await read_message(self.runs._place(question.run), question.continued)
+            message = await read_message(self.runs._place(question.run_id), question.continued)
         if message is not None and not message["parts"]:
             message = None
-        return Answered(run=question.run, status=state.status, error=state.error, message=message)
+        return Answered(
+            run_id=question.run_id, status=state.status, error=state.error, message=message
+        )
 
     async def _wait_for(
         self, question: Question, state: RunState | None, patience: Patience
@@ -266,7 +268,7 @@ class Chats:
         Raises Conflict where it has gone on for too long. An answer that nobody has begun is given
         up.
         """
-        if not patience.is_over(question.run, has_begun=state is not None):
+        if not patience.is_over(question.run_id, has_begun=state is not None):
             await asyncio.sleep(LOOK_AGAIN_S)
         elif state is not None:
             raise Conflict("the answer to another message goes on: stop it first")
@@ -278,7 +280,7 @@ class Chats:
         end = records.end(RunState("failed", NEVER_BEGUN), FORMAT, 0)
         opening = json_array([records.opening(FORMAT), end])
         with contextlib.suppress(Conflict):  # it has begun meanwhile
-            await self.runs._place(question.run).items.create(
+            await self.runs._place(question.run_id).items.create(
                 content_type=JSON, ttl_s=self.runs._ttl_s, is_closed=True, body=opening
             )
 
@@ -310,7 +312,7 @@ class Chats:
         message_id = None if message is None else message["id"]
         try:
             answer = await self.runs.start(
-                question.run, source, format=FORMAT, message_id=message_id
+                question.run_id, source, format=FORMAT, message_id=message_id
             )
         except Closed as error:
             raise Conflict("another message was sent meanwhile") from error
@@ -320,7 +322,7 @@ class Chats:
         metadata = await log.find()
         if metadata is None or metadata.is_closed:
             await answer.body.aclose()
-            await self.runs.delete(question.run)
+            await self.runs.delete(question.run_id)
             raise Conflict("the chat was deleted meanwhile")
         return answer
 
@@ -329,7 +331,9 @@ class Chats:
     ) -> Answer | None:
         if question is None:
             return None
-        answer = await self.runs.follow(question.run, after, only_active=after is None, wait=wait)
+        answer = await self.runs.follow(
+            question.run_id, after, only_active=after is None, wait=wait
+        )
         if answer is None or after is not None:
             return answer
         return continued(answer, question.message)

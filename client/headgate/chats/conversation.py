@@ -29,14 +29,14 @@ class ChatState:
     """The state of a chat's newest question.
 
     Attributes:
-        run: The id of the run that answers it.
+        run_id: The id of the run that answers it.
         status: `active` while the run is produced, then how it ended.
         error: The reason, in a sentence, if the run failed or is orphaned.
         questions: Number of questions that were asked in the chat.
         asked_at: The moment of the question, in seconds since 1970.
     """
 
-    run: str
+    run_id: str
     status: Status
     error: str | None
     questions: int
@@ -48,12 +48,12 @@ class AnswerState:
     """The state of the answer to a message.
 
     Attributes:
-        run: The id of the run that answers it.
+        run_id: The id of the run that answers it.
         status: `active` while the run is produced, then how it ended.
         error: The reason, in a sentence, if the run failed or is orphaned.
     """
 
-    run: str
+    run_id: str
     status: Status
     error: str | None = None
 
@@ -87,7 +87,7 @@ class Conversation:
             if isinstance(entry, Question):
                 self.questions.append(entry)
             else:
-                self.answers[entry.run] = entry
+                self.answers[entry.run_id] = entry
 
     @property
     def newest(self) -> Question | None:
@@ -97,11 +97,11 @@ class Conversation:
     @property
     def is_open(self) -> bool:
         """True if no end of the newest question's run is recorded."""
-        return self.newest is not None and self.newest.run not in self.answers
+        return self.newest is not None and self.newest.run_id not in self.answers
 
-    def question(self, run: str) -> Question | None:
+    def question(self, run_id: str) -> Question | None:
         """Return the question that a run answers."""
-        return next((each for each in self.questions if each.run == run), None)
+        return next((each for each in self.questions if each.run_id == run_id), None)
 
     def repeats(self, trigger: Trigger, message: Message) -> bool:
         """Return whether this is the newest question again, as a double click asks it.
@@ -116,7 +116,7 @@ class Conversation:
         known = self._known(sent["id"]) if newest.continued else sent
         if message != known:
             return False
-        answered = self.answers.get(newest.run)
+        answered = self.answers.get(newest.run_id)
         return answered is None or (trigger == "submit-message" and answered.status in WHOLE)
 
     def state(self, run: RunState | None) -> ChatState | None:
@@ -126,12 +126,12 @@ class Conversation:
             return None
         known = self._state(newest, run)
         return ChatState(
-            newest.run, known.status, known.error, len(self.questions), newest.asked_at
+            newest.run_id, known.status, known.error, len(self.questions), newest.asked_at
         )
 
     def _state(self, question: Question, run: RunState | None) -> AnswerState:
-        known = self.answers.get(question.run) or run or RunState("failed", NEVER_BEGUN)
-        return AnswerState(question.run, known.status, known.error)
+        known = self.answers.get(question.run_id) or run or RunState("failed", NEVER_BEGUN)
+        return AnswerState(question.run_id, known.status, known.error)
 
     def _states(self, messages: Iterable[Message], run: RunState | None) -> dict[str, AnswerState]:
         """Return the states of the answers to these messages, of each to its newest question."""
@@ -141,7 +141,7 @@ class Conversation:
 
     def unanswered(self) -> list[Question]:
         """Return the questions of which it is not known what has become of them."""
-        return [each for each in self.questions if each.run not in self.answers]
+        return [each for each in self.questions if each.run_id not in self.answers]
 
     def messages(self) -> list[Message]:
         """Return what was said, without the answer under way.
@@ -151,7 +151,7 @@ class Conversation:
         listed: list[Message] = []
         places: dict[str, int] = {}
         for question in self.questions:
-            answered = self.answers.get(question.run)
+            answered = self.answers.get(question.run_id)
             for message in (question.message, answered.message if answered else None):
                 if message is None:
                     continue

@@ -24,7 +24,7 @@ TRIGGERS: tuple[Trigger, ...] = get_args(Trigger)
 class Question(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="question"):
     """A message that a run answers."""
 
-    run: str
+    run_id: str
     trigger: Trigger
     message: Message
     asked_at: float  # seconds since 1970
@@ -38,7 +38,7 @@ class Question(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag=
 class Answered(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="answer"):
     """The end of a run, with the message that it produced, if any."""
 
-    run: str
+    run_id: str
     status: Status
     error: str | None = None
     message: Message | None = None

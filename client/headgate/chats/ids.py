@@ -21,9 +21,9 @@ def check(chat: object) -> str:
     return chat
 
 
-def new_run(chat: str) -> str:
+def new_run(chat_id: str) -> str:
     """Return the id of an answer of this chat, which nobody else has."""
-    return f"{chat}{SEPARATOR}{secrets.token_hex(8)}"
+    return f"{chat_id}{SEPARATOR}{secrets.token_hex(8)}"
 
 
 def chat_of(run_or_chat: str) -> str:

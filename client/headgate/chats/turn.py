@@ -17,15 +17,15 @@ class Turn:
     """A question of a chat, from which an application makes the source of its answer.
 
     Attributes:
-        chat: The id of the chat.
-        run: The id of the run that the answer is, for `runs.stopped`.
+        chat_id: The id of the chat.
+        run_id: The id of the run that the answer is, for `runs.stopped`.
         messages: The UI messages of the chat; the last one is the question.
         user: The result of the application's `authorize`.
         body: The whole JSON object that the page has sent.
     """
 
-    chat: str
-    run: str
+    chat_id: str
+    run_id: str
     messages: list[Message]
     user: Any = None
     body: Mapping[str, Any] = field(default_factory=dict)

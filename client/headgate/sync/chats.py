@@ -45,7 +45,7 @@ class Chats(ThreadChats):
 
     def send(
         self,
-        chat: str,
+        chat_id: str,
         message: Mapping[str, Any],
         answering: Answering,
         *,
@@ -56,7 +56,7 @@ class Chats(ThreadChats):
         """Answer a message of a page with a run, whose source `answering` returns.
 
         Args:
-            chat: The id of the chat, which begins with its first message.
+            chat_id: The id of the chat, which begins with its first message.
             message: A UI message of the AI SDK: of the user, or the assistant's with what the page
                 has to say to its calls of tools. It takes the place of the message with its id.
             answering: A function that returns the source of the answer for a `Turn`.
@@ -77,7 +77,7 @@ class Chats(ThreadChats):
         return answer_of(
             self._call(
                 lambda twin: twin.send(
-                    chat,
+                    chat_id,
                     message,
                     self._in_threads(answering),
                     trigger=trigger,
@@ -88,12 +88,12 @@ class Chats(ThreadChats):
         )
 
     def resume(
-        self, chat: str, after: int | Cursor | None = None, *, wait: float = 0.0
+        self, chat_id: str, after: int | Cursor | None = None, *, wait: float = 0.0
     ) -> Answer | None:
         """Answer a page that comes back with the newest answer of the chat.
 
         Args:
-            chat: The id of the chat, or that of a run, as `send` has put it into the field
+            chat_id: The id of the chat, or that of a run, as `send` has put it into the field
                 `x-workflow-run-id`: then the answer is that run.
             after: How many chunks of the answer the page has. Without it the page has none, and
                 gets an answer only while it goes on.
@@ -106,18 +106,20 @@ class Chats(ThreadChats):
             BadRequest: This is the id of neither.
             Unavailable: The server is away.
         """
-        twin = self._call(lambda twin: twin.resume(chat, after, wait=wait))
+        twin = self._call(lambda twin: twin.resume(chat_id, after, wait=wait))
         return None if twin is None else answer_of(twin)
 
-    def stop(self, chat: str) -> bool:
+    def stop(self, chat_id: str) -> bool:
         """Stop the newest answer of the chat, wherever it is; return False if none goes on."""
-        return self._call(lambda twin: twin.stop(chat))
+        return self._call(lambda twin: twin.stop(chat_id))
 
-    def history(self, chat: str, *, limit: int = MOST_MESSAGES, before: str | None = None) -> Page:
+    def history(
+        self, chat_id: str, *, limit: int = MOST_MESSAGES, before: str | None = None
+    ) -> Page:
         """Return the last messages of a chat, without the answer under way, which `resume` gives.
 
         Args:
-            chat: The id of the chat; one that has not begun has no messages.
+            chat_id: The id of the chat; one that has not begun has no messages.
             limit: How many messages at most.
             before: The id of a message: only those before it are wanted, as the page before says.
 
@@ -125,16 +127,16 @@ class Chats(ThreadChats):
             BadRequest: The chat has no message with the id `before`, or not any more.
             Unavailable: The server is away.
         """
-        return self._call(lambda twin: twin.history(chat, limit=limit, before=before))
+        return self._call(lambda twin: twin.history(chat_id, limit=limit, before=before))
 
-    def state(self, chat: str) -> ChatState | None:
+    def state(self, chat_id: str) -> ChatState | None:
         """Return what has become of the newest question of a chat; None if nothing was asked."""
-        return self._call(lambda twin: twin.state(chat))
+        return self._call(lambda twin: twin.state(chat_id))
 
-    def delete(self, chat: str) -> bool:
+    def delete(self, chat_id: str) -> bool:
         """Stop the answer that goes on, and delete the chat; return False if there is none.
 
         From the beginning of it on, the chat takes no question. Where it was interrupted, do it
         again.
         """
-        return self._call(lambda twin: twin.delete(chat))
+        return self._call(lambda twin: twin.delete(chat_id))

@@ -45,7 +45,7 @@ async def lifespan(_: FastAPI) -> AsyncIterator[None]:
 async def said(turn: Turn) -> AsyncIterator[str]:
     """Have the model answer the question of a turn."""
     question = "".join(part.get("text", "") for part in turn.messages[-1]["parts"])
-    async for token in routed.answer(question, turn.run) if routed else answer(question):
+    async for token in routed.answer(question, turn.run_id) if routed else answer(question):
         yield token
 
 

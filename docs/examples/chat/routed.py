@@ -46,7 +46,7 @@ class RoutedModel:
         with suppress(StreamError):  # the next request of a page watches again
             while state := await self._chats.state(chat):
                 if state.status == "orphaned":
-                    await self._take_over(chat, state.run)
+                    await self._take_over(chat, state.run_id)
                 elif state.status != "active":
                     break
                 await asyncio.sleep(LOOK_AGAIN_S)

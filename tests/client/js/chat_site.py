@@ -61,7 +61,7 @@ class ChatSite:
         return (0, "nothing") if state is None else (state.questions, state.status)
 
     def _answer(self, turn: Turn) -> AsyncGenerator[object]:
-        feed = self.feeds[turn.chat] = Feed()
+        feed = self.feeds[turn.chat_id] = Feed()
         return feed.source()
 
     @web.middleware

@@ -128,12 +128,12 @@ class History:
 
     async def _answer(self, turn: Turn) -> AsyncIterator[object]:
         self._turns.append(turn)
-        self._runs.append(turn.run)
-        self._given[turn.run] = ""
+        self._runs.append(turn.run_id)
+        self._given[turn.run_id] = ""
         kind = turn.messages[-1]["parts"][0]["text"].split()[0]
         for number in range({"nothing": 0, "slow": 4}.get(kind, 2)):
-            given = f"[{turn.run}:{number}]"
-            self._given[turn.run] += given
+            given = f"[{turn.run_id}:{number}]"
+            self._given[turn.run_id] += given
             yield given
             await asyncio.sleep(0.03 if kind == "slow" else 0)
         if kind == "raises":
@@ -151,7 +151,7 @@ class History:
         chats = self._chats
         page = await chats.history(self._name)
         self._check_messages(page.messages)
-        runs = [turn.run for turn in self._turns]
+        runs = [turn.run_id for turn in self._turns]
         assert len(set(runs)) == len(runs), "a run was begun twice"
         for each in page.states.values():
             assert each.status != "active", each
@@ -200,7 +200,7 @@ class History:
         """Of the runs that were begun, none is left but those of the chat that is there now."""
         chats = self._chats
         page = await chats.history(self._name)
-        kept = {each.run for each in page.states.values()}
+        kept = {each.run_id for each in page.states.values()}
         for run in set(self._runs) - kept:
             place = chats.runs._place(run)
             for stream in (place.items, place.lease, place.index):

@@ -129,7 +129,7 @@ class Played:
             with contextlib.suppress(StreamError):  # it is busy with so many beginning
                 state = await self._chats.state(self.name)
                 assert state is not None
-                self.run_id = state.run
+                self.run_id = state.run_id
         self._reading = asyncio.create_task(self._read())
 
     async def _read(self) -> None:

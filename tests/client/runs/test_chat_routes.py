@@ -150,7 +150,7 @@ async def page_of(application: Callable[..., Any], runs: Runs) -> AsyncIterator[
 
     def answer(turn: Turn) -> Any:
         assert turn.user == "ann"
-        assert turn.body["id"] == turn.chat
+        assert turn.body["id"] == turn.chat_id
         return feed.source()
 
     chats = Chats(runs, busy_after=0)
@@ -185,8 +185,8 @@ async def test_each_chat_route_answers_a_page_over_http(page: Page) -> None:
     assert status == 200
     assert [each["role"] for each in history["messages"]] == ["user", "assistant"]
     assert history["before"] is None
-    states = {"Tell.": {"run": history["messages"][1]["id"], "status": "finished", "error": None}}
-    assert history["states"] == states
+    run_id = history["messages"][1]["id"]
+    assert history["states"] == {"Tell.": {"run_id": run_id, "status": "finished", "error": None}}
     assert (await page.ask("GET", "/c?limit=100"))[0] == 200
     status, body = await page.ask("GET", "/c?limit=1")
     assert json.loads(body)["before"] == history["messages"][1]["id"]

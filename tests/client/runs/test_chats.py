@@ -77,11 +77,11 @@ async def test_a_chat_message_is_answered_and_stored_with_its_answer(anywhere: C
     await read(await anywhere.send("c", user("2", "And then?"), model, user="ann", body={"a": 1}))
     assert texts(await anywhere.history("c")) == ["Tell.", "Once", "And then?", "upon"]
     turn = model.turns[1]
-    assert (turn.chat, turn.user, turn.body) == ("c", "ann", {"a": 1})
+    assert (turn.chat_id, turn.user, turn.body) == ("c", "ann", {"a": 1})
     assert [each["role"] for each in turn.messages] == ["user", "assistant", "user"]
     state = await anywhere.state("c")
     assert state is not None
-    assert (state.run, state.status, state.questions) == (turn.run, "finished", 2)
+    assert (state.run_id, state.status, state.questions) == (turn.run_id, "finished", 2)
 
 
 async def test_a_message_sent_concurrently_from_two_replicas_starts_one_run(
@@ -341,7 +341,7 @@ async def test_a_run_given_up_before_its_start_never_starts(
     with pytest.raises(Conflict, match="another message"):
         await first
     assert texts(await elsewhere.history("c")) == ["Tell.", "Tell.", "Once"]
-    state = await elsewhere.runs.state(model.turns[0].run)
+    state = await elsewhere.runs.state(model.turns[0].run_id)
     assert state == RunState("failed", NEVER_BEGUN)
 
 
@@ -489,7 +489,7 @@ async def test_deleting_a_chat_before_the_run_of_a_question_starts_leaves_no_run
     monkeypatch.setattr(runs, "start", start_late)
     with pytest.raises(Conflict, match="deleted"):
         await chats.send("c", user("1"), model)
-    assert await runs.state(model.turns[0].run) is None
+    assert await runs.state(model.turns[0].run_id) is None
     assert await chats.state("c") is None
 
 
@@ -505,7 +505,7 @@ async def test_a_run_that_starts_while_its_chat_is_being_deleted_is_deleted(
     monkeypatch.setattr(runs, "start", start_late)
     with pytest.raises(Conflict, match="deleted"):
         await chats.send("c", user("1"), model)
-    assert await runs.state(model.turns[0].run) is None
+    assert await runs.state(model.turns[0].run_id) is None
 
 
 async def test_a_chat_that_is_being_deleted_refuses_messages(chats: Chats, runs: Runs) -> None:

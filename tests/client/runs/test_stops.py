@@ -191,7 +191,7 @@ async def test_a_chat_whose_answer_lost_its_producer_takes_a_message_after_a_sto
         chats = Chats(other, busy_after=0.1)
         state = await chats.state("c")
         assert state is not None
-        await die(state.run)
+        await die(state.run_id)
         with pytest.raises(Conflict, match="stop it first"):
             await chats.send("c", {**asked, "id": "2"}, lambda _: of("again"))
         assert await chats.stop("c") is True

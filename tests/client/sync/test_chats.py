@@ -31,7 +31,7 @@ def test_sync_chats_answer_stop_report_and_delete_a_chat(chats: sync.Chats) -> N
 
     def answer(turn: Turn) -> Iterator[object]:
         assert [each["id"] for each in turn.messages] == ["1"]
-        stopped.append(chats.runs.stopped(turn.run))
+        stopped.append(chats.runs.stopped(turn.run_id))
         yield from feed.source()
 
     first = chats.send("c", QUESTION, answer)
@@ -50,7 +50,7 @@ def test_sync_chats_answer_stop_report_and_delete_a_chat(chats: sync.Chats) -> N
     state = chats.state("c")
     assert state is not None
     assert (state.status, chats.state("d")) == ("stopped", None)
-    assert chats.runs.state(state.run) == RunState("stopped")
+    assert chats.runs.state(state.run_id) == RunState("stopped")
     assert chats.delete("c")
     assert chats.state("c") is None
 
