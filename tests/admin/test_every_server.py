@@ -42,7 +42,7 @@ VALUES: dict[str, object] = {
     "method": "GET",
     "action": "delete",
     "host": "a.example",
-    "format": "ndjson",
+    "format": "sse",
     "by": "principal",
     "streams": f"{ROUTE}/*",
 }

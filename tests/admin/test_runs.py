@@ -123,7 +123,7 @@ class Console(ScriptedConsole):
         await until(is_so)
 
     async def run_to_its_end(self, run_id: str, source: AsyncIterator[object]) -> None:
-        await self.app.start(run_id, source, format="ndjson")
+        await self.app.start(run_id, source, format="sse")
         await self.has_ended(run_id)
 
     async def metrics(self) -> dict[str, float]:
@@ -186,7 +186,7 @@ async def test_the_console_and_metrics_show_active_finished_and_failed_runs(
 ) -> None:
     before = await console.metrics()
     await console.app.start("slow", endless())
-    await console.app.start("quick", counting(40, 0.005), format="ndjson")
+    await console.app.start("quick", counting(40, 0.005), format="sse")
     await console.app.start("broken", failing())
     ended = await console.shows("quick", "finished")
     assert (ended["items"], ended["error"]) == (40, None)
@@ -237,7 +237,7 @@ async def test_index_marks_and_steps_are_not_counted_as_items_of_a_run(
             yield {"n": number, "text": "x" * 100}
         yield Step("done", value="y" * 40_000)
 
-    await console.app.start("long-appends", source(), format="ndjson")
+    await console.app.start("long-appends", source(), format="sse")
     assert (await console.shows("long-appends", "finished"))["items"] == 3000
 
 
@@ -278,7 +278,7 @@ async def test_a_run_of_a_killed_producer_is_shown_as_orphaned_until_taken_over(
 
 
 async def test_streams_without_run_records_are_not_listed_as_runs(console: Console) -> None:
-    await console.app.start("one", counting(1), format="ndjson")
+    await console.app.start("one", counting(1), format="sse")
     await console.shows("one", "finished")
     fields = {"Authorization": WRITER, "Content_Type": "application/json"}
     assert await console.send("PUT", "other", b'[{"type":"chat"}]', **fields) == 201
@@ -382,7 +382,7 @@ async def test_runs_seen_by_two_workers_are_listed_and_counted_once(tmp_path: Pa
                 for _ in range(4)
             ]
             for console in consoles:
-                await console.app.start("quick", counting(200, 0.001), format="ndjson")
+                await console.app.start("quick", counting(200, 0.001), format="sse")
                 await console.app.start("slow", endless())
             for console in consoles:
                 ended = await console.shows("quick", "finished")

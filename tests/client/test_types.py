@@ -18,8 +18,7 @@ from typing import get_args
 import headgate
 import pyright
 import pytest
-from headgate.runs.formats import FORMATS
-from headgate.runs.formats.contract import FormatName
+from headgate.runs.formats import FORMATS, FormatName
 
 PYRIGHT = Path(pyright.__file__).with_name("dist") / "index.js"
 FOLDER = Path(__file__).parent

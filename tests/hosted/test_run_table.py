@@ -11,7 +11,7 @@ from gateway.protocol.streams.state import Change, StreamState, records_after
 
 
 def begun(path: str) -> Change:
-    opening = tuple(records_after(0, [records.opening("ndjson")]))
+    opening = tuple(records_after(0, [records.opening("sse")]))
     return Change(StreamState(path, 1, 1, "application/json", tail=opening[-1].end), None, opening)
 
 

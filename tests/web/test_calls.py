@@ -263,7 +263,7 @@ async def calls_for_runs(opening: bytes, *lines: str, **route: object) -> int:
 
 async def test_an_append_of_a_run_stays_within_its_bound_of_extra_python_calls() -> None:
     as_run = ("Producer-Id: run", "Producer-Epoch: 0", "Producer-Seq: {}")
-    opening = json_array([records.opening("ndjson")])
+    opening = json_array([records.opening("sse")])
     assert await calls_for_runs(opening, *as_run) == 0
     assert await calls_for_runs(b"[0]", runs=True) == RUNS
     assert await calls_for_runs(opening, *as_run, runs=True) == RUN

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from headgate.endpoint import Authorization
     from headgate.records import RunState
-    from headgate.runs.formats.contract import Format, FormatName
+    from headgate.runs.formats import Format, FormatName
     from headgate.runs.stored.places import Place
     from headgate.runs.stored.progress import Written
 
@@ -157,7 +157,7 @@ class Runs:
         Args:
             run_id: The id of the run.
             source: An async iterator of text, of JSON values or of an SDK's events.
-            format: How items are stored and sent to readers: `text`, `ndjson`, `sse` or `ai-sdk`.
+            format: How items are stored and sent to readers: `text`, `sse` or `ai-sdk`.
             message_id: For `ai-sdk`, the id of the message that the run goes on with, as after a
                 tool has answered on the page. Without it the message has the id of its run.
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from headgate.endpoint import Authorization
     from headgate.records import RunState
     from headgate.runs.cursors import Cursor
-    from headgate.runs.formats.contract import FormatName
+    from headgate.runs.formats import FormatName
     from headgate.runs.stored.progress import Written
     from headgate.sync.answer import Answer
 
@@ -101,7 +101,7 @@ class Runs(ThreadRuns):
         Args:
             run_id: The id of the run.
             source: An iterable of text, of JSON values or of an SDK's events.
-            format: How items are stored and sent to readers: `text`, `ndjson`, `sse` or `ai-sdk`.
+            format: How items are stored and sent to readers: `text`, `sse` or `ai-sdk`.
             message_id: For `ai-sdk`, the id of the message that the run goes on with, as after a
                 tool has answered on the page. Without it the message has the id of its run.
 

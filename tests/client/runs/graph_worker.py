@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
 
     from headgate.runs import Written
-    from headgate.runs.formats.contract import FormatName
+    from headgate.runs.formats import FormatName
     from langchain_core.runnables import RunnableConfig
 
 PAGE = Path(__file__).parents[3] / "docs/client/work-that-goes-on.md"

@@ -130,7 +130,7 @@ class World:
             Runs(url, orphan_after=after, takeover_within=60) as others,
         ):
             for run_id in self._ids:
-                await producers.start(run_id, self._source(run_id), format="ndjson")
+                await producers.start(run_id, self._source(run_id), format="sse")
             looking = [asyncio.create_task(self._look(others, run_id)) for run_id in self._ids]
             readers = [Reader(others, run_id) for run_id in self._ids]
             reading = [asyncio.create_task(self._read(reader)) for reader in readers]
@@ -165,7 +165,7 @@ class World:
         looks: list[Callable[[], object]] = [
             lambda: runs.state(run_id),
             lambda: runs.follow(run_id, only_active=True),
-            lambda: runs.take_over(run_id, taken, format="ndjson"),
+            lambda: runs.take_over(run_id, taken, format="sse"),
         ]
         while True:
             await asyncio.sleep(random.uniform(0, 3))

@@ -30,7 +30,7 @@ async def produce(url: str, orphan_after: int, count: int, pause_s: float) -> No
     async with Runs(url, orphan_after=orphan_after) as runs:
         loop = asyncio.get_running_loop()
         while line := (await loop.run_in_executor(None, sys.stdin.readline)).strip():
-            await runs.start(line, numbers(count, pause_s), format="ndjson")
+            await runs.start(line, numbers(count, pause_s), format="sse")
             sys.stdout.write(f"{line}\n")
             sys.stdout.flush()
 

@@ -108,14 +108,14 @@ def test_sdk_events_become_chunks_of_a_ui_message(events: list[Any], chunks: lis
 
 @pytest.mark.parametrize(("events", "chunks"), SOURCES, indirect=["events"])
 def test_sdk_events_as_dicts_become_the_same_chunks(events: list[Any], chunks: list[Any]) -> None:
-    as_json = items("ndjson", events)
+    as_json = items("sse", events)
     assert len(as_json) == len(events)
     assert bare(items("ai-sdk", as_json)) == chunks
 
 
 @pytest.mark.parametrize("name", ["CHAT", "RESPONSES_EVENTS", "ANTHROPIC_EVENTS"])
 def test_deltas_of_text_alone_become_a_complete_text_part(sdk: ModuleType, name: str) -> None:
-    dumped: list[Any] = items("ndjson", getattr(sdk, name))
+    dumped: list[Any] = items("sse", getattr(sdk, name))
     events = [event for event in dumped if "Once " in str(event) or "'upon'" in str(event)]
     deltas = [event for event in events if not str(event.get("type")).endswith("done")]
     assert bare(items("ai-sdk", deltas)) == step(*said(1))

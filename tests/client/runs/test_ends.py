@@ -96,19 +96,19 @@ async def test_a_reader_whose_connection_hangs_reads_on_over_a_new_connection(
         return Fate.PASSED
 
     feed = Feed("Once ")
-    assert await read_to(await runs.start("a", feed.source(), format="ndjson"), b"\n")
+    assert await read_to(await runs.start("a", feed.source(), format="sse"), b"\n\n")
     path = url.removeprefix(f"http://127.0.0.1:{any_server.port}")
     async with (
         RequestProxy(any_server.port, decide) as proxy,
         Runs(f"{proxy.url}{path}", orphan_after=ORPHAN_AFTER_S) as behind,
     ):
         answer = await behind.follow("a")
-        assert await read_to(answer, b"\n") == b'"Once "\n'
+        assert await read_to(answer, b"\n\n") == b'id: 1\ndata: "Once "\n\n'
         feed.give("upon")
         feed.end()
         try:
             async with asyncio.timeout(WITHIN_S):
-                assert (await read(answer)).startswith(b'"upon"\n')
+                assert (await read(answer)).startswith(b'id: 2\ndata: "upon"\n')
         finally:
             over.set()
         assert live_reads == 2

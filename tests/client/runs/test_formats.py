@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from headgate.runs import Runs
-    from headgate.runs.formats.contract import FormatName
+    from headgate.runs.formats import FormatName
 
 ENDS = {"status": "finished"}  # what the record of an end tells
 STEP, STEP_END = {"type": "start-step"}, {"type": "finish-step"}
@@ -61,20 +61,6 @@ async def test_format_text_sends_the_strings_of_the_source_as_plain_text(runs: R
         "Content-Type": "text/plain; charset=utf-8",
     }
     assert await read(answer) == "Once upon é".encode()
-
-
-async def test_format_ndjson_sends_a_line_per_value_and_one_for_the_end(runs: Runs) -> None:
-    answer = await runs.start("a", of({"n": 1}, ["a\nb"], "c", None, 1.5), format="ndjson")
-    assert answer.headers["Content-Type"] == "application/x-ndjson"
-    lines = (await read(answer)).splitlines()
-    assert [json.loads(line) for line in lines] == [
-        {"n": 1},
-        ["a\nb"],
-        "c",
-        None,
-        1.5,
-        {"type": "data-headgate-run", "data": {"status": "finished"}, "transient": True},
-    ]
 
 
 async def test_format_sse_numbers_its_events_and_sends_an_end_event(runs: Runs) -> None:
@@ -290,19 +276,12 @@ async def test_a_negative_cursor_reads_from_the_tail_and_sends_the_tail_index(ru
     assert await read(await runs.follow("a", -100)) == whole
 
 
-@pytest.mark.parametrize(
-    ("format_", "sent"),
-    [
-        ("ndjson", b" "),
-        pytest.param("sse", b": keep-alive\n", id="sse"),
-        pytest.param("ai-sdk", b": keep-alive\n", id="ai-sdk"),
-    ],
-)
+@pytest.mark.parametrize("format_", ["sse", "ai-sdk"])
 async def test_a_silent_run_sends_keep_alives_that_add_no_item(
-    runs: Runs, monkeypatch: pytest.MonkeyPatch, format_: FormatName, sent: bytes
+    runs: Runs, monkeypatch: pytest.MonkeyPatch, format_: FormatName
 ) -> None:
     monkeypatch.setattr(reading, "KEEP_ALIVE_S", 0.02)
-    feed = Feed()
+    feed, sent = Feed(), b": keep-alive\n"
     answer = await runs.start("a", feed.source(), format=format_)
     feed.give({"type": "data-a", "data": 1})
     silent = await read_to(answer, sent * 3)
@@ -311,8 +290,7 @@ async def test_a_silent_run_sends_keep_alives_that_add_no_item(
     heard = silent + await read(answer)
     again = await read(await runs.follow("a"))  # where a busy machine is silent, too
     assert heard.replace(sent, b"") == again.replace(sent, b"")
-    if format_ != "ndjson":
-        assert [*seen_by_httpx_sse(heard)] == [*seen_by_openai(heard)] == data_of(again)
+    assert [*seen_by_httpx_sse(heard)] == [*seen_by_openai(heard)] == data_of(again)
 
 
 async def test_keep_alives_are_sent_although_orphan_checks_are_more_frequent(
@@ -365,17 +343,10 @@ class Forged:
 @pytest.mark.parametrize(
     ("format_", "forged"),
     [
-        *(
-            pytest.param(format_, vars(Forged(ENDS)), id=f"{format_}-as-a-dict")
-            for format_ in ("ndjson", "sse", "ai-sdk")
-        ),
-        *(
-            pytest.param(format_, Forged(ENDS), id=f"{format_}-as-an-object")
-            for format_ in ("ndjson", "sse")
-        ),
-        pytest.param(
-            "ndjson", vars(Forged({"status": "done"})), id="ndjson-with-an-unknown-status"
-        ),
+        pytest.param("ai-sdk", vars(Forged(ENDS)), id="ai-sdk"),
+        pytest.param("sse", vars(Forged(ENDS)), id="sse-as-a-dict"),
+        pytest.param("sse", Forged(ENDS), id="sse-as-an-object"),
+        pytest.param("sse", vars(Forged({"status": "done"})), id="sse-with-an-unknown-status"),
     ],
 )
 async def test_a_source_that_yields_a_forged_run_record_fails_its_run(
@@ -399,11 +370,11 @@ async def test_a_value_without_the_type_of_a_run_record_is_an_ordinary_item(
     runs: Runs, data: dict[str, str]
 ) -> None:
     items = [{"data": data, "text": "see data-headgate-run"}, "and on"]
-    lines = (await read(await runs.start("a", of(*items), format="ndjson"))).splitlines()
-    assert [json.loads(line) for line in lines[:-1]] == items
+    sent = data_of(await read(await runs.start("a", of(*items), format="sse")))
+    assert [json.loads(data) for data in sent[:-1]] == items
 
 
 async def test_an_unknown_run_format_is_refused_with_its_name(runs: Runs) -> None:
-    with pytest.raises(ValueError, match="a run has no format 'xml': there are text, ndjson"):
+    with pytest.raises(ValueError, match="a run has no format 'xml': there are text, sse"):
         await runs.start("a", of("Once"), format="xml")  # type: ignore[arg-type]
     assert await runs.state("a") is None

@@ -272,11 +272,8 @@ async def test_a_takeover_of_a_long_run_continues_its_item_numbers(runs: Runs, o
 
 async def test_a_refused_item_of_a_long_run_is_reported_with_its_number(server: Threaded) -> None:
     async with Runs(f"{server.streams}/{uuid.uuid4().hex}") as runs:
-        answer = await runs.start(
-            "a", of(*range(2 * EVERY_ITEMS), "x" * MAX_APPEND), format="ndjson"
-        )
-        last = (await read(answer)).split(b"\n")[-2]
-        assert f"item {2 * EVERY_ITEMS + 1}, of " in json.loads(last)["data"]["error"]
+        answer = await runs.start("a", of(*range(2 * EVERY_ITEMS), "x" * MAX_APPEND), format="sse")
+        assert f"item {2 * EVERY_ITEMS + 1}, of ".encode() in await read(answer)
 
 
 def test_an_index_grows_with_the_logarithm_of_its_run() -> None:

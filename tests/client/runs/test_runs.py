@@ -208,9 +208,9 @@ async def test_readers_end_a_run_whose_producer_died_as_orphaned(runs: Runs, oth
 
 async def test_closing_runs_fails_a_run_that_does_not_end_in_time(runs: Runs, other: Runs) -> None:
     feed = Feed("Once ")
-    await runs.start("a", feed.source(), format="ndjson")
+    await runs.start("a", feed.source(), format="sse")
     answer = await other.follow("a")
-    assert await read_to(answer, b"\n") == b'"Once "\n'
+    assert await read_to(answer, b"\n\n") == b'id: 1\ndata: "Once "\n\n'
     await runs.aclose(wait=0)
     assert feed.closed.is_set()
     assert b'"status":"failed","error":"the application was shut down"' in await read(answer)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import uuid
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from headgate import Closed, Conflict, lease
@@ -50,10 +49,10 @@ async def die(run_id: str) -> None:
     await asyncio.wait({task})
 
 
-async def begun(runs: Runs, run_id: str, form: Any = "sse") -> Feed:
+async def begun(runs: Runs, run_id: str) -> Feed:
     """Start a run, whose producer hears of stops from now on."""
     feed = Feed("Once ")
-    await read_to(await runs.start(run_id, feed.source(), format=form), b"\n")
+    await read_to(await runs.start(run_id, feed.source(), format="sse"), b"\n\n")
     await until(lambda: is_there(runs._place(run_id).stop))
     return feed
 
@@ -294,23 +293,23 @@ async def test_nobody_ends_or_takes_a_run_whose_lease_expired_while_the_server_w
             Runs(url, orphan_after=3, retry_for=60) as runs,
             Runs(url, orphan_after=3, takeover_within=60) as other,
         ):
-            feed = await begun(runs, "a", "ndjson")
+            feed = await begun(runs, "a")
             reader = await other.follow("a")
-            assert json.loads(await read_to(reader, b"\n")) == "Once "
+            assert await read_to(reader, b"\n\n") == b'id: 1\ndata: "Once "\n\n'
             await asyncio.to_thread(server.kill)
             await asyncio.sleep(4)  # the lease expires meanwhile
             await asyncio.to_thread(server.start)
             state, answer, taken = await asyncio.gather(
                 other.state("a"),
                 other.follow("a", only_active=True),
-                other.take_over("a", lambda _: of("never"), format="ndjson"),
+                other.take_over("a", lambda _: of("never"), format="sse"),
             )
             assert state == ACTIVE
             assert answer is not None
             assert taken is None
             feed.give("upon")
             feed.end()
-            assert (await read(reader)).startswith(b'"upon"\n')
+            assert (await read(reader)).startswith(b'id: 2\ndata: "upon"\n')
             assert await other.state("a") == RunState("finished")
 
 

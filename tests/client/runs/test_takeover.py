@@ -21,7 +21,7 @@ from tests.support.waiting import until
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from headgate.runs.formats.contract import FormatName
+    from headgate.runs.formats import FormatName
 
 WITHIN_S = 60
 FINISHED = RunState("finished")
@@ -74,7 +74,7 @@ async def _followed(runs: Runs, run_id: str) -> bytes:
     return await read(await runs.follow(run_id, wait=10))
 
 
-@pytest.mark.parametrize("format_", ["ndjson", "sse", "ai-sdk"])
+@pytest.mark.parametrize("format_", ["sse", "ai-sdk"])
 async def test_a_taken_over_run_reads_the_same_as_one_of_a_single_producer(
     runs: Runs, url: str, format_: FormatName
 ) -> None:

@@ -25,7 +25,7 @@ from tests.support.waiting import until
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from headgate.runs.formats.contract import FormatName
+    from headgate.runs.formats import FormatName
 
 LOOK_AGAIN_S = 0.1  # of many runs at once
 WHOLE = Moment()  # nobody is killed

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from headgate.records import CUT
-from headgate.runs.formats.contract import NothingOpen
+from headgate.runs.formats import NothingOpen
 from headgate.runs.stored import marks
 from headgate.runs.stored.marks import end_record
 from headgate.runs.stored.survey import BEGINNING, survey, survey_if_there

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from headgate.records import RunState
-    from headgate.runs.formats.contract import Format
+    from headgate.runs.formats import Format
     from headgate.stream_requests import StreamRequests
 
 log = logging.getLogger("headgate.runs")

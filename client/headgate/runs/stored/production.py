@@ -29,7 +29,7 @@ from headgate.runs.stored.survey import START
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 
-    from headgate.runs.formats.contract import Completion, Format
+    from headgate.runs.formats import Completion, Format
     from headgate.runs.stored.marks import Marker
     from headgate.runs.stored.places import Place
     from headgate.sending.writer import StreamWriter

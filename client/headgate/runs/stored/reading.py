@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from headgate.endpoint import Endpoint
     from headgate.following import Batch, Position
     from headgate.records import Status
-    from headgate.runs.formats.contract import Format
+    from headgate.runs.formats import Format
     from headgate.runs.stored.places import Place
     from headgate.stream_requests import StreamRequests
 

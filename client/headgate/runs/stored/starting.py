@@ -28,7 +28,7 @@ from headgate.sending.writer import StreamWriter
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from headgate.runs.formats.contract import Format
+    from headgate.runs.formats import Format
     from headgate.runs.stored.places import Place
     from headgate.runs.stored.production import RunRules
     from headgate.runs.stored.survey import StreamSurvey

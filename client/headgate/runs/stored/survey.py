@@ -11,8 +11,7 @@ import msgspec
 
 from headgate import following, records
 from headgate.errors import ProtocolError, StreamError, Unavailable
-from headgate.runs.formats import format_named
-from headgate.runs.formats.contract import NothingOpen
+from headgate.runs.formats import NothingOpen, format_named
 from headgate.runs.stored.progress import Written
 
 if TYPE_CHECKING:
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 
     from headgate.following import Batch
     from headgate.records import RunRecord, RunState
-    from headgate.runs.formats.contract import Completion, Format
+    from headgate.runs.formats import Completion, Format
     from headgate.stream_requests import StreamRequests
 
 START = "-1"
