@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import pkgutil
 import re
 import subprocess
@@ -64,6 +65,16 @@ def test_what_is_public_is_printed_in_the_reference_and_is_not_much() -> None:
     assert len({name.rpartition(".")[2] for name in PRINTED}) <= 40
     for name in PRINTED:
         assert pkgutil.resolve_name(f"headgate.{name}")
+
+
+def test_public_parameters_have_ids_and_units_by_one_scheme() -> None:
+    """Ids are called `…_id`, bytes `…_bytes`; seconds have no unit in their name."""
+    kinds = [pkgutil.resolve_name(f"headgate.{name}") for name in PRINTED]
+    methods = [it for kind in kinds for name, it in vars(kind).items() if name[0] != "_"]
+    callables = [it for it in (*kinds, *methods) if callable(it)]
+    named = {name for it in callables for name in inspect.signature(it).parameters}
+    assert {"run_id", "chat_id", "subscription_ids", "orphan_after", "max_batch_bytes"} <= named
+    assert not any(re.search("_(s|ms|kb)$|^(run|chat|subscription)$", name) for name in named)
 
 
 def test_the_site_hides_no_public_name_of_the_library() -> None:
