@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 import click
 from headgate import StreamWriter
+from headgate.following import follow
 from headgate.stream_requests import StreamRequests
 
 from tests.client.writing import JSON, TEXT, made
@@ -142,7 +143,7 @@ async def _added_ms(url: str, count: int) -> list[float]:
     """Return the added delay of each token, by a reader beside the server."""
     added: list[float] = []
     async with StreamRequests(url) as stream:
-        async for batch in stream.follow():
+        async for batch in follow(stream, "-1"):
             there = _now_ms()
             for body in batch.bodies:
                 tokens = json.loads(body if body.startswith(b"[[") else b"[%b]" % body.strip(b","))

@@ -181,6 +181,8 @@ IMPORTS = {
     },
 }
 TYPES = {
+    "WorkerOptions": "headgate.streams.client",
+    "WriterOptions": "headgate.streams.client",
     "Iterator": "collections.abc",
     "Iterable": "collections.abc",
     "Generator": "collections.abc",

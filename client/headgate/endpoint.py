@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias
 import aiohttp
 from yarl import URL
 
-from headgate.errors import ProtocolError, StreamError, Unavailable, advise, refusal
+from headgate.errors import ProtocolError, StreamError, Unavailable, refusal
 from headgate.names import NEXT_OFFSET, shown
 
 if TYPE_CHECKING:
@@ -65,12 +65,12 @@ def unlimited_session() -> aiohttp.ClientSession:
 
 
 def close_soon(session: aiohttp.ClientSession, loop: asyncio.AbstractEventLoop) -> None:
-    """Close a session that was forgotten, where its event loop still runs.
-
-    Where it does not, aiohttp says what was left open.
-    """
+    """Close a session that was forgotten; in its event loop where that still runs."""
     if loop.is_running():
         loop.call_soon_threadsafe(lambda: start_task(session.close(), loop))
+    else:  # as far as that goes without one, so that aiohttp does not warn beside the owner
+        with contextlib.suppress(StopIteration, RuntimeError):
+            session.close().send(None)
 
 
 def start_task(work: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop) -> None:
@@ -325,9 +325,15 @@ async def _refusal(answer: aiohttp.ClientResponse, stream: str, offset: str | No
     # The answer to HEAD has no body that could tell.
     detail = detail.rstrip(".") or WORDS.get(answer.status, "the server refused")
     reason = f"{detail} ({answer.status} {answer.reason})"
-    error = refusal(reason, answer.status, answer.headers, stream=stream, offset=offset, code=code)
-    advise(error, answer.method)
-    return error
+    return refusal(
+        reason,
+        answer.status,
+        answer.headers,
+        stream=stream,
+        method=answer.method,
+        offset=offset,
+        code=code,
+    )
 
 
 def _detail(content_type: str, text: str) -> tuple[str, str]:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import math
 from email.utils import mktime_tz, parsedate_tz
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
-from headgate.names import CLOSED, DEFAULT_BASE, NEXT_OFFSET, PRODUCER_EPOCH, whole_number
+from headgate.names import DEFAULT_BASE, NEXT_OFFSET, PRODUCER_EPOCH, is_closed, whole_number
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,6 +35,7 @@ class StreamError(Exception):
     """
 
     chunk: tuple[int, int] | None = None
+    _advice: ClassVar[str]  # of a refusal
 
     def __init__(
         self,
@@ -54,6 +55,13 @@ class StreamError(Exception):
         self.headers = headers or {}
         self.code = code
 
+    def _name_chunk(self, number: int, size: int) -> None:
+        """Add to the sentence which chunk of a writer was refused."""
+        self.chunk = number, size
+        words = f"; it was chunk {number}, of {size:,} bytes"
+        self.reason += words
+        self.args = (f"{self}{words}",)
+
 
 class Unavailable(StreamError):
     """A failure that may pass: try again later. The server is away, busy or faulty for now.
@@ -63,6 +71,8 @@ class Unavailable(StreamError):
     Attributes:
         is_unsent: Whether nothing was sent, since there was no connection.
     """
+
+    _advice = "Try again later."
 
     is_unsent = False
 
@@ -83,12 +93,19 @@ class NotAuthorized(StreamError):
     Of a webhook: it is not signed by the server, or not for this receiver. Answer 401.
     """
 
+    _advice = (
+        "Set the `token` of the client to one that permits this; STREAM_AUTH and an "
+        "`authorization` begin with its scheme, as 'Bearer TOKEN' does."
+    )
+
 
 class Fenced(StreamError):
     """A writer or worker that another one has replaced: stop this one.
 
     A producer of the same id has a higher epoch (403), or the lease of a job is over.
     """
+
+    _advice = "Another writer has taken over: end this one."
 
     @property
     def epoch(self) -> int:
@@ -99,12 +116,15 @@ class Fenced(StreamError):
 class StreamNotFound(StreamError):
     """A stream that does not exist (404): create it, or correct its name."""
 
+    _advice = "Correct its name or the URL of the client, or create the stream first."
+
 
 class Gone(StreamError):
     """A stream, or data at an offset, that is gone (410): begin again at the beginning."""
 
+    _advice = 'Begin again at the beginning: offset="-1".'
 
-# The stream is not there, or not any more.
+
 ABSENT = (StreamNotFound, Gone)
 
 
@@ -115,13 +135,22 @@ class Conflict(StreamError):
     chat goes on.
     """
 
+    _advice = (
+        "Take another name, or delete the stream first; `open` returns it as it is, and a closed "
+        "one can only be read."
+    )
+
 
 class Closed(Conflict):
     """A closed stream, which takes no append (409): write to another one."""
 
+    _advice = "Append to another stream: this one has ended."
+
 
 class TooLarge(StreamError):
     """A body that is longer than the server accepts (413): send less at once."""
+
+    _advice = "Append less at once."
 
 
 class BadRequest(StreamError):
@@ -129,6 +158,8 @@ class BadRequest(StreamError):
 
     Of a page's request to a chat: answer with its `status`.
     """
+
+    _advice = "Correct the request: sent again as it is, it is refused again."
 
 
 class ProtocolError(StreamError):
@@ -149,20 +180,7 @@ _KINDS: dict[int, type[StreamError]] = {
     REQUEST_TIMEOUT: Unavailable,
     TOO_MANY_REQUESTS: Unavailable,
 }
-# What to do about a refusal: a note below the sentence of the server.
-_ADVICE: dict[type[StreamError], str] = {
-    Unavailable: "Try again later.",
-    NotAuthorized: "Set the `token` of the client to one that permits this; STREAM_AUTH and an "
-    "`authorization` begin with its scheme, as 'Bearer TOKEN' does.",
-    Fenced: "Another writer has taken over: end this one.",
-    StreamNotFound: "Correct its name or the URL of the client, or create the stream first.",
-    Gone: 'Begin again at the beginning: offset="-1".',
-    Conflict: "Take another name, or delete the stream first; `open` returns it as it is, and a "
-    "closed one can only be read.",
-    Closed: "Append to another stream: this one has ended.",
-    TooLarge: "Append less at once.",
-    BadRequest: "Correct the request: sent again as it is, it is refused again.",
-}
+OUTSIDE = "streams are below"  # begins Headgate's reason at any other path
 NO_BASE = f"Correct the URL of the client: it is one such as {DEFAULT_BASE}."
 NO_SUBSCRIPTION = "Create the subscription first, or correct its id or the URL of the client."
 NO_OFFSET = 'Read from the `offset` of a message, from the beginning, "-1", or from "now".'
@@ -179,34 +197,35 @@ def _moment_s(text: str) -> float | None:
         return None
 
 
-def refusal(
+def refusal(  # noqa: PLR0913 - what a response has
     reason: str,
     status: int,
     headers: Mapping[str, str],
     *,
     stream: str,
+    method: str = "GET",
     offset: str | None = None,
     code: str = "",
 ) -> StreamError:
-    """Return the error that a response is; `offset` is the one that was requested."""
+    """Return the error that a response is, with what to do about it in a note below it.
+
+    `offset` is the one that was requested.
+    """
     kind = Unavailable if status >= 500 else _KINDS.get(status, BadRequest)
-    if status == 409 and headers.get(CLOSED, "").lower() == "true":
+    if status == 409 and is_closed(headers):
         kind, offset = Closed, headers.get(NEXT_OFFSET)
     elif status == 403 and whole_number(headers.get(PRODUCER_EPOCH, "")) is not None:
         kind = Fenced
-    return kind(reason, stream=stream, status=status, offset=offset, headers=headers, code=code)
-
-
-def advise(error: StreamError, method: str) -> None:
-    """Note below the refusal of a request what to do about it."""
-    note = _ADVICE[type(error)]
-    if isinstance(error, StreamNotFound) and method == "PUT":
-        note = NO_BASE
-    elif error.code == "SUBSCRIPTION_NOT_FOUND":
-        note = NO_SUBSCRIPTION
-    elif isinstance(error, BadRequest) and error.offset is not None:
-        note = NO_OFFSET
-    error.add_note(note)
+    advice = kind._advice
+    if code == "SUBSCRIPTION_NOT_FOUND":
+        advice = NO_SUBSCRIPTION
+    elif kind is StreamNotFound and (method == "PUT" or reason.startswith(OUTSIDE)):
+        advice = NO_BASE
+    elif kind is BadRequest and offset is not None:
+        advice = NO_OFFSET
+    error = kind(reason, stream=stream, status=status, offset=offset, headers=headers, code=code)
+    error.add_note(advice)
+    return error
 
 
 def check_number(

@@ -6,10 +6,13 @@ import asyncio
 import base64
 import binascii
 import json
+import logging
+import random
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from headgate.backoff import Backoff
 from headgate.errors import Gone, ProtocolError, StreamNotFound, Unavailable
 from headgate.events import Event, EventDecoder, EventTooLong
 from headgate.names import CURSOR, SSE_ENCODING, UP_TO_DATE, is_closed
@@ -19,9 +22,11 @@ if TYPE_CHECKING:
 
     from aiohttp import ClientResponse
 
-    from headgate.backoff import Backoff
     from headgate.endpoint import Endpoint
 
+log = logging.getLogger("headgate")
+
+FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 30.0  # before a lost connection is made again
 # Servers end an SSE answer after about a minute and send comments in between.
 SSE_IDLE_TIMEOUT_S = 90.0
 # Longer than any server here lets a long-poll wait.
@@ -151,13 +156,17 @@ async def sse(stream: Endpoint, position: Position) -> AsyncGenerator[Batch]:
 async def follow(
     stream: Endpoint,
     offset: str,
-    live: Callable[[Endpoint, Position], AsyncGenerator[Batch]],
+    live: Callable[[Endpoint, Position], AsyncGenerator[Batch]] = sse,
     *,
-    backoff: Backoff,
-    note: Callable[[str], None],
+    backoff: Backoff | None = None,
+    note: Callable[[str], None] = log.info,
 ) -> AsyncGenerator[Batch]:
-    """Yield batches from `offset` on until the stream is closed, across lost connections."""
+    """Yield batches from `offset` on until the stream is closed, across lost connections.
+
+    Raises Gone if the stream is deleted or expires meanwhile.
+    """
     position = Position(offset)
+    backoff = backoff or Backoff(FIRST_WAIT_S, LONGEST_WAIT_S, random.random)
     loop = asyncio.get_running_loop()
     is_lost = False
     while True:

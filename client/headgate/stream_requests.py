@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import logging
-import random
-from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from headgate import following
-from headgate.backoff import Backoff
 from headgate.endpoint import Endpoint
 from headgate.errors import ABSENT, ProtocolError, StreamError, check_number
 from headgate.names import (
@@ -26,28 +21,16 @@ from headgate.names import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Mapping
-
-    from headgate.following import Batch
-
-log = logging.getLogger("headgate")
-
-FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 30.0  # before a lost connection is made again
+    from collections.abc import Mapping
 
 
 @dataclass(frozen=True, slots=True)
 class ProducerStamp:
-    """The producer id, epoch and sequence number by which a server stores an append only once.
-
-    Attributes:
-        id: The id of the producer.
-        epoch: Which of the producers of this id it is: a higher one fences those before it.
-        seq: The number of the append in its epoch, from 0 on.
-    """
+    """The producer id, epoch and sequence number by which a server stores an append only once."""
 
     id: str
-    epoch: int
-    seq: int
+    epoch: int  # a higher one fences those before it
+    seq: int  # of the append in its epoch, from 0 on
 
     def headers(self) -> dict[str, str]:
         """Return the header fields of section 5.2.1 of the protocol."""
@@ -60,20 +43,12 @@ class ProducerStamp:
 
 @dataclass(frozen=True, slots=True)
 class Appended:
-    """The result of an append.
+    """The result of an append."""
 
-    Attributes:
-        next_offset: The offset after the data; it may be None for a duplicate.
-        is_duplicate: Whether the server had stored this append of a producer before.
-        is_closed: Whether the stream is closed now.
-        producer_seq: The highest number that the server has of the producer, in its epoch.
-        takes_multi: Whether several messages may go in one append.
-    """
-
-    next_offset: str | None
-    is_duplicate: bool
+    next_offset: str | None  # None at some servers for a duplicate
+    is_duplicate: bool  # this append of a producer was stored before
     is_closed: bool
-    producer_seq: int | None = None
+    producer_seq: int | None = None  # the highest that the server has of the epoch
     takes_multi: bool = False
 
 
@@ -105,15 +80,8 @@ class Metadata:
 class StreamRequests(Endpoint):
     """The requests of the protocol to one stream, each made once.
 
-    Every method raises `Unavailable` if the server is away or busy, `NotAuthorized` for a wrong
-    credential, and another `StreamError` for any other error status.
-
-    Args:
-        url: The URL of the stream.
-        authorization: The whole value of the `Authorization` field, such as `Bearer TOKEN`, or a
-            function that returns it.
-        session: The aiohttp session of the requests. Without one, it makes a session of its own,
-            which it closes at the end of the block.
+    Every method raises `Unavailable` if the server is away or busy, and the `StreamError` of any
+    other error status.
     """
 
     async def create(
@@ -127,19 +95,8 @@ class StreamRequests(Endpoint):
     ) -> Metadata:
         """Create the stream, or leave it as it is if it exists with the same configuration.
 
-        Args:
-            content_type: The content type of the stream; by default the server's choice.
-            ttl_s: Whole seconds from the last read or write until the stream expires; None for
-                never.
-            is_closed: Whether the stream is closed at once, with `body` as all of its data.
-            body: The first data.
-            headers: Other header fields of the request.
-
-        Returns:
-            The metadata; `is_new` is False if the stream existed.
-
-        Raises:
-            Conflict: The stream exists with another configuration.
+        It expires `ttl_s` seconds after the last read or write. If it `is_closed`, `body` is all
+        of its data. Raises Conflict if it exists with another configuration.
         """
         fields = dict(headers or {})
         if content_type is not None:
@@ -163,23 +120,9 @@ class StreamRequests(Endpoint):
     ) -> Appended:
         """Append data in one request, which may also close the stream.
 
-        Args:
-            body: The data; it may be empty if `is_closing`.
-            content_type: The content type of the stream, which the server compares.
-            producer: The producer's stamp, with which the same append may safely be sent again.
-            is_closing: Whether the stream is closed with this append.
-            headers: Other header fields of the request.
-
-        Returns:
-            The offset behind the data, and whether the server had stored this append before.
-
-        Raises:
-            Closed: The stream is closed.
-            Conflict: The content type or the producer's sequence number does not match.
-            Fenced: A producer of the same id has a higher epoch.
-            TooLarge: The body is larger than the server accepts.
-            Unavailable: The server is away. Without a `producer` it is unknown whether the data
-                was stored.
+        The same append may safely be sent again with the same stamp of a `producer`. Raises Closed,
+        Conflict for another content type or number of the producer, Fenced if another producer of
+        the id has a higher epoch, and TooLarge.
         """
         fields = dict(headers or {})
         if content_type is not None and body:
@@ -201,100 +144,45 @@ class StreamRequests(Endpoint):
                 _takes_multi(answer.headers),
             )
 
-    async def head(self) -> Metadata:
-        """Return the metadata of the stream, without reading data.
+    async def close(self) -> Appended:
+        """Close the stream: it takes no more appends, and its readers come to the end."""
+        return await self.append(b"", is_closing=True)
 
-        Raises:
-            StreamNotFound: There is no such stream.
-            Gone: The stream was deleted or has expired.
-        """
+    async def head(self) -> Metadata:
+        """Return the metadata of the stream, without reading data."""
         try:
-            async with self.request("HEAD") as answer:
-                return self._metadata(answer.headers)
+            return await self._head()
         except StreamError as found:
-            explained = await self._with_reason(found)
-            if explained is found:
-                raise  # with the cause that it has
-            raise explained from found
+            if found.status is None:
+                raise
+            # Only the answer to a GET has the reason.
+            async with self.request("GET", query={"offset": "now"}):
+                raise
+
+    async def find(self) -> Metadata | None:
+        """Return the metadata of the stream; None if it does not exist any more or yet."""
+        try:
+            return await self._head()
+        except ABSENT:
+            return None
 
     async def use(self, offset: str) -> None:
         """Read at `offset` and discard the data, so that the time to live begins anew.
 
         At the tail this is the least that counts as a use: `head` and, on some servers, a read
         from `now` do not.
-
-        Args:
-            offset: The offset to read at, such as the `next_offset` of the metadata.
         """
         async with self.request("GET", query={"offset": offset}):
             return
-
-    async def find(self) -> Metadata | None:
-        """Return the metadata of the stream; None if it does not exist any more or yet."""
-        try:
-            async with self.request("HEAD") as answer:
-                return self._metadata(answer.headers)
-        except ABSENT:  # whatever the reason, which only a GET gets
-            return None
-        except StreamError as found:
-            explained = await self._with_reason(found)
-            if explained is found:
-                raise
-            raise explained from found
-
-    async def close(self) -> Appended:
-        """Close the stream: it takes no more appends, and its readers come to the end.
-
-        Returns:
-            The result, with the final offset.
-        """
-        return await self.append(b"", is_closing=True)
 
     async def delete(self) -> None:
         """Delete the stream and all its data."""
         async with self.request("DELETE"):
             return
 
-    async def catch_up(self, offset: str = "-1") -> AsyncGenerator[Batch]:
-        """Yield batches of data from `offset` to the current tail.
-
-        Args:
-            offset: The offset to begin at, of an earlier batch's `position`; `-1` for the
-                beginning.
-
-        Yields:
-            A batch for each response of the server.
-
-        Raises:
-            StreamNotFound: There is no such stream.
-            Gone: The stream, or the data at the offset, is gone.
-        """
-        async with aclosing(following.catch_up(self, offset)) as batches:
-            async for _, batch in batches:
-                yield batch
-
-    async def follow(self, offset: str = "-1") -> AsyncGenerator[Batch]:
-        """Yield batches from `offset` on until the stream is closed, across lost connections.
-
-        The data comes as SSE, which has no carriage returns: in a stream of text they become line
-        feeds.
-
-        Args:
-            offset: The offset to begin at, of an earlier batch's `position`; `-1` for the
-                beginning, `now` for the current tail.
-
-        Yields:
-            A batch as soon as it is appended; the last one has `is_last`.
-
-        Raises:
-            StreamNotFound: There is no such stream.
-            Gone: The stream was deleted or has expired meanwhile.
-        """
-        backoff = Backoff(FIRST_WAIT_S, LONGEST_WAIT_S, random.random)
-        batches = following.follow(self, offset, following.sse, backoff=backoff, note=log.info)
-        async with aclosing(batches):
-            async for batch in batches:
-                yield batch
+    async def _head(self) -> Metadata:
+        async with self.request("HEAD") as answer:
+            return self._metadata(answer.headers)
 
     def _metadata(self, headers: Mapping[str, str], *, is_new: bool = False) -> Metadata:
         content_type = headers.get("Content-Type", "")
@@ -302,36 +190,20 @@ class StreamRequests(Endpoint):
             raise ProtocolError(
                 "the server sent a Content-Type with control characters in it", stream=self.shown
             )
+        # Headgate's multi-append is newer than producers; others name their fields to pages.
+        exposed = headers.get("Access-Control-Expose-Headers", "").lower()
+        takes_multi = _takes_multi(headers)
         return Metadata(
             content_type=content_type,
             next_offset=self.next_offset(headers),
             is_closed=is_closed(headers),
             ttl=whole_number(headers.get(TTL, "")),
             expires_at=headers.get(EXPIRES_AT),
-            takes_multi=_takes_multi(headers),
-            takes_producers=_takes_producers(headers),
+            takes_multi=takes_multi,
+            takes_producers=takes_multi or PRODUCER_SEQ.lower() in exposed,
             is_new=is_new,
         )
-
-    async def _with_reason(self, found: StreamError) -> StreamError:
-        """Return the refusal of a HEAD with its reason, which only a GET gets."""
-        if found.status is None:
-            return found
-        try:
-            async with self.request("GET", query={"offset": "now"}):
-                return found
-        except StreamError as refusal:
-            return refusal if refusal.status == found.status else found
 
 
 def _takes_multi(headers: Mapping[str, str]) -> bool:
     return headers.get(MULTI, "").lower() == "true"
-
-
-def _takes_producers(headers: Mapping[str, str]) -> bool:
-    """Return whether the response shows a server that knows producers.
-
-    Headgate's multi-append is newer than producers; others name their fields to pages.
-    """
-    exposed = headers.get("Access-Control-Expose-Headers", "").lower()
-    return _takes_multi(headers) or PRODUCER_SEQ.lower() in exposed

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import headgate
 import pytest
 from headgate import Runs, RunState, StreamWriter
+from headgate.following import catch_up
 from headgate.stream_requests import StreamRequests
 
 from tests.client.runs.sources import Feed, is_produced, of, read, read_to
@@ -136,7 +137,7 @@ async def test_streams_and_writers_accept_an_authorization_function(
         await stream.create(content_type="application/json")
         async with StreamWriter(url, authorization=authorization) as writer:
             await writer.write("Once")
-        (batch,) = [batch async for batch in stream.catch_up()]
+        (batch,) = [batch async for _, batch in catch_up(stream, "-1")]
         assert batch.bodies == (b'["Once"]',)
 
 

@@ -513,4 +513,4 @@ async def test_a_client_numbers_the_appends_of_the_streams_it_appended_to_last(
     for stream in streams:
         assert await values(stream) == [0, 1]
         await stream.append(2)
-        assert len(client._connection.in_this_loop()._producers) == 2
+        assert len(client._connection.in_this_loop().producers) == 2

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
-import re
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import headgate
@@ -14,6 +15,7 @@ from aiohttp import web
 from headgate import sync
 
 from tests.support.ports import free_port
+from tests.support.processes import headgate as headgate_server
 from tests.support.raw_origin import RawOrigin, answer
 from tests.support.serving import serving
 
@@ -198,6 +200,11 @@ MISTAKES = {
         "streams are below /v1/stream/ (404 Not Found)\nCorrect the URL of the client: it is one "
         "such as http://127.0.0.1:4437/v1/stream.",
     ),
+    "a read below a base URL without its path": Mistake(
+        lambda _, url: open_at(url.removesuffix("/v1/stream")),
+        headgate.StreamNotFound,
+        "streams are below /v1/stream/ (404 Not Found)\nCorrect the URL of the client: it is one",
+    ),
     "a subscription that nobody has created": Mistake(
         lambda hg, _: hg.worker("none").run(print),
         headgate.StreamNotFound,
@@ -371,17 +378,22 @@ async def test_a_missing_await_is_a_warning_with_the_name_of_the_method(url: str
             hg.create("x").append("y")  # type: ignore[attr-defined]
 
 
-async def use(hg: headgate.Client) -> None:
-    hg.writer("x")
-
-
-@pytest.mark.filterwarnings("ignore:Unclosed client session:ResourceWarning")
-def test_a_client_that_nothing_can_close_any_more_says_what_to_do() -> None:
-    hg = headgate.Client("http://127.0.0.1:4437/v1/stream", token="s3cret")
-    asyncio.run(use(hg))
-    sentence = "Client('http://127.0.0.1:4437/v1/stream') was not closed: use it in `async with`"
-    with pytest.warns(ResourceWarning, match=re.escape(sentence)):
-        del hg
+@pytest.mark.usefixtures("processes")
+def test_a_client_that_nothing_can_close_any_more_says_what_to_do_and_nothing_else() -> None:
+    with headgate_server() as server:
+        program = f"""
+import asyncio, headgate
+async def use():
+    hg = headgate.Client({server.streams!r}, token="s3cret")
+    await hg.create("x")
+    return hg
+asyncio.run(use())
+"""
+        command = [sys.executable, "-W", "always::ResourceWarning:headgate", "-c", program]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+    way_out = "use it in `async with`, or call its `aclose`"
+    (said,) = done.stderr.splitlines()
+    assert said == f"Client({server.streams!r}) was not closed: {way_out}"
 
 
 def test_the_client_for_threads_and_its_streams_show_their_urls() -> None:

@@ -317,6 +317,7 @@ async def test_a_chunk_refused_as_too_long_is_named_and_earlier_chunks_are_store
     refusal = await failing(write())
     assert isinstance(refusal, headgate.TooLarge)
     assert str(refusal).endswith("; it was chunk 4, of 2,002 bytes")
+    assert refusal.__notes__ == ["Append less at once."]
     assert writer.acknowledged == 3
     assert await messages(url) == ["0", "1", "2"]
 

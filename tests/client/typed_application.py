@@ -16,6 +16,7 @@ import headgate.sync.flask
 import headgate.web.aiohttp
 import headgate.web.django
 from headgate import Runs, sync
+from headgate.following import follow
 from headgate.runs import Step, Written
 from headgate.stream_requests import StreamRequests
 from headgate.web.starlette import resume, send
@@ -179,7 +180,7 @@ async def written(source: AsyncIterable[str]) -> str | None:
         async with headgate.StreamWriter(story) as writer:
             async for part in source:
                 await writer.write(part)
-        async for batch in story.follow():
+        async for batch in follow(story, "-1"):
             return b"".join(batch.bodies).decode()
     return None
 

@@ -6,6 +6,7 @@ import itertools
 import json
 from typing import TYPE_CHECKING
 
+from headgate.following import catch_up
 from headgate.stream_requests import StreamRequests
 
 if TYPE_CHECKING:
@@ -41,6 +42,6 @@ async def is_closed(url: str) -> bool:
 
 async def _bodies(url: str) -> AsyncIterator[bytes]:
     async with StreamRequests(url) as stream:
-        async for batch in stream.catch_up():
+        async for _, batch in catch_up(stream, "-1"):
             for body in batch.bodies:
                 yield body

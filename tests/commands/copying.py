@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 
 import msgspec
+from headgate.following import catch_up
 from headgate.stream_requests import StreamRequests
 
 from gateway.logs.registry import log_for
@@ -174,7 +175,7 @@ async def seen_at(base: str, paths: Sequence[str]) -> dict[str, Seen | None]:
         head = await one.find()
         found[path] = None
         if head is not None:
-            bodies = [body async for batch in one.catch_up() for body in batch.bodies]
+            bodies = [body async for _, batch in catch_up(one, "-1") for body in batch.bodies]
             if is_json(head.content_type):
                 bodies = [message for body in bodies for message in json_messages(body)]
             content = _content(head.content_type, bodies)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from typing_extensions import override
 
-from headgate import records
+from headgate import following, records
 from headgate.chats import ids
 from headgate.chats.conversation import NEVER_BEGUN, ChatState, Conversation, conversation
 from headgate.chats.entries import Answered, Question, checked, decoded, encode
@@ -351,7 +351,7 @@ class Chats:
         """Return the next question; None once the chat is being deleted."""
         while True:
             try:
-                async with aclosing(log.follow(offset)) as batches:
+                async with aclosing(following.follow(log, offset)) as batches:
                     async for batch in batches:
                         found = Conversation()
                         found.take(entry for body in batch.bodies for entry in decoded(body))

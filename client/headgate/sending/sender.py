@@ -161,7 +161,8 @@ class Sender:
         if refusal.status not in OF_CONTENT or self._producer.is_uncertain or not part:
             raise refusal
         if len(part) == 1:
-            raise self._named(refusal, part[0]) from refusal
+            refusal._name_chunk(self._backlog.acknowledged + 1, len(part[0]))
+            raise refusal
         half = len(part) // 2
         if isinstance(refusal, TooLarge):
             self._backlog.max_batch_bytes = sum(map(len, part)) // 2
@@ -182,18 +183,6 @@ class Sender:
             self._frame(takes_multi=True)
         self.next_offset = appended.next_offset or self.next_offset
         self._tell()
-
-    def _named(self, refusal: StreamError, chunk: bytes) -> StreamError:
-        """Return the refusal of one chunk, with its number and length."""
-        number, size = self._backlog.acknowledged + 1, len(chunk)
-        named = type(refusal)(
-            f"{refusal.reason}; it was chunk {number}, of {size:,} bytes",
-            stream=refusal.stream,
-            status=refusal.status,
-            headers=refusal.headers,
-        )
-        named.chunk = number, size
-        return named
 
     def _tell(self) -> None:
         """Wake all who wait for the sender."""

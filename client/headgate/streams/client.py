@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-from typing import TYPE_CHECKING, Self, TypeAlias
+from typing import TYPE_CHECKING, Self, TypeAlias, TypedDict
 from urllib.parse import quote
 
 from typing_extensions import override
-from yarl import URL
 
 from headgate.endpoint import IDLE_TIMEOUT_S, Credential, checked_headers
 from headgate.errors import check_number
@@ -22,7 +21,7 @@ from headgate.names import (
     shown,
 )
 from headgate.stream_requests import StreamRequests
-from headgate.streams.connection import ClientConnections
+from headgate.streams.connection import ClientConnections, origin_of
 from headgate.streams.stream import Stream
 
 if TYPE_CHECKING:
@@ -35,7 +34,6 @@ if TYPE_CHECKING:
     from headgate.chats import Chats
     from headgate.runs import Runs
     from headgate.sending.writer import StreamWriter
-    from headgate.streams.options import WorkerOptions, WriterOptions
     from headgate.workers import Worker
 
 Token: TypeAlias = "str | Callable[[], str | Awaitable[str]]"
@@ -45,6 +43,27 @@ after a 401.
 
 RETRIES = 3
 _HOST_AND_PORT = re.compile(r"[\w.-]+:\d+(/|$)")
+
+
+class WriterOptions(TypedDict, total=False):
+    """Options of `StreamWriter`."""
+
+    producer_id: str | None
+    epoch: int
+    flush_interval: float
+    max_batch_bytes: int
+    max_batch_chunks: int
+    max_buffer_bytes: int
+    retry_for: float
+    note: Callable[[str], None]
+
+
+class WorkerOptions(TypedDict, total=False):
+    """Options of `Worker`."""
+
+    name: str | None
+    concurrency: int
+    stop_grace: float
 
 
 class Client:
@@ -96,14 +115,16 @@ class Client:
             raise ValueError(
                 "the URL that streams are named below ends with its path: no ? and no #"
             )
+        StreamRequests(self.base_url)  # raises ValueError
         check_number("timeout", timeout)
+        check_number("retries", retries, is_whole=True)
         self._connection = ClientConnections(
             self.base_url,
             _credential(token, self.base_url),
-            headers=checked_headers(headers),
-            timeout=timeout,
-            retries=retries,
-            session=session,
+            checked_headers(headers),
+            timeout,
+            retries,
+            session,
         )
 
     @override
@@ -260,6 +281,6 @@ def _of_environment(base_url: str) -> str | None:
     url = os.environ.get(BASE_VARIABLE)
     if url and not url.startswith(("http://", "https://")):
         raise ValueError(f"{BASE_VARIABLE} must be a URL such as {DEFAULT_BASE}")
-    if url and URL(url, encoded=True).origin() != URL(base_url, encoded=True).origin():
+    if url and origin_of(url) != origin_of(base_url):
         return None
     return os.environ.get(AUTHORIZATION_VARIABLE)

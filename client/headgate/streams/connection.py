@@ -6,13 +6,13 @@ import asyncio
 import logging
 import os
 import warnings
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakSet
 
 from yarl import URL
 
 from headgate.endpoint import close_soon, unlimited_session
-from headgate.errors import check_number
 from headgate.names import shown
 from headgate.retries import Retries
 from headgate.sending.producer import Producer
@@ -51,22 +51,18 @@ class LoopConnections:
         self.pid = os.getpid()
         self.readings: WeakSet[StreamIterator[Any]] = WeakSet()
         self.runs: Runs | None = None
-        self._producers: dict[str, Producer] = {}  # the oldest first
+        self.producers: dict[str, Producer] = {}  # the oldest first
 
     def producer(self, url: str, make: Callable[[], Producer]) -> Producer:
         """Return the producer of a stream, whose appends are numbered from its first one on."""
-        producer = self._producers.pop(url, None)
-        self._make_room()
-        self._producers[url] = producer = producer or make()  # now the newest
+        producer = self.producers.pop(url, None)
+        too_many = len(self.producers) + 1 - MOST_PRODUCERS
+        if too_many > 0:  # forget the streams that were appended to the longest ago, but none now
+            idle = [other for other, each in self.producers.items() if not each.turn.locked()]
+            for other in idle[:too_many]:
+                del self.producers[other]
+        self.producers[url] = producer = producer or make()  # now the newest
         return producer
-
-    def _make_room(self) -> None:
-        """Forget the streams that were appended to the longest ago, but none that is now."""
-        too_many = len(self._producers) + 1 - MOST_PRODUCERS
-        if too_many > 0:
-            idle = [url for url, producer in self._producers.items() if not producer.turn.locked()]
-            for url in idle[:too_many]:
-                del self._producers[url]
 
     async def close(self) -> None:
         """End the readings and runs, and close the session if it is the client's own."""
@@ -86,85 +82,60 @@ class LoopConnections:
         return self._is_own and self.pid == os.getpid() and not self.session.closed
 
 
+@dataclass(eq=False)
 class ClientConnections:
     """The connections of a client: opened at its first use, and again at one after `aclose`.
 
-    Args:
-        base_url: The URL of the server that gets the credential.
-        credential: What requests to that server authenticate with.
-        headers: Header fields of all requests.
-        timeout: Seconds that a response may take to begin, and each of its parts.
-        retries: How often a request is repeated that failed for now.
-        session: The aiohttp session of the requests; without one, it makes its own.
+    The options are those of `Client`.
     """
 
-    def __init__(
-        self,
-        base_url: str,
-        credential: Credential | None,
-        *,
-        headers: Mapping[str, str],
-        timeout: float,
-        retries: int,
-        session: aiohttp.ClientSession | None,
-    ) -> None:
-        StreamRequests(base_url)  # raises ValueError
-        self._shown = shown(base_url)
-        self._origin = URL(base_url, encoded=True).origin()
-        self.credential = credential
-        self._headers = headers
-        self._timeout_s = timeout
-        check_number("retries", retries, is_whole=True)
-        self._most_retries = retries
-        self._session = session
-        self._connections: LoopConnections | None = None
+    base_url: str  # of the server that gets the credential
+    credential: Credential | None
+    headers: Mapping[str, str]
+    timeout: float
+    retries: int
+    session: aiohttp.ClientSession | None  # None: it makes its own
+    _connections: LoopConnections | None = None
 
     def in_this_loop(self) -> LoopConnections:
         """Open the connections of this process and event loop, or return those that are open.
 
         Raises RuntimeError if the client is open in another event loop.
         """
-        loop, pid = asyncio.get_running_loop(), os.getpid()
-        connections = self._connections
-        if connections is not None and connections.pid != pid:
+        loop, connections = asyncio.get_running_loop(), self._connections
+        if connections is not None and connections.pid != os.getpid():
             # Its sockets are the parent's: closed here, they would leave the parent's event loop.
             _of_parents.append(connections)
             connections = None
-        if (
-            connections is not None
-            and connections.loop is not loop
-            and not connections.loop.is_closed()
-        ):
+        if connections is None or connections.loop.is_closed() or connections.session.closed:
+            connections = self._connections = LoopConnections(self.session, loop)
+        if connections.loop is not loop:
             raise RuntimeError(
                 "this client is open in another event loop: close it there, or make another"
             )
-        if connections is None or connections.loop is not loop or connections.session.closed:
-            connections = self._connections = LoopConnections(self._session, loop)
         return connections
 
     def requests(self, url: str) -> StreamRequests:
         """Return the requests to a URL; the credential is for the server of the base URL alone."""
-        is_ours = URL(url, encoded=True).origin() == self._origin
+        is_ours = origin_of(url) == origin_of(self.base_url)
         return StreamRequests(
             url,
             authorization=self.credential if is_ours else None,
             session=self.in_this_loop().session,
-            headers=self._headers,
-            timeout=self._timeout_s,
+            headers=self.headers,
+            timeout=self.timeout,
         )
 
-    def retries(self) -> Retries:
+    def waits(self) -> Retries:
         """Return the retries of one operation."""
         waits = FIRST_WAIT_S, LONGEST_WAIT_S
-        return Retries(MOST_RETRY_AFTER_S, waits, log.info, most=self._most_retries)
+        return Retries(MOST_RETRY_AFTER_S, waits, log.info, most=self.retries)
 
     def producer(self, url: str) -> Producer:
         """Return the producer of the client's appends to a stream."""
-
-        def make() -> Producer:
-            return Producer(self.requests(url), self.retries(), stands_alone=True)
-
-        return self.in_this_loop().producer(url, make)
+        return self.in_this_loop().producer(
+            url, lambda: Producer(self.requests(url), self.waits(), stands_alone=True)
+        )
 
     def reading(self, url: str, parts: AsyncGenerator[list[T]]) -> StreamIterator[T]:
         """Return a reading of a stream, which ends with the connection."""
@@ -179,11 +150,16 @@ class ClientConnections:
             await connections.close()
 
     def __del__(self) -> None:
-        connections: LoopConnections | None = getattr(self, "_connections", None)
+        connections = self._connections
         if connections is not None and connections.is_left_open:
             if not connections.loop.is_running():  # nothing can close them
                 use = "use it in `async with`, or call its `aclose`"
-                warn = f"Client({self._shown!r}) was not closed: {use}"
+                warn = f"Client({shown(self.base_url)!r}) was not closed: {use}"
                 log.warning(warn)
                 warnings.warn(warn, ResourceWarning, stacklevel=2)
             close_soon(connections.session, connections.loop)
+
+
+def origin_of(url: str) -> URL:
+    """Return the scheme, host and port of a URL."""
+    return URL(url, encoded=True).origin()

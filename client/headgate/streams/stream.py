@@ -15,10 +15,10 @@ from typing_extensions import override
 
 from headgate import following
 from headgate.errors import ABSENT, Closed, Unavailable, check_number
+from headgate.following import FIRST_WAIT_S, LONGEST_WAIT_S
 from headgate.names import shown
 from headgate.retries import Retries
 from headgate.sending.framing import JsonFraming, framing_of
-from headgate.stream_requests import FIRST_WAIT_S, LONGEST_WAIT_S
 from headgate.streams.messages import BEGINNING, NOW, ReadingPlace, decoder_of
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class Stream:
             StreamNotFound: There is no such stream.
             Gone: The stream was deleted or has expired.
         """
-        self._metadata = await self._connection.retries().run(self._requests().head)
+        self._metadata = await self._connection.waits().run(self._requests().head)
         return self._metadata
 
     async def append(self, message: object) -> str | None:
@@ -147,7 +147,7 @@ class Stream:
     async def delete(self) -> bool:
         """Delete the stream and all its data; return False if there was none."""
         try:
-            await self._connection.retries().run(self._requests().delete)
+            await self._connection.waits().run(self._requests().delete)
         except ABSENT:
             return False
         return True
@@ -202,7 +202,7 @@ class Stream:
 
     async def _create(self, content_type: str, ttl_s: int | None) -> None:
         requests = self._requests()
-        self._metadata = await self._connection.retries().run(
+        self._metadata = await self._connection.waits().run(
             lambda: requests.create(content_type=content_type, ttl_s=ttl_s)
         )
 
@@ -215,7 +215,7 @@ class Stream:
     async def _read(self, place: ReadingPlace) -> AsyncGenerator[list[Message]]:
         begin = place.offset
         decoder: Decoder | None = None
-        retries = self._connection.retries()
+        retries = self._connection.waits()
         is_at_tail = False
         while not is_at_tail:
             try:
@@ -258,7 +258,7 @@ class Stream:
         return self._metadata
 
     async def _follow_bytes(self, offset: str) -> AsyncGenerator[list[Batch]]:
-        async with aclosing(self._requests().follow(offset)) as batches:
+        async with aclosing(following.follow(self._requests(), offset)) as batches:
             async for batch in batches:
                 yield [batch]
 

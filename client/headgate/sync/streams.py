@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
     from headgate.following import Batch
     from headgate.stream_requests import Metadata
+    from headgate.streams.client import WorkerOptions, WriterOptions
     from headgate.streams.messages import Message
-    from headgate.streams.options import WorkerOptions, WriterOptions
 
 
 class Client(ThreadClient):

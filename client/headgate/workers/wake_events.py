@@ -9,6 +9,7 @@ import random
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
+from headgate import following
 from headgate.backoff import Backoff
 from headgate.errors import ABSENT
 from headgate.names import path_url, stream_url
@@ -69,7 +70,7 @@ async def _follow(
             tail = (await _retries().run(stream.head)).next_offset
             for subscription_id in subscription_ids:
                 schedule.wake(subscription_id)
-            async with aclosing(stream.follow(tail)) as batches:
+            async with aclosing(following.follow(stream, tail)) as batches:
                 async for batch in batches:
                     absences.reset()
                     for body in batch.bodies:

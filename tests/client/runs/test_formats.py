@@ -10,6 +10,7 @@ import httpx
 import httpx_sse
 import openai._streaming
 import pytest
+from headgate.following import follow
 from headgate.runs import RunState
 from headgate.runs.runs import DAY_S
 from headgate.runs.stored import reading
@@ -306,7 +307,7 @@ async def test_protocol_clients_read_the_chunks_of_a_run_from_its_stream(
 ) -> None:
     await read(await runs.start("a/b", of("Once"), format="ai-sdk"))
     async with StreamRequests(f"{url}/a%2Fb") as stream:
-        bodies = [body async for batch in stream.follow() for body in batch.bodies]
+        bodies = [body async for batch in follow(stream, "-1") for body in batch.bodies]
     items = [item for body in bodies for item in json.loads(body)]
     told = [item for item in items if item["type"] == "data-headgate-run"]
     assert [item["data"] for item in told] == [

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import pytest
+from headgate.following import catch_up
 from headgate.runs import Runs, RunState
 from headgate.runs.cursors import cursor
 from headgate.runs.stored.marks import EVERY_BYTES, EVERY_ITEMS, Marker
@@ -213,7 +214,7 @@ async def test_a_long_run_is_read_correctly_despite_wrong_entries_in_its_index(
 ) -> None:
     await produced(runs)
     async with StreamRequests(f"{url}/a/index") as index, StreamRequests(f"{url}/a") as items:
-        (batch,) = [batch async for batch in index.catch_up()]
+        (batch,) = [batch async for _, batch in catch_up(index, "-1")]
         first = json.loads(batch.bodies[0])[0]
         tail = (await items.head()).next_offset
         early, beyond = first["offset"], "9" * 16 + "_" + "9" * 16
