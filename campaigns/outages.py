@@ -10,7 +10,7 @@ import asyncio
 import sys
 from dataclasses import replace
 
-from headgate.notes import ORPHAN_AFTER_S
+from headgate.records import ORPHAN_AFTER_S
 
 from campaigns import seeds
 from tests.client.runs.outage_campaign import Size, broken, play

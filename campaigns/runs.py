@@ -18,7 +18,7 @@ from tests.client.runs.campaign import SERVERS, Size, broken, percentile, play
 # One after the other they would take a quarter of an hour.
 FULL = Size(runs=200, processes=10, kills=50, cuts=500, long=100_000, orphan_after=5)
 STOPPED_WITHIN_S = 0.1  # p99, on a machine that does nothing else
-STATE_WITHIN_S = 0.01  # the median of a long run, on the same
+STATE_WITHIN_S = 1.0  # the median of a long run, on the same
 
 
 def main() -> int:

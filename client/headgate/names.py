@@ -21,8 +21,8 @@ PRODUCER_SEQ = "Producer-Seq"
 EXPECTED_SEQ = "Producer-Expected-Seq"
 MULTI = "X-Stream-Multi"
 # Streams below the name of a run's stream, and the id of its producer in all of them.
-LEASE, INDEX, WAIT, STOP, GRACE = "lease", "index", "wait", "stop", "grace"
-BESIDE = (LEASE, INDEX, WAIT, STOP, GRACE)
+LEASE, WAIT, STOP, GRACE = "lease", "wait", "stop", "grace"
+BESIDE = (LEASE, WAIT, STOP, GRACE)
 PRODUCER = "run"
 # The variables by which clients and commands find a server, and its URL where neither is set.
 BASE_VARIABLE, AUTHORIZATION_VARIABLE = "STREAM_URL", "STREAM_AUTH"

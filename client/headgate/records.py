@@ -1,4 +1,4 @@
-"""The records by which a stream tells of its run: its format, who produces it, and how it ended.
+"""The records by which a stream tells of its run, and the notes of its producer beside it.
 
 A record is an item among the others. It is a chunk that every AI SDK accepts and drops, so that a
 client which reads the stream itself is not disturbed by it.
@@ -14,6 +14,9 @@ import msgspec
 from headgate.json_values import json_text
 
 TYPE: Final = "data-headgate-run"
+ORPHAN_AFTER_S: Final = 10  # by default: seconds without a heartbeat after which a lease is over
+BEATS: Final = 3  # in that time: two of them may be lost
+SPARE_S: Final = 1.0  # for a heartbeat that is due
 
 _T = TypeVar("_T")
 
@@ -55,10 +58,10 @@ class Forged(Exception):
 class RunRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     """The data of a record."""
 
-    format: str | None = None  # in the record that opens a stream, in marks and at the end
+    format: str | None = None  # in the record that opens a stream
     status: Status | None = None  # active: a producer begins; any other: the run has ended
     error: str | None = None
-    count: int | None = None  # of the items before this record
+    count: int | None = None  # of the items before the record of an end
     step: str | None = None  # the key of a step that is done with the items before this record
     value: Any = None  # what the step came to
 
@@ -97,19 +100,15 @@ def claim() -> bytes:
     return _encode(_Record(TYPE, RunRecord(status="active")))
 
 
-def mark(format_name: str, count: int) -> bytes:
-    """Return the record that says how many items are before it."""
-    return _encode(_Record(TYPE, RunRecord(format=format_name, count=count)))
-
-
 def step(key: str, value: msgspec.Raw) -> bytes:
     """Return the record that says that a step is done, and what it came to."""
     return _encode(_Record(TYPE, RunRecord(step=key, value=value)))
 
 
-def end(state: RunState, format_name: str | None = None, count: int | None = None) -> bytes:
-    """Return the record that says how the run ended, and maybe how many items are before it."""
-    return _encode(_Record(TYPE, RunRecord(format_name, state.status, state.error, count)))
+def end(state: RunState, count: int | None = None) -> bytes:
+    """Return the record that says how the run ended, and how many items are before it."""
+    record = RunRecord(status=state.status, error=state.error, count=count)
+    return _encode(_Record(TYPE, record))
 
 
 def parse_record(item: bytes) -> RunRecord | None:
@@ -138,3 +137,36 @@ def _read(decoder: msgspec.json.Decoder[_T], item: bytes) -> _T | None:
         return decoder.decode(item)
     except msgspec.DecodeError:
         return None  # it only mentions one
+
+
+def beat_s(orphan_after_s: float) -> float:
+    """Return the seconds from one heartbeat to the next."""
+    return orphan_after_s / BEATS
+
+
+class Note(msgspec.Struct, frozen=True):
+    """A note of a run's producer for clients that look for it; the last one counts.
+
+    A producer writes one when it begins, and one when it gives the run up without an end.
+    """
+
+    orphan_after: int = ORPHAN_AFTER_S  # of its lease
+    is_left: bool = False  # nobody produces the run any more
+
+    def patience_s(self, *, is_to_stop: bool) -> float:
+        """Return the seconds that the producer has to take its lease again or to hear of a stop."""
+        if self.is_left:
+            return 0.0
+        return beat_s(self.orphan_after) + (0.0 if is_to_stop else SPARE_S)
+
+
+_notes = msgspec.json.Decoder(list[Note])
+
+
+def last_note(body: bytes) -> Note | None:
+    """Return the last note in a JSON array of them; None if there is none that can be read."""
+    try:
+        notes = _notes.decode(body)
+    except (ValueError, RecursionError):
+        return None
+    return notes[-1] if notes else None

@@ -5,19 +5,20 @@ from __future__ import annotations
 import asyncio
 from itertools import chain, repeat
 
+import msgspec
 import pytest
 from headgate.errors import Unavailable
-from headgate.lease import LOOK_AGAIN_S, SLOW_S, stays_so
-from headgate.notes import Note, encode, last_of
+from headgate.records import Note, last_note
+from headgate.runs.stored.lease import LOOK_AGAIN_S, SLOW_S, stays_so
 
 from tests.support.virtual_time import run
 
 
 def test_the_last_note_of_a_producer_says_how_long_it_is_waited_for() -> None:
     begun, left = Note(orphan_after=9), Note(orphan_after=9, is_left=True)
-    assert last_of(b"[%b,%b]" % (encode(left), encode(begun))) == begun
+    assert last_note(b"[%b,%b]" % (msgspec.json.encode(left), msgspec.json.encode(begun))) == begun
     assert (begun.patience_s(is_to_stop=True), begun.patience_s(is_to_stop=False)) == (3.0, 4.0)
-    assert last_of(b"[%b,%b]" % (encode(begun), encode(left))) == left
+    assert last_note(b"[%b,%b]" % (msgspec.json.encode(begun), msgspec.json.encode(left))) == left
     assert left.patience_s(is_to_stop=False) == 0.0
 
 
@@ -69,4 +70,4 @@ def test_a_server_is_unavailable_once_its_answers_were_late_for_half_a_minute(
 )
 def test_a_malformed_note_is_none(body: bytes) -> None:
     """Whoever looks waits as for a producer with the defaults."""
-    assert last_of(body) is None
+    assert last_note(body) is None

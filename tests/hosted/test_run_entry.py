@@ -29,7 +29,9 @@ def of(*appended: bytes, stored: int) -> CommitSummary:
 def test_items_of_a_run_are_counted_without_its_own_records() -> None:
     assert of(b'{"n":1},{"n":2}', b'{"n":3}', stored=3) == CommitSummary(3, False, None)
     assert of(records.claim() + b',{"type":"start"}', stored=2) == CommitSummary(1, True, None)
-    assert of(b"1", records.mark("sse", 1000), b"2", stored=3) == CommitSummary(2, False, None)
+    assert of(b"1", records.step("1", msgspec.Raw(b"1")), b"2", stored=3) == CommitSummary(
+        2, False, None
+    )
     failed = RunState("failed", "no more")
     last = b"1," + records.end(failed) + b',{"type":"finish"}'
     assert of(last, stored=3) == CommitSummary(1, False, failed)
@@ -38,7 +40,7 @@ def test_items_of_a_run_are_counted_without_its_own_records() -> None:
 def test_run_records_behind_items_are_not_counted_in_a_long_append() -> None:
     item = b'"' + b"x" * LONGEST_RECORD + b'"'
     step = records.step("1", msgspec.Raw(item))
-    long = b",".join([item, records.mark("sse", 1000), item, step])
+    long = b",".join([item, records.claim(), item, step])
     assert of(long, stored=4) == CommitSummary(2, False, None)
     assert of(step, stored=1) == CommitSummary(0, False, None)
 

@@ -277,7 +277,7 @@ class Chats:
 
     async def _give_up(self, question: Question) -> None:
         """End the run of a question before it begins: who would still start it is refused."""
-        end = records.end(RunState("failed", NEVER_BEGUN), FORMAT, 0)
+        end = records.end(RunState("failed", NEVER_BEGUN), 0)
         opening = json_array([records.opening(FORMAT), end])
         with contextlib.suppress(Conflict):  # it has begun meanwhile
             await self.runs._place(question.run_id).items.create(

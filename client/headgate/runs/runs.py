@@ -7,7 +7,6 @@ import contextlib
 import logging
 import math
 import warnings
-from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
 from typing_extensions import override
@@ -17,19 +16,17 @@ from headgate.endpoint import credential_of
 from headgate.errors import ABSENT, ProtocolError, Unavailable, check_number
 from headgate.misuse import check_make_source
 from headgate.names import shown, stream_url
-from headgate.notes import ORPHAN_AFTER_S, beat_s
+from headgate.records import ORPHAN_AFTER_S, beat_s
 from headgate.runs.answer import Answer
 from headgate.runs.cursors import Cursor
 from headgate.runs.formats import format_named
 from headgate.runs.opening import Opening
-from headgate.runs.stored.deletion import delete
-from headgate.runs.stored.lookups import item_count
-from headgate.runs.stored.orphans import is_active, settled, state_of, stop
+from headgate.runs.stored.orphans import delete, is_active, settled, state_of, stop
 from headgate.runs.stored.places import check_type, place
 from headgate.runs.stored.production import RunRules, class_name, close
+from headgate.runs.stored.progress import survey
 from headgate.runs.stored.reading import Reading, begun
-from headgate.runs.stored.starting import Manner, NotOrphaned, Start
-from headgate.runs.stored.survey import BEGINNING
+from headgate.runs.stored.starting import NotOrphaned, Start
 from headgate.stream_requests import StreamRequests
 
 if TYPE_CHECKING:
@@ -174,14 +171,13 @@ class Runs:
         items, opening = aiter(source), self._opening
         try:
             form, run = format_named(format), self._place(run_id)
-            start = Start(run, form, self._rules, opening.check, Manner())
+            start = Start(run, form, self._rules, opening.check)
             production = await start.begun(form.opening(run_id, message_id), opening.starts)
         except BaseException:
             await close(items)
             raise
         opening.produce(run_id, production, items, self)
-        start_mark = replace(BEGINNING, form=form)
-        return self._answer(run, form, Reading(run.items, start=start_mark, is_new=True))
+        return self._answer(run, form, Reading(run.items, form=form, is_new=True))
 
     async def take_over(
         self,
@@ -219,8 +215,15 @@ class Runs:
             raise ValueError("a run that goes on needs Runs(..., takeover_within=SECONDS)")
         check_make_source(make_source)
         form, run, opening = format_named(format), self._place(run_id), self._opening
-        manner = Manner(goes_on=True, only_orphaned=only_orphaned, closes=closes)
-        start = Start(run, form, self._rules, opening.check, manner)
+        start = Start(
+            run,
+            form,
+            self._rules,
+            opening.check,
+            goes_on=True,
+            only_orphaned=only_orphaned,
+            closes=closes,
+        )
         try:
             production = await start.begun(form.opening(run_id, message_id), opening.starts)
         except NotOrphaned:
@@ -287,7 +290,7 @@ class Runs:
         if only_active and not await is_active(run):
             return None
         if isinstance(after, int) and after < 0:
-            tail = await item_count(run) - 1
+            tail = (await survey(run.items)).count - 1
             after = max(0, tail + 1 + after)
         reading = await begun(run, after or 0)
         if not reading.has_something:

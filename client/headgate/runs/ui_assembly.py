@@ -14,7 +14,7 @@ import msgspec
 
 from headgate import following, records
 from headgate.errors import ProtocolError
-from headgate.runs.stored.survey import ITEMS_AT_ONCE, START, items_of
+from headgate.runs.stored.progress import ITEMS_AT_ONCE, START, items_of
 from headgate.runs.ui_calls import STEP, ToolCalls, known, step_under_way
 from headgate.ui_stream.protocol import DATA
 

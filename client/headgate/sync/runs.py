@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import headgate.runs.runs
-from headgate.notes import ORPHAN_AFTER_S
+from headgate.records import ORPHAN_AFTER_S
 from headgate.runs.runs import DAY_S
 from headgate.runs.stored.production import class_name
 from headgate.sync.threads import ThreadRuns, answer_of

@@ -12,8 +12,7 @@ import heapq
 from typing import TYPE_CHECKING, NamedTuple
 
 from headgate import names, records
-from headgate.notes import Note, last_of
-from headgate.records import ACTIVE, STOPPED, RunState
+from headgate.records import ACTIVE, STOPPED, Note, RunState, last_note
 
 from gateway.features.questions.after import decode_after, encode_after
 from gateway.features.questions.runs import RunPage, RunRank, RunRow
@@ -168,7 +167,7 @@ class RunList:
             start = max(stop.first, stop.tail - TAIL_BYTES)  # others may append to it
             chunk = await self._streams.log.read(stop, start, stop.tail)
             for data in chunk.records:
-                last = last_of(b"[%b]" % data) or last
+                last = last_note(b"[%b]" % data) or last
         return last or Note()
 
     async def _present(self, run: RunEntry) -> StreamState | None:

@@ -203,7 +203,7 @@ class History:
         kept = {each.run_id for each in page.states.values()}
         for run in set(self._runs) - kept:
             place = chats.runs._place(run)
-            for stream in (place.items, place.lease, place.index):
+            for stream in (place.items, place.lease, place.stop):
                 assert await stream.find() is None, f"{stream!r} of {json.dumps(page.messages)}"
         self._runs = [*kept]
         self._turns.clear()

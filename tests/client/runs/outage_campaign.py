@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headgate.errors import StreamError
-from headgate.notes import ORPHAN_AFTER_S
+from headgate.records import ORPHAN_AFTER_S
 from headgate.runs import Runs, RunState
 
 from tests.client.runs.campaign import Reader

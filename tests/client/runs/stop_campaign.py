@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from headgate.chats import Chats
 from headgate.errors import StreamError
-from headgate.notes import beat_s
+from headgate.records import beat_s
 from headgate.runs import Runs
 
 from tests.support.processes import ROOT, Headgate

@@ -469,7 +469,7 @@ async def test_deleting_a_chat_deletes_all_its_answers(chats: Chats, runs: Runs)
     await feed.closed.wait()
     assert b"[DONE]" in await read(answer)
     newest = runs._place(answer.headers["x-workflow-run-id"])
-    left = (newest.items, newest.lease, newest.index, runs._place("c.chat").items)
+    left = (newest.items, newest.lease, newest.stop, runs._place("c.chat").items)
     assert [await stream.find() for stream in left] == [None] * 4
     assert await chats.delete("c") is False
     assert await chats.history("c") == Page([], None, {})

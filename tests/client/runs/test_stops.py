@@ -8,12 +8,12 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
-from headgate import Closed, Conflict, lease
+from headgate import Closed, Conflict
 from headgate.chats import Chats
 from headgate.errors import ABSENT, Unavailable
-from headgate.notes import SPARE_S, beat_s
+from headgate.records import SPARE_S, beat_s
 from headgate.runs import Runs, RunState
-from headgate.runs.stored import orphans
+from headgate.runs.stored import lease, orphans
 
 from tests.client.request_proxy import Fate, RequestProxy
 from tests.client.runs import outage_campaign, stop_campaign

@@ -12,11 +12,10 @@ import contextlib
 from typing import TYPE_CHECKING, NamedTuple
 
 from headgate.errors import ABSENT, Closed, ProtocolError, StreamError, Unavailable
-from headgate.lease import LOOK_AGAIN_S, SlowAnswers, stays_so
-from headgate.notes import Note
-from headgate.records import ACTIVE, ORPHANED, STOPPED, RunState
-from headgate.runs.stored import claims
-from headgate.runs.stored.lookups import how_it_ended, last_items
+from headgate.records import ACTIVE, ORPHANED, STOPPED, Note, RunState
+from headgate.runs.stored.lease import LOOK_AGAIN_S, SlowAnswers, stays_so
+from headgate.runs.stored.places import claim
+from headgate.runs.stored.progress import how_it_ended, last_items
 from headgate.runs.stored.stops import StopWish, is_wished, last_note
 
 if TYPE_CHECKING:
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
 WAITING = RunState("orphaned", "its producer is gone, and it can be taken over")
 GOES_ON = (ACTIVE, WAITING)
 FIRST_LOOK_AGAIN_S = 0.01  # for the acknowledgement of a stop, which comes within milliseconds
+GIVEN_UP_S = 0.05  # between two looks at the lease of a run that was stopped
 
 
 async def is_active(run: Place) -> bool:
@@ -107,6 +107,27 @@ async def _carried_out(run: Place, wish: StopWish) -> bool:
     return True
 
 
+async def delete(run: Place, *, end_within_s: float) -> bool:
+    """Delete the streams of a run; False if there was none.
+
+    A producer that has been asked to stop is waited for, for so long: what it writes once its
+    stream is gone is refused.
+    """
+    time = asyncio.get_running_loop().time
+    until = time() + end_within_s
+    while time() < until and await _is_held(run.lease):  # noqa: ASYNC110 - in another process
+        await asyncio.sleep(GIVEN_UP_S)
+    is_there = True
+    try:
+        await run.items.delete()
+    except ABSENT:
+        is_there = False
+    for beside in (run.wait, run.stop, run.grace, run.lease):
+        with contextlib.suppress(*ABSENT):
+            await beside.delete()
+    return is_there
+
+
 async def is_produced(run: Place) -> bool:
     """Return whether a producer has the run, or one is given the time to take its lease again."""
 
@@ -161,7 +182,7 @@ async def _ended(run: Place, ending: _Ending) -> bool:
         return await _look(run) is ending.state and time() < looked_at + LOOK_AGAIN_S
 
     try:
-        epoch = await claims.claim(run.items, ending.items, is_closing=True, may_claim=is_still)
+        epoch = await claim(run.items, ending.items, is_closing=True, may_claim=is_still)
     except Closed:
         return True
     if epoch is None:

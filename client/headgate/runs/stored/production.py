@@ -15,22 +15,17 @@ from headgate.dialects.parts import NotAnItem, plain
 from headgate.error_text import safe_error_text, sendable
 from headgate.errors import StreamError
 from headgate.json_values import json_text
-from headgate.lease import Lease
-from headgate.notes import BEATS
-from headgate.records import STOPPED, RunState
-from headgate.runs.stored import claims, heartbeat
-from headgate.runs.stored.claims import TAKEN
-from headgate.runs.stored.lookups import how_it_ended
-from headgate.runs.stored.marks import end_record
-from headgate.runs.stored.progress import Step
+from headgate.records import BEATS, STOPPED, RunState
+from headgate.runs.stored import places
+from headgate.runs.stored.lease import LONGEST_PAUSE_S, Lease, keep_beating
+from headgate.runs.stored.places import TAKEN
+from headgate.runs.stored.progress import START, Step, how_it_ended
 from headgate.runs.stored.stops import StopWish
-from headgate.runs.stored.survey import START
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 
     from headgate.runs.formats import Completion, Format
-    from headgate.runs.stored.marks import Marker
     from headgate.runs.stored.places import Place
     from headgate.sending.writer import StreamWriter
 
@@ -69,6 +64,7 @@ class Plan:
     begun: Completion | None = None  # what goes on
     has_items: bool = False  # of an older producer's source
     closes: bool = True  # the run ends with the source
+    count: int = 0  # items that are there
     step_bytes: int = 0  # of the records of steps
 
 
@@ -88,7 +84,6 @@ class Production:
         form: Format,
         rules: RunRules,
         plan: Plan,
-        marker: Marker,
     ) -> None:
         self._place = place
         self._lease = lease
@@ -98,21 +93,17 @@ class Production:
         self._items = form.writer(plan.begun)
         self._rules = rules
         self._plan = plan
+        self._count = plan.count  # items of the stream, once all are written
         self._step_bytes = plan.step_bytes
         self._wish = StopWish(place, rules.ttl_s)
-        self._marker = marker
+        # It outlives the producer's own lease, where the run may be taken over.
+        self._wait = Lease(place.wait, rules.takeover_within_s) if rules.takeover_within_s else None
         self._stopped = asyncio.Event()
         self._watches_stop = False
         # How it ends when its source is not what ends it.
         self._verdict: asyncio.Future[RunState] = asyncio.get_running_loop().create_future()
         self.outcome = TAKEN_OVER  # of what is done here
         self._is_all_written = False  # so that the end may complete what was begun
-
-    @property
-    def _wait(self) -> Lease | None:
-        """The lease that outlives the producer's own, where the run may be taken over."""
-        within_s = self._rules.takeover_within_s
-        return Lease(self._place.wait, within_s) if within_s else None
 
     def stopped(self) -> asyncio.Event:
         """Set when a stop was asked for. Who has asked for it is left a while to act on it."""
@@ -127,9 +118,11 @@ class Production:
     async def run(self, source: AsyncIterator[object]) -> None:
         """Produce the run to its end."""
         consuming = asyncio.create_task(self._consume(source))
-        others = [self._beat(), self._keep(), self._watch(), self._flush(), self._marker.keep()]
-        if (wait := self._wait) is not None:
-            others.append(self._keep_waiting(wait))
+        others = [self._beat(), self._watch(), self._flush()]
+        if self._rules.ttl_s is not None:  # nobody else may use a silent stream meanwhile
+            others.append(self._repeat(self._use_stream, self._rules.ttl_s / BEATS))
+        if self._wait is not None:  # should this producer be gone
+            others.append(self._repeat(self._wait.take, self._rules.takeover_within_s / BEATS))
         tasks = [consuming, *map(asyncio.create_task, others)]
         is_ended, is_left = True, False
         try:
@@ -229,7 +222,6 @@ class Production:
             for item in items:
                 await self._write(item)
             await self._output.write(record)
-            self._marker.wrote_record()
             await self._output.flush()
         except StreamError as error:
             raise _NotWritten from error
@@ -254,11 +246,8 @@ class Production:
 
     async def _write(self, item: object) -> None:
         try:
-            data = records.item(item)
-            await self._output.write(data)
-            self._marker.wrote(data)
-            if self._marker.is_due:
-                await self._output.write(self._marker.mark(self._known_offset))
+            await self._output.write(records.item(item))
+            self._count += 1
         except (TypeError, ValueError) as error:
             raise NotAnItem(f"what the source gave is not JSON: {error}") from error
         except StreamError as error:
@@ -268,9 +257,8 @@ class Production:
         """Return what readers get of an error of the writer: never the URL of the stream."""
         if not isinstance(error, StreamError) or error.chunk is None:
             return f"an item could not be written: {type(error).__name__}"
-        chunk, size = error.chunk
-        which = f"item {self._marker.item_number(chunk)}, of {size:,} bytes"
-        return sendable(f"{which}, could not be written: {error.reason}")
+        number, size = error.chunk
+        return sendable(f"item {number}, of {size:,} bytes, could not be written: {error.reason}")
 
     @property
     def _known_offset(self) -> str:
@@ -279,23 +267,19 @@ class Production:
 
     async def _end(self, state: RunState) -> bool:
         """Write the end; False when the run is somebody else's by now."""
-        await self._marker.end(self._known_offset)
-        count = self._marker.count if self._is_all_written else None
+        count = self._count if self._is_all_written else None
         closing = self._items.closing() if self._is_all_written else ()
         ending = [*closing, *self._form.ending(state, self._items.finish_reason)]
-        items = [
-            end_record(state, self._form, count),
-            *_encoded(ending),
-        ]
-        is_ours = await claims.end(self._place.items, self._epoch, items, self._rules.retry_for_s)
+        items = [records.end(state, count), *_encoded(ending)]
+        is_ours = await places.end(self._place.items, self._epoch, items, self._rules.retry_for_s)
         if is_ours:
-            leases = [self._lease] if (wait := self._wait) is None else [self._lease, wait]
-            await asyncio.gather(self._wish.delete(), *(each.delete() for each in leases))
+            leases = [self._lease] if self._wait is None else [self._lease, self._wait]
+            await asyncio.gather(self._wish.delete(), *(lease.delete() for lease in leases))
         return is_ours
 
     async def _watch(self) -> None:
         """Hear of a stop from any replica, and acknowledge it."""
-        pause_s = min(self._lease.beat_s, heartbeat.LONGEST_PAUSE_S)
+        pause_s = min(self._lease.beat_s, LONGEST_PAUSE_S)
         await _until_done(lambda: self._wish.heard(self._lease.orphan_after_s), pause_s)
         self._stopped.set()
         self.end(STOPPED)
@@ -311,29 +295,20 @@ class Production:
 
     async def _beat(self) -> None:
         """Keep the lease for as long as the producer lives."""
-        await heartbeat.keep(self._place, self._lease, self._epoch)
+        await keep_beating(self._place, self._lease, self._epoch)
         self.end(TAKEN_OVER)
 
-    async def _keep_waiting(self, wait: Lease) -> None:
-        """Keep the time for which the run waits for another producer, should this one be gone."""
-        while True:
-            await asyncio.sleep(self._rules.takeover_within_s / BEATS)
-            try:
-                await wait.take()
-            except StreamError as error:
-                log.info("run %r: nobody would wait for a producer: %s", self._place.id, error)
+    async def _use_stream(self) -> None:
+        await self._place.items.use(self._known_offset)
 
-    async def _keep(self) -> None:
-        """Keep the stream while the source is silent: nobody else may use it meanwhile."""
-        if self._rules.ttl_s is None:
-            return
+    async def _repeat(self, keep: Callable[[], Awaitable[object]], every_s: float) -> None:
+        """Keep a stream again and again; of one that is gone, the next item tells."""
         while True:
-            await asyncio.sleep(self._rules.ttl_s / BEATS)
+            await asyncio.sleep(every_s)
             try:
-                await self._place.items.use(self._known_offset)
+                await keep()
             except StreamError as error:
-                # Of a stream that is gone, the next item tells.
-                log.info("run %r: its stream could not be kept: %s", self._place.id, error)
+                log.info("run %r: one of its streams could not be kept: %s", self._place.id, error)
 
 
 async def _until_done(ask: Callable[[], Awaitable[None]], pause_s: float) -> None:

@@ -1,14 +1,35 @@
-"""The progress of a run that goes on in another process: which of its steps are done."""
+"""How far a run is, as its stream says: its steps, number of items, unfinished parts and end."""
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+import msgspec
 
+from headgate import following, records
+from headgate.errors import ProtocolError
+from headgate.records import CUT
+from headgate.runs.formats import NothingOpen, format_named
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from headgate.following import Batch
+    from headgate.records import RunRecord, RunState
+    from headgate.runs.formats import Completion, Format
+    from headgate.runs.stored.places import Place
+    from headgate.stream_requests import StreamRequests
+
+START = "-1"
 DELTA = "text-delta"  # the type of the chunks of a UI message that hold text
+# Looked at one by one, until other work has its turn: some servers send all of a stream at once.
+ITEMS_AT_ONCE = 1000
+MOST_HALF_BYTES = 4 << 20  # as much as an answer of a model has, with all that is around its words
+
+_decoder = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,9 +41,9 @@ class Step:
     Attributes:
         key: The name of the step among those of its run.
         value: Any JSON value, for the process that takes the run over.
-        items: More items of the step. Up to 998, with the chunks that the format adds, and up to
+        items: More items of the step. Up to 999, with the chunks that the format adds, and up to
             256 KiB with `value`, are in the stream at once with the step, or not at all. (A request
-            has 1,000 chunks: the step is one, and a mark may be another.)
+            has 1,000 chunks, and the step is one.)
     """
 
     key: str
@@ -63,3 +84,105 @@ def _text(item: object) -> str:
     if isinstance(item, dict) and item.get("type") == DELTA:
         return str(item["delta"])
     return ""
+
+
+class StreamSurvey:
+    """Gathers what is in a run's stream, from its beginning on.
+
+    With `completes`, also which items would complete what is begun, and how far its steps are: that
+    takes each by itself.
+    """
+
+    def __init__(self, *, completes: bool = False) -> None:
+        self.form: Format | None = None
+        self.end: RunState | None = None
+        self.count = 0  # of the items that readers are sent
+        self.completion: Completion = NothingOpen()
+        self.step_bytes = 0  # of their records
+        self._completes = completes
+        self._first = 0  # items of the run itself, before those of its source
+        self._steps: dict[str, Any] = {}
+        self._half: list[bytes] = []
+        self._half_bytes = 0
+
+    def written(self) -> Written:
+        """Return how far the run is."""
+        half = [] if self._half_bytes > MOST_HALF_BYTES else [*map(msgspec.json.decode, self._half)]
+        name = "" if self.form is None else self.form.name
+        return Written(self.count, self._steps, half, name)
+
+    async def take(self, batch: Batch) -> None:
+        """See the items of a batch."""
+        for body in batch.bodies:
+            parsed = items_of(body)
+            if not (self._completes or records.MARK in body):
+                self.count += len(parsed)
+                continue
+            for number, item in enumerate(parsed, 1):
+                self._see(bytes(item))
+                if number % ITEMS_AT_ONCE == 0:
+                    await asyncio.sleep(0)
+
+    def _see(self, item: bytes) -> None:
+        record = records.parse_record(item)
+        if record is None:
+            self.count += 1
+            self.completion.take(item)
+            self._half_bytes += len(item)
+            if self.count > self._first and self._half_bytes <= MOST_HALF_BYTES:
+                self._half.append(item)
+        else:
+            self._learn(record, len(item))
+
+    def _learn(self, record: RunRecord, size: int) -> None:
+        if record.format is not None and self.form is None:
+            self.form = format_named(record.format)
+            if self._completes:
+                self.completion = self.form.completion()
+                self._first = len(self.form.opening("id", None))
+        if record.step is not None:
+            self.step_bytes += size
+            self._steps.pop(record.step, None)  # so that the last one is the last
+            self._steps[record.step] = record.value
+            self._half, self._half_bytes = [], 0
+        if record.end is not None:
+            self.end = record.end
+            self.count += self.form is not None and self.form.numbers_end
+
+
+def items_of(body: bytes) -> list[msgspec.Raw]:
+    """Return the items of a body; ProtocolError if it holds no JSON."""
+    try:
+        return _decoder.decode(body)
+    except msgspec.DecodeError as error:
+        raise ProtocolError("this stream is not a run: it does not hold JSON") from error
+
+
+async def survey(
+    stream: StreamRequests,
+    *,
+    completes: bool = False,
+    until: Callable[[StreamSurvey], bool] = lambda _: False,
+) -> StreamSurvey:
+    """See what is in the stream up to its tail, or until enough has been seen."""
+    seen = StreamSurvey(completes=completes)
+    async with aclosing(following.catch_up(stream, START)) as batches:
+        async for _, batch in batches:
+            await seen.take(batch)
+            if until(seen):
+                break
+    return seen
+
+
+async def how_it_ended(run: Place) -> RunState:
+    """Return the end of a run whose stream is closed."""
+    return (await survey(run.items)).end or CUT
+
+
+async def last_items(run: Place, state: RunState) -> list[bytes]:
+    """Return what ends a run in place of its producer, in the way of its format."""
+    unfinished = await survey(run.items, completes=True)
+    ending = unfinished.completion.closing()
+    if unfinished.form is not None:
+        ending += unfinished.form.ending(state)
+    return [records.end(state, unfinished.count), *map(msgspec.json.encode, ending)]

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import random
 from contextlib import aclosing
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -14,13 +15,10 @@ import msgspec
 from headgate import following, records
 from headgate.backoff import Backoff
 from headgate.errors import Gone, ProtocolError, SourceFailed, StreamError, Unavailable
-from headgate.notes import BEATS
-from headgate.records import CUT, RunState
+from headgate.records import BEATS, CUT, RunState
 from headgate.runs.cursors import Cursor, fits
 from headgate.runs.formats import format_named
-from headgate.runs.stored.lookups import mark_before
-from headgate.runs.stored.marks import is_far
-from headgate.runs.stored.survey import BEGINNING, START, RunMark, items_of
+from headgate.runs.stored.progress import START, items_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
@@ -36,6 +34,7 @@ log = logging.getLogger("headgate.runs")
 
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.1, 2.0  # before a lost connection is made again
 WITH_IDS = "sse"  # the format whose items tell where they are
+FAR_ITEMS = 1000  # so many are read again from the beginning as fast as from a place
 READERS_END_S = 1.0  # for those who wait for the end of a run that has just ended
 KEEP_ALIVE_S = 15.0  # of silence; proxies end what is silent for a minute
 GONE = RunState("failed", "the run is no longer there: deleted, expired, or lost by its server")
@@ -47,25 +46,22 @@ UNFINISHED: dict[Status, str] = {"failed": "failed", "orphaned": "is orphaned"}
 class Rendering:
     """The items of one run as one reader is sent them."""
 
-    def __init__(self, after: int, start: RunMark) -> None:
-        self.format = start.form  # else the stream's first record tells it
-        self.count = start.count  # of the items so far that readers are sent
-        self.offset = start.offset  # behind the last batch
+    def __init__(self, after: int | Cursor, form: Format | None) -> None:
+        place = after if isinstance(after, Cursor) else Cursor(after, after, START)
+        self.format = form  # else the stream's first record tells it
+        self.count = place.count - place.skip  # of the items so far that readers are sent
+        self.offset = place.offset  # after the last batch
         self.end: RunState | None = None
-        self._after = after
-        self._before = start.count  # items up to the offset
-        self._is_far = start.offset != START
-        self._tells_offset = self._is_far and fits(start.offset)
-        self._bytes = 0
+        self._after = place.count
+        self._before = self.count  # items up to the offset
+        self._tells_offset = isinstance(after, Cursor)
 
     def take(self, batch: Batch) -> bytes:
         """Return what the reader is sent for these items; nothing for those that it has."""
         data = b"".join([data for body in batch.bodies for data in self._new_data(body)])
         self.offset = batch.position.offset
         self._before = self.count
-        self._bytes += sum(map(len, batch.bodies))
-        if self._is_far or is_far(self.count, self._bytes):
-            self._is_far, self._tells_offset = True, fits(self.offset)
+        self._tells_offset = self.count >= FAR_ITEMS and fits(self.offset)
         return data
 
     def _new_data(self, body: bytes) -> list[bytes]:
@@ -106,7 +102,7 @@ class Rendering:
         return data if self.count > self._after else b""
 
     def _id(self, count: int) -> str:
-        """Return what leads behind the item of this number: near the beginning, the number does."""
+        """Return what leads to the place after an item: near the beginning, its number does."""
         return f"{count}.{count - self._before}.{self.offset}" if self._tells_offset else str(count)
 
 
@@ -116,20 +112,22 @@ class Reading:
     def __init__(
         self,
         stream: StreamRequests,
-        after: int = 0,
-        start: RunMark = BEGINNING,
+        after: int | Cursor = 0,
+        form: Format | None = None,
         *,
         is_new: bool = False,
     ) -> None:
         """`is_new` says that the run has just been started here."""
         self._stream = stream
-        self._is_new = is_new
         self._first = b""
-        self.seen = Rendering(after, start)
-        loop = asyncio.get_running_loop()
-        self._leaving: asyncio.Future[None] = loop.create_future()
-        self.over: asyncio.Future[None] = loop.create_future()  # set as the body ends
+        self.seen = Rendering(after, form)
+        self._loop = asyncio.get_running_loop()
+        self._leaving: asyncio.Future[None] = self._loop.create_future()
+        self.over: asyncio.Future[None] = self._loop.create_future()  # set as the body ends
         self.is_awaited = False  # somebody waits for the next piece
+        self._is_new = is_new
+        self._is_connected = asyncio.Event()  # again, since the last look at the producer
+        self._quiet_until = 0.0  # no item makes a look due before
 
     async def begin(self) -> None:
         """Read up to the first item that the reader lacks, or to the tail."""
@@ -155,8 +153,7 @@ class Reading:
         """Yield the bytes, until the end of the run.
 
         At once, and whenever the connection was made again or was silent for `quiet_s`, `check`
-        whether somebody produces the run. In a longer silence look whether the stream is there and
-        has more, too.
+        whether somebody produces the run.
 
         What ends here is the whole answer. Raises Unavailable when the reader is cut before, and
         SourceFailed at the end of a run that failed where its format cannot say so.
@@ -205,146 +202,90 @@ class Reading:
 
         Raises Gone when the stream is not there any more.
         """
-        time = asyncio.get_running_loop().time
-        if self._leaving.done():
-            return
-        connection = _Connection(self._stream, self.seen.offset)
-        looks = _Looks(check, quiet_s, is_due=not self._is_new)
-        last_sent_at = time()
+        time = self._loop.time
+        live = following.follow(
+            self._stream,
+            self.seen.offset,
+            partial(self._answered, silence_s=BEATS * quiet_s),
+            backoff=Backoff(FIRST_WAIT_S, LONGEST_WAIT_S, random.random),
+            note=log.info,
+        )
+        self._quiet_until = time() + quiet_s
+        looking = asyncio.create_task(self._look(check, quiet_s))
+        coming = asyncio.ensure_future(anext(live))
+        sent_at = time()
         try:
             while not self._leaving.done():
-                next_at = min(looks.due_at, last_sent_at + KEEP_ALIVE_S)
-                await self._wait(connection.next_batch, max(0.0, next_at - time()))
-                if connection.next_batch.done():
-                    batch = connection.take()
-                    looks.follow(batch, is_made_again=connection.is_made_again())
-                    last_sent_at = time() if batch.bodies else last_sent_at
+                either: set[asyncio.Future[Any]] = {coming, self._leaving}
+                timeout_s = max(0.0, sent_at + KEEP_ALIVE_S - time())
+                self.is_awaited = True
+                await asyncio.wait(either, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+                self.is_awaited = False
+                if coming.done():
+                    batch = coming.result()
+                    coming = asyncio.ensure_future(anext(live))
+                    if batch.bodies:
+                        sent_at = time()
+                        self._quiet_until = sent_at + quiet_s
                     yield batch
-                elif looks.begin_if_due() and await connection.has_missed():
-                    await connection.close()
-                    connection = _Connection(self._stream, connection.offset)
-                elif time() >= last_sent_at + KEEP_ALIVE_S:
-                    last_sent_at = time()
+                elif time() >= sent_at + KEEP_ALIVE_S:
+                    sent_at = time()
                     yield None
         except StopAsyncIteration:
             return
         finally:
-            # Both end even if anyio cancels each await, as for a client that left a Starlette app.
-            await asyncio.shield(asyncio.gather(looks.close(), connection.close()))
+            # All end even if anyio cancels each await, as for a client that left a Starlette app.
+            await asyncio.shield(_end(live, coming, looking))
 
-    async def _wait(self, awaited: asyncio.Future[Batch], timeout_s: float) -> None:
-        self.is_awaited = True
-        either: set[asyncio.Future[Any]] = {awaited, self._leaving}
-        await asyncio.wait(either, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
-        self.is_awaited = False
+    async def _answered(
+        self, stream: Endpoint, position: Position, *, silence_s: float
+    ) -> AsyncGenerator[Batch]:
+        """Yield the batches of one SSE answer, which ends as it is silent for so long.
 
-
-class _Looks:
-    """Looks whether a run goes on, one after the other, beside the reading of it.
-
-    A look that finds no producer lasts for longer than a heartbeat. What it ends, the reader reads.
-    """
-
-    def __init__(
-        self, check: Callable[[], Awaitable[object]], quiet_s: float, *, is_due: bool
-    ) -> None:
-        self._check = check
-        self._quiet_s = quiet_s
-        self._time = asyncio.get_running_loop().time
-        self.due_at = self._time() + (0.0 if is_due else quiet_s)
-        self._count = 0 if is_due else 1  # since the last item
-        self._task: asyncio.Task[None] | None = None
-
-    def follow(self, batch: Batch, *, is_made_again: bool) -> None:
-        """Look after a time without items, and at once where a connection was made again."""
-        if batch.bodies:
-            self._count = 1
-            self.due_at = self._time() + self._quiet_s
-        if is_made_again:
-            self.due_at = self._time()
-
-    def begin_if_due(self) -> bool:
-        """Look if it is time; return whether the connection is to be looked at as well."""
-        if self._time() < self.due_at:
-            return False
-        self.due_at = self._time() + self._quiet_s
-        if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._look())
-        self._count += 1
-        return self._count > BEATS and self._count % BEATS == 1
-
-    async def _look(self) -> None:
-        # The server is away, and the next look may tell, or the session is closed.
-        with contextlib.suppress(StreamError, RuntimeError):
-            await self._check()
-
-    async def close(self) -> None:
-        """End the look that is under way."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait({self._task})
-
-
-class _Connection:
-    """A live read of a stream from an offset on.
-
-    A server may leave the connection open and silent when it deletes the stream, and so may a
-    proxy that has lost the server. So `has_missed` asks once more, on another connection.
-    """
-
-    def __init__(self, stream: StreamRequests, offset: str) -> None:
-        self.offset = offset  # behind the last batch taken
-        self._stream = stream
-        self._requests = 0
-        self._seen_requests = 1  # when a batch was taken
-        backoff = Backoff(FIRST_WAIT_S, LONGEST_WAIT_S, random.random)
-        self._batches = following.follow(
-            stream, offset, self._request, backoff=backoff, note=log.info
-        )
-        self.next_batch = asyncio.ensure_future(anext(self._batches))
-
-    def take(self) -> Batch:
-        """Return the batch that has come; StopAsyncIteration after the last one."""
-        batch = self.next_batch.result()
-        self.offset = batch.position.offset
-        self.next_batch = asyncio.ensure_future(anext(self._batches))
-        return batch
-
-    def is_made_again(self) -> bool:
-        """Return whether another request has brought the last batch than the one before."""
-        before, self._seen_requests = self._seen_requests, self._requests
-        return self._requests > before
-
-    async def _request(self, stream: Endpoint, position: Position) -> AsyncGenerator[Batch]:
-        self._requests += 1
+        A server may leave the connection open and silent when it deletes the stream, and so may a
+        proxy that has lost the server. The next request finds out, and gets what was missed.
+        """
+        if not self._is_new:
+            self._is_connected.set()
+        self._is_new = False
         async with aclosing(following.sse(stream, position)) as batches:
-            async for batch in batches:
-                yield batch
+            with contextlib.suppress(StopAsyncIteration, TimeoutError):
+                while True:
+                    async with asyncio.timeout(silence_s):
+                        batch = await anext(batches)
+                    yield batch
 
-    async def has_missed(self) -> bool:
-        """Return whether the stream has more than has come; Gone when it is not there."""
-        try:
-            found = await self._stream.find()
-        except StreamError:
-            return False  # the server is away: the connection finds out, and tries again
-        if found is None:
-            raise Gone("the stream is no longer there", stream=self._stream.shown)
-        is_at_tail = found.next_offset == self.offset and not found.is_closed
-        return not (is_at_tail or self.next_batch.done())
+    async def _look(self, check: Callable[[], Awaitable[object]], quiet_s: float) -> None:
+        """Check for a producer with each connection, and after each silence of `quiet_s`.
 
-    async def close(self) -> None:
-        """End the read."""
-        self.next_batch.cancel()
-        # What has come since the last batch is not taken, such as the end of the stream.
-        await asyncio.gather(self.next_batch, return_exceptions=True)
-        await self._batches.aclose()
+        A check that finds none lasts for longer than a heartbeat. What it ends, the reader reads.
+        """
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(self._quiet_until):
+                    await self._is_connected.wait()
+            if self._is_connected.is_set() or self._loop.time() >= self._quiet_until:
+                self._is_connected.clear()
+                self._quiet_until = self._loop.time() + quiet_s
+                # The server is away, and the next look may tell, or the session is closed.
+                with contextlib.suppress(StreamError, RuntimeError):
+                    await check()
+
+
+async def _end(
+    live: AsyncGenerator[Batch], coming: asyncio.Future[Batch], looking: asyncio.Task[None]
+) -> None:
+    """End a read and its looks. What has come since the last batch is not taken."""
+    coming.cancel()
+    looking.cancel()
+    await asyncio.gather(coming, looking, return_exceptions=True)
+    await live.aclose()
 
 
 async def begun(run: Place, after: int | Cursor) -> Reading:
-    """Return a reading of what is behind a place in the run, with the first of it."""
+    """Return a reading of what is after a place in the run, with the first of it."""
     if isinstance(after, Cursor):
-        start = RunMark(after.offset, after.count - after.skip, format_named(WITH_IDS))
-        reading = Reading(run.items, after.count, start)
+        reading = Reading(run.items, after, format_named(WITH_IDS))
         try:
             await reading.begin()
         except (ProtocolError, Unavailable):
@@ -352,11 +293,11 @@ async def begun(run: Place, after: int | Cursor) -> Reading:
         except StreamError:
             pass  # the stream has no such offset: that of another one, or forged
         else:
-            # A later offset sorts behind an earlier one, on every server.
+            # A later offset sorts after an earlier one, on every server.
             if reading.seen.offset >= after.offset:
                 return reading
         after = after.count
-    reading = Reading(run.items, after, await mark_before(run, after))
+    reading = Reading(run.items, after)
     await reading.begin()
     return reading
 

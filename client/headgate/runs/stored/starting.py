@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from headgate import records
 from headgate.errors import Closed, Conflict, StreamError
-from headgate.lease import Lease
 from headgate.names import PRODUCER
 from headgate.records import RunState
-from headgate.runs.stored import claims
-from headgate.runs.stored.lookups import how_it_ended, last_items
-from headgate.runs.stored.marks import Marker
+from headgate.runs.stored import places
+from headgate.runs.stored.lease import Lease
 from headgate.runs.stored.orphans import is_produced, settled
 from headgate.runs.stored.production import CLOSE_TIMEOUT_S, Plan, Production
-from headgate.runs.stored.progress import Written
+from headgate.runs.stored.progress import Written, how_it_ended, last_items, survey
 from headgate.runs.stored.stops import is_wished
-from headgate.runs.stored.survey import survey
 from headgate.sending.framing import JSON, json_array
 from headgate.sending.writer import StreamWriter
 
@@ -31,7 +27,7 @@ if TYPE_CHECKING:
     from headgate.runs.formats import Format
     from headgate.runs.stored.places import Place
     from headgate.runs.stored.production import RunRules
-    from headgate.runs.stored.survey import StreamSurvey
+    from headgate.runs.stored.progress import StreamSurvey
     from headgate.stream_requests import Metadata
 
 NEW_ID = "each run has an id of its own"
@@ -43,15 +39,6 @@ class NotOrphaned(Exception):
     """Another producer has the run."""
 
 
-@dataclass(frozen=True, slots=True)
-class Manner:
-    """The options for beginning a run that may exist already."""
-
-    goes_on: bool = False  # in what an older producer has begun; else behind it
-    only_orphaned: bool = False
-    closes: bool = True
-
-
 class Start:
     """Starts a run, or takes it over, once.
 
@@ -59,20 +46,28 @@ class Start:
     answered tells what there is to be withdrawn.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the options of `take_over`
         self,
         run: Place,
         form: Format,
         rules: RunRules,
         check: Callable[[], None],
-        manner: Manner,
+        *,
+        goes_on: bool = False,
+        only_orphaned: bool = False,
+        closes: bool = True,
     ) -> None:
-        """`check` raises when nothing can be started any more."""
+        """`check` raises when nothing can be started any more.
+
+        With `goes_on` it continues what an older producer has begun; else it writes after that.
+        """
         self._run = run
         self._form = form
         self._rules = rules
         self._check_open = check
-        self._manner = manner
+        self._goes_on = goes_on
+        self._only_orphaned = only_orphaned
+        self._closes = closes
         self.written = Written()  # by older producers, for one that goes on
         self._lease = Lease(run.lease, rules.orphan_after_s)
         self._wait = Lease(run.wait, rules.takeover_within_s)
@@ -115,24 +110,21 @@ class Start:
                 await self._withdraw()
 
     async def _claimed(self, first: list[object]) -> Production:
-        only_free = self._manner.only_orphaned
-        if only_free and await is_produced(self._run):
+        if self._only_orphaned and await is_produced(self._run):
             raise NotOrphaned
-        if not await self._lease.take(only_free=only_free):
+        if not await self._lease.take(only_free=self._only_orphaned):
             raise NotOrphaned
         if self._rules.takeover_within_s:
             await self._wait.take()
         metadata = await self._open()
         self._check()  # from the claim on an older producer is refused
-        begins = self._is_new or not self._manner.goes_on
+        begins = self._is_new or not self._goes_on
         opening = [records.claim(), *map(msgspec.json.encode, first if begins else ())]
-        epoch = self._epoch = await claims.claim(self._run.items, opening)
+        epoch = self._epoch = await places.claim(self._run.items, opening)
         assert epoch is not None, "it is always wanted"
         before = await survey(self._run.items, completes=True) if epoch > 0 or not begins else None
         self._check()
         plan = self._plan(first, before)
-        count = len(first) if before is None else before.count or 0
-        marker = Marker(self._run.index, self._form.name, count, self._rules.ttl_s)
         writer = StreamWriter(
             self._run.items,
             content_type=JSON,
@@ -142,21 +134,23 @@ class Start:
             retry_for=self._rules.retry_for_s,
         )
         writer._producer.seq = 1  # the claim was the first append of its epoch
-        return Production(
-            self._run, self._lease, epoch, writer, self._form, self._rules, plan, marker
-        )
+        return Production(self._run, self._lease, epoch, writer, self._form, self._rules, plan)
 
     def _plan(self, first: list[object], before: StreamSurvey | None) -> Plan:
         """Return what is to be done behind what was there before."""
-        closes = self._manner.closes
         if before is None:
-            return Plan([], closes=closes)
-        if not self._manner.goes_on:
-            return Plan(before.completion.closing())
+            return Plan([], closes=self._closes, count=len(first))
+        if not self._goes_on:
+            return Plan(before.completion.closing(), count=before.count)
         self.written = before.written()
-        has_items = bool(self.written.half or self.written.steps)
-        first = [] if before.count else first
-        return Plan(first, before.completion, has_items, closes, before.step_bytes)
+        return Plan(
+            [] if before.count else first,
+            before.completion,
+            has_items=bool(self.written.half or self.written.steps),
+            closes=self._closes,
+            count=before.count,
+            step_bytes=before.step_bytes,
+        )
 
     def _check(self) -> None:
         self._check_open()
@@ -175,7 +169,7 @@ class Start:
             if not (await run.items.head()).is_closed:
                 raise
             end = await how_it_ended(run)
-            is_late = self._manner.goes_on and end.status == "orphaned"
+            is_late = self._goes_on and end.status == "orphaned"
             what = TAKE_OVER_SOONER if is_late else NEW_ID
             reason = f"run {run.id!r} has ended ({end.status}): {what}"
             raise Closed(
@@ -202,7 +196,7 @@ class Start:
             await self._lease.delete()  # another one may go on
         elif self._epoch is not None:
             end = await last_items(self._run, WITHDRAWN)
-            if await claims.end(items, self._epoch, end, self._rules.retry_for_s):
+            if await places.end(items, self._epoch, end, self._rules.retry_for_s):
                 await self._lease.delete()
         await self._lease.delete_if_unused()
         await self._wait.delete_if_unused()
@@ -212,7 +206,7 @@ class Start:
 
         Nobody can begin then: what is deleted afterwards is nobody else's.
         """
-        epoch = await claims.claim(
+        epoch = await places.claim(
             self._run.items,
             [records.end(WITHDRAWN)],
             is_closing=True,

@@ -17,10 +17,12 @@ import random
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
-from headgate import following, notes
+import msgspec
+
+from headgate import following, records
 from headgate.backoff import Backoff
 from headgate.errors import ABSENT, Closed, Conflict, StreamError
-from headgate.notes import Note
+from headgate.records import Note
 from headgate.sending.framing import JSON, json_array
 
 if TYPE_CHECKING:
@@ -72,7 +74,7 @@ class StopWish:
 
     async def _noted(self, note: Note) -> str | None:
         """Write a note, and return the offset after it; None if there is a wish."""
-        body = json_array([notes.encode(note)])
+        body = json_array([msgspec.json.encode(note)])
         with contextlib.suppress(Conflict):  # it is closed, or was made with another TTL
             created = await self._stream.create(content_type=JSON, ttl_s=self._ttl_s, body=body)
             if created.is_new:
@@ -113,5 +115,5 @@ async def last_note(stop: StreamRequests) -> Note | None:
         async with aclosing(following.catch_up(stop, "-1")) as batches:
             async for _, batch in batches:
                 for body in batch.bodies:
-                    last = notes.last_of(body) or last
+                    last = records.last_note(body) or last
     return last
