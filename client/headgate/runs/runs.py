@@ -20,13 +20,12 @@ from headgate.records import ORPHAN_AFTER_S, beat_s
 from headgate.runs.answer import Answer
 from headgate.runs.cursors import Cursor
 from headgate.runs.formats import format_named
-from headgate.runs.opening import Opening
+from headgate.runs.opening import NotOrphaned, Opening, Start
 from headgate.runs.stored.orphans import delete, is_active, settled, state_of, stop
 from headgate.runs.stored.places import check_type, place
 from headgate.runs.stored.production import RunRules, class_name, close
 from headgate.runs.stored.progress import survey
 from headgate.runs.stored.reading import Reading, begun
-from headgate.runs.stored.starting import NotOrphaned, Start
 from headgate.stream_requests import StreamRequests
 
 if TYPE_CHECKING:
@@ -109,7 +108,7 @@ class Runs:
         self._rules = RunRules(
             orphan_after, ttl, stop_grace, retry_for, error_text, takeover_within
         )
-        self._opening = Opening(session)
+        self._opening = Opening(session, self._rules)
 
     @override
     def __repr__(self) -> str:
@@ -124,7 +123,7 @@ class Runs:
 
     async def __aenter__(self) -> Self:
         if self._opening.is_over():
-            self._opening = Opening(self._session)
+            self._opening = Opening(self._session, self._rules)
         self._opening.check()
         self._opening.check_session()
         return self
@@ -171,8 +170,8 @@ class Runs:
         items, opening = aiter(source), self._opening
         try:
             form, run = format_named(format), self._place(run_id)
-            start = Start(run, form, self._rules, opening.check)
-            production = await start.begun(form.opening(run_id, message_id), opening.starts)
+            start = Start(run, form, opening)
+            production = await start.begun(form.opening(run_id, message_id))
         except BaseException:
             await close(items)
             raise
@@ -215,17 +214,9 @@ class Runs:
             raise ValueError("a run that goes on needs Runs(..., takeover_within=SECONDS)")
         check_make_source(make_source)
         form, run, opening = format_named(format), self._place(run_id), self._opening
-        start = Start(
-            run,
-            form,
-            self._rules,
-            opening.check,
-            goes_on=True,
-            only_orphaned=only_orphaned,
-            closes=closes,
-        )
+        start = Start(run, form, opening, goes_on=True, only_orphaned=only_orphaned, closes=closes)
         try:
-            production = await start.begun(form.opening(run_id, message_id), opening.starts)
+            production = await start.begun(form.opening(run_id, message_id))
         except NotOrphaned:
             return None
         try:

@@ -90,6 +90,7 @@ async def test_an_event_id_resumes_a_long_run_without_reading_earlier_items(
     async with DelayingProxy(any_server.port, latency_s=0) as way:
         behind = urlsplit(url)._replace(netloc=f"127.0.0.1:{way.port}").geturl()
         async with Runs(behind) as counted:
+            before = 0
             for index in (0, FAR_ITEMS, COUNT // 2, COUNT - 3):
                 before = way.answered
                 answer = await counted.follow("a", cursor({}, {"Last-Event-ID": ids[index]}))

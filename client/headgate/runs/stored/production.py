@@ -56,15 +56,15 @@ class RunRules:
     takeover_within_s: int = 0  # so long a run without a producer waits for another one
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Plan:
-    """Says what one producer does of a run, which others may have begun and may end."""
+    """The part of a run that one producer writes, which others may have begun and may end."""
 
     first: list[object]  # items before those of the source
     begun: Completion | None = None  # what goes on
     has_items: bool = False  # of an older producer's source
     closes: bool = True  # the run ends with the source
-    count: int = 0  # items that are there
+    count: int = 0  # items of the stream, once all are written
     step_bytes: int = 0  # of the records of steps
 
 
@@ -93,8 +93,6 @@ class Production:
         self._items = form.writer(plan.begun)
         self._rules = rules
         self._plan = plan
-        self._count = plan.count  # items of the stream, once all are written
-        self._step_bytes = plan.step_bytes
         self._wish = StopWish(place, rules.ttl_s)
         # It outlives the producer's own lease, where the run may be taken over.
         self._wait = Lease(place.wait, rules.takeover_within_s) if rules.takeover_within_s else None
@@ -213,8 +211,8 @@ class Production:
             record = records.step(step.key, msgspec.Raw(json_text(plain(step.value))))
         except (TypeError, ValueError) as error:
             raise NotAnItem(f"the value of the step {step.key!r} is not JSON: {error}") from error
-        self._step_bytes += len(record)
-        if self._step_bytes > MOST_STEP_BYTES:
+        self._plan.step_bytes += len(record)
+        if self._plan.step_bytes > MOST_STEP_BYTES:
             raise NotAnItem(f"the steps of a run hold no more than {MOST_STEP_BYTES:,} bytes")
         try:
             if items:
@@ -247,7 +245,7 @@ class Production:
     async def _write(self, item: object) -> None:
         try:
             await self._output.write(records.item(item))
-            self._count += 1
+            self._plan.count += 1
         except (TypeError, ValueError) as error:
             raise NotAnItem(f"what the source gave is not JSON: {error}") from error
         except StreamError as error:
@@ -267,7 +265,7 @@ class Production:
 
     async def _end(self, state: RunState) -> bool:
         """Write the end; False when the run is somebody else's by now."""
-        count = self._count if self._is_all_written else None
+        count = self._plan.count if self._is_all_written else None
         closing = self._items.closing() if self._is_all_written else ()
         ending = [*closing, *self._form.ending(state, self._items.finish_reason)]
         items = [records.end(state, count), *_encoded(ending)]

@@ -1,4 +1,4 @@
-"""How far a run is, as its stream says: its steps, number of items, unfinished parts and end."""
+"""The progress of a run by its stream: steps, number of items, unfinished parts and end."""
 
 from __future__ import annotations
 
