@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import inspect
 import json
@@ -18,9 +19,7 @@ from headgate.errors import ProtocolError, StreamError, Unavailable, refusal
 from headgate.names import NEXT_OFFSET, shown
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import AsyncIterator, Coroutine
-    from types import TracebackType
 
 AGENT = {"User-Agent": "headgate-client"}
 CONNECT_TIMEOUT_S = 10.0
@@ -67,17 +66,26 @@ def unlimited_session() -> aiohttp.ClientSession:
 def close_soon(session: aiohttp.ClientSession, loop: asyncio.AbstractEventLoop) -> None:
     """Close a session that was forgotten; in its event loop where that still runs."""
     if loop.is_running():
-        loop.call_soon_threadsafe(lambda: start_task(session.close(), loop))
+        start_task(session.close, loop)
     else:  # as far as that goes without one, so that aiohttp does not warn beside the owner
         with contextlib.suppress(StopIteration, RuntimeError):
             session.close().send(None)
 
 
-def start_task(work: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop) -> None:
-    """Run a coroutine in a task that nobody waits for. Called in the loop's own thread."""
-    task = loop.create_task(work)
-    _tasks.add(task)
-    task.add_done_callback(_tasks.discard)
+def start_task(
+    work: Callable[[], Coroutine[Any, Any, None]], loop: asyncio.AbstractEventLoop
+) -> None:
+    """Run a coroutine in a task that nobody waits for; from any thread."""
+
+    def start() -> None:
+        task = loop.create_task(work())
+        _tasks.add(task)
+        task.add_done_callback(_tasks.discard)
+
+    if asyncio._get_running_loop() is loop:
+        start()
+    else:
+        loop.call_soon_threadsafe(start)
 
 
 Authorization: TypeAlias = str | Callable[[], str | Awaitable[str]]
@@ -163,24 +171,18 @@ class Endpoint:
         timeout: float = IDLE_TIMEOUT_S,
     ) -> None:
         self.url = url
+        self.authorization = authorization
         self._credential = credential_of(authorization)
         self._headers = dict(headers or {})
         self.timeout_s = timeout
         self._session = session
-        self._own_session: aiohttp.ClientSession | None = None
+        self._is_own_session = False
         parsed = URL(url, encoded=True)
         if parsed.scheme not in {"http", "https"} or not parsed.host:
             wrong = f"a stream has a URL such as http://HOST:PORT/NAME, and {_quoted(url)} is none"
             raise ValueError(wrong if "://" in url else f"{wrong}: write http:// before it")
         # Credentials in the URL become an Authorization too, and there can be only one.
         self._parsed = parsed if authorization is None else parsed.with_user(None)
-
-    @property
-    def authorization(self) -> Authorization | None:
-        """The value of the field, or the credential whose function returns it."""
-        if self._credential is None or callable(self._credential.source):
-            return self._credential
-        return self._credential.source
 
     @property
     def shown(self) -> str:
@@ -190,27 +192,18 @@ class Endpoint:
     @property
     def session(self) -> aiohttp.ClientSession:
         """The session of the requests; RuntimeError outside of the block when it has none."""
-        session = self._session or self._own_session
-        if session is None:
-            raise RuntimeError(
-                "requests without a session are made in a block: "
-                "async with StreamRequests(url) as stream"
-            )
-        return session
+        if self._session is None:
+            raise RuntimeError("requests without a session are made in a block: async with")
+        return self._session
 
     async def __aenter__(self) -> Self:
         if self._session is None:
-            self._own_session = aiohttp.ClientSession(headers=AGENT)
+            self._session, self._is_own_session = unlimited_session(), True
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        own, self._own_session = self._own_session, None
-        if own is not None:
+    async def __aexit__(self, *error: object) -> None:
+        if self._is_own_session:
+            own, self._session = self.session, None
             await own.close()
 
     def beside(self, url: str) -> Self:

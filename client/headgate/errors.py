@@ -6,7 +6,7 @@ No message holds a credential: a URL is shown without its password and its query
 from __future__ import annotations
 
 import math
-from email.utils import mktime_tz, parsedate_tz
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, ClassVar
 
 from headgate.names import DEFAULT_BASE, NEXT_OFFSET, PRODUCER_EPOCH, is_closed, whole_number
@@ -82,9 +82,11 @@ class Unavailable(StreamError):
         text = self.headers.get("Retry-After", "")
         if text.isdecimal():
             return float(text)
-        # The date comes from the server's clock, so it is compared with the server's clock.
-        until, now = _moment_s(text), _moment_s(self.headers.get("Date", ""))
-        return 0.0 if until is None or now is None else max(0.0, until - now)
+        try:  # the date comes from the server's clock, so it is compared with the server's clock
+            until, now = map(parsedate_to_datetime, (text, self.headers.get("Date", "")))
+            return max(0.0, (until - now).total_seconds())
+        except (ValueError, TypeError, OverflowError):
+            return 0.0
 
 
 class NotAuthorized(StreamError):
@@ -184,17 +186,6 @@ OUTSIDE = "streams are below"  # begins Headgate's reason at any other path
 NO_BASE = f"Correct the URL of the client: it is one such as {DEFAULT_BASE}."
 NO_SUBSCRIPTION = "Create the subscription first, or correct its id or the URL of the client."
 NO_OFFSET = 'Read from the `offset` of a message, from the beginning, "-1", or from "now".'
-
-
-def _moment_s(text: str) -> float | None:
-    """Return the date of a header field in seconds since 1970; None if it is not one."""
-    moment = parsedate_tz(text)
-    if moment is None:
-        return None
-    try:
-        return float(mktime_tz(moment))
-    except (ValueError, OverflowError):  # of a year that no calendar has
-        return None
 
 
 def refusal(  # noqa: PLR0913 - what a response has

@@ -26,7 +26,6 @@ from headgate.streams.stream import Stream
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
-    from types import TracebackType
 
     import aiohttp
     from typing_extensions import Unpack
@@ -135,12 +134,7 @@ class Client:
         self._connection.in_this_loop()
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *error: object) -> None:
         await self.aclose()
 
     if not TYPE_CHECKING:

@@ -13,7 +13,6 @@ from headgate.misuse import refusing_method
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
-    from types import TracebackType
 
 T = TypeVar("T")
 
@@ -91,12 +90,7 @@ class StreamIterator(Generic[T]):
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *error: object) -> None:
         await self.aclose()
 
     async def aclose(self) -> None:
@@ -121,14 +115,4 @@ class StreamIterator(Generic[T]):
     def __del__(self) -> None:
         if not (self._is_over or self._is_closed or self._loop.is_closed()):
             with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
-                self._close_soon()
-
-    def _close_soon(self) -> None:
-        def close() -> None:
-            start_task(self._parts.aclose(), self._loop)
-
-        self._is_over = True
-        if asyncio._get_running_loop() is self._loop:
-            close()
-        else:
-            self._loop.call_soon_threadsafe(close)
+                start_task(self._parts.aclose, self._loop)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import codecs
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -19,8 +19,6 @@ from headgate.names import shown
 from headgate.sending.framing import is_json, media_type
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from headgate.following import Batch
 
 BEGINNING, NOW = "-1", "now"
@@ -41,99 +39,81 @@ class Message:
     offset: str
 
 
-class ReadingPlace(NamedTuple):
-    """An offset of the server, and how many messages or bytes of text after it are passed over."""
+def place_of(offset: str | Message) -> tuple[str, int]:
+    """Return an offset of the server, and how many messages or bytes of text after it are read.
 
-    offset: str
-    passed: int = 0
-
-    @classmethod
-    def of(cls, offset: str | Message) -> ReadingPlace:
-        """Return the place of an offset, or after a message. Raises TypeError or ValueError."""
-        text = offset.offset if isinstance(offset, Message) else offset
-        if not isinstance(text, str):
-            raise TypeError(
-                "an offset is a str, or the message to continue after, not "
-                f"{type(text).__name__}: begin at {BEGINNING!r}, or at {NOW!r} for what is new"
-            )
-        at, comma, count = text.partition(",")
-        if not at or (comma and not (count.isascii() and count.isdecimal())):
-            raise ValueError(
-                f"{text[:80]!r} is not an offset of a message, {BEGINNING!r} or {NOW!r}"
-            )
-        return cls(at, int(count or 0))
+    Raises TypeError or ValueError for what is not the place of a message.
+    """
+    text = offset.offset if isinstance(offset, Message) else offset
+    if not isinstance(text, str):
+        raise TypeError(
+            "an offset is a str, or the message to continue after, not "
+            f"{type(text).__name__}: begin at {BEGINNING!r}, or at {NOW!r} for what is new"
+        )
+    at, comma, count = text.partition(",")
+    if not at or (comma and not (count.isascii() and count.isdecimal())):
+        raise ValueError(f"{text[:80]!r} is not an offset of a message, {BEGINNING!r} or {NOW!r}")
+    return at, int(count or 0)
 
 
-class Decoder(Protocol):
-    """Makes messages of the batches of one reading, which come in their order."""
+class Decoder:
+    """Makes messages of the batches of one reading, which come in their order.
 
-    def messages(self, begin: str, batch: Batch) -> Iterator[Message]:
-        """Yield the messages of a batch that begins at an offset. Raises ProtocolError."""
-        ...
+    The batches of a JSON stream are arrays of values. Text comes as it comes, and a character that
+    is cut is joined. The bytes of any other stream come as they come.
 
+    Args:
+        content_type: The type of the stream.
+        passed: How many messages or bytes are passed over.
+        url: The URL of the stream.
+    """
 
-def decoder_of(content_type: str, passed: int, url: str) -> Decoder:
-    """Return the decoder for a stream, which passes over so many messages or bytes."""
-    if is_json(content_type):
-        return JsonDecoder(passed, url)
-    if media_type(content_type).startswith("text/"):
-        return TextDecoder(passed)
-    return BytesDecoder()
+    def __init__(self, content_type: str, passed: int, url: str) -> None:
+        self._is_json = is_json(content_type)
+        is_text = media_type(content_type).startswith("text/")
+        self._text = codecs.getincrementaldecoder("utf-8")("replace") if is_text else None
+        self._passed = passed
+        self._url = url
+
+    def messages(self, begin: str, batch: Batch) -> list[Message]:
+        """Return the messages of a batch that begins at an offset. Raises ProtocolError."""
+        after = batch.position.offset
+        if self._is_json:
+            values = self._values(begin, batch)
+            passed = self._pass(len(values))
+            last = len(values)
+            return [
+                Message(value, after if number == last else _within(begin, number))
+                for number, value in enumerate(values[passed:], passed + 1)
+            ]
+        data = b"".join(batch.bodies)
+        value: str | bytes = data[self._pass(len(data)) :]
+        if self._text is not None:
+            value = self._text.decode(value, final=batch.is_last)  # the last one may be cut
+            if cut := len(self._text.getstate()[0]):
+                after = _within(begin, len(data) - cut)
+        return [Message(value, after)] if value else []
+
+    def _pass(self, count: int) -> int:
+        """Return how many of so many messages or bytes are passed over."""
+        passed, self._passed = self._passed, max(0, self._passed - count)
+        return passed
+
+    def _values(self, begin: str, batch: Batch) -> list[Any]:
+        values: list[Any] = []
+        try:
+            for body in batch.bodies:
+                values += decoded_json(body, _ARRAY.decode)
+        except NOT_JSON as cause:
+            raise ProtocolError(
+                f"what comes after offset {begin} is not JSON: read on after it, or read the "
+                f"bytes with follow_bytes ({cause})",
+                stream=shown(self._url),
+                offset=begin,
+            ) from cause
+        return values
 
 
 def _within(begin: str, count: int) -> str:
     """Return the place in a batch: its beginning where the beginning of the stream may move."""
     return begin if begin == BEGINNING else f"{begin},{count}"
-
-
-class JsonDecoder:
-    """The values of a JSON stream, whose batches are arrays."""
-
-    def __init__(self, passed: int, url: str) -> None:
-        self._passed = passed
-        self._url = url
-
-    def messages(self, begin: str, batch: Batch) -> Iterator[Message]:
-        """Yield the values of a batch."""
-        values: list[Any] = []
-        for body in batch.bodies:
-            try:
-                values += decoded_json(body, _ARRAY.decode)
-            except NOT_JSON as cause:
-                raise ProtocolError(
-                    f"what comes after offset {begin} is not JSON: read on after it, or read the "
-                    f"bytes with follow_bytes ({cause})",
-                    stream=shown(self._url),
-                    offset=begin,
-                ) from cause
-        passed, self._passed = self._passed, max(0, self._passed - len(values))
-        for number, value in enumerate(values[passed:], passed + 1):
-            is_last = number == len(values)
-            yield Message(value, batch.position.offset if is_last else _within(begin, number))
-
-
-class TextDecoder:
-    """The text of a stream in UTF-8, as it comes; a character that is cut is joined."""
-
-    def __init__(self, passed: int) -> None:
-        self._passed = passed
-        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
-
-    def messages(self, begin: str, batch: Batch) -> Iterator[Message]:
-        """Yield the text of a batch; at the end of the stream also what is half a character."""
-        data = b"".join(batch.bodies)
-        passed, self._passed = self._passed, max(0, self._passed - len(data))
-        text = self._decoder.decode(data[passed:], final=batch.is_last)
-        if not text:
-            return
-        cut = len(self._decoder.getstate()[0])
-        yield Message(text, _within(begin, len(data) - cut) if cut else batch.position.offset)
-
-
-class BytesDecoder:
-    """The bytes of a stream of any other type, as they come."""
-
-    def messages(self, begin: str, batch: Batch) -> Iterator[Message]:  # noqa: ARG002 - as the others
-        """Yield the bytes of a batch."""
-        if data := b"".join(batch.bodies):
-            yield Message(data, batch.position.offset)

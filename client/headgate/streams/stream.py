@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import aclosing
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
@@ -19,19 +19,18 @@ from headgate.following import FIRST_WAIT_S, LONGEST_WAIT_S
 from headgate.names import shown
 from headgate.retries import Retries
 from headgate.sending.framing import JsonFraming, framing_of
-from headgate.streams.messages import BEGINNING, NOW, ReadingPlace, decoder_of
+from headgate.streams.messages import BEGINNING, NOW, Decoder, place_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Mapping
+    from collections.abc import AsyncGenerator
 
     from headgate.following import Batch
     from headgate.sending.framing import Framing
     from headgate.stream_requests import Metadata, StreamRequests
     from headgate.streams.connection import ClientConnections
     from headgate.streams.iterator import StreamIterator
-    from headgate.streams.messages import Decoder, Message
+    from headgate.streams.messages import Message
 
-T = TypeVar("T")
 log = logging.getLogger("headgate")
 
 MOST_BATCH_BYTES = 256 << 10  # of `append_many`: what every proxy and server takes as it comes
@@ -109,7 +108,9 @@ class Stream:
             metadata, chunks = await self._encode(all_messages)
             framing = _framing_of(metadata)
             for part in _parts(chunks):
-                body, headers = _body(framing, part)
+                # Without multi-appends, only JSON has messages: bytes are appended as one.
+                is_joined = framing.max_chunks == 1
+                body, headers = framing.batch([b"".join(part)] if is_joined else part)
                 appended = await producer.append(
                     body, content_type=metadata.content_type, headers=headers, is_closing=False
                 )
@@ -164,7 +165,7 @@ class Stream:
             Gone: The stream, or what is at the offset, is gone.
             ProtocolError: What is in a JSON stream is not JSON.
         """
-        return self._reading(self._read(ReadingPlace.of(offset)))
+        return self._connection.reading(self.url, self._read(*place_of(offset)))
 
     def tail(self, count: int) -> StreamIterator[Message]:
         """Return the last messages of a stream, which is read from its beginning.
@@ -173,7 +174,7 @@ class Stream:
             count: How many messages at most; of a stream that has no messages, parts as they come.
         """
         check_number("count", count, 1, is_whole=True)
-        return self._reading(self._tail(count))
+        return self._connection.reading(self.url, self._tail(count))
 
     def follow(self, offset: str | Message = BEGINNING) -> StreamIterator[Message]:
         """Return the messages from a place on until the stream is closed, as they are appended.
@@ -189,7 +190,7 @@ class Stream:
             Gone: The stream was deleted or has expired meanwhile.
             ProtocolError: What is in a JSON stream is not JSON.
         """
-        return self._reading(self._follow(ReadingPlace.of(offset)))
+        return self._connection.reading(self.url, self._follow(*place_of(offset)))
 
     def follow_bytes(self, offset: str = BEGINNING) -> StreamIterator[Batch]:
         """Return the batches of the server's responses until the stream is closed, as they come.
@@ -198,7 +199,7 @@ class Stream:
             offset: The offset to begin at, of a batch's `position`; `-1` for the beginning, `now`
                 for the current tail.
         """
-        return self._reading(self._follow_bytes(offset))
+        return self._connection.reading(self.url, self._follow_bytes(offset))
 
     async def _create(self, content_type: str, ttl_s: int | None) -> None:
         requests = self._requests()
@@ -209,11 +210,7 @@ class Stream:
     def _requests(self) -> StreamRequests:
         return self._connection.requests(self.url)
 
-    def _reading(self, parts: AsyncGenerator[list[T]]) -> StreamIterator[T]:
-        return self._connection.reading(self.url, parts)
-
-    async def _read(self, place: ReadingPlace) -> AsyncGenerator[list[Message]]:
-        begin = place.offset
+    async def _read(self, begin: str, passed: int) -> AsyncGenerator[list[Message]]:
         decoder: Decoder | None = None
         retries = self._connection.waits()
         is_at_tail = False
@@ -222,10 +219,9 @@ class Stream:
                 async with aclosing(following.catch_up(self._requests(), begin)) as batches:
                     async for content_type, batch in batches:
                         retries.succeed()
-                        decoder = decoder or decoder_of(content_type, place.passed, self.url)
+                        decoder = decoder or Decoder(content_type, passed, self.url)
                         # The tail is not the end: half a character there may become whole.
-                        part = list(decoder.messages(begin, replace(batch, is_last=False)))
-                        if part:
+                        if part := decoder.messages(begin, replace(batch, is_last=False)):
                             yield part
                         begin, is_at_tail = batch.position.offset, batch.is_last
             except Unavailable as refusal:
@@ -233,21 +229,21 @@ class Stream:
 
     async def _tail(self, count: int) -> AsyncGenerator[list[Message]]:
         last: deque[Message] = deque(maxlen=count)
-        async with aclosing(self._read(ReadingPlace(BEGINNING))) as parts:
+        async with aclosing(self._read(BEGINNING, 0)) as parts:
             async for part in parts:
                 last.extend(part)
         yield list(last)
 
-    async def _follow(self, place: ReadingPlace) -> AsyncGenerator[list[Message]]:
+    async def _follow(self, begin: str, passed: int) -> AsyncGenerator[list[Message]]:
+        metadata = self._metadata
         # Responses of server-sent events do not name the type of the stream.
-        is_known = place.offset != NOW
-        metadata = self._metadata if self._metadata and is_known else await self._waited_head()
-        begin = metadata.next_offset if place.offset == NOW else place.offset
-        decoder = decoder_of(metadata.content_type, place.passed, self.url)
+        if metadata is None or begin == NOW:
+            metadata = await self._waited_head()
+        begin = metadata.next_offset if begin == NOW else begin
+        decoder = Decoder(metadata.content_type, passed, self.url)
         async with aclosing(self._follow_bytes(begin)) as parts:
             async for (batch,) in parts:
-                part = list(decoder.messages(begin, batch))
-                if part:
+                if part := decoder.messages(begin, batch):
                     yield part
                 begin = batch.position.offset
 
@@ -321,13 +317,3 @@ def _parts(chunks: Iterable[bytes]) -> Iterator[list[bytes]]:
         size += len(chunk)
     if part:
         yield part
-
-
-def _body(framing: Framing, chunks: list[bytes]) -> tuple[bytes, Mapping[str, str]]:
-    """Return the body of an append, and its header fields.
-
-    Where the server takes no multi-append, a stream that is not of JSON has no messages: their
-    bytes are one append.
-    """
-    is_joined = framing.max_chunks == 1
-    return framing.batch([b"".join(chunks)] if is_joined else chunks)
