@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
-from headgate.backoff import Backoff
+from headgate.retries import Backoff
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator

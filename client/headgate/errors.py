@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, ClassVar
 from headgate.names import DEFAULT_BASE, NEXT_OFFSET, PRODUCER_EPOCH, is_closed, whole_number
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    import logging
+    from collections.abc import Callable, Mapping
 
+MOST_CHARACTERS = 1000  # a few sentences; a message may hold all of what a model was asked
 REQUEST_TIMEOUT, TOO_MANY_REQUESTS = 408, 429
 
 
@@ -217,6 +219,28 @@ def refusal(  # noqa: PLR0913 - what a response has
     error = kind(reason, stream=stream, status=status, offset=offset, headers=headers, code=code)
     error.add_note(advice)
     return error
+
+
+def sendable(words: str) -> str:
+    """Return the text cut to MOST_CHARACTERS, with a question mark for each lone surrogate.
+
+    A page shows it as `error.message`, so it ends with no blank or line end.
+    """
+    return words[:MOST_CHARACTERS].rstrip().encode(errors="replace").decode()
+
+
+def safe_error_text(
+    error: Exception,
+    error_text: Callable[[Exception], str],
+    default: Callable[[Exception], str],
+    log: logging.Logger,
+) -> str:
+    """Return the application's `error_text` of an error, or the default if that function raises."""
+    try:
+        return sendable(error_text(error))
+    except Exception as failure:
+        log.warning("error_text failed", exc_info=failure)
+        return default(error)
 
 
 def check_number(

@@ -12,10 +12,10 @@ from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from headgate.backoff import Backoff
 from headgate.errors import Gone, ProtocolError, StreamNotFound, Unavailable
 from headgate.events import Event, EventDecoder, EventTooLong
 from headgate.names import CURSOR, SSE_ENCODING, UP_TO_DATE, is_closed
+from headgate.retries import Backoff
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping

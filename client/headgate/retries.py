@@ -1,4 +1,4 @@
-"""Repetitions of requests that do no harm when they are made twice."""
+"""The waits between attempts, and repetitions of requests that do no harm when made twice."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import math
 import random
 from typing import TYPE_CHECKING, TypeVar
 
-from headgate.backoff import Backoff
 from headgate.errors import Unavailable
 
 if TYPE_CHECKING:
@@ -15,19 +14,49 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+MOST_DOUBLINGS = 20  # so that days of failures overflow nothing
+
+
+def wait_s(failures: int, first_s: float, longest_s: float, chance: float = 1.0) -> float:
+    """Return the wait in seconds after one more failure than `failures`.
+
+    `chance` in [0, 1] spreads the clients: they do not all come back at once, nor before half
+    of the time.
+    """
+    grown = first_s * 2.0 ** min(failures, MOST_DOUBLINGS)
+    return min(grown, longest_s) * (0.5 + chance / 2)
+
+
+class Backoff:
+    """The waits between a client's attempts, each spread by a `chance` of its own."""
+
+    def __init__(
+        self, first_s: float, longest_s: float, chance: Callable[[], float] = lambda: 1.0
+    ) -> None:
+        self._first_s = first_s
+        self._longest_s = longest_s
+        self._chance = chance
+        self._failures = 0
+
+    def reset(self) -> None:
+        """Start again at the first wait, because the last attempt succeeded."""
+        self._failures = 0
+
+    def next_s(self) -> float:
+        """Count one more failure, and return the wait after it in seconds."""
+        wait = wait_s(self._failures, self._first_s, self._longest_s, self._chance())
+        self._failures += 1
+        return wait
+
 
 class Retries:
     """The waits after failures that may pass: of a server that restarts or is busy.
 
-    Where the server asks for a longer wait than there is time for, its refusal is raised.
-
-    Args:
-        time_s: Seconds from the first of the failures in a row on; where they are counted, from
-            the last one on.
-        waits: Seconds of the first wait, which are doubled for each failure, and at most.
-        note: Called with a sentence for each retry.
-        most: How many failures in a row are waited out.
-        hurries: Whether a Retry-After beyond the time is ignored: another refusal costs nothing.
+    They end `time_s` seconds after the first of the failures in a row, or where at `most` so many
+    are waited out, after the last one. Where the server asks for a longer wait than there is time
+    for, its refusal is raised; one that `hurries` tries again all the same, as another refusal
+    costs nothing. The `waits` in seconds are the first one, which is doubled for each failure, and
+    the longest. `note` is called with a sentence for each.
     """
 
     def __init__(

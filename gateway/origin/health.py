@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
-from headgate.backoff import Backoff
+from headgate.retries import Backoff
 
 from gateway.later import Later
 from gateway.origin.heads import HeadPatterns

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import aiohttp
 from aiohttp import ClientResponse, ClientSession, ClientTimeout, DummyCookieJar, hdrs
-from headgate.backoff import Backoff
+from headgate.retries import Backoff
 
 from gateway.origin.heads import HEAD_BYTES
 from gateway.origin.reader import HEADER_LINES

@@ -43,14 +43,6 @@ def test_importing_the_library_loads_neither_gateway_nor_aiohttp_nor_redis() -> 
     assert done.stdout == "set()\n"
 
 
-@pytest.mark.usefixtures("processes")
-def test_python_dash_m_headgate_runs_the_command_of_the_server() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "headgate", "--version"], capture_output=True, text=True, check=True
-    )
-    assert done.stdout.startswith(f"headgate {version('headgate')} (aiohttp ")
-
-
 PRINTED = re.findall(
     r"^::: headgate\.(\S+)$",
     (Path(__file__).parents[2] / "docs/client/reference.md").read_text(),

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from headgate.errors import BadRequest, StreamError, Unavailable
-from headgate.retries import Retries
+from headgate.retries import Backoff, Retries
 
 from tests.support import virtual_time
 
@@ -95,3 +95,21 @@ def test_a_wait_that_is_longer_than_the_time_is_not_kept_by_retries_that_hurry(
     with contextlib.nullcontext() if hurries else pytest.raises(StreamError):
         assert virtual_time.run(retries.run(attempts)) == "done"
     assert attempts.made == made
+
+
+@pytest.mark.parametrize(
+    ("first_s", "chance", "waits"),
+    [
+        pytest.param(0.5, 1.0, [0.5, 1, 2, 4, 8, 16, 30, 30], id="doubled up to the longest"),
+        pytest.param(40.0, 1.0, [30], id="cut to the longest"),
+        pytest.param(0.5, 0.0, [0.25, 0.5, 1], id="spread down to half"),
+    ],
+)
+def test_the_waits_of_a_backoff(first_s: float, chance: float, waits: list[float]) -> None:
+    backoff = Backoff(first_s, 30.0, lambda: chance)
+    assert [backoff.next_s() for _ in waits] == waits
+    for _ in range(10_000):
+        backoff.next_s()
+    assert backoff.next_s() == 30.0 * (0.5 + chance / 2)
+    backoff.reset()
+    assert backoff.next_s() == waits[0]

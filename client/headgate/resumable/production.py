@@ -9,7 +9,6 @@ import secrets
 from functools import partial
 from typing import TYPE_CHECKING
 
-from headgate.backoff import Backoff
 from headgate.errors import Gone
 from headgate.resumable.buffer import TextBuffer
 from headgate.resumable.messages import (
@@ -22,6 +21,7 @@ from headgate.resumable.messages import (
     sentinel,
 )
 from headgate.resumable.source import failed, text_of
+from headgate.retries import Backoff
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -8,7 +8,7 @@ import logging
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from headgate.error_text import safe_error_text
+from headgate.errors import safe_error_text
 
 if TYPE_CHECKING:
     from headgate.resumable.contract import ErrorText, MakeSource

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Self
 
 from typing_extensions import override
 
-from headgate.backoff import Backoff
+from headgate.retries import Backoff
 from headgate.endpoint import credential_of
 from headgate.errors import ABSENT, ProtocolError, Unavailable, check_number
 from headgate.misuse import check_make_source

@@ -6,7 +6,7 @@ import asyncio
 import random
 from typing import TYPE_CHECKING
 
-from headgate.backoff import Backoff
+from headgate.retries import Backoff
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -10,10 +10,9 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from headgate import following
-from headgate.backoff import Backoff
 from headgate.errors import ABSENT
 from headgate.names import path_url, stream_url
-from headgate.retries import Retries
+from headgate.retries import Backoff, Retries
 from headgate.workers.claims import SubscriptionDocument, WakeEvent, decoded
 from headgate.workers.schedule import FIRST_WAIT_S, LONGEST_WAIT_S
 

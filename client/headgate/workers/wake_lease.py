@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from headgate.backoff import Backoff
 from headgate.endpoint import Endpoint
 from headgate.errors import Fenced, StreamError
-from headgate.retries import Retries
+from headgate.retries import Backoff, Retries
 from headgate.workers.claims import AckResult, decoded
 
 if TYPE_CHECKING:

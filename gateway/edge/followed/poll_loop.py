@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Protocol
 
-from headgate.backoff import wait_s
+from headgate.retries import wait_s
 
 from gateway.edge.followed.origin_reads import (
     LONGEST_READ,

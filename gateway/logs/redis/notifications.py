@@ -7,7 +7,7 @@ import random
 from functools import partial
 from typing import TYPE_CHECKING
 
-from headgate.backoff import Backoff
+from headgate.retries import Backoff
 from typing_extensions import override
 
 from gateway.background import Background

@@ -6,8 +6,7 @@ import random
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from headgate.backoff import Backoff
-from headgate.retries import Retries
+from headgate.retries import Backoff, Retries
 from typing_extensions import override
 
 from gateway.tools.shell.failure import is_untrusted

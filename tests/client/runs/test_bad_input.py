@@ -11,8 +11,7 @@ import msgspec
 import pytest
 from headgate import ResumableStreams, StreamWriter, WebhookReceiver, Worker, sync
 from headgate.chats import Chats
-from headgate.error_text import MOST_CHARACTERS
-from headgate.errors import Closed, ProtocolError, Unavailable
+from headgate.errors import MOST_CHARACTERS, Closed, ProtocolError, Unavailable
 from headgate.runs import Runs, RunState
 from headgate.runs.formats import FormatName
 from headgate.runs.runs import DAY_S

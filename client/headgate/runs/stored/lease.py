@@ -15,7 +15,7 @@ import contextlib
 import logging
 from typing import TYPE_CHECKING
 
-from headgate.backoff import Backoff
+from headgate.retries import Backoff
 from headgate.errors import ABSENT, Conflict, Fenced, StreamError, Unavailable
 from headgate.names import PRODUCER
 from headgate.records import beat_s

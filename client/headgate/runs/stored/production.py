@@ -12,8 +12,7 @@ import msgspec
 
 from headgate import records
 from headgate.dialects.parts import NotAnItem, plain
-from headgate.error_text import safe_error_text, sendable
-from headgate.errors import StreamError
+from headgate.errors import StreamError, safe_error_text, sendable
 from headgate.json_values import json_text
 from headgate.records import BEATS, STOPPED, RunState
 from headgate.runs.stored import places

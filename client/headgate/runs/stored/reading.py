@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from headgate import following, records
-from headgate.backoff import Backoff
+from headgate.retries import Backoff
 from headgate.errors import Gone, ProtocolError, SourceFailed, StreamError, Unavailable
 from headgate.records import BEATS, CUT, RunState
 from headgate.runs.cursors import Cursor, fits

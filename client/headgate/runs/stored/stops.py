@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from headgate import following, records
-from headgate.backoff import Backoff
+from headgate.retries import Backoff
 from headgate.errors import ABSENT, Closed, Conflict, StreamError
 from headgate.records import Note
 from headgate.sending.framing import JSON, json_array

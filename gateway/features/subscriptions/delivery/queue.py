@@ -9,7 +9,7 @@ import asyncio
 from collections import Counter, deque
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from headgate.backoff import wait_s
+from headgate.retries import wait_s
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

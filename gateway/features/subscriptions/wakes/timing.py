@@ -7,7 +7,7 @@ import heapq
 import itertools
 from typing import TYPE_CHECKING
 
-from headgate.backoff import wait_s
+from headgate.retries import wait_s
 
 from gateway.features.subscriptions.delivery.queue import SELDOM_S, pause_s
 from gateway.telemetry.logs import log
