@@ -87,12 +87,13 @@ class Decoder:
                 for number, value in enumerate(values[passed:], passed + 1)
             ]
         data = b"".join(batch.bodies)
-        value: str | bytes = data[self._pass(len(data)) :]
-        if self._text is not None:
-            value = self._text.decode(value, final=batch.is_last)  # the last one may be cut
-            if cut := len(self._text.getstate()[0]):
-                after = _within(begin, len(data) - cut)
-        return [Message(value, after)] if value else []
+        part = data[self._pass(len(data)) :]
+        if self._text is None:
+            return [Message(part, after)] if part else []
+        text = self._text.decode(part, final=batch.is_last)
+        if cut := len(self._text.getstate()[0]):
+            after = _within(begin, len(data) - cut)
+        return [Message(text, after)] if text else []
 
     def _pass(self, count: int) -> int:
         """Return how many of so many messages or bytes are passed over."""
