@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Self
 
 from typing_extensions import override
 
-from headgate.retries import Backoff
 from headgate.endpoint import credential_of
 from headgate.errors import ABSENT, ProtocolError, Unavailable, check_number
 from headgate.misuse import check_make_source
 from headgate.names import shown, stream_url
 from headgate.records import ORPHAN_AFTER_S, beat_s
+from headgate.retries import Backoff
 from headgate.runs.answer import Answer
 from headgate.runs.cursors import Cursor
 from headgate.runs.formats import format_named

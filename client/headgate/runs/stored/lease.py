@@ -15,10 +15,10 @@ import contextlib
 import logging
 from typing import TYPE_CHECKING
 
-from headgate.retries import Backoff
 from headgate.errors import ABSENT, Conflict, Fenced, StreamError, Unavailable
 from headgate.names import PRODUCER
 from headgate.records import beat_s
+from headgate.retries import Backoff
 from headgate.sending.framing import JSON, is_json
 from headgate.stream_requests import ProducerStamp
 

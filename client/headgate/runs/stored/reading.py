@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from headgate import following, records
-from headgate.retries import Backoff
 from headgate.errors import Gone, ProtocolError, SourceFailed, StreamError, Unavailable
 from headgate.records import BEATS, CUT, RunState
+from headgate.retries import Backoff
 from headgate.runs.cursors import Cursor, fits
 from headgate.runs.formats import format_named
 from headgate.runs.stored.progress import START, items_of

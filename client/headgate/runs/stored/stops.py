@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from headgate import following, records
-from headgate.retries import Backoff
 from headgate.errors import ABSENT, Closed, Conflict, StreamError
 from headgate.records import Note
+from headgate.retries import Backoff
 from headgate.sending.framing import JSON, json_array
 
 if TYPE_CHECKING:
