@@ -49,7 +49,7 @@ async def aiohttp_app(chats: Chats) -> AsyncIterator[int]:
 
     async def ask(request: web.Request) -> web.StreamResponse:
         answer = await chats.ask((await request.json())["id"])
-        return await by_aiohttp.send(request, answer)
+        return by_aiohttp.send(answer)
 
     async def resume(request: web.Request) -> web.StreamResponse:
         run = chats.resumed(request.match_info["name"])

@@ -91,7 +91,7 @@ async def state(run: str) -> headgate.RunState | None:
 
 async def ask_by_aiohttp(request: web.Request) -> web.StreamResponse:
     answer = await runs.start(request.match_info["run"], Model())
-    return await headgate.web.aiohttp.send(request, answer)
+    return headgate.web.aiohttp.send(answer)
 
 
 async def come_back_by_aiohttp(request: web.Request) -> web.StreamResponse:

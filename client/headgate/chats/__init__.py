@@ -5,7 +5,6 @@ answer = await chats.send("chat-1", message, answered)
 """
 
 from headgate.chats.chats import Chats
-from headgate.chats.conversation import ChatState, Page
-from headgate.chats.turn import Turn
+from headgate.chats.conversation import ChatState, Page, Turn
 
 __all__ = ["ChatState", "Chats", "Page", "Turn"]

@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Any, Final
 from typing_extensions import override
 
 from headgate import following, records
-from headgate.chats import ids
-from headgate.chats.conversation import NEVER_BEGUN, ChatState, Conversation, conversation
-from headgate.chats.entries import Answered, Question, checked, decoded, encode
-from headgate.chats.patience import BEGINS_WITHIN_S, Patience
-from headgate.chats.turn import Turn
+from headgate.chats import entries
+from headgate.chats.conversation import NEVER_BEGUN, Conversation, Turn, conversation
+from headgate.chats.entries import Answered, Question, decoded, encode
+from headgate.chats.ui_messages import continued, read_message
 from headgate.errors import (
     ABSENT,
     BadRequest,
@@ -26,21 +25,19 @@ from headgate.errors import (
     check_number,
     check_runs,
 )
-from headgate.records import ACTIVE, RunState
+from headgate.records import ACTIVE
+from headgate.runs.answer import Answer
 from headgate.runs.runs import Runs
 from headgate.runs.stored.orphans import WAITING, state_of
-from headgate.runs.ui_assembly import read_message
-from headgate.runs.ui_messages import continued
 from headgate.sending.framing import JSON, json_array
 from headgate.stream_requests import ProducerStamp
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Mapping
 
-    from headgate.chats.conversation import Page
+    from headgate.chats.conversation import Answering, ChatState, Page
     from headgate.chats.entries import Trigger
-    from headgate.chats.turn import Answering
-    from headgate.runs import Answer
+    from headgate.records import RunState
     from headgate.runs.cursors import Cursor
     from headgate.stream_requests import StreamRequests
 
@@ -48,6 +45,7 @@ if TYPE_CHECKING:
 GOING_ON = (None, ACTIVE, WAITING)
 FORMAT: Final = "ai-sdk"
 QUESTIONS = "question"  # the id of the producer whose epochs count the questions
+BEGINS_WITHIN_S = 3.0  # whoever has asked is about to start the run
 LOOK_AGAIN_S = 0.25  # whether an answer has ended, or a chat has begun
 DELETED_AT_ONCE = 16  # runs of a chat: others use the server, too
 MOST_MESSAGES = 100  # of a page: by default, and the most that a page may ask for over HTTP
@@ -109,44 +107,44 @@ class Chats:
             Unavailable: The server is away.
         """
         log = self._log(chat_id)
-        claimed = await self._claimed(log, chat_id, checked(message), trigger)
-        if not isinstance(claimed, tuple):
-            return claimed
-        found, question = claimed
-        found.take([question])
-        turn = Turn(chat_id, question.run_id, found.messages(), user, body or {})
+        asked = await self._asked(log, chat_id, entries.check_message(message), trigger)
+        if isinstance(asked, Answer):
+            return asked
+        question = asked.questions[-1]
+        turn = Turn(chat_id, question.run_id, asked.messages(), user, body or {})
         return await self._begun(log, question, answering(turn))
 
-    async def _claimed(
+    async def _asked(
         self, log: StreamRequests, chat_id: str, sent: dict[str, Any], trigger: Trigger
-    ) -> Answer | tuple[Conversation, Question]:
-        """Return the answer that the message has already, or the conversation with its question.
+    ) -> Answer | Conversation:
+        """Return the answer that the message has, or the conversation with its new question.
 
         Raises Conflict, BadRequest, and what `send` raises besides.
         """
-        patience = Patience(self._busy_after_s)
+        give_up_at: dict[str, float] = {}
         number = 0
         while True:
-            found, state = await self._settled(log)
+            found = await self._settled(log)
             message = found.asked(sent)
             if message is not None and found.repeats(trigger, message):
                 answer = await self.runs.follow(found.questions[-1].run_id, wait=LOOK_AGAIN_S)
                 if answer is not None:
                     return answer
-            if found.is_open:
-                await self._wait_for(found.questions[-1], state, patience)
+            if found.open_question is not None:
+                await self._wait_for(found, found.open_question, give_up_at)
                 continue
             if message is None:
                 raise BadRequest(
                     f"this chat has no message of the assistant's with the id {sent['id']!r}"
                 )
             question = Question(
-                run_id=ids.new_run(chat_id), trigger=trigger, message=message, asked_at=now_s()
+                run_id=entries.new_run(chat_id), trigger=trigger, message=message, asked_at=now_s()
             )
             number = max(number, len(found.questions))
             newest = await self._claim(log, number, question)
             if newest is None:
-                return found, question
+                found.take([question])
+                return found
             number = newest + 1
 
     async def resume(
@@ -168,13 +166,13 @@ class Chats:
             BadRequest: This is the id of neither.
             Unavailable: The server is away.
         """
-        name, log = chat_id, self._log(ids.chat_of(chat_id))
-        if after is not None and ids.is_run(name):
+        name, log = chat_id, self._log(entries.chat_of(chat_id))
+        if after is not None and entries.is_run(name):
             return await self.runs.follow(name, after)
         found = await _read(log)
-        question = found.question(name) if ids.is_run(name) else found.newest
+        question = found.question(name) if entries.is_run(name) else found.newest
         answer = await self._followed(question, after)
-        if answer is None and wait and not ids.is_run(name):
+        if answer is None and wait and not entries.is_run(name):
             question = await self._next_question(log, found.offset, wait)
             answer = await self._followed(question, None, wait=BEGINS_WITHIN_S)
         return answer
@@ -199,13 +197,12 @@ class Chats:
             Unavailable: The server is away.
         """
         check_number("limit", limit, 1, is_whole=True)
-        found, state = await self._settled(self._log(chat_id))
-        return found.page(limit, before, state)
+        return (await self._settled(self._log(chat_id))).page(limit, before)
 
     async def state(self, chat_id: str) -> ChatState | None:
         """Return what has become of the newest question of a chat; None if nothing was asked."""
-        found, state = await self._settled(self._log(chat_id))
-        return found.state(state)
+        found = await self._settled(self._log(chat_id))
+        return None if found.newest is None else found.state(found.newest)
 
     async def delete(self, chat_id: str) -> bool:
         """Stop the answer that goes on, and delete the chat; return False if there is none.
@@ -231,29 +228,29 @@ class Chats:
         return True
 
     def _log(self, chat_id: str) -> StreamRequests:
-        return self.runs._place(ids.check(chat_id) + ids.LOG).items
+        return self.runs._place(entries.check_chat(chat_id) + entries.LOG).items
 
-    async def _settled(self, log: StreamRequests) -> tuple[Conversation, RunState | None]:
+    async def _settled(self, log: StreamRequests) -> Conversation:
         """Read the chat, write down what has become of its runs, and look at the newest one."""
-        found, state = await _read(log), None
+        found = await _read(log)
         for question in found.unanswered():
             state = await state_of(self.runs._place(question.run_id))
-            if state is None and question is not found.newest:
-                state = RunState("failed", NEVER_BEGUN)
-            elif state in GOING_ON:
-                continue
-            answered = await self._answered(question, state)
-            found.take([answered])
-            # It is only kept for the next one who reads. Where the server does not take it, since
-            # it is too large or too deep for one append, each reads the run.
-            with contextlib.suppress(StreamError):
-                await log.append(json_array([encode(answered)]), content_type=JSON)
-        return found, state
+            if question is found.newest and state in GOING_ON:
+                found.newest_run = state
+            elif state not in (ACTIVE, WAITING):
+                answered = await self._answered(question, state or NEVER_BEGUN)
+                found.take([answered])
+                # It is only written down for the next reader. Where the server does not take it,
+                # since it is too large or too deep for one append, each reads the run.
+                with contextlib.suppress(StreamError):
+                    await log.append(json_array([encode(answered)]), content_type=JSON)
+        return found
 
     async def _answered(self, question: Question, state: RunState) -> Answered:
         message = None
+        run = self.runs._place(question.run_id)
         with contextlib.suppress(*ABSENT):
-            message = await read_message(self.runs._place(question.run_id), question.continued)
+            message = await read_message(run.items, run.id, question.continued)
         if message is not None and not message["parts"]:
             message = None
         return Answered(
@@ -261,23 +258,24 @@ class Chats:
         )
 
     async def _wait_for(
-        self, question: Question, state: RunState | None, patience: Patience
+        self, found: Conversation, question: Question, give_up_at: dict[str, float]
     ) -> None:
         """Wait a moment for the end of an answer, or for its beginning.
 
-        Raises Conflict where it has gone on for too long. An answer that nobody has begun is given
-        up.
+        Raises Conflict where it has gone on for too long. One that nobody has begun is given up.
         """
-        if not patience.is_over(question.run_id, has_begun=state is not None):
+        is_begun, now = found.newest_run is not None, asyncio.get_running_loop().time()
+        wait_s = self._busy_after_s if is_begun else BEGINS_WITHIN_S
+        if now < give_up_at.setdefault("" if is_begun else question.run_id, now + wait_s):
             await asyncio.sleep(LOOK_AGAIN_S)
-        elif state is not None:
+        elif is_begun:
             raise Conflict("the answer to another message goes on: stop it first")
         else:
             await self._give_up(question)
 
     async def _give_up(self, question: Question) -> None:
         """End the run of a question before it begins: who would still start it is refused."""
-        end = records.end(RunState("failed", NEVER_BEGUN), 0)
+        end = records.end(NEVER_BEGUN, 0)
         opening = json_array([records.opening(FORMAT), end])
         with contextlib.suppress(Conflict):  # it has begun meanwhile
             await self.runs._place(question.run_id).items.create(
@@ -334,33 +332,32 @@ class Chats:
         answer = await self.runs.follow(
             question.run_id, after, only_active=after is None, wait=wait
         )
-        if answer is None or after is not None:
+        if answer is None or after is not None or question.continued is None:
             return answer
-        return continued(answer, question.message)
+        return continued(answer, question.continued)
 
     async def _next_question(
         self, log: StreamRequests, offset: str, wait_s: float
     ) -> Question | None:
-        """Wait for a question behind the offset, also where the chat has not begun."""
+        """Return the next question after the offset, also where the chat has not begun.
+
+        None after `wait_s`, or once the chat is being deleted.
+        """
+        found = Conversation()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(wait_s):
-                return await self._asked_next(log, offset)
+                while True:
+                    try:
+                        async with aclosing(following.follow(log, offset)) as batches:
+                            async for batch in batches:
+                                found.take(each for body in batch.bodies for each in decoded(body))
+                                if found.newest is not None:
+                                    return found.newest
+                    except ABSENT:
+                        await asyncio.sleep(LOOK_AGAIN_S)
+                    else:
+                        return None
         return None
-
-    async def _asked_next(self, log: StreamRequests, offset: str) -> Question | None:
-        """Return the next question; None once the chat is being deleted."""
-        while True:
-            try:
-                async with aclosing(following.follow(log, offset)) as batches:
-                    async for batch in batches:
-                        found = Conversation()
-                        found.take(entry for body in batch.bodies for entry in decoded(body))
-                        if found.newest is not None:
-                            return found.newest
-            except ABSENT:
-                await asyncio.sleep(LOOK_AGAIN_S)
-            else:
-                return None
 
 
 def now_s() -> float:

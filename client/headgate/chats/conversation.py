@@ -1,19 +1,19 @@
-"""The messages of a chat, read from the entries of its stream."""
+"""The questions and messages of a chat, read from the entries of its stream."""
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from headgate import following
-from headgate.chats.entries import Answered, Question, decoded
-from headgate.chats.tool_answers import answered
+from headgate.chats.entries import Answered, Question, decoded, with_results
 from headgate.errors import BadRequest
 from headgate.records import RunState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from headgate.chats.entries import Message, Trigger
     from headgate.records import Status
@@ -21,41 +21,47 @@ if TYPE_CHECKING:
 
 BEGINNING = "-1"
 WHOLE = {"finished", "stopped"}
-NEVER_BEGUN = "its answer was never begun"
+NEVER_BEGUN = RunState("failed", "its answer was never begun")
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A question of a chat, from which an application makes the source of its answer.
+
+    Attributes:
+        chat_id: The id of the chat.
+        run_id: The id of the run that the answer is, for `runs.stopped`.
+        messages: The UI messages of the chat; the last one is the question.
+        user: The result of the application's `authorize`.
+        body: The whole JSON object that the page has sent.
+    """
+
+    chat_id: str
+    run_id: str
+    messages: list[Message]
+    user: Any = None
+    body: Mapping[str, Any] = field(default_factory=dict)
+
+
+Answering: TypeAlias = Callable[[Turn], AsyncIterable[object]]
+"""A function that returns the source of an answer, which yields what the format `ai-sdk` takes."""
 
 
 @dataclass(frozen=True, slots=True)
 class ChatState:
-    """The state of a chat's newest question.
+    """The state of a question of a chat.
 
     Attributes:
         run_id: The id of the run that answers it.
         status: `active` while the run is produced, then how it ended.
         error: The reason, in a sentence, if the run failed or is orphaned.
-        questions: Number of questions that were asked in the chat.
         asked_at: The moment of the question, in seconds since 1970.
     """
 
     run_id: str
     status: Status
     error: str | None
-    questions: int
     asked_at: float
-
-
-@dataclass(frozen=True, slots=True)
-class AnswerState:
-    """The state of the answer to a message.
-
-    Attributes:
-        run_id: The id of the run that answers it.
-        status: `active` while the run is produced, then how it ended.
-        error: The reason, in a sentence, if the run failed or is orphaned.
-    """
-
-    run_id: str
-    status: Status
-    error: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +76,7 @@ class Page:
 
     messages: list[Message]
     before: str | None
-    states: dict[str, AnswerState]
+    states: dict[str, ChatState]
 
 
 @dataclass
@@ -79,7 +85,8 @@ class Conversation:
 
     questions: list[Question] = field(default_factory=list)
     answers: dict[str, Answered] = field(default_factory=dict)
-    offset: str = BEGINNING  # behind what is known
+    offset: str = BEGINNING  # after what is known
+    newest_run: RunState | None = None  # of the newest question, while no end of it is recorded
 
     def take(self, entries: Iterable[Question | Answered]) -> None:
         """Add entries, in their order."""
@@ -95,9 +102,14 @@ class Conversation:
         return self.questions[-1] if self.questions else None
 
     @property
-    def is_open(self) -> bool:
-        """True if no end of the newest question's run is recorded."""
-        return self.newest is not None and self.newest.run_id not in self.answers
+    def open_question(self) -> Question | None:
+        """The newest question, if no end of its run is recorded."""
+        newest = self.newest
+        return None if newest is None or newest.run_id in self.answers else newest
+
+    def unanswered(self) -> list[Question]:
+        """Return the questions of which no end of the run is recorded."""
+        return [each for each in self.questions if each.run_id not in self.answers]
 
     def question(self, run_id: str) -> Question | None:
         """Return the question that a run answers."""
@@ -119,29 +131,10 @@ class Conversation:
         answered = self.answers.get(newest.run_id)
         return answered is None or (trigger == "submit-message" and answered.status in WHOLE)
 
-    def state(self, run: RunState | None) -> ChatState | None:
-        """Return what has become of the newest question; `run` is the state of its run."""
-        newest = self.newest
-        if newest is None:
-            return None
-        known = self._state(newest, run)
-        return ChatState(
-            newest.run_id, known.status, known.error, len(self.questions), newest.asked_at
-        )
-
-    def _state(self, question: Question, run: RunState | None) -> AnswerState:
-        known = self.answers.get(question.run_id) or run or RunState("failed", NEVER_BEGUN)
-        return AnswerState(question.run_id, known.status, known.error)
-
-    def _states(self, messages: Iterable[Message], run: RunState | None) -> dict[str, AnswerState]:
-        """Return the states of the answers to these messages, of each to its newest question."""
-        newest = {question.message["id"]: question for question in self.questions}
-        ids = (message["id"] for message in messages)
-        return {id_: self._state(newest[id_], run) for id_ in ids if id_ in newest}
-
-    def unanswered(self) -> list[Question]:
-        """Return the questions of which it is not known what has become of them."""
-        return [each for each in self.questions if each.run_id not in self.answers]
+    def state(self, question: Question) -> ChatState:
+        """Return the state of a question; of an older one the end is recorded."""
+        known = self.answers.get(question.run_id) or self.newest_run or NEVER_BEGUN
+        return ChatState(question.run_id, known.status, known.error, question.asked_at)
 
     def messages(self) -> list[Message]:
         """Return what was said, without the answer under way.
@@ -171,7 +164,7 @@ class Conversation:
         if message["role"] == "user":
             return message
         known = self._known(message["id"])
-        return known and {**known, "parts": answered(known["parts"], message["parts"])}
+        return known and {**known, "parts": with_results(known["parts"], message["parts"])}
 
     def _known(self, id_: str) -> Message | None:
         """Return the assistant's message of this id."""
@@ -180,11 +173,10 @@ class Conversation:
                 return known
         return None
 
-    def page(self, limit: int, before: str | None, run: RunState | None) -> Page:
+    def page(self, limit: int, before: str | None) -> Page:
         """Return the last messages, or those before the one with the id `before`.
 
-        `run` is the state of the newest run. BadRequest where there is no message with that id, or
-        not any more.
+        BadRequest where there is no message with that id, or not any more.
         """
         messages = self.messages()
         end = len(messages)
@@ -195,13 +187,19 @@ class Conversation:
             end = ids.index(before)
         start = max(0, end - limit)
         listed = messages[start:end]
-        return Page(listed, messages[start]["id"] if start else None, self._states(listed, run))
+        newest = {question.message["id"]: question for question in self.questions}
+        states = {
+            message["id"]: self.state(newest[message["id"]])
+            for message in listed
+            if message["id"] in newest
+        }
+        return Page(listed, messages[start]["id"] if start else None, states)
 
 
-async def conversation(stream: StreamRequests, offset: str = BEGINNING) -> Conversation:
-    """Read what a chat's stream has from the offset on; raises ABSENT where there is no chat."""
-    found = Conversation(offset=offset)
-    async with aclosing(following.catch_up(stream, offset)) as batches:
+async def conversation(stream: StreamRequests) -> Conversation:
+    """Read what a chat's stream has; raises ABSENT where there is no chat."""
+    found = Conversation()
+    async with aclosing(following.catch_up(stream, BEGINNING)) as batches:
         async for _, batch in batches:
             for body in batch.bodies:
                 found.take(decoded(body))

@@ -1,24 +1,30 @@
-"""The entries of a chat's stream: what was asked, and the messages that were the answers.
+"""The entries of a chat's stream, and the checks of the ids and messages that a page sends.
 
-A question names the run that answers it. An answer is kept for who reads the chat: whoever finds
-that a run has ended writes down the message that it has become, and no other reads the run again.
+A question names the run that answers it. Whoever finds that a run has ended writes down the message
+that it has become, and no other reader of the chat reads the run again.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
+import re
+import secrets
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, get_args
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from headgate.errors import BadRequest, ProtocolError
 from headgate.records import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Mapping
 
 Message: TypeAlias = dict[str, Any]  # one of the AI SDK's UI messages
 Trigger: TypeAlias = Literal["submit-message", "regenerate-message"]
-TRIGGERS: tuple[Trigger, ...] = get_args(Trigger)
+
+_CHAT = re.compile(r"[A-Za-z0-9_-]{1,128}")
+_SEPARATOR = "."  # in no id of a chat
+LOG: Final = f"{_SEPARATOR}chat"
 
 
 class Question(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="question"):
@@ -56,15 +62,42 @@ def decoded(body: bytes) -> list[Question | Answered]:
         raise ProtocolError(f"this stream is not a chat: {error}") from error
 
 
-def trigger_of(value: object) -> Trigger:
+def check_chat(chat: object) -> str:
+    """Return the id of a chat; TypeError or BadRequest for what is none."""
+    if not isinstance(chat, str):
+        raise TypeError(f"the id of a chat is a str, not {type(chat).__name__}")
+    if not _CHAT.fullmatch(chat):
+        raise BadRequest("the id of a chat is 1 to 128 letters, digits, '-' and '_' of ASCII")
+    return chat
+
+
+def new_run(chat_id: str) -> str:
+    """Return the id of an answer of this chat, which nobody else has."""
+    return f"{chat_id}{_SEPARATOR}{secrets.token_hex(8)}"
+
+
+def chat_of(run_or_chat: str) -> str:
+    """Return the chat that an id names, or whose answer it names; BadRequest for neither."""
+    chat, separator, token = run_or_chat.partition(_SEPARATOR)
+    if separator and not re.fullmatch("[0-9a-f]{16}", token):
+        raise BadRequest("this is the id of no chat, and of no answer of one")
+    return check_chat(chat)
+
+
+def is_run(run_or_chat: str) -> bool:
+    """Return whether the id is that of an answer."""
+    return _SEPARATOR in run_or_chat
+
+
+def check_trigger(value: object) -> Trigger:
     """Return why a page asks; BadRequest for what is no reason."""
-    for trigger in TRIGGERS:
+    for trigger in get_args(Trigger):
         if value == trigger:
-            return trigger
+            return trigger  # type: ignore[no-any-return]
     raise BadRequest("the trigger is 'submit-message' or 'regenerate-message'")
 
 
-def checked(message: object) -> Message:
+def check_message(message: object) -> Message:
     """Return a UI message that a page may send; BadRequest for what is none."""
     if not isinstance(message, dict):
         raise BadRequest("a message is a JSON object with an id, a role and parts")
@@ -82,31 +115,56 @@ def checked(message: object) -> Message:
     try:
         encode(message)
     except UnicodeEncodeError:
-        place = _half_of_pair(message)
-        raise BadRequest(f"there is half of a surrogate pair {place}") from None
+        raise BadRequest("there is half of a surrogate pair in the message") from None
     except RecursionError:
         raise BadRequest("the message is nested too deep") from None
     return message
 
 
-def _half_of_pair(message: Message) -> str:
-    """Return where half of a surrogate pair is in the message."""
-    for text, place in _texts(message, "message"):
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            return f"in {place} at character {error.start + 1}"
-    return ""
+class _Output(msgspec.Struct):
+    output: Any = None
 
 
-def _texts(value: object, place: str) -> Iterator[tuple[str, str]]:
-    """Yield each text of a JSON value with its place."""
-    if isinstance(value, str):
-        yield value, place
-    elif isinstance(value, list):
-        for number, item in enumerate(value):
-            yield from _texts(item, f"{place}[{number}]")
-    elif isinstance(value, dict):
-        for name, item in value.items():
-            yield name, f"a name in {place}"
-            yield from _texts(item, f"{place}.{name}")
+class _Failure(msgspec.Struct, rename="camel"):
+    error_text: str
+
+
+class _Decision(msgspec.Struct, omit_defaults=True):
+    approved: bool
+    reason: str | UnsetType = UNSET
+
+
+class _Decided(msgspec.Struct):
+    approval: _Decision
+
+
+# What a page may say to a call of a tool, by the states that the call has and that the page gives.
+_SAID: dict[tuple[str, str], type[msgspec.Struct]] = {
+    ("input-available", "output-available"): _Output,
+    ("input-available", "output-error"): _Failure,
+    ("approval-requested", "approval-responded"): _Decided,
+}
+
+
+def with_results(
+    parts: Iterable[Mapping[str, Any]], sent: Iterable[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """Return the parts of an answer, with what a page says to its open calls of tools.
+
+    All else that it says is not taken. BadRequest for what no page says.
+    """
+    sent_parts = {str(part.get("toolCallId")): part for part in sent}
+    return [_with_result(part, sent_parts.get(str(part.get("toolCallId")), {})) for part in parts]
+
+
+def _with_result(part: Mapping[str, Any], sent: Mapping[str, Any]) -> dict[str, Any]:
+    said = _SAID.get((str(part.get("state")), str(sent.get("state"))))
+    if said is None or part.get("providerExecuted"):
+        return dict(part)
+    try:
+        fields: dict[str, Any] = msgspec.to_builtins(msgspec.convert(sent, said))
+    except msgspec.ValidationError as error:
+        raise BadRequest(f"a call of a tool cannot be answered so: {error}") from error
+    if "approval" in fields:
+        fields["approval"] = {**part["approval"], **fields["approval"]}
+    return {**part, **fields, "state": sent["state"]}

@@ -2,43 +2,28 @@
 
 from __future__ import annotations
 
-import inspect
 from functools import partial
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING
 
 from headgate.sync.loop_thread import current
 from headgate.sync.threads import answer_of
-from headgate.web.chat_requests import ROUTES, Requests
-from headgate.web.reply import Reply, sentence
+from headgate.web.adapter import Framework, _Request, _Response, _Router
+from headgate.web.chat_requests import Requests, check_authorize, views
+from headgate.web.reply import Reply, resumed
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Coroutine
+    from typing import Any
 
     from headgate import runs as for_asyncio
-    from headgate.sync.answer import Answer
     from headgate.sync.chats import Chats
     from headgate.sync.loop_thread import Calls
     from headgate.sync.runs import Runs
     from headgate.sync.threads import Answering
-    from headgate.web.reply import Incoming
-
-_Request = TypeVar("_Request")
-_Response = TypeVar("_Response")
-_Route = TypeVar("_Route")
 
 
-class ThreadAdapter(Generic[_Request, _Response, _Route]):
-    """An `Adapter` for a web framework with threads."""
-
-    def __init__(
-        self,
-        incoming: Callable[[_Request], Incoming[_Request]],
-        respond: Callable[[Answer | Reply | None], _Response],
-        route: Callable[[str, list[str], Callable[..., _Response]], _Route],
-    ) -> None:
-        self._incoming = incoming
-        self._respond = respond
-        self._route = route
+class ThreadAdapter(Framework[_Request, _Response, _Router]):
+    """The functions for a web framework with threads, whose replies come from the loop thread."""
 
     def resume(
         self,
@@ -50,12 +35,13 @@ class ThreadAdapter(Generic[_Request, _Response, _Route]):
         wait: float = 0.0,
     ) -> _Response:
         """Do what `headgate.web.adapter.Adapter.resume` does."""
-        try:
-            after, only_active = self._incoming(request).position(only_active=only_active)
-            answer = runs.follow(run_id, after, only_active=only_active, wait=wait)
-        except ValueError as error:
-            return self._respond(sentence(400, error))
-        return self._respond(answer)
+        incoming = self._incoming(request)
+
+        async def reply(_: Calls) -> for_asyncio.Answer | Reply:
+            found = await runs._find()
+            return await resumed(found, incoming, run_id, only_active=only_active, wait=wait)
+
+        return self._replied(reply)
 
     def chat_router(
         self,
@@ -64,46 +50,31 @@ class ThreadAdapter(Generic[_Request, _Response, _Route]):
         *,
         authorize: Callable[[_Request, str], object],
         path: str = "/api/chat",
-    ) -> list[_Route]:
-        """Do what `headgate.web.adapter.Adapter.chat_router` does; `authorize` is not async."""
-        if not callable(authorize):
-            raise TypeError("authorize is a function of the request and the id of the chat")
+    ) -> _Router:
+        """Do what `headgate.web.adapter.Adapter.chat_router` does.
 
-        def route(at: str) -> _Route:
-            def view(request: _Request, **_: str) -> _Response:
-                incoming = self._incoming(request)
-                return self._respond(_reply(at, incoming, chats, answering, authorize))
+        `authorize` is called in the thread of the request.
+        """
+        check_authorize(authorize)
 
-            return self._route(path + at, [*ROUTES[at]], view)
+        def view(at: str, request: _Request, **_: str) -> _Response:
+            incoming = self._incoming(request)
 
-        return [route(at) for at in ROUTES]
+            async def reply(calls: Calls) -> for_asyncio.Answer | Reply:
+                def authorize_here(request: _Request, chat_id: str) -> Awaitable[object]:
+                    return calls.ask(partial(authorize, request, chat_id))
 
+                source = chats._in_threads(answering)
+                requests = Requests(await chats._find(), source, authorize_here)
+                return await requests.answer(at, incoming)
 
-def _reply(
-    path: str,
-    incoming: Incoming[_Request],
-    chats: Chats,
-    answering: Answering,
-    authorize: Callable[[_Request, str], object],
-) -> Answer | Reply:
-    """Return the reply of the loop thread, which calls `authorize` in this thread."""
+            return self._replied(reply)
 
-    async def answered(calls: Calls) -> for_asyncio.Answer | Reply:
-        def authorize_here(request: _Request, chat: str) -> Awaitable[object]:
-            return calls.ask(partial(_user, authorize, request, chat))
+        return self._router(views(path, view))
 
-        source = chats._in_threads(answering)
-        requests = Requests(await chats._find(), source, authorize_here)
-        return await requests.answer(path, incoming)
-
-    reply = current().call_back(answered)
-    return reply if isinstance(reply, Reply) else answer_of(reply)
-
-
-def _user(authorize: Callable[[_Request, str], object], request: _Request, chat: str) -> object:
-    """Return the user. Raises TypeError for a coroutine, which would count as a user."""
-    user = authorize(request, chat)
-    if inspect.iscoroutine(user):
-        user.close()
-        raise TypeError("authorize is no coroutine function here")
-    return user
+    def _replied(
+        self, reply: Callable[[Calls], Coroutine[Any, Any, for_asyncio.Answer | Reply]]
+    ) -> _Response:
+        """Respond what comes of `reply` in the loop thread, which makes its calls in this one."""
+        made = current().call_back(reply)
+        return self._respond(made if isinstance(made, Reply) else answer_of(made))

@@ -41,13 +41,6 @@ _FIELDS: dict[str, dict[str, Any]] = {
     "tool-input-available": _INPUT,
     "tool-input-error": {**_INPUT, "errorText": str},
     "tool-approval-request": {**_CALL, "approvalId": str, "signature?": str},
-    "tool-approval-response": {
-        "approvalId": str,
-        "approved": bool,
-        "reason?": str,
-        "providerExecuted?": bool,
-        "providerMetadata?": _Metadata,
-    },
     "tool-output-available": {**_OUTPUT, "preliminary?": bool},
     "tool-output-error": {**_OUTPUT, "errorText": str},
     "tool-output-denied": _CALL,

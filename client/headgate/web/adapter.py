@@ -4,37 +4,40 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from headgate.web.chat_requests import ROUTES, Requests
-from headgate.web.reply import sentence
+from headgate.web.chat_requests import Requests, views
+from headgate.web.reply import resumed
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import Callable
     from typing import Any
 
     from headgate.chats.chats import Chats
-    from headgate.chats.turn import Answering
-    from headgate.runs.answer import Answer
+    from headgate.chats.conversation import Answering
     from headgate.runs.runs import Runs
-    from headgate.web.chat_requests import Authorize
-    from headgate.web.reply import Incoming, Reply
+    from headgate.web.chat_requests import Authorize, View
+    from headgate.web.reply import Incoming
 
 _Request = TypeVar("_Request")
 _Response = TypeVar("_Response")
-_Route = TypeVar("_Route")
+_Router = TypeVar("_Router")
 
 
-class Adapter(Generic[_Request, _Response, _Route]):
-    """A web framework, by how it shows a request, takes a reply and routes a path to a view."""
+class Framework(Generic[_Request, _Response, _Router]):
+    """A web framework, by how it shows a request, takes a reply and routes paths to views."""
 
     def __init__(
         self,
         incoming: Callable[[_Request], Incoming[_Request]],
-        respond: Callable[[_Request, Answer | Reply | None], Awaitable[_Response]],
-        route: Callable[[str, list[str], Callable[..., Coroutine[Any, Any, _Response]]], _Route],
+        respond: Callable[[Any], _Response],
+        router: Callable[[list[View]], _Router],
     ) -> None:
         self._incoming = incoming
         self._respond = respond
-        self._route = route
+        self._router = router
+
+
+class Adapter(Framework[_Request, _Response, _Router]):
+    """The functions for an asyncio web framework."""
 
     async def resume(
         self,
@@ -57,12 +60,10 @@ class Adapter(Generic[_Request, _Response, _Route]):
         Returns:
             The response: 204 if there is nothing for the client, 400 for an invalid cursor or id.
         """
-        try:
-            after, only_active = self._incoming(request).position(only_active=only_active)
-            answer = await runs.follow(run_id, after, only_active=only_active, wait=wait)
-        except ValueError as error:
-            return await self._respond(request, sentence(400, error))
-        return await self._respond(request, answer)
+        incoming = self._incoming(request)
+        return self._respond(
+            await resumed(runs, incoming, run_id, only_active=only_active, wait=wait)
+        )
 
     def chat_router(
         self,
@@ -71,7 +72,7 @@ class Adapter(Generic[_Request, _Response, _Route]):
         *,
         authorize: Authorize[_Request],
         path: str = "/api/chat",
-    ) -> list[_Route]:
+    ) -> _Router:
         """Return the routes by which a page uses its chats.
 
         Args:
@@ -84,11 +85,7 @@ class Adapter(Generic[_Request, _Response, _Route]):
         """
         requests = Requests(chats, answering, authorize)
 
-        def route(at: str) -> _Route:
-            async def view(request: _Request, **_: str) -> _Response:
-                reply = await requests.answer(at, self._incoming(request))
-                return await self._respond(request, reply)
+        async def view(at: str, request: _Request, **_: str) -> _Response:
+            return self._respond(await requests.answer(at, self._incoming(request)))
 
-            return self._route(path + at, [*ROUTES[at]], view)
-
-        return [route(at) for at in ROUTES]
+        return self._router(views(path, view))

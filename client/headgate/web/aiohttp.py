@@ -1,58 +1,45 @@
 """Runs and chats in aiohttp."""
 
-import contextlib
-import logging
-from collections.abc import AsyncIterator, Callable
-from typing import Any
-
 from aiohttp import web
+from typing_extensions import override
 
-from headgate.errors import StreamError
 from headgate.runs import Answer
 from headgate.web.adapter import Adapter
-from headgate.web.reply import Incoming, Reply
+from headgate.web.chat_requests import View
+from headgate.web.reply import NOTHING, Incoming, Reply, pieces
 
-log = logging.getLogger("headgate.runs")
+
+class _Streamed(web.StreamResponse):
+    """A response that is written as its answer comes, after the middlewares have seen it."""
+
+    answer: Answer
+
+    @override
+    async def write_eof(self, data: bytes = b"") -> None:
+        async for piece in pieces(self.answer.body):
+            await self.write(piece)
+        await super().write_eof(data)
 
 
-async def send(request: web.Request, answer: Answer | Reply | None) -> web.StreamResponse:
+def send(answer: Answer | Reply | None) -> web.StreamResponse:
     """Send an answer of a run as it comes; None as 204, so that the client stops asking."""
-    reply = answer or Reply(204)
+    reply = answer or NOTHING
     if isinstance(reply, Reply):
         return web.Response(status=reply.status, body=reply.body or None, headers=reply.headers)
-    response = web.StreamResponse(status=reply.status, headers=reply.headers)
-    async with contextlib.aclosing(reply.body) as body:
-        with contextlib.suppress(ConnectionResetError):  # the client has disconnected
-            await response.prepare(request)
-            try:
-                async for piece in body:
-                    await response.write(piece)
-            except StreamError as error:
-                log.info("a response is cut: %s", error)
-                if request.transport is not None:
-                    request.transport.close()
-            await response.write_eof()
+    response = _Streamed(status=reply.status, headers=reply.headers)
+    response.answer = reply
     return response
 
 
 def _incoming(request: web.Request) -> Incoming[web.Request]:
-    chat, query = request.match_info.get("chat", ""), request.query
-    return Incoming(request, request.method, chat, query, request.headers, _pieces(request))
+    chat, query, body = request.match_info.get("chat", ""), request.query, request.content
+    return Incoming(request, request.method, chat, query, request.headers, body.iter_any())
 
 
-async def _pieces(request: web.Request) -> AsyncIterator[bytes]:
-    """Yield the body; respond 400 to one that is not encoded as its head says."""
-    try:
-        async for piece in request.content.iter_any():
-            yield piece
-    except web.RequestPayloadError as error:
-        raise web.HTTPBadRequest(text="the body is not encoded as the request says") from error
+def _routes(views: list[View]) -> list[web.RouteDef]:
+    return [web.route("*", path, view) for path, _, view in views]
 
 
-def _route(path: str, _: list[str], view: Callable[..., Any]) -> web.RouteDef:
-    return web.route("*", path, view)
-
-
-_adapter: Adapter[web.Request, web.StreamResponse, web.RouteDef] = Adapter(_incoming, send, _route)
+_adapter = Adapter(_incoming, send, _routes)
 resume = _adapter.resume
 chat_router = _adapter.chat_router

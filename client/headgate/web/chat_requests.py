@@ -14,22 +14,22 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 import msgspec
 
-from headgate.chats import ids
+from headgate.chats import entries
 from headgate.chats.chats import MOST_MESSAGES
-from headgate.chats.entries import trigger_of
 from headgate.errors import BadRequest, Closed, Conflict, StreamError, TooLarge, Unavailable
 from headgate.runs.cursors import cursor
-from headgate.web.reply import MOST_BODY_BYTES, Reply, sentence
+from headgate.web.reply import MOST_BODY_BYTES, NOTHING, Reply, sentence
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Mapping
 
     from headgate.chats.chats import Chats
-    from headgate.chats.turn import Answering
+    from headgate.chats.conversation import Answering
     from headgate.runs import Answer
     from headgate.web.reply import Incoming
 
@@ -40,7 +40,7 @@ LONGEST_WAIT_S = 30  # less than proxies wait for an answer
 _Request = TypeVar("_Request")
 # Gives who asks, for `Turn.user`, or True; what is false refuses the request.
 Authorize: TypeAlias = Callable[[_Request, str], object | Awaitable[object]]
-
+View: TypeAlias = tuple[str, list[str], Callable[..., Any]]  # and its path and methods before it
 
 # The path below that of chats, and what each method does there.
 ROUTES: dict[str, dict[str, str]] = {
@@ -49,6 +49,17 @@ ROUTES: dict[str, dict[str, str]] = {
     "/{chat}/stream": {"GET": "resume"},
     "/{chat}/stop": {"POST": "stop"},
 }
+
+
+def views(path: str, view: Callable[..., Any]) -> list[View]:
+    """Return the views of a chat's routes; `view` takes the path of ROUTES, then the request."""
+    return [(path + at, [*methods], partial(view, at)) for at, methods in ROUTES.items()]
+
+
+def check_authorize(authorize: object) -> None:
+    """Raise TypeError for what cannot decide who may use a chat."""
+    if not callable(authorize):
+        raise TypeError("authorize is a function of the request and the id of the chat")
 
 
 class _Refused(Exception):
@@ -63,8 +74,7 @@ class Requests(Generic[_Request]):
     """The handler of pages' requests to the chats of an application."""
 
     def __init__(self, chats: Chats, answering: Answering, authorize: Authorize[_Request]) -> None:
-        if not callable(authorize):
-            raise TypeError("authorize is a function of the request and the id of the chat")
+        check_authorize(authorize)
         self._chats = chats
         self._answering = answering
         self._authorize = authorize
@@ -91,15 +101,15 @@ class Requests(Generic[_Request]):
     async def _send(self, incoming: Incoming[_Request]) -> Answer:
         body = await _json_object(incoming.body)
         chat = body.get("id")
-        chat = ids.check(chat if isinstance(chat, str) else "")
+        chat = entries.check_chat(chat if isinstance(chat, str) else "")
         user = await self._user(incoming, chat)
-        trigger = trigger_of(body.get("trigger", "submit-message"))
+        trigger = entries.check_trigger(body.get("trigger", "submit-message"))
         return await self._chats.send(
             chat, _last(body), self._answering, trigger=trigger, user=user, body=body
         )
 
     async def _history(self, incoming: Incoming[_Request]) -> Reply:
-        await self._user(incoming, ids.check(incoming.chat))
+        await self._user(incoming, entries.check_chat(incoming.chat))
         limit = _number(incoming.query.get("limit", str(MOST_MESSAGES)))
         if limit is None or not 1 <= limit <= MOST_MESSAGES:
             raise BadRequest(f"limit is a number from 1 to {MOST_MESSAGES}")
@@ -107,7 +117,7 @@ class Requests(Generic[_Request]):
         return _json(await self._chats.history(incoming.chat, limit=limit, before=before))
 
     async def _resume(self, incoming: Incoming[_Request]) -> Answer | Reply:
-        await self._user(incoming, ids.chat_of(incoming.chat))
+        await self._user(incoming, entries.chat_of(incoming.chat))
         try:
             after = cursor(incoming.query, incoming.headers)
         except ValueError as error:
@@ -115,20 +125,20 @@ class Requests(Generic[_Request]):
         wait = _number(incoming.query.get("wait", "0"))
         if wait is None or wait > LONGEST_WAIT_S:
             raise BadRequest(f"wait is a whole number of seconds, up to {LONGEST_WAIT_S}")
-        return await self._chats.resume(incoming.chat, after, wait=wait) or Reply(204)
+        return await self._chats.resume(incoming.chat, after, wait=wait) or NOTHING
 
     async def _stop(self, incoming: Incoming[_Request]) -> Reply:
-        await self._user(incoming, ids.check(incoming.chat))
+        await self._user(incoming, entries.check_chat(incoming.chat))
         return _json({"stopped": await self._chats.stop(incoming.chat)})
 
     async def _delete(self, incoming: Incoming[_Request]) -> Reply:
-        await self._user(incoming, ids.check(incoming.chat))
+        await self._user(incoming, entries.check_chat(incoming.chat))
         return _json({"deleted": await self._chats.delete(incoming.chat)})
 
     async def _user(self, incoming: Incoming[_Request], chat: str) -> object:
         """Return who asks; a function that forgets to return something lets nobody in."""
         user = self._authorize(incoming.request, chat)
-        if inspect.isawaitable(user):
+        while inspect.isawaitable(user):  # an `async def` that a thread has called is one again
             user = await user
         if not user:
             raise _Refused(403, "you may not use this chat")
@@ -157,10 +167,15 @@ def _number(text: str) -> int | None:
 
 async def _json_object(pieces: AsyncIterable[bytes]) -> dict[str, Any]:
     body = bytearray()
-    async for piece in pieces:
-        body += piece
-        if len(body) > MOST_BODY_BYTES:
-            raise _Refused(413, f"a request has at most {MOST_BODY_BYTES} bytes")
+    try:
+        async for piece in pieces:
+            body += piece
+            if len(body) > MOST_BODY_BYTES:
+                break
+    except Exception as error:  # of the framework, such as for a wrong Content-Encoding
+        raise BadRequest("the body of the request cannot be read as its head says") from error
+    if len(body) > MOST_BODY_BYTES:
+        raise _Refused(413, f"a request has at most {MOST_BODY_BYTES} bytes")
     try:
         decoded = _decoded(body)
     except (ValueError, RecursionError):
@@ -171,23 +186,18 @@ async def _json_object(pieces: AsyncIterable[bytes]) -> dict[str, Any]:
 
 
 def _decoded(body: bytearray) -> object:
-    """Return the value of JSON, which may hold halves of surrogate pairs in its last message alone.
+    """Return the value of JSON. Raises ValueError or RecursionError for what is not JSON.
 
-    A page makes them by cutting a text within an emoji, and then sends them with each message.
-    Elsewhere they become question marks. Raises ValueError or RecursionError for what is not JSON.
+    A page makes half of a surrogate pair by cutting a text within an emoji, and then sends it with
+    each message. It becomes the replacement character, as when a browser encodes it.
     """
     try:
         return msgspec.json.decode(body)
     except msgspec.DecodeError:
-        sent = json.loads(body.decode())
-    text = json.dumps(sent, ensure_ascii=False, allow_nan=False)
-    whole = msgspec.json.decode(text.encode(errors="replace"))
-    if isinstance(sent, dict):
-        if "message" in sent:
-            whole["message"] = sent["message"]
-        elif isinstance(messages := sent.get("messages"), list):
-            whole["messages"][-1:] = messages[-1:]
-    return whole
+        text = json.dumps(json.loads(body.decode()), ensure_ascii=False, allow_nan=False)
+        return msgspec.json.decode(
+            text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        )
 
 
 def _last(body: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import logging
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from headgate.errors import StreamError
 from headgate.runs.cursors import cursor
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterable, Mapping
 
-    from headgate.runs.cursors import Cursor, Fields
+    from headgate.runs.answer import Answer
+    from headgate.runs.cursors import Fields
+    from headgate.runs.runs import Runs
+
+log = logging.getLogger("headgate.runs")
 
 # `useChat` sends all messages each time, with the files in them. One of them is stored, for which
 # the server has its own bound.
@@ -30,14 +37,6 @@ class Incoming(Generic[_Request]):
     headers: Fields
     body: AsyncIterable[bytes]
 
-    def position(self, *, only_active: bool) -> tuple[int | Cursor | None, bool]:
-        """Return where the client goes on, and whether an ended run is of no use to it.
-
-        `only_active` is for clients without a cursor. Raises ValueError for an invalid cursor.
-        """
-        after = cursor(self.query, self.headers)
-        return after, only_active and after is None
-
 
 @dataclass(frozen=True, slots=True)
 class Reply:
@@ -46,6 +45,23 @@ class Reply:
     status: int
     body: bytes = b""
     headers: Mapping[str, str] = field(default_factory=dict)
+
+
+NOTHING = Reply(204)  # so that the client stops asking
+
+
+async def pieces(body: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
+    """Yield a body as it comes, and close it in any case; an error of it counts as a disconnect.
+
+    So the client sees that its response is cut, and the server logs no failure of its own.
+    """
+    async with aclosing(body):
+        try:
+            async for piece in body:
+                yield piece
+        except StreamError as error:
+            log.info("a response is cut: %s", error)
+            raise ConnectionResetError from error
 
 
 async def once(body: bytes) -> AsyncGenerator[bytes]:
@@ -57,3 +73,16 @@ def sentence(status: int, words: object, headers: Mapping[str, str] | None = Non
     """Return a reply for people: its text is the `error.message` of `useChat`, so no line ends."""
     kind = {"Content-Type": "text/plain; charset=utf-8"}
     return Reply(status, f"{words}".encode(), {**kind, **(headers or {})})
+
+
+async def resumed(
+    runs: Runs, incoming: Incoming[_Request], run_id: str, *, only_active: bool, wait: float
+) -> Answer | Reply:
+    """Return the reply to a client that comes back, as `Adapter.resume` does."""
+    try:
+        after = cursor(incoming.query, incoming.headers)
+        only_active = only_active and after is None
+        answer = await runs.follow(run_id, after, only_active=only_active, wait=wait)
+    except ValueError as error:
+        return sentence(400, error)
+    return answer or NOTHING

@@ -1,26 +1,20 @@
 """Runs and chats in Starlette and FastAPI."""
 
-from collections.abc import Callable
-from typing import Any
-
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from headgate.runs import Answer
 from headgate.web.adapter import Adapter
-from headgate.web.reply import Incoming, Reply
+from headgate.web.chat_requests import View
+from headgate.web.reply import NOTHING, Incoming, Reply
 
 
 def send(answer: Answer | Reply | None) -> Response:
     """Send an answer of a run as it comes; None as 204, so that the client stops asking."""
-    reply = answer or Reply(204)
+    reply = answer or NOTHING
     kind: type[Response] = Response if isinstance(reply, Reply) else StreamingResponse
     return kind(reply.body, reply.status, reply.headers)
-
-
-async def _respond(_: Request, answer: Answer | Reply | None) -> Response:
-    return send(answer)
 
 
 def _incoming(request: Request) -> Incoming[Request]:
@@ -28,10 +22,10 @@ def _incoming(request: Request) -> Incoming[Request]:
     return Incoming(request, request.method, chat, query, request.headers, request.stream())
 
 
-def _route(path: str, methods: list[str], view: Callable[..., Any]) -> Route:
-    return Route(path, view, methods=methods)
+def _routes(views: list[View]) -> list[Route]:
+    return [Route(path, view, methods=methods) for path, methods, view in views]
 
 
-_adapter: Adapter[Request, Response, Route] = Adapter(_incoming, _respond, _route)
+_adapter = Adapter(_incoming, send, _routes)
 resume = _adapter.resume
 chat_router = _adapter.chat_router

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 PASSED_ON = frozenset(
     {
         *("source-url", "source-document", "file", "reasoning-file", "custom"),
-        *("tool-approval-request", "tool-approval-response", "tool-output-denied"),
+        *("tool-approval-request", "tool-output-denied"),
     }
 )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from aiohttp import web
@@ -29,6 +30,7 @@ class ChatSite:
         self.feeds: dict[str, Feed] = {}  # the newest of each chat
         self.stops = 0  # requests
         self.resumes = 0  # requests
+        self._asked: Counter[str] = Counter()
         self._transports: list[asyncio.Transport] = []
 
     def application(self) -> web.Application:
@@ -58,9 +60,10 @@ class ChatSite:
     async def state(self, chat: str) -> tuple[int, str]:
         """How many questions were asked in a chat, and what has become of the newest."""
         state = await self.chats.state(chat)
-        return (0, "nothing") if state is None else (state.questions, state.status)
+        return (0, "nothing") if state is None else (self._asked[chat], state.status)
 
     def _answer(self, turn: Turn) -> AsyncGenerator[object]:
+        self._asked[turn.chat_id] += 1
         feed = self.feeds[turn.chat_id] = Feed()
         return feed.source()
 

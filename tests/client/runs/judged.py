@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import anthropic
 import openai
 from aiohttp import web
+from headgate.chats.ui_messages import read_message
 from headgate.runs import Runs
-from headgate.runs.ui_assembly import read_message
 from headgate.web.aiohttp import send
 
 from tests.support.processes import NODE, ROOT
@@ -129,7 +129,7 @@ class _Provider:
     async def _run(self, request: web.Request) -> web.StreamResponse:
         name = request.match_info["name"]
         source = self._events(self._cases[name])
-        return await send(request, await self._runs.start(name, source, format="ai-sdk"))
+        return send(await self._runs.start(name, source, format="ai-sdk"))
 
     async def _events(self, case: Case) -> AsyncIterator[object]:
         """The events of each answer, and what the tools gave that the model has asked for."""
@@ -158,7 +158,9 @@ async def made(cases: Sequence[Case], streams: str) -> dict[str, Any]:
         try:
             made = await _program(provider.url, cases)
             for case in cases:
-                made[case.name]["assembled"] = await read_message(runs._place(case.name))
+                made[case.name]["assembled"] = await read_message(
+                    runs._place(case.name).items, case.name
+                )
             return made
         finally:
             await runner.cleanup()

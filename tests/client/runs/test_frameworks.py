@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -20,9 +21,9 @@ from tests.support.ports import free_port
 from tests.support.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator, AsyncIterator
 
-    from headgate.runs import Runs
+    from headgate.runs import Answer, Runs
     from starlette.requests import Request
     from starlette.responses import Response
 
@@ -57,7 +58,7 @@ async def aiohttp_app(runs: Runs, feed: Feed) -> AsyncIterator[str]:
 
     async def ask(request: web.Request) -> web.StreamResponse:
         answer = await runs.start("chat 1", feed.source(), format="ai-sdk")
-        return await headgate.web.aiohttp.send(request, answer)
+        return headgate.web.aiohttp.send(answer)
 
     async def resume(request: web.Request) -> web.StreamResponse:
         return await headgate.web.aiohttp.resume(request, runs, request.match_info["id"])
@@ -66,7 +67,7 @@ async def aiohttp_app(runs: Runs, feed: Feed) -> AsyncIterator[str]:
         return await headgate.web.aiohttp.resume(request, runs, "chat 1", wait=PATIENCE_S)
 
     async def tell(request: web.Request) -> web.StreamResponse:
-        return await headgate.web.aiohttp.send(request, await runs.start("a", feed.source()))
+        return headgate.web.aiohttp.send(await runs.start("a", feed.source()))
 
     app = web.Application()
     app.router.add_get("/chat/early", come_early)
@@ -203,11 +204,16 @@ async def test_a_client_that_disconnects_leaves_no_aiohttp_log_line(
 ) -> None:
     is_left = asyncio.Event()
 
-    async def ask(request: web.Request) -> web.StreamResponse:
+    async def body(answer: Answer) -> AsyncGenerator[bytes]:
+        try:
+            async for piece in answer.body:
+                yield piece
+        finally:
+            is_left.set()
+
+    async def ask(_: web.Request) -> web.StreamResponse:
         answer = await runs.start("a", feed.source())
-        response = await headgate.web.aiohttp.send(request, answer)
-        is_left.set()
-        return response
+        return headgate.web.aiohttp.send(replace(answer, body=body(answer)))
 
     app = web.Application()
     app.router.add_get("/", ask)

@@ -27,7 +27,6 @@ WHOLE: list[dict[str, Any]] = [
     {"type": "tool-input-available", **CALL, **TOOL, "title": "T", "input": {}},
     {"type": "tool-input-error", **CALL, **TOOL, "input": "{", "errorText": "no JSON"},
     {"type": "tool-approval-request", "toolCallId": "call_1", "approvalId": "1", "signature": "s"},
-    {"type": "tool-approval-response", "approvalId": "1", "approved": True, "reason": "r"},
     {"type": "tool-output-available", **CALL, **TOOL, "output": {}, "preliminary": True},
     {"type": "tool-output-error", **CALL, **TOOL, "errorText": "no"},
     {"type": "tool-output-denied", "toolCallId": "call_1"},

@@ -79,15 +79,14 @@ def test_authorize_of_a_flask_chat_is_called_in_the_thread_of_the_request(
     assert asked == [(threading.current_thread(), path, path, "c")]
 
 
-def test_a_coroutine_function_as_authorize_of_a_flask_chat_raises(chats: sync.Chats) -> None:
+def test_a_coroutine_function_as_authorize_of_a_flask_chat_decides(chats: sync.Chats) -> None:
     async def may_use(request: flask.Request, chat: str) -> bool:
-        return False
+        return chat == "c"
 
     app = flask.Flask(__name__)
-    app.testing = True
     app.register_blueprint(chat_router(chats, lambda _: [], authorize=may_use))
-    with pytest.raises(TypeError, match="authorize is no coroutine function here"):
-        app.test_client().get("/api/chat/c")
+    asked = [app.test_client().get(f"/api/chat/{chat}").status_code for chat in "cd"]
+    assert asked == [200, 403]
 
 
 def test_an_abort_401_within_authorize_becomes_the_flask_response(chats: sync.Chats) -> None:
