@@ -18,11 +18,6 @@ _LONGEST_END = 4  # bytes
 # a set of bytes, the search is four times as fast. Not `(...)?+`: before Python 3.11.4 it matches
 # too much.
 _EVENT_END = re.compile(rb"[\r\n](?:(?<=\r)\n|(?<!\r)|(?!\n))(?:\n|\r\n?)")
-# A field that makes a block of lines an event (section 9.2.6): one without data is ignored.
-_DATA = re.compile(rb"(?:^|[\r\n])data(?=[:\r\n]|$)")
-# What a block without data must not add to the next event: blank lines, a name and an id.
-_NO_EVENT = re.compile(rb"(?:^|(?<=[\r\n]))(?:(?:event|id)(?::[^\r\n]*)?)?(?:\r\n|\n|\r)")
-_LINE_END = re.compile(rb"\r\n|\n|\r")
 
 
 class EventTooLong(ValueError):
@@ -160,17 +155,3 @@ def written(data: bytes, *, name: bytes = b"", id: bytes = b"") -> bytes:  # noq
     if name:
         head += b"event: %b\n" % name
     return b"%bdata: %b\n\n" % (head, data)
-
-
-def with_id(block: bytes, id: bytes) -> bytes:  # noqa: A002 - as SSE calls it
-    """Return an event with an id as its last line, so that no other id counts.
-
-    A block without data has no blank line and no id: OpenAI's SDK takes any blank line after an id
-    for an event. Its comments, and fields that are not of an event, begin the next one.
-    """
-    if block.startswith(b"data:") and block.endswith(b"\n\n"):
-        return b"%bid: %b\n\n" % (block[:-1], id)  # as most are
-    if b"\ndata:" not in block and _DATA.search(block) is None:
-        return _LINE_END.sub(b"\n", _NO_EVENT.sub(b"", block))
-    lines = block.strip(b"\r\n")
-    return b"%b\nid: %b\n\n" % (lines, id)

@@ -10,7 +10,6 @@ from headgate.events import (
     EventTooLong,
     events_of,
     parse,
-    with_id,
     written,
 )
 from hypothesis import given
@@ -111,48 +110,6 @@ def test_an_event_longer_than_the_bound_is_refused() -> None:
     splitter.feed(b"data: 4567")
     with pytest.raises(EventTooLong, match="over 10 bytes"):
         splitter.feed(b"8")
-
-
-BLOCKS = {
-    "data": (b"data: a\n\n", b"data: a\nid: 7\n\n"),
-    "data without a blank": (b"data:a\n\n", b"data:a\nid: 7\n\n"),
-    "empty data": (b"data\n\n", b"data\nid: 7\n\n"),
-    "CR LF": (b"event: x\r\ndata: a\r\n\r\n", b"event: x\r\ndata: a\nid: 7\n\n"),
-    "CR": (b"event: x\rdata: a\r\r", b"event: x\rdata: a\nid: 7\n\n"),
-    "an id before the data": (b"id: up\ndata: a\n\n", b"id: up\ndata: a\nid: 7\n\n"),
-    "an id after the data": (b"data: a\nid: up\n\n", b"data: a\nid: up\nid: 7\n\n"),
-    "a third line end before it": (b"\ndata: a\n\n", b"data: a\nid: 7\n\n"),
-    "line ends alone": (b"\r\n\r\n", b""),
-    "a comment": (b": wait\n\n", b": wait\n"),
-    "a comment after a blank line": (b"\r\n: wait\r\n\r\n", b": wait\n"),
-    "comments with data": (b": wait\ndata: a\n\n", b": wait\ndata: a\nid: 7\n\n"),
-    "an unknown field": (b"foo: bar\n\n", b"foo: bar\n"),
-    "a field that begins like data": (b"database: 3\n\n", b"database: 3\n"),
-    "a word without a colon": (b"ping\n\n", b"ping\n"),
-    "a line with a blank": (b" \n\n", b" \n"),
-    "a time to wait": (b"retry: 3\n\n", b"retry: 3\n"),
-    "a name without data": (b"event: ping\n\n", b""),
-    "an id without data": (b"id: up\nid\n\n", b""),
-}
-
-
-@pytest.mark.parametrize(("block", "expected"), BLOCKS.values(), ids=BLOCKS)
-def test_a_block_with_data_alone_gets_an_id_and_the_blank_line_after_it(
-    block: bytes, expected: bytes
-) -> None:
-    assert with_id(block, b"7") == expected
-
-
-@given(st.lists(st.sampled_from([block for block, _ in BLOCKS.values()]), max_size=8))
-def test_openai_s_decoder_gets_from_numbered_events_the_data_that_parsers_get(
-    blocks: list[bytes],
-) -> None:
-    from openai._streaming import SSEDecoder  # a second, which most processes can do without
-
-    sent = b"".join(blocks)
-    expected = [event.data for event in map(parse, events_of(sent)) if event is not None]
-    body = b"".join(with_id(block, b"7") for block in events_of(sent))
-    assert [it.data.encode() for it in SSEDecoder().iter_bytes(iter([body]))] == expected
 
 
 DATA = {

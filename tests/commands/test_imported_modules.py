@@ -34,7 +34,7 @@ OF_COMMANDS = {
 }
 OF_CONSOLE = {"admin.api", "admin.pages", "cdn_configs", "jinja2"}
 OF_CREDENTIALS = {"argon2", "gateway.access.key_sets"}  # that a console checks and makes
-OF_DIALECTS = {"headgate.dialects.providers", "headgate.dialects.registry"}  # of models
+OF_DIALECTS = {"headgate.dialects.providers", "headgate.dialects.contract"}  # of models
 OF_EDGES = {
     "gateway.edge",
     "gateway.origin.client",
@@ -55,7 +55,7 @@ OF_OTHERS = {"greenlet", "pydantic", "rich"}  # whom nothing of ours needs, but 
 OF_OUTBOUND = {"gateway.outbound"}
 OF_PURGES = {"gateway.purge.drivers", "gateway.purge.purger"}
 OF_REDIS = {"gateway.logs.redis", "redis"}
-OF_RUNS = {"headgate.dialects.registry", "headgate.records", "headgate.runs"}
+OF_RUNS = {"headgate.dialects.contract", "headgate.records", "headgate.runs"}
 OF_TOKENS = {"cryptography", "gateway.access.signed_tokens", "joserfc"}
 OF_TRACES = {"opentelemetry"}
 OF_WORKERS = {"gateway.workers"}

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from headgate.dialects.progress import TokenUsage, is_cut_json
-from headgate.dialects.registry import dialect_at, provider
+from headgate.dialects.contract import dialect_at, provider
+from headgate.dialects.progress import cursor_in, is_cut_json
+from headgate.dialects.usage import TokenUsage
 from headgate.events import parse
 from multidict import CIMultiDict
 
@@ -97,7 +98,7 @@ ENDS = {
     "a message that stops": (MESSAGE, [event({"type": "message_stop"})], ENDED),
     "a message with a reason": (MESSAGE, [event({"type": "message_delta"})], OPEN),
     "a ping": (MESSAGE, [event({"type": "ping"})], OPEN),
-    "an interaction of before steps": (INTERACTION, [ended("interaction.complete")], ENDED),
+    "an interaction that is complete": (INTERACTION, [ended("interaction.completed")], ENDED),
     "an interaction that failed": (INTERACTION, [ended("interaction.completed", "failed")], FAILED),
     "a cancelled interaction": (
         INTERACTION,
@@ -162,7 +163,7 @@ data: "response": {"id": "r"}}
     assert dialect.retrieval is not None
     event = parse(completed)
     assert event is not None
-    assert dialect.retrieval.cursor_in(event.data) == 7
+    assert cursor_in(event.data) == 7
     assert dialect.response_id(completed) == "r"
     assert dialect.object_after(None, completed) == {"id": "r"}
 

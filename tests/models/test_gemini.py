@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 KEY = {"X-Goog-Api-Key": "mine"}
 ASKED = {"model": "gemini-3", "input": "Hi", "stream": True}
 PATH = f"{GEMINI}/v1beta/interactions"
-THOUGHT = {"type": "thought_summary", "content": {"type": "text", "text": "Hm."}}
 
 
 def values(events: Sequence[bytes]) -> list[dict[str, Any]]:
@@ -54,29 +53,6 @@ def test_a_run_of_an_interaction_has_thoughts_texts_calls_and_tokens() -> None:
     ]
     assert (usage["inputTokens"], usage["outputTokens"]) == (7, 48)
     assert usage["outputTokenDetails"]["reasoningTokens"] == 10
-
-
-def test_contents_of_before_steps_are_read_as_steps_are() -> None:
-    call = {"type": "function_call", "id": "c", "name": "f", "arguments": {"a": 1}}
-    chunks = items(
-        "ai-sdk",
-        [
-            {"event_type": "interaction.start", "interaction": {"id": "i"}},
-            {"event_type": "content.start", "index": 0, "content": {"type": "thought"}},
-            {"event_type": "content.delta", "index": 0, "delta": THOUGHT},
-            {"event_type": "content.stop", "index": 0},
-            {"event_type": "content.start", "index": 1, "content": {"type": "text"}},
-            {"event_type": "content.delta", "index": 1, "delta": {"type": "text", "text": "Yes."}},
-            {"event_type": "content.stop", "index": 1},
-            {"event_type": "content.start", "index": 2, "content": {"type": "function_call"}},
-            {"event_type": "content.delta", "index": 2, "delta": call},
-            {"event_type": "content.stop", "index": 2},
-            {"event_type": "interaction.complete", "interaction": {"status": "completed"}},
-        ],
-    )
-    assert [it["delta"] for it in chunks if "delta" in it] == ["Hm.", "Yes."]
-    called = next(chunk for chunk in chunks if chunk["type"] == "tool-input-available")
-    assert (called["toolCallId"], called["input"]) == ("c", {"a": 1})
 
 
 def test_tools_of_the_provider_are_told_with_their_results_and_sources() -> None:

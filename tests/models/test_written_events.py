@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from anthropic.types import ErrorResponse
-from headgate.events import parse
+from headgate.events import events_of, parse
+from hypothesis import given
+from hypothesis import strategies as st
 from openai.types.responses import ResponseErrorEvent
 from openai.types.shared import ErrorObject
 
+from gateway.features.models.live_answer import with_id
 from tests.models.answers import chat_completion, message, response
 from tests.models.provider import Provider, providing
 from tests.models.read_answers import SDKS, Call, reading
@@ -142,3 +145,45 @@ async def test_events_that_end_an_answer_are_valid_for_every_sdk(
                     found = await readers.read(sdk, Call(kind, replay.url, "m", ""))
                     assert sentence in (found.error or ""), (way, sdk, found)
                     assert "validation" not in (found.error or "").lower(), (way, sdk, found)
+
+
+BLOCKS = {
+    "data": (b"data: a\n\n", b"data: a\nid: 7\n\n"),
+    "data without a blank": (b"data:a\n\n", b"data:a\nid: 7\n\n"),
+    "empty data": (b"data\n\n", b"data\nid: 7\n\n"),
+    "CR LF": (b"event: x\r\ndata: a\r\n\r\n", b"event: x\r\ndata: a\nid: 7\n\n"),
+    "CR": (b"event: x\rdata: a\r\r", b"event: x\rdata: a\nid: 7\n\n"),
+    "an id before the data": (b"id: up\ndata: a\n\n", b"id: up\ndata: a\nid: 7\n\n"),
+    "an id after the data": (b"data: a\nid: up\n\n", b"data: a\nid: up\nid: 7\n\n"),
+    "a third line end before it": (b"\ndata: a\n\n", b"data: a\nid: 7\n\n"),
+    "line ends alone": (b"\r\n\r\n", b""),
+    "a comment": (b": wait\n\n", b": wait\n"),
+    "a comment after a blank line": (b"\r\n: wait\r\n\r\n", b": wait\n"),
+    "comments with data": (b": wait\ndata: a\n\n", b": wait\ndata: a\nid: 7\n\n"),
+    "an unknown field": (b"foo: bar\n\n", b"foo: bar\n"),
+    "a field that begins like data": (b"database: 3\n\n", b"database: 3\n"),
+    "a word without a colon": (b"ping\n\n", b"ping\n"),
+    "a line with a blank": (b" \n\n", b" \n"),
+    "a time to wait": (b"retry: 3\n\n", b"retry: 3\n"),
+    "a name without data": (b"event: ping\n\n", b""),
+    "an id without data": (b"id: up\nid\n\n", b""),
+}
+
+
+@pytest.mark.parametrize(("block", "expected"), BLOCKS.values(), ids=BLOCKS)
+def test_a_block_with_data_alone_gets_an_id_and_the_blank_line_after_it(
+    block: bytes, expected: bytes
+) -> None:
+    assert with_id(block, b"7") == expected
+
+
+@given(st.lists(st.sampled_from([block for block, _ in BLOCKS.values()]), max_size=8))
+def test_openai_s_decoder_gets_from_numbered_events_the_data_that_parsers_get(
+    blocks: list[bytes],
+) -> None:
+    from openai._streaming import SSEDecoder  # a second, which most processes can do without
+
+    sent = b"".join(blocks)
+    expected = [event.data for event in map(parse, events_of(sent)) if event is not None]
+    body = b"".join(with_id(block, b"7") for block in events_of(sent))
+    assert [it.data.encode() for it in SSEDecoder().iter_bytes(iter([body]))] == expected

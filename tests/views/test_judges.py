@@ -9,8 +9,8 @@ from functools import cache
 from typing import Any
 
 import pytest
+from headgate.dialects.contract import dialect_at
 from headgate.dialects.progress import EarlyEnd
-from headgate.dialects.registry import dialect_at
 
 from tests.client.runs.recordings import CASES
 from tests.models import answers

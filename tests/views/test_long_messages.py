@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from headgate.dialects.providers.openai.chat import MOST_CHOICES
+from headgate.dialects.providers.openai import MOST_CHOICES
 
 from gateway.features.decoded import LONGEST_DECODED, MARKS_PER_VALUE, messages_of, stored_messages
 from gateway.features.views.messages import LONGEST_MESSAGE, LONGEST_PIECE, splitter_of

@@ -1,13 +1,20 @@
-"""The contract of a dialect: what the events of one API of models say, and how it is called."""
+"""The dialects of models: what the events of one API say, and how it is called."""
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from urllib.parse import unquote
 
+import msgspec
+from typing_extensions import override
+
+from headgate.dialects import NAMES
+from headgate.dialects.parts import ModelFailed
 from headgate.dialects.progress import AnswerProgress
-from headgate.events import events_of, parse
+from headgate.events import events_of, parse, written
 from headgate.json_values import NOT_JSON, decoded_json
 
 if TYPE_CHECKING:
@@ -29,29 +36,50 @@ class Reader(Protocol):
         """Return the parts that the event adds to the answer: often none."""
 
 
-class Retrieval(Protocol):
-    """The way to an answer by its id, for an API that has one: `PATH/ID` below its requests."""
+class TypedReader(Reader):
+    """A reader of events with a type, by a method for each type that adds anything."""
 
-    cursor_field: str  # the parameter of a query with the cursor of the last event that came
-    # Words of which an event with an id, or with the object of the answer, has one: most events
-    # have none, so they are not decoded.
+    type_field = "type"
+    methods: Mapping[str, Callable[[dict[str, Any]], list[Part]]]
+
+    @override
+    def parts(self, event: dict[str, Any]) -> list[Part]:
+        type_ = event[self.type_field]
+        if type_ == "error":
+            raise ModelFailed(event.get("error") or event)
+        method = self.methods.get(type_)
+        return [] if method is None else method(event)
+
+
+@dataclass(frozen=True, slots=True)
+class Retrieval:
+    """The way to an answer by its id, for an API that has one: `PATH/ID` below its requests.
+
+    Attributes:
+        cursor_field: The parameter of a query with the cursor of the last event that came.
+        parsed_cursor: Returns the cursor in a query. Raises ValueError with what it must be.
+        whole: The field of an event that has the object of the answer, and so its id.
+        markers: Words of which an event with an id, or with the object of the answer, has one:
+            most events have none, so they are not decoded.
+        object_after: Returns the object of the answer after an event; None if events do not have
+            it whole.
+    """
+
+    cursor_field: str
+    parsed_cursor: Callable[[str], Cursor]
+    whole: str
     markers: tuple[bytes, ...]
+    object_after: Callable[[dict[str, Any] | None, object], dict[str, Any] | None] = (
+        lambda _before, _event: None
+    )
 
     def id_in(self, event: object) -> str | None:
         """Return the id of the answer, if the data of an event have it."""
-
-    def cursor_in(self, data: bytes) -> Cursor | None:
-        """Return the cursor of an event with these data, if it has one. Raises NOT_JSON."""
-
-    def parsed_cursor(self, text: str) -> Cursor:
-        """Return the cursor in a query. Raises ValueError with what it must be."""
-
-    def object_after(self, before: dict[str, Any] | None, event: object) -> dict[str, Any] | None:
-        """Return the object of the answer after an event; None if events do not have it whole."""
-
-
-def _no_event(_failure: EarlyEnd, _number: int) -> bytes:
-    return b""
+        if not isinstance(event, dict):
+            return None
+        whole = event.get(self.whole)
+        found = whole.get("id") if isinstance(whole, dict) else event.get(f"{self.whole}_id")
+        return found if isinstance(found, str) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,16 +91,25 @@ class Dialect:
             have another folder than /v1, such as one for each deployment.
         reader: Makes a reader of the parts in the events of one source.
         progress: Makes the progress of an answer without events so far.
-        failure_event: Returns the event by which the SDK raises an error amid an answer. It has
-            the sequence number where events have one.
+        failure: Returns the data of the event by which the SDK raises an error amid an answer. It
+            has the sequence number where events have one.
         retrieval: The way to an answer by its id, if there is one.
     """
 
     answer_ends: tuple[str, ...] = ()
     reader: Callable[[], Reader] | None = None
     progress: Callable[[], AnswerProgress] = AnswerProgress
-    failure_event: Callable[[EarlyEnd, int], bytes] = _no_event
+    failure: Callable[[EarlyEnd, int], dict[str, object]] | None = None
     retrieval: Retrieval | None = None
+
+    def failure_event(self, failure: EarlyEnd, number: int) -> bytes:
+        """Return the event by which the SDK raises an error amid an answer; b"" for no dialect."""
+        if self.failure is None:
+            return b""
+        data = self.failure(failure, number)
+        # The events of APIs whose events have types are named by these.
+        has_type = "type" in data or "event_type" in data
+        return written(msgspec.json.encode(data), name=b"error" if has_type else b"")
 
     def response_id(self, events: bytes) -> str | None:
         """Return the id of the answer in the first of some events that has one."""
@@ -87,6 +124,9 @@ class Dialect:
             for event in _values(events, self.retrieval.markers):
                 before = self.retrieval.object_after(before, event)
         return before
+
+
+PLAIN = Dialect()  # of bodies that are stored as they are
 
 
 class Provider(NamedTuple):
@@ -123,6 +163,24 @@ class Provider(NamedTuple):
                     id_, _, action = path.partition(f"{end}/")[2].partition("/")
                     return unquote(id_)[: LONGEST_ID + 1], action
         return None
+
+
+@cache
+def provider(name: str) -> Provider:
+    """Return the family of providers with this name, one of NAMES."""
+    found: Provider = importlib.import_module(f"headgate.dialects.providers.{name}").PROVIDER
+    return found
+
+
+@cache
+def dialects() -> tuple[Dialect, ...]:
+    """Return all dialects."""
+    return tuple(dialect for name in NAMES for dialect in provider(name).dialects)
+
+
+def dialect_at(path: str) -> Dialect:
+    """Return the dialect of an answer to a request at `path`; one without fields if it has none."""
+    return next((it for it in dialects() if path.endswith(it.answer_ends)), PLAIN)
 
 
 def bearer(headers: Mapping[str, str]) -> str | None:

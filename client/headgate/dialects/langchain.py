@@ -13,11 +13,9 @@ from headgate.dialects.parts import (
     Text,
     ToolInput,
     ToolOutput,
-    Usage,
-    known,
+    known_reason,
 )
-from headgate.dialects.providers.anthropic import messages
-from headgate.dialects.providers.openai import chat, responses
+from headgate.dialects.usage import usage_of
 
 if TYPE_CHECKING:
     from headgate.dialects.parts import Part
@@ -32,14 +30,6 @@ TEXTS = {
 }
 # Where the providers say why a model has stopped.
 REASON_FIELDS = ("finish_reason", "stop_reason", "done_reason")
-REASONS = {**responses.REASONS, **chat.REASONS, **messages.REASONS}
-# The metadata of a citation.
-CITATION_FIELDS = {
-    "citedText": "cited_text",
-    "startIndex": "start_index",
-    "endIndex": "end_index",
-    "source": "source",
-}
 
 
 class LangChain:
@@ -89,14 +79,13 @@ class LangChain:
             return _answered(chunk)
         message = str(chunk.get("id"))
         content = chunk.get("content") or []
-        blocks = [{"type": "text", "text": content}] if isinstance(content, str) else content
-        # Some providers' packages have what the model thinks apart.
+        blocks = [content] if isinstance(content, str) else content
+        # Some packages have the reasoning beside the content.
         thought = (chunk.get("additional_kwargs") or {}).get("reasoning_content")
         if isinstance(thought, str) and thought:
             blocks = [{"type": "reasoning", "reasoning": thought}, *blocks]
         parts: list[Part] = []
         for block in blocks:
-            # A model may give strings among its blocks.
             whole = {"type": "text", "text": block} if isinstance(block, str) else block
             parts += self._block(message, whole)
         parts += [self._call(message, call) for call in chunk.get("tool_call_chunks") or ()]
@@ -124,14 +113,9 @@ class LangChain:
         for cited in annotations:
             url, title = cited.get("url"), cited.get("title") or cited.get("source")
             is_new = url not in self._sources if url else title is not None
-            if cited.get("type") not in {"citation", "url_citation"} or not is_new:
-                continue
-            if url:
-                self._sources.add(url)
-            metadata = known(**{key: cited.get(name) for key, name in CITATION_FIELDS.items()})
-            sources.append(
-                Source(title, url, metadata={"langchain": metadata} if metadata else None)
-            )
+            if cited.get("type") in {"citation", "url_citation"} and is_new:
+                self._sources.add(url or "")
+                sources.append(Source(title, url, metadata={"langchain": cited}))
         return sources
 
     def _call(self, message: str, call: dict[str, Any]) -> ToolInput:
@@ -154,23 +138,9 @@ def _answered(message: dict[str, Any]) -> list[Part]:
 
 def _ended(chunk: dict[str, Any]) -> list[Part]:
     """Return why the model has stopped, and the tokens, where a chunk tells either."""
-    metadata, reported = chunk.get("response_metadata") or {}, chunk.get("usage_metadata")
+    metadata, usage = chunk.get("response_metadata") or {}, usage_of(chunk.get("usage_metadata"))
     reason = next((metadata[field] for field in REASON_FIELDS if metadata.get(field)), None)
-    incomplete = metadata.get("incomplete_details") or {}
-    reason = incomplete.get("reason") or reason
-    usage = None if reported is None else _usage(reported)
+    reason = (metadata.get("incomplete_details") or {}).get("reason") or reason
     if reason is None and usage is None:
         return []
-    known = None if reason is None else REASONS.get(str(reason).lower(), "other")
-    return [ModelEnded(known, usage)]
-
-
-def _usage(reported: dict[str, Any]) -> Usage:
-    details = reported.get("input_token_details") or {}
-    return Usage(
-        input=reported["input_tokens"],
-        output=reported["output_tokens"],
-        cache_read=details.get("cache_read"),
-        cache_write=details.get("cache_creation"),
-        reasoning=(reported.get("output_token_details") or {}).get("reasoning"),
-    )
+    return [ModelEnded(None if reason is None else known_reason(reason), usage)]

@@ -6,27 +6,33 @@ there may be several; version 2 gives a dict in each case.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import TYPE_CHECKING, Any
 
-from headgate.dialects.interrupts import KEY, Interrupts
 from headgate.dialects.parts import (
+    DYNAMIC,
+    ApprovalRequest,
     Data,
+    Done,
     ModelCall,
     Source,
     Text,
     ToolInput,
     ToolOutput,
+    field,
     plain,
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from headgate.dialects.langchain import LangChain
     from headgate.dialects.parts import Part
 
+KEY = "__interrupt__"
 MODES = {"values", "updates", "messages", "custom", "checkpoints", "tasks", "debug"}
 ASKING = {"values", "updates"}  # where a graph tells that it is interrupted
-SEQUENCES = (list, tuple)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,50 +41,84 @@ class Streamed:
 
     mode: str
     data: Any
-    namespace: tuple[str, ...] | None = None  # none where no graph within is streamed
+    namespace: tuple[Any, ...] | None = None  # None where no graph within is streamed
 
 
-def streamed(value: object) -> Streamed | None:
+def streamed(value: Any) -> Streamed | None:  # noqa: ANN401 - of any SDK
     """Return the event that a graph has given; None for anything else."""
-    if isinstance(value, dict):
-        return _of_version_2(value)
-    if not isinstance(value, SEQUENCES):
+    match value:
+        case {"type": str(mode), "ns": [*namespace], "data": data} if mode in MODES:
+            # Version 1 tells interrupts in the state itself.
+            interrupts = value.get("interrupts")
+            return Streamed(
+                mode, {KEY: interrupts} if interrupts else data, tuple(namespace) or None
+            )
+        case [[*namespace], str(mode), data] if mode in MODES and _is_namespace(namespace):
+            return Streamed(mode, data, tuple(namespace))
+        case [str(mode), data] if mode in MODES:
+            return Streamed(mode, data)
+        case [[*namespace], data] if _is_namespace(namespace):
+            within = streamed(data)  # of one mode, so that only messages can be known
+            return within and replace(within, namespace=tuple(namespace))
+        case [message, _] if field(message, "content") is not None:
+            return Streamed("messages", value)
+        case _:
+            return None
+
+
+def _is_namespace(segments: list[Any]) -> bool:
+    return all(isinstance(segment, str) for segment in segments)
+
+
+class _Interrupts:
+    """Finds the calls that a graph asks the user about among those that its model has made.
+
+    A graph interrupts itself with a value of any shape. One with `action_requests`, as the
+    middleware for a human in the loop has it, names the calls; what others mean is the
+    application's own business.
+    """
+
+    def __init__(self) -> None:
+        self._calls: dict[str, tuple[str, list[str]]] = {}  # name and pieces of the input, by id
+        self._seen: set[str] = set()  # several modes have the same interrupt
+
+    def see(self, parts: Iterable[Part]) -> None:
+        """Remember the calls that the model makes."""
+        for part in parts:
+            if isinstance(part, ToolInput):
+                self._calls.setdefault(part.call_id, (part.name, []))[1].append(part.delta)
+
+    def parts(self, data: object) -> list[Part]:
+        """Return what a graph asks by its state, or by an update of it."""
+        interrupts = data.get(KEY) if isinstance(data, dict) else None
+        return [part for each in interrupts or () for part in self._interrupt(each)]
+
+    def _interrupt(self, interrupt: object) -> list[Part]:
+        """Return what an `Interrupt` asks, or a dict that was made of one."""
+        value = plain(field(interrupt, "value"))
+        actions = value.get("action_requests") if isinstance(value, dict) else None
+        parts: list[Part] = []
+        for number, action in enumerate(actions if isinstance(actions, list) else ()):
+            id_ = f"{field(interrupt, 'id')}-{number}"
+            if isinstance(action, dict) and id_ not in self._seen:
+                self._seen.add(id_)
+                parts += self._action(id_, str(action.get("name")), action.get("args") or {})
+        return parts
+
+    def _action(self, id_: str, name: str, args: object) -> list[Part]:
+        for call_id, (called, pieces) in reversed(self._calls.items()):
+            if called == name and _value("".join(pieces)) == args:
+                del self._calls[call_id]  # the user is asked about it
+                return [ApprovalRequest(call_id)]
+        call = ToolInput(f"interrupt/{id_}", id_, name, json.dumps(args), DYNAMIC)
+        return [call, Done(call.id), ApprovalRequest(id_)]
+
+
+def _value(text: str) -> object:
+    try:
+        return json.loads(text or "{}")
+    except ValueError:
         return None
-    if len(value) == 3 and _is_namespace(value[0]) and _is_mode(value[1]):
-        return Streamed(value[1], value[2], tuple(value[0]))
-    if len(value) == 2:
-        return _pair(*value)
-    return None
-
-
-def _of_version_2(value: dict[Any, Any]) -> Streamed | None:
-    if _is_mode(value.get("type")) and "ns" in value and "data" in value:
-        # Version 1 tells interrupts in the state itself.
-        interrupts = value.get("interrupts")
-        data = {KEY: interrupts} if interrupts else value["data"]
-        return Streamed(value["type"], data, tuple(value["ns"]) or None)
-    return None
-
-
-def _pair(first: object, data: object) -> Streamed | None:
-    if isinstance(first, str):
-        return Streamed(first, data) if first in MODES else None
-    if _is_namespace(first):
-        within = streamed(data)  # of one mode, so that only messages can be known
-        return within and Streamed(within.mode, within.data, tuple(first))
-    return Streamed("messages", (first, data)) if _is_message(first) else None
-
-
-def _is_mode(value: object) -> TypeGuard[str]:
-    return isinstance(value, str) and value in MODES
-
-
-def _is_namespace(value: object) -> TypeGuard[list[str] | tuple[str, ...]]:
-    return isinstance(value, SEQUENCES) and all(isinstance(segment, str) for segment in value)
-
-
-def _is_message(value: object) -> bool:
-    return "content" in value if isinstance(value, dict) else hasattr(value, "content")
 
 
 class LangGraph:
@@ -89,7 +129,7 @@ class LangGraph:
 
     def __init__(self, messages: LangChain) -> None:
         self._messages = messages
-        self._interrupts = Interrupts()
+        self._interrupts = _Interrupts()
         self._steps: dict[tuple[str, ...], int] = {}  # by the namespace
 
     def parts(self, event: Streamed) -> list[Part]:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    from headgate.dialects.usage import Usage
 
 # What one provider alone understands, under its name; its next request needs some of it again.
 Metadata: TypeAlias = dict[str, Any]
@@ -40,9 +43,9 @@ class ToolTraits:
 
 
 FUNCTION = ToolTraits()
-EXECUTED = ToolTraits(is_executed=True)
 DYNAMIC = ToolTraits(is_dynamic=True)  # which tools a graph has, no page has types for
-MCP = ToolTraits(is_executed=True, is_dynamic=True)
+# The provider's own tools, whose inputs and outputs are passed on as the provider has them.
+EXECUTED = ToolTraits(is_executed=True, is_dynamic=True)
 FREE = ToolTraits(is_text=True)
 
 
@@ -74,12 +77,11 @@ class ToolOutput:
     error: str | None = None
     traits: ToolTraits = FUNCTION
     metadata: Metadata | None = None
-    is_preliminary: bool = False  # a later one replaces it
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A page or a document that the answer is based on, with what is known of it."""
+    """A page or a document that the answer is based on, with the provider's words as metadata."""
 
     title: str | None
     url: str | None = None  # none: a document
@@ -106,17 +108,6 @@ class Done:
 
 
 @dataclass(frozen=True, slots=True)
-class Usage:
-    """The tokens of one call of the model; None where the provider does not tell."""
-
-    input: int | None = None
-    output: int | None = None
-    cache_read: int | None = None  # of `input`
-    cache_write: int | None = None  # of `input`
-    reasoning: int | None = None  # of `output`
-
-
-@dataclass(frozen=True, slots=True)
 class ModelEnded:
     """A call of the model is over.
 
@@ -126,6 +117,20 @@ class ModelEnded:
 
     reason: str | None = None
     usage: Usage | None = None
+
+
+_REASONS = {
+    **dict.fromkeys(("stop", "end_turn", "stop_sequence", "pause_turn", "completed"), "stop"),
+    **dict.fromkeys(("tool_calls", "function_call", "tool_use", "requires_action"), "tool-calls"),
+    **dict.fromkeys(("length", "max_tokens", "max_output_tokens", "incomplete"), "length"),
+    **dict.fromkeys(("model_context_window_exceeded", "budget_exceeded"), "length"),
+    **dict.fromkeys(("content_filter", "refusal"), "content-filter"),
+}
+
+
+def known_reason(word: object) -> str:
+    """Return the AI SDK's reason for a provider's word for why the model has stopped."""
+    return _REASONS.get(str(word).lower(), "other")
 
 
 Whole: TypeAlias = ApprovalRequest | ToolOutput | Source | Data | ModelEnded
@@ -163,6 +168,13 @@ def plain(source_value: object) -> object:
         if dump is None or isinstance(source_value, type)
         else dump(mode="json", warnings=False)
     )
+
+
+def field(source_value: object, name: str) -> Any:  # noqa: ANN401 - of any SDK
+    """Return a field of a dict, or of an SDK's object; None if it is missing."""
+    if isinstance(source_value, dict):
+        return source_value.get(name)
+    return getattr(source_value, name, None)
 
 
 def known(**fields: object) -> dict[str, Any]:

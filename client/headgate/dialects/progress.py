@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import msgspec
 from typing_extensions import override
 
+from headgate.dialects.usage import TokenUsage
 from headgate.events import parse
 from headgate.json_values import NOT_JSON, decoded_json
 
@@ -30,26 +31,35 @@ class EarlyEnd(NamedTuple):
 CANCELLED = EarlyEnd("response_cancelled", "the response was cancelled")
 
 
-class TokenUsage(msgspec.Struct):
-    """The tokens that a provider counted for one answer; None while it has not said so."""
-
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-
-    def update(self, input_tokens: object, output_tokens: object) -> None:
-        """Take later counts for the same answer; what is not a count changes nothing."""
-        if isinstance(input_tokens, int):
-            self.input_tokens = input_tokens
-        if isinstance(output_tokens, int):
-            self.output_tokens = output_tokens
-
-
 class EventFields(msgspec.Struct):
-    """The fields of an event's data that tell the progress; None for those that are missing."""
+    """The fields of events that tell the progress in any dialect; None for those missing."""
 
     type: Any = None
+    event_type: Any = None
     error: Any = None
     code: Any = None
+    usage: Any = None
+    choices: Any = None
+    message: Any = None
+    response: Any = None
+    interaction: Any = None
+    sequence_number: Any = None
+    event_id: Any = None
+
+    @property
+    def cursor(self) -> Cursor | None:
+        """What names the event to its provider, if anything does."""
+        if isinstance(self.sequence_number, int):
+            return self.sequence_number
+        return self.event_id or None if isinstance(self.event_id, str) else None
+
+
+_decode = msgspec.json.Decoder(EventFields).decode
+
+
+def cursor_in(data: bytes) -> Cursor | None:
+    """Return the cursor of an event with these data, if it has one. Raises NOT_JSON."""
+    return decoded_json(data, _decode).cursor
 
 
 class AnswerProgress:
@@ -65,7 +75,7 @@ class AnswerProgress:
         self._is_known = False  # an event is of the dialect, or is broken
 
     def add(self, event: bytes) -> None:
-        """Take the next whole event. A dialect's own kind of progress reads its data."""
+        """Take the next whole event. The progress of a dialect reads its data."""
 
     @property
     def next_number(self) -> int:
@@ -86,16 +96,23 @@ class AnswerProgress:
 class DialectProgress(AnswerProgress):
     """The progress of an answer in a known dialect, whose events have data in JSON."""
 
-    decoder: ClassVar[msgspec.json.Decoder[Any]]  # of EventFields, or of more
+    def __init__(
+        self, prefixes: tuple[str, ...] = (), last: frozenset[str] = frozenset(), whole: str = ""
+    ) -> None:
+        """Know events by how their types begin, and the end by its types.
+
+        `whole` is the field with the object of the answer.
+        """
+        super().__init__()
+        self._prefixes, self._last, self._whole = prefixes, last, whole
 
     @override
     def add(self, event: bytes) -> None:
         sent = parse(event)
         if sent is None:
             return
-        found: EventFields
         try:
-            found = decoded_json(sent.data, self.decoder.decode)
+            found = decoded_json(sent.data, _decode)
         except NOT_JSON:
             self._is_known |= is_cut_json(sent.data)
             found = EventFields()
@@ -103,7 +120,7 @@ class DialectProgress(AnswerProgress):
         else:
             self._judge(found)
         if found.error or sent.name == b"error" or found.type == "error":
-            self._fail(found)
+            self._fail(found.error, found.code)
         self.is_refused = self.is_refused or (self.failure is not None and not self._has_events)
         self._has_events = True
 
@@ -115,13 +132,28 @@ class DialectProgress(AnswerProgress):
     def _judge_text(self, data: bytes) -> None:
         """Take the data of an event that are not a JSON object."""
 
-    def _judge(self, event: Any) -> None:  # noqa: ANN401 - what the decoder returns
+    def _judge(self, event: EventFields) -> None:
         """Take the data of an event."""
+        self.cursor = self.cursor if event.cursor is None else event.cursor
+        type_ = event.type or event.event_type
+        found = getattr(event, self._whole, None)
+        whole = found if isinstance(found, dict) else {}
+        self.usage.update(whole.get("usage") if whole else event.usage)
+        if not isinstance(type_, str):
+            return
+        self._is_known |= type_.startswith(self._prefixes)
+        if type_ in self._last:
+            self._has_ended = True
+            how = {type_.rpartition(".")[2], str(whole.get("status"))}
+            if "cancelled" in how:
+                self.failure = self.failure or CANCELLED
+            elif "failed" in how:
+                self._fail(whole.get("error"))
 
-    def _fail(self, event: EventFields) -> None:
+    def _fail(self, reported: object, code: object = None) -> None:
         """Note the failure that an event reports."""
-        error = event.error if isinstance(event.error, dict) else {}
-        words = (error.get("code"), error.get("type"), event.code)
+        error = reported if isinstance(reported, dict) else {}
+        words = (error.get("code"), error.get("type"), code)
         word = next((it for it in words if isinstance(it, str) and _CODE.fullmatch(it)), "an error")
         self._is_known = True
         if self.failure is None:

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from headgate.dialects.contract import dialects
 from headgate.dialects.langchain import LangChain
 from headgate.dialects.langgraph import LangGraph, streamed
-from headgate.dialects.parts import plain
-from headgate.dialects.registry import dialects
+from headgate.dialects.parts import field, plain
 
 if TYPE_CHECKING:
     from headgate.dialects.contract import Reader
@@ -31,19 +31,9 @@ class SourceReader:
         graph_event = streamed(value)
         if graph_event is not None:
             return self._graph.parts(graph_event), None
-        event = plain(_chunk(value))
+        # The rest of such an event of OpenAI's helper repeats the whole answer so far.
+        is_chunk = field(value, "type") == "chunk" and field(value, "chunk") is not None
+        event = plain(field(value, "chunk") if is_chunk else value)
         if not isinstance(event, dict):
             return None, event
         return next((it.parts(event) for it in self._readers if it.takes(event)), None), event
-
-
-def _chunk(value: object) -> object:
-    """Return the chunk in an event of OpenAI's helper, and any other value unchanged.
-
-    The rest of such an event is ignored: it repeats the whole answer so far.
-    """
-    if isinstance(value, dict):
-        type_, chunk = value.get("type"), value.get("chunk")
-    else:
-        type_, chunk = getattr(value, "type", None), getattr(value, "chunk", None)
-    return value if type_ != "chunk" or chunk is None else chunk

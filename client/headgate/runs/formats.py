@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import msgspec
 from typing_extensions import override
@@ -28,24 +28,10 @@ FormatName: TypeAlias = Literal["text", "sse", "ai-sdk"]
 """
 
 
-class ItemWriter(Protocol):
-    """The encoder of one producer, which turns the source's values into items of the stream."""
-
-    @property
-    def finish_reason(self) -> str | None:
-        """The reason why the model stopped, if the source or its events give one."""
-
-    def items(self, value: object) -> list[object]:
-        """Return the items for a value of the source. Raises NotAnItem if it does not fit."""
-
-    def closing(self) -> list[object]:
-        """Return the items that complete the open parts, after all others are written."""
-
-
 class NothingOpen:
-    """The state of an unfinished run in a format in which each item is complete."""
+    """The state of a run, unfinished or not, in a format in which each item is complete."""
 
-    finish_reason = None
+    finish_reason = None  # a writer's: why the model has stopped
 
     def take(self, item: bytes) -> None:
         """Ignore the item, because each item of this format is complete."""
@@ -55,6 +41,37 @@ class NothingOpen:
         return []
 
 
+class TextWriter(NothingOpen):
+    """A writer whose items are strings."""
+
+    def __init__(self) -> None:
+        self._reader = SourceReader()
+
+    def items(self, value: object) -> list[object]:
+        """Return the strings in a value; skip empty ones and events without text of the answer."""
+        if isinstance(value, str):
+            return [value] if value else []
+        parts, _ = self._reader.read(value)
+        if parts is None:
+            raise NotAnItem(
+                f"a run in the format text takes str, and events, not {described(value)}"
+            )
+        texts = [part.delta for part in parts if isinstance(part, Text) and part.kind == "text"]
+        return [text for text in texts if text]
+
+
+class JsonWriter(NothingOpen):
+    """A writer whose items are the source's values; of an SDK's event, all of `model_dump`."""
+
+    def items(self, value: object) -> list[object]:
+        """Return the value; refuse bytes, which would be JSON text with line breaks in it."""
+        if isinstance(value, bytes | bytearray | memoryview):
+            raise NotAnItem(f"a run takes JSON values, not {type(value).__name__}: decode them")
+        return [plain(value)]
+
+
+# Turns the values of one producer's source into items: `items`, `closing` and a `finish_reason`.
+ItemWriter: TypeAlias = TextWriter | JsonWriter | ChunkWriter
 # What another producer has left unfinished, read from its items.
 Completion: TypeAlias = NothingOpen | UnfinishedChunks
 
@@ -119,25 +136,6 @@ class Format(ABC):
         return b""
 
 
-class _TextWriter(NothingOpen):
-    """A writer whose items are strings."""
-
-    def __init__(self) -> None:
-        self._reader = SourceReader()
-
-    def items(self, value: object) -> list[object]:
-        """Return the strings in a value; skip empty ones and events without text of the answer."""
-        if isinstance(value, str):
-            return [value] if value else []
-        parts, _ = self._reader.read(value)
-        if parts is None:
-            raise NotAnItem(
-                f"a run in the format text takes str, and events, not {described(value)}"
-            )
-        texts = [part.delta for part in parts if isinstance(part, Text) and part.kind == "text"]
-        return [text for text in texts if text]
-
-
 class PlainText(Format):
     """A body that is the text; it is cut if the run failed, which only the run's state reports."""
 
@@ -148,21 +146,11 @@ class PlainText(Format):
 
     @override
     def writer(self, unfinished: Completion | None = None) -> ItemWriter:
-        return _TextWriter()
+        return TextWriter()
 
     @override
     def rendered(self, item: bytes, id: str) -> bytes:
         return str(json.loads(item)).encode()
-
-
-class _JsonWriter(NothingOpen):
-    """A writer whose items are the source's values; of an SDK's event, all of `model_dump`."""
-
-    def items(self, value: object) -> list[object]:
-        """Return the value; refuse bytes, which would be JSON text with line breaks in it."""
-        if isinstance(value, bytes | bytearray | memoryview):
-            raise NotAnItem(f"a run takes JSON values, not {type(value).__name__}: decode them")
-        return [plain(value)]
 
 
 class Sse(Format):
@@ -176,7 +164,7 @@ class Sse(Format):
 
     @override
     def writer(self, unfinished: Completion | None = None) -> ItemWriter:
-        return _JsonWriter()
+        return JsonWriter()
 
     @override
     def rendered(self, item: bytes, id: str) -> bytes:

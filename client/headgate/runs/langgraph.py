@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 
-from headgate.dialects.interrupts import KEY
 from headgate.dialects.langchain import CHUNK
+from headgate.dialects.langgraph import KEY
 from headgate.runs.stored.progress import Step, Written
 from headgate.ui_stream.steps import RESET
 

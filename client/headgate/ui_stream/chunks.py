@@ -16,8 +16,8 @@ if TYPE_CHECKING:
         Source,
         ToolOutput,
         ToolTraits,
-        Usage,
     )
+    from headgate.dialects.usage import Usage
 
 # The details among the counts of a usage, by the group that the AI SDK has them in.
 DETAILS = {
@@ -53,7 +53,6 @@ def tool_output(part: ToolOutput) -> dict[str, Any]:
         "type": "tool-output-available",
         "toolCallId": part.call_id,
         "output": part.output,
-        **known(preliminary=part.is_preliminary or None),
         **more,
     }
 

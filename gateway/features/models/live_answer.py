@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from abc import ABC, abstractmethod
 from itertools import accumulate
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from headgate.dialects.progress import EarlyEnd
-from headgate.events import with_id
 from typing_extensions import override
 
 if TYPE_CHECKING:
@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     from gateway.features.models.unread import AnswerReaders
 
 DELETED = EarlyEnd("answer_deleted", "the stream of the answer was deleted")
+# A field that makes a block of lines an event (section 9.2.6): one without data is ignored.
+_DATA = re.compile(rb"(?:^|[\r\n])data(?=[:\r\n]|$)")
+# What a block without data must not add to the next event: blank lines, a name and an id.
+_NO_EVENT = re.compile(rb"(?:^|(?<=[\r\n]))(?:(?:event|id)(?::[^\r\n]*)?)?(?:\r\n|\n|\r)")
+_LINE_END = re.compile(rb"\r\n|\n|\r")
 
 
 class WholeResponse(NamedTuple):
@@ -246,3 +251,17 @@ def with_ids(events: Sequence[bytes], position: int, offset_of: Callable[[int], 
     ends = accumulate(map(len, events), initial=position)
     next(ends)
     return b"".join(map(with_id, events, (offset_of(end).encode() for end in ends)))
+
+
+def with_id(block: bytes, id: bytes) -> bytes:  # noqa: A002 - as SSE calls it
+    """Return an event with an id as its last line, so that no other id counts.
+
+    A block without data has no blank line and no id: OpenAI's SDK takes any blank line after an id
+    for an event. Its comments, and fields that are not of an event, begin the next one.
+    """
+    if block.startswith(b"data:") and block.endswith(b"\n\n"):
+        return b"%bid: %b\n\n" % (block[:-1], id)  # as most are
+    if b"\ndata:" not in block and _DATA.search(block) is None:
+        return _LINE_END.sub(b"\n", _NO_EVENT.sub(b"", block))
+    lines = block.strip(b"\r\n")
+    return b"%b\nid: %b\n\n" % (lines, id)

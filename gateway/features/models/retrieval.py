@@ -7,6 +7,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 import msgspec
+from headgate.dialects.progress import cursor_in
 from headgate.events import events_of, parse
 from headgate.json_values import NOT_JSON
 
@@ -95,7 +96,7 @@ class StoredEvents:
                     continue
                 its_cursor: Cursor | None = None
                 with contextlib.suppress(*NOT_JSON):
-                    its_cursor = retrieval.cursor_in(found.data)
+                    its_cursor = cursor_in(found.data)
                 latest = its_cursor if isinstance(its_cursor, int) else latest + 1
                 if cursor in {its_cursor, latest}:
                     return position

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from headgate.dialects.registry import provider
+from headgate.dialects.contract import provider
 from multidict import CIMultiDict
 from typing_extensions import override
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from headgate.dialects.registry import provider
+from headgate.dialects.contract import provider
 
 from gateway.access.contract import RouteAccess
 from gateway.errors import StartError

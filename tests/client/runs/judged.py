@@ -186,7 +186,8 @@ async def _program(url: str, cases: Sequence[Case]) -> dict[str, Any]:
 def comparable(made: dict[str, Any], name: str) -> dict[str, Any]:
     """Return a message without the ids that whoever makes it gives."""
     message = made["message"]
-    parts = [_comparable(part) for part in message["parts"]]
+    # The provider's own tools are passed on as the provider has them, and sources with its words.
+    parts = [_comparable(part) for part in message["parts"] if not part.get("providerExecuted")]
     if name.startswith("langchain--"):
         # The AI SDK makes no step of the messages of a model alone, so that a page whose tools the
         # model calls would ask again for ever.
@@ -196,7 +197,9 @@ def comparable(made: dict[str, Any], name: str) -> dict[str, Any]:
 
 def _comparable(part: dict[str, Any]) -> dict[str, Any]:
     own = {"id", "sourceId"}
-    if "openai" in part.get("resultProviderMetadata", {}) and "providerExecuted" not in part:
-        # The AI SDK repeats the id of the call at the output of a tool that it has called itself.
-        own.add("resultProviderMetadata")
+    # The AI SDK repeats the id of the call at the output of a tool that it has called itself.
+    own |= {"resultProviderMetadata"}
+    if part["type"].startswith("source-"):
+        own |= {"providerMetadata"}
+    part.get("providerMetadata", {}).get("openai", {}).pop("annotations", None)
     return {key: value for key, value in part.items() if key not in own}

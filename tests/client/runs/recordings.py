@@ -261,20 +261,6 @@ ANTHROPIC = {
         .text("Sunny.")
         .end()
     ],
-    "compaction": [
-        Anthropic()
-        .block(
-            {"type": "compaction", "content": None},
-            {"type": "compaction_delta", "content": "It was about Rome."},
-        )
-        .text("Sunny.")
-        .end(
-            iterations=[
-                {"type": "compaction", "input_tokens": 900, "output_tokens": 40},
-                {"type": "message", "input_tokens": 31, "output_tokens": 89},
-            ]
-        )
-    ],
     "length": [Anthropic().text("Once upon").end("max_tokens")],
     "call-cut-by-length": [Anthropic().call("call_1", '{"city":').end("max_tokens")],
     "refusal": [Anthropic().text("I will not.").end("refusal")],

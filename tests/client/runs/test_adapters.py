@@ -126,12 +126,6 @@ def test_events_that_sdk_helpers_derive_from_others_add_no_chunks(sdk: ModuleTyp
     assert items("text", sdk.DERIVED) == []
 
 
-def test_content_events_of_an_sdk_helper_alone_become_text(sdk: ModuleType) -> None:
-    passed_on = [event for event in sdk.HELPER if event.type.startswith("content.")]
-    assert items("text", passed_on) == ["Once ", "upon"]
-    assert items("ai-sdk", passed_on) == step(*said(1))
-
-
 def test_a_second_message_of_a_model_gets_its_own_step_and_text_part(sdk: ModuleType) -> None:
     twice = items("ai-sdk", sdk.ANTHROPIC_EVENTS * 2)
     starts = [item["id"] for item in twice if item["type"] == "text-start"]
