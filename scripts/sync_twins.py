@@ -126,12 +126,8 @@ MODULES: dict[str, tuple[str, list[Twin]]] = {
     "workers": (
         "Workers for threads: jobs of pull-wake subscriptions, worked on in threads.",
         [
-            Twin("JobStream", "workers.job_stream", "Twin", left_out=("stream",)),
-            Twin(
-                "Job",
-                "workers.job",
-                "Twin",
-            ),
+            Twin("JobStream", "workers.job", "Twin"),
+            Twin("Job", "workers.job", "Twin"),
             Twin(
                 "Worker",
                 "workers.worker",
@@ -141,20 +137,6 @@ MODULES: dict[str, tuple[str, list[Twin]]] = {
                     ("run", "self._run(lambda job: handle(Job(job)))"),
                 ),
             ),
-        ],
-    ),
-    "webhook_receiver": (
-        "A receiver of webhooks for threads: it verifies them, and makes jobs of them.",
-        [
-            Twin(
-                "WebhookReceiver",
-                "workers.webhook_receiver",
-                "EachProcessTwin",
-                made_by=EACH_PROCESS,
-                more="Make one for all threads, where the program begins: it needs no block then. A"
-                " process that is forked has keys and connections of its own. Jobs that are not"
-                " over when the interpreter exits are released.",
-            )
         ],
     ),
 }
@@ -382,7 +364,7 @@ def _method(method: Function, body: str | None) -> str:
     head += f"\n    def {name}({parameters}) -> {returned}:\n{_docstring(method, 8)}"
     if body is None:
         body = _call(method, returned, is_property=is_property)
-    makes = {"Answer | None": "answer_of", "Job | None": "Job"}.get(returned)
+    makes = {"Answer | None": "answer_of"}.get(returned)
     if makes is not None:
         return (
             f"{head}        twin = {body}\n        return None if twin is None else {makes}(twin)\n"
@@ -400,10 +382,10 @@ def _call(method: Function, returned: str, *, is_property: bool) -> str:
     if returned.startswith("Iterator["):
         return f"iterated(self._twin.{method.name}({_arguments(method)}))"
     value = f"self.{how}(lambda twin: twin.{method.name}({_arguments(method)}))"
-    made = re.match(r"(Stream(Iterator|Writer)?|Worker)\b", returned)
+    made = re.match(r"(Stream(Iterator|Writer)?|Worker|Job)\b", returned)
     if made is None:
         return value
-    of = made[0] if made[0] in {"Stream", "StreamIterator"} else f"{made[0]}._of"
+    of = made[0] if made[0] in {"Stream", "StreamIterator", "Job"} else f"{made[0]}._of"
     return f"{of}({value})"
 
 

@@ -62,7 +62,7 @@ NAMESAKES = {
     *("BadRequest", "Conflict", "StreamNotFound"),
     # For asyncio, and for threads.
     *("Answer", "Chats", "Client", "Job", "JobStream", "Runs", "Stream", "StreamIterator"),
-    *("StreamWriter", "WebhookReceiver", "Worker"),
+    *("StreamWriter", "Worker"),
     # Of the server's requests: a step of a handler, what equal ones have in common, one of them.
     # The library's: a step of an answer's source, what is stored and when, what a reader asks.
     *("Ask", "Plan", "Step"),

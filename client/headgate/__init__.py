@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from headgate.streams.client import Client
     from headgate.streams.messages import Message
     from headgate.streams.stream import Stream
-    from headgate.workers import Job, WebhookReceiver, Worker
+    from headgate.workers import Job, Worker
 
 __all__ = [
     "Answer",
@@ -57,7 +57,6 @@ __all__ = [
     "StreamWriter",
     "TooLarge",
     "Unavailable",
-    "WebhookReceiver",
     "Worker",
 ]
 
@@ -73,7 +72,6 @@ _MODULES = {
     "Runs": "runs",
     "Stream": "streams.stream",
     "StreamWriter": "sending.writer",
-    "WebhookReceiver": "workers",
     "Worker": "workers",
 }
 

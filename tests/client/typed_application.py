@@ -223,12 +223,9 @@ async def workers() -> None:
         await worker.run(str)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
-async def webhook(body: bytes, headers: dict[str, str]) -> None:
-    async with headgate.WebhookReceiver(URL, "one", lease_ttl=60) as receiver:
-        job = await receiver.job(body, headers)
-        if job is not None:
-            async with job:
-                await work(job)
+async def webhook(wake: dict[str, object]) -> None:
+    async with headgate.Client(URL) as client, client.job(wake, lease_ttl=60) as job:
+        await work(job)
 
 
 def work_in_threads() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from typing import TYPE_CHECKING, Self, TypeAlias, TypedDict
+from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypedDict
 from urllib.parse import quote
 
 from typing_extensions import override
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from headgate.chats import Chats
     from headgate.runs import Runs
     from headgate.sending.writer import StreamWriter
-    from headgate.workers import Worker
+    from headgate.workers import Job, Worker
 
 Token: TypeAlias = "str | Callable[[], str | Awaitable[str]]"
 """A bearer token, or a function, async or not, that returns one: for the first request, and again
@@ -217,6 +217,28 @@ class Client:
             session=self._connection.in_this_loop().session,
             **options,
         )
+
+    @checks_keywords
+    def job(self, wake: Mapping[str, Any], *, lease_ttl: float = 30.0) -> Job:
+        """Return a wake of a webhook as a job, whose lease is extended from now on.
+
+        Anybody can send a request to the URL of a webhook: verify its signature before.
+
+        Args:
+            wake: The verified and decoded body of the request.
+            lease_ttl: Seconds of the subscription's `lease_ttl_ms`; 30 by default, as there.
+
+        Raises:
+            ValueError: This is not a wake of a webhook, or a number is out of its range.
+        """
+        from headgate.workers.webhook import job_of
+
+        connections = self._connection.in_this_loop()
+        job = job_of(
+            wake, self._connection.requests(self.base_url), lease_ttl, connections.jobs.discard
+        )
+        connections.jobs.add(job)
+        return job
 
     @property
     def runs(self) -> Runs:

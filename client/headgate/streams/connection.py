@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from headgate.endpoint import Credential
     from headgate.runs import Runs
+    from headgate.workers import Job
 
 log = logging.getLogger("headgate")
 T = TypeVar("T")
@@ -38,7 +39,7 @@ _of_parents: list[object] = []  # what a forked process must not finalize
 
 
 class LoopConnections:
-    """The session, readings, runs and producers of a client in one event loop."""
+    """The session, readings, jobs, runs and producers of a client in one event loop."""
 
     def __init__(
         self, session: aiohttp.ClientSession | None, loop: asyncio.AbstractEventLoop
@@ -51,6 +52,7 @@ class LoopConnections:
         self.pid = os.getpid()
         self.readings: WeakSet[StreamIterator[Any]] = WeakSet()
         self.runs: Runs | None = None
+        self.jobs: set[Job] = set()  # those of webhooks that have not ended
         self.producers: dict[str, Producer] = {}  # the oldest first
 
     def producer(self, url: str, make: Callable[[], Producer]) -> Producer:
@@ -65,12 +67,14 @@ class LoopConnections:
         return producer
 
     async def close(self) -> None:
-        """End the readings and runs, and close the session if it is the client's own."""
+        """End the readings, jobs and runs, and close the session if it is the client's own."""
         readings = list(self.readings)
         for reading in readings:  # at once: another request would open the client again
             reading._stop()
         for reading in readings:
             await reading.aclose()
+        for job in list(self.jobs):
+            await job._give_back()
         if self.runs is not None:
             await self.runs.aclose()
         if self._is_own:

@@ -9,7 +9,6 @@ from headgate.sync.chats import Chats
 from headgate.sync.runs import Runs
 from headgate.sync.streams import Client, Stream
 from headgate.sync.twins import StreamIterator
-from headgate.sync.webhook_receiver import WebhookReceiver
 from headgate.sync.workers import Job, JobStream, Worker
 from headgate.sync.writer import StreamWriter
 
@@ -23,6 +22,5 @@ __all__ = [
     "Stream",
     "StreamIterator",
     "StreamWriter",
-    "WebhookReceiver",
     "Worker",
 ]

@@ -7,7 +7,7 @@ change it there.
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import headgate.runs.runs
 import headgate.streams.client
@@ -20,7 +20,7 @@ from headgate.sync.chats import Chats
 from headgate.sync.runs import Runs
 from headgate.sync.threads import ThreadClient
 from headgate.sync.twins import StreamIterator, Twin
-from headgate.sync.workers import Worker
+from headgate.sync.workers import Job, Worker
 from headgate.sync.writer import StreamWriter
 
 if TYPE_CHECKING:
@@ -144,6 +144,21 @@ class Client(ThreadClient):
     def worker(self, *subscription_ids: str, **options: Unpack[WorkerOptions]) -> Worker:
         """Return a worker for subscriptions, with the options of `Worker`."""
         return Worker._of(self._get(lambda twin: twin.worker(*subscription_ids, **options)))
+
+    @checks_keywords
+    def job(self, wake: Mapping[str, Any], *, lease_ttl: float = 30.0) -> Job:
+        """Return a wake of a webhook as a job, whose lease is extended from now on.
+
+        Anybody can send a request to the URL of a webhook: verify its signature before.
+
+        Args:
+            wake: The verified and decoded body of the request.
+            lease_ttl: Seconds of the subscription's `lease_ttl_ms`; 30 by default, as there.
+
+        Raises:
+            ValueError: This is not a wake of a webhook, or a number is out of its range.
+        """
+        return Job(self._get(lambda twin: twin.job(wake, lease_ttl=lease_ttl)))
 
     @cached_property
     def runs(self) -> Runs:

@@ -220,7 +220,7 @@ class ThreadWorker(Twin[headgate.workers.Worker]):
 
     def _jobs(self) -> Generator[headgate.workers.Job]:
         with contextlib.ExitStack() as block:
-            if self._twin._block is None:
+            if self._twin._following is None:
                 block.enter_context(self)
             yield from iterated(self._get(aiter))
 

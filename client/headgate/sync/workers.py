@@ -1,7 +1,7 @@
 """Workers for threads: jobs of pull-wake subscriptions, worked on in threads.
 
-Made by `python -m scripts.sync_twins` from `headgate.workers.job_stream`, `headgate.workers.job`,
-`headgate.workers.worker`: change it there.
+Made by `python -m scripts.sync_twins` from `headgate.workers.job`, `headgate.workers.worker`:
+change it there.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import headgate.runs.runs
 import headgate.workers.job
-import headgate.workers.job_stream
 import headgate.workers.worker
 from headgate.misuse import checks_keywords
 from headgate.sync.loop_thread import iterated
@@ -19,13 +18,16 @@ from headgate.sync.twins import Twin
 from headgate.workers.worker import STOP_GRACE_S
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import (
+        Callable,
+        Iterator,
+    )
 
     from headgate.endpoint import Authorization
     from headgate.following import Batch
 
 
-class JobStream(Twin["headgate.workers.job_stream.JobStream"]):
+class JobStream(Twin["headgate.workers.job.JobStream"]):
     """A stream of a job.
 
     Attributes:
@@ -37,7 +39,7 @@ class JobStream(Twin["headgate.workers.job_stream.JobStream"]):
         is_trimmed: Whether the beginning of what is pending was removed by retention.
     """
 
-    def __init__(self, twin: headgate.workers.job_stream.JobStream) -> None:
+    def __init__(self, twin: headgate.workers.job.JobStream) -> None:
         """Use `Job.streams`."""
         super().__init__(twin)
         self.name = self._twin.name

@@ -5,38 +5,63 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import os
+import random
 import secrets
 import socket
-from typing import TYPE_CHECKING, Self
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Self, TypeVar
 
 import msgspec
 
-from headgate.endpoint import unlimited_session
-from headgate.errors import StreamError, Unavailable, check_number
+from headgate import following
+from headgate.endpoint import Endpoint
+from headgate.errors import ABSENT, ProtocolError, StreamError, Unavailable, check_number
 from headgate.misuse import checks_keywords
+from headgate.names import path_url, stream_url
+from headgate.retries import Backoff, Retries
 from headgate.stream_requests import StreamRequests
-from headgate.workers.claims import ClaimedWake, decoded
-from headgate.workers.job import Job, give_back
-from headgate.workers.schedule import ClaimSchedule
-from headgate.workers.wake_events import control_url, follow
-from headgate.workers.wake_lease import JSON, WakeLease
+from headgate.workers.job import JSON, Job, Wake
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
     from types import TracebackType
 
     import aiohttp
 
     from headgate.endpoint import Authorization
-    from headgate.workers.schedule import ClaimTurn
 
 log = logging.getLogger("headgate")
+T = TypeVar("T")
 
 LAST_WAIT_S = 2.0  # for the response to a claim, when nobody wants the job any more
 STOP_GRACE_S = 20.0  # Kubernetes and systemd kill after 30 and 90 seconds
+# Behind a job that failed; other workers may try it meanwhile.
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
+# Behind a request that the server did not answer, or a wake stream that is not there.
+WAITS_S = 0.1, 30.0
 # Others work on it, or nobody has to: the next event tells more.
 NO_JOB = frozenset({"ALREADY_CLAIMED", "NO_PENDING_WORK"})
+
+
+class ClaimedWake(Wake, frozen=True, kw_only=True):
+    """A wake that was claimed, with the token of its lease."""
+
+    token: str
+    lease_ttl_ms: int
+
+
+class SubscriptionDocument(msgspec.Struct, frozen=True):
+    """A description of a subscription: its wake stream, if it is a pull-wake subscription."""
+
+    wake_stream: str | None = None
+
+
+class WakeEvent(msgspec.Struct, frozen=True):
+    """A message of a wake stream."""
+
+    subscription_id: str = ""
 
 
 class Worker:
@@ -94,29 +119,27 @@ class Worker:
         check_number("concurrency", concurrency, 1, is_whole=True)
         check_number("stop_grace", stop_grace)
         self.name = name or f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
-        self._subscription_ids = subscription_ids
         self._concurrency = concurrency
         self._stop_grace_s = stop_grace
-        self._session = session
-        self._base = StreamRequests(url, authorization=authorization)
-        self._schedule = ClaimSchedule(subscription_ids)
-        self._jobs: dict[Job, ClaimTurn] = {}
-        self._block: contextlib.AsyncExitStack | None = None
-        self._following: asyncio.Task[None] | None = None
+        self._base = StreamRequests(url, authorization=authorization, session=session)
+        self._pauses = {
+            it: Backoff(FIRST_PAUSE_S, LONGEST_PAUSE_S, random.random) for it in subscription_ids
+        }
+        self._waits = Backoff(*WAITS_S, random.random)  # of claims that are not answered
+        # From when on each subscription may be claimed that has, or may have, pending work.
+        self._due: dict[str, float] = {}
+        self._jobs: set[Job] = set()
+        self._changed = asyncio.Event()
+        self._following: asyncio.Task[None] | None = None  # while the block runs
         self._is_stopping = False
         self._interrupting: asyncio.TimerHandle | None = None
 
     async def __aenter__(self) -> Self:
-        async with contextlib.AsyncExitStack() as block:
-            session = self._session or await block.enter_async_context(unlimited_session())
-            self._base = StreamRequests(
-                self._base.url, authorization=self._base.authorization, session=session
-            )
-            block.push_async_callback(self._end)
-            following = follow(self._base, self._schedule, self._subscription_ids)
-            self._following = asyncio.create_task(following)
-            self._following.add_done_callback(lambda _: self._schedule.notify())
-            self._block = block.pop_all()
+        await self._base.__aenter__()
+        self._changed = asyncio.Event()  # of this event loop
+        self._due.clear()
+        self._following = asyncio.create_task(self._follow_all())
+        self._following.add_done_callback(lambda _: self._changed.set())
         return self
 
     async def __aexit__(
@@ -125,16 +148,29 @@ class Worker:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        block, self._block = self._block, None
-        if block is not None:
-            await block.aclose()
+        # The block may be entered again, also in another event loop. A `stop` from here on, as by a
+        # signal, is for that one.
+        self._is_stopping = False
+        if self._interrupting is not None:
+            self._interrupting.cancel()
+        task, self._following = self._following, None
+        if task is None:
+            return
+        try:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            for job in list(self._jobs):
+                await job._give_back()
+        finally:
+            self._jobs.clear()
+            await self._base.__aexit__(kind, error, traceback)
 
     async def __aiter__(self) -> AsyncGenerator[Job]:
         """Yield jobs until `stop` is called; the loop enters and leaves the block if needed."""
         async with self._opened():
             while (job := await self._next_job()) is not None:
                 yield job
-                if self._concurrency == 1 and not job.is_entered:
+                if self._concurrency == 1 and not job._is_entered:
                     async with job:  # the turn of the loop was its block
                         pass
 
@@ -156,19 +192,9 @@ class Worker:
             async with job:
                 await handle(job)
 
-        tasks: set[asyncio.Task[None]] = set()
-        async with self._opened():
-            try:
-                while (job := await self._next_job()) is not None:
-                    task = asyncio.create_task(work(job))
-                    tasks.add(task)
-                    task.add_done_callback(tasks.discard)
-                if tasks:
-                    await asyncio.wait(tasks)
-            finally:
-                for task in tasks:
-                    task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
+        async with self._opened(), _task_group() as group:
+            while (job := await self._next_job()) is not None:
+                group.create_task(work(job))
 
     def stop(self) -> None:
         """Claim nothing more: the loop, or `run`, ends when the jobs under way have ended.
@@ -179,110 +205,194 @@ class Worker:
         if self._is_stopping:
             return
         self._is_stopping = True
-        self._schedule.notify()
+        self._changed.set()
         loop = asyncio.get_running_loop()
         self._interrupting = loop.call_later(self._stop_grace_s, self._interrupt)
 
-    @contextlib.asynccontextmanager
-    async def _opened(self) -> AsyncGenerator[None]:
-        async with contextlib.AsyncExitStack() as block:
-            if self._block is None:
-                await block.enter_async_context(self)
-            yield
+    def _opened(self) -> contextlib.AbstractAsyncContextManager[object]:
+        return self if self._following is None else contextlib.nullcontext()
 
     def _interrupt(self) -> None:
-        for job in list(self._jobs):
+        for job in self._jobs:
             job._interrupt()
-
-    async def _end(self) -> None:
-        # The block may be entered again, also in another event loop. A `stop` from here on, as by a
-        # signal, is for that one.
-        self._is_stopping = False
-        if self._interrupting is not None:
-            self._interrupting.cancel()
-        following, self._following = self._following, None
-        if following is not None:
-            following.cancel()
-            await asyncio.wait([following])
-            if not following.cancelled():
-                following.exception()  # `_next_job` has raised it, or nobody wants to know
-        await give_back(self._jobs)
-        self._schedule = ClaimSchedule(self._subscription_ids)
 
     async def _next_job(self) -> Job | None:
         """Return the next job as soon as there is one; None once the worker stops."""
         while not self._is_stopping:
             if self._following is not None and self._following.done():
-                _raise_first(self._following.exception())
-            turn = None
+                self._following.result()  # raises
+            subscription_id = None
             if len(self._jobs) < self._concurrency:
-                turn = self._schedule.next_turn()
-            if turn is None:
-                await self._schedule.wait()
-            elif (job := await self._claim(turn)) is not None:
+                subscription_id = self._next_id()
+            if subscription_id is None:
+                await self._wait()
+            elif (job := await self._claim(subscription_id)) is not None:
                 return job
         return None
 
-    async def _claim(self, turn: ClaimTurn) -> Job | None:
-        """Race for the claim; a worker that is cancelled meanwhile gives it back."""
-        claiming = asyncio.create_task(self._claimed(turn))
+    def _next_id(self) -> str | None:
+        """Return a subscription that is to be claimed now, or None."""
+        now = asyncio.get_running_loop().time()
+        for subscription_id, moment in self._unclaimed():
+            if moment <= now:
+                del self._due[subscription_id]
+                return subscription_id
+        return None
+
+    def _unclaimed(self) -> list[tuple[str, float]]:
+        """Return what is due and is no job yet, in the order in which it became due."""
+        claimed = {job.subscription_id for job in self._jobs}
+        return [it for it in self._due.items() if it[0] not in claimed]
+
+    async def _wait(self) -> None:
+        """Wait for an event, the end of a job or of the worker, or the end of a pause."""
+        now = asyncio.get_running_loop().time()
+        later = [moment for _, moment in self._unclaimed() if moment > now]
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout_at(min(later, default=None)):
+                await self._changed.wait()
+        self._changed.clear()
+
+    def _wake(self, subscription_ids: Iterable[str]) -> None:
+        """Make subscriptions due, unless they are behind a pause."""
+        for subscription_id in subscription_ids:
+            if subscription_id in self._pauses:
+                self._due.setdefault(subscription_id, 0.0)
+        self._changed.set()
+
+    def _postpone(self, subscription_id: str, pause_s: float) -> None:
+        """Claim a subscription again behind a pause, also if no event comes."""
+        self._due[subscription_id] = asyncio.get_running_loop().time() + pause_s
+
+    async def _claim(self, subscription_id: str) -> Job | None:
+        """Race for the claim; a worker that is cancelled or stopped meanwhile gives it back."""
+        claiming = asyncio.create_task(self._claimed(subscription_id))
         try:
             job = await asyncio.shield(claiming)
         except asyncio.CancelledError:
             await asyncio.wait([claiming], timeout=LAST_WAIT_S)
             claiming.cancel()
             raise  # the end of the worker releases the job
-        if job is not None and self._is_stopping:
-            self._on_end(job)
-            with contextlib.suppress(StreamError):
-                await job.release()
-            return None
-        return job
+        if job is None or not self._is_stopping:
+            return job
+        await job._give_back()
+        self._jobs.discard(job)
+        return None
 
-    async def _claimed(self, turn: ClaimTurn) -> Job | None:
-        control = control_url(self._base.url, turn.subscription_id)
-        endpoint = self._base.beside(f"{control}/claim")
-        claimed_at = asyncio.get_running_loop().time()
+    async def _claimed(self, subscription_id: str) -> Job | None:
+        control = self._base.beside(_control_url(self._base.url, subscription_id))
+        clock = asyncio.get_running_loop().time
+        claimed_at = clock()
         body = msgspec.json.encode({"worker": self.name})
+        claim_at = control.beside(f"{control.url}/claim")
         try:
-            async with endpoint.request("POST", headers=JSON, body=body) as answer:
-                claim = decoded(await answer.read(), ClaimedWake, endpoint.shown)
+            async with claim_at.request("POST", headers=JSON, body=body) as answer:
+                wake = _decoded(await answer.read(), ClaimedWake, claim_at.shown)
         except StreamError as refusal:
-            self._check_passing(turn, refusal)
+            self._check_passing(subscription_id, refusal)
             return None
-        turn.waits.reset()
-        turn.is_claimed = True
-        lease = WakeLease(control, self._base.session, claim, claimed_at)
-        job = Job(turn.subscription_id, claim, self._base, lease, self._on_end)
-        self._jobs[job] = turn
+        self._waits.reset()
+        token, lease_s = f"Bearer {wake.token}", wake.lease_ttl_ms / 1000
+        ack_at = Endpoint(f"{control.url}/ack", authorization=token, session=control.session)
+        lease = lease_s, claimed_at + lease_s
+        job = Job(subscription_id, wake, self._base, ack_at, lease, self._on_end)
+        self._jobs.add(job)
         return job
 
-    def _check_passing(self, turn: ClaimTurn, refusal: StreamError) -> None:
+    def _check_passing(self, subscription_id: str, refusal: StreamError) -> None:
         """Claim again later what may pass, and raise other refusals."""
         if refusal.code in NO_JOB:
-            turn.waits.reset()
+            self._waits.reset()
             return
         if not isinstance(refusal, Unavailable):
             raise refusal
-        wait_s = max(turn.waits.next_s(), refusal.retry_after)
+        wait_s = max(self._waits.next_s(), refusal.retry_after)
         log.warning("%s; trying again in %.1f s", refusal, wait_s)
-        turn.postpone(wait_s)
+        self._postpone(subscription_id, wait_s)
 
     def _on_end(self, job: Job) -> None:
-        turn = self._jobs.pop(job, None)
-        if turn is None:
-            return
-        turn.is_claimed = False
+        if job not in self._jobs:
+            return  # it was given back
+        self._jobs.remove(job)
+        pauses = self._pauses[job.subscription_id]
         if job._has_progress:
-            turn.pauses.reset()
+            pauses.reset()
         else:
-            turn.postpone(turn.pauses.next_s())
-        self._schedule.notify()
+            self._postpone(job.subscription_id, pauses.next_s())
+        self._changed.set()
+
+    async def _follow_all(self) -> None:
+        """Make each subscription due now, and with each event of its wake stream; return never.
+
+        Raises StreamError for what does not pass, and ValueError for another subscription.
+        """
+        streams: dict[str, list[str]] = {}
+        for subscription_id in self._pauses:
+            path = await _wake_stream(self._base, subscription_id)
+            streams.setdefault(path, []).append(subscription_id)
+        async with _task_group() as group:
+            for path, subscription_ids in streams.items():
+                stream = self._base.beside(path_url(self._base.url, path))
+                group.create_task(self._follow(stream, subscription_ids))
+
+    async def _follow(self, stream: StreamRequests, subscription_ids: Iterable[str]) -> None:
+        absences = Backoff(*WAITS_S, random.random)
+        while True:
+            try:
+                # First the tail, then the claims: no event falls in between.
+                tail = (await _retries().run(stream.head)).next_offset
+                self._wake(subscription_ids)
+                async with aclosing(following.follow(stream, tail)) as batches:
+                    async for batch in batches:
+                        absences.reset()
+                        for body in batch.bodies:
+                            events = _decoded(body, list[WakeEvent], stream.shown)
+                            self._wake(event.subscription_id for event in events)
+                reason = "the wake stream is closed"
+            except ABSENT as refusal:
+                reason = str(refusal)
+            wait_s = absences.next_s()
+            log.warning("%s; looking again in %.1f s", reason, wait_s)
+            await asyncio.sleep(wait_s)
 
 
-def _raise_first(failure: BaseException | None) -> None:
-    """Raise the first of the errors in a group."""
-    while isinstance(failure, BaseExceptionGroup):
-        failure = failure.exceptions[0]
-    if failure is not None:
-        raise failure
+def _control_url(base: str, subscription_id: str) -> str:
+    """Return the URL of a subscription of the streams below `base`."""
+    return stream_url(path_url(base, "__ds/subscriptions"), subscription_id)
+
+
+async def _wake_stream(base: StreamRequests, subscription_id: str) -> str:
+    """Return the wake stream of a subscription. Raises ValueError where it has none."""
+    control = base.beside(_control_url(base.url, subscription_id))
+
+    async def attempt() -> bytes:
+        async with control.request("GET") as answer:
+            return await answer.read()
+
+    body = await _retries().run(attempt)
+    found = _decoded(body, SubscriptionDocument, control.shown).wake_stream
+    if found is None:
+        raise ValueError(f"{control.shown}: a worker is for pull-wake subscriptions")
+    return found
+
+
+def _decoded(body: bytes, kind: type[T], shown: str) -> T:
+    """Return a document of the server. Raises ProtocolError."""
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except msgspec.DecodeError as cause:
+        raise ProtocolError(f"the server sent no such document: {cause}", stream=shown) from cause
+
+
+def _retries() -> Retries:
+    return Retries(math.inf, WAITS_S, log.warning)
+
+
+@contextlib.asynccontextmanager
+async def _task_group() -> AsyncGenerator[asyncio.TaskGroup]:
+    """Run a group of tasks, and raise the first of its errors alone."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            yield group
+    except BaseExceptionGroup as errors:
+        raise errors.exceptions[0] from None

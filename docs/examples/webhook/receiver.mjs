@@ -51,7 +51,7 @@ async function whyForged(body, field) {
 
 function reject(reason) {
   console.log(`answered 401: ${reason}`);
-  return 401;
+  return [401, reason];
 }
 
 // Do the work: here, a line is printed.
@@ -121,12 +121,12 @@ async function work(wake) {
 }
 
 async function respond(request) {
-  if (request.method !== "POST" || request.url !== "/hook") return 404;
+  if (request.method !== "POST" || request.url !== "/hook") return [404];
   const pieces = [];
   let size = 0;
   for await (const piece of request) {
     size += piece.length;
-    if (size > MOST_BYTES) return 413;
+    if (size > MOST_BYTES) return [413];
     pieces.push(piece);
   }
   const body = Buffer.concat(pieces); // byte for byte: the signature is over these
@@ -135,18 +135,18 @@ async function respond(request) {
   const wake = JSON.parse(body);
   // Whoever may subscribe at the server can name your URL: work on your own subscriptions only.
   if (wake.subscription_id !== SUBSCRIPTION) {
-    return reject(`the wake is for another subscription, '${wake.subscription_id}'`);
+    return reject("the wake is for another subscription");
   }
   // Without a callback, the lease ends, and the same work comes again.
   work(wake).catch(console.error);
-  return 200;
+  return [200];
 }
 
 createServer((request, response) => {
   respond(request)
     .catch((error) => {
       console.error(error);
-      return 503; // Headgate sends the wake again
+      return [503]; // Headgate sends the wake again
     })
-    .then((status) => response.writeHead(status).end());
+    .then(([status, reason]) => response.writeHead(status).end(reason));
 }).listen(PORT, "127.0.0.1");

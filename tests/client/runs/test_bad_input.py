@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import msgspec
 import pytest
-from headgate import ResumableStreams, StreamWriter, WebhookReceiver, Worker, sync
+from headgate import ResumableStreams, StreamWriter, Worker, sync
 from headgate.chats import Chats
 from headgate.errors import MOST_CHARACTERS, Closed, ProtocolError, Unavailable
 from headgate.runs import Runs, RunState
@@ -371,13 +371,6 @@ REFUSED: list[tuple[Any, tuple[object, ...], dict[str, object], type[Exception],
         {"concurrency": 0},
         ValueError,
         "concurrency is a whole number",
-    ),
-    (
-        WebhookReceiver,
-        (URL, "a"),
-        {"lease_ttl": "9"},
-        TypeError,
-        "lease_ttl is a number",
     ),
     (ResumableStreams, (URL,), {"sentinel_ttl": "9"}, TypeError, "sentinel_ttl is a number"),
 ]

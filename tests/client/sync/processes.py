@@ -12,8 +12,7 @@ import threading
 from functools import partial
 from typing import TYPE_CHECKING
 
-from headgate import NotAuthorized, sync
-from headgate.workers.signatures import system_time
+from headgate import sync
 
 from tests.client.sync.feeds import Feed, read, read_to
 
@@ -46,25 +45,6 @@ def child(runs: sync.Runs, writer: sync.StreamWriter, number: int) -> None:
     except RuntimeError as error:
         refusal = str(error)
     assert "belongs to the process that opened it" in refusal
-
-
-def forked_receiver(url: str) -> None:
-    """Children and their parent verify requests by one receiver, each with keys of its own."""
-    receiver = sync.WebhookReceiver(url.rpartition("/")[0], "orders")
-    verify = partial(refused, receiver)
-    for use in (verify, partial(in_child, verify), partial(in_child, verify), verify):
-        use()
-    sys.stdout.write("refused\n")
-
-
-def refused(receiver: sync.WebhookReceiver) -> None:
-    field = f"t={int(system_time())},kid=ds_another,ed25519={'A' * 86}"
-    reason = ""
-    try:
-        receiver.verify(b"{}", {"Webhook-Signature": field})
-    except NotAuthorized as rejection:
-        reason = str(rejection)
-    assert "not in the server's key set" in reason, reason
 
 
 def in_child(work: Callable[[], None]) -> None:
@@ -122,7 +102,6 @@ def many_at_once(url: str) -> None:
 PROGRAMS = {
     "many at once": many_at_once,
     "forked under way": forked_under_way,
-    "forked receiver": forked_receiver,
     "ends soon": ends_soon,
     "never ends": never_ends,
 }

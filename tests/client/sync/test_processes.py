@@ -32,11 +32,6 @@ def test_forked_children_use_runs_of_their_own_and_leave_the_run_of_their_parent
 
 
 @pytest.mark.usefixtures("processes")
-def test_forked_children_verify_webhooks_by_the_receiver_of_their_parent(url: str) -> None:
-    assert ran("forked receiver", url) == "refused\n"
-
-
-@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize(
     ("program", "log", "state"),
     [
