@@ -50,7 +50,7 @@ class StreamInfo(msgspec.Struct, frozen=True):
     first_offset: str | None = None
 
 
-class Wake(msgspec.Struct, frozen=True, kw_only=True):
+class LeasedWake(msgspec.Struct, frozen=True, kw_only=True):
     """A wake: claimed by a worker, or sent to a webhook."""
 
     wake_id: str
@@ -200,7 +200,7 @@ class Job:
     def __init__(
         self,
         subscription_id: str,
-        wake: Wake,
+        wake: LeasedWake,
         base: StreamRequests,
         ack_at: Endpoint,
         lease: tuple[float, float],

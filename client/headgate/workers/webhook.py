@@ -9,7 +9,7 @@ import msgspec
 
 from headgate.endpoint import Endpoint
 from headgate.errors import check_number
-from headgate.workers.job import Job, Wake
+from headgate.workers.job import Job, LeasedWake
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from headgate.stream_requests import StreamRequests
 
 
-class WebhookWake(Wake, frozen=True, kw_only=True):
+class WebhookWake(LeasedWake, frozen=True, kw_only=True):
     """A wake as the body of a webhook has it."""
 
     subscription_id: str

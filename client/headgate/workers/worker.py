@@ -22,7 +22,7 @@ from headgate.misuse import checks_keywords
 from headgate.names import path_url, stream_url
 from headgate.retries import Backoff, Retries
 from headgate.stream_requests import StreamRequests
-from headgate.workers.job import JSON, Job, Wake
+from headgate.workers.job import JSON, Job, LeasedWake
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
@@ -45,7 +45,7 @@ WAITS_S = 0.1, 30.0
 NO_JOB = frozenset({"ALREADY_CLAIMED", "NO_PENDING_WORK"})
 
 
-class ClaimedWake(Wake, frozen=True, kw_only=True):
+class ClaimedWake(LeasedWake, frozen=True, kw_only=True):
     """A wake that was claimed, with the token of its lease."""
 
     token: str
