@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 import msgspec
 import pytest
-from headgate.sending.framing import JsonFraming, PlainFraming, framing_of
+from headgate.sending.framing import Framing
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.protocol.bodies.content import json_messages
 
-TEXT = PlainFraming("text/plain", takes_multi=True)
-JSON = JsonFraming()
+TEXT = Framing("text/plain", takes_multi=True)
+JSON = Framing("application/json", takes_multi=False)
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
@@ -47,7 +47,7 @@ class Point:
 def test_the_content_type_and_multi_append_support_decide_how_a_batch_is_framed(
     content_type: str, takes_multi: bool, chunks: list[bytes], body: bytes, headers: dict[str, str]
 ) -> None:
-    framing = framing_of(content_type, takes_multi=takes_multi)
+    framing = Framing(content_type, takes_multi=takes_multi)
     assert framing.batch(chunks) == (body, headers)
 
 

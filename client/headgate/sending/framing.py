@@ -1,8 +1,7 @@
-"""Encoding of chunks and batches by the content type of their stream."""
+"""Encoding of messages and batches by the content type of their stream."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -34,47 +33,25 @@ def json_array(values: Sequence[bytes]) -> bytes:
     return b"[%b]" % b",".join(values)
 
 
-class JsonFraming:
-    """A batch is one array, which every server takes apart into its messages."""
+class Framing:
+    """The form of the appends to a stream of a content type.
 
-    max_chunks: int | None = None
+    Several messages of a JSON stream are one array. Chunks of another stream have their lengths
+    before them, in a multi-append: only a server that offers `X-Stream-Multi` does not take the
+    lengths for data. Elsewhere an append has one chunk.
 
-    def encode(self, chunk: object) -> bytes:
-        """Encode one message as JSON; bytes are taken as JSON text.
-
-        TypeError or ValueError if it has none.
-        """
-        if isinstance(chunk, bytes | bytearray | memoryview):
-            return _checked(bytes(chunk))
-        try:
-            return json_text(chunk)
-        except TypeError as cause:
-            raise TypeError(f"{NOT_A_VALUE}: {cause}") from cause
-        except (ValueError, OverflowError, RecursionError) as cause:
-            raise ValueError(f"{NOT_A_VALUE}: {cause}") from cause
-
-    def batch(self, chunks: Sequence[bytes]) -> tuple[bytes, Mapping[str, str]]:
-        """Return the body of a batch, and the header fields that declare its form."""
-        return json_array(chunks), {}
-
-
-@dataclass(frozen=True, slots=True)
-class PlainFraming:
-    """A batch is a multi-append; where the server takes none, it is one chunk.
-
-    Each chunk of it has its length before it. Only a server that offers `X-Stream-Multi` does not
-    take the lengths for data.
+    Attributes:
+        encode: Returns the bytes of one message. Raises TypeError or ValueError for what the
+            stream cannot hold.
     """
 
-    content_type: str
-    takes_multi: bool
-    max_chunks: int | None = field(init=False)
+    def __init__(self, content_type: str, *, takes_multi: bool) -> None:
+        self.content_type = content_type
+        self.is_json = is_json(content_type)
+        self.takes_batches = takes_multi or self.is_json
+        self.encode = _json_value if self.is_json else self._data
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "max_chunks", None if self.takes_multi else 1)
-
-    def encode(self, chunk: object) -> bytes:
-        """Encode one chunk, text as UTF-8; raise TypeError or ValueError if that is impossible."""
+    def _data(self, chunk: object) -> bytes:
         if isinstance(chunk, bytes | bytearray | memoryview):
             return bytes(chunk)
         if not isinstance(chunk, str):
@@ -90,6 +67,8 @@ class PlainFraming:
 
     def batch(self, chunks: Sequence[bytes]) -> tuple[bytes, Mapping[str, str]]:
         """Return the body of a batch, and the header fields that declare its form."""
+        if self.is_json:
+            return json_array(chunks), {}
         if len(chunks) == 1:
             return chunks[0], {}
         framed: list[bytes] = []
@@ -98,20 +77,15 @@ class PlainFraming:
         return b"".join(framed), {MULTI: "true"}
 
 
-Framing = JsonFraming | PlainFraming
-
-
-def framing_of(content_type: str, *, takes_multi: bool) -> Framing:
-    """Return the framing for a content type; `takes_multi` if the server accepts multi-appends."""
-    if is_json(content_type):
-        return JsonFraming()
-    return PlainFraming(content_type, takes_multi)
-
-
-def _checked(text: bytes) -> bytes:
-    """Return the JSON text if it is exactly one value; raise ValueError if not."""
+def _json_value(chunk: object) -> bytes:
+    """Return a value as JSON; bytes are JSON text already, of exactly one value."""
     try:
-        text.decode()  # the JSON decoder lets bytes that are no UTF-8 pass inside strings
-        return bytes(_VALUE.decode(text))
-    except (ValueError, msgspec.DecodeError, RecursionError) as cause:
+        if isinstance(chunk, bytes | bytearray | memoryview):
+            text = bytes(chunk)
+            text.decode()  # the JSON decoder lets bytes that are no UTF-8 pass inside strings
+            return bytes(_VALUE.decode(text))
+        return json_text(chunk)
+    except TypeError as cause:
+        raise TypeError(f"{NOT_A_VALUE}: {cause}") from cause
+    except (ValueError, OverflowError, RecursionError) as cause:
         raise ValueError(f"{NOT_A_VALUE}: {cause}") from cause

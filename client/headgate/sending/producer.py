@@ -7,14 +7,7 @@ import re
 import secrets
 from typing import TYPE_CHECKING
 
-from headgate.errors import (
-    Conflict,
-    Fenced,
-    ProtocolError,
-    StreamError,
-    Unavailable,
-    check_number,
-)
+from headgate.errors import Conflict, Fenced, ProtocolError, StreamError, Unavailable, check_number
 from headgate.names import EXPECTED_SEQ, PRODUCER_EPOCH
 from headgate.stream_requests import ProducerStamp
 
@@ -32,11 +25,8 @@ class Producer:
     """A producer id, whose appends to a stream are numbered from 0 in each epoch, one at a time.
 
     Args:
-        stream: The requests to the stream.
-        retries: The waits after failures of an append.
-        name: The id. It is random by default. If not, the epoch has to be new: the appends of an
+        name: The id, random by default. If it is not, the epoch has to be new: the appends of an
             earlier writer with that id and epoch would look like copies of this one's.
-        epoch: The first epoch.
         stands_alone: Whether an append is of use without the one before. Then one that may or may
             not be stored ends the epoch, so that it is not stored after later ones; and on a server
             that knows no producers, an append is repeated only if nothing was sent.
@@ -72,8 +62,21 @@ class Producer:
     ) -> Appended:
         """Send an append until it is stored; if it is refused, the next one gets its number."""
         self.is_uncertain = False
+        appended = None
         try:
-            appended = await self._stored(body, content_type, headers, is_closing=is_closing)
+            while appended is None:
+                try:
+                    appended = await self._attempt(
+                        body, content_type, headers, is_closing=is_closing
+                    )
+                except Unavailable as refusal:
+                    await self._wait(refusal)
+                except Conflict as refusal:
+                    # Another stream is at the URL, in which this producer has stored nothing.
+                    is_new = self.seq and refusal.headers.get(EXPECTED_SEQ) == "0"
+                    if not (self._stands_alone and is_new):
+                        raise
+                    self._begin_epoch()
         finally:
             if self.is_uncertain and self._stands_alone:
                 self._begin_epoch()
@@ -81,23 +84,14 @@ class Producer:
         self.seq += 1
         return appended
 
-    async def _stored(
-        self, body: bytes, content_type: str, headers: Mapping[str, str], *, is_closing: bool
-    ) -> Appended:
-        while True:
-            try:
-                return await self._attempt(body, content_type, headers, is_closing=is_closing)
-            except Unavailable as refusal:
-                if self.is_uncertain and not await self._deduplicates():
-                    self._retries.reset()
-                    raise
-                await self._retries.wait(refusal)
-            except Conflict as refusal:
-                # Another stream is at the URL, in which this producer has stored nothing.
-                is_new = self.seq and refusal.headers.get(EXPECTED_SEQ) == "0"
-                if not (self._stands_alone and is_new):
-                    raise
-                self._begin_epoch()
+    async def _wait(self, refusal: Unavailable) -> None:
+        """Wait before the next attempt; raise the refusal where it could be stored twice."""
+        if self.is_uncertain and self._takes_producers is None:
+            self._takes_producers = (await self._stream.head()).takes_producers or None
+        if self.is_uncertain and not self._takes_producers:
+            self._retries.reset()
+            raise refusal
+        await self._retries.wait(refusal)
 
     async def _attempt(
         self, body: bytes, content_type: str, headers: Mapping[str, str], *, is_closing: bool
@@ -149,12 +143,6 @@ class Producer:
             )
         if is_closing and not appended.is_closed:
             raise ProtocolError("the server did not close the stream", stream=shown)
-
-    async def _deduplicates(self) -> bool:
-        """Return whether the server stores an append once that is sent twice."""
-        if self._takes_producers is None and (await self._stream.head()).takes_producers:
-            self._takes_producers = True
-        return self._takes_producers is True
 
     def _begin_epoch(self) -> None:
         """Begin a new epoch: the server refuses what comes late of an append in the last one."""

@@ -7,19 +7,16 @@ import contextlib
 import logging
 from typing import TYPE_CHECKING, Self
 
-from headgate.errors import Closed, Conflict, ProtocolError, StreamError, check_number
+from headgate.errors import Closed, Conflict, ProtocolError, StreamError, TooLarge, check_number
 from headgate.misuse import checks_keywords
-from headgate.names import CLOSED
 from headgate.retries import Retries
 from headgate.sending.backlog import Backlog
-from headgate.sending.framing import media_type
+from headgate.sending.framing import Framing, media_type
 from headgate.sending.producer import Producer
-from headgate.sending.sender import Sender
 from headgate.stream_requests import StreamRequests
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import TracebackType
 
     import aiohttp
 
@@ -34,6 +31,13 @@ MAX_BATCH_CHUNKS = 1000  # Headgate takes 4,096 in a multi-append
 MAX_BUFFER_BYTES = 1 << 20
 RETRY_FOR_S = 30.0  # as long as a server takes to be started again
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.1, 4.0
+# What is refused for what is in it: another part of the same batch may be taken.
+OF_CONTENT = {400, 413, 422}
+NOT_ENTERED = (
+    "a writer is used in its block: async with hg.writer(name) as writer, and in headgate.sync "
+    "`with`"
+)
+ABORTED = "the writer was aborted"
 
 
 class StreamWriter:
@@ -87,19 +91,25 @@ class StreamWriter:
         session: aiohttp.ClientSession | None = None,
         note: Callable[[str], None] = log.info,
     ) -> None:
-        self._is_own_stream = isinstance(stream, str)
+        self._block: contextlib.AbstractAsyncContextManager[object] = contextlib.nullcontext()
         if isinstance(stream, str):
-            stream = StreamRequests(stream, authorization=authorization, session=session)
+            self._block = stream = StreamRequests(
+                stream, authorization=authorization, session=session
+            )
         self._stream = stream
         self._backlog = Backlog(flush_interval, max_batch_bytes, max_batch_chunks, max_buffer_bytes)
         check_number("retry_for", retry_for)
         self._retries = Retries(retry_for, (FIRST_WAIT_S, LONGEST_WAIT_S), note)
         self._producer = Producer(stream, self._retries, producer_id, epoch)
-        self._content_type = content_type
+        self._framing = Framing(content_type or "", takes_multi=False)
         self._metadata = metadata
-        self._block = contextlib.AsyncExitStack()
-        self._sender = Sender(self._backlog, self._producer)
+        self._next_offset: str | None = None
         self._clock: Callable[[], float] = float  # the loop's, inside of the block
+        self._task: asyncio.Task[None] | None = None  # sends the batches
+        self._over: str | None = NOT_ENTERED  # why no chunks are taken
+        self._ends_stream = False  # by the last batch
+        self._wanted = asyncio.Event()  # the task has something to look at
+        self._moved = asyncio.Event()  # set after the next batch, and at the end
         self._turn = asyncio.Lock()  # callers that wait for room keep their order
         self._waiting = 0
 
@@ -111,7 +121,7 @@ class StreamWriter:
     @property
     def content_type(self) -> str:
         """The stream's content type, which is known inside of the block."""
-        return self._content_type or ""
+        return self._framing.content_type
 
     @property
     def taken(self) -> int:
@@ -126,40 +136,40 @@ class StreamWriter:
     @property
     def next_offset(self) -> str | None:
         """The last offset after the stream's end that this writer got; None before the first."""
-        before = None if self._metadata is None else self._metadata.next_offset
-        return self._sender.next_offset or before
+        return self._next_offset
 
     async def __aenter__(self) -> Self:
-        self._sender.check_unused()
+        if self._over is not NOT_ENTERED:  # its producer has one sequence of batches
+            raise RuntimeError(f"{self._over or 'the writer is open'}: make another StreamWriter")
         async with contextlib.AsyncExitStack() as block:
-            if self._is_own_stream:
-                await block.enter_async_context(self._stream)
+            await block.enter_async_context(self._block)
             metadata = self._metadata
-            if metadata is None and self._content_type is None:
+            if metadata is None and not self.content_type:
                 metadata = await self._retries.run(self._stream.head)
             if metadata is not None:
-                self._check_stream(metadata)
-                self._metadata, self._content_type = metadata, metadata.content_type
+                _check(metadata, self.content_type, self._stream.shown)
+                self._next_offset = metadata.next_offset
+                self._framing = Framing(metadata.content_type, takes_multi=metadata.takes_multi)
             self._block = block.pop_all()
-        takes_multi = metadata is not None and metadata.takes_multi
+        self._backlog.takes_batches = self._framing.takes_batches
         self._clock = asyncio.get_running_loop().time
-        self._sender.start(self.content_type, takes_multi=takes_multi)
+        self._over = None
+        self._task = asyncio.create_task(self._run())
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         try:
             if error is None:
                 await self.aclose()
-            elif isinstance(error, Exception):
-                await self._close_after(error)
+            elif isinstance(error, Exception):  # it stays the error of the block
+                try:
+                    await self.aclose()
+                except StreamError as failure:
+                    if failure is not error:
+                        error.add_note(f"What was written before could not all be sent: {failure}")
         finally:
             await self.abort()
-            await self._block.aclose()
+            await self._block.__aexit__(None, None, None)
 
     async def write(self, chunk: object) -> None:
         """Queue a chunk; wait while the buffer is full.
@@ -175,19 +185,15 @@ class StreamWriter:
             StreamError: An earlier chunk could not be sent; the writer has ended.
             RuntimeError: The writer is closed, or its block was not entered.
         """
-        sender = self._sender
-        if not sender.is_open:
-            sender.check_open()
-        data = sender.framing.encode(chunk)
+        if self._over is not None:
+            self._check()
+        data = self._framing.encode(chunk)
         if not data:  # adds nothing to bytes or text
             return
         if self._waiting or not self._backlog.has_room(len(data)):
             await self._wait_for_room(len(data))
-        backlog = self._backlog
-        is_first = backlog.is_empty
-        backlog.take(data, self._clock)
-        if is_first or backlog.is_full:
-            sender.wake()
+        if self._backlog.take(data, self._clock):
+            self._wanted.set()
 
     async def flush(self) -> None:
         """Send all queued chunks now, and wait until the server has stored them.
@@ -195,8 +201,10 @@ class StreamWriter:
         Raises:
             StreamError: They could not be sent; the writer has ended.
         """
-        self._sender.check_open()
-        await self._flush()
+        self._check()
+        self._backlog.flushed = target = self._backlog.taken
+        self._wanted.set()
+        await self._wait(lambda: self._backlog.acknowledged >= target)
 
     async def aclose(self) -> None:
         """Flush, and end the writer; the stream stays open.
@@ -206,15 +214,7 @@ class StreamWriter:
         Raises:
             StreamError: The chunks could not all be sent.
         """
-        sender = self._sender
-        sender.check_failure()
-        sender.finish("the writer is closed")
-        if sender.is_done():
-            return
-        if sender.is_ending:
-            await sender.wait(sender.is_done)
-        else:
-            await self._flush()
+        await self._finish("the writer is closed")
 
     async def end(self) -> None:
         """Flush, and close the stream with the last batch.
@@ -222,55 +222,115 @@ class StreamWriter:
         Raises:
             StreamError: The chunks could not all be sent, or the stream could not be closed.
         """
-        sender = self._sender
-        sender.check_open()
-        sender.finish("the writer has ended the stream")
-        sender.end()
-        await sender.wait(sender.is_done)
+        self._check()
+        self._ends_stream = True
+        await self._finish("the writer has ended the stream")
 
     async def abort(self) -> None:
         """Discard the chunks that were not sent; a request under way may or may not be stored."""
-        self._sender.finish("the writer was aborted")
-        await self._sender.cancel()
-        self._backlog.discard()
+        self._over = self._over or ABORTED
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait({self._task})
+
+    def _check(self, *, is_open: bool = True) -> None:
+        """Raise what the sending failed with, and RuntimeError unless the writer takes chunks."""
+        task = self._task
+        if task is not None and task.done() and not task.cancelled():
+            failure = task.exception()
+            if failure is not None:
+                # Raised again and again, it would grow by each of these calls.
+                raise failure.with_traceback(None)
+        if is_open and self._over is not None:
+            raise RuntimeError(self._over)
+
+    async def _finish(self, why: str) -> None:
+        """Take no more chunks, and wait until what was taken is sent."""
+        self._over = self._over or why
+        task = self._task
+        if task is not None and not task.done():
+            self._wanted.set()
+            await asyncio.wait({task})
+            if task.cancelled():
+                raise RuntimeError(ABORTED)
+        self._check(is_open=False)
+
+    async def _wait(self, is_so: Callable[[], bool]) -> None:
+        """Wait until `is_so`; raise what ended the sending before."""
+        assert self._task is not None, "it was entered"
+        while not is_so():
+            if self._task.done():
+                self._check()
+            await self._moved.wait()
 
     async def _wait_for_room(self, size: int) -> None:
         self._waiting += 1
         try:
             async with self._turn:
-                await self._sender.wait(lambda: self._backlog.has_room(size))
-                self._sender.check_open()
+                await self._wait(lambda: self._backlog.has_room(size))
+                self._check()
         finally:
             self._waiting -= 1
 
-    async def _flush(self) -> None:
-        target = self._backlog.taken
-        self._sender.flush()
-        await self._sender.wait(lambda: self._backlog.acknowledged >= target)
-
-    async def _close_after(self, error: Exception) -> None:
-        """Flush as the block ends by an error, which stays the error of the block."""
+    async def _run(self) -> None:
+        """Send until the writer is over and its backlog empty. Raises StreamError."""
         try:
-            await self.aclose()
-        except StreamError as failure:
-            if failure is not error:
-                error.add_note(f"What was written before could not all be sent: {failure}")
+            is_last = False
+            while not is_last:
+                await self._until_due()
+                batch = self._backlog.next_batch()
+                is_last = self._over is not None and self._backlog.is_empty
+                if batch or self._ends_stream:
+                    is_last = await self._is_sent(batch, is_last=is_last) and is_last
+                self._moved.set()
+                self._moved = asyncio.Event()
+        finally:
+            self._over = self._over or ABORTED
+            self._moved.set()
 
-    def _check_stream(self, metadata: Metadata) -> None:
-        if metadata.is_closed:
-            raise Closed(
-                "the stream is closed",
-                stream=self._stream.shown,
-                status=409,
-                offset=metadata.next_offset,
-                headers={CLOSED: "true"},
+    async def _until_due(self) -> None:
+        while self._over is None:
+            self._wanted.clear()
+            due_at = self._backlog.due_at()
+            if due_at is not None and due_at <= self._clock():
+                return
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(due_at):
+                    await self._wanted.wait()
+
+    async def _is_sent(self, batch: list[bytes], *, is_last: bool) -> bool:
+        """Send a batch; return False if it was refused, and is to be sent in parts."""
+        body, headers = self._framing.batch(batch) if batch else (b"", {})
+        try:
+            appended = await self._producer.append(
+                body,
+                content_type=self.content_type,
+                headers=headers,
+                is_closing=is_last and self._ends_stream,
             )
-        if not metadata.content_type:
-            raise ProtocolError("the server sent no Content-Type", stream=self._stream.shown)
-        expected = self._content_type
-        if expected is not None and media_type(expected) != media_type(metadata.content_type):
-            raise Conflict(
-                f"the stream is {metadata.content_type}, not {expected}",
-                stream=self._stream.shown,
-                status=409,
-            )
+        except StreamError as refusal:
+            # Whatever may be stored can only be sent again as it was.
+            if refusal.status not in OF_CONTENT or self._producer.is_uncertain or not batch:
+                raise
+            if len(batch) == 1:
+                refusal._name_chunk(self._backlog.acknowledged + 1, len(batch[0]))
+                raise
+            self._backlog.halve(batch, is_too_long=isinstance(refusal, TooLarge))
+            return False
+        self._backlog.acknowledge(batch)
+        if appended.takes_multi:
+            self._backlog.takes_batches = True
+        self._next_offset = appended.next_offset or self._next_offset
+        return True
+
+
+def _check(metadata: Metadata, expected: str, shown: str) -> None:
+    """Raise Closed, ProtocolError or Conflict for a stream that cannot be written to."""
+    if metadata.is_closed:
+        offset = metadata.next_offset
+        raise Closed("the stream is closed", stream=shown, status=409, offset=offset)
+    if not metadata.content_type:
+        raise ProtocolError("the server sent no Content-Type", stream=shown)
+    if expected and media_type(expected) != media_type(metadata.content_type):
+        reason = f"the stream is {metadata.content_type}, not {expected}"
+        raise Conflict(reason, stream=shown, status=409)

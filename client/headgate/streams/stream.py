@@ -18,14 +18,13 @@ from headgate.errors import ABSENT, Closed, Unavailable, check_number
 from headgate.following import FIRST_WAIT_S, LONGEST_WAIT_S
 from headgate.names import shown
 from headgate.retries import Retries
-from headgate.sending.framing import JsonFraming, framing_of
+from headgate.sending.framing import Framing
 from headgate.streams.messages import BEGINNING, NOW, Decoder, place_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from headgate.following import Batch
-    from headgate.sending.framing import Framing
     from headgate.stream_requests import Metadata, StreamRequests
     from headgate.streams.connection import ClientConnections
     from headgate.streams.iterator import StreamIterator
@@ -109,8 +108,7 @@ class Stream:
             framing = _framing_of(metadata)
             for part in _parts(chunks):
                 # Without multi-appends, only JSON has messages: bytes are appended as one.
-                is_joined = framing.max_chunks == 1
-                body, headers = framing.batch([b"".join(part)] if is_joined else part)
+                body, headers = framing.batch(part if framing.takes_batches else [b"".join(part)])
                 appended = await producer.append(
                     body, content_type=metadata.content_type, headers=headers, is_closing=False
                 )
@@ -276,7 +274,7 @@ def _encoded(shown_url: str, framing: Framing, message: object) -> bytes:
         raise TypeError(
             f"{shown_url}: append takes one message, not {type_name}: append_many takes a list"
         )
-    if isinstance(framing, JsonFraming):
+    if framing.is_json:
         if isinstance(message, str):
             raise TypeError(
                 f"{shown_url} is a JSON stream: append the value itself, not its text; "
@@ -302,7 +300,7 @@ def _chunks(shown_url: str, metadata: Metadata, messages: list[object]) -> list[
 
 
 def _framing_of(metadata: Metadata) -> Framing:
-    return framing_of(metadata.content_type, takes_multi=metadata.takes_multi)
+    return Framing(metadata.content_type, takes_multi=metadata.takes_multi)
 
 
 def _parts(chunks: Iterable[bytes]) -> Iterator[list[bytes]]:
