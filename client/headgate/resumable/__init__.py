@@ -1,6 +1,5 @@
 """Streams of text that outlive their readers."""
 
-from headgate.resumable.contract import Broker
 from headgate.resumable.streams import ResumableStreams
 
-__all__ = ["Broker", "ResumableStreams"]
+__all__ = ["ResumableStreams"]

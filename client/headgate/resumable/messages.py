@@ -1,15 +1,20 @@
-"""The keys and channels of a stream, and the messages between its producer and its readers."""
+"""The types of resumable streams, and the messages between a producer and its readers."""
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator, AsyncIterable, Callable
 from typing import Literal, TypeAlias
 
 import msgspec
 
+Text: TypeAlias = AsyncGenerator[str, None]
+State: TypeAlias = Literal["active", "done"]
+MakeSource: TypeAlias = Callable[[], AsyncIterable[str]]
+ErrorText: TypeAlias = Callable[[Exception], str]
+
 PREFIX = "headgate:resumable"
-# A sentinel is a count of the requests for the stream, until it is done. A reader sets it to "lost"
-# when its producer is silent; an answer of the producer to another reader sets it back.
-LOST, DONE, IN_USE = "lost", "done", "1"
+DONE = "done"  # the sentinel is a count of the requests for the stream, until it is done
+LOST_S = 30.0  # without a message: a broker that restarts, or a process held up, is back by then
 
 
 def sentinel(stream_id: str) -> str:
@@ -28,7 +33,7 @@ def replies(reader: str) -> str:
 
 
 class Ask(msgspec.Struct, frozen=True, array_like=True):
-    """A reader's message to the producer: what it has, and how much more it takes.
+    """A reader's message to the producer: what it has, and how much more it takes. It is answered.
 
     `at` is the character it waits for; text may be sent while it begins before `limit`. With
     `again`, whatever was sent from `at` on is sent once more. With `leaves`, nothing more.

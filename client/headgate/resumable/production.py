@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 import logging
 import secrets
+import sys
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, AsyncIterable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
-from headgate.errors import Gone
-from headgate.resumable.buffer import TextBuffer
+from headgate.errors import Gone, SourceFailed, Unavailable, safe_error_text
 from headgate.resumable.messages import (
     DONE,
+    LOST_S,
     Part,
     decode_ask,
     encode,
@@ -20,21 +24,104 @@ from headgate.resumable.messages import (
     requests,
     sentinel,
 )
-from headgate.resumable.source import failed, text_of
-from headgate.retries import Backoff
+from headgate.retries import Retries
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from headgate.resumable.contract import Broker, ErrorText, MakeSource
-    from headgate.resumable.messages import Ask
+    from headgate.resumable.messages import Ask, ErrorText, Kind, MakeSource, Text
+    from headgate.resumable.redis import RedisBroker
 
 RENEW_S = 10.0  # until then a stream costs nothing but its INCR and SUBSCRIBE
 MARK_DONE_FOR_S = 30.0  # a broker that restarts is back by then
+MARK_WAITS_S = 0.1, 2.0
 STOP_WITHIN_S = 5.0  # for a source to close, and then for the last words to readers
-LOST_S = 30.0  # a reader asks every 5 s; one that is silent for so long has disconnected
+
+ENTRY_BYTES = 200  # what it costs to keep a chunk, beside the chunk itself
+JOINED = 64 * 1024  # characters; small chunks are handed on together up to here
 
 _log = logging.getLogger("headgate.resumable")
+
+
+class TextBuffer:
+    """Chunks by the position of their first character, in code points.
+
+    Beyond `max_bytes` of memory the oldest chunks go, though never the newest one: readers that
+    still need them get Gone.
+    """
+
+    def __init__(self, stream_id: str, max_bytes: int) -> None:
+        self._stream_id = stream_id
+        self._max_bytes = max_bytes
+        self._bytes = 0
+        self._chunks: OrderedDict[int, str] = OrderedDict()
+        self._cause: BaseException | None = None
+        self.changed = asyncio.Event()  # set at the next change; take it before you look
+        self.start = 0
+        self.end = 0
+        self.is_over = False
+        self.failure: str | None = None
+
+    def append(self, chunk: str) -> None:
+        """Add a chunk that is not empty."""
+        self._chunks[self.end] = chunk
+        self.end += len(chunk)
+        self._bytes += sys.getsizeof(chunk) + ENTRY_BYTES
+        while self._bytes > self._max_bytes and len(self._chunks) > 1:
+            self.start, oldest = self._chunks.popitem(last=False)
+            self.start += len(oldest)
+            self._bytes -= sys.getsizeof(oldest) + ENTRY_BYTES
+        self.notify()
+
+    def finish(self, failure: str | None = None, cause: BaseException | None = None) -> None:
+        """Mark the end of the text, once; readers get the failure, if there is one, after it."""
+        if not self.is_over:
+            self.is_over, self.failure, self._cause = True, failure, cause
+            self.notify()
+
+    def notify(self) -> None:
+        """Wake all that wait for a change."""
+        changed, self.changed = self.changed, asyncio.Event()
+        changed.set()
+
+    def take(self, position: int) -> str:
+        """Return text from a position on, in whole chunks of about JOINED in all; it may be empty.
+
+        Raises Gone.
+        """
+        if position < self.start:
+            raise Gone(
+                f"stream {self._stream_id!r} is kept from character {self.start} on, and "
+                f"character {position} was asked for: a larger max_buffer_bytes keeps more"
+            )
+        if position >= self.end:
+            return ""
+        at = position
+        if at not in self._chunks:  # it is within a chunk
+            at = next(begin for begin in reversed(self._chunks) if begin < position)
+        joined = [self._chunks[at][position - at :]]
+        at += len(self._chunks[at])
+        while at - position < JOINED and at < self.end:
+            joined.append(self._chunks[at])
+            at += len(joined[-1])
+        return "".join(joined)
+
+    async def read(self) -> Text:
+        """Yield all the text as it comes; raise SourceFailed at its end, or Gone."""
+        position = 0
+        while True:
+            changed = self.changed
+            if text := self.take(position):
+                position += len(text)
+                yield text
+            elif self.is_over:
+                break
+            else:
+                await changed.wait()
+        if self.failure is not None:
+            raise SourceFailed(self.failure) from self._cause
+
+
+class NoText(TypeError):
+    """A source gave something else than text; the message has its type, and not its value."""
 
 
 class StreamProduction:
@@ -43,66 +130,67 @@ class StreamProduction:
     def __init__(
         self,
         stream_id: str,
-        broker: Broker,
+        broker: RedisBroker,
         sentinel_ttl: float,
         max_buffer_bytes: int,
         error_text: ErrorText,
     ) -> None:
         self._stream_id = stream_id
-        self._broker = broker
+        self.broker = broker
         self._sentinel_ttl = sentinel_ttl
         self._error_text = error_text
+        self._stopping = f"the producer of stream {stream_id!r} was stopped"
+        self.stopped: str | None = None  # the reason
+        self.id = secrets.token_urlsafe(12)
         self.buffer = TextBuffer(stream_id, max_buffer_bytes)
-        self._id = secrets.token_urlsafe(12)
         self._forwarders: dict[str, _Forwarder] = {}
 
     async def run(self, make_source: MakeSource) -> None:
         """Read the source to its end, and stay until the readers elsewhere have everything."""
-        renewing = asyncio.get_running_loop().create_task(self._renew())
+        renewing = asyncio.create_task(self._renew())
+        reading = asyncio.create_task(self._read_source(make_source))
         try:
-            await self._read_source(make_source)
+            await asyncio.wait({reading})
             renewing.cancel()
             await self._mark_done(MARK_DONE_FOR_S)
             while self._forwarders:
                 await asyncio.wait(self._sending())
         except asyncio.CancelledError:
             renewing.cancel()
-            await self._stop()
+            await self._stop(reading)
             raise
         finally:
-            with contextlib.suppress(OSError):
-                await self._broker.unsubscribe(requests(self._stream_id))
+            with contextlib.suppress(Unavailable):
+                await self.broker.unsubscribe(requests(self._stream_id))
 
     async def _read_source(self, make_source: MakeSource) -> None:
-        """Read the source in a task, which a cancellation abandons if it does not end in time."""
-        reading = asyncio.get_running_loop().create_task(self._fill(make_source))
+        chunks: object = None
         try:
-            await asyncio.shield(reading)
-        except asyncio.CancelledError:
-            reading.cancel()
-            if (await asyncio.wait({reading}, timeout=STOP_WITHIN_S))[1]:
-                _log.error(
-                    "the source of stream %r does not end when it is cancelled", self._stream_id
-                )
-            raise
-        except Exception as error:  # noqa: BLE001 - readers get it, whatever it is
-            self.buffer.finish(failed(self._error_text, self._stream_id, error), error)
-        else:
-            self.buffer.finish()
-
-    async def _fill(self, make_source: MakeSource) -> None:
-        async with contextlib.aclosing(text_of(make_source)) as source:
-            async for chunk in source:
+            chunks = _checked_source(make_source())
+            async for chunk in chunks:
                 if self.buffer.is_over:
                     return  # it was abandoned after STOP_WITHIN_S
-                self.buffer.append(chunk)
+                if _is_text(chunk):
+                    self.buffer.append(chunk)
+            self.buffer.finish()
+        except Exception as error:  # noqa: BLE001 - readers get it, whatever it is
+            _log.warning("the source of stream %r failed", self._stream_id, exc_info=error)
+            text = str if isinstance(error, NoText) else self._error_text
+            words = safe_error_text(error, text, class_name, _log)
+            self.buffer.finish(f"stream {self._stream_id!r} failed: {words}", error)
+        finally:
+            self.buffer.finish(self._stopping)  # unless it has ended by itself
+            if isinstance(chunks, AsyncGenerator):
+                await chunks.aclose()
 
-    async def _stop(self) -> None:
-        stopped = f"the producer of stream {self._stream_id!r} was stopped"
-        if not self.buffer.is_over:
-            self.buffer.finish(stopped)
-        for forwarder in self._forwarders.values():
-            forwarder.stop(stopped)
+    async def _stop(self, reading: asyncio.Task[None]) -> None:
+        """End the source, or abandon it if it takes too long, and tell the readers."""
+        reading.cancel()
+        if (await asyncio.wait({reading}, timeout=STOP_WITHIN_S))[1]:
+            _log.error("the source of stream %r does not end when it is cancelled", self._stream_id)
+        self.stopped = self._stopping
+        self.buffer.finish(self.stopped)
+        self.buffer.notify()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(STOP_WITHIN_S):
                 if self._forwarders:
@@ -119,26 +207,18 @@ class StreamProduction:
         key = sentinel(self._stream_id)
         while True:
             await asyncio.sleep(min(RENEW_S, self._sentinel_ttl / 2))
-            with contextlib.suppress(OSError):
-                if await self._broker.expire(key, self._sentinel_ttl) is False:
-                    await self._broker.incr(key)  # the broker has lost it, as in a restart
-                    await self._broker.expire(key, self._sentinel_ttl)
+            with contextlib.suppress(Unavailable):
+                if await self.broker.expire(key, self._sentinel_ttl) is False:
+                    await self.broker.incr(key)  # the broker has lost it, as in a restart
+                    await self.broker.expire(key, self._sentinel_ttl)
 
     async def _mark_done(self, within_s: float) -> None:
         """Set the sentinel to done: no process shall produce the stream again or wait for it."""
-        time, backoff = asyncio.get_running_loop().time, Backoff(0.1, 2.0)
-        give_up_at = time() + within_s
-        while True:
-            try:
-                await self._broker.set(sentinel(self._stream_id), DONE, self._sentinel_ttl)
-            except OSError as error:
-                wait_s = backoff.next_s()
-                if time() + wait_s > give_up_at:
-                    _log.error("stream %r could not be marked done: %s", self._stream_id, error)
-                    return
-                await asyncio.sleep(wait_s)
-            else:
-                return
+        mark = partial(self.broker.set, sentinel(self._stream_id), DONE, self._sentinel_ttl)
+        try:
+            await Retries(within_s, MARK_WAITS_S, _log.info).run(mark)
+        except Unavailable as error:
+            _log.error("stream %r could not be marked done: %s", self._stream_id, error)
 
     def on_message(self, message: str) -> None:
         """Serve the reader that has sent this message on the channel of requests."""
@@ -146,14 +226,13 @@ class StreamProduction:
             ask = decode_ask(message)
         except ValueError:
             return  # not ours
-        if ask.production not in (None, self._id):
+        if ask.production not in (None, self.id):
             return  # the id was used again
         forwarder = self._forwarders.get(ask.reader)
         if forwarder is not None:
             forwarder.on_ask(ask)
         elif not ask.leaves:
-            publish = partial(self._broker.publish, replies(ask.reader))
-            forwarder = _Forwarder(self._id, self.buffer, publish, ask)
+            forwarder = _Forwarder(self, ask)
             self._forwarders[ask.reader] = forwarder
             forwarder.task.add_done_callback(lambda _: self._forwarders.pop(ask.reader))
 
@@ -164,22 +243,14 @@ class _Forwarder:
     The task ends when the reader leaves, is silent for LOST_S, or the producer stops.
     """
 
-    def __init__(
-        self,
-        production: str,
-        buffer: TextBuffer,
-        publish: Callable[[str], Awaitable[object]],
-        ask: Ask,
-    ) -> None:
+    def __init__(self, production: StreamProduction, ask: Ask) -> None:
         self._production = production
-        self._buffer = buffer
-        self._publish = publish
+        self._buffer = production.buffer
+        self._channel = replies(ask.reader)
         self._at = ask.at
-        self._owes_answer = True
-        self._has_left = self._waits_for_ask = False
-        self._stopped: str | None = None
+        self._has_left = False
         self.on_ask(ask)
-        self.task = asyncio.get_running_loop().create_task(self._run())
+        self.task = asyncio.create_task(self._run())
 
     def on_ask(self, ask: Ask) -> None:
         """Note how far the reader is, and how much it has room for."""
@@ -187,7 +258,8 @@ class _Forwarder:
         self._limit = ask.limit
         self._has_left = self._has_left or ask.leaves
         if ask.again:
-            self._at, self._owes_answer, self._waits_for_ask = ask.at, True, False
+            self._at = ask.at
+        self._owes_answer, self._waits_for_ask = True, False
         self._buffer.notify()
 
     async def _run(self) -> None:
@@ -198,42 +270,64 @@ class _Forwarder:
             part = None if self._waits_for_ask else self._next()
             if part is not None:
                 await self._send(part)
-            elif self._stopped is not None:
+            elif self._production.stopped is not None:
                 # Also after the end: a reader that missed what came before it waits no longer.
-                await self._send(Part(self._production, "stopped", self._at, self._stopped))
+                await self._send(self._last("stopped", self._production.stopped))
                 return
             else:
                 with contextlib.suppress(TimeoutError):  # the reader asks meanwhile, or is lost
                     async with asyncio.timeout_at(self._lost_at):
                         await changed.wait()
 
-    def stop(self, reason: str) -> None:
-        """Send what the reader has room for, its end too, and then the reason of the stop."""
-        self._stopped = reason
-        self._buffer.notify()
-
     def _next(self) -> Part | None:
         """Return the part to send now, or None."""
         try:
             text = self._buffer.take(self._at) if self._at < self._limit else ""
         except Gone as error:
-            self._waits_for_ask = True
-            return Part(self._production, "trimmed", self._at, str(error))
-        if text or self._owes_answer:
-            part = Part(self._production, "text", self._at, text)
-            self._at += len(text)
-            self._owes_answer = False
-            return part
-        if self._buffer.is_over and self._at >= self._buffer.end:
-            self._waits_for_ask = True
-            if self._buffer.failure is None:
-                return Part(self._production, "end", self._at)
-            return Part(self._production, "failed", self._at, self._buffer.failure)
-        return None
+            return self._last("trimmed", str(error))
+        if not text and self._buffer.is_over and self._at >= self._buffer.end:
+            failure = self._buffer.failure
+            return self._last("end") if failure is None else self._last("failed", failure)
+        if not text and not self._owes_answer:
+            return None
+        self._owes_answer = False
+        self._at += len(text)
+        return Part(self._production.id, "text", self._at - len(text), text)
+
+    def _last(self, kind: Kind, words: str = "") -> Part:
+        """Return a part after which there is nothing to send until the reader asks."""
+        self._waits_for_ask = True
+        return Part(self._production.id, kind, self._at, words)
 
     async def _send(self, part: Part) -> None:
         try:
-            await self._publish(encode(part))
-        except OSError as error:  # the reader asks again once the broker is back
+            await self._production.broker.publish(self._channel, encode(part))
+        except Unavailable as error:  # the reader asks again once the broker is back
             self._waits_for_ask = True
             _log.warning("text could not be passed on to a reader: %s", error)
+
+
+def class_name(error: Exception) -> str:
+    """Return the error's class name, as the default `error_text`: messages may hold secrets."""
+    return type(error).__name__
+
+
+def _checked_source(source: object) -> AsyncIterable[object]:
+    if isinstance(source, AsyncIterable):
+        return source
+    if inspect.iscoroutine(source):
+        source.close()
+    raise NoText(
+        "make_source must give an async iterable of str when it is called, not an object of type "
+        f"{type(source).__name__}"
+    )
+
+
+def _is_text(chunk: object) -> TypeGuard[str]:
+    """Return whether the chunk is text that is not empty. Raises NoText for anything else."""
+    if not isinstance(chunk, str):
+        raise NoText(f"a source must give str, not an object of type {type(chunk).__name__}")
+    try:
+        return bool(chunk if chunk.isascii() else chunk.encode())
+    except UnicodeEncodeError as error:
+        raise NoText("a source gave half of a surrogate pair, which is no character") from error

@@ -1,4 +1,4 @@
-"""A broker in Redis; each event loop has connections of its own."""
+"""A broker in Redis."""
 
 from __future__ import annotations
 
@@ -12,11 +12,14 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from headgate.errors import Unavailable
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from redis.asyncio.connection import AbstractConnection
 
+AWAY = "the Redis of resumable streams is away"
 ANSWER_WITHIN_S = 5.0
 CONNECTIONS = 8  # for commands, for each event loop: a large message holds up one of them
 PING_S = 5.0  # of silence until a PING, and again until the connection counts as lost
@@ -26,14 +29,20 @@ _log = logging.getLogger("headgate.resumable")
 
 
 class RedisBroker:
-    """A Broker made of the URL of a Redis, or of a client."""
+    """A Redis as the broker of streams. Its connections are of one event loop, until `aclose`.
 
-    def __init__(self, redis: str | Redis) -> None:
-        """Take a URL, or a client, which serves the event loop of its first use and stays open."""
-        self._redis = redis
-        if isinstance(redis, str):
-            _new_client(redis)  # raises ValueError now rather than later
-        self._by_loop: dict[asyncio.AbstractEventLoop, _Connections] = {}
+    Subscriptions share one connection, which is opened again when it is lost: messages of the
+    meantime are missing. Each method raises Unavailable, within seconds, where Redis is away.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._client = _new_client(url)  # raises ValueError now rather than later
+        self._loop: asyncio.AbstractEventLoop | None = None
+        # Of each channel a callback that must not block, and whether Redis has confirmed it.
+        self._channels: dict[str, tuple[Callable[[str], None], asyncio.Event]] = {}
+        self._connected: AbstractConnection | None = None
+        self._receiving: asyncio.Task[None] | None = None
 
     async def publish(self, channel: str, message: str) -> None:
         """Publish a message on a channel."""
@@ -41,19 +50,33 @@ class RedisBroker:
 
     async def subscribe(self, channel: str, receive: Callable[[str], None]) -> None:
         """Subscribe to a channel, and wait for the server's confirmation."""
-        with _translated():
-            await self._here().subscribe(channel, receive)
+        self._enter_loop()
+        confirmed = asyncio.Event()
+        self._channels[channel] = receive, confirmed
+        try:
+            async with asyncio.timeout(ANSWER_WITHIN_S):
+                if self._receiving is None or self._receiving.done():
+                    self._receiving = asyncio.create_task(self._receive())
+                else:
+                    await self._send("SUBSCRIBE", channel)
+                await confirmed.wait()
+        except TimeoutError as error:
+            raise Unavailable(f"{AWAY}: it confirms no subscription") from error
+        finally:
+            if not confirmed.is_set():
+                self._channels.pop(channel, None)
 
     async def unsubscribe(self, channel: str) -> None:
-        """Unsubscribe from a channel."""
-        await self._here().unsubscribe(channel)
+        """Unsubscribe, also from a channel whose subscription was cancelled unconfirmed."""
+        self._channels.pop(channel, None)
+        await self._send("UNSUBSCRIBE", channel)
 
     async def incr(self, key: str) -> int | None:
         """Increment the counter; return None if the value is not a number."""
         try:
             return int(await self._command("INCR", key))
-        except ConnectionError as error:
-            if "not an integer" in str(error):
+        except Unavailable as error:
+            if "not an integer" in error.reason:
                 return None
             raise
 
@@ -63,85 +86,51 @@ class RedisBroker:
 
     async def get(self, key: str) -> str | None:
         """Return the value of a key."""
-        value = await self._command("GET", key)
-        return None if value is None else _text(value)
+        value: str | None = await self._command("GET", key)
+        return value
 
     async def expire(self, key: str, ttl: float) -> bool:
         """Set the lifetime of a value; return False if there is none."""
         return bool(await self._command("PEXPIRE", key, _milliseconds(ttl)))
 
     async def aclose(self) -> None:
-        """Close the connections of this event loop."""
-        connections = self._by_loop.pop(asyncio.get_running_loop(), None)
-        if connections is not None:
-            await connections.aclose()
-            if isinstance(self._redis, str):
-                await connections.client.aclose()
-
-    async def _command(self, *words: str | int) -> Any:  # noqa: ANN401 - what Redis replies
-        with _translated():
-            return await self._here().client.execute_command(*words)  # type: ignore[no-untyped-call]  # of redis-py
-
-    def _here(self) -> _Connections:
-        """Return the connections of the running loop; make them at the first call."""
-        loop = asyncio.get_running_loop()
-        if loop not in self._by_loop:
-            # Weak keys would not do it: connections refer to their loop.
-            for other in list(self._by_loop):  # other threads add theirs
-                if other.is_closed():
-                    self._by_loop.pop(other, None)
-            if not isinstance(self._redis, str) and self._by_loop:
-                raise RuntimeError(
-                    "a Redis client belongs to one event loop: give ResumableStreams the URL "
-                    "instead"
-                )
-            client = _new_client(self._redis) if isinstance(self._redis, str) else self._redis
-            self._by_loop[loop] = _Connections(client)
-        return self._by_loop[loop]
-
-
-class _Connections:
-    """A client for commands, and the subscriptions on a connection that is reopened when lost."""
-
-    def __init__(self, client: Redis) -> None:
-        self.client = client
-        # Of each channel a callback that must not block, and whether Redis has confirmed it.
-        self._channels: dict[str, tuple[Callable[[str], None], asyncio.Event]] = {}
-        self._connected: AbstractConnection | None = None
-        self._receiving: asyncio.Task[None] | None = None
-
-    async def subscribe(self, channel: str, receive: Callable[[str], None]) -> None:
-        """Subscribe to a channel, and wait for the confirmation. Raises TimeoutError."""
-        confirmed = asyncio.Event()
-        self._channels[channel] = receive, confirmed
-        try:
-            async with asyncio.timeout(ANSWER_WITHIN_S):
-                if self._receiving is None or self._receiving.done():
-                    self._receiving = asyncio.get_running_loop().create_task(self._receive())
-                else:
-                    await self._send("SUBSCRIBE", channel)
-                await confirmed.wait()
-        except BaseException:
-            self._channels.pop(channel, None)
-            raise
-
-    async def unsubscribe(self, channel: str) -> None:
-        """Unsubscribe, also from a channel whose subscription was cancelled unconfirmed."""
-        self._channels.pop(channel, None)
-        await self._send("UNSUBSCRIBE", channel)
-
-    async def aclose(self) -> None:
-        """Close the connection of the subscriptions."""
+        """Close the connections."""
+        if self._loop is not asyncio.get_running_loop():
+            return
         self._channels.clear()
         if self._receiving is not None:
             self._receiving.cancel()
             await asyncio.gather(self._receiving, return_exceptions=True)
+        await self._client.aclose()
+        self._loop = None
+
+    async def _command(self, *words: str | int) -> Any:  # noqa: ANN401 - what Redis replies
+        self._enter_loop()
+        try:
+            with _raised_cancellations():
+                return await self._client.execute_command(*words)  # type: ignore[no-untyped-call]  # of redis-py
+        except (RedisError, OSError) as error:
+            raise Unavailable(f"{AWAY}: {error or type(error).__name__}") from error
+
+    def _enter_loop(self) -> None:
+        """Begin anew in a new event loop. Raises RuntimeError while another one is open."""
+        loop = asyncio.get_running_loop()
+        if self._loop is loop:
+            return
+        if self._loop is not None and not self._loop.is_closed():
+            raise RuntimeError(
+                "this ResumableStreams is open in another event loop: close it there, or make "
+                "another"
+            )
+        self._loop = loop
+        self._client = _new_client(self._url)
+        self._channels, self._connected, self._receiving = {}, None, None
 
     async def _receive(self) -> None:
         while True:
             try:
                 # For its connection: a PubSub reconnects by itself, in each task that uses it.
-                async with self.client.pubsub() as pubsub:
+                async with self._client.pubsub() as pubsub:
                     await pubsub.connect()
                     await self._receive_from(pubsub.connection)
             except (RedisError, OSError) as error:
@@ -172,12 +161,10 @@ class _Connections:
 
     def _dispatch(self, reply: object) -> None:
         match reply:
-            case [kind, name, data] if (channel := self._channels.get(_text(name))) is not None:
-                receive, confirmed = channel
-                if _text(kind) == "message":
-                    receive(_text(data))
-                elif _text(kind) == "subscribe":
-                    confirmed.set()
+            case ["message", str(name), str(data)] if name in self._channels:
+                self._channels[name][0](data)
+            case ["subscribe", str(name), _] if name in self._channels:
+                self._channels[name][1].set()
 
     async def _send(self, *command: str) -> None:
         """Send a command if the connection is open; a new connection subscribes to all channels."""
@@ -193,6 +180,8 @@ def _new_client(url: str) -> Redis:
     try:
         pool = BlockingConnectionPool.from_url(
             url,
+            decode_responses=True,
+            encoding_errors="replace",  # a message that is not ours
             max_connections=CONNECTIONS,
             socket_connect_timeout=ANSWER_WITHIN_S,
             socket_timeout=ANSWER_WITHIN_S,
@@ -204,16 +193,6 @@ def _new_client(url: str) -> Redis:
             "the URL of a Redis looks like redis://user:password@host:6379/0"
         ) from None
     return Redis.from_pool(pool)
-
-
-@contextlib.contextmanager
-def _translated() -> Iterator[None]:
-    """Raise errors of redis-py as OSError, the error that each broker raises."""
-    try:
-        with _raised_cancellations():
-            yield
-    except RedisError as error:
-        raise ConnectionError(str(error) or type(error).__name__) from error
 
 
 @contextlib.contextmanager
@@ -234,7 +213,3 @@ def _raised_cancellations() -> Iterator[None]:
 
 def _milliseconds(seconds: float) -> int:
     return max(1, round(seconds * 1000))
-
-
-def _text(value: object) -> str:
-    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)

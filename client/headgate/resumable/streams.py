@@ -4,33 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from typing_extensions import override
 
 from headgate.errors import Conflict, Unavailable, check_number
 from headgate.misuse import check_make_source
 from headgate.resumable.listener import Listener
-from headgate.resumable.messages import DONE, IN_USE, LOST, requests, sentinel
-from headgate.resumable.production import StreamProduction
-from headgate.resumable.source import class_name
+from headgate.resumable.messages import DONE, requests, sentinel
+from headgate.resumable.production import StreamProduction, class_name
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Coroutine
 
-    from redis.asyncio import Redis
+    from headgate.resumable.messages import ErrorText, MakeSource, State, Text
 
-    from headgate.resumable.contract import Broker, ErrorText, MakeSource, State, Text
-    from headgate.resumable.redis import RedisBroker
-
-WITHDRAW_WITHIN_S = 1.0  # a caller that was refused a stream, or has gone, waits for this
+T = TypeVar("T")
+WITHDRAW_WITHIN_S = 1.0  # a caller that was refused a stream waits for this
 
 
 class ResumableStreams(contextlib.AbstractAsyncContextManager["ResumableStreams"]):
     """Streams of text that are produced to their end, while readers come, leave and come back.
 
     The text goes from the process that produces it to the readers in others by the messages of a
-    broker, such as Redis; none of it is stored there.
+    Redis; none of it is stored there.
 
     ```python
     streams = headgate.ResumableStreams("redis://localhost")
@@ -38,25 +35,22 @@ class ResumableStreams(contextlib.AbstractAsyncContextManager["ResumableStreams"
     ```
 
     Args:
-        broker: The URL or client of a Redis, or a `Broker` of your own.
+        url: The URL of a Redis, such as `redis://user:password@host:6379/0`.
         sentinel_ttl: Seconds for which a stream's state is known; 2 hours by default.
         resume_timeout: Seconds that a reader waits for the producer's first response; 1 by
             default.
         max_buffer_bytes: Bytes of text that a producer keeps in memory for its readers; 64 MiB by
             default.
-        keep_alive: A function called with an awaitable of each production's end, such as
-            `waitUntil` of a serverless platform.
         error_text: Makes of a source's exception what readers get; its class name by default.
     """
 
     def __init__(
         self,
-        broker: str | Redis | Broker,
+        url: str,
         *,
         sentinel_ttl: float = 2 * 60 * 60.0,
         resume_timeout: float = 1.0,
         max_buffer_bytes: int = 64 * 1024 * 1024,
-        keep_alive: Callable[[Awaitable[Any]], object] | None = None,
         error_text: ErrorText = class_name,
     ) -> None:
         check_number("sentinel_ttl", sentinel_ttl)
@@ -65,14 +59,19 @@ class ResumableStreams(contextlib.AbstractAsyncContextManager["ResumableStreams"
         self._sentinel_ttl = sentinel_ttl
         self._resume_timeout = resume_timeout
         self._max_buffer_bytes = max_buffer_bytes
-        self._keep_alive = keep_alive
         self._error_text = error_text
-        self._redis: RedisBroker | None = None
-        if not isinstance(broker, str) and callable(getattr(broker, "subscribe", None)):
-            self._broker: Broker = broker  # type: ignore[assignment]  # a Redis has no `subscribe`
-        else:
-            self._broker = self._redis = _redis_broker(broker)
-        self._tasks: set[asyncio.Task[None]] = set()
+        if not isinstance(url, str):
+            raise TypeError(
+                f"a ResumableStreams is given the URL of a Redis, and no {type(url).__name__}"
+            )
+        try:
+            from headgate.resumable.redis import RedisBroker
+        except ImportError as error:
+            raise ImportError(
+                "Redis needs an extra: pip install './client[redis]' in a clone of Headgate"
+            ) from error
+        self._broker = RedisBroker(url)
+        self._tasks: set[asyncio.Task[Any]] = set()
 
     async def resumable(
         self, stream_id: str, make_source: MakeSource, resume_at: int = 0
@@ -94,13 +93,8 @@ class ResumableStreams(contextlib.AbstractAsyncContextManager["ResumableStreams"
         """
         _check(stream_id, resume_at)
         check_make_source(make_source)
-        with _unavailable_on_oserror():
-            count = await self._count(stream_id)
-            if count is None:  # the producer is done, or lost
-                return await self.resume(stream_id, resume_at)
-            if count > 1:
-                return await self._listen(stream_id, resume_at)
-            return await self._produce(stream_id, make_source)
+        text = await self._created(stream_id, make_source)
+        return text or await self.resume(stream_id, resume_at)
 
     async def create(self, stream_id: str, make_source: MakeSource) -> Text:
         """Create the stream, and return its text as it comes.
@@ -114,10 +108,10 @@ class ResumableStreams(contextlib.AbstractAsyncContextManager["ResumableStreams"
         """
         _check(stream_id)
         check_make_source(make_source)
-        with _unavailable_on_oserror():
-            if await self._count(stream_id) != 1:
-                raise Conflict(f"there is, or was until lately, a stream {stream_id!r}")
-            return await self._produce(stream_id, make_source)
+        text = await self._created(stream_id, make_source)
+        if text is None:
+            raise Conflict(f"there is, or was until lately, a stream {stream_id!r}")
+        return text
 
     async def resume(self, stream_id: str, resume_at: int = 0) -> Text | None:
         """Read a stream that another request has created.
@@ -130,14 +124,11 @@ class ResumableStreams(contextlib.AbstractAsyncContextManager["ResumableStreams"
             The text from there on; None if there is nothing to read.
         """
         _check(stream_id, resume_at)
-        state = await self.state(stream_id)
-        if state not in {"active", "lost"}:
+        if await self.state(stream_id) != "active":
             return None
-        with _unavailable_on_oserror():
-            text = await self._listen(stream_id, resume_at)
-        if text is not None and state == "lost":  # its producer was only held up
-            with contextlib.suppress(OSError):
-                await self._broker.set(sentinel(stream_id), IN_USE, self._sentinel_ttl)
+        text = await Listener(stream_id, self._broker, resume_at).answered(self._resume_timeout)
+        if text is None:  # its producer has died, or is held up and will take this back
+            await self._broker.expire(sentinel(stream_id), self._sentinel_ttl)
         return text
 
     async def state(self, stream_id: str) -> State | None:
@@ -147,69 +138,56 @@ class ResumableStreams(contextlib.AbstractAsyncContextManager["ResumableStreams"
             stream_id: The id of the stream.
 
         Returns:
-            `active` while it is produced, then `done`, or `lost` if its producer is gone; None if
-            it is unknown, or no longer known.
+            `active` while it is produced, and after its producer has died; then `done`; None if it
+            is unknown, or no longer known.
         """
         _check(stream_id)
-        with _unavailable_on_oserror():
-            value = await self._broker.get(sentinel(stream_id))
-        if value is None:
-            return None
-        return "done" if value == DONE else "lost" if value == LOST else "active"
+        value = await self._broker.get(sentinel(stream_id))
+        return None if value is None else "done" if value == DONE else "active"
 
     async def aclose(self) -> None:
         """Stop what is produced in this event loop, and close the connections."""
         await asyncio.sleep(0)  # a production that was just started begins, and so ends properly
-        loop = asyncio.get_running_loop()
-        tasks = [task for task in list(self._tasks) if task.get_loop() is loop]
-        for task in tasks:
+        for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        if self._redis is not None:
-            await self._redis.aclose()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._broker.aclose()
 
     @override
     async def __aexit__(self, *error: object) -> None:
         await self.aclose()
 
-    async def _count(self, stream_id: str) -> int | None:
-        """Count up the sentinel; a caller cancelled in the midst of it does not keep the id."""
-        counting = asyncio.ensure_future(self._broker.incr(sentinel(stream_id)))
-        try:
-            return await asyncio.shield(counting)
-        except asyncio.CancelledError:
-            if await _briefly(counting) == 1:
-                await self._withdraw(stream_id)
-            raise
+    async def _created(self, stream_id: str, make_source: MakeSource) -> Text | None:
+        """Return the text of a new stream; None if the id is in use.
 
-    async def _withdraw(self, stream_id: str) -> None:
-        """Free the id again, unless the broker is away."""
-        await _briefly(self._broker.expire(sentinel(stream_id), 0))
+        A stream is created although its caller is cancelled meanwhile, as it outlives its readers.
+        """
+        return await asyncio.shield(self._begin(self._create(stream_id, make_source)))
 
-    async def _produce(self, stream_id: str, make_source: MakeSource) -> Text:
+    async def _create(self, stream_id: str, make_source: MakeSource) -> Text | None:
+        key, channel = sentinel(stream_id), requests(stream_id)
+        if await self._broker.incr(key) != 1:
+            return None
         production = StreamProduction(
             stream_id, self._broker, self._sentinel_ttl, self._max_buffer_bytes, self._error_text
         )
         try:
-            await self._broker.subscribe(requests(stream_id), production.on_message)
-        except BaseException:  # also a cancellation: no process is going to produce it
-            await _briefly(self._broker.unsubscribe(requests(stream_id)))
-            await self._withdraw(stream_id)
+            await self._broker.subscribe(channel, production.on_message)
+        except BaseException:  # no process is going to produce it: its id is free again
+            with contextlib.suppress(Unavailable, TimeoutError):
+                async with asyncio.timeout(WITHDRAW_WITHIN_S):
+                    await self._broker.unsubscribe(channel)
+                    await self._broker.expire(key, 0)
             raise
-        task = asyncio.get_running_loop().create_task(production.run(make_source))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        if self._keep_alive is not None:
-            # A host that cancels what it got ends no production.
-            self._keep_alive(asyncio.ensure_future(asyncio.wait({task})))
+        self._begin(production.run(make_source))
         return production.buffer.read()
 
-    async def _listen(self, stream_id: str, resume_at: int) -> Text | None:
-        listener = Listener(stream_id, self._broker, resume_at, self._sentinel_ttl)
-        text = await listener.answered(self._resume_timeout)
-        if text is None:  # its producer has died, or is held up and will take this back
-            await self._broker.expire(sentinel(stream_id), self._sentinel_ttl)
-        return text
+    def _begin(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Run what `aclose` ends."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
 
 
 def _check(stream_id: str, resume_at: int = 0) -> None:
@@ -217,38 +195,4 @@ def _check(stream_id: str, resume_at: int = 0) -> None:
         raise TypeError(f"a stream's id is a str, not an object of {type(stream_id).__name__}")
     if not stream_id.encode():  # UnicodeEncodeError, a ValueError, for half of a surrogate pair
         raise ValueError("a stream's id is empty")
-    if not isinstance(resume_at, int):
-        raise TypeError(f"resume_at counts characters, as an int, not {type(resume_at).__name__}")
-    if resume_at < 0:
-        raise ValueError(f"resume_at counts characters from 0, and {resume_at} was given")
-
-
-def _redis_broker(redis: object) -> RedisBroker:
-    if not isinstance(redis, str) and not callable(getattr(redis, "pubsub", None)):
-        raise TypeError(
-            "a ResumableStreams is given the URL of a Redis, a client of redis.asyncio or a "
-            f"Broker, and no {type(redis).__name__}"
-        )
-    try:
-        from headgate.resumable.redis import RedisBroker
-    except ImportError as error:
-        raise ImportError(
-            "Redis needs an extra: pip install './client[redis]' in a clone of Headgate"
-        ) from error
-    return RedisBroker(redis)  # type: ignore[arg-type]  # it has `pubsub`
-
-
-@contextlib.contextmanager
-def _unavailable_on_oserror() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise Unavailable(f"the broker of resumable streams is away: {error}") from error
-
-
-async def _briefly(doing: Awaitable[object]) -> object:
-    """Return the result if it comes within WITHDRAW_WITHIN_S, else None."""
-    with contextlib.suppress(OSError):  # also a TimeoutError
-        async with asyncio.timeout(WITHDRAW_WITHIN_S):
-            return await doing
-    return None
+    check_number("resume_at", resume_at, is_whole=True)

@@ -27,36 +27,32 @@ def redis(processes: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 @pytest.fixture
 async def on_redis(redis: RedisServer) -> AsyncIterator[MakeStreams]:
     """Makes one more replica of an application, in Redis."""
-    async with contextlib.AsyncExitStack() as stack:
-        made: list[ResumableStreams] = []
-
-        def make(**options: object) -> ResumableStreams:
-            made.append(ResumableStreams(redis.url, **options))  # type: ignore[arg-type]
-            stack.push_async_exit(made[-1])
-            return made[-1]
-
-        redis.command("FLUSHALL")
-        yield make
-
-
-@pytest.fixture
-async def in_memory() -> AsyncIterator[MakeStreams]:
-    """Makes one more replica of an application, with a broker of the user's."""
-    broker = MemoryBroker()
+    redis.command("FLUSHALL")
     async with contextlib.AsyncExitStack() as stack:
 
         def make(**options: object) -> ResumableStreams:
-            streams = ResumableStreams(broker, **options)  # type: ignore[arg-type]
+            streams = ResumableStreams(redis.url, **options)  # type: ignore[arg-type]
             stack.push_async_exit(streams)
             return streams
 
         yield make
 
 
-ON_REDIS = pytest.param("on_redis", marks=pytest.mark.processes)
+@pytest.fixture
+async def in_memory() -> AsyncIterator[MakeStreams]:
+    """Makes one more replica of an application, in this process."""
+    broker = MemoryBroker()
+    async with contextlib.AsyncExitStack() as stack:
+
+        def make(**options: object) -> ResumableStreams:
+            streams = broker.streams(**options)
+            stack.push_async_exit(streams)
+            return streams
+
+        yield make
 
 
-@pytest.fixture(params=[ON_REDIS, "in_memory"])
+@pytest.fixture(params=[pytest.param("on_redis", marks=pytest.mark.processes), "in_memory"])
 def replicas(request: pytest.FixtureRequest) -> MakeStreams:
     """Each broker in turn."""
     make: MakeStreams = request.getfixturevalue(request.param)

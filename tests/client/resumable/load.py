@@ -23,9 +23,9 @@ from typing import TYPE_CHECKING
 from headgate import ResumableStreams, StreamError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable
+    from collections.abc import AsyncIterator
 
-    from headgate.resumable.contract import Text
+    from headgate.resumable.messages import Text
 
 CHUNK = 1 << 20
 CHUNKS = 5
@@ -66,14 +66,10 @@ class Load:
     """Two replicas of an application, and what went on between them."""
 
     def __init__(self, url: str) -> None:
-        self.last: Awaitable[None] | None = None
-        self.producer = ResumableStreams(url, keep_alive=self._keep)
+        self.producer = ResumableStreams(url)
         self.other = ResumableStreams(url, resume_timeout=ANSWER_WITHIN_S)
         self.seen: Counter[str] = Counter()
         self.most_mb = 0.0
-
-    def _keep(self, ended: Awaitable[None]) -> None:
-        self.last = ended
 
     async def run(self, streams: int, seconds: float, run: str) -> None:
         until = asyncio.get_running_loop().time() + seconds
@@ -99,8 +95,6 @@ class Load:
     async def _stream(self, stream_id: str, chance: random.Random) -> None:
         self.seen["streams"] += 1
         creator = await self.producer.create(stream_id, lambda: source(stream_id))
-        ended = self.last
-        assert ended is not None
         async with asyncio.TaskGroup() as group:
             group.create_task(self._read(stream_id, creator, 0, chance.randint(1, CHUNKS + 1)))
             for _ in range(VISITORS):
@@ -109,7 +103,6 @@ class Load:
                 group.create_task(
                     self._visit(stream_id, comes_s, at, chance.randint(1, CHUNKS + 1))
                 )
-        await ended
 
     async def _visit(self, stream_id: str, comes_s: float, at: int, leaves: int) -> None:
         await asyncio.sleep(comes_s)
