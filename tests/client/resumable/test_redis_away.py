@@ -19,24 +19,24 @@ from tests.support.redis_servers import RedisServer, redis_server
 from tests.support.waiting import SERVER_PATIENCE_S, until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
     from pathlib import Path
 
     from tests.client.resumable.conftest import MakeStreams
 
-OPERATIONS = {
-    "resumable": lambda streams: streams.resumable("a", chunks),
-    "create": lambda streams: streams.create("a", chunks),
-    "resume": lambda streams: streams.resume("a"),
-    "state": lambda streams: streams.state("a"),
-}
+OPERATIONS: list[Callable[[ResumableStreams], Awaitable[object]]] = [
+    lambda streams: streams.resumable("a", chunks),
+    lambda streams: streams.create("a", chunks),
+    lambda streams: streams.resume("a"),
+    lambda streams: streams.state("a"),
+]
 
 
 @pytest.mark.usefixtures("processes")
 async def test_each_operation_raises_an_error_until_redis_is_started(tmp_path: Path) -> None:
     port = free_port()
     async with ResumableStreams(f"redis://{HOST}:{port}") as streams:
-        for operation in OPERATIONS.values():
+        for operation in OPERATIONS:
             with pytest.raises(Unavailable, match=r"the Redis .* is away: .*Connect call failed"):
                 await operation(streams)
         server = RedisServer(tmp_path, port)

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 from headgate import SourceFailed
-from headgate.resumable.listener import LOST_S, WINDOW
-from headgate.resumable.messages import Part, decode_part, encode, requests
+from headgate.resumable.listener import WINDOW
+from headgate.resumable.messages import LOST_S, Part, decode_part, encode, requests
 
 from tests.client.resumable.memory_broker import MemoryBroker
 from tests.client.resumable.sources import Tap, whole
