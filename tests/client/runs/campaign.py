@@ -1,8 +1,11 @@
-"""Many runs at once, whose producers are killed and whose readers are cut at random moments.
+"""Runs while everything fails at random, with moves that are drawn from a seed.
 
-Whatever is killed and cut, readers of a run have the same lines, with its numbers
-in order and an end. Then a second process takes over all runs of a first, the streams of runs are
-deleted under their readers, and runs are stopped from another replica.
+Processes that produce runs are killed, and others take their runs over. Readers are cut. The server
+is killed, restarted or frozen, or another one on the same Redis takes its place. Runs are stopped,
+and their streams are deleted. Other replicas look at all runs meanwhile, and try to take them over.
+Whatever happens, all readers of a run have its numbers in order, without a gap, and one end, which
+fits what has happened to the run; they have it in the promised time; and a chat whose answer was
+such a run takes the next message.
 """
 
 from __future__ import annotations
@@ -11,301 +14,444 @@ import asyncio
 import contextlib
 import json
 import random
+import re
 import sys
+import tempfile
 import time
+from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from itertools import cycle
+from pathlib import Path
+from signal import SIGCONT, SIGSTOP
+from typing import TYPE_CHECKING, Any
 
-from headgate.names import stream_url
-from headgate.runs import Runs, RunState
-from headgate.stream_requests import StreamRequests
+from headgate import Closed
+from headgate.chats import Chats
+from headgate.errors import StreamError, Unavailable
+from headgate.records import beat_s
+from headgate.runs import Runs, Step, Written
+from headgate.runs.cursors import cursor
 
 from tests.support.origin_servers import reference
-from tests.support.processes import ROOT, headgate
-from tests.support.waiting import until
+from tests.support.processes import ROOT, Headgate
+from tests.support.redis_servers import redis_server
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
 
+    from headgate.chats import Turn
     from headgate.runs import Answer
+    from headgate.runs.cursors import Cursor
 
-PATIENCE_S = 60.0
-STATES = 21  # asked for one after the other
+SERVERS = ("kill", "restart", "freeze", "failover", "reference")  # which has no outages
+KINDS = ("left", "taken", "chat")  # of runs: another process takes over those that are `taken`
 READERS = 2  # of each run; the first is never cut
-ENDLESS = 10**9
-LONGEST_LIFE_S = 2.0  # of a process that is killed
-ITEMS_AT_ONCE = 200  # of the source of a long run, until others have a turn
-ITEMS = 5  # of a run that is not
+STEP = 5  # numbers
+STOP_GRACE_S = 1.0
+LONGEST_PAUSES_S = (0.05, 0.5, 4.0)  # of a source: some are silent for longer than a heartbeat
+ASK_AGAIN_S = 0.1  # as a page does whose request fails
+PATIENCE_S = 60.0
+EVENT = re.compile(rb"id: ([^\n]+)\n(event: end\n)?data: ([^\n]+)\n\n")
 
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How much is played."""
+    """How much is played with each server."""
 
-    runs: int  # at once
-    processes: int  # that produce them, an equal share each
-    kills: int  # as many of each process
-    cuts: int  # as many for each kill
-    long: int  # items of a long run
-    orphan_after: int  # seconds: as many runs as there are, so many heartbeats there are in a third
+    runs: int
+    processes: int  # each produces an equal share of the runs
+    outages: int
+    longest_outage_s: float
+    play_s: float  # in which all moves begin
+    orphan_after: int
+    spare_s: float  # of what is promised
+
+    @property
+    def told_after_s(self) -> float:
+        """The promised seconds from the last move until all readers have the end."""
+        return self.orphan_after + 2 * beat_s(self.orphan_after) + STOP_GRACE_S + 2 + self.spare_s
 
 
-SHORT = Size(runs=10, processes=2, kills=2, cuts=10, long=2_000, orphan_after=2)
+# Beside other tests; the campaign itself has less patience.
+SHORT = Size(9, 3, outages=1, longest_outage_s=3.0, play_s=6.0, orphan_after=2, spare_s=15.0)
 
 
 @dataclass(slots=True)
 class Found:
     """What the campaign saw."""
 
-    ends: dict[str, int] = field(default_factory=dict)
-    cuts: int = 0
-    kills: int = 0
-    lost: int = 0  # readers who were told that their run was gone
-    stops_s: list[float] = field(default_factory=list)
-    states_s: list[float] = field(default_factory=list)
+    moves: Counter[str] = field(default_factory=Counter)
+    ends: Counter[str] = field(default_factory=Counter)
+    told_s: list[float] = field(default_factory=list)  # of each server, from the last move on
+    broken: list[str] = field(default_factory=list)
+
+
+# What a process of an application does
+
+
+def question(number: int) -> dict[str, Any]:
+    """Return a message of a user."""
+    return {"id": f"{number}", "role": "user", "parts": [{"type": "text", "text": "Tell."}]}
+
+
+async def numbers(written: Written, is_over: asyncio.Event) -> AsyncIterator[object]:
+    """Count on from what is written, one by one and in steps, until it is over."""
+    # The numbers of a step are in the stream with it, or not at all.
+    assert not any(item["is_of_step"] for item in written.half)
+    number, longest_s = written.items, random.choice(LONGEST_PAUSES_S)
+    while not is_over.is_set():
+        if random.random() < 0.2:
+            items = [{"n": n, "is_of_step": True} for n in range(number, number + STEP)]
+            number += STEP
+            yield Step(f"{number}", items=items)
+        else:
+            yield {"n": number, "is_of_step": False}
+            number += 1
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(is_over.wait(), random.uniform(0, longest_s))
+    yield {"n": number, "is_of_step": False, "is_last": True}
+
+
+async def words(is_over: asyncio.Event) -> AsyncIterator[object]:
+    """Say a word now and then."""
+    yield "Once "
+    while not is_over.is_set():
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(is_over.wait(), random.choice(LONGEST_PAUSES_S))
+        yield "upon "
+
+
+async def produce(url: str, orphan_after: int) -> None:
+    """Produce the runs that are named on stdin, until that ends or the process is killed."""
+    is_over = asyncio.Event()
+    lines = asyncio.get_running_loop()
+    settings: Any = {"orphan_after": orphan_after, "stop_grace": STOP_GRACE_S, "ttl": None}
+    async with (
+        Runs(url, retry_for=120, **settings) as runs,
+        Runs(url, retry_for=120, takeover_within=120, **settings) as lasting,
+        asyncio.TaskGroup() as group,
+    ):
+
+        async def take_over(run_id: str) -> None:
+            while True:
+                with contextlib.suppress(Closed):  # it was stopped
+                    try:
+                        await lasting.take_over(
+                            run_id,
+                            lambda written: numbers(written, is_over),
+                            format="sse",
+                            only_orphaned=False,
+                        )
+                    except Unavailable:
+                        await asyncio.sleep(ASK_AGAIN_S)
+                        continue
+                return
+
+        while line := (await lines.run_in_executor(None, sys.stdin.readline)).strip():
+            if line.startswith("chat"):
+                await Chats(runs).send(line, question(0), lambda _: words(is_over))
+            elif line.startswith("left"):
+                await runs.start(line, numbers(Written(), is_over), format="sse")
+            else:
+                group.create_task(take_over(line))
+            sys.stdout.write(f"{line}\n")
+            sys.stdout.flush()
+        is_over.set()
+
+
+# The campaign
+
+
+class Server:
+    """A server that goes away and comes back at its port, in its own way."""
+
+    def __init__(self, kind: str, stack: contextlib.ExitStack) -> None:
+        self.kind = kind
+        if kind == "reference":
+            self.url = f"{stack.enter_context(reference()).url}/campaign"
+            return
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="headgate-test-"))
+        origin = f"file:{folder}"
+        if kind == "failover":
+            origin = f"redis://127.0.0.1:{stack.enter_context(redis_server(Path(folder))).port}"
+        gateways = [Headgate(origin)]
+        if kind == "failover":
+            gateways.append(Headgate(origin, port=gateways[0].port))
+        for gateway in gateways:
+            stack.callback(gateway.close)
+        self.url = f"{gateways[0].streams}/campaign"
+        self._next = cycle(gateways)
+        self._current = next(self._next).start()
+
+    async def be_away(self, seconds: float) -> None:
+        """Be away for so long, and then back."""
+        gateway = self._current
+        if self.kind == "freeze":
+            assert gateway.process is not None
+            gateway.process.send_signal(SIGSTOP)
+            await asyncio.sleep(seconds)
+            gateway.process.send_signal(SIGCONT)
+            return
+        await asyncio.to_thread(gateway.terminate if self.kind == "restart" else gateway.kill)
+        await asyncio.sleep(seconds)
+        self._current = next(self._next)
+        await asyncio.to_thread(self._current.start)
 
 
 class Reader:
-    """Reads a run to its end, and goes on after the items it has whenever it is cut."""
+    """Reads a run to its end, and goes on after what it has whenever it is cut."""
 
     def __init__(self, runs: Runs, run_id: str) -> None:
         self._runs = runs
         self._id = run_id
-        self.lines: list[bytes] = []
-        self._part = b""
-        self._answer: Answer | None = None
+        self._after: int | Cursor | None = None
         self._reading: asyncio.Task[None] | None = None
+        self.numbers: list[int] = []
+        self.has_last = False
+        self.end: str | None = None
 
     async def read(self) -> None:
-        """Read to the end."""
-        while True:
-            self._part = b""
-            answer = await self._runs.follow(self._id, len(self.lines))
-            if answer is None:
-                return None
-            self._reading = asyncio.create_task(self._take(answer))
-            await asyncio.wait({self._reading})
-            if not self._reading.cancelled():
-                return self._reading.result()
-
-    @property
-    def is_reading(self) -> bool:
-        """Whether there is a connection."""
-        return self._reading is not None and not self._reading.done()
+        """Read to the end, and come back where that fails, as a page does."""
+        while self.end is None:
+            with contextlib.suppress(StreamError):
+                after = random.choice([self._after, len(self.numbers)])
+                answer = await self._runs.follow(self._id, after)
+                if answer is None:
+                    self.end = "gone"
+                    return
+                self._reading = asyncio.create_task(self._take(answer))
+                await asyncio.wait({self._reading})
+                if not self._reading.cancelled():
+                    self._reading.result()
+            await asyncio.sleep(ASK_AGAIN_S)
 
     def cut(self) -> bool:
         """Cut the connection; False when there is none."""
         return self._reading is not None and self._reading.cancel()
 
     async def _take(self, answer: Answer) -> None:
+        body = b""
+        is_chat = "x-vercel-ai-ui-message-stream" in answer.headers
         async with contextlib.aclosing(answer.body):
             async for piece in answer.body:
-                *lines, self._part = (self._part + piece).split(b"\n")
-                self.lines += [line[6:] for line in lines if line.startswith(b"data: ")]
+                body += piece
+                for found in () if is_chat else EVENT.finditer(body):
+                    self._see(json.loads(found[3]), is_end=bool(found[2]))
+                    self._after = cursor({}, {"Last-Event-ID": found[1].decode()})
+                body = body if is_chat else body[body.rfind(b"\n\n") + 2 :]
+        if is_chat:
+            self.end = "read"
+        assert self.end is not None, "a body ended without the end of its run"
+
+    def _see(self, data: dict[str, Any], *, is_end: bool) -> None:
+        if is_end:
+            self.end = data["status"]
+        else:
+            self.numbers.append(data["n"])
+            self.has_last = "is_last" in data
 
 
-@contextlib.asynccontextmanager
-async def producer(url: str, size: Size, run_ids: Sequence[str], items: int) -> AsyncIterator[None]:
-    """A process that has started these runs; it is killed (SIGKILL) as the block ends."""
-    # Together the runs have 100 items a second, however many they are.
-    numbers = (size.orphan_after, items, len(run_ids) / 100)
-    command = ["-m", "tests.client.runs.producer", url, *map(str, numbers)]
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *command,
-        cwd=ROOT,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-    )
-    try:
+@dataclass(slots=True)
+class Played:
+    """A run, and what has happened to it."""
+
+    run_id: str
+    kind: str
+    chat: str
+    readers: list[Reader]
+    is_produced: bool = True
+    is_asked_to_stop: bool = False
+    is_stopped: bool = False
+    is_taken: bool = False  # by another replica, once nobody produced it
+    is_deleted: bool = False
+
+    def fits(self, end: str) -> bool:
+        """Return whether this may be the end of it."""
+        if self.is_deleted:
+            return True
+        if self.is_stopped:
+            return end == "stopped"
+        ends = {"finished"} if self.is_produced or self.is_taken else {"orphaned"}
+        return end in ends or (end == "stopped" and self.is_asked_to_stop)
+
+
+class World:
+    """One server, the processes that produce below it, their runs and all who look at them."""
+
+    def __init__(self, server: Server, size: Size, found: Found) -> None:
+        self._server = server
+        self._size = size
+        self._found = found
+        self._is_away = asyncio.Lock()  # one outage at a time
+        self._runs: list[Played] = []
+        self._processes: list[asyncio.subprocess.Process] = []
+        self._is_killed = [asyncio.Lock() for _ in range(size.processes)]
+
+    async def play(self) -> None:
+        """Let everything happen, and check each run."""
+        after, size = self._size.orphan_after, self._size
+        names = [f"{kind}-{n}" for n, kind in zip(range(size.runs), cycle(KINDS), strict=False)]
+        async with Runs(
+            self._server.url, orphan_after=after, takeover_within=120, ttl=None
+        ) as others:
+            for share in range(size.processes):
+                self._processes.append(await self._started(names[share :: size.processes]))
+            self._runs = [await self._played(others, name) for name in names]
+            reading = [
+                asyncio.create_task(reader.read()) for run in self._runs for reader in run.readers
+            ]
+            await asyncio.gather(*(self._later(*move) for move in self._moves(others)))
+            for process in self._processes:
+                assert process.stdin is not None
+                process.stdin.close()
+            began = time.monotonic()
+            await asyncio.wait(reading, timeout=size.told_after_s)
+            self._found.told_s.append(time.monotonic() - began)
+            for run in self._runs:
+                try:
+                    await self._check(others, run)
+                except (AssertionError, StreamError) as error:
+                    self._found.broken.append(f"{run.run_id}: {error!r} {run}")
+            for task in reading:
+                task.cancel()
+        for process in self._processes:
+            async with asyncio.timeout(PATIENCE_S):
+                assert await process.wait() == 0
+
+    async def _started(self, names: Sequence[str]) -> asyncio.subprocess.Process:
+        """Start a process that produces these runs."""
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", __name__, self._server.url, str(self._size.orphan_after)),
+            cwd=ROOT,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+        )
         assert process.stdin is not None
         assert process.stdout is not None
-        process.stdin.write("".join(f"{run_id}\n" for run_id in run_ids).encode())
-        for _ in run_ids:
+        for name in names:
+            process.stdin.write(f"{name}\n".encode())
             assert await process.stdout.readline(), "the producer ended"
-        yield
-    finally:
-        process.kill()
-        await process.wait()
+        return process
+
+    async def _played(self, others: Runs, name: str) -> Played:
+        kind, run_id = name.partition("-")[0], name
+        while kind == "chat" and run_id == name:
+            state = await Chats(others).state(name)
+            assert state is not None
+            run_id = state.run_id
+        return Played(run_id, kind, name, [Reader(others, run_id) for _ in range(READERS)])
+
+    def _moves(self, others: Runs) -> Iterator[tuple[str, Awaitable[bool]]]:
+        for run in self._runs:
+            yield from (("cut", self._cut(run)) for _ in range(random.randint(0, 4)))
+            yield from (("look", self._look(others, run)) for _ in range(random.randint(1, 8)))
+        for run in random.sample(self._runs, len(self._runs) // 3):
+            yield from (("stop", self._stop(others, run)) for _ in range(random.randint(1, 4)))
+        for run in random.sample(self._runs, 1 + len(self._runs) // 20):
+            yield "delete", self._delete(others, run)
+        for number in range(self._size.processes - 1):  # the last one lives on
+            yield from (("kill", self._kill(number)) for _ in range(random.randint(1, 3)))
+        if self._server.kind != "reference":
+            yield from (("outage", self._outage()) for _ in range(self._size.outages))
+
+    async def _later(self, name: str, move: Awaitable[bool]) -> None:
+        await asyncio.sleep(random.uniform(0, self._size.play_s))
+        with contextlib.suppress(StreamError, TimeoutError):  # the server is away
+            async with asyncio.timeout(PATIENCE_S):
+                is_made = await move
+                self._found.moves[name] += is_made
+
+    async def _cut(self, run: Played) -> bool:
+        return random.choice(run.readers[1:]).cut()
+
+    async def _look(self, others: Runs, run: Played) -> bool:
+        """Look at a run as another replica that may end it, or take it."""
+
+        async def last(written: Written) -> AsyncIterator[object]:
+            yield {"n": written.items, "is_of_step": False, "is_last": True}
+
+        def taken(written: Written) -> AsyncIterator[object]:
+            if run.is_produced:
+                self._found.broken.append(f"{run.run_id} was taken from its producer")
+            run.is_taken = True
+            return last(written)
+
+        look = random.choice(["state", "follow", "take_over"])
+        if look == "state":
+            await others.state(run.run_id)
+        elif look == "follow" or run.kind != "left":
+            answer = await others.follow(run.run_id, only_active=True)
+            if answer is not None:
+                await answer.body.aclose()
+        else:
+            await others.take_over(run.run_id, taken, format="sse")
+        return True
+
+    async def _stop(self, others: Runs, run: Played) -> bool:
+        run.is_asked_to_stop = True
+        if run.kind == "chat" and random.random() < 0.5:
+            is_stopped = await Chats(others).stop(run.chat)
+        else:
+            is_stopped = await others.stop(run.run_id)
+        run.is_stopped |= is_stopped
+        return is_stopped
+
+    async def _delete(self, others: Runs, run: Played) -> bool:
+        run.is_deleted = True
+        await others._place(run.run_id).items.delete()
+        return True
+
+    async def _kill(self, number: int) -> bool:
+        """Kill a process, and have another one take over what may be."""
+        async with self._is_killed[number]:
+            runs = self._runs[number :: self._size.processes]
+            for run in runs:
+                run.is_produced = run.kind == "taken"
+            self._processes[number].kill()
+            await self._processes[number].wait()
+            left = [run.run_id for run in runs if run.kind == "taken" and not run.is_deleted]
+            self._processes[number] = await self._started(left)
+        return True
+
+    async def _outage(self) -> bool:
+        async with self._is_away:
+            await self._server.be_away(random.uniform(0.5, self._size.longest_outage_s))
+        return True
+
+    async def _check(self, others: Runs, run: Played) -> None:
+        for reader in run.readers:
+            assert reader.end is not None, "a reader was not told the end in time"
+            assert reader.numbers == [*range(len(reader.numbers))], reader.numbers
+            assert run.is_deleted or reader.numbers == run.readers[0].numbers
+            assert reader.end != "finished" or reader.has_last
+        state = await others.state(run.run_id)
+        end = "gone" if state is None else state.status
+        self._found.ends[end] += 1
+        assert run.fits(end), f"it is not to be {state}"
+        if run.is_deleted:
+            return
+        if run.kind != "chat":
+            assert {reader.end for reader in run.readers} == {end}
+            return
+
+        async def said(_: Turn) -> AsyncIterator[object]:
+            yield "Once"
+
+        answer = await Chats(others, busy_after=0.5).send(run.chat, question(1), said)
+        await answer.body.aclose()
 
 
-async def check_ends(runs: Runs, size: Size, found: Found, url: str) -> None:
-    """Have processes produce runs, each of which is killed, and then the next one."""
-    async with asyncio.TaskGroup() as group:
-        for number in range(size.processes):
-            group.create_task(check_kills(runs, size, found, url, number))
-
-
-async def check_kills(runs: Runs, size: Size, found: Found, url: str, process: int) -> None:
-    """Kill one process at a random moment, and cut readers of its runs meanwhile; then again."""
-    for kill in range(size.kills // size.processes):
-        share = range(size.runs // size.processes)
-        run_ids = [f"killed/{process}/{kill}/{number}" for number in share]
-        readers = [Reader(runs, run_id) for run_id in run_ids for _ in range(READERS)]
-        async with producer(url, size, run_ids, ENDLESS):
-            reading = [asyncio.create_task(reader.read()) for reader in readers]
-            await until(lambda: all(reader.is_reading for reader in readers))  # noqa: B023
-            life_s = random.uniform(0, LONGEST_LIFE_S)
-            cutting = asyncio.create_task(cut(readers[1::READERS], size, life_s, found))
-            await asyncio.sleep(life_s)
-        found.kills += 1
-        async with asyncio.timeout(PATIENCE_S):
-            await asyncio.gather(cutting, *reading)
-        for number in range(0, len(readers), READERS):
-            check_same(readers[number : number + READERS], found)
-
-
-async def cut(readers: Sequence[Reader], size: Size, life_s: float, found: Found) -> None:
-    """Cut random readers, each kill's share of all cuts.
-
-    The last ones are cut when the process is gone already, but its runs are not orphaned yet.
-    """
-    count = size.cuts // size.kills
-    moments = sorted(random.uniform(0, life_s + size.orphan_after / 3) for _ in range(count))
-    before = 0.0
-    for moment in moments:
-        await asyncio.sleep(moment - before)
-        before = moment
-        await until(lambda: any(reader.is_reading for reader in readers))
-        found.cuts += random.choice([reader for reader in readers if reader.is_reading]).cut()
-
-
-def check_same(readers: Sequence[Reader], found: Found) -> None:
-    """All readers of one run have the same lines: numbers in order, and an end."""
-    lines = readers[0].lines
-    for reader in readers[1:]:
-        assert reader.lines == lines, f"{reader.lines} is not {lines}"
-    *items, last = map(json.loads, lines)
-    assert [item["n"] for item in items] == list(range(len(items))), lines
-    assert "status" in last, lines
-    status = last["status"]
-    found.ends[status] = found.ends.get(status, 0) + 1
-
-
-async def check_fencing(runs: Runs, size: Size, url: str) -> None:
-    """A second process takes over all runs of a first, which writes no more."""
-    run_ids = [f"taken/{number}" for number in range(size.runs)]
-    readers = [Reader(runs, run_id) for run_id in run_ids]
-    first, second = (producer(url, size, run_ids, items) for items in (ENDLESS, ITEMS))
-    async with first, second:
-        async with asyncio.timeout(PATIENCE_S):
-            await asyncio.gather(*(reader.read() for reader in readers))
-    for reader in readers:
-        *items, last = map(json.loads, reader.lines)
-        numbers = [item["n"] for item in items]
-        assert numbers == [*range(len(numbers) - ITEMS), *range(ITEMS)], numbers
-        assert last["status"] == "finished", last
-
-
-async def check_deletions(runs: Runs, size: Size, found: Found, url: str) -> None:
-    """Delete the streams of runs under their producers and readers."""
-    run_ids = [f"deleted/{number}" for number in range(size.runs)]
-    readers = [Reader(runs, run_id) for run_id in run_ids]
-    async with producer(url, size, run_ids, ENDLESS):
-        reading = [asyncio.create_task(reader.read()) for reader in readers]
-        await until(lambda: all(reader.lines for reader in readers))
-        for run_id in run_ids:
-            async with StreamRequests(stream_url(url, run_id)) as stream:
-                await stream.delete()
-        async with asyncio.timeout(PATIENCE_S):
-            await asyncio.gather(*reading)
-    for reader in readers:
-        *items, last = map(json.loads, reader.lines)
-        assert [item["n"] for item in items] == list(range(len(items))), items
-        found.lost += last["status"] == "failed"
-
-
-async def check_stops(url: str, size: Size, found: Found) -> None:
-    """Stop runs that are produced on another replica, and take the time until they know."""
-    async with Runs(url, stop_grace=PATIENCE_S) as here, Runs(url) as there:
-        told: dict[str, asyncio.Future[float]] = {}
-
-        async def source(run_id: str) -> AsyncIterator[str]:
-            yield "started"
-            await here.stopped(run_id).wait()
-            told[run_id].set_result(time.monotonic())
-
-        for number in range(size.runs):
-            run_id = f"stop/{number}"
-            told[run_id] = asyncio.get_running_loop().create_future()
-            await here.start(run_id, source(run_id))
-        for run_id, stopped in told.items():
-            asked = time.monotonic()
-            assert await there.stop(run_id)
-            found.stops_s.append(await stopped - asked)
-            state = None
-            while state is None or state.status == "active":
-                state = await there.state(run_id)
-            assert state.status == "stopped", state
-
-
-async def check_states(runs: Runs, size: Size, found: Found) -> None:
-    """Take the time that the state of a long run takes, once it has ended."""
-
-    async def source() -> AsyncIterator[str]:
-        for number in range(size.long):
-            yield "something"
-            if number % ITEMS_AT_ONCE == 0:
-                await asyncio.sleep(0)
-
-    await runs.start("long", source(), format="sse")
-    while (state := await runs.state("long")) == RunState("active"):
-        await asyncio.sleep(0.1)
-    for _ in range(STATES):
-        asked = time.monotonic()
-        assert await runs.state("long") == state == RunState("finished"), state
-        found.states_s.append(time.monotonic() - asked)
-
-
-SERVERS = ("Headgate", "reference")
-
-
-@contextlib.contextmanager
-def started(server: str) -> Iterator[str]:
-    """Where streams are at a server of this kind."""
-    if server == "Headgate":
-        with headgate() as gateway:
-            yield gateway.streams
-    else:
-        with reference() as other:
-            yield other.url
-
-
-async def play(size: Size, server: str) -> Found:
-    """The whole campaign, with a server of its own."""
+async def play(servers: Sequence[str], size: Size) -> Found:
+    """Play the whole campaign with these servers at once."""
     found = Found()
-    with started(server) as streams:
-        url = f"{streams}/campaign"
-        async with Runs(url, orphan_after=size.orphan_after) as runs:
-            await check_ends(runs, size, found, url)
-            await check_fencing(runs, size, url)
-            await check_deletions(runs, size, found, url)
-            await check_states(runs, size, found)
-        await check_stops(url, size, found)
+    with contextlib.ExitStack() as stack:
+        worlds = [World(Server(kind, stack), size, found) for kind in servers]
+        await asyncio.gather(*(world.play() for world in worlds))
+    missing = {"cut", "look", "stop", "delete", "kill"} - found.moves.keys()
+    if missing:
+        found.broken.append(f"nothing was played of {missing}")
     return found
 
 
-def percentile(values: Sequence[float], share: float) -> float:
-    """The value that this share of the others does not exceed."""
-    return sorted(values)[min(len(values) - 1, int(len(values) * share))]
-
-
-def broken(found: Found, size: Size, stopped_within_s: float, state_within_s: float) -> list[str]:
-    """The promises that were not kept, beside those that end the campaign at once."""
-    slow_s, state_s = percentile(found.stops_s, 0.99), percentile(found.states_s, 0.5)
-    expected = (size.kills, size.cuts, {"orphaned": size.kills * (size.runs // size.processes)})
-    seen = (found.kills, found.cuts, found.ends)
-    kept = {
-        f"kills, cuts and ends were to be {expected}, and are {seen}": seen == expected,
-        f"{size.runs} readers were to lose their runs, not {found.lost}": found.lost == size.runs,
-        f"{size.runs} runs were to be stopped, not {len(found.stops_s)}": (
-            len(found.stops_s) == size.runs
-        ),
-        f"the state of a long run was to take {state_within_s} s, not {state_s:.4f} s": (
-            state_s <= state_within_s
-        ),
-        f"p99 of a stop was to be {stopped_within_s} s, and is {slow_s:.3f} s": (
-            slow_s <= stopped_within_s
-        ),
-    }
-    return [promise for promise, is_kept in kept.items() if not is_kept]
+if __name__ == "__main__":
+    asyncio.run(produce(sys.argv[1], int(sys.argv[2])))

@@ -16,7 +16,6 @@ from headgate.runs import Runs, RunState
 from headgate.runs.stored import lease, orphans
 
 from tests.client.request_proxy import Fate, RequestProxy
-from tests.client.runs import outage_campaign, stop_campaign
 from tests.client.runs.sources import Feed, of, read, read_to
 from tests.support.processes import headgate
 from tests.support.waiting import until
@@ -311,34 +310,3 @@ async def test_nobody_ends_or_takes_a_run_whose_lease_expired_while_the_server_w
             feed.end()
             assert (await read(reader)).startswith(b'id: 2\ndata: "upon"\n')
             assert await other.state("a") == RunState("finished")
-
-
-@pytest.mark.usefixtures("processes")
-@pytest.mark.timeout(180)  # several processes start
-async def test_after_kills_and_stops_everybody_is_told_the_end_and_no_stop_is_lost() -> None:
-    size = stop_campaign.SHORT
-    assert stop_campaign.broken(await stop_campaign.play(size), size) == []
-
-
-@pytest.mark.usefixtures("processes")
-@pytest.mark.timeout(180)
-async def test_no_run_whose_producer_lives_is_ended_by_outages_of_its_server() -> None:
-    size = outage_campaign.SHORT
-    assert outage_campaign.broken(await outage_campaign.play(size), size) == []
-
-
-def test_the_campaigns_of_stops_and_of_outages_report_what_is_missing() -> None:
-    """A campaign that killed nobody, or looked at nothing, is no good one."""
-    size, outages = stop_campaign.SHORT, outage_campaign.SHORT
-    events = {"producer killed": size.runs, "gateway killed": size.runs, "stop": size.runs}
-    for missing in events:
-        found = stop_campaign.Found()
-        found.ends.update({"stopped": size.runs})
-        found.events.update({name: n for name, n in events.items() if name != missing})
-        assert len(stop_campaign.broken(found, size)) == 1
-    ends = ["finished"] * (outages.servers * outages.runs)
-    good = {"outages": outages.outages, "looks": 1000, "ends": ends}
-    assert outage_campaign.broken(outage_campaign.Found(**good), outages) == []  # type: ignore[arg-type]
-    for bad in ({"outages": 0}, {"looks": 0}, {"ends": [*ends[1:], "orphaned"]}):
-        found_there = outage_campaign.Found(**(good | bad))  # type: ignore[arg-type]
-        assert len(outage_campaign.broken(found_there, outages)) == 1

@@ -16,7 +16,6 @@ import pytest
 from headgate import SourceFailed
 from headgate.runs import Runs, RunState
 
-from tests.client.runs import takeover_campaign
 from tests.client.runs.killed import PATIENCE_S, Moment, ended, forked
 from tests.support.ports import free_port
 from tests.support.processes import NODE, ROOT
@@ -225,9 +224,3 @@ async def _read(runs: Runs, name: str, body: bytearray) -> None:
     assert answer is not None
     async for piece in answer.body:
         body += piece
-
-
-@pytest.mark.torture("the two above, which kill at each moment")
-@pytest.mark.timeout(200)
-async def test_each_step_is_in_the_run_once_after_kills_at_random_moments(url: str) -> None:
-    takeover_campaign.check(await takeover_campaign.killed_again_and_again(url, 3))
