@@ -25,13 +25,13 @@ from pathlib import Path
 from signal import SIGCONT, SIGSTOP
 from typing import TYPE_CHECKING, Any
 
-from headgate import Closed
 from headgate.chats import Chats
-from headgate.errors import StreamError, Unavailable
+from headgate.errors import StreamError
 from headgate.records import beat_s
-from headgate.runs import Runs, Step, Written
+from headgate.runs import Runs, Written
 from headgate.runs.cursors import cursor
 
+from tests.client.runs.producer import ASK_AGAIN_S, STOP_GRACE_S, question
 from tests.support.origin_servers import reference
 from tests.support.processes import ROOT, Headgate
 from tests.support.redis_servers import redis_server
@@ -46,10 +46,6 @@ if TYPE_CHECKING:
 SERVERS = ("kill", "restart", "freeze", "failover", "reference")  # which has no outages
 KINDS = ("left", "taken", "chat")  # of runs: another process takes over those that are `taken`
 READERS = 2  # of each run; the first is never cut
-STEP = 5  # numbers
-STOP_GRACE_S = 1.0
-LONGEST_PAUSES_S = (0.05, 0.5, 4.0)  # of a source: some are silent for longer than a heartbeat
-ASK_AGAIN_S = 0.1  # as a page does whose request fails
 PATIENCE_S = 60.0
 EVENT = re.compile(rb"id: ([^\n]+)\n(event: end\n)?data: ([^\n]+)\n\n")
 
@@ -84,82 +80,6 @@ class Found:
     ends: Counter[str] = field(default_factory=Counter)
     told_s: list[float] = field(default_factory=list)  # of each server, from the last move on
     broken: list[str] = field(default_factory=list)
-
-
-# What a process of an application does
-
-
-def question(number: int) -> dict[str, Any]:
-    """Return a message of a user."""
-    return {"id": f"{number}", "role": "user", "parts": [{"type": "text", "text": "Tell."}]}
-
-
-async def numbers(written: Written, is_over: asyncio.Event) -> AsyncIterator[object]:
-    """Count on from what is written, one by one and in steps, until it is over."""
-    # The numbers of a step are in the stream with it, or not at all.
-    assert not any(item["is_of_step"] for item in written.half)
-    number, longest_s = written.items, random.choice(LONGEST_PAUSES_S)
-    while not is_over.is_set():
-        if random.random() < 0.2:
-            items = [{"n": n, "is_of_step": True} for n in range(number, number + STEP)]
-            number += STEP
-            yield Step(f"{number}", items=items)
-        else:
-            yield {"n": number, "is_of_step": False}
-            number += 1
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(is_over.wait(), random.uniform(0, longest_s))
-    yield {"n": number, "is_of_step": False, "is_last": True}
-
-
-async def words(is_over: asyncio.Event) -> AsyncIterator[object]:
-    """Say a word now and then."""
-    yield "Once "
-    while not is_over.is_set():
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(is_over.wait(), random.choice(LONGEST_PAUSES_S))
-        yield "upon "
-
-
-async def produce(url: str, orphan_after: int) -> None:
-    """Produce the runs that are named on stdin, until that ends or the process is killed."""
-    is_over = asyncio.Event()
-    lines = asyncio.get_running_loop()
-    settings: Any = {"orphan_after": orphan_after, "stop_grace": STOP_GRACE_S, "ttl": None}
-    async with (
-        Runs(url, retry_for=120, **settings) as runs,
-        Runs(url, retry_for=120, takeover_within=120, **settings) as lasting,
-        asyncio.TaskGroup() as group,
-    ):
-
-        async def take_over(run_id: str) -> None:
-            while True:
-                with contextlib.suppress(Closed):  # it was stopped
-                    try:
-                        await lasting.take_over(
-                            run_id,
-                            lambda written: numbers(written, is_over),
-                            format="sse",
-                            only_orphaned=False,
-                        )
-                    except Unavailable:
-                        await asyncio.sleep(ASK_AGAIN_S)
-                        continue
-                return
-
-        while line := (await lines.run_in_executor(None, sys.stdin.readline)).strip():
-            if line.startswith("chat"):
-                await Chats(runs).send(line, question(0), lambda _: words(is_over))
-            elif line.startswith("left"):
-                await runs.start(line, numbers(Written(), is_over), format="sse")
-            else:
-                group.create_task(take_over(line))
-            sys.stdout.write(f"{line}\n")
-            sys.stdout.flush()
-        is_over.set()
-
-
-# The campaign
 
 
 class Server:
@@ -321,7 +241,13 @@ class World:
     async def _started(self, names: Sequence[str]) -> asyncio.subprocess.Process:
         """Start a process that produces these runs."""
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", __name__, self._server.url, str(self._size.orphan_after)),
+            *(
+                sys.executable,
+                "-m",
+                "tests.client.runs.producer",
+                self._server.url,
+                str(self._size.orphan_after),
+            ),
             cwd=ROOT,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
@@ -451,7 +377,3 @@ async def play(servers: Sequence[str], size: Size) -> Found:
     if missing:
         found.broken.append(f"nothing was played of {missing}")
     return found
-
-
-if __name__ == "__main__":
-    asyncio.run(produce(sys.argv[1], int(sys.argv[2])))
