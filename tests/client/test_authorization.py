@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import headgate
 import pytest
 from headgate import Runs, RunState, StreamWriter
-from headgate.following import catch_up
 from headgate.stream_requests import StreamRequests
 
 from tests.client.runs.sources import Feed, is_produced, of, read, read_to
@@ -23,86 +22,73 @@ if TYPE_CHECKING:
 
     from tests.support.processes import Headgate
 
-OPERATIONS = '["read", "append", "create", "close", "delete"]'
+ALL = '["read", "append", "create", "close", "delete"]'
 
 
-class Issuer:
-    """Who gives tokens, and takes the older one back as it gives the newer one."""
+class Tokens:
+    """The file of the tokens that a server accepts, each with its operations."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._give("older")
+        self.accept(older=ALL)
 
-    def replace(self) -> None:
-        self._give("newer")
-
-    def allow(self, name: str, operations: str, *, beside: str) -> None:
-        """Have one token that may do less, and another that may do everything."""
-        self._write(entry(name, operations) + entry(beside, OPERATIONS))
-
-    async def authorization(self) -> str:
-        await asyncio.sleep(0)
-        return bearer(self.valid)
-
-    def _give(self, name: str) -> None:
-        self.valid = name
-        self._write(entry(name, OPERATIONS))
-
-    def _write(self, entries: str) -> None:
+    def accept(self, **operations: str) -> None:
+        """Accept these tokens, and no others any more."""
         new = self.path.with_suffix(".new")
-        new.write_text(entries)
+        new.write_text("".join(entry(name, given) for name, given in operations.items()))
         new.replace(self.path)
 
 
 def entry(name: str, operations: str) -> str:
-    digest = hashlib.sha256(token(name).encode()).hexdigest()
+    digest = hashlib.sha256(bearer(name).removeprefix("Bearer ").encode()).hexdigest()
     grants = f'grants = [{{ streams = "/v1/stream/*", operations = {operations} }}]'
     return f'[[tokens]]\nname = "{name}"\ntoken = "sha256:{digest}"\n{grants}\n'
 
 
-def token(name: str) -> str:
-    return f"{name}-0123456789abcdef"
-
-
 def bearer(name: str) -> str:
-    return f"Bearer {token(name)}"
+    return f"Bearer {name}-0123456789abcdef"
 
 
 @pytest.fixture
-def issuer(tmp_path: Path) -> Issuer:
-    return Issuer(tmp_path / "tokens.toml")
+def tokens(tmp_path: Path) -> Tokens:
+    return Tokens(tmp_path / "tokens.toml")
 
 
 @pytest.fixture
-def guarded(processes: None, issuer: Issuer) -> Iterator[Headgate]:
-    environment = {"HEADGATE_AUTH": "tokens", "HEADGATE_CREDENTIALS__TOKENS_FILE": str(issuer.path)}
+def guarded(processes: None, tokens: Tokens) -> Iterator[Headgate]:
+    environment = {"HEADGATE_AUTH": "tokens", "HEADGATE_CREDENTIALS__TOKENS_FILE": str(tokens.path)}
     with headgate_server(environment=environment) as server:
         yield server
 
 
-async def is_refused(url: str, authorization: str) -> bool:
-    async with StreamRequests(url, authorization=authorization) as stream:
-        try:
-            await stream.head()
-        except headgate.NotAuthorized:
-            return True
-        except headgate.StreamNotFound:
-            return False
-    return False
+async def until_accepted(url: str, name: str) -> None:
+    async with StreamRequests(url, authorization=bearer(name)) as stream, asyncio.timeout(10):
+        while True:
+            try:
+                await stream.find()
+            except headgate.NotAuthorized:
+                await asyncio.sleep(0.05)
+            else:
+                return
 
 
 async def test_a_run_and_its_reader_outlive_their_first_token(
-    guarded: Headgate, issuer: Issuer
+    guarded: Headgate, tokens: Tokens
 ) -> None:
     url = f"{guarded.streams}/runs"
+    valid = "older"
+
+    async def authorization() -> str:
+        await asyncio.sleep(0)
+        return bearer(valid)
+
     feed = Feed("Once ")
-    async with Runs(url, authorization=issuer.authorization) as runs:
+    async with Runs(url, authorization=authorization) as runs:
         answer = await runs.start("a", feed.source())
         assert await read_to(answer, b"Once ") == b"Once "
-        issuer.replace()
-        async with asyncio.timeout(10):
-            while not await is_refused(f"{url}/a", bearer("older")):
-                await asyncio.sleep(0.05)
+        valid = "newer"
+        tokens.accept(newer=ALL)
+        await until_accepted(f"{url}/a", "newer")  # and the older one is not any more
         feed.give("upon ", "a time")
         feed.end()
         assert await read(answer) == b"upon a time"
@@ -110,13 +96,11 @@ async def test_a_run_and_its_reader_outlive_their_first_token(
 
 
 async def test_a_run_whose_token_may_not_close_it_ends_as_orphaned(
-    guarded: Headgate, issuer: Issuer
+    guarded: Headgate, tokens: Tokens
 ) -> None:
     url = f"{guarded.streams}/runs"
-    issuer.allow("older", '["read", "append", "create", "delete"]', beside="newer")
-    async with asyncio.timeout(10):
-        while await is_refused(f"{url}/none", bearer("newer")):
-            await asyncio.sleep(0.05)
+    tokens.accept(older='["read", "append", "create", "delete"]', newer=ALL)
+    await until_accepted(f"{url}/none", "newer")
     async with (
         Runs(url, authorization=bearer("older")) as runs,
         Runs(url, authorization=bearer("newer")) as other,
@@ -124,47 +108,6 @@ async def test_a_run_whose_token_may_not_close_it_ends_as_orphaned(
         await runs.start("a", of("Once"))
         await until(lambda: not is_produced(runs, "a"))
         assert await other.state("a") == RunState("orphaned", "its producer is gone")
-
-
-async def test_streams_and_writers_accept_an_authorization_function(
-    guarded: Headgate,
-) -> None:
-    def authorization() -> str:
-        return bearer("older")
-
-    url = f"{guarded.streams}/story"
-    async with StreamRequests(url, authorization=authorization) as stream:
-        await stream.create(content_type="application/json")
-        async with StreamWriter(url, authorization=authorization) as writer:
-            await writer.write("Once")
-        (batch,) = [batch async for _, batch in catch_up(stream, "-1")]
-        assert batch.bodies == (b'["Once"]',)
-
-
-@pytest.mark.parametrize(
-    ("given", "error", "sentence"),
-    [
-        (lambda: None, TypeError, "the function for the authorization returned None, not a str"),
-        (
-            lambda: "Bearer s3cret\n",
-            ValueError,
-            "an authorization is the value of a header field: one line",
-        ),
-        (
-            lambda: int("s3cret"),
-            headgate.Unavailable,
-            "the function for the authorization failed: ValueError",
-        ),
-    ],
-    ids=["none", "line end", "raises"],
-)
-async def test_a_failing_authorization_function_raises_an_error_without_secrets(
-    given: Any, error: type[Exception], sentence: str
-) -> None:
-    async with StreamRequests("http://127.0.0.1:9/x", authorization=given) as stream:
-        with pytest.raises(error) as raised:
-            await stream.head()
-    assert str(raised.value) == sentence
 
 
 @pytest.mark.usefixtures("processes")
@@ -186,8 +129,32 @@ async def test_a_writer_retries_while_its_authorization_function_fails() -> None
     assert not failures
 
 
-@pytest.mark.parametrize("given", [b"Bearer s3cret", 7])
-def test_an_authorization_of_a_wrong_type_is_refused_with_its_type(given: Any) -> None:
-    for made in (StreamRequests, StreamWriter, Runs):
-        with pytest.raises(TypeError, match=f"a str, or a function, not {type(given).__name__}"):
-            made("http://127.0.0.1/x", authorization=given)
+@pytest.mark.parametrize(
+    ("given", "error", "sentence"),
+    [
+        (lambda: None, TypeError, "the function for the authorization returned None, not a str"),
+        (lambda: "Bearer s3cret\n", ValueError, "the value of a header field: one line"),
+        (
+            lambda: int("s3cret"),
+            headgate.Unavailable,
+            "the function for the authorization failed: ValueError",
+        ),
+        (b"Bearer s3cret", TypeError, "an authorization is a str, or a function, not bytes"),
+        ("Bearer s3cret\n", ValueError, "the value of a header field: one line"),
+        ("Bearer\r\ns3cret", ValueError, "the value of a header field: one line"),
+        ("s3cret\0", ValueError, "the value of a header field: one line"),
+    ],
+    ids=["none", "a line end returned", "raises", "bytes", "a line end", "two lines", "a NUL"],
+)
+@pytest.mark.parametrize("made", [StreamRequests, StreamWriter, Runs])
+async def test_a_wrong_authorization_raises_an_error_without_secrets(
+    made: Any, given: Any, error: type[Exception], sentence: str
+) -> None:
+    async def requested() -> None:
+        made("http://127.0.0.1:9/x", authorization=given)
+        async with StreamRequests("http://127.0.0.1:9/x", authorization=given) as stream:
+            await stream.head()
+
+    with pytest.raises(error, match=sentence) as raised:
+        await requested()
+    assert "s3cret" not in str(raised.value)

@@ -78,12 +78,6 @@ async def two_writers(url: str) -> None:
         await old.write(3)
 
 
-async def closed_writer(url: str) -> None:
-    async with headgate.StreamWriter(f"{url}/json") as writer:
-        pass
-    await writer.write(1)
-
-
 async def of_page(status: int) -> None:
     runner = web.ServerRunner(web.Server(Page(status)))
     await runner.setup()
@@ -130,11 +124,6 @@ MISTAKES = {
         "there is no 'authorization' here: write one of base_url, token, headers, timeout, "
         "retries, session",
     ),
-    "ttl_s for ttl": Mistake(
-        lambda hg, _: hg.create("x", ttl_s=60),
-        TypeError,
-        "there is no 'ttl_s' here: write one of name, json, content_type, ttl",
-    ),
     "headers that are not str": Mistake(
         lambda _, url: client(url, headers={"X-Tenant": 7}),
         TypeError,
@@ -148,7 +137,8 @@ MISTAKES = {
     "a page in place of a server": Mistake(
         lambda *_: of_page(404),
         headgate.StreamNotFound,
-        "the response is a page of HTML: check the URL of the server (404 Not Found)",
+        "the response is a page of HTML: check the URL of the server (404 Not Found)\n"
+        "Correct the URL of the client: it is one such as http://127.0.0.1:4437/v1/stream.",
     ),
     "a server of something else": Mistake(
         lambda *_: of_page(200),
@@ -176,6 +166,14 @@ MISTAKES = {
         ValueError,
         "a stream cannot be named 'orders/..': write its path without . and ..",
     ),
+    "a host for a name": Mistake(
+        lambda hg, _: hg.stream("localhost:4437/s"),
+        ValueError,
+        "'localhost:4437/s' is not the name of a stream: a URL begins with http:// or https://",
+    ),
+    "no name": Mistake(
+        lambda hg, _: hg.stream(""), ValueError, 'a stream is empty: write one, such as "orders"'
+    ),
     "a stream that nobody has created": Mistake(
         lambda hg, _: hg.stream("none").append("x"),
         headgate.StreamNotFound,
@@ -188,17 +186,6 @@ MISTAKES = {
         "B/text: a stream of type text/plain exists here (409 Conflict)\n"
         "Take another name, or delete the stream first; `open` returns it as it is, and a closed "
         "one can only be read.",
-    ),
-    "a create of a closed stream": Mistake(
-        lambda hg, _: hg.create("closed"),
-        headgate.Conflict,
-        "B/closed: the existing stream is closed (409 Conflict)\nTake another name, or delete",
-    ),
-    "a base URL without its path": Mistake(
-        lambda _, url: create_at(url.removesuffix("/v1/stream")),
-        headgate.StreamNotFound,
-        "streams are below /v1/stream/ (404 Not Found)\nCorrect the URL of the client: it is one "
-        "such as http://127.0.0.1:4437/v1/stream.",
     ),
     "a read below a base URL without its path": Mistake(
         lambda _, url: open_at(url.removesuffix("/v1/stream")),
@@ -263,15 +250,18 @@ MISTAKES = {
         TypeError,
         "B/json: append takes one message, not generator: append_many takes a list",
     ),
-    "an append of an async generator": Mistake(
-        lambda hg, _: hg.stream("json").append_many(hg.stream("text").follow()),
-        TypeError,
-        "append_many takes a list of messages, not StreamIterator: collect it first",
-    ),
     "an append of one message as several": Mistake(
         lambda hg, _: hg.stream("text").append_many("abc"),
         TypeError,
         "append_many takes several messages, such as a list; append takes one",
+    ),
+    "an empty message": Mistake(
+        lambda hg, _: hg.stream("text").append(""),
+        ValueError,
+        "an empty message cannot be appended",
+    ),
+    "half of a character": Mistake(
+        lambda hg, _: hg.stream("text").append("\ud800"), ValueError, "half of a surrogate pair"
     ),
     "an append that is too large": Mistake(
         lambda hg, _: hg.stream("text").append("x" * 2000),
@@ -290,6 +280,11 @@ MISTAKES = {
         TypeError,
         "an offset is a str, or the message to continue after, not int: begin at '-1', or at "
         "'now' for what is new",
+    ),
+    "half of an offset": Mistake(
+        lambda hg, _: read(hg.stream("json"), "1,x"),
+        ValueError,
+        "'1,x' is not an offset of a message, '-1' or 'now'",
     ),
     "an offset of something else": Mistake(
         lambda hg, _: read(hg.stream("json"), "third"),
@@ -316,9 +311,6 @@ MISTAKES = {
         headgate.Fenced,
         "B/json: the producer was fenced: epoch 1 is in force (403 Forbidden)\n"
         "Another writer has taken over: end this one.",
-    ),
-    "a closed writer": Mistake(
-        lambda _, url: closed_writer(url), RuntimeError, "the writer is closed"
     ),
     "the client for threads in a coroutine": Mistake(
         lambda _, url: sync.Client(url).create("x"),

@@ -7,7 +7,9 @@ import os
 import re
 import subprocess
 import sys
+from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
 from headgate.streams.client import Client
 from headgate.streams.stream import Stream
@@ -16,11 +18,22 @@ from tests.client.writing import is_closed, messages
 from tests.support.processes import ROOT
 from tests.support.processes import headgate as headgate_server
 
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+PRINTED = "http://127.0.0.1:4437/v1/stream"
+
+
+def programs(page: str) -> list[str]:
+    """Return the Python programs of a page of the library."""
+    text = (ROOT / f"docs/client/{page}.md").read_text()
+    return re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+
 
 @pytest.mark.usefixtures("processes")
 async def test_the_documented_writer_program_writes_its_story_and_closes_the_stream() -> None:
-    page = (ROOT / "docs/client/writer.md").read_text()
-    (program,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    (program,) = programs("writer")
     with headgate_server() as server:
         program = program.replace("http://127.0.0.1:4437", server.url)
         subprocess.run([sys.executable, "-c", program], check=True, timeout=30)
@@ -38,8 +51,7 @@ async def test_the_documented_writer_program_writes_its_story_and_closes_the_str
     ],
 )
 def test_the_documented_stream_programs_read_what_they_write(number: int, printed: str) -> None:
-    page = (ROOT / "docs/client/streams.md").read_text()
-    program = page.split("```python\n")[number + 1].split("```")[0]
+    program = programs("streams")[number]
     with headgate_server() as server:
         done = subprocess.run(
             [
@@ -74,3 +86,65 @@ def test_the_page_on_streams_shows_the_parameters_and_defaults_of_each_method(
     ]
     shown = signature.replace(parameters=parameters, return_annotation=signature.empty)
     assert f"({told})" == str(shown).replace("'", '"')
+
+
+async def produce(question: str) -> AsyncIterator[str]:
+    for token in ("You asked: ", question):
+        yield token
+
+
+@pytest.mark.usefixtures("processes")
+async def test_the_application_on_the_page_streams_and_resumes_an_answer() -> None:
+    (program,) = [one for one in programs("runs") if "lifespan" in one]
+    names: dict[str, Any] = {"produce": produce}
+    with headgate_server() as gateway:
+        exec(program.replace(PRINTED, gateway.streams), names)
+        transport = httpx.ASGITransport(names["app"])
+        async with (
+            names["lifespan"](names["app"]),
+            httpx.AsyncClient(transport=transport, base_url="http://app") as browser,
+        ):
+            asked = await browser.post("/runs/one", params={"question": "why?"})
+            whole = await browser.get("/runs/one")
+            resumed = await browser.get("/runs/one", headers={"Last-Event-ID": "1"})
+            again = await browser.get("/runs/one", headers={"Last-Event-ID": "3"})
+            stopped = await browser.delete("/runs/one")
+    first = 'id: 1\ndata: "You asked: "\n\n'
+    rest = 'id: 2\ndata: "why?"\n\nid: 3\nevent: end\ndata: {"status":"finished","error":null}\n\n'
+    assert asked.status_code == 202
+    assert (whole.status_code, whole.text) == (200, first + rest)
+    assert whole.headers["Content-Type"] == "text/event-stream"
+    assert (resumed.status_code, resumed.text) == (200, rest)
+    assert again.status_code == 204  # so that an EventSource asks no more
+    assert stopped.json() == {"stopped": False}  # it has ended
+
+
+AGAIN = """
+
+app = make_app(SHARED)
+
+
+@pytest.mark.parametrize("turn", [1, 2])
+def test_an_application_in_a_module_opens_for_each_client(turn):
+    with TestClient(app) as client:
+        assert client.post("/ask?question=why").text == "You asked: why"
+"""
+
+
+@pytest.mark.usefixtures("processes")
+@pytest.mark.timeout(180)  # it imports everything in a process of its own
+def test_the_fixture_on_the_page_about_testing_serves_its_test(tmp_path: Path) -> None:
+    conftest, application = programs("testing")
+    shared = "from gateway.process.in_thread import serving\nSERVING = serving()\n"
+    shared += 'SHARED = f"http://{SERVING.__enter__().listen}/v1/stream"\nimport uuid, pytest\n'
+    (tmp_path / "conftest.py").write_text(conftest)
+    (tmp_path / "test_app.py").write_text(shared + application + AGAIN)
+    played = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:randomly", "."],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert "3 passed" in played.stdout, played.stdout + played.stderr

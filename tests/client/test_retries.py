@@ -9,92 +9,67 @@ from headgate.retries import Backoff, Retries
 
 from tests.support import virtual_time
 
-
-class Attempts:
-    """Fails with these refusals, one after the other, and then succeeds."""
-
-    def __init__(self, *refusals: StreamError) -> None:
-        self.refusals = list(refusals)
-        self.made = 0
-        self.said: list[str] = []
-
-    async def __call__(self) -> str:
-        self.made += 1
-        if self.made <= len(self.refusals):
-            raise self.refusals[self.made - 1]
-        return "done"
-
-    def retries(self, time_s: float, **options: Any) -> Retries:
-        return Retries(time_s, (0.02, 0.02), self.said.append, **options)
+AWAY = Unavailable("cannot connect")
 
 
-async def test_passing_refusals_are_retried_and_reported() -> None:
-    attempts = Attempts(
-        Unavailable("cannot connect"),
-        Unavailable("busy", status=503),
-        Unavailable("later", status=429),
-    )
-    assert await attempts.retries(20).run(attempts) == "done"
-    assert attempts.said == [
-        "cannot connect; trying again in 0.0 s",
-        "busy; trying again in 0.0 s",
-        "later; trying again in 0.0 s",
-        "connected again",
-    ]
+def busy(retry_after: str) -> Unavailable:
+    return Unavailable("busy", status=503, headers={"Retry-After": retry_after})
 
 
-def test_retries_end_when_their_time_is_used_up() -> None:
-    attempts = Attempts(*[Unavailable("cannot connect")] * 1000)
-    with pytest.raises(StreamError, match="cannot connect"):
-        virtual_time.run(attempts.retries(0.1).run(attempts))
-    assert 2 < attempts.made < 1000
+def attempts(retries: Retries, refusals: list[StreamError], *, succeeds: bool) -> int:
+    """Return how many attempts are made, of which the first ones get these refusals."""
+    made = 0
 
+    async def attempt() -> None:
+        nonlocal made
+        made += 1
+        if made <= len(refusals):
+            raise refusals[made - 1]
 
-def test_counted_retries_end_when_so_many_have_failed_and_each_gets_the_whole_time() -> None:
-    slow = Unavailable("busy", status=503, headers={"Retry-After": "9"})
-    attempts = Attempts(slow, slow)
-    assert virtual_time.run(attempts.retries(10, most=2).run(attempts)) == "done"
-    attempts = Attempts(slow, slow, slow)
-    with pytest.raises(Unavailable):
-        virtual_time.run(attempts.retries(10, most=2).run(attempts))
-    assert attempts.made == 3
-
-
-async def test_each_call_of_retries_gets_the_whole_time() -> None:
-    attempts = Attempts(Unavailable("busy", status=503))
-    retries = attempts.retries(20)
-    for _ in range(2):
-        attempts.made = 0
-        assert await retries.run(attempts) == "done"
+    with contextlib.nullcontext() if succeeds else pytest.raises(StreamError):
+        virtual_time.run(retries.run(attempt))
+    return made
 
 
 @pytest.mark.parametrize(
-    ("time_s", "refusal"),
+    ("time_s", "options", "refusals", "made"),
     [
-        (0.0, Unavailable("cannot connect")),
-        (20.0, BadRequest("no", status=400)),
-        (20.0, Unavailable("much later", status=503, headers={"Retry-After": "21"})),
+        pytest.param(20, {}, [AWAY, busy(""), Unavailable("later", status=429)], 4, id="passing"),
+        pytest.param(10, {"most": 2}, [busy("9"), busy("9")], 3, id="each gets the whole time"),
+        pytest.param(1, {"hurries": True}, [busy("3")], 2, id="hurries"),
     ],
-    ids=["no time", "not passing", "longer than there is time"],
 )
-async def test_lasting_refusals_and_too_long_waits_are_not_retried(
-    time_s: float, refusal: StreamError
+def test_refusals_that_pass_are_waited_out_and_reported(
+    time_s: float, options: dict[str, Any], refusals: list[StreamError], made: int
 ) -> None:
-    attempts = Attempts(refusal)
-    with pytest.raises(StreamError, match=str(refusal)):
-        await attempts.retries(time_s).run(attempts)
-    assert (attempts.made, attempts.said) == (1, [])
+    said: list[str] = []
+    retries = Retries(time_s, (0.02, 0.02), said.append, **options)
+    for _ in range(2):  # each call gets the whole time
+        said.clear()
+        assert attempts(retries, refusals, succeeds=True) == made
+        assert said[0].startswith(f"{refusals[0]}; trying again in ")
+        assert (said[-1], len(said)) == ("connected again", made)
 
 
-@pytest.mark.parametrize(("hurries", "made"), [(True, 2), (False, 1)])
-def test_a_wait_that_is_longer_than_the_time_is_not_kept_by_retries_that_hurry(
-    made: int, *, hurries: bool
+@pytest.mark.parametrize(
+    ("time_s", "options", "refusals", "made"),
+    [
+        pytest.param(0, {}, [AWAY], 1, id="no time"),
+        pytest.param(20, {}, [BadRequest("no", status=400)], 1, id="not passing"),
+        pytest.param(20, {}, [busy("21")], 1, id="longer than there is time"),
+        pytest.param(10, {"most": 2}, [busy("9")] * 3, 3, id="so many have failed"),
+    ],
+)
+def test_lasting_refusals_and_too_long_waits_are_raised(
+    time_s: float, options: dict[str, Any], refusals: list[StreamError], made: int
 ) -> None:
-    attempts = Attempts(Unavailable("busy", status=503, headers={"Retry-After": "3"}))
-    retries = attempts.retries(1, hurries=hurries)
-    with contextlib.nullcontext() if hurries else pytest.raises(StreamError):
-        assert virtual_time.run(retries.run(attempts)) == "done"
-    assert attempts.made == made
+    retries = Retries(time_s, (0.02, 0.02), lambda _: None, **options)
+    assert attempts(retries, refusals, succeeds=False) == made
+
+
+def test_retries_end_when_their_time_is_used_up() -> None:
+    retries = Retries(0.1, (0.02, 0.02), lambda _: None)
+    assert 2 < attempts(retries, [AWAY] * 1000, succeeds=False) < 1000
 
 
 @pytest.mark.parametrize(

@@ -1,16 +1,21 @@
-"""The chat clients that read from the application, unmodified, with their connections cut."""
+"""The chat clients that read from an application, unmodified, with their connections cut."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
-from typing import TYPE_CHECKING, NamedTuple
+import socket
+import uuid
+from typing import TYPE_CHECKING
 
 import pytest
+import uvicorn
+from fastapi import FastAPI, Request, Response
 from headgate.runs import Runs
+from headgate.web.starlette import resume, send
 
 from tests.client.answer_cutter import AnswerCutter
-from tests.client.chat_apps import Chats, aiohttp_app, fastapi_app
 from tests.clients.unicode_text import cut_into_tokens, make_text
 from tests.support.serving import PREFIX, serving
 from tests.support.unmodified_clients import run_script
@@ -26,55 +31,78 @@ TEXT = make_text(SEED, 8000)
 TOKENS = [token.decode() for token in cut_into_tokens(TEXT, SEED, 13)]
 CHUNKS = len(TOKENS) + 6  # start and finish of the message, of its step and of the text
 CUT_AFTER = (1500, 6000)  # bytes: less than the first half of the answer has
-APPS = {"aiohttp": aiohttp_app, "fastapi": fastapi_app}
 
 
-class Chatting(NamedTuple):
+class Chats:
+    """An application of a chat with a model: the `newest` run, and how often somebody came back."""
+
+    def __init__(self) -> None:
+        self.newest = ""
+        self.resumes = 0
+        self.waits = asyncio.Event()
+
+    async def model(self) -> AsyncIterator[str]:
+        yield TEXT
+        self.waits.set()
+        await asyncio.Event().wait()
+
+    @contextlib.asynccontextmanager
+    async def serving(self) -> AsyncIterator[int]:
+        """The port where it listens."""
+        app = FastAPI()
+
+        @app.post("/chat")
+        async def ask() -> Response:
+            self.newest = uuid.uuid4().hex
+            return send(await self.runs.start(self.newest, self.model(), format="ai-sdk"))
+
+        # An encoded slash is decoded before the route is found.
+        @app.get("/chat/{name:path}/stream")
+        async def come_back(request: Request) -> Response:
+            self.resumes += 1
+            return await resume(request, self.runs, self.newest)
+
+        async with serving() as gateway, Runs(f"http://127.0.0.1:{gateway.port}{PREFIX}") as runs:
+            self.runs = runs
+            with socket.create_server(("127.0.0.1", 0)) as listener:
+                server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off"))
+                task = asyncio.create_task(server.serve([listener]))
+                try:
+                    yield listener.getsockname()[1]
+                finally:
+                    server.should_exit = True
+                    await task
+
+
+class CutChats(Chats):
     """A chat whose connections are cut. Its model waits until its reader is back."""
 
-    chats: Chats
-    app: int  # its port
-    cutter: AnswerCutter
-
-    @property
-    def api(self) -> str:
-        return f"http://127.0.0.1:{self.cutter.port}/chat"
-
-
-@pytest.fixture(params=APPS)
-async def chatting(request: pytest.FixtureRequest) -> AsyncIterator[Chatting]:
-    async def model() -> AsyncIterator[str]:
+    async def model(self) -> AsyncIterator[str]:
         half = len(TOKENS) // 2
         for token in TOKENS[:half]:
             yield token
-        await until(is_back, "the reader to be back", within_s=SERVER_PATIENCE_S)
+        await until(self.is_back, "the reader to be back", within_s=SERVER_PATIENCE_S)
         for token in TOKENS[half:]:
             yield token
 
-    def is_back() -> bool:
-        return cutter.cuts == chats.resumes == len(CUT_AFTER)
+    def is_back(self) -> bool:
+        return self.cutter.cuts == self.resumes == len(CUT_AFTER)
 
-    async with serving() as gateway, Runs(f"http://127.0.0.1:{gateway.port}{PREFIX}") as runs:
-        chats = Chats(runs, model)
-        async with APPS[request.param](chats) as port, AnswerCutter(port, CUT_AFTER) as cutter:
-            yield Chatting(chats, port, cutter)
+    @contextlib.asynccontextmanager
+    async def cut(self) -> AsyncIterator[tuple[str, int]]:
+        """The URL of the chat, and the port at which nothing is cut."""
+        async with self.serving() as port, AnswerCutter(port, CUT_AFTER) as self.cutter:
+            yield f"http://127.0.0.1:{self.cutter.port}/chat", port
 
 
 @pytest.mark.parametrize(
-    ("chatting", "version", "page"),
-    [
-        ("aiohttp", 6, "stays"),
-        ("aiohttp", 6, "reloads"),
-        ("aiohttp", 7, "stays"),
-        ("fastapi", 7, "reloads"),
-    ],
-    indirect=["chatting"],
+    ("version", "page"), [(6, "stays"), (6, "reloads"), (7, "stays"), (7, "reloads")]
 )
 async def test_use_chat_shows_the_whole_answer_after_resuming_cut_responses(
-    chatting: Chatting, version: int, page: str
+    version: int, page: str
 ) -> None:
-    client = f"useChat of ai {version} {page}"
-    report, said = await run_script("chat.mjs", client, chatting.api)
+    async with CutChats().cut() as (api, _):
+        report, said = await run_script("chat.mjs", f"useChat of ai {version} {page}", api)
     whole = [["user", "Tell."], ["assistant", TEXT]]
     assert (report["shown"], said) == (whole, "")
     assert report["statuses"] == ["error", "error", "ready"]
@@ -82,10 +110,13 @@ async def test_use_chat_shows_the_whole_answer_after_resuming_cut_responses(
     assert report["later"] == [["ready"], whole]
 
 
-async def test_the_workflow_transport_resumes_from_its_last_chunk(
-    chatting: Chatting,
-) -> None:
-    report, said = await run_script("chat.mjs", "workflow", chatting.api)
+async def test_the_workflow_transport_resumes_from_its_last_chunk() -> None:
+    begin = 1 - CHUNKS  # at text-start
+    async with CutChats().cut() as (api, port):
+        report, said = await run_script("chat.mjs", "workflow", api)
+        async with AnswerCutter(port, [4000]) as cutter:
+            again = f"http://127.0.0.1:{cutter.port}/chat"
+            later, said_later = await run_script("chat.mjs", "workflow", again, str(begin))
     assert (report["text"], report["error"]) == (TEXT, None)
     question, *resumes = report["asked"]
     assert question == ""
@@ -93,65 +124,45 @@ async def test_the_workflow_transport_resumes_from_its_last_chunk(
     assert 0 < first < second < CHUNKS
     assert complaints(said) == ["Error in chat POST stream", "Error in chat GET reconnectToStream"]
 
-    begin = 1 - CHUNKS  # at text-start
-    async with AnswerCutter(chatting.app, [4000]) as cutter:
-        api = f"http://127.0.0.1:{cutter.port}/chat"
-        report, said = await run_script("chat.mjs", "workflow", api, str(begin))
-    assert (report["text"], report["error"]) == (TEXT, None)
-    tail, rest = map(start_index, report["asked"])
+    assert (later["text"], later["error"]) == (TEXT, None)
+    tail, rest = map(start_index, later["asked"])
     assert tail == begin
     assert 1 < rest < CHUNKS
-    assert complaints(said) == ["Error in chat GET reconnectToStream"]
+    assert complaints(said_later) == ["Error in chat GET reconnectToStream"]
 
 
-@pytest.mark.parametrize(
-    ("is_stopped", "error"), [(True, None), (False, "Error: the source failed: ValueError")]
-)
-async def test_the_workflow_transport_does_not_resume_a_stopped_or_failed_run(
-    is_stopped: bool, error: str | None
-) -> None:
+async def stopped_elsewhere(client: str) -> tuple[dict[str, object], str]:
+    """Return what a client reports whose answer is stopped as it has come as far as it will."""
+    chats = Chats()
+    async with chats.serving() as port:
+        api = f"http://127.0.0.1:{port}/chat"
+        reading = asyncio.create_task(run_script("chat.mjs", client, api))
+        await chats.waits.wait()
+        assert await chats.runs.stop(chats.newest)
+        return await reading
+
+
+async def test_the_workflow_transport_does_not_resume_a_stopped_run() -> None:
     """The workflow transport asks until it is told that there is an end."""
-    waits = asyncio.Event()
+    report, said = await stopped_elsewhere("workflow")
+    assert (report, said) == ({"error": None, "text": TEXT, "asked": [""]}, "")
 
-    async def model() -> AsyncIterator[str]:
-        yield TEXT
-        if not is_stopped:
+
+async def test_the_workflow_transport_does_not_resume_a_failed_run() -> None:
+    class Failing(Chats):
+        async def model(self) -> AsyncIterator[str]:
+            yield TEXT
             raise ValueError("of nobody's business")
-        waits.set()
-        await asyncio.Event().wait()
 
-    async with serving() as gateway, Runs(f"http://127.0.0.1:{gateway.port}{PREFIX}") as runs:
-        chats = Chats(runs, model)
-        async with aiohttp_app(chats) as port:
-            api = f"http://127.0.0.1:{port}/chat"
-            reading = asyncio.create_task(run_script("chat.mjs", "workflow", api))
-            if is_stopped:
-                await waits.wait()
-                (run,) = chats.newest.values()
-                assert await runs.stop(run)
-            report, said = await reading
-    assert (report, said) == ({"error": error, "text": TEXT, "asked": [""]}, "")
+    async with Failing().serving() as port:
+        report, said = await run_script("chat.mjs", "workflow", f"http://127.0.0.1:{port}/chat")
+    failed = {"error": "Error: the source failed: ValueError", "text": TEXT, "asked": [""]}
+    assert (report, said) == (failed, "")
 
 
 @pytest.mark.parametrize("version", [6, 7])
 async def test_use_chat_reports_an_answer_stopped_elsewhere_as_aborted(version: int) -> None:
-    waits = asyncio.Event()
-
-    async def model() -> AsyncIterator[str]:
-        yield TEXT
-        waits.set()
-        await asyncio.Event().wait()
-
-    async with serving() as gateway, Runs(f"http://127.0.0.1:{gateway.port}{PREFIX}") as runs:
-        chats = Chats(runs, model)
-        async with aiohttp_app(chats) as port:
-            api = f"http://127.0.0.1:{port}/chat"
-            client = f"useChat of ai {version} is stopped"
-            reading = asyncio.create_task(run_script("chat.mjs", client, api))
-            await waits.wait()
-            (run,) = chats.newest.values()
-            assert await runs.stop(run)
-            report, said = await reading
+    report, said = await stopped_elsewhere(f"useChat of ai {version} is stopped")
     assert (report["status"], said) == ("ready", "")
     assert report["shown"] == [["user", "Tell."], ["assistant", TEXT]]
     assert report["told"] == {"isAbort": True, "isError": False}
