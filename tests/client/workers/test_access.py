@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 from headgate import NotAuthorized, Worker
 
-from tests.client.test_authorization import OPERATIONS, bearer, entry
+from tests.client.test_authorization import ALL, bearer, entry
 from tests.client.workers.pools import Pool, messages_of
 from tests.support.processes import headgate
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @pytest.fixture
 def guarded(processes: None, tmp_path: Path) -> Iterator[Headgate]:
     file = tmp_path / "tokens.toml"
-    permitted = {"worker": OPERATIONS, "other": OPERATIONS, "reader": '["read"]'}
+    permitted = {"worker": ALL, "other": ALL, "reader": '["read"]'}
     file.write_text("".join(entry(name, them) for name, them in permitted.items()))
     environment = {"HEADGATE_AUTH": "tokens", "HEADGATE_CREDENTIALS__TOKENS_FILE": str(file)}
     with headgate(environment=environment) as started:
