@@ -57,7 +57,8 @@ def test_the_table_has_the_lines_and_names_of_each_program() -> None:
             table[task, library] = (int(lines), re.findall(r"`(\w+)`", names))
     assert set(table) == set(PROGRAMS)
     for key, (lines, names) in table.items():
-        assert lines == sum(1 for line in PROGRAMS[key].splitlines() if line.strip()), key
+        program = re.sub(r"^from (collections\.abc|openai\.types).*", "", PROGRAMS[key], flags=re.M)
+        assert lines == sum(1 for line in program.splitlines() if line.strip()), key
         assert all(name in PROGRAMS[key] for name in names), key
     shortest = {task: min(table[key][0] for key in table if key[0] == task) for task in range(6)}
     assert all(table[task, "headgate"][0] == shortest[task] for task in range(6))

@@ -204,7 +204,7 @@ async def test_the_documented_source_yields_a_last_item_when_stopped(runs: Runs)
     (program,) = [block for block in blocks if "def produce" in block]
     feed = Feed("Once ")
     names: dict[str, Any] = {"runs": runs, "words": lambda _: feed.source()}
-    exec(program.partition("\nanswer = await ")[0], names)
+    exec(program.partition("\nawait ")[0], names)
     answer = await runs.start("a", names["produce"]("a", "Why?"))
     await read_to(answer, b"Once ")
     assert await runs.stop("a")
