@@ -3,7 +3,7 @@
     python -m scripts.sync_twins [--check]
 
 Their methods have the same names, parameters and docstrings; each calls the method of its twin in
-the event loop of `headgate.sync`, or the method of a class in `headgate.sync.threads` that replaces
+the event loop of `headgate.sync`, or the method of a class in `headgate.sync.twins` that replaces
 it. With `--check` nothing is written, and the status is 1 if a file is old.
 """
 
@@ -36,8 +36,6 @@ class Twin:
     made_by: str = "{twin}({arguments})"  # how its constructor makes its twin
     # The bodies of methods that do more than to call the twin's in the loop.
     bodies: tuple[tuple[str, str], ...] = ()
-    left_out: tuple[str, ...] = ()
-    survives_forks: bool = False
     more: str = ""  # more of its docstring, before the arguments
 
 
@@ -56,15 +54,14 @@ MODULES: dict[str, tuple[str, list[Twin]]] = {
                 "streams.client",
                 "ThreadClient",
                 bodies=(
-                    ("aclose", "self._aclose()"),
                     (
                         "runs",
-                        "Runs._of(lambda: self._twin.runs, headgate.runs.runs.Runs(self.base_url))",
+                        "Runs._of(headgate.runs.runs.Runs(self.base_url), self._runs)",
                     ),
                     ("chats", "Chats(self.runs)"),
                 ),
             ),
-            Twin("Stream", "streams.stream", "Twin", survives_forks=True),
+            Twin("Stream", "streams.stream", "AnyProcessTwin"),
         ],
     ),
     "runs": (
@@ -83,7 +80,6 @@ MODULES: dict[str, tuple[str, list[Twin]]] = {
                         "only_orphaned=only_orphaned, closes=closes)",
                     ),
                     ("stopped", "self._stopped(run_id)"),
-                    ("aclose", "self._close(wait)"),
                 ),
                 more="Make one for all threads, where the program begins: a process that is forked"
                 " has connections of its own. It is closed when the interpreter exits, unless it"
@@ -105,7 +101,7 @@ MODULES: dict[str, tuple[str, list[Twin]]] = {
                     (
                         "send",
                         "answer_of(self._call(lambda twin: twin.send(chat_id, message, "
-                        "self._in_threads(answering), trigger=trigger, user=user, body=body)))",
+                        "in_threads(answering), trigger=trigger, user=user, body=body)))",
                     ),
                 ),
                 more="The source of an answer is made and iterated in a thread of its own.",
@@ -146,15 +142,15 @@ FOR_ASYNCIO = {"session", "metadata"}
 # The modules of the names that the module of the twin does not import.
 IMPORTS = {
     "iterated": "headgate.sync.loop_thread",
-    "StreamIterator": "headgate.sync.twins",
-    "Twin": "headgate.sync.twins",
-    "EachProcessTwin": "headgate.sync.twins",
     "cached_property": "functools",
     "partial": "functools",
     "dataclass": "dataclasses",
     **dict.fromkeys(
-        ("Answering", "ThreadChats", "ThreadClient", "ThreadRuns", "ThreadWorker", "answer_of"),
-        "headgate.sync.threads",
+        (
+            *("Answering", "AnyProcessTwin", "StreamIterator", "ThreadChats", "ThreadClient"),
+            *("ThreadRuns", "ThreadWorker", "Twin", "answer_of", "in_threads"),
+        ),
+        "headgate.sync.twins",
     ),
     **{
         twin.name: f"headgate.sync.{module}"
@@ -240,11 +236,6 @@ def module_text(name: str) -> str:
     return text
 
 
-def twin_named(name: str) -> Twin:
-    """Return the class for threads of this name."""
-    return next(it for _, twins in MODULES.values() for it in twins if it.name == name)
-
-
 def path_of(name: str) -> Path:
     """Return the path of a module."""
     return LIBRARY / "sync" / f"{name}.py"
@@ -289,16 +280,15 @@ def _class(twin: Twin) -> str:
     ]
     full = f"headgate.{twin.source}.{twin.name}"
     base = twin.base
-    if base in {"Twin", "EachProcessTwin"}:
+    if base in {"Twin", "AnyProcessTwin"}:
         base = f'{base}["{full}"]'
     head = (
         f"class {twin.name}({base})"
         if base
         else (f"@dataclass(frozen=True, slots=True)\nclass {twin.name}")
     )
-    forks = "\n    _survives_forks = True\n" if twin.survives_forks else ""
     members = "".join(_members(twin, node, full))
-    return f"\n\n{head}:\n{_docstring(node, 4, twin)}{forks}{members}"
+    return f"\n\n{head}:\n{_docstring(node, 4, twin)}{members}"
 
 
 def _members(twin: Twin, node: ast.ClassDef, full: str) -> Iterator[str]:
@@ -311,9 +301,7 @@ def _members(twin: Twin, node: ast.ClassDef, full: str) -> Iterator[str]:
         _drop_arguments_of_asyncio(member)
         if member.name == "__init__":
             yield _initialization(twin, member, full, _attributes(node))
-        elif member.name in bodies or not (
-            member.name.startswith("_") or member.name in twin.left_out
-        ):
+        elif member.name in bodies or not member.name.startswith("_"):
             yield _method(member, bodies.get(member.name))
 
 
@@ -335,7 +323,7 @@ def _initialization(twin: Twin, method: Function, full: str, attributes: list[st
         attributes = ["base_url"]
     elif twin.name == "Chats":
         lines.append("self.runs = runs")
-    for name in [it for it in attributes if it not in twin.left_out]:
+    for name in attributes:
         value = f"self._twin.{name}"
         if name == "streams":
             value = f"tuple(map(JobStream, {value}))"
@@ -379,6 +367,7 @@ def _call(method: Function, returned: str, *, is_property: bool) -> str:
             return "[stream for stream in self.streams if stream.has_pending]"
         return f"self._twin.{method.name}"
     how = "_call" if isinstance(method, ast.AsyncFunctionDef) else "_get"
+    how = "_close" if method.name == "aclose" else how
     if returned.startswith("Iterator["):
         return f"iterated(self._twin.{method.name}({_arguments(method)}))"
     value = f"self.{how}(lambda twin: twin.{method.name}({_arguments(method)}))"
@@ -417,7 +406,7 @@ def _for_threads(annotations: str) -> str:
 def _docstring(node: ast.ClassDef | Function, indent: int, twin: Twin | None = None) -> str:
     """Return the docstring in the words of threads."""
     text = f"{ast.get_docstring(node)}\n"
-    for name in (*FOR_ASYNCIO, *(twin.left_out if twin else ())):
+    for name in FOR_ASYNCIO:
         text = re.sub(rf"^    {name}: .*\n(?:        .*\n)*", "", text, flags=re.MULTILINE)
     paragraphs = [_paragraph(it, indent) for it in text.rstrip().split("\n\n")]
     if twin and twin.more:

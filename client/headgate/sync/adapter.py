@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from headgate.sync.loop_thread import current
-from headgate.sync.threads import answer_of
+from headgate.sync.twins import answer_of, in_threads
 from headgate.web.adapter import Framework, _Request, _Response, _Router
 from headgate.web.chat_requests import Requests, check_authorize, views
 from headgate.web.reply import Reply, resumed
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from headgate.sync.chats import Chats
     from headgate.sync.loop_thread import Calls
     from headgate.sync.runs import Runs
-    from headgate.sync.threads import Answering
+    from headgate.sync.twins import Answering
 
 
 class ThreadAdapter(Framework[_Request, _Response, _Router]):
@@ -38,7 +38,7 @@ class ThreadAdapter(Framework[_Request, _Response, _Router]):
         incoming = self._incoming(request)
 
         async def reply(_: Calls) -> for_asyncio.Answer | Reply:
-            found = await runs._find()
+            found = runs._found()
             return await resumed(found, incoming, run_id, only_active=only_active, wait=wait)
 
         return self._replied(reply)
@@ -64,8 +64,7 @@ class ThreadAdapter(Framework[_Request, _Response, _Router]):
                 def authorize_here(request: _Request, chat_id: str) -> Awaitable[object]:
                     return calls.ask(partial(authorize, request, chat_id))
 
-                source = chats._in_threads(answering)
-                requests = Requests(await chats._find(), source, authorize_here)
+                requests = Requests(chats._found(), in_threads(answering), authorize_here)
                 return await requests.answer(at, incoming)
 
             return self._replied(reply)
@@ -76,5 +75,5 @@ class ThreadAdapter(Framework[_Request, _Response, _Router]):
         self, reply: Callable[[Calls], Coroutine[Any, Any, for_asyncio.Answer | Reply]]
     ) -> _Response:
         """Respond what comes of `reply` in the loop thread, which makes its calls in this one."""
-        made = current().call_back(reply)
+        made = current().call(reply)
         return self._respond(made if isinstance(made, Reply) else answer_of(made))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import headgate.chats.chats
 import headgate.runs.runs
 from headgate.chats.chats import MOST_MESSAGES
-from headgate.sync.threads import Answering, ThreadChats, answer_of
+from headgate.sync.twins import Answering, ThreadChats, answer_of, in_threads
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -77,12 +77,7 @@ class Chats(ThreadChats):
         return answer_of(
             self._call(
                 lambda twin: twin.send(
-                    chat_id,
-                    message,
-                    self._in_threads(answering),
-                    trigger=trigger,
-                    user=user,
-                    body=body,
+                    chat_id, message, in_threads(answering), trigger=trigger, user=user, body=body
                 )
             )
         )

@@ -12,7 +12,7 @@ import headgate.runs.runs
 from headgate.records import ORPHAN_AFTER_S
 from headgate.runs.runs import DAY_S
 from headgate.runs.stored.production import class_name
-from headgate.sync.threads import ThreadRuns, answer_of
+from headgate.sync.twins import ThreadRuns, answer_of
 
 if TYPE_CHECKING:
     import threading
@@ -220,4 +220,4 @@ class Runs(ThreadRuns):
 
         Readers are cut then, of whatever run: they can go on at another replica.
         """
-        self._close(wait)
+        self._close(lambda twin: twin.aclose(wait))

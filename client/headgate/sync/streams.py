@@ -18,8 +18,7 @@ from headgate.streams.client import RETRIES, Token
 from headgate.streams.messages import BEGINNING
 from headgate.sync.chats import Chats
 from headgate.sync.runs import Runs
-from headgate.sync.threads import ThreadClient
-from headgate.sync.twins import StreamIterator, Twin
+from headgate.sync.twins import AnyProcessTwin, StreamIterator, ThreadClient
 from headgate.sync.workers import Job, Worker
 from headgate.sync.writer import StreamWriter
 
@@ -84,7 +83,7 @@ class Client(ThreadClient):
 
     def close(self) -> None:
         """End all readings of the client, and close its connections."""
-        self._aclose()
+        self._close(lambda twin: twin.aclose())
 
     def stream(self, name: str) -> Stream:
         """Return a stream without asking for it.
@@ -163,7 +162,7 @@ class Client(ThreadClient):
     @cached_property
     def runs(self) -> Runs:
         """The runs below the base URL; `Runs` itself has more options."""
-        return Runs._of(lambda: self._twin.runs, headgate.runs.runs.Runs(self.base_url))
+        return Runs._of(headgate.runs.runs.Runs(self.base_url), self._runs)
 
     @cached_property
     def chats(self) -> Chats:
@@ -171,7 +170,7 @@ class Client(ThreadClient):
         return Chats(self.runs)
 
 
-class Stream(Twin["headgate.streams.stream.Stream"]):
+class Stream(AnyProcessTwin["headgate.streams.stream.Stream"]):
     """A stream of a `Client`.
 
     ```python
@@ -184,8 +183,6 @@ class Stream(Twin["headgate.streams.stream.Stream"]):
     Attributes:
         url: The URL of the stream.
     """
-
-    _survives_forks = True
 
     def __init__(self, twin: headgate.streams.stream.Stream) -> None:
         """Use `Client.stream`, `create` or `open`."""

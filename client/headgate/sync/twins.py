@@ -1,39 +1,65 @@
-"""The common part of the classes for threads: each calls its twin for asyncio in the loop."""
+"""The classes for threads as far as no script makes them: each calls its twin in the loop."""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import contextvars
+import logging
 import os
+import threading
 from collections import deque
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeAlias, TypeVar
 
 from typing_extensions import override
 
-from headgate.misuse import refusing_method
-from headgate.sync.loop_thread import current
+import headgate.chats
+import headgate.runs
+import headgate.streams.client
+import headgate.streams.iterator
+import headgate.workers
+from headgate.errors import check_runs
+from headgate.misuse import check_make_source, refusing_method
+from headgate.runs import Step
+from headgate.sync.answer import Answer
+from headgate.sync.loop_thread import Calls, current, iterated
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterator
 
-    import headgate.streams.iterator
+    from headgate.chats import Turn
+    from headgate.records import RunState
+    from headgate.runs.stored.progress import Written
 
 T = TypeVar("T")
 R = TypeVar("R")
+log = logging.getLogger("headgate.runs")
+MOST_AHEAD = 16  # items of a source that are not written yet; 100 save no more
+Answering: TypeAlias = "Callable[[Turn], Iterable[object]]"
+"""A function that returns the source of an answer, which is iterated in a thread of its own."""
 
 
 class Twin(Generic[T]):
-    """An object for threads, whose twin is used in the event loop of the process."""
+    """An object for threads, whose twin is used in the event loop of the process.
 
-    _survives_forks: ClassVar[bool] = False
+    Args:
+        twin: The twin, which belongs to this process if there is no `find`.
+        find: Returns the twin of the process, in its loop.
+    """
 
-    def __init__(self, twin: T) -> None:
-        self._twin: T = twin
+    def __init__(self, twin: T, find: Callable[[], T] | None = None) -> None:
+        self._twin = twin
+        self._find = find
         self._pid = os.getpid()
 
     @classmethod
-    def _of(cls, *twin: Any) -> Self:  # noqa: ANN401 - as its base takes it
+    def _of(cls, *twin: Any) -> Self:  # noqa: ANN401 - as `Twin` takes it
         """Return an object whose twin a client makes."""
         made = cls.__new__(cls)
-        super(cls, made).__init__(*twin)
+        Twin.__init__(made, *twin)
         return made
 
     @override
@@ -41,24 +67,35 @@ class Twin(Generic[T]):
         return f"headgate.sync.{self._twin!r}"
 
     def _call(self, use: Callable[[T], Coroutine[Any, Any, R]]) -> R:
-        """Return what is awaited of the twin. Raises RuntimeError where it is another process's."""
-        if self._is_of_parent():
-            raise RuntimeError(
-                f"this {type(self).__name__} belongs to the process that opened it, not to "
-                f"{os.getpid()}, which was forked from that one: open another"
-            )
-        return current().call(lambda: use(self._twin))
+        async def used(_: Calls) -> R:
+            return await use(self._found())
+
+        return current().call(used)
 
     def _get(self, use: Callable[[T], R]) -> R:
         """Return what the twin returns at once, where its loop has to run."""
 
-        async def used(twin: T) -> R:
-            return use(twin)
+        async def used(_: Calls) -> R:
+            return use(self._found())
 
-        return self._call(used)
+        return current().call(used)
 
-    def _is_of_parent(self) -> bool:
-        return not self._survives_forks and self._pid != os.getpid()
+    def _close(self, use: Callable[[T], Coroutine[Any, Any, R]]) -> R:
+        try:
+            return self._call(use)
+        finally:
+            current().entered.pop(self, None)
+
+    def _found(self) -> T:
+        """Return the twin, in the loop. Raises RuntimeError where it is another process's."""
+        if self._find is not None:
+            return self._find()
+        if self._pid != os.getpid():
+            raise RuntimeError(
+                f"this {type(self).__name__} belongs to the process that opened it, not to "
+                f"{os.getpid()}, which was forked from that one: open another"
+            )
+        return self._twin
 
     if not TYPE_CHECKING:
         __aenter__ = __aexit__ = __aiter__ = refusing_method(
@@ -67,48 +104,20 @@ class Twin(Generic[T]):
 
     def __enter__(self) -> Self:
         self._call(lambda twin: twin.__aenter__())  # type: ignore[attr-defined]
-        current().entered.add(self)
+        current().entered[self] = self._twin
         return self
 
     def __exit__(self, *error: object) -> bool | None:
-        if self._is_of_parent():
+        if self._find is None and self._pid != os.getpid():
             return None  # a child process leaves the block too, and it is still the parent's
-        current().entered.discard(self)
-        return self._call(lambda twin: twin.__aexit__(*error))  # type: ignore[attr-defined, no-any-return]
+        return self._close(lambda twin: twin.__aexit__(*error))  # type: ignore[attr-defined, no-any-return]
 
 
-class EachProcessTwin(Twin[T]):
-    """A twin of which each process makes its own, which is closed as the interpreter exits."""
+class AnyProcessTwin(Twin[T]):
+    """A twin that has connections of its own in each process."""
 
-    _survives_forks = True
-
-    def __init__(self, make: Callable[[], T], unused: T | None = None) -> None:
-        super().__init__(unused or make())  # what is not valid is refused now
-        self._make = make
-        self._made: dict[int, T] = {}  # by process: that of a parent is the parent's to finalize
-
-    @override
-    def _call(self, use: Callable[[T], Coroutine[Any, Any, R]]) -> R:
-        async def used() -> R:
-            return await use(await self._find())
-
-        return current().call(used)
-
-    async def _find(self) -> T:
-        """Return the twin of this process, in the loop."""
-        pid = os.getpid()
-        if pid not in self._made:
-            self._made[pid] = self._make()
-            await self._made[pid].__aenter__()  # type: ignore[attr-defined]
-        current().left_at_exit.add(self)
-        return self._made[pid]
-
-    @override
-    def __exit__(self, *error: object) -> bool | None:
-        try:
-            return super().__exit__(*error)
-        finally:
-            current().left_at_exit.discard(self)
+    def __init__(self, twin: T) -> None:
+        super().__init__(twin, lambda: twin)
 
 
 class StreamIterator(Twin["headgate.streams.iterator.StreamIterator[T]"], Generic[T]):
@@ -137,3 +146,205 @@ class StreamIterator(Twin["headgate.streams.iterator.StreamIterator[T]"], Generi
         """Close the request; nothing more comes."""
         self._ready.clear()
         self._call(lambda twin: twin.aclose())
+
+
+class ThreadSource:
+    """The items of an iterator that is made, iterated and closed in a thread.
+
+    The thread is a few items ahead, but not of a `Step`. It closes the iterator at its end, or
+    between two items once nobody reads on: nothing can interrupt it while it waits for something
+    itself.
+
+    Args:
+        make: Returns the iterator.
+        begin: Has the thread call a function, when the first item is wanted.
+    """
+
+    def __init__(
+        self,
+        make: Callable[[], Iterable[object]],
+        begin: Callable[[Callable[[], None]], asyncio.Future[None]],
+    ) -> None:
+        self._make = make
+        self._begin = begin
+        self._items: deque[object] = deque()  # the first one is with the reader
+        self._is_empty = threading.Event()
+        self._is_left = False
+
+    async def __aiter__(self) -> AsyncGenerator[object]:
+        loop, has_items = asyncio.get_running_loop(), asyncio.Event()
+        self._wake = partial(loop.call_soon_threadsafe, has_items.set)
+        ended = self._begin(self._iterate)
+        ended.add_done_callback(lambda _: has_items.set())
+        try:
+            while self._items or not ended.done():
+                has_items.clear()
+                while self._items:
+                    yield self._items[0]
+                    self._items.popleft()
+                self._is_empty.set()
+                if not ended.done():
+                    await has_items.wait()
+            if ended.cancelled():  # what waits in the thread ends with it, and cancels this
+                await loop.create_future()
+            ended.result()
+        finally:
+            self._is_left = True
+            self._is_empty.set()
+            await asyncio.wait([ended])
+
+    def _iterate(self) -> None:
+        iterator = iterator_of(self._make())
+        try:
+            for item in iterator:
+                self._items.append(item)
+                if len(self._items) == 1:  # else the loop has not come to wait
+                    self._wake()
+                if len(self._items) >= MOST_AHEAD or isinstance(item, Step):
+                    self._is_empty.clear()
+                    if self._items and not self._is_left:
+                        self._is_empty.wait()
+                if self._is_left:
+                    break
+        finally:
+            _close(iterator)
+
+
+def in_own_thread(function: Callable[[], None]) -> asyncio.Future[None]:
+    """Call the function in a thread of its own, in the context of this one."""
+    calls = Calls()
+    ended = calls.ask(partial(_contained, function))
+    calls.end()
+    work = partial(contextvars.copy_context().run, calls.work)
+    threading.Thread(target=work, name="headgate run", daemon=True).start()
+    return ended
+
+
+def in_threads(answering: Answering) -> Callable[[Turn], ThreadSource]:
+    """Return a function that gives the same sources to an event loop."""
+    return lambda turn: ThreadSource(partial(answering, turn), in_own_thread)
+
+
+def _contained(function: Callable[[], object]) -> None:
+    """Call a function. Raises RuntimeError for what would end an event loop."""
+    try:
+        function()
+    except (SystemExit, KeyboardInterrupt, GeneratorExit) as error:
+        raise RuntimeError(f"{type(error).__name__} in a thread") from error
+
+
+def _close(iterator: Iterator[object]) -> None:
+    try:
+        getattr(iterator, "close", lambda: None)()
+    except Exception as error:
+        log.warning("the source of a run could not be closed", exc_info=error)
+
+
+def iterator_of(source: Iterable[object]) -> Iterator[object]:
+    """Return the iterator of a source. Raises TypeError for a single item."""
+    if not isinstance(source, Iterable) or isinstance(source, str | bytes | Mapping):
+        raise TypeError(f"a run takes an iterator of items here, not {type(source).__name__}")
+    return iter(source)
+
+
+def answer_of(answer: headgate.runs.Answer) -> Answer:
+    """Return an answer whose body is read in the loop of this process."""
+    return Answer(answer.status, answer.headers, iterated(answer.body))
+
+
+class ThreadRuns(Twin[headgate.runs.Runs]):
+    """Runs whose sources are iterated in threads. They are closed as the interpreter exits."""
+
+    def __init__(self, make: Callable[[], headgate.runs.Runs]) -> None:
+        made = cache(lambda _: make())  # by process: a parent's are the parent's to finalize
+
+        def find() -> headgate.runs.Runs:
+            current().entered[self] = runs = made(os.getpid())
+            return runs
+
+        super().__init__(make(), find)  # what is not valid is refused now
+
+    def _start(self, run_id: str, source: Iterable[object], **options: Any) -> Answer:  # noqa: ANN401
+        iterator = iterator_of(source)
+        items = ThreadSource(lambda: iterator, in_own_thread)
+        try:
+            return answer_of(self._call(lambda runs: runs.start(run_id, items, **options)))
+        except BaseException:
+            _close(iterator)
+            raise
+
+    def _take_over(
+        self,
+        run_id: str,
+        make_source: Callable[[Written], Iterable[object]],
+        **options: Any,  # noqa: ANN401
+    ) -> RunState | None:
+        check_make_source(make_source)
+
+        async def taken_over(calls: Calls) -> RunState | None:
+            asked: list[asyncio.Future[None]] = []  # one at most
+
+            def begin(iterate: Callable[[], None]) -> asyncio.Future[None]:
+                asked.append(calls.ask(iterate))
+                return asked[0]
+
+            def make(written: Written) -> ThreadSource:
+                return ThreadSource(partial(make_source, written), begin)
+
+            state = await self._found().take_over(run_id, make, **options)
+            for iterating in asked:
+                if iterating.done():
+                    iterating.result()
+            return state
+
+        return current().call(taken_over)
+
+    def _stopped(self, run_id: str) -> threading.Event:
+        event = threading.Event()
+
+        async def watch(runs: headgate.runs.Runs) -> None:
+            waiting = asyncio.ensure_future(runs.stopped(run_id).wait())
+            waiting.add_done_callback(lambda _: event.set())
+
+        self._call(watch)
+        return event
+
+
+class ThreadChats(Twin[headgate.chats.Chats]):
+    """Chats whose answers are iterated in threads."""
+
+    def __init__(
+        self, runs: ThreadRuns, make: Callable[[headgate.runs.Runs], headgate.chats.Chats]
+    ) -> None:
+        check_runs(runs, ThreadRuns, "headgate.sync.Runs")
+        super().__init__(make(runs._twin), lambda: make(runs._found()))
+
+
+class ThreadClient(AnyProcessTwin[headgate.streams.client.Client]):
+    """A client that is closed as the interpreter exits if it has runs."""
+
+    def _runs(self) -> headgate.runs.Runs:
+        current().entered[self] = self._twin
+        return self._twin.runs
+
+
+class ThreadWorker(Twin[headgate.workers.Worker]):
+    """A worker whose jobs are worked on in threads."""
+
+    def _jobs(self) -> Generator[headgate.workers.Job]:
+        with contextlib.ExitStack() as block:
+            if self._twin._following is None:
+                block.enter_context(self)
+            yield from iterated(self._get(aiter))
+
+    def _run(self, handle: Callable[[headgate.workers.Job], object]) -> None:
+        with ThreadPoolExecutor(self._twin._concurrency) as pool:
+
+            async def work(job: headgate.workers.Job) -> None:
+                calls = Calls()
+                called = calls.ask(partial(_contained, partial(handle, job)))
+                calls.end()
+                pool.submit(calls.work)
+                await called
+
+            self._call(lambda worker: worker.run(work))

@@ -13,8 +13,7 @@ import headgate.workers.job
 import headgate.workers.worker
 from headgate.misuse import checks_keywords
 from headgate.sync.loop_thread import iterated
-from headgate.sync.threads import ThreadWorker
-from headgate.sync.twins import Twin
+from headgate.sync.twins import ThreadWorker, Twin
 from headgate.workers.worker import STOP_GRACE_S
 
 if TYPE_CHECKING:
@@ -163,8 +162,8 @@ class Worker(ThreadWorker):
     Args:
         url: The URL below which the streams are, as `http://HOST:PORT/v1/stream`.
         subscription_ids: The ids of one or more pull-wake subscriptions.
-        name: The name of the worker, which other workers get as `current_holder`; by default it is
-            made of the host's name, the process id and a random part.
+        name: What other workers get as `current_holder`; by default host, process and a random
+            part.
         concurrency: How many jobs there are at once; 1 by default. A subscription is one job at a
             time, so more than there are subscriptions is of no use.
         stop_grace: Seconds for which jobs go on after `stop`, before their next message raises
@@ -174,6 +173,9 @@ class Worker(ThreadWorker):
 
     Raises:
         ValueError: There is no subscription, or a number is out of its range.
+
+    Attributes:
+        name: The name of the worker, which other workers see.
     """
 
     @checks_keywords
@@ -196,6 +198,7 @@ class Worker(ThreadWorker):
                 authorization=authorization,
             )
         )
+        self.name = self._twin.name
 
     def __iter__(self) -> Iterator[Job]:
         """Yield jobs until `stop` is called; the loop enters and leaves the block if needed."""

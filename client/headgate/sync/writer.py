@@ -149,7 +149,7 @@ class StreamWriter(Twin["headgate.sending.writer.StreamWriter"]):
         Raises:
             StreamError: The chunks could not all be sent.
         """
-        self._call(lambda twin: twin.aclose())
+        self._close(lambda twin: twin.aclose())
 
     def end(self) -> None:
         """Flush, and close the stream with the last batch.

@@ -38,7 +38,7 @@ def test_forked_children_use_runs_of_their_own_and_leave_the_run_of_their_parent
         pytest.param("ends soon", "None\n", RunState("finished"), id="a-source-that-ends-soon"),
         pytest.param(
             "never ends",
-            r"headgate\.sync\.Runs\(.*\): a source does not end when it is closed\n",
+            "run 'a': its source does not end when it is cancelled\n",
             RunState("failed", "the application was shut down"),
             id="a-source-that-never-ends",
         ),

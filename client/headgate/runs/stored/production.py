@@ -120,7 +120,7 @@ class Production:
             others.append(self._repeat(self._use_stream, self._rules.ttl_s / BEATS))
         if self._wait is not None:  # should this producer be gone
             others.append(self._repeat(self._wait.take, self._rules.takeover_within_s / BEATS))
-        tasks = [consuming, *map(asyncio.create_task, others)]
+        tasks = [*map(asyncio.create_task, others)]
         is_ended, is_left = True, False
         try:
             state = self.outcome = await self._written(consuming)
@@ -136,6 +136,7 @@ class Production:
             self._stopped.set()  # for who waits in a thread, which nothing cancels
             for task in tasks:
                 task.cancel()
+            _cancel(consuming)
             await asyncio.wait(tasks, timeout=CLOSE_TIMEOUT_S)
         if not is_ended:  # whoever looks shall not take it for active until the lease expires
             with contextlib.suppress(TimeoutError):
@@ -143,6 +144,7 @@ class Production:
                     with contextlib.suppress(StreamError):
                         _ = is_left or await self._wish.leave(self._lease.orphan_after_s)
                     await self._lease.delete()
+        await self._close(consuming)
 
     async def _written(self, consuming: asyncio.Task[RunState]) -> RunState:
         """Write the source's items, and return how the run ended once all are in the stream."""
@@ -166,11 +168,13 @@ class Production:
         verdict = self._verdict.result()
         if verdict.status == "stopped" and self._watches_stop:
             await asyncio.wait({consuming}, timeout=self._rules.stop_grace_s)
-        consuming.cancel()
+        _cancel(consuming)  # readers get the end while the source is closed
+        return verdict
+
+    async def _close(self, consuming: asyncio.Task[RunState]) -> None:
         await asyncio.wait({consuming}, timeout=CLOSE_TIMEOUT_S)
         if not consuming.done():
             log.error("run %r: its source does not end when it is cancelled", self._place.id)
-        return verdict
 
     async def _consume(self, source: AsyncIterator[object]) -> RunState:
         """Write what the source gives; how it ended is the result."""
@@ -318,6 +322,12 @@ async def _until_done(ask: Callable[[], Awaitable[None]], pause_s: float) -> Non
             await asyncio.sleep(pause_s)
         else:
             return
+
+
+def _cancel(consuming: asyncio.Task[RunState]) -> None:
+    """Cancel a task once: the second time, it would not wait until its source is closed."""
+    if not consuming.cancelling():
+        consuming.cancel()
 
 
 async def _ended_elsewhere(run: Place) -> RunState:
