@@ -12,8 +12,8 @@ from typing_extensions import override
 from headgate import events
 from headgate.dialects.parts import NotAnItem, Text, described, plain
 from headgate.dialects.source_reader import SourceReader
-from headgate.ui_stream import chunks
-from headgate.ui_stream.writer import ChunkWriter, UnfinishedChunks
+from headgate.ui_stream.steps import Steps
+from headgate.ui_stream.writer import ChunkWriter, ending
 
 if TYPE_CHECKING:
     from headgate.records import RunState
@@ -73,7 +73,7 @@ class JsonWriter(NothingOpen):
 # Turns the values of one producer's source into items: `items`, `closing` and a `finish_reason`.
 ItemWriter: TypeAlias = TextWriter | JsonWriter | ChunkWriter
 # What another producer has left unfinished, read from its items.
-Completion: TypeAlias = NothingOpen | UnfinishedChunks
+Completion: TypeAlias = NothingOpen | Steps
 
 
 class Format(ABC):
@@ -206,15 +206,15 @@ class AiSdk(Format):
 
     @override
     def writer(self, unfinished: Completion | None = None) -> ItemWriter:
-        return ChunkWriter(unfinished if isinstance(unfinished, UnfinishedChunks) else None)
+        return ChunkWriter(unfinished if isinstance(unfinished, Steps) else None)
 
     @override
     def completion(self) -> Completion:
-        return UnfinishedChunks()
+        return Steps()
 
     @override
     def ending(self, state: RunState, finish_reason: str | None = None) -> list[object]:
-        return [*chunks.ending(state.status, state.error, finish_reason)]
+        return [*ending(state.status, state.error, finish_reason)]
 
     @override
     def rendered(self, item: bytes, id: str) -> bytes:

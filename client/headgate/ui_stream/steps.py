@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
+
 from headgate.dialects.parts import NotAnItem
 
 if TYPE_CHECKING:
@@ -20,64 +22,57 @@ START: Final[Chunk] = {"type": "start-step"}
 FINISH: Final[Chunk] = {"type": "finish-step"}
 EDGES = {"start-step", "finish-step"}
 RESET: Final = "reset-step"  # takes back what is in the step
+SOURCES = {"source-url", "source-document"}
 # Chunks with which a piece of what the model says begins. An answer of a tool begins none: it may
 # belong to a call that an earlier run has made.
 BEGINNINGS = {
-    *("text-start", "reasoning-start"),
+    *("text-start", "reasoning-start", *SOURCES, "file", "reasoning-file", "custom"),
     *("tool-input-start", "tool-input-available", "tool-input-error"),
-    *("source-url", "source-document", "file", "reasoning-file", "custom"),
 }
-KINDS_WITH_END = {"text", "reasoning"}
+NUMBERED = {"text-start", "reasoning-start", *SOURCES}  # their ids are
+TEXTS = {"text", "reasoning"}
 # What changes a step or what is open in it; most chunks are pieces, and do not.
-NOTED = {*EDGES, RESET, *BEGINNINGS, *(f"{kind}-end" for kind in KINDS_WITH_END)}
+NOTED = {*EDGES, RESET, *BEGINNINGS, *(f"{kind}-end" for kind in TEXTS)}
 
 
-class Unfinished:
-    """Keeps what chunks have begun and not ended: a step, and parts of text and reasoning.
+class _Stored(msgspec.Struct):
+    """The fields of a stored chunk that decide whether something is open."""
 
-    `parts` are these, by kind and id, in their order.
-    """
+    type: str = ""
+    id: str = ""
+    messageMetadata: Any = None  # noqa: N815 - as the AI SDK has it
 
-    def __init__(self) -> None:
-        self.has_step = False
-        self.is_reset = False  # and nothing has begun since
-        self.parts: dict[tuple[str, str], None] = {}
 
-    def take(self, type_: str, part_id: str) -> None:
-        """Remember what a chunk of this type begins, until another one ends it."""
-        kind, _, edge = type_.rpartition("-")
-        if type_ in BEGINNINGS:
-            self.is_reset = False
-        if type_ == "start-step":
-            self.has_step = True
-            self.is_reset = False
-        elif type_ == "finish-step":
-            self.has_step = False
-            self.parts.clear()  # a page forgets them, and fails at their ends
-        elif type_ == RESET:
-            self.parts.clear()
-            self.is_reset = True
-        elif kind in KINDS_WITH_END and edge == "start":
-            self.parts[kind, part_id] = None
-        elif edge == "end":
-            self.parts.pop((kind, part_id), None)
-
-    def closing(self) -> list[Chunk]:
-        """Return the chunks that end it all."""
-        ends: list[Chunk] = [{"type": f"{kind}-end", "id": id_} for kind, id_ in self.parts]
-        return [*ends, FINISH] if self.has_step else ends
+_decoder = msgspec.json.Decoder(_Stored)
 
 
 class Steps:
-    """Puts chunks into steps: all of one message, in their order."""
+    """Puts the chunks of one message into steps, in their order, and knows what has not ended.
 
-    def __init__(self, unfinished: Unfinished | None = None) -> None:
-        self._unfinished = unfinished or Unfinished()
+    Attributes:
+        open_texts: The kinds and ids of texts and reasoning that have begun and not ended.
+        begun: The number of parts with ids that are numbers, of stored chunks.
+        usage: The tokens, as the last stored chunk that has them says.
+    """
 
-    @property
-    def open_parts(self) -> Iterable[tuple[str, str]]:
-        """The kinds and ids of parts that have begun and not ended."""
-        return self._unfinished.parts
+    def __init__(self) -> None:
+        self.open_texts: dict[tuple[str, str], None] = {}
+        self.begun = 0
+        self.usage: dict[str, Any] = {}
+        self._has_step = False
+        self._is_reset = False  # and nothing has begun since
+
+    def take(self, item: bytes) -> None:
+        """Learn what a stored chunk begins or ends."""
+        try:
+            chunk = _decoder.decode(item)
+        except msgspec.DecodeError:
+            return  # none that begins anything
+        self._see(chunk.type, chunk.id)
+        self.begun += chunk.type in NUMBERED
+        if isinstance(chunk.messageMetadata, dict):
+            usage = chunk.messageMetadata.get("usage")
+            self.usage = usage if isinstance(usage, dict) else self.usage
 
     def placed(self, chunks: Iterable[Chunk]) -> list[Chunk]:
         """Return the chunks, with the ends and beginnings of steps that they need among them."""
@@ -89,36 +84,45 @@ class Steps:
     def check(self, chunk: Chunk) -> None:
         """Raise NotAnItem for a piece or the end of what is not open: clients would throw at it."""
         kind, _, edge = chunk["type"].rpartition("-")
-        if (
-            kind in KINDS_WITH_END
-            and edge != "start"
-            and (kind, chunk["id"]) not in self.open_parts
-        ):
+        is_piece = kind in TEXTS and edge in {"delta", "end"}
+        if is_piece and (kind, chunk["id"]) not in self.open_texts:
             raise NotAnItem(
                 f"no {kind} with the id {chunk['id'][:50]!r} is open for {chunk['type']}"
             )
 
-    def closing(self) -> list[Chunk]:
-        """Return the chunks that end what has begun."""
-        closing = self._unfinished.closing()
-        self._see(closing)
+    def closing(self) -> list[Any]:
+        """Return the chunks that end what has begun, which a page would show as still coming."""
+        ends: list[Chunk] = [{"type": f"{kind}-end", "id": id_} for kind, id_ in self.open_texts]
+        closing = [*ends, FINISH] if self._has_step else ends
+        self.open_texts.clear()
+        self._has_step = False
         return closing
 
     def _placed(self, chunk: Chunk) -> list[Chunk]:
-        type_, has_step = chunk["type"], self._unfinished.has_step
+        type_, placed = chunk["type"], [chunk]
         if type_ == "start-step":
             # A step that was taken back is the one that begins anew.
-            is_same = has_step and self._unfinished.is_reset
-            placed = [] if is_same else [*self._unfinished.closing(), chunk]
+            is_same = self._has_step and self._is_reset
+            placed = [] if is_same else [*self.closing(), chunk]
         elif type_ == "finish-step":
-            placed = self._unfinished.closing() if has_step else []
-        elif type_ in BEGINNINGS and not has_step:
+            placed = self.closing() if self._has_step else []
+        elif type_ in BEGINNINGS and not self._has_step:
             placed = [START, chunk]
-        else:
-            placed = [chunk]
-        self._see(placed)
+        for each in placed:
+            self._see(each["type"], str(each.get("id", "")))
         return placed
 
-    def _see(self, chunks: Iterable[Chunk]) -> None:
-        for chunk in chunks:
-            self._unfinished.take(chunk["type"], str(chunk.get("id", "")))
+    def _see(self, type_: str, id_: str) -> None:
+        """Remember what a chunk of this type begins, until another one ends it."""
+        kind, _, edge = type_.rpartition("-")
+        self._is_reset = type_ == RESET or (
+            self._is_reset and type_ not in BEGINNINGS and type_ != "start-step"
+        )
+        if type_ in EDGES:
+            self._has_step = edge == "step" and kind == "start"
+        if type_ in {"finish-step", RESET}:
+            self.open_texts.clear()  # a page forgets them, and fails at their ends
+        elif kind in TEXTS and edge == "start":
+            self.open_texts[kind, id_] = None
+        elif kind in TEXTS and edge == "end":
+            self.open_texts.pop((kind, id_), None)

@@ -6,8 +6,6 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from headgate.dialects.parts import (
     FUNCTION,
     ApprovalRequest,
@@ -22,18 +20,18 @@ from headgate.dialects.parts import (
     ToolOutput,
     ToolTraits,
     described,
+    known,
 )
 from headgate.dialects.source_reader import SourceReader
-from headgate.ui_stream import chunks as ui_chunks
-from headgate.ui_stream import protocol, steps
+from headgate.ui_stream import protocol
+from headgate.ui_stream.steps import EDGES, RESET, START, Steps
 
 if TYPE_CHECKING:
     from headgate.dialects.parts import Metadata, Part, Whole
+    from headgate.dialects.usage import Usage
     from headgate.ui_stream.steps import Chunk
 
 STRINGS = "text"  # what strings of the source are pieces of
-# Chunks whose ids are numbered here.
-NUMBERED = {"text-start", "reasoning-start", "source-url", "source-document"}
 
 
 @dataclass(slots=True)
@@ -49,16 +47,18 @@ class _Open:
 
 
 class ChunkWriter:
-    """The items are the chunks: as the source gives them, or made of strings and SDK events."""
+    """The items are the chunks: as the source gives them, or made of strings and SDK events.
 
-    def __init__(self, before: UnfinishedChunks | None = None) -> None:
-        before = before or UnfinishedChunks()
+    `steps` has what an older producer of the message has left.
+    """
+
+    def __init__(self, steps: Steps | None = None) -> None:
         self._reader = SourceReader()
-        self._steps = steps.Steps(before.unfinished)
-        self._open_parts = [*before.unfinished.parts]  # open parts of an older producer
+        self._steps = steps or Steps()
+        self._left = [*self._steps.open_texts]  # by an older producer
         self._open: dict[str, _Open] = {}
-        self._begun = before.begun
-        self._usage = ui_chunks.UsageSum(before.usage)
+        self._begun = self._steps.begun
+        self._usage = self._steps.usage
         self._finish_reason: str | None = None
 
     @property
@@ -69,120 +69,126 @@ class ChunkWriter:
     def items(self, source_value: object) -> list[Any]:
         """Return the chunks for a value of the source."""
         if isinstance(source_value, str):
-            return [
-                *self._steps.placed(
-                    self._chunks(Text(STRINGS, source_value)) if source_value else []
-                )
-            ]
+            chunks = self._text(Text(STRINGS, source_value)) if source_value else []
+            return [*self._steps.placed(chunks)]
         parts, value = self._reader.read(source_value)
-        # Nothing counts as ended by what is refused.
-        own: list[Chunk] = []
         if parts is None:
-            chunk = _checked(value)
-            self._steps.check(chunk)
-            self._finish_reason = chunk.get("finishReason") or self._finish_reason
-            own = _without_edges(chunk)
-            if chunk["type"] == steps.RESET:
-                self._open.clear()
-            if chunk["type"] in {steps.RESET, *steps.EDGES}:
-                self._open_parts.clear()
-        is_edge = any(chunk["type"] in steps.EDGES for chunk in own)
-        chunks = self._text_ends() if is_edge else self._chunks(Done(STRINGS))
-        chunks += [*own, *(chunk for part in parts or () for chunk in self._chunks(part))]
+            return [*self._steps.placed(self._own(value))]
+        chunks = self._done(Done(STRINGS))
+        chunks += [chunk for part in parts for chunk in self._chunks(part)]
         return [*self._steps.placed(chunks)]
 
     def closing(self) -> list[Any]:
         """Return the ends of open texts and of the step; an incomplete tool call gets none."""
         return [*self._steps.closing()]
 
+    def _own(self, value: object) -> list[Chunk]:
+        """Return a chunk of the source, with the ends of what it ends."""
+        chunk = _checked(value)
+        self._steps.check(chunk)  # nothing counts as ended by what is refused
+        type_ = chunk["type"]
+        self._finish_reason = chunk.get("finishReason") or self._finish_reason
+        if type_ == RESET:
+            self._open.clear()
+        if type_ == RESET or type_ in EDGES:
+            self._left.clear()
+        ends = self._text_ends() if type_ in EDGES else self._done(Done(STRINGS))
+        if type_ not in {"start", "finish"}:
+            return [*ends, chunk]
+        # Of a start or an end the metadata alone: the run itself writes these chunks.
+        metadata = chunk.get("messageMetadata")
+        own = {"type": "message-metadata", "messageMetadata": metadata}
+        return ends if metadata is None else [*ends, own]
+
     def _chunks(self, part: Part) -> list[Chunk]:
         if isinstance(part, ModelCall):
-            self._open_parts.clear()  # the step of an older producer ends
-            return [*self._text_ends(), steps.START]
+            self._left.clear()  # the step of an older producer ends
+            return [*self._text_ends(), START]
         if isinstance(part, Done):
-            below = f"{part.id}/"
-            done = [key for key in self._open if key == part.id or key.startswith(below)]
-            return [chunk for key in done for chunk in self._ended(key, part.metadata)]
+            return self._done(part)
         if isinstance(part, Text):
             return self._text(part)
         return self._tool(part) if isinstance(part, ToolInput) else self._whole(part)
 
     def _whole(self, part: Whole) -> list[Chunk]:
         """Return the chunks for a part that comes at once."""
+        if isinstance(part, ModelEnded):
+            self._finish_reason = part.reason or self._finish_reason
+            if part.usage is None:
+                return []
+            self._usage = _added(self._usage, _counts(part.usage))
+            return [{"type": "message-metadata", "messageMetadata": {"usage": self._usage}}]
         if isinstance(part, Data):
-            return [ui_chunks.data(part)]
-        if isinstance(part, ApprovalRequest):
-            return [ui_chunks.approval_request(part)]
+            identity = {"transient": True} if part.id is None else {"id": part.id}
+            return [{"type": f"data-{part.name}", **identity, "data": part.data}]
+        if isinstance(part, ApprovalRequest):  # one for each call, so it has the call's id
+            about = {"approvalId": part.call_id, "toolCallId": part.call_id}
+            return [{"type": "tool-approval-request", **about}]
         if isinstance(part, ToolOutput):
-            return [ui_chunks.tool_output(part)]
-        if isinstance(part, Source):
-            self._begun += 1
-            return [ui_chunks.source(part, f"source-{self._begun}")]
-        return self._model_ended(part)
-
-    def _model_ended(self, part: ModelEnded) -> list[Chunk]:
-        self._finish_reason = part.reason or self._finish_reason
-        if part.usage is None:
-            return []
-        self._usage.add(part.usage)
-        return [self._usage.chunk()]
+            return [_tool_output(part)]
+        self._begun += 1
+        return [_source(part, f"source-{self._begun}")]
 
     def _text_ends(self) -> list[Chunk]:
         """End what is open but calls of tools; what goes on all the same begins another part."""
         texts = [key for key, part in self._open.items() if part.kind != "tool"]
         return [chunk for key in texts for chunk in self._ended(key)]
 
+    def _done(self, part: Done) -> list[Chunk]:
+        done = [key for key in self._open if key == part.id or key.startswith(f"{part.id}/")]
+        return [chunk for key in done for chunk in self._ended(key, part.metadata)]
+
     def _text(self, part: Text) -> list[Chunk]:
         chunks: list[Chunk] = []
-        known = self._open.get(part.id)
-        if known is None and (left := self._part_left(part.kind)) is not None:
-            known = self._open[part.id] = _Open(part.kind, left, metadata=part.metadata)
-        if known is None:
+        opened = self._open.get(part.id)
+        if opened is None and (left := self._left_by_older(part.kind)) is not None:
+            opened = self._open[part.id] = _Open(part.kind, left, metadata=part.metadata)
+        if opened is None:
             self._begun += 1
-            known = self._open[part.id] = _Open(part.kind, f"{part.kind}-{self._begun}")
-            known.metadata = part.metadata
-            metadata = ui_chunks.with_metadata(part.metadata)
-            chunks.append({"type": f"{part.kind}-start", "id": known.id, **metadata})
+            opened = self._open[part.id] = _Open(part.kind, f"{part.kind}-{self._begun}")
+            opened.metadata = part.metadata
+            metadata = known(providerMetadata=part.metadata)
+            chunks.append({"type": f"{part.kind}-start", "id": opened.id, **metadata})
         metadata = {}
-        if part.metadata not in (None, known.metadata):
-            known.metadata = part.metadata
-            metadata = ui_chunks.with_metadata(part.metadata)
+        if part.metadata not in (None, opened.metadata):
+            opened.metadata = part.metadata
+            metadata = known(providerMetadata=part.metadata)
         if part.delta or metadata:
-            delta = {"id": known.id, "delta": part.delta, **metadata}
-            chunks.append({"type": f"{known.kind}-delta", **delta})
+            delta = {"id": opened.id, "delta": part.delta, **metadata}
+            chunks.append({"type": f"{opened.kind}-delta", **delta})
         return chunks
 
-    def _part_left(self, kind: str) -> str | None:
+    def _left_by_older(self, kind: str) -> str | None:
         """Return the id of a part that an older producer has left open, for this one to go on."""
-        for part in self._open_parts:
-            if part[0] == kind and part in self._steps.open_parts:
-                self._open_parts.remove(part)
+        for part in self._left:
+            if part[0] == kind and part in self._steps.open_texts:
+                self._left.remove(part)
                 return part[1]
         return None
 
     def _tool(self, part: ToolInput) -> list[Chunk]:
         chunks: list[Chunk] = []
-        known = self._open.get(part.id)
-        if known is None:
-            known = self._open[part.id] = _Open("tool", part.call_id, part.name, part.traits)
+        opened = self._open.get(part.id)
+        if opened is None:
+            opened = self._open[part.id] = _Open("tool", part.call_id, part.name, part.traits)
             call = {"toolCallId": part.call_id, "toolName": part.name}
             if part.traits.is_text:
                 call["inputEncoding"] = "text"
-            call |= ui_chunks.with_traits(part.traits) | ui_chunks.with_metadata(part.metadata)
+            call |= _traits(part.traits) | known(providerMetadata=part.metadata)
             chunks.append({"type": "tool-input-start", **call})
         if part.delta:
-            known.input.append(part.delta)
-            delta = {"toolCallId": known.id, "inputTextDelta": part.delta}
+            opened.input.append(part.delta)
+            delta = {"toolCallId": opened.id, "inputTextDelta": part.delta}
             chunks.append({"type": "tool-input-delta", **delta})
         return chunks
 
     def _ended(self, key: str, metadata: Metadata | None = None) -> list[Chunk]:
         part = self._open.pop(key)
-        more = ui_chunks.with_metadata(metadata)
+        more = known(providerMetadata=metadata)
         if part.kind != "tool":
             return [{"type": f"{part.kind}-end", "id": part.id, **more}]
         call = {"toolCallId": part.id, "toolName": part.tool}
-        more.update(ui_chunks.with_traits(part.traits))
+        more.update(_traits(part.traits))
         text = "".join(part.input)
         try:
             value = text if part.traits.is_text else json.loads(text or "{}")
@@ -192,38 +198,58 @@ class ChunkWriter:
         return [{"type": "tool-input-available", **call, "input": value, **more}]
 
 
-class _Begun(msgspec.Struct):
-    """The fields of a stored chunk that decide whether something is open."""
+def _traits(traits: ToolTraits) -> dict[str, Any]:
+    """Return the fields that say what is special about a tool."""
+    return known(
+        providerExecuted=traits.is_executed or None,
+        dynamic=traits.is_dynamic or None,
+    )
 
-    type: str = ""
-    id: str = ""
-    messageMetadata: Any = None  # noqa: N815 - as the AI SDK has it
+
+def _tool_output(part: ToolOutput) -> Chunk:
+    call = {"toolCallId": part.call_id}
+    more = {**_traits(part.traits), **known(providerMetadata=part.metadata)}
+    if part.error is not None:
+        return {"type": "tool-output-error", **call, "errorText": part.error, **more}
+    return {"type": "tool-output-available", **call, "output": part.output, **more}
 
 
-class UnfinishedChunks:
-    """Ends what a producer has begun, which the AI SDK would show as still coming."""
+def _source(part: Source, source_id: str) -> Chunk:
+    id_, metadata = {"sourceId": source_id}, known(providerMetadata=part.metadata)
+    if part.url is not None:
+        return {"type": "source-url", **id_, "url": part.url, **known(title=part.title), **metadata}
+    about = {"mediaType": part.media_type, "title": part.title or ""}
+    return {"type": "source-document", **id_, **about, **known(filename=part.file_name), **metadata}
 
-    def __init__(self) -> None:
-        self.unfinished = steps.Unfinished()
-        self.begun = 0  # parts with ids of their own
-        self.usage: dict[str, Any] | None = None  # as the last chunk with counts has it
-        self._decoder = msgspec.json.Decoder(_Begun)
 
-    def take(self, item: bytes) -> None:
-        """Remember what begins, until it ends."""
-        try:
-            chunk = self._decoder.decode(item)
-        except msgspec.DecodeError:
-            return  # none that begins anything
-        self.unfinished.take(chunk.type, chunk.id)
-        self.begun += chunk.type in NUMBERED
-        if isinstance(chunk.messageMetadata, dict):
-            usage = chunk.messageMetadata.get("usage")
-            self.usage = usage if isinstance(usage, dict) else self.usage
+def _counts(usage: Usage) -> dict[str, Any]:
+    """Return the tokens of a call of the model in the shape of `streamText`'s `totalUsage`."""
+    both = [count for count in (usage.input, usage.output) if count is not None]
+    text = None if usage.reasoning is None else _rest(usage.output, usage.reasoning)
+    return {
+        **known(inputTokens=usage.input, outputTokens=usage.output),
+        **known(totalTokens=sum(both) if both else None),
+        "inputTokenDetails": known(
+            noCacheTokens=_rest(usage.input, usage.cache_read, usage.cache_write),
+            cacheReadTokens=usage.cache_read,
+            cacheWriteTokens=usage.cache_write,
+        ),
+        "outputTokenDetails": known(textTokens=text, reasoningTokens=usage.reasoning),
+    }
 
-    def closing(self) -> list[Any]:
-        """Return the chunks that end what is open."""
-        return [*self.unfinished.closing()]
+
+def _rest(whole: int | None, *parts: int | None) -> int | None:
+    return None if whole is None else max(0, whole - sum(part or 0 for part in parts))
+
+
+def _added(counts: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
+    """Return the sums of counts, and of those in them."""
+    return counts | {
+        name: _added(counts.get(name, {}), count)
+        if isinstance(count, dict)
+        else counts.get(name, 0) + count
+        for name, count in more.items()
+    }
 
 
 def _checked(value: object) -> Chunk:
@@ -239,9 +265,14 @@ def _checked(value: object) -> Chunk:
     return value
 
 
-def _without_edges(chunk: Chunk) -> list[Chunk]:
-    """Return the chunk, but the metadata alone of a start or an end: the run itself tells these."""
-    if chunk["type"] not in {"start", "finish"}:
-        return [chunk]
-    metadata = chunk.get("messageMetadata")
-    return [] if metadata is None else [{"type": "message-metadata", "messageMetadata": metadata}]
+def ending(status: str, error: str | None, finish_reason: str | None) -> list[dict[str, Any]]:
+    """Return the chunks after a message whose run ended so.
+
+    There is `finish` in any case: without it `WorkflowChatTransport` asks again for ever.
+    """
+    if status == "stopped":
+        return [{"type": "abort"}, {"type": "finish"}]
+    if status != "finished":
+        failed = {"type": "error", "errorText": error or status}
+        return [failed, {"type": "finish", "finishReason": "error"}]
+    return [{"type": "finish", **known(finishReason=finish_reason)}]

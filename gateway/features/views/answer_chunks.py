@@ -11,9 +11,8 @@ import msgspec
 from headgate.dialects.parts import ModelFailed, NotAnItem, known
 from headgate.json_values import NOT_JSON
 from headgate.records import RunState, parse_record
-from headgate.ui_stream.chunks import ending
 from headgate.ui_stream.protocol import fault
-from headgate.ui_stream.writer import ChunkWriter
+from headgate.ui_stream.writer import ChunkWriter, ending
 
 from gateway.features.models.record import PARTING_NAME
 
