@@ -169,7 +169,7 @@ class Chats:
         name, log = chat_id, self._log(entries.chat_of(chat_id))
         if after is not None and entries.is_run(name):
             return await self.runs.follow(name, after)
-        found = await _read(log)
+        found = await conversation(log)
         question = found.question(name) if entries.is_run(name) else found.newest
         answer = await self._followed(question, after)
         if answer is None and wait and not entries.is_run(name):
@@ -179,7 +179,7 @@ class Chats:
 
     async def stop(self, chat_id: str) -> bool:
         """Stop the newest answer of the chat, wherever it is; return False if none goes on."""
-        newest = (await _read(self._log(chat_id))).newest
+        newest = (await conversation(self._log(chat_id))).newest
         return newest is not None and await self.runs.stop(newest.run_id)
 
     async def history(
@@ -213,9 +213,9 @@ class Chats:
         log = self._log(chat_id)
         try:
             await log.close()
-            found = await conversation(log)
         except ABSENT:
             return False
+        found = await conversation(log)
         turns = asyncio.Semaphore(DELETED_AT_ONCE)
 
         async def delete(question: Question) -> None:
@@ -232,7 +232,7 @@ class Chats:
 
     async def _settled(self, log: StreamRequests) -> Conversation:
         """Read the chat, write down what has become of its runs, and look at the newest one."""
-        found = await _read(log)
+        found = await conversation(log)
         for question in found.unanswered():
             state = await state_of(self.runs._place(question.run_id))
             if question is found.newest and state in GOING_ON:
@@ -363,11 +363,3 @@ class Chats:
 def now_s() -> float:
     """Return the time for people who look at a list of chats: nothing is decided by it."""
     return time.time()  # noqa: TID251
-
-
-async def _read(log: StreamRequests) -> Conversation:
-    """Read the chat; one that has not begun has no questions."""
-    try:
-        return await conversation(log)
-    except ABSENT:
-        return Conversation()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from headgate import following
 from headgate.chats.entries import Answered, Question, decoded, with_results
-from headgate.errors import BadRequest
+from headgate.errors import ABSENT, BadRequest
 from headgate.records import RunState
 
 if TYPE_CHECKING:
@@ -197,11 +198,12 @@ class Conversation:
 
 
 async def conversation(stream: StreamRequests) -> Conversation:
-    """Read what a chat's stream has; raises ABSENT where there is no chat."""
+    """Read what a chat's stream has; a chat that has not begun has no questions."""
     found = Conversation()
-    async with aclosing(following.catch_up(stream, BEGINNING)) as batches:
-        async for _, batch in batches:
-            for body in batch.bodies:
-                found.take(decoded(body))
-            found.offset = batch.position.offset
+    with contextlib.suppress(*ABSENT):
+        async with aclosing(following.catch_up(stream, BEGINNING)) as batches:
+            async for _, batch in batches:
+                for body in batch.bodies:
+                    found.take(decoded(body))
+                found.offset = batch.position.offset
     return found

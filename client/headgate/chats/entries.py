@@ -121,28 +121,16 @@ def check_message(message: object) -> Message:
     return message
 
 
-class _Output(msgspec.Struct):
-    output: Any = None
-
-
-class _Failure(msgspec.Struct, rename="camel"):
-    error_text: str
-
-
 class _Decision(msgspec.Struct, omit_defaults=True):
     approved: bool
     reason: str | UnsetType = UNSET
 
 
-class _Decided(msgspec.Struct):
-    approval: _Decision
-
-
 # What a page may say to a call of a tool, by the states that the call has and that the page gives.
-_SAID: dict[tuple[str, str], type[msgspec.Struct]] = {
-    ("input-available", "output-available"): _Output,
-    ("input-available", "output-error"): _Failure,
-    ("approval-requested", "approval-responded"): _Decided,
+_SAID: dict[tuple[str, str], tuple[str, Any]] = {
+    ("input-available", "output-available"): ("output", object),
+    ("input-available", "output-error"): ("errorText", str),
+    ("approval-requested", "approval-responded"): ("approval", _Decision),
 }
 
 
@@ -158,13 +146,13 @@ def with_results(
 
 
 def _with_result(part: Mapping[str, Any], sent: Mapping[str, Any]) -> dict[str, Any]:
-    said = _SAID.get((str(part.get("state")), str(sent.get("state"))))
-    if said is None or part.get("providerExecuted"):
+    name, kind = _SAID.get((str(part.get("state")), str(sent.get("state"))), ("", None))
+    if kind is None or part.get("providerExecuted"):
         return dict(part)
     try:
-        fields: dict[str, Any] = msgspec.to_builtins(msgspec.convert(sent, said))
+        said = msgspec.to_builtins(msgspec.convert(sent.get(name), kind))
     except msgspec.ValidationError as error:
-        raise BadRequest(f"a call of a tool cannot be answered so: {error}") from error
-    if "approval" in fields:
-        fields["approval"] = {**part["approval"], **fields["approval"]}
-    return {**part, **fields, "state": sent["state"]}
+        raise BadRequest(f"a call of a tool cannot be answered so: {name}: {error}") from error
+    if name == "approval":
+        said = {**part["approval"], **said}
+    return {**part, name: said, "state": sent["state"]}

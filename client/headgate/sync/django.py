@@ -5,7 +5,7 @@ from django.http.response import HttpResponseBase
 from headgate.sync.adapter import ThreadAdapter
 from headgate.sync.answer import Answer
 from headgate.web import django
-from headgate.web.reply import Reply
+from headgate.web.chat_requests import Reply
 
 
 def send(answer: Answer | Reply | None) -> HttpResponseBase:

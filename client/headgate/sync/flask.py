@@ -6,8 +6,7 @@ from flask import Blueprint, Request, Response, request
 
 from headgate.sync.adapter import ThreadAdapter
 from headgate.sync.answer import Answer
-from headgate.web.chat_requests import View
-from headgate.web.reply import MOST_BODY_BYTES, NOTHING, Incoming, Reply, once
+from headgate.web.chat_requests import MOST_BODY_BYTES, NOTHING, Incoming, Reply, View, once
 
 
 def send(answer: Answer | Reply | None) -> Response:

@@ -1,21 +1,24 @@
-"""The functions that are the same in each asyncio web framework."""
+"""The reply to a client of runs and chats, as each web framework sends it."""
 
 from __future__ import annotations
 
+import logging
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from headgate.web.chat_requests import Requests, views
-from headgate.web.reply import resumed
+from headgate.errors import StreamError
+from headgate.web.chat_requests import Requests, resumed, views
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncGenerator, Awaitable, Callable
     from typing import Any
 
     from headgate.chats.chats import Chats
     from headgate.chats.conversation import Answering
     from headgate.runs.runs import Runs
-    from headgate.web.chat_requests import Authorize, View
-    from headgate.web.reply import Incoming
+    from headgate.web.chat_requests import Authorize, Incoming, View
+
+log = logging.getLogger("headgate.runs")
 
 _Request = TypeVar("_Request")
 _Response = TypeVar("_Response")
@@ -89,3 +92,19 @@ class Adapter(Framework[_Request, _Response, _Router]):
             return self._respond(await requests.answer(at, self._incoming(request)))
 
         return self._router(views(path, view))
+
+
+async def write(
+    body: AsyncGenerator[bytes], write_piece: Callable[[bytes], Awaitable[None]]
+) -> None:
+    """Write a body as it comes, and close it in any case; an error of it counts as a disconnect.
+
+    So the client sees that its response is cut, and the server logs no failure of its own.
+    """
+    async with aclosing(body):
+        try:
+            async for piece in body:
+                await write_piece(piece)
+        except StreamError as error:
+            log.info("a response is cut: %s", error)
+            raise ConnectionResetError from error

@@ -4,9 +4,8 @@ from aiohttp import web
 from typing_extensions import override
 
 from headgate.runs import Answer
-from headgate.web.adapter import Adapter
-from headgate.web.chat_requests import View
-from headgate.web.reply import NOTHING, Incoming, Reply, pieces
+from headgate.web.adapter import Adapter, write
+from headgate.web.chat_requests import NOTHING, Incoming, Reply
 
 
 class _Streamed(web.StreamResponse):
@@ -16,8 +15,7 @@ class _Streamed(web.StreamResponse):
 
     @override
     async def write_eof(self, data: bytes = b"") -> None:
-        async for piece in pieces(self.answer.body):
-            await self.write(piece)
+        await write(self.answer.body, self.write)
         await super().write_eof(data)
 
 
@@ -36,10 +34,8 @@ def _incoming(request: web.Request) -> Incoming[web.Request]:
     return Incoming(request, request.method, chat, query, request.headers, body.iter_any())
 
 
-def _routes(views: list[View]) -> list[web.RouteDef]:
-    return [web.route("*", path, view) for path, _, view in views]
-
-
-_adapter = Adapter(_incoming, send, _routes)
+_adapter = Adapter(
+    _incoming, send, lambda views: [web.route("*", path, view) for path, _, view in views]
+)
 resume = _adapter.resume
 chat_router = _adapter.chat_router

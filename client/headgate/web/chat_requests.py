@@ -1,4 +1,4 @@
-"""The HTTP requests of a chat page, independent of the web framework.
+"""The HTTP requests of the clients of runs and chats, independent of the web framework.
 
 | request | answer |
 | --- | --- |
@@ -14,6 +14,7 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
@@ -23,18 +24,20 @@ from headgate.chats import entries
 from headgate.chats.chats import MOST_MESSAGES
 from headgate.errors import BadRequest, Closed, Conflict, StreamError, TooLarge, Unavailable
 from headgate.runs.cursors import cursor
-from headgate.web.reply import MOST_BODY_BYTES, NOTHING, Reply, sentence
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, Mapping
+    from collections.abc import AsyncGenerator, AsyncIterable, Mapping
 
     from headgate.chats.chats import Chats
     from headgate.chats.conversation import Answering
-    from headgate.runs import Answer
-    from headgate.web.reply import Incoming
+    from headgate.runs import Answer, Runs
+    from headgate.runs.cursors import Fields
 
 RETRY_AFTER_S = 1  # a server that restarts is back within seconds
 MOST_DIGITS = 9  # of a number in a query: more than any bound here has
+# `useChat` sends all messages each time, with the files in them. One of them is stored, for which
+# the server has its own bound.
+MOST_BODY_BYTES = 16 << 20
 LONGEST_WAIT_S = 30  # less than proxies wait for an answer
 
 _Request = TypeVar("_Request")
@@ -62,12 +65,56 @@ def check_authorize(authorize: object) -> None:
         raise TypeError("authorize is a function of the request and the id of the chat")
 
 
-class _Refused(Exception):
-    """A request that is answered with a status and a sentence."""
+@dataclass(frozen=True, slots=True)
+class Incoming(Generic[_Request]):
+    """A request as the rules of runs and chats see it; its `body` is read once."""
 
-    def __init__(self, status: int, sentence: str) -> None:
-        super().__init__(sentence)
-        self.status = status
+    request: _Request  # of the framework, for `authorize`
+    method: str
+    chat: str  # of the path; empty where there is none
+    query: Mapping[str, str]
+    headers: Fields
+    body: AsyncIterable[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A response with a complete body; one that comes in pieces is an `Answer`."""
+
+    status: int
+    body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+NOTHING = Reply(204)  # so that the client stops asking
+
+
+async def once(body: bytes) -> AsyncGenerator[bytes]:
+    """Yield a body of which at most MOST_BODY_BYTES, and one byte more, were read."""
+    yield body
+
+
+def sentence(status: int, words: object, headers: Mapping[str, str] | None = None) -> Reply:
+    """Return a reply for people: its text is the `error.message` of `useChat`, so no line ends."""
+    kind = {"Content-Type": "text/plain; charset=utf-8"}
+    return Reply(status, f"{words}".encode(), {**kind, **(headers or {})})
+
+
+async def resumed(
+    runs: Runs, incoming: Incoming[_Request], run_id: str, *, only_active: bool, wait: float
+) -> Answer | Reply:
+    """Return the reply to a client that comes back, as `Adapter.resume` does."""
+    try:
+        after = cursor(incoming.query, incoming.headers)
+        only_active = only_active and after is None
+        answer = await runs.follow(run_id, after, only_active=only_active, wait=wait)
+    except ValueError as error:
+        return sentence(400, error)
+    return answer or NOTHING
+
+
+class _Refused(Exception):
+    """A request that is answered with a status and a sentence, its arguments."""
 
 
 class Requests(Generic[_Request]):
@@ -91,7 +138,7 @@ class Requests(Generic[_Request]):
         try:
             return await getattr(self, f"_{operation}")(incoming)  # type: ignore[no-any-return]
         except _Refused as refused:
-            return sentence(refused.status, refused)
+            return sentence(*refused.args)
         except _KINDS as error:
             kind = next(kind for kind in _KINDS if isinstance(error, kind))
             status, words = _FAULTS[kind]
@@ -110,9 +157,7 @@ class Requests(Generic[_Request]):
 
     async def _history(self, incoming: Incoming[_Request]) -> Reply:
         await self._user(incoming, entries.check_chat(incoming.chat))
-        limit = _number(incoming.query.get("limit", str(MOST_MESSAGES)))
-        if limit is None or not 1 <= limit <= MOST_MESSAGES:
-            raise BadRequest(f"limit is a number from 1 to {MOST_MESSAGES}")
+        limit = _number(incoming, "limit", MOST_MESSAGES, 1, MOST_MESSAGES)
         before = incoming.query.get("before")
         return _json(await self._chats.history(incoming.chat, limit=limit, before=before))
 
@@ -122,9 +167,7 @@ class Requests(Generic[_Request]):
             after = cursor(incoming.query, incoming.headers)
         except ValueError as error:
             raise BadRequest(*error.args) from error
-        wait = _number(incoming.query.get("wait", "0"))
-        if wait is None or wait > LONGEST_WAIT_S:
-            raise BadRequest(f"wait is a whole number of seconds, up to {LONGEST_WAIT_S}")
+        wait = _number(incoming, "wait", 0, 0, LONGEST_WAIT_S)
         return await self._chats.resume(incoming.chat, after, wait=wait) or NOTHING
 
     async def _stop(self, incoming: Incoming[_Request]) -> Reply:
@@ -160,9 +203,12 @@ def _json(value: object) -> Reply:
     return Reply(200, msgspec.json.encode(value), {"Content-Type": "application/json"})
 
 
-def _number(text: str) -> int | None:
-    """Return a whole number of a query; None for anything else, or beyond all bounds."""
-    return int(text) if text.isdecimal() and len(text) <= MOST_DIGITS else None
+def _number(incoming: Incoming[Any], name: str, default: int, least: int, most: int) -> int:
+    """Return a whole number of a query; BadRequest for anything else, or beyond the bounds."""
+    text = incoming.query.get(name, str(default))
+    if not (text.isdecimal() and len(text) <= MOST_DIGITS and least <= int(text) <= most):
+        raise BadRequest(f"{name} is a whole number from {least} to {most}")
+    return int(text)
 
 
 async def _json_object(pieces: AsyncIterable[bytes]) -> dict[str, Any]:

@@ -9,8 +9,7 @@ from django.urls import path as url_path
 
 from headgate.runs import Answer
 from headgate.web.adapter import Adapter
-from headgate.web.chat_requests import View
-from headgate.web.reply import MOST_BODY_BYTES, NOTHING, Incoming, Reply, once
+from headgate.web.chat_requests import MOST_BODY_BYTES, NOTHING, Incoming, Reply, View, once
 
 
 def send(answer: Answer | Reply | None) -> HttpResponseBase:

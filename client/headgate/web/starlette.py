@@ -6,8 +6,7 @@ from starlette.routing import Route
 
 from headgate.runs import Answer
 from headgate.web.adapter import Adapter
-from headgate.web.chat_requests import View
-from headgate.web.reply import NOTHING, Incoming, Reply
+from headgate.web.chat_requests import NOTHING, Incoming, Reply, View
 
 
 def send(answer: Answer | Reply | None) -> Response:
