@@ -9,7 +9,6 @@ import pytest
 from headgate import BadRequest, Closed, Conflict, ProtocolError
 from headgate.chats import Chats
 from headgate.chats.conversation import NEVER_BEGUN, Page
-from headgate.records import RunState
 from headgate.runs import Runs
 
 from tests.client.runs.conftest import ORPHAN_AFTER_S
@@ -17,26 +16,17 @@ from tests.client.runs.sources import Feed, of, read, read_to
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from headgate.chats import Turn
     from headgate.runs import Answer
 
 BUSY_AFTER_S = 0.3
+RUN = "x-workflow-run-id"
 
 
 def user(id_: str, text: str = "Tell.") -> dict[str, Any]:
     return {"id": id_, "role": "user", "parts": [{"type": "text", "text": text}]}
-
-
-def texts(page: Page) -> list[str]:
-    """Return what was said, without steps and ids."""
-    return ["".join(part.get("text", "") for part in each["parts"]) for each in page.messages]
-
-
-async def has_ended(chats: Chats, chat: str) -> bool:
-    state = await chats.state(chat)
-    return state is not None and state.status != "active"
 
 
 class Model:
@@ -52,6 +42,35 @@ class Model:
         return of(source) if isinstance(source, str | dict) else source
 
 
+async def tell(chats: Chats, message: dict[str, Any], *said: object, **about: Any) -> bytes:
+    """Send a message, which a model answers so, and read the answer."""
+    model = said[0] if isinstance(said[0], Model) else Model(of(*said))
+    return await read(await chats.send("c", message, model, **about))
+
+
+async def texts(chats: Chats) -> list[str]:
+    """Return what was said, without steps and ids."""
+    messages = (await chats.history("c")).messages
+    return ["".join(part.get("text", "") for part in each["parts"]) for each in messages]
+
+
+async def ended(chats: Chats) -> Any:
+    """Wait for the end of the newest answer, and return its state."""
+
+    async def has_ended() -> bool:
+        state = await chats.state("c")
+        return state is not None and state.status != "active"
+
+    await until(has_ended)
+    return await chats.state("c")
+
+
+def kill_producer(answer: Answer) -> None:
+    for task in asyncio.all_tasks():
+        if task.get_name() == f"run {answer.headers[RUN]}":
+            task.cancel()
+
+
 @pytest.fixture
 async def chats(runs: Runs) -> Chats:
     return Chats(runs, busy_after=BUSY_AFTER_S)
@@ -64,40 +83,43 @@ async def elsewhere(other: Runs) -> Chats:
 
 
 @pytest.fixture
-async def anywhere(any_url: str) -> AsyncIterator[Chats]:
-    async with Runs(any_url, orphan_after=ORPHAN_AFTER_S) as runs:
-        yield Chats(runs, busy_after=BUSY_AFTER_S)
+async def anywhere(any_url: str) -> AsyncIterator[tuple[Chats, Chats]]:
+    """Chats and the same in another process, on each kind of server."""
+    about: Any = {"orphan_after": ORPHAN_AFTER_S}
+    async with Runs(any_url, **about) as runs, Runs(any_url, **about) as other:
+        yield Chats(runs, busy_after=BUSY_AFTER_S), Chats(other, busy_after=BUSY_AFTER_S)
 
 
-async def test_a_chat_message_is_answered_and_stored_with_its_answer(anywhere: Chats) -> None:
+async def test_a_chat_message_is_answered_and_stored_with_its_answer(
+    anywhere: tuple[Chats, Chats],
+) -> None:
+    chats, elsewhere = anywhere
     model = Model("Once", "upon")
-    assert await anywhere.history("c") == Page([], None, {})
-    first = await anywhere.send("c", user("1"), model)
-    assert b'"delta":"Once"' in await read(first)
-    await read(await anywhere.send("c", user("2", "And then?"), model, user="ann", body={"a": 1}))
-    assert texts(await anywhere.history("c")) == ["Tell.", "Once", "And then?", "upon"]
+    assert await chats.history("c") == Page([], None, {})
+    assert b'"delta":"Once"' in await tell(chats, user("1"), model)
+    await tell(elsewhere, user("2", "And then?"), model, user="ann", body={"a": 1})
+    assert await texts(chats) == ["Tell.", "Once", "And then?", "upon"]
     turn = model.turns[1]
     assert (turn.chat_id, turn.user, turn.body) == ("c", "ann", {"a": 1})
     assert [each["role"] for each in turn.messages] == ["user", "assistant", "user"]
-    state = await anywhere.state("c")
+    state = await chats.state("c")
     assert state is not None
     assert (state.run_id, state.status) == (turn.run_id, "finished")
+    await chats.runs.delete(turn.run_id)  # the chat has its message
+    assert (await texts(chats))[-1] == "upon"
+    assert await chats.state("d") is None
 
 
 async def test_a_message_sent_concurrently_from_two_replicas_starts_one_run(
-    anywhere: Chats,
+    anywhere: tuple[Chats, Chats],
 ) -> None:
     model = Model(*["Once"] * 8)
-    url = anywhere.runs._place("x").items.url.removesuffix("/x")
-    async with Runs(url, orphan_after=ORPHAN_AFTER_S) as other:
-        two = [anywhere, Chats(other, busy_after=BUSY_AFTER_S)]
-        sent = [two[number % 2].send("c", user("1"), model) for number in range(8)]
-        bodies = {await read(answer) for answer in await asyncio.gather(*sent)}
-    assert len(model.turns) == len(bodies) == 1
-    assert texts(await anywhere.history("c")) == ["Tell.", "Once"]
+    sent = [tell(anywhere[number % 2], user("1"), model) for number in range(8)]
+    assert len({*await asyncio.gather(*sent)}) == len(model.turns) == 1
+    assert await texts(anywhere[0]) == ["Tell.", "Once"]
 
 
-async def test_of_two_concurrent_messages_one_is_answered_and_one_raises_chat_busy(
+async def test_of_two_concurrent_messages_one_is_answered_and_one_raises_conflict(
     chats: Chats, elsewhere: Chats
 ) -> None:
     feed = Feed("Once")
@@ -109,82 +131,62 @@ async def test_of_two_concurrent_messages_one_is_answered_and_one_raises_chat_bu
     )
     assert sorted(type(each).__name__ for each in sent) == ["Answer", "Conflict"]
     feed.end()
-    await until(lambda: has_ended(chats, "c"))
+    await ended(chats)
     assert len(model.turns) == 1
-    assert len((await chats.history("c")).messages) == 2
+    assert len(await texts(chats)) == 2
 
 
 async def test_a_message_sent_after_a_stop_waits_for_the_stopped_answer_to_end(
     runs: Runs, elsewhere: Chats
 ) -> None:
     chats = Chats(runs)
-    feed = Feed("Once")
-    answer = await chats.send("c", user("1"), Model(feed.source()))
+    answer = await chats.send("c", user("1"), Model(Feed("Once").source()))
     await read_to(answer, b'"Once"}\n\n')
     assert await elsewhere.stop("c")
-    await read(await chats.send("c", user("2"), Model("upon")))
-    assert texts(await chats.history("c")) == ["Tell.", "Once", "Tell.", "upon"]
+    await tell(chats, user("2"), "upon")
+    assert await texts(chats) == ["Tell.", "Once", "Tell.", "upon"]
     assert await chats.stop("c") is False
 
 
-async def test_resending_an_answered_message_returns_its_answer_without_a_new_run(
-    chats: Chats,
+ANEW: dict[str, Any] = {"trigger": "regenerate-message"}
+FAILED = ["On", ValueError()]
+
+
+@pytest.mark.parametrize(
+    ("said", "again", "about", "left"),
+    [
+        pytest.param(["Once"], user("2", "And?"), {}, "Tell. a And? Once", id="the same"),
+        pytest.param(FAILED, user("2", "And?"), {}, "Tell. a And? b", id="failed"),
+        pytest.param(["Once"], user("2", "And?"), ANEW, "Tell. a And? b", id="regenerated"),
+        pytest.param(["Once"], user("2", "More?"), {}, "Tell. a More? b", id="edited"),
+        pytest.param(["Once"], user("1", "No."), {}, "No. b", id="an earlier one edited"),
+    ],
+)
+async def test_a_message_that_comes_again_has_one_answer_and_ends_what_came_after(
+    chats: Chats, said: list[object], again: dict[str, Any], about: dict[str, Any], left: str
 ) -> None:
-    model = Model("Once", RuntimeError)
-    first = await read(await chats.send("c", user("1"), model))
-    assert await read(await chats.send("c", user("1"), model)) == first
-    assert len(model.turns) == 1
-
-
-async def test_resending_a_message_whose_answer_failed_starts_a_new_answer(chats: Chats) -> None:
-    feed = Feed("On", ValueError("overloaded"))
-    model = Model(feed.source(), "Once")
-    assert b'"type":"error"' in await read(await chats.send("c", user("1"), model))
-    assert texts(await chats.history("c")) == ["Tell.", "On"]
-    await read(await chats.send("c", user("1"), model))
-    assert texts(await chats.history("c")) == ["Tell.", "Once"]
-
-
-async def test_a_regenerated_answer_replaces_the_previous_one_in_the_history(
-    chats: Chats,
-) -> None:
-    model = Model("Once", "upon", "a", "time")
-    await read(await chats.send("c", user("1"), model))
-    await read(await chats.send("c", user("2", "And?"), model))
-    for said in ("a", "time"):
-        again = await chats.send("c", user("2", "And?"), model, trigger="regenerate-message")
-        await read(again)
-        assert texts(await chats.history("c")) == ["Tell.", "Once", "And?", said]
-    assert [len(turn.messages) for turn in model.turns] == [1, 3, 3, 3]
-
-
-async def test_editing_a_message_drops_the_history_after_it(chats: Chats) -> None:
-    model = Model("Once", "upon", "a time")
-    await read(await chats.send("c", user("1"), model))
-    await read(await chats.send("c", user("2", "And?"), model))
-    await read(await chats.send("c", user("1", "Tell more."), model))
-    assert texts(await chats.history("c")) == ["Tell more.", "a time"]
-    assert [each["id"] for each in model.turns[2].messages] == ["1"]
+    await tell(chats, user("1"), "a")
+    first = await tell(chats, user("2", "And?"), Model(Feed(*said, StopAsyncIteration).source()))
+    model = Model("b")
+    is_repeated = await tell(chats, again, model, **about) == first
+    assert await texts(chats) == left.split()
+    asked = [[each["id"] for each in turn.messages] for turn in model.turns]
+    before = [each["id"] for each in (await chats.history("c")).messages[:-1]]
+    assert asked == ([] if is_repeated else [before])
 
 
 CALL = {"type": "tool-input-available", "toolCallId": "1", "toolName": "place", "input": {}}
 ASKED = {**CALL, "toolCallId": "2", "toolName": "book"}
+APPROVAL = {"type": "tool-approval-request", "toolCallId": "2", "approvalId": "a"}
 DONE = {**CALL, "toolCallId": "3", "toolName": "sky"}
+OUTPUT = {"type": "tool-output-available", "toolCallId": "3", "output": "clear"}
 OF_THE_PROVIDER = {**CALL, "toolCallId": "4", "toolName": "search", "providerExecuted": True}
 
 
 async def test_a_page_can_answer_open_tool_calls_but_change_nothing_else_of_an_answer(
     chats: Chats,
 ) -> None:
-    calls = [
-        CALL,
-        ASKED,
-        {"type": "tool-approval-request", "toolCallId": "2", "approvalId": "a"},
-        DONE,
-        {"type": "tool-output-available", "toolCallId": "3", "output": "clear"},
-        OF_THE_PROVIDER,
-    ]
-    await read(await chats.send("c", user("1"), Model(of("Once", *calls))))
+    await tell(chats, user("1"), "Once", CALL, ASKED, APPROVAL, DONE, OUTPUT, OF_THE_PROVIDER)
     message = (await chats.history("c")).messages[-1]
     told = {part.get("toolCallId"): dict(part) for part in message["parts"]}
     told["1"].update(state="output-available", output="Rome", input={"forged": True})
@@ -193,8 +195,7 @@ async def test_a_page_can_answer_open_tool_calls_but_change_nothing_else_of_an_a
     told["4"].update(state="output-available", output="forged")
     forged = [{"type": "text", "text": "forged"}, *told.values()]
     model = Model("upon")
-    answer = await chats.send("c", {**message, "parts": forged, "metadata": "forged"}, model)
-    await read(answer)
+    await tell(chats, {**message, "parts": forged, "metadata": "forged"}, model)
     assert "forged" not in str(model.turns[0].messages)
     known = {part.get("toolCallId"): part for part in model.turns[0].messages[-1]["parts"]}
     assert (known["1"]["output"], known["1"]["input"]) == ("Rome", {})
@@ -203,7 +204,7 @@ async def test_a_page_can_answer_open_tool_calls_but_change_nothing_else_of_an_a
     assert known["4"]["state"] == "input-available"
     ids = [each["id"] for each in (await chats.history("c")).messages]
     assert ids == ["1", message["id"]]
-    assert texts(await chats.history("c")) == ["Tell.", "Onceupon"]
+    assert await texts(chats) == ["Tell.", "Onceupon"]
 
 
 @pytest.mark.parametrize(
@@ -211,18 +212,15 @@ async def test_a_page_can_answer_open_tool_calls_but_change_nothing_else_of_an_a
     [
         {"state": "output-error", "errorText": 5},
         {"state": "output-error"},
-        pytest.param(
-            {"state": "approval-responded", "approval": {"approved": "yes"}},
-            id="an-approval-in-words",
-        ),
+        {"state": "approval-responded", "approval": {"approved": "yes"}},
         {"state": "approval-responded", "approval": None},
     ],
+    ids=["no text", "no error", "an approval in words", "no approval"],
 )
 async def test_a_malformed_answer_to_a_tool_call_is_refused(
     chats: Chats, said: dict[str, Any]
 ) -> None:
-    approval = {"type": "tool-approval-request", "toolCallId": "2", "approvalId": "a"}
-    await read(await chats.send("c", user("1"), Model(of(CALL, ASKED, approval))))
+    await tell(chats, user("1"), CALL, ASKED, APPROVAL)
     message = (await chats.history("c")).messages[-1]
     parts = [{**part, **said} for part in message["parts"]]
     with pytest.raises(BadRequest, match="cannot be answered so"):
@@ -232,7 +230,7 @@ async def test_a_malformed_answer_to_a_tool_call_is_refused(
 async def test_a_repeated_or_late_answer_to_a_tool_call_starts_no_second_run(
     chats: Chats,
 ) -> None:
-    await read(await chats.send("c", user("1"), Model(of(CALL))))
+    await tell(chats, user("1"), CALL)
     message = (await chats.history("c")).messages[-1]
     *before, call = message["parts"]
     yes, no = (
@@ -240,87 +238,76 @@ async def test_a_repeated_or_late_answer_to_a_tool_call_starts_no_second_run(
         for said in ("yes", "no")
     )
     model = Model("upon")
-    bodies = {await read(await chats.send("c", each, model)) for each in (yes, yes, no)}
+    bodies = {await tell(chats, each, model) for each in (yes, yes, no)}
     assert (len(bodies), len(model.turns)) == (1, 1)
     assert (await chats.history("c")).messages[-1]["parts"][1]["output"] == "yes"
 
 
-async def test_an_assistant_message_with_an_unknown_id_is_refused(chats: Chats) -> None:
-    with pytest.raises(BadRequest, match="no message of the assistant's with the id 'm'"):
-        await chats.send("c", {"id": "m", "role": "assistant", "parts": []}, Model())
-
-
 async def test_a_chat_history_is_read_page_by_page(chats: Chats) -> None:
-    model = Model(*"abcd")
     for number in range(4):
-        await read(await chats.send("c", user(str(number), str(number)), model))
-    last = await chats.history("c", limit=3)
-    middle = await chats.history("c", limit=3, before=last.before)
-    first = await chats.history("c", limit=3, before=middle.before)
-    assert [texts(page) for page in (first, middle, last)] == [
-        ["0", "a"],
-        ["1", "b", "2"],
-        ["c", "3", "d"],
-    ]
-    assert first.before is None
+        await tell(chats, user(str(number), str(number)), "abcd"[number])
+    before, pages = None, []
+    for _ in range(3):
+        page = await chats.history("c", limit=3, before=before)
+        before = page.before
+        pages.append([each["parts"][-1]["text"] for each in page.messages])
+    assert pages == [["c", "3", "d"], ["1", "b", "2"], ["0", "a"]]
+    assert before is None
     with pytest.raises(BadRequest, match="no message with the id 'x'"):
         await chats.history("c", before="x")
     with pytest.raises(ValueError, match="limit"):
         await chats.history("c", limit=0)
 
 
-async def test_reading_the_history_after_an_answer_stores_it_independently_of_its_run(
-    chats: Chats, runs: Runs
-) -> None:
-    answer = await chats.send("c", user("1"), Model("Once"))
-    await read(answer)
-    assert texts(await chats.history("c")) == ["Tell.", "Once"]
-    await runs.delete(answer.headers["x-workflow-run-id"])
-    assert texts(await chats.history("c")) == ["Tell.", "Once"]
-
-
-async def test_a_question_whose_process_died_before_its_run_fails_and_the_next_is_answered(
-    chats: Chats, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def die(*_: object, **__: object) -> None:
-        raise asyncio.CancelledError
-
-    with monkeypatch.context() as patch:
-        patch.setattr(chats.runs, "start", die)
-        with pytest.raises(asyncio.CancelledError):
-            await chats.send("c", user("1"), Model("lost"))
-    state = await chats.state("c")
-    assert state is not None
-    assert RunState(state.status, state.error) == NEVER_BEGUN
-    await read(await chats.send("c", user("2"), Model("Once")))
-    assert texts(await chats.history("c")) == ["Tell.", "Tell.", "Once"]
-
-
-class LateStarts:
-    """Lets runs of these `Runs` begin only once `go` is set."""
+class BetweenQuestionAndRun:
+    """Does something once after a question was asked, before its run starts."""
 
     def __init__(self, runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.is_asked, self.go = asyncio.Event(), asyncio.Event()
-        self._start = runs.start
+        self.act: Callable[[], Awaitable[object]] = asyncio.Event().wait
+        self._start, self._patch = runs.start, monkeypatch
         monkeypatch.setattr(runs, "start", self._started)
 
     async def _started(self, *about: Any, **more: Any) -> Answer:
-        self.is_asked.set()
-        await self.go.wait()
+        self._patch.undo()
+        await self.act()
         return await self._start(*about, **more)
 
 
-async def test_a_message_waits_until_the_run_of_the_previous_message_has_started(
-    runs: Runs, other: Runs, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def between(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> BetweenQuestionAndRun:
+    return BetweenQuestionAndRun(runs, monkeypatch)
+
+
+async def test_a_question_whose_process_died_before_its_run_fails_and_the_next_is_answered(
+    chats: Chats, between: BetweenQuestionAndRun
 ) -> None:
-    late, feed = LateStarts(runs, monkeypatch), Feed("Once")
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(chats.send("c", user("1"), Model("lost")), BUSY_AFTER_S)
+    state = await chats.state("c")
+    assert state is not None
+    assert (state.status, state.error) == (NEVER_BEGUN.status, NEVER_BEGUN.error)
+    await tell(chats, user("2"), "Once")
+    assert await texts(chats) == ["Tell.", "Tell.", "Once"]
+
+
+async def test_a_message_waits_until_the_run_of_the_previous_message_has_started(
+    runs: Runs, other: Runs, between: BetweenQuestionAndRun
+) -> None:
+    is_asked, go = asyncio.Event(), asyncio.Event()
+
+    async def act() -> None:
+        is_asked.set()
+        await go.wait()
+
+    between.act = act
+    feed = Feed("Once")
     first = asyncio.create_task(Chats(runs).send("c", user("1"), Model(feed.source())))
-    await late.is_asked.wait()
+    await is_asked.wait()
     model = Model("upon")
     second = asyncio.create_task(Chats(other, busy_after=0).send("c", user("2"), model))
     await asyncio.wait({second}, timeout=0.5)
     assert not second.done()
-    late.go.set()
+    go.set()
     answer = await first
     with pytest.raises(Conflict):
         await second
@@ -329,20 +316,29 @@ async def test_a_message_waits_until_the_run_of_the_previous_message_has_started
     assert model.turns == []
 
 
-async def test_a_run_given_up_before_its_start_never_starts(
-    runs: Runs, elsewhere: Chats, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("act", ["another message", "a deletion", "half a deletion"])
+async def test_a_run_never_starts_once_its_chat_has_gone_on_without_it(
+    chats: Chats,
+    elsewhere: Chats,
+    between: BetweenQuestionAndRun,
+    monkeypatch: pytest.MonkeyPatch,
+    act: str,
 ) -> None:
     monkeypatch.setattr("headgate.chats.chats.BEGINS_WITHIN_S", 0.05)
-    late, model = LateStarts(runs, monkeypatch), Model(Feed("lost").source())
-    first = asyncio.create_task(Chats(runs).send("c", user("1"), model))
-    await late.is_asked.wait()
-    await read(await elsewhere.send("c", user("2"), Model("Once")))
-    late.go.set()
-    with pytest.raises(Conflict, match="another message"):
-        await first
-    assert texts(await elsewhere.history("c")) == ["Tell.", "Tell.", "Once"]
-    state = await elsewhere.runs.state(model.turns[0].run_id)
-    assert state == NEVER_BEGUN
+    log = elsewhere.runs._place("c.chat").items
+    acts: dict[str, Callable[[], Awaitable[object]]] = {
+        "another message": lambda: tell(elsewhere, user("2"), "Once"),
+        "a deletion": lambda: elsewhere.delete("c"),
+        "half a deletion": log.close,  # the runs that were there have been deleted
+    }
+    between.act = acts[act]
+    model = Model(Feed("lost").source())
+    with pytest.raises(Conflict, match=r"another message|deleted"):
+        await chats.send("c", user("1"), model)
+    left = {"another message": NEVER_BEGUN}.get(act)
+    assert await elsewhere.runs.state(model.turns[0].run_id) == left
+    if left:
+        assert await texts(elsewhere) == ["Tell.", "Tell.", "Once"]
 
 
 async def test_an_answer_is_stored_although_the_next_message_arrived_as_it_started(
@@ -352,19 +348,19 @@ async def test_an_answer_is_stored_although_the_next_message_arrived_as_it_start
 
     async def start_slowly(*about: Any, **more: Any) -> Answer:
         answer = await start(*about, **more)
-        await read(await elsewhere.send("c", user("2"), Model("upon")))
+        await tell(elsewhere, user("2"), "upon")
         return answer
 
     monkeypatch.setattr(chats.runs, "start", start_slowly)
-    assert b"Once" in await read(await chats.send("c", user("1"), model))
-    assert texts(await chats.history("c")) == ["Tell.", "Once", "Tell.", "upon"]
+    assert b"Once" in await tell(chats, user("1"), model)
+    assert await texts(chats) == ["Tell.", "Once", "Tell.", "upon"]
 
 
 async def test_a_message_sent_while_its_chat_is_deleted_begins_a_new_chat(
     chats: Chats, elsewhere: Chats, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in range(3):
-        await read(await chats.send("c", user(str(number)), Model("Once")))
+        await tell(chats, user(str(number)), "Once")
     claim = chats._claim  # no request of another client can be put behind the read before it
 
     async def claim_late(*about: Any) -> int | None:
@@ -374,9 +370,9 @@ async def test_a_message_sent_while_its_chat_is_deleted_begins_a_new_chat(
 
     monkeypatch.setattr(chats, "_claim", claim_late)
     model = Model("again", "and on")
-    await read(await chats.send("c", user("4", "New."), model))
-    await read(await elsewhere.send("c", user("5"), model))
-    assert texts(await chats.history("c")) == ["New.", "again", "Tell.", "and on"]
+    await tell(chats, user("4", "New."), model)
+    await tell(elsewhere, user("5"), model)
+    assert await texts(chats) == ["New.", "again", "Tell.", "and on"]
     assert len(model.turns[0].messages) == 1
 
 
@@ -386,47 +382,33 @@ async def test_an_answer_nested_too_deeply_to_be_stored_is_read_from_its_run_eac
     deep: Any = 1
     for _ in range(62):
         deep = {"a": deep}
-    await read(await chats.send("c", user("1"), Model({"type": "data-x", "data": deep})))
+    await tell(chats, user("1"), {"type": "data-x", "data": deep})
     for _ in range(2):
         page = await chats.history("c")
         assert page.messages[1]["parts"] == [{"type": "data-x", "data": deep}]
-    await read(await chats.send("c", user("2"), Model("upon")))
-    assert texts(await chats.history("c")) == ["Tell.", "", "Tell.", "upon"]
+    await tell(chats, user("2"), "upon")
+    assert await texts(chats) == ["Tell.", "", "Tell.", "upon"]
 
 
-async def test_a_chat_keeps_the_partial_answer_of_a_dead_producer_and_takes_messages(
-    chats: Chats, elsewhere: Chats
+@pytest.mark.parametrize("takeover_within", [0, 60])
+async def test_the_answer_of_a_dead_producer_ends_or_waits_to_be_taken_over(
+    url: str, elsewhere: Chats, takeover_within: int
 ) -> None:
-    answer = await chats.send("c", user("1"), Model(Feed("Once").source()))
-    await read_to(answer, b'"Once"}\n\n')
-    for task in asyncio.all_tasks():
-        if task.get_name() == f"run {answer.headers['x-workflow-run-id']}":
-            task.cancel()
-    await until(lambda: has_ended(elsewhere, "c"))
-    state = await elsewhere.state("c")
-    assert state is not None
-    assert state.status == "orphaned"
-    await read(await elsewhere.send("c", user("2"), Model("upon")))
-    assert texts(await elsewhere.history("c")) == ["Tell.", "Once", "Tell.", "upon"]
-
-
-async def test_an_orphaned_answer_blocks_its_chat_until_taken_over_and_finished(url: str) -> None:
-    async with Runs(url, orphan_after=ORPHAN_AFTER_S, takeover_within=60) as runs:
+    about: Any = {"orphan_after": ORPHAN_AFTER_S, "takeover_within": takeover_within}
+    async with Runs(url, **about) as runs:
         chats = Chats(runs, busy_after=0)
         answer = await chats.send("c", user("1"), Model(Feed("Once").source()))
         await read_to(answer, b'"Once"}\n\n')
-        run = answer.headers["x-workflow-run-id"]
-        for task in asyncio.all_tasks():
-            if task.get_name() == f"run {run}":
-                task.cancel()
-        await until(lambda: has_ended(chats, "c"))
-        state = await chats.state("c")
-        assert state is not None
-        assert state.error == "its producer is gone, and it can be taken over"
-        with pytest.raises(Conflict):
-            await chats.send("c", user("2"), Model("upon"))
-        await runs.take_over(run, lambda _: of("upon"), format="ai-sdk")
-        assert texts(await chats.history("c")) == ["Tell.", "Onceupon"]
+        kill_producer(answer)
+        assert (await ended(chats)).status == "orphaned"
+        if takeover_within:
+            with pytest.raises(Conflict):
+                await chats.send("c", user("2"), Model())
+            await runs.take_over(answer.headers[RUN], lambda _: of("upon"), format="ai-sdk")
+            assert await texts(chats) == ["Tell.", "Onceupon"]
+        else:
+            await tell(elsewhere, user("2"), "upon")
+            assert await texts(elsewhere) == ["Tell.", "Once", "Tell.", "upon"]
 
 
 async def test_a_returning_page_resumes_the_active_answer_of_its_chat(
@@ -435,10 +417,10 @@ async def test_a_returning_page_resumes_the_active_answer_of_its_chat(
     assert await chats.resume("c") is None
     feed = Feed("Once")
     answer = await chats.send("c", user("1"), Model(feed.source()))
-    run = answer.headers["x-workflow-run-id"]
+    run = answer.headers[RUN]
     back = await elsewhere.resume("c")
     assert back is not None
-    assert back.headers["x-workflow-run-id"] == run
+    assert back.headers[RUN] == run
     feed.end()
     whole = await read(answer)
     assert await read(back) == whole
@@ -462,116 +444,57 @@ async def test_resuming_a_chat_with_wait_returns_the_answer_to_the_next_question
 
 
 async def test_deleting_a_chat_deletes_all_its_answers(chats: Chats, runs: Runs) -> None:
-    await read(await chats.send("c", user("1"), Model("Once")))
+    await tell(chats, user("1"), "Once")
     feed = Feed("upon")
     answer = await chats.send("c", user("2"), Model(feed.source()))
     assert await chats.delete("c")
     await feed.closed.wait()
     assert b"[DONE]" in await read(answer)
-    newest = runs._place(answer.headers["x-workflow-run-id"])
-    left = (newest.items, newest.lease, newest.stop, runs._place("c.chat").items)
-    assert [await stream.find() for stream in left] == [None] * 4
+    newest = runs._place(answer.headers[RUN])
+    left = (newest.items, newest.lease, runs._place("c.chat").items)
+    assert [await stream.find() for stream in left] == [None] * 3
     assert await chats.delete("c") is False
     assert await chats.history("c") == Page([], None, {})
-    await read(await chats.send("c", user("1"), Model("again")))
-    assert texts(await chats.history("c")) == ["Tell.", "again"]
-
-
-async def test_deleting_a_chat_before_the_run_of_a_question_starts_leaves_no_run(
-    chats: Chats, runs: Runs, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    start, model = runs.start, Model(Feed("Once").source())
-
-    async def start_late(*about: Any, **more: Any) -> Answer:
-        assert await chats.delete("c")
-        return await start(*about, **more)
-
-    monkeypatch.setattr(runs, "start", start_late)
-    with pytest.raises(Conflict, match="deleted"):
-        await chats.send("c", user("1"), model)
-    assert await runs.state(model.turns[0].run_id) is None
-    assert await chats.state("c") is None
-
-
-async def test_a_run_that_starts_while_its_chat_is_being_deleted_is_deleted(
-    chats: Chats, runs: Runs, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    start, model = runs.start, Model(Feed("Once").source())
-
-    async def start_late(*about: Any, **more: Any) -> Answer:
-        await runs._place("c.chat").items.close()  # its runs have been deleted, and it has not
-        return await start(*about, **more)
-
-    monkeypatch.setattr(runs, "start", start_late)
-    with pytest.raises(Conflict, match="deleted"):
-        await chats.send("c", user("1"), model)
-    assert await runs.state(model.turns[0].run_id) is None
+    await tell(chats, user("1"), "again")
+    assert await texts(chats) == ["Tell.", "again"]
 
 
 async def test_a_chat_that_is_being_deleted_refuses_messages(chats: Chats, runs: Runs) -> None:
-    await read(await chats.send("c", user("1"), Model("Once")))
+    await tell(chats, user("1"), "Once")
     await runs._place("c.chat").items.close()
     with pytest.raises(Closed):
         await chats.send("c", user("2"), Model("upon"))
     assert await chats.delete("c")
 
 
-async def test_the_state_of_a_chat_is_that_of_its_newest_run(chats: Chats) -> None:
-    await read(await chats.send("a", user("1"), Model("Once")))
-    await chats.send("b", user("1"), Model(Feed("On").source()))
-    states = await asyncio.gather(*map(chats.state, ("b", "none", "a")))
-    assert [state and state.status for state in states] == ["active", None, "finished"]
+async def test_an_invalid_chat_id_is_refused_by_every_call(chats: Chats) -> None:
+    for chat in ("", "a/b", "a.b", "é", "a" * 129, ".."):
+        for asked in (chats.send(chat, user("1"), Model()), chats.resume(chat), chats.state(chat)):
+            with pytest.raises(BadRequest):
+                await asked
+    await read(await chats.send("a" * 128, user("1"), Model("upon")))
+    assert len((await chats.history("a" * 128)).messages) == 2
 
 
-@pytest.mark.parametrize(
-    "chat", ["", "a/b", "a.b", "é", pytest.param("a" * 129, id="over-the-limit"), ".."]
-)
-async def test_an_invalid_chat_id_is_refused_by_every_call(chats: Chats, chat: str) -> None:
-    for asked in (chats.send(chat, user("1"), Model()), chats.resume(chat), chats.state(chat)):
-        with pytest.raises(BadRequest):
-            await asked
-
-
-async def test_the_longest_allowed_chat_id_is_accepted(chats: Chats) -> None:
-    chat = "a" * 128
-    await read(await chats.send(chat, user("1"), Model("upon")))
-    assert texts(await chats.history(chat)) == ["Tell.", "upon"]
-
-
-@pytest.mark.parametrize(
-    "message",
-    [
-        {"role": "user", "parts": []},
-        {"id": "", "role": "user", "parts": []},
-        {"id": "1", "role": "system", "parts": []},
-        {"id": "1", "role": "user"},
-        {"id": "1", "role": "user", "parts": [{}]},
-        {"id": "1", "role": "user", "parts": [{"type": "text"}]},
-        {"id": "1", "role": ["user"], "parts": []},
-        user("1", "\ud800"),
-    ],
-    ids=[
-        "without an id",
-        "empty id",
-        "system role",
-        "without parts",
-        "part without a type",
-        "text part without text",
-        "role in a list",
-        "lone surrogate",
-    ],
-)
-async def test_a_malformed_chat_message_is_refused(chats: Chats, message: dict[str, Any]) -> None:
-    with pytest.raises(BadRequest):
-        await chats.send("c", message, Model())
-
-
-async def test_a_chat_message_nested_too_deeply_is_refused(chats: Chats) -> None:
-    message = user("1")
+async def test_a_malformed_chat_message_is_refused(chats: Chats) -> None:
+    deep = user("1")
     for _ in range(9_999):
-        message["metadata"] = {"deeper": message.get("metadata")}
-    with pytest.raises(BadRequest, match="too deep"):
-        await chats.send("c", message, Model())
+        deep["metadata"] = {"deeper": deep.get("metadata")}
+    refused: list[tuple[dict[str, Any], str]] = [
+        ({"role": "user", "parts": []}, "has an id"),
+        ({"id": "", "role": "user", "parts": []}, "has an id"),
+        ({"id": "1", "role": "system", "parts": []}, "of the role"),
+        ({"id": "1", "role": ["user"], "parts": []}, "of the role"),
+        ({"id": "1", "role": "user"}, "has parts"),
+        ({"id": "1", "role": "user", "parts": [{}]}, "has parts"),
+        ({"id": "1", "role": "user", "parts": [{"type": "text"}]}, "has a text"),
+        (user("1", "\ud800"), "half of a surrogate pair"),
+        (deep, "nested too deep"),
+        ({"id": "m", "role": "assistant", "parts": []}, "no message of the assistant's"),
+    ]
+    for message, why in refused:
+        with pytest.raises(BadRequest, match=why):
+            await chats.send("c", message, Model())
 
 
 async def test_reading_a_stream_without_chat_records_as_a_chat_raises_a_protocol_error(
