@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 from headgate.resumable.messages import sentinel
 
-from tests.client.runs.serving import uvicorn_of
-from tests.client.runs.test_frameworks import served
+from tests.client.runs.serving import aiohttp_of, uvicorn_of
 from tests.support.processes import ROOT
 from tests.support.waiting import until
 
@@ -69,7 +68,7 @@ async def test_the_aiohttp_application_of_the_page_streams_and_resumes_an_answer
 ) -> None:
     pauses = Pauses()
     app = application("In aiohttp", redis, pauses)
-    async with served(app) as url, aiohttp.ClientSession(url) as client:
+    async with aiohttp_of(app) as url, aiohttp.ClientSession(url) as client:
         async with client.get("/chat/1") as started:
             assert await started.content.readexactly(4) == TEXT[:4].encode()  # and cut off
         async with client.get("/chat/1", params={"resume_at": "2"}) as resumed:
@@ -84,7 +83,7 @@ async def test_the_aiohttp_application_of_the_page_answers_410_for_a_lost_produc
     app = application("In aiohttp", redis, Pauses())
     redis.command("INCR", sentinel("1"))  # and then its process died
     async with (
-        served(app) as url,
+        aiohttp_of(app) as url,
         aiohttp.ClientSession(url) as client,
         client.get("/chat/1") as lost,
     ):

@@ -1,4 +1,4 @@
-"""An application served in this process: of ASGI by uvicorn, of WSGI by werkzeug in threads."""
+"""An application served in this process: aiohttp's, of ASGI by uvicorn, of WSGI by werkzeug."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import contextlib
 from typing import TYPE_CHECKING, Any, Literal
 
 import uvicorn
+from aiohttp import web
 from werkzeug.serving import make_server
 
 from tests.support.ports import free_port
@@ -14,6 +15,19 @@ from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
+
+
+@contextlib.asynccontextmanager
+async def aiohttp_of(app: web.Application) -> AsyncIterator[str]:
+    """The URL of its root; as with `web.run_app`, a handler goes on when its client has left."""
+    runner = web.AppRunner(app)
+    await runner.setup()
+    port = free_port()
+    await web.TCPSite(runner, "127.0.0.1", port).start()
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        await runner.cleanup()
 
 
 @contextlib.asynccontextmanager

@@ -24,9 +24,8 @@ from headgate.web import chat_requests
 from starlette.applications import Starlette
 
 from tests.client.runs.django_serving import django_of, django_of_threads
-from tests.client.runs.serving import uvicorn_of, werkzeug_of
+from tests.client.runs.serving import aiohttp_of, uvicorn_of, werkzeug_of
 from tests.client.runs.sources import Feed
-from tests.client.runs.test_frameworks import served
 from tests.support.ports import free_port
 
 if TYPE_CHECKING:
@@ -82,7 +81,7 @@ class Page:
 async def aiohttp_app(*about: Any) -> AsyncIterator[str]:
     app = web.Application()
     app.add_routes(headgate.web.aiohttp.chat_router(*about, authorize=may_use))
-    async with served(app) as url:
+    async with aiohttp_of(app) as url:
         yield url
 
 
