@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import tracemalloc
 import zlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from headgate import following
@@ -16,7 +16,9 @@ from headgate.stream_requests import StreamRequests
 from tests.support.raw_origin import RawOrigin
 
 if TYPE_CHECKING:
-    from tests.support.raw_origin import Wire
+    from collections.abc import AsyncGenerator, Callable
+
+    from tests.support.raw_origin import Play, Wire
 
 MIB = 1 << 20
 HEAD = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nStream-Next-Offset: 9\r\n"
@@ -40,68 +42,6 @@ async def bomb(wire: Wire) -> None:
     body = packed()
     coded = f"Stream-Up-To-Date: true\r\nContent-Encoding: gzip\r\nContent-Length: {len(body)}"
     await wire.send(f"{HEAD}{coded}\r\n\r\n".encode() + body)
-
-
-@pytest.mark.parametrize("play", [endless, bomb])
-@pytest.mark.parametrize("is_plain", [True, False], ids=["catch-up", "long-poll"])
-async def test_a_response_beyond_the_bound_raises_and_uses_bounded_memory(
-    play: object, is_plain: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    packed()  # before the memory is measured
-    monkeypatch.setattr(following, "MOST_BYTES", 4 * MIB)
-    async with RawOrigin(play) as origin, StreamRequests(f"{origin.url}/s") as stream:  # type: ignore[arg-type] # a Play
-        tracemalloc.start()
-        try:
-            batches = catch_up(stream, "1") if is_plain else long_poll(stream, Position("1"))
-            with pytest.raises(ProtocolError, match="more than 4 MiB and no end so far"):
-                await anext(batches)
-            _, most = tracemalloc.get_traced_memory()
-        finally:
-            tracemalloc.stop()
-        assert most < 16 * MIB
-
-
-@pytest.mark.parametrize("beyond", [-1, 0, 1])
-async def test_a_response_is_read_up_to_the_bound_and_refused_a_byte_beyond(
-    beyond: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(following, "MOST_BYTES", 32 * MIB - beyond)
-    async with RawOrigin(bomb) as origin, StreamRequests(f"{origin.url}/s") as stream:
-        batches = catch_up(stream, "1")
-        if beyond > 0:
-            with pytest.raises(ProtocolError):
-                await anext(batches)
-        else:
-            _, batch = await anext(batches)
-            assert sum(map(len, batch.bodies)) == 32 * MIB
-        await batches.aclose()
-
-
-async def test_an_endless_response_read_in_parts_keeps_its_offset() -> None:
-    async with RawOrigin(endless) as origin, StreamRequests(f"{origin.url}/s") as stream:
-        batches = catch_up(stream, "1", in_parts=lambda _: True)
-        sizes = []
-        async for content_type, batch in batches:
-            assert content_type == "text/plain"
-            assert (batch.position, batch.is_last) == (Position("1"), False)
-            sizes.append(sum(map(len, batch.bodies)))
-            if len(sizes) == 4:
-                break
-        await batches.aclose()
-        assert max(sizes) <= following.HELD_BYTES + following.PIECE_BYTES
-
-
-async def test_a_long_response_read_in_parts_is_complete_and_ends_at_its_offset(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(following, "HELD_BYTES", 3 * MIB)
-    async with RawOrigin(bomb) as origin, StreamRequests(f"{origin.url}/s") as stream:
-        read = 0
-        async for _, batch in catch_up(stream, "1", in_parts=lambda _: True):
-            sizes = [len(body) for body in batch.bodies]
-            assert all(size <= 3 * MIB + following.PIECE_BYTES for size in sizes)
-            read += sum(sizes)
-        assert (read, batch.position, batch.is_last) == (32 * MIB, Position("9"), True)
 
 
 EVENTS = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
@@ -129,24 +69,70 @@ async def events_without_control(wire: Wire) -> None:
     await wire.close()
 
 
-@pytest.mark.parametrize("play", [endless_line, endless_event, events_without_control])
-async def test_sse_events_without_a_control_event_raise_beyond_the_bound(
-    play: object, monkeypatch: pytest.MonkeyPatch
+READS: dict[str, Callable[[StreamRequests], AsyncGenerator[Any]]] = {
+    "catch-up": lambda stream: catch_up(stream, "1"),
+    "long-poll": lambda stream: long_poll(stream, Position("1")),
+    "sse": lambda stream: sse(stream, Position("1")),
+}
+NO_END, NO_CONTROL = "more than 4 MiB and no end so far", "more than 4 MiB of events .* no control"
+
+
+@pytest.mark.parametrize(
+    ("read", "play", "error"),
+    [
+        *((read, play, NO_END) for read in ("catch-up", "long-poll") for play in (endless, bomb)),
+        ("sse", endless_line, NO_CONTROL),
+        ("sse", endless_event, NO_CONTROL),
+        ("sse", events_without_control, NO_CONTROL),
+    ],
+)
+async def test_an_answer_beyond_the_bound_raises_and_uses_bounded_memory(
+    read: str, play: Play, error: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    packed()  # before the memory is measured
     monkeypatch.setattr(following, "MOST_BYTES", 4 * MIB)
-    async with RawOrigin(play) as origin, StreamRequests(f"{origin.url}/s") as stream:  # type: ignore[arg-type] # a Play
+    async with RawOrigin(play) as origin, StreamRequests(f"{origin.url}/s") as stream:
         tracemalloc.start()
         try:
-            batches = sse(stream, Position("1"))
-            assert (await anext(batches)).position == Position("9")
-            with pytest.raises(
-                ProtocolError, match=r"more than 4 MiB of events .* no control event"
-            ):
+            batches = READS[read](stream)
+            if read == "sse":
+                assert (await anext(batches)).position == Position("9")
+            with pytest.raises(ProtocolError, match=error):
                 await anext(batches)
             _, most = tracemalloc.get_traced_memory()
         finally:
             tracemalloc.stop()
         assert most < 16 * MIB
+
+
+@pytest.mark.parametrize("beyond", [-1, 0, 1])
+async def test_a_response_is_read_up_to_the_bound_and_refused_a_byte_beyond(
+    beyond: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(following, "MOST_BYTES", 32 * MIB - beyond)
+    async with RawOrigin(bomb) as origin, StreamRequests(f"{origin.url}/s") as stream:
+        batches = catch_up(stream, "1")
+        if beyond > 0:
+            with pytest.raises(ProtocolError):
+                await anext(batches)
+        else:
+            _, batch = await anext(batches)
+            assert sum(map(len, batch.bodies)) == 32 * MIB
+        await batches.aclose()
+
+
+async def test_a_long_response_read_in_parts_is_complete_and_ends_at_its_offset(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(following, "HELD_BYTES", 3 * MIB)
+    async with RawOrigin(bomb) as origin, StreamRequests(f"{origin.url}/s") as stream:
+        read = 0
+        async for _, batch in catch_up(stream, "1", in_parts=lambda _: True):
+            sizes = [len(body) for body in batch.bodies]
+            assert all(size <= 3 * MIB + following.PIECE_BYTES for size in sizes)
+            read += sum(sizes)
+            assert batch.is_last or batch.position == Position("1")  # where the answer began
+        assert (read, batch.position, batch.is_last) == (32 * MIB, Position("9"), True)
 
 
 async def test_each_control_event_resets_the_bound_on_sse_bytes(

@@ -37,11 +37,6 @@ class Cursor:
     skip: int
     offset: str
 
-    @property
-    def text(self) -> str:
-        """The cursor as the id of an event; of an odd offset, the count alone."""
-        return f"{self.count}.{self.skip}.{self.offset}" if fits(self.offset) else str(self.count)
-
 
 def fits(offset: str) -> bool:
     """Return whether the id of an event can hold an offset as it is."""

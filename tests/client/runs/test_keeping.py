@@ -15,7 +15,6 @@ from tests.client.runs.sources import Feed, read
 from tests.support.origin_servers import Reference, reference
 from tests.support.processes import Headgate, headgate
 from tests.support.redis_servers import redis_server
-from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,16 +54,3 @@ async def test_a_silent_run_outlives_its_ttl_while_it_is_produced(
         feed.give("upon")
         feed.end()
         assert await read(await runs.follow("a")) == b"Once upon"
-
-
-@pytest.mark.usefixtures("processes")
-async def test_a_silent_run_reads_its_stream_once_per_third_of_its_ttl_at_most() -> None:
-    with reference() as server:
-        async with Runs(f"{server.url}/runs", orphan_after=TTL_S, ttl=TTL_S) as runs:
-            feed = Feed("Once ")
-            loop = asyncio.get_running_loop()
-            began = loop.time()
-            await runs.start("a", feed.source())
-            await until(lambda: server.counts().catch_up >= 3)
-            assert loop.time() - began >= TTL_S
-            feed.end()

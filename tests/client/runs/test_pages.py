@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -71,23 +72,33 @@ async def aiohttp_application(url: str, _: pytest.MonkeyPatch) -> AsyncIterator[
         yield str(server.make_url("/")).rstrip("/")
 
 
-BOTH = pytest.mark.parametrize("served", [application, aiohttp_application])
-
-
-@BOTH
-async def test_the_documented_run_applications_answer_errors_with_fitting_statuses(
+@pytest.mark.parametrize("served", [application, aiohttp_application])
+async def test_the_documented_run_applications_answer_resume_stop_and_say_what_is_wrong(
     url: str, server: Threaded, monkeypatch: pytest.MonkeyPatch, served: Any
 ) -> None:
     async with served(url, monkeypatch) as app, aiohttp.ClientSession(app) as client:
-        async with client.post("/runs/1?question=Once") as answer:
-            assert (answer.status, await answer.text()) == (200, "Once ")
-        async with client.post("/runs/1?question=again") as ended:
-            assert (ended.status, await ended.text()) == (409, "Closed")
-        async with client.post(f"/runs/{TOO_LONG}?question=Once") as wrong:
-            assert (wrong.status, await wrong.text()) == (400, "ValueError")
-        async with client.get(f"/runs/{TOO_LONG}") as wrong:
-            assert wrong.status == 400
-            assert "at most 1024 bytes" in await wrong.text()
+
+        async def answered(method: str, path: str, **how: Any) -> tuple[int, str]:
+            async with client.request(method, path, **how) as answer:
+                return answer.status, await answer.text()
+
+        asked = "/runs/1?question=Once+upon+a+time"
+        assert await answered("POST", asked) == (200, "Once upon a time ")
+        assert await answered("POST", asked) == (409, "Closed")
+        assert await answered("GET", "/runs/1") == (200, "Once upon a time ")
+        assert await answered("GET", "/runs/1?after=2") == (200, "a time ")
+        # As an EventSource does, with the URL that it began with.
+        last = {"Last-Event-ID": "3"}
+        assert await answered("GET", "/runs/1?after=1", headers=last) == (200, "time ")
+        assert (await answered("GET", "/runs/2"))[0] == 204
+        assert json.loads((await answered("DELETE", "/runs/1"))[1]) == {"stopped": False}
+        wrong = f"/runs/{TOO_LONG}"
+        assert await answered("POST", f"{wrong}?question=Once") == (400, "ValueError")
+        status, told = await answered("GET", wrong)
+        assert (status, "at most 1024 bytes" in told) == (400, True)
+        if served is application:
+            state = json.loads((await answered("GET", "/runs/1/state"))[1])
+            assert state == {"status": "finished", "error": None}
     nobody = f"http://127.0.0.1:{free_port()}/runs"
     async with (
         served(nobody, monkeypatch) as app,
@@ -95,18 +106,6 @@ async def test_the_documented_run_applications_answer_errors_with_fitting_status
         client.post("/runs/1?question=Once") as away,
     ):
         assert (away.status, await away.text()) == (503, "Unavailable")
-
-
-@BOTH
-async def test_last_event_id_takes_precedence_over_after_in_the_documented_applications(
-    url: str, server: Threaded, monkeypatch: pytest.MonkeyPatch, served: Any
-) -> None:
-    async with served(url, monkeypatch) as app, aiohttp.ClientSession(app) as client:
-        async with client.post("/runs/1?question=Once+upon+a+time") as answer:
-            await answer.read()
-        headers = {"Last-Event-ID": "3"}  # as an EventSource does, with the URL that it began with
-        async with client.get("/runs/1?after=1", headers=headers) as rest:
-            assert await rest.text() == "time "
 
 
 async def test_the_documented_wrapper_saves_the_answers_of_finished_and_stopped_runs(
@@ -127,26 +126,6 @@ async def test_the_documented_wrapper_saves_the_answers_of_finished_and_stopped_
     await read(answer)
     assert saved == {"a": ["Once ", "upon "], "b": ["Once "]}
     assert feed.closed.is_set()
-
-
-@BOTH
-async def test_the_documented_run_applications_answer_resume_and_stop(
-    url: str, server: Threaded, monkeypatch: pytest.MonkeyPatch, served: Any
-) -> None:
-    async with served(url, monkeypatch) as app, aiohttp.ClientSession(app) as client:
-        async with client.post("/runs/1?question=Once+upon+a+time") as answer:
-            assert await answer.text() == "Once upon a time "
-        async with client.get("/runs/1") as again:
-            assert await again.text() == "Once upon a time "
-        async with client.get("/runs/1?after=2") as rest:
-            assert await rest.text() == "a time "
-        async with client.get("/runs/2") as none:
-            assert none.status == 204
-        async with client.delete("/runs/1") as stopped:
-            assert await stopped.json() == {"stopped": False}
-        if served is application:
-            async with client.get("/runs/1/state") as state:
-                assert await state.json() == {"status": "finished", "error": None}
 
 
 async def test_the_documented_chat_application_answers_each_regeneration(
@@ -198,13 +177,36 @@ async def test_the_documented_chat_server_stores_questions_and_answers(
     assert said == ["Once upon", "Once upon", "a time", "a time"]
 
 
-async def test_the_documented_source_yields_a_last_item_when_stopped(runs: Runs) -> None:
+def runs_page(word: str) -> str:
+    """The program of the page of runs that has this word in it."""
     page = (ROOT / "docs/client/runs.md").read_text()
-    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    (program,) = [block for block in blocks if "def produce" in block]
+    (program,) = [one for one in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if word in one]
+    return str(program)
+
+
+async def test_the_documented_application_for_eventsource_streams_and_resumes_an_answer(
+    url: str, server: Threaded
+) -> None:
+    names: dict[str, Any] = {"produce": produce}
+    exec(with_url(runs_page("lifespan"), url), names)
+    async with uvicorn_of(names["app"], "on") as app, aiohttp.ClientSession(app) as client:
+        async with client.post("/runs/1?question=Once+upon") as asked:
+            assert asked.status == 202
+        rest = 'id: 2\ndata: "upon "\n\nid: 3\nevent: end\n'
+        rest += 'data: {"status":"finished","error":null}\n\n'
+        async with client.get("/runs/1") as whole:
+            assert whole.headers["Content-Type"] == "text/event-stream"
+            assert await whole.text() == f'id: 1\ndata: "Once "\n\n{rest}'
+        async with client.get("/runs/1", headers={"Last-Event-ID": "1"}) as resumed:
+            assert await resumed.text() == rest
+        async with client.get("/runs/1", headers={"Last-Event-ID": "3"}) as again:
+            assert again.status == 204  # so that an EventSource asks no more
+
+
+async def test_the_documented_source_yields_a_last_item_when_stopped(runs: Runs) -> None:
     feed = Feed("Once ")
     names: dict[str, Any] = {"runs": runs, "words": lambda _: feed.source()}
-    exec(program.partition("\nawait ")[0], names)
+    exec(runs_page("def produce").partition("\nawait ")[0], names)
     answer = await runs.start("a", names["produce"]("a", "Why?"))
     await read_to(answer, b"Once ")
     assert await runs.stop("a")

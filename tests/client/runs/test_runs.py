@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from typing import TYPE_CHECKING
 
 import aiohttp
 import anyio
@@ -17,14 +16,19 @@ from tests.client.runs.conftest import ORPHAN_AFTER_S
 from tests.client.runs.sources import Feed, of, read, read_failed, read_to
 from tests.support.waiting import PATIENCE_S, until
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
 
-
-async def test_a_run_is_readable_again_from_another_replica(runs: Runs, other: Runs) -> None:
+async def test_a_finished_run_is_read_at_any_replica_after_any_item_and_not_started_again(
+    runs: Runs, other: Runs
+) -> None:
+    assert await other.follow("a") is await other.state("a") is None
+    assert await other.stop("a") is False
     assert await read(await runs.start("a", of("Once ", "upon ", "a time"))) == b"Once upon a time"
-    assert await read(await other.follow("a")) == b"Once upon a time"
+    for after, rest in ((None, b"Once upon a time"), (1, b"upon a time"), (-1, b"a time")):
+        assert await read(await other.follow("a", after)) == rest
+    assert await other.follow("a", 3) is None
     assert await other.state("a") == RunState("finished")
+    with pytest.raises(Closed, match=r"'a' has ended \(finished\): each run has an id of its own"):
+        await other.start("a", of("again"))
 
 
 @pytest.mark.smoke
@@ -61,16 +65,6 @@ async def test_readers_that_leave_a_starlette_app_leave_no_exception_that_nobody
     assert unretrieved == []
 
 
-async def test_following_a_run_after_an_item_sends_only_later_items(runs: Runs) -> None:
-    feed = Feed("Once ", "upon ")
-    await runs.start("a", feed.source())
-    answer = await runs.follow("a", 1)
-    assert await read_to(answer, b"upon ") == b"upon "
-    feed.give("a time")
-    feed.end()
-    assert await read(answer) == b"a time"
-
-
 async def test_a_reader_ahead_of_a_run_waits_for_the_items_after_its_cursor(runs: Runs) -> None:
     feed = Feed("Once ")
     await read_to(await runs.start("a", feed.source()), b"Once ")
@@ -78,12 +72,6 @@ async def test_a_reader_ahead_of_a_run_waits_for_the_items_after_its_cursor(runs
     feed.give("upon ", "a time")
     feed.end()
     assert await read(answer) == b"a time"
-
-
-async def test_following_or_stopping_an_unknown_run_finds_nothing(runs: Runs) -> None:
-    assert await runs.follow("none") is None
-    assert await runs.state("none") is None
-    assert await runs.stop("none") is False
 
 
 async def test_following_with_wait_before_the_start_returns_the_run_once_started(
@@ -107,11 +95,6 @@ async def test_closing_runs_raises_in_callers_that_wait_for_a_start(runs: Runs) 
         await early
 
 
-async def test_following_an_ended_run_after_its_last_item_returns_none(runs: Runs) -> None:
-    await read(await runs.start("a", of("Once ", "upon")))
-    assert await runs.follow("a", 2) is None
-
-
 @pytest.mark.smoke
 async def test_a_stop_from_another_replica_closes_the_source(runs: Runs, other: Runs) -> None:
     feed = Feed("Once ")
@@ -122,26 +105,6 @@ async def test_a_stop_from_another_replica_closes_the_source(runs: Runs, other: 
     assert feed.closed.is_set()
     assert await other.state("a") == RunState("stopped")
     assert await other.stop("a") is False
-
-
-async def test_a_source_that_watches_for_its_stop_can_yield_a_last_item(
-    runs: Runs, other: Runs
-) -> None:
-    async def source() -> AsyncIterator[str]:
-        yield "Once "
-        await runs.stopped("a").wait()
-        yield "(stopped)"
-
-    answer = await runs.start("a", source())
-    await read_to(answer, b"Once ")
-    await other.stop("a")
-    assert await read(answer) == b"(stopped)"
-    assert await runs.state("a") == RunState("stopped")
-
-
-async def test_watching_for_the_stop_of_a_run_produced_elsewhere_raises(runs: Runs) -> None:
-    with pytest.raises(LookupError, match="run 'a' is not produced here"):
-        runs.stopped("a")
 
 
 async def test_a_second_start_takes_the_run_over_and_closes_the_first_source(
@@ -185,13 +148,6 @@ async def test_of_ten_concurrent_producers_of_a_run_one_writes_to_the_end(runs: 
     assert bodies == [bodies[0]] * 10
     assert len(bodies[0]) == 1
     assert await runs.state("a") == RunState("finished")
-
-
-async def test_a_run_that_has_ended_is_not_started_again(runs: Runs) -> None:
-    await read(await runs.start("a", of("Once")))
-    with pytest.raises(Closed, match=r"'a' has ended \(finished\): each run has an id of its own"):
-        await runs.start("a", of("again"))
-    assert await read(await runs.follow("a")) == b"Once"
 
 
 async def test_readers_end_a_run_whose_producer_died_as_orphaned(runs: Runs, other: Runs) -> None:
@@ -300,28 +256,20 @@ async def test_runs_are_not_entered_while_another_loop_uses_them_or_without_thei
         await given.__aenter__()
 
 
-async def test_closing_runs_waits_for_a_run_that_ends_by_itself(runs: Runs, other: Runs) -> None:
-    feed = Feed("Once ")
-    await runs.start("a", feed.source())
-    closing = asyncio.create_task(runs.aclose())
-    feed.give("upon")
-    feed.end()
-    await closing
-    assert await read(await other.follow("a")) == b"Once upon"
-
-
 async def test_an_ended_run_leaves_no_task_and_no_entry(runs: Runs) -> None:
     before = asyncio.all_tasks()
     await read(await runs.start("a", of("Once")))
     await until(lambda: asyncio.all_tasks() <= before)
     await asyncio.sleep(0)  # what follows the end of a task is called in the loop's next pass
-    with pytest.raises(LookupError):
+    with pytest.raises(LookupError, match="run 'a' is not produced here"):
         runs.stopped("a")
 
 
 async def test_runs_left_unclosed_are_closed_with_a_warning_without_the_password(
     url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
+    Runs(url)  # of one that was never used, nothing is said
+    gc.collect()
     secret = url.replace("http://", "http://ann:s3cret@")
     forgotten = Runs(secret)
     assert await forgotten.state("a") is None
@@ -333,8 +281,3 @@ async def test_runs_left_unclosed_are_closed_with_a_warning_without_the_password
     assert [str(warning.message) for warning in warned] == [told]
     assert [record.getMessage() for record in caplog.records] == [told]
     await until(lambda: session.closed)
-
-
-async def test_unused_runs_are_collected_without_a_warning(url: str) -> None:
-    Runs(url)
-    gc.collect()

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-import gc
-from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 import pytest
 from headgate.runs import Runs, RunState
-from headgate.runs.stored.reading import begun
 
 from tests.client.runs.sources import Feed, is_produced, read, read_to
 from tests.support.processes import headgate
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
-
-    from headgate.runs.stored.reading import Reading
 
     from tests.support.processes import Headgate
 
@@ -63,32 +57,3 @@ async def test_a_run_ends_when_its_server_is_away_for_too_long(url: str, server:
             b'id: 1\ndata: "Once "\n\n'
             b'id: 2\nevent: end\ndata: {"status":"orphaned","error":"its producer is gone"}\n\n'
         )
-
-
-async def test_looks_of_a_closed_session_leave_no_exception_that_nobody_retrieves(
-    url: str,
-) -> None:
-    unretrieved: list[object] = []
-    asyncio.get_running_loop().set_exception_handler(lambda _, it: unretrieved.append(it))
-    looks = 0
-
-    async def look() -> None:
-        nonlocal looks
-        looks += 1
-        raise RuntimeError("Session is closed")  # as aiohttp does
-
-    async with Runs(url) as runs:
-        answer = await runs.start("a", Feed("Once").source())
-        await read_to(answer, b"Once")
-        reading = asyncio.create_task(read_all(await begun(runs._place("a"), 0), look))
-        await until(lambda: looks > 1)
-        reading.cancel()
-        await asyncio.wait({reading})
-    gc.collect()
-    assert unretrieved == []
-
-
-async def read_all(reading: Reading, look: Callable[[], Awaitable[None]]) -> None:
-    async with aclosing(reading.body(look, quiet_s=0.01)) as body:
-        async for _ in body:
-            pass

@@ -8,8 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
-from headgate import Closed, Conflict
-from headgate.chats import Chats
+from headgate import Closed
 from headgate.errors import ABSENT, Unavailable
 from headgate.records import SPARE_S, beat_s
 from headgate.runs import Runs, RunState
@@ -17,12 +16,10 @@ from headgate.runs.stored import lease, orphans
 
 from tests.client.request_proxy import Fate, RequestProxy
 from tests.client.runs.sources import Feed, of, read, read_to
-from tests.support.processes import headgate
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
-    from pathlib import Path
 
     from aiohttp import web
     from headgate.stream_requests import StreamRequests
@@ -96,6 +93,7 @@ LOOKS: dict[str, Callable[[Runs], Awaitable[object]]] = {
         "a", lambda _: of("never"), format="sse", only_orphaned=False
     ),
     "follow": lambda runs: runs.follow("a", only_active=True),
+    "read": lambda runs: _read_along(runs),
 }
 
 
@@ -120,20 +118,15 @@ async def test_whoever_looks_next_carries_out_a_stop_that_its_maker_did_not_live
         assert await other.state("a") == STOPPED
 
 
+async def _read_along(runs: Runs) -> None:
+    assert b'"status":"stopped"' in await read(await runs.follow("a"))
+
+
 async def _looked(look: Callable[[Runs], Awaitable[object]], runs: Runs) -> object:
     try:
         return await look(runs)
     except Closed:
         return Closed
-
-
-async def test_a_reader_carries_out_a_stop_that_its_maker_did_not_live_to_see(url: str) -> None:
-    async with Runs(url, orphan_after=3) as runs, Runs(url, orphan_after=3) as other:
-        await begun(runs, "a")
-        await die("a")
-        await leave_wish(other, "a")
-        async with asyncio.timeout(2 * beat_s(3) + SLOW_S):
-            assert b'"status":"stopped"' in await read(await other.follow("a"))
 
 
 async def test_an_acknowledged_stop_lets_the_source_have_its_grace_and_nobody_ends_it_before(
@@ -178,24 +171,6 @@ async def test_a_producer_that_dies_in_its_grace_leaves_a_stopped_run(url: str) 
             while await other.state("a") == ACTIVE:
                 await asyncio.sleep(0.1)
         assert await other.state("a") == STOPPED
-
-
-async def test_a_chat_whose_answer_lost_its_producer_takes_a_message_after_a_stop(url: str) -> None:
-    async with Runs(url, orphan_after=6) as runs, Runs(url, orphan_after=6) as other:
-        answering = Feed("Once ")
-        asked = {"id": "1", "role": "user", "parts": [{"type": "text", "text": "Tell."}]}
-        answer = await Chats(runs).send("c", asked, lambda _: answering.source())
-        await read_to(answer, b"\n")
-        chats = Chats(other, busy_after=0.1)
-        state = await chats.state("c")
-        assert state is not None
-        await die(state.run_id)
-        with pytest.raises(Conflict, match="stop it first"):
-            await chats.send("c", {**asked, "id": "2"}, lambda _: of("again"))
-        assert await chats.stop("c") is True
-        assert b"again" in await read(
-            await chats.send("c", {**asked, "id": "2"}, lambda _: of("again"))
-        )
 
 
 async def test_a_reader_that_joins_a_run_without_a_producer_ends_it_after_two_looks(
@@ -268,45 +243,3 @@ async def test_a_server_too_slow_to_tell_whether_a_producer_is_gone_is_unavailab
             with pytest.raises(Unavailable, match="too slowly"):
                 await asyncio.wait_for(LOOKS[look](other), 10 * SLOW_S)
         assert await asyncio.wait_for(other.stop("a"), 10 * SLOW_S) is True
-
-
-async def test_a_stop_that_comes_as_a_turn_ends_is_not_lost(url: str) -> None:
-    async with (
-        Runs(url, orphan_after=LONG_S, takeover_within=60) as runs,
-        Runs(url, orphan_after=LONG_S, takeover_within=60) as other,
-    ):
-        assert await runs.take_over("a", lambda _: of("Once"), closes=False) == RunState("finished")
-        assert await other.stop("a") is True
-        assert await other.state("a") == STOPPED
-        with pytest.raises(Closed):
-            await runs.take_over("a", lambda _: of("upon"), only_orphaned=False)
-
-
-@pytest.mark.usefixtures("processes")
-async def test_nobody_ends_or_takes_a_run_whose_lease_expired_while_the_server_was_away(
-    tmp_path: Path,
-) -> None:
-    with headgate(f"file:{tmp_path}") as server:
-        url = f"{server.streams}/runs"
-        async with (
-            Runs(url, orphan_after=3, retry_for=60) as runs,
-            Runs(url, orphan_after=3, takeover_within=60) as other,
-        ):
-            feed = await begun(runs, "a")
-            reader = await other.follow("a")
-            assert await read_to(reader, b"\n\n") == b'id: 1\ndata: "Once "\n\n'
-            await asyncio.to_thread(server.kill)
-            await asyncio.sleep(4)  # the lease expires meanwhile
-            await asyncio.to_thread(server.start)
-            state, answer, taken = await asyncio.gather(
-                other.state("a"),
-                other.follow("a", only_active=True),
-                other.take_over("a", lambda _: of("never"), format="sse"),
-            )
-            assert state == ACTIVE
-            assert answer is not None
-            assert taken is None
-            feed.give("upon")
-            feed.end()
-            assert (await read(reader)).startswith(b'id: 2\ndata: "upon"\n')
-            assert await other.state("a") == RunState("finished")
