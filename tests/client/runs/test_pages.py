@@ -177,36 +177,13 @@ async def test_the_documented_chat_server_stores_questions_and_answers(
     assert said == ["Once upon", "Once upon", "a time", "a time"]
 
 
-def runs_page(word: str) -> str:
-    """The program of the page of runs that has this word in it."""
-    page = (ROOT / "docs/client/runs.md").read_text()
-    (program,) = [one for one in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if word in one]
-    return str(program)
-
-
-async def test_the_documented_application_for_eventsource_streams_and_resumes_an_answer(
-    url: str, server: Threaded
-) -> None:
-    names: dict[str, Any] = {"produce": produce}
-    exec(with_url(runs_page("lifespan"), url), names)
-    async with uvicorn_of(names["app"], "on") as app, aiohttp.ClientSession(app) as client:
-        async with client.post("/runs/1?question=Once+upon") as asked:
-            assert asked.status == 202
-        rest = 'id: 2\ndata: "upon "\n\nid: 3\nevent: end\n'
-        rest += 'data: {"status":"finished","error":null}\n\n'
-        async with client.get("/runs/1") as whole:
-            assert whole.headers["Content-Type"] == "text/event-stream"
-            assert await whole.text() == f'id: 1\ndata: "Once "\n\n{rest}'
-        async with client.get("/runs/1", headers={"Last-Event-ID": "1"}) as resumed:
-            assert await resumed.text() == rest
-        async with client.get("/runs/1", headers={"Last-Event-ID": "3"}) as again:
-            assert again.status == 204  # so that an EventSource asks no more
-
-
 async def test_the_documented_source_yields_a_last_item_when_stopped(runs: Runs) -> None:
+    page = (ROOT / "docs/client/runs.md").read_text()
+    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    (program,) = [block for block in blocks if "def produce" in block]
     feed = Feed("Once ")
     names: dict[str, Any] = {"runs": runs, "words": lambda _: feed.source()}
-    exec(runs_page("def produce").partition("\nawait ")[0], names)
+    exec(program.partition("\nawait ")[0], names)
     answer = await runs.start("a", names["produce"]("a", "Why?"))
     await read_to(answer, b"Once ")
     assert await runs.stop("a")
