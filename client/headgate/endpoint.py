@@ -101,13 +101,7 @@ FIELD_NAME = re.compile(r"[\w!#$%&'*+.^`|~-]+", re.ASCII)  # RFC 9110 section 5.
 class Credential:
     """The credential that the requests of one object share: an `Authorization` with a memory.
 
-    Args:
-        source: The value, or a function that returns it.
-        field: Makes the header field of the value, and raises TypeError or ValueError.
-
-    Raises:
-        TypeError: The value is not a str.
-        ValueError: No header field can hold the value.
+    `field` makes the header field of the value. Raises TypeError or ValueError if there is none.
     """
 
     def __init__(self, source: Authorization, field: Callable[[str], str] | None = None) -> None:
@@ -289,15 +283,13 @@ def checked_headers(headers: object) -> dict[str, str]:
     """Return header fields for requests. Raises TypeError or ValueError for what is not one."""
     if not isinstance(headers, Mapping | None):
         raise TypeError(f"headers are a dict of str, not {type(headers).__name__}")
-    fields: dict[str, str] = {}
     for name, value in (headers or {}).items():
         if not isinstance(name, str) or not isinstance(value, str):
             kinds = f"{type(name).__name__}: {type(value).__name__}"
             raise TypeError(f"headers are a dict of str, and {name!r} is {kinds}: write str(value)")
         if not FIELD_NAME.fullmatch(name) or not NO_FIELD.isdisjoint(value):
             raise ValueError(f"{name[:80]!r} is not a header field: one word, and one line of text")
-        fields[name] = value
-    return fields
+    return dict(headers or {})
 
 
 def _quoted(url: str) -> str:

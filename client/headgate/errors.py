@@ -6,7 +6,6 @@ No message holds a credential: a URL is shown without its password and its query
 from __future__ import annotations
 
 import math
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, ClassVar
 
 from headgate.names import DEFAULT_BASE, NEXT_OFFSET, PRODUCER_EPOCH, is_closed, whole_number
@@ -80,15 +79,9 @@ class Unavailable(StreamError):
 
     @property
     def retry_after(self) -> float:
-        """Seconds of the server's Retry-After (RFC 9110 section 10.2.3); 0 if absent or invalid."""
+        """Seconds of the server's Retry-After; 0 if it is absent, or not a number."""
         text = self.headers.get("Retry-After", "")
-        if text.isdecimal():
-            return float(text)
-        try:  # the date comes from the server's clock, so it is compared with the server's clock
-            until, now = map(parsedate_to_datetime, (text, self.headers.get("Date", "")))
-            return max(0.0, (until - now).total_seconds())
-        except (ValueError, TypeError, OverflowError):
-            return 0.0
+        return float(text) if text.isdecimal() else 0.0
 
 
 class NotAuthorized(StreamError):

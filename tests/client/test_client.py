@@ -28,8 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from aiohttp import web
-    from headgate.streams.iterator import StreamIterator
-    from headgate.streams.messages import Message
+    from headgate.streams.messages import Message, StreamIterator
     from headgate.streams.stream import Stream
 
     Decide = Callable[[web.Request], Awaitable[Fate]]

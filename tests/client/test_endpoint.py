@@ -6,7 +6,6 @@ from typing import Any
 
 import headgate
 import pytest
-from headgate.errors import Unavailable
 from headgate.names import MOST_SHOWN, shown, stream_url
 from headgate.runs import Runs
 from headgate.stream_requests import StreamRequests
@@ -52,25 +51,6 @@ def test_a_name_is_one_segment_of_a_url_that_is_shown_cut() -> None:
     url = f"http://host/{'x' * MOST_SHOWN}"
     assert shown(url) == f"{url[:MOST_SHOWN]}..."
     assert shown(url[:MOST_SHOWN]) == url[:MOST_SHOWN]
-
-
-@pytest.mark.parametrize(
-    ("date", "seconds"),
-    [
-        ("Sun, 22 Nov 2026 08:00:07 GMT", 7.0),
-        ("Sun, 22 Nov 99999999 08:00:00 GMT", 0.0),
-        (f"Sun, 22 Nov {'9' * 30} 08:00:00 GMT", 0.0),
-        pytest.param(
-            f"Sun, {'9' * 400} Nov 2026 08:00:00 GMT", 0.0, id="a-day-of-four-hundred-digits"
-        ),
-        ("soon", 0.0),
-    ],
-)
-def test_a_retry_after_date_is_used_if_valid_and_ignored_otherwise(
-    date: str, seconds: float
-) -> None:
-    headers = {"Retry-After": date, "Date": "Sun, 22 Nov 2026 08:00:00 GMT"}
-    assert Unavailable("later", status=503, headers=headers).retry_after == seconds
 
 
 ENDLESS = "9" * 5000  # Python refuses to read a number that is so long

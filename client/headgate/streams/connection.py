@@ -17,7 +17,7 @@ from headgate.names import shown
 from headgate.retries import Retries
 from headgate.sending.producer import Producer
 from headgate.stream_requests import StreamRequests
-from headgate.streams.iterator import StreamIterator
+from headgate.streams.messages import StreamIterator
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping

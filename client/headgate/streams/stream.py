@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     from headgate.following import Batch
     from headgate.stream_requests import Metadata, StreamRequests
     from headgate.streams.connection import ClientConnections
-    from headgate.streams.iterator import StreamIterator
-    from headgate.streams.messages import Message
+    from headgate.streams.messages import Message, StreamIterator
 
 log = logging.getLogger("headgate")
 
+BYTES = bytes | bytearray | memoryview
 MOST_BATCH_BYTES = 256 << 10  # of `append_many`: what every proxy and server takes as it comes
 
 
@@ -104,28 +104,22 @@ class Stream:
         all_messages, offset = _as_list(messages), None
         producer = self._connection.producer(self.url)
         async with producer.turn:  # requests for the type keep the order of the calls, too
-            metadata, chunks = await self._encode(all_messages)
-            framing = _framing_of(metadata)
+            framing, chunks = await self._encode(all_messages)
             for part in _parts(chunks):
                 # Without multi-appends, only JSON has messages: bytes are appended as one.
                 body, headers = framing.batch(part if framing.takes_batches else [b"".join(part)])
                 appended = await producer.append(
-                    body, content_type=metadata.content_type, headers=headers, is_closing=False
+                    body, content_type=framing.content_type, headers=headers, is_closing=False
                 )
                 offset = appended.next_offset
         return offset
 
-    async def _encode(self, messages: list[object]) -> tuple[Metadata, list[bytes]]:
-        """Return the metadata that the messages fit, and their bytes.
-
-        The known type may be old: another stream may have been created at the URL.
-        """
-        metadata = self._metadata
-        if metadata is not None:
-            with contextlib.suppress(TypeError, ValueError):
-                return metadata, _chunks(shown(self.url), metadata, messages)
-        metadata = await self.head()
-        return metadata, _chunks(shown(self.url), metadata, messages)
+    async def _encode(self, messages: list[object]) -> tuple[Framing, list[bytes]]:
+        """Return the form of the stream's appends, and the bytes of the messages in it."""
+        if self._metadata is not None:
+            with contextlib.suppress(TypeError, ValueError):  # of another stream at the URL before
+                return _framed(shown(self.url), self._metadata, messages)
+        return _framed(shown(self.url), await self.head(), messages)
 
     async def close(self) -> str | None:
         """Close the stream: it takes no more messages, and its readers come to the end.
@@ -267,40 +261,35 @@ def _as_list(messages: object) -> list[object]:
     return list(messages)
 
 
+def _framed(
+    shown_url: str, metadata: Metadata, messages: list[object]
+) -> tuple[Framing, list[bytes]]:
+    framing = Framing(metadata.content_type, takes_multi=metadata.takes_multi)
+    return framing, [_encoded(shown_url, framing, message) for message in messages]
+
+
 def _encoded(shown_url: str, framing: Framing, message: object) -> bytes:
     """Return a message as bytes. Raises TypeError or ValueError, which say what to give."""
-    type_name = type(message).__name__
+    kind = type(message).__name__
     if isinstance(message, Iterator | AsyncIterator):
         raise TypeError(
-            f"{shown_url}: append takes one message, not {type_name}: append_many takes a list"
+            f"{shown_url}: append takes one message, not {kind}: append_many takes a list"
         )
-    if framing.is_json:
-        if isinstance(message, str):
-            raise TypeError(
-                f"{shown_url} is a JSON stream: append the value itself, not its text; "
-                "a message that is a string is appended as bytes of JSON"
-            )
-    elif not isinstance(message, str | bytes | bytearray | memoryview):
-        what = "str or bytes" if framing.content_type.startswith("text/") else "bytes"
+    is_text = framing.content_type.startswith("text/")
+    if framing.is_json and isinstance(message, str):
         raise TypeError(
-            f"{shown_url} is a stream of {framing.content_type}: append {what}, not "
-            f"{type_name}, or create it with json=True"
+            f"{shown_url} is a JSON stream: append the value itself, not its text; "
+            "a message that is a string is appended as bytes of JSON"
         )
-    elif isinstance(message, str) and not framing.content_type.startswith("text/"):
-        raise TypeError(f"{shown_url} is a stream of {framing.content_type}: append bytes, not str")
+    if not (framing.is_json or isinstance(message, BYTES | str if is_text else BYTES)):
+        raise TypeError(
+            f"{shown_url} is a stream of {framing.content_type}: append "
+            f"{'str or bytes' if is_text else 'bytes'}, not {kind}, or create it with json=True"
+        )
     data = framing.encode(message)
     if not data:
         raise ValueError(f"{shown_url}: an empty message cannot be appended")
     return data
-
-
-def _chunks(shown_url: str, metadata: Metadata, messages: list[object]) -> list[bytes]:
-    framing = _framing_of(metadata)
-    return [_encoded(shown_url, framing, message) for message in messages]
-
-
-def _framing_of(metadata: Metadata) -> Framing:
-    return Framing(metadata.content_type, takes_multi=metadata.takes_multi)
 
 
 def _parts(chunks: Iterable[bytes]) -> Iterator[list[bytes]]:

@@ -19,7 +19,7 @@ from typing_extensions import override
 import headgate.chats
 import headgate.runs
 import headgate.streams.client
-import headgate.streams.iterator
+import headgate.streams.messages
 import headgate.workers
 from headgate.errors import check_runs
 from headgate.misuse import check_make_source, refusing_method
@@ -120,14 +120,14 @@ class AnyProcessTwin(Twin[T]):
         super().__init__(twin, lambda: twin)
 
 
-class StreamIterator(Twin["headgate.streams.iterator.StreamIterator[T]"], Generic[T]):
+class StreamIterator(Twin["headgate.streams.messages.StreamIterator[T]"], Generic[T]):
     """An iterator over the messages of a stream, or its batches, which waits for each.
 
     A loop that ends early closes the request at once. An iterator that is kept is closed by
     `close`, at the end of a `with`, and with its client.
     """
 
-    def __init__(self, twin: headgate.streams.iterator.StreamIterator[T]) -> None:
+    def __init__(self, twin: headgate.streams.messages.StreamIterator[T]) -> None:
         """Use `Stream.read`, `tail`, `follow` or `follow_bytes`."""
         super().__init__(twin)
         self._ready: deque[T] = deque()
