@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import json
 from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
@@ -21,8 +21,11 @@ def json_text(value: object) -> bytes:
     NaN and the infinities have no JSON: they would be read as null.
     """
     text = msgspec.json.encode(value)
-    if b"null" in text and _holds_no_number(value):
-        raise ValueError("NaN and infinities have no JSON")
+    if b"null" in text:
+        try:
+            json.dumps(msgspec.to_builtins(value, enc_hook=lambda _: None), allow_nan=False)
+        except ValueError:
+            raise ValueError("NaN and infinities have no JSON") from None
     return text
 
 
@@ -37,18 +40,3 @@ def decoded_json(data: bytes, decode: Callable[[bytes], _T] = msgspec.json.decod
 def as_utf8(data: bytes) -> bytes:
     """Return bytes with U+FFFD in place of what is not UTF-8 (WHATWG Encoding, section 6)."""
     return data if data.isascii() else data.decode(errors="replace").encode()
-
-
-def _holds_no_number(value: object) -> bool:
-    """Return whether the value contains NaN or an infinity, at any depth."""
-    # JSON that is ready (`msgspec.Raw`) holds none.
-    rest = [msgspec.to_builtins(value, enc_hook=lambda _: None)]
-    while rest:
-        part = rest.pop()
-        if isinstance(part, float) and not math.isfinite(part):
-            return True
-        if isinstance(part, dict):
-            rest.extend(part.values())
-        elif isinstance(part, list | tuple):
-            rest.extend(part)
-    return False

@@ -97,7 +97,10 @@ class DialectProgress(AnswerProgress):
     """The progress of an answer in a known dialect, whose events have data in JSON."""
 
     def __init__(
-        self, prefixes: tuple[str, ...] = (), last: frozenset[str] = frozenset(), whole: str = ""
+        self,
+        prefixes: tuple[str, ...] = (),
+        last: frozenset[str] = frozenset(),
+        whole: str = "response",
     ) -> None:
         """Know events by how their types begin, and the end by its types.
 
@@ -134,15 +137,16 @@ class DialectProgress(AnswerProgress):
 
     def _judge(self, event: EventFields) -> None:
         """Take the data of an event."""
-        self.cursor = self.cursor if event.cursor is None else event.cursor
-        type_ = event.type or event.event_type
-        found = getattr(event, self._whole, None)
+        cursor, type_ = event.cursor, event.type or event.event_type
+        if cursor is not None:
+            self.cursor = cursor
+        found = getattr(event, self._whole)
         whole = found if isinstance(found, dict) else {}
-        self.usage.update(whole.get("usage") if whole else event.usage)
-        if not isinstance(type_, str):
-            return
-        self._is_known |= type_.startswith(self._prefixes)
-        if type_ in self._last:
+        if counts := whole.get("usage") if whole else event.usage:
+            self.usage.update(counts)
+        if isinstance(type_, str):
+            self._is_known = self._is_known or type_.startswith(self._prefixes)
+        if isinstance(type_, str) and type_ in self._last:
             self._has_ended = True
             how = {type_.rpartition(".")[2], str(whole.get("status"))}
             if "cancelled" in how:

@@ -21,7 +21,7 @@ class Case:
     events: Sequence[object] = ()
     outputs: dict[str, Any] = field(default_factory=dict)  # of the application's tools, by call
     functions: tuple[str, ...] = ("weather",)
-    asked_with: str = ""  # a helper of the SDK, whose events are more than those that were sent
+    is_helped: bool = False  # asked for with the helper of the SDK, whose events are more
 
     def told(self) -> dict[str, Any]:
         """The case as the program reads it."""

@@ -23,79 +23,19 @@ from headgate.web.aiohttp import send
 from tests.support.processes import NODE, ROOT
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from tests.client.runs.cases import Case
 
 PROGRAM = ROOT / "tests" / "node" / "ui_messages.mjs"
 PATIENCE_S = 150.0
-ASKED = [{"role": "user", "content": "Tell."}]
-
-
-class Models:
-    """The SDKs of the providers: one of each, since each loads all certificates of the system."""
-
-    def __init__(self) -> None:
-        self._openai = openai.AsyncOpenAI(api_key="none", max_retries=0)
-        self._anthropic = anthropic.AsyncAnthropic(api_key="none", max_retries=0)
-
-    async def close(self) -> None:
-        """Close their connections."""
-        await self._openai.close()
-        await self._anthropic.close()
-
-    async def chat(self, url: str) -> AsyncIterator[object]:
-        """Ask for chat completions."""
-        client = self._openai.with_options(base_url=f"{url}/v1")
-        about: Any = {"model": "gpt-5", "messages": ASKED}
-        async for event in await client.chat.completions.create(stream=True, **about):
-            yield event
-
-    async def chat_helper(self, url: str) -> AsyncIterator[object]:
-        """Ask for chat completions with the helper of the SDK."""
-        client = self._openai.with_options(base_url=f"{url}/v1")
-        about: Any = {"model": "gpt-5", "messages": ASKED}
-        async with client.chat.completions.stream(**about) as events:
-            async for event in events:
-                yield event
-
-    async def responses(self, url: str) -> AsyncIterator[object]:
-        """Ask for a response."""
-        client = self._openai.with_options(base_url=f"{url}/v1")
-        async for event in await client.responses.create(model="gpt-5", input="Tell.", stream=True):
-            yield event
-
-    async def responses_helper(self, url: str) -> AsyncIterator[object]:
-        """Ask for a response with the helper of the SDK."""
-        client = self._openai.with_options(base_url=f"{url}/v1")
-        async with client.responses.stream(model="gpt-5", input="Tell.") as events:
-            async for event in events:
-                yield event
-
-    async def messages(self, url: str) -> AsyncIterator[object]:
-        """Ask for a message."""
-        client = self._anthropic.with_options(base_url=url)
-        about: Any = {"model": "claude-sonnet-5", "max_tokens": 1024, "messages": ASKED}
-        async for event in await client.messages.create(stream=True, **about):
-            yield event
-
-    async def messages_helper(self, url: str) -> AsyncIterator[object]:
-        """Ask for a message with the helper of the SDK."""
-        client = self._anthropic.with_options(base_url=url)
-        about: Any = {"model": "claude-sonnet-5", "max_tokens": 1024, "messages": ASKED}
-        async with client.messages.stream(**about) as events:
-            async for event in events:
-                yield event
-
-
-ASK = {
-    "openai-chat": Models.chat,
-    "openai-chat.stream": Models.chat_helper,
-    "openai-compatible": Models.chat,
-    "openai-responses": Models.responses,
-    "openai-responses.stream": Models.responses_helper,
-    "anthropic": Models.messages,
-    "anthropic.stream": Models.messages_helper,
+CHAT = {"model": "gpt-5", "messages": [{"role": "user", "content": "Tell."}]}
+# How an API is asked by the SDK of its provider.
+APIS: dict[str, tuple[Callable[[Any], Any], dict[str, Any]]] = {
+    "openai-chat": (lambda client: client.chat.completions, CHAT),
+    "openai-compatible": (lambda client: client.chat.completions, CHAT),
+    "openai-responses": (lambda client: client.responses, {"model": "gpt-5", "input": "Tell."}),
+    "anthropic": (lambda client: client.messages, {**CHAT, "max_tokens": 1024}),
 }
 
 
@@ -105,7 +45,9 @@ class _Provider:
     def __init__(self, cases: Sequence[Case], runs: Runs) -> None:
         self._cases = {case.name: case for case in cases}
         self._runs = runs
-        self._models = Models()
+        # One of each, since each loads all certificates of the system.
+        self._openai = openai.AsyncOpenAI(api_key="none", max_retries=0)
+        self._anthropic = anthropic.AsyncAnthropic(api_key="none", max_retries=0)
         self._calls: Counter[str] = Counter()
         self.url = ""
         self.app = web.Application()
@@ -118,7 +60,8 @@ class _Provider:
 
     async def close(self) -> None:
         """Close the connections of the SDKs."""
-        await self._models.close()
+        await self._openai.close()
+        await self._anthropic.close()
 
     async def _replay(self, request: web.Request) -> web.Response:
         reader, name = request.match_info["reader"], request.match_info["name"]
@@ -136,14 +79,26 @@ class _Provider:
         for event in case.events:
             yield event
         for body in case.bodies:
-            async for event in ASK[case.asked_with or case.api](
-                self._models, f"{self.url}/sdk/{case.name}"
-            ):
+            async for event in self._asked(case):
                 yield event
             for call_id, output in case.outputs.items():
                 if call_id.encode() in body:
                     chunk = {"type": "tool-output-available", "toolCallId": call_id}
                     yield {**chunk, "output": output}
+
+    async def _asked(self, case: Case) -> AsyncIterator[object]:
+        """The events of one answer, as the SDK gives them."""
+        url = f"{self.url}/sdk/{case.name}"
+        own: Any = self._anthropic.with_options(base_url=url)
+        client = own if case.api == "anthropic" else self._openai.with_options(base_url=f"{url}/v1")
+        of, about = APIS[case.api]
+        if not case.is_helped:
+            async for event in await of(client).create(stream=True, **about):
+                yield event
+            return
+        async with of(client).stream(**about) as events:
+            async for event in events:
+                yield event
 
 
 async def made(cases: Sequence[Case], streams: str) -> dict[str, Any]:

@@ -10,6 +10,9 @@ import re
 from typing import Any
 
 CITY = '{"city":"Rome"}'
+# Of Anthropic.
+TOKENS = {"input_tokens": 31, "cache_creation_input_tokens": 7, "cache_read_input_tokens": 11}
+CREATED = {"ephemeral_5m_input_tokens": 7, "ephemeral_1h_input_tokens": 0}
 
 
 def _sse(events: list[dict[str, Any]]) -> bytes:
@@ -19,14 +22,8 @@ def _sse(events: list[dict[str, Any]]) -> bytes:
 
 def chat(*deltas: dict[str, Any], finish: str = "stop", id_: str = "chatcmpl-1") -> bytes:
     """An answer of chat completions, whose tokens are told behind it."""
-    about = {
-        "id": id_,
-        "object": "chat.completion.chunk",
-        "created": 1763900000,
-        "model": "gpt-5-2025-08-07",
-        "service_tier": "default",
-        "system_fingerprint": None,
-    }
+    about = {"id": id_, "object": "chat.completion.chunk", "created": 1763900000, "model": "gpt-5"}
+    about |= {"service_tier": "default"}
 
     def chunk(delta: dict[str, Any], finish: str | None = None) -> dict[str, Any]:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
@@ -59,30 +56,9 @@ class Responses:
 
     def __init__(self, id_: str = "resp_1") -> None:
         self._response = {
-            "id": id_,
-            "object": "response",
-            "created_at": 1763900000,
-            "status": "in_progress",
-            "background": False,
-            "error": None,
-            "incomplete_details": None,
-            "instructions": None,
-            "max_output_tokens": None,
-            "model": "gpt-5-2025-08-07",
-            "output": [],
-            "parallel_tool_calls": True,
-            "previous_response_id": None,
-            "reasoning": {"effort": "medium", "summary": "auto"},
-            "service_tier": "default",
-            "store": True,
-            "temperature": 1.0,
-            "text": {"format": {"type": "text"}, "verbosity": "medium"},
-            "tool_choice": "auto",
-            "tools": [],
-            "top_p": 1.0,
-            "truncation": "disabled",
-            "usage": None,
-            "metadata": {},
+            **{"id": id_, "object": "response", "created_at": 1763900000, "model": "gpt-5"},
+            **{"status": "in_progress", "error": None, "incomplete_details": None, "usage": None},
+            **{"output": [], "tools": [], "tool_choice": "auto", "parallel_tool_calls": True},
         }
         self._events: list[dict[str, Any]] = []
         self._index = -1
@@ -178,20 +154,6 @@ class Responses:
         self._end({**item, "status": "completed", **done})
         return self
 
-    def code(self, *pieces: str) -> Responses:
-        """Code that OpenAI runs."""
-        item_id = f"ci_{self._index + 1}"
-        about = {"type": "code_interpreter_call", "container_id": "cntr_1"}
-        item = {"id": item_id, **about, "outputs": None, "code": ""}
-        self._begin({**item, "status": "in_progress"})
-        for piece in pieces:
-            self._of("code_interpreter_call_code.delta", item_id, delta=piece)
-        self._of("code_interpreter_call_code.done", item_id, code="".join(pieces))
-        self._of("code_interpreter_call.interpreting", item_id)
-        outputs = [{"type": "logs", "logs": "42\n"}]
-        self._end({**item, "status": "completed", "code": "".join(pieces), "outputs": outputs})
-        return self
-
     def end(self, incomplete: str | None = None) -> bytes:
         """All of it, with why it is incomplete."""
         usage = {
@@ -212,23 +174,10 @@ class Anthropic:
     """An answer of Anthropic's Messages API, block by block."""
 
     def __init__(self, id_: str = "msg_1") -> None:
-        usage = {
-            "input_tokens": 31,
-            "cache_creation_input_tokens": 7,
-            "cache_read_input_tokens": 11,
-            "cache_creation": {"ephemeral_5m_input_tokens": 7, "ephemeral_1h_input_tokens": 0},
-            "output_tokens": 2,
-            "service_tier": "standard",
-        }
         message: dict[str, Any] = {
-            "id": id_,
-            "type": "message",
-            "role": "assistant",
-            "model": "claude-sonnet-5",
-            "content": [],
-            "stop_reason": None,
-            "stop_sequence": None,
-            "usage": usage,
+            **{"id": id_, "type": "message", "role": "assistant", "model": "claude-sonnet-5"},
+            **{"content": [], "stop_reason": None, "stop_sequence": None},
+            "usage": {**TOKENS, "cache_creation": CREATED, "output_tokens": 2},
         }
         self._events: list[dict[str, Any]] = [{"type": "message_start", "message": message}]
         self._index = -1
@@ -276,13 +225,7 @@ class Anthropic:
 
     def end(self, reason: str = "end_turn", **tokens: object) -> bytes:
         """All of it, with why it ends, and more that is told of its tokens."""
-        usage = {
-            "input_tokens": 31,
-            "cache_creation_input_tokens": 7,
-            "cache_read_input_tokens": 11,
-            "output_tokens": 89,
-            **tokens,
-        }
+        usage = {**TOKENS, "output_tokens": 89, **tokens}
         delta = {"stop_reason": reason, "stop_sequence": None}
         self._events.append({"type": "message_delta", "delta": delta, "usage": usage})
         self._events.append({"type": "message_stop"})

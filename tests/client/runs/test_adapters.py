@@ -1,8 +1,10 @@
-"""Events of the SDKs, by their own types, as text and as chunks of a UI message."""
+"""Events of models, frameworks and applications, as text and as chunks of a UI message.
+
+What real SDKs give is judged by the AI SDK in `test_ui_messages.py`. Here are the odd ones.
+"""
 
 from __future__ import annotations
 
-import importlib
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -10,14 +12,13 @@ import pytest
 from headgate.dialects.parts import ModelFailed
 from headgate.runs.formats import FORMATS
 
+from tests.client.runs.provider_bytes import Anthropic, Responses, chat, chat_call
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from types import ModuleType
 
-
-@pytest.fixture(scope="module")
-def sdk() -> ModuleType:
-    return importlib.import_module("tests.client.runs.sdk_events")
+CITY = ('{"city":', '"Rome"}')
+SHOWN = ("id", "delta", "toolCallId", "inputTextDelta", "input", "output", "errorText")
 
 
 def items(format_: str, events: Iterable[object]) -> list[Any]:
@@ -28,315 +29,315 @@ def items(format_: str, events: Iterable[object]) -> list[Any]:
     return whole
 
 
-UNCOMPARED = {"providerMetadata", "dynamic"}
-
-
-def bare(chunks: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The chunks without what is for their provider, the traits of tools, and the tokens."""
-    found = [{key: chunk[key] for key in chunk if key not in UNCOMPARED} for chunk in chunks]
+def brief(events: Iterable[object]) -> list[str]:
+    """The types of the chunks with what they say; no metadata, and no empty pieces."""
     return [
-        chunk for chunk in found if chunk["type"] != "message-metadata" and chunk.get("delta") != ""
+        " ".join([chunk["type"], *(str(chunk[name]) for name in SHOWN if name in chunk)])
+        for chunk in items("ai-sdk", events)
+        if chunk["type"] != "message-metadata" and chunk.get("delta") != ""
     ]
 
 
-SAID = [
-    {"type": "text-delta", "delta": "Once "},
-    {"type": "text-delta", "delta": "upon"},
-]
-CALLED: list[dict[str, Any]] = [
-    {"type": "tool-input-start", "toolCallId": "call_1", "toolName": "weather"},
-    {"type": "tool-input-delta", "toolCallId": "call_1", "inputTextDelta": '{"city":'},
-    {"type": "tool-input-delta", "toolCallId": "call_1", "inputTextDelta": '"Rome"}'},
-    {
-        "type": "tool-input-available",
-        "toolCallId": "call_1",
-        "toolName": "weather",
-        "input": {"city": "Rome"},
-    },
-]
-THOUGHT: list[dict[str, Any]] = [
-    {"type": "reasoning-start", "id": "reasoning-1"},
-    {"type": "reasoning-delta", "id": "reasoning-1", "delta": "Hm."},
-    {"type": "reasoning-end", "id": "reasoning-1"},
-]
+def usages(events: Iterable[object]) -> list[dict[str, Any]]:
+    metadata = [it.get("messageMetadata") for it in items("ai-sdk", events)]
+    return [it["usage"] for it in metadata if it]
 
 
-def said(number: int) -> list[dict[str, str]]:
-    part = {"id": f"text-{number}"}
-    return [
-        {"type": "text-start", **part},
-        *({**chunk, **part} for chunk in SAID),
-        {"type": "text-end", **part},
-    ]
+def sent(body: bytes) -> list[dict[str, Any]]:
+    """Return the data of the events of an answer."""
+    return [json.loads(line[6:]) for line in body.splitlines() if line.startswith(b"data: {")]
 
 
-def step(*chunks: object) -> list[object]:
-    """Return the chunks as those of one call of the model."""
-    return [{"type": "start-step"}, *chunks, {"type": "finish-step"}]
+def message(content: Any, **more: Any) -> dict[str, Any]:
+    return {"type": "AIMessageChunk", "id": "run-1", "content": content, **more}
 
 
-# These tell that the text is complete only with the message.
-TOGETHER = step(*said(1)[:-1], *CALLED[:-1], said(1)[-1], CALLED[-1])
-ONE_BY_ONE = step(*THOUGHT, *said(2), *CALLED)
-SOURCES = [
-    pytest.param("CHAT", TOGETHER, id="openai-chat"),
-    pytest.param("HELPER", TOGETHER, id="openai-chat-helper"),
-    pytest.param("RESPONSES_EVENTS", ONE_BY_ONE, id="openai-responses"),
-    pytest.param("ANTHROPIC_EVENTS", ONE_BY_ONE, id="anthropic"),
-    pytest.param("LANGCHAIN", TOGETHER, id="langchain"),
-    pytest.param("LANGCHAIN_EVENTS", TOGETHER, id="langchain-events"),
-    pytest.param("LANGGRAPH", TOGETHER, id="langgraph-messages"),
-]
+def call_chunk(args: str, **first: object) -> dict[str, Any]:
+    piece = {"name": None, "id": None, "index": 0, "type": "tool_call_chunk", **first, "args": args}
+    return message("", tool_call_chunks=[piece])
 
 
-@pytest.fixture
-def events(request: pytest.FixtureRequest, sdk: ModuleType) -> list[Any]:
-    """Return the events of this name."""
-    named: list[Any] = getattr(sdk, request.param)
-    return named
-
-
-@pytest.mark.parametrize(("events", "chunks"), SOURCES, indirect=["events"])
-def test_sdk_events_become_text(events: list[Any], chunks: list[Any]) -> None:
-    assert items("text", events) == ["Once ", "upon"]
-
-
-@pytest.mark.parametrize(("events", "chunks"), SOURCES, indirect=["events"])
-def test_sdk_events_become_chunks_of_a_ui_message(events: list[Any], chunks: list[Any]) -> None:
-    assert bare(items("ai-sdk", events)) == chunks
-
-
-@pytest.mark.parametrize(("events", "chunks"), SOURCES, indirect=["events"])
-def test_sdk_events_as_dicts_become_the_same_chunks(events: list[Any], chunks: list[Any]) -> None:
-    as_json = items("sse", events)
-    assert len(as_json) == len(events)
-    assert bare(items("ai-sdk", as_json)) == chunks
-
-
-@pytest.mark.parametrize("name", ["CHAT", "RESPONSES_EVENTS", "ANTHROPIC_EVENTS"])
-def test_deltas_of_text_alone_become_a_complete_text_part(sdk: ModuleType, name: str) -> None:
-    dumped: list[Any] = items("sse", getattr(sdk, name))
-    events = [event for event in dumped if "Once " in str(event) or "'upon'" in str(event)]
-    deltas = [event for event in events if not str(event.get("type")).endswith("done")]
-    assert bare(items("ai-sdk", deltas)) == step(*said(1))
-
-
-def test_events_that_sdk_helpers_derive_from_others_add_no_chunks(sdk: ModuleType) -> None:
-    assert items("ai-sdk", sdk.DERIVED) == []
-    assert items("text", sdk.DERIVED) == []
-
-
-def test_a_second_message_of_a_model_gets_its_own_step_and_text_part(sdk: ModuleType) -> None:
-    twice = items("ai-sdk", sdk.ANTHROPIC_EVENTS * 2)
-    starts = [item["id"] for item in twice if item["type"] == "text-start"]
-    assert starts == ["text-2", "text-4"]
-    assert [item["type"] for item in twice].count("start-step") == 2
-
-
-def test_a_thinking_block_of_langchain_ends_where_the_text_begins(sdk: ModuleType) -> None:
-    blocks = [
-        sdk.message([{"type": "thinking", "thinking": "Hm.", "index": 0}]),
-        sdk.message([{"type": "text", "text": "Once ", "index": 1}, "upon"]),
-    ]
-    assert items("ai-sdk", blocks) == step(*THOUGHT, *said(2))
-
-
-def test_reasoning_content_of_langchain_becomes_a_reasoning_part(sdk: ModuleType) -> None:
-    thought = sdk.message("", additional_kwargs={"reasoning_content": "Hm."})
-    assert items("ai-sdk", [thought, *sdk.LANGCHAIN[:2]]) == step(*THOUGHT, *said(2))
-
-
-@pytest.mark.parametrize(
-    ("told", "reason"),
-    [
-        ({"finish_reason": "MAX_TOKENS"}, "length"),
-        ({"stop_reason": "refusal"}, "content-filter"),
-        ({"done_reason": "stop"}, "stop"),
-        pytest.param(
-            {"incomplete_details": {"reason": "content_filter"}},
-            "content-filter",
-            id="an-incomplete-response",
-        ),
-        ({"finish_reason": "by the provider's mood"}, "other"),
-        ({}, None),
-    ],
+CHAT = sent(
+    chat(
+        *({"content": word} for word in ("", "Once ", "upon")),
+        chat_call(0, "", "call_1"),
+        *(chat_call(0, piece) for piece in CITY),
+        finish="tool_calls",
+    )
 )
+RESPONSES = sent(Responses().reasoning("Hm.").message("Once ", "upon").call("call_1", *CITY).end())
+ANTHROPIC = sent(
+    Anthropic()
+    .thinking("Hm.")
+    .text("Once ", "upon")
+    .call("call_1", *CITY)
+    .end("tool_use", output_tokens=9)
+)
+LANGCHAIN = [
+    message("Once "),
+    message("upon"),
+    call_chunk("", name="weather", id="call_1"),
+    *map(call_chunk, CITY),
+    message("", chunk_position="last"),
+]
+STREAMED = [
+    {"event": "on_chain_start", "name": "agent", "run_id": "1", "data": {"input": "?"}},
+    *(
+        {"event": "on_chat_model_stream", "run_id": "2", "data": {"chunk": chunk}}
+        for chunk in LANGCHAIN[:-1]
+    ),
+    {"event": "on_chat_model_end", "run_id": "2", "data": {"output": message("", type="ai")}},
+    {"event": "on_tool_end", "run_id": "3", "data": {"output": "sun"}},
+]
+
+
+def text(id_: str, *words: str) -> list[str]:
+    return [f"text-start {id_}", *(f"text-delta {id_} {it}" for it in words), f"text-end {id_}"]
+
+
+def step(*chunks: str) -> list[str]:
+    return ["start-step", *chunks, "finish-step"]
+
+
+ONCE = ("Once ", "upon")
+THOUGHT = ["reasoning-start reasoning-1", "reasoning-delta reasoning-1 Hm."]
+THOUGHT += ["reasoning-end reasoning-1"]
+CALLED = ["tool-input-start call_1", *(f"tool-input-delta call_1 {piece}" for piece in CITY)]
+CALL = "tool-input-available call_1 {'city': 'Rome'}"
+# These tell that the text is complete only with the message.
+TOGETHER = step(*text("text-1", *ONCE)[:-1], *CALLED, "text-end text-1", CALL)
+ONE_BY_ONE = step(*THOUGHT, *text("text-2", *ONCE), *CALLED, CALL)
+ANSWERS = {
+    "openai-chat": (CHAT, TOGETHER),
+    "openai-responses": (RESPONSES, ONE_BY_ONE),
+    "anthropic": (ANTHROPIC, ONE_BY_ONE),
+    "langchain": (LANGCHAIN, TOGETHER),
+    "langchain-events": (STREAMED, TOGETHER),
+    "langgraph-messages": ([(it, {"langgraph_node": "agent"}) for it in LANGCHAIN], TOGETHER),
+}
+
+
+@pytest.mark.parametrize(("events", "chunks"), ANSWERS.values(), ids=ANSWERS)
+def test_events_become_text_and_chunks_of_a_ui_message(
+    events: list[Any], chunks: list[str]
+) -> None:
+    assert items("text", events) == [*ONCE]
+    assert brief(events) == chunks
+
+
+@pytest.mark.parametrize("events", [CHAT, RESPONSES, ANTHROPIC], ids=["chat", "responses", "own"])
+def test_deltas_of_text_alone_become_a_complete_text_part(events: list[Any]) -> None:
+    deltas = [event for event in events if "Once " in str(event) or "'upon'" in str(event)]
+    deltas = [event for event in deltas if not str(event.get("type")).endswith("done")]
+    assert brief(deltas) == step(*text("text-1", *ONCE))
+
+
+def _as(chunk: dict[str, Any], id_: str) -> dict[str, Any]:
+    return {**chunk, "id": id_}
+
+
+def _index_0(call_id: str, arguments: str) -> dict[str, Any]:
+    function = {"name": "weather", "arguments": arguments}
+    delta = {"tool_calls": [{"index": 0, "id": call_id, "function": function}]}
+    return {**CHAT[1], "choices": [{"index": 0, "delta": delta}]}
+
+
+def _output(call_id: str) -> dict[str, Any]:
+    return {"type": "tool-output-available", "toolCallId": call_id, "output": "sun"}
+
+
+def _data(event: str, **data: object) -> dict[str, Any]:
+    return {"event": event, "run_id": "3", "data": data}
+
+
+OUTPUT = "tool-output-available call_1 sun"
+ANSWERED = {"type": "tool", "content": "sun", "tool_call_id": "call_1"}
+OWN_CALL = {"type": "tool-input-available", "toolCallId": "1", "toolName": "t", "input": {}}
+START, END = {"type": "start-step"}, {"type": "finish-step"}
+DERIVED = [
+    {"type": "text", "text": "upon", "snapshot": "Once upon"},
+    {"type": "input_json", "partial_json": '"Rome"}', "snapshot": {"city": "Rome"}},
+    {"type": "content.delta", "delta": "upon", "snapshot": "Once upon", "parsed": None},
+    {"type": "ping"},
+]
+FILTERED = {"id": "", "object": "", "choices": [], "prompt_filter_results": [{"index": 0}]}
+FAILED = ValueError("of nobody's business")
+ODD: dict[str, tuple[list[Any], list[str]]] = {
+    "events that helpers of SDKs derive from others": (DERIVED, []),
+    "filters alone, which Azure sends first": ([FILTERED], []),
+    "a message_start that is repeated": ([ANTHROPIC[0], *ANTHROPIC], ONE_BY_ONE),
+    "another message": (
+        [*ANTHROPIC, *sent(Anthropic("2").text("Yes.").end())],
+        [*ONE_BY_ONE, *step(*text("text-3", "Yes."))],
+    ),
+    "another completion with the same id": (
+        [*CHAT, *CHAT[:2]],
+        [*TOGETHER, *step(*text("text-2", "Once "))],
+    ),
+    "two completions at once": (
+        [CHAT[1], _as(CHAT[2], "b"), CHAT[1], _as(CHAT[2], "b")],
+        [
+            *step(*text("text-1", "Once ")),
+            "start-step",
+            *text("text-2", "upon")[:2],
+            *text("text-3", "Once ")[:2],
+            "text-delta text-2 upon",
+            *("text-end text-2", "text-end text-3", "finish-step"),
+        ],
+    ),
+    "calls that share an index": (
+        [_index_0("a", '{"a":'), _index_0("a", "1}"), _index_0("b", "{}"), CHAT[6]],
+        step(
+            *("tool-input-start a", 'tool-input-delta a {"a":', "tool-input-delta a 1}"),
+            *("tool-input-start b", "tool-input-delta b {}"),
+            *("tool-input-available a {'a': 1}", "tool-input-available b {}"),
+        ),
+    ),
+    "a call whose input is cut": (
+        [*CHAT[3:5], CHAT[6]],
+        step(*CALLED[:2], 'tool-input-error call_1 {"city": the input of the tool is not JSON'),
+    ),
+    "thinking in blocks of LangChain": (
+        [
+            message([{"type": "thinking", "thinking": "Hm.", "index": 0}]),
+            message([{"type": "text", "text": "Once ", "index": 1}, "upon"]),
+        ],
+        step(*THOUGHT, *text("text-2", *ONCE)),
+    ),
+    "reasoning beside the content of LangChain": (
+        [message("", additional_kwargs={"reasoning_content": "Hm."}), *LANGCHAIN[:2]],
+        step(*THOUGHT, *text("text-2", *ONCE)),
+    ),
+    "what tools of LangChain answered": (
+        [
+            _data("on_tool_end", output=ANSWERED),
+            _data("on_tool_error", error=FAILED, tool_call_id="call_2", input={}),
+            _data("on_tool_error", error=FAILED),
+        ],
+        [OUTPUT, "tool-output-error call_2 the tool failed: ValueError"],
+    ),
+    "the output of a tool, before the model is asked again": (
+        [*CHAT, _output("call_1"), *(_as(chunk, "b") for chunk in CHAT[:3])],
+        [*TOGETHER[:-1], OUTPUT, TOGETHER[-1], *step(*text("text-2", *ONCE))],
+    ),
+    "the output of a tool that an earlier run has called": (
+        [_output("call_1"), "Once ", "upon"],
+        [OUTPUT, *step(*text("text-1", *ONCE))],
+    ),
+    "a call of the application's": (
+        [{"type": "data-a", "data": 1}, OWN_CALL],
+        ["data-a", *step("tool-input-available 1 {}")],
+    ),
+    "steps of the application's": (
+        [START, {"type": "text-start", "id": "1"}, START, "Once ", "upon", END, END],
+        [*step("text-start 1", "text-end 1"), *step(*text("text-1", *ONCE))],
+    ),
+    "an error of the application's": ([{"type": "error", "errorText": "no"}], ["error no"]),
+}
+
+
+@pytest.mark.parametrize(("events", "chunks"), ODD.values(), ids=ODD)
+def test_odd_events_become_chunks_that_a_page_can_show(
+    events: list[Any], chunks: list[str]
+) -> None:
+    assert brief(events) == chunks
+
+
+def test_a_tool_output_adds_no_text() -> None:
+    assert items("text", [ANSWERED]) == []
+
+
+RAN = {"type": "code_execution_result", "stdout": "42\n", "stderr": "", "return_code": 0}
+REFUSED = {"type": "web_fetch_tool_result_error", "error_code": "url_not_allowed"}
+LISTED = {"queries": ["rome"], "results": [{"file_id": "file-1", "score": 0.9}]}
+OWN_TOOLS = {
+    "openai": (
+        Responses().tool("file_search_call", {"queries": []}, "completed", **LISTED).end(),
+        ("file_search", {"id": "fi_0", "type": "file_search_call", "queries": []}),
+        {"type": "file_search_call", "status": "completed", **LISTED},
+    ),
+    "anthropic": (
+        Anthropic()
+        .server_call("c", "code_execution", '{"code":', '"6 * 7"}')
+        .server_result("c", "code_execution_tool_result", RAN)
+        .end(),
+        ("code_execution", {"code": "6 * 7"}),
+        RAN,
+    ),
+    "anthropic-that-fails": (
+        Anthropic()
+        .server_call("c", "web_fetch", '{"url":"https://a"}')
+        .server_result("c", "web_fetch_tool_result", REFUSED)
+        .end(),
+        ("web_fetch", {"url": "https://a"}),
+        None,
+    ),
+}
+
+
+@pytest.mark.parametrize(("body", "call", "output"), OWN_TOOLS.values(), ids=OWN_TOOLS)
+def test_a_tool_of_the_provider_is_passed_on_as_the_provider_has_it(
+    body: bytes, call: tuple[str, dict[str, Any]], output: dict[str, Any] | None
+) -> None:
+    found = {chunk["type"]: chunk for chunk in items("ai-sdk", sent(body))}
+    called = found["tool-input-available"]
+    assert called["toolName"] == call[0]
+    assert called["input"].items() >= call[1].items()
+    assert called["providerExecuted"] is called["dynamic"] is True
+    if output is None:
+        assert json.loads(found["tool-output-error"]["errorText"]) == REFUSED
+    else:
+        assert found["tool-output-available"]["output"].items() >= output.items()
+
+
+REASONS = [
+    ({"finish_reason": "MAX_TOKENS"}, "length"),
+    ({"stop_reason": "refusal"}, "content-filter"),
+    ({"done_reason": "stop"}, "stop"),
+    ({"incomplete_details": {"reason": "content_filter"}}, "content-filter"),
+    ({"finish_reason": "by the provider's mood"}, "other"),
+    ({}, None),
+]
+
+
+@pytest.mark.parametrize(("metadata", "reason"), REASONS, ids=str)
 def test_finish_reasons_of_langchain_are_mapped_to_those_of_the_ai_sdk(
-    sdk: ModuleType, told: dict[str, object], reason: str | None
+    metadata: dict[str, object], reason: str | None
 ) -> None:
     writer = FORMATS["ai-sdk"].writer()
-    writer.items(sdk.message("Once", response_metadata=told))
+    writer.items(message("Once", response_metadata=metadata))
     assert writer.finish_reason == reason
 
 
-def test_token_counts_of_langchain_become_message_metadata(sdk: ModuleType) -> None:
+def test_token_counts_become_message_metadata_with_their_sum() -> None:
     first = {"input_tokens": 7, "output_tokens": 0, "total_tokens": 7}
-    counts = {"input_tokens": 0, "output_tokens": 5, "total_tokens": 5}
-    last = counts | {"output_token_details": {"reasoning": 2}}
-    chunks = [sdk.message("", usage_metadata=told) for told in (first, last)]
-    assert items("ai-sdk", chunks)[-2]["messageMetadata"]["usage"] == {
+    last = {"input_tokens": 0, "output_tokens": 5, "output_token_details": {"reasoning": 2}}
+    chunks = [message("", usage_metadata=counts) for counts in (first, last)]
+    assert usages(chunks)[-1] == {
         "inputTokens": 7,
         "outputTokens": 5,
         "totalTokens": 12,
         "inputTokenDetails": {"noCacheTokens": 7},
         "outputTokenDetails": {"textTokens": 3, "reasoningTokens": 2},
     }
+    assert [it["outputTokens"] for it in usages(ANTHROPIC * 2)] == [9, 18]
+    repeated = [{**chunk, "usage": CHAT[-1]["usage"]} for chunk in CHAT]
+    assert [it["totalTokens"] for it in usages(repeated)] == [55]
 
 
-def test_tool_end_and_tool_error_events_of_langchain_become_tool_outputs(sdk: ModuleType) -> None:
-    answer = sdk.answered("sun")
-    failed = {"error": ValueError("of nobody's business"), "tool_call_id": "call_2", "input": {}}
-    events = [
-        {"event": "on_tool_end", "run_id": "3", "data": {"output": answer}},
-        {"event": "on_tool_error", "run_id": "4", "data": failed},
-        {"event": "on_tool_error", "run_id": "5", "data": {"error": ValueError("of no call")}},
-    ]
-    chunks = [
-        {"type": "tool-output-available", "toolCallId": "call_1", "output": "sun", "dynamic": True},
-        {
-            "type": "tool-output-error",
-            "toolCallId": "call_2",
-            "errorText": "the tool failed: ValueError",
-            "dynamic": True,
-        },
-    ]
-    assert items("ai-sdk", events) == chunks
+OVERLOADED = {"code": "server_error", "message": "Overloaded"}
+FAILURES: dict[str, dict[str, Any]] = {
+    "openai": {"type": "error", "sequence_number": 0, **OVERLOADED, "param": None},
+    "openai-failed": {"type": "response.failed", "response": {"id": "r", "error": OVERLOADED}},
+    "openai-chat": {"error": OVERLOADED},
+    "anthropic": {"type": "error", "error": {"type": "overloaded_error", **OVERLOADED}},
+}
 
 
-def test_a_tool_output_adds_no_text(sdk: ModuleType) -> None:
-    assert items("text", [sdk.answered("sun")]) == []
-
-
-def test_a_tool_output_belongs_to_the_step_of_its_call(sdk: ModuleType) -> None:
-    output = {"type": "tool-output-available", "toolCallId": "call_1", "output": "sun"}
-    first = [*sdk.CHAT, output]
-    again = [chunk.model_copy(update={"id": "chatcmpl-2"}) for chunk in sdk.CHAT[:3]]
-    assert bare(items("ai-sdk", [*first, *again])) == [
-        *TOGETHER[:-1],
-        output,
-        TOGETHER[-1],
-        *step(*said(2)),
-    ]
-
-
-def test_a_second_completion_with_the_same_id_begins_another_step(sdk: ModuleType) -> None:
-    types = [item["type"] for item in items("ai-sdk", [*sdk.CHAT, sdk.CHAT[0], sdk.CHAT[1]])]
-    assert types.count("start-step") == types.count("finish-step") == 2
-
-
-def test_interleaved_completions_get_text_parts_of_their_own(sdk: ModuleType) -> None:
-    one, other = sdk.CHAT[1], sdk.CHAT[2].model_copy(update={"id": "chatcmpl-2"})
-    assert items("ai-sdk", [one, other, one, other]) == [
-        *step(*said(1)[:2], said(1)[-1]),
-        {"type": "start-step"},
-        {"type": "text-start", "id": "text-2"},
-        {"type": "text-delta", "id": "text-2", "delta": "upon"},
-        {"type": "text-start", "id": "text-3"},
-        {"type": "text-delta", "id": "text-3", "delta": "Once "},
-        {"type": "text-delta", "id": "text-2", "delta": "upon"},
-        {"type": "text-end", "id": "text-2"},
-        {"type": "text-end", "id": "text-3"},
-        {"type": "finish-step"},
-    ]
-
-
-def test_a_tool_chunk_of_the_application_is_put_into_a_step() -> None:
-    call = {"type": "tool-input-available", "toolCallId": "1", "toolName": "t", "input": {}}
-    data = {"type": "data-a", "data": 1}
-    assert items("ai-sdk", [data, call]) == [data, *step(call)]
-
-
-def test_step_chunks_of_the_application_end_the_parts_that_are_open() -> None:
-    start, end = step()
-    begun = {"type": "text-start", "id": "1"}
-    ended = {"type": "text-end", "id": "1"}
-    assert items("ai-sdk", [start, begun, start, "Once ", "upon", end, end]) == [
-        *step(begun, ended),
-        *step(*said(1)),
-    ]
-
-
-def test_a_tool_output_for_a_call_of_an_earlier_run_begins_no_step() -> None:
-    output = {"type": "tool-output-available", "toolCallId": "call_1", "output": "sun"}
-    said_after = [{**chunk, "id": "text-1"} for chunk in said(1)]
-    assert items("ai-sdk", [output, "Once ", "upon"]) == [output, *step(*said_after)]
-
-
-def dump(chunk: Any, **delta: object) -> dict[str, Any]:
-    """A chunk of chat completions as a dict, with a delta that the SDK's own types do not know."""
-    choice = {"index": 0, "delta": delta, "finish_reason": None}
-    told: dict[str, Any] = chunk.model_dump(mode="json")
-    return {**told, "choices": [choice]}
-
-
-@pytest.mark.parametrize("field", ["reasoning_content", "reasoning"])
-def test_reasoning_of_openai_compatible_services_ends_where_the_text_begins(
-    sdk: ModuleType, field: str
-) -> None:
-    thought = dump(sdk.CHAT[0], content="", **{field: "Hm."})
-    answer = items("ai-sdk", [sdk.CHAT[0], thought, *sdk.CHAT[1:3], sdk.CHAT[6]])
-    assert answer == step(*THOUGHT, *said(2))
-
-
-def test_tool_calls_that_share_an_index_are_distinguished_by_their_ids(sdk: ModuleType) -> None:
-    def call(call_id: str, arguments: str) -> dict[str, Any]:
-        function = {"name": "weather", "arguments": arguments}
-        return dump(sdk.CHAT[0], tool_calls=[{"index": 0, "id": call_id, "function": function}])
-
-    pieces = [call("call_1", '{"a":'), call("call_1", "1}"), call("call_2", "{}"), sdk.CHAT[6]]
-    called = [item for item in items("ai-sdk", pieces) if item["type"] == "tool-input-available"]
-    assert [(item["toolCallId"], item["input"]) for item in called] == [
-        ("call_1", {"a": 1}),
-        ("call_2", {}),
-    ]
-
-
-def test_the_prompt_filter_results_of_azure_add_no_chunks() -> None:
-    first = {"id": "", "object": "", "choices": [], "prompt_filter_results": [{"index": 0}]}
-    assert items("ai-sdk", [first]) == items("text", [first]) == []
-
-
-def test_usage_that_a_service_repeats_in_each_chunk_is_counted_once(sdk: ModuleType) -> None:
-    usage = {"prompt_tokens": 4, "completion_tokens": 6}
-    chunks = [chunk.model_dump(mode="json") | {"usage": usage} for chunk in sdk.CHAT]
-    told = [item for item in items("ai-sdk", chunks) if item["type"] == "message-metadata"]
-    assert [item["messageMetadata"]["usage"]["totalTokens"] for item in told] == [10]
-
-
-def test_a_repeated_message_start_event_begins_no_second_message(sdk: ModuleType) -> None:
-    events = sdk.ANTHROPIC_EVENTS
-    assert items("ai-sdk", [events[0], *events]) == items("ai-sdk", events)
-
-
-def test_tokens_of_several_model_calls_are_reported_as_their_sum(sdk: ModuleType) -> None:
-    told = [
-        item["messageMetadata"]["usage"]["outputTokens"]
-        for item in items("ai-sdk", sdk.ANTHROPIC_EVENTS * 2)
-        if item["type"] == "message-metadata"
-    ]
-    assert told == [9, 18]
-
-
-def test_a_tool_input_that_is_no_json_becomes_an_error_of_the_tool(sdk: ModuleType) -> None:
-    broken = [*sdk.CHAT[3:5], sdk.CHAT[6]]
-    assert items("ai-sdk", broken)[-2] == {
-        "type": "tool-input-error",
-        "toolCallId": "call_1",
-        "toolName": "weather",
-        "input": '{"city":',
-        "errorText": "the input of the tool is not JSON",
-    }
-
-
-@pytest.mark.parametrize("failure", ["openai", "openai-failed", "anthropic"])
+@pytest.mark.parametrize("failure", FAILURES.values(), ids=FAILURES)
 @pytest.mark.parametrize("format_", ["text", "ai-sdk"])
 def test_an_error_event_of_a_model_raises_model_failed(
-    format_: str, failure: str, sdk: ModuleType
+    format_: str, failure: dict[str, Any]
 ) -> None:
     with pytest.raises(ModelFailed, match="Overloaded"):
-        items(format_, sdk.FAILURES[failure])
-
-
-def test_an_error_chunk_of_the_application_is_passed_on_unchanged() -> None:
-    chunk = {"type": "error", "errorText": "no"}
-    assert items("ai-sdk", [chunk]) == [chunk]
+        items(format_, [failure])

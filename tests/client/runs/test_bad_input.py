@@ -22,7 +22,7 @@ from tests.client.runs.sources import Feed, of, read, read_failed, read_to
 from tests.support.ports import free_port
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Callable
 
     from tests.support.threaded import Threaded
 
@@ -36,21 +36,19 @@ def calls(runs: Runs, run_id: Any) -> tuple[Awaitable[object], ...]:
     return start, runs.follow(run_id), runs.stop(run_id), runs.state(run_id)
 
 
-@pytest.mark.parametrize(
-    "run_id",
-    [
-        "a/b",
-        "a/lease",
-        'a"b',
-        "a b",
-        "größe",
-        "%2F",
-        "?a#b",
-        "\\",
-        "...",
-        pytest.param(LONGEST, id="the-longest-id"),
-    ],
-)
+async def failed(runs: Runs, source: Any, format_: FormatName = "text") -> tuple[bytes, str]:
+    """What readers are sent of a run that fails, and its error."""
+    body = await read_failed(await runs.start("a", source, format=format_))
+    state = await runs.state("a")
+    assert state is not None
+    assert state.status == "failed"
+    return body, str(state.error)
+
+
+USABLE = ["a/b", "a/lease", 'a"b', "a b", "größe", "%2F", "?a#b", "\\", "...", LONGEST]
+
+
+@pytest.mark.parametrize("run_id", USABLE, ids=range(len(USABLE)))
 async def test_a_run_id_with_characters_reserved_in_urls_is_usable(
     runs: Runs, other: Runs, run_id: str
 ) -> None:
@@ -59,59 +57,36 @@ async def test_a_run_id_with_characters_reserved_in_urls_is_usable(
     assert await other.state(run_id) == RunState("finished")
 
 
-@pytest.mark.parametrize(
-    ("run_id", "error"),
-    [
-        ("", "'' cannot be the id of a run"),
-        (".", "'.' cannot be the id of a run"),
-        ("..", "'..' cannot be the id of a run"),
-        pytest.param("a\x00b", "'a\\\\x00b' cannot be the id of a run", id="a-nul"),
-        pytest.param("a\x85b", "'a\\\\x85b' cannot be the id of a run", id="a-control-character"),
-        pytest.param("\ud800", "surrogates not allowed", id="a-surrogate"),
-        pytest.param(
-            LONGEST + "e",
-            "at most 1024 bytes when it is percent-encoded, not 1025",
-            id="one-byte-over-the-limit",
-        ),
-        pytest.param(
-            "x" * 2048,
-            "at most 1024 bytes when it is percent-encoded, not 2048",
-            id="far-over-the-limit",
-        ),
-    ],
-)
+UNUSABLE: dict[str, tuple[Any, str]] = {
+    "nothing": ("", "'' cannot be the id of a run"),
+    "a dot": (".", "'.' cannot be the id of a run"),
+    "two dots": ("..", "'..' cannot be the id of a run"),
+    "a NUL": ("a\x00b", "'a\\x00b' cannot be the id of a run"),
+    "a control character": ("a\x85b", "'a\\x85b' cannot be the id of a run"),
+    "a surrogate": ("\ud800", "surrogates not allowed"),
+    "too long": (LONGEST + "e", "at most 1024 bytes when it is percent-encoded, not 1025"),
+    "an int": (7, "the id of a run is a str, not int"),
+    "None": (None, "the id of a run is a str, not NoneType"),
+}
+
+
+@pytest.mark.parametrize(("run_id", "error"), UNUSABLE.values(), ids=UNUSABLE)
 async def test_a_run_id_that_no_path_can_hold_is_refused_by_every_call(
-    runs: Runs, run_id: str, error: str
+    runs: Runs, run_id: Any, error: str
 ) -> None:
+    kind = ValueError if isinstance(run_id, str) else TypeError
     for attempt in calls(runs, run_id):
-        with pytest.raises(ValueError, match=error):
+        with pytest.raises(kind, match=re.escape(error)):
             await attempt
 
 
-@pytest.mark.parametrize("run_id", [7, None, id])
-async def test_a_run_id_that_is_no_str_is_refused_with_its_type_named(
-    runs: Runs, run_id: Any
-) -> None:
-    error = f"the id of a run is a str, not {type(run_id).__name__}"
-    for attempt in calls(runs, run_id):
-        with pytest.raises(TypeError, match=error):
-            await attempt
-    with pytest.raises(TypeError, match=error):
-        runs.stopped(run_id)
-
-
-async def test_following_a_run_from_a_str_cursor_raises_a_type_error(runs: Runs) -> None:
+async def test_a_cursor_that_is_a_str_and_an_endless_wait_are_refused(runs: Runs) -> None:
     after: Any = "3"
     with pytest.raises(TypeError, match="counts items, as an int, or is a Cursor, and is no str"):
         await runs.follow("a", after)
-
-
-@pytest.mark.parametrize("wait", [-1, math.nan, math.inf])
-async def test_a_negative_or_infinite_wait_is_refused_when_following_a_run(
-    runs: Runs, wait: float
-) -> None:
-    with pytest.raises(ValueError, match="wait is a finite number, 0 or more"):
-        await runs.follow("a", wait=wait)
+    for wait in (-1, math.nan, math.inf):
+        with pytest.raises(ValueError, match="wait is a finite number, 0 or more"):
+            await runs.follow("a", wait=wait)
 
 
 async def test_a_source_that_is_no_async_iterator_is_refused_and_creates_no_run(
@@ -129,66 +104,57 @@ async def test_a_source_that_is_no_async_iterator_is_refused_and_creates_no_run(
     assert await runs.state("a") is None
 
 
-@pytest.mark.parametrize(
-    ("format_", "given", "error"),
-    [
-        ("text", 1, "a run in the format text takes str, and events, not this int"),
-        pytest.param(
-            "text",
-            {"a": 1},
-            "a run in the format text takes str, and events, not this dict",
-            id="text-a-dict",
-        ),
-        ("text", None, "a run in the format text takes str, and events, not None"),
-        pytest.param(
-            "ai-sdk",
-            None,
-            "a run in the format ai-sdk takes str, chunks with a type, and events, no",
-            id="ai-sdk-none",
-        ),
-        ("sse", {"a": math.nan}, "what the source gave is not JSON: NaN and infinities have no"),
-        ("ai-sdk", b"Once", "a run in the format ai-sdk takes str, chunks with a type"),
-        ("ai-sdk", {"a": 1}, "a run in the format ai-sdk takes str, chunks with a type"),
-        ("sse", b'"Once"', "a run takes JSON values, not bytes: decode them"),
-        pytest.param(
-            "sse",
-            bytearray(FORGED_END),
-            "a run takes JSON values, not bytearray",
-            id="sse-a-bytearray",
-        ),
-        pytest.param(
-            "sse",
-            [msgspec.Raw(FORGED_END)],
-            "what the source gave is not JSON: there is a line",
-            id="sse-a-raw-message",
-        ),
-        pytest.param("sse", object(), "what the source gave is not JSON", id="sse-an-object"),
-        pytest.param("sse", float, "what the source gave is not JSON", id="sse-the class float"),
-    ],
+TEXT, CHUNKS = (
+    "a run in the format text takes str, and events, not ",
+    "a run in the format ai-sdk takes str, chunks with a type, and events, not ",
 )
+NO_JSON = "what the source gave is not JSON"
+UNFIT: dict[str, tuple[FormatName, object, str]] = {
+    "text-int": ("text", 1, f"{TEXT}this int"),
+    "text-dict": ("text", {"a": 1}, f"{TEXT}this dict"),
+    "text-None": ("text", None, f"{TEXT}None"),
+    "ai-sdk-None": ("ai-sdk", None, f"{CHUNKS}None"),
+    "ai-sdk-bytes": ("ai-sdk", b"Once", f"{CHUNKS}this bytes"),
+    "ai-sdk-dict": ("ai-sdk", {"a": 1}, f"{CHUNKS}this dict"),
+    "sse-NaN": ("sse", {"a": math.nan}, f"{NO_JSON}: NaN and infinities have no JSON"),
+    "sse-bytes": ("sse", b'"Once"', "a run takes JSON values, not bytes: decode them"),
+    "sse-bytearray": ("sse", bytearray(FORGED_END), "a run takes JSON values, not bytearray"),
+    "sse-raw": ("sse", [msgspec.Raw(FORGED_END)], f"{NO_JSON}: there is a line"),
+    "sse-object": ("sse", object(), NO_JSON),
+    "sse-class": ("sse", float, NO_JSON),
+}
+
+
+@pytest.mark.parametrize(("format_", "given", "error"), UNFIT.values(), ids=UNFIT)
 async def test_an_item_that_the_format_does_not_take_fails_the_run_and_closes_its_source(
     runs: Runs, format_: FormatName, given: object, error: str
 ) -> None:
     feed = Feed(given)
-    await read_failed(await runs.start("a", feed.source(), format=format_))
-    state = await runs.state("a")
-    assert state is not None
-    assert (state.status, str(state.error)[: len(error)]) == ("failed", error)
+    assert (await failed(runs, feed.source(), format_))[1].startswith(error)
     assert feed.closed.is_set()
 
 
-async def test_a_run_whose_source_is_empty_fails(runs: Runs) -> None:
-    assert await read_failed(await runs.start("a", of())) == b""
-    assert await runs.state("a") == RunState("failed", "the source gave nothing")
+async def _cancelled() -> Any:
+    yield "Once "
+    raise asyncio.CancelledError
 
 
-async def test_the_error_of_a_failed_run_names_the_exception_class_without_its_text(
-    runs: Runs,
+FAILING: dict[str, tuple[Callable[[], Any], bytes, str]] = {
+    "empty": (of, b"", "the source gave nothing"),
+    "raising": (
+        lambda: Feed("Once ", RuntimeError("key sk-123 is wrong")).source(),
+        b"Once ",
+        "the source failed: RuntimeError",
+    ),
+    "cancelled": (_cancelled, b"Once ", "the source was cancelled"),
+}
+
+
+@pytest.mark.parametrize(("source", "body", "error"), FAILING.values(), ids=FAILING)
+async def test_a_source_that_fails_fails_its_run_and_shows_no_text_of_its_exception(
+    runs: Runs, source: Callable[[], Any], body: bytes, error: str
 ) -> None:
-    feed = Feed("Once ", RuntimeError("key sk-123 is wrong"))
-    assert await read_failed(await runs.start("a", feed.source())) == b"Once "
-    error = "the source failed: RuntimeError"
-    assert await runs.state("a") == RunState("failed", error)
+    assert await failed(runs, source()) == (body, error)
 
 
 async def test_a_run_finishes_although_closing_its_source_raises(runs: Runs) -> None:
@@ -211,51 +177,31 @@ async def test_a_run_finishes_although_closing_its_source_raises(runs: Runs) -> 
     assert await runs.state("a") == RunState("finished")
 
 
-async def test_error_text_of_the_application_becomes_the_error_of_a_failed_run(url: str) -> None:
-    async with Runs(url, error_text=str) as runs:
-        await read_failed(await runs.start("a", Feed(RuntimeError("too long a question")).source()))
-        assert await runs.state("a") == RunState("failed", "too long a question")
+LONG = "é" * MOST_CHARACTERS
+ERROR_TEXTS: dict[str, tuple[Any, str]] = {
+    "plain": ("too long a question", "too long a question"),
+    "a surrogate": ("half of it: \ud800", "half of it: ?"),
+    "a line end": ("of a provider \n", "of a provider"),
+    "too long": (f"{LONG}é", LONG),
+    "None": (None, "the source failed: RuntimeError"),
+}
 
 
-@pytest.mark.parametrize(
-    ("told", "error"),
-    [
-        pytest.param("half of it: \ud800", "half of it: ?", id="a-surrogate"),
-        pytest.param("of a provider \n", "of a provider", id="a-line-end"),
-        pytest.param(
-            "é" * (MOST_CHARACTERS + 1), "é" * MOST_CHARACTERS, id="one-character-over-the-limit"
-        ),
-        (None, "the source failed: RuntimeError"),
-    ],
-)
-@pytest.mark.parametrize("format_", ["text", "ai-sdk"])
-async def test_error_texts_are_cut_and_invalid_characters_replaced(
-    url: str, format_: FormatName, told: Any, error: str
+@pytest.mark.parametrize(("text", "error"), ERROR_TEXTS.values(), ids=ERROR_TEXTS)
+async def test_the_error_text_of_the_application_is_cut_and_invalid_characters_replaced(
+    url: str, text: Any, error: str
 ) -> None:
-    async with Runs(url, error_text=lambda _: told) as runs:
-        await read_failed(await runs.start("a", Feed(RuntimeError()).source(), format=format_))
-        assert await runs.state("a") == RunState("failed", error)
-
-
-async def test_a_source_that_raises_cancelled_error_fails_its_run(runs: Runs) -> None:
-    async def source() -> Any:
-        yield "Once "
-        raise asyncio.CancelledError
-
-    assert await read_failed(await runs.start("a", source())) == b"Once "
-    error = "the source was cancelled"
-    assert await runs.state("a") == RunState("failed", error)
+    async with Runs(url, error_text=lambda _: text) as runs:
+        assert (await failed(runs, Feed(RuntimeError()).source(), "ai-sdk"))[1] == error
 
 
 async def test_an_item_beyond_max_append_fails_the_run_after_the_items_before_it(
     runs: Runs,
 ) -> None:
     feed = Feed("Once ", "x" * MAX_APPEND, "upon")
-    assert await read_failed(await runs.start("a", feed.source())) == b"Once "
-    state = await runs.state("a")
-    assert state is not None
-    assert (state.status, str(state.error).partition(" (413 ")[0]) == (
-        "failed",
+    body, error = await failed(runs, feed.source())
+    assert (body, error.partition(" (413 ")[0]) == (
+        b"Once ",
         "item 2, of 300,002 bytes, could not be written: the body is over max_append, 300000 bytes",
     )
     assert feed.closed.is_set()

@@ -20,47 +20,42 @@ from tests.client.runs.conftest import ORPHAN_AFTER_S
 from tests.client.runs.sources import Feed, of, read, read_to
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from headgate.runs import Runs
+    from headgate.runs import Answer, Runs
     from headgate.runs.formats import FormatName
 
 ENDS = {"status": "finished"}  # what the record of an end tells
+HEADERS = {"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no"}
 STEP, STEP_END = {"type": "start-step"}, {"type": "finish-step"}
-
-
-def events(body: bytes) -> list[object]:
-    """The data of server-sent events; `[DONE]` as it is."""
-    return [line if line == "[DONE]" else json.loads(line) for line in data_of(body)]
+FINISH = [{"type": "finish"}, "[DONE]"]
+FAILED = [{"type": "finish", "finishReason": "error"}, "[DONE]"]
+OPENING = {"type": "data-headgate-run", "data": {"format": "ai-sdk"}, "transient": True}
 
 
 def data_of(body: bytes) -> list[str]:
-    """Return the data of the events, each of which has one line of it."""
-    return [line[6:] for line in body.decode().split("\n") if line.startswith("data: ")]
+    """The data of server-sent events."""
+    return [line[6:] for line in body.decode().splitlines() if line.startswith("data: ")]
 
 
-def seen_by_httpx_sse(body: bytes) -> Iterator[str]:
-    """Yield what httpx-sse takes for events: with an id it needs no data for one."""
-    response = httpx.Response(200, content=body, headers={"Content-Type": "text/event-stream"})
-    for event in httpx_sse.EventSource(response).iter_sse():
-        yield event.data
+def events(body: bytes) -> list[Any]:
+    """The data of server-sent events as JSON; `[DONE]` as it is."""
+    return [data if data == "[DONE]" else json.loads(data) for data in data_of(body)]
 
 
-def seen_by_openai(body: bytes) -> Iterator[str]:
-    """Yield what the SDK takes for events: with an id it needs no data for one."""
-    # The decoder has no public name.
-    for event in openai._streaming.SSEDecoder().iter_bytes(iter([body])):
-        yield event.data
+async def chunks(answer: Answer | None) -> list[Any]:
+    return events(await read(answer))
+
+
+def said(number: int, *words: str) -> list[dict[str, str]]:
+    """The chunks of a part of text."""
+    part = {"id": f"text-{number}"}
+    deltas = [{"type": "text-delta", **part, "delta": word} for word in words]
+    return [{"type": "text-start", **part}, *deltas, {"type": "text-end", **part}]
 
 
 async def test_format_text_sends_the_strings_of_the_source_as_plain_text(runs: Runs) -> None:
     answer = await runs.start("a", of("Once ", "", "upon é"), format="text")
     assert answer.status == 200
-    assert answer.headers == {
-        "Cache-Control": "no-cache, no-transform",
-        "X-Accel-Buffering": "no",
-        "Content-Type": "text/plain; charset=utf-8",
-    }
+    assert answer.headers == {**HEADERS, "Content-Type": "text/plain; charset=utf-8"}
     assert await read(answer) == "Once upon é".encode()
 
 
@@ -80,48 +75,44 @@ async def test_format_ai_sdk_sends_a_ui_message_stream(runs: Runs) -> None:
     tool = {"type": "data-weather", "data": {"sun": True}}
     answer = await runs.start("chat 7", of("Once ", "upon", tool, "a time"), format="ai-sdk")
     assert answer.headers == {
-        "Cache-Control": "no-cache, no-transform",
-        "X-Accel-Buffering": "no",
+        **HEADERS,
         "Content-Type": "text/event-stream",
         "x-vercel-ai-ui-message-stream": "v1",
         "x-workflow-run-id": "chat 7",
     }
-    assert events(await read(answer)) == [
+    assert await chunks(answer) == [
         {"type": "start", "messageId": "chat 7"},
-        STEP,
-        {"type": "text-start", "id": "text-1"},
-        {"type": "text-delta", "id": "text-1", "delta": "Once "},
-        {"type": "text-delta", "id": "text-1", "delta": "upon"},
-        {"type": "text-end", "id": "text-1"},
-        tool,
-        {"type": "text-start", "id": "text-2"},
-        {"type": "text-delta", "id": "text-2", "delta": "a time"},
-        {"type": "text-end", "id": "text-2"},
-        STEP_END,
-        {"type": "finish"},
-        "[DONE]",
+        *(STEP, *said(1, "Once ", "upon"), tool, *said(2, "a time"), STEP_END),
+        *FINISH,
     ]
 
 
-async def test_start_and_finish_chunks_of_a_source_are_replaced_by_those_of_the_run(
-    runs: Runs,
+@pytest.mark.parametrize(
+    ("own", "middle", "finish"),
+    [
+        (
+            [
+                {"type": "start", "messageId": "other", "messageMetadata": {"model": "m"}},
+                {"type": "finish"},
+            ],
+            [{"type": "message-metadata", "messageMetadata": {"model": "m"}}],
+            {"type": "finish"},
+        ),
+        (
+            [{"type": "finish", "finishReason": "length", "messageMetadata": {"tokens": 3}}],
+            [{"type": "message-metadata", "messageMetadata": {"tokens": 3}}],
+            {"type": "finish", "finishReason": "length"},
+        ),
+    ],
+    ids=["start", "finish"],
+)
+async def test_edges_of_a_source_s_own_are_replaced_but_for_metadata_and_reason(
+    runs: Runs, own: list[Any], middle: list[Any], finish: dict[str, Any]
 ) -> None:
-    own = [
-        {"type": "start", "messageId": "other", "messageMetadata": {"model": "m"}},
-        {"type": "finish"},
-    ]
-    assert events(await read(await runs.start("a", of(*own), format="ai-sdk"))) == [
-        {"type": "start", "messageId": "a"},
-        {"type": "message-metadata", "messageMetadata": {"model": "m"}},
-        {"type": "finish"},
-        "[DONE]",
-    ]
-
-
-async def test_message_id_sets_the_message_that_a_run_continues(runs: Runs) -> None:
-    answer = await runs.start("a", of("Once"), format="ai-sdk", message_id="m 1")
-    assert events(await read(answer))[0] == {"type": "start", "messageId": "m 1"}
+    start = {"type": "start", "messageId": "m 1"}
+    answer = await runs.start("a", of(*own), format="ai-sdk", message_id="m 1")
     assert answer.headers["x-workflow-run-id"] == "a"
+    assert await chunks(answer) == [start, *middle, finish, "[DONE]"]
 
 
 @pytest.mark.parametrize(
@@ -131,9 +122,10 @@ async def test_message_id_sets_the_message_that_a_run_continues(runs: Runs) -> N
         ("sse", "1", "a run in the format ai-sdk: one in sse has none"),
         ("ai-sdk", "", "message_id is empty: leave it out"),
         ("ai-sdk", 1, "message_id is a str, not int"),
+        ("xml", None, "a run has no format 'xml': there are text, sse, ai-sdk"),
     ],
 )
-async def test_an_invalid_message_id_is_refused_and_creates_no_run(
+async def test_an_invalid_format_or_message_id_is_refused_and_creates_no_run(
     runs: Runs, format_: Any, message_id: Any, error: str
 ) -> None:
     feed = Feed("Once")
@@ -142,73 +134,31 @@ async def test_an_invalid_message_id_is_refused_and_creates_no_run(
     assert await runs.state("a") is None
 
 
-async def test_a_finish_chunk_of_a_source_sets_the_finish_reason_of_the_run(runs: Runs) -> None:
-    own = {"type": "finish", "finishReason": "length", "messageMetadata": {"tokens": 3}}
-    assert events(await read(await runs.start("a", of("Once", own), format="ai-sdk")))[-4:] == [
-        {"type": "message-metadata", "messageMetadata": {"tokens": 3}},
-        STEP_END,
-        {"type": "finish", "finishReason": "length"},
-        "[DONE]",
-    ]
-
-
-async def test_an_unknown_finish_reason_fails_the_run_with_its_name(runs: Runs) -> None:
-    own = {"type": "finish", "finishReason": "max_tokens"}
-    await read(await runs.start("a", of("Once", own), format="ai-sdk"))
-    state = await runs.state("a")
-    assert state is not None
-    assert state.status == "failed"
-    assert "'max_tokens' - at `$.finishReason`" in str(state.error)
-
-
 async def test_format_ai_sdk_sends_abort_or_error_before_finish(runs: Runs) -> None:
-    feed = Feed("Once")
-    answer = await runs.start("a", feed.source(), format="ai-sdk")
+    answer = await runs.start("a", Feed("Once").source(), format="ai-sdk")
     await read_to(answer, b'"Once"}\n\n')
     await runs.stop("a")
-    ends = [{"type": "text-end", "id": "text-1"}, STEP_END]
-    finish = [{"type": "finish"}, "[DONE]"]
-    assert events(await read(answer)) == [*ends, {"type": "abort"}, *finish]
+    ends = [said(1)[-1], STEP_END]
+    assert await chunks(answer) == [*ends, {"type": "abort"}, *FINISH]
     feed = Feed("Once", RuntimeError("key sk-123 is wrong"))
-    body = await read(await runs.start("b", feed.source(), format="ai-sdk"))
+    sent = await chunks(await runs.start("b", feed.source(), format="ai-sdk"))
     error = {"type": "error", "errorText": "the source failed: RuntimeError"}
-    finish = [{"type": "finish", "finishReason": "error"}, "[DONE]"]
-    assert events(body)[-5:] == [*ends, error, *finish]
+    assert sent[-5:] == [*ends, error, *FAILED]
+    sent = await chunks(await runs.start("c", of("Once", {"no": "type"}), format="ai-sdk"))
+    assert [*sent[-5:-3], *sent[-2:]] == [*ends, *FAILED]
+    assert sent[-3]["type"] == "error"
 
 
 async def test_format_ai_sdk_ends_the_text_of_an_old_producer_before_that_of_a_new_one(
     runs: Runs, other: Runs
 ) -> None:
-    older, newer = Feed("Once "), Feed("again")
-    first = await runs.start("a", older.source(), format="ai-sdk")
+    first = await runs.start("a", Feed("Once ").source(), format="ai-sdk")
     begun = await read_to(first, b'"Once "}\n\n')
-    second = await other.start("a", newer.source(), format="ai-sdk")
-    newer.end()
-    body = await read(second)
-    start = {"type": "start", "messageId": "a"}
-    assert events(body) == [
-        start,
-        STEP,
-        {"type": "text-start", "id": "text-1"},
-        {"type": "text-delta", "id": "text-1", "delta": "Once "},
-        start,
-        {"type": "text-end", "id": "text-1"},
-        STEP_END,
-        STEP,
-        {"type": "text-start", "id": "text-1"},
-        {"type": "text-delta", "id": "text-1", "delta": "again"},
-        {"type": "text-end", "id": "text-1"},
-        STEP_END,
-        {"type": "finish"},
-        "[DONE]",
-    ]
+    body = await read(await other.start("a", of("again"), format="ai-sdk"))
+    start, once = {"type": "start", "messageId": "a"}, said(1, "Once ")
+    again = [STEP, *said(1, "again"), STEP_END, *FINISH]
+    assert events(body) == [start, STEP, *once[:-1], start, once[-1], STEP_END, *again]
     assert begun + await read(first) == body
-
-
-async def test_format_ai_sdk_ends_open_parts_before_the_error_of_a_refused_item(runs: Runs) -> None:
-    answer = await runs.start("a", of("Once", {"no": "type"}), format="ai-sdk")
-    types = [chunk["type"] for chunk in events(await read(answer))[:-1]]  # type: ignore[index]
-    assert types[-5:] == ["text-delta", "text-end", "finish-step", "error", "finish"]
 
 
 async def test_an_orphaned_run_ends_after_its_open_parts_are_ended(runs: Runs, url: str) -> None:
@@ -220,46 +170,33 @@ async def test_an_orphaned_run_ends_after_its_open_parts_are_ended(runs: Runs, u
         {"type": "tool-input-start", "toolCallId": "3", "toolName": "weather"},
         {"type": "data-point", "id": 4, "data": {}},
     ]
-    opening = {"type": "data-headgate-run", "data": {"format": "ai-sdk"}, "transient": True}
     async with StreamRequests(f"{url}/a") as stream:  # and nobody holds its lease
-        body = json.dumps([opening, *begun]).encode()
+        body = json.dumps([OPENING, *begun]).encode()
         await stream.create(content_type="application/json", body=body)
     assert await runs.state("a") == RunState("orphaned", "its producer is gone")
-    assert events(await read(await runs.follow("a"))) == [
+    assert await chunks(await runs.follow("a")) == [
         *begun,
         {"type": "reasoning-end", "id": "2"},
         {"type": "text-end", "id": "1"},
         {"type": "error", "errorText": "its producer is gone"},
-        {"type": "finish", "finishReason": "error"},
-        "[DONE]",
+        *FAILED,
     ]
 
 
 async def test_a_run_stored_without_steps_is_taken_over_and_read_to_its_end(
     runs: Runs, url: str
 ) -> None:
-    begun = [
-        {"type": "start", "messageId": "a"},
-        {"type": "text-start", "id": "text-1"},
-        {"type": "text-delta", "id": "text-1", "delta": "Once "},
-    ]
-    opening = {"type": "data-headgate-run", "data": {"format": "ai-sdk"}, "transient": True}
-    claim = {**opening, "data": {"status": "active"}}
+    start, once = {"type": "start", "messageId": "a"}, said(1, "Once ")
+    claim = {**OPENING, "data": {"status": "active"}}
     async with StreamRequests(f"{url}/a") as stream:
-        body = json.dumps([opening]).encode()
+        body = json.dumps([OPENING]).encode()
         await stream.create(content_type="application/json", ttl_s=DAY_S, body=body)
         producer = ProducerStamp("run", 0, 0)
-        body = json.dumps([claim, *begun]).encode()
+        body = json.dumps([claim, start, *once[:-1]]).encode()
         await stream.append(body, content_type="application/json", producer=producer)
-    answer = await runs.start("a", of("again"), format="ai-sdk")
-    chunks = events(await read(answer))
-    assert chunks[:6] == [
-        *begun,
-        {"type": "start", "messageId": "a"},
-        {"type": "text-end", "id": "text-1"},
-        STEP,
-    ]
-    assert chunks[-3:] == [STEP_END, {"type": "finish"}, "[DONE]"]
+    sent = await chunks(await runs.start("a", of("again"), format="ai-sdk"))
+    assert sent[:6] == [start, *once[:-1], start, once[-1], STEP]
+    assert sent[-3:] == [STEP_END, *FINISH]
 
 
 async def test_a_negative_cursor_reads_from_the_tail_and_sends_the_tail_index(runs: Runs) -> None:
@@ -268,11 +205,7 @@ async def test_a_negative_cursor_reads_from_the_tail_and_sends_the_tail_index(ru
     assert answer is not None
     # start, start-step, text-start, two deltas, text-end, finish-step, finish
     assert answer.headers["x-workflow-stream-tail-index"] == "7"
-    assert events(await read(answer)) == [
-        STEP_END,
-        {"type": "finish"},
-        "[DONE]",
-    ]
+    assert await chunks(answer) == [STEP_END, *FINISH]
     whole = await read(await runs.follow("a"))
     assert await read(await runs.follow("a", -100)) == whole
 
@@ -291,7 +224,12 @@ async def test_a_silent_run_sends_keep_alives_that_add_no_item(
     heard = silent + await read(answer)
     again = await read(await runs.follow("a"))  # where a busy machine is silent, too
     assert heard.replace(sent, b"") == again.replace(sent, b"")
-    assert [*seen_by_httpx_sse(heard)] == [*seen_by_openai(heard)] == data_of(again)
+    # With an id, these need no data for an event.
+    fields = {"Content-Type": "text/event-stream"}
+    response = httpx.Response(200, content=heard, headers=fields)
+    assert [it.data for it in httpx_sse.EventSource(response).iter_sse()] == data_of(again)
+    decoder = openai._streaming.SSEDecoder()  # which has no public name
+    assert [it.data for it in decoder.iter_bytes(iter([heard]))] == data_of(again)
 
 
 async def test_keep_alives_are_sent_although_orphan_checks_are_more_frequent(
@@ -305,32 +243,21 @@ async def test_keep_alives_are_sent_although_orphan_checks_are_more_frequent(
 async def test_protocol_clients_read_the_chunks_of_a_run_from_its_stream(
     runs: Runs, url: str
 ) -> None:
-    await read(await runs.start("a/b", of("Once"), format="ai-sdk"))
+    sent = await chunks(await runs.start("a/b", of("Once"), format="ai-sdk"))
     async with StreamRequests(f"{url}/a%2Fb") as stream:
         bodies = [body async for batch in follow(stream, "-1") for body in batch.bodies]
     items = [item for body in bodies for item in json.loads(body)]
-    told = [item for item in items if item["type"] == "data-headgate-run"]
-    assert [item["data"] for item in told] == [
-        {"format": "ai-sdk"},
-        {"status": "active"},
-        {"status": "finished"},
-    ]
-    assert all(item["transient"] for item in told)
-    assert [item["type"] for item in items if item not in told] == [
-        "start",
-        "start-step",
-        "text-start",
-        "text-delta",
-        "text-end",
-        "finish-step",
-        "finish",
-    ]
+    records = [item for item in items if item["type"] == "data-headgate-run"]
+    data = [{"format": "ai-sdk"}, {"status": "active"}, {"status": "finished", "count": 4}]
+    assert [item["data"] for item in records] == data
+    assert all(item["transient"] for item in records)
+    assert [item for item in items if item not in records] == sent[:-1]
 
 
 async def test_a_run_id_that_no_header_can_hold_is_left_out_of_the_headers(runs: Runs) -> None:
     answer = await runs.start("größe", of("Once"), format="ai-sdk")
     assert "x-workflow-run-id" not in answer.headers
-    assert events(await read(answer))[0] == {"type": "start", "messageId": "größe"}
+    assert (await chunks(answer))[0] == {"type": "start", "messageId": "größe"}
 
 
 @dataclass
@@ -373,9 +300,3 @@ async def test_a_value_without_the_type_of_a_run_record_is_an_ordinary_item(
     items = [{"data": data, "text": "see data-headgate-run"}, "and on"]
     sent = data_of(await read(await runs.start("a", of(*items), format="sse")))
     assert [json.loads(data) for data in sent[:-1]] == items
-
-
-async def test_an_unknown_run_format_is_refused_with_its_name(runs: Runs) -> None:
-    with pytest.raises(ValueError, match="a run has no format 'xml': there are text, sse"):
-        await runs.start("a", of("Once"), format="xml")  # type: ignore[arg-type]
-    assert await runs.state("a") is None

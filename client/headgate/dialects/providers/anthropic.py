@@ -28,7 +28,7 @@ from headgate.dialects.progress import DialectProgress
 from headgate.dialects.usage import usage_of
 
 if TYPE_CHECKING:
-    from headgate.dialects.parts import Metadata, Part
+    from headgate.dialects.parts import Part
     from headgate.dialects.progress import EarlyEnd
 
 PREFIXES = ("message_", "content_block_", "ping", "error")  # how the types of its events begin
@@ -121,7 +121,8 @@ class MessageReader(TypedReader):
             key, kind = TEXTS[type_]
             return [Text(block.part, delta.get(key) or "", kind)]
         if type_ == "signature_delta":
-            return [Text(block.part, "", "reasoning", _own(signature=delta["signature"]))]
+            signature = {"anthropic": {"signature": delta["signature"]}}
+            return [Text(block.part, "", "reasoning", signature)]
         if type_ == "citations_delta":
             return _cited(block, delta["citation"])
         if type_ == "input_json_delta" and block.call is not None:
@@ -132,11 +133,8 @@ class MessageReader(TypedReader):
         block = self._blocks.pop(event["index"], None)
         if block is None:
             return []
-        return [Done(block.part, _own(citations=block.citations) if block.citations else None)]
-
-
-def _own(**fields: object) -> Metadata:
-    return {"anthropic": fields}
+        cited = {"anthropic": {"citations": block.citations}} if block.citations else None
+        return [Done(block.part, cited)]
 
 
 def _result(block: dict[str, Any]) -> list[Part]:

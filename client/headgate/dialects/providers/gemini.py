@@ -100,7 +100,9 @@ class InteractionReader(TypedReader):
         step, part = self._steps.pop(event["index"], None) or {}, self._part(event)
         type_ = str(step.get("type"))
         if type_.endswith(RESULT):
-            return [_output(step)]
+            result = step.get("result")
+            error = json.dumps(result) if step.get("is_error") else None
+            return [ToolOutput(step["call_id"], result, error, EXECUTED)]
         if not type_.endswith(CALL) or step.get("is_streamed"):
             return [Done(part)]
         name = step.get("name") or type_.removesuffix(CALL)
@@ -120,12 +122,6 @@ def _signed(step: dict[str, Any]) -> dict[str, Any] | None:
     """Return the signature of a step, which the next request needs again."""
     signature = step.get("signature")
     return {"google": {"thoughtSignature": signature}} if signature else None
-
-
-def _output(step: dict[str, Any]) -> ToolOutput:
-    result = step.get("result")
-    error = json.dumps(result) if step.get("is_error") else None
-    return ToolOutput(step["call_id"], result, error, EXECUTED)
 
 
 def _sources(delta: dict[str, Any]) -> list[Source]:

@@ -167,7 +167,8 @@ class ChatProgress(DialectProgress):
                 if isinstance(choice, dict):
                     self._take(choice)
             self._has_ended = self._is_done or self._begun == self._finished != set()
-        super()._judge(event)
+        if event.usage:
+            self.usage.update(event.usage)
 
     def _take(self, choice: dict[str, object]) -> None:
         index = choice.get("index")
@@ -178,7 +179,6 @@ class ChatProgress(DialectProgress):
 
 
 def _error_object(failure: EarlyEnd) -> dict[str, object]:
-    """Return a failure as OpenAI's SDKs read it."""
     about = {"message": failure.sentence, "type": "server_error"}
     return {**about, "param": None, "code": failure.code}
 
@@ -192,7 +192,6 @@ CHAT = Dialect(
 
 # The application's tools: where the end of a call has its input, and what is special about it.
 FUNCTIONS = {"function_call": ("arguments", FUNCTION), "custom_tool_call": ("input", FREE)}
-DOCUMENTS = {"file_citation", "container_file_citation", "file_path"}  # types of annotations
 LAST = frozenset(f"response.{it}" for it in ("completed", "incomplete", "failed", "cancelled"))
 _NUMBER = re.compile(r"[0-9]{1,12}")  # no answer has as many events
 
@@ -291,7 +290,6 @@ class ResponsesReader(TypedReader):
         return [ToolOutput(raw["id"], raw, traits=EXECUTED)] if _is_executed(raw) else []
 
     def _called(self, item: _Item, raw: dict[str, Any]) -> list[Part]:
-        """Return the end of a call of the application's."""
         self._has_call = True
         # Some services send the input with the end alone.
         where, traits = FUNCTIONS[raw["type"]]
@@ -351,7 +349,7 @@ def _cited(event: dict[str, Any]) -> list[Part]:
     cited = event["annotation"]
     if cited["type"] == "url_citation":
         return [Source(cited["title"], cited["url"])]
-    if cited["type"] not in DOCUMENTS:
+    if "file_id" not in cited:
         return []
     name = cited.get("filename") or cited["file_id"]
     media_type = "application/octet-stream" if cited["type"] == "file_path" else "text/plain"
