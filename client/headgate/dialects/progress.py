@@ -48,7 +48,7 @@ class EventFields(msgspec.Struct):
 
     @property
     def cursor(self) -> Cursor | None:
-        """What names the event to its provider, if anything does."""
+        """The number or the word that names the event to its provider, or None."""
         if isinstance(self.sequence_number, int):
             return self.sequence_number
         return self.event_id or None if isinstance(self.event_id, str) else None

@@ -55,11 +55,10 @@ class Responses:
     """An answer of OpenAI's Responses API, item by item."""
 
     def __init__(self, id_: str = "resp_1") -> None:
-        self._response = {
-            **{"id": id_, "object": "response", "created_at": 1763900000, "model": "gpt-5"},
-            **{"status": "in_progress", "error": None, "incomplete_details": None, "usage": None},
-            **{"output": [], "tools": [], "tool_choice": "auto", "parallel_tool_calls": True},
-        }
+        about = {"id": id_, "object": "response", "created_at": 1763900000, "model": "gpt-5"}
+        state = {"status": "in_progress", "error": None, "incomplete_details": None, "usage": None}
+        made = {"output": [], "tools": [], "tool_choice": "auto", "parallel_tool_calls": True}
+        self._response: dict[str, Any] = {**about, **state, **made}
         self._events: list[dict[str, Any]] = []
         self._index = -1
         self._add("created", response=self._response)
@@ -174,11 +173,10 @@ class Anthropic:
     """An answer of Anthropic's Messages API, block by block."""
 
     def __init__(self, id_: str = "msg_1") -> None:
-        message: dict[str, Any] = {
-            **{"id": id_, "type": "message", "role": "assistant", "model": "claude-sonnet-5"},
-            **{"content": [], "stop_reason": None, "stop_sequence": None},
-            "usage": {**TOKENS, "cache_creation": CREATED, "output_tokens": 2},
-        }
+        about = {"id": id_, "type": "message", "role": "assistant", "model": "claude-sonnet-5"}
+        state = {"content": [], "stop_reason": None, "stop_sequence": None}
+        usage = {**TOKENS, "cache_creation": CREATED, "output_tokens": 2}
+        message = {**about, **state, "usage": usage}
         self._events: list[dict[str, Any]] = [{"type": "message_start", "message": message}]
         self._index = -1
 
