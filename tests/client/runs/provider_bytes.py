@@ -174,7 +174,7 @@ class Anthropic:
 
     def __init__(self, id_: str = "msg_1") -> None:
         about = {"id": id_, "type": "message", "role": "assistant", "model": "claude-sonnet-5"}
-        state = {"content": [], "stop_reason": None, "stop_sequence": None}
+        state: dict[str, Any] = {"content": [], "stop_reason": None, "stop_sequence": None}
         usage = {**TOKENS, "cache_creation": CREATED, "output_tokens": 2}
         message = {**about, **state, "usage": usage}
         self._events: list[dict[str, Any]] = [{"type": "message_start", "message": message}]
