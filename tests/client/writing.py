@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from headgate import StreamWriter
 from headgate.following import catch_up
 from headgate.stream_requests import StreamRequests
 
@@ -22,6 +23,17 @@ async def made(base: str, content_type: str = JSON) -> str:
     async with StreamRequests(url) as stream:
         await stream.create(content_type=content_type)
     return url
+
+
+async def write(
+    url: str | StreamRequests, *steps: Any, ending: str = "aclose", **options: Any
+) -> StreamWriter:
+    """Write chunks, call the functions among them with the writer, and end it."""
+    async with StreamWriter(url, **options) as writer:
+        for step in steps:
+            await (step(writer) if callable(step) else writer.write(step))
+        await getattr(writer, ending)()
+    return writer
 
 
 async def data(url: str) -> bytes:
