@@ -24,31 +24,30 @@ def redis(processes: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         yield server
 
 
+@contextlib.asynccontextmanager
+async def closing(make: MakeStreams) -> AsyncIterator[MakeStreams]:
+    async with contextlib.AsyncExitStack() as stack:
+
+        def make_one(**options: object) -> ResumableStreams:
+            streams = make(**options)
+            stack.push_async_exit(streams)
+            return streams
+
+        yield make_one
+
+
 @pytest.fixture
 async def on_redis(redis: RedisServer) -> AsyncIterator[MakeStreams]:
     """Makes one more replica of an application, in Redis."""
     redis.command("FLUSHALL")
-    async with contextlib.AsyncExitStack() as stack:
-
-        def make(**options: object) -> ResumableStreams:
-            streams = ResumableStreams(redis.url, **options)  # type: ignore[arg-type]
-            stack.push_async_exit(streams)
-            return streams
-
+    async with closing(lambda **options: ResumableStreams(redis.url, **options)) as make:
         yield make
 
 
 @pytest.fixture
 async def in_memory() -> AsyncIterator[MakeStreams]:
     """Makes one more replica of an application, in this process."""
-    broker = MemoryBroker()
-    async with contextlib.AsyncExitStack() as stack:
-
-        def make(**options: object) -> ResumableStreams:
-            streams = broker.streams(**options)
-            stack.push_async_exit(streams)
-            return streams
-
+    async with closing(MemoryBroker().streams) as make:
         yield make
 
 

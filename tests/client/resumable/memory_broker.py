@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any
 
 from headgate.resumable import ResumableStreams
@@ -13,10 +12,10 @@ if TYPE_CHECKING:
 
 
 class MemoryBroker(RedisBroker):
-    """Keys with a lifetime, and channels."""
+    """Keys, whose lifetime is over at 0 s alone, and channels."""
 
     def __init__(self) -> None:
-        self.values: dict[str, tuple[str, float]] = {}
+        self.values: dict[str, str] = {}
         self.channels: dict[str, Callable[[str], None]] = {}
 
     def streams(self, **options: Any) -> ResumableStreams:
@@ -30,23 +29,21 @@ class MemoryBroker(RedisBroker):
             self.channels[channel](message)
 
     async def incr(self, key: str) -> int | None:
-        value = await self.get(key)
-        if value is not None and not value.isdecimal():
+        value = self.values.get(key, "0")
+        if not value.isdecimal():
             return None
-        count = int(value or 0) + 1
-        self.values[key] = (str(count), self.values[key][1] if value else float("inf"))
-        return count
+        self.values[key] = str(int(value) + 1)
+        return int(value) + 1
 
     async def set(self, key: str, value: str, ttl: float) -> None:
-        self.values[key] = (value, time.monotonic() + ttl)
+        self.values[key] = value
 
     async def get(self, key: str) -> str | None:
-        value, ends_at = self.values.get(key, (None, 0.0))
-        return value if time.monotonic() < ends_at else None
+        return self.values.get(key)
 
     async def expire(self, key: str, ttl: float) -> bool:
-        if key in self.values:
-            self.values[key] = (self.values[key][0], time.monotonic() + ttl)
+        if not ttl:
+            self.values.pop(key, None)
         return key in self.values
 
     async def subscribe(self, channel: str, receive: Callable[[str], None]) -> None:

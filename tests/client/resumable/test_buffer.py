@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import gc
+import json
 import logging
+import subprocess
+import sys
 import weakref
 from typing import TYPE_CHECKING
 
 import pytest
 from headgate import Gone, SourceFailed
-from headgate.resumable.production import ENTRY_BYTES, TextBuffer
 
 from tests.client.resumable.sources import Tap, whole
+from tests.support.processes import ROOT
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from tests.client.resumable.conftest import MakeStreams
+    from tests.support.redis_servers import RedisServer
 
-ASCII_BYTES = 49  # of a str of ASCII, beside its characters: sys.getsizeof("")
+MOST_GROWTH_MB = 5.0
 
 
 class Chunk(str):
@@ -36,20 +40,6 @@ def is_collected(seen: weakref.ref[Chunk]) -> bool:
     return seen() is None
 
 
-def test_a_buffer_beyond_its_bound_drops_its_oldest_chunk_but_never_its_newest() -> None:
-    buffer = TextBuffer("a", 3 * (ENTRY_BYTES + ASCII_BYTES + 10))
-    for number in range(4):
-        assert buffer.start == 0
-        buffer.append(str(number) * 10)
-    assert (buffer.start, buffer.end) == (10, 40)
-    assert buffer.take(10) == "1" * 10 + "2" * 10 + "3" * 10
-    with pytest.raises(Gone, match="kept from character 10 on, and character 9 was asked"):
-        buffer.take(9)
-    buffer.append("x" * 100_000)
-    assert (buffer.start, buffer.end) == (40, 100_040)
-    assert buffer.take(100_000) == "x" * 40
-
-
 async def test_a_resume_before_the_buffered_text_says_from_where_on_it_is_there(
     replicas: MakeStreams,
 ) -> None:
@@ -63,9 +53,10 @@ async def test_a_resume_before_the_buffered_text_says_from_where_on_it_is_there(
     with pytest.raises(Gone, match="stream 'a' is kept from character 1800 on"):
         await anext(reader)
     recent = await other.resume("a", 1990)
+    tap.give("x" * 100_000)  # the newest chunk stays, however long it is
     tap.end()
-    assert await whole(recent) == "19" * 5
-    assert await whole(creator) == ""
+    assert await whole(recent) == "19" * 5 + "x" * 100_000
+    assert await whole(creator) == "x" * 100_000
 
 
 async def test_a_source_runs_to_its_end_although_no_reader_reads(replicas: MakeStreams) -> None:
@@ -101,3 +92,11 @@ async def test_chunks_are_freed_once_a_stream_has_ended_though_the_host_keeps_it
         with pytest.raises((StopAsyncIteration, SourceFailed)):
             await anext(reader)
     await until(lambda: is_collected(seen))
+
+
+@pytest.mark.usefixtures("processes")
+def test_memory_returns_to_its_level_once_streams_and_readers_are_gone(redis: RedisServer) -> None:
+    command = [sys.executable, "-m", "tests.client.resumable.load", redis.url]
+    resident_mb = json.loads(subprocess.check_output(command, cwd=ROOT, timeout=90))
+    assert resident_mb["most"] > resident_mb["before"] + MOST_GROWTH_MB  # it can be seen at all
+    assert resident_mb["after"] <= resident_mb["before"] + MOST_GROWTH_MB

@@ -8,16 +8,14 @@ from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING
 
-import pytest
 from headgate.resumable.messages import sentinel
-from headgate.resumable.redis import RedisBroker
 from redis.asyncio import Redis
 
 from tests.client.resumable.sources import Tap, chunks, whole
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine
+    from collections.abc import AsyncIterator
 
     from headgate.resumable import ResumableStreams
     from headgate.resumable.messages import Text
@@ -101,17 +99,6 @@ async def test_sentinel_ttl_sets_how_long_a_stream_is_known_after_its_end(
     assert await whole(await streams.create("a", lambda: chunks("again"))) == "again"
 
 
-async def test_a_resume_without_a_producer_returns_none_after_its_timeout(
-    redis: RedisServer, on_redis: MakeStreams
-) -> None:
-    streams = on_redis(resume_timeout=0.2)
-    redis.command("INCR", sentinel("a"))  # and then its process died
-    assert await streams.resume("a") is None
-    assert await streams.resumable("a", Tap()) is None
-    assert _subscribers(redis) == 0
-    assert redis.command("TTL", sentinel("a")) > 0  # it is forgotten some day
-
-
 async def _closed(reader: Text) -> None:
     await reader.aclose()
 
@@ -140,26 +127,17 @@ def _calls(redis: RedisServer, command: str) -> int:
     return int(figures.get("calls", 0))
 
 
-@pytest.mark.parametrize("operation", ["publish", "incr", "get"])
-async def test_a_redis_command_cancelled_at_any_point_ends_as_cancelled(
-    redis: RedisServer, operation: str
-) -> None:
+async def test_an_operation_cancelled_at_any_point_ends_as_cancelled(on_redis: MakeStreams) -> None:
     """The library below may take a cancellation for itself, and whoever sent it waits for ever."""
-    broker = RedisBroker(redis.url)
-    commands: dict[str, Callable[[], Coroutine[None, None, object]]] = {
-        "publish": lambda: broker.publish("channel", "message"),
-        "incr": lambda: broker.incr("number"),
-        "get": lambda: broker.get("number"),
-    }
-    await commands[operation]()
+    streams = on_redis()
+    await streams.state("a")
     for passes in range(20):
-        task = asyncio.ensure_future(commands[operation]())
+        task = asyncio.ensure_future(streams.state("a"))
         for _ in range(passes):
             await asyncio.sleep(0)
         is_under_way = task.cancel()
         await asyncio.wait({task})
         assert task.cancelled() or not is_under_way, f"after {passes} passes of the loop"
-    await broker.aclose()
 
 
 async def test_a_creation_cancelled_at_any_point_is_produced_or_leaves_no_trace(

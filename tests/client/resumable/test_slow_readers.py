@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -174,25 +173,6 @@ async def test_a_producer_stopped_after_its_source_ended_sends_readers_that_end(
     end = StopAsyncIteration if error is None else SourceFailed
     with pytest.raises(end, match=None if error is None else "failed: ValueError"):
         await anext(reader)
-
-
-def late(receive: Callable[[str], None], message: str) -> None:
-    asyncio.get_running_loop().call_later(3.0, receive, message)
-
-
-@in_virtual_time
-async def test_text_is_sent_once_although_messages_take_three_seconds() -> None:
-    scene = Scene()
-    reader = await scene.open()
-    for name, receive in list(scene.broker.channels.items()):
-        scene.broker.channels[name] = partial(late, receive)
-    reading = asyncio.create_task(whole(reader))
-    for _ in range(30):
-        scene.tap.give("text")
-        await asyncio.sleep(1)
-    scene.tap.end()
-    assert await reading == scene.broker.sent_text() == "text" * 30
-    await scene.streams.aclose()
 
 
 @in_virtual_time
