@@ -162,8 +162,7 @@ class Worker(ThreadWorker):
     Args:
         url: The URL below which the streams are, as `http://HOST:PORT/v1/stream`.
         subscription_ids: The ids of one or more pull-wake subscriptions.
-        name: What other workers get as `current_holder`; by default host, process and a random
-            part.
+        name: What other workers get as `current_holder`; by default host, pid and a random part.
         concurrency: How many jobs there are at once; 1 by default. A subscription is one job at a
             time, so more than there are subscriptions is of no use.
         stop_grace: Seconds for which jobs go on after `stop`, before their next message raises
