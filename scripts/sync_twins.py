@@ -136,6 +136,14 @@ MODULES: dict[str, tuple[str, list[Twin]]] = {
         ],
     ),
 }
+PACKAGE = '''"""Headgate for threads: twins of the library's classes, for programs without asyncio.
+
+Made by `python -m scripts.sync_twins`.
+
+runs = headgate.sync.Runs("http://127.0.0.1:4437/v1/stream/runs")
+answer = runs.start(id, produce(question), format="ai-sdk")
+"""
+'''
 CHECK = ("check", "--fix-only", "--unsafe-fixes", "--quiet", "--select", "F401,I,TC")
 # Arguments that belong to an event loop, or to classes that are for asyncio alone.
 FOR_ASYNCIO = {"session", "metadata"}
@@ -205,6 +213,14 @@ WORDS = (
 )  # fmt: skip
 
 
+def package_text() -> str:
+    """Return the text of the package, which has all classes for threads."""
+    names = {twin.name: module for module, (_, made) in MODULES.items() for twin in made}
+    names["StreamIterator"] = "twins"
+    imports = "".join(f"from headgate.sync.{names[it]} import {it}\n" for it in names)
+    return _formatted("__init__", f"{PACKAGE}\n{imports}\n__all__ = {sorted(names)}\n")
+
+
 def module_text(name: str) -> str:
     """Return the text of a module."""
     title, twins = MODULES[name]
@@ -219,6 +235,10 @@ def module_text(name: str) -> str:
         f'"""{title}\n\n{made_by}\n"""\n\nfrom __future__ import annotations\n\n'
         f"{_imports(classes, body)}{body}"
     )
+    return _formatted(name, text)
+
+
+def _formatted(name: str, text: str) -> str:
     for command in (CHECK, ("format",)):
         text = subprocess.run(  # noqa: S603 - of this environment
             [
@@ -450,8 +470,9 @@ def _wrapped(text: str, width: int, first: str = "", others: str = "") -> str:
 def main() -> int:
     """Write the files, or say which are old."""
     status = 0
-    for name in MODULES:
-        path, text = path_of(name), module_text(name)
+    texts = {"__init__": package_text(), **{name: module_text(name) for name in MODULES}}
+    for name, text in texts.items():
+        path = path_of(name)
         if path.exists() and path.read_text() == text:
             continue
         if "--check" in sys.argv[1:]:

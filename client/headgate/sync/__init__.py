@@ -1,4 +1,6 @@
-"""Headgate for threads: twins of the library's classes, for programs that are not asyncio's.
+"""Headgate for threads: twins of the library's classes, for programs without asyncio.
+
+Made by `python -m scripts.sync_twins`.
 
 runs = headgate.sync.Runs("http://127.0.0.1:4437/v1/stream/runs")
 answer = runs.start(id, produce(question), format="ai-sdk")

@@ -10,7 +10,6 @@ import os
 import threading
 from collections import deque
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeAlias, TypeVar
 
@@ -75,10 +74,10 @@ class Twin(Generic[T]):
     def _get(self, use: Callable[[T], R]) -> R:
         """Return what the twin returns at once, where its loop has to run."""
 
-        async def used(_: Calls) -> R:
-            return use(self._found())
+        async def used(twin: T) -> R:
+            return use(twin)
 
-        return current().call(used)
+        return self._call(used)
 
     def _close(self, use: Callable[[T], Coroutine[Any, Any, R]]) -> R:
         try:
@@ -167,6 +166,7 @@ class ThreadSource:
     ) -> None:
         self._make = make
         self._begin = begin
+        self.ended: asyncio.Future[None] | None = None
         self._items: deque[object] = deque()  # the first one is with the reader
         self._is_empty = threading.Event()
         self._is_left = False
@@ -174,7 +174,7 @@ class ThreadSource:
     async def __aiter__(self) -> AsyncGenerator[object]:
         loop, has_items = asyncio.get_running_loop(), asyncio.Event()
         self._wake = partial(loop.call_soon_threadsafe, has_items.set)
-        ended = self._begin(self._iterate)
+        self.ended = ended = self._begin(self._iterate)
         ended.add_done_callback(lambda _: has_items.set())
         try:
             while self._items or not ended.done():
@@ -210,27 +210,26 @@ class ThreadSource:
             _close(iterator)
 
 
-def in_own_thread(function: Callable[[], None]) -> asyncio.Future[None]:
+def in_own_thread(function: Callable[[], object]) -> asyncio.Future[None]:
     """Call the function in a thread of its own, in the context of this one."""
     calls = Calls()
-    ended = calls.ask(partial(_contained, function))
+
+    def contained() -> None:
+        try:
+            function()
+        except (SystemExit, KeyboardInterrupt, GeneratorExit) as error:  # which end a loop
+            raise RuntimeError(f"{type(error).__name__} in a thread") from error
+
+    ended = calls.ask(contained)
     calls.end()
     work = partial(contextvars.copy_context().run, calls.work)
-    threading.Thread(target=work, name="headgate run", daemon=True).start()
+    threading.Thread(target=work, name="headgate.sync source", daemon=True).start()
     return ended
 
 
 def in_threads(answering: Answering) -> Callable[[Turn], ThreadSource]:
     """Return a function that gives the same sources to an event loop."""
     return lambda turn: ThreadSource(partial(answering, turn), in_own_thread)
-
-
-def _contained(function: Callable[[], object]) -> None:
-    """Call a function. Raises RuntimeError for what would end an event loop."""
-    try:
-        function()
-    except (SystemExit, KeyboardInterrupt, GeneratorExit) as error:
-        raise RuntimeError(f"{type(error).__name__} in a thread") from error
 
 
 def _close(iterator: Iterator[object]) -> None:
@@ -281,20 +280,17 @@ class ThreadRuns(Twin[headgate.runs.Runs]):
     ) -> RunState | None:
         check_make_source(make_source)
 
+        sources: list[ThreadSource] = []  # one at most
+
         async def taken_over(calls: Calls) -> RunState | None:
-            asked: list[asyncio.Future[None]] = []  # one at most
-
-            def begin(iterate: Callable[[], None]) -> asyncio.Future[None]:
-                asked.append(calls.ask(iterate))
-                return asked[0]
-
             def make(written: Written) -> ThreadSource:
-                return ThreadSource(partial(make_source, written), begin)
+                sources.append(ThreadSource(partial(make_source, written), calls.ask))
+                return sources[0]
 
             state = await self._found().take_over(run_id, make, **options)
-            for iterating in asked:
-                if iterating.done():
-                    iterating.result()
+            for source in sources:
+                if source.ended is not None and source.ended.done():
+                    source.ended.result()
             return state
 
         return current().call(taken_over)
@@ -331,6 +327,11 @@ class ThreadClient(AnyProcessTwin[headgate.streams.client.Client]):
 class ThreadWorker(Twin[headgate.workers.Worker]):
     """A worker whose jobs are worked on in threads."""
 
+    @property
+    def name(self) -> str:
+        """The name of the worker, which other workers see."""
+        return self._twin.name
+
     def _jobs(self) -> Generator[headgate.workers.Job]:
         with contextlib.ExitStack() as block:
             if self._twin._following is None:
@@ -338,13 +339,7 @@ class ThreadWorker(Twin[headgate.workers.Worker]):
             yield from iterated(self._get(aiter))
 
     def _run(self, handle: Callable[[headgate.workers.Job], object]) -> None:
-        with ThreadPoolExecutor(self._twin._concurrency) as pool:
+        async def work(job: headgate.workers.Job) -> None:
+            await in_own_thread(partial(handle, job))
 
-            async def work(job: headgate.workers.Job) -> None:
-                calls = Calls()
-                called = calls.ask(partial(_contained, partial(handle, job)))
-                calls.end()
-                pool.submit(calls.work)
-                await called
-
-            self._call(lambda worker: worker.run(work))
+        self._call(lambda worker: worker.run(work))

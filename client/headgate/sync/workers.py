@@ -172,9 +172,6 @@ class Worker(ThreadWorker):
 
     Raises:
         ValueError: There is no subscription, or a number is out of its range.
-
-    Attributes:
-        name: The name of the worker, which other workers see.
     """
 
     @checks_keywords
@@ -197,7 +194,6 @@ class Worker(ThreadWorker):
                 authorization=authorization,
             )
         )
-        self.name = self._twin.name
 
     def __iter__(self) -> Iterator[Job]:
         """Yield jobs until `stop` is called; the loop enters and leaves the block if needed."""

@@ -95,9 +95,6 @@ class Worker:
 
     Raises:
         ValueError: There is no subscription, or a number is out of its range.
-
-    Attributes:
-        name: The name of the worker, which other workers see.
     """
 
     @checks_keywords
