@@ -1,23 +1,114 @@
-"""Runs in threads of processes that are forked, and of processes that come to their end."""
+"""Runs in threads of processes that are forked, and of processes that come to their end.
+
+python -m tests.client.sync.test_processes NAME URL
+"""
 
 from __future__ import annotations
 
+import atexit
 import os
 import re
 import subprocess
 import sys
+import threading
+from functools import partial
+from typing import TYPE_CHECKING
 
 import pytest
 from headgate import RunState, sync
 
+from tests.client.sync.feeds import Feed, read, read_to
 from tests.support.processes import AT_ONCE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+def forked_under_way(url: str) -> None:
+    """A run goes on in the parent while children use and leave what they have inherited."""
+    runs, feed = sync.Runs(url), Feed("Once ")
+    answer = runs.start("parent", feed.source())
+    read_to(answer, b"Once ")
+    with sync.StreamWriter(f"{url}/writer", content_type="text/plain") as writer:
+        for number in range(3):
+            in_child(partial(child, runs, writer, number))
+    feed.give("upon ")
+    assert read_to(answer, b"upon ") == b"upon "
+    assert len({runs.state(number) for number in "012"}) == 1
+    feed.end()
+    read(answer)
+    sys.stdout.write(f"{runs.state('parent')}\n")
+
+
+def child(runs: sync.Runs, writer: sync.StreamWriter, number: int) -> None:
+    assert read(runs.start(str(number), ["a", "child"])) == b"achild"
+    assert read_to(runs.follow("parent"), b"Once ") == b"Once "
+    refusal = ""
+    try:
+        writer.write("Once")
+    except RuntimeError as error:
+        refusal = str(error)
+    assert "belongs to the process that opened it" in refusal
+
+
+def in_child(work: Callable[[], None]) -> None:
+    pid = os.fork()
+    if pid == 0:
+        work()
+        sys.exit()  # all that is left is finalized
+    _, status = os.waitpid(pid, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+
+
+def ends_soon(url: str) -> None:
+    """The program comes to its end before its run does, and connects anew after it has."""
+    runs = sync.Runs(url)
+    named = sync.Runs(url.replace("127.0.0.1", "localhost"))
+    atexit.register(lambda: sys.stdout.write(f"{named.state('none')}\n"))
+
+    def source() -> Iterator[str]:
+        yield "Once "
+        threading.main_thread().join()  # its work, not its thread
+        yield "upon a time"
+
+    runs.start("a", source())
+
+
+def never_ends(url: str) -> None:
+    """The program comes to its end, and its run never would."""
+    runs = sync.Runs(url)
+    read_to(runs.start("a", Feed("Once ").source()), b"Once ")
+    atexit.register(runs.close, wait=0)
+
+
+def many_at_once(url: str) -> None:
+    """Threads start runs, whose sources wait for each other, and read them."""
+    everybody = threading.Barrier(30, timeout=40)
+
+    def source() -> Iterator[str]:
+        for word in ("Once ", "upon ", "a time"):
+            everybody.wait()
+            yield word
+
+    def use(number: int) -> None:
+        assert read(runs.start(str(number), source())) == b"Once upon a time"
+
+    with sync.Runs(url) as runs:
+        threads = [threading.Thread(target=use, args=(number,)) for number in range(30)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        states = [runs.state(str(number)) for number in range(30)]
+    sys.stdout.write(f"{[*map(str, {state and state.status for state in states})]}\n")
+
 
 OURS = {**os.environ, **AT_ONCE}
 
 
 def ran(name: str, url: str, *by: str) -> str:
     """Run one of the programs, and return what it has printed."""
-    module = ("-m", *by, "tests.client.sync.processes")
+    module = ("-m", *by, "tests.client.sync.test_processes")
     command = [sys.executable, "-W", "error", *module, name, url]
     done = subprocess.run(
         command, capture_output=True, text=True, timeout=40, check=False, env=OURS
@@ -55,3 +146,14 @@ def test_a_program_that_exits_ends_its_active_run(
 @pytest.mark.usefixtures("processes")
 def test_sync_runs_work_in_greenlets_of_gevent(url: str) -> None:
     assert ran("many at once", url, "gevent.monkey", "--module") == "['finished']\n"
+
+
+PROGRAMS = {
+    "many at once": many_at_once,
+    "forked under way": forked_under_way,
+    "ends soon": ends_soon,
+    "never ends": never_ends,
+}
+
+if __name__ == "__main__":
+    PROGRAMS[sys.argv[1]](sys.argv[2])

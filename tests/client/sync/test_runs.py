@@ -1,4 +1,4 @@
-"""Runs that are produced, followed and stopped from threads."""
+"""Runs that are produced, followed, stopped and taken over from threads."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+import durable_streams
 import pytest
 from headgate import Closed, RunState, SourceFailed, Unavailable, sync
+from headgate.runs import Step, Written
 
 from tests.client.sync.feeds import Feed, read, read_to
 from tests.support.ports import free_port
@@ -17,8 +19,6 @@ from tests.support.waiting import PATIENCE_S, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-    from headgate.runs import Written
 
 
 def test_a_sync_run_of_a_generator_can_be_read_followed_and_deleted(runs: sync.Runs) -> None:
@@ -34,26 +34,19 @@ def test_a_sync_run_of_a_generator_can_be_read_followed_and_deleted(runs: sync.R
     assert runs.state("a") is None
 
 
-def test_stopping_a_sync_run_closes_its_generator_between_two_items(runs: sync.Runs) -> None:
+def test_stopping_a_sync_run_ends_it_at_once_and_its_source_with_the_next_item(
+    runs: sync.Runs,
+) -> None:
     feed = Feed("Once ")
     answer = runs.start("a", feed.source())
     assert read_to(answer, b"Once ") == b"Once "
     assert runs.stop("a")
     assert read(answer) == b""
     assert runs.state("a") == RunState("stopped")
+    assert not feed.closed.is_set()
     feed.give("upon ")
     assert feed.closed.wait(PATIENCE_S)
     assert read(runs.follow("a")) == b"Once "
-
-
-def test_stopping_a_sync_run_ends_it_at_once_although_its_source_blocks(runs: sync.Runs) -> None:
-    feed = Feed("Once ")
-    answer = runs.start("a", feed.source())
-    read_to(answer, b"Once ")
-    assert runs.stop("a")
-    assert read(answer) == b""
-    assert not feed.closed.is_set()
-    feed.end()
 
 
 def test_a_sync_source_that_watches_for_its_stop_can_yield_a_last_item(runs: sync.Runs) -> None:
@@ -92,15 +85,7 @@ def test_a_sync_run_that_cannot_be_started_closes_its_source(runs: sync.Runs) ->
     assert [*begun, *begun_too] == []
 
 
-@pytest.mark.parametrize(
-    "source",
-    [
-        pytest.param("Once", id="text"),
-        pytest.param(b"Once", id="bytes"),
-        pytest.param({"text": "Once"}, id="a-dict"),
-        pytest.param(3, id="a-number"),
-    ],
-)
+@pytest.mark.parametrize("source", ["Once", b"Once", {"text": "Once"}, 3], ids=repr)
 def test_a_sync_source_that_is_no_iterator_of_items_is_refused(
     runs: sync.Runs, source: object
 ) -> None:
@@ -212,3 +197,62 @@ def test_closing_sync_runs_fails_active_runs_and_waits_for_their_sources(
     assert closed == [True]
     with sync.Runs(url) as other:
         assert other.state("a") == RunState("failed", "the application was shut down")
+
+
+WAITING = RunState("orphaned", "its producer is gone, and it can be taken over")
+
+
+@pytest.fixture
+def going_on(url: str) -> Iterator[sync.Runs]:
+    runs = sync.Runs(url, orphan_after=1, takeover_within=60)
+    yield runs
+    runs.close(wait=0)
+
+
+def test_a_sync_takeover_continues_after_the_steps_that_are_done(going_on: sync.Runs) -> None:
+    def source(written: Written) -> Iterator[object]:
+        for key in ("plan", "write"):
+            if key not in written.steps:
+                yield f"{key} "
+                yield Step(key, threading.get_ident())
+                if not written.steps:
+                    raise SystemExit  # as a worker's main thread is ended
+
+    with pytest.raises(SystemExit):
+        going_on.take_over("a", source)
+    wait_until(lambda: going_on.state("a") == WAITING)
+    assert going_on.take_over("a", source) == RunState("finished")
+    assert read(going_on.follow("a")) == b"plan write "
+    with pytest.raises(Closed):
+        going_on.take_over("a", source)
+
+
+def test_an_exception_in_the_source_of_a_sync_takeover_fails_the_run(going_on: sync.Runs) -> None:
+    def source(_: Written) -> Iterator[str]:
+        yield "Once "
+        raise LookupError
+
+    with pytest.raises(LookupError):
+        going_on.take_over("a", source)
+    assert going_on.state("a") == RunState("failed", "the source failed: LookupError")
+    with pytest.raises(ZeroDivisionError):
+        going_on.take_over("b", lambda _: [1 // 0])
+    state = going_on.state("b")
+    assert state is not None
+    assert state.status == "failed"
+
+
+def test_a_step_of_a_sync_takeover_is_written_before_the_next_begins(
+    going_on: sync.Runs, url: str
+) -> None:
+    seen = []
+
+    def source(_: Written) -> Iterator[object]:
+        for number in range(5):
+            yield str(number)
+            yield Step(str(number))
+            with durable_streams.stream(f"{url}/a", live=False) as now:
+                seen.append(str(number) in now.iter_json())
+
+    assert going_on.take_over("a", source) == RunState("finished")
+    assert seen == [True] * 5

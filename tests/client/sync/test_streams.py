@@ -10,7 +10,7 @@ import headgate
 import pytest
 from headgate.sync import Client
 
-from tests.client.sync.test_workers import send
+from tests.client.sync.feeds import send
 from tests.support.processes import headgate as headgate_server
 from tests.support.waiting import wait_until
 
@@ -108,3 +108,46 @@ def test_a_forked_process_goes_on_with_a_client(server: Headgate) -> None:
     stream.append(2)
     assert [it.value for it in stream.read()] == [0, 1, 2]
     hg.close()
+
+
+def test_chunks_of_threads_that_share_a_writer_are_stored_once_and_in_order(
+    server: Headgate,
+) -> None:
+    with Client(server.streams) as hg:
+        stream = hg.create("s", json=True)
+        with hg.writer("s", max_buffer_bytes=1000, max_batch_bytes=500) as writer:
+
+            def write(first: int) -> None:
+                for number in range(first, first + 100):
+                    writer.write(number)
+
+            threads = [threading.Thread(target=write, args=(100 * each,)) for each in range(5)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            writer.end()
+        found = [it.value for it in stream.read()]
+        assert sorted(found) == [*range(500)]
+        assert [it for it in found if it < 100] == [*range(100)]
+        assert (writer.taken, writer.acknowledged) == (500, 500)
+        assert stream.head().is_closed
+
+
+@pytest.mark.parametrize(
+    ("error", "stored"), [(ZeroDivisionError, ["Once"]), (KeyboardInterrupt, [])]
+)
+def test_an_exception_in_the_block_flushes_a_sync_writer_and_an_interrupt_discards(
+    server: Headgate, error: type[BaseException], stored: list[str]
+) -> None:
+    with Client(server.streams) as hg:
+        stream = hg.create("s", json=True)
+
+        def write() -> None:
+            with hg.writer("s", flush_interval=60) as writer:
+                writer.write("Once")
+                raise error
+
+        with pytest.raises(error):
+            write()
+        assert [it.value for it in stream.read()] == stored

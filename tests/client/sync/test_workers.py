@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import subprocess
 import sys
 import threading
-import urllib.request
 import uuid
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +13,7 @@ import pytest
 from headgate import Fenced
 from headgate.sync import Job, Worker
 
+from tests.client.sync.feeds import send
 from tests.support.processes import ROOT, headgate
 from tests.support.waiting import wait_until
 
@@ -22,15 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.support.processes import Headgate
-
-
-def send(method: str, url: str, document: object = None) -> Any:
-    """Send a JSON document, and return that of the response."""
-    body = None if document is None else json.dumps(document).encode()
-    headers = {"Content-Type": "application/json"}
-    request = urllib.request.Request(url, body, headers, method=method)
-    with urllib.request.urlopen(request, timeout=10) as answer:
-        return json.loads(answer.read() or b"null")
 
 
 class Work:
@@ -76,39 +66,23 @@ def messages_of(job: Job) -> list[Any]:
     return [message for stream in job.pending for message in stream.messages()]
 
 
-def test_a_job_reads_its_messages_and_the_end_of_its_block_acknowledges_them(work: Work) -> None:
-    work.append(1, None, 3)
-    with Worker(work.streams, work.name) as worker:
-        for job in worker:
-            with job:
-                assert messages_of(job) == [1, None, 3]
-                worker.stop()
-        assert work.cursor() != "-1"
-
-
-def test_a_job_without_a_block_ends_with_the_turn_of_the_loop(work: Work) -> None:
-    work.append(1)
+def test_a_job_that_raises_comes_again_and_one_without_a_block_ends_with_its_turn(
+    work: Work,
+) -> None:
+    work.append(1, None)
     seen: list[Any] = []
-    for job in Worker(work.streams, work.name):
-        seen += messages_of(job)
-        if seen == [1, 2]:
-            break
-        work.append(2)
-    assert seen == [1, 2]
-
-
-def test_a_job_that_raises_comes_again_and_the_loop_goes_on(work: Work) -> None:
-    work.append(1)
     generations: list[int] = []
-    with Worker(work.streams, work.name) as worker:
-        for job in worker:
+    for job in Worker(work.streams, work.name):
+        generations.append(job.generation)
+        if len(generations) == 1:
             with job:
-                generations.append(job.generation)
-                if len(generations) == 1:
-                    raise RuntimeError
-                messages_of(job)
-                worker.stop()
-    assert generations == [1, 2]
+                raise RuntimeError
+        else:
+            seen += messages_of(job)
+            if len(generations) == 3:
+                break
+            work.append(3)
+    assert (seen, generations) == ([1, None, 3], [1, 2, 3])
 
 
 def test_jobs_of_a_run_are_in_threads_and_their_leases_are_extended(work: Work) -> None:
