@@ -45,43 +45,14 @@ def test_sse_events_are_decoded_equally_from_pieces_of_any_size(
         decoder = EventDecoder()
         pieces = [sent[start : start + size] for start in range(0, len(sent), size)]
         assert [event for piece in pieces for event in decoder.feed(piece)] == events
-
-
-@pytest.mark.parametrize(("sent", "events"), TRANSCRIPTS)
-def test_an_sse_event_is_decoded_equally_whatever_follows_it(
-    sent: bytes, events: list[Event]
-) -> None:
-    decoder = EventDecoder()
-    assert [*decoder.feed(sent + b"\n\ndata: tail")][: len(events)] == events
+    followed = [*EventDecoder().feed(sent + b"\n\ndata: tail")]
+    assert followed[: len(events)] == events
 
 
 def test_an_sse_event_is_decoded_with_its_last_byte() -> None:
     decoder = EventDecoder()
     assert [*decoder.feed(b"data: a\r\n\r")] == [Event(b"", b"a")]
     assert [*decoder.feed(b"\ndata: b\n\n")] == [Event(b"", b"b")]
-
-
-LINE_ENDS = {"LF": b"\n", "CR LF": b"\r\n", "CR": b"\r"}
-
-
-def blocks(end: bytes) -> list[bytes]:
-    """Return three events whose lines end with `end`."""
-    return [
-        b"data: \xe6\x9d\xb1" + end * 2,
-        b"event: x" + end + b"data: a" + end + b"data: b" + end * 2,
-        b": ping" + end * 2,
-    ]
-
-
-@pytest.mark.parametrize("end", LINE_ENDS.values(), ids=LINE_ENDS)
-def test_events_cut_at_any_byte_come_out_whole(end: bytes) -> None:
-    events = blocks(end)
-    data = b"".join(events)
-    for cut in range(len(data) + 1):
-        splitter = EventSplitter()
-        first, second = splitter.feed(data[:cut]), splitter.feed(data[cut:])
-        assert b"".join([*first, *second, splitter.rest()]) == data
-        assert [*first, *second, splitter.rest()][: len(events)] == events
 
 
 @given(st.lists(st.binary(max_size=8).map(lambda it: it.replace(b"x", b"\n"))))
@@ -112,22 +83,15 @@ def test_an_event_longer_than_the_bound_is_refused() -> None:
         splitter.feed(b"8")
 
 
-DATA = {
-    "one line": (b"data: a\n\n", Event(b"", b"a")),
-    "a name": (b"event: x\ndata: a\n\n", Event(b"x", b"a")),
-    "no blanks": (b"event:x\ndata:a\n\n", Event(b"x", b"a")),
-    "several lines": (b"data: a\nevent:x\ndata:b\n\n", Event(b"x", b"a\nb")),
-    "CR": (b"data: a\r\r", Event(b"", b"a")),
-    "CR LF": (b"event: x\r\ndata: a\r\n\r\n", Event(b"x", b"a")),
-    "none": (b"event: x\n: data\n\n", None),
-    "an end amid the name": (b"event: x", None),
-    "an end amid the data": (b"event: x\ndata: a\nb", Event(b"x", b"a")),
-    "a line end less": (b"data: a\n", Event(b"", b"a")),
-    "a name after the data": (b"data: a\nevent: x\n\n", Event(b"x", b"a")),
-}
-
-
-@pytest.mark.parametrize(("block", "event"), DATA.values(), ids=DATA)
+@pytest.mark.parametrize(
+    ("block", "event"),
+    [
+        pytest.param(b"event: x\n: data\n\n", None, id="none"),
+        pytest.param(b"event: x", None, id="an end amid the name"),
+        pytest.param(b"event: x\ndata: a\nb", Event(b"x", b"a"), id="an end amid the data"),
+        pytest.param(b"data: a\nevent: x\n\n", Event(b"x", b"a"), id="a name after the data"),
+    ],
+)
 def test_the_data_of_an_event_are_its_lines_together(block: bytes, event: Event | None) -> None:
     assert parse(block) == event
 
