@@ -19,28 +19,18 @@ T = TypeVar("T")
 _END = object()
 
 
-class Calls:
-    """Calls by the loop of functions in a thread, one after the other."""
-
-    def __init__(self) -> None:
-        self._calls: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+class Calls(SimpleQueue["Callable[[], None] | None"]):
+    """Calls by the loop of functions in a thread, one after the other, until None."""
 
     def ask(self, function: Callable[[], T]) -> asyncio.Future[T]:
-        """Have the thread call the function after those before it. Call this in the loop."""
+        """Have the thread call the function. Call this in the loop."""
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._calls.put(partial(_settle, future, function))
+        self.put(partial(_settle, future, function))
         return future
 
-    def end(self) -> None:
-        """End the work after the calls so far."""
-        self._calls.put(None)
-
     def work(self) -> None:
-        """Make the calls in this thread, to the end.
-
-        Raises what ends a thread, as SystemExit: its call is cancelled.
-        """
-        for call in iter(self._calls.get, None):
+        """Make the calls in this thread. Raises what ends a thread: its call is cancelled."""
+        for call in iter(self.get, None):
             call()
 
 
@@ -88,21 +78,8 @@ class LoopThread(asyncio.SelectorEventLoop):
         """Call the function in the loop, and wait for what it returns or raises.
 
         The calls that it gets are made by this thread while it waits. What interrupts the waiting,
-        such as KeyboardInterrupt, cancels it.
+        such as KeyboardInterrupt, cancels it. Raises RuntimeError where it would hold up a loop.
         """
-        self._check_may_wait()
-        calls = Calls()
-        future = asyncio.run_coroutine_threadsafe(function(calls), self)
-        future.add_done_callback(lambda _: calls.end())
-        try:
-            calls.work()
-            return future.result()
-        except BaseException:
-            future.cancel()  # no effect on what raised by itself
-            raise
-
-    def _check_may_wait(self) -> None:
-        """Raise RuntimeError in a thread whose own event loop would be held up."""
         running = asyncio._get_running_loop()
         # The threads of gevent are one for asyncio, so that each has this loop.
         if running not in {None, self} or threading.get_ident() == self._thread.ident:
@@ -110,6 +87,15 @@ class LoopThread(asyncio.SelectorEventLoop):
                 "headgate.sync waits, which would hold up the event loop that runs in this thread: "
                 "use `headgate` there"
             )
+        calls = Calls()
+        future = asyncio.run_coroutine_threadsafe(function(calls), self)
+        future.add_done_callback(lambda _: calls.put(None))
+        try:
+            calls.work()
+            return future.result()
+        except BaseException:
+            future.cancel()  # no effect on what raised by itself
+            raise
 
 
 def iterated(items: AsyncGenerator[T]) -> Generator[T]:

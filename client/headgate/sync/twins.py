@@ -37,19 +37,16 @@ T = TypeVar("T")
 R = TypeVar("R")
 log = logging.getLogger("headgate.runs")
 MOST_AHEAD = 16  # items of a source that are not written yet; 100 save no more
+Begin: TypeAlias = "Callable[[Callable[[], None]], asyncio.Future[None]]"
 Answering: TypeAlias = "Callable[[Turn], Iterable[object]]"
 """A function that returns the source of an answer, which is iterated in a thread of its own."""
 
 
 class Twin(Generic[T]):
-    """An object for threads, whose twin is used in the event loop of the process.
-
-    Args:
-        twin: The twin, which belongs to this process if there is no `find`.
-        find: Returns the twin of the process, in its loop.
-    """
+    """An object for threads, whose twin is used in the event loop of the process."""
 
     def __init__(self, twin: T, find: Callable[[], T] | None = None) -> None:
+        """Without `find`, which returns a twin in any process, the twin is this process's."""
         self._twin = twin
         self._find = find
         self._pid = os.getpid()
@@ -144,7 +141,7 @@ class StreamIterator(Twin["headgate.streams.messages.StreamIterator[T]"], Generi
     def close(self) -> None:
         """Close the request; nothing more comes."""
         self._ready.clear()
-        self._call(lambda twin: twin.aclose())
+        self._close(lambda twin: twin.aclose())
 
 
 class ThreadSource:
@@ -153,17 +150,10 @@ class ThreadSource:
     The thread is a few items ahead, but not of a `Step`. It closes the iterator at its end, or
     between two items once nobody reads on: nothing can interrupt it while it waits for something
     itself.
-
-    Args:
-        make: Returns the iterator.
-        begin: Has the thread call a function, when the first item is wanted.
     """
 
-    def __init__(
-        self,
-        make: Callable[[], Iterable[object]],
-        begin: Callable[[Callable[[], None]], asyncio.Future[None]],
-    ) -> None:
+    def __init__(self, make: Callable[[], Iterable[object]], begin: Begin) -> None:
+        """`begin` has the thread call a function, when the first item is wanted."""
         self._make = make
         self._begin = begin
         self.ended: asyncio.Future[None] | None = None
@@ -221,7 +211,7 @@ def in_own_thread(function: Callable[[], object]) -> asyncio.Future[None]:
             raise RuntimeError(f"{type(error).__name__} in a thread") from error
 
     ended = calls.ask(contained)
-    calls.end()
+    calls.put(None)
     work = partial(contextvars.copy_context().run, calls.work)
     threading.Thread(target=work, name="headgate.sync source", daemon=True).start()
     return ended
@@ -279,7 +269,6 @@ class ThreadRuns(Twin[headgate.runs.Runs]):
         **options: Any,  # noqa: ANN401
     ) -> RunState | None:
         check_make_source(make_source)
-
         sources: list[ThreadSource] = []  # one at most
 
         async def taken_over(calls: Calls) -> RunState | None:
