@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
@@ -14,13 +15,11 @@ from headgate import Fenced
 from headgate.sync import Job, Worker
 
 from tests.client.sync.feeds import send
-from tests.support.processes import ROOT, headgate
+from tests.support.processes import ROOT
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tests.support.processes import Headgate
+    from tests.support.threaded import Threaded
 
 
 class Work:
@@ -50,15 +49,9 @@ class Work:
         return str(link["acked_offset"])
 
 
-@pytest.fixture(scope="module")
-def own_server(processes: None) -> Iterator[Headgate]:
-    with headgate() as started:
-        yield started
-
-
 @pytest.fixture
-def work(own_server: Headgate) -> Work:
-    return Work(own_server.streams)
+def work(server: Threaded) -> Work:
+    return Work(server.streams)
 
 
 def messages_of(job: Job) -> list[Any]:
@@ -119,22 +112,19 @@ def test_a_job_that_lost_its_lease_gets_no_more_messages(work: Work) -> None:
                     job.ack()
 
 
-PROGRAM = """
-import signal, sys
-from headgate.sync import Worker
+PAGE = (ROOT / "docs/client/worker.md").read_text()
+(BLOCK,) = re.findall(r"```python\n(import signal\n\nimport headgate\.sync.*?)```", PAGE, re.DOTALL)
+PROGRAM = f"""
+import sys
 
-with Worker(sys.argv[1], sys.argv[2]) as worker:
-    signal.signal(signal.SIGTERM, lambda *_: worker.stop())
-    for job in worker:
-        with job:
-            for stream in job.pending:
-                for message in stream.messages():
-                    print(message, flush=True)
+url, confirmations = sys.argv[1:]
+confirm = lambda name, order: print(order, flush=True)
+{BLOCK.replace('"confirmations"', "confirmations")}
 """
 
 
 @pytest.mark.usefixtures("processes")
-def test_a_program_with_a_worker_ends_by_sigterm_while_it_waits(work: Work) -> None:
+def test_the_program_of_the_page_ends_by_sigterm_while_it_waits(work: Work) -> None:
     work.append("one")
     with subprocess.Popen(
         [sys.executable, "-c", PROGRAM, work.streams, work.name],

@@ -1,4 +1,4 @@
-"""A gateway with pull-wake subscriptions, and the streams that wake their workers."""
+"""Subscriptions of a gateway, and the streams that wake their workers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from headgate import Job
-    from headgate.stream_requests import Appended
 
 JSON = "application/json"
 
@@ -33,11 +32,7 @@ class Pool:
         self.folder = folder or name
         self.wake_stream = f"wake/{name}"
         self.session = session
-
-    @property
-    def control(self) -> str:
-        """The URL of the subscription."""
-        return f"{self.streams}/__ds/subscriptions/{self.name}"
+        self.control = f"{streams}/__ds/subscriptions/{name}"
 
     async def subscribe(self, **members: Any) -> None:
         """Create the wake stream and the subscription, which workers have."""
@@ -58,18 +53,28 @@ class Pool:
         """Return the path of a stream of the pool."""
         return f"{self.folder}/{name}"
 
-    async def append(self, name: str, *messages: object, content_type: str = JSON) -> Appended:
-        """Append messages to a stream of the pool, which is created if it does not exist."""
+    async def append(self, name: str, *messages: object, content_type: str = JSON) -> str | None:
+        """Append to a stream of the pool, which is created if needed; return the offset behind."""
         stream = self.stream(self.path(name))
         await stream.create(content_type=content_type)
         body = json.dumps(messages).encode() if content_type == JSON else str(messages[0]).encode()
-        return await stream.append(body, content_type=content_type)
+        return (await stream.append(body, content_type=content_type)).next_offset
 
     async def description(self) -> dict[str, Any]:
         """Return the description of the subscription."""
         async with self.session.get(self.control) as answer:
             found: dict[str, Any] = await answer.json()
             return found
+
+    async def has_failed(self, reason: str) -> bool:
+        """Return whether the last attempt to wake a webhook failed for this reason."""
+        error = (await self.description())["last_error"]
+        return error is not None and reason in str(error)
+
+    async def claim(self) -> tuple[int, Any]:
+        """Claim the subscription as another worker; return the status and the document."""
+        async with self.session.post(f"{self.control}/claim", json={"worker": "w"}) as answer:
+            return answer.status, await answer.json()
 
     async def cursor(self, name: str) -> str | None:
         """Return what is acknowledged of a stream."""

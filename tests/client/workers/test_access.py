@@ -14,57 +14,37 @@ from tests.client.workers.pools import Pool, messages_of
 from tests.support.processes import headgate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from headgate import Job
 
-    from tests.support.processes import Headgate
 
-
-@pytest.fixture
-def guarded(processes: None, tmp_path: Path) -> Iterator[Headgate]:
+@pytest.mark.usefixtures("processes")
+async def test_a_worker_needs_the_rights_of_the_subscriber_and_may_have_another_credential(
+    tmp_path: Path,
+) -> None:
     file = tmp_path / "tokens.toml"
-    permitted = {"worker": ALL, "other": ALL, "reader": '["read"]'}
+    permitted = {"subscriber": ALL, "worker": ALL, "reader": '["read"]'}
     file.write_text("".join(entry(name, them) for name, them in permitted.items()))
     environment = {"HEADGATE_AUTH": "tokens", "HEADGATE_CREDENTIALS__TOKENS_FILE": str(file)}
-    with headgate(environment=environment) as started:
-        yield started
+    headers = {"Authorization": bearer("subscriber")}
 
+    async def authorization() -> str:
+        await asyncio.sleep(0)
+        return bearer("worker")
 
-@pytest.mark.parametrize("name", ["worker", "other"])
-async def test_a_worker_with_the_rights_of_the_subscriber_gets_jobs(
-    name: str, guarded: Headgate
-) -> None:
-    headers = {"Authorization": bearer("worker")}
-    async with aiohttp.ClientSession(headers=headers) as session:
-        work = Pool(guarded.streams, session, "pool")
-        await work.subscribe()
-        end = (await work.append("a", 1)).next_offset
-        asked: list[str] = []
+    async def handle(job: Job) -> None:
+        assert await messages_of(job) == [1]
+        worker.stop()
 
-        async def authorization() -> str:
-            await asyncio.sleep(0)
-            asked.append("asked")
-            return bearer(name)
-
-        worker = Worker(guarded.streams, "pool", authorization=authorization)
-
-        async def handle(job: Job) -> None:
-            assert await messages_of(job) == [1]
-            worker.stop()
-
-        await worker.run(handle)
-        assert await work.cursor("a") == end
-        assert asked
-
-
-@pytest.mark.parametrize("name", ["reader", "nobody"])
-async def test_a_worker_without_these_rights_raises_not_authorized(
-    name: str, guarded: Headgate
-) -> None:
-    headers = {"Authorization": bearer("worker")}
-    async with aiohttp.ClientSession(headers=headers) as session:
-        await Pool(guarded.streams, session, "pool").subscribe()
-    with pytest.raises(NotAuthorized):
-        await Worker(guarded.streams, "pool", authorization=bearer(name)).run(messages_of)
+    with headgate(environment=environment) as server:
+        async with aiohttp.ClientSession(headers=headers) as session:
+            work = Pool(server.streams, session, "pool")
+            await work.subscribe()
+            end = await work.append("a", 1)
+            for name in ("reader", "nobody"):
+                with pytest.raises(NotAuthorized):
+                    await Worker(server.streams, "pool", authorization=bearer(name)).run(handle)
+            worker = Worker(server.streams, "pool", authorization=authorization)
+            await worker.run(handle)
+            assert await work.cursor("a") == end

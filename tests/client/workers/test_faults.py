@@ -7,7 +7,7 @@ import contextlib
 import json
 import random
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import aiohttp
 import pytest
@@ -31,30 +31,31 @@ if TYPE_CHECKING:
 KILLS = 60 if IS_WHOLE else 6
 STREAMS = 4
 SEED = 37
+PROGRAM = """
+import asyncio, sys
+from headgate import Worker
+
+async def note(job):
+    for stream in job.pending:
+        async for message in stream.messages():
+            with open(sys.argv[3], "a") as notes:
+                print(message, file=notes)
+
+asyncio.run(Worker(sys.argv[1], sys.argv[2]).run(note))
+"""
 REFUSED = 2  # of each kind
-# Longer than the leases of a second, as Headgate asks for one to three seconds.
-AGAIN = {"Retry-After": "3"}
 
 
-@contextlib.asynccontextmanager
-async def worker_process(work: Pool, notes: Path) -> AsyncIterator[Process]:
-    """A worker in a process of its own."""
-    module = "tests.client.workers.worker_process"
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", module, work.streams, work.name, str(notes), cwd=ROOT
+async def worker_process(work: Pool, notes: Path) -> Process:
+    """Start a worker in a process of its own."""
+    return await asyncio.create_subprocess_exec(
+        sys.executable, "-c", PROGRAM, work.streams, work.name, str(notes), cwd=ROOT
     )
-    try:
-        yield process
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()
 
 
-def noted(path: Path) -> list[Any]:
+def noted(path: Path) -> list[str]:
     """Return the messages that workers have noted."""
-    lines = path.read_text().splitlines() if path.exists() else []
-    return [json.loads(line)[1] for line in lines]
+    return path.read_text().splitlines() if path.exists() else []
 
 
 @pytest.fixture
@@ -66,84 +67,65 @@ def own_server(processes: None, tmp_path: Path) -> Iterator[Headgate]:
         server.close()
 
 
-class Campaign:
-    """Writers, two workers, and who kills them."""
-
-    def __init__(self, server: Headgate, work: Pool, notes: Path) -> None:
-        self.server = server
-        self.work = work
-        self.notes = notes
-        self.chance = random.Random(SEED)
-        self.tails: dict[str, str | None] = {}
-        self.written: set[str] = set()
-
-    async def write(self, number: int) -> None:
-        """Append messages until this is cancelled; what may be stored already comes twice."""
-        name = f"s{number}"
-        for count in range(10_000):
-            message = f"{name}/{count}"
-            self.tails[name] = await self._stored(name, message)
-            self.written.add(message)
-            await asyncio.sleep(0.02)
-
-    async def _stored(self, name: str, message: str) -> str | None:
-        """Append until it succeeds, and return the offset behind the message."""
-        while True:
+async def write(work: Pool, name: str, written: dict[str, str | None]) -> None:
+    """Append messages until this is cancelled; what may be stored already comes twice."""
+    for count in range(10_000):
+        message, end = f"{name}/{count}", None
+        while end is None:
             with contextlib.suppress(Unavailable):
-                return (await self.work.append(name, message)).next_offset
-            await asyncio.sleep(0.05)
-
-    async def run(self) -> None:
-        """Kill so often, and then wait until all is acknowledged."""
-        async with contextlib.AsyncExitStack() as stack:
-            workers: list[Process] = []
-            for _ in range(2):
-                started = worker_process(self.work, self.notes)
-                workers.append(await stack.enter_async_context(started))
-            writers = [asyncio.create_task(self.write(number)) for number in range(STREAMS)]
-            for kill in range(KILLS):
-                seen = len(noted(self.notes))
-                await until(
-                    lambda seen=seen: len(noted(self.notes)) > seen,  # type: ignore[misc] # a bool
-                    "work",
-                    within_s=SERVER_PATIENCE_S,
-                )
-                await asyncio.sleep(self.chance.random() * 0.05)  # anywhere in the work
-                if kill % 2:
-                    self.server.kill()
-                    await asyncio.to_thread(self.server.start)
-                else:
-                    workers.pop(0).kill()
-                    started = worker_process(self.work, self.notes)
-                    workers.append(await stack.enter_async_context(started))
-            for writer in writers:
-                writer.cancel()
-            await asyncio.gather(*writers, return_exceptions=True)
-            for name in self.tails:
-                await until(lambda name=name: self.is_done(name), within_s=SERVER_PATIENCE_S)  # type: ignore[misc] # a coroutine
-
-    async def is_done(self, name: str) -> bool:
-        """Return whether a stream is acknowledged up to what was last stored."""
-        return (await self.work.cursor(name) or "") >= (self.tails[name] or "")
+                end = await work.append(name, message)
+            await asyncio.sleep(0.02)
+        written[message] = end
 
 
 @pytest.mark.timeout(600)
 async def test_each_message_is_handled_and_acknowledged_though_everything_is_killed(
     own_server: Headgate, tmp_path: Path
 ) -> None:
-    notes = tmp_path / "notes"
+    notes, chance = tmp_path / "notes", random.Random(SEED)
+    written: dict[str, str | None] = {}  # each message, and the offset behind it
     async with pool(own_server.streams, lease_ttl_ms=1000) as work:
-        campaign = Campaign(own_server, work, notes)
-        await campaign.run()
-    assert len(campaign.written) >= KILLS
-    assert campaign.written <= set(noted(notes))
+        workers = [await worker_process(work, notes) for _ in range(2)]
+        names = [f"s{number}" for number in range(STREAMS)]
+        writers = [asyncio.create_task(write(work, name, written)) for name in names]
+        try:
+            for kill in range(KILLS):
+                seen = len(noted(notes))
+                await until(
+                    lambda seen=seen: len(noted(notes)) > seen,  # type: ignore[misc] # a bool
+                    "work",
+                    within_s=SERVER_PATIENCE_S,
+                )
+                await asyncio.sleep(chance.random() * 0.05)  # anywhere in the work
+                if kill % 2:
+                    own_server.kill()
+                    await asyncio.to_thread(own_server.start)
+                else:
+                    workers.pop(0).kill()
+                    workers.append(await worker_process(work, notes))
+            for writer in writers:
+                writer.cancel()
+            await asyncio.gather(*writers, return_exceptions=True)
+
+            async def is_done() -> bool:
+                tails = {message.partition("/")[0]: end for message, end in written.items()}
+                cursors = {name: await work.cursor(name) or "" for name in names}
+                return all(cursors[name] >= (tails[name] or "") for name in names)
+
+            await until(is_done, within_s=SERVER_PATIENCE_S)
+        finally:
+            for worker in workers:
+                worker.kill()
+                await worker.wait()
+    assert len(written) >= KILLS
+    assert written.keys() <= set(noted(notes))
 
 
 async def test_a_job_goes_on_although_the_gateway_is_killed_and_started_in_the_middle(
     own_server: Headgate,
 ) -> None:
     async with pool(own_server.streams, lease_ttl_ms=10_000) as work:
-        end = (await work.append("a", 1)).next_offset
+        end = await work.append("a", 1)
         generations: list[int] = []
 
         async def handle(job: Job) -> None:
@@ -183,12 +165,14 @@ async def test_a_worker_goes_on_when_its_wake_stream_is_deleted_and_created_agai
 class Refusals:
     """A way to a gateway on which the first acks, or the first extensions, are refused."""
 
-    def __init__(self, status: int, *, is_done: bool) -> None:
+    def __init__(self, status: int, retry_after: str, *, is_done: bool) -> None:
         self.count = 0
         self._is_done = is_done
         self.gateway = Headgate(port=free_port())
         self.proxy = RequestProxy(
-            self.gateway.port, self._decide, lambda: web.Response(status=status, headers=AGAIN)
+            self.gateway.port,
+            self._decide,
+            lambda: web.Response(status=status, headers={"Retry-After": retry_after}),
         )
         self.gateway.environment |= {"HEADGATE_HTTP__PUBLIC_URL": self.proxy.url}
 
@@ -203,9 +187,11 @@ class Refusals:
 
 
 @contextlib.asynccontextmanager
-async def refusing(status: int, *, is_done: bool) -> AsyncIterator[tuple[Refusals, Pool]]:
+async def refusing(
+    status: int, retry_after: str, *, is_done: bool
+) -> AsyncIterator[tuple[Refusals, Pool]]:
     """A gateway behind such a way, and a pool at the proxy that is not subscribed yet."""
-    made = Refusals(status, is_done=is_done)
+    made = Refusals(status, retry_after, is_done=is_done)
     async with made.proxy, aiohttp.ClientSession() as session:
         try:
             await asyncio.to_thread(made.gateway.start)
@@ -221,9 +207,10 @@ async def refusing(status: int, *, is_done: bool) -> AsyncIterator[tuple[Refusal
 async def test_an_ack_or_extension_that_is_refused_for_now_is_sent_again(
     status: int, is_done: bool
 ) -> None:
-    async with refusing(status, is_done=is_done) as (way, work):
+    # Longer than the lease, as Headgate asks for one to three seconds.
+    async with refusing(status, "3", is_done=is_done) as (way, work):
         await work.subscribe(lease_ttl_ms=1000)
-        end = (await work.append("a", 1)).next_offset
+        end = await work.append("a", 1)
         generations: list[int] = []
 
         async def handle(job: Job) -> None:

@@ -1,43 +1,52 @@
-"""Jobs of a worker: what they read, acknowledge and leave."""
+"""Jobs of workers: what they read and acknowledge, and their leases."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from typing import TYPE_CHECKING, Any
+import time
+from collections import Counter
+from typing import TYPE_CHECKING
 
 import pytest
-from headgate import Conflict, Fenced, Unavailable, Worker
+from headgate import Conflict, Fenced, StreamNotFound, Unavailable, Worker
 
 from tests.client.workers.pools import Pool, messages_of
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from headgate import Job
 
+NOWHERE = "http://127.0.0.1:1/v1/stream"
 
-async def first_job(worker: Worker) -> Job:
-    """Return the next job of a worker whose block was entered."""
-    return await anext(aiter(worker))
+
+@contextlib.asynccontextmanager
+async def next_job(work: Pool) -> AsyncIterator[Job]:
+    """The block of the next job."""
+    async with work.worker() as worker, await anext(aiter(worker)) as job:
+        yield job
 
 
 async def test_pending_work_is_claimed_at_the_start_and_acknowledged_at_the_end_of_the_block(
     work: Pool,
 ) -> None:
-    end = (await work.append("a", {"n": 1}, {"n": 2})).next_offset
-    async with work.worker() as worker:
-        async with await first_job(worker) as job:
-            (stream,) = job.pending
-            assert (stream.name, stream.acked_offset) == (work.path("a"), "-1")
-            assert (stream.tail_offset, stream.is_closed) == (end, False)
-            assert await messages_of(job) == [{"n": 1}, {"n": 2}]
-        assert await work.cursor("a") == end
+    end = await work.append("a", {"n": 1}, {"n": 2})
+    async with next_job(work) as job:
+        (stream,) = job.pending
+        assert (stream.name, stream.acked_offset) == (work.path("a"), "-1")
+        assert (stream.tail_offset, stream.is_closed) == (end, False)
+        assert await messages_of(job) == [{"n": 1}, {"n": 2}]
+        assert await work.cursor("a") == "-1"
+    assert await work.cursor("a") == end
 
 
 async def test_a_job_without_a_block_of_its_own_ends_with_the_turn_of_the_loop(
     work: Pool,
 ) -> None:
-    end = (await work.append("a", 1)).next_offset
+    end = await work.append("a", 1)
     async with work.worker() as worker:
         jobs = aiter(worker)
         assert await messages_of(await anext(jobs)) == [1]
@@ -47,173 +56,261 @@ async def test_a_job_without_a_block_of_its_own_ends_with_the_turn_of_the_loop(
         assert await messages_of(await second) == [2]
 
 
-async def test_only_what_was_read_is_acknowledged(work: Pool) -> None:
-    end = (await work.append("a", 1)).next_offset
-    await work.append("b", 1)
-    async with work.worker() as worker:
-        async with await first_job(worker) as job:
-            stream = next(it for it in job.pending if it.name == work.path("a"))
-            assert [message async for message in stream.messages()] == [1]
-        assert (await work.cursor("a"), await work.cursor("b")) == (end, "-1")
-        async with await first_job(worker) as job:
-            assert [it.name for it in job.pending] == [work.path("b")]
-
-
-async def test_an_ack_counts_although_the_job_fails_later(
-    work: Pool, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("by", ["the end", "the job", "the stream", "the stream, unread"])
+async def test_what_was_read_is_acknowledged_alone_and_stays_so_if_the_job_fails(
+    work: Pool, by: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    first = (await work.append("a", 1)).next_offset
+    end = await work.append("a", 1)
     await work.append("b", 1)
-    async with work.worker() as worker:
-        async with await first_job(worker) as job:
-            stream = next(it for it in job.pending if it.name == work.path("a"))
-            await stream.ack()
+    async with next_job(work) as job:
+        stream = next(it for it in job.pending if it.name == work.path("a"))
+        if by != "the stream, unread":
+            assert [message async for message in stream.messages()] == [1]
+        if by != "the end":
+            await (job if by == "the job" else stream).ack()
             raise RuntimeError("as a handler may")
-        assert (await work.cursor("a"), await work.cursor("b")) == (first, "-1")
-    failures = [it for it in caplog.records if it.levelno == logging.ERROR]
-    assert [it.exc_info[0] for it in failures if it.exc_info] == [RuntimeError]
+    assert (await work.cursor("a"), await work.cursor("b")) == (end, "-1")
+    failures = [it.exc_info[0] for it in caplog.records if it.exc_info]
+    assert failures == [RuntimeError][: by != "the end"]
+    async with next_job(work) as job:
+        assert [it.name for it in job.pending] == [work.path("b")]
 
 
 async def test_a_job_that_ends_by_an_error_of_a_stream_is_logged_in_one_line(
     work: Pool, caplog: pytest.LogCaptureFixture
 ) -> None:
     await work.append("a", 1)
-    async with work.worker() as worker, await first_job(worker):
+    async with next_job(work):
         raise Unavailable("the server is away")
     (failure,) = [it for it in caplog.records if it.levelno == logging.ERROR]
     assert failure.getMessage().endswith(" failed and is released: the server is away")
     assert not failure.exc_info
 
 
-async def test_an_ack_of_a_job_is_as_far_as_each_stream_was_read(work: Pool) -> None:
-    end = (await work.append("a", 1)).next_offset
-    await work.append("b", 1)
-    async with work.worker() as worker, await first_job(worker) as job:
-        stream = next(it for it in job.pending if it.name == work.path("a"))
-        async for _ in stream.messages():
-            pass
-        await job.ack()
-        assert (await work.cursor("a"), await work.cursor("b")) == (end, "-1")
-
-
 async def test_an_offset_that_is_none_of_the_stream_is_refused_and_the_job_goes_on(
     work: Pool,
 ) -> None:
-    end = (await work.append("a", 1)).next_offset
-    async with work.worker() as worker:
-        async with await first_job(worker) as job:
-            (stream,) = job.pending
-            with pytest.raises(Conflict, match="offset") as refused:
-                await stream.ack("9999999999999999_9999999999999999")
-            assert refused.value.code == "INVALID_OFFSET"
-            assert await messages_of(job) == [1]
-        assert await work.cursor("a") == end
+    end = await work.append("a", 1)
+    async with next_job(work) as job:
+        (stream,) = job.pending
+        with pytest.raises(Conflict, match="offset") as refused:
+            await stream.ack("9999999999999999_9999999999999999")
+        assert refused.value.code == "INVALID_OFFSET"
+        assert await messages_of(job) == [1]
+    assert await work.cursor("a") == end
 
 
 async def test_messages_of_text_are_refused_and_its_data_is_read_in_batches(work: Pool) -> None:
-    end = (await work.append("a", "hello", content_type="text/plain")).next_offset
-    async with work.worker() as worker:
-        async with await first_job(worker) as job:
-            (stream,) = job.pending
-            with pytest.raises(TypeError, match="use read"):
-                await messages_of(job)
-            assert [batch.bodies async for batch in stream.read()] == [(b"hello",)]
-        assert await work.cursor("a") == end
+    end = await work.append("a", "hello", content_type="text/plain")
+    async with next_job(work) as job:
+        (stream,) = job.pending
+        with pytest.raises(TypeError, match="use read"):
+            await messages_of(job)
+        assert [batch.bodies async for batch in stream.read()] == [(b"hello",)]
+    assert await work.cursor("a") == end
 
 
 async def test_a_close_without_data_is_a_job_that_is_over_once_it_was_read(work: Pool) -> None:
-    end = (await work.append("a", 1)).next_offset
-    async with work.worker() as worker:
-        async with await first_job(worker) as job:
-            await messages_of(job)
-        await work.acknowledged("a", end)
-        await work.stream(work.path("a")).close()
-        async with await first_job(worker) as job:
-            (stream,) = job.pending
-            assert (stream.is_closed, await messages_of(job)) == (True, [])
-        async with work.session.post(f"{work.control}/claim", json={"worker": "w"}) as answer:
-            assert (await answer.json())["error"]["code"] == "NO_PENDING_WORK"
+    end = await work.append("a", 1)
+    async with next_job(work) as job:
+        await messages_of(job)
+    await work.acknowledged("a", end)
+    await work.stream(work.path("a")).close()
+    async with next_job(work) as job:
+        (stream,) = job.pending
+        assert (stream.is_closed, await messages_of(job)) == (True, [])
+    status, refusal = await work.claim()
+    assert (status, refusal["error"]["code"]) == (409, "NO_PENDING_WORK")
 
 
+@pytest.mark.parametrize("is_read", [True, False])
 async def test_a_stream_that_is_deleted_during_the_job_keeps_no_other_from_being_acknowledged(
-    work: Pool,
+    work: Pool, is_read: bool
 ) -> None:
     await work.append("a", 1)
-    end = (await work.append("b", 1)).next_offset
-    async with work.worker() as worker:
-        async with await first_job(worker) as job:
-            assert await messages_of(job) == [1, 1]
-            await work.stream(work.path("a")).delete()
-        assert await work.cursor("b") == end
-
-
-async def test_a_stream_that_is_deleted_before_it_is_read_has_no_messages(work: Pool) -> None:
-    await work.append("a", 1)
-    async with work.worker() as worker, await first_job(worker) as job:
+    end = await work.append("b", 2)
+    async with next_job(work) as job:
+        read = await messages_of(job) if is_read else []
         await work.stream(work.path("a")).delete()
-        assert await messages_of(job) == []
+        assert (read or await messages_of(job)) == ([1, 2] if is_read else [2])
+    assert await work.cursor("b") == end
 
 
 async def test_a_job_that_was_released_takes_no_acks(work: Pool) -> None:
     await work.append("a", 1)
-    async with work.worker() as worker:
-        async with await first_job(worker) as job:
-            await job.release()
-            with pytest.raises(Fenced, match="has ended"):
-                await job.ack()
-        assert await work.cursor("a") == "-1"
+    async with next_job(work) as job:
+        await job.release()
+        with pytest.raises(Fenced, match="has ended"):
+            await job.ack()
+    assert await work.cursor("a") == "-1"
 
 
 async def test_the_work_of_a_failed_job_comes_again_and_behind_a_pause(work: Pool) -> None:
     await work.append("a", 1)
-    loop = asyncio.get_running_loop()
     times: list[float] = []
 
     async def fail(_: Job) -> None:
-        times.append(loop.time())
+        times.append(time.monotonic())
+        if len(times) == 3:
+            worker.stop()
         raise RuntimeError
 
-    async with work.worker() as worker:
-        running = asyncio.create_task(worker.run(fail))
-        await until(lambda: len(times) == 3)
-        worker.stop()
-        await running
+    worker = work.worker()
+    await worker.run(fail)
     assert times[1] - times[0] >= 0.5
     assert times[2] - times[1] >= 1.0
     assert await work.cursor("a") == "-1"
 
 
-async def test_a_worker_that_waits_gets_a_job_with_each_event(work: Pool) -> None:
-    seen: list[Any] = []
-    await work.append("a", 0)
-    async for job in work.worker():
-        async with job:
-            seen += await messages_of(job)
-            if len(seen) < 3:
-                await work.append("a", len(seen))
-        if len(seen) == 3:
-            break
-    assert seen == [0, 1, 2]
+async def test_a_worker_that_blocks_its_event_loop_loses_the_lease_and_acknowledges_nothing(
+    work: Pool,
+) -> None:
+    end = await work.append("a", 1)
+    generations: list[int] = []
+
+    async def handle(job: Job) -> None:
+        await messages_of(job)
+        generations.append(job.generation)
+        fast.stop()
+
+    async with work.worker(name="fast") as fast:
+        async with next_job(work) as job:
+            assert await messages_of(job) == [1]
+            other = asyncio.create_task(fast.run(handle))
+            time.sleep(1.3)  # as code that computes for long
+            await asyncio.Event().wait()  # until the block is cancelled
+        assert job.is_lost
+        await other
+    assert (generations, await work.cursor("a")) == ([2], end)
+
+
+async def test_the_block_of_a_job_whose_subscription_is_deleted_is_cancelled(work: Pool) -> None:
+    await work.append("a", 1)
+    ends: list[str] = []
+    async with next_job(work) as job:
+        await work.session.delete(work.control)
+        with pytest.raises(Fenced, match="no subscription"):
+            await job.ack()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            ends.append("cancelled")
+            raise
+    assert (ends, job.is_lost) == (["cancelled"], True)
+    task = asyncio.current_task()
+    assert task is not None
+    assert task.cancelling() == 0
+
+
+async def test_two_workers_share_the_jobs_and_each_message_is_handled_once(work: Pool) -> None:
+    seen: Counter[int] = Counter()
+
+    async def handle(job: Job) -> None:
+        seen.update(await messages_of(job))
+
+    workers = [work.worker(name=name) for name in ("one", "two")]
+    running = [asyncio.create_task(worker.run(handle)) for worker in workers]
+    for number in range(40):
+        await work.append("a", number)
+        await until(lambda number=number: seen[number] == 1)  # type: ignore[misc] # a bool
+    for worker in workers:
+        worker.stop()
+    await asyncio.gather(*running)
+    assert seen == Counter(range(40))
+
+
+async def test_several_subscriptions_are_worked_on_at_once_up_to_the_concurrency(
+    work: Pool,
+) -> None:
+    names = [f"{work.name}-{number}" for number in range(4)]
+    for name in names:
+        other = Pool(work.streams, work.session, name, folder=work.name)
+        await other.put(type="pull-wake", wake_stream=work.wake_stream)
+    under_way: set[str] = set()
+    most: list[int] = []
+    may_end = asyncio.Event()
+
+    async def handle(job: Job) -> None:
+        under_way.add(job.subscription_id)
+        most.append(len(under_way))
+        await may_end.wait()
+        await messages_of(job)
+        under_way.discard(job.subscription_id)
+
+    await work.append("a", 1)
+    worker = Worker(work.streams, *names, concurrency=3, session=work.session)
+    running = asyncio.create_task(worker.run(handle))
+    await until(lambda: len(under_way) == 3)
+    may_end.set()
+    await until(lambda: len(most) == 4 and not under_way)
+    worker.stop()
+    await running
+    assert max(most) == 3
+
+
+async def test_a_graceful_stop_lets_the_job_end_and_claims_no_other(work: Pool) -> None:
+    end = await work.append("a", 1)
+    jobs = 0
+    async with work.worker() as worker:
+        async for job in worker:
+            async with job:
+                worker.stop()
+                jobs += 1
+                await messages_of(job)
+                await work.append("a", 2)
+        assert (jobs, await work.cursor("a")) == (1, end)
+        asyncio.get_running_loop().call_soon(worker.stop)  # in the first await of the end
+    async with worker:
+        assert [job async for job in worker] == []
+    async with worker:  # which opens it again
+        async for job in worker:
+            assert await messages_of(job) == [2]
+            worker.stop()
+
+
+@pytest.mark.parametrize("is_cancelled", [True, False])
+async def test_a_job_that_is_cancelled_or_takes_longer_than_the_grace_is_released(
+    work: Pool, is_cancelled: bool
+) -> None:
+    await work.append("a", 1)
+    begun = asyncio.Event()
+
+    async def handle(job: Job) -> None:
+        await messages_of(job)
+        begun.set()
+        await asyncio.Event().wait()
+
+    worker = work.worker(stop_grace=0.2)
+    running = asyncio.create_task(worker.run(handle))
+    await begun.wait()
+    if is_cancelled:
+        running.cancel()
+    else:
+        worker.stop()
+    await asyncio.wait([running])
+    assert running.cancelled() == is_cancelled
+    status, claimed = await work.claim()
+    assert (status, claimed["generation"], await work.cursor("a")) == (200, 2, "-1")
+
+
+async def test_what_does_not_pass_by_waiting_is_raised_from_the_worker(work: Pool) -> None:
+    other = Pool(work.streams, work.session, f"{work.name}-hook")
+    await other.put(type="webhook", webhook={"url": "http://127.0.0.1:9/hook"})
+    with pytest.raises(ValueError, match="pull-wake"):
+        await other.worker().run(messages_of)
+    with pytest.raises(StreamNotFound, match="no subscription") as refused:
+        await Worker(work.streams, "none", session=work.session).run(messages_of)
+    assert refused.value.code == "SUBSCRIPTION_NOT_FOUND"
+    with pytest.raises(ValueError, match="the id of a subscription"):
+        Worker(work.streams)
 
 
 async def test_a_worker_whose_server_is_not_there_warns_with_its_url(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    async with Worker("http://127.0.0.1:1/v1/stream", "s") as worker:
-        job = asyncio.create_task(worker._next_job())
-        await until(lambda: bool(caplog.records))
-        job.cancel()
+    running = asyncio.create_task(Worker(NOWHERE, "s").run(messages_of))
+    await until(lambda: bool(caplog.records))
+    running.cancel()
+    await asyncio.wait([running])
     assert caplog.records[0].levelno == logging.WARNING
-    assert caplog.messages[0].startswith("http://127.0.0.1:1/v1/stream/__ds/subscriptions/s: ")
-
-
-async def test_a_worker_whose_wake_stream_is_missing_warns_of_it(
-    work: Pool, caplog: pytest.LogCaptureFixture
-) -> None:
-    await work.stream(work.wake_stream).delete()
-    async with work.worker() as worker:
-        job = asyncio.create_task(worker._next_job())
-        await until(lambda: bool(caplog.records))
-        job.cancel()
-    assert caplog.records[0].levelno == logging.WARNING
-    assert f"/{work.wake_stream}: " in caplog.messages[0]
+    assert caplog.messages[0].startswith(f"{NOWHERE}/__ds/subscriptions/s: ")

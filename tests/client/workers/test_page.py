@@ -88,11 +88,10 @@ async def test_a_message_that_the_shown_block_cannot_take_becomes_a_letter_and_a
     async with Client(work.streams, session=work.session) as client:
         dead = await client.create(f"dead/{work.name}", json=True)
     shown = ShownHandler(0, dead=dead)
-    bad = (await work.append("a", {"item": "salt"}, {"no": "item"}, {"item": "rice"})).next_offset
-    end = (await work.append("b", {"item": "tea"})).next_offset
+    bad = await work.append("a", {"item": "salt"}, {"no": "item"}, {"item": "rice"})
+    end = await work.append("b", {"item": "tea"})
     await shown.run_once(work)
-    await work.acknowledged("a", bad)
-    await work.acknowledged("b", end)
+    assert (await work.cursor("a"), await work.cursor("b")) == (bad, end)
     assert sorted(shown.confirmed) == [
         *(f"{work.path('a')}: {item}" for item in ("rice", "salt")),
         f"{work.path('b')}: tea",
@@ -116,8 +115,7 @@ async def test_a_message_that_the_shown_block_stops_at_keeps_no_other_stream_pen
 ) -> None:
     shown = ShownHandler(1)
     await work.append("a", {"no": "item"})
-    end = (await work.append("b", {"item": "tea"})).next_offset
+    end = await work.append("b", {"item": "tea"})
     await shown.run_once(work)
-    await work.acknowledged("b", end)
-    assert await work.cursor("a") == "-1"
+    assert (await work.cursor("a"), await work.cursor("b")) == ("-1", end)
     assert shown.confirmed == [f"{work.path('b')}: tea"]
