@@ -12,7 +12,7 @@ from headgate.events import (
     parse,
     written,
 )
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 TRANSCRIPTS = [
@@ -55,6 +55,8 @@ def test_an_sse_event_is_decoded_with_its_last_byte() -> None:
     assert [*decoder.feed(b"\ndata: b\n\n")] == [Event(b"", b"b")]
 
 
+@example([b"", b"data: a\n\n"])
+@example([b"data: a\n\ndata: b\r\r", b"data: c\n\n", b"data: d"])
 @given(st.lists(st.binary(max_size=8).map(lambda it: it.replace(b"x", b"\n"))))
 def test_no_byte_is_changed_or_lost(parts: list[bytes]) -> None:
     splitter = EventSplitter()
@@ -96,6 +98,7 @@ def test_the_data_of_an_event_are_its_lines_together(block: bytes, event: Event 
     assert parse(block) == event
 
 
+@example("a\r\nb\rc\nd", b"end", b"7")
 @given(st.text(), st.sampled_from([b"", b"end"]), st.sampled_from([b"", b"7"]))
 def test_an_event_is_parsed_as_it_was_written(text: str, name: bytes, id_: bytes) -> None:
     data = text.encode()

@@ -20,7 +20,7 @@ from headgate.stream_requests import StreamRequests
 from headgate.streams.messages import StreamIterator
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Mapping
+    from collections.abc import AsyncGenerator, Mapping
 
     import aiohttp
 
@@ -55,17 +55,6 @@ class LoopConnections:
         self.jobs: set[Job] = set()  # those of webhooks that have not ended
         self.producers: dict[str, Producer] = {}  # the oldest first
 
-    def producer(self, url: str, make: Callable[[], Producer]) -> Producer:
-        """Return the producer of a stream, whose appends are numbered from its first one on."""
-        producer = self.producers.pop(url, None)
-        too_many = len(self.producers) + 1 - MOST_PRODUCERS
-        if too_many > 0:  # forget the streams that were appended to the longest ago, but none now
-            idle = [other for other, each in self.producers.items() if not each.turn.locked()]
-            for other in idle[:too_many]:
-                del self.producers[other]
-        self.producers[url] = producer = producer or make()  # now the newest
-        return producer
-
     async def close(self) -> None:
         """End the readings, jobs and runs, and close the session if it is the client's own."""
         readings = list(self.readings)
@@ -79,11 +68,6 @@ class LoopConnections:
             await self.runs.aclose()
         if self._is_own:
             await self.session.close()
-
-    @property
-    def is_left_open(self) -> bool:
-        """True if the session is the client's own, in this process, and is open."""
-        return self._is_own and self.pid == os.getpid() and not self.session.closed
 
 
 @dataclass(eq=False)
@@ -136,10 +120,17 @@ class ClientConnections:
         return Retries(MOST_RETRY_AFTER_S, waits, log.info, most=self.retries)
 
     def producer(self, url: str) -> Producer:
-        """Return the producer of the client's appends to a stream."""
-        return self.in_this_loop().producer(
-            url, lambda: Producer(self.requests(url), self.waits(), stands_alone=True)
-        )
+        """Return the producer of a stream, whose appends are numbered from its first one on."""
+        producers = self.in_this_loop().producers
+        producer = producers.pop(url, None)
+        producer = producer or Producer(self.requests(url), self.waits(), stands_alone=True)
+        too_many = len(producers) + 1 - MOST_PRODUCERS
+        if too_many > 0:  # forget the streams that were appended to the longest ago, but none now
+            idle = [other for other, each in producers.items() if not each.turn.locked()]
+            for other in idle[:too_many]:
+                del producers[other]
+        producers[url] = producer  # now the newest
+        return producer
 
     def reading(self, url: str, parts: AsyncGenerator[list[T]]) -> StreamIterator[T]:
         """Return a reading of a stream, which ends with the connection."""
@@ -155,8 +146,10 @@ class ClientConnections:
 
     def __del__(self) -> None:
         connections = self._connections
-        if connections is not None and connections.is_left_open:
-            if not connections.loop.is_running():  # nothing can close them
+        if connections is None or connections.pid != os.getpid() or connections.session.closed:
+            return
+        if self.session is None:  # then it is the client's own
+            if not connections.loop.is_running():  # nothing can close it
                 use = "use it in `async with`, or call its `aclose`"
                 warn = f"Client({shown(self.base_url)!r}) was not closed: {use}"
                 log.warning(warn)
