@@ -42,36 +42,20 @@ LONGEST_EMPTY_ARRAY = 16  # bytes, with white space
 
 
 @dataclass(frozen=True, slots=True)
-class Position:
-    """The place behind a batch.
-
-    Attributes:
-        offset: The offset to read on from.
-        cursor: The cursor of the last live response, if there was one.
-    """
-
-    offset: str
-    cursor: str | None = None
-
-    def _query(self, live: str) -> dict[str, str]:
-        """Return the query parameters of the next live request."""
-        query = {"live": live, "offset": self.offset}
-        return query if self.cursor is None else query | {"cursor": self.cursor}
-
-
-@dataclass(frozen=True, slots=True)
 class Batch:
     """The data of one response or control event.
 
     Attributes:
         bodies: The pieces of data: of a JSON stream, each is an array of messages.
-        position: The place behind the data, to read on from.
+        offset: The offset to read on from.
         is_last: Whether the stream is closed, and this is the end of it.
+        cursor: The cursor of a live response, if it has one.
     """
 
     bodies: tuple[bytes, ...]
-    position: Position
+    offset: str
     is_last: bool
+    cursor: str | None = None
 
 
 async def catch_up(
@@ -92,7 +76,7 @@ async def catch_up(
                 async for piece in answer.content.iter_chunked(PIECE_BYTES):
                     held += piece
                     if len(held) > HELD_BYTES:
-                        yield content_type, Batch((bytes(held),), Position(offset), False)
+                        yield content_type, Batch((bytes(held),), offset, False)
                         held.clear()
                 body = bytes(held)
             else:
@@ -101,24 +85,23 @@ async def catch_up(
             at_tail = UP_TO_DATE in answer.headers or is_closed(answer.headers)
             at_tail = at_tail or following == offset
         _check_moved(stream, offset, following, (body,))
-        yield content_type, Batch((body,) if body else (), Position(following), at_tail)
+        yield content_type, Batch((body,) if body else (), following, at_tail)
         if at_tail:
             return
         offset = following
 
 
-async def long_poll(stream: Endpoint, position: Position) -> AsyncGenerator[Batch]:
+async def long_poll(stream: Endpoint, offset: str, cursor: str | None) -> AsyncGenerator[Batch]:
     """Yield the one batch of a long-poll; it has no bodies if the server timed out."""
-    async with stream.request(
-        "GET", query=position._query("long-poll"), idle_s=LONG_POLL_IDLE_TIMEOUT_S
-    ) as answer:
+    query = _query("long-poll", offset, cursor)
+    async with stream.request("GET", query=query, idle_s=LONG_POLL_IDLE_TIMEOUT_S) as answer:
         body = await _whole(stream, answer)
-        following = Position(stream.next_offset(answer.headers), answer.headers.get(CURSOR))
+        following = stream.next_offset(answer.headers)
         ended = is_closed(answer.headers)
-    yield Batch((body,) if body else (), following, ended)
+    yield Batch((body,) if body else (), following, ended, answer.headers.get(CURSOR))
 
 
-async def sse(stream: Endpoint, position: Position) -> AsyncGenerator[Batch]:
+async def sse(stream: Endpoint, offset: str, cursor: str | None) -> AsyncGenerator[Batch]:
     """Yield the batches of one SSE answer.
 
     Data counts once its control event has come; a disconnect between the two sends it again.
@@ -126,7 +109,7 @@ async def sse(stream: Endpoint, position: Position) -> AsyncGenerator[Batch]:
     """
     async with stream.request(
         "GET",
-        query=position._query("sse"),
+        query=_query("sse", offset, cursor),
         headers={"Accept": "text/event-stream"},
         idle_s=SSE_IDLE_TIMEOUT_S,
     ) as answer:
@@ -156,7 +139,7 @@ async def sse(stream: Endpoint, position: Position) -> AsyncGenerator[Batch]:
 async def follow(
     stream: Endpoint,
     offset: str,
-    live: Callable[[Endpoint, Position], AsyncGenerator[Batch]] = sse,
+    live: Callable[[Endpoint, str, str | None], AsyncGenerator[Batch]] = sse,
     *,
     backoff: Backoff | None = None,
     note: Callable[[str], None] = log.info,
@@ -165,7 +148,7 @@ async def follow(
 
     Raises Gone if the stream is deleted or expires meanwhile.
     """
-    position = Position(offset)
+    cursor: str | None = None
     backoff = backoff or Backoff(FIRST_WAIT_S, LONGEST_WAIT_S, random.random)
     loop = asyncio.get_running_loop()
     is_lost = False
@@ -174,23 +157,23 @@ async def follow(
         brought_batch = brought_data = False
         failure = None
         try:
-            async with aclosing(live(stream, position)) as batches:
+            async with aclosing(live(stream, offset, cursor)) as batches:
                 async for batch in batches:
                     if is_lost:
                         is_lost = False
                         note("connected again")
-                    _check_moved(stream, position.offset, batch.position.offset, batch.bodies)
+                    _check_moved(stream, offset, batch.offset, batch.bodies)
                     yield batch
                     if batch.is_last:
                         return
-                    position = batch.position
+                    offset, cursor = batch.offset, batch.cursor
                     brought_batch, brought_data = True, brought_data or bool(batch.bodies)
         except StreamNotFound as refusal:  # it was there when the reading began
             raise Gone(
                 "the stream is no longer there: deleted, expired, or lost by its server",
                 stream=stream.shown,
                 status=refusal.status,
-                offset=position.offset,
+                offset=offset,
                 headers=refusal.headers,
             ) from refusal
         except Unavailable as refusal:
@@ -200,6 +183,11 @@ async def follow(
         if is_good:
             backoff.reset()
         await asyncio.sleep(_pause_s(failure, backoff, note, is_good=is_good))
+
+
+def _query(live: str, offset: str, cursor: str | None) -> dict[str, str]:
+    query = {"live": live, "offset": offset}
+    return query if cursor is None else query | {"cursor": cursor}
 
 
 def _check_moved(stream: Endpoint, offset: str, following: str, bodies: tuple[bytes, ...]) -> None:
@@ -255,8 +243,8 @@ def _batch(bodies: list[bytes], control: Event) -> Batch:
     except (ValueError, KeyError, TypeError) as cause:
         raise ProtocolError("the server sent a control event without streamNextOffset") from cause
     cursor = fields.get("streamCursor")
-    position = Position(offset, None if cursor is None else str(cursor))
-    return Batch(tuple(bodies), position, fields.get("streamClosed") is True)
+    is_last = fields.get("streamClosed") is True
+    return Batch(tuple(bodies), offset, is_last, None if cursor is None else str(cursor))
 
 
 def _decoded(data: bytes) -> bytes:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from headgate import following
 from headgate.errors import ProtocolError
-from headgate.following import Position, catch_up, long_poll, sse
+from headgate.following import catch_up, long_poll, sse
 from headgate.stream_requests import StreamRequests
 
 from tests.support.raw_origin import RawOrigin
@@ -71,8 +71,8 @@ async def events_without_control(wire: Wire) -> None:
 
 READS: dict[str, Callable[[StreamRequests], AsyncGenerator[Any]]] = {
     "catch-up": lambda stream: catch_up(stream, "1"),
-    "long-poll": lambda stream: long_poll(stream, Position("1")),
-    "sse": lambda stream: sse(stream, Position("1")),
+    "long-poll": lambda stream: long_poll(stream, "1", None),
+    "sse": lambda stream: sse(stream, "1", None),
 }
 NO_END, NO_CONTROL = "more than 4 MiB and no end so far", "more than 4 MiB of events .* no control"
 
@@ -96,7 +96,7 @@ async def test_an_answer_beyond_the_bound_raises_and_uses_bounded_memory(
         try:
             batches = READS[read](stream)
             if read == "sse":
-                assert (await anext(batches)).position == Position("9")
+                assert (await anext(batches)).offset == "9"
             with pytest.raises(ProtocolError, match=error):
                 await anext(batches)
             _, most = tracemalloc.get_traced_memory()
@@ -131,8 +131,8 @@ async def test_a_long_response_read_in_parts_is_complete_and_ends_at_its_offset(
             sizes = [len(body) for body in batch.bodies]
             assert all(size <= 3 * MIB + following.PIECE_BYTES for size in sizes)
             read += sum(sizes)
-            assert batch.is_last or batch.position == Position("1")  # where the answer began
-        assert (read, batch.position, batch.is_last) == (32 * MIB, Position("9"), True)
+            assert batch.is_last or batch.offset == "1"  # where the answer began
+        assert (read, batch.offset, batch.is_last) == (32 * MIB, "9", True)
 
 
 async def test_each_control_event_resets_the_bound_on_sse_bytes(
@@ -147,5 +147,5 @@ async def test_each_control_event_resets_the_bound_on_sse_bytes(
         await wire.close()
 
     async with RawOrigin(play) as origin, StreamRequests(f"{origin.url}/s") as stream:
-        sizes = [sum(map(len, batch.bodies)) async for batch in sse(stream, Position("1"))]
+        sizes = [sum(map(len, batch.bodies)) async for batch in sse(stream, "1", None)]
         assert sizes == [3 * MIB] * 4

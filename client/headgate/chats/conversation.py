@@ -205,5 +205,5 @@ async def conversation(stream: StreamRequests) -> Conversation:
             async for _, batch in batches:
                 for body in batch.bodies:
                     found.take(decoded(body))
-                found.offset = batch.position.offset
+                found.offset = batch.offset
     return found

@@ -81,7 +81,7 @@ class Decoder:
 
     def messages(self, begin: str, batch: Batch) -> list[Message]:
         """Return the messages of a batch that begins at an offset. Raises ProtocolError."""
-        after = batch.position.offset
+        after = batch.offset
         if self._is_json:
             values = self._values(begin, batch)
             passed = self._pass(len(values))

@@ -188,7 +188,7 @@ class Stream:
         """Return the batches of the server's responses until the stream is closed, as they come.
 
         Args:
-            offset: The offset to begin at, of a batch's `position`; `-1` for the beginning, `now`
+            offset: The offset to begin at, of an earlier batch; `-1` for the beginning, `now`
                 for the current tail.
         """
         return self._connection.reading(self.url, self._follow_bytes(offset))
@@ -215,7 +215,7 @@ class Stream:
                         # The tail is not the end: half a character there may become whole.
                         if part := decoder.messages(begin, replace(batch, is_last=False)):
                             yield part
-                        begin, is_at_tail = batch.position.offset, batch.is_last
+                        begin, is_at_tail = batch.offset, batch.is_last
             except Unavailable as refusal:
                 await retries.wait(refusal)
 
@@ -237,7 +237,7 @@ class Stream:
             async for (batch,) in parts:
                 if part := decoder.messages(begin, batch):
                     yield part
-                begin = batch.position.offset
+                begin = batch.offset
 
     async def _waited_head(self) -> Metadata:
         """Return the metadata as soon as the server answers."""

@@ -288,7 +288,7 @@ class Stream(AnyProcessTwin["headgate.streams.stream.Stream"]):
         """Return the batches of the server's responses until the stream is closed, as they come.
 
         Args:
-            offset: The offset to begin at, of a batch's `position`; `-1` for the beginning, `now`
-                for the current tail.
+            offset: The offset to begin at, of an earlier batch; `-1` for the beginning, `now` for
+                the current tail.
         """
         return StreamIterator(self._get(lambda twin: twin.follow_bytes(offset)))

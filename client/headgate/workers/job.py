@@ -105,7 +105,7 @@ class JobStream:
         """
         async with aclosing(self._batches()) as batches:
             async for _, batch in batches:
-                self._position = batch.position.offset
+                self._position = batch.offset
                 if batch.bodies:
                     yield batch
                     self._check_interrupted()
@@ -131,7 +131,7 @@ class JobStream:
                     for message in msgspec.json.decode(body):
                         yield message
                         self._check_interrupted()
-                self._position = batch.position.offset
+                self._position = batch.offset
 
     async def ack(self, offset: str | None = None) -> None:
         """Acknowledge the stream now, and extend the lease.
@@ -167,7 +167,7 @@ class JobStream:
                 async for content_type, batch in batches:
                     yield content_type, batch
                     # Offsets are ordered as texts. What came later is for the next wake.
-                    if batch.position.offset >= self.tail_offset != "-1":
+                    if batch.offset >= self.tail_offset != "-1":
                         return
         except ABSENT:
             return  # nothing of it is pending any more

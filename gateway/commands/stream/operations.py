@@ -130,7 +130,7 @@ async def read(
                 by_line = wants_lines(content_type, as_lines=as_lines)
                 for body in batch.bodies:
                     write(lines(body) if by_line else body)
-                offset = batch.position.offset
+                offset = batch.offset
                 # Only what has been printed is never asked for again.
                 if place is not None:
                     place.save(offset)
@@ -168,7 +168,7 @@ async def tail(
                         write(lines(body) if by_line else body)
                     # Also after a batch without data, whose offset may be a later one.
                     if place is not None:
-                        place.save(batch.position.offset)
+                        place.save(batch.offset)
 
 
 async def _explained(batches: AsyncGenerator[T], hint: Hint | None) -> AsyncGenerator[T]:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
     from headgate.endpoint import Endpoint
-    from headgate.following import Batch, Position
+    from headgate.following import Batch
     from headgate.records import Status
     from headgate.runs.formats import Format
     from headgate.runs.stored.places import Place
@@ -59,7 +59,7 @@ class Rendering:
     def take(self, batch: Batch) -> bytes:
         """Return what the reader is sent for these items; nothing for those that it has."""
         data = b"".join([data for body in batch.bodies for data in self._new_data(body)])
-        self.offset = batch.position.offset
+        self.offset = batch.offset
         self._before = self.count
         self._tells_offset = self.count >= FAR_ITEMS and fits(self.offset)
         return data
@@ -238,7 +238,7 @@ class Reading:
             await asyncio.shield(_end(live, coming, looking))
 
     async def _answered(
-        self, stream: Endpoint, position: Position, *, silence_s: float
+        self, stream: Endpoint, offset: str, cursor: str | None, *, silence_s: float
     ) -> AsyncGenerator[Batch]:
         """Yield the batches of one SSE answer, which ends as it is silent for so long.
 
@@ -248,7 +248,7 @@ class Reading:
         if not self._is_new:
             self._is_connected.set()
         self._is_new = False
-        async with aclosing(following.sse(stream, position)) as batches:
+        async with aclosing(following.sse(stream, offset, cursor)) as batches:
             with contextlib.suppress(StopAsyncIteration, TimeoutError):
                 while True:
                     async with asyncio.timeout(silence_s):
