@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING
 from headgate.runs import Runs
 
 from campaigns.seeds import seeded
-from tests.client.js.site import Site, Tab
-from tests.client.js.window import chromium
+from tests.client.js.site import Site, Tab, chromium, following
 from tests.support.processes import headgate
 
 if TYPE_CHECKING:
@@ -51,7 +50,7 @@ class Play:
 
     async def open(self) -> None:
         """Open one more."""
-        self._awake.append(await Tab.open(self._window, self._site, RUN))
+        self._awake.append(await Tab.open(self._window, self._site, following(f"/runs/{RUN}")))
 
     async def reload(self) -> None:
         """Load one anew."""
@@ -64,13 +63,13 @@ class Play:
     async def freeze(self) -> None:
         """Freeze one."""
         tab = self._taken()
-        await tab.freeze()
+        await tab.set_state("frozen")
         self._frozen.append(tab)
 
     async def thaw(self) -> None:
         """Have a frozen one go on."""
         tab = self._frozen.pop(0)
-        await tab.thaw()
+        await tab.set_state("active")
         self._awake.append(tab)
 
     async def kill(self) -> None:
@@ -93,11 +92,11 @@ class Play:
         for tab in self._awake:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(tab.page.evaluate("toldOf('ends', 1)"), 30)
-        told: list[list[int]] = [await tab.told() for tab in self._awake]
-        for tab, items in zip(self._awake, told, strict=True):
+        told = [await tab.page.evaluate("[items, refusals]") for tab in self._awake]
+        for items, refusals in told:
             if items != [*range(count)]:
-                sys.stdout.write(f"{await tab.told('cursors')} {await tab.told('refusals')}\n")
-        return told
+                sys.stdout.write(f"{items} {refusals}\n")
+        return [items for items, _ in told]
 
     def _acts(self) -> list[Callable[[], Coroutine[object, object, None]]]:
         acts = [self.reload, self.close, self.freeze, self.kill]
@@ -142,7 +141,7 @@ async def play(seconds: float) -> int:
             told = await game.all_told(count)
             wrong = sum(items != [*range(count)] for items in told)
             sys.stdout.write(
-                f"{count} items, {dict(game.acts)}, {len(site.requests)} requests\n"
+                f"{count} items, {dict(game.acts)}, {site.requests} requests\n"
                 f"{len(told)} tabs, of which {wrong} lack an item or have one twice\n"
             )
         await runs.aclose(wait=0)

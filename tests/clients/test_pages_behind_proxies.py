@@ -202,7 +202,7 @@ async def test_with_http1_a_seventh_tab_waits_without_an_error_and_all_posts_han
             await holds(seventh, f"posted !== null || source.readyState === {OPEN}")
 
 
-@pytest.mark.torture("the tabs of tests/client/js/test_tabs.py, and HTTP/2 in test_tls.py")
+@pytest.mark.torture("the tabs of tests/client/js/test_follow.py, and HTTP/2 in test_tls.py")
 async def test_with_http2_many_tabs_follow_and_their_posts_are_answered(
     tmp_path: Path, browser: Browser
 ) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 import uuid
 from typing import TYPE_CHECKING
 
@@ -11,7 +10,7 @@ import pytest
 import pytest_asyncio
 from headgate.runs import Runs
 
-from tests.client.js.site import Site
+from tests.client.js.site import Site, chromium
 from tests.support.processes import headgate
 
 if TYPE_CHECKING:
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
     from playwright.async_api import BrowserContext
 
     from tests.support.processes import Headgate
-
 
 CLOSING_S = 10.0
 
@@ -33,8 +31,7 @@ def server(processes: None) -> Iterator[Headgate]:
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def window(processes: None) -> AsyncIterator[BrowserContext]:
-    # What drives it is imported here, so that `make test ARGS=tests/client/js` does without.
-    async with importlib.import_module("tests.client.js.window").chromium() as opened:
+    async with chromium() as opened:
         yield opened
 
 

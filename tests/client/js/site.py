@@ -1,192 +1,247 @@
-"""An application whose pages follow runs with the npm package, and the tabs of one browser."""
+"""An application whose pages follow runs and chats with the npm package, and a browser's tabs."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import json
+import re
+import tempfile
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 from aiohttp.test_utils import TestServer
-from headgate.web.aiohttp import resume
+from headgate.chats import Chats
+from headgate.web.aiohttp import chat_router, resume
 
-from tests.client.js.chat_site import ChatSite
 from tests.client.runs.sources import Feed
 from tests.support.processes import ROOT
+from tests.support.unmodified_clients import CHROMIUM
 from tests.support.waiting import SERVER_PATIENCE_S
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator, AsyncIterator
 
+    from aiohttp.typedefs import Handler
+    from headgate.chats import Turn
     from headgate.runs import Runs
     from playwright.async_api import BrowserContext, CDPSession, Page
 
-MODULES = ROOT / "client" / "js" / "dist" / "esm"
-BEGINNING = """<!doctype html>
+MODULES = ROOT / "client/js/dist/esm"
+HTML = """<!doctype html>
 <body></body>
 <script type="importmap">{"imports": {"headgate-client": "/package/index.js"}}</script>
 <script type="module">
 """
-PAGE = """
-  import {{ followRun }} from "headgate-client";
+FOLLOWING = """
+  import { followRun, followStream } from "headgate-client";
   const waiting = [];
-  const tell = (name, what) => {{
+  const tell = (name, what) => {
     window[name].push(what);
     waiting.splice(0).forEach((told) => told());
-  }};
-  window.toldOf = async (name, count) => {{
+  };
+  window.toldOf = async (name, count) => {
     while (window[name].length < count) await new Promise((told) => waiting.push(told));
     return window[name];
-  }};
-  window.cursors = [];
-  window.items = [];
-  window.ends = [];
-  window.refusals = [];
-  window.followed = followRun("/runs/{run}", {{
-    ...{options},
-    onItem: (item, cursor) => {{ cursors.push(cursor); tell("items", item); }},
+  };
+  Object.assign(window, { items: [], ends: [], refusals: [] });
+  const onItem = (item) => tell("items", item instanceof Uint8Array ? [...item] : item);
+  FOLLOW("URL", {
+    ...OPTIONS,
+    onItem,
+    onMessage: onItem,
     onEnd: (end) => tell("ends", end),
-    onError: ({{ message, status }}) => tell("refusals", [status, message]),
-  }});
+    onClose: () => tell("ends", "closed"),
+    onError: ({ message, status }) => tell("refusals", [status, message]),
+  });
 """
 
 
+def following(url: str, **options: Any) -> str:
+    """Return a script that follows a stream, or a run of the site."""
+    follow = "followRun" if url.startswith("/runs/") else "followStream"
+    script = FOLLOWING.replace("FOLLOW(", f"{follow}(").replace("URL", url)
+    return script.replace("OPTIONS", json.dumps(options))
+
+
 class Site:
-    """Runs, the page of each, and how many requests for them there are and have been."""
+    """Runs and chats whose items the test gives, and the requests for them."""
 
     def __init__(self, runs: Runs) -> None:
-        self.runs = runs
-        self.url = ""
-        self.options: dict[str, Any] = {}  # of the pages that are opened next
-        self.script = ""  # what these pages run instead of following a run
+        self.runs, self.chats = runs, Chats(runs)
+        self.port, self.url = 0, ""
+        self.script = ""  # of the pages that are opened next
+        self.app = MODULES / "index.js"  # /app.js
         self.status = 200  # any other is what is answered instead of a run
-        self._open: list[asyncio.Transport] = []  # for runs
-        self.requests: list[str] = []  # the cursor of each
-        self.said: list[str] = []
-        self.chat = ChatSite(runs)
-        self.app = MODULES  # the script of /app
+        self.requests = 0  # for runs
+        self.connections = 0  # that are open for runs
+        self.stops = self.resumes = 0  # requests of chats
+        self.feeds: dict[str, Feed] = {}  # of the newest answer of each chat
         self.answers = asyncio.Event()  # of what a tab asks for in vain
-
-    @property
-    def connections(self) -> int:
-        """How many are open for runs."""
-        return len(self._open)
+        self._asked: Counter[str] = Counter()
+        self._transports: list[asyncio.Transport] = []
 
     def cut(self) -> None:
-        """Cut these."""
-        for transport in self._open:
+        """Cut all connections."""
+        for transport in self._transports:
             transport.abort()
 
-    async def start(self, run: str) -> Feed:
+    async def start(self, run_id: str, *items: object) -> Feed:
         """Start a run, whose items the test gives."""
-        feed = Feed()
-        answer = await self.runs.start(run, feed.source(), format="sse")
+        feed = Feed(*items)
+        answer = await self.runs.start(run_id, feed.source(), format="sse")
         await answer.body.aclose()
         return feed
+
+    async def state(self, chat_id: str) -> tuple[int, str]:
+        """Return how many questions were asked in a chat, and what has become of the newest."""
+        state = await self.chats.state(chat_id)
+        return (0, "nothing") if state is None else (self._asked[chat_id], state.status)
 
     @contextlib.asynccontextmanager
     async def served(self) -> AsyncIterator[Site]:
         """Serve it while the block runs."""
-        app = self.chat.application()
+        app = web.Application(middlewares=[self._count])
         app.add_routes(
             [
-                web.get("/", self._page),
-                web.get("/app", self._app),
-                web.get("/app.js", self._app_script),
+                *chat_router(self.chats, self._answer, authorize=lambda *_: True),
+                *(web.get("/", self._page), web.get("/app.js", self._app)),
                 web.static("/package", MODULES),
-                web.get("/runs/{run}", self._run),
-                web.post("/say", self._say),
+                web.get("/runs/{run_id}", self._run),
                 web.get("/hang", self._hang),
+                web.post("/feed/{chat_id}", self._feed),
+                web.get("/state/{chat_id}", self._state),
             ]
         )
         async with TestServer(app, host="127.0.0.1") as server:
-            self.url = str(server.make_url("/"))
+            self.port, self.url = server.port or 0, str(server.make_url("/"))
             yield self
 
-    async def _page(self, request: web.Request) -> web.Response:
-        script = self.script or PAGE.format(
-            run=request.query["run"], options=json.dumps(self.options)
-        )
-        return web.Response(text=f"{BEGINNING}{script}</script>", content_type="text/html")
+    @web.middleware
+    async def _count(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        self.stops += request.path.endswith("/stop")
+        self.resumes += request.path.endswith("/stream")
+        assert request.transport is not None, "it is open"
+        self._transports.append(request.transport)
+        return await handler(request)
 
-    async def _app(self, _: web.Request) -> web.Response:
-        page = '<!doctype html><body></body><script type="module" src="/app.js"></script>'
-        return web.Response(text=page, content_type="text/html")
+    async def _page(self, _: web.Request) -> web.Response:
+        return web.Response(text=f"{HTML}{self.script}</script>", content_type="text/html")
 
-    async def _app_script(self, _: web.Request) -> web.FileResponse:
+    async def _app(self, _: web.Request) -> web.FileResponse:
         return web.FileResponse(self.app)
 
     async def _run(self, request: web.Request) -> web.StreamResponse:
-        self.requests.append(
-            request.headers.get("Last-Event-ID", "") or request.query.get("after", "")
-        )
+        self.requests += 1
         if self.status != 200:
             return web.Response(status=self.status)
-        assert request.transport is not None, "it is open"
-        self._open.append(transport := request.transport)
+        run_id = request.match_info["run_id"]
+        response = await resume(request, self.runs, run_id, only_active=False)
+        self.connections += 1
         try:
-            return await resume(request, self.runs, request.match_info["run"], only_active=False)
+            await response.prepare(request)
+            await response.write_eof()
         finally:
-            self._open.remove(transport)
-
-    async def _say(self, request: web.Request) -> web.Response:
-        self.said.append(await request.text())
-        return web.Response()
+            self.connections -= 1
+        return response
 
     async def _hang(self, _: web.Request) -> web.Response:
         await self.answers.wait()
         return web.Response()
 
+    def _answer(self, turn: Turn) -> AsyncGenerator[object]:
+        self._asked[turn.chat_id] += 1
+        feed = self.feeds[turn.chat_id] = Feed()
+        return feed.source()
+
+    async def _feed(self, request: web.Request) -> web.Response:
+        feed = self.feeds.get(request.match_info["chat_id"])
+        if feed is None:
+            raise web.HTTPNotFound  # it has not been asked yet
+        for item in await request.json():
+            if item is None:
+                feed.end()
+            else:
+                feed.give(item)
+        return web.Response()
+
+    async def _state(self, request: web.Request) -> web.Response:
+        return web.json_response(await self.state(request.match_info["chat_id"]))
+
+
+@contextlib.asynccontextmanager
+async def chromium() -> AsyncIterator[BrowserContext]:
+    """Run a browser of whose tabs at most one is seen; the others can be frozen, as a user's.
+
+    Without `no_defaults` each tab would count as seen and in use.
+    """
+    from playwright.async_api import async_playwright  # `make test` of this folder has none
+
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
+        process = await asyncio.create_subprocess_exec(
+            *(*CHROMIUM, "--remote-debugging-port=0", f"--user-data-dir={profile}", "about:blank"),
+            stderr=asyncio.subprocess.PIPE,
+        )
+        try:
+            assert process.stderr is not None, "it is a pipe"
+            output = await process.stderr.readuntil(b"devtools/browser/")
+            output += await process.stderr.readline()
+            (address,) = re.findall(rb"ws://\S+", output)
+            async with async_playwright() as tool:
+                browser = await tool.chromium.connect_over_cdp(address.decode(), no_defaults=True)
+                yield browser.contexts[0]
+        finally:
+            process.terminate()
+            await process.communicate()
+
 
 class Tab:
-    """A page that follows a run, and what it has been told."""
+    """A page of the site."""
 
     def __init__(self, page: Page, devtools: CDPSession) -> None:
         self.page = page
         self._devtools = devtools
 
     @classmethod
-    async def open(cls, tabs: BrowserContext, site: Site, run: str, before: str = "") -> Tab:
-        """Open a page that follows a run, and runs a script before anything else."""
+    async def open(cls, tabs: BrowserContext, site: Site, script: str, *, before: str = "") -> Tab:
+        """Open a page that runs a script, and another one before anything else."""
+        site.script = script
         page = await tabs.new_page()
         if before:
             await page.add_init_script(before)
-        await page.goto(f"{site.url}?run={run}")
+        await page.goto(site.url)
         return cls(page, await tabs.new_cdp_session(page))
 
-    async def told(self, name: str = "items") -> Any:
-        return await self.page.evaluate(f"window.{name}")
-
     async def has(self, value: list[Any], name: str = "items") -> None:
-        """Wait until it is told this, and nothing else."""
+        """Wait until a page that follows is told this, and nothing else."""
         telling = self.page.evaluate(f"toldOf('{name}', {len(value)})")
         try:
             told = await asyncio.wait_for(telling, SERVER_PATIENCE_S)
         except TimeoutError:
-            told = await self.told(name)
+            told = await self.page.evaluate(f"window.{name}")
         assert told == value
 
-    async def post(self, words: str) -> int:
-        """Return the status of a POST of its own."""
-        asked = "async (body) => (await fetch('/say', { method: 'POST', body })).status"
-        return int(await self.page.evaluate(asked, words))
+    async def shows(self, text: str) -> None:
+        """Wait until this is all that it shows."""
+        await self.page.wait_for_function(
+            "(text) => document.body.innerText.trim() === text.trim()",
+            arg=text,
+            polling=20,
+            timeout=1000 * SERVER_PATIENCE_S,
+        )
 
-    async def freeze(self) -> None:
-        """Have it run nothing any more, as a browser does with tabs in the background."""
-        await self._devtools.send("Page.setWebLifecycleState", {"state": "frozen"})
-
-    async def thaw(self) -> None:
-        await self._devtools.send("Page.setWebLifecycleState", {"state": "active"})
+    async def set_state(self, state: str) -> None:
+        """Have it `frozen`, as a browser does with tabs in the background, or `active`."""
+        await self._devtools.send("Page.setWebLifecycleState", {"state": state})
 
     async def hang(self) -> None:
         """Have it do nothing but wait, until the site answers."""
-        script = """
+        await self.page.evaluate("""
             const request = new XMLHttpRequest();
             request.open("GET", "/hang", false);
             setTimeout(() => request.send());
-        """
-        await self.page.evaluate(script)
+        """)
 
     async def crash(self) -> None:
         """Kill its process."""

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import uuid
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from headgate.runs import Runs
 
 from tests.client.answer_cutter import AnswerCutter
-from tests.client.js.chat_site import ChatSite
 from tests.support.unmodified_clients import run_script
 
 if TYPE_CHECKING:
-    from tests.support.processes import Headgate
+    from tests.client.js.site import Site
 
 # Bytes after which answers are cut, in each of the first scenes.
 CUTS = [[1500, 2000], [3000], [2000]]
@@ -76,17 +73,14 @@ SCENES = {
 }
 
 
-@pytest.mark.usefixtures("processes")
+@pytest.mark.asyncio(loop_scope="session")
 @pytest.mark.parametrize("version", [3, 4])
 async def test_use_chat_reads_on_after_cut_connections_and_its_stop_stops_the_run(
-    server: Headgate, version: int
+    site: Site, version: int
 ) -> None:
-    runs = Runs(f"{server.streams}/{uuid.uuid4().hex}")
     async with contextlib.AsyncExitStack() as stack:
-        await stack.enter_async_context(runs)
-        port = await stack.enter_async_context(ChatSite(runs).served())
-        cutters = [await stack.enter_async_context(AnswerCutter(port, cuts)) for cuts in CUTS]
-        ports = [port, *(cutter.port for cutter in cutters)]
+        cutters = [await stack.enter_async_context(AnswerCutter(site.port, cuts)) for cuts in CUTS]
+        ports = [site.port, *(cutter.port for cutter in cutters)]
         sites = (f"http://127.0.0.1:{port}" for port in ports)
         report, _ = await run_script("run_chat.mjs", str(version), *sites)
     for name, scene in report.items():

@@ -9,16 +9,18 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import pytest_asyncio
 
+from tests.client.js.site import Tab
 from tests.support.examples import cases
 from tests.support.processes import NODE, ROOT
-from tests.support.waiting import SERVER_PATIENCE_S, until
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from playwright.async_api import BrowserContext, Page
+    from playwright.async_api import BrowserContext
 
     from tests.client.js.site import Site
+    from tests.client.runs.sources import Feed
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -39,48 +41,24 @@ async def app(
     return made
 
 
-class Shown:
-    """A page of the application."""
+async def show(tab: Tab, name: str, **props: Any) -> None:
+    """Show a component, with these properties."""
+    await tab.page.evaluate("(shown) => show(shown)", {"name": name, "props": props})
 
-    def __init__(self, page: Page) -> None:
-        self._page = page
 
-    @classmethod
-    async def open(cls, tabs: BrowserContext, site: Site, app: Path) -> Shown:
-        site.app = app
-        page = await tabs.new_page()
-        await page.goto(f"{site.url}app")
-        return cls(page)
+async def opened(tabs: BrowserContext, site: Site, app: Path) -> Tab:
+    site.app = app
+    return await Tab.open(tabs, site, 'import "/app.js"')
 
-    async def show(self, name: str, **props: Any) -> None:
-        """Show a component, with these properties."""
-        await self._page.evaluate("(shown) => show(shown)", {"name": name, "props": props})
 
-    async def do(self, script: str) -> Any:
-        """Run a script, which has what `useChat` gives as `chat`."""
-        return await self._page.evaluate(script)
-
-    async def hide(self) -> Page:
-        """Look at another page of the browser, which is returned."""
-        other = await self._page.context.new_page()
-        await other.bring_to_front()
-        await self._page.wait_for_function("document.visibilityState === 'hidden'", polling=20)
-        return other
-
-    async def look(self) -> None:
-        """Look at it."""
-        await self._page.bring_to_front()
-
-    async def reload(self) -> None:
-        await self._page.reload()
-
-    async def has(self, text: str) -> None:
-        """Wait until this is all that it shows."""
-        waiting = "(text) => document.body.textContent === text"
-        shown = self._page.wait_for_function(
-            waiting, arg=text, polling=20, timeout=1000 * SERVER_PATIENCE_S
-        )
-        await shown
+async def begun(tab: Tab, site: Site) -> Feed:
+    """Ask in the chat that is shown; return the source of its answer, which has begun."""
+    await tab.shows("")
+    await tab.page.evaluate("void chat.sendMessage({ text: 'Tell: ' })")
+    await until(lambda: "one" in site.feeds)
+    site.feeds["one"].give("Once ")
+    await tab.shows("Tell: Once ")
+    return site.feeds["one"]
 
 
 def answer(items: list[str], status: str) -> str:
@@ -92,59 +70,53 @@ def answer(items: list[str], status: str) -> str:
 async def test_a_component_follows_a_run_while_mounted_and_disconnects_when_unmounted(
     app: Path, site: Site, tabs: BrowserContext
 ) -> None:
-    feed = await site.start("story")
-    feed.give("one")
-    page = await Shown.open(tabs, site, app)
-    await page.show("Answer", run=None)
-    await page.has(answer([], "active"))
-    await page.show("Answer", run="story")
-    await page.has(answer(["one"], "active"))
-    await page.show("")
+    feed = await site.start("story", "one")
+    tab = await opened(tabs, site, app)
+    await show(tab, "Answer", run=None)
+    await tab.shows(answer([], "active"))
+    await show(tab, "Answer", run="story")
+    await tab.shows(answer(["one"], "active"))
+    await show(tab, "")
     await until(lambda: site.connections == 0)
     feed.give("two")
-    await page.show("Answer", run="story")
-    await page.has(answer(["one", "two"], "active"))
+    await show(tab, "Answer", run="story")
+    await tab.shows(answer(["one", "two"], "active"))
     feed.end()
-    await page.has(answer(["one", "two"], "finished"))
+    await tab.shows(answer(["one", "two"], "finished"))
 
 
 @pytest.mark.parametrize("app", cases(VERSIONS, {"19"}, "the newer one"), indirect=True)
 async def test_a_chat_run_survives_reload_and_unmount_and_ends_when_the_user_stops_it(
     app: Path, site: Site, tabs: BrowserContext
 ) -> None:
-    page = await Shown.open(tabs, site, app)
-    await page.show("Chat", id="one", messages=[])
-    await page.has("")
-    await page.do("void chat.sendMessage({ text: 'Tell: ' })")
-    await until(lambda: "one" in site.chat.feeds)
-    feed = site.chat.feeds["one"]
-    feed.give("Once ")
-    await page.has("Tell: Once ")
-    messages = await page.do("chat.messages.slice(0, 1)")
+    tab = await opened(tabs, site, app)
+    await show(tab, "Chat", id="one", messages=[])
+    feed = await begun(tab, site)
+    messages = await tab.page.evaluate("chat.messages.slice(0, 1)")
 
     for event in ("beforeunload", "pagehide"):  # as some pages do
-        await page.do(f"addEventListener('{event}', () => chat.stop())")
-    await page.reload()
-    await page.show("Chat", id="one", messages=messages)
-    await page.has("Tell: Once ")
-    await page.show("Chat", id="two", messages=[])
-    await page.has("")
-    await page.show("Chat", id="one", messages=messages)
-    await page.has("Tell: Once ")
-    await page.show("")
-    await page.has("nothing")
-    assert await site.chat.state("one") == (1, "active")
+        await tab.page.evaluate(f"addEventListener('{event}', () => chat.stop())")
+    await tab.page.reload()
+    await show(tab, "Chat", id="one", messages=messages)
+    await tab.shows("Tell: Once ")
+    await show(tab, "Chat", id="two", messages=[])
+    await tab.shows("")
+    await show(tab, "Chat", id="one", messages=messages)
+    await tab.shows("Tell: Once ")
+    await show(tab, "")
+    await tab.shows("nothing")
+    assert await site.state("one") == (1, "active")
 
-    await page.show("Chat", id="one", messages=messages)
+    await show(tab, "Chat", id="one", messages=messages)
     feed.give("upon ")
-    await page.has("Tell: Once upon ")
-    await page.do("chat.stop()")
+    await tab.shows("Tell: Once upon ")
+    await tab.page.evaluate("chat.stop()")
 
     async def is_stopped() -> bool:
-        return await site.chat.state("one") == (1, "stopped")
+        return await site.state("one") == (1, "stopped")
 
     await until(is_stopped)
-    assert site.chat.stops == 1
+    assert site.stops == 1
 
 
 REPLACED, REPEATED = "Tell: Once upon ", "Tell: Once Once upon "
@@ -155,38 +127,41 @@ REPLACED, REPEATED = "Tell: Once upon ", "Tell: Once Once upon "
     [
         ("18", {}, False, REPEATED),  # `useChat` of version 3 hides that the transport replays
         ("18", {}, True, REPLACED),
+        pytest.param("18", None, False, REPLACED, id="18-with-RunChatTransport"),
         ("19", {}, False, REPLACED),
         ("19", {"resumeStreamIsReplay": False}, False, REPEATED),
+        pytest.param("19", None, False, REPLACED, id="19-with-RunChatTransport"),
     ],
     indirect=["app"],
 )
-async def test_the_default_transport_resumes_a_cut_answer_once_its_page_is_visible_again(
+async def test_a_cut_answer_is_resumed_once_and_by_the_default_transport_when_visible_again(
     app: Path,
     site: Site,
     tabs: BrowserContext,
-    options: dict[str, bool],
+    options: dict[str, bool] | None,
     is_own: bool,
     shown: str,
 ) -> None:
-    page = await Shown.open(tabs, site, app)
-    await page.show("PlainChat", id="one", options={"api": "/api/chat", **options}, isOwn=is_own)
-    await page.has("")
-    await page.do("void chat.sendMessage({ text: 'Tell: ' })")
-    await until(lambda: "one" in site.chat.feeds)
-    feed = site.chat.feeds["one"]
-    feed.give("Once ")
-    await page.has("Tell: Once ")
-    resumes = site.chat.resumes
+    tab = await opened(tabs, site, app)
+    if options is None:  # the transport of the package, which resumes by itself
+        await show(tab, "Chat", id="one", messages=[])
+    else:
+        about = {"api": "/api/chat", **options}
+        await show(tab, "PlainChat", id="one", options=about, isOwn=is_own)
+    feed = await begun(tab, site)
+    resumes = site.resumes
 
-    await page.hide()
-    site.chat.cut()
+    await (await tabs.new_page()).bring_to_front()
+    await tab.page.wait_for_function("document.visibilityState === 'hidden'", polling=20)
+    site.cut()
 
     async def has_failed() -> bool:
-        return bool(await page.do("chat.status") == "error")
+        return bool(await tab.page.evaluate("chat.status") == "error")
 
-    await until(has_failed)
+    if options is not None:
+        await until(has_failed)
+        assert site.resumes == resumes
     feed.give("upon ")
-    assert site.chat.resumes == resumes
-    await page.look()
-    await page.has(shown)
-    assert site.chat.resumes == resumes + 1
+    await tab.page.bring_to_front()
+    await tab.shows(shown)
+    assert site.resumes == resumes + 1

@@ -1,0 +1,269 @@
+"""Pages that follow streams and runs with the npm package, in tabs and through cuts."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import pytest_asyncio
+from headgate.streams.client import Client
+
+from tests.client.js.site import Tab, following
+from tests.client.printed_urls import PRINTED
+from tests.clients.pages import examples
+from tests.support.ports import free_port
+from tests.support.waiting import until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from headgate import Stream
+    from playwright.async_api import BrowserContext
+
+    from tests.client.js.site import Site
+    from tests.support.processes import Headgate
+
+TABS = 7  # by HTTP/1.1 a browser has six connections to a host
+FINISHED = [{"status": "finished", "error": None}]
+STORY = "/runs/story"
+NOTHING = f"http://127.0.0.1:{free_port()}/v1/stream/chat"
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def stream(server: Headgate) -> AsyncIterator[Stream]:
+    """A stream of JSON."""
+    async with Client(server.streams) as hg:
+        yield await hg.create(uuid.uuid4().hex, json=True)
+
+
+KINDS: dict[str, tuple[dict[str, Any], list[Any], list[Any]]] = {
+    "json": ({"json": True}, [{"a": 1}, [2], None], [{"a": 1}, [2], None]),
+    "text": ({}, ["Once ☕", " upon\n a time"], ["Once ☕", " upon\n a time"]),
+    "bytes": ({"content_type": "application/octet-stream"}, [b"\x00\xff"], [[0, 255]]),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_page_gets_decoded_messages_until_the_stream_is_closed(
+    server: Headgate, site: Site, tabs: BrowserContext, kind: str
+) -> None:
+    options, appended, shown = KINDS[kind]
+    async with Client(server.streams) as hg:
+        stream = await hg.create(uuid.uuid4().hex, **options)
+        tab = await Tab.open(tabs, site, following(stream.url))
+        for number, message in enumerate(appended, 1):
+            await stream.append(message)
+            await tab.has(shown[:number])
+        await stream.close()
+        await tab.has(["closed"], "ends")
+        await tab.has(shown)
+
+
+async def test_seven_tabs_follow_by_one_connection_though_its_tab_closes_or_hangs(
+    site: Site, tabs: BrowserContext
+) -> None:
+    feed, words = await site.start("story"), list[str]()
+    opened: list[Tab] = []
+
+    async def goes_on(word: str) -> None:
+        words.append(word)
+        feed.give(word)
+        await asyncio.gather(*(tab.has(words) for tab in opened))
+
+    for number in range(TABS):  # each comes later than the one before
+        opened.append(await Tab.open(tabs, site, following(STORY)))
+        await goes_on(f"word {number}")
+    await until(lambda: site.connections == 1)
+    status = "async () => (await fetch('/state/none')).status"
+    assert await asyncio.gather(*(tab.page.evaluate(status) for tab in opened)) == [200] * TABS
+
+    await opened.pop(0).page.close()
+    await goes_on("closed")
+    await (frozen := opened.pop(0)).set_state("frozen")
+    await goes_on("frozen")
+    await opened.pop(0).crash()
+    await goes_on("killed")
+    await (hanging := opened.pop(0)).hang()
+    await goes_on("silent")
+
+    await frozen.set_state("active")
+    site.answers.set()
+    opened += [frozen, hanging]
+    await goes_on("all are back")
+    feed.end()
+    for tab in opened:
+        await tab.has(FINISHED, "ends")
+        assert await tab.page.evaluate("[items, refusals]") == [words, []]
+    await until(lambda: site.connections == 0)
+
+
+async def test_tabs_of_a_stream_miss_and_repeat_no_message_when_one_closes_or_freezes(
+    stream: Stream, site: Site, tabs: BrowserContext
+) -> None:
+    opened = [await Tab.open(tabs, site, following(stream.url)) for _ in range(3)]
+    await stream.append(0)
+    await opened.pop(0).page.close()
+    await opened[0].set_state("frozen")
+    await stream.append_many([1, 2])
+    await opened[1].has([0, 1, 2])
+    await opened[0].set_state("active")
+    await stream.close()
+    for tab in opened:
+        await tab.has(["closed"], "ends")
+        await tab.has([0, 1, 2])
+
+
+async def test_tabs_without_broadcast_channel_or_locks_use_a_connection_each(
+    site: Site, tabs: BrowserContext
+) -> None:
+    await site.start("story", "once")
+    for number, missing in enumerate(("window.BroadcastChannel", "Navigator.prototype.locks"), 1):
+        tab = await Tab.open(tabs, site, following(STORY), before=f"delete {missing}")
+        await tab.has(["once"])
+        assert site.connections == number
+
+
+async def test_a_reloaded_tab_with_remember_reads_only_items_after_its_last_one(
+    site: Site, tabs: BrowserContext
+) -> None:
+    feed = await site.start("story", "one", "two")
+    tab = await Tab.open(tabs, site, following(STORY, remember=True))
+    await tab.has(["one", "two"])
+    await tab.page.reload()
+    feed.give("three")
+    await tab.has(["three"])
+    feed.end()
+    await tab.has(FINISHED, "ends")
+    asked = site.requests
+    await tab.page.reload()  # of what has ended, nothing is asked any more
+    await tab.has(FINISHED, "ends")
+    await tab.has([])
+    assert site.requests == asked
+
+
+async def test_a_page_begins_where_it_says_and_goes_on_where_it_was_when_loaded_anew(
+    stream: Stream, site: Site, tabs: BrowserContext
+) -> None:
+    offset = await stream.append(1)
+    await stream.append(2)
+    script = following(stream.url, **{"from": offset, "remember": True})
+    tab = await Tab.open(tabs, site, script)
+    await tab.has([2])
+    await tab.page.reload()
+    await stream.append(3)
+    await tab.has([3])
+
+
+@pytest.mark.parametrize(("runs_before", "forgotten"), [(49, []), (50, ["run 0"])])
+async def test_a_tab_with_remember_stores_the_cursors_of_the_newest_fifty_runs(
+    site: Site, tabs: BrowserContext, runs_before: int, forgotten: list[str]
+) -> None:
+    remembered = f"""
+        sessionStorage.setItem("of the page", "stays");
+        for (let at = 0; at < {runs_before}; at++) {{
+          const remembered = JSON.stringify({{ cursor: "1", at }});
+          sessionStorage.setItem(`headgate-client:run ${{at}}`, remembered);
+        }}
+    """
+    await site.start("story", "once")
+    tab = await Tab.open(tabs, site, following(STORY, remember=True), before=remembered)
+    await tab.has(["once"])
+    names = {it.split(":")[-1] for it in await tab.page.evaluate("Object.keys(sessionStorage)")}
+    assert len(names) == 51
+    assert {f"run {at}" for at in range(runs_before)} - names == {*forgotten}
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/client/pages.md"])
+@pytest.mark.parametrize("called", ["onMessage", "onItem"])
+async def test_the_documented_examples_show_a_stream_and_a_run_to_their_ends(
+    stream: Stream, site: Site, tabs: BrowserContext, page: str, called: str
+) -> None:
+    (example,) = (each for each in examples(page) if called in each)
+    await stream.append(7)
+    await stream.close()
+    (await site.start("1", 7)).end()
+    script = f"""
+        {PRINTED.sub(stream.url, example)}
+        function show(item) {{ document.body.append(item); }}
+        function showEnd(status) {{ document.body.append(status ?? ""); }}
+    """
+    tab = await Tab.open(tabs, site, script)
+    await tab.shows("7finished" if called == "onItem" else "7")
+
+
+async def test_failed_attempts_while_offline_do_not_use_up_the_retries_of_a_page(
+    site: Site, tabs: BrowserContext
+) -> None:
+    counting = """
+        window.opened = 0;
+        window.EventSource = class extends EventSource {
+          constructor(...about) { super(...about); window.opened++; }
+        };
+    """
+    feed = await site.start("story", "once")
+    tab = await Tab.open(tabs, site, following(STORY, retries=1), before=counting)
+    await tab.has(["once"])
+    await tabs.set_offline(True)
+    try:
+        site.cut()
+        await tab.page.wait_for_function("opened >= 3", polling=20)  # two have failed
+    finally:
+        await tabs.set_offline(False)
+    feed.give("upon")
+    await tab.has(["once", "upon"])
+
+
+# What is followed, and the status and the sentence of the error. A run is answered that status.
+REFUSALS = {
+    "no-such-run": (
+        STORY,
+        204,
+        "there is no such run, or nothing of it is left to be read: {site}runs/story",
+    ),
+    "no-token": (STORY, 401, "the application does not know who asks: {site}runs/story"),
+    "away": (STORY, 503, "2 attempts have brought nothing: {site}runs/story answers 503"),
+    "no-such-stream": (
+        "{server}/nothing-here?token=s3cret",
+        404,
+        "there is no such stream; create it first, or correct the URL: {server}/nothing-here",
+    ),
+    "a-page": (
+        "{site}?run=x",
+        200,
+        "the answer is text/html instead of events, so the URL may be wrong: {site}",
+    ),
+    "no-server": (
+        NOTHING,
+        None,
+        "2 attempts have brought nothing: no answer that this page may read comes from " + NOTHING,
+    ),
+}
+
+
+@pytest.mark.parametrize(("url", "status", "message"), REFUSALS.values(), ids=REFUSALS)
+async def test_what_cannot_be_followed_is_an_error_that_says_what_was_there(
+    server: Headgate, site: Site, tabs: BrowserContext, url: str, status: int, message: str
+) -> None:
+    places = {"server": server.streams, "site": site.url}
+    site.status = status
+    tab = await Tab.open(tabs, site, following(url.format(**places), retries=1))
+    await tab.has([[status, message.format(**places)]], "refusals")
+    assert site.requests in {0, 2}  # no further request for a run
+
+
+async def test_following_without_onmessage_is_refused_with_an_example(
+    site: Site, tabs: BrowserContext
+) -> None:
+    script = """
+      import { followStream } from "headgate-client";
+      try { followStream("/v1/stream/chat"); } catch (error) { document.body.append(error); }
+    """
+    tab = await Tab.open(tabs, site, script)
+    await tab.shows(
+        "TypeError: followStream needs a function as onMessage, such as "
+        "followStream(url, { onMessage: console.log })"
+    )
