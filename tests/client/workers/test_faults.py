@@ -162,42 +162,36 @@ async def test_a_worker_goes_on_when_its_wake_stream_is_deleted_and_created_agai
         await running
 
 
-class Refusals:
-    """A way to a gateway on which the first acks, or the first extensions, are refused."""
-
-    def __init__(self, status: int, retry_after: str, *, is_done: bool) -> None:
-        self.count = 0
-        self._is_done = is_done
-        self.gateway = Headgate(port=free_port())
-        self.proxy = RequestProxy(
-            self.gateway.port,
-            self._decide,
-            lambda: web.Response(status=status, headers={"Retry-After": retry_after}),
-        )
-        self.gateway.environment |= {"HEADGATE_HTTP__PUBLIC_URL": self.proxy.url}
-
-    async def _decide(self, request: web.Request) -> Fate:
-        if not request.path.endswith(("/ack", "/callback")) or self.count == REFUSED:
-            return Fate.PASSED
-        # An extension of the example for Node.js does not say that it is not the last one.
-        if json.loads(await request.read()).get("done", False) is not self._is_done:
-            return Fate.PASSED
-        self.count += 1
-        return Fate.REFUSED
-
-
 @contextlib.asynccontextmanager
 async def refusing(
     status: int, retry_after: str, *, is_done: bool
-) -> AsyncIterator[tuple[Refusals, Pool]]:
-    """A gateway behind such a way, and a pool at the proxy that is not subscribed yet."""
-    made = Refusals(status, retry_after, is_done=is_done)
-    async with made.proxy, aiohttp.ClientSession() as session:
+) -> AsyncIterator[tuple[list[int], Headgate, Pool]]:
+    """A gateway to which the first acks, or extensions, are refused on the way.
+
+    Yields the refusals, the gateway, and a pool on that way that is not subscribed yet.
+    """
+    refusals: list[int] = []
+
+    async def decide(request: web.Request) -> Fate:
+        if not request.path.endswith(("/ack", "/callback")) or len(refusals) == REFUSED:
+            return Fate.PASSED
+        if json.loads(await request.read()).get("done") is not is_done:
+            return Fate.PASSED
+        refusals.append(status)
+        return Fate.REFUSED
+
+    def refusal() -> web.Response:
+        return web.Response(status=status, headers={"Retry-After": retry_after})
+
+    gateway = Headgate(port=free_port())
+    proxy = RequestProxy(gateway.port, decide, refusal)
+    gateway.environment |= {"HEADGATE_HTTP__PUBLIC_URL": proxy.url}
+    async with proxy, aiohttp.ClientSession() as session:
         try:
-            await asyncio.to_thread(made.gateway.start)
-            yield made, Pool(f"{made.proxy.url}/v1/stream", session, "orders")
+            await asyncio.to_thread(gateway.start)
+            yield refusals, gateway, Pool(f"{proxy.url}/v1/stream", session, "orders")
         finally:
-            made.gateway.close()
+            gateway.close()
 
 
 @pytest.mark.usefixtures("processes")
@@ -208,7 +202,7 @@ async def test_an_ack_or_extension_that_is_refused_for_now_is_sent_again(
     status: int, is_done: bool
 ) -> None:
     # Longer than the lease, as Headgate asks for one to three seconds.
-    async with refusing(status, "3", is_done=is_done) as (way, work):
+    async with refusing(status, "3", is_done=is_done) as (refusals, _, work):
         await work.subscribe(lease_ttl_ms=1000)
         end = await work.append("a", 1)
         generations: list[int] = []
@@ -216,7 +210,7 @@ async def test_an_ack_or_extension_that_is_refused_for_now_is_sent_again(
         async def handle(job: Job) -> None:
             generations.append(job.generation)
             if not is_done:
-                await until(lambda: way.count == REFUSED)
+                await until(lambda: len(refusals) == REFUSED)
                 await asyncio.sleep(1.2)  # longer than the lease
             await messages_of(job)
             worker.stop()
@@ -224,4 +218,4 @@ async def test_an_ack_or_extension_that_is_refused_for_now_is_sent_again(
         worker = work.worker()
         await worker.run(handle)
         assert await work.cursor("a") == end
-        assert (generations, way.count) == ([1], REFUSED)
+        assert (generations, len(refusals)) == ([1], REFUSED)

@@ -173,15 +173,15 @@ async def test_a_wake_that_is_sent_again_while_it_is_worked_on_is_worked_on_once
 async def test_a_receiver_sends_an_ack_that_is_refused_for_now_again(
     example: Callable[[str], Example],
 ) -> None:
-    async with refusing(503, "0", is_done=True) as (way, work):
-        made = example(way.gateway.streams)
+    async with refusing(503, "0", is_done=True) as (refusals, gateway, work):
+        made = example(gateway.streams)
         await made.start()
         await work.put(type="webhook", webhook={"url": made.url})
         end = await work.append("anna", {"item": "tea"})
         assert await made.order() == PRINTED
         await work.acknowledged("anna", end)
         assert (await work.description())["generation"] == 1
-        assert way.count == REFUSED
+        assert len(refusals) == REFUSED
 
 
 def forged(body: bytes, field: str) -> list[tuple[bytes, str, str]]:
