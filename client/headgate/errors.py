@@ -85,10 +85,7 @@ class Unavailable(StreamError):
 
 
 class NotAuthorized(StreamError):
-    """A missing or wrong credential (401), or no permission (403): get another credential.
-
-    Of a webhook: it is not signed by the server, or not for this receiver. Answer 401.
-    """
+    """A missing or wrong credential (401), or no permission (403): get another credential."""
 
     _advice = (
         "Set the `token` of the client to one that permits this; STREAM_AUTH and an "
