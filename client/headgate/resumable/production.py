@@ -32,9 +32,7 @@ if TYPE_CHECKING:
 
 RENEW_S = 10.0  # until then a stream costs nothing but its INCR and SUBSCRIBE
 MARK_DONE_FOR_S = 30.0  # a broker that restarts is back by then
-MARK_WAITS_S = 0.1, 2.0
 STOP_WITHIN_S = 5.0  # for a source to close, and then for the last words to readers
-
 ENTRY_BYTES = 200  # what it costs to keep a chunk, beside the chunk itself
 JOINED = 64 * 1024  # characters; small chunks are handed on together up to here
 
@@ -216,7 +214,7 @@ class StreamProduction:
         """Set the sentinel to done: no process shall produce the stream again or wait for it."""
         mark = partial(self.broker.set, sentinel(self._stream_id), DONE, self._sentinel_ttl)
         try:
-            await Retries(within_s, MARK_WAITS_S, _log.info).run(mark)
+            await Retries(within_s, (0.1, 2.0), _log.info).run(mark)
         except Unavailable as error:
             _log.error("stream %r could not be marked done: %s", self._stream_id, error)
 

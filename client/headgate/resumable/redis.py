@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 AWAY = "the Redis of resumable streams is away"
 ANSWER_WITHIN_S = 5.0
-CONNECTIONS = 8  # for commands, for each event loop: a large message holds up one of them
+CONNECTIONS = 8  # for commands: a large message holds up one of them
 PING_S = 5.0  # of silence until a PING, and again until the connection counts as lost
 RECONNECT_AFTER_S = 0.1
 
@@ -82,16 +82,15 @@ class RedisBroker:
 
     async def set(self, key: str, value: str, ttl: float) -> None:
         """Store a value with a lifetime."""
-        await self._command("SET", key, value, "PX", _milliseconds(ttl))
+        await self._command("SET", key, value, "PX", max(1, round(ttl * 1000)))
 
     async def get(self, key: str) -> str | None:
         """Return the value of a key."""
-        value: str | None = await self._command("GET", key)
-        return value
+        return await self._command("GET", key)  # type: ignore[no-any-return]  # a str or None
 
     async def expire(self, key: str, ttl: float) -> bool:
         """Set the lifetime of a value; return False if there is none."""
-        return bool(await self._command("PEXPIRE", key, _milliseconds(ttl)))
+        return bool(await self._command("PEXPIRE", key, max(1, round(ttl * 1000))))
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -209,7 +208,3 @@ def _raised_cancellations() -> Iterator[None]:
     finally:
         if task is not None and task.cancelling() > before:
             raise asyncio.CancelledError
-
-
-def _milliseconds(seconds: float) -> int:
-    return max(1, round(seconds * 1000))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from headgate.resumable import ResumableStreams
 
-from tests.client.resumable.memory_broker import MemoryBroker
+from tests.client.resumable.doubles import MemoryBroker
 from tests.support.redis_servers import RedisServer, redis_server
 
 if TYPE_CHECKING:
