@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import runpy
-import signal
 from typing import TYPE_CHECKING
 
 import pytest
-from headgate.stream_requests import StreamRequests
 from playwright.async_api import expect
 
 from tests.admin.browser.serving import Tab
-from tests.client.chat.example import FOLDER, PATIENCE_MS, ChatTab, told
+from tests.client.chat.example import PATIENCE_MS, ChatTab, told
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser, BrowserContext
@@ -34,20 +31,6 @@ async def asked(app: Program, tabs: BrowserContext) -> ChatTab:
     return tab
 
 
-async def test_reading_the_history_of_an_unknown_chat_creates_no_stream(
-    gateway: Headgate, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.syspath_prepend(FOLDER)
-    monkeypatch.setenv("CHAT_STREAMS", f"{gateway.streams}/looked-at")
-    app = runpy.run_path(str(FOLDER / "app.py"))
-    chats = app["chats"]
-    assert (await chats.history("unknown")).messages == []
-    assert await chats.resume("unknown", wait=0.5) is None
-    await app["runs"].aclose()
-    async with StreamRequests(f"{gateway.streams}/looked-at/unknown.chat") as stream:
-        assert await stream.find() is None
-
-
 async def test_an_answer_is_shown_to_its_end_in_a_reloaded_tab_and_in_a_second_tab(
     app: Program, tabs: BrowserContext
 ) -> None:
@@ -60,21 +43,6 @@ async def test_an_answer_is_shown_to_its_end_in_a_reloaded_tab_and_in_a_second_t
     assert [await tab.ended("finished") for tab in (first, second)] == [ANSWER] * 2
 
 
-@pytest.mark.torture("two tabs above, and a stop in tests/client/js")
-async def test_a_question_of_one_tab_is_shown_in_a_second_tab_which_can_stop_its_answer(
-    app: Program, tabs: BrowserContext
-) -> None:
-    first = await ChatTab.new(tabs, app)
-    second = await first.second()
-    await first.ask(QUESTION)
-    await second.is_writing(BEGINNING)
-    assert await second.page.locator(".question").text_content() == QUESTION
-    await second.stop()
-    assert [await tab.ended("stopped") for tab in (first, second)] == [BEGINNING] * 2
-    await first.page.reload()
-    assert await first.ended("stopped") == BEGINNING
-
-
 @pytest.mark.usefixtures("processes")
 async def test_an_answer_is_finished_after_a_crash_of_headgate(
     gateway: Headgate, app: Program, tabs: BrowserContext
@@ -84,22 +52,6 @@ async def test_an_answer_is_finished_after_a_crash_of_headgate(
     app.go_on()
     gateway.start()
     assert await tab.ended("finished") == ANSWER
-
-
-@pytest.mark.torture("a Headgate that is started again above, and a killed app below")
-async def test_an_answer_is_finished_in_old_and_new_tabs_while_the_app_restarts(
-    app: Program, tabs: BrowserContext
-) -> None:
-    """The old process writes it to its end, for readers of the new one."""
-    tab = await asked(app, tabs)
-    old = app.process
-    old.send_signal(signal.SIGTERM)
-    app.start()
-    second = await tab.second()
-    await second.is_writing(BEGINNING)
-    app.go_on()
-    assert [await each.ended("finished") for each in (tab, second)] == [ANSWER] * 2
-    assert old.wait(PATIENCE_MS / 1000) == -signal.SIGTERM
 
 
 @pytest.mark.usefixtures("processes")

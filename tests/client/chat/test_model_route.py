@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import aiohttp
 import pytest
-from headgate.chats import Chats
-from headgate.runs import Runs
 from playwright.async_api import expect
 
 from tests.client.chat.example import FOLDER, PATIENCE_MS, ChatTab, program, told
 from tests.support.processes import Headgate
-from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -82,34 +78,6 @@ async def test_an_answer_over_a_model_route_goes_on_in_all_tabs_after_a_kill_of_
 
 
 @pytest.mark.usefixtures("processes")
-async def test_a_tab_opened_while_an_answer_waits_for_the_next_process_shows_no_end_of_it(
-    routing_gateway: Headgate, provider: Program, routed_app: Program, tabs: BrowserContext
-) -> None:
-    tab = await ChatTab.new(tabs, routed_app)
-    await tab.ask(QUESTION)
-    await tab.is_writing(BEGINNING)
-    url = tab.page.url
-    await tab.page.close()
-    routed_app.process.kill()
-    async with Runs(f"{routing_gateway.streams}/chat") as runs:
-        chats = Chats(runs)
-
-        async def is_orphaned() -> bool:
-            state = await chats.state(url.rpartition("/")[2])
-            return state is not None and state.status == "orphaned"
-
-        await until(is_orphaned)
-    routed_app.start()
-    again = ChatTab(await tabs.new_page())
-    await again.page.goto(url)
-    await again.is_writing(BEGINNING)
-    provider.go_on()
-    assert await again.ended("finished") == ANSWER
-    await expect(again.page.get_by_role("button", name="Ask again")).to_have_count(0)
-    assert provider.output().count(ASKED) == 1
-
-
-@pytest.mark.usefixtures("processes")
 async def test_an_answer_over_a_model_route_fails_after_a_kill_of_headgate_and_is_asked_again(
     routing_gateway: Headgate, provider: Program, routed_app: Program, tabs: BrowserContext
 ) -> None:
@@ -124,23 +92,3 @@ async def test_an_answer_over_a_model_route_fails_after_a_kill_of_headgate_and_i
     await expect(tab.answers).to_have_count(2, timeout=PATIENCE_MS)
     assert await tab.ended("finished") == ANSWER
     assert provider.output().count(ASKED) == 2
-
-
-async def test_a_stop_over_a_model_route_ends_the_answer_while_the_provider_writes_on(
-    routing_gateway: Headgate, provider: Program, routed_app: Program, tabs: BrowserContext
-) -> None:
-    async def is_complete() -> bool:
-        url = f"{routing_gateway.admin_url}/api/v1/runs"
-        async with http.get(url, params={"route": "/openai"}) as listed:
-            (run,) = (await listed.json())["runs"]
-        return bool(run["status"] == "finished")
-
-    tab = await ChatTab.new(tabs, routed_app)
-    await tab.ask(QUESTION)
-    await tab.is_writing(BEGINNING)
-    await tab.stop()
-    assert await tab.ended("stopped") == BEGINNING
-    provider.go_on()
-    async with aiohttp.ClientSession() as http:
-        await until(is_complete)
-    assert provider.output().count(ASKED) == 1

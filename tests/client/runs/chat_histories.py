@@ -155,7 +155,6 @@ class History:
         assert len(set(runs)) == len(runs), "a run was begun twice"
         for each in page.states.values():
             assert each.status != "active", each
-        await self._check_pages(page.messages)
         if self._is_deleted:
             await self._check_deleted()
         elif self._turns:
@@ -184,17 +183,6 @@ class History:
             assert self.seen["left"], f"{messages} is not {newest.messages}, and has {left}"
         for before in newest.messages[:-1]:
             assert before in self._sent or before["id"] in self._given, before
-
-    async def _check_pages(self, messages: list[Message]) -> None:
-        found: list[Message] = []
-        before = None
-        while True:
-            page = await self._chats.history(self._name, limit=2, before=before)
-            found[:0] = page.messages
-            before = page.before
-            if before is None:
-                break
-        assert found[-len(messages) :] == messages or not messages, f"{found} is not {messages}"
 
     async def _check_deleted(self) -> None:
         """Of the runs that were begun, none is left but those of the chat that is there now."""

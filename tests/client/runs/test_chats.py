@@ -434,6 +434,7 @@ async def test_resuming_a_chat_with_wait_returns_the_answer_to_the_next_question
     chats: Chats, elsewhere: Chats
 ) -> None:
     assert await elsewhere.resume("c", wait=0.01) is None
+    assert await elsewhere.runs._place("c.chat").items.find() is None
     for said in ("Once", "upon"):
         waiting = asyncio.create_task(elsewhere.resume("c", wait=30))
         feed = Feed(said)
