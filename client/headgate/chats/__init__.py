@@ -5,6 +5,6 @@ answer = await chats.send("chat-1", message, answered)
 """
 
 from headgate.chats.chats import Chats
-from headgate.chats.conversation import ChatState, Page, Turn
+from headgate.chats.conversation import ChatHistory, ChatState, Turn
 
-__all__ = ["ChatState", "Chats", "Page", "Turn"]
+__all__ = ["ChatHistory", "ChatState", "Chats", "Turn"]

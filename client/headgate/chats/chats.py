@@ -35,7 +35,7 @@ from headgate.stream_requests import ProducerStamp
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Mapping
 
-    from headgate.chats.conversation import Answering, ChatState, Page
+    from headgate.chats.conversation import Answering, ChatHistory, ChatState
     from headgate.chats.entries import Trigger
     from headgate.records import RunState
     from headgate.runs.cursors import Cursor
@@ -48,7 +48,6 @@ QUESTIONS = "question"  # the id of the producer whose epochs count the question
 BEGINS_WITHIN_S = 3.0  # whoever has asked is about to start the run
 LOOK_AGAIN_S = 0.25  # whether an answer has ended, or a chat has begun
 DELETED_AT_ONCE = 16  # runs of a chat: others use the server, too
-MOST_MESSAGES = 100  # of a page: by default, and the most that a page may ask for over HTTP
 
 
 class Chats:
@@ -166,13 +165,12 @@ class Chats:
             BadRequest: This is the id of neither.
             Unavailable: The server is away.
         """
-        name, log = chat_id, self._log(entries.chat_of(chat_id))
-        if after is not None and entries.is_run(name):
-            return await self.runs.follow(name, after)
+        log = self._log(entries.chat_of(chat_id))
+        if entries.is_run(chat_id):
+            return await self.runs.follow(chat_id, after, only_active=after is None)
         found = await conversation(log)
-        question = found.question(name) if entries.is_run(name) else found.newest
-        answer = await self._followed(question, after)
-        if answer is None and wait and not entries.is_run(name):
+        answer = await self._followed(found.newest, after)
+        if answer is None and wait:
             question = await self._next_question(log, found.offset, wait)
             answer = await self._followed(question, None, wait=BEGINS_WITHIN_S)
         return answer
@@ -182,22 +180,12 @@ class Chats:
         newest = (await conversation(self._log(chat_id))).newest
         return newest is not None and await self.runs.stop(newest.run_id)
 
-    async def history(
-        self, chat_id: str, *, limit: int = MOST_MESSAGES, before: str | None = None
-    ) -> Page:
-        """Return the last messages of a chat, without the answer under way, which `resume` gives.
+    async def history(self, chat_id: str) -> ChatHistory:
+        """Return the messages of a chat, without the answer under way, which `resume` gives.
 
-        Args:
-            chat_id: The id of the chat; one that has not begun has no messages.
-            limit: How many messages at most.
-            before: The id of a message: only those before it are wanted, as the page before says.
-
-        Raises:
-            BadRequest: The chat has no message with the id `before`, or not any more.
-            Unavailable: The server is away.
+        A chat that has not begun has none. Raises Unavailable if the server is away.
         """
-        check_number("limit", limit, 1, is_whole=True)
-        return (await self._settled(self._log(chat_id))).page(limit, before)
+        return (await self._settled(self._log(chat_id))).history()
 
     async def state(self, chat_id: str) -> ChatState | None:
         """Return what has become of the newest question of a chat; None if nothing was asked."""
@@ -216,13 +204,10 @@ class Chats:
         except ABSENT:
             return False
         found = await conversation(log)
-        turns = asyncio.Semaphore(DELETED_AT_ONCE)
-
-        async def delete(question: Question) -> None:
-            async with turns:
-                await self.runs.delete(question.run_id)
-
-        await asyncio.gather(*map(delete, found.questions))
+        runs = [question.run_id for question in found.questions]
+        for first in range(0, len(runs), DELETED_AT_ONCE):
+            some = runs[first : first + DELETED_AT_ONCE]
+            await asyncio.gather(*map(self.runs.delete, some))
         with contextlib.suppress(*ABSENT):
             await log.delete()
         return True

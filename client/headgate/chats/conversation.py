@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from headgate import following
 from headgate.chats.entries import Answered, Question, decoded, with_results
-from headgate.errors import ABSENT, BadRequest
+from headgate.errors import ABSENT
 from headgate.records import RunState
 
 if TYPE_CHECKING:
@@ -66,17 +66,15 @@ class ChatState:
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
-    """Some of a chat's messages.
+class ChatHistory:
+    """The messages of a chat.
 
     Attributes:
         messages: The UI messages, the oldest first.
-        before: The argument with which `history` returns the page before; None on the first page.
         states: The states of the answers, by the ids of the messages that were asked.
     """
 
     messages: list[Message]
-    before: str | None
     states: dict[str, ChatState]
 
 
@@ -111,10 +109,6 @@ class Conversation:
     def unanswered(self) -> list[Question]:
         """Return the questions of which no end of the run is recorded."""
         return [each for each in self.questions if each.run_id not in self.answers]
-
-    def question(self, run_id: str) -> Question | None:
-        """Return the question that a run answers."""
-        return next((each for each in self.questions if each.run_id == run_id), None)
 
     def repeats(self, trigger: Trigger, message: Message) -> bool:
         """Return whether this is the newest question again, as a double click asks it.
@@ -174,27 +168,12 @@ class Conversation:
                 return known
         return None
 
-    def page(self, limit: int, before: str | None) -> Page:
-        """Return the last messages, or those before the one with the id `before`.
-
-        BadRequest where there is no message with that id, or not any more.
-        """
+    def history(self) -> ChatHistory:
+        """Return the messages, and the states of their newest questions."""
         messages = self.messages()
-        end = len(messages)
-        if before is not None:
-            ids = [message["id"] for message in messages]
-            if before not in ids:
-                raise BadRequest(f"this chat has no message with the id {before!r}")
-            end = ids.index(before)
-        start = max(0, end - limit)
-        listed = messages[start:end]
-        newest = {question.message["id"]: question for question in self.questions}
-        states = {
-            message["id"]: self.state(newest[message["id"]])
-            for message in listed
-            if message["id"] in newest
-        }
-        return Page(listed, messages[start]["id"] if start else None, states)
+        ids = {message["id"] for message in messages}
+        asked = ((question.message["id"], question) for question in self.questions)
+        return ChatHistory(messages, {id_: self.state(each) for id_, each in asked if id_ in ids})
 
 
 async def conversation(stream: StreamRequests) -> Conversation:

@@ -138,10 +138,7 @@ class UiMessage:
         type_ = chunk["type"]
         part["state"] = STATES[type_]
         if type_ == "tool-approval-request":
-            about = _known(chunk, "signature", "inputSchemaInput")
-            if chunk.get("approvalDescriptor") is not None:
-                about["descriptor"] = chunk["approvalDescriptor"]
-            part["approval"] = {"id": chunk["approvalId"], **about}
+            part["approval"] = {"id": chunk["approvalId"], **_known(chunk, "signature")}
         elif type_ != "tool-output-denied":
             dropped = RESULT if type_.startswith("tool-output") else (*INPUT, *RESULT)
             for name in dropped:

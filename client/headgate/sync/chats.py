@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import headgate.chats.chats
 import headgate.runs.runs
-from headgate.chats.chats import MOST_MESSAGES
 from headgate.sync.twins import Answering, ThreadChats, answer_of, in_threads
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from headgate.chats.conversation import ChatState, Page
+    from headgate.chats.conversation import ChatHistory, ChatState
     from headgate.chats.entries import Trigger
     from headgate.runs.cursors import Cursor
     from headgate.sync.answer import Answer
@@ -108,21 +107,12 @@ class Chats(ThreadChats):
         """Stop the newest answer of the chat, wherever it is; return False if none goes on."""
         return self._call(lambda twin: twin.stop(chat_id))
 
-    def history(
-        self, chat_id: str, *, limit: int = MOST_MESSAGES, before: str | None = None
-    ) -> Page:
-        """Return the last messages of a chat, without the answer under way, which `resume` gives.
+    def history(self, chat_id: str) -> ChatHistory:
+        """Return the messages of a chat, without the answer under way, which `resume` gives.
 
-        Args:
-            chat_id: The id of the chat; one that has not begun has no messages.
-            limit: How many messages at most.
-            before: The id of a message: only those before it are wanted, as the page before says.
-
-        Raises:
-            BadRequest: The chat has no message with the id `before`, or not any more.
-            Unavailable: The server is away.
+        A chat that has not begun has none. Raises Unavailable if the server is away.
         """
-        return self._call(lambda twin: twin.history(chat_id, limit=limit, before=before))
+        return self._call(lambda twin: twin.history(chat_id))
 
     def state(self, chat_id: str) -> ChatState | None:
         """Return what has become of the newest question of a chat; None if nothing was asked."""

@@ -3,7 +3,7 @@
 | request | answer |
 | --- | --- |
 | POST {path}, the body of `useChat` | 200 and the answer as it comes |
-| GET {path}/{id} | the last messages; `?before=` and `?limit=` lead through all |
+| GET {path}/{id} | the messages, and the states of their answers |
 | GET {path}/{id}/stream | the answer that goes on; 204 when none does, nor one begins in `?wait=` |
 | POST {path}/{id}/stop | whether there was an answer to be stopped |
 | DELETE {path}/{id} | whether there was a chat |
@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 import msgspec
 
 from headgate.chats import entries
-from headgate.chats.chats import MOST_MESSAGES
 from headgate.errors import BadRequest, Closed, Conflict, StreamError, TooLarge, Unavailable
 from headgate.runs.cursors import cursor
 
@@ -157,9 +156,7 @@ class Requests(Generic[_Request]):
 
     async def _history(self, incoming: Incoming[_Request]) -> Reply:
         await self._user(incoming, entries.check_chat(incoming.chat))
-        limit = _number(incoming, "limit", MOST_MESSAGES, 1, MOST_MESSAGES)
-        before = incoming.query.get("before")
-        return _json(await self._chats.history(incoming.chat, limit=limit, before=before))
+        return _json(await self._chats.history(incoming.chat))
 
     async def _resume(self, incoming: Incoming[_Request]) -> Answer | Reply:
         await self._user(incoming, entries.chat_of(incoming.chat))
@@ -167,8 +164,10 @@ class Requests(Generic[_Request]):
             after = cursor(incoming.query, incoming.headers)
         except ValueError as error:
             raise BadRequest(*error.args) from error
-        wait = _number(incoming, "wait", 0, 0, LONGEST_WAIT_S)
-        return await self._chats.resume(incoming.chat, after, wait=wait) or NOTHING
+        wait = incoming.query.get("wait", "0")
+        if not (wait.isdecimal() and len(wait) <= MOST_DIGITS and int(wait) <= LONGEST_WAIT_S):
+            raise BadRequest(f"wait is a whole number of seconds, up to {LONGEST_WAIT_S}")
+        return await self._chats.resume(incoming.chat, after, wait=int(wait)) or NOTHING
 
     async def _stop(self, incoming: Incoming[_Request]) -> Reply:
         await self._user(incoming, entries.check_chat(incoming.chat))
@@ -201,14 +200,6 @@ _KINDS = tuple(_FAULTS)
 
 def _json(value: object) -> Reply:
     return Reply(200, msgspec.json.encode(value), {"Content-Type": "application/json"})
-
-
-def _number(incoming: Incoming[Any], name: str, default: int, least: int, most: int) -> int:
-    """Return a whole number of a query; BadRequest for anything else, or beyond the bounds."""
-    text = incoming.query.get(name, str(default))
-    if not (text.isdecimal() and len(text) <= MOST_DIGITS and least <= int(text) <= most):
-        raise BadRequest(f"{name} is a whole number from {least} to {most}")
-    return int(text)
 
 
 async def _json_object(pieces: AsyncIterable[bytes]) -> dict[str, Any]:

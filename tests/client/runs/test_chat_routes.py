@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from headgate.chats import Turn
 
-NOTHING: dict[str, Any] = {"messages": [], "before": None, "states": {}}
+NOTHING: dict[str, Any] = {"messages": [], "states": {}}
 ALLOWED = {"Authorization": "ann"}
 
 
@@ -183,13 +183,9 @@ async def test_each_chat_route_answers_a_page_over_http(page: Page) -> None:
     history = json.loads(body)
     assert status == 200
     assert [each["role"] for each in history["messages"]] == ["user", "assistant"]
-    assert history["before"] is None
     state = history["states"]["Tell."]
     assert state.pop("asked_at") > 0
     assert state == {"run_id": history["messages"][1]["id"], "status": "finished", "error": None}
-    assert (await page.ask("GET", "/c?limit=100"))[0] == 200
-    status, body = await page.ask("GET", "/c?limit=1")
-    assert json.loads(body)["before"] == history["messages"][1]["id"]
     assert await page.ask("GET", "/c/stream") == (204, "")
     run = history["messages"][1]["id"]
     status, body = await page.ask("GET", f"/{run}/stream?startIndex=2")
@@ -234,12 +230,6 @@ async def test_a_bad_chat_request_is_answered_with_400_and_a_sentence(page: Page
         status, told = await page.ask("POST", data=body)
         assert (status, sentence in told) == (400, True), (body, told)
     for path in (
-        "/c?limit=0",
-        "/c?limit=x",
-        "/c?limit=101",
-        "/c?limit=0000000011",
-        f"/c?limit=1{'0' * 5000}",
-        "/c?before=x",
         "/c/stream?after=x",
         "/c/stream?wait=31",
         "/c/stream?wait=x",

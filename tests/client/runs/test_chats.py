@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from headgate import BadRequest, Closed, Conflict, ProtocolError
 from headgate.chats import Chats
-from headgate.chats.conversation import NEVER_BEGUN, Page
+from headgate.chats.conversation import NEVER_BEGUN, ChatHistory
 from headgate.runs import Runs
 
 from tests.client.runs.conftest import ORPHAN_AFTER_S
@@ -95,7 +95,7 @@ async def test_a_chat_message_is_answered_and_stored_with_its_answer(
 ) -> None:
     chats, elsewhere = anywhere
     model = Model("Once", "upon")
-    assert await chats.history("c") == Page([], None, {})
+    assert await chats.history("c") == ChatHistory([], {})
     assert b'"delta":"Once"' in await tell(chats, user("1"), model)
     await tell(elsewhere, user("2", "And then?"), model, user="ann", body={"a": 1})
     assert await texts(chats) == ["Tell.", "Once", "And then?", "upon"]
@@ -241,22 +241,6 @@ async def test_a_repeated_or_late_answer_to_a_tool_call_starts_no_second_run(
     bodies = {await tell(chats, each, model) for each in (yes, yes, no)}
     assert (len(bodies), len(model.turns)) == (1, 1)
     assert (await chats.history("c")).messages[-1]["parts"][1]["output"] == "yes"
-
-
-async def test_a_chat_history_is_read_page_by_page(chats: Chats) -> None:
-    for number in range(4):
-        await tell(chats, user(str(number), str(number)), "abcd"[number])
-    before, pages = None, []
-    for _ in range(3):
-        page = await chats.history("c", limit=3, before=before)
-        before = page.before
-        pages.append([each["parts"][-1]["text"] for each in page.messages])
-    assert pages == [["c", "3", "d"], ["1", "b", "2"], ["0", "a"]]
-    assert before is None
-    with pytest.raises(BadRequest, match="no message with the id 'x'"):
-        await chats.history("c", before="x")
-    with pytest.raises(ValueError, match="limit"):
-        await chats.history("c", limit=0)
 
 
 class BetweenQuestionAndRun:
@@ -455,7 +439,7 @@ async def test_deleting_a_chat_deletes_all_its_answers(chats: Chats, runs: Runs)
     left = (newest.items, newest.lease, runs._place("c.chat").items)
     assert [await stream.find() for stream in left] == [None] * 3
     assert await chats.delete("c") is False
-    assert await chats.history("c") == Page([], None, {})
+    assert await chats.history("c") == ChatHistory([], {})
     await tell(chats, user("1"), "again")
     assert await texts(chats) == ["Tell.", "again"]
 
