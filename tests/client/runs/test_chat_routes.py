@@ -235,11 +235,11 @@ async def test_a_body_beyond_the_bound_gets_413_and_one_not_encoded_as_its_head_
     page: Page, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(chat_requests, "MOST_BODY_BYTES", 1000)
-    gzip = {**ALLOWED, "Content-Encoding": "gzip"}
-    assert (await page.ask("POST", headers=gzip, data=b"{}"))[0] == 400
     most = b'{"id":""}'.ljust(1000)
     assert (await page.ask("POST", data=most))[0] == 400
     assert await page.ask("POST", data=most + b" ") == (413, "a request has at most 1000 bytes")
+    gzip = {**ALLOWED, "Content-Encoding": "gzip"}
+    assert (await page.ask("POST", headers=gzip, data=b"{}"))[0] == 400
 
 
 async def test_an_unauthorized_user_of_a_chat_gets_403_from_every_route(page: Page) -> None:
