@@ -73,40 +73,36 @@ def test_the_ai_sdk_clients_accept_exactly_the_chunks_that_runs_accept() -> None
     assert taken.count(False) > 100
 
 
+NOT_OPEN = [
+    pytest.param(
+        [{"type": f"{kind}-start", "id": "1"}, {"type": "finish-step"}, {**wrong, "id": "1"}],
+        f"no {kind} with the id '1' is open for {wrong['type']}",
+        id=wrong["type"],
+    )
+    for kind in ("text", "reasoning")
+    for wrong in ({"type": f"{kind}-delta", "delta": "a"}, {"type": f"{kind}-end"})
+]
+
+
 @pytest.mark.parametrize(
-    ("chunk", "error"),
+    ("chunks", "error"),
     [
-        ({"type": "values", "secret": 1}, "UI messages have no chunks of the type 'values'"),
-        ({"type": "text-delta", "id": "1"}, "the type 'text-delta' is none of a UI message: "),
-        ({"type": "finish", "finishReason": 1}, "Expected `str`, got `int` - at `$.finishReason`"),
+        ([{"type": "values", "secret": 1}], "UI messages have no chunks of the type 'values'"),
+        ([{"type": "text-delta", "id": "1"}], "the type 'text-delta' is none of a UI message: "),
+        ([{"type": "finish", "finishReason": 1}], "Expected `str`, got `int` - at `$.finishReason"),
+        pytest.param(
+            [{"type": "text-start", "id": "\ud800"}], "surrogates not allowed", id="surrogate"
+        ),
+        *NOT_OPEN,
     ],
 )
 async def test_an_invalid_chunk_fails_the_run_with_its_type_but_not_its_values(
-    runs: Runs, chunk: dict[str, Any], error: str
+    runs: Runs, chunks: list[dict[str, Any]], error: str
 ) -> None:
-    body = await read(await runs.start("a", of("Once", chunk), format="ai-sdk"))
+    body = await read(await runs.start("a", of("Once", *chunks), format="ai-sdk"))
     assert b"secret" not in body
+    assert body.endswith(b"data: [DONE]\n\n")
     state = await runs.state("a")
     assert state is not None
     assert state.status == "failed"
     assert error in str(state.error)
-
-
-@pytest.mark.parametrize("kind", ["text", "reasoning"])
-@pytest.mark.parametrize("edge", ["delta", "end"])
-async def test_a_delta_or_end_of_a_part_that_is_not_open_fails_the_run(
-    runs: Runs, kind: str, edge: str
-) -> None:
-    wrong = {"type": f"{kind}-{edge}", "id": "1", "delta": "a"}
-    chunks = ({"type": f"{kind}-start", "id": "1"}, {"type": "finish-step"}, wrong)
-    body = await read(await runs.start("run", of(*chunks), format="ai-sdk"))
-    assert f"no {kind} with the id '1' is open for {kind}-{edge}".encode() in body
-    assert body.endswith(b"data: [DONE]\n\n")
-
-
-async def test_a_part_id_with_a_surrogate_fails_the_run(runs: Runs) -> None:
-    answer = await runs.start("run", of({"type": "text-start", "id": "\ud800"}), format="ai-sdk")
-    assert b"surrogates not allowed" in await read(answer)
-    state = await runs.state("run")
-    assert state is not None
-    assert state.status == "failed"
