@@ -44,14 +44,19 @@ async def test_the_documented_writer_program_writes_its_story_and_closes_the_str
 
 @pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize(
-    ("number", "printed"),
+    ("page", "number", "printed"),
     [
-        pytest.param(0, "{'id': 1} 0000000000000000_0000000000000008\n", id="json"),
-        pytest.param(1, "Once upon a time ☕ \n", id="text"),
+        ("streams", 0, "{'id': 1} 0000000000000000_0000000000000008\n"),
+        ("streams", 1, "Once upon a time ☕ \n"),
+        ("runs", 0, "upon a time\n"),
+        ("work-that-goes-on", 0, "RunState(status='finished', error=None)\n"),
     ],
+    ids=["json", "text", "run", "steps"],
 )
-def test_the_documented_stream_programs_read_what_they_write(number: int, printed: str) -> None:
-    program = programs("streams")[number]
+def test_the_documented_programs_print_what_they_have_written(
+    page: str, number: int, printed: str
+) -> None:
+    program = programs(page)[number]
     with headgate_server() as server:
         done = subprocess.run(
             [
