@@ -35,8 +35,6 @@ class Calls(SimpleQueue["Callable[[], None] | None"]):
 
 
 def _settle(future: asyncio.Future[T], function: Callable[[], T]) -> None:
-    if future.cancelled():
-        return
     settle: Callable[[], object] = future.cancel
     try:
         settle = partial(future.set_result, function())

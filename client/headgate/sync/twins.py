@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 R = TypeVar("R")
 log = logging.getLogger("headgate.runs")
-MOST_AHEAD = 16  # items of a source that are not written yet; 100 save no more
+MOST_AHEAD = 16  # items of a source that are not written: 7 µs for each; 4 make it 14, 100 5
 Begin: TypeAlias = "Callable[[Callable[[], None]], asyncio.Future[None]]"
 Answering: TypeAlias = "Callable[[Turn], Iterable[object]]"
 """A function that returns the source of an answer, which is iterated in a thread of its own."""

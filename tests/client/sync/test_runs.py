@@ -235,8 +235,8 @@ def test_an_exception_in_the_source_of_a_sync_takeover_fails_the_run(going_on: s
     with pytest.raises(LookupError):
         going_on.take_over("a", source)
     assert going_on.state("a") == RunState("failed", "the source failed: LookupError")
-    with pytest.raises(ZeroDivisionError):
-        going_on.take_over("b", lambda _: [1 // 0])
+    with pytest.raises(RuntimeError, match="a call has raised StopIteration"):
+        going_on.take_over("b", lambda _: next(iter([])))
     state = going_on.state("b")
     assert state is not None
     assert state.status == "failed"

@@ -57,6 +57,10 @@ def test_a_loop_that_is_left_and_a_closed_client_close_their_requests(server: He
     stream.append(1)
     for _ in stream.follow():
         break
+    closed = stream.follow()
+    closed.close()
+    with pytest.raises(headgate.StreamError, match="the reading was closed"):
+        next(closed)
     reading = stream.follow()
     assert next(reading).value == 1
 
