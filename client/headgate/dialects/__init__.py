@@ -1,12 +1,8 @@
-"""The dialects of models: what an event of an answer is, for the library, servers and views.
-
-Each module of `providers` is a family of providers, with a PROVIDER. Add one, and its answers can
-be called through a route, rendered as views, and produced by runs.
-"""
+"""The dialects of models, of which each module of `providers` is a family, with a PROVIDER."""
 
 from __future__ import annotations
 
 import pkgutil
 
-# Found by name alone: whoever needs no dialect imports none.
+# Found by name alone, so that a process which needs no dialect imports none.
 NAMES = tuple(sorted(it.name for it in pkgutil.iter_modules([f"{__path__[0]}/providers"])))

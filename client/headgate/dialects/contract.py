@@ -59,10 +59,8 @@ class Retrieval:
         cursor_field: The parameter of a query with the cursor of the last event that came.
         parsed_cursor: Returns the cursor in a query. Raises ValueError with what it must be.
         whole: The field of an event that has the object of the answer, and so its id.
-        markers: Words of which an event with an id, or with the object of the answer, has one:
-            most events have none, so they are not decoded.
-        object_after: Returns the object of the answer after an event; None if events do not have
-            it whole.
+        markers: Words of which an event with the object has one: others are not decoded.
+        object_after: Returns the object after an event; None if events do not have it whole.
     """
 
     cursor_field: str
@@ -126,9 +124,6 @@ class Dialect:
         return before
 
 
-PLAIN = Dialect()  # of bodies that are stored as they are
-
-
 class Provider(NamedTuple):
     """A family of providers: how it is called, and the dialects of its APIs.
 
@@ -180,7 +175,7 @@ def dialects() -> tuple[Dialect, ...]:
 
 def dialect_at(path: str) -> Dialect:
     """Return the dialect of an answer to a request at `path`; one without fields if it has none."""
-    return next((it for it in dialects() if path.endswith(it.answer_ends)), PLAIN)
+    return next((it for it in dialects() if path.endswith(it.answer_ends)), Dialect())
 
 
 def bearer(headers: Mapping[str, str]) -> str | None:

@@ -1,8 +1,4 @@
-"""Events of LangGraph's `astream()`, in either of its versions and any of its modes.
-
-Version 1 gives the data of a mode alone, or in a tuple behind its name and its namespace where
-there may be several; version 2 gives a dict in each case.
-"""
+"""Events of LangGraph's `astream()`, in either of its versions and any of its modes."""
 
 from __future__ import annotations
 
@@ -45,7 +41,10 @@ class Streamed:
 
 
 def streamed(value: Any) -> Streamed | None:  # noqa: ANN401 - of any SDK
-    """Return the event that a graph has given; None for anything else."""
+    """Return the event that a graph has given; None for anything else.
+
+    Version 1 gives the data of a mode, or these after its name and its namespace; version 2 a dict.
+    """
     match value:
         case {"type": str(mode), "ns": [*namespace], "data": data} if mode in MODES:
             # Version 1 tells interrupts in the state itself.
@@ -73,9 +72,8 @@ def _is_namespace(segments: list[Any]) -> bool:
 class _Interrupts:
     """Finds the calls that a graph asks the user about among those that its model has made.
 
-    A graph interrupts itself with a value of any shape. One with `action_requests`, as the
-    middleware for a human in the loop has it, names the calls; what others mean is the
-    application's own business.
+    The value of an interrupt has any shape; one with `action_requests`, as of the middleware for a
+    human in the loop, names calls.
     """
 
     def __init__(self) -> None:

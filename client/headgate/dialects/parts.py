@@ -163,11 +163,10 @@ def plain(source_value: object) -> object:
     if isinstance(source_value, list | tuple):
         return [plain(value) for value in source_value]
     dump = getattr(source_value, "model_dump", None)
-    return (
-        source_value
-        if dump is None or isinstance(source_value, type)
-        else dump(mode="json", warnings=False)
-    )
+    if dump is None or isinstance(source_value, type):
+        return source_value
+    whole: object = dump(mode="json", warnings=False)
+    return whole
 
 
 def field(source_value: object, name: str) -> Any:  # noqa: ANN401 - of any SDK

@@ -96,16 +96,8 @@ class AnswerProgress:
 class DialectProgress(AnswerProgress):
     """The progress of an answer in a known dialect, whose events have data in JSON."""
 
-    def __init__(
-        self,
-        prefixes: tuple[str, ...] = (),
-        last: frozenset[str] = frozenset(),
-        whole: str = "response",
-    ) -> None:
-        """Know events by how their types begin, and the end by its types.
-
-        `whole` is the field with the object of the answer.
-        """
+    def __init__(self, prefixes: tuple[str, ...], last: frozenset[str], whole: str) -> None:
+        """Know events by how their types begin; `whole` is the field with the answer's object."""
         super().__init__()
         self._prefixes, self._last, self._whole = prefixes, last, whole
 

@@ -1,7 +1,4 @@
-"""The events of a source, recognised by their shape and read as parts of an answer.
-
-No SDK is imported: an event is a dict, or has `model_dump` as those of all of them do.
-"""
+"""The events of a source, recognised by their shape without any SDK, as parts of an answer."""
 
 from __future__ import annotations
 

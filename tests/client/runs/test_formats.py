@@ -12,9 +12,8 @@ import openai._streaming
 import pytest
 from headgate.following import follow
 from headgate.runs import RunState
-from headgate.runs.runs import DAY_S
 from headgate.runs.stored import reading
-from headgate.stream_requests import ProducerStamp, StreamRequests
+from headgate.stream_requests import StreamRequests
 
 from tests.client.runs.conftest import ORPHAN_AFTER_S
 from tests.client.runs.sources import Feed, of, read, read_to
@@ -181,22 +180,6 @@ async def test_an_orphaned_run_ends_after_its_open_parts_are_ended(runs: Runs, u
         {"type": "error", "errorText": "its producer is gone"},
         *FAILED,
     ]
-
-
-async def test_a_run_stored_without_steps_is_taken_over_and_read_to_its_end(
-    runs: Runs, url: str
-) -> None:
-    start, once = {"type": "start", "messageId": "a"}, said(1, "Once ")
-    claim = {**OPENING, "data": {"status": "active"}}
-    async with StreamRequests(f"{url}/a") as stream:
-        body = json.dumps([OPENING]).encode()
-        await stream.create(content_type="application/json", ttl_s=DAY_S, body=body)
-        producer = ProducerStamp("run", 0, 0)
-        body = json.dumps([claim, start, *once[:-1]]).encode()
-        await stream.append(body, content_type="application/json", producer=producer)
-    sent = await chunks(await runs.start("a", of("again"), format="ai-sdk"))
-    assert sent[:6] == [start, *once[:-1], start, once[-1], STEP]
-    assert sent[-3:] == [STEP_END, *FINISH]
 
 
 async def test_a_negative_cursor_reads_from_the_tail_and_sends_the_tail_index(runs: Runs) -> None:

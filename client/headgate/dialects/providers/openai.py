@@ -100,7 +100,10 @@ class ChatReader:
         if choice.get("finish_reason"):
             self._ended = key
             del self._under_way[key]
-            parts += [Done(key), ModelEnded(_reason(choice["finish_reason"], answer))]
+            reason = known_reason(choice["finish_reason"])
+            # A refusal ends as a complete answer does.
+            is_refused = reason == "stop" and answer.has_refusal
+            parts += [Done(key), ModelEnded("content-filter" if is_refused else reason)]
         return parts
 
 
@@ -140,16 +143,11 @@ def _call(key: str, answer: _Answer, call: dict[str, Any]) -> ToolInput:
     return ToolInput(*called, function.get("arguments") or "")
 
 
-def _reason(reason: str, answer: _Answer) -> str:
-    # A refusal ends as a complete answer does.
-    return "content-filter" if reason == "stop" and answer.has_refusal else known_reason(reason)
-
-
 class ChatProgress(DialectProgress):
     """The progress of a chat completion: it ends with `[DONE]`, or a reason for each choice."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__((), frozenset(), "")
         self._begun: set[int] = set()  # choices
         self._finished: set[int] = set()
         self._is_done = False
