@@ -20,7 +20,7 @@ from tests.support.waiting import PATIENCE_S, until
 async def test_a_finished_run_is_read_at_any_replica_after_any_item_and_not_started_again(
     runs: Runs, other: Runs
 ) -> None:
-    assert await other.follow("a") is await other.state("a") is None
+    assert (await other.follow("a"), await other.state("a")) == (None, None)
     assert await other.stop("a") is False
     assert await read(await runs.start("a", of("Once ", "upon ", "a time"))) == b"Once upon a time"
     for after, rest in ((None, b"Once upon a time"), (1, b"upon a time"), (-1, b"a time")):
