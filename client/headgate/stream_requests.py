@@ -166,15 +166,6 @@ class StreamRequests(Endpoint):
         except ABSENT:
             return None
 
-    async def use(self, offset: str) -> None:
-        """Read at `offset` and discard the data, so that the time to live begins anew.
-
-        At the tail this is the least that counts as a use: `head` and, on some servers, a read
-        from `now` do not.
-        """
-        async with self.request("GET", query={"offset": offset}):
-            return
-
     async def delete(self) -> None:
         """Delete the stream and all its data."""
         async with self.request("DELETE"):
