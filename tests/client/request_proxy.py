@@ -13,7 +13,6 @@ from tests.support.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-    from types import TracebackType
 
     from multidict import CIMultiDictProxy
 
@@ -68,7 +67,7 @@ class RequestProxy:
         self.port = free_port()
         self.heard: list[Heard] = []
         self._target = f"http://127.0.0.1:{target_port}"
-        self._session: aiohttp.ClientSession | None = None
+        self._session: aiohttp.ClientSession  # once it is entered
         app = web.Application(client_max_size=_LONGEST_BODY)
         app.router.add_route("*", "/{path:.*}", self._serve)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0)
@@ -90,13 +89,7 @@ class RequestProxy:
         await web.TCPSite(self._runner, "127.0.0.1", self.port).start()
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        assert self._session is not None, "not started"
+    async def __aexit__(self, *_: object) -> None:
         await self._runner.cleanup()
         await self._session.close()
 
@@ -117,7 +110,6 @@ class RequestProxy:
 
     async def _pass(self, request: web.Request, body: bytes) -> web.Response | None:
         """The server's answer; None when there is none."""
-        assert self._session is not None, "not started"
         headers = [item for item in request.headers.items() if item[0].lower() not in _BY_HOP]
         try:
             async with self._session.request(

@@ -14,6 +14,7 @@ import pytest
 from headgate.streams.client import Client
 from headgate.streams.stream import Stream
 
+from tests.client.printed_programs import PROGRAM
 from tests.client.writing import is_closed, messages
 from tests.support.processes import ROOT
 from tests.support.processes import headgate as headgate_server
@@ -27,8 +28,7 @@ PRINTED = "http://127.0.0.1:4437/v1/stream"
 
 def programs(page: str) -> list[str]:
     """Return the Python programs of a page of the library."""
-    text = (ROOT / f"docs/client/{page}.md").read_text()
-    return re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    return PROGRAM.findall((ROOT / f"docs/client/{page}.md").read_text())
 
 
 @pytest.mark.usefixtures("processes")
