@@ -51,12 +51,9 @@ def items(format_: str, events: list[Any]) -> list[Any]:
 HOW = [
     {"stream_mode": "messages"},
     {"stream_mode": ALL},
-    {"stream_mode": "messages", "version": "v2"},
     {"stream_mode": ALL, "version": "v2"},
-    {"stream_mode": "messages", "subgraphs": True},
-    {"stream_mode": ALL, "subgraphs": True},
     {"stream_mode": "messages", "subgraphs": True, "version": "v2"},
-    {"stream_mode": ALL, "subgraphs": True, "version": "v2"},
+    {"stream_mode": ALL, "subgraphs": True},
 ]
 
 
@@ -91,14 +88,6 @@ async def test_bare_langgraph_state_is_refused_without_showing_its_values(
     assert graphs.SECRET not in str(refused.value)
 
 
-@pytest.mark.parametrize("mode", ["updates", "values", "tasks", "checkpoints", "debug"])
-async def test_langgraph_state_labelled_with_its_mode_adds_no_chunks(
-    graphs: ModuleType, mode: str
-) -> None:
-    assert items("ai-sdk", await streamed(graphs, stream_mode=[mode])) == []
-    assert items("ai-sdk", await streamed(graphs, stream_mode=mode, version="v2")) == []
-
-
 @pytest.mark.parametrize("version", ["v1", "v2"])
 async def test_a_langgraph_interrupt_requests_one_approval_and_resumes_after_it(
     graphs: ModuleType, version: str
@@ -120,34 +109,19 @@ async def test_a_langgraph_interrupt_requests_one_approval_and_resumes_after_it(
     assert [chunk for chunk in answered if chunk["type"].startswith("text-")] == SAID
 
 
-@pytest.mark.parametrize("live", [True, False])
 async def test_steps_of_an_interrupted_langgraph_equal_its_streamed_chunks(
-    graphs: ModuleType, live: bool
+    graphs: ModuleType,
 ) -> None:
     how = {"stream_mode": ["messages", "custom", "updates"]}
     decided = graphs.Command(resume={"decisions": [{"type": "approve"}]})
     streaming, stepping = graphs.graph(asks_first=True), graphs.graph(asks_first=True)
     for given in (graphs.QUESTION, decided):
         thread = {"configurable": {"thread_id": "1"}}
-        told = items("ai-sdk", [each async for each in streaming.astream(given, thread, **how)])
+        streamed = [each async for each in streaming.astream(given, thread, **how)]
         parts: list[object] = []
-        async for each in steps(stepping, given, thread, live=live):
+        async for each in steps(stepping, given, thread):
             parts += each.items if isinstance(each, Step) else [each]
-        if live:
-            assert items("ai-sdk", parts) == told
-        else:
-            assert whole(items("ai-sdk", parts)) == whole(told)
-
-
-def whole(chunks: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return what chunks say, in however many pieces; not what a tool has told meanwhile."""
-    said: list[dict[str, Any]] = []
-    for chunk in chunks:
-        if chunk["type"] == "text-delta" and said[-1]["type"] == "text-delta":
-            said[-1] = {**chunk, "delta": said[-1]["delta"] + chunk["delta"]}
-        elif not chunk["type"].startswith(("data-", "tool-input-delta")):
-            said.append(chunk)
-    return said
+        assert items("ai-sdk", parts) == items("ai-sdk", streamed)
 
 
 async def test_an_interrupt_for_an_unstreamed_call_adds_the_call_and_one_approval() -> None:
@@ -158,12 +132,6 @@ async def test_an_interrupt_for_an_unstreamed_call_adds_the_call_and_one_approva
     assert (call["toolName"], call["input"]) == ("book", {"city": "Rome"})
     (request,) = [chunk for chunk in chunks if chunk["type"] == "tool-approval-request"]
     assert request["toolCallId"] == call["toolCallId"]
-
-
-@pytest.mark.parametrize("value", ["Are you sure?", {"action_requests": "book"}, None, 1])
-async def test_an_interrupt_of_unknown_shape_adds_no_chunks(value: object) -> None:
-    event = ("values", {"messages": [], "__interrupt__": [{"value": value, "id": "i1"}]})
-    assert items("ai-sdk", [event]) == []
 
 
 async def test_custom_data_with_an_id_is_persistent_and_without_one_transient(

@@ -289,33 +289,24 @@ async def test_a_step_with_a_bad_key_or_value_fails_the_run(runs: Runs, step: St
     assert "step" in str(state.error).lower()
 
 
-async def test_a_takeover_gets_no_half_step_beyond_the_bound(
+async def test_steps_and_half_a_step_beyond_their_bounds_are_refused_or_left_out(
     runs: Runs, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    step = len(records.step("1", msgspec.Raw(b'"x"')))
+    monkeypatch.setattr("headgate.runs.stored.production.MOST_STEP_BYTES", 2 * step)
     monkeypatch.setattr("headgate.runs.stored.progress.MOST_HALF_BYTES", len(b'"Once ""upon "'))
     seen: list[Written] = []
 
     def source(written: Written) -> AsyncIterator[object]:
         seen.append(written)
-        return of("!")
+        return of(Step("2", "x" if written.half else "xx"))
 
-    await left(url, "a", "Once ", "upon ")
-    await runs.take_over("a", source)
-    await left(url, "b", "Once ", "upon ", "a ")
-    await runs.take_over("b", source)
+    await left(url, "a", Step("1", "x"), "Once ", "upon ")
+    assert await runs.take_over("a", source) == FINISHED
+    await left(url, "b", Step("1", "x"), "Once ", "upon ", "a ")
+    error = f"the steps of a run hold no more than {2 * step:,} bytes"
+    assert await runs.take_over("b", source) == RunState("failed", error)
     assert [(each.items, [*each.half]) for each in seen] == [(2, ["Once ", "upon "]), (3, [])]
-
-
-async def test_the_bound_on_the_steps_of_a_run_holds_across_producers(
-    runs: Runs, url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    first, second = (len(records.step(key, msgspec.Raw(b'"x"'))) for key in ("1", "2"))
-    monkeypatch.setattr("headgate.runs.stored.production.MOST_STEP_BYTES", first + second)
-    await left(url, "a", "Once ", Step("1", "x"), "upon ")
-    assert await runs.take_over("a", lambda _: of(Step("2", "x"))) == FINISHED
-    await left(url, "b", "Once ", Step("1", "x"), "upon ")
-    error = f"the steps of a run hold no more than {first + second:,} bytes"
-    assert await runs.take_over("b", lambda _: of(Step("2", "xx"))) == RunState("failed", error)
 
 
 async def test_leaving_a_run_open_requires_a_takeover_within_between_orphan_after_and_ttl(
