@@ -73,19 +73,16 @@ class Opening:
         return self.closing.is_set() or (self._loop is not None and self._loop.is_closed())
 
     def check(self) -> None:
-        """Raise RuntimeError once it is closed, and in another event loop than the first."""
+        """Raise RuntimeError once it or its session is closed, and in another event loop."""
         if self.closing.is_set():
             raise RuntimeError(CLOSED)
+        if self._session is not None and self._session.closed:
+            raise RuntimeError(SESSION_CLOSED)
         loop = asyncio.get_running_loop()
         if self._loop is None:
             self._loop = loop
         elif self._loop is not loop:
             raise RuntimeError(ELSEWHERE)
-
-    def check_session(self) -> None:
-        """Raise RuntimeError if the session is somebody else's, who has closed it."""
-        if self._session is not None and self._session.closed:
-            raise RuntimeError(SESSION_CLOSED)
 
     @property
     def session(self) -> aiohttp.ClientSession:

@@ -125,7 +125,6 @@ class Runs:
         if self._opening.is_over():
             self._opening = Opening(self._session, self._rules)
         self._opening.check()
-        self._opening.check_session()
         return self
 
     async def __aexit__(
@@ -298,7 +297,7 @@ class Runs:
         happens to this process meanwhile, the stop is not lost: whoever looks at the run next ends
         it, and nobody takes it over.
         """
-        return await stop(self._place(run_id), self._rules.ttl_s)
+        return await stop(self._place(run_id), self._ttl_s)
 
     def stopped(self, run_id: str) -> asyncio.Event:
         """Return an event for the source of a run, which is set when the run is to stop.
