@@ -14,7 +14,7 @@ from campaigns import seeds
 from tests.client.runs.campaign import SERVERS, Size, play
 
 # Each round takes two minutes with each pair of servers.
-FULL = Size(60, 6, outages=5, longest_outage_s=25.0, play_s=90.0, orphan_after=5, spare_s=5.0)
+FULL = Size(45, 4, outages=4, longest_outage_s=25.0, play_s=70.0, orphan_after=5, spare_s=10.0)
 AT_ONCE = 2  # servers
 
 

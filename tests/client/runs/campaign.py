@@ -283,7 +283,7 @@ class World:
     async def _later(self, name: str, move: Awaitable[bool]) -> None:
         await asyncio.sleep(random.uniform(0, self._size.play_s))
         with contextlib.suppress(StreamError, TimeoutError):  # the server is away
-            async with asyncio.timeout(PATIENCE_S):
+            async with asyncio.timeout(None if name == "kill" else PATIENCE_S):
                 is_made = await move
                 self._found.moves[name] += is_made
 
