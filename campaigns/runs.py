@@ -1,6 +1,6 @@
 """Play runs while producers, readers and servers fail at random, at full size.
 
-python -m campaigns.runs [--rounds 3] [--server SERVER] [--seed SEED]
+python -m campaigns.runs [--rounds 3] [--server SERVER] [--spare SECONDS] [--seed SEED]
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import argparse
 import asyncio
 import sys
 import time
+from dataclasses import replace
 
 from campaigns import seeds
 from tests.client.runs.campaign import SERVERS, Size, play
@@ -23,12 +24,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--server", choices=SERVERS, help="one of these, else all")
+    parser.add_argument("--spare", type=float, default=FULL.spare_s, help="on a busy machine")
     options = seeds.seeded(parser)
+    size = replace(FULL, spare_s=options.spare)
     servers = SERVERS if options.server is None else (options.server,)
     complaints: list[str] = []
     for first in [*range(0, len(servers), AT_ONCE)] * options.rounds:
         began = time.monotonic()
-        found = asyncio.run(play(servers[first : first + AT_ONCE], FULL))
+        found = asyncio.run(play(servers[first : first + AT_ONCE], size))
         sys.stdout.write(
             f"{', '.join(servers[first : first + AT_ONCE])}: {dict(found.moves)}, "
             f"ends {dict(found.ends)}, told {max(found.told_s):.1f} s after the last move at most, "
