@@ -161,6 +161,7 @@ async def append_without_producers(stream: Stream, hg: Client) -> None:
             await stream.append(number)
 
 
+@pytest.mark.timeout(240)  # 10,000 requests, on a machine that does other things
 @pytest.mark.parametrize(
     ("add", "losses"),
     [(append, 0.003), (append_many, 0.03), (write, 0.03), (append_without_producers, 0.1)],
