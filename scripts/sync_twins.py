@@ -61,7 +61,7 @@ MODULES: dict[str, tuple[str, list[Twin]]] = {
                     ("chats", "Chats(self.runs)"),
                 ),
             ),
-            Twin("Stream", "streams.stream", "AnyProcessTwin"),
+            Twin("Stream", "streams.stream", "Twin"),
         ],
     ),
     "runs": (
@@ -155,7 +155,7 @@ IMPORTS = {
     "dataclass": "dataclasses",
     **dict.fromkeys(
         (
-            *("Answering", "AnyProcessTwin", "StreamIterator", "ThreadChats", "ThreadClient"),
+            *("Answering", "StreamIterator", "ThreadChats", "ThreadClient"),
             *("ThreadRuns", "ThreadWorker", "Twin", "answer_of", "in_threads"),
         ),
         "headgate.sync.twins",
@@ -300,7 +300,7 @@ def _class(twin: Twin) -> str:
     ]
     full = f"headgate.{twin.source}.{twin.name}"
     base = twin.base
-    if base in {"Twin", "AnyProcessTwin"}:
+    if base == "Twin":
         base = f'{base}["{full}"]'
     head = (
         f"class {twin.name}({base})"
@@ -333,7 +333,8 @@ def _attributes(node: ast.ClassDef) -> list[str]:
 
 def _initialization(twin: Twin, method: Function, full: str, attributes: list[str]) -> str:
     if twin.name in {"Stream", "Job", "JobStream"}:
-        arguments, made = f"self, twin: {full}", "twin"
+        arguments = f"self, twin: {full}"
+        made = "twin, lambda: twin" if twin.name == "Stream" else "twin"  # in any process
         docstring = f'        """Use `{_maker(twin.name)}`."""\n'
     else:
         arguments, docstring = ast.unparse(method.args), ""

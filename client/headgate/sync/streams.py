@@ -18,7 +18,7 @@ from headgate.streams.client import RETRIES, Token
 from headgate.streams.messages import BEGINNING
 from headgate.sync.chats import Chats
 from headgate.sync.runs import Runs
-from headgate.sync.twins import AnyProcessTwin, StreamIterator, ThreadClient
+from headgate.sync.twins import StreamIterator, ThreadClient, Twin
 from headgate.sync.workers import Job, Worker
 from headgate.sync.writer import StreamWriter
 
@@ -170,7 +170,7 @@ class Client(ThreadClient):
         return Chats(self.runs)
 
 
-class Stream(AnyProcessTwin["headgate.streams.stream.Stream"]):
+class Stream(Twin["headgate.streams.stream.Stream"]):
     """A stream of a `Client`.
 
     ```python
@@ -186,7 +186,7 @@ class Stream(AnyProcessTwin["headgate.streams.stream.Stream"]):
 
     def __init__(self, twin: headgate.streams.stream.Stream) -> None:
         """Use `Client.stream`, `create` or `open`."""
-        super().__init__(twin)
+        super().__init__(twin, lambda: twin)
         self.url = self._twin.url
 
     def head(self) -> Metadata:

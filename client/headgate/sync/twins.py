@@ -109,13 +109,6 @@ class Twin(Generic[T]):
         return self._close(lambda twin: twin.__aexit__(*error))  # type: ignore[attr-defined, no-any-return]
 
 
-class AnyProcessTwin(Twin[T]):
-    """A twin that has connections of its own in each process."""
-
-    def __init__(self, twin: T) -> None:
-        super().__init__(twin, lambda: twin)
-
-
 class StreamIterator(Twin["headgate.streams.messages.StreamIterator[T]"], Generic[T]):
     """An iterator over the messages of a stream, or its batches, which waits for each.
 
@@ -305,8 +298,11 @@ class ThreadChats(Twin[headgate.chats.Chats]):
         super().__init__(make(runs._twin), lambda: make(runs._found()))
 
 
-class ThreadClient(AnyProcessTwin[headgate.streams.client.Client]):
+class ThreadClient(Twin[headgate.streams.client.Client]):
     """A client that is closed as the interpreter exits if it has runs."""
+
+    def __init__(self, twin: headgate.streams.client.Client) -> None:
+        super().__init__(twin, lambda: twin)
 
     def _runs(self) -> headgate.runs.Runs:
         current().entered[self] = self._twin
