@@ -178,7 +178,7 @@ class Played:
     run_id: str
     kind: str
     chat: str
-    readers: list[Reader]
+    readers: list[Reader] = field(repr=False)
     is_produced: bool = True
     is_asked_to_stop: bool = False
     is_stopped: bool = False
