@@ -26,7 +26,7 @@ from signal import SIGCONT, SIGSTOP
 from typing import TYPE_CHECKING, Any
 
 from headgate.chats import Chats
-from headgate.errors import StreamError
+from headgate.errors import ABSENT, StreamError
 from headgate.records import beat_s
 from headgate.runs import Runs, Written
 from headgate.runs.cursors import cursor
@@ -283,7 +283,7 @@ class World:
     async def _later(self, name: str, move: Awaitable[bool]) -> None:
         await asyncio.sleep(random.uniform(0, self._size.play_s))
         with contextlib.suppress(StreamError, TimeoutError):  # the server is away
-            async with asyncio.timeout(None if name == "kill" else PATIENCE_S):
+            async with asyncio.timeout(PATIENCE_S if name in {"look", "stop"} else None):
                 is_made = await move
                 self._found.moves[name] += is_made
 
@@ -324,8 +324,15 @@ class World:
 
     async def _delete(self, others: Runs, run: Played) -> bool:
         run.is_deleted = True
-        await others._place(run.run_id).items.delete()
-        return True
+        while True:
+            try:
+                await others._place(run.run_id).items.delete()
+            except ABSENT:
+                return True
+            except StreamError:  # the server is away, and may have deleted it
+                await asyncio.sleep(ASK_AGAIN_S)
+            else:
+                return True
 
     async def _kill(self, number: int) -> bool:
         """Kill a process, and have another one take over what may be."""
