@@ -109,19 +109,34 @@ async def test_a_langgraph_interrupt_requests_one_approval_and_resumes_after_it(
     assert [chunk for chunk in answered if chunk["type"].startswith("text-")] == SAID
 
 
+@pytest.mark.parametrize("live", [True, False])
 async def test_steps_of_an_interrupted_langgraph_equal_its_streamed_chunks(
-    graphs: ModuleType,
+    graphs: ModuleType, live: bool
 ) -> None:
     how = {"stream_mode": ["messages", "custom", "updates"]}
     decided = graphs.Command(resume={"decisions": [{"type": "approve"}]})
     streaming, stepping = graphs.graph(asks_first=True), graphs.graph(asks_first=True)
     for given in (graphs.QUESTION, decided):
         thread = {"configurable": {"thread_id": "1"}}
-        streamed = [each async for each in streaming.astream(given, thread, **how)]
+        told = items("ai-sdk", [each async for each in streaming.astream(given, thread, **how)])
         parts: list[object] = []
-        async for each in steps(stepping, given, thread):
+        async for each in steps(stepping, given, thread, live=live):
             parts += each.items if isinstance(each, Step) else [each]
-        assert items("ai-sdk", parts) == items("ai-sdk", streamed)
+        if live:
+            assert items("ai-sdk", parts) == told
+        else:
+            assert whole(items("ai-sdk", parts)) == whole(told)
+
+
+def whole(chunks: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return what chunks say, in however many pieces; not what a tool has told meanwhile."""
+    said: list[dict[str, Any]] = []
+    for chunk in chunks:
+        if chunk["type"] == "text-delta" and said[-1]["type"] == "text-delta":
+            said[-1] = {**chunk, "delta": said[-1]["delta"] + chunk["delta"]}
+        elif not chunk["type"].startswith(("data-", "tool-input-delta")):
+            said.append(chunk)
+    return said
 
 
 async def test_an_interrupt_for_an_unstreamed_call_adds_the_call_and_one_approval() -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
 from headgate.runs import Runs, RunState
 
-from tests.client.runs.sources import Feed, is_produced, read, read_to
+from tests.client.runs.sources import Feed, is_produced, of, read, read_to
 from tests.support.processes import headgate
 from tests.support.waiting import until
 
@@ -57,3 +58,32 @@ async def test_a_run_ends_when_its_server_is_away_for_too_long(url: str, server:
             b'id: 1\ndata: "Once "\n\n'
             b'id: 2\nevent: end\ndata: {"status":"orphaned","error":"its producer is gone"}\n\n'
         )
+
+
+@pytest.mark.usefixtures("processes")
+async def test_nobody_ends_or_takes_a_run_whose_lease_expired_while_the_server_was_away(
+    url: str, server: Headgate
+) -> None:
+    async with (
+        Runs(url, orphan_after=3, retry_for=60) as runs,
+        Runs(url, orphan_after=3, takeover_within=60) as other,
+    ):
+        feed = Feed("Once ")
+        await read_to(await runs.start("a", feed.source()), b"Once ")
+        reader = await other.follow("a")
+        assert await read_to(reader, b"Once ") == b"Once "
+        server.kill()
+        await asyncio.sleep(4)  # the lease expires meanwhile
+        server.start()
+        state, answer, taken = await asyncio.gather(
+            other.state("a"),
+            other.follow("a", only_active=True),
+            other.take_over("a", lambda _: of("never")),
+        )
+        assert state == RunState("active")
+        assert answer is not None
+        assert taken is None
+        feed.give("upon")
+        feed.end()
+        assert await read(reader) == b"upon"
+        assert await other.state("a") == RunState("finished")
