@@ -297,7 +297,7 @@ class World:
             yield {"n": written.items, "is_of_step": False, "is_last": True}
 
         def taken(written: Written) -> AsyncIterator[object]:
-            if run.is_produced:
+            if run.is_produced and not run.is_deleted:  # which is begun anew
                 self._found.broken.append(f"{run.run_id} was taken from its producer")
             run.is_taken = True
             return last(written)
