@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal
 
 import aiohttp
 
-from tests.client.chat import shoot as chat
+from tests.client.chat.example import ChatTab, example, told
 from tests.clients.pages import chromium
 from tests.support.processes import Headgate
 
@@ -135,11 +135,31 @@ async def shoot(browser: Browser, urls: dict[str, str], folder: Path, kind: str)
     await context.close()
 
 
+async def shoot_chat(browser: Browser, folder: Path) -> None:
+    """Take a chat whose first answer is orphaned, while the second one is written."""
+    first, second = "What is a headgate?", "And what if the keeper is called away?"
+    with tempfile.TemporaryDirectory() as data, example(Path(data)) as programs:
+        page = await browser.new_page(
+            color_scheme="light", viewport={"width": 960, "height": 740}, reduced_motion="reduce"
+        )
+        await page.goto(programs.app.url)
+        tab = ChatTab(page)
+        await tab.ask(first)
+        programs.app.kill()
+        programs.app.start()
+        await tab.ended("orphaned")
+        await tab.ask(second)
+        await page.reload()
+        await tab.is_writing(told(second)[1])
+        await page.screenshot(path=folder / "chat-light.png")
+        await page.close()
+
+
 async def main() -> None:
     """Take the pictures that pages show, and every page where a folder is given."""
     async with chromium() as browser, busy_gateway() as console:
         await shoot(browser, {SHOWN: f"{console}/"}, IMAGES, "light")
-        await chat.shoot(browser, IMAGES)
+        await shoot_chat(browser, IMAGES)
         if sys.argv[1:]:
             folder = Path(sys.argv[1])
             for kind in KINDS:

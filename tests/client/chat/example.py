@@ -6,27 +6,25 @@ import contextlib
 import os
 import runpy
 import sys
-import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from playwright.async_api import expect
 
 from tests.support.ports import accepts, free_port
-from tests.support.processes import AT_ONCE, ROOT, start
+from tests.support.processes import AT_ONCE, ROOT, Headgate, start
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from playwright.async_api import BrowserContext, Locator, Page
-
-    from tests.support.processes import Process
 
 FOLDER = ROOT / "docs" / "examples" / "chat"
 HELD_APP = Path(__file__).with_name("held_app.py")
 HELD_AFTER = 60  # tokens, which is about a quarter of an answer
 PATIENCE_MS = 30_000.0  # for what an idle machine does at once
+PROVIDER_URL = "http://127.0.0.1:8001"  # as the example has it
 
 
 def told(question: str) -> tuple[str, str]:
@@ -36,81 +34,77 @@ def told(question: str) -> tuple[str, str]:
 
 
 class Program:
-    """A program of the example at one address: a process, and after it the next."""
+    """A program of the example at one address; its model is held until there is a gate."""
 
-    def __init__(self, name: str, folder: Path, environment: Mapping[str, str]) -> None:
-        """Print into `folder`, where the gate is at which the model is held."""
-        self._program = FOLDER / name
+    def __init__(self, name: str, folder: Path, **environment: str) -> None:
         self._port = free_port()
-        self._gate = folder / "gate"
+        self.url = f"http://127.0.0.1:{self._port}"
         self._log = folder / f"{name}.log"
+        program, gate = FOLDER / name, folder / "gate"
+        self._command = sys.executable, HELD_APP, program, str(HELD_AFTER), gate
         self._environment = {
             **os.environ,
             **AT_ONCE,
             "CHAT_PORT": str(self._port),
             "CHAT_PROVIDER_PORT": str(self._port),
             "CHAT_SECONDS_PER_TOKEN": "0.001",
+            "SSL_CERT_FILE": "",  # the SDK's client wants certificates that it can load
             **environment,
         }
-        self._processes: list[Process] = []
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self._port}"
-
-    @property
-    def process(self) -> Process:
-        """The newest."""
-        return self._processes[-1]
 
     def start(self) -> None:
-        """Start a process when the one before it no longer listens, and wait until it does."""
-        wait_until(lambda: not accepts(self._port), told=self.output)
+        """Start a process, and wait until it listens."""
         with self._log.open("ab") as log:
-            process = start(
-                [sys.executable, HELD_APP, self._program, str(HELD_AFTER), self._gate],
-                environment=self._environment,
-                stdout=log,
-                stderr=log,
+            self._process = start(
+                self._command, environment=self._environment, stdout=log, stderr=log
             )
-        self._processes.append(process)
-        wait_until(lambda: accepts(self._port) or process.poll() is not None, told=self.output)
-        assert process.poll() is None, self.output()
+        wait_until(lambda: accepts(self._port) or self._process.poll() is not None)
+        assert self._process.poll() is None, self.output()
 
-    def hold(self) -> None:
-        """Hold the model in the middle of its next answers."""
-        self._gate.unlink(missing_ok=True)
-
-    def go_on(self) -> None:
-        """Let it speak."""
-        self._gate.touch()
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
 
     def output(self) -> str:
         """Everything that its processes have printed."""
-        return self._log.read_text() if self._log.exists() else ""
+        return self._log.read_text()
 
-    def close(self) -> None:
-        """Kill what still runs."""
-        for process in self._processes:
-            process.kill()
-            process.wait()
+
+class Example(NamedTuple):
+    """The programs of an example, and the provider behind its model route."""
+
+    gateway: Headgate
+    app: Program
+    provider: Program | None
+    gate: Path
+
+    def go_on(self) -> None:
+        """Let the model speak."""
+        self.gate.touch()
 
 
 @contextlib.contextmanager
-def program(name: str, environment: Mapping[str, str]) -> Iterator[Program]:
-    """A started program of the example."""
-    with tempfile.TemporaryDirectory(prefix="headgate-test-chat-") as folder:
-        made = Program(name, Path(folder), environment)
-        try:
-            made.start()
-            yield made
-        finally:
-            made.close()
+def example(folder: Path, *, is_routed: bool = False) -> Iterator[Example]:
+    """The programs, started with the settings of the example."""
+    with contextlib.ExitStack() as stack:
 
+        def started(name: str, **environment: str) -> Program:
+            program = Program(name, folder, **environment)
+            stack.callback(program.kill)
+            program.start()
+            return program
 
-def chat_app(streams: str) -> contextlib.AbstractContextManager[Program]:
-    """A started app that keeps its chats in these streams."""
-    return program("app.py", {"CHAT_STREAMS": f"{streams}/chat"})
+        provider = started("provider.py") if is_routed else None
+        provider_url = provider.url if provider else PROVIDER_URL
+        settings = (FOLDER / "headgate.toml").read_text().replace(PROVIDER_URL, provider_url)
+        config = folder / "headgate.toml"
+        config.write_text(settings.replace("./headgate-data", str(folder / "data")))
+        gateway = stack.enter_context(contextlib.closing(Headgate()))
+        gateway.arguments[gateway.arguments.index("--storage") :] = "--config", str(config)
+        gateway.start()
+        model_route = {"CHAT_MODEL_ROUTE": f"{gateway.url}/openai/v1"} if is_routed else {}
+        app = started("app.py", CHAT_STREAMS=f"{gateway.streams}/chat", **model_route)
+        yield Example(gateway, app, provider, folder / "gate")
 
 
 class ChatTab:
@@ -123,10 +117,9 @@ class ChatTab:
         self.state: Locator = page.locator(".state").last
 
     @classmethod
-    async def new(cls, context: BrowserContext, app: Program) -> Self:
-        """A tab with a new chat."""
+    async def open(cls, context: BrowserContext, url: str) -> Self:
         page = await context.new_page()
-        await page.goto(app.url)
+        await page.goto(url)
         return cls(page)
 
     async def second(self) -> ChatTab:
@@ -136,9 +129,10 @@ class ChatTab:
         return ChatTab(await opened.value)
 
     async def ask(self, question: str) -> None:
-        """Type the question, and send it."""
+        """Type the question, send it, and wait until its answer is in the middle."""
         await self.page.get_by_label("Your question").fill(question)
         await self.page.get_by_role("button", name="Send").click()
+        await self.is_writing(told(question)[1])
 
     async def stop(self) -> None:
         """Press the button that stops the answer."""
