@@ -214,8 +214,11 @@ def continued(answer: Answer, message: Mapping[str, Any]) -> Answer:
     said to an approval request, for which version 6 of the AI SDK has no chunk: until the tool has
     answered, its call looks as one that is under way.
     """
-    parts = enumerate(message["parts"])
-    chunks = [chunk for number, part in parts for chunk in _chunks_of(part, f"earlier-{number}")]
+    chunks: list[Chunk] = []
+    if "metadata" in message:
+        chunks.append({"type": "message-metadata", "messageMetadata": message["metadata"]})
+    for number, part in enumerate(message["parts"]):
+        chunks += _chunks_of(part, f"earlier-{number}")
     events = b"".join(written(msgspec.json.encode(chunk)) for chunk in chunks)
     headers = {**answer.headers, EARLIER_CHUNKS: str(len(chunks))}
     return replace(answer, headers=headers, body=_inserted(answer.body, events))
@@ -254,11 +257,13 @@ def _chunks_of_call(part: Part) -> Iterator[Chunk]:
     about = {**id_, "toolName": name, **_known(part, *LASTING)}
     if part["type"] == DYNAMIC:
         about["dynamic"] = True
-    about.update(_metadata(part, "call"))
+    of_call = _metadata(part, "call")
     if state == "output-error" and "rawInput" in part:
         wrong = {"input": part["rawInput"], "errorText": part["errorText"]}
+        yield {"type": "tool-input-start", **about, **of_call}
         yield {"type": "tool-input-error", **about, **wrong, **_metadata(part, "result")}
         return
+    about.update(of_call)
     if state == "output-available":
         # A page calls its own tools at each `tool-input-available`, also at one that is old.
         yield {"type": "tool-input-start", **about}
@@ -268,7 +273,8 @@ def _chunks_of_call(part: Part) -> Iterator[Chunk]:
         yield {"type": "tool-input-available", **about, "input": part.get("input")}
     # Nobody is asked again who has decided.
     if "approval" in part and state != "approval-responded":
-        yield {"type": "tool-approval-request", **id_, "approvalId": part["approval"]["id"]}
+        asked = {"approvalId": part["approval"]["id"], **_known(part["approval"], "signature")}
+        yield {"type": "tool-approval-request", **id_, **asked}
     if state.startswith("output-"):
         yield {"type": f"tool-{state}", **id_, **_known(part, *RESULT), **_metadata(part, "result")}
 

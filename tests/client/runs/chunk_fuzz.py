@@ -2,7 +2,8 @@
 
 Each run ends or fails in the middle of anything, and where it has left calls of tools open, the
 page answers them and the next run goes on with the message. The AI SDK reads what the runs have
-sent, and the history of the chat has the message that it makes.
+sent, and the history of the chat has the message that it makes. A page that is loaded anew makes
+it, too, of the run and the message that the run goes on with.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import random
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from headgate.chats import Chats
+from headgate.chats.ui_messages import continued
 from headgate.runs import Runs
 
 from tests.client.runs.sources import read
@@ -139,7 +141,7 @@ class Chunks:
             return {"approvalId": self._new_id(), **self._maybe(0.3, signature="s")}
         about = {**self._maybe(0.2, providerExecuted=True), **self._metadata()}
         if call.last == "output-available":
-            return {"output": self.value(), **about}
+            return {"output": self.value(), **about, **self._maybe(0.1, preliminary=True)}
         if call.last.startswith("output"):
             return {"errorText": "no", **about}
         about |= {**call.tool, **self._maybe(0.1, toolMetadata=self._object())}
@@ -198,9 +200,15 @@ async def cases(chats: Chats, seed: int) -> list[Case]:
             if fails:
                 raise ValueError("fail")
 
-        body = await read(await chats.send(chat, message, source))
+        answer = await chats.send(chat, message, source)
+        body = await read(answer)
         kept = (await chats.history(chat)).messages[1:]
         played.append(Case(seed, body.decode(), before, kept[-1] if kept else None))
+        if before:
+            again = await chats.runs.follow(answer.headers["x-workflow-run-id"])
+            assert again is not None
+            anew = await read(continued(again, before))
+            played.append(Case(seed, anew.decode(), None, kept[-1]))
         answered = page_answers(kept[-1]) if kept else None
         if answered is None:
             break
@@ -223,7 +231,7 @@ def page_answers(message: Message) -> Message | None:
 
 
 async def complaints(played: Sequence[Case]) -> list[str]:
-    """Return what differs from what version 6 of the AI SDK makes of the same bodies."""
+    """Return what differs from what the versions of the AI SDK make of the same bodies."""
     node = await asyncio.create_subprocess_exec(
         NODE, PROGRAM, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
     )
@@ -231,24 +239,31 @@ async def complaints(played: Sequence[Case]) -> list[str]:
     output, _ = await node.communicate("".join(f"{line}\n" for line in lines).encode())
     told = []
     for case, line in zip(played, output.splitlines(), strict=True):
-        made = json.loads(line)["6"]
-        told += [error for error in made["errors"] if not error.startswith("the source ")]
-        kept, expected = comparable(case.message), comparable(made["message"])
-        if kept != expected:
-            told.append(f"seed {case.seed}: the chat has {kept}, the SDK {expected}")
+        for version, made in json.loads(line).items():
+            told += [error for error in made["errors"] if not error.startswith("the source ")]
+            kept, expected = (comparable(it, version) for it in (case.message, made["message"]))
+            if kept != expected:
+                told.append(f"seed {case.seed}: the chat has {kept}, version {version} {expected}")
     return told
 
 
-def comparable(message: Message | None) -> Message | None:
+def comparable(message: Message | None, version: str) -> Message | None:
     """Return a message without calls whose input was not whole, which a chat does not store.
 
-    Of steps at its end no reader of the SDK is told.
+    Of steps at its end no reader of the SDK is told. What the user has decided no chunk of version
+    6 tells to a page that is loaded anew, and version 7 has input that was no JSON as the input.
     """
     if message is None:
         return None
-    parts = [part for part in message["parts"] if part.get("state") != "input-streaming"]
+    parts = [{**part} for part in message["parts"] if part.get("state") != "input-streaming"]
     while parts and parts[-1]["type"] == "step-start":
         parts.pop()
+    for part in parts:
+        if part.get("state") == "approval-responded":
+            part["state"] = "input-available"
+            del part["approval"]
+        if version == "7" and "rawInput" in part:
+            part["input"] = part.pop("rawInput")
     return {**message, "parts": parts} if parts else None
 
 

@@ -1,4 +1,4 @@
-"""Chunks of a source's own, as the AI SDK's clients check them."""
+"""Chunks of a source's own, as the AI SDK's clients check and read them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from headgate.ui_stream.protocol import fault
 
+from tests.client.runs.chunk_fuzz import SHORT, Case, complaints, play
 from tests.client.runs.sources import of, read
 from tests.support.processes import NODE, ROOT
 
@@ -73,15 +74,8 @@ def test_the_ai_sdk_clients_accept_exactly_the_chunks_that_runs_accept() -> None
     assert taken.count(False) > 100
 
 
-NOT_OPEN = [
-    pytest.param(
-        [{"type": f"{kind}-start", "id": "1"}, {"type": "finish-step"}, {**wrong, "id": "1"}],
-        f"no {kind} with the id '1' is open for {wrong['type']}",
-        id=wrong["type"],
-    )
-    for kind in ("text", "reasoning")
-    for wrong in ({"type": f"{kind}-delta", "delta": "a"}, {"type": f"{kind}-end"})
-]
+STEP = [{"type": "text-start", "id": "1"}, {"type": "finish-step"}]
+ENDED_TEXT = {"type": "text-delta", "id": "1", "delta": "a"}
 
 
 @pytest.mark.parametrize(
@@ -93,7 +87,8 @@ NOT_OPEN = [
         pytest.param(
             [{"type": "text-start", "id": "\ud800"}], "surrogates not allowed", id="surrogate"
         ),
-        *NOT_OPEN,
+        pytest.param([*STEP, ENDED_TEXT], "no text with the id '1' is open for", id="ended-text"),
+        ([{"type": "reasoning-end", "id": "1"}], "no reasoning with the id '1' is open for"),
     ],
 )
 async def test_an_invalid_chunk_fails_the_run_with_its_type_but_not_its_values(
@@ -106,3 +101,14 @@ async def test_an_invalid_chunk_fails_the_run_with_its_type_but_not_its_values(
     assert state is not None
     assert state.status == "failed"
     assert error in str(state.error)
+
+
+@pytest.mark.usefixtures("processes")
+@pytest.mark.timeout(120)  # Headgate and Node start
+async def test_chats_and_reloaded_pages_have_what_the_ai_sdk_makes_of_random_chunks() -> None:
+    assert await play(range(SHORT)) == []
+    # A message that is not of these chunks, and a chunk that the SDK refuses, would be found.
+    start, unknown = (f'data: {{"type":"{type_}","messageId":"m"}}\n\n' for type_ in ("start", "x"))
+    message = {"id": "m", "role": "assistant", "parts": [{"type": "text", "text": "forged"}]}
+    for body, kept in ((start, message), (start + unknown, None)):
+        assert await complaints([Case(1, body, None, kept)]), body
