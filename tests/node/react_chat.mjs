@@ -18,7 +18,7 @@ const {
 
 const api = `${app}/api/chat`
 const QUIET_MS = 30 // without another request: nothing is asked any more
-const openai = createOpenAI({ baseURL: `${modelUrl}/v1`, apiKey: "none" })
+const openai = createOpenAI({ baseURL: modelUrl, apiKey: "none" })
 const city = jsonSchema({ type: "object", properties: { city: { type: "string" } } })
 const tools = {
   weather: tool({ inputSchema: city, execute: ({ city }) => ({ sky: "clear", city }) }),

@@ -14,9 +14,9 @@ import pytest
 from headgate.web.django import chat_router
 
 from tests.client.printed_urls import with_url
+from tests.client.runs import model
 from tests.client.runs.django_serving import django_of
 from tests.client.runs.serving import uvicorn_of
-from tests.client.runs.tool_model import served
 from tests.support.processes import ROOT
 from tests.support.unmodified_clients import run_script
 
@@ -59,8 +59,8 @@ async def application(
 ) -> AsyncIterator[tuple[str, str]]:
     """The programs of the page as one application, and its model: the URLs of both."""
     names: dict[str, Any] = {}
-    async with served() as model_url:
-        monkeypatch.setenv("OPENAI_BASE_URL", f"{model_url}/v1")
+    async with model.served() as model_url:
+        monkeypatch.setenv("OPENAI_BASE_URL", model_url)
         monkeypatch.setenv("OPENAI_API_KEY", "none")
         exec(with_url(PROGRAM, url), names)
         try:
@@ -122,6 +122,7 @@ async def test_a_chat_with_tools_shows_the_same_as_behind_the_server_of_the_ai_s
     for name, held in report.items():
         run, judged = held["run"], held["judged"]
         if name.startswith("reload"):  # the run alone is read by a second page
+            assert run["requests"] == 1, f"{name}: no tool is called again"
             for each in (run, judged):
                 del each["requests"], each["finished"]
             forget_decisions(judged)
