@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import headgate
@@ -12,8 +12,10 @@ from headgate import Runs, RunState, StreamWriter
 from headgate.stream_requests import StreamRequests
 
 from tests.client.runs.sources import Feed, is_produced, of, read, read_to
-from tests.client.writing import messages
+from tests.client.writing import made, messages, write
 from tests.support.processes import headgate as headgate_server
+from tests.support.serving import serving
+from tests.support.tokens_files import static_token, token
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
@@ -35,18 +37,16 @@ class Tokens:
     def accept(self, **operations: str) -> None:
         """Accept these tokens, and no others any more."""
         new = self.path.with_suffix(".new")
-        new.write_text("".join(entry(name, given) for name, given in operations.items()))
+        entries = (
+            static_token(name, token(name), "/v1/stream/*", operations=given)
+            for name, given in operations.items()
+        )
+        new.write_text("".join(entries))
         new.replace(self.path)
 
 
-def entry(name: str, operations: str) -> str:
-    digest = hashlib.sha256(bearer(name).removeprefix("Bearer ").encode()).hexdigest()
-    grants = f'grants = [{{ streams = "/v1/stream/*", operations = {operations} }}]'
-    return f'[[tokens]]\nname = "{name}"\ntoken = "sha256:{digest}"\n{grants}\n'
-
-
 def bearer(name: str) -> str:
-    return f"Bearer {name}-0123456789abcdef"
+    return f"Bearer {token(name)}"
 
 
 @pytest.fixture
@@ -61,15 +61,12 @@ def guarded(processes: None, tokens: Tokens) -> Iterator[Headgate]:
         yield server
 
 
-async def until_accepted(url: str, name: str) -> None:
-    async with StreamRequests(url, authorization=bearer(name)) as stream, asyncio.timeout(10):
-        while True:
-            try:
-                await stream.find()
-            except headgate.NotAuthorized:
-                await asyncio.sleep(0.05)
-            else:
-                return
+async def is_accepted(url: str, name: str) -> bool:
+    async with StreamRequests(url, authorization=bearer(name)) as stream:
+        with contextlib.suppress(headgate.NotAuthorized):
+            await stream.find()
+            return True
+    return False
 
 
 async def test_a_run_and_its_reader_outlive_their_first_token(
@@ -88,7 +85,7 @@ async def test_a_run_and_its_reader_outlive_their_first_token(
         assert await read_to(answer, b"Once ") == b"Once "
         valid = "newer"
         tokens.accept(newer=ALL)
-        await until_accepted(f"{url}/a", "newer")  # and the older one is not any more
+        await until(lambda: is_accepted(f"{url}/a", "newer"))  # and the older one is not any more
         feed.give("upon ", "a time")
         feed.end()
         assert await read(answer) == b"upon a time"
@@ -100,7 +97,7 @@ async def test_a_run_whose_token_may_not_close_it_ends_as_orphaned(
 ) -> None:
     url = f"{guarded.streams}/runs"
     tokens.accept(older='["read", "append", "create", "delete"]', newer=ALL)
-    await until_accepted(f"{url}/none", "newer")
+    await until(lambda: is_accepted(f"{url}/none", "newer"))
     async with (
         Runs(url, authorization=bearer("older")) as runs,
         Runs(url, authorization=bearer("newer")) as other,
@@ -110,7 +107,6 @@ async def test_a_run_whose_token_may_not_close_it_ends_as_orphaned(
         assert await other.state("a") == RunState("orphaned", "its producer is gone")
 
 
-@pytest.mark.usefixtures("processes")
 async def test_a_writer_retries_while_its_authorization_function_fails() -> None:
     failures: list[Exception] = [OSError(), OSError()]
 
@@ -119,12 +115,9 @@ async def test_a_writer_retries_while_its_authorization_function_fails() -> None
             raise failures.pop()
         return "Bearer any"
 
-    with headgate_server() as server:
-        url = f"{server.streams}/story"
-        async with StreamRequests(url) as stream:
-            await stream.create(content_type="application/json")
-        async with StreamWriter(url, authorization=authorization) as writer:
-            await writer.write("Once")
+    async with serving() as gateway:
+        url = await made(f"http://127.0.0.1:{gateway.port}")
+        await write(url, "Once", authorization=authorization)
         assert await messages(url) == ["Once"]
     assert not failures
 

@@ -16,10 +16,10 @@ from headgate.streams import connection
 from headgate.streams.client import Client
 
 from tests.client.request_proxy import Fate, RequestProxy
-from tests.support.listener import Listener
 from tests.support.origin_servers import reference
 from tests.support.processes import Headgate
 from tests.support.processes import headgate as headgate_server
+from tests.support.raw_origin import RawOrigin, answer
 from tests.support.redis_servers import redis_server
 from tests.support.waiting import until
 
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from aiohttp import web
     from headgate.streams.messages import Message, StreamIterator
     from headgate.streams.stream import Stream
+
+    from tests.support.raw_origin import Wire
 
     Decide = Callable[[web.Request], Awaitable[Fate]]
 
@@ -233,50 +235,30 @@ async def test_names_are_paths_and_whole_urls_work_wherever_names_do(client: Cli
     assert stream.url.endswith("/rooms/a%20b/%C3%A9%3F%23")
 
 
-def address(listener: Listener) -> str:
-    return f"http://127.0.0.1:{listener.port}"
-
-
-class Feed:
-    """A server of one JSON stream that is followed for ever; `open` counts its connections."""
-
-    def __init__(self) -> None:
-        self.open = 0
-        self.tokens: list[str | None] = []
-        self.accepted = ""  # the only token that is; any if empty
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.open += 1
-        try:
-            while head := await _head(reader):
-                given = dict(line.split(": ", 1) for line in head.split("\r\n")[1:] if ": " in line)
-                self.tokens.append(given.get("Authorization"))
-                if self.accepted and given.get("Authorization") != f"Bearer {self.accepted}":
-                    writer.write(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n")
-                elif head.startswith("HEAD"):
-                    writer.write(HEAD)
-                else:
-                    writer.write(EVENTS)
-                await writer.drain()
-        finally:
-            self.open -= 1
-
-
-async def _head(reader: asyncio.StreamReader) -> str:
-    try:
-        return (await reader.readuntil(b"\r\n\r\n")).decode()
-    except (asyncio.IncompleteReadError, ConnectionError):
-        return ""
-
-
-HEAD = (
-    b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nStream-Next-Offset: 1\r\n"
-    b"Content-Length: 0\r\n\r\n"
-)
 EVENTS = (
     b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
     b'event: data\ndata: [1, 2]\n\nevent: control\ndata: {"streamNextOffset": "2"}\n\n'
 )
+HEAD = answer(b"", "Content-Type: application/json", "Stream-Next-Offset: 1")
+REFUSAL = answer(status="401 Unauthorized")
+
+
+class Feed(RawOrigin):
+    """A server of one JSON stream that is followed for ever."""
+
+    def __init__(self) -> None:
+        super().__init__(self.respond)
+        self.accepted = ""  # the only token that is; any if empty
+
+    async def respond(self, wire: Wire) -> None:
+        if self.accepted and wire.heard.named["authorization"] != f"Bearer {self.accepted}":
+            await wire.send(REFUSAL)
+        else:
+            await wire.send(HEAD if wire.heard.method == "HEAD" else EVENTS)
+
+    @property
+    def tokens(self) -> list[str | None]:
+        return [heard.named.get("authorization") for heard in self.heard]
 
 
 async def leave(stream: Stream, how: str) -> None:
@@ -294,8 +276,7 @@ async def leave(stream: Stream, how: str) -> None:
 
 @pytest.mark.parametrize("how", ["break", "return", "exception", "block"])
 async def test_a_loop_that_is_left_closes_its_request_in_the_next_turn(how: str) -> None:
-    feed = Feed()
-    async with Listener(feed.serve) as way, Client(address(way)) as hg:
+    async with Feed() as feed, Client(feed.url) as hg:
         stream = await hg.open("s")
         with contextlib.suppress(ZeroDivisionError):
             await leave(stream, how)
@@ -307,9 +288,8 @@ async def test_a_loop_that_is_left_closes_its_request_in_the_next_turn(how: str)
 
 
 async def test_a_closed_client_ends_its_readings_and_opens_again_when_used() -> None:
-    feed = Feed()
-    async with Listener(feed.serve) as way:
-        hg = Client(address(way))
+    async with Feed() as feed:
+        hg = Client(feed.url)
         reading = hg.stream("s").follow()
         assert [(await anext(reading)).value for _ in range(2)] == [1, 2]
         waiting = asyncio.create_task(anext(reading))
@@ -347,20 +327,19 @@ async def test_a_reading_closed_at_any_moment_never_ends_as_if_the_stream_were_c
 
 
 async def test_a_token_function_is_called_once_and_again_after_a_401() -> None:
-    feed = Feed()
     given = iter(["first", "second"])
 
     async def token() -> str:
         return next(given)
 
-    async with Listener(feed.serve) as way, Client(address(way), token=token) as hg:
+    async with Feed() as feed, Client(feed.url, token=token) as hg:
         await hg.open("s")
         await hg.open("s")
         feed.accepted = "second"
         await hg.open("s")
         await hg.open("s")
         feed.accepted = "third"
-        async with Client(address(way), token="second", retries=0) as other:
+        async with Client(feed.url, token="second", retries=0) as other:
             with pytest.raises(headgate.NotAuthorized):
                 await other.open("s")
     # A HEAD that is refused is followed by a GET, which alone gets the reason.
@@ -370,12 +349,11 @@ async def test_a_token_function_is_called_once_and_again_after_a_401() -> None:
 
 async def test_a_token_is_sent_to_its_own_server_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STREAM_AUTH", "Basic abc")
-    feed, other = Feed(), Feed()
-    async with Listener(feed.serve) as way, Listener(other.serve) as elsewhere:
-        monkeypatch.setenv("STREAM_URL", address(way))
-        async with Client() as ours, Client(address(elsewhere)) as theirs:
+    async with Feed() as feed, Feed() as other:
+        monkeypatch.setenv("STREAM_URL", feed.url)
+        async with Client() as ours, Client(other.url) as theirs:
             await ours.open("s")
-            await ours.open(f"{address(elsewhere)}/s")
+            await ours.open(f"{other.url}/s")
             await theirs.open("s")
     assert feed.tokens == ["Basic abc"]
     assert other.tokens == [None, None]

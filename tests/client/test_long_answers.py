@@ -5,30 +5,39 @@ from __future__ import annotations
 import functools
 import tracemalloc
 import zlib
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from headgate import following
 from headgate.errors import ProtocolError
-from headgate.following import catch_up, long_poll, sse
+from headgate.following import catch_up, sse
 from headgate.stream_requests import StreamRequests
 
 from tests.support.raw_origin import RawOrigin
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator
 
     from tests.support.raw_origin import Play, Wire
 
 MIB = 1 << 20
 HEAD = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nStream-Next-Offset: 9\r\n"
 ENDLESS = f"{HEAD}Stream-Up-To-Date: true\r\n\r\n".encode()
+EVENTS = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
+CONTROL = b'event: control\ndata: {"streamNextOffset":"9","upToDate":true}\n\n'
+DATA = b"event: data\ndata: "
 
 
-async def endless(wire: Wire) -> None:
-    await wire.send(ENDLESS)
-    while not wire.is_closing():
-        await wire.send(b"x" * MIB)
+def sends(*pieces: bytes, times: int = 32) -> Play:
+    """Send these pieces, of which the last one comes so many times, and close."""
+
+    async def play(wire: Wire) -> None:
+        for piece in (*pieces[:-1], *pieces[-1:] * times):
+            await wire.send(piece)
+        await wire.close()
+
+    return play
 
 
 @functools.cache
@@ -44,58 +53,41 @@ async def bomb(wire: Wire) -> None:
     await wire.send(f"{HEAD}{coded}\r\n\r\n".encode() + body)
 
 
-EVENTS = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
-CONTROL = b'event: control\ndata: {"streamNextOffset":"9","upToDate":true}\n\n'
+def events(stream: StreamRequests) -> AsyncGenerator[Any]:
+    return sse(stream, "1", None)
 
 
-async def endless_line(wire: Wire) -> None:
-    await wire.send(EVENTS + CONTROL + b"event: data\ndata: ")
-    for _ in range(32):
-        await wire.send(b"x" * MIB)
-    await wire.close()
+def whole(stream: StreamRequests) -> AsyncGenerator[Any]:
+    return catch_up(stream, "1")
 
 
-async def endless_event(wire: Wire) -> None:
-    await wire.send(EVENTS + CONTROL + b"event: data\n")
-    for _ in range(512):
-        await wire.send(b"data: " + b"x" * 65_536 + b"\n")
-    await wire.close()
-
-
-async def events_without_control(wire: Wire) -> None:
-    await wire.send(EVENTS + CONTROL)
-    for _ in range(512):
-        await wire.send(b"event: data\ndata: " + b"x" * 65_536 + b"\n\n")
-    await wire.close()
-
-
-READS: dict[str, Callable[[StreamRequests], AsyncGenerator[Any]]] = {
-    "catch-up": lambda stream: catch_up(stream, "1"),
-    "long-poll": lambda stream: long_poll(stream, "1", None),
-    "sse": lambda stream: sse(stream, "1", None),
-}
 NO_END, NO_CONTROL = "more than 4 MiB and no end so far", "more than 4 MiB of events .* no control"
 
 
 @pytest.mark.parametrize(
-    ("read", "play", "error"),
+    ("play", "error"),
     [
-        *((read, play, NO_END) for read in ("catch-up", "long-poll") for play in (endless, bomb)),
-        ("sse", endless_line, NO_CONTROL),
-        ("sse", endless_event, NO_CONTROL),
-        ("sse", events_without_control, NO_CONTROL),
+        pytest.param(sends(ENDLESS, b"x" * MIB), NO_END, id="endless"),
+        pytest.param(bomb, NO_END, id="packed"),
+        pytest.param(sends(EVENTS + CONTROL + DATA, b"x" * MIB), NO_CONTROL, id="a line"),
+        pytest.param(
+            sends(EVENTS + CONTROL + DATA, b"\ndata: " + b"x" * MIB), NO_CONTROL, id="an event"
+        ),
+        pytest.param(
+            sends(EVENTS + CONTROL, DATA + b"x" * MIB + b"\n\n"), NO_CONTROL, id="no control event"
+        ),
     ],
 )
 async def test_an_answer_beyond_the_bound_raises_and_uses_bounded_memory(
-    read: str, play: Play, error: str, monkeypatch: pytest.MonkeyPatch
+    play: Play, error: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     packed()  # before the memory is measured
     monkeypatch.setattr(following, "MOST_BYTES", 4 * MIB)
     async with RawOrigin(play) as origin, StreamRequests(f"{origin.url}/s") as stream:
         tracemalloc.start()
         try:
-            batches = READS[read](stream)
-            if read == "sse":
+            batches = whole(stream) if error is NO_END else events(stream)
+            if error is NO_CONTROL:
                 assert (await anext(batches)).offset == "9"
             with pytest.raises(ProtocolError, match=error):
                 await anext(batches)
@@ -105,20 +97,17 @@ async def test_an_answer_beyond_the_bound_raises_and_uses_bounded_memory(
         assert most < 16 * MIB
 
 
-@pytest.mark.parametrize("beyond", [-1, 0, 1])
 async def test_a_response_is_read_up_to_the_bound_and_refused_a_byte_beyond(
-    beyond: int, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(following, "MOST_BYTES", 32 * MIB - beyond)
     async with RawOrigin(bomb) as origin, StreamRequests(f"{origin.url}/s") as stream:
-        batches = catch_up(stream, "1")
-        if beyond > 0:
-            with pytest.raises(ProtocolError):
-                await anext(batches)
-        else:
+        monkeypatch.setattr(following, "MOST_BYTES", 32 * MIB)
+        async with aclosing(whole(stream)) as batches:
             _, batch = await anext(batches)
-            assert sum(map(len, batch.bodies)) == 32 * MIB
-        await batches.aclose()
+        assert sum(map(len, batch.bodies)) == 32 * MIB
+        monkeypatch.setattr(following, "MOST_BYTES", 32 * MIB - 1)
+        with pytest.raises(ProtocolError):
+            await anext(whole(stream))
 
 
 async def test_a_long_response_read_in_parts_is_complete_and_ends_at_its_offset(
@@ -139,13 +128,7 @@ async def test_each_control_event_resets_the_bound_on_sse_bytes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(following, "MOST_BYTES", 4 * MIB)
-
-    async def play(wire: Wire) -> None:
-        await wire.send(EVENTS)
-        for _ in range(4):
-            await wire.send(b"event: data\ndata: " + b"x" * (3 * MIB) + b"\n\n" + CONTROL)
-        await wire.close()
-
+    play = sends(EVENTS, DATA + b"x" * (3 * MIB) + b"\n\n" + CONTROL, times=4)
     async with RawOrigin(play) as origin, StreamRequests(f"{origin.url}/s") as stream:
-        sizes = [sum(map(len, batch.bodies)) async for batch in sse(stream, "1", None)]
+        sizes = [sum(map(len, batch.bodies)) async for batch in events(stream)]
         assert sizes == [3 * MIB] * 4

@@ -7,9 +7,8 @@ import os
 import re
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import httpx
 import pytest
 from headgate.streams.client import Client
 from headgate.streams.stream import Stream
@@ -20,10 +19,7 @@ from tests.support.processes import ROOT
 from tests.support.processes import headgate as headgate_server
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
     from pathlib import Path
-
-PRINTED = "http://127.0.0.1:4437/v1/stream"
 
 
 def programs(page: str) -> list[str]:
@@ -91,37 +87,6 @@ def test_the_page_on_streams_shows_the_parameters_and_defaults_of_each_method(
     ]
     shown = signature.replace(parameters=parameters, return_annotation=signature.empty)
     assert f"({told})" == str(shown).replace("'", '"')
-
-
-async def produce(question: str) -> AsyncIterator[str]:
-    for token in ("You asked: ", question):
-        yield token
-
-
-@pytest.mark.usefixtures("processes")
-async def test_the_application_on_the_page_streams_and_resumes_an_answer() -> None:
-    (program,) = [one for one in programs("runs") if "lifespan" in one]
-    names: dict[str, Any] = {"produce": produce}
-    with headgate_server() as gateway:
-        exec(program.replace(PRINTED, gateway.streams), names)
-        transport = httpx.ASGITransport(names["app"])
-        async with (
-            names["lifespan"](names["app"]),
-            httpx.AsyncClient(transport=transport, base_url="http://app") as browser,
-        ):
-            asked = await browser.post("/runs/one", params={"question": "why?"})
-            whole = await browser.get("/runs/one")
-            resumed = await browser.get("/runs/one", headers={"Last-Event-ID": "1"})
-            again = await browser.get("/runs/one", headers={"Last-Event-ID": "3"})
-            stopped = await browser.delete("/runs/one")
-    first = 'id: 1\ndata: "You asked: "\n\n'
-    rest = 'id: 2\ndata: "why?"\n\nid: 3\nevent: end\ndata: {"status":"finished","error":null}\n\n'
-    assert asked.status_code == 202
-    assert (whole.status_code, whole.text) == (200, first + rest)
-    assert whole.headers["Content-Type"] == "text/event-stream"
-    assert (resumed.status_code, resumed.text) == (200, rest)
-    assert again.status_code == 204  # so that an EventSource asks no more
-    assert stopped.json() == {"stopped": False}  # it has ended
 
 
 AGAIN = """

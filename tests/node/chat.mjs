@@ -1,4 +1,4 @@
-// Drives a chat client, unmodified, for tests/client/test_*transports.py.
+// Drives a chat client, unmodified, for tests/client/test_transports.py.
 //
 //   node chat.mjs CLIENT API
 //   node chat.mjs workflow API [START_INDEX]

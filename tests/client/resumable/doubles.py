@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Any
 
+from headgate import Unavailable
 from headgate.resumable import ResumableStreams
 from headgate.resumable.redis import RedisBroker
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable
+
+    from headgate.resumable.messages import Text
 
 
 class MemoryBroker(RedisBroker):
@@ -93,3 +97,16 @@ async def whole(text: AsyncIterator[str] | None) -> str:
     """All that a reader gets."""
     assert text is not None, "there is nothing to read"
     return "".join([chunk async for chunk in text])
+
+
+async def resumed(streams: ResumableStreams, resume_at: int = 0) -> Text:
+    """Resume the stream `a`."""
+    text = await streams.resume("a", resume_at)
+    assert text is not None, "there is nothing to read"
+    return text
+
+
+async def state_is(streams: ResumableStreams, state: str | None, stream_id: str = "a") -> bool:
+    with contextlib.suppress(Unavailable):  # of a connection to the Redis before
+        return await streams.state(stream_id) == state
+    return False

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import pytest
 from headgate import SourceFailed, Unavailable
@@ -16,7 +16,7 @@ from headgate.resumable import ResumableStreams, listener, production
 from headgate.resumable import redis as redis_broker
 from headgate.resumable.messages import sentinel
 
-from tests.client.resumable.doubles import MemoryBroker, Tap, chunks, whole
+from tests.client.resumable.doubles import MemoryBroker, Tap, chunks, resumed, state_is, whole
 from tests.support.ports import HOST, free_port
 from tests.support.redis_servers import RedisServer, redis_server
 from tests.support.waiting import SERVER_PATIENCE_S, until
@@ -24,8 +24,6 @@ from tests.support.waiting import SERVER_PATIENCE_S, until
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
     from pathlib import Path
-
-    from headgate.resumable.messages import Text
 
     from tests.client.resumable.conftest import MakeStreams
 
@@ -51,11 +49,14 @@ async def test_readers_release_what_they_hold_and_text_without_readers_is_not_pu
     producer, other, tap = on_redis(), on_redis(), Tap()
     creator = await producer.create("a", tap)
     assert _subscribers(redis) == 1
-    for leave in (_closed, _cancelled, _dropped):
-        reader = await other.resume("a")
-        assert reader is not None
+    for leave in ("closed", "cancelled", "dropped"):  # by a framework that closes nothing
+        reader = await resumed(other)
         assert _subscribers(redis) == 2, leave
-        await leave(reader)
+        if leave == "closed":
+            await reader.aclose()
+        elif leave == "cancelled":
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(anext(reader), 0.01)
         del reader
         await until(lambda: _subscribers(redis) == 1, f"the subscription to go: {leave}")
     redis.command("CONFIG", "RESETSTAT")
@@ -81,24 +82,9 @@ async def test_sentinel_ttl_sets_how_long_a_stream_is_known_after_its_end(
     )  # so it has lived for longer than that
     assert await streams.state("a") == "active"
     tap.end()
-    await until(lambda: _is(streams, "done"))
-    await until(lambda: _is(streams, None))
+    await until(lambda: state_is(streams, "done"))
+    await until(lambda: state_is(streams, None))
     assert await whole(await streams.create("a", lambda: chunks("again"))) == "again"
-
-
-async def _closed(reader: Text) -> None:
-    await reader.aclose()
-
-
-async def _cancelled(reader: Text) -> None:
-    reading = asyncio.create_task(anext(reader))
-    await asyncio.sleep(0)
-    reading.cancel()
-    await asyncio.wait([reading])
-
-
-async def _dropped(reader: Text) -> None:
-    """As by a framework whose client has gone: nobody closes it."""
 
 
 def _subscribers(redis: RedisServer) -> int:
@@ -112,19 +98,6 @@ def _calls(redis: RedisServer) -> dict[str, int]:
     return {name: int(calls) for name, calls in stats.items() if not name.startswith(own)}
 
 
-async def test_an_operation_cancelled_at_any_point_ends_as_cancelled(on_redis: MakeStreams) -> None:
-    """The library below may take a cancellation for itself, and whoever sent it waits for ever."""
-    streams = on_redis()
-    await streams.state("a")
-    for passes in range(20):
-        task = asyncio.ensure_future(streams.state("a"))
-        for _ in range(passes):
-            await asyncio.sleep(0)
-        is_under_way = task.cancel()
-        await asyncio.wait({task})
-        assert task.cancelled() or not is_under_way, f"after {passes} passes of the loop"
-
-
 async def test_a_creation_cancelled_at_any_point_is_produced_or_leaves_no_trace(
     redis: RedisServer, on_redis: MakeStreams
 ) -> None:
@@ -134,10 +107,12 @@ async def test_a_creation_cancelled_at_any_point_is_produced_or_leaves_no_trace(
         task = asyncio.ensure_future(streams.create(f"{passes}", lambda: chunks("text")))
         for _ in range(passes):
             await asyncio.sleep(0)
-        task.cancel()
+        is_under_way = task.cancel()
         await asyncio.wait({task})
+        # A library below may take a cancellation for itself, and the sender waits for ever.
+        assert task.cancelled() or not is_under_way, f"after {passes} passes of the loop"
         # One that was cancelled before it began is not known.
-        await until(partial(_is, streams, "done" if passes else None, f"{passes}"))
+        await until(partial(state_is, streams, "done" if passes else None, f"{passes}"))
     await until(lambda: _subscribers(redis) == 0)
 
 
@@ -201,15 +176,14 @@ async def test_a_stream_goes_on_across_restarts_of_redis(
         async with ResumableStreams(server.url) as producer, ResumableStreams(server.url) as other:
             tap = Tap()
             creator = await producer.create("a", tap)
-            reader = await other.resume("a")
-            assert reader is not None
+            reader = await resumed(other)
             tap.give("before ")
             assert (await anext(creator), await anext(reader)) == ("before ", "before ")
             server.kill()
             tap.give("meanwhile ")
             assert await anext(creator) == "meanwhile "
             server.start()  # and it has forgotten everything
-            await until(lambda: _is(other, "active"), within_s=SERVER_PATIENCE_S)
+            await until(lambda: state_is(other, "active"), within_s=SERVER_PATIENCE_S)
             await until(lambda: server.command("TTL", sentinel("a")) > 0)
             late = await other.resume("a")
             tap.give("after")
@@ -220,7 +194,7 @@ async def test_a_stream_goes_on_across_restarts_of_redis(
             server.start()
             assert await whole(reader) == "meanwhile after"
             assert await whole(late) == "before meanwhile after"
-            await until(lambda: _is(other, "done"))
+            await until(lambda: state_is(other, "done"))
             left = await other.resumable("b", Tap())
             server.kill()
             assert left is not None
@@ -272,12 +246,6 @@ async def test_closing_ends_whatever_moment_of_a_redis_ping_it_interrupts(
             await asyncio.sleep(number * 0.0001)
 
 
-async def _is(streams: ResumableStreams, state: str | None, stream_id: str = "a") -> bool:
-    with contextlib.suppress(Unavailable):  # of a connection to the Redis before
-        return await streams.state(stream_id) == state
-    return False
-
-
 # Of a producer that shares two cores with other tests; a second, by default, may be too short.
 ANSWERED_WITHIN_S = 20.0
 
@@ -303,7 +271,7 @@ asyncio.run(main())
 
 
 @contextlib.contextmanager
-def producer(url: str) -> Iterator[subprocess.Popen[str]]:
+def producer(url: str) -> Iterator[tuple[subprocess.Popen[str], IO[str]]]:
     """Another process that has created the stream `a`, of the lines that it reads."""
     pipe = subprocess.PIPE
     command = [sys.executable, "-c", PRODUCER, url]
@@ -313,44 +281,35 @@ def producer(url: str) -> Iterator[subprocess.Popen[str]]:
         assert process.stdout.readline() == "ready\n"
         process.stdin.write("naïve\n🙂\n")
         try:
-            yield process
+            yield process, process.stdin
         finally:
             process.kill()
 
 
-@pytest.mark.usefixtures("processes")
-async def test_a_stream_is_resumed_in_another_process(
+async def test_readers_of_another_process_resume_its_text_and_end_when_it_is_interrupted_or_killed(
     redis: RedisServer, on_redis: MakeStreams
 ) -> None:
     streams = on_redis(resume_timeout=ANSWERED_WITHIN_S)
-    with producer(redis.url) as process:
+    with producer(redis.url) as (process, lines):
         reader = await streams.resumable("a", Tap(), 2)
         assert reader is not None
         first = await anext(reader)
-        assert process.stdin is not None
-        process.stdin.write("more\n")
-        process.stdin.close()
+        lines.write("more\n")
+        lines.close()
         assert first + await whole(reader) == "ïve\n🙂\nmore\n"
         assert process.wait() == 0
     assert await streams.state("a") == "done"
-
-
-@pytest.mark.usefixtures("processes")
-async def test_readers_of_a_producer_process_that_is_interrupted_or_killed_come_to_an_end(
-    redis: RedisServer, on_redis: MakeStreams
-) -> None:
-    streams = on_redis(resume_timeout=ANSWERED_WITHIN_S)
-    with producer(redis.url) as process:
-        reader = await streams.resume("a")
+    redis.command("FLUSHALL")
+    with producer(redis.url) as (process, lines):
+        reader = await resumed(streams)
         process.send_signal(signal.SIGINT)
         with pytest.raises(SourceFailed, match="the producer of stream 'a' was stopped"):
             await whole(reader)
-        assert process.stdin is not None
-        process.stdin.close()  # which its thread waits for
+        lines.close()  # which its thread waits for
         assert process.wait() != 0
     assert await streams.state("a") == "done"
     redis.command("FLUSHALL")
-    with producer(redis.url) as process:
+    with producer(redis.url) as (process, lines):
         process.kill()
     assert await on_redis(resume_timeout=0.1).resumable("a", Tap()) is None
     assert await streams.state("a") == "active"

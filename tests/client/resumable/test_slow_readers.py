@@ -15,7 +15,7 @@ from headgate import SourceFailed
 from headgate.resumable.listener import WINDOW
 from headgate.resumable.messages import LOST_S, Part, decode_part, encode, requests
 
-from tests.client.resumable.doubles import MemoryBroker, Tap, whole
+from tests.client.resumable.doubles import MemoryBroker, Tap, resumed, whole
 from tests.support.virtual_time import in_virtual_time
 from tests.support.waiting import until
 
@@ -43,7 +43,6 @@ class FaultyBroker(MemoryBroker):
         self.times = times
         self.delay_s = delay_s
         self.published: dict[str, list[str]] = {}
-        self.lifetimes: list[float] = []
 
     async def publish(self, channel: str, message: str) -> None:
         await asyncio.sleep(self.delay_s)
@@ -51,10 +50,6 @@ class FaultyBroker(MemoryBroker):
         sent.append(message)
         for _ in range(self.times(channel, len(sent) - 1)):
             await super().publish(channel, message)
-
-    async def expire(self, key: str, ttl: float) -> bool:
-        self.lifetimes.append(ttl)
-        return await super().expire(key, ttl)
 
     def sent_text(self) -> str:
         """What went to readers."""
@@ -72,9 +67,7 @@ class Scene:
 
     async def open(self) -> Text:
         self.creator = await self.streams.create("a", self.tap)
-        reader = await self.streams.resume("a")
-        assert reader is not None
-        return reader
+        return await resumed(self.streams)
 
     async def ended(self) -> None:
         """Wait until nobody is subscribed any more."""
@@ -144,18 +137,6 @@ async def test_a_stopped_producer_ends_its_reader_at_once_although_a_part_was_lo
     with pytest.raises(SourceFailed, match="the producer of stream 'a' was stopped"):
         await anext(reader)
     assert asyncio.get_running_loop().time() - began < 1.0
-
-
-@in_virtual_time
-async def test_a_sentinel_gets_its_lifetime_after_10_s_and_again_every_10_s() -> None:
-    """So that it goes though its process is killed. A short stream need not pay for it."""
-    scene = Scene()
-    await scene.open()
-    await asyncio.sleep(9)
-    assert scene.broker.lifetimes == []
-    await asyncio.sleep(62)
-    assert scene.broker.lifetimes == [2 * 60 * 60.0] * 7
-    await scene.streams.aclose()
 
 
 @pytest.mark.parametrize("error", [None, pytest.param(ValueError("broken"), id="error")])
