@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 from headgate import NotAuthorized, Worker
 
-from tests.client.test_authorization import ALL, bearer, entry
+from tests.client.test_authorization import ALL, Tokens, bearer
 from tests.client.workers.pools import Pool, messages_of
 from tests.support.processes import headgate
 
@@ -25,7 +25,7 @@ async def test_a_worker_needs_the_rights_of_the_subscriber_and_may_have_another_
 ) -> None:
     file = tmp_path / "tokens.toml"
     permitted = {"subscriber": ALL, "worker": ALL, "reader": '["read"]'}
-    file.write_text("".join(entry(name, them) for name, them in permitted.items()))
+    Tokens(file).accept(**permitted)
     environment = {"HEADGATE_AUTH": "tokens", "HEADGATE_CREDENTIALS__TOKENS_FILE": str(file)}
     headers = {"Authorization": bearer("subscriber")}
 
