@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from headgate import SourceFailed
+from headgate import Runs, SourceFailed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from headgate.runs import Answer, Runs
+    from headgate.runs import Answer
+    from headgate.runs.formats import FormatName
+
+WITHIN_S = 60  # in which a run that was left may be taken over
 
 
 async def of(*items: object) -> AsyncGenerator[object]:
@@ -37,11 +40,21 @@ class Feed:
     async def source(self) -> AsyncGenerator[object]:
         try:
             while (item := await self._items.get()) is not StopAsyncIteration:
-                if isinstance(item, Exception):
+                if isinstance(item, BaseException):
                     raise item
                 yield item
         finally:
             self.closed.set()
+
+
+async def left(url: str, run_id: str, *given: object, form: FormatName = "text") -> None:
+    """Have a replica of the application give these items of a run, and then be shut down."""
+    feed = Feed(*given)
+    async with Runs(url, orphan_after=1, takeover_within=WITHIN_S) as replica:
+        answer = await replica.start(run_id, feed.source(), format=form)
+        (*_, last) = (item for item in given if isinstance(item, str))
+        await read_to(answer, last.encode())
+        await replica.aclose(wait=0)
 
 
 async def read(answer: Answer | None) -> bytes:
@@ -65,10 +78,10 @@ async def read_failed(answer: Answer | None) -> bytes:
 
 
 async def read_to(answer: Answer | None, last: bytes) -> bytes:
-    """The body up to these bytes; the answer stays open."""
+    """The body up to a piece with these bytes; the answer stays open."""
     assert answer is not None, "there is nothing to be read"
     body = b""
-    while not body.endswith(last):
+    while last not in body:
         body += await anext(answer.body)
     return body
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias, get_args
 
 import msgspec
@@ -12,7 +13,7 @@ import pytest
 from headgate import ResumableStreams, StreamWriter, Worker, sync
 from headgate.chats import Chats
 from headgate.errors import MOST_CHARACTERS, Closed, ProtocolError, StreamError, Unavailable
-from headgate.runs import Runs, RunState
+from headgate.runs import Runs, RunState, Step
 from headgate.runs.formats import FormatName
 from headgate.runs.runs import DAY_S
 from headgate.stream_requests import StreamRequests
@@ -78,28 +79,39 @@ async def test_a_run_id_that_no_path_can_hold_is_refused_by_every_call(
             await attempt
 
 
-async def test_a_cursor_that_is_a_str_and_an_endless_wait_are_refused(runs: Runs) -> None:
-    after: Any = "3"
-    with pytest.raises(TypeError, match="counts items, as an int, or is a Cursor, and is no str"):
-        await runs.follow("a", after)
-    for wait in (-1, math.nan, math.inf):
-        with pytest.raises(ValueError, match="wait is a finite number, 0 or more"):
-            await runs.follow("a", wait=wait)
+REFUSED_CALLS: dict[str, Callable[[Any], Awaitable[object]]] = {
+    "counts items, as an int, or is a Cursor, and is no str": lambda runs: runs.follow("a", "3"),
+    "wait is a finite number, 0 or more, not -1": lambda runs: runs.follow("a", wait=-1),
+    "wait is a finite number, 0 or more, not inf": lambda runs: runs.follow("a", wait=math.inf),
+    "an async iterator, not str": lambda runs: runs.start("a", "Once"),
+    "an async iterator, not list": lambda runs: runs.start("a", ["Once"]),
+    "a run in the format ai-sdk: one in text has none": lambda runs: started(runs, "text", "1"),
+    "a run in the format ai-sdk: one in sse has none": lambda runs: started(runs, "sse", "1"),
+    "message_id is empty: leave it out": lambda runs: started(runs, "ai-sdk", ""),
+    "message_id is a str, not int": lambda runs: started(runs, "ai-sdk", 1),
+    "a run has no format 'xml': there are text, sse, ai-sdk": lambda runs: started(runs, "xml"),
+}
 
 
-async def test_a_source_that_is_no_async_iterator_is_refused_and_creates_no_run(
-    runs: Runs,
+async def started(runs: Any, format_: str, message_id: object = None) -> None:
+    await runs.start("a", of("Once"), format=format_, message_id=message_id)
+
+
+@pytest.mark.parametrize("error", REFUSED_CALLS)
+async def test_a_wrong_argument_of_a_call_is_refused_and_creates_no_run(
+    runs: Runs, error: str
 ) -> None:
-    async def forgotten_await() -> str:
-        return "Once"
-
-    coroutine = forgotten_await()
-    sources: list[Any] = ["Once", ["Once"], coroutine]
-    for source in sources:
-        with pytest.raises(TypeError, match=f"async iterator, not {type(source).__name__}"):
-            await runs.start("a", source)
-    coroutine.close()
+    with pytest.raises((TypeError, ValueError), match=re.escape(error)):
+        await REFUSED_CALLS[error](runs)
     assert await runs.state("a") is None
+
+
+@dataclass
+class Forged:
+    """What is encoded as the record of an end would be."""
+
+    data: dict[str, str]
+    type: str = "data-headgate-run"
 
 
 TEXT, CHUNKS = (
@@ -107,6 +119,9 @@ TEXT, CHUNKS = (
     "a run in the format ai-sdk takes str, chunks with a type, and events, not ",
 )
 NO_JSON = "what the source gave is not JSON"
+FORGED = Forged({"status": "finished"})
+OURS = "data-headgate-run are Headgate's own"
+NAN = float("nan")
 UNFIT: dict[str, tuple[FormatName, object, str]] = {
     "text-int": ("text", 1, f"{TEXT}this int"),
     "text-dict": ("text", {"a": 1}, f"{TEXT}this dict"),
@@ -114,59 +129,46 @@ UNFIT: dict[str, tuple[FormatName, object, str]] = {
     "ai-sdk-None": ("ai-sdk", None, f"{CHUNKS}None"),
     "ai-sdk-bytes": ("ai-sdk", b"Once", f"{CHUNKS}this bytes"),
     "ai-sdk-dict": ("ai-sdk", {"a": 1}, f"{CHUNKS}this dict"),
-    "sse-NaN": ("sse", {"a": math.nan}, f"{NO_JSON}: NaN and infinities have no JSON"),
+    "sse-NaN": ("sse", {"a": NAN}, f"{NO_JSON}: NaN and infinities have no JSON"),
     "sse-bytes": ("sse", b'"Once"', "a run takes JSON values, not bytes: decode them"),
     "sse-bytearray": ("sse", bytearray(FORGED_END), "a run takes JSON values, not bytearray"),
     "sse-raw": ("sse", [msgspec.Raw(FORGED_END)], f"{NO_JSON}: there is a line"),
     "sse-object": ("sse", object(), NO_JSON),
     "sse-class": ("sse", float, NO_JSON),
+    "a-forged-record-of-ai-sdk": ("ai-sdk", vars(FORGED), OURS),
+    "a-forged-record-as-a-dict": ("sse", vars(FORGED), OURS),
+    "a-forged-record-as-an-object": ("sse", FORGED, OURS),
+    "a-forged-record-with-an-unknown-status": ("sse", vars(Forged({"status": "done"})), OURS),
+    "a-step-without-a-key": ("text", Step(""), "the key of a Step is a str"),
+    "a-step-whose-key-is-no-text": ("text", Step(1), "the key of a Step is a str"),  # type: ignore[arg-type]
+    "a-step-whose-value-is-not-a-number": ("text", Step("1", NAN), "the step '1' is not JSON"),
+    "a-step-whose-value-has-no-json": ("text", Step("1", object()), "the step '1' is not JSON"),
+    "nothing": ("text", StopAsyncIteration, "the source gave nothing"),
+    "an-exception": ("text", RuntimeError("sk-123 is wrong"), "the source failed: RuntimeError"),
+    "a-cancellation": ("text", asyncio.CancelledError(), "the source was cancelled"),
 }
 
 
 @pytest.mark.parametrize(("format_", "given", "error"), UNFIT.values(), ids=UNFIT)
-async def test_an_item_that_the_format_does_not_take_fails_the_run_and_closes_its_source(
+async def test_a_source_that_fails_or_yields_what_its_format_does_not_take_fails_its_run(
     runs: Runs, format_: FormatName, given: object, error: str
 ) -> None:
     feed = Feed(given)
-    assert (await failed(runs, feed.source(), format_))[1].startswith(error)
+    body, why = await failed(runs, feed.source(), format_)
+    assert error in why
+    assert "sk-123" not in f"{body!r}{why}"
     assert feed.closed.is_set()
 
 
-async def _cancelled() -> Any:
-    yield "Once "
-    raise asyncio.CancelledError
-
-
-FAILING: dict[str, tuple[Callable[[], Any], bytes, str]] = {
-    "empty": (of, b"", "the source gave nothing"),
-    "raising": (
-        lambda: Feed("Once ", RuntimeError("key sk-123 is wrong")).source(),
-        b"Once ",
-        "the source failed: RuntimeError",
-    ),
-    "cancelled": (_cancelled, b"Once ", "the source was cancelled"),
-}
-
-
-@pytest.mark.parametrize(("source", "body", "error"), FAILING.values(), ids=FAILING)
-async def test_a_source_that_fails_fails_its_run_and_shows_no_text_of_its_exception(
-    runs: Runs, source: Callable[[], Any], body: bytes, error: str
-) -> None:
-    assert await failed(runs, source()) == (body, error)
-
-
 async def test_a_run_finishes_although_closing_its_source_raises(runs: Runs) -> None:
-    class Source:
-        def __init__(self) -> None:
-            self._words = iter(["Once ", "upon"])
+    words = of("Once ", "upon")
 
+    class Source:
         def __aiter__(self) -> Any:
             return self
 
-        async def __anext__(self) -> str:
-            for word in self._words:
-                return word
-            raise StopAsyncIteration
+        def __anext__(self) -> Any:
+            return words.__anext__()
 
         async def aclose(self) -> None:
             raise RuntimeError("the connection is not there")
@@ -193,14 +195,16 @@ async def test_the_error_text_of_the_application_is_cut_and_invalid_characters_r
         assert (await failed(runs, Feed(RuntimeError()).source(), "ai-sdk"))[1] == error
 
 
-async def test_an_item_beyond_max_append_fails_the_run_after_the_items_before_it(
+async def test_an_item_beyond_max_append_fails_the_run_with_its_number_after_the_items_before_it(
     runs: Runs,
 ) -> None:
-    feed = Feed("Once ", "x" * MAX_APPEND, "upon")
+    words = [f"{number} " for number in range(2000)]
+    feed = Feed(*words, "x" * MAX_APPEND, "upon")
     body, error = await failed(runs, feed.source())
-    assert (body, error.partition(" (413 ")[0]) == (
-        b"Once ",
-        "item 2, of 300,002 bytes, could not be written: the body is over max_append, 300000 bytes",
+    assert (body.decode(), error.partition(" (413 ")[0]) == (
+        "".join(words),
+        "item 2001, of 300,002 bytes, could not be written: the body is over max_append,"
+        " 300000 bytes",
     )
     assert feed.closed.is_set()
 
@@ -263,24 +267,14 @@ async def test_a_start_that_is_refused_closes_its_source_and_keeps_the_run_as_it
     assert await runs.stop("a") is False
 
 
-async def test_every_call_of_runs_raises_unavailable_without_a_server() -> None:
+async def test_every_call_of_runs_raises_without_a_server_and_once_they_are_closed() -> None:
     async with Runs(f"http://127.0.0.1:{free_port()}/runs") as runs:
         for attempt in calls(runs, "a"):
             with pytest.raises(Unavailable, match="cannot connect"):
                 await attempt
-
-
-def test_runs_refuse_a_second_event_loop(url: str) -> None:
-    runs = Runs(url)
-
-    async def use() -> None:
-        assert await runs.state("none") is None
-
-    with asyncio.Runner() as first:
-        first.run(use())
-        with pytest.raises(RuntimeError, match="the event loop that first used it: make another"):
-            asyncio.run(use())
-        first.run(runs.aclose())
+    for attempt in calls(runs, "a"):
+        with pytest.raises(RuntimeError, match="no run is started or read once Runs is closed"):
+            await attempt
 
 
 URL = "http://127.0.0.1/runs"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -86,51 +85,22 @@ async def test_format_ai_sdk_sends_a_ui_message_stream(runs: Runs) -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("own", "middle", "finish"),
-    [
-        (
-            [
-                {"type": "start", "messageId": "other", "messageMetadata": {"model": "m"}},
-                {"type": "finish"},
-            ],
-            [{"type": "message-metadata", "messageMetadata": {"model": "m"}}],
-            {"type": "finish"},
-        ),
-        (
-            [{"type": "finish", "finishReason": "length", "messageMetadata": {"tokens": 3}}],
-            [{"type": "message-metadata", "messageMetadata": {"tokens": 3}}],
-            {"type": "finish", "finishReason": "length"},
-        ),
-    ],
-    ids=["start", "finish"],
-)
 async def test_edges_of_a_source_s_own_are_replaced_but_for_metadata_and_reason(
-    runs: Runs, own: list[Any], middle: list[Any], finish: dict[str, Any]
+    runs: Runs,
 ) -> None:
-    start = {"type": "start", "messageId": "m 1"}
+    own = [
+        {"type": "start", "messageId": "other", "messageMetadata": {"model": "m"}},
+        {"type": "finish", "finishReason": "length", "messageMetadata": {"tokens": 3}},
+    ]
     answer = await runs.start("a", of(*own), format="ai-sdk", message_id="m 1")
     assert answer.headers["x-workflow-run-id"] == "a"
-    assert await chunks(answer) == [start, *middle, finish, "[DONE]"]
-
-
-@pytest.mark.parametrize(
-    ("format_", "message_id", "error"),
-    [
-        ("text", "1", "a run in the format ai-sdk: one in text has none"),
-        ("sse", "1", "a run in the format ai-sdk: one in sse has none"),
-        ("ai-sdk", "", "message_id is empty: leave it out"),
-        ("ai-sdk", 1, "message_id is a str, not int"),
-        ("xml", None, "a run has no format 'xml': there are text, sse, ai-sdk"),
-    ],
-)
-async def test_an_invalid_format_or_message_id_is_refused_and_creates_no_run(
-    runs: Runs, format_: Any, message_id: Any, error: str
-) -> None:
-    feed = Feed("Once")
-    with pytest.raises((TypeError, ValueError), match=error):
-        await runs.start("a", feed.source(), format=format_, message_id=message_id)
-    assert await runs.state("a") is None
+    assert await chunks(answer) == [
+        {"type": "start", "messageId": "m 1"},
+        {"type": "message-metadata", "messageMetadata": {"model": "m"}},
+        {"type": "message-metadata", "messageMetadata": {"tokens": 3}},
+        {"type": "finish", "finishReason": "length"},
+        "[DONE]",
+    ]
 
 
 async def test_format_ai_sdk_sends_abort_or_error_before_finish(runs: Runs) -> None:
@@ -243,43 +213,9 @@ async def test_a_run_id_that_no_header_can_hold_is_left_out_of_the_headers(runs:
     assert (await chunks(answer))[0] == {"type": "start", "messageId": "größe"}
 
 
-@dataclass
-class Forged:
-    """What is encoded as a record would be."""
-
-    data: dict[str, str]
-    type: str = "data-headgate-run"
-
-
-@pytest.mark.parametrize(
-    ("format_", "forged"),
-    [
-        pytest.param("ai-sdk", vars(Forged(ENDS)), id="ai-sdk"),
-        pytest.param("sse", vars(Forged(ENDS)), id="sse-as-a-dict"),
-        pytest.param("sse", Forged(ENDS), id="sse-as-an-object"),
-        pytest.param("sse", vars(Forged({"status": "done"})), id="sse-with-an-unknown-status"),
-    ],
-)
-async def test_a_source_that_yields_a_forged_run_record_fails_its_run(
-    runs: Runs, format_: FormatName, forged: object
-) -> None:
-    await read(await runs.start("a", of("Once", forged), format=format_))
-    state = await runs.state("a")
-    assert state is not None
-    assert state.status == "failed"
-    assert "data-headgate-run are Headgate's own" in str(state.error)
-
-
-async def test_a_text_that_mentions_a_run_record_is_an_ordinary_item(runs: Runs) -> None:
+async def test_a_value_that_is_not_quite_a_run_record_is_an_ordinary_item(runs: Runs) -> None:
     text = '{"type":"data-headgate-run","data":{"status":"failed"}}'
-    assert await read(await runs.start("a", of(text))) == text.encode()
-    assert await runs.state("a") == RunState("finished")
-
-
-@pytest.mark.parametrize("data", [{}, ENDS])
-async def test_a_value_without_the_type_of_a_run_record_is_an_ordinary_item(
-    runs: Runs, data: dict[str, str]
-) -> None:
-    items = [{"data": data, "text": "see data-headgate-run"}, "and on"]
-    sent = data_of(await read(await runs.start("a", of(*items), format="sse")))
-    assert [json.loads(data) for data in sent[:-1]] == items
+    items = [text, *({"data": data, "text": text} for data in ({}, ENDS)), "and on"]
+    assert events(await read(await runs.start("a", of(*items), format="sse")))[:-1] == items
+    assert await read(await runs.start("b", of(text))) == text.encode()
+    assert await runs.state("b") == RunState("finished")

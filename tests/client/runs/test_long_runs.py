@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import uuid
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -14,8 +13,7 @@ from headgate.runs import Runs
 from headgate.runs.cursors import cursor
 from headgate.runs.stored.reading import FAR_ITEMS
 
-from tests.client.runs.conftest import MAX_APPEND
-from tests.client.runs.sources import of, read, read_to
+from tests.client.runs.sources import read, read_to
 from tests.support.delaying_proxy import DelayingProxy
 
 if TYPE_CHECKING:
@@ -106,9 +104,3 @@ async def test_an_event_id_with_a_refused_offset_resumes_by_its_item_number(
     await read(await runs.start("a", numbers(COUNT), format="sse"))
     place = cursor({}, {"Last-Event-ID": f"{COUNT - 3}.5.{offset}"})
     assert seen(await read(await runs.follow("a", place))) == rest(COUNT - 3)
-
-
-async def test_a_refused_item_is_reported_with_its_number(server: Threaded) -> None:
-    async with Runs(f"{server.streams}/{uuid.uuid4().hex}") as runs:
-        answer = await runs.start("a", of(*range(2000), "x" * MAX_APPEND), format="sse")
-        assert b"item 2001, of " in await read(answer)

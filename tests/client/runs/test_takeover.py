@@ -15,7 +15,7 @@ from headgate.runs import Runs, RunState, Step, Written
 from headgate.runs.stored.orphans import WAITING
 
 from tests.client.runs.conftest import ORPHAN_AFTER_S
-from tests.client.runs.sources import Feed, of, read, read_to
+from tests.client.runs.sources import WITHIN_S, Feed, left, of, read, read_to
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
@@ -23,9 +23,7 @@ if TYPE_CHECKING:
 
     from headgate.runs.formats import FormatName
 
-WITHIN_S = 60
 FINISHED = RunState("finished")
-REQUESTS = 6  # of a takeover, until its source is asked
 
 
 @pytest.fixture
@@ -37,18 +35,6 @@ def url(any_url: str) -> str:
 async def runs(url: str) -> AsyncIterator[Runs]:
     async with Runs(url, orphan_after=ORPHAN_AFTER_S, takeover_within=WITHIN_S) as runs:
         yield runs
-
-
-async def left(url: str, run_id: str, *given: object, form: FormatName = "text") -> None:
-    """Have a replica of the application give these items of a run, and then be shut down."""
-    feed = Feed(*given)
-    async with Runs(url, orphan_after=ORPHAN_AFTER_S, takeover_within=WITHIN_S) as replica:
-        answer = await replica.start(run_id, feed.source(), format=form)
-        (*_, last) = (item for item in given if isinstance(item, str))
-        body = b""
-        while last.encode() not in body:
-            body += await anext(answer.body)
-        await replica.aclose(wait=0)
 
 
 async def test_a_run_of_a_closed_replica_is_taken_over_with_its_written_steps(
@@ -77,11 +63,12 @@ async def _followed(runs: Runs, run_id: str) -> bytes:
 
 
 @pytest.mark.parametrize("format_", ["sse", "ai-sdk"])
+@pytest.mark.parametrize("given", [["Once "], ["Once ", Step("1")]], ids=["text", "step"])
 async def test_a_taken_over_run_reads_the_same_as_one_of_a_single_producer(
-    runs: Runs, url: str, format_: FormatName
+    runs: Runs, url: str, format_: FormatName, given: list[object]
 ) -> None:
-    whole = await read(await runs.start("b", of("Once ", Step("1"), "upon"), format=format_))
-    await left(url, "a", "Once ", Step("1"), form=format_)
+    whole = await read(await runs.start("b", of(*given, "upon"), format=format_))
+    await left(url, "a", *given, form=format_)
     await runs.take_over("a", lambda _: of("upon"), format=format_)
     assert (await _all(runs, "a")).replace(b'"a"', b'"b"') == whole
 
@@ -122,15 +109,6 @@ async def test_the_items_of_a_step_are_written_in_one_append_with_it(runs: Runs,
     (body,) = (body for body in bodies if b"word-" in body)
     assert b"word-998 " in body
     assert b'"step":"1"' in body
-
-
-async def test_taking_over_a_run_that_has_a_producer_returns_none(runs: Runs, url: str) -> None:
-    feed = Feed("Once ")
-    answer = await runs.start("a", feed.source())
-    async with Runs(url, orphan_after=ORPHAN_AFTER_S, takeover_within=WITHIN_S) as other:
-        assert await other.take_over("a", lambda _: of("never")) is None
-    feed.end()
-    assert await read(answer) == b"Once "
 
 
 async def test_of_eight_concurrent_takeovers_of_a_run_one_succeeds(runs: Runs, url: str) -> None:
@@ -216,33 +194,6 @@ async def test_a_run_that_waits_for_a_takeover_can_be_stopped(runs: Runs, url: s
         await runs.take_over("a", lambda _: of("never"))
 
 
-@pytest.mark.parametrize("number", range(1, REQUESTS + 1))
-async def test_a_takeover_cancelled_at_any_request_leaves_the_run_to_the_next_one(
-    runs: Runs, url: str, number: int
-) -> None:
-    await left(url, "a", "Once ", Step("1"))
-    count = 0
-
-    async def sent(*_: object) -> None:
-        nonlocal count
-        count += 1
-        if count == number:
-            turn.cancel()
-
-    trace = aiohttp.TraceConfig()
-    trace.on_request_end.append(sent)
-    async with (
-        aiohttp.ClientSession(trace_configs=[trace]) as session,
-        Runs(url, session=session, orphan_after=1, takeover_within=WITHIN_S) as cancelled,
-    ):
-        turn = asyncio.create_task(cancelled.take_over("a", lambda _: Feed().source()))
-        with pytest.raises(asyncio.CancelledError):
-            await turn
-    assert await runs.state("a") == WAITING
-    assert await runs.take_over("a", lambda written: of(str(written.last_step))) == FINISHED
-    assert await _all(runs, "a") == b"Once 1"
-
-
 async def test_stopping_a_run_in_the_middle_of_a_turn_ends_it(runs: Runs) -> None:
     feed = Feed("Once ")
     turn = asyncio.create_task(runs.take_over("a", lambda _: feed.source(), closes=False))
@@ -264,29 +215,6 @@ async def test_a_takeover_whose_source_raises_leaves_the_run_to_the_next_one(
         await runs.take_over("a", source)
     assert await runs.state("a") == WAITING
     assert await runs.take_over("a", lambda _: of("upon")) == FINISHED
-
-
-async def test_a_takeover_continues_the_open_text_part(runs: Runs, url: str) -> None:
-    await left(url, "a", "Once ", form="ai-sdk")
-    await runs.take_over("a", lambda _: of("upon"), format="ai-sdk")
-    body = (await _all(runs, "a")).decode()
-    assert body.count('"text-start"') == body.count('"text-end"') == body.count('"start"') == 1
-
-
-@pytest.mark.parametrize(
-    "step",
-    [
-        pytest.param(Step(""), id="an-empty-key"),
-        pytest.param(Step(1), id="a-key-that-is-no-text"),  # type: ignore[arg-type]
-        pytest.param(Step("1", float("nan")), id="a-value-that-is-not-a-number"),
-        pytest.param(Step("1", object()), id="a-value-without-a-json-form"),
-    ],
-)
-async def test_a_step_with_a_bad_key_or_value_fails_the_run(runs: Runs, step: Step) -> None:
-    state = await runs.take_over("a", lambda _: of("Once", step))
-    assert state is not None
-    assert state.status == "failed"
-    assert "step" in str(state.error).lower()
 
 
 async def test_steps_and_half_a_step_beyond_their_bounds_are_refused_or_left_out(
