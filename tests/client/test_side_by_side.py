@@ -17,7 +17,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from tests.client.runs.provider_bytes import Responses
+from tests.client.runs.provider_bytes import message, response
 from tests.support.ports import accepts, free_port
 from tests.support.processes import ROOT
 from tests.support.processes import headgate as headgate_server
@@ -142,7 +142,7 @@ class Provider:
 
     def __init__(self) -> None:
         self.released, self.given_up = asyncio.Event(), asyncio.Event()
-        answer = Responses().message("Once ", "upon ", "a ", "time").end().decode()
+        answer = response(message("Once ", "upon ", "a ", "time")).decode()
         self.events = answer.split("\n\n")[:-1]
         application = web.Application()
         application.router.add_post("/responses", self.follow)

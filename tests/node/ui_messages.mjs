@@ -108,9 +108,9 @@ function asTuple(event) {
 
 const judges = {
   langchain: ({ events }) => toUIMessageStream(ReadableStream.from(events.map(asTuple).map(revived))),
-  provider({ name, api, functions, outputs, calls }) {
+  provider({ name, api, outputs, calls }) {
     const { model, tools } = providers[api](`${base}/judge/${name}`)
-    for (const each of functions) tools[each] ??= functionTool(outputs)
+    tools.weather = functionTool(outputs)
     const streaming = streamText({
       model, tools, prompt: "Tell.", maxRetries: 0, stopWhen: stepCountIs(calls), onError: () => {},
     })

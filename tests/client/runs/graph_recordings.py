@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.client.runs.cases import Case
 from tests.client.runs.graph import QUESTION, Model, graph
+from tests.client.runs.recordings import Case
 
 BOTH: dict[str, Any] = {"stream_mode": ["values", "messages"]}
 WITHIN: dict[str, Any] = {"subgraphs": True}

@@ -32,6 +32,7 @@ SAID = {
     "write": ["It is ", "sunny ", "in Rome."],
 }
 AGAIN = "(again) "
+LOOK_AGAIN_S = 0.1  # of many runs at once
 
 
 class Model(StreamingModel):
@@ -107,21 +108,18 @@ class Saver(AsyncSqliteSaver):
 
 
 async def work(
-    url: str,
-    run_id: str,
-    folder: str,
-    moment: Moment,
-    form: FormatName,
-    options: dict[str, bool],
+    url: str, run_id: str, folder: str, moment: Moment, form: FormatName, options: dict[str, bool]
 ) -> None:
     """Answer, or go on with the answer that another process has left."""
     async with (
-        Saver.from_conn_string(f"{folder}/{run_id}.db") as saver,
+        Saver.from_conn_string(f"{folder}/graph.db") as saver,
         Runs(url, orphan_after=1, takeover_within=60) as runs,
     ):
         assert isinstance(saver, Saver)
         saver.moment, saver.are_written = moment, asyncio.Event()
-        compiled = graph(f"{folder}/{run_id}.txt", moment).compile(checkpointer=saver)
+        compiled = graph(f"{folder}/effects.txt", moment).compile(checkpointer=saver)
+        while (state := await runs.state(run_id)) is not None and state.status == "active":
+            await asyncio.sleep(LOOK_AGAIN_S)
         if form == "ai-sdk" and not options:
             await by_the_page(runs, compiled, run_id, moment)
         else:
@@ -133,15 +131,6 @@ async def work(
 
             await runs.take_over(run_id, lambda each: watched(source(each), moment), format=form)
         assert await runs.state(run_id) == RunState("finished")
-
-
-async def work_on(
-    url: str, folder: str, left: list[tuple[str, FormatName, dict[str, bool]]]
-) -> None:
-    """Work on all of these to their ends."""
-    await asyncio.gather(
-        *(work(url, name, folder, Moment(), form, options) for name, form, options in left)
-    )
 
 
 async def by_the_page(runs: Runs, compiled: Any, run_id: str, moment: Moment) -> None:

@@ -25,7 +25,7 @@ from tests.support.processes import NODE, ROOT
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
-    from tests.client.runs.cases import Case
+    from tests.client.runs.recordings import Case
 
 PROGRAM = ROOT / "tests" / "node" / "ui_messages.mjs"
 PATIENCE_S = 150.0
@@ -127,9 +127,10 @@ async def _program(url: str, cases: Sequence[Case]) -> dict[str, Any]:
     process = await asyncio.create_subprocess_exec(
         NODE, PROGRAM, url, stdin=pipe, stdout=pipe, stderr=pipe
     )
-    told = json.dumps([case.told() for case in cases], default=dataclasses.asdict).encode()
+    described = [case.described() for case in cases]
+    given = json.dumps(described, default=dataclasses.asdict).encode()
     try:
-        out, errors = await asyncio.wait_for(process.communicate(told), PATIENCE_S)
+        out, errors = await asyncio.wait_for(process.communicate(given), PATIENCE_S)
     finally:
         if process.returncode is None:
             process.kill()

@@ -1,4 +1,4 @@
-"""Processes that work on runs, each forked off one that has imported what they need, and killed.
+"""Answers whose workers are killed, each forked off a process that has imported what they need.
 
 What they import takes seconds, so it is imported once, and by no process of pytest.
 """
@@ -6,18 +6,26 @@ What they import takes seconds, so it is imported once, and by no process of pyt
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib
 import multiprocessing
 import os
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
+from headgate import SourceFailed
+
+from tests.support.waiting import until
+
 if TYPE_CHECKING:
     from multiprocessing.context import ForkServerProcess
+    from pathlib import Path
 
-PATIENCE_S = 90.0
+    from headgate.runs import Runs
+
+PATIENCE_S = 150.0  # the first start waits for what processes import
 _one_at_a_time = Lock()  # a start looks whether other processes have ended, and takes their codes
 PRELOADED = ("graph_worker", "temporal_worker")
 _FORKS = multiprocessing.get_context("forkserver")
@@ -26,10 +34,11 @@ _FORKS.set_forkserver_preload([f"{__package__}.{name}" for name in PRELOADED])
 
 @dataclass(frozen=True)
 class Moment:
-    """When a process dies: at a step, and where in it. None lives on."""
+    """When a process dies: at a step, where in it, and what its reader has. None lives on."""
 
     step: str = ""
     where: str = ""
+    shown: str = ""
 
     def reached(self, step: str, where: str) -> None:
         """Be killed, if it is now."""
@@ -48,18 +57,53 @@ def note(path: str, line: str) -> None:
         file.write(f"{line}\n")
 
 
-def _run(module: str, function: str, args: tuple[Any, ...]) -> None:
-    asyncio.run(getattr(importlib.import_module(module), function)(*args))
+@dataclass
+class Work:
+    """An answer whose workers are killed at their moments; the last one lives on."""
+
+    name: str
+    moments: list[Moment]
+    about: tuple[object, ...] = ()  # more for the workers
+    body: bytearray = field(default_factory=bytearray)  # what its reader has
+
+    async def play(self, runs: Runs, url: str, folder: Path, module: str) -> None:
+        """Let the workers of a module answer, one after the other, and read along to the end."""
+        own = folder / self.name
+        own.mkdir()
+        effects = own / "effects.txt"
+        effects.touch()
+        reading = asyncio.create_task(self._read(runs))
+        for moment in self.moments:
+            worker = await _forked(module, url, self.name, str(own), moment, *self.about)
+            if moment.where == "amid":
+                is_begun = f"{moment.step}-begun\n"
+                await until(lambda: is_begun in effects.read_text(), within_s=PATIENCE_S)  # noqa: B023
+                await until(lambda: moment.shown.encode() in self.body, within_s=PATIENCE_S)  # noqa: B023
+                worker.kill()
+            is_killed = moment is not self.moments[-1]
+            assert await _ended(worker) == (-signal.SIGKILL if is_killed else 0)
+        with contextlib.suppress(SourceFailed):
+            await asyncio.wait_for(reading, PATIENCE_S)
+
+    async def _read(self, runs: Runs) -> None:
+        answer = await runs.follow(self.name, wait=PATIENCE_S)
+        assert answer is not None
+        async for piece in answer.body:
+            self.body += piece
+
+    def effects(self, folder: Path) -> list[str]:
+        """Return which steps were done in the world."""
+        lines = (folder / self.name / "effects.txt").read_text().split()
+        return [line for line in lines if not line.endswith("-begun")]
 
 
-async def forked(module: str, function: str, *args: object) -> ForkServerProcess:
-    """Run a coroutine function of a module of this package in a process of its own.
+def _work(module: str, args: tuple[Any, ...]) -> None:
+    asyncio.run(importlib.import_module(f"{__package__}.{module}").work(*args))
 
-    The first start waits for what processes import: so long no reader may be kept waiting.
-    """
-    process = _FORKS.Process(
-        target=_run, args=(f"{__package__}.{module}", function, args), daemon=True
-    )
+
+async def _forked(module: str, *args: object) -> ForkServerProcess:
+    """Run the coroutine function `work` of a module of this package in a process of its own."""
+    process = _FORKS.Process(target=_work, args=(module, args), daemon=True)
 
     def start() -> None:
         with _one_at_a_time:
@@ -69,11 +113,7 @@ async def forked(module: str, function: str, *args: object) -> ForkServerProcess
     return process
 
 
-async def nothing() -> None:
-    """Do nothing: once this process has ended, others start at once."""
-
-
-async def ended(process: ForkServerProcess) -> int:
+async def _ended(process: ForkServerProcess) -> int:
     """Wait for the end of a process, and return its exit code."""
     loop = asyncio.get_running_loop()
     over = asyncio.Event()

@@ -2,8 +2,50 @@
 
 from __future__ import annotations
 
-from tests.client.runs.cases import Case
-from tests.client.runs.provider_bytes import CITY, Anthropic, Responses, chat, chat_call
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from headgate.dialects.parts import plain
+
+from tests.client.runs.provider_bytes import (
+    CITY,
+    anthropic,
+    call,
+    chat,
+    chat_call,
+    custom_call,
+    message,
+    own_call,
+    reasoning,
+    response,
+    result,
+    text,
+    thinking,
+    tool_use,
+)
+from tests.models import answers, tool_answers
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+@dataclass
+class Case:
+    """What a provider sends, one body for each call of the model, or what a graph has streamed."""
+
+    name: str
+    api: str
+    bodies: Sequence[bytes] = ()
+    events: Sequence[object] = ()
+    outputs: dict[str, Any] = field(default_factory=dict)  # of the application's tools, by call
+    is_helped: bool = False  # requested with the helper of the SDK, whose events are more
+
+    def described(self) -> dict[str, Any]:
+        """Return the case as the program reads it."""
+        about = {"name": self.name, "api": self.api, "calls": len(self.bodies)}
+        events = plain(self.events) if self.events else None
+        return {**about, "outputs": self.outputs or None, "events": events}
+
 
 WORDS = ("Once ", "upon ", "a time é.")
 PAGE = {"url": "https://example.com/rome", "title": "Rome: its weather"}
@@ -12,20 +54,9 @@ DOCUMENT = {"type": "file_citation", "file_id": "file-1", "filename": "rome.txt"
 OUTPUT = {"sun": True, "degrees": 31}
 CALLED = (chat_call(0, "", "call_1"), chat_call(0, '{"city":'), chat_call(0, '"Rome"}'))
 CHAT = {
-    "text": [chat({"content": ""}, *({"content": word} for word in WORDS))],
+    "calls-at-once": tool_answers.parallel_chat(),
     "length": [chat({"content": "Once upon"}, finish="length")],
     "refusal": [chat({"content": ""}, {"refusal": "I "}, {"refusal": "will not."})],
-    "text-and-calls-at-once": [
-        chat(
-            {"content": "I look."},
-            chat_call(0, "", "call_1"),
-            chat_call(0, '{"city":'),
-            chat_call(1, "", "call_2"),
-            chat_call(0, '"Rome"}'),
-            chat_call(1, '{"city":"Oslo"}'),
-            finish="tool_calls",
-        )
-    ],
     "call-cut-by-length": [chat(*CALLED[:2], finish="length")],
     "sources": [
         chat(
@@ -56,29 +87,24 @@ COMPATIBLE = {
 }
 SEARCHED = {"type": "search", "query": "weather rome", "queries": ["weather rome"]}
 RESPONSES = {
-    "reasoning": [Responses().reasoning("First this.", "Then that.").message(*WORDS).end()],
-    "reasoning-encrypted": [Responses().reasoning(encrypted="gAAAAAB").message(*WORDS).end()],
-    "calls": [
-        Responses()
-        .reasoning("I look.")
-        .call("call_1", '{"city":', '"Rome"}')
-        .call("call_2", '{"city":"Oslo"}')
-        .end()
-    ],
-    "call-with-text": [Responses().custom("call_1", "SELECT ", '"sun"').end()],
-    "call-without-pieces": [Responses().call("call_1").end()],
+    "text": answers.response(),
+    "reasoning-and-calls": tool_answers.reasoning_response(),
+    "reasoning": [response(reasoning("First this.", "Then that."), message(*WORDS))],
+    "reasoning-encrypted": [response(reasoning(encrypted_content="gAAAAAB"), message(*WORDS))],
+    "call-with-text": [response(custom_call("call_1", "SELECT ", '"sun"'))],
+    "call-without-pieces": [response(call("call_1"))],
     "web-search": [
-        Responses()
-        .reasoning()
-        .tool("web_search_call", {}, "in_progress", "searching", "completed", action=SEARCHED)
-        .message(*WORDS, annotations=(CITATION, DOCUMENT))
-        .end()
+        response(
+            reasoning(),
+            own_call("web_search_call", "in_progress", "searching", "completed", action=SEARCHED),
+            message(*WORDS, annotations=(CITATION, DOCUMENT)),
+        )
     ],
-    "length": [Responses().message("Once upon").end("max_output_tokens")],
-    "refusal": [Responses().message("I ", "will not.", refusal=True).end()],
+    "length": [response(message("Once upon"), incomplete="max_output_tokens")],
+    "refusal": [response(message("I ", "will not.", refusal=True))],
     "steps": [
-        Responses().reasoning("I look.").call("call_1", CITY).end(),
-        Responses("resp_2").message("Sunny.").end(),
+        response(reasoning("I look."), call("call_1", CITY)),
+        response(message("Sunny."), id_="resp_2"),
     ],
 }
 FOUND = {
@@ -94,30 +120,29 @@ CITED = {
     "encrypted_index": "Eo8BCioIAhgBIiQ",
 }
 ANTHROPIC = {
-    "thinking": [Anthropic().thinking("Hm. ", "So.").text(*WORDS).end()],
-    "thinking-redacted": [
-        Anthropic().block({"type": "redacted_thinking", "data": "EmwKAhgB"}).text("Yes.").end()
-    ],
-    "calls": [
-        Anthropic()
-        .text("I look.")
-        .call("call_1", '{"city":', ' "Rome"}')
-        .call("call_2")
-        .end("tool_use")
+    "thinking-and-calls": [
+        anthropic(
+            thinking("Hm. ", "So."),
+            [{"type": "redacted_thinking", "data": "EmwKAhgB"}],
+            text(*WORDS),
+            tool_use("call_1", '{"city":', ' "Rome"}'),
+            tool_use("call_2"),
+            reason="tool_use",
+        )
     ],
     "web-search": [
-        Anthropic()
-        .text("I search.")
-        .server_call("srvtoolu_1", "web_search", '{"query": ', '"weather rome"}')
-        .server_result("srvtoolu_1", "web_search_tool_result", [FOUND])
-        .text("sunny", citations=(CITED,))
-        .end()
+        anthropic(
+            text("I search."),
+            tool_use("1", '{"query": ', '"rome"}', name="web_search", type_="server_tool_use"),
+            result("web_search_tool_result", [FOUND], "1"),
+            text("sunny", citations=(CITED,)),
+        )
     ],
-    "length": [Anthropic().text("Once upon").end("max_tokens")],
-    "refusal": [Anthropic().text("I will not.").end("refusal")],
+    "length": [anthropic(text("Once upon"), reason="max_tokens")],
+    "refusal": [anthropic(text("I will not."), reason="refusal")],
     "steps": [
-        Anthropic().thinking("I look.").call("call_1", CITY).end("tool_use"),
-        Anthropic("msg_2").text("Sunny.").end(),
+        anthropic(thinking("I look."), tool_use("call_1", CITY), reason="tool_use"),
+        anthropic(text("Sunny."), id_="msg_2"),
     ],
 }
 
@@ -127,17 +152,22 @@ RECORDED = {
     "openai-responses": RESPONSES,
     "anthropic": ANTHROPIC,
 }
-HELPED = {  # that are asked for with the helper of the SDK, too, whose events are more
-    "openai-chat": ("refusal", "text-and-calls-at-once", "steps"),
-    "openai-responses": ("reasoning", "calls", "web-search"),
-    "anthropic": ("thinking", "calls", "web-search"),
+HELPED = {  # that are requested with the helper of the SDK, too, whose events are more
+    "openai-chat": ("refusal", "calls-at-once", "steps"),
+    "openai-responses": ("text", "reasoning-and-calls"),
+    "anthropic": ("thinking-and-calls", "web-search"),
 }
 
 
 def _case(api: str, name: str, helper: str = "") -> Case:
-    outputs = {"call_1": OUTPUT} if name == "steps" else {}
-    name_ = f"{api}{helper}--{name}"
-    return Case(name_, api, RECORDED[api][name], outputs=outputs, is_helped=bool(helper))
+    recorded, is_followed = RECORDED[api][name], name == "steps"
+    return Case(
+        f"{api}{helper}--{name}",
+        api,
+        recorded if is_followed else [b"".join(recorded)],
+        outputs={"call_1": OUTPUT} if is_followed else {},
+        is_helped=bool(helper),
+    )
 
 
 CASES = [

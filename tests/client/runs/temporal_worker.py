@@ -63,10 +63,9 @@ def model(effects: str, moment: Moment) -> ModuleType:
     return module
 
 
-async def work(
-    url: str, run_id: str, folder: str, server: str, moment: Moment, begins: bool
-) -> None:
+async def work(url: str, run_id: str, folder: str, moment: Moment, server: str) -> None:
     """Work until the workflow is over; the first worker starts it."""
+    is_first = not Path(folder, "workflows.py").exists()
     sys.modules["model"] = model(f"{folder}/effects.txt", moment)
     activities, workflows = programs(url, folder)
     with_heartbeat, count = activities.with_heartbeat, 0
@@ -80,7 +79,7 @@ async def work(
 
     activities.with_heartbeat = watched
     client = await connected(server)
-    if begins:
+    if is_first:
         await client.start_workflow(
             "Answer", args=[run_id, "Is it sunny?"], id=run_id, task_queue=f"{QUEUE}-{run_id}"
         )

@@ -12,7 +12,7 @@ import pytest
 from headgate.dialects.parts import ModelFailed
 from headgate.runs.formats import FORMATS
 
-from tests.client.runs.provider_bytes import Anthropic, Responses, chat, chat_call
+from tests.client.runs import provider_bytes as sends
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -58,20 +58,26 @@ def call_chunk(args: str, **first: object) -> dict[str, Any]:
 
 
 CHAT = sent(
-    chat(
+    sends.chat(
         *({"content": word} for word in ("", "Once ", "upon")),
-        chat_call(0, "", "call_1"),
-        *(chat_call(0, piece) for piece in CITY),
+        sends.chat_call(0, "", "call_1"),
+        *(sends.chat_call(0, piece) for piece in CITY),
         finish="tool_calls",
     )
 )
-RESPONSES = sent(Responses().reasoning("Hm.").message("Once ", "upon").call("call_1", *CITY).end())
+RESPONSES = sent(
+    sends.response(
+        sends.reasoning("Hm."), sends.message("Once ", "upon"), sends.call("call_1", *CITY)
+    )
+)
 ANTHROPIC = sent(
-    Anthropic()
-    .thinking("Hm.")
-    .text("Once ", "upon")
-    .call("call_1", *CITY)
-    .end("tool_use", output_tokens=9)
+    sends.anthropic(
+        sends.thinking("Hm."),
+        sends.text("Once ", "upon"),
+        sends.tool_use("call_1", *CITY),
+        reason="tool_use",
+        output_tokens=9,
+    )
 )
 LANGCHAIN = [
     message("Once "),
@@ -162,12 +168,14 @@ DERIVED = [
 ]
 FILTERED = {"id": "", "object": "", "choices": [], "prompt_filter_results": [{"index": 0}]}
 FAILED = ValueError("of nobody's business")
+BOOKED = {"action_requests": [{"name": "book", "args": {"city": "Rome"}}]}
+INTERRUPT = ("updates", {"__interrupt__": [{"value": BOOKED, "id": "i1"}]})
 ODD: dict[str, tuple[list[Any], list[str]]] = {
     "events that helpers of SDKs derive from others": (DERIVED, []),
     "filters alone, which Azure sends first": ([FILTERED], []),
     "a message_start that is repeated": ([ANTHROPIC[0], *ANTHROPIC], ONE_BY_ONE),
     "another message": (
-        [*ANTHROPIC, *sent(Anthropic("2").text("Yes.").end())],
+        [*ANTHROPIC, *sent(sends.anthropic(sends.text("Yes."), id_="2"))],
         [*ONE_BY_ONE, *step(*text("text-3", "Yes."))],
     ),
     "another completion with the same id": (
@@ -232,6 +240,13 @@ ODD: dict[str, tuple[list[Any], list[str]]] = {
         [START, {"type": "text-start", "id": "1"}, START, "Once ", "upon", END, END],
         [*step("text-start 1", "text-end 1"), *step(*text("text-1", *ONCE))],
     ),
+    "an interrupt of LangGraph for a call that it has not streamed": (
+        [INTERRUPT, INTERRUPT],
+        step(
+            *("tool-input-start i1-0", 'tool-input-delta i1-0 {"city": "Rome"}'),
+            *("tool-input-available i1-0 {'city': 'Rome'}", "tool-approval-request i1-0"),
+        ),
+    ),
     "an error of the application's": ([{"type": "error", "errorText": "no"}], ["error no"]),
 }
 
@@ -252,24 +267,24 @@ REFUSED = {"type": "web_fetch_tool_result_error", "error_code": "url_not_allowed
 LISTED = {"queries": ["rome"], "results": [{"file_id": "file-1", "score": 0.9}]}
 OWN_TOOLS = {
     "openai": (
-        Responses().tool("file_search_call", {"queries": []}, "completed", **LISTED).end(),
-        ("file_search", {"id": "fi_0", "type": "file_search_call", "queries": []}),
+        sends.response(sends.own_call("file_search_call", "completed", **LISTED)),
+        ("file_search", {"id": "fi_0", "type": "file_search_call"}),
         {"type": "file_search_call", "status": "completed", **LISTED},
     ),
     "anthropic": (
-        Anthropic()
-        .server_call("c", "code_execution", '{"code":', '"6 * 7"}')
-        .server_result("c", "code_execution_tool_result", RAN)
-        .end(),
-        ("code_execution", {"code": "6 * 7"}),
+        sends.anthropic(
+            sends.tool_use("c", '{"a":', "6}", name="code_execution", type_="server_tool_use"),
+            sends.result("code_execution_tool_result", RAN, "c"),
+        ),
+        ("code_execution", {"a": 6}),
         RAN,
     ),
     "anthropic-that-fails": (
-        Anthropic()
-        .server_call("c", "web_fetch", '{"url":"https://a"}')
-        .server_result("c", "web_fetch_tool_result", REFUSED)
-        .end(),
-        ("web_fetch", {"url": "https://a"}),
+        sends.anthropic(
+            sends.tool_use("c", '{"a":', "6}", name="web_fetch", type_="server_tool_use"),
+            sends.result("web_fetch_tool_result", REFUSED, "c"),
+        ),
+        ("web_fetch", {"a": 6}),
         None,
     ),
 }

@@ -139,16 +139,6 @@ def whole(chunks: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return said
 
 
-async def test_an_interrupt_for_an_unstreamed_call_adds_the_call_and_one_approval() -> None:
-    asked = {"action_requests": [{"name": "book", "args": {"city": "Rome"}}]}
-    event = ("updates", {"__interrupt__": [{"value": asked, "id": "i1"}]})
-    chunks = items("ai-sdk", [event, event])
-    (call,) = [chunk for chunk in chunks if chunk["type"] == "tool-input-available"]
-    assert (call["toolName"], call["input"]) == ("book", {"city": "Rome"})
-    (request,) = [chunk for chunk in chunks if chunk["type"] == "tool-approval-request"]
-    assert request["toolCallId"] == call["toolCallId"]
-
-
 async def test_custom_data_with_an_id_is_persistent_and_without_one_transient(
     graphs: ModuleType,
 ) -> None:

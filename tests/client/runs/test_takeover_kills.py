@@ -5,80 +5,30 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import signal
 import subprocess
 import sys
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from headgate import SourceFailed
 from headgate.runs import Runs, RunState
 
-from tests.client.runs.killed import PATIENCE_S, Moment, ended, forked
+from tests.client.runs.killed import PATIENCE_S, Moment, Work
 from tests.support.ports import free_port
 from tests.support.processes import NODE, ROOT
-from tests.support.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
-    from headgate.runs.formats import FormatName
-
-LOOK_AGAIN_S = 0.1  # of many runs at once
-WHOLE = Moment()  # nobody is killed
-BETWEEN = Moment("write", "before")  # the step before is in the stream
-SAVING = Moment("plan", "saving")  # LangGraph has what the step has written, and no checkpoint
-ASKED = Moment("0", "committed")  # nothing has begun
-ASKED = Moment("1", "committed")  # LangGraph has the question, or is about to
-AMID = Moment("plan", "amid")  # the model has said a word
 FIRST, AGAIN = "I look ", "(again) "
 REST = "at the weather. It is sunny in Rome."
-
-
-async def states_of(runs: Runs, names: Iterable[str]) -> dict[str, RunState | None]:
-    return {name: await runs.state(name) for name in names}
-
-
-@dataclass
-class Case:
-    """An answer of a graph whose process is killed at a moment."""
-
-    name: str
-    moment: Moment
-    form: FormatName
-    options: dict[str, bool] = field(default_factory=dict)
-    body: bytearray = field(default_factory=bytearray)  # what its reader has
-
-    async def read(self, runs: Runs) -> None:
-        """Read along from before the run begins, and on to its end."""
-        answer = await runs.follow(self.name, wait=PATIENCE_S)
-        assert answer is not None
-        async for piece in answer.body:
-            self.body += piece
-
-    async def killed(self, runs: Runs, url: str, folder: Path) -> None:
-        """Begin the work in a process that is killed, and wait until it is known to be gone."""
-        effects = folder / f"{self.name}.txt"
-        effects.touch()
-        if self.moment == WHOLE:
-            return
-        about = (url, self.name, str(folder), self.moment, self.form, self.options)
-        process = await forked("graph_worker", "work", *about)
-        if self.moment == AMID:
-            await until(lambda: "plan-begun" in effects.read_text(), within_s=PATIENCE_S)
-            if self.options.get("live", True):
-                await until(lambda: FIRST.encode() in self.body, within_s=PATIENCE_S)
-            process.kill()
-        assert await ended(process) == -signal.SIGKILL
-        while (state := await runs.state(self.name)) is not None and state.status == "active":
-            await asyncio.sleep(LOOK_AGAIN_S)
-
-    def effects(self, folder: Path) -> list[str]:
-        """Return which steps were done in the world."""
-        lines = (folder / f"{self.name}.txt").read_text().split()
-        return [line for line in lines if not line.endswith("-begun")]
+LAST = Moment()  # nobody is killed
+ASKED = Moment("1", "committed")  # LangGraph has the question, or is about to
+BETWEEN = Moment("write", "before")  # the step before is in the stream
+SAVING = Moment("plan", "saving")  # LangGraph has what the step has written, and no checkpoint
+AMID = Moment("plan", "amid", FIRST)  # the model has said a word
+UNSEEN = Moment("plan", "amid")  # and nobody has seen it
+WHOLE_STEPS, RESET = {"live": False}, {"resets": True}
 
 
 async def messages_of(version: int, *bodies: bytes) -> list[Any]:
@@ -106,24 +56,19 @@ async def test_a_killed_langgraph_worker_is_continued_from_its_checkpoint_withou
     url: str, tmp_path: Path, subtests: pytest.Subtests
 ) -> None:
     cases = [
-        Case("text-asked", ASKED, "text"),
-        Case("text-between", BETWEEN, "text"),
-        Case("text-amid", AMID, "text"),
-        Case("steps", WHOLE, "ai-sdk", {"live": False}),
-        Case("steps-amid", AMID, "ai-sdk", {"live": False}),
-        Case("chunks", WHOLE, "ai-sdk"),
-        Case("chunks-saving", SAVING, "ai-sdk"),
-        Case("chunks-amid", AMID, "ai-sdk"),
-        Case("chunks-reset", AMID, "ai-sdk", {"resets": True}),
+        Work("text-asked", [ASKED, LAST], ("text", {})),
+        Work("text-between", [BETWEEN, LAST], ("text", {})),
+        Work("text-amid", [AMID, LAST], ("text", {})),
+        Work("steps", [LAST], ("ai-sdk", WHOLE_STEPS)),
+        Work("steps-amid", [UNSEEN, LAST], ("ai-sdk", WHOLE_STEPS)),
+        Work("chunks", [LAST], ("ai-sdk", {})),
+        Work("chunks-saving", [SAVING, LAST], ("ai-sdk", {})),
+        Work("chunks-amid", [AMID, LAST], ("ai-sdk", {})),
+        Work("chunks-reset", [AMID, LAST], ("ai-sdk", RESET)),
     ]
-    assert await ended(await forked("killed", "nothing")) == 0
     async with Runs(url, orphan_after=1, takeover_within=60) as runs:
-        reading = asyncio.gather(*(case.read(runs) for case in cases))
-        await asyncio.gather(*(case.killed(runs, url, tmp_path) for case in cases))
-        left = [(case.name, case.form, case.options) for case in cases]
-        assert await ended(await forked("graph_worker", "work_on", url, str(tmp_path), left)) == 0
-        await asyncio.wait_for(reading, PATIENCE_S)
-        states = await states_of(runs, [case.name for case in cases])
+        await asyncio.gather(*(case.play(runs, url, tmp_path, "graph_worker") for case in cases))
+        states = {case.name: await runs.state(case.name) for case in cases}
     assert set(states.values()) == {RunState("finished")}
     bodies = {case.name: bytes(case.body).replace(case.name.encode(), b"RUN") for case in cases}
     for case in cases:
@@ -170,50 +115,29 @@ def temporal() -> Iterator[str]:
 async def test_a_killed_temporal_worker_is_continued_at_its_activity_without_repeats(
     url: str, tmp_path: Path, subtests: pytest.Subtests
 ) -> None:
-    # Each worker is killed at its moment: the last one is not.
-    cases = {
-        "between": [Moment("0", "written"), Moment("write", "before"), Moment()],
-        "amid": [Moment("write", "amid"), Moment()],
-        "failing": [Moment("write", "failing")],
-    }
+    failing = Moment("write", "failing")
     with temporal() as server:
+        cases = [
+            Work("between", [Moment("0", "written"), Moment("write", "before"), LAST], (server,)),
+            Work("amid", [Moment("write", "amid", "It is "), LAST], (server,)),
+            Work("failing", [failing], (server,)),
+        ]
         async with Runs(url) as runs:
-
-            async def answered(name: str, moments: list[Moment]) -> tuple[str, list[str]]:
-                folder = tmp_path / name
-                folder.mkdir()
-                body = bytearray()
-                reading = asyncio.create_task(_read(runs, name, body))
-                for number, moment in enumerate(moments):
-                    about = (url, name, str(folder), server, moment, number == 0)
-                    worker = await forked("temporal_worker", "work", *about)
-                    if moment.where == "amid":
-                        await until(lambda: b"It is " in body, within_s=PATIENCE_S)
-                        worker.kill()
-                    is_killed = number < len(moments) - 1
-                    assert await ended(worker) == (-signal.SIGKILL if is_killed else 0)
-                with contextlib.suppress(SourceFailed):
-                    await asyncio.wait_for(reading, PATIENCE_S)
-                return body.decode(), (folder / "effects.txt").read_text().split()
-
-            answers = await asyncio.gather(*(answered(*case) for case in cases.items()))
-            states = await states_of(runs, cases)
-    (*_, (told, done)) = answers
-    with subtests.test("failing: what has failed too often ends the run"):
-        assert (told, done) == ("I look outside. ", ["plan-begun", "plan"])
-        assert states.pop("failing") == RunState("failed", "the source failed: RuntimeError")
-    texts = ["I look outside. It is sunny.", "I look outside. It is It is sunny."]
-    for name, wanted, (told, done) in zip(states, texts, answers[:2], strict=True):
-        with subtests.test(f"{name}: the text"):
-            assert told == wanted
-        with subtests.test(f"{name}: no step is done twice"):
-            assert [step for step in done if not step.endswith("-begun")] == ["plan", "write"]
-        with subtests.test(f"{name}: the run has finished"):
-            assert states[name] == RunState("finished")
-
-
-async def _read(runs: Runs, name: str, body: bytearray) -> None:
-    answer = await runs.follow(name, wait=PATIENCE_S)
-    assert answer is not None
-    async for piece in answer.body:
-        body += piece
+            plays = (case.play(runs, url, tmp_path, "temporal_worker") for case in cases)
+            await asyncio.gather(*plays)
+            states = [await runs.state(case.name) for case in cases]
+    finished = RunState("finished")
+    wanted = {
+        "between": ("I look outside. It is sunny.", ["plan", "write"], finished),
+        "amid": ("I look outside. It is It is sunny.", ["plan", "write"], finished),
+        # What has failed too often ends the run.
+        "failing": (
+            "I look outside. ",
+            ["plan"],
+            RunState("failed", "the source failed: RuntimeError"),
+        ),
+    }
+    for case, state in zip(cases, states, strict=True):
+        with subtests.test(f"{case.name}: the text, what was done, and the end"):
+            done = (case.body.decode(), case.effects(tmp_path), state)
+            assert done == wanted[case.name]
