@@ -239,13 +239,22 @@ async def test_a_stream_that_is_not_a_run_is_refused_as_one(
         await runs.start("a", of("Once"))
 
 
-async def test_foreign_records_in_a_lease_do_not_stop_the_run(runs: Runs, url: str) -> None:
+FOREIGN_NOTES = [b'"stop"', b"null", b'{"stop":"no"}', b'{"orphan_after":"1"}']
+
+
+@pytest.mark.parametrize("note", FOREIGN_NOTES)
+async def test_foreign_records_beside_a_run_do_not_stop_it(
+    runs: Runs, other: Runs, url: str, note: bytes
+) -> None:
     feed = Feed("Once ")
     answer = await runs.start("a", feed.source())
-    async with StreamRequests(f"{url}/a/lease") as lease:
-        await lease.append(b'["stop", null, {"stop": "no"}]', content_type="application/json")
-    assert await runs.stop("a") is True
-    assert await read(answer) == b"Once "
+    await read_to(answer, b"Once ")
+    for beside in ("lease", "stop"):
+        async with StreamRequests(f"{url}/a/{beside}") as stream:
+            await stream.append(note, content_type="application/json")
+    assert await other.state("a") == RunState("active")
+    assert await other.stop("a") is True
+    assert await read(answer) == b""
     assert await runs.state("a") == RunState("stopped")
 
 
@@ -289,6 +298,8 @@ REFUSED: list[Refused] = [
     (Runs, (URL,), {"retry_for": -1.0}, ValueError, "retry_for is a number, 0 or more"),
     (Runs, (URL,), {"stop_grace": math.nan}, ValueError, "stop_grace is a number, 0 or more"),
     (Runs, (URL,), {"takeover_within": "9"}, TypeError, "takeover_within is a whole number"),
+    (Runs, (URL,), {"takeover_within": 9}, ValueError, "within is 0, or from orphan"),
+    (Runs, (URL,), {"takeover_within": 61, "ttl": 60}, ValueError, "from orphan_after to ttl"),
     (Chats, (URL,), {}, TypeError, "headgate.Runs, as in Chats"),
     (Chats, (sync.Runs(URL),), {}, TypeError, "not <class 'headgate.sync.runs.Runs'>"),
     (sync.Chats, (URL,), {}, TypeError, "headgate.sync.Runs, as in Chats"),

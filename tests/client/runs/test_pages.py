@@ -48,13 +48,15 @@ async def produce(question: str) -> AsyncIterator[str]:
 
 
 @contextlib.asynccontextmanager
-async def application(url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[str]:
-    """The programs of the page for FastAPI, as one application."""
+async def application(
+    url: str, monkeypatch: pytest.MonkeyPatch, program: str = FASTAPI
+) -> AsyncIterator[str]:
+    """An application of a page for FastAPI, with a model."""
     names: dict[str, Any] = {}
     async with model.served() as model_url:
         monkeypatch.setenv("OPENAI_BASE_URL", model_url)
         monkeypatch.setenv("OPENAI_API_KEY", "none")
-        exec(with_url(FASTAPI, url), names)
+        exec(with_url(program, url), names)
         try:
             async with uvicorn_of(names["app"]) as app:
                 yield app
@@ -158,23 +160,19 @@ async def test_the_documented_chat_server_stores_questions_and_answers(
 ) -> None:
     page = (ROOT / "docs/client/chats.md").read_text()
     program, _of_django = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    names: dict[str, Any] = {}
-    async with model.served() as model_url:
-        monkeypatch.setenv("OPENAI_BASE_URL", model_url)
-        monkeypatch.setenv("OPENAI_API_KEY", "none")
-        exec(with_url(program, url), names)
-        async with uvicorn_of(names["app"]) as app, aiohttp.ClientSession(app) as client:
-            for text in ("Once upon", "a time"):
-                last = {"id": text, "role": "user", "parts": [{"type": "text", "text": text}]}
-                question = {"id": "chat-1", "messages": [last]}
-                async with client.post("/api/chat", json=question) as answer:
-                    assert (answer.status, b'"type":"finish"' in await answer.read()) == (200, True)
-            async with client.get("/api/chat/chat-1") as history:
-                messages = (await history.json())["messages"]
-        await names["runs"].aclose(wait=0)
-        await names["model"].close()
-    said = [names["text"](each).strip() for each in messages]
-    assert said == ["Once upon", "Once upon", "a time", "a time"]
+    async with (
+        application(url, monkeypatch, program) as app,
+        aiohttp.ClientSession(app) as client,
+    ):
+        for text in ("Once upon", "a time"):
+            last = {"id": text, "role": "user", "parts": [{"type": "text", "text": text}]}
+            question = {"id": "chat-1", "messages": [last]}
+            async with client.post("/api/chat", json=question) as answer:
+                assert (answer.status, b'"type":"finish"' in await answer.read()) == (200, True)
+        async with client.get("/api/chat/chat-1") as history:
+            messages = (await history.json())["messages"]
+    said = ["".join(part.get("text", "") for part in each["parts"]) for each in messages]
+    assert [each.strip() for each in said] == ["Once upon", "Once upon", "a time", "a time"]
 
 
 async def test_the_documented_source_yields_a_last_item_when_stopped(runs: Runs) -> None:

@@ -79,14 +79,6 @@ async def test_following_with_wait_before_the_start_returns_the_run_once_started
     assert [await read(answer) for answer in answers] == [b"Once ", b"Once "]
 
 
-async def test_closing_runs_raises_in_callers_that_wait_for_a_start(runs: Runs) -> None:
-    early = asyncio.create_task(runs.follow("a", wait=PATIENCE_S))
-    assert await runs.follow("b") is None  # the other has begun, too
-    await runs.aclose()
-    with pytest.raises(Unavailable):
-        await early
-
-
 @pytest.mark.smoke
 async def test_a_stop_from_another_replica_closes_the_source(runs: Runs, other: Runs) -> None:
     feed = Feed("Once ")
@@ -142,31 +134,31 @@ async def test_of_ten_concurrent_producers_of_a_run_one_writes_to_the_end(runs: 
     assert await runs.state("a") == RunState("finished")
 
 
-async def test_closing_runs_fails_a_run_that_does_not_end_in_time(runs: Runs, other: Runs) -> None:
-    feed = Feed("Once ")
-    await runs.start("a", feed.source(), format="sse")
-    answer = await other.follow("a")
-    assert await read_to(answer, b"\n\n") == b'id: 1\ndata: "Once "\n\n'
-    await runs.aclose(wait=0)
-    assert feed.closed.is_set()
-    assert b'"status":"failed","error":"the application was shut down"' in await read(answer)
-    assert await other.state("a") == RunState("failed", "the application was shut down")
-
-
-async def test_closing_runs_ends_all_readers_of_that_replica(runs: Runs, other: Runs) -> None:
-    await other.start("theirs", Feed("Once ").source(), format="sse")
-    await runs.start("ours", Feed("Once ").source(), format="sse")
+async def test_closing_runs_fails_what_they_produce_and_ends_all_who_wait_for_them(
+    runs: Runs, other: Runs
+) -> None:
+    theirs, ours = Feed("Once "), Feed("Once ")
+    await other.start("theirs", theirs.source(), format="sse")
+    await runs.start("ours", ours.source(), format="sse")
     reading = []
-    for run_id in ("theirs", "ours"):
-        answer = await runs.follow(run_id)
-        assert (await read_to(answer, b'"Once "\n\n')).startswith(b"id: 1\n")
+    for reader, run_id in ((runs, "theirs"), (runs, "ours"), (other, "ours")):
+        answer = await reader.follow(run_id)
+        assert await read_to(answer, b"\n\n") == b'id: 1\ndata: "Once "\n\n'
         reading.append(asyncio.create_task(read(answer)))
-    await asyncio.sleep(0)  # they wait now
+    early = asyncio.create_task(runs.follow("early", wait=PATIENCE_S))
+    assert await runs.follow("none") is None  # they wait now
     await runs.aclose(wait=0)
-    assert all(each.done() for each in reading)
+    assert ours.closed.is_set()
+    assert not theirs.closed.is_set()
+    assert all(each.done() for each in reading[:2])
+    with pytest.raises(Unavailable):
+        await early
     with pytest.raises(Unavailable, match="the reading of the run was closed"):
         await reading[0]  # so its reader asks again
-    assert (await reading[1]).startswith(b"id: 2\nevent: end\n")
+    end = b'"status":"failed","error":"the application was shut down"'
+    assert end in await reading[1]
+    assert end in await reading[2]
+    assert await other.state("ours") == RunState("failed", "the application was shut down")
 
 
 async def test_runs_that_are_entered_again_while_they_close_are_open(runs: Runs) -> None:

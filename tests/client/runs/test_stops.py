@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from headgate import Closed
 from headgate.errors import ABSENT, Unavailable
-from headgate.records import SPARE_S, beat_s, last_note
+from headgate.records import SPARE_S, beat_s
 from headgate.runs import Runs, RunState
 from headgate.runs.stored import lease, orphans
 
@@ -232,16 +232,3 @@ async def test_a_server_too_slow_to_tell_whether_a_producer_is_gone_is_unavailab
             with pytest.raises(Unavailable, match="too slowly"):
                 await asyncio.wait_for(LOOKS[look](other), 10 * SLOW_S)
         assert await asyncio.wait_for(other.stop("a"), 10 * SLOW_S) is True
-
-
-@pytest.mark.parametrize(
-    "notes",
-    [
-        *(b"[]", b"{", b"null", b"[1,null]", b'[{"orphan_after":"1"}]'),
-        pytest.param(b"\xff", id="a-byte-that-is-no-utf-8"),
-        pytest.param(b"9" * 5000, id="five-thousand-digits"),
-        pytest.param(b"[" * 9**5, id="json-nested-too-deeply"),
-    ],
-)
-def test_a_producer_with_malformed_notes_is_waited_for_by_the_defaults(notes: bytes) -> None:
-    assert last_note(notes) is None
