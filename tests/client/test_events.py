@@ -33,6 +33,7 @@ TRANSCRIPTS = [
     pytest.param(
         "data: \u2028é\x85\n\n".encode(), [Event(b"", "\u2028é\x85".encode())], id="unicode"
     ),
+    pytest.param(b"data: a\nevent: x\n\n", [Event(b"x", b"a")], id="name-last"),
     pytest.param(b"data: \xff\x0b\x0c\n\n", [Event(b"", b"\xff\x0b\x0c")], id="no-text"),
 ]
 
@@ -83,19 +84,6 @@ def test_an_event_longer_than_the_bound_is_refused() -> None:
     splitter.feed(b"data: 4567")
     with pytest.raises(EventTooLong, match="over 10 bytes"):
         splitter.feed(b"8")
-
-
-@pytest.mark.parametrize(
-    ("block", "event"),
-    [
-        pytest.param(b"event: x\n: data\n\n", None, id="none"),
-        pytest.param(b"event: x", None, id="an end amid the name"),
-        pytest.param(b"event: x\ndata: a\nb", Event(b"x", b"a"), id="an end amid the data"),
-        pytest.param(b"data: a\nevent: x\n\n", Event(b"x", b"a"), id="a name after the data"),
-    ],
-)
-def test_the_data_of_an_event_are_its_lines_together(block: bytes, event: Event | None) -> None:
-    assert parse(block) == event
 
 
 @example("a\r\nb\rc\nd", b"end", b"7")

@@ -26,36 +26,24 @@ if TYPE_CHECKING:
 MOST_GROWTH_MB = 5.0
 
 
-async def test_a_stream_is_created_once_then_resumed_and_done_at_the_end(
+async def test_concurrent_calls_start_one_source_and_the_stream_is_known_as_done_at_its_end(
     replicas: MakeStreams,
 ) -> None:
-    producer, other, tap, unused = replicas(), replicas(), Tap(), Tap()
+    producer, other, tap = replicas(resume_timeout=10.0), replicas(resume_timeout=10.0), Tap()
     assert (await other.state("a"), await other.resume("a")) == (None, None)
-    first = await producer.resumable("a", tap)
-    assert await other.state("a") == "active"
+    asked = asyncio.gather(*(each.resumable("a", tap) for each in (producer, other) * 10))
     tap.give("hello ")
-    second = await other.resumable("a", unused)
+    readers = await asked
+    assert await other.state("a") == "active"
     with pytest.raises(Conflict, match="'a'"):
-        await other.create("a", unused)
+        await other.create("a", tap)
     tap.give("world")
     tap.end()
-    assert (await whole(first), await whole(second)) == ("hello world", "hello world")
+    assert await asyncio.gather(*map(whole, readers)) == ["hello world"] * 20
     await until(lambda: state_is(other, "done"))
-    assert (await other.resume("a"), await other.resumable("a", unused)) == (None, None)
+    assert (await other.resume("a"), await other.resumable("a", tap)) == (None, None)
     with pytest.raises(Conflict, match="'a'"):
-        await other.create("a", unused)
-    assert (tap.calls, unused.calls) == (1, 0)
-
-
-async def test_twenty_concurrent_resumable_calls_start_one_source_and_all_read_its_text(
-    replicas: MakeStreams,
-) -> None:
-    producer, tap = replicas(resume_timeout=10.0), Tap()
-    asked = asyncio.gather(*(producer.resumable("a", tap) for _ in range(20)))
-    tap.give("text")
-    readers = await asked
-    tap.end()
-    assert await asyncio.gather(*map(whole, readers)) == ["text"] * 20
+        await other.create("a", tap)
     assert tap.calls == 1
 
 
@@ -83,21 +71,25 @@ async def test_every_reader_gets_the_characters_after_its_position_whatever_the_
     assert [await whole(reader) for reader in later] == [text[at:] for at in places[1::2]]
 
 
-async def test_the_source_runs_to_its_end_though_every_reader_leaves(
+async def test_the_source_runs_to_its_end_though_readers_leave_or_do_not_read(
     replicas: MakeStreams,
 ) -> None:
-    producer, other, tap = replicas(), replicas(), Tap()
-    readers = [await producer.create("a", tap), await resumed(other)]
+    producer, other, tap = replicas(max_buffer_bytes=100_000), replicas(), Tap()
+    leaving = [await producer.create("a", tap), await resumed(other)]
+    slow = [await resumed(producer), await resumed(other)]
     tap.give("one")
-    for reader in readers:
+    for reader in leaving:
         assert await anext(reader) == "one"
         await reader.aclose()
+    tap.give(*("x" * 10_000,) * 100)
+    late = await other.resume("a", len("one") + 1_000_000)
     tap.give("two")
-    late = await other.resume("a")
-    tap.give("three")
     tap.end()
-    assert await whole(late) == "onetwothree"
+    assert await whole(late) == "two"
     assert tap.is_over
+    for reader in slow:
+        with pytest.raises(Gone):
+            await whole(reader)
 
 
 def _wrong(_: Exception) -> str:
@@ -191,17 +183,15 @@ async def test_closing_ends_sources_and_gives_their_readers_an_error_though_a_so
         await ended.wait()
 
 
-WRONG: list[tuple[Any, Any, type[Exception], str]] = [
-    ("", 0, ValueError, "empty"),
-    (7, 0, TypeError, "a stream's id is a str, not an object of int"),
-    ("\ud83d", 0, ValueError, "surrogate"),
-    ("a", -1, ValueError, "resume_at is a whole number, 0 or more"),
-    ("a", "3", TypeError, "resume_at is a whole number"),
-]
-
-
 async def test_bad_ids_positions_and_urls_are_refused(in_memory: MakeStreams) -> None:
-    for stream_id, resume_at, error, words in WRONG:
+    wrong: list[tuple[Any, Any, type[Exception], str]] = [
+        ("", 0, ValueError, "empty"),
+        (7, 0, TypeError, "a stream's id is a str, not an object of int"),
+        ("\ud83d", 0, ValueError, "surrogate"),
+        ("a", -1, ValueError, "resume_at is a whole number, 0 or more"),
+        ("a", "3", TypeError, "resume_at is a whole number"),
+    ]
+    for stream_id, resume_at, error, words in wrong:
         with pytest.raises(error, match=words):
             await in_memory().resume(stream_id, resume_at)
     for url in (None, 6379, b"redis://127.0.0.1"):
@@ -225,18 +215,6 @@ async def test_a_resume_before_the_buffered_text_says_from_where_on_it_is_there(
     tap.end()
     assert await whole(recent) == "19" * 5 + "x" * 100_000
     assert await whole(creator) == "x" * 100_000
-
-
-async def test_a_source_runs_to_its_end_although_no_reader_reads(replicas: MakeStreams) -> None:
-    producer, other, tap = replicas(max_buffer_bytes=100_000), replicas(), Tap()
-    creator = await producer.create("a", tap)
-    reader = await other.resume("a")
-    tap.give(*("x" * 10_000,) * 100)
-    tap.end()
-    await until(lambda: tap.is_over)
-    for slow in (creator, reader):
-        with pytest.raises(Gone):
-            await whole(slow)
 
 
 @pytest.mark.usefixtures("processes")

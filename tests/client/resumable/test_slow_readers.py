@@ -24,12 +24,7 @@ if TYPE_CHECKING:
 
 CHUNK = "x" * (WINDOW // 16)
 
-
 Times = Callable[[str, int], int]
-
-
-def once(channel: str, number: int) -> int:
-    return 1
 
 
 class FaultyBroker(MemoryBroker):
@@ -38,7 +33,7 @@ class FaultyBroker(MemoryBroker):
     It takes `delay_s`; one whose sender is cancelled meanwhile is lost.
     """
 
-    def __init__(self, times: Times = once, delay_s: float = 0.0) -> None:
+    def __init__(self, times: Times = lambda channel, number: 1, delay_s: float = 0.0) -> None:
         super().__init__()
         self.times = times
         self.delay_s = delay_s
@@ -60,8 +55,8 @@ class FaultyBroker(MemoryBroker):
 class Scene:
     """A producer, and a reader at the other side of a broker."""
 
-    def __init__(self, *faults: Any) -> None:
-        self.broker = FaultyBroker(*faults)
+    def __init__(self, *faults: Any, **delay: float) -> None:
+        self.broker = FaultyBroker(*faults, **delay)
         self.tap = Tap()
         self.streams = self.broker.streams()
 
@@ -90,16 +85,15 @@ async def test_a_producer_sends_a_slow_reader_no_more_than_its_window() -> None:
     await scene.streams.aclose()
 
 
+def losing(part: int) -> Times:
+    return lambda channel, at: int(":text:" not in channel or at != part)
+
+
 LOSSES: dict[str, Times] = {
     # All but the first request, which resume waits for.
     "every second request": lambda channel, at: 0 if ":request:" in channel and at % 2 else 1,
     "nothing, and all comes twice": lambda channel, at: 2,
-    **{
-        f"part {number}": lambda channel, at, number=number: (  # type: ignore[misc]
-            0 if ":text:" in channel and at == number else 1
-        )
-        for number in range(1, 7)
-    },
+    **{f"part {number}": losing(number) for number in range(1, 7)},
 }
 
 
@@ -144,7 +138,7 @@ async def test_a_stopped_producer_ends_its_reader_at_once_although_a_part_was_lo
 async def test_a_producer_stopped_after_its_source_ended_sends_readers_that_end(
     error: ValueError | None,
 ) -> None:
-    scene = Scene(once, 0.01)
+    scene = Scene(delay_s=0.01)
     reader = await scene.open()
     scene.tap.give("text")
     scene.tap.end(error)
