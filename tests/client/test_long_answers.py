@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from headgate import following
 from headgate.errors import ProtocolError
-from headgate.following import catch_up, sse
+from headgate.following import catch_up, long_poll, sse
 from headgate.stream_requests import StreamRequests
 
 from tests.support.raw_origin import RawOrigin
@@ -26,6 +26,7 @@ HEAD = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nStream-Next-Offset: 9\r\n
 ENDLESS = f"{HEAD}Stream-Up-To-Date: true\r\n\r\n".encode()
 EVENTS = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
 CONTROL = b'event: control\ndata: {"streamNextOffset":"9","upToDate":true}\n\n'
+BEGUN = EVENTS + CONTROL
 DATA = b"event: data\ndata: "
 
 
@@ -57,6 +58,10 @@ def events(stream: StreamRequests) -> AsyncGenerator[Any]:
     return sse(stream, "1", None)
 
 
+def polled(stream: StreamRequests) -> AsyncGenerator[Any]:
+    return long_poll(stream, "1", None)
+
+
 def whole(stream: StreamRequests) -> AsyncGenerator[Any]:
     return catch_up(stream, "1")
 
@@ -65,31 +70,27 @@ NO_END, NO_CONTROL = "more than 4 MiB and no end so far", "more than 4 MiB of ev
 
 
 @pytest.mark.parametrize(
-    ("play", "error"),
+    ("read", "play"),
     [
-        pytest.param(sends(ENDLESS, b"x" * MIB), NO_END, id="endless"),
-        pytest.param(bomb, NO_END, id="packed"),
-        pytest.param(sends(EVENTS + CONTROL + DATA, b"x" * MIB), NO_CONTROL, id="a line"),
-        pytest.param(
-            sends(EVENTS + CONTROL + DATA, b"\ndata: " + b"x" * MIB), NO_CONTROL, id="an event"
-        ),
-        pytest.param(
-            sends(EVENTS + CONTROL, DATA + b"x" * MIB + b"\n\n"), NO_CONTROL, id="no control event"
-        ),
+        pytest.param(polled, sends(ENDLESS, b"x" * MIB), id="endless"),
+        pytest.param(whole, bomb, id="packed"),
+        pytest.param(events, sends(BEGUN + DATA, b"x" * MIB), id="a line"),
+        pytest.param(events, sends(BEGUN + DATA, b"\ndata: " + b"x" * MIB), id="an event"),
+        pytest.param(events, sends(BEGUN, DATA + b"x" * MIB + b"\n\n"), id="no control event"),
     ],
 )
 async def test_an_answer_beyond_the_bound_raises_and_uses_bounded_memory(
-    play: Play, error: str, monkeypatch: pytest.MonkeyPatch
+    read: Any, play: Play, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     packed()  # before the memory is measured
     monkeypatch.setattr(following, "MOST_BYTES", 4 * MIB)
     async with RawOrigin(play) as origin, StreamRequests(f"{origin.url}/s") as stream:
         tracemalloc.start()
         try:
-            batches = whole(stream) if error is NO_END else events(stream)
-            if error is NO_CONTROL:
+            batches = read(stream)
+            if read is events:
                 assert (await anext(batches)).offset == "9"
-            with pytest.raises(ProtocolError, match=error):
+            with pytest.raises(ProtocolError, match=NO_CONTROL if read is events else NO_END):
                 await anext(batches)
             _, most = tracemalloc.get_traced_memory()
         finally:
