@@ -55,8 +55,8 @@ class FaultyBroker(MemoryBroker):
 class Scene:
     """A producer, and a reader at the other side of a broker."""
 
-    def __init__(self, *faults: Any, **delay: float) -> None:
-        self.broker = FaultyBroker(*faults, **delay)
+    def __init__(self, *losses: Times, delay_s: float = 0.0) -> None:
+        self.broker = FaultyBroker(*losses, delay_s=delay_s)
         self.tap = Tap()
         self.streams = self.broker.streams()
 
