@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from headgate import SourceFailed
@@ -33,7 +33,7 @@ class FaultyBroker(MemoryBroker):
     It takes `delay_s`; one whose sender is cancelled meanwhile is lost.
     """
 
-    def __init__(self, times: Times = lambda channel, number: 1, delay_s: float = 0.0) -> None:
+    def __init__(self, times: Times, delay_s: float) -> None:
         super().__init__()
         self.times = times
         self.delay_s = delay_s
@@ -55,8 +55,8 @@ class FaultyBroker(MemoryBroker):
 class Scene:
     """A producer, and a reader at the other side of a broker."""
 
-    def __init__(self, *losses: Times, delay_s: float = 0.0) -> None:
-        self.broker = FaultyBroker(*losses, delay_s=delay_s)
+    def __init__(self, times: Times = lambda channel, at: 1, delay_s: float = 0.0) -> None:
+        self.broker = FaultyBroker(times, delay_s)
         self.tap = Tap()
         self.streams = self.broker.streams()
 
