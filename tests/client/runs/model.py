@@ -1,6 +1,6 @@
 """A model behind OpenAI's HTTP API that does what it is asked, one step after the other.
 
-It answers a question with the words of it. The steps of other questions have `then` between them:
+It answers a question with the words of it, and `forever` with that for ever. The steps of other questions have `then` between them:
 
 - `say WORDS`: it answers with these words. `say WORDS...` stops short, `say WORDS!` fails, and
   before the last of `say WORDS?` it waits until somebody lets it go on.
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -25,15 +26,20 @@ ENDS = {"...": "length", "!": "", "?": "stop"}
 
 
 @contextlib.asynccontextmanager
-async def served() -> AsyncIterator[str]:
-    """The model's base URL; below it, `release` lets all answers go on."""
+async def served(questions: list[str] | None = None, pause_s: float = 0) -> AsyncIterator[str]:
+    """The model's base URL; below it, `release` lets all answers go on.
+
+    What it is asked is added to `questions`, and it pauses after each piece of an answer.
+    """
     release, answers = asyncio.Event(), 0
+    asked = [] if questions is None else questions
 
     async def complete(request: web.Request) -> web.StreamResponse:
         nonlocal answers
         answers += 1
         about = {"id": f"chatcmpl-{answers}", "object": "chat.completion.chunk", "created": 1}
         messages = (await request.json())["messages"]
+        asked.append(messages[-1]["content"])
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
 
@@ -49,6 +55,7 @@ async def served() -> AsyncIterator[str]:
                 else:
                     choice = {"index": 0, "delta": delta, "finish_reason": finish}
                     await send({**about, "model": "m", "choices": [choice]})
+                await asyncio.sleep(pause_s)
             await response.write(b"data: [DONE]\n\n")
         return response
 
@@ -78,7 +85,9 @@ def _step(messages: list[dict[str, Any]]) -> tuple[int, str]:
 def _pieces(number: int, step: str) -> Iterator[tuple[Any, str | None]]:
     verb, _, what = step.partition(" ")
     if verb not in {"say", "think", "call"}:
-        yield from (({"content": f"{word} "}, None) for word in step.split())
+        goes_on = itertools.repeat(step) if step == "forever" else ()
+        for word in itertools.chain(step.split(), goes_on):
+            yield {"content": f"{word} "}, None
         return
     if verb == "think":
         yield "wait", None

@@ -7,36 +7,19 @@ import os
 import re
 import subprocess
 import sys
-from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tests.client.printed_urls import PRINTED
 from tests.support.ports import accepts, free_port
-from tests.support.processes import AT_ONCE, ROOT
+from tests.support.processes import ROOT
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    import pytest
-
 BIN = Path(sys.executable).parent
 BLOCK = re.compile(r"```python\n# (\S+)\n(.*?)```", re.DOTALL)
-
-# In place of a model: it says what it is asked word by word, and may go on for ever.
-MODEL = """
-import time
-
-
-def produce(question):
-    for word in question.split():
-        yield f"{word} "
-        time.sleep(0.1)
-    while question.endswith("forever"):
-        yield "and "
-        time.sleep(0.1)
-"""
 
 
 def programs(page: str, *headings: str) -> dict[str, str]:
@@ -59,22 +42,18 @@ def write(folder: Path, files: Mapping[str, str], url: str, *options: str) -> No
         path.write_text(before + re.sub(f'"{PRINTED.pattern}"', arguments, program))
 
 
-def started(folder: Path, *command: str, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
-    """Start a program of this environment in a folder; what it writes is in its `log`."""
+@contextlib.contextmanager
+def process(folder: Path, *command: str, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A program of this environment in a folder, killed after the block; its output is in `log`."""
     with (folder / "log").open("ab") as log:
-        return subprocess.Popen(
+        running = subprocess.Popen(
             [sys.executable, BIN / command[0], *command[1:]],
             cwd=folder,
-            env={**os.environ, **AT_ONCE, "PYTHONPATH": str(folder), **environment},
+            # The SDK's client wants certificates that it can load.
+            env={**os.environ, "SSL_CERT_FILE": "", "PYTHONPATH": str(folder), **environment},
             stdout=log,
             stderr=log,
         )
-
-
-@contextlib.contextmanager
-def process(folder: Path, *command: str, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A program that is killed when the block ends."""
-    running = started(folder, *command, environment=environment)
     try:
         yield running
     finally:
@@ -95,21 +74,3 @@ def web_server(folder: Path, *command: str) -> Iterator[tuple[subprocess.Popen[b
 
         wait_until(accepts_connections, told=(folder / "log").read_text)
         yield running, f"http://127.0.0.1:{port}"
-
-
-NAMES = ("app", "model", "work")  # of the modules of a page's application
-
-
-@contextlib.contextmanager
-def application(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """The module `app` of a folder, in this process; its runs are closed when the block ends."""
-    monkeypatch.syspath_prepend(folder)
-    for name in NAMES:  # another test may have imported its own module of this name
-        sys.modules.pop(name, None)
-    module = import_module("app")
-    try:
-        yield module
-    finally:
-        module.runs.close(wait=0)
-        for name in NAMES:
-            sys.modules.pop(name, None)

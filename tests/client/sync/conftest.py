@@ -6,8 +6,10 @@ import uuid
 from typing import TYPE_CHECKING
 
 import pytest
+from anyio.from_thread import start_blocking_portal
 from headgate import sync
 
+from tests.client.runs import model
 from tests.support.threaded import Threaded, threaded
 
 if TYPE_CHECKING:
@@ -32,3 +34,14 @@ def runs(url: str) -> Iterator[sync.Runs]:
     runs = sync.Runs(url, orphan_after=ORPHAN_AFTER_S)
     yield runs
     runs.close(wait=0)
+
+
+@pytest.fixture
+def questions(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """What is asked of a model, which is OpenAI's for programs here and in other processes."""
+    asked: list[str] = []
+    served = model.served(asked, pause_s=0.1)
+    with start_blocking_portal() as portal, portal.wrap_async_context_manager(served) as url:
+        monkeypatch.setenv("OPENAI_BASE_URL", url)
+        monkeypatch.setenv("OPENAI_API_KEY", "none")
+        yield asked
