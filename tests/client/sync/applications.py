@@ -18,7 +18,6 @@ from tests.support.waiting import wait_until
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-BIN = Path(sys.executable).parent
 BLOCK = re.compile(r"```python\n# (\S+)\n(.*?)```", re.DOTALL)
 
 
@@ -42,18 +41,18 @@ def write(folder: Path, files: Mapping[str, str], url: str, *options: str) -> No
         path.write_text(before + re.sub(f'"{PRINTED.pattern}"', arguments, program))
 
 
+def of_python(name: str) -> tuple[str, ...]:
+    """Return the command of a program of this environment."""
+    return sys.executable, str(Path(sys.executable).with_name(name))
+
+
 @contextlib.contextmanager
 def process(folder: Path, *command: str, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A program of this environment in a folder, killed after the block; its output is in `log`."""
+    """A program in a folder that is killed after the block; what it writes is in the `log`."""
+    # The SDK's client wants certificates that it can load.
+    environment = {**os.environ, "SSL_CERT_FILE": "", "PYTHONPATH": str(folder), **environment}
     with (folder / "log").open("ab") as log:
-        running = subprocess.Popen(
-            [sys.executable, BIN / command[0], *command[1:]],
-            cwd=folder,
-            # The SDK's client wants certificates that it can load.
-            env={**os.environ, "SSL_CERT_FILE": "", "PYTHONPATH": str(folder), **environment},
-            stdout=log,
-            stderr=log,
-        )
+        running = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
     try:
         yield running
     finally:
@@ -62,11 +61,13 @@ def process(folder: Path, *command: str, **environment: str) -> Iterator[subproc
 
 
 @contextlib.contextmanager
-def web_server(folder: Path, *command: str) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+def web_server(
+    folder: Path, *command: str, port: int | None = None, **environment: str
+) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
     """A web server, whose port is PORT in its command, and its URL."""
-    port = free_port()
+    port = port or free_port()
     words = [word.replace("PORT", str(port)) for word in command]
-    with process(folder, *words) as running:
+    with process(folder, *words, **environment) as running:
 
         def accepts_connections() -> bool:
             assert running.poll() is None, (folder / "log").read_text()

@@ -15,7 +15,7 @@ import pytest
 from headgate import RunState, sync
 
 from tests.client.printed_urls import with_url
-from tests.client.sync.applications import programs, web_server, write
+from tests.client.sync.applications import of_python, programs, web_server, write
 from tests.client.sync.feeds import Feed
 
 if TYPE_CHECKING:
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 TEMPLATES = Path(find_spec("django").origin).parent / "conf/project_template"  # type: ignore[union-attr,arg-type]
-GUNICORN = ("gunicorn", "--bind", "127.0.0.1:PORT", "--no-control-socket")
-UVICORN = ("uvicorn", "--port", "PORT", "--timeout-graceful-shutdown", "1")
+GUNICORN = (*of_python("gunicorn"), "--bind", "127.0.0.1:PORT", "--no-control-socket")
+UVICORN = (*of_python("uvicorn"), "--port", "PORT", "--timeout-graceful-shutdown", "1")
 
 
 def django(folder: Path, url: str, *servings: str) -> None:

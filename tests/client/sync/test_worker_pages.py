@@ -14,7 +14,7 @@ import pytest
 from headgate import RunState
 
 from tests.client.printed_urls import with_url
-from tests.client.sync.applications import process, programs, write
+from tests.client.sync.applications import of_python, process, programs, write
 from tests.support.redis_servers import redis_server
 from tests.support.waiting import wait_until
 
@@ -29,10 +29,11 @@ if TYPE_CHECKING:
 PRINTED_REDIS = "redis://127.0.0.1:6379"
 WORKERS = {
     "Celery": (
-        *("celery", "-A", "work", "worker", "--concurrency", "1"),
+        *of_python("celery"),
+        *("-A", "work", "worker", "--concurrency", "1"),
         *("--without-gossip", "--without-mingle", "--without-heartbeat"),
     ),
-    "RQ": ("rq", "worker", "--path", ".", "--config", "settings"),
+    "RQ": (*of_python("rq"), "worker", "--path", ".", "--config", "settings"),
 }
 NAMES = ("app", "model", "work")  # of the modules of the page
 

@@ -7,7 +7,7 @@ import contextlib
 import json
 import random
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import pytest
@@ -23,7 +23,7 @@ from tests.support.waiting import SERVER_PATIENCE_S, until
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
     from pathlib import Path
 
     from headgate import Job
@@ -162,34 +162,38 @@ async def test_a_worker_goes_on_when_its_wake_stream_is_deleted_and_created_agai
         await running
 
 
-@contextlib.asynccontextmanager
-async def refusing(
-    status: int, retry_after: str, *, is_done: bool
-) -> AsyncIterator[tuple[list[int], Headgate, Pool]]:
-    """A gateway to which the first acks, or extensions, are refused on the way.
+class Refusing:
+    """The refusals of the first acks, or extensions, on their way to a gateway."""
 
-    Yields the refusals, the gateway, and a pool on that way that is not subscribed yet.
-    """
-    refusals: list[int] = []
+    def __init__(self, status: int, retry_after: str, *, is_done: bool) -> None:
+        self.refusals: list[str] = []
+        self._is_done = is_done
+        self._about: Any = {"status": status, "headers": {"Retry-After": retry_after}}
 
-    async def decide(request: web.Request) -> Fate:
-        if not request.path.endswith(("/ack", "/callback")) or len(refusals) == REFUSED:
+    async def decide(self, request: web.Request) -> Fate:
+        if not request.path.endswith(("/ack", "/callback")) or len(self.refusals) == REFUSED:
             return Fate.PASSED
-        if json.loads(await request.read()).get("done") is not is_done:
+        if json.loads(await request.read()).get("done") is not self._is_done:
             return Fate.PASSED
-        refusals.append(status)
+        self.refusals.append(request.path)
         return Fate.REFUSED
 
-    def refusal() -> web.Response:
-        return web.Response(status=status, headers={"Retry-After": retry_after})
+    def refusal(self) -> web.Response:
+        return web.Response(**self._about)
 
+
+@contextlib.asynccontextmanager
+async def behind(
+    decide: Callable[[web.Request], Awaitable[Fate]], refusal: Callable[[], web.Response]
+) -> AsyncIterator[tuple[Headgate, Pool]]:
+    """A gateway behind a proxy, and a pool on that way that is not subscribed yet."""
     gateway = Headgate(port=free_port())
     proxy = RequestProxy(gateway.port, decide, refusal)
     gateway.environment |= {"HEADGATE_HTTP__PUBLIC_URL": proxy.url}
     async with proxy, aiohttp.ClientSession() as session:
         try:
             await asyncio.to_thread(gateway.start)
-            yield refusals, gateway, Pool(f"{proxy.url}/v1/stream", session, "orders")
+            yield gateway, Pool(f"{proxy.url}/v1/stream", session, "orders")
         finally:
             gateway.close()
 
@@ -202,7 +206,8 @@ async def test_an_ack_or_extension_that_is_refused_for_now_is_sent_again(
     status: int, is_done: bool
 ) -> None:
     # Longer than the lease, as Headgate asks for one to three seconds.
-    async with refusing(status, "3", is_done=is_done) as (refusals, _, work):
+    refusing = Refusing(status, "3", is_done=is_done)
+    async with behind(refusing.decide, refusing.refusal) as (_, work):
         await work.subscribe(lease_ttl_ms=1000)
         end = await work.append("a", 1)
         generations: list[int] = []
@@ -210,7 +215,7 @@ async def test_an_ack_or_extension_that_is_refused_for_now_is_sent_again(
         async def handle(job: Job) -> None:
             generations.append(job.generation)
             if not is_done:
-                await until(lambda: len(refusals) == REFUSED)
+                await until(lambda: len(refusing.refusals) == REFUSED)
                 await asyncio.sleep(1.2)  # longer than the lease
             await messages_of(job)
             worker.stop()
@@ -218,4 +223,4 @@ async def test_an_ack_or_extension_that_is_refused_for_now_is_sent_again(
         worker = work.worker()
         await worker.run(handle)
         assert await work.cursor("a") == end
-        assert (generations, len(refusals)) == ([1], REFUSED)
+        assert (generations, len(refusing.refusals)) == ([1], REFUSED)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import re
 import sys
 from typing import TYPE_CHECKING, Any
@@ -16,172 +15,119 @@ from aiohttp import web
 from headgate import Client
 
 from tests.client.request_proxy import Fate, RequestProxy
+from tests.client.sync.applications import of_python, web_server
 from tests.client.workers.pools import Pool, messages_of
-from tests.client.workers.test_faults import REFUSED, refusing
+from tests.client.workers.test_faults import REFUSED, Refusing, behind
 from tests.subscriptions.receivers import receiver
-from tests.support.ports import accepts, free_port
+from tests.support.ports import free_port
 from tests.support.processes import ROOT, headgate
 from tests.support.waiting import SERVER_PATIENCE_S, until
 
 if TYPE_CHECKING:
-    from asyncio.subprocess import Process
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from headgate import Job
 
-    from tests.support.processes import Headgate
-
 NODE = ROOT / "docs/examples/webhook/receiver.mjs"
 PAGE = (ROOT / "docs/client/worker.md").read_text().partition("## Webhooks\n")[2]
 VERIFIED, AIOHTTP, FLASK = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+PROGRAMS = {"verified.py": VERIFIED, "receiver.py": AIOHTTP, "receiver_flask.py": FLASK}
 PRINTED = "orders/anna: your order of tea has arrived"
 BASE = "http://127.0.0.1:4437/v1/stream"
 COMMANDS = {
-    "aiohttp": [sys.executable, "receiver.py"],
-    "flask": [sys.executable, "-m", "flask", "--app", "receiver_flask", "run", "--port", "9000"],
-    "node": ["node", str(NODE)],
+    "aiohttp": (sys.executable, "receiver.py"),
+    "flask": (*of_python("flask"), "--app", "receiver_flask", "run", "--port", "PORT"),
+    "node": ("node", str(NODE)),
 }
+with_each_receiver = pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
 
 
-class Example:
+def receiving(
+    folder: Path, command: tuple[str, ...], streams: str, port: int
+) -> AbstractContextManager[object]:
     """A receiver, as it is printed but for its port and the URL of the streams, in a process."""
-
-    def __init__(self, kind: str, streams: str, folder: Path) -> None:
-        self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}/hook"
-        self.process: Process | None = None
-        self._folder = folder
-        self._command = [part.replace("9000", str(self.port)) for part in COMMANDS[kind]]
-        self._environment = {"WEBHOOK_STREAMS": streams, "WEBHOOK_PORT": str(self.port)}
-        programs = {"verified": VERIFIED, "receiver": AIOHTTP, "receiver_flask": FLASK}
-        for name, program in programs.items():
-            changed = program.replace(BASE, streams).replace("port=9000", f"port={self.port}")
-            (folder / f"{name}.py").write_text(changed)
-
-    async def start(self) -> None:
-        """Start the receiver, and wait until it listens."""
-        self.process = await asyncio.create_subprocess_exec(
-            *self._command,
-            env={**os.environ, **self._environment},
-            stdout=asyncio.subprocess.PIPE,
-            cwd=self._folder,
+    for name, program in PROGRAMS.items():
+        (folder / name).write_text(
+            program.replace(BASE, streams).replace("port=9000", f"port={port}")
         )
-        await until(lambda: accepts(self.port), "the receiver", within_s=SERVER_PATIENCE_S)
-
-    async def order(self) -> str:
-        """Return the next line about an order that the receiver prints."""
-        while True:
-            assert self.process is not None
-            assert self.process.stdout is not None
-            line = await asyncio.wait_for(self.process.stdout.readline(), SERVER_PATIENCE_S)
-            assert line, "the receiver has ended"
-            if line.startswith(b"orders/"):
-                return line.decode().rstrip("\n")
-
-    async def kill(self) -> None:
-        """Kill the receiver."""
-        if self.process is not None and self.process.returncode is None:
-            self.process.kill()
-            await self.process.wait()
+    environment = {"WEBHOOK_STREAMS": streams, "WEBHOOK_PORT": str(port)}
+    return web_server(folder, *command, port=port, **environment)
 
 
-@pytest.fixture(params=COMMANDS)
-async def example(
-    request: pytest.FixtureRequest, tmp_path: Path
-) -> AsyncIterator[Callable[[str], Example]]:
-    """A maker of the receiver, which ends with the test."""
-    made: list[Example] = []
+async def confirmed(folder: Path, *items: str) -> None:
+    """Wait until the receiver has printed the confirmations of these orders alone."""
 
-    def make(streams: str) -> Example:
-        made.append(Example(request.param, streams, tmp_path))
-        return made[0]
+    def printed() -> bool:
+        lines = (folder / "log").read_text().splitlines()
+        return [it for it in lines if it.startswith("orders/")] == expected
 
-    yield make
-    for one in made:
-        await one.kill()
+    expected = [PRINTED.replace("tea", item) for item in items]
+    await until(printed, within_s=SERVER_PATIENCE_S)
 
 
-@pytest.fixture
-def own_server(processes: None) -> Iterator[Headgate]:
-    with headgate() as started:
-        yield started
-
-
-@contextlib.asynccontextmanager
-async def orders(streams: str, hook: str) -> AsyncIterator[Pool]:
-    """The subscription that the receivers are for."""
-    async with aiohttp.ClientSession() as session:
-        work = Pool(streams, session, "orders")
-        await work.put(type="webhook", webhook={"url": hook})
-        yield work
-
-
+@pytest.mark.usefixtures("processes")
+@with_each_receiver
 async def test_an_order_is_confirmed_though_the_receiver_was_down_and_other_requests_get_401(
-    own_server: Headgate, example: Callable[[str], Example]
+    tmp_path: Path, command: tuple[str, ...]
 ) -> None:
-    made = example(own_server.streams)
-    async with orders(own_server.streams, made.url) as work:
-        end = await work.append("anna", {"item": "tea"})
-
-        await until(lambda: work.has_failed(""))
-        await made.start()
-        assert await made.order() == PRINTED
-        await work.acknowledged("anna", end)
-        await work.append("anna", {"item": "rice"}, {"item": "salt"})
-        assert [(await made.order()).split()[4] for _ in range(2)] == ["rice", "salt"]
-        other = Pool(own_server.streams, work.session, "other")
-        await other.put(type="webhook", webhook={"url": made.url})
-        await other.append("one", {"item": "gold"})
-        await until(lambda: other.has_failed("401"))
-        for field, reason in [
-            ("", "the field Webhook-Signature is not"),
-            (f"t=1778324210,kid=ds_a,ed25519={'A' * 86}", "the signature is of another time"),
-        ]:
-            headers = {"Webhook-Signature": field}
-            async with work.session.post(made.url, data=b"{}", headers=headers) as answer:
-                assert (answer.status, reason in await answer.text()) == (401, True)
+    port = free_port()
+    hook = f"http://127.0.0.1:{port}/hook"
+    with headgate() as server:
+        async with aiohttp.ClientSession() as session:
+            work = Pool(server.streams, session, "orders")
+            await work.put(type="webhook", webhook={"url": hook})
+            end = await work.append("anna", {"item": "tea"})
+            await until(lambda: work.has_failed(""))
+            with receiving(tmp_path, command, server.streams, port):
+                await confirmed(tmp_path, "tea")
+                await work.acknowledged("anna", end)
+                await work.append("anna", {"item": "rice"}, {"item": "salt"})
+                await confirmed(tmp_path, "tea", "rice", "salt")
+                other = Pool(server.streams, session, "other")
+                await other.put(type="webhook", webhook={"url": hook})
+                await other.append("one", {"item": "gold"})
+                await until(lambda: other.has_failed("401"))
+                for field, reason in [
+                    ("", "the field Webhook-Signature is not"),
+                    (f"t=1778324210,kid=ds_a,ed25519={'A' * 86}", "the signature is of another"),
+                ]:
+                    headers = {"Webhook-Signature": field}
+                    async with session.post(hook, data=b"{}", headers=headers) as answer:
+                        assert (answer.status, reason in await answer.text()) == (401, True)
     assert PRINTED in (NODE.parent / "README.md").read_text()
 
 
-async def test_a_wake_that_is_sent_again_while_it_is_worked_on_is_worked_on_once(
-    own_server: Headgate, example: Callable[[str], Example]
+@pytest.mark.usefixtures("processes")
+@with_each_receiver
+async def test_a_wake_sent_again_is_worked_on_once_and_its_refused_ack_is_repeated(
+    tmp_path: Path, command: tuple[str, ...]
 ) -> None:
+    refusing = Refusing(503, "0", is_done=True)
+
     async def lose_first(_: web.Request) -> Fate:
         return Fate.PASSED if len(wakes.heard) > 0 else Fate.LOST_AFTER
 
     async def hold_back(request: web.Request) -> Fate:
-        if request.path.endswith("orders/anna"):
+        if request.path.endswith("orders/anna") and request.method == "GET":
             await until(lambda: len(wakes.heard) >= 2, within_s=SERVER_PATIENCE_S)
-        return Fate.PASSED
+        return await refusing.decide(request)
 
-    reads = RequestProxy(own_server.port, hold_back)
-    made = example(f"{reads.url}/v1/stream")
-    wakes = RequestProxy(made.port, lose_first)
-    async with reads, wakes, orders(own_server.streams, f"{wakes.url}/hook") as work:
-        await made.start()
-        end = await work.append("anna", {"item": "tea"})
-        assert await made.order() == PRINTED
-        await work.acknowledged("anna", end)
-        await work.append("anna", {"item": "rice"})
-        assert (await made.order()).split()[4] == "rice"
+    port = free_port()
+    wakes = RequestProxy(port, lose_first)
+    async with behind(hold_back, refusing.refusal) as (gateway, work), wakes:
+        with receiving(tmp_path, command, work.streams, port):
+            await work.put(type="webhook", webhook={"url": f"{wakes.url}/hook"})
+            direct = Pool(gateway.streams, work.session, "orders")
+            end = await direct.append("anna", {"item": "tea"})
+            await direct.acknowledged("anna", end)
+            assert (await direct.description())["generation"] == 1
+            assert len(refusing.refusals) == REFUSED
+            await direct.append("anna", {"item": "rice"})
+            await confirmed(tmp_path, "tea", "rice")
     first, second = (json.loads(it.body)["wake_id"] for it in wakes.heard[:2])
     assert first == second
-
-
-@pytest.mark.usefixtures("processes")
-async def test_a_receiver_sends_an_ack_that_is_refused_for_now_again(
-    example: Callable[[str], Example],
-) -> None:
-    async with refusing(503, "0", is_done=True) as (refusals, gateway, work):
-        made = example(gateway.streams)
-        await made.start()
-        await work.put(type="webhook", webhook={"url": made.url})
-        end = await work.append("anna", {"item": "tea"})
-        assert await made.order() == PRINTED
-        await work.acknowledged("anna", end)
-        assert (await work.description())["generation"] == 1
-        assert len(refusals) == REFUSED
 
 
 def forged(body: bytes, field: str) -> list[tuple[bytes, str, str]]:
@@ -251,19 +197,14 @@ async def test_the_job_of_a_webhook_is_extended_and_comes_again_when_it_fails(wo
     seen: list[object] = []
 
     async def handle(job: Job) -> None:
-        loop = asyncio.get_running_loop()
-        began = loop.time()
-        await until(lambda: loop.time() - began > 1.5)  # of leases of a second
+        await asyncio.sleep(1.5)  # of leases of a second
         if job.generation == 1:
             raise RuntimeError
         seen.extend(await messages_of(job))
 
-    async with (
-        Client(work.streams) as client,
-        hooked(work, client, handle) as (subscribed, generations),
-    ):
+    async with Client(work.streams) as client, hooked(work, client, handle) as (pool, generations):
         end = await work.append("a", 1, 2)
-        await subscribed.acknowledged("a", end)
+        await pool.acknowledged("a", end)
         assert (generations, seen) == ([1, 2], [1, 2])
 
 
