@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import threading
 import time
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from headgate import Conflict, Fenced, StreamNotFound, Unavailable, Worker
+from headgate import Conflict, Fenced, StreamNotFound, Unavailable, Worker, sync
 
 from tests.client.workers.pools import Pool, messages_of
-from tests.support.waiting import until
+from tests.support.waiting import PATIENCE_S, until, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -30,7 +31,7 @@ async def next_job(work: Pool) -> AsyncIterator[Job]:
         yield job
 
 
-async def test_pending_work_is_claimed_at_the_start_and_acknowledged_at_the_end_of_the_block(
+async def test_pending_work_is_acknowledged_at_the_end_and_a_refused_offset_ends_no_job(
     work: Pool,
 ) -> None:
     end = await work.append("a", {"n": 1}, {"n": 2})
@@ -38,22 +39,12 @@ async def test_pending_work_is_claimed_at_the_start_and_acknowledged_at_the_end_
         (stream,) = job.pending
         assert (stream.name, stream.acked_offset) == (work.path("a"), "-1")
         assert (stream.tail_offset, stream.is_closed) == (end, False)
+        with pytest.raises(Conflict, match="offset") as refused:
+            await stream.ack("9999999999999999_9999999999999999")
+        assert refused.value.code == "INVALID_OFFSET"
         assert await messages_of(job) == [{"n": 1}, {"n": 2}]
         assert await work.cursor("a") == "-1"
     assert await work.cursor("a") == end
-
-
-async def test_a_job_without_a_block_of_its_own_ends_with_the_turn_of_the_loop(
-    work: Pool,
-) -> None:
-    end = await work.append("a", 1)
-    async with work.worker() as worker:
-        jobs = aiter(worker)
-        assert await messages_of(await anext(jobs)) == [1]
-        second = asyncio.create_task(anext(jobs))
-        await work.acknowledged("a", end)
-        await work.append("a", 2)
-        assert await messages_of(await second) == [2]
 
 
 @pytest.mark.parametrize("by", ["the end", "the job", "the stream", "the stream, unread"])
@@ -79,19 +70,6 @@ async def test_what_was_read_is_acknowledged_alone_and_stays_so_if_the_job_fails
         assert not logged[0].exc_info
     async with next_job(work) as job:
         assert [it.name for it in job.pending] == [work.path("b")]
-
-
-async def test_an_offset_that_is_none_of_the_stream_is_refused_and_the_job_goes_on(
-    work: Pool,
-) -> None:
-    end = await work.append("a", 1)
-    async with next_job(work) as job:
-        (stream,) = job.pending
-        with pytest.raises(Conflict, match="offset") as refused:
-            await stream.ack("9999999999999999_9999999999999999")
-        assert refused.value.code == "INVALID_OFFSET"
-        assert await messages_of(job) == [1]
-    assert await work.cursor("a") == end
 
 
 async def test_messages_of_text_are_refused_and_its_data_is_read_in_batches(work: Pool) -> None:
@@ -130,22 +108,17 @@ async def test_a_stream_that_is_deleted_during_the_job_keeps_no_other_from_being
     assert await work.cursor("b") == end
 
 
-async def test_a_job_that_was_released_takes_no_acks(work: Pool) -> None:
-    await work.append("a", 1)
-    async with next_job(work) as job:
-        await job.release()
-        with pytest.raises(Fenced, match="has ended"):
-            await job.ack()
-    assert await work.cursor("a") == "-1"
-
-
-async def test_the_work_of_a_failed_job_comes_again_and_behind_a_pause(work: Pool) -> None:
+async def test_the_work_of_a_failed_or_released_job_comes_again_behind_a_pause(work: Pool) -> None:
     await work.append("a", 1)
     times: list[float] = []
 
-    async def fail(_: Job) -> None:
+    async def fail(job: Job) -> None:
         times.append(time.monotonic())
-        if len(times) == 3:
+        if len(times) == 2:
+            await job.release()
+            with pytest.raises(Fenced, match="has ended"):
+                await job.ack()
+        elif len(times) == 3:
             worker.stop()
         raise RuntimeError
 
@@ -203,13 +176,14 @@ async def test_two_workers_share_the_jobs_and_each_message_is_handled_once(work:
         seen.update(await messages_of(job))
 
     workers = [work.worker(name=name) for name in ("one", "two")]
-    running = [asyncio.create_task(worker.run(handle)) for worker in workers]
-    for number in range(40):
-        await work.append("a", number)
-        await until(lambda number=number: seen[number] == 1)  # type: ignore[misc] # a bool
-    for worker in workers:
-        worker.stop()
-    await asyncio.gather(*running)
+    async with asyncio.TaskGroup() as group:
+        for worker in workers:
+            group.create_task(worker.run(handle))
+        for number in range(40):
+            await work.append("a", number)
+            await until(lambda number=number: seen[number] == 1)  # type: ignore[misc] # a bool
+        for worker in workers:
+            worker.stop()
     assert seen == Counter(range(40))
 
 
@@ -260,6 +234,7 @@ async def test_a_graceful_stop_lets_the_job_end_and_claims_no_other(work: Pool) 
         async for job in worker:
             assert await messages_of(job) == [2]
             worker.stop()
+    assert (await work.cursor("a") or "") > (end or "")
 
 
 @pytest.mark.parametrize("is_cancelled", [True, False])
@@ -308,3 +283,62 @@ async def test_a_worker_whose_server_is_not_there_warns_with_its_url(
     await asyncio.wait([running])
     assert caplog.records[0].levelno == logging.WARNING
     assert caplog.messages[0].startswith(f"{NOWHERE}/__ds/subscriptions/s: ")
+
+
+async def test_a_failed_job_of_a_thread_comes_again_and_one_without_a_block_ends_with_its_turn(
+    work: Pool,
+) -> None:
+    await work.append("a", 1, None)
+    seen: list[Any] = []
+
+    def use() -> None:
+        for job in sync.Worker(work.streams, work.name):
+            if job.generation == 1:
+                with job:
+                    raise RuntimeError
+                continue
+            seen.extend(message for stream in job.pending for message in stream.messages())
+            if job.generation == 3:
+                break
+            asyncio.run_coroutine_threadsafe(go_on(), loop).result(PATIENCE_S)
+
+    async def go_on() -> None:
+        assert await work.cursor("a") == "-1"
+        await work.append("a", 3)
+
+    loop = asyncio.get_running_loop()
+    await asyncio.to_thread(use)
+    assert seen == [1, None, 3]
+
+
+async def test_leases_of_jobs_in_threads_are_extended_and_a_lost_job_gets_no_more_messages(
+    work: Pool,
+) -> None:
+    await work.append("a", 1, 2)
+    begun: list[sync.Job] = []
+    threads: set[int] = set()
+
+    def run() -> None:
+        threads.add(threading.get_ident())
+        worker.run(handle)
+
+    def handle(job: sync.Job) -> None:
+        messages = job.pending[0].messages()
+        assert next(messages) == 1
+        begun.append(job)
+        worker.stop()
+        wait_until(lambda: job.is_lost)
+        with pytest.raises(Fenced, match="lost"):
+            next(messages)
+        with pytest.raises(Fenced):
+            job.ack()
+        threads.add(threading.get_ident())
+
+    worker = sync.Worker(work.streams, work.name)
+    running = asyncio.create_task(asyncio.to_thread(run))
+    await until(lambda: bool(begun))
+    await asyncio.sleep(1.5)  # of leases of a second
+    assert not begun[0].is_lost
+    await work.session.delete(work.control)
+    await running
+    await until(lambda: len(threads) == 2)
