@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import headgate
@@ -125,11 +126,8 @@ def test_chunks_of_threads_that_share_a_writer_are_stored_once_and_in_order(
                 for number in range(first, first + 100):
                     writer.write(number)
 
-            threads = [threading.Thread(target=write, args=(100 * each,)) for each in range(5)]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
+            with ThreadPoolExecutor(5) as pool:
+                assert [*pool.map(write, range(0, 500, 100))] == [None] * 5
             writer.end()
         found = [it.value for it in stream.read()]
         assert sorted(found) == [*range(500)]
