@@ -1,6 +1,7 @@
 """A model behind OpenAI's HTTP API that does what it is asked, one step after the other.
 
-It answers a question with the words of it, and `forever` with that for ever. The steps of other questions have `then` between them:
+It answers a question with the words of it, and `forever` with that word until the answer is
+stopped. The steps of other questions have `then` between them:
 
 - `say WORDS`: it answers with these words. `say WORDS...` stops short, `say WORDS!` fails, and
   before the last of `say WORDS?` it waits until somebody lets it go on.
