@@ -20,6 +20,8 @@ PRODUCER_EPOCH = "Producer-Epoch"
 PRODUCER_SEQ = "Producer-Seq"
 EXPECTED_SEQ = "Producer-Expected-Seq"
 MULTI = "X-Stream-Multi"
+# Offsets of any stream (PROTOCOL.md section 6): its beginning, and its tail at the moment.
+BEGINNING, NOW = "-1", "now"
 # Streams below the name of a run's stream, and the id of its producer in all of them.
 LEASE, WAIT, STOP, GRACE = "lease", "wait", "stop", "grace"
 BESIDE = (LEASE, WAIT, STOP, GRACE)

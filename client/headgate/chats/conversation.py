@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from headgate import following
 from headgate.chats.entries import Answered, Question, decoded, with_results
 from headgate.errors import ABSENT
+from headgate.names import BEGINNING
 from headgate.records import RunState
 
 if TYPE_CHECKING:
@@ -20,8 +21,7 @@ if TYPE_CHECKING:
     from headgate.records import Status
     from headgate.stream_requests import StreamRequests
 
-BEGINNING = "-1"
-WHOLE = {"finished", "stopped"}
+WHOLE = {"finished", "stopped"}  # statuses of answers that are as they were wanted
 NEVER_BEGUN = RunState("failed", "its answer was never begun")
 
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 from contextlib import aclosing
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from headgate import following
 from headgate.errors import ProtocolError
 from headgate.events import written
+from headgate.names import BEGINNING
 from headgate.ui_stream.protocol import DATA
+from headgate.ui_stream.steps import TEXTS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator, Mapping
@@ -23,14 +25,12 @@ if TYPE_CHECKING:
     Part = dict[str, Any]
     Chunk = dict[str, Any]
 
-BEGINNING: Final = "-1"
 CHUNKS_AT_ONCE = 1000  # until other work has its turn: some servers send a whole stream at once
 # The number of chunks after the first one that are not the run's: a client that counts those of
 # the run, to go on by `startIndex`, leaves them out.
 EARLIER_CHUNKS = "x-headgate-earlier-chunks"
 STEP = "step-start"
 DYNAMIC = "dynamic-tool"
-TEXTS = {"text", "reasoning"}
 # Chunks that are parts of the message as they are.
 WHOLE = {
     *("file", "reasoning-file", "source-url", "source-document"),

@@ -6,13 +6,15 @@ import re
 from dataclasses import dataclass
 from typing import Protocol
 
+from headgate.names import BEGINNING, NOW
+
 # More items than any run has; what is longer only costs time to read.
 MOST_DIGITS = 15
 # Servers should keep offsets shorter. These characters stand in any URL and event as they are.
 _OFFSET = r"[A-Za-z0-9_~.-]{1,256}"
 _CURSOR = re.compile(rf"([0-9]{{1,{MOST_DIGITS}}})\.([0-9]{{1,{MOST_DIGITS}}})\.({_OFFSET})")
 _FITTING = re.compile(_OFFSET)
-_NO_PLACE = {"-1", "now"}  # offsets that are no place behind an item
+_NO_PLACE = {BEGINNING, NOW}  # offsets that are not a place after an item
 
 
 class Fields(Protocol):
@@ -29,7 +31,7 @@ class Cursor:
 
     Attributes:
         count: Number of items before the place.
-        skip: Number of those that are behind `offset`.
+        skip: Number of those that are after `offset`.
         offset: An offset of the run's stream, from which the place is found.
     """
 

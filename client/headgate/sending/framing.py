@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 JSON = "application/json"
 LENGTH_BYTES = 4  # the most significant byte first
+MAX_BATCH_BYTES = 256 << 10  # what every proxy and server takes as it comes
 NOT_A_VALUE = "this is not a JSON value, such as a dict, a list or bytes of JSON text"
 _VALUE = msgspec.json.Decoder(msgspec.Raw)
 

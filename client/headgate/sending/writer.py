@@ -11,7 +11,7 @@ from headgate.errors import Closed, Conflict, ProtocolError, StreamError, TooLar
 from headgate.misuse import checks_keywords
 from headgate.retries import Retries
 from headgate.sending.backlog import Backlog
-from headgate.sending.framing import Framing, media_type
+from headgate.sending.framing import MAX_BATCH_BYTES, Framing, media_type
 from headgate.sending.producer import Producer
 from headgate.stream_requests import StreamRequests
 
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("headgate")
 
 FLUSH_INTERVAL_S = 0.010  # as long as nobody sees that a token waits
-MAX_BATCH_BYTES = 256 << 10  # what every proxy and server takes as it comes
 MAX_BATCH_CHUNKS = 1000  # Headgate takes 4,096 in a multi-append
 MAX_BUFFER_BYTES = 1 << 20
 RETRY_FOR_S = 30.0  # as long as a server takes to be started again

@@ -20,7 +20,7 @@ from headgate.endpoint import start_task
 from headgate.errors import ProtocolError, StreamError
 from headgate.json_values import NOT_JSON, decoded_json
 from headgate.misuse import refusing_method
-from headgate.names import shown
+from headgate.names import BEGINNING, NOW, shown
 from headgate.sending.framing import is_json, media_type
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from headgate.following import Batch
 
 T = TypeVar("T")
-BEGINNING, NOW = "-1", "now"
 _ARRAY = msgspec.json.Decoder(list[Any])
 
 
@@ -65,7 +64,7 @@ def place_of(offset: str | Message) -> tuple[str, int]:
 
 
 class Decoder:
-    """Makes messages of the batches of one reading, which come in their order.
+    """A decoder of the batches of one reading, which come in their order, to messages.
 
     The batches of a JSON stream are arrays of values. Text comes as it comes, and a character that
     is cut is joined. The bytes of any other stream come as they come. So many messages or bytes

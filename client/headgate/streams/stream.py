@@ -16,10 +16,10 @@ from typing_extensions import override
 from headgate import following
 from headgate.errors import ABSENT, Closed, Unavailable, check_number
 from headgate.following import FIRST_WAIT_S, LONGEST_WAIT_S
-from headgate.names import shown
+from headgate.names import BEGINNING, NOW, shown
 from headgate.retries import Retries
-from headgate.sending.framing import Framing
-from headgate.streams.messages import BEGINNING, NOW, Decoder, place_of
+from headgate.sending.framing import MAX_BATCH_BYTES, Framing
+from headgate.streams.messages import Decoder, place_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("headgate")
 
 BYTES = bytes | bytearray | memoryview
-MOST_BATCH_BYTES = 256 << 10  # of `append_many`: what every proxy and server takes as it comes
 
 
 class Stream:
@@ -297,7 +296,7 @@ def _parts(chunks: Iterable[bytes]) -> Iterator[list[bytes]]:
     part: list[bytes] = []
     size = 0
     for chunk in chunks:
-        if part and size + len(chunk) > MOST_BATCH_BYTES:
+        if part and size + len(chunk) > MAX_BATCH_BYTES:
             yield part
             part, size = [], 0
         part.append(chunk)

@@ -14,8 +14,10 @@ import headgate.streams.client
 import headgate.streams.stream
 from headgate.endpoint import IDLE_TIMEOUT_S
 from headgate.misuse import checks_keywords
+from headgate.names import (
+    BEGINNING,
+)
 from headgate.streams.client import RETRIES, Token
-from headgate.streams.messages import BEGINNING
 from headgate.sync.chats import Chats
 from headgate.sync.runs import Runs
 from headgate.sync.twins import StreamIterator, ThreadClient, Twin

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import headgate.runs.runs
 import headgate.sending.writer
 from headgate.misuse import checks_keywords
+from headgate.sending.framing import MAX_BATCH_BYTES
 from headgate.sending.writer import (
     FLUSH_INTERVAL_S,
-    MAX_BATCH_BYTES,
     MAX_BATCH_CHUNKS,
     MAX_BUFFER_BYTES,
     RETRY_FOR_S,

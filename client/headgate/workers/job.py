@@ -15,9 +15,9 @@ from typing_extensions import override
 
 from headgate import following
 from headgate.errors import ABSENT, Conflict, Fenced, StreamError
-from headgate.names import path_url
+from headgate.names import BEGINNING, path_url
 from headgate.retries import Backoff, Retries
-from headgate.sending.framing import is_json
+from headgate.sending.framing import JSON, is_json
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping
@@ -31,7 +31,7 @@ log = logging.getLogger("headgate")
 
 # The present wake is another one, or there is none any more.
 LOST = frozenset({"FENCED", "TOKEN_INVALID", "TOKEN_EXPIRED", "SUBSCRIPTION_NOT_FOUND"})
-JSON = {"Content-Type": "application/json"}
+JSON_FIELDS = {"Content-Type": JSON}  # of requests about leases
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.05, 2.0  # a lease may be as short as a second
 RESPONSE_TIMEOUT_S = 10.0
 RELEASE_FOR_S = 5.0  # a lease that cannot be released in this time expires by itself
@@ -167,7 +167,7 @@ class JobStream:
                 async for content_type, batch in batches:
                     yield content_type, batch
                     # Offsets are ordered as texts. What came later is for the next wake.
-                    if batch.offset >= self.tail_offset != "-1":
+                    if batch.offset >= self.tail_offset != BEGINNING:
                         return
         except ABSENT:
             return  # nothing of it is pending any more
@@ -376,7 +376,7 @@ class Job:
 
         async def attempt() -> None:
             until = clock() + self._lease_s
-            async with self._ack_at.request("POST", headers=JSON, body=body, idle_s=idle_s):
+            async with self._ack_at.request("POST", headers=JSON_FIELDS, body=body, idle_s=idle_s):
                 self._until = until
 
         left_s = min(max(0.0, self._until - clock()), for_s)

@@ -22,7 +22,7 @@ from headgate.misuse import checks_keywords
 from headgate.names import path_url, stream_url
 from headgate.retries import Backoff, Retries
 from headgate.stream_requests import StreamRequests
-from headgate.workers.job import JSON, Job, LeasedWake
+from headgate.workers.job import JSON_FIELDS, Job, LeasedWake
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
@@ -285,7 +285,7 @@ class Worker:
         body = msgspec.json.encode({"worker": self.name})
         claim_at = control.beside(f"{control.url}/claim")
         try:
-            async with claim_at.request("POST", headers=JSON, body=body) as answer:
+            async with claim_at.request("POST", headers=JSON_FIELDS, body=body) as answer:
                 wake = _decoded(await answer.read(), ClaimedWake, claim_at.shown)
         except StreamError as refusal:
             self._check_passing(subscription_id, refusal)

@@ -16,7 +16,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from headgate.errors import ABSENT, Conflict, Fenced, StreamError, Unavailable
-from headgate.names import PRODUCER
+from headgate.names import BEGINNING, PRODUCER
 from headgate.records import beat_s
 from headgate.retries import Backoff
 from headgate.sending.framing import JSON, is_json
@@ -91,7 +91,7 @@ class Lease:
     def __init__(self, stream: StreamRequests, orphan_after_s: int) -> None:
         self.orphan_after_s = orphan_after_s
         self._stream = stream
-        self._tail: str | None = "-1"  # behind what was written as it was taken
+        self._tail: str | None = BEGINNING  # after what was written as it was taken
         self._is_new = False
         self._beats = 0
 

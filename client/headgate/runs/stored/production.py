@@ -14,11 +14,12 @@ from headgate import records
 from headgate.dialects.parts import NotAnItem, plain
 from headgate.errors import StreamError, safe_error_text, sendable
 from headgate.json_values import json_text
+from headgate.names import BEGINNING
 from headgate.records import BEATS, STOPPED, RunState
 from headgate.runs.stored import places
 from headgate.runs.stored.lease import LONGEST_PAUSE_S, Lease, keep_beating
 from headgate.runs.stored.places import TAKEN
-from headgate.runs.stored.progress import START, Step, how_it_ended
+from headgate.runs.stored.progress import Step, how_it_ended
 from headgate.runs.stored.stops import StopWish
 
 if TYPE_CHECKING:
@@ -263,8 +264,8 @@ class Production:
 
     @property
     def _known_offset(self) -> str:
-        """Return the last next offset that the server sent, or START."""
-        return self._output.next_offset or START
+        """Return the last next offset that the server sent, or the beginning."""
+        return self._output.next_offset or BEGINNING
 
     async def _end(self, state: RunState) -> bool:
         """Write the end; False when the run is somebody else's by now."""

@@ -11,6 +11,7 @@ import msgspec
 
 from headgate import following, records
 from headgate.errors import ProtocolError
+from headgate.names import BEGINNING
 from headgate.records import CUT
 from headgate.runs.formats import NothingOpen, format_named
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from headgate.runs.stored.places import Place
     from headgate.stream_requests import StreamRequests
 
-START = "-1"
 DELTA = "text-delta"  # the type of the chunks of a UI message that hold text
 # Looked at one by one, until other work has its turn: some servers send all of a stream at once.
 ITEMS_AT_ONCE = 1000
@@ -34,7 +34,7 @@ _decoder = msgspec.json.Decoder(list[msgspec.Raw])
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """The end of a step of a run, yielded by its source behind the items of that step.
+    """The end of a step of a run, yielded by its source after the items of that step.
 
     The source is asked for more once the stream has the step.
 
@@ -58,7 +58,7 @@ class Written:
     Attributes:
         items: Number of items that readers are sent.
         steps: The values of the steps that are done, by their keys, in their order.
-        half: The items behind the last step: of one that was under way. None of more than 4 MiB.
+        half: The items after the last step: of one that was under way. None of more than 4 MiB.
         format: The name of the format of the run.
     """
 
@@ -166,7 +166,7 @@ async def survey(
 ) -> StreamSurvey:
     """See what is in the stream up to its tail, or until enough has been seen."""
     seen = StreamSurvey(completes=completes)
-    async with aclosing(following.catch_up(stream, START)) as batches:
+    async with aclosing(following.catch_up(stream, BEGINNING)) as batches:
         async for _, batch in batches:
             await seen.take(batch)
             if until(seen):

@@ -14,11 +14,12 @@ import msgspec
 
 from headgate import following, records
 from headgate.errors import Gone, ProtocolError, SourceFailed, StreamError, Unavailable
+from headgate.names import BEGINNING
 from headgate.records import BEATS, CUT, RunState
 from headgate.retries import Backoff
 from headgate.runs.cursors import Cursor, fits
 from headgate.runs.formats import format_named
-from headgate.runs.stored.progress import START, items_of
+from headgate.runs.stored.progress import items_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
@@ -47,7 +48,7 @@ class Rendering:
     """The items of one run as one reader is sent them."""
 
     def __init__(self, after: int | Cursor, form: Format | None) -> None:
-        place = after if isinstance(after, Cursor) else Cursor(after, after, START)
+        place = after if isinstance(after, Cursor) else Cursor(after, after, BEGINNING)
         self.format = form  # else the stream's first record tells it
         self.count = place.count - place.skip  # of the items so far that readers are sent
         self.offset = place.offset  # after the last batch

@@ -1,9 +1,9 @@
-"""The wish to stop a run, kept apart from its producer's lease: nobody's wish renews a lease.
+"""The wish to stop a run, in a stream of its own: a wish in the lease would renew the lease.
 
 A producer creates the stream `stop` of its run, follows it, and hears that it is closed: that is
 the wish. It acknowledges the wish at once by a stream that exists for as long as its source may
-take, by the server's clock alone. Where there is a wish and none of that, whoever looks gives the
-producer the time of one heartbeat, and then ends the run itself.
+take, by the server's clock alone. A process that finds a wish and none of
+that gives the producer the time of one heartbeat, and then ends the run itself.
 
 What the stream holds are notes of producers, of which the last one counts.
 """
@@ -21,6 +21,7 @@ import msgspec
 
 from headgate import following, records
 from headgate.errors import ABSENT, Closed, Conflict, StreamError
+from headgate.names import BEGINNING
 from headgate.records import Note
 from headgate.retries import Backoff
 from headgate.sending.framing import JSON, json_array
@@ -112,7 +113,7 @@ async def last_note(stop: StreamRequests) -> Note | None:
     """Return the last note of a producer; None where there is none."""
     last = None
     with contextlib.suppress(*ABSENT):
-        async with aclosing(following.catch_up(stop, "-1")) as batches:
+        async with aclosing(following.catch_up(stop, BEGINNING)) as batches:
             async for _, batch in batches:
                 for body in batch.bodies:
                     last = records.last_note(body) or last
