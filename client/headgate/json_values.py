@@ -23,6 +23,7 @@ def json_text(value: object) -> bytes:
     text = msgspec.json.encode(value)
     if b"null" in text:
         try:
+            # The hook is for JSON that is ready (`msgspec.Raw`), which has no such number.
             json.dumps(msgspec.to_builtins(value, enc_hook=lambda _: None), allow_nan=False)
         except ValueError:
             raise ValueError("NaN and infinities have no JSON") from None

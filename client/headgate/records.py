@@ -1,4 +1,4 @@
-"""The records by which a stream tells of its run, and the notes of its producer beside it.
+"""The records of a run among the items of its stream, and its producer's notes beside it.
 
 A record is an item among the others. It is a chunk that every AI SDK accepts and drops, so that a
 client which reads the stream itself is not disturbed by it.
@@ -151,7 +151,7 @@ class Note(msgspec.Struct, frozen=True):
     """
 
     orphan_after: int = ORPHAN_AFTER_S  # of its lease
-    is_left: bool = False  # nobody produces the run any more
+    is_left: bool = False  # no producer has the run any more
 
     def patience_s(self, *, is_to_stop: bool) -> float:
         """Return the seconds that the producer has to take its lease again or to hear of a stop."""

@@ -58,7 +58,7 @@ class Metadata:
 
     Attributes:
         content_type: The content type of the stream.
-        next_offset: The offset behind its last data.
+        next_offset: The offset after its last data.
         is_closed: Whether it takes no more appends.
         ttl: Seconds from the last read or write until it expires, if that is how it expires.
         expires_at: The moment at which it expires, in RFC 3339, if it has one.

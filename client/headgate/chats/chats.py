@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 GOING_ON = (None, ACTIVE, WAITING)
 FORMAT: Final = "ai-sdk"
 QUESTIONS = "question"  # the id of the producer whose epochs count the questions
-BEGINS_WITHIN_S = 3.0  # whoever has asked is about to start the run
+BEGINS_WITHIN_S = 3.0  # a process that has stored a question is about to start its run
 LOOK_AGAIN_S = 0.25  # whether an answer has ended, or a chat has begun
 DELETED_AT_ONCE = 16  # runs of a chat: others use the server, too
 
@@ -106,14 +106,15 @@ class Chats:
             Unavailable: The server is away.
         """
         log = self._log(chat_id)
-        asked = await self._asked(log, chat_id, entries.check_message(message), trigger)
-        if isinstance(asked, Answer):
-            return asked
-        question = asked.questions[-1]
-        turn = Turn(chat_id, question.run_id, asked.messages(), user, body or {})
+        sent = entries.check_message(message)
+        found = await self._answer_or_question(log, chat_id, sent, trigger)
+        if isinstance(found, Answer):
+            return found
+        question = found.questions[-1]
+        turn = Turn(chat_id, question.run_id, found.messages(), user, body or {})
         return await self._begun(log, question, answering(turn))
 
-    async def _asked(
+    async def _answer_or_question(
         self, log: StreamRequests, chat_id: str, sent: dict[str, Any], trigger: Trigger
     ) -> Answer | Conversation:
         """Return the answer that the message has, or the conversation with its new question.
@@ -124,7 +125,7 @@ class Chats:
         number = 0
         while True:
             found = await self._settled(log)
-            message = found.asked(sent)
+            message = found.completed(sent)
             if message is not None and found.repeats(trigger, message):
                 answer = await self.runs.follow(found.questions[-1].run_id, wait=LOOK_AGAIN_S)
                 if answer is not None:
@@ -249,7 +250,8 @@ class Chats:
 
         Raises Conflict where it has gone on for too long. One that nobody has begun is given up.
         """
-        is_begun, now = found.newest_run is not None, asyncio.get_running_loop().time()
+        is_begun = found.newest_run is not None
+        now = asyncio.get_running_loop().time()
         wait_s = self._busy_after_s if is_begun else BEGINS_WITHIN_S
         if now < give_up_at.setdefault("" if is_begun else question.run_id, now + wait_s):
             await asyncio.sleep(LOOK_AGAIN_S)

@@ -120,7 +120,7 @@ class Conversation:
         if newest is None or newest.trigger != trigger:
             return False
         sent = newest.message
-        known = self._known(sent["id"]) if newest.continued else sent
+        known = self._assistant_message(sent["id"]) if newest.continued else sent
         if message != known:
             return False
         answered = self.answers.get(newest.run_id)
@@ -150,18 +150,18 @@ class Conversation:
                 places[message["id"]] = place
         return listed
 
-    def asked(self, message: Message) -> Message | None:
-        """Return the message as it is asked with; None if it goes on with what is not there.
+    def completed(self, message: Message) -> Message | None:
+        """Return a message as the chat stores it; None if it goes on with one that is not there.
 
         An assistant's message is the one that the chat has, with what the page says to the calls
         that are open: all else that a page says the assistant has said is not taken.
         """
         if message["role"] == "user":
             return message
-        known = self._known(message["id"])
+        known = self._assistant_message(message["id"])
         return known and {**known, "parts": with_results(known["parts"], message["parts"])}
 
-    def _known(self, id_: str) -> Message | None:
+    def _assistant_message(self, id_: str) -> Message | None:
         """Return the assistant's message of this id."""
         for known in self.messages():
             if known["id"] == id_ and known["role"] == "assistant":
@@ -172,8 +172,9 @@ class Conversation:
         """Return the messages, and the states of their newest questions."""
         messages = self.messages()
         ids = {message["id"] for message in messages}
-        asked = ((question.message["id"], question) for question in self.questions)
-        return ChatHistory(messages, {id_: self.state(each) for id_, each in asked if id_ in ids})
+        questions = {each.message["id"]: each for each in self.questions}
+        states = {id_: self.state(each) for id_, each in questions.items() if id_ in ids}
+        return ChatHistory(messages, states)
 
 
 async def conversation(stream: StreamRequests) -> Conversation:

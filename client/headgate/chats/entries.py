@@ -1,7 +1,7 @@
 """The entries of a chat's stream, and the checks of the ids and messages that a page sends.
 
-A question names the run that answers it. Whoever finds that a run has ended writes down the message
-that it has become, and no other reader of the chat reads the run again.
+A question names the run that answers it. The first reader that finds the run ended writes down the
+message that it has become, and no other reader of the chat reads the run again.
 """
 
 from __future__ import annotations

@@ -252,7 +252,8 @@ def _chunks_of(part: Part, id_: str) -> Iterator[Chunk]:
 
 def _chunks_of_call(part: Part) -> Iterator[Chunk]:
     """Yield the call, whether the user was asked about it, and what the tool has answered."""
-    name, state = part.get("toolName") or part["type"].removeprefix("tool-"), part["state"]
+    name = part.get("toolName") or part["type"].removeprefix("tool-")
+    state = part["state"]
     id_ = {"toolCallId": part["toolCallId"]}
     about = {**id_, "toolName": name, **_known(part, *LASTING)}
     if part["type"] == DYNAMIC:
@@ -271,7 +272,7 @@ def _chunks_of_call(part: Part) -> Iterator[Chunk]:
         yield {"type": "tool-input-delta", **id_, "inputTextDelta": text}
     else:
         yield {"type": "tool-input-available", **about, "input": part.get("input")}
-    # Nobody is asked again who has decided.
+    # A user that has decided is not asked again.
     if "approval" in part and state != "approval-responded":
         asked = {"approvalId": part["approval"]["id"], **_known(part["approval"], "signature")}
         yield {"type": "tool-approval-request", **id_, **asked}

@@ -33,7 +33,7 @@ REASON_FIELDS = ("finish_reason", "stop_reason", "done_reason")
 
 
 class LangChain:
-    """`astream_events()`, `astream()` of a chat model, and the messages that LangGraph gives."""
+    """A reader of `astream_events()`, `astream()` of a chat model, and LangGraph's messages."""
 
     def __init__(self) -> None:
         self._calls: dict[str, tuple[str, str]] = {}
@@ -51,14 +51,14 @@ class LangChain:
         """Return what chat models say and tools answer; whole messages add nothing."""
         name, data = event.get("event"), event.get("data") or {}
         if name is None:
-            return self._chunk(event) if event["type"] == CHUNK else self.said(event)
+            return self._chunk(event) if event["type"] == CHUNK else self.message_parts(event)
         if name == "on_chat_model_stream":
             return self._chunk(data["chunk"])
         if name == "on_chat_model_end":
             return [Done(str((data.get("output") or {}).get("id")))]
         if name == "on_tool_end":
             output = data.get("output")
-            return _answered(output) if isinstance(output, dict) else []
+            return _tool_outputs(output) if isinstance(output, dict) else []
         if name == "on_tool_error" and data.get("tool_call_id"):
             # What it says may be none of the readers' business.
             error = f"the tool failed: {type(data.get('error')).__name__}"
@@ -71,12 +71,12 @@ class LangChain:
         self._under_way.add(message)
         if chunk.get("chunk_position") == "last":
             self._under_way.discard(message)
-        return [*([ModelCall()] if begins else ()), *self.said(chunk)]
+        return [*([ModelCall()] if begins else ()), *self.message_parts(chunk)]
 
-    def said(self, chunk: dict[str, Any]) -> list[Part]:
+    def message_parts(self, chunk: dict[str, Any]) -> list[Part]:
         """Return what a message adds, whatever call of the model it belongs to."""
         if chunk.get("type") != CHUNK:
-            return _answered(chunk)
+            return _tool_outputs(chunk)
         message = str(chunk.get("id"))
         content = chunk.get("content") or []
         blocks = [content] if isinstance(content, str) else content
@@ -89,7 +89,7 @@ class LangChain:
             whole = {"type": "text", "text": block} if isinstance(block, str) else block
             parts += self._block(message, whole)
         parts += [self._call(message, call) for call in chunk.get("tool_call_chunks") or ()]
-        parts += _ended(chunk)
+        parts += _model_ends(chunk)
         if chunk.get("chunk_position") == "last":
             parts.append(Done(message))
         return parts
@@ -105,9 +105,9 @@ class LangChain:
                 self._thinking.discard(message)
                 parts.append(Done(f"{message}/reasoning"))
             parts.append(Text(f"{message}/{kind}", block[key], kind))
-        return [*parts, *self._cited(block.get("annotations") or [])]
+        return [*parts, *self._sources_of(block.get("annotations") or [])]
 
-    def _cited(self, annotations: list[dict[str, Any]]) -> list[Source]:
+    def _sources_of(self, annotations: list[dict[str, Any]]) -> list[Source]:
         """Return a source for each page that is cited for the first time, and each document."""
         sources: list[Source] = []
         for cited in annotations:
@@ -126,7 +126,7 @@ class LangChain:
         return ToolInput(part, call_id, name, call.get("args") or "", DYNAMIC)
 
 
-def _answered(message: dict[str, Any]) -> list[Part]:
+def _tool_outputs(message: dict[str, Any]) -> list[Part]:
     """Return what a tool answered, if the message is one of a tool."""
     if message.get("type") != "tool" or not message.get("tool_call_id"):
         return []
@@ -136,9 +136,10 @@ def _answered(message: dict[str, Any]) -> list[Part]:
     return [ToolOutput(message["tool_call_id"], content, error, DYNAMIC)]
 
 
-def _ended(chunk: dict[str, Any]) -> list[Part]:
-    """Return why the model has stopped, and the tokens, where a chunk tells either."""
-    metadata, usage = chunk.get("response_metadata") or {}, usage_of(chunk.get("usage_metadata"))
+def _model_ends(chunk: dict[str, Any]) -> list[Part]:
+    """Return why the model has stopped, and the tokens, where a chunk has either."""
+    usage = usage_of(chunk.get("usage_metadata"))
+    metadata = chunk.get("response_metadata") or {}
     reason = next((metadata[field] for field in REASON_FIELDS if metadata.get(field)), None)
     reason = (metadata.get("incomplete_details") or {}).get("reason") or reason
     if reason is None and usage is None:

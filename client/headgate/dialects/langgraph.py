@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 KEY = "__interrupt__"
 MODES = {"values", "updates", "messages", "custom", "checkpoints", "tasks", "debug"}
-ASKING = {"values", "updates"}  # where a graph tells that it is interrupted
+ASKING = {"values", "updates"}  # the modes that have the interrupts of a graph
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +41,13 @@ class Streamed:
 
 
 def streamed(value: Any) -> Streamed | None:  # noqa: ANN401 - of any SDK
-    """Return the event that a graph has given; None for anything else.
+    """Return the event of a graph that a source has yielded; None for anything else.
 
     Version 1 gives the data of a mode, or these after its name and its namespace; version 2 a dict.
     """
     match value:
         case {"type": str(mode), "ns": [*namespace], "data": data} if mode in MODES:
-            # Version 1 tells interrupts in the state itself.
+            # Version 1 has interrupts in the state itself.
             interrupts = value.get("interrupts")
             return Streamed(
                 mode, {KEY: interrupts} if interrupts else data, tuple(namespace) or None
@@ -70,7 +70,7 @@ def _is_namespace(segments: list[Any]) -> bool:
 
 
 class _Interrupts:
-    """Finds the calls that a graph asks the user about among those that its model has made.
+    """The calls that a graph asks the user about, found among those that its model has made.
 
     The value of an interrupt has any shape; one with `action_requests`, as of the middleware for a
     human in the loop, names calls.
@@ -145,7 +145,7 @@ class LangGraph:
         if not isinstance(step, int):
             return self._messages.parts(message)
         begins = self._begins(event.namespace or (), step)
-        parts = self._messages.said(message)
+        parts = self._messages.message_parts(message)
         self._interrupts.see(parts)
         within = (_within(event.namespace, part) for part in parts)
         return [*([ModelCall()] if begins else ()), *within]

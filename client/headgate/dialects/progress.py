@@ -32,7 +32,7 @@ CANCELLED = EarlyEnd("response_cancelled", "the response was cancelled")
 
 
 class EventFields(msgspec.Struct):
-    """The fields of events that tell the progress in any dialect; None for those missing."""
+    """The fields of events that have the progress in any dialect; None for those missing."""
 
     type: Any = None
     event_type: Any = None
@@ -111,9 +111,9 @@ class DialectProgress(AnswerProgress):
         except NOT_JSON:
             self._is_known |= is_cut_json(sent.data)
             found = EventFields()
-            self._judge_text(sent.data)
+            self._take_text(sent.data)
         else:
-            self._judge(found)
+            self._take_fields(found)
         if found.error or sent.name == b"error" or found.type == "error":
             self._fail(found.error, found.code)
         self.is_refused = self.is_refused or (self.failure is not None and not self._has_events)
@@ -124,10 +124,10 @@ class DialectProgress(AnswerProgress):
     def may_end(self) -> bool:
         return self.has_ended or (self._has_events and not self._is_known)
 
-    def _judge_text(self, data: bytes) -> None:
+    def _take_text(self, data: bytes) -> None:
         """Take the data of an event that are not a JSON object."""
 
-    def _judge(self, event: EventFields) -> None:
+    def _take_fields(self, event: EventFields) -> None:
         """Take the data of an event."""
         cursor, type_ = event.cursor, event.type or event.event_type
         if cursor is not None:

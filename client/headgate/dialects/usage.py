@@ -28,7 +28,7 @@ _BESIDE_OUTPUT = ("total_thought_tokens",)
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """The tokens of one call of the model; None where the provider does not tell."""
+    """The tokens of one call of the model; None where the provider sends no such count."""
 
     input: int | None = None
     output: int | None = None

@@ -149,14 +149,14 @@ class Opening:
 
 
 class NotOrphaned(Exception):
-    """Another producer has the run."""
+    """The refusal to take over a run that another producer has."""
 
 
 class Start:
-    """Starts a run, or takes it over, once.
+    """The start of a run, or a takeover, which is made once.
 
-    It goes on in a task of its own when whoever wants it is cancelled: only what the server has
-    answered tells what there is to be withdrawn.
+    It goes on in a task of its own when its caller is cancelled: only the responses of the server
+    say what there is to be withdrawn.
     """
 
     def __init__(
@@ -245,7 +245,7 @@ class Start:
         return Production(self._run, self._lease, epoch, writer, self._form, self._rules, plan)
 
     def _plan(self, first: list[object], before: StreamSurvey | None) -> Plan:
-        """Return what is to be done behind what was there before."""
+        """Return what is to be written after what is there."""
         if before is None:
             return Plan([], closes=self._closes, count=len(first))
         if not self._goes_on:

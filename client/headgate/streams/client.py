@@ -45,7 +45,7 @@ _HOST_AND_PORT = re.compile(r"[\w.-]+:\d+(/|$)")
 
 
 class WriterOptions(TypedDict, total=False):
-    """Options of `StreamWriter`."""
+    """The options of `StreamWriter`."""
 
     producer_id: str | None
     epoch: int
@@ -58,7 +58,7 @@ class WriterOptions(TypedDict, total=False):
 
 
 class WorkerOptions(TypedDict, total=False):
-    """Options of `Worker`."""
+    """The options of `Worker`."""
 
     name: str | None
     concurrency: int

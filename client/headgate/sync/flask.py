@@ -16,8 +16,9 @@ def send(answer: Answer | Reply | None) -> Response:
 
 
 def _incoming(request: Request) -> Incoming[Request]:
-    chat, body = (request.view_args or {}).get("chat", ""), request.stream.read(MOST_BODY_BYTES + 1)
-    return Incoming(request, request.method, chat, request.args, request.headers, once(body))
+    chat = (request.view_args or {}).get("chat", "")
+    body = once(request.stream.read(MOST_BODY_BYTES + 1))
+    return Incoming(request, request.method, chat, request.args, request.headers, body)
 
 
 def _routes(views: list[View]) -> Blueprint:

@@ -20,7 +20,7 @@ _END = object()
 
 
 class Calls(SimpleQueue["Callable[[], None] | None"]):
-    """Calls by the loop of functions in a thread, one after the other, until None."""
+    """A queue of functions that a thread calls for the loop, one after the other, until None."""
 
     def ask(self, function: Callable[[], T]) -> asyncio.Future[T]:
         """Have the thread call the function. Call this in the loop."""

@@ -64,7 +64,7 @@ class JobStream(Twin["headgate.workers.job.JobStream"]):
     def messages(self) -> Iterator[Any]:
         """Yield the pending messages of a JSON stream, one by one.
 
-        Messages come in batches, and a batch counts as read when the message behind it is
+        Messages come in batches, and a batch counts as read when the message after it is
         requested. So what is acknowledged in between may be less than you have seen, never more.
 
         Raises:
@@ -99,7 +99,7 @@ class Job(Twin["headgate.workers.job.Job"]):
 
     The lease is extended for as long as the block runs. The end of the block acknowledges what was
     read. If the block raises an exception, nothing more is acknowledged, the exception is logged,
-    the lease is released, and the same work comes again behind a growing pause. If the lease is
+    the lease is released, and the same work comes again after a growing pause. If the lease is
     lost, or the worker stops and `stop_grace` is over, the next message raises `Fenced`.
 
     Attributes:
@@ -138,7 +138,7 @@ class Job(Twin["headgate.workers.job.Job"]):
         self._call(lambda twin: twin.ack())
 
     def release(self) -> None:
-        """Give the job back without acknowledging more: the work comes again behind a pause."""
+        """Give the job back without acknowledging more: the work comes again after a pause."""
         self._call(lambda twin: twin.release())
 
 
@@ -168,7 +168,7 @@ class Worker(ThreadWorker):
         stop_grace: Seconds for which jobs go on after `stop`, before their next message raises
             `Fenced`; 20 by default.
         authorization: The value of the `Authorization` field, or a function that returns it. It
-            needs what the subscriber needed: a claim is judged as the subscription was.
+            needs the permissions that the subscriber needed.
 
     Raises:
         ValueError: There is no subscription, or a number is out of its range.

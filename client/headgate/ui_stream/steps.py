@@ -47,7 +47,7 @@ _decoder = msgspec.json.Decoder(_Stored)
 
 
 class Steps:
-    """Puts the chunks of one message into steps, in their order, and knows what has not ended.
+    """The steps of one message, into which its chunks are put in their order.
 
     Attributes:
         open_texts: The kinds and ids of texts and reasoning that have begun and not ended.

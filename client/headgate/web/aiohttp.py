@@ -30,8 +30,8 @@ def send(answer: Answer | Reply | None) -> web.StreamResponse:
 
 
 def _incoming(request: web.Request) -> Incoming[web.Request]:
-    chat, query, body = request.match_info.get("chat", ""), request.query, request.content
-    return Incoming(request, request.method, chat, query, request.headers, body.iter_any())
+    chat, body = request.match_info.get("chat", ""), request.content.iter_any()
+    return Incoming(request, request.method, chat, request.query, request.headers, body)
 
 
 _adapter = Adapter(

@@ -113,7 +113,7 @@ class JobStream:
     async def messages(self) -> AsyncGenerator[Any]:
         """Yield the pending messages of a JSON stream, one by one.
 
-        Messages come in batches, and a batch counts as read when the message behind it is
+        Messages come in batches, and a batch counts as read when the message after it is
         requested. So what is acknowledged in between may be less than you have seen, never more.
 
         Raises:
@@ -185,7 +185,7 @@ class Job:
 
     The lease is extended for as long as the block runs. The end of the block acknowledges what was
     read. If the block raises an exception, nothing more is acknowledged, the exception is logged,
-    the lease is released, and the same work comes again behind a growing pause. If the lease is
+    the lease is released, and the same work comes again after a growing pause. If the lease is
     lost, or the worker stops and `stop_grace` is over, the block is cancelled at its next `await`,
     and the program goes on after the block.
 
@@ -223,7 +223,8 @@ class Job:
         self._ack_at = ack_at
         self._lease_s, self._until = lease
         self._on_end = on_end
-        self._is_lost = self._has_ended = False  # the lease: against our will, or by us
+        self._is_lost = False  # the lease, against our will
+        self._has_ended = False  # the lease, by us
         self._is_interrupted = False  # once the lease was lost, or the worker cannot wait longer
         self._is_entered = False  # whether its block has begun
         self._block: asyncio.Timeout | None = None  # which cancels the block, while it runs
@@ -257,7 +258,7 @@ class Job:
         await self._ack(self._acks())
 
     async def release(self) -> None:
-        """Give the job back without acknowledging more: the work comes again behind a pause."""
+        """Give the job back without acknowledging more: the work comes again after a pause."""
         if not (self._has_ended or self._is_lost):
             self._has_ended = True
             await self._send({}, is_done=True, for_s=RELEASE_FOR_S)

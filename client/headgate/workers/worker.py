@@ -37,9 +37,9 @@ T = TypeVar("T")
 
 LAST_WAIT_S = 2.0  # for the response to a claim, when nobody wants the job any more
 STOP_GRACE_S = 20.0  # Kubernetes and systemd kill after 30 and 90 seconds
-# Behind a job that failed; other workers may try it meanwhile.
+# After a job that failed; other workers may try it meanwhile.
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
-# Behind a request that the server did not answer, or a wake stream that is not there.
+# After a request that the server did not answer, or a wake stream that is not there.
 WAITS_S = 0.1, 30.0
 # Others work on it, or nobody has to: the next event tells more.
 NO_JOB = frozenset({"ALREADY_CLAIMED", "NO_PENDING_WORK"})
@@ -90,7 +90,7 @@ class Worker:
         stop_grace: Seconds for which jobs go on after `stop`, before they are cancelled and
             released; 20 by default.
         authorization: The value of the `Authorization` field, or a function that returns it. It
-            needs what the subscriber needed: a claim is judged as the subscription was.
+            needs the permissions that the subscriber needed.
         session: The aiohttp session of the requests; without one, the worker makes its own.
 
     Raises:
@@ -157,6 +157,7 @@ class Worker:
             return
         try:
             task.cancel()
+            # What it failed with, `_next_job` has raised, or nobody waits for.
             await asyncio.gather(task, return_exceptions=True)
             for job in list(self._jobs):
                 await job._give_back()
@@ -253,14 +254,14 @@ class Worker:
         self._changed.clear()
 
     def _wake(self, subscription_ids: Iterable[str]) -> None:
-        """Make subscriptions due, unless they are behind a pause."""
+        """Make subscriptions due, unless they are in a pause."""
         for subscription_id in subscription_ids:
             if subscription_id in self._pauses:
                 self._due.setdefault(subscription_id, 0.0)
         self._changed.set()
 
     def _postpone(self, subscription_id: str, pause_s: float) -> None:
-        """Claim a subscription again behind a pause, also if no event comes."""
+        """Claim a subscription again after a pause, also if no event comes."""
         self._due[subscription_id] = asyncio.get_running_loop().time() + pause_s
 
     async def _claim(self, subscription_id: str) -> Job | None:
@@ -311,7 +312,7 @@ class Worker:
 
     def _on_end(self, job: Job) -> None:
         if job not in self._jobs:
-            return  # it was given back
+            return  # it was released before
         self._jobs.remove(job)
         pauses = self._pauses[job.subscription_id]
         if job._has_progress:

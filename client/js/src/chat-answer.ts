@@ -23,7 +23,7 @@ export class ChatAnswer {
   #toSkip = 0 // chunks that are sent once more
   #isOver = false
   readonly #run: string | null
-  // So many chunks behind the first one are not the run's own: what its message held before.
+  // So many chunks after the first one are not the run's own: what its message held before.
   readonly #earlier: number
   readonly #left = new AbortController()
   readonly #backoff: Backoff
@@ -76,7 +76,7 @@ export class ChatAnswer {
     controller.close()
   }
 
-  /** Return the next chunk; undefined behind the last one, or when nobody reads any more. */
+  /** Return the next chunk; undefined after the last one, or when nobody reads any more. */
   async #next(): Promise<Chunk | undefined> {
     while (!this.#isOver) {
       const data = await this.#events.next()

@@ -21,7 +21,7 @@ const EVENTS = "text/event-stream"
 const STEADY_MS = 10_000 // a connection of this age was no failure, also if it was silent
 const STALE_MS = 30_000 // a page that was hidden for longer may have lost it without an error
 
-/** Events behind a place, by one `EventSource` after the other. */
+/** Events after a place, by one `EventSource` after the other. */
 export class Connection {
   #source: EventSource | undefined
   #openedAt = 0

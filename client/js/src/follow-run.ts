@@ -22,7 +22,7 @@ export interface RunEnd {
 
 export interface FollowRunOptions<Item = unknown> {
   /**
-   * Is called with each item, once and in order, and with the cursor behind it.
+   * Is called with each item, once and in order, and with the cursor after it.
    *
    * There is no iterator instead: what nobody has taken from it would have to be kept.
    */
@@ -31,7 +31,7 @@ export interface FollowRunOptions<Item = unknown> {
   readonly onEnd?: (end: RunEnd) => void
   /** Is called when the run cannot be followed any further; by default it is written to the console. */
   readonly onError?: (error: FollowError) => void
-  /** The cursor behind which to begin, or the number of items that the page has. */
+  /** The cursor after which to begin, or the number of items that the page has. */
   readonly after?: string | number
   /**
    * Whether the cursor is stored in `sessionStorage`, so that the tab goes on after the last item
@@ -49,7 +49,7 @@ export interface FollowRunOptions<Item = unknown> {
 
 /** A run that is followed by this page. */
 export interface FollowedRun {
-  /** The cursor behind the last item; undefined before the first one. */
+  /** The cursor after the last item; undefined before the first one. */
   readonly cursor: string | undefined
   /** Follow no further. The run itself goes on. */
   close(): void

@@ -1,1 +1,1 @@
-"""The families of providers, each in a module or a package of its own."""
+"""The families of providers, each in a module of its own."""

@@ -50,7 +50,7 @@ class _ContentBlock:
 
 
 class MessageReader(TypedReader):
-    """`client.messages.create(stream=True)` and `client.messages.stream()`."""
+    """A reader of `client.messages.create(stream=True)` and `client.messages.stream()`."""
 
     def __init__(self) -> None:
         self._message = 0  # a run may ask the model several times

@@ -39,7 +39,7 @@ CALL, RESULT = "_call", "_result"  # how the types of tools' steps end
 
 
 class InteractionReader(TypedReader):
-    """`client.interactions.create(stream=True)`."""
+    """A reader of `client.interactions.create(stream=True)`."""
 
     type_field = "event_type"
 

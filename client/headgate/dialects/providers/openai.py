@@ -37,22 +37,22 @@ if TYPE_CHECKING:
 SUBSTANCE = ("content", "refusal", "reasoning_content", "reasoning", "tool_calls")
 # How the types begin of what `client.chat.completions.stream()` derives from chunks.
 DERIVED = ("content.", "refusal.", "tool_calls.", "logprobs.")
-# Choices whose ends are judged: OpenAI makes up to 128.
+# Choices of an answer, whose ends are counted: OpenAI makes up to 128.
 MOST_CHOICES = 128
 
 
 @dataclass(slots=True)
 class _Answer:
-    """Holds what is known of one choice of an answer that is under way."""
+    """A choice of an answer under way, as far as it has come."""
 
-    # A tool call is named in its first piece only; the others tell its index.
+    # A tool call is named in its first piece only; the others have its index.
     calls: dict[int, tuple[str, str, str]] = field(default_factory=dict)
     has_refusal: bool = False
     is_thinking: bool = False
 
 
 class ChatReader:
-    """`client.chat.completions.create(stream=True)`, and `.stream()`."""
+    """A reader of `client.chat.completions.create(stream=True)`, and `.stream()`."""
 
     def __init__(self) -> None:
         self._under_way: dict[str, _Answer] = {}
@@ -77,7 +77,7 @@ class ChatReader:
         for choice in choices:
             parts += self._choice(f"{event.get('id')}/{choice.get('index', 0)}", choice)
         usage = event.get("usage")
-        # Some services tell the tokens so far with each chunk.
+        # Some services send the tokens so far with each chunk.
         is_last = not choices or any(choice.get("finish_reason") for choice in choices)
         if usage is not None and is_last and self._counted != (event.get("id"), self._ended):
             self._counted = (event.get("id"), self._ended)
@@ -93,7 +93,7 @@ class ChatReader:
             if key == self._ended and not any(delta.get(name) for name in SUBSTANCE):
                 return []
             answer = self._under_way[key] = _Answer()
-            if key.endswith("/0"):  # of the choices, one tells of the call
+            if key.endswith("/0"):  # one of the choices begins the call of the model
                 parts.append(ModelCall())
                 self._counted = None
         parts += _text_parts(key, answer, delta)
@@ -153,22 +153,22 @@ class ChatProgress(DialectProgress):
         self._is_done = False
 
     @override
-    def _judge_text(self, data: bytes) -> None:
+    def _take_text(self, data: bytes) -> None:
         if data.startswith(b"[DONE]"):
             self._is_known = self._is_done = self._has_ended = True
 
     @override
-    def _judge(self, event: EventFields) -> None:
+    def _take_fields(self, event: EventFields) -> None:
         if isinstance(event.choices, list):
             self._is_known = True
             for choice in event.choices:
                 if isinstance(choice, dict):
-                    self._take(choice)
+                    self._take_choice(choice)
             self._has_ended = self._is_done or self._begun == self._finished != set()
         if event.usage:
             self.usage.update(event.usage)
 
-    def _take(self, choice: dict[str, object]) -> None:
+    def _take_choice(self, choice: dict[str, object]) -> None:
         index = choice.get("index")
         number = index if isinstance(index, int) and 0 <= index < MOST_CHOICES else 0
         self._begun.add(number)
@@ -196,7 +196,7 @@ _NUMBER = re.compile(r"[0-9]{1,12}")  # no answer has as many events
 
 @dataclass(slots=True)
 class _Item:
-    """An item of the output that has begun; its first event need not have been given."""
+    """An item of the output that has begun; a source may leave out its first event."""
 
     part: str
     about: dict[str, Any]  # metadata, which the next request needs
@@ -216,7 +216,7 @@ class _Item:
 
 
 class ResponsesReader(TypedReader):
-    """`client.responses.create(stream=True)`."""
+    """A reader of `client.responses.create(stream=True)`."""
 
     def __init__(self) -> None:
         self._response = 0  # a run may ask the model several times
@@ -270,8 +270,11 @@ class ResponsesReader(TypedReader):
             item.call = (raw["call_id"], raw["name"])
             return [ToolInput(item.part, *item.call, "", FUNCTIONS[type_][1])]
         if _is_executed(raw):
-            tool, given = type_.removesuffix("_call"), json.dumps(raw)
-            return [ToolInput(item.part, raw["id"], tool, given, EXECUTED), Done(item.part)]
+            tool = type_.removesuffix("_call")
+            return [
+                ToolInput(item.part, raw["id"], tool, json.dumps(raw), EXECUTED),
+                Done(item.part),
+            ]
         return []
 
     def _finished(self, event: dict[str, Any]) -> list[Part]:

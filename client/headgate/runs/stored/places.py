@@ -31,7 +31,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 # Each round is lost to another claim; so many at the same moment are no users but a mistake.
 MOST_ROUNDS = 1000
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.1, 2.0
-# A newer producer writes on, or whoever found the run without one has ended it.
+# A newer producer writes on, or a process that found the run without one has ended it.
 TAKEN = (Fenced, Closed)
 
 
@@ -84,9 +84,9 @@ async def claim(
     is_closing: bool = False,
     may_claim: Callable[[], Awaitable[bool]] = _always,
 ) -> int | None:
-    """Append under an epoch that nobody has had, and give the epoch.
+    """Append under an epoch that no producer has had, and return the epoch.
 
-    Before each attempt it asks whether the claim is still wanted, and gives None if not. Raises
+    Return None if `may_claim` says before an attempt that the claim is not wanted any more. Raises
     Closed when the run has ended.
     """
     body, epoch = json_array(items), 0

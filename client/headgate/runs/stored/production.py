@@ -40,7 +40,7 @@ SHUT_DOWN = RunState("failed", "the application was shut down")
 
 
 def class_name(error: Exception) -> str:
-    """Return the error's class name, as the default `error_text`: messages may hold secrets."""
+    """Return a sentence with the error's class alone: its message may hold secrets."""
     return f"the source failed: {type(error).__name__}"
 
 
@@ -117,7 +117,7 @@ class Production:
         """Produce the run to its end."""
         consuming = asyncio.create_task(self._consume(source))
         others = [self._beat(), self._watch(), self._flush()]
-        if self._rules.ttl_s is not None:  # nobody else may use a silent stream meanwhile
+        if self._rules.ttl_s is not None:  # a silent stream may have no other use meanwhile
             others.append(self._repeat(self._use_stream, self._rules.ttl_s / BEATS))
         if self._wait is not None:  # should this producer be gone
             others.append(self._repeat(self._wait.take, self._rules.takeover_within_s / BEATS))
@@ -139,13 +139,18 @@ class Production:
                 task.cancel()
             _cancel(consuming)
             await asyncio.wait(tasks, timeout=CLOSE_TIMEOUT_S)
-        if not is_ended:  # whoever looks shall not take it for active until the lease expires
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(CLOSE_TIMEOUT_S):
-                    with contextlib.suppress(StreamError):
-                        _ = is_left or await self._wish.leave(self._lease.orphan_after_s)
-                    await self._lease.delete()
+        if not is_ended:
+            await self._give_up(is_noted=is_left)
         await self._close(consuming)
+
+    async def _give_up(self, *, is_noted: bool) -> None:
+        """Note that the run has no producer: until the lease expires, it would count as active."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                with contextlib.suppress(StreamError):
+                    if not is_noted:
+                        await self._wish.leave(self._lease.orphan_after_s)
+                await self._lease.delete()
 
     async def _written(self, consuming: asyncio.Task[RunState]) -> RunState:
         """Write the source's items, and return how the run ended once all are in the stream."""
@@ -307,7 +312,7 @@ class Production:
             pass
 
     async def _repeat(self, keep: Callable[[], Awaitable[object]], every_s: float) -> None:
-        """Keep a stream again and again; of one that is gone, the next item tells."""
+        """Use a stream again and again; if it is gone, the next item finds that out."""
         while True:
             await asyncio.sleep(every_s)
             try:

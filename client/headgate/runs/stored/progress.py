@@ -87,7 +87,7 @@ def _text(item: object) -> str:
 
 
 class StreamSurvey:
-    """Gathers what is in a run's stream, from its beginning on.
+    """The content of a run's stream, gathered from its beginning on.
 
     With `completes`, also which items would complete what is begun, and how far its steps are: that
     takes each by itself.

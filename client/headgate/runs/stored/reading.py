@@ -268,7 +268,7 @@ class Reading:
             if self._is_connected.is_set() or self._loop.time() >= self._quiet_until:
                 self._is_connected.clear()
                 self._quiet_until = self._loop.time() + quiet_s
-                # The server is away, and the next look may tell, or the session is closed.
+                # The server is away, and the next look finds out more, or the session is closed.
                 with contextlib.suppress(StreamError, RuntimeError):
                     await check()
 
