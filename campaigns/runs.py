@@ -34,7 +34,7 @@ def main() -> int:
         found = asyncio.run(play(servers[first : first + AT_ONCE], size))
         sys.stdout.write(
             f"{', '.join(servers[first : first + AT_ONCE])}: {dict(found.moves)}, "
-            f"ends {dict(found.ends)}, told {max(found.told_s):.1f} s after the last move at most, "
+            f"ends {dict(found.ends)}, at most {max(found.last_end_s):.1f} s after the last move, "
             f"{time.monotonic() - began:.0f} s\n"
         )
         complaints += found.broken

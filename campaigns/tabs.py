@@ -91,12 +91,12 @@ class Play:
             await self.thaw()
         for tab in self._awake:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(tab.page.evaluate("toldOf('ends', 1)"), 30)
-        told = [await tab.page.evaluate("[items, refusals]") for tab in self._awake]
-        for items, refusals in told:
+                await asyncio.wait_for(tab.page.evaluate("received('ends', 1)"), 30)
+        pages = [await tab.page.evaluate("[items, refusals]") for tab in self._awake]
+        for items, refusals in pages:
             if items != [*range(count)]:
                 sys.stdout.write(f"{items} {refusals}\n")
-        return [items for items, _ in told]
+        return [items for items, _ in pages]
 
     def _acts(self) -> list[Callable[[], Coroutine[object, object, None]]]:
         acts = [self.reload, self.close, self.freeze, self.kill]

@@ -228,10 +228,7 @@ async def test_chunks_added_by_the_library_do_not_count_as_the_first_item_of_a_r
     assert ended["first_item_after"] >= 0
 
 
-async def test_index_marks_and_steps_are_not_counted_as_items_of_a_run(
-    console: Console,
-) -> None:
-
+async def test_steps_are_not_counted_as_items_of_a_run(console: Console) -> None:
     async def source() -> AsyncIterator[object]:
         for number in range(3000):
             yield {"n": number, "text": "x" * 100}

@@ -189,9 +189,9 @@ ERRORS |= {kind.__name__: kind for kind in (TypeError, ValueError, RuntimeError)
 
 @contextlib.asynccontextmanager
 async def answering(status: str, *fields: str, body: bytes = b"") -> AsyncIterator[headgate.Client]:
-    """A client of a server with one answer to all requests."""
-    given = answer(body, *fields, status=status)
-    async with RawOrigin(given) as origin, headgate.Client(origin.url, retries=0) as client:
+    """Yield a client of a server with one response to all requests."""
+    response = answer(body, *fields, status=status)
+    async with RawOrigin(response) as origin, headgate.Client(origin.url, retries=0) as client:
         yield client
 
 
@@ -223,8 +223,8 @@ async def test_a_mistake_raises_an_error_that_says_what_to_do(url: str, mistake:
 
     with pytest.raises(ERRORS[kind]) as raised:
         await act()
-    said = "\n| ".join([str(raised.value), *getattr(raised.value, "__notes__", ())])
-    assert sentence.replace("BASE/", f"{url}/") in said
+    shown = "\n| ".join([str(raised.value), *getattr(raised.value, "__notes__", ())])
+    assert sentence.replace("BASE/", f"{url}/") in shown
 
 
 async def test_a_missing_await_is_a_warning_with_the_name_of_the_method(url: str) -> None:
@@ -250,8 +250,8 @@ asyncio.run(use())
         command = [sys.executable, "-W", "always::ResourceWarning:headgate", "-c", program]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
     way_out = "use it in `async with`, or call its `aclose`"
-    (said,) = done.stderr.splitlines()
-    assert said == f"Client({server.streams!r}) was not closed: {way_out}"
+    (warning,) = done.stderr.splitlines()
+    assert warning == f"Client({server.streams!r}) was not closed: {way_out}"
 
 
 def test_the_client_for_threads_and_its_streams_show_their_urls() -> None:

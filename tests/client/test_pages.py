@@ -70,7 +70,7 @@ def test_the_documented_programs_print_what_they_have_written(
 @pytest.mark.parametrize(
     ("owner", "name"),
     [
-        *((Client, name) for name in ("stream", "create", "open")),
+        *((Client, name) for name in ("stream", "create", "open", "job")),
         *((Stream, name) for name in ("append", "append_many", "read", "follow", "tail")),
         *((Stream, name) for name in ("follow_bytes", "head", "close", "delete")),
     ],
@@ -80,13 +80,13 @@ def test_the_page_on_streams_shows_the_parameters_and_defaults_of_each_method(
 ) -> None:
     page = (ROOT / "docs/client/streams.md").read_text()
     of = r"hg\." if owner is Client else ""
-    (told,) = re.findall(rf"^\| `(?:await )?{of}{name}\((.*?)\)`", page, re.MULTILINE)
+    (printed,) = re.findall(rf"^\| `(?:await )?{of}{name}\((.*?)\)`", page, re.MULTILINE)
     signature = inspect.signature(getattr(owner, name))
     parameters = [
         each.replace(annotation=each.empty) for each in list(signature.parameters.values())[1:]
     ]
     shown = signature.replace(parameters=parameters, return_annotation=signature.empty)
-    assert f"({told})" == str(shown).replace("'", '"')
+    assert f"({printed})" == str(shown).replace("'", '"')
 
 
 AGAIN = """

@@ -48,12 +48,12 @@ WAITS = 0.02, 0.02
 def test_refusals_that_pass_are_waited_out_and_reported(
     time_s: float, options: dict[str, Any], refusals: list[StreamError]
 ) -> None:
-    said: list[str] = []
-    retries = Retries(time_s, WAITS, said.append, **options)
+    notes: list[str] = []
+    retries = Retries(time_s, WAITS, notes.append, **options)
     for _ in range(2):  # each call gets the whole time
-        said.clear()
+        notes.clear()
         assert attempts(retries, refusals) == len(refusals) + 1 == len(said)
-        assert said[0].startswith(f"{refusals[0]}; trying again in ")
+        assert notes[0].startswith(f"{refusals[0]}; trying again in ")
         assert said[-1] == "connected again"
 
 

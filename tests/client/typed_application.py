@@ -1,4 +1,4 @@
-"""What the pages do not print of the library's types, as both type checkers see it.
+"""Types of the library that the pages do not print, as both type checkers see them.
 
 tests/client/test_types.py has mypy and pyright check it strictly. A mistake that they have to find
 is marked as ignored: a mark that ignores nothing is an error, too.

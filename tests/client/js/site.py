@@ -39,10 +39,10 @@ FOLLOWING = """
   const waiting = [];
   const tell = (name, what) => {
     window[name].push(what);
-    waiting.splice(0).forEach((told) => told());
+    waiting.splice(0).forEach((notify) => notify());
   };
-  window.toldOf = async (name, count) => {
-    while (window[name].length < count) await new Promise((told) => waiting.push(told));
+  window.received = async (name, count) => {
+    while (window[name].length < count) await new Promise((notify) => waiting.push(notify));
     return window[name];
   };
   Object.assign(window, { items: [], ends: [], refusals: [] });
@@ -66,7 +66,7 @@ def following(url: str, **options: Any) -> str:
 
 
 class Site:
-    """Runs and chats whose items the test gives, and the requests for them."""
+    """A server of runs and chats, whose items the test gives, and of the requests for them."""
 
     def __init__(self, runs: Runs) -> None:
         self.runs, self.chats = runs, Chats(runs)
@@ -214,13 +214,13 @@ class Tab:
         return cls(page, await tabs.new_cdp_session(page))
 
     async def has(self, value: list[Any], name: str = "items") -> None:
-        """Wait until a page that follows is told this, and nothing else."""
-        telling = self.page.evaluate(f"toldOf('{name}', {len(value)})")
+        """Wait until a page that follows has received this, and nothing else."""
+        receiving = self.page.evaluate(f"received('{name}', {len(value)})")
         try:
-            told = await asyncio.wait_for(telling, SERVER_PATIENCE_S)
+            received = await asyncio.wait_for(receiving, SERVER_PATIENCE_S)
         except TimeoutError:
-            told = await self.page.evaluate(f"window.{name}")
-        assert told == value
+            received = await self.page.evaluate(f"window.{name}")
+        assert received == value
 
     async def shows(self, text: str) -> None:
         """Wait until this is all that it shows."""

@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 
 class MemoryBroker(RedisBroker):
-    """Keys, whose lifetime is over at 0 s alone, and channels."""
+    """A broker of keys, which expire only when their lifetime is set to 0 s, and of channels."""
 
     def __init__(self) -> None:
         self.values: dict[str, str] = {}
         self.channels: dict[str, Callable[[str], None]] = {}
 
     def streams(self, **options: Any) -> ResumableStreams:
-        """One more replica of an application."""
+        """Return the streams of one more replica of an application."""
         streams = ResumableStreams("redis://127.0.0.1:1", **options)
         streams._broker = self
         return streams
@@ -87,14 +87,14 @@ class Tap:
         self._steps.put_nowait(error)
 
 
-async def chunks(*given: str) -> AsyncIterator[str]:
-    """A source that has everything at once."""
-    for chunk in given:
+async def chunks(*texts: str) -> AsyncIterator[str]:
+    """Yield everything at once, as a source."""
+    for chunk in texts:
         yield chunk
 
 
 async def whole(text: AsyncIterator[str] | None) -> str:
-    """All that a reader gets."""
+    """Return all that a reader gets."""
     assert text is not None, "there is nothing to read"
     return "".join([chunk async for chunk in text])
 

@@ -1,4 +1,4 @@
-"""What holds between two replicas of an application, and that nothing of a stream stays."""
+"""The promises of resumable streams between two replicas, and that nothing of a stream stays."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def _wrong(_: Exception) -> str:
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "sentence"),
     [
         pytest.param({}, "ValueError$", id="the class by default"),
         pytest.param({"error_text": str}, r"the model is away x{900,983}$", id="cut"),
@@ -105,7 +105,7 @@ def _wrong(_: Exception) -> str:
     ],
 )
 async def test_readers_get_the_error_of_a_source_after_its_text(
-    replicas: MakeStreams, options: dict[str, Any], told: str
+    replicas: MakeStreams, options: dict[str, Any], sentence: str
 ) -> None:
     producer, other, tap = replicas(**options), replicas(), Tap()
     creator = await producer.create("a", tap)
@@ -114,7 +114,7 @@ async def test_readers_get_the_error_of_a_source_after_its_text(
     tap.end(ValueError("the model is away " + "x" * 10_000))
     for text, expected in ((creator, "some text"), (reader, " text")):
         assert await anext(text) == expected
-        with pytest.raises(SourceFailed, match=f"^stream 'a' failed: {told}") as raised:
+        with pytest.raises(SourceFailed, match=f"^stream 'a' failed: {sentence}") as raised:
             await anext(text)
         assert isinstance(raised.value.__cause__, ValueError) == (text is creator)
     await until(lambda: state_is(other, "done"))
@@ -125,7 +125,7 @@ async def coroutine() -> str:
 
 
 @pytest.mark.parametrize(
-    ("make_source", "told"),
+    ("make_source", "sentence"),
     [
         (lambda: None, "make_source must give .* not an object of type NoneType"),
         (lambda: ["text"], "make_source must give an async iterable of str .* of type list"),
@@ -137,9 +137,9 @@ async def coroutine() -> str:
     ids=["none", "list", "coroutine", "chunks of bytes", "half a character", "raises"],
 )
 async def test_a_source_of_a_wrong_type_fails_its_stream_with_an_error_that_names_it(
-    in_memory: MakeStreams, make_source: Any, told: str
+    in_memory: MakeStreams, make_source: Any, sentence: str
 ) -> None:
-    with pytest.raises(SourceFailed, match=f"stream 'a' failed: .*{told}"):
+    with pytest.raises(SourceFailed, match=f"stream 'a' failed: .*{sentence}"):
         await whole(await in_memory().create("a", make_source))
 
 

@@ -92,7 +92,7 @@ def _subscribers(redis: RedisServer) -> int:
 
 
 def _calls(redis: RedisServer) -> dict[str, int]:
-    """How often each command was called, but for the test's own and those of a new connection."""
+    """Return how often each command was called, without the test's own and a new connection's."""
     stats = {name[8:]: figures["calls"] for name, figures in redis.info("commandstats").items()}
     own = ("pubsub", "config", "info", "hello", "client")
     return {name: int(calls) for name, calls in stats.items() if not name.startswith(own)}
@@ -158,7 +158,7 @@ class DeafBroker(MemoryBroker):
 
 
 async def test_the_id_of_a_stream_that_was_not_created_is_free() -> None:
-    """It was counted already, and nobody is there to listen for its readers."""
+    """Check an id that was counted already, although no process listens for its readers."""
     streams = DeafBroker().streams()
     with pytest.raises(Unavailable):
         await streams.create("a", chunks)
@@ -204,7 +204,7 @@ async def test_a_stream_goes_on_across_restarts_of_redis(
 async def test_readers_get_all_text_although_redis_kills_their_pubsub_connections(
     redis: RedisServer, on_redis: MakeStreams, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It does so to a client that reads too slowly; not even who comes just then is to see it."""
+    """Redis does so to a client that reads too slowly; a reader that comes just then is no case."""
     monkeypatch.setattr(listener, "ASK_EVERY_S", 0.3)
     producer, other, tap = on_redis(resume_timeout=10.0), on_redis(resume_timeout=10.0), Tap()
     await producer.create("a", tap)

@@ -28,9 +28,9 @@ Times = Callable[[str, int], int]
 
 
 class FaultyBroker(MemoryBroker):
-    """Each message is delivered as often as `times` says of its channel and number there.
+    """A broker that delivers each message as often as `times` says of its channel and number.
 
-    It takes `delay_s`; one whose sender is cancelled meanwhile is lost.
+    A delivery takes `delay_s`; a message whose sender is cancelled meanwhile is lost.
     """
 
     def __init__(self, times: Times, delay_s: float) -> None:
@@ -65,7 +65,7 @@ class Scene:
         return await resumed(self.streams)
 
     async def ended(self) -> None:
-        """Wait until nobody is subscribed any more."""
+        """Wait until no channel is subscribed to any more."""
         await until(lambda: not self.broker.channels, within_s=2 * LOST_S)
 
 

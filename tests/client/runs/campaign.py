@@ -52,7 +52,7 @@ EVENT = re.compile(rb"id: ([^\n]+)\n(event: end\n)?data: ([^\n]+)\n\n")
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How much is played with each server."""
+    """The size of what is played with each server."""
 
     runs: int
     processes: int  # each produces an equal share of the runs
@@ -63,7 +63,7 @@ class Size:
     spare_s: float  # of what is promised
 
     @property
-    def told_after_s(self) -> float:
+    def last_end_within_s(self) -> float:
         """The promised seconds from the last move until all readers have the end."""
         return self.orphan_after + 2 * beat_s(self.orphan_after) + STOP_GRACE_S + 2 + self.spare_s
 
@@ -78,7 +78,7 @@ class Found:
 
     moves: Counter[str] = field(default_factory=Counter)
     ends: Counter[str] = field(default_factory=Counter)
-    told_s: list[float] = field(default_factory=list)  # of each server, from the last move on
+    last_end_s: list[float] = field(default_factory=list)  # of each server, from the last move on
     broken: list[str] = field(default_factory=list)
 
 
@@ -119,7 +119,7 @@ class Server:
 
 
 class Reader:
-    """Reads a run to its end, and goes on after what it has whenever it is cut."""
+    """A reader of a run to its end, which goes on after what it has whenever it is cut."""
 
     def __init__(self, runs: Runs, run_id: str) -> None:
         self._runs = runs
@@ -182,7 +182,7 @@ class Played:
     is_produced: bool = True
     is_asked_to_stop: bool = False
     is_stopped: bool = False
-    is_taken: bool = False  # by another replica, once nobody produced it
+    is_taken: bool = False  # by another replica, once no process produced it
     is_deleted: bool = False
 
     def fits(self, end: str) -> bool:
@@ -225,8 +225,8 @@ class World:
                 assert process.stdin is not None
                 process.stdin.close()
             began = time.monotonic()
-            await asyncio.wait(reading, timeout=size.told_after_s)
-            self._found.told_s.append(time.monotonic() - began)
+            await asyncio.wait(reading, timeout=size.last_end_within_s)
+            self._found.last_end_s.append(time.monotonic() - began)
             for run in self._runs:
                 try:
                     await self._check(others, run)
@@ -353,7 +353,7 @@ class World:
 
     async def _check(self, others: Runs, run: Played) -> None:
         for reader in run.readers:
-            assert reader.end is not None, "a reader was not told the end in time"
+            assert reader.end is not None, "a reader did not get the end in time"
             assert reader.numbers == [*range(len(reader.numbers))], reader.numbers
             assert run.is_deleted or reader.numbers == run.readers[0].numbers
             assert reader.end != "finished" or reader.has_last
@@ -367,10 +367,10 @@ class World:
             assert {reader.end for reader in run.readers} == {end}
             return
 
-        async def said(_: Turn) -> AsyncIterator[object]:
+        async def answer_of(_: Turn) -> AsyncIterator[object]:
             yield "Once"
 
-        answer = await Chats(others, busy_after=0.5).send(run.chat, question(1), said)
+        answer = await Chats(others, busy_after=0.5).send(run.chat, question(1), answer_of)
         await answer.body.aclose()
 
 

@@ -1,4 +1,4 @@
-"""Random chunks of UI messages, as runs of chats: what is kept is what the AI SDK makes of them.
+"""Random chunks of UI messages, as runs of chats: what is stored is what the AI SDK makes of them.
 
 Each run ends or fails in the middle of anything, and where it has left calls of tools open, the
 page answers them and the next run goes on with the message. The AI SDK reads what the runs have
@@ -35,7 +35,7 @@ LONGEST = 40  # chunks
 WORDS = ("", "a", "Once ", "é", "☕", "\n", "\\", '"', "\u2028", "😀", "data: x\n\n", "[DONE]")
 NAMES = ("a", "b", "ü", "1", "", "toString", "usage")
 ENDS_OF_INPUT = ("input-available", "input-error")
-# What is said next of a call of a tool, by what was said last.
+# The chunks that may come next for a call of a tool, by its last one.
 NEXT = {
     "": ("input-start", *ENDS_OF_INPUT),
     "input-start": ("input-delta", "input-delta", *ENDS_OF_INPUT),
@@ -51,7 +51,7 @@ PLACES: tuple[Chunk, ...] = (
 
 
 class Call:
-    """A call of a tool, and what was said last of it."""
+    """A call of a tool, and the type of its last chunk."""
 
     def __init__(self, chunks: Chunks) -> None:
         self.last = ""
@@ -67,7 +67,7 @@ class Chunks:
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
         self._open: list[tuple[str, str]] = []
-        self._calls: dict[str, Call] = {}  # of which something may be said yet, by id
+        self._calls: dict[str, Call] = {}  # that may get more chunks, by id
         self._count = 0
         self._makes = (
             *(self._text, self._text, self._text, self._call, self._call, self._call, self._call),
@@ -237,20 +237,20 @@ async def complaints(played: Sequence[Case]) -> list[str]:
     )
     lines = (json.dumps({"body": case.body, "before": case.before}) for case in played)
     output, _ = await node.communicate("".join(f"{line}\n" for line in lines).encode())
-    told = []
+    found = []
     for case, line in zip(played, output.splitlines(), strict=True):
         for version, made in json.loads(line).items():
-            told += [error for error in made["errors"] if not error.startswith("the source ")]
+            found += [error for error in made["errors"] if not error.startswith("the source ")]
             kept, expected = (comparable(it, version) for it in (case.message, made["message"]))
             if kept != expected:
-                told.append(f"seed {case.seed}: the chat has {kept}, version {version} {expected}")
-    return told
+                found.append(f"seed {case.seed}: the chat has {kept}, version {version} {expected}")
+    return found
 
 
 def comparable(message: Message | None, version: str) -> Message | None:
     """Return a message without calls whose input was not whole, which a chat does not store.
 
-    Of steps at its end no reader of the SDK is told. What the user has decided no chunk of version
+    The reader of the SDK yields no steps at its end. What the user has decided no chunk of version
     6 tells to a page that is loaded anew, and version 7 has input that was no JSON as the input.
     """
     if message is None:

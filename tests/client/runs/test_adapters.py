@@ -1,6 +1,6 @@
 """Events of models, frameworks and applications, as text and as chunks of a UI message.
 
-What real SDKs give is judged by the AI SDK in `test_ui_messages.py`. Here are the odd ones.
+What real SDKs give is compared with the AI SDK in `test_ui_messages.py`. Here are the odd ones.
 """
 
 from __future__ import annotations

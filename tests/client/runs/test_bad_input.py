@@ -30,13 +30,13 @@ LONGEST = "é" * 170 + "abcd"  # six bytes for each é, as a URL has it: 1,024
 
 
 def calls(runs: Runs, run_id: Any) -> tuple[Awaitable[object], ...]:
-    """Every call that asks a server about a run."""
+    """Return every call that asks a server about a run."""
     start = runs.start(run_id, of("Once"))
     return start, runs.follow(run_id), runs.stop(run_id), runs.state(run_id)
 
 
 async def failed(runs: Runs, source: Any, format_: FormatName = "text") -> tuple[bytes, str]:
-    """What readers are sent of a run that fails, and its error."""
+    """Return what readers are sent of a run that fails, and its error."""
     body = await read_failed(await runs.start("a", source, format=format_))
     state = await runs.state("a")
     assert state is not None

@@ -244,7 +244,7 @@ async def test_a_repeated_or_late_answer_to_a_tool_call_starts_no_second_run(
 
 
 class BetweenQuestionAndRun:
-    """Does something once after a question was asked, before its run starts."""
+    """An action that happens once, between a question and the start of its run."""
 
     def __init__(self, runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
         self.act: Callable[[], Awaitable[object]] = asyncio.Event().wait

@@ -1,4 +1,4 @@
-"""What a client says to go on after an item."""
+"""The cursors by which a client goes on after an item."""
 
 from __future__ import annotations
 

@@ -86,8 +86,8 @@ async def test_an_event_id_resumes_a_long_run_without_reading_earlier_items(
     assert ids[:3] == ["1", "2", "3"]  # as they are near the beginning
     assert sum("." in id_ for id_ in ids) > COUNT / 2
     async with DelayingProxy(any_server.port, latency_s=0) as way:
-        behind = urlsplit(url)._replace(netloc=f"127.0.0.1:{way.port}").geturl()
-        async with Runs(behind) as counted:
+        by_way = urlsplit(url)._replace(netloc=f"127.0.0.1:{way.port}").geturl()
+        async with Runs(by_way) as counted:
             before = 0
             for index in (0, FAR_ITEMS, COUNT // 2, COUNT - 3):
                 before = way.answered

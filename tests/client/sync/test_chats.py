@@ -66,7 +66,7 @@ def test_authorize_of_a_flask_chat_decides_in_the_thread_of_the_request(
             flask.abort(401)
         return may_use_later() if chat == "e" else True
 
-    async def may_use_later() -> bool:  # a coroutine is true, and lets nobody in
+    async def may_use_later() -> bool:  # a coroutine is true, and must let no user in
         return False
 
     app = flask.Flask(__name__)

@@ -54,7 +54,7 @@ class Pool:
         return f"{self.folder}/{name}"
 
     async def append(self, name: str, *messages: object, content_type: str = JSON) -> str | None:
-        """Append to a stream of the pool, which is created if needed; return the offset behind."""
+        """Append to a stream of the pool, which is created if needed; return the offset after."""
         stream = self.stream(self.path(name))
         await stream.create(content_type=content_type)
         body = json.dumps(messages).encode() if content_type == JSON else str(messages[0]).encode()

@@ -83,7 +83,7 @@ async def test_each_message_is_handled_and_acknowledged_though_everything_is_kil
     own_server: Headgate, tmp_path: Path
 ) -> None:
     notes, chance = tmp_path / "notes", random.Random(SEED)
-    written: dict[str, str | None] = {}  # each message, and the offset behind it
+    written: dict[str, str | None] = {}  # each message, and the offset after it
     async with pool(own_server.streams, lease_ttl_ms=1000) as work:
         workers = [await worker_process(work, notes) for _ in range(2)]
         names = [f"s{number}" for number in range(STREAMS)]
