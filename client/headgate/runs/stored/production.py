@@ -267,11 +267,6 @@ class Production:
         number, size = error.chunk
         return sendable(f"item {number}, of {size:,} bytes, could not be written: {error.reason}")
 
-    @property
-    def _known_offset(self) -> str:
-        """Return the last next offset that the server sent, or the beginning."""
-        return self._output.next_offset or BEGINNING
-
     async def _end(self, state: RunState) -> bool:
         """Write the end; False when the run is somebody else's by now."""
         count = self._plan.count if self._is_all_written else None
@@ -308,7 +303,8 @@ class Production:
     async def _use_stream(self) -> None:
         # At the tail this is the least that counts as a use, with which the time to live begins
         # anew: a HEAD and, on some servers, a read from `now` do not.
-        async with self._place.items.request("GET", query={"offset": self._known_offset}):
+        offset = self._output.next_offset or BEGINNING
+        async with self._place.items.request("GET", query={"offset": offset}):
             pass
 
     async def _repeat(self, keep: Callable[[], Awaitable[object]], every_s: float) -> None:
