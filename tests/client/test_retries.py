@@ -52,9 +52,9 @@ def test_refusals_that_pass_are_waited_out_and_reported(
     retries = Retries(time_s, WAITS, notes.append, **options)
     for _ in range(2):  # each call gets the whole time
         notes.clear()
-        assert attempts(retries, refusals) == len(refusals) + 1 == len(said)
+        assert attempts(retries, refusals) == len(refusals) + 1 == len(notes)
         assert notes[0].startswith(f"{refusals[0]}; trying again in ")
-        assert said[-1] == "connected again"
+        assert notes[-1] == "connected again"
 
 
 @pytest.mark.parametrize(
