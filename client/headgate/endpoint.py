@@ -30,7 +30,7 @@ PIECE_BYTES = 1 << 18
 ERROR_BODY_BYTES = 1 << 16
 SENTENCE_CHARACTERS = 300
 _tasks: set[asyncio.Task[None]] = set()  # else a task may be collected before it ends
-MOST_SHOWN = 200  # characters of an invalid URL
+INVALID_URL_CHARACTERS = 200  # of it, in its error
 WORDS = {
     401: "the server wants an Authorization",
     403: "the server forbids it",
@@ -296,7 +296,7 @@ def _quoted(url: str) -> str:
     """Return the invalid URL for an error message, or "this" if it may hold a credential."""
     # Without a scheme, nobody can tell where in it a password is; a word alone may be a token.
     is_harmless = "/" in url and "@" not in url
-    return repr(url.partition("?")[0][:MOST_SHOWN]) if is_harmless else "this"
+    return repr(url.partition("?")[0][:INVALID_URL_CHARACTERS]) if is_harmless else "this"
 
 
 async def _refusal(answer: aiohttp.ClientResponse, stream: str, offset: str | None) -> StreamError:

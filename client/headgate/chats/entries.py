@@ -126,8 +126,8 @@ class _Decision(msgspec.Struct, omit_defaults=True):
     reason: str | UnsetType = UNSET
 
 
-# What a page may say to a call of a tool, by the states that the call has and that the page gives.
-_SAID: dict[tuple[str, str], tuple[str, Any]] = {
+# The fields with which a page answers a call of a tool, by the states of the call before and after.
+_ANSWERS: dict[tuple[str, str], tuple[str, Any]] = {
     ("input-available", "output-available"): ("output", object),
     ("input-available", "output-error"): ("errorText", str),
     ("approval-requested", "approval-responded"): ("approval", _Decision),
@@ -137,22 +137,22 @@ _SAID: dict[tuple[str, str], tuple[str, Any]] = {
 def with_results(
     parts: Iterable[Mapping[str, Any]], sent: Iterable[Mapping[str, Any]]
 ) -> list[dict[str, Any]]:
-    """Return the parts of an answer, with what a page says to its open calls of tools.
+    """Return the parts of an answer, with a page's answers to its open calls of tools.
 
-    All else that it says is not taken. BadRequest for what no page says.
+    Nothing else of the page's parts is taken. BadRequest for an answer that no page gives.
     """
     sent_parts = {str(part.get("toolCallId")): part for part in sent}
     return [_with_result(part, sent_parts.get(str(part.get("toolCallId")), {})) for part in parts]
 
 
 def _with_result(part: Mapping[str, Any], sent: Mapping[str, Any]) -> dict[str, Any]:
-    name, kind = _SAID.get((str(part.get("state")), str(sent.get("state"))), ("", None))
+    name, kind = _ANSWERS.get((str(part.get("state")), str(sent.get("state"))), ("", None))
     if kind is None or part.get("providerExecuted"):
         return dict(part)
     try:
-        said = msgspec.to_builtins(msgspec.convert(sent.get(name), kind))
+        answer = msgspec.to_builtins(msgspec.convert(sent.get(name), kind))
     except msgspec.ValidationError as error:
         raise BadRequest(f"a call of a tool cannot be answered so: {name}: {error}") from error
     if name == "approval":
-        said = {**part["approval"], **said}
-    return {**part, name: said, "state": sent["state"]}
+        answer = {**part["approval"], **answer}
+    return {**part, name: answer, "state": sent["state"]}

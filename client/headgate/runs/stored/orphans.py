@@ -16,7 +16,7 @@ from headgate.records import ACTIVE, ORPHANED, STOPPED, Note, RunState
 from headgate.runs.stored.lease import LOOK_AGAIN_S, SlowAnswers, stays_so
 from headgate.runs.stored.places import claim
 from headgate.runs.stored.progress import how_it_ended, last_items
-from headgate.runs.stored.stops import StopWish, is_wished, last_note
+from headgate.runs.stored.stops import StopWish, is_wished, read_note
 
 if TYPE_CHECKING:
     from headgate.runs.stored.places import Place
@@ -136,7 +136,7 @@ async def is_produced(run: Place) -> bool:
 
     if not await is_free():
         return True
-    note = await last_note(run.stop)
+    note = await read_note(run.stop)
     return note is not None and not await stays_so(is_free, note.patience_s(is_to_stop=False))
 
 
@@ -168,7 +168,7 @@ async def _is_still(run: Place, found: RunState, first_look_again_s: float) -> b
     async def is_so() -> bool:
         return await _look(run) is found and not (await run.items.head()).is_closed
 
-    note = await last_note(run.stop) or Note()
+    note = await read_note(run.stop) or Note()
     patience_s = note.patience_s(is_to_stop=found is STOPPED)
     return await stays_so(is_so, patience_s, first_look_again_s)
 

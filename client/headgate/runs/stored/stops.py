@@ -109,7 +109,7 @@ async def is_wished(stop: StreamRequests) -> bool:
     return found is not None and found.is_closed
 
 
-async def last_note(stop: StreamRequests) -> Note | None:
+async def read_note(stop: StreamRequests) -> Note | None:
     """Return the last note of a producer; None where there is none."""
     last = None
     with contextlib.suppress(*ABSENT):
