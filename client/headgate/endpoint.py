@@ -16,7 +16,7 @@ import aiohttp
 from yarl import URL
 
 from headgate.errors import ProtocolError, StreamError, Unavailable, refusal
-from headgate.names import NEXT_OFFSET, shown
+from headgate.names import DEFAULT_BASE, NEXT_OFFSET, shown
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine
@@ -164,6 +164,8 @@ class Endpoint:
         headers: Mapping[str, str] | None = None,
         timeout: float = IDLE_TIMEOUT_S,
     ) -> None:
+        parsed = checked_url(url)
+        _check_session(session)
         self.url = url
         self.authorization = authorization
         self._credential = credential_of(authorization)
@@ -171,10 +173,6 @@ class Endpoint:
         self.timeout_s = timeout
         self._session = session
         self._is_own_session = False
-        parsed = URL(url, encoded=True)
-        if parsed.scheme not in {"http", "https"} or not parsed.host:
-            wrong = f"a stream has a URL such as http://HOST:PORT/NAME, and {_quoted(url)} is none"
-            raise ValueError(wrong if "://" in url else f"{wrong}: write http:// before it")
         # Credentials in the URL become an Authorization too, and there can be only one.
         self._parsed = parsed if authorization is None else parsed.with_user(None)
 
@@ -270,6 +268,35 @@ class Endpoint:
         return offset
 
 
+def checked_url(url: object) -> URL:
+    """Return the URL of a server or stream. Raises TypeError or ValueError for what is not one."""
+    if not isinstance(url, str):
+        raise TypeError(f"a URL is a str such as {DEFAULT_BASE}, not {type(url).__name__}")
+    with contextlib.suppress(ValueError):  # whose words have all of the URL
+        parsed = URL(url, encoded=True)
+        if parsed.scheme in {"http", "https"} and parsed.host:
+            return parsed
+    wrong = f"a stream has a URL such as http://HOST:PORT/NAME, and {_quoted(url)} is none"
+    raise ValueError(wrong if not url or "://" in url else f"{wrong}: write http:// before it")
+
+
+def checked_base(url: str) -> str:
+    """Return the URL that streams are named below. Raises TypeError or ValueError as above.
+
+    A query or a fragment would swallow the names.
+    """
+    checked_url(url)
+    if "?" in url or "#" in url:
+        raise ValueError("the URL that streams are named below ends with its path: no ? and no #")
+    return url.rstrip("/")
+
+
+def _check_session(session: object) -> None:
+    if not isinstance(session, aiohttp.ClientSession | None):
+        kind = type(session).__name__
+        raise TypeError(f"a session is an aiohttp.ClientSession, not {kind}: leave it out")
+
+
 def _checked(value: object) -> str:
     """Return the value of a header field. Raises TypeError or ValueError for what is not one."""
     if not isinstance(value, str):
@@ -295,7 +322,7 @@ def checked_headers(headers: object) -> dict[str, str]:
 def _quoted(url: str) -> str:
     """Return the invalid URL for an error message, or "this" if it may hold a credential."""
     # Without a scheme, nobody can tell where in it a password is; a word alone may be a token.
-    is_harmless = "/" in url and "@" not in url
+    is_harmless = not url or ("/" in url and "@" not in url)
     return repr(url.partition("?")[0][:INVALID_URL_CHARACTERS]) if is_harmless else "this"
 
 

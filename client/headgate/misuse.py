@@ -25,6 +25,13 @@ def refusing_method(sentence: str) -> Callable[..., None]:
     return method
 
 
+def refusing_with(name: str) -> Callable[..., None]:
+    """Return the `__enter__` of a class for asyncio, whose twin for threads has the same name."""
+    return refusing_method(
+        f"headgate.{name} is for asyncio: write async with, or use headgate.sync.{name}"
+    )
+
+
 def check_make_source(make_source: object) -> None:
     """Raise TypeError for what is not a function, before anything is begun with it."""
     if not callable(make_source):

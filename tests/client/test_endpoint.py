@@ -19,7 +19,7 @@ def below(base: str) -> str:
     return stream_url(base, "a/b?c")
 
 
-BELOW = below, Runs, headgate.Client
+BELOW = Runs, headgate.Client
 SCHEMES = "", "//", "ftp://"
 
 
@@ -28,6 +28,7 @@ SCHEMES = "", "//", "ftp://"
     [
         *((StreamRequests, f"{scheme}user:s3cret@host/x", "is none") for scheme in SCHEMES),
         (StreamRequests, "s3cret", "this is none"),
+        (StreamRequests, "http://user:s3cret@host:no", "this is none"),
         (StreamRequests, "host:4437/v1/runs?token=s3cret", "'host:4437/v1/runs' is none: write"),
         *((made, f"{BASE}?token=s3cret", "ends with its path") for made in BELOW),
         *((made, f"{BASE}#s3cret", "ends with its path") for made in BELOW),

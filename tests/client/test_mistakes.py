@@ -55,6 +55,15 @@ headgate.Client("127.0.0.1:4437/v1/stream")
 ValueError: a stream has a URL such as http://HOST:PORT/NAME, and '127.0.0.1:4437/v1/stream' is
   none: write http:// before it
 
+headgate.Client("http://")
+ValueError: a stream has a URL such as http://HOST:PORT/NAME, and 'http://' is none
+
+headgate.StreamWriter(None)
+TypeError: a URL is a str such as http://127.0.0.1:4437/v1/stream, not NoneType
+
+headgate.Client(url, session="x")
+TypeError: a session is an aiohttp.ClientSession, not str: leave it out
+
 async with answering("404 Not Found", PAGE) as other: await other.create("x")
 StreamNotFound: the response is a page of HTML: check the URL of the server (404 Not Found)
 | Correct the URL of the client: it is one such as http://127.0.0.1:4437/v1/stream.

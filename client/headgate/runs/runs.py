@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Self
 
 from typing_extensions import override
 
-from headgate.endpoint import credential_of
+from headgate.endpoint import checked_base, credential_of
 from headgate.errors import ABSENT, ProtocolError, Unavailable, check_number
 from headgate.misuse import check_make_source
-from headgate.names import shown, stream_url
+from headgate.names import shown
 from headgate.records import ORPHAN_AFTER_S, beat_s
 from headgate.retries import Backoff
 from headgate.runs.answer import Answer
@@ -99,9 +99,9 @@ class Runs:
         check_number("takeover_within", takeover_within, is_whole=True)
         if takeover_within and not orphan_after <= takeover_within <= (ttl or math.inf):
             raise ValueError("takeover_within is 0, or from orphan_after to ttl seconds")
-        # ValueError for what no run can be below, and for what no header can hold.
-        StreamRequests(stream_url(url, "id"), authorization=authorization)
-        self._url = url
+        # TypeError or ValueError for what no run can be below, and for what no header can hold.
+        self._url = checked_base(url)
+        StreamRequests(self._url, authorization=authorization, session=session)
         self._ttl_s = ttl
         self._credential = credential_of(authorization)
         self._session = session

@@ -8,7 +8,7 @@ import logging
 from typing import TYPE_CHECKING, Self
 
 from headgate.errors import Closed, Conflict, ProtocolError, StreamError, TooLarge, check_number
-from headgate.misuse import checks_keywords
+from headgate.misuse import checks_keywords, refusing_with
 from headgate.retries import Retries
 from headgate.sending.backlog import Backlog
 from headgate.sending.framing import MAX_BATCH_BYTES, Framing, media_type
@@ -91,7 +91,7 @@ class StreamWriter:
         note: Callable[[str], None] = log.info,
     ) -> None:
         self._block: contextlib.AbstractAsyncContextManager[object] = contextlib.nullcontext()
-        if isinstance(stream, str):
+        if not isinstance(stream, StreamRequests):
             self._block = stream = StreamRequests(
                 stream, authorization=authorization, session=session
             )
@@ -136,6 +136,9 @@ class StreamWriter:
     def next_offset(self) -> str | None:
         """The last offset after the stream's end that this writer got; None before the first."""
         return self._next_offset
+
+    if not TYPE_CHECKING:
+        __enter__ = __exit__ = refusing_with("StreamWriter")
 
     async def __aenter__(self) -> Self:
         if self._over is not NOT_ENTERED:  # its producer has one sequence of batches

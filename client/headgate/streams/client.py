@@ -9,9 +9,9 @@ from urllib.parse import quote
 
 from typing_extensions import override
 
-from headgate.endpoint import IDLE_TIMEOUT_S, Credential, checked_headers
+from headgate.endpoint import IDLE_TIMEOUT_S, Credential, checked_base, checked_headers, checked_url
 from headgate.errors import check_number
-from headgate.misuse import checks_keywords, refusing_method
+from headgate.misuse import checks_keywords, refusing_with
 from headgate.names import (
     AUTHORIZATION_VARIABLE,
     BASE_VARIABLE,
@@ -109,12 +109,9 @@ class Client:
         retries: int = RETRIES,
         session: aiohttp.ClientSession | None = None,
     ) -> None:
-        self.base_url = (base_url or os.environ.get(BASE_VARIABLE) or DEFAULT_BASE).rstrip("/")
-        if not {"?", "#"}.isdisjoint(self.base_url):
-            raise ValueError(
-                "the URL that streams are named below ends with its path: no ? and no #"
-            )
-        StreamRequests(self.base_url)  # raises ValueError
+        base_url = base_url or os.environ.get(BASE_VARIABLE) or DEFAULT_BASE
+        self.base_url = checked_base(base_url)
+        StreamRequests(self.base_url, session=session)  # raises TypeError
         check_number("timeout", timeout)
         check_number("retries", retries, is_whole=True)
         self._connection = ClientConnections(
@@ -138,9 +135,7 @@ class Client:
         await self.aclose()
 
     if not TYPE_CHECKING:
-        __enter__ = __exit__ = refusing_method(
-            "headgate.Client is for asyncio: write async with, or use headgate.sync.Client"
-        )
+        __enter__ = __exit__ = refusing_with("Client")
 
     async def aclose(self) -> None:
         """End all readings of the client, and close its connections."""
@@ -263,7 +258,7 @@ class Client:
         if not isinstance(name, str):
             raise TypeError(f"a stream is named by a str, not {type(name).__name__}")
         if name.startswith(("http://", "https://")):
-            StreamRequests(name)  # raises ValueError
+            checked_url(name)
             return name
         if not name:
             raise ValueError('the name of a stream is empty: write one, such as "orders"')

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Self, TypeVar
 import msgspec
 
 from headgate import following
-from headgate.endpoint import Endpoint
+from headgate.endpoint import Endpoint, checked_base
 from headgate.errors import ABSENT, ProtocolError, StreamError, Unavailable, check_number
 from headgate.misuse import checks_keywords
 from headgate.names import path_url, stream_url
@@ -120,7 +120,7 @@ class Worker:
         self.name = name or f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
         self._concurrency = concurrency
         self._stop_grace_s = stop_grace
-        self._base = StreamRequests(url, authorization=authorization, session=session)
+        self._base = StreamRequests(checked_base(url), authorization=authorization, session=session)
         self._pauses = {
             it: Backoff(FIRST_PAUSE_S, LONGEST_PAUSE_S, random.random) for it in subscription_ids
         }
