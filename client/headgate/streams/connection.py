@@ -35,7 +35,7 @@ T = TypeVar("T")
 MOST_PRODUCERS = 1_000
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.25, 8.0  # before a request is repeated
 MOST_RETRY_AFTER_S = 60.0  # a caller waits no longer than this for one repetition
-_of_parents: list[object] = []  # what a forked process must not finalize
+_open: WeakSet[LoopConnections] = WeakSet()
 
 
 class LoopConnections:
@@ -54,6 +54,7 @@ class LoopConnections:
         self.runs: Runs | None = None
         self.jobs: set[Job] = set()  # those of webhooks that have not ended
         self.producers: dict[str, Producer] = {}  # the oldest first
+        _open.add(self)
 
     async def close(self) -> None:
         """End the readings, jobs and runs, and close the session if it is the client's own."""
@@ -92,8 +93,6 @@ class ClientConnections:
         """
         loop, connections = asyncio.get_running_loop(), self._connections
         if connections is not None and connections.pid != os.getpid():
-            # Its sockets are the parent's: closed here, they would leave the parent's event loop.
-            _of_parents.append(connections)
             connections = None
         if connections is None or connections.loop.is_closed() or connections.session.closed:
             connections = self._connections = LoopConnections(self.session, loop)
@@ -160,3 +159,17 @@ class ClientConnections:
 def origin_of(url: str) -> URL:
     """Return the scheme, host and port of a URL."""
     return URL(url, encoded=True).origin()
+
+
+def _leave_to_parent() -> None:
+    """Have the event loops of the parent process, in a forked one, hold what is open in them.
+
+    Closed here, even as this process exits, their sockets would leave the parent's event loop. The
+    loop of `headgate.sync` is never finalized in a forked process.
+    """
+    for connections in _open:
+        getattr(connections.loop, "__dict__", {}).setdefault("_of_parent", []).append(connections)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_to_parent)

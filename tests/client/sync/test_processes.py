@@ -30,9 +30,15 @@ def forked_under_way(url: str) -> None:
     runs, feed = sync.Runs(url), Feed("Once ")
     answer = runs.start("parent", feed.source())
     read_to(answer, b"Once ")
-    with sync.StreamWriter(f"{url}/writer", content_type="text/plain") as writer:
+    with (
+        sync.Client(url) as hg,
+        sync.StreamWriter(f"{url}/writer", content_type="text/plain") as writer,
+    ):
+        stream = hg.create("stream", json=True)
+        stream.append(3)
         for number in range(3):
-            in_child(partial(child, runs, writer, number))
+            in_child(partial(child, runs, stream, writer, number))
+        assert [it.value for it in stream.read()] == [3, 0, 1, 2]
     feed.give("upon ")
     assert read_to(answer, b"upon ") == b"upon "
     assert len({runs.state(number) for number in "012"}) == 1
@@ -41,9 +47,11 @@ def forked_under_way(url: str) -> None:
     sys.stdout.write(f"{runs.state('parent')}\n")
 
 
-def child(runs: sync.Runs, writer: sync.StreamWriter, number: int) -> None:
+def child(runs: sync.Runs, stream: sync.Stream, writer: sync.StreamWriter, number: int) -> None:
     assert read(runs.start(str(number), ["a", "child"])) == b"achild"
     assert read_to(runs.follow("parent"), b"Once ") == b"Once "
+    stream.append(number)
+    assert next(stream.read()).value == 3
     with pytest.raises(RuntimeError, match="belongs to the process that opened it"):
         writer.write("Once")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -95,23 +94,6 @@ def test_a_client_makes_writers_runs_chats_and_workers_on_its_connections(
             assert [*job.pending[0].messages()] == [*range(100)]
             break
     assert hg.runs.state("run") == headgate.RunState("finished")  # it opens again
-    hg.close()
-
-
-def test_a_forked_process_goes_on_with_a_client(server: Headgate) -> None:
-    hg = Client(server.streams)
-    stream = hg.create("s", json=True)
-    stream.append(0)
-    child = os.fork()
-    if not child:
-        try:
-            stream.append(1)
-            os._exit([it.value for it in stream.read()] != [0, 1])
-        finally:
-            os._exit(2)
-    assert os.waitpid(child, 0) == (child, 0)
-    stream.append(2)
-    assert [it.value for it in stream.read()] == [0, 1, 2]
     hg.close()
 
 
