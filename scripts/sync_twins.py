@@ -52,11 +52,12 @@ MODULES: dict[str, tuple[str, list[Twin]]] = {
             Twin(
                 "Client",
                 "streams.client",
-                "ThreadClient",
+                "Twin",
                 bodies=(
                     (
                         "runs",
-                        "Runs._of(headgate.runs.runs.Runs(self.base_url), self._runs)",
+                        "Runs._of(headgate.runs.runs.Runs(self.base_url), "
+                        "lambda: current().entered.setdefault(self, self._twin).runs)",
                     ),
                     ("chats", "Chats(self.runs)"),
                 ),
@@ -95,8 +96,9 @@ MODULES: dict[str, tuple[str, list[Twin]]] = {
             Twin(
                 "Chats",
                 "chats.chats",
-                "ThreadChats",
-                made_by="runs, partial({twin}, busy_after=busy_after)",
+                "Twin",
+                made_by="{twin}(runs._twin, busy_after=busy_after), "
+                "lambda: {twin}(runs._found(), busy_after=busy_after)",
                 bodies=(
                     (
                         "send",
@@ -149,14 +151,16 @@ CHECK = ("check", "--fix-only", "--unsafe-fixes", "--quiet", "--select", "F401,I
 FOR_ASYNCIO = {"session", "metadata"}
 # The modules of the names that the module of the twin does not import.
 IMPORTS = {
+    "check_runs": "headgate.errors",
+    "current": "headgate.sync.loop_thread",
     "iterated": "headgate.sync.loop_thread",
     "cached_property": "functools",
     "partial": "functools",
     "dataclass": "dataclasses",
     **dict.fromkeys(
         (
-            *("Answering", "StreamIterator", "ThreadChats", "ThreadClient"),
-            *("ThreadRuns", "ThreadWorker", "Twin", "answer_of", "in_threads"),
+            *("Answering", "StreamIterator", "ThreadRuns", "ThreadWorker"),
+            *("Twin", "answer_of", "in_threads"),
         ),
         "headgate.sync.twins",
     ),
@@ -342,8 +346,9 @@ def _initialization(twin: Twin, method: Function, full: str, attributes: list[st
     lines = [f"super().__init__({made})"]
     if twin.name == "Client":
         attributes = ["base_url"]
+        lines = [f"twin = {made}", "super().__init__(twin, lambda: twin)"]
     elif twin.name == "Chats":
-        lines.append("self.runs = runs")
+        lines = ['check_runs(runs, Runs, "headgate.sync.Runs")', *lines, "self.runs = runs"]
     for name in attributes:
         value = f"self._twin.{name}"
         if name == "streams":
@@ -367,7 +372,7 @@ def _method(method: Function, body: str | None) -> str:
     parameters = _for_threads(ast.unparse(method.args))
     decorators = [ast.unparse(it) for it in method.decorator_list]
     is_property = "property" in decorators
-    # A property with a body of its own is made once; `ThreadClient` drops it when it is closed.
+    # A property with a body of its own is made once.
     head = f"\n    @{'property' if body is None else 'cached_property'}" if is_property else ""
     head += "\n    @checks_keywords" if "checks_keywords" in decorators else ""
     head += f"\n    def {name}({parameters}) -> {returned}:\n{_docstring(method, 8)}"

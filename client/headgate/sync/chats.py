@@ -5,12 +5,15 @@ Made by `python -m scripts.sync_twins` from `headgate.chats.chats`: change it th
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import headgate.chats.chats
 import headgate.runs.runs
-from headgate.sync.twins import Answering, ThreadChats, answer_of, in_threads
+from headgate.errors import (
+    check_runs,
+)
+from headgate.sync.runs import Runs
+from headgate.sync.twins import Answering, Twin, answer_of, in_threads
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,10 +22,9 @@ if TYPE_CHECKING:
     from headgate.chats.entries import Trigger
     from headgate.runs.cursors import Cursor
     from headgate.sync.answer import Answer
-    from headgate.sync.runs import Runs
 
 
-class Chats(ThreadChats):
+class Chats(Twin["headgate.chats.chats.Chats"]):
     """The chats below the URL of some `Runs`: their messages, and their answers as runs.
 
     ```python
@@ -39,7 +41,11 @@ class Chats(ThreadChats):
     """
 
     def __init__(self, runs: Runs, *, busy_after: float = 3.0) -> None:
-        super().__init__(runs, partial(headgate.chats.chats.Chats, busy_after=busy_after))
+        check_runs(runs, Runs, "headgate.sync.Runs")
+        super().__init__(
+            headgate.chats.chats.Chats(runs._twin, busy_after=busy_after),
+            lambda: headgate.chats.chats.Chats(runs._found(), busy_after=busy_after),
+        )
         self.runs = runs
 
     def send(

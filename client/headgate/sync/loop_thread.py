@@ -57,7 +57,7 @@ class LoopThread(asyncio.SelectorEventLoop):
 
     def __init__(self) -> None:
         super().__init__()
-        self.entered: dict[Any, object] = {}  # what is open, and its twin in the loop
+        self.entered: dict[Any, Any] = {}  # what is open, and its twin in the loop
         self._helper = Calls()
         threading.Thread(target=self._helper.work, name="headgate.sync helper", daemon=True).start()
         # In a child process that is forked, the frame of `run_forever` is never left, since its

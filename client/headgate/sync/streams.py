@@ -19,8 +19,9 @@ from headgate.names import (
 )
 from headgate.streams.client import RETRIES, Token
 from headgate.sync.chats import Chats
+from headgate.sync.loop_thread import current
 from headgate.sync.runs import Runs
-from headgate.sync.twins import StreamIterator, ThreadClient, Twin
+from headgate.sync.twins import StreamIterator, Twin
 from headgate.sync.workers import Job, Worker
 from headgate.sync.writer import StreamWriter
 
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from headgate.streams.messages import Message
 
 
-class Client(ThreadClient):
+class Client(Twin["headgate.streams.client.Client"]):
     """The streams of one server, over one pool of connections.
 
     ```python
@@ -76,11 +77,10 @@ class Client(ThreadClient):
         timeout: float = IDLE_TIMEOUT_S,
         retries: int = RETRIES,
     ) -> None:
-        super().__init__(
-            headgate.streams.client.Client(
-                base_url, token=token, headers=headers, timeout=timeout, retries=retries
-            )
+        twin = headgate.streams.client.Client(
+            base_url, token=token, headers=headers, timeout=timeout, retries=retries
         )
+        super().__init__(twin, lambda: twin)
         self.base_url = self._twin.base_url
 
     def close(self) -> None:
@@ -164,7 +164,10 @@ class Client(ThreadClient):
     @cached_property
     def runs(self) -> Runs:
         """The runs below the base URL; `Runs` itself has more options."""
-        return Runs._of(headgate.runs.runs.Runs(self.base_url), self._runs)
+        return Runs._of(
+            headgate.runs.runs.Runs(self.base_url),
+            lambda: current().entered.setdefault(self, self._twin).runs,
+        )
 
     @cached_property
     def chats(self) -> Chats:

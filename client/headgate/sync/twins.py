@@ -15,12 +15,9 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeAlias, TypeVar
 
 from typing_extensions import override
 
-import headgate.chats
 import headgate.runs
-import headgate.streams.client
 import headgate.streams.messages
 import headgate.workers
-from headgate.errors import check_runs
 from headgate.misuse import check_make_source, refusing_method
 from headgate.runs import Step
 from headgate.sync.answer import Answer
@@ -286,27 +283,6 @@ class ThreadRuns(Twin[headgate.runs.Runs]):
 
         self._call(watch)
         return event
-
-
-class ThreadChats(Twin[headgate.chats.Chats]):
-    """Chats whose answers are iterated in threads."""
-
-    def __init__(
-        self, runs: ThreadRuns, make: Callable[[headgate.runs.Runs], headgate.chats.Chats]
-    ) -> None:
-        check_runs(runs, ThreadRuns, "headgate.sync.Runs")
-        super().__init__(make(runs._twin), lambda: make(runs._found()))
-
-
-class ThreadClient(Twin[headgate.streams.client.Client]):
-    """A client that is closed as the interpreter exits if it has runs."""
-
-    def __init__(self, twin: headgate.streams.client.Client) -> None:
-        super().__init__(twin, lambda: twin)
-
-    def _runs(self) -> headgate.runs.Runs:
-        current().entered[self] = self._twin
-        return self._twin.runs
 
 
 class ThreadWorker(Twin[headgate.workers.Worker]):
