@@ -61,10 +61,14 @@ async def may_use_later(request: Any, chat: str) -> str | None:
     return may_use(request, chat)
 
 
-def message_of(metadata: bytes) -> bytes:
-    """Return a whole request whose message has this metadata, of JSON."""
-    about = b'"id":"1","role":"user","parts":[]'
-    return b'{"id":"c","message":{%b,"metadata":%b}}' % (about, metadata)
+def message_of(fields: bytes) -> bytes:
+    """Return a whole request whose message has the id 1 and these fields, of JSON."""
+    return b'{"id":"c","message":{"id":"1",%b}}' % fields
+
+
+def with_metadata(metadata: bytes) -> bytes:
+    """Return one whose message has this metadata."""
+    return message_of(b'"role":"user","parts":[],"metadata":%b' % metadata)
 
 
 async def left_body(body: AsyncGenerator[bytes], is_left: asyncio.Event) -> AsyncGenerator[bytes]:
@@ -303,23 +307,25 @@ async def test_half_of_a_surrogate_pair_in_a_message_is_stored_as_the_replacemen
 
 
 async def test_a_bad_chat_request_is_answered_with_its_status_and_a_sentence(page: Page) -> None:
+    nested = [b'{"a":' * depth + b"1" + b"}" * depth for depth in (70, 900)]
     refused = [
         (b"{", "the body of the request is no JSON"),
         (b"[]", "is a JSON object with an id and messages"),
-        (b"{}", "the id of a chat is"),
-        (b'{"id":"a/b"}', "the id of a chat is"),
+        *((body, "the id of a chat is") for body in (b"{}", b'{"id":"a/b"}', b'{"id":["c"]}')),
         (b'{"id":"c"}', "there is no message"),
         (b'{"id":"c","messages":[]}', "there is no message"),
-        (b'{"id":"c","message":{"id":"1"}}', "a page sends messages of the role"),
         (b'{"id":"c","messages":[1],"trigger":"submit-message"}', "there is no message"),
         (b'{"id":"c","messages":[{}],"trigger":"other"}', "the trigger is"),
-        (b'{"id":["c"],"messages":[{}]}', "the id of a chat is"),
-        (b'{"id":"c","message":{"id":"1","role":["user"],"parts":[]}}', "of the role"),
-        (message_of(rb'"\ud83e",b:1'), "is no JSON"),
-        (message_of(rb'["\ud83e",NaN]'), "is no JSON"),
-        (message_of(b'"\xed\xa0\xbe"'), "is no JSON"),
-        (message_of(b'{"a":' * 70 + b"1" + b"}" * 70), "nested more than 64 levels deep"),
-        (message_of(b'{"a":' * 900 + b"1" + b"}" * 900), "nested more than 64 levels deep"),
+        (b'{"id":"c","message":{}}', "a message has an id"),
+        (message_of(b'"role":"system"'), "a page sends messages of the role"),
+        (message_of(b'"role":["user"]'), "a page sends messages of the role"),
+        (message_of(b'"role":"user"'), "a message has parts"),
+        (message_of(b'"role":"user","parts":[{}]'), "a message has parts"),
+        (message_of(b'"role":"user","parts":[{"type":"text"}]'), "has a text"),
+        (message_of(b'"role":"assistant","parts":[]'), "no message of the assistant's"),
+        *((with_metadata(it), "is no JSON") for it in (rb'"\ud83e",b:1', rb'["\ud83e",NaN]')),
+        (with_metadata(b'"\xed\xa0\xbe"'), "is no JSON"),
+        *((with_metadata(it), "nested more than 64 levels deep") for it in nested),
     ]
     for body, sentence in refused:
         status, told = await page.ask("POST", data=body)
