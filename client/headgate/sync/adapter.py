@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from headgate.sync.loop_thread import current
 from headgate.sync.twins import answer_of, in_threads
-from headgate.web.adapter import Framework, _Request, _Response, _Router
-from headgate.web.chat_requests import Reply, Requests, check_authorize, resumed, views
+from headgate.web.adapter import Framework, _Response, _Router
+from headgate.web.chat_requests import Reply, Requests, _Request, check_authorize, resumed, views
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine

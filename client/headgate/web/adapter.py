@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 from contextlib import aclosing
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from headgate.errors import StreamError
-from headgate.web.chat_requests import Requests, resumed, views
+from headgate.web.chat_requests import Requests, _Request, resumed, views
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -20,23 +21,17 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("headgate.runs")
 
-_Request = TypeVar("_Request")
 _Response = TypeVar("_Response")
 _Router = TypeVar("_Router")
 
 
+@dataclass(frozen=True, slots=True)
 class Framework(Generic[_Request, _Response, _Router]):
     """A web framework, by how it shows a request, takes a reply and routes paths to views."""
 
-    def __init__(
-        self,
-        incoming: Callable[[_Request], Incoming[_Request]],
-        respond: Callable[[Any], _Response],
-        router: Callable[[list[View]], _Router],
-    ) -> None:
-        self._incoming = incoming
-        self._respond = respond
-        self._router = router
+    _incoming: Callable[[_Request], Incoming[_Request]]
+    _respond: Callable[[Any], _Response]
+    _router: Callable[[list[View]], _Router]
 
 
 class Adapter(Framework[_Request, _Response, _Router]):
@@ -64,9 +59,8 @@ class Adapter(Framework[_Request, _Response, _Router]):
             The response: 204 if there is nothing for the client, 400 for an invalid cursor or id.
         """
         incoming = self._incoming(request)
-        return self._respond(
-            await resumed(runs, incoming, run_id, only_active=only_active, wait=wait)
-        )
+        reply = await resumed(runs, incoming, run_id, only_active=only_active, wait=wait)
+        return self._respond(reply)
 
     def chat_router(
         self,

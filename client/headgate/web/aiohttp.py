@@ -34,8 +34,6 @@ def _incoming(request: web.Request) -> Incoming[web.Request]:
     return Incoming(request, request.method, chat, request.query, request.headers, body)
 
 
-_adapter = Adapter(
-    _incoming, send, lambda views: [web.route("*", path, view) for path, _, view in views]
-)
+_adapter = Adapter(_incoming, send, lambda views: [web.route("*", at, it) for at, _, it in views])
 resume = _adapter.resume
 chat_router = _adapter.chat_router
