@@ -104,13 +104,6 @@ const scenes = {
     return second.report()
   },
 
-  async "stopped here"() {
-    const page = await asked("here")
-    await page.chat.stop()
-    await page.state.is("stopped")
-    return page.report()
-  },
-
   async "stopped by the second attempt"() {
     let attempts = 0
     const answering = (url, init) =>
@@ -207,6 +200,20 @@ const scenes = {
     const later = open("nothing", { messages: page.chat.messages })
     await later.chat.resumeStream()
     return later.report()
+  },
+
+  async "an event that is too long, and one at the bound"() {
+    const most = 16 * 1024 * 1024
+    const read = async (length) => {
+      const event = `data: "${"x".repeat(length - 'data: ""'.length)}"`
+      const pieces = [event, "\n\n", "data: [DONE]\n\n"]
+      const body = ReadableStream.from(pieces.map((piece) => new TextEncoder().encode(piece)))
+      const { transport } = open("long", { answering: async () => new Response(body) })
+      let count = 0
+      for await (const chunk of await transport.reconnectToStream({ chatId: "one" })) count += chunk.length
+      return count
+    }
+    return [await read(most), await read(most + 1).catch(({ message }) => message)]
   },
 
   async refused() {

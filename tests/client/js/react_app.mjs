@@ -11,17 +11,13 @@ export function Answer({ run }) {
   return JSON.stringify([value, status, error])
 }
 
-function Chat({ id, messages }) {
-  const transport = useChatTransport()
-  return text((window.chat = useChat({ id, messages, resume: true, transport })))
-}
-
-/** A chat without the npm package, of a transport or of a Chat that has it. */
-function PlainChat({ id, options, isOwn }) {
+/** A chat with the transport of the npm package; with options, with that of the AI SDK. */
+function Chat({ id, messages, options, isOwn }) {
+  const ours = useChatTransport()
   const about = useMemo(() => {
-    const transport = new DefaultChatTransport(options)
-    return isOwn ? { chat: new OwnChat({ id, transport }) } : { id, transport }
-  }, [])
+    const transport = options ? new DefaultChatTransport(options) : ours
+    return isOwn ? { chat: new OwnChat({ id, transport }) } : { id, messages, transport }
+  }, [id])
   return text((window.chat = useChat({ ...about, resume: true })))
 }
 
@@ -30,7 +26,7 @@ const text = ({ messages }) => messages.flatMap(({ parts }) => parts.map(({ text
 function Page() {
   const [shown, show] = useState({})
   window.show = show
-  return shown.name ? createElement({ Answer, Chat, PlainChat }[shown.name], shown.props) : "nothing"
+  return shown.name ? createElement({ Answer, Chat }[shown.name], shown.props) : "nothing"
 }
 
 if (globalThis.document) {

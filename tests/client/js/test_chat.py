@@ -30,7 +30,7 @@ def shown(text: str, *asked: str, run: str, **told: bool) -> dict[str, Any]:
 
 
 # With each scene of run_chat.mjs what comes of it.
-SCENES = {
+SCENES: dict[str, Any] = {
     "cut in the middle": shown(
         f"Once {UPON}a time",
         *("POST ", "GET /RUN/stream?startIndex=4", "GET /RUN/stream?startIndex=4"),
@@ -45,7 +45,6 @@ SCENES = {
     "resumed and cut, in what the message held before": shown(
         f"{EARLIER}upon a time", *["GET /CHAT/stream"] * 2, run="finished"
     ),
-    "stopped here": shown("Once ", "POST ", "POST /CHAT/stop", run="stopped", isAbort=True),
     "stopped by the second attempt": shown(
         "Once ", "POST ", *["POST /CHAT/stop"] * 2, run="stopped", isAbort=True
     ),
@@ -69,6 +68,10 @@ SCENES = {
         "asked": 2,
     },
     "nothing to resume": {**shown("Once ", "GET /CHAT/stream", run="finished"), "finished": []},
+    "an event that is too long, and one at the bound": [
+        2**24 - len('data: ""'),
+        "the answer has an event of more than 16777216 characters",
+    ],
     "refused": {"status": "error", "error": "who are you?", "asked": ["POST "]},
 }
 

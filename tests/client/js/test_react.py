@@ -143,11 +143,8 @@ async def test_a_cut_answer_is_resumed_once_and_by_the_default_transport_when_vi
     shown: str,
 ) -> None:
     tab = await opened(tabs, site, app)
-    if options is None:  # the transport of the package, which resumes by itself
-        await show(tab, "Chat", id="one", messages=[])
-    else:
-        about = {"api": "/api/chat", **options}
-        await show(tab, "PlainChat", id="one", options=about, isOwn=is_own)
+    about = None if options is None else {"api": "/api/chat", **options}
+    await show(tab, "Chat", id="one", messages=[], options=about, isOwn=is_own)
     feed = await begun(tab, site)
     resumes = site.resumes
 
@@ -158,7 +155,7 @@ async def test_a_cut_answer_is_resumed_once_and_by_the_default_transport_when_vi
     async def has_failed() -> bool:
         return bool(await tab.page.evaluate("chat.status") == "error")
 
-    if options is not None:
+    if options is not None:  # the transport of the package resumes by itself
         await until(has_failed)
         assert site.resumes == resumes
     feed.give("upon ")
