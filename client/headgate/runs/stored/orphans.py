@@ -83,9 +83,13 @@ async def stop(run: Place, ttl_s: int | None) -> bool:
     try:
         if (await run.items.head()).is_closed:
             return False
-        await wish.make()
+    except ABSENT:
+        return False
+    await wish.make()
+    try:
         return await _carried_out(run, wish)
     except ABSENT:
+        await wish.delete()  # the run was deleted meanwhile, perhaps before the wish was made
         return False
 
 

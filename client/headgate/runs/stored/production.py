@@ -12,7 +12,7 @@ import msgspec
 
 from headgate import records
 from headgate.dialects.parts import NotAnItem, plain
-from headgate.errors import StreamError, safe_error_text, sendable
+from headgate.errors import ABSENT, StreamError, safe_error_text, sendable
 from headgate.json_values import json_text
 from headgate.names import BEGINNING
 from headgate.records import BEATS, STOPPED, RunState
@@ -133,6 +133,7 @@ class Production:
         except StreamError as error:
             log.warning("run %r: its end could not be written: %s", self._place.id, error)
             is_ended = False
+            is_left = isinstance(error, ABSENT)  # one that was deleted gets no note
         finally:
             self._stopped.set()  # for who waits in a thread, which nothing cancels
             for task in tasks:
