@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import random
 import time
 from collections import Counter
@@ -27,7 +26,7 @@ from tests.support.waiting import until
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Sequence
 
-    from headgate.chats import Turn
+    from headgate.chats import ChatHistory, Turn
 
     Message = dict[str, Any]
 
@@ -49,7 +48,6 @@ class History:
         self._sent: list[Message] = []
         self._turns: list[Turn] = []
         self._given: dict[str, str] = {}  # by run
-        self._runs: list[str] = []
         self._is_deleted = False
         self.seen: Counter[str] = Counter()
 
@@ -59,18 +57,21 @@ class History:
 
     async def burst(self) -> None:
         """Ask for something at the same time, wait for the end of it, and check what is there."""
-        tasks = [asyncio.create_task(self._in_time(each)) for each in self._asked()]
-        while not all(task.done() for task in tasks):
-            await asyncio.wait(tasks, timeout=self._dice.choice([0.05, 0.3]))
-            await self._chats.stop(self._name)  # what has no end
-        for task in tasks:
-            self.seen[task.result()] += 1
-        await until(self._is_quiet)
-        await self._check()
-
-    async def _in_time(self, asked: Awaitable[str]) -> str:
+        self._is_deleted = False
+        tasks = [asyncio.ensure_future(each) for each in self._asked()]
         async with asyncio.timeout(PATIENCE_S):
-            return await asked
+            while not all(task.done() for task in tasks):
+                await asyncio.wait(tasks, timeout=self._dice.choice([0.05, 0.3]))
+                await self._chats.stop(self._name)  # what has no end
+        self.seen.update(task.result() for task in tasks)
+        await until(self._is_quiet)
+        page = await self._chats.history(self._name)
+        self._check_messages(page.messages)
+        assert all(each.status != "active" for each in page.states.values()), page.states
+        if self._is_deleted:
+            await self._check_deleted(page)
+        elif self._turns:
+            self._check_newest(page.messages)
 
     def _asked(self) -> list[Awaitable[str]]:
         """Return what is to be done at once."""
@@ -127,8 +128,8 @@ class History:
         return "deleted"
 
     async def _answer(self, turn: Turn) -> AsyncIterator[object]:
+        assert turn.run_id not in self._given, "a run was begun twice"
         self._turns.append(turn)
-        self._runs.append(turn.run_id)
         self._given[turn.run_id] = ""
         kind = turn.messages[-1]["parts"][0]["text"].split()[0]
         for number in range({"nothing": 0, "slow": 4}.get(kind, 2)):
@@ -146,20 +147,6 @@ class History:
     async def _is_quiet(self) -> bool:
         state = await self._chats.state(self._name)
         return state is None or state.status != "active"
-
-    async def _check(self) -> None:
-        chats = self._chats
-        page = await chats.history(self._name)
-        self._check_messages(page.messages)
-        runs = [turn.run_id for turn in self._turns]
-        assert len(set(runs)) == len(runs), "a run was begun twice"
-        for each in page.states.values():
-            assert each.status != "active", each
-        if self._is_deleted:
-            await self._check_deleted()
-        elif self._turns:
-            self._check_newest(page.messages)
-        self._is_deleted = False
 
     def _check_messages(self, messages: list[Message]) -> None:
         """Each is one that was sent or given, and none is there twice."""
@@ -184,38 +171,33 @@ class History:
         for before in newest.messages[:-1]:
             assert before in self._sent or before["id"] in self._given, before
 
-    async def _check_deleted(self) -> None:
+    async def _check_deleted(self, page: ChatHistory) -> None:
         """Of the runs that were begun, none is left but those of the chat that is there now."""
-        chats = self._chats
-        page = await chats.history(self._name)
         kept = {each.run_id for each in page.states.values()}
-        for run in set(self._runs) - kept:
-            place = chats.runs._place(run)
+        for run in self._given.keys() - kept:
+            place = self._chats.runs._place(run)
             for stream in (place.items, place.lease, place.stop):
-                assert await stream.find() is None, f"{stream!r} of {json.dumps(page.messages)}"
-        self._runs = [*kept]
+                assert await stream.find() is None, f"{stream.url} of {page.messages}"
         self._turns.clear()
 
 
 async def play(seed: int, *, for_s: float = 0.0, bursts: int = 0) -> Counter[str]:
     """Play for so long, or so many bursts of each of some chats; count what came of it."""
     dice, seen = random.Random(seed), Counter[str]()
-    with headgate() as server:
-        ends_at = time.monotonic() + for_s
-        async with contextlib.AsyncExitStack() as stack:
-            url = f"{server.streams}/histories"
-            each = [Runs(url, orphan_after=1) for _ in range(REPLICAS)]
-            runs = [await stack.enter_async_context(replica) for replica in each]
-            replicas = [Chats(replica, busy_after=0.2) for replica in runs]
+    ends_at = time.monotonic() + for_s
+    async with contextlib.AsyncExitStack() as stack:
+        url = f"{stack.enter_context(headgate()).streams}/histories"
+        runs = [Runs(url, orphan_after=1) for _ in range(REPLICAS)]
+        replicas = [Chats(await stack.enter_async_context(it), busy_after=0.2) for it in runs]
 
-            async def live(number: int) -> None:
-                played = 0
-                while played < bursts or time.monotonic() < ends_at:
-                    history = History(f"chat-{number}-{played}", replicas, dice)
-                    for _ in range(12):
-                        await history.burst()
-                        played += 1
-                    seen.update(history.seen)
+        async def live(number: int) -> None:
+            played = 0
+            while played < bursts or time.monotonic() < ends_at:
+                history = History(f"chat-{number}-{played}", replicas, dice)
+                for _ in range(12):
+                    await history.burst()
+                played += 12
+                seen.update(history.seen)
 
-            await asyncio.gather(*map(live, range(CHATS_AT_ONCE)))
+        await asyncio.gather(*map(live, range(CHATS_AT_ONCE)))
     return seen
