@@ -49,7 +49,8 @@ async def test_readers_release_what_they_hold_and_text_without_readers_is_not_pu
     producer, other, tap = on_redis(), on_redis(), Tap()
     creator = await producer.create("a", tap)
     assert _subscribers(redis) == 1
-    for leave in ("closed", "cancelled", "dropped"):  # by a framework that closes nothing
+    # A framework whose client has gone drops the text without closing it.
+    for leave in ("closed", "cancelled", "dropped"):
         reader = await resumed(other)
         assert _subscribers(redis) == 2, leave
         if leave == "closed":
