@@ -388,8 +388,8 @@ async def test_deleting_a_chat_deletes_all_its_answers(chats: Chats, runs: Runs)
     await feed.closed.wait()
     assert b"[DONE]" in await read(answer)
     newest = runs._place(answer.headers[RUN])
-    left = (newest.items, newest.lease, runs._place("c.chat").items)
-    assert [await stream.find() for stream in left] == [None] * 3
+    left = (newest.items, newest.lease, newest.stop, runs._place("c.chat").items)
+    assert [await stream.find() for stream in left] == [None] * 4
     assert await chats.delete("c") is False
     assert await chats.history("c") == ChatHistory([], {})
     await tell(chats, user("1"), "again")
