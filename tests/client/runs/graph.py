@@ -90,13 +90,14 @@ def ask(state: MessagesState) -> None:
 
 
 def graph(
+    model: BaseChatModel | None = None,
+    saver: Any = None,
     *,
     is_nested: bool = False,
-    script: list[list[dict[str, Any]]] | None = None,
     asks_first: bool = False,
 ) -> Any:
-    """Return the graph, or one that has it as a node."""
-    model = Model(script=script or [])
+    """Return the graph, or one that has it as a node; one that asks saves its checkpoints."""
+    model = model or Model()
 
     async def agent(state: MessagesState) -> dict[str, Any]:
         return {"messages": [await model.ainvoke(state["messages"])]}
@@ -110,7 +111,7 @@ def graph(
         inner.add_edge("agent", "ask")
     inner.add_conditional_edges("ask" if asks_first else "agent", tools_condition)
     inner.add_edge("tools", "agent")
-    compiled = inner.compile(checkpointer=InMemorySaver() if asks_first else None)
+    compiled = inner.compile(checkpointer=InMemorySaver() if asks_first else saver)
     if not is_nested:
         return compiled
     outer = StateGraph(MessagesState)

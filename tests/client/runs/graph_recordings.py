@@ -95,7 +95,9 @@ async def cases() -> list[Case]:
 
 
 async def _case(name: str, how: dict[str, Any], way: str = "", *, asks_first: bool = False) -> Case:
-    runnable = graph(is_nested="subgraphs" in how, script=SCRIPTS[name], asks_first=asks_first)
+    runnable = graph(
+        Model(script=SCRIPTS[name]), is_nested="subgraphs" in how, asks_first=asks_first
+    )
     thread: Any = {"configurable": {"thread_id": "1"}}
     events = [event async for event in runnable.astream(QUESTION, thread, **how)]
     return Case(f"langgraph--{name}{way}", "langgraph", events=events)

@@ -8,13 +8,12 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from headgate.runs import Runs, RunState, Step, langgraph
-from langchain_core.messages import AIMessageChunk, BaseMessage, ToolMessage
+from langchain_core.messages import AIMessageChunk, BaseMessage
 from langchain_core.messages.tool import tool_call_chunk
 from langchain_core.outputs import ChatGenerationChunk
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
-from langgraph.graph import START, MessagesState, StateGraph
 
-from tests.client.runs.graph import StreamingModel
+from tests.client.runs.graph import StreamingModel, graph
 from tests.client.runs.killed import Moment, note
 
 if TYPE_CHECKING:
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
 
     from headgate.runs import Written
     from headgate.runs.formats import FormatName
-    from langchain_core.runnables import RunnableConfig
 
 PAGE = Path(__file__).parents[3] / "docs/client/work-that-goes-on.md"
 QUESTION = "Is it sunny in Rome?"
@@ -36,57 +34,25 @@ LOOK_AGAIN_S = 0.1  # of many runs at once
 
 
 class Model(StreamingModel):
-    """Says the words of a step."""
+    """Says the words of a step, which are before a call of a tool and after it."""
 
-    step: str
-    attempt: int
+    effects: str
     moment: Any = None
 
     async def _astream(
         self, messages: list[BaseMessage], *args: object, **kwargs: object
     ) -> AsyncIterator[ChatGenerationChunk]:
-        words = SAID[self.step]
-        for word in words if self.attempt == 1 else [AGAIN, *words]:
+        step = "write" if messages[-1].type == "tool" else "plan"
+        self.moment.reached(step, "before")
+        is_again = f"{step}-begun" in Path(self.effects).read_text().split()
+        note(self.effects, f"{step}-begun")
+        for word in [*([AGAIN] if is_again else []), *SAID[step]]:
             yield ChatGenerationChunk(message=AIMessageChunk(content=word))
-            await self.moment.held(self.step, "amid")
-        if self.step == "plan":
-            city = '{"city":"Rome"}'
-            call = tool_call_chunk(name="weather", args=city, id="call_1", index=0)
-            told = AIMessageChunk(content="", tool_call_chunks=[call])
-            yield ChatGenerationChunk(message=told)
-
-
-def graph(effects: str, moment: Moment) -> StateGraph[MessagesState]:
-    """Return a graph of three steps, each of which notes that it was done."""
-
-    async def said(step: str, state: MessagesState, config: RunnableConfig) -> dict[str, Any]:
-        moment.reached(step, "before")
-        with open(effects) as file:  # noqa: PTH123
-            attempt = 1 + file.read().split().count(f"{step}-begun")
-        note(effects, f"{step}-begun")
-        model = Model(step=step, attempt=attempt, moment=moment)
-        answer = await model.ainvoke(state["messages"], config)
-        note(effects, step)
-        return {"messages": [answer]}
-
-    async def plan(state: MessagesState, config: RunnableConfig) -> dict[str, Any]:
-        return await said("plan", state, config)
-
-    async def search(state: MessagesState) -> dict[str, Any]:
-        moment.reached("search", "before")
-        note(effects, "search")
-        return {"messages": [ToolMessage("sun", tool_call_id="call_1")]}
-
-    async def write(state: MessagesState, config: RunnableConfig) -> dict[str, Any]:
-        return await said("write", state, config)
-
-    builder = StateGraph(MessagesState)
-    for name, node in (("plan", plan), ("search", search), ("write", write)):
-        builder.add_node(name, node)
-    builder.add_edge(START, "plan")
-    builder.add_edge("plan", "search")
-    builder.add_edge("search", "write")
-    return builder
+            await self.moment.held(step, "amid")
+        if step == "plan":
+            call = tool_call_chunk(name="weather", args='{"city":"Rome"}', id="call_1", index=0)
+            yield ChatGenerationChunk(message=AIMessageChunk(content="", tool_call_chunks=[call]))
+        note(self.effects, step)
 
 
 class Saver(AsyncSqliteSaver):
@@ -97,7 +63,7 @@ class Saver(AsyncSqliteSaver):
 
     async def aput_writes(self, config: Any, writes: Any, *args: Any, **kwargs: Any) -> None:
         await super().aput_writes(config, writes, *args, **kwargs)
-        if any(channel == "branch:to:search" for channel, _ in writes):
+        if any(channel == "branch:to:tools" for channel, _ in writes):
             self.are_written.set()
 
     async def aput(self, config: Any, checkpoint: Any, metadata: Any, versions: Any) -> Any:
@@ -117,7 +83,7 @@ async def work(
     ):
         assert isinstance(saver, Saver)
         saver.moment, saver.are_written = moment, asyncio.Event()
-        compiled = graph(f"{folder}/effects.txt", moment).compile(checkpointer=saver)
+        compiled = graph(Model(effects=f"{folder}/effects.txt", moment=moment), saver)
         while (state := await runs.state(run_id)) is not None and state.status == "active":
             await asyncio.sleep(LOOK_AGAIN_S)
         if form == "ai-sdk" and not options:

@@ -20,6 +20,7 @@ from headgate.chats.ui_messages import read_message
 from headgate.runs import Runs
 from headgate.web.aiohttp import send
 
+from tests.client.runs.serving import aiohttp_of
 from tests.support.processes import NODE, ROOT
 
 if TYPE_CHECKING:
@@ -46,22 +47,12 @@ class _Provider:
         self._cases = {case.name: case for case in cases}
         self._runs = runs
         # One of each, since each loads all certificates of the system.
-        self._openai = openai.AsyncOpenAI(api_key="none", max_retries=0)
-        self._anthropic = anthropic.AsyncAnthropic(api_key="none", max_retries=0)
+        self.openai = openai.AsyncOpenAI(api_key="none", max_retries=0)
+        self.anthropic = anthropic.AsyncAnthropic(api_key="none", max_retries=0)
         self._calls: Counter[str] = Counter()
-        self.url = ""
         self.app = web.Application()
-        self.app.add_routes(
-            [
-                web.post("/runs/{name}", self._run),
-                web.post("/{reader}/{name}/{path:.*}", self._replay),
-            ]
-        )
-
-    async def close(self) -> None:
-        """Close the connections of the SDKs."""
-        await self._openai.close()
-        await self._anthropic.close()
+        self.app.router.add_post("/runs/{name}", self._run)
+        self.app.router.add_post("/{reader}/{name}/{path:.*}", self._replay)
 
     async def _replay(self, request: web.Request) -> web.Response:
         reader, name = request.match_info["reader"], request.match_info["name"]
@@ -71,26 +62,25 @@ class _Provider:
 
     async def _run(self, request: web.Request) -> web.StreamResponse:
         name = request.match_info["name"]
-        source = self._events(self._cases[name])
+        source = self._events(self._cases[name], f"{request.url.origin()}/sdk/{name}")
         return send(await self._runs.start(name, source, format="ai-sdk"))
 
-    async def _events(self, case: Case) -> AsyncIterator[object]:
+    async def _events(self, case: Case, url: str) -> AsyncIterator[object]:
         """The events of each answer, and what the tools gave that the model has asked for."""
         for event in case.events:
             yield event
         for body in case.bodies:
-            async for event in self._asked(case):
+            async for event in self._asked(case, url):
                 yield event
             for call_id, output in case.outputs.items():
                 if call_id.encode() in body:
                     chunk = {"type": "tool-output-available", "toolCallId": call_id}
                     yield {**chunk, "output": output}
 
-    async def _asked(self, case: Case) -> AsyncIterator[object]:
+    async def _asked(self, case: Case, url: str) -> AsyncIterator[object]:
         """The events of one answer, as the SDK gives them."""
-        url = f"{self.url}/sdk/{case.name}"
-        own: Any = self._anthropic.with_options(base_url=url)
-        client = own if case.api == "anthropic" else self._openai.with_options(base_url=f"{url}/v1")
+        own: Any = self.anthropic.with_options(base_url=url)
+        client = own if case.api == "anthropic" else self.openai.with_options(base_url=f"{url}/v1")
         of, about = APIS[case.api]
         if not case.is_helped:
             async for event in await of(client).create(stream=True, **about):
@@ -105,21 +95,12 @@ async def made(cases: Sequence[Case], streams: str) -> dict[str, Any]:
     """Return what is made of each case: `judged` and `run` by the program, `assembled` here."""
     async with Runs(streams) as runs:
         provider = _Provider(cases, runs)
-        runner = web.AppRunner(provider.app)
-        await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        provider.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-        try:
-            made = await _program(provider.url, cases)
-            for case in cases:
-                made[case.name]["assembled"] = await read_message(
-                    runs._place(case.name).items, case.name
-                )
-            return made
-        finally:
-            await runner.cleanup()
-            await provider.close()
+        async with provider.openai, provider.anthropic, aiohttp_of(provider.app) as url:
+            made = await _program(url, cases)
+        for case in cases:
+            items = runs._place(case.name).items
+            made[case.name]["assembled"] = await read_message(items, case.name)
+        return made
 
 
 async def _program(url: str, cases: Sequence[Case]) -> dict[str, Any]:
