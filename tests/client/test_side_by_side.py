@@ -17,7 +17,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from tests.client.runs.provider_bytes import message, response
+from tests.client.runs.recordings import message, response
 from tests.support.ports import accepts, free_port
 from tests.support.processes import ROOT
 from tests.support.processes import headgate as headgate_server

@@ -12,7 +12,6 @@ import multiprocessing
 import os
 import signal
 from dataclasses import dataclass, field
-from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from headgate import SourceFailed
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
     from headgate.runs import Runs
 
 PATIENCE_S = 150.0  # the first start waits for what processes import
-_one_at_a_time = Lock()  # a start looks whether other processes have ended, and takes their codes
 PRELOADED = ("graph_worker", "temporal_worker")
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload([f"{__package__}.{name}" for name in PRELOADED])
@@ -72,9 +70,11 @@ class Work:
         own.mkdir()
         effects = own / "effects.txt"
         effects.touch()
-        reading = asyncio.create_task(self._read(runs))
+        reading = asyncio.create_task(self._read(runs))  # once the first worker has started
         for moment in self.moments:
-            worker = await _forked(module, url, self.name, str(own), moment, *self.about)
+            args = (url, self.name, str(own), moment, *self.about)
+            worker = _FORKS.Process(target=_work, args=(module, args), daemon=True)
+            worker.start()
             if moment.where == "amid":
                 is_begun = f"{moment.step}-begun\n"
                 await until(lambda: is_begun in effects.read_text(), within_s=PATIENCE_S)  # noqa: B023
@@ -101,28 +101,7 @@ def _work(module: str, args: tuple[Any, ...]) -> None:
     asyncio.run(importlib.import_module(f"{__package__}.{module}").work(*args))
 
 
-async def _forked(module: str, *args: object) -> ForkServerProcess:
-    """Run the coroutine function `work` of a module of this package in a process of its own."""
-    process = _FORKS.Process(target=_work, args=(module, args), daemon=True)
-
-    def start() -> None:
-        with _one_at_a_time:
-            process.start()
-
-    await asyncio.to_thread(start)
-    return process
-
-
-async def _ended(process: ForkServerProcess) -> int:
+async def _ended(process: ForkServerProcess) -> int | None:
     """Wait for the end of a process, and return its exit code."""
-    loop = asyncio.get_running_loop()
-    over = asyncio.Event()
-    loop.add_reader(process.sentinel, over.set)
-    try:
-        await asyncio.wait_for(over.wait(), PATIENCE_S)
-    finally:
-        loop.remove_reader(process.sentinel)
-    with _one_at_a_time:
-        process.join()
-    assert process.exitcode is not None
+    await until(lambda: process.exitcode is not None, within_s=PATIENCE_S)
     return process.exitcode

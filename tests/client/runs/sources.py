@@ -57,6 +57,13 @@ async def left(url: str, run_id: str, *given: object, form: FormatName = "text")
         await replica.aclose(wait=0)
 
 
+async def die(run_id: str) -> None:
+    """End a producer as a SIGKILL does: it tells nobody."""
+    (task,) = (task for task in asyncio.all_tasks() if task.get_name() == f"run {run_id}")
+    task.cancel()
+    await asyncio.wait({task})
+
+
 async def read(answer: Answer | None) -> bytes:
     """The whole body."""
     assert answer is not None, "there is nothing to be read"

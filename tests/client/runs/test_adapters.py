@@ -12,12 +12,13 @@ import pytest
 from headgate.dialects.parts import ModelFailed
 from headgate.runs.formats import FORMATS
 
-from tests.client.runs import provider_bytes as sends
+from tests.client.runs import recordings as sends
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 BY = "(by the provider) "
+NO_JSON = "the input of the tool is not JSON"
 CITY = ('{"city":', '"Rome"}')
 SHOWN = ("id", "delta", "toolCallId", "toolName", "inputTextDelta", "input", "output", "errorText")
 

@@ -11,7 +11,7 @@ from headgate.stream_requests import StreamRequests
 
 from tests.client.request_proxy import Fate, RequestProxy
 from tests.client.runs.conftest import ORPHAN_AFTER_S
-from tests.client.runs.sources import Feed, read, read_to
+from tests.client.runs.sources import Feed, die, read, read_to
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -43,14 +43,6 @@ def url(any_url: str) -> str:
     return any_url
 
 
-@pytest.fixture
-async def short(url: str) -> AsyncIterator[Runs]:
-    """Runs that are forgotten as soon as they may be."""
-    short = Runs(url, orphan_after=ORPHAN_AFTER_S, ttl=ORPHAN_AFTER_S)
-    yield short
-    await short.aclose(wait=0)
-
-
 async def rest(body: AsyncIterator[bytes]) -> bytes:
     async with asyncio.timeout(WITHIN_S):
         return b"".join([piece async for piece in body])
@@ -71,14 +63,13 @@ async def test_a_reader_ends_when_the_stream_of_its_run_is_deleted(
     await feed.closed.wait()
 
 
-async def test_a_reader_ends_when_the_stream_of_its_run_expires(short: Runs) -> None:
-    answer = await short.start("a", Feed("Once ").source(), format="sse")
-    assert await read_to(answer, b"\n\n") == BEGUN
-    for task in asyncio.all_tasks():
-        if task.get_name() == "run a":
-            task.cancel()
-    # Whichever is looked for first, both the lease and the stream expire.
-    assert await rest(answer.body) in {GONE, ORPHANED}
+async def test_a_reader_ends_when_the_stream_of_its_run_expires(url: str) -> None:
+    async with Runs(url, orphan_after=ORPHAN_AFTER_S, ttl=ORPHAN_AFTER_S) as runs:
+        answer = await runs.start("a", Feed("Once ").source(), format="sse")
+        assert await read_to(answer, b"\n\n") == BEGUN
+        await die("a")
+        # Whichever is looked for first, both the lease and the stream expire.
+        assert await rest(answer.body) in {GONE, ORPHANED}
 
 
 async def test_a_reader_whose_connection_hangs_reads_on_over_a_new_connection(

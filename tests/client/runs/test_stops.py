@@ -15,7 +15,7 @@ from headgate.runs import Runs, RunState
 from headgate.runs.stored import lease, orphans
 
 from tests.client.request_proxy import Fate, RequestProxy
-from tests.client.runs.sources import Feed, of, read, read_to
+from tests.client.runs.sources import Feed, die, of, read, read_to
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
@@ -36,13 +36,6 @@ SLOW_S = 1.5  # of what takes long here, beside what is promised
 @pytest.fixture
 def url(any_url: str) -> str:
     return any_url
-
-
-async def die(run_id: str) -> None:
-    """End a producer as a SIGKILL does: it tells nobody."""
-    (task,) = (task for task in asyncio.all_tasks() if task.get_name() == f"run {run_id}")
-    task.cancel()
-    await asyncio.wait({task})
 
 
 async def begun(runs: Runs, run_id: str) -> Feed:

@@ -18,7 +18,7 @@ async def test_runs_build_the_same_messages_as_the_ai_sdk_from_recorded_bytes(
     # To import the SDKs takes seconds.
     judged = importlib.import_module("tests.client.runs.judged")
     recorded = importlib.import_module("tests.client.runs.recordings").CASES
-    graphs = importlib.import_module("tests.client.runs.graph_recordings")
+    graphs = importlib.import_module("tests.client.runs.graph")
     cases = [*recorded, *await graphs.cases()]
     messages = await judged.made(cases, url)
     assert list(messages) == [case.name for case in cases]
