@@ -251,6 +251,8 @@ async def test_foreign_records_beside_a_run_do_not_stop_it(
     await read_to(answer, b"Once ")
     for beside in ("lease", "stop"):
         async with StreamRequests(f"{url}/a/{beside}") as stream:
+            while await stream.find() is None:
+                await asyncio.sleep(0.01)
             await stream.append(note, content_type="application/json")
     assert await other.state("a") == RunState("active")
     assert await other.stop("a") is True

@@ -94,7 +94,7 @@ async def test_steps_of_an_interrupted_langgraph_equal_its_streamed_chunks(
     graphs: ModuleType, live: bool
 ) -> None:
     how = {"stream_mode": ["messages", "custom", "updates"], "version": "v2" if live else "v1"}
-    types: Counter[str] = Counter()
+    types, told = Counter[str](), list[Any]()
     decided = graphs.Command(resume={"decisions": [{"type": "approve"}]})
     streaming, stepping = graphs.graph(asks_first=True), graphs.graph(asks_first=True)
     for given in (graphs.QUESTION, decided):
