@@ -1,12 +1,10 @@
-"""Sources of runs that are iterated in threads, readers of their answers, and requests."""
+"""Sources of runs that are iterated in threads, and readers of their answers."""
 
 from __future__ import annotations
 
-import json
 import threading
-import urllib.request
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tests.support.waiting import PATIENCE_S
 
@@ -54,12 +52,3 @@ def read_to(answer: Answer | None, last: bytes) -> bytes:
     while not body.endswith(last):
         body += next(answer.body)
     return body
-
-
-def send(method: str, url: str, document: object = None) -> Any:
-    """Send a JSON document, and return that of the response."""
-    body = None if document is None else json.dumps(document).encode()
-    headers = {"Content-Type": "application/json"}
-    request = urllib.request.Request(url, body, headers, method=method)
-    with urllib.request.urlopen(request, timeout=10) as answer:
-        return json.loads(answer.read() or b"null")

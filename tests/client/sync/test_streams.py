@@ -7,10 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import headgate
+import httpx
 import pytest
 from headgate.sync import Client
 
-from tests.client.sync.feeds import send
 from tests.support.processes import headgate as headgate_server
 from tests.support.waiting import wait_until
 
@@ -80,7 +80,7 @@ def test_a_client_makes_writers_runs_chats_and_workers_on_its_connections(
 ) -> None:
     with Client(server.streams) as hg:
         hg.create("wakes", json=True)
-        send("PUT", f"{server.streams}/__ds/subscriptions/pool", POOL)
+        httpx.put(f"{server.streams}/__ds/subscriptions/pool", json=POOL).raise_for_status()
         stream = hg.create("s", json=True)
         with hg.writer("s", max_batch_chunks=10) as writer:
             for number in range(100):
