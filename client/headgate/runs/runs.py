@@ -15,7 +15,7 @@ from headgate.endpoint import checked_base, credential_of
 from headgate.errors import ABSENT, ProtocolError, Unavailable, check_number
 from headgate.misuse import check_make_source
 from headgate.names import shown
-from headgate.records import ORPHAN_AFTER_S, beat_s
+from headgate.records import ACTIVE, ORPHAN_AFTER_S, beat_s
 from headgate.retries import Backoff
 from headgate.runs.answer import Answer
 from headgate.runs.cursors import Cursor
@@ -340,10 +340,9 @@ class Runs:
         body = reading.body(lambda: self._look(run), beat_s(self._rules.orphan_after_s))
         return Answer(200, fields, body)
 
-    async def _look(self, run: Place) -> None:
+    async def _look(self, run: Place) -> RunState:
         """End the run if its producer is gone, which is not so where it is here."""
-        if run.id not in self._opening.produced:
-            await settled(run)
+        return ACTIVE if run.id in self._opening.produced else await settled(run)
 
     def _place(self, run_id: str) -> Place:
         """Return the streams of the run of this id, to be used before `aclose`.

@@ -2,7 +2,8 @@
 
 A run that somebody wishes to stop, and whose producer does not acknowledge that, is ended as well.
 Whoever looks does it, if it finds the same twice, with the time of a heartbeat in between: the
-producer of a server that was away takes its lease again within that time.
+producer of a server that was away takes its lease again within that time. A client whose token does
+not permit that finds the same, and leaves the stream as it is.
 """
 
 from __future__ import annotations
@@ -11,7 +12,14 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, NamedTuple
 
-from headgate.errors import ABSENT, Closed, ProtocolError, StreamError, Unavailable
+from headgate.errors import (
+    ABSENT,
+    Closed,
+    NotAuthorized,
+    ProtocolError,
+    StreamError,
+    Unavailable,
+)
 from headgate.records import ACTIVE, ORPHANED, STOPPED, Note, RunState
 from headgate.runs.stored.lease import LOOK_AGAIN_S, SlowAnswers, stays_so
 from headgate.runs.stored.places import claim
@@ -38,7 +46,7 @@ async def state_of(run: Place) -> RunState | None:
     try:
         if not (await run.items.head()).is_closed:
             found = await settled(run)
-            if found in GOES_ON:
+            if found in GOES_ON or not (await run.items.head()).is_closed:
                 return found
         return await how_it_ended(run)
     except ABSENT:
@@ -49,8 +57,9 @@ async def settled(run: Place, first_look_again_s: float = LOOK_AGAIN_S) -> RunSt
     """End the run if nobody produces it and it waits for nobody, or as somebody has wished.
 
     Where it goes on, return ACTIVE or WAITING, else ORPHANED or STOPPED: so it was ended here, or
-    it has just ended in whatever way. A run that seems to have no producer is looked at again until
-    the time of a heartbeat is over. Raises Unavailable if the server answers too slowly for that.
+    would have been by a token that permits it, or it has just ended in whatever way. A run that
+    seems to have no producer is looked at again until the time of a heartbeat is over. Raises
+    Unavailable if the server answers too slowly for that.
     """
     time, slow = asyncio.get_running_loop().time, SlowAnswers()
     ending: _Ending | None = None
@@ -178,7 +187,7 @@ async def _is_still(run: Place, found: RunState, first_look_again_s: float) -> b
 
 
 async def _ended(run: Place, ending: _Ending) -> bool:
-    """End the run if it is as it was found; return whether it has ended, by whomever."""
+    """End the run if it is as it was found; return False if it is not, or has not ended."""
     time = asyncio.get_running_loop().time
 
     async def is_still() -> bool:
@@ -187,7 +196,7 @@ async def _ended(run: Place, ending: _Ending) -> bool:
 
     try:
         epoch = await claim(run.items, ending.items, is_closing=True, may_claim=is_still)
-    except Closed:
+    except (Closed, NotAuthorized):  # somebody else has ended it, or has to
         return True
     if epoch is None:
         return False

@@ -19,6 +19,7 @@ from headgate.records import BEATS, CUT, RunState
 from headgate.retries import Backoff
 from headgate.runs.cursors import Cursor, fits
 from headgate.runs.formats import format_named
+from headgate.runs.stored.orphans import GOES_ON
 from headgate.runs.stored.progress import items_of
 
 if TYPE_CHECKING:
@@ -123,7 +124,7 @@ class Reading:
         self._first = b""
         self.seen = Rendering(after, form)
         self._loop = asyncio.get_running_loop()
-        self._leaving: asyncio.Future[None] = self._loop.create_future()
+        self._leaving: asyncio.Future[RunState | None] = self._loop.create_future()
         self.over: asyncio.Future[None] = self._loop.create_future()  # set as the body ends
         self.is_awaited = False  # somebody waits for the next piece
         self._is_new = is_new
@@ -143,18 +144,18 @@ class Reading:
         """True if there is, or will be, anything that the reader lacks."""
         return bool(self._first) or self.seen.end is None
 
-    def leave(self) -> None:
-        """End the body before the end of its run, as a lost connection would."""
+    def leave(self, state: RunState | None = None) -> None:
+        """End the body as of a run in a final state; without one, as a lost connection does."""
         if not self._leaving.done():
-            self._leaving.set_result(None)
+            self._leaving.set_result(state)
 
     async def body(
-        self, check: Callable[[], Awaitable[object]], quiet_s: float
+        self, check: Callable[[], Awaitable[RunState]], quiet_s: float
     ) -> AsyncGenerator[bytes]:
         """Yield the bytes, until the end of the run.
 
         At once, and whenever the connection was made again or was silent for `quiet_s`, `check`
-        whether somebody produces the run.
+        whether somebody produces the run. It has ended, too, if nobody does and nobody may end it.
 
         What ends here is the whole answer. Raises Unavailable when the reader is cut before, and
         SourceFailed at the end of a run that failed where its format cannot say so.
@@ -179,9 +180,10 @@ class Reading:
             self.over.set_result(None)
 
     def _last(self, state: RunState) -> bytes:
-        if self._leaving.done() and self.seen.end is None:
+        left = self._leaving.result() if self._leaving.done() else state
+        if left is None and self.seen.end is None:
             return b""
-        return self.seen.ended(state) + (self.seen.format.last if self.seen.format else b"")
+        return self.seen.ended(left or state) + (self.seen.format.last if self.seen.format else b"")
 
     def _check_whole(self) -> None:
         """Raise unless a body that ends now would be right to do so."""
@@ -197,7 +199,7 @@ class Reading:
         return b"" if self.seen.format is None else self.seen.format.keep_alive
 
     async def _batches(
-        self, check: Callable[[], Awaitable[object]], quiet_s: float
+        self, check: Callable[[], Awaitable[RunState]], quiet_s: float
     ) -> AsyncGenerator[Batch | None]:
         """Yield the batches of the stream, and None for each time of silence.
 
@@ -256,10 +258,11 @@ class Reading:
                         batch = await anext(batches)
                     yield batch
 
-    async def _look(self, check: Callable[[], Awaitable[object]], quiet_s: float) -> None:
+    async def _look(self, check: Callable[[], Awaitable[RunState]], quiet_s: float) -> None:
         """Check for a producer with each connection, and after each silence of `quiet_s`.
 
         A check that finds none lasts for longer than a heartbeat. What it ends, the reader reads.
+        What it may not end, ends here, once the reader has all items.
         """
         while True:
             with contextlib.suppress(TimeoutError):
@@ -268,9 +271,13 @@ class Reading:
             if self._is_connected.is_set() or self._loop.time() >= self._quiet_until:
                 self._is_connected.clear()
                 self._quiet_until = self._loop.time() + quiet_s
-                # The server is away, and the next look finds out more, or the session is closed.
-                with contextlib.suppress(StreamError, RuntimeError):
-                    await check()
+                # Whatever fails, the next look finds out more: a server is away, or a token has expired.
+                with contextlib.suppress(Exception):
+                    state = await check()
+                    if state not in GOES_ON:
+                        found = await self._stream.head()
+                        if not found.is_closed and found.next_offset == self.seen.offset:
+                            self.leave(state)
 
 
 async def _end(
