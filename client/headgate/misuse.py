@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import AsyncIterable
 from functools import wraps
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
 
 P = ParamSpec("P")
 T = TypeVar("T")
+# The same credential under the other name, in its own form.
+CREDENTIALS = {"token": "authorization='Bearer TOKEN'", "authorization": "token='TOKEN'"}
 
 
 def refusing_method(sentence: str) -> Callable[..., None]:
@@ -25,11 +28,31 @@ def refusing_method(sentence: str) -> Callable[..., None]:
     return method
 
 
-def refusing_with(name: str) -> Callable[..., None]:
-    """Return the `__enter__` of a class for asyncio, whose twin for threads has the same name."""
-    return refusing_method(
-        f"headgate.{name} is for asyncio: write async with, or use headgate.sync.{name}"
-    )
+class ForAsyncio:
+    """A class for asyncio whose twin for threads has the same name, as `with` and `for` say."""
+
+    if not TYPE_CHECKING:
+
+        def __enter__(self) -> None:
+            name = type(self).__name__
+            raise TypeError(
+                f"headgate.{name} is for asyncio: write async with and async for, or use "
+                f"headgate.sync.{name}"
+            )
+
+        __exit__ = __iter__ = __enter__
+
+
+def iterator_of(source: object) -> AsyncIterator[object]:
+    """Return the iterator of a run's source. Raises TypeError for what is not asynchronous."""
+    if not isinstance(source, AsyncIterable):
+        if inspect.iscoroutine(source):
+            source.close()
+        raise TypeError(
+            f"a run takes an async iterator, not {type(source).__name__}: pass source() of an "
+            "`async def source()` with yield; for one without async there is headgate.sync"
+        )
+    return aiter(source)
 
 
 def check_make_source(make_source: object) -> None:
@@ -52,7 +75,11 @@ def checks_keywords(function: Callable[P, T]) -> Callable[P, T]:
     def checked(*args: P.args, **kwargs: P.kwargs) -> T:
         for name in kwargs:
             if name not in known:
-                raise TypeError(f"there is no {name!r} here: write one of {', '.join(known)}")
+                other = CREDENTIALS.get(name, "")
+                instead = (
+                    other if other.partition("=")[0] in known else f"one of {', '.join(known)}"
+                )
+                raise TypeError(f"there is no {name!r} here: write {instead}")
         return function(*args, **kwargs)
 
     return checked

@@ -11,7 +11,7 @@ import pytest
 from headgate import Runs, RunState, StreamWriter
 from headgate.stream_requests import StreamRequests
 
-from tests.client.runs.sources import Feed, is_produced, of, read, read_to
+from tests.client.runs.sources import Feed, die, read, read_to
 from tests.client.writing import made, messages, write
 from tests.support.processes import headgate as headgate_server
 from tests.support.serving import serving
@@ -92,19 +92,52 @@ async def test_a_run_and_its_reader_outlive_their_first_token(
         assert await runs.state("a") == RunState("finished")
 
 
-async def test_a_run_whose_token_may_not_close_it_ends_as_orphaned(
+@pytest.mark.parametrize("is_killed", [False, True], ids=["ended", "killed"])
+async def test_readers_get_the_end_of_a_run_whose_end_no_token_may_write(
+    guarded: Headgate, tokens: Tokens, is_killed: bool
+) -> None:
+    url = f"{guarded.streams}/runs"
+    tokens.accept(older='["read", "append", "create", "delete"]', reader='["read"]')
+    await until(lambda: is_accepted(f"{url}/none", "reader"))
+    feed = Feed("Once")
+    async with (
+        Runs(url, authorization=bearer("older"), orphan_after=1) as runs,
+        Runs(url, authorization=bearer("reader"), orphan_after=1) as readers,
+    ):
+        await runs.start("a", feed.source(), format="sse")
+        answer = await readers.follow("a")
+        await read_to(answer, b"\n\n")
+        if is_killed:
+            await die("a")
+        feed.end()
+        async with asyncio.timeout(20):
+            assert b'"status":"orphaned"' in await read(answer)
+            for each in (runs, readers):
+                assert await each.state("a") == RunState("orphaned", "its producer is gone")
+
+
+async def test_a_reader_gets_a_stop_that_nobody_carries_out(
     guarded: Headgate, tokens: Tokens
 ) -> None:
     url = f"{guarded.streams}/runs"
-    tokens.accept(older='["read", "append", "create", "delete"]', newer=ALL)
-    await until(lambda: is_accepted(f"{url}/none", "newer"))
+    tokens.accept(older=ALL, reader='["read"]')
+    await until(lambda: is_accepted(f"{url}/none", "reader"))
     async with (
-        Runs(url, authorization=bearer("older")) as runs,
-        Runs(url, authorization=bearer("newer")) as other,
+        Runs(url, authorization=bearer("older"), orphan_after=1) as runs,
+        Runs(url, authorization=bearer("reader"), orphan_after=1) as readers,
     ):
-        await runs.start("a", of("Once"))
-        await until(lambda: not is_produced(runs, "a"))
-        assert await other.state("a") == RunState("orphaned", "its producer is gone")
+        await runs.start("a", Feed("Once").source(), format="sse")
+        async with StreamRequests(f"{url}/a/stop", authorization=bearer("older")) as wish:
+
+            async def is_there() -> bool:
+                return await wish.find() is not None
+
+            await until(is_there)
+            await die("a")
+            await wish.close()
+        async with asyncio.timeout(20):
+            assert b'"status":"stopped"' in await read(await readers.follow("a"))
+            assert await readers.state("a") == RunState("stopped")
 
 
 async def test_a_writer_retries_while_its_authorization_function_fails() -> None:

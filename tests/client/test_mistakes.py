@@ -32,8 +32,20 @@ headgate.Client(url, token="Bearer x")
 ValueError: a token is one word of printable ASCII, without a scheme such as Bearer
 
 headgate.Client(url, authorization="x")
-TypeError: there is no 'authorization' here: write one of base_url, token, headers, timeout,
-  retries, session
+TypeError: there is no 'authorization' here: write token='TOKEN'
+
+headgate.Runs(url, token="x")
+TypeError: there is no 'token' here: write authorization='Bearer TOKEN'
+
+headgate.Runs(url, ttl_s=3)
+TypeError: there is no 'ttl_s' here: write one of url, authorization, session, orphan_after, ttl,
+  stop_grace, retry_for, error_text, takeover_within
+
+headgate.Runs("")
+ValueError: a stream has a URL such as http://HOST:PORT/NAME, and '' is none
+
+headgate.Worker(None, "a")
+TypeError: a URL is a str such as http://127.0.0.1:4437/v1/stream, not NoneType
 
 headgate.Client(url, headers={"X-Tenant": 7})
 TypeError: headers are a dict of str, and 'X-Tenant' is str: int: write str(value)
@@ -102,6 +114,10 @@ StreamNotFound: there is no subscription with this id (404 Not Found)
 
 hg.worker(["a", "b"])
 TypeError: an id of a subscription is a str, not list: write worker(*ids)
+
+await hg.runs.start("x", ["a"])
+TypeError: a run takes an async iterator, not list: pass source() of an `async def source()` with
+  yield; for one without async there is headgate.sync
 
 await hg.runs.take_over("x", hg.stream("text").follow())
 TypeError: make_source is a function that returns the source, such as `answer` and not `answer()`:
@@ -181,7 +197,16 @@ list(hg.stream("json").follow())
 TypeError: the messages come one by one: write async for, or use headgate.sync
 
 with hg: pass
-TypeError: headgate.Client is for asyncio: write async with, or use headgate.sync.Client
+TypeError: headgate.Client is for asyncio: write async with and async for, or use
+  headgate.sync.Client
+
+with hg.runs: pass
+TypeError: headgate.Runs is for asyncio: write async with and async for, or use
+  headgate.sync.Runs
+
+for job in hg.worker("none"): pass
+TypeError: headgate.Worker is for asyncio: write async with and async for, or use
+  headgate.sync.Worker
 
 async with sync.Client(url): pass
 TypeError: headgate.sync is for threads: write with and for without async, or use headgate

@@ -11,7 +11,7 @@ import msgspec
 
 from headgate import records
 from headgate.endpoint import close_soon, unlimited_session
-from headgate.errors import Closed, Conflict, StreamError
+from headgate.errors import Closed, Conflict, ProtocolError, StreamError
 from headgate.names import PRODUCER
 from headgate.records import RunState
 from headgate.runs.stored import places
@@ -289,9 +289,12 @@ class Start:
                 await settled(run)
                 raise Closed(f"run {run.id!r} is stopped: {NEW_ID}")
             found = await survey(run.items, until=lambda seen: seen.form is not None)
+            if found.form is None:
+                raise ProtocolError("this stream is not a run", stream=run.items.shown)
             if found.form is not self._form:
                 raise ValueError(
-                    f"run {run.id!r} is there, and not in the format {self._form.name}"
+                    f"run {run.id!r} is there in the format {found.form.name}, not in "
+                    f"{self._form.name}: pass format={found.form.name!r}, or take another id"
                 )
         return created
 

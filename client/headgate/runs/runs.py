@@ -13,7 +13,7 @@ from typing_extensions import override
 
 from headgate.endpoint import checked_base, credential_of
 from headgate.errors import ABSENT, ProtocolError, Unavailable, check_number
-from headgate.misuse import check_make_source
+from headgate.misuse import ForAsyncio, check_make_source, checks_keywords, iterator_of
 from headgate.names import shown
 from headgate.records import ACTIVE, ORPHAN_AFTER_S, beat_s
 from headgate.retries import Backoff
@@ -48,7 +48,7 @@ FIRST_LOOK_S, LOOK_AGAIN_S = 0.05, 0.5  # for a run that has not been started ye
 HEADERS = {"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no"}
 
 
-class Runs:
+class Runs(ForAsyncio):
     """The runs below one URL of a Durable Streams server. Times are in seconds.
 
     ```python
@@ -76,6 +76,7 @@ class Runs:
         ValueError: A time is out of its range, or the URL or credential is invalid.
     """
 
+    @checks_keywords
     def __init__(  # noqa: PLR0913 - the settings of an application, each by its name
         self,
         url: str,
@@ -164,9 +165,7 @@ class Runs:
             Unavailable: The server is away.
             TypeError: The source is no async iterator.
         """
-        if not hasattr(source, "__aiter__"):
-            raise TypeError(f"a run takes an async iterator, not {type(source).__name__}")
-        items, opening = aiter(source), self._opening
+        items, opening = iterator_of(source), self._opening
         try:
             form, run = format_named(format), self._place(run_id)
             start = Start(run, form, opening)
@@ -219,7 +218,7 @@ class Runs:
         except NotOrphaned:
             return None
         try:
-            items = aiter(make_source(start.written))
+            items = iterator_of(make_source(start.written))
         except BaseException:
             await start.withdraw()
             raise

@@ -8,7 +8,7 @@ import logging
 from typing import TYPE_CHECKING, Self
 
 from headgate.errors import Closed, Conflict, ProtocolError, StreamError, TooLarge, check_number
-from headgate.misuse import checks_keywords, refusing_with
+from headgate.misuse import ForAsyncio, checks_keywords
 from headgate.retries import Retries
 from headgate.sending.backlog import Backlog
 from headgate.sending.framing import MAX_BATCH_BYTES, Framing, media_type
@@ -39,7 +39,7 @@ NOT_ENTERED = (
 ABORTED = "the writer was aborted"
 
 
-class StreamWriter:
+class StreamWriter(ForAsyncio):
     """A buffered writer, which sends chunks in batches, one request at a time, each exactly once.
 
     ```python
@@ -136,9 +136,6 @@ class StreamWriter:
     def next_offset(self) -> str | None:
         """The last offset after the stream's end that this writer got; None before the first."""
         return self._next_offset
-
-    if not TYPE_CHECKING:
-        __enter__ = __exit__ = refusing_with("StreamWriter")
 
     async def __aenter__(self) -> Self:
         if self._over is not NOT_ENTERED:  # its producer has one sequence of batches

@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from headgate.endpoint import IDLE_TIMEOUT_S, Credential, checked_base, checked_headers, checked_url
 from headgate.errors import check_number
-from headgate.misuse import checks_keywords, refusing_with
+from headgate.misuse import ForAsyncio, checks_keywords
 from headgate.names import (
     AUTHORIZATION_VARIABLE,
     BASE_VARIABLE,
@@ -65,7 +65,7 @@ class WorkerOptions(TypedDict, total=False):
     stop_grace: float
 
 
-class Client:
+class Client(ForAsyncio):
     """The streams of one server, over one pool of connections.
 
     ```python
@@ -133,9 +133,6 @@ class Client:
 
     async def __aexit__(self, *error: object) -> None:
         await self.aclose()
-
-    if not TYPE_CHECKING:
-        __enter__ = __exit__ = refusing_with("Client")
 
     async def aclose(self) -> None:
         """End all readings of the client, and close its connections."""

@@ -97,11 +97,15 @@ class LoopThread(asyncio.SelectorEventLoop):
 
 
 def iterated(items: AsyncGenerator[T]) -> Generator[T]:
-    """Yield what an asynchronous generator gives in the loop.
+    """Return an iterator over what an asynchronous generator gives in the loop.
 
     Nothing waits until the generator is closed: the end may be a garbage collection, in any thread.
     """
-    loop, turn = current(), asyncio.Lock()  # what is interrupted ends before it is closed
+    return _iterated(items, current())
+
+
+def _iterated(items: AsyncGenerator[T], loop: LoopThread) -> Generator[T]:
+    turn = asyncio.Lock()  # what is interrupted ends before it is closed
 
     async def following(_: Calls) -> Any:  # noqa: ANN401 - an item, or _END
         async with turn:
@@ -112,10 +116,23 @@ def iterated(items: AsyncGenerator[T]) -> Generator[T]:
             await items.aclose()
 
     try:
-        while (item := loop.call(following)) is not _END:
+        while True:
+            if loop is not _current:
+                raise of_another_process("iterator")
+            if (item := loop.call(following)) is _END:
+                return
             yield item
     finally:
-        asyncio.run_coroutine_threadsafe(close(), loop)
+        if loop is _current:
+            asyncio.run_coroutine_threadsafe(close(), loop)
+
+
+def of_another_process(what: str) -> RuntimeError:
+    """Return the error for the use, in a forked process, of what its parent has opened."""
+    return RuntimeError(
+        f"this {what} belongs to the process that opened it, not to {os.getpid()}, which was "
+        "forked from that one: open another"
+    )
 
 
 _lock = threading.Lock()

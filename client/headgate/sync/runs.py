@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import headgate.runs.runs
+from headgate.misuse import checks_keywords
 from headgate.records import ORPHAN_AFTER_S
 from headgate.runs.runs import DAY_S
 from headgate.runs.stored.production import class_name
@@ -58,6 +59,7 @@ class Runs(ThreadRuns):
         ValueError: A time is out of its range, or the URL or credential is invalid.
     """
 
+    @checks_keywords
     def __init__(
         self,
         url: str,

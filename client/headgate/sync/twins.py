@@ -21,7 +21,7 @@ import headgate.workers
 from headgate.misuse import check_make_source, refusing_method
 from headgate.runs import Step
 from headgate.sync.answer import Answer
-from headgate.sync.loop_thread import Calls, current, iterated
+from headgate.sync.loop_thread import Calls, current, iterated, of_another_process
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterator
@@ -84,10 +84,7 @@ class Twin(Generic[T]):
         if self._find is not None:
             return self._find()
         if self._pid != os.getpid():
-            raise RuntimeError(
-                f"this {type(self).__name__} belongs to the process that opened it, not to "
-                f"{os.getpid()}, which was forked from that one: open another"
-            )
+            raise of_another_process(type(self).__name__)
         return self._twin
 
     if not TYPE_CHECKING:
@@ -222,7 +219,10 @@ def _close(iterator: Iterator[object]) -> None:
 def iterator_of(source: Iterable[object]) -> Iterator[object]:
     """Return the iterator of a source. Raises TypeError for a single item."""
     if not isinstance(source, Iterable) or isinstance(source, str | bytes | Mapping):
-        raise TypeError(f"a run takes an iterator of items here, not {type(source).__name__}")
+        raise TypeError(
+            f"a run takes an iterator of items here, not {type(source).__name__}: pass source() of "
+            "a `def source()` with yield; one with async is for `headgate`"
+        )
     return iter(source)
 
 

@@ -15,6 +15,7 @@ from typing_extensions import override
 
 from headgate import following
 from headgate.errors import ABSENT, Conflict, Fenced, StreamError
+from headgate.misuse import ForAsyncio
 from headgate.names import BEGINNING, path_url
 from headgate.retries import Backoff, Retries
 from headgate.sending.framing import JSON, is_json
@@ -173,7 +174,7 @@ class JobStream:
             return  # nothing of it is pending any more
 
 
-class Job:
+class Job(ForAsyncio):
     """The pending work of a subscription, which this worker has a lease for.
 
     ```python

@@ -18,7 +18,7 @@ import msgspec
 from headgate import following
 from headgate.endpoint import Endpoint, checked_base
 from headgate.errors import ABSENT, ProtocolError, StreamError, Unavailable, check_number
-from headgate.misuse import checks_keywords
+from headgate.misuse import ForAsyncio, checks_keywords
 from headgate.names import path_url, stream_url
 from headgate.retries import Backoff, Retries
 from headgate.stream_requests import StreamRequests
@@ -64,7 +64,7 @@ class WakeEvent(msgspec.Struct, frozen=True):
     subscription_id: str = ""
 
 
-class Worker:
+class Worker(ForAsyncio):
     """A worker that claims the pending work of pull-wake subscriptions.
 
     ```python

@@ -264,7 +264,7 @@ async def test_a_start_that_is_refused_closes_its_source_and_keeps_the_run_as_it
     runs: Runs,
 ) -> None:
     answer = await runs.start("a", Feed("Once ").source(), format="sse")
-    with pytest.raises(ValueError, match="not in the format text"):
+    with pytest.raises(ValueError, match="in the format sse, not in text: pass format='sse'"):
         await runs.start("a", of("again"))
     assert await runs.stop("a") is True
     assert b'"status":"stopped"' in await read(answer)

@@ -37,7 +37,7 @@ def forked_under_way(url: str) -> None:
         stream = hg.create("stream", json=True)
         stream.append(3)
         for number in range(3):
-            in_child(partial(child, runs, stream, writer, number))
+            in_child(partial(child, runs, stream, writer, answer, number))
         assert [it.value for it in stream.read()] == [3, 0, 1, 2]
     feed.give("upon ")
     assert read_to(answer, b"upon ") == b"upon "
@@ -47,13 +47,20 @@ def forked_under_way(url: str) -> None:
     sys.stdout.write(f"{runs.state('parent')}\n")
 
 
-def child(runs: sync.Runs, stream: sync.Stream, writer: sync.StreamWriter, number: int) -> None:
+def child(
+    runs: sync.Runs,
+    stream: sync.Stream,
+    writer: sync.StreamWriter,
+    answer: sync.Answer,
+    number: int,
+) -> None:
     assert read(runs.start(str(number), ["a", "child"])) == b"achild"
     assert read_to(runs.follow("parent"), b"Once ") == b"Once "
     stream.append(number)
     assert next(stream.read()).value == 3
-    with pytest.raises(RuntimeError, match="belongs to the process that opened it"):
-        writer.write("Once")
+    for use in (partial(writer.write, "Once"), partial(next, answer.body)):
+        with pytest.raises(RuntimeError, match="belongs to the process that opened it"):
+            use()
 
 
 def in_child(work: Callable[[], None]) -> None:

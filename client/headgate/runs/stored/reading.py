@@ -271,7 +271,7 @@ class Reading:
             if self._is_connected.is_set() or self._loop.time() >= self._quiet_until:
                 self._is_connected.clear()
                 self._quiet_until = self._loop.time() + quiet_s
-                # Whatever fails, the next look finds out more: a server is away, or a token has expired.
+                # Whatever fails, the next look finds out more, as of a server that is away.
                 with contextlib.suppress(Exception):
                     state = await check()
                     if state not in GOES_ON:
