@@ -47,13 +47,6 @@ class Feed:
             self.closed.set()
 
 
-async def die(run_id: str) -> None:
-    """End a producer as a SIGKILL does: it tells nobody."""
-    (task,) = (task for task in asyncio.all_tasks() if task.get_name() == f"run {run_id}")
-    task.cancel()
-    await asyncio.wait({task})
-
-
 async def left(url: str, run_id: str, *given: object, form: FormatName = "text") -> None:
     """Have a replica of the application give these items of a run, and then be shut down."""
     feed = Feed(*given)
