@@ -11,6 +11,7 @@ import re
 from collections.abc import Awaitable, Callable, Mapping
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
+from weakref import WeakSet
 
 import aiohttp
 from yarl import URL
@@ -29,6 +30,7 @@ PIECE_BYTES = 1 << 18
 # Of an error's body only one sentence is wanted.
 ERROR_BODY_BYTES = 1 << 16
 SENTENCE_CHARACTERS = 300
+sessions: WeakSet[aiohttp.ClientSession] = WeakSet()  # of all event loops
 _tasks: set[asyncio.Task[None]] = set()  # else a task may be collected before it ends
 INVALID_URL_CHARACTERS = 200  # of it, in its error
 WORDS = {
@@ -37,6 +39,7 @@ WORDS = {
     404: "there is no such stream",
     410: "the stream is gone",
     405: "this is not the URL of a stream",
+    501: "this is not a Durable Streams server; check the URL",
     **dict.fromkeys(
         (301, 302, 303, 307, 308), "a redirect, which is not followed: use the URL that it leads to"
     ),
@@ -60,7 +63,9 @@ def unlimited_session() -> aiohttp.ClientSession:
 
     Each of them holds a connection: under a limit, those that wait for each other could deadlock.
     """
-    return aiohttp.ClientSession(headers=AGENT, connector=aiohttp.TCPConnector(limit=0))
+    session = aiohttp.ClientSession(headers=AGENT, connector=aiohttp.TCPConnector(limit=0))
+    sessions.add(session)
+    return session
 
 
 def close_soon(session: aiohttp.ClientSession, loop: asyncio.AbstractEventLoop) -> None:
@@ -183,9 +188,13 @@ class Endpoint:
 
     @property
     def session(self) -> aiohttp.ClientSession:
-        """The session of the requests; RuntimeError outside of the block when it has none."""
+        """The session of the requests; RuntimeError where there is none, or a closed one."""
         if self._session is None:
             raise RuntimeError("requests without a session are made in a block: async with")
+        if self._session.closed:
+            raise RuntimeError(
+                "the client, or its session, is closed: end its writers, workers and runs before it"
+            )
         return self._session
 
     async def __aenter__(self) -> Self:
@@ -302,7 +311,9 @@ def _checked(value: object) -> str:
     if not isinstance(value, str):
         raise TypeError(f"an authorization is a str, or a function, not {type(value).__name__}")
     if not NO_FIELD.isdisjoint(value):
-        raise ValueError("an authorization is the value of a header field: one line")
+        raise ValueError(
+            "an authorization is the value of a header field: one line; strip() its line end"
+        )
     return value
 
 
@@ -312,8 +323,11 @@ def checked_headers(headers: object) -> dict[str, str]:
         raise TypeError(f"headers are a dict of str, not {type(headers).__name__}")
     for name, value in (headers or {}).items():
         if not isinstance(name, str) or not isinstance(value, str):
-            kinds = f"{type(name).__name__}: {type(value).__name__}"
-            raise TypeError(f"headers are a dict of str, and {name!r} is {kinds}: write str(value)")
+            wrong, kind = ("the value of ", value) if isinstance(name, str) else ("", name)
+            raise TypeError(
+                f"headers are a dict of str, and {wrong}{name!r} is of the type "
+                f"{type(kind).__name__}: write it as a str"
+            )
         if not FIELD_NAME.fullmatch(name) or not NO_FIELD.isdisjoint(value):
             raise ValueError(f"{name[:80]!r} is not a header field: one word, and one line of text")
     return dict(headers or {})

@@ -8,7 +8,14 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, ClassVar
 
-from headgate.names import DEFAULT_BASE, NEXT_OFFSET, PRODUCER_EPOCH, is_closed, whole_number
+from headgate.names import (
+    DEFAULT_BASE,
+    EXPECTED_SEQ,
+    NEXT_OFFSET,
+    PRODUCER_EPOCH,
+    is_closed,
+    whole_number,
+)
 
 if TYPE_CHECKING:
     import logging
@@ -159,6 +166,8 @@ class BadRequest(StreamError):
 class ProtocolError(StreamError):
     """A response or data that does not fit: check the URL, and who else writes to the stream."""
 
+    _advice = f"Correct the URL of the client: it is one such as {DEFAULT_BASE}."
+
 
 class SourceFailed(StreamError):
     """A source of a text or a run that failed or is lost: what was read is all that there is."""
@@ -171,11 +180,13 @@ _KINDS: dict[int, type[StreamError]] = {
     410: Gone,
     409: Conflict,
     413: TooLarge,
+    501: ProtocolError,
     REQUEST_TIMEOUT: Unavailable,
     TOO_MANY_REQUESTS: Unavailable,
 }
 OUTSIDE = "streams are below"  # begins Headgate's reason at any other path
-NO_BASE = f"Correct the URL of the client: it is one such as {DEFAULT_BASE}."
+NO_BASE = ProtocolError._advice
+OTHER_TYPE = "Leave out the `content_type` of the writer, or write to another stream."
 NO_SUBSCRIPTION = "Create the subscription first, or correct its id or the URL of the client."
 NO_OFFSET = 'Read from the `offset` of a message, from the beginning, "-1", or from "now".'
 
@@ -194,7 +205,7 @@ def refusal(  # noqa: PLR0913 - what a response has
 
     `offset` is the one that was requested.
     """
-    kind = Unavailable if status >= 500 else _KINDS.get(status, BadRequest)
+    kind = _KINDS.get(status, Unavailable if status >= 500 else BadRequest)
     if status == 409 and is_closed(headers):
         kind, offset = Closed, headers.get(NEXT_OFFSET)
     elif status == 403 and whole_number(headers.get(PRODUCER_EPOCH, "")) is not None:
@@ -204,6 +215,8 @@ def refusal(  # noqa: PLR0913 - what a response has
         advice = NO_SUBSCRIPTION
     elif kind is StreamNotFound and (method == "PUT" or reason.startswith(OUTSIDE)):
         advice = NO_BASE
+    elif kind is Conflict and method == "POST" and not code and EXPECTED_SEQ not in headers:
+        advice = OTHER_TYPE
     elif kind is BadRequest and offset is not None:
         advice = NO_OFFSET
     error = kind(reason, stream=stream, status=status, offset=offset, headers=headers, code=code)

@@ -20,7 +20,7 @@ def json_text(value: object) -> bytes:
 
     NaN and the infinities have no JSON: they would be read as null.
     """
-    text = msgspec.json.encode(value)
+    text = _encode(value)
     if b"null" in text:
         try:
             # The hook is for JSON that is ready (`msgspec.Raw`), which has no such number.
@@ -28,6 +28,15 @@ def json_text(value: object) -> bytes:
         except ValueError:
             raise ValueError("NaN and infinities have no JSON") from None
     return text
+
+
+def _refused(value: object) -> None:
+    kind = type(value).__name__
+    dumped = ": append its model_dump()" if hasattr(value, "model_dump") else ""
+    raise TypeError(f"objects of the type {kind} have no JSON{dumped}")
+
+
+_encode = msgspec.json.Encoder(enc_hook=_refused).encode
 
 
 def decoded_json(data: bytes, decode: Callable[[bytes], _T] = msgspec.json.decode) -> _T:

@@ -31,6 +31,9 @@ NotAuthorized: the server wants an Authorization (401 Unauthorized)
 headgate.Client(url, token="Bearer x")
 ValueError: a token is one word of printable ASCII, without a scheme such as Bearer
 
+headgate.Client(url, token="x\\n")
+ValueError: a token has no blank and no line end around it: write token.strip()
+
 headgate.Client(url, authorization="x")
 TypeError: there is no 'authorization' here: write token='TOKEN'
 
@@ -48,7 +51,8 @@ headgate.Worker(None, "a")
 TypeError: a URL is a str such as http://127.0.0.1:4437/v1/stream, not NoneType
 
 headgate.Client(url, headers={"X-Tenant": 7})
-TypeError: headers are a dict of str, and 'X-Tenant' is str: int: write str(value)
+TypeError: headers are a dict of str, and the value of 'X-Tenant' is of the type int: write it as
+  a str
 
 headgate.Client(url, retries=-1)
 ValueError: retries is a whole number, 0 or more, not -1
@@ -83,6 +87,10 @@ StreamNotFound: the response is a page of HTML: check the URL of the server (404
 async with answering("200 OK", PAGE) as other: await other.create("x")
 ProtocolError: this is not a Durable Streams server: it sent no Stream-Next-Offset; check the URL
 
+async with answering("501 Not Implemented", PAGE) as other: await other.create("x")
+ProtocolError: this is not a Durable Streams server; check the URL (501 Not Implemented)
+| Correct the URL of the client: it is one such as http://127.0.0.1:4437/v1/stream.
+
 async with answering("301 Moved Permanently", "Location: /v2") as other: await other.create("x")
 BadRequest: a redirect, which is not followed: use the URL that it leads to (301 Moved Permanently)
 
@@ -108,6 +116,12 @@ Conflict: BASE/text: a stream of type text/plain exists here (409 Conflict)
 | Take another name, or delete the stream first; `open` returns it as it is, and a closed one can
   only be read.
 
+await hg.create("x", json=True, content_type="text/plain")
+ValueError: json=True and content_type name two types: write one of the two
+
+await hg.create("x", content_type=5)
+TypeError: content_type is a str such as 'text/plain', not int
+
 await hg.worker("none").run(print)
 StreamNotFound: there is no subscription with this id (404 Not Found)
 | Create the subscription first, or correct its id or the URL of the client.
@@ -126,6 +140,25 @@ TypeError: make_source is a function that returns the source, such as `answer` a
 await hg.writer("text").write("x")
 RuntimeError: a writer is used in its block: async with hg.writer(name) as writer, and in
   headgate.sync `with`
+
+with hg.writer("text"): pass
+TypeError: headgate.StreamWriter is for asyncio: write async with, or use
+  headgate.sync.StreamWriter
+
+async with hg.writer("text") as writer: pass
+await writer.write("x")
+RuntimeError: the writer is closed: make another one
+
+async with hg.writer("text") as writer:
+    await hg.aclose()
+    await writer.write("x")
+RuntimeError: the client, or its session, is closed: end its writers, workers and runs before it
+
+async with headgate.StreamWriter(f"{url}/text", content_type="application/json") as writer:
+    await writer.write("x")
+Conflict: BASE/text: the stream holds text/plain, not application/json: send Content-Type:
+  text/plain (409 Conflict)
+| Leave out the `content_type` of the writer, or write to another stream.
 
 async with headgate.StreamWriter(f"{url}/json", producer_id="p") as old:
     async with headgate.StreamWriter(f"{url}/json", producer_id="p", epoch=1) as new:
@@ -148,6 +181,10 @@ ValueError: this is not a JSON value, such as a dict, a list or bytes of JSON te
 
 await hg.stream("json").append(object())
 TypeError: this is not a JSON value, such as a dict, a list or bytes of JSON text:
+
+await hg.stream("json").append([Model()])
+TypeError: this is not a JSON value, such as a dict, a list or bytes of JSON text: objects of the
+  type Model have no JSON: append its model_dump()
 
 await hg.stream("json").append(number for number in range(3))
 TypeError: BASE/json: append takes one message, not generator: append_many takes a list
@@ -215,6 +252,7 @@ sync.Client(url).create("x")
 RuntimeError: headgate.sync waits, which would hold up the event loop that runs in this thread:
   use `headgate` there
 """
+Model = type("Model", (), {"model_dump": dict})  # as pydantic has it
 PAGE = "Content-Type: text/html"
 JSON = ("Content-Type: application/json", "Stream-Next-Offset: 0_9")
 ERRORS = {name: getattr(headgate, name) for name in headgate.__all__}
@@ -270,22 +308,66 @@ async def test_a_missing_await_is_a_warning_with_the_name_of_the_method(url: str
             hg.create("x").append("y")  # type: ignore[attr-defined]
 
 
-@pytest.mark.usefixtures("processes")
-def test_a_client_that_nothing_can_close_any_more_says_what_to_do_and_nothing_else() -> None:
-    with headgate_server() as server:
-        program = f"""
-import asyncio, headgate
+FORGOTTEN = """
+import asyncio
 async def use():
-    hg = headgate.Client({server.streams!r}, token="s3cret")
+    hg = headgate.Client(URL, token="s3cret")
     await hg.create("x")
     return hg
 asyncio.run(use())
 """
+SYNC = """
+import headgate.sync
+hg = headgate.sync.Client(URL)
+hg.create("x")
+"""
+INTERRUPTED = """
+import headgate.sync, os, signal, threading
+with headgate.sync.Client(URL) as hg:
+    threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+    for _ in hg.create("x").follow(): pass
+"""
+SECOND_LOOP = """
+import asyncio
+hg = headgate.Client(URL)
+async def write():
+    await hg.create("x")
+    writer = await hg.writer("x").__aenter__()
+    await hg.aclose()
+    return writer
+writer = asyncio.run(write())
+asyncio.run(writer.write("x"))
+"""
+NOT_CLOSED = "Client(URL) was not closed: use it in `async with`, or call its `aclose`"
+
+
+@pytest.mark.usefixtures("processes")
+@pytest.mark.parametrize(
+    ("program", "sentence"),
+    [
+        (FORGOTTEN, NOT_CLOSED),
+        (SYNC, ""),
+        (INTERRUPTED, "KeyboardInterrupt"),
+        (
+            SECOND_LOOP,
+            "RuntimeError: the event loop in which the writer was opened has ended: make another "
+            "one in this one",
+        ),
+        (
+            "headgate.Client(URL).stream('x').read()",
+            "RuntimeError: headgate.Client is for asyncio: use it in an async function that "
+            "asyncio.run runs, and read with async for; or use headgate.sync",
+        ),
+    ],
+    ids=["forgotten", "of threads", "interrupted", "a second loop", "no loop"],
+)
+def test_a_program_prints_what_to_do_and_nothing_else(program: str, sentence: str) -> None:
+    with headgate_server() as server:
+        program = f"import headgate\nURL = {server.streams!r}\n{program}"
         command = [sys.executable, "-W", "always::ResourceWarning:headgate", "-c", program]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-    way_out = "use it in `async with`, or call its `aclose`"
-    (warning,) = done.stderr.splitlines()
-    assert warning == f"Client({server.streams!r}) was not closed: {way_out}"
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    lines = [line for line in done.stderr.splitlines() if not line.startswith((" ", "Traceback"))]
+    assert "\n".join(lines) == sentence.replace("URL", repr(server.streams))
 
 
 def test_the_client_for_threads_and_its_streams_show_their_urls() -> None:

@@ -24,6 +24,13 @@ def media_type(content_type: str) -> str:
     return content_type.partition(";")[0].rstrip().lower()
 
 
+def check_content_type(content_type: object) -> None:
+    """Raise TypeError for what is neither a content type nor None."""
+    if not isinstance(content_type, str | None):
+        kind = type(content_type).__name__
+        raise TypeError(f"content_type is a str such as 'text/plain', not {kind}")
+
+
 def is_json(content_type: str) -> bool:
     """Return whether the messages of the stream are JSON values."""
     return media_type(content_type) == JSON

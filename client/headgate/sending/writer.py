@@ -7,11 +7,13 @@ import contextlib
 import logging
 from typing import TYPE_CHECKING, Self
 
+from typing_extensions import override
+
 from headgate.errors import Closed, Conflict, ProtocolError, StreamError, TooLarge, check_number
 from headgate.misuse import ForAsyncio, checks_keywords
 from headgate.retries import Retries
 from headgate.sending.backlog import Backlog
-from headgate.sending.framing import MAX_BATCH_BYTES, Framing, media_type
+from headgate.sending.framing import MAX_BATCH_BYTES, Framing, check_content_type, media_type
 from headgate.sending.producer import Producer
 from headgate.stream_requests import StreamRequests
 
@@ -36,7 +38,11 @@ NOT_ENTERED = (
     "a writer is used in its block: async with hg.writer(name) as writer, and in headgate.sync "
     "`with`"
 )
-ABORTED = "the writer was aborted"
+OPEN = "the writer is open: make another one"
+CLOSED = "the writer is closed: make another one"
+ENDED = "the writer has ended the stream: make another one, for another stream"
+ABORTED = "the writer was aborted: make another one"
+LOOP_ENDED = "the event loop in which the writer was opened has ended: make another one in this one"
 
 
 class StreamWriter(ForAsyncio):
@@ -100,6 +106,7 @@ class StreamWriter(ForAsyncio):
         check_number("retry_for", retry_for)
         self._retries = Retries(retry_for, (FIRST_WAIT_S, LONGEST_WAIT_S), note)
         self._producer = Producer(stream, self._retries, producer_id, epoch)
+        check_content_type(content_type)
         self._framing = Framing(content_type or "", takes_multi=False)
         self._metadata = metadata
         self._next_offset: str | None = None
@@ -111,6 +118,10 @@ class StreamWriter(ForAsyncio):
         self._moved = asyncio.Event()  # set after the next batch, and at the end
         self._turn = asyncio.Lock()  # callers that wait for room keep their order
         self._waiting = 0
+
+    @override
+    def __repr__(self) -> str:
+        return f"StreamWriter({self._stream.shown!r})"
 
     @property
     def producer_id(self) -> str:
@@ -139,7 +150,7 @@ class StreamWriter(ForAsyncio):
 
     async def __aenter__(self) -> Self:
         if self._over is not NOT_ENTERED:  # its producer has one sequence of batches
-            raise RuntimeError(f"{self._over or 'the writer is open'}: make another StreamWriter")
+            raise RuntimeError(self._over or OPEN)
         async with contextlib.AsyncExitStack() as block:
             await block.enter_async_context(self._block)
             metadata = self._metadata
@@ -213,7 +224,7 @@ class StreamWriter(ForAsyncio):
         Raises:
             StreamError: The chunks could not all be sent.
         """
-        await self._finish("the writer is closed")
+        await self._finish(CLOSED)
 
     async def end(self) -> None:
         """Flush, and close the stream with the last batch.
@@ -223,7 +234,7 @@ class StreamWriter(ForAsyncio):
         """
         self._check()
         self._ends_stream = True
-        await self._finish("the writer has ended the stream")
+        await self._finish(ENDED)
 
     async def abort(self) -> None:
         """Discard the chunks that were not sent; a request under way may or may not be stored."""
@@ -283,8 +294,8 @@ class StreamWriter(ForAsyncio):
                     is_last = await self._is_sent(batch, is_last=is_last) and is_last
                 self._moved.set()
                 self._moved = asyncio.Event()
-        finally:
-            self._over = self._over or ABORTED
+        finally:  # where nothing ended it, asyncio.run has cancelled it
+            self._over = self._over or LOOP_ENDED
             self._moved.set()
 
     async def _until_due(self) -> None:
@@ -331,5 +342,5 @@ def _check(metadata: Metadata, expected: str, shown: str) -> None:
     if not metadata.content_type:
         raise ProtocolError("the server sent no Content-Type", stream=shown)
     if expected and media_type(expected) != media_type(metadata.content_type):
-        reason = f"the stream is {metadata.content_type}, not {expected}"
+        reason = f"the stream is {metadata.content_type}, not {expected}: leave out content_type"
         raise Conflict(reason, stream=shown, status=409)

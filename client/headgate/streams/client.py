@@ -20,6 +20,7 @@ from headgate.names import (
     path_url,
     shown,
 )
+from headgate.sending.framing import check_content_type
 from headgate.stream_requests import StreamRequests
 from headgate.streams.connection import ClientConnections, origin_of
 from headgate.streams.stream import Stream
@@ -88,7 +89,8 @@ class Client(ForAsyncio):
             called for the first request and after a 401. By default the variable `STREAM_AUTH` has
             the whole value of `Authorization`.
         headers: Other header fields of all requests.
-        timeout: Seconds that a response may take to begin, and each of its parts; 60 by default.
+        timeout: Seconds that a response may take to begin, and each of its parts; 60 by default, 0
+            for no limit.
         retries: How often a request is repeated that failed for now; 3 by default. An append is
             repeated only where it cannot be stored twice.
         session: The aiohttp session of the requests; without one, the client makes its own.
@@ -171,8 +173,9 @@ class Client(ForAsyncio):
         """
         if ttl is not None:
             check_number("ttl", ttl, 1, is_whole=True)
+        check_content_type(content_type)
         if json and content_type is not None:
-            raise ValueError("a stream is of json, or has another content_type")
+            raise ValueError("json=True and content_type name two types: write one of the two")
         stream = self.stream(name)
         await stream._create(content_type or ("application/json" if json else "text/plain"), ttl)
         return stream
@@ -279,6 +282,8 @@ def _credential(token: Token | None, base_url: str) -> Credential | None:
 def _bearer(token: str) -> str:
     if not isinstance(token, str):
         raise TypeError(f"a token is a str, or a function, not {type(token).__name__}")
+    if token != token.strip():
+        raise ValueError("a token has no blank and no line end around it: write token.strip()")
     if not token or not token.isascii() or not token.isprintable() or " " in token:
         raise ValueError("a token is one word of printable ASCII, without a scheme such as Bearer")
     return f"Bearer {token}"

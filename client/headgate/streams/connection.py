@@ -89,9 +89,14 @@ class ClientConnections:
     def in_this_loop(self) -> LoopConnections:
         """Open the connections of this process and event loop, or return those that are open.
 
-        Raises RuntimeError if the client is open in another event loop.
+        Raises RuntimeError without an event loop, and if the client is open in another one.
         """
-        loop, connections = asyncio.get_running_loop(), self._connections
+        loop, connections = asyncio._get_running_loop(), self._connections
+        if loop is None:
+            raise RuntimeError(
+                "headgate.Client is for asyncio: use it in an async function that asyncio.run "
+                "runs, and read with async for; or use headgate.sync"
+            )
         if connections is not None and connections.pid != os.getpid():
             connections = None
         if connections is None or connections.loop.is_closed() or connections.session.closed:
@@ -133,8 +138,9 @@ class ClientConnections:
 
     def reading(self, url: str, parts: AsyncGenerator[list[T]]) -> StreamIterator[T]:
         """Return a reading of a stream, which ends with the connection."""
+        readings = self.in_this_loop().readings
         reading = StreamIterator(parts, shown(url))
-        self.in_this_loop().readings.add(reading)
+        readings.add(reading)
         return reading
 
     async def aclose(self) -> None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 import msgspec
+from typing_extensions import override
 
 from headgate.endpoint import start_task
 from headgate.errors import ProtocolError, StreamError
@@ -146,6 +147,10 @@ class StreamIterator(Generic[T]):
         self._closing: asyncio.Task[None] | None = None
         self._is_over = False  # the end was reached, or an error
         self._is_closed = False  # before that
+
+    @override
+    def __repr__(self) -> str:
+        return f"StreamIterator({self._shown!r})"
 
     def __aiter__(self) -> Self:
         return self

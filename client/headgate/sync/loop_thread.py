@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from typing_extensions import override
 
+from headgate import endpoint
+
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 
@@ -86,7 +88,7 @@ class LoopThread(asyncio.SelectorEventLoop):
                 "use `headgate` there"
             )
         calls = Calls()
-        future = asyncio.run_coroutine_threadsafe(function(calls), self)
+        future = asyncio.run_coroutine_threadsafe(_interruptible(function(calls)), self)
         future.add_done_callback(lambda _: calls.put(None))
         try:
             calls.work()
@@ -94,6 +96,17 @@ class LoopThread(asyncio.SelectorEventLoop):
         except BaseException:
             future.cancel()  # no effect on what raised by itself
             raise
+
+
+async def _interruptible(call: Coroutine[Any, Any, T]) -> T:
+    """Await a call; once it is interrupted, nobody would retrieve an error of it."""
+    try:
+        return await call
+    except Exception:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise asyncio.CancelledError from None
+        raise
 
 
 def iterated(items: AsyncGenerator[T]) -> Generator[T]:
@@ -160,6 +173,15 @@ def _close() -> None:
     for twin in [] if _current is None else [*_current.entered]:
         if twin._find is not None:
             twin.__exit__(None, None, None)
+    if _current is not None:
+        _current.call(_close_sessions)
+
+
+async def _close_sessions(_: Calls) -> None:
+    """Close the connections of clients that were not closed, or aiohttp warns of them."""
+    for session in [*endpoint.sessions]:
+        if session._loop is current():
+            await session.close()
 
 
 if hasattr(os, "register_at_fork"):

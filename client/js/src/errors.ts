@@ -16,8 +16,20 @@ export function isPassing(status: number): boolean {
   return status >= 500 || status === 408 || status === 425 || status === 429
 }
 
-/** Throw a TypeError unless the options of a function have the callback that it cannot do without. */
-export function requireCallback(caller: string, name: string, callback: unknown): void {
-  if (typeof callback === "function") return
-  throw new TypeError(`${caller} needs a function as ${name}, such as ${caller}(url, { ${name}: console.log })`)
+/** Return the address to follow; throw a TypeError that says what a call lacks to be one. */
+export function addressOf(caller: string, url: unknown, name: string, callback: unknown): string {
+  const example = `${caller}("/orders", { ${name}: console.log })`
+  if (typeof callback !== "function") {
+    throw new TypeError(`${caller} needs a function as ${name}, such as ${example}`)
+  }
+  if (!(url instanceof URL || (typeof url === "string" && url !== ""))) {
+    throw new TypeError(`${caller} needs a URL, such as ${example}, and not ${JSON.stringify(url)}`)
+  }
+  if (typeof EventSource === "undefined") {
+    throw new TypeError(
+      `${caller} is for pages, and there is no EventSource here: in Node.js, start it with ` +
+        "--experimental-eventsource, or follow with headgate.Client in Python",
+    )
+  }
+  return new URL(url, globalThis.location?.href).href
 }

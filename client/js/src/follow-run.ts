@@ -1,5 +1,5 @@
 import { Connection } from "./connection.js"
-import { FollowError, requireCallback } from "./errors.js"
+import { FollowError, addressOf } from "./errors.js"
 import { Memory } from "./remembered.js"
 import { SharedFollower } from "./shared-follower.js"
 
@@ -70,8 +70,8 @@ export const RETRIES = 40
  * Locks, because by HTTP/1.1 it has six for all of its tabs.
  */
 export function followRun<Item = unknown>(url: string | URL, options: FollowRunOptions<Item>): FollowedRun {
-  requireCallback("followRun", "onItem", options?.onItem)
-  return new Follower(new URL(url, globalThis.location?.href).href, options as FollowRunOptions)
+  const address = addressOf("followRun", url, "onItem", options?.onItem)
+  return new Follower(address, options as FollowRunOptions)
 }
 
 class Follower extends SharedFollower<RunEvent, number> implements FollowedRun {

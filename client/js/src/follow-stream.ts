@@ -1,5 +1,5 @@
 import { Connection } from "./connection.js"
-import { FollowError, isPassing, requireCallback } from "./errors.js"
+import { FollowError, isPassing, addressOf } from "./errors.js"
 import { RETRIES } from "./follow-run.js"
 import { Memory } from "./remembered.js"
 import { SharedFollower } from "./shared-follower.js"
@@ -70,8 +70,8 @@ export function followStream<Message = unknown>(
   url: string | URL,
   options: FollowStreamOptions<Message>,
 ): FollowedStream {
-  requireCallback("followStream", "onMessage", options?.onMessage)
-  return new Follower(new URL(url, globalThis.location?.href).href, options as FollowStreamOptions)
+  const address = addressOf("followStream", url, "onMessage", options?.onMessage)
+  return new Follower(address, options as FollowStreamOptions)
 }
 
 class Follower extends SharedFollower<Batch, string> implements FollowedStream {

@@ -241,15 +241,23 @@ async def test_what_cannot_be_followed_is_an_error_that_says_what_was_there(
     assert site.requests in {0, 2}  # no further request for a run
 
 
-async def test_following_without_onmessage_is_refused_with_an_example(
-    site: Site, tabs: BrowserContext
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            '"/v1/stream/chat"',
+            'a function as onMessage, such as followStream("/orders", { onMessage: console.log })',
+        ),
+        ("undefined, { onMessage() {} }", "a URL, such as followStream("),
+    ],
+    ids=["no callback", "no URL"],
+)
+async def test_following_without_what_it_needs_is_refused_with_an_example(
+    site: Site, tabs: BrowserContext, arguments: str, message: str
 ) -> None:
-    script = """
-      import { followStream } from "headgate-client";
-      try { followStream("/v1/stream/chat"); } catch (error) { document.body.append(error); }
+    script = f"""
+      import {{ followStream }} from "headgate-client";
+      try {{ followStream({arguments}); }} catch (error) {{ document.body.append(error); }}
     """
     tab = await Tab.open(tabs, site, script)
-    await tab.shows(
-        "TypeError: followStream needs a function as onMessage, such as "
-        "followStream(url, { onMessage: console.log })"
-    )
+    await tab.shows(f"TypeError: followStream needs {message}")
