@@ -7,8 +7,6 @@ import contextlib
 import logging
 from typing import TYPE_CHECKING, Self
 
-from typing_extensions import override
-
 from headgate.errors import Closed, Conflict, ProtocolError, StreamError, TooLarge, check_number
 from headgate.misuse import ForAsyncio, checks_keywords
 from headgate.retries import Retries
@@ -118,10 +116,6 @@ class StreamWriter(ForAsyncio):
         self._moved = asyncio.Event()  # set after the next batch, and at the end
         self._turn = asyncio.Lock()  # callers that wait for room keep their order
         self._waiting = 0
-
-    @override
-    def __repr__(self) -> str:
-        return f"StreamWriter({self._stream.shown!r})"
 
     @property
     def producer_id(self) -> str:

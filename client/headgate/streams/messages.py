@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 import msgspec
-from typing_extensions import override
 
 from headgate.endpoint import start_task
 from headgate.errors import ProtocolError, StreamError
@@ -147,10 +146,6 @@ class StreamIterator(Generic[T]):
         self._closing: asyncio.Task[None] | None = None
         self._is_over = False  # the end was reached, or an error
         self._is_closed = False  # before that
-
-    @override
-    def __repr__(self) -> str:
-        return f"StreamIterator({self._shown!r})"
 
     def __aiter__(self) -> Self:
         return self

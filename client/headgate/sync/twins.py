@@ -57,7 +57,8 @@ class Twin(Generic[T]):
 
     @override
     def __repr__(self) -> str:
-        return f"headgate.sync.{self._twin!r}"
+        text = repr(self._twin)
+        return super().__repr__() if text.startswith("<") else f"headgate.sync.{text}"
 
     def _call(self, use: Callable[[T], Coroutine[Any, Any, R]]) -> R:
         async def used(_: Calls) -> R:

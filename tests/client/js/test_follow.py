@@ -241,14 +241,14 @@ async def test_what_cannot_be_followed_is_an_error_that_says_what_was_there(
     assert site.requests in {0, 2}  # no further request for a run
 
 
+CALL = 'such as followStream("/orders", { onMessage: console.log })'
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (
-            '"/v1/stream/chat"',
-            'a function as onMessage, such as followStream("/orders", { onMessage: console.log })',
-        ),
-        ("undefined, { onMessage() {} }", "a URL, such as followStream("),
+        ('"/v1/stream/chat"', f"a function as onMessage, {CALL}"),
+        ("undefined, { onMessage() {} }", f"a URL, {CALL}, and not undefined"),
     ],
     ids=["no callback", "no URL"],
 )
