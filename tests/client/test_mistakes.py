@@ -141,10 +141,6 @@ await hg.writer("text").write("x")
 RuntimeError: a writer is used in its block: async with hg.writer(name) as writer, and in
   headgate.sync `with`
 
-with hg.writer("text"): pass
-TypeError: headgate.StreamWriter is for asyncio: write async with, or use
-  headgate.sync.StreamWriter
-
 async with hg.writer("text") as writer: pass
 await writer.write("x")
 RuntimeError: the writer is closed: make another one
