@@ -185,6 +185,8 @@ def _new_client(url: str) -> Redis:
             socket_connect_timeout=ANSWER_WITHIN_S,
             socket_timeout=ANSWER_WITHIN_S,
             retry=Retry(NoBackoff(), 0),  # an INCR whose answer was lost must not count twice
+            # By the newer protocol, redis-py gives out connections that Redis has closed.
+            protocol=2,
         )
     except ValueError:
         # Of a password that was not escaped, the error of the parser would show a part.
