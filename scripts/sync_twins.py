@@ -390,7 +390,7 @@ def _call(method: Function, returned: str, *, is_property: bool) -> str:
     """Return the expression that calls the twin."""
     if is_property:
         if returned == "list[JobStream]":
-            return "[stream for stream in self.streams if stream.has_pending]"
+            return "[it for it in self.streams if it.has_pending and not self.is_lost]"
         return f"self._twin.{method.name}"
     how = "_call" if isinstance(method, ast.AsyncFunctionDef) else "_get"
     how = "_close" if method.name == "aclose" else how

@@ -233,6 +233,7 @@ async def test_names_are_paths_and_whole_urls_work_wherever_names_do(client: Cli
     same = await client.open(stream.url)
     assert await values(same) == ["hello"]
     assert stream.url.endswith("/rooms/a%20b/%C3%A9%3F%23")
+    assert (stream.name, same.name) == ("rooms/a b/é?#", stream.url)
 
 
 EVENTS = (

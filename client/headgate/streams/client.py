@@ -149,7 +149,7 @@ class Client(ForAsyncio):
         Raises:
             ValueError: No stream can have this name.
         """
-        return Stream(self._connection, self._url_of(name))
+        return Stream(self._connection, self._url_of(name), name.lstrip("/"))
 
     @checks_keywords
     async def create(
@@ -217,7 +217,8 @@ class Client(ForAsyncio):
     def job(self, wake: Mapping[str, Any], *, lease_ttl: float = 30.0) -> Job:
         """Return a wake of a webhook as a job, whose lease is extended from now on.
 
-        Anybody can send a request to the URL of a webhook: verify its signature before.
+        Anybody can send a request to the URL of a webhook: verify its signature before. The block
+        asks the server first: if the wake is over, the job has no `pending`, and `is_lost`.
 
         Args:
             wake: The verified and decoded body of the request.

@@ -45,12 +45,14 @@ class Stream:
     ```
 
     Attributes:
+        name: The path of the stream below the base URL, or its whole URL, as the client got it.
         url: The URL of the stream.
     """
 
-    def __init__(self, connection: ClientConnections, url: str) -> None:
+    def __init__(self, connection: ClientConnections, url: str, name: str) -> None:
         """Use `Client.stream`, `create` or `open`."""
         self._connection = connection
+        self.name = name
         self.url = url
         self._metadata: Metadata | None = None
 

@@ -151,7 +151,8 @@ class Client(Twin["headgate.streams.client.Client"]):
     def job(self, wake: Mapping[str, Any], *, lease_ttl: float = 30.0) -> Job:
         """Return a wake of a webhook as a job, whose lease is extended from now on.
 
-        Anybody can send a request to the URL of a webhook: verify its signature before.
+        Anybody can send a request to the URL of a webhook: verify its signature before. The block
+        asks the server first: if the wake is over, the job has no `pending`, and `is_lost`.
 
         Args:
             wake: The verified and decoded body of the request.
@@ -187,12 +188,14 @@ class Stream(Twin["headgate.streams.stream.Stream"]):
     ```
 
     Attributes:
+        name: The path of the stream below the base URL, or its whole URL, as the client got it.
         url: The URL of the stream.
     """
 
     def __init__(self, twin: headgate.streams.stream.Stream) -> None:
         """Use `Client.stream`, `create` or `open`."""
         super().__init__(twin, lambda: twin)
+        self.name = self._twin.name
         self.url = self._twin.url
 
     def head(self) -> Metadata:

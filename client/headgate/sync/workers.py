@@ -121,8 +121,8 @@ class Job(Twin["headgate.workers.job.Job"]):
 
     @property
     def pending(self) -> list[JobStream]:
-        """The streams that have events which are not acknowledged."""
-        return [stream for stream in self.streams if stream.has_pending]
+        """The streams that have events which are not acknowledged; none once the lease is lost."""
+        return [it for it in self.streams if it.has_pending and not self.is_lost]
 
     @property
     def is_lost(self) -> bool:

@@ -162,6 +162,7 @@ class JobStream:
 
     async def _batches(self) -> AsyncGenerator[tuple[str, Batch]]:
         """Yield batches with their content types, up to the tail in the wake."""
+        self._check_interrupted()
         begin = self._position = self._position or self._begin
         try:
             async with aclosing(following.catch_up(self._requests, begin)) as batches:
@@ -237,8 +238,8 @@ class Job(ForAsyncio):
 
     @property
     def pending(self) -> list[JobStream]:
-        """The streams that have events which are not acknowledged."""
-        return [stream for stream in self.streams if stream.has_pending]
+        """The streams that have events which are not acknowledged; none once the lease is lost."""
+        return [stream for stream in self.streams if stream.has_pending and not self.is_lost]
 
     @property
     def is_lost(self) -> bool:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
+from typing_extensions import override
 
 from headgate.endpoint import Endpoint
-from headgate.errors import check_number
+from headgate.errors import StreamError, check_number
 from headgate.workers.job import Job, LeasedWake
 
 if TYPE_CHECKING:
@@ -23,6 +24,24 @@ class WebhookWake(LeasedWake, frozen=True, kw_only=True):
     subscription_id: str
     callback_url: str
     callback_token: str
+
+
+class WebhookJob(Job):
+    """The job of a wake that may be over: a webhook's request can be recorded, and sent again."""
+
+    @override
+    async def __aenter__(self) -> Self:
+        """Extend the lease before the block; without it, the block has nothing to do."""
+        if not self._is_interrupted:
+            try:
+                await self._send({})
+            except StreamError as refusal:
+                self._lose(refusal)
+            except BaseException:  # such as a cancellation: no end of a block would release it
+                await self._give_back()
+                self._on_end(self)
+                raise
+        return await super().__aenter__()
 
 
 def job_of(
@@ -40,4 +59,4 @@ def job_of(
     token = f"Bearer {wake.callback_token}"
     ack_at = Endpoint(wake.callback_url, authorization=token, session=base.session)
     lease = lease_s, asyncio.get_running_loop().time() + lease_s
-    return Job(wake.subscription_id, wake, base, ack_at, lease, on_end)
+    return WebhookJob(wake.subscription_id, wake, base, ack_at, lease, on_end)

@@ -107,6 +107,7 @@ async function work(wake) {
   underWay.add(wake.wake_id);
   const extending = setInterval(() => callBack(wake, {}).catch(console.error), EXTEND_MS);
   try {
+    await callBack(wake, {}); // refused if the wake is over: somebody may have recorded it
     const acks = [];
     for (const stream of wake.streams.filter((one) => one.has_pending)) {
       const offset = await readOn(stream);

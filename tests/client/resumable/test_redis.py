@@ -126,7 +126,9 @@ OPERATIONS: list[Callable[[ResumableStreams], Awaitable[object]]] = [
 
 
 @pytest.mark.usefixtures("processes")
-async def test_each_operation_raises_an_error_until_redis_is_started(tmp_path: Path) -> None:
+async def test_each_operation_raises_an_error_until_redis_is_started_and_none_after_a_restart(
+    tmp_path: Path,
+) -> None:
     port = free_port()
     async with ResumableStreams(f"redis://{HOST}:{port}") as streams:
         for operation in OPERATIONS:
@@ -136,6 +138,13 @@ async def test_each_operation_raises_an_error_until_redis_is_started(tmp_path: P
         try:
             server.start()
             assert await whole(await streams.create("a", lambda: chunks("text"))) == "text"
+            await asyncio.gather(*(streams.state("a") for _ in range(20)))  # over all connections
+            server.kill()
+            server.start()
+            await asyncio.sleep(0.1)  # until this process knows that they were closed
+            for number in range(10):
+                text = await streams.create(f"{number}", lambda: chunks("text"))
+                assert await whole(text) == "text"
         finally:
             server.kill()
 

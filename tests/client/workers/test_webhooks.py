@@ -101,7 +101,7 @@ async def test_an_order_is_confirmed_though_the_receiver_was_down_and_other_requ
 
 @pytest.mark.usefixtures("processes")
 @with_each_receiver
-async def test_a_wake_sent_again_is_worked_on_once_and_its_refused_ack_is_repeated(
+async def test_a_wake_sent_again_or_replayed_is_worked_on_once_and_a_refused_ack_is_repeated(
     tmp_path: Path, command: tuple[str, ...]
 ) -> None:
     refusing = Refusing(503, "0", is_done=True)
@@ -110,7 +110,7 @@ async def test_a_wake_sent_again_is_worked_on_once_and_its_refused_ack_is_repeat
         return Fate.PASSED if len(wakes.heard) > 0 else Fate.LOST_AFTER
 
     async def hold_back(request: web.Request) -> Fate:
-        if request.path.endswith("orders/anna") and request.method == "GET":
+        if request.path.endswith("/callback"):  # until then, the wake is not delivered
             await until(lambda: len(wakes.heard) >= 2, within_s=SERVER_PATIENCE_S)
         return await refusing.decide(request)
 
@@ -124,10 +124,15 @@ async def test_a_wake_sent_again_is_worked_on_once_and_its_refused_ack_is_repeat
             await direct.acknowledged("anna", end)
             assert (await direct.description())["generation"] == 1
             assert len(refusing.refusals) == REFUSED
+            first, second = wakes.heard[:2]
+            async with work.session.post(
+                f"{wakes.url}/hook", data=second.body, headers=second.headers
+            ) as answer:  # as somebody who has recorded it
+                assert answer.ok
+            await until(lambda: "the wake is over" in (tmp_path / "log").read_text())
             await direct.append("anna", {"item": "rice"})
             await confirmed(tmp_path, "tea", "rice")
-    first, second = (json.loads(it.body)["wake_id"] for it in wakes.heard[:2])
-    assert first == second
+    assert json.loads(first.body)["wake_id"] == json.loads(second.body)["wake_id"]
 
 
 def forged(body: bytes, field: str) -> list[tuple[bytes, str, str]]:
