@@ -33,7 +33,7 @@ log = logging.getLogger("headgate")
 # The present wake is another one, or there is none any more.
 LOST = frozenset({"FENCED", "TOKEN_INVALID", "TOKEN_EXPIRED", "SUBSCRIPTION_NOT_FOUND"})
 JSON_FIELDS = {"Content-Type": JSON}  # of requests about leases
-FIRST_WAIT_S, LONGEST_WAIT_S = 0.05, 2.0  # a lease may be as short as a second
+WAITS_S = 0.05, 2.0  # a lease may be as short as a second
 RESPONSE_TIMEOUT_S = 10.0
 RELEASE_FOR_S = 5.0  # a lease that cannot be released in this time expires by itself
 EXTENSIONS = 3  # in the time of a lease: one that fails is repeated in time
@@ -383,9 +383,8 @@ class Job(ForAsyncio):
                 self._until = until
 
         left_s = min(max(0.0, self._until - clock()), for_s)
-        waits = FIRST_WAIT_S, LONGEST_WAIT_S
         try:
-            await Retries(left_s, waits, log.warning, hurries=True).run(attempt)
+            await Retries(left_s, WAITS_S, log.warning, hurries=True).run(attempt)
         except StreamError as refusal:
             if refusal.code not in LOST:
                 raise
