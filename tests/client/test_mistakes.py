@@ -54,6 +54,9 @@ headgate.Client(url, headers={"X-Tenant": 7})
 TypeError: headers are a dict of str, and the value of 'X-Tenant' is of the type int: write it as
   a str
 
+headgate.Client(url, timeout=0)
+ValueError: timeout is more than 0 seconds: write math.inf to wait without limit
+
 headgate.Client(url, retries=-1)
 ValueError: retries is a whole number, 0 or more, not -1
 

@@ -89,8 +89,8 @@ class Client(ForAsyncio):
             called for the first request and after a 401. By default the variable `STREAM_AUTH` has
             the whole value of `Authorization`.
         headers: Other header fields of all requests.
-        timeout: Seconds that a response may take to begin, and each of its parts; 60 by default, 0
-            for no limit.
+        timeout: Seconds that a response may take to begin, and each of its parts; 60 by default.
+            With `math.inf` there is no limit.
         retries: How often a request is repeated that failed for now; 3 by default. An append is
             repeated only where it cannot be stored twice.
         session: The aiohttp session of the requests; without one, the client makes its own.
@@ -115,6 +115,8 @@ class Client(ForAsyncio):
         self.base_url = checked_base(base_url)
         StreamRequests(self.base_url, session=session)  # raises TypeError
         check_number("timeout", timeout)
+        if not timeout:
+            raise ValueError("timeout is more than 0 seconds: write math.inf to wait without limit")
         check_number("retries", retries, is_whole=True)
         self._connection = ClientConnections(
             self.base_url,

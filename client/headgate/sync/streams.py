@@ -58,8 +58,8 @@ class Client(Twin["headgate.streams.client.Client"]):
             the first request and after a 401. By default the variable `STREAM_AUTH` has the whole
             value of `Authorization`.
         headers: Other header fields of all requests.
-        timeout: Seconds that a response may take to begin, and each of its parts; 60 by default, 0
-            for no limit.
+        timeout: Seconds that a response may take to begin, and each of its parts; 60 by default.
+            With `math.inf` there is no limit.
         retries: How often a request is repeated that failed for now; 3 by default. An append is
             repeated only where it cannot be stored twice.
 
