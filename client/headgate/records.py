@@ -59,6 +59,7 @@ class RunRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     """The data of a record."""
 
     format: str | None = None  # in the record that opens a stream
+    start: str | None = None  # the id of the start that made the stream, in the same record
     status: Status | None = None  # active: a producer begins; any other: the run has ended
     error: str | None = None
     count: int | None = None  # of the items before the record of an end
@@ -90,9 +91,9 @@ _typed = msgspec.json.Decoder(_Typed)
 MARK = TYPE.encode()  # what has not these bytes in it holds no record
 
 
-def opening(format_name: str) -> bytes:
-    """Return the first record of a stream, which is written as it is created."""
-    return _encode(_Record(TYPE, RunRecord(format=format_name)))
+def opening(format_name: str, start: str | None = None) -> bytes:
+    """Return the first record of a stream, which is written as the start of that id creates it."""
+    return _encode(_Record(TYPE, RunRecord(format=format_name, start=start)))
 
 
 def claim() -> bytes:

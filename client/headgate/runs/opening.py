@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING
+import logging
+import math
+import secrets
+from typing import TYPE_CHECKING, TypeVar
 from weakref import WeakSet
 
 import msgspec
 
 from headgate import records
 from headgate.endpoint import close_soon, unlimited_session
-from headgate.errors import Closed, Conflict, ProtocolError, StreamError
+from headgate.errors import ABSENT, Closed, Conflict, ProtocolError, StreamError, Unavailable
 from headgate.names import PRODUCER
 from headgate.records import RunState
+from headgate.retries import Retries
 from headgate.runs.stored import places
 from headgate.runs.stored.lease import Lease
 from headgate.runs.stored.orphans import is_produced, settled
@@ -25,7 +29,7 @@ from headgate.sending.framing import JSON, json_array
 from headgate.sending.writer import StreamWriter
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     import aiohttp
 
@@ -35,6 +39,12 @@ if TYPE_CHECKING:
     from headgate.runs.stored.progress import StreamSurvey
     from headgate.stream_requests import Metadata
 
+T = TypeVar("T")
+
+log = logging.getLogger("headgate.runs")
+
+WAITS_S = (0.1, 0.5)  # before a step of a start is made again
+MOST_REPEATS = 2  # of each step of a start, as of a client's requests
 CLOSED = (
     "no run is started or read once Runs is closed: "
     "`async with` opens it again, such as in the lifespan of the application"
@@ -181,7 +191,9 @@ class Start:
         self._lease = Lease(run.lease, rules.orphan_after_s)
         self._wait = Lease(run.wait, rules.takeover_within_s)
         self._is_cancelled = False
+        self._id = secrets.token_hex(8)
         self._is_new = False  # the stream was made here
+        self._may_be_new = False  # what the server answered to its creation was lost
         self._epoch: int | None = None  # that was claimed
 
     async def begun(self, first: list[object]) -> Production:
@@ -212,25 +224,44 @@ class Start:
 
     async def withdraw(self) -> None:
         """Leave nothing that has no producer, if the server can be asked."""
-        # Neither a server that is away nor a session that is closed can be.
+        # Neither a server that stays away nor a session that is closed can be.
         with contextlib.suppress(StreamError, TimeoutError, RuntimeError):
             async with asyncio.timeout(CLOSE_TIMEOUT_S):
-                await self._withdraw()
+                time_s = 0.0 if self._is_cancelled else CLOSE_TIMEOUT_S
+                await self._retries(time_s).run(self._withdraw)
+
+    def _retries(self, time_s: float, most: float = math.inf) -> Retries:
+        return Retries(time_s, WAITS_S, log.info, most=most)
+
+    async def _repeated(self, step: Callable[[], Awaitable[T]]) -> T:
+        """Make a step that may be made twice; repeat it as a client repeats its requests."""
+
+        async def attempt() -> T:
+            self._check()
+            return await step()
+
+        time_s = min(self._rules.retry_for_s, CLOSE_TIMEOUT_S)
+        return await self._retries(time_s, MOST_REPEATS).run(attempt)
 
     async def _claimed(self, first: list[object]) -> Production:
         if self._only_orphaned and await is_produced(self._run):
             raise NotOrphaned
-        if not await self._lease.take(only_free=self._only_orphaned):
+        if not self._only_orphaned:
+            await self._repeated(self._lease.take)
+        elif not await self._lease.take(only_free=True):
             raise NotOrphaned
         if self._rules.takeover_within_s:
-            await self._wait.take()
-        metadata = await self._open()
-        self._check()  # from the claim on an older producer is refused
-        begins = self._is_new or not self._goes_on
-        opening = [records.claim(), *map(msgspec.json.encode, first if begins else ())]
-        epoch = self._epoch = await places.claim(self._run.items, opening)
+            await self._repeated(self._wait.take)
+        metadata = await self._repeated(lambda: self._open(first))
+        claim = [records.claim()]
+        if not (self._is_new or self._goes_on):
+            claim += map(msgspec.json.encode, first)
+        # From the claim on an older producer is refused.
+        epoch = self._epoch = await self._repeated(lambda: places.claim(self._run.items, claim))
         assert epoch is not None, "it is always wanted"
-        before = await survey(self._run.items, completes=True) if epoch > 0 or not begins else None
+        before = None
+        if epoch > 0 or not self._is_new:
+            before = await self._repeated(lambda: survey(self._run.items, completes=True))
         self._check()
         plan = self._plan(first, before)
         writer = StreamWriter(
@@ -265,14 +296,19 @@ class Start:
         if self._is_cancelled:
             raise asyncio.CancelledError
 
-    async def _open(self) -> Metadata:
-        """Make the stream, or find that it holds a run of this format."""
+    async def _open(self, first: list[object]) -> Metadata:
+        """Make the stream, which holds `first`, or find that it holds a run of this format."""
         run = self._run
-        opening = json_array([records.opening(self._form.name)])
+        opening = json_array(
+            [records.opening(self._form.name, self._id), *map(msgspec.json.encode, first)]
+        )
         try:
             created = await run.items.create(
                 content_type=JSON, ttl_s=self._rules.ttl_s, body=opening
             )
+        except Unavailable as lost:
+            self._may_be_new |= not lost.is_unsent
+            raise
         except Conflict as conflict:
             if not (await run.items.head()).is_closed:
                 raise
@@ -285,22 +321,37 @@ class Start:
             ) from conflict
         self._is_new = created.is_new
         if not created.is_new:
-            if await is_wished(run.stop):
-                await settled(run)
-                raise Closed(f"run {run.id!r} is stopped: {NEW_ID}")
-            found = await survey(run.items, until=lambda seen: seen.form is not None)
-            if found.form is None:
-                raise ProtocolError("this stream is not a run", stream=run.items.shown)
-            if found.form is not self._form:
-                raise ValueError(
-                    f"run {run.id!r} is there in the format {found.form.name}, not in "
-                    f"{self._form.name}: pass format={found.form.name!r}, or take another id"
-                )
+            await self._check_found()
         return created
+
+    async def _check_found(self) -> None:
+        """Raise the reason for which the run that is there cannot go on here."""
+        run, found = self._run, await self._found()
+        if self._is_new:
+            return
+        if await is_wished(run.stop):
+            await settled(run)
+            raise Closed(f"run {run.id!r} is stopped: {NEW_ID}")
+        if found.form is None:
+            raise ProtocolError("this stream is not a run", stream=run.items.shown)
+        if found.form is not self._form:
+            raise ValueError(
+                f"run {run.id!r} is there in the format {found.form.name}, not in "
+                f"{self._form.name}: pass format={found.form.name!r}, or take another id"
+            )
+
+    async def _found(self) -> StreamSurvey:
+        """Read the first record of the stream that is there, and whether it was made here."""
+        found = await survey(self._run.items, until=lambda seen: seen.form is not None)
+        self._is_new = found.start == self._id
+        return found
 
     async def _withdraw(self) -> None:
         """Delete what was made here, unless somebody else has begun; end what was taken over."""
         items = self._run.items
+        if self._may_be_new and not self._is_new:
+            with contextlib.suppress(*ABSENT):
+                await self._found()
         if self._is_new and await self._closed():
             await items.delete()
         elif self._epoch is not None and self._rules.takeover_within_s:
@@ -317,10 +368,13 @@ class Start:
 
         Nobody can begin then: what is deleted afterwards is nobody else's.
         """
-        epoch = await places.claim(
-            self._run.items,
-            [records.end(WITHDRAWN)],
-            is_closing=True,
-            may_claim=self._lease.is_untouched,
-        )
+        try:
+            epoch = await places.claim(
+                self._run.items,
+                [records.end(WITHDRAWN)],
+                is_closing=True,
+                may_claim=self._lease.is_untouched,
+            )
+        except Closed:  # perhaps by an attempt whose response was lost
+            return await how_it_ended(self._run) == WITHDRAWN
         return epoch is not None

@@ -171,7 +171,8 @@ class Runs(ThreadRuns):
         Args:
             run_id: The id that the run was, or will be, started with.
             after: How many items the reader has, or what `headgate.runs.cursors.cursor` makes of
-                the id of an event. A negative number begins so many items before the newest one.
+                the id of an event. A negative number begins so many items before the end; in `sse`
+                the event of the end is one, too.
             only_active: Whether a run that has ended already is of no use.
             wait: Seconds for which a run is waited for that has not been started yet.
 

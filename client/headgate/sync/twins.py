@@ -20,6 +20,7 @@ import headgate.streams.messages
 import headgate.workers
 from headgate.misuse import check_make_source, refusing_method
 from headgate.runs import Step
+from headgate.runs.stored.production import SourceExit
 from headgate.sync.answer import Answer
 from headgate.sync.loop_thread import Calls, current, iterated, of_another_process
 
@@ -196,7 +197,7 @@ def in_own_thread(function: Callable[[], object]) -> asyncio.Future[None]:
         try:
             function()
         except (SystemExit, KeyboardInterrupt, GeneratorExit) as error:  # which end a loop
-            raise RuntimeError(f"{type(error).__name__} in a thread") from error
+            raise SourceExit(error) from error
 
     ended = calls.ask(contained)
     calls.put(None)

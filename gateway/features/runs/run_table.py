@@ -159,10 +159,12 @@ class RunTable:
         state, data = change.state, change.records[0].data
         if records.MARK not in data or not is_json(state.content_type):
             return
-        run_records = contents_of(data).run_records
-        if run_records and run_records[0].format is not None:
+        contents = contents_of(data)
+        if contents.run_records and contents.run_records[0].format is not None:
             run = self.add(state, is_whole=True)
             run.is_run = True
+            run.items = contents.items
+            self.figures.items += contents.items
             run.size = state.tail
             self.figures.started += 1
 

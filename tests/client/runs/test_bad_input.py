@@ -145,6 +145,7 @@ UNFIT: dict[str, tuple[FormatName, object, str]] = {
     "a-step-whose-value-has-no-json": ("text", Step("1", object()), "the step '1' is not JSON"),
     "nothing": ("text", StopAsyncIteration, "the source gave nothing"),
     "an-exception": ("text", RuntimeError("sk-123 is wrong"), "the source failed: RuntimeError"),
+    "a-generator-exit": ("text", GeneratorExit(), "the source failed: GeneratorExit"),
     "a-cancellation": ("text", asyncio.CancelledError(), "the source was cancelled"),
 }
 

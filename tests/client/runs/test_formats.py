@@ -195,7 +195,8 @@ async def test_protocol_clients_read_the_chunks_of_a_run_from_its_stream(
         bodies = [body async for batch in follow(stream, "-1") for body in batch.bodies]
     items = [item for body in bodies for item in json.loads(body)]
     records = [item for item in items if item["type"] == "data-headgate-run"]
-    data = [{"format": "ai-sdk"}, {"status": "active"}, {"status": "finished", "count": 4}]
+    opening = {"format": "ai-sdk", "start": records[0]["data"]["start"]}
+    data = [opening, {"status": "active"}, {"status": "finished", "count": 4}]
     assert [item["data"] for item in records] == data
     assert all(item["transient"] for item in records)
     assert [item for item in items if item not in records] == sent[:-1]

@@ -1,4 +1,4 @@
-"""Starts and takeovers that are cancelled, at each of their requests: sent, and answered."""
+"""Starts and takeovers that are cancelled, or fail, at each of their requests."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ from typing import Any, TypeAlias
 
 import aiohttp
 import pytest
+from headgate.errors import Unavailable
 from headgate.runs import Runs, RunState, Step
 from headgate.runs.stored.orphans import WAITING
+from yarl import URL
 
+from tests.client.request_proxy import Fate, RequestProxy
 from tests.client.runs.conftest import ORPHAN_AFTER_S
 from tests.client.runs.sources import WITHIN_S, Feed, left, of, read, read_to
 
@@ -63,6 +66,34 @@ async def test_a_start_cancelled_at_any_request_leaves_no_run(
     assert await runs.state("a") is None
     assert await runs.stop("a") is False
     assert await read(await runs.start("a", of("again"))) == b"again"
+
+
+@pytest.mark.parametrize("fate", [Fate.REFUSED, Fate.LOST_AFTER])
+@pytest.mark.parametrize("faults", [1, 8])
+@pytest.mark.parametrize("number", range(1, FIRST + 1))
+async def test_a_start_whose_requests_fail_repeats_them_or_leaves_no_run(
+    runs: Runs, url: str, number: int, faults: int, fate: Fate
+) -> None:
+    count = 0
+
+    async def decide(_: object) -> Fate:
+        nonlocal count
+        count += 1
+        return fate if number <= count < number + faults else Fate.PASSED
+
+    server = URL(url)
+    assert server.port is not None
+    async with (
+        RequestProxy(server.port, decide) as proxy,
+        Runs(f"{proxy.url}{server.path}") as behind,
+    ):
+        start = behind.start("a", of("Once"), format="ai-sdk")
+        if faults > 1:
+            with pytest.raises(Unavailable):
+                await start
+            assert await runs.state("a") is None
+        else:
+            assert (await read(await start)).count(b'"type":"start"') == 1
 
 
 @pytest.mark.parametrize("moment", moments(TAKEOVER))

@@ -32,7 +32,7 @@ class Feed:
     def source(self) -> Generator[object]:
         try:
             while (item := self._items.get(timeout=PATIENCE_S)) is not StopIteration:
-                if isinstance(item, Exception):
+                if isinstance(item, BaseException):
                     raise item
                 yield item
         finally:

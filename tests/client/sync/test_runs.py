@@ -137,6 +137,15 @@ def test_an_exception_raised_into_a_producing_thread_fails_its_run(
         read(runs.follow("a"))
 
 
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt, GeneratorExit, ValueError])
+def test_a_sync_source_that_raises_fails_its_run_with_the_class_of_its_error(
+    runs: sync.Runs, error: type[BaseException]
+) -> None:
+    with pytest.raises(SourceFailed, match=error.__name__):
+        read(runs.start("a", Feed("Once ", error()).source()))
+    assert runs.state("a") == RunState("failed", f"the source failed: {error.__name__}")
+
+
 async def test_calling_sync_runs_within_an_event_loop_raises(runs: sync.Runs) -> None:
     with pytest.raises(RuntimeError, match="use `headgate` there"):
         runs.state("a")

@@ -39,9 +39,18 @@ TAKEN_OVER = RunState("active")  # by somebody else, who tells how it ends
 SHUT_DOWN = RunState("failed", "the application was shut down")
 
 
+class SourceExit(Exception):
+    """An exception of a source, its cause, that is not an `Exception`: it would end a loop."""
+
+    def __init__(self, cause: BaseException) -> None:
+        super().__init__(f"{type(cause).__name__} was raised")
+        self.__cause__ = cause
+
+
 def class_name(error: Exception) -> str:
     """Return a sentence with the error's class alone: its message may hold secrets."""
-    return f"the source failed: {type(error).__name__}"
+    raised = error.__cause__ if isinstance(error, SourceExit) else error
+    return f"the source failed: {type(raised).__name__}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,9 +205,10 @@ class Production:
             return RunState("failed", str(error))
         except _NotWritten:
             return FINISHED  # as far as it came: the writer itself tells why it could not go on
-        except Exception as error:
+        except (Exception, GeneratorExit) as error:
             log.warning("run %r: its source failed", self._place.id, exc_info=error)
-            words = safe_error_text(error, self._rules.error_text, class_name, log)
+            raised = error if isinstance(error, Exception) else SourceExit(error)
+            words = safe_error_text(raised, self._rules.error_text, class_name, log)
             return RunState("failed", words)
         finally:
             await close(source)

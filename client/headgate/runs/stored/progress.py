@@ -95,6 +95,7 @@ class StreamSurvey:
 
     def __init__(self, *, completes: bool = False) -> None:
         self.form: Format | None = None
+        self.start: str | None = None  # the id of the start that made the stream
         self.end: RunState | None = None
         self.count = 0  # of the items that readers are sent
         self.completion: Completion = NothingOpen()
@@ -137,6 +138,7 @@ class StreamSurvey:
     def _learn(self, record: RunRecord, size: int) -> None:
         if record.format is not None and self.form is None:
             self.form = format_named(record.format)
+            self.start = record.start
             if self._completes:
                 self.completion = self.form.completion()
                 self._first = len(self.form.opening("id", None))
