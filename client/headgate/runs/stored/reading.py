@@ -127,8 +127,10 @@ class Reading:
         self._leaving: asyncio.Future[RunState | None] = self._loop.create_future()
         self.over: asyncio.Future[None] = self._loop.create_future()  # set as the body ends
         self.is_awaited = False  # somebody waits for the next piece
-        self._is_new = is_new
         self._is_connected = asyncio.Event()  # again, since the last look at the producer
+        if not is_new:
+            self._is_connected.set()
+        self._has_requested = False
         self._quiet_until = 0.0  # no item makes a look due before
 
     async def begin(self) -> None:
@@ -248,14 +250,15 @@ class Reading:
         A server may leave the connection open and silent when it deletes the stream, and so may a
         proxy that has lost the server. The next request finds out, and gets what was missed.
         """
-        if not self._is_new:
-            self._is_connected.set()
-        self._is_new = False
+        is_again, self._has_requested = self._has_requested, True
         async with aclosing(following.sse(stream, offset, cursor)) as batches:
             with contextlib.suppress(StopAsyncIteration, TimeoutError):
                 while True:
                     async with asyncio.timeout(silence_s):
                         batch = await anext(batches)
+                    if is_again:  # not sooner: a server that is away is not asked for the lease too
+                        is_again = False
+                        self._is_connected.set()
                     yield batch
 
     async def _look(self, check: Callable[[], Awaitable[RunState]], quiet_s: float) -> None:
