@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from headgate.dialects.contract import dialect_at, provider
-from headgate.dialects.progress import cursor_in, is_cut_json
-from headgate.dialects.usage import TokenUsage
+from headgate.dialects.progress import TokenUsage, cursor_in, is_cut_json
 from headgate.events import parse
 from multidict import CIMultiDict
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import pytest
-from headgate.dialects.usage import TokenUsage
+from headgate.dialects.progress import TokenUsage
 
 from gateway.features.models import counts as model_counts
 from gateway.features.models.counts import LONGEST_MODEL, OTHER, TokenCounts

@@ -266,7 +266,7 @@ class Chats:
         opening = json_array([records.opening(FORMAT), end])
         with contextlib.suppress(Conflict):  # it has begun meanwhile
             await self.runs._place(question.run_id).items.create(
-                content_type=JSON, ttl_s=self.runs._ttl_s, is_closed=True, body=opening
+                content_type=JSON, ttl_s=self.runs._rules.ttl_s, is_closed=True, body=opening
             )
 
     async def _claim(self, log: StreamRequests, number: int, question: Question) -> int | None:
@@ -283,7 +283,7 @@ class Chats:
             except ABSENT:
                 if number:
                     return -1  # the chat that this follows on has been deleted
-                await log.create(content_type=JSON, ttl_s=self.runs._ttl_s)
+                await log.create(content_type=JSON, ttl_s=self.runs._rules.ttl_s)
                 appended = await log.append(body, content_type=JSON, producer=stamp)
         except Fenced as fenced:
             return fenced.epoch

@@ -15,7 +15,7 @@ from headgate.dialects.parts import (
     ToolOutput,
     known_reason,
 )
-from headgate.dialects.usage import usage_of
+from headgate.dialects.progress import usage_of
 
 if TYPE_CHECKING:
     from headgate.dialects.parts import Part

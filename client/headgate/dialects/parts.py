@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
-    from headgate.dialects.usage import Usage
+    from headgate.dialects.progress import Usage
 
 # What one provider alone understands, under its name; its next request needs some of it again.
 Metadata: TypeAlias = dict[str, Any]

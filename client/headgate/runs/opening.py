@@ -19,8 +19,8 @@ from headgate.names import PRODUCER
 from headgate.records import RunState
 from headgate.retries import Retries
 from headgate.runs.stored import places
-from headgate.runs.stored.lease import Lease
 from headgate.runs.stored.orphans import is_produced, settled
+from headgate.runs.stored.places import Lease
 from headgate.runs.stored.production import CLOSE_TIMEOUT_S, SHUT_DOWN, Plan, Production
 from headgate.runs.stored.progress import Written, how_it_ended, last_items, survey
 from headgate.runs.stored.reading import READERS_END_S, Reading, end_readings

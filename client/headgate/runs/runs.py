@@ -30,7 +30,6 @@ from headgate.stream_requests import StreamRequests
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Callable
-    from types import TracebackType
 
     import aiohttp
 
@@ -103,7 +102,6 @@ class Runs(ForAsyncio):
         # TypeError or ValueError for what no run can be below, and for what no header can hold.
         self._url = checked_base(url)
         StreamRequests(self._url, authorization=authorization, session=session)
-        self._ttl_s = ttl
         self._credential = credential_of(authorization)
         self._session = session
         self._rules = RunRules(
@@ -128,12 +126,7 @@ class Runs(ForAsyncio):
         self._opening.check()
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *error: object) -> None:
         await self.aclose()
 
     async def start(
@@ -297,7 +290,7 @@ class Runs(ForAsyncio):
         happens to this process meanwhile, the stop is not lost: whoever looks at the run next ends
         it, and nobody takes it over.
         """
-        return await stop(self._place(run_id), self._ttl_s)
+        return await stop(self._place(run_id), self._rules.ttl_s)
 
     def stopped(self, run_id: str) -> asyncio.Event:
         """Return an event for the source of a run, which is set when the run is to stop.

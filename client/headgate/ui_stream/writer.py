@@ -28,7 +28,7 @@ from headgate.ui_stream.steps import EDGES, RESET, START, Steps
 
 if TYPE_CHECKING:
     from headgate.dialects.parts import Metadata, Part, Whole
-    from headgate.dialects.usage import Usage
+    from headgate.dialects.progress import Usage
     from headgate.ui_stream.steps import Chunk
 
 STRINGS = "text"  # what strings of the source are pieces of

@@ -26,7 +26,6 @@ from headgate.workers.job import JSON_FIELDS, Job, LeasedWake
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
-    from types import TracebackType
 
     import aiohttp
 
@@ -141,12 +140,7 @@ class Worker(ForAsyncio):
         self._following.add_done_callback(lambda _: self._changed.set())
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *error: object) -> None:
         # The block may be entered again, also in another event loop. A `stop` from here on, as by a
         # signal, is for that one.
         self._is_stopping = False
@@ -163,7 +157,7 @@ class Worker(ForAsyncio):
                 await job._give_back()
         finally:
             self._jobs.clear()
-            await self._base.__aexit__(kind, error, traceback)
+            await self._base.__aexit__(*error)
 
     async def __aiter__(self) -> AsyncGenerator[Job]:
         """Yield jobs until `stop` is called; the loop enters and leaves the block if needed."""

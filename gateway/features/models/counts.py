@@ -7,7 +7,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, get_args
 
-from headgate.dialects.usage import TokenUsage
+from headgate.dialects.progress import TokenUsage
 from typing_extensions import override
 
 from gateway.features.console.inspected_streams import ListedRuns

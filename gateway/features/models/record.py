@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 import msgspec
 from headgate.dialects.contract import dialect_at
-from headgate.dialects.progress import CANCELLED, EarlyEnd
-from headgate.dialects.usage import TokenUsage
+from headgate.dialects.progress import CANCELLED, EarlyEnd, TokenUsage
 from headgate.events import written
 from headgate.json_values import NOT_JSON
 from msgspec import UNSET, UnsetType

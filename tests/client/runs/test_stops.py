@@ -12,7 +12,7 @@ from headgate import Closed
 from headgate.errors import ABSENT, Unavailable
 from headgate.records import SPARE_S, beat_s
 from headgate.runs import Runs, RunState
-from headgate.runs.stored import lease, orphans
+from headgate.runs.stored import orphans
 
 from tests.client.request_proxy import Fate, RequestProxy
 from tests.client.runs.sources import Feed, die, of, read, read_to
@@ -198,9 +198,8 @@ async def test_a_producer_that_leaves_its_run_is_not_waited_for(url: str) -> Non
 async def test_a_server_too_slow_to_tell_whether_a_producer_is_gone_is_unavailable(
     server: Headgate, is_left: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lease, "SLOW_S", 0.5)
-    for module in (lease, orphans):
-        monkeypatch.setattr(module, "LOOK_AGAIN_S", 0.05)
+    monkeypatch.setattr(orphans, "SLOW_S", 0.5)
+    monkeypatch.setattr(orphans, "LOOK_AGAIN_S", 0.05)
 
     async def decide(_: web.Request) -> Fate:
         await asyncio.sleep(0.06)

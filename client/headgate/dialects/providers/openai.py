@@ -26,8 +26,7 @@ from headgate.dialects.parts import (
     known,
     known_reason,
 )
-from headgate.dialects.progress import CANCELLED, DialectProgress
-from headgate.dialects.usage import usage_of
+from headgate.dialects.progress import CANCELLED, DialectProgress, usage_of
 
 if TYPE_CHECKING:
     from headgate.dialects.parts import Metadata, Part

@@ -1,9 +1,10 @@
 """Runs without a producer: they wait for another one where they may, and else are ended.
 
 A run that somebody wishes to stop, and whose producer does not acknowledge that, is ended as well.
-Whoever looks does it, if it finds the same twice, with the time of a heartbeat in between: the
-producer of a server that was away takes its lease again within that time. A client whose token does
-not permit that finds the same, and leaves the stream as it is.
+Whoever looks does it, if it finds the same twice, with the time of a heartbeat and a second in
+between: a server that was away has expired leases of producers that live, and they take them again
+within that time. A client whose token does not permit that finds the same, and leaves the stream as
+it is.
 """
 
 from __future__ import annotations
@@ -21,19 +22,65 @@ from headgate.errors import (
     Unavailable,
 )
 from headgate.records import ACTIVE, ORPHANED, STOPPED, Note, RunState
-from headgate.runs.stored.lease import LOOK_AGAIN_S, SlowAnswers, stays_so
+from headgate.retries import Backoff
 from headgate.runs.stored.places import claim
 from headgate.runs.stored.progress import how_it_ended, last_items
 from headgate.runs.stored.stops import StopWish, is_wished, read_note
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from headgate.runs.stored.places import Place
     from headgate.stream_requests import Metadata, StreamRequests
 
 WAITING = RunState("orphaned", "its producer is gone, and it can be taken over")
 GOES_ON = (ACTIVE, WAITING)
 FIRST_LOOK_AGAIN_S = 0.01  # for the acknowledgement of a stop, which comes within milliseconds
+LOOK_AGAIN_S = 1.0  # meanwhile: so a server that is away then is noticed, and a heartbeat soon
+RECOVERY_S = 2.0  # until a producer that was held up has its lease again, on a busy machine
+SLOW_S = 30.0  # in which a server may answer too slowly for its answers to say anything
 GIVEN_UP_S = 0.05  # between two looks at the lease of a run that was stopped
+
+
+class SlowAnswers:
+    """The answers of a server that came so late that what they say may be over."""
+
+    def __init__(self) -> None:
+        self._until: float | None = None
+
+    def note(self, patient_until: float = 0.0) -> None:
+        """Note one more. Raises Unavailable when there were some for SLOW_S, and patience is over.
+
+        Times are those of the loop's clock.
+        """
+        now = asyncio.get_running_loop().time()
+        if self._until is None:
+            self._until = max(now, patient_until) + SLOW_S
+        elif now > self._until:
+            raise Unavailable("the server answers too slowly to say whether a producer is gone")
+
+
+async def stays_so(
+    is_so: Callable[[], Awaitable[bool]], seconds: float, first_wait_s: float = LOOK_AGAIN_S
+) -> bool:
+    """Return whether `is_so` stays true for `seconds`, asking about once a second.
+
+    Whenever an answer takes long, RECOVERY_S follow: a server, or a process, that was held up has
+    held up the producer as well. Raises Unavailable if that goes on for SLOW_S.
+    """
+    slow = SlowAnswers()
+    time = asyncio.get_running_loop().time
+    waits = Backoff(first_wait_s, LOOK_AGAIN_S)
+    until = time() + seconds
+    while (left_s := until - time()) > 0:
+        waited_until = time() + (wait_s := min(waits.next_s(), left_s))
+        await asyncio.sleep(wait_s)
+        if not await is_so():
+            return False
+        if time() > waited_until + LOOK_AGAIN_S:
+            slow.note(until)
+            until = max(until, time() + min(seconds, RECOVERY_S))
+    return True
 
 
 async def is_active(run: Place) -> bool:

@@ -1,27 +1,34 @@
-"""The streams of a run, and the claim by which only the newest producer may write to its items.
+"""The streams of a run, its producer's claim to write to its items, and the producer's lease.
 
 The server keeps the epoch of a claim, so that an older producer is refused from the moment on at
 which a newer one has written anything. Whatever a claim writes, it is written once.
+
+A lease is a stream that exists for as long as the producer lives. It expires some seconds after its
+last use (`Stream-TTL`, by the server's clock alone). The producer uses it: it appends a heartbeat
+from time to time. HEAD is no use, so anybody may look whether the lease is still there.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from headgate.errors import Closed, Fenced, ProtocolError
-from headgate.names import BESIDE, PRODUCER, stream_url
+from headgate.errors import ABSENT, Closed, Conflict, Fenced, ProtocolError, StreamError
+from headgate.names import BEGINNING, BESIDE, PRODUCER, stream_url
+from headgate.records import beat_s
 from headgate.retries import Retries
-from headgate.sending.framing import JSON, json_array
+from headgate.sending.framing import JSON, is_json, json_array
 from headgate.stream_requests import ProducerStamp
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from headgate.stream_requests import StreamRequests
+    from headgate.stream_requests import Metadata, StreamRequests
 
 log = logging.getLogger("headgate.runs")
 
@@ -33,6 +40,11 @@ MOST_ROUNDS = 1000
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.1, 2.0
 # A newer producer writes on, or a process that found the run without one has ended it.
 TAKEN = (Fenced, Closed)
+# Of a heartbeat, which else has the time until the next one is due: no answer is waited for longer,
+# since a server that hung may be back.
+SHORTEST_TIMEOUT_S = 1.0
+LONGEST_PAUSE_S = 1.0  # until one that failed is tried again: others wait for it
+HEARTBEAT = b'{"beat":true}'
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,3 +134,104 @@ async def end(stream: StreamRequests, epoch: int, items: list[bytes], retry_for_
     except TAKEN:
         return False
     return appended.is_closed
+
+
+class Lease:
+    """The lease of one producer, which counts as gone `orphan_after_s` after its last heartbeat."""
+
+    def __init__(self, stream: StreamRequests, orphan_after_s: int) -> None:
+        self.orphan_after_s = orphan_after_s
+        self._stream = stream
+        self._tail: str | None = BEGINNING  # after what was written as it was taken
+        self._is_new = False
+        self._beats = 0
+
+    @property
+    def beat_s(self) -> float:
+        """Seconds from one heartbeat to the next."""
+        return beat_s(self.orphan_after_s)
+
+    async def take(self, *, only_free: bool = False) -> bool:
+        """Make it, or find it made.
+
+        With `only_free`, return False where another producer has it.
+        """
+        while True:
+            created = await self._create()
+            if only_free and not created.is_new:
+                return False
+            self._is_new = created.is_new
+            self._tail = created.next_offset
+            self._beats = 0
+            if created.is_new:
+                return True
+            with contextlib.suppress(*ABSENT):  # it has expired meanwhile
+                # Whoever has made it, and gives its start up, shall find that it is in use.
+                beat = await self._stream.append(HEARTBEAT, content_type=JSON)
+                self._tail = beat.next_offset
+                return True
+
+    async def _create(self) -> Metadata:
+        """Create the lease or return the existing one, whose own `orphan_after` counts then."""
+        try:
+            return await self._stream.create(content_type=JSON, ttl_s=self.orphan_after_s)
+        except Conflict:
+            found = await self._stream.head()
+            if found.ttl is None or found.is_closed or not is_json(found.content_type):
+                raise
+            self.orphan_after_s = found.ttl
+            return found
+
+    async def beat(self, epoch: int | None = None) -> None:
+        """Tell that the producer lives. ABSENT when the lease is lost.
+
+        Raises Fenced where the producer has an epoch, and one with a newer epoch has it.
+        """
+        stamp = None if epoch is None else ProducerStamp(PRODUCER, epoch, self._beats)
+        await self._stream.append(HEARTBEAT, content_type=JSON, producer=stamp)
+        self._beats += 1
+
+    async def is_untouched(self) -> bool:
+        """Return whether no producer has written to the lease since it was taken."""
+        found = await self._stream.find()
+        return found is not None and found.next_offset == self._tail
+
+    async def delete_if_unused(self) -> None:
+        """Delete the lease if it was created here, and no producer has written to it."""
+        with contextlib.suppress(StreamError):
+            if self._is_new and await self.is_untouched():
+                await self._stream.delete()
+
+    async def delete(self) -> None:
+        """Delete the lease, since the producer has ended; if that fails, it expires."""
+        with contextlib.suppress(StreamError):
+            await self._stream.delete()
+
+
+async def keep_beating(run: Place, lease: Lease, epoch: int) -> None:
+    """Renew the lease until the run is another producer's, or has ended."""
+    time = asyncio.get_running_loop().time
+    while True:
+        next_at = time() + lease.beat_s
+        try:
+            async with asyncio.timeout(max(lease.beat_s, SHORTEST_TIMEOUT_S)):
+                if not await _has_beaten(run, lease, epoch):
+                    return
+        except (StreamError, TimeoutError) as error:
+            log.info("run %r: no heartbeat: %s", run.id, error)
+            next_at = min(next_at, time() + LONGEST_PAUSE_S)
+        await asyncio.sleep(max(0.0, next_at - time()))
+
+
+async def _has_beaten(run: Place, lease: Lease, epoch: int) -> bool:
+    """Renew the lease, or take it again; False when the run is somebody else's, or has ended."""
+    with contextlib.suppress(Fenced, *ABSENT):
+        try:
+            await lease.beat(epoch)
+        except ABSENT:
+            if (await run.items.head()).is_closed:
+                return False
+            await lease.take()
+            await lease.beat(epoch)
+        return True
+    return False

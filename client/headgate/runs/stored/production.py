@@ -17,8 +17,7 @@ from headgate.json_values import json_text
 from headgate.names import BEGINNING
 from headgate.records import BEATS, STOPPED, RunState
 from headgate.runs.stored import places
-from headgate.runs.stored.lease import LONGEST_PAUSE_S, Lease, keep_beating
-from headgate.runs.stored.places import TAKEN
+from headgate.runs.stored.places import LONGEST_PAUSE_S, TAKEN, Lease, keep_beating
 from headgate.runs.stored.progress import Step, how_it_ended
 from headgate.runs.stored.stops import StopWish
 
