@@ -172,8 +172,8 @@ class Endpoint:
         parsed = checked_url(url)
         _check_session(session)
         self.url = url
-        self.authorization = authorization
         self._credential = credential_of(authorization)
+        self.authorization = None if self._credential is None else self._credential.source
         self._headers = dict(headers or {})
         self.timeout_s = timeout
         self._session = session

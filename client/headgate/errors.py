@@ -6,6 +6,7 @@ No message holds a credential: a URL is shown without its password and its query
 from __future__ import annotations
 
 import math
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, ClassVar
 
 from headgate.names import (
@@ -86,9 +87,15 @@ class Unavailable(StreamError):
 
     @property
     def retry_after(self) -> float:
-        """Seconds of the server's Retry-After; 0 if it is absent, or not a number."""
+        """Seconds of the server's Retry-After (RFC 9110 section 10.2.3); 0 if absent or invalid."""
         text = self.headers.get("Retry-After", "")
-        return float(text) if text.isdecimal() else 0.0
+        if text.isdecimal():
+            return float(text)
+        try:  # a date is of the server's clock, so it is compared with that
+            wait = parsedate_to_datetime(text) - parsedate_to_datetime(self.headers.get("Date", ""))
+        except (TypeError, ValueError):
+            return 0.0
+        return max(0.0, wait.total_seconds())
 
 
 class NotAuthorized(StreamError):

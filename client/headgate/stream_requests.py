@@ -155,9 +155,13 @@ class StreamRequests(Endpoint):
         except StreamError as found:
             if found.status is None:
                 raise
-            # Only the answer to a GET has the reason.
-            async with self.request("GET", query={"offset": "now"}):
-                raise
+            try:  # only the answer to a GET has the reason
+                async with self.request("GET", query={"offset": "now"}):
+                    pass
+            except StreamError as refusal:
+                if refusal.status == found.status:
+                    raise
+            raise
 
     async def find(self) -> Metadata | None:
         """Return the metadata of the stream; None if it does not exist any more or yet."""
