@@ -17,6 +17,7 @@ import aiohttp
 from yarl import URL
 
 from headgate.errors import ProtocolError, StreamError, Unavailable, refusal
+from headgate.misuse import check_session
 from headgate.names import DEFAULT_BASE, NEXT_OFFSET, shown
 
 if TYPE_CHECKING:
@@ -170,7 +171,7 @@ class Endpoint:
         timeout: float = IDLE_TIMEOUT_S,
     ) -> None:
         parsed = checked_url(url)
-        _check_session(session)
+        check_session(session)
         self.url = url
         self._credential = credential_of(authorization)
         self.authorization = None if self._credential is None else self._credential.source
@@ -298,12 +299,6 @@ def checked_base(url: str) -> str:
     if "?" in url or "#" in url:
         raise ValueError("the URL that streams are named below ends with its path: no ? and no #")
     return url.rstrip("/")
-
-
-def _check_session(session: object) -> None:
-    if not isinstance(session, aiohttp.ClientSession | None):
-        kind = type(session).__name__
-        raise TypeError(f"a session is an aiohttp.ClientSession, not {kind}: leave it out")
 
 
 def _checked(value: object) -> str:

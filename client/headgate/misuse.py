@@ -7,6 +7,8 @@ from collections.abc import AsyncIterable
 from functools import wraps
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
+import aiohttp
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
@@ -53,6 +55,13 @@ def iterator_of(source: object) -> AsyncIterator[object]:
             "`async def source()` with yield; for one without async there is headgate.sync"
         )
     return aiter(source)
+
+
+def check_session(session: object) -> None:
+    """Raise TypeError for what is neither a session of aiohttp nor None."""
+    if not isinstance(session, aiohttp.ClientSession | None):
+        kind = type(session).__name__
+        raise TypeError(f"a session is an aiohttp.ClientSession, not {kind}: leave it out")
 
 
 def check_make_source(make_source: object) -> None:

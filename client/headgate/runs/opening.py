@@ -15,6 +15,7 @@ import msgspec
 from headgate import records
 from headgate.endpoint import close_soon, unlimited_session
 from headgate.errors import ABSENT, Closed, Conflict, ProtocolError, StreamError, Unavailable
+from headgate.misuse import check_session
 from headgate.names import PRODUCER
 from headgate.records import RunState
 from headgate.retries import Retries
@@ -68,6 +69,7 @@ class Opening:
     """
 
     def __init__(self, session: aiohttp.ClientSession | None, rules: RunRules) -> None:
+        check_session(session)
         self.rules = rules
         self.produced: dict[str, Production] = {}  # the newest of each run, by its id
         self.starts: set[asyncio.Task[Production]] = set()

@@ -101,7 +101,6 @@ class Runs(ForAsyncio):
             raise ValueError("takeover_within is 0, or from orphan_after to ttl seconds")
         # TypeError or ValueError for what no run can be below, and for what no header can hold.
         self._url = checked_base(url)
-        StreamRequests(self._url, authorization=authorization, session=session)
         self._credential = credential_of(authorization)
         self._session = session
         self._rules = RunRules(

@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from headgate.endpoint import IDLE_TIMEOUT_S, Credential, checked_base, checked_headers, checked_url
 from headgate.errors import check_number
-from headgate.misuse import ForAsyncio, checks_keywords
+from headgate.misuse import ForAsyncio, check_session, checks_keywords
 from headgate.names import (
     AUTHORIZATION_VARIABLE,
     BASE_VARIABLE,
@@ -21,7 +21,6 @@ from headgate.names import (
     shown,
 )
 from headgate.sending.framing import check_content_type
-from headgate.stream_requests import StreamRequests
 from headgate.streams.connection import ClientConnections, origin_of
 from headgate.streams.stream import Stream
 
@@ -113,7 +112,7 @@ class Client(ForAsyncio):
     ) -> None:
         base_url = base_url or os.environ.get(BASE_VARIABLE) or DEFAULT_BASE
         self.base_url = checked_base(base_url)
-        StreamRequests(self.base_url, session=session)  # raises TypeError
+        check_session(session)
         check_number("timeout", timeout)
         if not timeout:
             raise ValueError("timeout is more than 0 seconds: write math.inf to wait without limit")

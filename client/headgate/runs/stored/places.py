@@ -182,12 +182,9 @@ class Lease:
             self.orphan_after_s = found.ttl
             return found
 
-    async def beat(self, epoch: int | None = None) -> None:
-        """Tell that the producer lives. ABSENT when the lease is lost.
-
-        Raises Fenced where the producer has an epoch, and one with a newer epoch has it.
-        """
-        stamp = None if epoch is None else ProducerStamp(PRODUCER, epoch, self._beats)
+    async def beat(self, epoch: int) -> None:
+        """Append a heartbeat. Raises ABSENT without the lease, and Fenced by a newer epoch."""
+        stamp = ProducerStamp(PRODUCER, epoch, self._beats)
         await self._stream.append(HEARTBEAT, content_type=JSON, producer=stamp)
         self._beats += 1
 

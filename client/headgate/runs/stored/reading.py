@@ -88,9 +88,7 @@ class Rendering:
             return self._sent(lambda form, id_: form.rendered(item, id_))
         if record.format is not None and self.format is None:
             self.format = format_named(record.format)
-        if record.status is not None and record.status != "active":
-            return self._end(RunState(record.status, record.error))
-        return b""
+        return b"" if record.end is None else self._end(record.end)
 
     def _end(self, state: RunState) -> bytes:
         self.end = state
