@@ -119,6 +119,21 @@ def test_more_failures_than_a_busy_machine_has_are_not_played_again(tmp_path: Pa
     assert "file or directory not found: nowhere::test_x" in told
 
 
+@pytest.mark.usefixtures("processes")
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_error_of_collection_is_told_once_by_its_module_and_nothing_is_played(
+    tmp_path: Path, workers: int
+) -> None:
+    (tmp_path / "test_whole.py").write_text("def test_x(): pass\ndef test_y(): 1 / 0")
+    (tmp_path / "test_broken.py").write_text("import json\njson.loads('')")
+    told = play(tmp_path, "--tier", "test", "-n", str(workers))
+    assert told.count("ERROR collecting test_broken.py") == 1
+    assert told.count("E   json.decoder.JSONDecodeError: ") == 1
+    assert re.findall(r"^(?:ERROR|FAILED) \S+", told, re.MULTILINE) == ["ERROR test_broken.py"]
+    assert "Interrupted: 1 error during collection" in told
+    assert told.rstrip().splitlines()[-1].startswith("1 error; ")
+
+
 def test_a_module_lacks_what_it_and_its_helpers_import_beyond_the_lock(tmp_path: Path) -> None:
     lock, module = tmp_path / "lock.txt", tmp_path / "test_x.py"
     lock.write_text("pytest==1 \\\nredis==2 \\\n")

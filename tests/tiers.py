@@ -113,6 +113,10 @@ def tier_of(item: pytest.Item) -> str:
     return "test" if is_alone and is_light else "rest"
 
 
+def _is_worker(config: pytest.Config) -> bool:
+    return hasattr(config, "workerinput")
+
+
 def _asks(item: pytest.Item) -> bool:
     """Return whether a test asks for the fixture, or a value of its parameters for processes."""
     is_marked = item.get_closest_marker(FIXTURE) is not None
@@ -126,7 +130,20 @@ def pytest_make_collect_report(
     """Refuse a module that leaves itself out, such as by `importorskip`."""
     report = yield
     _refuse_skip(report, collector.nodeid)
+    if report.failed and _is_worker(collector.config):
+        # Each worker reports it: texts are compared, so that it is printed once.
+        report.longrepr = str(report.longrepr)
     return report
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> bool | None:
+    """Play nothing after an error of collection, with workers as pytest does without them."""
+    errors = session.testsfailed
+    if not errors or not _is_worker(session.config):
+        return None
+    session.shouldstop = f"{errors} error{'s' if errors > 1 else ''} during collection"
+    return True
 
 
 # Playing
@@ -209,7 +226,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     """End with a line of counts, and with what plays the rest."""
     reporter = config.pluginmanager.get_plugin("terminalreporter")
     tier = config.getoption("tier")
-    if reporter is None or not tier or hasattr(config, "workerinput"):
+    if reporter is None or not tier or _is_worker(config):
         return
     passed = "flaky" if config.getoption("flaky") else "passed"
     counts = [(len(reporter.stats.get("passed", [])), passed)]

@@ -6,10 +6,10 @@ import inspect
 import re
 import signal
 import uuid
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import django as django_package
 import httpx
 import pytest
 from headgate import RunState, sync
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import subprocess
     from collections.abc import Callable
 
-TEMPLATES = Path(find_spec("django").origin).parent / "conf/project_template"  # type: ignore[union-attr,arg-type]
+TEMPLATES = Path(django_package.__file__).parent / "conf/project_template"
 GUNICORN = (*of_python("gunicorn"), "--bind", "127.0.0.1:PORT", "--no-control-socket")
 UVICORN = (*of_python("uvicorn"), "--port", "PORT", "--timeout-graceful-shutdown", "1")
 
