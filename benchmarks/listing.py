@@ -11,6 +11,8 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
+from headgate.redis_url import parse_redis
+
 from benchmarks.redis_log import DISK
 from benchmarks.report import Column, Section, at_most
 from benchmarks.rounds import tell
@@ -19,7 +21,6 @@ from gateway.logs.redis.connector import RedisSettings
 from gateway.logs.redis.log import RedisLog
 from gateway.logs.sqlite.log import SqliteLog
 from gateway.protocol.streams.state import Change, StreamState
-from gateway.settings.log_kinds.redis import parse_redis
 from tests.logs.abilities import needed
 from tests.support.redis_servers import redis_server
 from tests.support.waiting import until

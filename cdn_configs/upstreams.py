@@ -8,9 +8,9 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 import msgspec
+from headgate.hosts import HOST, check_ipv6, is_port
 
 from cdn_configs.errors import Refused
-from gateway.settings.hosts import HOST, check_ipv6, is_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

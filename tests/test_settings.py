@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import hypothesis
 import pytest
+from headgate.redis_url import parse_redis
 from hypothesis import strategies as st
 
 from gateway.origin.servers import OriginSettings
@@ -22,7 +23,7 @@ from gateway.settings import (
     load,
     redacted_origin,
 )
-from gateway.settings.log_kinds.redis import KIND, parse_redis
+from gateway.settings.log_kinds.redis import KIND
 from gateway.settings.mistakes import shown
 from gateway.settings.reading.kinds import parse_address, show_size
 from gateway.settings.reading.values import Mistaken

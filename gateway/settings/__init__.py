@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from headgate.hosts import is_loopback
+
 from gateway.settings.arrays.access import AdminToken, AdminUser, Role
 from gateway.settings.arrays.jwt_issuers import JwtIssuer
 from gateway.settings.arrays.model_route import ModelSettings
 from gateway.settings.arrays.proxy_route import ProxySettings
 from gateway.settings.arrays.purged_cache import PurgedCache
 from gateway.settings.declared import Settings
-from gateway.settings.hosts import is_loopback
 from gateway.settings.loading import SettingsError, load
 from gateway.settings.reading.given import variable
 from gateway.settings.reading.kinds import (

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
+from headgate.hosts import is_loopback
+
 from gateway.settings.arrays.model_route import MODELS_KIND, ModelSettings, W, check_beside
 from gateway.settings.arrays.proxy_route import PROXIES_KIND, ProxySettings
 from gateway.settings.arrays.purged_cache import PURGES_KIND, PurgedCache
 from gateway.settings.arrays.repeated import places, prefixes, repeated
 from gateway.settings.auth import NONE, Auth, who_may_use
-from gateway.settings.hosts import is_loopback
 from gateway.settings.reading import files
 from gateway.settings.reading.feature_modules import kind_in
 from gateway.settings.reading.kinds import (

@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from headgate.hosts import is_loopback
 from headgate.names import BASE_VARIABLE, DEFAULT_BASE
 
-from gateway.settings.hosts import is_loopback
 from gateway.settings.reading.kinds import Address
 from gateway.settings.sections.front import HTTPS_PORT
 

@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 import pytest
+from headgate.redis_url import parse_redis
 
 from gateway.features.questions.contract import AnswerFailure
 from gateway.features.questions.streams import LimitStream, StreamDescription
@@ -13,7 +14,6 @@ from gateway.logs.redis.connector import RedisSettings
 from gateway.logs.redis.log import RedisLog
 from gateway.logs.sqlite.log import SqliteLog
 from gateway.protocol.streams.limits import LimitChanges, StreamLimits
-from gateway.settings.log_kinds.redis import parse_redis
 from tests.hosted.test_lifetime_limits import expires_in, head
 from tests.hosted.test_retention import OWN, beginning, filled, log, numbered, redis
 from tests.support.serving import (

@@ -6,13 +6,13 @@ import uuid
 from typing import TYPE_CHECKING
 
 import pytest
+from headgate.redis_url import parse_redis
 
 from gateway.logs.memory import MemoryLog
 from gateway.logs.redis.connector import RedisSettings
 from gateway.logs.redis.log import RedisLog
 from gateway.logs.sqlite.log import SqliteLog
 from gateway.protocol.streams.chunks import CHUNK_BYTES
-from gateway.settings.log_kinds.redis import parse_redis
 from tests.logs.contract import reclaimed
 from tests.support.redis_servers import RedisServer, redis_server
 from tests.support.serving import (

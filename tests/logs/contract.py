@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
+from headgate.redis_url import parse_redis
 
 from gateway.errors import StreamGone, StreamNotFound
 from gateway.logs.contract import Conflict, LoadedStream
@@ -33,7 +34,6 @@ from gateway.protocol.streams.state import (
     Stamp,
     StreamState,
 )
-from gateway.settings.log_kinds.redis import parse_redis
 from tests.support.manual_clock import at
 from tests.support.toy_log import ToyLog
 

@@ -7,6 +7,7 @@ import contextlib
 from functools import partial
 from typing import TYPE_CHECKING
 
+from headgate.redis_url import parse_redis
 from typing_extensions import override
 
 from gateway.errors import LogUnavailable
@@ -15,7 +16,6 @@ from gateway.logs.redis.connector import RedisSettings
 from gateway.logs.redis.log import RedisLog
 from gateway.logs.redis.names import RedisNames
 from gateway.logs.sharing import LogListener
-from gateway.settings.log_kinds.redis import parse_redis
 from tests.logs import contract
 from tests.support.listener import Listener
 from tests.support.redis_servers import redis_server

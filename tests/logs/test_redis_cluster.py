@@ -7,6 +7,7 @@ import uuid
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 import pytest
+from headgate.redis_url import parse_redis
 
 from gateway.errors import LogUnavailable, StreamGone
 from gateway.logs.redis.connector import RedisConnector, RedisSettings
@@ -15,7 +16,6 @@ from gateway.logs.redis.store import RedisStore
 from gateway.protocol.appends import AppendOutcome
 from gateway.protocol.streams.offsets import parse_offset
 from gateway.protocol.streams.state import Lifetime, Stamp, position_of
-from gateway.settings.log_kinds.redis import parse_redis
 from tests.logs.contract import appended, loaded
 from tests.logs.redis_logs import Hearing, connected
 from tests.streams.service import Service

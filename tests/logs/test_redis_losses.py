@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
+from headgate.redis_url import parse_redis
 from structlog.testing import capture_logs
 
 from gateway.logs.redis import losses
@@ -15,7 +16,6 @@ from gateway.logs.redis.losses import LOST, LastCommit
 from gateway.logs.redis.names import RedisNames
 from gateway.logs.redis.replies import CommitState
 from gateway.protocol.streams.state import PastGeneration, StreamState
-from gateway.settings.log_kinds.redis import parse_redis
 from tests.logs.contract import appended, committed, created, removed
 from tests.logs.redis_logs import connected, stood, with_a_stream
 from tests.support.redis_servers import redis_server

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 import pytest
+from headgate.redis_url import parse_redis
 
 from gateway.logs.redis.commits import MOST_PUBLISHED
 from gateway.logs.redis.connection import RedisConnection
@@ -17,7 +18,6 @@ from gateway.logs.redis.connector import ONLY, RedisConnector, RedisSettings
 from gateway.logs.redis.notifications import AT_ONCE, Subscription
 from gateway.protocol.http.header_names import TraceContext
 from gateway.protocol.streams.state import Change, ProducerState
-from gateway.settings.log_kinds.redis import parse_redis
 from tests.logs.contract import appended, committed, created, redis_log, removed, with_producers
 from tests.logs.redis_logs import Hearing, connected
 from tests.support import virtual_time

@@ -7,11 +7,11 @@ import uuid
 from typing import TYPE_CHECKING
 
 import pytest
+from headgate.redis_url import parse_redis
 
 from gateway.errors import LogUnavailable
 from gateway.logs.redis.connector import RedisSettings
 from gateway.logs.redis.log import RedisLog
-from gateway.settings.log_kinds.redis import parse_redis
 from tests.logs.redis_logs import connected
 from tests.streams.service import Service
 from tests.support.processes import ROOT

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 import hiredis
 import pytest
+from headgate.redis_url import parse_redis
 
 from gateway.errors import LogUnavailable
 from gateway.logs.redis import connector
 from gateway.logs.redis.connection import Unreachable
 from gateway.logs.redis.connector import AT_MOST_S, TOGETHER_S, RedisConnector, RedisSettings
-from gateway.settings.log_kinds.redis import parse_redis
 from tests.logs.redis_logs import connected
 from tests.streams.service import Service
 from tests.support.listener import Listener

@@ -7,12 +7,12 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
+from headgate.redis_url import parse_redis
 
 from gateway.errors import LogUnavailable
 from gateway.logs.redis import servers, store
 from gateway.logs.redis.connector import ONLY, RedisConnector, RedisSettings
 from gateway.logs.redis.log import RedisLog
-from gateway.settings.log_kinds.redis import parse_redis
 from tests.logs.contract import appended, committed, created
 from tests.logs.redis_logs import connected
 from tests.support.gated_log import turns

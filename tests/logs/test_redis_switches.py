@@ -8,6 +8,7 @@ import uuid
 from typing import TYPE_CHECKING, Self
 
 import pytest
+from headgate.redis_url import parse_redis
 from structlog.testing import capture_logs
 
 from gateway.logs.redis import notifications, servers, store
@@ -15,7 +16,6 @@ from gateway.logs.redis.connection import Unreachable
 from gateway.logs.redis.connector import RedisConnector, RedisSettings
 from gateway.logs.redis.names import RedisNames
 from gateway.logs.redis.notifications import Notifications
-from gateway.settings.log_kinds.redis import parse_redis
 from tests.logs.contract import appended, created
 from tests.logs.redis_logs import Hearing, connected
 from tests.support.processes import ROOT

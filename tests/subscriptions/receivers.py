@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from headgate.redis_url import parse_redis
 
 from gateway.features.redis.mailboxes import RedisMailboxes
 from gateway.features.subscriptions.engine import RouteSubscriptions
@@ -19,7 +20,6 @@ from gateway.features.subscriptions.state.subscription import DurableSubscriptio
 from gateway.features.subscriptions.subscription_handlers import SubscriptionsOfRoute
 from gateway.logs.redis.connector import RedisSettings
 from gateway.logs.redis.log import RedisLog
-from gateway.settings.log_kinds.redis import parse_redis
 from tests.support.serving import Serving, get, post, put, request, serving
 from tests.support.waiting import until
 from tests.support.web_servers import web_server

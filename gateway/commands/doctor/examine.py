@@ -97,8 +97,9 @@ def doctor_redis(url: str | None, config: Path | None, as_json: bool) -> None:
 
 def _route_to(url: str) -> Route:
     """Return a route with nothing but defaults, like that of HEADGATE_STORAGE alone."""
+    from headgate.redis_url import parse_redis
+
     from gateway.settings import Settings
-    from gateway.settings.log_kinds.redis import parse_redis
 
     try:
         parse_redis(url)

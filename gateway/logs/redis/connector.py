@@ -10,18 +10,21 @@ import contextlib
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
+from headgate.redis_url import parse_redis
+
 from gateway import trust
 from gateway.logs.redis.connection import RedisConnection, Refusal, Unreachable, words_for
 from gateway.logs.redis.names import HISTORY_LIBRARY, LIBRARY, VERSION
-from gateway.settings.log_kinds.redis import WITHOUT_FILE, parse_redis
+from gateway.settings.log_kinds.redis import WITHOUT_FILE
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping
     from ssl import SSLContext
 
+    from headgate.redis_url import RedisUrl
+
     from gateway.settings import Route
-    from gateway.settings.log_kinds.redis import RedisOrigin
 
 MOST_LOADS = 8  # of our functions by one connection: another program may flush them in between
 ONLY = ("", 0)  # stands for the primary without a cluster: its address is looked up each time
@@ -36,7 +39,7 @@ Address = tuple[str, int]
 class RedisSettings(NamedTuple):
     """The settings of connections to an origin in Redis."""
 
-    origin: RedisOrigin
+    origin: RedisUrl
     connect_timeout: float = 5.0
     tls_ca: str = ""
     wait_replicas: int = 0

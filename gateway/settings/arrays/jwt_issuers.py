@@ -6,8 +6,9 @@ import re
 from typing import Annotated, Literal, get_args
 from urllib.parse import urlsplit
 
+from headgate.hosts import HOST, PORT, check_ipv6, is_loopback, is_port
+
 from gateway.settings.grants import GRANTS_KIND, GrantTemplate, some_of
-from gateway.settings.hosts import HOST, PORT, check_ipv6, is_loopback, is_port
 from gateway.settings.reading.kinds import AS_TEXT, FILE_KIND, ValueKind
 from gateway.settings.reading.tables import Table, ValueContext, checks, setting
 from gateway.settings.reading.values import Validator

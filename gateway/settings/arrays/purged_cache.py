@@ -6,7 +6,8 @@ import re
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from gateway.settings.hosts import HOST, PORT, check_ipv6, is_loopback, is_port
+from headgate.hosts import HOST, PORT, check_ipv6, is_loopback, is_port
+
 from gateway.settings.reading import files
 from gateway.settings.reading.kinds import FilePath, ValueKind
 from gateway.settings.reading.tables import Table, ValueContext, checks, setting

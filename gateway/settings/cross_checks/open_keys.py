@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from headgate.hosts import is_loopback
+
 from gateway.settings.cross_checks.ineffective_settings import IneffectiveSetting
-from gateway.settings.hosts import is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

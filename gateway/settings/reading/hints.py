@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from typing import TypeAlias
 
-from gateway.settings.hosts import HOST, PORT, is_port
+from headgate.hosts import HOST, PORT, is_port
 
 UNITS = {"ms": 0.001, "s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400}
 NO_QUOTES = "; write it without quotes"  # values of variables and flags are converted before

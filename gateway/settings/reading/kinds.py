@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, Annotated, Literal
 
+from headgate.hosts import HOST, PORT, check_ipv6, is_port
 from typing_extensions import override
 
 from gateway.protocol.http.forwarding import OF_THE_GATEWAY
 from gateway.protocol.http.paths import fits
-from gateway.settings.hosts import HOST, PORT, check_ipv6, is_port
 from gateway.settings.log_kinds import KINDS, kind_of
 from gateway.settings.reading import hints
 from gateway.settings.reading.values import (

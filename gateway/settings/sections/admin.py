@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
+from headgate.hosts import is_loopback
+
 from gateway.settings.arrays.access import TOKENS_KIND, USERS_KIND, AdminToken, AdminUser
 from gateway.settings.arrays.repeated import repeated
-from gateway.settings.hosts import is_loopback
 from gateway.settings.reading.kinds import Address, Listen, ValueKind
 from gateway.settings.reading.reload_effects import AT_ONCE, FIXED
 from gateway.settings.reading.tables import Section, ValueContext, checks, section, setting

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from gateway.settings.hosts import check_ipv6, is_port
+from headgate.hosts import check_ipv6, is_port
+
 from gateway.settings.reading.kinds import (
     ORIGIN_URL,
     CorsOrigins,

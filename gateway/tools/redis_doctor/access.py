@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.settings.log_kinds.redis import parse_redis
+from headgate.redis_url import parse_redis
+
 from gateway.tools.redis_doctor.facts import RedisFinding, Topic
 
 if TYPE_CHECKING:

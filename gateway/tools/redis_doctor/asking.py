@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import redis
+from headgate.redis_url import parse_redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from gateway.settings.log_kinds.redis import parse_redis
 from gateway.tools.redis_doctor.facts import ClusterFacts, SentinelFacts, ServerFacts
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from gateway.settings.log_kinds.redis import parse_redis
+from headgate.redis_url import parse_redis
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -6,7 +6,8 @@ import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from gateway.settings.log_kinds.redis import parse_redis
+from headgate.redis_url import parse_redis
+
 from gateway.tools.redis_doctor import groups
 from gateway.tools.redis_doctor.access import access
 from gateway.tools.redis_doctor.asking import ServerUnreachable, ask

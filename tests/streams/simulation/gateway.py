@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from headgate.redis_url import parse_redis
+
 from gateway import app
 from gateway.logs.redis.connection import RedisConnection, Unreachable
 from gateway.logs.redis.connector import RedisConnector, RedisSettings
 from gateway.logs.redis.log import RedisLog
 from gateway.routes.router import Router
 from gateway.settings import Route
-from gateway.settings.log_kinds.redis import parse_redis
 from gateway.web.asks.plans import Plans
 from gateway.web.connections.fast_path import FastPath
 from gateway.web.connections.server import ConnectionServer

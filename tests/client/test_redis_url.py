@@ -3,14 +3,15 @@ from __future__ import annotations
 import re
 
 import pytest
+from headgate.redis_url import RedisUrl, parse_redis
 
 from gateway.settings.log_kinds import kind_of
-from gateway.settings.log_kinds.redis import KIND, RedisOrigin, parse_redis
+from gateway.settings.log_kinds.redis import KIND
 
 SECRETS = ("s3cret", "hidden")
 
 
-def origin(**fields: object) -> RedisOrigin:
+def origin(**fields: object) -> RedisUrl:
     plain: dict[str, object] = {
         "kind": "single",
         "nodes": (("h", 6379),),
@@ -24,7 +25,7 @@ def origin(**fields: object) -> RedisOrigin:
         "tls": False,
         "prefix": "headgate",
     }
-    return RedisOrigin(**{**plain, **fields})  # type: ignore[arg-type] # what a test names
+    return RedisUrl(**{**plain, **fields})  # type: ignore[arg-type] # what a test names
 
 
 PARSED = {
@@ -74,7 +75,7 @@ PARSED = {
 
 @pytest.mark.parametrize(("url", "parsed"), PARSED.items(), ids=PARSED)
 def test_a_redis_url_is_parsed_and_shown_without_its_secrets(
-    url: str, parsed: tuple[RedisOrigin, str | None]
+    url: str, parsed: tuple[RedisUrl, str | None]
 ) -> None:
     meant, shown = parsed
     assert kind_of(url) is KIND
