@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         TooLarge,
         Unavailable,
     )
+    from headgate.multi_chunks import encode_multi_chunks
     from headgate.resumable import ResumableStreams
     from headgate.runs import Answer, Runs, RunState
     from headgate.sending.writer import StreamWriter
@@ -58,6 +59,7 @@ __all__ = [
     "TooLarge",
     "Unavailable",
     "Worker",
+    "encode_multi_chunks",
 ]
 
 # The modules of the names that are not in `errors`.
@@ -73,6 +75,7 @@ _MODULES = {
     "Stream": "streams.stream",
     "StreamWriter": "sending.writer",
     "Worker": "workers",
+    "encode_multi_chunks": "multi_chunks",
 }
 
 

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 import pytest
+from headgate import encode_multi_chunks
 from headgate.sending.framing import Framing
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.protocol.bodies.multi_append import messages_of
+from tests.support.multi_append import framed
 
 TEXT = Framing("text/plain", takes_multi=True)
 JSON = Framing("Application/JSON; charset=utf-8", takes_multi=False)
@@ -70,3 +77,50 @@ def test_what_a_stream_cannot_hold_is_refused_in_a_sentence() -> None:
     for framing, chunk, error, words in REFUSED:
         with pytest.raises(error, match=words):
             framing.encode(chunk)
+
+
+CHUNKS = st.lists(st.binary(min_size=1) | st.text(min_size=1), min_size=1, max_size=20)
+
+
+@given(CHUNKS)
+def test_a_server_reads_from_encoded_chunks_what_was_encoded(chunks: list[bytes | str]) -> None:
+    data = [it.encode() if isinstance(it, str) else it for it in chunks]
+    body = encode_multi_chunks(iter(chunks))
+    assert body == framed(data)
+    assert messages_of(body) == data
+    assert TEXT.batch(data)[0] == (body if len(data) > 1 else data[0])
+
+
+def test_encoding_no_chunks_gives_an_empty_body() -> None:
+    assert encode_multi_chunks([]) == b""
+
+
+SEVERAL = "encode_multi_chunks takes several chunks, such as a list, not "
+
+
+@pytest.mark.parametrize(
+    ("chunks", "error", "sentence"),
+    [
+        pytest.param("abc", TypeError, f"{SEVERAL}str", id="one-text"),
+        pytest.param(b"abc", TypeError, f"{SEVERAL}bytes", id="one-of-bytes"),
+        pytest.param(memoryview(b"a"), TypeError, f"{SEVERAL}memoryview", id="one-memoryview"),
+        pytest.param(
+            ["a", b""], ValueError, "chunk 2 is empty: each has at least a byte", id="an-empty-one"
+        ),
+        pytest.param(
+            ["a", 1], TypeError, "a multi-append takes bytes or str, not int", id="a-number"
+        ),
+        pytest.param(
+            ["ab\ud800"],
+            ValueError,
+            "the chunk is no text: character 2 is half of a surrogate pair",
+            id="half-a-character",
+        ),
+    ],
+)
+def test_chunks_that_cannot_be_framed_are_refused_in_a_sentence(
+    chunks: Any, error: type[Exception], sentence: str
+) -> None:
+    with pytest.raises(error) as refused:
+        encode_multi_chunks(chunks)
+    assert str(refused.value) == sentence

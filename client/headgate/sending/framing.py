@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from headgate.json_values import json_text
+from headgate.multi_chunks import chunk_bytes, encode_multi_chunks
 from headgate.names import MULTI
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 JSON = "application/json"
-LENGTH_BYTES = 4  # the most significant byte first
 MAX_BATCH_BYTES = 256 << 10  # what every proxy and server takes as it comes
 NOT_A_VALUE = "this is not a JSON value, such as a dict, a list or bytes of JSON text"
 _VALUE = msgspec.json.Decoder(msgspec.Raw)
@@ -60,18 +60,7 @@ class Framing:
         self.encode = _json_value if self.is_json else self._data
 
     def _data(self, chunk: object) -> bytes:
-        if isinstance(chunk, bytes | bytearray | memoryview):
-            return bytes(chunk)
-        if not isinstance(chunk, str):
-            raise TypeError(
-                f"a stream of {self.content_type} takes bytes or str, not {type(chunk).__name__}"
-            )
-        try:
-            return chunk.encode()
-        except UnicodeEncodeError as cause:
-            raise ValueError(
-                f"the chunk is no text: character {cause.start} is half of a surrogate pair"
-            ) from cause
+        return chunk_bytes(chunk, f"a stream of {self.content_type}")
 
     def batch(self, chunks: Sequence[bytes]) -> tuple[bytes, Mapping[str, str]]:
         """Return the body of a batch, and the header fields that declare its form."""
@@ -79,10 +68,7 @@ class Framing:
             return json_array(chunks), {}
         if len(chunks) == 1:
             return chunks[0], {}
-        framed: list[bytes] = []
-        for chunk in chunks:  # each shorter than 4 GiB
-            framed += (len(chunk).to_bytes(LENGTH_BYTES, "big"), chunk)
-        return b"".join(framed), {MULTI: "true"}
+        return encode_multi_chunks(chunks), {MULTI: "true"}
 
 
 def _json_value(chunk: object) -> bytes:

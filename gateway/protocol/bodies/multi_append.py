@@ -9,6 +9,8 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
+from headgate.multi_chunks import LENGTH_BYTES
+
 from gateway.errors import BadRequest
 from gateway.protocol.bodies.content import Records, is_json, long_value, one_value, short_values
 from gateway.protocol.bodies.json_text import SLICE_BYTES
@@ -17,7 +19,6 @@ from gateway.protocol.http.header_names import MULTI
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping, Sequence
 
-LENGTH_BYTES = 4  # of a message's length, the most significant byte first
 # Of a request: so many are parsed and decided in one turn of the event loop.
 MAX_MESSAGES = 4096
 _LENGTH = struct.Struct(">I").unpack_from

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from headgate import encode_multi_chunks
 
 from tests.support.processes import NODE, ROOT
 
@@ -22,7 +23,7 @@ NPM = NODE.resolve().parents[1] / "lib/node_modules/npm/bin/npm-cli.js"
 TSC = PACKAGE / "node_modules/typescript/bin/tsc"
 CONSUMER = Path(__file__).with_name("consumer")
 ENTRIES = {
-    "headgate-client": ["FollowError", "followRun", "followStream"],
+    "headgate-client": ["FollowError", "encodeMultiChunks", "followRun", "followStream"],
     "headgate-client/chat": ["RunChatTransport"],
     "headgate-client/react": ["useChatTransport", "useRun"],
 }
@@ -83,6 +84,35 @@ def test_esm_and_commonjs_programs_load_each_entry_with_all_its_functions(
         console.log(JSON.stringify(entries));
     """)
     assert json.loads(ran(project, program)) == ENTRIES
+
+
+@pytest.mark.usefixtures("processes")
+def test_the_npm_package_frames_chunks_as_the_library_does_and_refuses_what_it_refuses(
+    project: Path,
+) -> None:
+    program = project / "chunks.mjs"
+    program.write_text("""
+        import { encodeMultiChunks } from "headgate-client"
+        const tried = (chunks) => {
+          try { return Buffer.from(encodeMultiChunks(chunks)).toString("hex") }
+          catch (error) { return `${error.name}: ${error.message}` }
+        }
+        const part = new Uint8Array([0, 1, 255, 2]).subarray(1, 3)
+        const framed = [["Once ", part, "é☕𝄞"], [], new Set(["a".repeat(70_000)])]
+        const refused = [["a", ""], [new Uint8Array(0)], ["a\\ud800"], [1], "abc", part, [[1]]]
+        console.log(JSON.stringify([framed, refused].map((all) => all.map(tried))))
+    """)
+    framed, refused = json.loads(ran(project, program))
+    chunks: list[list[bytes | str]] = [["Once ", b"\x01\xff", "é☕𝄞"], [], ["a" * 70_000]]
+    assert framed == [encode_multi_chunks(each).hex() for each in chunks]
+    assert refused == [
+        "TypeError: chunk 2 is empty: each has at least a byte",
+        "TypeError: chunk 1 is empty: each has at least a byte",
+        "TypeError: chunk 1 is no text: it has half of a surrogate pair",
+        "TypeError: chunk 1 is neither a string nor a Uint8Array",
+        *["TypeError: encodeMultiChunks takes several chunks, such as an array, and not one"] * 2,
+        "TypeError: chunk 1 is neither a string nor a Uint8Array",
+    ]
 
 
 @pytest.mark.parametrize("kind", ["FollowStream", "FollowRun", "RunChatTransport"])

@@ -1,5 +1,5 @@
 // A page in TypeScript that uses each entry of the package, of whose types nothing is missing.
-import { followRun, followStream, FollowError, type FollowRunOptions, type RunEnd } from "headgate-client"
+import { encodeMultiChunks, followRun, followStream, FollowError, type FollowRunOptions, type RunEnd } from "headgate-client"
 import { RunChatTransport } from "headgate-client/chat"
 import { useChatTransport, useRun, type RunView } from "headgate-client/react"
 
@@ -12,7 +12,11 @@ const options: FollowRunOptions<string> = {
 }
 export const cursor: string | undefined = followRun<string>("/runs/1", options).cursor
 followStream<number>("/v1/stream/scores", { onMessage: (score) => shown.push(score.toFixed()) }).close()
+const body = encodeMultiChunks(["Once ", new Uint8Array([97])])
+export const append: RequestInit = { method: "POST", headers: { "x-stream-multi": "true" }, body }
 
+// @ts-expect-error a number is not a chunk
+encodeMultiChunks([1])
 // @ts-expect-error a run cannot be followed without a place for its items
 followRun("/runs/1", {})
 // @ts-expect-error an end is one of four
