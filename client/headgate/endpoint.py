@@ -17,7 +17,7 @@ import aiohttp
 from yarl import URL
 
 from headgate.errors import ProtocolError, StreamError, Unavailable, refusal
-from headgate.misuse import check_session
+from headgate.misuse import check_session, not_text
 from headgate.names import DEFAULT_BASE, NEXT_OFFSET, shown
 
 if TYPE_CHECKING:
@@ -281,7 +281,7 @@ class Endpoint:
 def checked_url(url: object) -> URL:
     """Return the URL of a server or stream. Raises TypeError or ValueError for what is not one."""
     if not isinstance(url, str):
-        raise TypeError(f"a URL is a str such as {DEFAULT_BASE}, not {type(url).__name__}")
+        raise not_text(url, f"a URL is a str such as {DEFAULT_BASE}")
     with contextlib.suppress(ValueError):  # whose words have all of the URL
         parsed = URL(url, encoded=True)
         if parsed.scheme in {"http", "https"} and parsed.host:

@@ -14,6 +14,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from headgate.errors import BadRequest, ProtocolError
+from headgate.misuse import not_text
 from headgate.records import Status
 
 if TYPE_CHECKING:
@@ -62,10 +63,15 @@ def decoded(body: bytes) -> list[Question | Answered]:
         raise ProtocolError(f"this stream is not a chat: {error}") from error
 
 
-def check_chat(chat: object) -> str:
-    """Return the id of a chat; TypeError or BadRequest for what is none."""
+def check_type(chat: object) -> None:
+    """Raise TypeError for what is not a str."""
     if not isinstance(chat, str):
-        raise TypeError(f"the id of a chat is a str, not {type(chat).__name__}")
+        raise not_text(chat, "the id of a chat is a str")
+
+
+def check_chat(chat: str) -> str:
+    """Return the id of a chat; TypeError or BadRequest for what is none."""
+    check_type(chat)
     if not _CHAT.fullmatch(chat):
         raise BadRequest("the id of a chat is 1 to 128 letters, digits, '-' and '_' of ASCII")
     return chat
@@ -78,6 +84,7 @@ def new_run(chat_id: str) -> str:
 
 def chat_of(run_or_chat: str) -> str:
     """Return the chat that an id names, or whose answer it names; BadRequest for neither."""
+    check_type(run_or_chat)
     chat, separator, token = run_or_chat.partition(_SEPARATOR)
     if separator and not re.fullmatch("[0-9a-f]{16}", token):
         raise BadRequest("this is the id of no chat, and of no answer of one")

@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from headgate.endpoint import IDLE_TIMEOUT_S, Credential, checked_base, checked_headers, checked_url
 from headgate.errors import check_number
-from headgate.misuse import ForAsyncio, check_session, checks_keywords
+from headgate.misuse import ForAsyncio, check_session, checks_keywords, not_text
 from headgate.names import (
     AUTHORIZATION_VARIABLE,
     BASE_VARIABLE,
@@ -258,7 +258,7 @@ class Client(ForAsyncio):
 
     def _url_of(self, name: str) -> str:
         if not isinstance(name, str):
-            raise TypeError(f"a stream is named by a str, not {type(name).__name__}")
+            raise not_text(name, "a stream is named by a str")
         if name.startswith(("http://", "https://")):
             checked_url(name)
             return name

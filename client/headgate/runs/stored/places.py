@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from headgate.errors import ABSENT, Closed, Conflict, Fenced, ProtocolError, StreamError
+from headgate.misuse import not_text
 from headgate.names import BEGINNING, BESIDE, PRODUCER, stream_url
 from headgate.records import beat_s
 from headgate.retries import Retries
@@ -66,7 +67,7 @@ class Place:
 def check_type(run_id: object) -> None:
     """Raise TypeError for what is no str, such as a number, or the function `id`."""
     if not isinstance(run_id, str):
-        raise TypeError(f"the id of a run is a str, not {type(run_id).__name__}")
+        raise not_text(run_id, "the id of a run is a str")
 
 
 def place(base: StreamRequests, run_id: str) -> Place:
