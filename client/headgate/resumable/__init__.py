@@ -1,5 +1,6 @@
 """Streams of text that outlive their readers."""
 
+from headgate.resumable.brokers import Publisher, Subscriber
 from headgate.resumable.streams import ResumableStreams
 
-__all__ = ["ResumableStreams"]
+__all__ = ["Publisher", "ResumableStreams", "Subscriber"]

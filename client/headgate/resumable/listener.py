@@ -13,8 +13,8 @@ from headgate.errors import Gone, SourceFailed, Unavailable
 from headgate.resumable.messages import LOST_S, Ask, Part, decode_part, encode, replies, requests
 
 if TYPE_CHECKING:
+    from headgate.resumable.brokers import Broker
     from headgate.resumable.messages import Text
-    from headgate.resumable.redis import RedisBroker
 
 FAILURES = {"failed": SourceFailed, "stopped": SourceFailed, "trimmed": Gone}
 CAN_WAIT = ("text", "end", "failed")  # that wait for the parts before them
@@ -27,7 +27,7 @@ LEAVE_WITHIN_S = 5.0
 class Listener:
     """A reader of a stream in another process, with what it received and requested."""
 
-    def __init__(self, stream_id: str, broker: RedisBroker, at: int) -> None:
+    def __init__(self, stream_id: str, broker: Broker, at: int) -> None:
         self._stream_id = stream_id
         self._broker = broker
         self._id = secrets.token_urlsafe(12)

@@ -27,8 +27,8 @@ from headgate.resumable.messages import (
 from headgate.retries import Retries
 
 if TYPE_CHECKING:
+    from headgate.resumable.brokers import Broker
     from headgate.resumable.messages import Ask, ErrorText, Kind, MakeSource, Text
-    from headgate.resumable.redis import RedisBroker
 
 RENEW_S = 10.0  # until then a stream costs nothing but its INCR and SUBSCRIBE
 MARK_DONE_FOR_S = 30.0  # a broker that restarts is back by then
@@ -128,7 +128,7 @@ class StreamProduction:
     def __init__(
         self,
         stream_id: str,
-        broker: RedisBroker,
+        broker: Broker,
         sentinel_ttl: float,
         max_buffer_bytes: int,
         error_text: ErrorText,
@@ -150,6 +150,7 @@ class StreamProduction:
         try:
             await asyncio.wait({reading})
             renewing.cancel()
+            await asyncio.wait({renewing})  # else it might set the sentinel back
             await self._mark_done(MARK_DONE_FOR_S)
             while self._forwarders:
                 await asyncio.wait(self._sending())

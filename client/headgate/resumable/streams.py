@@ -4,23 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
+import logging
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from typing_extensions import override
 
 from headgate.errors import Conflict, Unavailable, check_number
 from headgate.misuse import check_make_source
+from headgate.resumable.brokers import broker_maker
 from headgate.resumable.listener import Listener
 from headgate.resumable.messages import DONE, requests, sentinel
 from headgate.resumable.production import StreamProduction, class_name
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Awaitable, Callable, Coroutine
 
+    from redis.asyncio import Redis, RedisCluster
+
+    from headgate.resumable.brokers import Broker, Publisher, Subscriber
     from headgate.resumable.messages import ErrorText, MakeSource, State, Text
 
 T = TypeVar("T")
 WITHDRAW_WITHIN_S = 1.0  # a caller that was refused a stream waits for this
+
+_log = logging.getLogger("headgate.resumable")
 
 
 class ResumableStreams(contextlib.AbstractAsyncContextManager["ResumableStreams"]):
@@ -35,42 +43,50 @@ class ResumableStreams(contextlib.AbstractAsyncContextManager["ResumableStreams"
     ```
 
     Args:
-        url: The URL of a Redis, such as `redis://user:password@host:6379/0`.
+        redis: The URL of a Redis, such as `redis://user:password@host:6379/0`, or a client of
+            `redis.asyncio`, which stays open. By default it is the URL in the environment variable
+            `REDIS_URL`, or in `KV_URL`.
+        publisher: In place of a Redis, a client for commands, as `Publisher` says.
+        subscriber: With the publisher, a client for subscriptions, as `Subscriber` says.
         sentinel_ttl: Seconds for which a stream's state is known; 2 hours by default.
         resume_timeout: Seconds that a reader waits for the producer's first response; 1 by
             default.
         max_buffer_bytes: Bytes of text that a producer keeps in memory for its readers; 64 MiB by
             default.
+        keep_alive: A function, such as `waitUntil` of a serverless platform, that is called once
+            for each stream that is produced here, with an awaitable of its end.
         error_text: Makes of a source's exception what readers get; its class name by default.
+
+    Raises:
+        TypeError: An argument has the wrong type, or does not go with another one.
+        ValueError: A number is out of its range, the URL is invalid, or there is none.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the settings of an application, each by its name
         self,
-        url: str,
+        redis: str | Redis | RedisCluster | None = None,
         *,
+        publisher: Publisher | None = None,
+        subscriber: Subscriber | None = None,
         sentinel_ttl: float = 2 * 60 * 60.0,
         resume_timeout: float = 1.0,
         max_buffer_bytes: int = 64 * 1024 * 1024,
+        keep_alive: Callable[[Awaitable[None]], object] | None = None,
         error_text: ErrorText = class_name,
     ) -> None:
         check_number("sentinel_ttl", sentinel_ttl)
         check_number("resume_timeout", resume_timeout)
         check_number("max_buffer_bytes", max_buffer_bytes, is_whole=True)
+        if inspect.iscoroutinefunction(keep_alive) or not callable(keep_alive or print):
+            raise TypeError("keep_alive is a function without async, which takes an awaitable")
         self._sentinel_ttl = sentinel_ttl
         self._resume_timeout = resume_timeout
         self._max_buffer_bytes = max_buffer_bytes
+        self._keep_alive = keep_alive
         self._error_text = error_text
-        if not isinstance(url, str):
-            raise TypeError(
-                f"a ResumableStreams is given the URL of a Redis, and no {type(url).__name__}"
-            )
-        try:
-            from headgate.resumable.redis import RedisBroker
-        except ImportError as error:
-            raise ImportError(
-                "Redis needs an extra: pip install './client[redis]' in a clone of Headgate"
-            ) from error
-        self._broker = RedisBroker(url)
+        self._make_broker, self._is_owned = broker_maker(redis, publisher, subscriber)
+        self._broker: Broker | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def resumable(
@@ -126,9 +142,10 @@ class ResumableStreams(contextlib.AbstractAsyncContextManager["ResumableStreams"
         _check(stream_id, resume_at)
         if await self.state(stream_id) != "active":
             return None
-        text = await Listener(stream_id, self._broker, resume_at).answered(self._resume_timeout)
+        broker = self._here()
+        text = await Listener(stream_id, broker, resume_at).answered(self._resume_timeout)
         if text is None:  # its producer has died, or is held up and will take this back
-            await self._broker.expire(sentinel(stream_id), self._sentinel_ttl)
+            await broker.expire(sentinel(stream_id), self._sentinel_ttl)
         return text
 
     async def state(self, stream_id: str) -> State | None:
@@ -142,20 +159,50 @@ class ResumableStreams(contextlib.AbstractAsyncContextManager["ResumableStreams"
             is unknown, or no longer known.
         """
         _check(stream_id)
-        value = await self._broker.get(sentinel(stream_id))
+        value = await self._here().get(sentinel(stream_id))
         return None if value is None else "done" if value == DONE else "active"
 
-    async def aclose(self) -> None:
-        """Stop what is produced in this event loop, and close the connections."""
+    async def aclose(self, wait: float = 10.0) -> None:
+        """Let what is produced in this event loop end, then stop it, and close the connections.
+
+        A client, publisher or subscriber of yours stays open.
+
+        Args:
+            wait: Seconds for which sources may go on; 10 by default.
+        """
+        check_number("wait", wait, is_finite=True)
+        if self._broker is None or self._loop is not asyncio.get_running_loop():
+            return  # nothing is open here
         await asyncio.sleep(0)  # a production that was just started begins, and so ends properly
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=wait)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._broker.aclose()
+        if not self._is_owned:
+            self._broker = self._loop = None
 
     @override
     async def __aexit__(self, *error: object) -> None:
         await self.aclose()
+
+    def _here(self) -> Broker:
+        """Return the broker in this event loop. Raises RuntimeError if another one has it."""
+        loop = asyncio.get_running_loop()
+        if self._broker is None or self._loop is not loop:
+            if self._loop is not None and self._is_owned:
+                raise RuntimeError(
+                    "this ResumableStreams has a client of another event loop: make a client and "
+                    "a ResumableStreams in each"
+                )
+            if self._loop is not None and not self._loop.is_closed():
+                raise RuntimeError(
+                    "this ResumableStreams is open in another event loop: close it there, or make "
+                    "another"
+                )
+            self._loop, self._broker, self._tasks = loop, self._make_broker(), set()
+        return self._broker
 
     async def _created(self, stream_id: str, make_source: MakeSource) -> Text | None:
         """Return the text of a new stream; None if the id is in use.
@@ -166,21 +213,32 @@ class ResumableStreams(contextlib.AbstractAsyncContextManager["ResumableStreams"
 
     async def _create(self, stream_id: str, make_source: MakeSource) -> Text | None:
         key, channel = sentinel(stream_id), requests(stream_id)
-        if await self._broker.incr(key) != 1:
+        broker = self._here()
+        if await broker.incr(key) != 1:
             return None
         production = StreamProduction(
-            stream_id, self._broker, self._sentinel_ttl, self._max_buffer_bytes, self._error_text
+            stream_id, broker, self._sentinel_ttl, self._max_buffer_bytes, self._error_text
         )
         try:
-            await self._broker.subscribe(channel, production.on_message)
+            await broker.subscribe(channel, production.on_message)
         except BaseException:  # no process is going to produce it: its id is free again
             with contextlib.suppress(Unavailable, TimeoutError):
                 async with asyncio.timeout(WITHDRAW_WITHIN_S):
-                    await self._broker.unsubscribe(channel)
-                    await self._broker.expire(key, 0)
+                    await broker.unsubscribe(channel)
+                    await broker.expire(key, 0)
             raise
-        self._begin(production.run(make_source))
+        self._keep_process(self._begin(production.run(make_source)))
         return production.buffer.read()
+
+    def _keep_process(self, producing: asyncio.Task[None]) -> None:
+        """Call `keep_alive` with a future that ends as the production does, without its result."""
+        if self._keep_alive is not None:
+            ended = asyncio.get_running_loop().create_future()  # to cancel it ends no production
+            producing.add_done_callback(lambda _: None if ended.done() else ended.set_result(None))
+            try:
+                self._keep_alive(ended)
+            except Exception as error:  # noqa: BLE001 - the stream goes on, whatever it is
+                _log.warning("keep_alive failed", exc_info=error)
 
     def _begin(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Run what `aclose` ends."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from headgate.resumable import ResumableStreams
 
-from tests.client.resumable.doubles import MemoryBroker
+from tests.client.resumable.doubles import MemoryBroker, RenewingBroker
 from tests.support.redis_servers import RedisServer, redis_server
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ async def closing(make: MakeStreams) -> AsyncIterator[MakeStreams]:
 
         def make_one(**options: object) -> ResumableStreams:
             streams = make(**options)
-            stack.push_async_exit(streams)
+            stack.push_async_callback(streams.aclose, wait=0)
             return streams
 
         yield make_one
@@ -46,12 +46,21 @@ async def on_redis(redis: RedisServer) -> AsyncIterator[MakeStreams]:
 
 @pytest.fixture
 async def in_memory() -> AsyncIterator[MakeStreams]:
-    """Makes one more replica of an application, in this process."""
+    """Makes one more replica of an application, over a broker of its own."""
     async with closing(MemoryBroker().streams) as make:
         yield make
 
 
-@pytest.fixture(params=[pytest.param("on_redis", marks=pytest.mark.processes), "in_memory"])
+@pytest.fixture
+async def renewing() -> AsyncIterator[MakeStreams]:
+    """Makes one more replica of an application, over a broker that can `expire`."""
+    async with closing(RenewingBroker().streams) as make:
+        yield make
+
+
+@pytest.fixture(
+    params=[pytest.param("on_redis", marks=pytest.mark.processes), "in_memory", "renewing"]
+)
 def replicas(request: pytest.FixtureRequest) -> MakeStreams:
     """Each broker in turn."""
     make: MakeStreams = request.getfixturevalue(request.param)

@@ -1,4 +1,4 @@
-"""A source and a Redis that are the test's to control: for faults, and for virtual time."""
+"""A source and a broker that are the test's to control: for faults, and for virtual time."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from headgate import Unavailable
 from headgate.resumable import ResumableStreams
-from headgate.resumable.redis import RedisBroker
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable
@@ -16,40 +15,39 @@ if TYPE_CHECKING:
     from headgate.resumable.messages import Text
 
 
-class MemoryBroker(RedisBroker):
-    """A broker of keys, which expire only when their lifetime is set to 0 s, and of channels."""
+class MemoryBroker:
+    """A broker of an application, as publisher and subscriber: of keys, and of channels.
+
+    Keys expire only when their lifetime is set to 0 s; `lifetimes` has how often it was set.
+    """
 
     def __init__(self) -> None:
         self.values: dict[str, str] = {}
         self.channels: dict[str, Callable[[str], None]] = {}
+        self.connects = 0
+        self.lifetimes: list[float] = []
 
     def streams(self, **options: Any) -> ResumableStreams:
         """Return the streams of one more replica of an application."""
-        streams = ResumableStreams("redis://127.0.0.1:1", **options)
-        streams._broker = self
-        return streams
+        return ResumableStreams(publisher=self, subscriber=self, **options)
+
+    async def connect(self) -> None:
+        self.connects += 1
 
     async def publish(self, channel: str, message: str) -> None:
         if channel in self.channels:
             self.channels[channel](message)
 
-    async def incr(self, key: str) -> int | None:
-        value = self.values.get(key, "0")
-        if not value.isdecimal():
-            return None
-        self.values[key] = str(int(value) + 1)
-        return int(value) + 1
+    async def incr(self, key: str) -> int:
+        self.values[key] = str(int(self.values.get(key, "0")) + 1)
+        return int(self.values[key])
 
     async def set(self, key: str, value: str, ttl: float) -> None:
         self.values[key] = value
+        self.lifetimes.append(ttl)
 
     async def get(self, key: str) -> str | None:
         return self.values.get(key)
-
-    async def expire(self, key: str, ttl: float) -> bool:
-        if not ttl:
-            self.values.pop(key, None)
-        return key in self.values
 
     async def subscribe(self, channel: str, receive: Callable[[str], None]) -> None:
         self.channels[channel] = receive
@@ -57,8 +55,15 @@ class MemoryBroker(RedisBroker):
     async def unsubscribe(self, channel: str) -> None:
         self.channels.pop(channel, None)
 
-    async def aclose(self) -> None:
-        """Nothing is open."""
+
+class RenewingBroker(MemoryBroker):
+    """A broker with the method that an application may leave out."""
+
+    async def expire(self, key: str, ttl: float) -> bool:
+        self.lifetimes.append(ttl)
+        if not ttl:
+            self.values.pop(key, None)
+        return key in self.values
 
 
 class Tap:

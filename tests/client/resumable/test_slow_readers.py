@@ -82,7 +82,7 @@ async def test_a_producer_sends_a_slow_reader_no_more_than_its_window() -> None:
     assert len(scene.broker.sent_text()) == WINDOW * 1.5
     scene.tap.end()
     assert await whole(reader) == CHUNK * 92
-    await scene.streams.aclose()
+    await scene.streams.aclose(wait=0)
 
 
 def losing(part: int) -> Times:
@@ -126,7 +126,7 @@ async def test_a_stopped_producer_ends_its_reader_at_once_although_a_part_was_lo
         scene.tap.give(chunk)
         await asyncio.sleep(0.01)
     began = asyncio.get_running_loop().time()
-    await scene.streams.aclose()
+    await scene.streams.aclose(wait=0)
     assert await anext(reader) == "one "
     with pytest.raises(SourceFailed, match="the producer of stream 'a' was stopped"):
         await anext(reader)
@@ -144,7 +144,7 @@ async def test_a_producer_stopped_after_its_source_ended_sends_readers_that_end(
     scene.tap.end(error)
     with contextlib.suppress(SourceFailed):
         assert await whole(scene.creator) == "text"
-    await scene.streams.aclose()
+    await scene.streams.aclose(wait=0)
     assert await anext(reader) == "text"
     end = StopAsyncIteration if error is None else SourceFailed
     with pytest.raises(end, match=None if error is None else "failed: ValueError"):
@@ -167,7 +167,7 @@ async def test_a_reader_of_a_dead_producer_gets_an_error_after_30_s() -> None:
     assert await scene.streams.state("a") == "active"
     assert await scene.streams.resume("a") is None
     assert scene.broker.channels == {}
-    await scene.streams.aclose()
+    await scene.streams.aclose(wait=0)
 
 
 @pytest.mark.parametrize(
