@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from headgate.errors import Conflict, Unavailable, check_number
 from headgate.misuse import check_make_source
-from headgate.resumable.brokers import broker_maker
+from headgate.resumable.choice import broker_maker
 from headgate.resumable.listener import Listener
 from headgate.resumable.messages import DONE, requests, sentinel
 from headgate.resumable.production import StreamProduction, class_name
