@@ -10,13 +10,26 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from headgate.errors import Gone, SourceFailed, Unavailable
-from headgate.resumable.messages import LOST_S, Ask, Part, decode_part, encode, replies, requests
+from headgate.resumable.messages import (
+    LOST_S,
+    NOT_REACHED,
+    Ask,
+    Part,
+    decode_part,
+    encode,
+    replies,
+    requests,
+)
 
 if TYPE_CHECKING:
     from headgate.resumable.brokers import Broker
-    from headgate.resumable.messages import Text
+    from headgate.resumable.messages import Text, Unit
 
 FAILURES = {"failed": SourceFailed, "stopped": SourceFailed, "trimmed": Gone}
+OLDER = (
+    "the producer of stream {!r} has an older version of this library, which does not count in "
+    "UTF-16: update it, or read the stream from its beginning"
+)
 CAN_WAIT = ("text", "end", "failed")  # that wait for the parts before them
 WINDOW = 1024 * 1024  # characters that may wait for a slow reader, and one chunk on top
 ASK_EVERY_S = 5.0  # so that each side knows that the other is there
@@ -27,12 +40,15 @@ LEAVE_WITHIN_S = 5.0
 class Listener:
     """A reader of a stream in another process, with what it received and requested."""
 
-    def __init__(self, stream_id: str, broker: Broker, at: int) -> None:
+    def __init__(self, stream_id: str, broker: Broker, at: int, unit: Unit) -> None:
         self._stream_id = stream_id
         self._broker = broker
         self._id = secrets.token_urlsafe(12)
         self._production: str | None = None
         self._received = at
+        # Until the producer has said where that is in characters. The beginning is known.
+        self._in_utf16 = unit == "utf-16" and at > 0
+        self._is_older = False  # the producer is, and takes the place for one in characters
         self._limit = 0
         self._waiting: deque[str] = deque()  # for the reader
         self._waiting_length = 0
@@ -53,14 +69,17 @@ class Listener:
             await self._broker.subscribe(replies(self._id), self._on_message)
             if not await self._wait_for_message(answer_within_s, FIRST_AGAIN_S):
                 return
+            if self._is_older:
+                raise Unavailable(OLDER.format(self._stream_id))
             yield ""
             while self._waiting or self._last is None:
                 if self._waiting:
                     yield await self._next()
                 elif not await self._wait_for_message(LOST_S, ASK_EVERY_S):
+                    unit = "UTF-16 code unit" if self._in_utf16 else "character"
                     raise SourceFailed(
                         f"the producer of stream {self._stream_id!r} has not been heard of for "
-                        f"{LOST_S:.0f} s, at character {self._received}"
+                        f"{LOST_S:.0f} s, at {unit} {self._received}"
                     )
         finally:
             with contextlib.suppress(Unavailable, TimeoutError):
@@ -103,7 +122,14 @@ class Listener:
         self._asked_at = asyncio.get_running_loop().time()
         self._limit = self._room()
         await self._send(
-            Ask(self._id, self._received, self._limit, self._has_gap, False, self._production)
+            Ask(
+                self._id,
+                self._received,
+                self._limit,
+                again=self._has_gap,
+                production=self._production,
+                in_utf16=self._in_utf16,
+            )
         )
 
     async def _send(self, ask: Ask) -> None:
@@ -118,6 +144,20 @@ class Listener:
         if part.production != self._production:
             return
         self._more.set()
+        if self._in_utf16:
+            self._count_in_characters(part.start)
+        if not self._is_older:
+            self._take(part)
+
+    def _count_in_characters(self, start: int | None) -> None:
+        """Go on at `start`, which is the place that was asked for in UTF-16."""
+        if start is None:
+            self._is_older = True
+        elif start != NOT_REACHED:
+            self._limit += start - self._received
+            self._received, self._in_utf16 = start, False
+
+    def _take(self, part: Part) -> None:
         if part.kind in CAN_WAIT and part.position > self._received:
             if not self._has_gap:  # what is on its way shows the same gap, and is not asked for
                 self._has_gap, self._asked_at = True, -math.inf

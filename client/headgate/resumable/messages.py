@@ -9,11 +9,13 @@ import msgspec
 
 Text: TypeAlias = AsyncGenerator[str, None]
 State: TypeAlias = Literal["active", "done"]
+Unit: TypeAlias = Literal["characters", "utf-16"]  # of places in the text
 MakeSource: TypeAlias = Callable[[], AsyncIterable[str]]
 ErrorText: TypeAlias = Callable[[Exception], str]
 
 PREFIX = "headgate:resumable"
 DONE = "done"  # the sentinel is a count of the requests for the stream, until it is done
+NOT_REACHED = -1  # the text is not that long yet
 LOST_S = 30.0  # without a message: a broker that restarts, or a process held up, is back by then
 
 
@@ -36,7 +38,8 @@ class Ask(msgspec.Struct, frozen=True, array_like=True):
     """A reader's message to the producer: what it has, and how much more it takes. It is answered.
 
     `at` is the character it waits for; text may be sent while it begins before `limit`. With
-    `again`, whatever was sent from `at` on is sent once more. With `leaves`, nothing more.
+    `again`, whatever was sent from `at` on is sent once more. With `leaves`, nothing more. With
+    `in_utf16`, both places count UTF-16 code units: so a reader asks until it is told its `start`.
     """
 
     reader: str
@@ -45,6 +48,7 @@ class Ask(msgspec.Struct, frozen=True, array_like=True):
     again: bool = False
     leaves: bool = False
     production: str | None = None  # the id of the receiver, once that is known
+    in_utf16: bool = False  # which older producers ignore: they answer without `start`
 
 
 # - text: characters, or without any that the producer is there
@@ -62,6 +66,8 @@ class Part(msgspec.Struct, frozen=True, array_like=True):
     kind: Kind
     position: int
     text: str = ""
+    # Of a reader that asks in UTF-16: its first place in characters, or NOT_REACHED.
+    start: int | None = None
 
 
 def encode(message: Ask | Part) -> str:

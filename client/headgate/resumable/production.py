@@ -8,15 +8,18 @@ import inspect
 import logging
 import secrets
 import sys
-from collections import OrderedDict
+from bisect import bisect_left
+from collections import OrderedDict, deque
 from collections.abc import AsyncGenerator, AsyncIterable
 from functools import partial
-from typing import TYPE_CHECKING, TypeGuard
+from operator import attrgetter
+from typing import TYPE_CHECKING, NamedTuple, TypeGuard
 
 from headgate.errors import Gone, SourceFailed, Unavailable, safe_error_text
 from headgate.resumable.messages import (
     DONE,
     LOST_S,
+    NOT_REACHED,
     Part,
     decode_ask,
     encode,
@@ -34,9 +37,18 @@ RENEW_S = 10.0  # until then a stream costs nothing but its INCR and SUBSCRIBE
 MARK_DONE_FOR_S = 30.0  # a broker that restarts is back by then
 STOP_WITHIN_S = 5.0  # for a source to close, and then for the last words to readers
 ENTRY_BYTES = 200  # what it costs to keep a chunk, beside the chunk itself
+WIDE_BYTES = 150  # and to know its place in UTF-16, if that is not plain
 JOINED = 64 * 1024  # characters; small chunks are handed on together up to here
 
 _log = logging.getLogger("headgate.resumable")
+
+
+class _Wide(NamedTuple):
+    """A chunk with characters that are surrogate pairs in UTF-16, which others are not."""
+
+    begin: int  # in characters
+    begin_units: int  # in UTF-16
+    end_units: int
 
 
 class TextBuffer:
@@ -51,6 +63,8 @@ class TextBuffer:
         self._max_bytes = max_bytes
         self._bytes = 0
         self._chunks: OrderedDict[int, str] = OrderedDict()
+        self._wide: deque[_Wide] = deque()
+        self._start_units = self._end_units = 0  # `start` and `end` in UTF-16
         self._cause: BaseException | None = None
         self.changed = asyncio.Event()  # set at the next change; take it before you look
         self.start = 0
@@ -60,14 +74,27 @@ class TextBuffer:
 
     def append(self, chunk: str) -> None:
         """Add a chunk that is not empty."""
+        units = len(chunk) if chunk.isascii() else len(chunk.encode("utf-16-le")) // 2
+        if units > len(chunk):
+            self._wide.append(_Wide(self.end, self._end_units, self._end_units + units))
+            self._bytes += WIDE_BYTES
         self._chunks[self.end] = chunk
         self.end += len(chunk)
+        self._end_units += units
         self._bytes += sys.getsizeof(chunk) + ENTRY_BYTES
         while self._bytes > self._max_bytes and len(self._chunks) > 1:
-            self.start, oldest = self._chunks.popitem(last=False)
-            self.start += len(oldest)
-            self._bytes -= sys.getsizeof(oldest) + ENTRY_BYTES
+            self._drop_oldest()
         self.notify()
+
+    def _drop_oldest(self) -> None:
+        begin, chunk = self._chunks.popitem(last=False)
+        self._bytes -= sys.getsizeof(chunk) + ENTRY_BYTES
+        self.start += len(chunk)
+        if self._wide and self._wide[0].begin == begin:
+            self._start_units = self._wide.popleft().end_units
+            self._bytes -= WIDE_BYTES
+        else:
+            self._start_units += len(chunk)
 
     def finish(self, failure: str | None = None, cause: BaseException | None = None) -> None:
         """Mark the end of the text, once; readers get the failure, if there is one, after it."""
@@ -79,6 +106,29 @@ class TextBuffer:
         """Wake all that wait for a change."""
         changed, self.changed = self.changed, asyncio.Event()
         changed.set()
+
+    def position_of(self, units: int) -> int | None:
+        """Return the position of a place in UTF-16 code units; None while the text ends before.
+
+        A place within a surrogate pair is the one before it. Raises Gone.
+        """
+        if units > self._end_units:
+            return None
+        if units < self._start_units:
+            raise Gone(
+                f"stream {self._stream_id!r} is kept from UTF-16 code unit {self._start_units} on, "
+                f"and unit {units} was asked for: a larger max_buffer_bytes keeps more"
+            )
+        before = bisect_left(self._wide, units, key=attrgetter("begin_units"))
+        if before == 0:
+            return self.start + units - self._start_units
+        wide = self._wide[before - 1]
+        chunk = self._chunks[wide.begin]
+        if units >= wide.end_units:
+            return wide.begin + len(chunk) + units - wide.end_units
+        units -= wide.begin_units
+        encoded = chunk[:units].encode("utf-16-le")[: 2 * units]
+        return wide.begin + len(encoded.decode("utf-16-le", "ignore"))  # without half a pair
 
     def take(self, position: int) -> str:
         """Return text from a position on, in whole chunks of about JOINED in all; it may be empty.
@@ -247,6 +297,7 @@ class _Forwarder:
         self._buffer = production.buffer
         self._channel = replies(ask.reader)
         self._at = ask.at
+        self._start = NOT_REACHED if ask.in_utf16 else None
         self._has_left = False
         self.on_ask(ask)
         self.task = asyncio.create_task(self._run())
@@ -254,7 +305,8 @@ class _Forwarder:
     def on_ask(self, ask: Ask) -> None:
         """Note how far the reader is, and how much it has room for."""
         self._lost_at = asyncio.get_running_loop().time() + LOST_S
-        self._limit = ask.limit
+        if not ask.in_utf16 or self._start == NOT_REACHED:
+            self._limit = ask.limit
         self._has_left = self._has_left or ask.leaves
         if ask.again:
             self._at = ask.at
@@ -281,7 +333,10 @@ class _Forwarder:
     def _next(self) -> Part | None:
         """Return the part to send now, or None."""
         try:
-            text = self._buffer.take(self._at) if self._at < self._limit else ""
+            if self._start == NOT_REACHED:
+                self._convert()
+            is_due = self._start != NOT_REACHED and self._at < self._limit
+            text = self._buffer.take(self._at) if is_due else ""
         except Gone as error:
             return self._last("trimmed", str(error))
         if not text and self._buffer.is_over and self._at >= self._buffer.end:
@@ -291,12 +346,19 @@ class _Forwarder:
             return None
         self._owes_answer = False
         self._at += len(text)
-        return Part(self._production.id, "text", self._at - len(text), text)
+        return Part(self._production.id, "text", self._at - len(text), text, self._start)
+
+    def _convert(self) -> None:
+        """Count the reader's place in characters, if the text reaches it. Raises Gone."""
+        start = self._buffer.position_of(self._at)
+        if start is not None:
+            self._limit += start - self._at
+            self._at = self._start = start
 
     def _last(self, kind: Kind, words: str = "") -> Part:
         """Return a part after which there is nothing to send until the reader asks."""
         self._waits_for_ask = True
-        return Part(self._production.id, kind, self._at, words)
+        return Part(self._production.id, kind, self._at, words, self._start)
 
     async def _send(self, part: Part) -> None:
         try:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import inspect
 import logging
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 from typing_extensions import override
 
@@ -14,7 +14,7 @@ from headgate.errors import Conflict, Unavailable, check_number
 from headgate.misuse import check_make_source
 from headgate.resumable.choice import broker_maker
 from headgate.resumable.listener import Listener
-from headgate.resumable.messages import DONE, requests, sentinel
+from headgate.resumable.messages import DONE, Unit, requests, sentinel
 from headgate.resumable.production import StreamProduction, class_name
 
 if TYPE_CHECKING:
@@ -56,6 +56,8 @@ class ResumableStreams(contextlib.AbstractAsyncContextManager["ResumableStreams"
         keep_alive: A function, such as `waitUntil` of a serverless platform, that is called once
             for each stream that is produced here, with an awaitable of its end.
         error_text: Makes of a source's exception what readers get; its class name by default.
+        unit: What each `resume_at` counts: `characters`, as Python does, by default; or `utf-16`,
+            as `text.length` does in JavaScript.
 
     Raises:
         TypeError: An argument has the wrong type, or does not go with another one.
@@ -73,17 +75,21 @@ class ResumableStreams(contextlib.AbstractAsyncContextManager["ResumableStreams"
         max_buffer_bytes: int = 64 * 1024 * 1024,
         keep_alive: Callable[[Awaitable[None]], object] | None = None,
         error_text: ErrorText = class_name,
+        unit: Unit = "characters",
     ) -> None:
         check_number("sentinel_ttl", sentinel_ttl)
         check_number("resume_timeout", resume_timeout)
         check_number("max_buffer_bytes", max_buffer_bytes, is_whole=True)
         if inspect.iscoroutinefunction(keep_alive) or not callable(keep_alive or print):
             raise TypeError("keep_alive is a function without async, which takes an awaitable")
+        if unit not in get_args(Unit):
+            raise ValueError(f"unit is {' or '.join(map(repr, get_args(Unit)))}, not {unit!r}")
         self._sentinel_ttl = sentinel_ttl
         self._resume_timeout = resume_timeout
         self._max_buffer_bytes = max_buffer_bytes
         self._keep_alive = keep_alive
         self._error_text = error_text
+        self._unit: Unit = unit
         self._make_broker, self._is_owned = broker_maker(redis, publisher, subscriber)
         self._broker: Broker | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -98,7 +104,7 @@ class ResumableStreams(contextlib.AbstractAsyncContextManager["ResumableStreams"
             stream_id: The id of the stream.
             make_source: A function that returns the text's chunks; it is called only if the
                 stream is new.
-            resume_at: The number of characters that the reader has already; 0 by default.
+            resume_at: How much of the text the reader has already, by `unit`; 0 by default.
 
         Returns:
             The text as it comes; None if the stream is done.
@@ -134,7 +140,7 @@ class ResumableStreams(contextlib.AbstractAsyncContextManager["ResumableStreams"
 
         Args:
             stream_id: The id of the stream.
-            resume_at: The number of characters that the reader has already; 0 by default.
+            resume_at: How much of the text the reader has already, by `unit`; 0 by default.
 
         Returns:
             The text from there on; None if there is nothing to read.
@@ -143,7 +149,8 @@ class ResumableStreams(contextlib.AbstractAsyncContextManager["ResumableStreams"
         if await self.state(stream_id) != "active":
             return None
         broker = self._here()
-        text = await Listener(stream_id, broker, resume_at).answered(self._resume_timeout)
+        listener = Listener(stream_id, broker, resume_at, self._unit)
+        text = await listener.answered(self._resume_timeout)
         if text is None:  # its producer has died, or is held up and will take this back
             await broker.expire(sentinel(stream_id), self._sentinel_ttl)
         return text
