@@ -172,6 +172,25 @@ def test_events_metrics_and_codes_of_the_troubleshooting_page_are_those_of_the_r
     assert [(status, code) for status, code in codes if statuses[code] != int(status)] == []
 
 
+# ---------------------------------------------------------------- the site
+
+
+@pytest.mark.parametrize(
+    ("page", "title", "words"),
+    [
+        ("http.md", "Reads", "long-poll"),
+        ("http.md", "Caching", "Cache-Control"),
+        ("browsers.md", "After an error", "EventSource"),
+        ("cdn/README.md", "Which one", "Cloudflare"),
+    ],
+)
+def test_the_site_has_the_pages_about_the_protocol_live_reads_caches_and_cdns(
+    page: str, title: str, words: str
+) -> None:
+    assert f"- docs/{page}\n" in (ROOT / "mkdocs.yml").read_text()
+    assert words in section(document(page), title)
+
+
 # ---------------------------------------------------------------- settings, links and names
 
 

@@ -80,14 +80,24 @@ def test_several_workers_are_refused_for_a_log_kind_that_one_process_opens() -> 
     assert "s3cret" not in told
 
 
-@pytest.mark.parametrize(
-    ("keeps", "lifetime"), [(True, Route.settings["chunk_max_age"].default), (False, 60)]
-)
+@pytest.mark.parametrize(("keeps", "lifetime"), [(True, 86_400), (False, 60)])
 def test_the_chunk_lifetime_is_long_only_for_a_log_kind_that_keeps_its_offsets(
     monkeypatch: pytest.MonkeyPatch, keeps: bool, lifetime: int
 ) -> None:
     monkeypatch.setitem(KINDS, KIND.name, replace(KIND, keeps_offsets=keeps))
     assert toy().chunk_lifetime == lifetime
+
+
+@pytest.mark.parametrize(
+    ("place", "fresh_s"),
+    [("memory:", 60), ("redis://h", 60), ("http://h", 60), ("file:/x", 86_400)],
+)
+def test_history_is_fresh_for_a_minute_by_default_but_for_a_day_in_a_file(
+    place: str, fresh_s: int
+) -> None:
+    route = Route.of({"prefix": "/a", **at(place)})
+    lifetimes = (route.chunk_lifetime, route.stale_while_revalidate, route.tail_max_age)
+    assert lifetimes == (fresh_s, 300, 1)
 
 
 @pytest.mark.parametrize(

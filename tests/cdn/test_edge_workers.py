@@ -263,6 +263,38 @@ def test_a_worker_shares_at_most_10000_reads_at_once() -> None:
     assert json.loads(said) == [None, "BYPASS", None, "COLLAPSED"]
 
 
+@pytest.mark.usefixtures("processes")
+def test_a_worker_keeps_itself_alive_for_a_shared_read_until_its_response_is_stored() -> None:
+    module = ROOT / "cdn_configs" / "cloudflare" / "shared_reads.js"
+    script = f"""
+        const {{ SharedReads }} = await import("{module.as_uri()}")
+        const waits = []
+        const ctx = {{ waitUntil: (promise) => waits.push(promise) }}
+        let answered, stored
+        const load = () => new Promise((resolve) => (answered = resolve))
+        const store = () => ({{ kept_ms: 0, stored: new Promise((resolve) => (stored = resolve)) }})
+        const options = {{ ctx, patience_ms: 1000, mayShare: () => true, store }}
+        const reading = new SharedReads().join("key", load, options)
+        let isOver = false
+        waits[0]?.then(() => (isOver = true))
+        const turn = () => new Promise((resolve) => setTimeout(resolve))
+        const seen = [waits.length]
+        answered(new Response("data", {{ headers: {{ "Content-Length": "4" }} }}))
+        const [answer] = await reading
+        seen.push(new TextDecoder().decode(answer.body))
+        for (let turns = 0; turns < 10 && !stored; turns++) await turn()
+        seen.push(isOver)
+        stored()
+        await turn()
+        seen.push(isOver)
+        console.log(JSON.stringify(seen))
+        process.exit()
+    """
+    command = [str(NODE), "--no-warnings", "--input-type=module", "-e", script]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert json.loads(said) == [1, "data", False, True]
+
+
 async def test_a_worker_read_that_waits_too_long_for_another_sends_its_own_request(
     scripted: tuple[int, int],
 ) -> None:

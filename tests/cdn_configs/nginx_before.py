@@ -42,6 +42,7 @@ class Origin(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.says: dict[str, Said] = {}
         self.asked: Counter[str] = Counter()
+        self.tags: dict[str, list[str | None]] = {}  # of If-None-Match in each request to a path
 
     def will_say(self, said: Said) -> str:
         """A new path, with its query, at which this is answered."""
@@ -57,6 +58,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         path = self.path.partition("?")[0]
         self.server.asked[path] += 1
+        self.server.tags.setdefault(path, []).append(self.headers.get("If-None-Match"))
         said = self.server.says[path]
         who = self.headers.get("Authorization", "anybody").encode()
         body = b"" if said.status == 204 else who

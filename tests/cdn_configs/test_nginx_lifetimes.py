@@ -202,3 +202,12 @@ def test_nginx_serves_a_stale_response_while_it_revalidates(nginx: int, origin: 
     assert first_after_hits(nginx, url).get("X-Cache-Status") == "STALE"
     wait_until(lambda: results(nginx, url, {}) == ["HIT"], "the copy to be renewed")
     assert origin.asked[url.partition("?")[0]] == 2
+
+
+def test_nginx_sends_the_tag_of_an_expired_response_to_the_gateway(
+    nginx: int, origin: Origin
+) -> None:
+    url = origin.will_say(Said(READ, 200, ("Cache-Control: public, max-age=1", 'ETag: "t"')))
+    assert results(nginx, url, {}) == ["MISS"]
+    assert first_after_hits(nginx, url).get("X-Cache-Status") == "EXPIRED"
+    assert origin.tags[url.partition("?")[0]] == [None, '"t"']

@@ -22,7 +22,7 @@ from cdn_configs.options import (
 )
 from cdn_configs.read_keys import LONGEST_ID, MOST_KEYS, ReadKey, keys_of
 from cdn_configs.render import render
-from cdn_configs.targets import TARGETS
+from cdn_configs.targets import TARGETS, target
 from gateway.features.issued_tokens import new_keys, written
 from gateway.protocol.http.forwarding import IdentityHeaders
 from gateway.settings import Address, Route, Settings
@@ -176,6 +176,11 @@ def test_default_cdn_options_equal_those_of_default_settings() -> None:
 )
 def test_the_default_upstream_is_the_listen_address(listen: Address, upstream: str) -> None:
     assert from_settings(Settings(listen=listen, auth=("none",))).upstream == upstream
+
+
+def test_a_file_made_without_options_leads_to_port_4437_of_this_machine() -> None:
+    text = render(target("nginx"), from_settings(Settings(), host="a.example"))
+    assert re.findall(r"server (.+:4437);", text) == ["127.0.0.1:4437"]
 
 
 @pytest.mark.parametrize(

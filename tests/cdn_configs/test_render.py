@@ -349,6 +349,20 @@ def test_an_unknown_target_is_refused_with_the_list_of_targets() -> None:
     assert refusal.value.detail == rf"there is no target 'apache\n': {', '.join(TARGETS)}"
 
 
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [
+        ("cloudflare-worker", '"origin": "https://gateway.example.com"'),
+        ("cloudflare-rules", f'http.host eq \\"{HOST}\\"'),
+        ("fastly", '.host = "gateway.example.com";'),
+        ("cloudfront", '"DomainName": "gateway.example.com"'),
+    ],
+)
+def test_a_file_for_each_large_cdn_names_the_gateway_or_its_host(name: str, place: str) -> None:
+    options = Options(host=HOST, upstream="gateway.example.com:443")
+    assert place in render(TARGETS[name], options)
+
+
 def test_target_names_match_the_table_and_their_templates_exist() -> None:
     assert [name for name, one in TARGETS.items() if name != one.name] == []
     assert [one.name for one in TARGETS.values() if not _template(one).is_file()] == []

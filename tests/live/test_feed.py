@@ -13,6 +13,7 @@ from gateway.protocol.streams.offsets import current_cursor
 from gateway.store import Store
 from tests.support.gated_log import GatedLog, turns
 from tests.support.serving import Serving, get, offset, post, put, serving, serving_with
+from tests.support.virtual_time import in_virtual_time
 from tests.support.waiting import PATIENCE_S, until
 
 if TYPE_CHECKING:
@@ -159,6 +160,21 @@ async def test_an_sse_response_past_its_max_age_ends_with_the_offset_of_its_read
         assert controls(events)[-1]["streamNextOffset"] == offset(3)
         assert controls(events)[-1]["upToDate"] is True
         await until(lambda: gateway.limits.live_readers == 0)
+
+
+@in_virtual_time
+async def test_an_sse_response_stays_open_for_hours_if_its_max_age_is_that_long() -> None:
+    hours_s = 7200.0
+    loop = asyncio.get_running_loop()
+    async with serving_with(put("s"), sse_max_age=hours_s, heartbeat=5.0) as gateway:
+        began = loop.time()
+        client = await follow(gateway, "s?offset=-1&live=sse")
+        await up_to(client, 0)
+        while loop.time() < began + hours_s - 60:
+            assert await client.chunk() == b":\n"
+        await gateway.ask(post("s", b"late"))
+        assert text(await client.events_to_the_end()) == "late"
+        assert began + hours_s - 2 <= loop.time() <= began + hours_s + 60
 
 
 async def test_an_sse_response_that_ends_without_data_ends_with_the_start_offset() -> None:

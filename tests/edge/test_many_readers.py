@@ -1,0 +1,74 @@
+"""What many readers of one stream cost its origin, counted, and what makes their requests equal."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from tests.edge.live_readers import S, at, live
+from tests.support.raw_origin import RawOrigin, answer
+from tests.support.serving import EDGE, edge_serving, get
+from tests.support.waiting import until
+
+READERS = 200
+PIECES, SIZE = 5, 10_000
+
+
+async def test_two_hundred_readers_of_a_stream_cost_its_origin_a_hundredth_of_their_requests() -> (
+    None
+):
+    """Each reads the history piece by piece, and then waits for news."""
+    pieces = [b"%d" % number * SIZE for number in range(PIECES)]
+    async with live(*pieces, max_connections=READERS, max_live_readers=READERS) as (
+        origin,
+        gateway,
+    ):
+        origin.longest = 1
+        clients = [await gateway.connect() for _ in range(READERS)]
+        found: Counter[str | None] = Counter()
+        received = 0
+        for client in clients:
+            for number, piece in enumerate(pieces):
+                got = await client.ask(get(f"{S}?offset={number:04}"))
+                assert got.body == piece
+                found[got.get("X-Cache")] += 1
+                received += len(got.body)
+        assert len(origin.catch_ups) == len(set(origin.catch_ups)) == PIECES
+        for client in clients:
+            client.send(get(at(f"{PIECES:04}")))
+        await until(lambda: gateway.limits.live_readers == READERS)
+        await origin.polled(1)
+        origin.append(b"news")
+        for client in clients:
+            got = await client.answer()
+            assert got.body == b"news"
+            found[got.get("X-Cache")] += 1
+        asked = len(origin.catch_ups) + len(origin.polls)
+        sent = len(origin.catch_ups) * SIZE  # of history; each piece was sent once
+        assert asked <= found.total() / 100, (origin.catch_ups, origin.polls)
+        assert sent <= received / 100
+        assert (found["HIT"] + found["COLLAPSED"]) / found.total() >= 0.95, found
+
+
+async def test_polls_with_one_offset_and_one_cursor_are_one_request_to_the_origin() -> None:
+    async with live(b"a") as (origin, gateway):
+        clients = [await gateway.connect() for _ in range(5)]
+        for client in clients:
+            client.send(get(at("0001", "long-poll", "cursor=4000000")))
+        await until(lambda: gateway.limits.live_readers == 5)
+        await origin.polled(1)
+        origin.append(b"b")
+        answers = [await client.answer() for client in clients]
+        assert {answer.body for answer in answers} == {b"b"}
+        assert len({answer.get("Stream-Cursor") for answer in answers}) == 1
+        await origin.polled(2)
+        assert [poll.partition("offset=")[2] for poll in origin.polls] == ["0001", "0002"]
+
+
+async def test_reads_with_their_parameters_in_any_order_are_one_request_with_sorted_ones() -> None:
+    fields = ("Cache-Control: max-age=60", "Content-Type: text/markdown; charset=utf-8")
+    async with RawOrigin(answer(b"data", *fields)) as origin, edge_serving(origin) as gateway:
+        for number, query in enumerate(("offset=a&b=2&cursor=1", "cursor=1&offset=a&b=2")):
+            got = await gateway.ask(get(f"{EDGE}/s?{query}"))
+            assert (got.body, got.get("X-Cache")) == (b"data", ("MISS", "HIT")[number])
+            assert got.get("Content-Type") == "text/markdown; charset=utf-8"
+        assert origin.lines() == [f"GET {EDGE}/s?b=2&cursor=1&offset=a"]
