@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tests.admin.drills import Drill
     from tests.support.processes import Headgate
 
-SHOWS_S = 25.0  # looks of the console, and conditions of alerts that need two of them
+SHOWS_S = 60.0  # a condition that has to hold for five minutes is shown after 48 s
 
 
 async def pictures(drill: Drill, server: Headgate, folder: Path) -> None:

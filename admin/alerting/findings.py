@@ -91,6 +91,7 @@ NEXT_STEPS = {
     "HeadgateDown": NextStep("/gateways", "headgate status"),
     "HeadgateRequestsRefused": NextStep("/clients?show=refusals", "headgate status"),
     "HeadgateFewHits": NextStep("/caches", "headgate status"),
+    "HeadgateRedisFewHits": NextStep("/caches", "headgate status"),
     QUOTA: NextStep("/streams?order=size", "headgate stream ls --sort size"),
     "HeadgateSettingsRefused": NextStep("/configuration", CHECK),
     "HeadgateAccessFileRefused": NextStep("/configuration", CHECK),

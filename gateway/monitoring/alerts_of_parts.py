@@ -17,7 +17,7 @@ from gateway.monitoring.quantities import (
     total,
 )
 from gateway.monitoring.recordings import APPENDS
-from gateway.monitoring.rules import ACCESS_FILE, Alert
+from gateway.monitoring.rules import ACCESS_FILE, Alert, Part
 
 MIB = 1 << 20
 # Less may be used up before the next scrape: a disk that is that full fires at once.
@@ -29,6 +29,7 @@ _ORIGIN_REQUESTS = "headgate_origin_requests_total"
 _FAILED_APPENDS = increase("headgate_appends_total", _OF_A_ROUTE, FAILED_APPEND)
 _FAILING_APPENDS = share("headgate_appends_total", _OF_A_ROUTE, FAILED_APPEND)
 _ORIGIN_TIMES = "headgate_origin_request_duration_seconds"
+_SHARE_OF_READS = "{{ $value | humanizePercentage }} of the reads of {{ $labels.route }}"
 _FREE = "headgate_storage_free_bytes"
 _LEAST_FREE = Threshold(Gauge(_FREE), "<", LEAST_FREE_BYTES)
 
@@ -45,6 +46,32 @@ def _changed_histories(lost: str) -> str:
     """Return whether histories changed within an hour, so that a late look sees it."""
     where = f'lost="{lost}"'
     return f"{increase('headgate_storage_histories_total', 'job, route', where, '1h')} > 0"
+
+
+def _few_hits(
+    name: str, fetches: str, fetched: str, causes: str, part: Part, *, is_symptom: bool
+) -> Alert:
+    """Return the alert that the cache spares too few fetches, which the metric `fetches` counts."""
+    return Alert(
+        name,
+        # Fewer reads burden nobody. Those of live readers are answered by feeds.
+        Threshold(
+            Ratio(
+                Rate(fetches, "job, route"),
+                Rate("headgate_cache_results_total", "job, route"),
+                least=3,
+            ),
+            ">",
+            1 - ALARM,
+        ),
+        "5m",  # longer than most caches need to fill
+        "warning",
+        f"{_SHARE_OF_READS} are {fetched}.",
+        f"At most {1 - TARGET:.0%} should be. {causes}",
+        part,
+        names="read",
+        is_symptom=is_symptom,
+    )
 
 
 OF_PARTS = (
@@ -254,6 +281,15 @@ OF_PARTS = (
         "A failover now would lose as much.",
         "redis",
     ),
+    _few_hits(
+        "HeadgateRedisFewHits",
+        "headgate_redis_refetches_total",
+        "fetched from Redis although they had been fetched before",
+        "Look for a cache that is off or too small, query parameters that differ from reader to"
+        " reader, and streams with a TTL, which are not cached.",
+        "redis",
+        is_symptom=False,  # a fetch that fails is not counted
+    ),
     Alert(
         "HeadgatePurgesFail",
         # A purge is tried once a minute at least, whatever waits.
@@ -270,27 +306,13 @@ OF_PARTS = (
         "purges",
         "purge {cache}",
     ),
-    Alert(
+    _few_hits(
         "HeadgateFewHits",
-        # Fewer reads burden no origin. Those of live readers are answered by feeds.
-        Threshold(
-            Ratio(
-                Rate("headgate_origin_fetches_total", "job, route"),
-                Rate("headgate_cache_results_total", "job, route"),
-                least=3,
-            ),
-            ">",
-            1 - ALARM,
-        ),
-        "5m",  # longer than most caches need to fill
-        "warning",
-        "{{ $value | humanizePercentage }} of the reads of {{ $labels.route }} are fetched from the"
-        " origin.",
-        f"At most {1 - TARGET:.0%} should be. Look for query parameters that differ from reader to"
-        " reader, identity headers, short lifetimes, and a cache that is too small. A new one fills"
-        " by itself.",
+        "headgate_origin_fetches_total",
+        "fetched from the origin",
+        "Look for query parameters that differ from reader to reader, identity headers, short"
+        " lifetimes, and a cache that is too small. A new one fills by itself.",
         "origin",
-        names="read",
         is_symptom=True,  # errors are not cached: an origin that fails has few hits
     ),
     Alert(

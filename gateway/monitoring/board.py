@@ -94,7 +94,8 @@ PANELS = (
     Panel(
         "Served without the origin",
         "The share of reads that were answered by a hit, a stale copy, or an answer shared with"
-        f" others. The target is {TARGET:.0%}; below {ALARM:.0%} there is an alert.",
+        f" others. The target is {TARGET:.0%}. An alert fires if an HTTP origin or a Redis has to"
+        f" answer more than {1 - ALARM:.0%}; a log in files or in memory reads its own disk.",
         "percentunit",
         (
             PanelQuery(

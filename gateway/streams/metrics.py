@@ -78,6 +78,11 @@ OF_SOME_LOGS = {
 USED = gauge("headgate_storage_used_bytes", "Bytes that count towards max_storage_size.", "route")
 MOST = gauge("headgate_storage_max_bytes", "The max_storage_size of the route.", "route")
 
+REFETCHES = counter(
+    "headgate_redis_refetches_total",
+    "Reads whose data were fetched from Redis again, although they had not changed.",
+    "route",
+)
 _CHANGED = "histories_"  # in the name of a number of a log; then whether writes are lost
 HISTORIES = counter(
     "headgate_storage_histories_total",

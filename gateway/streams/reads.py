@@ -23,6 +23,7 @@ from gateway.runtime.shedding import LIVE, READS
 from gateway.runtime.single_flight import SingleFlight
 from gateway.store import CacheEntry
 from gateway.streams.active_stream import have_same_beginning
+from gateway.streams.refetches import Refetches
 from gateway.telemetry import traffic as counted
 
 if TYPE_CHECKING:
@@ -132,6 +133,8 @@ class HostedReads:
         self._store: Store[RenderedChunk] = services.store  # under targets
         self._retention = retention
         self.services = services
+        # A miss of a log on this machine is a read of its own disk, and burdens no server.
+        self.refetches = Refetches() if table.is_shared else None
         # Reads under way, each shared by all requests that wait for it.
         self.answers: SingleFlight[RenderedChunk] = SingleFlight(traffic.collapsed)
 
@@ -204,6 +207,8 @@ class HostedReads:
         freshness, until = self.freshness, _same_until(state, read, now)
         # A whole chunk at the tail says that it is up to date, which an append changes too.
         until_change = chunk.at_tail or not chunk.complete
+        if self.refetches is not None and chunk.records:
+            self.refetches.note(chunk, until_change=until_change)
         if state.closed or not until_change:
             freshness, until = self._freshness_of(chunk, read, now, until)
         response = responses.data(chunk, read, freshness, now)

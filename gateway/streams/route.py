@@ -216,6 +216,8 @@ class HostedRoute(StreamRoute):
         yield Sample(traffic_metrics.FEEDS, (self.prefix,), self.feeds.count)
         refused = self.writes.refused_for_room
         yield Sample(traffic_metrics.REFUSALS, ("max_pending_appends",), refused)
+        if self.reads.refetches is not None:
+            yield Sample(metrics.REFETCHES, (self.prefix,), self.reads.refetches.count)
         quota = self.table.log.quota
         if quota is not None and quota.max_bytes:
             yield Sample(traffic_metrics.REFUSALS, ("max_storage_size",), quota.refused)

@@ -20,6 +20,7 @@ from tests.support.http1 import Wire, ask, request
 from tests.support.ports import free_port
 from tests.support.processes import Headgate, headgate
 from tests.support.redis_groups import SentinelGroup
+from tests.support.redis_servers import redis_server
 from tests.support.tokens_files import token, write_tokens
 from tests.support.waiting import wait_until
 from tests.support.wall_clock import WallClock
@@ -236,6 +237,15 @@ def clock_set(folder: Path) -> Iterator[Headgate]:
 
 
 @contextlib.contextmanager
+def redis_without_cache(folder: Path) -> Iterator[Headgate]:
+    with redis_server(folder / "redis") as redis, served(redis.url, cache_size="0") as server:
+        create(server)
+        append(server)
+        with repeated(lambda: read(server)):
+            yield server
+
+
+@contextlib.contextmanager
 def redis_failover(folder: Path) -> Iterator[Headgate]:
     with SentinelGroup(folder / "redis") as group, served(group.url) as server:
         create(server)
@@ -325,6 +335,12 @@ DRILLS = (
         lambda _: origin_of(clients=4, pause_s=0.0),
         ("/",),
         ("of the reads of /v1/stream are fetched", "parameters"),
+    ),
+    Drill(
+        "few hits of redis",
+        redis_without_cache,
+        ("/",),
+        ("of the reads of /v1/stream are fetched from Redis although", "/v1/stream%2Fchat"),
     ),
     Drill("refused settings", refused_settings, ("/",), ("max_apend", "config check --config")),
     Drill(

@@ -104,10 +104,10 @@ def gauges(name: str, labels: str, fires: float, quiet: float) -> Pair:
 REFUSED_LINKS = f'headgate_subscription_refusals_total{{{ROUTE}, limit="max_streams"}}'
 
 
-def reads(*, fetched: int, of: int) -> dict[str, str]:
+def reads(*, fetched: int, of: int, fetches: str = "origin_fetches") -> dict[str, str]:
     """Return reads a minute, of which the cache fetches some; others are of a log."""
     return {
-        f"headgate_origin_fetches_total{{{ROUTE}}}": f"0+{fetched}x60",
+        f"headgate_{fetches}_total{{{ROUTE}}}": f"0+{fetched}x60",
         f'headgate_cache_results_total{{{ROUTE}, result="hit"}}': f"0+{of}x60",
         f'headgate_cache_results_total{{{PROCESS}, route="/log", result="miss"}}': "0+9999x60",
     }
@@ -256,6 +256,22 @@ CASES = [
         reads(fetched=180, of=180),
         10,
         "100% of the reads of /r are fetched from the origin.",
+        labels=BY_ROUTE_OF_ALL,
+    ),
+    Case(
+        "HeadgateRedisFewHits",
+        reads(fetched=310, of=1000, fetches="redis_refetches"),
+        reads(fetched=300, of=1000, fetches="redis_refetches"),
+        6,
+        "31% of the reads of /r are fetched from Redis although they had been fetched before.",
+        labels=BY_ROUTE_OF_ALL,
+    ),
+    Case(
+        "HeadgateRedisFewHits",
+        reads(fetched=190, of=190, fetches="redis_refetches"),
+        reads(fetched=180, of=180, fetches="redis_refetches"),
+        10,
+        "100% of the reads of /r are fetched from Redis although they had been fetched before.",
         labels=BY_ROUTE_OF_ALL,
     ),
     Case(

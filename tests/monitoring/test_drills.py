@@ -10,7 +10,7 @@ import pytest
 from gateway.logs.redis.losses import READ_AFTER_S
 from tests.monitoring.prometheus import Firing, Prometheus, prometheus
 from tests.support.guarded_gateway import tokens_file
-from tests.support.http1 import ask
+from tests.support.http1 import Wire, ask, request
 from tests.support.ports import free_port
 from tests.support.processes import HEADGATE, Headgate, run
 from tests.support.redis_servers import redis_server
@@ -24,11 +24,16 @@ if TYPE_CHECKING:
 
 KEPT, LOST, IDLE, FULL = "/kept", "/lost", "/idle", "/full"  # each in a Redis of its own
 BROKEN, GUARDED = "/broken", "/guarded"
+BUSY, CHATS = "/busy", "/chats"  # two databases of one more Redis
 # How long a rule must hold is played by promtool, in test_alerts.
-AT_ONCE = ("HeadgateServerErrors", "HeadgateAppendsFail", "HeadgateAccessFileRefused")
-# Four servers of Redis, a gateway and Prometheus start for the first of them.
+AT_ONCE = (
+    *("HeadgateServerErrors", "HeadgateAppendsFail", "HeadgateAccessFileRefused"),
+    "HeadgateRedisFewHits",
+)
+# Five servers of Redis, a gateway and Prometheus start for the first of them.
 pytestmark = pytest.mark.timeout(180)
 ENOUGH = 12  # requests that fail, of which ten wake somebody
+MANY = 1100  # reads, of which 900 in five minutes are three a second
 
 
 class Drill(NamedTuple):
@@ -86,15 +91,19 @@ def drill(processes: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator
             route: stack.enter_context(redis_server(folder / route.strip("/"), **given))
             for route, given in options.items()
         }
+        read = stack.enter_context(redis_server(folder / "read"))
         gateway = Headgate()
         stack.callback(gateway.close)
         gateway.serve_routes(
             *({"prefix": route, "storage": server.url} for route, server in redis.items()),
+            {"prefix": BUSY, "storage": f"{read.url}/1"},
+            {"prefix": CHATS, "storage": f"{read.url}/2"},
             {"prefix": BROKEN, "origin": f"http://127.0.0.1:{free_port()}"},
             {"prefix": GUARDED, "storage": "memory:", "auth": "tokens"},
         )
         tokens = tokens_file(folder)
         gateway.environment["HEADGATE_CREDENTIALS__TOKENS_FILE"] = str(tokens)
+        gateway.environment["HEADGATE_LIMITS__CACHE_SIZE"] = "0"
         gateway.start()
         made = run([HEADGATE, "monitor", "alerts"], environment=gateway.environment)
         assert made.returncode == 0, made.stderr
@@ -136,6 +145,30 @@ def test_responses_with_5xx_fire_the_server_error_alert_and_spend_no_budget_of_a
     drill.wait_for("HeadgateServerErrors", "warning", BROKEN)
     # Minutes of measurements say nothing on the budget of a month.
     assert drill.watch.fired(BROKEN) & {"HeadgateErrorBudgetBurnsFast"} == set()
+
+
+def test_reads_of_a_busy_route_to_redis_without_a_cache_fire_a_warning(drill: Drill) -> None:
+    assert drill.write(BUSY) == [204]
+    port = drill.gateway.port
+    assert {ask(port, "GET", f"{BUSY}/s?offset=-1").status for _ in range(MANY)} == {200}
+    drill.wait_for("HeadgateRedisFewHits", "warning", BUSY)
+
+
+def test_streams_in_redis_with_one_reader_each_fire_no_alert_even_without_a_cache(
+    drill: Drill,
+) -> None:
+    port = drill.gateway.port
+    for number in range(MANY // 2):
+        path, text = f"{CHATS}/{number}", "text/plain"
+        assert ask(port, "PUT", path, b"Hello", content_type=text).status == 201
+        past = ask(port, "GET", f"{path}?offset=-1")
+        with Wire(port) as wire:
+            wire.send(request("GET", f"{path}?offset={past.next_offset}&live=sse"))
+            assert (past.body, wire.head().status) == (b"Hello", 200)
+    reads = f'sum(headgate_cache_results_total{{route="{CHATS}"}})'
+    wait_until(lambda: (drill.watch.value(reads) or 0) >= MANY, told=drill.gateway.output)
+    drill.watch.evaluate_again()
+    assert drill.watch.fired(CHATS) == set()
 
 
 def test_a_refused_tokens_file_fires_an_alert_until_repaired(drill: Drill) -> None:
