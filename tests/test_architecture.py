@@ -198,6 +198,38 @@ def test_the_tree_in_contributing_names_existing_paths_and_every_layer() -> None
     assert unnamed == []
 
 
+# A part of the tree, and a file without which it is of no use.
+PARTS = {
+    "pyproject.toml": "",
+    "gateway": "entry.py",
+    "admin": "app.py",
+    "cdn_configs": "render.py",
+    "tests": "conftest.py",
+    "docker": "Dockerfile",
+    "docs": "architecture.md",
+}
+SHIPPED = ["gateway", "admin", "cdn_configs"]
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_each_part_of_the_tree_is_at_its_top(part: str) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert (ROOT / part / PARTS[part]).is_file()
+    assert project["project"]["name"] == "headgate"
+    assert project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"] == SHIPPED
+    assert project["tool"]["pytest"]["testpaths"] == ["tests"]
+
+
+def test_the_distribution_needs_python_and_the_libraries_that_it_is_made_of() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert project["project"]["requires-python"] == ">=3.11"
+    assert project["project"]["scripts"] == {"headgate": "gateway.entry:main"}
+    needed = {re.split(r"[^\w.-]", one)[0] for one in project["project"]["dependencies"]}
+    assert needed >= {"aiohttp", "redis", "jinja2", "prometheus-client"}
+    played = {str(one).partition(">")[0] for one in project["dependency-groups"]["test"]}
+    assert played >= {"pytest", "pytest-aiohttp"}
+
+
 class Found:
     """What one pass over the sources finds: rules that are broken, and exemptions in use."""
 

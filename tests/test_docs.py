@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import tomllib
 from typing import TYPE_CHECKING
 
 import pytest
@@ -237,3 +238,18 @@ def test_no_two_examples_write_to_one_stream_or_send_one_key() -> None:
     assert {key: places for key, places in programs.items() if len(places) > 1} == {}
     assert len(pages) > 20
     assert len(programs) > 10
+
+
+def test_each_change_is_of_a_kind_that_a_release_joins_into_the_changelog() -> None:
+    settings = tomllib.loads((ROOT / "towncrier.toml").read_text())["tool"]["towncrier"]
+    kinds = [kind["directory"] for kind in settings["type"]]
+    folder = ROOT / settings["directory"]
+    said = re.search(r"A kind is\s+(.*?)\.", (folder / "README.md").read_text(), re.DOTALL)
+    assert said is not None
+    assert quoted(said[1]) == kinds
+    names = [path.name for path in folder.iterdir() if path.name != "README.md"]
+    wrong = [
+        name for name in names if not re.fullmatch(rf"\+[\w-]+\.({'|'.join(kinds)})\.md", name)
+    ]
+    assert wrong == []
+    assert "<!-- towncrier release notes start -->" in (ROOT / settings["filename"]).read_text()

@@ -10,6 +10,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from headgate import StreamWriter
 from headgate.streams.client import Client
 from headgate.streams.stream import Stream
 
@@ -87,6 +88,20 @@ def test_the_page_on_streams_shows_the_parameters_and_defaults_of_each_method(
     ]
     shown = signature.replace(parameters=parameters, return_annotation=signature.empty)
     assert f"({printed})" == str(shown).replace("'", '"')
+
+
+def test_the_page_on_the_writer_has_the_default_of_each_limit() -> None:
+    page = (ROOT / "docs/client/writer.md").read_text()
+    units = {"KiB": 1 << 10, "MiB": 1 << 20}
+    shown: dict[str, float] = {}
+    for names, values in re.findall(r"^\| (`[a-z_`, ]+`) \| (\d.*?) \|", page, re.MULTILINE):
+        for name, value in zip(names.split(", "), values.split(", "), strict=True):
+            number, _, unit = value.replace(",", "").partition(" ")
+            shown[name.strip("`")] = float(number) * units.get(unit, 1)
+    parameters = inspect.signature(StreamWriter).parameters
+    limits = {"flush_interval", "max_batch_bytes", "max_batch_chunks", "max_buffer_bytes"}
+    assert shown.keys() == {*limits, "retry_for"}
+    assert shown == {name: parameters[name].default for name in shown}
 
 
 AGAIN = """

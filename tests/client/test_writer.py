@@ -18,6 +18,7 @@ from headgate.stream_requests import StreamRequests
 from tests.client.histories import campaign
 from tests.client.request_proxy import Fate, RequestProxy
 from tests.client.writing import JSON, OCTETS, TEXT, data, is_closed, made, messages, write
+from tests.support.delaying_proxy import DelayingProxy
 from tests.support.origin_servers import reference
 from tests.support.raw_origin import RawOrigin, answer
 from tests.support.serving import serving
@@ -107,6 +108,29 @@ async def test_unflushed_chunks_are_sent_after_the_flush_interval(way: Way) -> N
             await writer.write(number)
             await until(lambda number=number: writer.acknowledged == number)  # type: ignore[misc]
         assert way.batches == [[1], [2]]
+
+
+def test_a_chunk_waits_ten_milliseconds_for_others_by_default() -> None:
+    backlog = StreamWriter("http://127.0.0.1:1/s")._backlog
+    assert backlog.due_at() is None
+    for now in (5.0, 5.004):
+        backlog.take(b"a", lambda now=now: now)  # type: ignore[misc]
+        assert backlog.due_at() == 5.0 + 0.010
+
+
+@pytest.mark.parametrize("content_type", [JSON, TEXT])
+async def test_2000_tokens_for_a_distant_server_wait_for_few_of_its_responses(
+    content_type: str,
+) -> None:
+    """One request for each would take 80 seconds."""
+    tokens = [f"token {number} " for number in range(2000)]
+    async with serving() as gateway, DelayingProxy(gateway.port, latency_s=0.020) as way:
+        url = await made(f"http://127.0.0.1:{way.port}", content_type)
+        async with asyncio.timeout(10):
+            await write(url, *tokens)
+        assert way.appends <= 10
+        stored = await (messages if content_type == JSON else data)(url)
+        assert stored == (tokens if content_type == JSON else "".join(tokens).encode())
 
 
 @pytest.mark.parametrize(
