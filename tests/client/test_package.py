@@ -23,7 +23,9 @@ def test_an_unknown_name_of_the_library_raises_attribute_error() -> None:
 def test_the_library_declares_its_version_types_and_dependencies() -> None:
     assert headgate.__version__ == version("headgate-client")
     assert (Path(headgate.__file__).parent / "py.typed").is_file()
-    brought = [name for name in requires("headgate-client") or () if "extra ==" not in name]
+    needed = requires("headgate-client") or ()
+    assert [name for name in needed if name.startswith("redis") and "extra == 'redis'" in name]
+    brought = [name for name in needed if "extra ==" not in name]
     assert sorted(brought) == ["aiohttp<4,>=3.11", "msgspec>=0.19", "typing-extensions>=4.4"]
 
 

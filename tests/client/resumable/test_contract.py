@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
+import inspect
 import json
 import subprocess
 import sys
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -212,6 +215,39 @@ async def test_a_resume_before_the_buffered_text_says_from_where_on_it_is_there(
     tap.end()
     assert await whole(recent) == "19" * 5 + "x" * 100_000
     assert await whole(creator) == "x" * 100_000
+
+
+async def test_a_new_stream_is_read_from_its_beginning_and_its_creation_takes_no_place(
+    in_memory: MakeStreams,
+) -> None:
+    streams = in_memory()
+    assert list(inspect.signature(streams.create).parameters) == ["stream_id", "make_source"]
+    assert await whole(await streams.resumable("a", lambda: chunks("text"), 2)) == "text"
+
+
+class Chunk(str):
+    """Text whose end of life can be seen."""
+
+    __slots__ = ("__weakref__",)
+
+
+async def test_the_text_is_freed_after_its_end_though_an_application_holds_the_readers(
+    in_memory: MakeStreams,
+) -> None:
+    streams, tap, chunk = in_memory(), Tap(), Chunk("text")
+    held = weakref.ref(chunk)
+    readers = [await streams.create("a", tap), await resumed(streams)]
+    tap.give(chunk)
+    tap.end()
+    assert [await whole(reader) for reader in readers] == ["text", "text"]
+    del chunk
+
+    def is_freed() -> bool:
+        gc.collect()
+        return held() is None
+
+    await until(is_freed)
+    assert len(readers) == 2
 
 
 @pytest.mark.usefixtures("processes")
