@@ -309,7 +309,7 @@ async def test_writes_wait_in_order_while_the_buffer_is_full_and_may_be_cancelle
     way: Way,
 ) -> None:
     url = await made(way.url)
-    async with StreamWriter(url, max_buffer_bytes=10 + 2 * CHUNK_BYTES) as writer:
+    async with StreamWriter(url, max_buffer_bytes=14 + 2 * CHUNK_BYTES) as writer:
         way.gate.clear()
         await writer.write("a" * 8)
         writes = [asyncio.create_task(writer.write(text)) for text in ("b" * 8, "no", "c", "d")]
