@@ -104,9 +104,9 @@ async def whole(text: AsyncIterator[str] | None) -> str:
     return "".join([chunk async for chunk in text])
 
 
-async def resumed(streams: ResumableStreams, resume_at: int = 0) -> Text:
-    """Resume the stream `a`."""
-    text = await streams.resume("a", resume_at)
+async def resumed(streams: ResumableStreams, resume_at: int = 0, stream_id: str = "a") -> Text:
+    """Resume a stream that is there."""
+    text = await streams.resume(stream_id, resume_at)
     assert text is not None, "there is nothing to read"
     return text
 
