@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from benchmarks.rounds import Plan
+    from benchmarks.servers import Server
     from benchmarks.tools import Figures
     from tests.support.http1 import Answer
 
@@ -83,7 +84,7 @@ def bench(plan: Plan) -> Section:
 
 
 def reads(
-    plan: Plan, server: HeadgateServer, body: Path, *header: str, mode: str = "get"
+    plan: Plan, server: Server, body: Path, *header: str, mode: str = "get"
 ) -> Callable[[], Figures]:
     """Return a load of reads with a header line behind `with`, if any."""
     load = (*header, mode, server.port, 64, plan.milliseconds // 3, server.pid)
@@ -91,7 +92,7 @@ def reads(
 
 
 def time_each(figures: Figures) -> float:
-    """Return the processor time of a read, in an arbitrary unit."""
+    """Return the processor time of a read, in seconds."""
     return figures["server_cpu"] / figures["per_s"]
 
 

@@ -179,6 +179,31 @@ def test_campaigns_and_benchmarks_are_imported_by_no_test_but_their_own() -> Non
     assert importing == {"tests/benchmarks"}
 
 
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        ("gateway/web/requests/request_head.py", "from aiohttp.http import HttpRequestParser"),
+        ("gateway/origin/reader.py", "from aiohttp.http import HttpResponseParser"),
+        ("gateway/outbound/client.py", "from aiohttp import ClientResponse, ClientSession"),
+        ("admin/app.py", "from aiohttp import web"),
+    ],
+)
+def test_parsers_console_and_requests_of_the_server_are_of_aiohttp(module: str, name: str) -> None:
+    assert name in (ROOT / module).read_text()
+
+
+def test_no_other_http_client_is_imported_than_that_of_aiohttp() -> None:
+    others = re.compile(
+        r"^\s*(?:from|import) (http\.client|urllib\.request|urllib3|requests|httpx)\b", re.MULTILINE
+    )
+    importing = {
+        str(path)
+        for path in sources("gateway", "admin")
+        if path.suffix == ".py" and others.search((ROOT / path).read_text())
+    }
+    assert importing == {"gateway/commands/doctor/health.py"}  # a command that starts often
+
+
 def test_the_page_of_helpers_lists_each_module_that_tests_share() -> None:
     text = (ROOT / "tests/support/README.md").read_text()
     rows = re.findall(r"^\| (`.*?) \|", text, re.MULTILINE)
