@@ -42,6 +42,7 @@ PUBLIC = re.compile(r"headgate(?!.*__main__)")
 # The attribute by which an element loads something by itself.
 LOADING = {"audio": "src", "iframe": "src", "img": "src", "script": "src", "video": "src"}
 LOADING_RELATIONS = {"icon", "modulepreload", "preload", "stylesheet"}
+INDEX_ENTRY = re.compile(r"- \[[^\]]+\]\((?P<link>[^)\s]+)\)(?:: (?P<note>\S.*))?")
 STRUCTURE = ("h1", "h2", "h3", "li", "ol", "pre", "table", "tr", "ul")
 
 
@@ -154,6 +155,44 @@ def test_a_page_has_the_same_headings_lists_and_tables_in_the_site_as_in_the_rep
         if name != REFERENCE and here != there:
             differing[name] = {tag: (here[tag], there[tag]) for tag in here}
     assert differing == {}
+
+
+def test_the_index_for_programs_lists_every_page_below_the_sections_of_the_navigation(
+    site: Path,
+) -> None:
+    text = (site / "llms.txt").read_text()
+    configuration = (ROOT / "mkdocs.yml").read_text()
+    told = dict(re.findall(r"^(site_\w+): (.*)$", configuration, re.MULTILINE))
+    sections = re.findall(r"^  - ([^:\n]+):$", configuration.partition("\nnav:\n")[2], re.MULTILINE)
+    assert text.startswith(f"# {told['site_name']}\n\n> {told['site_description']}\n\n## ")
+    assert re.findall(r"^## (.*)$", text, re.MULTILINE)[1:] == sections
+    lines = [line for line in text.splitlines()[3:] if line and not line.startswith("## ")]
+    entries = [INDEX_ENTRY.fullmatch(line) for line in lines]
+    assert [line for line, entry in zip(lines, entries, strict=True) if entry is None] == []
+    links = [entry["link"] for entry in entries if entry is not None]
+    assert sorted(link.removesuffix("/") for link in links) == sorted(PLACES)
+    notes = [entry["note"] for entry in entries if entry is not None and entry["note"]]
+    assert len(notes) > len(links) * 0.9
+
+
+@pytest.mark.usefixtures("processes")
+def test_the_index_for_programs_has_absolute_links_if_the_site_has_a_url(tmp_path: Path) -> None:
+    (tmp_path / "docs/deep").mkdir(parents=True)
+    (tmp_path / "docs/index.md").write_text(
+        "# One\n\n| no | prose |\n\nIt [is](deep/two.md) so. Or so.\n"
+    )
+    (tmp_path / "docs/deep/two.md").write_text("# Two\n")
+    (tmp_path / "mkdocs.yml").write_text(
+        f"{{INHERIT: {ROOT / 'mkdocs.yml'}, docs_dir: docs, site_url: 'https://docs.test/x/',"
+        " nav: [index.md, {Below: [{Deeper: [deep/two.md]}]}],"
+        f" hooks: [{ROOT / 'scripts/llms_txt.py'}], plugins: []}}"
+    )
+    done = build(f"--config-file {tmp_path / 'mkdocs.yml'} --site-dir {tmp_path / 'site'}")
+    assert done.returncode == 0, done.stdout
+    assert (tmp_path / "site/llms.txt").read_text().splitlines()[4:] == [
+        *("## Start here", "", "- [One](https://docs.test/x/): It is so.", ""),
+        *("## Below", "", "- [Two](https://docs.test/x/deep/two/)"),
+    ]
 
 
 def test_the_reference_has_every_public_name_of_the_library(pages: dict[str, BuiltPage]) -> None:
