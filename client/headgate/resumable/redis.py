@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import random
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import redis
@@ -92,8 +93,7 @@ class RedisBroker(Broker):
     @override
     async def incr(self, key: str) -> int | None:
         try:
-            async with self._turn():
-                return int(await self._sent_once("INCR", self._name(key)))
+            return int(await self._in_turn(partial(self._sent_once, "INCR", self._name(key))))
         except Unavailable as error:
             if "not an integer" in error.reason:
                 return None
@@ -126,19 +126,22 @@ class RedisBroker(Broker):
         return (self._prefix + key.removeprefix(DEFAULT_PREFIX)).encode()
 
     async def _command(self, *words: str | bytes | int, at: bytes | None = None) -> Any:  # noqa: ANN401 - what Redis replies
-        async with self._turn():
+        """Return the reply to a command, in a cluster from the node that has the slot of `at`."""
+
+        async def reply() -> Any:  # noqa: ANN401 - what Redis replies
             options: dict[str, Any] = {}
             if at is not None and isinstance(self._client, RedisCluster):
                 options["target_nodes"] = [await self._node_of(at)]
             return await self._client.execute_command(*words, **options)
 
-    @contextlib.asynccontextmanager
-    async def _turn(self) -> AsyncIterator[None]:
-        """Wait until fewer than COMMANDS are under way. Raises Unavailable for errors within."""
+        return await self._in_turn(reply)
+
+    async def _in_turn(self, work: Callable[[], Awaitable[Any]]) -> Any:  # noqa: ANN401 - its result
+        """Work once fewer than COMMANDS are under way. Raises Unavailable for errors of Redis."""
         try:
             async with asyncio.timeout(AT_MOST_S), self._turns:
                 with _raised_cancellations():
-                    yield
+                    return await work()
         except ERRORS as error:
             raise Unavailable(f"{AWAY}: {error or type(error).__name__}") from error
 
