@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parent.parent
 PAGE = ".md"
-IN_CELL = re.compile(r"(?<=<td><code>)[^<]+")
+IN_CELL = re.compile(r"(?<=<td><code>)[^<]+|(?<=, <code>)tests/[^<]+")
 
 
 def on_files(files: Files, *, config: MkDocsConfig) -> Files:
