@@ -7,12 +7,15 @@ import pkgutil
 import re
 import subprocess
 import sys
+import tomllib
 from importlib.metadata import requires, version
 from pathlib import Path
 
 import headgate
 import headgate.sync
 import pytest
+
+from tests.test_architecture import ROOT
 
 
 def test_an_unknown_name_of_the_library_raises_attribute_error() -> None:
@@ -23,10 +26,15 @@ def test_an_unknown_name_of_the_library_raises_attribute_error() -> None:
 def test_the_library_declares_its_version_types_and_dependencies() -> None:
     assert headgate.__version__ == version("headgate-client")
     assert (Path(headgate.__file__).parent / "py.typed").is_file()
-    needed = requires("headgate-client") or ()
-    assert [name for name in needed if name.startswith("redis") and "extra == 'redis'" in name]
-    brought = [name for name in needed if "extra ==" not in name]
+    brought = [name for name in requires("headgate-client") or () if "extra ==" not in name]
     assert sorted(brought) == ["aiohttp<4,>=3.11", "msgspec>=0.19", "typing-extensions>=4.4"]
+
+
+def test_the_client_of_redis_is_an_extra_of_the_library() -> None:
+    project = tomllib.loads((ROOT / "client/pyproject.toml").read_text())["project"]
+    assert [one for one in project["dependencies"] if "redis" in one] == []
+    (needed,) = project["optional-dependencies"]["redis"]
+    assert needed.startswith("redis>=")
 
 
 @pytest.mark.usefixtures("processes")
