@@ -303,6 +303,7 @@ def test_the_wrangler_file_declares_host_name_cache_and_durable_objects() -> Non
     objects = {key: durable.pop(key) for key in ("durable_objects", "migrations")}
     assert durable == worker
     assert worker["routes"] == [{"pattern": HOST, "custom_domain": True}]
+    assert (worker["name"], worker["main"]) == ("headgate", "worker.js")
     assert worker["main"] == TARGETS["cloudflare-worker"].file_name
     caches = {name: one["cache"]["enabled"] for name, one in worker["exports"].items()}
     assert caches == {"default": False, "CachedReads": True}
