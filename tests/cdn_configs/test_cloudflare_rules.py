@@ -180,6 +180,7 @@ def test_cloudflare_rules_allow_storing_shared_reads(name: str) -> None:
     assert said["cache_key"] == {"ignore_query_strings_order": True}
     # Without a lifetime nothing is stored; Cloudflare's default for 200 is two hours.
     assert said["edge_ttl"] == {"mode": "bypass_by_default"}
+    assert said["browser_ttl"] == {"mode": "respect_origin"}
 
 
 @pytest.mark.parametrize("name", PASSED)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.serving import get, offset, post, put, request, serving
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from tests.support.event_stream import Event
@@ -143,8 +144,11 @@ async def test_a_head_request_tells_the_tail_and_the_closure_and_is_stored_nowhe
         assert facts(await gateway.ask(head)) == {**told, "stream-closed": "true"}
 
 
-async def test_a_read_is_confirmed_by_its_tag_without_a_body_until_the_stream_closes() -> None:
-    async with serving(own=MINUTE) as gateway:
+@pytest.mark.parametrize("cache_size", [0, 16 << 20], ids=["rendered-each-time", "cached"])
+async def test_a_read_is_confirmed_by_its_tag_without_a_body_until_the_stream_closes(
+    cache_size: int,
+) -> None:
+    async with serving(own=MINUTE, cache_size=cache_size) as gateway:
         await fill(gateway)
         whole = await gateway.ask(LAST)
         tag = whole.get("ETag") or ""
@@ -224,6 +228,23 @@ async def test_a_poll_gets_the_cursor_of_the_clock_and_a_later_one_for_it() -> N
             gateway.clock.advance(passed_s)
             answer = await gateway.ask(get(f"{POLL}&cursor={intervals}"))  # long since elapsed
             assert answer.get("Stream-Cursor") == str(int(CURSOR) + intervals)
+
+
+@pytest.mark.parametrize("version", ["1.1", "1.0"])
+async def test_a_poll_waits_at_the_tail_and_gets_the_first_append_after_its_offset(
+    version: str,
+) -> None:
+    """Requests of HTTP/1.0 have a handler; others are parked without one."""
+    async with serving(own=MINUTE) as gateway:
+        await fill(gateway)
+        client = await gateway.connect()
+        client.send(request("GET", f"s?offset={END}&live=long-poll", version=version))
+        await until(lambda: gateway.limits.live_readers == 1)
+        for data in (b"next", b"later"):
+            await gateway.ask(post("s", data, content_type=TYPE))
+        answer = await client.answer()
+        assert (answer.status, answer.body) == (200, b"next")
+        assert answer.next_offset == offset(CHUNK + 8)
 
 
 async def events_of(gateway: Serving, target: str) -> tuple[Answer, list[Event], bytes]:
