@@ -192,6 +192,57 @@ def test_the_site_has_the_pages_about_the_protocol_live_reads_caches_and_cdns(
     assert words in section(document(page), title)
 
 
+# ---------------------------------------------------------------- docs/examples/edge/README.md
+
+
+# By the beginning of each question, what its answer has to say.
+ANSWERS = {
+    "How long can": ("At Vercel, as long as the cap", "Cloudflare has no fixed cap"),
+    "Why does everything arrive at once": (
+        "collects or compresses",
+        "`Cache-Control: no-transform`",
+        "`X-Accel-Buffering: no`",
+    ),
+    "Do I need `ctx.waitUntil`": ("At Cloudflare, for work that goes on", "Vercel needs nothing"),
+    "Does streaming hold the whole body": (
+        "No. Parts pass as they come",
+        "a slow reader pauses the source",
+        "if you collect it yourself",
+    ),
+}
+# By the subjects of the table, what is so on one's own machine, and what in production.
+COMPARED = {
+    "longest response, Cloudflare": (
+        "no limit under `wrangler dev`",
+        "no limit while the reader reads; processor time is limited",
+        "and so are subrequests",
+    ),
+    "longest response, Vercel": ("no limit under `next dev`", "`maxDuration`: 300 s"),
+    "parts": ("sent as they are written", "unless a proxy or a CDN collects them"),
+    "`waitUntil`, Cloudflare": ("rarely missed", "needed for work after the reader has left"),
+    "`waitUntil`, Vercel": ("not needed", "not needed"),
+    "back-pressure": ("rarely seen", "slow readers pause the upstream"),
+}
+
+
+@pytest.mark.parametrize("question", ANSWERS)
+def test_the_page_of_functions_at_an_edge_answers_its_questions(question: str) -> None:
+    _, _, rest = section(document("examples/edge/README.md"), "Questions").partition(
+        f"**{question}"
+    )
+    answer = " ".join(rest.partition("\n\n")[0].split())
+    assert [words for words in ANSWERS[question] if words not in answer] == []
+
+
+@pytest.mark.parametrize("subject", COMPARED)
+def test_the_page_of_functions_at_an_edge_compares_a_machine_with_production(subject: str) -> None:
+    page = section(document("examples/edge/README.md"), "On your machine and in production")
+    ((here, there),) = [row[1:] for row in rows(page) if row[0] == subject]
+    words, *others = COMPARED[subject]
+    assert words in here
+    assert [words for words in others if words not in there] == []
+
+
 # ---------------------------------------------------------------- settings, links and names
 
 
