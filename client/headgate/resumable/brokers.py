@@ -1,4 +1,4 @@
-"""What carries resumable streams between processes: a Redis, or two objects of an application."""
+"""Brokers of resumable streams between processes: a Redis, or two objects of an application."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class Subscriber(Protocol):
 
 
 class Broker(Protocol):
-    """What streams use of a broker. Each method raises Unavailable where it is away."""
+    """A broker as streams use it. Each method raises Unavailable while it is away."""
 
     async def publish(self, channel: str, message: str) -> None:
         """Publish a message on a channel."""
