@@ -22,14 +22,18 @@ NAMES = {
     "handle": "collections.abc.Callable[[headgate.Job], collections.abc.Awaitable[None]]",
     "hg": "headgate.Client",
     "job": "headgate.Job",
+    "make_test_stream": "collections.abc.Callable[[], collections.abc.AsyncIterator[str]]",
     "model": "openai.AsyncOpenAI",
     "produce": "collections.abc.Callable[[str], collections.abc.AsyncGenerator[object]]",
     "question": "str",
     "run_id": "str",
     "runs": "headgate.Runs",
     "save": "collections.abc.Callable[[str, list[object]], collections.abc.Awaitable[None]]",
+    "stream_id": "str",
+    "streams": "headgate.ResumableStreams",
     "tasks": "dict[str, asyncio.Task[None]]",
     "url": "str",
+    "wait_until": "collections.abc.Callable[[collections.abc.Awaitable[None]], object]",
     "words": "collections.abc.Callable[[str], collections.abc.AsyncIterator[str]]",
 }
 
