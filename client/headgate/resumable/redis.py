@@ -161,7 +161,7 @@ class RedisBroker(Broker):
                 await self._client.execute_command("PING", target_nodes=[node])
             raise
         finally:
-            node.release(connection)
+            getattr(node, "release", node._free.append)(connection)  # `release` is new in 6.0
 
     async def _node_of(self, key: str | bytes) -> ClusterNode:
         assert isinstance(self._client, RedisCluster)
