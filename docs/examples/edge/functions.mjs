@@ -191,7 +191,9 @@ async function asked(request, url) {
   const headers = Object.fromEntries(names.map((name) => [name, request.headers.get(name)]))
   const ask = () => fetch(`${url}?view=text`, { headers, signal: request.signal })
   try {
-    return await ask().catch(ask) // a second time: the connection that was reused may have ended
+    // A second time, since a reused connection may have ended, and workerd cannot reuse one on which
+    // a text had trailer fields (`?view=text` has).
+    return await ask().catch(ask)
   } catch (error) {
     console.error(error)
     return new Response(null, { status: 502 })
