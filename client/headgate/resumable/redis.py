@@ -13,6 +13,7 @@ import redis
 from redis.asyncio import Redis, RedisCluster, Sentinel
 from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import MasterNotFoundError
 from redis.backoff import NoBackoff
 from redis.exceptions import AskError, MovedError, RedisClusterException, RedisError
 from typing_extensions import override
@@ -142,8 +143,10 @@ class RedisBroker(Broker):
             async with asyncio.timeout(AT_MOST_S), self._turns:
                 with _raised_cancellations():
                     return await work()
+        except MasterNotFoundError as error:
+            raise Unavailable(f"{AWAY}: {_words(error)}") from None  # a traceback has its text
         except ERRORS as error:
-            raise Unavailable(f"{AWAY}: {error or type(error).__name__}") from error
+            raise Unavailable(f"{AWAY}: {_words(error)}") from error
 
     async def _sent_once(self, *words: str | bytes) -> Any:  # noqa: ANN401 - what Redis replies
         """Send a command by a connection: a client sends it again where the reply was lost."""
@@ -176,7 +179,7 @@ class RedisBroker(Broker):
                 async with self._connection() as connection:
                     await self._receive_from(connection)
             except ERRORS as error:
-                _log.info("the connection for messages was lost: %s", error)
+                _log.info("the connection for messages was lost: %s", _words(error))
             finally:
                 self._connected = None
             await asyncio.sleep(RECONNECT_AFTER_S)
@@ -250,6 +253,14 @@ async def _reply(connection: AbstractConnection | None, words: tuple[str | bytes
         await connection.connect()  # type: ignore[no-untyped-call]
     await connection.send_command(*words)
     return await connection.read_response()
+
+
+def _words(error: Exception) -> str:
+    """Return what an error says, without the clients of sentinels and, in older ones, passwords."""
+    text = str(error)
+    if isinstance(error, MasterNotFoundError):
+        text = text.partition(" : ")[0]
+    return text or type(error).__name__
 
 
 def broker_at(url: RedisUrl) -> RedisBroker:

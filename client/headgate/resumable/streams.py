@@ -181,8 +181,10 @@ class ResumableStreams(contextlib.AbstractAsyncContextManager["ResumableStreams"
         if self._broker is None or self._loop is not asyncio.get_running_loop():
             return  # nothing is open here
         await asyncio.sleep(0)  # a production that was just started begins, and so ends properly
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=wait)
+        loop = asyncio.get_running_loop()
+        ends_at = loop.time() + wait
+        while self._tasks and (left_s := ends_at - loop.time()) > 0:  # a creation begins another
+            await asyncio.wait(self._tasks, timeout=left_s)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

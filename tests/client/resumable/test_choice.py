@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import traceback
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,6 +12,8 @@ from headgate import Conflict, Unavailable
 from headgate.resumable import ResumableStreams, production
 from headgate.resumable.messages import sentinel
 from redis.asyncio import Redis, Sentinel
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 
 from tests.client.resumable.doubles import (
     MemoryBroker,
@@ -167,6 +170,31 @@ async def test_without_a_url_the_environment_has_it(
     assert "hunter2" not in str(away.value)
 
 
+AWAY = [
+    pytest.param(
+        "redis+sentinel://:hunter2@127.0.0.1:1/a?sentinel_password=hunter2",
+        "No master found for 'a'",
+        id="sentinels",
+    ),
+    pytest.param(
+        "redis+cluster://:hunter2@127.0.0.1:1", "Redis Cluster cannot be connected.", id="cluster"
+    ),
+    pytest.param("redis+unix://:hunter2@/no/s", "Error 2 connecting to /no/s", id="socket"),
+    pytest.param("rediss://:hunter2@127.0.0.1:1", "Error 111 connecting to 127.0.0.1:1", id="TLS"),
+]
+
+
+@pytest.mark.parametrize(("url", "words"), AWAY)
+async def test_servers_that_are_away_are_an_error_without_passwords(url: str, words: str) -> None:
+    async with ResumableStreams(url) as streams:
+        with pytest.raises(Unavailable) as away:
+            await streams.state("a")
+    assert str(away.value).startswith(f"the Redis of resumable streams is away: {words}")
+    shown = "".join(traceback.format_exception(away.value))
+    assert "hunter2" not in shown
+    assert "sentinel" not in url or len(str(away.value)) < 100  # nor what a client is made of
+
+
 def _set(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]) -> None:
     for name in ("REDIS_URL", "KV_URL"):
         monkeypatch.delenv(name, raising=False)
@@ -265,8 +293,12 @@ async def test_closing_ends_the_subscriptions_of_readers_of_a_broker_of_an_appli
     assert broker.channels == {}
 
 
+def _client_of_nothing() -> Redis:
+    return Redis(port=1, retry=Retry(NoBackoff(), 0))
+
+
 def test_a_client_of_an_application_belongs_to_its_first_event_loop() -> None:
-    for streams in (MemoryBroker().streams(), ResumableStreams(Redis(port=1))):
+    for streams in (MemoryBroker().streams(), ResumableStreams(_client_of_nothing())):
 
         async def use(streams: ResumableStreams = streams) -> None:
             if streams._broker is None:

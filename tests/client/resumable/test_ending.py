@@ -158,3 +158,24 @@ async def test_closing_lets_sources_go_on_for_ten_seconds_or_as_long_as_it_is_to
         assert [str(each) for each in results] == ["the producer of stream 'a' was stopped"] * 2
     assert await other.state("a") == "done"
     assert broker.channels == {}
+
+
+class SlowBroker(MemoryBroker):
+    """A broker that takes a second for an INCR."""
+
+    async def incr(self, key: str) -> int:
+        await asyncio.sleep(1)
+        return await super().incr(key)
+
+
+@in_virtual_time
+async def test_closing_waits_for_a_stream_that_is_just_being_created() -> None:
+    loop, tap, streams = asyncio.get_running_loop(), Tap(), SlowBroker().streams()
+    creating = asyncio.create_task(streams.create("a", tap))
+    await asyncio.sleep(0.5)
+    tap.give("text")
+    loop.call_later(5, tap.end)
+    await streams.aclose()
+    assert loop.time() >= 5
+    assert await whole(await creating) == "text"
+    assert await streams.state("a") == "done"
