@@ -22,7 +22,7 @@ RUN := $(VENV)/.ready-run
 TEST := $(VENV)/.ready-test tests/conformance/suite/node_modules/.package-lock.json
 LINT := $(VENV)/.ready-lint
 # The last is the last file of a build, which checks the types of the npm package.
-ALL := $(VENV)/.ready-ci $(VENV)/.ready-wheels $(TEST) tests/node/node_modules/.package-lock.json \
+ALL := $(VENV)/.ready-ci $(VENV)/.ready-wheels $(VENV)/.ready-oldest $(TEST) tests/node/node_modules/.package-lock.json \
 	tests/codex/node_modules/.package-lock.json \
 	client/js/dist/cjs/package.json
 setup: $(RUN)  ## Make .venv with everything to run Headgate
@@ -63,6 +63,12 @@ $(VENV)/.ready-ci: $(LINT)
 $(VENV)/.ready-wheels: requirements/run.txt requirements/front.txt $(VENV)/.ready-ci
 	@rm -rf $(VENV)/wheels
 	$(PIP) download --require-hashes --no-deps -r $< -r requirements/front.txt --dest $(VENV)/wheels
+	@touch $@
+
+# Beside the newest, for the tests of what depends on its version.
+$(VENV)/.ready-oldest: requirements/oldest.txt $(VENV)/.ready-ci
+	@rm -rf $(VENV)/oldest
+	@$(call install,--require-hashes --target $(VENV)/oldest -r $<)
 	@touch $@
 
 # Node.js and npm of a wheel, without a package of the system; what npm runs finds the same Node.js.
@@ -146,6 +152,8 @@ lock: setup  ## Pin the newest versions that pyproject.toml allows
 	for group in test lint; do $(LOCK) pyproject.toml --group build --group $$group \
 		--constraint requirements/ci.txt --output-file requirements/$$group.txt; done
 	$(BIN)/python -m tests.docker.wheels > requirements/wheels.txt
+	grep -o 'redis\[hiredis\][^"]*' pyproject.toml | sed 's/\[hiredis\]//' | \
+		$(LOCK) --resolution lowest --no-deps --output-file requirements/oldest.txt -
 
 clean:  ## Remove everything that make made
 	rm -rf $(VENV) {tests/conformance/suite,tests/node,tests/codex,client/js}/node_modules client/js/dist benchmarks/bin build dist \

@@ -11,6 +11,7 @@ import pytest
 
 from tests.support.http1 import ask
 from tests.support.processes import headgate
+from tests.support.redis_servers import redis_server
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -55,6 +56,7 @@ OF_OTHERS = {"greenlet", "pydantic", "rich"}  # whom nothing of ours needs, but 
 OF_OUTBOUND = {"gateway.outbound"}
 OF_PURGES = {"gateway.purge.drivers", "gateway.purge.purger"}
 OF_REDIS = {"gateway.logs.redis", "redis"}
+OF_REDIS_PY = {"cryptography", "importlib.metadata", "opentelemetry"}  # where they are installed
 OF_RUNS = {"headgate.dialects.contract", "headgate.records", "headgate.runs"}
 OF_TOKENS = {"cryptography", "gateway.access.signed_tokens", "joserfc"}
 OF_TRACES = {"opentelemetry"}
@@ -105,6 +107,14 @@ def test_a_server_of_file_streams_loads_only_the_file_modules_besides(tmp_path: 
     with telling(f"file:{tmp_path}") as server:
         use(server)
         assert loaded(server) == OF_FILES
+
+
+def test_a_server_of_redis_streams_loads_only_the_redis_modules_besides(tmp_path: Path) -> None:
+    with redis_server(tmp_path) as redis, telling(redis.url) as server:
+        use(server)
+        # A gateway looks for subscriptions of others.
+        of_features = {f"gateway.features.subscriptions.{name}" for name in ("engine", "state")}
+        assert loaded(server) == OF_REDIS | OF_REDIS_PY | of_features
 
 
 def test_a_server_of_an_http_origin_loads_only_the_edge_modules_besides() -> None:

@@ -89,7 +89,7 @@ class Unreachable(Exception):
 
 
 class RedisConnection(asyncio.Protocol):
-    """A connection to a Redis server.
+    """A connection to a Redis server, taken over from redis-py once it is logged in.
 
     Its first commands are asked one by one; then it is started for its user.
     """
@@ -99,11 +99,18 @@ class RedisConnection(asyncio.Protocol):
             protocolError=ConnectionError, replyError=Refusal, notEnoughData=...
         )
         self._transport: Any = None  # uvloop's class is no asyncio.Transport
+        self._writer: asyncio.StreamWriter | None = None  # closes it when garbage-collected
         self._loop = asyncio.get_running_loop()
         self._reply: asyncio.Future[Reply] | None = None
         self._on_replies: Callable[[list[Reply]], None] = self._on_first_reply
         self._on_lost: Callable[[Exception | None], None] = self._lost_early
         self.last_received_at = 0.0  # loop time of the last byte
+
+    def take_over(self, writer: asyncio.StreamWriter) -> None:
+        """Continue on the transport of a writer; all replies to what it sent have been read."""
+        self._writer = writer
+        writer.transport.set_protocol(self)
+        self.connection_made(writer.transport)
 
     async def ask(self, *words: Word) -> Reply:
         """Return the reply to a command, before `start`. Raises Refusal and Unreachable."""
@@ -183,7 +190,7 @@ class RedisConnection(asyncio.Protocol):
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:
-        self._transport = None
+        self._transport = self._writer = None
         on_lost, self._on_lost = self._on_lost, lambda _: None
         on_lost(exc)
 

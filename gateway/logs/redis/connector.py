@@ -1,4 +1,4 @@
-"""Open connections to Redis, with a user, TLS, and our functions on the server.
+"""Open connections to the servers of Redis, with our functions there.
 
 Also ask the sentinels for the primary, and the nodes of a cluster for their slots.
 """
@@ -11,9 +11,11 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from headgate.redis_url import parse_redis
+from redis.exceptions import RedisError
 
 from gateway import trust
-from gateway.logs.redis.connection import RedisConnection, Refusal, Unreachable, words_for
+from gateway.logs.redis.connection import Refusal, Unreachable
+from gateway.logs.redis.dialling import opened, reason_of, to_server, to_socket
 from gateway.logs.redis.names import HISTORY_LIBRARY, LIBRARY, VERSION
 from gateway.settings.log_kinds.redis import WITHOUT_FILE
 from gateway.telemetry.logs import log
@@ -23,7 +25,9 @@ if TYPE_CHECKING:
     from ssl import SSLContext
 
     from headgate.redis_url import RedisUrl
+    from redis.asyncio.connection import AbstractConnection
 
+    from gateway.logs.redis.connection import RedisConnection
     from gateway.settings import Route
 
 MOST_LOADS = 8  # of our functions by one connection: another program may flush them in between
@@ -100,34 +104,32 @@ class RedisConnector:
 
         Raises Unreachable.
         """
-        origin, connection = self.origin, RedisConnection()
-        login = (origin.username, origin.password)
-        if is_sentinel:
-            login = (origin.sentinel_username, origin.sentinel_password)
+        connection: RedisConnection | None = None
         try:
             async with asyncio.timeout(self.settings.connect_timeout):
-                await self._dial(connection, address)
-                if login[1] is not None:
-                    await connection.ask("AUTH", *filter(None, login[:1]), login[1])
-                await connection.ask("CLIENT", "SETNAME", "headgate")
-                if origin.db and not is_sentinel:
-                    await connection.ask("SELECT", origin.db)
+                connection = await opened(self._unopened(address, is_sentinel=is_sentinel))
                 yield connection
         except BaseException as error:
-            connection.close()
+            if connection is not None:
+                connection.close()
             if isinstance(error, Refusal):
                 raise Unreachable(error.meaning) from error
-            if isinstance(error, OSError | RuntimeError):  # uvloop's, when the server was faster
-                raise Unreachable(words_for(error)) from error
+            if isinstance(error, RedisError | OSError | RuntimeError):
+                raise Unreachable(reason_of(error)) from error
             raise
 
-    async def _dial(self, connection: RedisConnection, address: Address) -> None:
-        loop = asyncio.get_running_loop()
-        if self.origin.kind == "unix":
-            await loop.create_unix_connection(lambda: connection, self.origin.path)
-            return
-        tls = _tls_context(self.settings.tls_ca) if self.origin.tls else None
-        await loop.create_connection(lambda: connection, *address, ssl=tls)
+    def _unopened(self, address: Address, *, is_sentinel: bool) -> AbstractConnection:
+        origin = self.origin
+        login = {"username": origin.username, "password": origin.password, "db": origin.db}
+        if is_sentinel:
+            login = {
+                "username": origin.sentinel_username,
+                "password": origin.sentinel_password,
+            }
+        if origin.kind == "unix":
+            return to_socket(origin.path, login)
+        tls = _tls_context(self.settings.tls_ca) if origin.tls else None
+        return to_server(address, tls, login)
 
     def _warn_of_losses(self, info: Mapping[str, str]) -> None:
         """Warn once of a Redis that loses streams silently: when it is full, or by a restart."""
