@@ -32,6 +32,7 @@ from benchmarks import (
     tools,
 )
 from benchmarks.proxies import HeadgateProxy
+from benchmarks.redis_log import MEMORY_ONLY, Redis
 from benchmarks.report import WIDTH
 from benchmarks.rounds import tell
 from benchmarks.servers import HeadgateServer, on_core
@@ -211,6 +212,11 @@ def _own_log(origin: str, stack: contextlib.ExitStack, program: Path) -> Server:
     if origin == "file:":
         append.DISK.mkdir(exist_ok=True)
         origin += stack.enter_context(tempfile.TemporaryDirectory(dir=append.DISK))
+    if origin == "redis:":  # one for each of the two
+        redis = Redis(MEMORY_ONLY)
+        stack.callback(redis.stop)
+        redis.start()
+        origin = redis.server.url
     return stack.enter_context(HeadgateServer(origin, program=program))
 
 
@@ -234,6 +240,8 @@ LOADS: dict[str, Load] = {
     "file-appends": partial(_appends, "file:", 8),
     "memory-appends-1000": partial(_appends, "memory:", 1000),
     "file-appends-1000": partial(_appends, "file:", 1000),
+    "redis-appends": partial(_appends, "redis:", 8),
+    "redis-appends-1000": partial(_appends, "redis:", 1000),
     # With one connection p50 is how long an append takes; with many, how long it waits for others.
     "passed-appends-1": partial(_passed_appends, 1, 1),
     "passed-appends-1-loaded": partial(_passed_appends, 1, 32),
