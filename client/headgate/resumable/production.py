@@ -16,6 +16,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple, TypeGuard
 
 from headgate.errors import Gone, SourceFailed, Unavailable, safe_error_text
+from headgate.resumable.memory import held_text
 from headgate.resumable.messages import (
     DONE,
     LOST_S,
@@ -61,7 +62,7 @@ class TextBuffer:
     def __init__(self, stream_id: str, max_bytes: int) -> None:
         self._stream_id = stream_id
         self._max_bytes = max_bytes
-        self._bytes = 0
+        self.size = 0  # in bytes
         self._chunks: OrderedDict[int, str] = OrderedDict()
         self._wide: deque[_Wide] = deque()
         self._start_units = self._end_units = 0  # `start` and `end` in UTF-16
@@ -77,22 +78,22 @@ class TextBuffer:
         units = len(chunk) if chunk.isascii() else len(chunk.encode("utf-16-le")) // 2
         if units > len(chunk):
             self._wide.append(_Wide(self.end, self._end_units, self._end_units + units))
-            self._bytes += WIDE_BYTES
+            self.size += WIDE_BYTES
         self._chunks[self.end] = chunk
         self.end += len(chunk)
         self._end_units += units
-        self._bytes += sys.getsizeof(chunk) + ENTRY_BYTES
-        while self._bytes > self._max_bytes and len(self._chunks) > 1:
+        self.size += sys.getsizeof(chunk) + ENTRY_BYTES
+        while self.size > self._max_bytes and len(self._chunks) > 1:
             self._drop_oldest()
         self.notify()
 
     def _drop_oldest(self) -> None:
         begin, chunk = self._chunks.popitem(last=False)
-        self._bytes -= sys.getsizeof(chunk) + ENTRY_BYTES
+        self.size -= sys.getsizeof(chunk) + ENTRY_BYTES
         self.start += len(chunk)
         if self._wide and self._wide[0].begin == begin:
             self._start_units = self._wide.popleft().end_units
-            self._bytes -= WIDE_BYTES
+            self.size -= WIDE_BYTES
         else:
             self._start_units += len(chunk)
 
@@ -195,6 +196,10 @@ class StreamProduction:
 
     async def run(self, make_source: MakeSource) -> None:
         """Read the source to its end, and stay until the readers elsewhere have everything."""
+        with held_text.production(self.id):
+            await self._run(make_source)
+
+    async def _run(self, make_source: MakeSource) -> None:
         renewing = asyncio.create_task(self._renew())
         reading = asyncio.create_task(self._read_source(make_source))
         try:
@@ -221,6 +226,7 @@ class StreamProduction:
                     return  # it was abandoned after STOP_WITHIN_S
                 if _is_text(chunk):
                     self.buffer.append(chunk)
+                    held_text.set(self.id, self.buffer.size)
             self.buffer.finish()
         except Exception as error:  # noqa: BLE001 - readers get it, whatever it is
             _log.warning("the source of stream %r failed", self._stream_id, exc_info=error)
