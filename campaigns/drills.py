@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tests.admin.drills import Drill
     from tests.support.processes import Headgate
 
-SHOWS_S = 60.0  # a condition that has to hold for five minutes is shown after 48 s
+SHOWS_S = 75.0  # 900 reads, and then 48 s until a condition of five minutes is shown
 
 
 async def pictures(drill: Drill, server: Headgate, folder: Path) -> None:
