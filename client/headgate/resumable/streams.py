@@ -218,11 +218,10 @@ class ResumableStreams(contextlib.AbstractAsyncContextManager["ResumableStreams"
 
         A stream is created although its caller is cancelled meanwhile, as it outlives its readers.
         """
-        return await asyncio.shield(self._begin(self._create(stream_id, make_source)))
+        return await asyncio.shield(self._begin(self._create(self._here(), stream_id, make_source)))
 
-    async def _create(self, stream_id: str, make_source: MakeSource) -> Text | None:
+    async def _create(self, broker: Broker, stream_id: str, make_source: MakeSource) -> Text | None:
         key, channel = sentinel(stream_id), requests(stream_id)
-        broker = self._here()
         if await broker.incr(key) != 1:
             return None
         production = StreamProduction(

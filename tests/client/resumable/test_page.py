@@ -19,7 +19,7 @@ from tests.support.processes import ROOT
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable
+    from collections.abc import Awaitable
 
     from headgate import ResumableStreams
 
@@ -102,16 +102,14 @@ async def test_the_broker_of_the_page_stands_in_for_redis() -> None:
 
 async def _text_of(streams: ResumableStreams) -> str:
     """Return what a reader gets that resumes a stream, once its state is known as done."""
-
-    async def answer() -> AsyncIterator[str]:
-        for word in TEXT.split():
-            await asyncio.sleep(0)
-            yield word + " "
-
-    await streams.create("a", answer)
-    text = await whole(await streams.resume("a"))
+    tap = Tap()
+    await streams.create("a", tap)
+    text = await streams.resume("a")
+    tap.give(TEXT)
+    tap.end()
+    read = await whole(text)
     await until(lambda: state_is(streams, "done"))
-    return text
+    return read
 
 
 @pytest.mark.parametrize("number", [1, 2], ids=["closing", "keep_alive"])

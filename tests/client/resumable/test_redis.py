@@ -146,6 +146,7 @@ async def test_each_operation_raises_an_error_until_redis_is_started_and_none_af
                 text = await streams.create(f"{number}", lambda: chunks("text"))
                 assert await whole(text) == "text"
         finally:
+            await streams.aclose(wait=0)
             server.kill()
 
 
@@ -209,6 +210,7 @@ async def test_a_stream_goes_on_across_restarts_of_redis(
             server.kill()
             assert left is not None
             await left.aclose()
+            await other.aclose(wait=0)
 
 
 async def test_readers_get_all_text_although_redis_kills_their_pubsub_connections(
