@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     Settled = Callable[[int, Sequence[Exception | None]], None]
 
 
+LAST = "\U0010ffff"  # prefix + LAST sorts after every path with this prefix
+
+
 class LoadedStream(msgspec.Struct, frozen=True):
     """The stream that a log has at a path, or none, and the stream's producers."""
 

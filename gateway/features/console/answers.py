@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from gateway.background import Turns
-from gateway.errors import BadRequest, StreamNotFound
+from gateway.errors import StreamNotFound
 from gateway.features.console.explain import explain
 from gateway.features.console.inspected_streams import RUNS, ListedRuns, streams_of
 from gateway.features.console.loudest_lists import loudest
@@ -31,7 +30,7 @@ from gateway.features.questions.streams import (
     ListStreams,
 )
 from gateway.features.questions.tokens import ListTokens
-from gateway.protocol.http.paths import MALFORMED, MAX_PATH_BYTES, canonical_parts
+from gateway.protocol.http.paths import canonical_beginning
 from gateway.telemetry.event_journal import JOURNAL
 
 if TYPE_CHECKING:
@@ -45,8 +44,6 @@ if TYPE_CHECKING:
     from gateway.routes.contract import StreamRoute
     from gateway.routes.router import Router
     from gateway.routes.services import Services
-
-_CUT = re.compile(r"%[0-9A-Fa-f]?\Z")  # the beginning of a character that is percent-encoded
 
 
 class ConsoleAnswers:
@@ -86,7 +83,7 @@ class ConsoleAnswers:
         return await self._answers[type(question)](question)
 
     async def _list_streams(self, question: ListStreams) -> StreamPage:
-        prefix = _canonical_beginning(question.name_prefix)
+        prefix = canonical_beginning(question.name_prefix)
         list_question = msgspec.structs.replace(question, name_prefix=prefix)
         return await streams_of(self._route(question.route)).page(list_question)
 
@@ -122,16 +119,3 @@ class ConsoleAnswers:
             if route.prefix == prefix:
                 return route
         raise StreamNotFound(f"no route has the prefix {prefix}")
-
-
-def _canonical_beginning(raw: str) -> str:
-    """Return the canonical form of the beginning of a path, which may end anywhere."""
-    try:
-        size = len(raw.encode())
-    except UnicodeEncodeError as error:
-        raise BadRequest("the beginning of a path is not UTF-8") from error
-    if size > MAX_PATH_BYTES:
-        raise BadRequest(f"no path is over {MAX_PATH_BYTES} bytes")
-    whole = _CUT.sub("", raw)
-    parts = canonical_parts(MALFORMED.sub("%25", whole))
-    return "".join(parts) + raw[len(whole) :].upper()

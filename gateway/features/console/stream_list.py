@@ -28,6 +28,7 @@ from gateway.logs.contract import listing_of
 from gateway.protocol.lifecycle import present
 from gateway.protocol.streams.offsets import parse_offset
 from gateway.protocol.views import END_MARK
+from gateway.streams.present_streams import newest, present_page, present_states
 
 if TYPE_CHECKING:
     from collections.abc import (
@@ -56,7 +57,6 @@ if TYPE_CHECKING:
 COMPARED = 100_000
 SEARCH_S = 0.15
 NAMES_AT_ONCE = 2_000  # of one request to the log: half a millisecond of a Redis
-LOOKS = 10  # at the log for one page: where many are over a page is short, and the next goes on
 AT_ONCE = 500  # active streams looked at in one turn: less than a millisecond
 
 
@@ -112,16 +112,8 @@ class StreamList(InspectedStreams):
         await self._route.lifecycle.set_limits(name, changes)
 
     async def _by_name(self, prefix: str, after: str, limit: int) -> StreamPage:
-        listing = listing_of(self._table.log)
-        rows: list[StreamRow] = []
-        more: str | None = after
-        for _ in range(LOOKS):
-            if more is None or len(rows) == limit:
-                break
-            listed = await listing.page(prefix, more, limit - len(rows))
-            rows += self._rows(listed.states)
-            more = listed.after
-        return StreamPage(tuple(rows), more)
+        listed = await present_page(self._table, prefix, after, limit)
+        return StreamPage(tuple(self.row(state) for state in listed.states), listed.after)
 
     async def _search(self, prefix: str, fits: NameTest, after: str, limit: int) -> StreamPage:
         listing, turns = listing_of(self._table.log), self._table.turns
@@ -173,24 +165,14 @@ class StreamList(InspectedStreams):
         is_known = active is not None and (active.state is not None or active.absent)
         state = active.state if active is not None and is_known else await self._state(path)
         try:
-            return None if state is None else present(self._known(state), self._table.clock())
+            return (
+                None if state is None else present(newest(self._table, state), self._table.clock())
+            )
         except HeadgateError:  # it has ended, and is not removed yet
             return None
 
     def _rows(self, states: Iterable[StreamState]) -> Sequence[StreamRow]:
-        now = self._table.clock()
-        rows = []
-        for state in states:
-            try:
-                rows.append(self.row(present(self._known(state), now)))
-            except HeadgateError:  # it has ended, and is not removed yet
-                continue
-        return rows
-
-    def _known(self, state: StreamState) -> StreamState:
-        """Return the state in memory of a log that no other process writes, else the stored one."""
-        active = None if self._table.is_shared else self._table.peek(state.path)
-        return state if active is None or active.state is None else active.state
+        return [self.row(state) for state in present_states(self._table, states)]
 
     def row(self, state: StreamState) -> StreamRow:
         """Return a stream as a row of the list."""

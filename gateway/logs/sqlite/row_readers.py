@@ -25,7 +25,7 @@ from typing_extensions import override
 
 from gateway.background import settle
 from gateway.errors import LogUnavailable, RecordDamaged, StreamNotFound
-from gateway.logs.contract import Listing, ListingPage, LoadedStream
+from gateway.logs.contract import LAST, Listing, ListingPage, LoadedStream
 from gateway.logs.sqlite.data_folder import DataFileLost
 from gateway.logs.sqlite.place_rows import number
 from gateway.logs.sqlite.recent import is_ahead
@@ -51,7 +51,6 @@ FIRST = (-inf, 0)
 ROWS_FOR_EACH = 5
 THREADS = 2  # reads are mostly page-cache hits; more threads only contend for the interpreter
 SLIDES = "detail->>'$.lifetime.ttl_s' is not null"  # true for a TTL, false for a fixed date
-LAST = "\U0010ffff"  # prefix + LAST sorts after every path with this prefix
 
 T = TypeVar("T")
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 RESERVED = "__ds"  # first segment of the protocol's control paths (section 6)
+LISTING = f"{RESERVED}/streams"  # the list of a route's streams, an addition to the protocol
 MCP = "mcp"  # the name in place of a stream's at which a route takes requests of MCP
 MAX_PATH_BYTES = 2048  # fits every proxy's default request line, and bounds keys everywhere
 
@@ -25,6 +26,7 @@ _SPLIT = re.compile(r"%([0-9A-Fa-f]{2})|([A-Za-z0-9._~!$&'()*+,;=:@/-])|(.)", re
 _QUERY_SPLIT = re.compile(r"%([0-9A-Fa-f]{2})|([A-Za-z0-9._~!$'()*+,;=:@/?-])|(.)", re.DOTALL)
 _PLAIN_QUERY = re.compile(r"[A-Za-z0-9._~!$'()*+,;=:@/?-]+")
 MALFORMED = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_CUT = re.compile(r"%[0-9A-Fa-f]?\Z")  # the beginning of a character that is percent-encoded
 _UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 # RFC 9112 section 3.2.2. Not by urlsplit: it leaves out line ends, blanks and a fragment.
 _ABSOLUTE = re.compile(r"[Hh][Tt][Tt][Pp][Ss]?://([^/?#]*)(.*)", re.DOTALL)
@@ -53,6 +55,27 @@ def canonical_path(raw: str) -> str:
     if "." in segments or ".." in segments:
         raise BadRequest("the path has a dot segment")
     return path
+
+
+def canonical_beginning(raw: str) -> str:
+    """Return the canonical form of the beginning of a path, which may end anywhere.
+
+    A % that begins no percent-encoding stands for itself. Raises BadRequest.
+    """
+    try:
+        size = len(raw.encode())
+    except UnicodeEncodeError as error:
+        raise BadRequest("the beginning of a path is not UTF-8") from error
+    if size > MAX_PATH_BYTES:
+        raise BadRequest(f"no path is over {MAX_PATH_BYTES} bytes")
+    whole = _CUT.sub("", raw)
+    parts = canonical_parts(MALFORMED.sub("%25", whole))
+    return "".join(parts) + raw[len(whole) :].upper()
+
+
+def is_list(path: str) -> bool:
+    """Return whether a path is that of the list of a route's streams, whatever the route."""
+    return path.endswith(f"/{LISTING}")
 
 
 def check_whole(raw: str) -> None:
