@@ -581,7 +581,7 @@ LOCATIONS = {
 }
 OF_LOGS = {
     *("retention_age", "retention_size", "retention_messages", "runs"),
-    *("mcp_events", "mcp_events_file"),
+    *("mcp_events", "mcp_events_file", "listing"),
     *("default_ttl", "max_ttl"),
 }
 OF_ALL = {

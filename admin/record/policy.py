@@ -42,6 +42,8 @@ def admission(route: Route, auth: tuple[str, ...]) -> Iterator[str]:
         yield f"Everybody may {_listed(route.anonymous)}."
     if auth and route.conceal == "on":
         yield "Others get 404, as if there were no stream."
+    if route.listing == "on":
+        yield "A client with a token that may read all of them may list the streams."
 
 
 def calls(one: ModelSettings | ProxySettings, auth: tuple[str, ...]) -> str:

@@ -81,8 +81,12 @@ class StreamRoute(Protocol):
         """Return the name of a stream; raises HeadgateError if it cannot be one."""
 
     def control(self, name: str) -> RouteFeature | None:
-        """Return the feature with this control path; None for the name of a stream."""
-        return next((it for it in self.features.values() if it.has_path(name)), None)
+        """Return the feature with this control path; None for the name of a stream.
+
+        Of several, the one whose control path is the longest has it.
+        """
+        found = (it for it in self.features.values() if it.has_path(name))
+        return max(found, key=lambda it: len(it.control), default=None)
 
     def parse(self, target: str) -> Read:
         """Parse the target of a GET as a read; raises HeadgateError."""

@@ -27,7 +27,7 @@ class Entrance(NamedTuple):
 class RouteFeature:
     """The part of a feature that belongs to one route; each overrides only what it has."""
 
-    control = ""  # the first segment of its control paths; "" for a feature without any
+    control = ""  # its control path, with all that is below it; "" for a feature without any
     views: Container[str] = ()  # names of the views in which it renders streams
     entrance: Entrance | None = None
 
@@ -38,7 +38,8 @@ class RouteFeature:
 
     def has_path(self, name: str) -> bool:
         """Return whether a name below the prefix is a control path, and names no stream."""
-        return bool(self.control) and name.split("/", 1)[0] == self.control
+        control = self.control
+        return bool(control) and (name == control or name.startswith(f"{control}/"))
 
     def loaded(self) -> RouteFeature:
         """Return the feature itself; one that nobody has used yet is loaded for that."""

@@ -157,6 +157,13 @@ def forbid_caching_error(fields: CIMultiDict[str]) -> None:
         fields["Cache-Control"] = "no-store"
 
 
+def forbid_caching(fields: CIMultiDict[str]) -> None:
+    """Put no-store in the place of what the origin says about caching."""
+    for name in LIFETIMES:
+        fields.popall(name, None)
+    fields["Cache-Control"] = "no-store"
+
+
 def lacks_end(method: str, status: int, headers: MultiMapping[str]) -> bool:
     """Return whether a response reports a duplicate append without the stream's end.
 

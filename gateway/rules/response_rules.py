@@ -13,6 +13,7 @@ from gateway.protocol.cache_headers import retag
 from gateway.protocol.http import cache_status
 from gateway.protocol.http.forwarding import relocate, response_fields
 from gateway.protocol.http.header_names import CLOSED, NEXT_OFFSET, UP_TO_DATE
+from gateway.protocol.http.paths import is_list
 from gateway.protocol.responses import NO_FACTS, Facts
 from gateway.protocol.streams.offsets import NOW
 from gateway.rules import policy, read_rules, repair
@@ -171,7 +172,9 @@ class ResponseRules(RouteState, kw_only=True):
         Return also whether the lifetime is the route's, because the origin sent none.
         """
         if facts is None:
-            if status >= 400:
+            if is_list(request.path):
+                repair.forbid_caching(fields)
+            elif status >= 400:
                 repair.forbid_caching_error(fields)
             return [], False
         response = ReadResponse(self, request, facts, fields, times.answered)

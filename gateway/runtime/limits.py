@@ -24,7 +24,14 @@ LIMITS = (
     *("max_connections", "max_live_readers", "max_feeds", "max_append", "max_pending_appends"),
     *("max_origin_requests", "header_timeout", "body_timeout", "min_body_rate"),
     *("max_client_connections", "max_client_appends", "max_client_creations"),
-    *("max_loop_lag", "client_feeds", "head_size", "passed_body", "stream_producers"),
+    *(
+        "max_loop_lag",
+        "client_feeds",
+        "client_lists",
+        "head_size",
+        "passed_body",
+        "stream_producers",
+    ),
     *("stream_size", "fork_depth", "stream_answers"),
 )
 # Bytes of a body that is forwarded as it arrives, without a copy: files for providers have 512 MB.
@@ -58,6 +65,7 @@ class ServerLimits:
         self.connections_of: dict[str, int] = {}  # by client, while it has any
         self.feeds = 0  # streams followed at origins
         self.feeds_of: dict[str, int] = {}  # by the client that began them, while it has any
+        self.lists_of: set[str] = set()  # clients for which a list of streams is being read
         self.receiving_bytes = 0
         self.refused = dict.fromkeys(LIMITS, 0)
 
@@ -161,6 +169,23 @@ class ServerLimits:
             self.feeds_of[client] -= 1
             if not self.feeds_of[client]:
                 del self.feeds_of[client]
+
+    @contextmanager
+    def listing(self, client: str) -> Iterator[None]:
+        """Note that a list of streams is being read for a client.
+
+        Raises ClientLimitReached if another one is: a page may take ten milliseconds of a process.
+        """
+        if client in self.lists_of:
+            self.refused["client_lists"] += 1
+            raise ClientLimitReached(
+                "client_lists is reached: another list of streams is being read for you"
+            )
+        self.lists_of.add(client)
+        try:
+            yield
+        finally:
+            self.lists_of.discard(client)
 
     def connection_made(self, client: str | None) -> ClientLimitReached | LimitReached | None:
         """Count one connection more; return the error to refuse it with, if it is one too many.

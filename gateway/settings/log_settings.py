@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from typing_extensions import override
 
@@ -116,6 +116,12 @@ class LogSettings(RouteOrigin):
         "stream.appended, of all streams.",
         reload="yes, at once; streams of a type that is not there any more end",
     )
+    listing: Literal["on", "off"] = setting(
+        "off",
+        description="Whether clients with a token that permits to read all of them get the names "
+        "of streams, at /__ds/streams below the prefix.",
+        reload=AT_ONCE,
+    )
     retention_age: WholeSeconds = setting(
         0,
         ge=0,
@@ -181,7 +187,7 @@ class LogSettings(RouteOrigin):
             f"in {others} or at http(s) origins may have more"
         )
 
-    @checks("runs", "mcp_events", "mcp_events_file")
+    @checks("runs", "mcp_events", "mcp_events_file", "listing")
     @classmethod
     def _check_origin_is_log(cls, value: object, context: ValueContext) -> object:
         _check_is_log(context, "set it in the Headgate that has the streams")

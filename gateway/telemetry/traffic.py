@@ -95,10 +95,10 @@ class LiveTraffic:
 # Indices into the lists of a Traffic: to look a name up would cost more than to count.
 OPERATIONS = (
     *("read", "long_poll", "sse", "head", "append"),
-    *("create", "close", "delete", "options", "other"),
+    *("create", "close", "delete", "options", "list", "other"),
 )
-READ, LONG_POLL, SSE, HEAD, APPEND, CREATE, CLOSE, DELETE, OPTIONS, OTHER = range(10)
-TIMED = (READ, HEAD, APPEND, CREATE, CLOSE, DELETE)  # the others wait for news, or do nothing
+READ, LONG_POLL, SSE, HEAD, APPEND, CREATE, CLOSE, DELETE, OPTIONS, LIST, OTHER = range(11)
+TIMED = (READ, HEAD, APPEND, CREATE, CLOSE, DELETE, LIST)  # the others wait for news, or do nothing
 STATUSES = ("1xx", "2xx", "3xx", "4xx", "5xx", "cut")
 _STATUSES = len(STATUSES)
 # Those that are counted one by one, besides their class; any other is counted as OTHER_STATUS.

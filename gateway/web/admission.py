@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from gateway.web.requests.exchange import Exchange
     from gateway.web.requests.request import Request
 
+NEEDS_TOKEN = "this needs a token: send Authorization: Bearer TOKEN"
 _CLOSE = b"Connection: close\r\n"
 KEY_METHODS = READING | {"PUT"}  # methods whose responses may carry the reader key
 
@@ -238,6 +239,35 @@ async def admit_control(
         guard_request = _GuardRequest(route, guard, request.headers, token, needed)
         principal = await guard_request.decide(exchange, services.clock())
         exchange.admit(principal, sends_reader_key=False)
+    refuse_banned(request, exchange, services.bans)
+    return principal
+
+
+async def admit_owner(
+    request: Request, place: RoutedTarget, need: Need, services: Services
+) -> Principal:
+    """Return the principal of a request to a control path that is granted all of `need` itself.
+
+    What anybody may do counts for nobody, and a token in the URL is none. Raises as
+    `admit_control` does.
+    """
+    route, exchange = place.route, exchange_of(request)
+    guard = route.access.guard
+    token = request_credential(request.method, without_token(place.target), request.headers).token
+    if guard is None or token is None:
+        raise _refused(Unauthenticated(NEEDS_TOKEN), exchange, route)
+    guard_request = _GuardRequest(route, guard, request.headers, token, ())
+    principal = await guard_request.decide(exchange, services.clock())
+    if principal is None:
+        raise _refused(Unauthenticated(NEEDS_TOKEN), exchange, route)
+    if not principal.may(need):
+        principal.use.forbidden += 1
+        exchange.principal = principal
+        lacks = ", ".join(sorted(need.operations))
+        raise _refused(
+            Forbidden(f"the token does not permit this here: it needs {lacks}"), exchange, route
+        )
+    exchange.admit(principal, sends_reader_key=False)
     refuse_banned(request, exchange, services.bans)
     return principal
 

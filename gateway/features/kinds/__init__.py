@@ -8,6 +8,7 @@ from gateway.errors import StartError
 from gateway.features.kinds import (
     answers,
     console,
+    listing,
     mcp,
     origin_auth,
     runs,
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 KINDS: tuple[FeatureKind, ...] = (
     console.KIND,
     views.KIND,
+    listing.KIND,
     subscriptions.KIND,
     runs.KIND,
     mcp.KIND,

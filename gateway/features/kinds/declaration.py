@@ -26,9 +26,9 @@ def _never(_: Settings) -> bool:
 class FirstUse(NamedTuple):
     """The first use of a feature of a route, which loads it.
 
-    It is a request to a control path, whose first segment is `control`, a read in one of the
-    `views`, or a question of the console; or the route loads it as it opens, where `stored` of its
-    log returns True. Without a log, such a feature is loaded at once.
+    It is a request to the path `control` or below it, a read in one of the `views`, or a question
+    of the console; or the route loads it as it opens, where `stored` of its log returns True.
+    Without a log, such a feature is loaded at once.
     """
 
     control: str = ""

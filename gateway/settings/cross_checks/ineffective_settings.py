@@ -53,6 +53,8 @@ def _of_route(settings: Settings, route: Route) -> Iterator[tuple[str, str]]:
         yield "anonymous", NOBODY_IS_ASKED
     if route.conceal == "on" and not auth:
         yield "conceal", NOBODY_IS_ASKED
+    if route.listing == "on" and not auth:
+        yield "listing", NOBODY_IS_ASKED
     # With an explicit auth = "none", a proxy in front may decide.
     if route.visibility == "private" and not (route.auth or settings.auth):
         yield "visibility", f'{NOBODY_IS_ASKED}; auth = "none" is for a proxy in front that asks'
