@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 from headgate.names import (
     DEFAULT_BASE,
     EXPECTED_SEQ,
+    LIST,
     NEXT_OFFSET,
     PRODUCER_EPOCH,
     is_closed,
@@ -195,6 +196,10 @@ OUTSIDE = "streams are below"  # begins Headgate's reason at any other path
 NO_BASE = ProtocolError._advice
 OTHER_TYPE = "Leave out the `content_type` of the writer, or write to another stream."
 NO_SUBSCRIPTION = "Create the subscription first, or correct its id or the URL of the client."
+NO_LIST = (
+    'A Headgate lists its streams where the route says listing = "on", to a token that may read '
+    "all that begins so."
+)
 NO_OFFSET = 'Read from the `offset` of a message, from the beginning, "-1", or from "now".'
 
 
@@ -220,6 +225,8 @@ def refusal(  # noqa: PLR0913 - what a response has
     advice = kind._advice
     if code == "SUBSCRIPTION_NOT_FOUND":
         advice = NO_SUBSCRIPTION
+    elif kind is StreamNotFound and stream.endswith(f"/{LIST}"):
+        advice = NO_LIST
     elif kind is StreamNotFound and (method == "PUT" or reason.startswith(OUTSIDE)):
         advice = NO_BASE
     elif kind is Conflict and method == "POST" and not code and EXPECTED_SEQ not in headers:

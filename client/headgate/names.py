@@ -29,6 +29,7 @@ PRODUCER = "run"
 # The variables by which clients and commands find a server, and its URL where neither is set.
 BASE_VARIABLE, AUTHORIZATION_VARIABLE = "STREAM_URL", "STREAM_AUTH"
 DEFAULT_BASE = "http://127.0.0.1:4437/v1/stream"
+LIST = "__ds/streams"  # below the base URL: Headgate's list of streams
 IN_NAMES = "/!$&'()*+,;=:@"  # besides letters, digits and -._~, as they are (RFC 3986)
 MOST_SHOWN = 300  # characters of a URL in an error
 MOST_DIGITS = 20  # of 64 bits; Python itself refuses to read thousands

@@ -25,6 +25,7 @@ DOORS = {
     "hg.open(name)": STREAM,
     "hg.delete(name)": STREAM,
     "hg.writer(name)": STREAM,
+    "hg.list(name)": STREAM.replace("a stream is named by", "the beginning of a name is"),
     "hg.runs.follow(name)": RUN,
     "hg.runs.stop(name)": RUN,
     "hg.runs.stopped(name)": RUN,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypedDict
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from typing_extensions import override
 
@@ -17,11 +18,13 @@ from headgate.names import (
     BASE_VARIABLE,
     DEFAULT_BASE,
     IN_NAMES,
+    LIST,
     path_url,
     shown,
 )
 from headgate.sending.framing import check_content_type
 from headgate.streams.connection import ClientConnections, origin_of
+from headgate.streams.listing import names
 from headgate.streams.stream import Stream
 
 if TYPE_CHECKING:
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
     from headgate.chats import Chats
     from headgate.runs import Runs
     from headgate.sending.writer import StreamWriter
+    from headgate.streams.messages import StreamIterator
     from headgate.workers import Job, Worker
 
 Token: TypeAlias = "str | Callable[[], str | Awaitable[str]]"
@@ -196,6 +200,33 @@ class Client(ForAsyncio):
         """Delete a stream and all its data; return False if there was none."""
         return await self.stream(name).delete()
 
+    def list(self, prefix: str = "") -> StreamIterator[str]:
+        """Return the names of the streams that begin with a text, in the order of their URLs.
+
+        The protocol has no list: this one is Headgate's own. Its route says `listing = "on"`, and
+        the token grants `read` on all that begins so.
+
+        ```python
+        async for name in client.list("rooms/"):
+            print(name)
+        ```
+
+        Args:
+            prefix: The beginning of the names; all streams by default.
+
+        Returns:
+            The names, each as `stream` takes it: the whole URL of a stream that no name leads to.
+
+        Raises:
+            NotAuthorized: The token does not permit to read all of them.
+            StreamNotFound: The server has no list, or conceals it.
+        """
+        if not isinstance(prefix, str):
+            raise not_text(prefix, "the beginning of a name is a str")
+        url, begins = path_url(self.base_url, LIST), quote(prefix.lstrip("/"), safe=IN_NAMES)
+        requests, waits = self._connection.requests(url), self._connection.waits()
+        return self._connection.reading(url, names(requests, waits, begins, self._name_of))
+
     def writer(self, name: str, **options: Unpack[WriterOptions]) -> StreamWriter:
         """Return a writer of many small chunks to a stream, with the options of `StreamWriter`."""
         from headgate.sending.writer import StreamWriter
@@ -271,6 +302,14 @@ class Client(ForAsyncio):
         if not {".", ".."}.isdisjoint(name.split("/")):
             raise ValueError(f"a stream cannot be named {name!r}: write its path without . and ..")
         return path_url(self.base_url, quote(name.lstrip("/"), safe=IN_NAMES))
+
+    def _name_of(self, path: str) -> str:
+        """Return the name of the stream at a path below the base URL, or its URL without one."""
+        url, name = path_url(self.base_url, path), unquote(path)
+        with contextlib.suppress(ValueError):
+            if self._url_of(name) == url:
+                return name
+        return url
 
 
 def _credential(token: Token | None, base_url: str) -> Credential | None:

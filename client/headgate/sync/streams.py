@@ -139,6 +139,29 @@ class Client(Twin["headgate.streams.client.Client"]):
         """Delete a stream and all its data; return False if there was none."""
         return self._call(lambda twin: twin.delete(name))
 
+    def list(self, prefix: str = "") -> StreamIterator[str]:
+        """Return the names of the streams that begin with a text, in the order of their URLs.
+
+        The protocol has no list: this one is Headgate's own. Its route says `listing = "on"`, and
+        the token grants `read` on all that begins so.
+
+        ```python
+        for name in client.list("rooms/"):
+            print(name)
+        ```
+
+        Args:
+            prefix: The beginning of the names; all streams by default.
+
+        Returns:
+            The names, each as `stream` takes it: the whole URL of a stream that no name leads to.
+
+        Raises:
+            NotAuthorized: The token does not permit to read all of them.
+            StreamNotFound: The server has no list, or conceals it.
+        """
+        return StreamIterator(self._get(lambda twin: twin.list(prefix)))
+
     def writer(self, name: str, **options: Unpack[WriterOptions]) -> StreamWriter:
         """Return a writer of many small chunks to a stream, with the options of `StreamWriter`."""
         return StreamWriter._of(self._get(lambda twin: twin.writer(name, **options)))
