@@ -72,9 +72,9 @@ async def _measured(log: Log, streams: int) -> Measured:
     await log.open()
     try:
         tell(f"creating {streams:,} streams")
-        await _create(log, streams)
+        await create(log, streams)
         chance = random.Random(1)
-        names = [_name(chance.randrange(streams)) for _ in range(PAGES)]
+        names = [name_of(chance.randrange(streams)) for _ in range(PAGES)]
         return {
             "first page": await _timed(lambda _: needed(log.listing).page("", "", PAGE), names),
             "any page": await _timed(lambda name: needed(log.listing).page("", name, PAGE), names),
@@ -90,16 +90,18 @@ async def _measured(log: Log, streams: int) -> Measured:
         await log.close()
 
 
-def _name(number: int) -> str:
+def name_of(number: int) -> str:
+    """Return the name of a stream by its number."""
     return f"chat/{number * 7919 % STREAMS:07}/events"
 
 
-async def _create(log: Log, streams: int) -> None:
+async def create(log: Log, streams: int) -> None:
+    """Create so many streams, and wait until the log lists the last one."""
     history = (await log.load("-")).path_state.history
     for begin in range(0, streams, AT_ONCE):
         states = (
             StreamState(
-                _name(number),
+                name_of(number),
                 log.new_stream_id(),
                 0,
                 "application/json",
@@ -110,7 +112,7 @@ async def _create(log: Log, streams: int) -> None:
             for number in range(begin, min(begin + AT_ONCE, streams))
         )
         await asyncio.gather(*(log.commit([Change(state, None)]) for state in states))
-    last = _name(streams - 1)
+    last = name_of(streams - 1)
     await until(lambda: _is_listed(log, last), f"{last} is listed", within_s=INDEXED_S)
 
 
