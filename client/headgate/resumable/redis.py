@@ -37,6 +37,8 @@ COMMANDS = 8  # at once, each on a connection: a large message holds up one of t
 PING_S = 5.0  # of silence until a PING, and again until the connection counts as lost
 RECONNECT_AFTER_S = 0.1
 ERRORS = (RedisError, RedisClusterException, OSError)
+# Until 5.3, redis-py wants a command's name with it, which it does not use; since then, none.
+GET_CONNECTION = ("INCR",) if redis.__version__.startswith("5.2.") else ()
 
 _log = logging.getLogger("headgate.resumable")
 
@@ -151,8 +153,12 @@ class RedisBroker(Broker):
     async def _sent_once(self, *words: str | bytes) -> Any:  # noqa: ANN401 - what Redis replies
         """Send a command by a connection: a client sends it again where the reply was lost."""
         if not isinstance(self._client, RedisCluster):
-            async with self._client.client() as one:
-                return await _reply(one.connection, words)
+            pool = self._client.connection_pool
+            connection = await pool.get_connection(*GET_CONNECTION)  # type: ignore[no-untyped-call]
+            try:
+                return await _reply(connection, words)
+            finally:
+                await pool.release(connection)
         node = await self._node_of(words[1])
         connection = node.acquire_connection()
         try:
@@ -244,8 +250,7 @@ class RedisBroker(Broker):
                 _log.debug("the connection for messages is lost: %s", error)
 
 
-async def _reply(connection: AbstractConnection | None, words: tuple[str | bytes, ...]) -> Any:  # noqa: ANN401 - what Redis replies
-    assert connection is not None, "it was opened"
+async def _reply(connection: AbstractConnection, words: tuple[str | bytes, ...]) -> Any:  # noqa: ANN401 - what Redis replies
     # By the newer protocol, redis-py gives out connections that Redis has closed.
     can_read: Callable[[], Awaitable[bool]] | None = getattr(connection, "can_read", None)
     if connection.is_connected and can_read is not None and await can_read():
