@@ -157,12 +157,10 @@ def test_resident_memory_returns_to_its_start_after_each_load_of_a_hundred_strea
 ) -> None:
     """It is what `top` shows; neither this process nor that of the load trims anything itself."""
     with loaded(OURS, redis.url, STREAMS, SECONDS, INTERVAL_S) as load:
-        start_mb, peaks_mb = load.resident_mb(), list[float]()
+        start_mb = load.resident_mb()
         for _ in range(2):
             counts = load.run()
             assert counts["streams"] == counts["resumed"] + counts.get("too late", 0) >= STREAMS
             assert counts["read to the end"] == counts["resumed"]
-            peaks_mb.append(load.peak_mb)
+            assert load.peak_mb > start_mb + 3 * MOST_GROWTH_MB  # it can be seen at all
             wait_until(lambda: load.resident_mb() <= start_mb + MOST_GROWTH_MB)
-        assert min(peaks_mb) > start_mb + 3 * MOST_GROWTH_MB  # it can be seen at all
-        assert peaks_mb[1] <= peaks_mb[0] + 2 * MOST_GROWTH_MB
