@@ -85,6 +85,7 @@ async def test_history_keeps_its_bytes_and_its_tag_when_the_stream_grows_and_clo
         await close(gateway)
         closed = await gateway.ask(HISTORY)
         assert grown.same == closed.same == first.same
+        assert {grown.get("X-Cache"), closed.get("X-Cache")} == {"HIT" if cache_size else "MISS"}
         assert closed.body == b"x" * CHUNK
         known = await gateway.ask(get(f"s?offset={START}", f"If-None-Match: {first.get('ETag')}"))
         assert known.status == 304

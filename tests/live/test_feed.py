@@ -10,6 +10,7 @@ import pytest
 
 from gateway.logs.memory import MemoryLog
 from gateway.protocol.streams.offsets import current_cursor
+from gateway.settings import Settings
 from gateway.store import Store
 from tests.support.gated_log import GatedLog, turns
 from tests.support.serving import Serving, get, offset, post, put, serving, serving_with
@@ -164,7 +165,7 @@ async def test_an_sse_response_past_its_max_age_ends_with_the_offset_of_its_read
 
 @in_virtual_time
 async def test_an_sse_response_stays_open_for_hours_if_its_max_age_is_that_long() -> None:
-    hours_s = 7200.0
+    hours_s = Settings(live={"sse_max_age": 7200}).live.sse_max_age
     loop = asyncio.get_running_loop()
     async with serving_with(put("s"), sse_max_age=hours_s, heartbeat=5.0) as gateway:
         began = loop.time()
