@@ -447,3 +447,4 @@ def test_nginx_cache_keys_contain_credentials_only_hashed(credentials: Credentia
     assert [key for key in keys if "token" in key or "$args" in key] == []
     hashed = [key for key in keys if "$headgate_reader" in key]
     assert len(hashed) == (credentials in {"per-credential", "asked"})
+    assert ("js_set $headgate_reader headgate.reader;" in text) is bool(hashed)
