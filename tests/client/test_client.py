@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import headgate
 import pytest
+from headgate.following import Batch
 from headgate.streams import connection
 from headgate.streams.client import Client
+from headgate.streams.messages import Decoder
 
 from tests.client.request_proxy import Fate, RequestProxy
 from tests.support.origin_servers import reference
@@ -106,6 +108,19 @@ async def test_text_is_decoded_across_cut_characters(client: Client) -> None:
     assert "".join(await values(stream)) == text
     await stream.close()
     assert "".join([it.value async for it in stream.follow()]) == text
+
+
+def test_text_is_decoded_whole_wherever_its_responses_cut_it() -> None:
+    text = "é☕𝄞"
+    data = text.encode()
+    for cut in range(len(data) + 1):
+        decoder = Decoder("text/plain", 0, "http://127.0.0.1/s")
+        batches = [
+            Batch((data[:cut],), "1", is_last=False),
+            Batch((data[cut:],), "2", is_last=True),
+        ]
+        messages = [one for batch in batches for one in decoder.messages("0", batch)]
+        assert "".join(one.value for one in messages) == text, cut
 
 
 @pytest.mark.parametrize("is_json", [True, False])
