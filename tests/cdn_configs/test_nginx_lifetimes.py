@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -202,6 +203,16 @@ def test_nginx_serves_a_stale_response_while_it_revalidates(nginx: int, origin: 
     assert first_after_hits(nginx, url).get("X-Cache-Status") == "STALE"
     wait_until(lambda: results(nginx, url, {}) == ["HIT"], "the copy to be renewed")
     assert origin.asked[url.partition("?")[0]] == 2
+
+
+def test_nginx_stores_a_long_poll_without_news_for_about_a_second(
+    nginx: int, origin: Origin
+) -> None:
+    url = origin.will_say(Said(POLL, 204, ("Cache-Control: no-store",)))
+    began = time.monotonic()
+    assert results(nginx, url, {}, {}) == ["MISS", "HIT"]
+    assert first_after_hits(nginx, url).get("X-Cache-Status") == "EXPIRED"
+    assert time.monotonic() - began < 5  # also on a busy machine
 
 
 def test_nginx_sends_the_tag_of_an_expired_response_to_the_gateway(
