@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 AWAY = "the Redis of resumable streams is away"
 ANSWER_WITHIN_S = 5.0
+SENTINEL_WITHIN_S = 1.0  # then the next one is asked
 AT_MOST_S = 2 * ANSWER_WITHIN_S  # for a command, with its turn and a client's own repetitions
 COMMANDS = 8  # at once, each on a connection: a large message holds up one of them
 PING_S = 5.0  # of silence until a PING, and again until the connection counts as lost
@@ -284,9 +285,15 @@ def broker_at(url: RedisUrl) -> RedisBroker:
         return RedisBroker(cluster, url.prefix, (cluster,))
     options["retry"] = Retry(NoBackoff(), 0)  # what fails is an error at once
     if url.kind == "sentinel":
-        sentinel_login = {"username": url.sentinel_username, "password": url.sentinel_password}
+        sentinel_options = {
+            **options,
+            "username": url.sentinel_username,
+            "password": url.sentinel_password,
+            "socket_connect_timeout": SENTINEL_WITHIN_S,
+            "socket_timeout": SENTINEL_WITHIN_S,
+        }
         sentinels = Sentinel(  # type: ignore[no-untyped-call]
-            url.nodes, sentinel_kwargs={**sentinel_login, **options}, **login, **options
+            url.nodes, sentinel_kwargs=sentinel_options, **login, **options
         )
         primary: Redis = sentinels.master_for(url.service, db=url.db)
         return RedisBroker(primary, url.prefix, (primary, *sentinels.sentinels))

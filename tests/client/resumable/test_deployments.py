@@ -358,6 +358,20 @@ async def test_a_stream_goes_on_when_sentinels_name_another_primary(
             await asyncio.to_thread(sentinels.await_in_sync)
 
 
+async def test_a_frozen_sentinel_is_passed_over_within_the_time_of_a_command(
+    sentinels: SentinelGroup,
+) -> None:
+    frozen = sentinels.sentinels[0]
+    frozen.pause()
+    try:
+        async with ResumableStreams(sentinels.url, resume_timeout=20) as streams:
+            text = await streams.create(f"{uuid.uuid4()}", lambda: chunks("text"))
+            assert await whole(text) == "text"
+    finally:
+        frozen.resume()
+        await asyncio.to_thread(sentinels.await_in_sync)
+
+
 async def test_a_stream_goes_on_when_a_node_of_the_cluster_is_replaced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
