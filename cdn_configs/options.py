@@ -19,6 +19,7 @@ from cdn_configs.upstreams import (
     why_alone,
     without_scheme,
 )
+from gateway.protocol.http.paths import RESERVED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -197,16 +198,17 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def own_paths(self) -> str:
-        """A regular expression of the paths of the gateway's own logs, where all read the same.
+        """A regular expression of the paths of the gateway's own streams, where all read the same.
 
-        The prefix of an HTTP route may lie below one of a log, and is not of it.
+        The prefix of an HTTP route may lie below one of a log, and is not of it; neither are its
+        control paths, such as the list of its streams, which each client gets for itself.
         """
         if not self.own_logs:
             return "^(?!)"  # no path
         logs = tuple(f"{log}/" for log in self.own_logs)
         within = [one for one in self._other_prefixes if one.startswith(logs)]
         but = f"(?!{_either(within)}/)" if within else ""
-        return f"^{but}{_either(self.own_logs)}/"
+        return f"^{but}{_either(self.own_logs)}/(?!{RESERVED}/)"
 
     @property
     def paths(self) -> str:

@@ -98,7 +98,7 @@ class GuardedOrigin(HeadgateOrigin):
             (),
             ("*",),
             private=[
-                route | {"reader_keys": "on"} | LIFETIMES | {"chunk_max_age": 600},
+                route | {"reader_keys": "on", "listing": "on"} | LIFETIMES | {"chunk_max_age": 600},
                 told_apart,
             ],
             environment={

@@ -65,6 +65,7 @@ def test_cdn_options_take_times_prefixes_and_upstream_from_the_settings() -> Non
         ("/a/s", True), ("/a/b/s", True), ("/a.b/s", True), ("/a/http-s/s", True),
         ("/a", False), ("/ab/s", False), ("/aXb/s", False), ("/a/http/s", False),
         ("/http/own/s", True), ("/http/s", False), ("/x/a/s", False),
+        ("/a/__ds/streams", False), ("/a/b/__ds/s", True), ("/a/__dsx", True),
     ],
 )  # fmt: skip
 def test_the_pattern_of_own_logs_matches_only_their_paths_and_none_of_an_http_origin(
